@@ -1,0 +1,40 @@
+"""Client system architecture types (DHCP option 93, RFC 4578 section 2.1): one row per code.
+
+The responder switches on a row's firmware, never on the number. A new kind of PC is a new row.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Firmware(Enum):
+    """How a client's firmware behaves on the wire; decides which PXE dialect it is spoken to in."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One client system architecture type.
+
+    ``code`` is the value of option 93, ``loader`` the network boot program (NBP) it can run,
+    a file of Debian's package ``ipxe`` below /usr/lib/ipxe.
+    """
+
+    code: int
+    name: str
+    firmware: Firmware
+    loader: str
+
+
+ARCHITECTURES = (
+    Architecture(0, "bios", Firmware.BIOS, "undionly.kpxe"),
+    Architecture(7, "uefi-x64", Firmware.UEFI, "snponly.efi"),
+    # RFC 4578 says "EFI BC" for 7 and "EFI x86-64" for 9, an erratum swaps them: both mean x64.
+    Architecture(9, "uefi-x64-bc", Firmware.UEFI, "snponly.efi"),
+)
+
+BY_CODE = {row.code: row for row in ARCHITECTURES}
+BY_NAME = {row.name: row for row in ARCHITECTURES}
+LOADERS = tuple(sorted({row.loader for row in ARCHITECTURES}))

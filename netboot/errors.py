@@ -1,0 +1,36 @@
+"""The two kinds of error, and the value for traffic that is not ours.
+
+NetbootError
+├── OperatorError    the operator's mistake: one line with a hint, exit status 2, no traceback
+└── ProtocolError    the peer's mistake: that packet or connection is dropped, one log line
+
+Anything else that is raised is a bug and shows its traceback once.
+"""
+
+from dataclasses import dataclass
+
+
+class NetbootError(Exception):
+    """Root of what this package raises on purpose."""
+
+
+class OperatorError(NetbootError):
+    """A mistake that the person at the keyboard can mend.
+
+    ``str(error)`` is the one line to show; ``hint`` (may be empty) says what to do about it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ProtocolError(NetbootError):
+    """Bytes from a peer that its protocol does not allow; the message names both numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Traffic that gets no answer, and why. Not an error: most packets on a LAN are not for us."""
+
+    reason: str

@@ -1,0 +1,90 @@
+"""boot_plan(profile, client, keys, ...) -> BootPlan: what one PC is answered and sent.
+
+Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the same answer.
+"""
+
+from dataclasses import dataclass, field
+
+from netboot.client import Client, Stage
+from netboot.profile import Profile, Seat
+
+KERNEL_FILE = "vmlinuz"
+INITRAMFS_FILE = "initramfs.img"
+
+
+@dataclass(frozen=True, slots=True)
+class SeatKeys:
+    """Secrets of one seat, made by the composition root and passed in.
+
+    ``ticket``: unguessable part of the seat's URLs (hex). ``token``: 128 bits (hex) that open its
+    swap export. Neither is shown by ``repr``.
+    """
+
+    ticket: str = field(repr=False)
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BootPlan:
+    """What one PC boots. Paths are relative to the TFTP root or to the HTTP server's base URL."""
+
+    client: Client
+    seat: Seat
+    bootfile: str  # the DHCP file field: an NBP for firmware, a script for iPXE
+    script_path: str  # HTTP
+    kernel_path: str  # HTTP
+    initrd_paths: tuple[str, ...]  # HTTP
+    arguments: tuple[str, ...]  # kernel command line, ``ip=`` and ``BOOTIF=`` in iPXE's own words
+    swap_export: str
+
+
+def boot_plan(
+    profile: Profile,
+    client: Client,
+    keys: SeatKeys,
+    *,
+    server: str,
+    extra_initrds: tuple[str, ...] = (),
+) -> BootPlan:
+    """Decides what ``client`` boots from the server whose address towards it is ``server``."""
+    seat = profile.seat(client.mac)
+    base = f"boot/{keys.ticket}"
+    export = "seat-" + client.mac.replace(":", "")
+    bootfile = client.arch.loader if client.stage is Stage.FIRMWARE else f"{keys.ticket}/boot.ipxe"
+    return BootPlan(
+        client=client,
+        seat=seat,
+        bootfile=bootfile,
+        script_path=f"{base}/script.ipxe",
+        kernel_path=f"images/{KERNEL_FILE}",
+        initrd_paths=tuple(f"images/{name}" for name in (INITRAMFS_FILE, *extra_initrds)),
+        arguments=_arguments(profile, seat, keys, server, export),
+        swap_export=export,
+    )
+
+
+def _arguments(
+    profile: Profile, seat: Seat, keys: SeatKeys, server: str, export: str
+) -> tuple[str, ...]:
+    swap, zswap = seat.swap, seat.swap.zswap
+    words = [
+        # ip= as the kernel documents it (nfsroot.rst); the values are iPXE's settings, so the
+        # initramfs needs no second DHCP.
+        f"ip=${{ip}}::${{gateway}}:${{netmask}}:{seat.hostname}::off",
+        "BOOTIF=01-${mac:hexhyp}",
+        f"netboot.server=http://{server}:{profile.http.port}",
+        f"netboot.ticket={keys.ticket}",
+        f"netboot.root={seat.root.kind}",
+        f"netboot.on_failure={seat.boot.on_failure}",
+    ]
+    if swap.size.bytes != 0:
+        words += [
+            f"netboot.swap={server}:{swap.port}/{export}",
+            f"netboot.token={keys.token}",
+            f"netboot.connections={swap.connections}",
+            f"netboot.patience={swap.patience}",
+        ]
+        if zswap.enabled:
+            words.append(f"netboot.zswap={zswap.compressor},{zswap.pool_percent}")
+    # The operator's words come last: the initramfs takes the last of equal keys.
+    return (*words, *seat.boot.arguments.split())

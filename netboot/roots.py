@@ -1,0 +1,16 @@
+"""Root filesystem kinds, one row each; ``initramfs/root/<kind>`` is the client's half of a row."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RootKind:
+    """A way for a client to get its root filesystem; ``summary`` is what help texts say of it."""
+
+    name: str
+    summary: str
+
+
+ROOT_KINDS = (RootKind("ram", "busybox in a tmpfs, whose pages can be swapped out"),)
+
+BY_NAME = {row.name: row for row in ROOT_KINDS}
