@@ -16,8 +16,8 @@ INITRAMFS_FILE = "initramfs.img"
 class SeatKeys:
     """Secrets of one seat, made by the composition root and passed in.
 
-    ``ticket``: unguessable part of the seat's URLs (hex). ``token``: 128 bits (hex) that open its
-    swap export. Neither is shown by ``repr``.
+    ``ticket``: see netboot.ticket. ``token``: 128 bits (hex) that open the seat's swap export.
+    Neither is shown by ``repr``.
     """
 
     ticket: str = field(repr=False)
@@ -49,15 +49,16 @@ def boot_plan(
     """Decides what ``client`` boots from the server whose address towards it is ``server``."""
     seat = profile.seat(client.mac)
     base = f"boot/{keys.ticket}"
+    script = f"{client.arch.name}.ipxe"
     export = "seat-" + client.mac.replace(":", "")
-    bootfile = client.arch.loader if client.stage is Stage.FIRMWARE else f"{keys.ticket}/boot.ipxe"
+    bootfile = client.arch.loader if client.stage is Stage.FIRMWARE else f"{keys.ticket}/{script}"
     return BootPlan(
         client=client,
         seat=seat,
         bootfile=bootfile,
-        script_path=f"{base}/script.ipxe",
-        kernel_path=f"images/{KERNEL_FILE}",
-        initrd_paths=tuple(f"images/{name}" for name in (INITRAMFS_FILE, *extra_initrds)),
+        script_path=f"{base}/{script}",
+        kernel_path=f"{base}/{KERNEL_FILE}",
+        initrd_paths=tuple(f"{base}/{name}" for name in (INITRAMFS_FILE, *extra_initrds)),
         arguments=_arguments(profile, seat, keys, server, export),
         swap_export=export,
     )

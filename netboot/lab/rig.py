@@ -1,0 +1,278 @@
+"""A classroom of virtual PCs: router, boot server and machines, from power-on to the verdict."""
+
+import asyncio
+import contextlib
+import json
+import shlex
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from netboot.events import BootEvent
+from netboot.lab.machine import Machine
+from netboot.lab.network import BRIDGE, ROUTER, ROUTER_IPV6, SERVER, add_tap, ip, make_bridge
+
+FIRST_ADDRESS, LAST_ADDRESS = SERVER.ip + 49, SERVER.ip + 199
+STOP_SECONDS = 5.0
+ROUTER_DEVICE, ROUTER_PORT = "router0", "port-router"
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the classroom is to do. ``memory`` in MiB, ``load`` in multiples of it, seconds."""
+
+    profile: Path
+    images: Path
+    folder: Path
+    clients: int = 1
+    memory: int = 256
+    firmware: str = "bios"
+    dhcp: str = "full"
+    until: str = "userland"
+    load: float | None = None
+    capture: bool = False
+    timeout: float = 300.0
+    arguments: str = ""  # the profile's own kernel arguments, to which the lab adds
+    initrds: tuple[Path, ...] = ()
+
+
+@dataclass(slots=True)
+class SeatReport:
+    """One PC's boot: ``events`` with times in seconds since its power-on, and how it ended."""
+
+    machine: Machine
+    powered_on: float = 0.0
+    events: list[BootEvent] = field(default_factory=list)
+    failure: str = ""
+    done: bool = False
+
+    def seconds(self, event: BootEvent) -> float:
+        """Seconds from power-on to ``event``."""
+        return round(event.when - self.powered_on, 3)
+
+    def first(self, stage: str) -> BootEvent | None:
+        """The first event of ``stage``."""
+        return next((event for event in self.events if event.stage == stage), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        return {
+            "mac": self.machine.mac,
+            "ok": self.done and not self.failure,
+            "failure": self.failure,
+            "console": str(self.machine.console),
+            "bytes_sent": self.bytes_sent,
+            "stages": [
+                {
+                    "stage": event.stage,
+                    "seconds": self.seconds(event),
+                    "message": event.message,
+                    "data": event.data,
+                }
+                for event in self.events
+            ],
+        }
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of files sent to this PC by TFTP and HTTP."""
+        return sum(int(event.data.get("bytes", 0)) for event in self.events)
+
+
+class Classroom:
+    """Runs one Lesson. Must be inside ``network.run_isolated``."""
+
+    def __init__(
+        self, lesson: Lesson, on_event: Callable[[SeatReport, BootEvent], None] | None = None
+    ) -> None:
+        self.lesson = lesson
+        self._on_event = on_event
+        self.seats = {
+            machine.mac: SeatReport(machine)
+            for machine in (
+                Machine(number, lesson.firmware, lesson.memory, lesson.folder, lesson.capture)
+                for number in range(1, lesson.clients + 1)
+            )
+        }
+        self.server_failure = ""
+        self._last_stage = "load:verified" if lesson.load is not None else lesson.until
+        self._processes: list[asyncio.subprocess.Process] = []
+        self._changed = asyncio.Event()
+
+    async def run(self) -> list[SeatReport]:
+        """Boots every PC and waits until each is done or has failed."""
+        async with self.open():
+            await self.power_on()
+            await self.wait()
+        return list(self.seats.values())
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """The classroom with router and server running, and no PC switched on."""
+        self.lesson.folder.mkdir(parents=True, exist_ok=True)
+        make_bridge()
+        watchers: list[asyncio.Task[None]] = []
+        try:
+            await self._start_router()
+            ready = asyncio.Event()
+            server = await self._start_server()
+            watchers.append(asyncio.create_task(self._watch_server(server, ready)))
+            await ready.wait()
+            yield
+        finally:
+            for process in reversed(self._processes):
+                await _stop(process)
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+
+    async def power_on(self) -> None:
+        """Switches every PC on."""
+        if self.server_failure:
+            return
+        for report in self.seats.values():
+            report.machine.console.unlink(missing_ok=True)
+            add_tap(report.machine.tap)
+            report.powered_on = time.time()
+            process = await report.machine.power_on()
+            self._processes.append(process)
+            task = asyncio.create_task(self._watch_machine(report, process))
+            task.add_done_callback(lambda _: self._changed.set())
+
+    async def wait(self) -> None:
+        """Returns when every PC is done or has failed, or the lesson's time is over."""
+        try:
+            async with asyncio.timeout(self.lesson.timeout):
+                while not self._over():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            for report in self.seats.values():
+                if not report.done and not report.failure:
+                    last = report.events[-1].stage if report.events else "power-on"
+                    report.failure = f"nothing new after {last} in {self.lesson.timeout:.0f} s"
+
+    def _over(self) -> bool:
+        if self.server_failure:
+            return True
+        return all(report.done or report.failure for report in self.seats.values())
+
+    def _take(self, event: BootEvent) -> None:
+        report = self.seats.get(event.seat)
+        if report is None:
+            return
+        report.events.append(event)
+        if event.stage == self._last_stage and self.lesson.load is None:
+            report.done = True
+        if event.stage.startswith("failed:") and not report.failure:
+            report.failure = f"{event.stage.partition(':')[2]}: {event.message}"
+        if self._on_event is not None:
+            self._on_event(report, event)
+        self._changed.set()
+
+    async def _watch_machine(self, report: SeatReport, process: asyncio.subprocess.Process) -> None:
+        """A PC that switches itself off is done if its load was verified, else it failed."""
+        status = await process.wait()
+        await asyncio.sleep(0.2)  # the server may still be telling of its last beacon
+        if report.first(self._last_stage) is not None:
+            report.done = True
+        elif not report.failure:
+            complaints = (self.lesson.folder / f"pc{report.machine.number}.qemu").read_text()
+            report.failure = f"switched off (QEMU status {status}) {complaints.strip()}"
+
+    async def _start_router(self) -> None:
+        """The LAN's own router: another host, with dnsmasq for IPv6 and, beside a proxy, DHCP."""
+        lesson = self.lesson
+        words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"]
+        words += [f"--interface={ROUTER_DEVICE}", "--bind-interfaces", "--user=root"]
+        words += ["--enable-ra", f"--dhcp-range={ROUTER_IPV6.network.network_address},ra-only,64"]
+        words += ["--pid-file=", f"--dhcp-leasefile={lesson.folder / 'router.leases'}"]
+        words += ["--log-dhcp", "--log-facility=-"]
+        if lesson.dhcp == "proxy":
+            pool = f"{FIRST_ADDRESS},{LAST_ADDRESS},{SERVER.netmask},1h"
+            words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
+            # Its ping before each offer would be 3 s of every boot (anchors, section 1).
+            words += ["--no-ping", "--dhcp-authoritative"]
+        script = (
+            f"until ip link show {ROUTER_DEVICE} >/dev/null 2>&1; do sleep 0.02; done; "
+            f"ip address add {ROUTER} dev {ROUTER_DEVICE}; "
+            f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad; "
+            f"ip link set {ROUTER_DEVICE} up; exec {shlex.join(words)}"
+        )
+        process = await self._spawn("unshare", "--net", "sh", "-c", script, log="router")
+        ip("link", "add", ROUTER_DEVICE, "type", "veth", "peer", "name", ROUTER_PORT)
+        ip("link", "set", ROUTER_PORT, "master", BRIDGE, "up")
+        while _net_namespace(process.pid) == _net_namespace("self"):
+            await asyncio.sleep(0.01)
+        ip("link", "set", ROUTER_DEVICE, "netns", str(process.pid))
+
+    def _server_command(self) -> list[str]:
+        lesson = self.lesson
+        arguments = [lesson.arguments, "console=ttyS0"]
+        if lesson.load is not None:
+            arguments += [f"netboot.load={lesson.load:g}", "netboot.poweroff=1"]
+        settings = {
+            "interface": BRIDGE,
+            "dhcp.mode": lesson.dhcp,
+            "dhcp.range": f"{FIRST_ADDRESS}-{LAST_ADDRESS}",
+            "dhcp.router": str(ROUTER.ip),
+            "boot.arguments": " ".join(filter(None, arguments)),
+        }
+        words = [sys.executable, "-m", "netboot", "serve", "--json"]
+        words += ["--profile", str(lesson.profile), "--images", str(lesson.images)]
+        words += ["--state", str(lesson.folder / "state")]
+        for key, value in settings.items():
+            words += ["--set", f"{key}={value}"]
+        for initrd in lesson.initrds:
+            words += ["--initrd", str(initrd)]
+        return words
+
+    async def _start_server(self) -> asyncio.subprocess.Process:
+        return await self._spawn(
+            *self._server_command(), log="server", stdout=asyncio.subprocess.PIPE
+        )
+
+    async def _watch_server(self, server: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
+        assert server.stdout is not None
+        async for line in server.stdout:
+            message = json.loads(line)
+            if "ready" in message:
+                ready.set()
+            else:
+                self._take(BootEvent(**message))
+        log = (self.lesson.folder / "server.log").read_text().strip()
+        self.server_failure = f"netboot serve ended with status {await server.wait()}: {log}"
+        ready.set()
+        self._changed.set()
+
+    async def _spawn(
+        self, *command: str, log: str, stdout: int | None = None
+    ) -> asyncio.subprocess.Process:
+        with (self.lesson.folder / f"{log}.log").open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output if stdout is None else stdout,
+                stderr=output,
+            )
+        self._processes.append(process)
+        return process
+
+
+def _net_namespace(pid: int | str) -> str:
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

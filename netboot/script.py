@@ -1,0 +1,45 @@
+"""BootPlan -> iPXE script text. Pure. Commands: https://ipxe.org/cmd."""
+
+from netboot.plan import BootPlan
+
+RETRY_SECONDS = 3
+
+
+def render_chain(plan: BootPlan, base_url: str) -> str:
+    """The script sent over TFTP: fetch the real one over HTTP, and keep trying."""
+    return "\n".join(
+        (
+            "#!ipxe",
+            ":retry",
+            f"chain --autofree {base_url}/{plan.script_path} ||",
+            f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
+            f"sleep {RETRY_SECONDS}",
+            "goto retry",
+            "",
+        )
+    )
+
+
+def render(plan: BootPlan, base_url: str) -> str:
+    """The script that loads kernel and initramfs over HTTP and starts them.
+
+    EFI kernels find an initrd by the name given with ``initrd=``; BIOS ones ignore the word.
+    """
+    names = [path.rsplit("/", 1)[-1] for path in plan.initrd_paths]
+    words = [*(f"initrd={name}" for name in names), *plan.arguments]
+    return "\n".join(
+        (
+            "#!ipxe",
+            f"echo netboot: {plan.seat.hostname} boots from {base_url}",
+            ":retry",
+            f"kernel {base_url}/{plan.kernel_path} {' '.join(words)} || goto failed",
+            *(f"initrd {base_url}/{path} || goto failed" for path in plan.initrd_paths),
+            "boot || goto failed",
+            ":failed",
+            f"echo netboot: download failed, next try in {RETRY_SECONDS} s",
+            "imgfree",
+            f"sleep {RETRY_SECONDS}",
+            "goto retry",
+            "",
+        )
+    )
