@@ -172,10 +172,11 @@ class TftpServer:
     def stop(self) -> None:
         """Drops what is under way; returns within two seconds."""
         for server, _ in self._running:
+            address = server.sock.getsockname()
             server.stop(now=True)
             # It looks at that when its select() returns: an empty packet makes it return now.
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
-                waker.sendto(b"", server.sock.getsockname())
+                waker.sendto(b"", address)
         for _, thread in self._running:
             thread.join(2 * RETRANSMIT_SECONDS)
         self._running.clear()
