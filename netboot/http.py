@@ -5,6 +5,7 @@ beside nginx it moves the same bytes at the same CPU (docs/performance.md says h
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,9 +73,11 @@ def parse_beacon(body: str, uptime: str) -> Beacon:
 def _number(text: str) -> int | float | str:
     for convert in (int, float):
         try:
-            return convert(text)
+            number = convert(text)
         except ValueError:
             continue
+        if math.isfinite(number):  # JSON has no word for the others
+            return number
     return text
 
 

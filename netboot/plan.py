@@ -4,6 +4,7 @@ Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the s
 """
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from netboot.client import Client, Stage
 from netboot.profile import Profile, Seat
@@ -43,7 +44,7 @@ def boot_plan(
     client: Client,
     keys: SeatKeys,
     *,
-    server: str,
+    server: IPv4Address,
     extra_initrds: tuple[str, ...] = (),
 ) -> BootPlan:
     """Decides what ``client`` boots from the server whose address towards it is ``server``."""
@@ -65,7 +66,7 @@ def boot_plan(
 
 
 def _arguments(
-    profile: Profile, seat: Seat, keys: SeatKeys, server: str, export: str
+    profile: Profile, seat: Seat, keys: SeatKeys, server: IPv4Address, export: str
 ) -> tuple[str, ...]:
     swap, zswap = seat.swap, seat.swap.zswap
     words = [

@@ -1,0 +1,27 @@
+# make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
+.PHONY: help setup demo test
+
+LOGS := lab-logs
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PYTEST := .venv/bin/python -m pytest
+
+help:
+	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
+	    'make test    all tests (about ten minutes)' \
+	    'make setup   only install what both need'
+
+setup:
+	@tools/setup
+
+demo: setup
+	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --clients 1 --memory 256 \
+	    --load 2 --logs $(LOGS)
+
+# As root one run; as another user what needs root goes first, while sudo still remembers.
+test: setup
+ifeq ($(SUDO),)
+	$(PYTEST)
+else
+	$(SUDO) $(PYTEST) -p no:cacheprovider -m 'root or vm'
+	$(PYTEST) -m 'not root and not vm'
+endif

@@ -1,0 +1,159 @@
+"""The HTTP server over loopback, asked by the standard library's client and by raw bytes."""
+
+import asyncio
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netboot.errors import OperatorError
+from netboot.http import HttpServer, parse_beacon
+
+MAC = "52:54:00:12:34:56"
+TICKET = "t" * 44
+LOCALHOST = IPv4Address("127.0.0.1")
+IMAGE = bytes(range(256)) * 4096  # 1 MiB
+
+
+class FakeRoom:
+    def __init__(self, folder: Path) -> None:
+        self.image = folder / "vmlinuz"
+        self.image.write_bytes(IMAGE)
+        self.records: list[tuple[str, str, str, dict[str, Any]]] = []
+
+    def seat_of(self, ticket: str) -> str | None:
+        return MAC if ticket == TICKET else None
+
+    def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
+        return f"#!ipxe\n# {mac} {server}\n" if name == "bios.ipxe" else None
+
+    def file(self, name: str) -> Path | None:
+        return self.image if name == "vmlinuz" else None
+
+    def lease(self, mac: str, ram_bytes: int) -> str:
+        return f"size={2 * ram_bytes}"
+
+    def status(self) -> dict[str, Any]:
+        return {"seats": [{"mac": MAC}]}
+
+    def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
+        self.records.append((mac, stage, message, data))
+
+
+class Rig:
+    """The server in a thread with its own event loop, so tests can be plain blocking code."""
+
+    def __init__(self, room: FakeRoom) -> None:
+        self.room = room
+        self.server = HttpServer(room, port=0)
+        self.loop = asyncio.new_event_loop()
+        self.loop.run_until_complete(self.server.start([LOCALHOST]))
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=5)
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        return response, content
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(5)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(FakeRoom(tmp_path))
+    yield rig
+    rig.close()
+
+
+def test_an_image_comes_whole_with_its_length_and_is_journaled(rig: Rig) -> None:
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz")
+    assert response.status == 200
+    assert response.headers["Content-Length"] == str(len(IMAGE))
+    assert content == IMAGE
+    mac, stage, message, data = rig.room.records[-1]
+    assert (mac, stage, data["file"], data["bytes"]) == (MAC, "http", "vmlinuz", len(IMAGE))
+    assert "MB/s" in message
+
+
+def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=100-299")
+    assert response.status == 206
+    assert response.headers["Content-Range"] == f"bytes 100-299/{len(IMAGE)}"
+    assert content == IMAGE[100:300]
+
+
+def test_the_script_names_the_address_that_was_asked(rig: Rig) -> None:
+    response, content = rig.ask("GET", f"/boot/{TICKET}/bios.ipxe")
+    assert response.headers["Content-Length"] == str(len(content))
+    assert content.decode() == f"#!ipxe\n# {MAC} 127.0.0.1\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/boot/guess/vmlinuz",
+        f"/boot/{TICKET}/nothing",
+        f"/boot/{TICKET}/bios2.ipxe",
+        f"/boot/{TICKET}/..%2f..%2fetc%2fpasswd",
+        "/lease/guess?ram=1",
+        "/",
+    ],
+)
+def test_what_is_not_there_is_404(rig: Rig, path: str) -> None:
+    assert rig.ask("GET", path)[0].status == 404
+
+
+def test_a_beacon_is_journaled_with_its_figures(rig: Rig) -> None:
+    body = b"eth0 up\naddress=10.0.0.5\nspeed=1000\n"
+    response, _ = rig.ask("POST", f"/beacon/{TICKET}/init:network?uptime=3.25", body)
+    assert response.status == 200
+    data = {"address": "10.0.0.5", "speed": 1000, "uptime": 3.25}
+    assert rig.room.records == [(MAC, "init:network", "eth0 up", data)]
+
+
+def test_a_beacon_of_another_size_or_seat_is_refused(rig: Rig) -> None:
+    assert rig.ask("POST", f"/beacon/{TICKET}/x", b"x" * 5000)[0].status == 413
+    assert rig.ask("POST", "/beacon/guess/x", b"x")[0].status == 404
+    assert rig.ask("POST", f"/beacon/{TICKET}/{'x' * 41}", b"x")[0].status == 400
+    assert rig.room.records == []
+
+
+def test_a_lease_is_asked_for_with_the_ram_of_the_pc(rig: Rig) -> None:
+    assert rig.ask("GET", f"/lease/{TICKET}?ram=1000")[1] == b"size=2000\n"
+    for bad in ("", "?ram=", "?ram=-1", "?ram=1e9"):
+        assert rig.ask("GET", f"/lease/{TICKET}{bad}")[0].status == 400
+
+
+def test_status_is_json(rig: Rig) -> None:
+    assert json.loads(rig.ask("GET", "/status")[1]) == {"seats": [{"mac": MAC}]}
+
+
+def test_a_busy_port_is_the_operators_to_mend(rig: Rig) -> None:
+    second = HttpServer(rig.room, port=rig.server.port)
+    with pytest.raises(OperatorError, match=f"port {rig.server.port}"):
+        asyncio.run(second.start([LOCALHOST]))
+
+
+@given(st.text(), st.text())
+def test_any_beacon_is_read_and_can_be_shown_on_a_terminal(body: str, uptime: str) -> None:
+    beacon = parse_beacon(body, uptime)
+    for text in (beacon.message, *beacon.data, *map(str, beacon.data.values())):
+        assert text.isprintable()
+    json.dumps(beacon.data, allow_nan=False)

@@ -1,0 +1,82 @@
+"""Plans and scripts: what a PC is told to load, and that secrets stay where they belong."""
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from netboot import script, ticket
+from netboot.arch import ARCHITECTURES, BY_NAME, Architecture
+from netboot.client import Client, Stage
+from netboot.plan import BootPlan, SeatKeys, boot_plan
+from netboot.profile import Boot, Profile, Swap, SwapSize
+
+MAC = "52:54:00:12:34:56"
+SECRET = b"s" * 32
+KEYS = SeatKeys(ticket=ticket.issue(SECRET, MAC), token="cafe" * 8)
+SERVER = IPv4Address("10.0.0.1")
+BIOS = BY_NAME["bios"]
+
+
+def plan_of(
+    profile: Profile,
+    stage: Stage = Stage.IPXE,
+    arch: Architecture = BIOS,
+    extra_initrds: tuple[str, ...] = (),
+) -> BootPlan:
+    client = Client(MAC, arch, stage)
+    return boot_plan(profile, client, KEYS, server=SERVER, extra_initrds=extra_initrds)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda row: row.name)
+def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architecture) -> None:
+    assert plan_of(Profile(), Stage.FIRMWARE, arch).bootfile == arch.loader
+    plan = plan_of(Profile(), Stage.IPXE, arch)
+    assert plan.bootfile == f"{KEYS.ticket}/{arch.name}.ipxe"
+    assert len(plan.bootfile) < 128, "the DHCP header's file field"
+
+
+def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
+    text = script.render(plan_of(Profile(), extra_initrds=("load.img",)), "http://10.0.0.1:8080")
+    lines = text.splitlines()
+    assert lines[0] == "#!ipxe"
+    base = f"http://10.0.0.1:8080/boot/{KEYS.ticket}"
+    kernel = next(line for line in lines if line.startswith("kernel "))
+    assert kernel.startswith(f"kernel {base}/vmlinuz initrd=initramfs.img initrd=load.img ")
+    assert f"initrd {base}/initramfs.img || goto failed" in lines
+    assert f"initrd {base}/load.img || goto failed" in lines
+    for word in (
+        "ip=${ip}::${gateway}:${netmask}:pc-123456::off",
+        "BOOTIF=01-${mac:hexhyp}",
+        "netboot.swap=10.0.0.1:10809/seat-525400123456",
+        f"netboot.token={KEYS.token}",
+        f"netboot.ticket={KEYS.ticket}",
+    ):
+        assert word in kernel.split()
+
+
+def test_the_chain_script_holds_no_token() -> None:
+    text = script.render_chain(plan_of(Profile()), "http://10.0.0.1:8080")
+    assert f"http://10.0.0.1:8080/boot/{KEYS.ticket}/bios.ipxe" in text
+    assert KEYS.token not in text
+
+
+def test_without_swap_no_token_is_given() -> None:
+    profile = Profile(swap=Swap(size=SwapSize(bytes=0)))
+    assert KEYS.token not in script.render(plan_of(profile), "http://10.0.0.1:8080")
+
+
+def test_the_operators_arguments_come_last_so_that_they_win() -> None:
+    profile = Profile(boot=Boot(arguments="quiet netboot.on_failure=reboot"))
+    assert plan_of(profile).arguments[-2:] == ("quiet", "netboot.on_failure=reboot")
+
+
+def test_a_plan_never_shows_its_keys() -> None:
+    assert KEYS.token not in repr(KEYS) and KEYS.ticket not in repr(KEYS)
+
+
+def test_a_ticket_names_its_seat_and_nobody_can_make_one() -> None:
+    good = ticket.issue(SECRET, MAC)
+    assert ticket.seat_of(SECRET, good) == MAC
+    assert ticket.seat_of(b"t" * 32, good) is None
+    for bad in ("", good[:-1], good[:-1] + ("0" if good[-1] != "0" else "1"), "é" * 44, MAC):
+        assert ticket.seat_of(SECRET, bad) is None
