@@ -1,0 +1,73 @@
+/* The swap header (union swap_header of include/linux/swap.h, version 1) and swapon(2).
+ *
+ * mkswap is not needed: the header is one page, and a fresh export reads as zeros.
+ */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/swap.h>
+#include <unistd.h>
+
+/* Not in musl's header; uapi value from swapon(2). Discards each freed cluster, which frees the
+ * server's memory. Its sibling DISCARD_ONCE would first discard the whole device. */
+#define DISCARD_PAGES 0x40000
+
+#define PRIORITY 10 /* above the -2 of areas without one, with room on both sides */
+#define MIN_PAGES 10 /* mkswap's smallest area */
+
+struct swap_header {
+    unsigned char boot_block[1024];
+    uint32_t version, last_page, bad_pages;
+    unsigned char uuid[16], label[16];
+    unsigned char unused[PAGE - 1024 - 12 - 32 - 10];
+    unsigned char magic[10];
+};
+
+_Static_assert(sizeof(struct swap_header) == PAGE, "the swap header is one page");
+
+static int write_header(const char *path, uint64_t pages)
+{
+    static struct swap_header header = {
+        .version = 1, .label = "netboot", .magic = {'S', 'W', 'A', 'P', 'S', 'P', 'A', 'C', 'E', '2'}};
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    int failed;
+
+    if (fd < 0)
+        return complain(KERNEL_REFUSED, "%s: %s", path, strerror(errno));
+    header.last_page = (uint32_t)(pages - 1);
+    /* Never blocks the boot: without entropy the UUID stays zero, which names nothing. */
+    if (getrandom(header.uuid, sizeof header.uuid, GRND_NONBLOCK) == (ssize_t)sizeof header.uuid) {
+        header.uuid[6] = (header.uuid[6] & 0x0f) | 0x40; /* RFC 4122, random */
+        header.uuid[8] = (header.uuid[8] & 0x3f) | 0x80;
+    }
+    failed = pwrite(fd, &header, sizeof header, 0) != (ssize_t)sizeof header || fsync(fd) < 0;
+    if (failed)
+        complain(KERNEL_REFUSED, "%s: writing the swap header: %s", path, strerror(errno));
+    close(fd);
+    return failed ? KERNEL_REFUSED : OK;
+}
+
+int swap_on(uint32_t index, const struct export *export)
+{
+    char path[24];
+    int flags = SWAP_FLAG_PREFER | PRIORITY;
+    uint64_t pages = export->size / PAGE;
+    int code;
+
+    if (pages < MIN_PAGES || pages > UINT32_MAX)
+        return complain(KERNEL_REFUSED, "an export of %llu bytes cannot be swap",
+                        (unsigned long long)export->size);
+    snprintf(path, sizeof path, "/dev/nbd%u", index);
+    code = write_header(path, pages);
+    if (code != OK)
+        return code;
+    if (export->flags & FLAG_SEND_TRIM)
+        flags |= SWAP_FLAG_DISCARD | DISCARD_PAGES;
+    if (swapon(path, flags) < 0)
+        return complain(KERNEL_REFUSED, "swapon %s: %s", path, strerror(errno));
+    return OK;
+}

@@ -1,0 +1,135 @@
+/* memload BYTES [ROUNDS]: a memory load that can tell whether swap lost or mixed up a page.
+ *
+ * Writes all of BYTES, page by page, with words that do not compress and that depend on the
+ * page's number and the round, then reads everything back. When BYTES is about twice the RAM,
+ * every page has been out and in again by then. The last word of a page is a checksum of the
+ * others, so that a wrong page can be told apart: torn, or whole but in the wrong place.
+ *
+ * Prints `written ...` and `verified ...` after each pass and `pages=N wrong=N seconds=S` at the
+ * end. Exit: 0 all right, 1 wrong pages, 2 usage or no memory.
+ */
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#define PAGE 4096
+#define WORDS (PAGE / 8)
+#define SHOWN 10 /* wrong pages described one by one */
+
+static uint64_t splitmix(uint64_t seed)
+{
+    seed += 0x9e3779b97f4a7c15ull;
+    seed = (seed ^ (seed >> 30)) * 0xbf58476d1ce4e5b9ull;
+    seed = (seed ^ (seed >> 27)) * 0x94d049bb133111ebull;
+    return seed ^ (seed >> 31);
+}
+
+/* xorshift64: three shifts a word, cheap even on an emulated PC. Its state is never zero. */
+static uint64_t next(uint64_t state)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    return state ^ (state << 17);
+}
+
+static void fill(volatile uint64_t *page, uint64_t number, uint64_t round)
+{
+    uint64_t state = splitmix(number ^ round << 48) | 1, sum = 0;
+
+    page[0] = number;
+    for (unsigned at = 1; at < WORDS - 1; at++) {
+        state = next(state);
+        page[at] = state;
+        sum += state;
+    }
+    page[WORDS - 1] = sum ^ number;
+}
+
+static int is_right(const volatile uint64_t *page, uint64_t number, uint64_t round)
+{
+    uint64_t state = splitmix(number ^ round << 48) | 1, sum = 0, differences = page[0] ^ number;
+
+    for (unsigned at = 1; at < WORDS - 1; at++) {
+        state = next(state);
+        differences |= page[at] ^ state;
+        sum += state;
+    }
+    return (differences | (page[WORDS - 1] ^ sum ^ number)) == 0;
+}
+
+static void describe(const volatile uint64_t *page, uint64_t number)
+{
+    uint64_t sum = 0, bits = 0;
+
+    for (unsigned at = 1; at < WORDS - 1; at++) {
+        sum += page[at];
+        bits |= page[at];
+    }
+    bits |= page[0] | page[WORDS - 1];
+    if (bits == 0)
+        printf("page %llu is wrong: all zeros\n", (unsigned long long)number);
+    else if (page[WORDS - 1] == (sum ^ page[0]))
+        printf("page %llu is wrong: it is page %llu, or of an earlier round\n",
+               (unsigned long long)number, (unsigned long long)page[0]);
+    else
+        printf("page %llu is wrong: torn\n", (unsigned long long)number);
+}
+
+static double seconds_since(const struct timespec *begin)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - begin->tv_sec) + (double)(now.tv_nsec - begin->tv_nsec) / 1e9;
+}
+
+static uint64_t verify(const volatile uint64_t *memory, uint64_t pages, uint64_t round)
+{
+    uint64_t wrong = 0;
+
+    for (uint64_t number = 0; number < pages; number++) {
+        if (is_right(memory + number * WORDS, number, round))
+            continue;
+        if (wrong++ < SHOWN)
+            describe(memory + number * WORDS, number);
+    }
+    return wrong;
+}
+
+int main(int count, char **arguments)
+{
+    uint64_t pages, wrong = 0;
+    unsigned long rounds = count > 2 ? strtoul(arguments[2], NULL, 10) : 1;
+    struct timespec begin;
+    volatile uint64_t *memory;
+
+    pages = count > 1 && count < 4 ? strtoull(arguments[1], NULL, 10) / PAGE : 0;
+    if (pages == 0 || rounds == 0 || rounds > 0xffff) {
+        fprintf(stderr, "usage: memload BYTES [ROUNDS]\n");
+        return 2;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+        perror("memload: mmap");
+        return 2;
+    }
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (uint64_t round = 1; round <= rounds; round++) {
+        for (uint64_t number = 0; number < pages; number++)
+            fill(memory + number * WORDS, number, round);
+        printf("written pages=%llu round=%llu seconds=%.2f\n", (unsigned long long)pages,
+               (unsigned long long)round, seconds_since(&begin));
+        wrong += verify(memory, pages, round);
+        printf("verified pages=%llu round=%llu wrong=%llu seconds=%.2f\n",
+               (unsigned long long)pages, (unsigned long long)round, (unsigned long long)wrong,
+               seconds_since(&begin));
+    }
+    printf("pages=%llu wrong=%llu seconds=%.2f\n", (unsigned long long)pages,
+           (unsigned long long)wrong, seconds_since(&begin));
+    return wrong != 0;
+}

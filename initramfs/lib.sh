@@ -1,0 +1,125 @@
+# shellcheck shell=dash disable=SC2034 # variables that others use
+# Shared by /init and the userland: kernel command line, console messages, beacons.
+#
+# A beacon tells the server how far this PC has come:
+#   POST $server/beacon/$ticket/STAGE?uptime=SECONDS
+# with a plain text body, the first line for people and then key=value lines for scripts. Until
+# $online is "yes", and while the server does not answer, beacons wait in $queue, in order, each
+# with the uptime it was made at.
+
+: "${proc:=/proc}" "${run:=/run}" # tests set them
+queue=$run/beacons
+conf=$run/netboot.conf
+server='' ticket='' online=no uptime=0 beacons=0 value=''
+
+# argument KEY: sets $value to what the kernel command line says of KEY, empty if nothing. The
+# last of several wins, so that whoever appends to the command line has the last word.
+argument() {
+    local line word
+    value=''
+    read -r line <"$proc/cmdline"
+    set -f
+    for word in $line; do
+        case $word in "$1="*) value=${word#*=} ;; esac
+    done
+    set +f
+}
+
+# address VALUE: true if VALUE is a dotted IPv4 address.
+address() {
+    local left=$1. octet count=0
+    while [ -n "$left" ]; do
+        octet=${left%%.*} left=${left#*.}
+        case $octet in '' | *[!0-9]* | ????*) return 1 ;; esac
+        [ "$octet" -le 255 ] || return 1
+        count=$((count + 1))
+    done
+    [ $count = 4 ]
+}
+
+# prefix NETMASK: sets $value to its length in bits; false if it is not a netmask.
+prefix() {
+    local left=$1. octet bits ended=no
+    value=0
+    address "$1" || return 1
+    while [ -n "$left" ]; do
+        octet=${left%%.*} left=${left#*.}
+        case $octet in
+        255) bits=8 ;; 254) bits=7 ;; 252) bits=6 ;; 248) bits=5 ;; 240) bits=4 ;;
+        224) bits=3 ;; 192) bits=2 ;; 128) bits=1 ;; 0) bits=0 ;;
+        *) return 1 ;;
+        esac
+        [ $ended = no ] || [ $bits = 0 ] || return 1
+        [ $bits = 8 ] || ended=yes
+        value=$((value + bits))
+    done
+}
+
+# static_address: reads ip=CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:AUTOCONF, the kernel's
+# own notation (nfsroot.rst), into $client, $gateway, $bits and $hostname. False if CLIENT or
+# NETMASK is missing or wrong; a room without a router has no GATEWAY.
+static_address() {
+    local netmask
+    argument ip
+    IFS=: read -r client _ gateway netmask hostname _ <<EOF
+$value
+EOF
+    address "$client" && prefix "$netmask" || return 1
+    bits=$value
+    address "$gateway" || gateway=''
+}
+
+# Sets $uptime to the seconds since the kernel started, such as 3.21.
+read_uptime() {
+    read -r uptime _ <"$proc/uptime"
+}
+
+# console MESSAGE: one line for whoever sits in front of the PC.
+console() {
+    read_uptime
+    printf 'netboot: [%7s] %s\n' "$uptime" "$*"
+}
+
+# beacon STAGE MESSAGE [KEY=VALUE...]: reports to the server; takes 2 s at the worst (see
+# send_beacons) and never fails.
+beacon() {
+    local stage=$1
+    shift
+    [ -n "$server" ] || return 0
+    read_uptime
+    beacons=$((beacons + 1))
+    # Sorts by time, then by number: 1000000003.21 s without its dot, 1001, stage, uptime.
+    printf '%s\n' "$@" >"$queue/$((1000000000 + ${uptime%.*}))${uptime#*.}_$((1000 + beacons))_${stage}_$uptime"
+    send_beacons || true
+}
+
+# Sends what is in the queue, oldest first; false if something is left in it. Gives up at the
+# first that is not taken within 2 s: a server that is away costs each stage that much only.
+send_beacons() {
+    local file name
+    [ "$online" = yes ] || return 1
+    for file in "$queue"/*; do
+        [ -e "$file" ] || return 0
+        name=${file##*/}
+        name=${name#*_*_}
+        timeout 2 wget -q -O /dev/null --post-file "$file" \
+            "$server/beacon/$ticket/${name%_*}?uptime=${name##*_}" 2>/dev/null || return 1
+        rm "$file"
+    done
+}
+
+# Makes a file only root can read of what the userland's beacons need; the swap token is not in it.
+save_conf() {
+    (umask 077 && printf 'server=%s\nticket=%s\nonline=%s\n' "$server" "$ticket" "$online" >"$conf")
+}
+
+load_conf() {
+    local key word
+    while IFS='=' read -r key word; do
+        case $key in
+        server) server=$word ;;
+        ticket) ticket=$word ;;
+        online) online=$word ;;
+        esac
+    done <"$conf"
+}
