@@ -1,17 +1,53 @@
-"""Models of a profile: what a room of PCs boots and how it is served. Pure; see profile_file too."""
+"""Models of a profile: what a room of PCs boots and how it is served. Pure; see profile_file too.
 
-from ipaddress import IPv4Address
-from typing import Annotated, Literal
+The string below a key is what ``netboot schema`` and docs/profile.md say of it.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+import math
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from netboot import values
+from netboot.errors import OperatorError
+from netboot.roots import BY_NAME as ROOTS
+from netboot.values import Nearest, OneOrMore, Text
 
 MIB = 1 << 20
+PAGE = 4096
+MAX_POOL = 1 << 16  # addresses; a mistyped octet makes a larger range, a room never does
+
+
+def misplaced(problem: str, *path: str) -> PydanticCustomError:
+    """A mistake that shows only when keys are seen together; ``path``: the key to point at."""
+    return PydanticCustomError("misplaced", "{problem}", {"problem": problem, "path": path})
 
 
 class Section(BaseModel):
     """A mapping of the profile: frozen, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        # "swap:" with all that was below it commented out.
+        return {} if value is None else value
+
+    def changed(self, override: "Section") -> Self:
+        """This section with those keys of ``override`` that were given."""
+        given: dict[str, Any] = {}
+        for name in override.model_fields_set:
+            here, there = getattr(self, name), getattr(override, name)
+            given[name] = here.changed(there) if isinstance(there, Overridable) else there
+        return self.model_copy(update=given)
+
+
+class Overridable(Section):
+    """A section whose keys groups and clients may give each for itself."""
 
 
 class AddressRange(Section):
@@ -21,24 +57,6 @@ class AddressRange(Section):
     last: IPv4Address
 
 
-class Dhcp(Section):
-    mode: Literal["proxy", "full"] = "proxy"
-    range: AddressRange | None = None
-    router: IPv4Address | None = None
-    dns: tuple[IPv4Address, ...] = ()
-    lease_time: int = 12 * 3600  # seconds
-
-
-class Boot(Section):
-    kernel: str = "linux-image-amd64"  # a Debian package, or a path that has a slash
-    arguments: str = ""
-    on_failure: Literal["rescue", "reboot"] = "rescue"
-
-
-class Root(Section):
-    kind: Literal["ram"] = "ram"
-
-
 class SwapSize(Section):
     """Either an absolute size in bytes or a multiple of the client's RAM; exactly one is set."""
 
@@ -46,28 +64,188 @@ class SwapSize(Section):
     times_ram: float | None = None
 
 
-class Zswap(Section):
-    enabled: bool = True
-    compressor: Literal["lzo", "lz4", "zstd"] = "lzo"
-    pool_percent: Annotated[int, Field(ge=1, le=50)] = 20
+def _range(text: str) -> AddressRange:
+    first, last = (IPv4Address(part.strip()) for part in text.split("-"))
+    if last < first:
+        raise Nearest(f"{last}-{first}")
+    if int(last) - int(first) >= MAX_POOL:
+        raise ValueError("too large")
+    return AddressRange(first=first, last=last)
 
 
-class Swap(Section):
-    size: SwapSize = SwapSize(times_ram=2.0)
-    store: Literal["memory"] = "memory"
-    capacity: int | None = None  # bytes; None: half of the server's RAM
-    connections: Annotated[int, Field(ge=1, le=16)] = 2
-    port: Annotated[int, Field(ge=1, le=65535)] = 10809
-    patience: int = 600  # seconds the client waits for a lost server before swap I/O fails
-    zswap: Zswap = Zswap()
+def _swap_size(text: str) -> SwapSize:
+    if text[-1:] in ("x", "X"):
+        times = float(values.matched(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?x", text)[1])
+        return SwapSize(times_ram=times) if times else SwapSize(bytes=0)
+    size = values.size(text)
+    if 0 < size < MIB:
+        raise Nearest(f"{text}x" if size < 100 else "1MiB")
+    return SwapSize(bytes=size)
+
+
+def _kernel(text: str) -> str:
+    return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
+
+
+def _printable(text: str) -> str:
+    return values.matched(r"[ -~]*", text)[0]
+
+
+def _interface(text: str) -> str:
+    return values.matched(r"[!-.0-~]{1,15}", text)[0]  # IFNAMSIZ of <linux/if.h> is 16
+
+
+Address = Annotated[IPv4Address, values.ADDRESS]
+Mac = Annotated[str, values.MAC]
+Port = Annotated[int, values.integer(1, 65535)]
+Size = Annotated[int, values.SIZE]
+Range = Annotated[
+    AddressRange,
+    Text("a range such as 10.0.0.50-10.0.0.99", _range, {"type": "string", "pattern": "-"}),
+]
+SizeOrTimes = Annotated[
+    SwapSize,
+    Text(
+        "a size such as 1GiB, a multiple of the PC's RAM such as 2x, or 0",
+        _swap_size,
+        {"type": ["string", "integer"], "pattern": r"^[0-9.]+ ?([xX]|[KMGTkmgt](i?[Bb])?)?$"},
+    ),
+]
+Kernel = Annotated[
+    str,
+    Text("a Debian package such as linux-image-amd64 or /path", _kernel, {"type": "string"}),
+]
+Arguments = Annotated[
+    str, Text("words on one line, in ASCII", _printable, {"type": "string", "pattern": "^[ -~]*$"})
+]
+InterfaceName = Annotated[
+    str, Text("auto or the name of a network interface", _interface, {"type": "string"})
+]
+NothingIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
+
+
+class Dhcp(Section):
+    mode: Literal["proxy", "full"] = "proxy"
+    """proxy: another DHCP server gives out the addresses; full: this one does. Default: proxy."""
+    range: Range | None = None
+    """First and last address given to PCs in full mode, as 10.0.0.50-10.0.0.99."""
+    router: Address | None = None
+    """The router that PCs are told of in full mode."""
+    dns: Annotated[tuple[Address, ...], OneOrMore()] = ()
+    """The name servers that PCs are told of in full mode."""
+    lease_time: Annotated[int, values.duration("1m", "365d", "12h")] = 12 * 3600  # seconds
+    """How long a PC may keep its address without asking again, in full mode. Default: 12h."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.mode == "full" and self.range is None:
+            raise misplaced(
+                "missing key 'range': full mode needs a range such as 10.0.0.50-10.0.0.99"
+            )
+        if self.range and self.router and self.range.first <= self.router <= self.range.last:
+            raise misplaced("must lie outside dhcp.range, or a PC would be given it", "router")
+        return self
 
 
 class Http(Section):
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    port: Port = 8080
+    """TCP port of the HTTP server, for scripts, boot files and status. Default: 8080."""
+
+
+class SeatBoot(Overridable):
+    arguments: Arguments = ""
+    """More words for the kernel command line."""
+    on_failure: Literal["rescue", "reboot"] = "rescue"
+    """What a PC does when its boot fails: a rescue shell, or another try. Default: rescue."""
+
+
+class Boot(SeatBoot):
+    kernel: Kernel = "linux-image-amd64"
+    """A Debian package of a kernel, or the path of a kernel file. Default: linux-image-amd64."""
+
+
+class Root(Overridable):
+    kind: Annotated[str, values.choice(ROOTS)] = "ram"
+    """Where a PC's root file system comes from. Default: ram."""
+
+
+class Zswap(Overridable):
+    enabled: Annotated[bool, values.BOOLEAN] = True
+    """Whether pages are compressed in the PC's RAM before they go to the server. Default: yes."""
+    compressor: Literal["lzo", "lz4", "zstd"] = "lzo"
+    """How they are compressed: lz4 is the fastest, zstd packs the most. Default: lzo."""
+    pool_percent: Annotated[int, values.integer(1, 50)] = 20
+    """How much of its RAM a PC uses for compressed pages at most, in percent. Default: 20."""
+
+
+class SeatSwap(Overridable):
+    size: SizeOrTimes = SwapSize(times_ram=2.0)
+    """Swap space of each PC: 1GiB, or 2x for twice its RAM, or 0 for none. Default: 2x."""
+    connections: Annotated[int, values.integer(1, 16)] = 2
+    """TCP connections between a PC and its swap. Default: 2."""
+    patience: Annotated[int, values.duration("1s", "7d", "10m")] = 600  # seconds
+    """How long a PC waits for a lost server before it gives its swap up. Default: 10m."""
+    zswap: Zswap = Zswap()
+    """Compression in the PC's RAM, in front of its swap."""
+
+    def bytes_for(self, ram_bytes: int) -> int:
+        """Swap of a PC with that much RAM, in bytes: a multiple of 4096, 0 for none."""
+        wanted = self.size.bytes
+        if wanted is None:
+            wanted = math.ceil((self.size.times_ram or 0) * ram_bytes)
+        return -(-wanted // PAGE) * PAGE
+
+
+class Swap(SeatSwap):
+    store: Literal["memory"] = "memory"
+    """Where the server keeps the pages. Default: memory."""
+    capacity: Size | None = None  # bytes
+    """The most that all PCs together may store. Without it: half of the server's RAM."""
+    port: Port = 10809
+    """TCP port of the page server. Default: 10809."""
+
+
+class SeatSettings(Section):
+    hostname: Annotated[str, values.HOSTNAME_PATTERN] | None = None
+    """Host name of the PC; {tail} stands for the last six digits of its MAC address."""
+    boot: SeatBoot = SeatBoot()
+    """Keys of boot that differ here."""
+    root: Root = Root()
+    """Keys of root that differ here."""
+    swap: SeatSwap = SeatSwap()
+    """Keys of swap that differ here."""
+
+
+class Group(SeatSettings):
+    match: Annotated[tuple[Annotated[str, values.MAC_PATTERN], ...], OneOrMore()]
+    """MAC addresses of the group's PCs, or beginnings of them and a star, as 52:54:00:*."""
+
+    def has(self, mac: str) -> bool:
+        """Whether the PC ``mac`` belongs to this group."""
+        return any(
+            mac.startswith(pattern[:-1]) if pattern.endswith("*") else mac == pattern
+            for pattern in self.match
+        )
+
+    @model_validator(mode="after")
+    def _one_name_each(self) -> Self:
+        several = len(self.match) > 1 or any(pattern.endswith("*") for pattern in self.match)
+        if several and self.hostname is not None and values.MAC_TAIL not in self.hostname:
+            raise misplaced(
+                "several PCs would have the same name; "
+                f"did you mean '{self.hostname}-{values.MAC_TAIL}'?",
+                "hostname",
+            )
+        return self
+
+
+class ClientSettings(SeatSettings):
+    address: Address | None = None
+    """The address that this PC always gets, in full mode."""
 
 
 class Seat(Section):
-    """What one PC gets: the profile with its group's and its own overrides applied."""
+    """What one PC gets: the profile with its groups' and its own overrides applied."""
 
     mac: str
     hostname: str
@@ -78,20 +256,100 @@ class Seat(Section):
 
 
 class Profile(Section):
-    interface: str = "auto"
+    interface: InterfaceName = "auto"
+    """The network interface to serve, or auto for all that have an address. Default: auto."""
     dhcp: Dhcp = Dhcp()
+    """How PCs get their addresses."""
     http: Http = Http()
+    """The HTTP server."""
     boot: Boot = Boot()
+    """What a PC boots."""
     root: Root = Root()
+    """The root file system of a PC."""
     swap: Swap = Swap()
+    """Memory that a PC borrows from the server over the network."""
+    groups: Annotated[dict[str, Group], NothingIsEmpty] = {}
+    """Sets of PCs, by a name of your choice; where two give the same key the later one wins."""
+    clients: Annotated[dict[Mac, ClientSettings], NothingIsEmpty] = {}
+    """Single PCs, by MAC address; what stands here wins over their groups."""
 
     def seat(self, mac: str) -> Seat:
-        """The seat of ``mac`` (``aa:bb:cc:dd:ee:ff``)."""
+        """The seat of ``mac`` (``aa:bb:cc:dd:ee:ff``): profile, then groups, then client."""
+        tail = mac.replace(":", "")[-6:]
+        client = self.clients.get(mac, ClientSettings())
+        hostname = f"pc-{tail}"
+        boot, root, swap = self.boot, self.root, self.swap
+        for settings in (*(group for group in self.groups.values() if group.has(mac)), client):
+            boot = boot.changed(settings.boot)
+            root = root.changed(settings.root)
+            swap = swap.changed(settings.swap)
+            hostname = settings.hostname or hostname
         return Seat(
             mac=mac,
-            hostname="pc-" + mac.replace(":", "")[-6:],
-            address=None,
-            boot=self.boot,
-            root=self.root,
-            swap=self.swap,
+            hostname=hostname.replace(values.MAC_TAIL, tail),
+            address=client.address,
+            boot=boot,
+            root=root,
+            swap=swap,
         )
+
+    def check_networks(self, networks: Mapping[str, IPv4Network]) -> None:
+        """Compares full mode's addresses with the networks served, by interface name.
+
+        Raises OperatorError if no network has all of dhcp.range and dhcp.router, or if a client's
+        address is in none. A profile does not name its network: it must not contradict the
+        interface's, so this can be known only where the interfaces are.
+        """
+        pool = self.dhcp.range
+        if self.dhcp.mode == "proxy" or pool is None:
+            return
+        given = {"dhcp.range": (pool.first, pool.last)}
+        if self.dhcp.router is not None:
+            given["dhcp.router"] = (self.dhcp.router, self.dhcp.router)
+        home = [net for net in networks.values() if _hosts(net, pool.first, pool.last)]
+        for mac, client in self.clients.items():
+            if client.address is not None:
+                given[f"clients.{mac}.address"] = (client.address, client.address)
+        for key, (first, last) in given.items():
+            if not any(_hosts(network, first, last) for network in home):
+                served = ", ".join(f"{net} of {name}" for name, net in networks.items())
+                raise OperatorError(
+                    f"key '{key}': {first if first == last else f'{first}-{last}'} "
+                    f"does not belong to the network served ({served})",
+                    hint="give addresses of that network, or another interface",
+                )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.http.port == self.swap.port:
+            raise misplaced(f"{self.swap.port} is the port of http already", "swap", "port")
+        self._check_capacity()
+        names: dict[str, str] = {}
+        addresses: dict[IPv4Address, str] = {}
+        for mac, client in self.clients.items():
+            name = self.seat(mac).hostname
+            other = names.setdefault(name.lower(), mac)
+            if other != mac:
+                raise misplaced(f"{name} is the name of {other} already", "clients", mac)
+            if client.address is None:
+                continue
+            other = addresses.setdefault(client.address, mac)
+            if other != mac or client.address == self.dhcp.router:
+                owner = "the router" if other == mac else other
+                raise misplaced(
+                    f"{client.address} is the address of {owner} already", "clients", mac, "address"
+                )
+        return self
+
+    def _check_capacity(self) -> None:
+        sizes: dict[tuple[str, ...], SwapSize] = {("swap",): self.swap.size}
+        sizes |= {("groups", key, "swap"): row.swap.size for key, row in self.groups.items()}
+        sizes |= {("clients", key, "swap"): row.swap.size for key, row in self.clients.items()}
+        for path, size in sizes.items():
+            if self.swap.capacity is not None and (size.bytes or 0) > self.swap.capacity:
+                raise misplaced("larger than swap.capacity, which is for all PCs", *path, "size")
+
+
+def _hosts(network: IPv4Network, first: IPv4Address, last: IPv4Address) -> bool:
+    """Whether ``first`` to ``last`` are addresses for hosts of ``network``."""
+    return network.network_address < first and last < network.broadcast_address

@@ -1,0 +1,180 @@
+"""A profile's file -> Profile, its mistakes as one line each, and its JSON Schema. Pure."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import ErrorDetails, core_schema
+
+from netboot import document, values
+from netboot.document import Document, KeyPath, dotted
+from netboot.errors import OperatorError
+from netboot.profile import Profile, Section
+
+SETTING = "--set"  # how the command line gives a key, and so what its mistakes are reported for
+SETTING_LINE = 0
+FOUND_CHARACTERS = 40
+EXPECTED = {"tuple_type": "a list", "string_type": "text", "string_unicode": "text"}
+
+
+def load(path: Path, settings: Sequence[str] = ()) -> Profile:
+    """The profile in the file ``path``; see ``parse``. Raises OperatorError."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        hint = "copy profiles/lab.yaml and change it, or name another file with --profile"
+        raise OperatorError(f"{path}: there is no such profile", hint=hint) from None
+    except OSError as error:
+        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise OperatorError(f"{path}:{line}: not text in UTF-8") from None
+    return parse(text, str(path), settings)
+
+
+def parse(text: str, source: str, settings: Sequence[str] = ()) -> Profile:
+    """The profile in ``text``; ``source`` is what its mistakes are reported for.
+
+    ``settings``: ``dotted.key=value``, each put in place of what the text says. Raises
+    OperatorError with one line for each mistake: ``source:line: key 'dotted.key': what is wrong``.
+    """
+    read = document.read(text, source)
+    if read.tree is None:
+        read.tree = {}
+    if not isinstance(read.tree, dict):
+        raise OperatorError(f"{source}:1: expected keys such as 'swap:', found {_found(read.tree)}")
+    for setting in settings:
+        _set(read, setting)
+    _name_clients_alike(read)
+    try:
+        return Profile.model_validate(read.tree)
+    except ValidationError as error:
+        mistakes = sorted(_mistake(read, details) for details in error.errors(include_url=False))
+        raise OperatorError("\n".join(text for _, text in mistakes)) from None
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a profile as users write it, for editors that check YAML."""
+    return {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        **Profile.model_json_schema(schema_generator=_AsWritten),
+        "title": "netboot profile",
+    }
+
+
+class _AsWritten(GenerateJsonSchema):
+    """Leaves defaults out: they are values of the models, and the descriptions name them."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
+def _set(read: Document, setting: str) -> None:
+    """Puts ``dotted.key=value`` into the document. Raises OperatorError."""
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise OperatorError(f"{SETTING}: expected KEY=VALUE, found {_found(setting)}")
+    path = tuple(key.strip().split("."))
+    here = read.tree
+    for depth, name in enumerate(path[:-1], start=1):
+        if not isinstance(here.get(name), dict):
+            here[name] = {}
+            read.lines[path[:depth]] = SETTING_LINE
+        here = here[name]
+    here[path[-1]] = value
+    read.lines[path] = SETTING_LINE
+
+
+def _name_clients_alike(read: Document) -> None:
+    """Gives every key of ``clients`` the one spelling of MAC addresses; a PC twice is refused."""
+    clients = read.tree.get("clients")
+    if not isinstance(clients, dict):
+        return
+    spelled: dict[str, str] = {}
+    for key in clients:
+        try:
+            mac = values.mac(key)
+        except ValueError:
+            continue  # the model says what is wrong with it
+        if mac in spelled:
+            problem = f"the same PC as in {_where(read, ('clients', spelled[mac]))}"
+            raise OperatorError(_line(read, ("clients", key), problem))
+        spelled[mac] = key
+    for mac, key in spelled.items():
+        clients[mac] = clients.pop(key)
+        moved = {path: line for path, line in read.lines.items() if path[:2] == ("clients", key)}
+        read.lines |= {("clients", mac, *path[2:]): line for path, line in moved.items()}
+
+
+def _where(read: Document, path: KeyPath) -> str:
+    line = read.line(path)
+    return SETTING if line == SETTING_LINE else f"{read.source}:{line}"
+
+
+def _line(read: Document, path: KeyPath, problem: str) -> str:
+    return f"{_where(read, path)}: key '{dotted(path)}': {problem}"
+
+
+def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
+    """Line number and text of one of pydantic's complaints."""
+    path, kind, context = details["loc"], details["type"], details.get("ctx", {})
+    found = _found(details["input"])
+    match kind:
+        case "extra_forbidden":
+            problem = _unknown(path)
+        case "missing":
+            path, problem = path[:-1], f"missing key '{path[-1]}'"
+        case "misplaced":
+            path, problem = (*path, *context["path"]), context["problem"]
+        case "value_error" if isinstance(context["error"], values.Unreadable):
+            # pydantic marks a complaint about a key itself so.
+            path = path[:-1] if path[-1] == "[key]" else path
+            error = context["error"]
+            problem = f"{error}, found {found}{_did_you_mean(error.nearest)}"
+        case "literal_error":
+            names = dict.fromkeys(re.findall(r"'([^']*)'", context["expected"]))
+            guess = values.nearest(str(details["input"]), names)
+            problem = f"expected {values.any_of(names)}, found {found}{_did_you_mean(guess)}"
+        case "model_type" | "dict_type":
+            problem = f"expected keys below it, found {found}"
+        case _:
+            problem = f"expected {EXPECTED.get(kind, details['msg'])}, found {found}"
+    return read.line(path), _line(read, path, problem)
+
+
+def _unknown(path: KeyPath) -> str:
+    section, name = _section_at(path[:-1]), str(path[-1])
+    if any(name in wider.model_fields for wider in section.__subclasses__()):
+        return "cannot differ from PC to PC; it is a key of the whole room"
+    guess = values.nearest(name, section.model_fields)
+    return "unknown key" + (
+        _did_you_mean(guess) or f"; expected {values.any_of(section.model_fields)}"
+    )
+
+
+def _section_at(path: Iterable[str | int]) -> type[Section]:
+    """The model of the section at ``path``."""
+    here: Any = Profile
+    for name in path:
+        if isinstance(here, type) and issubclass(here, Section):
+            here = here.model_fields[str(name)].annotation
+        else:
+            here = get_args(here)[1]  # dict[str, Group]
+    assert isinstance(here, type) and issubclass(here, Section)
+    return here
+
+
+def _did_you_mean(guess: str) -> str:
+    return f"; did you mean '{guess}'?" if guess else ""
+
+
+def _found(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list):
+        return "keys" if isinstance(value, dict) else "a list"
+    text = ascii(value)
+    return text if len(text) <= FOUND_CHARACTERS else text[: FOUND_CHARACTERS - 4] + "...'"

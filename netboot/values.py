@@ -1,0 +1,245 @@
+"""Text of a profile -> typed values: sizes, durations, MAC addresses and their kin. Pure.
+
+The reader of YAML hands over every scalar as the text that was written (netboot.document), so
+what a value means is decided here and nowhere else.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import IPv4Address
+from typing import Any, Generic, TypeVar
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+T = TypeVar("T")
+
+MAX_SIZE = 1 << 60  # no machine has it, and everything up to it fits signed 64-bit arithmetic
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+MAC_TAIL = "{tail}"  # in a group's hostname: the last six digits of the PC's MAC address
+
+
+class Unreadable(ValueError):
+    """A value that is not what its key takes. ``nearest`` may be empty."""
+
+    def __init__(self, expected: str, nearest: str = "") -> None:
+        super().__init__(f"expected {expected}")
+        self.expected = expected
+        self.nearest = nearest
+
+
+class Nearest(ValueError):
+    """Raised by a conversion that can guess what was meant; its text is the guess."""
+
+
+@dataclass(frozen=True, eq=False)
+class Text(Generic[T]):
+    """How one kind of value is written; also a pydantic annotation that reads it.
+
+    ``expected`` completes "expected ...". ``convert`` raises ValueError. ``schema`` is the JSON
+    Schema of the value as a user writes it. Values that are no text and no YAML container are
+    left alone, so that models can be made from typed values as well.
+    """
+
+    expected: str
+    convert: Callable[[str], T]
+    schema: Mapping[str, Any]
+
+    def parse(self, text: str) -> T:
+        """The value of ``text``. Raises Unreadable."""
+        try:
+            return self.convert(text.strip())
+        except Nearest as guess:
+            raise Unreadable(self.expected, str(guess)) from None
+        except ValueError:
+            raise Unreadable(self.expected) from None
+
+    def read(self, value: object) -> object:
+        """``parse`` for what may stand in a YAML file instead of text. Raises Unreadable."""
+        if isinstance(value, str):
+            return self.parse(value)
+        if value is None or isinstance(value, list | dict):
+            raise Unreadable(self.expected)
+        return value
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return dict(self.schema)
+
+
+class OneOrMore:
+    """A pydantic annotation of a tuple: a list, or one text with commas."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        many = handler(schema)
+        return {"anyOf": [many, {"type": "string"}]}
+
+    @staticmethod
+    def read(value: object) -> object:
+        """The parts of a text between commas; anything else as it is."""
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def integer(first: int, last: int) -> Text[int]:
+    """A whole number from ``first`` to ``last`` in plain digits: 0755 is not one, nor is 1_000."""
+
+    def convert(text: str) -> int:
+        number = int(matched(r"0|[1-9][0-9]{0,17}", text)[0])
+        return _bounded(number, first, last)
+
+    schema = {"type": "integer", "minimum": first, "maximum": last}
+    return Text(f"a whole number from {first} to {last}", convert, schema)
+
+
+def duration(first: str, last: str, example: str) -> Text[int]:
+    """Seconds, from ``first`` to ``last``, written like these; without a unit they are seconds."""
+    pattern = r"(0|[1-9][0-9]{0,8}) ?([smhd]?)"
+
+    def seconds(text: str) -> int:
+        number, unit = matched(pattern, text).groups()
+        return int(number) * SECONDS[unit.lower()]
+
+    def convert(text: str) -> int:
+        return _bounded(seconds(text), seconds(first), seconds(last))
+
+    expected = f"a duration from {first} to {last} such as {example}"
+    return Text(expected, convert, {"type": ["string", "integer"], "pattern": f"^({pattern})$"})
+
+
+def choice(names: Mapping[str, object]) -> Text[str]:
+    """One of the names of a table."""
+
+    def convert(text: str) -> str:
+        if text not in names:
+            raise Nearest(nearest(text, names))
+        return text
+
+    return Text(any_of(names), convert, {"enum": list(names)})
+
+
+def boolean(text: str) -> bool:
+    """true, yes or on; false, no or off. Raises ValueError."""
+    if text.lower() not in BOOLEANS:
+        raise Nearest(nearest(text, BOOLEANS))
+    return BOOLEANS[text.lower()]
+
+
+def size(text: str) -> int:
+    """Bytes of ``512MiB``, ``1.5GiB``, ``2G`` or ``4096``. Raises ValueError.
+
+    Units are powers of 1024, as RAM is sold; ``GB`` is refused, because it is read both ways.
+    """
+    pattern = r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,3})? ?([kmgt]?)(i?b)?"
+    whole, fraction, unit, suffix = matched(pattern, text).groups(default="")
+    if not unit and (fraction or suffix):
+        raise ValueError("no unit")
+    if suffix.lower() == "b":
+        raise Nearest(f"{whole}{fraction}{unit.upper()}iB")
+    factor = UNITS[unit.lower()]
+    return _bounded(int(float(whole + fraction) * factor), 0, MAX_SIZE)
+
+
+def mac(text: str) -> str:
+    """``aa:bb:cc:dd:ee:ff`` of a MAC address in any usual spelling. Raises ValueError."""
+    pair = "[0-9a-f]{2}"
+    matched(rf"{pair}([:-]?)(?:{pair}\1){{4}}{pair}|[0-9a-f]{{4}}(\.[0-9a-f]{{4}}){{2}}", text)
+    digits = re.sub("[^0-9a-f]", "", text.lower())
+    return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
+
+
+def mac_pattern(text: str) -> str:
+    """A MAC address, or the beginning of one and ``*``, normalised. Raises ValueError."""
+    if not text.endswith("*"):
+        return mac(text)
+    pair = "[0-9a-f]{2}"
+    beginning = rf"(?:{pair}:){{0,5}}[0-9a-f]?\*|(?:{pair}:){{0,4}}{pair}\*"
+    return matched(beginning, text.replace("-", ":"))[0].lower()
+
+
+def hostname(text: str) -> str:
+    """One label of a host name (RFC 1123 section 2.1, RFC 952). Raises ValueError."""
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", text):
+        raise Nearest(re.sub("[^A-Za-z0-9]+", "-", text).strip("-")[:63].strip("-"))
+    return text
+
+
+def hostname_pattern(text: str) -> str:
+    """A host name in which ``{tail}`` may stand for digits of the MAC. Raises ValueError."""
+    hostname(text.replace(MAC_TAIL, "0" * 6))
+    return text
+
+
+def nearest(name: str, names: Mapping[str, object]) -> str:
+    """The one of ``names`` that ``name`` is most like; empty if none is like it."""
+    return next(iter(get_close_matches(name.lower(), names, n=1, cutoff=0.5)), "")
+
+
+def any_of(names: Mapping[str, object]) -> str:
+    """``a, b or c``."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def matched(pattern: str, text: str) -> re.Match[str]:
+    """``text`` as a whole, in either case, as ``pattern`` says. Raises ValueError."""
+    # ASCII: otherwise a digit of any script is a digit, and the Kelvin sign a K.
+    match = re.fullmatch(pattern, text, re.ASCII | re.IGNORECASE)
+    if match is None:
+        raise ValueError(text)
+    return match
+
+
+def _bounded(number: int, first: int, last: int) -> int:
+    if not first <= number <= last:
+        raise ValueError(number)
+    return number
+
+
+SIZE = Text(
+    "a size such as 512MiB or 2GiB",
+    size,
+    {"type": ["string", "integer"], "pattern": r"^[0-9.]+ ?([KMGTkmgt](i?[Bb])?)?$", "minimum": 0},
+)
+MAC = Text(
+    "a MAC address such as 52:54:00:12:34:56",
+    mac,
+    {"type": "string", "pattern": "^([0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}$|^[0-9A-Fa-f.]{14}$"},
+)
+MAC_PATTERN = Text(
+    "a MAC address or its beginning and a star such as 52:54:00:*",
+    mac_pattern,
+    {"type": "string", "pattern": "^[0-9A-Fa-f:.-]{0,17}[*]?$"},
+)
+HOSTNAME = Text(
+    "a host name of letters, digits and hyphens such as lab-07",
+    hostname,
+    {"type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"},
+)
+HOSTNAME_PATTERN = Text(
+    f"a host name such as lab-{MAC_TAIL}",
+    hostname_pattern,
+    {"type": "string", "pattern": "^[A-Za-z0-9{}-]{1,63}$"},
+)
+BOOLEAN = Text("yes or no", boolean, {"enum": [True, False, *BOOLEANS]})
+ADDRESS = Text(
+    "an IPv4 address such as 10.0.0.1",
+    IPv4Address,
+    {"type": "string", "format": "ipv4"},
+)

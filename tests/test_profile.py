@@ -1,0 +1,187 @@
+"""What a profile gives each PC, and that what is shipped and documented is the code's truth."""
+
+import json
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netboot import roots
+from netboot.errors import OperatorError
+from netboot.profile import AddressRange, Dhcp, Profile, Section, Swap, SwapSize
+from netboot.profile_file import load, parse, schema
+
+ROOT = Path(__file__).parent.parent
+LAB = ROOT / "profiles" / "lab.yaml"
+MAC = "52:54:00:12:34:56"
+MIB = 1 << 20
+
+
+def test_profile_defaults_from_an_empty_file() -> None:
+    assert parse("", "f") == parse("swap:\nclients:\ngroups:\n", "f") == Profile()
+
+
+def test_seat_without_entry_has_the_rooms_settings() -> None:
+    profile = Profile()
+    seat = profile.seat(MAC)
+    assert (seat.mac, seat.hostname, seat.address) == (MAC, "pc-123456", None)
+    assert (seat.boot, seat.root, seat.swap) == (profile.boot, profile.root, profile.swap)
+
+
+GROUPS = """
+boot: {arguments: quiet, on_failure: reboot}
+swap: {size: 1GiB, port: 4000, zswap: {compressor: zstd, pool_percent: 30}}
+groups:
+  all: {match: "*", swap: {size: 3x, zswap: {pool_percent: 10}}}
+  row: {match: [52-54-00-*, 02:00:00:00:00:01], hostname: "row-{tail}", swap: {size: 0}}
+clients:
+  5254.0012.3456: {hostname: teacher, address: 10.0.0.9, boot: {arguments: ""}}
+  02:00:00:00:00:01: {swap: {zswap: {enabled: off}}}
+"""
+
+
+def test_seat_is_profile_then_groups_in_order_then_client() -> None:
+    profile = parse(GROUPS, "f")
+
+    teacher = profile.seat(MAC)
+    assert (teacher.hostname, teacher.address) == ("teacher", IPv4Address("10.0.0.9"))
+    assert (teacher.boot.arguments, teacher.boot.on_failure) == ("", "reboot")
+    assert teacher.swap.size == SwapSize(bytes=0)
+
+    pupil = profile.seat("02:00:00:00:00:01")
+    assert pupil.hostname == "row-000001"
+    zswap = pupil.swap.zswap
+    assert (zswap.enabled, zswap.compressor, zswap.pool_percent) == (False, "zstd", 10)
+
+    guest = profile.seat("02:00:00:00:00:02")
+    assert guest.hostname == "pc-000002"
+    assert (guest.swap.size, guest.swap.port) == (SwapSize(times_ram=3.0), 4000)
+    assert guest.boot == profile.boot
+
+
+@pytest.mark.parametrize(
+    ("size", "ram", "expected"),
+    [
+        (SwapSize(times_ram=2.0), 256 * MIB, 512 * MIB),
+        (SwapSize(times_ram=1.5), 4097, 8192),
+        (SwapSize(bytes=MIB + 1), 1, MIB + 4096),
+        (SwapSize(bytes=0), 256 * MIB, 0),
+    ],
+)
+def test_swap_is_whole_pages(size: SwapSize, ram: int, expected: int) -> None:
+    assert Swap(size=size).bytes_for(ram) == expected
+
+
+NETWORK = {"eth0": IPv4Network("10.0.0.0/24"), "eth1": IPv4Network("10.9.0.0/16")}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "router", "complaint"),
+    [
+        ("10.0.0.50", "10.0.0.99", "10.0.0.1", ""),
+        ("10.9.1.0", "10.9.2.0", None, ""),
+        ("10.0.0.50", "10.0.1.99", None, "key 'dhcp.range': 10.0.0.50-10.0.1.99 does not belong"),
+        ("10.0.0.50", "10.0.0.255", None, "key 'dhcp.range'"),
+        ("10.0.0.50", "10.0.0.99", "10.9.0.1", "key 'dhcp.router': 10.9.0.1 does not belong"),
+    ],
+)
+def test_check_networks(first: str, last: str, router: str | None, complaint: str) -> None:
+    pool = AddressRange(first=IPv4Address(first), last=IPv4Address(last))
+    gateway = None if router is None else IPv4Address(router)
+    profile = Profile(dhcp=Dhcp(mode="full", range=pool, router=gateway))
+    if not complaint:
+        profile.check_networks(NETWORK)
+        return
+    with pytest.raises(OperatorError) as caught:
+        profile.check_networks(NETWORK)
+    assert str(caught.value).startswith(complaint)
+    assert "10.0.0.0/24 of eth0, 10.9.0.0/16 of eth1" in str(caught.value)
+
+
+def test_check_networks_covers_clients_and_only_full_mode() -> None:
+    text = f"dhcp: {{mode: full, range: 10.0.0.50-10.0.0.99}}\nclients: {{{MAC}: {{address: 8.8.8.8}}}}"
+    with pytest.raises(OperatorError, match=rf"^key 'clients.{MAC}.address': 8.8.8.8 does not"):
+        parse(text, "f").check_networks(NETWORK)
+    parse(text, "f", ["dhcp.mode=proxy"]).check_networks(NETWORK)
+
+
+def keys(node: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted name and description of every key in the JSON Schema."""
+    if "$ref" in node:
+        node = schema()["$defs"][node["$ref"].rpartition("/")[2]]
+    for name, below in node.get("properties", {}).items():
+        yield f"{above}{name}", below.get("description", "")
+        yield from keys(below, f"{above}{name}.")
+    for below in node.get("patternProperties", {}).values():
+        yield from keys(below, f"{above}*.")
+    if isinstance(node.get("additionalProperties"), dict):
+        yield from keys(node["additionalProperties"], f"{above}*.")
+
+
+KEYS = dict(keys(schema()))
+
+
+def test_schema_describes_every_key() -> None:
+    assert {"swap.zswap.pool_percent", "groups.*.match", "clients.*.swap.size"} <= set(KEYS)
+    assert [key for key, description in KEYS.items() if not description.endswith(".")] == []
+
+
+def test_schema_names_the_defaults_that_count() -> None:
+    defaults = {
+        key: default[1]
+        for key, description in KEYS.items()
+        if (default := re.search(r"Default: (\S+)\.$", description)) and "*" not in key
+    }
+    assert len(defaults) > 10
+    assert parse("", "f", [f"{key}={text}" for key, text in defaults.items()]) == Profile()
+
+
+def test_schema_file_for_editors_is_current() -> None:
+    shipped = json.loads((ROOT / "profiles" / "profile.schema.json").read_text())
+    assert shipped == schema(), "run: netboot schema > profiles/profile.schema.json"
+
+
+def test_documentation_names_every_key() -> None:
+    text = (ROOT / "docs" / "profile.md").read_text()
+    sections = {key for key in KEYS if any(other.startswith(f"{key}.") for other in KEYS)}
+    leaves = {key for key in KEYS if key not in sections and key.count("*") == 0}
+    entries = {key for key in KEYS if re.fullmatch(r"(groups|clients)\.\*\.\w+", key)}
+    written = {re.sub("NAME|MAC", "*", name) for name in re.findall(r"`([a-zA-Z_.]+)`", text)}
+    assert leaves | entries <= written
+
+
+def test_lab_profile_loads_and_is_for_a_lan_with_a_router() -> None:
+    profile = load(LAB)
+    assert (profile.interface, profile.dhcp.mode) == ("auto", "proxy")
+    assert profile == Profile()
+
+
+def test_lab_profile_shows_every_key_and_its_examples_are_right() -> None:
+    names = {name for key in KEYS for name in key.split(".")} | {"old-row", MAC}
+    text = re.sub(
+        rf"(?m)^( *)# ( *(?:{'|'.join(map(re.escape, names - {'*'}))}):)", r"\1\2", LAB.read_text()
+    )
+    profile = parse(text, "lab.yaml")
+    assert profile.dhcp.range and profile.swap.capacity and profile.groups and profile.clients
+    given = set(_given(profile))
+    partial = re.compile(r"(groups|clients)\.\*\.(boot|root|swap)\..*")  # sections shown above
+    assert {key for key in KEYS if not partial.fullmatch(key)} - given == set()
+
+
+def _given(section: Section, above: str = "") -> Iterator[str]:
+    for name in section.model_fields_set:
+        value = getattr(section, name)
+        yield f"{above}{name}"
+        if isinstance(value, Section):
+            yield from _given(value, f"{above}{name}.")
+        elif isinstance(value, dict):
+            for below in value.values():
+                yield from _given(below, f"{above}{name}.*.")
+
+
+def test_root_kinds_are_those_of_the_table() -> None:
+    for kind in roots.BY_NAME:
+        assert parse("", "f", [f"root.kind={kind}"]).root.kind == kind

@@ -1,0 +1,359 @@
+"""Any text is a profile or raises OperatorError with one line for each mistake, naming its place."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from netboot.errors import OperatorError
+from netboot.profile import Profile, SwapSize
+from netboot.profile_file import load, parse, schema
+
+MISTAKES = [
+    # The case of the issue, and unknown keys at every depth.
+    ("swap: {sizee: 1GiB}\n", "f:1: key 'swap.sizee': unknown key; did you mean 'size'?"),
+    ("\n\nswop:\n", "f:3: key 'swop': unknown key; did you mean 'swap'?"),
+    (
+        "http:\n  qqq: 1",
+        "f:2: key 'http.qqq': unknown key; expected port",
+    ),
+    (
+        "swap:\n  zswap:\n    compresor: lz4",
+        "f:3: key 'swap.zswap.compresor': unknown key; did you mean 'compressor'?",
+    ),
+    (
+        "clients:\n  52:54:00:12:34:56:\n    swap:\n      port: 1",
+        (
+            "f:4: key 'clients.52:54:00:12:34:56.swap.port': "
+            "cannot differ from PC to PC; it is a key of the whole room"
+        ),
+    ),
+    # Values.
+    (
+        "dhcp: {mode: ful}",
+        "f:1: key 'dhcp.mode': expected proxy or full, found 'ful'; did you mean 'full'?",
+    ),
+    (
+        "swap: {size: 1GB}",
+        (
+            "f:1: key 'swap.size': expected a size such as 1GiB, a multiple of the PC's RAM such as 2x, "
+            "or 0, found '1GB'; did you mean '1GiB'?"
+        ),
+    ),
+    (
+        "swap: {size: 2}",
+        (
+            "f:1: key 'swap.size': expected a size such as 1GiB, a multiple of the PC's RAM such as 2x, "
+            "or 0, found '2'; did you mean '2x'?"
+        ),
+    ),
+    (
+        "swap: {patience: 3y}",
+        "f:1: key 'swap.patience': expected a duration from 1s to 7d such as 10m, found '3y'",
+    ),
+    (
+        "http: {port: 0755}",
+        "f:1: key 'http.port': expected a whole number from 1 to 65535, found '0755'",
+    ),
+    (
+        "http: {port: 1:30}",
+        "f:1: key 'http.port': expected a whole number from 1 to 65535, found '1:30'",
+    ),
+    (
+        "swap: {zswap: {enabled: onn}}",
+        "f:1: key 'swap.zswap.enabled': expected yes or no, found 'onn'; did you mean 'on'?",
+    ),
+    ("root: {kind: nfs}", "f:1: key 'root.kind': expected ram, found 'nfs'"),
+    (
+        "dhcp:\n  dns: [10.0.0.1,\n    10.0.0.256]",
+        "f:3: key 'dhcp.dns.1': expected an IPv4 address such as 10.0.0.1, found '10.0.0.256'",
+    ),
+    (
+        "dhcp: {range: 10.0.0.9-10.0.0.1}",
+        (
+            "f:1: key 'dhcp.range': expected a range such as 10.0.0.50-10.0.0.99, "
+            "found '10.0.0.9-10.0.0.1'; did you mean '10.0.0.1-10.0.0.9'?"
+        ),
+    ),
+    (
+        "dhcp: {range: 10.0.0.1-11.0.0.1}",
+        (
+            "f:1: key 'dhcp.range': expected a range such as 10.0.0.50-10.0.0.99, "
+            "found '10.0.0.1-11.0.0.1'"
+        ),
+    ),
+    (
+        "clients: {52:54:00:12:34:5: {}}",
+        (
+            "f:1: key 'clients.52:54:00:12:34:5': expected a MAC address such as 52:54:00:12:34:56, "
+            "found '52:54:00:12:34:5'"
+        ),
+    ),
+    (
+        "clients: {525400123456: {hostname: lab pc_1}}",
+        (
+            "f:1: key 'clients.52:54:00:12:34:56.hostname': expected a host name such as lab-{tail}, "
+            "found 'lab pc_1'; did you mean 'lab-pc-1'?"
+        ),
+    ),
+    (
+        "groups: {g: {match: 52:54:0*:*}}",
+        (
+            "f:1: key 'groups.g.match.0': expected a MAC address or its beginning and a star such as "
+            "52:54:00:*, found '52:54:0*:*'"
+        ),
+    ),
+    (
+        "boot: {arguments: 'a\tb'}",
+        r"f:1: key 'boot.arguments': expected words on one line, in ASCII, found 'a\tb'",
+    ),
+    # The wrong kind of thing.
+    ("- a", "f:1: expected keys such as 'swap:', found a list"),
+    ("swap", "f:1: expected keys such as 'swap:', found 'swap'"),
+    ("dhcp: full", "f:1: key 'dhcp': expected keys below it, found 'full'"),
+    ("clients: [a]", "f:1: key 'clients': expected keys below it, found a list"),
+    (
+        "interface:",
+        "f:1: key 'interface': expected auto or the name of a network interface, found nothing",
+    ),
+    (
+        "http: {port: {a: 1}}",
+        "f:1: key 'http.port': expected a whole number from 1 to 65535, found keys",
+    ),
+    ("dhcp: {dns: {a: 1}}", "f:1: key 'dhcp.dns': expected a list, found keys"),
+    # Keys seen together.
+    (
+        "dhcp: {mode: full}",
+        (
+            "f:1: key 'dhcp': missing key 'range': full mode needs a range such as "
+            "10.0.0.50-10.0.0.99"
+        ),
+    ),
+    (
+        "dhcp:\n  range: 10.0.0.1-10.0.0.9\n  router: 10.0.0.1",
+        "f:3: key 'dhcp.router': must lie outside dhcp.range, or a PC would be given it",
+    ),
+    ("groups: {g: {hostname: a}}", "f:1: key 'groups.g': missing key 'match'"),
+    (
+        "groups:\n  g:\n    match: 52:*\n    hostname: lab",
+        (
+            "f:4: key 'groups.g.hostname': several PCs would have the same name; "
+            "did you mean 'lab-{tail}'?"
+        ),
+    ),
+    (
+        "swap: {capacity: 1GiB}\nclients:\n  525400123456:\n    swap: {size: 2GiB}",
+        (
+            "f:4: key 'clients.52:54:00:12:34:56.swap.size': "
+            "larger than swap.capacity, which is for all PCs"
+        ),
+    ),
+    ("http: {port: 10809}", "f:1: key 'swap.port': 10809 is the port of http already"),
+    (
+        "clients:\n  02:00:00:00:00:01: {hostname: a}\n  02:00:00:00:00:02: {hostname: A}",
+        "f:3: key 'clients.02:00:00:00:00:02': A is the name of 02:00:00:00:00:01 already",
+    ),
+    (
+        (
+            "clients:\n  02:00:00:00:00:01: {address: 10.0.0.1}\n"
+            "  02:00:00:00:00:02:\n    address: 10.0.0.1"
+        ),
+        (
+            "f:4: key 'clients.02:00:00:00:00:02.address': "
+            "10.0.0.1 is the address of 02:00:00:00:00:01 already"
+        ),
+    ),
+    (
+        "dhcp: {router: 10.0.0.1}\nclients: {525400123456: {address: 10.0.0.1}}",
+        (
+            "f:2: key 'clients.52:54:00:12:34:56.address': "
+            "10.0.0.1 is the address of the router already"
+        ),
+    ),
+    (
+        "clients:\n  52:54:00:12:34:56:\n  5254.0012.3456:",
+        "f:3: key 'clients.5254.0012.3456': the same PC as in f:2",
+    ),
+    # YAML.
+    ("a: 1\nb: 2\na: 3", "f:3: key 'a': given twice, first in line 1"),
+    ("swap:\n  size: 1x\n  size: 2x", "f:3: key 'swap.size': given twice, first in line 2"),
+    (
+        "swap:\n\tsize: 2x",
+        (
+            r"f:2: cannot be read as YAML: while scanning for the next token: found character '\t' "
+            "that cannot start any token; indent with spaces, not tabs"
+        ),
+    ),
+    (
+        "groups: {g: {match: [*]}}",
+        (
+            "f:1: cannot be read as YAML: while scanning an alias: expected alphabetic or numeric "
+            "character, but found ']'; put quotes around text that begins with * or &"
+        ),
+    ),
+    (
+        "a: &x [1]\nb: *x",
+        "f:1: cannot be read as YAML: an anchor (&); put quotes around text that begins with * or &",
+    ),
+    (
+        "b: *x",
+        "f:1: cannot be read as YAML: an alias (*); put quotes around text that begins with * or &",
+    ),
+    ("a: !!python/object:os.system x", "f:1: cannot be read as YAML: a tag (!)"),
+    ("http: {port: !!int 80}", "f:1: cannot be read as YAML: a tag (!)"),
+    (
+        "<<: {a: 1}",
+        (
+            "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, "
+            "groups or clients"
+        ),
+    ),
+    ("? [a]\n: b", "f:1: a key must be a word, not empty"),
+    ("\n~: 1", "f:2: a key must be a word, not empty"),
+    ("a: 1\n\nb: \x07", "f:3: cannot be read as YAML: character U+0007"),
+    (r'a: "\UFFFFFFFF"', "f:1: cannot be read as YAML: an escape that is no character"),
+    ('x:\n  a: "\\ud800"', "f:2: cannot be read as YAML: an escape that is no character"),
+    ("[" * 5000, "f:1: cannot be read as YAML: nested too deeply"),
+    (
+        "a: b\n--- c",
+        (
+            "f:2: cannot be read as YAML: expected a single document in the stream: "
+            "but found another document"
+        ),
+    ),
+    ("#" * 2_000_000, "f: longer than 1048576 characters"),
+]
+
+
+@pytest.mark.parametrize(("text", "line"), MISTAKES)
+def test_mistake_is_one_line_that_names_its_place(text: str, line: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        parse(text, "f")
+    assert str(caught.value) == line
+
+
+def test_several_mistakes_are_one_line_each_in_the_order_of_the_file() -> None:
+    with pytest.raises(OperatorError) as caught:
+        parse("root: {kind: x}\nswap:\n  prt: 1\n  store: x\nhttp: {port: x}", "f", ["boot=x"])
+    assert [line.partition(" expected")[0] for line in str(caught.value).splitlines()] == [
+        "--set: key 'boot':",
+        "f:1: key 'root.kind':",
+        "f:3: key 'swap.prt': unknown key; did you mean 'port'?",
+        "f:4: key 'swap.store':",
+        "f:5: key 'http.port':",
+    ]
+
+
+def test_what_yaml_1_1_reads_otherwise() -> None:
+    text = "{52:54:00:12:34:56: 1, a: on, b: 0755, c: 1_0, d: 2001-01-01, e: .inf, f: 1:30, g: ~}"
+    assert 41135085296 in yaml.safe_load(text), "PyYAML still does what netboot.document is for"
+    profile = parse(
+        "clients: {52:54:00:12:34:56: {hostname: on}, 525400123457: {hostname: 0755}}\n"
+        "swap: {zswap: {enabled: on}, capacity: ~}\nboot: {arguments: 2001-01-01}",
+        "f",
+    )
+    assert profile.seat("52:54:00:12:34:56").hostname == "on"
+    assert profile.seat("52:54:00:12:34:57").hostname == "0755"
+    assert profile.boot.arguments == "2001-01-01"
+
+
+def test_settings_replace_keys_of_the_file() -> None:
+    settings = ["dhcp.mode=full", "dhcp.range=10.0.0.5-10.0.0.9", "boot.arguments=a=b c=d"]
+    settings += ["clients.52-54-00-12-34-56.hostname=x", "swap.zswap.enabled=no"]
+    profile = parse("dhcp: {mode: proxy, lease_time: 1h}\nswap:\n", "f", settings)
+    assert (profile.dhcp.mode, profile.dhcp.lease_time) == ("full", 3600)
+    assert profile.boot.arguments == "a=b c=d"
+    assert profile.seat("52:54:00:12:34:56").hostname == "x"
+    assert not profile.swap.zswap.enabled
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("swap", "--set: expected KEY=VALUE, found 'swap'"),
+        (
+            "=1",
+            (
+                "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, "
+                "groups or clients"
+            ),
+        ),
+        ("swap.sizee=1", "--set: key 'swap.sizee': unknown key; did you mean 'size'?"),
+        (
+            "interface.a=1",
+            (
+                "--set: key 'interface': expected auto or the name of a network "
+                "interface, found keys"
+            ),
+        ),
+        (
+            "boot.arguments=\udc80",
+            (
+                r"--set: key 'boot.arguments': expected words on one line, "
+                r"in ASCII, found '\udc80'"
+            ),
+        ),
+    ],
+)
+def test_mistake_in_a_setting(setting: str, line: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        parse("", "f", [setting])
+    assert str(caught.value) == line
+
+
+def test_load_reads_utf8_with_and_without_mark(tmp_path: Path) -> None:
+    path = tmp_path / "room.yaml"
+    for prefix in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(prefix + "# für Raum 7\r\nswap: {size: 3x}\r\n".encode())
+        assert load(path).swap.size == SwapSize(times_ram=3.0)
+        assert load(path, ["swap.size=0"]).swap.bytes_for(1 << 30) == 0
+
+
+def test_load_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "room.yaml"
+    with pytest.raises(OperatorError, match=r"room.yaml: there is no such profile$") as caught:
+        load(path)
+    assert "--profile" in caught.value.hint
+    with pytest.raises(OperatorError, match=r": cannot be read: Is a directory$"):
+        load(tmp_path)
+    path.write_bytes(b"swap:\n# caf\xe9\n")
+    with pytest.raises(OperatorError, match=r"room.yaml:2: not text in UTF-8$"):
+        load(path)
+
+
+NAMES = ["swap", "size", "dhcp", "mode", "clients", "groups", "match", "525400123456", "hostname"]
+WORDS = st.sampled_from(
+    [*NAMES, "2x", "full", "52:54:*", "on", "0755", "", "10.0.0.1", '"\\ud83d"']
+)
+PIECES = st.lists(
+    st.one_of(
+        WORDS, st.sampled_from([": ", "\n", "  ", "{", "}", "[", "]", ", ", "- ", "&a", "*a"])
+    ),
+    max_size=25,
+).map("".join)
+TREES = st.recursive(
+    WORDS, lambda below: st.one_of(st.lists(below), st.dictionaries(WORDS, below)), max_leaves=12
+).map(lambda tree: yaml.safe_dump(tree))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.text(max_size=60), PIECES, TREES))
+@example("{swap: [}")
+def test_any_text_is_a_profile_or_lines_with_a_place(text: str) -> None:
+    try:
+        profile = parse(text, "f")
+    except OperatorError as error:
+        assert all(line.startswith("f:") for line in str(error).split("\n"))
+        assert str(error).isprintable() or "\n" in str(error)
+    else:
+        assert isinstance(profile, Profile)
+        profile.seat("52:54:00:12:34:56")
+
+
+def test_schema_is_of_the_file_as_written() -> None:
+    definitions = schema()["$defs"]
+    assert "SwapSize" not in definitions
+    assert definitions["Swap"]["properties"]["size"]["type"] == ["string", "integer"]
+    assert "port" not in definitions["SeatSwap"]["properties"]

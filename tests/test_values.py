@@ -1,0 +1,113 @@
+"""One table for each kind of value: what is read as what, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from netboot.values import (
+    BOOLEAN,
+    HOSTNAME,
+    HOSTNAME_PATTERN,
+    MAC,
+    MAC_PATTERN,
+    SIZE,
+    Text,
+    Unreadable,
+    duration,
+    integer,
+)
+
+PORT = integer(1, 65535)
+LEASE = duration("1m", "365d", "12h")
+LOWER = "52:54:00:ab:cd:ef"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (SIZE, "0", 0),
+        (SIZE, "4096", 4096),
+        (SIZE, "512MiB", 512 << 20),
+        (SIZE, " 1.5 GiB ", 3 << 29),
+        (SIZE, "2g", 2 << 30),
+        (SIZE, "3TiB", 3 << 40),
+        (LEASE, "90s", 90),
+        (LEASE, "90", 90),
+        (LEASE, "12h", 43200),
+        (LEASE, "365 d", 365 * 86400),
+        (PORT, "1", 1),
+        (PORT, "65535", 65535),
+        (BOOLEAN, "On", True),
+        (BOOLEAN, "no", False),
+        (MAC, "52:54:00:AB:cd:ef", LOWER),
+        (MAC, "52-54-00-ab-cd-ef", LOWER),
+        (MAC, "5254.00ab.cdef", LOWER),
+        (MAC, "525400ABCDEF", LOWER),
+        (MAC_PATTERN, "525400ABCDEF", LOWER),
+        (MAC_PATTERN, "52-54-0*", "52:54:0*"),
+        (MAC_PATTERN, "AB:*", "ab:*"),
+        (MAC_PATTERN, "52:54*", "52:54*"),
+        (MAC_PATTERN, "*", "*"),
+        (HOSTNAME, "PC-07", "PC-07"),
+        (HOSTNAME, "a" * 63, "a" * 63),
+        (HOSTNAME_PATTERN, "{tail}-x", "{tail}-x"),
+    ],
+)
+def test_reads(kind: Text[Any], text: str, value: object) -> None:
+    assert kind.parse(text) == kind.read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "nearest"),
+    [
+        (SIZE, "1GB", "1GiB"),
+        (SIZE, "1.5mb", "1.5MiB"),
+        (SIZE, "1.5", ""),
+        (SIZE, "1B", ""),
+        (SIZE, "-1", ""),
+        (SIZE, "0x10", ""),
+        (SIZE, "1e9", ""),
+        (SIZE, "1_000", ""),
+        (SIZE, "0755", ""),
+        (SIZE, "１KiB", ""),
+        (SIZE, "1\u212aiB", ""),  # the Kelvin sign
+        (SIZE, "99999999TiB", ""),
+        (SIZE, "9" * 5000, ""),
+        (LEASE, "59s", ""),
+        (LEASE, "366d", ""),
+        (LEASE, "12:00", ""),
+        (LEASE, "1.5h", ""),
+        (PORT, "0", ""),
+        (PORT, "65536", ""),
+        (PORT, "+1", ""),
+        (PORT, "1.0", ""),
+        (BOOLEAN, "1", ""),
+        (BOOLEAN, "y", "yes"),
+        (BOOLEAN, "ture", "true"),
+        (MAC, "52:54:00-ab:cd:ef", ""),
+        (MAC, "52:54:00:ab:cd", ""),
+        (MAC, "5254.00ab.cdeg", ""),
+        (MAC, "", ""),
+        (MAC_PATTERN, "5254*", ""),
+        (MAC_PATTERN, "52:*:00", ""),
+        (MAC_PATTERN, "52:54:00:ab:cd:ef*", ""),
+        (HOSTNAME, "lab.pc", "lab-pc"),
+        (HOSTNAME, "-a", "a"),
+        (HOSTNAME, "a" * 64, "a" * 63),
+        (HOSTNAME, "ä", ""),
+        (HOSTNAME_PATTERN, "{mac}", "mac"),
+        (HOSTNAME_PATTERN, "a" * 60 + "{tail}", "a" * 60 + "000"),
+    ],
+)
+def test_refuses(kind: Text[Any], text: str, nearest: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        kind.parse(text)
+    assert caught.value.nearest == nearest
+    assert str(caught.value) == f"expected {kind.expected}"
+
+
+@pytest.mark.parametrize("value", [None, [], {}])
+def test_containers_are_refused_and_typed_values_pass(value: object) -> None:
+    with pytest.raises(Unreadable):
+        PORT.read(value)
+    assert PORT.read(80) == 80
