@@ -1,4 +1,7 @@
-"""A profile's file -> Profile, its mistakes as one line each, and its JSON Schema. Pure."""
+"""A profile's file -> Profile, its mistakes as one line each, and its JSON Schema.
+
+Pure but for ``load``, which reads the one file it is asked for.
+"""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,0 +1,54 @@
+"""ruff, mypy and shellcheck over the whole tree; what they say is the failure."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHELL = re.compile(rb"\A(#!.*\b(ba|da)?sh\b|# shellcheck shell=)")
+
+
+def _complaints(*command: str) -> str:
+    """What ``command`` writes if it fails, empty if it does not."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
+
+
+def _expect_silence(*command: str) -> None:
+    complaints = _complaints(*command)
+    if complaints:
+        pytest.fail(complaints, pytrace=False)
+
+
+def _shell_files() -> list[str]:
+    # safe.directory: root may run this in the clone of another user.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "-co", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = [ROOT / name for name in done.stdout.split("\0") if name]
+    return sorted(
+        str(path.relative_to(ROOT))
+        for path in paths
+        if path.is_file() and (path.suffix == ".sh" or SHELL.match(path.read_bytes()[:200]))
+    )
+
+
+def test_ruff_check() -> None:
+    _expect_silence(sys.executable, "-m", "ruff", "check", "--output-format=concise", ".")
+
+
+def test_ruff_format() -> None:
+    _expect_silence(sys.executable, "-m", "ruff", "format", "--check", ".")
+
+
+@pytest.mark.timeout(600)  # the first run has no cache; the next take a few seconds
+def test_mypy() -> None:
+    _expect_silence(sys.executable, "-m", "mypy", "--strict", "netboot", "tests")
+
+
+def test_shellcheck() -> None:
+    files = _shell_files()
+    assert {".ci/run", "tools/setup", "initramfs/init", "initramfs/lib.sh"} <= set(files)
+    _expect_silence("shellcheck", "--external-sources", "--source-path=SCRIPTDIR", *files)
