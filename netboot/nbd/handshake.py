@@ -1,0 +1,218 @@
+"""The server's half of the fixed newstyle handshake (proto.md, "Protocol phases"). Sans-IO.
+
+Bytes in by ``receive_data``, bytes out by ``data_to_send``, and an ``outcome``. Options that this
+server does not know are answered NBD_REP_ERR_UNSUP, their data skipped, and haggling goes on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+
+from netboot.nbd.export import (
+    MAXIMUM_BLOCK,
+    MINIMUM_BLOCK,
+    PREFERRED_BLOCK,
+    Export,
+    Refusal,
+    Refused,
+)
+from netboot.nbd.stream import Closed, Parser, Stream, skip
+from netboot.nbd.wire import (
+    CLIENT_FLAGS,
+    EXPORT_NAME_REPLY,
+    EXPORT_NAME_ZEROES,
+    GREETING,
+    GREETING_MAGIC,
+    INFO_BLOCK_SIZE,
+    INFO_EXPORT,
+    MAX_STRING_BYTES,
+    OPTION,
+    OPTION_MAGIC,
+    HandshakeFlag,
+    Info,
+    Option,
+    OptionHeader,
+    OptionReply,
+    Reply,
+)
+
+# The largest option we take holds a name of 4096 bytes and a list of information types.
+MAX_OPTION_BYTES = 8192
+# Beyond this a peer is not mistaken but hostile: the connection is dropped instead of drained.
+MAX_SKIPPED_BYTES = 1 << 20
+# Each option costs us a reply. nbdinfo --list sends two for each export.
+MAX_OPTIONS = 256
+
+_U32 = Struct(">I")
+_U16 = Struct(">H")
+_SERVER_FLAGS = HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES
+_REFUSAL_REPLY = {Refusal.UNKNOWN: Reply.ERR_UNKNOWN, Refusal.POLICY: Reply.ERR_POLICY}
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Transmission begins. ``asked`` is the name as the client gave it (it may hold a token);
+    ``leftover`` are bytes that came after the handshake's last option: the first requests.
+    """
+
+    asked: str
+    export: Export
+    leftover: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    asked: str
+    export: Export
+
+
+class Handshake:
+    """One client's handshake.
+
+    ``lookup(name)`` returns the export or why it is refused, and changes nothing: it is called
+    for INFO too. ``listed`` are the names that LIST may tell; None if they are secrets.
+    """
+
+    def __init__(
+        self, lookup: Callable[[str], Export | Refused], listed: Sequence[str] | None = None
+    ) -> None:
+        self._lookup = lookup
+        self._listed = listed
+        self._out = bytearray(GREETING.pack(GREETING_MAGIC, OPTION_MAGIC, _SERVER_FLAGS))
+        self._stream = Stream(self._parse())
+
+    def receive_data(self, data: bytes) -> None:
+        """Takes bytes from the client. Never raises; see ``outcome``."""
+        self._stream.receive_data(data)
+
+    def data_to_send(self) -> bytes:
+        """Bytes for the client since the last call."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    @property
+    def outcome(self) -> Ready | Closed | None:
+        """None while haggling goes on. What ``data_to_send`` holds is to be sent in any case."""
+        outcome = self._stream.outcome
+        if isinstance(outcome, _Chosen):
+            return Ready(outcome.asked, outcome.export, self._stream.leftover)
+        return outcome
+
+    def _parse(self) -> Parser[_Chosen | Closed]:
+        (flags,) = CLIENT_FLAGS.unpack((yield CLIENT_FLAGS.size))
+        if flags & ~_SERVER_FLAGS:
+            return Closed(f"client flags {flags:#x}, expected none but {_SERVER_FLAGS:#x}")
+        for _ in range(MAX_OPTIONS):
+            header = OptionHeader.parse((yield OPTION.size))
+            if header.length > MAX_SKIPPED_BYTES:
+                return Closed(
+                    f"option {header.option} of {header.length} bytes, "
+                    f"expected no more than {MAX_SKIPPED_BYTES}"
+                )
+            if header.length > MAX_OPTION_BYTES:
+                yield from skip(header.length)
+                self._refuse(
+                    header.option, Reply.ERR_TOO_BIG, f"expected at most {MAX_OPTION_BYTES} bytes"
+                )
+                continue
+            data = yield header.length
+            if header.option == Option.EXPORT_NAME:
+                return self._export_name(data, bool(flags & HandshakeFlag.NO_ZEROES))
+            outcome = self._answer(header.option, data)
+            if outcome is not None:
+                return outcome
+        return Closed(f"{MAX_OPTIONS} options and no export chosen")
+
+    def _answer(self, option: int, data: bytes) -> _Chosen | Closed | None:
+        match option:
+            case Option.ABORT:
+                self._reply(option, Reply.ACK)
+                return Closed("aborted by the client")
+            case Option.LIST:
+                self._list(data)
+            case Option.INFO:
+                self._info(option, data)
+            case Option.GO:
+                return self._info(option, data)
+            case _:
+                self._refuse(option, Reply.ERR_UNSUP, "not supported")
+        return None
+
+    def _export_name(self, data: bytes, no_zeroes: bool) -> _Chosen | Closed:
+        # This option has no error reply: all a server can do is to hang up.
+        name = _decode(data)
+        if name is None:
+            return Closed(f"export name is not UTF-8 of at most {MAX_STRING_BYTES} bytes")
+        found = self._lookup(name)
+        if isinstance(found, Refused):
+            return Closed(f"refused: {found.reason}")
+        self._out += EXPORT_NAME_REPLY.pack(found.size_bytes, found.transmission_flags)
+        if not no_zeroes:
+            self._out += EXPORT_NAME_ZEROES
+        return _Chosen(name, found)
+
+    def _list(self, data: bytes) -> None:
+        if data:
+            self._refuse(Option.LIST, Reply.ERR_INVALID, "LIST has no data")
+        elif self._listed is None:
+            self._refuse(Option.LIST, Reply.ERR_POLICY, "the names of exports are secret here")
+        else:
+            for name in self._listed:
+                encoded = name.encode()
+                self._reply(Option.LIST, Reply.SERVER, _U32.pack(len(encoded)) + encoded)
+            self._reply(Option.LIST, Reply.ACK)
+
+    def _info(self, option: int, data: bytes) -> _Chosen | None:
+        parsed = _parse_info(data)
+        if parsed is None:
+            self._refuse(option, Reply.ERR_INVALID, "name or information types are malformed")
+            return None
+        name, wanted = parsed
+        found = self._lookup(name)
+        if isinstance(found, Refused):
+            self._refuse(option, _REFUSAL_REPLY[found.kind], found.reason)
+            return None
+        size, flags = found.size_bytes, found.transmission_flags
+        self._reply(option, Reply.INFO, INFO_EXPORT.pack(Info.EXPORT, size, flags))
+        if Info.NAME in wanted:
+            self._reply(option, Reply.INFO, _U16.pack(Info.NAME) + name.encode())
+        if Info.DESCRIPTION in wanted and found.description:
+            text = found.description.encode()
+            self._reply(option, Reply.INFO, _U16.pack(Info.DESCRIPTION) + text)
+        if Info.BLOCK_SIZE in wanted:
+            sizes = (MINIMUM_BLOCK, PREFERRED_BLOCK, MAXIMUM_BLOCK)
+            self._reply(option, Reply.INFO, INFO_BLOCK_SIZE.pack(Info.BLOCK_SIZE, *sizes))
+        self._reply(option, Reply.ACK)
+        return _Chosen(name, found)
+
+    def _reply(self, option: int, type_: Reply, data: bytes = b"") -> None:
+        self._out += OptionReply(option, type_, len(data)).serialize() + data
+
+    def _refuse(self, option: int, type_: Reply, reason: str) -> None:
+        self._reply(option, type_, reason.encode()[:MAX_STRING_BYTES])
+
+
+def _decode(name: bytes) -> str | None:
+    if len(name) > MAX_STRING_BYTES:
+        return None
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _parse_info(data: bytes) -> tuple[str, frozenset[int]] | None:
+    """Name and information types of an INFO or GO option; None if the lengths do not agree."""
+    if len(data) < _U32.size + _U16.size:
+        return None
+    (name_length,) = _U32.unpack_from(data)
+    end = _U32.size + name_length
+    if end + _U16.size > len(data):
+        return None
+    (count,) = _U16.unpack_from(data, end)
+    if end + _U16.size * (1 + count) != len(data):
+        return None
+    name = _decode(data[_U32.size : end])
+    types = Struct(f">{count}H").unpack_from(data, end + _U16.size)
+    return None if name is None else (name, frozenset(types))
