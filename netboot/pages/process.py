@@ -1,0 +1,103 @@
+"""A worker process as its parent sees it: started, told what to do, restarted when it dies."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from netboot.pages import control
+
+log = logging.getLogger(__name__)
+
+# A worker that cannot even start must not be started as fast as it dies.
+RESTART_SECONDS = 0.5
+LONG_LIFE_SECONDS = 2.0
+STOP_SECONDS = 0.5
+RETRY_SECONDS = 0.01
+
+
+class WorkerProcess:
+    """One page worker. ``on_report(message)`` and ``on_death()`` are called in the event loop."""
+
+    def __init__(
+        self, on_report: Callable[[control.Message], None], on_death: Callable[[], None]
+    ) -> None:
+        self._on_report = on_report
+        self._on_death = on_death
+        self._restart: asyncio.TimerHandle | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running worker, or of the one that just died."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Starts the process; it is ready for messages at once, they wait in the socket."""
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "netboot.pages.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        self._born = time.monotonic()
+        self._alive = True
+        asyncio.get_running_loop().add_reader(self._control, self._readable)
+
+    async def send(
+        self, message: control.Message, descriptors: Sequence[int] = (), tail: bytes = b""
+    ) -> None:
+        """Sends a message, to the next process if this one is dead. Bound it in time."""
+        while True:
+            if self._alive:
+                with contextlib.suppress(BlockingIOError, ConnectionError):
+                    control.send(self._control, message, descriptors, tail)
+                    return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _readable(self) -> None:
+        try:
+            received = control.receive(self._control)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            received = None
+        if received is not None:
+            self._on_report(received[0])
+            return
+        self._end()
+        log.error("page worker %d died, status %s", self.pid, self._reap())
+        self._on_death()
+        lived = time.monotonic() - self._born
+        delay = 0 if lived > LONG_LIFE_SECONDS else RESTART_SECONDS
+        self._restart = asyncio.get_running_loop().call_later(delay, self.start)
+
+    def _end(self) -> None:
+        self._alive = False
+        asyncio.get_running_loop().remove_reader(self._control)
+        self._control.close()
+
+    def _reap(self) -> int:
+        assert self._process is not None
+        self._process.kill()  # its socket is closed, so it is ending anyway
+        return self._process.wait()
+
+    async def stop(self) -> None:
+        """Ends the process and its connections; takes at most half a second."""
+        if self._restart is not None:
+            self._restart.cancel()
+        if self._process is None:
+            return
+        if self._alive:
+            self._end()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            await asyncio.sleep(RETRY_SECONDS)
+        self._reap()
