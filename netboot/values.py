@@ -14,6 +14,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from netboot.errors import OperatorError
+
 T = TypeVar("T")
 
 MAX_SIZE = 1 << 60  # no machine has it, and everything up to it fits signed 64-bit arithmetic
@@ -184,6 +186,29 @@ def hostname_pattern(text: str) -> str:
     """A host name in which ``{tail}`` may stand for digits of the MAC. Raises ValueError."""
     hostname(text.replace(MAC_TAIL, "0" * 6))
     return text
+
+
+def parse_export(text: str) -> tuple[str, int]:
+    """Name and bytes of an export given as ``NAME=SIZE``. Raises OperatorError."""
+    name, _, written = text.rpartition("=")
+    try:
+        if not name:
+            raise Unreadable("NAME=SIZE such as scratch=1GiB")
+        return name, SIZE.parse(written)
+    except Unreadable as error:
+        hint = f"did you mean '{name}={error.nearest}'?" if error.nearest else ""
+        raise OperatorError(f"export {text!a}: {error}", hint=hint) from None
+
+
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``; IPv6 in brackets, port 0 for any. Raises OperatorError."""
+    match = re.fullmatch(r"(?:\[([\w:.%]+)\]|([^:\[\]]+)):([0-9]+)", text, re.ASCII)
+    try:
+        if match is None:
+            raise Unreadable("HOST:PORT such as 127.0.0.1:10809")
+        return match[1] or match[2], integer(0, 65535).parse(match[3])
+    except Unreadable as error:
+        raise OperatorError(f"address {text!a}: {error}") from None
 
 
 def nearest(name: str, names: Mapping[str, object]) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from netboot.errors import OperatorError
 from netboot.values import (
     BOOLEAN,
     HOSTNAME,
@@ -15,6 +16,8 @@ from netboot.values import (
     Unreadable,
     duration,
     integer,
+    parse_endpoint,
+    parse_export,
 )
 
 PORT = integer(1, 65535)
@@ -111,3 +114,28 @@ def test_containers_are_refused_and_typed_values_pass(value: object) -> None:
     with pytest.raises(Unreadable):
         PORT.read(value)
     assert PORT.read(80) == 80
+
+
+def test_exports_and_endpoints_of_the_command_line() -> None:
+    assert parse_export("a=b=1GiB") == ("a=b", 1 << 30)
+    assert parse_endpoint("127.0.0.1:10809") == ("127.0.0.1", 10809)
+    assert parse_endpoint("[::1]:0") == ("::1", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ("1GiB", "export '1GiB': expected NAME=SIZE such as scratch=1GiB", ""),
+        ("a=1GB", f"export 'a=1GB': expected {SIZE.expected}", "did you mean 'a=1GiB'?"),
+    ],
+)
+def test_export_is_refused(text: str, line: str, hint: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        parse_export(text)
+    assert (str(caught.value), caught.value.hint) == (line, hint)
+
+
+@pytest.mark.parametrize("text", ["10809", ":1", "host:", "host:65536", "::1"])
+def test_endpoint_is_refused(text: str) -> None:
+    with pytest.raises(OperatorError, match="^address '.*': expected "):
+        parse_endpoint(text)
