@@ -106,10 +106,13 @@ def _name_clients_alike(read: Document) -> None:
             problem = f"the same PC as in {_where(read, ('clients', spelled[mac]))}"
             raise OperatorError(_line(read, ("clients", key), problem))
         spelled[mac] = key
-    for mac, key in spelled.items():
-        clients[mac] = clients.pop(key)
-        moved = {path: line for path, line in read.lines.items() if path[:2] == ("clients", key)}
-        read.lines |= {("clients", mac, *path[2:]): line for path, line in moved.items()}
+    mac_of = {key: mac for mac, key in spelled.items()}
+    read.tree["clients"] = {mac_of.get(key, key): below for key, below in clients.items()}
+    read.lines |= {
+        ("clients", mac_of[str(path[1])], *path[2:]): line
+        for path, line in read.lines.items()
+        if path[0] == "clients" and len(path) > 1 and path[1] in mac_of
+    }
 
 
 def _where(read: Document, path: KeyPath) -> str:
