@@ -10,7 +10,7 @@
 : "${proc:=/proc}" "${run:=/run}" # tests set them
 queue=$run/beacons
 conf=$run/netboot.conf
-server='' ticket='' online=no uptime=0 beacons=0 value=''
+server='' ticket='' online=no uptime=0 value=''
 
 # argument KEY: sets $value to what the kernel command line says of KEY, empty if nothing. The
 # last of several wins, so that whoever appends to the command line has the last word.
@@ -83,13 +83,15 @@ console() {
 # beacon STAGE MESSAGE [KEY=VALUE...]: reports to the server; takes 2 s at the worst (see
 # send_beacons) and never fails.
 beacon() {
-    local stage=$1
+    local stage=$1 sequence=0
     shift
     [ -n "$server" ] || return 0
     read_uptime
-    beacons=$((beacons + 1))
-    # Sorts by time, then by number: 1000000003.21 s without its dot, 1001, stage, uptime.
-    printf '%s\n' "$@" >"$queue/$((1000000000 + ${uptime%.*}))${uptime#*.}_$((1000 + beacons))_${stage}_$uptime"
+    # The number is kept in a file: /init, the userland and what it runs share the queue.
+    [ ! -e "$run/sequence" ] || read -r sequence <"$run/sequence"
+    sequence=$((sequence + 1))
+    echo "$sequence" >"$run/sequence"
+    printf '%s\n' "$@" >"$queue/$((100000 + sequence))_${stage}_$uptime"
     send_beacons || true
 }
 
@@ -101,7 +103,7 @@ send_beacons() {
     for file in "$queue"/*; do
         [ -e "$file" ] || return 0
         name=${file##*/}
-        name=${name#*_*_}
+        name=${name#*_}
         timeout 2 wget -q -O /dev/null --post-file "$file" \
             "$server/beacon/$ticket/${name%_*}?uptime=${name##*_}" 2>/dev/null || return 1
         rm "$file"

@@ -66,8 +66,10 @@ static int read_target(char **arguments, struct target *target)
         return complain(USAGE, "HOST: expected an IPv4 address, found '%s'", target->host);
     if (!number(target->port, 1, 65535, &port))
         return complain(USAGE, "PORT: expected 1 to 65535, found '%s'", target->port);
-    if (token && *token)
-        length = snprintf(target->wire_name, sizeof target->wire_name, "%s@%s", arguments[2], token);
+    target->token = token ? token : "";
+    if (*target->token)
+        length = snprintf(target->wire_name, sizeof target->wire_name, "%s@%s", arguments[2],
+                          target->token);
     else
         length = snprintf(target->wire_name, sizeof target->wire_name, "%s", arguments[2]);
     if (length > MAX_WIRE_NAME)

@@ -38,7 +38,8 @@ enum {
 struct target {
     const char *host;  /* dotted IPv4 */
     const char *port;
-    char wire_name[MAX_WIRE_NAME + 1]; /* EXPORT@TOKEN: secret, never printed */
+    const char *token; /* secret, never printed; "" if there is none */
+    char wire_name[MAX_WIRE_NAME + 1]; /* EXPORT@TOKEN */
 };
 
 /* What the server said of the export. */

@@ -210,22 +210,23 @@ static int send_go(int fd, const char *name)
     return transmit(fd, option, (size_t)(end - option));
 }
 
-/* The server's words, made fit for a console. */
-static int refused(uint32_t type, const unsigned char *text, uint32_t length)
+/* Prints the server's words, made fit for a console: some servers repeat the name they were asked
+ * for, and with it the token. `text` has room for a byte more than `length`. */
+static int refused(uint32_t type, char *text, uint32_t length, const char *token)
 {
-    char shown[MAX_SHOWN + 1];
-    uint32_t at;
-
-    for (at = 0; at < length && at < MAX_SHOWN; at++)
-        shown[at] = text[at] >= ' ' && text[at] < 127 ? (char)text[at] : '?';
-    shown[at] = '\0';
+    for (uint32_t at = 0; at < length; at++)
+        if (text[at] < ' ' || text[at] > '~')
+            text[at] = '?';
+    text[length] = '\0';
+    for (char *at = text; *token && (at = strstr(at, token)); at += strlen(token))
+        memset(at, '*', strlen(token));
     if (type == REP_ERR_UNSUP)
         return complain(BAD_PROTOCOL, "the server does not know NBD_OPT_GO");
     if (type == REP_ERR_SHUTDOWN)
         return complain(CANNOT_CONNECT, "the server is shutting down");
-    if (at == 0)
+    if (length == 0)
         return complain(REFUSED, "refused without a reason (NBD error %u)", type & ~REP_IS_ERROR);
-    return complain(REFUSED, "%s", shown);
+    return complain(REFUSED, "%.*s", MAX_SHOWN, text);
 }
 
 static int take_info(const unsigned char *info, uint32_t length, struct export *export, int *known)
@@ -247,9 +248,9 @@ static int take_info(const unsigned char *info, uint32_t length, struct export *
 }
 
 /* Reads the replies to NBD_OPT_GO up to the last one. */
-static int await_go(int fd, struct export *export)
+static int await_go(int fd, const char *token, struct export *export)
 {
-    static unsigned char body[MAX_REPLY];
+    static unsigned char body[MAX_REPLY + 1];
     unsigned char head[20];
     int known = 0;
 
@@ -263,13 +264,13 @@ static int await_go(int fd, struct export *export)
         length = (uint32_t)take(head + 16, 4);
         if (take(head, 8) != REPLY_MAGIC || take(head + 8, 4) != OPT_GO)
             return complain(BAD_PROTOCOL, "not a reply to NBD_OPT_GO");
-        if (length > sizeof body)
+        if (length > MAX_REPLY)
             return complain(BAD_PROTOCOL, "a reply of %u bytes", length);
         code = receive(fd, body, length, "the rest of a reply");
         if (code != OK)
             return code;
         if (type & REP_IS_ERROR)
-            return refused(type, body, length);
+            return refused(type, (char *)body, length, token);
         if (type == REP_ACK)
             break;
         if (type != REP_INFO)
@@ -293,7 +294,7 @@ int session_open(const struct target *target, unsigned patience, int *fd, struct
     if (code == OK)
         code = send_go(*fd, target->wire_name);
     if (code == OK)
-        code = await_go(*fd, export);
+        code = await_go(*fd, target->token, export);
     if (code != OK)
         close(*fd);
     else

@@ -1,0 +1,307 @@
+"""The swap agent (initramfs/agent) up to the kernel's part, against scripted servers on loopback.
+
+What the kernel does with the sockets is seen in tests/vm: there is no NBD driver here.
+"""
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+SOURCES = sorted((Path(__file__).parent.parent / "initramfs/agent").glob("*.c"))
+MAX_BYTES = 64 * 1024
+SIZE = 512 << 20
+
+# proto.md
+GREETING = b"NBDMAGIC" + b"IHAVEOPT" + struct.pack(">H", 3)  # FIXED_NEWSTYLE | NO_ZEROES
+GO = 7
+REP_ACK, REP_INFO = 1, 3
+ERR_UNSUP, ERR_POLICY, ERR_UNKNOWN, ERR_SHUTDOWN = (
+    1 << 31 | 1,
+    1 << 31 | 2,
+    1 << 31 | 6,
+    1 << 31 | 7,
+)
+HAS_FLAGS, READ_ONLY, TRIM, MULTI_CONN = 1, 2, 1 << 5, 1 << 8
+
+OK, USAGE, CANNOT_CONNECT, REFUSED, KERNEL_REFUSED, BAD_PROTOCOL = 0, 2, 3, 4, 5, 6
+
+
+def reply(kind: int, body: bytes = b"", *, option: int = GO) -> bytes:
+    return struct.pack(">QIII", 0x3E889045565A9, option, kind, len(body)) + body
+
+
+def export(size: int = SIZE, flags: int = HAS_FLAGS | TRIM | MULTI_CONN) -> bytes:
+    return reply(REP_INFO, struct.pack(">HQH", 0, size, flags))
+
+
+def blocks(minimum: int) -> bytes:
+    return reply(REP_INFO, struct.pack(">HIII", 3, minimum, 4096, 32 << 20))
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("musl-gcc")
+    assert compiler, "musl-gcc is not installed: sudo apt install musl-tools"
+    binary = tmp_path_factory.mktemp("agent") / "agent"
+    flags = ["-Os", "-static", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([compiler, *flags, "-o", binary, *SOURCES], check=True)
+    return binary
+
+
+class Server:
+    """Says ``script`` to each client: bytes are sent, a number is that many bytes to read."""
+
+    def __init__(self, *script: bytes | int) -> None:
+        self.script = script
+        self.heard: list[bytes] = []  # all that each connection sent
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._talks: list[threading.Thread] = []
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                return
+            self._talks.append(threading.Thread(target=self._talk, args=(peer,)))
+            self._talks[-1].start()
+
+    def _talk(self, peer: socket.socket) -> None:
+        heard = b""
+        with peer, suppress(ConnectionError):  # the agent may leave with our last bytes unread
+            for step in self.script:
+                if isinstance(step, bytes):
+                    peer.sendall(step)
+                else:
+                    heard += peer.recv(step, socket.MSG_WAITALL)
+            peer.shutdown(socket.SHUT_WR)
+            while more := peer.recv(4096):
+                heard += more
+        self.heard.append(heard)
+
+    def stop(self) -> None:
+        """Waits until all that the agent sent has been heard."""
+        with suppress(OSError):  # stopped before
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        for talk in self._talks:
+            talk.join()
+        self._listener.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(*script: bytes | int) -> Server:
+        servers.append(Server(*script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def run(agent: Path, *words: str | int, token: str = "") -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ, NETBOOT_TOKEN=token)
+    return subprocess.run(
+        [agent, *map(str, words)],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def go(name: bytes) -> bytes:
+    """NBD_OPT_GO for ``name`` with one information request, NBD_INFO_BLOCK_SIZE."""
+    body = struct.pack(">I", len(name)) + name + struct.pack(">HH", 1, 3)
+    return b"IHAVEOPT" + struct.pack(">II", GO, len(body)) + body
+
+
+FLAGS_AND_GO = 4 + len(go(b"seat-1"))
+
+
+def test_fits(agent: Path) -> None:
+    assert agent.stat().st_size < MAX_BYTES
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("help",),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "0", "600"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "17", "600"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2", "soon"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2", "99999999999999999999999"),
+        ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
+        ("handshake", "127.0.0.1", "0", "seat-1"),
+        ("handshake", "127.0.0.1", "65536", "seat-1"),
+        ("handshake", "127.0.0.1", "10809", "s" * 257),
+    ],
+)
+def test_usage_errors(agent: Path, words: tuple[str, ...]) -> None:
+    done = run(agent, *words)
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert done.stderr
+
+
+def test_handshake_bytes(agent: Path, serve: Callable[..., Server]) -> None:
+    name = b"seat-1@cafe"
+    server = serve(GREETING, 4 + len(go(name)), blocks(1), export(), reply(REP_ACK), 28)
+    done = run(agent, "handshake", "127.0.0.1", server.port, "seat-1", token="cafe")
+    assert (done.returncode, done.stderr) == (OK, "")
+    assert done.stdout == f"size={SIZE} flags=0x121\n"
+    server.stop()
+    flags = struct.pack(">I", 3)
+    disconnect = struct.pack(">IHHQQI", 0x25609513, 0, 2, 0, 0, 0)
+    assert server.heard == [flags + go(name) + disconnect]
+
+
+def test_only_flags_that_the_server_offers_are_sent_back(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    greeting = b"NBDMAGIC" + b"IHAVEOPT" + struct.pack(">H", 1)
+    server = serve(greeting, FLAGS_AND_GO, export(), reply(REP_ACK), 28)
+    assert run(agent, "handshake", "127.0.0.1", server.port, "seat-1").returncode == OK
+    server.stop()
+    assert server.heard[0][:4] == struct.pack(">I", 1)
+
+
+def test_information_that_was_not_asked_for_is_passed_over(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    description = reply(REP_INFO, struct.pack(">H", 2) + b"swap of seat 1")
+    server = serve(GREETING, FLAGS_AND_GO, description, export(), reply(REP_ACK), 28)
+    assert run(agent, "handshake", "127.0.0.1", server.port, "seat-1").returncode == OK
+
+
+def test_nobody_there(agent: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    done = run(agent, "handshake", "127.0.0.1", port, "seat-1")
+    assert done.returncode == CANNOT_CONNECT
+    assert done.stderr == f"127.0.0.1 port {port}: Connection refused\n"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        (),
+        (GREETING[:10],),
+        (GREETING, FLAGS_AND_GO),
+        (GREETING, FLAGS_AND_GO, export()[:25]),
+        (GREETING, FLAGS_AND_GO, export()),
+        (GREETING, FLAGS_AND_GO, reply(ERR_SHUTDOWN, b"bye")),
+    ],
+)
+def test_a_server_that_goes_away_is_worth_another_try(
+    agent: Path, serve: Callable[..., Server], script: tuple[bytes | int, ...]
+) -> None:
+    done = run(agent, "handshake", "127.0.0.1", serve(*script).port, "seat-1")
+    assert done.returncode == CANNOT_CONNECT
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["handshake", "attach"])
+def test_refused_with_the_servers_words(
+    agent: Path, serve: Callable[..., Server], verb: str
+) -> None:
+    text = b"wrong token for export seat-1"
+    server = serve(GREETING, FLAGS_AND_GO + 5, reply(ERR_POLICY, text))
+    rest = ("2", "600") if verb == "attach" else ()
+    done = run(agent, verb, "127.0.0.1", server.port, "seat-1", *rest, token="beef")
+    assert (done.returncode, done.stdout) == (REFUSED, "")
+    assert done.stderr == "wrong token for export seat-1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (b"", "refused without a reason (NBD error 6)\n"),
+        (b"no\x1b[2J\nsuch", "no?[2J?such\n"),
+        (b"\xff" * 4096, "?" * 300 + "\n"),
+        (b"no export seat-1@beef, beef", "no export seat-1@****, ****\n"),  # as qemu-nbd does
+        (b"x" * 298 + b"beef", "x" * 298 + "**\n"),
+    ],
+)
+def test_the_servers_words_are_made_fit_for_a_console(
+    agent: Path, serve: Callable[..., Server], text: bytes, shown: str
+) -> None:
+    server = serve(GREETING, FLAGS_AND_GO + 5, reply(ERR_UNKNOWN, text))
+    done = run(agent, "handshake", "127.0.0.1", server.port, "seat-1", token="beef")
+    assert (done.returncode, done.stderr) == (REFUSED, shown)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n",),
+        (b"NBDMAGIC" + bytes.fromhex("00420281861253") + bytes(140),),  # oldstyle
+        (b"NBDMAGIC" + b"IHAVEOPT" + bytes(2),),  # newstyle, not fixed
+        (GREETING, FLAGS_AND_GO, b"\x00" * 20),
+        (GREETING, FLAGS_AND_GO, reply(REP_ACK, option=6)),
+        (GREETING, FLAGS_AND_GO, reply(REP_ACK)),  # before any NBD_INFO_EXPORT
+        (GREETING, FLAGS_AND_GO, reply(2)),
+        (GREETING, FLAGS_AND_GO, reply(REP_INFO, b"")),
+        (GREETING, FLAGS_AND_GO, reply(REP_INFO, b"\x00\x00\x00")),
+        (GREETING, FLAGS_AND_GO, struct.pack(">QIII", 0x3E889045565A9, GO, 1, 0xFFFFFFFF)),
+        (GREETING, FLAGS_AND_GO, export(flags=0), reply(REP_ACK)),
+        (GREETING, FLAGS_AND_GO, export(), blocks(8192)),
+        (GREETING, FLAGS_AND_GO, reply(ERR_UNSUP)),
+    ],
+)
+def test_what_is_not_nbd(
+    agent: Path, serve: Callable[..., Server], script: tuple[bytes | int, ...]
+) -> None:
+    done = run(agent, "handshake", "127.0.0.1", serve(*script).port, "seat-1")
+    assert (done.returncode, done.stdout) == (BAD_PROTOCOL, "")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_read_only_export_is_no_swap(agent: Path, serve: Callable[..., Server]) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY)
+    server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
+    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 1, 600)
+    assert done.returncode == BAD_PROTOCOL
+    assert "read-only" in done.stderr
+
+
+def test_one_connection_if_the_server_allows_no_more(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY)  # read-only ends the run before the kernel's part
+    server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
+    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 4, 600)
+    server.stop()
+    assert len(server.heard) == 1
+    assert done.stderr.startswith("the server allows one connection only")
+
+
+def test_as_many_connections_as_asked_for(agent: Path, serve: Callable[..., Server]) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY | MULTI_CONN)
+    server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
+    assert run(agent, "attach", "127.0.0.1", server.port, "seat-1", 3, 600).returncode == 6
+    server.stop()
+    assert [heard[4:FLAGS_AND_GO] for heard in server.heard] == [go(b"seat-1")] * 3
+
+
+def test_the_token_is_never_printed(agent: Path, serve: Callable[..., Server]) -> None:
+    token = "0123456789abcdef" * 2
+    for script in ((), (GREETING,), (b"HTTP/1.1 400 Bad Request\r\n",)):
+        done = run(agent, "handshake", "127.0.0.1", serve(*script).port, "seat-1", token=token)
+        assert token not in done.stdout + done.stderr

@@ -1,0 +1,193 @@
+"""initramfs/lib.sh: command line, addresses, beacons; run by dash and, if there is one, busybox."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from netboot.roots import BY_NAME
+
+INITRAMFS = Path(__file__).parent.parent / "initramfs"
+SHELLS = [["sh"]] + ([["busybox", "sh"]] if shutil.which("busybox") else [])
+
+# Stands in for wget: notes the URL and the posted text, and fails while the server is "down".
+WGET = """#!/bin/sh
+[ ! -e "$RUN/down" ] || exit 1
+while [ "$1" != --post-file ]; do shift; done
+echo "$3 $(tr '\\n' ' ' <"$2")" >>"$RUN/posted"
+"""
+
+
+# busybox takes its own applets before any program of the PATH.
+TIMEOUT = 'timeout() { shift 2; "$run/wget" "$@"; }'
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell[0])
+def lib(request: pytest.FixtureRequest, tmp_path: Path) -> "Lib":
+    return Lib(request.param, tmp_path)
+
+
+class Lib:
+    """Runs shell text after lib.sh, with a /proc and a /run of its own."""
+
+    def __init__(self, shell: list[str], folder: Path) -> None:
+        self.shell, self.folder = shell, folder
+        (folder / "beacons").mkdir()
+        (folder / "wget").write_text(WGET)
+        (folder / "wget").chmod(0o755)
+        self.uptime("7.05")
+
+    def uptime(self, seconds: str) -> None:
+        (self.folder / "uptime").write_text(f"{seconds} 1.00\n")
+
+    def run(self, text: str, command_line: str = "") -> str:
+        (self.folder / "cmdline").write_text(command_line + "\n")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "proc": str(self.folder),
+            "run": str(self.folder),
+            "RUN": str(self.folder),
+        }
+        script = f"set -u\n. {INITRAMFS / 'lib.sh'}\n{TIMEOUT}\n{text}\n"
+        done = subprocess.run(
+            [*self.shell, "-c", script],
+            check=False,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stderr == ""
+        return done.stdout
+
+    def posted(self) -> list[str]:
+        path = self.folder / "posted"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("command_line", "value"),
+    [
+        ("quiet netboot.swap=10.0.0.1:10809/seat-1 ro", "10.0.0.1:10809/seat-1"),
+        ("netboot.swap=first netboot.swap=second", "second"),  # the last one has the last word
+        ("netboot.swap=a netboot.swap=", ""),  # and may take it back
+        ("netboot.swapx=1 xnetboot.swap=2", ""),
+        ("", ""),
+        ("netboot.swap=a=b=c", "a=b=c"),
+        ("netboot.swap=/*", "/*"),  # a pattern is text
+    ],
+)
+def test_argument_is_the_last_of_its_name(lib: Lib, command_line: str, value: str) -> None:
+    assert lib.run('argument netboot.swap; echo "<$value>"', command_line) == f"<{value}>\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("10.0.0.5", True),
+        ("255.255.255.255", True),
+        ("0.0.0.0", True),
+        ("10.0.0", False),
+        ("10.0.0.5.6", False),
+        ("10.0.0.256", False),
+        ("10.0.0.", False),
+        ("10..0.5", False),
+        ("10.0.0.0x5", False),
+        ("pc-1", False),
+        ("", False),
+    ],
+)
+def test_address(lib: Lib, text: str, good: bool) -> None:
+    assert lib.run(f"address '{text}' && echo yes || echo no") == ("yes\n" if good else "no\n")
+
+
+@pytest.mark.parametrize(
+    ("netmask", "bits"),
+    [
+        ("255.255.255.0", "24"),
+        ("255.255.240.0", "20"),
+        ("255.255.255.252", "30"),
+        ("255.255.255.255", "32"),
+        ("0.0.0.0", "0"),
+        ("255.0.255.0", "no"),
+        ("255.128.128.0", "no"),
+        ("255.255.253.0", "no"),
+        ("24", "no"),
+        ("", "no"),
+    ],
+)
+def test_prefix(lib: Lib, netmask: str, bits: str) -> None:
+    assert lib.run(f"prefix '{netmask}' && echo $value || echo no") == f"{bits}\n"
+
+
+@pytest.mark.parametrize(
+    ("command_line", "result"),
+    [
+        (
+            "ip=10.0.0.5::10.0.0.1:255.255.255.0:pc-1::off",
+            "10.0.0.5/24 via 10.0.0.1 named pc-1",
+        ),
+        # A room without a router: iPXE's ${gateway} is empty.
+        ("ip=10.0.0.5:::255.255.0.0:pc-1::off", "10.0.0.5/16 via  named pc-1"),
+        ("ip=10.0.0.5::10.0.0.1:255.255.255.0", "10.0.0.5/24 via 10.0.0.1 named "),
+        # iPXE had no address: the settings are empty, and DHCP has to help.
+        ("ip=::::pc-1::off", "no, named pc-1"),
+        ("ip=10.0.0.5::10.0.0.1::pc-1::off", "no, named pc-1"),
+        ("ip=dhcp", "no, named "),
+        ("", "no, named "),
+    ],
+)
+def test_static_address(lib: Lib, command_line: str, result: str) -> None:
+    text = (
+        'if static_address; then echo "$client/$bits via $gateway named $hostname"; '
+        'else echo "no, named $hostname"; fi'
+    )
+    assert lib.run(text, command_line) == result + "\n"
+
+
+BEFORE = "server=http://10.0.0.1:8080 ticket=abc\n"
+
+
+def test_beacons_wait_for_the_network_and_keep_order_and_time(lib: Lib) -> None:
+    lib.run(BEFORE + "beacon init:start '256 MiB' ram_kib=262144")
+    lib.uptime("12.31")  # text order would put this before 7.05
+    lib.run(BEFORE + "beacon init:hardware eth0; beacon init:more x")
+    assert lib.posted() == []
+    lib.uptime("13.00")
+    lib.run(BEFORE + "online=yes\nbeacon init:network up address=10.0.0.5")
+    url = "http://10.0.0.1:8080/beacon/abc"
+    assert lib.posted() == [
+        f"{url}/init:start?uptime=7.05 256 MiB ram_kib=262144 ",
+        f"{url}/init:hardware?uptime=12.31 eth0 ",
+        f"{url}/init:more?uptime=12.31 x ",
+        f"{url}/init:network?uptime=13.00 up address=10.0.0.5 ",
+    ]
+    assert list((lib.folder / "beacons").iterdir()) == []
+
+
+def test_beacons_survive_a_server_that_is_away(lib: Lib) -> None:
+    (lib.folder / "down").touch()
+    assert (
+        lib.run(BEFORE + "online=yes\nset -e; beacon swap one; beacon swap two; echo on") == "on\n"
+    )
+    (lib.folder / "down").unlink()
+    lib.run(BEFORE + "online=yes\nbeacon swap three")
+    assert [line.split()[1] for line in lib.posted()] == ["one", "two", "three"]
+
+
+def test_without_a_server_there_is_nothing_to_report_to(lib: Lib) -> None:
+    assert lib.run("online=yes\nbeacon swap one; echo on") == "on\n"
+    assert list((lib.folder / "beacons").iterdir()) == []
+
+
+def test_conf_is_for_root_only_and_read_back(lib: Lib) -> None:
+    lib.run(BEFORE + "online=yes token=secret\nsave_conf")
+    path = lib.folder / "netboot.conf"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "secret" not in path.read_text()
+    assert lib.run("load_conf; echo $server $ticket $online") == "http://10.0.0.1:8080 abc yes\n"
+
+
+def test_root_hooks_are_the_root_kinds() -> None:
+    assert {path.name for path in (INITRAMFS / "root").iterdir()} == set(BY_NAME)
