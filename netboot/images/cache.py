@@ -1,0 +1,75 @@
+"""The cache folder: made once, kept by key, shared by all builds of one user."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from netboot.errors import OperatorError
+from netboot.images.progress import Progress
+
+KEPT = 6  # folders of one kind: enough for a few profiles, about 150 MB
+UNFINISHED = "unfinished-"
+
+
+def default_cache() -> Path:
+    """/var/cache/netboot for root, else netboot/ in the user's own cache folder."""
+    if os.geteuid() == 0:
+        return Path("/var/cache/netboot")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netboot"
+
+
+class Cache:
+    """Folders below ``path`` that are complete or not there: each is made aside, then renamed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def folder(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
+        """The folder ``key`` of ``kind``; ``make`` fills it if there is none yet."""
+        done = self.path / kind / key
+        if done.is_dir():
+            os.utime(done)  # last used, see _prune
+            return done
+        done.parent.mkdir(exist_ok=True)
+        with self.scratch() as folder:
+            (folder / "made").mkdir()
+            make(folder / "made")
+            os.rename(folder / "made", done)
+        self._prune(done.parent)
+        return done
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder that is gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.path) as name:
+            yield Path(name)
+
+    @contextmanager
+    def alone(self, progress: Progress) -> Iterator[None]:
+        """Keeps other builds out, and clears away what killed ones have left behind."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / "lock", "w")  # noqa: SIM115
+        except OSError as error:
+            raise OperatorError(
+                f"the image cache cannot be written: {error}",
+                hint="it is in /var/cache for root, else in XDG_CACHE_HOME",
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress.step("waiting for another build")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in self.path.glob(UNFINISHED + "*"):
+                shutil.rmtree(left)
+            yield
+
+    def _prune(self, kind: Path) -> None:
+        oldest_last = sorted(kind.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in oldest_last[KEPT:]:
+            shutil.rmtree(path)

@@ -1,0 +1,147 @@
+"""The initramfs: busybox, our scripts and swap agent, kernel modules and firmware in one archive."""
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import netboot
+from netboot.errors import OperatorError
+from netboot.images import cpio, modules
+from netboot.images.cache import Cache
+from netboot.images.cpio import Record
+from netboot.images.kernel import BUILTIN, Firmware, Kernel
+
+NOT_PACKED = ("agent", "lab")  # C sources; and what only the lab's PCs get
+COMPILER = "musl-gcc"
+# Static, so that it runs in an initramfs without a C library. No build id, no symbols and no
+# paths of this machine: the same sources give the same bytes everywhere.
+COMPILER_FLAGS = ("-Os", "-static", "-s", "-std=gnu11", "-Wall", "-Wextra", "-Wl,--build-id=none")
+# Single-threaded, so that the bytes do not depend on the number of cores. 19 is the highest level
+# whose window (8 MiB) the kernel's decompressor takes without a word.
+COMPRESS = ("zstd", "-19", "-T1", "--quiet", "--no-progress", "--stdout")
+
+
+def sources() -> Path:
+    """The folder ``initramfs``, beside the package in a checkout. Raises OperatorError."""
+    folder = Path(netboot.__file__).parent.parent / "initramfs"
+    if not (folder / "init").is_file():
+        raise OperatorError(
+            f"there is no {folder}/init", hint="run netboot from a clone of its repository"
+        )
+    return folder
+
+
+def source_digest(folder: Path, pattern: str = "*") -> str:
+    """SHA-256 of the files below ``folder`` that match ``pattern``, names and contents."""
+    digest = hashlib.sha256()
+    for path in _files(folder, pattern):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def compiler_version() -> str:
+    """One line that changes with the compiler. Raises OperatorError if there is none."""
+    return _tool([COMPILER, "--version"], "musl-tools").stdout.decode().splitlines()[0]
+
+
+def compiled(name: str, files: list[Path], cache: Cache) -> bytes:
+    """The static program ``name`` made of the C ``files``, which lie in one folder.
+
+    Raises OperatorError.
+    """
+    folder = files[0].parent
+    words = [COMPILER, *COMPILER_FLAGS, "-o", name, *(path.name for path in files)]
+    key = hashlib.sha256(
+        f"{compiler_version()} {' '.join(words)} {source_digest(folder)}".encode()
+    ).hexdigest()
+
+    def make(target: Path) -> None:
+        words[words.index("-o") + 1] = str(target / name)
+        _tool(words, "musl-tools", folder=folder)
+
+    return (cache.folder("programs", key[:32], make) / name).read_bytes()
+
+
+def agent(folder: Path, cache: Cache) -> bytes:
+    """The swap agent, from the sources in ``folder``/agent."""
+    return compiled("agent", sorted((folder / "agent").glob("*.c")), cache)
+
+
+def records(
+    folder: Path, busybox: Path, agent: bytes, kernel: Kernel, firmware: Firmware
+) -> Iterator[Record]:
+    """Everything in the initramfs. ``folder`` is :func:`sources`, ``busybox`` the program."""
+    yield from tree(folder, NOT_PACKED)
+    yield cpio.character_device("dev/console", 5, 1)  # init's first output goes there
+    for name in ("proc", "sys", "run", "sbin", "lib/firmware"):
+        yield cpio.directory(name)
+    yield cpio.file("bin/busybox", busybox.read_bytes(), executable=True)
+    for applet in _applets(busybox):
+        yield cpio.symlink(f"bin/{applet}", "busybox")
+    yield cpio.file("sbin/agent", agent, executable=True)
+    base = f"lib/modules/{kernel.version}"
+    for module in kernel.modules:
+        yield cpio.file(f"{base}/{module.path}", (kernel.folder / module.path).read_bytes())
+    yield cpio.file(f"{base}/modules.dep", modules.dep_table(kernel.modules).encode())
+    yield cpio.file(f"{base}/modules.alias", modules.alias_table(kernel.modules).encode())
+    # With it, modprobe knows that a built-in module is no mistake.
+    yield cpio.file(f"{base}/{BUILTIN}", (kernel.folder / BUILTIN).read_bytes())
+    for name, content in firmware.files.items():
+        yield cpio.file(f"lib/firmware/{name}", content)
+
+
+def load_records(folder: Path, cache: Cache) -> Iterator[Record]:
+    """The lab's memory load, as an archive that is unpacked over the initramfs."""
+    lab = folder / "lab"
+    yield cpio.file(
+        "userland/bin/memload", compiled("memload", [lab / "memload.c"], cache), executable=True
+    )
+    yield cpio.file(
+        "userland/etc/netboot.d/50-load", (lab / "50-load").read_bytes(), executable=True
+    )
+
+
+def tree(folder: Path, left_out: tuple[str, ...]) -> Iterator[Record]:
+    """The files below ``folder``, less those in folders named ``left_out`` at its top."""
+    for path in _files(folder):
+        relative = path.relative_to(folder)
+        if relative.parts[0] in left_out:
+            continue
+        if path.name == ".gitkeep":  # an empty folder, as git stores one
+            yield cpio.directory(str(relative.parent))
+            continue
+        content = path.read_bytes()
+        # Not the file's own mode, which depends on how the sources got here.
+        yield cpio.file(str(relative), content, executable=content.startswith(b"#!"))
+
+
+def compressed(archive: bytes) -> bytes:
+    """``archive``, compressed by zstd. Raises OperatorError."""
+    return _tool(list(COMPRESS), "zstd", data=archive).stdout
+
+
+def _files(folder: Path, pattern: str = "*") -> list[Path]:
+    return sorted(path for path in folder.rglob(pattern) if path.is_file())
+
+
+def _applets(busybox: Path) -> list[str]:
+    busybox.chmod(0o755)
+    listing = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
+    return [name for name in listing.stdout.split() if name != "busybox"]
+
+
+def _tool(
+    command: list[str], package: str, *, folder: Path | None = None, data: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    try:
+        done = subprocess.run(command, cwd=folder, input=data, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise OperatorError(
+            f"there is no {command[0]} here", hint=f"sudo apt-get install {package}"
+        ) from error
+    if done.returncode:
+        complaint = done.stderr.decode(errors="replace").strip()
+        raise OperatorError(f"{' '.join(command)} failed: {complaint}")
+    return done

@@ -1,0 +1,188 @@
+"""The kernel, its modules and their firmware: out of Debian's packages or from the host."""
+
+import hashlib
+import lzma
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from netboot.errors import OperatorError
+from netboot.images import drivers, modules, packages
+from netboot.images.cache import Cache
+from netboot.images.modules import Module
+from netboot.images.packages import Apt, Package
+from netboot.images.progress import Progress
+
+VMLINUZ = "vmlinuz"
+BUILTIN = "modules.builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel and the modules chosen for the initramfs.
+
+    ``folder`` holds ``vmlinuz``, ``modules.builtin`` and the modules at their paths.
+    """
+
+    version: str
+    folder: Path
+    modules: tuple[Module, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """``files`` by name below /lib/firmware; ``missing`` names by the modules that want them."""
+
+    files: dict[str, bytes]
+    missing: dict[str, tuple[str, ...]]
+
+
+def kernel_package(apt: Apt, name: str) -> Package:
+    """The package with the kernel itself: ``linux-image-amd64`` is an empty one that depends on it.
+
+    Raises OperatorError.
+    """
+    package = apt.need([name])[name]
+    depends = re.search(r"\b(linux-image-[0-9]\S*)", package.depends)
+    if depends is None:
+        return package
+    return apt.need([depends[1]])[depends[1]]
+
+
+def from_package(apt: Apt, package: Package, cache: Cache, progress: Progress) -> Kernel:
+    """The kernel in ``package``. Raises OperatorError."""
+
+    def make(folder: Path) -> None:
+        with cache.scratch() as scratch:
+            deb = apt.download(package, scratch, progress)
+            progress.step(f"unpacking {package.name}")
+            packages.unpack(deb, scratch)
+            images = list(scratch.glob("boot/vmlinuz-*"))
+            if not images:
+                raise OperatorError(f"{package.name} has no kernel in it")
+            _select(images[0], scratch, folder, progress)
+
+    return _read(cache.folder("kernel", f"{package.name}_{package.version}_{_selection()}", make))
+
+
+def from_path(path: Path, cache: Cache, progress: Progress) -> Kernel:
+    """The kernel image ``path`` and its modules, from /lib/modules beside it or of this host.
+
+    Raises OperatorError.
+    """
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise OperatorError(f"kernel {path}: {error.strerror}") from error
+    version = image_version(path)
+    roots = [path.absolute().parent, path.absolute().parent.parent, Path("/")]
+    root = next((root for root in roots if (root / "lib/modules" / version).is_dir()), None)
+    if root is None:
+        raise OperatorError(
+            f"kernel {path} needs modules of version {version}: they are not in /lib/modules",
+            hint="put lib/modules beside the kernel, or set boot.kernel to linux-image-amd64",
+        )
+    found = root
+    return _read(
+        cache.folder(
+            "kernel",
+            f"{digest}_{_selection()}",
+            lambda folder: _select(path, found, folder, progress),
+        )
+    )
+
+
+def image_version(path: Path) -> str:
+    """What ``uname -r`` says under this kernel image. Raises OperatorError if it is none.
+
+    Linux x86 boot protocol (Documentation/arch/x86/boot.rst): "HdrS" is at 0x202, the offset of
+    the version's text at 0x20E, less 0x200.
+    """
+    image = path.read_bytes()[: 1 << 16]
+    if image[0x202:0x206] != b"HdrS":
+        raise OperatorError(f"{path} is not a Linux kernel for PCs")
+    start = int.from_bytes(image[0x20E:0x210], "little") + 0x200
+    return image[start:].partition(b" ")[0].decode("ascii", "replace")
+
+
+def _selection() -> str:
+    """What changes when the choice of modules may change: the sources that choose."""
+    sources = (Path(drivers.__file__), Path(modules.__file__), Path(__file__))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+
+def _select(image: Path, root: Path, folder: Path, progress: Progress) -> None:
+    """Copies kernel and chosen modules of the file tree ``root`` into ``folder``."""
+    tree = root / "lib/modules" / image_version(image)
+    progress.step("choosing kernel modules")
+    everything = {}
+    paths = sorted(path for path in tree.glob("kernel/**/*") if ".ko" in path.suffixes)
+    for number, path in enumerate(paths, start=1):
+        name = str(path.relative_to(tree))
+        module = modules.parse(name, _content(path))
+        everything[module.name] = module
+        if number % 100 == 0:
+            progress.advance(number, len(paths))
+    builtin = (tree / BUILTIN).read_text()
+    names = frozenset(modules.module_name(line) for line in builtin.split())
+    wanted = [module.name for module in everything.values() if _is_wanted(module)]
+    for module in modules.closure(everything, names, wanted):
+        target = folder / _plain(module.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(_content(tree / module.path))
+    (folder / BUILTIN).write_text(builtin)
+    shutil.copyfile(image, folder / VMLINUZ)
+
+
+def _plain(path: str) -> str:
+    return path.removesuffix(".xz")
+
+
+def _content(path: Path) -> bytes:
+    """A module's ELF file. busybox does not unpack compressed modules, so the build does."""
+    content = path.read_bytes()
+    if path.suffix == ".ko":
+        return content
+    if path.suffix == ".xz":
+        return lzma.decompress(content)
+    raise OperatorError(f"{path}: only plain and xz-compressed modules can be read")
+
+
+def _is_wanted(module: Module) -> bool:
+    name = module.path.removeprefix("kernel/").partition(".ko")[0]
+    return any(fnmatchcase(name, pattern) for pattern in drivers.INCLUDED) and not any(
+        fnmatchcase(name, pattern) for pattern in drivers.EXCLUDED
+    )
+
+
+def _read(folder: Path) -> Kernel:
+    paths = sorted(str(path.relative_to(folder)) for path in folder.glob("kernel/**/*.ko"))
+    chosen = tuple(modules.parse(path, (folder / path).read_bytes()) for path in paths)
+    return Kernel(image_version(folder / VMLINUZ), folder, chosen)
+
+
+def firmware_of(chosen: tuple[Module, ...], find: Callable[[str], bytes | None]) -> Firmware:
+    """The firmware that modules ask for; ``find`` returns a file's content, None if unknown."""
+    files, missing = {}, {}
+    for module in chosen:
+        found = {name: find(name) for name in module.firmware}
+        files.update({name: content for name, content in found.items() if content is not None})
+        if lost := tuple(name for name, content in found.items() if content is None):
+            missing[module.name] = lost
+    return Firmware(files, missing)
+
+
+def firmware_folder(apt: Apt, package: Package, cache: Cache, progress: Progress) -> Path:
+    """A folder with those files of a firmware package that modules may ask for."""
+
+    def make(folder: Path) -> None:
+        with cache.scratch() as scratch:
+            packages.unpack(apt.download(package, scratch, progress), scratch)
+            for prefix, name in drivers.FIRMWARE_PACKAGES.items():
+                if name == package.name:
+                    shutil.copytree(scratch / "lib/firmware" / prefix, folder / prefix)
+
+    return cache.folder("firmware", f"{package.name}_{package.version}_{_selection()}", make)

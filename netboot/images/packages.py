@@ -1,0 +1,195 @@
+"""Debian packages: found with apt-cache, downloaded and verified by apt, unpacked, not installed.
+
+apt runs as any user. What it writes (its binary index, downloads) goes to our own cache folder;
+the host's package system is only read.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from netboot.errors import OperatorError
+from netboot.images.progress import Progress
+
+ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+UPDATE_SECONDS = 10  # for a mirror to answer; firmware is wanted, not needed
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """The version of a package that apt would install; ``depends`` as in its control file."""
+
+    name: str
+    version: str
+    depends: str
+
+
+class Apt:
+    """apt, with its index in the folder ``state``.
+
+    With ``config``, a file for APT_CONFIG, it is an apt apart that knows other package lists.
+    """
+
+    def __init__(self, state: Path, config: Path | None = None) -> None:
+        state.mkdir(parents=True, exist_ok=True)
+        # The index takes 0.8 s to make; Debian's container images turn off keeping it.
+        options = {
+            "Dir::Cache": str(state),
+            "Dir::Cache::pkgcache": "pkgcache.bin",
+            "Dir::Cache::srcpkgcache": "",
+            "APT::Sandbox::User": "root",  # user _apt cannot write to our folders
+        }
+        self._options = [f"-o{key}={value}" for key, value in options.items()]
+        self._environment = os.environ | {"LC_ALL": "C"}
+        if config:
+            self._environment["APT_CONFIG"] = str(config)
+
+    def show(self, names: Iterable[str]) -> dict[str, Package]:
+        """Those of the packages ``names`` that there are, by name."""
+        text = self._run(["apt-cache", "show", "--no-all-versions", *names]).stdout
+        packages = {}
+        for paragraph in text.split("\n\n"):
+            fields = dict(re.findall(r"^([\w-]+): (.*)$", paragraph, re.MULTILINE))
+            if "Package" in fields:
+                package = Package(fields["Package"], fields["Version"], fields.get("Depends", ""))
+                packages[package.name] = package
+        return packages
+
+    def need(self, names: Sequence[str]) -> dict[str, Package]:
+        """The packages ``names``, by name. Raises OperatorError if one is unknown."""
+        packages = self.show(names)
+        for name in names:
+            if name not in packages:
+                raise OperatorError(
+                    f"apt knows no package {name}", hint="refresh its lists: sudo apt-get update"
+                )
+        return packages
+
+    def download(self, package: Package, folder: Path, progress: Progress) -> Path:
+        """Downloads the .deb into ``folder``, which apt verifies. Raises OperatorError."""
+        progress.step(f"downloading {package.name} {package.version}")
+        reader, writer = os.pipe()
+        command = ["apt-get", *self._options, f"-oAPT::Status-Fd={writer}", "-q", "download"]
+        with subprocess.Popen(
+            [*command, f"{package.name}={package.version}"],
+            cwd=folder,
+            env=self._environment,
+            pass_fds=[writer],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as apt:
+            os.close(writer)
+            with open(reader) as status:
+                for line in status:  # dlstatus:NUMBER:PERCENT:TEXT
+                    progress.advance(int(float(line.split(":")[2])), 100)
+            _, complaint = apt.communicate()
+        found = list(folder.glob(f"{package.name}_*.deb"))
+        if apt.returncode or not found:
+            raise OperatorError(
+                f"{package.name} {package.version} could not be downloaded: {_short(complaint)}",
+                hint="refresh apt's lists: sudo apt-get update",
+            )
+        return found[0]
+
+    def update(self) -> str:
+        """Refreshes the package lists; returns what went wrong, empty if nothing did."""
+        done = self._run(["apt-get", "-q", "update"])
+        return "" if done.returncode == 0 else _short(done.stderr)
+
+    def targets(self) -> list[dict[str, str]]:
+        """The package lists apt knows of (``apt-get indextargets``): one row of fields each."""
+        done = self._run(["apt-get", "indextargets", "Created-By: Packages"])
+        return [
+            dict(re.findall(r"^([\w-]+): (.*)$", paragraph, re.MULTILINE))
+            for paragraph in done.stdout.strip().split("\n\n")
+            if paragraph
+        ]
+
+    def configuration(self) -> str:
+        """apt's whole configuration, in its own notation."""
+        return self._run(["apt-config", "dump"]).stdout
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        program, *arguments = command
+        try:
+            return subprocess.run(
+                [program, *self._options, *arguments],
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise OperatorError(
+                f"there is no {program} here", hint="images are built on Debian 12"
+            ) from error
+
+
+def firmware_apt(host: Apt, state: Path, progress: Progress) -> tuple[Apt, str]:
+    """An apt apart that knows the host's Debian mirrors with component non-free-firmware.
+
+    Returns it and what went wrong when its lists were refreshed, empty if nothing did. They are
+    refreshed when the host's are newer.
+    """
+    lists, config = state / "lists", state / "apt.conf"
+    (lists / "partial").mkdir(parents=True, exist_ok=True)
+    mirrors = [
+        row for row in host.targets() if row["Origin"] == "Debian" and row["Component"] == "main"
+    ]
+    signed = f"[signed-by={ARCHIVE_KEYRING}] " if ARCHIVE_KEYRING.exists() else ""
+    sources = "".join(
+        f"deb {signed}{row['Repo-URI']} {row['Release']} non-free-firmware\n" for row in mirrors
+    )
+    (state / "sources.list").write_text(sources)
+    settings = {
+        "Dir::Etc::sourcelist": str(state / "sources.list"),
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::main": "/dev/null",
+        "Dir::Etc::parts": "/dev/null",
+        "Dir::State::lists": str(lists),
+        "Dir::State::status": "/dev/null",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "0",
+        "Acquire::http::Timeout": str(UPDATE_SECONDS),
+        "Acquire::https::Timeout": str(UPDATE_SECONDS),
+    }
+    # The host's own settings (a proxy, say), less what it wants to be run after an update.
+    kept = [line for line in host.configuration().splitlines() if "Invoke" not in line]
+    kept += [f'{key} "{value}";' for key, value in settings.items()]
+    config.write_text("\n".join(kept) + "\n")
+    apart = Apt(state / "cache", config)
+    if not any(_stale(Path(row["Filename"]).parent, lists) for row in mirrors):
+        return apart, ""
+    progress.step("looking for firmware packages")
+    return apart, apart.update()
+
+
+def _stale(host: Path, ours: Path) -> bool:
+    """Whether a release that both folders of package lists know is newer in ``host``.
+
+    apt gives a list the time at which the mirror changed it, so no clock is asked.
+    """
+    releases = list(ours.glob("*InRelease"))
+    return not releases or any(
+        (host / path.name).exists() and (host / path.name).stat().st_mtime > path.stat().st_mtime
+        for path in releases
+    )
+
+
+def unpack(deb: Path, folder: Path) -> None:
+    """Unpacks a package's files into ``folder``. Raises OperatorError."""
+    command = ["dpkg-deb", "-x", str(deb), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OperatorError(f"{deb.name} does not unpack: {_short(done.stderr)}")
+
+
+def _short(complaint: str) -> str:
+    """The first error of apt's or dpkg's messages, on one line."""
+    lines = complaint.strip().splitlines() or ["no reason given"]
+    errors = [line for line in lines if line.startswith(("E:", "Err", "dpkg-deb: error"))]
+    return (errors or lines)[0].strip()
