@@ -4,9 +4,11 @@ aiohttp sends files with sendfile(2), answers Range and always says Content-Leng
 beside nginx it moves the same bytes at the same CPU (docs/performance.md says how much).
 """
 
+import json
 import logging
 import math
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest sent is about 300 bytes
 MAX_STAGE_CHARACTERS = 40
 SHUTDOWN_SECONDS = 1.0
+STATUS_SECONDS = 5.0
 
 
 class Room(Protocol):
@@ -184,6 +187,19 @@ class HttpServer:
 
     async def _status(self, request: web.Request) -> web.Response:
         return web.json_response(self._room.status())
+
+
+def fetch_status(server: str) -> dict[str, Any]:
+    """Asks a running server (``HOST:PORT``) for its status. Raises OperatorError."""
+    try:
+        with urllib.request.urlopen(f"http://{server}/status", timeout=STATUS_SECONDS) as answer:
+            status: dict[str, Any] = json.load(answer)
+            return status
+    except (OSError, ValueError) as error:
+        raise OperatorError(
+            f"no netboot server answers at {server}: {error}",
+            hint="is 'netboot serve' running there? --server HOST:PORT names another",
+        ) from error
 
 
 def _own_address(request: web.Request) -> IPv4Address:

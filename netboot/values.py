@@ -211,6 +211,14 @@ def parse_endpoint(text: str) -> tuple[str, int]:
         raise OperatorError(f"address {text!a}: {error}") from None
 
 
+def parse_word(where: str, kind: Text[T], text: str) -> T:
+    """A word of the command line, ``where`` being its option. Raises OperatorError."""
+    try:
+        return kind.parse(text)
+    except Unreadable as error:
+        raise OperatorError(f"{where}: {error}, found {text!a}") from None
+
+
 def nearest(name: str, names: Mapping[str, object]) -> str:
     """The one of ``names`` that ``name`` is most like; empty if none is like it."""
     return next(iter(get_close_matches(name.lower(), names, n=1, cutoff=0.5)), "")

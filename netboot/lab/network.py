@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000  # 
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18  # <linux/mount.h>
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
+PRIVATE_TMPFS = Path("/dev/shm")
 BRIDGE = "lab0"
 SERVER = IPv4Interface("10.77.0.1/24")
 ROUTER = IPv4Interface("10.77.0.254/24")
@@ -65,6 +67,8 @@ def _in_child(body: Callable[[], int]) -> int:
     _libc.mount(b"proc", b"/proc", b"proc", 0, None)
     # A new network namespace shows its own devices in /sys only after a fresh mount.
     _libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None)
+    # Page files and leases of the lab's server vanish with the namespace.
+    _libc.mount(b"tmpfs", str(PRIVATE_TMPFS).encode(), b"tmpfs", 0, None)
     try:
         status = body()
     except SystemExit as end:
@@ -82,11 +86,10 @@ def ip(*arguments: str) -> None:
 
 
 def make_bridge() -> None:
-    """Makes the classroom's switch, with the server's and the router's addresses on it."""
+    """Makes the classroom's switch, with the server's address on it."""
     ip("link", "set", "lo", "up")
-    ip("link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+    ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
     ip("address", "add", str(SERVER), "dev", BRIDGE)
-    ip("address", "add", str(ROUTER_IPV6), "dev", BRIDGE, "nodad")
     ip("link", "set", BRIDGE, "up")
 
 

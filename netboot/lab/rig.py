@@ -14,10 +14,20 @@ from typing import Any
 
 from netboot.events import BootEvent
 from netboot.lab.machine import Machine
-from netboot.lab.network import BRIDGE, ROUTER, ROUTER_IPV6, SERVER, add_tap, ip, make_bridge
+from netboot.lab.network import (
+    BRIDGE,
+    PRIVATE_TMPFS,
+    ROUTER,
+    ROUTER_IPV6,
+    SERVER,
+    add_tap,
+    ip,
+    make_bridge,
+)
 
 FIRST_ADDRESS, LAST_ADDRESS = SERVER.ip + 49, SERVER.ip + 199
 STOP_SECONDS = 5.0
+STATE_FOLDER = PRIVATE_TMPFS / "netboot-state"
 ROUTER_DEVICE, ROUTER_PORT = "router0", "port-router"
 
 
@@ -37,6 +47,7 @@ class Lesson:
     capture: bool = False
     timeout: float = 300.0
     arguments: str = ""  # the profile's own kernel arguments, to which the lab adds
+    settings: tuple[str, ...] = ()  # KEY=VALUE overrides of the profile
     initrds: tuple[Path, ...] = ()
 
 
@@ -103,12 +114,26 @@ class Classroom:
         self._processes: list[asyncio.subprocess.Process] = []
         self._changed = asyncio.Event()
 
-    async def run(self) -> list[SeatReport]:
-        """Boots every PC and waits until each is done or has failed."""
+    async def run(self) -> None:
+        """Boots every PC and waits until each is done or has failed; see ``seats``."""
         async with self.open():
             await self.power_on()
             await self.wait()
-        return list(self.seats.values())
+
+    @property
+    def ok(self) -> bool:
+        """Whether every PC did what it was to do."""
+        return not self.server_failure and all(
+            report.done and not report.failure for report in self.seats.values()
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The reports of all seats as JSON-ready values."""
+        return {
+            "ok": self.ok,
+            "failure": self.server_failure,
+            "seats": [report.as_json() for report in self.seats.values()],
+        }
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -224,9 +249,9 @@ class Classroom:
         }
         words = [sys.executable, "-m", "netboot", "serve", "--json"]
         words += ["--profile", str(lesson.profile), "--images", str(lesson.images)]
-        words += ["--state", str(lesson.folder / "state")]
-        for key, value in settings.items():
-            words += ["--set", f"{key}={value}"]
+        words += ["--state", str(STATE_FOLDER)]
+        for setting in (*lesson.settings, *(f"{key}={value}" for key, value in settings.items())):
+            words += ["--set", setting]
         for initrd in lesson.initrds:
             words += ["--initrd", str(initrd)]
         return words

@@ -1,0 +1,272 @@
+"""The command's verbs. The only module that prints or exits."""
+
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from netboot import profile_file, show, values
+from netboot.errors import OperatorError
+from netboot.events import BootEvent, Journal
+from netboot.http import fetch_status
+from netboot.images import build as images
+from netboot.lab import machine, network
+from netboot.lab.rig import Classroom, Lesson, SeatReport
+from netboot.pages.server import serve_static
+from netboot.profile import Profile
+
+DEFAULT_PROFILE = Path("profiles/lab.yaml")
+
+app = typer.Typer(
+    help="Boots a room of diskless PCs over PXE, TFTP and HTTP, with network swap before userland.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ProfileOption = Annotated[
+    Path, typer.Option("--profile", "-p", help="The room's profile, a YAML file.")
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in dhcp.mode=full."),
+]
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option("--images", help="Folder made by 'netboot build'; without it, they are built."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def main() -> NoReturn:
+    """Runs the command. An operator's mistake is one line for each, and exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except OperatorError as error:
+        print(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+@app.command(
+    epilog="Examples:  sudo netboot serve --profile profiles/lab.yaml  |  "
+    "sudo netboot serve -p lab.yaml --set interface=eth1 --json"
+)
+def serve(
+    profile: ProfileOption = DEFAULT_PROFILE,
+    settings: SetOption = [],  # noqa: B006 # typer copies it
+    image_folder: ImagesOption = None,
+    state: Annotated[
+        Path, typer.Option(help="Where leases and the server's secret are kept.")
+    ] = Path("/var/lib/netboot"),
+    initrd: Annotated[
+        list[Path],
+        typer.Option(help="One more initrd for every PC: files below /userland go to its root."),
+    ] = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """Serve a room: DHCP or proxyDHCP, TFTP, HTTP and network swap, until Ctrl-C."""
+    from netboot.services import Services  # row 6; its servers take a while to import
+
+    room_profile = profile_file.load(profile, settings)
+    folder = image_folder or _built(room_profile, None)
+    journal = Journal()
+    services = Services(room_profile, folder, state, journal, initrds=initrd)
+    hostname = {mac: room_profile.seat(mac).hostname for mac in room_profile.clients}
+
+    def tell(event: BootEvent) -> None:
+        if as_json:
+            print(json.dumps(event.as_json()), flush=True)
+        else:
+            name = hostname.get(event.seat) or room_profile.seat(event.seat).hostname
+            print(show.event_line(event, name), flush=True)
+
+    journal.subscribe(tell)
+
+    async def run() -> None:
+        try:
+            await services.start()
+            ready = services.description()
+            print(json.dumps({"ready": ready}) if as_json else show.ready(ready), flush=True)
+            await asyncio.Event().wait()
+        finally:
+            await services.stop()
+
+    _until_stopped(run())
+
+
+@app.command(epilog="Example:  netboot build --profile profiles/lab.yaml --output images")
+def build(
+    profile: ProfileOption = DEFAULT_PROFILE,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; default: the cache.")
+    ] = None,
+    settings: SetOption = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """Build the boot images: Debian's kernel, an initramfs with our swap agent, boot loaders."""
+    folder = _built(profile_file.load(profile, settings), output)
+    manifest = json.loads((folder / images.MANIFEST_FILE).read_text())
+    print(json.dumps(manifest) if as_json else show.manifest(folder, manifest))
+
+
+@app.command(epilog="Example:  netboot check --profile profiles/lab.yaml")
+def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) -> None:  # noqa: B006
+    """Check a profile: each mistake is one line, exit status 2."""
+    loaded = profile_file.load(profile, settings)
+    print(f"{profile}: fine ({len(loaded.clients)} clients, {len(loaded.groups)} groups)")
+
+
+@app.command(epilog="Example:  netboot schema > netboot.schema.json")
+def schema() -> None:
+    """Print the profile's JSON Schema, for editors."""
+    print(json.dumps(profile_file.schema(), indent=2))
+
+
+@app.command(
+    epilog="Example:  netboot plan --profile profiles/lab.yaml --mac 52:54:00:77:00:01 --arch bios"
+)
+def plan(
+    mac: Annotated[str, typer.Option(help="The PC's MAC address.")],
+    arch: Annotated[str, typer.Option(help="bios or uefi-x64: what option 93 would say.")] = "bios",
+    profile: ProfileOption = DEFAULT_PROFILE,
+    server: Annotated[str, typer.Option(help="Our address, as the PC sees it.")] = "192.0.2.1",
+    settings: SetOption = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """Print exactly what one PC would be answered and sent; nothing is sent."""
+    from netboot.dryrun import rehearse
+
+    seat = values.parse_word("--mac", values.MAC, mac)
+    address = values.parse_word("--server", values.ADDRESS, server)
+    rehearsal = rehearse(profile_file.load(profile, settings), seat, arch, address)
+    print(json.dumps(rehearsal.as_json(), indent=2) if as_json else show.rehearsal(rehearsal))
+
+
+@app.command(
+    epilog="Example:  netboot pages --listen 127.0.0.1:10809 --export scratch=1GiB  "
+    "(then: nbdinfo nbd://127.0.0.1:10809/scratch)"
+)
+def pages(
+    export: Annotated[list[str], typer.Option(metavar="NAME=SIZE", help="An export, as a=1GiB.")],
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT")] = "127.0.0.1:10809",
+    store: Annotated[Literal["memory"], typer.Option(help="Where pages are kept.")] = "memory",
+) -> None:
+    """Serve pages alone: an NBD server for the given exports, until Ctrl-C."""
+    exports = dict(values.parse_export(text) for text in export)
+    address = values.parse_endpoint(listen)
+    _until_stopped(serve_static(address, exports, store, lambda line: print(line, flush=True)))
+
+
+@app.command(epilog="Example:  netboot status --json | jq '.seats[].hostname'")
+def status(
+    server: Annotated[str, typer.Option(help="The server's HTTP address.")] = "127.0.0.1:8080",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the seats of a running server: the last stage of each, and when."""
+    report = fetch_status(server)
+    print(json.dumps(report) if as_json else show.status(report))
+
+
+@app.command(
+    epilog="Examples:  sudo netboot lab --clients 4 --dhcp proxy --until userland  |  "
+    "sudo netboot lab --memory 256 --load 2"
+)
+def lab(
+    profile: ProfileOption = DEFAULT_PROFILE,
+    clients: Annotated[int, typer.Option(min=1, max=120, help="How many PCs.")] = 1,
+    memory: Annotated[int, typer.Option(min=64, metavar="MB", help="RAM of each.")] = 256,
+    firmware: Annotated[Literal["bios", "uefi"], typer.Option()] = "bios",
+    dhcp: Annotated[
+        Literal["proxy", "full"],
+        typer.Option(help="proxy: dnsmasq plays the LAN's own DHCP server."),
+    ] = "full",
+    until: Annotated[Literal["swap", "userland"], typer.Option(help="When a PC is done.")] = (
+        "userland"
+    ),
+    load: Annotated[
+        float | None,
+        typer.Option(metavar="FACTOR", help="Then fill FACTOR times its RAM and verify it."),
+    ] = None,
+    logs: Annotated[
+        Path | None, typer.Option(help="Folder for serial consoles and logs; default: a new one.")
+    ] = None,
+    capture: Annotated[bool, typer.Option(help="Keep every frame in a pcap file per PC.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS")] = 300.0,
+    settings: SetOption = [],  # noqa: B006
+    image_folder: ImagesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Boot a virtual classroom: PCs in QEMU on a network of their own, from this server."""
+    room_profile = profile_file.load(profile, settings)
+    machine.check_programs(firmware)
+    folder = logs or Path(tempfile.mkdtemp(prefix="netboot-lab-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    image_folder = image_folder or _built(room_profile, None)
+    lesson = Lesson(
+        profile=profile.resolve(),
+        settings=tuple(settings),
+        images=image_folder.resolve(),
+        folder=folder.resolve(),
+        clients=clients,
+        memory=memory,
+        firmware=firmware,
+        dhcp=dhcp,
+        until=until,
+        load=load,
+        capture=capture,
+        timeout=timeout,
+        arguments=room_profile.boot.arguments,
+        initrds=() if load is None else (images.build_load_image(images.default_cache()),),
+    )
+    network.run_isolated(lambda: _lesson(lesson, as_json))
+
+
+def _lesson(lesson: Lesson, as_json: bool) -> int:
+    def tell(report: SeatReport, event: BootEvent) -> None:
+        if not as_json:
+            print(show.timeline_line(report, event), flush=True)
+
+    classroom = Classroom(lesson, tell)
+    _until_stopped(classroom.run())
+    if as_json:
+        print(json.dumps(classroom.as_json(), indent=2))
+    else:
+        print(show.lesson(classroom))
+    return 0 if classroom.ok else 1
+
+
+def _built(profile: Profile, output: Path | None) -> Path:
+    cache = images.default_cache()
+    target = output or cache / "images"
+    with show.BuildProgress() as progress:
+        built = images.build(profile, target, cache, progress)
+    for warning in built.warnings:
+        print(f"netboot: {warning}", file=sys.stderr)
+    return target
+
+
+def _until_stopped(work: Coroutine[Any, Any, Any]) -> None:
+    """Runs ``work``; SIGINT and SIGTERM cancel it, and what it started is stopped in order."""
+
+    async def run() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        await work
+
+    try:
+        asyncio.run(run())
+    except asyncio.CancelledError:
+        sys.exit(130)

@@ -1,0 +1,171 @@
+"""``netboot plan``: one PC's boot rehearsed with the objects the servers use; nothing is sent."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from netboot.arch import BY_CODE, BY_NAME, Architecture, Firmware
+from netboot.client import Client
+from netboot.dhcp import packet as dhcp
+from netboot.dhcp import pxe
+from netboot.dhcp.lease import LeasePool
+from netboot.dhcp.packet import MessageType, Option, Packet
+from netboot.dhcp.responder import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply, respond
+from netboot.errors import Ignored, OperatorError
+from netboot.events import Journal
+from netboot.pages.lease import LeaseTable
+from netboot.plan import BootPlan
+from netboot.profile import Profile
+from netboot.room import Room
+from netboot.ticket import SECRET_BYTES
+from netboot.values import nearest
+
+CLIENT_PORT = 68
+NO_MARKS: dict[int, bytes] = {}
+IPXE_MARKS: dict[int, bytes] = {Option.USER_CLASS: pxe.IPXE_USER_CLASS}
+TEXT_OPTIONS = {
+    Option.HOST_NAME,
+    Option.VENDOR_CLASS_IDENTIFIER,
+    Option.TFTP_SERVER_NAME,
+    Option.BOOTFILE_NAME,
+}
+ADDRESS_OPTIONS = {
+    Option.SUBNET_MASK,
+    Option.ROUTER,
+    Option.DOMAIN_NAME_SERVER,
+    Option.SERVER_IDENTIFIER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """Every answer in the order the PC would get it: a title and its text."""
+
+    parts: tuple[tuple[str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready: a list, so that the order stays."""
+        return {"answers": [{"to": title, "answer": text} for title, text in self.parts]}
+
+
+def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address) -> Rehearsal:
+    """Plays the PC ``mac`` against ``profile``. Keys are shown as ``<ticket>`` and ``<token>``.
+
+    Raises OperatorError if ``arch`` is not a name or a number of arch.py.
+    """
+    return _Rehearsal(profile, mac, _architecture(arch), server).play()
+
+
+def _architecture(name: str) -> Architecture:
+    found = BY_NAME.get(name) or (BY_CODE.get(int(name)) if name.isdecimal() else None)
+    if found is None:
+        guess = nearest(name, BY_NAME)
+        raise OperatorError(
+            f"--arch: expected one of {', '.join(BY_NAME)}, found '{name}'"
+            + (f"; did you mean '{guess}'?" if guess else "")
+        )
+    return found
+
+
+class _Rehearsal:
+    def __init__(self, profile: Profile, mac: str, arch: Architecture, server: IPv4Address) -> None:
+        self._profile = profile
+        self._mac = mac
+        self._arch = arch
+        self._server = server
+        self._room = Room(
+            profile, Path(), bytes(SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
+        )
+        pool = profile.dhcp.range
+        self._pool = (
+            LeasePool(pool, profile.dhcp.lease_time)
+            if profile.dhcp.mode == "full" and pool is not None
+            else None
+        )
+
+    def play(self) -> Rehearsal:
+        """All answers, from the firmware's first packet to the HTTP script."""
+        parts: list[tuple[str, str]] = []
+        for title, marks in (("firmware", NO_MARKS), ("iPXE", IPXE_MARKS)):
+            parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(marks, SERVER_PORT)))
+            if self._profile.dhcp.mode == "proxy" and self._arch.firmware is Firmware.UEFI:
+                title = f"{title}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
+                parts.append((title, self._ask(marks, BOOT_SERVER_PORT)))
+        script = f"{self._arch.name}.ipxe"
+        ticket = self._room.ticket(self._mac)
+        chain = self._room.tftp_file(f"{ticket}/{script}", self._server)
+        parts.append((f"TFTP read of <ticket>/{script}", (chain or b"").decode()))
+        text = self._room.script(self._mac, script, self._server)
+        parts.append((f"HTTP GET /boot/<ticket>/{script}", text or ""))
+        return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
+
+    def _ask(self, marks: dict[int, bytes], port: int) -> str:
+        """The answer to a packet of this PC. On 4011 it has an address, on 67 it has none."""
+        on_4011 = port == BOOT_SERVER_PORT
+        kind = MessageType.DHCPREQUEST if on_4011 else MessageType.DHCPDISCOVER
+        vendor_class = f"PXEClient:Arch:{self._arch.code:05}:UNDI:003016".encode()
+        address = self._server + 1 if on_4011 else dhcp.ANY
+        question = Packet(
+            op=dhcp.BOOTREQUEST,
+            xid=1,
+            chaddr=bytes.fromhex(self._mac.replace(":", "")).ljust(16, b"\0"),
+            ciaddr=address,
+            options={
+                Option.DHCP_MESSAGE_TYPE: bytes((kind,)),
+                Option.VENDOR_CLASS_IDENTIFIER: vendor_class,
+                Option.CLIENT_SYSTEM_ARCHITECTURE: self._arch.code.to_bytes(2, "big"),
+                **marks,
+            },
+        )
+        context = Context(
+            profile=self._profile,
+            server=self._server,
+            network=IPv4Network(f"{self._server}/24", strict=False),
+            port=port,
+            source=(address, BOOT_SERVER_PORT if on_4011 else CLIENT_PORT),
+            plan=self._plan,
+            pool=self._pool,
+        )
+        # Through bytes, as on the wire.
+        answer = respond(dhcp.parse(dhcp.serialize(question)), context, now=0.0)
+        return f"no answer: {answer.reason}" if isinstance(answer, Ignored) else _describe(answer)
+
+    def _plan(self, client: Client) -> BootPlan:
+        return self._room.plan(client, self._server)
+
+    def _redact(self, text: str) -> str:
+        token = self._room.tokens.get(self._mac, "")
+        text = text.replace(self._room.ticket(self._mac), "<ticket>")
+        return text.replace(token, "<token>") if token else text
+
+
+def _describe(reply: Reply) -> str:
+    packet = dhcp.parse(dhcp.serialize(reply.packet))
+    lines = [f"{reply.answer.name} to {reply.address} port {reply.port}"]
+    for name in ("yiaddr", "siaddr", "ciaddr", "giaddr"):
+        value = getattr(packet, name)
+        if value != dhcp.ANY:
+            lines.append(f"  {name:<8} {value}")
+    lines += [
+        f"  {name:<8} {value.decode('ascii', 'replace')}"
+        for name, value in (("sname", packet.sname), ("file", packet.file))
+        if value
+    ]
+    lines += [f"  option {code:<3} {_value(code, value)}" for code, value in packet.options.items()]
+    return "\n".join(lines)
+
+
+def _value(code: int, value: bytes) -> str:
+    name = Option(code).name.lower() if code in set(Option) else "?"
+    if code in ADDRESS_OPTIONS:
+        text = ", ".join(str(IPv4Address(value[at : at + 4])) for at in range(0, len(value), 4))
+    elif code in TEXT_OPTIONS:
+        text = value.rstrip(b"\0").decode("ascii", "replace")
+    elif code == Option.DHCP_MESSAGE_TYPE:
+        text = MessageType(value[0]).name
+    elif code == Option.IP_ADDRESS_LEASE_TIME:
+        text = f"{int.from_bytes(value, 'big')} s"
+    else:
+        text = value.hex(" ")
+    return f"{name} {text}"

@@ -1,0 +1,140 @@
+"""The seats of one profile: what DHCP, TFTP, HTTP and the page server ask is answered here."""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from netboot import script, ticket
+from netboot.arch import BY_NAME, LOADERS
+from netboot.client import Client, Stage
+from netboot.events import BootEvent, Journal
+from netboot.pages.lease import LeaseTable, Refused
+from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, BootPlan, SeatKeys, boot_plan
+from netboot.profile import Profile
+from netboot.tftp import Transfer
+
+SCRIPT_SUFFIX = ".ipxe"
+TOKEN_BYTES = 16
+ARP_TABLE = Path("/proc/net/arp")
+
+
+@dataclass(slots=True)
+class Room:
+    """One room. ``images`` is a folder that ``netboot build`` filled, ``initrds`` are more of
+    them for every PC, by name. TFTP's threads ask here too, so no method waits for anything.
+    """
+
+    profile: Profile
+    images: Path
+    secret: bytes
+    journal: Journal
+    leases: LeaseTable
+    initrds: dict[str, Path] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def plan(self, client: Client, server: IPv4Address) -> BootPlan:
+        """What ``client`` boots, as seen from our address ``server``."""
+        token = self.tokens.setdefault(client.mac, secrets.token_hex(TOKEN_BYTES))
+        keys = SeatKeys(self.ticket(client.mac), token)
+        return boot_plan(
+            self.profile, client, keys, server=server, extra_initrds=tuple(self.initrds)
+        )
+
+    def ticket(self, mac: str) -> str:
+        """The unguessable part of a seat's URLs."""
+        return ticket.issue(self.secret, mac)
+
+    def seat_of(self, ticket_text: str) -> str | None:
+        """The MAC address a ticket was issued for, or None."""
+        return ticket.seat_of(self.secret, ticket_text)
+
+    def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
+        """The HTTP script ``name`` of a seat. Fetching it begins a boot: a new token is made."""
+        client = _ipxe_client(mac, name)
+        if client is None:
+            return None
+        self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
+        return script.render(self.plan(client, server), self.base_url(server))
+
+    def tftp_file(self, path: str, server: IPv4Address) -> bytes | None:
+        """What TFTP serves: the loaders, and each seat's first script."""
+        if path in LOADERS:
+            return (self.images / path).read_bytes()
+        ticket_text, _, name = path.partition("/")
+        mac = self.seat_of(ticket_text)
+        client = None if mac is None else _ipxe_client(mac, name)
+        if client is None:
+            return None
+        return script.render_chain(self.plan(client, server), self.base_url(server)).encode()
+
+    def base_url(self, server: IPv4Address) -> str:
+        """Where PCs find the HTTP server."""
+        return f"http://{server}:{self.profile.http.port}"
+
+    def file(self, name: str) -> Path | None:
+        """A boot image by its name, None if there is none."""
+        if name in (KERNEL_FILE, INITRAMFS_FILE):
+            return self.images / name
+        return self.initrds.get(name)
+
+    def lease(self, mac: str, ram_bytes: int) -> str:
+        """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``."""
+        size = self.profile.seat(mac).swap.bytes_for(ram_bytes)
+        token = self.tokens.get(mac)
+        if token is None:
+            return "refused=this boot began before the server was restarted; boot again"
+        export = "seat-" + mac.replace(":", "")
+        granted = self.leases.grant(mac, export, token, size, time.time())
+        if isinstance(granted, Refused):
+            self.record(mac, "lease", f"refused: {granted.reason}")
+            return f"refused={granted.reason}"
+        self.record(mac, "lease", f"swap of {size >> 20} MiB granted", bytes_granted=size)
+        return f"size={size}"
+
+    def transferred(self, transfer: Transfer) -> None:
+        """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
+        ticket_text, _, name = transfer.filename.lstrip("/").rpartition("/")
+        mac = self.seat_of(ticket_text) or seat_at(transfer.client, ARP_TABLE)
+        if mac is None or transfer.outcome == "probe":
+            return
+        kilobytes = transfer.sent / 1e3
+        self.record(
+            mac,
+            "tftp",
+            f"{name} {kilobytes:.1f} kB in {transfer.seconds:.2f} s"
+            + ("" if transfer.outcome == "done" else f": {transfer.outcome}"),
+            file=name,
+            bytes=transfer.sent,
+            seconds=round(transfer.seconds, 3),
+        )
+
+    def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
+        """Journals an event."""
+        self.journal.record(BootEvent(time.time(), mac, stage, message, data))
+
+    def status(self) -> dict[str, Any]:
+        """The state of all seats, JSON-ready, without secrets."""
+        seats = []
+        for mac in self.journal.seats():
+            history = [event.as_json() for event in self.journal.history(mac)]
+            hostname = self.profile.seat(mac).hostname
+            seats.append({"mac": mac, "hostname": hostname, "events": history})
+        return {"seats": seats}
+
+
+def _ipxe_client(mac: str, script_name: str) -> Client | None:
+    """The client whose script is called ``script_name``: its architecture is in the name."""
+    arch = BY_NAME.get(script_name.removesuffix(SCRIPT_SUFFIX))
+    return None if arch is None else Client(mac, arch, Stage.IPXE)
+
+
+def seat_at(address: str, table: Path) -> str | None:
+    """The MAC address the kernel knows for an IPv4 address (``table``: /proc/net/arp)."""
+    for line in table.read_text().splitlines()[1:]:
+        columns = line.split()
+        if columns[0] == address and columns[3] != "00:00:00:00:00:00":
+            return columns[3]
+    return None

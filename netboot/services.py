@@ -1,0 +1,134 @@
+"""Composition root: Profile -> running services. Starts them in order, stops them in reverse."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from netboot import ticket
+from netboot.dhcp.server import DhcpServer
+from netboot.events import Journal
+from netboot.http import HttpServer
+from netboot.interfaces import find
+from netboot.pages import store as stores
+from netboot.pages.exports import LeasedExports
+from netboot.pages.lease import LeaseTable
+from netboot.pages.server import PageEvent, PageServer
+from netboot.profile import Profile
+from netboot.room import ARP_TABLE, Room, seat_at
+from netboot.tftp import TftpServer, Transfer
+
+LOOPBACK = IPv4Address("127.0.0.1")
+
+
+def load_secret(path: Path) -> bytes:
+    """The server's secret, made on first use, so that tickets stay good across a restart."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    secret = secrets.token_bytes(ticket.SECRET_BYTES)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secret)
+    return secret
+
+
+class Services:
+    """The running servers of one room.
+
+    ``images`` is a folder that ``netboot build`` filled, ``state`` keeps what must survive a
+    restart, ``initrds`` are sent to every PC after the initramfs.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        images: Path,
+        state: Path,
+        journal: Journal,
+        *,
+        initrds: Sequence[Path] = (),
+    ) -> None:
+        self._profile = profile
+        self._state = state
+        self._journal = journal
+        self._interfaces = find(profile.interface)
+        profile.check_networks({each.name: each.network for each in self._interfaces})
+        self._room = Room(
+            profile=profile,
+            images=images,
+            secret=load_secret(state / "secret"),
+            journal=journal,
+            leases=LeaseTable(profile.swap.capacity or _half_of_ram()),
+            initrds={path.name: path for path in initrds},
+        )
+        self._running = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Starts what serves before what invites: pages, HTTP, TFTP, then DHCP.
+
+        Raises OperatorError if an address or a port cannot be had; what had been started then
+        stops again with ``stop()``.
+        """
+        loop = asyncio.get_running_loop()
+        addresses = [interface.address for interface in self._interfaces]
+
+        def transferred(transfer: Transfer) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: we are stopping
+                loop.call_soon_threadsafe(self._room.transferred, transfer)
+
+        store = stores.load(self._profile.swap.store).make_store()
+        self._running.callback(store.close)
+        pages = PageServer(
+            LeasedExports(store, self._room.leases),
+            listen=[(str(address), self._profile.swap.port) for address in addresses],
+            on_event=self._paged,
+        )
+        self._running.push_async_callback(pages.stop)
+        await pages.start()
+        http = HttpServer(self._room, port=self._profile.http.port)
+        self._running.push_async_callback(http.stop)
+        await http.start([LOOPBACK, *addresses])
+        tftp = TftpServer(self._room.tftp_file, transferred)
+        self._running.push_async_callback(asyncio.to_thread, tftp.stop)
+        tftp.start(addresses)
+        dhcp = DhcpServer(
+            self._profile,
+            self._interfaces,
+            self._room.plan,
+            self._journal,
+            self._state / "leases.json" if self._profile.dhcp.mode == "full" else None,
+        )
+        self._running.push_async_callback(dhcp.stop)
+        await dhcp.start()
+
+    def _paged(self, event: PageEvent) -> None:
+        """Journals what the page server tells of a seat; a refused client is known by address."""
+        mac = event.seat or seat_at(str(event.data.get("address", "")), ARP_TABLE)
+        if mac is not None:
+            self._room.record(mac, f"pages:{event.kind}", event.message, **event.data)
+
+    async def stop(self) -> None:
+        """Stops all that runs, the last started first."""
+        await self._running.aclose()
+
+    def description(self) -> dict[str, Any]:
+        """What is served and where, JSON-ready."""
+        return {
+            "dhcp": self._profile.dhcp.mode,
+            "http_port": self._profile.http.port,
+            "pages_port": self._profile.swap.port,
+            "interfaces": [
+                {"interface": interface.name, "address": str(interface.address)}
+                for interface in self._interfaces
+            ],
+        }
+
+
+def _half_of_ram() -> int:
+    """Half of this machine's RAM in bytes: what tmpfs grants by default (mm/shmem.c)."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

@@ -1,0 +1,141 @@
+"""What the command shows a person: pure text made of events, reports and manifests."""
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from netboot.dryrun import Rehearsal
+from netboot.events import BootEvent
+from netboot.lab.rig import Classroom, SeatReport
+
+CONSOLE_LINES = 25
+
+
+class BuildProgress:
+    """Draws the steps of a build on the terminal, a bar where the amount is known."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None, visible=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def step(self, text: str) -> None:
+        """A new step begins."""
+        self._progress.reset(self._task, description=text, total=None, visible=True)
+
+    def advance(self, done: int, total: int) -> None:
+        """``done`` of ``total`` of this step (bytes, files) are through."""
+        self._progress.update(self._task, completed=done, total=total)
+
+
+def event_line(event: BootEvent, hostname: str) -> str:
+    """One event of a serving room: ``18:03:12 pc-770001   swap        attached 512 MiB``."""
+    clock = time.strftime("%H:%M:%S", time.localtime(event.when))
+    return f"{clock} {hostname:<12} {event.stage:<14} {event.message}"
+
+
+def timeline_line(report: SeatReport, event: BootEvent) -> str:
+    """One event of a lab PC, with the seconds since its power-on."""
+    return f"{report.seconds(event):8.2f} s  pc{report.machine.number:<3} {event.stage:<14} " + (
+        event.message
+    )
+
+
+def ready(description: dict[str, Any]) -> str:
+    """What a room serves and where."""
+    lines = [f"netboot: serving with {description['dhcp']} DHCP; Ctrl-C stops"]
+    lines += [
+        f"  {item['interface']}: {item['address']}, HTTP port {description['http_port']}, "
+        f"pages port {description['pages_port']}"
+        for item in description["interfaces"]
+    ]
+    return "\n".join(lines)
+
+
+def manifest(folder: Path, content: dict[str, Any]) -> str:
+    """The files of a build."""
+    lines = [
+        f"{item['sha256'][:16]}  {item['size'] / 1e6:7.2f} MB  {folder / item['name']}"
+        for item in content["files"]
+    ]
+    return "\n".join(lines)
+
+
+def status(report: dict[str, Any]) -> str:
+    """A line for each seat: its last event and how long ago that was."""
+    lines = []
+    for seat in report["seats"]:
+        last = seat["events"][-1]
+        ago = time.time() - last["when"]
+        lines.append(
+            f"{seat['mac']}  {seat['hostname']:<12} {last['stage']:<14} {ago:6.0f} s ago  "
+            f"{last['message']}"
+        )
+    return "\n".join(lines) or "no seat has asked for anything yet"
+
+
+def rehearsal(result: Rehearsal) -> str:
+    """The dry run: every answer in the order the PC would get it."""
+    return "\n\n".join(f"== {title}\n{text.rstrip()}" for title, text in result.parts)
+
+
+def lesson(classroom: Classroom) -> str:
+    """The summary of a lab run; for a PC that failed, the step and its console's last lines."""
+    lines = [""]
+    if classroom.server_failure:
+        lines.append(classroom.server_failure)
+    for report in classroom.seats.values():
+        lines += _seat_summary(report)
+    lines.append(f"consoles and logs: {classroom.lesson.folder}")
+    return "\n".join(lines)
+
+
+def _seat_summary(report: SeatReport) -> list[str]:
+    name = f"pc{report.machine.number} ({report.machine.mac}, {report.machine.memory} MB)"
+    lines = [f"{name}: {'FAILED, ' + report.failure if report.failure else 'done'}"]
+    for stage, text in (
+        ("swap", "power-on to swap attached"),
+        ("userland", "power-on to userland"),
+    ):
+        event = report.first(stage)
+        if event is not None:
+            lines.append(f"  {text + ':':<28} {report.seconds(event):8.2f} s")
+    lines.append(f"  {'files sent:':<28} {report.bytes_sent / 1e6:8.2f} MB")
+    verified = report.first("load:verified")
+    if verified is not None:
+        for key, text in (
+            ("ram_pages", "RAM"),
+            ("pages", "memory load"),
+            ("pswpout", "swapped out"),
+            ("pswpin", "swapped in"),
+            ("wrong", "wrong pages"),
+        ):
+            lines.append(f"  {text + ':':<28} {verified.data.get(key, '?'):>8} pages")
+    if report.failure:
+        lines.append(f"  last lines of its console ({report.machine.console}):")
+        lines += [
+            f"    | {line}" for line in report.machine.console_tail(CONSOLE_LINES).splitlines()
+        ]
+    return lines

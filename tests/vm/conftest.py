@@ -1,0 +1,72 @@
+"""Virtual PCs for the tests: ``netboot lab`` run as its user would, and one boot image set."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LAB_SECONDS = 400
+PROJECT = Path(__file__).parent.parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.vm)
+            item.add_marker(pytest.mark.timeout(LAB_SECONDS + 20))
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="virtual networks need root"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a lab run ended: its exit status and what ``--json`` printed."""
+
+    status: int
+    report: dict[str, Any]
+    folder: Path
+
+    @property
+    def seats(self) -> list[dict[str, Any]]:
+        seats: list[dict[str, Any]] = self.report["seats"]
+        return seats
+
+    def stages(self, seat: int = 0) -> list[str]:
+        return [entry["stage"] for entry in self.seats[seat]["stages"]]
+
+    def console(self, seat: int = 1) -> str:
+        return (self.folder / f"pc{seat}.console").read_text(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    profile = PROJECT / "profiles/lab.yaml"
+    command = [sys.executable, "-m", "netboot", "build", "-p", str(profile), "-o", str(folder)]
+    subprocess.run(command, check=True, cwd=PROJECT)
+    return folder
+
+
+@pytest.fixture
+def lab(images: Path, tmp_path: Path) -> Callable[..., Outcome]:
+    def run(*options: str, profile: Path = PROJECT / "profiles/lab.yaml") -> Outcome:
+        command = [sys.executable, "-m", "netboot", "lab", "--json", "--profile", str(profile)]
+        command += ["--images", str(images), "--logs", str(tmp_path / "lab"), *options]
+        done = subprocess.run(
+            command,
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=LAB_SECONDS,
+            check=False,
+        )
+        assert done.stdout, "no report"
+        return Outcome(done.returncode, json.loads(done.stdout), tmp_path / "lab")
+
+    return run

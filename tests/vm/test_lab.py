@@ -1,0 +1,116 @@
+"""Real boots: QEMU's firmware, Debian's kernel, our servers, dnsmasq as the LAN's router."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.vm.conftest import PROJECT, Outcome
+
+Lab = Callable[..., Outcome]
+
+
+def assert_in_order(stages: list[str], *expected: str) -> None:
+    rest = iter(stages)
+    for stage in expected:
+        assert stage in rest, f"{stage} is missing, or comes too early, in {stages}"
+
+
+@pytest.mark.parametrize(
+    ("firmware", "dhcp"), [("bios", "full"), ("uefi", "full"), ("uefi", "proxy")]
+)
+def test_a_pc_reaches_userland_with_swap(lab: Lab, firmware: str, dhcp: str) -> None:
+    outcome = lab("--firmware", firmware, "--dhcp", dhcp)
+    assert outcome.status == 0, outcome.report
+    assert_in_order(
+        outcome.stages(), "dhcp", "tftp", "http", "init:start", "init:network", "swap", "userland"
+    )
+
+
+def test_four_pcs_at_once_beside_an_untouched_dhcp_server(lab: Lab) -> None:
+    outcome = lab("--clients", "4", "--memory", "256", "--dhcp", "proxy", "--until", "userland")
+    assert outcome.status == 0, outcome.report
+    assert len(outcome.seats) == 4
+    for number in range(4):
+        assert_in_order(outcome.stages(number), "dhcp", "tftp", "http", "lease", "swap", "userland")
+        seconds = [entry["seconds"] for entry in outcome.seats[number]["stages"]]
+        assert seconds[0] > 0
+
+
+def test_a_load_of_twice_the_ram_comes_back_right(lab: Lab) -> None:
+    outcome = lab("--memory", "160", "--load", "2")
+    assert outcome.status == 0, outcome.report
+    verified = next(e for e in outcome.seats[0]["stages"] if e["stage"] == "load:verified")["data"]
+    assert verified["wrong"] == 0
+    assert verified["pages"] >= 2 * verified["ram_pages"] - 1
+    assert verified["pswpout"] > verified["ram_pages"]
+
+
+def test_without_swap_the_same_load_kills(lab: Lab) -> None:
+    outcome = lab("--memory", "160", "--load", "2", "--set", "swap.size=0")
+    assert outcome.status == 1
+    assert "failed:load" in outcome.stages()
+    assert "swap" not in outcome.stages()
+
+
+def test_a_wrong_token_is_refused_and_said_on_the_console(lab: Lab, tmp_path: Path) -> None:
+    profile = tmp_path / "wrong.yaml"
+    profile.write_text(f"boot: {{arguments: netboot.token={'0' * 32}}}\n")
+    outcome = lab(profile=profile)
+    assert outcome.status == 1
+    assert "failed:swap" in outcome.stages()
+    assert "userland" not in outcome.stages()
+    assert "wrong token" in outcome.console()
+    assert "wrong token" in outcome.seats[0]["failure"]
+
+
+def test_a_page_server_that_comes_late_is_waited_for(images: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).parent / "late_pages.py")]
+    command += [str(PROJECT / "profiles/lab.yaml"), str(images), str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    stages = json.loads(done.stdout)
+    assert_in_order(stages, "init:swap", "swap", "userland")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_an_interrupted_lab(
+    images: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    marker = str(tmp_path / "lab")
+    command = [sys.executable, "-m", "netboot", "lab", "--logs", marker, "--images", str(images)]
+    lab = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    assert lab.stdout is not None
+    assert "dhcp" in lab.stdout.readline()
+    assert _processes_with(marker)
+    begin = time.monotonic()
+    lab.send_signal(number)
+    lab.wait(10)
+    lab.stdout.close()
+    while _processes_with(marker) and time.monotonic() < begin + 5:
+        time.sleep(0.05)
+    assert not _processes_with(marker)
+    links = subprocess.run(["ip", "-br", "link"], check=True, capture_output=True, text=True)
+    assert "lab0" not in links.stdout
+
+
+def _processes_with(text: str) -> list[str]:
+    """Command lines that hold ``text``, our own left out."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if text in command:
+                found.append(command)
+    return found
