@@ -1,0 +1,178 @@
+"""LeasePool: which PC has which address, in full mode. Pure: ``now`` is seconds since the epoch.
+
+A PC gets the same address again for as long as nobody else needs it: its loader, its initramfs
+and its userland each ask anew, and its swap connection lives on that address.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import Any
+from zlib import crc32
+
+from netboot.profile import AddressRange
+
+# An offer is kept for a client that answers late: boot ROMs retry for 60 s (PXE 2.1, 4+8+16+32).
+OFFER_SECONDS = 60
+# A declined address belongs to a machine that we do not know; it may be gone after a lesson break.
+DECLINE_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """``expires``: seconds since the epoch. ``acknowledged``: it was more than an offer once."""
+
+    mac: str
+    address: IPv4Address
+    expires: float
+    acknowledged: bool
+
+
+class LeasePool:
+    """Addresses of one range, and those reserved for one MAC each (in the range or not).
+
+    ``taken`` are addresses of the range that are never given out: servers', the router's.
+    ``lease_time`` is in seconds. ``changes`` counts what ``as_json`` would show.
+    """
+
+    def __init__(
+        self,
+        addresses: AddressRange,
+        lease_time: int,
+        reservations: Mapping[str, IPv4Address] | None = None,
+        taken: Collection[IPv4Address] = (),
+    ) -> None:
+        self.lease_time = lease_time
+        self.changes = 0
+        self._first = int(addresses.first)
+        self._size = int(addresses.last) - self._first + 1
+        self._reservations = dict(reservations or {})
+        self._owners = {address: mac for mac, address in self._reservations.items()}
+        self._taken = frozenset(taken)
+        self._by_mac: dict[str, Lease] = {}
+        self._by_address: dict[IPv4Address, Lease] = {}
+        self._declined: dict[IPv4Address, float] = {}  # until when
+
+    def offer(self, mac: str, now: float, wanted: IPv4Address | None = None) -> IPv4Address | None:
+        """Holds an address for ``mac`` and returns it; None if all are in use.
+
+        In this order: its reservation, what it had, what it wants, one that nobody ever had, the
+        one that expired first.
+        """
+        address = self._choose(mac, now, wanted)
+        if address is None:
+            return None
+        until = now + OFFER_SECONDS
+        held = self._by_mac.get(mac)
+        if held is None or held.address != address:
+            self._keep(Lease(mac, address, until, acknowledged=False))
+        elif held.expires < until:
+            self._keep(replace(held, expires=until))
+        return address
+
+    def commit(self, mac: str, address: IPv4Address, now: float) -> bool:
+        """Leases ``address`` to ``mac`` from ``now``; False if ``mac`` must not have it."""
+        held = self._by_mac.get(mac)
+        # What it has it keeps, whatever the profile says since: a PC in use would lose its swap.
+        if (held is None or held.address != address) and not self._is_free(address, mac, now):
+            return False
+        self._keep(Lease(mac, address, now + self.lease_time, acknowledged=True))
+        self.changes += 1
+        return True
+
+    def release(self, mac: str, address: IPv4Address, now: float) -> None:
+        """``mac`` gives ``address`` back; it gets the same one again while nobody needs it."""
+        held = self._by_mac.get(mac)
+        if held is not None and held.address == address:
+            self._keep(replace(held, expires=now))
+            self.changes += 1
+
+    def withdraw(self, mac: str) -> None:
+        """Takes an offer back: ``mac`` chose another server's."""
+        held = self._by_mac.get(mac)
+        if held is not None and not held.acknowledged:
+            self._forget(held)
+
+    def decline(self, mac: str, address: IPv4Address, now: float) -> None:
+        """``mac`` found ``address``, which it was given, in use by another machine."""
+        held = self._by_mac.get(mac)
+        if held is not None and held.address == address:
+            self._forget(held)
+            self._declined[address] = now + DECLINE_SECONDS
+            self.changes += 1
+
+    def address_of(self, mac: str) -> IPv4Address | None:
+        """The address that ``mac`` was given last and no other PC was given since."""
+        held = self._by_mac.get(mac)
+        return None if held is None else held.address
+
+    def covers(self, address: IPv4Address) -> bool:
+        """Whether ``address`` is this pool's to give, to whomever."""
+        return address in self._owners or 0 <= int(address) - self._first < self._size
+
+    def as_json(self) -> dict[str, Any]:
+        """All leases, expired ones too (they remember who had what), as JSON-ready values."""
+        return {
+            "leases": [
+                {"mac": lease.mac, "address": str(lease.address), "expires": lease.expires}
+                for lease in self._by_address.values()
+                if lease.acknowledged
+            ]
+        }
+
+    def restore(self, saved: Any) -> None:
+        """Takes over what ``as_json`` gave; drops addresses that the profile gives no more.
+
+        Raises ValueError if ``saved`` is not of that shape.
+        """
+        try:
+            leases = [
+                Lease(str(row["mac"]), IPv4Address(row["address"]), float(row["expires"]), True)
+                for row in saved["leases"]
+            ]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a list of leases: {error!r}") from error
+        for lease in leases:
+            if self._may_have(lease.address, lease.mac):
+                self._keep(lease)
+
+    def _choose(self, mac: str, now: float, wanted: IPv4Address | None) -> IPv4Address | None:
+        for address in (self._reservations.get(mac), self.address_of(mac), wanted):
+            if address is not None and self._is_free(address, mac, now):
+                return address
+        # By the MAC's hash, so that a PC gets its address again even when the lease file is lost.
+        start = crc32(mac.encode())
+        for step in range(self._size):
+            address = IPv4Address(self._first + (start + step) % self._size)
+            if address not in self._by_address and self._is_free(address, mac, now):
+                return address
+        expired = [
+            lease
+            for lease in self._by_address.values()
+            if lease.expires <= now and self._is_free(lease.address, mac, now)
+        ]
+        return min(expired, key=lambda lease: lease.expires).address if expired else None
+
+    def _may_have(self, address: IPv4Address, mac: str) -> bool:
+        """What does not depend on time: reserved for ``mac``, or for nobody and in the range."""
+        if address in self._owners:
+            return self._owners[address] == mac
+        return self.covers(address) and address not in self._taken
+
+    def _is_free(self, address: IPv4Address, mac: str, now: float) -> bool:
+        if not self._may_have(address, mac) or self._declined.get(address, now) > now:
+            return False
+        holder = self._by_address.get(address)
+        return holder is None or holder.mac == mac or holder.expires <= now
+
+    def _keep(self, lease: Lease) -> None:
+        """Files ``lease`` under its two keys, and nothing else under either."""
+        for old in (self._by_mac.get(lease.mac), self._by_address.get(lease.address)):
+            if old is not None:
+                self._forget(old)
+        self._by_mac[lease.mac] = lease
+        self._by_address[lease.address] = lease
+
+    def _forget(self, lease: Lease) -> None:
+        self._by_mac.pop(lease.mac, None)
+        self._by_address.pop(lease.address, None)

@@ -1,0 +1,237 @@
+"""DHCP messages: bytes <-> Packet. Sans-IO (RFC 951, 2131, 2132, 3396).
+
+Reading is liberal where clients in the field are (no END, no padding, overload, split options);
+writing is strict: option 53 first, no overload, END, then zeros up to 300 bytes.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from ipaddress import IPv4Address
+
+from netboot.errors import ProtocolError
+
+BOOTREQUEST = 1
+BOOTREPLY = 2
+ETHERNET = 1  # htype (RFC 1700)
+BROADCAST_FLAG = 0x8000  # RFC 2131 section 2, figure 2
+
+# op, htype, hlen, hops, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr, sname, file
+HEADER = struct.Struct("!4B I 2H 4s4s4s4s 16s 64s 128s")
+MAGIC_COOKIE = bytes((99, 130, 83, 99))  # RFC 2131 section 3
+SNAME_BYTES = 64
+FILE_BYTES = 128
+# Relays and boot ROMs drop shorter ones: BOOTP's own size (RFC 951 section 3), opnsense#7744.
+MIN_BYTES = 300
+
+PAD = 0
+OVERLOAD = 52
+END = 255
+
+
+class MessageType(IntEnum):
+    """Option 53 (RFC 2132 section 9.6)."""
+
+    DHCPDISCOVER = 1
+    DHCPOFFER = 2
+    DHCPREQUEST = 3
+    DHCPDECLINE = 4
+    DHCPACK = 5
+    DHCPNAK = 6
+    DHCPRELEASE = 7
+    DHCPINFORM = 8
+
+
+class Option(IntEnum):
+    """Option numbers, by the names of RFC 2132, 3004 and 4578; 175 is iPXE's own."""
+
+    SUBNET_MASK = 1
+    ROUTER = 3
+    DOMAIN_NAME_SERVER = 6
+    HOST_NAME = 12
+    VENDOR_SPECIFIC_INFORMATION = 43
+    REQUESTED_IP_ADDRESS = 50
+    IP_ADDRESS_LEASE_TIME = 51
+    DHCP_MESSAGE_TYPE = 53
+    SERVER_IDENTIFIER = 54
+    PARAMETER_REQUEST_LIST = 55
+    MESSAGE = 56
+    VENDOR_CLASS_IDENTIFIER = 60
+    CLIENT_IDENTIFIER = 61
+    TFTP_SERVER_NAME = 66
+    BOOTFILE_NAME = 67
+    USER_CLASS = 77
+    CLIENT_SYSTEM_ARCHITECTURE = 93
+    CLIENT_MACHINE_IDENTIFIER = 97
+    ETHERBOOT_ENCAPSULATED = 175
+
+
+ANY = IPv4Address(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One DHCP message, its options joined (RFC 3396) and overload (option 52) resolved.
+
+    ``chaddr`` is all 16 bytes of the field; ``sname`` and ``file`` end before the first NUL.
+    ``secs`` in seconds. ``options`` maps an option's number to its value, in wire order.
+    """
+
+    op: int
+    xid: int
+    chaddr: bytes
+    htype: int = ETHERNET
+    hlen: int = 6
+    hops: int = 0
+    secs: int = 0
+    flags: int = 0
+    ciaddr: IPv4Address = ANY
+    yiaddr: IPv4Address = ANY
+    siaddr: IPv4Address = ANY
+    giaddr: IPv4Address = ANY
+    sname: bytes = b""
+    file: bytes = b""
+    options: Mapping[int, bytes] = field(default_factory=dict)
+
+    @property
+    def mac(self) -> str | None:
+        """``aa:bb:cc:dd:ee:ff``, or None if the hardware is not Ethernet (EDK2 may send a GUID)."""
+        if self.htype != ETHERNET or self.hlen != 6:
+            return None
+        return self.chaddr[:6].hex(":")
+
+    @property
+    def message_type(self) -> MessageType | None:
+        """Option 53, or None for plain BOOTP. Raises ProtocolError if it is not a known type."""
+        value = self.options.get(Option.DHCP_MESSAGE_TYPE)
+        if value is None:
+            return None
+        if len(value) != 1 or not 1 <= value[0] <= len(MessageType):
+            raise ProtocolError(f"option 53 is {value[:8].hex()}, expected one byte from 01 to 08")
+        return MessageType(value[0])
+
+    def address(self, option: Option) -> IPv4Address | None:
+        """The one address in ``option``, None if absent. Raises ProtocolError if not 4 bytes."""
+        value = self.options.get(option)
+        if value is None:
+            return None
+        if len(value) != 4:
+            raise ProtocolError(f"option {option.value} has {len(value)} bytes, expected 4")
+        return IPv4Address(value)
+
+
+def parse(data: bytes) -> Packet:
+    """Decodes one UDP payload. Raises ProtocolError, and nothing else, whatever the bytes are."""
+    smallest = HEADER.size + len(MAGIC_COOKIE)
+    if len(data) < smallest:
+        raise ProtocolError(f"{len(data)} bytes, a DHCP message has at least {smallest}")
+    (op, htype, hlen, hops, xid, secs, flags, *addresses, chaddr, sname, file) = HEADER.unpack_from(
+        data
+    )
+    if op not in (BOOTREQUEST, BOOTREPLY):
+        raise ProtocolError(f"op is {op}, expected {BOOTREQUEST} or {BOOTREPLY}")
+    if hlen > len(chaddr):
+        raise ProtocolError(f"hlen is {hlen}, the field has {len(chaddr)} bytes")
+    cookie = data[HEADER.size : smallest]
+    if cookie != MAGIC_COOKIE:
+        raise ProtocolError(f"magic cookie is {cookie.hex()}, expected {MAGIC_COOKIE.hex()}")
+    options: dict[int, bytes] = {}
+    _read_options(data[smallest:], "options", options)
+    overloaded = _overload(options)
+    # RFC 3396 section 5: the aggregate buffer is options, then file, then sname.
+    if overloaded & 1:
+        _read_options(file, "file", options)
+        file = b""
+    if overloaded & 2:
+        _read_options(sname, "sname", options)
+        sname = b""
+    options.pop(OVERLOAD, None)
+    ciaddr, yiaddr, siaddr, giaddr = map(IPv4Address, addresses)
+    return Packet(
+        op=op,
+        xid=xid,
+        chaddr=chaddr,
+        htype=htype,
+        hlen=hlen,
+        hops=hops,
+        secs=secs,
+        flags=flags,
+        ciaddr=ciaddr,
+        yiaddr=yiaddr,
+        siaddr=siaddr,
+        giaddr=giaddr,
+        sname=sname.partition(b"\0")[0],
+        file=file.partition(b"\0")[0],
+        options=options,
+    )
+
+
+def _overload(options: dict[int, bytes]) -> int:
+    """Option 52 (RFC 2132 section 9.3): bit 0 the file field, bit 1 the sname field."""
+    value = options.get(OVERLOAD, b"\0")
+    if value not in (b"\0", b"\1", b"\2", b"\3"):
+        raise ProtocolError(f"option 52 is {value[:8].hex()}, expected one byte from 01 to 03")
+    return value[0]
+
+
+def _read_options(data: bytes, where: str, options: dict[int, bytes]) -> None:
+    """Appends the options in ``data`` to ``options``; stops at END or at the end of the bytes."""
+    at = 0
+    while at < len(data) and data[at] != END:
+        code = data[at]
+        if code == PAD:
+            at += 1
+            continue
+        if at + 1 == len(data):
+            raise ProtocolError(f"{where}: option {code} ends before its length")
+        length = data[at + 1]
+        value = data[at + 2 : at + 2 + length]
+        if len(value) != length:
+            raise ProtocolError(f"{where}: option {code} has {len(value)} of {length} bytes")
+        options[code] = options.get(code, b"") + value
+        at += 2 + length
+
+
+def serialize(packet: Packet) -> bytes:
+    """Encodes ``packet``: option 53 first, values over 255 bytes split, END, at least 300 bytes.
+
+    Never uses overload, which confuses old boot ROMs (dnsmasq(8), --dhcp-no-override). Raises
+    ValueError for what has no encoding; that is our bug, not the peer's.
+    """
+    header = HEADER.pack(
+        packet.op,
+        packet.htype,
+        packet.hlen,
+        packet.hops,
+        packet.xid,
+        packet.secs,
+        packet.flags,
+        packet.ciaddr.packed,
+        packet.yiaddr.packed,
+        packet.siaddr.packed,
+        packet.giaddr.packed,
+        _field(packet.chaddr, 16, "chaddr"),
+        # One byte less than the field: boot ROMs read past a name that no NUL ends.
+        _field(packet.sname, SNAME_BYTES - 1, "sname"),
+        _field(packet.file, FILE_BYTES - 1, "file"),
+    )
+    out = bytearray(header + MAGIC_COOKIE)
+    # sorted() is stable: all the others keep their order.
+    for code, value in sorted(
+        packet.options.items(), key=lambda item: item[0] != Option.DHCP_MESSAGE_TYPE
+    ):
+        if code in (PAD, OVERLOAD, END) or not 0 < code < 255:
+            raise ValueError(f"option {code} is not one to send")
+        for start in range(0, len(value) or 1, 255):
+            part = value[start : start + 255]
+            out += bytes((code, len(part))) + part
+    out.append(END)
+    # After END, never before (U-Boot) nor between options (WDS's parser; iPXE's efi_pxe.c).
+    return bytes(out.ljust(MIN_BYTES, b"\0"))
+
+
+def _field(value: bytes, longest: int, name: str) -> bytes:
+    if len(value) > longest:
+        raise ValueError(f"{name} has {len(value)} bytes, at most {longest} fit")
+    return value

@@ -1,0 +1,112 @@
+"""PXE's and iPXE's marks in a packet: options 43, 60, 77, 93, 97 and 175.
+
+RFC 4578, RFC 3004 and the PXE specification 2.1; iPXE's own options by its include/ipxe/dhcp.h.
+"""
+
+import struct
+from collections.abc import Mapping
+from uuid import UUID
+
+from netboot.dhcp.packet import END, PAD, Option, Packet
+from netboot.errors import ProtocolError
+
+VENDOR_CLASS = b"PXEClient"
+IPXE_USER_CLASS = b"iPXE"
+
+# Option 43 (PXE 2.1, table 2-1). Bit 3 of discovery control: no discovery, load the file named.
+DISCOVERY_CONTROL = 6
+USE_BOOT_FILE = 8
+
+# Option 175 (iPXE).
+NO_PXEDHCP = 0xB0  # do not wait for proxy offers
+BUS_ID = 0xB1
+PCI_BUS = 1
+
+UUID_TYPE = 0  # the only type of option 97 that RFC 4578 section 2.3 defines
+
+
+def parse_suboptions(data: bytes) -> dict[int, bytes]:
+    """Decodes encapsulated options (RFC 2132 section 8.4): number to value.
+
+    Raises ProtocolError if one of them is cut off.
+    """
+    suboptions: dict[int, bytes] = {}
+    at = 0
+    while at < len(data) and data[at] != END:
+        code = data[at]
+        if code == PAD:
+            at += 1
+            continue
+        end = at + 2 + data[at + 1] if at + 1 < len(data) else at + 2
+        if end > len(data):
+            raise ProtocolError(f"sub-option {code} goes {end - len(data)} bytes past its option")
+        suboptions[code] = data[at + 2 : end]
+        at = end
+    return suboptions
+
+
+def serialize_suboptions(suboptions: Mapping[int, bytes]) -> bytes:
+    """Encodes encapsulated options, END included. A value has at most 255 bytes."""
+    body = b"".join(bytes((code, len(value))) + value for code, value in suboptions.items())
+    return body + bytes((END,))
+
+
+def is_pxe(packet: Packet) -> bool:
+    """Whether the sender is a PXE client: option 60 begins with ``PXEClient`` (PXE 2.1, 2.2.1)."""
+    return packet.options.get(Option.VENDOR_CLASS_IDENTIFIER, b"").startswith(VENDOR_CLASS)
+
+
+def is_ipxe(packet: Packet) -> bool:
+    """Whether the sender is iPXE, by its user class (option 77).
+
+    iPXE sends the bare string (its net/udp/dhcp.c); RFC 3004 wants a length before each class.
+    """
+    value = packet.options.get(Option.USER_CLASS, b"")
+    if value == IPXE_USER_CLASS:
+        return True
+    at = 0
+    while at < len(value):
+        if value[at + 1 : at + 1 + value[at]] == IPXE_USER_CLASS:
+            return True
+        at += 1 + value[at]
+    return False
+
+
+def architectures(packet: Packet) -> tuple[int, ...]:
+    """Client system architecture types, option 93; empty if absent.
+
+    Raises ProtocolError unless it is a list of 16-bit numbers (RFC 4578 section 2.1).
+    """
+    value = packet.options.get(Option.CLIENT_SYSTEM_ARCHITECTURE)
+    if value is None:
+        return ()
+    if not value or len(value) % 2:
+        raise ProtocolError(f"option 93 has {len(value)} bytes, expected 2 for each type")
+    return struct.unpack(f"!{len(value) // 2}H", value)
+
+
+def machine_uuid(packet: Packet) -> str | None:
+    """Option 97's UUID in the byte order it was sent in, None if there is none.
+
+    Absent and empty are both accepted, boot ROMs do both. Raises ProtocolError for any length but
+    0 and 17 (RFC 4578 section 2.3).
+    """
+    value = packet.options.get(Option.CLIENT_MACHINE_IDENTIFIER, b"")
+    if len(value) not in (0, 17):
+        raise ProtocolError(f"option 97 has {len(value)} bytes, expected 17")
+    if not value or value[0] != UUID_TYPE:
+        return None
+    return str(UUID(bytes=value[1:]))
+
+
+def nic(packet: Packet) -> tuple[int, int] | None:
+    """PCI vendor and device of the sender's NIC, from iPXE's bus-id (175.177); None if not told.
+
+    Raises ProtocolError if option 175 cannot be decoded.
+    """
+    encapsulated = packet.options.get(Option.ETHERBOOT_ENCAPSULATED, b"")
+    bus_id = parse_suboptions(encapsulated).get(BUS_ID, b"")
+    if len(bus_id) != 5 or bus_id[0] != PCI_BUS:
+        return None
+    vendor, device = struct.unpack("!HH", bus_id[1:])
+    return vendor, device
