@@ -101,7 +101,7 @@ class Handshake:
 
     def _parse(self) -> Parser[_Chosen | Closed]:
         (flags,) = CLIENT_FLAGS.unpack((yield CLIENT_FLAGS.size))
-        if flags & ~_SERVER_FLAGS:
+        if flags & ~int(_SERVER_FLAGS):  # ~ of an IntFlag knows no bits but its members'
             return Closed(f"client flags {flags:#x}, expected none but {_SERVER_FLAGS:#x}")
         for _ in range(MAX_OPTIONS):
             header = OptionHeader.parse((yield OPTION.size))

@@ -50,7 +50,8 @@ def validate_request(export: Export, request: Request) -> Error:
     DISC is not asked about: it has no reply.
     """
     valid_flags = _VALID_FLAGS.get(request.command)
-    if valid_flags is None or request.flags & ~valid_flags:
+    # int: ~ of an IntFlag knows no bits but its members'.
+    if valid_flags is None or request.flags & ~int(valid_flags):
         return Error.EINVAL
     if request.command in _CHANGING and export.read_only:
         return Error.EPERM
