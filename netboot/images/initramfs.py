@@ -109,9 +109,6 @@ def tree(folder: Path, left_out: tuple[str, ...]) -> Iterator[Record]:
         relative = path.relative_to(folder)
         if relative.parts[0] in left_out:
             continue
-        if path.name == ".gitkeep":  # an empty folder, as git stores one
-            yield cpio.directory(str(relative.parent))
-            continue
         content = path.read_bytes()
         # Not the file's own mode, which depends on how the sources got here.
         yield cpio.file(str(relative), content, executable=content.startswith(b"#!"))

@@ -78,7 +78,7 @@ def _section(path: str, content: bytes, wanted: bytes) -> bytes:
         for start, _, _, _, offset, length in sections:
             if text[start:].partition(b"\0")[0] == wanted:
                 return content[offset : offset + length]
-    except (struct.error, ValueError, IndexError) as error:
+    except (struct.error, ValueError, IndexError, OverflowError) as error:
         raise OperatorError(f"{path} is not a kernel module: {error}") from error
     raise OperatorError(f"{path} is not a kernel module: it has no section {wanted.decode()}")
 

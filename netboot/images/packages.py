@@ -152,6 +152,7 @@ def firmware_apt(host: Apt, state: Path, progress: Progress) -> tuple[Apt, str]:
         "Dir::Etc::parts": "/dev/null",
         "Dir::State::lists": str(lists),
         "Dir::State::status": "/dev/null",
+        "APT::Update::Error-Mode": "any",  # by default an unreachable mirror is no error
         "Acquire::Languages": "none",
         "Acquire::Retries": "0",
         "Acquire::http::Timeout": str(UPDATE_SECONDS),

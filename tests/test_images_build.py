@@ -1,0 +1,248 @@
+"""The real images, made of Debian's packages; kmod and busybox are the strangers who check them.
+
+The first run downloads 90 MB into the build cache, later ones take what is there.
+"""
+
+import random
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from netboot.arch import LOADERS
+from netboot.errors import OperatorError
+from netboot.images import build as images
+from netboot.images import cpio, initramfs, kernel, modules, packages
+from netboot.images.build import Built, build, build_load_image, default_cache
+from netboot.images.cache import Cache
+from netboot.images.kernel import Kernel
+from netboot.images.packages import Apt
+from netboot.profile import Boot, Profile
+from tests.support import newc
+from tests.support.newc import Member
+from tests.test_images_cache import Steps
+
+pytestmark = pytest.mark.timeout(600)
+
+MAX_INITRAMFS = 12_000_000  # bytes
+# Drivers of cards that PCs of the last 25 years have, of virtual ones, and of USB adapters.
+CARDS = """
+    3c59x 8139cp 8139too alx amd_xgbe atl1 atl1c atl1e atl2 atlantic b44 bnx2 e100 e1000 e1000e
+    forcedeth igb igc ixgbe jme ne2k_pci pcnet32 r8169 sis190 sis900 skge sky2 sundance tg3 tulip
+    via_rhine via_velocity dwmac_intel virtio_net vmxnet3 hv_netvsc xen_netfront asix ax88179_178a
+    cdc_ether cdc_ncm r8152 smsc75xx smsc95xx lan78xx aqc111
+"""
+OTHERS = """
+    nbd realtek xhci_pci ehci_pci ohci_pci uhci_hcd usbhid zstd lz4 zsmalloc z3fold overlay
+    squashfs loop
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(Profile(), tmp_path_factory.mktemp("images"), default_cache(), Steps())
+
+
+@pytest.fixture(scope="module")
+def linux(built: Built) -> Kernel:
+    cache = Cache(default_cache())
+    apt = Apt(cache.path / "apt")
+    package = kernel.kernel_package(apt, "linux-image-amd64")
+    assert built.manifest["packages"][package.name] == package.version
+    return kernel.from_package(apt, package, cache, Steps())
+
+
+@pytest.fixture(scope="module")
+def archive(built: Built) -> bytes:
+    image = built.folder / images.INITRAMFS_FILE
+    return subprocess.run(["zstd", "-dc", image], capture_output=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def members(archive: bytes) -> dict[str, Member]:
+    return {member.name: member for member in newc.members(archive)}
+
+
+def test_everything_a_pc_is_sent_is_there(built: Built) -> None:
+    names = {path.name for path in built.folder.iterdir()}
+    assert names == {
+        images.KERNEL_FILE,
+        images.INITRAMFS_FILE,
+        images.MANIFEST_FILE,
+        *LOADERS,
+    }
+    assert (built.folder / images.INITRAMFS_FILE).stat().st_size <= MAX_INITRAMFS
+    assert {file["name"] for file in built.manifest["files"]} == names - {images.MANIFEST_FILE}
+    assert str(default_cache()) not in (built.folder / images.MANIFEST_FILE).read_text()
+
+
+def test_a_second_build_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
+    steps = Steps()
+    build(Profile(), tmp_path / "second", default_cache(), steps)
+    assert steps.steps == ["looking for packages"]
+    subprocess.run(["diff", "-r", built.folder, tmp_path / "second"], check=True)
+
+
+def test_the_initramfs_is_its_records_in_any_order(
+    archive: bytes, members: dict[str, Member]
+) -> None:
+    records = [
+        cpio.Record(member.name, member.mode, member.content, member.device)
+        for member in members.values()
+    ]
+    random.shuffle(records)
+    assert cpio.archive(records) == archive
+
+
+def test_a_finished_folder_is_left_alone(built: Built) -> None:
+    before = {path: path.stat().st_ino for path in built.folder.iterdir()}
+    build(Profile(), built.folder, default_cache(), Steps())
+    assert {path: path.stat().st_ino for path in built.folder.iterdir()} == before
+
+
+def test_a_damaged_folder_is_mended(built: Built, tmp_path: Path) -> None:
+    shutil.copy(built.folder / images.MANIFEST_FILE, tmp_path)
+    (tmp_path / images.INITRAMFS_FILE).write_bytes(b"half")
+    assert build(Profile(), tmp_path, default_cache(), Steps()).manifest == built.manifest
+    assert (tmp_path / images.INITRAMFS_FILE).stat().st_size > 1_000_000
+
+
+@pytest.mark.parametrize("name", [*CARDS.split(), *OTHERS.split()])
+def test_a_driver_is_there(linux: Kernel, name: str) -> None:
+    assert name in {module.name for module in linux.modules}
+
+
+def test_init_is_ours_and_can_be_run(members: dict[str, Member]) -> None:
+    sources = initramfs.sources()
+    assert members["init"].content == (sources / "init").read_bytes()
+    for name in ("init", "udhcpc.sh", "bin/busybox", "sbin/agent", "userland/etc/rc"):
+        assert stat.filemode(members[name].mode) == "-rwxr-xr-x", name
+    assert members["root/ram"].content == (sources / "root/ram").read_bytes()
+    assert members["bin/sh"].content == b"busybox"
+    assert members["dev/console"].device == (5, 1)
+    assert not [name for name in members if name.startswith(("agent/", "lab/"))]
+
+
+def test_busybox_reads_the_archive(
+    archive: bytes, members: dict[str, Member], tmp_path: Path
+) -> None:
+    busybox = tmp_path / "busybox"
+    busybox.write_bytes(members["bin/busybox"].content)
+    busybox.chmod(0o755)
+    done = subprocess.run([busybox, "cpio", "-t"], input=archive, capture_output=True, check=True)
+    assert done.stdout.decode().splitlines() == list(members)
+
+
+def test_modinfo_of_kmod_reads_the_same(linux: Kernel) -> None:
+    paths = [linux.folder / module.path for module in linux.modules]
+    done = subprocess.run(["modinfo", "-0", *paths], capture_output=True, text=True, check=True)
+    theirs: list[dict[str, list[str]]] = []
+    for entry in done.stdout.split("\0"):
+        key, _, value = entry.partition("=")
+        if key.startswith("filename:"):
+            theirs.append({})
+        else:
+            theirs[-1].setdefault(key, []).append(value)
+    assert len(theirs) == len(paths) > 100
+    for module, fields in zip(linux.modules, theirs, strict=True):
+        depends = fields["depends"][0].replace("-", "_").split(",")
+        assert module.name == fields.get("name", [module.name])[0]
+        assert sorted(filter(None, depends)) == list(module.depends), module.name
+        assert sorted(fields.get("alias", [])) == sorted(module.aliases), module.name
+        assert sorted(set(fields.get("firmware", []))) == list(module.firmware), module.name
+
+
+def test_depmod_finds_the_same_needs_in_the_symbols(linux: Kernel, tmp_path: Path) -> None:
+    tree = tmp_path / "lib/modules" / linux.version
+    shutil.copytree(linux.folder, tree)
+    (tree / "modules.order").touch()
+    subprocess.run(["depmod", "-b", tmp_path, linux.version], check=True)
+    ours, theirs = (
+        {
+            path: set(needs.split())
+            for path, needs in (line.split(":") for line in table.splitlines())
+        }
+        for table in (modules.dep_table(linux.modules), (tree / "modules.dep").read_text())
+    )
+    softer = {module.path for module in linux.modules if module.soft}
+    assert ours.keys() == theirs.keys()
+    for path, needs in theirs.items():
+        assert needs <= ours[path], path
+        assert needs == ours[path] or softer & {path, *ours[path]}, path
+
+    def devices(table: str) -> set[str]:
+        return set(
+            re.findall(r"^alias (?:pci|usb|virtio|vmbus|xen|hid|mdio):.*$", table, re.MULTILINE)
+        )
+
+    our_aliases = devices(modules.alias_table(linux.modules))
+    assert our_aliases == devices((tree / "modules.alias").read_text())
+    assert len(our_aliases) > 500
+
+
+def test_firmware_is_in_unless_debian_ships_none(
+    built: Built, linux: Kernel, members: dict[str, Member]
+) -> None:
+    wanted = {name for module in linux.modules for name in module.firmware}
+    missing = built.manifest["firmware_missing"]
+    lost = {row["file"] for rows in missing.values() for row in rows}
+    assert {f"lib/firmware/{name}" for name in wanted - lost} <= members.keys()
+    if not built.warnings:  # the mirror has the component
+        assert {row["package"] for rows in missing.values() for row in rows} == {""}
+        assert "lib/firmware/rtl_nic/rtl8168h-2.fw" in members
+
+
+def test_the_load_image_adds_to_the_userland() -> None:
+    image = build_load_image(default_cache())
+    assert image.name == images.LOAD_FILE
+    done = subprocess.run(["zstd", "-dc", image], capture_output=True, check=True)
+    found = {member.name: member for member in newc.members(done.stdout)}
+    assert {name for name, member in found.items() if stat.S_ISREG(member.mode)} == {
+        "userland/bin/memload",
+        "userland/etc/netboot.d/50-load",
+    }
+
+
+def test_a_kernel_of_ones_own(linux: Kernel, tmp_path: Path) -> None:
+    image = tmp_path / "vmlinuz-own"
+    shutil.copyfile(linux.folder / kernel.VMLINUZ, image)
+    cache = Cache(tmp_path / "cache")
+    cache.path.mkdir()
+    with pytest.raises(OperatorError, match=f"needs modules of version {linux.version}"):
+        kernel.from_path(image, cache, Steps())
+    (tmp_path / "lib/modules").mkdir(parents=True)
+    (tmp_path / "lib/modules" / linux.version).symlink_to(linux.folder)
+    assert kernel.from_path(image, cache, Steps()).modules == linux.modules
+
+
+def test_what_is_no_kernel_is_refused(tmp_path: Path) -> None:
+    profile = Profile(boot=Boot(kernel=str(tmp_path / "vmlinuz")))
+    with pytest.raises(OperatorError, match="No such file"):
+        build(profile, tmp_path / "out", default_cache(), Steps())
+    (tmp_path / "vmlinuz").write_bytes(bytes(1000))
+    with pytest.raises(OperatorError, match="not a Linux kernel"):
+        build(profile, tmp_path / "out", default_cache(), Steps())
+
+
+def test_a_package_that_apt_does_not_know(tmp_path: Path) -> None:
+    profile = Profile(boot=Boot(kernel="linux-image-of-nobody"))
+    with pytest.raises(OperatorError, match="no package linux-image-of-nobody") as caught:
+        build(profile, tmp_path, default_cache(), Steps())
+    assert "apt-get update" in caught.value.hint
+
+
+class Elsewhere(Apt):
+    """A host whose Debian mirror is a port of this machine that nobody listens on."""
+
+    def targets(self) -> list[dict[str, str]]:
+        row = {"Origin": "Debian", "Component": "main", "Release": "bookworm"}
+        return [row | {"Repo-URI": "http://127.0.0.1:9/debian/", "Filename": "/nowhere/Packages"}]
+
+
+def test_without_a_mirror_there_are_no_firmware_packages(tmp_path: Path) -> None:
+    apart, complaint = packages.firmware_apt(Elsewhere(tmp_path / "a"), tmp_path / "b", Steps())
+    assert "127.0.0.1" in complaint
+    assert apart.show(["firmware-realtek"]) == {}
