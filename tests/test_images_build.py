@@ -50,7 +50,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def linux(built: Built) -> Kernel:
     cache = Cache(default_cache())
     apt = Apt(cache.path / "apt")
-    package = kernel.kernel_package(apt, "linux-image-amd64")
+    package = kernel.kernel_package(apt, apt.need(["linux-image-amd64"])["linux-image-amd64"])
     assert built.manifest["packages"][package.name] == package.version
     return kernel.from_package(apt, package, cache, Steps())
 

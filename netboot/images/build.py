@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,8 +87,7 @@ def build_load_image(cache: Path) -> Path:
     """
     store, folder = Cache(cache), initramfs.sources()
     with store.alone(_Silent()):
-        records = list(initramfs.load_records(folder, store))
-        archive = cpio.archive(records)
+        archive = cpio.archive(initramfs.load_records(folder, store))
         key = hashlib.sha256(archive).hexdigest()[:32]
 
         def make(target: Path) -> None:
@@ -114,17 +112,17 @@ def _ingredients(
     host = Apt(cache.path / "apt")
     apart, complaint = packages.firmware_apt(host, cache.path / "apt-firmware", progress)
     firmware = apart.show(sorted(set(drivers.FIRMWARE_PACKAGES.values())))
-    image = Path(wanted) if "/" in wanted else kernel.kernel_package(host, wanted)
-    programs = host.need(PROGRAMS)
-    deb_packages = [*programs.values(), *firmware.values()]
-    if isinstance(image, Package):
-        deb_packages.append(image)
-        origin = ""
-    else:
+    image: Package | Path
+    if "/" in wanted:
+        programs, image = host.need(PROGRAMS), Path(wanted)
         origin = _digest(image)
+    else:
+        programs = host.need([*PROGRAMS, wanted])
+        image = kernel.kernel_package(host, programs.pop(wanted))
+        origin = f"{image.name} {image.version}"
     parts = [
         origin,
-        *sorted(f"{package.name} {package.version}" for package in deb_packages),
+        *(f"{package.name} {package.version}" for package in _by_name(programs, firmware)),
         initramfs.compiler_version(),
         initramfs.source_digest(initramfs.sources()),
         initramfs.source_digest(Path(__file__).parent, "*.py"),
@@ -181,15 +179,14 @@ def _manifest(
     found: Ingredients, linux: Kernel, firmware: Firmware, folder: Path
 ) -> dict[str, Any]:
     """What is in a build, for people and for checks. No times and no paths of this machine."""
-    used = [*found.programs.values(), *found.firmware.values()]
-    if isinstance(found.kernel, Package):
-        used.append(found.kernel)
+    own = {found.kernel.name: found.kernel} if isinstance(found.kernel, Package) else {}
+    used = _by_name(found.programs, found.firmware, own)
     return {
         "key": found.key,
         "kernel": linux.version,
         "compiler": initramfs.compiler_version(),
         "files": [_described(path) for path in sorted(folder.iterdir())],
-        "packages": {package.name: package.version for package in _by_name(used)},
+        "packages": {package.name: package.version for package in used},
         "modules": [module.name for module in linux.modules],
         "firmware": sorted(firmware.files),
         "firmware_missing": {
@@ -199,8 +196,8 @@ def _manifest(
     }
 
 
-def _by_name(used: Iterable[Package]) -> list[Package]:
-    return sorted(used, key=lambda package: package.name)
+def _by_name(*groups: dict[str, Package]) -> list[Package]:
+    return [package for _, package in sorted(item for group in groups for item in group.items())]
 
 
 def _described(path: Path) -> dict[str, Any]:

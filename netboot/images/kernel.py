@@ -40,12 +40,11 @@ class Firmware:
     missing: dict[str, tuple[str, ...]]
 
 
-def kernel_package(apt: Apt, name: str) -> Package:
+def kernel_package(apt: Apt, package: Package) -> Package:
     """The package with the kernel itself: ``linux-image-amd64`` is an empty one that depends on it.
 
     Raises OperatorError.
     """
-    package = apt.need([name])[name]
     depends = re.search(r"\b(linux-image-[0-9]\S*)", package.depends)
     if depends is None:
         return package
