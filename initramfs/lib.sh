@@ -2,10 +2,10 @@
 # Shared by /init and the userland: kernel command line, console messages, beacons.
 #
 # A beacon tells the server how far this PC has come:
-#   POST $server/beacon/$ticket/STAGE?uptime=SECONDS
+#   POST $server/beacon/$ticket/STAGE?uptime=SECONDS&sent=SECONDS
 # with a plain text body, the first line for people and then key=value lines for scripts. Until
 # $online is "yes", and while the server does not answer, beacons wait in $queue, in order, each
-# with the uptime it was made at.
+# with the uptime it was made at; sent= is the uptime when it goes, so the server knows its age.
 
 : "${proc:=/proc}" "${run:=/run}" # tests set them
 queue=$run/beacons
@@ -104,8 +104,9 @@ send_beacons() {
         [ -e "$file" ] || return 0
         name=${file##*/}
         name=${name#*_}
+        read_uptime
         timeout 2 wget -q -O /dev/null --post-file "$file" \
-            "$server/beacon/$ticket/${name%_*}?uptime=${name##*_}" 2>/dev/null || return 1
+            "$server/beacon/$ticket/${name%_*}?uptime=${name##*_}&sent=$uptime" 2>/dev/null || return 1
         rm "$file"
     done
 }

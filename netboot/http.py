@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from netboot.errors import OperatorError
 
@@ -23,8 +24,21 @@ log = logging.getLogger(__name__)
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest sent is about 300 bytes
 MAX_STAGE_CHARACTERS = 40
+MAX_AGE_SECONDS = 600.0  # a beacon that claims to be older is not believed
 SHUTDOWN_SECONDS = 1.0
 STATUS_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Beacon:
+    """What an initramfs reports: a line for people, and ``key=value`` lines for scripts.
+
+    ``age``: seconds it waited in the PC before it was sent (the network may not have been up).
+    """
+
+    message: str
+    data: dict[str, Any]
+    age: float
 
 
 class Room(Protocol):
@@ -48,17 +62,14 @@ class Room(Protocol):
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journals an event."""
 
-
-@dataclass(frozen=True, slots=True)
-class Beacon:
-    """What an initramfs reports: a line for people, and ``key=value`` lines for scripts."""
-
-    message: str
-    data: dict[str, Any]
+    def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
+        """Journals what an initramfs reports."""
 
 
-def parse_beacon(body: str, uptime: str) -> Beacon:
-    """Reads a beacon. Figures become numbers; ``uptime`` is the client's, in seconds."""
+def parse_beacon(body: str, uptime: str, sent: str) -> Beacon:
+    """Reads a beacon. Figures become numbers; ``uptime`` and ``sent`` are the client's clock, in
+    seconds since its kernel started, when the beacon was made and when it was sent.
+    """
     # Beacons end on somebody's terminal: nothing in them may move its cursor.
     plain = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in body)
     lines = [line for line in plain.split("\n") if line.strip()]
@@ -67,10 +78,13 @@ def parse_beacon(body: str, uptime: str) -> Beacon:
         key, separator, value = line.partition("=")
         if separator:
             data[key.strip()] = _number(value.strip())
-    seconds = _number(uptime)
-    if isinstance(seconds, int | float):
-        data["uptime"] = seconds
-    return Beacon(lines[0].strip() if lines else "", data)
+    made, gone = _number(uptime), _number(sent)
+    age = 0.0
+    if isinstance(made, int | float):
+        data["uptime"] = made
+        if isinstance(gone, int | float):
+            age = min(max(gone - made, 0.0), MAX_AGE_SECONDS)
+    return Beacon(lines[0].strip() if lines else "", data, age)
 
 
 def _number(text: str) -> int | float | str:
@@ -82,6 +96,23 @@ def _number(text: str) -> int | float | str:
         if math.isfinite(number):  # JSON has no word for the others
             return number
     return text
+
+
+class _Download(web.FileResponse):
+    """Sends a file; ``sent`` hears how many bytes of content, or None if the PC went away."""
+
+    def __init__(self, path: Path, sent: Callable[[int | None], None]) -> None:
+        super().__init__(path)
+        self._report = sent
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        try:
+            writer = await super().prepare(request)  # sends the whole file
+        except ConnectionError:
+            self._report(None)
+            raise
+        self._report(self.content_length or 0)
+        return writer
 
 
 class HttpServer:
@@ -146,37 +177,30 @@ class HttpServer:
         path = self._room.file(name)
         if path is None:
             raise web.HTTPNotFound(text=f"no image {name}\n")
-        return await self._send(request, mac, name, path)
-
-    async def _send(
-        self, request: web.Request, mac: str, name: str, path: Path
-    ) -> web.StreamResponse:
-        response = web.FileResponse(path)
         begin = self._now()
-        try:
-            await response.prepare(request)  # sends the whole file
-        except ConnectionError:
+
+        def sent(size: int | None) -> None:
+            self._sent(mac, name, size, self._now() - begin)
+
+        return _Download(path, sent)
+
+    def _sent(self, mac: str, name: str, size: int | None, seconds: float) -> None:
+        if size is None:
             self._room.record(mac, "http", f"{name}: the PC closed the connection", file=name)
-            raise
-        sent = response.content_length or 0
-        seconds = max(self._now() - begin, 1e-6)
-        self._room.record(
-            mac,
-            "http",
-            f"{name} {sent / 1e6:.1f} MB in {seconds:.2f} s, {sent / 1e6 / seconds:.1f} MB/s",
-            file=name,
-            bytes=sent,
-            seconds=round(seconds, 3),
-        )
-        return response
+            return
+        rate = size / 1e6 / max(seconds, 1e-6)
+        message = f"{name} {size / 1e6:.1f} MB in {seconds:.2f} s, {rate:.1f} MB/s"
+        taken = round(seconds, 3)
+        self._room.record(mac, "http", message, file=name, bytes=size, seconds=taken)
 
     async def _beacon(self, request: web.Request) -> web.Response:
         mac, stage = self._seat(request), request.match_info["stage"]
         if len(stage) > MAX_STAGE_CHARACTERS or not stage.isprintable():
             raise web.HTTPBadRequest(text="stage: at most 40 printable characters\n")
         body = (await request.read()).decode("utf-8", "replace")
-        beacon = parse_beacon(body, request.query.get("uptime", ""))
-        self._room.record(mac, stage, beacon.message, **beacon.data)
+        query = request.query
+        beacon = parse_beacon(body, query.get("uptime", ""), query.get("sent", ""))
+        self._room.beacon(mac, stage, beacon)
         return web.Response(text="")
 
     async def _lease(self, request: web.Request) -> web.Response:

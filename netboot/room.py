@@ -11,6 +11,7 @@ from netboot import script, ticket
 from netboot.arch import BY_NAME, LOADERS
 from netboot.client import Client, Stage
 from netboot.events import BootEvent, Journal
+from netboot.http import Beacon
 from netboot.pages.lease import LeaseTable, Refused
 from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, BootPlan, SeatKeys, boot_plan
 from netboot.profile import Profile
@@ -114,6 +115,14 @@ class Room:
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journals an event."""
         self.journal.record(BootEvent(time.time(), mac, stage, message, data))
+
+    def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
+        """Journals what an initramfs reports, at the time it happened."""
+        when = time.time() - beacon.age
+        if stage == "init:start" and "uptime" in beacon.data:
+            started = BootEvent(when - beacon.data["uptime"], mac, "kernel", "Linux starts")
+            self.journal.record(started)
+        self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
 
     def status(self) -> dict[str, Any]:
         """The state of all seats, JSON-ready, without secrets."""

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.errors import OperatorError
-from netboot.http import HttpServer, parse_beacon
+from netboot.http import MAX_AGE_SECONDS, Beacon, HttpServer, parse_beacon
 
 MAC = "52:54:00:12:34:56"
 TICKET = "t" * 44
@@ -46,6 +47,9 @@ class FakeRoom:
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         self.records.append((mac, stage, message, data))
 
+    def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
+        self.records.append((mac, stage, beacon.message, beacon.data | {"age": beacon.age}))
+
 
 class Rig:
     """The server in a thread with its own event loop, so tests can be plain blocking code."""
@@ -57,6 +61,13 @@ class Rig:
         self.loop.run_until_complete(self.server.start([LOCALHOST]))
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
+
+    def record(self) -> tuple[str, str, str, dict[str, Any]]:
+        """The last record; it is made after the last byte has left, so it may come late."""
+        end = time.monotonic() + 5
+        while not self.room.records and time.monotonic() < end:
+            time.sleep(0.005)
+        return self.room.records[-1]
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, **headers: str
@@ -87,7 +98,7 @@ def test_an_image_comes_whole_with_its_length_and_is_journaled(rig: Rig) -> None
     assert response.status == 200
     assert response.headers["Content-Length"] == str(len(IMAGE))
     assert content == IMAGE
-    mac, stage, message, data = rig.room.records[-1]
+    mac, stage, message, data = rig.record()
     assert (mac, stage, data["file"], data["bytes"]) == (MAC, "http", "vmlinuz", len(IMAGE))
     assert "MB/s" in message
 
@@ -122,9 +133,9 @@ def test_what_is_not_there_is_404(rig: Rig, path: str) -> None:
 
 def test_a_beacon_is_journaled_with_its_figures(rig: Rig) -> None:
     body = b"eth0 up\naddress=10.0.0.5\nspeed=1000\n"
-    response, _ = rig.ask("POST", f"/beacon/{TICKET}/init:network?uptime=3.25", body)
+    response, _ = rig.ask("POST", f"/beacon/{TICKET}/init:network?uptime=3.25&sent=4", body)
     assert response.status == 200
-    data = {"address": "10.0.0.5", "speed": 1000, "uptime": 3.25}
+    data = {"address": "10.0.0.5", "speed": 1000, "uptime": 3.25, "age": 0.75}
     assert rig.room.records == [(MAC, "init:network", "eth0 up", data)]
 
 
@@ -151,9 +162,12 @@ def test_a_busy_port_is_the_operators_to_mend(rig: Rig) -> None:
         asyncio.run(second.start([LOCALHOST]))
 
 
-@given(st.text(), st.text())
-def test_any_beacon_is_read_and_can_be_shown_on_a_terminal(body: str, uptime: str) -> None:
-    beacon = parse_beacon(body, uptime)
+@given(st.text(), st.text() | st.floats().map(str), st.text() | st.floats().map(str))
+def test_any_beacon_is_read_and_can_be_shown_on_a_terminal(
+    body: str, uptime: str, sent: str
+) -> None:
+    beacon = parse_beacon(body, uptime, sent)
+    assert 0 <= beacon.age <= MAX_AGE_SECONDS
     for text in (beacon.message, *beacon.data, *map(str, beacon.data.values())):
         assert text.isprintable()
     json.dumps(beacon.data, allow_nan=False)

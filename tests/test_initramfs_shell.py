@@ -158,10 +158,10 @@ def test_beacons_wait_for_the_network_and_keep_order_and_time(lib: Lib) -> None:
     lib.run(BEFORE + "online=yes\nbeacon init:network up address=10.0.0.5")
     url = "http://10.0.0.1:8080/beacon/abc"
     assert lib.posted() == [
-        f"{url}/init:start?uptime=7.05 256 MiB ram_kib=262144 ",
-        f"{url}/init:hardware?uptime=12.31 eth0 ",
-        f"{url}/init:more?uptime=12.31 x ",
-        f"{url}/init:network?uptime=13.00 up address=10.0.0.5 ",
+        f"{url}/init:start?uptime=7.05&sent=13.00 256 MiB ram_kib=262144 ",
+        f"{url}/init:hardware?uptime=12.31&sent=13.00 eth0 ",
+        f"{url}/init:more?uptime=12.31&sent=13.00 x ",
+        f"{url}/init:network?uptime=13.00&sent=13.00 up address=10.0.0.5 ",
     ]
     assert list((lib.folder / "beacons").iterdir()) == []
 

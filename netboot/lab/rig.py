@@ -113,6 +113,7 @@ class Classroom:
         self._last_stage = "load:verified" if lesson.load is not None else lesson.until
         self._processes: list[asyncio.subprocess.Process] = []
         self._changed = asyncio.Event()
+        self._closing = False
 
     async def run(self) -> None:
         """Boots every PC and waits until each is done or has failed; see ``seats``."""
@@ -149,6 +150,7 @@ class Classroom:
             await ready.wait()
             yield
         finally:
+            self._closing = True
             for process in reversed(self._processes):
                 await _stop(process)
             for watcher in watchers:
@@ -269,6 +271,8 @@ class Classroom:
                 ready.set()
             else:
                 self._take(BootEvent(**message))
+        if self._closing:
+            return
         log = (self.lesson.folder / "server.log").read_text().strip()
         self.server_failure = f"netboot serve ended with status {await server.wait()}: {log}"
         ready.set()
