@@ -74,8 +74,11 @@ class LeasePool:
         """Leases ``address`` to ``mac`` from ``now``; False if ``mac`` must not have it."""
         held = self._by_mac.get(mac)
         # What it has it keeps, whatever the profile says since: a PC in use would lose its swap.
-        if (held is None or held.address != address) and not self._is_free(address, mac, now):
-            return False
+        # While it has that it gets no other one (RFC 2131 section 4.3.2, INIT-REBOOT).
+        if held is None or held.address != address:
+            has_another = held is not None and held.expires > now
+            if has_another or not self._is_free(address, mac, now):
+                return False
         self._keep(Lease(mac, address, now + self.lease_time, acknowledged=True))
         self.changes += 1
         return True

@@ -1,0 +1,57 @@
+"""Who is asking, read from packets that scapy made."""
+
+import pytest
+
+from netboot.arch import BY_CODE
+from netboot.client import Client, Stage, client_from_packet
+from netboot.dhcp.packet import parse
+from netboot.errors import Ignored, ProtocolError
+from tests.support.pxe_client import BIOS, MACHINE, UEFI_X64, PxeClient
+
+MAC = "52:54:00:12:34:56"
+
+
+@pytest.mark.parametrize("arch", BY_CODE)
+def test_firmware_of_each_architecture(arch: int) -> None:
+    client = client_from_packet(parse(PxeClient(arch=arch).discover()))
+    assert client == Client(MAC, BY_CODE[arch], Stage.FIRMWARE, str(MACHINE), None)
+
+
+@pytest.mark.parametrize("arch", [BIOS, UEFI_X64])
+def test_ipxe_and_the_nic_it_drives(arch: int) -> None:
+    client = client_from_packet(parse(PxeClient(arch=arch, ipxe=True).discover()))
+    assert client == Client(MAC, BY_CODE[arch], Stage.IPXE, str(MACHINE), (0x8086, 0x100E))
+
+
+def test_the_first_architecture_that_we_know_counts() -> None:
+    """A client lists several if it can run several (RFC 4578 section 2.1)."""
+    data = PxeClient().plain("discover", ("vendor_class_id", b"PXEClient"), (93, b"\0\x06\0\x07"))
+    client = client_from_packet(parse(data))
+    assert isinstance(client, Client)
+    assert client.arch.code == 7
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (PxeClient().plain("discover"), "not a PXE client"),
+        (PxeClient().plain("discover", ("vendor_class_id", b"MSFT 5.0")), "not a PXE client"),
+        (PxeClient().plain("discover", ("vendor_class_id", b"PXEClient")), "without option 93"),
+        (PxeClient(arch=6).discover(), "client architecture 6"),
+        (PxeClient(arch=65535).discover(), "client architecture 65535"),
+        (PxeClient().discover(hlen=16), "hardware type 1 with 16 bytes"),
+        (PxeClient().discover(htype=32), "hardware type 32 with 6 bytes"),
+    ],
+)
+def test_who_is_not_a_client_and_why(data: bytes, reason: str) -> None:
+    result = client_from_packet(parse(data))
+    assert isinstance(result, Ignored)
+    assert reason in result.reason
+
+
+def test_a_client_that_cannot_write_its_uuid_is_refused() -> None:
+    data = PxeClient().plain(
+        "discover", ("vendor_class_id", b"PXEClient"), (93, b"\0\0"), (97, bytes(16))
+    )
+    with pytest.raises(ProtocolError, match="option 97"):
+        client_from_packet(parse(data))
