@@ -136,6 +136,9 @@ def test_each_lan_is_answered_from_its_own_address(tmp_path: Path) -> None:
         await lan.serve(PROXY)
         lan.cables[2].send(ANN.discover())  # not served: no reply and no event
         lan.cables[1].send(ANN.discover())
+        old = PxeClient(mac="52:54:00:00:00:03", arch=6)
+        lan.cables[0].send(old.discover())
+        lan.cables[0].send(BOB.request())
         lan.cables[0].send(BOB.discover())
         for number, client in enumerate((BOB, ANN)):
             us = f"10.{number + 1}.0.1"
@@ -152,6 +155,8 @@ def test_each_lan_is_answered_from_its_own_address(tmp_path: Path) -> None:
         assert (ip[UDP].sport, ip[UDP].dport) == (4011, 4011)
         assert packet.message_type is MessageType.DHCPACK
         assert packet.file == b"snponly.efi"
+        assert lan.messages(old) == ["dhcp: DISCOVER: no boot loader for client architecture 6"]
+        assert lan.messages(BOB)[0] == "dhcp: REQUEST: left to the LAN's own DHCP server"
         assert lan.messages(ANN) == [
             "dhcp: DISCOVER from PXEClient uefi-x64",
             "dhcp: OFFER, boot file snponly.efi",

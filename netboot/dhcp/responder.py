@@ -98,7 +98,7 @@ def respond(packet: Packet, context: Context, now: float) -> Reply | Ignored:
 def _proxy(question: _Question) -> Reply | Ignored:
     """Port 67 next to another DHCP server: a second offer, with a file and without an address."""
     if question.kind is not Type.DHCPDISCOVER:
-        return Ignored(f"{question.kind.name} is for the LAN's own DHCP server")
+        return Ignored("left to the LAN's own DHCP server")
     packet = _answer(
         question,
         Type.DHCPOFFER,

@@ -212,7 +212,7 @@ class DhcpServer:
         name = kind.name.removeprefix("DHCP")
         data: dict[str, Any] = {"type": name}
         if isinstance(result, Ignored):
-            message = f"{name} not answered: {result.reason}"
+            message = f"{name}: {result.reason}"
         elif result.client is None:
             message = f"{name} from a DHCP client"
         else:
