@@ -48,7 +48,9 @@ class Machine:
         words = [QEMU, "-accel", accelerator(), "-m", str(self.memory), "-smp", "1"]
         words += ["-nodefaults", "-vga", "none", "-display", "none", "-no-reboot"]
         words += ["-serial", f"file:{self.console}"]
-        words += ["-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no"]
+        # With a virtio header a capture would hold it in front of every frame.
+        header = ",vnet_hdr=off" if self.capture else ""
+        words += ["-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no{header}"]
         if self.capture:
             words += ["-object", f"filter-dump,id=dump,netdev=n0,file={self.pcap}"]
         if self.firmware == "uefi":

@@ -1,0 +1,188 @@
+"""What really passed the network card of a booting PC, as scapy sees it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.inet import IP, UDP
+from scapy.layers.tftp import TFTP, TFTP_OACK, TFTP_RRQ
+
+from tests.support import capture, scapy_nbd
+from tests.vm.conftest import Outcome
+
+Lab = Callable[..., Outcome]
+
+SERVER = "10.77.0.1"
+HTTP_PORT, PAGES_PORT = 8080, 10809
+DHCP_TYPES = {1: "DISCOVER", 2: "OFFER", 3: "REQUEST", 5: "ACK"}
+NBD_GREETING_BYTES = 18
+NBD_WRITE = 1
+
+
+@dataclass
+class Wire:
+    """Milestones of a boot, each with its time; files by what was fetched."""
+
+    milestones: list[tuple[float, str]] = field(default_factory=list)
+    packets: dict[str, Any] = field(default_factory=dict)  # the first packet of each milestone
+
+    def note(self, when: float, name: str, packet: Any = None) -> None:
+        if name not in self.packets:
+            self.milestones.append((float(when), name))
+            self.packets[name] = packet
+
+    def order(self) -> list[str]:
+        return [name for _, name in sorted(self.milestones, key=lambda entry: entry[0])]
+
+
+def read(path: Path) -> Wire:
+    wire, packets = Wire(), capture.read(path)
+    for packet in packets:
+        if UDP in packet:
+            _note_udp(wire, packet)
+    for stream in capture.streams(packets, HTTP_PORT):
+        _note_http(wire, stream)
+    for stream in capture.streams(packets, PAGES_PORT):
+        _note_nbd(wire, stream)
+    return wire
+
+
+def _note_udp(wire: Wire, packet: Any) -> None:
+    ports = {packet[UDP].sport, packet[UDP].dport}
+    if BOOTP in packet or 4011 in ports:
+        bootp = packet[BOOTP] if BOOTP in packet else BOOTP(bytes(packet[UDP].payload))
+        kind: dict[str, Any] = dict(
+            option for option in bootp[DHCP].options if isinstance(option, tuple)
+        )
+        name = DHCP_TYPES[kind["message-type"]]
+        if name in ("OFFER", "ACK"):
+            name += " of " + packet[IP].src
+        wire.note(packet.time, f"{'4011 ' if 4011 in ports else ''}{name}", bootp)
+        return
+    if 69 in ports:
+        tftp = TFTP(bytes(packet[UDP].payload))
+        wire.note(packet.time, "TFTP RRQ", tftp)
+        wire.packets["tid"] = (packet[IP].src, packet[UDP].sport)
+    elif (packet[IP].dst, packet[UDP].dport) == wire.packets.get("tid"):
+        tftp = TFTP(bytes(packet[UDP].payload))
+        wire.note(packet.time, {6: "TFTP OACK", 3: "TFTP DATA"}.get(tftp.op, "TFTP other"), tftp)
+
+
+def _note_http(wire: Wire, stream: capture.Stream) -> None:
+    """Every request of a connection, which iPXE keeps alive: ``GET bios.ipxe``, ``POST swap``."""
+    at, sent = 0, bytes(stream.sent)
+    while at < len(sent):
+        end = sent.index(b"\r\n\r\n", at) + 4
+        lines = sent[at:end].decode().split("\r\n")
+        method, path, _ = lines[0].split(" ")
+        parts = path.partition("?")[0].split("/")
+        wire.note(stream.time_of(at), f"{method} {'lease' if parts[1] == 'lease' else parts[-1]}")
+        fields = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
+        at = end + int(fields.get("content-length", 0))
+
+
+def _note_nbd(wire: Wire, stream: capture.Stream) -> None:
+    """The handshake option by option, then every request of the transmission."""
+    greeting = scapy_nbd.Greeting(bytes(stream.received[:NBD_GREETING_BYTES]))
+    assert (greeting.magic, greeting.option_magic) == (0x4E42444D41474943, 0x49484156454F5054)
+    flags = scapy_nbd.ClientFlags(bytes(stream.sent[:4]))
+    assert flags.flags.NO_ZEROES and flags.flags.FIXED_NEWSTYLE
+    option = scapy_nbd.Option(bytes(stream.sent[4:]))
+    assert option.sprintf("%option%") == "GO"
+    wire.note(stream.time_of(4), "NBD GO", option)
+    at, received = NBD_GREETING_BYTES, bytes(stream.received)
+    while True:
+        reply = scapy_nbd.OptionReply(received[at:])
+        at += 20 + reply.length
+        kind = reply.sprintf("%type%")
+        if kind == "INFO":
+            info = scapy_nbd.InfoReply(reply.data)
+            wire.packets.setdefault("NBD INFO " + info.sprintf("%info%"), info)
+        else:
+            assert kind == "ACK", kind
+            break
+    at = 4 + 16 + option.length
+    while at + 28 <= len(stream.sent):
+        request = scapy_nbd.Request(bytes(stream.sent[at : at + 28]))
+        assert request.magic == 0x25609513, f"out of step at {at}"
+        name = request.sprintf("%type%")
+        wire.note(stream.time_of(at), f"NBD {name}", request)
+        at += 28 + (request.length if request.type == NBD_WRITE else 0)
+
+
+def assert_in_order(names: list[str], expected: list[str]) -> None:
+    rest = iter(names)
+    for name in expected:
+        assert name in rest, f"{name} is missing, or comes too early, in {names}"
+
+
+@pytest.mark.parametrize(
+    ("firmware", "dhcp", "dhcp_order", "script"),
+    [
+        ("bios", "full", ["OFFER of 10.77.0.1", "REQUEST", "ACK of 10.77.0.1"], "bios.ipxe"),
+        (
+            "uefi",
+            "proxy",
+            ["REQUEST", "ACK of 10.77.0.254", "4011 REQUEST", "4011 ACK of 10.77.0.1"],
+            "uefi-x64.ipxe",
+        ),
+    ],
+)
+def test_a_boot_on_the_wire(
+    lab: Lab, firmware: str, dhcp: str, dhcp_order: list[str], script: str
+) -> None:
+    outcome = lab("--firmware", firmware, "--dhcp", dhcp, "--capture")
+    assert outcome.status == 0, outcome.report
+    wire = read(outcome.folder / "pc1.pcap")
+    expected = ["DISCOVER", *dhcp_order, "TFTP RRQ", "TFTP OACK", "TFTP DATA", f"GET {script}"]
+    expected += [
+        "GET vmlinuz",
+        "GET initramfs.img",
+        "POST init:start",
+        "GET lease",
+        "NBD GO",
+        "NBD WRITE",
+    ]
+    assert_in_order(wire.order(), [*expected, "POST swap", "POST userland"])
+    _check_dhcp(wire, dhcp, outcome.seats[0]["mac"])
+    assert wire.packets["TFTP RRQ"][TFTP_RRQ].mode == b"octet"
+    assert b"blksize" in [
+        bytes(o.oname) for o in wire.packets["TFTP OACK"][TFTP_OACK].payload.options
+    ]
+    _check_nbd(wire)
+
+
+def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:
+    offer = wire.packets["OFFER of 10.77.0.1"]
+    asked = wire.packets["DISCOVER"]
+    assert offer.op == 2 and offer.xid == asked.xid and offer.chaddr == asked.chaddr
+    assert bytes(offer.chaddr)[:6].hex(":") == mac
+    assert offer.siaddr == SERVER
+    options: dict[str, Any] = dict(
+        option for option in offer[DHCP].options if isinstance(option, tuple)
+    )
+    assert options["server_id"] == SERVER
+    if dhcp == "proxy":
+        assert offer.yiaddr == "0.0.0.0"
+        assert options["vendor_class_id"] == b"PXEClient"
+        assert "vendor_specific" not in options, "old EDK2 throws such an offer away"
+        acknowledged = wire.packets["4011 ACK of 10.77.0.1"]
+        assert acknowledged.siaddr == SERVER
+        assert bytes(acknowledged.file).rstrip(b"\0") == b"snponly.efi"
+    else:
+        assert offer.yiaddr.startswith("10.77.0.")
+        assert bytes(offer.file).rstrip(b"\0").endswith(b"/bios.ipxe")
+    assert len(bytes(offer)) >= 300
+
+
+def _check_nbd(wire: Wire) -> None:
+    export = scapy_nbd.GoData(wire.packets["NBD GO"].data).export.decode()
+    name, _, token = export.partition("@")
+    assert name.startswith("seat-525400") and len(token) == 32
+    info = wire.packets["NBD INFO EXPORT"]
+    assert info.size % 4096 == 0 and info.flags.CAN_MULTI_CONN and info.flags.SEND_TRIM
+    first_write = wire.packets["NBD WRITE"]
+    assert (first_write.offset, first_write.length) == (0, 4096), "the swap header"
