@@ -21,6 +21,7 @@ from netboot.lab.rig import Classroom, Lesson, SeatReport
 from netboot.pages.server import serve_static
 from netboot.profile import Profile
 
+INTERRUPTED = 130  # what a shell makes of SIGINT
 DEFAULT_PROFILE = Path("profiles/lab.yaml")
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def main() -> NoReturn:
         print(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     sys.exit(0)
 
 
@@ -238,7 +239,7 @@ def _lesson(lesson: Lesson, as_json: bool) -> int:
             print(show.timeline_line(report, event), flush=True)
 
     classroom = Classroom(lesson, tell)
-    _until_stopped(classroom.run())
+    _until_stopped(classroom.run(), INTERRUPTED)
     if as_json:
         print(json.dumps(classroom.as_json(), indent=2))
     else:
@@ -256,8 +257,11 @@ def _built(profile: Profile, output: Path | None) -> Path:
     return target
 
 
-def _until_stopped(work: Coroutine[Any, Any, Any]) -> None:
-    """Runs ``work``; SIGINT and SIGTERM cancel it, and what it started is stopped in order."""
+def _until_stopped(work: Coroutine[Any, Any, Any], status: int = 0) -> None:
+    """Runs ``work``; SIGINT and SIGTERM cancel it, and what it started is stopped in order.
+
+    ``status`` is the exit status then: 0 for what serves until it is stopped.
+    """
 
     async def run() -> None:
         task = asyncio.current_task()
@@ -269,4 +273,4 @@ def _until_stopped(work: Coroutine[Any, Any, Any]) -> None:
     try:
         asyncio.run(run())
     except asyncio.CancelledError:
-        sys.exit(130)
+        sys.exit(status)

@@ -7,6 +7,8 @@ from typing import Any
 
 # A whole boot is about 30 events; three boots of one seat are kept to compare a bad one with.
 EVENTS_PER_SEAT = 100
+# Any packet on the LAN can name a new MAC address; the seat longest known makes room.
+MAX_SEATS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,11 @@ class Journal:
 
     def record(self, event: BootEvent) -> None:
         """Appends ``event`` to its seat's history and tells the listeners."""
-        self._seats.setdefault(event.seat, deque(maxlen=EVENTS_PER_SEAT)).append(event)
+        if event.seat not in self._seats:
+            if len(self._seats) == MAX_SEATS:
+                del self._seats[next(iter(self._seats))]
+            self._seats[event.seat] = deque(maxlen=EVENTS_PER_SEAT)
+        self._seats[event.seat].append(event)
         for listener in self._listeners:
             listener(event)
 

@@ -30,7 +30,7 @@ class Room:
 
     profile: Profile
     images: Path
-    secret: bytes
+    secret: bytes = field(repr=False)
     journal: Journal
     leases: LeaseTable
     initrds: dict[str, Path] = field(default_factory=dict)
@@ -38,8 +38,7 @@ class Room:
 
     def plan(self, client: Client, server: IPv4Address) -> BootPlan:
         """What ``client`` boots, as seen from our address ``server``."""
-        token = self.tokens.setdefault(client.mac, secrets.token_hex(TOKEN_BYTES))
-        keys = SeatKeys(self.ticket(client.mac), token)
+        keys = SeatKeys(self.ticket(client.mac), self.tokens.get(client.mac, ""))
         return boot_plan(
             self.profile, client, keys, server=server, extra_initrds=tuple(self.initrds)
         )

@@ -79,7 +79,7 @@ class Server:
 
     def _talk(self, peer: socket.socket) -> None:
         heard = b""
-        with peer, suppress(ConnectionError):  # the agent may leave with our last bytes unread
+        with peer, suppress(OSError):  # the agent may leave with our last bytes unread
             for step in self.script:
                 if isinstance(step, bytes):
                     peer.sendall(step)

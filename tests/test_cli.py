@@ -1,0 +1,70 @@
+"""The command: its exit statuses, its one-line complaints, its dry run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LAB = str(Path(__file__).parent.parent / "profiles/lab.yaml")
+
+
+def netboot(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "netboot", *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+
+
+def test_a_mistyped_key_is_one_line_and_status_2(tmp_path: Path) -> None:
+    profile = tmp_path / "bad.yaml"
+    profile.write_text("swap: {sizee: 1GiB}\n")
+    done = netboot("check", "--profile", str(profile))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{profile}:1: key 'swap.sizee': unknown key; did you mean 'size'?\n"
+
+
+def test_check_and_schema() -> None:
+    assert netboot("check", "--profile", LAB).returncode == 0
+    assert json.loads(netboot("schema").stdout)["title"] == "netboot profile"
+
+
+@pytest.mark.parametrize("arch", ["bios", "uefi-x64"])
+def test_the_dry_run_shows_answers_and_no_secret(arch: str) -> None:
+    done = netboot("plan", "--profile", LAB, "--mac", "52-54-00-12-34-56", "--arch", arch, "--json")
+    answers = {part["to"]: part["answer"] for part in json.loads(done.stdout)["answers"]}
+    offer = answers["firmware's DHCPDISCOVER, port 67"]
+    assert offer.startswith("DHCPOFFER to 255.255.255.255 port 68")
+    assert ("option 43" in offer) == (arch == "bios")
+    assert ("firmware's DHCPREQUEST, port 4011" in answers) == (arch == "uefi-x64")
+    script = answers[f"HTTP GET /boot/<ticket>/{arch}.ipxe"]
+    assert "netboot.token=<token>" in script and "netboot.ticket=<ticket>" in script
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("plan", "--mac", "zz"), "--mac: expected a MAC address"),
+        (("plan", "--mac", "52:54:00:12:34:56", "--arch", "bioss"), "did you mean 'bios'?"),
+        (("check", "--profile", "/nowhere.yaml"), "/nowhere.yaml: there is no such profile"),
+        (("check", "--profile", LAB, "--set", "swap.sice=1GiB"), "--set: key 'swap.sice'"),
+        (("pages", "--export", "a"), "NAME=SIZE"),
+        (("pages", "--export", "a=1GiB", "--listen", "nowhere"), "HOST:PORT"),
+        (("status", "--server", "127.0.0.1:9"), "no netboot server answers"),
+        (("lab", "--firmware", "bioss"), "bioss"),
+        (("serv",), "serve"),
+    ],
+)
+def test_a_mistake_at_the_keyboard_is_status_2_without_a_traceback(
+    words: tuple[str, ...], complaint: str
+) -> None:
+    done = netboot(*words)
+    assert done.returncode == 2
+    assert complaint in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "verb", ["serve", "build", "check", "schema", "plan", "pages", "status", "lab"]
+)
+def test_every_verb_has_help_with_an_example(verb: str) -> None:
+    text = netboot(verb, "--help").stdout
+    assert "Example" in text and f"netboot {verb}" in " ".join(text.split())

@@ -1,0 +1,108 @@
+"""The room: what each server is told of a seat, and when a boot gets its keys."""
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from netboot.arch import BY_NAME
+from netboot.client import Client, Stage
+from netboot.events import Journal
+from netboot.http import parse_beacon
+from netboot.pages.lease import Lease, LeaseTable
+from netboot.profile import Profile
+from netboot.room import Room, seat_at
+from netboot.tftp import Transfer
+
+MAC = "52:54:00:12:34:56"
+SERVER = IPv4Address("10.0.0.1")
+GIB = 1 << 30
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Room:
+    (tmp_path / "snponly.efi").write_bytes(b"loader")
+    return Room(Profile(), tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
+
+
+def stages(room: Room) -> list[tuple[str, str]]:
+    return [(event.stage, event.message) for event in room.journal.history(MAC)]
+
+
+def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room) -> None:
+    firmware = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
+    assert room.tftp_file(firmware.bootfile, SERVER) == b"loader"
+    ipxe = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.IPXE), SERVER)
+    chain = (room.tftp_file(ipxe.bootfile, SERVER) or b"").decode()
+    assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
+    script = room.script(MAC, "uefi-x64.ipxe", SERVER)
+    assert script is not None and room.tokens[MAC] in script
+
+
+@pytest.mark.parametrize("path", ["", "x", "../snponly.efi", "guess/bios.ipxe", "manifest.json"])
+def test_tftp_has_nothing_else(room: Room, path: str) -> None:
+    assert room.tftp_file(path, SERVER) is None
+
+
+def test_a_ticket_does_not_open_other_names(room: Room) -> None:
+    ticket = room.ticket(MAC)
+    assert room.tftp_file(f"{ticket}/other.ipxe", SERVER) is None
+    assert room.script(MAC, "other.ipxe", SERVER) is None
+    assert room.file("manifest.json") is None
+    assert room.file("../secret") is None
+
+
+def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) -> None:
+    assert room.lease(MAC, GIB // 4).startswith("refused=")
+    room.script(MAC, "bios.ipxe", SERVER)
+    first = room.tokens[MAC]
+    assert room.lease(MAC, GIB // 4) == f"size={GIB // 2}"
+    assert isinstance(room.leases.attach(f"seat-525400123456@{first}"), Lease)
+    room.script(MAC, "bios.ipxe", SERVER)
+    assert room.tokens[MAC] != first
+    assert isinstance(room.leases.attach(f"seat-525400123456@{first}"), Lease), "still running"
+
+
+def test_a_server_that_is_full_says_so(room: Room) -> None:
+    room.script(MAC, "bios.ipxe", SERVER)
+    assert room.lease(MAC, GIB) == "refused=no room: 2 GiB asked, 1 GiB of 1 GiB left"
+    assert stages(room) == [("lease", "refused: no room: 2 GiB asked, 1 GiB of 1 GiB left")]
+
+
+def test_a_late_beacon_is_placed_where_it_belongs(room: Room) -> None:
+    room.beacon(MAC, "init:start", parse_beacon("256 MiB", "2.5", "10"))
+    kernel, start = room.journal.history(MAC)
+    assert (kernel.stage, start.stage) == ("kernel", "init:start")
+    assert start.when - kernel.when == pytest.approx(2.5)
+
+
+def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
+    path = f"{room.ticket(MAC)}/bios.ipxe"
+    room.transferred(Transfer("10.0.0.9", path, 200, 200, 0.5))
+    room.transferred(Transfer("10.0.0.9", path, 200, 0, 0.1))
+    room.transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1))
+    assert stages(room) == [
+        ("tftp", "bios.ipxe 0.2 kB in 0.50 s"),
+        ("tftp", "bios.ipxe 0.0 kB in 0.10 s: refused"),
+    ]
+
+
+def test_status_holds_no_secret(room: Room) -> None:
+    room.script(MAC, "bios.ipxe", SERVER)
+    room.lease(MAC, 4096)
+    room.transferred(Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1))
+    text = repr(room.status()) + repr(room)
+    assert MAC in text
+    assert room.tokens[MAC] not in text and room.ticket(MAC) not in repr(room.status())
+
+
+def test_a_seat_is_found_in_the_kernels_arp_table(tmp_path: Path) -> None:
+    table = tmp_path / "arp"
+    table.write_text(
+        "IP address       HW type     Flags       HW address            Mask     Device\n"
+        "10.0.0.9         0x1         0x2         52:54:00:12:34:56     *        eth0\n"
+        "10.0.0.8         0x1         0x0         00:00:00:00:00:00     *        eth0\n"
+    )
+    assert seat_at("10.0.0.9", table) == MAC
+    assert seat_at("10.0.0.8", table) is None
+    assert seat_at("10.0.0.7", table) is None
