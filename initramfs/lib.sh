@@ -74,6 +74,17 @@ read_uptime() {
     read -r uptime _ <"$proc/uptime"
 }
 
+# Sets $ram to the bytes of RAM that are plugged in: what people call the PC's RAM. MemTotal of
+# /proc/meminfo is less by what the kernel took for itself, a fifth of 256 MiB.
+read_ram() {
+    local range name
+    ram=0
+    while read -r range _ name; do
+        [ "$name" = 'System RAM' ] || continue
+        ram=$((ram + 0x${range#*-} - 0x${range%-*} + 1))
+    done <"$proc/iomem"
+}
+
 # console MESSAGE: one line for whoever sits in front of the PC.
 console() {
     read_uptime

@@ -146,6 +146,18 @@ def test_static_address(lib: Lib, command_line: str, result: str) -> None:
     assert lib.run(text, command_line) == result + "\n"
 
 
+def test_ram_is_what_is_plugged_in(lib: Lib) -> None:
+    (lib.folder / "iomem").write_text(
+        "00000000-00000fff : Reserved\n"
+        "00001000-0009fbff : System RAM\n"
+        "000a0000-000bffff : PCI Bus 0000:00\n"
+        "00100000-0ffdffff : System RAM\n"
+        "  01000000-01ffffff : Kernel code\n"
+        "100000000-13fffffff : System RAM\n"
+    )
+    assert int(lib.run("read_ram; echo $ram")) == 0x9EC00 + 0xFEE0000 + 0x40000000
+
+
 BEFORE = "server=http://10.0.0.1:8080 ticket=abc\n"
 
 

@@ -86,11 +86,21 @@ static double seconds_since(const struct timespec *begin)
     return (double)(now.tv_sec - begin->tv_sec) + (double)(now.tv_nsec - begin->tv_nsec) / 1e9;
 }
 
+/* A line for every tenth of the pages: the whole may take minutes on a slow network. */
+static void progress(const char *what, uint64_t number, uint64_t pages)
+{
+    uint64_t percent = number * 100 / pages;
+
+    if (percent % 10 == 0 && percent > 0 && percent != (number - 1) * 100 / pages)
+        printf("%s percent=%llu\n", what, (unsigned long long)percent);
+}
+
 static uint64_t verify(const volatile uint64_t *memory, uint64_t pages, uint64_t round)
 {
     uint64_t wrong = 0;
 
     for (uint64_t number = 0; number < pages; number++) {
+        progress("verifying", number, pages);
         if (is_right(memory + number * WORDS, number, round))
             continue;
         if (wrong++ < SHOWN)
@@ -120,8 +130,10 @@ int main(int count, char **arguments)
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (uint64_t round = 1; round <= rounds; round++) {
-        for (uint64_t number = 0; number < pages; number++)
+        for (uint64_t number = 0; number < pages; number++) {
+            progress("writing", number, pages);
             fill(memory + number * WORDS, number, round);
+        }
         printf("written pages=%llu round=%llu seconds=%.2f\n", (unsigned long long)pages,
                (unsigned long long)round, seconds_since(&begin));
         wrong += verify(memory, pages, round);
