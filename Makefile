@@ -2,8 +2,9 @@
 .PHONY: help setup demo test
 
 LOGS := lab-logs
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-PYTEST := .venv/bin/python -m pytest
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
+# kmod's modinfo and depmod are not on every user's path.
+PYTEST := env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/python -m pytest
 
 help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
@@ -15,7 +16,7 @@ setup:
 
 demo: setup
 	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --clients 1 --memory 256 \
-	    --load 2 --logs $(LOGS)
+	    --load 2 --timeout 900 --logs $(LOGS)
 
 # As root one run; as another user what needs root goes first, while sudo still remembers.
 test: setup

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -240,11 +241,20 @@ def _lesson(lesson: Lesson, as_json: bool) -> int:
 
     classroom = Classroom(lesson, tell)
     _until_stopped(classroom.run(), INTERRUPTED)
+    _hand_over(lesson.folder)
     if as_json:
         print(json.dumps(classroom.as_json(), indent=2))
     else:
         print(show.lesson(classroom))
     return 0 if classroom.ok else 1
+
+
+def _hand_over(folder: Path) -> None:
+    """Gives what sudo made to the user who called it, who could not even delete it else."""
+    owner = os.environ.get("SUDO_UID")
+    if owner is not None:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, int(owner), -1, follow_symlinks=False)
 
 
 def _built(profile: Profile, output: Path | None) -> Path:

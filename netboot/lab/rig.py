@@ -112,6 +112,7 @@ class Classroom:
         self.server_failure = ""
         self._last_stage = "load:verified" if lesson.load is not None else lesson.until
         self._processes: list[asyncio.subprocess.Process] = []
+        self._watchers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._closing = False
 
@@ -141,21 +142,20 @@ class Classroom:
         """The classroom with router and server running, and no PC switched on."""
         self.lesson.folder.mkdir(parents=True, exist_ok=True)
         make_bridge()
-        watchers: list[asyncio.Task[None]] = []
         try:
             await self._start_router()
             ready = asyncio.Event()
             server = await self._start_server()
-            watchers.append(asyncio.create_task(self._watch_server(server, ready)))
+            self._watchers.append(asyncio.create_task(self._watch_server(server, ready)))
             await ready.wait()
             yield
         finally:
             self._closing = True
             for process in reversed(self._processes):
                 await _stop(process)
-            for watcher in watchers:
+            for watcher in self._watchers:
                 watcher.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+            await asyncio.gather(*self._watchers, return_exceptions=True)
 
     async def power_on(self) -> None:
         """Switches every PC on."""
@@ -167,8 +167,9 @@ class Classroom:
             report.powered_on = time.time()
             process = await report.machine.power_on()
             self._processes.append(process)
-            task = asyncio.create_task(self._watch_machine(report, process))
-            task.add_done_callback(lambda _: self._changed.set())
+            watcher = asyncio.create_task(self._watch_machine(report, process))
+            watcher.add_done_callback(lambda _: self._changed.set())
+            self._watchers.append(watcher)
 
     async def wait(self) -> None:
         """Returns when every PC is done or has failed, or the lesson's time is over."""
@@ -181,7 +182,7 @@ class Classroom:
             for report in self.seats.values():
                 if not report.done and not report.failure:
                     last = report.events[-1].stage if report.events else "power-on"
-                    report.failure = f"nothing new after {last} in {self.lesson.timeout:.0f} s"
+                    report.failure = f"not done in {self.lesson.timeout:.0f} s, last seen: {last}"
 
     def _over(self) -> bool:
         if self.server_failure:
