@@ -211,6 +211,7 @@ def lab(
 ) -> None:
     """Boot a virtual classroom: PCs in QEMU on a network of their own, from this server."""
     room_profile = profile_file.load(profile, settings)
+    network.check_root()
     machine.check_programs(firmware)
     folder = logs or Path(tempfile.mkdtemp(prefix="netboot-lab-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from netboot import ticket
 from netboot.dhcp.server import DhcpServer
+from netboot.errors import OperatorError
 from netboot.events import Journal
 from netboot.http import HttpServer
 from netboot.interfaces import find
@@ -26,14 +27,23 @@ LOOPBACK = IPv4Address("127.0.0.1")
 
 
 def load_secret(path: Path) -> bytes:
-    """The server's secret, made on first use, so that tickets stay good across a restart."""
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
-    secret = secrets.token_bytes(ticket.SECRET_BYTES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
+    """The server's secret, made on first use, so that tickets stay good across a restart.
+
+    Raises OperatorError if it can be neither read nor made.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_bytes()
+        secret = secrets.token_bytes(ticket.SECRET_BYTES)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secret)
+    except OSError as error:
+        raise OperatorError(
+            f"{path}: cannot keep the server's secret: {error.strerror}",
+            hint="serving needs root (sudo); --state names another folder",
+        ) from error
     return secret
 
 

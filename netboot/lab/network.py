@@ -32,18 +32,26 @@ ROUTER_IPV6 = IPv6Interface("fd77::1/64")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def check_root() -> None:
+    """Raises OperatorError for a user who cannot have a virtual network."""
+    if os.geteuid() != 0:
+        raise OperatorError(
+            "the lab makes virtual networks and needs root", hint="sudo .venv/bin/netboot lab ..."
+        )
+
+
 def run_isolated(body: Callable[[], int]) -> NoReturn:
     """Runs ``body`` in a child with network, process and mount namespaces of its own, then exits.
 
     The exit status is what ``body`` returned. Signals that ask to stop are passed on to it; when
     this process dies, the kernel kills the child and all that it started. Raises OperatorError
-    for a user who may not make namespaces.
+    where there can be no namespaces.
     """
     if _libc.unshare(CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS) != 0:
         reason = os.strerror(ctypes.get_errno())
         raise OperatorError(
             f"cannot make a network namespace: {reason}",
-            hint="the lab makes virtual network cards and needs root: sudo netboot lab ...",
+            hint="is this a container without CAP_SYS_ADMIN?",
         )
     sys.stdout.flush()
     sys.stderr.flush()
