@@ -67,7 +67,6 @@ class Services:
         self._state = state
         self._journal = journal
         self._interfaces = find(profile.interface)
-        profile.check_networks({each.name: each.network for each in self._interfaces})
         self._room = Room(
             profile=profile,
             images=images,
