@@ -22,7 +22,10 @@ def run(*command: str) -> str:
     """Runs a client to its end; its output. Skips if it is not installed."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    # nbdinfo's guess at the content is not always text.
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=50, check=False
+    )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
