@@ -161,7 +161,13 @@ def plan(
 def pages(
     export: Annotated[list[str], typer.Option(metavar="NAME=SIZE", help="An export, as a=1GiB.")],
     listen: Annotated[str, typer.Option(metavar="HOST:PORT")] = "127.0.0.1:10809",
-    store: Annotated[Literal["memory"], typer.Option(help="Where pages are kept.")] = "memory",
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="STORE",
+            help="Where pages are kept: memory, disk:DIR, tiered:DIR,memory=SIZE, or null.",
+        ),
+    ] = "memory",
 ) -> None:
     """Serve pages alone: an NBD server for the given exports, until Ctrl-C."""
     exports = dict(values.parse_export(text) for text in export)

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from netboot import values
 from netboot.errors import OperatorError
+from netboot.pages.store import STORE
 from netboot.roots import BY_NAME as ROOTS
 from netboot.values import Nearest, OneOrMore, Text
 
@@ -83,6 +84,11 @@ def _swap_size(text: str) -> SwapSize:
     return SwapSize(bytes=size)
 
 
+def _store(text: str) -> str:
+    STORE.convert(text)
+    return text
+
+
 def _kernel(text: str) -> str:
     return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
 
@@ -121,6 +127,7 @@ Arguments = Annotated[
 InterfaceName = Annotated[
     str, Text("auto or the name of a network interface", _interface, {"type": "string"})
 ]
+Store = Annotated[str, Text(STORE.expected, _store, STORE.schema)]
 NothingIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
 
 
@@ -197,8 +204,8 @@ class SeatSwap(Overridable):
 
 
 class Swap(SeatSwap):
-    store: Literal["memory"] = "memory"
-    """Where the server keeps the pages. Default: memory."""
+    store: Store = "memory"
+    """Where the server keeps the pages: memory, disk:DIR, tiered:DIR,memory=SIZE. Default: memory."""
     capacity: Size | None = None  # bytes
     """The most that all PCs together may store. Without it: half of the server's RAM."""
     port: Port = 10809

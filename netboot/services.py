@@ -81,7 +81,7 @@ class Services:
             with contextlib.suppress(RuntimeError):  # the loop is closed: we are stopping
                 loop.call_soon_threadsafe(self._room.transferred, transfer)
 
-        store = stores.load(self._profile.swap.store).make_store()
+        store = stores.make_store(stores.parse_store(self._profile.swap.store))
         self._running.callback(store.close)
         pages = PageServer(
             LeasedExports(store, self._room.leases),

@@ -18,7 +18,7 @@ from netboot.pages import control
 from netboot.pages.exchange import Counters
 from netboot.pages.exports import Attachment, Exports, StaticExports
 from netboot.pages.process import WorkerProcess
-from netboot.pages.store import load
+from netboot.pages.store import make_store, parse_store
 
 log = logging.getLogger(__name__)
 
@@ -331,14 +331,14 @@ class PageServer:
 
 
 async def serve_static(
-    listen: Address, exports: Mapping[str, int], store_kind: str, ready: Callable[[str], None]
+    listen: Address, exports: Mapping[str, int], store_text: str, ready: Callable[[str], None]
 ) -> None:
-    """``netboot pages``: serves ``exports`` (name: size in bytes) until cancelled.
+    """``netboot pages``: serves ``exports`` (name: size in bytes) out of a store until cancelled.
 
     Calls ``ready`` with one line, ``listening on HOST:PORT``, when clients can come. Raises
     OperatorError if the address or the store cannot be had.
     """
-    store = load(store_kind).make_store()
+    store = make_store(parse_store(store_text))
     with contextlib.closing(store):
         server = PageServer(StaticExports(store, exports), listen=[listen])
         await server.start()
