@@ -62,11 +62,11 @@ class Folder:
         return descriptor
 
     def open(self, name: str, size_bytes: int) -> int:
-        """The descriptor of a file. Raises FileNotFoundError if it has another size."""
+        """The descriptor of a file. Raises FileNotFoundError, also if its size differs."""
         descriptor = os.open(self.path_of(name), os.O_RDWR)
         if os.fstat(descriptor).st_size != size_bytes:
             os.close(descriptor)
-            raise FileNotFoundError(f"page file {name} has not {size_bytes} bytes")
+            raise FileNotFoundError(f"page file {name} has another size")
         return descriptor
 
     def names(self) -> list[str]:

@@ -133,6 +133,12 @@ STORE_KINDS = (
     StoreKind("memory", "memory", "in the server's RAM", "netboot.pages.memory"),
     StoreKind("disk", "disk:DIR", "in sparse files in DIR", "netboot.pages.disk"),
     StoreKind(
+        "tiered",
+        "tiered:DIR,memory=SIZE",
+        "in RAM up to SIZE, what was not written for long in DIR",
+        "netboot.pages.tiered",
+    ),
+    StoreKind(
         "null", "null", "nowhere: writes are lost, for measuring", "netboot.pages.null", False
     ),
 )
