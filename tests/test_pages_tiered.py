@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from netboot.pages import tieredfile
 from netboot.pages.store import Busy
 from netboot.pages.tiered import TieredStore
-from netboot.pages.tieredfile import TieredFile, map_bytes
+from netboot.pages.tieredfile import TieredFile
+from netboot.pages.tiermap import map_bytes
 
 MIB = 1 << 20
 LIMIT = 4 * MIB
@@ -204,13 +204,13 @@ def test_reading_in_order_reads_ahead_more_and_more(store: TieredStore) -> None:
     pages = store.create("a", 8 * MIB)
     for page in range(2048):
         write(pages, page, content(page))
-    wait_for(lambda: pages.pages_in_memory < LIMIT // 4096 * 7 // 8)
+    wait_for(lambda: pages.pages_in_memory <= LIMIT // 4096 // 16 * 13)
     brought = []
-    for page in (0, 8, 24, 300):  # the oldest: on disk
+    for page in (0, 8, 24):  # the oldest: on disk
         before = pages.pages_in_memory
         assert read(pages, page) == content(page)
         brought.append(pages.pages_in_memory - before)
-    assert brought == [8, 16, 32, 8]
+    assert brought == [8, 16, 32]
     pages.close()
 
 
@@ -238,3 +238,29 @@ def test_half_a_page_file_is_none(tmp_path: Path) -> None:
         store.close()
         (store.directory / "ledger").unlink()
         store.directory.rmdir()
+
+
+def test_living_worker_keeps_a_file_that_the_control_plane_opens(store: TieredStore) -> None:
+    code = """
+import json, sys
+from netboot.pages.store import load
+pages = load("tiered").adopt(json.loads(sys.argv[1]), 1 << 20)
+print("adopted", flush=True)
+sys.stdin.read()
+"""
+    pages = store.create("a", MIB)
+    given = list(pages.descriptors())
+    command = [sys.executable, "-c", code, json.dumps(given)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=given) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        pages.close()
+        again = store.open("a", MIB)
+        assert store.owner("a") == worker.pid
+        worker.kill()
+        worker.wait()
+        write(again, 0, content(0))
+        assert store.owner("a") == os.getpid()
+    again.close()
+    assert store.owner("a") == 0

@@ -1,7 +1,7 @@
 """Tiered store: pages in memory up to a limit, those that were not written for long on disk.
 
 A page file is two sparse files: one on a tmpfs, which begins with a map of one byte for each page
-(``State``), and one on a disk. The map alone says where a page is, every process maps it, and it is
+(tiermap.py), and one on a disk. The map alone says where a page is, every process maps it, and it is
 changed in an order that a kill between any two steps does no harm:
 
 - written: the page is in memory before the map says so
@@ -22,7 +22,8 @@ from netboot.pages.ledger import FILE_BYTES, Ledger
 from netboot.pages.memory import TMPFS
 from netboot.pages.sparse import PAGE_BYTES
 from netboot.pages.store import StoreSpec
-from netboot.pages.tieredfile import HEADER, TieredFile, map_bytes, open_tiered
+from netboot.pages.tieredfile import TieredFile, open_tiered
+from netboot.pages.tiermap import HEADER, map_bytes
 
 LEDGER = "ledger"
 
@@ -69,13 +70,13 @@ class TieredStore:
             os.pwrite(memory, HEADER.pack(slot, generation), 0)
             disk = self._disk.create(name, size_bytes)
             undo.pop_all()
-        return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes)
+        return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
     def open(self, name: str, size_bytes: int) -> TieredFile:
         """A file that is there."""
         memory = self._memory.open(name, map_bytes(size_bytes) + size_bytes)
         disk = self._disk.open(name, size_bytes)
-        return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes)
+        return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
     def names(self) -> Sequence[str]:
         """The page files that are there."""
@@ -84,13 +85,21 @@ class TieredStore:
     def remove(self, name: str) -> None:
         """Wipes both files; the map stays for whoever has it mapped."""
         path = self._memory.path_of(name)
-        with path.open("rb") as file:
-            slot, generation = HEADER.unpack(file.read(HEADER.size))
+        slot, generation = self._place(name)
         size_bytes = self._disk.path_of(name).stat().st_size
         os.truncate(path, map_bytes(size_bytes))
         path.unlink()
         self._disk.remove(name)
         self._ledger.give_up(slot, generation)
+
+    def owner(self, name: str) -> int:
+        """The process that changes a page file and spills it; 0 if there is none."""
+        return self._ledger.owner(*self._place(name))
+
+    def _place(self, name: str) -> tuple[int, int]:
+        with self._memory.path_of(name).open("rb") as file:
+            slot, generation = HEADER.unpack(file.read(HEADER.size))
+        return slot, generation
 
     def close(self) -> None:
         """Wipes all files, or keeps them if the store has a name."""
@@ -111,4 +120,4 @@ def make_store(spec: StoreSpec, name: str) -> TieredStore:
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> TieredFile:
     """The page file behind descriptors that were sent to this process."""
-    return open_tiered(descriptors, size_bytes)
+    return open_tiered(descriptors, size_bytes, take=True)
