@@ -159,6 +159,18 @@ def test_like_a_bytearray(
         pages.close()
 
 
+def test_size_need_not_be_whole_pages(store: PageStore) -> None:
+    pages = store.create("a", 10001)
+    write(pages, 8000, PAGE[:2001])
+    assert read(pages, 0, 10001) == bytes(8000) + PAGE[:2001]
+    assert list(pages.extents(0, 10001)) == [(4096, True), (5905, False)]
+    pages.zero(9000, 1001, allocate=True)
+    assert read(pages, 8000, 2001) == PAGE[:1000] + bytes(1001)
+    pages.trim(1, 10000)
+    assert read(pages, 0, 10001) == bytes(10001)
+    pages.close()
+
+
 def check_extents(pages: PageFile, model: bytearray, offset: int, length: int) -> None:
     at = offset
     for size, hole in pages.extents(offset, length):

@@ -61,10 +61,11 @@ class Ledger:
         raise OSError(errno.ENFILE, f"{SLOTS - 1} page files already")
 
     def give_up(self, slot: int, generation: int) -> None:
-        """The page file is gone."""
+        """The page file is gone, for those who still have it open as well."""
         with self._alone():
             if self._generations[slot] == generation:
-                self._reserved[slot] = 0
+                self._generations[slot] += 1
+                self._reserved[slot] = self._owners[slot] = 0
 
     def reserve(self, slot: int, generation: int, need: int, most: int, spared: int) -> int:
         """Reserves ``need`` to ``most`` pages, ``spared`` pages being left free; 0 if there is no

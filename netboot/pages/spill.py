@@ -81,4 +81,4 @@ class Spiller:
     def _tell(self, error: OSError) -> None:
         if time.monotonic() - self._told >= TELL_SECONDS:
             self._told = time.monotonic()
-            log.warning("pages: cannot write to disk, writes are delayed: %s", error.strerror)
+            log.warning("pages: spilling to disk failed, writes may be delayed: %s", error.strerror)

@@ -45,7 +45,7 @@ class TieredStore:
         # Half of a page file is none: the memory's half is gone after a reboot.
         for folder, other in ((self._memory, self._disk), (self._disk, self._memory)):
             for half in set(folder.names()) - set(other.names()):
-                folder.remove(half)
+                folder.path_of(half).unlink()  # not truncated: a worker may have it mapped
         flags = os.O_RDWR | os.O_CREAT
         self._descriptor = os.open(self._memory.path / LEDGER, flags, 0o600)
         os.ftruncate(self._descriptor, FILE_BYTES)

@@ -5,6 +5,7 @@ this: what the spilling thread does in writebehind.py, what clients do in tiered
 """
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -84,7 +85,8 @@ class MappedPages:
             return
         if not self._is_owner():
             with self._batch():
-                self._claim()  # its owner is dead, or has let it go
+                if not self._claim():  # its owner is dead, or has let it go; or it was removed
+                    raise OSError(errno.EIO, "page file is gone")
             need = cost
         most = max(need, self._at_once)
         granted = self._ledger.reserve(self._slot, self._generation, need, most, spared)

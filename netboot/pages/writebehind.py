@@ -48,6 +48,8 @@ class WriteBehind(MappedPages):
             with self._batch():
                 if not self._is_owner() and not self._claim_orphan():
                     return 0
+                if not self._used:
+                    return 0
                 batch = self._choose()
                 try:
                     self._copy(batch)
