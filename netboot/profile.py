@@ -89,6 +89,10 @@ def _store(text: str) -> str:
     return text
 
 
+def _factor(text: str) -> float:
+    return float(values.matched(r"[1-9][0-9]?(\.[0-9]{1,3})?", text)[0])
+
+
 def _kernel(text: str) -> str:
     return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
 
@@ -116,6 +120,10 @@ SizeOrTimes = Annotated[
         _swap_size,
         {"type": ["string", "integer"], "pattern": r"^[0-9.]+ ?([xX]|[KMGTkmgt](i?[Bb])?)?$"},
     ),
+]
+Factor = Annotated[
+    float,
+    Text("a factor from 1 to 99 such as 1.5", _factor, {"type": "number", "minimum": 1}),
 ]
 Kernel = Annotated[
     str,
@@ -208,6 +216,8 @@ class Swap(SeatSwap):
     """Where the server keeps the pages: memory, disk:DIR, tiered:DIR,memory=SIZE. Default: memory."""
     capacity: Size | None = None  # bytes
     """The most that all PCs together may store. Without it: half of the server's RAM."""
+    overcommit: Factor = 1.0
+    """How many times the capacity may be promised: few PCs fill their swap. Default: 1.0."""
     port: Port = 10809
     """TCP port of the page server. Default: 10809."""
 
