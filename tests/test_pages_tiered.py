@@ -85,7 +85,7 @@ def test_limit_holds_for_all_files_together_and_everything_is_read_back(store: T
 
 
 def test_limit_holds_for_several_processes(store: TieredStore) -> None:
-    """Two workers write 16 MiB each while a third file, that nobody has, gives way to them."""
+    """Two workers write 8 MiB each while a third file, that nobody has, gives way to them."""
     idle = store.create("idle", 8 * MIB)
     for page in range(700):
         write(idle, page, content(page))
@@ -93,15 +93,15 @@ def test_limit_holds_for_several_processes(store: TieredStore) -> None:
 import json, os, sys
 from netboot.pages.store import load
 from tests.test_pages_tiered import content, write, read
-pages = load("tiered").adopt(json.loads(sys.argv[1]), 16 << 20)
-for page in range(4096):
+pages = load("tiered").adopt(json.loads(sys.argv[1]), 8 << 20)
+for page in range(2048):
     write(pages, page, content(page))
-for page in range(4096):
+for page in range(2048):
     assert read(pages, page) == content(page), page
 """
     workers, files = [], [idle]
     for name in "ab":
-        files.append(store.create(name, 16 * MIB))
+        files.append(store.create(name, 8 * MIB))
         given = list(files[-1].descriptors())
         command = [sys.executable, "-c", code, json.dumps(given)]
         workers.append(subprocess.Popen(command, pass_fds=given))
@@ -141,7 +141,7 @@ for count in range(1 << 30):
         command = [sys.executable, "-c", code, argument]
         with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=given) as worker:
             assert worker.stdout is not None
-            done = len(worker.stdout.read(2000 + chance.randrange(4000)))
+            done = len(worker.stdout.read(1500 + chance.randrange(1500)))
             os.kill(worker.pid, signal.SIGKILL)
             done += len(worker.stdout.read())
         for count in range(done):
