@@ -20,7 +20,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(slots=True)
 class Server:
-    """A running server. ``backing`` is the file or folder its pages are in, if not its heap."""
+    """A running server. ``backing`` is a peer's file of pages, if they are not in its heap."""
 
     name: str
     pid: int
@@ -67,10 +67,21 @@ class Server:
                 for line in Path(f"/proc/{pid}/status").read_text().splitlines():
                     if line.startswith("RssAnon:"):
                         total += int(line.split()[1]) << 10
-        if self.backing is not None:
-            paths = [self.backing, *self.backing.rglob("*")]
-            total += sum(path.stat().st_blocks * 512 for path in paths)
-        return total
+        return total + sum(self._page_files().values())
+
+    def _page_files(self) -> dict[tuple[int, int], int]:
+        """Allocated bytes of each file on a tmpfs that holds pages, by device and inode."""
+        paths = [] if self.backing is None else [self.backing]
+        for pid in self.tree() if self.name == OURS else ():
+            paths += Path(f"/proc/{pid}/fd").glob("*")
+        found = {}
+        tmpfs = Path("/dev/shm").stat().st_dev
+        for path in paths:
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                if status.st_dev == tmpfs:
+                    found[status.st_dev, status.st_ino] = status.st_blocks * 512
+        return found
 
 
 def _stat(pid: int) -> list[str]:
@@ -178,24 +189,18 @@ def _daemonized(
 
 @contextlib.contextmanager
 def _child(name: str, port: int, words: Sequence[str], folder: Path) -> Iterator[Server]:
-    before = _page_folders()
     log = (folder / f"{name}.log").open("wb")
     with log, subprocess.Popen(words, stdout=log, stderr=log) as process:
         try:
             if name == OURS:
                 _wait_for_line(folder / f"{name}.log", process)
-            fresh = sorted(_page_folders() - before)
-            yield Server(name, process.pid, port, "a", fresh[0] if name == OURS else None)
+            yield Server(name, process.pid, port, "a", None)
         finally:
             process.terminate()
             try:
                 process.wait(timeout=5)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def _page_folders() -> set[Path]:
-    return set(Path("/dev/shm").glob("netboot-pages-*"))
 
 
 def _wait_for_line(path: Path, process: subprocess.Popen[bytes]) -> None:
