@@ -323,14 +323,17 @@ FLAGS = st.sampled_from([0, 0, 0, FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_
 
 def requests(dialect: Dialect) -> st.SearchStrategy[bytes]:
     headers = st.builds(
-        lambda *fields: request(*fields, dialect=dialect),
+        lambda command, offset, length, flags: request(command, offset, length, flags, dialect),
         st.integers(0, 9),
         OFFSETS,
         LENGTHS,
         FLAGS,
     )
     writes = st.builds(
-        lambda *fields: write(*fields, dialect=dialect), OFFSETS, st.binary(max_size=300), FLAGS
+        lambda offset, data, flags: write(offset, data, flags, dialect),
+        OFFSETS,
+        st.binary(max_size=300),
+        FLAGS,
     )
     return st.one_of(st.binary(max_size=34), headers, writes, writes)
 

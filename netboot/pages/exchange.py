@@ -12,13 +12,11 @@ from netboot.nbd.dialect import MAX_FRAMING_BYTES, SIMPLE, Dialect, Headers
 from netboot.nbd.transmission import CHUNK_BYTES, HOLE_BYTES, validate_request
 from netboot.nbd.wire import (
     DONE,
-    EXTENDED_REPLY,
     EXTENDED_REPLY_MAGIC,
     EXTENDED_REQUEST,
     EXTENDED_REQUEST_MAGIC,
     REQUEST,
     REQUEST_MAGIC,
-    SIMPLE_REPLY,
     SIMPLE_REPLY_MAGIC,
     STRUCTURED_REPLY_MAGIC,
     Chunk,
@@ -31,19 +29,26 @@ from netboot.pages.work import Pause, Work, begin_work
 
 __all__ = ["BUFFER_BYTES", "Area", "Buffers", "Counters", "Exchange"]
 
-# Headers of the hot path's READ replies, packed at once: chunk header and offset of the data.
-_STRUCTURED_DATA = Struct(">IHHQIQ")
-_EXTENDED_DATA = Struct(">IHHQQQQ")
+# Replies of the hot path. What is always the same (magic, error or flags and type) is one number;
+# the header of a chunk of data is packed together with the offset that begins its payload.
+_DONE_DATA = DONE << 16 | Chunk.OFFSET_DATA
+_SIMPLE = Struct(">QQ")  # prefix, cookie
+_SIMPLE_PREFIX = SIMPLE_REPLY_MAGIC << 32
+_STRUCTURED_DATA = Struct(">QQIQ")  # prefix, cookie, payload length, offset of the data
+_STRUCTURED_DATA_PREFIX = STRUCTURED_REPLY_MAGIC << 32 | _DONE_DATA
+_EXTENDED_DATA = Struct(">QQQQQ")  # prefix, cookie, request's offset, payload length, the same
+_EXTENDED_DATA_PREFIX = EXTENDED_REPLY_MAGIC << 32 | _DONE_DATA
+_EXTENDED = Struct(">QQQQ")
+_EXTENDED_PREFIX = EXTENDED_REPLY_MAGIC << 32 | DONE << 16 | Chunk.NONE
 _OFFSET_BYTES = 8
 _DATA_HEADER_BYTES = {
-    Headers.SIMPLE: SIMPLE_REPLY.size,
+    Headers.SIMPLE: _SIMPLE.size,
     Headers.STRUCTURED: _STRUCTURED_DATA.size,
     Headers.EXTENDED: _EXTENDED_DATA.size,
 }
 
 # Plain numbers: an enum's member costs a lookup in a dictionary each time.
 _READ, _WRITE = int(Command.READ), int(Command.WRITE)
-_NONE, _OFFSET_DATA = int(Chunk.NONE), int(Chunk.OFFSET_DATA)
 # How a request is unpacked, its header's size and magic, and the flags of a plain WRITE.
 _REQUESTS = (
     (REQUEST.unpack_from, REQUEST.size, REQUEST_MAGIC, 0),
@@ -120,7 +125,7 @@ class Exchange:
         read_into, write = area.pages.read_into, area.pages.write
         unpack, request_bytes, request_magic, write_flags = _REQUESTS[extended]
         data_header_bytes = _DATA_HEADER_BYTES[headers]
-        pack_simple, pack_data = SIMPLE_REPLY.pack_into, _STRUCTURED_DATA.pack_into
+        pack_simple, pack_data = _SIMPLE.pack_into, _STRUCTURED_DATA.pack_into
         position, end, filled = buffers.position, buffers.end, buffers.filled
         reads = writes = bytes_read = bytes_written = 0
         while end - position >= request_bytes and filled <= _OUT_OF_BUFFER:
@@ -138,14 +143,15 @@ class Exchange:
                 except OSError:
                     break
                 if simple:
-                    pack_simple(out, filled, SIMPLE_REPLY_MAGIC, 0, cookie)
+                    pack_simple(out, filled, _SIMPLE_PREFIX, cookie)
                 elif length >= HOLE_BYTES and buffers.zeros_at(begin, length):
                     break
                 elif extended:
-                    _pack_extended_data(out, filled, cookie, offset, length)
+                    prefix, more = _EXTENDED_DATA_PREFIX, length + _OFFSET_BYTES
+                    _EXTENDED_DATA.pack_into(out, filled, prefix, cookie, offset, more, offset)
                 else:
-                    fields = (cookie, length + _OFFSET_BYTES, offset)
-                    pack_data(out, filled, STRUCTURED_REPLY_MAGIC, DONE, _OFFSET_DATA, *fields)
+                    more = length + _OFFSET_BYTES
+                    pack_data(out, filled, _STRUCTURED_DATA_PREFIX, cookie, more, offset)
                 reads += 1
                 bytes_read += length
                 filled = after
@@ -161,11 +167,11 @@ class Exchange:
                 writes += 1
                 bytes_written += length
                 if extended:
-                    _pack_extended_success(out, filled, cookie, offset)
-                    filled += EXTENDED_REPLY.size
+                    _EXTENDED.pack_into(out, filled, _EXTENDED_PREFIX, cookie, offset, 0)
+                    filled += _EXTENDED.size
                 else:
-                    pack_simple(out, filled, SIMPLE_REPLY_MAGIC, 0, cookie)
-                    filled += SIMPLE_REPLY.size
+                    pack_simple(out, filled, _SIMPLE_PREFIX, cookie)
+                    filled += _SIMPLE.size
                 position = after
             else:
                 break
@@ -189,12 +195,3 @@ class Exchange:
             return None
         error = validate_request(self._area.export, self._dialect, request)
         return begin_work(self._area, self._dialect, buffers, request, error)
-
-
-def _pack_extended_data(out: memoryview, at: int, cookie: int, offset: int, length: int) -> None:
-    fields = (DONE, _OFFSET_DATA, cookie, offset, length + _OFFSET_BYTES, offset)
-    _EXTENDED_DATA.pack_into(out, at, EXTENDED_REPLY_MAGIC, *fields)
-
-
-def _pack_extended_success(out: memoryview, at: int, cookie: int, offset: int) -> None:
-    EXTENDED_REPLY.pack_into(out, at, EXTENDED_REPLY_MAGIC, DONE, _NONE, cookie, offset, 0)
