@@ -1,15 +1,22 @@
 """What a worker does for several connections of a lease: fencing, fairness, waiting for room."""
 
 import contextlib
-from collections.abc import Iterator
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
+from netboot.pages import control, memory, worker
 from netboot.pages.exports import LeasedExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.memory import MemoryStore
+from netboot.pages.store import PageFile
 from tests.support import scapy_nbd as nbd
+from tests.support.faulty_store import Full
 from tests.support.nbd_client import NbdClient
 from tests.support.page_server import Running, running
 
@@ -69,3 +76,48 @@ def test_description_tells_the_generation(leases: Running) -> None:
         replies = client.option(nbd.go(f"{EXPORT}@t1".encode(), 2))
         texts = [reply.data[2:].decode() for reply in replies if reply.data[:2] == b"\0\2"]
         assert [text.split(",")[0] for text in texts] == [f"swap of {SEAT}"]
+
+
+def test_no_room_delays_the_answer_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def adopt(descriptors: Sequence[int], size_bytes: int) -> PageFile:
+        return Full(memory.adopt(descriptors, size_bytes), refusals=10)
+
+    monkeypatch.setattr(worker, "load", lambda kind: SimpleNamespace(adopt=adopt))
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.001)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    client, served = socket.socketpair()
+    thread = threading.Thread(target=worker.Worker(theirs, None).run)
+    message = {
+        "do": "connect",
+        "id": 0,
+        "lease": "a",
+        "set": 0,
+        "address": "",
+        "export": "a",
+        "store": "memory",
+        "size_bytes": MIB,
+        "read_only": False,
+        "written": True,
+        "headers": 0,
+        "allocation": False,
+    }
+    monkeypatch.setattr(worker, "WARN_SECONDS", 0.0001)
+    with closing(MemoryStore()) as store, closing(store.create("a", MIB)) as pages, ours, client:
+        carried = control.carry(b"hello", b"")
+        control.send(ours, message, [served.fileno(), carried, *pages.descriptors()])
+        served.close()
+        os.close(carried)
+        thread.start()
+        client.settimeout(10)
+        request = nbd.Request(type=1, offset=0, length=4096, cookie=7)
+        client.sendall(bytes(request) + PAGE)
+        assert client.recv(5) == b"hello"
+        assert nbd.SimpleReply(client.recv(16)).error == 0
+        control.send(ours, {"do": "stop"})
+        thread.join()
+        theirs.close()
+        events = []
+        while (received := control.receive(ours)) and received[0]["event"] != "counters":
+            events.append(received[0]["event"])
+        assert events[0] == "ready"
+        assert "delayed" in events

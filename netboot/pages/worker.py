@@ -78,6 +78,9 @@ class Worker:
             if self._dirty and time.monotonic() >= self._next_report:
                 self._report_counters()
             self._deliver_reports()
+        for connection in list(self._connections.values()):
+            self._close(connection, "the server is stopped")
+        self._epoll.close()
 
     def _patience(self) -> float | None:
         if self._reports or self._blocked:
