@@ -59,7 +59,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
 
     yield start
     for serving in running:
-        serving.process.kill()
+        serving.process.terminate()  # killed, it would leave its pages to its successor
         serving.process.communicate()
 
 
