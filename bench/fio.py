@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 from bench.rows import Row
 
 RAMP_SECONDS = 0.3
+# nbd-server listens with a backlog of 10: of 32 connections at once some may wait for ever.
+HANG_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,22 @@ def command(uri: str, row: Row, size_bytes: int, seconds: float, *, cpu: int | N
 
 
 def run(words: Sequence[str], namespace: str | None = None) -> dict[str, Any]:
-    """Runs fio to its end. Raises CalledProcessError, RuntimeError if there is no JSON."""
+    """Runs fio to its end. Raises TimeoutExpired if it hangs, RuntimeError if it fails."""
     if namespace is not None:
         words = ["ip", "netns", "exec", namespace, *words]
     # Its notices go to stdout before the JSON.
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=os.sep)
-    start = done.stdout.find("{")
-    if start < 0:
-        raise RuntimeError(f"fio said: {done.stdout}{done.stderr}")
-    document: dict[str, Any] = json.loads(done.stdout[start:])
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, cwd=os.sep, start_new_session=True
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=HANG_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # its jobs are processes, too
+            raise
+    start = said.find("{")
+    if process.returncode or start < 0:
+        raise RuntimeError(f"fio, status {process.returncode}: {said}")
+    document: dict[str, Any] = json.loads(said[start:])
     return document
 
 
