@@ -1,6 +1,7 @@
 """The command's verbs. The only module that prints or exits."""
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from netboot.http import fetch_status
 from netboot.images import build as images
 from netboot.lab import machine, network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
-from netboot.pages.server import serve_static
+from netboot.pages.static import serve_static, upgrade_static
 from netboot.profile import Profile
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
@@ -77,7 +78,10 @@ def serve(
     ] = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
-    """Serve a room: DHCP or proxyDHCP, TFTP, HTTP and network swap, until Ctrl-C."""
+    """Serve a room: DHCP or proxyDHCP, TFTP, HTTP and network swap, until Ctrl-C.
+
+    On SIGHUP it replaces its own program; seats keep their swap and notice nothing.
+    """
     from netboot.services import Services  # row 6; its servers take a while to import
 
     room_profile = profile_file.load(profile, settings)
@@ -100,7 +104,11 @@ def serve(
             await services.start()
             ready = services.description()
             print(json.dumps({"ready": ready}) if as_json else show.ready(ready), flush=True)
-            await asyncio.Event().wait()
+            hung_up = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+            while await hung_up.wait():
+                hung_up.clear()
+                await services.upgrade()
         finally:
             await services.stop()
 
@@ -160,14 +168,41 @@ def plan(
     "(then: nbdinfo nbd://127.0.0.1:10809/scratch)"
 )
 def pages(
-    export: Annotated[list[str], typer.Option(metavar="NAME=SIZE", help="An export, as a=1GiB.")],
+    export: Annotated[
+        list[str], typer.Option(metavar="NAME=SIZE", help="An export, as a=1GiB.")
+    ] = [],  # noqa: B006
     listen: Annotated[str, typer.Option(metavar="HOST:PORT")] = "127.0.0.1:10809",
-    store: Annotated[Literal["memory"], typer.Option(help="Where pages are kept.")] = "memory",
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="STORE",
+            help="Where pages are kept: memory, disk:DIR, tiered:DIR,memory=SIZE, or null.",
+        ),
+    ] = "memory",
+    name: Annotated[
+        str,
+        typer.Option(
+            help="Keep the pages under this name when stopped. Without it they are kept only "
+            "if the server is killed."
+        ),
+    ] = "",
+    upgrade: Annotated[
+        bool,
+        typer.Option(
+            "--upgrade",
+            help="Have the server that runs with this --listen, --store and --name replace its "
+            "program (as SIGHUP does); its clients notice nothing.",
+        ),
+    ] = False,
 ) -> None:
     """Serve pages alone: an NBD server for the given exports, until Ctrl-C."""
-    exports = dict(values.parse_export(text) for text in export)
     address = values.parse_endpoint(listen)
-    _until_stopped(serve_static(address, exports, store, lambda line: print(line, flush=True)))
+    if upgrade:
+        print(f"upgraded: process {upgrade_static(address, store, name)}")
+        return
+    exports = dict(values.parse_export(text) for text in export)
+    ready = functools.partial(print, flush=True)
+    _until_stopped(serve_static(address, exports, store, ready, name))
 
 
 @app.command(epilog="Example:  netboot status --json | jq '.seats[].hostname'")

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from netboot import values
 from netboot.errors import OperatorError
+from netboot.pages.store import STORE
 from netboot.roots import BY_NAME as ROOTS
 from netboot.values import Nearest, OneOrMore, Text
 
@@ -83,6 +84,15 @@ def _swap_size(text: str) -> SwapSize:
     return SwapSize(bytes=size)
 
 
+def _store(text: str) -> str:
+    STORE.convert(text)
+    return text
+
+
+def _factor(text: str) -> float:
+    return float(values.matched(r"[1-9][0-9]?(\.[0-9]{1,3})?", text)[0])
+
+
 def _kernel(text: str) -> str:
     return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
 
@@ -111,6 +121,10 @@ SizeOrTimes = Annotated[
         {"type": ["string", "integer"], "pattern": r"^[0-9.]+ ?([xX]|[KMGTkmgt](i?[Bb])?)?$"},
     ),
 ]
+Factor = Annotated[
+    float,
+    Text("a factor from 1 to 99 such as 1.5", _factor, {"type": "number", "minimum": 1}),
+]
 Kernel = Annotated[
     str,
     Text("a Debian package such as linux-image-amd64 or /path", _kernel, {"type": "string"}),
@@ -121,6 +135,7 @@ Arguments = Annotated[
 InterfaceName = Annotated[
     str, Text("auto or the name of a network interface", _interface, {"type": "string"})
 ]
+Store = Annotated[str, Text(STORE.expected, _store, STORE.schema)]
 NothingIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
 
 
@@ -197,10 +212,12 @@ class SeatSwap(Overridable):
 
 
 class Swap(SeatSwap):
-    store: Literal["memory"] = "memory"
-    """Where the server keeps the pages. Default: memory."""
+    store: Store = "memory"
+    """Where the server keeps the pages: memory, disk:DIR, tiered:DIR,memory=SIZE. Default: memory."""
     capacity: Size | None = None  # bytes
     """The most that all PCs together may store. Without it: half of the server's RAM."""
+    overcommit: Factor = 1.0
+    """How many times the capacity may be promised: few PCs fill their swap. Default: 1.0."""
     port: Port = 10809
     """TCP port of the page server. Default: 10809."""
 

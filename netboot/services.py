@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,6 +18,7 @@ from netboot.events import Journal
 from netboot.http import HttpServer
 from netboot.interfaces import find
 from netboot.pages import store as stores
+from netboot.pages import upgrade
 from netboot.pages.exports import LeasedExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.server import PageEvent, PageServer
@@ -72,7 +75,7 @@ class Services:
             images=images,
             secret=load_secret(state / "secret"),
             journal=journal,
-            leases=LeaseTable(profile.swap.capacity or _half_of_ram()),
+            leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
         )
         self._running = contextlib.AsyncExitStack()
@@ -90,15 +93,17 @@ class Services:
             with contextlib.suppress(RuntimeError):  # the loop is closed: we are stopping
                 loop.call_soon_threadsafe(self._room.transferred, transfer)
 
-        store = stores.load(self._profile.swap.store).make_store()
-        self._running.callback(store.close)
-        pages = PageServer(
+        store = stores.make_store(
+            stores.parse_store(self._profile.swap.store), _pages_name(self._state)
+        )
+        self._running.callback(_close_store, store)
+        self._pages = pages = PageServer(
             LeasedExports(store, self._room.leases),
             listen=[(str(address), self._profile.swap.port) for address in addresses],
             on_event=self._paged,
         )
         self._running.push_async_callback(pages.stop)
-        await pages.start()
+        await pages.start(upgrade.inherited())
         http = HttpServer(self._room, port=self._profile.http.port)
         self._running.push_async_callback(http.stop)
         await http.start([LOOPBACK, *addresses])
@@ -125,6 +130,13 @@ class Services:
         """Stops all that runs, the last started first."""
         await self._running.aclose()
 
+    async def upgrade(self) -> None:
+        """Replaces the running program; clients of the page server notice nothing. Returns only
+        if the new program does not start.
+        """
+        if await upgrade.check():
+            upgrade.reexecute(await self._pages.leave())
+
     def description(self) -> dict[str, Any]:
         """What is served and where, JSON-ready."""
         return {
@@ -136,6 +148,20 @@ class Services:
                 for interface in self._interfaces
             ],
         }
+
+
+def _pages_name(state: Path) -> str:
+    """What the pages of the server with that state folder are kept under."""
+    digest = hashlib.blake2b(os.fsencode(state.resolve()), digest_size=8).hexdigest()
+    return f"room-{digest}"
+
+
+def _close_store(store: stores.PageStore) -> None:
+    """Leaves the pages of seats to the next server of this room; if there are none, nothing."""
+    empty = not store.names()
+    store.close()
+    if empty and store.directory is not None:
+        shutil.rmtree(store.directory, ignore_errors=True)
 
 
 def _half_of_ram() -> int:

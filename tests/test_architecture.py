@@ -12,9 +12,12 @@ PACKAGE = ROOT / "netboot"
 # ``name.*`` is every module of a package that has no row of its own.
 ROWS = (
     "errors",
-    "nbd.wire nbd.stream dhcp.packet images.cpio events arch values document ticket",
+    "nbd.wire nbd.stream nbd.dialect dhcp.packet images.cpio events arch values document ticket",
     "client dhcp.pxe nbd.export pages.store roots images.modules images.drivers images.progress",
-    "profile profile_file nbd.handshake nbd.transmission pages.lease pages.exchange dhcp.lease",
+    (
+        "profile profile_file nbd.handshake nbd.transmission dhcp.lease pages.lease pages.governor "
+        "pages.buffers pages.work pages.exchange"
+    ),
     "plan script dhcp.responder",
     "pages.* dhcp.server tftp http images.* lab.* interfaces",
     "services room dryrun",

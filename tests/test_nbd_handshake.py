@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netboot.nbd.dialect import Dialect, Headers
 from netboot.nbd.export import Export, Refusal, Refused
 from netboot.nbd.handshake import MAX_OPTION_BYTES, MAX_OPTIONS, MAX_SKIPPED_BYTES, Handshake, Ready
 from netboot.nbd.stream import Closed
@@ -14,7 +15,11 @@ from tests.support import scapy_nbd as nbd
 
 FLAGS = bytes(nbd.ClientFlags())
 EXPORT = Export("swap", 1 << 30, "swap of a seat")
-WRITABLE = "HAS_FLAGS+SEND_FLUSH+SEND_FUA+SEND_TRIM+SEND_WRITE_ZEROES+CAN_MULTI_CONN"
+ALLOCATION = b"base:allocation"
+WRITABLE = (
+    "HAS_FLAGS+SEND_FLUSH+SEND_FUA+SEND_TRIM+SEND_WRITE_ZEROES"
+    "+CAN_MULTI_CONN+SEND_CACHE+SEND_FAST_ZERO"
+)
 
 
 def lookup(name: str) -> Export | Refused:
@@ -65,8 +70,111 @@ def test_info_chooses_nothing() -> None:
 
 
 def test_read_only_export_cannot_be_written() -> None:
-    flags = nbd.InfoReply(pack(">HQH", 0, 1, Export("a", 1, read_only=True).transmission_flags))
-    assert str(flags.flags) == "HAS_FLAGS+READ_ONLY+SEND_FLUSH+SEND_FUA+CAN_MULTI_CONN"
+    said = Export("a", 1, read_only=True).transmission_flags(structured=True)
+    flags = nbd.InfoReply(pack(">HQH", 0, 1, said))
+    readable = "HAS_FLAGS+READ_ONLY+SEND_FLUSH+SEND_FUA+SEND_DF+CAN_MULTI_CONN+SEND_CACHE"
+    assert str(flags.flags) == readable
+
+
+@pytest.mark.parametrize(
+    ("options", "headers"), [([], 0), ([8], 1), ([11], 2), ([8, 11], 2), ([11, 8], 2), ([8, 8], 1)]
+)
+def test_headers_are_negotiated(options: list[int], headers: int) -> None:
+    data = b"".join(bytes(nbd.Option(option=option)) for option in options)
+    handshake, said = shake(FLAGS + data + nbd.go(b"swap@secret"))
+    replies = nbd.option_replies(said)
+    expected = [
+        "ERR_EXT_HEADER_REQD" if options[:at] == [11] else "ACK" for at in range(len(options))
+    ]
+    assert [reply.sprintf("%type%") for reply in replies[: len(options)]] == expected
+    assert ("SEND_DF" in str(nbd.InfoReply(replies[-2].data).flags)) == (headers > 0)
+    assert isinstance(handshake.outcome, Ready)
+    assert handshake.outcome.dialect == Dialect(Headers(headers))
+
+
+@pytest.mark.parametrize("option", [8, 11])
+def test_header_options_have_no_data(option: int) -> None:
+    handshake, said = shake(
+        FLAGS + bytes(nbd.Option(option=option, data=b"?")) + nbd.go(b"swap@secret")
+    )
+    assert nbd.option_replies(said)[0].sprintf("%type%") == "ERR_INVALID"
+    assert isinstance(handshake.outcome, Ready)
+    assert handshake.outcome.dialect == Dialect()
+
+
+def test_export_name_cannot_follow_extended_headers() -> None:
+    option = bytes(nbd.Option(option=11)) + bytes(nbd.Option(option=1, data=b"swap@secret"))
+    assert isinstance(shake(FLAGS + option)[0].outcome, Closed)
+
+
+STRUCTURED = FLAGS + bytes(nbd.Option(option=8))
+
+
+@pytest.mark.parametrize(
+    ("queries", "listed", "chosen"),
+    [
+        ([], True, False),
+        ([b"base:"], True, False),
+        ([ALLOCATION], True, True),
+        ([b"qemu:dirty", ALLOCATION, ALLOCATION], True, True),
+        ([b"base:other"], False, False),
+        ([b"\xff"], False, False),
+    ],
+)
+def test_meta_contexts(queries: list[bytes], listed: bool, chosen: bool) -> None:
+    query = STRUCTURED + nbd.meta_context(b"swap@secret", *queries, option=9)
+    _, *replies, end = nbd.option_replies(shake(query)[1])
+    assert [reply.data for reply in replies] == [bytes(4) + ALLOCATION] * listed
+    assert (end.option, end.type) == (9, 1)
+    query = STRUCTURED + nbd.meta_context(b"swap@secret", *queries) + nbd.go(b"swap@secret")
+    handshake, said = shake(query)
+    found = [reply for reply in nbd.option_replies(said) if reply.type == 4]
+    assert [reply.data for reply in found] == [b"\0\0\0\1" + ALLOCATION] * chosen
+    assert isinstance(handshake.outcome, Ready)
+    assert handshake.outcome.dialect == Dialect(Headers.STRUCTURED, chosen)
+
+
+def test_meta_context_of_another_export_or_forgotten_is_not_in_use() -> None:
+    def find(name: str) -> Export:
+        return Export(name, 1)
+
+    choose = nbd.meta_context(b"a", ALLOCATION)
+    for options in (
+        choose + nbd.go(b"b"),
+        choose + nbd.meta_context(b"a") + nbd.go(b"a"),
+        choose + bytes(nbd.Option(option=10, data=b"?")) + nbd.go(b"a"),
+    ):
+        handshake = Handshake(find)
+        handshake.receive_data(STRUCTURED + options)
+        assert isinstance(handshake.outcome, Ready)
+        assert not handshake.outcome.dialect.allocation
+
+
+@pytest.mark.parametrize(
+    ("query", "type_"),
+    [
+        (FLAGS + nbd.meta_context(b"swap@secret"), "ERR_INVALID"),  # no structured replies
+        (STRUCTURED + nbd.meta_context(b"swap@guess"), "ERR_POLICY"),
+        (STRUCTURED + nbd.meta_context(b"nothing", option=9), "ERR_UNKNOWN"),
+        (STRUCTURED + nbd.meta_context(b"swap@secret", b"x" * 4097), "ERR_INVALID"),
+        (STRUCTURED + nbd.meta_context(b"\xff", ALLOCATION), "ERR_INVALID"),
+        *(
+            (STRUCTURED + bytes(nbd.Option(option=10, data=data)), "ERR_INVALID")
+            for data in (
+                b"",
+                b"\0\0\0\1a",
+                b"\0\0\0\1a\0\0\0\1",
+                b"\0\0\0\1a\0\0\0\0\0",
+                b"\0\0\0\1a\xff\xff\xff\xff",
+                b"\0\0\0\1a\0\0\0\1\xff\xff\xff\xffa",
+            )
+        ),
+    ],
+)
+def test_meta_context_mistakes_keep_step(query: bytes, type_: str) -> None:
+    handshake, said = shake(query + nbd.go(b"swap@secret"))
+    assert type_ in [reply.sprintf("%type%") for reply in nbd.option_replies(said)]
+    assert isinstance(handshake.outcome, Ready)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +199,7 @@ def test_go_with_lengths_that_disagree_is_invalid(data: bytes) -> None:
     assert nbd.option_replies(said)[0].sprintf("%type%") == "ERR_INVALID"
 
 
-@pytest.mark.parametrize("option", [5, 8, 9, 10, 11, 99, 0xFFFFFFFF])
+@pytest.mark.parametrize("option", [4, 5, 12, 99, 0xFFFFFFFF])
 def test_unknown_options_are_unsupported_and_keep_step(option: int) -> None:
     query = bytes(nbd.Option(option=option, data=b"some data")) + nbd.go(b"swap@secret")
     handshake, said = shake(FLAGS + query)
@@ -159,6 +267,13 @@ NAMES = st.sampled_from([b"swap@secret", b"swap@x", b"y", b"\xff"])
 OPTIONS = st.one_of(
     st.binary(max_size=40),
     st.builds(lambda name, infos: nbd.go(name, *infos), NAMES, st.lists(st.integers(0, 4))),
+    st.builds(
+        lambda name, queries, option: nbd.meta_context(name, *queries, option=option),
+        NAMES,
+        st.lists(st.sampled_from([ALLOCATION, b"base:", b"x"]), max_size=3),
+        st.sampled_from([9, 10]),
+    ),
+    st.sampled_from([bytes(nbd.Option(option=option)) for option in (8, 11)]),
     st.builds(
         lambda option, data: bytes(nbd.Option(option=option, data=data)),
         st.integers(0, 12),

@@ -3,8 +3,6 @@
 Any bytes, however they are split, give the same replies, the same pages and the same end in both.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from errno import EIO, ENOSPC
 from itertools import pairwise
 
@@ -12,254 +10,352 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netboot.errors import ProtocolError
+from netboot.nbd.dialect import SIMPLE, Dialect, Headers
 from netboot.nbd.export import Export
-from netboot.nbd.transmission import Transmission
-from netboot.pages.exchange import BUFFER_BYTES, Area, Buffers, Exchange
-from tests.support import scapy_nbd as nbd
+from netboot.nbd.transmission import CHUNK_BYTES, MAX_EXTENTS
+from netboot.pages.exchange import BUFFER_BYTES
+from tests.support.two_ways import (
+    BLOCK_STATUS,
+    CACHE,
+    DF,
+    DIALECTS,
+    DISC,
+    EXTENDED,
+    FAST_ZERO,
+    FLUSH,
+    FUA,
+    NO_HOLE,
+    PAYLOAD_LEN,
+    READ,
+    REQ_ONE,
+    SIZE,
+    STRUCTURED,
+    TRIM,
+    WRITE,
+    WRITE_ZEROES,
+    ArrayFile,
+    answers,
+    error_of,
+    fast,
+    request,
+    run,
+    specified,
+)
 
-SIZE = 1 << 20
 BIG = 33 << 20
-READ, WRITE, DISC, FLUSH, TRIM, CACHE, WRITE_ZEROES = range(7)
-EPERM, EINVAL = 1, 22
-
-
-@dataclass
-class ArrayFile:
-    """A page file in a bytearray. ``broken`` bytes from the start fail with ``failure``."""
-
-    size_bytes: int = SIZE
-    broken: range = range(0)
-    failure: int = EIO
-    data: bytearray = field(default_factory=bytearray)
-
-    def __post_init__(self) -> None:
-        self.data = bytearray(self.size_bytes)
-
-    def _check(self, offset: int, length: int) -> None:
-        assert 0 <= offset <= offset + length <= self.size_bytes
-        if max(offset, self.broken.start) < min(offset + length, self.broken.stop):
-            raise OSError(self.failure, "broken")
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        self._check(offset, len(buffer))
-        buffer[:] = self.data[offset : offset + len(buffer)]
-
-    def write(self, offset: int, data: memoryview) -> None:
-        self._check(offset, len(data))
-        self.data[offset : offset + len(data)] = data
-
-    def trim(self, offset: int, length: int) -> None:
-        self._check(offset, length)
-        self.data[offset : offset + length] = bytes(length)
-
-    def zero(self, offset: int, length: int, *, allocate: bool) -> None:
-        self.trim(offset, length)
-
-    def flush(self) -> None:
-        pass
-
-    def descriptors(self) -> Sequence[int]:
-        return ()
-
-    def close(self) -> None:
-        pass
-
-
-def specified(export: Export, pages: ArrayFile, pieces: list[bytes]) -> tuple[bytes, bool]:
-    """Replies, and whether the connection is over, as nbd/transmission.py has it."""
-    transmission = Transmission(export, pages)
-    for piece in pieces:
-        transmission.receive_data(piece)
-    return transmission.data_to_send(), transmission.outcome is not None
-
-
-def fast(export: Export, pages: ArrayFile, pieces: list[bytes]) -> tuple[bytes, bool]:
-    """The same by the workers' loop, driven as a worker drives it."""
-    exchange, buffers = Exchange(Area("lease", export, pages)), Buffers()
-    out, unparsed = bytearray(), b""
-    for piece in pieces:
-        for begin in range(0, len(piece), BUFFER_BYTES - 28):
-            data = unparsed + piece[begin : begin + BUFFER_BYTES - 28]
-            buffers.input[: len(data)] = data
-            buffers.position, buffers.end = 0, len(data)
-            while True:
-                buffers.filled = 0
-                try:
-                    exchange.answer(buffers)
-                except ProtocolError:
-                    return bytes(out + buffers.output[: buffers.filled]), True
-                out += buffers.output[: buffers.filled]
-                if exchange.closed:
-                    return bytes(out), True
-                if exchange.hungry:
-                    break
-            unparsed = bytes(buffers.input[buffers.position : buffers.end])
-            assert len(unparsed) < 28
-    return bytes(out), False
-
-
-def run(data: bytes, export: Export | None = None, pages: ArrayFile | None = None) -> bytes:
-    """Both; they must agree on replies and pages. Returns the replies."""
-    export = export or Export("a", SIZE)
-    pages = pages or ArrayFile(export.size_bytes)
-    again = ArrayFile(pages.size_bytes, pages.broken, pages.failure)
-    replies = specified(export, pages, [data])
-    assert fast(export, again, [data]) == replies
-    assert again.data == pages.data
-    return replies[0]
-
-
-def request(command: int, offset: int = 0, length: int = 0, flags: int = 0) -> bytes:
-    return bytes(nbd.Request(type=command, offset=offset, length=length, flags=flags, cookie=0xC0))
-
-
-def error_in(reply: bytes) -> int:
-    packet = nbd.SimpleReply(reply)
-    assert (packet.magic, packet.cookie) == (0x67446698, 0xC0)
-    return int(packet.error)
-
-
+EPERM, EINVAL, ENOTSUP = 1, 22, 95
 PAGE = bytes(range(256)) * 16
+IN_CHUNKS = (STRUCTURED, EXTENDED)
+each_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: each.headers.name)
+each_in_chunks = pytest.mark.parametrize("dialect", IN_CHUNKS, ids=lambda each: each.headers.name)
 
 
-@pytest.mark.parametrize("flags", [0, 1])
-def test_what_was_written_is_read(flags: int) -> None:
-    reply = run(request(WRITE, 4096, 4096, flags) + PAGE + request(READ, 4000, 4200, flags))
-    assert reply[:16] == reply[16:32]
-    assert error_in(reply) == 0
-    assert reply[32:] == bytes(96) + PAGE + bytes(8)
+def write(offset: int, data: bytes, flags: int = 0, dialect: Dialect = SIMPLE) -> bytes:
+    return request(WRITE, offset, len(data), flags, dialect) + data
 
 
-@pytest.mark.parametrize("command", [TRIM, WRITE_ZEROES])
-@pytest.mark.parametrize("flags", [0, 1])
-def test_erased_pages_read_as_zeros(command: int, flags: int) -> None:
+def read_back(data: bytes, dialect: Dialect, length: int) -> bytes:
+    """The bytes of the one READ of ``length`` that the replies in ``data`` answer."""
+    found = answers(data, length)
+    if dialect is SIMPLE:
+        return bytes(data[-length:])
+    content = b""
+    for reply in found:
+        if reply.type == 1:
+            content += reply.data
+        elif reply.type == 2:
+            content += bytes(reply.hole)
+    assert [int(reply.flags) for reply in found if reply.magic != 0x67446698][-1] == 1
+    return content
+
+
+@each_dialect
+@pytest.mark.parametrize("flags", [0, FUA])
+def test_what_was_written_is_read(flags: int, dialect: Dialect) -> None:
+    pages = ArrayFile()
+    reply = run(write(4096, PAGE, flags, dialect), pages=pages, dialect=dialect)
+    assert [error_of(each) for each in answers(reply)] == [0]
+    assert pages.flushes == flags
     reply = run(
-        request(WRITE, 0, 4096) + PAGE + request(command, 0, 4096, flags) + request(READ, 0, 4096)
+        request(READ, 4000, 4200, flags, dialect),
+        dialect=dialect,
+        pages=pages,
     )
-    assert reply[-4096:] == bytes(4096)
-    assert len(reply) == 3 * 16 + 4096
+    assert read_back(reply, dialect, 4200) == bytes(96) + PAGE + bytes(8)
+
+
+@each_dialect
+@pytest.mark.parametrize("command", [TRIM, WRITE_ZEROES])
+@pytest.mark.parametrize("flags", [0, FUA])
+def test_erased_pages_read_as_zeros(command: int, flags: int, dialect: Dialect) -> None:
+    pages = ArrayFile()
+    data = write(0, PAGE, 0, dialect) + request(command, 0, 4096, flags, dialect)
+    run(data, pages=pages, dialect=dialect)
+    assert pages.data == bytes(SIZE)
+    assert pages.flushes == flags
+
+
+def test_scapy_reads_each_reply() -> None:
+    """The bytes of one READ, WRITE and error in each dialect, as a stranger takes them apart."""
+    data = [write(0, PAGE, 0, each) + request(READ, 1, 9, 0, each) for each in DIALECTS]
+    data = [head + request(77, 5, 5, 0, each) for head, each in zip(data, DIALECTS, strict=True)]
+    said = run(data[0])
+    wrote, got, failed = *answers(said[:16]), *answers(said[16:41], 9), *answers(said[41:])
+    assert said[32:41] == PAGE[1:10]
+    assert [each.error for each in (wrote, got, failed)] == [0, 0, EINVAL]
+    wrote, got, failed = answers(run(data[1], dialect=STRUCTURED))
+    assert wrote.magic == 0x67446698  # the shorter one is allowed for all but READ
+    assert got.sprintf("%type% %flags% %at%") == "OFFSET_DATA DONE 1"
+    assert got.data == PAGE[1:10]
+    assert failed.sprintf("%type% %flags% %error%") == "ERROR DONE EINVAL"
+    wrote, got, failed = answers(run(data[2], dialect=EXTENDED))
+    assert wrote.sprintf("%type% %flags% %offset% %length%") == "NONE DONE 0 0"
+    assert got.sprintf("%type% %flags% %offset% %at%") == "OFFSET_DATA DONE 1 1"
+    assert got.data == PAGE[1:10]
+    assert failed.sprintf("%type% %flags% %error% %offset%") == "ERROR DONE EINVAL 5"
+
+
+@each_dialect
+@pytest.mark.parametrize(
+    ("command", "offset", "length", "flags", "error"),
+    [
+        (READ, SIZE, 1, 0, EINVAL),
+        (READ, SIZE - 1, 2, 0, EINVAL),
+        (READ, 1 << 63, 4096, 0, EINVAL),
+        (WRITE, SIZE - 1, 2, 0, ENOSPC),
+        (WRITE, SIZE + 1, 0, 0, ENOSPC),
+        (TRIM, SIZE, 1, 0, EINVAL),
+        (CACHE, SIZE, 1, 0, EINVAL),
+        (WRITE_ZEROES, SIZE, 1, 0, ENOSPC),
+        (WRITE, 0, 4, NO_HOLE, EINVAL),
+        (WRITE, 0, 4, DF, EINVAL),
+        (TRIM, 0, 4, FAST_ZERO, EINVAL),
+        (READ, 0, 4096, 1 << 15, EINVAL),
+        (77, 0, 4096, 0, EINVAL),
+        (FLUSH, 7, 7, 0, 0),
+        (READ, SIZE, 0, 0, 0),
+        (WRITE, 0, 0, 0, 0),
+        (WRITE, 0, 0, FUA, 0),
+        (TRIM, 0, 0, 0, 0),
+        (CACHE, 0, SIZE, FUA, 0),
+        (CACHE, 5, 0, 0, 0),
+        (WRITE_ZEROES, 0, SIZE, FUA | NO_HOLE, 0),
+        (WRITE_ZEROES, 0, SIZE, FAST_ZERO, 0),
+        (WRITE_ZEROES, 0, SIZE, FAST_ZERO | NO_HOLE, ENOTSUP),
+    ],
+)
+def test_error_of_each_mistake_and_the_stream_stays_in_step(
+    command: int, offset: int, length: int, flags: int, error: int, dialect: Dialect
+) -> None:
+    data = request(command, offset, length, flags, dialect)
+    if command == WRITE:
+        data += bytes(length)
+    first, last = answers(run(data + request(FLUSH, dialect=dialect), dialect=dialect))
+    assert (error_of(first), error_of(last)) == (error, 0)
 
 
 @pytest.mark.parametrize(
-    ("data", "error"),
+    ("data", "dialect"),
     [
-        (request(READ, SIZE, 1), EINVAL),
-        (request(READ, SIZE - 1, 2), EINVAL),
-        (request(READ, 1 << 63, 4096), EINVAL),
-        (request(WRITE, SIZE - 1, 2) + b"xx", ENOSPC),
-        (request(WRITE, SIZE + 1, 0), ENOSPC),
-        (request(TRIM, SIZE, 1), EINVAL),
-        (request(WRITE_ZEROES, SIZE, 1), ENOSPC),
-        (request(READ, 0, 4096, flags=4), EINVAL),  # DF is for structured replies
-        (request(WRITE, 0, 4, flags=2) + b"xxxx", EINVAL),  # NO_HOLE is for WRITE_ZEROES
-        (request(WRITE_ZEROES, 0, 4096, flags=16), EINVAL),  # FAST_ZERO was not offered
-        (request(READ, 0, 4096, flags=1 << 15), EINVAL),
-        (request(CACHE, 0, 4096), EINVAL),
-        (request(77, 0, 4096), EINVAL),
-        (request(FLUSH, 7, 7), 0),
-        (request(READ, SIZE, 0), 0),
-        (request(WRITE, 0, 0), 0),
-        (request(WRITE, 0, 0, flags=1), 0),
-        (request(TRIM, 0, 0), 0),
-        (request(WRITE_ZEROES, 0, SIZE, flags=3), 0),
+        (request(READ, 0, 4096, flags=DF), SIMPLE),
+        (request(BLOCK_STATUS, 0, 4096), SIMPLE),
+        (request(BLOCK_STATUS, 0, 4096), Dialect(Headers.STRUCTURED)),  # no context was chosen
+        (request(BLOCK_STATUS, 0, 0), STRUCTURED),
+        (request(BLOCK_STATUS, SIZE, 1), STRUCTURED),
+        (request(READ, 0, 4096, PAYLOAD_LEN), STRUCTURED),
+        (request(READ, 0, 4, PAYLOAD_LEN, EXTENDED) + b"what", EXTENDED),
+        (request(BLOCK_STATUS, 0, 4, PAYLOAD_LEN, EXTENDED) + b"what", EXTENDED),
+        (request(77, 0, BUFFER_BYTES, PAYLOAD_LEN, EXTENDED) + bytes(BUFFER_BYTES), EXTENDED),
+        (request(READ, 0, 1 << 40, 0, EXTENDED), EXTENDED),
+        (request(TRIM, 1, (1 << 64) - 1, 0, EXTENDED), EXTENDED),
     ],
 )
-def test_error_of_each_mistake_and_the_stream_stays_in_step(data: bytes, error: int) -> None:
-    reply = run(data + request(READ, 0, 16))
-    assert error_in(reply) == error
-    assert error_in(reply[16:]) == 0
-    assert len(reply) == 48
+def test_what_was_not_negotiated_is_invalid(data: bytes, dialect: Dialect) -> None:
+    first, last = answers(run(data + request(FLUSH, dialect=dialect), dialect=dialect))
+    assert (error_of(first), error_of(last)) == (EINVAL, 0)
 
 
-@pytest.mark.parametrize("data", [request(WRITE, 0, 4) + b"xxxx", request(TRIM, 0, 4)])
-def test_read_only_exports_stay_as_they_are(data: bytes) -> None:
+def test_extended_write_must_say_that_it_has_a_payload() -> None:
+    header = bytearray(request(WRITE, 0, 4, 0, EXTENDED))
+    header[4:6] = b"\0\0"
+    first, last = answers(run(bytes(header) + request(FLUSH, dialect=EXTENDED), dialect=EXTENDED))
+    assert (error_of(first), error_of(last)) == (EINVAL, 0)
+
+
+@each_dialect
+@pytest.mark.parametrize("command", [WRITE, TRIM, WRITE_ZEROES])
+def test_read_only_exports_stay_as_they_are(command: int, dialect: Dialect) -> None:
     pages = ArrayFile()
-    reply = run(data + request(READ, 0, 4), Export("a", SIZE, read_only=True), pages)
-    assert error_in(reply) == EPERM
-    assert reply[-4:] == bytes(4)
+    data = request(command, 0, 4, 0, dialect) + b"xxxx" * (command == WRITE)
+    data += request(FLUSH, dialect=dialect)
+    reply = run(data, Export("a", SIZE, read_only=True), pages, dialect)
+    assert [error_of(each) for each in answers(reply)] == [EPERM, 0]
+    assert pages.data == bytes(SIZE)
 
 
-def test_largest_requests_and_larger_ones() -> None:
+@each_dialect
+def test_largest_requests_and_larger_ones(dialect: Dialect) -> None:
     export = Export("a", BIG)
     payload = PAGE * ((32 << 20) // 4096)
-    reply = run(request(WRITE, 4096, 32 << 20) + payload + request(READ, 4096, 32 << 20), export)
-    assert error_in(reply) == 0
-    assert reply[32:] == payload
-    reply = run(request(WRITE, 0, (32 << 20) + 1) + payload + b"x" + request(READ, 0, 1), export)
-    assert error_in(reply) == EINVAL
-    assert len(reply) == 33
-    assert error_in(run(request(READ, 0, (32 << 20) + 1), export)) == EINVAL
+    largest = request(READ, 4096, 32 << 20, 0, dialect)
+    reply = run(write(4096, payload, 0, dialect) + largest, export, dialect=dialect)
+    wrote = 32 if dialect.extended else 16
+    assert read_back(reply[wrote:], dialect, 32 << 20) == payload
+    data = write(0, payload + b"x", 0, dialect) + request(READ, 0, (32 << 20) + 1, 0, dialect)
+    refused = answers(run(data, export, dialect=dialect))
+    assert [error_of(each) for each in refused] == [EINVAL] * 2
 
 
+@each_dialect
 @pytest.mark.parametrize("length", [64, 2 * BUFFER_BYTES])
 @pytest.mark.parametrize("failure", [ENOSPC, EIO])
-def test_failing_pages_give_their_error(length: int, failure: int) -> None:
+def test_failing_pages_give_their_error(length: int, failure: int, dialect: Dialect) -> None:
     pages = ArrayFile(broken=range(4096), failure=failure)
-    payload = bytes(length)
-    data = request(WRITE, 0, length) + payload + request(READ, 0, length) + request(TRIM, 0, 1)
-    reply = run(data, pages=pages)
-    assert [error_in(reply[at : at + 16]) for at in (0, 16, 32)] == [failure] * 3
-    assert len(reply) == 48
+    data = write(0, bytes(length), 0, dialect)
+    for command in (READ, TRIM, WRITE_ZEROES, CACHE):
+        data += request(command, 0, length, 0, dialect)
+    found = answers(run(data, pages=pages, dialect=dialect))
+    assert [error_of(each) for each in found] == [failure] * 5
 
 
-def test_read_that_fails_half_way_can_only_hang_up() -> None:
+def test_failing_block_status_gives_its_error() -> None:
+    pages = ArrayFile(broken=range(4096))
+    (reply,) = answers(run(request(BLOCK_STATUS, 0, 1), pages=pages, dialect=STRUCTURED))
+    assert error_of(reply) == EIO
+
+
+def test_simple_read_that_fails_half_way_can_only_hang_up() -> None:
     export = Export("a", SIZE)
-    with pytest.raises(OSError, match="broken"):
-        fast(export, ArrayFile(broken=range(SIZE - 1, SIZE)), [request(READ, 0, SIZE)])
+    for way in (specified, fast):
+        with pytest.raises(OSError, match="broken"):
+            way(export, ArrayFile(broken=range(SIZE - 1, SIZE)), [request(READ, 0, SIZE)])
 
 
-def test_disc_and_bad_magic_end_it_after_what_came_before() -> None:
-    export = Export("a", SIZE)
-    for end in (request(DISC), bytes(28)):
-        data = request(FLUSH) + end + request(FLUSH)
+@each_in_chunks
+def test_read_in_chunks_says_where_it_failed(dialect: Dialect) -> None:
+    pages = ArrayFile(broken=range(SIZE - 1, SIZE))
+    pages.data[:] = b"x" * SIZE
+    *chunks, failed = answers(run(request(READ, 0, SIZE, 0, dialect), pages=pages, dialect=dialect))
+    assert len(chunks) == SIZE // CHUNK_BYTES - 1
+    assert failed.sprintf("%type% %flags%") == "ERROR_OFFSET DONE"
+    assert (failed.at, failed.error) == (SIZE - CHUNK_BYTES, EIO)
+    # DF: the one chunk was announced, so it is sent, and the error after it.
+    reply = run(request(READ, 0, SIZE, DF, dialect), pages=pages, dialect=dialect)
+    whole, failed = answers(reply)
+    assert whole.data == b"x" * (SIZE - CHUNK_BYTES) + bytes(CHUNK_BYTES)
+    assert (failed.sprintf("%type% %flags%"), failed.error) == ("ERROR DONE", EIO)
+
+
+@each_in_chunks
+def test_zeros_are_sent_as_holes(dialect: Dialect) -> None:
+    data = write(3 * CHUNK_BYTES + 5, b"x", 0, dialect) + request(READ, 0, SIZE, 0, dialect)
+    _, *chunks = answers(run(data, dialect=dialect))
+    kinds = ["OFFSET_HOLE"] * (SIZE // CHUNK_BYTES)
+    kinds[3] = "OFFSET_DATA"
+    assert [each.sprintf("%type%") for each in chunks] == kinds
+    assert [each.at for each in chunks] == list(range(0, SIZE, CHUNK_BYTES))
+    assert [int(each.flags) for each in chunks] == [0] * (len(chunks) - 1) + [1]
+    for length in (4096, CHUNK_BYTES):
+        (chunk,) = answers(run(request(READ, 0, length, 0, dialect), dialect=dialect))
+        kind = "OFFSET_DATA" if length == 4096 else "OFFSET_HOLE"
+        assert chunk.sprintf("%type% %flags%") == f"{kind} DONE"
+
+
+@each_in_chunks
+@pytest.mark.parametrize("length", [1, CHUNK_BYTES, CHUNK_BYTES + 1, SIZE])
+def test_df_gives_one_piece(length: int, dialect: Dialect) -> None:
+    data = write(0, PAGE, 0, dialect) + request(READ, 0, length, DF, dialect)
+    _, chunk, *end = answers(run(data, dialect=dialect))
+    assert chunk.sprintf("%type%") == "OFFSET_DATA"
+    assert chunk.data == (PAGE + bytes(SIZE))[:length]
+    assert [each.type for each in end] == [0] * (length > CHUNK_BYTES)
+
+
+def test_block_status_tells_holes() -> None:
+    setup = write(4096, PAGE, 0, STRUCTURED) + write(65536, b"x", 0, STRUCTURED)
+    _, _, reply = answers(
+        run(setup + request(BLOCK_STATUS, 512, SIZE - 512, 0, STRUCTURED), dialect=STRUCTURED)
+    )
+    assert reply.sprintf("%type% %flags% %context%") == "BLOCK_STATUS DONE 1"
+    assert reply.extents == [3584, 3, 4096, 0, 57344, 3, 512, 0, SIZE - 66048, 3]
+    _, _, reply = answers(
+        run(setup + request(BLOCK_STATUS, 0, SIZE, REQ_ONE, STRUCTURED), dialect=STRUCTURED)
+    )
+    assert reply.extents == [4096, 3]
+    setup = write(4096, PAGE, 0, EXTENDED)
+    _, reply = answers(run(setup + request(BLOCK_STATUS, 0, SIZE, 0, EXTENDED), dialect=EXTENDED))
+    assert reply.sprintf("%type% %flags% %context% %count%") == "BLOCK_STATUS_EXT DONE 1 3"
+    assert reply.extents64 == [4096, 3, 4096, 0, SIZE - 8192, 3]
+
+
+@each_in_chunks
+def test_block_status_of_many_extents_is_cut_off(dialect: Dialect) -> None:
+    size = 4 * MAX_EXTENTS * 512
+    writes = [write(at * 1024, b"x", 0, dialect) for at in range(2 * MAX_EXTENTS)]
+    data = b"".join(writes) + request(BLOCK_STATUS, 0, size, 0, dialect)
+    reply = answers(run(data, Export("a", size), dialect=dialect))[-1]
+    lengths = (reply.extents64 if dialect.extended else reply.extents)[::2]
+    assert lengths == [512] * MAX_EXTENTS
+
+
+@each_dialect
+def test_disc_and_bad_magic_end_it_after_what_came_before(dialect: Dialect) -> None:
+    export, flush = Export("a", SIZE), request(FLUSH, dialect=dialect)
+    for end in (request(DISC, dialect=dialect), bytes(32)):
         for way in (specified, fast):
-            replies, over = way(export, ArrayFile(), [data])
-            assert (len(replies), over) == (16, True)
+            replies, over = way(export, ArrayFile(), [flush + end + flush], dialect)
+            assert (len(answers(replies)), over) == (1, True)
 
 
-def test_many_requests_fill_the_output_more_than_once() -> None:
-    data = request(WRITE, 0, 4096) + PAGE + request(READ, 0, 4096) * 200
-    assert run(data) == run(request(FLUSH)) + (run(request(FLUSH)) + PAGE) * 200
+@each_dialect
+def test_many_requests_fill_the_output_more_than_once(dialect: Dialect) -> None:
+    setup, read = write(0, PAGE, 0, dialect), request(READ, 0, 4096, 0, dialect)
+    reply = run(setup + read * 200, dialect=dialect)
+    once = run(setup + read, dialect=dialect)
+    wrote = 32 if dialect.extended else 16
+    assert reply == once[:wrote] + once[wrote:] * 200
 
 
 OFFSETS = st.one_of(st.integers(0, 9000), st.just((1 << 64) - 1))
-REQUESTS = st.one_of(
-    st.binary(max_size=30),
-    st.builds(
-        lambda command, offset, length, flags: request(command, offset, length, flags),
+LENGTHS = st.one_of(st.integers(0, 9000), st.integers(120_000, 140_000))
+FLAGS = st.sampled_from([0, 0, 0, FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_LEN])
+
+
+def requests(dialect: Dialect) -> st.SearchStrategy[bytes]:
+    headers = st.builds(
+        lambda command, offset, length, flags: request(command, offset, length, flags, dialect),
         st.integers(0, 9),
         OFFSETS,
-        st.integers(0, 9000),
-        st.sampled_from([0, 0, 1, 2, 4]),
-    ),
-    st.builds(
-        lambda offset, data, flags: request(WRITE, offset, len(data), flags) + data,
+        LENGTHS,
+        FLAGS,
+    )
+    writes = st.builds(
+        lambda offset, data, flags: write(offset, data, flags, dialect),
         OFFSETS,
         st.binary(max_size=300),
-        st.sampled_from([0, 0, 1, 2]),
-    ),
-)
+        FLAGS,
+    )
+    return st.one_of(st.binary(max_size=34), headers, writes, writes)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(REQUESTS, max_size=8).map(b"".join),
-    st.lists(st.integers(0, 3000), max_size=6),
-    st.booleans(),
-)
-def test_split_and_way_do_not_matter(data: bytes, cuts: list[int], read_only: bool) -> None:
-    export = Export("a", 8192, read_only=read_only)
+@each_dialect
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.lists(st.integers(0, 3000), max_size=6), st.booleans())
+def test_split_and_way_do_not_matter(
+    dialect: Dialect, draw: st.DataObject, cuts: list[int], read_only: bool
+) -> None:
+    size = 150_000
+    data = draw.draw(st.lists(requests(dialect), max_size=8).map(b"".join))
+    export = Export("a", size, read_only=read_only)
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     pieces = [data[begin:end] for begin, end in pairwise(edges)]
-    pages, split, split_fast = ArrayFile(8192), ArrayFile(8192), ArrayFile(8192)
-    expected = specified(export, pages, [data])
-    assert specified(export, split, pieces) == expected
-    assert fast(export, split_fast, pieces) == expected
+    pages, split, split_fast = ArrayFile(size), ArrayFile(size), ArrayFile(size)
+    expected = specified(export, pages, [data], dialect)
+    assert specified(export, split, pieces, dialect) == expected
+    assert fast(export, split_fast, pieces, dialect) == expected
     # A write that was cut off may have begun in the fast loop: its reply was never sent.
     assert split.data == pages.data
     if not expected[1]:
-        tail = request(READ, 0, 8192)
-        assert fast(export, ArrayFile(8192), [data, tail]) == specified(
-            export, ArrayFile(8192), [data, tail]
-        )
+        more = [data, request(READ, 0, size, 0, dialect)]
+        again, again_fast = ArrayFile(size), ArrayFile(size)
+        assert fast(export, again_fast, more, dialect) == specified(export, again, more, dialect)

@@ -41,6 +41,16 @@ def test_scapy_reads_our_request(request: Request) -> None:
     assert Request(*fields) == request
 
 
+@given(st.builds(Request, U16, st.integers(0, 7), U64, U64, U64))
+def test_extended_requests_are_32_bytes_and_scapys(request: Request) -> None:
+    data = request.serialize(extended=True)
+    packet = scapy_nbd.ExtendedRequest(data)
+    fields = (int(packet.flags), packet.type, packet.cookie, packet.offset, packet.length)
+    assert Request(*fields) == request == Request.parse(data, extended=True)
+    with pytest.raises(ProtocolError, match="32 bytes, expected 28"):
+        Request.parse(data)
+
+
 @given(st.builds(SimpleReply, U32, U64))
 def test_scapy_writes_our_reply(reply: SimpleReply) -> None:
     packet = scapy_nbd.SimpleReply(error=reply.error, cookie=reply.cookie)

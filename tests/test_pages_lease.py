@@ -1,10 +1,12 @@
 """Who may attach what, and whether there is room: every rule of the lease table."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.nbd.export import Refusal, Refused
-from netboot.pages.lease import Lease, LeaseTable
+from netboot.pages.lease import Attached, Lease, LeaseTable
 
 MIB = 1 << 20
 SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"
@@ -16,13 +18,19 @@ def granted(answer: Lease | Refused) -> Lease:
     return answer
 
 
+def attached(answer: Attached | Refused) -> Lease:
+    assert isinstance(answer, Attached), answer
+    return answer.lease
+
+
 def test_the_right_token_attaches_as_often_as_it_likes() -> None:
     table = LeaseTable(MIB)
     lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 5.0))
     assert (lease.seat, lease.export, lease.size_bytes, lease.granted) == (SEAT, EXPORT, MIB, 5.0)
     assert len(bytes.fromhex(lease.generation)) == 16
-    assert table.find(f"{EXPORT}@t1") is table.attach(f"{EXPORT}@t1") is lease
-    assert table.attach(f"{EXPORT}@t1") is lease
+    assert table.find(f"{EXPORT}@t1") is lease
+    assert table.attach(f"{EXPORT}@t1", 5.0) == Attached(lease, 0)
+    assert table.attach(f"{EXPORT}@t1", 6.0) == Attached(lease, 0)
     assert table.grant(SEAT, EXPORT, "t1", MIB, 6.0) is lease
     assert table.take_ended() == []
 
@@ -32,9 +40,9 @@ def test_refusals_are_sentences_for_the_console() -> None:
     granted(table.grant(SEAT, EXPORT, "t1", 3996 * MIB, 0.0))
     wrong = Refused(f"wrong token for export {EXPORT}", Refusal.POLICY)
     for name in (f"{EXPORT}@t2", f"{EXPORT}@", EXPORT, f"{EXPORT}@\N{SNOWMAN}", f"{EXPORT}@t1@"):
-        assert table.attach(name) == table.find(name) == wrong
+        assert table.attach(name, 0.0) == table.find(name) == wrong
     for name in ("", "@t1", "seat@t1"):
-        assert table.attach(name) == Refused("no such export", Refusal.UNKNOWN)
+        assert table.attach(name, 0.0) == Refused("no such export", Refusal.UNKNOWN)
     refused = table.grant(OTHER, OTHER_EXPORT, "t1", 512 * MIB, 0.0)
     assert refused == Refused("no room: 512 MiB asked, 100 MiB of 4 GiB left")
 
@@ -42,17 +50,17 @@ def test_refusals_are_sentences_for_the_console() -> None:
 def test_a_new_boot_replaces_the_lease_only_when_it_attaches() -> None:
     table = LeaseTable(MIB)  # room for one: the older lease is not counted twice
     old = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
-    table.attach(f"{EXPORT}@t1")
+    table.attach(f"{EXPORT}@t1", 0.0)
     stray = granted(table.grant(SEAT, EXPORT, "t2", MIB, 1.0))
     new = granted(table.grant(SEAT, EXPORT, "t3", MIB, 2.0))
     assert len({old.generation, stray.generation, new.generation}) == 3
-    assert isinstance(table.attach(f"{EXPORT}@t2"), Refused)  # a later boot took its place
-    assert table.attach(f"{EXPORT}@t1") is old
+    assert isinstance(table.attach(f"{EXPORT}@t2", 3.0), Refused)  # a later boot took its place
+    assert attached(table.attach(f"{EXPORT}@t1", 3.0)) is old
     assert table.find(f"{EXPORT}@t3") is new
     assert table.take_ended() == []
-    assert table.attach(f"{EXPORT}@t3") is new
+    assert attached(table.attach(f"{EXPORT}@t3", 3.0)) is new
     assert table.take_ended() == [old]
-    assert isinstance(table.attach(f"{EXPORT}@t1"), Refused)
+    assert isinstance(table.attach(f"{EXPORT}@t1", 3.0), Refused)
 
 
 def test_another_table_has_other_generations() -> None:
@@ -69,7 +77,7 @@ def test_never_more_is_promised_than_there_is(
     for time, (seat, token, size, attaches) in enumerate(boots):
         lease = table.grant(str(seat), f"seat-{seat}", str(token), size, time)
         if isinstance(lease, Lease) and attaches:
-            assert table.attach(f"seat-{seat}@{token}") is lease
+            assert attached(table.attach(f"seat-{seat}@{token}", time)) is lease
     promised = 0
     for export in exports:
         found = (table.find(f"{export}@{token}") for token in range(10))
@@ -77,3 +85,61 @@ def test_never_more_is_promised_than_there_is(
         assert len(sizes) <= 2  # the one in use and the one that a boot is about to use
         promised += max(sizes, default=0)
     assert promised <= 100
+
+
+def test_a_newer_set_fences_older_ones_for_good() -> None:
+    table = LeaseTable(MIB)
+    lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    assert table.attach(f"{EXPORT}@t1.a", 1.0) == Attached(lease, 10, fences=True)
+    assert table.attach(f"{EXPORT}@t1.a", 1.0) == Attached(lease, 10)  # its next connection
+    assert table.find(f"{EXPORT}@t1.ff") is lease  # INFO fences nothing
+    assert table.attach(f"{EXPORT}@t1.FF", 1.0) == Attached(lease, 255, fences=True)
+    replaced = Refused(f"set a of {EXPORT} has been replaced by a newer one")
+    assert table.attach(f"{EXPORT}@t1.a", 2.0) == table.find(f"{EXPORT}@t1.a") == replaced
+    assert isinstance(table.attach(f"{EXPORT}@t1", 2.0), Refused)
+    for malformed in ("x", "1.", "-1", "1" * 17):
+        assert isinstance(table.attach(f"{EXPORT}@t1.{malformed}", 2.0), Refused)
+
+
+def test_overcommit_is_how_often_the_capacity_is_promised() -> None:
+    table = LeaseTable(100, overcommit=1.5)
+    granted(table.grant(SEAT, EXPORT, "t1", 100, 0.0))
+    assert isinstance(table.grant(OTHER, OTHER_EXPORT, "t1", 51, 0.0), Refused)
+    granted(table.grant(OTHER, OTHER_EXPORT, "t1", 50, 0.0))
+
+
+def test_a_lease_that_nobody_uses_ends_after_its_time() -> None:
+    table = LeaseTable(100, lease_seconds=10.0)
+    lease = granted(table.grant(SEAT, EXPORT, "t1", 100, 0.0))
+    attached(table.attach(f"{EXPORT}@t1", 1.0))
+    assert isinstance(table.grant(OTHER, OTHER_EXPORT, "t1", 100, 50.0), Refused)  # in use
+    table.let_go(lease.generation, 50.0)
+    assert isinstance(table.grant(OTHER, OTHER_EXPORT, "t1", 100, 59.0), Refused)
+    other = granted(table.grant(OTHER, OTHER_EXPORT, "t1", 100, 60.0))
+    assert table.take_ended() == [lease]
+    assert isinstance(table.find(f"{EXPORT}@t1"), Refused)
+    # A boot that never got so far as to attach: nothing to wipe.
+    granted(table.grant(SEAT, EXPORT, "t2", 100, 70.0))
+    assert table.take_ended() == []
+    assert isinstance(table.find(f"{OTHER_EXPORT}@t1"), Refused)
+    assert other.generation != lease.generation
+
+
+def test_the_next_server_knows_the_leases_and_which_have_lost_their_pages() -> None:
+    table = LeaseTable(3 * MIB)
+    kept = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    lost = granted(table.grant(OTHER, OTHER_EXPORT, "t1", MIB, 0.0))
+    attached(table.attach(f"{EXPORT}@t1.5", 1.0))
+    attached(table.attach(f"{OTHER_EXPORT}@t1", 1.0))
+    pending = granted(table.grant(SEAT, EXPORT, "t2", MIB, 2.0))
+    successor = LeaseTable(3 * MIB)
+    successor.restore(json.loads(json.dumps(table.as_json())), 3.0)
+    assert successor.lose([kept.generation]) == [lost]
+    assert successor.find(f"{EXPORT}@t1.5") == kept
+    assert isinstance(successor.find(f"{EXPORT}@t1.4"), Refused)
+    gone = Refused(f"this server no longer has the pages of {OTHER_EXPORT}")
+    assert successor.attach(f"{OTHER_EXPORT}@t1", 3.0) == gone
+    assert successor.resume(kept.generation) == kept
+    assert successor.resume(lost.generation) is successor.resume(pending.generation) is None
+    assert attached(successor.attach(f"{EXPORT}@t2", 4.0)) == pending
+    assert successor.take_ended() == [kept]

@@ -14,7 +14,8 @@ from netboot.errors import OperatorError
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.memory import MemoryStore
-from netboot.pages.server import MAX_CONNECTIONS_OF_ADDRESS, PageServer, serve_static
+from netboot.pages.server import MAX_CONNECTIONS_OF_ADDRESS, PageServer
+from netboot.pages.static import serve_static
 from tests.support import scapy_nbd as nbd
 from tests.support.nbd_client import NbdClient
 from tests.support.page_server import Running, running
@@ -174,7 +175,7 @@ def test_new_boot_of_a_seat_wipes_the_old_lease(store: MemoryStore) -> None:
                 assert new.read(0, 4096) == bytes(4096)
                 with pytest.raises((EOFError, ConnectionResetError)):
                     old.receive(1)
-        assert len(list(store.directory.iterdir())) == 1
+        assert len(store.names()) == 1
 
 
 def test_silent_client_is_hung_up_on(store: MemoryStore) -> None:

@@ -9,7 +9,7 @@ from netboot.arch import BY_NAME
 from netboot.client import Client, Stage
 from netboot.events import Journal
 from netboot.http import parse_beacon
-from netboot.pages.lease import Lease, LeaseTable
+from netboot.pages.lease import Attached, LeaseTable
 from netboot.profile import Profile
 from netboot.room import Room, seat_at
 from netboot.tftp import Transfer
@@ -57,10 +57,12 @@ def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) 
     room.script(MAC, "bios.ipxe", SERVER)
     first = room.tokens[MAC]
     assert room.lease(MAC, GIB // 4) == f"size={GIB // 2}"
-    assert isinstance(room.leases.attach(f"seat-525400123456@{first}"), Lease)
+    assert isinstance(room.leases.attach(f"seat-525400123456@{first}", 0.0), Attached)
     room.script(MAC, "bios.ipxe", SERVER)
     assert room.tokens[MAC] != first
-    assert isinstance(room.leases.attach(f"seat-525400123456@{first}"), Lease), "still running"
+    assert isinstance(room.leases.attach(f"seat-525400123456@{first}", 0.0), Attached), (
+        "still running"
+    )
 
 
 def test_a_server_that_is_full_says_so(room: Room) -> None:

@@ -28,7 +28,8 @@ NETBOOT = (sys.executable, "-m", "netboot")
 class Serving:
     def __init__(self, folder: Path, *options: str, inside: "Serving | None" = None) -> None:
         command = [*NETBOOT, "serve", "--json", "--images", str(folder), *options]
-        command += ["--state", str(folder / "state"), "--profile", str(folder / "room.yaml")]
+        state = "state" if inside is None else "state of another"
+        command += ["--state", str(folder / state), "--profile", str(folder / "room.yaml")]
         if inside is None:
             command = ["unshare", "--net", "sh", "-c", NETWORK, "sh", *command]
         else:
@@ -58,7 +59,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
 
     yield start
     for serving in running:
-        serving.process.kill()
+        serving.process.terminate()  # killed, it would leave its pages to its successor
         serving.process.communicate()
 
 

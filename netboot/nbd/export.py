@@ -9,8 +9,9 @@ MINIMUM_BLOCK = 1
 PREFERRED_BLOCK = 4096  # a page
 MAXIMUM_BLOCK = MAX_PAYLOAD_BYTES
 
-_READABLE = TransmissionFlag.HAS_FLAGS | TransmissionFlag.SEND_FLUSH | TransmissionFlag.SEND_FUA
-_WRITABLE = TransmissionFlag.SEND_TRIM | TransmissionFlag.SEND_WRITE_ZEROES
+_Flag = TransmissionFlag
+_READABLE = _Flag.HAS_FLAGS | _Flag.SEND_FLUSH | _Flag.SEND_FUA | _Flag.SEND_CACHE
+_WRITABLE = _Flag.SEND_TRIM | _Flag.SEND_WRITE_ZEROES | _Flag.SEND_FAST_ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,14 @@ class Export:
     description: str = ""
     read_only: bool = False
 
-    @property
-    def transmission_flags(self) -> TransmissionFlag:
-        """What the export can do, as the handshake tells it."""
+    def transmission_flags(self, *, structured: bool) -> TransmissionFlag:
+        """What the export can do, as the handshake tells it to a client whose reads are answered
+        with ``structured`` replies, or not.
+        """
         # One store behind all connections: a flush on one covers the writes of all of them.
         flags = _READABLE | TransmissionFlag.CAN_MULTI_CONN
+        if structured:
+            flags |= TransmissionFlag.SEND_DF
         return flags | (TransmissionFlag.READ_ONLY if self.read_only else _WRITABLE)
 
 

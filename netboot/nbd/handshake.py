@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
+from netboot.nbd.dialect import ALLOCATION, ALLOCATION_ID, SIMPLE, Dialect, Headers
 from netboot.nbd.export import (
     MAXIMUM_BLOCK,
     MINIMUM_BLOCK,
@@ -36,7 +37,7 @@ from netboot.nbd.wire import (
     Reply,
 )
 
-# The largest option we take holds a name of 4096 bytes and a list of information types.
+# A name of 4096 bytes and a list of information types or of queries.
 MAX_OPTION_BYTES = 8192
 # Beyond this a peer is not mistaken but hostile: the connection is dropped instead of drained.
 MAX_SKIPPED_BYTES = 1 << 20
@@ -46,18 +47,21 @@ MAX_OPTIONS = 256
 _U32 = Struct(">I")
 _U16 = Struct(">H")
 _SERVER_FLAGS = HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES
+_NAMESPACE = b"base:"
 _REFUSAL_REPLY = {Refusal.UNKNOWN: Reply.ERR_UNKNOWN, Refusal.POLICY: Reply.ERR_POLICY}
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Transmission begins. ``asked`` is the name as the client gave it (it may hold a token);
-    ``leftover`` are bytes that came after the handshake's last option: the first requests.
+    """Transmission begins, in ``dialect``. ``asked`` is the name as the client gave it (it may
+    hold a token); ``leftover`` are bytes that came after the handshake's last option: the first
+    requests.
     """
 
     asked: str
     export: Export
     leftover: bytes
+    dialect: Dialect = SIMPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Handshake:
     ) -> None:
         self._lookup = lookup
         self._listed = listed
+        self._headers = Headers.SIMPLE
+        self._allocation_of: str | None = None  # name of the export SET_META_CONTEXT was for
         self._out = bytearray(GREETING.pack(GREETING_MAGIC, OPTION_MAGIC, _SERVER_FLAGS))
         self._stream = Stream(self._parse())
 
@@ -96,7 +102,8 @@ class Handshake:
         """None while haggling goes on. What ``data_to_send`` holds is to be sent in any case."""
         outcome = self._stream.outcome
         if isinstance(outcome, _Chosen):
-            return Ready(outcome.asked, outcome.export, self._stream.leftover)
+            dialect = Dialect(self._headers, outcome.asked == self._allocation_of)
+            return Ready(outcome.asked, outcome.export, self._stream.leftover, dialect)
         return outcome
 
     def _parse(self) -> Parser[_Chosen | Closed]:
@@ -135,19 +142,27 @@ class Handshake:
                 self._info(option, data)
             case Option.GO:
                 return self._info(option, data)
+            case Option.STRUCTURED_REPLY:
+                self._negotiate(option, data, Headers.STRUCTURED)
+            case Option.EXTENDED_HEADERS:
+                self._negotiate(option, data, Headers.EXTENDED)
+            case Option.LIST_META_CONTEXT | Option.SET_META_CONTEXT:
+                self._meta_context(option, data)
             case _:
                 self._refuse(option, Reply.ERR_UNSUP, "not supported")
         return None
 
     def _export_name(self, data: bytes, no_zeroes: bool) -> _Chosen | Closed:
         # This option has no error reply: all a server can do is to hang up.
+        if self._headers is Headers.EXTENDED:
+            return Closed("EXPORT_NAME after EXTENDED_HEADERS")
         name = _decode(data)
         if name is None:
             return Closed(f"export name is not UTF-8 of at most {MAX_STRING_BYTES} bytes")
         found = self._lookup(name)
         if isinstance(found, Refused):
             return Closed(f"refused: {found.reason}")
-        self._out += EXPORT_NAME_REPLY.pack(found.size_bytes, found.transmission_flags)
+        self._out += EXPORT_NAME_REPLY.pack(found.size_bytes, self._flags(found))
         if not no_zeroes:
             self._out += EXPORT_NAME_ZEROES
         return _Chosen(name, found)
@@ -173,8 +188,8 @@ class Handshake:
         if isinstance(found, Refused):
             self._refuse(option, _REFUSAL_REPLY[found.kind], found.reason)
             return None
-        size, flags = found.size_bytes, found.transmission_flags
-        self._reply(option, Reply.INFO, INFO_EXPORT.pack(Info.EXPORT, size, flags))
+        facts = INFO_EXPORT.pack(Info.EXPORT, found.size_bytes, self._flags(found))
+        self._reply(option, Reply.INFO, facts)
         if Info.NAME in wanted:
             self._reply(option, Reply.INFO, _U16.pack(Info.NAME) + name.encode())
         if Info.DESCRIPTION in wanted and found.description:
@@ -185,6 +200,42 @@ class Handshake:
             self._reply(option, Reply.INFO, INFO_BLOCK_SIZE.pack(Info.BLOCK_SIZE, *sizes))
         self._reply(option, Reply.ACK)
         return _Chosen(name, found)
+
+    def _flags(self, export: Export) -> int:
+        return export.transmission_flags(structured=self._headers is not Headers.SIMPLE)
+
+    def _negotiate(self, option: int, data: bytes, headers: Headers) -> None:
+        if data:
+            self._refuse(option, Reply.ERR_INVALID, "this option has no data")
+        elif headers < self._headers:
+            self._refuse(option, Reply.ERR_EXT_HEADER_REQD, "extended headers are agreed on")
+        else:
+            self._headers = headers
+            self._reply(option, Reply.ACK)
+
+    def _meta_context(self, option: int, data: bytes) -> None:
+        """LIST and SET. What was set before is forgotten, even if this fails."""
+        listing = option == Option.LIST_META_CONTEXT
+        if not listing:
+            self._allocation_of = None
+        parsed = _parse_meta_context(data)
+        if parsed is None or self._headers is Headers.SIMPLE:
+            reason = "malformed, or not after STRUCTURED_REPLY"
+            self._refuse(option, Reply.ERR_INVALID, reason)
+            return
+        name, queries = parsed
+        found = self._lookup(name)
+        if isinstance(found, Refused):
+            self._refuse(option, _REFUSAL_REPLY[found.kind], found.reason)
+            return
+        # proto.md: to list, no query asks for all contexts and "base:" for all of the namespace.
+        wanted = listing and (not queries or _NAMESPACE in queries)
+        if wanted or ALLOCATION.encode() in queries:
+            if not listing:
+                self._allocation_of = name
+            number = _U32.pack(0 if listing else ALLOCATION_ID)
+            self._reply(option, Reply.META_CONTEXT, number + ALLOCATION.encode())
+        self._reply(option, Reply.ACK)
 
     def _reply(self, option: int, type_: Reply, data: bytes = b"") -> None:
         self._out += OptionReply(option, type_, len(data)).serialize() + data
@@ -216,3 +267,30 @@ def _parse_info(data: bytes) -> tuple[str, frozenset[int]] | None:
     name = _decode(data[_U32.size : end])
     types = Struct(f">{count}H").unpack_from(data, end + _U16.size)
     return None if name is None else (name, frozenset(types))
+
+
+def _parse_meta_context(data: bytes) -> tuple[str, list[bytes]] | None:
+    """Export name and queries; None if the lengths do not agree."""
+    first = _take_string(data, 0)
+    if first is None or first[1] + _U32.size > len(data):
+        return None
+    name, at = _decode(first[0]), first[1]
+    (count,) = _U32.unpack_from(data, at)
+    at += _U32.size
+    queries = []
+    while at < len(data):  # not count times: it may be four billion
+        taken = _take_string(data, at)
+        if taken is None or len(taken[0]) > MAX_STRING_BYTES:
+            return None
+        queries.append(taken[0])
+        at = taken[1]
+    return None if name is None or len(queries) != count else (name, queries)
+
+
+def _take_string(data: bytes, at: int) -> tuple[bytes, int] | None:
+    """A string behind its length, and where it ends; None if it is cut off."""
+    begin = at + _U32.size
+    if begin > len(data):
+        return None
+    (length,) = _U32.unpack_from(data, at)
+    return None if begin + length > len(data) else (data[begin : begin + length], begin + length)

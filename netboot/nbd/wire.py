@@ -14,7 +14,10 @@ GREETING_MAGIC = 0x4E42444D41474943  # "NBDMAGIC"
 OPTION_MAGIC = 0x49484156454F5054  # "IHAVEOPT"
 OPTION_REPLY_MAGIC = 0x0003E889045565A9
 REQUEST_MAGIC = 0x25609513
+EXTENDED_REQUEST_MAGIC = 0x21E41C71
 SIMPLE_REPLY_MAGIC = 0x67446698
+STRUCTURED_REPLY_MAGIC = 0x668E33EF
+EXTENDED_REPLY_MAGIC = 0x6E8A278C
 
 MAX_STRING_BYTES = 4096
 MAX_PAYLOAD_BYTES = 32 << 20  # what a client may take for granted, and what Linux sends at most
@@ -28,7 +31,12 @@ EXPORT_NAME_ZEROES = bytes(124)
 INFO_EXPORT = Struct(">HQH")  # type, size, transmission flags
 INFO_BLOCK_SIZE = Struct(">HIII")  # type, minimum, preferred, maximum payload
 REQUEST = Struct(">IHHQQI")  # magic, command flags, command, cookie, offset, length
+EXTENDED_REQUEST = Struct(">IHHQQQ")  # the same fields, the length has 64 bits
 SIMPLE_REPLY = Struct(">IIQ")  # magic, error, cookie
+STRUCTURED_REPLY = Struct(">IHHQI")  # magic, flags, type, cookie, payload length
+EXTENDED_REPLY = Struct(">IHHQQQ")  # magic, flags, type, cookie, request's offset, payload length
+
+DONE = 1  # NBD_REPLY_FLAG_DONE: no more chunks for this request
 
 
 class HandshakeFlag(IntFlag):
@@ -69,6 +77,7 @@ class Reply(IntEnum):
     ERR_SHUTDOWN = 1 << 31 | 7
     ERR_BLOCK_SIZE_REQD = 1 << 31 | 8
     ERR_TOO_BIG = 1 << 31 | 9
+    ERR_EXT_HEADER_REQD = 1 << 31 | 10
 
 
 class Info(IntEnum):
@@ -119,6 +128,26 @@ class CommandFlag(IntFlag):
     DF = 1 << 2
     REQ_ONE = 1 << 3
     FAST_ZERO = 1 << 4
+    PAYLOAD_LEN = 1 << 5
+
+
+class Chunk(IntEnum):
+    """Types of structured and extended replies (``NBD_REPLY_TYPE_*``); bit 15 marks an error."""
+
+    NONE = 0
+    OFFSET_DATA = 1
+    OFFSET_HOLE = 2
+    BLOCK_STATUS = 5
+    BLOCK_STATUS_EXT = 6
+    ERROR = 1 << 15 | 1
+    ERROR_OFFSET = 1 << 15 | 2
+
+
+class State(IntFlag):
+    """What the context ``base:allocation`` says of an extent (``NBD_STATE_*``)."""
+
+    HOLE = 1 << 0
+    ZERO = 1 << 1
 
 
 class Error(IntEnum):
@@ -181,7 +210,10 @@ class OptionReply:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request; a WRITE's ``length`` bytes follow. 28 bytes. ``offset``, ``length`` in bytes."""
+    """A request; a WRITE's ``length`` bytes follow. ``offset``, ``length`` in bytes.
+
+    28 bytes, or 32 if extended headers were negotiated.
+    """
 
     flags: int
     command: int
@@ -190,15 +222,18 @@ class Request:
     length: int
 
     @classmethod
-    def parse(cls, data: bytes) -> Self:
-        """Raises ProtocolError unless these are 28 bytes that begin with the magic."""
+    def parse(cls, data: bytes, *, extended: bool = False) -> Self:
+        """Raises ProtocolError unless these are 28 (32) bytes that begin with the magic."""
+        if extended:
+            return cls(*_unpack(EXTENDED_REQUEST, "request", EXTENDED_REQUEST_MAGIC, data))
         return cls(*_unpack(REQUEST, "request", REQUEST_MAGIC, data))
 
-    def serialize(self) -> bytes:
-        """The 28 bytes."""
-        return REQUEST.pack(
-            REQUEST_MAGIC, self.flags, self.command, self.cookie, self.offset, self.length
-        )
+    def serialize(self, *, extended: bool = False) -> bytes:
+        """The 28 (32) bytes."""
+        fields = (self.flags, self.command, self.cookie, self.offset, self.length)
+        if extended:
+            return EXTENDED_REQUEST.pack(EXTENDED_REQUEST_MAGIC, *fields)
+        return REQUEST.pack(REQUEST_MAGIC, *fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,14 @@
 """What a page server has to give: a fixed table of exports, or the leases of a room."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from netboot.errors import OperatorError
@@ -9,11 +16,16 @@ from netboot.nbd.export import Export, Refusal, Refused
 from netboot.pages.lease import Lease, LeaseTable
 from netboot.pages.store import PageFile, PageStore
 
+log = logging.getLogger(__name__)
+
+STATE_FILE = "state-leases.json"  # in the store's directory, so it lives as long as the pages
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """What a connection is to work on. ``lease`` names it in events and counters; ``ended`` are
-    leases that ended by this: their connections are to be closed.
+    leases that ended by this: their connections are to be closed. So are those of this lease with
+    a set lower than ``set_number``, if ``fences``.
     """
 
     lease: str
@@ -22,6 +34,8 @@ class Attachment:
     store: str
     pages: PageFile
     ended: Sequence[str] = ()
+    set_number: int = 0
+    fences: bool = False
 
 
 class Exports(Protocol):
@@ -31,26 +45,43 @@ class Exports(Protocol):
     def names(self) -> Sequence[str] | None:
         """What LIST tells; None if names are secrets."""
 
+    @property
+    def directory(self) -> Path | None:
+        """Where the server may keep what its successor needs; None if nothing outlives it."""
+
     def find(self, name: str) -> Export | Refused:
         """Whether and what a client may attach. Changes nothing."""
 
     def attach(self, name: str) -> Attachment | Refused:
         """A client attaches. Raises OSError if the pages cannot be had."""
 
+    def resume(self, lease: str) -> Attachment | None:
+        """A client goes on that a server before this one attached; None if it may not."""
+
+    def let_go(self, lease: str) -> None:
+        """The last connection of a lease has ended."""
+
 
 class StaticExports:
     """A fixed table: ``sizes`` in bytes by name; everybody may have them, all share the pages."""
 
     def __init__(self, store: PageStore, sizes: Mapping[str, int]) -> None:
-        """Makes the page files. Raises OperatorError for a size that is not positive."""
+        """Finds or makes the page files. Raises OperatorError for a size that is not positive or
+        not the one that the pages kept under this name have.
+        """
         for name, size_bytes in sizes.items():
             if size_bytes <= 0:
                 raise OperatorError(f"export {name}: size {size_bytes}, expected more than 0")
+        self.directory = store.directory
         self._attachments = {
             name: Attachment(
-                name, "", Export(name, size_bytes), store.kind, store.create(str(index), size_bytes)
+                name,
+                "",
+                Export(name, size_bytes),
+                store.kind,
+                _open_or_create(store, name, size_bytes),
             )
-            for index, (name, size_bytes) in enumerate(sizes.items())
+            for name, size_bytes in sizes.items()
         }
 
     @property
@@ -67,18 +98,33 @@ class StaticExports:
         """By name."""
         return self._attachments.get(name) or Refused("no such export", Refusal.UNKNOWN)
 
+    def resume(self, lease: str) -> Attachment | None:
+        """By name."""
+        return self._attachments.get(lease)
+
+    def let_go(self, lease: str) -> None:
+        """Pages are kept."""
+
 
 class LeasedExports:
     """The swap areas of a room: what ``table`` grants, each in a page file of its own, which is
     made when its seat first attaches and wiped when the lease ends.
+
+    The table is kept next to the pages and found there by the next server.
     """
 
     names = None
 
-    def __init__(self, store: PageStore, table: LeaseTable) -> None:
+    def __init__(
+        self, store: PageStore, table: LeaseTable, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._table = table
+        self._clock = clock
         self._pages: dict[str, PageFile] = {}
+        self.directory = store.directory
+        self._restore()
+        table.on_change = self._save
 
     def find(self, name: str) -> Export | Refused:
         """Asks the table."""
@@ -87,17 +133,37 @@ class LeasedExports:
 
     def attach(self, name: str) -> Attachment | Refused:
         """Asks the table, and wipes what ended."""
-        lease = self._table.attach(name)
-        if isinstance(lease, Refused):
-            return lease
-        ended = [old.generation for old in self._table.take_ended()]
-        for generation in ended:
-            pages = self._pages.pop(generation, None)
-            if pages is not None:
-                pages.close()
-                self._store.remove(generation)
-        if lease.generation not in self._pages:
-            self._pages[lease.generation] = self._store.create(lease.generation, lease.size_bytes)
+        attached = self._table.attach(name, self._clock())
+        if isinstance(attached, Refused):
+            return attached
+        ended, lease = self._wipe_ended(), attached.lease
+        first = lease.generation not in self._pages
+        if first:
+            if lease.generation in self._store.names():
+                pages = self._store.open(lease.generation, lease.size_bytes)
+            else:
+                pages = self._store.create(lease.generation, lease.size_bytes)
+            self._pages[lease.generation] = pages
+        if first or ended or attached.fences:
+            self._save()
+        return self._attachment(lease, ended, attached.set_number, attached.fences)
+
+    def resume(self, lease: str) -> Attachment | None:
+        """Asks the table, by the lease's generation."""
+        found = self._table.resume(lease)
+        if found is None:
+            return None
+        if lease not in self._pages:
+            self._pages[lease] = self._store.open(lease, found.size_bytes)
+        return self._attachment(found, (), 0, False)
+
+    def let_go(self, lease: str) -> None:
+        """Tells the table."""
+        self._table.let_go(lease, self._clock())
+
+    def _attachment(
+        self, lease: Lease, ended: Sequence[str], set_number: int, fences: bool
+    ) -> Attachment:
         return Attachment(
             lease.generation,
             lease.seat,
@@ -105,8 +171,58 @@ class LeasedExports:
             self._store.kind,
             self._pages[lease.generation],
             ended,
+            set_number,
+            fences,
         )
+
+    def _wipe_ended(self) -> list[str]:
+        ended = [old.generation for old in self._table.take_ended()]
+        for generation in ended:
+            pages = self._pages.pop(generation, None)
+            if pages is not None:
+                pages.close()
+            if generation in self._store.names():
+                self._store.remove(generation)
+        return ended
+
+    def _restore(self) -> None:
+        if self.directory is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            saved = json.loads((self.directory / STATE_FILE).read_bytes())
+            self._table.restore(saved, self._clock())
+        kept = self._store.names()
+        for lost in self._table.lose(kept):
+            log.error("pages of %s are gone: it will be refused", lost.seat)
+        known = {row["generation"] for row in self._table.as_json()}
+        for stray in set(kept) - known:
+            self._store.remove(stray)
+
+    def _save(self) -> None:
+        if self.directory is None:
+            return
+        path = self.directory / STATE_FILE
+        fresh = path.with_suffix(".new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(self._table.as_json(), file)
+        fresh.replace(path)
+
+
+def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
+    # An export's name may hold anything; a page file's may not.
+    file_name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    if file_name not in store.names():
+        return store.create(file_name, size_bytes)
+    try:
+        return store.open(file_name, size_bytes)
+    except FileNotFoundError:
+        raise OperatorError(
+            f"export {name}: pages of another size are kept in {store.directory}",
+            hint=f"give it the size it had, or remove {store.directory} to begin anew",
+        ) from None
 
 
 def _export(lease: Lease) -> Export:
-    return Export(lease.export, lease.size_bytes, f"swap of {lease.seat}")
+    return Export(
+        lease.export, lease.size_bytes, f"swap of {lease.seat}, generation {lease.generation}"
+    )

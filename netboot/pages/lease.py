@@ -3,17 +3,28 @@
 A seat asks for a lease while it boots (grant) and its swap agent then attaches it with the token
 that only this boot of this seat was told. Until then the lease of its boot before stays as it is:
 a script fetched by somebody else must not take the swap from under a running PC.
+
+Fencing: the connections that a seat uses together are a set. The seat numbers its sets upwards and
+says the number with the name, ``<export>@<token>.<number in hexadecimal>``; without one it is 0.
+A connection of a higher set ends all lower ones, for good: a connection that was under way when
+its seat gave it up cannot come in behind the new ones and write old pages.
 """
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from netboot.nbd.export import Refusal, Refused
 
-__all__ = ["Lease", "LeaseTable", "Refused"]
+__all__ = ["Attached", "Lease", "LeaseTable", "Refused"]
 
 GENERATION_BYTES = 16  # 128 bits
+# A PC that is switched off for the night finds its swap gone, as it would find its RAM gone.
+LEASE_SECONDS = 24 * 3600.0
+_SET = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +43,23 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """A lease that a connection of ``set_number`` may use; ``fences``: older sets are to end."""
+
+    lease: Lease
+    set_number: int
+    fences: bool = False
+
+
+@dataclass(slots=True)
 class _Keyed:
     lease: Lease
     token: bytes
+    seen: float  # when it was granted, attached or let go
+    set_number: int = 0
+    attached: bool = False  # has been, so there may be pages
+    in_use: bool = False
+    lost: bool = False  # its pages are gone
 
 
 @dataclass(slots=True)
@@ -52,12 +77,20 @@ class _Place:
 
 
 class LeaseTable:
-    """All leases of a room, of at most ``capacity_bytes`` together."""
+    """All leases of a room, of at most ``capacity_bytes`` times ``overcommit`` together.
 
-    def __init__(self, capacity_bytes: int) -> None:
-        self._capacity_bytes = capacity_bytes
+    ``on_change`` is called after every grant: it must survive the server. After ``attach`` it is for
+    the caller to see to that, when the pages are there.
+    """
+
+    def __init__(
+        self, capacity_bytes: int, overcommit: float = 1.0, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
+        self._capacity_bytes = int(capacity_bytes * overcommit)
+        self._lease_seconds = lease_seconds
         self._places: dict[str, _Place] = {}
         self._ended: list[Lease] = []
+        self.on_change: Callable[[], None] = lambda: None
 
     def grant(
         self, seat: str, export: str, token: str, size_bytes: int, now: float
@@ -67,6 +100,7 @@ class LeaseTable:
         The same export and token again give the same lease. Room is counted once for each export:
         a seat's older lease ends when the new one is attached.
         """
+        self._expire(now)
         place = self._places.get(export, _Place())
         known = _match(place, token)
         if known is not None:
@@ -78,38 +112,122 @@ class LeaseTable:
             asked, free, total = map(_readable, (size_bytes, max(left, 0), self._capacity_bytes))
             return Refused(f"no room: {asked} asked, {free} of {total} left")
         lease = Lease(seat, export, size_bytes, _generation(export, token, size_bytes, now), now)
-        place.pending = _Keyed(lease, token.encode())
+        place.pending = _Keyed(lease, token.encode(), now)
         self._places[export] = place
+        self.on_change()
         return lease
 
     def find(self, wire_name: str) -> Lease | Refused:
-        """The lease that a client means by ``<export>@<token>``, or why it has none."""
+        """The lease that a client means by its name (see above), or why it has none."""
         found = self._find(wire_name)
-        return found.lease if isinstance(found, _Keyed) else found
+        return found[0].lease if isinstance(found, tuple) else found
 
-    def attach(self, wire_name: str) -> Lease | Refused:
+    def attach(self, wire_name: str, now: float) -> Attached | Refused:
         """Like ``find``, and ends the older lease of the seat if this is the first time."""
         found = self._find(wire_name)
         if isinstance(found, Refused):
             return found
-        place = self._places[found.lease.export]
-        if found is place.pending:
+        keyed, set_number = found
+        place = self._places[keyed.lease.export]
+        if keyed is place.pending:
             if place.attached is not None:
                 self._ended.append(place.attached.lease)
-            place.attached, place.pending = found, None
-        return found.lease
+            place.attached, place.pending = keyed, None
+        fences = set_number > keyed.set_number
+        keyed.set_number, keyed.seen = set_number, now
+        keyed.attached = keyed.in_use = True
+        self._expire(now)
+        return Attached(keyed.lease, set_number, fences)
+
+    def resume(self, generation: str) -> Lease | None:
+        """A connection from before the server's restart goes on with its lease."""
+        for keyed in self._all():
+            if keyed.lease.generation == generation and keyed.attached and not keyed.lost:
+                keyed.in_use = True
+                return keyed.lease
+        return None
+
+    def let_go(self, generation: str, now: float) -> None:
+        """The last connection of a lease has ended: from now on it ages."""
+        for keyed in self._all():
+            if keyed.lease.generation == generation:
+                keyed.in_use, keyed.seen = False, now
+
+    def lose(self, kept: Collection[str]) -> list[Lease]:
+        """Of the leases with pages, those whose generation is not in ``kept`` are refused from now
+        on: zeros for what was written would be worse.
+        """
+        gone = [each for each in self._all() if each.attached and each.lease.generation not in kept]
+        for keyed in gone:
+            keyed.lost = True
+        return [keyed.lease for keyed in gone]
 
     def take_ended(self) -> list[Lease]:
         """Leases that ended since the last call: their pages are to be wiped."""
         ended, self._ended = self._ended, []
         return ended
 
-    def _find(self, wire_name: str) -> _Keyed | Refused:
-        export, _, token = wire_name.partition("@")
+    def as_json(self) -> list[dict[str, Any]]:
+        """All leases, with their secrets, JSON-ready."""
+        return [
+            {**asdict(keyed.lease), **_state(keyed)}
+            for place in self._places.values()
+            for keyed in place.leases()
+        ]
+
+    def restore(self, saved: Iterable[Mapping[str, Any]], now: float) -> None:
+        """Takes over what an earlier table's ``as_json`` gave. None of them is in use."""
+        for row in saved:
+            lease = Lease(*(row[name] for name in Lease.__slots__))
+            keyed = _Keyed(lease, row["token"].encode(), now, row["set_number"], row["attached"])
+            keyed.lost = row["lost"]
+            place = self._places.setdefault(lease.export, _Place())
+            if keyed.attached:
+                place.attached = keyed
+            else:
+                place.pending = keyed
+
+    def _all(self) -> list[_Keyed]:
+        return [keyed for place in self._places.values() for keyed in place.leases()]
+
+    def _expire(self, now: float) -> None:
+        """Ends what nobody has used for so long. Looked at when a seat comes: it costs nothing."""
+        for export, place in list(self._places.items()):
+            for keyed in place.leases():
+                if keyed.in_use or now - keyed.seen < self._lease_seconds:
+                    continue
+                if keyed is place.attached:
+                    self._ended.append(keyed.lease)
+                    place.attached = None
+                else:
+                    place.pending = None
+            if not place.leases():
+                del self._places[export]
+
+    def _find(self, wire_name: str) -> tuple[_Keyed, int] | Refused:
+        export, _, rest = wire_name.partition("@")
         place = self._places.get(export)
         if place is None:
             return Refused("no such export", Refusal.UNKNOWN)
-        return _match(place, token) or Refused(f"wrong token for export {export}")
+        token, _, number = rest.partition(".")
+        keyed = _match(place, token)
+        if keyed is None or (number and not _SET.fullmatch(number)):
+            return Refused(f"wrong token for export {export}")
+        if keyed.lost:
+            return Refused(f"this server no longer has the pages of {export}")
+        set_number = int(number or "0", 16)
+        if set_number < keyed.set_number:
+            return Refused(f"set {set_number:x} of {export} has been replaced by a newer one")
+        return keyed, set_number
+
+
+def _state(keyed: _Keyed) -> dict[str, Any]:
+    return {
+        "token": keyed.token.decode(),
+        "set_number": keyed.set_number,
+        "attached": keyed.attached,
+        "lost": keyed.lost,
+    }
 
 
 def _match(place: _Place, token: str) -> _Keyed | None:

@@ -1,142 +1,159 @@
-"""Memory store: each page file is a sparse file on a tmpfs, so pages outlive every worker.
+"""Memory store: each page file is a sparse file on a tmpfs, so pages outlive every process.
 
-Read and written with preadv and pwrite, never mapped: the first touch of a mapped page costs
-20-30 us inside a VM (docs/performance.md). A read of a hole gives zeros and allocates nothing.
+A page that this process knows to be written is read and rewritten through a mapping: that costs half
+of what a system call does (docs/pages.md). All others go through preadv and pwrite, because touching
+a hole of a mapping would make a page of it. The file ends with one page more than the swap area;
+its first byte says whether the pages are gone.
 """
 
-import contextlib
-import ctypes
 import errno
-import fcntl
+import itertools
+import mmap
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from netboot.errors import OperatorError
+from netboot.pages.folder import Folder
+from netboot.pages.sparse import PAGE_BYTES, SparseFile, punch
+from netboot.pages.store import StoreSpec
 
 TMPFS = Path("/dev/shm")
-PREFIX = "netboot-pages-"
-PAGE_BYTES = 4096
-
-# linux/falloc.h. Python's os has no fallocate(2) with a mode, and tmpfs no FALLOC_FL_ZERO_RANGE.
-FALLOC_FL_KEEP_SIZE = 1
-FALLOC_FL_PUNCH_HOLE = 2
-
-_fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
-_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+# Of a file that is adopted; looking at one costs about 2 us, and what is not looked at is unknown.
+EXTENTS_LEARNT = 2048
 
 
-class MemoryFile:
-    """A page file behind one descriptor."""
+class MemoryFile(SparseFile):
+    """A page file on a tmpfs."""
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
-        self._descriptor = descriptor
-        self._size_bytes = size_bytes
+        super().__init__(descriptor, size_bytes)
+        length = _file_bytes(size_bytes)
+        # Never populated as a whole: that would make pages of all holes.
+        self._mapping = mmap.mmap(descriptor, length)
+        self._mapped = memoryview(self._mapping)
+        self._gone = self._mapped[length - PAGE_BYTES :]
+        # 1: the page was written and this process has not trimmed it, so it is no hole. Memory for
+        # this comes with the pages, a byte each.
+        self._known = mmap.mmap(-1, length // PAGE_BYTES)
 
-    @property
-    def size_bytes(self) -> int:
-        """Size in bytes."""
-        return self._size_bytes
+    def learn(self) -> None:
+        """Finds out which pages were written before this process had the file."""
+        at = 0
+        for length, hole in itertools.islice(self.extents(0, self._size_bytes), EXTENTS_LEARNT):
+            if not hole:
+                begin, end = at // PAGE_BYTES, -(-(at + length) // PAGE_BYTES)
+                self._known[begin:end] = b"\1" * (end - begin)
+            at += length
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fills ``buffer``."""
-        length = len(buffer)
-        if os.preadv(self._descriptor, (buffer,), offset) != length:
-            raise OSError(errno.EIO, "page file is shorter than its lease")
+        if (
+            len(buffer) == PAGE_BYTES
+            and not offset % PAGE_BYTES
+            and self._known[offset // PAGE_BYTES]
+        ):
+            buffer[:] = self._mapped[offset : offset + PAGE_BYTES]
+        else:
+            super().read_into(offset, buffer)
+        if self._gone[0]:  # looked at last: they may have gone while we were reading
+            raise OSError(errno.EIO, "page file is gone")
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Stores ``data``."""
-        length = len(data)
-        written = os.pwrite(self._descriptor, data, offset)
-        while written < length:  # tmpfs ran full on the way: the next call says so
-            written += os.pwrite(self._descriptor, data[written:], offset + written)
+        """Stores ``data``. Raises Busy if the tmpfs is full."""
+        page, length = offset // PAGE_BYTES, len(data)
+        if length == PAGE_BYTES and not offset % PAGE_BYTES:
+            if self._known[page]:
+                self._mapped[offset : offset + PAGE_BYTES] = data
+            else:
+                super().write(offset, data)
+                self._known[page] = 1
+        elif length:
+            super().write(offset, data)
+            count = (offset + length - 1) // PAGE_BYTES + 1 - page
+            self._known[page : page + count] = b"\1" * count
+        if self._gone[0]:
+            self.trim(0, self._size_bytes)
+            raise OSError(errno.EIO, "page file is gone")
 
     def trim(self, offset: int, length: int) -> None:
-        """Punches a hole."""
-        if length:
-            mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-            if _fallocate(self._descriptor, mode, offset, length):
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
-
-    def zero(self, offset: int, length: int, *, allocate: bool) -> None:
-        """Punches a hole, and fills it with zeroed pages if ``allocate``."""
-        self.trim(offset, length)
-        if allocate and length:
-            os.posix_fallocate(self._descriptor, offset, length)
-
-    def flush(self) -> None:
-        """Nothing: memory is as durable as it gets."""
-
-    def descriptors(self) -> Sequence[int]:
-        """The file's descriptor."""
-        return (self._descriptor,)
+        """Punches a hole where whole pages are covered; makes zeros of the rest."""
+        begin, end = -(-offset // PAGE_BYTES), (offset + length) // PAGE_BYTES
+        if begin < end:
+            self._known[begin:end] = bytes(end - begin)
+        super().trim(offset, length)
 
     def close(self) -> None:
-        """Closes the descriptor."""
-        os.close(self._descriptor)
+        """Closes the descriptor and the mapping."""
+        self._gone.release()
+        self._mapped.release()
+        self._mapping.close()
+        self._known.close()
+        super().close()
 
 
 class MemoryStore:
-    """A directory of page files, locked for as long as this process lives."""
+    """A directory of page files on ``tmpfs``."""
 
     kind = "memory"
 
-    def __init__(self, tmpfs: Path = TMPFS) -> None:
+    def __init__(self, tmpfs: Path = TMPFS, name: str = "") -> None:
         """Raises OperatorError if there can be no files in ``tmpfs``."""
-        _sweep(tmpfs)
-        try:
-            fresh = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=tmpfs))
-        except OSError as error:
-            raise OperatorError(
-                f"cannot keep pages in {tmpfs}: {error.strerror}", hint="is it a tmpfs?"
-            ) from error
-        # Locked before it has a name that another server's _sweep looks for.
-        self._lock = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self.directory = fresh.rename(tmpfs / fresh.name.removeprefix("."))
+        self._folder = Folder(tmpfs, name)
+
+    @property
+    def directory(self) -> Path:
+        """Of the page files."""
+        return self._folder.path
 
     def create(self, name: str, size_bytes: int) -> MemoryFile:
         """A new file of holes."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-        descriptor = os.open(self.directory / name, flags, 0o600)
-        os.ftruncate(descriptor, size_bytes)
+        length = _file_bytes(size_bytes)
+        descriptor = self._folder.create(name, length)
+        try:
+            os.posix_fallocate(descriptor, length - PAGE_BYTES, PAGE_BYTES)
+        except OSError:
+            os.close(descriptor)
+            self._folder.path_of(name).unlink()
+            raise
         return MemoryFile(descriptor, size_bytes)
 
+    def open(self, name: str, size_bytes: int) -> MemoryFile:
+        """A file that is there."""
+        return MemoryFile(self._folder.open(name, _file_bytes(size_bytes)), size_bytes)
+
+    def names(self) -> Sequence[str]:
+        """The page files that are there."""
+        return self._folder.names()
+
     def remove(self, name: str) -> None:
-        """Truncates and unlinks: a worker that still has the file open keeps no pages alive."""
-        path = self.directory / name
-        os.truncate(path, 0)
+        """Wipes a file. Truncating it would kill whoever has it mapped."""
+        path = self._folder.path_of(name)
+        with path.open("r+b", buffering=0) as file:
+            last_page = path.stat().st_size - PAGE_BYTES
+            os.pwrite(file.fileno(), b"\1", last_page)
+            punch(file.fileno(), 0, last_page)
         path.unlink()
 
     def close(self) -> None:
-        """Removes the directory."""
-        for path in self.directory.iterdir():
-            self.remove(path.name)
-        self.directory.rmdir()
-        os.close(self._lock)
+        """Wipes all files, or keeps them if the store has a name."""
+        if not self._folder.kept:
+            for name in self.names():
+                self.remove(name)
+        self._folder.close()
 
 
-def _sweep(tmpfs: Path) -> None:
-    """Removes directories whose server is dead: their memory would be lost until a reboot."""
-    for path in tmpfs.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # another user's, or just removed
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path)
-            finally:
-                os.close(descriptor)
+def _file_bytes(size_bytes: int) -> int:
+    return (-(-size_bytes // PAGE_BYTES) + 1) * PAGE_BYTES
 
 
-def make_store() -> MemoryStore:
+def make_store(spec: StoreSpec, name: str) -> MemoryStore:
     """A store on the machine's shared-memory tmpfs."""
-    return MemoryStore()
+    return MemoryStore(TMPFS, name)
 
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> MemoryFile:
     """The page file behind a descriptor that was sent to this process."""
     (descriptor,) = descriptors
-    return MemoryFile(descriptor, size_bytes)
+    pages = MemoryFile(descriptor, size_bytes)
+    pages.learn()
+    return pages

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 from netboot.pages import control
 
@@ -21,11 +23,20 @@ RETRY_SECONDS = 0.01
 
 
 class WorkerProcess:
-    """One page worker. ``on_report(message)`` and ``on_death()`` are called in the event loop."""
+    """One page worker. ``on_report(message)`` and ``on_death()`` are called in the event loop.
+
+    With a ``folder`` the worker outlives this process, and can be met there by the next one.
+    """
 
     def __init__(
-        self, on_report: Callable[[control.Message], None], on_death: Callable[[], None]
+        self,
+        folder: Path | None,
+        on_report: Callable[[control.Message], None],
+        on_death: Callable[[], None],
     ) -> None:
+        self._folder = folder
+        self._meeting: Path | None = None
+        self.ready = asyncio.Event()
         self._on_report = on_report
         self._on_death = on_death
         self._restart: asyncio.TimerHandle | None = None
@@ -41,24 +52,27 @@ class WorkerProcess:
         """Starts the process; it is ready for messages at once, they wait in the socket."""
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
-        with theirs:
+        with contextlib.ExitStack() as theirs_alone:
+            descriptors = [theirs_alone.enter_context(theirs).fileno()]
+            if self._folder is not None:
+                listener, name = control.listen(self._folder)
+                descriptors.append(theirs_alone.enter_context(listener).fileno())
+                self._meeting = self._folder / name
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "netboot.pages.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "netboot.pages.worker", *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=descriptors,
             )
         self._born = time.monotonic()
         self._alive = True
         asyncio.get_running_loop().add_reader(self._control, self._readable)
 
-    async def send(
-        self, message: control.Message, descriptors: Sequence[int] = (), tail: bytes = b""
-    ) -> None:
+    async def send(self, message: control.Message, descriptors: Sequence[int] = ()) -> None:
         """Sends a message, to the next process if this one is dead. Bound it in time."""
         while True:
             if self._alive:
                 with contextlib.suppress(BlockingIOError, ConnectionError):
-                    control.send(self._control, message, descriptors, tail)
+                    control.send(self._control, message, descriptors)
                     return
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -70,7 +84,10 @@ class WorkerProcess:
         except ConnectionError:
             received = None
         if received is not None:
-            self._on_report(received[0])
+            if received[0]["event"] == "ready":
+                self.ready.set()
+            else:
+                self._on_report(received[0])
             return
         self._end()
         log.error("page worker %d died, status %s", self.pid, self._reap())
@@ -83,6 +100,8 @@ class WorkerProcess:
         self._alive = False
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
+        if self._meeting is not None:
+            self._meeting.unlink(missing_ok=True)
 
     def _reap(self) -> int:
         assert self._process is not None
@@ -96,8 +115,39 @@ class WorkerProcess:
         if self._process is None:
             return
         if self._alive:
+            with contextlib.suppress(OSError):  # else it takes us for dead and serves on
+                control.send(self._control, {"do": "stop"})
             self._end()
         deadline = time.monotonic() + STOP_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             await asyncio.sleep(RETRY_SECONDS)
         self._reap()
+
+
+async def collect(
+    worker: socket.socket, take: Callable[[control.Message, Sequence[int]], Awaitable[None]]
+) -> None:
+    """Has a worker that another process started give its clients to ``take``, and end."""
+    loop, descriptor = asyncio.get_running_loop(), worker.fileno()
+    worker.setblocking(False)
+    control.send(worker, {"do": "leave"})
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        while True:
+            await readable.wait()
+            readable.clear()
+            with contextlib.suppress(BlockingIOError):
+                while received := control.receive(worker):
+                    message, descriptors = received
+                    try:
+                        if message["event"] == "moved":
+                            await take(message, descriptors)
+                    finally:
+                        for each in descriptors:
+                            os.close(each)
+                return
+    except ConnectionError:
+        return
+    finally:
+        loop.remove_reader(descriptor)

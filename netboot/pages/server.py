@@ -1,24 +1,21 @@
 """The page server's control plane: listens, does the NBD handshakes, hands clients to workers."""
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from netboot.errors import OperatorError
 from netboot.nbd.export import Export, Refused
 from netboot.nbd.handshake import Handshake, Ready
-from netboot.pages import control
-from netboot.pages.exchange import Counters
-from netboot.pages.exports import Attachment, Exports, StaticExports
-from netboot.pages.process import WorkerProcess
-from netboot.pages.store import load
+from netboot.pages.crew import Crew, PageEvent
+from netboot.pages.exports import Exports
+
+__all__ = ["Address", "PageEvent", "PageServer"]
 
 log = logging.getLogger(__name__)
 
@@ -30,39 +27,9 @@ RECEIVE_BYTES = 4096
 MAX_CONNECTIONS = 480  # with as many page files they fit into 1024 descriptors of one process
 MAX_CONNECTIONS_OF_ADDRESS = 64
 MAX_WORKERS = 8
+LEAVE_SECONDS = 0.5  # for handshakes under way; whoever is slower has to come again
 # A PC that was switched off says no goodbye: its connections are gone after a minute.
 KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
-
-
-@dataclass(frozen=True, slots=True)
-class PageEvent:
-    """Something noteworthy. ``seat`` is a MAC address, or empty if unknown or not a room's;
-    ``message`` is for a person; ``data`` are JSON values, among them ``address`` (the client's)
-    and ``connections`` (of the lease, after the event).
-    """
-
-    kind: Literal["attach", "detach", "refused", "first-write", "worker-died"]
-    seat: str
-    lease: str
-    message: str
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Client:
-    address: str
-    attachment: Attachment
-    worker: WorkerProcess
-
-
-@dataclass(slots=True)
-class _Seat:
-    """What is known of a lease that was attached: outlives its connections."""
-
-    seat: str
-    worker: WorkerProcess
-    counters: Counters = field(default_factory=Counters)
-    written: bool = False
 
 
 class PageServer:
@@ -82,42 +49,66 @@ class PageServer:
         self._on_event = on_event
         self._handshake_seconds = handshake_seconds
         count = workers or min(os.cpu_count() or 1, MAX_WORKERS)
-        self._workers = [self._make_worker() for _ in range(count)]
+        self._crew = Crew(exports, count, on_event)
+        self._settled = asyncio.Event()
         self._listeners: list[socket.socket] = []
+        self._accepting: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._numbers = itertools.count()
         self._handshaking: Counter[str] = Counter()
-        self._clients: dict[int, _Client] = {}
-        self._leases: dict[str, _Seat] = {}
 
-    async def start(self) -> None:
-        """Starts workers and listens. Raises OperatorError if an address cannot be had."""
-        for host, port in self._listen:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
+        """Starts workers, takes over what an earlier server of these exports left, and listens,
+        on ``listeners`` if that server left some. Raises OperatorError if an address cannot be had.
+        """
+        for given, address in itertools.zip_longest(listeners, self._listen):
             try:
-                listener = socket.create_server((host, port), family=family)
+                listener = given or _listen(address)
             except OSError as error:
                 await self.stop()
+                host, port = address
                 raise OperatorError(
                     f"cannot serve pages on {host} port {port}: {error.strerror}",
                     hint="is another NBD server running?",
                 ) from error
             listener.setblocking(False)
             self._listeners.append(listener)
-        for worker in self._workers:
-            worker.start()
+        self._spawn(self._take_over(self._crew.start()))
         for listener in self._listeners:
-            self._spawn(self._accept(listener))
+            self._spawn(self._accept(listener), self._accepting)
+
+    async def _take_over(self, left: Sequence[str]) -> None:
+        # Until it is known which clients there are, nobody can be fenced.
+        try:
+            if left:
+                await self._crew.take_over(left)
+        finally:
+            self._settled.set()
+
+    async def settled(self) -> None:
+        """Returns when the clients of an earlier server are taken over."""
+        await self._settled.wait()
 
     async def stop(self) -> None:
         """Closes every connection and ends the workers, within a second."""
-        for task in self._tasks:
+        tasks = self._tasks | self._accepting
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
-        await asyncio.gather(*(worker.stop() for worker in self._workers))
+        await self._crew.stop()
+
+    async def leave(self) -> Sequence[socket.socket]:
+        """Ends the handshakes, so that this process may end without its clients noticing; returns
+        the sockets on which more wait.
+        """
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LEAVE_SECONDS)
+        return self._listeners
 
     @property
     def addresses(self) -> list[Address]:
@@ -127,23 +118,23 @@ class PageServer:
     @property
     def worker_pids(self) -> list[int]:
         """Process ids of the workers."""
-        return [worker.pid for worker in self._workers]
+        return self._crew.pids
 
     def counters(self) -> dict[str, dict[str, int]]:
         """By lease: reads, writes, trims, bytes_read, bytes_written (at most a second old) and
         connections.
         """
-        return {
-            lease: {**asdict(seat.counters), "connections": self._connections(lease)}
-            for lease, seat in self._leases.items()
-        }
+        return self._crew.counters()
 
     # Clients arrive.
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(
+        self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]] | None = None
+    ) -> None:
+        tasks = self._tasks if tasks is None else tasks
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -157,16 +148,16 @@ class PageServer:
             reason = self._too_many(peer[0])
             if reason is not None:
                 sock.close()
-                self._tell("refused", "", "", f"{peer[0]}: {reason}", address=peer[0])
+                self._crew.tell("refused", "", "", f"{peer[0]}: {reason}", address=peer[0])
                 continue
             self._handshaking[peer[0]] += 1
             self._spawn(self._welcome(sock, peer[0]))
 
     def _too_many(self, address: str) -> str | None:
-        if len(self._clients) + self._handshaking.total() >= MAX_CONNECTIONS:
+        connected = Counter(self._crew.addresses())
+        if connected.total() + self._handshaking.total() >= MAX_CONNECTIONS:
             return f"{MAX_CONNECTIONS} connections already"
-        of_address = sum(client.address == address for client in self._clients.values())
-        if of_address + self._handshaking[address] >= MAX_CONNECTIONS_OF_ADDRESS:
+        if connected[address] + self._handshaking[address] >= MAX_CONNECTIONS_OF_ADDRESS:
             return f"{MAX_CONNECTIONS_OF_ADDRESS} connections from this address already"
         return None
 
@@ -201,7 +192,8 @@ class PageServer:
             handshake.receive_data(data)
         outcome = handshake.outcome
         if isinstance(outcome, Ready):
-            await self._hand_over(sock, address, outcome, handshake.data_to_send())
+            await self._settled.wait()
+            await self._crew.connect(sock, address, outcome, handshake.data_to_send())
         else:
             await loop.sock_sendall(sock, handshake.data_to_send())
             log.info("pages: %s: %s", address, outcome.reason)
@@ -212,139 +204,10 @@ class PageServer:
             # Without what is behind the @: a mistyped token is still half a secret.
             export = name.partition("@")[0]
             message = f"{address}: {found.reason}"
-            self._tell("refused", "", "", message, address=address, export=export)
+            self._crew.tell("refused", "", "", message, address=address, export=export)
         return found
 
-    async def _hand_over(
-        self, sock: socket.socket, address: str, ready: Ready, reply: bytes
-    ) -> None:
-        attachment = self._exports.attach(ready.asked)
-        assert isinstance(attachment, Attachment), "found a moment ago, in the same step"
-        # Copies: while we wait below the lease may end, and its descriptors become another's.
-        pages = [os.dup(descriptor) for descriptor in attachment.pages.descriptors()]
-        try:
-            await self._connect(sock, address, ready, reply, attachment, pages)
-        finally:
-            for descriptor in pages:
-                os.close(descriptor)
 
-    async def _connect(
-        self,
-        sock: socket.socket,
-        address: str,
-        ready: Ready,
-        reply: bytes,
-        attachment: Attachment,
-        pages: Sequence[int],
-    ) -> None:
-        for lease in attachment.ended:
-            if lease in self._leases:
-                await self._leases.pop(lease).worker.send({"do": "drop", "lease": lease})
-        seat = self._seat(attachment)
-        number = next(self._numbers)
-        message = {
-            "do": "connect",
-            "id": number,
-            "lease": attachment.lease,
-            "export": attachment.export.name,
-            "store": attachment.store,
-            "size_bytes": attachment.export.size_bytes,
-            "read_only": attachment.export.read_only,
-        }
-        await asyncio.get_running_loop().sock_sendall(sock, reply)
-        await seat.worker.send(message, [sock.fileno(), *pages], ready.leftover)
-        self._clients[number] = _Client(address, attachment, seat.worker)
-        connections = self._connections(attachment.lease)
-        self._tell(
-            "attach",
-            attachment.seat,
-            attachment.lease,
-            f"{attachment.export.name} attached by {address}, connection {connections}",
-            address=address,
-            connections=connections,
-            export=attachment.export.name,
-        )
-
-    def _seat(self, attachment: Attachment) -> _Seat:
-        """All connections of a lease go to one worker: fairness and fencing are local there."""
-        seat = self._leases.get(attachment.lease)
-        if seat is None:
-            load_of = Counter(id(client.worker) for client in self._clients.values())
-            worker = min(self._workers, key=lambda each: load_of[id(each)])
-            seat = self._leases[attachment.lease] = _Seat(attachment.seat, worker)
-        return seat
-
-    def _connections(self, lease: str) -> int:
-        return sum(client.attachment.lease == lease for client in self._clients.values())
-
-    # Workers report.
-
-    def _make_worker(self) -> WorkerProcess:
-        worker = WorkerProcess(self._reported, lambda: self._died(worker))
-        return worker
-
-    def _reported(self, message: control.Message) -> None:
-        if message["event"] == "closed":
-            self._closed(message["id"], message["reason"])
-            return
-        seat = self._leases.get(message["lease"])
-        if seat is None:
-            return  # the last words of a lease that has ended
-        if message["event"] == "counters":
-            for name, done in message["done"].items():
-                setattr(seat.counters, name, getattr(seat.counters, name) + done)
-        elif not seat.written:
-            seat.written = True
-            self._tell("first-write", seat.seat, message["lease"], "first page written")
-
-    def _closed(self, number: int, reason: str) -> None:
-        client = self._clients.pop(number, None)
-        if client is None:
-            return
-        attachment = client.attachment
-        self._tell(
-            "detach",
-            attachment.seat,
-            attachment.lease,
-            f"{attachment.export.name}: {reason}",
-            address=client.address,
-            connections=self._connections(attachment.lease),
-        )
-
-    def _died(self, worker: WorkerProcess) -> None:
-        self._tell("worker-died", "", "", f"page worker {worker.pid} died; starting another")
-        lost = [number for number, client in self._clients.items() if client.worker is worker]
-        for number in lost:
-            self._closed(number, "its worker died")
-
-    def _tell(
-        self,
-        kind: Literal["attach", "detach", "refused", "first-write", "worker-died"],
-        seat: str,
-        lease: str,
-        message: str,
-        **data: Any,
-    ) -> None:
-        log.info("pages: %s: %s", kind, message)
-        if self._on_event is not None:
-            self._on_event(PageEvent(kind, seat, lease, message, data))
-
-
-async def serve_static(
-    listen: Address, exports: Mapping[str, int], store_kind: str, ready: Callable[[str], None]
-) -> None:
-    """``netboot pages``: serves ``exports`` (name: size in bytes) until cancelled.
-
-    Calls ``ready`` with one line, ``listening on HOST:PORT``, when clients can come. Raises
-    OperatorError if the address or the store cannot be had.
-    """
-    store = load(store_kind).make_store()
-    with contextlib.closing(store):
-        server = PageServer(StaticExports(store, exports), listen=[listen])
-        await server.start()
-        try:
-            host, port = server.addresses[0]
-            ready(f"listening on {f'[{host}]' if ':' in host else host}:{port}")
-            await asyncio.Event().wait()
-        finally:
-            await server.stop()
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    return socket.create_server(address, family=family, backlog=MAX_CONNECTIONS)

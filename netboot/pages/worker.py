@@ -1,10 +1,10 @@
-"""A page worker: the data plane process. ``python -m netboot.pages.worker FD``.
+"""A page worker: the data plane process. ``python -m netboot.pages.worker CONTROL [MEETING]``.
 
-FD is its end of the control socket (control.py). It serves all its connections from one epoll
-loop and ends when the control plane closes the socket.
+CONTROL is the descriptor of its end of the control socket (control.py), MEETING of a listening
+socket. It serves all its connections from one epoll loop. When its control plane is gone it goes
+on without, as long as there are clients, if it has a MEETING where the next one can find it.
 """
 
-import contextlib
 import logging
 import select
 import signal
@@ -12,126 +12,215 @@ import socket
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 from netboot.errors import ProtocolError
+from netboot.nbd.dialect import Dialect, Headers
 from netboot.nbd.export import Export
 from netboot.pages import control
-from netboot.pages.exchange import BUFFER_BYTES, Area, Buffers, Counters, Exchange
+from netboot.pages.connection import TURN_BYTES, Connection
+from netboot.pages.exchange import Area, Buffers, Counters, Exchange
+from netboot.pages.governor import QUANTUM_BYTES, Governor
 from netboot.pages.store import load
 
 log = logging.getLogger(__name__)
 
-# What one connection may be sent before the next has its turn.
-TURN_BYTES = 4 * BUFFER_BYTES
 REPORT_SECONDS = 1.0
-RETRY_SECONDS = 0.05  # when the control plane is slow to read reports
-
-
-@dataclass(slots=True)
-class Connection:
-    """A client. ``unparsed`` input and ``unsent`` output are at most one buffer each."""
-
-    number: int
-    sock: socket.socket
-    area: Area
-    exchange: Exchange
-    unparsed: bytes
-    unsent: memoryview = field(default_factory=lambda: memoryview(b""))
-    waits_for: int = 0  # epoll events it is registered for
-
-    def send(self, data: memoryview) -> bool:
-        """Sends what the socket takes and keeps the rest; False if there is a rest."""
-        try:
-            sent = self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        # The buffer belongs to the next connection's turn: what stays is copied.
-        self.unsent = memoryview(bytes(data[sent:]))
-        return not self.unsent
+RETRY_SECONDS = 0.05  # when the control plane is slow to read reports, or a store has no room
+# A third of the 30 s that Linux and our agent wait at least: the seat is told before half of it.
+WARN_SECONDS = 10.0
 
 
 class Worker:
     """One epoll loop over the control socket and the clients."""
 
-    def __init__(self, control_socket: socket.socket) -> None:
-        self._control = control_socket
-        self._control.setblocking(False)
+    def __init__(self, control_socket: socket.socket, meeting: socket.socket | None) -> None:
+        self._control: socket.socket | None = control_socket
+        self._meeting = meeting
         self._epoll = select.epoll()
-        self._epoll.register(self._control, select.EPOLLIN)
+        self._epoll.register(control_socket, select.EPOLLIN)
+        control_socket.setblocking(False)
         self._connections: dict[int, Connection] = {}
         self._areas: dict[str, Area] = {}
+        self._governor = Governor()
         self._buffers = Buffers()
-        self._reports: deque[control.Message] = deque()
+        self._turns = 0
+        self._reports: deque[control.Message] = deque([{"event": "ready"}])
         self._next_report = 0.0
         self._dirty = False
+        self._blocked: dict[int, Connection] = {}
+        self._next_retry = 0.0
+        self._warned: dict[str, float] = {}
+        self._leaving = False
+        self._ended = False
 
     def run(self) -> None:
-        """Serves until the control plane is gone."""
-        while True:
+        """Serves until the control plane says it is enough."""
+        while not self._ended:
+            waiting = []
             for descriptor, _ in self._epoll.poll(self._patience()):
-                if descriptor == self._control.fileno():
-                    if not self._obey():
-                        return
-                elif descriptor in self._connections:  # else dropped in this very round
-                    self._guarded_turn(self._connections[descriptor])
+                connection = self._connections.get(descriptor)
+                if connection is not None:
+                    waiting.append(connection)
+                elif self._control is None:
+                    self._meet()
+                elif descriptor == self._control.fileno():
+                    self._obey()
+            if len(self._areas) < 2:
+                for connection in waiting:
+                    self._turn(connection, TURN_BYTES)
+            else:
+                self._share(waiting)
+            if self._blocked and time.monotonic() >= self._next_retry:
+                self._retry()
+            if self._leaving:
+                self._leave()
             if self._dirty and time.monotonic() >= self._next_report:
                 self._report_counters()
-            if not self._deliver_reports():
-                return
+            self._deliver_reports()
+        for connection in list(self._connections.values()):
+            self._close(connection, "the server is stopped")
+        self._epoll.close()
 
     def _patience(self) -> float | None:
-        if self._reports:
+        if self._reports or self._blocked:
             return RETRY_SECONDS
         return max(self._next_report - time.monotonic(), 0) if self._dirty else None
 
+    def _share(self, waiting: list[Connection]) -> None:
+        """Turns for several seats, as the governor says; who has none is still waiting."""
+        by_seat: dict[str, Connection] = {}
+        for connection in waiting:
+            lease = connection.area.lease
+            if lease not in by_seat or connection.last_turn < by_seat[lease].last_turn:
+                by_seat[lease] = connection
+        now = time.monotonic()
+        for lease in self._governor.turns(by_seat, now):
+            connection = by_seat[lease]
+            sent, received = connection.sent, connection.received
+            self._turn(connection, QUANTUM_BYTES)
+            moved = (connection.sent - sent, connection.received - received)
+            self._governor.charge(lease, *moved, now)
+
     # The control plane.
 
-    def _obey(self) -> bool:
+    def _obey(self) -> None:
+        assert self._control is not None
         try:
             received = control.receive(self._control)
         except BlockingIOError:
-            return True
+            return
         except ConnectionError:
-            return False
+            received = None
         if received is None:
-            return False
-        message, descriptors, tail = received
-        if message["do"] == "connect":
-            self._connect(message, descriptors, tail)
-        else:
-            for connection in self._of_lease(message["lease"]):
-                self._close(connection, "its lease has ended")
-        return True
+            self._lose_control()
+            return
+        message, descriptors = received
+        match message["do"]:
+            case "connect":
+                self._connect(message, descriptors)
+            case "fence":
+                for connection in self._of_lease(message["lease"]):
+                    if connection.message["set"] < message["set"]:
+                        self._close(connection, "replaced by newer connections of its seat")
+            case "drop":
+                for connection in self._of_lease(message["lease"]):
+                    self._close(connection, "its lease has ended")
+            case "leave":
+                self._leaving = True
+            case _:
+                self._ended = True
 
-    def _connect(self, message: control.Message, descriptors: list[int], tail: bytes) -> None:
-        client, *page_descriptors = descriptors
+    def _lose_control(self) -> None:
+        assert self._control is not None
+        self._epoll.unregister(self._control)
+        self._control.close()
+        self._control, self._leaving = None, False
+        self._reports.clear()
+        if self._meeting is None or not self._connections:
+            self._ended = True
+            return
+        self._epoll.register(self._meeting, select.EPOLLIN)
+        for connection in self._connections.values():
+            self._await(connection)  # some may have been held back to be moved
+
+    def _meet(self) -> None:
+        assert self._meeting is not None
+        self._control, _ = self._meeting.accept()
+        self._control.setblocking(False)
+        self._epoll.unregister(self._meeting)
+        self._epoll.register(self._control, select.EPOLLIN)
+
+    def _connect(self, message: control.Message, descriptors: list[int]) -> None:
+        client, carried, *page_descriptors = descriptors
+        unsent, unparsed = control.carried(carried)
         pages = load(message["store"]).adopt(page_descriptors, message["size_bytes"])
         area = self._areas.get(message["lease"])
         if area is None:
             export = Export(message["export"], message["size_bytes"], "", message["read_only"])
-            area = self._areas[message["lease"]] = Area(message["lease"], export, pages)
+            area = Area(message["lease"], export, pages, written=message["written"])
+            self._areas[message["lease"]] = area
         else:
             pages.close()
         sock = socket.socket(fileno=client)
         sock.setblocking(False)
-        connection = Connection(message["id"], sock, area, Exchange(area), tail)
+        dialect = Dialect(Headers(message["headers"]), message["allocation"])
+        exchange = Exchange(area, dialect)
+        connection = Connection(sock, area, exchange, message, unparsed, memoryview(unsent))
         self._connections[client] = connection
-        connection.waits_for = select.EPOLLOUT  # there may be requests in the tail already
-        self._epoll.register(client, connection.waits_for)
+        # There may be requests in what was carried already.
+        self._register(connection, select.EPOLLOUT)
 
     def _of_lease(self, lease: str) -> list[Connection]:
         return [each for each in self._connections.values() if each.area.lease == lease]
 
+    def _leave(self) -> None:
+        """Gives back the leases whose connections are all between two requests."""
+        for lease, area in list(self._areas.items()):
+            connections = self._of_lease(lease)
+            for connection in connections:
+                if connection.exchange.idle:
+                    self._register(connection, 0)
+            if not all(connection.exchange.idle for connection in connections):
+                continue
+            self._report_counters()
+            self._deliver_reports()
+            self._forget(area)  # before another process changes the pages
+            for connection in connections:
+                self._move(connection)
+        if not self._areas and not self._reports:
+            self._ended = True
+
+    def _move(self, connection: Connection) -> None:
+        message = {**connection.message, "event": "moved", "written": connection.area.written}
+        carried = control.carry(bytes(connection.unsent), connection.unparsed)
+        descriptors = [connection.sock.fileno(), carried]
+        del self._connections[connection.sock.fileno()]
+        assert self._control is not None
+        self._control.setblocking(True)
+        try:
+            control.send(self._control, message, descriptors)
+        finally:
+            self._control.setblocking(False)
+            socket.close(carried)
+            connection.sock.close()
+
     def _close(self, connection: Connection, reason: str) -> None:
-        area = connection.area
+        self._register(connection, 0)
+        self._blocked.pop(connection.sock.fileno(), None)
         del self._connections[connection.sock.fileno()]
         connection.sock.close()
-        if not self._of_lease(area.lease):
+        if not self._of_lease(connection.area.lease):
             self._report_counters()
-            area.pages.close()
-            del self._areas[area.lease]
-        self._reports.append({"event": "closed", "id": connection.number, "reason": reason})
+            self._forget(connection.area)
+        number = connection.message["id"]
+        self._reports.append({"event": "closed", "id": number, "reason": reason})
+
+    def _forget(self, area: Area) -> None:
+        area.pages.close()
+        del self._areas[area.lease]
+        self._governor.forget(area.lease)
+        self._warned.pop(area.lease, None)
 
     def _report_counters(self) -> None:
         self._dirty = False
@@ -142,29 +231,28 @@ class Worker:
                 self._reports.append({"event": "counters", "lease": area.lease, "done": counters})
                 area.counters = Counters()
 
-    def _deliver_reports(self) -> bool:
-        while self._reports:
+    def _deliver_reports(self) -> None:
+        if self._control is None:
+            self._reports.clear()  # the next control plane asks for what it needs
+            self._ended = self._ended or not self._connections
+        while self._reports and self._control is not None:
             try:
                 control.send(self._control, self._reports[0])
             except BlockingIOError:
-                return True
+                return
             except OSError:
-                return False
+                self._lose_control()
+                return
             self._reports.popleft()
-        return True
 
     # The clients.
 
-    def _guarded_turn(self, connection: Connection) -> None:
-        exchange = connection.exchange
+    def _turn(self, connection: Connection, limit: int) -> None:
+        self._turns += 1
+        connection.last_turn = self._turns
         try:
-            reason = self._turn(connection)
-            if exchange.closed and not connection.unsent:
-                reason = "disconnected by the client"
+            reason = connection.serve(self._buffers, limit)
         except ProtocolError as error:
-            # The replies to what came before the bad bytes are owed.
-            with contextlib.suppress(OSError):
-                connection.send(self._buffers.output[: self._buffers.filled])
             reason = str(error)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -174,44 +262,45 @@ class Worker:
         if reason is not None:
             self._close(connection, reason)
             return
-        ready = exchange.hungry and not connection.unsent
-        waits_for = select.EPOLLIN if ready else select.EPOLLOUT
-        if waits_for != connection.waits_for:
-            self._epoll.modify(connection.sock, waits_for)
-            connection.waits_for = waits_for
-
-    def _turn(self, connection: Connection) -> str | None:
-        """Reads once and answers; the reason to close the connection, or None."""
-        exchange, buffers, sent = connection.exchange, self._buffers, 0
-        buffers.filled = 0
-        if connection.unsent and not connection.send(connection.unsent):
-            return None
-        if not self._fill(connection):
-            return "closed by the client"
-        while sent < TURN_BYTES:
-            exchange.answer(buffers)
-            sent += buffers.filled or TURN_BYTES  # a long erasure's piece is a turn, too
-            full = buffers.filled and not connection.send(buffers.output[: buffers.filled])
-            buffers.filled = 0
-            if full or exchange.hungry or exchange.closed:
-                break
-        connection.unparsed = bytes(buffers.input[buffers.position : buffers.end])
+        self._await(connection)
         self._note(connection.area)
-        return None
 
-    def _fill(self, connection: Connection) -> bool:
-        """Puts what is unparsed, and if that is not enough what has come, into the input."""
-        buffers, kept = self._buffers, len(connection.unparsed)
-        buffers.position, buffers.end = 0, kept
-        buffers.input[:kept] = connection.unparsed
-        if not connection.exchange.hungry:
-            return True
-        try:
-            received = connection.sock.recv_into(buffers.input[kept:])
-        except BlockingIOError:
-            return True
-        buffers.end += received
-        return received > 0
+    def _await(self, connection: Connection) -> None:
+        exchange = connection.exchange
+        if exchange.blocked and not connection.unsent:
+            self._register(connection, 0)
+            self._blocked[connection.sock.fileno()] = connection
+            if connection.blocked_since is None:
+                connection.blocked_since = time.monotonic()
+            return
+        connection.blocked_since = None
+        ready = exchange.hungry and not connection.unsent
+        self._register(connection, select.EPOLLIN if ready else select.EPOLLOUT)
+
+    def _register(self, connection: Connection, waits_for: int) -> None:
+        if waits_for == connection.waits_for:
+            return
+        if not waits_for:  # not even its end: there is nothing to do about it now
+            self._epoll.unregister(connection.sock)
+        elif connection.waits_for:
+            self._epoll.modify(connection.sock, waits_for)
+        else:
+            self._epoll.register(connection.sock, waits_for)
+        connection.waits_for = waits_for
+
+    def _retry(self) -> None:
+        """Tries again what a store had no room for, and tells of those who wait for long."""
+        blocked, self._blocked = self._blocked, {}
+        for connection in blocked.values():
+            self._turn(connection, TURN_BYTES)
+        now = time.monotonic()
+        self._next_retry = now + RETRY_SECONDS
+        for connection in self._blocked.values():
+            lease, since = connection.area.lease, connection.blocked_since
+            seconds = now - (since if since is not None else now)
+            if seconds >= WARN_SECONDS and now - self._warned.get(lease, 0.0) >= WARN_SECONDS:
+                self._warned[lease] = now
+                self._reports.append({"event": "delayed", "lease": lease, "seconds": seconds})
 
     def _note(self, area: Area) -> None:
         if not self._dirty:
@@ -222,12 +311,14 @@ class Worker:
             self._reports.append({"event": "first-write", "lease": area.lease})
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, meeting: int | None = None) -> None:
     """Runs a worker on the control socket ``descriptor``."""
-    # Ctrl-C reaches the whole process group; the control plane tells us when it is time.
+    # Ctrl-C and a hang-up reach the whole process group; the control plane says when it is time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Worker(socket.socket(fileno=descriptor)).run()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    listener = None if meeting is None else socket.socket(fileno=meeting)
+    Worker(socket.socket(fileno=descriptor), listener).run()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))

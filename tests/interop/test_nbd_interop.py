@@ -119,7 +119,7 @@ for call, error in (
     (lambda: h.pread(2, h.get_size() - 1), errno.EINVAL),
     (lambda: h.pwrite(b"xx", h.get_size() - 1), errno.ENOSPC),
     (lambda: h.trim(2, h.get_size() - 1), errno.EINVAL),
-    (lambda: h.cache(512, 0), errno.EINVAL),
+    (lambda: h.cache(2, h.get_size() - 1), errno.EINVAL),
 ):
     try:
         call()

@@ -22,20 +22,51 @@ from scapy.fields import (
 )
 from scapy.packet import Packet
 
-OPTIONS = {1: "EXPORT_NAME", 2: "ABORT", 3: "LIST", 6: "INFO", 7: "GO", 8: "STRUCTURED_REPLY"}
+OPTIONS = {
+    1: "EXPORT_NAME",
+    2: "ABORT",
+    3: "LIST",
+    6: "INFO",
+    7: "GO",
+    8: "STRUCTURED_REPLY",
+    9: "LIST_META_CONTEXT",
+    10: "SET_META_CONTEXT",
+    11: "EXTENDED_HEADERS",
+}
 REPLIES = {
     1: "ACK",
     2: "SERVER",
     3: "INFO",
+    4: "META_CONTEXT",
     0x80000001: "ERR_UNSUP",
     0x80000002: "ERR_POLICY",
     0x80000003: "ERR_INVALID",
     0x80000006: "ERR_UNKNOWN",
     0x80000009: "ERR_TOO_BIG",
+    0x8000000A: "ERR_EXT_HEADER_REQD",
 }
-COMMANDS = {0: "READ", 1: "WRITE", 2: "DISC", 3: "FLUSH", 4: "TRIM", 5: "CACHE", 6: "WRITE_ZEROES"}
+COMMANDS = {
+    0: "READ",
+    1: "WRITE",
+    2: "DISC",
+    3: "FLUSH",
+    4: "TRIM",
+    5: "CACHE",
+    6: "WRITE_ZEROES",
+    7: "BLOCK_STATUS",
+}
+COMMAND_FLAGS = ["FUA", "NO_HOLE", "DF", "REQ_ONE", "FAST_ZERO", "PAYLOAD_LEN"]
+CHUNKS = {
+    0: "NONE",
+    1: "OFFSET_DATA",
+    2: "OFFSET_HOLE",
+    5: "BLOCK_STATUS",
+    6: "BLOCK_STATUS_EXT",
+    0x8001: "ERROR",
+    0x8002: "ERROR_OFFSET",
+}
 INFOS = {0: "EXPORT", 1: "NAME", 2: "DESCRIPTION", 3: "BLOCK_SIZE"}
-ERRORS = {0: "OK", 1: "EPERM", 5: "EIO", 12: "ENOMEM", 22: "EINVAL", 28: "ENOSPC"}
+ERRORS = {0: "OK", 1: "EPERM", 5: "EIO", 12: "ENOMEM", 22: "EINVAL", 28: "ENOSPC", 95: "ENOTSUP"}
 TRANSMISSION_FLAGS = [
     "HAS_FLAGS",
     "READ_ONLY",
@@ -133,11 +164,23 @@ class Request(_Nbd):
     name = "NBD request"
     fields_desc: ClassVar = [
         XIntField("magic", 0x25609513),
-        FlagsField("flags", 0, 16, ["FUA", "NO_HOLE", "DF", "REQ_ONE", "FAST_ZERO"]),
+        FlagsField("flags", 0, 16, COMMAND_FLAGS),
         ShortEnumField("type", 0, COMMANDS),
         XLongField("cookie", 0),
         LongField("offset", 0),
         IntField("length", 0),
+    ]
+
+
+class ExtendedRequest(_Nbd):
+    name = "NBD extended request"
+    fields_desc: ClassVar = [
+        XIntField("magic", 0x21E41C71),
+        FlagsField("flags", 0, 16, COMMAND_FLAGS),
+        ShortEnumField("type", 0, COMMANDS),
+        XLongField("cookie", 0),
+        LongField("offset", 0),
+        LongField("length", 0),
     ]
 
 
@@ -150,6 +193,85 @@ class SimpleReply(_Nbd):
     ]
 
 
+class MetaContextQuery(_Nbd):
+    """Data of LIST_META_CONTEXT and SET_META_CONTEXT with one query or none."""
+
+    name = "NBD metadata context query"
+    fields_desc: ClassVar = [
+        FieldLenField("name_length", None, length_of="export", fmt="I"),
+        StrLenField("export", b"", length_from=lambda packet: packet.name_length),
+        IntField("count", 0),
+        ConditionalField(
+            FieldLenField("query_length", None, length_of="query", fmt="I"),
+            lambda packet: packet.count > 0,
+        ),
+        ConditionalField(
+            StrLenField("query", b"", length_from=lambda packet: packet.query_length),
+            lambda packet: packet.count > 0,
+        ),
+    ]
+
+
+def _is(*types: int) -> Any:
+    return lambda packet: packet.type in types
+
+
+def _numbers(name: str, field: Any, head_bytes: int) -> Any:
+    def length(packet: Any) -> int:
+        return int(packet.length) - head_bytes
+
+    return FieldListField(name, [], field, length_from=length, max_count=1 << 20)
+
+
+class _Chunk(_Nbd):
+    """What follows the header of a chunk. ``data`` is whatever else it is long."""
+
+    body: ClassVar = [
+        ConditionalField(IntField("context", 0), _is(5, 6)),
+        ConditionalField(IntField("count", 0), _is(6)),
+        ConditionalField(IntEnumField("error", 0, ERRORS), _is(0x8001, 0x8002)),
+        ConditionalField(ShortField("message_length", 0), _is(0x8001, 0x8002)),
+        ConditionalField(LongField("at", 0), _is(1, 2, 0x8002)),
+        ConditionalField(IntField("hole", 0), _is(2)),
+        ConditionalField(
+            StrLenField("data", b"", length_from=lambda packet: packet.length - 8), _is(1)
+        ),
+        ConditionalField(
+            _numbers("extents", IntField("", 0), 4),
+            _is(5),
+        ),
+        ConditionalField(
+            _numbers("extents64", LongField("", 0), 8),
+            _is(6),
+        ),
+    ]
+
+
+class StructuredReply(_Chunk):
+    name = "NBD structured reply"
+    fields_desc: ClassVar = [
+        XIntField("magic", 0x668E33EF),
+        FlagsField("flags", 1, 16, ["DONE"]),
+        ShortEnumField("type", 0, CHUNKS),
+        XLongField("cookie", 0),
+        IntField("length", 0),
+        *_Chunk.body,
+    ]
+
+
+class ExtendedReply(_Chunk):
+    name = "NBD extended reply"
+    fields_desc: ClassVar = [
+        XIntField("magic", 0x6E8A278C),
+        FlagsField("flags", 1, 16, ["DONE"]),
+        ShortEnumField("type", 0, CHUNKS),
+        XLongField("cookie", 0),
+        LongField("offset", 0),
+        LongField("length", 0),
+        *_Chunk.body,
+    ]
+
+
 class ExportNameReply(_Nbd):
     name = "NBD EXPORT_NAME reply"
     fields_desc: ClassVar = [LongField("size", 0), ShortField("flags", 0)]
@@ -158,6 +280,38 @@ class ExportNameReply(_Nbd):
 def go(export: bytes, *infos: int, option: int = 7) -> bytes:
     """The bytes of an INFO (6) or GO (7) option."""
     return bytes(Option(option=option, data=bytes(GoData(export=export, infos=list(infos)))))
+
+
+def meta_context(export: bytes, *queries: bytes, option: int = 10) -> bytes:
+    """The bytes of a LIST_META_CONTEXT (9) or SET_META_CONTEXT (10) option."""
+    data = MetaContextQuery(export=export, count=len(queries), query=b"".join(queries[:1]))
+    rest = b"".join(len(query).to_bytes(4, "big") + query for query in queries[1:])
+    return bytes(Option(option=option, data=bytes(data) + rest))
+
+
+def replies(data: bytes, reads: dict[int, int] | None = None) -> list[Any]:
+    """All replies of the transmission phase in ``data``, which must hold nothing else.
+
+    ``reads`` are the lengths of READs by cookie: simple replies do not say what follows them.
+    """
+    found, at = [], 0
+    while at < len(data):
+        magic = int.from_bytes(data[at : at + 4], "big")
+        if magic == 0x67446698:
+            reply = SimpleReply(data[at : at + 16])
+            more = (reads or {}).get(reply.cookie, 0) if reply.error == 0 else 0
+            at += 16 + more
+        else:
+            kind, size, width = {
+                0x668E33EF: (StructuredReply, 20, 4),
+                0x6E8A278C: (ExtendedReply, 32, 8),
+            }[magic]
+            end = at + size + int.from_bytes(data[at + size - width : at + size], "big")
+            reply = kind(data[at:end])
+            at = end
+        assert at <= len(data), "cut off"
+        found.append(reply)
+    return found
 
 
 def option_replies(data: bytes) -> list[Any]:

@@ -1,0 +1,39 @@
+"""One seat thrashes (depth 128, 128 KiB writes), another reads 4 KiB at depth 1: its p99."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from bench import fio
+from bench.rows import OURS, Row, Verdict
+from bench.servers import running
+
+SIZE_BYTES = 256 << 20
+REPETITIONS = 3
+SECONDS = 2.0
+BAR = 3.0
+
+
+def fairness() -> tuple[list[Verdict], dict[str, float]]:
+    """p99 of the quiet seat on an idle server and beside the thrashing one, microseconds."""
+    quiet = Row("randread", 4096, 1, 1)
+    wild = Row("write", 128 << 10, 128, 1)
+    idle, beside = [], []
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as name,
+        running(OURS, SIZE_BYTES, Path(name), exports=("a", "b")) as server,
+    ):
+        uris = [server.uri(export=export) for export in ("a", "b")]
+        for uri in uris:
+            fio.fill(uri, SIZE_BYTES)
+        reader = fio.command(uris[0], quiet, SIZE_BYTES, SECONDS, cpu=None)
+        writer = fio.command(uris[1], wild, SIZE_BYTES, SECONDS + 2, cpu=None)
+        for _ in range(REPETITIONS):
+            idle.append(fio.parse(fio.run(reader)).p99_us)
+            with subprocess.Popen(writer, stdout=subprocess.DEVNULL) as load:
+                beside.append(fio.parse(fio.run(reader)).p99_us)
+                load.wait()
+    detail = {"idle_p99_us": median(idle), "beside_p99_us": median(beside)}
+    ratio = median(beside) / median(idle)
+    return [Verdict("fairness: p99 beside / idle", ratio, BAR, at_least=False)], detail

@@ -1,0 +1,189 @@
+"""Our page server beside its peers, in one run: ``python -m bench.pages [--quick]``.
+
+Prints a table and which bars are met, writes JSON and an SVG plot; exit status 1 if one is missed.
+As root: it makes network namespaces for the veth rows. Conditions: docs/performance.md.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from bench import fio, rows
+from bench.fairness import fairness
+from bench.message import message_cost
+from bench.plot import svg
+from bench.rows import FLOOR, OURS, PEERS, Row, Sample, Verdict
+from bench.servers import Server, running
+
+SERVERS = (OURS, *PEERS, FLOOR)
+SIZE_BYTES = 512 << 20
+PINNED_CPU = 0
+VETH = ("nb-bench-srv", "nb-bench-cli")
+VETH_HOST = "198.18.77.1"
+ADDRESSES = (f"{VETH_HOST}/30", "198.18.77.2/30")
+PAGE_BYTES = 4096
+
+
+def tell(text: str) -> None:
+    """Progress."""
+    sys.stderr.write(text + "\n")
+
+
+@contextlib.contextmanager
+def veth_pair() -> Iterator[None]:
+    """Two network namespaces joined by a veth pair."""
+    links = ("nb-b0", "nb-b1")
+    try:
+        for namespace in VETH:
+            _ip("netns", "add", namespace)
+        _ip("link", "add", links[0], "type", "veth", "peer", "name", links[1])
+        for namespace, link, address in zip(VETH, links, ADDRESSES, strict=True):
+            _ip("link", "set", link, "netns", namespace)
+            _ip("-n", namespace, "address", "add", address, "dev", link)
+            _ip("-n", namespace, "link", "set", link, "up")
+            _ip("-n", namespace, "link", "set", "lo", "up")
+        yield
+    finally:
+        for namespace in VETH:
+            subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+def sample(server: Server, row: Row, seconds: float) -> Sample:
+    """One run of a row."""
+    pinned = row.form == "pinned"
+    server.pin({PINNED_CPU} if pinned else set(range(os.cpu_count() or 1)))
+    veth = row.link == "veth"
+    uri = server.uri(VETH_HOST) if veth else server.uri()
+    words = fio.command(uri, row, SIZE_BYTES, seconds, cpu=PINNED_CPU if pinned else None)
+    before = server.cpu_seconds()
+    got = fio.parse(fio.run(words, VETH[1] if veth else None), fio.RAMP_SECONDS / seconds)
+    cpu_us = (server.cpu_seconds() - before) / got.requests * 1e6
+    return Sample(got.iops, got.mb_per_s, got.mean_us, got.p99_us, cpu_us)
+
+
+def fill(server: Server) -> float:
+    """Writes every page once; what a stored page then takes, bytes."""
+    before = server.resident_bytes()
+    fio.fill(server.uri(), SIZE_BYTES)
+    return (server.resident_bytes() - before) / (SIZE_BYTES / PAGE_BYTES)
+
+
+def measure(
+    servers: Sequence[Server], wanted: Sequence[Row], repetitions: int, seconds: float
+) -> dict[Row, dict[str, Sample]]:
+    """Medians. The servers take turns within each row, so that drift hits all of them."""
+    results: dict[Row, dict[str, Sample]] = {}
+    for number, row in enumerate(wanted, 1):
+        samples: dict[str, list[Sample]] = {server.name: [] for server in servers}
+        for _ in range(repetitions):
+            for server in servers:
+                samples[server.name].append(sample(server, row, seconds))
+        results[row] = {name: rows.median_of(each) for name, each in samples.items()}
+        shown = "  ".join(f"{name} {got.iops:.0f}" for name, got in results[row].items())
+        tell(f"{number}/{len(wanted)} {row.name}: {shown}")
+    return results
+
+
+def versions() -> dict[str, str]:
+    """Machine and programs, for the record."""
+    cpu = next(
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    found = {"cpu": f"{os.cpu_count()} x {cpu}", "kernel": platform.release()}
+    found["python"] = platform.python_version()
+    for words in ("fio --version", "nbdkit --version", "nbd-server -V", "qemu-storage-daemon -V"):
+        done = subprocess.run(words.split(), capture_output=True, text=True, check=False)
+        found[words.split()[0]] = (done.stdout or done.stderr).splitlines()[0]
+    return found
+
+
+def _loopback(
+    wanted: Sequence[Row], names: Sequence[str], repetitions: int, seconds: float
+) -> tuple[dict[Row, dict[str, Sample]], dict[str, float]]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(running(n, SIZE_BYTES, Path(folder))) for n in names]
+        per_page = {}
+        for server in servers:
+            per_page[server.name] = fill(server)
+            tell(f"filled {server.name}: {per_page[server.name]:.1f} bytes a page")
+        return measure(servers, wanted, repetitions, seconds), per_page
+
+
+def _over_veth(
+    wanted: Sequence[Row], names: Sequence[str], repetitions: int, seconds: float
+) -> dict[Row, dict[str, Sample]]:
+    with (
+        veth_pair(),
+        tempfile.TemporaryDirectory(dir="/dev/shm") as folder,
+        contextlib.ExitStack() as stack,
+    ):
+        servers = [
+            stack.enter_context(running(n, SIZE_BYTES, Path(folder), VETH_HOST, VETH[0]))
+            for n in names
+        ]
+        for server in servers:
+            words = Row("write", 128 << 10, 4, 1, "free", "veth")
+            uri = server.uri(VETH_HOST)
+            fio.run(fio.command(uri, words, SIZE_BYTES, 1.0, cpu=None), VETH[1])
+        return measure(servers, wanted, repetitions, seconds)
+
+
+def run(
+    wanted: Sequence[Row], names: Sequence[str], repetitions: int, seconds: float, folder: Path
+) -> int:
+    """Measures, prints, writes ``pages.json`` and ``pages.svg``; the number of missed bars."""
+    near = [row for row in wanted if row.link == "loopback"]
+    far = [row for row in wanted if row.link == "veth"]
+    results, per_page = _loopback(near, names, repetitions, seconds)
+    if far:
+        results.update(_over_veth(far, names, repetitions, seconds))
+    found = rows.verdicts(results)
+    found.append(Verdict("bytes per stored page", per_page.get(OURS, 0), 4096 + 64, at_least=False))
+    more: list[Callable[[], tuple[list[Verdict], dict[str, float]]]] = [message_cost, fairness]
+    details = {}
+    for extra in more if OURS in names else []:
+        tell(f"{extra.__name__} ...")
+        bars, detail = extra()
+        found += bars
+        details[extra.__name__] = detail
+    about = {"versions": versions(), "bytes_per_page": per_page, "repetitions": repetitions}
+    folder.mkdir(parents=True, exist_ok=True)
+    document = rows.as_json(results, found, {**about, **details})
+    (folder / "pages.json").write_text(json.dumps(document, indent=1) + "\n")
+    (folder / "pages.svg").write_text(svg(results))
+    resident = ", ".join(f"{name} {size:.0f}" for name, size in per_page.items())
+    parts = [rows.table(results), rows.verdict_table(found), f"Bytes per stored page: {resident}."]
+    sys.stdout.write("\n\n".join([*parts, json.dumps({**about, **details}, indent=1)]) + "\n")
+    return sum(not each.met for each in found)
+
+
+def main() -> int:
+    """The command line; exit status."""
+    parser = argparse.ArgumentParser(prog="bench.pages", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="rows with a bar, once: 3 minutes")
+    parser.add_argument("--only", default="", help="only rows whose name contains this")
+    parser.add_argument("--servers", default=",".join(SERVERS), help="default: all")
+    parser.add_argument("--output", type=Path, default=Path("bench-results"))
+    options = parser.parse_args()
+    wanted = rows.quick_rows() if options.quick else rows.full_rows()
+    wanted = [row for row in wanted if options.only in row.name]
+    repetitions, seconds = (1, 1.0) if options.quick else (5, 1.5)
+    names = options.servers.split(",")
+    return 1 if run(wanted, names, repetitions, seconds, options.output) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""A bar chart of IOPS for each row and server, as SVG."""
+
+from html import escape
+
+from bench.rows import FLOOR, OURS, PEERS, Results
+
+COLOURS = dict(
+    zip((OURS, *PEERS, FLOOR), ("#c0392b", "#2e86c1", "#28b463", "#b7950b", "#aab7b8"), strict=True)
+)
+BAR_HEIGHT, LABEL_WIDTH, CHART_WIDTH = 9, 230, 560
+
+
+def svg(results: Results) -> str:
+    """Groups of bars, one for each row; the longest bar is the highest IOPS of the run."""
+    highest = max((got.iops for each in results.values() for got in each.values()), default=1.0)
+    y, parts = 24, []
+    for x, (name, colour) in enumerate(COLOURS.items()):
+        left = LABEL_WIDTH + x * 110
+        parts.append(f'<rect x="{left}" y="6" width="10" height="10" fill="{colour}"/>')
+        parts.append(f'<text x="{left + 14}" y="15">{escape(name)}</text>')
+    for row, samples in results.items():
+        middle = y + BAR_HEIGHT * len(samples) / 2 + 4
+        parts.append(f'<text x="4" y="{middle:.0f}">{escape(row.name)}</text>')
+        for name, got in samples.items():
+            width = CHART_WIDTH * got.iops / highest
+            parts.append(
+                f'<rect x="{LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="{BAR_HEIGHT - 1}" '
+                f'fill="{COLOURS[name]}"><title>{name}: {got.iops:.0f} IOPS</title></rect>'
+            )
+            parts.append(
+                f'<text x="{LABEL_WIDTH + width + 4:.1f}" y="{y + 8}" font-size="8">'
+                f"{got.iops:.0f}</text>"
+            )
+            y += BAR_HEIGHT
+        y += 6
+    size = f'width="{LABEL_WIDTH + CHART_WIDTH + 60}" height="{y}"'
+    style = 'font-family="sans-serif" font-size="11"'
+    body = "\n".join(parts)
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n{body}\n</svg>\n'

@@ -1,0 +1,264 @@
+"""The workers of a page server, and which client is with which of them."""
+
+import asyncio
+import itertools
+import logging
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from netboot.nbd.handshake import Ready
+from netboot.pages import control
+from netboot.pages.exchange import Counters
+from netboot.pages.exports import Attachment, Exports
+from netboot.pages.process import WorkerProcess, collect
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["attach", "detach", "refused", "first-write", "worker-died", "delayed"]
+
+# An upgrade waits so long for a request that is under way; then its client has to attach again.
+TAKE_OVER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PageEvent:
+    """Something noteworthy. ``seat`` is a MAC address, or empty if unknown or not a room's;
+    ``message`` is for a person; ``data`` are JSON values, among them ``address`` (the client's)
+    and ``connections`` (of the lease, after the event).
+    """
+
+    kind: Kind
+    seat: str
+    lease: str
+    message: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    address: str
+    attachment: Attachment
+    worker: WorkerProcess
+
+
+@dataclass(slots=True)
+class _Seat:
+    """What is known of a lease that was attached: outlives its connections."""
+
+    seat: str
+    worker: WorkerProcess
+    counters: Counters = field(default_factory=Counters)
+    written: bool = False
+
+
+class Crew:
+    """``count`` workers that serve what ``exports`` attaches. ``tell`` is given every event."""
+
+    def __init__(
+        self, exports: Exports, count: int, tell: Callable[[PageEvent], None] | None
+    ) -> None:
+        self._exports = exports
+        self._on_event = tell
+        self._workers = [self._make_worker() for _ in range(count)]
+        self._numbers = itertools.count()
+        self._clients: dict[int, _Client] = {}
+        self._leases: dict[str, _Seat] = {}
+
+    def start(self) -> list[str]:
+        """Starts the workers; returns where those of an earlier server can be met."""
+        folder = self._exports.directory
+        left = [] if folder is None else control.meetings(folder)
+        for worker in self._workers:
+            worker.start()
+        return left
+
+    async def stop(self) -> None:
+        """Ends the workers and all connections."""
+        await asyncio.gather(*(worker.stop() for worker in self._workers))
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.pid for worker in self._workers]
+
+    def addresses(self) -> Iterable[str]:
+        """The client's address of each connection."""
+        return (client.address for client in self._clients.values())
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """By lease: what ``PageServer.counters`` tells."""
+        return {
+            lease: {**asdict(seat.counters), "connections": self._connections(lease)}
+            for lease, seat in self._leases.items()
+        }
+
+    async def connect(self, sock: socket.socket, address: str, ready: Ready, reply: bytes) -> None:
+        """Gives a client to a worker, who also answers its handshake with ``reply``: so the worker
+        has closed the connections that this one fences before the client knows of it.
+        """
+        attachment = self._exports.attach(ready.asked)
+        if not isinstance(attachment, Attachment):
+            return  # another connection of this seat was faster: hanging up is all that is left
+        for lease in attachment.ended:
+            if lease in self._leases:
+                await self._leases.pop(lease).worker.send({"do": "drop", "lease": lease})
+        number = attachment.set_number
+        seat = self._seat(attachment)
+        if attachment.fences:
+            await seat.worker.send({"do": "fence", "lease": attachment.lease, "set": number})
+        carried = control.carry(reply, ready.leftover)
+        message = {
+            "set": number,
+            "written": seat.written,
+            "headers": ready.dialect.headers,
+            "allocation": ready.dialect.allocation,
+        }
+        try:
+            await self._give(attachment, address, message, [sock.fileno(), carried])
+        finally:
+            os.close(carried)
+        text = f"attached by {address}, connection {self._connections(attachment.lease)}"
+        self._tell_attached(attachment, address, text)
+
+    async def take_over(self, names: Iterable[str]) -> None:
+        """Moves the clients of an earlier server's workers, met at ``names``, to ours."""
+        folder = self._exports.directory
+        assert folder is not None, "where else were they met?"
+        # Until ours can serve, the clients are better off where they are.
+        await asyncio.gather(*(worker.ready.wait() for worker in self._workers))
+        await asyncio.gather(*(self._take_over(folder, name) for name in names))
+
+    async def _take_over(self, folder: Path, name: str) -> None:
+        worker = control.meet(folder, name)
+        if worker is not None:
+            with worker:
+                try:
+                    async with asyncio.timeout(TAKE_OVER_SECONDS):
+                        await collect(worker, self._resume)
+                except TimeoutError:
+                    log.warning("pages: requests of an older worker do not end; it is stopped")
+                    control.send(worker, {"do": "stop"})
+        (folder / name).unlink(missing_ok=True)
+
+    async def _resume(self, message: control.Message, descriptors: Sequence[int]) -> None:
+        attachment, address = self._exports.resume(message["lease"]), message["address"]
+        if attachment is None:
+            log.info("pages: %s: its lease has ended meanwhile", address)
+            return
+        self._seat(attachment).written = message["written"]
+        await self._give(attachment, address, message, descriptors)
+        self._tell_attached(attachment, address, f"{address} went on with a new server process")
+
+    async def _give(
+        self,
+        attachment: Attachment,
+        address: str,
+        message: control.Message,
+        descriptors: Sequence[int],
+    ) -> None:
+        seat, number, export = self._seat(attachment), next(self._numbers), attachment.export
+        message = {
+            **message,
+            "do": "connect",
+            "id": number,
+            "lease": attachment.lease,
+            "address": address,
+            "export": export.name,
+            "store": attachment.store,
+            "size_bytes": export.size_bytes,
+            "read_only": export.read_only,
+        }
+        # Copies: while we wait below the lease may end, and its descriptors become another's.
+        pages = [os.dup(descriptor) for descriptor in attachment.pages.descriptors()]
+        self._clients[number] = _Client(address, attachment, seat.worker)
+        try:
+            await seat.worker.send(message, [*descriptors, *pages])
+        except BaseException:
+            self._clients.pop(number, None)
+            raise
+        finally:
+            for descriptor in pages:
+                os.close(descriptor)
+
+    def _seat(self, attachment: Attachment) -> _Seat:
+        """All connections of a lease go to one worker: fairness and fencing are local there."""
+        seat = self._leases.get(attachment.lease)
+        if seat is None:
+            load_of = Counter(id(client.worker) for client in self._clients.values())
+            worker = min(self._workers, key=lambda each: load_of[id(each)])
+            seat = self._leases[attachment.lease] = _Seat(attachment.seat, worker)
+        return seat
+
+    def _connections(self, lease: str) -> int:
+        return sum(client.attachment.lease == lease for client in self._clients.values())
+
+    # Workers report.
+
+    def _make_worker(self) -> WorkerProcess:
+        worker = WorkerProcess(self._exports.directory, self._reported, lambda: self._died(worker))
+        return worker
+
+    def _reported(self, message: control.Message) -> None:
+        if message["event"] == "closed":
+            self._closed(message["id"], message["reason"])
+            return
+        lease = message["lease"]
+        seat = self._leases.get(lease)
+        if seat is None:
+            return  # the last words of a lease that has ended
+        match message["event"]:
+            case "counters":
+                for name, done in message["done"].items():
+                    setattr(seat.counters, name, getattr(seat.counters, name) + done)
+            case "delayed":
+                text = f"no room for its pages: requests wait for {message['seconds']:.0f} s now"
+                self.tell("delayed", seat.seat, lease, text, seconds=message["seconds"])
+            case "first-write" if not seat.written:
+                seat.written = True
+                self.tell("first-write", seat.seat, lease, "first page written")
+
+    def _closed(self, number: int, reason: str) -> None:
+        client = self._clients.pop(number, None)
+        if client is None:
+            return
+        attachment = client.attachment
+        connections = self._connections(attachment.lease)
+        if not connections:
+            self._exports.let_go(attachment.lease)
+        self.tell(
+            "detach",
+            attachment.seat,
+            attachment.lease,
+            f"{attachment.export.name}: {reason}",
+            address=client.address,
+            connections=connections,
+        )
+
+    def _died(self, worker: WorkerProcess) -> None:
+        self.tell("worker-died", "", "", f"page worker {worker.pid} died; starting another")
+        lost = [number for number, client in self._clients.items() if client.worker is worker]
+        for number in lost:
+            self._closed(number, "its worker died")
+
+    def _tell_attached(self, attachment: Attachment, address: str, text: str) -> None:
+        self.tell(
+            "attach",
+            attachment.seat,
+            attachment.lease,
+            f"{attachment.export.name} {text}",
+            address=address,
+            connections=self._connections(attachment.lease),
+            export=attachment.export.name,
+        )
+
+    def tell(self, kind: Kind, seat: str, lease: str, message: str, **data: Any) -> None:
+        """Tells an event, to the log in any case."""
+        level = logging.WARNING if kind == "delayed" else logging.INFO
+        log.log(level, "pages: %s: %s", kind, message)
+        if self._on_event is not None:
+            self._on_event(PageEvent(kind, seat, lease, message, data))

@@ -1,0 +1,79 @@
+"""``netboot pages``: a page server alone, for a fixed table of exports."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+
+from netboot.pages import memory, upgrade
+from netboot.pages.exports import StaticExports
+from netboot.pages.folder import KEPT_PREFIX
+from netboot.pages.server import Address, PageServer
+from netboot.pages.store import make_store, parse_store
+
+
+def name_of(listen: Address, name: str) -> str:
+    """What the pages of a server are kept under: ``name`` or its address, so that it finds them
+    after a crash. Empty, so nowhere, if the system chooses the port.
+    """
+    host, port = listen
+    return name or (f"{host.replace(':', '-').lstrip('-')}-{port}" if port else "")
+
+
+def upgrade_static(listen: Address, store_text: str, name: str = "") -> int:
+    """Has the server that was started with these replace its program; returns its process id.
+
+    Raises OperatorError if there is none.
+    """
+    spec = parse_store(store_text)
+    # A tiered store has its directory with what is in memory.
+    parent = spec.directory if spec.kind == "disk" and spec.directory else memory.TMPFS
+    return upgrade.ask(parent / f"{KEPT_PREFIX}{name_of(listen, name)}")
+
+
+async def serve_static(
+    listen: Address,
+    exports: Mapping[str, int],
+    store_text: str,
+    ready: Callable[[str], None],
+    name: str = "",
+) -> None:
+    """Serves ``exports`` (name: size in bytes) out of a store until cancelled.
+
+    Calls ``ready`` with one line, ``listening on HOST:PORT``, when clients can come. Pages outlive
+    the server if it is killed; if it is stopped they are wiped unless they have a ``name``. On
+    SIGHUP the program is replaced and its clients notice nothing. Raises OperatorError if the
+    address or the store cannot be had.
+    """
+    kept_as = name_of(listen, name)
+    store = make_store(parse_store(store_text), kept_as)
+    with contextlib.ExitStack() as at_end:
+        if kept_as and not name and store.directory is not None:
+            at_end.callback(shutil.rmtree, store.directory, ignore_errors=True)
+        at_end.callback(store.close)
+        server = PageServer(StaticExports(store, exports), listen=[listen])
+        await server.start(upgrade.inherited())
+        hung_up = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+        try:
+            host, port = server.addresses[0]
+            ready(f"listening on {f'[{host}]' if ':' in host else host}:{port}")
+            await server.settled()
+            if kept_as and store.directory is not None:
+                upgrade.announce(store.directory)
+            await _upgraded(server, hung_up, possible=bool(kept_as and store.directory))
+        finally:
+            await server.stop()
+            if not name:
+                for pages in store.names():
+                    store.remove(pages)
+
+
+async def _upgraded(server: PageServer, hung_up: asyncio.Event, *, possible: bool) -> None:
+    """Waits for SIGHUP and replaces the program; never returns."""
+    while True:
+        await hung_up.wait()
+        hung_up.clear()
+        if possible and await upgrade.check():
+            upgrade.reexecute(await server.leave())

@@ -1,0 +1,99 @@
+"""Another code in the same process: how a server that runs is replaced without a pause.
+
+On SIGHUP the server starts its program anew in its own process (execve), with the sockets it
+listens on. Its workers see their control plane go, and serve on; the new control plane finds them
+as it would after a crash (control.py) and has them give their clients to workers with the new code.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from netboot.errors import OperatorError
+
+log = logging.getLogger(__name__)
+
+LISTENERS = "NETBOOT_PAGE_LISTENERS"  # in the environment: descriptors, with commas
+PROCESS_FILE = "state-process"  # in the store's directory: process id, and a word for each start
+PATIENCE_SECONDS = 10.0
+POLL_SECONDS = 0.02
+
+
+async def check() -> bool:
+    """Whether the program on disk can at least be started."""
+    arguments = [sys.executable, "-P", "-c", "import netboot.cli"]
+    process = await asyncio.create_subprocess_exec(*arguments)
+    if await process.wait() == 0:
+        return True
+    log.error("pages: not upgraded: the new program does not start; the old one serves on")
+    return False
+
+
+def reexecute(listeners: Sequence[socket.socket]) -> None:
+    """Starts this process's program anew. Does not return."""
+    for listener in listeners:
+        os.set_inheritable(listener.fileno(), True)
+    numbers = ",".join(str(listener.fileno()) for listener in listeners)
+    arguments = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, arguments, {**os.environ, LISTENERS: numbers})
+
+
+def inherited() -> list[socket.socket]:
+    """The listening sockets that ``reexecute`` left us; none after an ordinary start."""
+    numbers = os.environ.pop(LISTENERS, "")
+    listeners = [socket.socket(fileno=int(number)) for number in numbers.split(",") if number]
+    for listener in listeners:
+        os.set_inheritable(listener.fileno(), False)
+    return listeners
+
+
+def announce(directory: Path) -> None:
+    """Says in a store's directory that this process serves it now."""
+    (directory / PROCESS_FILE).write_text(f"{os.getpid()} {secrets.token_hex(8)}\n")
+
+
+def ask(directory: Path) -> int:
+    """Has the server whose pages are in ``directory`` upgrade itself; returns its process id.
+
+    Raises OperatorError if there is none or it does not come back in time.
+    """
+    before = _process(directory)
+    if before is None or not _locked(directory):
+        raise OperatorError(
+            "no page server to upgrade", hint="give --listen, --store and --name as it was started"
+        )
+    pid = int(before.split()[0])
+    os.kill(pid, signal.SIGHUP)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while _process(directory) == before:
+        if time.monotonic() > deadline:
+            raise OperatorError(f"page server {pid} has not upgraded itself; see its log")
+        time.sleep(POLL_SECONDS)
+    return pid
+
+
+def _process(directory: Path) -> str | None:
+    try:
+        return (directory / PROCESS_FILE).read_text()
+    except OSError:
+        return None
+
+
+def _locked(directory: Path) -> bool:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,125 @@
+"""Stores that fail, wrapped around one that works: the same interface, no flags in the product.
+
+A worker looks ``adopt`` up by the kind of its store, so these are for whoever is given a page file:
+the exchange, the transmission reference, the conformance tests.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from netboot.pages.store import Busy, PageFile
+
+
+class FaultyFile:
+    """Passes everything on to ``pages``; each kind of fault overrides what it spoils."""
+
+    def __init__(self, pages: PageFile) -> None:
+        self.pages = pages
+
+    @property
+    def size_bytes(self) -> int:
+        return self.pages.size_bytes
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.pages.read_into(offset, buffer)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self.pages.write(offset, data)
+
+    def trim(self, offset: int, length: int) -> None:
+        self.pages.trim(offset, length)
+
+    def zero(self, offset: int, length: int, *, allocate: bool) -> None:
+        self.pages.zero(offset, length, allocate=allocate)
+
+    def extents(self, offset: int, length: int) -> Iterable[tuple[int, bool]]:
+        return self.pages.extents(offset, length)
+
+    def flush(self) -> None:
+        self.pages.flush()
+
+    def descriptors(self) -> Sequence[int]:
+        return self.pages.descriptors()
+
+    def close(self) -> None:
+        self.pages.close()
+
+
+class Failing(FaultyFile):
+    """True loss: from byte ``begin`` to ``end`` nothing can be read or written (EIO)."""
+
+    def __init__(self, pages: PageFile, begin: int, end: int) -> None:
+        super().__init__(pages)
+        self._begin, self._end = begin, end
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._check(offset, len(buffer))
+        super().read_into(offset, buffer)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._check(offset, len(data))
+        super().write(offset, data)
+
+    def _check(self, offset: int, length: int) -> None:
+        if offset < self._end and offset + length > self._begin:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+class Slow(FaultyFile):
+    """Every read and write takes ``seconds`` longer: a disk that has to seek."""
+
+    def __init__(
+        self, pages: PageFile, seconds: float, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        super().__init__(pages)
+        self._seconds, self._sleep = seconds, sleep
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._sleep(self._seconds)
+        super().read_into(offset, buffer)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._sleep(self._seconds)
+        super().write(offset, data)
+
+
+class Short(FaultyFile):
+    """A write stores its first half and then finds no room: what is left must come again."""
+
+    def __init__(self, pages: PageFile, times: int) -> None:
+        super().__init__(pages)
+        self.times = times  # how often, from now on
+
+    def write(self, offset: int, data: memoryview) -> None:
+        if self.times:
+            self.times -= 1
+            super().write(offset, data[: len(data) // 2])
+            raise Busy("half of it")
+        super().write(offset, data)
+
+
+class Full(FaultyFile):
+    """There is no room for ``refusals`` writes, trims and zeroes."""
+
+    def __init__(self, pages: PageFile, refusals: int) -> None:
+        super().__init__(pages)
+        self.refusals = refusals  # that are still to come
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._refuse()
+        super().write(offset, data)
+
+    def trim(self, offset: int, length: int) -> None:
+        self._refuse()
+        super().trim(offset, length)
+
+    def zero(self, offset: int, length: int, *, allocate: bool) -> None:
+        self._refuse()
+        super().zero(offset, length, allocate=allocate)
+
+    def _refuse(self) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise Busy("disk full")

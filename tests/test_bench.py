@@ -1,0 +1,87 @@
+"""What the benchmark makes of its figures. It measures nothing here."""
+
+from typing import Any
+
+import pytest
+
+from bench import fio, rows
+from bench.plot import svg
+from bench.rows import FLOOR, OURS, Row, Sample
+
+ROW = Row("randread", 4096, 32, 1, "pinned")
+
+
+def _sample(iops: float, cpu_us: float = 5.0) -> Sample:
+    return Sample(iops, iops * 4096 / 1e6, 1e6 / iops, 2e6 / iops, cpu_us)
+
+
+def _side(total: int, mean: float) -> dict[str, Any]:
+    latency = {"mean": mean, "percentile": {"99.000000": mean * 2}}
+    return {"total_ios": total, "iops": float(total), "bw_bytes": total * 4096, "lat_ns": latency}
+
+
+def test_fio_json_of_a_mixed_load_is_weighted() -> None:
+    job = {"error": 0, "read": _side(300, 1000.0), "write": _side(100, 5000.0)}
+    got = fio.parse({"jobs": [job]}, ramp_share=0.5)
+    assert (got.requests, got.iops, got.mean_us, got.p99_us) == (600, 400.0, 2.0, 10.0)
+    assert got.mb_per_s == pytest.approx(400 * 4096 / 1e6)
+
+
+def test_fio_error_is_not_a_figure() -> None:
+    with pytest.raises(RuntimeError, match="error 5"):
+        fio.parse({"jobs": [{"error": 5}]})
+
+
+def test_pinned_rows_pin_fio() -> None:
+    assert fio.command("nbd://x", ROW, 1 << 20, 1.0, cpu=0)[:3] == ["taskset", "-c", "0"]
+    assert fio.command("nbd://x", ROW, 1 << 20, 1.0, cpu=None)[0] == "fio"
+
+
+def test_bars_compare_with_the_best_peer_of_each_figure() -> None:
+    samples = {
+        OURS: _sample(150, 2.0),
+        "nbdkit": _sample(100, 4.0),
+        "qsd": _sample(50, 3.0),
+        FLOOR: _sample(300),
+    }
+    found = {each.name: each for each in rows.verdicts({ROW: samples})}
+    iops = found["pinned randread 4k d32 c1: iops / best peer"]
+    cpu = found["pinned randread 4k d32 c1: cpu_us / best peer"]
+    floor = found["pinned randread 4k d32 c1: iops / floor"]
+    assert (iops.value, iops.met) == (1.5, True)
+    assert cpu.value == pytest.approx(2 / 3)
+    assert not cpu.met
+    assert (floor.value, floor.met) == (0.5, False)
+
+
+def test_many_connections_are_compared_with_our_own_eight() -> None:
+    results = {
+        Row("randread", 4096, 32, count): {OURS: _sample(iops), "nbdkit": _sample(100)}
+        for count, iops in ((8, 220), (32, 190))
+    }
+    found = {each.name: each for each in rows.verdicts(results)}
+    assert found["free randread 4k d32 c8: iops / best peer"].met
+    assert not found["free randread 4k d32 c32: iops / ours at c8"].met
+
+
+def test_every_bar_is_in_the_quick_form() -> None:
+    def bars(wanted: list[Row]) -> set[str]:
+        samples = {name: _sample(100) for name in (OURS, "nbdkit", FLOOR)}
+        return {each.name for each in rows.verdicts(dict.fromkeys(wanted, samples))}
+
+    assert bars(rows.quick_rows()) == bars(rows.full_rows())
+    assert len(rows.quick_rows()) < len(rows.full_rows()) / 2
+
+
+def test_median_is_of_each_figure() -> None:
+    samples = [_sample(100, 1.0), _sample(300, 9.0), _sample(200, 2.0)]
+    assert (rows.median_of(samples).iops, rows.median_of(samples).cpu_us) == (200, 2.0)
+
+
+def test_table_json_and_plot_name_every_server() -> None:
+    results = {ROW: {OURS: _sample(150), "nbdkit": _sample(100)}}
+    found = rows.verdicts(results)
+    assert "| pinned randread 4k d32 c1 | netboot | 150 |" in rows.table(results)
+    assert rows.verdict_table(found).count("\n") == 1 + len(found)
+    assert set(rows.as_json(results, found, {})["rows"][0]["servers"]) == {OURS, "nbdkit"}
+    assert svg(results).count("<title>") == 2

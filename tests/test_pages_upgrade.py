@@ -1,0 +1,106 @@
+"""A page server that is killed or replaced while clients are connected: they notice nothing."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from netboot.errors import OperatorError
+from netboot.pages import static, upgrade
+from tests.support.nbd_client import NbdClient
+
+PAGE = bytes(range(256)) * 16
+COMMAND = (sys.executable, "-P", "-m", "netboot", "pages", "--export", "a=64MiB")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+class Serving:
+    """``netboot pages`` as a process."""
+
+    def __init__(self, port: int, store: str) -> None:
+        self.address = ("127.0.0.1", port)
+        self._command = [*COMMAND, "--listen", f"127.0.0.1:{port}", "--store", store]
+        self.store = store
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().startswith("listening")
+
+    def end(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[str], Serving]]:
+    running: list[Serving] = []
+
+    def start(store: str) -> Serving:
+        running.append(Serving(free_port(), store))
+        return running[-1]
+
+    yield start
+    for serving in running:
+        if serving.process.returncode is None:
+            serving.end(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk", "tiered"])
+def test_clients_outlive_a_killed_control_plane_and_an_upgrade(
+    serve: Callable[[str], Serving], tmp_path: Path, kind: str
+) -> None:
+    stores = {"memory": "memory", "disk": f"disk:{tmp_path}"}
+    server = serve(stores.get(kind, f"tiered:{tmp_path},memory=8MiB"))
+    with NbdClient(server.address).attach("a") as client:
+        assert client.write(0, PAGE) == 0
+        pid = server.process.pid
+        # Half a request: it is what was not parsed yet that goes from hand to hand.
+        half = client.request(1, 4096, 4096)
+        client.sock.sendall(half[:10])
+        assert static.upgrade_static(server.address, server.store) == pid
+        client.sock.sendall(half[10:] + PAGE)
+        client.receive(16)
+        server.end(signal.SIGKILL)
+        assert client.read(4096, 4096) == PAGE
+        assert client.write(8192, PAGE) == 0
+        server.start()
+        assert client.read(0, 12288) == PAGE * 3
+        with NbdClient(server.address).attach("a") as second:
+            assert second.read(0, 12288) == PAGE * 3
+
+
+def test_without_a_server_there_is_nothing_to_upgrade(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="no page server to upgrade"):
+        upgrade.ask(tmp_path)
+    upgrade.announce(tmp_path)  # of a server that was killed
+    with pytest.raises(OperatorError, match="no page server to upgrade"):
+        upgrade.ask(tmp_path)
+
+
+def test_pages_without_a_name_are_wiped_when_the_server_is_stopped(
+    serve: Callable[[str], Serving], tmp_path: Path
+) -> None:
+    server = serve(f"disk:{tmp_path}")
+    assert list(tmp_path.iterdir()) != []
+    server.end(signal.SIGINT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_listeners_are_inherited_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(upgrade.LISTENERS, "")
+    assert upgrade.inherited() == []
+    assert upgrade.LISTENERS not in os.environ
