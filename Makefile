@@ -1,5 +1,5 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test bench-pages
+.PHONY: help setup demo test unit bench-pages
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -9,7 +9,8 @@ PYTEST := env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/python -m pytest
 help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
 	    'make test    all tests (about ten minutes)' \
-	    'make setup   only install what both need' \
+		    'make unit    only what needs no root and starts no program' \
+	    'make setup   only install what all need' \
 	    'make bench-pages  our page server beside its peers (BENCH=--quick: 3 minutes)'
 
 setup:
@@ -27,6 +28,9 @@ else
 	$(SUDO) $(PYTEST) -p no:cacheprovider -m 'root or vm'
 	$(PYTEST) -m 'not root and not vm'
 endif
+
+unit: setup
+	$(PYTEST) -q -m 'not root and not vm and not system'
 
 # Fails if a bar is missed. Root: the veth rows need network namespaces.
 bench-pages: setup

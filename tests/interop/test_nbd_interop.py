@@ -1,5 +1,9 @@
-"""Strangers' NBD clients against ``netboot pages``: libnbd's tools, QEMU's, nbdsh."""
+"""Strangers' NBD clients against ``netboot pages``: libnbd's tools, QEMU's, nbdsh, fio.
 
+They negotiate structured replies and ``base:allocation``; over every store that keeps pages.
+"""
+
+import filecmp
 import json
 import os
 import shutil
@@ -11,11 +15,14 @@ from pathlib import Path
 import pytest
 
 from netboot.pages.exports import StaticExports
-from netboot.pages.memory import MemoryStore
+from netboot.pages.store import BY_NAME, STORE_KINDS, make_store, parse_store
 from tests.support.page_server import running
 
 MIB = 1 << 20
 SIZE = 64 * MIB
+BIG = 1024 * MIB
+TIER = "16MiB"  # less than most tests write
+KEEPING = [row.name for row in STORE_KINDS if row.keeps_pages]
 
 
 def run(*command: str) -> str:
@@ -30,23 +37,31 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def uri() -> Iterator[str]:
-    """Of an empty export ``a`` of 64 MiB."""
-    with closing(MemoryStore()) as store, running(StaticExports(store, {"a": SIZE})) as server:
-        yield f"nbd://127.0.0.1:{server.address[1]}/a"
+@pytest.fixture(params=KEEPING)
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of an empty export ``a`` of 64 MiB; beside it, ``big`` has 1 GiB."""
+    form = BY_NAME[request.param].form.replace("DIR", str(tmp_path / "pages"))
+    spec = parse_store(form.replace("SIZE", TIER))
+    with closing(make_store(spec)) as store:
+        exports = StaticExports(store, {"a": SIZE, "big": BIG})
+        with running(exports) as server:
+            yield f"nbd://127.0.0.1:{server.address[1]}/a"
+
+
+def write_image(path: Path, size: int, data_at: Iterator[int]) -> Path:
+    """A file of holes, with a MiB of random data at each of ``data_at`` (MiB)."""
+    with path.open("wb") as file:
+        file.truncate(size)
+        for at in data_at:
+            file.seek(at * MIB)
+            file.write(os.urandom(MIB))
+    return path
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A file of random data with holes."""
-    path = tmp_path / "image"
-    with path.open("wb") as file:
-        file.truncate(SIZE)
-        for at in (0, 10, 11, 40, 63):
-            file.seek(at * MIB)
-            file.write(os.urandom(MIB))
-    return path
+    """64 MiB with five of data."""
+    return write_image(tmp_path / "image", SIZE, iter((0, 10, 11, 40, 63)))
 
 
 def test_nbdinfo_sees_the_export(uri: str) -> None:
@@ -54,20 +69,40 @@ def test_nbdinfo_sees_the_export(uri: str) -> None:
     assert export["export-size"] == SIZE
     assert export["block_size_preferred"] == 4096
     assert export["block_size_maximum"] == 32 * MIB
-    for ability in ("multi_conn", "flush", "fua", "trim", "zero"):
+    for ability in ("multi_conn", "flush", "fua", "trim", "zero", "fast_zero", "df", "cache"):
         assert export[f"can_{ability}"] is True
     assert export["is_read_only"] is False
+    assert export["contexts"] == ["base:allocation"]
 
 
 def test_nbdinfo_lists_static_exports(uri: str) -> None:
     listed = json.loads(run("nbdinfo", "--json", "--list", uri.removesuffix("a")))
-    assert [export["export-name"] for export in listed["exports"]] == ["a"]
+    assert [export["export-name"] for export in listed["exports"]] == ["a", "big"]
 
 
-def test_nbdcopy_both_ways_is_identical(uri: str, image: Path, tmp_path: Path) -> None:
-    run("nbdcopy", "--connections=4", "--flush", str(image), uri)
-    run("nbdcopy", "--connections=4", uri, str(tmp_path / "back"))
-    assert (tmp_path / "back").read_bytes() == image.read_bytes()
+def test_nbdinfo_maps_what_was_written(uri: str, image: Path) -> None:
+    run("nbdcopy", str(image), uri)
+    extents = json.loads(run("nbdinfo", "--json", "--map", uri))
+    data = [(each["offset"], each["length"]) for each in extents if each["type"] == 0]
+    # A store may know more pages than were written, never fewer.
+    for at in (0, 10, 11, 40, 63):
+        assert any(begin <= at * MIB < begin + length for begin, length in data), extents
+    assert sum(each["length"] for each in extents) == SIZE
+    assert sum(length for _, length in data) < SIZE // 2
+    assert {each["type"] for each in extents} == {0, 3}
+    run("qemu-io", "-f", "raw", "-c", f"discard 0 {SIZE}", uri)
+    (hole,) = json.loads(run("nbdinfo", "--json", "--map", uri))
+    assert (hole["length"], hole["type"]) == (SIZE, 3)
+
+
+def test_nbdcopy_of_a_gibibyte_both_ways_is_identical(uri: str, tmp_path: Path) -> None:
+    """192 MiB of data: the half of the first quarter, and some of the rest."""
+    places = (*range(0, 256, 2), *range(256, 1024, 12))
+    image = write_image(tmp_path / "big", BIG, iter(places))
+    big, back = uri.removesuffix("a") + "big", tmp_path / "back"
+    run("nbdcopy", "--connections=4", "--flush", str(image), big)
+    run("nbdcopy", "--connections=4", big, str(back))
+    assert filecmp.cmp(image, back, shallow=False)
 
 
 def test_qemu_img_both_ways_is_identical(uri: str, image: Path, tmp_path: Path) -> None:
@@ -99,12 +134,30 @@ def test_qemu_io_writes_trims_and_zeroes(uri: str) -> None:
 
 NBDSH = """
 import errno, os
+h.add_meta_context("base:allocation")
 h.connect_uri(%r)
+assert h.get_structured_replies_negotiated()
 data = os.urandom(1 << 20)
 h.pwrite(data, 4095)
 assert h.pread(1 << 20, 4095) == data
 h.zero(4096, 8192, nbd.CMD_FLAG_NO_HOLE | nbd.CMD_FLAG_FUA)
 assert h.pread(4096, 8192) == bytearray(4096)
+h.cache(1 << 20, 4096)
+h.zero(4096, 8192, nbd.CMD_FLAG_FAST_ZERO)
+chunks = []
+h.pread_structured(1 << 20, 32 << 20, lambda data, at, kind, error: chunks.append((at, kind)))
+assert chunks == [((32 << 20) + n * (128 << 10), nbd.READ_HOLE) for n in range(8)], chunks
+chunks.clear()
+h.pread_structured(
+    1 << 20, 4095, lambda data, at, kind, error: chunks.append((at, kind)), nbd.CMD_FLAG_DF)
+assert chunks == [(4095, nbd.READ_DATA)], chunks
+extents = []
+h.block_status(1 << 20, 0, lambda name, at, found, error: extents.append((name, found)))
+((name, found),) = extents
+assert name == "base:allocation" and sum(found[::2]) <= 1 << 20 and 0 in found[1::2], extents
+h.block_status(
+    1 << 20, 0, lambda name, at, found, error: extents.append((name, found)), nbd.CMD_FLAG_REQ_ONE)
+assert len(extents[-1][1]) == 2, extents
 h.trim(1 << 20, 0)
 h.flush()
 buffers = [nbd.Buffer.from_bytearray(bytearray([n]) * 4096) for n in range(200)]
@@ -119,6 +172,7 @@ for call, error in (
     (lambda: h.pread(2, h.get_size() - 1), errno.EINVAL),
     (lambda: h.pwrite(b"xx", h.get_size() - 1), errno.ENOSPC),
     (lambda: h.trim(2, h.get_size() - 1), errno.EINVAL),
+    (lambda: h.zero(512, 0, nbd.CMD_FLAG_NO_HOLE | nbd.CMD_FLAG_FAST_ZERO), errno.ENOTSUP),
     (lambda: h.cache(2, h.get_size() - 1), errno.EINVAL),
 ):
     try:
@@ -136,3 +190,20 @@ def test_nbdsh_commands_and_errors(uri: str) -> None:
         pytest.skip("nbdsh is not installed")
     # libnbd's binding belongs to Debian's Python, which need not be the first one in PATH.
     run("/usr/bin/python3", "-m", "nbd", "-c", NBDSH % uri)
+
+
+def test_fio_verifies_eight_connections(uri: str) -> None:
+    """Each job writes 4 MiB of its own in random order, and reads it back with its checksums."""
+    out = run(
+        "fio", "--name=verify", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite", "--bs=4k",
+        "--iodepth=32", "--numjobs=8", "--size=4m", "--offset_increment=4m",
+        "--verify=crc32c", "--do_verify=1", "--output-format=json",
+    )  # fmt: skip
+    jobs = json.loads(out[out.index("{") :])["jobs"]
+    assert len(jobs) == 8
+    for job in jobs:
+        assert (job["error"], job["write"]["io_kbytes"], job["read"]["io_kbytes"]) == (
+            0,
+            4096,
+            4096,
+        )

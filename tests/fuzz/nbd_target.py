@@ -1,0 +1,56 @@
+"""Fuzz target: ``python -m tests.fuzz.nbd_target FOLDER [libFuzzer options]``.
+
+Whatever a client sends, and however it is split: a handshake stays undecided, Ready or Closed; the
+fast loop and its specification say the same, store the same and end the same. An input is a byte
+that says where it is split, then what a client sends from the greeting on.
+"""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["netboot"]):
+    from netboot.nbd.export import Export, Refusal, Refused
+    from netboot.nbd.handshake import Handshake, Ready
+    from netboot.nbd.stream import Closed
+    from tests.support.two_ways import ArrayFile, fast, specified
+
+SIZE = 64 << 10
+EXPORTS = {
+    "a": Export("a", SIZE, "an export"),
+    "r": Export("r", SIZE, read_only=True),
+}
+
+
+def lookup(name: str) -> Export | Refused:
+    return EXPORTS.get(name) or Refused("no such export", Refusal.UNKNOWN)
+
+
+def shake(pieces: list[bytes]) -> tuple[Ready | Closed | None, bytes]:
+    """Outcome of a handshake, and what it said."""
+    handshake, said = Handshake(lookup), b""
+    for piece in pieces:
+        handshake.receive_data(piece)
+        said += handshake.data_to_send()
+    return handshake.outcome, said
+
+
+def test_one_input(data: bytes) -> None:
+    """Raises AssertionError, or whatever the code under test should not have raised."""
+    at, data = data[0] if data else 0, data[1:]
+    cuts = [data[:at], data[at : at * at], data[at * at :]] if at else [data]
+    outcome, said = shake(cuts)
+    assert (outcome, said) == shake([data])
+    # A reply to an option has 20 bytes and a text, or says four things about an export.
+    assert len(said) <= 18 + 8 * len(data) + 256
+    if isinstance(outcome, Ready):
+        sent = outcome.leftover
+        pieces = [sent[:at], sent[at:]]
+        wanted, got = ArrayFile(SIZE), ArrayFile(SIZE)
+        expected = specified(outcome.export, wanted, [sent], outcome.dialect)
+        assert fast(outcome.export, got, pieces, outcome.dialect) == expected
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, test_one_input)
+    atheris.Fuzz()
