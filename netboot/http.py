@@ -1,7 +1,7 @@
 """HTTP: iPXE scripts, kernel and initramfs, beacons from the initramfs, leases, status.
 
-aiohttp sends files with sendfile(2), answers Range and always says Content-Length; measured
-beside nginx it moves the same bytes at the same CPU (docs/performance.md says how much).
+aiohttp sends files with sendfile(2), answers Range and always says Content-Length. Measured with 32
+downloads of 64 MiB at once it moved 5.1 GB/s at 0.16 CPU seconds per GB, nginx 4.9 GB/s at 0.14.
 """
 
 import json
