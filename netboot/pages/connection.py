@@ -30,6 +30,11 @@ class Connection:
     sent: int = 0
     blocked_since: float | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether its socket was closed, or given to another process."""
+        return self.sock.fileno() < 0
+
     def serve(self, buffers: Buffers, limit: int) -> str | None:
         """Reads once and answers, about ``limit`` bytes each way; the reason to close, or None.
 

@@ -66,6 +66,8 @@ class Worker:
                     self._meet()
                 elif descriptor == self._control.fileno():
                     self._obey()
+            # An order may have fenced a connection that was ready in the same poll.
+            waiting = [each for each in waiting if not each.closed]
             if len(self._areas) < 2:
                 for connection in waiting:
                     self._turn(connection, TURN_BYTES)
