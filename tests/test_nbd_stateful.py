@@ -3,7 +3,6 @@ pages: whatever is done, in whatever order, a bytearray would have answered the 
 """
 
 import tempfile
-import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from hypothesis.stateful import (
 )
 
 from netboot.nbd.export import Export
-from netboot.pages.buffers import BUFFER_BYTES
-from netboot.pages.exchange import Area, Buffers, Exchange
+from netboot.pages.exchange import Area, Buffers
 from netboot.pages.store import BY_NAME, STORE_KINDS, StoreSpec, make_store, parse_store
 from tests.support.two_ways import (
     BLOCK_STATUS,
@@ -35,6 +33,7 @@ from tests.support.two_ways import (
     TRIM,
     WRITE,
     WRITE_ZEROES,
+    FastLoop,
     answers,
     error_of,
     request,
@@ -43,7 +42,6 @@ from tests.support.two_ways import (
 MIB = 1 << 20
 SIZE = 6 * MIB + 4096 + 17  # more than the 4 MiB of memory that the tiered store gets
 CONNECTIONS = 5
-PATIENCE_SECONDS = 10
 KEEPING = [row.name for row in STORE_KINDS if row.keeps_pages]
 
 WHICH = st.integers(0, CONNECTIONS - 1)
@@ -70,37 +68,19 @@ def pattern(seed: int, length: int) -> bytes:
 
 
 class Client:
-    """A connection to the fast loop, driven as a worker drives it."""
+    """A connection to the fast loop."""
 
     def __init__(self, area: Area, buffers: Buffers, number: int) -> None:
         self.dialect = DIALECTS[number % len(DIALECTS)]
         self.owed = b""  # the rest of a write that was begun
-        self._exchange = Exchange(area, self.dialect)
-        self._buffers = buffers
-        self._unparsed = b""
+        self._loop = FastLoop(area, buffers, self.dialect)
 
     def send(self, data: bytes) -> bytes:
         """All replies to ``data``."""
-        said = b""
-        for begin in range(0, len(data), BUFFER_BYTES // 2):
-            said += self._turns(self._unparsed + data[begin : begin + BUFFER_BYTES // 2])
-        return said
+        return b"".join(self._loop.send(data))
 
-    def _turns(self, data: bytes) -> bytes:
-        buffers, said, patience = self._buffers, b"", time.monotonic() + PATIENCE_SECONDS
-        while True:
-            buffers.input[: len(data)] = data
-            buffers.position, buffers.end, buffers.filled = 0, len(data), 0
-            self._exchange.answer(buffers)
-            said += bytes(buffers.output[: buffers.filled])
-            data = bytes(buffers.input[buffers.position : buffers.end])
-            if self._exchange.hungry:
-                self._unparsed = data
-                return said
-            if self._exchange.blocked:
-                assert time.monotonic() < patience, "the store stays busy"
-                time.sleep(0.001)
-                self._exchange.retry()
+    def close(self) -> None:
+        self._loop.exchange.abandon()
 
 
 class Room(RuleBasedStateMachine):
@@ -122,6 +102,8 @@ class Room(RuleBasedStateMachine):
             self.finish_write(which)
         for offset in range(0, SIZE, MIB):
             self.read(0, offset, MIB, 0)
+        for client in self.clients:
+            client.close()
         self._stack.close()
 
     def _ask(

@@ -22,6 +22,7 @@ from tests.support.two_ways import (
     ArrayFile,
     answers,
     fast,
+    output,
     request,
     specified,
 )
@@ -44,9 +45,8 @@ class Loop:
         self.buffers.input[: self.buffers.end] = kept + data
 
     def answer(self) -> bytes:
-        self.buffers.filled = 0
         self.exchange.answer(self.buffers)
-        return bytes(self.buffers.output[: self.buffers.filled])
+        return output(self.buffers)
 
 
 @each_dialect
@@ -77,15 +77,48 @@ def test_blocked_exchange_does_nothing_until_retry() -> None:
 
 
 def test_only_whole_requests_are_idle() -> None:
+    """What has come of a short write is not touched yet, so another process may go on with it."""
     loop = Loop(ArrayFile())
-    for piece, idle in ((request(WRITE, 0, 4096)[:20], True), (b"", True)):
+    for piece in (request(WRITE, 0, 4096)[:20], b"", request(WRITE, 0, 4096)[20:] + PAGE[:100]):
         loop.feed(piece)
-        loop.answer()
-        assert loop.exchange.idle is idle
-    loop.feed(request(WRITE, 0, 4096)[20:] + PAGE[:100])
-    assert (loop.answer(), loop.exchange.idle, loop.exchange.hungry) == (b"", False, True)
+        assert (loop.answer(), loop.exchange.idle, loop.exchange.hungry) == (b"", True, True)
     loop.feed(PAGE[100:])
     assert (len(loop.answer()), loop.exchange.idle) == (16, True)
+    loop.feed(request(WRITE, 0, 128 << 10) + PAGE[:100])
+    assert (loop.answer(), loop.exchange.idle, loop.exchange.hungry) == (b"", False, True)
+
+
+def test_a_long_write_goes_to_where_it_is_stored() -> None:
+    pages = ArrayFile(mapped=True)
+    loop = Loop(pages)
+    loop.feed(request(WRITE, 0, 128 << 10) + bytes(128 << 10))
+    loop.answer()
+    loop.feed(request(WRITE, 0, 128 << 10))
+    loop.answer()
+    sink = loop.exchange.sink
+    assert sink is not None
+    assert len(sink) == 128 << 10
+    sink[:] = PAGE * 32
+    loop.exchange.sunk(100 << 10)
+    loop.feed(b"")
+    loop.answer()
+    assert loop.exchange.sink is not None
+    assert len(loop.exchange.sink) == 28 << 10
+    loop.exchange.sunk(28 << 10)
+    loop.feed(b"")
+    assert len(loop.answer()) == 16
+    assert pages.data[: 128 << 10] == PAGE * 32
+
+
+def test_a_write_waits_until_what_it_changes_was_sent() -> None:
+    pages = ArrayFile(mapped=True)
+    pages.write(0, memoryview(PAGE))
+    loop = Loop(pages)
+    loop.feed(
+        request(READ, 0, 4096) + request(WRITE, 0, 4096) + bytes(4096) + request(READ, 0, 4096)
+    )
+    assert loop.answer()[16:] == PAGE
+    assert loop.answer()[32:] == bytes(4096)
 
 
 @each_dialect

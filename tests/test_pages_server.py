@@ -66,6 +66,24 @@ def test_pages_are_shared_by_connections_and_kept_between_them(static: Running) 
     assert [event.kind for event in static.events].count("first-write") == 1
 
 
+def test_a_static_export_is_served_by_all_workers(store: MemoryStore) -> None:
+    """They see each other's writes at once, and one that is killed takes half of the clients."""
+    with (
+        running(StaticExports(store, {"a": MIB}), workers=2) as server,
+        NbdClient(server.address).attach("a") as one,
+        NbdClient(server.address).attach("a") as other,
+    ):
+        for turn in range(8):
+            page = bytes([turn + 1]) * 4096
+            assert one.write(turn * 4096, page) == 0
+            assert other.read(turn * 4096, 4096) == page
+            assert other.command(4, turn * 4096, 4096) == 0
+            assert one.read(turn * 4096, 4096) == bytes(4096)
+        os.kill(server.server.worker_pids[0], signal.SIGKILL)
+        assert server.event("detach").data["connections"] == 1
+        assert other.write(0, PAGE) == 0
+
+
 def test_list_tells_static_names(static: Running) -> None:
     with NbdClient(static.address) as client:
         *servers, ack = client.option(bytes(nbd.Option(option=3)))

@@ -10,6 +10,7 @@ from netboot.pages.exchange import BUFFER_BYTES, Area, Buffers, Exchange
 
 # What one connection may be sent before the next has its turn.
 TURN_BYTES = 4 * BUFFER_BYTES
+MODEST_TURNS = 32
 
 
 @dataclass(slots=True)
@@ -23,36 +24,49 @@ class Connection:
     exchange: Exchange
     message: control.Message  # what it was connected with
     unparsed: bytes
-    unsent: memoryview
+    unsent: bytes
     waits_for: int = 0  # epoll events it is registered for
     last_turn: int = 0
     received: int = 0
     sent: int = 0
     blocked_since: float | None = None
+    modest: int = 0  # turns until it is asked again whether it has sent more meanwhile
 
     @property
     def closed(self) -> bool:
         """Whether its socket was closed, or given to another process."""
         return self.sock.fileno() < 0
 
-    def serve(self, buffers: Buffers, limit: int) -> str | None:
-        """Reads once and answers, about ``limit`` bytes each way; the reason to close, or None.
+    def serve(self, buffers: Buffers, limit: int, *, alone: bool = False) -> str | None:
+        """Reads and answers, about ``limit`` bytes each way; the reason to close, or None. With
+        ``alone``, nobody else was waiting: it goes on as long as there is more to read.
 
         Raises OSError when the client is gone, ProtocolError when it sent nonsense; the replies to
         what came before that were sent.
         """
-        buffers.filled = 0
+        exchange = self.exchange
         try:
-            if self.unsent and not self._send(self.unsent):
+            if self.unsent and not self._send([self.unsent], len(self.unsent)):
                 return None
-            if not self._fill(buffers, limit):
+            enough = self.received + limit
+            while self._fill(buffers, limit):
+                self._answer(buffers, limit)
+                if not alone or not exchange.hungry or self.unsent or self.received > enough:
+                    break
+                # A client that shares our CPU has sent its next request by now, or never has.
+                if self.modest:
+                    self.modest -= 1
+                    break
+            else:
                 return "closed by the client"
-            self._answer(buffers, limit)
         except ProtocolError:
             with contextlib.suppress(OSError):
-                self._send(buffers.output[: buffers.filled])
+                self._send(buffers.parts, buffers.filled)
             raise
-        if self.exchange.closed and not self.unsent:
+        finally:
+            if buffers.filled:
+                buffers.begin_output()
+        if exchange.closed and not self.unsent:
             return "disconnected by the client"
         return None
 
@@ -62,35 +76,47 @@ class Connection:
             exchange.retry()
         while sent < limit:
             exchange.answer(buffers)
-            sent += buffers.filled or limit  # a long erasure's piece is a turn, too
-            full = buffers.filled and not self._send(buffers.output[: buffers.filled])
-            buffers.filled = 0
-            if full or exchange.hungry or exchange.closed or exchange.blocked:
+            filled = buffers.filled
+            sent += filled or limit  # a long erasure's piece is a turn, too
+            full = filled and not self._send(buffers.parts, filled)
+            buffers.begin_output()
+            if exchange.hungry or full or exchange.closed or exchange.blocked:
                 break
-        self.unparsed = bytes(buffers.input[buffers.position : buffers.end])
+        begin, end = buffers.position, buffers.end
+        self.unparsed = bytes(buffers.input[begin:end]) if begin < end else b""
 
     def _fill(self, buffers: Buffers, limit: int) -> bool:
         """Puts what is unparsed, and if that is not enough what has come, into the input."""
-        kept = len(self.unparsed)
+        kept, exchange = len(self.unparsed), self.exchange
         buffers.position, buffers.end = 0, kept
-        buffers.input[:kept] = self.unparsed
-        if not self.exchange.hungry:
+        if kept:
+            buffers.input[:kept] = self.unparsed
+        if not exchange.hungry:
             return True
+        sink = exchange.sink
+        room = sink or (buffers.input[kept:] if kept else buffers.input)
         try:
-            received = self.sock.recv_into(buffers.input[kept:], min(limit, BUFFER_BYTES - kept))
+            received = self.sock.recv_into(room, min(limit, len(room)))
         except BlockingIOError:
+            self.modest = MODEST_TURNS
             return True
-        buffers.end += received
         self.received += received
+        if sink is None:
+            buffers.end = kept + received
+        else:
+            exchange.sunk(received)
         return received > 0
 
-    def _send(self, data: memoryview) -> bool:
+    def _send(self, parts: list[bytes | memoryview], length: int) -> bool:
         """Sends what the socket takes and keeps the rest; False if there is a rest."""
         try:
-            sent = self.sock.send(data)
+            sent = self.sock.sendmsg(parts)
         except BlockingIOError:
             sent = 0
         self.sent += sent
-        # The buffer belongs to the next connection's turn: what stays is copied.
-        self.unsent = memoryview(bytes(data[sent:]))
-        return not self.unsent
+        if sent == length:
+            self.unsent = b""
+            return True
+        # The buffers belong to the next connection's turn, and pages change: what stays is copied.
+        self.unsent = b"".join(parts)[sent:]
+        return False

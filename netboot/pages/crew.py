@@ -161,7 +161,8 @@ class Crew:
         message: control.Message,
         descriptors: Sequence[int],
     ) -> None:
-        seat, number, export = self._seat(attachment), next(self._numbers), attachment.export
+        number, export = next(self._numbers), attachment.export
+        worker = self._least_loaded() if attachment.spread else self._seat(attachment).worker
         message = {
             **message,
             "do": "connect",
@@ -175,9 +176,9 @@ class Crew:
         }
         # Copies: while we wait below the lease may end, and its descriptors become another's.
         pages = [os.dup(descriptor) for descriptor in attachment.pages.descriptors()]
-        self._clients[number] = _Client(address, attachment, seat.worker)
+        self._clients[number] = _Client(address, attachment, worker)
         try:
-            await seat.worker.send(message, [*descriptors, *pages])
+            await worker.send(message, [*descriptors, *pages])
         except BaseException:
             self._clients.pop(number, None)
             raise
@@ -186,13 +187,16 @@ class Crew:
                 os.close(descriptor)
 
     def _seat(self, attachment: Attachment) -> _Seat:
-        """All connections of a lease go to one worker: fairness and fencing are local there."""
+        """Of a seat all connections go to one worker: fairness and fencing are local there."""
         seat = self._leases.get(attachment.lease)
         if seat is None:
-            load_of = Counter(id(client.worker) for client in self._clients.values())
-            worker = min(self._workers, key=lambda each: load_of[id(each)])
-            seat = self._leases[attachment.lease] = _Seat(attachment.seat, worker)
+            seat = _Seat(attachment.seat, self._least_loaded())
+            self._leases[attachment.lease] = seat
         return seat
+
+    def _least_loaded(self) -> WorkerProcess:
+        load_of = Counter(id(client.worker) for client in self._clients.values())
+        return min(self._workers, key=lambda each: load_of[id(each)])
 
     def _connections(self, lease: str) -> int:
         return sum(client.attachment.lease == lease for client in self._clients.values())

@@ -6,9 +6,10 @@ is still arriving, a read larger than the buffer, a trim of gigabytes) is a work
 goes on a piece at a time.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 
-from netboot.nbd.dialect import MAX_FRAMING_BYTES, SIMPLE, Dialect, Headers
+from netboot.nbd.dialect import SIMPLE, Dialect, Headers
 from netboot.nbd.transmission import CHUNK_BYTES, HOLE_BYTES, validate_request
 from netboot.nbd.wire import (
     DONE,
@@ -23,8 +24,17 @@ from netboot.nbd.wire import (
     Command,
     CommandFlag,
 )
-from netboot.pages.buffers import BUFFER_BYTES, Area, Buffers, Counters
-from netboot.pages.store import Busy
+from netboot.pages.buffers import (
+    BUFFER_BYTES,
+    IOV_MAX,
+    MOST_PARTS,
+    ROOM_BYTES,
+    Area,
+    Buffers,
+    Counters,
+    is_zeros,
+)
+from netboot.pages.store import PAGE_BYTES, Busy, pages_of
 from netboot.pages.work import Pause, Work, begin_work
 
 __all__ = ["BUFFER_BYTES", "Area", "Buffers", "Counters", "Exchange"]
@@ -41,10 +51,10 @@ _EXTENDED_DATA_PREFIX = EXTENDED_REPLY_MAGIC << 32 | _DONE_DATA
 _EXTENDED = Struct(">QQQQ")
 _EXTENDED_PREFIX = EXTENDED_REPLY_MAGIC << 32 | DONE << 16 | Chunk.NONE
 _OFFSET_BYTES = 8
-_DATA_HEADER_BYTES = {
-    Headers.SIMPLE: _SIMPLE.size,
-    Headers.STRUCTURED: _STRUCTURED_DATA.size,
-    Headers.EXTENDED: _EXTENDED_DATA.size,
+_HEADER_BYTES = {  # of a reply with data, and of one without
+    Headers.SIMPLE: (_SIMPLE.size, _SIMPLE.size),
+    Headers.STRUCTURED: (_STRUCTURED_DATA.size, _SIMPLE.size),
+    Headers.EXTENDED: (_EXTENDED_DATA.size, _EXTENDED.size),
 }
 
 # Plain numbers: an enum's member costs a lookup in a dictionary each time.
@@ -59,21 +69,28 @@ _REQUESTS = (
         int(CommandFlag.PAYLOAD_LEN),
     ),
 )
-_OUT_OF_BUFFER = BUFFER_BYTES - MAX_FRAMING_BYTES
+# In one go, each makes at most two parts of output. Fewer than IOV_MAX in all.
+_PLAIN_REQUESTS = (IOV_MAX - MOST_PARTS) // 2
+# A shorter write is done at once when all of it has come; a longer one piece by piece.
+_WHOLE_BYTES = 64 << 10
 
 
 class Exchange:
     """One connection's side of the loop.
 
-    After ``answer``: ``hungry`` says it can only go on with more input; ``blocked``, that its
-    store has no room and nothing is done until ``retry``, which may be called again and again;
-    otherwise it goes on with its next turn, or, if ``closed``, not at all.
+    After ``answer``: ``hungry`` says it can only go on with more input, which goes to ``sink`` if
+    there is one; ``blocked``, that its store has no room and nothing is done until ``retry``, which
+    may be called again and again; otherwise it goes on with its next turn, or, if ``closed``, not
+    at all.
     """
 
     def __init__(self, area: Area, dialect: Dialect = SIMPLE) -> None:
         self._area = area
         self._dialect = dialect
+        self._plain: Iterator[bool] | None = None
         self._work: Work | None = None
+        self._sunk: int | None = None
+        self.sink: memoryview | None = None
         self.hungry = False
         self.blocked = False
         self.closed = False
@@ -87,100 +104,138 @@ class Exchange:
         """Lets the next ``answer`` ask the store again."""
         self.blocked = False
 
+    def abandon(self) -> None:
+        """Lets go of the pages, for good: they may be closed."""
+        self._plain = self._work = self.sink = None
+
+    def sunk(self, length: int) -> None:
+        """So many bytes of input were put into ``sink``."""
+        self._sunk = length
+
     def answer(self, buffers: Buffers) -> None:
-        """Does what the input asks for, until it is used up or the output is full. ``buffers``
-        are the same object each time.
+        """Does what the input asks for, until it is used up or the output has to be sent first.
+        ``buffers`` are the same object each time.
 
         Raises ProtocolError for bytes that are no request, OSError when a read's pages fail after
         its reply was begun: then only hanging up is left.
         """
-        self.hungry = False
-        while buffers.filled <= _OUT_OF_BUFFER and not self.closed and not self.blocked:
+        self.hungry, self.sink = False, None
+        if self._plain is None:
+            self._plain = self._answer_plain(buffers)
+        while not self.closed and not self.blocked:
             if self._work is None:
-                self._answer_plain(buffers)
-                if buffers.filled > _OUT_OF_BUFFER:
+                if next(self._plain) or buffers.shown or buffers.full:
                     return
                 self._work = self._begin(buffers)
                 if self._work is None:
                     return
             try:
-                pause = next(self._work)
+                pause = self._work.send(self._sunk)
             except StopIteration:
                 self._work = None
+                continue
+            finally:
+                self._sunk = None
+            if isinstance(pause, memoryview):
+                self.hungry, self.sink = True, pause
             else:
                 self.hungry = pause is Pause.INPUT
                 self.blocked = pause is Pause.ROOM
-                return
+            return
 
-    def _answer_plain(self, buffers: Buffers) -> None:
-        """The hot path: whole READs and WRITEs without flags, as long as there are any.
+    def _answer_plain(self, buffers: Buffers) -> Iterator[bool]:
+        """The hot path: each step does whole READs and WRITEs without flags, as long as there are
+        any. True if more input is needed, or the output sent, before anything else can be done.
 
-        It stops at anything else, and at what goes wrong: the work that is begun then does the
-        same again and says so.
+        False at anything else, and at what goes wrong: the work that is begun then does the same
+        again and says so. A generator, because its local variables outlive a step: to look them up
+        each time would cost as much as a request.
         """
-        area, data, out, headers = self._area, buffers.input, buffers.output, self._dialect.headers
+        area, data, scratch = self._area, buffers.input, buffers.scratch
+        headers = self._dialect.headers
         simple, extended = headers is Headers.SIMPLE, headers is Headers.EXTENDED
+        data_header_bytes, done_bytes = _HEADER_BYTES[headers]
+        pack_done, pack_data = _SIMPLE.pack, _STRUCTURED_DATA.pack
         size = area.export.size_bytes
         writable_size = -1 if area.export.read_only else size
-        read_into, write = area.pages.read_into, area.pages.write
+        view, read_into, write = area.pages.view, area.pages.read_into, area.pages.write
         unpack, request_bytes, request_magic, write_flags = _REQUESTS[extended]
-        data_header_bytes = _DATA_HEADER_BYTES[headers]
-        pack_simple, pack_data = _SIMPLE.pack_into, _STRUCTURED_DATA.pack_into
-        position, end, filled = buffers.position, buffers.end, buffers.filled
-        reads = writes = bytes_read = bytes_written = 0
-        while end - position >= request_bytes and filled <= _OUT_OF_BUFFER:
-            magic, flags, command, cookie, offset, length = unpack(data, position)
-            if magic != request_magic:
-                break
-            payload = position + request_bytes
-            if command == _READ and not flags:
-                begin = filled + data_header_bytes
-                after = begin + length
-                if after > BUFFER_BYTES or offset + length > size or not 0 < length <= CHUNK_BYTES:
+        put, shown = buffers.parts.append, buffers.shown
+        while True:
+            position, end = buffers.position, buffers.end
+            filled, used = buffers.filled, buffers.used
+            counters, wait = area.counters, False
+            for _ in range(_PLAIN_REQUESTS):
+                payload = position + request_bytes
+                if payload > end:
+                    self.hungry = wait = True
                     break
-                try:
-                    read_into(offset, out[begin:after])
-                except OSError:
+                magic, flags, command, cookie, offset, length = unpack(data, position)
+                if magic != request_magic:
                     break
-                if simple:
-                    pack_simple(out, filled, _SIMPLE_PREFIX, cookie)
-                elif length >= HOLE_BYTES and buffers.zeros_at(begin, length):
-                    break
-                elif extended:
-                    prefix, more = _EXTENDED_DATA_PREFIX, length + _OFFSET_BYTES
-                    _EXTENDED_DATA.pack_into(out, filled, prefix, cookie, offset, more, offset)
+                if command == _READ and not flags:
+                    if offset + length > size or not 0 < length <= CHUNK_BYTES:
+                        break
+                    if filled + length > ROOM_BYTES:
+                        wait = True
+                        break
+                    page = view(offset, length)
+                    stored = page is not None
+                    if page is None:
+                        page = scratch[used : used + length]
+                        try:
+                            read_into(offset, page)
+                        except OSError:
+                            break
+                    if not simple and length >= HOLE_BYTES and is_zeros(page):
+                        break
+                    if not stored:
+                        used += length
+                    elif length == PAGE_BYTES:
+                        shown.add(offset)
+                    else:
+                        shown.update(pages_of(offset, length))
+                    if simple:
+                        put(pack_done(_SIMPLE_PREFIX, cookie))
+                    elif extended:
+                        prefix, more = _EXTENDED_DATA_PREFIX, length + _OFFSET_BYTES
+                        put(_EXTENDED_DATA.pack(prefix, cookie, offset, more, offset))
+                    else:
+                        more = length + _OFFSET_BYTES
+                        put(pack_data(_STRUCTURED_DATA_PREFIX, cookie, more, offset))
+                    put(page)
+                    counters.reads += 1
+                    counters.bytes_read += length
+                    filled += data_header_bytes + length
+                    position = payload
+                elif command == _WRITE and flags == write_flags:
+                    after = payload + length
+                    if offset + length > writable_size:
+                        break
+                    if after > end:
+                        self.hungry = wait = length <= _WHOLE_BYTES
+                        break
+                    if shown and not shown.isdisjoint(pages_of(offset, length)):
+                        wait = True
+                        break
+                    try:
+                        write(offset, data[payload:after])
+                    except (OSError, Busy):
+                        break
+                    if extended:
+                        put(_EXTENDED.pack(_EXTENDED_PREFIX, cookie, offset, 0))
+                    else:
+                        put(pack_done(_SIMPLE_PREFIX, cookie))
+                    counters.writes += 1
+                    counters.bytes_written += length
+                    filled += done_bytes
+                    position = after
                 else:
-                    more = length + _OFFSET_BYTES
-                    pack_data(out, filled, _STRUCTURED_DATA_PREFIX, cookie, more, offset)
-                reads += 1
-                bytes_read += length
-                filled = after
-                position = payload
-            elif command == _WRITE and flags == write_flags:
-                after = payload + length
-                if after > end or offset + length > writable_size:
                     break
-                try:
-                    write(offset, data[payload:after])
-                except (OSError, Busy):
-                    break
-                writes += 1
-                bytes_written += length
-                if extended:
-                    _EXTENDED.pack_into(out, filled, _EXTENDED_PREFIX, cookie, offset, 0)
-                    filled += _EXTENDED.size
-                else:
-                    pack_simple(out, filled, _SIMPLE_PREFIX, cookie)
-                    filled += _SIMPLE.size
-                position = after
             else:
-                break
-        buffers.position, buffers.filled = position, filled
-        counters = area.counters
-        counters.reads += reads
-        counters.writes += writes
-        counters.bytes_read += bytes_read
-        counters.bytes_written += bytes_written
+                wait = True
+            buffers.position, buffers.filled, buffers.used = position, filled, used
+            yield wait
 
     def _begin(self, buffers: Buffers) -> Work | None:
         """Takes a request that is not plain; None if its header has not arrived, or for DISC."""

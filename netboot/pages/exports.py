@@ -14,7 +14,7 @@ from typing import Protocol
 from netboot.errors import OperatorError
 from netboot.nbd.export import Export, Refusal, Refused
 from netboot.pages.lease import Lease, LeaseTable
-from netboot.pages.store import PageFile, PageStore
+from netboot.pages.store import BY_NAME, PageFile, PageStore
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ STATE_FILE = "state-leases.json"  # in the store's directory, so it lives as lon
 class Attachment:
     """What a connection is to work on. ``lease`` names it in events and counters; ``ended`` are
     leases that ended by this: their connections are to be closed. So are those of this lease with
-    a set lower than ``set_number``, if ``fences``.
+    a set lower than ``set_number``, if ``fences``. With ``spread`` each connection may be with
+    another worker: nobody fences, and the workers may change the pages together.
     """
 
     lease: str
@@ -36,6 +37,7 @@ class Attachment:
     ended: Sequence[str] = ()
     set_number: int = 0
     fences: bool = False
+    spread: bool = False
 
 
 class Exports(Protocol):
@@ -80,6 +82,7 @@ class StaticExports:
                 Export(name, size_bytes),
                 store.kind,
                 _open_or_create(store, name, size_bytes),
+                spread=BY_NAME[store.kind].shared,
             )
             for name, size_bytes in sizes.items()
         }

@@ -18,6 +18,10 @@ class NullFile:
         """Size in bytes."""
         return self._size_bytes
 
+    def view(self, offset: int, length: int) -> memoryview | None:
+        """None: nothing is mapped."""
+        return None
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fills ``buffer`` with zeros."""
         for begin in range(0, len(buffer), len(_ZEROS)):

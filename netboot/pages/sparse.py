@@ -1,7 +1,6 @@
 """A page file that is one sparse file, on a tmpfs or on a disk.
 
-Read and written with preadv and pwrite, never mapped: docs/pages.md has the figures. A read of a
-hole gives zeros and allocates nothing.
+Read and written with preadv and pwrite. A read of a hole gives zeros and allocates nothing.
 """
 
 import ctypes
@@ -11,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 from netboot.pages.store import Busy
 
-PAGE_BYTES = 4096
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 
 # linux/falloc.h. Python's os has no fallocate(2) with a mode, and tmpfs no FALLOC_FL_ZERO_RANGE.
@@ -35,6 +33,10 @@ class SparseFile:
     def size_bytes(self) -> int:
         """Size in bytes."""
         return self._size_bytes
+
+    def view(self, offset: int, length: int) -> memoryview | None:
+        """None: nothing is mapped."""
+        return None
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fills ``buffer``."""

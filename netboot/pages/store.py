@@ -17,6 +17,8 @@ from typing import Protocol, cast
 from netboot.errors import OperatorError
 from netboot.values import SIZE, Nearest, Text, Unreadable, any_of, nearest
 
+PAGE_BYTES = 4096
+
 # What fits into the smallest memory a tiered store is good for.
 MIN_TIER_BYTES = 4 << 20
 
@@ -27,16 +29,28 @@ class Busy(Exception):
     """
 
 
+def pages_of(offset: int, length: int) -> range:
+    """Offsets of the pages that a range of bytes touches."""
+    return range(offset - offset % PAGE_BYTES, offset + length, PAGE_BYTES)
+
+
 class PageFile(Protocol):
     """``size_bytes`` bytes that read as zeros until written. Methods raise OSError.
 
     Offsets and lengths are bytes, inside the file, and need not be aligned to pages. All objects
-    that ``adopt`` made of one file see the same bytes; only one process at a time may change it.
+    that ``adopt`` made of one file see the same bytes; only one process at a time may change it,
+    unless its kind is ``shared``.
     """
 
     @property
     def size_bytes(self) -> int:
         """Size, fixed for the life of the file."""
+
+    def view(self, offset: int, length: int) -> memoryview | None:
+        """The bytes where they are stored, to be read and written until the next call of any other
+        method but this; None if they cannot be had like that: some are not in memory, or never
+        were written. ``length`` is not 0.
+        """
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fills ``buffer``. Never makes a page of what was never written."""
@@ -91,7 +105,9 @@ class PageStore(Protocol):
         """The page files that are there."""
 
     def remove(self, name: str) -> None:
-        """Wipes a page file: its pages are gone, whoever still has it open."""
+        """Wipes a page file. Whoever still has it open reads what it held or gets OSError, never
+        zeros; its room is free once the last of them has closed it.
+        """
 
     def close(self) -> None:
         """Lets go of the store; wipes all page files if the store has no name."""
@@ -120,13 +136,16 @@ class StoreModule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoreKind:
-    """A kind of store. ``module`` is imported on first use; ``form`` is how it is written."""
+    """A kind of store. ``module`` is imported on first use; ``form`` is how it is written; the
+    page files of a ``shared`` kind may be changed by several processes at the same time.
+    """
 
     name: str
     form: str
     summary: str
     module: str
     keeps_pages: bool = True
+    shared: bool = True
 
 
 STORE_KINDS = (
@@ -137,6 +156,7 @@ STORE_KINDS = (
         "tiered:DIR,memory=SIZE",
         "in RAM up to SIZE, what was not written for long in DIR",
         "netboot.pages.tiered",
+        shared=False,
     ),
     StoreKind(
         "null", "null", "nowhere: writes are lost, for measuring", "netboot.pages.null", False

@@ -5,8 +5,8 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from netboot.pages.sparse import PAGE_BYTES, punch, raise_busy, read_all
-from netboot.pages.store import Busy
+from netboot.pages.sparse import punch, raise_busy, read_all
+from netboot.pages.store import PAGE_BYTES, Busy
 from netboot.pages.tiermap import BOTH, EMPTY, FRESH, MAP_OFFSET, ON_DISK, spiller
 from netboot.pages.writebehind import WriteBehind
 
@@ -65,6 +65,10 @@ class TieredFile(WriteBehind):
         return self
 
     # What clients do.
+
+    def view(self, offset: int, length: int) -> memoryview | None:
+        """None: nothing is mapped."""
+        return None
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fills ``buffer``, from disk if it must, and then reads ahead."""

@@ -15,9 +15,9 @@ import threading
 from collections.abc import Iterator
 
 from netboot.pages.ledger import Ledger
-from netboot.pages.sparse import PAGE_BYTES, extents, punch
+from netboot.pages.sparse import extents, punch
 from netboot.pages.spill import Spiller
-from netboot.pages.store import Busy
+from netboot.pages.store import PAGE_BYTES, Busy
 
 HEADER = struct.Struct("=QQ")  # slot and generation in the ledger
 MAP_OFFSET = PAGE_BYTES

@@ -18,7 +18,7 @@ from netboot.nbd.transmission import (
     pieces,
 )
 from netboot.nbd.wire import Command, CommandFlag, Error, Request
-from netboot.pages.buffers import Area, Buffers
+from netboot.pages.buffers import Area, Buffers, is_zeros
 from netboot.pages.store import Busy
 
 # Freeing a page of a tmpfs costs about 0.1 us, allocating one 0.5 us: 8 ms at the most.
@@ -36,7 +36,8 @@ class Pause(Enum):
     ROOM = "room"  # in the store
 
 
-Work = Generator[Pause, None, None]
+# What waits for input may give where it is to be put, and is sent how much that was.
+Work = Generator[Pause | memoryview, int | None, None]
 
 
 def begin_work(
@@ -66,7 +67,7 @@ def begin_work(
             return _erase(area, dialect, buffers, request)
 
 
-def _persist(do: Callable[[], None]) -> Generator[Pause, None, Error]:
+def _persist(do: Callable[[], None]) -> Generator[Pause, int | None, Error]:
     """Does it, again and again while the store is busy."""
     while True:
         try:
@@ -106,7 +107,8 @@ def _write(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
     while offset < end:
         piece = min(end - offset, buffers.end - buffers.position)
         if not piece:
-            yield Pause.INPUT
+            sink = area.pages.view(offset, end - offset) if error is Error.NONE else None
+            offset += (yield sink or Pause.INPUT) or 0
             continue
         if error is Error.NONE:
             error = yield from _persist(store)
@@ -126,16 +128,15 @@ def _read_simple(area: Area, dialect: Dialect, buffers: Buffers, request: Reques
     for offset, length in pieces(request):
         while buffers.room < _PIECE_ROOM:
             yield Pause.TURN
-        begin = buffers.filled + len(header)
         try:
-            area.pages.read_into(offset, buffers.output[begin : begin + length])
+            data = area.fetch(offset, length, buffers)
         except OSError as failure:
             if not header:
                 raise
             buffers.put(dialect.failure(request, error_of(failure)))
             return
         buffers.put(header)
-        buffers.filled += length
+        buffers.put_fetched(data)
         header = b""
     buffers.put(header)
     _count_read(area, request)
@@ -146,18 +147,16 @@ def _read_chunks(area: Area, dialect: Dialect, buffers: Buffers, request: Reques
         while buffers.room < _PIECE_ROOM:
             yield Pause.TURN
         done = offset + length == request.offset + request.length
-        header = dialect.data(request, offset, length, done=done)
-        begin = buffers.filled + len(header)
         try:
-            area.pages.read_into(offset, buffers.output[begin : begin + length])
+            data = area.fetch(offset, length, buffers)
         except OSError as failure:
             buffers.put(dialect.failure(request, error_of(failure), offset))
             return
-        if length >= HOLE_BYTES and buffers.zeros_at(begin, length):
+        if length >= HOLE_BYTES and is_zeros(data):
             buffers.put(dialect.hole(request, offset, length, done=done))
         else:
-            buffers.put(header)
-            buffers.filled += length
+            buffers.put(dialect.data(request, offset, length, done=done))
+            buffers.put_fetched(data)
     if not request.length:
         buffers.put(dialect.success(request))
     _count_read(area, request)
@@ -169,15 +168,13 @@ def _read_unbroken(area: Area, dialect: Dialect, buffers: Buffers, request: Requ
     for offset, length in pieces(request):
         while buffers.room < _PIECE_ROOM:
             yield Pause.TURN
-        data = buffers.output[buffers.filled : buffers.filled + length]
         try:
             if error is Error.NONE:
-                area.pages.read_into(offset, data)
+                buffers.put_fetched(area.fetch(offset, length, buffers))
         except OSError as failure:
             error = error_of(failure)
         if error is not Error.NONE:
-            data[:] = bytes(length)
-        buffers.filled += length
+            buffers.put(bytes(length))
     if error is Error.NONE:
         _count_read(area, request)
     _answer(dialect, buffers, request, error)
@@ -195,7 +192,7 @@ def _cache(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
         while buffers.room < _PIECE_ROOM:
             yield Pause.TURN
         try:
-            area.pages.read_into(offset, buffers.output[buffers.filled : buffers.filled + length])
+            area.pages.read_into(offset, buffers.scratch[buffers.used : buffers.used + length])
         except OSError as failure:
             error = error_of(failure)
             break

@@ -6,7 +6,8 @@ import re
 import threading
 from collections.abc import Sequence
 
-from netboot.pages.sparse import PAGE_BYTES, punch, read_all
+from netboot.pages.sparse import punch, read_all
+from netboot.pages.store import PAGE_BYTES
 from netboot.pages.tiermap import (
     EMPTY,
     FRESH,

@@ -46,9 +46,11 @@ def test_one_input(data: bytes) -> None:
     if isinstance(outcome, Ready):
         sent = outcome.leftover
         pieces = [sent[:at], sent[at:]]
-        wanted, got = ArrayFile(SIZE), ArrayFile(SIZE)
+        wanted = ArrayFile(SIZE)
         expected = specified(outcome.export, wanted, [sent], outcome.dialect)
-        assert fast(outcome.export, got, pieces, outcome.dialect) == expected
+        for mapped in (False, True):
+            got = ArrayFile(SIZE, mapped=mapped)
+            assert fast(outcome.export, got, pieces, outcome.dialect) == expected
 
 
 if __name__ == "__main__":

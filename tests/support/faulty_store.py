@@ -22,6 +22,9 @@ class FaultyFile:
     def size_bytes(self) -> int:
         return self.pages.size_bytes
 
+    def view(self, offset: int, length: int) -> memoryview | None:
+        return None  # what is used where it is stored cannot fail
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.pages.read_into(offset, buffer)
 

@@ -5,15 +5,17 @@ Both must give the same replies, the same pages and the same end.
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from errno import EIO
 from itertools import groupby
+from time import monotonic
 from typing import Any
 
 from netboot.errors import ProtocolError
 from netboot.nbd.dialect import SIMPLE, Dialect, Headers
 from netboot.nbd.export import Export
 from netboot.nbd.transmission import Transmission
+from netboot.pages.buffers import IOV_MAX
 from netboot.pages.exchange import BUFFER_BYTES, Area, Buffers, Exchange
 from netboot.pages.store import Busy
 from tests.support import scapy_nbd as nbd
@@ -25,19 +27,22 @@ STRUCTURED = Dialect(Headers.STRUCTURED, allocation=True)
 EXTENDED = Dialect(Headers.EXTENDED, allocation=True)
 DIALECTS = (SIMPLE, STRUCTURED, EXTENDED)
 COOKIE = 0xC0
+PATIENCE_SECONDS = 10.0
 
 
 @dataclass
 class ArrayFile:
     """A page file in a bytearray; blocks of 512 bytes that were never written are holes.
 
-    The bytes of ``broken`` fail with ``failure``. The first ``busy`` changes raise Busy.
+    The bytes of ``broken`` fail with ``failure``. The first ``busy`` changes raise Busy. With
+    ``mapped``, what was written can be had where it is.
     """
 
     size_bytes: int = SIZE
     broken: range = range(0)
     failure: int = EIO
     busy: int = 0
+    mapped: bool = False
     flushes: int = 0
     data: bytearray = field(default_factory=bytearray)
     written: set[int] = field(default_factory=set)
@@ -55,6 +60,14 @@ class ArrayFile:
         if self.busy:
             self.busy -= 1
             raise Busy
+
+    def view(self, offset: int, length: int) -> memoryview | None:
+        end = offset + length
+        spoiled = max(offset, self.broken.start) < min(end, self.broken.stop)
+        written = self.written.issuperset(range(offset // 512, (end - 1) // 512 + 1))
+        if not self.mapped or self.busy or spoiled or not written:
+            return None
+        return memoryview(self.data)[offset:end]
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._check(offset, len(buffer))
@@ -106,35 +119,61 @@ def specified(
 def fast(
     export: Export, pages: ArrayFile, pieces: list[bytes], dialect: Dialect = SIMPLE
 ) -> tuple[bytes, bool]:
-    """The same by the workers' loop, driven as a worker drives it."""
-    exchange, buffers = Exchange(Area("lease", export, pages), dialect), Buffers()
-    out, unparsed, header_bytes = bytearray(), b"", dialect.request_bytes
-    step = BUFFER_BYTES - header_bytes
+    """The same by the workers' loop."""
+    loop, out = FastLoop(Area("lease", export, pages), Buffers(), dialect), bytearray()
     for piece in pieces:
-        for begin in range(0, len(piece), step):
-            data = unparsed + piece[begin : begin + step]
-            buffers.input[: len(data)] = data
-            buffers.position, buffers.end = 0, len(data)
-            while True:
-                buffers.filled = 0
-                try:
-                    exchange.answer(buffers)
-                except ProtocolError:
-                    return bytes(out + buffers.output[: buffers.filled]), True
-                out += buffers.output[: buffers.filled]
-                if exchange.closed:
-                    return bytes(out), True
-                if exchange.hungry:
-                    break
-                if exchange.blocked:
-                    unparsed = bytes(buffers.input[buffers.position : buffers.end])
-                    buffers.input[:] = b"?" * BUFFER_BYTES  # another connection's turn
-                    buffers.input[: len(unparsed)] = unparsed
-                    buffers.position, buffers.end = 0, len(unparsed)
-                    exchange.retry()
-            unparsed = bytes(buffers.input[buffers.position : buffers.end])
-            assert len(unparsed) < header_bytes
+        try:
+            for said in loop.send(piece):
+                out += said
+        except ProtocolError:
+            return bytes(out + output(loop.buffers)), True
+        if loop.exchange.closed:
+            return bytes(out), True
     return bytes(out), False
+
+
+class FastLoop:
+    """A connection to the workers' loop, driven as a worker drives it. Others share the buffers."""
+
+    def __init__(self, area: Area, buffers: Buffers, dialect: Dialect) -> None:
+        self.exchange = Exchange(area, dialect)
+        self.buffers = buffers
+        self._unparsed = b""
+
+    def send(self, data: bytes) -> Iterator[bytes]:
+        """The replies to ``data``, as they come, until it waits for more. Raises ProtocolError."""
+        buffers, exchange, patience = self.buffers, self.exchange, monotonic() + PATIENCE_SECONDS
+        while data and not exchange.closed:
+            sink = exchange.sink
+            room = BUFFER_BYTES - len(self._unparsed) if sink is None else len(sink)
+            taken, data = data[:room], data[room:]
+            if sink is None:
+                self._unparsed += taken
+            else:
+                assert not self._unparsed
+                sink[: len(taken)] = taken
+                exchange.sunk(len(taken))
+            waits = False
+            while not waits:
+                buffers.input[:] = b"?" * BUFFER_BYTES  # another connection had its turn
+                buffers.input[: len(self._unparsed)] = self._unparsed
+                buffers.position, buffers.end = 0, len(self._unparsed)
+                exchange.answer(buffers)
+                self._unparsed = bytes(buffers.input[buffers.position : buffers.end])
+                yield output(buffers)
+                waits = exchange.hungry or exchange.closed
+                if exchange.blocked:
+                    assert monotonic() < patience, "the store stays busy"
+                    exchange.retry()
+
+
+def output(buffers: Buffers) -> bytes:
+    """What is to be sent, and forgets it."""
+    said = b"".join(buffers.parts)
+    assert len(said) == buffers.filled <= BUFFER_BYTES
+    assert len(buffers.parts) < IOV_MAX
+    buffers.begin_output()
+    return said
 
 
 def run(
@@ -147,10 +186,12 @@ def run(
     export = export or Export("a", SIZE)
     pages = pages or ArrayFile(export.size_bytes)
     again = deepcopy(pages)
+    mapped = replace(deepcopy(pages), mapped=True)
     replies = specified(export, pages, [data], dialect)
-    assert fast(export, again, [data], dialect) == replies
-    assert again.data == pages.data
-    assert again.flushes == pages.flushes
+    for other in (again, mapped):
+        assert fast(export, other, [data], dialect) == replies
+        assert other.data == pages.data
+        assert other.flushes == pages.flushes
     return replies[0]
 
 
