@@ -171,6 +171,14 @@ def pages(
     export: Annotated[
         list[str], typer.Option(metavar="NAME=SIZE", help="An export, as a=1GiB.")
     ] = [],  # noqa: B006
+    image: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A read-only export of a file or block device, as root=/srv/root.img; "
+            "any number of clients may share it.",
+        ),
+    ] = [],  # noqa: B006
     listen: Annotated[str, typer.Option(metavar="HOST:PORT")] = "127.0.0.1:10809",
     store: Annotated[
         str,
@@ -201,8 +209,9 @@ def pages(
         print(f"upgraded: process {upgrade_static(address, store, name)}")
         return
     exports = dict(values.parse_export(text) for text in export)
+    read_only = dict(values.parse_image(text) for text in image)
     ready = functools.partial(print, flush=True)
-    _until_stopped(serve_static(address, exports, store, ready, name))
+    _until_stopped(serve_static(address, exports, store, ready, name, read_only))
 
 
 @app.command(epilog="Example:  netboot status --json | jq '.seats[].hostname'")

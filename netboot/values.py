@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -198,6 +199,14 @@ def parse_export(text: str) -> tuple[str, int]:
     except Unreadable as error:
         hint = f"did you mean '{name}={error.nearest}'?" if error.nearest else ""
         raise OperatorError(f"export {text!a}: {error}", hint=hint) from None
+
+
+def parse_image(text: str) -> tuple[str, Path]:
+    """Name and file of a read-only export given as ``NAME=FILE``. Raises OperatorError."""
+    name, _, path = text.partition("=")
+    if not name or not path or "\0" in path:
+        raise OperatorError(f"image {text!a}: expected NAME=FILE such as root=/srv/root.img")
+    return name, Path(path)
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:

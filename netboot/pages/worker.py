@@ -85,7 +85,7 @@ class Worker:
             self._deliver_reports()
         for connection in list(self._connections.values()):
             self._close(connection, "the server is stopped")
-        for lease in list(self._areas):
+        for lease, area in list(self._areas.items()):
             self._forget(lease)
         self._epoll.close()
 
@@ -192,7 +192,7 @@ class Worker:
 
     def _leave(self) -> None:
         """Gives back the leases whose connections are all between two requests."""
-        for lease in list(self._areas):
+        for lease, area in list(self._areas.items()):
             connections = self._of_lease(lease)
             for connection in connections:
                 if connection.exchange.idle:
@@ -201,16 +201,21 @@ class Worker:
                 continue
             self._report_counters()
             self._deliver_reports()
+            # Who reads an image may have begun with another file than its path leads to now.
+            image = area.pages.descriptors() if area.export.read_only else ()
+            kept = [os.dup(descriptor) for descriptor in image]
             self._forget(lease)  # before another process changes the pages
             for connection in connections:
-                self._move(connection)
+                self._move(connection, kept)
+            for descriptor in kept:
+                os.close(descriptor)
         if not self._areas and not self._reports:
             self._ended = True
 
-    def _move(self, connection: Connection) -> None:
+    def _move(self, connection: Connection, image: list[int]) -> None:
         message = {**connection.message, "event": "moved", "written": connection.area.written}
         carried = control.carry(connection.unsent, connection.unparsed)
-        descriptors = [connection.sock.fileno(), carried]
+        descriptors = [connection.sock.fileno(), carried, *image]
         del self._connections[connection.sock.fileno()]
         assert self._control is not None
         self._control.setblocking(True)
