@@ -98,7 +98,11 @@ class Services:
         )
         self._running.callback(_close_store, store)
         self._pages = pages = PageServer(
-            LeasedExports(store, self._room.leases),
+            LeasedExports(
+                store,
+                self._room.leases,
+                ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
+            ),
             listen=[(str(address), self._profile.swap.port) for address in addresses],
             on_event=self._paged,
         )

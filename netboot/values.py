@@ -159,6 +159,26 @@ def size(text: str) -> int:
     return _bounded(int(float(whole + fraction) * factor), 0, MAX_SIZE)
 
 
+def rate(least: str, example: str) -> Text[int | None]:
+    """Bytes per second, a size and ``/s``, ``least`` (a size) or more; None of ``none``."""
+
+    def convert(text: str) -> int | None:
+        if text.lower() == "none":
+            return None
+        amount, per_second = matched(r"(.*?)( ?/ ?s)?", text).groups()
+        try:
+            number = _bounded(size(amount), size(least), MAX_SIZE)
+        except Nearest as guess:
+            raise Nearest(f"{guess}/s") from None
+        if per_second is None:
+            raise Nearest(f"{amount}/s")
+        return number
+
+    expected = f"a rate of at least {least}/s such as {example}, or none"
+    pattern = r"^[Nn]one$|^[0-9.]+ ?([KMGTkmgt](i?[Bb])?)? ?/ ?s$"
+    return Text(expected, convert, {"type": "string", "pattern": pattern})
+
+
 def mac(text: str) -> str:
     """``aa:bb:cc:dd:ee:ff`` of a MAC address in any usual spelling. Raises ValueError."""
     pair = "[0-9a-f]{2}"

@@ -174,6 +174,7 @@ class Crew:
             "store": attachment.store,
             "size_bytes": export.size_bytes,
             "read_only": export.read_only,
+            "ceiling": attachment.ceiling,
         }
         # Copies: while we wait below the lease may end, and its descriptors become another's.
         pages = [os.dup(descriptor) for descriptor in attachment.pages.descriptors()]

@@ -27,7 +27,8 @@ class Attachment:
     """What a connection is to work on. ``lease`` names it in events and counters; ``ended`` are
     leases that ended by this: their connections are to be closed. So are those of this lease with
     a set lower than ``set_number``, if ``fences``. With ``spread`` each connection may be with
-    another worker: nobody fences, and the workers may change the pages together.
+    another worker: nobody fences, and the workers may change the pages together. ``ceiling``: the
+    most bytes per second that all its connections together may move.
     """
 
     lease: str
@@ -39,6 +40,7 @@ class Attachment:
     set_number: int = 0
     fences: bool = False
     spread: bool = False
+    ceiling: int | None = None
 
 
 class Exports(Protocol):
@@ -133,17 +135,23 @@ class LeasedExports:
     """The swap areas of a room: what ``table`` grants, each in a page file of its own, which is
     made when its seat first attaches and wiped when the lease ends.
 
-    The table is kept next to the pages and found there by the next server.
+    The table is kept next to the pages and found there by the next server. ``ceiling`` tells the
+    most bytes per second that a seat may move.
     """
 
     names = None
 
     def __init__(
-        self, store: PageStore, table: LeaseTable, clock: Callable[[], float] = time.time
+        self,
+        store: PageStore,
+        table: LeaseTable,
+        clock: Callable[[], float] = time.time,
+        ceiling: Callable[[str], int | None] = lambda seat: None,
     ) -> None:
         self._store = store
         self._table = table
         self._clock = clock
+        self._ceiling = ceiling
         self._pages: dict[str, PageFile] = {}
         self.directory = store.directory
         self._restore()
@@ -196,6 +204,7 @@ class LeasedExports:
             ended,
             set_number,
             fences,
+            ceiling=self._ceiling(lease.seat),
         )
 
     def _wipe_ended(self) -> list[str]:
@@ -247,7 +256,7 @@ def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
 
 def _image(name: str, pages: image.ImageFile) -> Attachment:
     export = Export(name, pages.size_bytes, read_only=True)
-    return Attachment(f"{name}@{pages.identity}", "", export, image.KIND, pages)
+    return Attachment(f"{name}@{pages.identity}", "", export, image.KIND, pages, spread=True)
 
 
 def _export(lease: Lease) -> Export:
