@@ -71,3 +71,17 @@ def test_a_mistake_at_the_keyboard_is_status_2_without_a_traceback(
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
     text = netboot(verb, "--help").stdout
     assert "Example" in text and f"netboot {verb}" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("netboot.cli, netboot.pages.static", {"aiohttp", "pydantic", "rich", "yaml", "tftpy"}),
+        ("netboot.pages.worker", {"asyncio", "pydantic", "typer"}),
+    ],
+)
+def test_what_must_be_back_at_once_imports_little(modules: str, heavy: set[str]) -> None:
+    """A page server, and a worker, that were killed: their clients wait."""
+    code = f"import sys, {modules}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert heavy & set(done.stdout.split()) == set()

@@ -77,5 +77,5 @@ async def _upgraded(server: PageServer, hung_up: asyncio.Event, *, possible: boo
     while True:
         await hung_up.wait()
         hung_up.clear()
-        if possible and await upgrade.check():
+        if possible and await upgrade.check(__name__):
             upgrade.reexecute(await server.leave())
