@@ -193,6 +193,11 @@ class Zswap(Overridable):
     """How much of its RAM a PC uses for compressed pages at most, in percent. Default: 20."""
 
 
+# Linux may have 128 requests of 128 KiB under way on each of two connections: 8 s at this rate, and
+# each has to be answered within half of its 30 s.
+Ceiling = Annotated[int | None, values.rate("4MiB", "20MiB/s")]
+
+
 class SeatSwap(Overridable):
     size: SizeOrTimes = SwapSize(times_ram=2.0)
     """Swap space of each PC: 1GiB, or 2x for twice its RAM, or 0 for none. Default: 2x."""
@@ -200,6 +205,8 @@ class SeatSwap(Overridable):
     """TCP connections between a PC and its swap. Default: 2."""
     patience: Annotated[int, values.duration("1s", "7d", "10m")] = 600  # seconds
     """How long a PC waits for a lost server before it gives its swap up. Default: 10m."""
+    ceiling: Ceiling = None  # bytes per second
+    """The most a PC may move to and from its swap, as 20MiB/s; it is made to wait. Default: none."""
     zswap: Zswap = Zswap()
     """Compression in the PC's RAM, in front of its swap."""
 

@@ -98,7 +98,11 @@ class Services:
         )
         self._running.callback(_close_store, store)
         self._pages = pages = PageServer(
-            LeasedExports(store, self._room.leases),
+            LeasedExports(
+                store,
+                self._room.leases,
+                ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
+            ),
             listen=[(str(address), self._profile.swap.port) for address in addresses],
             on_event=self._paged,
         )
@@ -134,7 +138,7 @@ class Services:
         """Replaces the running program; clients of the page server notice nothing. Returns only
         if the new program does not start.
         """
-        if await upgrade.check():
+        if await upgrade.check(__name__):
             upgrade.reexecute(await self._pages.leave())
 
     def description(self) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Address
-from typing import Any, Generic, TypeVar
-
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from netboot.errors import OperatorError
+
+if TYPE_CHECKING:  # a page worker reads no profile, and pydantic is a fifth of its start
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 T = TypeVar("T")
 
@@ -69,12 +71,14 @@ class Text(Generic[T]):
         return value
 
     def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+        self, source: Any, handler: "GetCoreSchemaHandler"
+    ) -> "CoreSchema":
+        from pydantic_core import core_schema
+
         return core_schema.no_info_before_validator_function(self.read, handler(source))
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
     ) -> dict[str, Any]:
         return dict(self.schema)
 
@@ -83,12 +87,14 @@ class OneOrMore:
     """A pydantic annotation of a tuple: a list, or one text with commas."""
 
     def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+        self, source: Any, handler: "GetCoreSchemaHandler"
+    ) -> "CoreSchema":
+        from pydantic_core import core_schema
+
         return core_schema.no_info_before_validator_function(self.read, handler(source))
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
     ) -> dict[str, Any]:
         many = handler(schema)
         return {"anyOf": [many, {"type": "string"}]}
@@ -158,6 +164,26 @@ def size(text: str) -> int:
     return _bounded(int(float(whole + fraction) * factor), 0, MAX_SIZE)
 
 
+def rate(least: str, example: str) -> Text[int | None]:
+    """Bytes per second, a size and ``/s``, ``least`` (a size) or more; None of ``none``."""
+
+    def convert(text: str) -> int | None:
+        if text.lower() == "none":
+            return None
+        amount, per_second = matched(r"(.*?)( ?/ ?s)?", text).groups()
+        try:
+            number = _bounded(size(amount), size(least), MAX_SIZE)
+        except Nearest as guess:
+            raise Nearest(f"{guess}/s") from None
+        if per_second is None:
+            raise Nearest(f"{amount}/s")
+        return number
+
+    expected = f"a rate of at least {least}/s such as {example}, or none"
+    pattern = r"^[Nn]one$|^[0-9.]+ ?([KMGTkmgt](i?[Bb])?)? ?/ ?s$"
+    return Text(expected, convert, {"type": "string", "pattern": pattern})
+
+
 def mac(text: str) -> str:
     """``aa:bb:cc:dd:ee:ff`` of a MAC address in any usual spelling. Raises ValueError."""
     pair = "[0-9a-f]{2}"
@@ -198,6 +224,14 @@ def parse_export(text: str) -> tuple[str, int]:
     except Unreadable as error:
         hint = f"did you mean '{name}={error.nearest}'?" if error.nearest else ""
         raise OperatorError(f"export {text!a}: {error}", hint=hint) from None
+
+
+def parse_image(text: str) -> tuple[str, Path]:
+    """Name and file of a read-only export given as ``NAME=FILE``. Raises OperatorError."""
+    name, _, path = text.partition("=")
+    if not name or not path or "\0" in path:
+        raise OperatorError(f"image {text!a}: expected NAME=FILE such as root=/srv/root.img")
+    return name, Path(path)
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:

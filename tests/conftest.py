@@ -13,6 +13,7 @@ SYSTEM_MODULES = {
     "test_linters",
     "test_nbd_stateful",
     "test_pages_disk",
+    "test_pages_image",
     "test_pages_server",
     "test_pages_stores",
     "test_pages_tiered",

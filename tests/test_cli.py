@@ -49,6 +49,9 @@ def test_the_dry_run_shows_answers_and_no_secret(arch: str) -> None:
         (("check", "--profile", LAB, "--set", "swap.sice=1GiB"), "--set: key 'swap.sice'"),
         (("pages", "--export", "a"), "NAME=SIZE"),
         (("pages", "--export", "a=1GiB", "--listen", "nowhere"), "HOST:PORT"),
+        (("pages", "--image", "root"), "NAME=FILE"),
+        (("pages", "--image", "root=/nowhere.img"), "image /nowhere.img: No such file"),
+        (("pages", "--image", "root=/"), "image /: it is a directory"),
         (("status", "--server", "127.0.0.1:9"), "no netboot server answers"),
         (("lab", "--firmware", "bioss"), "bioss"),
         (("serv",), "serve"),
@@ -68,3 +71,17 @@ def test_a_mistake_at_the_keyboard_is_status_2_without_a_traceback(
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
     text = netboot(verb, "--help").stdout
     assert "Example" in text and f"netboot {verb}" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("netboot.cli, netboot.pages.static", {"aiohttp", "pydantic", "rich", "yaml", "tftpy"}),
+        ("netboot.pages.worker", {"asyncio", "pydantic", "typer"}),
+    ],
+)
+def test_what_must_be_back_at_once_imports_little(modules: str, heavy: set[str]) -> None:
+    """A page server, and a worker, that were killed: their clients wait."""
+    code = f"import sys, {modules}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert heavy & set(done.stdout.split()) == set()

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.pages.governor import QUANTUM_BYTES, Governor
+from netboot.pages.governor import BURST_SECONDS, QUANTUM_BYTES, Governor
 
 PAGE = 4096
 
@@ -42,14 +42,49 @@ def test_a_seat_alone_always_has_its_turn() -> None:
 
 
 def test_a_ceiling_delays_and_never_refuses() -> None:
-    governor = Governor(ceiling=1e6)
+    governor = Governor()
+    governor.limit("a", 1e6)
     assert governor.turns(["a", "b"], 5.0) != []
     governor.charge("a", 0, 500_000, 5.0)
+    governor.charge("b", 0, 500_000, 5.0)
     assert governor.turns(["a"], 5.4) == []
-    assert 0.09 < governor.rest("a", 5.4) < 0.11
+    assert 0.089 < governor.rest("a", 5.4) < 0.091
     assert governor.turns(["a", "b"], 5.4) == ["b"]
-    assert governor.turns(["a"], 5.51) == ["a"]
-    assert governor.rest("a", 5.51) == governor.rest("unknown", 0.0) == 0.0
+    assert governor.turns(["a"], 5.491) == ["a"]
+    assert governor.rest("a", 5.491) == governor.rest("unknown", 0.0) == 0.0
+
+
+def test_ceilings_differ_and_can_be_lifted() -> None:
+    governor = Governor()
+    governor.limit("slow", 1e6)
+    governor.limit("fast", 1e8)
+    for name in ("slow", "fast", "free"):
+        governor.charge(name, 1_000_000, 0, 0.0)
+    assert [governor.rest(name, 0.0) for name in ("slow", "fast", "free")] == [
+        1.0 - BURST_SECONDS,
+        0.0,
+        0.0,
+    ]
+    governor.limit("slow", None)
+    assert governor.rest("slow", 0.0) == 0.0
+
+
+@given(
+    st.integers(4 << 20, 1 << 30),
+    st.lists(st.tuples(st.integers(4096, 1 << 20), st.floats(0, 0.1)), max_size=20),
+)
+def test_no_more_is_moved_than_the_ceiling_allows_in_any_time(
+    ceiling: int, steps: list[tuple[int, float]]
+) -> None:
+    governor, now, moved = Governor(), 100.0, 0
+    governor.limit("a", ceiling)
+    for size, pause in steps:
+        now += pause
+        if governor.turns(["a"], now):
+            governor.charge("a", size, 0, now)
+            moved += size
+        assert moved <= ceiling * (now - 100.0 + BURST_SECONDS) + (1 << 20) + 1
+        assert 0 <= governor.rest("a", now) <= (1 << 20) / ceiling
 
 
 @given(

@@ -27,9 +27,9 @@ def free_port() -> int:
 class Serving:
     """``netboot pages`` as a process."""
 
-    def __init__(self, port: int, store: str) -> None:
+    def __init__(self, port: int, store: str, *words: str) -> None:
         self.address = ("127.0.0.1", port)
-        self._command = [*COMMAND, "--listen", f"127.0.0.1:{port}", "--store", store]
+        self._command = [*COMMAND, "--listen", f"127.0.0.1:{port}", "--store", store, *words]
         self.store = store
         self.start()
 
@@ -37,6 +37,12 @@ class Serving:
         self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stdout.readline().startswith("listening")
+
+    def workers(self) -> list[int]:
+        """Process ids of its workers."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in children.split()]
 
     def end(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -46,11 +52,11 @@ class Serving:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[str], Serving]]:
+def serve() -> Iterator[Callable[..., Serving]]:
     running: list[Serving] = []
 
-    def start(store: str) -> Serving:
-        running.append(Serving(free_port(), store))
+    def start(store: str, *words: str) -> Serving:
+        running.append(Serving(free_port(), store, *words))
         return running[-1]
 
     yield start
@@ -61,7 +67,7 @@ def serve() -> Iterator[Callable[[str], Serving]]:
 
 @pytest.mark.parametrize("kind", ["memory", "disk", "tiered"])
 def test_clients_outlive_a_killed_control_plane_and_an_upgrade(
-    serve: Callable[[str], Serving], tmp_path: Path, kind: str
+    serve: Callable[..., Serving], tmp_path: Path, kind: str
 ) -> None:
     stores = {"memory": "memory", "disk": f"disk:{tmp_path}"}
     server = serve(stores.get(kind, f"tiered:{tmp_path},memory=8MiB"))
@@ -83,6 +89,35 @@ def test_clients_outlive_a_killed_control_plane_and_an_upgrade(
             assert second.read(0, 12288) == PAGE * 3
 
 
+def test_readers_outlive_a_killed_worker_a_killed_server_and_an_upgrade(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    root = tmp_path / "root.img"
+    root.write_bytes(PAGE * 256)
+    server = serve("memory", "--image", f"root={root}")
+    with NbdClient(server.address).attach("root") as client:
+        fresh = root.with_suffix(".new")
+        fresh.write_bytes(PAGE[::-1] * 2)
+        fresh.replace(root)
+        assert client.read(0, 4096) == PAGE
+        # From now on the path leads to another file: who had the old one keeps it.
+        assert static.upgrade_static(server.address, server.store) == server.process.pid
+        assert client.read(0, 4096) == PAGE
+        assert client.read(255 * 4096, 4096) == PAGE
+        server.end(signal.SIGKILL)
+        server.start()
+        assert client.read(0, 4096) == PAGE
+        with NbdClient(server.address).attach("root") as new:
+            assert new.read(0, 8192) == PAGE[::-1] * 2
+            assert client.read(0, 4096) == PAGE
+        for pid in server.workers():
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises((EOFError, ConnectionResetError)):
+            client.receive(1)
+    with NbdClient(server.address).attach("root") as again:
+        assert again.read(0, 4096) == PAGE[::-1]
+
+
 def test_without_a_server_there_is_nothing_to_upgrade(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="no page server to upgrade"):
         upgrade.ask(tmp_path)
@@ -92,7 +127,7 @@ def test_without_a_server_there_is_nothing_to_upgrade(tmp_path: Path) -> None:
 
 
 def test_pages_without_a_name_are_wiped_when_the_server_is_stopped(
-    serve: Callable[[str], Serving], tmp_path: Path
+    serve: Callable[..., Serving], tmp_path: Path
 ) -> None:
     server = serve(f"disk:{tmp_path}")
     assert list(tmp_path.iterdir()) != []

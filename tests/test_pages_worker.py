@@ -4,14 +4,19 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from netboot.pages import control, memory, worker
+from netboot.pages.buffers import BUFFER_BYTES
 from netboot.pages.exports import LeasedExports
+from netboot.pages.governor import BURST_SECONDS, QUANTUM_BYTES
 from netboot.pages.lease import LeaseTable
 from netboot.pages.memory import MemoryStore
 from netboot.pages.store import PageFile
@@ -23,6 +28,7 @@ from tests.support.page_server import Running, running
 MIB = 1 << 20
 PAGE = bytes(range(256)) * 16
 SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"
+CEILING = 4 * MIB  # bytes per second
 OTHER, OTHER_EXPORT = "52:54:00:12:34:02", "seat-525400123402"
 
 
@@ -71,6 +77,80 @@ def test_a_seat_that_floods_keeps_nobody_from_reading(leases: Running) -> None:
             assert reader.read(0, 4096) == bytes(4096)
 
 
+@pytest.fixture
+def limited() -> Iterator[Running]:
+    """One worker, and a seat with a ceiling beside one without."""
+    with closing(MemoryStore()) as store:
+        table = LeaseTable(64 * MIB)
+        table.grant(SEAT, EXPORT, "t1", 16 * MIB, 0.0)
+        table.grant(OTHER, OTHER_EXPORT, "t1", 16 * MIB, 0.0)
+        exports = LeasedExports(store, table, lambda: 0.0, {SEAT: CEILING}.get)
+        with running(exports, workers=1) as server:
+            yield server
+
+
+def flood(client: NbdClient, seconds: float, command: int) -> tuple[int, float]:
+    """Sends READs or WRITEs of 4 KiB without a pause; bytes moved either way, and the time."""
+    request = client.request(command, 0, 4096) + (PAGE if command else b"")
+    moved, unsent, begin = 0, memoryview(request), time.monotonic()
+    client.sock.setblocking(False)
+    while (now := time.monotonic()) < begin + seconds:
+        with contextlib.suppress(BlockingIOError):
+            while received := len(client.sock.recv(1 << 20)):
+                moved += received
+        with contextlib.suppress(BlockingIOError):
+            unsent = unsent[client.sock.send(unsent) :] or memoryview(request * 64)
+        time.sleep(0.0005)
+    client.sock.setblocking(True)
+    return moved, now - begin
+
+
+# What the worker may hold for the client, and have sent, beyond what it may move.
+SLACK = 2 * BUFFER_BYTES + 2 * QUANTUM_BYTES
+
+
+def test_a_seat_alone_moves_no_more_than_its_ceiling(limited: Running) -> None:
+    with NbdClient(limited.address).attach(f"{EXPORT}@t1") as client:
+        (pid,) = limited.server.worker_pids
+        before = cpu_seconds(pid)
+        moved, seconds = flood(client, 0.5, 0)
+        assert 0 < moved <= CEILING * (seconds + BURST_SECONDS) + SLACK
+        assert cpu_seconds(pid) - before < seconds / 2  # it sleeps, and does not spin
+
+
+def test_a_ceiling_is_for_all_connections_and_for_what_is_written(limited: Running) -> None:
+    """Replies of 16 bytes tell how many WRITEs of 28 + 4096 were done."""
+    begin = time.monotonic()
+    clients = [NbdClient(limited.address).attach(f"{EXPORT}@t1") for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda client: flood(client, 0.5, 1)[0], clients))
+    seconds = time.monotonic() - begin
+    for client in clients:
+        client.sock.close()
+    written = sum(done) // 16 * (4096 + 28 + 16)
+    assert 0 < written <= CEILING * (seconds + BURST_SECONDS) + 3 * SLACK
+
+
+def test_a_seat_at_its_ceiling_keeps_nobody_waiting_and_is_answered_in_the_end(
+    limited: Running,
+) -> None:
+    with NbdClient(limited.address) as slow, NbdClient(limited.address) as other:
+        slow.attach(f"{EXPORT}@t1")
+        other.attach(f"{OTHER_EXPORT}@t1")
+        slow.sock.sendall(slow.request(0, 0, MIB) + slow.request(0, 0, MIB))
+        for _ in range(100):
+            assert other.read(0, 4096) == bytes(4096)
+        for cookie in (1, 2):
+            assert nbd.SimpleReply(slow.receive(16)).cookie == cookie
+            assert slow.receive(MIB) == bytes(MIB)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_description_tells_the_generation(leases: Running) -> None:
     with NbdClient(leases.address) as client:
         replies = client.option(nbd.go(f"{EXPORT}@t1".encode(), 2))
@@ -97,6 +177,7 @@ def test_no_room_delays_the_answer_and_is_told(monkeypatch: pytest.MonkeyPatch) 
         "store": "memory",
         "size_bytes": MIB,
         "read_only": False,
+        "ceiling": None,
         "written": True,
         "headers": 0,
         "allocation": False,

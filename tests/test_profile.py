@@ -182,6 +182,14 @@ def _given(section: Section, above: str = "") -> Iterator[str]:
                 yield from _given(below, f"{above}{name}.*.")
 
 
+def test_ceilings_differ_from_seat_to_seat() -> None:
+    profile = parse(
+        f"swap: {{ceiling: 20MiB/s}}\nclients:\n  {MAC}:\n    swap: {{ceiling: none}}", "f"
+    )
+    assert profile.seat("52:54:00:00:00:01").swap.ceiling == 20 << 20
+    assert profile.seat(MAC).swap.ceiling is None
+
+
 def test_root_kinds_are_those_of_the_table() -> None:
     for kind in roots.BY_NAME:
         assert parse("", "f", [f"root.kind={kind}"]).root.kind == kind

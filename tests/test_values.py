@@ -1,5 +1,6 @@
 """One table for each kind of value: what is read as what, and what is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +19,13 @@ from netboot.values import (
     integer,
     parse_endpoint,
     parse_export,
+    parse_image,
+    rate,
 )
 
 PORT = integer(1, 65535)
 LEASE = duration("1m", "365d", "12h")
+RATE = rate("4MiB", "20MiB/s")
 LOWER = "52:54:00:ab:cd:ef"
 
 
@@ -38,6 +42,9 @@ LOWER = "52:54:00:ab:cd:ef"
         (LEASE, "90", 90),
         (LEASE, "12h", 43200),
         (LEASE, "365 d", 365 * 86400),
+        (RATE, "20MiB/s", 20 << 20),
+        (RATE, "4 m / s", 4 << 20),
+        (RATE, "None", None),
         (PORT, "1", 1),
         (PORT, "65535", 65535),
         (BOOLEAN, "On", True),
@@ -76,6 +83,11 @@ def test_reads(kind: Text[Any], text: str, value: object) -> None:
         (SIZE, "1\u212aiB", ""),  # the Kelvin sign
         (SIZE, "99999999TiB", ""),
         (SIZE, "9" * 5000, ""),
+        (RATE, "20MiB", "20MiB/s"),
+        (RATE, "20MB/s", "20MiB/s"),
+        (RATE, "1MiB/s", ""),
+        (RATE, "160Mbit/s", ""),
+        (RATE, "0", ""),
         (LEASE, "59s", ""),
         (LEASE, "366d", ""),
         (LEASE, "12:00", ""),
@@ -133,6 +145,13 @@ def test_export_is_refused(text: str, line: str, hint: str) -> None:
     with pytest.raises(OperatorError) as caught:
         parse_export(text)
     assert (str(caught.value), caught.value.hint) == (line, hint)
+
+
+@pytest.mark.parametrize("text", ["root", "=/root.img", "root=", "root=a\0b"])
+def test_image_is_refused(text: str) -> None:
+    assert parse_image("root=/a=b") == ("root", Path("/a=b"))
+    with pytest.raises(OperatorError, match="^image '.*': expected NAME=FILE"):
+        parse_image(text)
 
 
 @pytest.mark.parametrize("text", ["10809", ":1", "host:", "host:65536", "::1"])

@@ -12,7 +12,8 @@ One packet is one line of JSON, with file descriptors. To a worker:
 
 From a worker: ``ready`` (its first word), ``closed`` (a connection's end), ``counters`` (what was
 done since the last report), ``first-write`` (of a lease), ``delayed`` (a lease's writes wait for
-room), ``moved`` (a client given back; descriptors: its socket, and what it is owed and has sent).
+room), ``moved`` (a client given back; descriptors: its socket, what it is owed and has sent, and
+those of the page file if that is an image).
 
 A worker whose control plane is gone goes on serving its clients, and listens on a socket of its
 own in the server's folder (``listen``) for the next control plane, which tells it to ``leave``.

@@ -146,12 +146,13 @@ class Crew:
         (folder / name).unlink(missing_ok=True)
 
     async def _resume(self, message: control.Message, descriptors: Sequence[int]) -> None:
-        attachment, address = self._exports.resume(message["lease"]), message["address"]
+        (client, carried, *pages), address = descriptors, message["address"]
+        attachment = self._exports.resume(message["lease"], pages)
         if attachment is None:
             log.info("pages: %s: its lease has ended meanwhile", address)
             return
         self._seat(attachment).written = message["written"]
-        await self._give(attachment, address, message, descriptors)
+        await self._give(attachment, address, message, [client, carried])
         self._tell_attached(attachment, address, f"{address} went on with a new server process")
 
     async def _give(
@@ -173,6 +174,7 @@ class Crew:
             "store": attachment.store,
             "size_bytes": export.size_bytes,
             "read_only": export.read_only,
+            "ceiling": attachment.ceiling,
         }
         # Copies: while we wait below the lease may end, and its descriptors become another's.
         pages = [os.dup(descriptor) for descriptor in attachment.pages.descriptors()]

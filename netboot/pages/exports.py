@@ -13,6 +13,7 @@ from typing import Protocol
 
 from netboot.errors import OperatorError
 from netboot.nbd.export import Export, Refusal, Refused
+from netboot.pages import image
 from netboot.pages.lease import Lease, LeaseTable
 from netboot.pages.store import BY_NAME, PageFile, PageStore
 
@@ -26,7 +27,8 @@ class Attachment:
     """What a connection is to work on. ``lease`` names it in events and counters; ``ended`` are
     leases that ended by this: their connections are to be closed. So are those of this lease with
     a set lower than ``set_number``, if ``fences``. With ``spread`` each connection may be with
-    another worker: nobody fences, and the workers may change the pages together.
+    another worker: nobody fences, and the workers may change the pages together. ``ceiling``: the
+    most bytes per second that all its connections together may move.
     """
 
     lease: str
@@ -38,6 +40,7 @@ class Attachment:
     set_number: int = 0
     fences: bool = False
     spread: bool = False
+    ceiling: int | None = None
 
 
 class Exports(Protocol):
@@ -57,24 +60,34 @@ class Exports(Protocol):
     def attach(self, name: str) -> Attachment | Refused:
         """A client attaches. Raises OSError if the pages cannot be had."""
 
-    def resume(self, lease: str) -> Attachment | None:
-        """A client goes on that a server before this one attached; None if it may not."""
+    def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
+        """A client goes on that a server before this one attached; None if it may not. ``pages``
+        are descriptors of the image it reads, which stay the caller's; none if it can write.
+        """
 
     def let_go(self, lease: str) -> None:
         """The last connection of a lease has ended."""
 
 
 class StaticExports:
-    """A fixed table: ``sizes`` in bytes by name; everybody may have them, all share the pages."""
+    """A fixed table: ``sizes`` in bytes by name, ``images`` to be read only; everybody may have
+    them, all share the pages.
+    """
 
-    def __init__(self, store: PageStore, sizes: Mapping[str, int]) -> None:
-        """Finds or makes the page files. Raises OperatorError for a size that is not positive or
-        not the one that the pages kept under this name have.
+    def __init__(
+        self, store: PageStore, sizes: Mapping[str, int], images: Mapping[str, Path] | None = None
+    ) -> None:
+        """Finds or makes the page files. Raises OperatorError for an image that cannot be read, or
+        a size that is not positive or not the one that the pages kept under this name have.
         """
+        images = images or {}
         for name, size_bytes in sizes.items():
             if size_bytes <= 0:
                 raise OperatorError(f"export {name}: size {size_bytes}, expected more than 0")
+        for name in sizes.keys() & images.keys():
+            raise OperatorError(f"export {name}: given twice, with a size and as an image")
         self.directory = store.directory
+        opened = {name: _image(name, image.open_image(path)) for name, path in images.items()}
         self._attachments = {
             name: Attachment(
                 name,
@@ -86,6 +99,8 @@ class StaticExports:
             )
             for name, size_bytes in sizes.items()
         }
+        self._attachments |= opened
+        self._leases = {each.lease: each for each in self._attachments.values()}
 
     @property
     def names(self) -> Sequence[str]:
@@ -101,29 +116,42 @@ class StaticExports:
         """By name."""
         return self._attachments.get(name) or Refused("no such export", Refusal.UNKNOWN)
 
-    def resume(self, lease: str) -> Attachment | None:
-        """By name."""
-        return self._attachments.get(lease)
+    def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
+        """Whoever has an image that was replaced meanwhile goes on with the one it knows."""
+        name = lease.rpartition("@")[0]
+        if lease not in self._leases and pages and name in self._attachments:
+            self._leases[lease] = _image(name, image.image_of(os.dup(pages[0])))
+        return self._leases.get(lease)
 
     def let_go(self, lease: str) -> None:
-        """Pages are kept."""
+        """Pages are kept, but nobody comes to an image that was replaced."""
+        found = self._leases[lease]
+        if found is not self._attachments[found.export.name]:
+            del self._leases[lease]
+            found.pages.close()
 
 
 class LeasedExports:
     """The swap areas of a room: what ``table`` grants, each in a page file of its own, which is
     made when its seat first attaches and wiped when the lease ends.
 
-    The table is kept next to the pages and found there by the next server.
+    The table is kept next to the pages and found there by the next server. ``ceiling`` tells the
+    most bytes per second that a seat may move.
     """
 
     names = None
 
     def __init__(
-        self, store: PageStore, table: LeaseTable, clock: Callable[[], float] = time.time
+        self,
+        store: PageStore,
+        table: LeaseTable,
+        clock: Callable[[], float] = time.time,
+        ceiling: Callable[[str], int | None] = lambda seat: None,
     ) -> None:
         self._store = store
         self._table = table
         self._clock = clock
+        self._ceiling = ceiling
         self._pages: dict[str, PageFile] = {}
         self.directory = store.directory
         self._restore()
@@ -151,7 +179,7 @@ class LeasedExports:
             self._save()
         return self._attachment(lease, ended, attached.set_number, attached.fences)
 
-    def resume(self, lease: str) -> Attachment | None:
+    def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
         """Asks the table, by the lease's generation."""
         found = self._table.resume(lease)
         if found is None:
@@ -176,6 +204,7 @@ class LeasedExports:
             ended,
             set_number,
             fences,
+            ceiling=self._ceiling(lease.seat),
         )
 
     def _wipe_ended(self) -> list[str]:
@@ -223,6 +252,11 @@ def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
             f"export {name}: pages of another size are kept in {store.directory}",
             hint=f"give it the size it had, or remove {store.directory} to begin anew",
         ) from None
+
+
+def _image(name: str, pages: image.ImageFile) -> Attachment:
+    export = Export(name, pages.size_bytes, read_only=True)
+    return Attachment(f"{name}@{pages.identity}", "", export, image.KIND, pages, spread=True)
 
 
 def _export(lease: Lease) -> Export:

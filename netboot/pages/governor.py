@@ -12,33 +12,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 QUANTUM_BYTES = 64 << 10  # some 30 us of work
+# How far ahead of its ceiling a seat may be: it sleeps for whole milliseconds, and must not lose them.
+BURST_SECONDS = 0.01
 
 
 @dataclass(slots=True)
 class _Seat:
     credit: int = QUANTUM_BYTES
     writes: bool = False  # in its last turn, more than it read
-    free_at: float = 0.0  # what it may still move under its ceiling is 0 until then
+    ceiling: float | None = None  # bytes per second
+    even_at: float = 0.0  # by then it could have moved what it has, at its ceiling
 
 
 class Governor:
-    """Who of the waiting seats has a turn. Times are seconds of one clock of the caller's.
+    """Who of the waiting seats has a turn. Times are seconds of one clock of the caller's."""
 
-    ``ceiling``: the most bytes per second that one seat may move; None for no limit.
-    """
-
-    def __init__(self, ceiling: float | None = None) -> None:
-        self._ceiling = ceiling
+    def __init__(self) -> None:
         self._seats: dict[str, _Seat] = {}
+
+    def limit(self, name: str, ceiling: float | None) -> None:
+        """Sets the most bytes per second that a seat may move, both ways together; None: any."""
+        self._seats.setdefault(name, _Seat()).ceiling = ceiling
 
     def turns(self, waiting: Iterable[str], now: float) -> list[str]:
         """The seats to serve now, one turn each, in this order; empty only if all of the waiting
         are at their ceilings (``rest`` says for how long).
         """
         seats = {
-            name: seat
+            name: self._seats.setdefault(name, _Seat())
             for name in waiting
-            if (seat := self._seats.setdefault(name, _Seat())).free_at <= now
+            if not self.rest(name, now)
         }
         if not seats:
             return []
@@ -60,13 +63,15 @@ class Governor:
         seat.credit -= moved
         if moved:
             seat.writes = bytes_written > bytes_read
-        if self._ceiling is not None:
-            seat.free_at = max(seat.free_at, now) + moved / self._ceiling
+        if seat.ceiling is not None:
+            seat.even_at = max(seat.even_at, now) + moved / seat.ceiling
 
     def rest(self, name: str, now: float) -> float:
-        """Seconds until a seat is below its ceiling; 0 if it is."""
+        """Seconds until a seat is below its ceiling; 0 if it is, or has none."""
         seat = self._seats.get(name)
-        return max(seat.free_at - now, 0.0) if seat is not None else 0.0
+        if seat is None or seat.ceiling is None:
+            return 0.0
+        return max(seat.even_at - BURST_SECONDS - now, 0.0)
 
     def forget(self, name: str) -> None:
         """A seat has gone."""

@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from netboot.pages import memory, upgrade
 from netboot.pages.exports import StaticExports
@@ -38,13 +39,14 @@ async def serve_static(
     store_text: str,
     ready: Callable[[str], None],
     name: str = "",
+    images: Mapping[str, Path] | None = None,
 ) -> None:
-    """Serves ``exports`` (name: size in bytes) out of a store until cancelled.
+    """Serves ``exports`` (name: size in bytes) out of a store and ``images`` until cancelled.
 
     Calls ``ready`` with one line, ``listening on HOST:PORT``, when clients can come. Pages outlive
     the server if it is killed; if it is stopped they are wiped unless they have a ``name``. On
     SIGHUP the program is replaced and its clients notice nothing. Raises OperatorError if the
-    address or the store cannot be had.
+    address, the store or an image cannot be had.
     """
     kept_as = name_of(listen, name)
     store = make_store(parse_store(store_text), kept_as)
@@ -52,7 +54,7 @@ async def serve_static(
         if kept_as and not name and store.directory is not None:
             at_end.callback(shutil.rmtree, store.directory, ignore_errors=True)
         at_end.callback(store.close)
-        server = PageServer(StaticExports(store, exports), listen=[listen])
+        server = PageServer(StaticExports(store, exports, images), listen=[listen])
         await server.start(upgrade.inherited())
         hung_up = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
@@ -75,5 +77,5 @@ async def _upgraded(server: PageServer, hung_up: asyncio.Event, *, possible: boo
     while True:
         await hung_up.wait()
         hung_up.clear()
-        if possible and await upgrade.check():
+        if possible and await upgrade.check(__name__):
             upgrade.reexecute(await server.leave())

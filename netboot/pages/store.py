@@ -124,14 +124,18 @@ class StoreSpec:
     memory_bytes: int = 0
 
 
-class StoreModule(Protocol):
+class PageFileModule(Protocol):
+    """What the module of a kind of page file has."""
+
+    def adopt(self, descriptors: Sequence[int], size_bytes: int) -> PageFile:
+        """The page file whose ``descriptors()`` were sent here. Owns them from now on."""
+
+
+class StoreModule(PageFileModule, Protocol):
     """What the module of a row has."""
 
     def make_store(self, spec: StoreSpec, name: str) -> PageStore:
         """Raises OperatorError if pages cannot be kept as ``spec`` says."""
-
-    def adopt(self, descriptors: Sequence[int], size_bytes: int) -> PageFile:
-        """The page file whose ``descriptors()`` were sent here. Owns them from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +169,16 @@ STORE_KINDS = (
 
 BY_NAME = {row.name: row for row in STORE_KINDS}
 _FORMS = {row.form: row for row in STORE_KINDS}
+# Kinds of page files: those of the stores, and images, which no store keeps.
+_MODULES = {row.name: row.module for row in STORE_KINDS} | {"image": "netboot.pages.image"}
 
 
-def load(kind: str) -> StoreModule:
-    """The module of a kind. Raises OperatorError if there is no such kind."""
-    row = BY_NAME.get(kind)
-    if row is None:
+def load(kind: str) -> PageFileModule:
+    """The module of a kind of page file. Raises OperatorError if there is no such kind."""
+    module = _MODULES.get(kind)
+    if module is None:
         raise OperatorError(f"no page store {kind!r}", hint=f"one of: {', '.join(BY_NAME)}")
-    return cast(StoreModule, importlib.import_module(row.module))
+    return cast(PageFileModule, importlib.import_module(module))
 
 
 def make_store(spec: StoreSpec, name: str = "") -> PageStore:
@@ -180,7 +186,7 @@ def make_store(spec: StoreSpec, name: str = "") -> PageStore:
 
     Raises OperatorError if pages cannot be kept there.
     """
-    return load(spec.kind).make_store(spec, name)
+    return cast(StoreModule, load(spec.kind)).make_store(spec, name)
 
 
 def parse_store(text: str) -> StoreSpec:

@@ -27,9 +27,10 @@ PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.02
 
 
-async def check() -> bool:
-    """Whether the program on disk can at least be started."""
-    arguments = [sys.executable, "-P", "-c", "import netboot.cli"]
+async def check(server: str) -> bool:
+    """Whether the program on disk can at least be started; ``server`` is the module that serves."""
+    code = f"import netboot.cli, netboot.pages.worker, {server}"
+    arguments = [sys.executable, "-P", "-c", code]
     process = await asyncio.create_subprocess_exec(*arguments)
     if await process.wait() == 0:
         return True

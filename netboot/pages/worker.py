@@ -53,6 +53,7 @@ class Worker:
         self._next_report = 0.0
         self._dirty = False
         self._blocked: dict[int, Connection] = {}
+        self._resting: dict[int, Connection] = {}  # their seats are at their ceilings
         self._next_retry = 0.0
         self._warned: dict[str, float] = {}
         self._shared = False
@@ -81,6 +82,8 @@ class Worker:
                 alone = len(waiting) == 1
                 for connection in waiting:
                     self._turn(connection, TURN_BYTES, alone=alone)
+            if self._resting:
+                self._wake()
             if self._blocked and time.monotonic() >= self._next_retry:
                 self._retry()
             if self._leaving:
@@ -97,22 +100,47 @@ class Worker:
     def _patience(self) -> float | None:
         if self._reports or self._blocked:
             return RETRY_SECONDS
-        return max(self._next_report - time.monotonic(), 0) if self._dirty else None
+        now = time.monotonic()
+        patience = max(self._next_report - now, 0) if self._dirty else None
+        for connection in self._resting.values():
+            rest = self._governor.rest(connection.area.lease, now)
+            patience = rest if patience is None else min(patience, rest)
+        return patience
 
     def _share(self, waiting: list[Connection]) -> None:
-        """Turns for several seats, as the governor says; who has none is still waiting."""
+        """Turns for several seats, or for one with a ceiling, as the governor says; who has none
+        is still waiting.
+        """
         by_seat: dict[str, Connection] = {}
+        now = time.monotonic()
         for connection in waiting:
             lease = connection.area.lease
-            if lease not in by_seat or connection.last_turn < by_seat[lease].last_turn:
+            if self._governor.rest(lease, now):
+                self._register(connection, 0)  # or the next poll would return at once
+                self._resting[connection.sock.fileno()] = connection
+            elif lease not in by_seat or connection.last_turn < by_seat[lease].last_turn:
                 by_seat[lease] = connection
-        now = time.monotonic()
         for lease in self._governor.turns(by_seat, now):
-            connection = by_seat[lease]
-            sent, received = connection.sent, connection.received
-            self._turn(connection, QUANTUM_BYTES)
-            moved = (connection.sent - sent, connection.received - received)
-            self._governor.charge(lease, *moved, now)
+            self._governed_turn(by_seat[lease], now)
+
+    def _governed_turn(self, connection: Connection, now: float) -> None:
+        sent, received = connection.sent, connection.received
+        self._turn(connection, QUANTUM_BYTES)
+        moved = (connection.sent - sent, connection.received - received)
+        self._governor.charge(connection.area.lease, *moved, now)
+
+    def _wake(self) -> None:
+        """Listens again to seats that have rested."""
+        now = time.monotonic()
+        for descriptor, connection in list(self._resting.items()):
+            if not self._governor.rest(connection.area.lease, now):
+                del self._resting[descriptor]
+                self._await(connection)
+
+    def _regroup(self) -> None:
+        """Decides whether turns are the governor's affair; one seat alone costs less without."""
+        limited = any(each.message["ceiling"] for each in self._connections.values())
+        self._shared = len(self._leases()) > 1 or limited
 
     # The control plane.
 
@@ -184,7 +212,8 @@ class Worker:
         exchange = Exchange(area, dialect)
         connection = Connection(sock, area, exchange, message, unparsed, unsent)
         self._connections[client] = connection
-        self._shared = len(self._leases()) > 1
+        self._governor.limit(area.lease, message["ceiling"])
+        self._regroup()
         # There may be requests in what was carried already.
         self._register(connection, select.EPOLLOUT)
 
@@ -197,7 +226,7 @@ class Worker:
 
     def _leave(self) -> None:
         """Gives back the leases whose connections are all between two requests."""
-        for lease in list(self._areas):
+        for lease, area in list(self._areas.items()):
             connections = self._of_lease(lease)
             for connection in connections:
                 if connection.exchange.idle:
@@ -206,17 +235,23 @@ class Worker:
                 continue
             self._report_counters()
             self._deliver_reports()
+            # Who reads an image may have begun with another file than its path leads to now.
+            image = area.pages.descriptors() if area.export.read_only else ()
+            kept = [os.dup(descriptor) for descriptor in image]
             self._forget(lease)  # before another process changes the pages
             for connection in connections:
-                self._move(connection)
+                self._move(connection, kept)
+            for descriptor in kept:
+                os.close(descriptor)
         if not self._areas and not self._reports:
             self._ended = True
 
-    def _move(self, connection: Connection) -> None:
+    def _move(self, connection: Connection, image: list[int]) -> None:
         message = {**connection.message, "event": "moved", "written": connection.area.written}
         carried = control.carry(connection.unsent, connection.unparsed)
-        descriptors = [connection.sock.fileno(), carried]
+        descriptors = [connection.sock.fileno(), carried, *image]
         del self._connections[connection.sock.fileno()]
+        self._resting.pop(connection.sock.fileno(), None)
         assert self._control is not None
         self._control.setblocking(True)
         try:
@@ -229,10 +264,11 @@ class Worker:
     def _close(self, connection: Connection, reason: str) -> None:
         self._register(connection, 0)
         self._blocked.pop(connection.sock.fileno(), None)
+        self._resting.pop(connection.sock.fileno(), None)
         del self._connections[connection.sock.fileno()]
         connection.sock.close()
         connection.exchange.abandon()
-        self._shared = len(self._leases()) > 1
+        self._regroup()
         if not self._of_lease(connection.area.lease):
             self._report_counters()
         number = connection.message["id"]
@@ -335,9 +371,9 @@ class Worker:
     def _retry(self) -> None:
         """Tries again what a store had no room for, and tells of those who wait for long."""
         blocked, self._blocked = self._blocked, {}
-        for connection in blocked.values():
-            self._turn(connection, TURN_BYTES)
         now = time.monotonic()
+        for connection in blocked.values():
+            self._governed_turn(connection, now)
         self._next_retry = now + RETRY_SECONDS
         for connection in self._blocked.values():
             lease, since = connection.area.lease, connection.blocked_since

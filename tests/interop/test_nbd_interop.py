@@ -132,6 +132,61 @@ def test_qemu_io_writes_trims_and_zeroes(uri: str) -> None:
     assert "failed" not in out
 
 
+@pytest.fixture
+def image_uri(image: Path) -> Iterator[str]:
+    """Of ``image``, served read-only."""
+    exports = StaticExports(make_store(parse_store("null")), {}, {"root": image})
+    with running(exports) as server:
+        yield f"nbd://127.0.0.1:{server.address[1]}/root"
+
+
+def test_an_image_is_read_only_shared_and_identical(
+    image_uri: str, image: Path, tmp_path: Path
+) -> None:
+    (export,) = json.loads(run("nbdinfo", "--json", image_uri))["exports"]
+    assert export["export-size"] == SIZE
+    assert export["is_read_only"] is export["can_multi_conn"] is True
+    for ability in ("trim", "zero", "fast_zero"):
+        assert export[f"can_{ability}"] is False
+    run("nbdcopy", "--connections=4", image_uri, str(tmp_path / "copied"))
+    assert filecmp.cmp(image, tmp_path / "copied", shallow=False)
+    run("qemu-img", "compare", "-f", "raw", "-F", "raw", str(image), image_uri)
+    run("qemu-img", "convert", "-f", "raw", "-O", "raw", image_uri, str(tmp_path / "converted"))
+    assert filecmp.cmp(image, tmp_path / "converted", shallow=False)
+
+
+def test_an_image_is_mapped_by_its_holes(image_uri: str) -> None:
+    extents = json.loads(run("nbdinfo", "--json", "--map", image_uri))
+    data = [(each["offset"], each["length"]) for each in extents if each["type"] == 0]
+    assert data == [(0, MIB), (10 * MIB, 2 * MIB), (40 * MIB, MIB), (63 * MIB, MIB)]
+    assert sum(each["length"] for each in extents) == SIZE
+
+
+IMAGE_NBDSH = """
+import errno
+h.connect_uri(%r)
+h.set_strict_mode(0)
+for call in (
+    lambda: h.pwrite(bytes(3 << 20), 0),
+    lambda: h.trim(4096, 0),
+    lambda: h.zero(4096, 0),
+):
+    try:
+        call()
+        raise SystemExit("no error")
+    except nbd.Error as failure:
+        assert failure.errnum == errno.EPERM, failure
+assert len(h.pread(4096, 0)) == 4096
+h.shutdown()
+"""
+
+
+def test_nbdsh_cannot_change_an_image(image_uri: str) -> None:
+    if shutil.which("nbdsh") is None:
+        pytest.skip("nbdsh is not installed")
+    run("/usr/bin/python3", "-m", "nbd", "-c", IMAGE_NBDSH % image_uri)
+
+
 NBDSH = """
 import errno, os
 h.add_meta_context("base:allocation")
