@@ -11,7 +11,7 @@ help:
 	    'make test    all tests (about ten minutes)' \
 		    'make unit    only what needs no root and starts no program' \
 	    'make setup   only install what all need' \
-	    'make bench-pages  our page server beside its peers (BENCH=--quick: 3 minutes)'
+	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)'
 
 setup:
 	@tools/setup

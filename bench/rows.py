@@ -78,15 +78,21 @@ def full_rows() -> list[Row]:
 
 def quick_rows() -> list[Row]:
     """The rows that have a bar."""
-    return [
-        row
-        for row in _rows("free") + _rows("pinned")
-        if row.mode != "randrw"
-        and (
-            (row.form == "free" and (row.depth == 4 or (row.depth == 32 and row.connections > 1)))
-            or (row.form == "pinned" and row.connections == 1)
-        )
-    ]
+    return [row for row in full_rows() if has_bar(row)]
+
+
+def nears_the_floor(row: Row) -> bool:
+    """Whether a row is compared with the floor as well."""
+    return (row.form, row.depth, row.connections, row.link) == ("pinned", 32, 1, "loopback")
+
+
+def has_bar(row: Row) -> bool:
+    """Whether a bar is decided by a row."""
+    if row.link == "veth" or row.mode == "randrw":
+        return False
+    if row.form == "pinned":
+        return row.connections == 1
+    return row.depth == 4 or (row.depth == 32 and row.connections > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ def _ratio(row: Row, samples: Mapping[str, Sample], figure: str, bar: float) -> 
 
 
 def _row_verdicts(row: Row, samples: Mapping[str, Sample]) -> Iterable[Verdict]:
-    if row.link == "veth" or row.mode == "randrw":
+    if not has_bar(row):
         return
     if row.form == "pinned" and row.connections == 1 and row.block_bytes == 4096:
         if row.depth == 32:

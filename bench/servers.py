@@ -145,8 +145,11 @@ def running(
     host: str = "127.0.0.1",
     namespace: str | None = None,
     exports: Sequence[str] = ("a",),
+    workers: int | None = None,
 ) -> Iterator[Server]:
-    """A server with an export of ``size_bytes``, ours with several; files go to ``folder``."""
+    """A server with an export of ``size_bytes``; ours with several, and a number of workers. Files
+    go to ``folder``.
+    """
     prefix = [] if namespace is None else ["ip", "netns", "exec", namespace]
     port = free_port()
     if name in PEERS:
@@ -158,6 +161,7 @@ def running(
         else:
             words = [sys.executable, "-m", "netboot", "pages", "--listen", f"{host}:{port}"]
             words += [f"--export={export}={size_bytes >> 20}MiB" for export in exports]
+            words += [] if workers is None else [f"--workers={workers}"]
         started = _child(name, port, [*prefix, *words], folder)
     with started as server:
         if namespace is None:

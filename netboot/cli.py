@@ -198,6 +198,10 @@ def pages(
             help="Where pages are kept: memory, disk:DIR, tiered:DIR,memory=SIZE, or null.",
         ),
     ] = "memory",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Worker processes; default: one for each CPU, up to 8."),
+    ] = None,
     name: Annotated[
         str,
         typer.Option(
@@ -224,7 +228,8 @@ def pages(
     exports = dict(values.parse_export(text) for text in export)
     read_only = dict(values.parse_image(text) for text in image)
     ready = functools.partial(print, flush=True)
-    _until_stopped(serve_static(address, exports, store, ready, name, read_only))
+    work = serve_static(address, exports, store, ready, name, read_only, workers)
+    _until_stopped(work)
 
 
 @app.command(epilog="Example:  netboot status --json | jq '.seats[].hostname'")

@@ -16,7 +16,7 @@ MODEST_TURNS = 32
 @dataclass(slots=True)
 class Connection:
     """A client. ``unparsed`` input and ``unsent`` output are at most one buffer each; ``received``
-    and ``sent`` count bytes, ``rounds`` how often it was read from.
+    and ``sent`` count bytes.
     """
 
     sock: socket.socket
@@ -29,14 +29,8 @@ class Connection:
     last_turn: int = 0
     received: int = 0
     sent: int = 0
-    rounds: int = 0
     blocked_since: float | None = None
     modest: int = 0  # turns until it is asked again whether it has sent more meanwhile
-
-    @property
-    def moved(self) -> int:
-        """Bytes, both ways."""
-        return self.received + self.sent
 
     @property
     def closed(self) -> bool:
@@ -107,7 +101,6 @@ class Connection:
             self.modest = MODEST_TURNS
             return True
         self.received += received
-        self.rounds += 1
         if sink is None:
             buffers.end = kept + received
         else:

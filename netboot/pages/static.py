@@ -40,6 +40,7 @@ async def serve_static(
     ready: Callable[[str], None],
     name: str = "",
     images: Mapping[str, Path] | None = None,
+    workers: int | None = None,
 ) -> None:
     """Serves ``exports`` (name: size in bytes) out of a store and ``images`` until cancelled.
 
@@ -54,7 +55,8 @@ async def serve_static(
         if kept_as and not name and store.directory is not None:
             at_end.callback(shutil.rmtree, store.directory, ignore_errors=True)
         at_end.callback(store.close)
-        server = PageServer(StaticExports(store, exports, images), listen=[listen])
+        found = StaticExports(store, exports, images)
+        server = PageServer(found, listen=[listen], workers=workers)
         await server.start(upgrade.inherited())
         hung_up = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)

@@ -30,9 +30,6 @@ REPORT_SECONDS = 1.0
 RETRY_SECONDS = 0.05  # when the control plane is slow to read reports, or a store has no room
 # A third of the 30 s that Linux and our agent wait at least: the seat is told before half of it.
 WARN_SECONDS = 10.0
-# Who moves so much each time it is read from has a queue; who moves less waits for each answer.
-QUEUE_BYTES = 16 << 10
-HURRY_TURNS = 64
 
 
 class Worker:
@@ -59,8 +56,6 @@ class Worker:
         self._shared = False
         self._leaving = False
         self._ended = False
-        self._hurry = HURRY_TURNS
-        self._policy = os.SCHED_OTHER
 
     def run(self) -> None:
         """Serves until the control plane says it is enough."""
@@ -311,7 +306,6 @@ class Worker:
     def _turn(self, connection: Connection, limit: int, *, alone: bool = False) -> None:
         self._turns += 1
         connection.last_turn = self._turns
-        moved, rounds = connection.moved, connection.rounds
         try:
             reason = connection.serve(self._buffers, limit, alone=alone)
         except ProtocolError as error:
@@ -324,26 +318,9 @@ class Worker:
         if reason is not None:
             self._close(connection, reason)
             return
-        self._pace(connection.moved - moved, connection.rounds - rounds)
         self._await(connection)
         if not self._dirty or not connection.area.written:
             self._note(connection.area)
-
-    def _pace(self, moved: int, rounds: int) -> None:
-        """While all clients have queues, lets those that share our CPU fill them before they are
-        answered: 20 to 40 % less CPU for each request (docs/performance.md). An idle CPU is taken
-        at once all the same. As soon as somebody waits for each answer we are in a hurry again.
-        """
-        if moved < QUEUE_BYTES * rounds:
-            self._hurry, policy = HURRY_TURNS, os.SCHED_OTHER
-        elif self._hurry:
-            self._hurry -= 1
-            return
-        else:
-            policy = os.SCHED_BATCH
-        if policy != self._policy:
-            self._policy = policy
-            os.sched_setscheduler(0, policy, os.sched_param(0))
 
     def _await(self, connection: Connection) -> None:
         exchange = connection.exchange
@@ -396,6 +373,9 @@ def main(descriptor: int, meeting: int | None = None) -> None:
     # Ctrl-C and a hang-up reach the whole process group; the control plane says when it is time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A client that shares the CPU gets all its requests out before they are answered, in one go:
+    # 20 to 40 % less CPU for each (docs/performance.md). An idle CPU is taken at once all the same.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     listener = None if meeting is None else socket.socket(fileno=meeting)
     Worker(socket.socket(fileno=descriptor), listener).run()
 
