@@ -21,7 +21,8 @@ BAR = 3.0
 
 def fairness() -> tuple[list[Verdict], dict[str, float]]:
     """p99 of the quiet seat on an idle server and beside the thrashing one, microseconds."""
-    detail, ratios = {}, {}
+    detail: dict[str, float] = {}
+    ratios: dict[str, float] = {}
     for label, workers in (("", None), ("one_worker_", 1)):
         idle, beside = _latencies(workers)
         detail |= {f"{label}idle_p99_us": idle, f"{label}beside_p99_us": beside}
