@@ -6,11 +6,14 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netboot.errors import OperatorError
+from netboot.pages.buffers import BUFFER_BYTES
+from netboot.pages.crew import MAX_CONNECTIONS_OF_SEAT
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.memory import MemoryStore
@@ -216,6 +219,58 @@ def test_connections_of_one_address_are_limited(static: Running) -> None:
     static.event("detach", len(clients))
     with NbdClient(static.address).attach("a") as client:
         assert client.read(0, 1) == b"\0"
+
+
+def test_connections_are_limited_in_total(static: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netboot.pages.server.MAX_CONNECTIONS", 2)
+    with NbdClient(static.address).attach("a"), NbdClient(static.address):
+        with socket.create_connection(static.address, timeout=10) as surplus:
+            assert surplus.recv(1) == b""
+        assert "2 connections already" in static.event("refused").message
+
+
+def test_connections_of_a_seat_are_limited_and_a_newer_set_counts_anew(store: MemoryStore) -> None:
+    table = LeaseTable(MIB)
+    table.grant(SEAT, EXPORT, "t", MIB, 0.0)
+    with leased(store, table, workers=1) as server:
+        for number in (1, 2):
+            name = f"{EXPORT}@t.{number}"
+            clients = [
+                NbdClient(server.address).attach(name) for _ in range(MAX_CONNECTIONS_OF_SEAT)
+            ]
+            with NbdClient(server.address) as surplus, pytest.raises(EOFError):
+                surplus.go(name)
+            assert f"16 connections of {EXPORT}" in server.event("refused", number).message
+            assert clients[-1].read(0, 1) == b"\0"
+            for client in clients:
+                client.sock.close()
+
+
+def test_what_a_worker_holds_is_bounded_whatever_clients_send(store: MemoryStore) -> None:
+    """Each asks for 128 MiB and reads nothing, or is in the middle of a WRITE of 32 MiB."""
+    with running(StaticExports(store, {"a": 64 * MIB}), workers=1) as server:
+        (pid,) = server.server.worker_pids
+        with NbdClient(server.address).attach("a") as busy:
+            assert busy.read(0, 4096) == bytes(4096)
+            before = anonymous_bytes(pid)
+            clients = [NbdClient(server.address).attach("a") for _ in range(16)]
+            for client in clients[:8]:
+                client.sock.sendall(b"".join(client.request(0, 0, 32 * MIB) for _ in range(4)))
+            for client in clients[8:]:
+                client.sock.sendall(client.request(1, 0, 32 * MIB) + bytes(3 * MIB))
+            for _ in range(100):
+                assert busy.read(63 * MIB, 4096) == bytes(4096)
+            held = anonymous_bytes(pid) - before
+            assert held < (16 + 1) * 2 * BUFFER_BYTES + 4 * MIB  # and what Python itself takes
+        for client in clients:
+            client.sock.close()
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Memory of a process that is no file's."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("RssAnon:"))
+    return int(line.split()[1]) << 10
 
 
 def test_port_in_use_is_the_operators_mistake(store: MemoryStore) -> None:

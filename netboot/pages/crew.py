@@ -7,7 +7,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["attach", "detach", "refused", "first-write", "worker-died", "delayed"]
 
+# Of a seat, in one set: as many as a profile can ask for (swap.connections). What the server holds
+# for a seat is so many times what it holds for a connection (docs/pages.md).
+MAX_CONNECTIONS_OF_SEAT = 16
 # An upgrade waits so long for a request that is under way; then its client has to attach again.
 TAKE_OVER_SECONDS = 5.0
 
@@ -108,6 +111,10 @@ class Crew:
             if lease in self._leases:
                 await self._leases.pop(lease).worker.send({"do": "drop", "lease": lease})
         number = attachment.set_number
+        if attachment.seat and self._in_set(attachment) >= MAX_CONNECTIONS_OF_SEAT:
+            reason = f"{MAX_CONNECTIONS_OF_SEAT} connections of {attachment.export.name} already"
+            self.tell("refused", attachment.seat, "", f"{address}: {reason}", address=address)
+            return
         seat = self._seat(attachment)
         if attachment.fences:
             await seat.worker.send({"do": "fence", "lease": attachment.lease, "set": number})
@@ -152,6 +159,7 @@ class Crew:
             log.info("pages: %s: its lease has ended meanwhile", address)
             return
         self._seat(attachment).written = message["written"]
+        attachment = replace(attachment, set_number=message["set"])
         await self._give(attachment, address, message, [client, carried])
         self._tell_attached(attachment, address, f"{address} went on with a new server process")
 
@@ -202,6 +210,14 @@ class Crew:
 
     def _connections(self, lease: str) -> int:
         return sum(client.attachment.lease == lease for client in self._clients.values())
+
+    def _in_set(self, attachment: Attachment) -> int:
+        """Connections of an attachment's lease that its set does not fence."""
+        return sum(
+            client.attachment.lease == attachment.lease
+            and client.attachment.set_number >= attachment.set_number
+            for client in self._clients.values()
+        )
 
     # Workers report.
 
