@@ -84,6 +84,7 @@ def _arguments(
             f"netboot.swap={server}:{swap.port}/{export}",
             f"netboot.token={keys.token}",
             f"netboot.connections={swap.connections}",
+            f"netboot.timeout={swap.timeout}",
             f"netboot.patience={swap.patience}",
         ]
         if zswap.enabled:
