@@ -120,9 +120,8 @@ void say_goodbye(int fd);
 /* Hands the area's sockets to the kernel. Returns OK with the N of /dev/nbdN in `area->index`. */
 int device_connect(struct area *area);
 
-/* Gives the kernel `fds` in place of connections that it knows are dead, `area->connections` of
- * them. Those of `area` must be shut down. */
-int device_reconnect(const struct area *area, const int *fds);
+/* Gives the kernel the area's new sockets in place of the old ones, which are shut down. */
+int device_reconnect(const struct area *area);
 
 /* Takes a device away from the kernel again, after a failure. */
 void device_disconnect(uint32_t index);
@@ -145,7 +144,7 @@ enum state { ATTACHED, LOST, FAILED };
 /* Begins to show `area` to whoever asks. */
 void status_open(const struct area *area);
 
-/* Shows a new state. */
+/* Shows a new state, or another reason for the old one. */
 void status_set(enum state state, const char *reason);
 
 /* `agent status`. Returns an exit code. */

@@ -237,24 +237,24 @@ static int is_taken(int fd)
     return limit.tv_sec != 0;
 }
 
-/* Those of `fds` that the kernel has not taken. */
-static unsigned not_taken(const struct area *area, const int *fds, int *left)
+/* Those of the area's sockets that the kernel has not taken. */
+static unsigned not_taken(const struct area *area, int *left)
 {
     unsigned count = 0;
 
     for (unsigned at = 0; at < area->connections; at++)
-        if (!is_taken(fds[at]))
-            left[count++] = fds[at];
+        if (!is_taken(area->fds[at]))
+            left[count++] = area->fds[at];
     return count;
 }
 
-int device_reconnect(const struct area *area, const int *fds)
+int device_reconnect(const struct area *area)
 {
     int64_t until = now_ms() + RECONNECT_MS;
     int left[MAX_CONNECTIONS];
     unsigned count;
 
-    while ((count = not_taken(area, fds, left)) > 0) {
+    while ((count = not_taken(area, left)) > 0) {
         struct message message;
         struct pollfd nothing[1];
         int error;
@@ -270,7 +270,7 @@ int device_reconnect(const struct area *area, const int *fds)
             return complain(KERNEL_REFUSED, "NBD_CMD_RECONFIGURE: %s", strerror(error));
         /* Sockets are taken for connections that are dead, which a kernel thread notes a moment
          * after they are. */
-        if (not_taken(area, fds, left) > 0)
+        if (not_taken(area, left) > 0)
             await(nothing, 0, now_ms() + RETRY_MS);
     }
     return OK;

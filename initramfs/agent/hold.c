@@ -4,9 +4,10 @@
  * ended it: the driver shuts down sockets that it gives up, too. (It also multicasts
  * NBD_CMD_LINK_DEAD, later and not always: nothing that poll(2) would not have said.)
  *
- * Connections are made anew all together. The server ends those of an older set before it answers
- * the first of a new one, so that nothing late can overwrite what was sent again; and while the new
- * set is being made, swap goes on with what is left of the old one.
+ * Connections are made anew all together, as a new set: the server ends those of an older set, with
+ * what it had not read from them, before it answers. So nothing late can overwrite what the kernel
+ * sends again, and that is why one lost connection is the end of all: on those that are left the
+ * kernel would send it again before the server knows that the lost one does not count any more.
  */
 #include "agent.h"
 
@@ -128,6 +129,12 @@ static void watch(const struct area *area, char *why, size_t room)
     }
 }
 
+static void shut_down(const struct area *area)
+{
+    for (unsigned at = 0; at < area->connections; at++)
+        shutdown(area->fds[at], SHUT_RDWR);
+}
+
 /* Whether `found` is what was attached. A newer server may offer more than the older one. */
 static int check_same(const struct export *was, const struct export *found)
 {
@@ -153,11 +160,6 @@ static int attach_again(struct area *area)
     code = check_same(&area->export, &found);
     if (code == OK && count != area->connections)
         code = complain(REFUSED, "the server allows one connection only");
-    if (code == OK) {
-        for (unsigned at = 0; at < count; at++)
-            shutdown(area->fds[at], SHUT_RDWR);
-        code = device_reconnect(area, fds);
-    }
     if (code != OK) {
         close_sessions(fds, count);
         return code;
@@ -166,7 +168,10 @@ static int attach_again(struct area *area)
         close(area->fds[at]);
         area->fds[at] = fds[at];
     }
-    return OK;
+    code = device_reconnect(area);
+    if (code != OK)
+        shut_down(area); /* the kernel may have taken some */
+    return code;
 }
 
 /* MiB of this PC's memory that are out on swap. */
@@ -192,23 +197,27 @@ static void fail(const struct area *area)
 /* Tries until it succeeds: the kernel takes connections even after it has given the area up. */
 static void recover(struct area *area, int64_t lost)
 {
+    int64_t end = lost + (int64_t)area->patience * 1000; /* FOREVER once it has failed */
     unsigned pause = FIRST_PAUSE_MS;
-    int refused = 0, failed = 0, code;
+    int refused = 0, code;
 
     while ((code = attach_again(area)) != OK) {
         struct pollfd nothing[1];
         unsigned length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
+        int64_t next;
 
         if (code != CANNOT_CONNECT && !refused) {
-            status_set(LOST, last_complaint());
+            status_set(end == FOREVER ? FAILED : LOST, last_complaint());
             report("agent:refused", "%s\ndevice=/dev/nbd%u", last_complaint(), area->index);
             refused = 1;
         }
-        if (!failed && now_ms() - lost >= (int64_t)area->patience * 1000) {
+        next = now_ms() + length / 2 + chance(length / 2);
+        if (next >= end) {
+            await(nothing, 0, end);
             fail(area);
-            failed = 1;
+            end = FOREVER;
         }
-        await(nothing, 0, now_ms() + length / 2 + chance(length / 2));
+        await(nothing, 0, next);
         pause = pause * 2 > LONGEST_PAUSE_MS ? LONGEST_PAUSE_MS : pause * 2;
     }
 }
@@ -225,6 +234,7 @@ void hold(struct area *area)
 
         watch(area, why, sizeof why);
         lost = now_ms();
+        shut_down(area);
         status_set(LOST, why);
         complain(OK, "/dev/nbd%u lost its server, %s", area->index, why);
         report("agent:lost", "%s\ndevice=/dev/nbd%u", why, area->index);

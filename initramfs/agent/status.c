@@ -58,13 +58,14 @@ void status_open(const struct area *area)
 void status_set(enum state state, const char *reason)
 {
     int64_t now = now_ms();
+    int changed = state != status->state;
 
     __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
-    if (state == LOST)
+    if (state == LOST && changed)
         status->losses++;
     if (state == ATTACHED && now - status->since > status->longest)
         status->longest = now - status->since;
-    if (state != FAILED) /* it goes on being lost */
+    if (changed && state != FAILED) /* failed since it was lost */
         status->since = now;
     status->state = state;
     snprintf(status->reason, sizeof status->reason, "%s", reason);
