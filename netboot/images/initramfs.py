@@ -93,14 +93,14 @@ def records(
 
 
 def load_records(folder: Path, cache: Cache) -> Iterator[Record]:
-    """The lab's memory load, as an archive that is unpacked over the initramfs."""
+    """The lab's own programs for a PC, as an archive that is unpacked over the initramfs."""
     lab = folder / "lab"
     yield cpio.file(
         "userland/bin/memload", compiled("memload", [lab / "memload.c"], cache), executable=True
     )
-    yield cpio.file(
-        "userland/etc/netboot.d/50-load", (lab / "50-load").read_bytes(), executable=True
-    )
+    for name in ("40-agent", "50-load"):
+        content = (lab / name).read_bytes()
+        yield cpio.file(f"userland/etc/netboot.d/{name}", content, executable=True)
 
 
 def tree(folder: Path, left_out: tuple[str, ...]) -> Iterator[Record]:
