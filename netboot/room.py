@@ -80,9 +80,13 @@ class Room:
             return self.images / name
         return self.initrds.get(name)
 
-    def lease(self, mac: str, ram_bytes: int) -> str:
-        """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``."""
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False) -> str:
+        """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``. A ``fresh`` one, for
+        a seat whose pages are lost, comes with a token of its own: ``size=BYTES token=TOKEN``.
+        """
         size = self.profile.seat(mac).swap.bytes_for(ram_bytes)
+        if fresh:
+            self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         token = self.tokens.get(mac)
         if token is None:
             return "refused=this boot began before the server was restarted; boot again"
@@ -92,7 +96,7 @@ class Room:
             self.record(mac, "lease", f"refused: {granted.reason}")
             return f"refused={granted.reason}"
         self.record(mac, "lease", f"swap of {size >> 20} MiB granted", bytes_granted=size)
-        return f"size={size}"
+        return f"size={size} token={token}" if fresh else f"size={size}"
 
     def transferred(self, transfer: Transfer) -> None:
         """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""

@@ -65,6 +65,17 @@ def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) 
     )
 
 
+def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room: Room) -> None:
+    size, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
+    assert (size, token) == (f"size={GIB // 2}", room.tokens[MAC])
+    old = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    _, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
+    new = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    assert isinstance(old, Attached) and isinstance(new, Attached)
+    assert room.leases.take_ended() == [old.lease]
+    assert token not in repr(room.status())
+
+
 def test_a_server_that_is_full_says_so(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
     assert room.lease(MAC, GIB) == "refused=no room: 2 GiB asked, 1 GiB of 1 GiB left"
