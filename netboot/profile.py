@@ -202,6 +202,8 @@ class SeatSwap(Overridable):
     """How long the server may take over one request before its connection is made anew. Default: 4s."""
     patience: Annotated[int, values.duration("1s", "7d", "10m")] = 600  # seconds
     """How long a PC waits for a lost server before it gives its swap up. Default: 10m."""
+    encrypt: Annotated[bool, values.BOOLEAN] = False
+    """Whether a PC encrypts its pages, with a key that only it has. Default: no."""
     zswap: Zswap = Zswap()
     """Compression in the PC's RAM, in front of its swap."""
 

@@ -52,8 +52,7 @@ def blocks(minimum: int) -> bytes:
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     binary = tmp_path_factory.mktemp("agent") / "agent"
-    command = [COMPILER, *COMPILER_FLAGS, "-Werror", "-o", binary, *SOURCES]
-    subprocess.run(command, check=True)
+    subprocess.run([COMPILER, *COMPILER_FLAGS, "-Werror", "-o", binary, *SOURCES], check=True)
     return binary
 
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: agent attach HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE\n"
+    "usage: agent attach HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
     "       agent handshake HOST PORT EXPORT\n"
     "       agent status\n"
     "\n"
@@ -18,10 +18,12 @@ static const char usage_text[] =
     "  CONNECTIONS  1 to 16\n"
     "  TIMEOUT      seconds in which the server has to answer, else the connection is lost\n"
     "  PATIENCE     seconds that swap waits for a lost server before it fails\n"
+    "  encrypt      with a random key that nobody else has: the server sees noise\n"
     "handshake: only asks the server for the export's size, flags and generation.\n"
     "status: says how it goes: a line for people, then key=value lines.\n"
     "If NETBOOT_TOKEN is in the environment, EXPORT@TOKEN is what the server is asked for; reports\n"
-    "go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH.\n"
+    "go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH; there is NETBOOT_LEASE where a fresh lease can be\n"
+    "had (`size=BYTES token=TOKEN`) when the pages of this one are lost.\n"
     "Exit: 0 done, 1 swap is not attached (status), 3 cannot connect, 4 refused by the server,\n"
     "5 refused by the kernel, 6 the server does not speak NBD as it should.\n";
 
@@ -72,26 +74,16 @@ static int read_target(char **arguments, struct target *target)
 
 static int attach(struct area *area, char *name)
 {
-    int code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
+    int code = area_open(area);
 
     if (code != OK)
         return code;
-    if (area->export.flags & FLAG_READ_ONLY) {
-        close_sessions(area->fds, area->connections);
-        return complain(BAD_PROTOCOL, "the export is read-only: of no use as swap");
-    }
     settle(name);
-    code = device_connect(area);
-    if (code != OK) {
-        close_sessions(area->fds, area->connections);
+    code = area_start(area);
+    if (code != OK)
         return code;
-    }
-    code = swap_on(area->index, &area->export);
-    if (code != OK) {
-        device_disconnect(area->index);
-        return code;
-    }
-    dprintf(1, "device=/dev/nbd%u size=%llu connections=%u\n", area->index,
+    status_open(area);
+    dprintf(1, "device=/dev/%s size=%llu connections=%u\n", area->device,
             (unsigned long long)area->export.size, area->connections);
     complain_to_kernel();
     hold(area);
@@ -114,7 +106,11 @@ static int handshake(const struct target *target)
 
 static int read_area(char **arguments, struct area *area)
 {
+    const char *lease = getenv("NETBOOT_LEASE");
     int code = read_target(arguments, &area->target);
+
+    if (code == OK && lease)
+        code = parse_url("NETBOOT_LEASE", lease, &area->lease);
 
     if (code != OK)
         return code;
@@ -135,7 +131,8 @@ int main(int count, char **arguments)
     int code;
 
     signal(SIGPIPE, SIG_IGN); /* a server that went away is a return value, not a death */
-    if (count == 8 && strcmp(arguments[1], "attach") == 0) {
+    area.encrypted = count == 9 && strcmp(arguments[8], "encrypt") == 0;
+    if (count == 8 + area.encrypted && strcmp(arguments[1], "attach") == 0) {
         code = read_area(arguments + 2, &area);
         return code == OK ? attach(&area, arguments[0]) : code;
     }

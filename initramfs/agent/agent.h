@@ -3,10 +3,13 @@
  *
  *   agent.c      verbs, arguments
  *   hold.c       the resident part: unswappable, watches the connections, attaches again
+ *   area.c       a swap area from its first connection to its end
  *   session.c    TCP connections to the page server
  *   handshake.c  the NBD handshake (proto.md of the NBD project)
  *   device.c     the kernel's NBD driver, over generic netlink
+ *   crypt.c      encryption over it, by the kernel's device mapper
  *   swap.c       the swap header and swapon(2)
+ *   http.c       questions to the boot server
  *   report.c     beacons to the boot server, over HTTP, and the one place that waits
  *   status.c     what `agent status` shows
  *   say.c        messages
@@ -17,6 +20,7 @@
 #ifndef AGENT_H
 #define AGENT_H
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +39,7 @@ enum {
 #define PAGE 4096          /* bytes; the block size of the device too: swap moves whole pages */
 #define MAX_CONNECTIONS 16 /* the profile's limit as well */
 #define MAX_WIRE_NAME 256  /* bytes; shorter than the 4096 that proto.md allows: ours are short */
+#define MAX_TOKEN 64
 #define GENERATION_DIGITS 32
 #define MAX_TEXT 320 /* of a message; a server's words are cut at 300 */
 
@@ -44,6 +49,12 @@ enum {
 #define FLAG_ROTATIONAL (1 << 4)
 #define FLAG_SEND_TRIM (1 << 5)
 #define FLAG_CAN_MULTI_CONN (1 << 8)
+
+/* http://ADDRESS:PORT/PATH */
+struct url {
+    struct sockaddr_in server;
+    char path[160];
+};
 
 /* Where the pages are, and what opens the door. */
 struct target {
@@ -69,7 +80,10 @@ struct area {
     struct export export;
     unsigned connections;
     unsigned patience; /* seconds that swap waits for a lost server before it fails */
-    uint32_t index;    /* N of /dev/nbdN */
+    struct url lease;  /* where to ask for a fresh one when the pages are lost; path "": nowhere */
+    int encrypted;
+    uint32_t index;  /* N of /dev/nbdN */
+    char device[16]; /* below /dev, what is swapped to: that, or what encrypts it */
     int fds[MAX_CONNECTIONS];
 };
 
@@ -92,7 +106,13 @@ int64_t now_ms(void);
  * else: reports move on meanwhile. `waits` has room for one entry more than `count`. */
 int await(struct pollfd *waits, unsigned count, int64_t until);
 
-/* Where reports go: http://ADDRESS:PORT/PATH, below which each stage has its name. */
+/* Reads `text`; `name` is for the complaint. */
+int parse_url(const char *name, const char *text, struct url *url);
+
+/* Fetches the body behind `url` into `answer`, ended by a zero byte, in bounded time. */
+int http_get(const struct url *url, char *answer, size_t room);
+
+/* Where reports go: a URL below which each stage has its name. */
 int report_to(const char *url);
 
 /* Queues a report: a line for people, then key=value lines. Never waits and never fails. */
@@ -126,8 +146,25 @@ int device_reconnect(const struct area *area);
 /* Takes a device away from the kernel again, after a failure. */
 void device_disconnect(uint32_t index);
 
-/* Writes a swap header to the device and turns swap on. Returns OK or an exit code. */
-int swap_on(uint32_t index, const struct export *export);
+/* Puts a device that encrypts in front of the area's. Returns OK with its path in `area->device`, or
+ * an exit code with nothing left. */
+int start_encryption(struct area *area);
+
+/* Takes it away again, after a failure. */
+void stop_encryption(void);
+
+/* Writes a swap header to the area's device and turns swap on. Returns OK or an exit code. */
+int swap_on(const struct area *area);
+
+/* Makes the area's connections. */
+int area_open(struct area *area);
+
+/* Makes swap of them. Returns OK, or an exit code with everything undone. */
+int area_start(struct area *area);
+
+/* Takes the area away from the kernel. What is out there and cannot be read any more is marked, and
+ * whoever needs it ends with SIGBUS. */
+int area_stop(struct area *area);
 
 /* A number for a set of connections, higher than any before in this boot. */
 uint64_t next_set(void);
@@ -144,8 +181,8 @@ enum state { ATTACHED, LOST, FAILED };
 /* Begins to show `area` to whoever asks. */
 void status_open(const struct area *area);
 
-/* Shows a new state, or another reason for the old one. */
-void status_set(enum state state, const char *reason);
+/* Shows a new state, or the old one for another reason. */
+void status_set(const struct area *area, enum state state, const char *reason);
 
 /* `agent status`. Returns an exit code. */
 int status_show(void);

@@ -166,8 +166,10 @@ static int open_netlink(void)
     struct message message;
     int error;
 
+    if (netlink >= 0)
+        return OK;
     netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
-    if (netlink < 0 || connect(netlink, (struct sockaddr *)&kernel, sizeof kernel) < 0)
+    if (connect(netlink, (struct sockaddr *)&kernel, sizeof kernel) < 0)
         return complain(KERNEL_REFUSED, "netlink: %s", strerror(errno));
     begin(&message, CONTROLLER_FAMILY, CONTROLLER_GET_FAMILY);
     add(&message, CONTROLLER_ATTR_NAME, "nbd", sizeof "nbd");

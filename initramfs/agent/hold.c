@@ -65,21 +65,24 @@ static void touch_stack(void)
         room[at] = 0;
 }
 
-static void check_kernel(void)
+/* Whether the kernel is older than `major`.`minor`. */
+static int older_than(unsigned long major, unsigned long minor)
 {
     struct utsname system;
-    unsigned long major, minor;
+    unsigned long found;
     char *rest;
 
     uname(&system);
-    major = strtoul(system.release, &rest, 10);
-    minor = strtoul(rest + (*rest == '.'), NULL, 10);
-    if (major < 5 || (major == 5 && minor < 7))
-        complain(OK, "Linux %s fails what is under way on a lost connection if it was the only one",
-                 system.release);
-    if (major < 5 || (major == 5 && minor < 14))
-        complain(OK, "Linux %s knows no backend identifier: it takes any server's connections",
-                 system.release);
+    found = strtoul(system.release, &rest, 10);
+    return found < major || (found == major && strtoul(rest + (*rest == '.'), NULL, 10) < minor);
+}
+
+static void check_kernel(void)
+{
+    if (older_than(5, 7))
+        complain(OK, "Linux before 5.7 fails what is under way on its only connection");
+    if (older_than(5, 14))
+        complain(OK, "Linux before 5.14 has no backend identifier: it takes any connections");
 }
 
 void settle(char *name)
@@ -97,11 +100,15 @@ void settle(char *name)
     if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
         complain(OK, "PR_SET_IO_FLUSHER (Linux 5.6): %s", strerror(errno));
     check_kernel();
+    /* The root directory will be another one; /dev is moved there, and so is who is in it. */
+    if (chdir("/dev") < 0)
+        complain(OK, "/dev: %s", strerror(errno));
     name[0] = '@'; /* systemd's sign for what it must not kill at shutdown */
     setsid();
     /* All but those that mean a bug in here. */
     for (int number = 1; number < NSIG; number++)
-        if (number != SIGSEGV && number != SIGBUS && number != SIGILL && number != SIGFPE)
+        if (number != SIGSEGV && number != SIGBUS && number != SIGILL && number != SIGFPE &&
+            number != SIGCHLD)
             signal(number, SIG_IGN);
     memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
     random_state |= 1;
@@ -185,64 +192,126 @@ static unsigned long swapped_mib(void)
 
 static void fail(const struct area *area)
 {
-    status_set(FAILED, last_complaint());
+    status_set(area, FAILED, last_complaint());
     report("failed:swap",
-           "/dev/nbd%u has failed after %u s without its server: programs whose pages are there end\n"
-           "device=/dev/nbd%u\nswapped_mib=%lu\nreason=%s",
-           area->index, area->patience, area->index, swapped_mib(), last_complaint());
-    complain(OK, "/dev/nbd%u has failed after %u s: %lu MiB are out there; programs that need them end",
-             area->index, area->patience, swapped_mib());
+           "/dev/%s has failed after %u s without its server: programs whose pages are there end\n"
+           "device=/dev/%s\nswapped_mib=%lu\nreason=%s",
+           area->device, area->patience, area->device, swapped_mib(), last_complaint());
+    complain(OK, "/dev/%s has failed after %u s: %lu MiB are out there; programs that need them end",
+             area->device, area->patience, swapped_mib());
 }
 
-/* Tries until it succeeds: the kernel takes connections even after it has given the area up. */
-static void recover(struct area *area, int64_t lost)
+/* Asks for a fresh lease; its token is the area's from then on. */
+static int fresh_lease(struct area *area)
 {
-    int64_t end = lost + (int64_t)area->patience * 1000; /* FOREVER once it has failed */
+    static char token[MAX_TOKEN + 1];
+    char answer[512];
+    const char *found;
+    int code = http_get(&area->lease, answer, sizeof answer);
+
+    if (code != OK)
+        return code;
+    found = strstr(answer, " token=");
+    if (strncmp(answer, "size=", 5) != 0 || !found)
+        return complain(REFUSED, "no fresh lease: %.*s", (int)strcspn(answer, "\r\n"), answer);
+    snprintf(token, sizeof token, "%.*s", (int)strcspn(found + 7, " \r\n"), found + 7);
+    explicit_bzero(answer, sizeof answer);
+    area->target.token = token;
+    return OK;
+}
+
+/* Between half of `length` and all of it. */
+static void pause_for(unsigned length)
+{
+    struct pollfd nothing[1];
+
+    await(nothing, 0, now_ms() + length / 2 + chance(length / 2));
+}
+
+/* Once the area has failed and its server says that the pages are not there: a new one in its
+ * place. What was out is lost in any case; everything else can be swapped again. */
+static int renew(struct area *area)
+{
+    int code;
+
+    if (older_than(6, 0)) /* "mm/swapfile: unuse_pte can map random data if swap read fails" */
+        return complain(REFUSED, "this kernel cannot turn a lost area off: boot again");
+    code = fresh_lease(area);
+    if (code == OK)
+        code = area_stop(area);
+    if (code != OK)
+        return code;
+    for (;;) {
+        code = area_open(area);
+        if (code == OK)
+            code = area_start(area);
+        if (code == OK)
+            return OK;
+        pause_for(REFUSED_PAUSE_MS);
+        if (code == REFUSED)
+            fresh_lease(area);
+    }
+}
+
+/* Tells a refusal once. */
+static void note_refusal(const struct area *area, enum state state)
+{
+    status_set(area, state, last_complaint());
+    report("agent:refused", "%s\ndevice=/dev/%s", last_complaint(), area->device);
+}
+
+/* Tries until there is swap again: the kernel takes connections even after it has given the area
+ * up. Returns whether it is the same swap. */
+static int recover(struct area *area, int64_t lost)
+{
+    int64_t end = lost + (int64_t)area->patience * 1000;
     unsigned pause = FIRST_PAUSE_MS;
-    int refused = 0, code;
+    int refused = 0, failed = 0, code;
 
     while ((code = attach_again(area)) != OK) {
-        struct pollfd nothing[1];
         unsigned length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
-        int64_t next;
 
         if (code != CANNOT_CONNECT && !refused) {
-            status_set(end == FOREVER ? FAILED : LOST, last_complaint());
-            report("agent:refused", "%s\ndevice=/dev/nbd%u", last_complaint(), area->index);
+            note_refusal(area, failed ? FAILED : LOST);
             refused = 1;
         }
-        next = now_ms() + length / 2 + chance(length / 2);
-        if (next >= end) {
+        if (failed && code == REFUSED && *area->lease.path && renew(area) == OK)
+            return 0;
+        if (!failed && now_ms() + length >= end) {
+            struct pollfd nothing[1];
+
             await(nothing, 0, end);
             fail(area);
-            end = FOREVER;
+            failed = 1;
+            continue;
         }
-        await(nothing, 0, next);
+        pause_for(length);
         pause = pause * 2 > LONGEST_PAUSE_MS ? LONGEST_PAUSE_MS : pause * 2;
     }
+    return 1;
 }
 
 void hold(struct area *area)
 {
-    status_open(area);
-    report("agent:attached", "holds /dev/nbd%u, %u connections\ndevice=/dev/nbd%u\ntimeout=%u\npatience=%u",
-           area->index, area->connections, area->index, area->target.timeout, area->patience);
+    report("agent:attached", "holds /dev/%s, %u connections\ndevice=/dev/%s\ntimeout=%u\npatience=%u",
+           area->device, area->connections, area->device, area->target.timeout, area->patience);
     for (;;) {
         char why[MAX_TEXT];
         int64_t lost;
         double seconds;
+        int same;
 
         watch(area, why, sizeof why);
         lost = now_ms();
         shut_down(area);
-        status_set(LOST, why);
-        complain(OK, "/dev/nbd%u lost its server, %s", area->index, why);
-        report("agent:lost", "%s\ndevice=/dev/nbd%u", why, area->index);
-        recover(area, lost);
+        status_set(area, LOST, why);
+        complain(OK, "/dev/%s lost its server, %s", area->device, why);
+        report("agent:lost", "%s\ndevice=/dev/%s", why, area->device);
+        same = recover(area, lost);
         seconds = (double)(now_ms() - lost) / 1000;
-        status_set(ATTACHED, "");
-        complain(OK, "/dev/nbd%u attached again after %.2f s", area->index, seconds);
-        report("agent:reattached", "after %.2f s\ndevice=/dev/nbd%u\nseconds=%.2f", seconds,
-               area->index, seconds);
+        status_set(area, ATTACHED, "");
+        complain(OK, "/dev/%s %s after %.2f s", area->device, same ? "attached again" : "begun anew", seconds);
+        report(same ? "agent:reattached" : "agent:renewed", "after %.2f s\ndevice=/dev/%s\nseconds=%.2f",
+               seconds, area->device, seconds);
     }
 }

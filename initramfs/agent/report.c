@@ -7,11 +7,8 @@
  */
 #include "agent.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -20,7 +17,6 @@
 #define QUEUED 16          /* about four losses */
 #define ANSWER_MS 5000     /* for one report, from connect to the server's answer */
 #define PAUSE_MS 3000      /* after one that was not taken */
-#define MAX_PATH 128       /* of the URL */
 #define MAX_REPORT (MAX_TEXT + 160)
 
 struct report {
@@ -29,8 +25,7 @@ struct report {
     int64_t made;
 };
 
-static struct sockaddr_in server;
-static char path[MAX_PATH];
+static struct url base; /* below it each stage has its name */
 static struct report queue[QUEUED];
 static unsigned oldest, queued;
 static int fd = -1; /* of the report on its way */
@@ -47,25 +42,7 @@ int64_t now_ms(void)
 
 int report_to(const char *url)
 {
-    static const char scheme[] = "http://";
-    const char *host = url + sizeof scheme - 1, *port, *rest;
-    char address[16];
-
-    if (strncmp(url, scheme, sizeof scheme - 1) != 0)
-        return complain(USAGE, "NETBOOT_BEACON: expected http://ADDRESS:PORT/PATH");
-    port = strchr(host, ':');
-    rest = strchr(host, '/');
-    if (!port || !rest || port > rest || port - host >= (long)sizeof address ||
-        strlen(rest) >= sizeof path)
-        return complain(USAGE, "NETBOOT_BEACON: expected http://ADDRESS:PORT/PATH");
-    memcpy(address, host, (size_t)(port - host));
-    address[port - host] = '\0';
-    if (inet_pton(AF_INET, address, &server.sin_addr) != 1)
-        return complain(USAGE, "NETBOOT_BEACON: expected an IPv4 address, found '%s'", address);
-    server.sin_family = AF_INET;
-    server.sin_port = htons((uint16_t)atoi(port + 1));
-    strcpy(path, rest);
-    return OK;
+    return parse_url("NETBOOT_BEACON", url, &base);
 }
 
 static void finish(int taken)
@@ -85,7 +62,7 @@ void report(const char *stage, const char *format, ...)
     struct report *fresh;
     va_list arguments;
 
-    if (!*path)
+    if (!*base.path)
         return;
     if (queued == QUEUED) {
         if (fd >= 0)
@@ -107,19 +84,19 @@ static void begin(void)
     fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     next_step = now_ms() + ANSWER_MS;
     if (fd >= 0) /* EINPROGRESS; if it is anything else, poll(2) says so at once */
-        connect(fd, (struct sockaddr *)&server, sizeof server);
+        connect(fd, (struct sockaddr *)&base.server, sizeof base.server);
     else
         next_step = now_ms() + PAUSE_MS;
 }
 
 static int post(const struct report *report)
 {
-    static char request[MAX_PATH + MAX_REPORT + 256];
+    static char request[sizeof base.path + MAX_REPORT + 256];
     int64_t now = now_ms();
     int length = snprintf(request, sizeof request,
                           "POST %s/%s?uptime=%lld.%02d&sent=%lld.%02d HTTP/1.0\r\n"
                           "Content-Length: %zu\r\n\r\n%s",
-                          path, report->stage, (long long)(report->made / 1000),
+                          base.path, report->stage, (long long)(report->made / 1000),
                           (int)(report->made % 1000 / 10), (long long)(now / 1000),
                           (int)(now % 1000 / 10), strlen(report->body), report->body);
 

@@ -19,10 +19,10 @@ struct status {
     uint32_t sequence; /* odd while it changes */
     int32_t pid;
     enum state state;
-    uint32_t index, connections, losses;
+    uint32_t connections, losses;
     uint64_t size;
     int64_t since, longest; /* ms; `longest` is of the losses that ended */
-    char server[24], export[MAX_WIRE_NAME + 1], generation[GENERATION_DIGITS + 1];
+    char device[24], server[24], export[MAX_WIRE_NAME + 1], generation[GENERATION_DIGITS + 1];
     char reason[MAX_TEXT];
 };
 
@@ -32,6 +32,16 @@ static const char *const names[] = {"attached", "lost", "failed"};
 
 static struct status nobody; /* the agent's own, if there can be no file */
 static struct status *status = &nobody;
+
+static void describe(const struct area *area)
+{
+    snprintf(status->device, sizeof status->device, "%s", area->device);
+    snprintf(status->server, sizeof status->server, "%s:%s", area->target.host, area->target.port);
+    snprintf(status->export, sizeof status->export, "%s", area->target.export);
+    memcpy(status->generation, area->export.generation, sizeof status->generation);
+    status->connections = area->connections;
+    status->size = area->export.size;
+}
 
 void status_open(const struct area *area)
 {
@@ -46,16 +56,11 @@ void status_open(const struct area *area)
     if (fd >= 0)
         close(fd);
     status->pid = getpid();
-    status->index = area->index;
-    status->connections = area->connections;
-    status->size = area->export.size;
-    snprintf(status->server, sizeof status->server, "%s:%s", area->target.host, area->target.port);
-    snprintf(status->export, sizeof status->export, "%s", area->target.export);
-    memcpy(status->generation, area->export.generation, sizeof status->generation);
     status->since = now_ms();
+    describe(area);
 }
 
-void status_set(enum state state, const char *reason)
+void status_set(const struct area *area, enum state state, const char *reason)
 {
     int64_t now = now_ms();
     int changed = state != status->state;
@@ -69,6 +74,7 @@ void status_set(enum state state, const char *reason)
         status->since = now;
     status->state = state;
     snprintf(status->reason, sizeof status->reason, "%s", reason);
+    describe(area);
     __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -105,11 +111,11 @@ int status_show(void)
         dprintf(1, "the agent is gone: swap works until its server is lost\nstate=gone\n");
         return NOT_ATTACHED;
     }
-    dprintf(1, "swap %s for %.1f s: /dev/nbd%u, %llu MiB of %s%s%s\n", names[copy.state], since,
-            copy.index, (unsigned long long)(copy.size >> 20), copy.server, *copy.reason ? "; " : "",
+    dprintf(1, "swap %s for %.1f s: /dev/%s, %llu MiB of %s%s%s\n", names[copy.state], since,
+            copy.device, (unsigned long long)(copy.size >> 20), copy.server, *copy.reason ? "; " : "",
             copy.reason);
-    dprintf(1, "state=%s\nseconds=%.1f\ndevice=/dev/nbd%u\nsize=%llu\nconnections=%u\n",
-            names[copy.state], since, copy.index, (unsigned long long)copy.size, copy.connections);
+    dprintf(1, "state=%s\nseconds=%.1f\ndevice=/dev/%s\nsize=%llu\nconnections=%u\n",
+            names[copy.state], since, copy.device, (unsigned long long)copy.size, copy.connections);
     dprintf(1, "server=%s\nexport=%s\ngeneration=%s\nlosses=%u\nlongest_loss=%.1f\npid=%d\n",
             copy.server, copy.export, copy.generation, copy.losses, longest, copy.pid);
     return copy.state == ATTACHED ? OK : NOT_ATTACHED;

@@ -20,6 +20,7 @@ HTTP_PORT, PAGES_PORT = 8080, 10809
 DHCP_TYPES = {1: "DISCOVER", 2: "OFFER", 3: "REQUEST", 5: "ACK"}
 NBD_GREETING_BYTES = 18
 NBD_WRITE = 1
+SWAP_MAGIC = b"SWAPSPACE2"  # at the end of the swap header
 
 
 @dataclass
@@ -153,6 +154,17 @@ def test_a_boot_on_the_wire(
         bytes(o.oname) for o in wire.packets["TFTP OACK"][TFTP_OACK].payload.options
     ]
     _check_nbd(wire)
+    assert SWAP_MAGIC in (outcome.folder / "pc1.pcap").read_bytes()
+
+
+def test_encrypted_swap_is_noise_on_the_wire(lab: Lab) -> None:
+    options = ("--memory", "160", "--load", "1.5", "--capture", "--set", "swap.encrypt=yes")
+    outcome = lab(*options)
+    assert outcome.status == 0, outcome.report
+    data = {stage["stage"]: stage["data"] for stage in outcome.seats[0]["stages"]}
+    assert data["swap"]["device"].startswith("/dev/dm-")
+    assert (data["load:verified"]["wrong"], data["load:verified"]["pswpin"] > 0) == (0, True)
+    assert SWAP_MAGIC not in (outcome.folder / "pc1.pcap").read_bytes()
 
 
 def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:

@@ -31,7 +31,9 @@ def test_a_pc_survives_what_befalls_its_server_and_network(images: Path, tmp_pat
     assert report["rounds"] >= 2
 
 
-def test_lost_pages_are_never_zeros_and_init_lives(images: Path, tmp_path: Path) -> None:
+def test_lost_pages_are_never_zeros_init_lives_and_swap_is_renewed(
+    images: Path, tmp_path: Path
+) -> None:
     report = torture(images, tmp_path, "--loss", "--set", "swap.patience=12s")
     assert report["failures"] == [], report
     assert report["wrong"] == 0

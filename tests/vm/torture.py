@@ -150,8 +150,8 @@ async def torture(ward: Ward, faults: Sequence[str]) -> dict[str, Any]:
 
 
 async def loss(ward: Ward) -> dict[str, Any]:
-    """The pages are lost for good: whoever needs them may end, but nobody may be served zeros, and
-    init lives: Ctrl-Alt-Del is its to obey.
+    """The pages are lost for good: whoever needs them may end, but nobody may be served zeros, the
+    PC gets fresh swap, and init lives: Ctrl-Alt-Del is its to obey.
     """
     failure = ""
     async with ward.room.open():
@@ -163,6 +163,9 @@ async def loss(ward: Ward) -> dict[str, Any]:
             await ward.until(lambda: ward.count("agent:refused") > 0, RECOVERY_SECONDS, "refusal")
             await ward.until(lambda: ward.count("failed:swap") > 0, RECOVERY_SECONDS, "loss told")
             await ward.until(lambda: ward.count("failed:load") > 0, RECOVERY_SECONDS, "load's end")
+            await ward.until(
+                lambda: ward.count("agent:renewed") > 0, RECOVERY_SECONDS, "fresh swap"
+            )
             assert ward.seat.power is not None, "not switched on"
             ward.seat.power.tell("sendkey ctrl-alt-delete")
             async with asyncio.timeout(END_SECONDS):
@@ -188,10 +191,12 @@ def table(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for kind, injuries in kinds.items():
-        back = max((i["reattached"] or 0.0) for i in injuries)
-        beyond = max(i["longest_stall"] - i["seconds"] * FAULTS[kind].away for i in injuries)
-        figures = (max(i["seconds"] for i in injuries), back)
-        figures += (max(i["longest_stall"] for i in injuries), max(beyond, 0.0))
+        figures = [
+            max(i["seconds"] for i in injuries),
+            max(i["reattached"] or 0.0 for i in injuries),
+            max(i["longest_stall"] for i in injuries),
+            max(max(i["longest_stall"] - i["seconds"] * FAULTS[kind].away, 0) for i in injuries),
+        ]
         cells = " | ".join(f"{figure:.1f} s" for figure in figures)
         lines.append(f"| {kind} | {len(injuries)} | {cells} |")
     return "\n".join(lines)
