@@ -29,6 +29,7 @@ from netboot.lab.network import (
 FIRST_ADDRESS, LAST_ADDRESS = SERVER.ip + 49, SERVER.ip + 199
 STOP_SECONDS = 5.0
 STATE_FOLDER = PRIVATE_TMPFS / "netboot-state"
+LOGS = ROUTER_LOG, SERVER_LOG = "router", "server"
 ROUTER_DEVICE, ROUTER_PORT = "router0", "port-router"
 
 
@@ -144,8 +145,8 @@ class Classroom:
     async def open(self) -> AsyncIterator[None]:
         """The classroom with router and server running, and no PC switched on."""
         self.lesson.folder.mkdir(parents=True, exist_ok=True)
-        for log in self.lesson.folder.glob("*.log"):
-            log.unlink()
+        for name in LOGS:
+            (self.lesson.folder / f"{name}.log").unlink(missing_ok=True)
         make_bridge()
         try:
             await self._start_router()
@@ -177,7 +178,7 @@ class Classroom:
         """Starts ``netboot serve`` and returns when it serves, or when ``server_failure`` is set."""
         ready = asyncio.Event()
         self._server = server = await self._spawn(
-            *self._server_command(), log="server", stdout=asyncio.subprocess.PIPE
+            *self._server_command(), log=SERVER_LOG, stdout=asyncio.subprocess.PIPE
         )
         self._watchers.append(asyncio.create_task(self._watch_server(server, ready)))
         await ready.wait()
@@ -255,7 +256,7 @@ class Classroom:
             f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad; "
             f"ip link set {ROUTER_DEVICE} up; exec {shlex.join(words)}"
         )
-        process = await self._spawn("unshare", "--net", "sh", "-c", script, log="router")
+        process = await self._spawn("unshare", "--net", "sh", "-c", script, log=ROUTER_LOG)
         ip("link", "add", ROUTER_DEVICE, "type", "veth", "peer", "name", ROUTER_PORT)
         ip("link", "set", ROUTER_PORT, "master", BRIDGE, "up")
         while _net_namespace(process.pid) == _net_namespace("self"):
@@ -293,7 +294,7 @@ class Classroom:
                 self._take(BootEvent(**message))
         if self._closing or server is not self._server:
             return
-        log = (self.lesson.folder / "server.log").read_text().strip()
+        log = (self.lesson.folder / f"{SERVER_LOG}.log").read_text().strip()
         self.server_failure = f"netboot serve ended with status {await server.wait()}: {log}"
         ready.set()
         self._changed.set()
