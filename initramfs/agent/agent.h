@@ -2,7 +2,8 @@
  * with nothing but a Linux kernel below it.
  *
  *   agent.c      verbs, arguments
- *   hold.c       the resident part: unswappable, watches the connections, attaches again
+ *   settle.c     what makes it unswappable and hard to kill
+ *   hold.c       the resident part: watches the connections, attaches again
  *   area.c       a swap area from its first connection to its end
  *   session.c    TCP connections to the page server
  *   handshake.c  the NBD handshake (proto.md of the NBD project)
@@ -172,6 +173,9 @@ uint64_t next_set(void);
 /* Makes this process one that reclaim can rely on; `name` is argv[0]. What the kernel does not grant
  * is said and done without. */
 void settle(char *name);
+
+/* Whether the kernel is older than `major`.`minor`. */
+int older_than(unsigned long major, unsigned long minor);
 
 /* Watches the area for as long as the machine is on. */
 _Noreturn void hold(struct area *area);
