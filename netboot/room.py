@@ -126,7 +126,7 @@ class Room:
             started = BootEvent(when - beacon.data["uptime"], mac, "kernel", "Linux starts")
             self.journal.record(started)
         # Its way here took a moment, the first one's longer than the others': time goes forward.
-        when = max(when, *(event.when for event in self.journal.history(mac)[-1:]))
+        when = max([when, *(event.when for event in self.journal.history(mac)[-1:])])
         self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
 
     def status(self) -> dict[str, Any]:

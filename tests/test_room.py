@@ -89,6 +89,11 @@ def test_a_late_beacon_is_placed_where_it_belongs(room: Room) -> None:
     assert start.when - kernel.when == pytest.approx(2.5)
 
 
+def test_a_beacon_may_be_the_first_that_a_restarted_server_hears(room: Room) -> None:
+    room.beacon(MAC, "agent:lost", parse_beacon("closed", "90", "91"))
+    assert stages(room) == [("agent:lost", "closed")]
+
+
 def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
     path = f"{room.ticket(MAC)}/bios.ipxe"
     room.transferred(Transfer("10.0.0.9", path, 200, 200, 0.5))
