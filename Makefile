@@ -36,7 +36,7 @@ unit: setup
 # Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is missed.
 torture: setup
 	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
-	@for memory in 192 128 96; do \
+	@for memory in 192 160 128; do \
 	    $(SUDO) .venv/bin/python -m tests.vm.torture --long --table --memory $$memory \
 	        --images $(LOGS)/images --logs $(LOGS)/$$memory $(TORTURE) || exit; \
 	done

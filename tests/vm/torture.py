@@ -92,9 +92,10 @@ class Ward:
         await fault.act(self.scene)
         self.injuries[-1].seconds = round(time.time() - self.injuries[-1].begun, 2)
         if fault.loses:
-            recovered = f"{name}: attached again"
             await self.until(
-                lambda: self.count("agent:reattached") > back, RECOVERY_SECONDS, recovered
+                lambda: self.count("agent:lost") > lost and self.count("agent:reattached") > back,
+                RECOVERY_SECONDS,
+                f"{name}: lost and attached again, and both told",
             )
         await asyncio.sleep(QUIET_SECONDS)
         if fault.loses is False:
