@@ -96,7 +96,7 @@ stage_swap() {
         *) return 1 ;;
         esac
     done
-    cat /run/agent.log # what this kernel lacks
+    [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel lacks
     swap_is_on "$answer"
 }
 

@@ -125,8 +125,10 @@ class Room:
         if stage == "init:start" and "uptime" in beacon.data:
             started = BootEvent(when - beacon.data["uptime"], mac, "kernel", "Linux starts")
             self.journal.record(started)
-        # Its way here took a moment, the first one's longer than the others': time goes forward.
-        when = max([when, *(event.when for event in self.journal.history(mac)[-1:])])
+        # Its way here took a moment, the first one's longer than the others': among beacons time
+        # goes forward. They may come later than what the server saw by itself meanwhile.
+        earlier = [event.when for event in self.journal.history(mac) if "uptime" in event.data]
+        when = max([when, *earlier])
         self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
 
     def status(self) -> dict[str, Any]:

@@ -94,6 +94,15 @@ def test_a_beacon_may_be_the_first_that_a_restarted_server_hears(room: Room) -> 
     assert stages(room) == [("agent:lost", "closed")]
 
 
+def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
+    room.record(MAC, "lease", "granted")
+    room.beacon(MAC, "init:network", parse_beacon("up", "5", "7"))
+    room.beacon(MAC, "init:lease", parse_beacon("granted", "6.5", "9"))  # its way took longer
+    lease, network, granted = room.journal.history(MAC)
+    assert network.when == pytest.approx(lease.when - 2, abs=0.5)
+    assert granted.when == network.when
+
+
 def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
     path = f"{room.ticket(MAC)}/bios.ipxe"
     room.transferred(Transfer("10.0.0.9", path, 200, 200, 0.5))

@@ -1,6 +1,7 @@
 """A classroom of virtual PCs: router, boot server and machines, from power-on to the verdict."""
 
 import asyncio
+import bisect
 import contextlib
 import json
 import os
@@ -55,7 +56,7 @@ class Lesson:
 
 @dataclass(slots=True)
 class SeatReport:
-    """One PC's boot: ``events`` with times in seconds since its power-on, and how it ended."""
+    """One PC's boot: ``events`` in order of time, and how it ended."""
 
     machine: Machine
     powered_on: float = 0.0
@@ -218,7 +219,7 @@ class Classroom:
         report = self.seats.get(event.seat)
         if report is None:
             return
-        report.events.append(event)
+        bisect.insort(report.events, event, key=lambda each: each.when)
         if event.stage == self._last_stage and self.lesson.load is None:
             report.done = True
         if event.stage.startswith("failed:") and not report.failure:
