@@ -8,7 +8,7 @@ PYTEST := env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/python -m pytest
 
 help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
-	    'make test    all tests (about ten minutes)' \
+	    'make test    all tests (about fifteen minutes)' \
 		    'make unit    only what needs no root and starts no program' \
 	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (an hour)' \
 	    'make setup   only install what all need' \
@@ -36,7 +36,7 @@ unit: setup
 # Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is missed.
 torture: setup
 	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
-	@for memory in 192 160 128; do \
+	@for memory in 192 160 120; do \
 	    $(SUDO) .venv/bin/python -m tests.vm.torture --long --table --memory $$memory \
 	        --images $(LOGS)/images --logs $(LOGS)/$$memory $(TORTURE) || exit; \
 	done
