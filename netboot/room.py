@@ -120,15 +120,20 @@ class Room:
         self.journal.record(BootEvent(time.time(), mac, stage, message, data))
 
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
-        """Journals what an initramfs reports, at the time it happened."""
+        """Journals what an initramfs reports, at the time it happened, and only once: a PC sends
+        again what was not answered in time, and a server that stood still then has it twice.
+        """
+        told = _beacons_of_this_boot(self.journal.history(mac))
+        mark = (stage, beacon.message, beacon.data.get("uptime"))
+        if mark in ((event.stage, event.message, event.data["uptime"]) for event in told):
+            return
         when = time.time() - beacon.age
         if stage == "init:start" and "uptime" in beacon.data:
             started = BootEvent(when - beacon.data["uptime"], mac, "kernel", "Linux starts")
             self.journal.record(started)
         # Its way here took a moment, the first one's longer than the others': among beacons time
         # goes forward. They may come later than what the server saw by itself meanwhile.
-        earlier = [event.when for event in self.journal.history(mac) if "uptime" in event.data]
-        when = max([when, *earlier])
+        when = max([when, *(event.when for event in told)])
         self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
 
     def status(self) -> dict[str, Any]:
@@ -139,6 +144,13 @@ class Room:
             hostname = self.profile.seat(mac).hostname
             seats.append({"mac": mac, "hostname": hostname, "events": history})
         return {"seats": seats}
+
+
+def _beacons_of_this_boot(history: list[BootEvent]) -> list[BootEvent]:
+    """Those after the last file that was fetched over HTTP: then Linux starts."""
+    files = [number for number, event in enumerate(history) if event.stage == "http"]
+    begin = files[-1] + 1 if files else 0
+    return [event for event in history[begin:] if "uptime" in event.data]
 
 
 def _ipxe_client(mac: str, script_name: str) -> Client | None:

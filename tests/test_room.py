@@ -103,6 +103,15 @@ def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
     assert granted.when == network.when
 
 
+def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
+    for sent, uptime in (("7", "5"), ("9", "5"), ("9", "8")):
+        room.beacon(MAC, "agent:lost", parse_beacon("closed", uptime, sent))
+    assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8]
+    room.record(MAC, "http", "bios.ipxe")  # the next boot may say the same at the same moment
+    room.beacon(MAC, "agent:lost", parse_beacon("closed", "8", "8"))
+    assert stages(room)[-1] == ("agent:lost", "closed")
+
+
 def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
     path = f"{room.ticket(MAC)}/bios.ipxe"
     room.transferred(Transfer("10.0.0.9", path, 200, 200, 0.5))

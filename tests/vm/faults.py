@@ -13,9 +13,7 @@ from netboot.lab import network
 from netboot.lab.network import BRIDGE, PRIVATE_TMPFS
 from netboot.lab.rig import Classroom, SeatReport
 
-PAGES_PORT = 10809
 LOSS_PERCENT = 5
-RATE = "100mbit"
 BACK_SECONDS = 10.0  # a killed server is back after 0 to so many
 
 
@@ -96,16 +94,16 @@ async def _lose_packets(scene: Scene, seconds: float) -> None:
 
 
 async def _slow_down(scene: Scene, seconds: float) -> None:
-    """100 Mbit/s both ways, as on an old switch."""
+    """100 Mbit/s both ways, as on an old switch: it drops what is too much."""
     tap = scene.seat.machine.tap
-    shape = f"tbf rate {RATE} burst 32kbit latency 50ms"
-    police = f"matchall action police rate {RATE} burst 64k drop"
-    _run("tc", *f"qdisc add dev {tap} root {shape}".split())
-    _run("tc", *f"qdisc add dev {tap} ingress".split())
-    _run("tc", *f"filter add dev {tap} parent ffff: {police}".split())
+    _run("tc", *f"qdisc add dev {tap} root tbf rate 100mbit burst 32kbit latency 50ms".split())
+    _run("nft", "add table inet fault")
+    _run("nft", "add chain inet fault input { type filter hook input priority 0; }")
+    over = "limit rate over 12500 kbytes/second burst 256 kbytes"
+    _run("nft", f"add rule inet fault input iifname {BRIDGE} {over} drop")
     await asyncio.sleep(seconds)
-    _run("tc", *f"qdisc del dev {tap} root".split())
-    _run("tc", *f"qdisc del dev {tap} ingress".split())
+    _run("nft", "delete table inet fault")
+    _run("tc", "qdisc", "del", "dev", tap, "root")
 
 
 async def lose_pages(scene: Scene) -> None:
