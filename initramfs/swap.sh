@@ -15,6 +15,7 @@ stage_drivers() {
         modprobe -qa dm-crypt xts
         modprobe -q aesni-intel # does not load where the CPU has no AES of its own
     fi
+    [ -p /run/agent.answer ] || mkfifo /run/agent.answer
     done_with "nbd${encrypt:+ and dm-crypt} loaded"
 }
 
@@ -72,19 +73,22 @@ stage_lease() {
 }
 
 stage_swap() {
-    local host=${swap%%:*} rest=${swap#*:} answer='' code=0
+    local host=${swap%%:*} rest=${swap#*:} answer='' code=0 path
     if [ -z "$swap" ]; then
         report_at_once
         done_with "none asked for"
         return 0
     fi
     # After a restart of this file: a second area on the same pages would ruin both.
-    if grep -q ^/dev/ /proc/swaps; then
-        done_with "on already"
-        return 0
-    fi
+    while read -r path _; do
+        case $path in /dev/*)
+            report_at_once
+            done_with "on already"
+            return 0
+            ;;
+        esac
+    done </proc/swaps
     since=''
-    [ -p /run/agent.answer ] || mkfifo /run/agent.answer
     until start_agent "$host" "${rest%%/*}" "${rest#*/}"; do
         why=$(cat /run/agent.log)
         case $code in
