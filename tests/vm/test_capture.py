@@ -192,8 +192,9 @@ def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:
 
 def _check_nbd(wire: Wire) -> None:
     export = scapy_nbd.GoData(wire.packets["NBD GO"].data).export.decode()
-    name, _, token = export.partition("@")
-    assert name.startswith("seat-525400") and len(token) == 32
+    name, _, secret = export.partition("@")
+    token, _, set_number = secret.partition(".")
+    assert name.startswith("seat-525400") and len(token) == 32 and int(set_number, 16) > 0
     info = wire.packets["NBD INFO EXPORT"]
     assert info.size % 4096 == 0 and info.flags.CAN_MULTI_CONN and info.flags.SEND_TRIM
     first_write = wire.packets["NBD WRITE"]
