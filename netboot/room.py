@@ -1,5 +1,6 @@
 """The seats of one profile: what DHCP, TFTP, HTTP and the page server ask is answered here."""
 
+import math
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -131,9 +132,10 @@ class Room:
         if stage == "init:start" and "uptime" in beacon.data:
             started = BootEvent(when - beacon.data["uptime"], mac, "kernel", "Linux starts")
             self.journal.record(started)
-        # Its way here took a moment, the first one's longer than the others': among beacons time
-        # goes forward. They may come later than what the server saw by itself meanwhile.
-        when = max([when, *(event.when for event in told)])
+        # Its way here took a moment, the first one's longer than the others': what the PC says came
+        # before it did. They may arrive in another order, and after what the server saw meanwhile.
+        uptime = beacon.data.get("uptime", math.inf)
+        when = max([when, *(event.when for event in told if event.data["uptime"] <= uptime)])
         self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
 
     def status(self) -> dict[str, Any]:

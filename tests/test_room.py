@@ -98,9 +98,11 @@ def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
     room.record(MAC, "lease", "granted")
     room.beacon(MAC, "init:network", parse_beacon("up", "5", "7"))
     room.beacon(MAC, "init:lease", parse_beacon("granted", "6.5", "9"))  # its way took longer
-    lease, network, granted = room.journal.history(MAC)
+    room.beacon(MAC, "init:zswap", parse_beacon("lzo", "4", "9"))  # said before, comes later
+    lease, network, granted, zswap = room.journal.history(MAC)
     assert network.when == pytest.approx(lease.when - 2, abs=0.5)
     assert granted.when == network.when
+    assert zswap.when < network.when
 
 
 def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
