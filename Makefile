@@ -1,5 +1,5 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test unit bench-pages
+.PHONY: help setup demo test unit torture bench-pages
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -8,8 +8,9 @@ PYTEST := env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/python -m pytest
 
 help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
-	    'make test    all tests (about ten minutes)' \
+	    'make test    all tests (about fifteen minutes)' \
 		    'make unit    only what needs no root and starts no program' \
+	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (an hour)' \
 	    'make setup   only install what all need' \
 	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)'
 
@@ -31,6 +32,16 @@ endif
 
 unit: setup
 	$(PYTEST) -q -m 'not root and not vm and not system'
+
+# Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is missed.
+torture: setup
+	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
+	@for memory in 192 160 120; do \
+	    $(SUDO) .venv/bin/python -m tests.vm.torture --long --table --memory $$memory \
+	        --images $(LOGS)/images --logs $(LOGS)/$$memory $(TORTURE) || exit; \
+	done
+	@$(SUDO) .venv/bin/python -m tests.vm.torture --loss --images $(LOGS)/images --logs $(LOGS)/loss \
+	    --set swap.patience=12s $(TORTURE)
 
 # Fails if a bar is missed. Root: the veth rows need network namespaces.
 bench-pages: setup

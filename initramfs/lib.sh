@@ -3,9 +3,9 @@
 #
 # A beacon tells the server how far this PC has come:
 #   POST $server/beacon/$ticket/STAGE?uptime=SECONDS&sent=SECONDS
-# with a plain text body, the first line for people and then key=value lines for scripts. Until
-# $online is "yes", and while the server does not answer, beacons wait in $queue, in order, each
-# with the uptime it was made at; sent= is the uptime when it goes, so the server knows its age.
+# with a plain text body, the first line for people and then key=value lines for scripts. While
+# $online is "no" or "later", and while the server does not answer, beacons wait in $queue, in order,
+# each with the uptime it was made at; sent= is the uptime when it goes, so the server knows its age.
 
 : "${proc:=/proc}" "${run:=/run}" # tests set them
 queue=$run/beacons
@@ -103,23 +103,28 @@ beacon() {
     sequence=$((sequence + 1))
     echo "$sequence" >"$run/sequence"
     printf '%s\n' "$@" >"$queue/$((100000 + sequence))_${stage}_$uptime"
-    send_beacons || true
+    [ "$online" != yes ] || send_beacons || true
 }
 
 # Sends what is in the queue, oldest first; false if something is left in it. Gives up at the
-# first that is not taken within 2 s: a server that is away costs each stage that much only.
+# first that is not taken: a server that is away costs each stage 2 s only.
 send_beacons() {
-    local file name
-    [ "$online" = yes ] || return 1
+    local file
+    [ "$online" != no ] || return 1
     for file in "$queue"/*; do
         [ -e "$file" ] || return 0
-        name=${file##*/}
-        name=${name#*_}
-        read_uptime
-        timeout 2 wget -q -O /dev/null --post-file "$file" \
-            "$server/beacon/$ticket/${name%_*}?uptime=${name##*_}&sent=$uptime" 2>/dev/null || return 1
-        rm "$file"
+        send_beacon "$file" || return 1
     done
+}
+
+# send_beacon FILE: sends one and removes it; false if it is not taken within 2 s.
+send_beacon() {
+    local name=${1##*/}
+    name=${name#*_}
+    read_uptime
+    timeout 2 wget -q -O /dev/null --post-file "$1" \
+        "$server/beacon/$ticket/${name%_*}?uptime=${name##*_}&sent=$uptime" 2>/dev/null || return 1
+    rm "$1"
 }
 
 # Makes a file only root can read of what the userland's beacons need; the swap token is not in it.

@@ -53,8 +53,10 @@ class Room(Protocol):
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
 
-    def lease(self, mac: str, ram_bytes: int) -> str:
-        """Grants a swap lease: ``size=BYTES`` or ``refused=REASON``."""
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False) -> str:
+        """Grants a swap lease: ``size=BYTES``, with `` token=TOKEN`` if it is to be a ``fresh``
+        one, or ``refused=REASON``.
+        """
 
     def status(self) -> dict[str, Any]:
         """The state of all seats, JSON-ready, without secrets."""
@@ -207,7 +209,8 @@ class HttpServer:
         mac, ram = self._seat(request), request.query.get("ram", "")
         if not (ram.isascii() and ram.isdigit()):
             raise web.HTTPBadRequest(text="ram: expected the client's RAM in bytes\n")
-        return web.Response(text=self._room.lease(mac, int(ram)) + "\n")
+        fresh = request.query.get("fresh") == "1"
+        return web.Response(text=self._room.lease(mac, int(ram), fresh=fresh) + "\n")
 
     async def _status(self, request: web.Request) -> web.Response:
         return web.json_response(self._room.status())

@@ -84,8 +84,11 @@ def _arguments(
             f"netboot.swap={server}:{swap.port}/{export}",
             f"netboot.token={keys.token}",
             f"netboot.connections={swap.connections}",
+            f"netboot.timeout={swap.timeout}",
             f"netboot.patience={swap.patience}",
         ]
+        if swap.encrypt:
+            words.append("netboot.encrypt=1")
         if zswap.enabled:
             words.append(f"netboot.zswap={zswap.compressor},{zswap.pool_percent}")
     # The operator's words come last: the initramfs takes the last of equal keys.

@@ -203,10 +203,14 @@ class SeatSwap(Overridable):
     """Swap space of each PC: 1GiB, or 2x for twice its RAM, or 0 for none. Default: 2x."""
     connections: Annotated[int, values.integer(1, 16)] = 2
     """TCP connections between a PC and its swap. Default: 2."""
+    timeout: Annotated[int, values.duration("1s", "1h", "3s")] = 3  # seconds
+    """How long the server may take over one request before its connection is made anew. Default: 3s."""
     patience: Annotated[int, values.duration("1s", "7d", "10m")] = 600  # seconds
     """How long a PC waits for a lost server before it gives its swap up. Default: 10m."""
     ceiling: Ceiling = None  # bytes per second
     """The most a PC may move to and from its swap, as 20MiB/s; it is made to wait. Default: none."""
+    encrypt: Annotated[bool, values.BOOLEAN] = False
+    """Whether a PC encrypts its pages, with a key that only it has. Default: no."""
     zswap: Zswap = Zswap()
     """Compression in the PC's RAM, in front of its swap."""
 

@@ -1,5 +1,6 @@
 """The seats of one profile: what DHCP, TFTP, HTTP and the page server ask is answered here."""
 
+import math
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -80,9 +81,13 @@ class Room:
             return self.images / name
         return self.initrds.get(name)
 
-    def lease(self, mac: str, ram_bytes: int) -> str:
-        """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``."""
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False) -> str:
+        """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``. A ``fresh`` one, for
+        a seat whose pages are lost, comes with a token of its own: ``size=BYTES token=TOKEN``.
+        """
         size = self.profile.seat(mac).swap.bytes_for(ram_bytes)
+        if fresh:
+            self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         token = self.tokens.get(mac)
         if token is None:
             return "refused=this boot began before the server was restarted; boot again"
@@ -92,7 +97,7 @@ class Room:
             self.record(mac, "lease", f"refused: {granted.reason}")
             return f"refused={granted.reason}"
         self.record(mac, "lease", f"swap of {size >> 20} MiB granted", bytes_granted=size)
-        return f"size={size}"
+        return f"size={size} token={token}" if fresh else f"size={size}"
 
     def transferred(self, transfer: Transfer) -> None:
         """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
@@ -116,13 +121,21 @@ class Room:
         self.journal.record(BootEvent(time.time(), mac, stage, message, data))
 
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
-        """Journals what an initramfs reports, at the time it happened."""
+        """Journals what an initramfs reports, at the time it happened, and only once: a PC sends
+        again what was not answered in time, and a server that stood still then has it twice.
+        """
+        told = _beacons_of_this_boot(self.journal.history(mac))
+        mark = (stage, beacon.message, beacon.data.get("uptime"))
+        if mark in ((event.stage, event.message, event.data["uptime"]) for event in told):
+            return
         when = time.time() - beacon.age
         if stage == "init:start" and "uptime" in beacon.data:
             started = BootEvent(when - beacon.data["uptime"], mac, "kernel", "Linux starts")
             self.journal.record(started)
-        # Its way here took a moment, the first one's longer than the others': time goes forward.
-        when = max(when, *(event.when for event in self.journal.history(mac)[-1:]))
+        # Its way here took a moment, the first one's longer than the others': what the PC says came
+        # before it did. They may arrive in another order, and after what the server saw meanwhile.
+        uptime = beacon.data.get("uptime", math.inf)
+        when = max([when, *(event.when for event in told if event.data["uptime"] <= uptime)])
         self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
 
     def status(self) -> dict[str, Any]:
@@ -133,6 +146,13 @@ class Room:
             hostname = self.profile.seat(mac).hostname
             seats.append({"mac": mac, "hostname": hostname, "events": history})
         return {"seats": seats}
+
+
+def _beacons_of_this_boot(history: list[BootEvent]) -> list[BootEvent]:
+    """Those after the last file that was fetched over HTTP: then Linux starts."""
+    files = [number for number, event in enumerate(history) if event.stage == "http"]
+    begin = files[-1] + 1 if files else 0
+    return [event for event in history[begin:] if "uptime" in event.data]
 
 
 def _ipxe_client(mac: str, script_name: str) -> Client | None:

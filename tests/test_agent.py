@@ -4,16 +4,19 @@ What the kernel does with the sockets is seen in tests/vm: there is no NBD drive
 """
 
 import os
-import shutil
+import re
 import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from netboot.images.initramfs import COMPILER, COMPILER_FLAGS
 
 SOURCES = sorted((Path(__file__).parent.parent / "initramfs/agent").glob("*.c"))
 MAX_BYTES = 64 * 1024
@@ -48,11 +51,8 @@ def blocks(minimum: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("musl-gcc")
-    assert compiler, "musl-gcc is not installed: sudo apt install musl-tools"
     binary = tmp_path_factory.mktemp("agent") / "agent"
-    flags = ["-Os", "-static", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([compiler, *flags, "-o", binary, *SOURCES], check=True)
+    subprocess.run([COMPILER, *COMPILER_FLAGS, "-Werror", "-o", binary, *SOURCES], check=True)
     return binary
 
 
@@ -113,8 +113,12 @@ def serve() -> Iterator[Callable[..., Server]]:
         server.stop()
 
 
-def run(agent: Path, *words: str | int, token: str = "") -> subprocess.CompletedProcess[str]:
+def run(
+    agent: Path, *words: str | int, token: str = "", beacon: str | None = None
+) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ, NETBOOT_TOKEN=token)
+    if beacon is not None:
+        environment["NETBOOT_BEACON"] = beacon
     return subprocess.run(
         [agent, *map(str, words)],
         check=False,
@@ -126,8 +130,8 @@ def run(agent: Path, *words: str | int, token: str = "") -> subprocess.Completed
 
 
 def go(name: bytes) -> bytes:
-    """NBD_OPT_GO for ``name`` with one information request, NBD_INFO_BLOCK_SIZE."""
-    body = struct.pack(">I", len(name)) + name + struct.pack(">HH", 1, 3)
+    """NBD_OPT_GO for ``name`` that asks for NBD_INFO_BLOCK_SIZE and NBD_INFO_DESCRIPTION."""
+    body = struct.pack(">I", len(name)) + name + struct.pack(">HHH", 2, 3, 2)
     return b"IHAVEOPT" + struct.pack(">II", GO, len(body)) + body
 
 
@@ -143,11 +147,13 @@ def test_fits(agent: Path) -> None:
     [
         (),
         ("help",),
-        ("attach", "127.0.0.1", "10809", "seat-1", "2"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "0", "600"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "17", "600"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "2", "soon"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "2", "99999999999999999999999"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "0", "5", "600"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "17", "5", "600"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2", "0", "600"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "soon"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "99999999999999999999999"),
+        ("status", "now"),
         ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
         ("handshake", "127.0.0.1", "0", "seat-1"),
         ("handshake", "127.0.0.1", "65536", "seat-1"),
@@ -160,12 +166,18 @@ def test_usage_errors(agent: Path, words: tuple[str, ...]) -> None:
     assert done.stderr
 
 
+def describe(text: bytes) -> bytes:
+    return reply(REP_INFO, struct.pack(">H", 2) + text)
+
+
 def test_handshake_bytes(agent: Path, serve: Callable[..., Server]) -> None:
-    name = b"seat-1@cafe"
-    server = serve(GREETING, 4 + len(go(name)), blocks(1), export(), reply(REP_ACK), 28)
+    name, generation = b"seat-1@cafe.0", b"0123456789abcdef" * 2
+    description = describe(b"swap of seat 1, generation " + generation)
+    script = (blocks(1), export(), description, reply(REP_ACK))
+    server = serve(GREETING, 4 + len(go(name)), *script, 28)
     done = run(agent, "handshake", "127.0.0.1", server.port, "seat-1", token="cafe")
     assert (done.returncode, done.stderr) == (OK, "")
-    assert done.stdout == f"size={SIZE} flags=0x121\n"
+    assert done.stdout == f"size={SIZE} flags=0x121 generation={generation.decode()}\n"
     server.stop()
     flags = struct.pack(">I", 3)
     disconnect = struct.pack(">IHHQQI", 0x25609513, 0, 2, 0, 0, 0)
@@ -182,12 +194,17 @@ def test_only_flags_that_the_server_offers_are_sent_back(
     assert server.heard[0][:4] == struct.pack(">I", 1)
 
 
-def test_information_that_was_not_asked_for_is_passed_over(
-    agent: Path, serve: Callable[..., Server]
+@pytest.mark.parametrize(
+    "text", [b"", b"swap of seat 1", b"generation ", b"generation cafe", b"generation " + b"a" * 33]
+)
+def test_a_description_without_a_generation_is_passed_over(
+    agent: Path, serve: Callable[..., Server], text: bytes
 ) -> None:
-    description = reply(REP_INFO, struct.pack(">H", 2) + b"swap of seat 1")
-    server = serve(GREETING, FLAGS_AND_GO, description, export(), reply(REP_ACK), 28)
-    assert run(agent, "handshake", "127.0.0.1", server.port, "seat-1").returncode == OK
+    other = reply(REP_INFO, struct.pack(">H", 99) + b"not asked for")
+    server = serve(GREETING, FLAGS_AND_GO, describe(text), other, export(), reply(REP_ACK), 28)
+    done = run(agent, "handshake", "127.0.0.1", server.port, "seat-1")
+    assert done.returncode == OK
+    assert done.stdout.endswith("generation=\n")
 
 
 def test_nobody_there(agent: Path) -> None:
@@ -222,8 +239,9 @@ def test_refused_with_the_servers_words(
     agent: Path, serve: Callable[..., Server], verb: str
 ) -> None:
     text = b"wrong token for export seat-1"
-    server = serve(GREETING, FLAGS_AND_GO + 5, reply(ERR_POLICY, text))
-    rest = ("2", "600") if verb == "attach" else ()
+    set_number = 2 if verb == "handshake" else len(f".{time.monotonic_ns() // 1000000:x}")
+    server = serve(GREETING, FLAGS_AND_GO + 5 + set_number, reply(ERR_POLICY, text))
+    rest = ("2", "5", "600") if verb == "attach" else ()
     done = run(agent, verb, "127.0.0.1", server.port, "seat-1", *rest, token="beef")
     assert (done.returncode, done.stdout) == (REFUSED, "")
     assert done.stderr == "wrong token for export seat-1\n"
@@ -242,7 +260,7 @@ def test_refused_with_the_servers_words(
 def test_the_servers_words_are_made_fit_for_a_console(
     agent: Path, serve: Callable[..., Server], text: bytes, shown: str
 ) -> None:
-    server = serve(GREETING, FLAGS_AND_GO + 5, reply(ERR_UNKNOWN, text))
+    server = serve(GREETING, FLAGS_AND_GO + 7, reply(ERR_UNKNOWN, text))
     done = run(agent, "handshake", "127.0.0.1", server.port, "seat-1", token="beef")
     assert (done.returncode, done.stderr) == (REFUSED, shown)
 
@@ -276,7 +294,7 @@ def test_what_is_not_nbd(
 def test_a_read_only_export_is_no_swap(agent: Path, serve: Callable[..., Server]) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY)
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
-    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 1, 600)
+    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 1, 5, 600)
     assert done.returncode == BAD_PROTOCOL
     assert "read-only" in done.stderr
 
@@ -286,7 +304,7 @@ def test_one_connection_if_the_server_allows_no_more(
 ) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY)  # read-only ends the run before the kernel's part
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
-    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 4, 600)
+    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 4, 5, 600)
     server.stop()
     assert len(server.heard) == 1
     assert done.stderr.startswith("the server allows one connection only")
@@ -295,9 +313,32 @@ def test_one_connection_if_the_server_allows_no_more(
 def test_as_many_connections_as_asked_for(agent: Path, serve: Callable[..., Server]) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY | MULTI_CONN)
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
-    assert run(agent, "attach", "127.0.0.1", server.port, "seat-1", 3, 600).returncode == 6
+    assert run(agent, "attach", "127.0.0.1", server.port, "seat-1", 3, 5, 600).returncode == 6
     server.stop()
     assert [heard[4:FLAGS_AND_GO] for heard in server.heard] == [go(b"seat-1")] * 3
+
+
+def test_all_connections_of_a_set_have_its_number(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY | MULTI_CONN)
+    length = 4 + len(go(f"seat-1@cafe.{time.monotonic_ns() // 1000000:x}".encode()))
+    server = serve(GREETING, length, answer, reply(REP_ACK))
+    run(agent, "attach", "127.0.0.1", server.port, "seat-1", 2, 5, 600, token="cafe")
+    server.stop()
+    first, second = (re.search(rb"seat-1@cafe\.([0-9a-f]+)", heard) for heard in server.heard)
+    assert first and second and first[1] == second[1]
+    assert int(first[1], 16) <= time.monotonic_ns() // 1000000
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://10.0.0.1:8080/x", "http://server:8080/x", "http://10.0.0.1/x", "http://10.0.0.1:80"],
+)
+def test_where_reports_cannot_go(agent: Path, url: str) -> None:
+    done = run(agent, "handshake", "127.0.0.1", 1, "seat-1", beacon=url)
+    assert done.returncode == USAGE
+    assert done.stderr.startswith("NETBOOT_BEACON: expected")
 
 
 def test_the_token_is_never_printed(agent: Path, serve: Callable[..., Server]) -> None:

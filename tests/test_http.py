@@ -38,8 +38,8 @@ class FakeRoom:
     def file(self, name: str) -> Path | None:
         return self.image if name == "vmlinuz" else None
 
-    def lease(self, mac: str, ram_bytes: int) -> str:
-        return f"size={2 * ram_bytes}"
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False) -> str:
+        return f"size={2 * ram_bytes}" + " token=beef" * fresh
 
     def status(self) -> dict[str, Any]:
         return {"seats": [{"mac": MAC}]}
@@ -148,6 +148,7 @@ def test_a_beacon_of_another_size_or_seat_is_refused(rig: Rig) -> None:
 
 def test_a_lease_is_asked_for_with_the_ram_of_the_pc(rig: Rig) -> None:
     assert rig.ask("GET", f"/lease/{TICKET}?ram=1000")[1] == b"size=2000\n"
+    assert rig.ask("GET", f"/lease/{TICKET}?ram=10&fresh=1")[1] == b"size=20 token=beef\n"
     for bad in ("", "?ram=", "?ram=-1", "?ram=1e9"):
         assert rig.ask("GET", f"/lease/{TICKET}{bad}")[0].status == 400
 

@@ -202,6 +202,7 @@ def test_the_load_image_adds_to_the_userland() -> None:
     found = {member.name: member for member in newc.members(done.stdout)}
     assert {name for name, member in found.items() if stat.S_ISREG(member.mode)} == {
         "userland/bin/memload",
+        "userland/etc/netboot.d/40-agent",
         "userland/etc/netboot.d/50-load",
     }
 

@@ -178,6 +178,15 @@ def test_beacons_wait_for_the_network_and_keep_order_and_time(lib: Lib) -> None:
     assert list((lib.folder / "beacons").iterdir()) == []
 
 
+def test_beacons_can_wait_although_there_is_a_network(lib: Lib) -> None:
+    lib.run(BEFORE + "online=later\nbeacon init:network up; beacon init:lease granted")
+    assert lib.posted() == []
+    lib.run(BEFORE + 'online=later\nfor first in "$queue"/*; do send_beacon "$first"; break; done')
+    assert [line.split()[1] for line in lib.posted()] == ["up"]
+    lib.run(BEFORE + "online=yes\nbeacon swap on")
+    assert [line.split()[1] for line in lib.posted()] == ["up", "granted", "on"]
+
+
 def test_beacons_survive_a_server_that_is_away(lib: Lib) -> None:
     (lib.folder / "down").touch()
     assert (

@@ -65,6 +65,17 @@ def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) 
     )
 
 
+def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room: Room) -> None:
+    size, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
+    assert (size, token) == (f"size={GIB // 2}", room.tokens[MAC])
+    old = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    _, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
+    new = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    assert isinstance(old, Attached) and isinstance(new, Attached)
+    assert room.leases.take_ended() == [old.lease]
+    assert token not in repr(room.status())
+
+
 def test_a_server_that_is_full_says_so(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
     assert room.lease(MAC, GIB) == "refused=no room: 2 GiB asked, 1 GiB of 1 GiB left"
@@ -76,6 +87,31 @@ def test_a_late_beacon_is_placed_where_it_belongs(room: Room) -> None:
     kernel, start = room.journal.history(MAC)
     assert (kernel.stage, start.stage) == ("kernel", "init:start")
     assert start.when - kernel.when == pytest.approx(2.5)
+
+
+def test_a_beacon_may_be_the_first_that_a_restarted_server_hears(room: Room) -> None:
+    room.beacon(MAC, "agent:lost", parse_beacon("closed", "90", "91"))
+    assert stages(room) == [("agent:lost", "closed")]
+
+
+def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
+    room.record(MAC, "lease", "granted")
+    room.beacon(MAC, "init:network", parse_beacon("up", "5", "7"))
+    room.beacon(MAC, "init:lease", parse_beacon("granted", "6.5", "9"))  # its way took longer
+    room.beacon(MAC, "init:zswap", parse_beacon("lzo", "4", "9"))  # said before, comes later
+    lease, network, granted, zswap = room.journal.history(MAC)
+    assert network.when == pytest.approx(lease.when - 2, abs=0.5)
+    assert granted.when == network.when
+    assert zswap.when < network.when
+
+
+def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
+    for sent, uptime in (("7", "5"), ("9", "5"), ("9", "8")):
+        room.beacon(MAC, "agent:lost", parse_beacon("closed", uptime, sent))
+    assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8]
+    room.record(MAC, "http", "bios.ipxe")  # the next boot may say the same at the same moment
+    room.beacon(MAC, "agent:lost", parse_beacon("closed", "8", "8"))
+    assert stages(room)[-1] == ("agent:lost", "closed")
 
 
 def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:

@@ -1,9 +1,19 @@
-/* The swap agent: attaches an NBD export as swap, with nothing but a Linux kernel below it.
+/* The swap agent: attaches an NBD export as swap, holds it, and attaches it again when it was lost,
+ * with nothing but a Linux kernel below it.
  *
- *   agent.c      verbs, arguments, messages
- *   session.c    TCP connections and the NBD handshake (proto.md of the NBD project)
+ *   agent.c      verbs, arguments
+ *   settle.c     what makes it unswappable and hard to kill
+ *   hold.c       the resident part: watches the connections, attaches again
+ *   area.c       a swap area from its first connection to its end
+ *   session.c    TCP connections to the page server
+ *   handshake.c  the NBD handshake (proto.md of the NBD project)
  *   device.c     the kernel's NBD driver, over generic netlink
+ *   crypt.c      encryption over it, by the kernel's device mapper
  *   swap.c       the swap header and swapon(2)
+ *   http.c       questions to the boot server
+ *   report.c     beacons to the boot server, over HTTP, and the one place that waits
+ *   status.c     what `agent status` shows
+ *   say.c        messages
  *
  * No function allocates memory: what holds swap up must not wait for memory that only swap can
  * free. Every buffer is static or on the stack.
@@ -11,14 +21,18 @@
 #ifndef AGENT_H
 #define AGENT_H
 
+#include <netinet/in.h>
+#include <poll.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Exit codes; the initramfs tries again after CANNOT_CONNECT only. */
 enum {
     OK = 0,
+    NOT_ATTACHED = 1, /* `status`: there is an agent, and its swap is not attached now */
     USAGE = 2,
     CANNOT_CONNECT = 3, /* nobody there, or gone in the middle of a handshake */
-    REFUSED = 4,        /* the server understood and said no */
+    REFUSED = 4,        /* the server understood and said no, or has not what we left there */
     KERNEL_REFUSED = 5, /* netlink, the device or swapon(2) failed */
     BAD_PROTOCOL = 6,   /* the peer does not speak NBD as we need it */
 };
@@ -26,6 +40,9 @@ enum {
 #define PAGE 4096          /* bytes; the block size of the device too: swap moves whole pages */
 #define MAX_CONNECTIONS 16 /* the profile's limit as well */
 #define MAX_WIRE_NAME 256  /* bytes; shorter than the 4096 that proto.md allows: ours are short */
+#define MAX_TOKEN 64
+#define GENERATION_DIGITS 32
+#define MAX_TEXT 320 /* of a message; a server's words are cut at 300 */
 
 /* Transmission flags that the agent looks at (proto.md, "Transmission flags"). */
 #define FLAG_HAS_FLAGS (1 << 0)
@@ -34,39 +51,144 @@ enum {
 #define FLAG_SEND_TRIM (1 << 5)
 #define FLAG_CAN_MULTI_CONN (1 << 8)
 
+/* http://ADDRESS:PORT/PATH */
+struct url {
+    struct sockaddr_in server;
+    char path[160];
+};
+
 /* Where the pages are, and what opens the door. */
 struct target {
-    const char *host;  /* dotted IPv4 */
+    const char *host; /* dotted IPv4 */
     const char *port;
+    const char *export;
     const char *token; /* secret, never printed; "" if there is none */
-    char wire_name[MAX_WIRE_NAME + 1]; /* EXPORT@TOKEN */
+    unsigned timeout;  /* seconds in which the server has to answer, or the connection is lost */
 };
 
 /* What the server said of the export. */
 struct export {
     uint64_t size;  /* bytes */
     uint16_t flags; /* FLAG_... */
+    /* Names these very pages: a server that lost them says another one, or refuses. "" if it
+     * says none. */
+    char generation[GENERATION_DIGITS + 1];
 };
 
-/* One line on standard error; returns `code` so that callers can `return complain(...)`. */
+/* An attached swap area. The kernel has the sockets too; ours are for watching and ending them. */
+struct area {
+    struct target target;
+    struct export export;
+    unsigned connections;
+    unsigned patience; /* seconds that swap waits for a lost server before it fails */
+    struct url lease;  /* where to ask for a fresh one when the pages are lost; path "": nowhere */
+    int encrypted;
+    uint32_t index;  /* N of /dev/nbdN */
+    char device[16]; /* below /dev, what is swapped to: that, or what encrypts it */
+    int fds[MAX_CONNECTIONS];
+};
+
+/* One line on standard error, or once resident on the kernel's log, there without repetitions.
+ * Returns `code` so that callers can `return complain(...)`. */
 int complain(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Connects and shakes hands. Returns OK with the socket in `*fd` (in transmission mode, in
- * blocking mode, without time limits of its own), or an exit code with everything closed.
- * `patience`: seconds an established connection may go unanswered before TCP gives it up. */
-int session_open(const struct target *target, unsigned patience, int *fd, struct export *export);
+/* The last complaint. */
+const char *last_complaint(void);
 
-/* Ends a session that was not handed to the kernel, as proto.md asks (NBD_CMD_DISC). */
-void session_close(int fd);
+/* From now on complaints go to the kernel's log, which never blocks and survives. */
+void complain_to_kernel(void);
 
-/* Hands `count` sessions to the kernel. Returns OK with the N of /dev/nbdN in `*index`. */
-int device_connect(const struct export *export, const int *fds, unsigned count, unsigned patience,
-                   uint32_t *index);
+/* Milliseconds of CLOCK_MONOTONIC. */
+int64_t now_ms(void);
+
+#define FOREVER INT64_MAX
+
+/* Waits until one of `waits` is ready (1) or the time `until` has come (0). The agent waits nowhere
+ * else: reports move on meanwhile. `waits` has room for one entry more than `count`. */
+int await(struct pollfd *waits, unsigned count, int64_t until);
+
+/* Reads `text`; `name` is for the complaint. */
+int parse_url(const char *name, const char *text, struct url *url);
+
+/* Fetches the body behind `url` into `answer`, ended by a zero byte, in bounded time. */
+int http_get(const struct url *url, char *answer, size_t room);
+
+/* Where reports go: a URL below which each stage has its name. */
+int report_to(const char *url);
+
+/* Queues a report: a line for people, then key=value lines. Never waits and never fails. */
+void report(const char *stage, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Opens up to `*count` connections, fewer if the server allows one only, as set `set`: the server
+ * ends those of lower sets. Returns OK with sockets in `fds` (in transmission mode, blocking), or an
+ * exit code with everything closed. */
+int open_sessions(const struct target *target, uint64_t set, int *fds, unsigned *count,
+                  struct export *export);
+
+/* Ends sessions that were not handed to the kernel, as proto.md asks (NBD_CMD_DISC). */
+void close_sessions(const int *fds, unsigned count);
+
+/* Exactly `length` bytes, each in bounded time; `what` is for the complaint. */
+int receive(int fd, void *buffer, size_t length, const char *what);
+int transmit(int fd, const void *buffer, size_t length);
+
+/* The client's half of the handshake on a fresh connection. */
+int shake_hands(int fd, const struct target *target, uint64_t set, struct export *export);
+
+/* NBD_CMD_DISC. */
+void say_goodbye(int fd);
+
+/* Hands the area's sockets to the kernel. Returns OK with the N of /dev/nbdN in `area->index`. */
+int device_connect(struct area *area);
+
+/* Gives the kernel the area's new sockets in place of the old ones, which are shut down. */
+int device_reconnect(const struct area *area);
 
 /* Takes a device away from the kernel again, after a failure. */
 void device_disconnect(uint32_t index);
 
-/* Writes a swap header to the device and turns swap on. Returns OK or an exit code. */
-int swap_on(uint32_t index, const struct export *export);
+/* Puts a device that encrypts in front of the area's. Returns OK with its path in `area->device`, or
+ * an exit code with nothing left. */
+int start_encryption(struct area *area);
+
+/* Takes it away again, after a failure. */
+void stop_encryption(void);
+
+/* Writes a swap header to the area's device and turns swap on. Returns OK or an exit code. */
+int swap_on(const struct area *area);
+
+/* Makes the area's connections. */
+int area_open(struct area *area);
+
+/* Makes swap of them. Returns OK, or an exit code with everything undone. */
+int area_start(struct area *area);
+
+/* Takes the area away from the kernel. What is out there and cannot be read any more is marked, and
+ * whoever needs it ends with SIGBUS. */
+int area_stop(struct area *area);
+
+/* A number for a set of connections, higher than any before in this boot. */
+uint64_t next_set(void);
+
+/* Makes this process one that reclaim can rely on; `name` is argv[0]. What the kernel does not grant
+ * is said and done without. */
+void settle(char *name);
+
+/* Whether the kernel is older than `major`.`minor`. */
+int older_than(unsigned long major, unsigned long minor);
+
+/* Watches the area for as long as the machine is on. */
+_Noreturn void hold(struct area *area);
+
+enum state { ATTACHED, LOST, FAILED };
+
+/* Begins to show `area` to whoever asks. */
+void status_open(const struct area *area);
+
+/* Shows a new state, or the old one for another reason. */
+void status_set(const struct area *area, enum state state, const char *reason);
+
+/* `agent status`. Returns an exit code. */
+int status_show(void);
 
 #endif

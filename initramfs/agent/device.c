@@ -6,8 +6,10 @@
 #include "agent.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #define NETLINK_GENERIC 16
@@ -23,6 +25,7 @@
 #define NBD_VERSION 1
 #define NBD_CONNECT 1
 #define NBD_DISCONNECT 2
+#define NBD_RECONFIGURE 3
 #define ATTR_INDEX 1
 #define ATTR_SIZE_BYTES 2
 #define ATTR_BLOCK_SIZE_BYTES 3
@@ -30,9 +33,13 @@
 #define ATTR_SERVER_FLAGS 5
 #define ATTR_SOCKETS 7
 #define ATTR_DEAD_CONN_TIMEOUT 8
+#define ATTR_BACKEND_IDENTIFIER 10
 #define SOCK_ITEM 1
 #define SOCK_FD 1
 #define ATTR_NESTED 0x8000
+
+#define RECONNECT_MS 5000 /* for the driver to find that the old connections are dead */
+#define RETRY_MS 10
 
 #define ALIGN4(length) (((length) + 3u) & ~3u)
 
@@ -58,18 +65,22 @@ struct message {
     unsigned char attributes[1024];
 };
 
-static void begin(struct message *message, uint16_t family, uint8_t command)
+/* Opened once: re-attaching should need as little as it can. */
+static int netlink = -1;
+static uint16_t family; /* the number that the kernel gave to "nbd" */
+
+static void begin(struct message *message, uint16_t type, uint8_t command)
 {
     memset(message, 0, sizeof *message);
     message->head.length = sizeof message->head;
-    message->head.type = family;
+    message->head.type = type;
     message->head.flags = FLAG_REQUEST | FLAG_ACK;
     message->head.command = command;
     message->head.version = NBD_VERSION; /* the controller ignores it */
 }
 
 /* Appends an attribute; returns where it begins, for a nest to be closed. The largest message
- * (16 sockets) takes 396 of the 1024 bytes. */
+ * (16 sockets, the longest name) takes 712 of the 1024 bytes. */
 static struct attribute_head *add(struct message *message, uint16_t type, const void *value,
                                   size_t length)
 {
@@ -121,15 +132,15 @@ static const void *find(const struct message *message, size_t length, uint16_t t
 
 /* Sends `request` and reads up to the acknowledgement. `answer` is the value of attribute `type`
  * (`wanted` bytes) in the reply that comes before it. Returns 0 or an errno. */
-static int ask(int fd, const struct message *request, uint16_t type, void *answer, size_t wanted)
+static int ask(const struct message *request, uint16_t type, void *answer, size_t wanted)
 {
     static struct message reply;
     int found = 0;
 
-    if (send(fd, request, request->head.length, 0) < 0)
+    if (send(netlink, request, request->head.length, 0) < 0)
         return errno;
     for (;;) {
-        ssize_t length = recv(fd, &reply, sizeof reply, 0);
+        ssize_t length = recv(netlink, &reply, sizeof reply, 0);
         const void *value;
         int error;
 
@@ -149,77 +160,130 @@ static int ask(int fd, const struct message *request, uint16_t type, void *answe
 }
 
 /* Opens a netlink socket and looks up the number of the "nbd" family. */
-static int open_netlink(int *out, uint16_t *family)
+static int open_netlink(void)
 {
     struct sockaddr_netlink kernel = {.family = AF_NETLINK};
     struct message message;
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
     int error;
 
-    if (fd < 0)
+    if (netlink >= 0)
+        return OK;
+    netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+    if (connect(netlink, (struct sockaddr *)&kernel, sizeof kernel) < 0)
         return complain(KERNEL_REFUSED, "netlink: %s", strerror(errno));
-    if (connect(fd, (struct sockaddr *)&kernel, sizeof kernel) < 0) {
-        close(fd);
-        return complain(KERNEL_REFUSED, "netlink: %s", strerror(errno));
-    }
     begin(&message, CONTROLLER_FAMILY, CONTROLLER_GET_FAMILY);
     add(&message, CONTROLLER_ATTR_NAME, "nbd", sizeof "nbd");
-    error = ask(fd, &message, CONTROLLER_ATTR_ID, family, sizeof *family);
-    if (error) {
-        close(fd);
+    error = ask(&message, CONTROLLER_ATTR_ID, &family, sizeof family);
+    if (error)
         return complain(KERNEL_REFUSED, "the kernel has no NBD driver (is nbd.ko loaded?): %s",
                         strerror(error));
-    }
-    *out = fd;
     return OK;
 }
 
-int device_connect(const struct export *export, const int *fds, unsigned count, unsigned patience,
-                   uint32_t *index)
+static void add_sockets(struct message *message, const int *fds, unsigned count)
+{
+    struct attribute_head *sockets = open_nest(message, ATTR_SOCKETS), *item;
+
+    for (unsigned at = 0; at < count; at++) {
+        item = open_nest(message, SOCK_ITEM);
+        add_u32(message, SOCK_FD, (uint32_t)fds[at]);
+        close_nest(message, item);
+    }
+    close_nest(message, sockets);
+}
+
+/* With an identifier the kernel refuses sockets that come with another one. It names lease and
+ * generation, for whoever looks at /sys/block/nbdN/backend. */
+static void add_identifier(struct message *message, const struct area *area)
+{
+    char text[MAX_WIRE_NAME + 1 + GENERATION_DIGITS + 1];
+    int length =
+        snprintf(text, sizeof text, "%s:%s", area->target.export, area->export.generation);
+
+    add(message, ATTR_BACKEND_IDENTIFIER, text, (size_t)length + 1);
+}
+
+int device_connect(struct area *area)
 {
     struct message message;
-    struct attribute_head *sockets, *item;
-    uint16_t family;
-    int fd, error;
-    int code = open_netlink(&fd, &family);
+    int error, code = open_netlink();
 
     if (code != OK)
         return code;
     begin(&message, family, NBD_CONNECT);
-    add_u64(&message, ATTR_SIZE_BYTES, export->size);
+    add_u64(&message, ATTR_SIZE_BYTES, area->export.size);
     add_u64(&message, ATTR_BLOCK_SIZE_BYTES, PAGE); /* the driver's default is 1024 */
-    /* A request that is not answered within TIMEOUT kills its connection, and nothing would
-     * re-attach it: so TIMEOUT is the whole patience, too. */
-    add_u64(&message, ATTR_TIMEOUT, patience);
+    /* The driver's timer is also all that sends requests again which a lost connection took with it:
+     * it looks at them this long after they were sent. */
+    add_u64(&message, ATTR_TIMEOUT, area->target.timeout);
     /* Without this the first lost connection is an I/O error, and that a dead process. */
-    add_u64(&message, ATTR_DEAD_CONN_TIMEOUT, patience);
+    add_u64(&message, ATTR_DEAD_CONN_TIMEOUT, area->patience);
     /* A "rotational" device would turn off VMA readahead for all swap (mm/swap_state.c). */
-    add_u64(&message, ATTR_SERVER_FLAGS, export->flags & ~FLAG_ROTATIONAL);
-    sockets = open_nest(&message, ATTR_SOCKETS);
-    for (unsigned at = 0; at < count; at++) {
-        item = open_nest(&message, SOCK_ITEM);
-        add_u32(&message, SOCK_FD, (uint32_t)fds[at]);
-        close_nest(&message, item);
-    }
-    close_nest(&message, sockets);
-    error = ask(fd, &message, ATTR_INDEX, index, sizeof *index);
-    close(fd);
+    add_u64(&message, ATTR_SERVER_FLAGS, area->export.flags & ~FLAG_ROTATIONAL);
+    add_identifier(&message, area);
+    add_sockets(&message, area->fds, area->connections);
+    error = ask(&message, ATTR_INDEX, &area->index, sizeof area->index);
     if (error)
         return complain(KERNEL_REFUSED, "NBD_CMD_CONNECT: %s", strerror(error));
+    return OK;
+}
+
+/* Whether the kernel works with this socket: it then has set its send timeout. NBD_CMD_RECONFIGURE
+ * says nothing of the sockets that it did not take. */
+static int is_taken(int fd)
+{
+    struct timeval limit = {0, 0};
+    socklen_t length = sizeof limit;
+
+    getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, &length);
+    return limit.tv_sec != 0;
+}
+
+/* Those of the area's sockets that the kernel has not taken. */
+static unsigned not_taken(const struct area *area, int *left)
+{
+    unsigned count = 0;
+
+    for (unsigned at = 0; at < area->connections; at++)
+        if (!is_taken(area->fds[at]))
+            left[count++] = area->fds[at];
+    return count;
+}
+
+int device_reconnect(const struct area *area)
+{
+    int64_t until = now_ms() + RECONNECT_MS;
+    int left[MAX_CONNECTIONS];
+    unsigned count;
+
+    while ((count = not_taken(area, left)) > 0) {
+        struct message message;
+        struct pollfd nothing[1];
+        int error;
+
+        if (now_ms() >= until)
+            return complain(KERNEL_REFUSED, "the kernel does not let %u old connections go", count);
+        begin(&message, family, NBD_RECONFIGURE);
+        add_u32(&message, ATTR_INDEX, area->index);
+        add_identifier(&message, area);
+        add_sockets(&message, left, count);
+        error = ask(&message, 0, NULL, 0);
+        if (error)
+            return complain(KERNEL_REFUSED, "NBD_CMD_RECONFIGURE: %s", strerror(error));
+        /* Sockets are taken for connections that are dead, which a kernel thread notes a moment
+         * after they are. */
+        if (not_taken(area, left) > 0)
+            await(nothing, 0, now_ms() + RETRY_MS);
+    }
     return OK;
 }
 
 void device_disconnect(uint32_t index)
 {
     struct message message;
-    uint16_t family;
-    int fd;
 
-    if (open_netlink(&fd, &family) != OK)
-        return;
     begin(&message, family, NBD_DISCONNECT);
     add_u32(&message, ATTR_INDEX, index);
-    if (ask(fd, &message, 0, NULL, 0) != 0)
+    if (ask(&message, 0, NULL, 0) != 0)
         complain(KERNEL_REFUSED, "/dev/nbd%u cannot be disconnected", index);
-    close(fd);
 }

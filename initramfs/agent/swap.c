@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/swap.h>
@@ -29,15 +28,15 @@ struct swap_header {
 
 _Static_assert(sizeof(struct swap_header) == PAGE, "the swap header is one page");
 
-static int write_header(const char *path, uint64_t pages)
+static int write_header(const char *name, uint64_t pages)
 {
     static struct swap_header header = {
         .version = 1, .label = "netboot", .magic = {'S', 'W', 'A', 'P', 'S', 'P', 'A', 'C', 'E', '2'}};
-    int fd = open(path, O_RDWR | O_CLOEXEC);
+    int fd = open(name, O_RDWR | O_CLOEXEC);
     int failed;
 
     if (fd < 0)
-        return complain(KERNEL_REFUSED, "%s: %s", path, strerror(errno));
+        return complain(KERNEL_REFUSED, "/dev/%s: %s", name, strerror(errno));
     header.last_page = (uint32_t)(pages - 1);
     /* Never blocks the boot: without entropy the UUID stays zero, which names nothing. */
     if (getrandom(header.uuid, sizeof header.uuid, GRND_NONBLOCK) == (ssize_t)sizeof header.uuid) {
@@ -46,28 +45,26 @@ static int write_header(const char *path, uint64_t pages)
     }
     failed = pwrite(fd, &header, sizeof header, 0) != (ssize_t)sizeof header || fsync(fd) < 0;
     if (failed)
-        complain(KERNEL_REFUSED, "%s: writing the swap header: %s", path, strerror(errno));
+        complain(KERNEL_REFUSED, "/dev/%s: writing the swap header: %s", name, strerror(errno));
     close(fd);
     return failed ? KERNEL_REFUSED : OK;
 }
 
-int swap_on(uint32_t index, const struct export *export)
+int swap_on(const struct area *area)
 {
-    char path[24];
     int flags = SWAP_FLAG_PREFER | PRIORITY;
-    uint64_t pages = export->size / PAGE;
+    uint64_t pages = area->export.size / PAGE;
     int code;
 
     if (pages < MIN_PAGES || pages > UINT32_MAX)
         return complain(KERNEL_REFUSED, "an export of %llu bytes cannot be swap",
-                        (unsigned long long)export->size);
-    snprintf(path, sizeof path, "/dev/nbd%u", index);
-    code = write_header(path, pages);
+                        (unsigned long long)area->export.size);
+    code = write_header(area->device, pages);
     if (code != OK)
         return code;
-    if (export->flags & FLAG_SEND_TRIM)
+    if (area->export.flags & FLAG_SEND_TRIM)
         flags |= SWAP_FLAG_DISCARD | DISCARD_PAGES;
-    if (swapon(path, flags) < 0)
-        return complain(KERNEL_REFUSED, "swapon %s: %s", path, strerror(errno));
+    if (swapon(area->device, flags) < 0)
+        return complain(KERNEL_REFUSED, "swapon /dev/%s: %s", area->device, strerror(errno));
     return OK;
 }

@@ -5,8 +5,9 @@
  * every page has been out and in again by then. The last word of a page is a checksum of the
  * others, so that a wrong page can be told apart: torn, or whole but in the wrong place.
  *
- * Prints `written ...` and `verified ...` after each pass and `pages=N wrong=N seconds=S` at the
- * end. Exit: 0 all right, 1 wrong pages, 2 usage or no memory.
+ * Prints `written ...` and `verified ...` after each pass, `stall seconds=S` whenever one page took
+ * a second or more, and `pages=N wrong=N seconds=S longest_stall=S` at the end. Exit: 0 all right,
+ * 1 wrong pages, 2 usage or no memory.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -18,6 +19,9 @@
 #define PAGE 4096
 #define WORDS (PAGE / 8)
 #define SHOWN 10 /* wrong pages described one by one */
+#define STALL 1.0 /* seconds for one page that are told */
+
+static double longest_stall;
 
 static uint64_t splitmix(uint64_t seed)
 {
@@ -86,6 +90,19 @@ static double seconds_since(const struct timespec *begin)
     return (double)(now.tv_sec - begin->tv_sec) + (double)(now.tv_nsec - begin->tv_nsec) / 1e9;
 }
 
+/* Called after each page: the time since the last one is what a program stood still. */
+static void watch(void)
+{
+    static struct timespec last;
+    double seconds = last.tv_sec ? seconds_since(&last) : 0;
+
+    if (seconds > longest_stall)
+        longest_stall = seconds;
+    if (seconds >= STALL)
+        printf("stall seconds=%.2f\n", seconds);
+    clock_gettime(CLOCK_MONOTONIC, &last);
+}
+
 /* A line for every tenth of the pages: the whole may take minutes on a slow network. */
 static void progress(const char *what, uint64_t number, uint64_t pages)
 {
@@ -100,10 +117,11 @@ static uint64_t verify(const volatile uint64_t *memory, uint64_t pages, uint64_t
     uint64_t wrong = 0;
 
     for (uint64_t number = 0; number < pages; number++) {
+        int right = is_right(memory + number * WORDS, number, round);
+
+        watch();
         progress("verifying", number, pages);
-        if (is_right(memory + number * WORDS, number, round))
-            continue;
-        if (wrong++ < SHOWN)
+        if (!right && wrong++ < SHOWN)
             describe(memory + number * WORDS, number);
     }
     return wrong;
@@ -131,8 +149,9 @@ int main(int count, char **arguments)
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (uint64_t round = 1; round <= rounds; round++) {
         for (uint64_t number = 0; number < pages; number++) {
-            progress("writing", number, pages);
             fill(memory + number * WORDS, number, round);
+            watch();
+            progress("writing", number, pages);
         }
         printf("written pages=%llu round=%llu seconds=%.2f\n", (unsigned long long)pages,
                (unsigned long long)round, seconds_since(&begin));
@@ -141,7 +160,7 @@ int main(int count, char **arguments)
                (unsigned long long)pages, (unsigned long long)round, (unsigned long long)wrong,
                seconds_since(&begin));
     }
-    printf("pages=%llu wrong=%llu seconds=%.2f\n", (unsigned long long)pages,
-           (unsigned long long)wrong, seconds_since(&begin));
+    printf("pages=%llu wrong=%llu seconds=%.2f longest_stall=%.2f\n", (unsigned long long)pages,
+           (unsigned long long)wrong, seconds_since(&begin), longest_stall);
     return wrong != 0;
 }

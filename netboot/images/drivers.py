@@ -8,6 +8,10 @@ compressed initramfs and 34 MB of the client's RAM while it boots, this selectio
 INCLUDED = (
     # The swap device.
     "drivers/block/nbd",
+    # What encrypts it, if asked for (AES itself is linked into Debian's kernel).
+    "drivers/md/dm-crypt",
+    "crypto/xts",
+    "arch/x86/crypto/aesni-intel",
     # Every wired network card a PC may have (less EXCLUDED). A card's PHY driver is asked for by
     # the card's driver only when it finds the PHY, so all of them are there.
     "drivers/net/ethernet/*",

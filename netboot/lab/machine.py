@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,17 +69,22 @@ class Machine:
     def _nvram(self) -> Path:
         return self.folder / f"pc{self.number}.nvram"
 
-    async def power_on(self) -> asyncio.subprocess.Process:
+    async def power_on(self) -> "Power":
         """Starts QEMU; its own complaints go to the console file's neighbour ``pcN.qemu``."""
         if self.firmware == "uefi":
             shutil.copyfile(OVMF_VARS, self._nvram)
-        with (self.folder / f"pc{self.number}.qemu").open("wb") as complaints:
-            return await asyncio.create_subprocess_exec(
+        ours, theirs = socket.socketpair()
+        monitor = ["-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "monitor"]
+        with theirs, (self.folder / f"pc{self.number}.qemu").open("wb") as complaints:
+            process = await asyncio.create_subprocess_exec(
                 *self.command(),
+                *monitor,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=complaints,
                 stderr=complaints,
+                pass_fds=[theirs.fileno()],
             )
+        return Power(process, ours)
 
     def console_tail(self, lines: int = 20) -> str:
         """The last lines of the serial console, for an error report."""
@@ -87,6 +93,18 @@ class Machine:
         text = self.console.read_bytes().decode("utf-8", "replace")
         plain = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
         return "\n".join(plain.splitlines()[-lines:])
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """A virtual PC that is switched on."""
+
+    process: asyncio.subprocess.Process
+    monitor: socket.socket
+
+    def tell(self, command: str) -> None:
+        """Gives QEMU's monitor a command, as ``set_link n0 off`` or ``sendkey ctrl-alt-delete``."""
+        self.monitor.sendall(f"{command}\n".encode())
 
 
 def accelerator() -> str:

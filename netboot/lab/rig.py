@@ -1,8 +1,10 @@
 """A classroom of virtual PCs: router, boot server and machines, from power-on to the verdict."""
 
 import asyncio
+import bisect
 import contextlib
 import json
+import os
 import shlex
 import signal
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from netboot.events import BootEvent
-from netboot.lab.machine import Machine
+from netboot.lab.machine import Machine, Power
 from netboot.lab.network import (
     BRIDGE,
     PRIVATE_TMPFS,
@@ -28,6 +30,7 @@ from netboot.lab.network import (
 FIRST_ADDRESS, LAST_ADDRESS = SERVER.ip + 49, SERVER.ip + 199
 STOP_SECONDS = 5.0
 STATE_FOLDER = PRIVATE_TMPFS / "netboot-state"
+LOGS = ROUTER_LOG, SERVER_LOG = "router", "server"
 ROUTER_DEVICE, ROUTER_PORT = "router0", "port-router"
 
 
@@ -53,13 +56,14 @@ class Lesson:
 
 @dataclass(slots=True)
 class SeatReport:
-    """One PC's boot: ``events`` with times in seconds since its power-on, and how it ended."""
+    """One PC's boot: ``events`` in order of time, and how it ended."""
 
     machine: Machine
     powered_on: float = 0.0
     events: list[BootEvent] = field(default_factory=list)
     failure: str = ""
     done: bool = False
+    power: Power | None = None
 
     def seconds(self, event: BootEvent) -> float:
         """Seconds from power-on to ``event``."""
@@ -111,6 +115,7 @@ class Classroom:
         }
         self.server_failure = ""
         self._last_stage = "load:verified" if lesson.load is not None else lesson.until
+        self._server: asyncio.subprocess.Process | None = None
         self._processes: list[asyncio.subprocess.Process] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
@@ -141,13 +146,12 @@ class Classroom:
     async def open(self) -> AsyncIterator[None]:
         """The classroom with router and server running, and no PC switched on."""
         self.lesson.folder.mkdir(parents=True, exist_ok=True)
+        for name in LOGS:
+            (self.lesson.folder / f"{name}.log").unlink(missing_ok=True)
         make_bridge()
         try:
             await self._start_router()
-            ready = asyncio.Event()
-            server = await self._start_server()
-            self._watchers.append(asyncio.create_task(self._watch_server(server, ready)))
-            await ready.wait()
+            await self.start_server()
             yield
         finally:
             self._closing = True
@@ -165,11 +169,33 @@ class Classroom:
             report.machine.console.unlink(missing_ok=True)
             add_tap(report.machine.tap)
             report.powered_on = time.time()
-            process = await report.machine.power_on()
-            self._processes.append(process)
-            watcher = asyncio.create_task(self._watch_machine(report, process))
+            report.power = await report.machine.power_on()
+            self._processes.append(report.power.process)
+            watcher = asyncio.create_task(self._watch_machine(report, report.power.process))
             watcher.add_done_callback(lambda _: self._changed.set())
             self._watchers.append(watcher)
+
+    async def start_server(self) -> None:
+        """Starts ``netboot serve`` and returns when it serves, or when ``server_failure`` is set."""
+        ready = asyncio.Event()
+        self._server = server = await self._spawn(
+            *self._server_command(), log=SERVER_LOG, stdout=asyncio.subprocess.PIPE
+        )
+        self._watchers.append(asyncio.create_task(self._watch_server(server, ready)))
+        await ready.wait()
+
+    def server_processes(self) -> list[int]:
+        """Process ids of the server: its control plane, then its page workers."""
+        assert self._server is not None, "not started"
+        children = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children")
+        return [self._server.pid, *map(int, children.read_text().split())]
+
+    def kill_server(self) -> None:
+        """Kills all of the server at once. What it kept in memory files is there for the next."""
+        pids = self.server_processes()
+        self._server = None
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
 
     async def wait(self) -> None:
         """Returns when every PC is done or has failed, or the lesson's time is over."""
@@ -193,7 +219,7 @@ class Classroom:
         report = self.seats.get(event.seat)
         if report is None:
             return
-        report.events.append(event)
+        bisect.insort(report.events, event, key=lambda each: each.when)
         if event.stage == self._last_stage and self.lesson.load is None:
             report.done = True
         if event.stage.startswith("failed:") and not report.failure:
@@ -231,7 +257,7 @@ class Classroom:
             f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad; "
             f"ip link set {ROUTER_DEVICE} up; exec {shlex.join(words)}"
         )
-        process = await self._spawn("unshare", "--net", "sh", "-c", script, log="router")
+        process = await self._spawn("unshare", "--net", "sh", "-c", script, log=ROUTER_LOG)
         ip("link", "add", ROUTER_DEVICE, "type", "veth", "peer", "name", ROUTER_PORT)
         ip("link", "set", ROUTER_PORT, "master", BRIDGE, "up")
         while _net_namespace(process.pid) == _net_namespace("self"):
@@ -259,11 +285,6 @@ class Classroom:
             words += ["--initrd", str(initrd)]
         return words
 
-    async def _start_server(self) -> asyncio.subprocess.Process:
-        return await self._spawn(
-            *self._server_command(), log="server", stdout=asyncio.subprocess.PIPE
-        )
-
     async def _watch_server(self, server: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
         assert server.stdout is not None
         async for line in server.stdout:
@@ -272,9 +293,9 @@ class Classroom:
                 ready.set()
             else:
                 self._take(BootEvent(**message))
-        if self._closing:
+        if self._closing or server is not self._server:
             return
-        log = (self.lesson.folder / "server.log").read_text().strip()
+        log = (self.lesson.folder / f"{SERVER_LOG}.log").read_text().strip()
         self.server_failure = f"netboot serve ended with status {await server.wait()}: {log}"
         ready.set()
         self._changed.set()
@@ -282,7 +303,7 @@ class Classroom:
     async def _spawn(
         self, *command: str, log: str, stdout: int | None = None
     ) -> asyncio.subprocess.Process:
-        with (self.lesson.folder / f"{log}.log").open("wb") as output:
+        with (self.lesson.folder / f"{log}.log").open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -20,6 +20,7 @@ HTTP_PORT, PAGES_PORT = 8080, 10809
 DHCP_TYPES = {1: "DISCOVER", 2: "OFFER", 3: "REQUEST", 5: "ACK"}
 NBD_GREETING_BYTES = 18
 NBD_WRITE = 1
+SWAP_MAGIC = b"SWAPSPACE2"  # at the end of the swap header
 
 
 @dataclass
@@ -153,6 +154,17 @@ def test_a_boot_on_the_wire(
         bytes(o.oname) for o in wire.packets["TFTP OACK"][TFTP_OACK].payload.options
     ]
     _check_nbd(wire)
+    assert SWAP_MAGIC in (outcome.folder / "pc1.pcap").read_bytes()
+
+
+def test_encrypted_swap_is_noise_on_the_wire(lab: Lab) -> None:
+    options = ("--memory", "128", "--load", "1.2", "--capture", "--set", "swap.encrypt=yes")
+    outcome = lab(*options)
+    assert outcome.status == 0, outcome.report
+    data = {stage["stage"]: stage["data"] for stage in outcome.seats[0]["stages"]}
+    assert data["swap"]["device"].startswith("/dev/dm-")
+    assert (data["load:verified"]["wrong"], data["load:verified"]["pswpin"] > 0) == (0, True)
+    assert SWAP_MAGIC not in (outcome.folder / "pc1.pcap").read_bytes()
 
 
 def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:
@@ -180,8 +192,9 @@ def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:
 
 def _check_nbd(wire: Wire) -> None:
     export = scapy_nbd.GoData(wire.packets["NBD GO"].data).export.decode()
-    name, _, token = export.partition("@")
-    assert name.startswith("seat-525400") and len(token) == 32
+    name, _, secret = export.partition("@")
+    token, _, set_number = secret.partition(".")
+    assert name.startswith("seat-525400") and len(token) == 32 and int(set_number, 16) > 0
     info = wire.packets["NBD INFO EXPORT"]
     assert info.size % 4096 == 0 and info.flags.CAN_MULTI_CONN and info.flags.SEND_TRIM
     first_write = wire.packets["NBD WRITE"]

@@ -51,6 +51,12 @@ def test_a_load_of_twice_the_ram_comes_back_right(lab: Lab) -> None:
     assert verified["ram_pages"] > 159 * 256, "all of the 160 MB that the PC has"
     assert verified["pages"] >= 2 * verified["ram_pages"] - 1
     assert verified["pswpout"] > verified["ram_pages"]
+    assert verified["longest_stall"] >= 0
+    examined = next(e for e in outcome.seats[0]["stages"] if e["stage"] == "agent:examined")["data"]
+    assert (examined["oom_score_adj"], examined["swapped_kib"], examined["mark"]) == (-1000, 0, "@")
+    assert examined["locked_kib"] >= examined["resident_kib"] > 0
+    assert (examined["state"], examined["losses"]) == ("attached", 0)
+    assert examined["server"] == "10.77.0.1:10809"
 
 
 def test_without_swap_the_same_load_kills(lab: Lab) -> None:

@@ -1,0 +1,99 @@
+/* A swap area from its first connection to its end. */
+#define _GNU_SOURCE /* pipe2 */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/swap.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CONSOLE_OFF 6 /* klogctl(2) */
+#define CONSOLE_ON 7
+
+int area_open(struct area *area)
+{
+    int code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
+
+    if (code == OK && area->export.flags & FLAG_READ_ONLY) {
+        close_sessions(area->fds, area->connections);
+        return complain(BAD_PROTOCOL, "the export is read-only: of no use as swap");
+    }
+    return code;
+}
+
+static int make_swap(struct area *area)
+{
+    int code = OK;
+
+    snprintf(area->device, sizeof area->device, "nbd%u", area->index);
+    if (area->encrypted)
+        code = start_encryption(area);
+    if (code != OK)
+        return code;
+    code = swap_on(area);
+    if (code != OK && area->encrypted)
+        stop_encryption();
+    return code;
+}
+
+int area_start(struct area *area)
+{
+    int code = device_connect(area);
+
+    if (code != OK) {
+        close_sessions(area->fds, area->connections);
+        return code;
+    }
+    code = make_swap(area);
+    if (code != OK)
+        device_disconnect(area->index);
+    return code;
+}
+
+/* swapoff(2) in a process of its own: the OOM killer takes whoever is in it first, whatever its
+ * oom_score_adj. Nothing waits for swap any more when this is called, so a fork may wait for memory. */
+static int swap_off(const char *device)
+{
+    struct pollfd waits[2] = {{.events = POLLIN}};
+    int ends[2], status = 0;
+    pid_t child;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return complain(KERNEL_REFUSED, "pipe: %s", strerror(errno));
+    child = fork();
+    if (child == 0)
+        _exit(swapoff(device) < 0 ? errno : 0);
+    close(ends[1]);
+    waits[0].fd = ends[0]; /* hangs up when the child ends */
+    if (child > 0 && await(waits, 1, FOREVER))
+        waitpid(child, &status, 0);
+    close(ends[0]);
+    if (child < 0)
+        return complain(KERNEL_REFUSED, "fork: %s", strerror(errno));
+    if (status)
+        return complain(KERNEL_REFUSED, "swapoff /dev/%s: %s", device,
+                        WIFEXITED(status) ? strerror(WEXITSTATUS(status)) : "killed, out of memory");
+    return OK;
+}
+
+int area_stop(struct area *area)
+{
+    int code;
+
+    /* The kernel notes on the console, page by page, what it cannot read any more. */
+    klogctl(CONSOLE_OFF, NULL, 0);
+    code = swap_off(area->device);
+    klogctl(CONSOLE_ON, NULL, 0);
+    if (code != OK)
+        return code;
+    if (area->encrypted)
+        stop_encryption();
+    device_disconnect(area->index);
+    for (unsigned at = 0; at < area->connections; at++)
+        close(area->fds[at]);
+    return OK;
+}

@@ -1,0 +1,70 @@
+/* As much HTTP as it takes to ask the boot server something. */
+#include "agent.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ANSWER_MS 5000
+
+int parse_url(const char *name, const char *text, struct url *url)
+{
+    static const char scheme[] = "http://";
+    const char *host = text + sizeof scheme - 1, *port, *path;
+    char address[16];
+
+    if (strncmp(text, scheme, sizeof scheme - 1) != 0 || !(port = strchr(host, ':')) ||
+        !(path = strchr(port, '/')) || port - host >= (long)sizeof address ||
+        strlen(path) >= sizeof url->path)
+        return complain(USAGE, "%s: expected http://ADDRESS:PORT/PATH", name);
+    memcpy(address, host, (size_t)(port - host));
+    address[port - host] = '\0';
+    if (inet_pton(AF_INET, address, &url->server.sin_addr) != 1)
+        return complain(USAGE, "%s: expected an IPv4 address, found '%s'", name, address);
+    url->server.sin_family = AF_INET;
+    url->server.sin_port = htons((uint16_t)atoi(port + 1));
+    strcpy(url->path, path);
+    return OK;
+}
+
+/* Reads until the server closes; what does not fit is left. */
+static size_t read_answer(int fd, char *answer, size_t room, int64_t until)
+{
+    struct pollfd waits[2] = {{.fd = fd, .events = POLLIN}};
+    size_t got = 0;
+
+    while (got < room && await(waits, 1, until)) {
+        ssize_t more = recv(fd, answer + got, room - got, MSG_DONTWAIT);
+
+        if (more <= 0)
+            break;
+        got += (size_t)more;
+    }
+    return got;
+}
+
+int http_get(const struct url *url, char *answer, size_t room)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct pollfd waits[2] = {{.fd = fd, .events = POLLOUT}};
+    int64_t until = now_ms() + ANSWER_MS;
+    char *body = NULL;
+
+    if (fd < 0)
+        return complain(KERNEL_REFUSED, "socket: %s", strerror(errno));
+    connect(fd, (const struct sockaddr *)&url->server, sizeof url->server);
+    if (await(waits, 1, until) && waits[0].revents == POLLOUT &&
+        dprintf(fd, "GET %s HTTP/1.0\r\n\r\n", url->path) > 0) {
+        answer[read_answer(fd, answer, room - 1, until)] = '\0';
+        body = strstr(answer, "\r\n\r\n");
+    }
+    close(fd);
+    if (!body)
+        return complain(CANNOT_CONNECT, "the boot server does not answer");
+    memmove(answer, body + 4, strlen(body + 4) + 1);
+    return OK;
+}

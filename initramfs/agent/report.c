@@ -1,0 +1,148 @@
+/* Reports to the boot server: POST URL/STAGE?uptime=SECONDS&sent=SECONDS, as the initramfs' shell
+ * sends them (lib.sh). Best effort: they wait in a queue while the server does not answer, and the
+ * oldest give way to new ones.
+ *
+ * One socket, never blocking, which moves on whenever the agent waits for anything else: that is
+ * why await() is here.
+ */
+#include "agent.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define QUEUED 16          /* about four losses */
+#define ANSWER_MS 5000     /* for one report, from connect to the server's answer */
+#define PAUSE_MS 3000      /* after one that was not taken */
+#define MAX_REPORT (MAX_TEXT + 160)
+
+struct report {
+    char stage[24];
+    char body[MAX_REPORT];
+    int64_t made;
+};
+
+static struct url base; /* below it each stage has its name */
+static struct report queue[QUEUED];
+static unsigned oldest, queued;
+static int fd = -1; /* of the report on its way */
+static int sent;
+static int64_t next_step; /* when to give it up, or to begin with the next one */
+
+int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int report_to(const char *url)
+{
+    return parse_url("NETBOOT_BEACON", url, &base);
+}
+
+static void finish(int taken)
+{
+    close(fd);
+    fd = -1;
+    sent = 0;
+    if (taken) {
+        oldest = (oldest + 1) % QUEUED;
+        queued--;
+    }
+    next_step = now_ms() + (taken ? 0 : PAUSE_MS);
+}
+
+void report(const char *stage, const char *format, ...)
+{
+    struct report *fresh;
+    va_list arguments;
+
+    if (!*base.path)
+        return;
+    if (queued == QUEUED) {
+        if (fd >= 0)
+            finish(0);
+        oldest = (oldest + 1) % QUEUED;
+        queued--;
+    }
+    fresh = &queue[(oldest + queued) % QUEUED];
+    snprintf(fresh->stage, sizeof fresh->stage, "%s", stage);
+    va_start(arguments, format);
+    vsnprintf(fresh->body, sizeof fresh->body, format, arguments);
+    va_end(arguments);
+    fresh->made = now_ms();
+    queued++;
+}
+
+static void begin(void)
+{
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    next_step = now_ms() + ANSWER_MS;
+    if (fd >= 0) /* EINPROGRESS; if it is anything else, poll(2) says so at once */
+        connect(fd, (struct sockaddr *)&base.server, sizeof base.server);
+    else
+        next_step = now_ms() + PAUSE_MS;
+}
+
+static int post(const struct report *report)
+{
+    static char request[sizeof base.path + MAX_REPORT + 256];
+    int64_t now = now_ms();
+    int length = snprintf(request, sizeof request,
+                          "POST %s/%s?uptime=%lld.%02d&sent=%lld.%02d HTTP/1.0\r\n"
+                          "Content-Length: %zu\r\n\r\n%s",
+                          base.path, report->stage, (long long)(report->made / 1000),
+                          (int)(report->made % 1000 / 10), (long long)(now / 1000),
+                          (int)(now % 1000 / 10), strlen(report->body), report->body);
+
+    return send(fd, request, (size_t)length, MSG_DONTWAIT) == length;
+}
+
+static void step(short ready)
+{
+    char answer[256];
+
+    if (ready & POLLOUT && !sent && !(ready & (POLLERR | POLLHUP))) {
+        sent = 1;
+        if (!post(&queue[oldest]))
+            finish(0);
+    } else if (ready) {
+        /* Whatever it says: to say the same once more would not make it better. */
+        finish(sent && recv(fd, answer, sizeof answer, MSG_DONTWAIT) > 0);
+    } else if (now_ms() >= next_step) {
+        finish(0);
+    }
+}
+
+int await(struct pollfd *waits, unsigned count, int64_t until)
+{
+    struct pollfd *ours = &waits[count];
+
+    for (;;) {
+        int64_t now = now_ms(), wake = until;
+        int ready;
+
+        if (fd < 0 && queued && now >= next_step)
+            begin();
+        if ((fd >= 0 || queued) && next_step < wake)
+            wake = next_step;
+        *ours = (struct pollfd){.fd = fd, .events = sent ? POLLIN : POLLOUT};
+        /* A day at most: poll(2) counts in an int. */
+        wake = wake - now > 86400000 ? 86400000 : wake > now ? wake - now : 0;
+        ready = poll(waits, count + 1, (int)wake);
+        if (ready < 0)
+            continue;
+        if (fd >= 0)
+            step(ours->revents);
+        for (unsigned at = 0; at < count; at++)
+            if (waits[at].revents)
+                return 1;
+        if (now_ms() >= until)
+            return 0;
+    }
+}

@@ -1,0 +1,43 @@
+/* Messages: on standard error while the agent is a command, in the kernel's log once it stays. */
+#include "agent.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static char text[MAX_TEXT];
+static int resident;
+
+int complain(int code, const char *format, ...)
+{
+    char line[MAX_TEXT];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    /* Every try to reach a lost server fails in the same words. */
+    if (!resident || strcmp(line, text) != 0)
+        dprintf(2, resident ? "<4>netboot: swap: %s\n" : "%s\n", line);
+    memcpy(text, line, sizeof text);
+    return code;
+}
+
+const char *last_complaint(void)
+{
+    return text;
+}
+
+void complain_to_kernel(void)
+{
+    int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
+    if (log < 0)
+        log = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd <= 2; fd++)
+        dup2(log, fd);
+    text[0] = '\0';
+    resident = 1;
+}

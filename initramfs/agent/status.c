@@ -1,0 +1,122 @@
+/* What `agent status` shows: a page that the agent and whoever asks have both mapped.
+ *
+ * A mapping, because the agent must never wait for a file: locked memory is not swapped out, a
+ * file's page on a tmpfs is.
+ */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define STATUS_FILE "/run/agent.status"
+
+struct status {
+    uint32_t sequence; /* odd while it changes */
+    int32_t pid;
+    enum state state;
+    uint32_t connections, losses;
+    uint64_t size;
+    int64_t since, longest; /* ms; `longest` is of the losses that ended */
+    char device[24], server[24], export[MAX_WIRE_NAME + 1], generation[GENERATION_DIGITS + 1];
+    char reason[MAX_TEXT];
+};
+
+_Static_assert(sizeof(struct status) <= PAGE, "the status is one page");
+
+static const char *const names[] = {"attached", "lost", "failed"};
+
+static struct status nobody; /* the agent's own, if there can be no file */
+static struct status *status = &nobody;
+
+static void describe(const struct area *area)
+{
+    snprintf(status->device, sizeof status->device, "%s", area->device);
+    snprintf(status->server, sizeof status->server, "%s:%s", area->target.host, area->target.port);
+    snprintf(status->export, sizeof status->export, "%s", area->target.export);
+    memcpy(status->generation, area->export.generation, sizeof status->generation);
+    status->connections = area->connections;
+    status->size = area->export.size;
+}
+
+void status_open(const struct area *area)
+{
+    int fd = open(STATUS_FILE, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    void *page;
+
+    if (fd < 0 || ftruncate(fd, PAGE) < 0 ||
+        (page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
+        complain(OK, "%s: %s; 'agent status' will not work", STATUS_FILE, strerror(errno));
+    else
+        status = page;
+    if (fd >= 0)
+        close(fd);
+    status->pid = getpid();
+    status->since = now_ms();
+    describe(area);
+}
+
+void status_set(const struct area *area, enum state state, const char *reason)
+{
+    int64_t now = now_ms();
+    int changed = state != status->state;
+
+    __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
+    if (state == LOST && changed)
+        status->losses++;
+    if (state == ATTACHED && now - status->since > status->longest)
+        status->longest = now - status->since;
+    if (changed && state != FAILED) /* failed since it was lost */
+        status->since = now;
+    status->state = state;
+    snprintf(status->reason, sizeof status->reason, "%s", reason);
+    describe(area);
+    __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
+}
+
+static int read_status(struct status *copy)
+{
+    int fd = open(STATUS_FILE, O_RDONLY | O_CLOEXEC);
+    const struct status *page;
+
+    if (fd < 0)
+        return 0;
+    page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+    close(fd);
+    if (page == MAP_FAILED)
+        return 0;
+    do {
+        memcpy(copy, page, sizeof *copy);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    } while (copy->sequence % 2 || copy->sequence != page->sequence);
+    return copy->pid != 0;
+}
+
+int status_show(void)
+{
+    struct status copy;
+    double since, longest;
+
+    if (!read_status(&copy)) {
+        dprintf(2, "no agent holds swap here (there is no %s)\n", STATUS_FILE);
+        return USAGE;
+    }
+    since = (double)(now_ms() - copy.since) / 1000;
+    longest = (double)copy.longest / 1000;
+    if (kill(copy.pid, 0) < 0 && errno == ESRCH) {
+        dprintf(1, "the agent is gone: swap works until its server is lost\nstate=gone\n");
+        return NOT_ATTACHED;
+    }
+    dprintf(1, "swap %s for %.1f s: /dev/%s, %llu MiB of %s%s%s\n", names[copy.state], since,
+            copy.device, (unsigned long long)(copy.size >> 20), copy.server, *copy.reason ? "; " : "",
+            copy.reason);
+    dprintf(1, "state=%s\nseconds=%.1f\ndevice=/dev/%s\nsize=%llu\nconnections=%u\n",
+            names[copy.state], since, copy.device, (unsigned long long)copy.size, copy.connections);
+    dprintf(1, "server=%s\nexport=%s\ngeneration=%s\nlosses=%u\nlongest_loss=%.1f\npid=%d\n",
+            copy.server, copy.export, copy.generation, copy.losses, longest, copy.pid);
+    return copy.state == ATTACHED ? OK : NOT_ATTACHED;
+}

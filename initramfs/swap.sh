@@ -1,0 +1,151 @@
+# shellcheck shell=dash disable=SC2154,SC2034 # shared with init
+# The stages of /init that make swap: drivers, zswap, lease, swap.
+
+stage_drivers() {
+    if [ -z "$swap" ]; then
+        done_with "no swap asked for"
+        return 0
+    fi
+    # No partitions: nobody but swap may read from the device.
+    modprobe nbd nbds_max=4 max_part=0 || {
+        why="the nbd driver does not load"
+        return 1
+    }
+    if [ -n "$encrypt" ]; then
+        modprobe -qa dm-crypt xts
+        modprobe -q aesni-intel # does not load where the CPU has no AES of its own
+    fi
+    [ -p /run/agent.answer ] || mkfifo /run/agent.answer
+    done_with "nbd${encrypt:+ and dm-crypt} loaded"
+}
+
+# Before swap, because Linux from 6.4 on sets zswap up only for areas that come after it. Its
+# failure is no reason not to boot. The kernel's own allocator (zbud on 6.1) is kept: zsmalloc is
+# denser, but before 6.3 its pages could not move on to the swap area when the pool is full.
+stage_zswap() {
+    local dir=/sys/module/zswap/parameters compressor=${zswap%,*} used
+    if [ -z "$swap" ] || [ -z "$zswap" ]; then
+        done_with "off"
+    elif [ ! -d $dir ]; then
+        done_with "off: this kernel has none"
+    else
+        # The kernel keeps the compressor it has when it does not know the new one.
+        modprobe -q "$compressor"
+        { echo "$compressor" >$dir/compressor; } 2>/dev/null
+        read -r used <$dir/compressor
+        [ "$used" = "$compressor" ] || used="$used (the kernel has no $compressor)"
+        echo "${zswap#*,}" >$dir/max_pool_percent
+        if echo Y >$dir/enabled; then
+            done_with "$used, at most ${zswap#*,} % of RAM" "compressor=${used%% *}"
+        else
+            done_with "off: the kernel does not turn it on with $used"
+        fi
+    fi
+}
+
+stage_lease() {
+    local reply
+    if [ -z "$swap" ]; then
+        done_with "no swap asked for"
+        return 0
+    elif [ -z "$server" ]; then
+        done_with "no netboot.server to ask, the page server decides"
+        return 0
+    fi
+    since=''
+    until reply=$(timeout 5 wget -q -O - "$server/lease/$ticket?ram=$ram" 2>&1); do
+        try_again "no lease from $server: ${reply:-no answer}" || {
+            why="no lease from $server within $patience s: ${reply:-no answer}"
+            return 1
+        }
+    done
+    case $reply in
+    size=*) done_with "$((${reply#size=} >> 20)) MiB of swap granted" "$reply" ;;
+    refused=*)
+        why="the server refused swap: ${reply#refused=}"
+        return 1
+        ;;
+    *)
+        why="the server's answer is neither size= nor refused=: $reply"
+        return 1
+        ;;
+    esac
+}
+
+stage_swap() {
+    local host=${swap%%:*} rest=${swap#*:} answer='' code=0 path
+    if [ -z "$swap" ]; then
+        report_at_once
+        done_with "none asked for"
+        return 0
+    fi
+    # After a restart of this file: a second area on the same pages would ruin both.
+    while read -r path _; do
+        case $path in /dev/*)
+            report_at_once
+            done_with "on already"
+            return 0
+            ;;
+        esac
+    done </proc/swaps
+    since=''
+    until start_agent "$host" "${rest%%/*}" "${rest#*/}"; do
+        why=$(cat /run/agent.log)
+        case $code in
+        3) try_again "page server does not answer: $why" || return 1 ;;
+        4)
+            why="page server refused: $why"
+            return 1
+            ;;
+        *) return 1 ;;
+        esac
+    done
+    [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel lacks
+    swap_is_on "$answer"
+}
+
+# start_agent HOST PORT EXPORT: the agent stays. Sets $answer to its line, or $code to its exit
+# status if it has none to say.
+start_agent() {
+    if [ -n "$server" ]; then
+        export NETBOOT_BEACON="$server/beacon/$ticket"
+        export NETBOOT_LEASE="$server/lease/$ticket?ram=$ram&fresh=1"
+    fi
+    NETBOOT_TOKEN=$token /sbin/agent attach "$@" "$connections" \
+        "$timeout" "$patience" ${encrypt:+encrypt} >/run/agent.answer 2>/run/agent.log &
+    ! read -r answer </run/agent.answer || return 0
+    wait $! || code=$?
+    return 1
+}
+
+# swap_is_on 'device=PATH size=BYTES connections=N': believes /proc/swaps, not the agent.
+swap_is_on() {
+    local device size path kib=''
+    device=${1#device=} device=${device%% *}
+    size=${1#*size=} size=${size%% *}
+    while read -r path _ kib _; do
+        [ "$path" != "$device" ] || break
+    done </proc/swaps
+    if [ "$path" != "$device" ]; then
+        why="$device is not in /proc/swaps"
+        return 1
+    fi
+    report_at_once
+    tune_memory
+    console "$number swap: $device, $((kib >> 10)) MiB, ${1##*=} connections"
+    beacon swap "$device, $((kib >> 10)) MiB, ${1##*=} connections" "device=$device" \
+        "size=$size" "swap_kib=$kib" "connections=${1##*=}"
+}
+
+# Sending a page out takes memory (headers, acknowledgements) just when there is none.
+tune_memory() {
+    local now
+    # 3 % of RAM in reserve: when half of the reserve is used up the kernel holds processes back.
+    read -r now </proc/sys/vm/min_free_kbytes
+    [ "$now" -ge $((ram * 3 / 100 >> 10)) ] ||
+        echo $((ram * 3 / 100 >> 10)) >/proc/sys/vm/min_free_kbytes
+    # kswapd starts 1 % of RAM earlier (the default is 0.1 %): a page needs a round trip to go.
+    echo 100 >/proc/sys/vm/watermark_scale_factor
+    # 4 pages in each read: pays for the round trip without flooding a small RAM (default 8).
+    echo 2 >/proc/sys/vm/page-cluster
+}

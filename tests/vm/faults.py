@@ -1,0 +1,150 @@
+"""What can befall a classroom while its PC swaps: one row for each fault."""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from netboot.lab import network
+from netboot.lab.network import BRIDGE, PRIVATE_TMPFS
+from netboot.lab.rig import Classroom, SeatReport
+
+LOSS_PERCENT = 5
+BACK_SECONDS = 10.0  # a killed server is back after 0 to so many
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where a fault happens, and what decides its details."""
+
+    room: Classroom
+    seat: SeatReport
+    chance: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``act`` returns when the fault is over. ``loses``: whether the PC has to lose its connections;
+    None if that is left to chance. ``away``: whether nobody serves it meanwhile, so that programs
+    may stand still for that long.
+    """
+
+    act: Callable[[Scene], Awaitable[None]]
+    loses: bool | None
+    away: bool = True
+
+
+async def _kill_server(scene: Scene) -> None:
+    """Control plane and workers, kill -9."""
+    scene.room.kill_server()
+    await asyncio.sleep(scene.chance.uniform(0, BACK_SECONDS))
+    await scene.room.start_server()
+
+
+async def _kill_workers(scene: Scene) -> None:
+    """All of them: whichever the PC is with."""
+    for pid in scene.room.server_processes()[1:]:
+        os.kill(pid, signal.SIGKILL)
+
+
+async def _upgrade(scene: Scene) -> None:
+    """The server replaces its own program."""
+    os.kill(scene.room.server_processes()[0], signal.SIGHUP)
+
+
+async def _stop_server(scene: Scene, seconds: float) -> None:
+    """All of the server stands still: its sockets stay, nobody answers."""
+    pids = scene.room.server_processes()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def _pull_cable(scene: Scene, seconds: float) -> None:
+    """The PC sees that its link is down."""
+    assert scene.seat.power is not None, "not switched on"
+    scene.seat.power.tell("set_link n0 off")
+    await asyncio.sleep(seconds)
+    scene.seat.power.tell("set_link n0 on")
+
+
+async def _cut_switch(scene: Scene, seconds: float) -> None:
+    """Behind the next switch: the PC's link stays up, frames vanish."""
+    tap = scene.seat.machine.tap
+    network.ip("link", "set", tap, "down")
+    await asyncio.sleep(seconds)
+    network.ip("link", "set", tap, "up")
+
+
+async def _lose_packets(scene: Scene, seconds: float) -> None:
+    """Both ways, at the server."""
+    drop = f"numgen random mod 100 < {LOSS_PERCENT} drop"
+    _run("nft", "add table inet fault")
+    for hook, device in (("input", "iifname"), ("output", "oifname")):
+        _run("nft", f"add chain inet fault {hook} {{ type filter hook {hook} priority 0; }}")
+        _run("nft", f"add rule inet fault {hook} {device} {BRIDGE} {drop}")
+    await asyncio.sleep(seconds)
+    _run("nft", "delete table inet fault")
+
+
+async def _slow_down(scene: Scene, seconds: float) -> None:
+    """100 Mbit/s both ways, as on an old switch: it drops what is too much."""
+    tap = scene.seat.machine.tap
+    _run("tc", *f"qdisc add dev {tap} root tbf rate 100mbit burst 32kbit latency 50ms".split())
+    _run("nft", "add table inet fault")
+    _run("nft", "add chain inet fault input { type filter hook input priority 0; }")
+    over = "limit rate over 12500 kbytes/second burst 256 kbytes"
+    _run("nft", f"add rule inet fault input iifname {BRIDGE} {over} drop")
+    await asyncio.sleep(seconds)
+    _run("nft", "delete table inet fault")
+    _run("tc", "qdisc", "del", "dev", tap, "root")
+
+
+async def lose_pages(scene: Scene) -> None:
+    """The server comes back as after a reboot: what was in its memory is gone."""
+    scene.room.kill_server()
+    for folder in PRIVATE_TMPFS.glob("netboot-kept-*"):
+        shutil.rmtree(folder)
+    await scene.room.start_server()
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+def _for(
+    seconds: float, act: Callable[[Scene, float], Awaitable[None]]
+) -> Callable[[Scene], Awaitable[None]]:
+    return lambda scene: act(scene, seconds)
+
+
+FAULTS = {
+    "server killed": Fault(_kill_server, loses=True),
+    "workers killed": Fault(_kill_workers, loses=True),
+    "server upgraded": Fault(_upgrade, loses=False),
+    "server stopped, 8 s": Fault(_for(8, _stop_server), loses=True),
+    "server stopped, 60 s": Fault(_for(60, _stop_server), loses=True),
+    "cable pulled, 8 s": Fault(_for(8, _pull_cable), loses=True),
+    "cable pulled, 60 s": Fault(_for(60, _pull_cable), loses=True),
+    "switch dead, 8 s": Fault(_for(8, _cut_switch), loses=True),
+    "switch dead, 60 s": Fault(_for(60, _cut_switch), loses=True),
+    "5 % of packets lost, 60 s": Fault(_for(60, _lose_packets), loses=None, away=False),
+    "100 Mbit/s, 60 s": Fault(_for(60, _slow_down), loses=None, away=False),
+}
+SHORT = (
+    *("server killed", "workers killed", "server stopped, 8 s", "server killed"),
+    *("cable pulled, 8 s", "server upgraded", "switch dead, 8 s"),
+)
+LONG = (
+    *("server killed",) * 20,
+    *("workers killed",) * 10,
+    *("server upgraded",) * 5,
+    *("server stopped, 60 s", "cable pulled, 60 s", "switch dead, 60 s"),
+    *("5 % of packets lost, 60 s", "100 Mbit/s, 60 s"),
+)
