@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 1.0
 RETRY_SECONDS = 0.05  # when the control plane is slow to read reports, or a store has no room
-# A third of the 30 s that Linux and our agent wait at least: the seat is told before half of it.
-WARN_SECONDS = 10.0
+# Less than half of the 3 s after which our agent takes a connection for dead (swap.timeout).
+WARN_SECONDS = 1.0
+WARN_AGAIN_SECONDS = 10.0
 
 
 class Worker:
@@ -355,7 +356,10 @@ class Worker:
         for connection in self._blocked.values():
             lease, since = connection.area.lease, connection.blocked_since
             seconds = now - (since if since is not None else now)
-            if seconds >= WARN_SECONDS and now - self._warned.get(lease, 0.0) >= WARN_SECONDS:
+            if (
+                seconds >= WARN_SECONDS
+                and now - self._warned.get(lease, -WARN_AGAIN_SECONDS) >= WARN_AGAIN_SECONDS
+            ):
                 self._warned[lease] = now
                 self._reports.append({"event": "delayed", "lease": lease, "seconds": seconds})
 
