@@ -110,7 +110,7 @@ class Connection:
     def _send(self, parts: list[bytes | memoryview], length: int) -> bool:
         """Sends what the socket takes and keeps the rest; False if there is a rest."""
         try:
-            sent = self.sock.sendmsg(parts)
+            sent = self.sock.send(parts[0]) if len(parts) == 1 else self.sock.sendmsg(parts)
         except BlockingIOError:
             sent = 0
         self.sent += sent

@@ -164,7 +164,8 @@ class Exchange:
         while True:
             position, end = buffers.position, buffers.end
             filled, used = buffers.filled, buffers.used
-            counters, wait = area.counters, False
+            reads = writes = bytes_read = bytes_written = 0
+            wait = False
             for _ in range(_PLAIN_REQUESTS):
                 payload = position + request_bytes
                 if payload > end:
@@ -187,7 +188,8 @@ class Exchange:
                             read_into(offset, page)
                         except OSError:
                             break
-                    if not simple and length >= HOLE_BYTES and is_zeros(page):
+                    # The first byte tells of most pages that they are not, without a call.
+                    if not simple and length >= HOLE_BYTES and not page[0] and is_zeros(page):
                         break
                     if not stored:
                         used += length
@@ -204,8 +206,8 @@ class Exchange:
                         more = length + _OFFSET_BYTES
                         put(pack_data(_STRUCTURED_DATA_PREFIX, cookie, more, offset))
                     put(page)
-                    counters.reads += 1
-                    counters.bytes_read += length
+                    reads += 1
+                    bytes_read += length
                     filled += data_header_bytes + length
                     position = payload
                 elif command == _WRITE and flags == write_flags:
@@ -226,8 +228,8 @@ class Exchange:
                         put(_EXTENDED.pack(_EXTENDED_PREFIX, cookie, offset, 0))
                     else:
                         put(pack_done(_SIMPLE_PREFIX, cookie))
-                    counters.writes += 1
-                    counters.bytes_written += length
+                    writes += 1
+                    bytes_written += length
                     filled += done_bytes
                     position = after
                 else:
@@ -235,6 +237,13 @@ class Exchange:
             else:
                 wait = True
             buffers.position, buffers.filled, buffers.used = position, filled, used
+            counters = area.counters
+            if reads:
+                counters.reads += reads
+                counters.bytes_read += bytes_read
+            if writes:
+                counters.writes += writes
+                counters.bytes_written += bytes_written
             yield wait
 
     def _begin(self, buffers: Buffers) -> Work | None:

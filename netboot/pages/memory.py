@@ -86,6 +86,10 @@ class MemoryFile(SparseFile):
         length = len(data)
         if not length:
             return
+        whole = length == PAGE_BYTES and not offset % PAGE_BYTES
+        if whole and self._states[offset // PAGE_BYTES] == MAPPED:  # the hot path, without a call
+            self._mapped[offset : offset + PAGE_BYTES] = data
+            return
         stored = self.view(offset, length)
         if stored is not None:
             stored[:] = data
