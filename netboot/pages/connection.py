@@ -10,6 +10,7 @@ from netboot.pages.exchange import BUFFER_BYTES, Area, Buffers, Exchange
 
 # What one connection may be sent before the next has its turn.
 TURN_BYTES = 4 * BUFFER_BYTES
+# For so many turns a client that had sent nothing more is not asked again: that is a system call.
 MODEST_TURNS = 32
 
 
@@ -64,7 +65,7 @@ class Connection:
                 self._send(buffers.parts, buffers.filled)
             raise
         finally:
-            if buffers.filled:
+            if buffers.parts:  # whatever went wrong: it must not reach the next connection
                 buffers.begin_output()
         if exchange.closed and not self.unsent:
             return "disconnected by the client"
