@@ -110,7 +110,7 @@ class Services:
         await pages.start(upgrade.inherited())
         http = HttpServer(self._room, port=self._profile.http.port)
         self._running.push_async_callback(http.stop)
-        await http.start([LOOPBACK, *addresses])
+        await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
         tftp = TftpServer(self._room.tftp_file, transferred)
         self._running.push_async_callback(asyncio.to_thread, tftp.stop)
         tftp.start(addresses)

@@ -380,6 +380,8 @@ def main(descriptor: int, meeting: int | None = None) -> None:
     # A client that shares the CPU gets all its requests out before they are answered, in one go:
     # 20 to 40 % less CPU for each (docs/performance.md). An idle CPU is taken at once all the same.
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    # It starts as fast as its parent (cli.FIRST), but who moves pages goes before nobody.
+    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
     listener = None if meeting is None else socket.socket(fileno=meeting)
     Worker(socket.socket(fileno=descriptor), listener).run()
 
