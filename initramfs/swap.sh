@@ -127,6 +127,8 @@ start_agents() {
         if start_agent "$host" "${rest%%/*}" "${rest#*/}" && swap_is_on "$answer"; then
             [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel or the mirror lacks
             [ "$layout" = stripe ] || break
+            # The agent may not have closed it yet: the next read would find this one's end.
+            rm /run/agent.answer && mkfifo /run/agent.answer
         elif [ "$hosts" != "$host" ]; then
             console "$number swap: $host: $why"
         fi

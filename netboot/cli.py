@@ -99,9 +99,7 @@ def serve(
     # What boots nobody needs no images.
     folder = image_folder or (Path(os.devnull) if swap_only else _built(room_profile, None))
     journal = Journal()
-    services = Services(
-        room_profile, folder, state, journal, initrds=initrd, swap_only=swap_only
-    )
+    services = Services(room_profile, folder, state, journal, initrds=initrd, swap_only=swap_only)
     hostname = {mac: room_profile.seat(mac).hostname for mac in room_profile.clients}
 
     def tell(event: "BootEvent") -> None:
@@ -296,8 +294,7 @@ def lab(
     from netboot.lab.rig import Lesson
 
     if servers > 1:
-        addresses = [str(network.server_address(each + 1).ip) for each in range(servers)]
-        settings = [*settings, f"swap.servers={','.join(addresses)}"]
+        settings = [*settings, network.servers_setting(servers)]
     room_profile = profile_file.load(profile, settings)
     network.check_root()
     machine.check_programs(firmware)

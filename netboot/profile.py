@@ -245,7 +245,7 @@ class Swap(SeatSwap):
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         if not self.servers:
-            if "layout" in self.model_fields_set:
+            if self.layout != "spread":
                 raise misplaced("means nothing without swap.servers, a list of addresses", "layout")
             return self
         if len(self.servers) > MAX_SERVERS:

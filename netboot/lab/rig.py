@@ -291,6 +291,8 @@ class Classroom:
         """
         script = (
             f"until ip link show {device} >/dev/null 2>&1; do sleep 0.02; done; "
+            # A host that is new at an address says so, or its peers would not know for a minute.
+            f"echo 1 >/proc/sys/net/ipv4/conf/{device}/arp_notify; "
             f"ip link set lo up; {prepare}; ip link set {device} up; exec {shlex.join(command)}"
         )
         namespaces = ("unshare", "--net", "--mount")
