@@ -129,9 +129,9 @@ def test_a_further_server_grants_leases_and_boots_nobody(
     assert sockets.stdout == "", "neither DHCP nor TFTP"
     mac = "52:54:00:12:34:56"
     lease = f"http://{ADDRESS}:8080/lease/{ticket.issue(secret, mac)}?ram=16777216&fresh=1"
-    asked = subprocess.run(
-        [*inside, "curl", "-s", lease], check=True, capture_output=True, text=True
-    )
+    fetch = f"import urllib.request as r; print(r.urlopen('{lease}').read().decode())"
+    command = [*inside, sys.executable, "-c", fetch]
+    asked = subprocess.run(command, check=True, capture_output=True, text=True)
     assert asked.stdout.startswith("size=33554432 token=")
 
 
