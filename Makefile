@@ -1,5 +1,6 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test unit torture bench-pages
+.PHONY: help setup demo test unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
+    bench-pages
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -33,15 +34,24 @@ endif
 unit: setup
 	$(PYTEST) -q -m 'not root and not vm and not system'
 
-# Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is missed.
+# Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is
+# missed. Two at a time: an emulated PC keeps one CPU busy.
 torture: setup
 	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
-	@for memory in 192 160 120; do \
-	    $(SUDO) .venv/bin/python -m tests.vm.torture --long --table --memory $$memory \
-	        --images $(LOGS)/images --logs $(LOGS)/$$memory $(TORTURE) || exit; \
-	done
-	@$(SUDO) .venv/bin/python -m tests.vm.torture --loss --images $(LOGS)/images --logs $(LOGS)/loss \
-	    --set swap.patience=12s $(TORTURE)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync torture-192 torture-128 torture-96 \
+	    torture-loss torture-mirror
+
+ONE_TORTURE = @$(SUDO) .venv/bin/python -m tests.vm.torture --table --images $(LOGS)/images \
+    --logs $(LOGS)/$@ $(TORTURE)
+
+torture-192 torture-128 torture-96:
+	$(ONE_TORTURE) --long --memory $(@:torture-%=%)
+
+torture-loss:
+	$(ONE_TORTURE) --loss --set swap.patience=12s
+
+torture-mirror:
+	$(ONE_TORTURE) --mirror
 
 # Fails if a bar is missed. Root: the veth rows need network namespaces.
 bench-pages: setup

@@ -46,9 +46,12 @@ def boot_plan(
     keys: SeatKeys,
     *,
     server: IPv4Address,
-    extra_initrds: tuple[str, ...] = (),
+    initramfs: tuple[str, ...] = (INITRAMFS_FILE,),
 ) -> BootPlan:
-    """Decides what ``client`` boots from the server whose address towards it is ``server``."""
+    """Decides what ``client`` boots from the server whose address towards it is ``server``.
+
+    ``initramfs``: the files that it is made of (netboot.slices).
+    """
     seat = profile.seat(client.mac)
     base = f"boot/{keys.ticket}"
     script = f"{client.arch.name}.ipxe"
@@ -60,10 +63,22 @@ def boot_plan(
         bootfile=bootfile,
         script_path=f"{base}/{script}",
         kernel_path=f"{base}/{KERNEL_FILE}",
-        initrd_paths=tuple(f"{base}/{name}" for name in (INITRAMFS_FILE, *extra_initrds)),
+        initrd_paths=tuple(f"{base}/{name}" for name in initramfs),
         arguments=_arguments(profile, seat, keys, server, export),
         swap_export=export,
     )
+
+
+def features(seat: Seat) -> tuple[str, ...]:
+    """The slices that what a seat's profile asks for needs (images.drivers.FEATURES)."""
+    swap, zswap = seat.swap, seat.swap.zswap
+    wanted = {
+        zswap.compressor: zswap.enabled and swap.size.bytes != 0,
+        "encrypt": swap.encrypt,
+        "mirror": swap.layout == "mirror",
+        "image": seat.root.kind != "ram",
+    }
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def _page_servers(seat: Seat, server: IPv4Address) -> str:

@@ -14,8 +14,9 @@ from netboot.client import Client, Stage
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
 from netboot.pages.lease import LeaseTable, Refused
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, BootPlan, SeatKeys, boot_plan
+from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, BootPlan, SeatKeys, boot_plan, features
 from netboot.profile import Profile
+from netboot.slices import Catalogue
 from netboot.tftp import Transfer
 
 SCRIPT_SUFFIX = ".ipxe"
@@ -35,14 +36,38 @@ class Room:
     journal: Journal
     leases: LeaseTable
     initrds: dict[str, Path] = field(default_factory=dict)
+    catalogue: Catalogue = field(default_factory=Catalogue)
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    nics: dict[str, tuple[int, int]] = field(default_factory=dict)
+    unproven: set[str] = field(default_factory=set)  # were sent slices and have not been heard of
 
     def plan(self, client: Client, server: IPv4Address) -> BootPlan:
         """What ``client`` boots, as seen from our address ``server``."""
+        if client.nic is not None:
+            self.nics[client.mac] = client.nic
+        return self._plan(client, server, ())
+
+    def _plan(self, client: Client, server: IPv4Address, slices: tuple[str, ...]) -> BootPlan:
         keys = SeatKeys(self.ticket(client.mac), self.tokens.get(client.mac, ""))
-        return boot_plan(
-            self.profile, client, keys, server=server, extra_initrds=tuple(self.initrds)
-        )
+        initramfs = (*(slices or (INITRAMFS_FILE,)), *self.initrds)
+        return boot_plan(self.profile, client, keys, server=server, initramfs=initramfs)
+
+    def _slices(self, mac: str) -> tuple[str, ...]:
+        """What of the initramfs a seat gets, empty for all of it: always after a boot of which
+        nothing was heard.
+        """
+        nic = self.nics.get(mac)
+        chosen = self.catalogue.choose(nic, features(self.profile.seat(mac)))
+        if nic is not None and self.catalogue.slices and not chosen:
+            text = f"no driver for network card {nic[0]:04x}:{nic[1]:04x} is known"
+            self.record(mac, "initramfs", f"{text}: it gets all there are")
+        if mac in self.unproven:
+            chosen = ()
+            self.record(mac, "initramfs", "its last boot was not heard of: it gets all drivers")
+        self.unproven.discard(mac)
+        if chosen:
+            self.unproven.add(mac)
+        return chosen
 
     def ticket(self, mac: str) -> str:
         """The unguessable part of a seat's URLs."""
@@ -58,7 +83,8 @@ class Room:
         if client is None:
             return None
         self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
-        return script.render(self.plan(client, server), self.base_url(server))
+        plan = self._plan(client, server, self._slices(mac))
+        return script.render(plan, self.base_url(server))
 
     def tftp_file(self, path: str, server: IPv4Address) -> bytes | None:
         """What TFTP serves: the loaders, and each seat's first script."""
@@ -77,7 +103,7 @@ class Room:
 
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
-        if name in (KERNEL_FILE, INITRAMFS_FILE):
+        if name in (KERNEL_FILE, INITRAMFS_FILE) or name in self.catalogue.files():
             return self.images / name
         return self.initrds.get(name)
 
@@ -124,6 +150,7 @@ class Room:
         """Journals what an initramfs reports, at the time it happened, and only once: a PC sends
         again what was not answered in time, and a server that stood still then has it twice.
         """
+        self.unproven.discard(mac)
         told = _beacons_of_this_boot(self.journal.history(mac))
         mark = (stage, beacon.message, beacon.data.get("uptime"))
         if mark in ((event.stage, event.message, event.data["uptime"]) for event in told):

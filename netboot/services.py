@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -16,6 +17,7 @@ from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
 from netboot.events import Journal
 from netboot.http import HttpServer
+from netboot.images.build import MANIFEST_FILE
 from netboot.interfaces import find
 from netboot.pages import store as stores
 from netboot.pages import upgrade
@@ -24,6 +26,7 @@ from netboot.pages.lease import LeaseTable
 from netboot.pages.server import PageEvent, PageServer
 from netboot.profile import Profile
 from netboot.room import ARP_TABLE, Room, seat_at
+from netboot.slices import Catalogue
 from netboot.tftp import TftpServer, Transfer
 
 LOOPBACK = IPv4Address("127.0.0.1")
@@ -88,6 +91,7 @@ class Services:
             journal=journal,
             leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
+            catalogue=_catalogue(images / MANIFEST_FILE),
         )
         self._running = contextlib.AsyncExitStack()
 
@@ -165,6 +169,14 @@ class Services:
                 for interface in self._interfaces
             ],
         }
+
+
+def _catalogue(manifest: Path) -> Catalogue:
+    """The slices of a build; none if that is not a build of ours."""
+    try:
+        return Catalogue.of(json.loads(manifest.read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Catalogue()
 
 
 def _pages_name(state: Path) -> str:

@@ -13,10 +13,13 @@ PACKAGE = ROOT / "netboot"
 ROWS = (
     "errors",
     "nbd.wire nbd.stream nbd.dialect dhcp.packet images.cpio events arch values document ticket",
-    "client dhcp.pxe nbd.export pages.store roots images.modules images.drivers images.progress",
+    (
+        "client dhcp.pxe nbd.export pages.store roots slices "
+        "images.modules images.drivers images.progress"
+    ),
     (
         "profile profile_file nbd.handshake nbd.transmission dhcp.lease pages.lease pages.governor "
-        "pages.buffers pages.work pages.exchange"
+        "pages.buffers pages.work pages.exchange images.divide"
     ),
     "plan script dhcp.responder",
     "pages.* dhcp.server tftp http images.* lab.* interfaces",

@@ -12,6 +12,7 @@ from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
 from netboot.profile import Profile, Swap
 from netboot.room import Room, seat_at
+from netboot.slices import BASE, Catalogue, Slice
 from netboot.tftp import Transfer
 
 MAC = "52:54:00:12:34:56"
@@ -37,6 +38,36 @@ def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room) -> None:
     assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
     script = room.script(MAC, "uefi-x64.ipxe", SERVER)
     assert script is not None and room.tokens[MAC] in script
+
+
+def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room) -> None:
+    room.catalogue = Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})
+    bios = BY_NAME["bios"]
+
+    def initrds() -> list[str]:
+        lines = (room.script(MAC, "bios.ipxe", SERVER) or "").splitlines()
+        paths = [line.split()[1] for line in lines if line.startswith("initrd ")]
+        return [path.rpartition("/")[2] for path in paths]
+
+    room.plan(Client(MAC, bios, Stage.FIRMWARE), SERVER)
+    assert initrds() == ["initramfs.img"], "no card was told"
+    room.plan(Client(MAC, bios, Stage.IPXE, nic=(0x8086, 0x100E)), SERVER)
+    sliced = ["initramfs-base.img", "initramfs-e1000.img"]
+    assert initrds() == sliced
+    assert [room.file(name) for name in sliced] == [room.images / name for name in sliced]
+    assert room.file("initramfs-other.img") is None
+    assert initrds() == ["initramfs.img"]
+    assert stages(room)[-1] == ("initramfs", "its last boot was not heard of: it gets all drivers")
+    assert initrds() == sliced
+    room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
+    assert initrds() == sliced
+    room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
+    room.plan(Client(MAC, bios, Stage.IPXE, nic=(0x8086, 0xFFFF)), SERVER)
+    assert initrds() == ["initramfs.img"]
+    assert (
+        stages(room)[-1][1]
+        == "no driver for network card 8086:ffff is known: it gets all there are"
+    )
 
 
 @pytest.mark.parametrize("path", ["", "x", "../snponly.efi", "guess/bios.ipxe", "manifest.json"])

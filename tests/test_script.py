@@ -7,7 +7,7 @@ import pytest
 from netboot import script, ticket
 from netboot.arch import ARCHITECTURES, BY_NAME, Architecture
 from netboot.client import Client, Stage
-from netboot.plan import BootPlan, SeatKeys, boot_plan
+from netboot.plan import INITRAMFS_FILE, BootPlan, SeatKeys, boot_plan
 from netboot.profile import Boot, Profile, Swap, SwapSize
 
 MAC = "52:54:00:12:34:56"
@@ -21,10 +21,10 @@ def plan_of(
     profile: Profile,
     stage: Stage = Stage.IPXE,
     arch: Architecture = BIOS,
-    extra_initrds: tuple[str, ...] = (),
+    initramfs: tuple[str, ...] = (INITRAMFS_FILE,),
 ) -> BootPlan:
     client = Client(MAC, arch, stage)
-    return boot_plan(profile, client, KEYS, server=SERVER, extra_initrds=extra_initrds)
+    return boot_plan(profile, client, KEYS, server=SERVER, initramfs=initramfs)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda row: row.name)
@@ -36,7 +36,9 @@ def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architectu
 
 
 def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
-    text = script.render(plan_of(Profile(), extra_initrds=("load.img",)), "http://10.0.0.1:8080")
+    text = script.render(
+        plan_of(Profile(), initramfs=("initramfs.img", "load.img")), "http://10.0.0.1:8080"
+    )
     lines = text.splitlines()
     assert lines[0] == "#!ipxe"
     base = f"http://10.0.0.1:8080/boot/{KEYS.ticket}"

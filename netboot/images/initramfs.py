@@ -2,7 +2,7 @@
 
 import hashlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import netboot
@@ -11,6 +11,7 @@ from netboot.images import cpio, modules
 from netboot.images.cache import Cache
 from netboot.images.cpio import Record
 from netboot.images.kernel import BUILTIN, Firmware, Kernel
+from netboot.images.modules import Module
 
 NOT_PACKED = ("agent", "lab")  # C sources; and what only the lab's PCs get
 COMPILER = "musl-gcc"
@@ -73,10 +74,10 @@ def agent(folder: Path, cache: Cache) -> bytes:
     return compiled("agent", sorted((folder / "agent").glob("*.c")), cache)
 
 
-def records(
-    folder: Path, busybox: Path, agent: bytes, kernel: Kernel, firmware: Firmware
-) -> Iterator[Record]:
-    """Everything in the initramfs. ``folder`` is :func:`sources`, ``busybox`` the program."""
+def records(folder: Path, busybox: Path, agent: bytes, kernel: Kernel) -> Iterator[Record]:
+    """Everything in the initramfs but modules. ``folder`` is :func:`sources`, ``busybox`` the
+    program.
+    """
     yield from tree(folder, NOT_PACKED)
     yield cpio.character_device("dev/console", 5, 1)  # init's first output goes there
     for name in ("proc", "sys", "run", "sbin", "lib/firmware"):
@@ -85,15 +86,29 @@ def records(
     for applet in _applets(busybox):
         yield cpio.symlink(f"bin/{applet}", "busybox")
     yield cpio.file("sbin/agent", agent, executable=True)
-    base = f"lib/modules/{kernel.version}"
-    for module in kernel.modules:
-        yield cpio.file(f"{base}/{module.path}", (kernel.folder / module.path).read_bytes())
+    base = _modules_folder(kernel)
+    # Of all modules, whichever are there: slices are unpacked over each other.
     yield cpio.file(f"{base}/modules.dep", modules.dep_table(kernel.modules).encode())
     yield cpio.file(f"{base}/modules.alias", modules.alias_table(kernel.modules).encode())
     # With it, modprobe knows that a built-in module is no mistake.
     yield cpio.file(f"{base}/{BUILTIN}", (kernel.folder / BUILTIN).read_bytes())
-    for name, content in firmware.files.items():
-        yield cpio.file(f"lib/firmware/{name}", content)
+
+
+def module_records(
+    kernel: Kernel, firmware: Firmware, chosen: Iterable[Module]
+) -> Iterator[Record]:
+    """The files of ``chosen`` modules of ``kernel``, and the firmware they ask for."""
+    wanted: set[str] = set()
+    for module in chosen:
+        content = (kernel.folder / module.path).read_bytes()
+        yield cpio.file(f"{_modules_folder(kernel)}/{module.path}", content)
+        wanted.update(module.firmware)
+    for name in sorted(wanted & firmware.files.keys()):
+        yield cpio.file(f"lib/firmware/{name}", firmware.files[name])
+
+
+def _modules_folder(kernel: Kernel) -> str:
+    return f"lib/modules/{kernel.version}"
 
 
 def load_records(folder: Path, cache: Cache) -> Iterator[Record]:
