@@ -121,7 +121,7 @@ class Services:
         await pages.start(upgrade.inherited())
         http = HttpServer(self._room, port=self._profile.http.port)
         self._running.push_async_callback(http.stop)
-        await http.start([LOOPBACK, *addresses])
+        await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
         if self._swap_only:
             return
         tftp = TftpServer(self._room.tftp_file, transferred)

@@ -5,7 +5,7 @@ what a value means is decided here and nowhere else.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import IPv4Address
@@ -214,8 +214,30 @@ def hostname_pattern(text: str) -> str:
     return text
 
 
-def parse_export(text: str) -> tuple[str, int]:
-    """Name and bytes of an export given as ``NAME=SIZE``. Raises OperatorError."""
+def parse_exports(texts: Iterable[str]) -> dict[str, int]:
+    """Bytes by name of exports given as ``NAME=SIZE``. Raises OperatorError, also if one is given
+    twice.
+    """
+    return _by_name("export", map(_parse_export, texts))
+
+
+def parse_images(texts: Iterable[str]) -> dict[str, Path]:
+    """File by name of read-only exports given as ``NAME=FILE``. Raises OperatorError, also if one
+    is given twice.
+    """
+    return _by_name("image", map(_parse_image, texts))
+
+
+def _by_name(what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, value in pairs:
+        if name in found:
+            raise OperatorError(f"{what} {name!a}: given twice", hint="give each a name of its own")
+        found[name] = value
+    return found
+
+
+def _parse_export(text: str) -> tuple[str, int]:
     name, _, written = text.rpartition("=")
     try:
         if not name:
@@ -226,8 +248,7 @@ def parse_export(text: str) -> tuple[str, int]:
         raise OperatorError(f"export {text!a}: {error}", hint=hint) from None
 
 
-def parse_image(text: str) -> tuple[str, Path]:
-    """Name and file of a read-only export given as ``NAME=FILE``. Raises OperatorError."""
+def _parse_image(text: str) -> tuple[str, Path]:
     name, _, path = text.partition("=")
     if not name or not path or "\0" in path:
         raise OperatorError(f"image {text!a}: expected NAME=FILE such as root=/srv/root.img")

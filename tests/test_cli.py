@@ -49,6 +49,7 @@ def test_the_dry_run_shows_answers_and_no_secret(arch: str) -> None:
         (("check", "--profile", LAB, "--set", "swap.sice=1GiB"), "--set: key 'swap.sice'"),
         (("pages", "--export", "a"), "NAME=SIZE"),
         (("pages", "--export", "a=1GiB", "--listen", "nowhere"), "HOST:PORT"),
+        (("pages", "--export", "a=1MiB", "--export", "a=2MiB"), "export 'a': given twice"),
         (("pages", "--image", "root"), "NAME=FILE"),
         (("pages", "--image", "root=/nowhere.img"), "image /nowhere.img: No such file"),
         (("pages", "--image", "root=/"), "image /: it is a directory"),

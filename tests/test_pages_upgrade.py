@@ -118,6 +118,16 @@ def test_readers_outlive_a_killed_worker_a_killed_server_and_an_upgrade(
         assert again.read(0, 4096) == PAGE[::-1]
 
 
+@pytest.mark.root
+def test_who_lets_clients_in_goes_before_who_moves_pages(serve: Callable[..., Serving]) -> None:
+    server = serve("memory")
+    with NbdClient(server.address).attach("a") as client:  # so the workers have started
+        assert client.write(0, PAGE) == 0
+    assert os.getpriority(os.PRIO_PROCESS, server.process.pid) < 0
+    (worker, *_) = server.workers()
+    assert os.getpriority(os.PRIO_PROCESS, worker) == 0
+
+
 def test_without_a_server_there_is_nothing_to_upgrade(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="no page server to upgrade"):
         upgrade.ask(tmp_path)

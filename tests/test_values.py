@@ -18,8 +18,8 @@ from netboot.values import (
     duration,
     integer,
     parse_endpoint,
-    parse_export,
-    parse_image,
+    parse_exports,
+    parse_images,
     rate,
 )
 
@@ -129,7 +129,7 @@ def test_containers_are_refused_and_typed_values_pass(value: object) -> None:
 
 
 def test_exports_and_endpoints_of_the_command_line() -> None:
-    assert parse_export("a=b=1GiB") == ("a=b", 1 << 30)
+    assert parse_exports(["a=b=1GiB", "c=0"]) == {"a=b": 1 << 30, "c": 0}
     assert parse_endpoint("127.0.0.1:10809") == ("127.0.0.1", 10809)
     assert parse_endpoint("[::1]:0") == ("::1", 0)
 
@@ -143,15 +143,15 @@ def test_exports_and_endpoints_of_the_command_line() -> None:
 )
 def test_export_is_refused(text: str, line: str, hint: str) -> None:
     with pytest.raises(OperatorError) as caught:
-        parse_export(text)
+        parse_exports([text])
     assert (str(caught.value), caught.value.hint) == (line, hint)
 
 
 @pytest.mark.parametrize("text", ["root", "=/root.img", "root=", "root=a\0b"])
 def test_image_is_refused(text: str) -> None:
-    assert parse_image("root=/a=b") == ("root", Path("/a=b"))
+    assert parse_images(["root=/a=b"]) == {"root": Path("/a=b")}
     with pytest.raises(OperatorError, match="^image '.*': expected NAME=FILE"):
-        parse_image(text)
+        parse_images([text])
 
 
 @pytest.mark.parametrize("text", ["10809", ":1", "host:", "host:65536", "::1"])
