@@ -123,7 +123,13 @@ def assert_in_order(names: list[str], expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("firmware", "dhcp", "dhcp_order", "script", "card"),
     [
-        ("bios", "full", ["OFFER of 10.77.0.1", "REQUEST", "ACK of 10.77.0.1"], "bios.ipxe", "e1000"),
+        (
+            "bios",
+            "full",
+            ["OFFER of 10.77.0.1", "REQUEST", "ACK of 10.77.0.1"],
+            "bios.ipxe",
+            "e1000",
+        ),
         (
             "uefi",
             "proxy",
