@@ -51,7 +51,7 @@ def boot_plan(
     seat = profile.seat(client.mac)
     base = f"boot/{keys.ticket}"
     script = f"{client.arch.name}.ipxe"
-    export = "seat-" + client.mac.replace(":", "")
+    export = swap_export(client.mac)
     bootfile = client.arch.loader if client.stage is Stage.FIRMWARE else f"{keys.ticket}/{script}"
     return BootPlan(
         client=client,
@@ -63,6 +63,12 @@ def boot_plan(
         arguments=_arguments(profile, seat, keys, server, export),
         swap_export=export,
     )
+
+
+def swap_export(mac: str, area: int = 1) -> str:
+    """The export's name of a seat's swap; further areas have their number behind it."""
+    name = "seat-" + mac.replace(":", "")
+    return name if area == 1 else f"{name}-{area}"
 
 
 def _arguments(
@@ -87,6 +93,8 @@ def _arguments(
             f"netboot.timeout={swap.timeout}",
             f"netboot.patience={swap.patience}",
         ]
+        if swap.grow:
+            words.append(f"netboot.grow={swap.grow}")
         if swap.encrypt:
             words.append("netboot.encrypt=1")
         if zswap.enabled:

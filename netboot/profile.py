@@ -207,6 +207,8 @@ class SeatSwap(Overridable):
     """How long the server may take over one request before its connection is made anew. Default: 3s."""
     patience: Annotated[int, values.duration("1s", "7d", "10m")] = 600  # seconds
     """How long a PC waits for a lost server before it gives its swap up. Default: 10m."""
+    grow: Annotated[int, values.integer(0, 3)] = 0
+    """How many further areas as large as size a PC may add while it needs them. Default: 0."""
     ceiling: Ceiling = None  # bytes per second
     """The most a PC may move to and from its swap, as 20MiB/s; it is made to wait. Default: none."""
     encrypt: Annotated[bool, values.BOOLEAN] = False

@@ -65,6 +65,11 @@ def test_without_swap_no_token_is_given() -> None:
     assert KEYS.token not in script.render(plan_of(profile), "http://10.0.0.1:8080")
 
 
+def test_further_areas_are_asked_for_only_if_the_profile_says_so() -> None:
+    assert not any("grow" in word for word in plan_of(Profile()).arguments)
+    assert "netboot.grow=3" in plan_of(Profile(swap=Swap(grow=3))).arguments
+
+
 def test_the_operators_arguments_come_last_so_that_they_win() -> None:
     profile = Profile(boot=Boot(arguments="quiet netboot.on_failure=reboot"))
     assert plan_of(profile).arguments[-2:] == ("quiet", "netboot.on_failure=reboot")
