@@ -102,9 +102,7 @@ class Room:
         token = self.tokens.get(mac)
         if token is None:
             return "refused=this boot began before the server was restarted; boot again"
-        granted = self.leases.grant(
-            mac, swap_export(mac), token, size, time.time(), fresh=fresh
-        )
+        granted = self.leases.grant(mac, swap_export(mac), token, size, time.time(), fresh=fresh)
         if isinstance(granted, Refused):
             self.record(mac, "lease", f"refused: {granted.reason}")
             return f"refused={granted.reason}"

@@ -154,6 +154,11 @@ def test_fits(agent: Path) -> None:
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "soon"),
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "99999999999999999999999"),
         ("status", "now"),
+        ("status", "5"),  # MAX_AREAS is 4
+        ("standby", "1", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),
+        ("standby", "5", "127.0.0.1", "10809", "seat-1-5", "2", "5", "600"),
+        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),  # nobody to ask
+        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600", "plain"),
         ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
         ("handshake", "127.0.0.1", "0", "seat-1"),
         ("handshake", "127.0.0.1", "65536", "seat-1"),

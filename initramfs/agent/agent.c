@@ -10,8 +10,9 @@
 
 static const char usage_text[] =
     "usage: agent attach HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
+    "       agent standby AREA HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
     "       agent handshake HOST PORT EXPORT\n"
-    "       agent status\n"
+    "       agent status [AREA]\n"
     "\n"
     "attach: makes EXPORT of the NBD server at HOST (dotted IPv4) a swap area, prints one line,\n"
     "closes its output and stays, to attach it again whenever the server was lost.\n"
@@ -19,11 +20,13 @@ static const char usage_text[] =
     "  TIMEOUT      seconds in which the server has to answer, else the connection is lost\n"
     "  PATIENCE     seconds that swap waits for a lost server before it fails\n"
     "  encrypt      with a random key that nobody else has: the server sees noise\n"
+    "standby: waits until swap runs short, attaches EXPORT beside it, and lets it go when it is\n"
+    "not needed any more; and so on. AREA is 2 to 4: each waits for the one before it.\n"
     "handshake: only asks the server for the export's size, flags and generation.\n"
-    "status: says how it goes: a line for people, then key=value lines.\n"
+    "status: says how it goes, with AREA 1 without one: a line for people, then key=value lines.\n"
     "If NETBOOT_TOKEN is in the environment, EXPORT@TOKEN is what the server is asked for; reports\n"
     "go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH; there is NETBOOT_LEASE where a fresh lease can be\n"
-    "had (`size=BYTES token=TOKEN`) when the pages of this one are lost.\n"
+    "had (`size=BYTES token=TOKEN`) when the pages of this one are lost, or for one that stands by.\n"
     "Exit: 0 done, 1 swap is not attached (status), 3 cannot connect, 4 refused by the server,\n"
     "5 refused by the kernel, 6 the server does not speak NBD as it should.\n";
 
@@ -82,11 +85,27 @@ static int attach(struct area *area, char *name)
     code = area_start(area);
     if (code != OK)
         return code;
-    status_open(area);
+    status_open(area, ATTACHED);
     dprintf(1, "device=/dev/%s size=%llu connections=%u\n", area->device,
             (unsigned long long)area->export.size, area->connections);
     complain_to_kernel();
     hold(area);
+    return OK; /* never: the first area is held for as long as the machine is on */
+}
+
+/* Everything that attaching will need is there when this process begins to wait. */
+static int standby(struct area *area, char *name)
+{
+    int code = device_prepare();
+
+    if (code != OK)
+        return code;
+    settle(name);
+    status_open(area, STANDBY);
+    watch_memory();
+    dprintf(1, "area=%u stands by\n", area->number);
+    complain_to_kernel();
+    stand_by(area);
 }
 
 static int handshake(const struct target *target)
@@ -127,20 +146,28 @@ static int read_area(char **arguments, struct area *area)
 
 int main(int count, char **arguments)
 {
-    static struct area area;
+    static struct area area = {.number = 1, .leaving = -1};
     int code;
 
     signal(SIGPIPE, SIG_IGN); /* a server that went away is a return value, not a death */
-    area.encrypted = count == 9 && strcmp(arguments[8], "encrypt") == 0;
+    area.encrypted = count > 8 && strcmp(arguments[count - 1], "encrypt") == 0;
     if (count == 8 + area.encrypted && strcmp(arguments[1], "attach") == 0) {
         code = read_area(arguments + 2, &area);
         return code == OK ? attach(&area, arguments[0]) : code;
+    }
+    if (count == 9 + area.encrypted && strcmp(arguments[1], "standby") == 0 &&
+        number(arguments[2], 2, MAX_AREAS, &area.number)) {
+        code = read_area(arguments + 3, &area);
+        if (code == OK && !*area.lease.path)
+            code = complain(USAGE, "NETBOOT_LEASE: needed, to ask for a lease");
+        return code == OK ? standby(&area, arguments[0]) : code;
     }
     if (count == 5 && strcmp(arguments[1], "handshake") == 0) {
         code = read_target(arguments + 2, &area.target);
         return code == OK ? handshake(&area.target) : code;
     }
-    if (count == 2 && strcmp(arguments[1], "status") == 0)
-        return status_show();
+    if (count > 1 && count < 4 && strcmp(arguments[1], "status") == 0 &&
+        (count == 2 || number(arguments[2], 1, MAX_AREAS, &area.number)))
+        return status_show(area.number);
     return usage();
 }

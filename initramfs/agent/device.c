@@ -160,7 +160,7 @@ static int ask(const struct message *request, uint16_t type, void *answer, size_
 }
 
 /* Opens a netlink socket and looks up the number of the "nbd" family. */
-static int open_netlink(void)
+int device_prepare(void)
 {
     struct sockaddr_netlink kernel = {.family = AF_NETLINK};
     struct message message;
@@ -206,7 +206,7 @@ static void add_identifier(struct message *message, const struct area *area)
 int device_connect(struct area *area)
 {
     struct message message;
-    int error, code = open_netlink();
+    int error, code = device_prepare();
 
     if (code != OK)
         return code;

@@ -18,17 +18,19 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-/* Pauses between tries, in milliseconds, doubled each time. A room of 60 PCs loses its server in one
- * moment: each pause is between half of its length and the whole, by chance. */
+/* Pauses between tries are doubled from here each time, up to LONGEST_PAUSE_MS. */
 #define FIRST_PAUSE_MS 100
-#define LONGEST_PAUSE_MS 1000
-#define REFUSED_PAUSE_MS 10000 /* only the operator can change that, and each try is logged */
-
-static uint64_t random_state;
+#define LOOK_MS 1000 /* at an area that might not be needed any more */
 
 /* xorshift64 */
 static unsigned chance(unsigned below)
 {
+    static uint64_t random_state;
+
+    if (!random_state) {
+        memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
+        random_state |= 1;
+    }
     random_state ^= random_state << 13;
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
@@ -44,15 +46,9 @@ uint64_t next_set(void)
     return last;
 }
 
-/* Waits until a connection has ended; says which and why. */
-static void watch(const struct area *area, char *why, size_t room)
+/* Whether a connection has ended; says which and why. */
+static int has_ended(const struct area *area, const struct pollfd *waits, char *why, size_t room)
 {
-    struct pollfd waits[MAX_CONNECTIONS + 1];
-
-    for (unsigned at = 0; at < area->connections; at++)
-        waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
-    while (!await(waits, area->connections, FOREVER))
-        ;
     for (unsigned at = 0; at < area->connections; at++) {
         int error = 0;
         socklen_t length = sizeof error;
@@ -62,7 +58,28 @@ static void watch(const struct area *area, char *why, size_t room)
         getsockopt(area->fds[at], SOL_SOCKET, SO_ERROR, &error, &length);
         snprintf(why, room, "connection %u of %u: %s", at + 1, area->connections,
                  error ? strerror(error) : "closed, or no answer in time");
-        return;
+        return 1;
+    }
+    return 0;
+}
+
+/* Waits until a connection has ended (1), or the area was let go (0). */
+static int watch(struct area *area, char *why, size_t room)
+{
+    struct pollfd waits[MAX_CONNECTIONS + 2];
+    unsigned count = area->connections;
+    int first = area->number == 1;
+
+    for (;;) {
+        for (unsigned at = 0; at < count; at++)
+            waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
+        waits[count] = (struct pollfd){.fd = area->leaving, .events = POLLIN};
+        if (!await(waits, count + 1, first ? FOREVER : now_ms() + LOOK_MS))
+            leave_if_idle(area);
+        else if (waits[count].revents && area_stop(area) == OK)
+            return 0;
+        else if (has_ended(area, waits, why, room))
+            return 1;
     }
 }
 
@@ -133,27 +150,28 @@ static void fail(const struct area *area)
              area->patience, out);
 }
 
-/* Asks for a fresh lease; its token is the area's from then on. */
-static int fresh_lease(struct area *area)
+int fresh_lease(struct area *area)
 {
     static char token[MAX_TOKEN + 1];
     char answer[512];
     const char *found;
-    int code = http_get(&area->lease, answer, sizeof answer);
+    int code = http_ask("GET", &area->lease, answer, sizeof answer);
 
     if (code != OK)
         return code;
     found = strstr(answer, " token=");
-    if (strncmp(answer, "size=", 5) != 0 || !found)
-        return complain(REFUSED, "no fresh lease: %.*s", (int)strcspn(answer, "\r\n"), answer);
+    if (strncmp(answer, "size=", 5) != 0 || !found) {
+        const char *why = strncmp(answer, "refused=", 8) == 0 ? answer + 8 : answer;
+
+        return complain(REFUSED, "no lease: %.*s", (int)strcspn(why, "\r\n"), why);
+    }
     snprintf(token, sizeof token, "%.*s", (int)strcspn(found + 7, " \r\n"), found + 7);
     explicit_bzero(answer, sizeof answer);
     area->target.token = token;
     return OK;
 }
 
-/* Between half of `length` and all of it. */
-static void pause_for(unsigned length)
+void pause_for(unsigned length)
 {
     struct pollfd nothing[1];
 
@@ -225,18 +243,17 @@ static int recover(struct area *area, int64_t lost)
 
 void hold(struct area *area)
 {
-    memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
-    random_state |= 1;
-    report("agent:attached", "holds /dev/%s, %u connections\ndevice=/dev/%s\ntimeout=%u\npatience=%u",
-           area->device, area->connections, area->device, area->target.timeout, area->patience);
-    for (;;) {
-        char why[MAX_TEXT];
-        int64_t lost;
+    char why[MAX_TEXT];
+
+    report("agent:attached",
+           "holds /dev/%s, %u connections\ndevice=/dev/%s\narea=%u\ntimeout=%u\npatience=%u",
+           area->device, area->connections, area->device, area->number, area->target.timeout,
+           area->patience);
+    while (watch(area, why, sizeof why)) {
+        int64_t lost = now_ms();
         double seconds;
         int same;
 
-        watch(area, why, sizeof why);
-        lost = now_ms();
         shut_down(area);
         status_set(area, LOST, why);
         complain(OK, "/dev/%s lost its server, %s", area->device, why);

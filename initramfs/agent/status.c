@@ -26,12 +26,13 @@ struct status {
     char reason[MAX_TEXT];
 };
 
-_Static_assert(sizeof(struct status) <= PAGE, "the status is one page");
+_Static_assert(sizeof(struct status[MAX_AREAS]) <= PAGE, "all areas are one page");
 
-static const char *const names[] = {"attached", "lost", "failed"};
+static const char *const names[] = {"attached", "lost", "failed", "standby"};
 
-static struct status nobody; /* the agent's own, if there can be no file */
-static struct status *status = &nobody;
+static struct status nobody[MAX_AREAS]; /* the agent's own, if there can be no file */
+static struct status *areas = nobody;
+static struct status *status = nobody; /* of ours */
 
 static void describe(const struct area *area)
 {
@@ -43,21 +44,29 @@ static void describe(const struct area *area)
     status->size = area->export.size;
 }
 
-void status_open(const struct area *area)
+void status_open(const struct area *area, enum state state)
 {
-    int fd = open(STATUS_FILE, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int fd = open(STATUS_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     void *page;
 
     if (fd < 0 || ftruncate(fd, PAGE) < 0 ||
         (page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
         complain(OK, "%s: %s; 'agent status' will not work", STATUS_FILE, strerror(errno));
     else
-        status = page;
+        areas = page;
     if (fd >= 0)
         close(fd);
+    status = &areas[area->number - 1];
+    memset(status, 0, sizeof *status);
+    status->state = state;
     status->pid = getpid();
     status->since = now_ms();
     describe(area);
+}
+
+int status_in_use(unsigned number)
+{
+    return areas[number - 1].pid && areas[number - 1].state != STANDBY;
 }
 
 void status_set(const struct area *area, enum state state, const char *reason)
@@ -68,7 +77,7 @@ void status_set(const struct area *area, enum state state, const char *reason)
     __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
     if (state == LOST && changed)
         status->losses++;
-    if (state == ATTACHED && now - status->since > status->longest)
+    if (state == ATTACHED && status->state != STANDBY && now - status->since > status->longest)
         status->longest = now - status->since;
     if (changed && state != FAILED) /* failed since it was lost */
         status->since = now;
@@ -78,10 +87,10 @@ void status_set(const struct area *area, enum state state, const char *reason)
     __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
 }
 
-static int read_status(struct status *copy)
+static int read_status(unsigned number, struct status *copy)
 {
     int fd = open(STATUS_FILE, O_RDONLY | O_CLOEXEC);
-    const struct status *page;
+    const struct status *page, *found;
 
     if (fd < 0)
         return 0;
@@ -89,26 +98,33 @@ static int read_status(struct status *copy)
     close(fd);
     if (page == MAP_FAILED)
         return 0;
+    found = &page[number - 1];
     do {
-        memcpy(copy, page, sizeof *copy);
+        memcpy(copy, found, sizeof *copy);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    } while (copy->sequence % 2 || copy->sequence != page->sequence);
+    } while (copy->sequence % 2 || copy->sequence != found->sequence);
     return copy->pid != 0;
 }
 
-int status_show(void)
+int status_show(unsigned number)
 {
     struct status copy;
     double since, longest;
 
-    if (!read_status(&copy)) {
-        dprintf(2, "no agent holds swap here (there is no %s)\n", STATUS_FILE);
+    if (!read_status(number, &copy)) {
+        dprintf(2, "no agent holds swap area %u here (by %s)\n", number, STATUS_FILE);
         return USAGE;
     }
     since = (double)(now_ms() - copy.since) / 1000;
     longest = (double)copy.longest / 1000;
     if (kill(copy.pid, 0) < 0 && errno == ESRCH) {
         dprintf(1, "the agent is gone: swap works until its server is lost\nstate=gone\n");
+        return NOT_ATTACHED;
+    }
+    if (copy.state == STANDBY) {
+        dprintf(1, "swap area %u stands by for %.1f s%s%s\n", number, since,
+                *copy.reason ? "; " : "", copy.reason);
+        dprintf(1, "state=standby\nseconds=%.1f\nexport=%s\npid=%d\n", since, copy.export, copy.pid);
         return NOT_ATTACHED;
     }
     dprintf(1, "swap %s for %.1f s: /dev/%s, %llu MiB of %s%s%s\n", names[copy.state], since,
