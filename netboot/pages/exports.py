@@ -92,7 +92,7 @@ class StaticExports:
         for name in sizes.keys() & images.keys():
             raise OperatorError(f"export {name}: given twice, with a size and as an image")
         self.directory = store.directory
-        self.on_ended = _nobody_cares
+        self.on_ended: Callable[[str], None] = _nobody_cares
         opened = {name: _image(name, image.open_image(path)) for name, path in images.items()}
         self._attachments = {
             name: Attachment(
@@ -160,7 +160,7 @@ class LeasedExports:
         self._ceiling = ceiling
         self._pages: dict[str, PageFile] = {}
         self.directory = store.directory
-        self.on_ended = _nobody_cares
+        self.on_ended: Callable[[str], None] = _nobody_cares
         self._restore()
         table.on_change = self._changed
 

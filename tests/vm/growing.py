@@ -18,8 +18,8 @@ from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 
 PROJECT = Path(__file__).parent.parent.parent
-AREA_BYTES = 80 << 20
-SETTINGS = (f"swap.size={AREA_BYTES}", "swap.grow=2", "swap.encrypt=yes", "swap.capacity=240MiB")
+AREA_BYTES = 72 << 20
+SETTINGS = (f"swap.size={AREA_BYTES}", "swap.grow=2", "swap.encrypt=yes", "swap.capacity=216MiB")
 AWAY_SECONDS = 2.0
 TIMEOUT = 240.0
 
@@ -45,7 +45,7 @@ async def lesson(folder: Path, image_folder: Path) -> dict[str, Any]:
             image_folder,
             folder,
             memory=128,
-            arguments="netboot.load=2",  # not as a lesson's load: the PC would be switched off
+            arguments="netboot.load=1.5",  # not as a lesson's load: the PC would be switched off
             settings=SETTINGS,
             initrds=(load,),
         ),
