@@ -158,8 +158,8 @@ class Room:
         again what was not answered in time, and a server that stood still then has it twice.
         """
         told = _beacons_of_this_boot(self.journal.history(mac))
-        mark = (stage, beacon.message, beacon.data.get("uptime"))
-        if mark in ((event.stage, event.message, event.data["uptime"]) for event in told):
+        said = (stage, beacon.message, beacon.data)  # two areas of a PC may say the same at once
+        if said in ((event.stage, event.message, event.data) for event in told):
             return
         when = time.time() - beacon.age
         if stage == "init:start" and "uptime" in beacon.data:

@@ -133,7 +133,8 @@ def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
 def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
     for sent, uptime in (("7", "5"), ("9", "5"), ("9", "8")):
         room.beacon(MAC, "agent:lost", parse_beacon("closed", uptime, sent))
-    assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8]
+    room.beacon(MAC, "agent:lost", parse_beacon("closed\ndevice=/dev/nbd1", "8", "9"))
+    assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8, 8]
     room.record(MAC, "http", "bios.ipxe")  # the next boot may say the same at the same moment
     room.beacon(MAC, "agent:lost", parse_beacon("closed", "8", "8"))
     assert stages(room)[-1] == ("agent:lost", "closed")
