@@ -109,7 +109,8 @@ start_standbys() {
     local area=1 host=${swap%%:*} rest=${swap#*:} answer
     [ -n "$server" ] || return 0 # nobody grants a lease
     while [ "$area" -le "$grow" ]; do
-        area=$((area + 1)) answer=/run/agent.$((area + 1))
+        area=$((area + 1))
+        answer=/run/agent.$area
         mkfifo "$answer" # of its own: another agent would end it by closing it
         NETBOOT_LEASE="$server/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby "$area" \
             "$host" "${rest%%/*}" "${rest#*/}-$area" "$connections" "$timeout" "$patience" \
