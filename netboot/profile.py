@@ -19,6 +19,7 @@ from netboot.values import Nearest, OneOrMore, Text
 
 MIB = 1 << 20
 PAGE = 4096
+MAX_SERVERS = 8  # the kernel's command line has 2048 characters
 MAX_POOL = 1 << 16  # addresses; a mistyped octet makes a larger range, a room never does
 
 
@@ -233,6 +234,30 @@ class Swap(SeatSwap):
     """How many times the capacity may be promised: few PCs fill their swap. Default: 1.0."""
     port: Port = 10809
     """TCP port of the page server. Default: 10809."""
+    servers: Annotated[tuple[Address, ...], OneOrMore()] = ()
+    """The page servers, up to 8, each with this profile and secret. Without it: who boots the PC."""
+    layout: Literal["spread", "stripe", "mirror"] = "spread"
+    """Where a PC's pages are: on one of servers, a part on each, or all on each of two. Default: spread."""
+
+    def area_bytes_for(self, ram_bytes: int) -> int:
+        """What a PC with that much RAM has on one server, in bytes: a multiple of 4096."""
+        parts = len(self.servers) if self.servers and self.layout == "stripe" else 1
+        return -(-self.bytes_for(ram_bytes) // (PAGE * parts)) * PAGE
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if not self.servers:
+            if self.layout != "spread":
+                raise misplaced("means nothing without swap.servers, a list of addresses", "layout")
+            return self
+        if len(self.servers) > MAX_SERVERS:
+            raise misplaced(f"at most {MAX_SERVERS}, found {len(self.servers)}", "servers")
+        twice = next((s for s in self.servers if self.servers.count(s) > 1), None)
+        if twice is not None:
+            raise misplaced(f"{twice} stands there twice", "servers")
+        if self.layout == "mirror" and len(self.servers) != 2:
+            raise misplaced(f"mirror needs two servers, found {len(self.servers)}", "layout")
+        return self
 
 
 class SeatSettings(Section):
@@ -354,6 +379,7 @@ class Profile(Section):
         if self.http.port == self.swap.port:
             raise misplaced(f"{self.swap.port} is the port of http already", "swap", "port")
         self._check_capacity()
+        self._check_grow()
         names: dict[str, str] = {}
         addresses: dict[IPv4Address, str] = {}
         for mac, client in self.clients.items():
@@ -371,12 +397,21 @@ class Profile(Section):
                 )
         return self
 
+    def _check_grow(self) -> None:
+        grown = {("swap",): self.swap.grow}
+        grown |= {("groups", key, "swap"): row.swap.grow for key, row in self.groups.items()}
+        grown |= {("clients", key, "swap"): row.swap.grow for key, row in self.clients.items()}
+        for path, areas in grown.items():
+            if areas and self.swap.servers:
+                raise misplaced("does not go together with swap.servers", *path, "grow")
+
     def _check_capacity(self) -> None:
         sizes: dict[tuple[str, ...], SwapSize] = {("swap",): self.swap.size}
         sizes |= {("groups", key, "swap"): row.swap.size for key, row in self.groups.items()}
         sizes |= {("clients", key, "swap"): row.swap.size for key, row in self.clients.items()}
         for path, size in sizes.items():
-            if self.swap.capacity is not None and (size.bytes or 0) > self.swap.capacity:
+            area = self.swap.model_copy(update={"size": size}).area_bytes_for(0)
+            if self.swap.capacity is not None and area > self.swap.capacity:
                 raise misplaced("larger than swap.capacity, which is for all PCs", *path, "size")
 
 

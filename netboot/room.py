@@ -96,7 +96,7 @@ class Room:
         swap = self.profile.seat(mac).swap
         if area > 1:
             return self._further(mac, area, swap, ram_bytes)
-        size = swap.bytes_for(ram_bytes)
+        size = swap.area_bytes_for(ram_bytes)
         if fresh:
             self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         token = self.tokens.get(mac)
@@ -113,7 +113,7 @@ class Room:
         # A refusal is not journaled here: the seat asks again and again, and tells it once.
         if area > 1 + swap.grow:
             return f"refused=swap.grow is {swap.grow}"
-        size, token = swap.bytes_for(ram_bytes), secrets.token_hex(TOKEN_BYTES)
+        size, token = swap.area_bytes_for(ram_bytes), secrets.token_hex(TOKEN_BYTES)
         export = swap_export(mac, area)
         granted = self.leases.grant(mac, export, token, size, time.time(), fresh=True)
         if isinstance(granted, Refused):

@@ -143,10 +143,10 @@ void leave_if_idle(struct area *area)
 static int attach(struct area *area)
 {
     unsigned connections = area->connections; /* a server may allow fewer */
-    int code = fresh_lease(area);
+    int code;
 
-    if (code == OK)
-        code = area_open(area);
+    area->target.token = ""; /* a fresh lease will have another */
+    code = area_open(area);
     if (code == OK)
         code = area_start(area);
     if (code != OK)

@@ -1,4 +1,5 @@
-/* What `agent status` shows: a page that the agent and whoever asks have both mapped.
+/* What `agent status` shows: a page that the agent and whoever asks have both mapped, one for each
+ * agent of this PC.
  *
  * A mapping, because the agent must never wait for a file: locked memory is not swapped out, a
  * file's page on a tmpfs is.
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #define STATUS_FILE "/run/agent.status"
+#define AGENTS 8 /* the most that are shown */
 
 struct status {
     uint32_t sequence; /* odd while it changes */
@@ -26,13 +28,18 @@ struct status {
     char reason[MAX_TEXT];
 };
 
-_Static_assert(sizeof(struct status[MAX_AREAS]) <= PAGE, "all areas are one page");
+union page {
+    struct status status;
+    char bytes[PAGE];
+};
+
+_Static_assert(sizeof(union page) == PAGE, "the status is one page");
 
 static const char *const names[] = {"attached", "lost", "failed", "standby"};
 
-static struct status nobody[MAX_AREAS]; /* the agent's own, if there can be no file */
-static struct status *areas = nobody;
-static struct status *status = nobody; /* of ours */
+static struct status nobody; /* the agent's own, if there can be no file */
+static struct status *status = &nobody;
+static const union page *all; /* what there is of the others, if there is a file */
 
 static void describe(const struct area *area)
 {
@@ -44,20 +51,29 @@ static void describe(const struct area *area)
     status->size = area->export.size;
 }
 
+/* Further areas have the last places. The numbers of the devices differ; a leg of a mirror may have
+ * none yet. */
+static unsigned place_of(const struct area *area)
+{
+    if (area->number > 1)
+        return AGENTS + 1 - area->number;
+    return area->leg ? (unsigned)area->leg - 1 : area->index % AGENTS;
+}
+
 void status_open(const struct area *area, enum state state)
 {
     int fd = open(STATUS_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    void *page;
+    union page *pages;
 
-    if (fd < 0 || ftruncate(fd, PAGE) < 0 ||
-        (page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
+    if (fd < 0 || ftruncate(fd, AGENTS * PAGE) < 0 ||
+        (pages = mmap(NULL, AGENTS * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
         complain(OK, "%s: %s; 'agent status' will not work", STATUS_FILE, strerror(errno));
-    else
-        areas = page;
+    } else {
+        all = pages;
+        status = &pages[place_of(area)].status;
+    }
     if (fd >= 0)
         close(fd);
-    status = &areas[area->number - 1];
-    memset(status, 0, sizeof *status);
     status->state = state;
     status->pid = getpid();
     status->since = now_ms();
@@ -66,7 +82,9 @@ void status_open(const struct area *area, enum state state)
 
 int status_in_use(unsigned number)
 {
-    return areas[number - 1].pid && areas[number - 1].state != STANDBY;
+    const struct status *other = all ? &all[AGENTS + 1 - number].status : &nobody;
+
+    return number == 1 || (other->pid && other->state != STANDBY);
 }
 
 void status_set(const struct area *area, enum state state, const char *reason)
@@ -87,52 +105,58 @@ void status_set(const struct area *area, enum state state, const char *reason)
     __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
 }
 
-static int read_status(unsigned number, struct status *copy)
+static int read_status(int fd, unsigned place, struct status *copy)
 {
-    int fd = open(STATUS_FILE, O_RDONLY | O_CLOEXEC);
-    const struct status *page, *found;
+    const struct status *page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, place * PAGE);
 
-    if (fd < 0)
-        return 0;
-    page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
-    close(fd);
     if (page == MAP_FAILED)
         return 0;
-    found = &page[number - 1];
     do {
-        memcpy(copy, found, sizeof *copy);
+        memcpy(copy, page, sizeof *copy);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    } while (copy->sequence % 2 || copy->sequence != found->sequence);
+    } while (copy->sequence % 2 || copy->sequence != page->sequence);
     return copy->pid != 0;
 }
 
-int status_show(unsigned number)
+static int show(const struct status *copy)
 {
-    struct status copy;
-    double since, longest;
+    double since = (double)(now_ms() - copy->since) / 1000;
+    double longest = (double)copy->longest / 1000;
 
-    if (!read_status(number, &copy)) {
-        dprintf(2, "no agent holds swap area %u here (by %s)\n", number, STATUS_FILE);
-        return USAGE;
-    }
-    since = (double)(now_ms() - copy.since) / 1000;
-    longest = (double)copy.longest / 1000;
-    if (kill(copy.pid, 0) < 0 && errno == ESRCH) {
+    if (kill(copy->pid, 0) < 0 && errno == ESRCH) {
         dprintf(1, "the agent is gone: swap works until its server is lost\nstate=gone\n");
         return NOT_ATTACHED;
     }
-    if (copy.state == STANDBY) {
-        dprintf(1, "swap area %u stands by for %.1f s%s%s\n", number, since,
-                *copy.reason ? "; " : "", copy.reason);
-        dprintf(1, "state=standby\nseconds=%.1f\nexport=%s\npid=%d\n", since, copy.export, copy.pid);
-        return NOT_ATTACHED;
+    if (copy->state == STANDBY) {
+        dprintf(1, "a further area stands by for %.1f s%s%s\n", since, *copy->reason ? "; " : "",
+                copy->reason);
+        dprintf(1, "state=standby\nseconds=%.1f\nexport=%s\npid=%d\n", since, copy->export,
+                copy->pid);
+        return OK;
     }
-    dprintf(1, "swap %s for %.1f s: /dev/%s, %llu MiB of %s%s%s\n", names[copy.state], since,
-            copy.device, (unsigned long long)(copy.size >> 20), copy.server, *copy.reason ? "; " : "",
-            copy.reason);
+    dprintf(1, "swap %s for %.1f s: /dev/%s, %llu MiB of %s%s%s\n", names[copy->state], since,
+            copy->device, (unsigned long long)(copy->size >> 20), copy->server, *copy->reason ? "; " : "",
+            copy->reason);
     dprintf(1, "state=%s\nseconds=%.1f\ndevice=/dev/%s\nsize=%llu\nconnections=%u\n",
-            names[copy.state], since, copy.device, (unsigned long long)copy.size, copy.connections);
+            names[copy->state], since, copy->device, (unsigned long long)copy->size, copy->connections);
     dprintf(1, "server=%s\nexport=%s\ngeneration=%s\nlosses=%u\nlongest_loss=%.1f\npid=%d\n",
-            copy.server, copy.export, copy.generation, copy.losses, longest, copy.pid);
-    return copy.state == ATTACHED ? OK : NOT_ATTACHED;
+            copy->server, copy->export, copy->generation, copy->losses, longest, copy->pid);
+    return copy->state == ATTACHED ? OK : NOT_ATTACHED;
+}
+
+int status_show(void)
+{
+    int fd = open(STATUS_FILE, O_RDONLY | O_CLOEXEC);
+    struct status copy;
+    int code = USAGE;
+
+    for (unsigned place = 0; place < AGENTS && fd >= 0; place++)
+        if (read_status(fd, place, &copy)) {
+            int shown = show(&copy);
+
+            code = code == NOT_ATTACHED ? code : shown;
+        }
+    if (code == USAGE)
+        dprintf(2, "no agent holds swap here (there is no %s)\n", STATUS_FILE);
+    return code;
 }

@@ -16,7 +16,7 @@ NOT_PACKED = ("agent", "lab")  # C sources; and what only the lab's PCs get
 COMPILER = "musl-gcc"
 # Static, so that it runs in an initramfs without a C library. No build id, no symbols and no
 # paths of this machine: the same sources give the same bytes everywhere. Code and constants share
-# a segment, which saves two pages of padding, and nobody unwinds the stack, which saves one more.
+# a segment, which saves two pages of padding; tables for unwinding are of use to debuggers only.
 COMPILER_FLAGS = (
     *("-Os", "-static", "-s", "-std=gnu11", "-Wall", "-Wextra"),
     *("-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
