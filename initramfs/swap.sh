@@ -7,7 +7,7 @@ stage_drivers() {
         return 0
     fi
     # No partitions: nobody but swap may read from the device.
-    modprobe nbd nbds_max=4 max_part=0 || {
+    modprobe nbd nbds_max=$((4 + grow)) max_part=0 || {
         why="the nbd driver does not load"
         return 1
     }
@@ -111,6 +111,7 @@ stage_swap() {
     done
     report_at_once
     tune_memory
+    start_standbys
     beacon swap "$areas" "device=$device" "size=$size" "swap_kib=$total" \
         "connections=${answer##*=}"
 }
@@ -134,6 +135,23 @@ start_agents() {
         fi
     done
     [ "$total" != 0 ]
+}
+
+# An agent for each further area that may be needed: they wait, with all that it will take.
+start_standbys() {
+    local area=1 host=${swap%%:*} rest=${swap#*:} answer
+    [ -n "$server" ] || return 0 # nobody grants a lease
+    while [ "$area" -le "$grow" ]; do
+        area=$((area + 1))
+        answer=/run/agent.$area
+        mkfifo "$answer" # of its own: another agent would end it by closing it
+        NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby "$area" \
+            "$host" "${rest%%/*}" "${rest#*/}-$area" "$connections" "$timeout" "$patience" \
+            ${encrypt:+encrypt} >"$answer" 2>/run/agent.log &
+        read -r _ <"$answer" || console "$number swap: no agent for area $area"
+        rm "$answer"
+        [ ! -s /run/agent.log ] || cat /run/agent.log
+    done
 }
 
 # start_agent HOST PORT EXPORT: the agent stays. Sets $answer to its line, or $code to its exit

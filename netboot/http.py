@@ -53,10 +53,13 @@ class Room(Protocol):
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
 
-    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False) -> str:
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
         """Grants a swap lease: ``size=BYTES``, with `` token=TOKEN`` if it is to be a ``fresh``
-        one, or ``refused=REASON``.
+        one or that of a further ``area``, or ``refused=REASON``.
         """
+
+    def end_lease(self, mac: str, area: int) -> str:
+        """Ends the lease of a further area: ``ended``, or ``refused=REASON``."""
 
     def status(self) -> dict[str, Any]:
         """The state of all seats, JSON-ready, without secrets."""
@@ -140,6 +143,7 @@ class HttpServer:
                 web.get("/boot/{ticket}/{name}", self._boot),
                 web.post("/beacon/{ticket}/{stage}", self._beacon),
                 web.get("/lease/{ticket}", self._lease),
+                web.delete("/lease/{ticket}", self._end_lease),
                 web.get("/status", self._status),
             ]
         )
@@ -209,11 +213,24 @@ class HttpServer:
         mac, ram = self._seat(request), request.query.get("ram", "")
         if not (ram.isascii() and ram.isdigit()):
             raise web.HTTPBadRequest(text="ram: expected the client's RAM in bytes\n")
-        fresh = request.query.get("fresh") == "1"
-        return web.Response(text=self._room.lease(mac, int(ram), fresh=fresh) + "\n")
+        fresh, area = request.query.get("fresh") == "1", _area(request)
+        return web.Response(text=self._room.lease(mac, int(ram), fresh=fresh, area=area) + "\n")
+
+    async def _end_lease(self, request: web.Request) -> web.Response:
+        mac, area = self._seat(request), _area(request)
+        if area == 1:
+            raise web.HTTPBadRequest(text="area: the first is a seat's for as long as it is on\n")
+        return web.Response(text=self._room.end_lease(mac, area) + "\n")
 
     async def _status(self, request: web.Request) -> web.Response:
         return web.json_response(self._room.status())
+
+
+def _area(request: web.Request) -> int:
+    text = request.query.get("area", "1")
+    if len(text) != 1 or text not in "123456789":
+        raise web.HTTPBadRequest(text="area: expected 1 to 9\n")
+    return int(text)
 
 
 def fetch_status(server: str) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def boot_plan(
     seat = profile.seat(client.mac)
     base = f"boot/{keys.ticket}"
     script = f"{client.arch.name}.ipxe"
-    export = "seat-" + client.mac.replace(":", "")
+    export = swap_export(client.mac)
     bootfile = client.arch.loader if client.stage is Stage.FIRMWARE else f"{keys.ticket}/{script}"
     return BootPlan(
         client=client,
@@ -79,6 +79,12 @@ def features(seat: Seat) -> tuple[str, ...]:
         "image": seat.root.kind != "ram",
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
+
+
+def swap_export(mac: str, area: int = 1) -> str:
+    """The export's name of a seat's swap; further areas have their number behind it."""
+    name = "seat-" + mac.replace(":", "")
+    return name if area == 1 else f"{name}-{area}"
 
 
 def _page_servers(seat: Seat, server: IPv4Address) -> str:
@@ -114,6 +120,8 @@ def _arguments(
             f"netboot.timeout={swap.timeout}",
             f"netboot.patience={swap.patience}",
         ]
+        if swap.grow:
+            words.append(f"netboot.grow={swap.grow}")
         if swap.encrypt:
             words.append("netboot.encrypt=1")
         if zswap.enabled:

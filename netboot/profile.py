@@ -208,6 +208,8 @@ class SeatSwap(Overridable):
     """How long the server may take over one request before its connection is made anew. Default: 3s."""
     patience: Annotated[int, values.duration("1s", "7d", "10m")] = 600  # seconds
     """How long a PC waits for a lost server before it gives its swap up. Default: 10m."""
+    grow: Annotated[int, values.integer(0, 3)] = 0
+    """How many further areas as large as size a PC may add while it needs them. Default: 0."""
     ceiling: Ceiling = None  # bytes per second
     """The most a PC may move to and from its swap, as 20MiB/s; it is made to wait. Default: none."""
     encrypt: Annotated[bool, values.BOOLEAN] = False
@@ -377,6 +379,7 @@ class Profile(Section):
         if self.http.port == self.swap.port:
             raise misplaced(f"{self.swap.port} is the port of http already", "swap", "port")
         self._check_capacity()
+        self._check_grow()
         names: dict[str, str] = {}
         addresses: dict[IPv4Address, str] = {}
         for mac, client in self.clients.items():
@@ -393,6 +396,14 @@ class Profile(Section):
                     f"{client.address} is the address of {owner} already", "clients", mac, "address"
                 )
         return self
+
+    def _check_grow(self) -> None:
+        grown = {("swap",): self.swap.grow}
+        grown |= {("groups", key, "swap"): row.swap.grow for key, row in self.groups.items()}
+        grown |= {("clients", key, "swap"): row.swap.grow for key, row in self.clients.items()}
+        for path, areas in grown.items():
+            if areas and self.swap.servers:
+                raise misplaced("does not go together with swap.servers", *path, "grow")
 
     def _check_capacity(self) -> None:
         sizes: dict[tuple[str, ...], SwapSize] = {("swap",): self.swap.size}

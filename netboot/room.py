@@ -14,8 +14,16 @@ from netboot.client import Client, Stage
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
 from netboot.pages.lease import LeaseTable, Refused
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, BootPlan, SeatKeys, boot_plan, features
-from netboot.profile import Profile
+from netboot.plan import (
+    INITRAMFS_FILE,
+    KERNEL_FILE,
+    BootPlan,
+    SeatKeys,
+    boot_plan,
+    features,
+    swap_export,
+)
+from netboot.profile import Profile, Swap
 from netboot.slices import Catalogue
 from netboot.tftp import Transfer
 
@@ -107,23 +115,49 @@ class Room:
             return self.images / name
         return self.initrds.get(name)
 
-    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False) -> str:
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
         """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``. A ``fresh`` one, for
-        a seat whose pages are lost, comes with a token of its own: ``size=BYTES token=TOKEN``.
+        a seat whose pages are lost, comes with a token of its own: ``size=BYTES token=TOKEN``; and
+        so does that of a further ``area`` (swap.grow).
         """
-        size = self.profile.seat(mac).swap.area_bytes_for(ram_bytes)
+        swap = self.profile.seat(mac).swap
+        if area > 1:
+            return self._further(mac, area, swap, ram_bytes)
+        size = swap.area_bytes_for(ram_bytes)
         if fresh:
             self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         token = self.tokens.get(mac)
         if token is None:
             return "refused=this boot began before the server was restarted; boot again"
-        export = "seat-" + mac.replace(":", "")
-        granted = self.leases.grant(mac, export, token, size, time.time())
+        granted = self.leases.grant(mac, swap_export(mac), token, size, time.time(), fresh=fresh)
         if isinstance(granted, Refused):
             self.record(mac, "lease", f"refused: {granted.reason}")
             return f"refused={granted.reason}"
         self.record(mac, "lease", f"swap of {size >> 20} MiB granted", bytes_granted=size)
         return f"size={size} token={token}" if fresh else f"size={size}"
+
+    def _further(self, mac: str, area: int, swap: Swap, ram_bytes: int) -> str:
+        # A refusal is not journaled here: the seat asks again and again, and tells it once.
+        if area > 1 + swap.grow:
+            return f"refused=swap.grow is {swap.grow}"
+        size, token = swap.area_bytes_for(ram_bytes), secrets.token_hex(TOKEN_BYTES)
+        export = swap_export(mac, area)
+        granted = self.leases.grant(mac, export, token, size, time.time(), fresh=True)
+        if isinstance(granted, Refused):
+            return f"refused={granted.reason}"
+        message = f"area {area}: swap of {size >> 20} MiB granted"
+        self.record(mac, "lease", message, bytes_granted=size, area=area)
+        return f"size={size} token={token}"
+
+    def end_lease(self, mac: str, area: int) -> str:
+        """Ends the lease of a further area, which its seat has let go: ``ended`` or
+        ``refused=REASON``.
+        """
+        refused = self.leases.end(swap_export(mac, area))
+        if refused is not None:
+            return f"refused={refused.reason}"
+        self.record(mac, "lease", f"area {area}: given back", area=area)
+        return "ended"
 
     def transferred(self, transfer: Transfer) -> None:
         """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
@@ -152,8 +186,8 @@ class Room:
         """
         self.unproven.discard(mac)
         told = _beacons_of_this_boot(self.journal.history(mac))
-        mark = (stage, beacon.message, beacon.data.get("uptime"))
-        if mark in ((event.stage, event.message, event.data["uptime"]) for event in told):
+        said = (stage, beacon.message, beacon.data)  # two areas of a PC may say the same at once
+        if said in ((event.stage, event.message, event.data) for event in told):
             return
         when = time.time() - beacon.age
         if stage == "init:start" and "uptime" in beacon.data:

@@ -162,6 +162,10 @@ def test_fits(agent: Path) -> None:
         ("attach", "127.0.0.1,", "10809", "seat-1", "2", "5", "600"),
         ("attach", "127.0.0.1,127.0.0.2,127.0.0.3", "10809", "seat-1", "2", "5", "600"),
         ("status", "now"),
+        ("standby", "1", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),
+        ("standby", "5", "127.0.0.1", "10809", "seat-1-5", "2", "5", "600"),
+        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),  # nobody to ask
+        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600", "plain"),
         ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
         ("handshake", "127.0.0.1", "0", "seat-1"),
         ("handshake", "127.0.0.1", "65536", "seat-1"),
@@ -362,7 +366,7 @@ def test_no_lease_is_refused_with_the_servers_words(
     words = ("attach", "127.0.0.1", 1, "seat-1", 1, 5, 600)
     done = run(agent, *words, lease=f"{lease.port}/lease/t")
     assert done.returncode == REFUSED
-    assert done.stderr == "no fresh lease: refused=no room: 1 GiB asked\n"
+    assert done.stderr == "no lease: no room: 1 GiB asked\n"
 
 
 def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Server]) -> None:

@@ -38,8 +38,11 @@ class FakeRoom:
     def file(self, name: str) -> Path | None:
         return self.image if name == "vmlinuz" else None
 
-    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False) -> str:
-        return f"size={2 * ram_bytes}" + " token=beef" * fresh
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
+        return f"size={2 * ram_bytes * area}" + " token=beef" * fresh
+
+    def end_lease(self, mac: str, area: int) -> str:
+        return f"ended {mac} {area}"
 
     def status(self) -> dict[str, Any]:
         return {"seats": [{"mac": MAC}]}
@@ -149,8 +152,16 @@ def test_a_beacon_of_another_size_or_seat_is_refused(rig: Rig) -> None:
 def test_a_lease_is_asked_for_with_the_ram_of_the_pc(rig: Rig) -> None:
     assert rig.ask("GET", f"/lease/{TICKET}?ram=1000")[1] == b"size=2000\n"
     assert rig.ask("GET", f"/lease/{TICKET}?ram=10&fresh=1")[1] == b"size=20 token=beef\n"
-    for bad in ("", "?ram=", "?ram=-1", "?ram=1e9"):
+    assert rig.ask("GET", f"/lease/{TICKET}?ram=10&area=3")[1] == b"size=60\n"
+    for bad in ("", "?ram=", "?ram=-1", "?ram=1e9", "?ram=1&area=0", "?ram=1&area=22"):
         assert rig.ask("GET", f"/lease/{TICKET}{bad}")[0].status == 400
+
+
+def test_only_a_further_area_can_be_given_back(rig: Rig) -> None:
+    assert rig.ask("DELETE", f"/lease/{TICKET}?ram=10&area=2")[1] == f"ended {MAC} 2\n".encode()
+    assert rig.ask("DELETE", "/lease/guess?area=2")[0].status == 404
+    for bad in ("", "?area=1", "?area=x"):
+        assert rig.ask("DELETE", f"/lease/{TICKET}{bad}")[0].status == 400
 
 
 def test_status_is_json(rig: Rig) -> None:

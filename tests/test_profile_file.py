@@ -160,6 +160,10 @@ MISTAKES = [
         "f:3: key 'swap.layout': mirror needs two servers, found 1",
     ),
     (
+        "swap: {servers: 10.0.0.1}\ngroups:\n  a:\n    match: '52:*'\n    swap: {grow: 2}",
+        "f:5: key 'groups.a.swap.grow': does not go together with swap.servers",
+    ),
+    (
         "swap: {servers: [10.0.0.1, 10.0.0.2, 10.0.0.1]}",
         "f:1: key 'swap.servers': 10.0.0.1 stands there twice",
     ),

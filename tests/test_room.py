@@ -10,7 +10,7 @@ from netboot.client import Client, Stage
 from netboot.events import Journal
 from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
-from netboot.profile import Profile, Swap
+from netboot.profile import Profile, Swap, SwapSize
 from netboot.room import Room, seat_at
 from netboot.slices import BASE, Catalogue, Slice
 from netboot.tftp import Transfer
@@ -122,6 +122,31 @@ def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room
     assert token not in repr(room.status())
 
 
+def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Path) -> None:
+    profile = Profile(swap=Swap(size=SwapSize(bytes=GIB // 4), grow=2))
+    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB // 2))
+    room.script(MAC, "bios.ipxe", SERVER)
+    boot_token = room.tokens[MAC]
+    assert room.lease(MAC, GIB) == f"size={GIB // 4}"
+    size, token = room.lease(MAC, GIB, area=2).split(" token=")
+    assert (size, room.tokens[MAC]) == (f"size={GIB // 4}", boot_token)
+    second = room.leases.attach(f"seat-525400123456-2@{token}", 0.0)
+    assert isinstance(second, Attached)
+    refused = "refused=no room: 256 MiB asked, 0.0 MiB of 512 MiB left"
+    assert room.lease(MAC, GIB, area=3) == refused
+    assert room.lease(MAC, GIB, area=4) == "refused=swap.grow is 2"
+    assert room.end_lease(MAC, 2) == "refused=seat-525400123456-2 is in use"
+    room.leases.let_go(second.lease.generation, 1.0)
+    assert room.end_lease(MAC, 2) == "ended"
+    assert room.lease(MAC, GIB, area=3).startswith("size=")
+    assert stages(room) == [  # a seat tells refusals itself, and once
+        ("lease", "swap of 256 MiB granted"),
+        ("lease", "area 2: swap of 256 MiB granted"),
+        ("lease", "area 2: given back"),
+        ("lease", "area 3: swap of 256 MiB granted"),
+    ]
+
+
 def test_a_server_that_is_full_says_so(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
     assert room.lease(MAC, GIB) == "refused=no room: 2 GiB asked, 1 GiB of 1 GiB left"
@@ -154,7 +179,8 @@ def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
 def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
     for sent, uptime in (("7", "5"), ("9", "5"), ("9", "8")):
         room.beacon(MAC, "agent:lost", parse_beacon("closed", uptime, sent))
-    assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8]
+    room.beacon(MAC, "agent:lost", parse_beacon("closed\ndevice=/dev/nbd1", "8", "9"))
+    assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8, 8]
     room.record(MAC, "http", "bios.ipxe")  # the next boot may say the same at the same moment
     room.beacon(MAC, "agent:lost", parse_beacon("closed", "8", "8"))
     assert stages(room)[-1] == ("agent:lost", "closed")

@@ -67,6 +67,11 @@ def test_without_swap_no_token_is_given() -> None:
     assert KEYS.token not in script.render(plan_of(profile), "http://10.0.0.1:8080")
 
 
+def test_further_areas_are_asked_for_only_if_the_profile_says_so() -> None:
+    assert not any("grow" in word for word in plan_of(Profile()).arguments)
+    assert "netboot.grow=3" in plan_of(Profile(swap=Swap(grow=3))).arguments
+
+
 def swap_words(layout: str, mac: str = MAC) -> dict[str, str]:
     others = tuple(
         IPv4Address(f"10.0.0.{last}") for last in (2, 3, 4)[: 2 if layout == "mirror" else 3]

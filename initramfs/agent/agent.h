@@ -4,6 +4,7 @@
  *   agent.c      verbs, arguments
  *   settle.c     what makes it unswappable and hard to kill
  *   hold.c       the resident part: watches the connections, attaches again
+ *   grow.c       whether there is enough swap: further areas come and go
  *   area.c       a swap area from its first connection to its end
  *   session.c    TCP connections to the page server
  *   handshake.c  the NBD handshake (proto.md of the NBD project)
@@ -40,6 +41,7 @@ enum {
 
 #define PAGE 4096          /* bytes; the block size of the device too: swap moves whole pages */
 #define MAX_CONNECTIONS 16 /* the profile's limit as well */
+#define MAX_AREAS 4        /* of a PC: 1 + the profile's limit for swap.grow */
 #define LEGS 2             /* of a mirror */
 #define NO_DEVICE UINT32_MAX
 #define MAX_WIRE_NAME 256  /* bytes; shorter than the 4096 that proto.md allows: ours are short */
@@ -87,6 +89,9 @@ struct area {
     struct url lease;  /* where to ask for a fresh one when the pages are lost; path "": nowhere */
     char fresh[MAX_TOKEN + 1]; /* that lease's token */
     int encrypted;
+    unsigned number; /* 1 is there from the start; those of higher numbers are used later */
+    int leaving;     /* hangs up when swapoff(2), which is under way, has ended; -1 if none is */
+    int swapoff;     /* its process */
     int leg;         /* of a mirror, 1 or 2; 0: it is none */
     uint32_t index;  /* N of /dev/nbdN */
     char device[16]; /* below /dev, what is swapped to: that, or what mirrors or encrypts it */
@@ -115,8 +120,9 @@ int await(struct pollfd *waits, unsigned count, int64_t until);
 /* Reads `text`; `name` is for the complaint. */
 int parse_url(const char *name, const char *text, struct url *url);
 
-/* Fetches the body behind `url` into `answer`, ended by a zero byte, in bounded time. */
-int http_get(const struct url *url, char *answer, size_t room);
+/* Has the server do `method` with `url`; its body goes into `answer`, ended by a zero byte. Takes a
+ * bounded time. */
+int http_ask(const char *method, const struct url *url, char *answer, size_t room);
 
 /* Where reports go: a URL below which each stage has its name. */
 int report_to(const char *url);
@@ -180,6 +186,9 @@ int make_swap(struct area *area);
 /* Makes swap of them, or a leg of its mirror. Returns OK, or an exit code with everything undone. */
 int area_start(struct area *area);
 
+/* Begins to read back what is out there, in a process of its own: see `area->leaving`. */
+int area_leave(struct area *area);
+
 /* Takes the area away from the kernel. What is out there and cannot be read any more is marked, and
  * whoever needs it ends with SIGBUS. */
 int area_stop(struct area *area);
@@ -218,13 +227,32 @@ void settle(char *name);
 /* Whether the kernel is older than `major`.`minor`. */
 int older_than(unsigned long major, unsigned long minor);
 
-/* Watches the area for as long as the machine is on. */
-_Noreturn void hold(struct area *area);
+/* Watches the area, the first one for as long as the machine is on; returns when another one was not
+ * needed any more and is gone. */
+void hold(struct area *area);
 
-enum state { ATTACHED, LOST, FAILED };
+#define LONGEST_PAUSE_MS 1000
+#define REFUSED_PAUSE_MS 10000 /* only the operator can change that, and each try is logged */
+
+/* Between half of `length` and all of it, by chance: a room of PCs does not come in one instant. */
+void pause_for(unsigned length);
+
+/* Opens what tells how much memory and swap there is. */
+void watch_memory(void);
+
+/* Has the area attached whenever swap runs short without it. */
+_Noreturn void stand_by(struct area *area);
+
+/* Looked at from time to time: begins to let the area go when it has not been needed for a while. */
+void leave_if_idle(struct area *area);
+
+enum state { ATTACHED, LOST, FAILED, STANDBY };
 
 /* Begins to show `area` to whoever asks. */
-void status_open(const struct area *area);
+void status_open(const struct area *area, enum state state);
+
+/* Whether area `number` is there, even if its server is lost now. */
+int status_in_use(unsigned number);
 
 /* Shows a new state, or the old one for another reason. */
 void status_set(const struct area *area, enum state state, const char *reason);

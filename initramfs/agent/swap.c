@@ -16,6 +16,7 @@
 #define DISCARD_PAGES 0x40000
 
 #define PRIORITY 10 /* above the -2 of areas without one, with room on both sides */
+_Static_assert(PRIORITY - MAX_AREAS >= 0, "further areas are used after all others");
 #define MIN_PAGES 10 /* mkswap's smallest area */
 
 struct swap_header {
@@ -30,13 +31,15 @@ _Static_assert(sizeof(struct swap_header) == PAGE, "the swap header is one page"
 
 static int write_header(const char *name, uint64_t pages)
 {
-    static struct swap_header header = {
-        .version = 1, .label = "netboot", .magic = {'S', 'W', 'A', 'P', 'S', 'P', 'A', 'C', 'E', '2'}};
+    static struct swap_header header; /* filled here: as a constant it would be a page of the program */
     int fd = open(name, O_RDWR | O_CLOEXEC);
     int failed;
 
     if (fd < 0)
         return complain(KERNEL_REFUSED, "/dev/%s: %s", name, strerror(errno));
+    header.version = 1;
+    memcpy(header.label, "netboot", sizeof "netboot");
+    memcpy(header.magic, "SWAPSPACE2", sizeof header.magic);
     header.last_page = (uint32_t)(pages - 1);
     /* Never blocks the boot: without entropy the UUID stays zero, which names nothing. */
     if (getrandom(header.uuid, sizeof header.uuid, GRND_NONBLOCK) == (ssize_t)sizeof header.uuid) {
@@ -52,7 +55,7 @@ static int write_header(const char *name, uint64_t pages)
 
 int swap_on(const struct area *area)
 {
-    int flags = SWAP_FLAG_PREFER | PRIORITY;
+    int flags = SWAP_FLAG_PREFER | (PRIORITY + 1 - (int)area->number);
     uint64_t pages = area->export.size / PAGE;
     int code;
 
