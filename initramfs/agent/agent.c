@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: agent attach HOST[,HOST] PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
+    "usage: agent attach HOST[,HOST] PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt | root]\n"
     "       agent handshake HOST PORT EXPORT\n"
     "       agent status\n"
     "\n"
@@ -18,8 +18,9 @@ static const char usage_text[] =
     "each has all pages.\n"
     "  CONNECTIONS  1 to 16\n"
     "  TIMEOUT      seconds in which the server has to answer, else the connection is lost\n"
-    "  PATIENCE     seconds that swap waits for a lost server before it fails\n"
+    "  PATIENCE     seconds that the kernel waits for a lost server before it fails\n"
     "  encrypt      with a random key that nobody else has: the server sees noise\n"
+    "  root         no swap, only a device to read a file system from\n"
     "handshake: only asks the server for the export's size, flags and generation.\n"
     "status: says how it goes: a line for people, then key=value lines.\n"
     "If NETBOOT_TOKEN is in the environment, EXPORT@TOKEN is what the server is asked for; reports\n"
@@ -85,10 +86,11 @@ static int attach(struct area *area, int mirror, char *name)
         return code;
     dprintf(1, "device=/dev/%s size=%llu connections=%u\n", area->device,
             (unsigned long long)area->export.size, area->connections);
-    complain_to_kernel();
+    complain_to_kernel(area->root ? "root" : "swap");
     if (mirror)
         area = mirror_divide(area, name);
-    status_open(area);
+    if (!area->root)
+        status_open(area);
     hold(area);
 }
 
@@ -138,8 +140,9 @@ int main(int count, char **arguments)
 
     signal(SIGPIPE, SIG_IGN); /* a server that went away is a return value, not a death */
     areas[0].encrypted = count == 9 && strcmp(arguments[8], "encrypt") == 0;
-    if (count == 8 + areas[0].encrypted && strcmp(arguments[1], "attach") == 0) {
-        second = strchr(arguments[2], ',');
+    areas[0].root = count == 9 && strcmp(arguments[8], "root") == 0;
+    if (count == 8 + areas[0].encrypted + areas[0].root && strcmp(arguments[1], "attach") == 0) {
+        second = areas[0].root ? NULL : strchr(arguments[2], ',');
         if (second)
             *second++ = '\0';
         code = read_area(arguments + 2, &areas[0]);

@@ -1,4 +1,4 @@
-/* A swap area from its first connection to its end. */
+/* An export from its first connection to its end. */
 #define _GNU_SOURCE /* pipe2 */
 #include "agent.h"
 
@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/klog.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ int area_open(struct area *area)
         code = fresh_lease(area);
     if (code == OK)
         code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
-    if (code == OK && area->export.flags & FLAG_READ_ONLY) {
+    if (code == OK && !area->root && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);
         return complain(BAD_PROTOCOL, "the export is read-only: of no use as swap");
     }
@@ -70,7 +71,7 @@ int area_start(struct area *area)
         code = mirror_join(area);
     } else {
         snprintf(area->device, sizeof area->device, "nbd%u", area->index);
-        code = make_swap(area);
+        code = area->root ? OK : make_swap(area);
     }
     if (code != OK)
         device_disconnect(area->index);
@@ -110,6 +111,7 @@ static int stop_swap(struct area *area)
 
     /* The kernel notes on the console, page by page, what it cannot read any more. */
     klogctl(CONSOLE_OFF, NULL, 0);
+    mknod(area->device, S_IFBLK | 0600, area->number);
     code = swap_off(area->device);
     klogctl(CONSOLE_ON, NULL, 0);
     if (code != OK)
