@@ -6,8 +6,7 @@ stage_drivers() {
         done_with "no swap asked for"
         return 0
     fi
-    # No partitions: nobody but swap may read from the device.
-    modprobe nbd nbds_max=$((4 + grow)) max_part=0 || {
+    load_nbd $((4 + grow)) || {
         why="the nbd driver does not load"
         return 1
     }
@@ -22,7 +21,6 @@ stage_drivers() {
         }
         [ -e /dev/md0 ] || echo md0 >/sys/module/md_mod/parameters/new_array
     fi
-    [ -p /run/agent.answer ] || mkfifo /run/agent.answer
     done_with "nbd${encrypt:+ and dm-crypt}${layout:+ for swap.layout $layout} loaded"
 }
 
@@ -99,6 +97,8 @@ stage_swap() {
         esac
     done </proc/swaps
     since=''
+    # Where a fresh lease can be had, for an area without a token or when its pages are lost.
+    [ -z "$server" ] || export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
     until start_agents; do
         case $code in
         3) try_again "page server does not answer: $why" || return 1 ;;
@@ -125,11 +125,10 @@ start_agents() {
     total=0 areas='' code=0
     [ "$layout" = mirror ] || hosts=$(echo "$hosts" | tr , ' ')
     for host in $hosts; do
-        if start_agent "$host" "${rest%%/*}" "${rest#*/}" && swap_is_on "$answer"; then
+        if start_agent "$host" "${rest%%/*}" "${rest#*/}" "$token" "$connections" "$timeout" \
+            "$patience" ${encrypt:+encrypt} && swap_is_on "$answer"; then
             [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel or the mirror lacks
             [ "$layout" = stripe ] || break
-            # The agent may not have closed it yet: the next read would find this one's end.
-            rm /run/agent.answer && mkfifo /run/agent.answer
         elif [ "$hosts" != "$host" ]; then
             console "$number swap: $host: $why"
         fi
@@ -154,30 +153,13 @@ start_standbys() {
     done
 }
 
-# start_agent HOST PORT EXPORT: the agent stays. Sets $answer to its line, or $code to its exit
-# status and $why if it has none to say.
-start_agent() {
-    local ended
-    if [ -n "$server" ]; then
-        export NETBOOT_BEACON="$server/beacon/$ticket"
-        export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
-    fi
-    NETBOOT_TOKEN=$token /sbin/agent attach "$@" "$connections" \
-        "$timeout" "$patience" ${encrypt:+encrypt} >/run/agent.answer 2>/run/agent.log &
-    ! read -r answer </run/agent.answer || return 0
-    wait $!
-    ended=$?
-    [ "$code" = 3 ] || code=$ended
-    why=$(cat /run/agent.log)
-    return 1
-}
-
 # swap_is_on 'device=PATH size=BYTES connections=N': believes /proc/swaps, not the agent.
 swap_is_on() {
     local path said kib=''
     device=${1#device=} device=${device%% *}
     size=${1#*size=} size=${size%% *}
     while read -r path _ kib _; do
+        path=${path%\\040(deleted)} # the agent takes its name away
         [ "$path" != "$device" ] || break
     done </proc/swaps
     if [ "$path" != "$device" ]; then

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from netboot.client import Client, Stage
-from netboot.profile import Profile, Seat
+from netboot.profile import Profile, Root, Seat
+from netboot.roots import BY_NAME as ROOTS
 
 KERNEL_FILE = "vmlinuz"
 INITRAMFS_FILE = "initramfs.img"
@@ -38,6 +39,16 @@ class BootPlan:
     initrd_paths: tuple[str, ...]  # HTTP
     arguments: tuple[str, ...]  # kernel command line, ``ip=`` and ``BOOTIF=`` in iPXE's own words
     swap_export: str
+
+
+def image_export(image: str) -> str:
+    """The name under which the root image with the path ``image`` is served."""
+    return "image-" + hashlib.blake2b(image.encode(), digest_size=8).hexdigest()
+
+
+def root_export(root: Root) -> str | None:
+    """The export that a PC with this root reads, None if it reads none."""
+    return image_export(root.image) if ROOTS[root.kind].image and root.image else None
 
 
 def boot_plan(
@@ -111,13 +122,17 @@ def _arguments(
         f"netboot.root={seat.root.kind}",
         f"netboot.on_failure={seat.boot.on_failure}",
     ]
-    if swap.size.bytes != 0:
+    image, swaps = root_export(seat.root), swap.size.bytes != 0
+    if image is not None:
+        words.append(f"netboot.image={server}:{swap.port}/{image}")
+    if image is not None or swaps:
+        words.append(f"netboot.timeout={swap.timeout}")
+    if swaps:
         words += [
             f"netboot.swap={_page_servers(seat, server)}:{swap.port}/{export}",
             # Of the others each grants a lease, and makes its token, when it is asked.
             f"netboot.layout={swap.layout}" if swap.servers else f"netboot.token={keys.token}",
             f"netboot.connections={swap.connections}",
-            f"netboot.timeout={swap.timeout}",
             f"netboot.patience={swap.patience}",
         ]
         if swap.grow:

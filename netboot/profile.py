@@ -98,6 +98,10 @@ def _kernel(text: str) -> str:
     return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
 
 
+def _image(text: str) -> str:
+    return values.matched(r"/[^\x00-\x1f]+", text)[0]
+
+
 def _printable(text: str) -> str:
     return values.matched(r"[ -~]*", text)[0]
 
@@ -129,6 +133,14 @@ Factor = Annotated[
 Kernel = Annotated[
     str,
     Text("a Debian package such as linux-image-amd64 or /path", _kernel, {"type": "string"}),
+]
+ImageFile = Annotated[
+    str,
+    Text(
+        "the path of a file such as /srv/root.squashfs",
+        _image,
+        {"type": "string", "pattern": "^/"},
+    ),
 ]
 Arguments = Annotated[
     str, Text("words on one line, in ASCII", _printable, {"type": "string", "pattern": "^[ -~]*$"})
@@ -182,7 +194,9 @@ class Boot(SeatBoot):
 
 class Root(Overridable):
     kind: Annotated[str, values.choice(ROOTS)] = "ram"
-    """Where a PC's root file system comes from. Default: ram."""
+    """Where a PC's root file system comes from: ram or nbd. Default: ram."""
+    image: ImageFile | None = None
+    """The squashfs that PCs of root kind nbd have as root file system, a file on the server."""
 
 
 class Zswap(Overridable):
@@ -348,6 +362,13 @@ class Profile(Section):
             swap=swap,
         )
 
+    @property
+    def images(self) -> frozenset[str]:
+        """The root images of all PCs: paths of files."""
+        roots = [self.root, *(group.root for group in self.groups.values())]
+        roots += [client.root for client in self.clients.values()]
+        return frozenset(root.image for root in roots if root.image is not None)
+
     def check_networks(self, networks: Mapping[str, IPv4Network]) -> None:
         """Compares full mode's addresses with the networks served, by interface name.
 
@@ -380,6 +401,7 @@ class Profile(Section):
             raise misplaced(f"{self.swap.port} is the port of http already", "swap", "port")
         self._check_capacity()
         self._check_grow()
+        self._check_roots()
         names: dict[str, str] = {}
         addresses: dict[IPv4Address, str] = {}
         for mac, client in self.clients.items():
@@ -398,12 +420,26 @@ class Profile(Section):
         return self
 
     def _check_grow(self) -> None:
-        grown = {("swap",): self.swap.grow}
+        grown: dict[tuple[str, ...], int] = {("swap",): self.swap.grow}
         grown |= {("groups", key, "swap"): row.swap.grow for key, row in self.groups.items()}
         grown |= {("clients", key, "swap"): row.swap.grow for key, row in self.clients.items()}
         for path, areas in grown.items():
             if areas and self.swap.servers:
                 raise misplaced("does not go together with swap.servers", *path, "grow")
+
+    def _check_roots(self) -> None:
+        roots: dict[tuple[str, ...], Root] = {("root",): self.root}
+        for name, group in self.groups.items():
+            roots["groups", name, "root"] = self.root.changed(group.root)
+        for mac in self.clients:
+            roots["clients", mac, "root"] = self.seat(mac).root
+        for path, root in roots.items():
+            if ROOTS[root.kind].image and root.image is None:
+                raise misplaced(
+                    f"missing key 'image': root kind {root.kind} needs a file such as "
+                    "/srv/root.squashfs",
+                    *path,
+                )
 
     def _check_capacity(self) -> None:
         sizes: dict[tuple[str, ...], SwapSize] = {("swap",): self.swap.size}

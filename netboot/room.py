@@ -21,6 +21,7 @@ from netboot.plan import (
     SeatKeys,
     boot_plan,
     features,
+    root_export,
     swap_export,
 )
 from netboot.profile import Profile, Swap
@@ -84,6 +85,11 @@ class Room:
     def seat_of(self, ticket_text: str) -> str | None:
         """The MAC address a ticket was issued for, or None."""
         return ticket.seat_of(self.secret, ticket_text)
+
+    def image_of(self, ticket_text: str) -> str | None:
+        """The export with the root image of a ticket's seat, None if it has none."""
+        mac = self.seat_of(ticket_text)
+        return None if mac is None else root_export(self.profile.seat(mac).root)
 
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         """The HTTP script ``name`` of a seat. Fetching it begins a boot: a new token is made."""

@@ -21,9 +21,11 @@ from netboot.images.build import MANIFEST_FILE
 from netboot.interfaces import find
 from netboot.pages import store as stores
 from netboot.pages import upgrade
-from netboot.pages.exports import LeasedExports
+from netboot.pages.classroom import ClassroomExports
+from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.server import PageEvent, PageServer
+from netboot.plan import image_export
 from netboot.profile import Profile
 from netboot.room import ARP_TABLE, Room, seat_at
 from netboot.slices import Catalogue
@@ -113,11 +115,7 @@ class Services:
         )
         self._running.callback(_close_store, store)
         self._pages = pages = PageServer(
-            LeasedExports(
-                store,
-                self._room.leases,
-                ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
-            ),
+            self._exports(store),
             listen=[(str(address), self._profile.swap.port) for address in addresses],
             on_event=self._paged,
         )
@@ -140,6 +138,16 @@ class Services:
         )
         self._running.push_async_callback(dhcp.stop)
         await dhcp.start()
+
+    def _exports(self, store: stores.PageStore) -> ClassroomExports:
+        leased = LeasedExports(
+            store,
+            self._room.leases,
+            ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
+        )
+        paths = () if self._swap_only else self._profile.images
+        images = {image_export(path): Path(path) for path in paths}
+        return ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of)
 
     def _paged(self, event: PageEvent) -> None:
         """Journals what the page server tells of a seat; a refused client is known by address."""

@@ -161,6 +161,7 @@ def test_fits(agent: Path) -> None:
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "99999999999999999999999"),
         ("attach", "127.0.0.1,", "10809", "seat-1", "2", "5", "600"),
         ("attach", "127.0.0.1,127.0.0.2,127.0.0.3", "10809", "seat-1", "2", "5", "600"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "600", "swap"),
         ("status", "now"),
         ("standby", "1", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),
         ("standby", "5", "127.0.0.1", "10809", "seat-1-5", "2", "5", "600"),
@@ -309,6 +310,13 @@ def test_a_read_only_export_is_no_swap(agent: Path, serve: Callable[..., Server]
     done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 1, 5, 600)
     assert done.returncode == BAD_PROTOCOL
     assert "read-only" in done.stderr
+
+
+def test_a_root_may_be_read_only(agent: Path, serve: Callable[..., Server]) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY)
+    server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
+    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 1, 5, 600, "root")
+    assert done.returncode == KERNEL_REFUSED, done.stderr  # there is no NBD driver here
 
 
 def test_one_connection_if_the_server_allows_no_more(

@@ -167,7 +167,7 @@ def lost_firmware(built: Built) -> set[str]:
 def test_init_is_ours_and_can_be_run(members: dict[str, Member]) -> None:
     sources = initramfs.sources()
     assert members["init"].content == (sources / "init").read_bytes()
-    for name in ("init", "udhcpc.sh", "bin/busybox", "sbin/agent", "userland/etc/rc"):
+    for name in ("init", "udhcpc.sh", "bin/busybox", "sbin/agent", "busybox/etc/rc", "root/nbd"):
         assert stat.filemode(members[name].mode) == "-rwxr-xr-x", name
     assert members["root/ram"].content == (sources / "root/ram").read_bytes()
     assert members["bin/sh"].content == b"busybox"

@@ -7,8 +7,8 @@ import pytest
 from netboot import script, ticket
 from netboot.arch import ARCHITECTURES, BY_NAME, Architecture
 from netboot.client import Client, Stage
-from netboot.plan import INITRAMFS_FILE, BootPlan, SeatKeys, boot_plan
-from netboot.profile import Boot, Profile, Swap, SwapSize
+from netboot.plan import INITRAMFS_FILE, BootPlan, SeatKeys, boot_plan, image_export
+from netboot.profile import Boot, Profile, Root, Swap, SwapSize
 
 MAC = "52:54:00:12:34:56"
 SECRET = b"s" * 32
@@ -103,6 +103,16 @@ def test_seats_are_spread_and_each_has_an_order_of_its_own_that_stays() -> None:
     assert len(set(hosts)) == 6, "every order of three"
     first = [each.partition(",")[0] for each in hosts]
     assert all(10 <= first.count(server) <= 30 for server in set(first))
+
+
+def test_a_root_image_has_a_name_of_its_own_and_needs_no_swap() -> None:
+    root, swap = Root(kind="nbd", image="/srv/root.squashfs"), Swap(size=SwapSize(bytes=0))
+    words = plan_of(Profile(root=root, swap=swap)).arguments
+    (image,) = (word for word in words if word.startswith("netboot.image="))
+    assert image == f"netboot.image=10.0.0.1:10809/{image_export('/srv/root.squashfs')}"
+    assert "netboot.timeout=3" in words
+    assert image_export("/srv/other.squashfs") != image_export("/srv/root.squashfs")
+    assert not [word for word in plan_of(Profile()).arguments if "image" in word]
 
 
 def test_the_operators_arguments_come_last_so_that_they_win() -> None:

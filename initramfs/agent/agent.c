@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: agent attach HOST[,HOST] PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
+    "usage: agent attach HOST[,HOST] PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt | root]\n"
     "       agent standby AREA HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
     "       agent handshake HOST PORT EXPORT\n"
     "       agent status\n"
@@ -19,8 +19,9 @@ static const char usage_text[] =
     "each has all pages.\n"
     "  CONNECTIONS  1 to 16\n"
     "  TIMEOUT      seconds in which the server has to answer, else the connection is lost\n"
-    "  PATIENCE     seconds that swap waits for a lost server before it fails\n"
+    "  PATIENCE     seconds that the kernel waits for a lost server before it fails\n"
     "  encrypt      with a random key that nobody else has: the server sees noise\n"
+    "  root         no swap, only a device to read a file system from\n"
     "standby: waits until swap runs short, attaches EXPORT beside it, and lets it go when it is\n"
     "not needed any more; and so on. AREA is 2 to 4: each waits for the one before it.\n"
     "handshake: only asks the server for the export's size, flags and generation.\n"
@@ -88,10 +89,11 @@ static int attach(struct area *area, int mirror, char *name)
         return code;
     dprintf(1, "device=/dev/%s size=%llu connections=%u\n", area->device,
             (unsigned long long)area->export.size, area->connections);
-    complain_to_kernel();
+    complain_to_kernel(area->root ? "root" : "swap");
     if (mirror)
         area = mirror_divide(area, name);
-    status_open(area, ATTACHED);
+    if (!area->root)
+        status_open(area, ATTACHED);
     hold(area);
     return OK; /* never: the first area is held for as long as the machine is on */
 }
@@ -107,7 +109,7 @@ static int standby(struct area *area, char *name)
     status_open(area, STANDBY);
     watch_memory();
     dprintf(1, "area=%u stands by\n", area->number);
-    complain_to_kernel();
+    complain_to_kernel("swap");
     stand_by(area);
 }
 
@@ -159,11 +161,12 @@ int main(int count, char **arguments)
     signal(SIGPIPE, SIG_IGN); /* a server that went away is a return value, not a death */
     for (int at = 0; at < LEGS; at++) {
         areas[at].encrypted = count > 8 && strcmp(arguments[count - 1], "encrypt") == 0;
+        areas[at].root = count == 9 && strcmp(arguments[8], "root") == 0;
         areas[at].number = 1;
         areas[at].leaving = -1;
     }
-    if (count == 8 + area->encrypted && strcmp(arguments[1], "attach") == 0) {
-        second = strchr(arguments[2], ',');
+    if (count == 8 + area->encrypted + area->root && strcmp(arguments[1], "attach") == 0) {
+        second = area->root ? NULL : strchr(arguments[2], ',');
         if (second)
             *second++ = '\0';
         code = read_area(arguments + 2, area);

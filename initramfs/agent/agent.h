@@ -1,11 +1,11 @@
-/* The swap agent: attaches an NBD export as swap, holds it, and attaches it again when it was lost,
- * with nothing but a Linux kernel below it.
+/* The swap agent: attaches an NBD export as swap, or as the device of a root file system, holds it,
+ * and attaches it again when it was lost, with nothing but a Linux kernel below it.
  *
  *   agent.c      verbs, arguments
  *   settle.c     what makes it unswappable and hard to kill
  *   hold.c       the resident part: watches the connections, attaches again
  *   grow.c       whether there is enough swap: further areas come and go
- *   area.c       a swap area from its first connection to its end
+ *   area.c       an export from its first connection to its end
  *   session.c    TCP connections to the page server
  *   handshake.c  the NBD handshake (proto.md of the NBD project)
  *   device.c     the kernel's NBD driver, over generic netlink
@@ -27,6 +27,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Exit codes; the initramfs tries again after CANNOT_CONNECT only. */
 enum {
@@ -80,14 +81,15 @@ struct export {
     char generation[GENERATION_DIGITS + 1];
 };
 
-/* An attached swap area. The kernel has the sockets too; ours are for watching and ending them. */
+/* An attached export. The kernel has the sockets too; ours are for watching and ending them. */
 struct area {
     struct target target;
     struct export export;
     unsigned connections;
-    unsigned patience; /* seconds that swap waits for a lost server before it fails */
+    unsigned patience; /* seconds that the kernel waits for a lost server before it fails */
     struct url lease;  /* where to ask for a fresh one when the pages are lost; path "": nowhere */
     char fresh[MAX_TOKEN + 1]; /* that lease's token */
+    int root;        /* a file system's device, which is read; else it is swap */
     int encrypted;
     unsigned number; /* 1 is there from the start; those of higher numbers are used later */
     int leaving;     /* hangs up when swapoff(2), which is under way, has ended; -1 if none is */
@@ -95,6 +97,7 @@ struct area {
     int leg;         /* of a mirror, 1 or 2; 0: it is none */
     uint32_t index;  /* N of /dev/nbdN */
     char device[16]; /* below /dev, what is swapped to: that, or what mirrors or encrypts it */
+    dev_t node;      /* of that: it has no name in /dev while it is swap */
     int fds[MAX_CONNECTIONS];
 };
 
@@ -105,8 +108,8 @@ int complain(int code, const char *format, ...) __attribute__((format(printf, 2,
 /* The last complaint. */
 const char *last_complaint(void);
 
-/* From now on complaints go to the kernel's log, which never blocks and survives. */
-void complain_to_kernel(void);
+/* From now on complaints go to the kernel's log, which never blocks and survives, as those of `whom`. */
+void complain_to_kernel(const char *whom);
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 int64_t now_ms(void);
@@ -171,8 +174,9 @@ int start_encryption(struct area *area);
 /* Takes it away again, after a failure. */
 void stop_encryption(void);
 
-/* Writes a swap header to the area's device and turns swap on. Returns OK or an exit code. */
-int swap_on(const struct area *area);
+/* Writes a swap header to the area's device, turns swap on and takes the device's name away. Returns
+ * OK or an exit code. */
+int swap_on(struct area *area);
 
 /* Asks for a fresh lease; its token is the area's from then on. */
 int fresh_lease(struct area *area);
@@ -183,7 +187,8 @@ int area_open(struct area *area);
 /* Makes `area->device` swap, encrypted if it is to be. */
 int make_swap(struct area *area);
 
-/* Makes swap of them, or a leg of its mirror. Returns OK, or an exit code with everything undone. */
+/* Makes a device of them and, unless it is a root, swap or a leg of its mirror. Returns OK, or an exit
+ * code with everything undone. */
 int area_start(struct area *area);
 
 /* Begins to read back what is out there, in a process of its own: see `area->leaving`. */

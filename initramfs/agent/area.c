@@ -1,4 +1,4 @@
-/* A swap area from its first connection to its end. */
+/* An export from its first connection to its end. */
 #define _GNU_SOURCE /* pipe2 */
 #include "agent.h"
 
@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/klog.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,7 +43,7 @@ int area_open(struct area *area)
         code = fresh_lease(area);
     if (code == OK)
         code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
-    if (code == OK && area->export.flags & FLAG_READ_ONLY) {
+    if (code == OK && !area->root && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);
         return complain(BAD_PROTOCOL, "the export is read-only: of no use as swap");
     }
@@ -73,7 +74,7 @@ int area_start(struct area *area)
         code = mirror_join(area);
     } else {
         snprintf(area->device, sizeof area->device, "nbd%u", area->index);
-        code = make_swap(area);
+        code = area->root ? OK : make_swap(area);
     }
     if (code != OK)
         device_disconnect(area->index);
@@ -89,6 +90,7 @@ int area_leave(struct area *area)
 
     if (pipe2(ends, O_CLOEXEC) < 0)
         return complain(KERNEL_REFUSED, "pipe: %s", strerror(errno));
+    mknod(area->device, S_IFBLK | 0600, area->node);
     area->swapoff = fork();
     if (area->swapoff == 0)
         _exit(swapoff(area->device) < 0 ? errno : 0);
@@ -130,8 +132,10 @@ static int stop_swap(struct area *area)
     klogctl(CONSOLE_ON, NULL, 0);
     if (code != OK)
         return code;
-    if (area->encrypted)
+    if (area->encrypted) {
+        unlink(area->device); /* which is ours, so the kernel leaves it */
         stop_encryption();
+    }
     device_disconnect(area->index);
     return OK;
 }

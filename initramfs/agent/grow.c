@@ -94,14 +94,15 @@ static void wait_for_need(const struct area *area)
     }
 }
 
-/* Bytes that are out on the area: the last but one number of its line of /proc/swaps, in KiB. */
+/* Bytes that are out on the area: the last but one number of its line of /proc/swaps, in KiB. There the
+ * path has "\040(deleted)" behind it (swap.c). */
 static uint64_t used_bytes(const struct area *area)
 {
     char text[1024], name[24], *at;
     ssize_t length = pread(swaps, text, sizeof text - 1, 0);
 
     text[length > 0 ? length : 0] = '\0';
-    snprintf(name, sizeof name, "/dev/%s ", area->device);
+    snprintf(name, sizeof name, "/dev/%s", area->device);
     at = strstr(text, name);
     at = at ? strstr(at, "partition") : NULL;
     if (!at)

@@ -144,6 +144,11 @@ static void fail(const struct area *area)
 {
     unsigned long out = swapped_mib();
 
+    if (area->root) {
+        report("failed:root", "no server for %u s: reading programs and files fails\n"
+               "device=/dev/%s\nreason=%s", area->patience, area->device, last_complaint());
+        return;
+    }
     report("failed:swap",
            "no server for %u s: %lu MiB that were out are lost, programs that need them end\n"
            "device=/dev/%s\nswapped_mib=%lu\nreason=%s",

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
 #include <unistd.h>
 
@@ -53,10 +54,11 @@ static int write_header(const char *name, uint64_t pages)
     return failed ? KERNEL_REFUSED : OK;
 }
 
-int swap_on(const struct area *area)
+int swap_on(struct area *area)
 {
     int flags = SWAP_FLAG_PREFER | (PRIORITY + 1 - (int)area->number);
     uint64_t pages = area->export.size / PAGE;
+    struct stat found;
     int code;
 
     if (pages < MIN_PAGES || pages > UINT32_MAX)
@@ -69,5 +71,11 @@ int swap_on(const struct area *area)
         flags |= SWAP_FLAG_DISCARD | DISCARD_PAGES;
     if (swapon(area->device, flags) < 0)
         return complain(KERNEL_REFUSED, "swapon /dev/%s: %s", area->device, strerror(errno));
+    /* swapoff(2) takes a path, and every init's shutdown has one for whatever is in /proc/swaps: to
+     * fetch all pages back into a RAM that they do not fit in. */
+    if (stat(area->device, &found) == 0) {
+        area->node = found.st_rdev;
+        unlink(area->device);
+    }
     return OK;
 }

@@ -129,6 +129,10 @@ class StaticExports:
             self._leases[lease] = _image(name, image.image_of(os.dup(pages[0])))
         return self._leases.get(lease)
 
+    def has(self, lease: str) -> bool:
+        """Whether it is one of these."""
+        return lease in self._leases
+
     def let_go(self, lease: str) -> None:
         """Pages are kept, but nobody comes to an image that was replaced."""
         found = self._leases[lease]
@@ -269,8 +273,9 @@ def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
 
 
 def _image(name: str, pages: image.ImageFile) -> Attachment:
-    export = Export(name, pages.size_bytes, read_only=True)
-    return Attachment(f"{name}@{pages.identity}", "", export, image.KIND, pages, spread=True)
+    generation = pages.generation
+    export = Export(name, pages.size_bytes, f"image, generation {generation}", read_only=True)
+    return Attachment(f"{name}@{generation}", "", export, image.KIND, pages, spread=True)
 
 
 def _export(lease: Lease) -> Export:
