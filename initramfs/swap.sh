@@ -146,9 +146,16 @@ start_agent() {
         export NETBOOT_BEACON="$server/beacon/$ticket"
         export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
     fi
+    # To open a pipe whose other end is closed takes a while, and a child that ends meanwhile would
+    # break it off: all orphans are children of this process. Open for both, it never waits.
+    exec 3<>/run/agent.answer
     NETBOOT_TOKEN=$token /sbin/agent attach "$@" "$connections" \
-        "$timeout" "$patience" ${encrypt:+encrypt} >/run/agent.answer 2>/run/agent.log &
-    ! read -r answer </run/agent.answer || return 0
+        "$timeout" "$patience" ${encrypt:+encrypt} >&3 3>&- 2>/run/agent.log &
+    exec 4</run/agent.answer 3>&-
+    answer=''
+    read -r answer <&4
+    exec 4<&-
+    [ -z "$answer" ] || return 0
     wait $!
     ended=$?
     [ "$code" = 3 ] || code=$ended
