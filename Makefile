@@ -1,6 +1,6 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
 .PHONY: help setup demo test unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
-    bench-pages
+    room bench-pages bench-client
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -12,8 +12,10 @@ help:
 	    'make test    all tests (about fifteen minutes)' \
 		    'make unit    only what needs no root and starts no program' \
 	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (an hour)' \
+	    'make room    24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make setup   only install what all need' \
-	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)'
+	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
+	    'make bench-client  a PC with swap here and there (15 minutes; BENCH=--quick: 8)'
 
 setup:
 	@tools/setup
@@ -40,6 +42,7 @@ torture: setup
 	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync torture-192 torture-128 torture-96 \
 	    torture-loss torture-mirror
+	@$(MAKE) --no-print-directory room
 
 ONE_TORTURE = @$(SUDO) .venv/bin/python -m tests.vm.torture --table --images $(LOGS)/images \
     --logs $(LOGS)/$@ $(TORTURE)
@@ -53,7 +56,17 @@ torture-loss:
 torture-mirror:
 	$(ONE_TORTURE) --mirror
 
+# Fails if a PC does not come through, or is served badly.
+room: setup
+	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
+	@$(SUDO) .venv/bin/python -m tests.vm.room --table --images $(LOGS)/images --logs $(LOGS)/room
+
 # Fails if a bar is missed. Root: the veth rows need network namespaces.
 bench-pages: setup
 	@tools/setup-bench
 	$(SUDO) .venv/bin/python -m bench.pages $(BENCH)
+
+# Fails if a bar is missed. Root: virtual PCs and their network.
+bench-client: setup
+	@tools/setup-bench
+	$(SUDO) .venv/bin/python -m bench.client $(BENCH)

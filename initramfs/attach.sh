@@ -1,10 +1,9 @@
 # shellcheck shell=dash disable=SC2034,SC2154 # variables of lib.sh and of others
 # How /init and the hooks in /root have the agent attach something.
 
-# load_nbd [DEVICES]
 load_nbd() {
-    # No partitions: nobody but us may read from the devices.
-    modprobe nbd nbds_max="${1:-4}" max_part=0
+    # With swap it came together with the network card's driver.
+    [ -e /sys/block/nbd0 ] || modprobe nbd
 }
 
 # start_agent HOST PORT EXPORT TOKEN CONNECTIONS TIMEOUT PATIENCE [WORD]: the agent stays. Sets $answer
@@ -17,9 +16,16 @@ start_agent() {
     rm -f /run/agent.answer
     mkfifo /run/agent.answer
     [ -z "$server" ] || export NETBOOT_BEACON="$server/beacon/$ticket"
+    # To open a pipe whose other end is closed takes a while, and a child that ends meanwhile would
+    # break it off: all orphans are children of this process. Open for both, it never waits.
+    exec 3<>/run/agent.answer
     NETBOOT_TOKEN=$token /sbin/agent attach "$host" "$port" "$export" "$@" \
-        >/run/agent.answer 2>/run/agent.log &
-    ! read -r answer </run/agent.answer || return 0
+        >&3 3>&- 2>/run/agent.log &
+    exec 4</run/agent.answer 3>&-
+    answer=''
+    read -r answer <&4 || :
+    exec 4<&-
+    [ -z "$answer" ] || return 0
     ended=0
     wait $! || ended=$?
     [ "$code" = 3 ] || code=$ended

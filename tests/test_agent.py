@@ -167,6 +167,7 @@ def test_fits(agent: Path) -> None:
         ("standby", "5", "127.0.0.1", "10809", "seat-1-5", "2", "5", "600"),
         ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),  # nobody to ask
         ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600", "plain"),
+        ("lease", "http://localhost:8080/lease"),
         ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
         ("handshake", "127.0.0.1", "0", "seat-1"),
         ("handshake", "127.0.0.1", "65536", "seat-1"),
@@ -394,6 +395,36 @@ def test_where_reports_cannot_go(agent: Path, url: str) -> None:
     done = run(agent, "handshake", "127.0.0.1", 1, "seat-1", beacon=url)
     assert done.returncode == USAGE
     assert done.stderr.startswith("NETBOOT_BEACON: expected")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "printed", "complaint"),
+    [
+        (b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nsize=4096", OK, "size=4096", ""),
+        (
+            b"HTTP/1.1 404 Not Found\r\n\r\nsize=1",
+            REFUSED,
+            "",
+            "the boot server answers HTTP/1.1 404 Not Found\n",
+        ),
+        (b"HTTP/1.1 200 OK", CANNOT_CONNECT, "", "127.0.0.1 port PORT does not answer\n"),
+    ],
+)
+def test_a_lease_is_asked_for(
+    agent: Path,
+    serve: Callable[..., Server],
+    answer: bytes,
+    code: int,
+    printed: str,
+    complaint: str,
+) -> None:
+    request = b"GET /lease/x?ram=1 HTTP/1.0\r\n\r\n"
+    server = serve(len(request), answer)
+    done = run(agent, "lease", f"http://127.0.0.1:{server.port}/lease/x?ram=1")
+    complaint = complaint.replace("PORT", str(server.port))
+    assert (done.returncode, done.stdout, done.stderr) == (code, printed, complaint)
+    server.stop()
+    assert server.heard == [request]
 
 
 def test_the_token_is_never_printed(agent: Path, serve: Callable[..., Server]) -> None:

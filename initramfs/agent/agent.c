@@ -12,6 +12,7 @@ static const char usage_text[] =
     "usage: agent attach HOST[,HOST] PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt | root]\n"
     "       agent standby AREA HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
     "       agent handshake HOST PORT EXPORT\n"
+    "       agent lease URL\n"
     "       agent status\n"
     "\n"
     "attach: makes EXPORT of the NBD server at HOST (dotted IPv4) a swap area, prints one line,\n"
@@ -25,6 +26,7 @@ static const char usage_text[] =
     "standby: waits until swap runs short, attaches EXPORT beside it, and lets it go when it is\n"
     "not needed any more; and so on. AREA is 2 to 4: each waits for the one before it.\n"
     "handshake: only asks the server for the export's size, flags and generation.\n"
+    "lease: prints what the boot server answers at URL, http://ADDRESS:PORT/PATH, within 5 s.\n"
     "status: says how it goes: a line for people, then key=value lines.\n"
     "If NETBOOT_TOKEN is in the environment, EXPORT@TOKEN is what the server is asked for; reports\n"
     "go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH. NETBOOT_LEASE, PORT/PATH, is where HOST grants a\n"
@@ -151,6 +153,19 @@ static int read_area(char **arguments, struct area *area)
     return OK;
 }
 
+static int lease(const char *text)
+{
+    static char answer[2048];
+    struct url url = {0};
+    int code = parse_url("URL", text, &url);
+
+    if (code == OK)
+        code = http_ask("GET", &url, answer, sizeof answer);
+    if (code == OK)
+        dprintf(1, "%s", answer);
+    return code;
+}
+
 int main(int count, char **arguments)
 {
     static struct area areas[LEGS];
@@ -187,6 +202,8 @@ int main(int count, char **arguments)
         code = read_target(arguments + 2, &area->target);
         return code == OK ? handshake(&area->target) : code;
     }
+    if (count == 3 && strcmp(arguments[1], "lease") == 0)
+        return lease(arguments[2]);
     if (count == 2 && strcmp(arguments[1], "status") == 0)
         return status_show();
     return usage();

@@ -66,6 +66,8 @@ int http_ask(const char *method, const struct url *url, char *answer, size_t roo
     if (!body)
         return complain(CANNOT_CONNECT, "%s port %u does not answer", inet_ntoa(url->server.sin_addr),
                         ntohs(url->server.sin_port));
+    if (strncmp(answer, "HTTP/1.", 7) != 0 || strncmp(answer + 8, " 200 ", 5) != 0)
+        return complain(REFUSED, "the boot server answers %.*s", (int)strcspn(answer, "\r\n"), answer);
     memmove(answer, body + 4, strlen(body + 4) + 1);
     return OK;
 }

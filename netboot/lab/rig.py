@@ -59,6 +59,7 @@ class Lesson:
     settings: tuple[str, ...] = ()  # KEY=VALUE overrides of the profile
     initrds: tuple[Path, ...] = ()
     servers: int = 1  # the first one boots the PCs, the others only keep pages
+    devices: tuple[str, ...] = ()  # more of them in each PC, as words for QEMU
 
 
 @dataclass(slots=True)
@@ -116,7 +117,14 @@ class Classroom:
         self.seats = {
             machine.mac: SeatReport(machine)
             for machine in (
-                Machine(number, lesson.firmware, lesson.memory, lesson.folder, lesson.capture)
+                Machine(
+                    number,
+                    lesson.firmware,
+                    lesson.memory,
+                    lesson.folder,
+                    lesson.capture,
+                    lesson.devices,
+                )
                 for number in range(1, lesson.clients + 1)
             )
         }
@@ -306,7 +314,9 @@ class Classroom:
 
     def _server_command(self, interface: str) -> list[str]:
         lesson = self.lesson
-        arguments = [lesson.arguments, "console=ttyS0"]
+        # A PC that waits its turn for a CPU misses ticks: Linux would panic over such a timer.
+        # With panic=1 a kernel that panics switches its PC off, which is noticed.
+        arguments = [lesson.arguments, "console=ttyS0", "no_timer_check", "panic=1"]
         if lesson.load is not None:
             arguments += [f"netboot.load={lesson.load:g}", "netboot.poweroff=1"]
         settings = {
