@@ -106,8 +106,9 @@ def median_of(runs: Sequence[Run]) -> Run:
 Results = Mapping[Way, Run]
 
 
-def attach_times(console: str) -> tuple[float, float]:
-    """Milliseconds from the link to swap, and from the device's size to swapon(2), of one boot.
+def attach_times(console: str) -> tuple[float, float, float]:
+    """Milliseconds of one boot from the link to swap; from the device to swapon(2), which is what the
+    header takes; and from the device to the end of swapon(2), which sends the header to the server.
 
     /init's own lines, of the uptime in hundredths: the first ends the stage that switches the link
     on, the second comes after swap is on. What the kernel says has microseconds. Raises ValueError.
@@ -123,7 +124,8 @@ def attach_times(console: str) -> tuple[float, float]:
     swap = when(r"netboot: \[ *([\d.]+)\] \d+ swap: /dev/")
     device = when(r"\[ *([\d.]+)\] nbd0: detected capacity change")
     header = when(r"\[ *([\d.]+)\].* sys_swapon\(")
-    return swap - link, header - device
+    on = when(r"\[ *([\d.]+)\] Adding \d+k swap on nbd0")
+    return swap - link, header - device, on - device
 
 
 def attach_bars(attach_ms: Sequence[float], header_ms: Sequence[float]) -> list[Verdict]:

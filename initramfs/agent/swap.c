@@ -1,7 +1,8 @@
 /* The swap header (union swap_header of include/linux/swap.h, version 1) and swapon(2).
  *
- * mkswap is not needed: the header is one page, and a fresh export reads as zeros. The kernel takes it
- * from its page cache, where it lies as long as the device stays open; it goes to the server later.
+ * mkswap is not needed: the header is one page, and a fresh export reads as zeros. swapon(2) takes it
+ * from the page cache, where it lies as long as the device stays open, and sends it to the server
+ * (inode_drain_writes); so it is neither flushed nor fetched back.
  */
 #include "agent.h"
 

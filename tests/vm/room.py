@@ -31,7 +31,7 @@ from netboot.lab import network
 from netboot.lab.rig import STATE_FOLDER, Classroom, Lesson, SeatReport
 
 PROJECT = Path(__file__).parent.parent.parent
-SECONDS = 900.0  # for all of it
+SECONDS = 600.0  # for all of it
 LOAD = 0.6  # times the RAM, of which a third is for programs
 PROBE_MAC, PROBE_BYTES = "52:54:00:78:00:01", 64 << 20
 PROBE = Row("randread", 4096, 1, 1)
