@@ -1,6 +1,6 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
 .PHONY: help setup demo test unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
-    bench-pages
+    bench-pages bench-boot
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -13,7 +13,8 @@ help:
 		    'make unit    only what needs no root and starts no program' \
 	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (an hour)' \
 	    'make setup   only install what all need' \
-	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)'
+	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
+	    'make bench-boot  TFTP and HTTP beside their peers (10 minutes; BENCH=--quick: 2)'
 
 setup:
 	@tools/setup
@@ -57,3 +58,8 @@ torture-mirror:
 bench-pages: setup
 	@tools/setup-bench
 	$(SUDO) .venv/bin/python -m bench.pages $(BENCH)
+
+# The same for what a PC fetches while it boots.
+bench-boot: setup
+	@tools/setup-bench
+	$(SUDO) .venv/bin/python -m bench.boot $(BENCH)
