@@ -6,13 +6,16 @@ in network, process and mount namespaces of its own. Conditions: docs/performanc
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +29,8 @@ from bench.servers import HERE, compile_c
 from bench.transfers import ROWS, Results, Row, Sample
 from netboot.lab import network
 
+SETTLE_SECONDS = 1.0
+
 
 def measure(wanted: Sequence[Row], repetitions: int) -> Results:
     """Medians. In each repetition every server has its turn, so that drift hits all of them."""
@@ -37,21 +42,21 @@ def measure(wanted: Sequence[Row], repetitions: int) -> Results:
         files = Files(folder, sorted({row.size for row in wanted}))
         for name in ("tftp_load", "http_load"):
             compile_c(HERE / f"{name}.c", loads)
-        for repetition in range(repetitions):
-            for protocol in ("tftp", "http"):
-                rows = [row for row in wanted if row.protocol == protocol]
-                for name in dict.fromkeys([OURS, *(peer for row in rows for peer in row.peers)]):
-                    own = [row for row in rows if name in (OURS, *row.peers)]
-                    with running(name, protocol, files, VETH_HOST, VETH[0]) as server:
-                        load = Downloads(server, files, VETH_HOST, loads, VETH[1])
-                        for row in own:
-                            got = load.sample(row)
-                            samples[row].setdefault(name, []).append(got)
-                            tell(f"{repetition + 1} {name}: {row.name}: {got.mb_per_s:.0f} MB/s")
+        turns = dict.fromkeys((row.protocol, name) for row in wanted for name in (OURS, *row.peers))
+        for repetition, (protocol, name) in itertools.product(range(repetitions), turns):
+            own = [row for row in wanted if row.protocol == protocol and name in (OURS, *row.peers)]
+            with running(name, protocol, files, VETH_HOST, VETH[0]) as server:
+                load = Downloads(server, files, VETH_HOST, loads, VETH[1])
+                # Its workers may still be starting, and nothing is in the cache.
+                time.sleep(SETTLE_SECONDS)
+                load.sample(replace(own[0], at_once=8, in_all=8))
+                for row in own:
+                    got = load.sample(row)
+                    samples[row].setdefault(name, []).append(got)
+                    tell(f"{repetition + 1} {name}: {row.name}: {got.mb_per_s:.0f} MB/s")
     return {
         row: {name: transfers.median_of(each) for name, each in found.items()}
         for row, found in samples.items()
-        if found
     }
 
 
