@@ -139,20 +139,20 @@ def test_a_connection_is_kept_for_the_next_file(rig: Rig) -> None:
 
 def test_who_has_the_image_is_told_so_by_its_etag(rig: Rig) -> None:
     etag = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")[0].headers["ETag"]
-    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", **{"If-None-Match": etag})
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **{"If-None-Match": etag})
     assert (response.status, content) == (304, b"")
     rig.room.image.write_bytes(IMAGE + b"more")
-    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", **{"If-None-Match": etag})
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **{"If-None-Match": etag})
     assert (response.status, content) == (200, IMAGE + b"more")
 
 
 def test_a_download_goes_on_where_it_broke_off_unless_the_image_has_changed(rig: Rig) -> None:
     changed = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")[0].headers["Last-Modified"]
     half = {"Range": f"bytes={len(IMAGE) // 2}-", "If-Range": changed}
-    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", **half)
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **half)
     assert (response.status, content) == (206, IMAGE[len(IMAGE) // 2 :])
     os.utime(rig.room.image, (2e9, 2e9))
-    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", **half)
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **half)
     assert (response.status, content) == (200, IMAGE)
     assert rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=9999999-")[0].status == 416
 
@@ -161,7 +161,7 @@ def test_only_what_was_sent_is_journaled(rig: Rig) -> None:
     response, content = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")
     assert (response.headers["Content-Length"], content) == (str(len(IMAGE)), b"")
     etag = {"If-None-Match": response.headers["ETag"]}
-    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", **etag)
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **etag)
     rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=9999999-")
     rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=0-9")
     assert rig.record()[3]["bytes"] == 10

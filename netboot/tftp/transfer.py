@@ -125,7 +125,9 @@ class Sender:
         self._acked = -1 if self._oack else 0
         self._sent = self._acked
         self._awaited = b""  # the ACK of the last block sent
-        self._heard = False
+        self._heard = self._hurried = False
+        self._wait = terms.timeout
+        self._sent_at = self._progress_at = self.deadline = 0.0
         self._chunk = memoryview(b"")
         self._chunk_at = 0
 
