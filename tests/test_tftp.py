@@ -5,6 +5,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +25,8 @@ from netboot.tftp import server as tftp_server
 from netboot.tftp.server import TftpServer, Transfer
 from netboot.tftp.transfer import Outcome
 
-LOCALHOST = IPv4Address("127.0.0.1")
+# Clients are at 127.0.0.1: an answer from the address that was asked does not come by itself.
+SERVER = IPv4Address("127.0.0.2")
 FILES = {"loader.efi": bytes(range(256)) * 700, "empty": b"", "dir/boot.ipxe": b"#!ipxe\n"}
 ON_DISK = {"loader.efi"}
 PATIENCE_SECONDS = 10
@@ -41,12 +44,12 @@ class Rig:
         self.transfers: list[Transfer] = []
         self.server = TftpServer(self.read, self.transfers.append, port=0)
         self.loop = asyncio.new_event_loop()
-        self.loop.run_until_complete(self.server.start([LOCALHOST]))
+        self.loop.run_until_complete(self.server.start([SERVER]))
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
 
     def read(self, name: str, server: IPv4Address) -> bytes | Path | None:
-        assert server == LOCALHOST
+        assert server == SERVER
         if name in ON_DISK | {"link", "gone", "folder"}:
             return self.folder if name == "folder" else self.folder / name
         return FILES.get(name)
@@ -83,7 +86,7 @@ class Peer:
     def __init__(self, rig: Rig, request: bytes) -> None:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.settimeout(PATIENCE_SECONDS)
-        self.listener = (str(LOCALHOST), rig.server.port)
+        self.listener = (str(SERVER), rig.server.port)
         self.sender: tuple[str, int] | None = None
         self.request(request)
 
@@ -92,7 +95,7 @@ class Peer:
 
     def receive(self) -> TFTP:
         answer, self.sender = self.sock.recvfrom(70_000)
-        assert self.sender[0] == str(LOCALHOST)
+        assert self.sender[0] == str(SERVER)
         assert self.sender[1] != self.listener[1], "a transfer has a port (TID) of its own"
         return TFTP(answer)
 
@@ -130,7 +133,7 @@ def acknowledged(answer: TFTP) -> dict[bytes, bytes]:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("blksize", [512, 1468])
 def test_tftpys_client_reads_every_file(rig: Rig, tmp_path: Path, name: str, blksize: int) -> None:
-    client = tftpy.TftpClient(str(LOCALHOST), rig.server.port, {"blksize": blksize})
+    client = tftpy.TftpClient(str(SERVER), rig.server.port, {"blksize": blksize})
     client.download(name, str(tmp_path / "got"))
     assert (tmp_path / "got").read_bytes() == FILES[name]
     assert rig.wait_for(1) == [Outcome.DONE]
@@ -139,7 +142,7 @@ def test_tftpys_client_reads_every_file(rig: Rig, tmp_path: Path, name: str, blk
 
 def test_many_clients_at_once_are_all_served(rig: Rig, tmp_path: Path) -> None:
     def download(number: int) -> None:
-        client = tftpy.TftpClient(str(LOCALHOST), rig.server.port, {"blksize": 1468})
+        client = tftpy.TftpClient(str(SERVER), rig.server.port, {"blksize": 1468})
         client.download("loader.efi", str(tmp_path / f"got{number}"))
 
     with Peer(rig, rrq("loader.efi")) as slow:  # takes a block, and then its time
@@ -163,6 +166,16 @@ def test_a_window_comes_without_being_asked_for_block_by_block(rig: Rig) -> None
             assert [packet[TFTP_DATA].block for packet in got] == list(range(first + 1, last + 1))
             payload = b"".join(bytes(packet[TFTP_DATA].payload) for packet in got)
             assert payload == FILES["loader.efi"][first * 1000 : last * 1000]
+
+
+@pytest.mark.root
+def test_a_window_arrives_where_the_kernel_cannot_cut_it_up() -> None:
+    """Here because the way out has a smaller MTU than we think: IP has to fragment."""
+    again = f"{__file__}::{test_a_window_comes_without_being_asked_for_block_by_block.__name__}"
+    pytest_words = f"{sys.executable} -m pytest -q -p no:cacheprovider {again}"
+    words = ["unshare", "--net", "sh", "-c", f"ip link set lo up mtu 1000; exec {pytest_words}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", ["\\dir\\boot.ipxe", "/dir/boot.ipxe"])
@@ -243,7 +256,7 @@ def test_a_hostile_packet_stops_nothing_and_costs_a_line_at_most(
     rig: Rig, hostile: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, caplog.at_level("INFO"):
-        peer.sendto(hostile, (str(LOCALHOST), rig.server.port))
+        peer.sendto(hostile, (str(SERVER), rig.server.port))
         assert ask(rig, rrq("loader.efi")).op == 3
     assert len(caplog.records) <= 1
 
@@ -300,4 +313,4 @@ def test_a_worker_that_dies_is_replaced(rig: Rig, caplog: pytest.LogCaptureFixtu
 def test_a_busy_port_is_the_operators_to_mend(rig: Rig) -> None:
     second = TftpServer(rig.read, rig.transfers.append, port=rig.server.port)
     with pytest.raises(OperatorError, match=f"port {rig.server.port}"):
-        asyncio.run(second.start([LOCALHOST]))
+        asyncio.run(second.start([SERVER]))
