@@ -1,7 +1,6 @@
 """Servers of downloads, ours and the peers, started in a namespace; and loads on them."""
 
 import contextlib
-import json
 import subprocess
 import sys
 import time
@@ -88,23 +87,14 @@ def running(name: str, protocol: str, files: Files, host: str, namespace: str) -
     """The server called ``name``, in ``namespace`` at ``host``."""
     folder = files.folder
     port = 69 if protocol == "tftp" else HTTP_PORT
-    words = _command(name, host, folder)
-    output = subprocess.PIPE if name == OURS else subprocess.DEVNULL
+    words = ["ip", "netns", "exec", namespace, *_command(name, host, folder)]
     log = folder / f"{name}.log"
-    with (
-        log.open("wb") as errors,
-        subprocess.Popen(
-            ["ip", "netns", "exec", namespace, *words], stdout=output, stderr=errors
-        ) as process,
-    ):
+    with log.open("wb") as output, subprocess.Popen(words, stdout=output, stderr=output) as process:
         try:
-            if name == OURS:
-                assert process.stdout is not None
-                if "ready" not in json.loads(process.stdout.readline() or "{}"):
-                    raise RuntimeError(f"our server did not start: {log.read_text()}")
-            else:
-                _await(port, protocol, namespace)
+            _await(port, protocol, namespace)
             yield Server(name, process.pid, port, "", backing=None)
+        except TimeoutError as error:
+            raise RuntimeError(f"{name} did not start: {log.read_text()}") from error
         finally:
             process.terminate()
             try:
@@ -120,7 +110,7 @@ def _await(port: int, protocol: str, namespace: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not subprocess.run(words, check=True, capture_output=True).stdout:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"nobody listens on port {port}")
+            raise TimeoutError
         time.sleep(0.05)
 
 
