@@ -34,7 +34,11 @@ PURE_ROWS = range(5)
 # Sockets, threads, processes, the clock and chance: the pure core is given what they yield.
 IMPURE = {"asyncio", "multiprocessing", "os", "random", "secrets", "select", "signal", "socket"}
 IMPURE |= {"subprocess", "threading", "time"}
-NEVER = {"dhcp": {"nbd", "pages", "images"}, "nbd": {"profile", "profile_file"}}
+NEVER = {
+    "dhcp": {"nbd", "pages", "images"},
+    "nbd": {"profile", "profile_file"},
+    "tftp": {"nbd", "pages", "images", "profile"},
+}
 # Strangers that tests alone import: what is theirs must not judge itself; scapy is GPL-2.0-only.
 ONLY_IN = {"tftpy": set[str](), "scapy": set[str]()}
 

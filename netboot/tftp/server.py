@@ -163,10 +163,8 @@ class TftpServer:
                     self._hand_over(message, address, peer, sock, file)
             except _Refusal as refusal:
                 sock.send(packet.error(refusal.code, str(refusal)))
-                refused = Transfer(
-                    peer[0], message.filename, None, 0, 0, Outcome.REFUSED, str(refusal)
-                )
-                self._report(refused)
+                name = packet.printable(message.filename)
+                self._report(Transfer(peer[0], name, None, 0, 0, Outcome.REFUSED, str(refusal)))
 
     @contextlib.contextmanager
     def _open(self, request: Request, address: IPv4Address) -> Iterator[int]:
@@ -193,14 +191,14 @@ class TftpServer:
         key = (address, peer)
         # The worker that has a transfer of this client knows whether it only asked again.
         known = [pending.worker for pending in self._pending.values() if pending.key == key]
-        worker = (known or sorted(self._workers, key=lambda each: len(each.transfers)))[0]
         self._last_number += 1
         job = Job(self._last_number, request.filename, request.options, self._mtu)
-        if worker.give(job, sock, file):
-            size = os.fstat(file).st_size
-            began = time.monotonic()
-            self._pending[job.number] = _Pending(key, worker, request.filename, size, began)
-            self._of_address[peer[0]] += 1
+        for worker in known or sorted(self._workers, key=lambda each: len(each.transfers)):
+            if worker.give(job, sock, file):
+                size, began = os.fstat(file).st_size, time.monotonic()
+                self._pending[job.number] = _Pending(key, worker, request.filename, size, began)
+                self._of_address[peer[0]] += 1
+                return
 
     def _has_room(self, address: str) -> bool:
         """Who gets no answer asks again, and is served when others are done."""
