@@ -31,7 +31,8 @@ HURRY_SECONDS = 0.05  # after a repeated ACK; a LAN's round trip, with queues, i
 PATIENCE_SECONDS = 30.0  # without progress; a boot ROM gives up after 10 to 30 s as well
 CHUNK_BYTES = 64 << 10  # of the file that is read at a time
 
-_HEADER = struct.Struct(">HH")
+_HEADER = struct.Struct(">HH").pack
+_DATA, _ACK = int(Opcode.DATA), int(Opcode.ACK)  # to look a member up costs a quarter of a block
 _NOTHING: list[bytes] = []
 
 
@@ -218,7 +219,7 @@ class Sender:
             self.outcome, self.reason = Outcome.BROKEN, "the file has changed"
             return [packet.error(ErrorCode.NOT_DEFINED, self.reason)]
         self._sent = last
-        self._awaited = _HEADER.pack(Opcode.ACK, last & 0xFFFF)
+        self._awaited = _HEADER(_ACK, last & 0xFFFF)
         self._hurried = False
         self._sent_at = now
         self.deadline = now + self._wait
@@ -229,7 +230,7 @@ class Sender:
         if not 0 <= at < len(self._chunk):
             self._load((block - 1) * self._blksize)
             at = 0
-        return _HEADER.pack(Opcode.DATA, block & 0xFFFF) + self._chunk[at : at + self._blksize]
+        return _HEADER(_DATA, block & 0xFFFF) + self._chunk[at : at + self._blksize]
 
     def _load(self, offset: int) -> None:
         """Reads whole blocks. Raises EOFError if there is less than there was."""
