@@ -1,6 +1,6 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
 .PHONY: help setup demo test unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
-    room bench-pages bench-client
+    room bench-pages bench-client bench-boot
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -15,7 +15,8 @@ help:
 	    'make room    24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make setup   only install what all need' \
 	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
-	    'make bench-client  a PC with swap here and there (15 minutes; BENCH=--quick: 8)'
+	    'make bench-client  a PC with swap here and there (15 minutes; BENCH=--quick: 8)' \
+	    'make bench-boot  TFTP and HTTP beside their peers (10 minutes; BENCH=--quick: 2)'
 
 setup:
 	@tools/setup
@@ -70,3 +71,8 @@ bench-pages: setup
 bench-client: setup
 	@tools/setup-bench
 	$(SUDO) .venv/bin/python -m bench.client $(BENCH)
+
+# The same for what a PC fetches while it boots.
+bench-boot: setup
+	@tools/setup-bench
+	$(SUDO) .venv/bin/python -m bench.boot $(BENCH)

@@ -26,7 +26,8 @@ from netboot.plan import (
 )
 from netboot.profile import Profile, Swap
 from netboot.slices import Catalogue
-from netboot.tftp import Transfer
+from netboot.tftp.server import Transfer
+from netboot.tftp.transfer import Outcome
 
 SCRIPT_SUFFIX = ".ipxe"
 TOKEN_BYTES = 16
@@ -36,7 +37,7 @@ ARP_TABLE = Path("/proc/net/arp")
 @dataclass(slots=True)
 class Room:
     """One room. ``images`` is a folder that ``netboot build`` filled, ``initrds`` are more of
-    them for every PC, by name. TFTP's threads ask here too, so no method waits for anything.
+    them for every PC, by name. The servers ask from the event loop: no method waits for anything.
     """
 
     profile: Profile
@@ -100,10 +101,12 @@ class Room:
         plan = self._plan(client, server, self._slices(mac))
         return script.render(plan, self.base_url(server))
 
-    def tftp_file(self, path: str, server: IPv4Address) -> bytes | None:
+    def tftp_file(self, path: str, server: IPv4Address) -> bytes | Path | None:
         """What TFTP serves: the loaders, and each seat's first script."""
-        if path in LOADERS:
-            return (self.images / path).read_bytes()
+        return self.images / path if path in LOADERS else self.tftp_script(path, server)
+
+    def tftp_script(self, path: str, server: IPv4Address) -> bytes | None:
+        """A seat's first script, ``TICKET/ARCH.ipxe``: it leads to HTTP."""
         ticket_text, _, name = path.partition("/")
         mac = self.seat_of(ticket_text)
         client = None if mac is None else _ipxe_client(mac, name)
@@ -169,14 +172,15 @@ class Room:
         """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
         ticket_text, _, name = transfer.filename.lstrip("/").rpartition("/")
         mac = self.seat_of(ticket_text) or seat_at(transfer.client, ARP_TABLE)
-        if mac is None or transfer.outcome == "probe":
+        if mac is None or transfer.outcome is Outcome.PROBE:
             return
         kilobytes = transfer.sent / 1e3
         self.record(
             mac,
             "tftp",
             f"{name} {kilobytes:.1f} kB in {transfer.seconds:.2f} s"
-            + ("" if transfer.outcome == "done" else f": {transfer.outcome}"),
+            + ("" if transfer.outcome is Outcome.DONE else f": {transfer.outcome}")
+            + (f" ({transfer.reason})" if transfer.outcome is Outcome.BROKEN else ""),
             file=name,
             bytes=transfer.sent,
             seconds=round(transfer.seconds, 3),

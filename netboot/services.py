@@ -1,6 +1,5 @@
 """Composition root: Profile -> running services. Starts them in order, stops them in reverse."""
 
-import asyncio
 import contextlib
 import hashlib
 import json
@@ -29,7 +28,7 @@ from netboot.plan import image_export
 from netboot.profile import Profile
 from netboot.room import ARP_TABLE, Room, seat_at
 from netboot.slices import Catalogue
-from netboot.tftp import TftpServer, Transfer
+from netboot.tftp.server import TftpServer
 
 LOOPBACK = IPv4Address("127.0.0.1")
 
@@ -103,12 +102,7 @@ class Services:
         Raises OperatorError if an address or a port cannot be had; what had been started then
         stops again with ``stop()``.
         """
-        loop = asyncio.get_running_loop()
         addresses = [interface.address for interface in self._interfaces]
-
-        def transferred(transfer: Transfer) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: we are stopping
-                loop.call_soon_threadsafe(self._room.transferred, transfer)
 
         store = stores.make_store(
             stores.parse_store(self._profile.swap.store), _pages_name(self._state)
@@ -126,9 +120,9 @@ class Services:
         await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
         if self._swap_only:
             return
-        tftp = TftpServer(self._room.tftp_file, transferred)
-        self._running.push_async_callback(asyncio.to_thread, tftp.stop)
-        tftp.start(addresses)
+        tftp = TftpServer(self._room.tftp_file, self._room.transferred)
+        self._running.push_async_callback(tftp.stop)
+        await tftp.start(addresses)
         dhcp = DhcpServer(
             self._profile,
             self._interfaces,

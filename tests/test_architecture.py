@@ -12,9 +12,12 @@ PACKAGE = ROOT / "netboot"
 # ``name.*`` is every module of a package that has no row of its own.
 ROWS = (
     "errors",
-    "nbd.wire nbd.stream nbd.dialect dhcp.packet images.cpio events arch values document ticket",
     (
-        "client dhcp.pxe nbd.export pages.store roots slices "
+        "nbd.wire nbd.stream nbd.dialect dhcp.packet tftp.packet images.cpio events arch values "
+        "document ticket"
+    ),
+    (
+        "client dhcp.pxe nbd.export tftp.transfer pages.store roots slices "
         "images.modules images.drivers images.progress"
     ),
     (
@@ -22,7 +25,7 @@ ROWS = (
         "pages.buffers pages.work pages.exchange images.divide"
     ),
     "plan script dhcp.responder",
-    "pages.* dhcp.server tftp http images.* lab.* interfaces",
+    "pages.* dhcp.server tftp.* http images.* lab.* interfaces",
     "services room dryrun",
     "cli show __main__",
 )
@@ -31,8 +34,13 @@ PURE_ROWS = range(5)
 # Sockets, threads, processes, the clock and chance: the pure core is given what they yield.
 IMPURE = {"asyncio", "multiprocessing", "os", "random", "secrets", "select", "signal", "socket"}
 IMPURE |= {"subprocess", "threading", "time"}
-NEVER = {"dhcp": {"nbd", "pages", "images"}, "nbd": {"profile", "profile_file"}}
-ONLY_IN = {"tftpy": {"tftp"}, "scapy": set[str]()}  # scapy is GPL-2.0-only: tests alone import it
+NEVER = {
+    "dhcp": {"nbd", "pages", "images"},
+    "nbd": {"profile", "profile_file"},
+    "tftp": {"nbd", "pages", "images", "profile"},
+}
+# Strangers that tests alone import: what is theirs must not judge itself; scapy is GPL-2.0-only.
+ONLY_IN = {"tftpy": set[str](), "scapy": set[str]()}
 
 
 def _modules() -> dict[str, ast.Module]:

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -111,6 +112,63 @@ def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:
     assert response.status == 206
     assert response.headers["Content-Range"] == f"bytes 100-299/{len(IMAGE)}"
     assert content == IMAGE[100:300]
+
+
+def test_an_image_goes_from_the_page_cache_to_the_socket(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    sendfile = os.sendfile
+
+    def count(out: int, source: int, offset: int, length: int) -> int:
+        sent.append(sendfile(out, source, offset, length))
+        return sent[-1]
+
+    monkeypatch.setattr(os, "sendfile", count)
+    assert rig.ask("GET", f"/boot/{TICKET}/vmlinuz")[1] == IMAGE
+    assert sum(sent) == len(IMAGE)
+
+
+def test_a_connection_is_kept_for_the_next_file(rig: Rig) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=5)
+    connection.connect()
+    first = connection.sock
+    for _ in range(3):
+        connection.request("GET", f"/boot/{TICKET}/vmlinuz")
+        assert connection.getresponse().read() == IMAGE
+    assert connection.sock is first
+    connection.close()
+
+
+def test_who_has_the_image_is_told_so_by_its_etag(rig: Rig) -> None:
+    etag = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")[0].headers["ETag"]
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **{"If-None-Match": etag})
+    assert (response.status, content) == (304, b"")
+    rig.room.image.write_bytes(IMAGE + b"more")
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **{"If-None-Match": etag})
+    assert (response.status, content) == (200, IMAGE + b"more")
+
+
+def test_a_download_goes_on_where_it_broke_off_unless_the_image_has_changed(rig: Rig) -> None:
+    changed = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")[0].headers["Last-Modified"]
+    half = {"Range": f"bytes={len(IMAGE) // 2}-", "If-Range": changed}
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **half)
+    assert (response.status, content) == (206, IMAGE[len(IMAGE) // 2 :])
+    os.utime(rig.room.image, (2e9, 2e9))
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **half)
+    assert (response.status, content) == (200, IMAGE)
+    assert rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=9999999-")[0].status == 416
+
+
+def test_only_what_was_sent_is_journaled(rig: Rig) -> None:
+    response, content = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")
+    assert (response.headers["Content-Length"], content) == (str(len(IMAGE)), b"")
+    etag = {"If-None-Match": response.headers["ETag"]}
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **etag)
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=9999999-")
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=0-9")
+    assert rig.record()[3]["bytes"] == 10
+    assert len(rig.room.records) == 1
 
 
 def test_the_script_names_the_address_that_was_asked(rig: Rig) -> None:

@@ -13,7 +13,8 @@ from netboot.pages.lease import Attached, LeaseTable
 from netboot.profile import Profile, Swap, SwapSize
 from netboot.room import Room, seat_at
 from netboot.slices import BASE, Catalogue, Slice
-from netboot.tftp import Transfer
+from netboot.tftp.server import Transfer
+from netboot.tftp.transfer import Outcome
 
 MAC = "52:54:00:12:34:56"
 SERVER = IPv4Address("10.0.0.1")
@@ -32,9 +33,9 @@ def stages(room: Room) -> list[tuple[str, str]]:
 
 def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room) -> None:
     firmware = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
-    assert room.tftp_file(firmware.bootfile, SERVER) == b"loader"
+    assert room.tftp_file(firmware.bootfile, SERVER) == room.images / "snponly.efi"
     ipxe = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.IPXE), SERVER)
-    chain = (room.tftp_file(ipxe.bootfile, SERVER) or b"").decode()
+    chain = (room.tftp_script(ipxe.bootfile, SERVER) or b"").decode()
     assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
     script = room.script(MAC, "uefi-x64.ipxe", SERVER)
     assert script is not None and room.tokens[MAC] in script
@@ -188,9 +189,9 @@ def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
 
 def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
     path = f"{room.ticket(MAC)}/bios.ipxe"
-    room.transferred(Transfer("10.0.0.9", path, 200, 200, 0.5))
-    room.transferred(Transfer("10.0.0.9", path, 200, 0, 0.1))
-    room.transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1))
+    room.transferred(Transfer("10.0.0.9", path, 200, 200, 0.5, Outcome.DONE))
+    room.transferred(Transfer("10.0.0.9", path, 200, 0, 0.1, Outcome.PROBE))
+    room.transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1, Outcome.REFUSED))
     assert stages(room) == [
         ("tftp", "bios.ipxe 0.2 kB in 0.50 s"),
         ("tftp", "bios.ipxe 0.0 kB in 0.10 s: refused"),
@@ -200,7 +201,7 @@ def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(r
 def test_status_holds_no_secret(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
     room.lease(MAC, 4096)
-    room.transferred(Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1))
+    room.transferred(Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1, Outcome.DONE))
     text = repr(room.status()) + repr(room)
     assert MAC in text
     assert room.tokens[MAC] not in text and room.ticket(MAC) not in repr(room.status())
