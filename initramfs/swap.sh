@@ -44,7 +44,7 @@ stage_zswap() {
 }
 
 # Sets $reply to the server's answer, or to why there is none within 5 s. The agent is a smaller program
-# than wget, and starts in half the time.
+# than busybox, and starts sooner.
 ask_for_lease() {
     reply=$(agent lease "$server/lease/$ticket?ram=$ram" 2>&1)
 }
