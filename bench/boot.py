@@ -8,9 +8,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,12 +20,20 @@ import tftpy
 
 from bench import transfers
 from bench.downloads import PEERS_FOLDER, Downloads, Files, running
+from bench.machine import versions
 from bench.pages import VETH, VETH_HOST, tell, veth_pair
 from bench.rows import OURS, verdict_table
 from bench.servers import HERE, compile_c
 from bench.transfers import ROWS, Results, Row, Sample
 from netboot.lab import network
 
+_PEERS = PEERS_FOLDER / "usr/sbin"
+VERSIONS = {
+    "dnsmasq": ("dnsmasq", "-v"),
+    "nginx": ("nginx", "-v"),
+    "atftpd": (f"{_PEERS}/atftpd", "-V"),
+    "in.tftpd": (f"{_PEERS}/in.tftpd", "-V"),
+}
 SETTLE_SECONDS = 1.0
 
 
@@ -60,28 +65,14 @@ def measure(wanted: Sequence[Row], repetitions: int) -> Results:
     }
 
 
-def versions() -> dict[str, str]:
-    """Machine and programs, for the record."""
-    cpu = next(
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    )
-    found = {"cpu": f"{os.cpu_count()} x {cpu}", "kernel": platform.release()}
-    found |= {"python": platform.python_version(), "tftpy": tftpy.__version__}
-    peers = str(PEERS_FOLDER / "usr/sbin")
-    for words in (["dnsmasq", "-v"], ["nginx", "-v"], [f"{peers}/atftpd", "-V"],
-                  [f"{peers}/in.tftpd", "-V"]):  # fmt: skip
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        found[Path(words[0]).name] = (done.stdout or done.stderr).splitlines()[0]
-    return found
-
-
 def run(wanted: Sequence[Row], repetitions: int, folder: Path) -> int:
     """Measures, prints, writes ``boot.json``; the number of missed bars."""
     results = measure(wanted, repetitions)
     found = transfers.verdicts(results)
-    about = {"versions": versions(), "repetitions": repetitions}
+    about = {
+        "versions": {**versions(VERSIONS), "tftpy": tftpy.__version__},
+        "repetitions": repetitions,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     document = transfers.as_json(results, found, about)
     (folder / "boot.json").write_text(json.dumps(document, indent=1) + "\n")

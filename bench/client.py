@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import guest, ways
-from bench.pages import versions
+from bench.machine import versions
 from bench.plot import seconds_svg
 from bench.rows import verdict_table
 from bench.ways import MIB, WAYS, Run, Way
@@ -28,6 +28,11 @@ from netboot.lab import machine, network
 from netboot.lab.rig import Classroom, Lesson
 from netboot.show import BuildProgress
 
+VERSIONS = {
+    "qemu": ("qemu-system-x86_64", "--version"),
+    "nbdkit": ("nbdkit", "--version"),
+    "nbd-client": ("nbd-client", "-V"),
+}
 PROJECT = Path(__file__).parent.parent
 PROFILE = PROJECT / "profiles/lab.yaml"
 MEMORY = 128  # MiB
@@ -180,7 +185,7 @@ def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
     attach, header, _ = zip(*attaches, strict=True)
     bars = ways.attach_bars(attach, header)
     medians = {way: ways.median_of(runs) for way, runs in results.items()}
-    found = versions()
+    found = versions(VERSIONS)
     sys.stdout.write(f"{json.dumps(found, indent=1)}\n\n{verdict_table(bars)}\n\n")
     sys.stdout.write(f"{ways.table(medians)}\n\n{ways.claims(medians)}\n")
     folder.mkdir(parents=True, exist_ok=True)

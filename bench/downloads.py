@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.rows import OURS
-from bench.servers import Server
+from bench.servers import Server, end
 from bench.transfers import BLKSIZE, WITHOUT_CPU, Row, Sample
 from netboot import ticket
 from netboot.plan import KERNEL_FILE
@@ -96,11 +96,7 @@ def running(name: str, protocol: str, files: Files, host: str, namespace: str) -
         except TimeoutError as error:
             raise RuntimeError(f"{name} did not start: {log.read_text()}") from error
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            end(process)
 
 
 def _await(port: int, protocol: str, namespace: str) -> None:

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import NoReturn
 
 from bench import fio, rows
 from bench.fairness import fairness
+from bench.machine import versions
 from bench.message import message_cost
 from bench.plot import svg
 from bench.rows import FLOOR, OURS, PEERS, Row, Sample, Verdict
@@ -34,6 +34,12 @@ VETH_HOST = "198.18.77.1"
 ADDRESSES = (f"{VETH_HOST}/30", "198.18.77.2/30")
 PAGE_BYTES = 4096
 SECONDS = 1.0
+VERSIONS = {
+    "fio": ("fio", "--version"),
+    "nbdkit": ("nbdkit", "--version"),
+    "nbd-server": ("nbd-server", "-V"),
+    "qemu-storage-daemon": ("qemu-storage-daemon", "-V"),
+}
 SYN_COOKIES = Path("/proc/sys/net/ipv4/tcp_syncookies")
 
 
@@ -100,21 +106,6 @@ def measure(
     return results
 
 
-def versions() -> dict[str, str]:
-    """Machine and programs, for the record."""
-    cpu = next(
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    )
-    found = {"cpu": f"{os.cpu_count()} x {cpu}", "kernel": platform.release()}
-    found["python"] = platform.python_version()
-    for words in ("fio --version", "nbdkit --version", "nbd-server -V", "qemu-storage-daemon -V"):
-        done = subprocess.run(words.split(), capture_output=True, text=True, check=False)
-        found[words.split()[0]] = (done.stdout or done.stderr).splitlines()[0]
-    return found
-
-
 def _loopback(
     wanted: Sequence[Row], names: Sequence[str], repetitions: int, seconds: float
 ) -> tuple[dict[Row, dict[str, Sample]], dict[str, float]]:
@@ -165,7 +156,7 @@ def run(
         bars, detail = extra()
         found += bars
         details[extra.__name__] = detail
-    about = {"versions": versions(), "bytes_per_page": per_page, "repetitions": repetitions}
+    about = {"versions": versions(VERSIONS), "bytes_per_page": per_page, "repetitions": repetitions}
     folder.mkdir(parents=True, exist_ok=True)
     document = rows.as_json(results, found, {**about, **details})
     (folder / "pages.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -200,11 +200,16 @@ def _child(name: str, port: int, words: Sequence[str], folder: Path) -> Iterator
                 _wait_for_line(folder / f"{name}.log", process)
             yield Server(name, process.pid, port, "a", None)
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends it, by force if it takes more than 5 s."""
+    process.terminate()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _wait_for_line(path: Path, process: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -116,6 +117,19 @@ def test_readers_outlive_a_killed_worker_a_killed_server_and_an_upgrade(
             client.receive(1)
     with NbdClient(server.address).attach("root") as again:
         assert again.read(0, 4096) == PAGE[::-1]
+
+
+def test_the_workers_of_the_program_before_leave_nothing_behind(
+    serve: Callable[..., Serving],
+) -> None:
+    server = serve("memory")
+    before = set(server.workers())
+    static.upgrade_static(server.address, server.store)
+    deadline = time.monotonic() + 10
+    while before & set(server.workers()):  # a zombie is a child as well
+        assert time.monotonic() < deadline, "still there"
+        time.sleep(0.02)
+    assert len(server.workers()) == len(before)
 
 
 @pytest.mark.root

@@ -102,7 +102,7 @@ static uint64_t used_bytes(const struct area *area)
     ssize_t length = pread(swaps, text, sizeof text - 1, 0);
 
     text[length > 0 ? length : 0] = '\0';
-    snprintf(name, sizeof name, "/dev/%s", area->device);
+    snprintf(name, sizeof name, "/dev/%s\\", area->device);
     at = strstr(text, name);
     at = at ? strstr(at, "partition") : NULL;
     if (!at)

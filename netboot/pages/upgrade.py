@@ -53,12 +53,35 @@ def inherited() -> list[socket.socket]:
     listeners = [socket.socket(fileno=int(number)) for number in numbers.split(",") if number]
     for listener in listeners:
         os.set_inheritable(listener.fileno(), False)
+    if listeners:
+        _bury_children()
     return listeners
+
+
+def _bury_children() -> None:
+    """Has the children of the program before, which this one knows nothing of, waited for when
+    they end: else they are zombies for as long as this process lives.
+    """
+    loop = asyncio.get_running_loop()
+    tasks = Path("/proc/self/task").glob("*/children")
+    left = {int(pid) for task in tasks for pid in task.read_text().split()}
+
+    def bury() -> None:
+        for pid in list(left):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                left.discard(pid)
+        if not left:
+            loop.remove_signal_handler(signal.SIGCHLD)
+
+    loop.add_signal_handler(signal.SIGCHLD, bury)
+    bury()
 
 
 def announce(directory: Path) -> None:
     """Says in a store's directory that this process serves it now."""
-    (directory / PROCESS_FILE).write_text(f"{os.getpid()} {secrets.token_hex(8)}\n")
+    aside = directory / f"{PROCESS_FILE}.new"
+    aside.write_text(f"{os.getpid()} {secrets.token_hex(8)}\n")
+    aside.replace(directory / PROCESS_FILE)  # whoever asks reads all of it
 
 
 def ask(directory: Path) -> int:
@@ -66,7 +89,12 @@ def ask(directory: Path) -> int:
 
     Raises OperatorError if there is none or it does not come back in time.
     """
-    before = _process(directory)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    # One that has just begun to listen has not told its process yet.
+    while (before := _process(directory)) is None and _locked(directory):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_SECONDS)
     if before is None or not _locked(directory):
         raise OperatorError(
             "no page server to upgrade", hint="give --listen, --store and --name as it was started"
@@ -89,7 +117,10 @@ def _process(directory: Path) -> str | None:
 
 
 def _locked(directory: Path) -> bool:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,0 +1,22 @@
+"""On what a benchmark ran."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def versions(programs: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The machine, and what each program says first when it is called for its version."""
+    cpu = next(
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    found = {"cpu": f"{os.cpu_count()} x {cpu}", "kernel": platform.release()}
+    found["python"] = platform.python_version()
+    for name, words in programs.items():
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        found[name] = (done.stdout or done.stderr).splitlines()[0]
+    return found
