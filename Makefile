@@ -9,9 +9,9 @@ PYTEST := env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/python -m pytest
 
 help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
-	    'make test    all tests (about fifteen minutes)' \
+	    'make test    all tests (about twenty minutes)' \
 		    'make unit    only what needs no root and starts no program' \
-	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (an hour)' \
+	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (45 minutes)' \
 	    'make room    24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make setup   only install what all need' \
 	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
