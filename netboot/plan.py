@@ -85,7 +85,7 @@ def features(seat: Seat) -> tuple[str, ...]:
     swap, zswap = seat.swap, seat.swap.zswap
     wanted = {
         zswap.compressor: zswap.enabled and swap.size.bytes != 0,
-        "encrypt": swap.encrypted,
+        "encrypt": swap.encrypt,
         "mirror": swap.layout == "mirror",
         "image": seat.root.kind != "ram",
     }
@@ -137,7 +137,7 @@ def _arguments(
         ]
         if swap.grow:
             words.append(f"netboot.grow={swap.grow}")
-        if swap.encrypted:
+        if swap.encrypt:
             words.append("netboot.encrypt=1")
         if zswap.enabled:
             words.append(f"netboot.zswap={zswap.compressor},{zswap.pool_percent}")

@@ -227,7 +227,7 @@ class SeatSwap(Overridable):
     ceiling: Ceiling = None  # bytes per second
     """The most a PC may move to and from its swap, as 20MiB/s; it is made to wait. Default: none."""
     encrypt: Annotated[bool, values.BOOLEAN] = False
-    """Whether a PC encrypts its pages, with a key that only it has; a mirror always. Default: no."""
+    """Whether a PC encrypts its pages, with a key that only it has. Default: no."""
     zswap: Zswap = Zswap()
     """Compression in the PC's RAM, in front of its swap."""
 
@@ -252,11 +252,6 @@ class Swap(SeatSwap):
     """The page servers, up to 8, each with this profile and secret. Without it: who boots the PC."""
     layout: Literal["spread", "stripe", "mirror"] = "spread"
     """Where a PC's pages are: on one of servers, a part on each, or all on each of two. Default: spread."""
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether pages are encrypted: a mirror's are, see initramfs/agent/mirror.c."""
-        return self.encrypt or self.layout == "mirror"
 
     def area_bytes_for(self, ram_bytes: int) -> int:
         """What a PC with that much RAM has on one server, in bytes: a multiple of 4096."""

@@ -159,9 +159,8 @@ def test_fits(agent: Path) -> None:
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "0", "600"),
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "soon"),
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "99999999999999999999999"),
-        ("attach", "127.0.0.1,", "10809", "seat-1", "2", "5", "600", "encrypt"),
-        ("attach", "127.0.0.1,127.0.0.2,127.0.0.3", "10809", "seat-1", "2", "5", "600", "encrypt"),
-        ("attach", "127.0.0.1,127.0.0.2", "10809", "seat-1", "2", "5", "600"),
+        ("attach", "127.0.0.1,", "10809", "seat-1", "2", "5", "600"),
+        ("attach", "127.0.0.1,127.0.0.2,127.0.0.3", "10809", "seat-1", "2", "5", "600"),
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "600", "swap"),
         ("status", "now"),
         ("standby", "1", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),
@@ -382,8 +381,7 @@ def test_no_lease_is_refused_with_the_servers_words(
 def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Server]) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY)
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
-    words = ("attach", "127.0.0.1,127.0.0.1", server.port, "seat-1", 1, 5, 600, "encrypt")
-    done = run(agent, *words)
+    done = run(agent, "attach", "127.0.0.1,127.0.0.1", server.port, "seat-1", 1, 5, 600)
     server.stop()
     assert len(server.heard) == 2
     assert done.returncode == BAD_PROTOCOL

@@ -92,7 +92,6 @@ def test_further_page_servers_are_named_and_grant_tokens_of_their_own(
     assert words["netboot.layout"] == layout
     assert words["netboot.server"] == "http://10.0.0.1:8080"
     assert "netboot.token" not in words
-    assert ("netboot.encrypt" in words) is (layout == "mirror")
 
 
 def test_seats_are_spread_and_each_has_an_order_of_its_own_that_stays() -> None:

@@ -17,7 +17,7 @@ static const char usage_text[] =
     "\n"
     "attach: makes EXPORT of the NBD server at HOST (dotted IPv4) a swap area, prints one line,\n"
     "closes its output and stays, to attach it again whenever the server was lost. Of two servers\n"
-    "each has all pages, which have to be encrypted.\n"
+    "each has all pages.\n"
     "  CONNECTIONS  1 to 16\n"
     "  TIMEOUT      seconds in which the server has to answer, else the connection is lost\n"
     "  PATIENCE     seconds that the kernel waits for a lost server before it fails\n"
@@ -182,8 +182,6 @@ int main(int count, char **arguments)
     }
     if (count == 8 + area->encrypted + area->root && strcmp(arguments[1], "attach") == 0) {
         second = area->root ? NULL : strchr(arguments[2], ',');
-        if (second && !areas[0].encrypted)
-            return complain(USAGE, "a mirror has to be encrypted (mirror.c says why)");
         if (second)
             *second++ = '\0';
         code = read_area(arguments + 2, area);

@@ -7,12 +7,6 @@
  * about is in a page that they share: only one leg may be missing. md would take the array for broken
  * for good if it was asked to do without the last one.
  *
- * Swap never goes to md itself, but to dm-crypt over it, whose one thread does all writing. For each
- * page written md takes two bios from a pool of two, and sends the first one off only when it has the
- * second (Linux 6.1 and 6.5 on, for arrays without a bitmap: raid1_submit_write in
- * drivers/md/raid1-10.c). With two processes that page out at once, and no memory for more bios, each
- * took one and both waited for ever. Discards do not go through that thread, so there are none.
- *
  * A leg that was given up is behind. It never comes back with the pages that it had: its server is
  * asked for a fresh lease, and md copies everything.
  */
