@@ -16,8 +16,18 @@ stage_drivers() {
             return 1
         }
         [ -e /dev/md0 ] || echo md0 >/sys/module/md_mod/parameters/new_array
+        keep_bios
     fi
     done_with "nbd${encrypt:+ and dm-crypt}${layout:+ for swap.layout $layout} loaded"
+}
+
+# What memory once was for requests to block devices stays that, up to 256 slabs of it: what for, says
+# the agent's mirror.c, which has them made.
+keep_bios() {
+    local slab
+    for slab in /sys/kernel/slab/bio-*; do
+        echo 256 >"$slab/min_partial"
+    done
 }
 
 # Before swap, because Linux from 6.4 on sets zswap up only for areas that come after it. Its

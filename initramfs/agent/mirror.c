@@ -15,17 +15,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define DEVICE "md0"
 #define NBD_MAJOR 43
 #define LOOK_MS 500       /* between two looks at a copy under way */
+#define BIO_PAGES 2048    /* 8 MiB */
 #define RETRY_MS 100      /* until md has let a leg go */
 #define LET_GO_MS 30000   /* the longest that takes */
+
+#ifndef BLKDISCARD
+#define BLKDISCARD _IO(0x12, 119)
+#endif
 
 /* The kernel's ABI, written out: musl's headers do not have it. */
 struct array {
@@ -114,6 +121,34 @@ static int assemble(struct area *legs, uint64_t size)
     return code == OK ? control(RUN_ARRAY, NULL, "starting the array") : code;
 }
 
+/* musl's own function does nothing. */
+static void set_policy(int policy, int priority)
+{
+    if (syscall(SYS_sched_setscheduler, 0, policy, &priority) < 0)
+        complain(OK, "mirror: sched_setscheduler: %s", strerror(errno));
+}
+
+/* For each page md takes two bios, from a pool of two if there is no memory for more, and sends the
+ * first one off only when it has the second (raid1_submit_write in drivers/md/raid1-10.c, Linux 6.5,
+ * and 6.1 as Debian has it). Two processes that page out at once, without memory, would each have
+ * one and wait for ever. So there have to be more than processes can be in that place, before memory
+ * is short: as many as it takes to write a few MiB, each page by itself. They are kept (swap.sh). */
+static void make_bios(void)
+{
+    static char zeros[PAGE];
+    uint64_t range[2] = {0, BIO_PAGES * PAGE};
+    int fd = open(DEVICE, O_RDWR | O_CLOEXEC);
+
+    for (unsigned at = 0; at < BIO_PAGES; at++)
+        pwrite(fd, zeros, PAGE, (off_t)at * PAGE);
+    /* All of them at the same time: nobody sends anything before the last one is there. */
+    set_policy(SCHED_FIFO, 1);
+    fsync(fd);
+    set_policy(SCHED_OTHER, 0);
+    ioctl(fd, BLKDISCARD, range);
+    close(fd);
+}
+
 int mirror_start(struct area *legs)
 {
     struct area *there = legs[0].export.size ? &legs[0] : &legs[1];
@@ -126,6 +161,8 @@ int mirror_start(struct area *legs)
     if (shared == MAP_FAILED)
         return complain(KERNEL_REFUSED, "mirror: no memory");
     code = assemble(legs, there->export.size);
+    if (code == OK)
+        make_bios();
     strcpy(there->device, DEVICE);
     if (code == OK)
         code = make_swap(there);
