@@ -163,9 +163,11 @@ def schema() -> None:
 )
 def plan(
     mac: Annotated[str, typer.Option(help="The PC's MAC address.")],
-    arch: Annotated[str, typer.Option(help="bios or uefi-x64: what option 93 would say.")] = "bios",
+    arch: Annotated[str, typer.Option(help="bios, uefi-x64 or uefi-x64-http.")] = "bios",
     profile: ProfileOption = DEFAULT_PROFILE,
-    server: Annotated[str, typer.Option(help="Our address, as the PC sees it.")] = "192.0.2.1",
+    server: Annotated[
+        str, typer.Option(help="Our address, as the PC sees it. Default: one beside dhcp.range.")
+    ] = "",
     settings: SetOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
@@ -174,7 +176,7 @@ def plan(
     from netboot.dryrun import rehearse
 
     seat = values.parse_word("--mac", values.MAC, mac)
-    address = values.parse_word("--server", values.ADDRESS, server)
+    address = values.parse_word("--server", values.ADDRESS, server) if server else None
     rehearsal = rehearse(profile_file.load(profile, settings), seat, arch, address)
     print(json.dumps(rehearsal.as_json(), indent=2) if as_json else show.rehearsal(rehearsal))
 

@@ -6,6 +6,7 @@ Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the s
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
+from netboot.arch import Firmware
 from netboot.client import Client, Stage
 from netboot.profile import Profile, Seat
 
@@ -31,7 +32,7 @@ class BootPlan:
 
     client: Client
     seat: Seat
-    bootfile: str  # the DHCP file field: an NBP for firmware, a script for iPXE
+    bootfile: str  # the DHCP file field: for firmware an NBP or its URL, for iPXE a script
     script_path: str  # HTTP
     kernel_path: str  # HTTP
     initrd_paths: tuple[str, ...]  # HTTP
@@ -52,7 +53,12 @@ def boot_plan(
     base = f"boot/{keys.ticket}"
     script = f"{client.arch.name}.ipxe"
     export = "seat-" + client.mac.replace(":", "")
-    bootfile = client.arch.loader if client.stage is Stage.FIRMWARE else f"{keys.ticket}/{script}"
+    if client.stage is Stage.IPXE:
+        bootfile = f"{keys.ticket}/{script}"
+    elif client.arch.firmware is Firmware.UEFI_HTTP:
+        bootfile = f"http://{server}:{profile.http.port}/{base}/{client.arch.loader}"
+    else:
+        bootfile = client.arch.loader
     return BootPlan(
         client=client,
         seat=seat,

@@ -77,7 +77,7 @@ class Room:
 
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
-        if name in (KERNEL_FILE, INITRAMFS_FILE):
+        if name in (KERNEL_FILE, INITRAMFS_FILE, *LOADERS):
             return self.images / name
         return self.initrds.get(name)
 

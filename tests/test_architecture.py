@@ -12,14 +12,17 @@ PACKAGE = ROOT / "netboot"
 # ``name.*`` is every module of a package that has no row of its own.
 ROWS = (
     "errors",
-    "nbd.wire nbd.stream nbd.dialect dhcp.packet images.cpio events arch values document ticket",
-    "client dhcp.pxe nbd.export pages.store roots images.modules images.drivers images.progress",
+    "nbd.wire nbd.stream nbd.dialect dhcp.packet dhcp.frames images.cpio events arch values document ticket",
+    "client dhcp.pxe dhcp.findings nbd.export pages.store roots images.modules images.drivers images.progress",
     (
-        "profile profile_file nbd.handshake nbd.transmission dhcp.lease pages.lease pages.governor "
-        "pages.buffers pages.work pages.exchange"
+        "profile profile_file nbd.handshake nbd.transmission dhcp.lease dhcp.scope pages.lease "
+        "pages.governor pages.buffers pages.work pages.exchange"
     ),
-    "plan script dhcp.responder",
-    "pages.* dhcp.server tftp http images.* lab.* interfaces",
+    "plan script dhcp.responder dhcp.record",
+    (
+        "pages.* dhcp.server dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints tftp http "
+        "images.* lab.* interfaces"
+    ),
     "services room dryrun",
     "cli show __main__",
 )

@@ -176,10 +176,10 @@ def test_restored_addresses_that_the_profile_gives_no_more_are_dropped() -> None
         {},
         {"leases": 7},
         {"leases": [7]},
-        {"leases": [{"mac": ANN}]},
-        {"leases": [{"mac": ANN, "address": "10.0.0", "expires": 1}]},
-        {"leases": [{"mac": ANN, "address": "10.0.0.50", "expires": "soon"}]},
-        {"leases": [{"mac": ANN, "address": "10.0.0.50", "expires": None}]},
+        {"leases": [{"client": ANN}]},
+        {"leases": [{"client": ANN, "address": "10.0.0", "expires": 1}]},
+        {"leases": [{"client": ANN, "address": "10.0.0.50", "expires": "soon"}]},
+        {"leases": [{"client": ANN, "address": "10.0.0.50", "expires": None}]},
     ],
 )
 def test_what_is_not_leases_is_refused(saved: object) -> None:

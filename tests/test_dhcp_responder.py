@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.client import Client
-from netboot.dhcp.lease import LeasePool
 from netboot.dhcp.packet import HEADER, MAGIC_COOKIE, parse, serialize
 from netboot.dhcp.responder import Context, Reply, respond
+from netboot.dhcp.scope import make_scopes
 from netboot.errors import Ignored, ProtocolError
 from netboot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.profile import AddressRange, Dhcp, Profile
@@ -51,15 +51,13 @@ def plan(client: Client) -> BootPlan:
 
 
 def context(profile: Profile = PROXY, port: int = 67, source: str = "0.0.0.0") -> Context:
-    full = profile.dhcp.mode == "full"
     return Context(
         profile=profile,
         server=US,
-        network=IPv4Network("10.0.0.0/24"),
         port=port,
         source=(IPv4Address(source), 68 if port == 67 else port),
         plan=plan,
-        pool=LeasePool(RANGE, profile.dhcp.lease_time, taken=(US,)) if full else None,
+        scopes=make_scopes(profile, [IPv4Network("10.0.0.0/24")], [US]),
     )
 
 
@@ -143,8 +141,8 @@ def test_proxy_answers_only_discover_on_67(client: PxeClient, file: bytes) -> No
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (PxeClient(arch=6).discover(), "client architecture 6"),
-        (PxeClient(arch=11).discover(), "client architecture 11"),
+        (PxeClient(arch=6).discover(), "PXEClient architecture 6"),
+        (PxeClient(arch=11).discover(), "PXEClient architecture 11"),
         (PxeClient().discover(op=2), "a server's reply"),
         (PxeClient().discover(hlen=16), "not Ethernet"),
     ],
@@ -154,7 +152,7 @@ def test_who_is_not_answered_in_either_mode(profile: Profile, data: bytes, reaso
 
 
 def test_proxy_leaves_plain_dhcp_clients_alone() -> None:
-    assert "not a PXE client" in refused(PxeClient().plain("discover"), context())
+    assert "not a boot client" in refused(PxeClient().plain("discover"), context())
 
 
 def test_bootp_without_dhcp_is_not_answered() -> None:
@@ -330,7 +328,7 @@ def test_a_full_pool_and_a_network_without_one_are_reasons() -> None:
     for number in range(10):
         leased(where, PxeClient(mac=f"52:54:00:00:00:{number:02x}"))
     assert "in use" in refused(PxeClient().discover(), where)
-    assert "no addresses" in refused(PxeClient().discover(), replace(where, pool=None))
+    assert "no addresses" in refused(PxeClient().discover(), replace(where, scopes=()))
 
 
 # regressions: what peers got wrong (their issues are named)

@@ -150,7 +150,8 @@ class Classroom:
             (self.lesson.folder / f"{name}.log").unlink(missing_ok=True)
         make_bridge()
         try:
-            await self._start_router()
+            if self.lesson.dhcp == "proxy":
+                await self._start_router()
             await self.start_server()
             yield
         finally:
@@ -239,18 +240,17 @@ class Classroom:
             report.failure = f"switched off (QEMU status {status}) {complaints.strip()}"
 
     async def _start_router(self) -> None:
-        """The LAN's own router: another host, with dnsmasq for IPv6 and, beside a proxy, DHCP."""
+        """The LAN's own router and DHCP server: another host, with dnsmasq."""
         lesson = self.lesson
         words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"]
         words += [f"--interface={ROUTER_DEVICE}", "--bind-interfaces", "--user=root"]
         words += ["--enable-ra", f"--dhcp-range={ROUTER_IPV6.network.network_address},ra-only,64"]
         words += ["--pid-file=", f"--dhcp-leasefile={lesson.folder / 'router.leases'}"]
         words += ["--log-dhcp", "--log-facility=-"]
-        if lesson.dhcp == "proxy":
-            pool = f"{FIRST_ADDRESS},{LAST_ADDRESS},{SERVER.netmask},1h"
-            words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
-            # Its ping before each offer would be 3 s of every boot (anchors, section 1).
-            words += ["--no-ping", "--dhcp-authoritative"]
+        pool = f"{FIRST_ADDRESS},{LAST_ADDRESS},{SERVER.netmask},1h"
+        words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
+        # Its ping before each offer would be 3 s of every boot (anchors, section 1).
+        words += ["--no-ping", "--dhcp-authoritative"]
         script = (
             f"until ip link show {ROUTER_DEVICE} >/dev/null 2>&1; do sleep 0.02; done; "
             f"ip address add {ROUTER} dev {ROUTER_DEVICE}; "
@@ -273,7 +273,6 @@ class Classroom:
             "interface": BRIDGE,
             "dhcp.mode": lesson.dhcp,
             "dhcp.range": f"{FIRST_ADDRESS}-{LAST_ADDRESS}",
-            "dhcp.router": str(ROUTER.ip),
             "boot.arguments": " ".join(filter(None, arguments)),
         }
         words = [sys.executable, "-m", "netboot", "serve", "--json"]
