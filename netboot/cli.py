@@ -261,7 +261,7 @@ def lab(
     profile: ProfileOption = DEFAULT_PROFILE,
     clients: Annotated[int, typer.Option(min=1, max=120, help="How many PCs.")] = 1,
     memory: Annotated[int, typer.Option(min=64, metavar="MB", help="RAM of each.")] = 256,
-    firmware: Annotated[Literal["bios", "uefi"], typer.Option()] = "bios",
+    firmware: Annotated[Literal["bios", "uefi", "uefi-http"], typer.Option()] = "bios",
     dhcp: Annotated[
         Literal["proxy", "full"],
         typer.Option(help="proxy: dnsmasq plays the LAN's own DHCP server."),
