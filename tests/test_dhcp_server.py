@@ -48,9 +48,9 @@ def plan(client: Client, server: IPv4Address) -> BootPlan:
 class Cable:
     """The client's end of a veth pair: frames in, frames out, no IP stack to help or hinder."""
 
-    def __init__(self, name: str) -> None:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
-        self._socket.bind((name, ETH_P_IP))
+    def __init__(self, name: str, protocol: int = ETH_P_IP) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+        self._socket.bind((name, protocol))
         self._socket.setblocking(False)
 
     def close(self) -> None:
@@ -76,6 +76,7 @@ class Lan:
     """Three cables in a fresh namespace: s0-c0 and s1-c1 are served, s2-c2 is not."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self.stack = stack
         self.leases = folder / "leases.json"
         self.journal = Journal()
         self.cables: list[Cable] = []
