@@ -25,7 +25,7 @@ GRACE_SECONDS = 2.5  # after the last DISCOVER
 
 
 def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -41,7 +41,9 @@ def frame(number: int, kind: int, more: bytes = b"") -> bytes:
     bootp = struct.pack("!4BIHH16x16s192x", 1, 1, 6, 0, number, 0, 0x8000, mac)
     payload = (bootp + bytes((99, 130, 83, 99)) + options).ljust(300, b"\0")
     udp = struct.pack("!4H", 68, 67, 8 + len(payload), 0) + payload
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, bytes(4), b"\xff" * 4)
+    head = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, bytes(4), b"\xff" * 4
+    )
     head = head[:10] + _checksum(head).to_bytes(2, "big") + head[12:]
     return b"\xff" * 6 + mac + b"\x08\x00" + head + udp
 

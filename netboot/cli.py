@@ -96,14 +96,12 @@ def serve(
     _go_first()
     journal = Journal()
     services = Services(room_profile, folder, state, journal, initrds=initrd)
-    hostname = {mac: room_profile.seat(mac).hostname for mac in room_profile.clients}
 
     def tell(event: "BootEvent") -> None:
         if as_json:
             print(json.dumps(event.as_json()), flush=True)
         else:
-            name = hostname.get(event.seat) or room_profile.seat(event.seat).hostname
-            print(show.event_line(event, name), flush=True)
+            print(show.event_line(event, room_profile.hostname(event.seat)), flush=True)
 
     journal.subscribe(tell)
 

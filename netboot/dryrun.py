@@ -52,9 +52,7 @@ class Rehearsal:
         return {"answers": [{"to": title, "answer": text} for title, text in self.parts]}
 
 
-def rehearse(
-    profile: Profile, mac: str, arch: str, server: IPv4Address | None = None
-) -> Rehearsal:
+def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address | None = None) -> Rehearsal:
     """Plays the PC ``mac`` against ``profile``. Keys are shown as ``<ticket>`` and ``<token>``.
 
     ``server`` is our address; without it one of dhcp.range's network, or of a documentation's.

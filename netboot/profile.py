@@ -5,6 +5,7 @@ The string below a key is what ``netboot schema`` and docs/profile.md say of it.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, Self
 
@@ -42,6 +43,8 @@ class Section(BaseModel):
 
     def changed(self, override: "Section") -> Self:
         """This section with those keys of ``override`` that were given."""
+        if not override.model_fields_set:  # most PCs: a room asks this for each of its packets
+            return self
         given: dict[str, Any] = {}
         for name in override.model_fields_set:
             here, there = getattr(self, name), getattr(override, name)
@@ -113,7 +116,8 @@ def _network(text: str) -> IPv4Network:
 
 
 def _domain(text: str) -> str:
-    if len(values.matched(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*", text)[0]) > MAX_DOMAIN:
+    label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if len(values.matched(rf"{label}(\.{label})*", text)[0]) > MAX_DOMAIN:
         raise ValueError("too long")
     return text.lower()
 
@@ -341,7 +345,8 @@ class ClientSettings(SeatSettings):
     """The address that this PC always gets, in full mode."""
 
 
-class Seat(Section):
+@dataclass(frozen=True, slots=True)
+class Seat:
     """What one PC gets: the profile with its groups' and its own overrides applied."""
 
     mac: str
@@ -372,23 +377,33 @@ class Profile(Section):
 
     def seat(self, mac: str) -> Seat:
         """The seat of ``mac`` (``aa:bb:cc:dd:ee:ff``): profile, then groups, then client."""
-        tail = mac.replace(":", "")[-6:]
-        client = self.clients.get(mac, ClientSettings())
-        hostname = f"pc-{tail}"
+        client = self.clients.get(mac)
         boot, root, swap = self.boot, self.root, self.swap
-        for settings in (*(group for group in self.groups.values() if group.has(mac)), client):
+        for settings in self._settings(mac):
             boot = boot.changed(settings.boot)
             root = root.changed(settings.root)
             swap = swap.changed(settings.swap)
-            hostname = settings.hostname or hostname
         return Seat(
             mac=mac,
-            hostname=hostname.replace(values.MAC_TAIL, tail),
-            address=client.address,
+            hostname=self.hostname(mac),
+            address=None if client is None else client.address,
             boot=boot,
             root=root,
             swap=swap,
         )
+
+    def hostname(self, mac: str) -> str:
+        """The host name of ``mac``: its own, its last group's, or ``pc-`` and six digits."""
+        given = [settings.hostname for settings in self._settings(mac) if settings.hostname]
+        tail = mac.replace(":", "")[-6:]
+        return given[-1].replace(values.MAC_TAIL, tail) if given else f"pc-{tail}"
+
+    def _settings(self, mac: str) -> list[SeatSettings]:
+        """What differs for ``mac``, in the order in which it counts."""
+        found: list[SeatSettings] = [group for group in self.groups.values() if group.has(mac)]
+        if mac in self.clients:
+            found.append(self.clients[mac])
+        return found
 
     def check_networks(self, networks: Mapping[str, IPv4Network]) -> None:
         """Compares full mode's addresses with the networks served, by interface name.

@@ -143,7 +143,7 @@ class Room:
         seats = []
         for mac in self.journal.seats():
             history = [event.as_json() for event in self.journal.history(mac)]
-            hostname = self.profile.seat(mac).hostname
+            hostname = self.profile.hostname(mac)
             seats.append({"mac": mac, "hostname": hostname, "events": history})
         return {"seats": seats}
 

@@ -152,11 +152,8 @@ def test_a_second_proxy_is_an_event_for_each_seat_and_one_line(
 
     with caplog.at_level(logging.WARNING):
         on_lan(tmp_path, scenario)
-    assert [line for line in caplog.messages if "10.1.0.9" in line] == [
-        "a second proxyDHCP server, 10.1.0.9, answers PXE clients on s0: a PC boots from whichever "
-        "it hears first; stop one of the two"
-    ]
-
+    (line,) = [line for line in caplog.messages if "10.1.0.9" in line]
+    assert "a second proxyDHCP server, 10.1.0.9, answers PXE clients on s0" in line
 
 
 # dnsmasq as the LAN's own server, and our proxy beside it.
@@ -187,9 +184,10 @@ def dnsmasq(folder: Path, *words: str) -> Iterator[None]:
     script = f'{wait}; {address}; exec "$@"'
     with subprocess.Popen(["unshare", "--net", "sh", "-c", script, "sh", *server]) as process:
         try:
-            while Path(f"/proc/{process.pid}/ns/net").readlink() == Path(
-                "/proc/thread-self/ns/net"
-            ).readlink():
+            while (
+                Path(f"/proc/{process.pid}/ns/net").readlink()
+                == Path("/proc/thread-self/ns/net").readlink()
+            ):
                 pass
             subprocess.run(["ip", "link", "set", "site", "netns", str(process.pid)], check=True)
             yield

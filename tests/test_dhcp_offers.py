@@ -1,6 +1,7 @@
 """What firmware makes of our answers, by models of it; and that the models reject what fails."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
@@ -32,14 +33,14 @@ every_firmware = pytest.mark.parametrize(
 )
 
 
-def made(*options: object, yiaddr: str = "0.0.0.0", source: str = ROUTER, **header: object) -> Offer:
+def made(*options: Any, yiaddr: str = "0.0.0.0", source: str = ROUTER, **header: Any) -> Offer:
     """Another server's offer."""
     head = BOOTP(op=2, yiaddr=yiaddr, chaddr=bytes(6), **header)
     listed = [("message-type", "offer"), ("server_id", source), *options, "end"]
     return Offer(bytes(head / DHCP(options=listed)), source)
 
 
-def plain(**header: object) -> Offer:
+def plain(**header: Any) -> Offer:
     """The untouched DHCP server of the LAN."""
     return made(("subnet_mask", "255.255.255.0"), ("router", ROUTER), yiaddr=PC, **header)
 
@@ -115,9 +116,7 @@ WRONG = {
         offers.ipxe,
         [
             plain(),
-            made(
-                ("vendor_class_id", b"PXEClient:Arch:00000"), source=OURS, siaddr=OURS, file=b"x"
-            ),
+            made(("vendor_class_id", b"PXEClient:Arch:00000"), source=OURS, siaddr=OURS, file=b"x"),
         ],
     ),
     "a proxy and nobody who gives addresses": (

@@ -247,7 +247,7 @@ def _lease(
             options[option] = b"".join(server.packed for server in servers)
     if dhcp.domain is not None:
         options[Option.DOMAIN_NAME] = dhcp.domain.encode()
-    options[Option.HOST_NAME] = context.profile.seat(question.mac).hostname.encode()
+    options[Option.HOST_NAME] = context.profile.hostname(question.mac).encode()
     client = question.client
     if client is not None and client.stage is Stage.IPXE:
         options[Option.ETHERBOOT_ENCAPSULATED] = SKIP_PROXY_WAIT
