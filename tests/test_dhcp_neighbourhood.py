@@ -103,7 +103,8 @@ def test_ipxe_alone_with_us_need_not_wait_for_a_router(tmp_path: Path) -> None:
         tap.put(solicitation)
         assert await tap.is_quiet(ICMPv6ND_RA)  # nobody we boot, for all we know
         cable.send(PxeClient(mac=ANN.mac, arch=7, ipxe=True).discover())
-        await cable.reply()
+        frame = await tap.next(ICMPv6ND_RA)  # it asked before
+        assert frame.dst == ANN.mac
         tap.put(solicitation)
         frame = await tap.next(ICMPv6ND_RA)
         assert (frame.dst, frame[IPv6].dst) == (ANN.mac, LINK_LOCAL)

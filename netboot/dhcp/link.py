@@ -8,8 +8,9 @@ import asyncio
 import ctypes
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from netboot.dhcp import frames
 from netboot.errors import OperatorError
@@ -23,6 +24,7 @@ SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_IGNORE_OUTGOING, PACKET_MR_MULTICAST =
 SO_ATTACH_FILTER = 26
 MEMBERSHIP = struct.Struct("=iHH8s")  # struct packet_mreq
 MAX_FRAME = 2048
+MAX_SEATS = 500
 BATCH = 64  # frames between two visits to the event loop
 
 # Classic BPF (linux/bpf_common.h) behind the Ethernet header: code, jump if true, if false, value.
@@ -54,8 +56,7 @@ class Link:
     """Watches ``interface``.
 
     ``met(mac, address)`` hears who uses which address, ``answered(interface, server, data)`` what
-    other machines send to DHCP clients. ``lonely(interface, mac)`` says whether the PC ``mac`` may be told that the
-    link has no IPv6 router; nobody is once a router was heard.
+    other machines send to DHCP clients.
     """
 
     def __init__(
@@ -63,13 +64,13 @@ class Link:
         interface: Interface,
         met: Callable[[str, IPv4Address], None],
         answered: Callable[[Interface, IPv4Address, bytes], None],
-        lonely: Callable[[Interface, str], bool],
     ) -> None:
         self._interface = interface
         self._met = met
         self._answered = answered
-        self._lonely = lonely
         self._router_heard = False
+        self._released: deque[str] = deque(maxlen=MAX_SEATS)
+        self._waiting: dict[str, IPv6Address] = {}  # link-local addresses by MAC
         self._mac = b""
         self._sockets: dict[int, socket.socket] = {}
 
@@ -101,6 +102,16 @@ class Link:
     def probe(self, address: IPv4Address) -> None:
         """Asks who has ``address``; ``met`` hears it if somebody has."""
         self._send(ETH_P_ARP, EVERYONE, frames.arp_probe(self._mac, address))
+
+    def release(self, mac: str) -> None:
+        """From now on ``mac`` is told, when it asks, that it need not wait for an IPv6 router; at
+        once if it has asked already. Not if a router was ever heard on this link.
+        """
+        if mac not in self._released:
+            self._released.append(mac)
+        source = self._waiting.pop(mac, None)
+        if source is not None:
+            self._tell_no_router(mac, source)
 
     def _open(self, protocol: int, program: tuple[tuple[int, int, int, int], ...]) -> socket.socket:
         name = self._interface.name
@@ -147,14 +158,18 @@ class Link:
         found = frames.router_discovery(data)
         if found is None:
             return
+        mac = sender.hex(":")
         if found.is_router:
             self._router_heard = True
-        elif (
-            not self._router_heard
-            and found.source.is_link_local
-            and self._lonely(self._interface, sender.hex(":"))
-        ):
-            self._send(ETH_P_IPV6, sender, frames.no_router(self._mac, found.source))
+        elif mac in self._released:
+            self._tell_no_router(mac, found.source)
+        elif len(self._waiting) < MAX_SEATS:
+            self._waiting[mac] = found.source
+
+    def _tell_no_router(self, mac: str, to: IPv6Address) -> None:
+        if not self._router_heard and to.is_link_local:
+            data = frames.no_router(self._mac, to)
+            self._send(ETH_P_IPV6, bytes.fromhex(mac.replace(":", "")), data)
 
     def _send(self, protocol: int, mac: bytes, data: bytes) -> None:
         bound = self._sockets[protocol]

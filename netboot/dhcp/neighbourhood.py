@@ -7,7 +7,6 @@ import asyncio
 import secrets
 import socket
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -32,7 +31,6 @@ from netboot.errors import ProtocolError
 from netboot.events import BootEvent, Journal
 from netboot.interfaces import Interface
 
-MAX_SEATS = 500
 # A DISCOVER of our own finds the other servers. dnsmasq pings for 3 s before it answers one.
 SURVEY_SECONDS = (0.0, 4.0)
 SURVEY_PATIENCE = 10.0
@@ -69,14 +67,13 @@ class Neighbourhood:
         self._complaints = Complaints()
         self._links: dict[int, Link] = {}
         self._probes: dict[IPv4Address, _Probe] = {}
-        self._ipxe: deque[str] = deque(maxlen=MAX_SEATS)  # who was answered as iPXE lately
         self._survey: asyncio.Task[None] | None = None
         self._answering: set[int] = set()  # interfaces on which another server gives addresses
 
     def start(self) -> None:
         """Raises OperatorError if an interface cannot be watched."""
         for index, interface in self._interfaces.items():
-            link = Link(interface, self._met, self._overheard, self._lonely)
+            link = Link(interface, self._met, self._overheard)
             self._links[index] = link
             link.start()
         self._survey = asyncio.create_task(self._look_around())
@@ -97,8 +94,8 @@ class Neighbourhood:
         if reply.unproven:
             self._look_for(reply, interface)
         client = reply.client
-        if self._scopes and client is not None and client.stage is Stage.IPXE:
-            self._ipxe.append(client.mac)
+        if client is not None and client.stage is Stage.IPXE and self._is_ours_alone(interface):
+            self._links[interface.index].release(client.mac)
 
     def _look_for(self, reply: Reply, interface: Interface) -> None:
         """Asks who has an address while it is offered."""
@@ -139,12 +136,9 @@ class Neighbourhood:
         if packet.chaddr[:6] != self._links[interface.index].mac:
             self._journal.record(BootEvent(time.time(), packet.mac, "dhcp", finding.event))
 
-    def _lonely(self, interface: Interface, mac: str) -> bool:
-        """Whether the network is ours alone and ``mac`` runs iPXE: then it may be told so.
-
-        Ours alone is where we give out the addresses and no router.
-        """
-        return mac in self._ipxe and any(
+    def _is_ours_alone(self, interface: Interface) -> bool:
+        """Whether we give out the addresses there, and no router."""
+        return any(
             interface.address in scope.network and scope.router is None for scope in self._scopes
         )
 
