@@ -1,6 +1,8 @@
 """What firmware makes of our answers, by models of it; and that the models reject what fails."""
 
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from tests.support.offers import Ask, Boot, Choice, Offer
 from tests.support.pxe_client import PxeClient
 from tests.test_dhcp_responder import FULL, NOW, PROXY, TICKET, US, context
 
+DOCUMENT = Path(__file__).parent.parent / "docs" / "booting.md"
 OURS, ROUTER, PC = str(US), "10.0.0.254", "10.0.0.77"
 Model = Callable[[Sequence[Offer]], Choice]
 FILES = {
@@ -184,3 +187,13 @@ def test_a_client_is_asked_for_by_its_own_kind() -> None:
     for data in (PxeClient(arch=16, vendor=b"PXEClient"), PxeClient(arch=7, vendor=b"HTTPClient")):
         result = respond(parse(data.discover()), context(), NOW)
         assert not isinstance(result, Reply)
+
+
+def test_the_tests_that_the_document_names_are_there() -> None:
+    """docs/booting.md: each mistake of a peer has its test."""
+    file = ""
+    named = re.findall(r"`(test_\w+\.py)?::(\w+)`", DOCUMENT.read_text())
+    assert len(named) >= 10
+    for where, name in named:
+        file = where or file
+        assert f"def {name}(" in (Path(__file__).parent / file).read_text()

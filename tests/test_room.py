@@ -39,6 +39,14 @@ def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room) -> None:
     assert script is not None and room.tokens[MAC] in script
 
 
+def test_http_boot_leads_to_a_loader(room: Room) -> None:
+    firmware = room.plan(Client(MAC, BY_NAME["uefi-x64-http"], Stage.FIRMWARE), SERVER)
+    folder, _, name = firmware.bootfile.rpartition("/")
+    assert folder == f"{room.base_url(SERVER)}/boot/{room.ticket(MAC)}"
+    loader = room.file(name)
+    assert loader is not None and loader.read_bytes() == b"loader"
+
+
 @pytest.mark.parametrize("path", ["", "x", "../snponly.efi", "guess/bios.ipxe", "manifest.json"])
 def test_tftp_has_nothing_else(room: Room, path: str) -> None:
     assert room.tftp_file(path, SERVER) is None
