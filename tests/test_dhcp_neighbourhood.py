@@ -250,8 +250,10 @@ def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 @root
 def test_the_trap_of_option_60_is_noticed_before_any_pc_boots(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("netboot.dhcp.neighbourhood.SURVEY_SECONDS", (0.0, 0.5, 1.0, 2.0))
+
     async def scenario(lan: Lan) -> None:
         with dnsmasq(tmp_path, "--dhcp-option-force=60,PXEClient"):
             server = DhcpServer(PROXY, find("b0"), plan, lan.journal)

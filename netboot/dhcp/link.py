@@ -49,13 +49,18 @@ ROUTER_DISCOVERY = (
     _ACCEPT,
     _DROP,
 )
-ANYTHING = (_ACCEPT,)
+ARP_REPLIES = (
+    (0x28, 0, 0, 6),  # A = the operation
+    (0x15, 0, 1, 2),  # a reply? A LAN is full of requests
+    _ACCEPT,
+    _DROP,
+)
 
 
 class Link:
     """Watches ``interface``.
 
-    ``met(mac, address)`` hears who uses which address, ``answered(interface, server, data)`` what
+    ``met(mac, address)`` hears who answers for which address, ``answered(interface, server, data)`` what
     other machines send to DHCP clients.
     """
 
@@ -82,7 +87,7 @@ class Link:
     def start(self) -> None:
         """Opens the sockets. Raises OperatorError if this process may not."""
         readers = (
-            (ETH_P_ARP, ANYTHING, self._take_arp),
+            (ETH_P_ARP, ARP_REPLIES, self._take_arp),
             (ETH_P_IP, DHCP_ANSWERS, self._take_ip),
             (ETH_P_IPV6, ROUTER_DISCOVERY, self._take_ipv6),
         )

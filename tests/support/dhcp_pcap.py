@@ -20,9 +20,9 @@ def questions(path: Path) -> Iterator[Any]:
     """Frames with a DHCP message of a client."""
     with PcapReader(str(path)) as reader:
         for frame in reader:
-            if IP in frame and UDP in frame and frame[UDP].dport in SERVER_PORTS:
-                if bytes(frame[UDP].payload)[:1] == bytes((BOOTREQUEST,)):
-                    yield frame
+            asks = IP in frame and UDP in frame and frame[UDP].dport in SERVER_PORTS
+            if asks and bytes(frame[UDP].payload)[:1] == bytes((BOOTREQUEST,)):
+                yield frame
 
 
 def main() -> None:
