@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from netboot.arch import BY_CODE, BY_NAME, Architecture, Firmware
+from netboot.arch import ARCHITECTURES, BY_CODE, BY_NAME, Architecture, Firmware
 from netboot.client import Client
 from netboot.dhcp import packet as dhcp
 from netboot.dhcp import pxe
@@ -81,6 +81,12 @@ class _Rehearsal:
         self._profile = profile
         self._mac = mac
         self._arch = arch
+        # iPXE names itself a PXE client whatever loaded it.
+        self._ipxe = next(
+            row
+            for row in (arch, *ARCHITECTURES)
+            if row.loader == arch.loader and row.firmware is not Firmware.UEFI_HTTP
+        )
         self._server = server
         self._room = Room(
             profile, Path(), bytes(SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
@@ -91,12 +97,13 @@ class _Rehearsal:
     def play(self) -> Rehearsal:
         """All answers, from the firmware's first packet to the HTTP script."""
         parts: list[tuple[str, str]] = []
-        for title, marks in (("firmware", NO_MARKS), ("iPXE", IPXE_MARKS)):
-            parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(marks, SERVER_PORT)))
-            if self._profile.dhcp.mode == "proxy" and self._arch.firmware is Firmware.UEFI:
+        programs = (("firmware", self._arch, NO_MARKS), ("iPXE", self._ipxe, IPXE_MARKS))
+        for title, arch, marks in programs:
+            parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(arch, marks, SERVER_PORT)))
+            if self._profile.dhcp.mode == "proxy" and arch.firmware is Firmware.UEFI:
                 title = f"{title}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
-                parts.append((title, self._ask(marks, BOOT_SERVER_PORT)))
-        script = f"{self._arch.name}.ipxe"
+                parts.append((title, self._ask(arch, marks, BOOT_SERVER_PORT)))
+        script = f"{self._ipxe.name}.ipxe"
         ticket = self._room.ticket(self._mac)
         chain = self._room.tftp_file(f"{ticket}/{script}", self._server)
         parts.append((f"TFTP read of <ticket>/{script}", (chain or b"").decode()))
@@ -104,13 +111,13 @@ class _Rehearsal:
         parts.append((f"HTTP GET /boot/<ticket>/{script}", text or ""))
         return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
 
-    def _ask(self, marks: dict[int, bytes], port: int) -> str:
+    def _ask(self, arch: Architecture, marks: dict[int, bytes], port: int) -> str:
         """The answer to a packet of this PC. On 4011 it has an address, on 67 it has none."""
         on_4011 = port == BOOT_SERVER_PORT
         kind = MessageType.DHCPREQUEST if on_4011 else MessageType.DHCPDISCOVER
-        by_http = self._arch.firmware is Firmware.UEFI_HTTP and not marks
+        by_http = arch.firmware is Firmware.UEFI_HTTP
         name = (pxe.HTTP_CLIENT if by_http else pxe.PXE_CLIENT).decode()
-        vendor_class = f"{name}:Arch:{self._arch.code:05}:UNDI:003016".encode()
+        vendor_class = f"{name}:Arch:{arch.code:05}:UNDI:003016".encode()
         address = self._server + 1 if on_4011 else dhcp.ANY
         question = Packet(
             op=dhcp.BOOTREQUEST,
@@ -120,7 +127,7 @@ class _Rehearsal:
             options={
                 Option.DHCP_MESSAGE_TYPE: bytes((kind,)),
                 Option.VENDOR_CLASS_IDENTIFIER: vendor_class,
-                Option.CLIENT_SYSTEM_ARCHITECTURE: self._arch.code.to_bytes(2, "big"),
+                Option.CLIENT_SYSTEM_ARCHITECTURE: arch.code.to_bytes(2, "big"),
                 **marks,
             },
         )

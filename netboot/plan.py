@@ -3,6 +3,7 @@
 Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the same answer.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -71,6 +72,16 @@ def boot_plan(
     )
 
 
+def _page_servers(seat: Seat, server: IPv4Address) -> str:
+    """Where a seat's pages go. Each seat has an order of its own of servers to spread over; it
+    stays the same for those that are left when another is taken from the list.
+    """
+    servers = list(seat.swap.servers) or [server]
+    if seat.swap.layout == "spread":
+        servers.sort(key=lambda each: hashlib.blake2b(f"{seat.mac} {each}".encode()).digest())
+    return ",".join(map(str, servers))
+
+
 def _arguments(
     profile: Profile, seat: Seat, keys: SeatKeys, server: IPv4Address, export: str
 ) -> tuple[str, ...]:
@@ -87,8 +98,9 @@ def _arguments(
     ]
     if swap.size.bytes != 0:
         words += [
-            f"netboot.swap={server}:{swap.port}/{export}",
-            f"netboot.token={keys.token}",
+            f"netboot.swap={_page_servers(seat, server)}:{swap.port}/{export}",
+            # Of the others each grants a lease, and makes its token, when it is asked.
+            f"netboot.layout={swap.layout}" if swap.servers else f"netboot.token={keys.token}",
             f"netboot.connections={swap.connections}",
             f"netboot.timeout={swap.timeout}",
             f"netboot.patience={swap.patience}",

@@ -22,6 +22,7 @@ MIB = 1 << 20
 PAGE = 4096
 MAX_PREFIX = 30  # bits; a smaller network has no address for a PC and one for its router
 MAX_DOMAIN = 253  # characters (RFC 1035 section 2.3.4, without the root's)
+MAX_SERVERS = 8  # the kernel's command line has 2048 characters
 MAX_POOL = 1 << 16  # addresses; a mistyped octet makes a larger range, a room never does
 
 
@@ -304,6 +305,30 @@ class Swap(SeatSwap):
     """How many times the capacity may be promised: few PCs fill their swap. Default: 1.0."""
     port: Port = 10809
     """TCP port of the page server. Default: 10809."""
+    servers: Annotated[tuple[Address, ...], OneOrMore()] = ()
+    """The page servers, up to 8, each with this profile and secret. Without it: who boots the PC."""
+    layout: Literal["spread", "stripe", "mirror"] = "spread"
+    """Where a PC's pages are: on one of servers, a part on each, or all on each of two. Default: spread."""
+
+    def area_bytes_for(self, ram_bytes: int) -> int:
+        """What a PC with that much RAM has on one server, in bytes: a multiple of 4096."""
+        parts = len(self.servers) if self.servers and self.layout == "stripe" else 1
+        return -(-self.bytes_for(ram_bytes) // (PAGE * parts)) * PAGE
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if not self.servers:
+            if self.layout != "spread":
+                raise misplaced("means nothing without swap.servers, a list of addresses", "layout")
+            return self
+        if len(self.servers) > MAX_SERVERS:
+            raise misplaced(f"at most {MAX_SERVERS}, found {len(self.servers)}", "servers")
+        twice = next((s for s in self.servers if self.servers.count(s) > 1), None)
+        if twice is not None:
+            raise misplaced(f"{twice} stands there twice", "servers")
+        if self.layout == "mirror" and len(self.servers) != 2:
+            raise misplaced(f"mirror needs two servers, found {len(self.servers)}", "layout")
+        return self
 
 
 class SeatSettings(Section):
@@ -470,7 +495,8 @@ class Profile(Section):
         sizes |= {("groups", key, "swap"): row.swap.size for key, row in self.groups.items()}
         sizes |= {("clients", key, "swap"): row.swap.size for key, row in self.clients.items()}
         for path, size in sizes.items():
-            if self.swap.capacity is not None and (size.bytes or 0) > self.swap.capacity:
+            area = self.swap.model_copy(update={"size": size}).area_bytes_for(0)
+            if self.swap.capacity is not None and area > self.swap.capacity:
                 raise misplaced("larger than swap.capacity, which is for all PCs", *path, "size")
 
 

@@ -85,7 +85,7 @@ class Room:
         """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``. A ``fresh`` one, for
         a seat whose pages are lost, comes with a token of its own: ``size=BYTES token=TOKEN``.
         """
-        size = self.profile.seat(mac).swap.bytes_for(ram_bytes)
+        size = self.profile.seat(mac).swap.area_bytes_for(ram_bytes)
         if fresh:
             self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         token = self.tokens.get(mac)

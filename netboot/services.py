@@ -29,14 +29,22 @@ from netboot.tftp import TftpServer, Transfer
 LOOPBACK = IPv4Address("127.0.0.1")
 
 
-def load_secret(path: Path) -> bytes:
+def load_secret(path: Path, *, make: bool = True) -> bytes:
     """The server's secret, made on first use, so that tickets stay good across a restart.
 
-    Raises OperatorError if it can be neither read nor made.
+    Without ``make`` it is another server's, and has to be there. Raises OperatorError if it can be
+    neither read nor made, or if others can read it.
     """
     try:
         with contextlib.suppress(FileNotFoundError):
-            return path.read_bytes()
+            secret = path.read_bytes()
+            if path.stat().st_mode & 0o077:
+                raise OperatorError(f"{path}: others can read it", hint=f"chmod 600 {path}")
+            return secret
+        if not make:
+            raise OperatorError(
+                f"{path}: there is no secret", hint="copy it from the server that boots the PCs"
+            )
         secret = secrets.token_bytes(ticket.SECRET_BYTES)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -54,7 +62,8 @@ class Services:
     """The running servers of one room.
 
     ``images`` is a folder that ``netboot build`` filled, ``state`` keeps what must survive a
-    restart, ``initrds`` are sent to every PC after the initramfs.
+    restart, ``initrds`` are sent to every PC after the initramfs. With ``swap_only`` it is a further
+    server of a room that another one boots: it grants leases and keeps pages.
     """
 
     def __init__(
@@ -65,7 +74,9 @@ class Services:
         journal: Journal,
         *,
         initrds: Sequence[Path] = (),
+        swap_only: bool = False,
     ) -> None:
+        self._swap_only = swap_only
         self._profile = profile
         self._state = state
         self._journal = journal
@@ -73,7 +84,7 @@ class Services:
         self._room = Room(
             profile=profile,
             images=images,
-            secret=load_secret(state / "secret"),
+            secret=load_secret(state / "secret", make=not swap_only),
             journal=journal,
             leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
@@ -111,6 +122,8 @@ class Services:
         http = HttpServer(self._room, port=self._profile.http.port)
         self._running.push_async_callback(http.stop)
         await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
+        if self._swap_only:
+            return
         tftp = TftpServer(self._room.tftp_file, transferred)
         self._running.push_async_callback(asyncio.to_thread, tftp.stop)
         tftp.start(addresses)
@@ -144,7 +157,7 @@ class Services:
     def description(self) -> dict[str, Any]:
         """What is served and where, JSON-ready."""
         return {
-            "dhcp": self._profile.dhcp.mode,
+            "dhcp": "none" if self._swap_only else self._profile.dhcp.mode,
             "http_port": self._profile.http.port,
             "pages_port": self._profile.swap.port,
             "interfaces": [

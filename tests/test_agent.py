@@ -114,11 +114,17 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 
 def run(
-    agent: Path, *words: str | int, token: str = "", beacon: str | None = None
+    agent: Path,
+    *words: str | int,
+    token: str = "",
+    beacon: str | None = None,
+    lease: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ, NETBOOT_TOKEN=token)
     if beacon is not None:
         environment["NETBOOT_BEACON"] = beacon
+    if lease is not None:
+        environment["NETBOOT_LEASE"] = lease
     return subprocess.run(
         [agent, *map(str, words)],
         check=False,
@@ -153,6 +159,8 @@ def test_fits(agent: Path) -> None:
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "0", "600"),
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "soon"),
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "99999999999999999999999"),
+        ("attach", "127.0.0.1,", "10809", "seat-1", "2", "5", "600"),
+        ("attach", "127.0.0.1,127.0.0.2,127.0.0.3", "10809", "seat-1", "2", "5", "600"),
         ("status", "now"),
         ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
         ("handshake", "127.0.0.1", "0", "seat-1"),
@@ -329,6 +337,41 @@ def test_all_connections_of_a_set_have_its_number(
     first, second = (re.search(rb"seat-1@cafe\.([0-9a-f]+)", heard) for heard in server.heard)
     assert first and second and first[1] == second[1]
     assert int(first[1], 16) <= time.monotonic_ns() // 1000000
+
+
+def test_without_a_token_the_server_is_asked_for_a_lease(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    question = b"GET /lease/t?ram=1&fresh=1 HTTP/1.0\r\n\r\n"
+    granted = b"HTTP/1.0 200 OK\r\n\r\nsize=536870912 token=cafe\n"
+    lease = serve(len(question), granted)
+    answer = export(flags=HAS_FLAGS | READ_ONLY)  # read-only ends the run before the kernel's part
+    pages = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
+    words = ("attach", "127.0.0.1", pages.port, "seat-1", 1, 5, 600)
+    run(agent, *words, lease=f"{lease.port}/lease/t?ram=1&fresh=1")
+    for server in (lease, pages):
+        server.stop()
+    assert lease.heard == [question]
+    assert b"seat-1@cafe." in pages.heard[0]
+
+
+def test_no_lease_is_refused_with_the_servers_words(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    lease = serve(b"HTTP/1.0 200 OK\r\n\r\nrefused=no room: 1 GiB asked\n")
+    words = ("attach", "127.0.0.1", 1, "seat-1", 1, 5, 600)
+    done = run(agent, *words, lease=f"{lease.port}/lease/t")
+    assert done.returncode == REFUSED
+    assert done.stderr == "no fresh lease: refused=no room: 1 GiB asked\n"
+
+
+def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Server]) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY)
+    server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
+    done = run(agent, "attach", "127.0.0.1,127.0.0.1", server.port, "seat-1", 1, 5, 600)
+    server.stop()
+    assert len(server.heard) == 2
+    assert done.returncode == BAD_PROTOCOL
 
 
 @pytest.mark.parametrize(

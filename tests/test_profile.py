@@ -75,6 +75,16 @@ def test_swap_is_whole_pages(size: SwapSize, ram: int, expected: int) -> None:
     assert Swap(size=size).bytes_for(ram) == expected
 
 
+@pytest.mark.parametrize(
+    ("layout", "expected"), [("spread", 3 * MIB), ("stripe", MIB + 4096), ("mirror", 3 * MIB)]
+)
+def test_what_of_a_pc_is_on_each_server(layout: str, expected: int) -> None:
+    servers = "[10.0.0.1, 10.0.0.2" + ("]" if layout == "mirror" else ", 10.0.0.3]")
+    size, capacity = 3 * MIB + (1 if layout == "stripe" else 0), expected
+    text = f"swap: {{servers: {servers}, layout: {layout}, size: {size}, capacity: {capacity}}}"
+    assert parse(text, "f").swap.area_bytes_for(1) == expected
+
+
 NETWORK = {"eth0": IPv4Network("10.0.0.0/24"), "eth1": IPv4Network("10.9.0.0/16")}
 
 

@@ -152,6 +152,26 @@ MISTAKES = [
     ),
     ("http: {port: 10809}", "f:1: key 'swap.port': 10809 is the port of http already"),
     (
+        "swap:\n  layout: mirror",
+        "f:2: key 'swap.layout': means nothing without swap.servers, a list of addresses",
+    ),
+    (
+        "swap:\n  servers: 10.0.0.1\n  layout: mirror",
+        "f:3: key 'swap.layout': mirror needs two servers, found 1",
+    ),
+    (
+        "swap: {servers: [10.0.0.1, 10.0.0.2, 10.0.0.1]}",
+        "f:1: key 'swap.servers': 10.0.0.1 stands there twice",
+    ),
+    (
+        f"swap: {{servers: [{', '.join(f'10.0.0.{last}' for last in range(1, 10))}]}}",
+        "f:1: key 'swap.servers': at most 8, found 9",
+    ),
+    (
+        "swap: {servers: [10.0.0.1, 10.0.0.2], size: 2GiB, capacity: 1GiB}",
+        "f:1: key 'swap.size': larger than swap.capacity, which is for all PCs",
+    ),
+    (
         "clients:\n  02:00:00:00:00:01: {hostname: a}\n  02:00:00:00:00:02: {hostname: A}",
         "f:3: key 'clients.02:00:00:00:00:02': A is the name of 02:00:00:00:00:01 already",
     ),

@@ -10,7 +10,7 @@ from netboot.client import Client, Stage
 from netboot.events import Journal
 from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
-from netboot.profile import Profile
+from netboot.profile import Profile, Swap
 from netboot.room import Room, seat_at
 from netboot.tftp import Transfer
 
@@ -58,6 +58,21 @@ def test_a_ticket_does_not_open_other_names(room: Room) -> None:
     assert room.script(MAC, "other.ipxe", SERVER) is None
     assert room.file("manifest.json") is None
     assert room.file("../secret") is None
+
+
+def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_ticket(
+    room: Room,
+) -> None:
+    servers = (SERVER, IPv4Address("10.0.0.2"))
+    profile = Profile(swap=Swap(servers=servers, layout="stripe"))
+    first = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
+    other = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
+    mac = other.seat_of(first.ticket(MAC))
+    assert mac == MAC
+    text, _, token = other.lease(mac, GIB // 4, fresh=True).partition(" token=")
+    assert text == f"size={GIB // 4}", "half of twice the RAM"
+    assert isinstance(other.leases.attach(f"seat-525400123456@{token}", 0.0), Attached)
+    assert not first.tokens
 
 
 def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) -> None:

@@ -65,6 +65,39 @@ def test_without_swap_no_token_is_given() -> None:
     assert KEYS.token not in script.render(plan_of(profile), "http://10.0.0.1:8080")
 
 
+def swap_words(layout: str, mac: str = MAC) -> dict[str, str]:
+    others = tuple(
+        IPv4Address(f"10.0.0.{last}") for last in (2, 3, 4)[: 2 if layout == "mirror" else 3]
+    )
+    swap = Swap.model_validate({"servers": others, "layout": layout})
+    plan = boot_plan(Profile(swap=swap), Client(mac, BIOS, Stage.IPXE), KEYS, server=SERVER)
+    return dict(word.split("=", 1) for word in plan.arguments if word.startswith("netboot."))
+
+
+@pytest.mark.parametrize(
+    ("layout", "hosts"), [("stripe", "10.0.0.2,10.0.0.3,10.0.0.4"), ("mirror", "10.0.0.2,10.0.0.3")]
+)
+def test_further_page_servers_are_named_and_grant_tokens_of_their_own(
+    layout: str, hosts: str
+) -> None:
+    words = swap_words(layout)
+    assert words["netboot.swap"] == f"{hosts}:10809/seat-525400123456"
+    assert words["netboot.layout"] == layout
+    assert words["netboot.server"] == "http://10.0.0.1:8080"
+    assert "netboot.token" not in words
+
+
+def test_seats_are_spread_and_each_has_an_order_of_its_own_that_stays() -> None:
+    hosts = [
+        swap_words("spread", f"52:54:00:00:00:{last:02x}")["netboot.swap"].partition(":")[0]
+        for last in range(60)
+    ]
+    assert hosts[0] == swap_words("spread", "52:54:00:00:00:00")["netboot.swap"].partition(":")[0]
+    assert len(set(hosts)) == 6, "every order of three"
+    first = [each.partition(",")[0] for each in hosts]
+    assert all(10 <= first.count(server) <= 30 for server in set(first))
+
+
 def test_the_operators_arguments_come_last_so_that_they_win() -> None:
     profile = Profile(boot=Boot(arguments="quiet netboot.on_failure=reboot"))
     assert plan_of(profile).arguments[-2:] == ("quiet", "netboot.on_failure=reboot")

@@ -9,12 +9,13 @@
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: agent attach HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
+    "usage: agent attach HOST[,HOST] PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
     "       agent handshake HOST PORT EXPORT\n"
     "       agent status\n"
     "\n"
     "attach: makes EXPORT of the NBD server at HOST (dotted IPv4) a swap area, prints one line,\n"
-    "closes its output and stays, to attach it again whenever the server was lost.\n"
+    "closes its output and stays, to attach it again whenever the server was lost. Of two servers\n"
+    "each has all pages.\n"
     "  CONNECTIONS  1 to 16\n"
     "  TIMEOUT      seconds in which the server has to answer, else the connection is lost\n"
     "  PATIENCE     seconds that swap waits for a lost server before it fails\n"
@@ -22,8 +23,8 @@ static const char usage_text[] =
     "handshake: only asks the server for the export's size, flags and generation.\n"
     "status: says how it goes: a line for people, then key=value lines.\n"
     "If NETBOOT_TOKEN is in the environment, EXPORT@TOKEN is what the server is asked for; reports\n"
-    "go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH; there is NETBOOT_LEASE where a fresh lease can be\n"
-    "had (`size=BYTES token=TOKEN`) when the pages of this one are lost.\n"
+    "go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH. NETBOOT_LEASE, PORT/PATH, is where HOST grants a\n"
+    "fresh lease (`size=BYTES token=TOKEN`) when there is no token, or the pages are lost.\n"
     "Exit: 0 done, 1 swap is not attached (status), 3 cannot connect, 4 refused by the server,\n"
     "5 refused by the kernel, 6 the server does not speak NBD as it should.\n";
 
@@ -72,20 +73,22 @@ static int read_target(char **arguments, struct target *target)
     return beacon ? report_to(beacon) : OK;
 }
 
-static int attach(struct area *area, char *name)
+static int attach(struct area *area, int mirror, char *name)
 {
-    int code = area_open(area);
+    int code = mirror ? mirror_open(area) : area_open(area);
 
     if (code != OK)
         return code;
     settle(name);
-    code = area_start(area);
+    code = mirror ? mirror_start(area) : area_start(area);
     if (code != OK)
         return code;
-    status_open(area);
     dprintf(1, "device=/dev/%s size=%llu connections=%u\n", area->device,
             (unsigned long long)area->export.size, area->connections);
     complain_to_kernel();
+    if (mirror)
+        area = mirror_divide(area, name);
+    status_open(area);
     hold(area);
 }
 
@@ -107,11 +110,13 @@ static int handshake(const struct target *target)
 static int read_area(char **arguments, struct area *area)
 {
     const char *lease = getenv("NETBOOT_LEASE");
+    char url[256];
     int code = read_target(arguments, &area->target);
 
-    if (code == OK && lease)
-        code = parse_url("NETBOOT_LEASE", lease, &area->lease);
-
+    if (code == OK && lease) {
+        snprintf(url, sizeof url, "http://%s:%s", area->target.host, lease);
+        code = parse_url("NETBOOT_LEASE", url, &area->lease);
+    }
     if (code != OK)
         return code;
     if (!number(arguments[3], 1, MAX_CONNECTIONS, &area->connections))
@@ -127,18 +132,27 @@ static int read_area(char **arguments, struct area *area)
 
 int main(int count, char **arguments)
 {
-    static struct area area;
+    static struct area areas[LEGS];
+    char *second;
     int code;
 
     signal(SIGPIPE, SIG_IGN); /* a server that went away is a return value, not a death */
-    area.encrypted = count == 9 && strcmp(arguments[8], "encrypt") == 0;
-    if (count == 8 + area.encrypted && strcmp(arguments[1], "attach") == 0) {
-        code = read_area(arguments + 2, &area);
-        return code == OK ? attach(&area, arguments[0]) : code;
+    areas[0].encrypted = count == 9 && strcmp(arguments[8], "encrypt") == 0;
+    if (count == 8 + areas[0].encrypted && strcmp(arguments[1], "attach") == 0) {
+        second = strchr(arguments[2], ',');
+        if (second)
+            *second++ = '\0';
+        code = read_area(arguments + 2, &areas[0]);
+        if (code == OK && second) {
+            areas[1].encrypted = areas[0].encrypted;
+            arguments[2] = second;
+            code = read_area(arguments + 2, &areas[1]);
+        }
+        return code == OK ? attach(areas, second != NULL, arguments[0]) : code;
     }
     if (count == 5 && strcmp(arguments[1], "handshake") == 0) {
-        code = read_target(arguments + 2, &area.target);
-        return code == OK ? handshake(&area.target) : code;
+        code = read_target(arguments + 2, &areas[0].target);
+        return code == OK ? handshake(&areas[0].target) : code;
     }
     if (count == 2 && strcmp(arguments[1], "status") == 0)
         return status_show();

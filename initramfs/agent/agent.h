@@ -8,6 +8,7 @@
  *   session.c    TCP connections to the page server
  *   handshake.c  the NBD handshake (proto.md of the NBD project)
  *   device.c     the kernel's NBD driver, over generic netlink
+ *   mirror.c     two of them as one, by the kernel's md
  *   crypt.c      encryption over it, by the kernel's device mapper
  *   swap.c       the swap header and swapon(2)
  *   http.c       questions to the boot server
@@ -39,6 +40,8 @@ enum {
 
 #define PAGE 4096          /* bytes; the block size of the device too: swap moves whole pages */
 #define MAX_CONNECTIONS 16 /* the profile's limit as well */
+#define LEGS 2             /* of a mirror */
+#define NO_DEVICE UINT32_MAX
 #define MAX_WIRE_NAME 256  /* bytes; shorter than the 4096 that proto.md allows: ours are short */
 #define MAX_TOKEN 64
 #define GENERATION_DIGITS 32
@@ -82,9 +85,11 @@ struct area {
     unsigned connections;
     unsigned patience; /* seconds that swap waits for a lost server before it fails */
     struct url lease;  /* where to ask for a fresh one when the pages are lost; path "": nowhere */
+    char fresh[MAX_TOKEN + 1]; /* that lease's token */
     int encrypted;
+    int leg;         /* of a mirror, 1 or 2; 0: it is none */
     uint32_t index;  /* N of /dev/nbdN */
-    char device[16]; /* below /dev, what is swapped to: that, or what encrypts it */
+    char device[16]; /* below /dev, what is swapped to: that, or what mirrors or encrypts it */
     int fds[MAX_CONNECTIONS];
 };
 
@@ -138,6 +143,12 @@ int shake_hands(int fd, const struct target *target, uint64_t set, struct export
 /* NBD_CMD_DISC. */
 void say_goodbye(int fd);
 
+/* Until when the steps of a handshake may take, if that is sooner than they may by themselves. */
+extern int64_t sessions_end;
+
+/* Opens what the kernel's driver is told through. A process that forks does so anew. */
+int device_open(void);
+
 /* Hands the area's sockets to the kernel. Returns OK with the N of /dev/nbdN in `area->index`. */
 int device_connect(struct area *area);
 
@@ -157,15 +168,45 @@ void stop_encryption(void);
 /* Writes a swap header to the area's device and turns swap on. Returns OK or an exit code. */
 int swap_on(const struct area *area);
 
-/* Makes the area's connections. */
+/* Asks for a fresh lease; its token is the area's from then on. */
+int fresh_lease(struct area *area);
+
+/* Makes the area's connections, with a fresh lease if it has no token. */
 int area_open(struct area *area);
 
-/* Makes swap of them. Returns OK, or an exit code with everything undone. */
+/* Makes `area->device` swap, encrypted if it is to be. */
+int make_swap(struct area *area);
+
+/* Makes swap of them, or a leg of its mirror. Returns OK, or an exit code with everything undone. */
 int area_start(struct area *area);
 
 /* Takes the area away from the kernel. What is out there and cannot be read any more is marked, and
  * whoever needs it ends with SIGBUS. */
 int area_stop(struct area *area);
+
+/* Makes the connections of both legs; one of them may fail. */
+int mirror_open(struct area *legs);
+
+/* Makes one swap area of them. Returns OK, or an exit code with everything undone. */
+int mirror_start(struct area *legs);
+
+/* From here on there is a process for each leg; returns the caller's. `name` is argv[0]. */
+struct area *mirror_divide(struct area *legs, char *name);
+
+/* Notes whether a leg has lost its server. For what is no leg all of these do nothing. */
+void mirror_note(const struct area *leg, int lost);
+
+/* Whether the mirror can do without this leg; from then on it does until it is whole again. */
+int mirror_gives_up(const struct area *leg);
+
+/* Takes a leg out of the mirror, and its device from the kernel. What waits for it goes on. */
+int mirror_leave(struct area *leg);
+
+/* Adds a leg's new device to the mirror, which begins to copy. */
+int mirror_join(const struct area *leg);
+
+/* Tells when that is done; returns when to ask again. */
+int64_t mirror_look(const struct area *leg);
 
 /* A number for a set of connections, higher than any before in this boot. */
 uint64_t next_set(void);

@@ -14,10 +14,31 @@
 #define CONSOLE_OFF 6 /* klogctl(2) */
 #define CONSOLE_ON 7
 
+int fresh_lease(struct area *area)
+{
+    char answer[512];
+    const char *found;
+    int code = http_get(&area->lease, answer, sizeof answer);
+
+    if (code != OK)
+        return code;
+    found = strstr(answer, " token=");
+    if (strncmp(answer, "size=", 5) != 0 || !found)
+        return complain(REFUSED, "no fresh lease: %.*s", (int)strcspn(answer, "\r\n"), answer);
+    snprintf(area->fresh, sizeof area->fresh, "%.*s", (int)strcspn(found + 7, " \r\n"), found + 7);
+    explicit_bzero(answer, sizeof answer);
+    area->target.token = area->fresh;
+    return OK;
+}
+
 int area_open(struct area *area)
 {
-    int code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
+    int code = OK;
 
+    if (!*area->target.token && *area->lease.path)
+        code = fresh_lease(area);
+    if (code == OK)
+        code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
     if (code == OK && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);
         return complain(BAD_PROTOCOL, "the export is read-only: of no use as swap");
@@ -25,13 +46,10 @@ int area_open(struct area *area)
     return code;
 }
 
-static int make_swap(struct area *area)
+int make_swap(struct area *area)
 {
-    int code = OK;
+    int code = area->encrypted ? start_encryption(area) : OK;
 
-    snprintf(area->device, sizeof area->device, "nbd%u", area->index);
-    if (area->encrypted)
-        code = start_encryption(area);
     if (code != OK)
         return code;
     code = swap_on(area);
@@ -48,7 +66,12 @@ int area_start(struct area *area)
         close_sessions(area->fds, area->connections);
         return code;
     }
-    code = make_swap(area);
+    if (area->leg) {
+        code = mirror_join(area);
+    } else {
+        snprintf(area->device, sizeof area->device, "nbd%u", area->index);
+        code = make_swap(area);
+    }
     if (code != OK)
         device_disconnect(area->index);
     return code;
@@ -80,7 +103,8 @@ static int swap_off(const char *device)
     return OK;
 }
 
-int area_stop(struct area *area)
+/* Nothing waits for it any more. */
+static int stop_swap(struct area *area)
 {
     int code;
 
@@ -93,7 +117,14 @@ int area_stop(struct area *area)
     if (area->encrypted)
         stop_encryption();
     device_disconnect(area->index);
-    for (unsigned at = 0; at < area->connections; at++)
-        close(area->fds[at]);
     return OK;
+}
+
+int area_stop(struct area *area)
+{
+    int code = area->leg ? mirror_leave(area) : stop_swap(area);
+
+    for (unsigned at = 0; at < area->connections && code == OK; at++)
+        close(area->fds[at]);
+    return code;
 }

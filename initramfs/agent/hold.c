@@ -51,7 +51,7 @@ static void watch(const struct area *area, char *why, size_t room)
 
     for (unsigned at = 0; at < area->connections; at++)
         waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
-    while (!await(waits, area->connections, FOREVER))
+    while (!await(waits, area->connections, mirror_look(area)))
         ;
     for (unsigned at = 0; at < area->connections; at++) {
         int error = 0;
@@ -133,31 +133,28 @@ static void fail(const struct area *area)
              area->patience, out);
 }
 
-/* Asks for a fresh lease; its token is the area's from then on. */
-static int fresh_lease(struct area *area)
-{
-    static char token[MAX_TOKEN + 1];
-    char answer[512];
-    const char *found;
-    int code = http_get(&area->lease, answer, sizeof answer);
-
-    if (code != OK)
-        return code;
-    found = strstr(answer, " token=");
-    if (strncmp(answer, "size=", 5) != 0 || !found)
-        return complain(REFUSED, "no fresh lease: %.*s", (int)strcspn(answer, "\r\n"), answer);
-    snprintf(token, sizeof token, "%.*s", (int)strcspn(found + 7, " \r\n"), found + 7);
-    explicit_bzero(answer, sizeof answer);
-    area->target.token = token;
-    return OK;
-}
-
 /* Between half of `length` and all of it. */
 static void pause_for(unsigned length)
 {
     struct pollfd nothing[1];
 
     await(nothing, 0, now_ms() + length / 2 + chance(length / 2));
+}
+
+/* Tries until there is a new area. */
+static void begin_anew(struct area *area)
+{
+    for (;;) {
+        int code = area_open(area);
+
+        if (code == OK)
+            code = area_start(area);
+        if (code == OK)
+            return;
+        pause_for(REFUSED_PAUSE_MS);
+        if (code == REFUSED && *area->lease.path)
+            area->target.token = ""; /* a fresh lease will have another */
+    }
 }
 
 /* Once the area has failed and its server says that the pages are not there: a new one in its
@@ -171,18 +168,24 @@ static int renew(struct area *area)
     code = fresh_lease(area);
     if (code == OK)
         code = area_stop(area);
+    if (code == OK)
+        begin_anew(area);
+    return code;
+}
+
+/* A leg that the mirror goes on without: its pages are on the other one, and those here grow old. */
+static int replace(struct area *leg)
+{
+    int code = area_stop(leg);
+
     if (code != OK)
         return code;
-    for (;;) {
-        code = area_open(area);
-        if (code == OK)
-            code = area_start(area);
-        if (code == OK)
-            return OK;
-        pause_for(REFUSED_PAUSE_MS);
-        if (code == REFUSED)
-            fresh_lease(area);
-    }
+    complain(OK, "/dev/%s goes on without %s", leg->device, leg->target.host);
+    report("agent:degraded", "the mirror goes on without %s:%s\ndevice=/dev/%s", leg->target.host,
+           leg->target.port, leg->device);
+    leg->target.token = "";
+    begin_anew(leg);
+    return OK;
 }
 
 /* Tells a refusal once. */
@@ -196,18 +199,27 @@ static void note_refusal(const struct area *area, enum state state)
  * up. Returns whether it is the same swap. */
 static int recover(struct area *area, int64_t lost)
 {
-    int64_t end = lost + (int64_t)area->patience * 1000;
+    int64_t end = lost + (int64_t)area->patience * 1000, leg_end = lost + area->target.timeout * 1000;
     unsigned pause = FIRST_PAUSE_MS;
     int refused = 0, failed = 0, code;
 
-    while ((code = attach_again(area)) != OK) {
-        unsigned length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
+    for (;;) {
+        unsigned length;
 
+        /* A leg is not given up later because its server is slow to refuse. */
+        sessions_end = area->leg && now_ms() < leg_end ? leg_end : FOREVER;
+        code = attach_again(area);
+        sessions_end = FOREVER;
+        if (code == OK)
+            return 1;
+        length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
+        if ((code == REFUSED || now_ms() >= leg_end) && mirror_gives_up(area) && replace(area) == OK)
+            return 0;
         if (code != CANNOT_CONNECT && !refused) {
             note_refusal(area, failed ? FAILED : LOST);
             refused = 1;
         }
-        if (failed && code == REFUSED && *area->lease.path && renew(area) == OK)
+        if (failed && code == REFUSED && !area->leg && *area->lease.path && renew(area) == OK)
             return 0;
         if (!failed && now_ms() + length >= end) {
             struct pollfd nothing[1];
@@ -220,28 +232,37 @@ static int recover(struct area *area, int64_t lost)
         pause_for(length);
         pause = pause * 2 > LONGEST_PAUSE_MS ? LONGEST_PAUSE_MS : pause * 2;
     }
-    return 1;
 }
 
 void hold(struct area *area)
 {
     memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
-    random_state |= 1;
-    report("agent:attached", "holds /dev/%s, %u connections\ndevice=/dev/%s\ntimeout=%u\npatience=%u",
-           area->device, area->connections, area->device, area->target.timeout, area->patience);
+    random_state = (random_state ^ (uint64_t)getpid()) | 1; /* two legs begin with the same bytes */
+    if (area->index != NO_DEVICE)
+        report("agent:attached", "holds /dev/%s of %s, %u connections\ndevice=/dev/%s\ntimeout=%u\npatience=%u",
+               area->device, area->target.host, area->connections, area->device,
+               area->target.timeout, area->patience);
     for (;;) {
         char why[MAX_TEXT];
         int64_t lost;
         double seconds;
-        int same;
+        int same = 0, absent = area->index == NO_DEVICE;
 
-        watch(area, why, sizeof why);
+        if (absent)
+            snprintf(why, sizeof why, "it was not there when the PC started");
+        else
+            watch(area, why, sizeof why);
         lost = now_ms();
+        mirror_note(area, 1);
         shut_down(area);
         status_set(area, LOST, why);
-        complain(OK, "/dev/%s lost its server, %s", area->device, why);
-        report("agent:lost", "%s\ndevice=/dev/%s", why, area->device);
-        same = recover(area, lost);
+        complain(OK, "/dev/%s lost %s, %s", area->device, area->target.host, why);
+        report("agent:lost", "%s: %s\ndevice=/dev/%s", area->target.host, why, area->device);
+        if (absent)
+            begin_anew(area);
+        else
+            same = recover(area, lost);
+        mirror_note(area, 0);
         seconds = (double)(now_ms() - lost) / 1000;
         status_set(area, ATTACHED, "");
         complain(OK, "/dev/%s %s after %.2f s", area->device, same ? "attached again" : "begun anew", seconds);

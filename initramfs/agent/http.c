@@ -64,7 +64,8 @@ int http_get(const struct url *url, char *answer, size_t room)
     }
     close(fd);
     if (!body)
-        return complain(CANNOT_CONNECT, "the boot server does not answer");
+        return complain(CANNOT_CONNECT, "%s port %u does not answer", inet_ntoa(url->server.sin_addr),
+                        ntohs(url->server.sin_port));
     memmove(answer, body + 4, strlen(body + 4) + 1);
     return OK;
 }

@@ -12,6 +12,8 @@ INCLUDED = (
     "drivers/md/dm-crypt",
     "crypto/xts",
     "arch/x86/crypto/aesni-intel",
+    # What mirrors it.
+    "drivers/md/raid1",
     # Every wired network card a PC may have (less EXCLUDED). A card's PHY driver is asked for by
     # the card's driver only when it finds the PHY, so all of them are there.
     "drivers/net/ethernet/*",

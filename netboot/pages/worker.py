@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
 from dataclasses import asdict
 
 from netboot.errors import ProtocolError
@@ -22,6 +21,7 @@ from netboot.pages import control
 from netboot.pages.connection import TURN_BYTES, Connection
 from netboot.pages.exchange import Area, Buffers, Counters, Exchange
 from netboot.pages.governor import QUANTUM_BYTES, Governor
+from netboot.pages.link import Link
 from netboot.pages.store import load
 
 log = logging.getLogger(__name__)
@@ -37,17 +37,14 @@ class Worker:
     """One epoll loop over the control socket and the clients."""
 
     def __init__(self, control_socket: socket.socket, meeting: socket.socket | None) -> None:
-        self._control: socket.socket | None = control_socket
-        self._meeting = meeting
         self._epoll = select.epoll()
-        self._epoll.register(control_socket, select.EPOLLIN)
-        control_socket.setblocking(False)
+        self._link = Link(self._epoll, control_socket, meeting, self._drift)
+        self._link.report({"event": "ready"})
         self._connections: dict[int, Connection] = {}
         self._areas: dict[str, Area] = {}
         self._governor = Governor()
         self._buffers = Buffers()
         self._turns = 0
-        self._reports: deque[control.Message] = deque([{"event": "ready"}])
         self._next_report = 0.0
         self._dirty = False
         self._blocked: dict[int, Connection] = {}
@@ -66,9 +63,7 @@ class Worker:
                 connection = self._connections.get(descriptor)
                 if connection is not None:
                     waiting.append(connection)
-                elif self._control is None:
-                    self._meet()
-                elif descriptor == self._control.fileno():
+                elif self._link.owns(descriptor):
                     self._obey()
             # An order may have fenced a connection that was ready in the same poll.
             waiting = [each for each in waiting if not each.closed]
@@ -86,15 +81,18 @@ class Worker:
                 self._leave()
             if self._dirty and time.monotonic() >= self._next_report:
                 self._report_counters()
-            self._deliver_reports()
+            self._link.deliver()
+            if self._link.adrift and not (self._link.can_be_met and self._connections):
+                self._ended = True
         for connection in list(self._connections.values()):
             self._close(connection, "the server is stopped")
         for lease in list(self._areas):
             self._forget(lease)
+        self._link.close()
         self._epoll.close()
 
     def _patience(self) -> float | None:
-        if self._reports or self._blocked:
+        if self._link.busy or self._blocked:
             return RETRY_SECONDS
         now = time.monotonic()
         patience = max(self._next_report - now, 0) if self._dirty else None
@@ -141,15 +139,8 @@ class Worker:
     # The control plane.
 
     def _obey(self) -> None:
-        assert self._control is not None
-        try:
-            received = control.receive(self._control)
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            received = None
+        received = self._link.order()
         if received is None:
-            self._lose_control()
             return
         message, descriptors = received
         match message["do"]:
@@ -168,27 +159,13 @@ class Worker:
             case _:
                 self._ended = True
 
-    def _lose_control(self) -> None:
-        assert self._control is not None
-        self._epoll.unregister(self._control)
-        self._control.close()
-        self._control, self._leaving = None, False
-        self._reports.clear()
-        if self._meeting is None or not self._connections:
-            self._ended = True
-            return
+    def _drift(self) -> None:
+        """Goes on without a control plane, until the last client is gone or the next one comes."""
+        self._leaving = False
         for lease in self._areas.keys() - self._leases():
             self._forget(lease)  # its client will find it with another server
-        self._epoll.register(self._meeting, select.EPOLLIN)
         for connection in self._connections.values():
             self._await(connection)  # some may have been held back to be moved
-
-    def _meet(self) -> None:
-        assert self._meeting is not None
-        self._control, _ = self._meeting.accept()
-        self._control.setblocking(False)
-        self._epoll.unregister(self._meeting)
-        self._epoll.register(self._control, select.EPOLLIN)
 
     def _connect(self, message: control.Message, descriptors: list[int]) -> None:
         client, carried, *page_descriptors = descriptors
@@ -230,7 +207,9 @@ class Worker:
             if not all(connection.exchange.idle for connection in connections):
                 continue
             self._report_counters()
-            self._deliver_reports()
+            self._link.deliver()
+            if not self._leaving:
+                return  # the link broke
             # Who reads an image may have begun with another file than its path leads to now.
             image = area.pages.descriptors() if area.export.read_only else ()
             kept = [os.dup(descriptor) for descriptor in image]
@@ -239,7 +218,7 @@ class Worker:
                 self._move(connection, kept)
             for descriptor in kept:
                 os.close(descriptor)
-        if not self._areas and not self._reports:
+        if not self._areas and not self._link.busy:
             self._ended = True
 
     def _move(self, connection: Connection, image: list[int]) -> None:
@@ -248,14 +227,9 @@ class Worker:
         descriptors = [connection.sock.fileno(), carried, *image]
         del self._connections[connection.sock.fileno()]
         self._resting.pop(connection.sock.fileno(), None)
-        assert self._control is not None
-        self._control.setblocking(True)
-        try:
-            control.send(self._control, message, descriptors)
-        finally:
-            self._control.setblocking(False)
-            socket.close(carried)
-            connection.sock.close()
+        self._link.give(message, descriptors)
+        os.close(carried)
+        connection.sock.close()
 
     def _close(self, connection: Connection, reason: str) -> None:
         self._register(connection, 0)
@@ -268,7 +242,7 @@ class Worker:
         if not self._of_lease(connection.area.lease):
             self._report_counters()
         number = connection.message["id"]
-        self._reports.append({"event": "closed", "id": number, "reason": reason})
+        self._link.report({"event": "closed", "id": number, "reason": reason})
 
     def _forget(self, lease: str) -> None:
         area = self._areas.pop(lease, None)
@@ -285,22 +259,8 @@ class Worker:
         for area in self._areas.values():
             if area.counters != Counters():
                 counters = asdict(area.counters)
-                self._reports.append({"event": "counters", "lease": area.lease, "done": counters})
+                self._link.report({"event": "counters", "lease": area.lease, "done": counters})
                 area.counters = Counters()
-
-    def _deliver_reports(self) -> None:
-        if self._control is None:
-            self._reports.clear()  # the next control plane asks for what it needs
-            self._ended = self._ended or not self._connections
-        while self._reports and self._control is not None:
-            try:
-                control.send(self._control, self._reports[0])
-            except BlockingIOError:
-                return
-            except OSError:
-                self._lose_control()
-                return
-            self._reports.popleft()
 
     # The clients.
 
@@ -361,7 +321,7 @@ class Worker:
                 and now - self._warned.get(lease, -WARN_AGAIN_SECONDS) >= WARN_AGAIN_SECONDS
             ):
                 self._warned[lease] = now
-                self._reports.append({"event": "delayed", "lease": lease, "seconds": seconds})
+                self._link.report({"event": "delayed", "lease": lease, "seconds": seconds})
 
     def _note(self, area: Area) -> None:
         if not self._dirty:
@@ -369,7 +329,7 @@ class Worker:
             self._next_report = max(self._next_report, time.monotonic())
         if area.counters.writes and not area.written:
             area.written = True
-            self._reports.append({"event": "first-write", "lease": area.lease})
+            self._link.report({"event": "first-write", "lease": area.lease})
 
 
 def main(descriptor: int, meeting: int | None = None) -> None:
