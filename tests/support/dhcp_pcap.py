@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import UDP
 from scapy.utils import PcapReader, wrpcap
 
 SERVER_PORTS = {67, 4011}
@@ -20,7 +20,7 @@ def questions(path: Path) -> Iterator[Any]:
     """Frames with a DHCP message of a client."""
     with PcapReader(str(path)) as reader:
         for frame in reader:
-            asks = IP in frame and UDP in frame and frame[UDP].dport in SERVER_PORTS
+            asks = UDP in frame and frame[UDP].dport in SERVER_PORTS and frame[UDP].sport != 67
             if asks and bytes(frame[UDP].payload)[:1] == bytes((BOOTREQUEST,)):
                 yield frame
 
