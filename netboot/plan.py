@@ -4,7 +4,9 @@ Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the s
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address
 
 from netboot.arch import Firmware
@@ -37,8 +39,15 @@ class BootPlan:
     script_path: str  # HTTP
     kernel_path: str  # HTTP
     initrd_paths: tuple[str, ...]  # HTTP
-    arguments: tuple[str, ...]  # kernel command line, ``ip=`` and ``BOOTIF=`` in iPXE's own words
     swap_export: str
+    _arguments: Callable[[], tuple[str, ...]] = field(repr=False)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Kernel command line, ``ip=`` and ``BOOTIF=`` in iPXE's own words. Made when asked for:
+        DHCP, which has to answer thousands in a second, does not.
+        """
+        return self._arguments()
 
 
 def boot_plan(
@@ -67,8 +76,8 @@ def boot_plan(
         script_path=f"{base}/{script}",
         kernel_path=f"{base}/{KERNEL_FILE}",
         initrd_paths=tuple(f"{base}/{name}" for name in (INITRAMFS_FILE, *extra_initrds)),
-        arguments=_arguments(profile, seat, keys, server, export),
         swap_export=export,
+        _arguments=partial(_arguments, profile, seat, keys, server, export),
     )
 
 

@@ -5,7 +5,7 @@ gives addresses too. RFC 2131 section 4.3, PXE 2.1 sections 2.2 to 2.4.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from netboot.arch import Firmware
@@ -194,10 +194,9 @@ def _offer(question: _Question, scope: Scope, owner: str, now: float) -> Reply |
     address = pool.offer(owner, now, packet.address(Option.REQUESTED_IP_ADDRESS))
     if address is None:
         return Ignored(f"no address is left in {scope.network}: all are in use", serious=True)
-    reply = _lease(question, Type.DHCPOFFER, address, scope, pool.lease_time)
     # Behind a relay nobody hears us ask.
     unproven = packet.giaddr == ANY and pool.is_unproven(address, now)
-    return replace(reply, unproven=True) if unproven else reply
+    return _lease(question, Type.DHCPOFFER, address, scope, pool.lease_time, unproven=unproven)
 
 
 def _request(question: _Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
@@ -231,7 +230,13 @@ def _refusal(question: _Question, message: str) -> Reply:
 
 
 def _lease(
-    question: _Question, kind: Type, address: IPv4Address, scope: Scope, lease_time: int | None
+    question: _Question,
+    kind: Type,
+    address: IPv4Address,
+    scope: Scope,
+    lease_time: int | None,
+    *,
+    unproven: bool = False,
 ) -> Reply:
     """DHCPOFFER or DHCPACK with all that a client wants to know; ``lease_time`` None: INFORM."""
     request, context = question.packet, question.context
@@ -271,7 +276,7 @@ def _lease(
         flags=request.flags,
         bootfile=bootfile,
     )
-    return _reply(question, kind, packet)
+    return _reply(question, kind, packet, unproven=unproven)
 
 
 def _answer(
@@ -311,7 +316,7 @@ def _answer(
     )
 
 
-def _reply(question: _Question, kind: Type, packet: Packet) -> Reply:
+def _reply(question: _Question, kind: Type, packet: Packet, *, unproven: bool = False) -> Reply:
     """Addresses an answer from port 67 (RFC 2131 section 4.1)."""
     request = question.packet
     address, port = EVERYONE, CLIENT_PORT
@@ -319,4 +324,4 @@ def _reply(question: _Question, kind: Type, packet: Packet) -> Reply:
         address, port = request.giaddr, SERVER_PORT
     elif request.ciaddr != ANY and kind is not Type.DHCPNAK:
         address = request.ciaddr
-    return Reply(packet, address, port, question.kind, kind, question.client)
+    return Reply(packet, address, port, question.kind, kind, question.client, unproven)
