@@ -6,15 +6,10 @@ stage_drivers() {
         done_with "no swap asked for"
         return 0
     fi
-    # No partitions: nobody but swap may read from the device.
-    modprobe nbd nbds_max=4 max_part=0 || {
+    load_nbd || {
         why="the nbd driver does not load"
         return 1
     }
-    if [ -n "$encrypt" ]; then
-        modprobe -qa dm-crypt xts
-        modprobe -q aesni-intel # does not load where the CPU has no AES of its own
-    fi
     if [ "$layout" = mirror ]; then
         modprobe raid1 || {
             why="the driver of mirrors (raid1) does not load"
@@ -22,7 +17,6 @@ stage_drivers() {
         }
         [ -e /dev/md0 ] || echo md0 >/sys/module/md_mod/parameters/new_array
     fi
-    [ -p /run/agent.answer ] || mkfifo /run/agent.answer
     done_with "nbd${encrypt:+ and dm-crypt}${layout:+ for swap.layout $layout} loaded"
 }
 
@@ -37,7 +31,6 @@ stage_zswap() {
         done_with "off: this kernel has none"
     else
         # The kernel keeps the compressor it has when it does not know the new one.
-        modprobe -q "$compressor"
         { echo "$compressor" >$dir/compressor; } 2>/dev/null
         read -r used <$dir/compressor
         [ "$used" = "$compressor" ] || used="$used (the kernel has no $compressor)"
@@ -50,8 +43,13 @@ stage_zswap() {
     fi
 }
 
+# Sets $reply to the server's answer, or to why there is none within 5 s. The agent is a smaller program
+# than busybox, and starts sooner.
+ask_for_lease() {
+    reply=$(agent lease "$server/lease/$ticket?ram=$ram" 2>&1)
+}
+
 stage_lease() {
-    local reply
     if [ -z "$swap" ]; then
         done_with "no swap asked for"
         return 0
@@ -63,12 +61,14 @@ stage_lease() {
         return 0
     fi
     since=''
-    until reply=$(timeout 5 wget -q -O - "$server/lease/$ticket?ram=$ram" 2>&1); do
+    # Asked for already, to see whether the network is as it should be.
+    until [ "$answers" = yes ] || ask_for_lease; do
         try_again "no lease from $server: ${reply:-no answer}" || {
             why="no lease from $server within $patience s: ${reply:-no answer}"
             return 1
         }
     done
+    answers=no # once more after a failure
     case $reply in
     size=*) done_with "$((${reply#size=} >> 20)) MiB of swap granted" "$reply" ;;
     refused=*)
@@ -99,6 +99,8 @@ stage_swap() {
         esac
     done </proc/swaps
     since=''
+    # Where a fresh lease can be had, for an area without a token or when its pages are lost.
+    [ -z "$server" ] || export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
     until start_agents; do
         case $code in
         3) try_again "page server does not answer: $why" || return 1 ;;
@@ -111,6 +113,7 @@ stage_swap() {
     done
     report_at_once
     tune_memory
+    start_standbys
     beacon swap "$areas" "device=$device" "size=$size" "swap_kib=$total" \
         "connections=${answer##*=}"
 }
@@ -124,11 +127,10 @@ start_agents() {
     total=0 areas='' code=0
     [ "$layout" = mirror ] || hosts=$(echo "$hosts" | tr , ' ')
     for host in $hosts; do
-        if start_agent "$host" "${rest%%/*}" "${rest#*/}" && swap_is_on "$answer"; then
+        if start_agent "$host" "${rest%%/*}" "${rest#*/}" "$token" "$connections" "$timeout" \
+            "$patience" ${encrypt:+encrypt} && swap_is_on "$answer"; then
             [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel or the mirror lacks
             [ "$layout" = stripe ] || break
-            # The agent may not have closed it yet: the next read would find this one's end.
-            rm /run/agent.answer && mkfifo /run/agent.answer
         elif [ "$hosts" != "$host" ]; then
             console "$number swap: $host: $why"
         fi
@@ -136,22 +138,21 @@ start_agents() {
     [ "$total" != 0 ]
 }
 
-# start_agent HOST PORT EXPORT: the agent stays. Sets $answer to its line, or $code to its exit
-# status and $why if it has none to say.
-start_agent() {
-    local ended
-    if [ -n "$server" ]; then
-        export NETBOOT_BEACON="$server/beacon/$ticket"
-        export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
-    fi
-    NETBOOT_TOKEN=$token /sbin/agent attach "$@" "$connections" \
-        "$timeout" "$patience" ${encrypt:+encrypt} >/run/agent.answer 2>/run/agent.log &
-    ! read -r answer </run/agent.answer || return 0
-    wait $!
-    ended=$?
-    [ "$code" = 3 ] || code=$ended
-    why=$(cat /run/agent.log)
-    return 1
+# An agent for each further area that may be needed: they wait, with all that it will take.
+start_standbys() {
+    local area=1 host=${swap%%:*} rest=${swap#*:} answer
+    [ -n "$server" ] || return 0 # nobody grants a lease
+    while [ "$area" -le "$grow" ]; do
+        area=$((area + 1))
+        answer=/run/agent.$area
+        mkfifo "$answer" # of its own: another agent would end it by closing it
+        NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby "$area" \
+            "$host" "${rest%%/*}" "${rest#*/}-$area" "$connections" "$timeout" "$patience" \
+            ${encrypt:+encrypt} >"$answer" 2>/run/agent.log &
+        read -r _ <"$answer" || console "$number swap: no agent for area $area"
+        rm "$answer"
+        [ ! -s /run/agent.log ] || cat /run/agent.log
+    done
 }
 
 # swap_is_on 'device=PATH size=BYTES connections=N': believes /proc/swaps, not the agent.
@@ -160,6 +161,7 @@ swap_is_on() {
     device=${1#device=} device=${device%% *}
     size=${1#*size=} size=${size%% *}
     while read -r path _ kib _; do
+        path=${path%\\040(deleted)} # the agent takes its name away
         [ "$path" != "$device" ] || break
     done </proc/swaps
     if [ "$path" != "$device" ]; then

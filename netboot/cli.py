@@ -152,8 +152,11 @@ def build(
 def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) -> None:  # noqa: B006
     """Check a profile: each mistake is one line, exit status 2."""
     from netboot import profile_file
+    from netboot.pages.image import open_image
 
     loaded = profile_file.load(profile, settings)
+    for image in sorted(loaded.images):
+        open_image(Path(image)).close()
     print(f"{profile}: fine ({len(loaded.clients)} clients, {len(loaded.groups)} groups)")
 
 

@@ -103,6 +103,10 @@ def _kernel(text: str) -> str:
     return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
 
 
+def _image(text: str) -> str:
+    return values.matched(r"/[^\x00-\x1f]+", text)[0]
+
+
 def _printable(text: str) -> str:
     return values.matched(r"[ -~]*", text)[0]
 
@@ -154,6 +158,14 @@ Factor = Annotated[
 Kernel = Annotated[
     str,
     Text("a Debian package such as linux-image-amd64 or /path", _kernel, {"type": "string"}),
+]
+ImageFile = Annotated[
+    str,
+    Text(
+        "the path of a file such as /srv/root.squashfs",
+        _image,
+        {"type": "string", "pattern": "^/"},
+    ),
 ]
 Arguments = Annotated[
     str, Text("words on one line, in ASCII", _printable, {"type": "string", "pattern": "^[ -~]*$"})
@@ -255,7 +267,9 @@ class Boot(SeatBoot):
 
 class Root(Overridable):
     kind: Annotated[str, values.choice(ROOTS)] = "ram"
-    """Where a PC's root file system comes from. Default: ram."""
+    """Where a PC's root file system comes from: ram or nbd. Default: ram."""
+    image: ImageFile | None = None
+    """The squashfs that PCs of root kind nbd have as root file system, a file on the server."""
 
 
 class Zswap(Overridable):
@@ -281,6 +295,8 @@ class SeatSwap(Overridable):
     """How long the server may take over one request before its connection is made anew. Default: 3s."""
     patience: Annotated[int, values.duration("1s", "7d", "10m")] = 600  # seconds
     """How long a PC waits for a lost server before it gives its swap up. Default: 10m."""
+    grow: Annotated[int, values.integer(0, 3)] = 0
+    """How many further areas as large as size a PC may add while it needs them. Default: 0."""
     ceiling: Ceiling = None  # bytes per second
     """The most a PC may move to and from its swap, as 20MiB/s; it is made to wait. Default: none."""
     encrypt: Annotated[bool, values.BOOLEAN] = False
@@ -430,6 +446,13 @@ class Profile(Section):
             found.append(self.clients[mac])
         return found
 
+    @property
+    def images(self) -> frozenset[str]:
+        """The root images of all PCs: paths of files."""
+        roots = [self.root, *(group.root for group in self.groups.values())]
+        roots += [client.root for client in self.clients.values()]
+        return frozenset(root.image for root in roots if root.image is not None)
+
     def check_networks(self, networks: Mapping[str, IPv4Network]) -> None:
         """Compares full mode's addresses with the networks served, by interface name.
 
@@ -468,6 +491,8 @@ class Profile(Section):
         if self.http.port == self.swap.port:
             raise misplaced(f"{self.swap.port} is the port of http already", "swap", "port")
         self._check_capacity()
+        self._check_grow()
+        self._check_roots()
         names: dict[str, str] = {}
         addresses: dict[IPv4Address, str] = {}
         for client_id, address in self.dhcp.client_ids.items():
@@ -489,6 +514,28 @@ class Profile(Section):
                     f"{client.address} is the address of {owner} already", "clients", mac, "address"
                 )
         return self
+
+    def _check_grow(self) -> None:
+        grown: dict[tuple[str, ...], int] = {("swap",): self.swap.grow}
+        grown |= {("groups", key, "swap"): row.swap.grow for key, row in self.groups.items()}
+        grown |= {("clients", key, "swap"): row.swap.grow for key, row in self.clients.items()}
+        for path, areas in grown.items():
+            if areas and self.swap.servers:
+                raise misplaced("does not go together with swap.servers", *path, "grow")
+
+    def _check_roots(self) -> None:
+        roots: dict[tuple[str, ...], Root] = {("root",): self.root}
+        for name, group in self.groups.items():
+            roots["groups", name, "root"] = self.root.changed(group.root)
+        for mac in self.clients:
+            roots["clients", mac, "root"] = self.seat(mac).root
+        for path, root in roots.items():
+            if ROOTS[root.kind].image and root.image is None:
+                raise misplaced(
+                    f"missing key 'image': root kind {root.kind} needs a file such as "
+                    "/srv/root.squashfs",
+                    *path,
+                )
 
     def _check_capacity(self) -> None:
         sizes: dict[tuple[str, ...], SwapSize] = {("swap",): self.swap.size}

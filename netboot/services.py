@@ -1,8 +1,8 @@
 """Composition root: Profile -> running services. Starts them in order, stops them in reverse."""
 
-import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -16,15 +16,19 @@ from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
 from netboot.events import Journal
 from netboot.http import HttpServer
+from netboot.images.build import MANIFEST_FILE
 from netboot.interfaces import find
 from netboot.pages import store as stores
 from netboot.pages import upgrade
-from netboot.pages.exports import LeasedExports
+from netboot.pages.classroom import ClassroomExports
+from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.server import PageEvent, PageServer
+from netboot.plan import image_export
 from netboot.profile import Profile
 from netboot.room import ARP_TABLE, Room, seat_at
-from netboot.tftp import TftpServer, Transfer
+from netboot.slices import Catalogue
+from netboot.tftp.server import TftpServer
 
 LOOPBACK = IPv4Address("127.0.0.1")
 
@@ -88,6 +92,7 @@ class Services:
             journal=journal,
             leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
+            catalogue=_catalogue(images / MANIFEST_FILE),
         )
         self._running = contextlib.AsyncExitStack()
 
@@ -97,23 +102,14 @@ class Services:
         Raises OperatorError if an address or a port cannot be had; what had been started then
         stops again with ``stop()``.
         """
-        loop = asyncio.get_running_loop()
         addresses = [interface.address for interface in self._interfaces]
-
-        def transferred(transfer: Transfer) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: we are stopping
-                loop.call_soon_threadsafe(self._room.transferred, transfer)
 
         store = stores.make_store(
             stores.parse_store(self._profile.swap.store), _pages_name(self._state)
         )
         self._running.callback(_close_store, store)
         self._pages = pages = PageServer(
-            LeasedExports(
-                store,
-                self._room.leases,
-                ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
-            ),
+            self._exports(store),
             listen=[(str(address), self._profile.swap.port) for address in addresses],
             on_event=self._paged,
         )
@@ -124,9 +120,9 @@ class Services:
         await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
         if self._swap_only:
             return
-        tftp = TftpServer(self._room.tftp_file, transferred)
-        self._running.push_async_callback(asyncio.to_thread, tftp.stop)
-        tftp.start(addresses)
+        tftp = TftpServer(self._room.tftp_file, self._room.transferred)
+        self._running.push_async_callback(tftp.stop)
+        await tftp.start(addresses)
         dhcp = DhcpServer(
             self._profile,
             self._interfaces,
@@ -136,6 +132,16 @@ class Services:
         )
         self._running.push_async_callback(dhcp.stop)
         await dhcp.start()
+
+    def _exports(self, store: stores.PageStore) -> ClassroomExports:
+        leased = LeasedExports(
+            store,
+            self._room.leases,
+            ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
+        )
+        paths = () if self._swap_only else self._profile.images
+        images = {image_export(path): Path(path) for path in paths}
+        return ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of)
 
     def _paged(self, event: PageEvent) -> None:
         """Journals what the page server tells of a seat; a refused client is known by address."""
@@ -165,6 +171,14 @@ class Services:
                 for interface in self._interfaces
             ],
         }
+
+
+def _catalogue(manifest: Path) -> Catalogue:
+    """The slices of a build; none if that is not a build of ours."""
+    try:
+        return Catalogue.of(json.loads(manifest.read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Catalogue()
 
 
 def _pages_name(state: Path) -> str:

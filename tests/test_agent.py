@@ -161,7 +161,13 @@ def test_fits(agent: Path) -> None:
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "99999999999999999999999"),
         ("attach", "127.0.0.1,", "10809", "seat-1", "2", "5", "600"),
         ("attach", "127.0.0.1,127.0.0.2,127.0.0.3", "10809", "seat-1", "2", "5", "600"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "600", "swap"),
         ("status", "now"),
+        ("standby", "1", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),
+        ("standby", "5", "127.0.0.1", "10809", "seat-1-5", "2", "5", "600"),
+        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),  # nobody to ask
+        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600", "plain"),
+        ("lease", "http://localhost:8080/lease"),
         ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
         ("handshake", "127.0.0.1", "0", "seat-1"),
         ("handshake", "127.0.0.1", "65536", "seat-1"),
@@ -307,6 +313,13 @@ def test_a_read_only_export_is_no_swap(agent: Path, serve: Callable[..., Server]
     assert "read-only" in done.stderr
 
 
+def test_a_root_may_be_read_only(agent: Path, serve: Callable[..., Server]) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY)
+    server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
+    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 1, 5, 600, "root")
+    assert done.returncode == KERNEL_REFUSED, done.stderr  # there is no NBD driver here
+
+
 def test_one_connection_if_the_server_allows_no_more(
     agent: Path, serve: Callable[..., Server]
 ) -> None:
@@ -362,7 +375,7 @@ def test_no_lease_is_refused_with_the_servers_words(
     words = ("attach", "127.0.0.1", 1, "seat-1", 1, 5, 600)
     done = run(agent, *words, lease=f"{lease.port}/lease/t")
     assert done.returncode == REFUSED
-    assert done.stderr == "no fresh lease: refused=no room: 1 GiB asked\n"
+    assert done.stderr == "no lease: no room: 1 GiB asked\n"
 
 
 def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Server]) -> None:
@@ -382,6 +395,36 @@ def test_where_reports_cannot_go(agent: Path, url: str) -> None:
     done = run(agent, "handshake", "127.0.0.1", 1, "seat-1", beacon=url)
     assert done.returncode == USAGE
     assert done.stderr.startswith("NETBOOT_BEACON: expected")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "printed", "complaint"),
+    [
+        (b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nsize=4096", OK, "size=4096", ""),
+        (
+            b"HTTP/1.1 404 Not Found\r\n\r\nsize=1",
+            REFUSED,
+            "",
+            "the boot server answers HTTP/1.1 404 Not Found\n",
+        ),
+        (b"HTTP/1.1 200 OK", CANNOT_CONNECT, "", "127.0.0.1 port PORT does not answer\n"),
+    ],
+)
+def test_a_lease_is_asked_for(
+    agent: Path,
+    serve: Callable[..., Server],
+    answer: bytes,
+    code: int,
+    printed: str,
+    complaint: str,
+) -> None:
+    request = b"GET /lease/x?ram=1 HTTP/1.0\r\n\r\n"
+    server = serve(len(request), answer)
+    done = run(agent, "lease", f"http://127.0.0.1:{server.port}/lease/x?ram=1")
+    complaint = complaint.replace("PORT", str(server.port))
+    assert (done.returncode, done.stdout, done.stderr) == (code, printed, complaint)
+    server.stop()
+    assert server.heard == [request]
 
 
 def test_the_token_is_never_printed(agent: Path, serve: Callable[..., Server]) -> None:

@@ -12,15 +12,21 @@ PACKAGE = ROOT / "netboot"
 # ``name.*`` is every module of a package that has no row of its own.
 ROWS = (
     "errors",
-    "nbd.wire nbd.stream nbd.dialect dhcp.packet dhcp.frames images.cpio events arch values document ticket",
-    "client dhcp.pxe dhcp.findings nbd.export pages.store roots images.modules images.drivers images.progress",
+    (
+        "nbd.wire nbd.stream nbd.dialect dhcp.packet dhcp.frames tftp.packet images.cpio events "
+        "arch values document ticket"
+    ),
+    (
+        "client dhcp.pxe dhcp.findings nbd.export tftp.transfer pages.store roots slices "
+        "images.modules images.drivers images.progress"
+    ),
     (
         "profile profile_file nbd.handshake nbd.transmission dhcp.lease dhcp.scope pages.lease "
-        "pages.governor pages.buffers pages.work pages.exchange"
+        "pages.governor pages.buffers pages.work pages.exchange images.divide"
     ),
     "plan script dhcp.responder dhcp.record",
     (
-        "pages.* dhcp.server dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints tftp http "
+        "pages.* dhcp.server dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints tftp.* http "
         "images.* lab.* interfaces"
     ),
     "services room dryrun",
@@ -31,8 +37,13 @@ PURE_ROWS = range(5)
 # Sockets, threads, processes, the clock and chance: the pure core is given what they yield.
 IMPURE = {"asyncio", "multiprocessing", "os", "random", "secrets", "select", "signal", "socket"}
 IMPURE |= {"subprocess", "threading", "time"}
-NEVER = {"dhcp": {"nbd", "pages", "images"}, "nbd": {"profile", "profile_file"}}
-ONLY_IN = {"tftpy": {"tftp"}, "scapy": set[str]()}  # scapy is GPL-2.0-only: tests alone import it
+NEVER = {
+    "dhcp": {"nbd", "pages", "images"},
+    "nbd": {"profile", "profile_file"},
+    "tftp": {"nbd", "pages", "images", "profile"},
+}
+# Strangers that tests alone import: what is theirs must not judge itself; scapy is GPL-2.0-only.
+ONLY_IN = {"tftpy": set[str](), "scapy": set[str]()}
 
 
 def _modules() -> dict[str, ast.Module]:

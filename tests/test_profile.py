@@ -234,4 +234,16 @@ def test_ceilings_differ_from_seat_to_seat() -> None:
 
 def test_root_kinds_are_those_of_the_table() -> None:
     for kind in roots.BY_NAME:
-        assert parse("", "f", [f"root.kind={kind}"]).root.kind == kind
+        settings = [f"root.kind={kind}", "root.image=/srv/root.squashfs"]
+        assert parse("", "f", settings).root.kind == kind
+
+
+def test_root_images_are_those_of_all_pcs() -> None:
+    profile = parse(
+        "root: {image: /a}\n"
+        "groups:\n  old:\n    match: 52:*\n    root: {kind: nbd}\n"
+        f"clients:\n  {MAC}:\n    root: {{image: /b}}",
+        "f",
+    )
+    assert profile.images == {"/a", "/b"}
+    assert (profile.seat(MAC).root.kind, profile.seat(MAC).root.image) == ("nbd", "/b")

@@ -18,17 +18,19 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-/* Pauses between tries, in milliseconds, doubled each time. A room of 60 PCs loses its server in one
- * moment: each pause is between half of its length and the whole, by chance. */
+/* Pauses between tries are doubled from here each time, up to LONGEST_PAUSE_MS. */
 #define FIRST_PAUSE_MS 100
-#define LONGEST_PAUSE_MS 1000
-#define REFUSED_PAUSE_MS 10000 /* only the operator can change that, and each try is logged */
-
-static uint64_t random_state;
+#define LOOK_MS 1000 /* at an area that might not be needed any more */
 
 /* xorshift64 */
 static unsigned chance(unsigned below)
 {
+    static uint64_t random_state;
+
+    if (!random_state) {
+        memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
+        random_state = (random_state ^ (uint64_t)getpid()) | 1; /* legs begin with the same bytes */
+    }
     random_state ^= random_state << 13;
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
@@ -44,15 +46,9 @@ uint64_t next_set(void)
     return last;
 }
 
-/* Waits until a connection has ended; says which and why. */
-static void watch(const struct area *area, char *why, size_t room)
+/* Whether a connection has ended; says which and why. */
+static int has_ended(const struct area *area, const struct pollfd *waits, char *why, size_t room)
 {
-    struct pollfd waits[MAX_CONNECTIONS + 1];
-
-    for (unsigned at = 0; at < area->connections; at++)
-        waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
-    while (!await(waits, area->connections, mirror_look(area)))
-        ;
     for (unsigned at = 0; at < area->connections; at++) {
         int error = 0;
         socklen_t length = sizeof error;
@@ -62,7 +58,31 @@ static void watch(const struct area *area, char *why, size_t room)
         getsockopt(area->fds[at], SOL_SOCKET, SO_ERROR, &error, &length);
         snprintf(why, room, "connection %u of %u: %s", at + 1, area->connections,
                  error ? strerror(error) : "closed, or no answer in time");
-        return;
+        return 1;
+    }
+    return 0;
+}
+
+/* Waits until a connection has ended (1), or the area was let go (0). */
+static int watch(struct area *area, char *why, size_t room)
+{
+    struct pollfd waits[MAX_CONNECTIONS + 2];
+    unsigned count = area->connections;
+
+    for (;;) {
+        int64_t look = area->number > 1 ? now_ms() + LOOK_MS : mirror_look(area);
+
+        for (unsigned at = 0; at < count; at++)
+            waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
+        waits[count] = (struct pollfd){.fd = area->leaving, .events = POLLIN};
+        if (!await(waits, count + 1, look)) {
+            if (area->number > 1)
+                leave_if_idle(area);
+        } else if (waits[count].revents && area_stop(area) == OK) {
+            return 0;
+        } else if (has_ended(area, waits, why, room)) {
+            return 1;
+        }
     }
 }
 
@@ -124,6 +144,11 @@ static void fail(const struct area *area)
 {
     unsigned long out = swapped_mib();
 
+    if (area->root) {
+        report("failed:root", "no server for %u s: reading programs and files fails\n"
+               "device=/dev/%s\nreason=%s", area->patience, area->device, last_complaint());
+        return;
+    }
     report("failed:swap",
            "no server for %u s: %lu MiB that were out are lost, programs that need them end\n"
            "device=/dev/%s\nswapped_mib=%lu\nreason=%s",
@@ -133,8 +158,7 @@ static void fail(const struct area *area)
              area->patience, out);
 }
 
-/* Between half of `length` and all of it. */
-static void pause_for(unsigned length)
+void pause_for(unsigned length)
 {
     struct pollfd nothing[1];
 
@@ -236,22 +260,22 @@ static int recover(struct area *area, int64_t lost)
 
 void hold(struct area *area)
 {
-    memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
-    random_state = (random_state ^ (uint64_t)getpid()) | 1; /* two legs begin with the same bytes */
+    char why[MAX_TEXT];
+
     if (area->index != NO_DEVICE)
-        report("agent:attached", "holds /dev/%s of %s, %u connections\ndevice=/dev/%s\ntimeout=%u\npatience=%u",
-               area->device, area->target.host, area->connections, area->device,
+        report("agent:attached",
+               "holds /dev/%s of %s, %u connections\ndevice=/dev/%s\narea=%u\ntimeout=%u\npatience=%u",
+               area->device, area->target.host, area->connections, area->device, area->number,
                area->target.timeout, area->patience);
     for (;;) {
-        char why[MAX_TEXT];
         int64_t lost;
         double seconds;
         int same = 0, absent = area->index == NO_DEVICE;
 
         if (absent)
             snprintf(why, sizeof why, "it was not there when the PC started");
-        else
-            watch(area, why, sizeof why);
+        else if (!watch(area, why, sizeof why))
+            return;
         lost = now_ms();
         mirror_note(area, 1);
         shut_down(area);

@@ -28,12 +28,18 @@ struct status {
     char reason[MAX_TEXT];
 };
 
-_Static_assert(sizeof(struct status) <= PAGE, "the status is one page");
+union page {
+    struct status status;
+    char bytes[PAGE];
+};
 
-static const char *const names[] = {"attached", "lost", "failed"};
+_Static_assert(sizeof(union page) == PAGE, "the status is one page");
+
+static const char *const names[] = {"attached", "lost", "failed", "standby"};
 
 static struct status nobody; /* the agent's own, if there can be no file */
 static struct status *status = &nobody;
+static const union page *all; /* what there is of the others, if there is a file */
 
 static void describe(const struct area *area)
 {
@@ -45,24 +51,40 @@ static void describe(const struct area *area)
     status->size = area->export.size;
 }
 
-void status_open(const struct area *area)
+/* Further areas have the last places. The numbers of the devices differ; a leg of a mirror may have
+ * none yet. */
+static unsigned place_of(const struct area *area)
 {
-    /* The numbers of the devices differ; a leg of a mirror may have none yet. */
-    unsigned place = area->leg ? (unsigned)area->leg - 1 : area->index;
+    if (area->number > 1)
+        return AGENTS + 1 - area->number;
+    return area->leg ? (unsigned)area->leg - 1 : area->index % AGENTS;
+}
+
+void status_open(const struct area *area, enum state state)
+{
     int fd = open(STATUS_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    void *page;
+    union page *pages;
 
     if (fd < 0 || ftruncate(fd, AGENTS * PAGE) < 0 ||
-        (page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, place % AGENTS * PAGE)) ==
-            MAP_FAILED)
+        (pages = mmap(NULL, AGENTS * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
         complain(OK, "%s: %s; 'agent status' will not work", STATUS_FILE, strerror(errno));
-    else
-        status = page;
+    } else {
+        all = pages;
+        status = &pages[place_of(area)].status;
+    }
     if (fd >= 0)
         close(fd);
+    status->state = state;
     status->pid = getpid();
     status->since = now_ms();
     describe(area);
+}
+
+int status_in_use(unsigned number)
+{
+    const struct status *other = all ? &all[AGENTS + 1 - number].status : &nobody;
+
+    return number == 1 || (other->pid && other->state != STANDBY);
 }
 
 void status_set(const struct area *area, enum state state, const char *reason)
@@ -73,7 +95,7 @@ void status_set(const struct area *area, enum state state, const char *reason)
     __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
     if (state == LOST && changed)
         status->losses++;
-    if (state == ATTACHED && now - status->since > status->longest)
+    if (state == ATTACHED && status->state != STANDBY && now - status->since > status->longest)
         status->longest = now - status->since;
     if (changed && state != FAILED) /* failed since it was lost */
         status->since = now;
@@ -104,6 +126,13 @@ static int show(const struct status *copy)
     if (kill(copy->pid, 0) < 0 && errno == ESRCH) {
         dprintf(1, "the agent is gone: swap works until its server is lost\nstate=gone\n");
         return NOT_ATTACHED;
+    }
+    if (copy->state == STANDBY) {
+        dprintf(1, "a further area stands by for %.1f s%s%s\n", since, *copy->reason ? "; " : "",
+                copy->reason);
+        dprintf(1, "state=standby\nseconds=%.1f\nexport=%s\npid=%d\n", since, copy->export,
+                copy->pid);
+        return OK;
     }
     dprintf(1, "swap %s for %.1f s: /dev/%s, %llu MiB of %s%s%s\n", names[copy->state], since,
             copy->device, (unsigned long long)(copy->size >> 20), copy->server, *copy->reason ? "; " : "",

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class Lesson:
     settings: tuple[str, ...] = ()  # KEY=VALUE overrides of the profile
     initrds: tuple[Path, ...] = ()
     servers: int = 1  # the first one boots the PCs, the others only keep pages
+    devices: tuple[str, ...] = ()  # more of them in each PC, as words for QEMU
 
 
 @dataclass(slots=True)
@@ -116,7 +118,14 @@ class Classroom:
         self.seats = {
             machine.mac: SeatReport(machine)
             for machine in (
-                Machine(number, lesson.firmware, lesson.memory, lesson.folder, lesson.capture)
+                Machine(
+                    number,
+                    lesson.firmware,
+                    lesson.memory,
+                    lesson.folder,
+                    lesson.capture,
+                    lesson.devices,
+                )
                 for number in range(1, lesson.clients + 1)
             )
         }
@@ -200,7 +209,8 @@ class Classroom:
             device = f"server{number}-{self._started}"
             server = await self._spawn_host(
                 device,
-                f"ip address add {server_address(number)} dev {device}; {_ONLY_THE_SECRET}",
+                server_address(number),
+                _ONLY_THE_SECRET,
                 [*self._server_command(device), "--swap-only"],
                 log=_server_log(number),
                 stdout=asyncio.subprocess.PIPE,
@@ -277,27 +287,31 @@ class Classroom:
         words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
         # Its ping before each offer would be 3 s of every boot (anchors, section 1).
         words += ["--no-ping", "--dhcp-authoritative"]
-        addresses = (
-            f"ip address add {ROUTER} dev {ROUTER_DEVICE}; "
-            f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
-        )
-        await self._spawn_host(ROUTER_DEVICE, addresses, words, log=ROUTER_LOG)
+        prepare = f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
+        await self._spawn_host(ROUTER_DEVICE, ROUTER, prepare, words, log=ROUTER_LOG)
 
     async def _spawn_host(
-        self, device: str, prepare: str, command: list[str], log: str, stdout: int | None = None
+        self,
+        device: str,
+        address: IPv4Interface,
+        prepare: str,
+        command: list[str],
+        log: str,
+        stdout: int | None = None,
     ) -> asyncio.subprocess.Process:
-        """Another host on the LAN: network card ``device``, set up by the shell text ``prepare``,
-        a memory of its own for pages, and one program. When that ends, all of it is gone.
+        """Another host on the LAN: network card ``device`` with ``address``, what the shell text
+        ``prepare`` adds, and one program. When that ends, all of it is gone.
         """
         script = (
             f"until ip link show {device} >/dev/null 2>&1; do sleep 0.02; done; "
-            # A host that is new at an address says so, or its peers would not know for a minute.
-            f"echo 1 >/proc/sys/net/ipv4/conf/{device}/arp_notify; "
-            f"ip link set lo up; {prepare}; ip link set {device} up; exec {shlex.join(command)}"
+            f"ip link set lo up; ip address add {address} dev {device}; {prepare}; "
+            f"ip link set {device} up; exec {shlex.join(command)}"
         )
         namespaces = ("unshare", "--net", "--mount")
         process = await self._spawn(*namespaces, "sh", "-c", script, log=log, stdout=stdout)
-        ip("link", "add", device, "type", "veth", "peer", "name", f"p-{device}")
+        # One that replaces another has its MAC address: the peers' ARP tables stay right.
+        mac = f"52:54:00:78:00:{address.ip.packed[-1]:02x}"
+        ip("link", "add", device, "address", mac, "type", "veth", "peer", "name", f"p-{device}")
         ip("link", "set", f"p-{device}", "master", BRIDGE, "up")
         while _net_namespace(process.pid) == _net_namespace("self"):
             await asyncio.sleep(0.01)
@@ -306,7 +320,9 @@ class Classroom:
 
     def _server_command(self, interface: str) -> list[str]:
         lesson = self.lesson
-        arguments = [lesson.arguments, "console=ttyS0"]
+        # A PC that waits its turn for a CPU misses ticks: Linux would panic over such a timer.
+        # With panic=1 a kernel that panics switches its PC off, which is noticed.
+        arguments = [lesson.arguments, "console=ttyS0", "no_timer_check", "panic=1"]
         if lesson.load is not None:
             arguments += [f"netboot.load={lesson.load:g}", "netboot.poweroff=1"]
         settings = {
