@@ -12,6 +12,7 @@ class Firmware(Enum):
 
     BIOS = "bios"
     UEFI = "uefi"
+    UEFI_HTTP = "uefi-http"  # loads its first program over HTTP (UEFI 2.5 section 23.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ ARCHITECTURES = (
     Architecture(7, "uefi-x64", Firmware.UEFI, "snponly.efi"),
     # RFC 4578 says "EFI BC" for 7 and "EFI x86-64" for 9, an erratum swaps them: both mean x64.
     Architecture(9, "uefi-x64-bc", Firmware.UEFI, "snponly.efi"),
+    Architecture(16, "uefi-x64-http", Firmware.UEFI_HTTP, "snponly.efi"),
 )
 
 BY_CODE = {row.code: row for row in ARCHITECTURES}

@@ -105,14 +105,12 @@ def serve(
     _go_first()
     journal = Journal()
     services = Services(room_profile, folder, state, journal, initrds=initrd, swap_only=swap_only)
-    hostname = {mac: room_profile.seat(mac).hostname for mac in room_profile.clients}
 
     def tell(event: "BootEvent") -> None:
         if as_json:
             print(json.dumps(event.as_json()), flush=True)
         else:
-            name = hostname.get(event.seat) or room_profile.seat(event.seat).hostname
-            print(show.event_line(event, name), flush=True)
+            print(show.event_line(event, room_profile.hostname(event.seat)), flush=True)
 
     journal.subscribe(tell)
 
@@ -175,9 +173,11 @@ def schema() -> None:
 )
 def plan(
     mac: Annotated[str, typer.Option(help="The PC's MAC address.")],
-    arch: Annotated[str, typer.Option(help="bios or uefi-x64: what option 93 would say.")] = "bios",
+    arch: Annotated[str, typer.Option(help="bios, uefi-x64 or uefi-x64-http.")] = "bios",
     profile: ProfileOption = DEFAULT_PROFILE,
-    server: Annotated[str, typer.Option(help="Our address, as the PC sees it.")] = "192.0.2.1",
+    server: Annotated[
+        str, typer.Option(help="Our address, as the PC sees it. Default: one beside dhcp.range.")
+    ] = "",
     settings: SetOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
@@ -186,7 +186,7 @@ def plan(
     from netboot.dryrun import rehearse
 
     seat = values.parse_word("--mac", values.MAC, mac)
-    address = values.parse_word("--server", values.ADDRESS, server)
+    address = values.parse_word("--server", values.ADDRESS, server) if server else None
     rehearsal = rehearse(profile_file.load(profile, settings), seat, arch, address)
     print(json.dumps(rehearsal.as_json(), indent=2) if as_json else show.rehearsal(rehearsal))
 
@@ -271,7 +271,7 @@ def lab(
     profile: ProfileOption = DEFAULT_PROFILE,
     clients: Annotated[int, typer.Option(min=1, max=120, help="How many PCs.")] = 1,
     memory: Annotated[int, typer.Option(min=64, metavar="MB", help="RAM of each.")] = 256,
-    firmware: Annotated[Literal["bios", "uefi"], typer.Option()] = "bios",
+    firmware: Annotated[Literal["bios", "uefi", "uefi-http"], typer.Option()] = "bios",
     dhcp: Annotated[
         Literal["proxy", "full"],
         typer.Option(help="proxy: dnsmasq plays the LAN's own DHCP server."),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from netboot.arch import BY_CODE, Architecture
+from netboot.arch import BY_CODE, Architecture, Firmware
 from netboot.dhcp import pxe
 from netboot.dhcp.packet import Packet
 from netboot.errors import Ignored
@@ -32,16 +32,23 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
 
     Raises ProtocolError if one of PXE's options cannot be decoded.
     """
-    if not pxe.is_pxe(packet):
-        return Ignored("not a PXE client: option 60 does not begin with PXEClient")
+    vendor_class = pxe.vendor_class(packet)
+    if vendor_class is None:
+        return Ignored("not a boot client: option 60 begins with neither PXEClient nor HTTPClient")
     if packet.mac is None:
         return Ignored(f"hardware type {packet.htype} with {packet.hlen} bytes is not Ethernet")
     codes = pxe.architectures(packet)
     if not codes:
-        return Ignored("a PXE client without option 93, which names its architecture")
-    known = [BY_CODE[code] for code in codes if code in BY_CODE]
+        return Ignored("a boot client without option 93, which names its architecture")
+    by_http = vendor_class == pxe.HTTP_CLIENT
+    known = [
+        row
+        for row in map(BY_CODE.get, codes)
+        if row is not None and (row.firmware is Firmware.UEFI_HTTP) is by_http
+    ]
     if not known:
-        return Ignored(f"no boot loader for client architecture {', '.join(map(str, codes))}")
+        numbers = ", ".join(map(str, codes))
+        return Ignored(f"no boot loader for {vendor_class.decode()} architecture {numbers}")
     return Client(
         mac=packet.mac,
         arch=known[0],

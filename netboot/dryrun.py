@@ -5,13 +5,13 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from netboot.arch import BY_CODE, BY_NAME, Architecture, Firmware
+from netboot.arch import ARCHITECTURES, BY_CODE, BY_NAME, Architecture, Firmware
 from netboot.client import Client
 from netboot.dhcp import packet as dhcp
 from netboot.dhcp import pxe
-from netboot.dhcp.lease import LeasePool
 from netboot.dhcp.packet import MessageType, Option, Packet
 from netboot.dhcp.responder import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply, respond
+from netboot.dhcp.scope import make_scopes
 from netboot.errors import Ignored, OperatorError
 from netboot.events import Journal
 from netboot.pages.lease import LeaseTable
@@ -22,10 +22,12 @@ from netboot.ticket import SECRET_BYTES
 from netboot.values import nearest
 
 CLIENT_PORT = 68
+SOMEWHERE = IPv4Network("192.0.2.0/24")  # RFC 5737
 NO_MARKS: dict[int, bytes] = {}
 IPXE_MARKS: dict[int, bytes] = {Option.USER_CLASS: pxe.IPXE_USER_CLASS}
 TEXT_OPTIONS = {
     Option.HOST_NAME,
+    Option.DOMAIN_NAME,
     Option.VENDOR_CLASS_IDENTIFIER,
     Option.TFTP_SERVER_NAME,
     Option.BOOTFILE_NAME,
@@ -34,6 +36,7 @@ ADDRESS_OPTIONS = {
     Option.SUBNET_MASK,
     Option.ROUTER,
     Option.DOMAIN_NAME_SERVER,
+    Option.NTP_SERVERS,
     Option.SERVER_IDENTIFIER,
 }
 
@@ -49,11 +52,16 @@ class Rehearsal:
         return {"answers": [{"to": title, "answer": text} for title, text in self.parts]}
 
 
-def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address) -> Rehearsal:
+def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address | None = None) -> Rehearsal:
     """Plays the PC ``mac`` against ``profile``. Keys are shown as ``<ticket>`` and ``<token>``.
 
+    ``server`` is our address; without it one of dhcp.range's network, or of a documentation's.
     Raises OperatorError if ``arch`` is not a name or a number of arch.py.
     """
+    if server is None:
+        pool = profile.dhcp.range
+        network = SOMEWHERE if pool is None else IPv4Network(f"{pool.first}/24", strict=False)
+        server = network.network_address + 1
     return _Rehearsal(profile, mac, _architecture(arch), server).play()
 
 
@@ -73,26 +81,29 @@ class _Rehearsal:
         self._profile = profile
         self._mac = mac
         self._arch = arch
+        # iPXE names itself a PXE client whatever loaded it.
+        self._ipxe = next(
+            row
+            for row in (arch, *ARCHITECTURES)
+            if row.loader == arch.loader and row.firmware is not Firmware.UEFI_HTTP
+        )
         self._server = server
         self._room = Room(
             profile, Path(), bytes(SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
         )
-        pool = profile.dhcp.range
-        self._pool = (
-            LeasePool(pool, profile.dhcp.lease_time)
-            if profile.dhcp.mode == "full" and pool is not None
-            else None
-        )
+        network = IPv4Network(f"{server}/24", strict=False)
+        self._scopes = make_scopes(profile, [network], [server])
 
     def play(self) -> Rehearsal:
         """All answers, from the firmware's first packet to the HTTP script."""
         parts: list[tuple[str, str]] = []
-        for title, marks in (("firmware", NO_MARKS), ("iPXE", IPXE_MARKS)):
-            parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(marks, SERVER_PORT)))
-            if self._profile.dhcp.mode == "proxy" and self._arch.firmware is Firmware.UEFI:
+        programs = (("firmware", self._arch, NO_MARKS), ("iPXE", self._ipxe, IPXE_MARKS))
+        for title, arch, marks in programs:
+            parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(arch, marks, SERVER_PORT)))
+            if self._profile.dhcp.mode == "proxy" and arch.firmware is Firmware.UEFI:
                 title = f"{title}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
-                parts.append((title, self._ask(marks, BOOT_SERVER_PORT)))
-        script = f"{self._arch.name}.ipxe"
+                parts.append((title, self._ask(arch, marks, BOOT_SERVER_PORT)))
+        script = f"{self._ipxe.name}.ipxe"
         ticket = self._room.ticket(self._mac)
         chain = self._room.tftp_script(f"{ticket}/{script}", self._server)
         parts.append((f"TFTP read of <ticket>/{script}", (chain or b"").decode()))
@@ -100,11 +111,13 @@ class _Rehearsal:
         parts.append((f"HTTP GET /boot/<ticket>/{script}", text or ""))
         return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
 
-    def _ask(self, marks: dict[int, bytes], port: int) -> str:
+    def _ask(self, arch: Architecture, marks: dict[int, bytes], port: int) -> str:
         """The answer to a packet of this PC. On 4011 it has an address, on 67 it has none."""
         on_4011 = port == BOOT_SERVER_PORT
         kind = MessageType.DHCPREQUEST if on_4011 else MessageType.DHCPDISCOVER
-        vendor_class = f"PXEClient:Arch:{self._arch.code:05}:UNDI:003016".encode()
+        by_http = arch.firmware is Firmware.UEFI_HTTP
+        name = (pxe.HTTP_CLIENT if by_http else pxe.PXE_CLIENT).decode()
+        vendor_class = f"{name}:Arch:{arch.code:05}:UNDI:003016".encode()
         address = self._server + 1 if on_4011 else dhcp.ANY
         question = Packet(
             op=dhcp.BOOTREQUEST,
@@ -114,18 +127,17 @@ class _Rehearsal:
             options={
                 Option.DHCP_MESSAGE_TYPE: bytes((kind,)),
                 Option.VENDOR_CLASS_IDENTIFIER: vendor_class,
-                Option.CLIENT_SYSTEM_ARCHITECTURE: self._arch.code.to_bytes(2, "big"),
+                Option.CLIENT_SYSTEM_ARCHITECTURE: arch.code.to_bytes(2, "big"),
                 **marks,
             },
         )
         context = Context(
             profile=self._profile,
             server=self._server,
-            network=IPv4Network(f"{self._server}/24", strict=False),
             port=port,
             source=(address, BOOT_SERVER_PORT if on_4011 else CLIENT_PORT),
             plan=self._plan,
-            pool=self._pool,
+            scopes=self._scopes,
         )
         # Through bytes, as on the wire.
         answer = respond(dhcp.parse(dhcp.serialize(question)), context, now=0.0)

@@ -34,3 +34,4 @@ class Ignored:
     """Traffic that gets no answer, and why. Not an error: most packets on a LAN are not for us."""
 
     reason: str
+    serious: bool = False  # the operator should hear of it

@@ -31,15 +31,15 @@ class Interface:
     network: IPv4Network
 
 
-def find(name: str) -> list[Interface]:
-    """The interface called ``name``; for ``auto`` all that are up, can broadcast, have an address.
+def find(*names: str) -> list[Interface]:
+    """The interfaces called ``names``; ``auto``: all that are up, can broadcast, have an address.
 
     Raises OperatorError if there is none, naming the nearest that exists.
     """
     indexes = {known: index for index, known in socket.if_nameindex()}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        if name != AUTO:
-            return [_named(probe, name, indexes)]
+        if AUTO not in names:
+            return [_named(probe, name, indexes) for name in dict.fromkeys(names)]
         found = [
             interface
             for known, index in indexes.items()

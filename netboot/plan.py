@@ -4,9 +4,12 @@ Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the s
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address
 
+from netboot.arch import Firmware
 from netboot.client import Client, Stage
 from netboot.profile import Profile, Root, Seat
 from netboot.roots import BY_NAME as ROOTS
@@ -33,12 +36,19 @@ class BootPlan:
 
     client: Client
     seat: Seat
-    bootfile: str  # the DHCP file field: an NBP for firmware, a script for iPXE
+    bootfile: str  # the DHCP file field: for firmware an NBP or its URL, for iPXE a script
     script_path: str  # HTTP
     kernel_path: str  # HTTP
     initrd_paths: tuple[str, ...]  # HTTP
-    arguments: tuple[str, ...]  # kernel command line, ``ip=`` and ``BOOTIF=`` in iPXE's own words
     swap_export: str
+    _arguments: Callable[[], tuple[str, ...]] = field(repr=False)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Kernel command line, ``ip=`` and ``BOOTIF=`` in iPXE's own words. Made when asked for:
+        DHCP, which has to answer thousands in a second, does not.
+        """
+        return self._arguments()
 
 
 def image_export(image: str) -> str:
@@ -67,7 +77,12 @@ def boot_plan(
     base = f"boot/{keys.ticket}"
     script = f"{client.arch.name}.ipxe"
     export = swap_export(client.mac)
-    bootfile = client.arch.loader if client.stage is Stage.FIRMWARE else f"{keys.ticket}/{script}"
+    if client.stage is Stage.IPXE:
+        bootfile = f"{keys.ticket}/{script}"
+    elif client.arch.firmware is Firmware.UEFI_HTTP:
+        bootfile = f"http://{server}:{profile.http.port}/{base}/{client.arch.loader}"
+    else:
+        bootfile = client.arch.loader
     return BootPlan(
         client=client,
         seat=seat,
@@ -75,8 +90,8 @@ def boot_plan(
         script_path=f"{base}/{script}",
         kernel_path=f"{base}/{KERNEL_FILE}",
         initrd_paths=tuple(f"{base}/{name}" for name in initramfs),
-        arguments=_arguments(profile, seat, keys, server, export),
         swap_export=export,
+        _arguments=partial(_arguments, profile, seat, keys, server, export),
     )
 
 

@@ -5,6 +5,7 @@ The string below a key is what ``netboot schema`` and docs/profile.md say of it.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +20,8 @@ from netboot.values import Nearest, OneOrMore, Text
 
 MIB = 1 << 20
 PAGE = 4096
+MAX_PREFIX = 30  # bits; a smaller network has no address for a PC and one for its router
+MAX_DOMAIN = 253  # characters (RFC 1035 section 2.3.4, without the root's)
 MAX_SERVERS = 8  # the kernel's command line has 2048 characters
 MAX_POOL = 1 << 16  # addresses; a mistyped octet makes a larger range, a room never does
 
@@ -41,6 +44,8 @@ class Section(BaseModel):
 
     def changed(self, override: "Section") -> Self:
         """This section with those keys of ``override`` that were given."""
+        if not override.model_fields_set:  # most PCs: a room asks this for each of its packets
+            return self
         given: dict[str, Any] = {}
         for name in override.model_fields_set:
             here, there = getattr(self, name), getattr(override, name)
@@ -106,6 +111,26 @@ def _printable(text: str) -> str:
     return values.matched(r"[ -~]*", text)[0]
 
 
+def _network(text: str) -> IPv4Network:
+    network = IPv4Network(values.matched(r"[0-9.]+/[0-9]{1,2}", text)[0], strict=False)
+    if network.prefixlen > MAX_PREFIX:
+        raise ValueError("no room for PCs")
+    if str(network) != text:  # 10.9.0.1/24 names a machine in a network
+        raise Nearest(str(network))
+    return network
+
+
+def _domain(text: str) -> str:
+    label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if len(values.matched(rf"{label}(\.{label})*", text)[0]) > MAX_DOMAIN:
+        raise ValueError("too long")
+    return text.lower()
+
+
+def _client_id(text: str) -> str:
+    return values.matched(r"([0-9a-f]{2}:?){1,255}", text)[0].lower().replace(":", "")
+
+
 def _interface(text: str) -> str:
     return values.matched(r"[!-.0-~]{1,15}", text)[0]  # IFNAMSIZ of <linux/if.h> is 16
 
@@ -148,8 +173,38 @@ Arguments = Annotated[
 InterfaceName = Annotated[
     str, Text("auto or the name of a network interface", _interface, {"type": "string"})
 ]
+Network = Annotated[
+    IPv4Network,
+    Text("a network such as 10.9.0.0/24", _network, {"type": "string", "pattern": "/[0-9]+$"}),
+]
+Domain = Annotated[
+    str, Text("a domain such as school.example", _domain, {"type": "string", "format": "hostname"})
+]
+ClientId = Annotated[
+    str,
+    Text(
+        "a client identifier in hexadecimal such as 01:52:54:00:12:34:56",
+        _client_id,
+        {"type": "string", "pattern": "^([0-9A-Fa-f]{2}:?)+$"},
+    ),
+]
 Store = Annotated[str, Text(STORE.expected, _store, STORE.schema)]
 NothingIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
+
+
+class DhcpNetwork(Section):
+    range: Range
+    """First and last address given to this network's PCs."""
+    router: Address | None = None
+    """The router that this network's PCs are told of."""
+    dns: Annotated[tuple[Address, ...], OneOrMore()] = ()
+    """The name servers that this network's PCs are told of. Default: those of dhcp.dns."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.router and self.range.first <= self.router <= self.range.last:
+            raise misplaced("must lie outside the range, or a PC would be given it", "router")
+        return self
 
 
 class Dhcp(Section):
@@ -161,15 +216,33 @@ class Dhcp(Section):
     """The router that PCs are told of in full mode."""
     dns: Annotated[tuple[Address, ...], OneOrMore()] = ()
     """The name servers that PCs are told of in full mode."""
+    ntp: Annotated[tuple[Address, ...], OneOrMore()] = ()
+    """The time servers that PCs are told of in full mode."""
+    domain: Domain | None = None
+    """The domain that PCs are told they are in, in full mode."""
     lease_time: Annotated[int, values.duration("1m", "365d", "12h")] = 12 * 3600  # seconds
     """How long a PC may keep its address without asking again, in full mode. Default: 12h."""
+    networks: Annotated[dict[Network, DhcpNetwork], NothingIsEmpty] = {}
+    """More networks of full mode, as 10.9.0.0/24: of other interfaces, or behind DHCP relays."""
+    client_ids: Annotated[dict[ClientId, Address], NothingIsEmpty] = {}
+    """Addresses that belong to a client identifier (option 61, in hexadecimal), in full mode."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.mode == "full" and self.range is None:
+        if self.mode == "full" and self.range is None and not self.networks:
             raise misplaced(
                 "missing key 'range': full mode needs a range such as 10.0.0.50-10.0.0.99"
             )
+        for network, settings in self.networks.items():
+            path = ("networks", str(network))
+            if not _hosts(network, settings.range.first, settings.range.last):
+                raise misplaced(f"does not lie in {network}", *path, "range")
+            if settings.router and not _hosts(network, settings.router, settings.router):
+                raise misplaced(f"does not lie in {network}", *path, "router")
+            if self.range is not None and self.range.first in network:
+                raise misplaced("dhcp.range lies in it already", *path)
+            if any(other != network and other.overlaps(network) for other in self.networks):
+                raise misplaced("overlaps another network of dhcp.networks", *path)
         if self.range and self.router and self.range.first <= self.router <= self.range.last:
             raise misplaced("must lie outside dhcp.range, or a PC would be given it", "router")
         return self
@@ -313,7 +386,8 @@ class ClientSettings(SeatSettings):
     """The address that this PC always gets, in full mode."""
 
 
-class Seat(Section):
+@dataclass(frozen=True, slots=True)
+class Seat:
     """What one PC gets: the profile with its groups' and its own overrides applied."""
 
     mac: str
@@ -325,8 +399,8 @@ class Seat(Section):
 
 
 class Profile(Section):
-    interface: InterfaceName = "auto"
-    """The network interface to serve, or auto for all that have an address. Default: auto."""
+    interface: Annotated[tuple[InterfaceName, ...], OneOrMore()] = ("auto",)
+    """The network interfaces to serve, or auto for all that have an address. Default: auto."""
     dhcp: Dhcp = Dhcp()
     """How PCs get their addresses."""
     http: Http = Http()
@@ -344,23 +418,33 @@ class Profile(Section):
 
     def seat(self, mac: str) -> Seat:
         """The seat of ``mac`` (``aa:bb:cc:dd:ee:ff``): profile, then groups, then client."""
-        tail = mac.replace(":", "")[-6:]
-        client = self.clients.get(mac, ClientSettings())
-        hostname = f"pc-{tail}"
+        client = self.clients.get(mac)
         boot, root, swap = self.boot, self.root, self.swap
-        for settings in (*(group for group in self.groups.values() if group.has(mac)), client):
+        for settings in self._settings(mac):
             boot = boot.changed(settings.boot)
             root = root.changed(settings.root)
             swap = swap.changed(settings.swap)
-            hostname = settings.hostname or hostname
         return Seat(
             mac=mac,
-            hostname=hostname.replace(values.MAC_TAIL, tail),
-            address=client.address,
+            hostname=self.hostname(mac),
+            address=None if client is None else client.address,
             boot=boot,
             root=root,
             swap=swap,
         )
+
+    def hostname(self, mac: str) -> str:
+        """The host name of ``mac``: its own, its last group's, or ``pc-`` and six digits."""
+        given = [settings.hostname for settings in self._settings(mac) if settings.hostname]
+        tail = mac.replace(":", "")[-6:]
+        return given[-1].replace(values.MAC_TAIL, tail) if given else f"pc-{tail}"
+
+    def _settings(self, mac: str) -> list[SeatSettings]:
+        """What differs for ``mac``, in the order in which it counts."""
+        found: list[SeatSettings] = [group for group in self.groups.values() if group.has(mac)]
+        if mac in self.clients:
+            found.append(self.clients[mac])
+        return found
 
     @property
     def images(self) -> frozenset[str]:
@@ -372,22 +456,29 @@ class Profile(Section):
     def check_networks(self, networks: Mapping[str, IPv4Network]) -> None:
         """Compares full mode's addresses with the networks served, by interface name.
 
-        Raises OperatorError if no network has all of dhcp.range and dhcp.router, or if a client's
-        address is in none. A profile does not name its network: it must not contradict the
-        interface's, so this can be known only where the interfaces are.
+        Raises OperatorError if no network has all of dhcp.range and dhcp.router, or if an address
+        that is one client's is in none, nor in dhcp.networks. A profile does not name the network
+        of dhcp.range: it must not contradict the interface's, so this can be known only where the
+        interfaces are.
         """
-        pool = self.dhcp.range
-        if self.dhcp.mode == "proxy" or pool is None:
+        dhcp, pool = self.dhcp, self.dhcp.range
+        if dhcp.mode == "proxy":
             return
-        given = {"dhcp.range": (pool.first, pool.last)}
-        if self.dhcp.router is not None:
-            given["dhcp.router"] = (self.dhcp.router, self.dhcp.router)
-        home = [net for net in networks.values() if _hosts(net, pool.first, pool.last)]
+        home: list[IPv4Network] = []
+        given = {}
+        if pool is not None:
+            home = [net for net in networks.values() if _hosts(net, pool.first, pool.last)]
+            given["dhcp.range"] = (pool.first, pool.last, home)
+            if dhcp.router is not None:
+                given["dhcp.router"] = (dhcp.router, dhcp.router, home)
+        every = [*home, *dhcp.networks]
+        fixed = {f"dhcp.client_ids.{name}": address for name, address in dhcp.client_ids.items()}
         for mac, client in self.clients.items():
             if client.address is not None:
-                given[f"clients.{mac}.address"] = (client.address, client.address)
-        for key, (first, last) in given.items():
-            if not any(_hosts(network, first, last) for network in home):
+                fixed[f"clients.{mac}.address"] = client.address
+        given |= {key: (address, address, every) for key, address in fixed.items()}
+        for key, (first, last, allowed) in given.items():
+            if not any(_hosts(network, first, last) for network in allowed):
                 served = ", ".join(f"{net} of {name}" for name, net in networks.items())
                 raise OperatorError(
                     f"key '{key}': {first if first == last else f'{first}-{last}'} "
@@ -404,6 +495,11 @@ class Profile(Section):
         self._check_roots()
         names: dict[str, str] = {}
         addresses: dict[IPv4Address, str] = {}
+        for client_id, address in self.dhcp.client_ids.items():
+            other = addresses.setdefault(address, client_id)
+            if other != client_id:
+                path = ("dhcp", "client_ids", client_id)
+                raise misplaced(f"{address} is the address of {other} already", *path)
         for mac, client in self.clients.items():
             name = self.seat(mac).hostname
             other = names.setdefault(name.lower(), mac)

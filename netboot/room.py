@@ -120,7 +120,7 @@ class Room:
 
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
-        if name in (KERNEL_FILE, INITRAMFS_FILE) or name in self.catalogue.files():
+        if name in (KERNEL_FILE, INITRAMFS_FILE, *LOADERS) or name in self.catalogue.files():
             return self.images / name
         return self.initrds.get(name)
 
@@ -214,7 +214,7 @@ class Room:
         seats = []
         for mac in self.journal.seats():
             history = [event.as_json() for event in self.journal.history(mac)]
-            hostname = self.profile.seat(mac).hostname
+            hostname = self.profile.hostname(mac)
             seats.append({"mac": mac, "hostname": hostname, "events": history})
         return {"seats": seats}
 

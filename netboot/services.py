@@ -84,7 +84,7 @@ class Services:
         self._profile = profile
         self._state = state
         self._journal = journal
-        self._interfaces = find(profile.interface)
+        self._interfaces = find(*profile.interface)
         self._room = Room(
             profile=profile,
             images=images,

@@ -13,19 +13,22 @@ PACKAGE = ROOT / "netboot"
 ROWS = (
     "errors",
     (
-        "nbd.wire nbd.stream nbd.dialect dhcp.packet tftp.packet images.cpio events arch values "
-        "document ticket"
+        "nbd.wire nbd.stream nbd.dialect dhcp.packet dhcp.frames tftp.packet images.cpio events "
+        "arch values document ticket"
     ),
     (
-        "client dhcp.pxe nbd.export tftp.transfer pages.store roots slices "
+        "client dhcp.pxe dhcp.findings nbd.export tftp.transfer pages.store roots slices "
         "images.modules images.drivers images.progress"
     ),
     (
-        "profile profile_file nbd.handshake nbd.transmission dhcp.lease pages.lease pages.governor "
-        "pages.buffers pages.work pages.exchange images.divide"
+        "profile profile_file nbd.handshake nbd.transmission dhcp.lease dhcp.scope pages.lease "
+        "pages.governor pages.buffers pages.work pages.exchange images.divide"
     ),
-    "plan script dhcp.responder",
-    "pages.* dhcp.server tftp.* http images.* lab.* interfaces",
+    "plan script dhcp.responder dhcp.record",
+    (
+        "pages.* dhcp.server dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints tftp.* http "
+        "images.* lab.* interfaces"
+    ),
     "services room dryrun",
     "cli show __main__",
 )

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from bench import fio, rows
+from bench import dhcp, dhcp_load, fio, rows
 from bench.plot import svg
 from bench.rows import FLOOR, OURS, Row, Sample
+from netboot.dhcp.packet import MessageType, parse
 
 ROW = Row("randread", 4096, 32, 1, "pinned")
 
@@ -85,3 +86,27 @@ def test_table_json_and_plot_name_every_server() -> None:
     assert rows.verdict_table(found).count("\n") == 1 + len(found)
     assert set(rows.as_json(results, found, {})["rows"][0]["servers"]) == {OURS, "nbdkit"}
     assert svg(results).count("<title>") == 2
+
+
+def _dhcp(in_time: float, per_second: float) -> dhcp.Sample:
+    return dhcp.Sample(500, in_time, in_time, 1.0, 2.0, 3.0, per_second, 100.0)
+
+
+def test_a_dhcp_client_of_the_load_is_a_pxe_client() -> None:
+    packet = parse(dhcp_load.frame(513, 1)[dhcp_load.BOOTP_AT :])
+    assert (packet.message_type, packet.mac) == (MessageType.DHCPDISCOVER, "52:54:00:00:02:01")
+    assert (packet.xid, packet.options[93]) == (513, b"\0\x07")
+
+
+def test_bars_of_dhcp_are_none_lost_and_a_rate() -> None:
+    storm, closed = dhcp.ROWS[1], dhcp.ROWS[-1]
+    results = {
+        storm: {OURS: _dhcp(500, 4000), "kea": _dhcp(167, 19000)},
+        closed: {OURS: _dhcp(500, 4000)},
+    }
+    assert [(bar.value, bar.met) for bar in dhcp.verdicts(results)] == [(1.0, True), (4000, False)]
+    assert "0.21" in dhcp.table(results)
+
+
+def test_one_run_that_loses_a_dhcp_client_counts() -> None:
+    assert dhcp.median_of([_dhcp(500, 1), _dhcp(499, 2), _dhcp(500, 3)]).in_time == 499

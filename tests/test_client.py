@@ -34,11 +34,11 @@ def test_the_first_architecture_that_we_know_counts() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (PxeClient().plain("discover"), "not a PXE client"),
-        (PxeClient().plain("discover", ("vendor_class_id", b"MSFT 5.0")), "not a PXE client"),
+        (PxeClient().plain("discover"), "not a boot client"),
+        (PxeClient().plain("discover", ("vendor_class_id", b"MSFT 5.0")), "not a boot client"),
         (PxeClient().plain("discover", ("vendor_class_id", b"PXEClient")), "without option 93"),
-        (PxeClient(arch=6).discover(), "client architecture 6"),
-        (PxeClient(arch=65535).discover(), "client architecture 65535"),
+        (PxeClient(arch=6).discover(), "PXEClient architecture 6"),
+        (PxeClient(arch=65535).discover(), "PXEClient architecture 65535"),
         (PxeClient().discover(hlen=16), "hardware type 1 with 16 bytes"),
         (PxeClient().discover(htype=32), "hardware type 32 with 6 bytes"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.dhcp.lease import DECLINE_SECONDS, OFFER_SECONDS, LeasePool
+from netboot.dhcp.lease import DECLINE_SECONDS, OFFER_SECONDS, PROBE_SECONDS, LeasePool
 from netboot.profile import AddressRange
 
 FIRST = IPv4Address("10.0.0.50")
@@ -106,6 +106,31 @@ def test_a_declined_address_rests() -> None:
     assert leases.offer(ANN, DECLINE_SECONDS) == address
 
 
+def test_an_address_is_looked_for_when_it_is_offered_and_not_again_soon() -> None:
+    leases = pool(1)
+    assert not leases.is_unproven(FIRST, 0)
+    assert leases.offer(ANN, 0) == FIRST
+    assert leases.is_unproven(FIRST, 0)
+    assert not leases.is_unproven(FIRST, PROBE_SECONDS - 1)
+    assert leases.is_unproven(FIRST, PROBE_SECONDS)
+    leases.commit(ANN, FIRST, 2)
+    assert not leases.is_unproven(FIRST, 3 * PROBE_SECONDS)
+
+
+def test_an_occupied_address_is_taken_back_unless_it_is_leased() -> None:
+    leases = pool()
+    address = leases.offer(ANN, 0)
+    assert address is not None
+    assert leases.occupied(address, 0)
+    assert not leases.commit(ANN, address, 0)
+    other = lease(leases, ANN, 1)
+    assert other != address
+    assert not leases.occupied(other, 2)
+    assert leases.commit(ANN, other, 3)
+    assert leases.offer(BOB, 4) is None
+    assert leases.offer(BOB, DECLINE_SECONDS) == address
+
+
 def test_a_withdrawn_offer_is_free_at_once_but_a_lease_is_not() -> None:
     leases = pool(1)
     leases.offer(ANN, 0)
@@ -176,10 +201,10 @@ def test_restored_addresses_that_the_profile_gives_no_more_are_dropped() -> None
         {},
         {"leases": 7},
         {"leases": [7]},
-        {"leases": [{"mac": ANN}]},
-        {"leases": [{"mac": ANN, "address": "10.0.0", "expires": 1}]},
-        {"leases": [{"mac": ANN, "address": "10.0.0.50", "expires": "soon"}]},
-        {"leases": [{"mac": ANN, "address": "10.0.0.50", "expires": None}]},
+        {"leases": [{"client": ANN}]},
+        {"leases": [{"client": ANN, "address": "10.0.0", "expires": 1}]},
+        {"leases": [{"client": ANN, "address": "10.0.0.50", "expires": "soon"}]},
+        {"leases": [{"client": ANN, "address": "10.0.0.50", "expires": None}]},
     ],
 )
 def test_what_is_not_leases_is_refused(saved: object) -> None:

@@ -63,10 +63,16 @@ def test_any_user_class_is_read(value: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(b"PXEClient", True), (b"PXEClient:Arch:00007", True), (b"HTTPClient", False), (b"", False)],
+    [
+        (b"PXEClient", pxe.PXE_CLIENT),
+        (b"PXEClient:Arch:00007", pxe.PXE_CLIENT),
+        (b"HTTPClient:Arch:00016", pxe.HTTP_CLIENT),
+        (b"MSFT 5.0", None),
+        (b"", None),
+    ],
 )
-def test_a_pxe_client_is_known_by_its_vendor_class(value: bytes, expected: bool) -> None:
-    assert pxe.is_pxe(packet(o60=value)) is expected
+def test_a_boot_client_is_known_by_its_vendor_class(value: bytes, expected: bytes | None) -> None:
+    assert pxe.vendor_class(packet(o60=value)) == expected
 
 
 def test_architectures_are_a_list() -> None:

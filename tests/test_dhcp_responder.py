@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.client import Client
-from netboot.dhcp.lease import LeasePool
 from netboot.dhcp.packet import HEADER, MAGIC_COOKIE, parse, serialize
 from netboot.dhcp.responder import Context, Reply, respond
+from netboot.dhcp.scope import make_scopes
 from netboot.errors import Ignored, ProtocolError
 from netboot.plan import BootPlan, SeatKeys, boot_plan
-from netboot.profile import AddressRange, Dhcp, Profile
-from tests.support.pxe_client import BIOS, MACHINE, UEFI_X64, PxeClient, decode
+from netboot.profile import AddressRange, Dhcp, DhcpNetwork, Profile
+from tests.support.pxe_client import BIOS, MACHINE, UEFI_X64, UEFI_X64_HTTP, PxeClient, decode
 
 US = IPv4Address("10.0.0.1")
 OTHER_SERVER = "10.0.0.2"
@@ -32,6 +32,8 @@ FULL = Profile(
         range=RANGE,
         router=IPv4Address("10.0.0.254"),
         dns=(IPv4Address("9.9.9.9"), IPv4Address("1.1.1.1")),
+        ntp=(IPv4Address("10.0.0.253"),),
+        domain="school.example",
         lease_time=600,
     )
 )
@@ -51,15 +53,13 @@ def plan(client: Client) -> BootPlan:
 
 
 def context(profile: Profile = PROXY, port: int = 67, source: str = "0.0.0.0") -> Context:
-    full = profile.dhcp.mode == "full"
     return Context(
         profile=profile,
         server=US,
-        network=IPv4Network("10.0.0.0/24"),
         port=port,
         source=(IPv4Address(source), 68 if port == 67 else port),
         plan=plan,
-        pool=LeasePool(RANGE, profile.dhcp.lease_time, taken=(US,)) if full else None,
+        scopes=make_scopes(profile, [IPv4Network("10.0.0.0/24")], [US]),
     )
 
 
@@ -143,8 +143,8 @@ def test_proxy_answers_only_discover_on_67(client: PxeClient, file: bytes) -> No
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (PxeClient(arch=6).discover(), "client architecture 6"),
-        (PxeClient(arch=11).discover(), "client architecture 11"),
+        (PxeClient(arch=6).discover(), "PXEClient architecture 6"),
+        (PxeClient(arch=11).discover(), "PXEClient architecture 11"),
         (PxeClient().discover(op=2), "a server's reply"),
         (PxeClient().discover(hlen=16), "not Ethernet"),
     ],
@@ -154,7 +154,7 @@ def test_who_is_not_answered_in_either_mode(profile: Profile, data: bytes, reaso
 
 
 def test_proxy_leaves_plain_dhcp_clients_alone() -> None:
-    assert "not a PXE client" in refused(PxeClient().plain("discover"), context())
+    assert "not a boot client" in refused(PxeClient().plain("discover"), context())
 
 
 def test_bootp_without_dhcp_is_not_answered() -> None:
@@ -214,6 +214,8 @@ def test_full_mode_gives_address_and_boot_file(client: PxeClient, file: bytes) -
         assert seen.options["subnet_mask"] == "255.255.255.0"
         assert seen.options["router"] == "10.0.0.254"
         assert seen.options["name_server"] == ("9.9.9.9", "1.1.1.1")
+        assert seen.options["NTP_server"] == "10.0.0.253"
+        assert seen.options["domain"] == b"school.example"
         assert seen.options["hostname"] == b"pc-123456"
         assert seen.options["pxe_client_machine_identifier"] == GUID
         assert parse(seen.data).options.get(175) == (b"\xb0\x01\x01\xff" if client.ipxe else None)
@@ -330,7 +332,7 @@ def test_a_full_pool_and_a_network_without_one_are_reasons() -> None:
     for number in range(10):
         leased(where, PxeClient(mac=f"52:54:00:00:00:{number:02x}"))
     assert "in use" in refused(PxeClient().discover(), where)
-    assert "no addresses" in refused(PxeClient().discover(), replace(where, pool=None))
+    assert "no addresses" in refused(PxeClient().discover(), replace(where, scopes=()))
 
 
 # regressions: what peers got wrong (their issues are named)
@@ -351,6 +353,71 @@ def test_a_relayed_client_is_answered_through_its_relay() -> None:
     seen = ask(PxeClient().discover(giaddr="10.9.0.1"), context())
     assert seen.target == ("10.9.0.1", 67)
     assert (seen.header.giaddr, seen.header.flags) == ("10.9.0.1", 0x8000)
+
+
+def test_what_a_relay_added_goes_back_to_it_and_is_the_last_option() -> None:
+    """RFC 3046 section 2.2: it finds the port of its switch by it."""
+    added = bytes.fromhex("0104 00010203")
+    for profile in (PROXY, FULL):
+        request = PxeClient().message("discover", (82, added), giaddr="10.0.0.9")
+        options = parse(ask(request, context(profile)).data).options
+        assert list(options.items())[-1] == (82, added)
+
+
+FAR = IPv4Network("10.9.0.0/24")
+CAMPUS = Profile(
+    dhcp=Dhcp(
+        mode="full",
+        range=RANGE,
+        networks={
+            FAR: DhcpNetwork(
+                range=AddressRange(first=FAR[50], last=FAR[50]), router=FAR[1], dns=(FAR[2],)
+            )
+        },
+        client_ids={"ff01": FAR[7], "0102": FIRST + 3},
+    )
+)
+
+
+def test_a_network_behind_a_relay_has_addresses_of_its_own() -> None:
+    where = context(CAMPUS)
+    seen = ask(PxeClient().discover(giaddr="10.9.0.1"), where)
+    assert (seen.target, seen.header.yiaddr) == (("10.9.0.1", 67), "10.9.0.50")
+    assert (seen.options["router"], seen.options["name_server"]) == ("10.9.0.1", "10.9.0.2")
+    assert not seen.reply.unproven  # nobody there would hear us ask who has it
+    here = ask(PxeClient().discover(), where)
+    assert IPv4Address(here.header.yiaddr) in IPv4Network("10.0.0.0/24")
+    assert here.reply.unproven
+    moved = PxeClient().plain("request", ("requested_addr", here.header.yiaddr), giaddr="10.9.0.1")
+    assert kind(ask(moved, where)) == "DHCPNAK"
+
+
+def test_a_pc_behind_a_relay_renews_past_it() -> None:
+    where = context(CAMPUS)
+    request = PxeClient().request(("requested_addr", "10.9.0.50"), giaddr="10.9.0.1")
+    assert kind(ask(request, where)) == "DHCPACK"
+    seen = ask(PxeClient().plain("request", ciaddr="10.9.0.50", flags=0), where, NOW + 9)
+    assert (kind(seen), seen.target) == ("DHCPACK", ("10.9.0.50", 68))
+    assert seen.options["router"] == "10.9.0.1"
+
+
+def test_a_client_identifier_with_a_reservation_counts_and_others_do_not() -> None:
+    where = context(CAMPUS)
+    by_id = ask(PxeClient().plain("discover", ("client_id", b"\x01\x02")), where)
+    assert by_id.header.yiaddr == str(FIRST + 3)
+    other = PxeClient(mac="52:54:00:00:00:77").plain("discover", ("client_id", b"\x01\x02"))
+    assert ask(other, where).header.yiaddr == str(FIRST + 3)  # another network card, the same PC
+    firmware, linux = b"\x00" + bytes(16), b"\x01RT\x00\x124V"
+    address = ask(PxeClient().plain("discover", ("client_id", firmware)), where).header.yiaddr
+    assert ask(PxeClient().plain("discover", ("client_id", linux)), where).header.yiaddr == address
+
+
+@pytest.mark.parametrize("profile", [PROXY, FULL], ids=["proxy", "full"])
+def test_http_boot_gets_a_url(profile: Profile) -> None:
+    seen = ask(PxeClient(arch=UEFI_X64_HTTP).discover(), context(profile))
+    assert seen.options["vendor_class_id"] == b"HTTPClient"
+    assert seen.file.decode() == f"http://10.0.0.1:8080/boot/{TICKET}/snponly.efi"
+    assert 43 not in parse(seen.data).options
 
 
 def test_full_mode_answers_relays_of_its_own_network_only() -> None:

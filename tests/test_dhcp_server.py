@@ -20,7 +20,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from netboot.client import Client
-from netboot.dhcp.packet import MessageType, Packet, parse
+from netboot.dhcp.packet import BOOTREPLY, MessageType, Packet, parse
 from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
 from netboot.events import Journal
@@ -48,9 +48,9 @@ def plan(client: Client, server: IPv4Address) -> BootPlan:
 class Cable:
     """The client's end of a veth pair: frames in, frames out, no IP stack to help or hinder."""
 
-    def __init__(self, name: str) -> None:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
-        self._socket.bind((name, ETH_P_IP))
+    def __init__(self, name: str, protocol: int = ETH_P_IP) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+        self._socket.bind((name, protocol))
         self._socket.setblocking(False)
 
     def close(self) -> None:
@@ -67,13 +67,16 @@ class Cable:
         while True:
             frame = Ether(await asyncio.get_running_loop().sock_recv(self._socket, 2048))
             if UDP in frame and frame[UDP].sport in (67, 4011) and frame[IP].src != "0.0.0.0":
-                return frame[IP], parse(bytes(frame[UDP].payload))
+                packet = parse(bytes(frame[UDP].payload))
+                if packet.op == BOOTREPLY:  # not what the server asks others
+                    return frame[IP], packet
 
 
 class Lan:
     """Three cables in a fresh namespace: s0-c0 and s1-c1 are served, s2-c2 is not."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self.stack = stack
         self.leases = folder / "leases.json"
         self.journal = Journal()
         self.cables: list[Cable] = []
@@ -155,7 +158,7 @@ def test_each_lan_is_answered_from_its_own_address(tmp_path: Path) -> None:
         assert (ip[UDP].sport, ip[UDP].dport) == (4011, 4011)
         assert packet.message_type is MessageType.DHCPACK
         assert packet.file == b"snponly.efi"
-        assert lan.messages(old) == ["dhcp: DISCOVER: no boot loader for client architecture 6"]
+        assert lan.messages(old) == ["dhcp: DISCOVER: no boot loader for PXEClient architecture 6"]
         assert lan.messages(BOB)[0] == "dhcp: REQUEST: left to the LAN's own DHCP server"
         assert lan.messages(ANN) == [
             "dhcp: DISCOVER from PXEClient uefi-x64",
@@ -207,7 +210,7 @@ def test_leases_survive_a_restart(tmp_path: Path) -> None:
         _, ack = await cable.reply()
         assert (ack.message_type, ack.yiaddr) == (MessageType.DHCPACK, offer.yiaddr)
         saved = json.loads(lan.leases.read_text())["leases"]
-        assert [(row["mac"], row["address"]) for row in saved] == [(ANN.mac, address)]
+        assert [(row["client"], row["address"]) for row in saved] == [(ANN.mac, address)]
         assert lan.messages(ANN)[1] == f"dhcp: OFFER {address}, boot file snponly.efi"
         data = lan.journal.history(ANN.mac)[3].data
         assert (data["type"], data["address"], data["file"]) == ("ACK", address, "snponly.efi")

@@ -165,12 +165,12 @@ def test_documentation_names_every_key() -> None:
 
 def test_lab_profile_loads_and_is_for_a_lan_with_a_router() -> None:
     profile = load(LAB)
-    assert (profile.interface, profile.dhcp.mode) == ("auto", "proxy")
+    assert (profile.interface, profile.dhcp.mode) == (("auto",), "proxy")
     assert profile == Profile()
 
 
 def test_lab_profile_shows_every_key_and_its_examples_are_right() -> None:
-    names = {name for key in KEYS for name in key.split(".")} | {"old-row", MAC}
+    names = {name for key in KEYS for name in key.split(".")} | {"old-row", "192.168.2.0/24", MAC}
     text = re.sub(
         rf"(?m)^( *)# ( *(?:{'|'.join(map(re.escape, names - {'*'}))}):)", r"\1\2", LAB.read_text()
     )
@@ -189,7 +189,39 @@ def _given(section: Section, above: str = "") -> Iterator[str]:
             yield from _given(value, f"{above}{name}.")
         elif isinstance(value, dict):
             for below in value.values():
-                yield from _given(below, f"{above}{name}.*.")
+                if isinstance(below, Section):
+                    yield from _given(below, f"{above}{name}.*.")
+
+
+FULL = "dhcp: {mode: full, range: 10.0.0.50-10.0.0.99"
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ("networks: {10.9.0.1/24: {range: 10.9.0.5-10.9.0.9}}", "did you mean '10.9.0.0/24'"),
+        ("networks: {10.9.0.0/31: {range: 10.9.0.0-10.9.0.1}}", "expected a network"),
+        ("networks: {10.9.0.0/24: {range: 10.8.0.5-10.8.0.9}}", "does not lie in 10.9.0.0/24"),
+        ("networks: {10.9.0.0/24: {range: 10.9.0.5-10.9.0.9, router: 10.9.0.7}}", "outside"),
+        ("networks: {10.9.0.0/24: {range: 10.9.0.5-10.9.0.9, router: 10.8.0.1}}", "not lie in"),
+        ("networks: {10.0.0.0/24: {range: 10.0.0.5-10.0.0.9}}", "lies in it already"),
+        ("client_ids: {0102: 10.0.0.7, 0103: 10.0.0.7}", "is the address of 0102 already"),
+        ("client_ids: {xy: 10.0.0.7}", "expected a client identifier"),
+        ("domain: -", "expected a domain"),
+    ],
+)
+def test_networks_and_client_ids_are_checked(more: str, complaint: str) -> None:
+    with pytest.raises(OperatorError, match=re.escape(complaint)):
+        parse(f"{FULL}, {more}}}", "f")
+
+
+def test_networks_alone_are_enough_for_full_mode() -> None:
+    text = "dhcp: {mode: full, networks: {10.9.0.0/24: {range: 10.9.0.5-10.9.0.9}}}"
+    profile = parse(f"{text}\nclients: {{{MAC}: {{address: 10.9.0.3}}}}", "f")
+    profile.check_networks(NETWORK)
+    stray = parse(f"{FULL}, client_ids: {{0102: 10.8.0.3}}}}", "f")
+    with pytest.raises(OperatorError, match="dhcp.client_ids.0102"):
+        stray.check_networks({"eth0": IPv4Network("10.0.0.0/24")})
 
 
 def test_ceilings_differ_from_seat_to_seat() -> None:

@@ -41,6 +41,14 @@ def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room) -> None:
     assert script is not None and room.tokens[MAC] in script
 
 
+def test_http_boot_leads_to_a_loader(room: Room) -> None:
+    firmware = room.plan(Client(MAC, BY_NAME["uefi-x64-http"], Stage.FIRMWARE), SERVER)
+    folder, _, name = firmware.bootfile.rpartition("/")
+    assert folder == f"{room.base_url(SERVER)}/boot/{room.ticket(MAC)}"
+    loader = room.file(name)
+    assert loader is not None and loader.read_bytes() == b"loader"
+
+
 def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room) -> None:
     room.catalogue = Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})
     bios = BY_NAME["bios"]

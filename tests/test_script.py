@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from netboot import script, ticket
-from netboot.arch import ARCHITECTURES, BY_NAME, Architecture
+from netboot.arch import ARCHITECTURES, BY_NAME, Architecture, Firmware
 from netboot.client import Client, Stage
 from netboot.plan import INITRAMFS_FILE, BootPlan, SeatKeys, boot_plan, image_export
 from netboot.profile import Boot, Profile, Root, Swap, SwapSize
@@ -29,7 +29,11 @@ def plan_of(
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda row: row.name)
 def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architecture) -> None:
-    assert plan_of(Profile(), Stage.FIRMWARE, arch).bootfile == arch.loader
+    loader = plan_of(Profile(), Stage.FIRMWARE, arch).bootfile
+    by_http = arch.firmware is Firmware.UEFI_HTTP
+    url = f"http://{SERVER}:8080/boot/{KEYS.ticket}/{arch.loader}"
+    assert loader == (url if by_http else arch.loader)
+    assert len(loader) < 128, "the DHCP header's file field"
     plan = plan_of(Profile(), Stage.IPXE, arch)
     assert plan.bootfile == f"{KEYS.ticket}/{arch.name}.ipxe"
     assert len(plan.bootfile) < 128, "the DHCP header's file field"

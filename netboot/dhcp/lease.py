@@ -14,25 +14,30 @@ from netboot.profile import AddressRange
 
 # An offer is kept for a client that answers late: boot ROMs retry for 60 s (PXE 2.1, 4+8+16+32).
 OFFER_SECONDS = 60
+# What is offered again so soon is not looked for on the wire again.
+PROBE_SECONDS = 60
 # A declined address belongs to a machine that we do not know; it may be gone after a lesson break.
 DECLINE_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """``expires``: seconds since the epoch. ``acknowledged``: it was more than an offer once."""
+    """``owner``: who has it, see LeasePool. ``expires``: seconds since the epoch.
+    ``acknowledged``: it was more than an offer once.
+    """
 
-    mac: str
+    owner: str
     address: IPv4Address
     expires: float
     acknowledged: bool
 
 
 class LeasePool:
-    """Addresses of one range, and those reserved for one MAC each (in the range or not).
+    """Addresses of one range, and those reserved for one owner each (in the range or not).
 
-    ``taken`` are addresses of the range that are never given out: servers', the router's.
-    ``lease_time`` is in seconds. ``changes`` counts what ``as_json`` would show.
+    An owner is any text that tells one PC from another: its MAC address, or its client identifier
+    if that has a reservation. ``taken`` are addresses of the range that are never given out:
+    servers', the router's. ``lease_time`` is in seconds. ``changes`` counts what ``as_json`` would show.
     """
 
     def __init__(
@@ -47,66 +52,95 @@ class LeasePool:
         self._first = int(addresses.first)
         self._size = int(addresses.last) - self._first + 1
         self._reservations = dict(reservations or {})
-        self._owners = {address: mac for mac, address in self._reservations.items()}
+        self._owners = {address: owner for owner, address in self._reservations.items()}
         self._taken = frozenset(taken)
-        self._by_mac: dict[str, Lease] = {}
+        self._by_owner: dict[str, Lease] = {}
         self._by_address: dict[IPv4Address, Lease] = {}
         self._declined: dict[IPv4Address, float] = {}  # until when
+        self._probed: dict[IPv4Address, float] = {}  # when last
 
-    def offer(self, mac: str, now: float, wanted: IPv4Address | None = None) -> IPv4Address | None:
-        """Holds an address for ``mac`` and returns it; None if all are in use.
+    def offer(
+        self, owner: str, now: float, wanted: IPv4Address | None = None
+    ) -> IPv4Address | None:
+        """Holds an address for ``owner`` and returns it; None if all are in use.
 
         In this order: its reservation, what it had, what it wants, one that nobody ever had, the
         one that expired first.
         """
-        address = self._choose(mac, now, wanted)
+        address = self._choose(owner, now, wanted)
         if address is None:
             return None
         until = now + OFFER_SECONDS
-        held = self._by_mac.get(mac)
+        held = self._by_owner.get(owner)
         if held is None or held.address != address:
-            self._keep(Lease(mac, address, until, acknowledged=False))
+            self._keep(Lease(owner, address, until, acknowledged=False))
         elif held.expires < until:
             self._keep(replace(held, expires=until))
         return address
 
-    def commit(self, mac: str, address: IPv4Address, now: float) -> bool:
-        """Leases ``address`` to ``mac`` from ``now``; False if ``mac`` must not have it."""
-        held = self._by_mac.get(mac)
+    def commit(self, owner: str, address: IPv4Address, now: float) -> bool:
+        """Leases ``address`` to ``owner`` from ``now``; False if ``owner`` must not have it."""
+        held = self._by_owner.get(owner)
         # What it has it keeps, whatever the profile says since: a PC in use would lose its swap.
         # While it has that it gets no other one (RFC 2131 section 4.3.2, INIT-REBOOT).
         if held is None or held.address != address:
             has_another = held is not None and held.expires > now
-            if has_another or not self._is_free(address, mac, now):
+            if has_another or not self._is_free(address, owner, now):
                 return False
-        self._keep(Lease(mac, address, now + self.lease_time, acknowledged=True))
+        self._keep(Lease(owner, address, now + self.lease_time, acknowledged=True))
         self.changes += 1
         return True
 
-    def release(self, mac: str, address: IPv4Address, now: float) -> None:
-        """``mac`` gives ``address`` back; it gets the same one again while nobody needs it."""
-        held = self._by_mac.get(mac)
+    def release(self, owner: str, address: IPv4Address, now: float) -> None:
+        """``owner`` gives ``address`` back; it gets the same one again while nobody needs it."""
+        held = self._by_owner.get(owner)
         if held is not None and held.address == address:
             self._keep(replace(held, expires=now))
             self.changes += 1
 
-    def withdraw(self, mac: str) -> None:
-        """Takes an offer back: ``mac`` chose another server's."""
-        held = self._by_mac.get(mac)
+    def withdraw(self, owner: str) -> None:
+        """Takes an offer back: ``owner`` chose another server's."""
+        held = self._by_owner.get(owner)
         if held is not None and not held.acknowledged:
             self._forget(held)
 
-    def decline(self, mac: str, address: IPv4Address, now: float) -> None:
-        """``mac`` found ``address``, which it was given, in use by another machine."""
-        held = self._by_mac.get(mac)
+    def decline(self, owner: str, address: IPv4Address, now: float) -> None:
+        """``owner`` found ``address``, which it was given, in use by another machine."""
+        held = self._by_owner.get(owner)
         if held is not None and held.address == address:
             self._forget(held)
             self._declined[address] = now + DECLINE_SECONDS
             self.changes += 1
 
-    def address_of(self, mac: str) -> IPv4Address | None:
-        """The address that ``mac`` was given last and no other PC was given since."""
-        held = self._by_mac.get(mac)
+    def is_unproven(self, address: IPv4Address, now: float) -> bool:
+        """Whether ``address`` is only offered, and nobody has looked lately if it is in use.
+
+        Whoever asks looks now: the answer is no for a while.
+        """
+        held = self._by_address.get(address)
+        if held is None or held.acknowledged:
+            return False
+        if self._probed.get(address, now - PROBE_SECONDS) > now - PROBE_SECONDS:
+            return False
+        self._probed[address] = now
+        return True
+
+    def occupied(self, address: IPv4Address, now: float) -> bool:
+        """A machine that was never given ``address`` answers there: takes the offer back.
+
+        False if it is too late for that: the address is leased meanwhile.
+        """
+        held = self._by_address.get(address)
+        if held is not None and held.acknowledged and held.expires > now:
+            return False
+        if held is not None:
+            self._forget(held)
+        self._declined[address] = now + DECLINE_SECONDS
+        return True
+
+    def address_of(self, owner: str) -> IPv4Address | None:
+        """The address that ``owner`` was given last and no other PC was given since."""
+        held = self._by_owner.get(owner)
         return None if held is None else held.address
 
     def covers(self, address: IPv4Address) -> bool:
@@ -117,7 +151,7 @@ class LeasePool:
         """All leases, expired ones too (they remember who had what), as JSON-ready values."""
         return {
             "leases": [
-                {"mac": lease.mac, "address": str(lease.address), "expires": lease.expires}
+                {"client": lease.owner, "address": str(lease.address), "expires": lease.expires}
                 for lease in self._by_address.values()
                 if lease.acknowledged
             ]
@@ -130,52 +164,52 @@ class LeasePool:
         """
         try:
             leases = [
-                Lease(str(row["mac"]), IPv4Address(row["address"]), float(row["expires"]), True)
+                Lease(str(row["client"]), IPv4Address(row["address"]), float(row["expires"]), True)
                 for row in saved["leases"]
             ]
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a list of leases: {error!r}") from error
         for lease in leases:
-            if self._may_have(lease.address, lease.mac):
+            if self._may_have(lease.address, lease.owner):
                 self._keep(lease)
 
-    def _choose(self, mac: str, now: float, wanted: IPv4Address | None) -> IPv4Address | None:
-        for address in (self._reservations.get(mac), self.address_of(mac), wanted):
-            if address is not None and self._is_free(address, mac, now):
+    def _choose(self, owner: str, now: float, wanted: IPv4Address | None) -> IPv4Address | None:
+        for address in (self._reservations.get(owner), self.address_of(owner), wanted):
+            if address is not None and self._is_free(address, owner, now):
                 return address
         # By the MAC's hash, so that a PC gets its address again even when the lease file is lost.
-        start = crc32(mac.encode())
+        start = crc32(owner.encode())
         for step in range(self._size):
             address = IPv4Address(self._first + (start + step) % self._size)
-            if address not in self._by_address and self._is_free(address, mac, now):
+            if address not in self._by_address and self._is_free(address, owner, now):
                 return address
         expired = [
             lease
             for lease in self._by_address.values()
-            if lease.expires <= now and self._is_free(lease.address, mac, now)
+            if lease.expires <= now and self._is_free(lease.address, owner, now)
         ]
         return min(expired, key=lambda lease: lease.expires).address if expired else None
 
-    def _may_have(self, address: IPv4Address, mac: str) -> bool:
-        """What does not depend on time: reserved for ``mac``, or for nobody and in the range."""
+    def _may_have(self, address: IPv4Address, owner: str) -> bool:
+        """What does not depend on time: reserved for ``owner``, or for nobody and in the range."""
         if address in self._owners:
-            return self._owners[address] == mac
+            return self._owners[address] == owner
         return self.covers(address) and address not in self._taken
 
-    def _is_free(self, address: IPv4Address, mac: str, now: float) -> bool:
-        if not self._may_have(address, mac) or self._declined.get(address, now) > now:
+    def _is_free(self, address: IPv4Address, owner: str, now: float) -> bool:
+        if not self._may_have(address, owner) or self._declined.get(address, now) > now:
             return False
         holder = self._by_address.get(address)
-        return holder is None or holder.mac == mac or holder.expires <= now
+        return holder is None or holder.owner == owner or holder.expires <= now
 
     def _keep(self, lease: Lease) -> None:
         """Files ``lease`` under its two keys, and nothing else under either."""
-        for old in (self._by_mac.get(lease.mac), self._by_address.get(lease.address)):
+        for old in (self._by_owner.get(lease.owner), self._by_address.get(lease.address)):
             if old is not None:
                 self._forget(old)
-        self._by_mac[lease.mac] = lease
+        self._by_owner[lease.owner] = lease
         self._by_address[lease.address] = lease
 
     def _forget(self, lease: Lease) -> None:
-        self._by_mac.pop(lease.mac, None)
+        self._by_owner.pop(lease.owner, None)
         self._by_address.pop(lease.address, None)

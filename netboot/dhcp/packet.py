@@ -44,12 +44,14 @@ class MessageType(IntEnum):
 
 
 class Option(IntEnum):
-    """Option numbers, by the names of RFC 2132, 3004 and 4578; 175 is iPXE's own."""
+    """Option numbers, by the names of RFC 2132, 3004, 3046, 4578; 175 is iPXE's own."""
 
     SUBNET_MASK = 1
     ROUTER = 3
     DOMAIN_NAME_SERVER = 6
     HOST_NAME = 12
+    DOMAIN_NAME = 15
+    NTP_SERVERS = 42
     VENDOR_SPECIFIC_INFORMATION = 43
     REQUESTED_IP_ADDRESS = 50
     IP_ADDRESS_LEASE_TIME = 51
@@ -62,6 +64,7 @@ class Option(IntEnum):
     TFTP_SERVER_NAME = 66
     BOOTFILE_NAME = 67
     USER_CLASS = 77
+    RELAY_AGENT_INFORMATION = 82
     CLIENT_SYSTEM_ARCHITECTURE = 93
     CLIENT_MACHINE_IDENTIFIER = 97
     ETHERBOOT_ENCAPSULATED = 175

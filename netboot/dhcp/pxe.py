@@ -10,11 +10,14 @@ from uuid import UUID
 from netboot.dhcp.packet import END, PAD, Option, Packet
 from netboot.errors import ProtocolError
 
-VENDOR_CLASS = b"PXEClient"
+# Option 60 begins with one of these (PXE 2.1 section 2.2.1; UEFI 2.5 section 23.7.2.1).
+PXE_CLIENT = b"PXEClient"
+HTTP_CLIENT = b"HTTPClient"
 IPXE_USER_CLASS = b"iPXE"
 
 # Option 43 (PXE 2.1, table 2-1). Bit 3 of discovery control: no discovery, load the file named.
 DISCOVERY_CONTROL = 6
+MENU_PROMPT = 10
 USE_BOOT_FILE = 8
 
 # Option 175 (iPXE).
@@ -51,9 +54,10 @@ def serialize_suboptions(suboptions: Mapping[int, bytes]) -> bytes:
     return body + bytes((END,))
 
 
-def is_pxe(packet: Packet) -> bool:
-    """Whether the sender is a PXE client: option 60 begins with ``PXEClient`` (PXE 2.1, 2.2.1)."""
-    return packet.options.get(Option.VENDOR_CLASS_IDENTIFIER, b"").startswith(VENDOR_CLASS)
+def vendor_class(packet: Packet) -> bytes | None:
+    """``PXE_CLIENT`` or ``HTTP_CLIENT`` if option 60 begins with it, else None."""
+    value = packet.options.get(Option.VENDOR_CLASS_IDENTIFIER, b"")
+    return next((name for name in (PXE_CLIENT, HTTP_CLIENT) if value.startswith(name)), None)
 
 
 def is_ipxe(packet: Packet) -> bool:

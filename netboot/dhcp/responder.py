@@ -1,19 +1,19 @@
-"""respond(packet, context, now): what one DHCP message is answered. Pure but for the pool given.
+"""respond(packet, context, now): what one DHCP message is answered. Pure but for the leases.
 
 Proxy mode leaves addresses to the LAN's own DHCP server and adds where to boot from; full mode
 gives addresses too. RFC 2131 section 4.3, PXE 2.1 sections 2.2 to 2.4.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from netboot.arch import Firmware
 from netboot.client import Client, Stage, client_from_packet
 from netboot.dhcp import pxe
-from netboot.dhcp.lease import LeasePool
 from netboot.dhcp.packet import ANY, BOOTREPLY, BOOTREQUEST, BROADCAST_FLAG, Option, Packet
 from netboot.dhcp.packet import MessageType as Type
+from netboot.dhcp.scope import Scope, owner_of, scope_of
 from netboot.errors import Ignored
 from netboot.plan import BootPlan
 from netboot.profile import Profile
@@ -28,27 +28,36 @@ USE_BOOT_FILE = pxe.serialize_suboptions({pxe.DISCOVERY_CONTROL: bytes((pxe.USE_
 SKIP_PROXY_WAIT = pxe.serialize_suboptions({pxe.NO_PXEDHCP: b"\1"})
 
 
+# RFC 6842, RFC 4578, RFC 3046; the relay's comes last, as a relay may cut it off.
+ECHOED = (
+    Option.CLIENT_IDENTIFIER,
+    Option.CLIENT_MACHINE_IDENTIFIER,
+    Option.RELAY_AGENT_INFORMATION,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Where a packet arrived and what it is answered from.
 
-    ``server`` and ``network`` are those of the interface it came in by, ``port`` is 67 or 4011,
-    ``source`` its sender's address and port. ``pool`` is None in proxy mode, and in full mode on
-    an interface whose network is not the pool's.
+    ``server`` is our address on the interface it came in by, ``port`` is 67 or 4011, ``source``
+    its sender's address and port. ``scopes`` are full mode's networks.
     """
 
     profile: Profile
     server: IPv4Address
-    network: IPv4Network
     port: int
     source: tuple[IPv4Address, int]
     plan: Callable[[Client], BootPlan]
-    pool: LeasePool | None = None
+    scopes: Sequence[Scope] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A packet and where to send it; ``client`` is None for a DHCP client that is not PXE."""
+    """A packet and where to send it; ``client`` is None for a DHCP client that does not boot.
+
+    ``unproven``: it offers an address that may be in use on the link; nobody has looked lately.
+    """
 
     packet: Packet
     address: IPv4Address
@@ -56,6 +65,7 @@ class Reply:
     request: Type
     answer: Type
     client: Client | None
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +92,10 @@ def respond(packet: Packet, context: Context, now: float) -> Reply | Ignored:
     if packet.mac is None:
         return Ignored(f"hardware type {packet.htype} with {packet.hlen} bytes is not Ethernet")
     sender = client_from_packet(packet)
-    # A plain DHCP client gets an address in full mode; a PXE client that we cannot boot would
+    # A plain DHCP client gets an address in full mode; a boot client that we cannot boot would
     # only take one and then hang.
-    if isinstance(sender, Ignored) and (pxe.is_pxe(packet) or context.profile.dhcp.mode == "proxy"):
+    in_vain = pxe.vendor_class(packet) is not None or context.profile.dhcp.mode == "proxy"
+    if isinstance(sender, Ignored) and in_vain:
         return sender
     client = None if isinstance(sender, Ignored) else sender
     question = _Question(packet, kind, packet.mac, client, context)
@@ -135,7 +146,7 @@ def _bootfile(question: _Question) -> bytes:
 
 def _pxe_options(question: _Question) -> dict[int, bytes]:
     """Options that make a proxy's offer or acknowledgement one."""
-    options = {int(Option.VENDOR_CLASS_IDENTIFIER): pxe.VENDOR_CLASS}
+    options = _vendor_class(question)
     client = question.client
     if client is not None and client.arch.firmware is Firmware.BIOS:
         options[Option.VENDOR_SPECIFIC_INFORMATION] = USE_BOOT_FILE
@@ -144,52 +155,66 @@ def _pxe_options(question: _Question) -> dict[int, bytes]:
     return options
 
 
+def _vendor_class(question: _Question) -> dict[int, bytes]:
+    """Option 60, by which firmware knows that it is meant."""
+    client = question.client
+    by_http = client is not None and client.arch.firmware is Firmware.UEFI_HTTP
+    return {int(Option.VENDOR_CLASS_IDENTIFIER): pxe.HTTP_CLIENT if by_http else pxe.PXE_CLIENT}
+
+
 def _full(question: _Question, now: float) -> Reply | Ignored:
     """Port 67 as the LAN's only DHCP server (RFC 2131 section 4.3)."""
-    packet, context, pool = question.packet, question.context, question.context.pool
-    if pool is None:
-        return Ignored(f"no addresses to give in {context.network}")
-    if packet.giaddr != ANY and packet.giaddr not in context.network:
-        return Ignored(f"relayed by {packet.giaddr}, which is not in {context.network}")
+    packet, context = question.packet, question.context
+    scope = scope_of(packet, context.server, context.scopes)
+    if scope is None:
+        where = "the network of " + str(context.server if packet.giaddr == ANY else packet.giaddr)
+        return Ignored(f"no addresses to give in {where}: it is not in the profile", serious=True)
+    owner = owner_of(packet, question.mac, context.profile)
     match question.kind:
         case Type.DHCPDISCOVER:
-            wanted = packet.address(Option.REQUESTED_IP_ADDRESS)
-            address = pool.offer(question.mac, now, wanted)
-            if address is None:
-                return Ignored("all addresses of dhcp.range are in use")
-            return _lease(question, Type.DHCPOFFER, address, pool.lease_time)
+            return _offer(question, scope, owner, now)
         case Type.DHCPREQUEST:
-            return _request(question, pool, now)
+            return _request(question, scope, owner, now)
         case Type.DHCPINFORM:
-            return _lease(question, Type.DHCPACK, ANY, None)
+            return _lease(question, Type.DHCPACK, ANY, scope, None)
         case Type.DHCPRELEASE:
-            pool.release(question.mac, packet.ciaddr, now)
+            scope.pool.release(owner, packet.ciaddr, now)
             return Ignored(f"{packet.ciaddr} released")
         case Type.DHCPDECLINE:
             declined = packet.address(Option.REQUESTED_IP_ADDRESS)
             if declined is not None:
-                pool.decline(question.mac, declined, now)
-            return Ignored(f"{declined} declined: another machine uses it")
+                scope.pool.decline(owner, declined, now)
+            return Ignored(f"{declined} declined: another machine uses it", serious=True)
         case _:
             return Ignored(f"{question.kind.name} is a server's message")
 
 
-def _request(question: _Question, pool: LeasePool, now: float) -> Reply | Ignored:
+def _offer(question: _Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
+    packet, pool = question.packet, scope.pool
+    address = pool.offer(owner, now, packet.address(Option.REQUESTED_IP_ADDRESS))
+    if address is None:
+        return Ignored(f"no address is left in {scope.network}: all are in use", serious=True)
+    # Behind a relay nobody hears us ask.
+    unproven = packet.giaddr == ANY and pool.is_unproven(address, now)
+    return _lease(question, Type.DHCPOFFER, address, scope, pool.lease_time, unproven=unproven)
+
+
+def _request(question: _Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
     """DHCPREQUEST, whose four kinds RFC 2131 section 4.3.2 tells apart by three fields."""
-    packet, network = question.packet, question.context.network
+    packet, network, pool = question.packet, scope.network, scope.pool
     chosen = packet.address(Option.SERVER_IDENTIFIER)
     if chosen is not None and chosen != question.context.server:
-        pool.withdraw(question.mac)
+        pool.withdraw(owner)
         return Ignored(f"the client chose the DHCP server {chosen}")
     rebooting = packet.ciaddr == ANY
     address = packet.address(Option.REQUESTED_IP_ADDRESS) if rebooting else packet.ciaddr
     if address is None:
         return Ignored("DHCPREQUEST for no address")
-    if address in network and pool.commit(question.mac, address, now):
-        return _lease(question, Type.DHCPACK, address, pool.lease_time)
+    if address in network and pool.commit(owner, address, now):
+        return _lease(question, Type.DHCPACK, address, scope, pool.lease_time)
     # Only who just came to this link must hear that its address is from elsewhere; any other that
     # we do not know may be another server's.
-    unknown = pool.address_of(question.mac) is None and not pool.covers(address)
+    unknown = pool.address_of(owner) is None and not pool.covers(address)
     if chosen is None and unknown and (address in network or not rebooting):
         return Ignored(f"{address} is not ours to give")
     return _refusal(question, f"{address} is not yours on this network")
@@ -204,21 +229,35 @@ def _refusal(question: _Question, message: str) -> Reply:
     return _reply(question, Type.DHCPNAK, packet)
 
 
-def _lease(question: _Question, kind: Type, address: IPv4Address, lease_time: int | None) -> Reply:
+def _lease(
+    question: _Question,
+    kind: Type,
+    address: IPv4Address,
+    scope: Scope,
+    lease_time: int | None,
+    *,
+    unproven: bool = False,
+) -> Reply:
     """DHCPOFFER or DHCPACK with all that a client wants to know; ``lease_time`` None: INFORM."""
     request, context = question.packet, question.context
     dhcp = context.profile.dhcp
     options: dict[int, bytes] = {}
     if lease_time is not None:
         options[Option.IP_ADDRESS_LEASE_TIME] = lease_time.to_bytes(4, "big")
-    options[Option.SUBNET_MASK] = context.network.netmask.packed
-    if dhcp.router is not None:
-        options[Option.ROUTER] = dhcp.router.packed
-    if dhcp.dns:
-        options[Option.DOMAIN_NAME_SERVER] = b"".join(server.packed for server in dhcp.dns)
-    options[Option.HOST_NAME] = context.profile.seat(question.mac).hostname.encode()
-    if question.client is not None and question.client.stage is Stage.IPXE:
+    options[Option.SUBNET_MASK] = scope.network.netmask.packed
+    if scope.router is not None:
+        options[Option.ROUTER] = scope.router.packed
+    for option, servers in ((Option.DOMAIN_NAME_SERVER, scope.dns), (Option.NTP_SERVERS, dhcp.ntp)):
+        if servers:
+            options[option] = b"".join(server.packed for server in servers)
+    if dhcp.domain is not None:
+        options[Option.DOMAIN_NAME] = dhcp.domain.encode()
+    options[Option.HOST_NAME] = context.profile.hostname(question.mac).encode()
+    client = question.client
+    if client is not None and client.stage is Stage.IPXE:
         options[Option.ETHERBOOT_ENCAPSULATED] = SKIP_PROXY_WAIT
+    if client is not None and client.arch.firmware is Firmware.UEFI_HTTP:
+        options |= _vendor_class(question)  # or EDK2 does not take the file for a URL
     bootfile = _bootfile(question)
     asked = request.options.get(Option.PARAMETER_REQUEST_LIST, b"")
     # With the NUL that some ROMs need (dnsmasq's rfc2131.c); EDK2 prefers these to the fields.
@@ -226,7 +265,7 @@ def _lease(question: _Question, kind: Type, address: IPv4Address, lease_time: in
         options[Option.TFTP_SERVER_NAME] = str(context.server).encode() + b"\0"
     if bootfile and Option.BOOTFILE_NAME in asked:
         options[Option.BOOTFILE_NAME] = bootfile + b"\0"
-    # No option 60: EDK2 then takes us for a plain DHCP server with a boot file, and does not
+    # No option 60 for PXE: EDK2 then takes us for a plain DHCP server with a boot file, and does not
     # wait for proxies nor ask on port 4011 (PxeBcSelectDhcp4Offer).
     packet = _answer(
         question,
@@ -237,7 +276,7 @@ def _lease(question: _Question, kind: Type, address: IPv4Address, lease_time: in
         flags=request.flags,
         bootfile=bootfile,
     )
-    return _reply(question, kind, packet)
+    return _reply(question, kind, packet, unproven=unproven)
 
 
 def _answer(
@@ -257,7 +296,7 @@ def _answer(
         int(Option.SERVER_IDENTIFIER): server.packed,
         **options,
     }
-    for echoed in (Option.CLIENT_IDENTIFIER, Option.CLIENT_MACHINE_IDENTIFIER):  # RFC 6842, 4578
+    for echoed in ECHOED:
         if request.options.get(echoed):
             all_options[echoed] = request.options[echoed]
     return Packet(
@@ -277,7 +316,7 @@ def _answer(
     )
 
 
-def _reply(question: _Question, kind: Type, packet: Packet) -> Reply:
+def _reply(question: _Question, kind: Type, packet: Packet, *, unproven: bool = False) -> Reply:
     """Addresses an answer from port 67 (RFC 2131 section 4.1)."""
     request = question.packet
     address, port = EVERYONE, CLIENT_PORT
@@ -285,4 +324,4 @@ def _reply(question: _Question, kind: Type, packet: Packet) -> Reply:
         address, port = request.giaddr, SERVER_PORT
     elif request.ciaddr != ANY and kind is not Type.DHCPNAK:
         address = request.ciaddr
-    return Reply(packet, address, port, question.kind, kind, question.client)
+    return Reply(packet, address, port, question.kind, kind, question.client, unproven)

@@ -19,7 +19,7 @@ class Machine:
     """What a virtual PC is made of. ``memory`` is its RAM in MiB, ``folder`` holds its files."""
 
     number: int
-    firmware: str  # bios | uefi
+    firmware: str  # bios | uefi | uefi-http
     memory: int
     folder: Path
     capture: bool = False
@@ -55,12 +55,15 @@ class Machine:
         words += ["-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no{header}"]
         if self.capture:
             words += ["-object", f"filter-dump,id=dump,netdev=n0,file={self.pcap}"]
-        if self.firmware == "uefi":
+        if self.firmware != "bios":
             # romfile= takes the iPXE ROM away: what is left is OVMF's own plain PXE client.
             words += ["-M", "q35,graphics=off"]
             words += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
             words += ["-drive", f"if=pflash,format=raw,file={self._nvram}"]
             words += ["-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile=,bootindex=0"]
+            if self.firmware == "uefi-http":
+                for name in ("IPv4PXESupport", "IPv6PXESupport"):  # what is left is HTTP boot
+                    words += ["-fw_cfg", f"name=opt/org.tianocore/{name},string=n"]
         else:
             words += ["-M", "pc,graphics=off", "-boot", "n"]
             words += ["-device", f"e1000,netdev=n0,mac={self.mac}"]
@@ -72,7 +75,7 @@ class Machine:
 
     async def power_on(self) -> "Power":
         """Starts QEMU; its own complaints go to the console file's neighbour ``pcN.qemu``."""
-        if self.firmware == "uefi":
+        if self.firmware != "bios":
             shutil.copyfile(OVMF_VARS, self._nvram)
         ours, theirs = socket.socketpair()
         monitor = ["-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "monitor"]
@@ -125,5 +128,5 @@ def check_programs(firmware: str) -> None:
     for program, package in needed:
         if shutil.which(program) is None:
             raise OperatorError(f"{program} is not installed", hint=f"sudo apt install {package}")
-    if firmware == "uefi" and not OVMF_CODE.exists():
+    if firmware != "bios" and not OVMF_CODE.exists():
         raise OperatorError(f"{OVMF_CODE} is not there", hint="sudo apt install ovmf")

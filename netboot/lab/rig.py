@@ -167,7 +167,8 @@ class Classroom:
             (self.lesson.folder / f"{log}.log").unlink(missing_ok=True)
         make_bridge()
         try:
-            await self._start_router()
+            if self.lesson.dhcp == "proxy":
+                await self._start_router()
             for number in range(1, self.lesson.servers + 1):
                 await self.start_server(number)
             yield
@@ -275,18 +276,17 @@ class Classroom:
             report.failure = f"switched off (QEMU status {status}) {complaints.strip()}"
 
     async def _start_router(self) -> None:
-        """The LAN's own router: another host, with dnsmasq for IPv6 and, beside a proxy, DHCP."""
+        """The LAN's own router and DHCP server: another host, with dnsmasq."""
         lesson = self.lesson
         words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"]
         words += [f"--interface={ROUTER_DEVICE}", "--bind-interfaces", "--user=root"]
         words += ["--enable-ra", f"--dhcp-range={ROUTER_IPV6.network.network_address},ra-only,64"]
         words += ["--pid-file=", f"--dhcp-leasefile={lesson.folder / 'router.leases'}"]
         words += ["--log-dhcp", "--log-facility=-"]
-        if lesson.dhcp == "proxy":
-            pool = f"{FIRST_ADDRESS},{LAST_ADDRESS},{SERVER.netmask},1h"
-            words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
-            # Its ping before each offer would be 3 s of every boot (anchors, section 1).
-            words += ["--no-ping", "--dhcp-authoritative"]
+        pool = f"{FIRST_ADDRESS},{LAST_ADDRESS},{SERVER.netmask},1h"
+        words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
+        # Its ping before each offer would be 3 s of every boot (anchors, section 1).
+        words += ["--no-ping", "--dhcp-authoritative"]
         prepare = f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
         await self._spawn_host(ROUTER_DEVICE, ROUTER, prepare, words, log=ROUTER_LOG)
 
@@ -329,7 +329,6 @@ class Classroom:
             "interface": interface,
             "dhcp.mode": lesson.dhcp,
             "dhcp.range": f"{FIRST_ADDRESS}-{LAST_ADDRESS}",
-            "dhcp.router": str(ROUTER.ip),
             "boot.arguments": " ".join(filter(None, arguments)),
         }
         words = [sys.executable, "-m", "netboot", "serve", "--json"]

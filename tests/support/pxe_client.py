@@ -10,6 +10,7 @@ MACHINE = UUID("12345678-9abc-def0-1234-56789abcdef0")
 
 BIOS = 0
 UEFI_X64 = 7
+UEFI_X64_HTTP = 16
 
 # What EDK2 and iPXE ask for, merged; 66 and 67 matter to us.
 PARAMETERS = [1, 3, 6, 7, 12, 15, 17, 26, 43, 60, 66, 67, 119, 128, 129, 130, 175, 203]
@@ -23,6 +24,7 @@ class PxeClient:
     arch: int = BIOS
     ipxe: bool = False
     xid: int = 0x1234ABCD
+    vendor: bytes = b""  # option 60 begins with it; PXEClient or HTTPClient by the code
 
     def discover(self, **fields: Any) -> bytes:
         """DHCPDISCOVER; keyword arguments are fields of the BOOTP header, by scapy's names."""
@@ -40,12 +42,16 @@ class PxeClient:
             (93, self.arch.to_bytes(2, "big")),
             (94, b"\x01\x03\x10" if self.arch else b"\x01\x02\x01"),
             (97, b"\x00" + MACHINE.bytes),
-            ("vendor_class_id", f"PXEClient:Arch:{self.arch:05}:UNDI:003016".encode()),
+            ("vendor_class_id", self._vendor_class()),
         ]
         if self.ipxe:
             # bus-id of an e1000 in QEMU, version 1.0.0, features HTTP and bzImage
             marks += [(77, b"iPXE"), (175, bytes.fromhex("b105018086100eeb03010000130101180101"))]
         return self.plain(kind, *marks, *options, **fields)
+
+    def _vendor_class(self) -> bytes:
+        name = self.vendor or (b"HTTPClient" if self.arch == UEFI_X64_HTTP else b"PXEClient")
+        return name + b":Arch:%05d:UNDI:003016" % self.arch
 
     def plain(self, kind: str, *options: Any, **fields: Any) -> bytes:
         """A message without PXE's marks."""

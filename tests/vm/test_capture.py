@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import ICMPv6ND_RA
 from scapy.layers.tftp import TFTP, TFTP_OACK, TFTP_RRQ
 
 from tests.support import capture, scapy_nbd
@@ -20,6 +21,7 @@ HTTP_PORT, PAGES_PORT = 8080, 10809
 DHCP_TYPES = {1: "DISCOVER", 2: "OFFER", 3: "REQUEST", 5: "ACK"}
 NBD_GREETING_BYTES = 18
 NBD_WRITE = 1
+IPXE_ROUTER_WAIT = 16  # seconds, of iPXE in 2019
 SWAP_MAGIC = b"SWAPSPACE2"  # at the end of the swap header
 
 
@@ -44,6 +46,8 @@ def read(path: Path) -> Wire:
     for packet in packets:
         if UDP in packet:
             _note_udp(wire, packet)
+        elif ICMPv6ND_RA in packet:
+            wire.note(packet.time, "router advertisement", packet[ICMPv6ND_RA])
     for stream in capture.streams(packets, HTTP_PORT):
         _note_http(wire, stream)
     for stream in capture.streams(packets, PAGES_PORT):
@@ -197,6 +201,10 @@ def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:
     else:
         assert offer.yiaddr.startswith("10.77.0.")
         assert bytes(offer.file).rstrip(b"\0").endswith(b"/bios.ipxe")
+        # We are alone with it: that there is no router saves old iPXE 16 s.
+        assert wire.packets["router advertisement"].routerlifetime == 0
+        when = {name: moment for moment, name in wire.milestones}
+        assert when["TFTP RRQ"] - when["ACK of 10.77.0.1"] < IPXE_ROUTER_WAIT / 2
     assert len(bytes(offer)) >= 300
 
 

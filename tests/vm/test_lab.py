@@ -23,7 +23,8 @@ def assert_in_order(stages: list[str], *expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("firmware", "dhcp"), [("bios", "full"), ("uefi", "full"), ("uefi", "proxy")]
+    ("firmware", "dhcp"),
+    [("bios", "full"), ("uefi", "full"), ("uefi", "proxy"), ("uefi-http", "proxy")],
 )
 def test_a_pc_reaches_userland_with_swap(lab: Lab, firmware: str, dhcp: str) -> None:
     outcome = lab("--firmware", firmware, "--dhcp", dhcp)

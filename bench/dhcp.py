@@ -1,0 +1,325 @@
+"""Our DHCP server beside dnsmasq and Kea, in one run: ``python -m bench.dhcp [--quick]``.
+
+Prints a table and which bars are met, writes JSON; exit status 1 if one is missed. As root: servers
+and clients are in network namespaces of which nothing is left. Each server starts anew, without
+leases, for each run; ours is the whole of ``netboot serve``. Conditions: docs/performance.md.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NoReturn
+
+from bench.rows import OURS, Verdict, verdict_table
+from bench.servers import Server
+from netboot.lab import network
+
+NAMESPACE = "nb-bench-dhcp"
+SERVER_DEVICE, CLIENT_DEVICE = "nb-d0", "nb-d1"
+ADDRESS, NETMASK = "10.77.0.1", "255.255.0.0"
+FIRST, LAST = "10.77.1.0", "10.77.200.255"
+START_SECONDS = 20.0
+CLIENTS = 500
+BAR_PER_SECOND = 5000
+
+FULL = (OURS, "dnsmasq", "dnsmasq-noping", "kea")
+PROXY = (f"{OURS}-proxy", "dnsmasq-proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A load: ``clients`` within ``seconds``, or as many as are answered with ``outstanding``."""
+
+    scenario: str
+    clients: int
+    seconds: float
+    outstanding: int = 0
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        if self.scenario == "closed":
+            return f"{self.outstanding} at a time for {self.seconds:g} s"
+        then = ", then REQUEST" if self.scenario == "lease" else ""
+        return f"{self.clients} within {self.seconds:g} s{then}"
+
+
+ROWS = (
+    Row("storm", CLIENTS, 1.0),
+    Row("storm", CLIENTS, 0.0),
+    Row("storm", 3 * BAR_PER_SECOND, 3.0),
+    Row("lease", CLIENTS, 0.0),
+    Row("closed", 40000, 2.0, 30),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run. Times in milliseconds, ``cpu_us`` of the server's tree for each OFFER."""
+
+    sent: float
+    in_time: float
+    acks_in_time: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    per_second: float
+    cpu_us: float
+
+
+def median_of(samples: Sequence[Sample]) -> Sample:
+    """The median of each figure on its own, but the worst of how many were answered."""
+    fields = [asdict(sample) for sample in samples]
+    middle = {name: median(each[name] for each in fields) for name in fields[0]}
+    for name in ("in_time", "acks_in_time"):
+        middle[name] = min(each[name] for each in fields)
+    return Sample(**middle)
+
+
+Results = Mapping[Row, Mapping[str, Sample]]
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """The bars of the issue: none lost, none later than 2 s, 5,000 offers a second."""
+    found = []
+    for row, samples in results.items():
+        for name in (OURS, f"{OURS}-proxy"):
+            if name not in samples:
+                continue
+            got, where = samples[name], f"{name}: {row.name}"
+            if row.scenario == "closed":
+                rate = Verdict(f"{where}: offers/s", got.per_second, BAR_PER_SECOND, at_least=True)
+                found.append(rate)
+                continue
+            share = got.in_time / got.sent
+            found.append(Verdict(f"{where}: offered in 2 s", share, 1.0, at_least=True))
+            if row.scenario == "lease":
+                share = got.acks_in_time / got.sent
+                found.append(Verdict(f"{where}: leased in 2 s", share, 1.0, at_least=True))
+    return found
+
+
+def table(results: Results) -> str:
+    """A Markdown table: one line for each row and server; who was offered and leased an address
+    in 2 s, CPU for each offer, offers/s in relation to the best peer.
+    """
+    lines = [
+        "| clients | server | offered | leased | offers/s | p50 ms | p99 ms | max ms | CPU us | / peer |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row, samples in results.items():
+        for name, got in samples.items():
+            family = PROXY if name in PROXY else FULL
+            peers = [samples[peer].per_second for peer in family[1:] if peer in samples]
+            best = max(peers, default=0.0)
+            ratio = f"{got.per_second / best:.2f}" if best else "-"
+            leased = f"{got.acks_in_time:.0f}" if row.scenario == "lease" else "-"
+            lines.append(
+                f"| {row.name} | {name} | {got.in_time:.0f}/{got.sent:.0f} | {leased} "
+                f"| {got.per_second:.0f} | {_figure(got.p50_ms)} | {_figure(got.p99_ms)} "
+                f"| {_figure(got.max_ms)} | {_figure(got.cpu_us)} | {ratio} |"
+            )
+    return "\n".join(lines)
+
+
+def _figure(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def _command(name: str, folder: Path) -> list[str]:
+    if name.startswith(OURS):
+        mode = "proxy" if name.endswith("-proxy") else "full"
+        (folder / "profile.yaml").write_text(
+            f"interface: {SERVER_DEVICE}\ndhcp: {{mode: {mode}, range: {FIRST}-{LAST}}}\n"
+        )
+        words = [sys.executable, "-m", "netboot", "serve", "--images", str(folder)]
+        return [*words, "--profile", str(folder / "profile.yaml"), "--state", str(folder)]
+    if name == "kea":
+        config = folder / "kea.json"
+        config.write_text(json.dumps(_kea(folder)))
+        return ["kea-dhcp4", "-c", str(config)]
+    words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]
+    words += [f"--interface={SERVER_DEVICE}", "--bind-interfaces", "--pid-file="]
+    words += [f"--dhcp-leasefile={folder / 'leases'}", "--dhcp-lease-max=60000"]
+    words += [f"--log-facility={folder / 'dnsmasq.log'}"]
+    if name == "dnsmasq-proxy":
+        words += [f"--dhcp-range={ADDRESS},proxy,{NETMASK}", "--pxe-prompt=boot,0"]
+        return [*words, "--pxe-service=X86-64_EFI,boot,snponly.efi"]
+    words += [f"--dhcp-range={FIRST},{LAST},{NETMASK},12h", "--dhcp-boot=snponly.efi"]
+    return [*words, "--no-ping"] if name.endswith("-noping") else words
+
+
+def _kea(folder: Path) -> dict[str, Any]:
+    subnet = {
+        "id": 1,
+        "subnet": "10.77.0.0/16",
+        "pools": [{"pool": f"{FIRST} - {LAST}"}],
+        "boot-file-name": "snponly.efi",
+    }
+    leases = {"type": "memfile", "persist": True, "name": str(folder / "kea.csv")}
+    log = {
+        "name": "kea-dhcp4",
+        "output_options": [{"output": str(folder / "kea.log")}],
+        "severity": "WARN",
+    }
+    return {
+        "Dhcp4": {
+            "interfaces-config": {"interfaces": [SERVER_DEVICE], "dhcp-socket-type": "raw"},
+            "lease-database": leases,
+            "valid-lifetime": 43200,
+            "subnet4": [subnet],
+            "loggers": [log],
+        }
+    }
+
+
+@contextlib.contextmanager
+def _lan() -> Iterator[None]:
+    """The server's end of a cable here, the clients' in a namespace."""
+    network.ip("netns", "add", NAMESPACE)
+    try:
+        pair = ("type", "veth", "peer", "name", CLIENT_DEVICE, "netns", NAMESPACE)
+        network.ip("link", "add", SERVER_DEVICE, *pair)
+        network.ip("address", "add", f"{ADDRESS}/16", "broadcast", "+", "dev", SERVER_DEVICE)
+        network.ip("link", "set", SERVER_DEVICE, "up")
+        network.ip("-n", NAMESPACE, "link", "set", CLIENT_DEVICE, "up")
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "del", NAMESPACE], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def running(name: str) -> Iterator[Server]:
+    """A server that has answered one client."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as temporary:
+        folder = Path(temporary)
+        places = {"KEA_PIDFILE_DIR": str(folder), "KEA_LOCKFILE_DIR": str(folder)}
+        with (
+            (folder / "output").open("wb") as log,
+            subprocess.Popen(
+                _command(name, folder), stdout=log, stderr=log, env={**os.environ, **places}
+            ) as process,
+        ):
+            try:
+                _await(name, process, folder)
+                yield Server(name, process.pid, 67, "", None)
+            finally:
+                process.terminate()
+                try:
+                    process.wait(timeout=5)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _await(name: str, process: subprocess.Popen[bytes], folder: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _load(Row("closed", 1, 0.2, 1), 1 << 24)["in_time"]:
+        # dnsmasq pings for 3 s before it answers its first client.
+        if name == "dnsmasq" and process.poll() is None and time.monotonic() > deadline - 17:
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{name} did not start: {(folder / 'output').read_text()}")
+
+
+def _load(row: Row, first: int) -> dict[str, float]:
+    words = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-m", "bench.dhcp_load"]
+    words += [CLIENT_DEVICE, row.scenario, str(first), str(row.clients), str(row.seconds)]
+    figures: dict[str, float] = json.loads(
+        subprocess.check_output([*words, str(row.outstanding)], text=True)
+    )
+    return figures
+
+
+def sample(name: str, row: Row) -> Sample:
+    """One run of a row on a fresh server."""
+    with running(name) as server:
+        before = server.cpu_seconds()
+        figures = _load(row, 1)
+        spent = server.cpu_seconds() - before
+        return Sample(**figures, cpu_us=spent / max(figures["in_time"], 1) * 1e6)
+
+
+def measure(wanted: Sequence[Row], names: Sequence[str], repetitions: int) -> Results:
+    """The servers take turns within each row, so that drift hits all of them."""
+    results: dict[Row, dict[str, Sample]] = {}
+    for row in wanted:
+        asked = [name for name in names if row.scenario != "lease" or name in FULL]
+        samples: dict[str, list[Sample]] = {name: [] for name in asked}
+        for _ in range(repetitions):
+            for name in asked:
+                samples[name].append(sample(name, row))
+        results[row] = {name: median_of(each) for name, each in samples.items()}
+        shown = "  ".join(
+            f"{name} {got.in_time:.0f}/{got.sent:.0f}" for name, got in results[row].items()
+        )
+        sys.stderr.write(f"{row.name}: {shown}\n")
+    return results
+
+
+def versions() -> dict[str, str]:
+    """Machine and programs, for the record."""
+    cpu = next(
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    found = {"cpu": f"{os.cpu_count()} x {cpu}", "kernel": platform.release()}
+    found["python"] = platform.python_version()
+    for words in (["dnsmasq", "--version"], ["kea-dhcp4", "-v"]):
+        with contextlib.suppress(FileNotFoundError):
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            found[words[0]] = done.stdout.splitlines()[0]
+    return found
+
+
+def run(wanted: Sequence[Row], names: Sequence[str], repetitions: int, folder: Path) -> int:
+    """Measures, prints, writes ``dhcp.json``; the number of missed bars."""
+    with _lan():
+        results = measure(wanted, names, repetitions)
+    found = verdicts(results)
+    about = {"versions": versions(), "repetitions": repetitions}
+    rows = [
+        {**asdict(row), "servers": {name: asdict(got) for name, got in samples.items()}}
+        for row, samples in results.items()
+    ]
+    bars = [{**asdict(each), "met": each.met} for each in found]
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"rows": rows, "bars": bars, **about}
+    (folder / "dhcp.json").write_text(json.dumps(document, indent=1) + "\n")
+    parts = [table(results), verdict_table(found), json.dumps(about, indent=1)]
+    sys.stdout.write("\n\n".join(parts) + "\n")
+    return sum(not each.met for each in found)
+
+
+def main() -> NoReturn:
+    """The command line. Exits with 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(prog="bench.dhcp", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="once instead of five times")
+    parser.add_argument("--only", default="", help="only rows whose name contains this")
+    parser.add_argument("--servers", default=",".join((*FULL, *PROXY)), help="default: all")
+    parser.add_argument("--output", type=Path, default=Path("bench-results"))
+    options = parser.parse_args()
+    wanted = [row for row in ROWS if options.only in row.name]
+    names, folder = options.servers.split(","), options.output.resolve()
+
+    def isolated() -> int:
+        network.ip("link", "set", "lo", "up")
+        return 1 if run(wanted, names, 1 if options.quick else 5, folder) else 0
+
+    network.check_root()
+    network.run_isolated(isolated)
+
+
+if __name__ == "__main__":
+    main()
