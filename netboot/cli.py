@@ -251,6 +251,32 @@ def status(
     print(json.dumps(report) if as_json else show.status(report))
 
 
+@app.command(epilog="Example:  sudo netboot doctor --profile room.yaml")
+def doctor(
+    profile: ProfileOption = DEFAULT_PROFILE,
+    settings: SetOption = [],  # noqa: B006
+    image_folder: Annotated[
+        Path | None, typer.Option("--images", help="Compare what is served with this folder.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Ask again for so long until all is well.")
+    ] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Play a PC against this machine's server, step by step; exit status 1 if one fails."""
+    from netboot import profile_file, show
+    from netboot.doctor import examine
+    from netboot.images import build as images
+
+    manifest = None if image_folder is None else image_folder / images.MANIFEST_FILE
+    findings = examine(profile_file.load(profile, settings), manifest, wait)
+    if as_json:
+        print(json.dumps([finding.as_json() for finding in findings], indent=2))
+    else:
+        print(show.findings(findings))
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
 @app.command(
     epilog="Examples:  sudo netboot lab --clients 4 --dhcp proxy --until userland  |  "
     "sudo netboot lab --memory 256 --load 2"

@@ -10,12 +10,12 @@ from typing import Any
 
 from netboot import script, ticket
 from netboot.arch import BY_NAME, LOADERS
-from netboot.client import Client, Stage
+from netboot.client import PROBE_MAC, Client, Stage
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
 from netboot.pages.lease import LeaseTable, Refused
 from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, BootPlan, SeatKeys, boot_plan
-from netboot.profile import Profile
+from netboot.profile import PAGE, Profile
 from netboot.tftp import Transfer
 
 SCRIPT_SUFFIX = ".ipxe"
@@ -85,7 +85,7 @@ class Room:
         """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``. A ``fresh`` one, for
         a seat whose pages are lost, comes with a token of its own: ``size=BYTES token=TOKEN``.
         """
-        size = self.profile.seat(mac).swap.bytes_for(ram_bytes)
+        size = self.profile.seat(mac).swap.bytes_for(ram_bytes) if mac != PROBE_MAC else PAGE
         if fresh:
             self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         token = self.tokens.get(mac)
@@ -141,7 +141,7 @@ class Room:
     def status(self) -> dict[str, Any]:
         """The state of all seats, JSON-ready, without secrets."""
         seats = []
-        for mac in self.journal.seats():
+        for mac in (mac for mac in self.journal.seats() if mac != PROBE_MAC):
             history = [event.as_json() for event in self.journal.history(mac)]
             hostname = self.profile.seat(mac).hostname
             seats.append({"mac": mac, "hostname": hostname, "events": history})

@@ -19,8 +19,8 @@ ROWS = (
         "pages.buffers pages.work pages.exchange"
     ),
     "plan script dhcp.responder",
-    "pages.* dhcp.server tftp http images.* lab.* interfaces",
-    "services room dryrun",
+    "pages.* dhcp.server tftp http images.* lab.* interfaces probe resources",
+    "services room dryrun doctor",
     "cli show __main__",
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names.split()}
