@@ -1,4 +1,4 @@
-"""The command's verbs. The only module that prints or exits.
+"""The command's verbs. Only this and deploy.command print or exit.
 
 Each verb imports what it needs: a page server that was killed is back in a third of the time.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from netboot import values
+from netboot.deploy import command as service
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(service.app, name="service")
 
 ProfileOption = Annotated[
     Path, typer.Option("--profile", "-p", help="The room's profile, a YAML file.")
@@ -87,7 +89,7 @@ def serve(
 
     On SIGHUP it replaces its own program; seats keep their swap and notice nothing.
     """
-    from netboot import profile_file, show
+    from netboot import notify, profile_file, show
     from netboot.events import Journal
     from netboot.services import Services
 
@@ -114,6 +116,7 @@ def serve(
             print(json.dumps({"ready": ready}) if as_json else show.ready(ready), flush=True)
             hung_up = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+            notify.ready()
             while await hung_up.wait():
                 hung_up.clear()
                 await services.upgrade()

@@ -39,10 +39,15 @@ class Finding:
         return asdict(self)
 
 
-def examine(profile: Profile, manifest: Path | None = None, wait: float = 0) -> list[Finding]:
+def examine(
+    profile: Profile,
+    manifest: Path | None = None,
+    wait: float = 0,
+    alive: Callable[[], bool] = lambda: True,
+) -> list[Finding]:
     """Checks the server of ``profile`` on each interface, again for ``wait`` seconds until all is
-    well. ``manifest``: of the images it ought to serve; then their sums are compared. Raises
-    OperatorError if there is no interface to ask on.
+    well, or until it is not ``alive`` any more. ``manifest``: of the images it ought to serve; then
+    their sums are compared. Raises OperatorError if there is no interface to ask on.
     """
     deadline = time.monotonic() + wait
     sums = {} if manifest is None else _sums(manifest)
@@ -52,7 +57,8 @@ def examine(profile: Profile, manifest: Path | None = None, wait: float = 0) -> 
             for interface in find(profile.interface)
             for finding in _Walk(profile, interface, sums).steps()
         ]
-        if all(finding.ok for finding in findings) or time.monotonic() > deadline:
+        well = all(finding.ok for finding in findings)
+        if well or time.monotonic() > deadline or not alive():
             return findings
         time.sleep(RETRY_SECONDS)
 

@@ -88,7 +88,9 @@ def tftp_read(server: IPv4Address, path: str) -> bytes:
                 data, peer = sock.recvfrom(4 + BLOCK_BYTES)
                 kind, number = struct.unpack_from("!HH", data)
                 if kind == ERROR:
-                    raise ProbeError(f"TFTP error {number}: {data[4:-1].decode('ascii', 'replace')}")
+                    raise ProbeError(
+                        f"TFTP error {number}: {data[4:-1].decode('ascii', 'replace')}"
+                    )
                 if (kind, number) == (DATA, expected & 0xFFFF):
                     content, expected = content + data[4:], expected + 1
                 sock.sendto(struct.pack("!HH", ACK, number), peer)

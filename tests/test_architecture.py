@@ -13,15 +13,15 @@ PACKAGE = ROOT / "netboot"
 ROWS = (
     "errors",
     "nbd.wire nbd.stream nbd.dialect dhcp.packet images.cpio events arch values document ticket",
-    "client dhcp.pxe nbd.export pages.store roots images.modules images.drivers images.progress",
+    "client dhcp.pxe nbd.export pages.store roots deploy.layout images.modules images.drivers images.progress",
     (
         "profile profile_file nbd.handshake nbd.transmission dhcp.lease pages.lease pages.governor "
         "pages.buffers pages.work pages.exchange"
     ),
     "plan script dhcp.responder",
-    "pages.* dhcp.server tftp http images.* lab.* interfaces probe resources",
-    "services room dryrun doctor",
-    "cli show __main__",
+    "pages.* dhcp.server tftp http images.* lab.* interfaces probe resources notify deploy.*",
+    "services room dryrun doctor deploy.service",
+    "cli show deploy.command __main__",
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names.split()}
 PURE_ROWS = range(5)
@@ -29,7 +29,12 @@ PURE_ROWS = range(5)
 IMPURE = {"asyncio", "multiprocessing", "os", "random", "secrets", "select", "signal", "socket"}
 IMPURE |= {"subprocess", "threading", "time"}
 NEVER = {"dhcp": {"nbd", "pages", "images"}, "nbd": {"profile", "profile_file"}}
-ONLY_IN = {"tftpy": {"tftp"}, "scapy": set[str]()}  # scapy is GPL-2.0-only: tests alone import it
+ONLY_IN = {
+    "tftpy": {"tftp"},
+    "fabric": {"deploy.fleet"},
+    "paramiko": {"deploy.fleet"},
+    "scapy": set[str](),
+}  # scapy is GPL-2.0-only: tests alone import it
 
 
 def _modules() -> dict[str, ast.Module]:
@@ -120,4 +125,4 @@ def test_who_never_imports_whom(name: str) -> None:
 def test_only_the_command_prints(name: str) -> None:
     names = [node for node in ast.walk(MODULES[name]) if isinstance(node, ast.Name)]
     lines = [node.lineno for node in names if node.id == "print"]
-    assert name.partition(".")[0] == "cli" or lines == []
+    assert name in ("cli", "deploy.command") or lines == []
