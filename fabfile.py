@@ -9,16 +9,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from fabric import Connection
-from invoke import Context, Task, task
+from invoke import Collection, Context, Task, task
 
 from netboot import profile_file
 from netboot import show as shown
-from netboot.deploy import bundle, layout, roster
-from netboot.deploy.fleet import Access, Failed, Far, on_each
+from netboot.deploy import bundle, classroom, hardware, layout, roster
+from netboot.deploy import wake as wakeonlan
+from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each
 from netboot.deploy.report import Outcome, table
+from netboot.deploy.seats import NewSeat, add
 from netboot.errors import OperatorError
 from netboot.images import build
 
@@ -27,6 +30,13 @@ WORK = bundle.CHECKOUT / "build/fab"  # wheels and archives, kept for the next t
 KNOWN_HOSTS = "~/.ssh/known_hosts"
 HELP = {
     "H": "machines: [USER@]HOST[:PORT], with commas",
+    "csv": "machines: a file with the columns seat,mac,address",
+    "always": "from now on, not only the next time",
+    "wave": "how many at a time",
+    "failures": "stop when more than so many have failed",
+    "server": "the boot server's HOST:PORT for HTTP, where seats report",
+    "timeout": "seconds until a seat has to be in userland",
+    "broadcast": "the LAN's broadcast address",
     "profile": "the room's profile, a YAML file",
     "key": "private key file (default: those that ssh would use)",
     "known_hosts": "file with the host keys that are accepted",
@@ -71,7 +81,7 @@ def deploy(
     known_hosts: str = KNOWN_HOSTS,
     dry_run: bool = False,
 ) -> None:
-    """Install or upgrade the boot server (back by itself if unwell)."""
+    """Install or upgrade the boot server, safely."""
     with _errors_in_one_line():
         access, room = _access(key, known_hosts, dry_run), Path(profile)
         folder = _images(room, images)
@@ -80,7 +90,7 @@ def deploy(
             target = bundle.Target.parse(far.read(ASK_PYTHON))
             with _one_at_a_time:
                 made = bundle.make(room, folder, target, WORK)
-            if far.read(ASK_WHOLE.format(made.release), status=False) != "yes":
+            if far.read(ASK_WHOLE.format(made.release), status=False).strip() != "yes":
                 _install(far, made)
             python = layout.RELEASES / made.release / layout.PYTHON_FILE
             return _service(far, f"{python} -m netboot service activate {made.release}")
@@ -100,7 +110,7 @@ def rollback(
 
 @_described
 def status(c: Context, H: str = "", key: str = "", known_hosts: str = KNOWN_HOSTS) -> None:
-    """Show whether the boot server is well, and its version."""
+    """Show whether the boot server is well."""
 
     def step(far: Far) -> str:
         report = json.loads(far.read(f"{NOW} -m netboot service status", root=True))
@@ -123,11 +133,187 @@ def uninstall(
     known_hosts: str = KNOWN_HOSTS,
     dry_run: bool = False,
 ) -> None:
-    """Remove the boot server; the profile in /etc/netboot stays."""
+    """Remove the boot server (its profile stays)."""
     with _errors_in_one_line():
         access = _access(key, known_hosts, dry_run)
         command = f"{NOW} -m netboot service uninstall" + (" --purge" if purge else "")
         _finish(on_each(_named(c, H), access, "uninstall", lambda far: _service(far, command)))
+
+
+@_described
+def adopt(
+    c: Context,
+    H: str = "",
+    csv: str = "",
+    profile: str = PROFILE,
+    images: str = "",
+    key: str = "",
+    known_hosts: str = KNOWN_HOSTS,
+    dry_run: bool = False,
+) -> None:
+    """Look at the old PCs; write them into the profile."""
+    with _errors_in_one_line():
+        room, seats = Path(profile), []
+        text, manifest = room.read_text(), _images(room, images) / build.MANIFEST_FILE
+        modules = json.loads(manifest.read_text())["modules"]
+
+        def step(far: Far) -> str:
+            found = classroom.ask(far)
+            wrong = hardware.problems(found, modules)
+            if wrong:
+                raise Failed(f"{found}: {'; '.join(wrong)}")
+            name = far.host.seat if far.host.mac else found.hostname
+            seats.append(NewSeat(found.mac, name, far.host.address, str(found)))
+            return str(found)
+
+        outcomes = on_each(_seats(c, H, csv, None), _access(key, known_hosts), "look", step)
+        known = profile_file.load(room)
+        added = add(text, known, sorted(seats, key=lambda seat: seat.hostname))
+        profile_file.parse(added, str(room))
+        if dry_run:
+            print(added)
+        else:
+            room.write_text(added)
+        _finish(outcomes)
+
+
+@_described
+def netboot(
+    c: Context,
+    H: str = "",
+    csv: str = "",
+    profile: str = PROFILE,
+    server: str = "127.0.0.1:8080",
+    always: bool = False,
+    wave: int = 8,
+    failures: int = 1,
+    timeout: int = 300,
+    key: str = "",
+    known_hosts: str = KNOWN_HOSTS,
+    dry_run: bool = False,
+) -> None:
+    """Boot the PCs from the network, wave by wave."""
+    with _errors_in_one_line():
+        access, orders = _access(key, known_hosts, dry_run), _orders(profile)
+        with shown.BuildProgress() as progress:
+            loader = bundle.ipxe_for_grub(build.default_cache(), progress)
+
+        def step(far: Far) -> str:
+            found = classroom.ask(far)
+            since = 0.0 if dry_run else classroom.last_event(server, found.mac)
+            how = classroom.to_network(far, found, orders, loader, once=not always)
+            far.do(classroom.REBOOT)
+            if dry_run:
+                return f"{how} (dry run)"
+            return f"{how}, {classroom.wait_for_userland(server, found.mac, since, timeout)}"
+
+        hosts = _seats(c, H, csv, profile)
+        _finish(in_waves(hosts, access, "netboot", step, wave, failures))
+
+
+@_described
+def restore(
+    c: Context,
+    H: str = "",
+    csv: str = "",
+    profile: str = PROFILE,
+    key: str = "",
+    known_hosts: str = KNOWN_HOSTS,
+    dry_run: bool = False,
+) -> None:
+    """Undo classroom.netboot."""
+    with _errors_in_one_line():
+        access, orders = _access(key, known_hosts, dry_run), _orders(profile)
+
+        def step(far: Far) -> str:
+            return classroom.to_disk(far, classroom.ask(far), orders)
+
+        _finish(on_each(_seats(c, H, csv, profile), access, "restore", step))
+
+
+@_described
+def wake(
+    c: Context,
+    H: str = "",
+    csv: str = "",
+    profile: str = PROFILE,
+    broadcast: str = "255.255.255.255",
+    wave: int = 8,
+    dry_run: bool = False,
+) -> None:
+    """Switch the PCs on (Wake-on-LAN), wave by wave."""
+    with _errors_in_one_line():
+        hosts = _seats(c, H, csv, profile)
+        if dry_run:
+            print("\n".join(f"[{host.seat}] wake {host.mac or '?'}" for host in hosts))
+        else:
+            _finish(wakeonlan.wake(hosts, broadcast, wave))
+
+
+@_described
+def reboot(
+    c: Context,
+    H: str = "",
+    csv: str = "",
+    profile: str = PROFILE,
+    wave: int = 8,
+    key: str = "",
+    known_hosts: str = KNOWN_HOSTS,
+    dry_run: bool = False,
+) -> None:
+    """Reboot the PCs over SSH, wave by wave."""
+    with _errors_in_one_line():
+        access = _access(key, known_hosts, dry_run)
+        hosts = _seats(c, H, csv, profile)
+        step: Callable[[Far], str] = partial(_told, classroom.REBOOT)
+        _finish(in_waves(hosts, access, "reboot", step, wave, len(hosts)))
+
+
+@_described
+def poweroff(
+    c: Context,
+    H: str = "",
+    csv: str = "",
+    profile: str = PROFILE,
+    key: str = "",
+    known_hosts: str = KNOWN_HOSTS,
+    dry_run: bool = False,
+) -> None:
+    """Switch the PCs off over SSH."""
+    with _errors_in_one_line():
+        access = _access(key, known_hosts, dry_run)
+        step: Callable[[Far], str] = partial(_told, classroom.POWEROFF)
+        _finish(on_each(_seats(c, H, csv, profile), access, "poweroff", step))
+
+
+namespace = Collection(
+    deploy,
+    rollback,
+    status,
+    uninstall,
+    classroom=Collection(adopt, netboot, restore, wake, reboot, poweroff),
+)
+
+
+def _told(command: str, far: Far) -> str:
+    far.do(command)
+    return "told"
+
+
+def _seats(c: Context, words: str, csv: str, profile: str | None) -> list[roster.Host]:
+    """The PCs of -H, of a CSV, or the profile's clients. Raises OperatorError if there are none."""
+    if words or isinstance(c, Connection):
+        return _named(c, words)
+    if csv:
+        return roster.from_csv(Path(csv).read_text(), csv)
+    hosts = roster.from_profile(profile_file.load(Path(profile))) if profile else []
+    if not hosts:
+        raise OperatorError("which PCs? --csv FILE, -H ADDRESSES, or clients in the profile")
+    return hosts
+
+
+def _orders(profile: str) -> classroom.Orders:
+    return classroom.Orders(Path(profile).with_suffix(".bootorders.json"))
 
 
 def _install(far: Far, made: bundle.Bundle) -> None:
@@ -149,7 +335,7 @@ def _install(far: Far, made: bundle.Bundle) -> None:
 def _service(far: Far, command: str) -> str:
     """Runs a verb of ``netboot service``; its status 1 comes with a result to show."""
     printed = far.do(f"{command} || test $? = 1")
-    if not printed:
+    if not printed.strip():
         return "(dry run)"
     result = json.loads(printed)
     if not result["ok"]:

@@ -16,9 +16,9 @@ ROWS = (
     "client dhcp.pxe nbd.export pages.store roots deploy.layout images.modules images.drivers images.progress",
     (
         "profile profile_file nbd.handshake nbd.transmission dhcp.lease pages.lease pages.governor "
-        "pages.buffers pages.work pages.exchange"
+        "pages.buffers pages.work pages.exchange deploy.report"
     ),
-    "plan script dhcp.responder",
+    "plan script dhcp.responder deploy.roster deploy.hardware deploy.bootorder deploy.seats",
     "pages.* dhcp.server tftp http images.* lab.* interfaces probe resources notify deploy.*",
     "services room dryrun doctor deploy.service",
     "cli show deploy.command __main__",

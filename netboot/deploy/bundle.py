@@ -19,6 +19,9 @@ from pathlib import Path
 import netboot
 from netboot.deploy import layout
 from netboot.errors import OperatorError
+from netboot.images.cache import Cache
+from netboot.images.packages import Apt, unpack
+from netboot.images.progress import Progress
 
 CHECKOUT = Path(netboot.__file__).parent.parent
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "netboot", "initramfs", "profiles")
@@ -74,6 +77,20 @@ def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
             info.size, info.mode = len(content), 0o644
             tar.addfile(info, io.BytesIO(content))
     return Bundle(release, archive)
+
+
+def ipxe_for_grub(cache: Path, progress: Progress) -> Path:
+    """Debian's ipxe.lkrn: iPXE as something that GRUB can start. Raises OperatorError."""
+    store = Cache(cache)
+    with store.alone(progress):
+        package = Apt(cache / "apt").need(["ipxe"])["ipxe"]
+
+        def make(target: Path) -> None:
+            with store.scratch() as scratch:
+                unpack(Apt(cache / "apt").download(package, scratch, progress), scratch)
+                shutil.copyfile(scratch / "usr/lib/ipxe/ipxe.lkrn", target / "ipxe.lkrn")
+
+        return store.folder("lkrn", package.version, make) / "ipxe.lkrn"
 
 
 def _wheel(folder: Path) -> Path:

@@ -66,7 +66,7 @@ class Far:
         if access.known_hosts.exists():
             client.load_host_keys(str(access.known_hosts))
         self._connection.open()
-        self._sudo = "" if self.read("id -u") == "0" else "sudo -n "
+        self._sudo = "" if self.read("id -u").strip() == "0" else "sudo -n "
 
     def read(self, command: str, *, root: bool = False, status: bool = True) -> str:
         """What ``command`` (for sh) prints. Raises Failed, unless ``status`` is not looked at."""
@@ -81,7 +81,7 @@ class Far:
             if last.startswith("sudo:"):
                 last += " (give that user sudo without a password, or connect as root)"
             raise Failed(last)
-        return str(done.stdout).strip()
+        return str(done.stdout)
 
     def do(self, command: str, *, status: bool = True) -> str:
         """Has root run ``command``; in a dry run it is shown instead, and nothing comes back."""
@@ -132,6 +132,26 @@ def on_each(
 
     with ThreadPoolExecutor(max(1, min(at_once, len(hosts)))) as pool:
         return list(pool.map(one, hosts))
+
+
+def in_waves(
+    hosts: Sequence[Host],
+    access: Access,
+    done: str,
+    step: Callable[[Far], str],
+    size: int,
+    most: int,
+) -> list[Outcome]:
+    """``on_each``, for ``size`` hosts at a time; when more than ``most`` have failed no more waves."""
+    outcomes: list[Outcome] = []
+    for begin in range(0, len(hosts), size):
+        wave = hosts[begin : begin + size]
+        if sum(not outcome.ok for outcome in outcomes) > most:
+            reason = "not touched: too many before it failed"
+            outcomes += [Outcome(host.seat, done, False, reason, 0.0) for host in wave]
+        else:
+            outcomes += on_each(wave, access, done, step, size)
+    return outcomes
 
 
 def complaint(host: Host, error: Exception) -> str:

@@ -1,7 +1,7 @@
 """A LAN of PCs with a real sshd each: namespaces for network, names, mounts and processes.
 
-They share this machine's files, but what they write to /etc, /var, /opt, /tmp and /dev/shm is each
-its own and gone with it. There is no systemd, as in a container.
+They share this machine's files, but what they write to /etc, /usr, /var, /boot, /opt, /tmp and
+/dev/shm is each its own and gone with it. There is no systemd, as in a container.
 """
 
 import subprocess
@@ -25,14 +25,14 @@ hostname "pc$1"
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done
 ip link set lo up; ip address add {NETWORK}.1$1/24 dev eth0; ip link set eth0 up
 mount -t tmpfs tmpfs /mnt
-for folder in etc var; do
+for folder in etc usr var; do
     mkdir "/mnt/$folder" "/mnt/$folder-work"
     mount -t overlay overlay \\
         -o "lowerdir=/$folder,upperdir=/mnt/$folder,workdir=/mnt/$folder-work" "/$folder"
 done
 cp "$2/host_key" "$2/authorized_keys" "$2/sshd_config" /etc/ssh/
-for folder in /opt /run /dev/shm /tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
-chmod 755 /opt /run; rm -rf /etc/netboot /var/lib/netboot
+for folder in /boot /opt /run /dev/shm /tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
+chmod 755 /boot /opt /run; rm -rf /etc/netboot /var/lib/netboot
 mkdir -m 755 /run/sshd
 exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_config"""
 
@@ -140,16 +140,12 @@ class Lan:
         """``words`` run on the LAN, beside the PCs."""
         return ["nsenter", f"--net=/proc/{self._process.pid}/ns/net", *words]
 
-    def fab(self, *words: str) -> tuple[int, str]:
-        """Status and output of a task of fabfile.py."""
+    def fab(self, *words: str, keys: bool = True) -> tuple[int, str]:
+        """Status and output of a task of fabfile.py; ``keys``: it connects to machines."""
+        if keys:
+            words += ("--key", str(self.key), "--known-hosts", str(self.known_hosts))
         done = subprocess.run(
-            self.command(
-                *FAB, *words, "--key", str(self.key), "--known-hosts", str(self.known_hosts)
-            ),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
+            self.command(*FAB, *words), cwd=ROOT, capture_output=True, text=True, check=False
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -157,6 +153,8 @@ class Lan:
         for process in (*(pc.process for pc in self.pcs.values()), self._process):
             process.kill()
             process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 def _has_namespace_of_its_own(pid: int, lan: str) -> bool:
