@@ -26,7 +26,6 @@ from netboot.errors import OperatorError
 from netboot.images import build
 
 PROFILE = "profiles/lab.yaml"
-WORK = bundle.CHECKOUT / "build/fab"  # wheels and archives, kept for the next time
 KNOWN_HOSTS = "~/.ssh/known_hosts"
 HELP = {
     "H": "machines: [USER@]HOST[:PORT], with commas",
@@ -89,7 +88,7 @@ def deploy(
         def step(far: Far) -> str:
             target = bundle.Target.parse(far.read(ASK_PYTHON))
             with _one_at_a_time:
-                made = bundle.make(room, folder, target, WORK)
+                made = bundle.make(room, folder, target, bundle.WORK)
             if far.read(ASK_WHOLE.format(made.release), status=False).strip() != "yes":
                 _install(far, made)
             python = layout.RELEASES / made.release / layout.PYTHON_FILE
@@ -349,7 +348,7 @@ def _images(room: Path, given: str) -> Path:
     if given:
         return Path(given)
     with shown.BuildProgress() as progress:
-        return build.build(loaded, WORK / "images", build.default_cache(), progress).folder
+        return build.build(loaded, bundle.WORK / "images", build.default_cache(), progress).folder
 
 
 def _access(key: str, known_hosts: str, dry_run: bool = False) -> Access:

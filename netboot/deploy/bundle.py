@@ -24,6 +24,7 @@ from netboot.images.packages import Apt, unpack
 from netboot.images.progress import Progress
 
 CHECKOUT = Path(netboot.__file__).parent.parent
+WORK = CHECKOUT / "build/fab"  # wheels and archives, kept for the next time
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "netboot", "initramfs", "profiles")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 DISTRIBUTION = "netboot-classroom"
@@ -88,7 +89,7 @@ def ipxe_for_grub(cache: Path, progress: Progress) -> Path:
         def make(target: Path) -> None:
             with store.scratch() as scratch:
                 unpack(Apt(cache / "apt").download(package, scratch, progress), scratch)
-                shutil.copyfile(scratch / "usr/lib/ipxe/ipxe.lkrn", target / "ipxe.lkrn")
+                shutil.copyfile(scratch / "boot/ipxe.lkrn", target / "ipxe.lkrn")
 
         return store.folder("lkrn", package.version, make) / "ipxe.lkrn"
 

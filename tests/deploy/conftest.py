@@ -2,12 +2,23 @@
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from netboot.deploy import bundle
+from netboot.images.build import default_cache
 from tests.deploy.rig import Lan
+
+
+class _Silent:
+    def step(self, text: str) -> None:
+        pass
+
+    def advance(self, done: int, total: int) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +40,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         files.append({"name": name, "size": len(content), "sha256": sha256})
     (folder / "manifest.json").write_text(json.dumps({"key": "test", "files": files}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What `fab` downloads, into its own caches: the LAN has no way out."""
+    (room := tmp_path_factory.mktemp("room") / "room.yaml").write_text("")
+    version = subprocess.run(
+        [
+            "/usr/bin/python3",
+            "-c",
+            "import platform as p; print(p.python_version()[:4], p.machine())",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    bundle.make(room, room.parent, bundle.Target.parse(version), bundle.WORK)
+    bundle.ipxe_for_grub(default_cache(), _Silent())

@@ -60,7 +60,7 @@ def secret(lan: Lan, images: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def pcs(lan: Lan, secret: bytes) -> dict[int, Pc]:
+def pcs(downloads: None, lan: Lan, secret: bytes) -> dict[int, Pc]:
     """A UEFI PC and a BIOS one that come back after a reboot, and one that does not."""
     found = {}
     for number, mac in MACS.items():

@@ -18,7 +18,7 @@ TAKEN = 9999  # a port that another program has
 
 
 @pytest.fixture(scope="module")
-def server(lan: Lan) -> Pc:
+def server(downloads: None, lan: Lan) -> Pc:
     return lan.add(1)
 
 
