@@ -1,5 +1,5 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test unit torture bench-pages
+.PHONY: help setup demo test test-deploy unit torture bench-pages
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -10,6 +10,7 @@ help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
 	    'make test    all tests (about fifteen minutes)' \
 		    'make unit    only what needs no root and starts no program' \
+	    'make test-deploy  only fab and the doctor, against real sshd (a minute)' \
 	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (an hour)' \
 	    'make setup   only install what all need' \
 	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)'
@@ -32,6 +33,9 @@ endif
 
 unit: setup
 	$(PYTEST) -q -m 'not root and not vm and not system'
+
+test-deploy: setup
+	$(SUDO) $(PYTEST) -p no:cacheprovider tests/deploy
 
 # Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is missed.
 torture: setup

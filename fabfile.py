@@ -84,6 +84,7 @@ def deploy(
     with _errors_in_one_line():
         access, room = _access(key, known_hosts, dry_run), Path(profile)
         folder = _images(room, images)
+        bundle.clear(bundle.WORK)
 
         def step(far: Far) -> str:
             target = bundle.Target.parse(far.read(ASK_PYTHON))

@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,10 @@ from netboot.images.progress import Progress
 
 CHECKOUT = Path(netboot.__file__).parent.parent
 WORK = CHECKOUT / "build/fab"  # wheels and archives, kept for the next time
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "netboot", "initramfs", "profiles")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "docs", "netboot", "initramfs", "profiles")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 DISTRIBUTION = "netboot-classroom"
+WHEELS = "netboot_classroom-*.whl"
 # What a wheel of a C extension may be made for, on any distribution that has Python 3.11.
 PLATFORMS = ("manylinux_2_17", "manylinux2014", "manylinux_2_28", "manylinux_2_5", "manylinux1")
 ZIP_EPOCH = "315532800"  # 1980, where zip's calendar begins: no time of this machine in the wheel
@@ -50,6 +52,12 @@ class Target:
         return cls(*text.split())
 
 
+def clear(folder: Path) -> None:
+    """Removes the archives of earlier runs from ``folder``."""
+    for old in folder.glob("*.tar"):
+        old.unlink()
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """``release`` is its name, ``archive`` a tar file."""
@@ -62,14 +70,11 @@ def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
     """Makes the archive in ``folder``, which keeps downloaded wheels. Raises OperatorError."""
     folder.mkdir(parents=True, exist_ok=True)
     wheels = _dependencies(target, folder)
-    wheel = _wheel(folder)
-    members = {f"wheels/{path.name}": path for path in (wheel, *sorted(wheels.glob("*.whl")))}
+    own = wheel(folder)
+    members = {f"wheels/{path.name}": path for path in (own, *sorted(wheels.glob("*.whl")))}
     members[layout.PROFILE_FILE] = profile
     members |= {f"images/{path.name}": path for path in sorted(images.iterdir())}
-    digest = hashlib.sha256()
-    for name, path in sorted(members.items()):
-        digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    release = digest.hexdigest()[:NAME_DIGITS]
+    release = name_of(members)
     archive = folder / f"{release}.tar"
     with tarfile.open(archive, "w") as tar:
         for name, path in sorted(members.items()):
@@ -78,6 +83,14 @@ def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
             info.size, info.mode = len(content), 0o644
             tar.addfile(info, io.BytesIO(content))
     return Bundle(release, archive)
+
+
+def name_of(members: Mapping[str, Path]) -> str:
+    """What a release of these files, by their names in it, is called."""
+    digest = hashlib.sha256()
+    for name, path in sorted(members.items()):
+        digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:NAME_DIGITS]
 
 
 def ipxe_for_grub(cache: Path, progress: Progress) -> Path:
@@ -94,8 +107,10 @@ def ipxe_for_grub(cache: Path, progress: Progress) -> Path:
         return store.folder("lkrn", package.version, make) / "ipxe.lkrn"
 
 
-def _wheel(folder: Path) -> Path:
-    """The wheel of this checkout; the same sources give the same bytes."""
+def wheel(folder: Path) -> Path:
+    """The wheel of this checkout, made in ``folder``; the same sources give the same bytes."""
+    for old in folder.glob(WHEELS):  # of another version
+        old.unlink()
     with tempfile.TemporaryDirectory(prefix="netboot-wheel-") as scratch:
         # A copy: setuptools builds in the tree, and takes what a build before has left there.
         for name in SOURCES:
@@ -106,7 +121,7 @@ def _wheel(folder: Path) -> Path:
         for path in Path(scratch).rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)  # not the umask of who cloned
         _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), scratch)
-    return next(folder.glob(f"{DISTRIBUTION.replace('-', '_')}-*.whl"))
+    return next(folder.glob(WHEELS))
 
 
 def _dependencies(target: Target, folder: Path) -> Path:
@@ -115,7 +130,7 @@ def _dependencies(target: Target, folder: Path) -> Path:
     pinned = hashlib.sha256(constraints.read_bytes() + project.read_bytes()).hexdigest()
     wheels = folder / f"wheels-{target.python}-{target.machine}-{pinned[:NAME_DIGITS]}"
     if not wheels.is_dir():
-        aside = wheels.with_suffix(".unfinished")
+        aside = wheels.with_name(f"{wheels.name}.unfinished")
         shutil.rmtree(aside, ignore_errors=True)
         platforms = [f"--platform={name}_{target.machine}" for name in PLATFORMS]
         _pip(
