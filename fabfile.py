@@ -166,7 +166,7 @@ def adopt(
             seats.append(NewSeat(found.mac, name, far.host.address, str(found)))
             return str(found)
 
-        outcomes = on_each(_seats(c, H, csv, None), _access(key, known_hosts), "look", step)
+        outcomes = on_each(_seats(c, H, csv, profile), _access(key, known_hosts), "look", step)
         known = profile_file.load(room)
         added = add(text, known, sorted(seats, key=lambda seat: seat.hostname))
         profile_file.parse(added, str(room))
@@ -300,13 +300,14 @@ def _told(command: str, far: Far) -> str:
     return "told"
 
 
-def _seats(c: Context, words: str, csv: str, profile: str | None) -> list[roster.Host]:
+def _seats(c: Context, words: str, csv: str, profile: str) -> list[roster.Host]:
     """The PCs of -H, of a CSV, or the profile's clients. Raises OperatorError if there are none."""
     if words or isinstance(c, Connection):
         return _named(c, words)
+    room = profile_file.load(Path(profile))
     if csv:
-        return roster.from_csv(Path(csv).read_text(), csv)
-    hosts = roster.from_profile(profile_file.load(Path(profile))) if profile else []
+        return roster.from_csv(Path(csv).read_text(), csv, room.ssh)
+    hosts = roster.from_profile(room)
     if not hosts:
         raise OperatorError("which PCs? --csv FILE, -H ADDRESSES, or clients in the profile")
     return hosts

@@ -101,6 +101,10 @@ def _printable(text: str) -> str:
     return values.matched(r"[ -~]*", text)[0]
 
 
+def _user_name(text: str) -> str:
+    return values.matched(r"[a-z_][a-z0-9_.-]{0,31}", text)[0]
+
+
 def _interface(text: str) -> str:
     return values.matched(r"[!-.0-~]{1,15}", text)[0]  # IFNAMSIZ of <linux/if.h> is 16
 
@@ -134,6 +138,9 @@ Arguments = Annotated[
 ]
 InterfaceName = Annotated[
     str, Text("auto or the name of a network interface", _interface, {"type": "string"})
+]
+UserName = Annotated[
+    str, Text("a user's name such as root", _user_name, {"type": "string", "minLength": 1})
 ]
 Store = Annotated[str, Text(STORE.expected, _store, STORE.schema)]
 NothingIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
@@ -233,6 +240,13 @@ class Swap(SeatSwap):
     """TCP port of the page server. Default: 10809."""
 
 
+class Ssh(Overridable):
+    user: UserName = "root"
+    """Who `fab` logs in as on a PC that runs from its own disk. Default: root."""
+    key: Arguments = ""
+    """The file of the private key for that. Default: those that ssh would use."""
+
+
 class SeatSettings(Section):
     hostname: Annotated[str, values.HOSTNAME_PATTERN] | None = None
     """Host name of the PC; {tail} stands for the last six digits of its MAC address."""
@@ -242,6 +256,8 @@ class SeatSettings(Section):
     """Keys of root that differ here."""
     swap: SeatSwap = SeatSwap()
     """Keys of swap that differ here."""
+    ssh: Ssh = Ssh()
+    """Keys of ssh that differ here."""
 
 
 class Group(SeatSettings):
@@ -281,6 +297,7 @@ class Seat(Section):
     boot: Boot
     root: Root
     swap: Swap
+    ssh: Ssh
 
 
 class Profile(Section):
@@ -296,6 +313,8 @@ class Profile(Section):
     """The root file system of a PC."""
     swap: Swap = Swap()
     """Memory that a PC borrows from the server over the network."""
+    ssh: Ssh = Ssh()
+    """How `fab` reaches a PC while it runs from its own disk."""
     groups: Annotated[dict[str, Group], NothingIsEmpty] = {}
     """Sets of PCs, by a name of your choice; where two give the same key the later one wins."""
     clients: Annotated[dict[Mac, ClientSettings], NothingIsEmpty] = {}
@@ -306,11 +325,12 @@ class Profile(Section):
         tail = mac.replace(":", "")[-6:]
         client = self.clients.get(mac, ClientSettings())
         hostname = f"pc-{tail}"
-        boot, root, swap = self.boot, self.root, self.swap
+        boot, root, swap, ssh = self.boot, self.root, self.swap, self.ssh
         for settings in (*(group for group in self.groups.values() if group.has(mac)), client):
             boot = boot.changed(settings.boot)
             root = root.changed(settings.root)
             swap = swap.changed(settings.swap)
+            ssh = ssh.changed(settings.ssh)
             hostname = settings.hostname or hostname
         return Seat(
             mac=mac,
@@ -319,6 +339,7 @@ class Profile(Section):
             boot=boot,
             root=root,
             swap=swap,
+            ssh=ssh,
         )
 
     def check_networks(self, networks: Mapping[str, IPv4Network]) -> None:

@@ -53,7 +53,8 @@ class Far:
             raise Failed("has no address")
         self.host = host
         self._dry = access.dry
-        kwargs = {"key_filename": access.key} if access.key else {}
+        key = access.key or host.key
+        kwargs = {"key_filename": key} if key else {}
         self._connection = fabric.Connection(
             host.address,
             user=host.user or None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from netboot import values
 from netboot.errors import OperatorError
-from netboot.profile import Profile
+from netboot.profile import Profile, Ssh
 
 COLUMNS = ("seat", "mac", "address")
 
@@ -40,9 +40,9 @@ def from_words(text: str) -> list[Host]:
     return hosts
 
 
-def from_csv(text: str, source: str) -> list[Host]:
+def from_csv(text: str, source: str, ssh: Ssh = Ssh()) -> list[Host]:  # noqa: B008 # frozen
     """Hosts of a CSV with the columns seat, mac, address (in the first line, in any order, ``;``
-    will do for ``,``). Raises OperatorError with one line for each mistake.
+    will do for ``,``), reached as ``ssh`` says. Raises OperatorError with one line for each mistake.
     """
     text = text.removeprefix("\ufeff")
     first = text.partition("\n")[0]
@@ -62,7 +62,7 @@ def from_csv(text: str, source: str) -> list[Host]:
         mistakes += [f"{source}:{reader.line_num}: {mistake}" for mistake in wrong]
         if not wrong:
             mac = values.mac(cells["mac"]) if cells["mac"] else ""
-            hosts.append(Host(cells["seat"], cells["address"], mac))
+            hosts.append(Host(cells["seat"], cells["address"], mac, ssh.user, key=ssh.key))
     if mistakes:
         raise OperatorError("\n".join(mistakes))
     return hosts
@@ -82,7 +82,8 @@ def _mistakes(cells: dict[str, str]) -> Iterator[str]:
 
 def from_profile(profile: Profile) -> list[Host]:
     """The profile's clients."""
+    seats = [profile.seat(mac) for mac in profile.clients]
     return [
-        Host(profile.seat(mac).hostname, str(client.address or ""), mac)
-        for mac, client in profile.clients.items()
+        Host(seat.hostname, str(seat.address or ""), seat.mac, seat.ssh.user, key=seat.ssh.key)
+        for seat in seats
     ]

@@ -113,6 +113,19 @@ def test_hosts_of_the_command_line() -> None:
         roster.from_words("a b")
 
 
+def test_hosts_of_a_profile_with_their_users_and_keys() -> None:
+    text = """ssh: {user: teacher, key: /k}
+clients:
+  00:1e:37:aa:bb:01: {hostname: a, address: 10.0.0.1}
+  00:1e:37:aa:bb:02: {hostname: b, ssh: {user: root}}
+"""
+    a, b = roster.from_profile(profile_file.parse(text, "room.yaml"))
+    assert (a.seat, a.address, a.mac, a.user, a.key) == (
+        *("a", "10.0.0.1", "00:1e:37:aa:bb:01", "teacher", "/k"),
+    )
+    assert (b.seat, b.address, b.user, b.key) == ("b", "", "root", "/k")
+
+
 def test_a_teacher_s_csv_is_read_and_each_mistake_is_a_line() -> None:
     text = "\ufeffSeat;MAC;Address\r\nrow1-01;00-1E-37-AA-BB-CC;10.0.0.11\r\n;;\r\n"
     (host,) = roster.from_csv(text, "room.csv")
