@@ -206,7 +206,7 @@ MISTAKES = [
     (
         "<<: {a: 1}",
         (
-            "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, "
+            "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
             "groups or clients"
         ),
     ),
@@ -276,7 +276,7 @@ def test_settings_replace_keys_of_the_file() -> None:
         (
             "=1",
             (
-                "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, "
+                "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
                 "groups or clients"
             ),
         ),
