@@ -49,7 +49,8 @@ release={release}
 rm -rf "$release"; mkdir -p "$release"; trap 'rm -rf "$release" {archive}' EXIT
 tar -xf {archive} -C "$release"
 python3 -m venv --without-pip "$release/venv"
-"$release/venv/bin/python" "$release"/wheels/pip-*.whl/pip install --quiet --no-index \\
+pip=$(echo "$release"/wheels/pip-*.whl)
+"$release/venv/bin/python" "$pip/pip" install --quiet --no-index \\
     --no-warn-script-location --root-user-action=ignore --find-links "$release/wheels" \\
     {distribution}
 rm -r "$release/wheels"
@@ -57,7 +58,7 @@ mkdir -p {images}; rm -rf {images}/{name}; mv "$release/images" {images}/{name}
 touch "$release/{complete}"; trap - EXIT; rm {archive}"""
 ASK_PYTHON = "python3 -c 'import platform as p; print(p.python_version()[:4], p.machine())'"
 ASK_WHOLE = f"test -e {layout.RELEASES}/{{}}/{layout.COMPLETE_FILE} && echo yes"
-NOW = f"{layout.CURRENT}/{layout.PYTHON_FILE}"
+NETBOOT = " ".join(layout.netboot_command(layout.CURRENT))
 
 _one_at_a_time = threading.Lock()
 
@@ -82,7 +83,7 @@ def deploy(
 ) -> None:
     """Install or upgrade the boot server, safely."""
     with _errors_in_one_line():
-        access, room = _access(key, known_hosts, dry_run), Path(profile)
+        hosts, access, room = _named(c, H), _access(key, known_hosts, dry_run), Path(profile)
         folder = _images(room, images)
         bundle.clear(bundle.WORK)
 
@@ -92,10 +93,10 @@ def deploy(
                 made = bundle.make(room, folder, target, bundle.WORK)
             if far.read(ASK_WHOLE.format(made.release), status=False).strip() != "yes":
                 _install(far, made)
-            python = layout.RELEASES / made.release / layout.PYTHON_FILE
-            return _service(far, f"{python} -m netboot service activate {made.release}")
+            its_own = " ".join(layout.netboot_command(layout.RELEASES / made.release))
+            return _service(far, f"{its_own} service activate {made.release}")
 
-        _finish(on_each(_named(c, H), access, "deploy", step))
+        _finish(on_each(hosts, access, "deploy", step))
 
 
 @_described
@@ -104,7 +105,7 @@ def rollback(
 ) -> None:
     """Put the boot server back to the version before."""
     with _errors_in_one_line():
-        access, command = _access(key, known_hosts, dry_run), f"{NOW} -m netboot service rollback"
+        access, command = _access(key, known_hosts, dry_run), f"{NETBOOT} service rollback"
         _finish(on_each(_named(c, H), access, "rollback", lambda far: _service(far, command)))
 
 
@@ -113,7 +114,7 @@ def status(c: Context, H: str = "", key: str = "", known_hosts: str = KNOWN_HOST
     """Show whether the boot server is well."""
 
     def step(far: Far) -> str:
-        report = json.loads(far.read(f"{NOW} -m netboot service status", root=True))
+        report = json.loads(far.read(f"{NETBOOT} service status", root=True))
         bad = [finding for finding in report["findings"] if not finding["ok"]]
         if bad or not report["serves"]:
             detail = f"{bad[0]['check']}: {bad[0]['detail']}" if bad else "does not run"
@@ -136,7 +137,7 @@ def uninstall(
     """Remove the boot server (its profile stays)."""
     with _errors_in_one_line():
         access = _access(key, known_hosts, dry_run)
-        command = f"{NOW} -m netboot service uninstall" + (" --purge" if purge else "")
+        command = f"{NETBOOT} service uninstall" + (" --purge" if purge else "")
         _finish(on_each(_named(c, H), access, "uninstall", lambda far: _service(far, command)))
 
 

@@ -34,10 +34,16 @@ WATCHDOG_SECONDS = 30
 CAPABILITIES = ("CAP_NET_BIND_SERVICE",)
 
 
+def netboot_command(release: Path) -> list[str]:
+    """The ``netboot`` of a release. -P: no folder of that name where it is started is taken."""
+    return [str(release / PYTHON_FILE), "-P", "-m", "netboot"]
+
+
 def serve_command() -> list[str]:
     """The server's command line. By way of ``current``: a SIGHUP starts what that says then."""
     return [
-        *(str(CURRENT / PYTHON_FILE), "-m", "netboot", "serve"),
+        *netboot_command(CURRENT),
+        "serve",
         *("--profile", str(PROFILE), "--images", str(IMAGES / "current"), "--state", str(STATE)),
     ]
 

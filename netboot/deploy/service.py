@@ -21,6 +21,7 @@ from netboot.deploy.supervisor import supervisor
 from netboot.doctor import Finding, examine
 from netboot.errors import OperatorError
 from netboot.images.build import MANIFEST_FILE
+from netboot.pages.memory import TMPFS
 from netboot.pages.store import parse_store
 
 DOCTOR_SECONDS = 30.0  # from the start until all has to be well
@@ -107,7 +108,10 @@ def uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
         else:
             path.unlink(missing_ok=True)
     with contextlib.suppress(KeyError):
-        pwd.getpwnam(layout.USER)
+        owner = pwd.getpwnam(layout.USER).pw_uid
+        for path in TMPFS.iterdir():  # pages that seats left
+            if path.stat().st_uid == owner:
+                shutil.rmtree(path)
         _run("userdel", layout.USER)
     kept = f"; {layout.PROFILE} is kept" if keep_profile and layout.PROFILE.exists() else ""
     return Result(True, True, "", f"uninstalled{kept}")
@@ -225,7 +229,9 @@ def _first_bad(findings: tuple[Finding, ...]) -> str | None:
 
 def _last_words() -> str:
     with contextlib.suppress(OSError, IndexError):
-        return layout.LOG.read_text(errors="replace").strip().splitlines()[-1]
+        # An operator's mistake has a second line with a hint.
+        lines = layout.LOG.read_text(errors="replace").strip().splitlines()
+        return " ".join(line.strip() for line in lines[-2:])
     return "see its log"
 
 
