@@ -44,11 +44,12 @@ HELP = {
     "dry_run": "only print the commands that would change something",
 }
 # The far side: unpack, an environment of its own, pip out of its wheel (Debian's Python has none).
+# Not the python3 that root's shell finds first: another user has to be able to run it.
 INSTALL = """set -eu; umask 022
 release={release}
 rm -rf "$release"; mkdir -p "$release"; trap 'rm -rf "$release" {archive}' EXIT
 tar -xf {archive} -C "$release"
-python3 -m venv --without-pip "$release/venv"
+/usr/bin/python3 -m venv --without-pip "$release/venv"
 pip=$(echo "$release"/wheels/pip-*.whl)
 "$release/venv/bin/python" "$pip/pip" install --quiet --no-index \\
     --no-warn-script-location --root-user-action=ignore --find-links "$release/wheels" \\
@@ -56,7 +57,9 @@ pip=$(echo "$release"/wheels/pip-*.whl)
 rm -r "$release/wheels"
 mkdir -p {images}; rm -rf {images}/{name}; mv "$release/images" {images}/{name}
 touch "$release/{complete}"; trap - EXIT; rm {archive}"""
-ASK_PYTHON = "python3 -c 'import platform as p; print(p.python_version()[:4], p.machine())'"
+ASK_PYTHON = (
+    "/usr/bin/python3 -c 'import platform as p; print(p.python_version()[:4], p.machine())'"
+)
 ASK_WHOLE = f"test -e {layout.RELEASES}/{{}}/{layout.COMPLETE_FILE} && echo yes"
 NETBOOT = " ".join(layout.netboot_command(layout.CURRENT))
 

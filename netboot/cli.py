@@ -8,6 +8,7 @@ import contextlib
 import functools
 import json
 import os
+import pwd
 import signal
 import sys
 import tempfile
@@ -82,6 +83,10 @@ def serve(
         list[Path],
         typer.Option(help="One more initrd for every PC: files below /userland go to its root."),
     ] = [],  # noqa: B006
+    user: Annotated[
+        str,
+        typer.Option(help="Started by root: run as this user, who may only open ports besides."),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Serve a room: DHCP or proxyDHCP, TFTP, HTTP and network swap, until Ctrl-C.
@@ -92,6 +97,8 @@ def serve(
     from netboot.events import Journal
     from netboot.services import Services
 
+    if user and os.geteuid() == 0:
+        _become(user, state)
     room_profile = profile_file.load(profile, settings)
     folder = image_folder or _built(room_profile, None)
     _go_first()
@@ -376,6 +383,22 @@ def _built(profile: "Profile", output: Path | None) -> Path:
     for warning in built.warnings:
         print(f"netboot: {warning}", file=sys.stderr)
     return target
+
+
+def _become(user: str, state: Path) -> NoReturn:
+    """Starts this command anew as ``user``. The state folder is made for that user if need be."""
+    from netboot.privileges import command_as
+
+    try:
+        owner = pwd.getpwnam(user)
+    except KeyError:
+        hint = f"sudo useradd --system --user-group {user}"
+        raise OperatorError(f"--user: there is no user {user!a}", hint=hint) from None
+    if not state.exists():
+        state.mkdir(mode=0o700, parents=True)
+        os.chown(state, owner.pw_uid, owner.pw_gid)
+    command = command_as(user, [sys.executable, *sys.orig_argv[1:]])
+    os.execvp(command[0], command)
 
 
 def _go_first() -> None:

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "netboot"
 # ``name.*`` is every module of a package that has no row of its own.
 ROWS = (
     "errors",
-    "nbd.wire nbd.stream nbd.dialect dhcp.packet images.cpio events arch values document ticket",
+    "nbd.wire nbd.stream nbd.dialect dhcp.packet images.cpio events arch values document ticket privileges",
     "client dhcp.pxe nbd.export pages.store roots deploy.layout images.modules images.drivers images.progress",
     (
         "profile profile_file nbd.handshake nbd.transmission dhcp.lease pages.lease pages.governor "

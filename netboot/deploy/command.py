@@ -57,7 +57,7 @@ def run() -> None:
     """Serve in the foreground as the unprivileged user: for another supervisor than systemd."""
     from netboot.deploy import layout
 
-    command = layout.unprivileged(layout.serve_command())
+    command = [*layout.serve_command(), "--user", layout.USER]
     os.execvp(command[0], command)
 
 

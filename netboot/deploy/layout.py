@@ -7,6 +7,8 @@ says which is served, so that going back is changing a link.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from netboot.privileges import CAPABILITIES
+
 SERVICE = "netboot"
 USER = "netboot"
 
@@ -30,8 +32,6 @@ PYTHON_FILE = "venv/bin/python"
 
 KEPT_RELEASES = 3
 WATCHDOG_SECONDS = 30
-# What the server may do that any user may not: open ports below 1024.
-CAPABILITIES = ("CAP_NET_BIND_SERVICE",)
 
 
 def netboot_command(release: Path) -> list[str]:
@@ -45,20 +45,6 @@ def serve_command() -> list[str]:
         *netboot_command(CURRENT),
         "serve",
         *("--profile", str(PROFILE), "--images", str(IMAGES / "current"), "--state", str(STATE)),
-    ]
-
-
-def unprivileged(command: Sequence[str]) -> list[str]:
-    """``command`` as the unit below would run it, for where there is no systemd (setpriv(1))."""
-    names = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in CAPABILITIES)
-    return [
-        *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"),
-        *(
-            f"--inh-caps=-all,{names}",
-            f"--ambient-caps=-all,{names}",
-            f"--bounding-set=-all,{names}",
-        ),
-        *command,
     ]
 
 

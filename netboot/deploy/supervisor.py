@@ -89,7 +89,7 @@ class Detached:
     def start(self) -> None:
         with layout.LOG.open("ab") as log:
             process = subprocess.Popen(
-                layout.unprivileged(layout.serve_command()),
+                [*layout.serve_command(), "--user", layout.USER],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
