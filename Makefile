@@ -1,5 +1,6 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test test-deploy unit torture bench-pages
+.PHONY: help setup demo test test-deploy unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
+    room bench-pages bench-client bench-boot
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -12,8 +13,11 @@ help:
 		    'make unit    only what needs no root and starts no program' \
 	    'make test-deploy  only fab and the doctor, against real sshd (a minute)' \
 	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (an hour)' \
+	    'make room    24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make setup   only install what all need' \
-	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)'
+	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
+	    'make bench-client  a PC with swap here and there (15 minutes; BENCH=--quick: 8)' \
+	    'make bench-boot  TFTP and HTTP beside their peers (10 minutes; BENCH=--quick: 2)'
 
 setup:
 	@tools/setup
@@ -37,17 +41,42 @@ unit: setup
 test-deploy: setup
 	$(SUDO) $(PYTEST) -p no:cacheprovider tests/deploy
 
-# Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is missed.
+# Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is
+# missed. Two at a time: an emulated PC keeps one CPU busy.
 torture: setup
 	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
-	@for memory in 192 160 120; do \
-	    $(SUDO) .venv/bin/python -m tests.vm.torture --long --table --memory $$memory \
-	        --images $(LOGS)/images --logs $(LOGS)/$$memory $(TORTURE) || exit; \
-	done
-	@$(SUDO) .venv/bin/python -m tests.vm.torture --loss --images $(LOGS)/images --logs $(LOGS)/loss \
-	    --set swap.patience=12s $(TORTURE)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync torture-192 torture-128 torture-96 \
+	    torture-loss torture-mirror
+	@$(MAKE) --no-print-directory room
+
+ONE_TORTURE = @$(SUDO) .venv/bin/python -m tests.vm.torture --table --images $(LOGS)/images \
+    --logs $(LOGS)/$@ $(TORTURE)
+
+torture-192 torture-128 torture-96:
+	$(ONE_TORTURE) --long --memory $(@:torture-%=%)
+
+torture-loss:
+	$(ONE_TORTURE) --loss --set swap.patience=12s
+
+torture-mirror:
+	$(ONE_TORTURE) --mirror
+
+# Fails if a PC does not come through, or is served badly.
+room: setup
+	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
+	@$(SUDO) .venv/bin/python -m tests.vm.room --table --images $(LOGS)/images --logs $(LOGS)/room
 
 # Fails if a bar is missed. Root: the veth rows need network namespaces.
 bench-pages: setup
 	@tools/setup-bench
 	$(SUDO) .venv/bin/python -m bench.pages $(BENCH)
+
+# Fails if a bar is missed. Root: virtual PCs and their network.
+bench-client: setup
+	@tools/setup-bench
+	$(SUDO) .venv/bin/python -m bench.client $(BENCH)
+
+# The same for what a PC fetches while it boots.
+bench-boot: setup
+	@tools/setup-bench
+	$(SUDO) .venv/bin/python -m bench.boot $(BENCH)

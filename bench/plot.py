@@ -1,5 +1,6 @@
-"""A bar chart of IOPS for each row and server, as SVG."""
+"""Bar charts as SVG: IOPS for each row and server, seconds for each way to swap."""
 
+from collections.abc import Mapping
 from html import escape
 
 from bench.rows import FLOOR, OURS, PEERS, Results
@@ -33,7 +34,25 @@ def svg(results: Results) -> str:
             )
             y += BAR_HEIGHT
         y += 6
-    size = f'width="{LABEL_WIDTH + CHART_WIDTH + 60}" height="{y}"'
+    return _document(parts, y)
+
+
+def seconds_svg(times: Mapping[str, float]) -> str:
+    """A bar for each name; the longest is as wide as the chart."""
+    longest, parts = max(times.values(), default=1.0), []
+    for row, (name, seconds) in enumerate(times.items()):
+        y, width = 4 + 18 * row, CHART_WIDTH * seconds / longest
+        colour = COLOURS[OURS] if name.startswith(OURS) else COLOURS[FLOOR]
+        parts.append(f'<text x="4" y="{y + 11}">{escape(name)}</text>')
+        parts.append(
+            f'<rect x="{LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="14" fill="{colour}"/>'
+        )
+        parts.append(f'<text x="{LABEL_WIDTH + width + 4:.1f}" y="{y + 11}">{seconds:.1f} s</text>')
+    return _document(parts, 4 + 18 * len(times))
+
+
+def _document(parts: list[str], height: int) -> str:
+    size = f'width="{LABEL_WIDTH + CHART_WIDTH + 60}" height="{height}"'
     style = 'font-family="sans-serif" font-size="11"'
     body = "\n".join(parts)
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n{body}\n</svg>\n'

@@ -127,6 +127,20 @@ send_beacon() {
     rm "$1"
 }
 
+# Tells that programs run now, and how much memory there is for them.
+report_userland() {
+    local key kib ram_kib=0 swap_kib=0 said
+    while read -r key kib _; do
+        case $key in
+        MemTotal:) ram_kib=$kib ;;
+        SwapTotal:) swap_kib=$kib ;;
+        esac
+    done <"$proc/meminfo"
+    said="$((ram_kib >> 10)) MiB of RAM for programs, $((swap_kib >> 10)) MiB of swap"
+    console "userland: $said"
+    beacon userland "$said" "ram_kib=$ram_kib" "swap_kib=$swap_kib"
+}
+
 # Makes a file only root can read of what the userland's beacons need; the swap token is not in it.
 save_conf() {
     (umask 077 && printf 'server=%s\nticket=%s\nonline=%s\n' "$server" "$ticket" "$online" >"$conf")

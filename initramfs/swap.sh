@@ -6,17 +6,18 @@ stage_drivers() {
         done_with "no swap asked for"
         return 0
     fi
-    # No partitions: nobody but swap may read from the device.
-    modprobe nbd nbds_max=4 max_part=0 || {
+    load_nbd || {
         why="the nbd driver does not load"
         return 1
     }
-    if [ -n "$encrypt" ]; then
-        modprobe -qa dm-crypt xts
-        modprobe -q aesni-intel # does not load where the CPU has no AES of its own
+    if [ "$layout" = mirror ]; then
+        modprobe raid1 || {
+            why="the driver of mirrors (raid1) does not load"
+            return 1
+        }
+        [ -e /dev/md0 ] || echo md0 >/sys/module/md_mod/parameters/new_array
     fi
-    [ -p /run/agent.answer ] || mkfifo /run/agent.answer
-    done_with "nbd${encrypt:+ and dm-crypt} loaded"
+    done_with "nbd${encrypt:+ and dm-crypt}${layout:+ for swap.layout $layout} loaded"
 }
 
 # Before swap, because Linux from 6.4 on sets zswap up only for areas that come after it. Its
@@ -30,7 +31,6 @@ stage_zswap() {
         done_with "off: this kernel has none"
     else
         # The kernel keeps the compressor it has when it does not know the new one.
-        modprobe -q "$compressor"
         { echo "$compressor" >$dir/compressor; } 2>/dev/null
         read -r used <$dir/compressor
         [ "$used" = "$compressor" ] || used="$used (the kernel has no $compressor)"
@@ -43,22 +43,32 @@ stage_zswap() {
     fi
 }
 
+# Sets $reply to the server's answer, or to why there is none within 5 s. The agent is a smaller program
+# than wget, and starts in half the time.
+ask_for_lease() {
+    reply=$(agent lease "$server/lease/$ticket?ram=$ram" 2>&1)
+}
+
 stage_lease() {
-    local reply
     if [ -z "$swap" ]; then
         done_with "no swap asked for"
         return 0
     elif [ -z "$server" ]; then
         done_with "no netboot.server to ask, the page server decides"
         return 0
+    elif [ -n "$layout" ]; then
+        done_with "each page server grants its own"
+        return 0
     fi
     since=''
-    until reply=$(timeout 5 wget -q -O - "$server/lease/$ticket?ram=$ram" 2>&1); do
+    # Asked for already, to see whether the network is as it should be.
+    until [ "$answers" = yes ] || ask_for_lease; do
         try_again "no lease from $server: ${reply:-no answer}" || {
             why="no lease from $server within $patience s: ${reply:-no answer}"
             return 1
         }
     done
+    answers=no # once more after a failure
     case $reply in
     size=*) done_with "$((${reply#size=} >> 20)) MiB of swap granted" "$reply" ;;
     refused=*)
@@ -73,7 +83,7 @@ stage_lease() {
 }
 
 stage_swap() {
-    local host=${swap%%:*} rest=${swap#*:} answer='' code=0 path
+    local answer='' path areas device size total code
     if [ -z "$swap" ]; then
         report_at_once
         done_with "none asked for"
@@ -89,8 +99,9 @@ stage_swap() {
         esac
     done </proc/swaps
     since=''
-    until start_agent "$host" "${rest%%/*}" "${rest#*/}"; do
-        why=$(cat /run/agent.log)
+    # Where a fresh lease can be had, for an area without a token or when its pages are lost.
+    [ -z "$server" ] || export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
+    until start_agents; do
         case $code in
         3) try_again "page server does not answer: $why" || return 1 ;;
         4)
@@ -100,41 +111,67 @@ stage_swap() {
         *) return 1 ;;
         esac
     done
-    [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel lacks
-    swap_is_on "$answer"
+    report_at_once
+    tune_memory
+    start_standbys
+    beacon swap "$areas" "device=$device" "size=$size" "swap_kib=$total" \
+        "connections=${answer##*=}"
 }
 
-# start_agent HOST PORT EXPORT: the agent stays. Sets $answer to its line, or $code to its exit
-# status if it has none to say.
-start_agent() {
-    if [ -n "$server" ]; then
-        export NETBOOT_BEACON="$server/beacon/$ticket"
-        export NETBOOT_LEASE="$server/lease/$ticket?ram=$ram&fresh=1"
-    fi
-    NETBOOT_TOKEN=$token /sbin/agent attach "$@" "$connections" \
-        "$timeout" "$patience" ${encrypt:+encrypt} >/run/agent.answer 2>/run/agent.log &
-    ! read -r answer </run/agent.answer || return 0
-    wait $! || code=$?
-    return 1
+# start_agents: an agent for each area of netboot.swap=HOST[,HOST...]:PORT/EXPORT, as
+# netboot.layout says: mirror is one area on two servers, stripe one on each, and spread (or
+# nothing) one on the first server that has room. A server less is no reason not to boot. False,
+# with $why and $code, if there is no swap: 3 if one may only be late.
+start_agents() {
+    local hosts=${swap%%:*} rest=${swap#*:} host
+    total=0 areas='' code=0
+    [ "$layout" = mirror ] || hosts=$(echo "$hosts" | tr , ' ')
+    for host in $hosts; do
+        if start_agent "$host" "${rest%%/*}" "${rest#*/}" "$token" "$connections" "$timeout" \
+            "$patience" ${encrypt:+encrypt} && swap_is_on "$answer"; then
+            [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel or the mirror lacks
+            [ "$layout" = stripe ] || break
+        elif [ "$hosts" != "$host" ]; then
+            console "$number swap: $host: $why"
+        fi
+    done
+    [ "$total" != 0 ]
+}
+
+# An agent for each further area that may be needed: they wait, with all that it will take.
+start_standbys() {
+    local area=1 host=${swap%%:*} rest=${swap#*:} answer
+    [ -n "$server" ] || return 0 # nobody grants a lease
+    while [ "$area" -le "$grow" ]; do
+        area=$((area + 1))
+        answer=/run/agent.$area
+        mkfifo "$answer" # of its own: another agent would end it by closing it
+        NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby "$area" \
+            "$host" "${rest%%/*}" "${rest#*/}-$area" "$connections" "$timeout" "$patience" \
+            ${encrypt:+encrypt} >"$answer" 2>/run/agent.log &
+        read -r _ <"$answer" || console "$number swap: no agent for area $area"
+        rm "$answer"
+        [ ! -s /run/agent.log ] || cat /run/agent.log
+    done
 }
 
 # swap_is_on 'device=PATH size=BYTES connections=N': believes /proc/swaps, not the agent.
 swap_is_on() {
-    local device size path kib=''
+    local path said kib=''
     device=${1#device=} device=${device%% *}
     size=${1#*size=} size=${size%% *}
     while read -r path _ kib _; do
+        path=${path%\\040(deleted)} # the agent takes its name away
         [ "$path" != "$device" ] || break
     done </proc/swaps
     if [ "$path" != "$device" ]; then
         why="$device is not in /proc/swaps"
         return 1
     fi
-    report_at_once
-    tune_memory
-    console "$number swap: $device, $((kib >> 10)) MiB, ${1##*=} connections"
-    beacon swap "$device, $((kib >> 10)) MiB, ${1##*=} connections" "device=$device" \
-        "size=$size" "swap_kib=$kib" "connections=${1##*=}"
+    total=$((total + kib))
+    said="$device, $((kib >> 10)) MiB, ${1##*=} connections"
+    areas="${areas:+$areas; }$said"
+    console "$number swap: $said"
 }
 
 # Sending a page out takes memory (headers, acknowledgements) just when there is none.
@@ -146,6 +183,10 @@ tune_memory() {
         echo $((ram * 3 / 100 >> 10)) >/proc/sys/vm/min_free_kbytes
     # kswapd starts 1 % of RAM earlier (the default is 0.1 %): a page needs a round trip to go.
     echo 100 >/proc/sys/vm/watermark_scale_factor
-    # 4 pages in each read: pays for the round trip without flooding a small RAM (default 8).
-    echo 2 >/proc/sys/vm/page-cluster
+    # While pages are copied to a new server of a mirror they are on one only, so at least 10 MB/s
+    # however busy the PC is (default 1 MB/s); and at most a quarter of 1 Gbit/s, in a room of many.
+    if [ "$layout" = mirror ]; then
+        echo 10000 >/proc/sys/dev/raid/speed_limit_min
+        echo 30000 >/proc/sys/dev/raid/speed_limit_max
+    fi
 }

@@ -83,6 +83,14 @@ def serve(
         list[Path],
         typer.Option(help="One more initrd for every PC: files below /userland go to its root."),
     ] = [],  # noqa: B006
+    swap_only: Annotated[
+        bool,
+        typer.Option(
+            "--swap-only",
+            help="A further server of swap.servers: leases and pages, nothing to boot from. Needs "
+            "the secret of the server that boots the PCs in its --state folder.",
+        ),
+    ] = False,
     user: Annotated[
         str,
         typer.Option(help="Started by root: run as this user, who may only open ports besides."),
@@ -100,10 +108,11 @@ def serve(
     if user and os.geteuid() == 0:
         _become(user, state)
     room_profile = profile_file.load(profile, settings)
-    folder = image_folder or _built(room_profile, None)
+    # What boots nobody needs no images.
+    folder = image_folder or (Path(os.devnull) if swap_only else _built(room_profile, None))
     _go_first()
     journal = Journal()
-    services = Services(room_profile, folder, state, journal, initrds=initrd)
+    services = Services(room_profile, folder, state, journal, initrds=initrd, swap_only=swap_only)
     hostname = {mac: room_profile.seat(mac).hostname for mac in room_profile.clients}
 
     def tell(event: "BootEvent") -> None:
@@ -154,8 +163,11 @@ def build(
 def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) -> None:  # noqa: B006
     """Check a profile: each mistake is one line, exit status 2."""
     from netboot import profile_file
+    from netboot.pages.image import open_image
 
     loaded = profile_file.load(profile, settings)
+    for image in sorted(loaded.images):
+        open_image(Path(image)).close()
     print(f"{profile}: fine ({len(loaded.clients)} clients, {len(loaded.groups)} groups)")
 
 
@@ -302,6 +314,10 @@ def lab(
     until: Annotated[Literal["swap", "userland"], typer.Option(help="When a PC is done.")] = (
         "userland"
     ),
+    servers: Annotated[
+        int,
+        typer.Option(min=1, max=8, help="Page servers: more than one are its swap.servers."),
+    ] = 1,
     load: Annotated[
         float | None,
         typer.Option(metavar="FACTOR", help="Then fill FACTOR times its RAM and verify it."),
@@ -321,6 +337,8 @@ def lab(
     from netboot.lab import machine, network
     from netboot.lab.rig import Lesson
 
+    if servers > 1:
+        settings = [*settings, network.servers_setting(servers)]
     room_profile = profile_file.load(profile, settings)
     network.check_root()
     machine.check_programs(firmware)
@@ -342,6 +360,7 @@ def lab(
         timeout=timeout,
         arguments=room_profile.boot.arguments,
         initrds=() if load is None else (images.build_load_image(images.default_cache()),),
+        servers=servers,
     )
     network.run_isolated(lambda: _lesson(lesson, as_json))
 

@@ -135,12 +135,12 @@ class _Walk:
         if "netboot.swap=" not in self._text:
             return "not asked: the profile gives no swap"
         export = _found(r"netboot\.swap=\S+?/(\S+)", self._text, "no export")
-        token = _found(r"netboot\.token=(\S+)", self._text, "no token")
         url = _found(r"(http://\S+?)/boot/", self._script, "no address") + "/lease/"
         ticket = _found(r"/boot/([^/]+)/", self._script, "no ticket")
-        lease = http_read(f"{url}{ticket}?ram={PAGE_BYTES}").decode("utf-8", "replace").strip()
-        if not lease.startswith("size="):
-            raise ProbeError(f"no lease: {lease}")
+        # fresh: with a token of this server's own, as further servers give it (swap.servers).
+        url += f"{ticket}?ram={PAGE_BYTES}&fresh=1"
+        lease = http_read(url).decode("utf-8", "replace").strip()
+        token = _found(r"^size=\d+ token=(\w+)$", lease, f"no lease: {lease}")
         page, server = secrets.token_bytes(PAGE_BYTES), self._interface.address
         name = f"{export}@{token}.{time.monotonic_ns() // 1_000_000:x}"
         with closing(PageClient(server, self._profile.swap.port, name)) as client:

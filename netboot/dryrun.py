@@ -94,7 +94,7 @@ class _Rehearsal:
                 parts.append((title, self._ask(marks, BOOT_SERVER_PORT)))
         script = f"{self._arch.name}.ipxe"
         ticket = self._room.ticket(self._mac)
-        chain = self._room.tftp_file(f"{ticket}/{script}", self._server)
+        chain = self._room.tftp_script(f"{ticket}/{script}", self._server)
         parts.append((f"TFTP read of <ticket>/{script}", (chain or b"").decode()))
         text = self._room.script(self._mac, script, self._server)
         parts.append((f"HTTP GET /boot/<ticket>/{script}", text or ""))

@@ -3,11 +3,13 @@
 Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the same answer.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from netboot.client import Client, Stage
-from netboot.profile import Profile, Seat
+from netboot.profile import Profile, Root, Seat
+from netboot.roots import BY_NAME as ROOTS
 
 KERNEL_FILE = "vmlinuz"
 INITRAMFS_FILE = "initramfs.img"
@@ -39,19 +41,32 @@ class BootPlan:
     swap_export: str
 
 
+def image_export(image: str) -> str:
+    """The name under which the root image with the path ``image`` is served."""
+    return "image-" + hashlib.blake2b(image.encode(), digest_size=8).hexdigest()
+
+
+def root_export(root: Root) -> str | None:
+    """The export that a PC with this root reads, None if it reads none."""
+    return image_export(root.image) if ROOTS[root.kind].image and root.image else None
+
+
 def boot_plan(
     profile: Profile,
     client: Client,
     keys: SeatKeys,
     *,
     server: IPv4Address,
-    extra_initrds: tuple[str, ...] = (),
+    initramfs: tuple[str, ...] = (INITRAMFS_FILE,),
 ) -> BootPlan:
-    """Decides what ``client`` boots from the server whose address towards it is ``server``."""
+    """Decides what ``client`` boots from the server whose address towards it is ``server``.
+
+    ``initramfs``: the files that it is made of (netboot.slices).
+    """
     seat = profile.seat(client.mac)
     base = f"boot/{keys.ticket}"
     script = f"{client.arch.name}.ipxe"
-    export = "seat-" + client.mac.replace(":", "")
+    export = swap_export(client.mac)
     bootfile = client.arch.loader if client.stage is Stage.FIRMWARE else f"{keys.ticket}/{script}"
     return BootPlan(
         client=client,
@@ -59,10 +74,38 @@ def boot_plan(
         bootfile=bootfile,
         script_path=f"{base}/{script}",
         kernel_path=f"{base}/{KERNEL_FILE}",
-        initrd_paths=tuple(f"{base}/{name}" for name in (INITRAMFS_FILE, *extra_initrds)),
+        initrd_paths=tuple(f"{base}/{name}" for name in initramfs),
         arguments=_arguments(profile, seat, keys, server, export),
         swap_export=export,
     )
+
+
+def features(seat: Seat) -> tuple[str, ...]:
+    """The slices that what a seat's profile asks for needs (images.drivers.FEATURES)."""
+    swap, zswap = seat.swap, seat.swap.zswap
+    wanted = {
+        zswap.compressor: zswap.enabled and swap.size.bytes != 0,
+        "encrypt": swap.encrypt,
+        "mirror": swap.layout == "mirror",
+        "image": seat.root.kind != "ram",
+    }
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
+
+
+def swap_export(mac: str, area: int = 1) -> str:
+    """The export's name of a seat's swap; further areas have their number behind it."""
+    name = "seat-" + mac.replace(":", "")
+    return name if area == 1 else f"{name}-{area}"
+
+
+def _page_servers(seat: Seat, server: IPv4Address) -> str:
+    """Where a seat's pages go. Each seat has an order of its own of servers to spread over; it
+    stays the same for those that are left when another is taken from the list.
+    """
+    servers = list(seat.swap.servers) or [server]
+    if seat.swap.layout == "spread":
+        servers.sort(key=lambda each: hashlib.blake2b(f"{seat.mac} {each}".encode()).digest())
+    return ",".join(map(str, servers))
 
 
 def _arguments(
@@ -79,14 +122,21 @@ def _arguments(
         f"netboot.root={seat.root.kind}",
         f"netboot.on_failure={seat.boot.on_failure}",
     ]
-    if swap.size.bytes != 0:
+    image, swaps = root_export(seat.root), swap.size.bytes != 0
+    if image is not None:
+        words.append(f"netboot.image={server}:{swap.port}/{image}")
+    if image is not None or swaps:
+        words.append(f"netboot.timeout={swap.timeout}")
+    if swaps:
         words += [
-            f"netboot.swap={server}:{swap.port}/{export}",
-            f"netboot.token={keys.token}",
+            f"netboot.swap={_page_servers(seat, server)}:{swap.port}/{export}",
+            # Of the others each grants a lease, and makes its token, when it is asked.
+            f"netboot.layout={swap.layout}" if swap.servers else f"netboot.token={keys.token}",
             f"netboot.connections={swap.connections}",
-            f"netboot.timeout={swap.timeout}",
             f"netboot.patience={swap.patience}",
         ]
+        if swap.grow:
+            words.append(f"netboot.grow={swap.grow}")
         if swap.encrypt:
             words.append("netboot.encrypt=1")
         if zswap.enabled:

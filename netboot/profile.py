@@ -19,6 +19,7 @@ from netboot.values import Nearest, OneOrMore, Text
 
 MIB = 1 << 20
 PAGE = 4096
+MAX_SERVERS = 8  # the kernel's command line has 2048 characters
 MAX_POOL = 1 << 16  # addresses; a mistyped octet makes a larger range, a room never does
 
 
@@ -97,6 +98,10 @@ def _kernel(text: str) -> str:
     return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
 
 
+def _image(text: str) -> str:
+    return values.matched(r"/[^\x00-\x1f]+", text)[0]
+
+
 def _printable(text: str) -> str:
     return values.matched(r"[ -~]*", text)[0]
 
@@ -132,6 +137,14 @@ Factor = Annotated[
 Kernel = Annotated[
     str,
     Text("a Debian package such as linux-image-amd64 or /path", _kernel, {"type": "string"}),
+]
+ImageFile = Annotated[
+    str,
+    Text(
+        "the path of a file such as /srv/root.squashfs",
+        _image,
+        {"type": "string", "pattern": "^/"},
+    ),
 ]
 Arguments = Annotated[
     str, Text("words on one line, in ASCII", _printable, {"type": "string", "pattern": "^[ -~]*$"})
@@ -188,7 +201,9 @@ class Boot(SeatBoot):
 
 class Root(Overridable):
     kind: Annotated[str, values.choice(ROOTS)] = "ram"
-    """Where a PC's root file system comes from. Default: ram."""
+    """Where a PC's root file system comes from: ram or nbd. Default: ram."""
+    image: ImageFile | None = None
+    """The squashfs that PCs of root kind nbd have as root file system, a file on the server."""
 
 
 class Zswap(Overridable):
@@ -214,6 +229,8 @@ class SeatSwap(Overridable):
     """How long the server may take over one request before its connection is made anew. Default: 3s."""
     patience: Annotated[int, values.duration("1s", "7d", "10m")] = 600  # seconds
     """How long a PC waits for a lost server before it gives its swap up. Default: 10m."""
+    grow: Annotated[int, values.integer(0, 3)] = 0
+    """How many further areas as large as size a PC may add while it needs them. Default: 0."""
     ceiling: Ceiling = None  # bytes per second
     """The most a PC may move to and from its swap, as 20MiB/s; it is made to wait. Default: none."""
     encrypt: Annotated[bool, values.BOOLEAN] = False
@@ -238,6 +255,30 @@ class Swap(SeatSwap):
     """How many times the capacity may be promised: few PCs fill their swap. Default: 1.0."""
     port: Port = 10809
     """TCP port of the page server. Default: 10809."""
+    servers: Annotated[tuple[Address, ...], OneOrMore()] = ()
+    """The page servers, up to 8, each with this profile and secret. Without it: who boots the PC."""
+    layout: Literal["spread", "stripe", "mirror"] = "spread"
+    """Where a PC's pages are: on one of servers, a part on each, or all on each of two. Default: spread."""
+
+    def area_bytes_for(self, ram_bytes: int) -> int:
+        """What a PC with that much RAM has on one server, in bytes: a multiple of 4096."""
+        parts = len(self.servers) if self.servers and self.layout == "stripe" else 1
+        return -(-self.bytes_for(ram_bytes) // (PAGE * parts)) * PAGE
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if not self.servers:
+            if self.layout != "spread":
+                raise misplaced("means nothing without swap.servers, a list of addresses", "layout")
+            return self
+        if len(self.servers) > MAX_SERVERS:
+            raise misplaced(f"at most {MAX_SERVERS}, found {len(self.servers)}", "servers")
+        twice = next((s for s in self.servers if self.servers.count(s) > 1), None)
+        if twice is not None:
+            raise misplaced(f"{twice} stands there twice", "servers")
+        if self.layout == "mirror" and len(self.servers) != 2:
+            raise misplaced(f"mirror needs two servers, found {len(self.servers)}", "layout")
+        return self
 
 
 class Ssh(Overridable):
@@ -342,6 +383,13 @@ class Profile(Section):
             ssh=ssh,
         )
 
+    @property
+    def images(self) -> frozenset[str]:
+        """The root images of all PCs: paths of files."""
+        roots = [self.root, *(group.root for group in self.groups.values())]
+        roots += [client.root for client in self.clients.values()]
+        return frozenset(root.image for root in roots if root.image is not None)
+
     def check_networks(self, networks: Mapping[str, IPv4Network]) -> None:
         """Compares full mode's addresses with the networks served, by interface name.
 
@@ -373,6 +421,8 @@ class Profile(Section):
         if self.http.port == self.swap.port:
             raise misplaced(f"{self.swap.port} is the port of http already", "swap", "port")
         self._check_capacity()
+        self._check_grow()
+        self._check_roots()
         names: dict[str, str] = {}
         addresses: dict[IPv4Address, str] = {}
         for mac, client in self.clients.items():
@@ -390,12 +440,35 @@ class Profile(Section):
                 )
         return self
 
+    def _check_grow(self) -> None:
+        grown: dict[tuple[str, ...], int] = {("swap",): self.swap.grow}
+        grown |= {("groups", key, "swap"): row.swap.grow for key, row in self.groups.items()}
+        grown |= {("clients", key, "swap"): row.swap.grow for key, row in self.clients.items()}
+        for path, areas in grown.items():
+            if areas and self.swap.servers:
+                raise misplaced("does not go together with swap.servers", *path, "grow")
+
+    def _check_roots(self) -> None:
+        roots: dict[tuple[str, ...], Root] = {("root",): self.root}
+        for name, group in self.groups.items():
+            roots["groups", name, "root"] = self.root.changed(group.root)
+        for mac in self.clients:
+            roots["clients", mac, "root"] = self.seat(mac).root
+        for path, root in roots.items():
+            if ROOTS[root.kind].image and root.image is None:
+                raise misplaced(
+                    f"missing key 'image': root kind {root.kind} needs a file such as "
+                    "/srv/root.squashfs",
+                    *path,
+                )
+
     def _check_capacity(self) -> None:
         sizes: dict[tuple[str, ...], SwapSize] = {("swap",): self.swap.size}
         sizes |= {("groups", key, "swap"): row.swap.size for key, row in self.groups.items()}
         sizes |= {("clients", key, "swap"): row.swap.size for key, row in self.clients.items()}
         for path, size in sizes.items():
-            if self.swap.capacity is not None and (size.bytes or 0) > self.swap.capacity:
+            area = self.swap.model_copy(update={"size": size}).area_bytes_for(0)
+            if self.swap.capacity is not None and area > self.swap.capacity:
                 raise misplaced("larger than swap.capacity, which is for all PCs", *path, "size")
 
 

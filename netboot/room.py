@@ -14,9 +14,20 @@ from netboot.client import PROBE_MAC, Client, Stage
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
 from netboot.pages.lease import LeaseTable, Refused
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, BootPlan, SeatKeys, boot_plan
-from netboot.profile import PAGE, Profile
-from netboot.tftp import Transfer
+from netboot.plan import (
+    INITRAMFS_FILE,
+    KERNEL_FILE,
+    BootPlan,
+    SeatKeys,
+    boot_plan,
+    features,
+    root_export,
+    swap_export,
+)
+from netboot.profile import PAGE, Profile, Swap
+from netboot.slices import Catalogue
+from netboot.tftp.server import Transfer
+from netboot.tftp.transfer import Outcome
 
 SCRIPT_SUFFIX = ".ipxe"
 TOKEN_BYTES = 16
@@ -26,7 +37,7 @@ ARP_TABLE = Path("/proc/net/arp")
 @dataclass(slots=True)
 class Room:
     """One room. ``images`` is a folder that ``netboot build`` filled, ``initrds`` are more of
-    them for every PC, by name. TFTP's threads ask here too, so no method waits for anything.
+    them for every PC, by name. The servers ask from the event loop: no method waits for anything.
     """
 
     profile: Profile
@@ -35,14 +46,38 @@ class Room:
     journal: Journal
     leases: LeaseTable
     initrds: dict[str, Path] = field(default_factory=dict)
+    catalogue: Catalogue = field(default_factory=Catalogue)
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    nics: dict[str, tuple[int, int]] = field(default_factory=dict)
+    unproven: set[str] = field(default_factory=set)  # were sent slices and have not been heard of
 
     def plan(self, client: Client, server: IPv4Address) -> BootPlan:
         """What ``client`` boots, as seen from our address ``server``."""
+        if client.nic is not None:
+            self.nics[client.mac] = client.nic
+        return self._plan(client, server, ())
+
+    def _plan(self, client: Client, server: IPv4Address, slices: tuple[str, ...]) -> BootPlan:
         keys = SeatKeys(self.ticket(client.mac), self.tokens.get(client.mac, ""))
-        return boot_plan(
-            self.profile, client, keys, server=server, extra_initrds=tuple(self.initrds)
-        )
+        initramfs = (*(slices or (INITRAMFS_FILE,)), *self.initrds)
+        return boot_plan(self.profile, client, keys, server=server, initramfs=initramfs)
+
+    def _slices(self, mac: str) -> tuple[str, ...]:
+        """What of the initramfs a seat gets, empty for all of it: always after a boot of which
+        nothing was heard.
+        """
+        nic = self.nics.get(mac)
+        chosen = self.catalogue.choose(nic, features(self.profile.seat(mac)))
+        if nic is not None and self.catalogue.slices and not chosen:
+            text = f"no driver for network card {nic[0]:04x}:{nic[1]:04x} is known"
+            self.record(mac, "initramfs", f"{text}: it gets all there are")
+        if mac in self.unproven:
+            chosen = ()
+            self.record(mac, "initramfs", "its last boot was not heard of: it gets all drivers")
+        self.unproven.discard(mac)
+        if chosen:
+            self.unproven.add(mac)
+        return chosen
 
     def ticket(self, mac: str) -> str:
         """The unguessable part of a seat's URLs."""
@@ -52,18 +87,26 @@ class Room:
         """The MAC address a ticket was issued for, or None."""
         return ticket.seat_of(self.secret, ticket_text)
 
+    def image_of(self, ticket_text: str) -> str | None:
+        """The export with the root image of a ticket's seat, None if it has none."""
+        mac = self.seat_of(ticket_text)
+        return None if mac is None else root_export(self.profile.seat(mac).root)
+
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         """The HTTP script ``name`` of a seat. Fetching it begins a boot: a new token is made."""
         client = _ipxe_client(mac, name)
         if client is None:
             return None
         self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
-        return script.render(self.plan(client, server), self.base_url(server))
+        plan = self._plan(client, server, self._slices(mac))
+        return script.render(plan, self.base_url(server))
 
-    def tftp_file(self, path: str, server: IPv4Address) -> bytes | None:
+    def tftp_file(self, path: str, server: IPv4Address) -> bytes | Path | None:
         """What TFTP serves: the loaders, and each seat's first script."""
-        if path in LOADERS:
-            return (self.images / path).read_bytes()
+        return self.images / path if path in LOADERS else self.tftp_script(path, server)
+
+    def tftp_script(self, path: str, server: IPv4Address) -> bytes | None:
+        """A seat's first script, ``TICKET/ARCH.ipxe``: it leads to HTTP."""
         ticket_text, _, name = path.partition("/")
         mac = self.seat_of(ticket_text)
         client = None if mac is None else _ipxe_client(mac, name)
@@ -77,40 +120,67 @@ class Room:
 
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
-        if name in (KERNEL_FILE, INITRAMFS_FILE):
+        if name in (KERNEL_FILE, INITRAMFS_FILE) or name in self.catalogue.files():
             return self.images / name
         return self.initrds.get(name)
 
-    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False) -> str:
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
         """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``. A ``fresh`` one, for
-        a seat whose pages are lost, comes with a token of its own: ``size=BYTES token=TOKEN``.
+        a seat whose pages are lost, comes with a token of its own: ``size=BYTES token=TOKEN``; and
+        so does that of a further ``area`` (swap.grow).
         """
-        size = self.profile.seat(mac).swap.bytes_for(ram_bytes) if mac != PROBE_MAC else PAGE
+        swap = self.profile.seat(mac).swap
+        if area > 1:
+            return self._further(mac, area, swap, ram_bytes)
+        size = swap.area_bytes_for(ram_bytes) if mac != PROBE_MAC else PAGE
         if fresh:
             self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         token = self.tokens.get(mac)
         if token is None:
             return "refused=this boot began before the server was restarted; boot again"
-        export = "seat-" + mac.replace(":", "")
-        granted = self.leases.grant(mac, export, token, size, time.time())
+        granted = self.leases.grant(mac, swap_export(mac), token, size, time.time(), fresh=fresh)
         if isinstance(granted, Refused):
             self.record(mac, "lease", f"refused: {granted.reason}")
             return f"refused={granted.reason}"
         self.record(mac, "lease", f"swap of {size >> 20} MiB granted", bytes_granted=size)
         return f"size={size} token={token}" if fresh else f"size={size}"
 
+    def _further(self, mac: str, area: int, swap: Swap, ram_bytes: int) -> str:
+        # A refusal is not journaled here: the seat asks again and again, and tells it once.
+        if area > 1 + swap.grow:
+            return f"refused=swap.grow is {swap.grow}"
+        size, token = swap.area_bytes_for(ram_bytes), secrets.token_hex(TOKEN_BYTES)
+        export = swap_export(mac, area)
+        granted = self.leases.grant(mac, export, token, size, time.time(), fresh=True)
+        if isinstance(granted, Refused):
+            return f"refused={granted.reason}"
+        message = f"area {area}: swap of {size >> 20} MiB granted"
+        self.record(mac, "lease", message, bytes_granted=size, area=area)
+        return f"size={size} token={token}"
+
+    def end_lease(self, mac: str, area: int) -> str:
+        """Ends the lease of a further area, which its seat has let go: ``ended`` or
+        ``refused=REASON``.
+        """
+        refused = self.leases.end(swap_export(mac, area))
+        if refused is not None:
+            return f"refused={refused.reason}"
+        self.record(mac, "lease", f"area {area}: given back", area=area)
+        return "ended"
+
     def transferred(self, transfer: Transfer) -> None:
         """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
         ticket_text, _, name = transfer.filename.lstrip("/").rpartition("/")
         mac = self.seat_of(ticket_text) or seat_at(transfer.client, ARP_TABLE)
-        if mac is None or transfer.outcome == "probe":
+        if mac is None or transfer.outcome is Outcome.PROBE:
             return
         kilobytes = transfer.sent / 1e3
         self.record(
             mac,
             "tftp",
             f"{name} {kilobytes:.1f} kB in {transfer.seconds:.2f} s"
-            + ("" if transfer.outcome == "done" else f": {transfer.outcome}"),
+            + ("" if transfer.outcome is Outcome.DONE else f": {transfer.outcome}")
+            + (f" ({transfer.reason})" if transfer.outcome is Outcome.BROKEN else ""),
             file=name,
             bytes=transfer.sent,
             seconds=round(transfer.seconds, 3),
@@ -124,9 +194,10 @@ class Room:
         """Journals what an initramfs reports, at the time it happened, and only once: a PC sends
         again what was not answered in time, and a server that stood still then has it twice.
         """
+        self.unproven.discard(mac)
         told = _beacons_of_this_boot(self.journal.history(mac))
-        mark = (stage, beacon.message, beacon.data.get("uptime"))
-        if mark in ((event.stage, event.message, event.data["uptime"]) for event in told):
+        said = (stage, beacon.message, beacon.data)  # two areas of a PC may say the same at once
+        if said in ((event.stage, event.message, event.data) for event in told):
             return
         when = time.time() - beacon.age
         if stage == "init:start" and "uptime" in beacon.data:

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RootKind:
-    """A way for a client to get its root filesystem; ``summary`` is what help texts say of it."""
+    """A way for a client to get its root filesystem; ``summary`` is what help texts say of it. One
+    with an ``image`` needs a file on the server.
+    """
 
     name: str
     summary: str
+    image: bool = False
 
 
-ROOT_KINDS = (RootKind("ram", "busybox in a tmpfs, whose pages can be swapped out"),)
+ROOT_KINDS = (
+    RootKind("ram", "busybox in a tmpfs, whose pages can be swapped out"),
+    RootKind("nbd", "an image that all share, over NBD, under a tmpfs for changes", image=True),
+)
 
 BY_NAME = {row.name: row for row in ROOT_KINDS}

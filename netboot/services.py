@@ -1,8 +1,8 @@
 """Composition root: Profile -> running services. Starts them in order, stops them in reverse."""
 
-import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -16,27 +16,39 @@ from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
 from netboot.events import Journal
 from netboot.http import HttpServer
+from netboot.images.build import MANIFEST_FILE
 from netboot.interfaces import find
 from netboot.pages import store as stores
 from netboot.pages import upgrade
-from netboot.pages.exports import LeasedExports
+from netboot.pages.classroom import ClassroomExports
+from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.server import PageEvent, PageServer
+from netboot.plan import image_export
 from netboot.profile import Profile
 from netboot.room import ARP_TABLE, Room, seat_at
-from netboot.tftp import TftpServer, Transfer
+from netboot.slices import Catalogue
+from netboot.tftp.server import TftpServer
 
 LOOPBACK = IPv4Address("127.0.0.1")
 
 
-def load_secret(path: Path) -> bytes:
+def load_secret(path: Path, *, make: bool = True) -> bytes:
     """The server's secret, made on first use, so that tickets stay good across a restart.
 
-    Raises OperatorError if it can be neither read nor made.
+    Without ``make`` it is another server's, and has to be there. Raises OperatorError if it can be
+    neither read nor made, or if others can read it.
     """
     try:
         with contextlib.suppress(FileNotFoundError):
-            return path.read_bytes()
+            secret = path.read_bytes()
+            if path.stat().st_mode & 0o077:
+                raise OperatorError(f"{path}: others can read it", hint=f"chmod 600 {path}")
+            return secret
+        if not make:
+            raise OperatorError(
+                f"{path}: there is no secret", hint="copy it from the server that boots the PCs"
+            )
         secret = secrets.token_bytes(ticket.SECRET_BYTES)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -54,7 +66,8 @@ class Services:
     """The running servers of one room.
 
     ``images`` is a folder that ``netboot build`` filled, ``state`` keeps what must survive a
-    restart, ``initrds`` are sent to every PC after the initramfs.
+    restart, ``initrds`` are sent to every PC after the initramfs. With ``swap_only`` it is a further
+    server of a room that another one boots: it grants leases and keeps pages.
     """
 
     def __init__(
@@ -65,7 +78,9 @@ class Services:
         journal: Journal,
         *,
         initrds: Sequence[Path] = (),
+        swap_only: bool = False,
     ) -> None:
+        self._swap_only = swap_only
         self._profile = profile
         self._state = state
         self._journal = journal
@@ -73,10 +88,11 @@ class Services:
         self._room = Room(
             profile=profile,
             images=images,
-            secret=load_secret(state / "secret"),
+            secret=load_secret(state / "secret", make=not swap_only),
             journal=journal,
             leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
+            catalogue=_catalogue(images / MANIFEST_FILE),
         )
         self._running = contextlib.AsyncExitStack()
 
@@ -86,23 +102,14 @@ class Services:
         Raises OperatorError if an address or a port cannot be had; what had been started then
         stops again with ``stop()``.
         """
-        loop = asyncio.get_running_loop()
         addresses = [interface.address for interface in self._interfaces]
-
-        def transferred(transfer: Transfer) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: we are stopping
-                loop.call_soon_threadsafe(self._room.transferred, transfer)
 
         store = stores.make_store(
             stores.parse_store(self._profile.swap.store), _pages_name(self._state)
         )
         self._running.callback(_close_store, store)
         self._pages = pages = PageServer(
-            LeasedExports(
-                store,
-                self._room.leases,
-                ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
-            ),
+            self._exports(store),
             listen=[(str(address), self._profile.swap.port) for address in addresses],
             on_event=self._paged,
         )
@@ -111,9 +118,11 @@ class Services:
         http = HttpServer(self._room, port=self._profile.http.port)
         self._running.push_async_callback(http.stop)
         await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
-        tftp = TftpServer(self._room.tftp_file, transferred)
-        self._running.push_async_callback(asyncio.to_thread, tftp.stop)
-        tftp.start(addresses)
+        if self._swap_only:
+            return
+        tftp = TftpServer(self._room.tftp_file, self._room.transferred)
+        self._running.push_async_callback(tftp.stop)
+        await tftp.start(addresses)
         dhcp = DhcpServer(
             self._profile,
             self._interfaces,
@@ -123,6 +132,16 @@ class Services:
         )
         self._running.push_async_callback(dhcp.stop)
         await dhcp.start()
+
+    def _exports(self, store: stores.PageStore) -> ClassroomExports:
+        leased = LeasedExports(
+            store,
+            self._room.leases,
+            ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
+        )
+        paths = () if self._swap_only else self._profile.images
+        images = {image_export(path): Path(path) for path in paths}
+        return ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of)
 
     def _paged(self, event: PageEvent) -> None:
         """Journals what the page server tells of a seat; a refused client is known by address."""
@@ -144,7 +163,7 @@ class Services:
     def description(self) -> dict[str, Any]:
         """What is served and where, JSON-ready."""
         return {
-            "dhcp": self._profile.dhcp.mode,
+            "dhcp": "none" if self._swap_only else self._profile.dhcp.mode,
             "http_port": self._profile.http.port,
             "pages_port": self._profile.swap.port,
             "interfaces": [
@@ -152,6 +171,14 @@ class Services:
                 for interface in self._interfaces
             ],
         }
+
+
+def _catalogue(manifest: Path) -> Catalogue:
+    """The slices of a build; none if that is not a build of ours."""
+    try:
+        return Catalogue.of(json.loads(manifest.read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Catalogue()
 
 
 def _pages_name(state: Path) -> str:

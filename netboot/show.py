@@ -12,6 +12,7 @@ from netboot.doctor import Finding
 from netboot.dryrun import Rehearsal
 from netboot.events import BootEvent
 from netboot.lab.rig import Classroom, SeatReport
+from netboot.slices import Catalogue
 
 CONSOLE_LINES = 25
 
@@ -76,11 +77,15 @@ def ready(description: dict[str, Any]) -> str:
 
 
 def manifest(folder: Path, content: dict[str, Any]) -> str:
-    """The files of a build."""
+    """The files of a build; slices of the initramfs in one line."""
+    apart = Catalogue.of(content).files()
     lines = [
         f"{item['sha256'][:16]}  {item['size'] / 1e6:7.2f} MB  {folder / item['name']}"
         for item in content["files"]
+        if item["name"] not in apart
     ]
+    size = sum(item["size"] for item in content["files"] if item["name"] in apart) / 1e6
+    lines.append(f"{len(apart)} slices  {size:7.2f} MB  for PCs whose network card is known")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ SYSTEM_MODULES = {
     "test_pages_stores",
     "test_pages_tiered",
     "test_pages_upgrade",
+    "test_tftp",
 }
 
 

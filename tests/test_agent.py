@@ -114,11 +114,17 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 
 def run(
-    agent: Path, *words: str | int, token: str = "", beacon: str | None = None
+    agent: Path,
+    *words: str | int,
+    token: str = "",
+    beacon: str | None = None,
+    lease: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ, NETBOOT_TOKEN=token)
     if beacon is not None:
         environment["NETBOOT_BEACON"] = beacon
+    if lease is not None:
+        environment["NETBOOT_LEASE"] = lease
     return subprocess.run(
         [agent, *map(str, words)],
         check=False,
@@ -153,7 +159,15 @@ def test_fits(agent: Path) -> None:
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "0", "600"),
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "soon"),
         ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "99999999999999999999999"),
+        ("attach", "127.0.0.1,", "10809", "seat-1", "2", "5", "600"),
+        ("attach", "127.0.0.1,127.0.0.2,127.0.0.3", "10809", "seat-1", "2", "5", "600"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "600", "swap"),
         ("status", "now"),
+        ("standby", "1", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),
+        ("standby", "5", "127.0.0.1", "10809", "seat-1-5", "2", "5", "600"),
+        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),  # nobody to ask
+        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600", "plain"),
+        ("lease", "http://localhost:8080/lease"),
         ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
         ("handshake", "127.0.0.1", "0", "seat-1"),
         ("handshake", "127.0.0.1", "65536", "seat-1"),
@@ -299,6 +313,13 @@ def test_a_read_only_export_is_no_swap(agent: Path, serve: Callable[..., Server]
     assert "read-only" in done.stderr
 
 
+def test_a_root_may_be_read_only(agent: Path, serve: Callable[..., Server]) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY)
+    server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
+    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 1, 5, 600, "root")
+    assert done.returncode == KERNEL_REFUSED, done.stderr  # there is no NBD driver here
+
+
 def test_one_connection_if_the_server_allows_no_more(
     agent: Path, serve: Callable[..., Server]
 ) -> None:
@@ -331,6 +352,41 @@ def test_all_connections_of_a_set_have_its_number(
     assert int(first[1], 16) <= time.monotonic_ns() // 1000000
 
 
+def test_without_a_token_the_server_is_asked_for_a_lease(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    question = b"GET /lease/t?ram=1&fresh=1 HTTP/1.0\r\n\r\n"
+    granted = b"HTTP/1.0 200 OK\r\n\r\nsize=536870912 token=cafe\n"
+    lease = serve(len(question), granted)
+    answer = export(flags=HAS_FLAGS | READ_ONLY)  # read-only ends the run before the kernel's part
+    pages = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
+    words = ("attach", "127.0.0.1", pages.port, "seat-1", 1, 5, 600)
+    run(agent, *words, lease=f"{lease.port}/lease/t?ram=1&fresh=1")
+    for server in (lease, pages):
+        server.stop()
+    assert lease.heard == [question]
+    assert b"seat-1@cafe." in pages.heard[0]
+
+
+def test_no_lease_is_refused_with_the_servers_words(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    lease = serve(b"HTTP/1.0 200 OK\r\n\r\nrefused=no room: 1 GiB asked\n")
+    words = ("attach", "127.0.0.1", 1, "seat-1", 1, 5, 600)
+    done = run(agent, *words, lease=f"{lease.port}/lease/t")
+    assert done.returncode == REFUSED
+    assert done.stderr == "no lease: no room: 1 GiB asked\n"
+
+
+def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Server]) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY)
+    server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
+    done = run(agent, "attach", "127.0.0.1,127.0.0.1", server.port, "seat-1", 1, 5, 600)
+    server.stop()
+    assert len(server.heard) == 2
+    assert done.returncode == BAD_PROTOCOL
+
+
 @pytest.mark.parametrize(
     "url",
     ["https://10.0.0.1:8080/x", "http://server:8080/x", "http://10.0.0.1/x", "http://10.0.0.1:80"],
@@ -339,6 +395,36 @@ def test_where_reports_cannot_go(agent: Path, url: str) -> None:
     done = run(agent, "handshake", "127.0.0.1", 1, "seat-1", beacon=url)
     assert done.returncode == USAGE
     assert done.stderr.startswith("NETBOOT_BEACON: expected")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "printed", "complaint"),
+    [
+        (b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nsize=4096", OK, "size=4096", ""),
+        (
+            b"HTTP/1.1 404 Not Found\r\n\r\nsize=1",
+            REFUSED,
+            "",
+            "the boot server answers HTTP/1.1 404 Not Found\n",
+        ),
+        (b"HTTP/1.1 200 OK", CANNOT_CONNECT, "", "127.0.0.1 port PORT does not answer\n"),
+    ],
+)
+def test_a_lease_is_asked_for(
+    agent: Path,
+    serve: Callable[..., Server],
+    answer: bytes,
+    code: int,
+    printed: str,
+    complaint: str,
+) -> None:
+    request = b"GET /lease/x?ram=1 HTTP/1.0\r\n\r\n"
+    server = serve(len(request), answer)
+    done = run(agent, "lease", f"http://127.0.0.1:{server.port}/lease/x?ram=1")
+    complaint = complaint.replace("PORT", str(server.port))
+    assert (done.returncode, done.stdout, done.stderr) == (code, printed, complaint)
+    server.stop()
+    assert server.heard == [request]
 
 
 def test_the_token_is_never_printed(agent: Path, serve: Callable[..., Server]) -> None:

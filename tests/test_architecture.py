@@ -12,14 +12,20 @@ PACKAGE = ROOT / "netboot"
 # ``name.*`` is every module of a package that has no row of its own.
 ROWS = (
     "errors",
-    "nbd.wire nbd.stream nbd.dialect dhcp.packet images.cpio events arch values document ticket privileges",
-    "client dhcp.pxe nbd.export pages.store roots deploy.layout images.modules images.drivers images.progress",
+    (
+        "nbd.wire nbd.stream nbd.dialect dhcp.packet tftp.packet images.cpio events arch values "
+        "document ticket privileges"
+    ),
+    (
+        "client dhcp.pxe nbd.export tftp.transfer pages.store roots slices deploy.layout "
+        "images.modules images.drivers images.progress"
+    ),
     (
         "profile profile_file nbd.handshake nbd.transmission dhcp.lease pages.lease pages.governor "
-        "pages.buffers pages.work pages.exchange deploy.report"
+        "pages.buffers pages.work pages.exchange images.divide deploy.report"
     ),
     "plan script dhcp.responder deploy.roster deploy.hardware deploy.bootorder deploy.seats",
-    "pages.* dhcp.server tftp http images.* lab.* interfaces probe resources notify deploy.*",
+    "pages.* dhcp.server tftp.* http images.* lab.* interfaces probe resources notify deploy.*",
     "services room dryrun doctor deploy.service",
     "cli show deploy.command __main__",
 )
@@ -28,13 +34,18 @@ PURE_ROWS = range(5)
 # Sockets, threads, processes, the clock and chance: the pure core is given what they yield.
 IMPURE = {"asyncio", "multiprocessing", "os", "random", "secrets", "select", "signal", "socket"}
 IMPURE |= {"subprocess", "threading", "time"}
-NEVER = {"dhcp": {"nbd", "pages", "images"}, "nbd": {"profile", "profile_file"}}
+NEVER = {
+    "dhcp": {"nbd", "pages", "images"},
+    "nbd": {"profile", "profile_file"},
+    "tftp": {"nbd", "pages", "images", "profile"},
+}
+# Strangers that tests alone import: what is theirs must not judge itself; scapy is GPL-2.0-only.
 ONLY_IN = {
-    "tftpy": {"tftp"},
+    "tftpy": set[str](),
+    "scapy": set[str](),
     "fabric": {"deploy.fleet"},
     "paramiko": {"deploy.fleet"},
-    "scapy": set[str](),
-}  # scapy is GPL-2.0-only: tests alone import it
+}
 
 
 def _modules() -> dict[str, ast.Module]:

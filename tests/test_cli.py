@@ -28,6 +28,13 @@ def test_check_and_schema() -> None:
     assert json.loads(netboot("schema").stdout)["title"] == "netboot profile"
 
 
+def test_check_looks_for_root_images() -> None:
+    image = ["--set", "root.image=/nowhere/root.squashfs"]
+    done = netboot("check", "--profile", LAB, *image)
+    assert done.returncode == 2
+    assert done.stderr.startswith("image /nowhere/root.squashfs: No such file or directory\n")
+
+
 @pytest.mark.parametrize("arch", ["bios", "uefi-x64"])
 def test_the_dry_run_shows_answers_and_no_secret(arch: str) -> None:
     done = netboot("plan", "--profile", LAB, "--mac", "52-54-00-12-34-56", "--arch", arch, "--json")
@@ -79,6 +86,7 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
     [
         ("netboot.cli, netboot.pages.static", {"aiohttp", "pydantic", "rich", "yaml", "tftpy"}),
         ("netboot.pages.worker", {"asyncio", "pydantic", "typer"}),
+        ("netboot.tftp.worker", {"asyncio", "pydantic", "typer"}),
     ],
 )
 def test_what_must_be_back_at_once_imports_little(modules: str, heavy: set[str]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -38,8 +39,11 @@ class FakeRoom:
     def file(self, name: str) -> Path | None:
         return self.image if name == "vmlinuz" else None
 
-    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False) -> str:
-        return f"size={2 * ram_bytes}" + " token=beef" * fresh
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
+        return f"size={2 * ram_bytes * area}" + " token=beef" * fresh
+
+    def end_lease(self, mac: str, area: int) -> str:
+        return f"ended {mac} {area}"
 
     def status(self) -> dict[str, Any]:
         return {"seats": [{"mac": MAC}]}
@@ -110,6 +114,63 @@ def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:
     assert content == IMAGE[100:300]
 
 
+def test_an_image_goes_from_the_page_cache_to_the_socket(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    sendfile = os.sendfile
+
+    def count(out: int, source: int, offset: int, length: int) -> int:
+        sent.append(sendfile(out, source, offset, length))
+        return sent[-1]
+
+    monkeypatch.setattr(os, "sendfile", count)
+    assert rig.ask("GET", f"/boot/{TICKET}/vmlinuz")[1] == IMAGE
+    assert sum(sent) == len(IMAGE)
+
+
+def test_a_connection_is_kept_for_the_next_file(rig: Rig) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=5)
+    connection.connect()
+    first = connection.sock
+    for _ in range(3):
+        connection.request("GET", f"/boot/{TICKET}/vmlinuz")
+        assert connection.getresponse().read() == IMAGE
+    assert connection.sock is first
+    connection.close()
+
+
+def test_who_has_the_image_is_told_so_by_its_etag(rig: Rig) -> None:
+    etag = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")[0].headers["ETag"]
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **{"If-None-Match": etag})
+    assert (response.status, content) == (304, b"")
+    rig.room.image.write_bytes(IMAGE + b"more")
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **{"If-None-Match": etag})
+    assert (response.status, content) == (200, IMAGE + b"more")
+
+
+def test_a_download_goes_on_where_it_broke_off_unless_the_image_has_changed(rig: Rig) -> None:
+    changed = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")[0].headers["Last-Modified"]
+    half = {"Range": f"bytes={len(IMAGE) // 2}-", "If-Range": changed}
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **half)
+    assert (response.status, content) == (206, IMAGE[len(IMAGE) // 2 :])
+    os.utime(rig.room.image, (2e9, 2e9))
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **half)
+    assert (response.status, content) == (200, IMAGE)
+    assert rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=9999999-")[0].status == 416
+
+
+def test_only_what_was_sent_is_journaled(rig: Rig) -> None:
+    response, content = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")
+    assert (response.headers["Content-Length"], content) == (str(len(IMAGE)), b"")
+    etag = {"If-None-Match": response.headers["ETag"]}
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **etag)
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=9999999-")
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=0-9")
+    assert rig.record()[3]["bytes"] == 10
+    assert len(rig.room.records) == 1
+
+
 def test_the_script_names_the_address_that_was_asked(rig: Rig) -> None:
     response, content = rig.ask("GET", f"/boot/{TICKET}/bios.ipxe")
     assert response.headers["Content-Length"] == str(len(content))
@@ -149,8 +210,16 @@ def test_a_beacon_of_another_size_or_seat_is_refused(rig: Rig) -> None:
 def test_a_lease_is_asked_for_with_the_ram_of_the_pc(rig: Rig) -> None:
     assert rig.ask("GET", f"/lease/{TICKET}?ram=1000")[1] == b"size=2000\n"
     assert rig.ask("GET", f"/lease/{TICKET}?ram=10&fresh=1")[1] == b"size=20 token=beef\n"
-    for bad in ("", "?ram=", "?ram=-1", "?ram=1e9"):
+    assert rig.ask("GET", f"/lease/{TICKET}?ram=10&area=3")[1] == b"size=60\n"
+    for bad in ("", "?ram=", "?ram=-1", "?ram=1e9", "?ram=1&area=0", "?ram=1&area=22"):
         assert rig.ask("GET", f"/lease/{TICKET}{bad}")[0].status == 400
+
+
+def test_only_a_further_area_can_be_given_back(rig: Rig) -> None:
+    assert rig.ask("DELETE", f"/lease/{TICKET}?ram=10&area=2")[1] == f"ended {MAC} 2\n".encode()
+    assert rig.ask("DELETE", "/lease/guess?area=2")[0].status == 404
+    for bad in ("", "?area=1", "?area=x"):
+        assert rig.ask("DELETE", f"/lease/{TICKET}{bad}")[0].status == 400
 
 
 def test_status_is_json(rig: Rig) -> None:

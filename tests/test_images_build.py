@@ -21,6 +21,7 @@ from netboot.images.cache import Cache
 from netboot.images.kernel import Kernel
 from netboot.images.packages import Apt
 from netboot.profile import Boot, Profile
+from netboot.slices import Catalogue
 from tests.support import newc
 from tests.support.newc import Member
 from tests.test_images_cache import Steps
@@ -73,6 +74,7 @@ def test_everything_a_pc_is_sent_is_there(built: Built) -> None:
         images.INITRAMFS_FILE,
         images.MANIFEST_FILE,
         *LOADERS,
+        *Catalogue.of(built.manifest).files(),
     }
     assert (built.folder / images.INITRAMFS_FILE).stat().st_size <= MAX_INITRAMFS
     assert {file["name"] for file in built.manifest["files"]} == names - {images.MANIFEST_FILE}
@@ -115,10 +117,57 @@ def test_a_driver_is_there(linux: Kernel, name: str) -> None:
     assert name in {module.name for module in linux.modules}
 
 
+MAX_FOR_KNOWN_CARD = 2_500_000  # bytes
+
+
+@pytest.mark.parametrize(
+    ("nic", "driver"),
+    [
+        ((0x8086, 0x100E), "e1000"),
+        ((0x8086, 0x10D3), "e1000e"),
+        ((0x10EC, 0x8168), "r8169"),
+        ((0x10EC, 0x8139), "8139too"),
+        ((0x10B7, 0x9200), "3c59x"),
+        ((0x14E4, 0x1677), "tg3"),
+        ((0x14E4, 0x4401), "b44"),
+        ((0x1969, 0x1091), "alx"),
+        ((0x1106, 0x3065), "via-rhine"),
+        ((0x10DE, 0x0057), "forcedeth"),
+        ((0x15AD, 0x07B0), "vmxnet3"),
+        ((0x1AF4, 0x1000), "virtio_net"),
+        ((0x1AF4, 0x1041), "virtio_net"),
+    ],
+)
+def test_a_known_card_gets_little_and_all_that_its_driver_needs(
+    built: Built, linux: Kernel, nic: tuple[int, int], driver: str
+) -> None:
+    files = Catalogue.of(built.manifest).choose(nic, ["encrypt", "mirror"])
+    assert sum((built.folder / name).stat().st_size for name in files) <= MAX_FOR_KNOWN_CARD
+    found: dict[str, Member] = {}
+    for name in files:
+        done = subprocess.run(["zstd", "-dc", built.folder / name], capture_output=True, check=True)
+        found |= {member.name: member for member in newc.members(done.stdout)}
+    base = f"lib/modules/{linux.version}"
+    table = dict(
+        line.split(":") for line in found[f"{base}/modules.dep"].content.decode().splitlines()
+    )
+    for wanted in (driver, "nbd", "dm-crypt", "raid1"):
+        (path,) = [path for path in table if path.endswith(f"/{wanted}.ko")]
+        for each in (path, *table[path].split()):
+            assert f"{base}/{each}" in found, each
+        for name in next(m for m in linux.modules if m.path == path).firmware:
+            assert f"lib/firmware/{name}" in found or name in lost_firmware(built), name
+
+
+def lost_firmware(built: Built) -> set[str]:
+    rows = built.manifest["firmware_missing"].values()
+    return {row["file"] for files in rows for row in files}
+
+
 def test_init_is_ours_and_can_be_run(members: dict[str, Member]) -> None:
     sources = initramfs.sources()
     assert members["init"].content == (sources / "init").read_bytes()
-    for name in ("init", "udhcpc.sh", "bin/busybox", "sbin/agent", "userland/etc/rc"):
+    for name in ("init", "udhcpc.sh", "bin/busybox", "sbin/agent", "busybox/etc/rc", "root/nbd"):
         assert stat.filemode(members[name].mode) == "-rwxr-xr-x", name
     assert members["root/ram"].content == (sources / "root/ram").read_bytes()
     assert members["bin/sh"].content == b"busybox"
@@ -188,8 +237,7 @@ def test_firmware_is_in_unless_debian_ships_none(
 ) -> None:
     wanted = {name for module in linux.modules for name in module.firmware}
     missing = built.manifest["firmware_missing"]
-    lost = {row["file"] for rows in missing.values() for row in rows}
-    assert {f"lib/firmware/{name}" for name in wanted - lost} <= members.keys()
+    assert {f"lib/firmware/{name}" for name in wanted - lost_firmware(built)} <= members.keys()
     if not built.warnings:  # the mirror has the component
         assert {row["package"] for rows in missing.values() for row in rows} == {""}
         assert "lib/firmware/rtl_nic/rtl8168h-2.fw" in members

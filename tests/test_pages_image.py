@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from netboot.errors import OperatorError
+from netboot.nbd.export import Export
 from netboot.pages import image
 from netboot.pages.exports import Attachment, StaticExports
 from netboot.pages.memory import MemoryStore
@@ -93,6 +95,29 @@ def test_the_end_of_an_odd_image_is_filled_up_to_a_sector(tmp_path: Path) -> Non
         assert read(opened, 0, 1024) == b"x" * 1000 + bytes(24)
         assert read(opened, 1020, 4) == bytes(4)
         assert list(opened.extents(0, 1024)) in ([(1000, False), (24, True)], [(1024, False)])
+
+
+def test_another_image_has_another_generation_and_a_faithful_copy_the_same(
+    root: Path, tmp_path: Path
+) -> None:
+    def generation(path: Path) -> str:
+        with closing(image.open_image(path)) as pages:
+            return pages.generation
+
+    copy = tmp_path / "copy"
+    shutil.copy2(root, copy)
+    assert generation(copy) == generation(root)
+    told = StaticExports(NullStore(), {}, {"root": root}).find("root")
+    assert isinstance(told, Export)
+    assert told.description == f"image, generation {generation(root)}"
+    time = root.stat().st_mtime_ns
+    content = bytearray(root.read_bytes())
+    content[1024] ^= 1
+    copy.write_bytes(content)
+    os.utime(copy, ns=(time, time))
+    assert generation(copy) != generation(root)
+    shutil.copyfile(root, copy)  # a later time
+    assert generation(copy) != generation(root)
 
 
 def test_holes_are_told(root: Path) -> None:

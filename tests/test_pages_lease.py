@@ -143,3 +143,53 @@ def test_the_next_server_knows_the_leases_and_which_have_lost_their_pages() -> N
     assert successor.resume(lost.generation) is successor.resume(pending.generation) is None
     assert attached(successor.attach(f"{EXPORT}@t2", 4.0)) == pending
     assert successor.take_ended() == [kept]
+
+
+def test_a_boot_may_have_further_areas_and_a_new_boot_ends_them_when_it_attaches() -> None:
+    table = LeaseTable(4 * MIB)
+    first = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    attached(table.attach(f"{EXPORT}@t1", 0.0))
+    second = granted(table.grant(SEAT, f"{EXPORT}-2", "t2", MIB, 1.0, fresh=True))
+    attached(table.attach(f"{EXPORT}-2@t2", 1.0))
+    third = granted(table.grant(SEAT, f"{EXPORT}-3", "t3", MIB, 1.0, fresh=True))
+    other = granted(table.grant(OTHER, OTHER_EXPORT, "t1", MIB, 1.0))
+    attached(table.attach(f"{OTHER_EXPORT}@t1", 1.0))
+    full = table.grant(SEAT, f"{EXPORT}-4", "t4", MIB, 1.0, fresh=True)
+    assert full == Refused("no room: 1 MiB asked, 0.0 MiB of 4 MiB left")
+    granted(table.grant(SEAT, EXPORT, "t5", MIB, 2.0))  # its boot before holds all it has
+    assert table.find(f"{EXPORT}-2@t2") is second and table.find(f"{EXPORT}-3@t3") is third
+    attached(table.attach(f"{EXPORT}@t5", 3.0))
+    assert table.take_ended() == [first, second]  # nothing was written to the third
+    assert isinstance(table.find(f"{EXPORT}-2@t2"), Refused)
+    assert isinstance(table.find(f"{EXPORT}-3@t3"), Refused)
+    assert table.find(f"{OTHER_EXPORT}@t1") is other
+
+
+def test_a_fresh_lease_in_place_of_lost_pages_ends_no_other_area() -> None:
+    table = LeaseTable(2 * MIB)
+    lost = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    attached(table.attach(f"{EXPORT}@t1", 0.0))
+    second = granted(table.grant(SEAT, f"{EXPORT}-2", "t2", MIB, 1.0, fresh=True))
+    attached(table.attach(f"{EXPORT}-2@t2", 1.0))
+    granted(table.grant(SEAT, EXPORT, "t3", MIB, 2.0, fresh=True))
+    successor = LeaseTable(2 * MIB)
+    successor.restore(json.loads(json.dumps(table.as_json())), 2.0)
+    attached(successor.attach(f"{EXPORT}@t3", 3.0))
+    assert successor.take_ended() == [lost]
+    assert successor.find(f"{EXPORT}-2@t2") == second
+
+
+def test_a_lease_ends_at_its_seats_word_but_never_while_it_is_used() -> None:
+    table = LeaseTable(MIB)
+    lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    attached(table.attach(f"{EXPORT}@t1", 0.0))
+    assert table.end(EXPORT) == Refused(f"{EXPORT} is in use")
+    table.let_go(lease.generation, 1.0)
+    told: list[list[Lease]] = []
+    table.on_change = lambda: told.append(table.take_ended())
+    assert table.end(EXPORT) is table.end(EXPORT) is table.end("nothing") is None
+    assert told == [[lease], [], []]
+    assert isinstance(table.find(f"{EXPORT}@t1"), Refused)
+    granted(table.grant(OTHER, OTHER_EXPORT, "t1", MIB, 2.0))
+    assert table.end(OTHER_EXPORT) is None  # granted and never attached
+    granted(table.grant(SEAT, EXPORT, "t2", MIB, 2.0))

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from netboot.errors import OperatorError
+from netboot.nbd.export import Refused
 from netboot.pages.buffers import BUFFER_BYTES
-from netboot.pages.crew import MAX_CONNECTIONS_OF_SEAT
+from netboot.pages.crew import MAX_CONNECTIONS_OF_AREA
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.memory import MemoryStore
@@ -199,6 +201,24 @@ def test_new_boot_of_a_seat_wipes_the_old_lease(store: MemoryStore) -> None:
         assert len(store.names()) == 1
 
 
+def test_an_area_that_was_given_back_takes_no_memory(store: MemoryStore) -> None:
+    table = LeaseTable(64 * MIB)
+    table.grant(SEAT, f"{EXPORT}-2", "t", 64 * MIB, 0.0, fresh=True)
+    with leased(store, table, workers=1) as server:
+        (pid,) = server.server.worker_pids
+        with NbdClient(server.address).attach(f"{EXPORT}-2@t") as client:
+            assert client.write(0, bytes(range(256)) * (32 * MIB // 256)) == 0
+            assert isinstance(server.ask(lambda: table.end(f"{EXPORT}-2")), Refused)
+            (generation,) = store.names()
+        assert server.event("detach").data["connections"] == 0
+        assert server.ask(lambda: table.end(f"{EXPORT}-2")) is None
+        assert store.names() == []
+        end = time.monotonic() + 5
+        while generation in Path(f"/proc/{pid}/maps").read_text() and time.monotonic() < end:
+            time.sleep(0.01)  # the worker is told a moment later
+        assert generation not in Path(f"/proc/{pid}/maps").read_text()
+
+
 def test_silent_client_is_hung_up_on(store: MemoryStore) -> None:
     exports = StaticExports(store, {"a": MIB})
     with (
@@ -213,7 +233,7 @@ def test_connections_of_one_address_are_limited(static: Running) -> None:
     clients = [NbdClient(static.address).attach("a") for _ in range(MAX_CONNECTIONS_OF_ADDRESS)]
     with socket.create_connection(static.address, timeout=10) as surplus:
         assert surplus.recv(1) == b""
-    assert "64 connections from this address" in static.event("refused").message
+    assert "128 connections from this address" in static.event("refused").message
     for client in clients:
         client.sock.close()
     static.event("detach", len(clients))
@@ -236,7 +256,7 @@ def test_connections_of_a_seat_are_limited_and_a_newer_set_counts_anew(store: Me
         for number in (1, 2):
             name = f"{EXPORT}@t.{number}"
             clients = [
-                NbdClient(server.address).attach(name) for _ in range(MAX_CONNECTIONS_OF_SEAT)
+                NbdClient(server.address).attach(name) for _ in range(MAX_CONNECTIONS_OF_AREA)
             ]
             with NbdClient(server.address) as surplus, pytest.raises(EOFError):
                 surplus.go(name)

@@ -75,6 +75,16 @@ def test_swap_is_whole_pages(size: SwapSize, ram: int, expected: int) -> None:
     assert Swap(size=size).bytes_for(ram) == expected
 
 
+@pytest.mark.parametrize(
+    ("layout", "expected"), [("spread", 3 * MIB), ("stripe", MIB + 4096), ("mirror", 3 * MIB)]
+)
+def test_what_of_a_pc_is_on_each_server(layout: str, expected: int) -> None:
+    servers = "[10.0.0.1, 10.0.0.2" + ("]" if layout == "mirror" else ", 10.0.0.3]")
+    size, capacity = 3 * MIB + (1 if layout == "stripe" else 0), expected
+    text = f"swap: {{servers: {servers}, layout: {layout}, size: {size}, capacity: {capacity}}}"
+    assert parse(text, "f").swap.area_bytes_for(1) == expected
+
+
 NETWORK = {"eth0": IPv4Network("10.0.0.0/24"), "eth1": IPv4Network("10.9.0.0/16")}
 
 
@@ -192,4 +202,16 @@ def test_ceilings_differ_from_seat_to_seat() -> None:
 
 def test_root_kinds_are_those_of_the_table() -> None:
     for kind in roots.BY_NAME:
-        assert parse("", "f", [f"root.kind={kind}"]).root.kind == kind
+        settings = [f"root.kind={kind}", "root.image=/srv/root.squashfs"]
+        assert parse("", "f", settings).root.kind == kind
+
+
+def test_root_images_are_those_of_all_pcs() -> None:
+    profile = parse(
+        "root: {image: /a}\n"
+        "groups:\n  old:\n    match: 52:*\n    root: {kind: nbd}\n"
+        f"clients:\n  {MAC}:\n    root: {{image: /b}}",
+        "f",
+    )
+    assert profile.images == {"/a", "/b"}
+    assert (profile.seat(MAC).root.kind, profile.seat(MAC).root.image) == ("nbd", "/b")

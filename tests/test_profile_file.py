@@ -65,7 +65,7 @@ MISTAKES = [
         "swap: {zswap: {enabled: onn}}",
         "f:1: key 'swap.zswap.enabled': expected yes or no, found 'onn'; did you mean 'on'?",
     ),
-    ("root: {kind: nfs}", "f:1: key 'root.kind': expected ram, found 'nfs'"),
+    ("root: {kind: nfs}", "f:1: key 'root.kind': expected ram or nbd, found 'nfs'"),
     (
         "dhcp:\n  dns: [10.0.0.1,\n    10.0.0.256]",
         "f:3: key 'dhcp.dns.1': expected an IPv4 address such as 10.0.0.1, found '10.0.0.256'",
@@ -152,6 +152,30 @@ MISTAKES = [
     ),
     ("http: {port: 10809}", "f:1: key 'swap.port': 10809 is the port of http already"),
     (
+        "swap:\n  layout: mirror",
+        "f:2: key 'swap.layout': means nothing without swap.servers, a list of addresses",
+    ),
+    (
+        "swap:\n  servers: 10.0.0.1\n  layout: mirror",
+        "f:3: key 'swap.layout': mirror needs two servers, found 1",
+    ),
+    (
+        "swap: {servers: 10.0.0.1}\ngroups:\n  a:\n    match: '52:*'\n    swap: {grow: 2}",
+        "f:5: key 'groups.a.swap.grow': does not go together with swap.servers",
+    ),
+    (
+        "swap: {servers: [10.0.0.1, 10.0.0.2, 10.0.0.1]}",
+        "f:1: key 'swap.servers': 10.0.0.1 stands there twice",
+    ),
+    (
+        f"swap: {{servers: [{', '.join(f'10.0.0.{last}' for last in range(1, 10))}]}}",
+        "f:1: key 'swap.servers': at most 8, found 9",
+    ),
+    (
+        "swap: {servers: [10.0.0.1, 10.0.0.2], size: 2GiB, capacity: 1GiB}",
+        "f:1: key 'swap.size': larger than swap.capacity, which is for all PCs",
+    ),
+    (
         "clients:\n  02:00:00:00:00:01: {hostname: a}\n  02:00:00:00:00:02: {hostname: A}",
         "f:3: key 'clients.02:00:00:00:00:02': A is the name of 02:00:00:00:00:01 already",
     ),
@@ -202,6 +226,27 @@ MISTAKES = [
         "f:1: cannot be read as YAML: an alias (*); put quotes around text that begins with * or &",
     ),
     ("a: !!python/object:os.system x", "f:1: cannot be read as YAML: a tag (!)"),
+    (
+        "swap:\nroot: {kind: nbd}",
+        (
+            "f:2: key 'root': missing key 'image': root kind nbd needs a file such as "
+            "/srv/root.squashfs"
+        ),
+    ),
+    (
+        "groups:\n  a:\n    match: 52:*\n    root:\n      kind: nbd",
+        (
+            "f:4: key 'groups.a.root': missing key 'image': root kind nbd needs a file such as "
+            "/srv/root.squashfs"
+        ),
+    ),
+    (
+        "root: {kind: nbd, image: root.squashfs}",
+        (
+            "f:1: key 'root.image': expected the path of a file such as /srv/root.squashfs, "
+            "found 'root.squashfs'"
+        ),
+    ),
     ("http: {port: !!int 80}", "f:1: cannot be read as YAML: a tag (!)"),
     (
         "<<: {a: 1}",

@@ -10,9 +10,11 @@ from netboot.client import Client, Stage
 from netboot.events import Journal
 from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
-from netboot.profile import Profile
+from netboot.profile import Profile, Swap, SwapSize
 from netboot.room import Room, seat_at
-from netboot.tftp import Transfer
+from netboot.slices import BASE, Catalogue, Slice
+from netboot.tftp.server import Transfer
+from netboot.tftp.transfer import Outcome
 
 MAC = "52:54:00:12:34:56"
 SERVER = IPv4Address("10.0.0.1")
@@ -31,12 +33,42 @@ def stages(room: Room) -> list[tuple[str, str]]:
 
 def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room) -> None:
     firmware = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
-    assert room.tftp_file(firmware.bootfile, SERVER) == b"loader"
+    assert room.tftp_file(firmware.bootfile, SERVER) == room.images / "snponly.efi"
     ipxe = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.IPXE), SERVER)
-    chain = (room.tftp_file(ipxe.bootfile, SERVER) or b"").decode()
+    chain = (room.tftp_script(ipxe.bootfile, SERVER) or b"").decode()
     assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
     script = room.script(MAC, "uefi-x64.ipxe", SERVER)
     assert script is not None and room.tokens[MAC] in script
+
+
+def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room) -> None:
+    room.catalogue = Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})
+    bios = BY_NAME["bios"]
+
+    def initrds() -> list[str]:
+        lines = (room.script(MAC, "bios.ipxe", SERVER) or "").splitlines()
+        paths = [line.split()[1] for line in lines if line.startswith("initrd ")]
+        return [path.rpartition("/")[2] for path in paths]
+
+    room.plan(Client(MAC, bios, Stage.FIRMWARE), SERVER)
+    assert initrds() == ["initramfs.img"], "no card was told"
+    room.plan(Client(MAC, bios, Stage.IPXE, nic=(0x8086, 0x100E)), SERVER)
+    sliced = ["initramfs-base.img", "initramfs-e1000.img"]
+    assert initrds() == sliced
+    assert [room.file(name) for name in sliced] == [room.images / name for name in sliced]
+    assert room.file("initramfs-other.img") is None
+    assert initrds() == ["initramfs.img"]
+    assert stages(room)[-1] == ("initramfs", "its last boot was not heard of: it gets all drivers")
+    assert initrds() == sliced
+    room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
+    assert initrds() == sliced
+    room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
+    room.plan(Client(MAC, bios, Stage.IPXE, nic=(0x8086, 0xFFFF)), SERVER)
+    assert initrds() == ["initramfs.img"]
+    assert (
+        stages(room)[-1][1]
+        == "no driver for network card 8086:ffff is known: it gets all there are"
+    )
 
 
 @pytest.mark.parametrize("path", ["", "x", "../snponly.efi", "guess/bios.ipxe", "manifest.json"])
@@ -50,6 +82,21 @@ def test_a_ticket_does_not_open_other_names(room: Room) -> None:
     assert room.script(MAC, "other.ipxe", SERVER) is None
     assert room.file("manifest.json") is None
     assert room.file("../secret") is None
+
+
+def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_ticket(
+    room: Room,
+) -> None:
+    servers = (SERVER, IPv4Address("10.0.0.2"))
+    profile = Profile(swap=Swap(servers=servers, layout="stripe"))
+    first = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
+    other = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
+    mac = other.seat_of(first.ticket(MAC))
+    assert mac == MAC
+    text, _, token = other.lease(mac, GIB // 4, fresh=True).partition(" token=")
+    assert text == f"size={GIB // 4}", "half of twice the RAM"
+    assert isinstance(other.leases.attach(f"seat-525400123456@{token}", 0.0), Attached)
+    assert not first.tokens
 
 
 def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) -> None:
@@ -74,6 +121,31 @@ def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room
     assert isinstance(old, Attached) and isinstance(new, Attached)
     assert room.leases.take_ended() == [old.lease]
     assert token not in repr(room.status())
+
+
+def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Path) -> None:
+    profile = Profile(swap=Swap(size=SwapSize(bytes=GIB // 4), grow=2))
+    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB // 2))
+    room.script(MAC, "bios.ipxe", SERVER)
+    boot_token = room.tokens[MAC]
+    assert room.lease(MAC, GIB) == f"size={GIB // 4}"
+    size, token = room.lease(MAC, GIB, area=2).split(" token=")
+    assert (size, room.tokens[MAC]) == (f"size={GIB // 4}", boot_token)
+    second = room.leases.attach(f"seat-525400123456-2@{token}", 0.0)
+    assert isinstance(second, Attached)
+    refused = "refused=no room: 256 MiB asked, 0.0 MiB of 512 MiB left"
+    assert room.lease(MAC, GIB, area=3) == refused
+    assert room.lease(MAC, GIB, area=4) == "refused=swap.grow is 2"
+    assert room.end_lease(MAC, 2) == "refused=seat-525400123456-2 is in use"
+    room.leases.let_go(second.lease.generation, 1.0)
+    assert room.end_lease(MAC, 2) == "ended"
+    assert room.lease(MAC, GIB, area=3).startswith("size=")
+    assert stages(room) == [  # a seat tells refusals itself, and once
+        ("lease", "swap of 256 MiB granted"),
+        ("lease", "area 2: swap of 256 MiB granted"),
+        ("lease", "area 2: given back"),
+        ("lease", "area 3: swap of 256 MiB granted"),
+    ]
 
 
 def test_a_server_that_is_full_says_so(room: Room) -> None:
@@ -108,7 +180,8 @@ def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
 def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
     for sent, uptime in (("7", "5"), ("9", "5"), ("9", "8")):
         room.beacon(MAC, "agent:lost", parse_beacon("closed", uptime, sent))
-    assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8]
+    room.beacon(MAC, "agent:lost", parse_beacon("closed\ndevice=/dev/nbd1", "8", "9"))
+    assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8, 8]
     room.record(MAC, "http", "bios.ipxe")  # the next boot may say the same at the same moment
     room.beacon(MAC, "agent:lost", parse_beacon("closed", "8", "8"))
     assert stages(room)[-1] == ("agent:lost", "closed")
@@ -116,9 +189,9 @@ def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
 
 def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
     path = f"{room.ticket(MAC)}/bios.ipxe"
-    room.transferred(Transfer("10.0.0.9", path, 200, 200, 0.5))
-    room.transferred(Transfer("10.0.0.9", path, 200, 0, 0.1))
-    room.transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1))
+    room.transferred(Transfer("10.0.0.9", path, 200, 200, 0.5, Outcome.DONE))
+    room.transferred(Transfer("10.0.0.9", path, 200, 0, 0.1, Outcome.PROBE))
+    room.transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1, Outcome.REFUSED))
     assert stages(room) == [
         ("tftp", "bios.ipxe 0.2 kB in 0.50 s"),
         ("tftp", "bios.ipxe 0.0 kB in 0.10 s: refused"),
@@ -128,7 +201,7 @@ def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(r
 def test_status_holds_no_secret(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
     room.lease(MAC, 4096)
-    room.transferred(Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1))
+    room.transferred(Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1, Outcome.DONE))
     text = repr(room.status()) + repr(room)
     assert MAC in text
     assert room.tokens[MAC] not in text and room.ticket(MAC) not in repr(room.status())

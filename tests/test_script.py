@@ -7,8 +7,8 @@ import pytest
 from netboot import script, ticket
 from netboot.arch import ARCHITECTURES, BY_NAME, Architecture
 from netboot.client import Client, Stage
-from netboot.plan import BootPlan, SeatKeys, boot_plan
-from netboot.profile import Boot, Profile, Swap, SwapSize
+from netboot.plan import INITRAMFS_FILE, BootPlan, SeatKeys, boot_plan, image_export
+from netboot.profile import Boot, Profile, Root, Swap, SwapSize
 
 MAC = "52:54:00:12:34:56"
 SECRET = b"s" * 32
@@ -21,10 +21,10 @@ def plan_of(
     profile: Profile,
     stage: Stage = Stage.IPXE,
     arch: Architecture = BIOS,
-    extra_initrds: tuple[str, ...] = (),
+    initramfs: tuple[str, ...] = (INITRAMFS_FILE,),
 ) -> BootPlan:
     client = Client(MAC, arch, stage)
-    return boot_plan(profile, client, KEYS, server=SERVER, extra_initrds=extra_initrds)
+    return boot_plan(profile, client, KEYS, server=SERVER, initramfs=initramfs)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda row: row.name)
@@ -36,7 +36,9 @@ def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architectu
 
 
 def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
-    text = script.render(plan_of(Profile(), extra_initrds=("load.img",)), "http://10.0.0.1:8080")
+    text = script.render(
+        plan_of(Profile(), initramfs=("initramfs.img", "load.img")), "http://10.0.0.1:8080"
+    )
     lines = text.splitlines()
     assert lines[0] == "#!ipxe"
     base = f"http://10.0.0.1:8080/boot/{KEYS.ticket}"
@@ -63,6 +65,54 @@ def test_the_chain_script_holds_no_token() -> None:
 def test_without_swap_no_token_is_given() -> None:
     profile = Profile(swap=Swap(size=SwapSize(bytes=0)))
     assert KEYS.token not in script.render(plan_of(profile), "http://10.0.0.1:8080")
+
+
+def test_further_areas_are_asked_for_only_if_the_profile_says_so() -> None:
+    assert not any("grow" in word for word in plan_of(Profile()).arguments)
+    assert "netboot.grow=3" in plan_of(Profile(swap=Swap(grow=3))).arguments
+
+
+def swap_words(layout: str, mac: str = MAC) -> dict[str, str]:
+    others = tuple(
+        IPv4Address(f"10.0.0.{last}") for last in (2, 3, 4)[: 2 if layout == "mirror" else 3]
+    )
+    swap = Swap.model_validate({"servers": others, "layout": layout})
+    plan = boot_plan(Profile(swap=swap), Client(mac, BIOS, Stage.IPXE), KEYS, server=SERVER)
+    return dict(word.split("=", 1) for word in plan.arguments if word.startswith("netboot."))
+
+
+@pytest.mark.parametrize(
+    ("layout", "hosts"), [("stripe", "10.0.0.2,10.0.0.3,10.0.0.4"), ("mirror", "10.0.0.2,10.0.0.3")]
+)
+def test_further_page_servers_are_named_and_grant_tokens_of_their_own(
+    layout: str, hosts: str
+) -> None:
+    words = swap_words(layout)
+    assert words["netboot.swap"] == f"{hosts}:10809/seat-525400123456"
+    assert words["netboot.layout"] == layout
+    assert words["netboot.server"] == "http://10.0.0.1:8080"
+    assert "netboot.token" not in words
+
+
+def test_seats_are_spread_and_each_has_an_order_of_its_own_that_stays() -> None:
+    hosts = [
+        swap_words("spread", f"52:54:00:00:00:{last:02x}")["netboot.swap"].partition(":")[0]
+        for last in range(60)
+    ]
+    assert hosts[0] == swap_words("spread", "52:54:00:00:00:00")["netboot.swap"].partition(":")[0]
+    assert len(set(hosts)) == 6, "every order of three"
+    first = [each.partition(",")[0] for each in hosts]
+    assert all(10 <= first.count(server) <= 30 for server in set(first))
+
+
+def test_a_root_image_has_a_name_of_its_own_and_needs_no_swap() -> None:
+    root, swap = Root(kind="nbd", image="/srv/root.squashfs"), Swap(size=SwapSize(bytes=0))
+    words = plan_of(Profile(root=root, swap=swap)).arguments
+    (image,) = (word for word in words if word.startswith("netboot.image="))
+    assert image == f"netboot.image=10.0.0.1:10809/{image_export('/srv/root.squashfs')}"
+    assert "netboot.timeout=3" in words
+    assert image_export("/srv/other.squashfs") != image_export("/srv/root.squashfs")
+    assert not [word for word in plan_of(Profile()).arguments if "image" in word]
 
 
 def test_the_operators_arguments_come_last_so_that_they_win() -> None:

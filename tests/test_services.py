@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from netboot import ticket
+from netboot.errors import OperatorError
 from netboot.services import load_secret
 
 pytestmark = pytest.mark.root
@@ -114,6 +116,38 @@ def test_what_contradicts_the_network_is_said_at_once(serve: Callable[..., Servi
     assert status == 2 and "dhcp.range" in complaints and "10.99.0.0/24 of lan0" in complaints
     status, complaints = serve("--set", "interface=lan9").end()
     assert status == 2 and "lan0" in complaints
+
+
+def test_a_further_server_grants_leases_and_boots_nobody(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    secret = load_secret(tmp_path / "state" / "secret")
+    server = serve("--swap-only")
+    assert server.line()["ready"]["dhcp"] == "none"
+    inside = ("nsenter", "-t", str(server.process.pid), "-n")
+    sockets = subprocess.run([*inside, "ss", "-Hlnu"], check=True, capture_output=True, text=True)
+    assert sockets.stdout == "", "neither DHCP nor TFTP"
+    mac = "52:54:00:12:34:56"
+    lease = f"http://{ADDRESS}:8080/lease/{ticket.issue(secret, mac)}?ram=16777216&fresh=1"
+    fetch = f"import urllib.request as r; print(r.urlopen('{lease}').read().decode())"
+    command = [*inside, sys.executable, "-c", fetch]
+    asked = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert asked.stdout.startswith("size=33554432 token=")
+
+
+def test_a_further_server_needs_the_rooms_secret(serve: Callable[..., Serving]) -> None:
+    status, complaints = serve("--swap-only").end()
+    assert status == 2
+    assert "state/secret: there is no secret" in complaints
+    assert "copy it from the server that boots the PCs" in complaints
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"s" * 32)
+    path.chmod(0o640)
+    with pytest.raises(OperatorError, match="others can read it"):
+        load_secret(path)
 
 
 def test_the_secret_is_made_once_and_only_root_reads_it(tmp_path: Path) -> None:

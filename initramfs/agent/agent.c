@@ -9,21 +9,28 @@
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: agent attach HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
+    "usage: agent attach HOST[,HOST] PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt | root]\n"
+    "       agent standby AREA HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
     "       agent handshake HOST PORT EXPORT\n"
+    "       agent lease URL\n"
     "       agent status\n"
     "\n"
     "attach: makes EXPORT of the NBD server at HOST (dotted IPv4) a swap area, prints one line,\n"
-    "closes its output and stays, to attach it again whenever the server was lost.\n"
+    "closes its output and stays, to attach it again whenever the server was lost. Of two servers\n"
+    "each has all pages.\n"
     "  CONNECTIONS  1 to 16\n"
     "  TIMEOUT      seconds in which the server has to answer, else the connection is lost\n"
-    "  PATIENCE     seconds that swap waits for a lost server before it fails\n"
+    "  PATIENCE     seconds that the kernel waits for a lost server before it fails\n"
     "  encrypt      with a random key that nobody else has: the server sees noise\n"
+    "  root         no swap, only a device to read a file system from\n"
+    "standby: waits until swap runs short, attaches EXPORT beside it, and lets it go when it is\n"
+    "not needed any more; and so on. AREA is 2 to 4: each waits for the one before it.\n"
     "handshake: only asks the server for the export's size, flags and generation.\n"
+    "lease: prints what the boot server answers at URL, http://ADDRESS:PORT/PATH, within 5 s.\n"
     "status: says how it goes: a line for people, then key=value lines.\n"
     "If NETBOOT_TOKEN is in the environment, EXPORT@TOKEN is what the server is asked for; reports\n"
-    "go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH; there is NETBOOT_LEASE where a fresh lease can be\n"
-    "had (`size=BYTES token=TOKEN`) when the pages of this one are lost.\n"
+    "go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH. NETBOOT_LEASE, PORT/PATH, is where HOST grants a\n"
+    "fresh lease (`size=BYTES token=TOKEN`) when there is no token, or the pages are lost.\n"
     "Exit: 0 done, 1 swap is not attached (status), 3 cannot connect, 4 refused by the server,\n"
     "5 refused by the kernel, 6 the server does not speak NBD as it should.\n";
 
@@ -72,21 +79,40 @@ static int read_target(char **arguments, struct target *target)
     return beacon ? report_to(beacon) : OK;
 }
 
-static int attach(struct area *area, char *name)
+static int attach(struct area *area, int mirror, char *name)
 {
-    int code = area_open(area);
+    int code = mirror ? mirror_open(area) : area_open(area);
 
     if (code != OK)
         return code;
     settle(name);
-    code = area_start(area);
+    code = mirror ? mirror_start(area) : area_start(area);
     if (code != OK)
         return code;
-    status_open(area);
     dprintf(1, "device=/dev/%s size=%llu connections=%u\n", area->device,
             (unsigned long long)area->export.size, area->connections);
-    complain_to_kernel();
+    complain_to_kernel(area->root ? "root" : "swap");
+    if (mirror)
+        area = mirror_divide(area, name);
+    if (!area->root)
+        status_open(area, ATTACHED);
     hold(area);
+    return OK; /* never: the first area is held for as long as the machine is on */
+}
+
+/* Everything that attaching will need is there when this process begins to wait. */
+static int standby(struct area *area, char *name)
+{
+    int code = device_open();
+
+    if (code != OK)
+        return code;
+    settle(name);
+    status_open(area, STANDBY);
+    watch_memory();
+    dprintf(1, "area=%u stands by\n", area->number);
+    complain_to_kernel("swap");
+    stand_by(area);
 }
 
 static int handshake(const struct target *target)
@@ -107,11 +133,13 @@ static int handshake(const struct target *target)
 static int read_area(char **arguments, struct area *area)
 {
     const char *lease = getenv("NETBOOT_LEASE");
+    char url[256];
     int code = read_target(arguments, &area->target);
 
-    if (code == OK && lease)
-        code = parse_url("NETBOOT_LEASE", lease, &area->lease);
-
+    if (code == OK && lease) {
+        snprintf(url, sizeof url, "http://%s:%s", area->target.host, lease);
+        code = parse_url("NETBOOT_LEASE", url, &area->lease);
+    }
     if (code != OK)
         return code;
     if (!number(arguments[3], 1, MAX_CONNECTIONS, &area->connections))
@@ -125,21 +153,57 @@ static int read_area(char **arguments, struct area *area)
     return OK;
 }
 
+static int lease(const char *text)
+{
+    static char answer[2048];
+    struct url url = {0};
+    int code = parse_url("URL", text, &url);
+
+    if (code == OK)
+        code = http_ask("GET", &url, answer, sizeof answer);
+    if (code == OK)
+        dprintf(1, "%s", answer);
+    return code;
+}
+
 int main(int count, char **arguments)
 {
-    static struct area area;
+    static struct area areas[LEGS];
+    struct area *area = &areas[0];
+    char *second;
     int code;
 
     signal(SIGPIPE, SIG_IGN); /* a server that went away is a return value, not a death */
-    area.encrypted = count == 9 && strcmp(arguments[8], "encrypt") == 0;
-    if (count == 8 + area.encrypted && strcmp(arguments[1], "attach") == 0) {
-        code = read_area(arguments + 2, &area);
-        return code == OK ? attach(&area, arguments[0]) : code;
+    for (int at = 0; at < LEGS; at++) {
+        areas[at].encrypted = count > 8 && strcmp(arguments[count - 1], "encrypt") == 0;
+        areas[at].root = count == 9 && strcmp(arguments[8], "root") == 0;
+        areas[at].number = 1;
+        areas[at].leaving = -1;
+    }
+    if (count == 8 + area->encrypted + area->root && strcmp(arguments[1], "attach") == 0) {
+        second = area->root ? NULL : strchr(arguments[2], ',');
+        if (second)
+            *second++ = '\0';
+        code = read_area(arguments + 2, area);
+        if (code == OK && second) {
+            arguments[2] = second;
+            code = read_area(arguments + 2, &areas[1]);
+        }
+        return code == OK ? attach(areas, second != NULL, arguments[0]) : code;
+    }
+    if (count == 9 + area->encrypted && strcmp(arguments[1], "standby") == 0 &&
+        number(arguments[2], 2, MAX_AREAS, &area->number)) {
+        code = read_area(arguments + 3, area);
+        if (code == OK && !*area->lease.path)
+            code = complain(USAGE, "NETBOOT_LEASE: needed, to ask for a lease");
+        return code == OK ? standby(area, arguments[0]) : code;
     }
     if (count == 5 && strcmp(arguments[1], "handshake") == 0) {
-        code = read_target(arguments + 2, &area.target);
-        return code == OK ? handshake(&area.target) : code;
+        code = read_target(arguments + 2, &area->target);
+        return code == OK ? handshake(&area->target) : code;
     }
+    if (count == 3 && strcmp(arguments[1], "lease") == 0)
+        return lease(arguments[2]);
     if (count == 2 && strcmp(arguments[1], "status") == 0)
         return status_show();
     return usage();

@@ -1,4 +1,4 @@
-/* A swap area from its first connection to its end. */
+/* An export from its first connection to its end. */
 #define _GNU_SOURCE /* pipe2 */
 #include "agent.h"
 
@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/klog.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,24 +15,45 @@
 #define CONSOLE_OFF 6 /* klogctl(2) */
 #define CONSOLE_ON 7
 
+int fresh_lease(struct area *area)
+{
+    char answer[512];
+    const char *found;
+    int code = http_ask("GET", &area->lease, answer, sizeof answer);
+
+    if (code != OK)
+        return code;
+    found = strstr(answer, " token=");
+    if (strncmp(answer, "size=", 5) != 0 || !found) {
+        const char *why = strncmp(answer, "refused=", 8) == 0 ? answer + 8 : answer;
+
+        return complain(REFUSED, "no lease: %.*s", (int)strcspn(why, "\r\n"), why);
+    }
+    snprintf(area->fresh, sizeof area->fresh, "%.*s", (int)strcspn(found + 7, " \r\n"), found + 7);
+    explicit_bzero(answer, sizeof answer);
+    area->target.token = area->fresh;
+    return OK;
+}
+
 int area_open(struct area *area)
 {
-    int code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
+    int code = OK;
 
-    if (code == OK && area->export.flags & FLAG_READ_ONLY) {
+    if (!*area->target.token && *area->lease.path)
+        code = fresh_lease(area);
+    if (code == OK)
+        code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
+    if (code == OK && !area->root && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);
         return complain(BAD_PROTOCOL, "the export is read-only: of no use as swap");
     }
     return code;
 }
 
-static int make_swap(struct area *area)
+int make_swap(struct area *area)
 {
-    int code = OK;
+    int code = area->encrypted ? start_encryption(area) : OK;
 
-    snprintf(area->device, sizeof area->device, "nbd%u", area->index);
-    if (area->encrypted)
-        code = start_encryption(area);
     if (code != OK)
         return code;
     code = swap_on(area);
@@ -48,52 +70,81 @@ int area_start(struct area *area)
         close_sessions(area->fds, area->connections);
         return code;
     }
-    code = make_swap(area);
+    if (area->leg) {
+        code = mirror_join(area);
+    } else {
+        snprintf(area->device, sizeof area->device, "nbd%u", area->index);
+        code = area->root ? OK : make_swap(area);
+    }
     if (code != OK)
         device_disconnect(area->index);
     return code;
 }
 
-/* swapoff(2) in a process of its own: the OOM killer takes whoever is in it first, whatever its
- * oom_score_adj. Nothing waits for swap any more when this is called, so a fork may wait for memory. */
-static int swap_off(const char *device)
+/* A process of its own, because the OOM killer takes whoever is in swapoff(2) first, whatever its
+ * oom_score_adj; and because a server that is lost meanwhile is to be attached again. When this is
+ * called nothing waits for swap any more, or there is enough of it: a fork may wait for memory. */
+int area_leave(struct area *area)
 {
-    struct pollfd waits[2] = {{.events = POLLIN}};
-    int ends[2], status = 0;
-    pid_t child;
+    int ends[2];
 
     if (pipe2(ends, O_CLOEXEC) < 0)
         return complain(KERNEL_REFUSED, "pipe: %s", strerror(errno));
-    child = fork();
-    if (child == 0)
-        _exit(swapoff(device) < 0 ? errno : 0);
+    mknod(area->device, S_IFBLK | 0600, area->node);
+    area->swapoff = fork();
+    if (area->swapoff == 0)
+        _exit(swapoff(area->device) < 0 ? errno : 0);
     close(ends[1]);
-    waits[0].fd = ends[0]; /* hangs up when the child ends */
-    if (child > 0 && await(waits, 1, FOREVER))
-        waitpid(child, &status, 0);
-    close(ends[0]);
-    if (child < 0)
+    if (area->swapoff < 0) {
+        close(ends[0]);
         return complain(KERNEL_REFUSED, "fork: %s", strerror(errno));
+    }
+    area->leaving = ends[0];
+    return OK;
+}
+
+static int swap_off(struct area *area)
+{
+    struct pollfd waits[2] = {{.events = POLLIN}};
+    int status = 0, code = area->leaving < 0 ? area_leave(area) : OK;
+
+    if (code != OK)
+        return code;
+    waits[0].fd = area->leaving;
+    await(waits, 1, FOREVER);
+    waitpid(area->swapoff, &status, 0);
+    close(area->leaving);
+    area->leaving = -1;
     if (status)
-        return complain(KERNEL_REFUSED, "swapoff /dev/%s: %s", device,
+        return complain(KERNEL_REFUSED, "swapoff /dev/%s: %s", area->device,
                         WIFEXITED(status) ? strerror(WEXITSTATUS(status)) : "killed, out of memory");
     return OK;
 }
 
-int area_stop(struct area *area)
+/* Nothing waits for it any more. */
+static int stop_swap(struct area *area)
 {
     int code;
 
     /* The kernel notes on the console, page by page, what it cannot read any more. */
     klogctl(CONSOLE_OFF, NULL, 0);
-    code = swap_off(area->device);
+    code = swap_off(area);
     klogctl(CONSOLE_ON, NULL, 0);
     if (code != OK)
         return code;
-    if (area->encrypted)
+    if (area->encrypted) {
+        unlink(area->device); /* which is ours, so the kernel leaves it */
         stop_encryption();
+    }
     device_disconnect(area->index);
-    for (unsigned at = 0; at < area->connections; at++)
-        close(area->fds[at]);
     return OK;
+}
+
+int area_stop(struct area *area)
+{
+    int code = area->leg ? mirror_leave(area) : stop_swap(area);
+
+    for (unsigned at = 0; at < area->connections && code == OK; at++)
+        close(area->fds[at]);
+    return code;
 }

@@ -18,7 +18,6 @@
 
 #define KEY_BYTES 64 /* AES-256 in XTS mode takes two keys */
 #define SECTOR 512   /* the device mapper's unit */
-#define NAME "netboot-swap"
 
 /* The kernel's ABI, written out: musl's headers do not have it. */
 struct dm_ioctl {
@@ -51,12 +50,14 @@ static struct {
     char parameters[2 * KEY_BYTES + 160];
 } message;
 
+static char name[24]; /* of this area's device, among those of other agents */
+
 static int control(int fd, unsigned long request, const char *what)
 {
     message.head.version[0] = 4;
     message.head.data_size = sizeof message;
     message.head.data_start = sizeof message.head;
-    strcpy(message.head.name, NAME);
+    strcpy(message.head.name, name);
     if (ioctl(fd, request, &message) < 0)
         return complain(KERNEL_REFUSED, "encryption: %s: %s", what, strerror(errno));
     return OK;
@@ -116,6 +117,7 @@ int start_encryption(struct area *area)
 
     if (fd < 0)
         return complain(KERNEL_REFUSED, "encryption: /dev/mapper/control: %s", strerror(errno));
+    snprintf(name, sizeof name, "netboot-swap%u", area->index);
     memset(&message, 0, sizeof message);
     code = control(fd, DM_CREATE, "making a device");
     if (code == OK) {

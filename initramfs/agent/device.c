@@ -160,14 +160,13 @@ static int ask(const struct message *request, uint16_t type, void *answer, size_
 }
 
 /* Opens a netlink socket and looks up the number of the "nbd" family. */
-static int open_netlink(void)
+int device_open(void)
 {
     struct sockaddr_netlink kernel = {.family = AF_NETLINK};
     struct message message;
     int error;
 
-    if (netlink >= 0)
-        return OK;
+    close(netlink);
     netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
     if (connect(netlink, (struct sockaddr *)&kernel, sizeof kernel) < 0)
         return complain(KERNEL_REFUSED, "netlink: %s", strerror(errno));
@@ -206,7 +205,7 @@ static void add_identifier(struct message *message, const struct area *area)
 int device_connect(struct area *area)
 {
     struct message message;
-    int error, code = open_netlink();
+    int error, code = netlink < 0 ? device_open() : OK;
 
     if (code != OK)
         return code;

@@ -18,17 +18,19 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-/* Pauses between tries, in milliseconds, doubled each time. A room of 60 PCs loses its server in one
- * moment: each pause is between half of its length and the whole, by chance. */
+/* Pauses between tries are doubled from here each time, up to LONGEST_PAUSE_MS. */
 #define FIRST_PAUSE_MS 100
-#define LONGEST_PAUSE_MS 1000
-#define REFUSED_PAUSE_MS 10000 /* only the operator can change that, and each try is logged */
-
-static uint64_t random_state;
+#define LOOK_MS 1000 /* at an area that might not be needed any more */
 
 /* xorshift64 */
 static unsigned chance(unsigned below)
 {
+    static uint64_t random_state;
+
+    if (!random_state) {
+        memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
+        random_state = (random_state ^ (uint64_t)getpid()) | 1; /* legs begin with the same bytes */
+    }
     random_state ^= random_state << 13;
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
@@ -44,15 +46,9 @@ uint64_t next_set(void)
     return last;
 }
 
-/* Waits until a connection has ended; says which and why. */
-static void watch(const struct area *area, char *why, size_t room)
+/* Whether a connection has ended; says which and why. */
+static int has_ended(const struct area *area, const struct pollfd *waits, char *why, size_t room)
 {
-    struct pollfd waits[MAX_CONNECTIONS + 1];
-
-    for (unsigned at = 0; at < area->connections; at++)
-        waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
-    while (!await(waits, area->connections, FOREVER))
-        ;
     for (unsigned at = 0; at < area->connections; at++) {
         int error = 0;
         socklen_t length = sizeof error;
@@ -62,7 +58,31 @@ static void watch(const struct area *area, char *why, size_t room)
         getsockopt(area->fds[at], SOL_SOCKET, SO_ERROR, &error, &length);
         snprintf(why, room, "connection %u of %u: %s", at + 1, area->connections,
                  error ? strerror(error) : "closed, or no answer in time");
-        return;
+        return 1;
+    }
+    return 0;
+}
+
+/* Waits until a connection has ended (1), or the area was let go (0). */
+static int watch(struct area *area, char *why, size_t room)
+{
+    struct pollfd waits[MAX_CONNECTIONS + 2];
+    unsigned count = area->connections;
+
+    for (;;) {
+        int64_t look = area->number > 1 ? now_ms() + LOOK_MS : mirror_look(area);
+
+        for (unsigned at = 0; at < count; at++)
+            waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
+        waits[count] = (struct pollfd){.fd = area->leaving, .events = POLLIN};
+        if (!await(waits, count + 1, look)) {
+            if (area->number > 1)
+                leave_if_idle(area);
+        } else if (waits[count].revents && area_stop(area) == OK) {
+            return 0;
+        } else if (has_ended(area, waits, why, room)) {
+            return 1;
+        }
     }
 }
 
@@ -124,6 +144,11 @@ static void fail(const struct area *area)
 {
     unsigned long out = swapped_mib();
 
+    if (area->root) {
+        report("failed:root", "no server for %u s: reading programs and files fails\n"
+               "device=/dev/%s\nreason=%s", area->patience, area->device, last_complaint());
+        return;
+    }
     report("failed:swap",
            "no server for %u s: %lu MiB that were out are lost, programs that need them end\n"
            "device=/dev/%s\nswapped_mib=%lu\nreason=%s",
@@ -133,31 +158,27 @@ static void fail(const struct area *area)
              area->patience, out);
 }
 
-/* Asks for a fresh lease; its token is the area's from then on. */
-static int fresh_lease(struct area *area)
-{
-    static char token[MAX_TOKEN + 1];
-    char answer[512];
-    const char *found;
-    int code = http_get(&area->lease, answer, sizeof answer);
-
-    if (code != OK)
-        return code;
-    found = strstr(answer, " token=");
-    if (strncmp(answer, "size=", 5) != 0 || !found)
-        return complain(REFUSED, "no fresh lease: %.*s", (int)strcspn(answer, "\r\n"), answer);
-    snprintf(token, sizeof token, "%.*s", (int)strcspn(found + 7, " \r\n"), found + 7);
-    explicit_bzero(answer, sizeof answer);
-    area->target.token = token;
-    return OK;
-}
-
-/* Between half of `length` and all of it. */
-static void pause_for(unsigned length)
+void pause_for(unsigned length)
 {
     struct pollfd nothing[1];
 
     await(nothing, 0, now_ms() + length / 2 + chance(length / 2));
+}
+
+/* Tries until there is a new area. */
+static void begin_anew(struct area *area)
+{
+    for (;;) {
+        int code = area_open(area);
+
+        if (code == OK)
+            code = area_start(area);
+        if (code == OK)
+            return;
+        pause_for(REFUSED_PAUSE_MS);
+        if (code == REFUSED && *area->lease.path)
+            area->target.token = ""; /* a fresh lease will have another */
+    }
 }
 
 /* Once the area has failed and its server says that the pages are not there: a new one in its
@@ -171,18 +192,24 @@ static int renew(struct area *area)
     code = fresh_lease(area);
     if (code == OK)
         code = area_stop(area);
+    if (code == OK)
+        begin_anew(area);
+    return code;
+}
+
+/* A leg that the mirror goes on without: its pages are on the other one, and those here grow old. */
+static int replace(struct area *leg)
+{
+    int code = area_stop(leg);
+
     if (code != OK)
         return code;
-    for (;;) {
-        code = area_open(area);
-        if (code == OK)
-            code = area_start(area);
-        if (code == OK)
-            return OK;
-        pause_for(REFUSED_PAUSE_MS);
-        if (code == REFUSED)
-            fresh_lease(area);
-    }
+    complain(OK, "/dev/%s goes on without %s", leg->device, leg->target.host);
+    report("agent:degraded", "the mirror goes on without %s:%s\ndevice=/dev/%s", leg->target.host,
+           leg->target.port, leg->device);
+    leg->target.token = "";
+    begin_anew(leg);
+    return OK;
 }
 
 /* Tells a refusal once. */
@@ -196,18 +223,27 @@ static void note_refusal(const struct area *area, enum state state)
  * up. Returns whether it is the same swap. */
 static int recover(struct area *area, int64_t lost)
 {
-    int64_t end = lost + (int64_t)area->patience * 1000;
+    int64_t end = lost + (int64_t)area->patience * 1000, leg_end = lost + area->target.timeout * 1000;
     unsigned pause = FIRST_PAUSE_MS;
     int refused = 0, failed = 0, code;
 
-    while ((code = attach_again(area)) != OK) {
-        unsigned length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
+    for (;;) {
+        unsigned length;
 
+        /* A leg is not given up later because its server is slow to refuse. */
+        sessions_end = area->leg && now_ms() < leg_end ? leg_end : FOREVER;
+        code = attach_again(area);
+        sessions_end = FOREVER;
+        if (code == OK)
+            return 1;
+        length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
+        if ((code == REFUSED || now_ms() >= leg_end) && mirror_gives_up(area) && replace(area) == OK)
+            return 0;
         if (code != CANNOT_CONNECT && !refused) {
             note_refusal(area, failed ? FAILED : LOST);
             refused = 1;
         }
-        if (failed && code == REFUSED && *area->lease.path && renew(area) == OK)
+        if (failed && code == REFUSED && !area->leg && *area->lease.path && renew(area) == OK)
             return 0;
         if (!failed && now_ms() + length >= end) {
             struct pollfd nothing[1];
@@ -220,28 +256,37 @@ static int recover(struct area *area, int64_t lost)
         pause_for(length);
         pause = pause * 2 > LONGEST_PAUSE_MS ? LONGEST_PAUSE_MS : pause * 2;
     }
-    return 1;
 }
 
 void hold(struct area *area)
 {
-    memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
-    random_state |= 1;
-    report("agent:attached", "holds /dev/%s, %u connections\ndevice=/dev/%s\ntimeout=%u\npatience=%u",
-           area->device, area->connections, area->device, area->target.timeout, area->patience);
+    char why[MAX_TEXT];
+
+    if (area->index != NO_DEVICE)
+        report("agent:attached",
+               "holds /dev/%s of %s, %u connections\ndevice=/dev/%s\narea=%u\ntimeout=%u\npatience=%u",
+               area->device, area->target.host, area->connections, area->device, area->number,
+               area->target.timeout, area->patience);
     for (;;) {
-        char why[MAX_TEXT];
         int64_t lost;
         double seconds;
-        int same;
+        int same = 0, absent = area->index == NO_DEVICE;
 
-        watch(area, why, sizeof why);
+        if (absent)
+            snprintf(why, sizeof why, "it was not there when the PC started");
+        else if (!watch(area, why, sizeof why))
+            return;
         lost = now_ms();
+        mirror_note(area, 1);
         shut_down(area);
         status_set(area, LOST, why);
-        complain(OK, "/dev/%s lost its server, %s", area->device, why);
-        report("agent:lost", "%s\ndevice=/dev/%s", why, area->device);
-        same = recover(area, lost);
+        complain(OK, "/dev/%s lost %s, %s", area->device, area->target.host, why);
+        report("agent:lost", "%s: %s\ndevice=/dev/%s", area->target.host, why, area->device);
+        if (absent)
+            begin_anew(area);
+        else
+            same = recover(area, lost);
+        mirror_note(area, 0);
         seconds = (double)(now_ms() - lost) / 1000;
         status_set(area, ATTACHED, "");
         complain(OK, "/dev/%s %s after %.2f s", area->device, same ? "attached again" : "begun anew", seconds);

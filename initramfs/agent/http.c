@@ -47,7 +47,7 @@ static size_t read_answer(int fd, char *answer, size_t room, int64_t until)
     return got;
 }
 
-int http_get(const struct url *url, char *answer, size_t room)
+int http_ask(const char *method, const struct url *url, char *answer, size_t room)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct pollfd waits[2] = {{.fd = fd, .events = POLLOUT}};
@@ -58,13 +58,16 @@ int http_get(const struct url *url, char *answer, size_t room)
         return complain(KERNEL_REFUSED, "socket: %s", strerror(errno));
     connect(fd, (const struct sockaddr *)&url->server, sizeof url->server);
     if (await(waits, 1, until) && waits[0].revents == POLLOUT &&
-        dprintf(fd, "GET %s HTTP/1.0\r\n\r\n", url->path) > 0) {
+        dprintf(fd, "%s %s HTTP/1.0\r\n\r\n", method, url->path) > 0) {
         answer[read_answer(fd, answer, room - 1, until)] = '\0';
         body = strstr(answer, "\r\n\r\n");
     }
     close(fd);
     if (!body)
-        return complain(CANNOT_CONNECT, "the boot server does not answer");
+        return complain(CANNOT_CONNECT, "%s port %u does not answer", inet_ntoa(url->server.sin_addr),
+                        ntohs(url->server.sin_port));
+    if (strncmp(answer, "HTTP/1.", 7) != 0 || strncmp(answer + 8, " 200 ", 5) != 0)
+        return complain(REFUSED, "the boot server answers %.*s", (int)strcspn(answer, "\r\n"), answer);
     memmove(answer, body + 4, strlen(body + 4) + 1);
     return OK;
 }

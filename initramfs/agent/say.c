@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static char text[MAX_TEXT];
-static int resident;
+static const char *speaker; /* once resident */
 
 int complain(int code, const char *format, ...)
 {
@@ -18,9 +18,10 @@ int complain(int code, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    /* Every try to reach a lost server fails in the same words. */
-    if (!resident || strcmp(line, text) != 0)
-        dprintf(2, resident ? "<4>netboot: swap: %s\n" : "%s\n", line);
+    if (!speaker)
+        dprintf(2, "%s\n", line);
+    else if (strcmp(line, text) != 0) /* every try to reach a lost server fails in the same words */
+        dprintf(2, "<4>netboot: %s: %s\n", speaker, line);
     memcpy(text, line, sizeof text);
     return code;
 }
@@ -30,7 +31,7 @@ const char *last_complaint(void)
     return text;
 }
 
-void complain_to_kernel(void)
+void complain_to_kernel(const char *whom)
 {
     int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
@@ -39,5 +40,5 @@ void complain_to_kernel(void)
     for (int fd = 0; fd <= 2; fd++)
         dup2(log, fd);
     text[0] = '\0';
-    resident = 1;
+    speaker = whom;
 }

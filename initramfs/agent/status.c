@@ -1,4 +1,5 @@
-/* What `agent status` shows: a page that the agent and whoever asks have both mapped.
+/* What `agent status` shows: a page that the agent and whoever asks have both mapped, one for each
+ * agent of this PC.
  *
  * A mapping, because the agent must never wait for a file: locked memory is not swapped out, a
  * file's page on a tmpfs is.
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #define STATUS_FILE "/run/agent.status"
+#define AGENTS 8 /* the most that are shown */
 
 struct status {
     uint32_t sequence; /* odd while it changes */
@@ -26,12 +28,18 @@ struct status {
     char reason[MAX_TEXT];
 };
 
-_Static_assert(sizeof(struct status) <= PAGE, "the status is one page");
+union page {
+    struct status status;
+    char bytes[PAGE];
+};
 
-static const char *const names[] = {"attached", "lost", "failed"};
+_Static_assert(sizeof(union page) == PAGE, "the status is one page");
+
+static const char *const names[] = {"attached", "lost", "failed", "standby"};
 
 static struct status nobody; /* the agent's own, if there can be no file */
 static struct status *status = &nobody;
+static const union page *all; /* what there is of the others, if there is a file */
 
 static void describe(const struct area *area)
 {
@@ -43,21 +51,40 @@ static void describe(const struct area *area)
     status->size = area->export.size;
 }
 
-void status_open(const struct area *area)
+/* Further areas have the last places. The numbers of the devices differ; a leg of a mirror may have
+ * none yet. */
+static unsigned place_of(const struct area *area)
 {
-    int fd = open(STATUS_FILE, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    void *page;
+    if (area->number > 1)
+        return AGENTS + 1 - area->number;
+    return area->leg ? (unsigned)area->leg - 1 : area->index % AGENTS;
+}
 
-    if (fd < 0 || ftruncate(fd, PAGE) < 0 ||
-        (page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED)
+void status_open(const struct area *area, enum state state)
+{
+    int fd = open(STATUS_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    union page *pages;
+
+    if (fd < 0 || ftruncate(fd, AGENTS * PAGE) < 0 ||
+        (pages = mmap(NULL, AGENTS * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
         complain(OK, "%s: %s; 'agent status' will not work", STATUS_FILE, strerror(errno));
-    else
-        status = page;
+    } else {
+        all = pages;
+        status = &pages[place_of(area)].status;
+    }
     if (fd >= 0)
         close(fd);
+    status->state = state;
     status->pid = getpid();
     status->since = now_ms();
     describe(area);
+}
+
+int status_in_use(unsigned number)
+{
+    const struct status *other = all ? &all[AGENTS + 1 - number].status : &nobody;
+
+    return number == 1 || (other->pid && other->state != STANDBY);
 }
 
 void status_set(const struct area *area, enum state state, const char *reason)
@@ -68,7 +95,7 @@ void status_set(const struct area *area, enum state state, const char *reason)
     __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
     if (state == LOST && changed)
         status->losses++;
-    if (state == ATTACHED && now - status->since > status->longest)
+    if (state == ATTACHED && status->state != STANDBY && now - status->since > status->longest)
         status->longest = now - status->since;
     if (changed && state != FAILED) /* failed since it was lost */
         status->since = now;
@@ -78,15 +105,10 @@ void status_set(const struct area *area, enum state state, const char *reason)
     __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
 }
 
-static int read_status(struct status *copy)
+static int read_status(int fd, unsigned place, struct status *copy)
 {
-    int fd = open(STATUS_FILE, O_RDONLY | O_CLOEXEC);
-    const struct status *page;
+    const struct status *page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, place * PAGE);
 
-    if (fd < 0)
-        return 0;
-    page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
-    close(fd);
     if (page == MAP_FAILED)
         return 0;
     do {
@@ -96,27 +118,45 @@ static int read_status(struct status *copy)
     return copy->pid != 0;
 }
 
-int status_show(void)
+static int show(const struct status *copy)
 {
-    struct status copy;
-    double since, longest;
+    double since = (double)(now_ms() - copy->since) / 1000;
+    double longest = (double)copy->longest / 1000;
 
-    if (!read_status(&copy)) {
-        dprintf(2, "no agent holds swap here (there is no %s)\n", STATUS_FILE);
-        return USAGE;
-    }
-    since = (double)(now_ms() - copy.since) / 1000;
-    longest = (double)copy.longest / 1000;
-    if (kill(copy.pid, 0) < 0 && errno == ESRCH) {
+    if (kill(copy->pid, 0) < 0 && errno == ESRCH) {
         dprintf(1, "the agent is gone: swap works until its server is lost\nstate=gone\n");
         return NOT_ATTACHED;
     }
-    dprintf(1, "swap %s for %.1f s: /dev/%s, %llu MiB of %s%s%s\n", names[copy.state], since,
-            copy.device, (unsigned long long)(copy.size >> 20), copy.server, *copy.reason ? "; " : "",
-            copy.reason);
+    if (copy->state == STANDBY) {
+        dprintf(1, "a further area stands by for %.1f s%s%s\n", since, *copy->reason ? "; " : "",
+                copy->reason);
+        dprintf(1, "state=standby\nseconds=%.1f\nexport=%s\npid=%d\n", since, copy->export,
+                copy->pid);
+        return OK;
+    }
+    dprintf(1, "swap %s for %.1f s: /dev/%s, %llu MiB of %s%s%s\n", names[copy->state], since,
+            copy->device, (unsigned long long)(copy->size >> 20), copy->server, *copy->reason ? "; " : "",
+            copy->reason);
     dprintf(1, "state=%s\nseconds=%.1f\ndevice=/dev/%s\nsize=%llu\nconnections=%u\n",
-            names[copy.state], since, copy.device, (unsigned long long)copy.size, copy.connections);
+            names[copy->state], since, copy->device, (unsigned long long)copy->size, copy->connections);
     dprintf(1, "server=%s\nexport=%s\ngeneration=%s\nlosses=%u\nlongest_loss=%.1f\npid=%d\n",
-            copy.server, copy.export, copy.generation, copy.losses, longest, copy.pid);
-    return copy.state == ATTACHED ? OK : NOT_ATTACHED;
+            copy->server, copy->export, copy->generation, copy->losses, longest, copy->pid);
+    return copy->state == ATTACHED ? OK : NOT_ATTACHED;
+}
+
+int status_show(void)
+{
+    int fd = open(STATUS_FILE, O_RDONLY | O_CLOEXEC);
+    struct status copy;
+    int code = USAGE;
+
+    for (unsigned place = 0; place < AGENTS && fd >= 0; place++)
+        if (read_status(fd, place, &copy)) {
+            int shown = show(&copy);
+
+            code = code == NOT_ATTACHED ? code : shown;
+        }
+    if (code == USAGE)
+        dprintf(2, "no agent holds swap here (there is no %s)\n", STATUS_FILE);
+    return code;
 }

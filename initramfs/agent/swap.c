@@ -1,6 +1,8 @@
 /* The swap header (union swap_header of include/linux/swap.h, version 1) and swapon(2).
  *
- * mkswap is not needed: the header is one page, and a fresh export reads as zeros.
+ * mkswap is not needed: the header is one page, and a fresh export reads as zeros. swapon(2) takes it
+ * from the page cache, where it lies as long as the device stays open, and sends it to the server
+ * (inode_drain_writes); so it is neither flushed nor fetched back.
  */
 #include "agent.h"
 
@@ -8,6 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
 #include <unistd.h>
 
@@ -16,6 +19,7 @@
 #define DISCARD_PAGES 0x40000
 
 #define PRIORITY 10 /* above the -2 of areas without one, with room on both sides */
+_Static_assert(PRIORITY - MAX_AREAS >= 0, "further areas are used after all others");
 #define MIN_PAGES 10 /* mkswap's smallest area */
 
 struct swap_header {
@@ -28,43 +32,53 @@ struct swap_header {
 
 _Static_assert(sizeof(struct swap_header) == PAGE, "the swap header is one page");
 
+/* Returns the device's descriptor, or -1 after a complaint. */
 static int write_header(const char *name, uint64_t pages)
 {
-    static struct swap_header header = {
-        .version = 1, .label = "netboot", .magic = {'S', 'W', 'A', 'P', 'S', 'P', 'A', 'C', 'E', '2'}};
-    int fd = open(name, O_RDWR | O_CLOEXEC);
-    int failed;
+    static struct swap_header header; /* filled here: as a constant it would be a page of the program */
+    int fd;
 
-    if (fd < 0)
-        return complain(KERNEL_REFUSED, "/dev/%s: %s", name, strerror(errno));
+    header.version = 1;
+    memcpy(header.label, "netboot", sizeof "netboot");
+    memcpy(header.magic, "SWAPSPACE2", sizeof header.magic);
     header.last_page = (uint32_t)(pages - 1);
     /* Never blocks the boot: without entropy the UUID stays zero, which names nothing. */
     if (getrandom(header.uuid, sizeof header.uuid, GRND_NONBLOCK) == (ssize_t)sizeof header.uuid) {
         header.uuid[6] = (header.uuid[6] & 0x0f) | 0x40; /* RFC 4122, random */
         header.uuid[8] = (header.uuid[8] & 0x3f) | 0x80;
     }
-    failed = pwrite(fd, &header, sizeof header, 0) != (ssize_t)sizeof header || fsync(fd) < 0;
-    if (failed)
-        complain(KERNEL_REFUSED, "/dev/%s: writing the swap header: %s", name, strerror(errno));
-    close(fd);
-    return failed ? KERNEL_REFUSED : OK;
+    fd = open(name, O_RDWR | O_CLOEXEC);
+    if (fd >= 0 && pwrite(fd, &header, sizeof header, 0) == (ssize_t)sizeof header)
+        return fd;
+    complain(KERNEL_REFUSED, "/dev/%s: writing the swap header: %s", name, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return -1;
 }
 
-int swap_on(const struct area *area)
+int swap_on(struct area *area)
 {
-    int flags = SWAP_FLAG_PREFER | PRIORITY;
+    int flags = SWAP_FLAG_PREFER | (PRIORITY + 1 - (int)area->number);
     uint64_t pages = area->export.size / PAGE;
-    int code;
+    struct stat found;
+    int fd, code = OK;
 
     if (pages < MIN_PAGES || pages > UINT32_MAX)
         return complain(KERNEL_REFUSED, "an export of %llu bytes cannot be swap",
                         (unsigned long long)area->export.size);
-    code = write_header(area->device, pages);
-    if (code != OK)
-        return code;
+    fd = write_header(area->device, pages);
+    if (fd < 0)
+        return KERNEL_REFUSED;
     if (area->export.flags & FLAG_SEND_TRIM)
         flags |= SWAP_FLAG_DISCARD | DISCARD_PAGES;
     if (swapon(area->device, flags) < 0)
-        return complain(KERNEL_REFUSED, "swapon /dev/%s: %s", area->device, strerror(errno));
-    return OK;
+        code = complain(KERNEL_REFUSED, "swapon /dev/%s: %s", area->device, strerror(errno));
+    close(fd);
+    /* swapoff(2) takes a path, and every init's shutdown has one for whatever is in /proc/swaps: to
+     * fetch all pages back into a RAM that they do not fit in. */
+    if (code == OK && stat(area->device, &found) == 0) {
+        area->node = found.st_rdev;
+        unlink(area->device);
+    }
+    return code;
 }

@@ -1,13 +1,17 @@
-/* memload BYTES [ROUNDS]: a memory load that can tell whether swap lost or mixed up a page.
+/* memload BYTES [ROUNDS [SCATTERED [PACK]]]: a memory load that can tell whether swap lost or mixed up
+ * a page.
  *
  * Writes all of BYTES, page by page, with words that do not compress and that depend on the
  * page's number and the round, then reads everything back. When BYTES is about twice the RAM,
  * every page has been out and in again by then. The last word of a page is a checksum of the
  * others, so that a wrong page can be told apart: torn, or whole but in the wrong place.
  *
- * Prints `written ...` and `verified ...` after each pass, `stall seconds=S` whenever one page took
- * a second or more, and `pages=N wrong=N seconds=S longest_stall=S` at the end. Exit: 0 all right,
- * 1 wrong pages, 2 usage or no memory.
+ * After that SCATTERED pages, far from each other, are read and written anew. With PACK the words of a
+ * page repeat, so that it compresses to a PACKth part of it.
+ *
+ * Prints `written ...`, `verified ...` and `scattered ...` after each pass, `stall seconds=S` whenever
+ * one page took a second or more, and `pages=N wrong=N seconds=S longest_stall=S` at the end; all
+ * seconds from the start. Exit: 0 all right, 1 wrong pages, 2 usage or no memory.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -22,6 +26,7 @@
 #define STALL 1.0 /* seconds for one page that are told */
 
 static double longest_stall;
+static unsigned period = WORDS; /* after which the words of a page repeat */
 
 static uint64_t splitmix(uint64_t seed)
 {
@@ -41,11 +46,11 @@ static uint64_t next(uint64_t state)
 
 static void fill(volatile uint64_t *page, uint64_t number, uint64_t round)
 {
-    uint64_t state = splitmix(number ^ round << 48) | 1, sum = 0;
+    uint64_t seed = splitmix(number ^ round << 48) | 1, state = seed, sum = 0;
 
     page[0] = number;
     for (unsigned at = 1; at < WORDS - 1; at++) {
-        state = next(state);
+        state = next(at % period ? state : seed);
         page[at] = state;
         sum += state;
     }
@@ -54,10 +59,11 @@ static void fill(volatile uint64_t *page, uint64_t number, uint64_t round)
 
 static int is_right(const volatile uint64_t *page, uint64_t number, uint64_t round)
 {
-    uint64_t state = splitmix(number ^ round << 48) | 1, sum = 0, differences = page[0] ^ number;
+    uint64_t seed = splitmix(number ^ round << 48) | 1, state = seed, sum = 0;
+    uint64_t differences = page[0] ^ number;
 
     for (unsigned at = 1; at < WORDS - 1; at++) {
-        state = next(state);
+        state = next(at % period ? state : seed);
         differences |= page[at] ^ state;
         sum += state;
     }
@@ -127,18 +133,55 @@ static uint64_t verify(const volatile uint64_t *memory, uint64_t pages, uint64_t
     return wrong;
 }
 
+/* A number close to the golden section of `pages`, with no divisor in common: its multiples come to
+ * every page once, each far from the last ones. */
+static uint64_t stride(uint64_t pages)
+{
+    for (uint64_t step = pages * 618 / 1000 + 1;; step++) {
+        uint64_t a = pages, b = step;
+
+        while (b) {
+            uint64_t rest = a % b;
+
+            a = b;
+            b = rest;
+        }
+        if (a == 1)
+            return step;
+    }
+}
+
+static uint64_t scatter(volatile uint64_t *memory, uint64_t pages, uint64_t count, uint64_t round)
+{
+    uint64_t wrong = 0, step = stride(pages), number = 0;
+
+    for (uint64_t at = 0; at < count; at++, number = (number + step) % pages) {
+        volatile uint64_t *page = memory + number * WORDS;
+
+        if (!is_right(page, number, round) && wrong++ < SHOWN)
+            describe(page, number);
+        fill(page, number, round);
+        watch();
+    }
+    return wrong;
+}
+
 int main(int count, char **arguments)
 {
     uint64_t pages, wrong = 0;
     unsigned long rounds = count > 2 ? strtoul(arguments[2], NULL, 10) : 1;
+    unsigned long scattered = count > 3 ? strtoul(arguments[3], NULL, 10) : 0;
+    unsigned long pack = count > 4 ? strtoul(arguments[4], NULL, 10) : 1;
     struct timespec begin;
     volatile uint64_t *memory;
 
-    pages = count > 1 && count < 4 ? strtoull(arguments[1], NULL, 10) / PAGE : 0;
-    if (pages == 0 || rounds == 0 || rounds > 0xffff) {
-        fprintf(stderr, "usage: memload BYTES [ROUNDS]\n");
+    pages = count > 1 && count < 6 ? strtoull(arguments[1], NULL, 10) / PAGE : 0;
+    if (pages == 0 || rounds == 0 || rounds > 0xffff || scattered > pages || pack == 0 ||
+        pack > WORDS) {
+        fprintf(stderr, "usage: memload BYTES [ROUNDS [SCATTERED [PACK]]]\n");
         return 2;
     }
+    period = WORDS / (unsigned)pack;
     clock_gettime(CLOCK_MONOTONIC, &begin);
     memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -159,6 +202,10 @@ int main(int count, char **arguments)
         printf("verified pages=%llu round=%llu wrong=%llu seconds=%.2f\n",
                (unsigned long long)pages, (unsigned long long)round, (unsigned long long)wrong,
                seconds_since(&begin));
+        if (scattered) {
+            wrong += scatter(memory, pages, scattered, round);
+            printf("scattered pages=%lu seconds=%.2f\n", scattered, seconds_since(&begin));
+        }
     }
     printf("pages=%llu wrong=%llu seconds=%.2f longest_stall=%.2f\n", (unsigned long long)pages,
            (unsigned long long)wrong, seconds_since(&begin), longest_stall);

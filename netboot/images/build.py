@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from netboot import slices
 from netboot.arch import LOADERS
 from netboot.errors import OperatorError
 from netboot.images import cpio, drivers, initramfs, kernel, packages
 from netboot.images.cache import Cache, default_cache
+from netboot.images.divide import divide
 from netboot.images.kernel import Firmware, Kernel
 from netboot.images.packages import Apt, Package
 from netboot.images.progress import Progress
 from netboot.plan import INITRAMFS_FILE, KERNEL_FILE
 from netboot.profile import Profile
+from netboot.slices import Catalogue
 
 __all__ = [
     "INITRAMFS_FILE",
@@ -148,10 +151,19 @@ def _make(found: Ingredients, folder: Path, cache: Cache, progress: Progress) ->
             shutil.copyfile(scratch / "usr/lib/ipxe" / loader, folder / loader)
         progress.step("packing the initramfs")
         busybox, agent = scratch / "bin/busybox", initramfs.agent(sources, cache)
-        archive = cpio.archive(initramfs.records(sources, busybox, agent, linux, firmware))
-    progress.step("compressing the initramfs (10 s or so)")
-    (folder / INITRAMFS_FILE).write_bytes(initramfs.compressed(archive))
-    manifest = _manifest(found, linux, firmware, folder)
+        common = list(initramfs.records(sources, busybox, agent, linux))
+    rows, contents = {}, {}
+    for name, row, chosen in divide(linux.modules, linux.builtin):
+        rows[name] = row
+        contents[slices.file_of(name)] = chosen
+    progress.step("compressing the initramfs, whole and in slices (30 s or so)")
+    for number, (name, chosen) in enumerate({INITRAMFS_FILE: linux.modules, **contents}.items(), 1):
+        own = initramfs.module_records(linux, firmware, chosen)
+        whole = name in (INITRAMFS_FILE, slices.file_of(slices.BASE))
+        archive = cpio.archive([*(common if whole else ()), *own])
+        (folder / name).write_bytes(initramfs.compressed(archive))
+        progress.advance(number, len(contents) + 1)
+    manifest = _manifest(found, linux, firmware, folder) | {"slices": Catalogue(rows).as_json()}
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
 
 

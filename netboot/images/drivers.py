@@ -1,26 +1,56 @@
-"""Which kernel modules and firmware go into the initramfs: tables, nothing else.
+"""Which kernel modules and firmware go into the initramfs, and into which slice of it: tables.
 
 Patterns are fnmatch patterns of paths below /lib/modules/VERSION/kernel, without ``.ko``; what a
 module needs comes along by itself. In Debian's 6.1 all of drivers/net/ethernet takes 6.9 MB of a
-compressed initramfs and 34 MB of the client's RAM while it boots, this selection a third.
+compressed initramfs and 34 MB of the client's RAM while it boots, this selection a third; a PC
+whose network card is known gets only that card's driver (slices.py).
 """
 
-INCLUDED = (
+# Every PC gets these.
+BASE = (
     # The swap device.
     "drivers/block/nbd",
-    # What encrypts it, if asked for (AES itself is linked into Debian's kernel).
-    "drivers/md/dm-crypt",
-    "crypto/xts",
-    "arch/x86/crypto/aesni-intel",
-    # Every wired network card a PC may have (less EXCLUDED). A card's PHY driver is asked for by
-    # the card's driver only when it finds the PHY, so all of them are there.
+    # USB, and keyboards for the rescue shell.
+    "drivers/usb/host/xhci-pci",
+    "drivers/usb/host/ehci-pci",
+    "drivers/usb/host/ohci-pci",
+    "drivers/usb/host/uhci-hcd",
+    "drivers/hid/hid-generic",
+    "drivers/hid/usbhid/usbhid",
+    # zswap's pools (zbud is linked into Debian's kernel).
+    "mm/z3fold",
+    "mm/zsmalloc",
+)
+
+# By what a seat's profile asks for.
+FEATURES = {
+    # AES itself is linked into Debian's kernel.
+    "encrypt": ("drivers/md/dm-crypt", "crypto/xts", "arch/x86/crypto/aesni-intel"),
+    "mirror": ("drivers/md/raid1",),
+    # zswap's compressors; lzo is linked in.
+    "lz4": ("crypto/lz4",),
+    "zstd": ("crypto/zstd",),
+    "image": ("drivers/block/loop", "fs/overlayfs/overlay", "fs/squashfs/squashfs"),
+}
+
+# A card's PHY driver is asked for by the card's driver only when it finds the PHY: a card that has
+# one gets all of them.
+PHYS = ("drivers/net/phy/*",)
+
+# Every wired network card a PC may have (less EXCLUDED).
+CARDS = (
     "drivers/net/ethernet/*",
-    "drivers/net/phy/*",
-    "drivers/net/virtio_net",
     "drivers/net/vmxnet3/vmxnet3",
+    "drivers/virtio/virtio_pci",
+)
+# A driver of the card's bus, by the modules that it does not name itself.
+COMPANIONS = {"virtio_pci": ("virtio_net",)}
+
+# Only in the full initramfs, as iPXE does not tell what these are.
+OTHERS = (
     "drivers/net/hyperv/hv_netvsc",
     "drivers/net/xen-netfront",
-    "drivers/virtio/virtio_pci",
+    "drivers/net/virtio_net",
     # Wired USB adapters; modems, phones and host-to-host cables are left out.
     "drivers/net/usb/aqc111",
     "drivers/net/usb/asix",
@@ -42,23 +72,9 @@ INCLUDED = (
     "drivers/net/usb/smsc95xx",
     "drivers/net/usb/sr9700",
     "drivers/net/usb/sr9800",
-    # USB itself, and keyboards for the rescue shell.
-    "drivers/usb/host/xhci-pci",
-    "drivers/usb/host/ehci-pci",
-    "drivers/usb/host/ohci-pci",
-    "drivers/usb/host/uhci-hcd",
-    "drivers/hid/hid-generic",
-    "drivers/hid/usbhid/usbhid",
-    # zswap's compressors and pools (lzo and zbud are linked into Debian's kernel).
-    "crypto/lz4",
-    "crypto/zstd",
-    "mm/z3fold",
-    "mm/zsmalloc",
-    # Root file systems.
-    "drivers/block/loop",
-    "fs/overlayfs/overlay",
-    "fs/squashfs/squashfs",
 )
+
+INCLUDED = (*BASE, *(each for row in FEATURES.values() for each in row), *PHYS, *CARDS, *OTHERS)
 
 EXCLUDED = (
     # PCMCIA cards have no boot ROM.

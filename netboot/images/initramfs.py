@@ -2,7 +2,7 @@
 
 import hashlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from netboot import resources
@@ -11,14 +11,17 @@ from netboot.images import cpio, modules
 from netboot.images.cache import Cache
 from netboot.images.cpio import Record
 from netboot.images.kernel import BUILTIN, Firmware, Kernel
+from netboot.images.modules import Module
 
 NOT_PACKED = ("agent", "lab")  # C sources; and what only the lab's PCs get
 COMPILER = "musl-gcc"
 # Static, so that it runs in an initramfs without a C library. No build id, no symbols and no
 # paths of this machine: the same sources give the same bytes everywhere. Code and constants share
-# a segment, which saves two pages of padding.
+# a segment, which saves two pages of padding; tables for unwinding are of use to debuggers only,
+# and what nobody calls to nobody.
 COMPILER_FLAGS = (
     *("-Os", "-static", "-s", "-std=gnu11", "-Wall", "-Wextra"),
+    *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-Wl,--gc-sections"),
     *("-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
 )
 # Single-threaded, so that the bytes do not depend on the number of cores. 19 is the highest level
@@ -68,10 +71,10 @@ def agent(folder: Path, cache: Cache) -> bytes:
     return compiled("agent", sorted((folder / "agent").glob("*.c")), cache)
 
 
-def records(
-    folder: Path, busybox: Path, agent: bytes, kernel: Kernel, firmware: Firmware
-) -> Iterator[Record]:
-    """Everything in the initramfs. ``folder`` is :func:`sources`, ``busybox`` the program."""
+def records(folder: Path, busybox: Path, agent: bytes, kernel: Kernel) -> Iterator[Record]:
+    """Everything in the initramfs but modules. ``folder`` is :func:`sources`, ``busybox`` the
+    program.
+    """
     yield from tree(folder, NOT_PACKED)
     yield cpio.character_device("dev/console", 5, 1)  # init's first output goes there
     for name in ("proc", "sys", "run", "sbin", "lib/firmware"):
@@ -80,15 +83,29 @@ def records(
     for applet in _applets(busybox):
         yield cpio.symlink(f"bin/{applet}", "busybox")
     yield cpio.file("sbin/agent", agent, executable=True)
-    base = f"lib/modules/{kernel.version}"
-    for module in kernel.modules:
-        yield cpio.file(f"{base}/{module.path}", (kernel.folder / module.path).read_bytes())
+    base = _modules_folder(kernel)
+    # Of all modules, whichever are there: slices are unpacked over each other.
     yield cpio.file(f"{base}/modules.dep", modules.dep_table(kernel.modules).encode())
     yield cpio.file(f"{base}/modules.alias", modules.alias_table(kernel.modules).encode())
     # With it, modprobe knows that a built-in module is no mistake.
     yield cpio.file(f"{base}/{BUILTIN}", (kernel.folder / BUILTIN).read_bytes())
-    for name, content in firmware.files.items():
-        yield cpio.file(f"lib/firmware/{name}", content)
+
+
+def module_records(
+    kernel: Kernel, firmware: Firmware, chosen: Iterable[Module]
+) -> Iterator[Record]:
+    """The files of ``chosen`` modules of ``kernel``, and the firmware they ask for."""
+    wanted: set[str] = set()
+    for module in chosen:
+        content = (kernel.folder / module.path).read_bytes()
+        yield cpio.file(f"{_modules_folder(kernel)}/{module.path}", content)
+        wanted.update(module.firmware)
+    for name in sorted(wanted & firmware.files.keys()):
+        yield cpio.file(f"lib/firmware/{name}", firmware.files[name])
+
+
+def _modules_folder(kernel: Kernel) -> str:
+    return f"lib/modules/{kernel.version}"
 
 
 def load_records(folder: Path, cache: Cache) -> Iterator[Record]:

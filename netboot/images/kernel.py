@@ -6,7 +6,6 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from netboot.errors import OperatorError
@@ -24,12 +23,14 @@ BUILTIN = "modules.builtin"
 class Kernel:
     """A kernel and the modules chosen for the initramfs.
 
-    ``folder`` holds ``vmlinuz``, ``modules.builtin`` and the modules at their paths.
+    ``folder`` holds ``vmlinuz``, ``modules.builtin`` and the modules at their paths; ``builtin``
+    are the names in modules.builtin.
     """
 
     version: str
     folder: Path
     modules: tuple[Module, ...]
+    builtin: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,12 @@ def _select(image: Path, root: Path, folder: Path, progress: Progress) -> None:
         if number % 100 == 0:
             progress.advance(number, len(paths))
     builtin = (tree / BUILTIN).read_text()
-    names = frozenset(modules.module_name(line) for line in builtin.split())
-    wanted = [module.name for module in everything.values() if _is_wanted(module)]
+    names = modules.names(builtin)
+    wanted = [
+        module.name
+        for module in everything.values()
+        if modules.matches(module, drivers.INCLUDED, drivers.EXCLUDED)
+    ]
     for module in modules.closure(everything, names, wanted):
         target = folder / _plain(module.path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,17 +155,11 @@ def _content(path: Path) -> bytes:
     raise OperatorError(f"{path}: only plain and xz-compressed modules can be read")
 
 
-def _is_wanted(module: Module) -> bool:
-    name = module.path.removeprefix("kernel/").partition(".ko")[0]
-    return any(fnmatchcase(name, pattern) for pattern in drivers.INCLUDED) and not any(
-        fnmatchcase(name, pattern) for pattern in drivers.EXCLUDED
-    )
-
-
 def _read(folder: Path) -> Kernel:
     paths = sorted(str(path.relative_to(folder)) for path in folder.glob("kernel/**/*.ko"))
     chosen = tuple(modules.parse(path, (folder / path).read_bytes()) for path in paths)
-    return Kernel(image_version(folder / VMLINUZ), folder, chosen)
+    builtin = modules.names((folder / BUILTIN).read_text())
+    return Kernel(image_version(folder / VMLINUZ), folder, chosen, builtin)
 
 
 def firmware_of(chosen: tuple[Module, ...], find: Callable[[str], bytes | None]) -> Firmware:

@@ -8,6 +8,7 @@ which depmod makes at installation, so the tables are made here.
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from netboot.errors import OperatorError
 
@@ -31,6 +32,19 @@ class Module:
 def module_name(path: str) -> str:
     """The name of the module in the file ``path``: ``kernel/net/foo-bar.ko`` is ``foo_bar``."""
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def names(listing: str) -> frozenset[str]:
+    """The names of modules in a list of paths, such as modules.builtin."""
+    return frozenset(module_name(path) for path in listing.split())
+
+
+def matches(module: Module, patterns: Iterable[str], but: Iterable[str] = ()) -> bool:
+    """Whether one of ``patterns`` (drivers.py) is ``module``'s path, and none of ``but``."""
+    name = module.path.removeprefix("kernel/").partition(".ko")[0]
+    return any(fnmatchcase(name, each) for each in patterns) and not any(
+        fnmatchcase(name, each) for each in but
+    )
 
 
 def parse(path: str, content: bytes) -> Module:

@@ -23,6 +23,7 @@ class Machine:
     memory: int
     folder: Path
     capture: bool = False
+    devices: tuple[str, ...] = ()  # more of them, as words for QEMU
 
     @property
     def mac(self) -> str:
@@ -63,7 +64,7 @@ class Machine:
         else:
             words += ["-M", "pc,graphics=off", "-boot", "n"]
             words += ["-device", f"e1000,netdev=n0,mac={self.mac}"]
-        return words
+        return [*words, *self.devices]
 
     @property
     def _nvram(self) -> Path:

@@ -32,6 +32,17 @@ ROUTER_IPV6 = IPv6Interface("fd77::1/64")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def server_address(number: int) -> IPv4Interface:
+    """The address of the server with that number; the first one boots the PCs."""
+    return IPv4Interface(f"{SERVER.ip + number - 1}/{SERVER.network.prefixlen}")
+
+
+def servers_setting(count: int) -> str:
+    """``KEY=VALUE`` for a profile whose page servers these are."""
+    addresses = (str(server_address(number).ip) for number in range(1, count + 1))
+    return f"swap.servers={','.join(addresses)}"
+
+
 def check_root() -> None:
     """Raises OperatorError for a user who cannot have a virtual network."""
     if os.geteuid() != 0:

@@ -25,13 +25,19 @@ from netboot.lab.network import (
     add_tap,
     ip,
     make_bridge,
+    server_address,
 )
 
 FIRST_ADDRESS, LAST_ADDRESS = SERVER.ip + 49, SERVER.ip + 199
 STOP_SECONDS = 5.0
 STATE_FOLDER = PRIVATE_TMPFS / "netboot-state"
-LOGS = ROUTER_LOG, SERVER_LOG = "router", "server"
-ROUTER_DEVICE, ROUTER_PORT = "router0", "port-router"
+# In a mount namespace of its own: memory for pages and state that holds the room's secret alone.
+_ONLY_THE_SECRET = (
+    f"umask 077; exec 3<{STATE_FOLDER}/secret; mount -t tmpfs tmpfs {PRIVATE_TMPFS}; "
+    f"mkdir {STATE_FOLDER}; cat <&3 >{STATE_FOLDER}/secret; exec 3<&-"
+)
+ROUTER_LOG, SERVER_LOG = "router", "server"
+ROUTER_DEVICE = "router0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class Lesson:
     arguments: str = ""  # the profile's own kernel arguments, to which the lab adds
     settings: tuple[str, ...] = ()  # KEY=VALUE overrides of the profile
     initrds: tuple[Path, ...] = ()
+    servers: int = 1  # the first one boots the PCs, the others only keep pages
+    devices: tuple[str, ...] = ()  # more of them in each PC, as words for QEMU
 
 
 @dataclass(slots=True)
@@ -109,13 +117,21 @@ class Classroom:
         self.seats = {
             machine.mac: SeatReport(machine)
             for machine in (
-                Machine(number, lesson.firmware, lesson.memory, lesson.folder, lesson.capture)
+                Machine(
+                    number,
+                    lesson.firmware,
+                    lesson.memory,
+                    lesson.folder,
+                    lesson.capture,
+                    lesson.devices,
+                )
                 for number in range(1, lesson.clients + 1)
             )
         }
         self.server_failure = ""
         self._last_stage = "load:verified" if lesson.load is not None else lesson.until
-        self._server: asyncio.subprocess.Process | None = None
+        self._servers: dict[int, asyncio.subprocess.Process] = {}
+        self._started = 0  # servers, ever
         self._processes: list[asyncio.subprocess.Process] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
@@ -146,12 +162,13 @@ class Classroom:
     async def open(self) -> AsyncIterator[None]:
         """The classroom with router and server running, and no PC switched on."""
         self.lesson.folder.mkdir(parents=True, exist_ok=True)
-        for name in LOGS:
-            (self.lesson.folder / f"{name}.log").unlink(missing_ok=True)
+        for log in (ROUTER_LOG, *map(_server_log, range(1, self.lesson.servers + 1))):
+            (self.lesson.folder / f"{log}.log").unlink(missing_ok=True)
         make_bridge()
         try:
             await self._start_router()
-            await self.start_server()
+            for number in range(1, self.lesson.servers + 1):
+                await self.start_server(number)
             yield
         finally:
             self._closing = True
@@ -175,25 +192,42 @@ class Classroom:
             watcher.add_done_callback(lambda _: self._changed.set())
             self._watchers.append(watcher)
 
-    async def start_server(self) -> None:
-        """Starts ``netboot serve`` and returns when it serves, or when ``server_failure`` is set."""
+    async def start_server(self, number: int = 1) -> None:
+        """Starts ``netboot serve`` and returns when it serves, or when ``server_failure`` is set.
+
+        A server that boots nobody is another host, which knows nothing of the time before.
+        """
         ready = asyncio.Event()
-        self._server = server = await self._spawn(
-            *self._server_command(), log=SERVER_LOG, stdout=asyncio.subprocess.PIPE
-        )
-        self._watchers.append(asyncio.create_task(self._watch_server(server, ready)))
+        self._started += 1
+        if number == 1:
+            server = await self._spawn(
+                *self._server_command(BRIDGE), log=SERVER_LOG, stdout=asyncio.subprocess.PIPE
+            )
+        else:
+            device = f"server{number}-{self._started}"
+            server = await self._spawn_host(
+                device,
+                f"ip address add {server_address(number)} dev {device}; {_ONLY_THE_SECRET}",
+                [*self._server_command(device), "--swap-only"],
+                log=_server_log(number),
+                stdout=asyncio.subprocess.PIPE,
+            )
+        self._servers[number] = server
+        self._watchers.append(asyncio.create_task(self._watch_server(number, server, ready)))
         await ready.wait()
 
-    def server_processes(self) -> list[int]:
-        """Process ids of the server: its control plane, then its page workers."""
-        assert self._server is not None, "not started"
-        children = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children")
-        return [self._server.pid, *map(int, children.read_text().split())]
+    def server_processes(self, number: int = 1) -> list[int]:
+        """Process ids of a server: its control plane, then its page workers."""
+        pid = self._servers[number].pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        return [pid, *map(int, children.read_text().split())]
 
-    def kill_server(self) -> None:
-        """Kills all of the server at once. What it kept in memory files is there for the next."""
-        pids = self.server_processes()
-        self._server = None
+    def kill_server(self, number: int = 1) -> None:
+        """Kills all of a server at once. What the first one kept in memory files is there for the
+        next; the others' is gone.
+        """
+        pids = self.server_processes(number)
+        del self._servers[number]
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
 
@@ -251,26 +285,42 @@ class Classroom:
             words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
             # Its ping before each offer would be 3 s of every boot (anchors, section 1).
             words += ["--no-ping", "--dhcp-authoritative"]
-        script = (
-            f"until ip link show {ROUTER_DEVICE} >/dev/null 2>&1; do sleep 0.02; done; "
+        addresses = (
             f"ip address add {ROUTER} dev {ROUTER_DEVICE}; "
-            f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad; "
-            f"ip link set {ROUTER_DEVICE} up; exec {shlex.join(words)}"
+            f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
         )
-        process = await self._spawn("unshare", "--net", "sh", "-c", script, log=ROUTER_LOG)
-        ip("link", "add", ROUTER_DEVICE, "type", "veth", "peer", "name", ROUTER_PORT)
-        ip("link", "set", ROUTER_PORT, "master", BRIDGE, "up")
+        await self._spawn_host(ROUTER_DEVICE, addresses, words, log=ROUTER_LOG)
+
+    async def _spawn_host(
+        self, device: str, prepare: str, command: list[str], log: str, stdout: int | None = None
+    ) -> asyncio.subprocess.Process:
+        """Another host on the LAN: network card ``device``, set up by the shell text ``prepare``,
+        a memory of its own for pages, and one program. When that ends, all of it is gone.
+        """
+        script = (
+            f"until ip link show {device} >/dev/null 2>&1; do sleep 0.02; done; "
+            # A host that is new at an address says so, or its peers would not know for a minute.
+            f"echo 1 >/proc/sys/net/ipv4/conf/{device}/arp_notify; "
+            f"ip link set lo up; {prepare}; ip link set {device} up; exec {shlex.join(command)}"
+        )
+        namespaces = ("unshare", "--net", "--mount")
+        process = await self._spawn(*namespaces, "sh", "-c", script, log=log, stdout=stdout)
+        ip("link", "add", device, "type", "veth", "peer", "name", f"p-{device}")
+        ip("link", "set", f"p-{device}", "master", BRIDGE, "up")
         while _net_namespace(process.pid) == _net_namespace("self"):
             await asyncio.sleep(0.01)
-        ip("link", "set", ROUTER_DEVICE, "netns", str(process.pid))
+        ip("link", "set", device, "netns", str(process.pid))
+        return process
 
-    def _server_command(self) -> list[str]:
+    def _server_command(self, interface: str) -> list[str]:
         lesson = self.lesson
-        arguments = [lesson.arguments, "console=ttyS0"]
+        # A PC that waits its turn for a CPU misses ticks: Linux would panic over such a timer.
+        # With panic=1 a kernel that panics switches its PC off, which is noticed.
+        arguments = [lesson.arguments, "console=ttyS0", "no_timer_check", "panic=1"]
         if lesson.load is not None:
             arguments += [f"netboot.load={lesson.load:g}", "netboot.poweroff=1"]
         settings = {
-            "interface": BRIDGE,
+            "interface": interface,
             "dhcp.mode": lesson.dhcp,
             "dhcp.range": f"{FIRST_ADDRESS}-{LAST_ADDRESS}",
             "dhcp.router": str(ROUTER.ip),
@@ -285,7 +335,9 @@ class Classroom:
             words += ["--initrd", str(initrd)]
         return words
 
-    async def _watch_server(self, server: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
+    async def _watch_server(
+        self, number: int, server: asyncio.subprocess.Process, ready: asyncio.Event
+    ) -> None:
         assert server.stdout is not None
         async for line in server.stdout:
             message = json.loads(line)
@@ -293,9 +345,9 @@ class Classroom:
                 ready.set()
             else:
                 self._take(BootEvent(**message))
-        if self._closing or server is not self._server:
+        if self._closing or server is not self._servers.get(number):
             return
-        log = (self.lesson.folder / f"{SERVER_LOG}.log").read_text().strip()
+        log = (self.lesson.folder / f"{_server_log(number)}.log").read_text().strip()
         self.server_failure = f"netboot serve ended with status {await server.wait()}: {log}"
         ready.set()
         self._changed.set()
@@ -312,6 +364,10 @@ class Classroom:
             )
         self._processes.append(process)
         return process
+
+
+def _server_log(number: int) -> str:
+    return SERVER_LOG if number == 1 else f"{SERVER_LOG}{number}"
 
 
 def _net_namespace(pid: int | str) -> str:

@@ -29,13 +29,16 @@ class Counters:
 
 @dataclass(slots=True)
 class Area:
-    """A lease's swap area as a worker sees it, shared by all connections of the lease."""
+    """A lease's swap area as a worker sees it, shared by all connections of the lease. ``seat``: whose
+    share of the worker it has.
+    """
 
     lease: str
     export: Export
     pages: PageFile
     counters: Counters = field(default_factory=Counters)
     written: bool = False
+    seat: str = ""
 
     def fetch(self, offset: int, length: int, buffers: "Buffers") -> memoryview:
         """The bytes, where they are stored or in what is left of scratch. Raises OSError."""

@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["attach", "detach", "refused", "first-write", "worker-died", "delayed"]
 
-# Of a seat, in one set: as many as a profile can ask for (swap.connections). What the server holds
-# for a seat is so many times what it holds for a connection (docs/pages.md).
-MAX_CONNECTIONS_OF_SEAT = 16
+# Of a seat's area, in one set: as many as a profile can ask for (swap.connections). What the server
+# holds for an area is so many times what it holds for a connection (docs/pages.md).
+MAX_CONNECTIONS_OF_AREA = 16
 # An upgrade waits so long for a request that is under way; then its client has to attach again.
 TAKE_OVER_SECONDS = 5.0
 
@@ -71,6 +71,8 @@ class Crew:
         self._numbers = itertools.count()
         self._clients: dict[int, _Client] = {}
         self._leases: dict[str, _Seat] = {}
+        self._orders: set[asyncio.Task[None]] = set()
+        exports.on_ended = self._drop
 
     def start(self) -> list[str]:
         """Starts the workers; returns where those of an earlier server can be met."""
@@ -82,6 +84,8 @@ class Crew:
 
     async def stop(self) -> None:
         """Ends the workers and all connections."""
+        for order in self._orders:
+            order.cancel()
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
     @property
@@ -107,12 +111,9 @@ class Crew:
         attachment = self._exports.attach(ready.asked)
         if not isinstance(attachment, Attachment):
             return  # another connection of this seat was faster: hanging up is all that is left
-        for lease in attachment.ended:
-            if lease in self._leases:
-                await self._leases.pop(lease).worker.send({"do": "drop", "lease": lease})
         number = attachment.set_number
-        if attachment.seat and self._in_set(attachment) >= MAX_CONNECTIONS_OF_SEAT:
-            reason = f"{MAX_CONNECTIONS_OF_SEAT} connections of {attachment.export.name} already"
+        if attachment.seat and self._in_set(attachment) >= MAX_CONNECTIONS_OF_AREA:
+            reason = f"{MAX_CONNECTIONS_OF_AREA} connections of {attachment.export.name} already"
             self.tell("refused", attachment.seat, "", f"{address}: {reason}", address=address)
             return
         seat = self._seat(attachment)
@@ -177,6 +178,7 @@ class Crew:
             "do": "connect",
             "id": number,
             "lease": attachment.lease,
+            "seat": attachment.seat or attachment.lease,
             "address": address,
             "export": export.name,
             "store": attachment.store,
@@ -200,9 +202,19 @@ class Crew:
         """Of a seat all connections go to one worker: fairness and fencing are local there."""
         seat = self._leases.get(attachment.lease)
         if seat is None:
-            seat = _Seat(attachment.seat, self._least_loaded())
-            self._leases[attachment.lease] = seat
+            mates = (each for each in self._leases.values() if each.seat == attachment.seat != "")
+            mate = next(mates, None)
+            worker = self._least_loaded() if mate is None else mate.worker
+            seat = self._leases[attachment.lease] = _Seat(attachment.seat, worker)
         return seat
+
+    def _drop(self, lease: str) -> None:
+        ended = self._leases.pop(lease, None)
+        if ended is not None:
+            order = ended.worker.send({"do": "drop", "lease": lease})
+            task = asyncio.get_running_loop().create_task(order)
+            self._orders.add(task)
+            task.add_done_callback(self._orders.discard)
 
     def _least_loaded(self) -> WorkerProcess:
         load_of = Counter(id(client.worker) for client in self._clients.values())

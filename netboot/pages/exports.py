@@ -24,11 +24,11 @@ STATE_FILE = "state-leases.json"  # in the store's directory, so it lives as lon
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What a connection is to work on. ``lease`` names it in events and counters; ``ended`` are
-    leases that ended by this: their connections are to be closed. So are those of this lease with
-    a set lower than ``set_number``, if ``fences``. With ``spread`` each connection may be with
-    another worker: nobody fences, and the workers may change the pages together. ``ceiling``: the
-    most bytes per second that all its connections together may move.
+    """What a connection is to work on. ``lease`` names it in events and counters. Its connections
+    with a set lower than ``set_number`` are to be closed, if ``fences``. With ``spread`` each
+    connection may be with another worker: nobody fences, and the workers may change the pages
+    together. ``ceiling``: the most bytes per second that all connections of its seat together may
+    move.
     """
 
     lease: str
@@ -36,7 +36,6 @@ class Attachment:
     export: Export
     store: str
     pages: PageFile
-    ended: Sequence[str] = ()
     set_number: int = 0
     fences: bool = False
     spread: bool = False
@@ -44,7 +43,13 @@ class Attachment:
 
 
 class Exports(Protocol):
-    """What the server asks. Names are as the client gave them, ``EXPORT`` or ``EXPORT@TOKEN``."""
+    """What the server asks. Names are as the client gave them, ``EXPORT`` or ``EXPORT@TOKEN``.
+
+    ``on_ended`` is called with each lease that ends: its connections are to be closed, and nobody
+    is to keep its pages.
+    """
+
+    on_ended: Callable[[str], None]
 
     @property
     def names(self) -> Sequence[str] | None:
@@ -87,6 +92,7 @@ class StaticExports:
         for name in sizes.keys() & images.keys():
             raise OperatorError(f"export {name}: given twice, with a size and as an image")
         self.directory = store.directory
+        self.on_ended: Callable[[str], None] = _nobody_cares
         opened = {name: _image(name, image.open_image(path)) for name, path in images.items()}
         self._attachments = {
             name: Attachment(
@@ -123,6 +129,10 @@ class StaticExports:
             self._leases[lease] = _image(name, image.image_of(os.dup(pages[0])))
         return self._leases.get(lease)
 
+    def has(self, lease: str) -> bool:
+        """Whether it is one of these."""
+        return lease in self._leases
+
     def let_go(self, lease: str) -> None:
         """Pages are kept, but nobody comes to an image that was replaced."""
         found = self._leases[lease]
@@ -154,8 +164,9 @@ class LeasedExports:
         self._ceiling = ceiling
         self._pages: dict[str, PageFile] = {}
         self.directory = store.directory
+        self.on_ended: Callable[[str], None] = _nobody_cares
         self._restore()
-        table.on_change = self._save
+        table.on_change = self._changed
 
     def find(self, name: str) -> Export | Refused:
         """Asks the table."""
@@ -177,7 +188,7 @@ class LeasedExports:
             self._pages[lease.generation] = pages
         if first or ended or attached.fences:
             self._save()
-        return self._attachment(lease, ended, attached.set_number, attached.fences)
+        return self._attachment(lease, attached.set_number, attached.fences)
 
     def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
         """Asks the table, by the lease's generation."""
@@ -186,28 +197,30 @@ class LeasedExports:
             return None
         if lease not in self._pages:
             self._pages[lease] = self._store.open(lease, found.size_bytes)
-        return self._attachment(found, (), 0, False)
+        return self._attachment(found, 0, False)
 
     def let_go(self, lease: str) -> None:
         """Tells the table."""
         self._table.let_go(lease, self._clock())
 
-    def _attachment(
-        self, lease: Lease, ended: Sequence[str], set_number: int, fences: bool
-    ) -> Attachment:
+    def _attachment(self, lease: Lease, set_number: int, fences: bool) -> Attachment:
         return Attachment(
             lease.generation,
             lease.seat,
             _export(lease),
             self._store.kind,
             self._pages[lease.generation],
-            ended,
             set_number,
             fences,
             ceiling=self._ceiling(lease.seat),
         )
 
-    def _wipe_ended(self) -> list[str]:
+    def _changed(self) -> None:
+        self._wipe_ended()
+        self._save()
+
+    def _wipe_ended(self) -> bool:
+        """Whether there was something to wipe."""
         ended = [old.generation for old in self._table.take_ended()]
         for generation in ended:
             pages = self._pages.pop(generation, None)
@@ -215,7 +228,8 @@ class LeasedExports:
                 pages.close()
             if generation in self._store.names():
                 self._store.remove(generation)
-        return ended
+            self.on_ended(generation)
+        return bool(ended)
 
     def _restore(self) -> None:
         if self.directory is None:
@@ -240,6 +254,10 @@ class LeasedExports:
         fresh.replace(path)
 
 
+def _nobody_cares(lease: str) -> None:
+    pass
+
+
 def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
     # An export's name may hold anything; a page file's may not.
     file_name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
@@ -255,8 +273,9 @@ def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
 
 
 def _image(name: str, pages: image.ImageFile) -> Attachment:
-    export = Export(name, pages.size_bytes, read_only=True)
-    return Attachment(f"{name}@{pages.identity}", "", export, image.KIND, pages, spread=True)
+    generation = pages.generation
+    export = Export(name, pages.size_bytes, f"image, generation {generation}", read_only=True)
+    return Attachment(f"{name}@{generation}", "", export, image.KIND, pages, spread=True)
 
 
 def _export(lease: Lease) -> Export:

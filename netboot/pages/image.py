@@ -5,6 +5,7 @@ another (``mv new.img root.img``) changes nothing for those who have it.
 """
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -17,16 +18,23 @@ KIND = "image"  # what a worker looks ``adopt`` up by
 # Linux has whole sectors of a device and would not show what is behind the last: an image ends with
 # zeros up to there.
 SECTOR_BYTES = 512
+HEAD_BYTES = 4096
 
 
 class ImageFile(SparseFile):
     """A regular file or a block device. Never written: its exports are read-only."""
 
     @property
-    def identity(self) -> str:
-        """Of the file behind it: another one in its place has another."""
+    def generation(self) -> str:
+        """32 hexadecimal digits that another image has not, even in the same place; a copy of this
+        one that kept the file's time has them, and so has a device with the same beginning.
+        """
         status = os.fstat(self._descriptor)
-        return f"{status.st_dev:x}-{status.st_ino:x}-{status.st_mtime_ns:x}"
+        written = 0 if stat.S_ISBLK(status.st_mode) else status.st_mtime_ns
+        digest = hashlib.blake2b(f"{self._size_bytes} {written} ".encode(), digest_size=16)
+        # Of squashfs and ext4 there is here when they were made or changed, and how long they are.
+        digest.update(os.pread(self._descriptor, HEAD_BYTES, 0))
+        return digest.hexdigest()
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fills ``buffer``. Raises OSError where the file was cut off meanwhile."""

@@ -1,8 +1,11 @@
 """Leases: which seat may attach which swap area, and whether there is room for it. Pure.
 
 A seat asks for a lease while it boots (grant) and its swap agent then attaches it with the token
-that only this boot of this seat was told. Until then the lease of its boot before stays as it is:
+that only this boot of this seat was told. Until then the leases of its boot before stay as they are:
 a script fetched by somebody else must not take the swap from under a running PC.
+
+While it runs it may ask for fresh ones: in place of one whose pages are lost, or for further areas,
+each under an export name of its own, which it gives back when it needs them no more (end).
 
 Fencing: the connections that a seat uses together are a set. The seat numbers its sets upwards and
 says the number with the name, ``<export>@<token>.<number in hexadecimal>``; without one it is 0.
@@ -60,11 +63,12 @@ class _Keyed:
     attached: bool = False  # has been, so there may be pages
     in_use: bool = False
     lost: bool = False  # its pages are gone
+    fresh: bool = False  # belongs to a boot that has swap; any other begins a boot
 
 
 @dataclass(slots=True)
 class _Place:
-    """A seat's leases: the one in use, and the one granted to a boot that is under way."""
+    """The leases of an export: the one in use, and one that was granted and is not attached yet."""
 
     attached: _Keyed | None = None
     pending: _Keyed | None = None
@@ -79,8 +83,8 @@ class _Place:
 class LeaseTable:
     """All leases of a room, of at most ``capacity_bytes`` times ``overcommit`` together.
 
-    ``on_change`` is called after every grant: it must survive the server. After ``attach`` it is for
-    the caller to see to that, when the pages are there.
+    ``on_change`` is called after every grant and end: they must survive the server. After ``attach``
+    it is for the caller to see to that, when the pages are there.
     """
 
     def __init__(
@@ -93,12 +97,20 @@ class LeaseTable:
         self.on_change: Callable[[], None] = lambda: None
 
     def grant(
-        self, seat: str, export: str, token: str, size_bytes: int, now: float
+        self,
+        seat: str,
+        export: str,
+        token: str,
+        size_bytes: int,
+        now: float,
+        *,
+        fresh: bool = False,
     ) -> Lease | Refused:
-        """Promises ``size_bytes`` to a boot of ``seat`` under the name ``export``.
+        """Promises ``size_bytes`` to ``seat`` under the name ``export``.
 
         The same export and token again give the same lease. Room is counted once for each export:
-        a seat's older lease ends when the new one is attached.
+        its older lease ends when the new one is attached, and unless that is a ``fresh`` one for a
+        boot which has swap already, so do all other leases of the seat.
         """
         self._expire(now)
         place = self._places.get(export, _Place())
@@ -112,7 +124,7 @@ class LeaseTable:
             asked, free, total = map(_readable, (size_bytes, max(left, 0), self._capacity_bytes))
             return Refused(f"no room: {asked} asked, {free} of {total} left")
         lease = Lease(seat, export, size_bytes, _generation(export, token, size_bytes, now), now)
-        place.pending = _Keyed(lease, token.encode(), now)
+        place.pending = _Keyed(lease, token.encode(), now, fresh=fresh)
         self._places[export] = place
         self.on_change()
         return lease
@@ -123,21 +135,30 @@ class LeaseTable:
         return found[0].lease if isinstance(found, tuple) else found
 
     def attach(self, wire_name: str, now: float) -> Attached | Refused:
-        """Like ``find``, and ends the older lease of the seat if this is the first time."""
+        """Like ``find``, and ends what this lease replaces if this is the first time."""
         found = self._find(wire_name)
         if isinstance(found, Refused):
             return found
         keyed, set_number = found
-        place = self._places[keyed.lease.export]
-        if keyed is place.pending:
-            if place.attached is not None:
-                self._ended.append(place.attached.lease)
-            place.attached, place.pending = keyed, None
+        if not keyed.attached:
+            self._replace_by(keyed)
         fences = set_number > keyed.set_number
         keyed.set_number, keyed.seen = set_number, now
         keyed.attached = keyed.in_use = True
         self._expire(now)
         return Attached(keyed.lease, set_number, fences)
+
+    def end(self, export: str) -> Refused | None:
+        """The seat needs ``export`` no more; that is true as well if there is none. Refused while it
+        has connections: whoever asks may not be the one who uses it.
+        """
+        leases = self._places.get(export, _Place()).leases()
+        if any(keyed.in_use for keyed in leases):
+            return Refused(f"{export} is in use")
+        for keyed in leases:
+            self._end(keyed)
+        self.on_change()
+        return None
 
     def resume(self, generation: str) -> Lease | None:
         """A connection from before the server's restart goes on with its lease."""
@@ -180,7 +201,7 @@ class LeaseTable:
         for row in saved:
             lease = Lease(*(row[name] for name in Lease.__slots__))
             keyed = _Keyed(lease, row["token"].encode(), now, row["set_number"], row["attached"])
-            keyed.lost = row["lost"]
+            keyed.lost, keyed.fresh = row["lost"], row.get("fresh", False)
             place = self._places.setdefault(lease.export, _Place())
             if keyed.attached:
                 place.attached = keyed
@@ -192,17 +213,29 @@ class LeaseTable:
 
     def _expire(self, now: float) -> None:
         """Ends what nobody has used for so long. Looked at when a seat comes: it costs nothing."""
-        for export, place in list(self._places.items()):
-            for keyed in place.leases():
-                if keyed.in_use or now - keyed.seen < self._lease_seconds:
-                    continue
-                if keyed is place.attached:
-                    self._ended.append(keyed.lease)
-                    place.attached = None
-                else:
-                    place.pending = None
-            if not place.leases():
-                del self._places[export]
+        for keyed in self._all():
+            if not keyed.in_use and now - keyed.seen >= self._lease_seconds:
+                self._end(keyed)
+
+    def _replace_by(self, fresh: _Keyed) -> None:
+        """A pending lease is attached for the first time."""
+        seat, export = fresh.lease.seat, fresh.lease.export
+        for old in self._all():
+            same_boot = fresh.fresh or old.lease.seat != seat
+            if old is not fresh and (old.lease.export == export or not same_boot):
+                self._end(old)
+        place = self._places[export]
+        place.attached, place.pending = fresh, None
+
+    def _end(self, keyed: _Keyed) -> None:
+        place = self._places[keyed.lease.export]
+        if keyed is place.attached:
+            self._ended.append(keyed.lease)  # there may be pages
+            place.attached = None
+        else:
+            place.pending = None
+        if not place.leases():
+            del self._places[keyed.lease.export]
 
     def _find(self, wire_name: str) -> tuple[_Keyed, int] | Refused:
         export, _, rest = wire_name.partition("@")
@@ -227,6 +260,7 @@ def _state(keyed: _Keyed) -> dict[str, Any]:
         "set_number": keyed.set_number,
         "attached": keyed.attached,
         "lost": keyed.lost,
+        "fresh": keyed.fresh,
     }
 
 

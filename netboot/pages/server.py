@@ -25,7 +25,9 @@ HANDSHAKE_SECONDS = 10.0  # as qemu-nbd, after CVE-2024-7409
 # A handshake is some hundred bytes; what a hasty client sends behind it goes to the worker.
 RECEIVE_BYTES = 4096
 MAX_CONNECTIONS = 480  # with as many page files they fit into 1024 descriptors of one process
-MAX_CONNECTIONS_OF_ADDRESS = 64
+# A seat with four areas of 16 connections that attaches all of them again before the server knows
+# that the old ones are dead.
+MAX_CONNECTIONS_OF_ADDRESS = 128
 MAX_WORKERS = 8
 LEAVE_SECONDS = 0.5  # for handshakes under way; whoever is slower has to come again
 # A PC that was switched off says no goodbye: its connections are gone after a minute.

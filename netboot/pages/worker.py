@@ -97,7 +97,7 @@ class Worker:
         now = time.monotonic()
         patience = max(self._next_report - now, 0) if self._dirty else None
         for connection in self._resting.values():
-            rest = self._governor.rest(connection.area.lease, now)
+            rest = self._governor.rest(connection.area.seat, now)
             patience = rest if patience is None else min(patience, rest)
         return patience
 
@@ -108,33 +108,33 @@ class Worker:
         by_seat: dict[str, Connection] = {}
         now = time.monotonic()
         for connection in waiting:
-            lease = connection.area.lease
-            if self._governor.rest(lease, now):
+            seat = connection.area.seat
+            if self._governor.rest(seat, now):
                 self._register(connection, 0)  # or the next poll would return at once
                 self._resting[connection.sock.fileno()] = connection
-            elif lease not in by_seat or connection.last_turn < by_seat[lease].last_turn:
-                by_seat[lease] = connection
-        for lease in self._governor.turns(by_seat, now):
-            self._governed_turn(by_seat[lease], now)
+            elif seat not in by_seat or connection.last_turn < by_seat[seat].last_turn:
+                by_seat[seat] = connection
+        for seat in self._governor.turns(by_seat, now):
+            self._governed_turn(by_seat[seat], now)
 
     def _governed_turn(self, connection: Connection, now: float) -> None:
         sent, received = connection.sent, connection.received
         self._turn(connection, QUANTUM_BYTES)
         moved = (connection.sent - sent, connection.received - received)
-        self._governor.charge(connection.area.lease, *moved, now)
+        self._governor.charge(connection.area.seat, *moved, now)
 
     def _wake(self) -> None:
         """Listens again to seats that have rested."""
         now = time.monotonic()
         for descriptor, connection in list(self._resting.items()):
-            if not self._governor.rest(connection.area.lease, now):
+            if not self._governor.rest(connection.area.seat, now):
                 del self._resting[descriptor]
                 self._await(connection)
 
     def _regroup(self) -> None:
         """Decides whether turns are the governor's affair; one seat alone costs less without."""
         limited = any(each.message["ceiling"] for each in self._connections.values())
-        self._shared = len(self._leases()) > 1 or limited
+        self._shared = len({each.area.seat for each in self._connections.values()}) > 1 or limited
 
     # The control plane.
 
@@ -174,7 +174,9 @@ class Worker:
         if area is None:
             pages = load(message["store"]).adopt(page_descriptors, message["size_bytes"])
             export = Export(message["export"], message["size_bytes"], "", message["read_only"])
-            area = Area(message["lease"], export, pages, written=message["written"])
+            area = Area(
+                message["lease"], export, pages, written=message["written"], seat=message["seat"]
+            )
             self._areas[message["lease"]] = area
         else:
             for descriptor in page_descriptors:
@@ -185,7 +187,7 @@ class Worker:
         exchange = Exchange(area, dialect)
         connection = Connection(sock, area, exchange, message, unparsed, unsent)
         self._connections[client] = connection
-        self._governor.limit(area.lease, message["ceiling"])
+        self._governor.limit(connection.area.seat, message["ceiling"])
         self._regroup()
         # There may be requests in what was carried already.
         self._register(connection, select.EPOLLOUT)
@@ -250,7 +252,8 @@ class Worker:
             connection.exchange.abandon()
         if area is not None:
             area.pages.close()
-        self._governor.forget(lease)
+            if all(other.seat != area.seat for other in self._areas.values()):
+                self._governor.forget(area.seat)
         self._warned.pop(lease, None)
 
     def _report_counters(self) -> None:

@@ -1,5 +1,6 @@
 """Virtual PCs for the tests: ``netboot lab`` run as its user would, and one boot image set."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from netboot.images.cache import Cache, default_cache
 
 LAB_SECONDS = 400
 PROJECT = Path(__file__).parent.parent.parent
@@ -48,6 +51,20 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "netboot", "build", "-p", str(profile), "-o", str(folder)]
     subprocess.run(command, check=True, cwd=PROJECT)
     return folder
+
+
+@pytest.fixture(scope="session")
+def root_image() -> Path:
+    """A minimal Debian with systemd, made once and kept while its recipe stays the same."""
+    recipe = PROJECT / "tools/make-root"
+    key = hashlib.sha256(recipe.read_bytes()).hexdigest()[:32]
+
+    def make(folder: Path) -> None:
+        subprocess.run([recipe, folder / "root.squashfs"], check=True)
+
+    cache = Cache(default_cache())
+    cache.path.mkdir(parents=True, exist_ok=True)
+    return cache.folder("roots", key, make) / "root.squashfs"
 
 
 @pytest.fixture

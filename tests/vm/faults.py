@@ -15,6 +15,8 @@ from netboot.lab.rig import Classroom, SeatReport
 
 LOSS_PERCENT = 5
 BACK_SECONDS = 10.0  # a killed server is back after 0 to so many
+REPLACED_SECONDS = 8.0, 12.0  # a broken one is replaced after so many
+COPIED = ("agent:lost", "agent:degraded", "agent:renewed", "agent:resynced")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,16 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``act`` returns when the fault is over. ``loses``: whether the PC has to lose its connections;
-    None if that is left to chance. ``away``: whether nobody serves it meanwhile, so that programs
-    may stand still for that long.
+    """``act`` returns when the fault is over. ``loses``: whether the PC has to lose its connections
+    and tell it, with what comes after that (``tells``); None if that is left to chance. ``away``:
+    whether nobody serves it meanwhile, so that programs may stand still for that long; None if they
+    may for longer.
     """
 
     act: Callable[[Scene], Awaitable[None]]
     loses: bool | None
-    away: bool = True
+    away: bool | None = True
+    tells: tuple[str, ...] = ("agent:lost", "agent:reattached")
 
 
 async def _kill_server(scene: Scene) -> None:
@@ -109,9 +113,27 @@ async def _slow_down(scene: Scene, seconds: float) -> None:
 async def lose_pages(scene: Scene) -> None:
     """The server comes back as after a reboot: what was in its memory is gone."""
     scene.room.kill_server()
+    await _replace_first(scene, 0)
+
+
+async def _replace_first(scene: Scene, seconds: float) -> None:
+    await asyncio.sleep(seconds)
     for folder in PRIVATE_TMPFS.glob("netboot-kept-*"):
         shutil.rmtree(folder)
     await scene.room.start_server()
+
+
+async def _break_first(scene: Scene) -> None:
+    """Of two servers the one that booted the PC is gone for good, and replaced later."""
+    scene.room.kill_server()
+    await _replace_first(scene, scene.chance.uniform(*REPLACED_SECONDS))
+
+
+async def _break_second(scene: Scene) -> None:
+    """The same for the other one."""
+    scene.room.kill_server(2)
+    await asyncio.sleep(scene.chance.uniform(*REPLACED_SECONDS))
+    await scene.room.start_server(2)
 
 
 def _run(*command: str) -> None:
@@ -134,8 +156,10 @@ FAULTS = {
     "cable pulled, 60 s": Fault(_for(60, _pull_cable), loses=True),
     "switch dead, 8 s": Fault(_for(8, _cut_switch), loses=True),
     "switch dead, 60 s": Fault(_for(60, _cut_switch), loses=True),
-    "5 % of packets lost, 60 s": Fault(_for(60, _lose_packets), loses=None, away=False),
-    "100 Mbit/s, 60 s": Fault(_for(60, _slow_down), loses=None, away=False),
+    "5 % of packets lost, 60 s": Fault(_for(60, _lose_packets), loses=None, away=None),
+    "100 Mbit/s, 60 s": Fault(_for(60, _slow_down), loses=None, away=None),
+    "first of two servers replaced": Fault(_break_first, True, away=False, tells=COPIED),
+    "second of two servers replaced": Fault(_break_second, True, away=False, tells=COPIED),
 }
 SHORT = (
     *("server killed", "workers killed", "server stopped, 8 s", "server killed"),
@@ -148,3 +172,5 @@ LONG = (
     *("server stopped, 60 s", "cable pulled, 60 s", "switch dead, 60 s"),
     *("5 % of packets lost, 60 s", "100 Mbit/s, 60 s"),
 )
+# A server breaks when the other one has been replaced: has that one got all pages?
+MIRROR = ("second of two servers replaced", "first of two servers replaced")

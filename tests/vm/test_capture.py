@@ -121,19 +121,26 @@ def assert_in_order(names: list[str], expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("firmware", "dhcp", "dhcp_order", "script"),
+    ("firmware", "dhcp", "dhcp_order", "script", "card"),
     [
-        ("bios", "full", ["OFFER of 10.77.0.1", "REQUEST", "ACK of 10.77.0.1"], "bios.ipxe"),
+        (
+            "bios",
+            "full",
+            ["OFFER of 10.77.0.1", "REQUEST", "ACK of 10.77.0.1"],
+            "bios.ipxe",
+            "e1000",
+        ),
         (
             "uefi",
             "proxy",
             ["REQUEST", "ACK of 10.77.0.254", "4011 REQUEST", "4011 ACK of 10.77.0.1"],
             "uefi-x64.ipxe",
+            "virtio_pci",
         ),
     ],
 )
 def test_a_boot_on_the_wire(
-    lab: Lab, firmware: str, dhcp: str, dhcp_order: list[str], script: str
+    lab: Lab, firmware: str, dhcp: str, dhcp_order: list[str], script: str, card: str
 ) -> None:
     outcome = lab("--firmware", firmware, "--dhcp", dhcp, "--capture")
     assert outcome.status == 0, outcome.report
@@ -141,7 +148,8 @@ def test_a_boot_on_the_wire(
     expected = ["DISCOVER", *dhcp_order, "TFTP RRQ", "TFTP OACK", "TFTP DATA", f"GET {script}"]
     expected += [
         "GET vmlinuz",
-        "GET initramfs.img",
+        "GET initramfs-base.img",
+        f"GET initramfs-{card}.img",
         "POST init:start",
         "GET lease",
         "NBD GO",

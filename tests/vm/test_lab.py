@@ -59,6 +59,16 @@ def test_a_load_of_twice_the_ram_comes_back_right(lab: Lab) -> None:
     assert examined["server"] == "10.77.0.1:10809"
 
 
+def test_two_servers_hold_a_part_each(lab: Lab) -> None:
+    layout = ("--servers", "2", "--set", "swap.layout=stripe", "--set", "swap.encrypt=yes")
+    outcome = lab("--memory", "128", "--load", "1.3", *layout)
+    assert outcome.status == 0, outcome.report
+    assert outcome.stages().count("lease") == 2
+    written = next(e for e in outcome.seats[0]["stages"] if e["stage"] == "load:written")["data"]
+    first, second = (written[f"used_dm-{number}"] for number in (0, 1))
+    assert abs(first - second) < first / 4
+
+
 def test_without_swap_the_same_load_kills(lab: Lab) -> None:
     outcome = lab("--memory", "160", "--load", "2", "--set", "swap.size=0")
     assert outcome.status == 1

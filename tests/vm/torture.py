@@ -20,11 +20,11 @@ from netboot.events import BootEvent
 from netboot.images import build as images
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
-from tests.vm.faults import FAULTS, LONG, SHORT, Scene, lose_pages
+from tests.vm.faults import FAULTS, LONG, MIRROR, SHORT, Scene, lose_pages
 
 PROJECT = Path(__file__).parent.parent.parent
 ENDLESS_ROUNDS = 9999
-BOOT_SECONDS, RECOVERY_SECONDS, ROUND_SECONDS, END_SECONDS = 120, 60, 240, 30
+BOOT_SECONDS, RECOVERY_SECONDS, ROUND_SECONDS, END_SECONDS = 120, 120, 240, 30
 PAUSE_SECONDS = 4.0  # at most, before a fault
 QUIET_SECONDS = 8.0  # after one: a stall is told when it is over
 BAR_SECONDS = 5.0  # a program may stand still for as long as the server is away, and for this
@@ -86,24 +86,26 @@ class Ward:
         """One fault, and the recovery from it."""
         fault = FAULTS[name]
         await asyncio.sleep(self.chance.uniform(0, PAUSE_SECONDS))
-        lost, back = self.count("agent:lost"), self.count("agent:reattached")
+        told = {stage: self.count(stage) for stage in fault.tells}
         self.injuries.append(Injury(name, time.time()))
         _note(name)
         await fault.act(self.scene)
         self.injuries[-1].seconds = round(time.time() - self.injuries[-1].begun, 2)
         if fault.loses:
             await self.until(
-                lambda: self.count("agent:lost") > lost and self.count("agent:reattached") > back,
+                lambda: all(self.count(stage) > before for stage, before in told.items()),
                 RECOVERY_SECONDS,
-                f"{name}: lost and attached again, and both told",
+                f"{name}: told {', '.join(told)}",
             )
         await asyncio.sleep(QUIET_SECONDS)
         if fault.loses is False:
-            assert self.count("agent:lost") == lost, f"{name}: the PC lost its connections"
+            assert self.count("agent:lost") == told["agent:lost"], (
+                f"{name}: the PC lost its connections"
+            )
 
-    async def verify(self) -> None:
-        """Every page written and verified once more after the last fault."""
-        rounds = self.count("load:round") + 2  # the first to end was under way
+    async def verify(self, rounds: int) -> None:
+        """Every page verified after the last fault, and with two rounds all written once more."""
+        rounds += self.count("load:round")  # the first to end was under way
         await self.until(
             lambda: self.count("load:round") >= rounds, 2 * ROUND_SECONDS, "verification"
         )
@@ -113,7 +115,7 @@ class Ward:
             _note(f"    {event.stage} {event.message}")
         if event.stage == "load:stall":
             self._stalled(event.when, float(event.data["seconds"]))
-        if event.stage == "agent:reattached" and self.injuries:
+        if event.stage in ("agent:reattached", "agent:renewed") and self.injuries:
             self.injuries[-1].reattached = float(event.data["seconds"])
         self._news.set()
 
@@ -129,22 +131,23 @@ class Ward:
         failures = [failure] if failure else []
         failures += [f"{wrong} wrong pages"] if wrong else []
         for injury in self.injuries:
-            late = injury.longest_stall - injury.seconds
-            if FAULTS[injury.fault].away and late > BAR_SECONDS:
+            away = FAULTS[injury.fault].away
+            late = injury.longest_stall - injury.seconds * bool(away)
+            if away is not None and late > BAR_SECONDS:
                 failures.append(f"{injury.fault}: a stall {late:.1f} s longer than the server's")
         injuries = [asdict(injury) for injury in self.injuries]
         return {"failures": failures, "rounds": len(rounds), "wrong": wrong, "injuries": injuries}
 
 
-async def torture(ward: Ward, faults: Sequence[str]) -> dict[str, Any]:
-    """Inflicts ``faults`` and returns the report."""
+async def torture(ward: Ward, faults: Sequence[str], rounds: int = 2) -> dict[str, Any]:
+    """Inflicts ``faults`` and returns the report, after so many rounds more."""
     failure = ""
     async with ward.room.open():
         try:
             await ward.boot()
             for name in faults:
                 await ward.inflict(name)
-            await ward.verify()
+            await ward.verify(rounds)
         except AssertionError as error:
             failure = str(error)
     return ward.report(failure)
@@ -196,7 +199,10 @@ def table(report: dict[str, Any]) -> str:
             max(i["seconds"] for i in injuries),
             max(i["reattached"] or 0.0 for i in injuries),
             max(i["longest_stall"] for i in injuries),
-            max(max(i["longest_stall"] - i["seconds"] * FAULTS[kind].away, 0) for i in injuries),
+            max(
+                max(i["longest_stall"] - i["seconds"] * bool(FAULTS[kind].away), 0)
+                for i in injuries
+            ),
         ]
         cells = " | ".join(f"{figure:.1f} s" for figure in figures)
         lines.append(f"| {kind} | {len(injuries)} | {cells} |")
@@ -217,11 +223,18 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="the whole table")
     parser.add_argument("--fault", action="append", choices=FAULTS, help="only these, in order")
     parser.add_argument("--loss", action="store_true", help="only the loss of all pages")
+    parser.add_argument(
+        "--mirror", action="store_true", help="only what befalls one of two servers"
+    )
     parser.add_argument("--table", action="store_true", help="Markdown instead of JSON")
     options = parser.parse_args()
     chance = random.Random(options.seed)
     faults = list(LONG if options.long else SHORT)
     chance.shuffle(faults)
+    settings = tuple(options.set)
+    if options.mirror:
+        faults = list(MIRROR)
+        settings += (network.servers_setting(2), "swap.layout=mirror")
     _note(f"seed {options.seed}")
     lesson = Lesson(
         PROJECT / "profiles/lab.yaml",
@@ -230,13 +243,16 @@ def main() -> None:
         memory=options.memory,
         # Not as a lesson's load: the PC would be switched off at its end.
         arguments=f"netboot.load=2 netboot.rounds={ENDLESS_ROUNDS}",
-        settings=tuple(options.set),
+        settings=settings,
+        servers=2 if options.mirror else 1,
         initrds=(images.build_load_image(images.default_cache()),),
     )
 
     def body() -> int:
         ward = Ward(lesson, chance)
-        report = asyncio.run(loss(ward) if options.loss else torture(ward, options.fault or faults))
+        rounds = 1 if options.mirror else 2  # of twice the work
+        inflicted = loss(ward) if options.loss else torture(ward, options.fault or faults, rounds)
+        report = asyncio.run(inflicted)
         report |= {"seed": options.seed, "memory": options.memory}
         text = table(report) if options.table else json.dumps(report, indent=1)
         sys.stdout.write(text + "\n")

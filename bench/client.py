@@ -1,0 +1,213 @@
+"""A PC under a memory load, with its swap here and there: ``python -m bench.client [--quick]``.
+
+Each way to swap is one boot of a virtual PC and some runs of the lab's load; three boots more tell
+how long it takes from the link to swap. Prints tables and which bars are met, writes JSON and an SVG
+plot; exit status 1 if a bar is missed. As root. Conditions: docs/performance.md.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import guest, ways
+from bench.pages import versions
+from bench.plot import seconds_svg
+from bench.rows import verdict_table
+from bench.ways import MIB, WAYS, Run, Way
+from netboot import profile_file
+from netboot.errors import OperatorError
+from netboot.images import build as images
+from netboot.lab import machine, network
+from netboot.lab.rig import Classroom, Lesson
+from netboot.show import BuildProgress
+
+PROJECT = Path(__file__).parent.parent
+PROFILE = PROJECT / "profiles/lab.yaml"
+MEMORY = 128  # MiB
+LOAD_BYTES = MEMORY * MIB  # of which half is for programs
+SCATTERED = 3000  # pages
+PACK = 3  # a page compresses to a third
+SWAP_BYTES = 256 * MIB
+BOOT_SECONDS = 240.0
+ATTACHES = 3
+NBDKIT_PORT = 10999
+QUEUE_BYTES = 8 * MIB  # of the limited network: more than TCP has on its way, so nothing is lost
+
+
+def tell(text: str) -> None:
+    """Progress."""
+    sys.stderr.write(text + "\n")
+
+
+def isolated(body: Callable[[Path], Any]) -> Any:
+    """What ``body`` returns (JSON), run in namespaces of its own. Raises RuntimeError if it fails."""
+    with tempfile.TemporaryDirectory(prefix="netboot-bench-") as name:
+        answer = Path(name) / "answer.json"
+
+        def run() -> int:
+            answer.write_text(json.dumps(body(Path(name))))
+            return 0
+
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=network.run_isolated, args=(run,))
+        process.start()
+        process.join()
+        if not answer.exists():
+            raise RuntimeError(f"a boot failed, status {process.exitcode}")
+        return json.loads(answer.read_text())
+
+
+def limit(tap: str, mbit: int) -> None:
+    """Puts a switch of ``mbit`` both ways between the PC and the room."""
+    network.ip("link", "add", "narrow0", "type", "bridge", "forward_delay", "0")
+    network.ip("link", "set", "narrow0", "up")
+    network.ip("link", "add", "narrow1", "type", "veth", "peer", "name", "narrow2")
+    for link, bridge in (("narrow1", "narrow0"), ("narrow2", network.BRIDGE), (tap, "narrow0")):
+        network.ip("link", "set", link, "master", bridge, "up")
+    for link in ("narrow1", "narrow2"):
+        words = f"qdisc add dev {link} root tbf rate {mbit}mbit burst 128kb limit {QUEUE_BYTES}"
+        subprocess.run(["tc", *words.split()], check=True)
+
+
+def disk(way: Way) -> tuple[str, ...]:
+    """QEMU's words for a way's disk, if it has one; its bytes are in memory."""
+    if way.disk is None:
+        return ()
+    path = network.PRIVATE_TMPFS / "bench.disk"
+    with path.open("wb") as file:
+        file.truncate(SWAP_BYTES)
+    drive = f"if=none,id=d0,format=raw,file={path}"
+    if way.disk.requests:
+        drive += f",throttling.iops-total={way.disk.requests}"
+    if way.disk.bytes_:
+        drive += f",throttling.bps-total={way.disk.bytes_}"
+    return ("-drive", drive, "-device", "virtio-blk-pci,drive=d0")
+
+
+def arguments(way: Way, runs: int) -> str:
+    """Kernel arguments for the hook bench/guest/60-bench."""
+    how = {
+        "netboot": "agent",
+        "nbd-client": f"nbd:{network.SERVER.ip}:{NBDKIT_PORT}",
+        "disk": f"disk:{int(way.disk is not None and way.disk.rotational)}",
+    }[way.by]
+    words = [f"netboot.bench={how}", f"netboot.bench_load={runs}:{LOAD_BYTES}:{SCATTERED}:{PACK}"]
+    return " ".join(words + ["netboot.bench_zswap=1"] * way.zswap)
+
+
+async def boot(lesson: Lesson, way: Way | None = None) -> Classroom:
+    """One PC until the lesson's stage. Raises RuntimeError if it does not come to it."""
+    room = Classroom(lesson)
+    async with room.open():
+        if way is not None and way.by == "nbd-client":
+            words = ["nbdkit", "--foreground", "-i", str(network.SERVER.ip)]
+            words += ["-p", str(NBDKIT_PORT), "memory", str(SWAP_BYTES)]
+            await asyncio.create_subprocess_exec(*words)
+        await room.power_on()
+        (seat,) = room.seats.values()
+        if way is not None and way.mbit:
+            limit(seat.machine.tap, way.mbit)
+        await room.wait()
+    if not room.ok:
+        tail = seat.machine.console_tail()
+        raise RuntimeError(f"{room.server_failure or seat.failure}\n{tail}")
+    return room
+
+
+def measure(way: Way, runs: int, built: Path, initrds: Sequence[Path]) -> list[Run]:
+    """The runs of one boot."""
+
+    def body(folder: Path) -> list[dict[str, Any]]:
+        size = SWAP_BYTES // MIB if way.by == "netboot" else 0
+        lesson = Lesson(
+            PROFILE,
+            built,
+            folder,
+            memory=MEMORY,
+            until="bench:done",
+            timeout=BOOT_SECONDS,
+            arguments=arguments(way, runs),
+            settings=(
+                f"swap.size={size}MiB" if size else "swap.size=0",
+                f"swap.zswap.enabled={'yes' if way.zswap else 'no'}",
+            ),
+            initrds=tuple(initrds),
+            devices=disk(way),
+        )
+        room = asyncio.run(boot(lesson, way))
+        (seat,) = room.seats.values()
+        return [event.data for event in seat.events if event.stage == "bench:run"]
+
+    return [ways.parse_run(data) for data in isolated(body)]
+
+
+def attach_times(built: Path) -> tuple[float, float, float]:
+    """Milliseconds of guest time in one boot, see ``ways.attach_times``."""
+
+    def body(folder: Path) -> str:
+        trace = "trace_event=syscalls:sys_enter_swapon tp_printk"
+        lesson = Lesson(PROFILE, built, folder, firmware="uefi", arguments=trace)
+        (seat,) = asyncio.run(boot(lesson)).seats.values()
+        return seat.machine.console.read_text(errors="replace")
+
+    return ways.attach_times(isolated(body))
+
+
+def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
+    """Measures, prints, writes ``client.json`` and ``client.svg``; the number of missed bars."""
+    cache = images.default_cache()
+    profile = profile_file.load(PROFILE, [])
+    with tempfile.TemporaryDirectory() as name:
+        built = Path(name)
+        with BuildProgress() as progress:
+            images.build(profile, built, cache, progress)
+            extra = guest.build_image(profile.boot.kernel, cache, progress)
+        initrds = (images.build_load_image(cache), extra)
+        attaches = [attach_times(built) for _ in range(1 if quick else ATTACHES)]
+        tell(f"link to swap, header, header and swapon, ms: {attaches}")
+        results = {}
+        for number, way in enumerate(wanted, 1):
+            results[way] = measure(way, 1 if quick else way.runs, built, initrds)
+            shown = ", ".join(f"{each.total:.1f} s" for each in results[way])
+            tell(f"{number}/{len(wanted)} {way.title}: {shown}")
+    attach, header, _ = zip(*attaches, strict=True)
+    bars = ways.attach_bars(attach, header)
+    medians = {way: ways.median_of(runs) for way, runs in results.items()}
+    found = versions()
+    sys.stdout.write(f"{json.dumps(found, indent=1)}\n\n{verdict_table(bars)}\n\n")
+    sys.stdout.write(f"{ways.table(medians)}\n\n{ways.claims(medians)}\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    document = ways.as_json(results, bars, {"attach_ms": attaches, "versions": found})
+    (folder / "client.json").write_text(json.dumps(document, indent=1) + "\n")
+    (folder / "client.svg").write_text(
+        seconds_svg({way.title: each.total for way, each in medians.items()})
+    )
+    return sum(not bar.met for bar in bars)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="each way once")
+    parser.add_argument("--only", default="", help="ways whose title contains this")
+    parser.add_argument("--output", type=Path, default=Path("bench-results"))
+    options = parser.parse_args()
+    wanted = [way for way in WAYS if options.only in way.title]
+    try:
+        network.check_root()
+        machine.check_programs("uefi")
+        missed = run(wanted, options.quick, options.output.resolve())
+    except OperatorError as error:
+        sys.exit(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

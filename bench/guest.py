@@ -1,0 +1,69 @@
+"""What the measured PC gets besides the lab's: two drivers, nbd-client with its libraries, a hook."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from netboot.errors import OperatorError
+from netboot.images import cpio, initramfs, kernel, packages
+from netboot.images.cache import Cache
+from netboot.images.cpio import Record
+from netboot.images.packages import Apt
+from netboot.images.progress import Progress
+
+HERE = Path(__file__).parent
+FOLDER = "bench"  # in the cache
+DRIVERS = ("virtio_blk", "nbd")
+NBD_CLIENT = "nbd-client"
+
+
+def build_image(package: str, cache: Path, progress: Progress) -> Path:
+    """``bench.img``: an initrd for the kernel of the Debian package. Raises OperatorError."""
+    store = Cache(cache)
+    with store.alone(progress):
+        drivers = _drivers(package, store, progress)
+        archive = cpio.archive(_records(drivers))
+        key = hashlib.sha256(archive).hexdigest()[:32]
+
+        def make(folder: Path) -> None:
+            (folder / "bench.img").write_bytes(initramfs.compressed(archive))
+
+        return store.folder(FOLDER, key, make) / "bench.img"
+
+
+def _drivers(name: str, store: Cache, progress: Progress) -> Path:
+    """A folder with the drivers that the boot images leave out, of the same kernel."""
+    apt = Apt(store.path / "apt")
+    package = kernel.kernel_package(apt, apt.need([name])[name])
+
+    def make(folder: Path) -> None:
+        with store.scratch() as scratch:
+            packages.unpack(apt.download(package, scratch, progress), scratch)
+            for driver in DRIVERS:
+                (found,) = scratch.glob(f"lib/modules/*/kernel/drivers/block/{driver}.ko")
+                shutil.copyfile(found, folder / found.name)
+
+    return store.folder("bench-drivers", f"{package.name}_{package.version}", make)
+
+
+def _records(drivers: Path) -> Iterator[Record]:
+    for path in sorted(drivers.iterdir()):
+        yield cpio.file(f"userland/lib/bench/{path.name}", path.read_bytes())
+    hook = (HERE / "guest/60-bench").read_bytes()
+    yield cpio.file("userland/etc/netboot.d/60-bench", hook, executable=True)
+    client = shutil.which(NBD_CLIENT, path="/usr/sbin:/sbin")
+    if client is None:
+        raise OperatorError("there is no nbd-client here", hint="tools/setup-bench")
+    yield cpio.file("userland/bin/nbd-client", Path(client).read_bytes(), executable=True)
+    for library in _libraries(client):
+        content = Path(library).read_bytes()
+        yield cpio.file(f"userland{library}", content, executable=True)
+
+
+def _libraries(program: str) -> list[str]:
+    """The shared libraries of a program and its loader, as absolute paths."""
+    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    return sorted(set(re.findall(r"(/\S+) \(0x", said)))

@@ -1,0 +1,47 @@
+"""Which kernel modules go into which slice of the initramfs. Pure; see netboot.slices."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from netboot.images import drivers, modules
+from netboot.images.modules import Module
+from netboot.slices import BASE, Slice
+
+PHYS = "phys"
+PCI_ALIAS = re.compile(r"pci:v0000([0-9A-F]{4})d(?:0000([0-9A-F]{4})|\*)sv")
+
+
+def divide(
+    chosen: tuple[Module, ...], builtin: frozenset[str]
+) -> Iterator[tuple[str, Slice, tuple[Module, ...]]]:
+    """Names, descriptions and modules of the slices of a kernel's ``chosen`` modules."""
+    every = {module.name: module for module in chosen}
+
+    def of(patterns: tuple[str, ...], *left_out: Mapping[str, Module]) -> dict[str, Module]:
+        wanted = [each.name for each in chosen if modules.matches(each, patterns)]
+        return closure(wanted, *left_out)
+
+    def closure(wanted: list[str], *left_out: Mapping[str, Module]) -> dict[str, Module]:
+        found = modules.closure(every, builtin, wanted)
+        return {
+            each.name: each for each in found if not any(each.name in less for less in left_out)
+        }
+
+    base = of(drivers.BASE)
+    yield BASE, Slice(), tuple(base.values())
+    for name, patterns in drivers.FEATURES.items():
+        yield name, Slice(), tuple(of(patterns, base).values())
+    phys = of(drivers.PHYS, base)
+    yield PHYS, Slice(), tuple(phys.values())
+    for card in chosen:
+        ids = _cards(card)
+        if ids and modules.matches(card, drivers.CARDS):
+            found = closure([card.name, *drivers.COMPANIONS.get(card.name, ())], base)
+            needs = (PHYS,) if found.keys() & phys.keys() else ()
+            own = tuple(module for name, module in found.items() if name not in phys)
+            yield card.name, Slice(ids, needs), own
+
+
+def _cards(module: Module) -> tuple[str, ...]:
+    found = (PCI_ALIAS.match(alias) for alias in module.aliases)
+    return tuple(sorted({f"{m[1]}:{m[2] or '*'}".lower() for m in found if m is not None}))

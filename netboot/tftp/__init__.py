@@ -1,0 +1,1 @@
+"""TFTP, read-only: packets, the state of a transfer, the server and its workers."""

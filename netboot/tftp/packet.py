@@ -1,0 +1,112 @@
+"""TFTP's packets: RFC 1350, with the options of RFC 2347. Pure."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from netboot.errors import ProtocolError
+
+MAX_REASON_CHARACTERS = 80  # of a peer's error message; it ends in a log line
+
+
+class Opcode(IntEnum):
+    """The first two bytes of every packet."""
+
+    RRQ = 1
+    WRQ = 2
+    DATA = 3
+    ACK = 4
+    ERROR = 5
+    OACK = 6
+
+
+class ErrorCode(IntEnum):
+    """RFC 1350, section 5 and appendix; 8 is of RFC 2347."""
+
+    NOT_DEFINED = 0
+    FILE_NOT_FOUND = 1
+    ACCESS_VIOLATION = 2
+    DISK_FULL = 3
+    ILLEGAL_OPERATION = 4
+    UNKNOWN_TRANSFER_ID = 5
+    FILE_EXISTS = 6
+    NO_SUCH_USER = 7
+    OPTION_NEGOTIATION = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """RRQ, or WRQ for an ``upload``. ``mode`` and the names of ``options`` are in lower case."""
+
+    filename: str
+    mode: str
+    options: Mapping[str, str]
+    upload: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """``block`` is a number of 16 bits, which begins again at 0 in a long file."""
+
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Ends a transfer. ``message`` is printable."""
+
+    code: int
+    message: str
+
+
+def parse(datagram: bytes) -> Request | Ack | Error:
+    """What a client sent. Raises ProtocolError; DATA and OACK are for clients, not from them."""
+    if len(datagram) < 4:
+        raise ProtocolError(f"{len(datagram)} bytes, the shortest packet has 4")
+    opcode, number = struct.unpack_from(">HH", datagram)
+    if opcode in (Opcode.RRQ, Opcode.WRQ):
+        return _parse_request(datagram[2:], upload=opcode == Opcode.WRQ)
+    if opcode == Opcode.ACK:
+        return Ack(number)
+    if opcode == Opcode.ERROR:
+        text = datagram[4:].partition(b"\0")[0].decode("utf-8", "replace")
+        return Error(number, printable(text)[:MAX_REASON_CHARACTERS])
+    raise ProtocolError(f"opcode {opcode} from a client, expected 1 (read) to 5 (error)")
+
+
+def _parse_request(body: bytes, *, upload: bool) -> Request:
+    *fields, rest = body.split(b"\0")
+    if rest or len(fields) < 2:
+        raise ProtocolError("a request without a file name and a mode that end with a zero byte")
+    name, mode, *words = (field.decode("utf-8", "replace") for field in fields)
+    options: dict[str, str] = {}
+    for option, value in zip(words[::2], words[1::2], strict=False):
+        options.setdefault(option.lower(), value)  # "may only be specified once": the first counts
+    return Request(name, mode.lower(), options, upload)
+
+
+def printable(text: str) -> str:
+    """``text`` as a log may show it: nothing in it moves a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def ack(block: int) -> bytes:
+    """An ACK; ``block`` may be beyond 16 bits."""
+    return struct.pack(">HH", Opcode.ACK, block & 0xFFFF)
+
+
+def error(code: ErrorCode, message: str) -> bytes:
+    """An ERROR; ``message`` is ASCII."""
+    return struct.pack(">HH", Opcode.ERROR, code) + message.encode() + b"\0"
+
+
+def oack(options: Mapping[str, int]) -> bytes:
+    """An OACK, with the options in the order of the request."""
+    fields = "".join(f"{name}\0{value}\0" for name, value in options.items())
+    return struct.pack(">H", Opcode.OACK) + fields.encode()
+
+
+def to_netascii(content: bytes) -> bytes:
+    """A text file as mode ``netascii`` has it (RFC 764): lines end with CR LF, a CR is CR NUL."""
+    return content.replace(b"\r", b"\r\0").replace(b"\n", b"\r\n")

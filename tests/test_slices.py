@@ -1,0 +1,86 @@
+"""Which slices of the initramfs a card and a profile get, and how made-up modules are divided."""
+
+import pytest
+
+from netboot.images.divide import divide
+from netboot.images.modules import Module
+from netboot.plan import features
+from netboot.profile import Profile, Swap, Zswap
+from netboot.slices import BASE, Catalogue, Slice, file_of
+
+CATALOGUE = Catalogue(
+    {
+        BASE: Slice(),
+        "phys": Slice(),
+        "encrypt": Slice(),
+        "e1000": Slice(("8086:100e", "8086:100f")),
+        "r8169": Slice(("10ec:8168",), ("phys",)),
+        "tulip": Slice(("10b7:9300", "1011:*")),
+        "de2104x": Slice(("1011:0002",)),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("nic", "features", "names"),
+    [
+        ((0x8086, 0x100E), (), "base e1000"),
+        ((0x8086, 0x100E), ("lzo", "encrypt"), "base encrypt e1000"),
+        ((0x10EC, 0x8168), (), "base phys r8169"),
+        ((0x1011, 0x0002), (), "base tulip de2104x"),
+        ((0x1011, 0x0009), (), "base tulip"),
+        ((0x8086, 0x0001), ("encrypt",), ""),
+        (None, ("encrypt",), ""),
+    ],
+)
+def test_a_card_gets_its_drivers_and_what_the_profile_asks_for(
+    nic: tuple[int, int] | None, features: tuple[str, ...], names: str
+) -> None:
+    assert CATALOGUE.choose(nic, features) == tuple(map(file_of, names.split()))
+
+
+def test_a_manifest_keeps_the_catalogue() -> None:
+    assert Catalogue.of({"slices": CATALOGUE.as_json()}) == CATALOGUE
+    assert Catalogue.of({}).choose((0x8086, 0x100E), ()) == ()
+
+
+def test_features_of_a_seat() -> None:
+    mac = "52:54:00:12:34:56"
+    assert features(Profile().seat(mac)) == ("lzo",)
+    swap = Swap(encrypt=True, zswap=Zswap(enabled=False))
+    assert features(Profile(swap=swap).seat(mac)) == ("encrypt",)
+
+
+def module(path: str, *depends: str, aliases: tuple[str, ...] = ()) -> Module:
+    return Module(
+        f"kernel/{path}.ko", path.rpartition("/")[2].replace("-", "_"), depends, aliases=aliases
+    )
+
+
+def test_modules_are_divided() -> None:
+    card = "drivers/net/ethernet/maker"
+    chosen = (
+        module("drivers/block/nbd"),
+        module("drivers/md/dm-mod"),
+        module("drivers/md/dm-crypt", "dm_mod"),
+        module("drivers/net/phy/libphy"),
+        module("drivers/net/phy/broadcom", "libphy"),
+        module("drivers/net/mii"),
+        module(f"{card}/plain", "mii", "linked", aliases=("pci:v00008086d0000100Esv*sd*bc*sc*i*",)),
+        module(f"{card}/gigabit", "libphy", aliases=("pci:v00001011d*sv*sd*bc02sc00i*",)),
+        module(f"{card}/library"),
+        module("drivers/virtio/virtio_pci", aliases=("pci:v00001AF4d*sv*sd*bc*sc*i*",)),
+        module("drivers/net/virtio_net"),
+        module("drivers/net/usb/asix", aliases=("usb:v0B95p7720d*",)),
+    )
+    found = {
+        name: ([each.name for each in modules], row)
+        for name, row, modules in divide(chosen, frozenset({"linked"}))
+    }
+    assert found[BASE] == (["nbd"], Slice())
+    assert found["encrypt"] == (["dm_crypt", "dm_mod"], Slice())
+    assert found["phys"] == (["broadcom", "libphy"], Slice())
+    assert found["plain"] == (["plain", "mii"], Slice(("8086:100e",)))
+    assert found["gigabit"] == (["gigabit"], Slice(("1011:*",), ("phys",)))
+    assert found["virtio_pci"] == (["virtio_net", "virtio_pci"], Slice(("1af4:*",)))
+    assert not {"library", "asix", "mii", "virtio_net"} & found.keys()

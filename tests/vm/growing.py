@@ -1,0 +1,102 @@
+"""A PC whose swap is too small for its load, and grows: how that went, as JSON.
+
+Once the load has filled further areas the server is killed and comes back: each area has to find it
+again. When the load is over the PC is watched until all further areas were given back.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from netboot.events import BootEvent
+from netboot.images import build as images
+from netboot.lab import network
+from netboot.lab.rig import Classroom, Lesson, SeatReport
+
+PROJECT = Path(__file__).parent.parent.parent
+AREA_BYTES = 72 << 20
+SETTINGS = (f"swap.size={AREA_BYTES}", "swap.grow=2", "swap.encrypt=yes", "swap.capacity=216MiB")
+AWAY_SECONDS = 2.0
+TIMEOUT = 240.0
+
+
+def stored_bytes() -> int:
+    """Memory of the page server's files, deleted ones that somebody has mapped too."""
+    found = os.statvfs(network.PRIVATE_TMPFS)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+async def lesson(folder: Path, image_folder: Path) -> dict[str, Any]:
+    news = asyncio.Event()
+
+    def listen(_: SeatReport, event: BootEvent) -> None:
+        if event.stage.startswith(("agent:", "load:", "lease", "swap", "failed:")):
+            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {event.stage} {event.message}\n")
+        news.set()
+
+    load = images.build_load_image(images.default_cache())
+    classroom = Classroom(
+        Lesson(
+            PROJECT / "profiles/lab.yaml",
+            image_folder,
+            folder,
+            memory=128,
+            arguments="netboot.load=1.5",  # not as a lesson's load: the PC would be switched off
+            settings=SETTINGS,
+            initrds=(load,),
+        ),
+        listen,
+    )
+    (report,) = classroom.seats.values()
+
+    def count(stage: str) -> int:
+        return sum(event.stage == stage for event in report.events)
+
+    async def until(stage: str, times: int = 1) -> None:
+        while count(stage) < times and not report.failure and not classroom.server_failure:
+            news.clear()
+            await news.wait()
+
+    stored = {}
+    async with classroom.open(), asyncio.timeout(TIMEOUT):
+        await classroom.power_on()
+        await until("load:written")
+        stored["full"] = stored_bytes()
+        areas = 1 + count("agent:grown")
+        classroom.kill_server()
+        await asyncio.sleep(AWAY_SECONDS)
+        await classroom.start_server()
+        await until("agent:reattached", areas)
+        await until("load:verified")
+        await until("agent:returned", areas - 1)
+        given_back = areas - 1
+        while not report.failure and given_back > sum(
+            "given back" in event.message for event in report.events
+        ):
+            news.clear()
+            await news.wait()
+        await asyncio.sleep(0.5)  # the workers are told a moment later
+        stored["empty"] = stored_bytes()
+    events = [
+        {"stage": each.stage, "message": each.message, "data": each.data} for each in report.events
+    ]
+    return {
+        "failure": report.failure or classroom.server_failure,
+        "stored": stored,
+        "events": events,
+    }
+
+
+def body() -> int:
+    folder, image_folder = (Path(word).resolve() for word in sys.argv[1:3])
+    report = asyncio.run(lesson(folder, image_folder))
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 1 if report["failure"] else 0
+
+
+if __name__ == "__main__":
+    network.run_isolated(body)

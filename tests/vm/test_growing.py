@@ -1,0 +1,52 @@
+"""Further swap areas: attached in time, each survives its server, given back with all memory."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.vm.conftest import LAB_SECONDS, PROJECT, Outcome
+from tests.vm.growing import AREA_BYTES
+
+
+def test_swap_grows_under_load_and_shrinks_after_it(images: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.vm.growing", tmp_path, images],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=LAB_SECONDS,
+        check=False,
+    )
+    assert done.stdout, "no report"
+    report = json.loads(done.stdout)
+    assert report["failure"] == "", report
+    found: dict[str, list[dict[str, Any]]] = {}
+    for event in report["events"]:
+        found.setdefault(event["stage"], []).append(event["data"])
+    grown = found["agent:grown"]
+    assert [each["area"] for each in grown] == [2, 3]
+    assert all(each["left"] > 0 for each in grown), "in time"
+    assert all(each["size"] == AREA_BYTES for each in grown)
+    (verified,) = found["load:verified"]
+    assert verified["wrong"] == 0
+    assert len(found["agent:lost"]) == len(found["agent:reattached"]) == 3
+    assert [each["area"] for each in found["agent:returned"]] == [3, 2]
+    assert report["stored"]["full"] > AREA_BYTES
+    assert report["stored"]["empty"] < AREA_BYTES
+
+
+def test_a_full_server_is_told_once_and_the_pc_goes_on_with_what_it_has(
+    lab: Callable[..., Outcome],
+) -> None:
+    size = "250MiB"  # a load of twice the RAM leaves less than a quarter of it free
+    options = (f"swap.size={size}", f"swap.capacity={size}", "swap.grow=1")
+    settings = (word for option in options for word in ("--set", option))
+    outcome = lab("--memory", "128", "--load", "2", *settings)
+    assert outcome.status == 0, outcome.report
+    refusals = [e for e in outcome.seats[0]["stages"] if e["stage"] == "agent:refused"]
+    said = "no lease: no room: 250 MiB asked, 0.0 MiB of 250 MiB left"
+    assert [each["message"] for each in refusals] == [f"area 2: {said}"]
+    assert outcome.console().count(said) == 1
