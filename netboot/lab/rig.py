@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,8 @@ class Classroom:
             device = f"server{number}-{self._started}"
             server = await self._spawn_host(
                 device,
-                f"ip address add {server_address(number)} dev {device}; {_ONLY_THE_SECRET}",
+                server_address(number),
+                _ONLY_THE_SECRET,
                 [*self._server_command(device), "--swap-only"],
                 log=_server_log(number),
                 stdout=asyncio.subprocess.PIPE,
@@ -285,27 +287,31 @@ class Classroom:
             words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
             # Its ping before each offer would be 3 s of every boot (anchors, section 1).
             words += ["--no-ping", "--dhcp-authoritative"]
-        addresses = (
-            f"ip address add {ROUTER} dev {ROUTER_DEVICE}; "
-            f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
-        )
-        await self._spawn_host(ROUTER_DEVICE, addresses, words, log=ROUTER_LOG)
+        prepare = f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
+        await self._spawn_host(ROUTER_DEVICE, ROUTER, prepare, words, log=ROUTER_LOG)
 
     async def _spawn_host(
-        self, device: str, prepare: str, command: list[str], log: str, stdout: int | None = None
+        self,
+        device: str,
+        address: IPv4Interface,
+        prepare: str,
+        command: list[str],
+        log: str,
+        stdout: int | None = None,
     ) -> asyncio.subprocess.Process:
-        """Another host on the LAN: network card ``device``, set up by the shell text ``prepare``,
-        a memory of its own for pages, and one program. When that ends, all of it is gone.
+        """Another host on the LAN: network card ``device`` with ``address``, what the shell text
+        ``prepare`` adds, and one program. When that ends, all of it is gone.
         """
         script = (
             f"until ip link show {device} >/dev/null 2>&1; do sleep 0.02; done; "
-            # A host that is new at an address says so, or its peers would not know for a minute.
-            f"echo 1 >/proc/sys/net/ipv4/conf/{device}/arp_notify; "
-            f"ip link set lo up; {prepare}; ip link set {device} up; exec {shlex.join(command)}"
+            f"ip link set lo up; ip address add {address} dev {device}; {prepare}; "
+            f"ip link set {device} up; exec {shlex.join(command)}"
         )
         namespaces = ("unshare", "--net", "--mount")
         process = await self._spawn(*namespaces, "sh", "-c", script, log=log, stdout=stdout)
-        ip("link", "add", device, "type", "veth", "peer", "name", f"p-{device}")
+        # One that replaces another has its MAC address: the peers' ARP tables stay right.
+        mac = f"52:54:00:78:00:{address.ip.packed[-1]:02x}"
+        ip("link", "add", device, "address", mac, "type", "veth", "peer", "name", f"p-{device}")
         ip("link", "set", f"p-{device}", "master", BRIDGE, "up")
         while _net_namespace(process.pid) == _net_namespace("self"):
             await asyncio.sleep(0.01)

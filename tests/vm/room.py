@@ -1,7 +1,7 @@
 """A whole room against one server: PCs that boot and swap at once, and how fair the server is then.
 
-As many virtual PCs as asked for are switched on together, each with a checksummed load of twice what
-its kernel leaves of the RAM. While they swap, one more client reads 4 KiB pages at depth 1. What it
+As many virtual PCs as asked for are switched on together, each with a checksummed load of all
+the RAM that its kernel leaves. While they swap, one more client reads 4 KiB pages at depth 1. What it
 waits, compared with an idle server, says how fair the server is; but most of what it waits is for a CPU
 that the room's emulators want as well. So it is compared with the idle server on CPUs that are as busy:
 as many endless loops run beside it as there were emulators that wanted to run when the room swapped.
@@ -32,7 +32,7 @@ from netboot.lab.rig import STATE_FOLDER, Classroom, Lesson, SeatReport
 
 PROJECT = Path(__file__).parent.parent.parent
 SECONDS = 600.0  # for all of it
-LOAD = 0.6  # times the RAM, of which a third is for programs
+LOAD = 0.6  # times the RAM: all that the kernel leaves, so each page goes out and in about once
 PROBE_MAC, PROBE_BYTES = "52:54:00:78:00:01", 64 << 20
 PROBE = Row("randread", 4096, 1, 1)
 PROBE_SECONDS = 15.0
