@@ -324,7 +324,9 @@ def _orders(profile: str) -> classroom.Orders:
 def _install(far: Far, made: bundle.Bundle) -> None:
     """Makes the release complete on the far side; nothing is served by it yet."""
     remote = f"/tmp/netboot-{made.release}.tar"
-    far.put(made.archive, remote)
+    with _one_at_a_time:
+        archive = made.pack(bundle.WORK)
+    far.put(archive, remote)
     far.do(
         INSTALL.format(
             release=layout.RELEASES / made.release,

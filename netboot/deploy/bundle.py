@@ -60,29 +60,32 @@ def clear(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """``release`` is its name, ``archive`` a tar file."""
+    """``release`` is its name, ``members`` the files that it is made of, by their names in it."""
 
     release: str
-    archive: Path
+    members: dict[str, Path]
+
+    def pack(self, folder: Path) -> Path:
+        """Makes the archive, a tar file, in ``folder``."""
+        archive = folder / f"{self.release}.tar"
+        with tarfile.open(archive, "w") as tar:
+            for name, path in sorted(self.members.items()):
+                info = tarfile.TarInfo(name)
+                content = path.read_bytes()
+                info.size, info.mode = len(content), 0o644
+                tar.addfile(info, io.BytesIO(content))
+        return archive
 
 
 def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
-    """Makes the archive in ``folder``, which keeps downloaded wheels. Raises OperatorError."""
+    """Makes what goes in; ``folder`` keeps downloaded wheels. Raises OperatorError."""
     folder.mkdir(parents=True, exist_ok=True)
     wheels = _dependencies(target, folder)
     own = wheel(folder)
     members = {f"wheels/{path.name}": path for path in (own, *sorted(wheels.glob("*.whl")))}
     members[layout.PROFILE_FILE] = profile
     members |= {f"images/{path.name}": path for path in sorted(images.iterdir())}
-    release = name_of(members)
-    archive = folder / f"{release}.tar"
-    with tarfile.open(archive, "w") as tar:
-        for name, path in sorted(members.items()):
-            info = tarfile.TarInfo(name)
-            content = path.read_bytes()
-            info.size, info.mode = len(content), 0o644
-            tar.addfile(info, io.BytesIO(content))
-    return Bundle(release, archive)
+    return Bundle(name_of(members), members)
 
 
 def name_of(members: Mapping[str, Path]) -> str:
