@@ -97,7 +97,7 @@ def tftp_read(server: IPv4Address, path: str) -> bytes:
                 if kind == DATA and len(data) < 4 + BLOCK_BYTES:
                     return content
         except (OSError, struct.error) as error:
-            raise ProbeError(f"TFTP {server}: {error or 'bad packet'}") from None
+            raise ProbeError(f"TFTP {server}: {error}") from None
 
 
 def http_read(url: str) -> bytes:
