@@ -87,7 +87,7 @@ def features(seat: Seat) -> tuple[str, ...]:
         zswap.compressor: zswap.enabled and swap.size.bytes != 0,
         "encrypt": swap.encrypt,
         "mirror": swap.layout == "mirror",
-        "image": seat.root.kind != "ram",
+        "image": ROOTS[seat.root.kind].image,
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 

@@ -100,7 +100,10 @@ def body() -> int:
     records = guest_records(images.default_cache())
     load.write_bytes(initramfs.compressed(cpio.archive(records)))
     profile = folder / "room.yaml"
-    profile.write_text(f"root: {{kind: nbd, image: {image}}}\nswap: {{size: 3x}}\n")
+    # Without zswap, which would keep pages of zeros.
+    profile.write_text(
+        f"root: {{kind: nbd, image: {image}}}\nswap: {{size: 3x, zswap: {{enabled: no}}}}\n"
+    )
 
     def tell(seat: SeatReport, event: BootEvent) -> None:
         sys.stderr.write(

@@ -1,4 +1,8 @@
-"""A systemd userland whose root and swap are on the network ends quickly with its swap in use."""
+"""What fails now and then and is not understood yet: `make unsteady`, not a part of `make test`.
+
+Both passed when they were written and failed in the first run with everything merged (2026-11-25).
+What they test is not said to work (docs/reliability.md) until they are back in `make test`.
+"""
 
 import json
 import subprocess
@@ -6,11 +10,22 @@ import sys
 from pathlib import Path
 
 from tests.vm.conftest import LAB_SECONDS, PROJECT
+from tests.vm.test_torture import torture
 
-MEMORY = 160  # MB
+MEMORY = 192  # MB
 BAR_SECONDS = 20.0
 
 
+# Failed: the PC stood still for two minutes while it wrote its load, before any fault.
+def test_one_of_two_servers_breaks_and_then_the_other(images: Path, tmp_path: Path) -> None:
+    report = torture(images, tmp_path, "--mirror", "--memory", "128")
+    assert report["failures"] == [], report
+    assert report["rounds"] >= 1
+    console = (tmp_path / "pc1.console").read_text(errors="replace")
+    assert console.count("md: md0: recovery done.") == 2
+
+
+# Failed: systemd-networkd had not come to the boot port yet (pending, not unmanaged), or never did.
 def test_a_systemd_userland_survives_a_crash_and_ends_with_swap_in_use(
     images: Path, root_image: Path, tmp_path: Path
 ) -> None:
