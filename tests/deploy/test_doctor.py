@@ -1,6 +1,7 @@
 """`netboot doctor` against a real server in a network of its own, well and unwell."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from netboot.pages.folder import KEPT_PREFIX
+from netboot.pages.memory import TMPFS
+from netboot.services import _pages_name
 from tests.deploy.rig import HERE, ROOT, Lan
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
@@ -46,6 +50,8 @@ def doctor(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Doctor]:
         server.wait()
         assert server.stdout is not None
         server.stdout.close()
+    # A server that is stopped keeps the pages of its seats, and so the doctor's one.
+    shutil.rmtree(TMPFS / f"{KEPT_PREFIX}{_pages_name(tmp_path)}", ignore_errors=True)
 
 
 @pytest.mark.parametrize("mode", ["", FULL])
