@@ -1,5 +1,5 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
+.PHONY: help setup demo test test-deploy unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
     room unsteady bench-pages bench-client bench-boot
 
 LOGS := lab-logs
@@ -11,6 +11,7 @@ help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
 	    'make test    all tests (about twenty minutes)' \
 		    'make unit    only what needs no root and starts no program' \
+	    'make test-deploy  only fab and the doctor, against real sshd (a minute)' \
 	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (45 minutes)' \
 	    'make room    24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make setup   only install what all need' \
@@ -36,6 +37,9 @@ endif
 
 unit: setup
 	$(PYTEST) -q -m 'not root and not vm and not system'
+
+test-deploy: setup
+	$(SUDO) $(PYTEST) -p no:cacheprovider tests/deploy
 
 # Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is
 # missed. Two at a time: an emulated PC keeps one CPU busy.

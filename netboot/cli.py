@@ -1,4 +1,4 @@
-"""The command's verbs. The only module that prints or exits.
+"""The command's verbs. Only this and deploy.command print or exit.
 
 Each verb imports what it needs: a page server that was killed is back in a third of the time.
 """
@@ -8,6 +8,7 @@ import contextlib
 import functools
 import json
 import os
+import pwd
 import signal
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from netboot import values
+from netboot.deploy import command as service
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -36,9 +38,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(service.app, name="service")
 
 ProfileOption = Annotated[
     Path, typer.Option("--profile", "-p", help="The room's profile, a YAML file.")
@@ -89,16 +91,22 @@ def serve(
             "the secret of the server that boots the PCs in its --state folder.",
         ),
     ] = False,
+    user: Annotated[
+        str,
+        typer.Option(help="Started by root: run as this user, who may only open ports besides."),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Serve a room: DHCP or proxyDHCP, TFTP, HTTP and network swap, until Ctrl-C.
 
     On SIGHUP it replaces its own program; seats keep their swap and notice nothing.
     """
-    from netboot import profile_file, show
+    from netboot import notify, profile_file, show
     from netboot.events import Journal
     from netboot.services import Services
 
+    if user and os.geteuid() == 0:
+        _become(user, state)
     room_profile = profile_file.load(profile, settings)
     # What boots nobody needs no images.
     folder = image_folder or (Path(os.devnull) if swap_only else _built(room_profile, None))
@@ -121,6 +129,7 @@ def serve(
             print(json.dumps({"ready": ready}) if as_json else show.ready(ready), flush=True)
             hung_up = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+            notify.ready()
             while await hung_up.wait():
                 hung_up.clear()
                 await services.upgrade()
@@ -263,6 +272,32 @@ def status(
     print(json.dumps(report) if as_json else show.status(report))
 
 
+@app.command(epilog="Example:  sudo netboot doctor --profile room.yaml")
+def doctor(
+    profile: ProfileOption = DEFAULT_PROFILE,
+    settings: SetOption = [],  # noqa: B006
+    image_folder: Annotated[
+        Path | None, typer.Option("--images", help="Compare what is served with this folder.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Ask again for so long until all is well.")
+    ] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Play a PC against this machine's server, step by step; exit status 1 if one fails."""
+    from netboot import profile_file, show
+    from netboot.doctor import examine
+    from netboot.images import build as images
+
+    manifest = None if image_folder is None else image_folder / images.MANIFEST_FILE
+    findings = examine(profile_file.load(profile, settings), manifest, wait)
+    if as_json:
+        print(json.dumps([finding.as_json() for finding in findings], indent=2))
+    else:
+        print(show.findings(findings))
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
 @app.command(
     epilog="Examples:  sudo netboot lab --clients 4 --dhcp proxy --until userland  |  "
     "sudo netboot lab --memory 256 --load 2"
@@ -367,6 +402,22 @@ def _built(profile: "Profile", output: Path | None) -> Path:
     for warning in built.warnings:
         print(f"netboot: {warning}", file=sys.stderr)
     return target
+
+
+def _become(user: str, state: Path) -> NoReturn:
+    """Starts this command anew as ``user``. The state folder is made for that user if need be."""
+    from netboot.privileges import command_as
+
+    try:
+        owner = pwd.getpwnam(user)
+    except KeyError:
+        hint = f"sudo useradd --system --user-group {user}"
+        raise OperatorError(f"--user: there is no user {user!a}", hint=hint) from None
+    if not state.exists():
+        state.mkdir(mode=0o700, parents=True)
+        os.chown(state, owner.pw_uid, owner.pw_gid)
+    command = command_as(user, [sys.executable, *sys.orig_argv[1:]])
+    os.execvp(command[0], command)
 
 
 def _go_first() -> None:

@@ -131,6 +131,10 @@ def _client_id(text: str) -> str:
     return values.matched(r"([0-9a-f]{2}:?){1,255}", text)[0].lower().replace(":", "")
 
 
+def _user_name(text: str) -> str:
+    return values.matched(r"[a-z_][a-z0-9_.-]{0,31}", text)[0]
+
+
 def _interface(text: str) -> str:
     return values.matched(r"[!-.0-~]{1,15}", text)[0]  # IFNAMSIZ of <linux/if.h> is 16
 
@@ -187,6 +191,9 @@ ClientId = Annotated[
         _client_id,
         {"type": "string", "pattern": "^([0-9A-Fa-f]{2}:?)+$"},
     ),
+]
+UserName = Annotated[
+    str, Text("a user's name such as root", _user_name, {"type": "string", "minLength": 1})
 ]
 Store = Annotated[str, Text(STORE.expected, _store, STORE.schema)]
 NothingIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
@@ -347,6 +354,13 @@ class Swap(SeatSwap):
         return self
 
 
+class Ssh(Overridable):
+    user: UserName = "root"
+    """Who `fab` logs in as on a PC that runs from its own disk. Default: root."""
+    key: Arguments = ""
+    """The file of the private key for that. Default: those that ssh would use."""
+
+
 class SeatSettings(Section):
     hostname: Annotated[str, values.HOSTNAME_PATTERN] | None = None
     """Host name of the PC; {tail} stands for the last six digits of its MAC address."""
@@ -356,6 +370,8 @@ class SeatSettings(Section):
     """Keys of root that differ here."""
     swap: SeatSwap = SeatSwap()
     """Keys of swap that differ here."""
+    ssh: Ssh = Ssh()
+    """Keys of ssh that differ here."""
 
 
 class Group(SeatSettings):
@@ -396,6 +412,7 @@ class Seat:
     boot: Boot
     root: Root
     swap: Swap
+    ssh: Ssh
 
 
 class Profile(Section):
@@ -411,6 +428,8 @@ class Profile(Section):
     """The root file system of a PC."""
     swap: Swap = Swap()
     """Memory that a PC borrows from the server over the network."""
+    ssh: Ssh = Ssh()
+    """How `fab` reaches a PC while it runs from its own disk."""
     groups: Annotated[dict[str, Group], NothingIsEmpty] = {}
     """Sets of PCs, by a name of your choice; where two give the same key the later one wins."""
     clients: Annotated[dict[Mac, ClientSettings], NothingIsEmpty] = {}
@@ -419,11 +438,12 @@ class Profile(Section):
     def seat(self, mac: str) -> Seat:
         """The seat of ``mac`` (``aa:bb:cc:dd:ee:ff``): profile, then groups, then client."""
         client = self.clients.get(mac)
-        boot, root, swap = self.boot, self.root, self.swap
+        boot, root, swap, ssh = self.boot, self.root, self.swap, self.ssh
         for settings in self._settings(mac):
             boot = boot.changed(settings.boot)
             root = root.changed(settings.root)
             swap = swap.changed(settings.swap)
+            ssh = ssh.changed(settings.ssh)
         return Seat(
             mac=mac,
             hostname=self.hostname(mac),
@@ -431,6 +451,7 @@ class Profile(Section):
             boot=boot,
             root=root,
             swap=swap,
+            ssh=ssh,
         )
 
     def hostname(self, mac: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from netboot import script, ticket
 from netboot.arch import BY_NAME, LOADERS
-from netboot.client import Client, Stage
+from netboot.client import PROBE_MAC, Client, Stage
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
 from netboot.pages.lease import LeaseTable, Refused
@@ -24,7 +24,7 @@ from netboot.plan import (
     root_export,
     swap_export,
 )
-from netboot.profile import Profile, Swap
+from netboot.profile import PAGE, Profile, Swap
 from netboot.slices import Catalogue
 from netboot.tftp.server import Transfer
 from netboot.tftp.transfer import Outcome
@@ -132,7 +132,7 @@ class Room:
         swap = self.profile.seat(mac).swap
         if area > 1:
             return self._further(mac, area, swap, ram_bytes)
-        size = swap.area_bytes_for(ram_bytes)
+        size = swap.area_bytes_for(ram_bytes) if mac != PROBE_MAC else PAGE
         if fresh:
             self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         token = self.tokens.get(mac)
@@ -212,7 +212,7 @@ class Room:
     def status(self) -> dict[str, Any]:
         """The state of all seats, JSON-ready, without secrets."""
         seats = []
-        for mac in self.journal.seats():
+        for mac in (mac for mac in self.journal.seats() if mac != PROBE_MAC):
             history = [event.as_json() for event in self.journal.history(mac)]
             hostname = self.profile.hostname(mac)
             seats.append({"mac": mac, "hostname": hostname, "events": history})

@@ -8,6 +8,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from netboot.doctor import Finding
 from netboot.dryrun import Rehearsal
 from netboot.events import BootEvent
 from netboot.lab.rig import Classroom, SeatReport
@@ -99,6 +100,15 @@ def status(report: dict[str, Any]) -> str:
             f"{last['message']}"
         )
     return "\n".join(lines) or "no seat has asked for anything yet"
+
+
+def findings(all_findings: list[Finding]) -> str:
+    """A line for each check of the doctor."""
+    return "\n".join(
+        f"{finding.interface:<10} {finding.check:<8} {'ok' if finding.ok else 'FAILED':<7} "
+        f"{finding.seconds:7.3f} s  {finding.detail}"
+        for finding in all_findings
+    )
 
 
 def rehearsal(result: Rehearsal) -> str:

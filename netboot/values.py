@@ -101,8 +101,10 @@ class OneOrMore:
 
     @staticmethod
     def read(value: object) -> object:
-        """The parts of a text between commas; anything else as it is."""
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        """A list as it is, the parts of a text between commas; anything else is a list of one."""
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",")]
+        return value if isinstance(value, (list, tuple)) else [value]
 
 
 def integer(first: int, last: int) -> Text[int]:

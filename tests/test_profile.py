@@ -177,7 +177,7 @@ def test_lab_profile_shows_every_key_and_its_examples_are_right() -> None:
     profile = parse(text, "lab.yaml")
     assert profile.dhcp.range and profile.swap.capacity and profile.groups and profile.clients
     given = set(_given(profile))
-    partial = re.compile(r"(groups|clients)\.\*\.(boot|root|swap)\..*")  # sections shown above
+    partial = re.compile(r"(groups|clients)\.\*\.(boot|root|swap|ssh)\..*")  # sections shown above
     assert {key for key in KEYS if not partial.fullmatch(key)} - given == set()
 
 

@@ -116,13 +116,16 @@ MISTAKES = [
     ("clients: [a]", "f:1: key 'clients': expected keys below it, found a list"),
     (
         "interface:",
-        "f:1: key 'interface': expected auto or the name of a network interface, found nothing",
+        "f:1: key 'interface.0': expected auto or the name of a network interface, found nothing",
     ),
     (
         "http: {port: {a: 1}}",
         "f:1: key 'http.port': expected a whole number from 1 to 65535, found keys",
     ),
-    ("dhcp: {dns: {a: 1}}", "f:1: key 'dhcp.dns': expected a list, found keys"),
+    (
+        "dhcp: {dns: {a: 1}}",
+        "f:1: key 'dhcp.dns.0': expected an IPv4 address such as 10.0.0.1, found keys",
+    ),
     # Keys seen together.
     (
         "dhcp: {mode: full}",
@@ -251,7 +254,7 @@ MISTAKES = [
     (
         "<<: {a: 1}",
         (
-            "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, "
+            "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
             "groups or clients"
         ),
     ),
@@ -321,7 +324,7 @@ def test_settings_replace_keys_of_the_file() -> None:
         (
             "=1",
             (
-                "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, "
+                "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
                 "groups or clients"
             ),
         ),
@@ -329,7 +332,7 @@ def test_settings_replace_keys_of_the_file() -> None:
         (
             "interface.a=1",
             (
-                "--set: key 'interface': expected auto or the name of a network "
+                "--set: key 'interface.0': expected auto or the name of a network "
                 "interface, found keys"
             ),
         ),

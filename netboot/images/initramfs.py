@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import netboot
+from netboot import resources
 from netboot.errors import OperatorError
 from netboot.images import cpio, modules
 from netboot.images.cache import Cache
@@ -30,13 +30,8 @@ COMPRESS = ("zstd", "-19", "-T1", "--quiet", "--no-progress", "--stdout")
 
 
 def sources() -> Path:
-    """The folder ``initramfs``, beside the package in a checkout. Raises OperatorError."""
-    folder = Path(netboot.__file__).parent.parent / "initramfs"
-    if not (folder / "init").is_file():
-        raise OperatorError(
-            f"there is no {folder}/init", hint="run netboot from a clone of its repository"
-        )
-    return folder
+    """The folder ``initramfs``. Raises OperatorError."""
+    return resources.folder("initramfs")
 
 
 def source_digest(folder: Path, pattern: str = "*") -> str:

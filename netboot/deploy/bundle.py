@@ -1,0 +1,166 @@
+"""A release as it goes over the wire: one archive with wheels, profile and images.
+
+Made in a checkout. Equal contents have the same name, so that a server that has it is left alone.
+"""
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import netboot
+from netboot.deploy import layout
+from netboot.errors import OperatorError
+from netboot.images.cache import Cache
+from netboot.images.packages import Apt, unpack
+from netboot.images.progress import Progress
+
+CHECKOUT = Path(netboot.__file__).parent.parent
+WORK = CHECKOUT / "build/fab"  # wheels and archives, kept for the next time
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "docs", "netboot", "initramfs", "profiles")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
+DISTRIBUTION = "netboot-classroom"
+WHEELS = "netboot_classroom-*.whl"
+# What a wheel of a C extension may be made for, on any distribution that has Python 3.11.
+PLATFORMS = ("manylinux_2_17", "manylinux2014", "manylinux_2_28", "manylinux_2_5", "manylinux1")
+ZIP_EPOCH = "315532800"  # 1980, where zip's calendar begins: no time of this machine in the wheel
+NAME_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The far side's Python: ``3.11`` and ``x86_64``."""
+
+    python: str
+    machine: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """``3.11 x86_64``. Raises OperatorError."""
+        match = re.fullmatch(r"3\.(\d+) (\w+)", text.strip())
+        if match is None or int(match[1]) < 11:
+            raise OperatorError(f"netboot needs Python 3.11 or later, found {text.strip()!a}")
+        return cls(*text.split())
+
+
+def clear(folder: Path) -> None:
+    """Removes the archives of earlier runs from ``folder``."""
+    for old in folder.glob("*.tar"):
+        old.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """``release`` is its name, ``members`` the files that it is made of, by their names in it."""
+
+    release: str
+    members: dict[str, Path]
+
+    def pack(self, folder: Path) -> Path:
+        """Makes the archive, a tar file, in ``folder``."""
+        archive = folder / f"{self.release}.tar"
+        with tarfile.open(archive, "w") as tar:
+            for name, path in sorted(self.members.items()):
+                info = tarfile.TarInfo(name)
+                content = path.read_bytes()
+                info.size, info.mode = len(content), 0o644
+                tar.addfile(info, io.BytesIO(content))
+        return archive
+
+
+def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
+    """Makes what goes in; ``folder`` keeps downloaded wheels. Raises OperatorError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wheels = _dependencies(target, folder)
+    own = wheel(folder)
+    members = {f"wheels/{path.name}": path for path in (own, *sorted(wheels.glob("*.whl")))}
+    members[layout.PROFILE_FILE] = profile
+    members |= {f"images/{path.name}": path for path in sorted(images.iterdir())}
+    return Bundle(name_of(members), members)
+
+
+def name_of(members: Mapping[str, Path]) -> str:
+    """What a release of these files, by their names in it, is called."""
+    digest = hashlib.sha256()
+    for name, path in sorted(members.items()):
+        digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:NAME_DIGITS]
+
+
+def ipxe_for_grub(cache: Path, progress: Progress) -> Path:
+    """Debian's ipxe.lkrn: iPXE as something that GRUB can start. Raises OperatorError."""
+    store = Cache(cache)
+    with store.alone(progress):
+        package = Apt(cache / "apt").need(["ipxe"])["ipxe"]
+
+        def make(target: Path) -> None:
+            with store.scratch() as scratch:
+                unpack(Apt(cache / "apt").download(package, scratch, progress), scratch)
+                shutil.copyfile(scratch / "boot/ipxe.lkrn", target / "ipxe.lkrn")
+
+        return store.folder("lkrn", package.version, make) / "ipxe.lkrn"
+
+
+def wheel(folder: Path) -> Path:
+    """The wheel of this checkout, made in ``folder``; the same sources give the same bytes."""
+    for old in folder.glob(WHEELS):  # of another version
+        old.unlink()
+    with tempfile.TemporaryDirectory(prefix="netboot-wheel-") as scratch:
+        # A copy: setuptools builds in the tree, and takes what a build before has left there.
+        for name in SOURCES:
+            if (CHECKOUT / name).is_dir():
+                shutil.copytree(CHECKOUT / name, f"{scratch}/{name}", ignore=LEFT_OUT)
+            else:
+                shutil.copyfile(CHECKOUT / name, f"{scratch}/{name}")
+        for path in Path(scratch).rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # not the umask of who cloned
+        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), scratch)
+    return next(folder.glob(WHEELS))
+
+
+def _dependencies(target: Target, folder: Path) -> Path:
+    """The pinned wheels for ``target``, and pip, which the far side need not have."""
+    constraints, project = CHECKOUT / "constraints.txt", CHECKOUT / "pyproject.toml"
+    pinned = hashlib.sha256(constraints.read_bytes() + project.read_bytes()).hexdigest()
+    wheels = folder / f"wheels-{target.python}-{target.machine}-{pinned[:NAME_DIGITS]}"
+    if not wheels.is_dir():
+        aside = wheels.with_name(f"{wheels.name}.unfinished")
+        shutil.rmtree(aside, ignore_errors=True)
+        platforms = [f"--platform={name}_{target.machine}" for name in PLATFORMS]
+        _pip(
+            *("download", "--only-binary=:all:", "--python-version", target.python),
+            *(*platforms, "--constraint", str(constraints), "--dest", str(aside)),
+            *(*_requirements(), "pip"),
+        )
+        aside.rename(wheels)
+    return wheels
+
+
+def _requirements() -> list[str]:
+
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    return [str(requirement) for requirement in project["dependencies"]]
+
+
+def _pip(*words: str) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SOURCE_DATE_EPOCH": ZIP_EPOCH},
+    )
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if "ERROR" in line.upper()]
+        last = (errors or done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise OperatorError(f"pip {words[0]}: {last.strip()}", hint="make setup")

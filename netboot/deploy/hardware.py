@@ -1,0 +1,105 @@
+"""What an old PC is, as a shell script asks and prints it, and what will not work with it. Pure."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from netboot import values
+from netboot.errors import OperatorError
+
+MIB = 1 << 20
+LEAST_RAM = 112 * MIB  # of MemTotal, for a PC sold with 128 MB: less was not tried (reliability.md)
+
+# Only sysfs and proc: it has to run on whatever Linux is there. The card is the one with the
+# default route, else the first wired one with a link, else the first wired one.
+ASK = r"""
+card=$(ip -4 route show default 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)
+wired=
+for path in /sys/class/net/*; do
+    [ -e "$path/device" ] && [ ! -e "$path/wireless" ] || continue
+    wired="$wired ${path##*/}"
+done
+[ -e "/sys/class/net/$card/device" ] && [ ! -e "/sys/class/net/$card/wireless" ] || card=
+for name in $wired; do
+    [ -n "$card" ] || [ "$(cat "/sys/class/net/$name/carrier" 2>/dev/null)" != 1 ] || card=$name
+done
+for name in $wired; do [ -n "$card" ] || card=$name; done
+dev=/sys/class/net/$card
+echo "hostname=$(hostname)"
+sed -n 's/^MemTotal: *\([0-9]*\) kB/ram_kib=\1/p' /proc/meminfo
+grep -qw lm /proc/cpuinfo && echo cpu64=1
+[ -d /sys/firmware/efi ] && echo firmware=uefi || echo firmware=bios
+od -An -tu1 -j4 -N1 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null |
+    sed 's/ *\([0-9]*\).*/secure_boot=\1/'
+[ -n "$card" ] || exit 0
+echo "card=$card"
+echo "mac=$(cat "$dev/address")"
+echo "vendor=$(cat "$dev/device/vendor" 2>/dev/null)"
+echo "device=$(cat "$dev/device/device" 2>/dev/null)"
+echo "driver=$(basename "$(readlink "$dev/device/driver")")"
+PATH=$PATH:/sbin:/usr/sbin
+echo "modules=$(modprobe -R "$(cat "$dev/device/modalias")" 2>/dev/null | tr '\n' ' ')"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """One PC. ``mac`` is empty without a wired card; ``nic`` is PCI's ``8086:100e`` or empty;
+    ``drivers`` are modules that know the card, by the PC's own kernel.
+    """
+
+    hostname: str
+    ram_bytes: int
+    firmware: str
+    cpu64: bool
+    secure_boot: bool = False
+    mac: str = ""
+    nic: str = ""
+    drivers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        words = (
+            f"{self.ram_bytes // MIB} MiB",
+            self.firmware,
+            "64-bit" if self.cpu64 else "32-bit",
+            " ".join(filter(None, (self.nic, *self.drivers[:1]))),
+        )
+        return ", ".join(filter(None, words))
+
+
+def parse(text: str) -> Hardware:
+    """Reads what ``ASK`` printed. Raises OperatorError if that is not it."""
+    found = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+    try:
+        ram, firmware = int(found["ram_kib"]) << 10, found["firmware"]
+        mac = values.mac(found["mac"]) if found.get("mac") else ""
+    except (KeyError, ValueError):
+        raise OperatorError(f"not understood: {text[:60]!a}") from None
+    names = [found.get("driver", ""), *found.get("modules", "").split()]
+    ids = [found.get(key, "").removeprefix("0x") for key in ("vendor", "device")]
+    return Hardware(
+        hostname=found.get("hostname", "").partition(".")[0],
+        ram_bytes=ram,
+        firmware=firmware,
+        cpu64=found.get("cpu64") == "1",
+        secure_boot=found.get("secure_boot") == "1",
+        mac=mac,
+        nic=":".join(ids) if all(ids) else "",
+        drivers=tuple(dict.fromkeys(name.replace("-", "_") for name in names if name)),
+    )
+
+
+def problems(hardware: Hardware, modules: Collection[str]) -> list[str]:
+    """What will not work, before anyone walks there. ``modules`` are those in our image."""
+    found = []
+    if not hardware.cpu64:
+        found.append("its CPU has no 64-bit mode, which our kernel needs")
+    if not hardware.mac:
+        found.append("it has no wired network card")
+    elif not set(hardware.drivers) & set(modules):
+        name = hardware.drivers[0] if hardware.drivers else hardware.nic or "unknown"
+        found.append(f"no driver for its network card ({name}) is in our image")
+    if hardware.secure_boot:
+        found.append("Secure Boot is on: switch it off in its firmware")
+    if hardware.ram_bytes < LEAST_RAM:
+        found.append(f"{hardware.ram_bytes // MIB} MiB of RAM are less than was ever tried")
+    return found

@@ -1,0 +1,60 @@
+"""The LAN, and a room's profile and images that are quick to copy."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netboot.deploy import bundle
+from netboot.images.build import default_cache
+from tests.deploy.rig import Lan
+
+
+class _Silent:
+    def step(self, text: str) -> None:
+        pass
+
+    def advance(self, done: int, total: int) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lan]:
+    found = Lan(tmp_path_factory.mktemp("lan"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `netboot build` would make, in small."""
+    folder = tmp_path_factory.mktemp("images")
+    files = []
+    for name in ("vmlinuz", "initramfs.img", "undionly.kpxe", "snponly.efi"):
+        content = name.encode() * 1000
+        (folder / name).write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        files.append({"name": name, "size": len(content), "sha256": sha256})
+    (folder / "manifest.json").write_text(json.dumps({"key": "test", "files": files}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What `fab` downloads, into its own caches: the LAN has no way out."""
+    (room := tmp_path_factory.mktemp("room") / "room.yaml").write_text("")
+    version = subprocess.run(
+        [
+            "/usr/bin/python3",
+            "-c",
+            "import platform as p; print(p.python_version()[:4], p.machine())",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    bundle.make(room, room.parent, bundle.Target.parse(version), bundle.WORK)
+    bundle.ipxe_for_grub(default_cache(), _Silent())

@@ -1,0 +1,89 @@
+"""`netboot doctor` against a real server in a network of its own, well and unwell."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netboot.pages.folder import KEPT_PREFIX
+from netboot.pages.memory import TMPFS
+from netboot.services import _pages_name
+from tests.deploy.rig import HERE, ROOT, Lan
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+
+FULL = "dhcp: {mode: full, range: 192.168.78.50-192.168.78.60}\n"
+Doctor = Callable[..., tuple[int, list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def doctor(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Doctor]:
+    """Starts a server for the profile's text and asks the doctor; its status and findings."""
+    running = []
+
+    def ask(profile: str, *words: str) -> tuple[int, list[dict[str, Any]]]:
+        room = tmp_path / "room.yaml"
+        room.write_text(f"interface: br0\n{profile}")
+        netboot = [sys.executable, "-m", "netboot"]
+        serve = [*netboot, "serve", "--json", "--profile", str(room), "--images", str(images)]
+        server = subprocess.Popen(
+            lan.command(*serve, "--state", str(tmp_path)), cwd=ROOT, stdout=subprocess.PIPE
+        )
+        running.append(server)
+        assert server.stdout is not None and b"ready" in server.stdout.readline()
+        threading.Thread(target=server.stdout.read, daemon=True).start()
+        command = [*netboot, "doctor", "--json", "--profile", str(room), *words]
+        done = subprocess.run(
+            lan.command(*command), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return done.returncode, json.loads(done.stdout)
+
+    yield ask
+    for server in running:
+        server.terminate()
+        server.wait()
+        assert server.stdout is not None
+        server.stdout.close()
+    # A server that is stopped keeps the pages of its seats, and so the doctor's one.
+    shutil.rmtree(TMPFS / f"{KEPT_PREFIX}{_pages_name(tmp_path)}", ignore_errors=True)
+
+
+@pytest.mark.parametrize("mode", ["", FULL])
+def test_a_server_that_is_well(doctor: Doctor, images: Path, mode: str) -> None:
+    # A swap larger than all there is to give: the doctor's own is one page.
+    profile = f"swap: {{size: 1GiB, capacity: 1GiB}}\n{mode}"
+    status, findings = doctor(profile, "--images", str(images))
+    assert [finding["check"] for finding in findings] == [
+        *("dhcp", "tftp", "script", "images", "pages")
+    ]
+    assert status == 0 and all(finding["ok"] for finding in findings)
+    assert findings[0]["detail"] == f"OFFER from {HERE}"
+
+
+def test_images_that_are_not_those_that_were_built(
+    doctor: Doctor, images: Path, tmp_path: Path
+) -> None:
+    manifest = (images / "manifest.json").read_text().replace('"sha256": "', '"sha256": "0')
+    (tmp_path / "manifest.json").write_text(manifest)
+    status, findings = doctor("", "--images", str(tmp_path))
+    assert status == 1 and findings[-1]["check"] == "images"
+    assert findings[-1]["detail"] == "vmlinuz is not the one that was built: its sum differs"
+
+
+def test_no_server_is_told_at_the_first_step(lan: Lan, tmp_path: Path) -> None:
+    (tmp_path / "room.yaml").write_text("interface: br0\n")
+    command = [sys.executable, "-m", "netboot", "doctor", "--profile", str(tmp_path / "room.yaml")]
+    done = subprocess.run(
+        lan.command(*command), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout.split() == [
+        *("br0", "dhcp", "FAILED", done.stdout.split()[3], "s", "no", "OFFER", "from", HERE),
+        *("in", "4", "s"),
+    ]

@@ -1,0 +1,183 @@
+"""What is decided before anything is sent: hosts, hardware, boot orders, profiles, tables."""
+
+from pathlib import Path
+
+import pytest
+
+from netboot import profile_file
+from netboot.deploy import bootorder, hardware, roster, seats
+from netboot.deploy.report import Outcome, table
+from netboot.deploy.wake import magic_packet
+from netboot.errors import OperatorError
+
+DATA = Path(__file__).parent / "data"
+OVMF_MAC = "52:54:00:77:00:01"
+
+
+def _variables(name: str) -> bootorder.BootVariables:
+    return bootorder.parse_efibootmgr((DATA / f"efibootmgr-{name}.txt").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "mac", "entry"),
+    [
+        ("17-ovmf", OVMF_MAC, "0002"),
+        ("16-thinkpad", "28:d2:44:6b:1a:3c", "001C"),
+        ("16-short", "00:1e:37:00:00:01", "0002"),
+    ],
+)
+def test_the_card_s_own_entry_for_ipv4_is_chosen(name: str, mac: str, entry: str) -> None:
+    assert bootorder.network_entry(_variables(name), mac).number == entry
+
+
+def test_another_card_s_entry_is_refused() -> None:
+    with pytest.raises(OperatorError, match="another card only: UEFI PXEv4"):
+        bootorder.network_entry(_variables("17-ovmf"), "52:54:00:77:00:99")
+
+
+def test_a_firmware_without_network_says_what_to_do() -> None:
+    variables = bootorder.parse_efibootmgr("BootOrder: 0001\nBoot0001* debian\n")
+    with pytest.raises(OperatorError, match="switch PXE on"):
+        bootorder.network_entry(variables, OVMF_MAC)
+    with pytest.raises(OperatorError, match="no boot order"):
+        bootorder.parse_efibootmgr("EFI variables are not supported on this system.\n")
+
+
+def test_once_leaves_the_order_and_always_can_be_undone() -> None:
+    before = _variables("17-ovmf")
+    once = bootorder.efi_commands(before, OVMF_MAC, once=True)
+    assert once == ["efibootmgr --quiet --bootnext 0002"]
+    always = bootorder.efi_commands(before, OVMF_MAC, once=False)
+    assert always == ["efibootmgr --quiet --bootorder 0002,0004,0000,0001,0003"]
+    after = bootorder.BootVariables(("0002", "0004", "0000", "0001", "0003"), before.entries)
+    undo = ["efibootmgr --quiet --bootorder 0004,0000,0001,0002,0003"]
+    assert bootorder.efi_restore(after, ",".join(before.order)) == undo
+    assert bootorder.efi_restore(before, "") == []
+    assert bootorder.efi_restore(_variables("16-thinkpad"), "") == [
+        "efibootmgr --quiet --delete-bootnext"
+    ]
+
+
+@pytest.mark.parametrize("custom", ["", "set timeout=3\n", "# mine\nmenuentry 'x' {\n}\n"])
+def test_grub_s_entry_comes_and_goes_and_leaves_the_rest(custom: str) -> None:
+    once = bootorder.grub_entry(custom, once=True)
+    always = bootorder.grub_entry(once, once=False)
+    assert once.startswith(custom) and once.count("menuentry 'Boot from the network") == 1
+    assert "set default" not in once and "set default=netboot" in always
+    assert always.count("menuentry 'Boot from the network") == 1
+    assert bootorder.without_entry(always) == custom
+
+
+ANSWER = """hostname=old-07.school.example
+ram_kib=2048000
+cpu64=1
+firmware=bios
+card=enp2s0
+mac=00:1E:37:AA:BB:CC
+vendor=0x10ec
+device=0x8168
+driver=r8168
+modules=r8169
+"""
+
+
+def test_a_pc_s_answer_is_read() -> None:
+    found = hardware.parse(ANSWER)
+    assert (found.hostname, found.mac, found.nic) == ("old-07", "00:1e:37:aa:bb:cc", "10ec:8168")
+    assert str(found) == "2000 MiB, bios, 64-bit, 10ec:8168 r8168"
+    assert hardware.problems(found, {"r8169", "e1000"}) == [], "its kernel knows a second driver"
+    with pytest.raises(OperatorError, match="not understood: 'bash: no'"):
+        hardware.parse("bash: no")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("cpu64=1", ""), "no 64-bit mode"),
+        (("mac=00:1E:37:AA:BB:CC", ""), "no wired network card"),
+        (("ram_kib=2048000", "ram_kib=60000"), "58 MiB of RAM"),
+        (("cpu64=1", "cpu64=1\nsecure_boot=1"), "Secure Boot is on"),
+        (("r8169", ""), "no driver for its network card (r8168)"),
+    ],
+)
+def test_what_will_not_work_is_said(change: tuple[str, str], problem: str) -> None:
+    found = hardware.problems(hardware.parse(ANSWER.replace(*change)), {"r8169"})
+    assert len(found) == 1 and problem in found[0]
+
+
+def test_hosts_of_the_command_line() -> None:
+    one, two = roster.from_words("root@10.0.0.1:2222, pc7")
+    assert (one.user, one.address, one.port) == ("root", "10.0.0.1", 2222)
+    assert (two.user, two.address, two.port) == ("", "pc7", 22)
+    with pytest.raises(OperatorError, match="expected .* found 'a b'"):
+        roster.from_words("a b")
+
+
+def test_hosts_of_a_profile_with_their_users_and_keys() -> None:
+    text = """ssh: {user: teacher, key: /k}
+clients:
+  00:1e:37:aa:bb:01: {hostname: a, address: 10.0.0.1}
+  00:1e:37:aa:bb:02: {hostname: b, ssh: {user: root}}
+"""
+    a, b = roster.from_profile(profile_file.parse(text, "room.yaml"))
+    assert (a.seat, a.address, a.mac, a.user, a.key) == (
+        *("a", "10.0.0.1", "00:1e:37:aa:bb:01", "teacher", "/k"),
+    )
+    assert (b.seat, b.address, b.user, b.key) == ("b", "", "root", "/k")
+
+
+def test_a_teacher_s_csv_is_read_and_each_mistake_is_a_line() -> None:
+    text = "\ufeffSeat;MAC;Address\r\nrow1-01;00-1E-37-AA-BB-CC;10.0.0.11\r\n;;\r\n"
+    (host,) = roster.from_csv(text, "room.csv")
+    expected = ("row1-01", "00:1e:37:aa:bb:cc", "10.0.0.11")
+    assert (host.seat, host.mac, host.address) == expected
+    with pytest.raises(OperatorError) as failure:
+        roster.from_csv("seat,mac,address\na,nonsense,10.0.0.1\nb_c,,10.0.0.300\n", "room.csv")
+    first, second, third = str(failure.value).splitlines()
+    assert first.startswith("room.csv:2: column 'mac': expected a MAC address")
+    assert second.startswith("room.csv:3: column 'seat'") and "did you mean 'b-c'?" in second
+    assert third.startswith("room.csv:3: column 'address'")
+    with pytest.raises(OperatorError, match="found no mac, address"):
+        roster.from_csv("seat\n", "room.csv")
+
+
+NEW = seats.NewSeat("00:1e:37:aa:bb:cc", "old-07", "10.0.0.17", "2000 MiB, bios")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# mine\nswap: {size: 1x}\n",
+        "swap: {size: 1x}",
+        "clients:\n  00:1e:37:00:00:01:\n    hostname: teacher\nswap: {size: 1x}\n",
+        "clients: # ours\n",
+    ],
+)
+def test_new_seats_join_a_profile_that_stays_as_it_was(text: str) -> None:
+    added = seats.add(text, profile_file.parse(text, "room.yaml"), [NEW])
+    kept = [line for line in added.splitlines() if line not in text.splitlines()]
+    assert set(text.splitlines()) <= set(added.splitlines())
+    assert [line for line in kept if line.strip() and line != "clients:"] == [
+        "  00:1e:37:aa:bb:cc: # 2000 MiB, bios",
+        "    hostname: old-07",
+        "    address: 10.0.0.17",
+    ]
+    profile = profile_file.parse(added, "room.yaml")
+    assert profile.seat(NEW.mac).hostname == "old-07" and profile.swap.size.times_ram in (1, 2)
+    assert seats.add(added, profile, [NEW]) == added
+
+
+def test_the_table_tells_who_failed() -> None:
+    shown = table(
+        [Outcome("pc1", "look", True, "fine", 0.52), Outcome("pc10", "look", False, "off", 8)]
+    )
+    assert shown.splitlines() == [
+        "  seat  done  seconds  result",
+        "  pc1   look      0.5  fine",
+        "! pc10  look      8.0  off",
+        "1 of 2 failed",
+    ]
+
+
+def test_the_magic_packet() -> None:
+    assert magic_packet("00:1e:37:aa:bb:cc") == b"\xff" * 6 + bytes.fromhex("001e37aabbcc") * 16

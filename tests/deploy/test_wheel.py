@@ -1,0 +1,77 @@
+"""The wheel has all data files and is the same each time; the unit is as tight as it is said to be."""
+
+import re
+import socket
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from netboot import notify
+from netboot.cli import app
+from netboot.deploy import bundle, layout
+
+pytestmark = pytest.mark.system
+
+EXPOSURE = 2.5  # of systemd-analyze security, at most
+
+
+def _files(folder: str) -> set[str]:
+    root = bundle.CHECKOUT
+    return {str(path.relative_to(root)) for path in (root / folder).rglob("*") if path.is_file()}
+
+
+def test_the_wheel_has_every_file_and_the_same_bytes_each_time(tmp_path: Path) -> None:
+    wheels = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        wheels.append(bundle.wheel(tmp_path / name))
+    assert wheels[0].read_bytes() == wheels[1].read_bytes()
+    names = zipfile.ZipFile(wheels[0]).namelist()
+    data = {name.partition(".data/data/share/netboot/")[2] for name in names} - {""}
+    assert data == _files("initramfs") | _files("profiles")
+    assert any(name.endswith(".data/data/share/man/man1/netboot.1") for name in names)
+    modules = {name for name in names if name.startswith("netboot/")}
+    assert modules == {name for name in _files("netboot") if "__pycache__" not in name}
+
+
+def test_equal_contents_have_the_same_name(tmp_path: Path) -> None:
+    """What decides whether a server has anything new to get."""
+    names = []
+    for text in ("x", "x", "y"):
+        (tmp_path / "a").write_text(text)
+        names.append(bundle.name_of({"a": tmp_path / "a"}))
+    assert names[0] == names[1] != names[2]
+
+
+def test_the_unit_is_hardened(tmp_path: Path) -> None:
+    unit = tmp_path / "netboot.service"
+    unit.write_text(layout.unit([Path("/srv/pages")]))
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    score = re.search(r"exposure level for netboot.service: ([\d.]+)", done.stdout)
+    assert score is not None and float(score[1]) <= EXPOSURE, done.stdout
+    assert "ReadWritePaths=/srv/pages\n" in unit.read_text()
+
+
+def test_systemd_hears_that_the_server_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notify.ready()
+        assert systemd.recv(100) == b"READY=1"
+
+
+def test_the_manual_page_has_every_verb() -> None:
+    page = (bundle.CHECKOUT / "docs/netboot.1").read_text()
+    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    verbs += [str(group.name) for group in app.registered_groups]
+    assert sorted(re.findall(r"^\.TP\n\.B (\w+)$", page, re.MULTILINE)) == sorted(verbs)
