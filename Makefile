@@ -1,6 +1,6 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
 .PHONY: help setup demo test test-deploy unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
-    room unsteady bench-pages bench-client bench-boot
+    room bench-pages bench-client bench-boot
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -59,11 +59,7 @@ torture-loss:
 	$(ONE_TORTURE) --loss --set swap.patience=12s
 
 torture-mirror:
-	$(ONE_TORTURE) --mirror
-
-# Tests of what is not said to work yet (tests/vm/unsteady.py).
-unsteady: setup
-	$(SUDO) $(PYTEST) -p no:cacheprovider tests/vm/unsteady.py
+	$(ONE_TORTURE) --mirror --memory 128
 
 # Fails if a PC does not come through, or is served badly.
 room: setup

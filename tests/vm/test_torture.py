@@ -31,6 +31,14 @@ def test_a_pc_survives_what_befalls_its_server_and_network(images: Path, tmp_pat
     assert report["rounds"] >= 2
 
 
+def test_one_of_two_servers_breaks_and_then_the_other(images: Path, tmp_path: Path) -> None:
+    report = torture(images, tmp_path, "--mirror", "--memory", "128")
+    assert report["failures"] == [], report
+    assert report["rounds"] >= 1
+    console = (tmp_path / "pc1.console").read_text(errors="replace")
+    assert console.count("md: md0: recovery done.") == 2
+
+
 def test_lost_pages_are_never_zeros_init_lives_and_swap_is_renewed(
     images: Path, tmp_path: Path
 ) -> None:
