@@ -93,7 +93,9 @@ def serve(
     ] = False,
     user: Annotated[
         str,
-        typer.Option(help="Started by root: run as this user, who may only open ports besides."),
+        typer.Option(
+            help="Started by root: run as this user, who may only open ports and hear frames besides."
+        ),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-# Ports 67, 69: the one thing it needs, also after a SIGHUP, when it opens them again.
-CAPABILITIES = ("CAP_NET_BIND_SERVICE",)
+# Ports 67, 69, also after a SIGHUP, when it opens them again; and packet sockets (dhcp.link), which
+# look for addresses in use and hear other DHCP servers.
+CAPABILITIES = ("CAP_NET_BIND_SERVICE", "CAP_NET_RAW")
 
 
 def command_as(user: str, command: Sequence[str]) -> list[str]:

@@ -108,7 +108,7 @@ def _sections(writable: Sequence[Path]) -> Mapping[str, Mapping[str, str | Seque
             "ProtectProc": "invisible",
             "LockPersonality": "yes",
             "MemoryDenyWriteExecute": "yes",
-            "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_UNIX",
+            "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_UNIX",
             "RestrictNamespaces": "yes",
             "RestrictRealtime": "yes",
             "RestrictSUIDSGID": "yes",

@@ -53,8 +53,8 @@ def test_a_first_deploy_serves_as_a_user_of_its_own(
     lines = dict(line.split(":\t") for line in (process / "status").read_text().splitlines())
     owner = server.run("id -u netboot")
     assert lines["Uid"].split() == [owner] * 4 and owner != "0"
-    net_bind_service = f"{1 << 10:016x}"
-    assert {lines["CapEff"], lines["CapBnd"]} == {net_bind_service}
+    bind_and_raw = f"{1 << 10 | 1 << 13:016x}"
+    assert {lines["CapEff"], lines["CapBnd"]} == {bind_and_raw}
     assert lines["NoNewPrivs"] == "1"
     assert (
         server.path("/etc/netboot/profile.yaml").read_text() == (tmp_path / "room.yaml").read_text()
