@@ -34,7 +34,7 @@ keep_bios() {
 # failure is no reason not to boot. The kernel's own allocator (zbud on 6.1) is kept: zsmalloc is
 # denser, but before 6.3 its pages could not move on to the swap area when the pool is full.
 stage_zswap() {
-    local dir=/sys/module/zswap/parameters compressor=${zswap%,*} used
+    local dir=/sys/module/zswap/parameters compressor=${zswap%%,*} rest=${zswap#*,} used
     if [ -z "$swap" ] || [ -z "$zswap" ]; then
         done_with "off"
     elif [ ! -d $dir ]; then
@@ -44,9 +44,11 @@ stage_zswap() {
         { echo "$compressor" >$dir/compressor; } 2>/dev/null
         read -r used <$dir/compressor
         [ "$used" = "$compressor" ] || used="$used (the kernel has no $compressor)"
-        echo "${zswap#*,}" >$dir/max_pool_percent
+        echo "${rest%,*}" >$dir/max_pool_percent
+        # Since Linux 6.8: pages that stay unused go on to the server before the pool is full.
+        [ ! -e $dir/shrinker_enabled ] || echo "${rest#*,}" >$dir/shrinker_enabled
         if echo Y >$dir/enabled; then
-            done_with "$used, at most ${zswap#*,} % of RAM" "compressor=${used%% *}"
+            done_with "$used, at most ${rest%,*} % of RAM" "compressor=${used%% *}"
         else
             done_with "off: the kernel does not turn it on with $used"
         fi
@@ -138,7 +140,7 @@ start_agents() {
     [ "$layout" = mirror ] || hosts=$(echo "$hosts" | tr , ' ')
     for host in $hosts; do
         if start_agent "$host" "${rest%%/*}" "${rest#*/}" "$token" "$connections" "$timeout" \
-            "$patience" ${encrypt:+encrypt} && swap_is_on "$answer"; then
+            "$patience" ${encrypt:+encrypt} ${keep:+nodiscard} && swap_is_on "$answer"; then
             [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel or the mirror lacks
             [ "$layout" = stripe ] || break
         elif [ "$hosts" != "$host" ]; then
@@ -158,7 +160,7 @@ start_standbys() {
         mkfifo "$answer" # of its own: another agent would end it by closing it
         NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby "$area" \
             "$host" "${rest%%/*}" "${rest#*/}-$area" "$connections" "$timeout" "$patience" \
-            ${encrypt:+encrypt} >"$answer" 2>/run/agent.log &
+            ${encrypt:+encrypt} ${keep:+nodiscard} >"$answer" 2>/run/agent.log &
         read -r _ <"$answer" || console "$number swap: no agent for area $area"
         rm "$answer"
         [ ! -s /run/agent.log ] || cat /run/agent.log

@@ -154,7 +154,10 @@ def _arguments(
             words.append(f"netboot.grow={swap.grow}")
         if swap.encrypt:
             words.append("netboot.encrypt=1")
+        if not swap.discard:
+            words.append("netboot.discard=0")
         if zswap.enabled:
-            words.append(f"netboot.zswap={zswap.compressor},{zswap.pool_percent}")
+            shrinker = "Y" if zswap.shrinker else "N"
+            words.append(f"netboot.zswap={zswap.compressor},{zswap.pool_percent},{shrinker}")
     # The operator's words come last: the initramfs takes the last of equal keys.
     return (*words, *seat.boot.arguments.split())

@@ -286,6 +286,8 @@ class Zswap(Overridable):
     """How they are compressed: lz4 is the fastest, zstd packs the most. Default: lzo."""
     pool_percent: Annotated[int, values.integer(1, 50)] = 20
     """How much of its RAM a PC uses for compressed pages at most, in percent. Default: 20."""
+    shrinker: Annotated[bool, values.BOOLEAN] = True
+    """Whether pages that stay unused go on to the server early (Linux 6.8 and later). Default: yes."""
 
 
 # Linux may have 128 requests of 128 KiB under way on each of two connections: 8 s at this rate, and
@@ -308,6 +310,8 @@ class SeatSwap(Overridable):
     """The most a PC may move to and from its swap, as 20MiB/s; it is made to wait. Default: none."""
     encrypt: Annotated[bool, values.BOOLEAN] = False
     """Whether a PC encrypts its pages, with a key that only it has. Default: no."""
+    discard: Annotated[bool, values.BOOLEAN] = True
+    """Whether the server is told which pages are free again, and forgets them. Default: yes."""
     zswap: Zswap = Zswap()
     """Compression in the PC's RAM, in front of its swap."""
 

@@ -168,6 +168,9 @@ def test_fits(agent: Path) -> None:
         ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),  # nobody to ask
         ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600", "plain"),
         ("lease", "http://localhost:8080/lease"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "1", "5", "600", "encrypted"),
+        ("attach", "127.0.0.1", "10809", "seat-1", "1", "5", "600", "root", "nodiscard"),
+        ("standby", "2", "127.0.0.1", "10809", "seat-1", "1", "5", "600", "root"),
         ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
         ("handshake", "127.0.0.1", "0", "seat-1"),
         ("handshake", "127.0.0.1", "65536", "seat-1"),

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: agent attach HOST[,HOST] PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt | root]\n"
-    "       agent standby AREA HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [encrypt]\n"
+    "usage: agent attach HOST[,HOST] PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [WORD...]\n"
+    "       agent standby AREA HOST PORT EXPORT CONNECTIONS TIMEOUT PATIENCE [WORD...]\n"
     "       agent handshake HOST PORT EXPORT\n"
     "       agent lease URL\n"
     "       agent status\n"
@@ -22,6 +22,7 @@ static const char usage_text[] =
     "  TIMEOUT      seconds in which the server has to answer, else the connection is lost\n"
     "  PATIENCE     seconds that the kernel waits for a lost server before it fails\n"
     "  encrypt      with a random key that nobody else has: the server sees noise\n"
+    "  nodiscard    the server is not told which pages are free again\n"
     "  root         no swap, only a device to read a file system from\n"
     "standby: waits until swap runs short, attaches EXPORT beside it, and lets it go when it is\n"
     "not needed any more; and so on. AREA is 2 to 4: each waits for the one before it.\n"
@@ -153,6 +154,22 @@ static int read_area(char **arguments, struct area *area)
     return OK;
 }
 
+/* The words after the numbers; false if one of them is none. */
+static int read_words(char **words, struct area *area)
+{
+    for (; *words; words++) {
+        if (strcmp(*words, "encrypt") == 0)
+            area->encrypted = 1;
+        else if (strcmp(*words, "nodiscard") == 0)
+            area->keeps = 1;
+        else if (strcmp(*words, "root") == 0)
+            area->root = 1;
+        else
+            return 0;
+    }
+    return !area->root || (!area->encrypted && !area->keeps);
+}
+
 static int lease(const char *text)
 {
     static char answer[2048];
@@ -174,13 +191,10 @@ int main(int count, char **arguments)
     int code;
 
     signal(SIGPIPE, SIG_IGN); /* a server that went away is a return value, not a death */
-    for (int at = 0; at < LEGS; at++) {
-        areas[at].encrypted = count > 8 && strcmp(arguments[count - 1], "encrypt") == 0;
-        areas[at].root = count == 9 && strcmp(arguments[8], "root") == 0;
-        areas[at].number = 1;
-        areas[at].leaving = -1;
-    }
-    if (count == 8 + area->encrypted + area->root && strcmp(arguments[1], "attach") == 0) {
+    area->number = 1;
+    area->leaving = -1;
+    if (count >= 8 && strcmp(arguments[1], "attach") == 0 && read_words(arguments + 8, area)) {
+        areas[1] = *area;
         second = area->root ? NULL : strchr(arguments[2], ',');
         if (second)
             *second++ = '\0';
@@ -191,8 +205,8 @@ int main(int count, char **arguments)
         }
         return code == OK ? attach(areas, second != NULL, arguments[0]) : code;
     }
-    if (count == 9 + area->encrypted && strcmp(arguments[1], "standby") == 0 &&
-        number(arguments[2], 2, MAX_AREAS, &area->number)) {
+    if (count >= 9 && strcmp(arguments[1], "standby") == 0 && read_words(arguments + 9, area) &&
+        !area->root && number(arguments[2], 2, MAX_AREAS, &area->number)) {
         code = read_area(arguments + 3, area);
         if (code == OK && !*area->lease.path)
             code = complain(USAGE, "NETBOOT_LEASE: needed, to ask for a lease");

@@ -69,7 +69,7 @@ int swap_on(struct area *area)
     fd = write_header(area->device, pages);
     if (fd < 0)
         return KERNEL_REFUSED;
-    if (area->export.flags & FLAG_SEND_TRIM)
+    if (area->export.flags & FLAG_SEND_TRIM && !area->keeps)
         flags |= SWAP_FLAG_DISCARD | DISCARD_PAGES;
     if (swapon(area->device, flags) < 0)
         code = complain(KERNEL_REFUSED, "swapon /dev/%s: %s", area->device, strerror(errno));
