@@ -13,7 +13,7 @@ start_agent() {
     local host=$1 port=$2 export=$3 token=$4 ended
     shift 4
     # A new one: the agent before may not have closed its end yet.
-    rm -f /run/agent.answer
+    [ ! -e /run/agent.answer ] || rm /run/agent.answer
     mkfifo /run/agent.answer
     [ -z "$server" ] || export NETBOOT_BEACON="$server/beacon/$ticket"
     # To open a pipe whose other end is closed takes a while, and a child that ends meanwhile would

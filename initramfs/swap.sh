@@ -137,8 +137,11 @@ stage_swap() {
 start_agents() {
     local hosts=${swap%%:*} rest=${swap#*:} host
     total=0 areas='' code=0
-    [ "$layout" = mirror ] || hosts=$(echo "$hosts" | tr , ' ')
-    for host in $hosts; do
+    [ "$layout" = mirror ] || IFS=,
+    # shellcheck disable=SC2086 # a list, as $IFS parts it
+    set -- $hosts
+    unset IFS
+    for host; do
         if start_agent "$host" "${rest%%/*}" "${rest#*/}" "$token" "$connections" "$timeout" \
             "$patience" ${encrypt:+encrypt} ${keep:+nodiscard} && swap_is_on "$answer"; then
             [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel or the mirror lacks
