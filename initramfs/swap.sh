@@ -193,8 +193,8 @@ swap_is_on() {
 tune_memory() {
     local now reserve=$((ram * 3 / 100 >> 10))
     # 3 % of RAM in reserve: when half of the reserve is used up the kernel holds processes back. A
-    # mirror sends each page twice. With 3 % a PC of 128 MB took no packet in when one server broke:
-    # the other one's connections timed out, and programs stood still for 5 to 12 s. With 6 %: 3 s.
+    # mirror sends each page twice. With 3 % a PC of 128 MB often took no packet in when one server
+    # broke: the other one's connections timed out, and programs stood still for 5 to 12 s, not 3.
     [ "$layout" != mirror ] || reserve=$((reserve * 2))
     read -r now </proc/sys/vm/min_free_kbytes
     [ "$now" -ge $reserve ] || echo $reserve >/proc/sys/vm/min_free_kbytes

@@ -18,6 +18,7 @@ from tests.vm.conftest import Outcome
 Lab = Callable[..., Outcome]
 
 SERVER = "10.77.0.1"
+MAC = "52:54:00:77:00:01"  # of the first PC
 HTTP_PORT, PAGES_PORT = 8080, 10809
 DHCP_TYPES = {1: "DISCOVER", 2: "OFFER", 3: "REQUEST", 5: "ACK"}
 NBD_GREETING_BYTES = 18
@@ -63,6 +64,8 @@ def _note_udp(wire: Wire, packet: Any) -> None:
         kind: dict[str, Any] = dict(
             option for option in bootp[DHCP].options if isinstance(option, tuple)
         )
+        if bytes(bootp.chaddr)[:6].hex(":") != MAC:
+            return  # the server looks for others on its network
         name = DHCP_TYPES[kind["message-type"]]
         if name in ("OFFER", "ACK"):
             name += " of " + packet[IP].src
