@@ -11,8 +11,9 @@ from ipaddress import IPv4Address
 
 from netboot.arch import Firmware
 from netboot.client import Client, Stage
-from netboot.profile import Profile, Root, Seat
+from netboot.profile import Profile, Seat
 from netboot.roots import BY_NAME as ROOTS
+from netboot.sections import Root
 
 KERNEL_FILE = "vmlinuz"
 INITRAMFS_FILE = "initramfs.img"

@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails, core_schema
 from netboot import document, values
 from netboot.document import Document, KeyPath, dotted
 from netboot.errors import OperatorError
-from netboot.profile import Profile, Section
+from netboot.fields import Section
+from netboot.profile import Profile
 
 SETTING = "--set"  # how the command line gives a key, and so what its mistakes are reported for
 SETTING_LINE = 0

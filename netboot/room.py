@@ -24,7 +24,8 @@ from netboot.plan import (
     root_export,
     swap_export,
 )
-from netboot.profile import PAGE, Profile, Swap
+from netboot.profile import Profile
+from netboot.sections import PAGE, Swap
 from netboot.slices import Catalogue
 from netboot.tftp.server import Transfer
 from netboot.tftp.transfer import Outcome

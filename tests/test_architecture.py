@@ -21,8 +21,8 @@ ROWS = (
         "deploy.layout images.modules images.drivers images.progress"
     ),
     (
-        "profile profile_file nbd.handshake nbd.transmission dhcp.lease dhcp.scope pages.lease "
-        "pages.governor pages.buffers pages.work pages.exchange images.divide deploy.report"
+        "fields sections profile profile_file nbd.handshake nbd.transmission dhcp.lease dhcp.scope "
+        "pages.lease pages.governor pages.buffers pages.work pages.exchange images.divide deploy.report"
     ),
     (
         "plan script dhcp.responder dhcp.record deploy.roster deploy.hardware deploy.bootorder "
@@ -42,8 +42,8 @@ IMPURE = {"asyncio", "multiprocessing", "os", "random", "secrets", "select", "si
 IMPURE |= {"subprocess", "threading", "time"}
 NEVER = {
     "dhcp": {"nbd", "pages", "images"},
-    "nbd": {"profile", "profile_file"},
-    "tftp": {"nbd", "pages", "images", "profile"},
+    "nbd": {"profile", "profile_file", "sections", "fields"},
+    "tftp": {"nbd", "pages", "images", "profile", "sections", "fields"},
 }
 # Strangers that tests alone import: what is theirs must not judge itself; scapy is GPL-2.0-only.
 ONLY_IN = {

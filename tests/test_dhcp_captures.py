@@ -18,8 +18,10 @@ from netboot.dhcp.packet import Option, Packet, parse, serialize
 from netboot.dhcp.responder import Context, Reply, respond
 from netboot.dhcp.scope import make_scopes
 from netboot.errors import Ignored
+from netboot.fields import AddressRange
 from netboot.plan import BootPlan, SeatKeys, boot_plan
-from netboot.profile import AddressRange, Dhcp, Profile
+from netboot.profile import Profile
+from netboot.sections import Dhcp
 from tests.support.dhcp_pcap import questions
 
 FOLDER = Path(__file__).parent / "captures"

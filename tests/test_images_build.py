@@ -20,7 +20,8 @@ from netboot.images.build import Built, build, build_load_image, default_cache
 from netboot.images.cache import Cache
 from netboot.images.kernel import Kernel
 from netboot.images.packages import Apt
-from netboot.profile import Boot, Profile
+from netboot.profile import Profile
+from netboot.sections import Boot
 from netboot.slices import Catalogue
 from tests.support import newc
 from tests.support.newc import Member

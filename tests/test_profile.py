@@ -11,8 +11,10 @@ import pytest
 
 from netboot import roots
 from netboot.errors import OperatorError
-from netboot.profile import AddressRange, Dhcp, Profile, Section, Swap, SwapSize
+from netboot.fields import AddressRange, Section, SwapSize
+from netboot.profile import Profile
 from netboot.profile_file import load, parse, schema
+from netboot.sections import Dhcp, Swap
 
 ROOT = Path(__file__).parent.parent
 LAB = ROOT / "profiles" / "lab.yaml"

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netboot.errors import OperatorError
-from netboot.profile import Profile, SwapSize
+from netboot.fields import SwapSize
+from netboot.profile import Profile
 from netboot.profile_file import load, parse, schema
 
 MISTAKES = [

@@ -8,10 +8,12 @@ import pytest
 from netboot.arch import BY_NAME
 from netboot.client import Client, Stage
 from netboot.events import Journal
+from netboot.fields import SwapSize
 from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
-from netboot.profile import Profile, Swap, SwapSize
+from netboot.profile import Profile
 from netboot.room import Room, seat_at
+from netboot.sections import Swap
 from netboot.slices import BASE, Catalogue, Slice
 from netboot.tftp.server import Transfer
 from netboot.tftp.transfer import Outcome

@@ -7,8 +7,10 @@ import pytest
 from netboot import script, ticket
 from netboot.arch import ARCHITECTURES, BY_NAME, Architecture, Firmware
 from netboot.client import Client, Stage
+from netboot.fields import SwapSize
 from netboot.plan import INITRAMFS_FILE, BootPlan, SeatKeys, boot_plan, image_export
-from netboot.profile import Boot, Profile, Root, Swap, SwapSize
+from netboot.profile import Profile
+from netboot.sections import Boot, Root, Swap
 
 MAC = "52:54:00:12:34:56"
 SECRET = b"s" * 32

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from netboot import values
 from netboot.errors import OperatorError
-from netboot.profile import Profile, Ssh
+from netboot.profile import Profile
+from netboot.sections import Ssh
 
 COLUMNS = ("seat", "mac", "address")
 

@@ -6,7 +6,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 from netboot.dhcp.lease import LeasePool
 from netboot.dhcp.packet import ANY, Option, Packet
-from netboot.profile import AddressRange, Profile
+from netboot.fields import AddressRange
+from netboot.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)

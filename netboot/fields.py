@@ -1,0 +1,194 @@
+"""What the values of a profile may be: a type for each, and the base of its sections. Pure."""
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from netboot import values
+from netboot.pages.store import STORE
+from netboot.values import Nearest, Text
+
+MIB = 1 << 20
+MAX_PREFIX = 30  # bits; a smaller network has no address for a PC and one for its router
+MAX_DOMAIN = 253  # characters (RFC 1035 section 2.3.4, without the root's)
+MAX_POOL = 1 << 16  # addresses; a mistyped octet makes a larger range, a room never does
+
+
+def misplaced(problem: str, *path: str) -> PydanticCustomError:
+    """A mistake that shows only when keys are seen together; ``path``: the key to point at."""
+    return PydanticCustomError("misplaced", "{problem}", {"problem": problem, "path": path})
+
+
+class Section(BaseModel):
+    """A mapping of the profile: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        # "swap:" with all that was below it commented out.
+        return {} if value is None else value
+
+    def changed(self, override: "Section") -> Self:
+        """This section with those keys of ``override`` that were given."""
+        if not override.model_fields_set:  # most PCs: a room asks this for each of its packets
+            return self
+        given: dict[str, Any] = {}
+        for name in override.model_fields_set:
+            here, there = getattr(self, name), getattr(override, name)
+            given[name] = here.changed(there) if isinstance(there, Overridable) else there
+        return self.model_copy(update=given)
+
+
+class Overridable(Section):
+    """A section whose keys groups and clients may give each for itself."""
+
+
+class AddressRange(Section):
+    """First and last address of a DHCP pool, both included."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+
+class SwapSize(Section):
+    """Either an absolute size in bytes or a multiple of the client's RAM; exactly one is set."""
+
+    bytes: int | None = None
+    times_ram: float | None = None
+
+
+def _range(text: str) -> AddressRange:
+    first, last = (IPv4Address(part.strip()) for part in text.split("-"))
+    if last < first:
+        raise Nearest(f"{last}-{first}")
+    if int(last) - int(first) >= MAX_POOL:
+        raise ValueError("too large")
+    return AddressRange(first=first, last=last)
+
+
+def _swap_size(text: str) -> SwapSize:
+    if text[-1:] in ("x", "X"):
+        times = float(values.matched(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?x", text)[1])
+        return SwapSize(times_ram=times) if times else SwapSize(bytes=0)
+    size = values.size(text)
+    if 0 < size < MIB:
+        raise Nearest(f"{text}x" if size < 100 else "1MiB")
+    return SwapSize(bytes=size)
+
+
+def _store(text: str) -> str:
+    STORE.convert(text)
+    return text
+
+
+def _factor(text: str) -> float:
+    return float(values.matched(r"[1-9][0-9]?(\.[0-9]{1,3})?", text)[0])
+
+
+def _kernel(text: str) -> str:
+    return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
+
+
+def _image(text: str) -> str:
+    return values.matched(r"/[^\x00-\x1f]+", text)[0]
+
+
+def _printable(text: str) -> str:
+    return values.matched(r"[ -~]*", text)[0]
+
+
+def _network(text: str) -> IPv4Network:
+    network = IPv4Network(values.matched(r"[0-9.]+/[0-9]{1,2}", text)[0], strict=False)
+    if network.prefixlen > MAX_PREFIX:
+        raise ValueError("no room for PCs")
+    if str(network) != text:  # 10.9.0.1/24 names a machine in a network
+        raise Nearest(str(network))
+    return network
+
+
+def _domain(text: str) -> str:
+    label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if len(values.matched(rf"{label}(\.{label})*", text)[0]) > MAX_DOMAIN:
+        raise ValueError("too long")
+    return text.lower()
+
+
+def _client_id(text: str) -> str:
+    return values.matched(r"([0-9a-f]{2}:?){1,255}", text)[0].lower().replace(":", "")
+
+
+def _user_name(text: str) -> str:
+    return values.matched(r"[a-z_][a-z0-9_.-]{0,31}", text)[0]
+
+
+def _interface(text: str) -> str:
+    return values.matched(r"[!-.0-~]{1,15}", text)[0]  # IFNAMSIZ of <linux/if.h> is 16
+
+
+Address = Annotated[IPv4Address, values.ADDRESS]
+Mac = Annotated[str, values.MAC]
+Port = Annotated[int, values.integer(1, 65535)]
+Size = Annotated[int, values.SIZE]
+Range = Annotated[
+    AddressRange,
+    Text("a range such as 10.0.0.50-10.0.0.99", _range, {"type": "string", "pattern": "-"}),
+]
+SizeOrTimes = Annotated[
+    SwapSize,
+    Text(
+        "a size such as 1GiB, a multiple of the PC's RAM such as 2x, or 0",
+        _swap_size,
+        {"type": ["string", "integer"], "pattern": r"^[0-9.]+ ?([xX]|[KMGTkmgt](i?[Bb])?)?$"},
+    ),
+]
+Factor = Annotated[
+    float,
+    Text("a factor from 1 to 99 such as 1.5", _factor, {"type": "number", "minimum": 1}),
+]
+Kernel = Annotated[
+    str,
+    Text("a Debian package such as linux-image-amd64 or /path", _kernel, {"type": "string"}),
+]
+ImageFile = Annotated[
+    str,
+    Text(
+        "the path of a file such as /srv/root.squashfs",
+        _image,
+        {"type": "string", "pattern": "^/"},
+    ),
+]
+Arguments = Annotated[
+    str, Text("words on one line, in ASCII", _printable, {"type": "string", "pattern": "^[ -~]*$"})
+]
+InterfaceName = Annotated[
+    str, Text("auto or the name of a network interface", _interface, {"type": "string"})
+]
+Network = Annotated[
+    IPv4Network,
+    Text("a network such as 10.9.0.0/24", _network, {"type": "string", "pattern": "/[0-9]+$"}),
+]
+Domain = Annotated[
+    str, Text("a domain such as school.example", _domain, {"type": "string", "format": "hostname"})
+]
+ClientId = Annotated[
+    str,
+    Text(
+        "a client identifier in hexadecimal such as 01:52:54:00:12:34:56",
+        _client_id,
+        {"type": "string", "pattern": "^([0-9A-Fa-f]{2}:?)+$"},
+    ),
+]
+UserName = Annotated[
+    str, Text("a user's name such as root", _user_name, {"type": "string", "minLength": 1})
+]
+Store = Annotated[str, Text(STORE.expected, _store, STORE.schema)]
+NothingIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
+
+
+def hosts(network: IPv4Network, first: IPv4Address, last: IPv4Address) -> bool:
+    """Whether ``first`` to ``last`` are addresses for hosts of ``network``."""
+    return network.network_address < first and last < network.broadcast_address
