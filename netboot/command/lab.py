@@ -1,0 +1,119 @@
+"""``netboot lab``: a virtual classroom."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from netboot.command.common import (
+    DEFAULT_PROFILE,
+    INTERRUPTED,
+    ImagesOption,
+    JsonOption,
+    ProfileOption,
+    SetOption,
+    built,
+    until_stopped,
+)
+
+if TYPE_CHECKING:
+    from netboot.events import BootEvent
+    from netboot.lab.rig import Lesson, SeatReport
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples:  sudo netboot lab --clients 4 --dhcp proxy --until userland  |  "
+    "sudo netboot lab --memory 256 --load 2"
+)
+def lab(
+    profile: ProfileOption = DEFAULT_PROFILE,
+    clients: Annotated[int, typer.Option(min=1, max=120, help="How many PCs.")] = 1,
+    memory: Annotated[int, typer.Option(min=64, metavar="MB", help="RAM of each.")] = 256,
+    firmware: Annotated[Literal["bios", "uefi", "uefi-http"], typer.Option()] = "bios",
+    dhcp: Annotated[
+        Literal["proxy", "full"],
+        typer.Option(help="proxy: dnsmasq plays the LAN's own DHCP server."),
+    ] = "full",
+    until: Annotated[Literal["swap", "userland"], typer.Option(help="When a PC is done.")] = (
+        "userland"
+    ),
+    servers: Annotated[
+        int,
+        typer.Option(min=1, max=8, help="Page servers: more than one are its swap.servers."),
+    ] = 1,
+    load: Annotated[
+        float | None,
+        typer.Option(metavar="FACTOR", help="Then fill FACTOR times its RAM and verify it."),
+    ] = None,
+    logs: Annotated[
+        Path | None, typer.Option(help="Folder for serial consoles and logs; default: a new one.")
+    ] = None,
+    capture: Annotated[bool, typer.Option(help="Keep every frame in a pcap file per PC.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS")] = 300.0,
+    settings: SetOption = [],  # noqa: B006
+    image_folder: ImagesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Boot a virtual classroom: PCs in QEMU on a network of their own, from this server."""
+    from netboot import profile_file
+    from netboot.images import build as images
+    from netboot.lab import machine, network
+    from netboot.lab.rig import Lesson
+
+    if servers > 1:
+        settings = [*settings, network.servers_setting(servers)]
+    room_profile = profile_file.load(profile, settings)
+    network.check_root()
+    machine.check_programs(firmware)
+    folder = logs or Path(tempfile.mkdtemp(prefix="netboot-lab-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    image_folder = image_folder or built(room_profile)
+    lesson = Lesson(
+        profile=profile.resolve(),
+        settings=tuple(settings),
+        images=image_folder.resolve(),
+        folder=folder.resolve(),
+        clients=clients,
+        memory=memory,
+        firmware=firmware,
+        dhcp=dhcp,
+        until=until,
+        load=load,
+        capture=capture,
+        timeout=timeout,
+        arguments=room_profile.boot.arguments,
+        initrds=() if load is None else (images.build_load_image(images.default_cache()),),
+        servers=servers,
+    )
+    network.run_isolated(lambda: _lesson(lesson, as_json))
+
+
+def _lesson(lesson: "Lesson", as_json: bool) -> int:
+    from netboot import show
+    from netboot.lab.rig import Classroom
+
+    def tell(report: "SeatReport", event: "BootEvent") -> None:
+        if not as_json:
+            print(show.timeline_line(report, event), flush=True)
+
+    classroom = Classroom(lesson, tell)
+    until_stopped(classroom.run(), INTERRUPTED)
+    _hand_over(lesson.folder)
+    if as_json:
+        print(json.dumps(classroom.as_json(), indent=2))
+    else:
+        print(show.lesson(classroom))
+    return 0 if classroom.ok else 1
+
+
+def _hand_over(folder: Path) -> None:
+    """Gives what sudo made to the user who called it, who could not even delete it else."""
+    owner = os.environ.get("SUDO_UID")
+    if owner is not None:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, int(owner), -1, follow_symlinks=False)

@@ -1,0 +1,79 @@
+"""The verbs about a profile: what it means, and what is built from it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from netboot import values
+from netboot.command.common import (
+    DEFAULT_PROFILE,
+    JsonOption,
+    ProfileOption,
+    SetOption,
+    built,
+)
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example:  netboot build --profile profiles/lab.yaml --output images")
+def build(
+    profile: ProfileOption = DEFAULT_PROFILE,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; default: the cache.")
+    ] = None,
+    settings: SetOption = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """Build the boot images: Debian's kernel, an initramfs with our swap agent, boot loaders."""
+    from netboot import profile_file, show
+    from netboot.images import build as images
+
+    folder = built(profile_file.load(profile, settings), output)
+    manifest = json.loads((folder / images.MANIFEST_FILE).read_text())
+    print(json.dumps(manifest) if as_json else show.manifest(folder, manifest))
+
+
+@app.command(epilog="Example:  netboot check --profile profiles/lab.yaml")
+def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) -> None:  # noqa: B006
+    """Check a profile: each mistake is one line, exit status 2."""
+    from netboot import profile_file
+    from netboot.pages.image import open_image
+
+    loaded = profile_file.load(profile, settings)
+    for image in sorted(loaded.images):
+        open_image(Path(image)).close()
+    print(f"{profile}: fine ({len(loaded.clients)} clients, {len(loaded.groups)} groups)")
+
+
+@app.command(epilog="Example:  netboot schema > netboot.schema.json")
+def schema() -> None:
+    """Print the profile's JSON Schema, for editors."""
+    from netboot import profile_file
+
+    print(json.dumps(profile_file.schema(), indent=2))
+
+
+@app.command(
+    epilog="Example:  netboot plan --profile profiles/lab.yaml --mac 52:54:00:77:00:01 --arch bios"
+)
+def plan(
+    mac: Annotated[str, typer.Option(help="The PC's MAC address.")],
+    arch: Annotated[str, typer.Option(help="bios, uefi-x64 or uefi-x64-http.")] = "bios",
+    profile: ProfileOption = DEFAULT_PROFILE,
+    server: Annotated[
+        str, typer.Option(help="Our address, as the PC sees it. Default: one beside dhcp.range.")
+    ] = "",
+    settings: SetOption = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """Print exactly what one PC would be answered and sent; nothing is sent."""
+    from netboot import profile_file, show
+    from netboot.dryrun import rehearse
+
+    seat = values.parse_word("--mac", values.MAC, mac)
+    address = values.parse_word("--server", values.ADDRESS, server) if server else None
+    rehearsal = rehearse(profile_file.load(profile, settings), seat, arch, address)
+    print(json.dumps(rehearsal.as_json(), indent=2) if as_json else show.rehearsal(rehearsal))

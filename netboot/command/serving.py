@@ -1,0 +1,189 @@
+"""The verbs that serve: a room, or pages alone."""
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import pwd
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from netboot import values
+from netboot.command.common import (
+    DEFAULT_PROFILE,
+    ImagesOption,
+    JsonOption,
+    ProfileOption,
+    SetOption,
+    built,
+    until_stopped,
+)
+from netboot.errors import OperatorError
+
+if TYPE_CHECKING:
+    from netboot.events import BootEvent
+
+# Of what serves a room: whoever wants to attach waits for it, while workers may take all the CPU
+# there is. A server that was killed under load is back in half the time (docs/architecture.md).
+FIRST = -10
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples:  sudo netboot serve --profile profiles/lab.yaml  |  "
+    "sudo netboot serve -p lab.yaml --set interface=eth1 --json"
+)
+def serve(
+    profile: ProfileOption = DEFAULT_PROFILE,
+    settings: SetOption = [],  # noqa: B006 # typer copies it
+    image_folder: ImagesOption = None,
+    state: Annotated[
+        Path, typer.Option(help="Where leases and the server's secret are kept.")
+    ] = Path("/var/lib/netboot"),
+    initrd: Annotated[
+        list[Path],
+        typer.Option(help="One more initrd for every PC: files below /userland go to its root."),
+    ] = [],  # noqa: B006
+    swap_only: Annotated[
+        bool,
+        typer.Option(
+            "--swap-only",
+            help="A further server of swap.servers: leases and pages, nothing to boot from. Needs "
+            "the secret of the server that boots the PCs in its --state folder.",
+        ),
+    ] = False,
+    user: Annotated[
+        str,
+        typer.Option(
+            help="Started by root: run as this user, who may only open ports and hear frames besides."
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Serve a room: DHCP or proxyDHCP, TFTP, HTTP and network swap, until Ctrl-C.
+
+    On SIGHUP it replaces its own program; seats keep their swap and notice nothing.
+    """
+    from netboot import notify, profile_file, show
+    from netboot.events import Journal
+    from netboot.services import Services
+
+    if user and os.geteuid() == 0:
+        _become(user, state)
+    room_profile = profile_file.load(profile, settings)
+    # What boots nobody needs no images.
+    folder = image_folder or (Path(os.devnull) if swap_only else built(room_profile))
+    _go_first()
+    journal = Journal()
+    services = Services(room_profile, folder, state, journal, initrds=initrd, swap_only=swap_only)
+
+    def tell(event: "BootEvent") -> None:
+        if as_json:
+            print(json.dumps(event.as_json()), flush=True)
+        else:
+            print(show.event_line(event, room_profile.hostname(event.seat)), flush=True)
+
+    journal.subscribe(tell)
+
+    async def run() -> None:
+        try:
+            await services.start()
+            ready = services.description()
+            print(json.dumps({"ready": ready}) if as_json else show.ready(ready), flush=True)
+            hung_up = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+            notify.ready()
+            while await hung_up.wait():
+                hung_up.clear()
+                await services.upgrade()
+        finally:
+            await services.stop()
+
+    until_stopped(run())
+
+
+@app.command(
+    epilog="Example:  netboot pages --listen 127.0.0.1:10809 --export scratch=1GiB  "
+    "(then: nbdinfo nbd://127.0.0.1:10809/scratch)"
+)
+def pages(
+    export: Annotated[
+        list[str], typer.Option(metavar="NAME=SIZE", help="An export, as a=1GiB.")
+    ] = [],  # noqa: B006
+    image: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A read-only export of a file or block device, as root=/srv/root.img; "
+            "any number of clients may share it.",
+        ),
+    ] = [],  # noqa: B006
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT")] = "127.0.0.1:10809",
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="STORE",
+            help="Where pages are kept: memory, disk:DIR, tiered:DIR,memory=SIZE, or null.",
+        ),
+    ] = "memory",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Worker processes; default: one for each CPU, up to 8."),
+    ] = None,
+    name: Annotated[
+        str,
+        typer.Option(
+            help="Keep the pages under this name when stopped. Without it they are kept only "
+            "if the server is killed."
+        ),
+    ] = "",
+    upgrade: Annotated[
+        bool,
+        typer.Option(
+            "--upgrade",
+            help="Have the server that runs with this --listen, --store and --name replace its "
+            "program (as SIGHUP does); its clients notice nothing.",
+        ),
+    ] = False,
+) -> None:
+    """Serve pages alone: an NBD server for the given exports, until Ctrl-C."""
+    _go_first()  # before the imports: they take longer than the rest of the start
+    from netboot.pages.static import serve_static, upgrade_static
+
+    address = values.parse_endpoint(listen)
+    if upgrade:
+        print(f"upgraded: process {upgrade_static(address, store, name)}")
+        return
+    exports = values.parse_exports(export)
+    read_only = values.parse_images(image)
+    ready = functools.partial(print, flush=True)
+    work = serve_static(address, exports, store, ready, name, read_only, workers)
+    until_stopped(work)
+
+
+def _become(user: str, state: Path) -> NoReturn:
+    """Starts this command anew as ``user``. The state folder is made for that user if need be."""
+    from netboot.privileges import command_as
+
+    try:
+        owner = pwd.getpwnam(user)
+    except KeyError:
+        hint = f"sudo useradd --system --user-group {user}"
+        raise OperatorError(f"--user: there is no user {user!a}", hint=hint) from None
+    if not state.exists():
+        state.mkdir(mode=0o700, parents=True)
+        os.chown(state, owner.pw_uid, owner.pw_gid)
+    command = command_as(user, [sys.executable, *sys.orig_argv[1:]])
+    os.execvp(command[0], command)
+
+
+def _go_first() -> None:
+    """Has this process go before others on this machine, if its user may ask for that."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, FIRST)
