@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import typer
 
 from netboot import notify
 from netboot.cli import app
@@ -72,6 +73,5 @@ def test_systemd_hears_that_the_server_serves(
 
 def test_the_manual_page_has_every_verb() -> None:
     page = (bundle.CHECKOUT / "docs/netboot.1").read_text()
-    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
-    verbs += [str(group.name) for group in app.registered_groups]
+    verbs = typer.main.get_group(app).commands
     assert sorted(re.findall(r"^\.TP\n\.B (\w+)$", page, re.MULTILINE)) == sorted(verbs)
