@@ -19,24 +19,31 @@ class Firmware(Enum):
 class Architecture:
     """One client system architecture type.
 
-    ``code`` is the value of option 93, ``loader`` the network boot program (NBP) it can run,
-    a file of Debian's package ``ipxe`` below /usr/lib/ipxe.
+    ``code`` is the value of option 93, ``loader`` the network boot program (NBP) it can run, a file
+    of Debian's package ``ipxe``: the one that uses the firmware's own network driver. ``second`` is
+    for a PC with which that one does not come through: it has drivers of its own.
     """
 
     code: int
     name: str
     firmware: Firmware
     loader: str
+    second: str
+
+    @property
+    def loaders(self) -> tuple[str, str]:
+        """``loader`` and ``second``, in the order in which they are tried."""
+        return self.loader, self.second
 
 
 ARCHITECTURES = (
-    Architecture(0, "bios", Firmware.BIOS, "undionly.kpxe"),
-    Architecture(7, "uefi-x64", Firmware.UEFI, "snponly.efi"),
+    Architecture(0, "bios", Firmware.BIOS, "undionly.kpxe", "ipxe.pxe"),
+    Architecture(7, "uefi-x64", Firmware.UEFI, "snponly.efi", "ipxe.efi"),
     # RFC 4578 says "EFI BC" for 7 and "EFI x86-64" for 9, an erratum swaps them: both mean x64.
-    Architecture(9, "uefi-x64-bc", Firmware.UEFI, "snponly.efi"),
-    Architecture(16, "uefi-x64-http", Firmware.UEFI_HTTP, "snponly.efi"),
+    Architecture(9, "uefi-x64-bc", Firmware.UEFI, "snponly.efi", "ipxe.efi"),
+    Architecture(16, "uefi-x64-http", Firmware.UEFI_HTTP, "snponly.efi", "ipxe.efi"),
 )
 
 BY_CODE = {row.code: row for row in ARCHITECTURES}
 BY_NAME = {row.name: row for row in ARCHITECTURES}
-LOADERS = tuple(sorted({row.loader for row in ARCHITECTURES}))
+LOADERS = tuple(sorted({name for row in ARCHITECTURES for name in row.loaders}))

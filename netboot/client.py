@@ -12,6 +12,14 @@ from netboot.errors import Ignored
 PROBE_MAC = "02:6e:65:74:62:6f"
 
 
+# What an iPXE needs for our scripts; on UEFI the firmware itself starts a kernel.
+NEEDED = {
+    Firmware.BIOS: {pxe.HTTP_FEATURE, pxe.BZIMAGE_FEATURE},
+    Firmware.UEFI: {pxe.HTTP_FEATURE},
+    Firmware.UEFI_HTTP: {pxe.HTTP_FEATURE},
+}
+
+
 class Stage(Enum):
     """Which program sent the packet."""
 
@@ -21,13 +29,18 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A PC that asks to boot. ``mac`` is ``aa:bb:cc:dd:ee:ff``; ``nic`` PCI vendor and device."""
+    """A PC that asks to boot. ``mac`` is ``aa:bb:cc:dd:ee:ff``; ``nic`` PCI vendor and device.
+
+    ``able`` is false of an iPXE that says itself that it cannot do what our scripts ask for: that of
+    an old network card, say.
+    """
 
     mac: str
     arch: Architecture
     stage: Stage
     uuid: str | None = None
     nic: tuple[int, int] | None = None
+    able: bool = True
 
 
 def client_from_packet(packet: Packet) -> Client | Ignored:
@@ -52,10 +65,12 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
     if not known:
         numbers = ", ".join(map(str, codes))
         return Ignored(f"no boot loader for {vendor_class.decode()} architecture {numbers}")
+    features = pxe.ipxe_features(packet)
     return Client(
         mac=packet.mac,
         arch=known[0],
         stage=Stage.IPXE if pxe.is_ipxe(packet) else Stage.FIRMWARE,
         uuid=pxe.machine_uuid(packet),
         nic=pxe.nic(packet),
+        able=not features or NEEDED[known[0].firmware] <= features,
     )

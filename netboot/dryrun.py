@@ -24,7 +24,12 @@ from netboot.values import nearest
 CLIENT_PORT = 68
 SOMEWHERE = IPv4Network("192.0.2.0/24")  # RFC 5737
 NO_MARKS: dict[int, bytes] = {}
-IPXE_MARKS: dict[int, bytes] = {Option.USER_CLASS: pxe.IPXE_USER_CLASS}
+IPXE_MARKS: dict[int, bytes] = {
+    Option.USER_CLASS: pxe.IPXE_USER_CLASS,
+    Option.ETHERBOOT_ENCAPSULATED: pxe.serialize_suboptions(
+        {pxe.HTTP_FEATURE: b"\1", pxe.BZIMAGE_FEATURE: b"\1"}
+    ),
+}
 TEXT_OPTIONS = {
     Option.HOST_NAME,
     Option.DOMAIN_NAME,
@@ -99,6 +104,8 @@ class _Rehearsal:
         parts: list[tuple[str, str]] = []
         programs = (("firmware", self._arch, NO_MARKS), ("iPXE", self._ipxe, IPXE_MARKS))
         for title, arch, marks in programs:
+            if marks:
+                self._room.fetched(self._mac, arch.loader)
             parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(arch, marks, SERVER_PORT)))
             if self._profile.dhcp.mode == "proxy" and arch.firmware is Firmware.UEFI:
                 title = f"{title}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"

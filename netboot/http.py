@@ -54,6 +54,9 @@ class Room(Protocol):
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
 
+    def fetched(self, mac: str, name: str) -> None:
+        """A seat has fetched a boot file."""
+
     def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
         """Grants a swap lease: ``size=BYTES``, with `` token=TOKEN`` if it is to be a ``fresh``
         one or that of a further ``area``, or ``refused=REASON``.
@@ -198,6 +201,7 @@ class HttpServer:
         if size is None:
             self._room.record(mac, "http", f"{name}: the PC closed the connection", file=name)
             return
+        self._room.fetched(mac, name)
         rate = size / 1e6 / max(seconds, 1e-6)
         message = f"{name} {size / 1e6:.1f} MB in {seconds:.2f} s, {rate:.1f} MB/s"
         taken = round(seconds, 3)

@@ -69,21 +69,24 @@ def boot_plan(
     *,
     server: IPv4Address,
     initramfs: tuple[str, ...] = (INITRAMFS_FILE,),
+    second: bool = False,
 ) -> BootPlan:
     """Decides what ``client`` boots from the server whose address towards it is ``server``.
 
-    ``initramfs``: the files that it is made of (netboot.slices).
+    ``initramfs``: the files that it is made of (netboot.slices). ``second``: the other one of its
+    loaders has failed (netboot.loaders).
     """
     seat = profile.seat(client.mac)
     base = f"boot/{keys.ticket}"
     script = f"{client.arch.name}.ipxe"
     export = swap_export(client.mac)
+    loader = client.arch.loaders[second != (seat.boot.loader == "native")]
     if client.stage is Stage.IPXE:
         bootfile = f"{keys.ticket}/{script}"
     elif client.arch.firmware is Firmware.UEFI_HTTP:
-        bootfile = f"http://{server}:{profile.http.port}/{base}/{client.arch.loader}"
+        bootfile = f"http://{server}:{profile.http.port}/{base}/{loader}"
     else:
-        bootfile = client.arch.loader
+        bootfile = loader
     return BootPlan(
         client=client,
         seat=seat,

@@ -3,7 +3,7 @@
 import math
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from netboot.arch import BY_NAME, LOADERS
 from netboot.client import PROBE_MAC, Client, Stage
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
+from netboot.loaders import Loaders
 from netboot.pages.lease import LeaseTable, Refused
 from netboot.plan import (
     INITRAMFS_FILE,
@@ -50,18 +51,42 @@ class Room:
     catalogue: Catalogue = field(default_factory=Catalogue)
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
     nics: dict[str, tuple[int, int]] = field(default_factory=dict)
+    loaders: Loaders = field(default_factory=Loaders)
     unproven: set[str] = field(default_factory=set)  # were sent slices and have not been heard of
 
     def plan(self, client: Client, server: IPv4Address) -> BootPlan:
-        """What ``client`` boots, as seen from our address ``server``."""
+        """What ``client``, which asks by DHCP, boots, as seen from our address ``server``."""
         if client.nic is not None:
             self.nics[client.mac] = client.nic
+        if client.stage is Stage.IPXE and not self._is_for_script(client):
+            client = replace(client, stage=Stage.FIRMWARE)
+        if client.stage is Stage.IPXE:
+            self.loaders.heard(client.mac)
+        elif self.loaders.restarted(client.mac):
+            loader = self._plan(client, server, ()).bootfile.rpartition("/")[2]
+            message = f"its last loader was fetched and not heard of again: this time {loader}"
+            self.record(client.mac, "loader", message, file=loader)
         return self._plan(client, server, ())
+
+    def _is_for_script(self, client: Client) -> bool:
+        """Whether an iPXE gets the script, and not our own iPXE first."""
+        if not client.able:  # ours is
+            return False
+        wanted = self.profile.seat(client.mac).boot.loader
+        return wanted == "auto" or self.loaders.is_ours(client.mac, time.monotonic())
+
+    def fetched(self, mac: str, name: str) -> None:
+        """A seat has fetched a boot file."""
+        if name in LOADERS and mac != PROBE_MAC:
+            self.loaders.loaded(mac, time.monotonic())
 
     def _plan(self, client: Client, server: IPv4Address, slices: tuple[str, ...]) -> BootPlan:
         keys = SeatKeys(self.ticket(client.mac), self.tokens.get(client.mac, ""))
         initramfs = (*(slices or (INITRAMFS_FILE,)), *self.initrds)
-        return boot_plan(self.profile, client, keys, server=server, initramfs=initramfs)
+        second = self.loaders.is_second(client.mac)
+        return boot_plan(
+            self.profile, client, keys, server=server, initramfs=initramfs, second=second
+        )
 
     def _slices(self, mac: str) -> tuple[str, ...]:
         """What of the initramfs a seat gets, empty for all of it: always after a boot of which
@@ -98,6 +123,7 @@ class Room:
         client = _ipxe_client(mac, name)
         if client is None:
             return None
+        self.loaders.scripted(mac)
         self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         plan = self._plan(client, server, self._slices(mac))
         return script.render(plan, self.base_url(server))
@@ -113,7 +139,7 @@ class Room:
         client = None if mac is None else _ipxe_client(mac, name)
         if client is None:
             return None
-        return script.render_chain(self.plan(client, server), self.base_url(server)).encode()
+        return script.render_chain(self._plan(client, server, ()), self.base_url(server)).encode()
 
     def base_url(self, server: IPv4Address) -> str:
         """Where PCs find the HTTP server."""
@@ -175,6 +201,8 @@ class Room:
         mac = self.seat_of(ticket_text) or seat_at(transfer.client, ARP_TABLE)
         if mac is None or transfer.outcome is Outcome.PROBE:
             return
+        if transfer.outcome is Outcome.DONE:
+            self.fetched(mac, name)
         kilobytes = transfer.sent / 1e3
         self.record(
             mac,

@@ -104,6 +104,8 @@ class SeatBoot(Overridable):
     """More words for the kernel command line."""
     on_failure: Literal["rescue", "reboot"] = "rescue"
     """What a PC does when its boot fails: a rescue shell, or another try. Default: rescue."""
+    loader: Literal["auto", "ipxe", "native"] = "auto"
+    """What a PC starts first: auto, ipxe (even if its card has one), or native: iPXE with drivers. Default: auto."""
 
 
 class Boot(SeatBoot):

@@ -21,7 +21,7 @@ ROWS = (
         "deploy.layout images.modules images.drivers images.progress"
     ),
     (
-        "fields sections profile profile_file nbd.handshake nbd.transmission dhcp.lease dhcp.scope "
+        "fields sections profile profile_file loaders nbd.handshake nbd.transmission dhcp.lease dhcp.scope "
         "pages.lease pages.governor pages.buffers pages.work pages.exchange images.divide deploy.report"
     ),
     (

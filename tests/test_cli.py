@@ -35,14 +35,18 @@ def test_check_looks_for_root_images() -> None:
     assert done.stderr.startswith("image /nowhere/root.squashfs: No such file or directory\n")
 
 
-@pytest.mark.parametrize("arch", ["bios", "uefi-x64"])
-def test_the_dry_run_shows_answers_and_no_secret(arch: str) -> None:
-    done = netboot("plan", "--profile", LAB, "--mac", "52-54-00-12-34-56", "--arch", arch, "--json")
+@pytest.mark.parametrize(
+    ("arch", "loader"), [("bios", "auto"), ("uefi-x64", "auto"), ("bios", "ipxe")]
+)
+def test_the_dry_run_shows_answers_and_no_secret(arch: str, loader: str) -> None:
+    words = ("--mac", "52-54-00-12-34-56", "--arch", arch, "--set", f"boot.loader={loader}")
+    done = netboot("plan", "--profile", LAB, *words, "--json")
     answers = {part["to"]: part["answer"] for part in json.loads(done.stdout)["answers"]}
     offer = answers["firmware's DHCPDISCOVER, port 67"]
     assert offer.startswith("DHCPOFFER to 255.255.255.255 port 68")
     assert ("option 43" in offer) == (arch == "bios")
     assert ("firmware's DHCPREQUEST, port 4011" in answers) == (arch == "uefi-x64")
+    assert f"file     <ticket>/{arch}.ipxe" in answers["iPXE's DHCPDISCOVER, port 67"]
     script = answers[f"HTTP GET /boot/<ticket>/{arch}.ipxe"]
     assert "netboot.token=<token>" in script and "netboot.ticket=<ticket>" in script
 

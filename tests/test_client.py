@@ -23,6 +23,25 @@ def test_ipxe_and_the_nic_it_drives(arch: int) -> None:
     assert client == Client(MAC, BY_CODE[arch], Stage.IPXE, str(MACHINE), (0x8086, 0x100E))
 
 
+@pytest.mark.parametrize(
+    ("arch", "features", "able"),
+    [
+        (BIOS, "130101180101", True),
+        (BIOS, "130101", False),  # loads no Linux
+        (BIOS, "180101", False),  # fetches by TFTP only
+        (UEFI_X64, "130101", True),
+        (UEFI_X64, "190101", False),
+        (BIOS, "b105018086100e", True),  # does not tell
+    ],
+)
+def test_an_ipxe_that_cannot_run_our_script_says_so(arch: int, features: str, able: bool) -> None:
+    marks = ((93, arch.to_bytes(2, "big")), (77, b"iPXE"), (175, bytes.fromhex(features)))
+    data = PxeClient().plain("discover", ("vendor_class_id", b"PXEClient"), *marks)
+    client = client_from_packet(parse(data))
+    assert isinstance(client, Client)
+    assert (client.stage, client.able) == (Stage.IPXE, able)
+
+
 def test_the_first_architecture_that_we_know_counts() -> None:
     """A client lists several if it can run several (RFC 4578 section 2.1)."""
     data = PxeClient().plain("discover", ("vendor_class_id", b"PXEClient"), (93, b"\0\x06\0\x07"))

@@ -29,6 +29,7 @@ class FakeRoom:
         self.image = folder / "vmlinuz"
         self.image.write_bytes(IMAGE)
         self.records: list[tuple[str, str, str, dict[str, Any]]] = []
+        self.files: list[tuple[str, str]] = []
 
     def seat_of(self, ticket: str) -> str | None:
         return MAC if ticket == TICKET else None
@@ -38,6 +39,9 @@ class FakeRoom:
 
     def file(self, name: str) -> Path | None:
         return self.image if name == "vmlinuz" else None
+
+    def fetched(self, mac: str, name: str) -> None:
+        self.files.append((mac, name))
 
     def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
         return f"size={2 * ram_bytes * area}" + " token=beef" * fresh
@@ -105,6 +109,7 @@ def test_an_image_comes_whole_with_its_length_and_is_journaled(rig: Rig) -> None
     mac, stage, message, data = rig.record()
     assert (mac, stage, data["file"], data["bytes"]) == (MAC, "http", "vmlinuz", len(IMAGE))
     assert "MB/s" in message
+    assert rig.room.files == [(MAC, "vmlinuz")]
 
 
 def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:

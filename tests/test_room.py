@@ -51,6 +51,56 @@ def test_http_boot_leads_to_a_loader(room: Room) -> None:
     assert loader is not None and loader.read_bytes() == b"loader"
 
 
+def files(room: Room, stage: Stage, times: int = 2, *, able: bool = True) -> set[str]:
+    """What DHCP says in one boot: DISCOVER, REQUEST, and all that is sent twice, get one answer."""
+    client = Client(MAC, BY_NAME["bios"], stage, able=able)
+    asked = [room.plan(client, SERVER).bootfile for _ in range(times)]
+    return {name.replace(room.ticket(MAC), "TICKET") for name in asked}
+
+
+@pytest.mark.parametrize(("loader", "able"), [("auto", False), ("ipxe", True), ("ipxe", False)])
+def test_a_cards_ipxe_makes_way_for_ours_and_ours_gets_the_script(
+    room: Room, loader: str, able: bool
+) -> None:
+    room.profile = Profile.model_validate({"boot": {"loader": loader}})
+    for _ in range(2):  # boots
+        assert files(room, Stage.IPXE, able=able) == {"undionly.kpxe"}
+        room.fetched(MAC, "undionly.kpxe")
+        assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
+        assert room.tftp_file(f"{room.ticket(MAC)}/bios.ipxe", SERVER) is not None
+        assert room.script(MAC, "bios.ipxe", SERVER) is not None
+    assert stages(room) == []
+
+
+def test_an_able_ipxe_of_a_card_goes_straight_to_its_script(room: Room) -> None:
+    assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
+
+
+def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) -> None:
+    assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
+    room.fetched(MAC, "undionly.kpxe")
+    assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
+    assert stages(room) == [
+        ("loader", "its last loader was fetched and not heard of again: this time ipxe.pxe")
+    ]
+    room.fetched(MAC, "ipxe.pxe")
+    assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
+    assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}, "at the next boot, as it works"
+    assert len(stages(room)) == 1
+
+
+def test_drivers_of_its_own_first_if_the_profile_says_so(room: Room) -> None:
+    room.profile = Profile.model_validate({"boot": {"loader": "native"}})
+    assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
+    room.fetched(MAC, "ipxe.pxe")
+    assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
+
+
+def test_what_is_no_loader_tells_nothing_of_one(room: Room) -> None:
+    room.fetched(MAC, "vmlinuz")
+    assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
+
+
 def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room) -> None:
     room.catalogue = Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})
     bios = BY_NAME["bios"]

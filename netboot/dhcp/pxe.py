@@ -23,6 +23,9 @@ USE_BOOT_FILE = 8
 # Option 175 (iPXE).
 NO_PXEDHCP = 0xB0  # do not wait for proxy offers
 BUS_ID = 0xB1
+FEATURES = range(0x10, 0x50)  # one sub-option for each thing that an iPXE was built with
+HTTP_FEATURE = 0x13
+BZIMAGE_FEATURE = 0x18
 PCI_BUS = 1
 
 UUID_TYPE = 0  # the only type of option 97 that RFC 4578 section 2.3 defines
@@ -101,6 +104,15 @@ def machine_uuid(packet: Packet) -> str | None:
     if not value or value[0] != UUID_TYPE:
         return None
     return str(UUID(bytes=value[1:]))
+
+
+def ipxe_features(packet: Packet) -> frozenset[int]:
+    """What the sender's iPXE was built with (option 175); empty if it does not tell.
+
+    Raises ProtocolError if option 175 cannot be decoded.
+    """
+    encapsulated = packet.options.get(Option.ETHERBOOT_ENCAPSULATED, b"")
+    return frozenset(parse_suboptions(encapsulated)) & frozenset(FEATURES)
 
 
 def nic(packet: Packet) -> tuple[int, int] | None:
