@@ -125,6 +125,7 @@ def _ingredients(
         origin = f"{image.name} {image.version}"
     parts = [
         origin,
+        *LOADERS,
         *(f"{package.name} {package.version}" for package in _by_name(programs, firmware)),
         initramfs.compiler_version(),
         initramfs.source_digest(initramfs.sources()),
@@ -148,7 +149,9 @@ def _make(found: Ingredients, folder: Path, cache: Cache, progress: Progress) ->
         for package in found.programs.values():
             packages.unpack(found.host.download(package, scratch, progress), scratch)
         for loader in LOADERS:
-            shutil.copyfile(scratch / "usr/lib/ipxe" / loader, folder / loader)
+            # Of those in /boot /usr/lib/ipxe has absolute links: they lead out of the package.
+            places = (scratch / "boot" / loader, scratch / "usr/lib/ipxe" / loader)
+            shutil.copyfile(next(path for path in places if path.is_file()), folder / loader)
         progress.step("packing the initramfs")
         busybox, agent = scratch / "bin/busybox", initramfs.agent(sources, cache)
         common = list(initramfs.records(sources, busybox, agent, linux))
