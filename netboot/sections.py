@@ -72,6 +72,8 @@ class Dhcp(Section):
     """More networks of full mode, as 10.9.0.0/24: of other interfaces, or behind DHCP relays."""
     client_ids: Annotated[dict[ClientId, Address], NothingIsEmpty] = Field(default={})
     """Addresses that belong to a client identifier (option 61, in hexadecimal), in full mode."""
+    beside: Annotated[bool, values.BOOLEAN] = False
+    """Whether to serve although another proxyDHCP server, or in full mode DHCP server, answers. Default: no."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

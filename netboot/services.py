@@ -131,7 +131,8 @@ class Services:
             self._state / "leases.json" if self._profile.dhcp.mode == "full" else None,
         )
         self._running.push_async_callback(dhcp.stop)
-        await dhcp.start()
+        # Seats that wait for their swap come first: who came meanwhile is only warned of.
+        await dhcp.start(alone=not (self._profile.dhcp.beside or pages.resumes))
 
     def _exports(self, store: stores.PageStore) -> ClassroomExports:
         leased = LeasedExports(

@@ -1,9 +1,11 @@
 """Others on the link: machines in the way, other DHCP servers (dnsmasq's too), lonely iPXE."""
 
 import asyncio
+import json
 import logging
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
@@ -164,7 +166,7 @@ OURS = "10.4.0.1"
 
 
 @contextmanager
-def dnsmasq(folder: Path, *words: str) -> Iterator[None]:
+def site(*server: str | Path) -> Iterator[None]:
     """A LAN b0 with us, a PC's cable c9, and in a namespace of its own the site's server."""
     commands = f"""\
         link add b0 type bridge forward_delay 0
@@ -177,11 +179,9 @@ def dnsmasq(folder: Path, *words: str) -> Iterator[None]:
         link set s8 master b0 up
         neigh add 10.4.0.77 lladdr {ANN.mac} dev b0 nud permanent"""
     subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
-    server = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]
-    server += ["--interface=site", "--bind-interfaces", "--dhcp-range=10.4.0.50,10.4.0.99,1h"]
-    server += ["--no-ping", "--pid-file=", f"--dhcp-leasefile={folder / 'site.leases'}", *words]
     wait = "until ip link show site >/dev/null 2>&1; do sleep 0.02; done"
-    address = f"ip address add {SITE}/24 broadcast + dev site; ip link set site up"
+    address = f"ip link set lo up; ip address add {SITE}/24 broadcast + dev site"
+    address += "; ip link set site up"
     script = f'{wait}; {address}; exec "$@"'
     with subprocess.Popen(["unshare", "--net", "sh", "-c", script, "sh", *server]) as process:
         try:
@@ -193,7 +193,13 @@ def dnsmasq(folder: Path, *words: str) -> Iterator[None]:
             subprocess.run(["ip", "link", "set", "site", "netns", str(process.pid)], check=True)
             yield
         finally:
-            process.kill()
+            process.terminate()
+
+
+def dnsmasq(folder: Path, *words: str, pool: str = "10.4.0.50,10.4.0.99,1h") -> list[str]:
+    server = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]
+    server += ["--interface=site", "--bind-interfaces", f"--dhcp-range={pool}", "--no-ping"]
+    return [*server, "--pid-file=", f"--dhcp-leasefile={folder / 'site.leases'}", *words]
 
 
 async def _offers(cable: Cable, client: PxeClient) -> list[Offer]:
@@ -216,7 +222,7 @@ async def _offers(cable: Cable, client: PxeClient) -> list[Offer]:
 @root
 def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(lan: Lan) -> None:
-        with dnsmasq(tmp_path):
+        with site(*dnsmasq(tmp_path)):
             server = DhcpServer(PROXY, find("b0"), plan, lan.journal)
             lan.servers.append(server)
             await server.start()
@@ -255,7 +261,7 @@ def test_the_trap_of_option_60_is_noticed_before_any_pc_boots(
     monkeypatch.setattr("netboot.dhcp.neighbourhood.SURVEY_SECONDS", (0.0, 0.5, 1.0, 2.0))
 
     async def scenario(lan: Lan) -> None:
-        with dnsmasq(tmp_path, "--dhcp-option-force=60,PXEClient"):
+        with site(*dnsmasq(tmp_path, "--dhcp-option-force=60,PXEClient")):
             server = DhcpServer(PROXY, find("b0"), plan, lan.journal)
             lan.servers.append(server)
             await server.start()
@@ -282,3 +288,95 @@ def test_a_lan_without_a_dhcp_server_is_said_to_be_one(
     with caplog.at_level(logging.WARNING):
         on_lan(tmp_path, scenario)
     assert "no DHCP server answers on s0" in caplog.messages[0]
+
+
+# A second server of our kind: `netboot serve` as its user starts it.
+
+FULL_WORDS = ("--set", "dhcp.mode=full", "--set", "dhcp.range=10.4.0.50-10.4.0.99")
+PXE_MENU = ("--pxe-service=x86PC,boot,undionly", "--dhcp-no-override")
+
+
+def netboot_serve(folder: Path, interface: str, *words: str) -> list[str | Path]:
+    (folder / interface).mkdir(exist_ok=True)
+    (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
+    command: list[str | Path] = [sys.executable, "-m", "netboot", "serve", "--json"]
+    command += ["--images", folder, "--profile", folder / "room.yaml"]
+    command += ["--state", folder / interface, "--set", f"interface={interface}"]
+    return [*command, *words]
+
+
+def _start(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    command = netboot_serve(folder, "b0", *words)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+async def _answers(cable: Cable) -> None:
+    """Returns when a server answers on the LAN."""
+    while True:
+        cable.send(ANN.discover())
+        try:
+            await asyncio.wait_for(cable.reply(), 0.3)
+        except TimeoutError:
+            continue
+        return
+
+
+@root
+@pytest.mark.parametrize(
+    ("rival", "ours", "complaint"),
+    [
+        ("dnsmasq", (), f"a second proxyDHCP server, {SITE}, answers PXE clients on b0"),
+        ("netboot", (), f"a second proxyDHCP server, {SITE}, answers PXE clients on b0"),
+        ("netboot", FULL_WORDS, f"a second proxyDHCP server, {SITE}, answers PXE clients on b0"),
+        ("full", FULL_WORDS, f"a second DHCP server, {SITE}, gives out addresses on b0"),
+    ],
+)
+def test_it_does_not_start_as_the_second_of_its_kind(
+    tmp_path: Path, rival: str, ours: tuple[str, ...], complaint: str
+) -> None:
+    servers: dict[str, list[str | Path]] = {
+        "dnsmasq": [*dnsmasq(tmp_path, *PXE_MENU, pool="10.4.0.0,proxy")],
+        "netboot": netboot_serve(tmp_path, "site"),
+        "full": [*dnsmasq(tmp_path)],
+    }
+
+    async def scenario(lan: Lan) -> None:
+        with site(*servers[rival]):
+            cable = Cable("c9")
+            lan.stack.callback(cable.close)
+            await _answers(cable)
+            server = _start(tmp_path, *ours)
+            said, complained = await asyncio.to_thread(server.communicate)
+            assert (server.returncode, said) == (2, "")
+            first, second = complained.splitlines()
+            assert first.startswith(complaint)
+            assert second.startswith("  hint: ") and "dhcp.beside=yes" in second
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_told_to_serve_beside_another_it_does_and_so_does_who_has_seats_waiting(
+    tmp_path: Path,
+) -> None:
+    async def ready(server: "subprocess.Popen[str]") -> None:
+        assert server.stdout is not None
+        line = await asyncio.to_thread(server.stdout.readline)
+        assert "ready" in json.loads(line)
+
+    async def scenario(lan: Lan) -> None:
+        with site(*netboot_serve(tmp_path, "site")):
+            cable = Cable("c9")
+            lan.stack.callback(cable.close)
+            await _answers(cable)
+            first = _start(tmp_path, "--set", "dhcp.beside=yes")
+            await ready(first)
+            first.kill()  # its workers serve on
+            first.communicate()
+            second = _start(tmp_path)
+            await ready(second)
+            second.terminate()
+            _, complaints = second.communicate()
+            assert second.returncode == 0 and complaints.count("second proxyDHCP") == 1
+
+    on_lan(tmp_path, scenario)

@@ -13,10 +13,13 @@ from netboot.errors import ProtocolError
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``event``: what the seat met, in a few words. ``advice``: a line for the operator."""
+    """``event``: what the seat met, in a few words. ``advice``: a line for the operator. ``rival``:
+    whether it does what we are there for, so that one of the two is too many.
+    """
 
     event: str
     advice: str
+    rival: bool = False
 
 
 def inspect(packet: Packet, server: IPv4Address, where: str, *, full: bool) -> Finding | None:
@@ -34,12 +37,14 @@ def inspect(packet: Packet, server: IPv4Address, where: str, *, full: bool) -> F
             f"a second proxyDHCP server, {server}, answers as well",
             f"a second proxyDHCP server, {server}, answers PXE clients on {where}: a PC boots from "
             "whichever it hears first; stop one of the two",
+            rival=True,
         )
     if full:
         return Finding(
             f"a second DHCP server, {server}, offers {packet.yiaddr}",
             f"a second DHCP server, {server}, gives out addresses on {where}: stop it, or leave "
             "the addresses to it (dhcp.mode: proxy)",
+            rival=True,
         )
     if to_pxe and not _tells_how(packet):
         # DhcpBinl, rank 5 of EDK2's PxeBcSelectDhcp4Offer; ours, ProxyBinl, is rank 6.

@@ -34,7 +34,7 @@ from netboot.interfaces import Interface
 # A DISCOVER of our own finds the other servers. dnsmasq pings for 3 s before it answers one.
 SURVEY_SECONDS = (0.0, 4.0)
 SURVEY_PATIENCE = 10.0
-SURVEY_ARCHITECTURE = 7  # the trap of option 60 is for UEFI
+SURVEY_ARCHITECTURES = (0, 7)  # a proxy may know BIOS alone; the trap of option 60 is for UEFI
 # A machine in use answers an ARP probe within milliseconds, asleep on Wi-Fi within a second.
 PROBE_PATIENCE = 2.0
 
@@ -69,6 +69,7 @@ class Neighbourhood:
         self._probes: dict[IPv4Address, _Probe] = {}
         self._survey: asyncio.Task[None] | None = None
         self._answering: set[int] = set()  # interfaces on which another server gives addresses
+        self._rival: asyncio.Future[findings.Finding] | None = None
 
     def start(self) -> None:
         """Raises OperatorError if an interface cannot be watched."""
@@ -77,6 +78,16 @@ class Neighbourhood:
             self._links[index] = link
             link.start()
         self._survey = asyncio.create_task(self._look_around())
+
+    async def rival(self, seconds: float) -> findings.Finding | None:
+        """Another server that does what we are there for, if one is heard within ``seconds``. It is
+        the caller's to tell of it then.
+        """
+        self._rival = asyncio.get_running_loop().create_future()
+        try:
+            return await asyncio.wait_for(self._rival, seconds)  # cancels it when they are over
+        except TimeoutError:
+            return None
 
     def stop(self) -> None:
         """Closes all sockets but ``port_67``."""
@@ -132,6 +143,10 @@ class Neighbourhood:
             self._answering.add(interface.index)
         if finding is None or packet.mac is None:
             return
+        if finding.rival and self._rival is not None and not self._rival.cancelled():
+            if not self._rival.done():
+                self._rival.set_result(finding)
+            return
         self._complaints.warn_once(finding.advice)
         if packet.chaddr[:6] != self._links[interface.index].mac:
             self._journal.record(BootEvent(time.time(), packet.mac, "dhcp", finding.event))
@@ -148,10 +163,11 @@ class Neighbourhood:
         for delay in SURVEY_SECONDS:
             await asyncio.sleep(begin + delay - time.monotonic())
             for index, interface in self._interfaces.items():
-                question = serialize(_survey(self._links[index].mac))
                 try:
-                    target = (EVERYONE, SERVER_PORT)
-                    sockets.send(self._port_67, question, interface, target)
+                    for architecture in SURVEY_ARCHITECTURES:
+                        question = serialize(_survey(self._links[index].mac, architecture))
+                        target = (EVERYONE, SERVER_PORT)
+                        sockets.send(self._port_67, question, interface, target)
                 except OSError as error:
                     self._complaints.warn("%s: nobody can be asked: %s", interface.name, error)
         await asyncio.sleep(begin + SURVEY_PATIENCE - time.monotonic())
@@ -164,9 +180,8 @@ class Neighbourhood:
                 )
 
 
-def _survey(mac: bytes) -> Packet:
-    """A DHCPDISCOVER of a UEFI PC with our own MAC address, to be answered to everyone."""
-    architecture = SURVEY_ARCHITECTURE
+def _survey(mac: bytes, architecture: int) -> Packet:
+    """A DHCPDISCOVER of a PC with our own MAC address, to be answered to everyone."""
     return Packet(
         op=BOOTREQUEST,
         xid=secrets.randbits(32),

@@ -25,6 +25,10 @@ from netboot.plan import BootPlan
 from netboot.profile import Profile
 
 BATCH = 64  # packets answered between two visits to the event loop, and for one write of leases
+# Whether a second server is there is known before the first PC is answered. proxyDHCP servers answer
+# in milliseconds; who takes longer is warned of when it answers.
+RIVAL_PATIENCE = 0.5
+BESIDE = "to serve beside it all the same: --set dhcp.beside=yes, or 'beside: yes' below dhcp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,12 @@ class DhcpServer:
         self._complaints = Complaints()
         self._neighbourhood: Neighbourhood | None = None
 
-    async def start(self) -> None:
-        """Reads the leases, binds ports 67 and 4011, and looks who else serves.
+    async def start(self, *, alone: bool = False) -> None:
+        """Reads the leases, binds ports 67 and 4011, and looks who else serves. If it has to be
+        ``alone``, nobody is answered until others have had a moment to show themselves.
 
         Raises OperatorError if a port is taken or not permitted, if the lease file cannot be used,
-        or if full mode's addresses are on none of the interfaces.
+        if full mode's addresses are on none of the interfaces, or if it is not alone.
         """
         self._profile.check_networks(
             {interface.name: interface.network for interface in self._interfaces.values()}
@@ -77,12 +82,16 @@ class DhcpServer:
         self._load_leases()
         loop = asyncio.get_running_loop()
         for port in record.STAGES:
-            bound = self._sockets[port] = sockets.open_port(port)
-            loop.add_reader(bound, self._readable, bound, port)
+            self._sockets[port] = sockets.open_port(port)
         self._neighbourhood = Neighbourhood(
             list(interfaces), self._scopes, self._sockets[SERVER_PORT], self._journal
         )
         self._neighbourhood.start()
+        rival = await self._neighbourhood.rival(RIVAL_PATIENCE) if alone else None
+        if rival is not None:
+            raise OperatorError(rival.advice, hint=BESIDE)
+        for port, bound in self._sockets.items():
+            loop.add_reader(bound, self._readable, bound, port)
 
     async def stop(self) -> None:
         """Closes the ports. Leases are on disk already."""

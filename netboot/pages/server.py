@@ -52,6 +52,7 @@ class PageServer:
         self._handshake_seconds = handshake_seconds
         count = workers or min(os.cpu_count() or 1, MAX_WORKERS)
         self._crew = Crew(exports, count, on_event)
+        self._resumes = False
         self._settled = asyncio.Event()
         self._listeners: list[socket.socket] = []
         self._accepting: set[asyncio.Task[None]] = set()
@@ -74,7 +75,9 @@ class PageServer:
                 ) from error
             listener.setblocking(False)
             self._listeners.append(listener)
-        self._spawn(self._take_over(self._crew.start()))
+        left = self._crew.start()
+        self._resumes = bool(left)
+        self._spawn(self._take_over(left))
         for listener in self._listeners:
             self._spawn(self._accept(listener), self._accepting)
 
@@ -85,6 +88,11 @@ class PageServer:
                 await self._crew.take_over(left)
         finally:
             self._settled.set()
+
+    @property
+    def resumes(self) -> bool:
+        """Whether an earlier server went without being stopped: then its clients wait for this one."""
+        return self._resumes
 
     async def settled(self) -> None:
         """Returns when the clients of an earlier server are taken over."""
