@@ -159,7 +159,8 @@ def adopt(
     with _errors_in_one_line():
         room, seats = Path(profile), []
         text, manifest = room.read_text(), _images(room, images) / build.MANIFEST_FILE
-        modules = json.loads(manifest.read_text())["modules"]
+        parts = json.loads(manifest.read_text())["processors"]
+        modules = {name for part in parts.values() for name in part["modules"]}
 
         def step(far: Far) -> str:
             found = classroom.ask(far)

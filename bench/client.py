@@ -26,6 +26,7 @@ from netboot.errors import OperatorError
 from netboot.images import build as images
 from netboot.lab import machine, network
 from netboot.lab.rig import Classroom, Lesson
+from netboot.processors import AMD64
 from netboot.show import BuildProgress
 
 VERSIONS = {
@@ -173,7 +174,7 @@ def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
         built = Path(name)
         with BuildProgress() as progress:
             images.build(profile, built, cache, progress)
-            extra = guest.build_image(profile.boot.kernel, cache, progress)
+            extra = guest.build_image(profile.boot.kernel_for(AMD64), cache, progress)
         initrds = (images.build_load_image(cache), extra)
         attaches = [attach_times(built) for _ in range(1 if quick else ATTACHES)]
         tell(f"link to swap, header, header and swapon, ms: {attaches}")

@@ -11,7 +11,7 @@ from bench.rows import OURS
 from bench.servers import Server, end
 from bench.transfers import BLKSIZE, WITHOUT_CPU, Row, Sample
 from netboot import ticket
-from netboot.plan import KERNEL_FILE
+from netboot.plan import KERNEL_FILE, image_name
 
 START_SECONDS = 10.0
 RUN_SECONDS = 15.0
@@ -29,8 +29,9 @@ class Files:
         # Ours has its own names for what it serves; the peers take any.
         loaders = iter(("undionly.kpxe", "snponly.efi"))
         for size in sorted(sizes):
-            name = KERNEL_FILE if size >= 64 << 20 else next(loaders)
+            name = image_name("amd64", KERNEL_FILE) if size >= 64 << 20 else next(loaders)
             self.names[size] = name
+            (folder / name).parent.mkdir(exist_ok=True)
             with open("/dev/urandom", "rb") as chance:
                 (folder / name).write_bytes(chance.read(size))
 

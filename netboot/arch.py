@@ -6,6 +6,8 @@ The responder switches on a row's firmware, never on the number. A new kind of P
 from dataclasses import dataclass
 from enum import Enum
 
+from netboot.processors import AMD64, Processor
+
 
 class Firmware(Enum):
     """How a client's firmware behaves on the wire; decides which PXE dialect it is spoken to in."""
@@ -21,7 +23,8 @@ class Architecture:
 
     ``code`` is the value of option 93, ``loader`` the network boot program (NBP) it can run, a file
     of Debian's package ``ipxe``: the one that uses the firmware's own network driver. ``second`` is
-    for a PC with which that one does not come through: it has drivers of its own.
+    for a PC with which that one does not come through: it has drivers of its own. ``processors``: what
+    such a PC may have, the best one first.
     """
 
     code: int
@@ -29,6 +32,7 @@ class Architecture:
     firmware: Firmware
     loader: str
     second: str
+    processors: tuple[Processor, ...] = (AMD64,)
 
     @property
     def loaders(self) -> tuple[str, str]:

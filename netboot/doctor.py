@@ -122,7 +122,7 @@ class _Walk:
     def _images(self) -> str:
         sizes = []
         for url in re.findall(r"^(?:kernel|initrd) (\S+)", self._text, re.MULTILINE):
-            name = url.rpartition("/")[2]
+            name = re.sub(r"^.*/boot/[^/]+/", "", url)
             content = http_read(url)
             expected = self._sums.get(name)
             if expected is not None and hashlib.sha256(content).hexdigest() != expected:

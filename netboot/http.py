@@ -147,7 +147,7 @@ class HttpServer:
         app = web.Application(client_max_size=MAX_BEACON_BYTES)
         app.add_routes(
             [
-                web.get("/boot/{ticket}/{name}", self._boot),
+                web.get("/boot/{ticket}/{name:.+}", self._boot),
                 web.post("/beacon/{ticket}/{stage}", self._beacon),
                 web.get("/lease/{ticket}", self._lease),
                 web.delete("/lease/{ticket}", self._end_lease),

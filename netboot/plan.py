@@ -4,13 +4,15 @@ Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the s
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
+from types import MappingProxyType
 
 from netboot.arch import Firmware
 from netboot.client import Client, Stage
+from netboot.processors import Processor
 from netboot.profile import Profile, Seat
 from netboot.roots import BY_NAME as ROOTS
 from netboot.sections import Root
@@ -32,6 +34,15 @@ class SeatKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Images:
+    """What a PC with this processor loads: paths relative to the HTTP server's base URL."""
+
+    processor: Processor
+    kernel_path: str
+    initrd_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BootPlan:
     """What one PC boots. Paths are relative to the TFTP root or to the HTTP server's base URL."""
 
@@ -39,8 +50,7 @@ class BootPlan:
     seat: Seat
     bootfile: str  # the DHCP file field: for firmware an NBP or its URL, for iPXE a script
     script_path: str  # HTTP
-    kernel_path: str  # HTTP
-    initrd_paths: tuple[str, ...]  # HTTP
+    images: tuple[Images, ...]  # for each processor that the PC may have, the best one first
     swap_export: str
     _arguments: Callable[[], tuple[str, ...]] = field(repr=False)
 
@@ -50,6 +60,11 @@ class BootPlan:
         DHCP, which has to answer thousands in a second, does not.
         """
         return self._arguments()
+
+
+def image_name(processor: str, file: str) -> str:
+    """What a file that is for one processor is called in the folder of images, and in URLs."""
+    return f"{processor}/{file}"
 
 
 def image_export(image: str) -> str:
@@ -68,12 +83,14 @@ def boot_plan(
     keys: SeatKeys,
     *,
     server: IPv4Address,
-    initramfs: tuple[str, ...] = (INITRAMFS_FILE,),
+    slices: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    initrds: tuple[str, ...] = (),
     second: bool = False,
 ) -> BootPlan:
     """Decides what ``client`` boots from the server whose address towards it is ``server``.
 
-    ``initramfs``: the files that it is made of (netboot.slices). ``second``: the other one of its
+    ``slices``: the files of the initramfs by the processor's name (netboot.slices); where there are
+    none it is the whole one. ``initrds``: more files, for every PC. ``second``: the other one of its
     loaders has failed (netboot.loaders).
     """
     seat = profile.seat(client.mac)
@@ -92,11 +109,22 @@ def boot_plan(
         seat=seat,
         bootfile=bootfile,
         script_path=f"{base}/{script}",
-        kernel_path=f"{base}/{KERNEL_FILE}",
-        initrd_paths=tuple(f"{base}/{name}" for name in initramfs),
+        images=tuple(
+            _images(row, base, slices.get(row.name) or (INITRAMFS_FILE,), initrds)
+            for row in client.arch.processors
+            if row.name in profile.boot.architectures
+        ),
         swap_export=export,
         _arguments=partial(_arguments, profile, seat, keys, server, export),
     )
+
+
+def _images(
+    processor: Processor, base: str, initramfs: tuple[str, ...], more: tuple[str, ...]
+) -> Images:
+    own = [image_name(processor.name, file) for file in (KERNEL_FILE, *initramfs)]
+    kernel, *initrds = (f"{base}/{name}" for name in (*own, *more))
+    return Images(processor, kernel, tuple(initrds))
 
 
 def features(seat: Seat) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class Room:
     journal: Journal
     leases: LeaseTable
     initrds: dict[str, Path] = field(default_factory=dict)
-    catalogue: Catalogue = field(default_factory=Catalogue)
+    catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by processor
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
     nics: dict[str, tuple[int, int]] = field(default_factory=dict)
     loaders: Loaders = field(default_factory=Loaders)
@@ -63,10 +63,10 @@ class Room:
         if client.stage is Stage.IPXE:
             self.loaders.heard(client.mac)
         elif self.loaders.restarted(client.mac):
-            loader = self._plan(client, server, ()).bootfile.rpartition("/")[2]
+            loader = self._plan(client, server, {}).bootfile.rpartition("/")[2]
             message = f"its last loader was fetched and not heard of again: this time {loader}"
             self.record(client.mac, "loader", message, file=loader)
-        return self._plan(client, server, ())
+        return self._plan(client, server, {})
 
     def _is_for_script(self, client: Client) -> bool:
         """Whether an iPXE gets the script, and not our own iPXE first."""
@@ -80,25 +80,32 @@ class Room:
         if name in LOADERS and mac != PROBE_MAC:
             self.loaders.loaded(mac, time.monotonic())
 
-    def _plan(self, client: Client, server: IPv4Address, slices: tuple[str, ...]) -> BootPlan:
+    def _plan(
+        self, client: Client, server: IPv4Address, slices: dict[str, tuple[str, ...]]
+    ) -> BootPlan:
         keys = SeatKeys(self.ticket(client.mac), self.tokens.get(client.mac, ""))
-        initramfs = (*(slices or (INITRAMFS_FILE,)), *self.initrds)
-        second = self.loaders.is_second(client.mac)
         return boot_plan(
-            self.profile, client, keys, server=server, initramfs=initramfs, second=second
+            self.profile,
+            client,
+            keys,
+            server=server,
+            slices=slices,
+            initrds=tuple(self.initrds),
+            second=self.loaders.is_second(client.mac),
         )
 
-    def _slices(self, mac: str) -> tuple[str, ...]:
-        """What of the initramfs a seat gets, empty for all of it: always after a boot of which
-        nothing was heard.
+    def _slices(self, mac: str) -> dict[str, tuple[str, ...]]:
+        """What of the initramfs a seat gets, by the processor that it may have; empty for all of
+        it: always after a boot of which nothing was heard.
         """
-        nic = self.nics.get(mac)
-        chosen = self.catalogue.choose(nic, features(self.profile.seat(mac)))
-        if nic is not None and self.catalogue.slices and not chosen:
+        nic, wanted = self.nics.get(mac), features(self.profile.seat(mac))
+        found = {name: each.choose(nic, wanted) for name, each in self.catalogues.items()}
+        chosen = {name: files for name, files in found.items() if files}
+        if nic is not None and found and not chosen:
             text = f"no driver for network card {nic[0]:04x}:{nic[1]:04x} is known"
             self.record(mac, "initramfs", f"{text}: it gets all there are")
         if mac in self.unproven:
-            chosen = ()
+            chosen = {}
             self.record(mac, "initramfs", "its last boot was not heard of: it gets all drivers")
         self.unproven.discard(mac)
         if chosen:
@@ -139,7 +146,7 @@ class Room:
         client = None if mac is None else _ipxe_client(mac, name)
         if client is None:
             return None
-        return script.render_chain(self._plan(client, server, ()), self.base_url(server)).encode()
+        return script.render_chain(self._plan(client, server, {}), self.base_url(server)).encode()
 
     def base_url(self, server: IPv4Address) -> str:
         """Where PCs find the HTTP server."""
@@ -147,7 +154,10 @@ class Room:
 
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
-        if name in (KERNEL_FILE, INITRAMFS_FILE, *LOADERS) or name in self.catalogue.files():
+        processor, _, own = name.rpartition("/")
+        catalogue = self.catalogues.get(processor, Catalogue())
+        files = (KERNEL_FILE, INITRAMFS_FILE, *catalogue.files())
+        if name in LOADERS or (processor in self.profile.boot.architectures and own in files):
             return self.images / name
         return self.initrds.get(name)
 

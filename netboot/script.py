@@ -1,6 +1,8 @@
 """BootPlan -> iPXE script text. Pure. Commands: https://ipxe.org/cmd."""
 
-from netboot.plan import BootPlan
+from collections.abc import Iterator
+
+from netboot.plan import BootPlan, Images
 
 RETRY_SECONDS = 3
 
@@ -21,20 +23,13 @@ def render_chain(plan: BootPlan, base_url: str) -> str:
 
 
 def render(plan: BootPlan, base_url: str) -> str:
-    """The script that loads kernel and initramfs over HTTP and starts them.
-
-    EFI kernels find an initrd by the name given with ``initrd=``; BIOS ones ignore the word.
-    """
-    names = [path.rsplit("/", 1)[-1] for path in plan.initrd_paths]
-    words = [*(f"initrd={name}" for name in names), *plan.arguments]
+    """The script that loads kernel and initramfs over HTTP and starts them."""
     return "\n".join(
         (
             "#!ipxe",
             f"echo netboot: {plan.seat.hostname} boots from {base_url}",
             ":retry",
-            f"kernel {base_url}/{plan.kernel_path} {' '.join(words)} || goto failed",
-            *(f"initrd {base_url}/{path} || goto failed" for path in plan.initrd_paths),
-            "boot || goto failed",
+            *(line for images in plan.images for line in _load(images, plan.arguments, base_url)),
             ":failed",
             f"echo netboot: download failed, next try in {RETRY_SECONDS} s",
             "imgfree",
@@ -43,3 +38,12 @@ def render(plan: BootPlan, base_url: str) -> str:
             "",
         )
     )
+
+
+def _load(images: Images, arguments: tuple[str, ...], base_url: str) -> Iterator[str]:
+    """EFI kernels find an initrd by the name given with ``initrd=``; BIOS ones ignore the word."""
+    names = [path.rsplit("/", 1)[-1] for path in images.initrd_paths]
+    words = [*(f"initrd={name}" for name in names), *arguments]
+    yield f"kernel {base_url}/{images.kernel_path} {' '.join(words)} || goto failed"
+    yield from (f"initrd {base_url}/{path} || goto failed" for path in images.initrd_paths)
+    yield "boot || goto failed"

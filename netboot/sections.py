@@ -31,6 +31,8 @@ from netboot.fields import (
     hosts,
     misplaced,
 )
+from netboot.processors import AMD64, Processor
+from netboot.processors import BY_NAME as PROCESSORS
 from netboot.roots import BY_NAME as ROOTS
 from netboot.values import OneOrMore
 
@@ -111,8 +113,24 @@ class SeatBoot(Overridable):
 
 
 class Boot(SeatBoot):
-    kernel: Kernel = "linux-image-amd64"
-    """A Debian package of a kernel, or the path of a kernel file. Default: linux-image-amd64."""
+    architectures: Annotated[tuple[Annotated[str, values.choice(PROCESSORS)], ...], OneOrMore()] = (
+        AMD64.name,
+    )
+    """The processors of the PCs, by Debian's names: images are made for each. Default: amd64."""
+    kernel: Kernel | None = None
+    """A Debian package of a kernel, or the path of a kernel file, for the first of architectures.
+    Default: Debian's own, such as linux-image-amd64."""
+
+    def kernel_for(self, processor: Processor) -> str:
+        """The Debian package, or the path, of the kernel for PCs with this processor."""
+        own = self.kernel if processor.name == self.architectures[0] else None
+        return own or processor.kernel
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if not self.architectures:
+            raise misplaced("expected at least one, such as amd64", "architectures")
+        return self
 
 
 class Root(Overridable):

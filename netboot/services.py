@@ -92,7 +92,7 @@ class Services:
             journal=journal,
             leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
-            catalogue=_catalogue(images / MANIFEST_FILE),
+            catalogues=_catalogues(images / MANIFEST_FILE, profile.boot.architectures),
         )
         self._running = contextlib.AsyncExitStack()
 
@@ -174,12 +174,23 @@ class Services:
         }
 
 
-def _catalogue(manifest: Path) -> Catalogue:
-    """The slices of a build; none if that is not a build of ours."""
+def _catalogues(manifest: Path, wanted: Sequence[str]) -> dict[str, Catalogue]:
+    """The slices of a build, by processor; none if that is not a build of ours.
+
+    Raises OperatorError if it is one and has no images for one of the ``wanted`` processors.
+    """
     try:
-        return Catalogue.of(json.loads(manifest.read_text()))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Catalogue()
+        parts = json.loads(manifest.read_text())["processors"]
+        found = {name: Catalogue.of(part) for name, part in parts.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    for name in wanted:
+        if name not in found:
+            raise OperatorError(
+                f"{manifest.parent} has no images for {name}, which boot.architectures names",
+                hint=f"build them: netboot build --output {manifest.parent}",
+            )
+    return found
 
 
 def _pages_name(state: Path) -> str:

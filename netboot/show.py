@@ -12,6 +12,7 @@ from netboot.doctor import Finding
 from netboot.dryrun import Rehearsal
 from netboot.events import BootEvent
 from netboot.lab.rig import Classroom, SeatReport
+from netboot.plan import image_name
 from netboot.slices import Catalogue
 
 CONSOLE_LINES = 25
@@ -78,7 +79,11 @@ def ready(description: dict[str, Any]) -> str:
 
 def manifest(folder: Path, content: dict[str, Any]) -> str:
     """The files of a build; slices of the initramfs in one line."""
-    apart = Catalogue.of(content).files()
+    apart = {
+        image_name(processor, file)
+        for processor, part in content["processors"].items()
+        for file in Catalogue.of(part).files()
+    }
     lines = [
         f"{item['sha256'][:16]}  {item['size'] / 1e6:7.2f} MB  {folder / item['name']}"
         for item in content["files"]

@@ -34,7 +34,7 @@ class Catalogue:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> "Catalogue":
-        """As a build's manifest has it (``as_json``)."""
+        """As a build's manifest has it for each processor (``as_json``)."""
         rows = manifest.get("slices", {}).items()
         return cls({name: Slice(tuple(row["cards"]), tuple(row["needs"])) for name, row in rows})
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.images.initramfs import COMPILER, COMPILER_FLAGS
+from netboot.images import compiler
 
 SOURCES = sorted((Path(__file__).parent.parent / "initramfs/agent").glob("*.c"))
 MAX_BYTES = 64 * 1024
@@ -52,7 +52,8 @@ def blocks(minimum: int) -> bytes:
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     binary = tmp_path_factory.mktemp("agent") / "agent"
-    subprocess.run([COMPILER, *COMPILER_FLAGS, "-Werror", "-o", binary, *SOURCES], check=True)
+    words = [*compiler.native().command, *compiler.FLAGS, "-Werror", "-o", str(binary)]
+    subprocess.run([*words, *SOURCES], check=True)
     return binary
 
 

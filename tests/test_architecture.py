@@ -14,7 +14,7 @@ ROWS = (
     "errors",
     (
         "nbd.wire nbd.stream nbd.dialect dhcp.packet dhcp.frames tftp.packet images.cpio events "
-        "arch values document ticket privileges"
+        "arch processors values document ticket privileges"
     ),
     (
         "client dhcp.pxe dhcp.findings nbd.export tftp.transfer pages.store roots slices "

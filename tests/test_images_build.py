@@ -53,13 +53,13 @@ def linux(built: Built) -> Kernel:
     cache = Cache(default_cache())
     apt = Apt(cache.path / "apt")
     package = kernel.kernel_package(apt, apt.need(["linux-image-amd64"])["linux-image-amd64"])
-    assert built.manifest["packages"][package.name] == package.version
+    assert built.manifest["processors"]["amd64"]["packages"][package.name] == package.version
     return kernel.from_package(apt, package, cache, Steps())
 
 
 @pytest.fixture(scope="module")
 def archive(built: Built) -> bytes:
-    image = built.folder / images.INITRAMFS_FILE
+    image = built.folder / "amd64" / images.INITRAMFS_FILE
     return subprocess.run(["zstd", "-dc", image], capture_output=True, check=True).stdout
 
 
@@ -69,15 +69,11 @@ def members(archive: bytes) -> dict[str, Member]:
 
 
 def test_everything_a_pc_is_sent_is_there(built: Built) -> None:
-    names = {path.name for path in built.folder.iterdir()}
-    assert names == {
-        images.KERNEL_FILE,
-        images.INITRAMFS_FILE,
-        images.MANIFEST_FILE,
-        *LOADERS,
-        *Catalogue.of(built.manifest).files(),
-    }
-    assert (built.folder / images.INITRAMFS_FILE).stat().st_size <= MAX_INITRAMFS
+    paths = [path for path in built.folder.rglob("*") if path.is_file()]
+    names = {str(path.relative_to(built.folder)) for path in paths}
+    own = (images.KERNEL_FILE, images.INITRAMFS_FILE, *catalogue(built).files())
+    assert names == {images.MANIFEST_FILE, *LOADERS, *(f"amd64/{name}" for name in own)}
+    assert (built.folder / "amd64" / images.INITRAMFS_FILE).stat().st_size <= MAX_INITRAMFS
     assert {file["name"] for file in built.manifest["files"]} == names - {images.MANIFEST_FILE}
     assert str(default_cache()) not in (built.folder / images.MANIFEST_FILE).read_text()
 
@@ -101,16 +97,17 @@ def test_the_initramfs_is_its_records_in_any_order(
 
 
 def test_a_finished_folder_is_left_alone(built: Built) -> None:
-    before = {path: path.stat().st_ino for path in built.folder.iterdir()}
+    before = {path: path.stat().st_ino for path in built.folder.rglob("*")}
     build(Profile(), built.folder, default_cache(), Steps())
-    assert {path: path.stat().st_ino for path in built.folder.iterdir()} == before
+    assert {path: path.stat().st_ino for path in built.folder.rglob("*")} == before
 
 
 def test_a_damaged_folder_is_mended(built: Built, tmp_path: Path) -> None:
     shutil.copy(built.folder / images.MANIFEST_FILE, tmp_path)
-    (tmp_path / images.INITRAMFS_FILE).write_bytes(b"half")
+    (tmp_path / "amd64").mkdir()
+    (tmp_path / "amd64" / images.INITRAMFS_FILE).write_bytes(b"half")
     assert build(Profile(), tmp_path, default_cache(), Steps()).manifest == built.manifest
-    assert (tmp_path / images.INITRAMFS_FILE).stat().st_size > 1_000_000
+    assert (tmp_path / "amd64" / images.INITRAMFS_FILE).stat().st_size > 1_000_000
 
 
 @pytest.mark.parametrize("name", [*CARDS.split(), *OTHERS.split()])
@@ -142,11 +139,12 @@ MAX_FOR_KNOWN_CARD = 2_500_000  # bytes
 def test_a_known_card_gets_little_and_all_that_its_driver_needs(
     built: Built, linux: Kernel, nic: tuple[int, int], driver: str
 ) -> None:
-    files = Catalogue.of(built.manifest).choose(nic, ["encrypt", "mirror"])
-    assert sum((built.folder / name).stat().st_size for name in files) <= MAX_FOR_KNOWN_CARD
+    files = catalogue(built).choose(nic, ["encrypt", "mirror"])
+    folder = built.folder / "amd64"
+    assert sum((folder / name).stat().st_size for name in files) <= MAX_FOR_KNOWN_CARD
     found: dict[str, Member] = {}
     for name in files:
-        done = subprocess.run(["zstd", "-dc", built.folder / name], capture_output=True, check=True)
+        done = subprocess.run(["zstd", "-dc", folder / name], capture_output=True, check=True)
         found |= {member.name: member for member in newc.members(done.stdout)}
     base = f"lib/modules/{linux.version}"
     table = dict(
@@ -160,8 +158,12 @@ def test_a_known_card_gets_little_and_all_that_its_driver_needs(
             assert f"lib/firmware/{name}" in found or name in lost_firmware(built), name
 
 
+def catalogue(built: Built, processor: str = "amd64") -> Catalogue:
+    return Catalogue.of(built.manifest["processors"][processor])
+
+
 def lost_firmware(built: Built) -> set[str]:
-    rows = built.manifest["firmware_missing"].values()
+    rows = built.manifest["processors"]["amd64"]["firmware_missing"].values()
     return {row["file"] for files in rows for row in files}
 
 
@@ -174,6 +176,16 @@ def test_init_is_ours_and_can_be_run(members: dict[str, Member]) -> None:
     assert members["bin/sh"].content == b"busybox"
     assert members["dev/console"].device == (5, 1)
     assert not [name for name in members if name.startswith(("agent/", "lab/"))]
+
+
+def test_applets_are_those_that_busybox_lists(members: dict[str, Member], tmp_path: Path) -> None:
+    (busybox := tmp_path / "busybox").write_bytes(members["bin/busybox"].content)
+    busybox.chmod(0o755)
+    done = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
+    listed = set(done.stdout.split()) - {"busybox"}
+    assert set(initramfs.applets(busybox.read_bytes())) == listed
+    with pytest.raises(OperatorError, match="no table of its applets"):
+        initramfs.applets(b"\0[\0[[\0cat\0\0")
 
 
 def test_busybox_reads_the_archive(
@@ -237,7 +249,7 @@ def test_firmware_is_in_unless_debian_ships_none(
     built: Built, linux: Kernel, members: dict[str, Member]
 ) -> None:
     wanted = {name for module in linux.modules for name in module.firmware}
-    missing = built.manifest["firmware_missing"]
+    missing = built.manifest["processors"]["amd64"]["firmware_missing"]
     assert {f"lib/firmware/{name}" for name in wanted - lost_firmware(built)} <= members.keys()
     if not built.warnings:  # the mirror has the component
         assert {row["package"] for rows in missing.values() for row in rows} == {""}

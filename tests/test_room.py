@@ -102,21 +102,23 @@ def test_what_is_no_loader_tells_nothing_of_one(room: Room) -> None:
 
 
 def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room) -> None:
-    room.catalogue = Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})
+    room.catalogues = {"amd64": Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})}
     bios = BY_NAME["bios"]
 
     def initrds() -> list[str]:
         lines = (room.script(MAC, "bios.ipxe", SERVER) or "").splitlines()
         paths = [line.split()[1] for line in lines if line.startswith("initrd ")]
-        return [path.rpartition("/")[2] for path in paths]
+        return [path.partition("amd64/")[2] for path in paths]
 
     room.plan(Client(MAC, bios, Stage.FIRMWARE), SERVER)
     assert initrds() == ["initramfs.img"], "no card was told"
     room.plan(Client(MAC, bios, Stage.IPXE, nic=(0x8086, 0x100E)), SERVER)
     sliced = ["initramfs-base.img", "initramfs-e1000.img"]
     assert initrds() == sliced
-    assert [room.file(name) for name in sliced] == [room.images / name for name in sliced]
-    assert room.file("initramfs-other.img") is None
+    for name in sliced:
+        assert room.file(f"amd64/{name}") == room.images / "amd64" / name
+    for name in ("initramfs-base.img", "amd64/initramfs-other.img", "i386/vmlinuz", "amd64/"):
+        assert room.file(name) is None
     assert initrds() == ["initramfs.img"]
     assert stages(room)[-1] == ("initramfs", "its last boot was not heard of: it gets all drivers")
     assert initrds() == sliced

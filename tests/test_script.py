@@ -8,7 +8,7 @@ from netboot import script, ticket
 from netboot.arch import ARCHITECTURES, BY_NAME, Architecture, Firmware
 from netboot.client import Client, Stage
 from netboot.fields import SwapSize
-from netboot.plan import INITRAMFS_FILE, BootPlan, SeatKeys, boot_plan, image_export
+from netboot.plan import BootPlan, SeatKeys, boot_plan, image_export
 from netboot.profile import Profile
 from netboot.sections import Boot, Root, Swap
 
@@ -23,10 +23,10 @@ def plan_of(
     profile: Profile,
     stage: Stage = Stage.IPXE,
     arch: Architecture = BIOS,
-    initramfs: tuple[str, ...] = (INITRAMFS_FILE,),
+    initrds: tuple[str, ...] = (),
 ) -> BootPlan:
     client = Client(MAC, arch, stage)
-    return boot_plan(profile, client, KEYS, server=SERVER, initramfs=initramfs)
+    return boot_plan(profile, client, KEYS, server=SERVER, initrds=initrds)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda row: row.name)
@@ -42,15 +42,13 @@ def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architectu
 
 
 def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
-    text = script.render(
-        plan_of(Profile(), initramfs=("initramfs.img", "load.img")), "http://10.0.0.1:8080"
-    )
+    text = script.render(plan_of(Profile(), initrds=("load.img",)), "http://10.0.0.1:8080")
     lines = text.splitlines()
     assert lines[0] == "#!ipxe"
     base = f"http://10.0.0.1:8080/boot/{KEYS.ticket}"
     kernel = next(line for line in lines if line.startswith("kernel "))
-    assert kernel.startswith(f"kernel {base}/vmlinuz initrd=initramfs.img initrd=load.img ")
-    assert f"initrd {base}/initramfs.img || goto failed" in lines
+    assert kernel.startswith(f"kernel {base}/amd64/vmlinuz initrd=initramfs.img initrd=load.img ")
+    assert f"initrd {base}/amd64/initramfs.img || goto failed" in lines
     assert f"initrd {base}/load.img || goto failed" in lines
     for word in (
         "ip=${ip}::${gateway}:${netmask}:pc-123456::off",

@@ -84,7 +84,8 @@ def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
     own = wheel(folder)
     members = {f"wheels/{path.name}": path for path in (own, *sorted(wheels.glob("*.whl")))}
     members[layout.PROFILE_FILE] = profile
-    members |= {f"images/{path.name}": path for path in sorted(images.iterdir())}
+    files = sorted(path for path in images.rglob("*") if path.is_file())
+    members |= {f"images/{path.relative_to(images)}": path for path in files}
     return Bundle(name_of(members), members)
 
 

@@ -1,7 +1,6 @@
 """The initramfs: busybox, our scripts and swap agent, kernel modules and firmware in one archive."""
 
 import hashlib
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,21 +8,12 @@ from netboot import resources
 from netboot.errors import OperatorError
 from netboot.images import cpio, modules
 from netboot.images.cache import Cache
+from netboot.images.compiler import Compiler, run
 from netboot.images.cpio import Record
 from netboot.images.kernel import BUILTIN, Firmware, Kernel
 from netboot.images.modules import Module
 
 NOT_PACKED = ("agent", "lab")  # C sources; and what only the lab's PCs get
-COMPILER = "musl-gcc"
-# Static, so that it runs in an initramfs without a C library. No build id, no symbols and no
-# paths of this machine: the same sources give the same bytes everywhere. Code and constants share
-# a segment, which saves two pages of padding; tables for unwinding are of use to debuggers only,
-# and what nobody calls to nobody.
-COMPILER_FLAGS = (
-    *("-Os", "-static", "-s", "-std=gnu11", "-Wall", "-Wextra"),
-    *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-Wl,--gc-sections"),
-    *("-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
-)
 # Single-threaded, so that the bytes do not depend on the number of cores. 19 is the highest level
 # whose window (8 MiB) the kernel's decompressor takes without a word.
 COMPRESS = ("zstd", "-19", "-T1", "--quiet", "--no-progress", "--stdout")
@@ -43,44 +33,29 @@ def source_digest(folder: Path, pattern: str = "*") -> str:
     return digest.hexdigest()
 
 
-def compiler_version() -> str:
-    """One line that changes with the compiler. Raises OperatorError if there is none."""
-    return _tool([COMPILER, "--version"], "musl-tools").stdout.decode().splitlines()[0]
-
-
-def compiled(name: str, files: list[Path], cache: Cache) -> bytes:
+def compiled(name: str, files: list[Path], compiler: Compiler, cache: Cache) -> bytes:
     """The static program ``name`` made of the C ``files``, which lie in one folder.
 
     Raises OperatorError.
     """
-    folder = files[0].parent
-    words = [COMPILER, *COMPILER_FLAGS, "-o", name, *(path.name for path in files)]
-    key = hashlib.sha256(
-        f"{compiler_version()} {' '.join(words)} {source_digest(folder)}".encode()
-    ).hexdigest()
-
-    def make(target: Path) -> None:
-        words[words.index("-o") + 1] = str(target / name)
-        _tool(words, "musl-tools", folder=folder)
-
-    return (cache.folder("programs", key[:32], make) / name).read_bytes()
+    return compiler.program(name, files, source_digest(files[0].parent), cache)
 
 
-def agent(folder: Path, cache: Cache) -> bytes:
-    """The swap agent, from the sources in ``folder``/agent."""
-    return compiled("agent", sorted((folder / "agent").glob("*.c")), cache)
+def agent(folder: Path, compiler: Compiler, cache: Cache) -> bytes:
+    """The swap agent, from the sources in ``folder``/agent. Raises OperatorError."""
+    return compiled("agent", sorted((folder / "agent").glob("*.c")), compiler, cache)
 
 
-def records(folder: Path, busybox: Path, agent: bytes, kernel: Kernel) -> Iterator[Record]:
-    """Everything in the initramfs but modules. ``folder`` is :func:`sources`, ``busybox`` the
-    program.
+def records(folder: Path, busybox: bytes, agent: bytes, kernel: Kernel) -> Iterator[Record]:
+    """Everything in the initramfs but modules. ``folder`` is :func:`sources`, ``busybox`` and
+    ``agent`` are programs.
     """
     yield from tree(folder, NOT_PACKED)
     yield cpio.character_device("dev/console", 5, 1)  # init's first output goes there
     for name in ("proc", "sys", "run", "sbin", "lib/firmware"):
         yield cpio.directory(name)
-    yield cpio.file("bin/busybox", busybox.read_bytes(), executable=True)
-    for applet in _applets(busybox):
+    yield cpio.file("bin/busybox", busybox, executable=True)
+    for applet in applets(busybox):
         yield cpio.symlink(f"bin/{applet}", "busybox")
     yield cpio.file("sbin/agent", agent, executable=True)
     base = _modules_folder(kernel)
@@ -108,12 +83,11 @@ def _modules_folder(kernel: Kernel) -> str:
     return f"lib/modules/{kernel.version}"
 
 
-def load_records(folder: Path, cache: Cache) -> Iterator[Record]:
+def load_records(folder: Path, compiler: Compiler, cache: Cache) -> Iterator[Record]:
     """The lab's own programs for a PC, as an archive that is unpacked over the initramfs."""
     lab = folder / "lab"
-    yield cpio.file(
-        "userland/bin/memload", compiled("memload", [lab / "memload.c"], cache), executable=True
-    )
+    memload = compiled("memload", [lab / "memload.c"], compiler, cache)
+    yield cpio.file("userland/bin/memload", memload, executable=True)
     for name in ("40-agent", "50-load"):
         content = (lab / name).read_bytes()
         yield cpio.file(f"userland/etc/netboot.d/{name}", content, executable=True)
@@ -132,29 +106,21 @@ def tree(folder: Path, left_out: tuple[str, ...]) -> Iterator[Record]:
 
 def compressed(archive: bytes) -> bytes:
     """``archive``, compressed by zstd. Raises OperatorError."""
-    return _tool(list(COMPRESS), "zstd", data=archive).stdout
+    return run(list(COMPRESS), "zstd", data=archive).stdout
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(path for path in folder.rglob(pattern) if path.is_file())
 
 
-def _applets(busybox: Path) -> list[str]:
-    busybox.chmod(0o755)
-    listing = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
-    return [name for name in listing.stdout.split() if name != "busybox"]
+def applets(busybox: bytes) -> list[str]:
+    """The names of a busybox's applets, as in its own table: it may be for another processor.
 
-
-def _tool(
-    command: list[str], package: str, *, folder: Path | None = None, data: bytes = b""
-) -> subprocess.CompletedProcess[bytes]:
-    try:
-        done = subprocess.run(command, cwd=folder, input=data, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise OperatorError(
-            f"there is no {command[0]} here", hint=f"sudo apt-get install {package}"
-        ) from error
-    if done.returncode:
-        complaint = done.stderr.decode(errors="replace").strip()
-        raise OperatorError(f"{' '.join(command)} failed: {complaint}")
-    return done
+    Raises OperatorError. The table (include/applet_tables.h) begins with these two, is sorted and
+    ends with an empty name.
+    """
+    _, first, rest = busybox.partition(b"\0[\0[[\0")
+    names = rest.partition(b"\0\0")[0].decode("ascii", "replace").split("\0")
+    if not first or "sh" not in names:
+        raise OperatorError("this busybox has no table of its applets, or no sh")
+    return ["[", "[[", *(name for name in names if name != "busybox")]

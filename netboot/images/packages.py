@@ -109,6 +109,11 @@ class Apt:
             if paragraph
         ]
 
+    def architecture(self) -> str:
+        """Debian's name of the architecture whose packages these are."""
+        shell = self._run(["apt-config", "shell", "name", "APT::Architecture"]).stdout
+        return shell.strip().partition("=")[2].strip("'")
+
     def configuration(self) -> str:
         """apt's whole configuration, in its own notation."""
         return self._run(["apt-config", "dump"]).stdout
@@ -130,21 +135,36 @@ class Apt:
 
 
 def firmware_apt(host: Apt, state: Path, progress: Progress) -> tuple[Apt, str]:
-    """An apt apart that knows the host's Debian mirrors with component non-free-firmware.
+    """An apt apart that knows the host's Debian mirrors with component non-free-firmware; see
+    ``foreign_apt``.
+    """
+    return _apart(host, state, "non-free-firmware", {}, "looking for firmware packages", progress)
+
+
+def foreign_apt(host: Apt, architecture: str, state: Path, progress: Progress) -> tuple[Apt, str]:
+    """An apt apart that knows the host's Debian mirrors for another architecture.
 
     Returns it and what went wrong when its lists were refreshed, empty if nothing did. They are
     refreshed when the host's are newer.
     """
+    settings = {"APT::Architecture": architecture, "APT::Architectures::": architecture}
+    text = f"looking for packages of {architecture}"
+    return _apart(host, state, "main", settings, text, progress)
+
+
+def _apart(
+    host: Apt, state: Path, component: str, more: dict[str, str], text: str, progress: Progress
+) -> tuple[Apt, str]:
     lists, config = state / "lists", state / "apt.conf"
     (lists / "partial").mkdir(parents=True, exist_ok=True)
     mirrors = [
         row for row in host.targets() if row["Origin"] == "Debian" and row["Component"] == "main"
     ]
     signed = f"[signed-by={ARCHIVE_KEYRING}] " if ARCHIVE_KEYRING.exists() else ""
-    sources = "".join(
-        f"deb {signed}{row['Repo-URI']} {row['Release']} non-free-firmware\n" for row in mirrors
-    )
-    (state / "sources.list").write_text(sources)
+    sources = {
+        f"deb {signed}{row['Repo-URI']} {row['Release']} {component}\n": 0 for row in mirrors
+    }
+    (state / "sources.list").write_text("".join(sources))
     settings = {
         "Dir::Etc::sourcelist": str(state / "sources.list"),
         "Dir::Etc::sourceparts": "/dev/null",
@@ -157,15 +177,17 @@ def firmware_apt(host: Apt, state: Path, progress: Progress) -> tuple[Apt, str]:
         "Acquire::Retries": "0",
         "Acquire::http::Timeout": str(UPDATE_SECONDS),
         "Acquire::https::Timeout": str(UPDATE_SECONDS),
+        **more,
     }
     # The host's own settings (a proxy, say), less what it wants to be run after an update.
     kept = [line for line in host.configuration().splitlines() if "Invoke" not in line]
+    kept += ["#clear APT::Architectures;"] if more else []
     kept += [f'{key} "{value}";' for key, value in settings.items()]
     config.write_text("\n".join(kept) + "\n")
     apart = Apt(state / "cache", config)
     if not any(_stale(Path(row["Filename"]).parent, lists) for row in mirrors):
         return apart, ""
-    progress.step("looking for firmware packages")
+    progress.step(text)
     return apart, apart.update()
 
 

@@ -33,12 +33,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `netboot build` would make, in small."""
     folder = tmp_path_factory.mktemp("images")
     files = []
-    for name in ("vmlinuz", "initramfs.img", "undionly.kpxe", "snponly.efi"):
+    for name in ("amd64/vmlinuz", "amd64/initramfs.img", "undionly.kpxe", "snponly.efi"):
         content = name.encode() * 1000
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
         files.append({"name": name, "size": len(content), "sha256": sha256})
-    (folder / "manifest.json").write_text(json.dumps({"key": "test", "files": files}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"key": "test", "files": files, "processors": {"amd64": {}}})
+    )
     return folder
 
 

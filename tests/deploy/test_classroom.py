@@ -82,7 +82,8 @@ def room(tmp_path: Path, images: Path) -> Path:
     rows = [f"row1-{n},{mac},192.168.78.1{n}" for n, mac in MACS.items()]
     (tmp_path / "room.csv").write_text("\n".join(["seat,mac,address", *rows, ""]))
     manifest = json.loads((images / "manifest.json").read_text())
-    (images / "manifest.json").write_text(json.dumps({**manifest, "modules": ["e1000", "nbd"]}))
+    parts = {"amd64": {"modules": ["e1000", "nbd"]}}
+    (images / "manifest.json").write_text(json.dumps({**manifest, "processors": parts}))
     (tmp_path / "room.yaml").write_text("# ours\nswap: {size: 1x}\n")
     return tmp_path
 

@@ -73,7 +73,7 @@ def test_images_that_are_not_those_that_were_built(
     (tmp_path / "manifest.json").write_text(manifest)
     status, findings = doctor("", "--images", str(tmp_path))
     assert status == 1 and findings[-1]["check"] == "images"
-    assert findings[-1]["detail"] == "vmlinuz is not the one that was built: its sum differs"
+    assert findings[-1]["detail"] == "amd64/vmlinuz is not the one that was built: its sum differs"
 
 
 def test_no_server_is_told_at_the_first_step(lan: Lan, tmp_path: Path) -> None:

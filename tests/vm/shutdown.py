@@ -14,7 +14,7 @@ from typing import Any
 
 from netboot.events import BootEvent
 from netboot.images import build as images
-from netboot.images import cpio, initramfs
+from netboot.images import compiler, cpio, initramfs
 from netboot.images.cache import Cache
 from netboot.images.cpio import Record
 from netboot.lab import network
@@ -34,7 +34,8 @@ BOOT_SECONDS, LOAD_SECONDS, END_SECONDS = 150, 120, 100
 
 def guest_records(cache: Path) -> Iterator[Record]:
     """What is put into the PCs' root, which knows nothing of this test."""
-    memload = initramfs.compiled("memload", [initramfs.sources() / "lab/memload.c"], Cache(cache))
+    files = [initramfs.sources() / "lab/memload.c"]
+    memload = initramfs.compiled("memload", files, compiler.native(), Cache(cache))
     yield cpio.file("userland/usr/local/bin/memload", memload, executable=True)
     yield cpio.file("userland/usr/local/bin/load", (GUEST / "load").read_bytes(), executable=True)
     yield cpio.file("userland/etc/systemd/system/load.service", LOAD_UNIT.encode())

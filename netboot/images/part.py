@@ -1,0 +1,198 @@
+"""The part of a build that is for one processor: kernel, initramfs whole and in slices."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from netboot import slices
+from netboot.errors import OperatorError
+from netboot.images import compiler, cpio, drivers, initramfs, kernel, packages
+from netboot.images.cache import Cache
+from netboot.images.compiler import Compiler
+from netboot.images.divide import divide
+from netboot.images.kernel import Firmware, Kernel
+from netboot.images.packages import Apt, Package
+from netboot.images.progress import Progress
+from netboot.plan import INITRAMFS_FILE, KERNEL_FILE
+from netboot.processors import Processor
+from netboot.slices import Catalogue
+
+DESCRIPTION_FILE = "part.json"
+BUSYBOX = "busybox-static"
+
+
+class Sources:
+    """Where packages come from: this host's apt and, each with lists of its own, one for firmware
+    and those for other processors. ``complaints`` say what could not be refreshed.
+    """
+
+    def __init__(self, cache: Cache, progress: Progress) -> None:
+        self.complaints: list[str] = []
+        self._cache = cache
+        self._progress = progress
+        self.host = Apt(cache.path / "apt")
+        self._foreign: dict[str, Apt] = {}
+
+    @cached_property
+    def firmware(self) -> tuple[Apt, dict[str, Package]]:
+        """The packages with firmware, by name, and the apt that knows them."""
+        folder = self._cache.path / "apt-firmware"
+        apt, complaint = packages.firmware_apt(self.host, folder, self._progress)
+        found = apt.show(sorted(set(drivers.FIRMWARE_PACKAGES.values())))
+        if complaint and not found:
+            self.complaints.append(f"no firmware packages: {complaint}")
+        return apt, found
+
+    def of(self, processor: Processor) -> Apt:
+        """The apt that knows the packages for a processor."""
+        if processor.name == self.host.architecture():
+            return self.host
+        if processor.name not in self._foreign:
+            folder = self._cache.path / f"apt-{processor.name}"
+            apt, complaint = packages.foreign_apt(self.host, processor.name, folder, self._progress)
+            self._foreign[processor.name] = apt
+            if complaint:
+                self.complaints.append(f"package lists of {processor.name}: {complaint}")
+        return self._foreign[processor.name]
+
+    def compiler(self, processor: Processor) -> Compiler:
+        """The compiler for a processor. Raises OperatorError."""
+        if processor.name == self.host.architecture():
+            return compiler.native()
+        return compiler.cross(processor, self.of(processor), self._cache, self._progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a part is made of, found out without downloading anything but package lists.
+
+    ``firmware`` is empty if Debian's component for it cannot be reached.
+    """
+
+    processor: Processor
+    sources: Sources
+    apt: Apt
+    kernel: Package | Path
+    busybox: Package
+    compiler: Compiler
+    key: str
+
+
+def find(processor: Processor, wanted: str, sources: Sources) -> Part:
+    """The part with the kernel ``wanted``, a package or a path. Raises OperatorError."""
+    compiler, apt = sources.compiler(processor), sources.of(processor)
+    image: Package | Path
+    if "/" in wanted:
+        image = Path(wanted)
+        origin = digest(image)
+    else:
+        image = kernel.kernel_package(apt, apt.need([wanted])[wanted])
+        origin = f"{image.name} {image.version}"
+    busybox = apt.need([BUSYBOX])[BUSYBOX]
+    ingredients = [
+        processor.name,
+        origin,
+        *(f"{each.name} {each.version}" for each in (busybox, *sources.firmware[1].values())),
+        compiler.version,
+        initramfs.source_digest(initramfs.sources()),
+        initramfs.source_digest(Path(__file__).parent, "*.py"),
+    ]
+    key = hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:32]
+    return Part(processor, sources, apt, image, busybox, compiler, key)
+
+
+def made(part: Part, cache: Cache, progress: Progress) -> tuple[Path, dict[str, Any]]:
+    """A folder in the cache with the part's files, and what it says of them."""
+    folder = cache.folder("parts", part.key, lambda to: _make(part, to, cache, progress))
+    description: dict[str, Any] = json.loads((folder / DESCRIPTION_FILE).read_text())
+    return folder, description
+
+
+def _make(part: Part, folder: Path, cache: Cache, progress: Progress) -> None:
+    if isinstance(part.kernel, Package):
+        linux = kernel.from_package(part.apt, part.kernel, cache, progress)
+    else:
+        linux = kernel.from_path(part.kernel, cache, progress)
+    firmware = _firmware(part.sources, linux, cache, progress)
+    shutil.copyfile(linux.folder / kernel.VMLINUZ, folder / KERNEL_FILE)
+    with cache.scratch() as scratch:
+        packages.unpack(part.apt.download(part.busybox, scratch, progress), scratch)
+        busybox = (scratch / "bin/busybox").read_bytes()
+    progress.step(f"packing the initramfs for {part.processor.name}")
+    sources = initramfs.sources()
+    agent = initramfs.agent(sources, part.compiler, cache)
+    common = list(initramfs.records(sources, busybox, agent, linux))
+    rows, contents = {}, {}
+    for name, row, chosen in divide(linux.modules, linux.builtin):
+        rows[name] = row
+        contents[slices.file_of(name)] = chosen
+    progress.step("compressing the initramfs, whole and in slices (30 s or so)")
+    for number, (name, chosen) in enumerate({INITRAMFS_FILE: linux.modules, **contents}.items(), 1):
+        own = initramfs.module_records(linux, firmware, chosen)
+        whole = name in (INITRAMFS_FILE, slices.file_of(slices.BASE))
+        archive = cpio.archive([*(common if whole else ()), *own])
+        (folder / name).write_bytes(initramfs.compressed(archive))
+        progress.advance(number, len(contents) + 1)
+    description = _description(part, linux, firmware) | {"slices": Catalogue(rows).as_json()}
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description))
+
+
+def _firmware(sources: Sources, linux: Kernel, cache: Cache, progress: Progress) -> Firmware:
+    apt, found = sources.firmware
+    folders = {
+        name: kernel.firmware_folder(apt, package, cache, progress)
+        for name, package in found.items()
+    }
+
+    def find(name: str) -> bytes | None:
+        package = _firmware_package(name)
+        path = folders.get(package, Path()) / name
+        return path.read_bytes() if package in folders and path.is_file() else None
+
+    return kernel.firmware_of(linux.modules, find)
+
+
+def _firmware_package(name: str) -> str:
+    """The package that ships the firmware file ``name``, empty if none does."""
+    rows = drivers.FIRMWARE_PACKAGES.items()
+    return next((package for prefix, package in rows if name.startswith(prefix)), "")
+
+
+def _description(part: Part, linux: Kernel, firmware: Firmware) -> dict[str, Any]:
+    own = [part.kernel] if isinstance(part.kernel, Package) else []
+    used = [*own, part.busybox, *part.sources.firmware[1].values()]
+    return {
+        "kernel": linux.version,
+        "compiler": part.compiler.version,
+        "packages": dict(sorted((package.name, package.version) for package in used)),
+        "modules": [module.name for module in linux.modules],
+        "firmware": sorted(firmware.files),
+        "firmware_missing": {
+            module: [{"file": name, "package": _firmware_package(name)} for name in names]
+            for module, names in sorted(firmware.missing.items())
+        },
+    }
+
+
+def without_firmware(description: dict[str, Any]) -> tuple[str, ...]:
+    """One line for each package that would help drivers and could not be had."""
+    lacking: dict[str, list[str]] = {}
+    for module, files in description["firmware_missing"].items():
+        for package in {file["package"] for file in files} - {"", *description["packages"]}:
+            lacking.setdefault(package, []).append(module)
+    return tuple(
+        f"no firmware for {', '.join(names)}: it is in {package}"
+        for package, names in sorted(lacking.items())
+    )
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal. Raises OperatorError if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise OperatorError(f"{path}: {error.strerror}") from error

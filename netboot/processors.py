@@ -1,0 +1,33 @@
+"""Processors of PCs, and what Debian has for each: one row for each architecture of Debian.
+
+A PC's firmware tells little of its processor: arch.py says which ones a kind of firmware may run on.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """``name`` is Debian's (dpkg-architecture(1)), ``kernel`` the package of a kernel for all of
+    them, ``compiler`` a C compiler in the package ``compiler_package``, ``musl`` the folder below
+    /usr/lib and /usr/include in which musl-dev has its C library.
+    """
+
+    name: str
+    kernel: str
+    compiler: str
+    compiler_package: str
+    musl: str
+
+
+AMD64 = Processor(
+    "amd64",
+    "linux-image-amd64",
+    "x86_64-linux-gnu-gcc",
+    "gcc-x86-64-linux-gnu",
+    "x86_64-linux-musl",
+)
+
+PROCESSORS = (AMD64,)
+
+BY_NAME = {row.name: row for row in PROCESSORS}
