@@ -159,7 +159,7 @@ def attach_times(built: Path) -> tuple[float, float, float]:
 
     def body(folder: Path) -> str:
         trace = "trace_event=syscalls:sys_enter_swapon tp_printk"
-        lesson = Lesson(PROFILE, built, folder, firmware="uefi", arguments=trace)
+        lesson = Lesson(PROFILE, built, folder, firmware=("uefi",), arguments=trace)
         (seat,) = asyncio.run(boot(lesson)).seats.values()
         return seat.machine.console.read_text(errors="replace")
 

@@ -32,9 +32,18 @@ app = typer.Typer()
 )
 def lab(
     profile: ProfileOption = DEFAULT_PROFILE,
-    clients: Annotated[int, typer.Option(min=1, max=120, help="How many PCs.")] = 1,
+    clients: Annotated[
+        int | None,
+        typer.Option(min=1, max=120, help="How many PCs; default: one of each --firmware."),
+    ] = None,
     memory: Annotated[int, typer.Option(min=64, metavar="MB", help="RAM of each.")] = 256,
-    firmware: Annotated[Literal["bios", "uefi", "uefi-http"], typer.Option()] = "bios",
+    firmware: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KIND",
+            help="bios, uefi or uefi-http. Several of them: the first PC has the first, and so on.",
+        ),
+    ] = ["bios"],  # noqa: B006
     dhcp: Annotated[
         Literal["proxy", "full"],
         typer.Option(help="proxy: dnsmasq plays the LAN's own DHCP server."),
@@ -78,9 +87,9 @@ def lab(
         settings=tuple(settings),
         images=image_folder.resolve(),
         folder=folder.resolve(),
-        clients=clients,
+        clients=clients or len(firmware),
         memory=memory,
-        firmware=firmware,
+        firmware=tuple(firmware),
         dhcp=dhcp,
         until=until,
         load=load,

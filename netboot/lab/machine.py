@@ -4,14 +4,55 @@ import asyncio
 import os
 import shutil
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.values import nearest
 
-QEMU = "qemu-system-x86_64"
-OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+OVMF = Path("/usr/share/OVMF")
+
+
+@dataclass(frozen=True, slots=True)
+class Flash:
+    """UEFI firmware of QEMU: ``code``, and ``variables`` as they are when a PC is new, below
+    /usr/share/OVMF in the Debian package ``package``.
+    """
+
+    code: str
+    variables: str
+    package: str = "ovmf"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of PC: QEMU's program with its Debian package, its words for the board and what is on
+    it, the network card, and the firmware if that is not QEMU's own BIOS.
+    """
+
+    board: tuple[str, ...]
+    card: str
+    flash: Flash | None = None
+    program: str = "qemu-system-x86_64"
+    package: str = "qemu-system-x86"
+
+
+_Q35 = ("-M", "q35,graphics=off")
+# romfile= takes the iPXE ROM away: what is left is OVMF's own plain PXE client.
+_NO_ROM = "virtio-net-pci,romfile=,bootindex=0"
+_ONLY_HTTP = tuple(
+    word
+    for name in ("IPv4PXESupport", "IPv6PXESupport")
+    for word in ("-fw_cfg", f"name=opt/org.tianocore/{name},string=n")
+)
+_X64 = Flash("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
+
+KINDS = {
+    "bios": Kind(("-M", "pc,graphics=off", "-boot", "n"), "e1000"),
+    "uefi": Kind(_Q35, _NO_ROM, _X64),
+    "uefi-http": Kind((*_Q35, *_ONLY_HTTP), _NO_ROM, _X64),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +60,7 @@ class Machine:
     """What a virtual PC is made of. ``memory`` is its RAM in MiB, ``folder`` holds its files."""
 
     number: int
-    firmware: str  # bios | uefi | uefi-http
+    firmware: str  # one of KINDS
     memory: int
     folder: Path
     capture: bool = False
@@ -47,7 +88,8 @@ class Machine:
 
     def command(self) -> list[str]:
         """QEMU's command line."""
-        words = [QEMU, "-accel", accelerator(), "-m", str(self.memory), "-smp", "1"]
+        kind = KINDS[self.firmware]
+        words = [kind.program, "-accel", accelerator(), "-m", str(self.memory), "-smp", "1"]
         words += ["-nodefaults", "-vga", "none", "-display", "none", "-no-reboot"]
         words += ["-serial", f"file:{self.console}"]
         # With a virtio header a capture would hold it in front of every frame.
@@ -55,18 +97,11 @@ class Machine:
         words += ["-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no{header}"]
         if self.capture:
             words += ["-object", f"filter-dump,id=dump,netdev=n0,file={self.pcap}"]
-        if self.firmware != "bios":
-            # romfile= takes the iPXE ROM away: what is left is OVMF's own plain PXE client.
-            words += ["-M", "q35,graphics=off"]
-            words += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}"]
+        if kind.flash is not None:
+            code = OVMF / kind.flash.code
+            words += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
             words += ["-drive", f"if=pflash,format=raw,file={self._nvram}"]
-            words += ["-device", f"virtio-net-pci,netdev=n0,mac={self.mac},romfile=,bootindex=0"]
-            if self.firmware == "uefi-http":
-                for name in ("IPv4PXESupport", "IPv6PXESupport"):  # what is left is HTTP boot
-                    words += ["-fw_cfg", f"name=opt/org.tianocore/{name},string=n"]
-        else:
-            words += ["-M", "pc,graphics=off", "-boot", "n"]
-            words += ["-device", f"e1000,netdev=n0,mac={self.mac}"]
+        words += [*kind.board, "-device", f"{kind.card},netdev=n0,mac={self.mac}"]
         return [*words, *self.devices]
 
     @property
@@ -75,8 +110,9 @@ class Machine:
 
     async def power_on(self) -> "Power":
         """Starts QEMU; its own complaints go to the console file's neighbour ``pcN.qemu``."""
-        if self.firmware != "bios":
-            shutil.copyfile(OVMF_VARS, self._nvram)
+        flash = KINDS[self.firmware].flash
+        if flash is not None:
+            shutil.copyfile(OVMF / flash.variables, self._nvram)
         ours, theirs = socket.socketpair()
         monitor = ["-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "monitor"]
         with theirs, (self.folder / f"pc{self.number}.qemu").open("wb") as complaints:
@@ -122,11 +158,25 @@ def accelerator() -> str:
     return "kvm" if usable else "tcg"
 
 
-def check_programs(firmware: str) -> None:
-    """Raises OperatorError, naming the Debian package, if a part of the lab is not installed."""
-    needed = [(QEMU, "qemu-system-x86"), ("dnsmasq", "dnsmasq-base"), ("ip", "iproute2")]
+def check_programs(firmware: Iterable[str]) -> None:
+    """Raises OperatorError if one of the kinds ``firmware`` is not in KINDS or, naming the Debian
+    package, if a part of the lab is not installed.
+    """
+    needed = [("dnsmasq", "dnsmasq-base"), ("ip", "iproute2")]
+    for name in firmware:
+        if name not in KINDS:
+            guess = nearest(name, KINDS)
+            raise OperatorError(
+                f"--firmware: expected one of {', '.join(KINDS)}, found '{name}'"
+                + (f"; did you mean '{guess}'?" if guess else "")
+            )
+        kind = KINDS[name]
+        needed.append((kind.program, kind.package))
+        if kind.flash is not None and not (OVMF / kind.flash.code).exists():
+            raise OperatorError(
+                f"{OVMF / kind.flash.code} is not there",
+                hint=f"sudo apt install {kind.flash.package}",
+            )
     for program, package in needed:
         if shutil.which(program) is None:
             raise OperatorError(f"{program} is not installed", hint=f"sudo apt install {package}")
-    if firmware != "bios" and not OVMF_CODE.exists():
-        raise OperatorError(f"{OVMF_CODE} is not there", hint="sudo apt install ovmf")

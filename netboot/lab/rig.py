@@ -50,7 +50,7 @@ class Lesson:
     folder: Path
     clients: int = 1
     memory: int = 256
-    firmware: str = "bios"
+    firmware: tuple[str, ...] = ("bios",)  # of the first PC, the second, and over again
     dhcp: str = "full"
     until: str = "userland"
     load: float | None = None
@@ -120,7 +120,7 @@ class Classroom:
             for machine in (
                 Machine(
                     number,
-                    lesson.firmware,
+                    lesson.firmware[(number - 1) % len(lesson.firmware)],
                     lesson.memory,
                     lesson.folder,
                     lesson.capture,
