@@ -38,12 +38,13 @@ ARP_TABLE = Path("/proc/net/arp")
 
 @dataclass(slots=True)
 class Room:
-    """One room. ``images`` is a folder that ``netboot build`` filled, ``initrds`` are more of
-    them for every PC, by name. The servers ask from the event loop: no method waits for anything.
+    """One room. ``images`` is a folder that ``netboot build`` filled, None where another server
+    boots the PCs; ``initrds`` are more of them for every PC, by name. The servers ask from the
+    event loop: no method waits for anything.
     """
 
     profile: Profile
-    images: Path
+    images: Path | None
     secret: bytes = field(repr=False)
     journal: Journal
     leases: LeaseTable
@@ -128,7 +129,7 @@ class Room:
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         """The HTTP script ``name`` of a seat. Fetching it begins a boot: a new token is made."""
         client = _ipxe_client(mac, name)
-        if client is None:
+        if client is None or self.images is None:
             return None
         self.loaders.scripted(mac)
         self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
@@ -137,7 +138,7 @@ class Room:
 
     def tftp_file(self, path: str, server: IPv4Address) -> bytes | Path | None:
         """What TFTP serves: the loaders, and each seat's first script."""
-        return self.images / path if path in LOADERS else self.tftp_script(path, server)
+        return self._image(path) if path in LOADERS else self.tftp_script(path, server)
 
     def tftp_script(self, path: str, server: IPv4Address) -> bytes | None:
         """A seat's first script, ``TICKET/ARCH.ipxe``: it leads to HTTP."""
@@ -158,8 +159,11 @@ class Room:
         catalogue = self.catalogues.get(processor, Catalogue())
         files = (KERNEL_FILE, INITRAMFS_FILE, *catalogue.files())
         if name in LOADERS or (processor in self.profile.boot.architectures and own in files):
-            return self.images / name
+            return self._image(name)
         return self.initrds.get(name)
+
+    def _image(self, name: str) -> Path | None:
+        return None if self.images is None else self.images / name
 
     def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
         """Grants the seat its swap lease: ``size=BYTES`` or ``refused=REASON``. A ``fresh`` one, for

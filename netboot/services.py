@@ -66,21 +66,20 @@ class Services:
     """The running servers of one room.
 
     ``images`` is a folder that ``netboot build`` filled, ``state`` keeps what must survive a
-    restart, ``initrds`` are sent to every PC after the initramfs. With ``swap_only`` it is a further
+    restart, ``initrds`` are sent to every PC after the initramfs. Without ``images`` it is a further
     server of a room that another one boots: it grants leases and keeps pages.
     """
 
     def __init__(
         self,
         profile: Profile,
-        images: Path,
+        images: Path | None,
         state: Path,
         journal: Journal,
         *,
         initrds: Sequence[Path] = (),
-        swap_only: bool = False,
     ) -> None:
-        self._swap_only = swap_only
+        self._swap_only = images is None
         self._profile = profile
         self._state = state
         self._journal = journal
@@ -88,11 +87,15 @@ class Services:
         self._room = Room(
             profile=profile,
             images=images,
-            secret=load_secret(state / "secret", make=not swap_only),
+            secret=load_secret(state / "secret", make=images is not None),
             journal=journal,
             leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
-            catalogues=_catalogues(images / MANIFEST_FILE, profile.boot.architectures),
+            catalogues=(
+                {}
+                if images is None
+                else _catalogues(images / MANIFEST_FILE, profile.boot.architectures)
+            ),
         )
         self._running = contextlib.AsyncExitStack()
 

@@ -59,6 +59,11 @@ def event_line(event: BootEvent, hostname: str) -> str:
     return f"{clock} {hostname:<12} {event.stage:<14} {event.message}"
 
 
+def lost(count: int) -> str:
+    """The place of events that nobody has read in time."""
+    return f"netboot: {count} events are left out here: nobody read them"
+
+
 def timeline_line(report: SeatReport, event: BootEvent) -> str:
     """One event of a lab PC, with the seconds since its power-on."""
     return f"{report.seconds(event):8.2f} s  pc{report.machine.number:<3} {event.stage:<14} " + (

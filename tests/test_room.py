@@ -33,9 +33,9 @@ def stages(room: Room) -> list[tuple[str, str]]:
     return [(event.stage, event.message) for event in room.journal.history(MAC)]
 
 
-def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room) -> None:
+def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room, tmp_path: Path) -> None:
     firmware = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
-    assert room.tftp_file(firmware.bootfile, SERVER) == room.images / "snponly.efi"
+    assert room.tftp_file(firmware.bootfile, SERVER) == tmp_path / "snponly.efi"
     ipxe = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.IPXE), SERVER)
     chain = (room.tftp_script(ipxe.bootfile, SERVER) or b"").decode()
     assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
@@ -101,7 +101,7 @@ def test_what_is_no_loader_tells_nothing_of_one(room: Room) -> None:
     assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
 
 
-def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room) -> None:
+def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_path: Path) -> None:
     room.catalogues = {"amd64": Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})}
     bios = BY_NAME["bios"]
 
@@ -116,7 +116,7 @@ def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room) -> No
     sliced = ["initramfs-base.img", "initramfs-e1000.img"]
     assert initrds() == sliced
     for name in sliced:
-        assert room.file(f"amd64/{name}") == room.images / "amd64" / name
+        assert room.file(f"amd64/{name}") == tmp_path / "amd64" / name
     for name in ("initramfs-base.img", "amd64/initramfs-other.img", "i386/vmlinuz", "amd64/"):
         assert room.file(name) is None
     assert initrds() == ["initramfs.img"]
@@ -131,6 +131,13 @@ def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room) -> No
         stages(room)[-1][1]
         == "no driver for network card 8086:ffff is known: it gets all there are"
     )
+
+
+def test_a_server_without_images_boots_nobody(room: Room) -> None:
+    room.images = None
+    assert room.script(MAC, "bios.ipxe", SERVER) is None
+    assert room.file("amd64/vmlinuz") is None
+    assert room.tftp_file("snponly.efi", SERVER) is None
 
 
 @pytest.mark.parametrize("path", ["", "x", "../snponly.efi", "guess/bios.ipxe", "manifest.json"])

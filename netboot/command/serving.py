@@ -23,6 +23,7 @@ from netboot.command.common import (
     built,
     until_stopped,
 )
+from netboot.command.lines import Lines
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Of what serves a room: whoever wants to attach waits for it, while workers may take all the CPU
 # there is. A server that was killed under load is back in half the time (docs/architecture.md).
 FIRST = -10
+LAST_LINES_SECONDS = 1.0  # for whoever reads our output to take the last of it
 
 app = typer.Typer()
 
@@ -77,17 +79,20 @@ def serve(
     if user and os.geteuid() == 0:
         _become(user, state)
     room_profile = profile_file.load(profile, settings)
-    # What boots nobody needs no images.
-    folder = image_folder or (Path(os.devnull) if swap_only else built(room_profile))
+    folder = None if swap_only else image_folder or built(room_profile)
     _go_first()
     journal = Journal()
-    services = Services(room_profile, folder, state, journal, initrds=initrd, swap_only=swap_only)
+    services = Services(room_profile, folder, state, journal, initrds=initrd)
+    lines = Lines(
+        sys.stdout.fileno(),
+        lambda count: json.dumps({"lost": count}) if as_json else show.lost(count),
+    )
 
     def tell(event: "BootEvent") -> None:
         if as_json:
-            print(json.dumps(event.as_json()), flush=True)
+            lines.write(json.dumps(event.as_json()))
         else:
-            print(show.event_line(event, room_profile.hostname(event.seat)), flush=True)
+            lines.write(show.event_line(event, room_profile.hostname(event.seat)))
 
     journal.subscribe(tell)
 
@@ -95,15 +100,17 @@ def serve(
         try:
             await services.start()
             ready = services.description()
-            print(json.dumps({"ready": ready}) if as_json else show.ready(ready), flush=True)
+            lines.write(json.dumps({"ready": ready}) if as_json else show.ready(ready))
             hung_up = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
             notify.ready()
             while await hung_up.wait():
                 hung_up.clear()
+                await asyncio.to_thread(lines.drain, LAST_LINES_SECONDS)
                 await services.upgrade()
         finally:
             await services.stop()
+            lines.drain(LAST_LINES_SECONDS)
 
     until_stopped(run())
 

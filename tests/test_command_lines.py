@@ -1,0 +1,70 @@
+"""Lines that a thread writes: in order, whole, and without waiting for who reads them."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from netboot.command import lines
+from netboot.command.lines import Lines
+
+Pipe = tuple[int, int]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    for descriptor in (reader, writer):
+        with contextlib.suppress(OSError):  # closed by the test
+            os.close(descriptor)
+
+
+def lost(count: int) -> str:
+    return json.dumps({"lost": count})
+
+
+def test_all_lines_come_in_order(pipe: Pipe) -> None:
+    reader, writer = pipe
+    output = Lines(writer, lost)
+    sent = [f"{number} grüße" for number in range(2000)]
+    for line in sent:
+        output.write(line)
+    got = b""
+    while got.count(b"\n") < len(sent):
+        got += os.read(reader, 1 << 16)
+    output.drain(10)
+    assert got.decode().splitlines() == sent
+
+
+def test_a_pipe_that_nobody_reads_holds_nobody_up(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "KEPT", 100)
+    reader, writer = pipe
+    output = Lines(writer, lost)
+    line = "x" * 1000
+    for _ in range(1000):  # the pipe takes 65
+        output.write(line)
+    output.drain(0.01)
+    got = b""
+    while b"lost" not in got:
+        got += os.read(reader, 1 << 16)
+    output.write("after")
+    output.drain(10)
+    got += os.read(reader, 1 << 16)
+    *kept, told, last = got.decode().splitlines()
+    assert set(kept) == {line} and json.loads(told) == {"lost": 1000 - len(kept)}
+    assert 100 <= len(kept) < 200 and last == "after"
+
+
+def test_without_a_reader_all_is_left_out(pipe: Pipe) -> None:
+    reader, writer = pipe
+    os.close(reader)
+    output = Lines(writer, lost)
+    output.write("one")
+    output.drain(10)
+    output.write("two")
+    output.drain(10)
