@@ -57,6 +57,37 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return binary
 
 
+PRINTS = r"""
+#include <stdio.h>
+#include <string.h>
+int main(void)
+{
+    char text[128], large[1500];
+    int length = snprintf(text, sizeof text, "%s|%.*s|%d|%u|%x|%02d|%zu|%lu|%llx", "abc", 2, "xyz", -5,
+                          7u, 0xbeefu, 3, (size_t)9, 123ul, 0x123456789abcdefull);
+
+    dprintf(1, "%d %s\n", length, text);
+    dprintf(1, "%llu %lld %d %s%s\n", -1ull, -9223372036854775807ll - 1, -2147483647 - 1, "", "x");
+    dprintf(1, "%.2f %.2f %.1f %.1f\n", 0.0, 1234567.456, 9.96, 0.25001);
+    length = snprintf(text, 8, "%s", "123456789012");
+    memset(large, 'q', sizeof large - 1);
+    large[sizeof large - 1] = 0;
+    dprintf(1, "%d %s %d\n", length, text, dprintf(1, "%s\n", large));
+    return 0;
+}
+"""
+
+
+def test_text_is_as_the_c_library_prints_it(tmp_path: Path) -> None:
+    (source := tmp_path / "prints.c").write_text(PRINTS)
+    printed = []
+    for name, files in (("theirs", [source]), ("ours", [source, SOURCES[0].with_name("text.c")])):
+        words = ["musl-gcc", "-static", "-w", f"-I{SOURCES[0].parent}", "-o", tmp_path / name]
+        subprocess.run([*words, *files], check=True)
+        printed.append(subprocess.run([tmp_path / name], capture_output=True, check=True).stdout)
+    assert printed[0] == printed[1]
+
+
 class Server:
     """Says ``script`` to each client: bytes are sent, a number is that many bytes to read."""
 

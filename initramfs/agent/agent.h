@@ -16,6 +16,7 @@
  *   report.c     beacons to the boot server, over HTTP, and the one place that waits
  *   status.c     what `agent status` shows
  *   say.c        messages
+ *   text.c       numbers and words put into text
  *
  * No function allocates memory: what holds swap up must not wait for memory that only swap can
  * free. Every buffer is static or on the stack.
