@@ -82,7 +82,7 @@ def test_text_is_as_the_c_library_prints_it(tmp_path: Path) -> None:
     (source := tmp_path / "prints.c").write_text(PRINTS)
     printed = []
     for name, files in (("theirs", [source]), ("ours", [source, SOURCES[0].with_name("text.c")])):
-        words = ["musl-gcc", "-static", "-w", f"-I{SOURCES[0].parent}", "-o", tmp_path / name]
+        words = ["musl-gcc", "-static", "-w", f"-I{SOURCES[0].parent}", "-o", str(tmp_path / name)]
         subprocess.run([*words, *files], check=True)
         printed.append(subprocess.run([tmp_path / name], capture_output=True, check=True).stdout)
     assert printed[0] == printed[1]
