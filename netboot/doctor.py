@@ -3,25 +3,33 @@
 The PC it plays, ``PROBE_MAC``, is no seat: it is in no list, and its swap is a single page.
 """
 
+import asyncio
 import hashlib
 import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from netboot.arch import BY_CODE
+from netboot.bootscript import Boot, Chain, read
 from netboot.client import PROBE_MAC
-from netboot.errors import OperatorError, ProtocolError
+from netboot.dhcp.asking import Asking
+from netboot.dhcp.packet import MessageType
+from netboot.dhcp.question import Asker
+from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.interfaces import Interface, find
-from netboot.probe import PageClient, ProbeError, dhcp_offer, http_read, tftp_read
+from netboot.probe import PageClient, http_download, http_read
 from netboot.profile import Profile
+from netboot.tftp.fetch import fetch
 
 PAGE_BYTES = 4096
 RETRY_SECONDS = 0.3
+DHCP_WAITS = (1.0, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ def examine(
         findings = [
             finding
             for interface in find(*profile.interface)
-            for finding in _Walk(profile, interface, sums).steps()
+            for finding in asyncio.run(_Walk(profile, interface, sums).steps())
         ]
         well = all(finding.ok for finding in findings)
         if well or time.monotonic() > deadline or not alive():
@@ -80,12 +88,12 @@ class _Walk:
         self._sums = sums
         self._boot_file = ""
         self._script = ""
-        self._text = ""
+        self._boot = Boot((), {})
 
-    def steps(self) -> list[Finding]:
+    async def steps(self) -> list[Finding]:
         """All findings; after one that is not ok the rest cannot be asked."""
         findings: list[Finding] = []
-        steps: Sequence[tuple[str, Callable[[], str]]] = (
+        steps: Sequence[tuple[str, Callable[[], Awaitable[str]]]] = (
             ("dhcp", self._dhcp),
             ("tftp", self._tftp),
             ("script", self._http_script),
@@ -95,8 +103,8 @@ class _Walk:
         for name, step in steps:
             begin = time.monotonic()
             try:
-                detail, fine = step(), True
-            except (ProbeError, ProtocolError) as error:
+                detail, fine = await step(), True
+            except (AnswerError, OperatorError, ProtocolError) as error:
                 detail, fine = str(error), False
             taken = round(time.monotonic() - begin, 3)
             findings.append(Finding(self._interface.name, name, fine, detail, taken))
@@ -104,55 +112,61 @@ class _Walk:
                 break
         return findings
 
-    def _dhcp(self) -> str:
-        self._boot_file = dhcp_offer(self._interface, PROBE_MAC)
+    async def _dhcp(self) -> str:
+        here = self._interface.address
+        question = Asker(PROBE_MAC, BY_CODE[0], ipxe=True).discover(secrets.randbits(32))
+        with closing(Asking(self._interface)) as asking:
+            offer = await asking.ask(question, here, [MessageType.DHCPOFFER], DHCP_WAITS)
+        self._boot_file = offer.file.decode("ascii", "replace")
         if not self._boot_file:
-            raise ProbeError("an OFFER without a boot file")
-        return f"OFFER from {self._interface.address}"
+            raise AnswerError("an OFFER without a boot file")
+        return f"OFFER from {here}"
 
-    def _tftp(self) -> str:
-        text = tftp_read(self._interface.address, self._boot_file).decode("ascii", "replace")
-        self._script = _found(r"(http://\S+\.ipxe)", text, "the first script names no other")
-        return f"first script, {len(text)} bytes"
+    async def _tftp(self) -> str:
+        content = await fetch(self._interface.address, self._boot_file)
+        first = read(content.decode("ascii", "replace"))
+        if not isinstance(first, Chain):
+            raise AnswerError("the first script names no other")
+        self._script = first.url
+        return f"first script, {len(content)} bytes"
 
-    def _http_script(self) -> str:
-        self._text = http_read(self._script).decode("ascii", "replace")
-        return f"boot script, {len(self._text)} bytes"
+    async def _http_script(self) -> str:
+        content = await http_read(self._script)
+        boot = read(content.decode("ascii", "replace"))
+        if not isinstance(boot, Boot):
+            raise AnswerError("the boot script loads nothing")
+        self._boot = boot
+        return f"boot script, {len(content)} bytes"
 
-    def _images(self) -> str:
+    async def _images(self) -> str:
         sizes = []
-        for url in re.findall(r"^(?:kernel|initrd) (\S+)", self._text, re.MULTILINE):
-            name = re.sub(r"^.*/boot/[^/]+/", "", url)
-            content = http_read(url)
+        for url in self._boot.files:
+            name, digest = re.sub(r"^.*/boot/[^/]+/", "", url), hashlib.sha256()
+            size = await http_download(url, digest.update)
             expected = self._sums.get(name)
-            if expected is not None and hashlib.sha256(content).hexdigest() != expected:
-                raise ProbeError(f"{name} is not the one that was built: its sum differs")
-            sizes.append(f"{name} {len(content) / 1e6:.1f} MB")
+            if expected is not None and digest.hexdigest() != expected:
+                raise AnswerError(f"{name} is not the one that was built: its sum differs")
+            sizes.append(f"{name} {size / 1e6:.1f} MB")
         return ", ".join(sizes)
 
-    def _pages(self) -> str:
+    async def _pages(self) -> str:
         """Writes a page and reads it back over another connection."""
-        if "netboot.swap=" not in self._text:
+        pages = self._boot.page_server()
+        if pages is None:
             return "not asked: the profile gives no swap"
-        export = _found(r"netboot\.swap=\S+?/(\S+)", self._text, "no export")
-        url = _found(r"(http://\S+?)/boot/", self._script, "no address") + "/lease/"
-        ticket = _found(r"/boot/([^/]+)/", self._script, "no ticket")
+        base, _, rest = self._script.partition("/boot/")
         # fresh: with a token of this server's own, as further servers give it (swap.servers).
-        url += f"{ticket}?ram={PAGE_BYTES}&fresh=1"
-        lease = http_read(url).decode("utf-8", "replace").strip()
-        token = _found(r"^size=\d+ token=(\w+)$", lease, f"no lease: {lease}")
-        page, server = secrets.token_bytes(PAGE_BYTES), self._interface.address
-        name = f"{export}@{token}.{time.monotonic_ns() // 1_000_000:x}"
-        with closing(PageClient(server, self._profile.swap.port, name)) as client:
-            client.write(0, page)
-        with closing(PageClient(server, self._profile.swap.port, name)) as client:
-            if client.read(0, PAGE_BYTES) != page:
-                raise ProbeError("a page came back changed")
+        url = f"{base}/lease/{rest.partition('/')[0]}?ram={PAGE_BYTES}&fresh=1"
+        lease = (await http_read(url)).decode("utf-8", "replace").strip()
+        granted = re.fullmatch(r"size=[0-9]+ token=(\w+)", lease)
+        if granted is None:
+            raise AnswerError(f"no lease: {lease}")
+        page, server = secrets.token_bytes(PAGE_BYTES), str(self._interface.address)
+        name = f"{pages[2]}@{granted[1]}.{time.monotonic_ns() // 1_000_000:x}"
+        port = self._profile.swap.port
+        with closing(await PageClient.attach(server, port, name)) as client:
+            await client.write(0, page)
+        with closing(await PageClient.attach(server, port, name)) as client:
+            if await client.read(0, PAGE_BYTES) != page:
+                raise AnswerError("a page came back changed")
         return "a page written and read back"
-
-
-def _found(pattern: str, text: str, complaint: str) -> str:
-    match = re.search(pattern, text)
-    if match is None:
-        raise ProbeError(complaint)
-    return match[1]

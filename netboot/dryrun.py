@@ -5,11 +5,11 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from netboot.arch import ARCHITECTURES, BY_CODE, BY_NAME, Architecture, Firmware
+from netboot.arch import BY_CODE, BY_NAME, Architecture, Firmware
 from netboot.client import Client
 from netboot.dhcp import packet as dhcp
-from netboot.dhcp import pxe
-from netboot.dhcp.packet import MessageType, Option, Packet
+from netboot.dhcp.packet import MessageType, Option
+from netboot.dhcp.question import Asker
 from netboot.dhcp.responder import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply, respond
 from netboot.dhcp.scope import make_scopes
 from netboot.errors import Ignored, OperatorError
@@ -23,13 +23,6 @@ from netboot.values import nearest
 
 CLIENT_PORT = 68
 SOMEWHERE = IPv4Network("192.0.2.0/24")  # RFC 5737
-NO_MARKS: dict[int, bytes] = {}
-IPXE_MARKS: dict[int, bytes] = {
-    Option.USER_CLASS: pxe.IPXE_USER_CLASS,
-    Option.ETHERBOOT_ENCAPSULATED: pxe.serialize_suboptions(
-        {pxe.HTTP_FEATURE: b"\1", pxe.BZIMAGE_FEATURE: b"\1"}
-    ),
-}
 TEXT_OPTIONS = {
     Option.HOST_NAME,
     Option.DOMAIN_NAME,
@@ -85,13 +78,8 @@ class _Rehearsal:
     def __init__(self, profile: Profile, mac: str, arch: Architecture, server: IPv4Address) -> None:
         self._profile = profile
         self._mac = mac
-        self._arch = arch
-        # iPXE names itself a PXE client whatever loaded it.
-        self._ipxe = next(
-            row
-            for row in (arch, *ARCHITECTURES)
-            if row.loader == arch.loader and row.firmware is not Firmware.UEFI_HTTP
-        )
+        self._firmware = Asker(mac, arch)
+        self._ipxe = self._firmware.chained()
         self._server = server
         self._room = Room(
             profile, Path(), bytes(SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
@@ -102,15 +90,14 @@ class _Rehearsal:
     def play(self) -> Rehearsal:
         """All answers, from the firmware's first packet to the HTTP script."""
         parts: list[tuple[str, str]] = []
-        programs = (("firmware", self._arch, NO_MARKS), ("iPXE", self._ipxe, IPXE_MARKS))
-        for title, arch, marks in programs:
-            if marks:
-                self._room.fetched(self._mac, arch.loader)
-            parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(arch, marks, SERVER_PORT)))
-            if self._profile.dhcp.mode == "proxy" and arch.firmware is Firmware.UEFI:
+        for title, asker in (("firmware", self._firmware), ("iPXE", self._ipxe)):
+            if asker.ipxe:
+                self._room.fetched(self._mac, self._firmware.arch.loader)
+            parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(asker, SERVER_PORT)))
+            if self._profile.dhcp.mode == "proxy" and asker.arch.firmware is Firmware.UEFI:
                 title = f"{title}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
-                parts.append((title, self._ask(arch, marks, BOOT_SERVER_PORT)))
-        script = f"{self._ipxe.name}.ipxe"
+                parts.append((title, self._ask(asker, BOOT_SERVER_PORT)))
+        script = f"{self._ipxe.arch.name}.ipxe"
         ticket = self._room.ticket(self._mac)
         chain = self._room.tftp_script(f"{ticket}/{script}", self._server)
         parts.append((f"TFTP read of <ticket>/{script}", (chain or b"").decode()))
@@ -118,26 +105,11 @@ class _Rehearsal:
         parts.append((f"HTTP GET /boot/<ticket>/{script}", text or ""))
         return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
 
-    def _ask(self, arch: Architecture, marks: dict[int, bytes], port: int) -> str:
+    def _ask(self, asker: Asker, port: int) -> str:
         """The answer to a packet of this PC. On 4011 it has an address, on 67 it has none."""
         on_4011 = port == BOOT_SERVER_PORT
-        kind = MessageType.DHCPREQUEST if on_4011 else MessageType.DHCPDISCOVER
-        by_http = arch.firmware is Firmware.UEFI_HTTP
-        name = (pxe.HTTP_CLIENT if by_http else pxe.PXE_CLIENT).decode()
-        vendor_class = f"{name}:Arch:{arch.code:05}:UNDI:003016".encode()
         address = self._server + 1 if on_4011 else dhcp.ANY
-        question = Packet(
-            op=dhcp.BOOTREQUEST,
-            xid=1,
-            chaddr=bytes.fromhex(self._mac.replace(":", "")).ljust(16, b"\0"),
-            ciaddr=address,
-            options={
-                Option.DHCP_MESSAGE_TYPE: bytes((kind,)),
-                Option.VENDOR_CLASS_IDENTIFIER: vendor_class,
-                Option.CLIENT_SYSTEM_ARCHITECTURE: arch.code.to_bytes(2, "big"),
-                **marks,
-            },
-        )
+        question = asker.boot_server_request(1, address) if on_4011 else asker.discover(1)
         context = Context(
             profile=self._profile,
             server=self._server,

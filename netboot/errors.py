@@ -1,8 +1,9 @@
-"""The two kinds of error, and the value for traffic that is not ours.
+"""The kinds of error, and the value for traffic that is not ours.
 
 NetbootError
 ├── OperatorError    the operator's mistake: one line with a hint, exit status 2, no traceback
-└── ProtocolError    the peer's mistake: that packet or connection is dropped, one log line
+├── ProtocolError    the peer's mistake: that packet or connection is dropped, one log line
+└── AnswerError      a server that we asked as a client: it is told to who had us ask
 
 Anything else that is raised is a bug and shows its traceback once.
 """
@@ -27,6 +28,10 @@ class OperatorError(NetbootError):
 
 class ProtocolError(NetbootError):
     """Bytes from a peer that its protocol does not allow; the message names both numbers."""
+
+
+class AnswerError(NetbootError):
+    """A question of ours that a server did not answer, or not rightly; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True)

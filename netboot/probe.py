@@ -1,186 +1,173 @@
-"""What a PC asks on its way to userland, asked by a program: one function for each protocol.
+"""HTTP and NBD as a PC asks them on its way to userland; DHCP is in dhcp.asking, TFTP in tftp.fetch.
 
-Each waits at most a few seconds and raises ProbeError with one line if it is not answered rightly.
+Each raises AnswerError with one line if it is not answered rightly, or not within its patience:
+seconds in which nothing comes.
 """
 
-import contextlib
-import errno
+import asyncio
+import re
 import secrets
 import socket
 import struct
-import time
-import urllib.error
-import urllib.request
-from ipaddress import IPv4Address
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
 
-from netboot.dhcp import packet as dhcp
-from netboot.dhcp import pxe
-from netboot.dhcp.packet import MessageType, Option, Packet
-from netboot.errors import NetbootError, ProtocolError
-from netboot.interfaces import Interface
+from netboot.errors import AnswerError, ProtocolError
 from netboot.nbd import wire
 
 SECONDS = 4.0  # a server under load; a healthy one answers in milliseconds
-RESEND_SECONDS = 1.0
-DHCP_SERVER, DHCP_CLIENT, TFTP = 67, 68, 69
-VENDOR_CLASS = b"PXEClient:Arch:00000:UNDI:003016"
-MAX_BYTES = 256 << 20  # of a boot file; a mistake of the server must not fill our memory
-
-# RFC 1350: opcodes of TFTP.
-RRQ, DATA, ACK, ERROR = 1, 3, 4, 5
-BLOCK_BYTES = 512
+MAX_HEAD_BYTES = 64 << 10
+MAX_BYTES = 1 << 30  # of a boot file; a mistake of the server must not keep us for ever
+PIECE_BYTES = 256 << 10
 
 
-class ProbeError(NetbootError):
-    """A question that was not answered, or not rightly."""
+async def http_read(url: str, method: str = "GET", patience: float = SECONDS) -> bytes:
+    """A small answer over HTTP, all of it."""
+    content = bytearray()
+    await http_download(url, content.extend, method=method, patience=patience)
+    return bytes(content)
 
 
-def dhcp_offer(interface: Interface, mac: str) -> str:
-    """The boot file that our own server offers iPXE on the PC ``mac``. Others' offers are left.
-
-    Broadcasts on ``interface``, as the PC would; the kernel brings them to this machine's server
-    too. Raises ProbeError.
-    """
-    question = Packet(
-        op=dhcp.BOOTREQUEST,
-        xid=secrets.randbits(32),
-        chaddr=bytes.fromhex(mac.replace(":", "")).ljust(16, b"\0"),
-        flags=dhcp.BROADCAST_FLAG,
-        options={
-            Option.DHCP_MESSAGE_TYPE: bytes((MessageType.DHCPDISCOVER,)),
-            Option.VENDOR_CLASS_IDENTIFIER: VENDOR_CLASS,
-            Option.CLIENT_SYSTEM_ARCHITECTURE: bytes(2),
-            Option.USER_CLASS: pxe.IPXE_USER_CLASS,
-        },
-    )
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+async def http_download(
+    url: str,
+    take: Callable[[memoryview], object],
+    *,
+    method: str = "GET",
+    patience: float = SECONDS,
+) -> int:
+    """Gives ``take`` each piece of an answer over HTTP as it comes; the number of bytes."""
+    loop = asyncio.get_running_loop()
+    place, got, expected = urlsplit(url), 0, None
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.name.encode())
-            sock.bind(("", DHCP_CLIENT))
-        except OSError as error:
-            root = error.errno in (errno.EPERM, errno.EACCES)
-            hint = "; that needs root" if root else "; is a DHCP client running here?"
-            raise ProbeError(f"UDP port {DHCP_CLIENT}: {error.strerror}{hint}") from None
-        deadline = time.monotonic() + SECONDS
-        while (now := time.monotonic()) < deadline:
-            sock.sendto(dhcp.serialize(question), ("255.255.255.255", DHCP_SERVER))
-            while (left := min(now + RESEND_SECONDS, deadline) - time.monotonic()) > 0:
-                sock.settimeout(left)
-                with contextlib.suppress(TimeoutError, ProtocolError):
-                    offer = dhcp.parse(sock.recv(4096))
-                    server = offer.address(Option.SERVER_IDENTIFIER)
-                    if (offer.xid, server) == (question.xid, interface.address):
-                        return offer.file.decode("ascii", "replace")
-    raise ProbeError(f"no OFFER from {interface.address} in {SECONDS:g} s")
+            async with asyncio.timeout(patience):
+                await loop.sock_connect(sock, (place.hostname or "", place.port or 80))
+                path = place.path + (f"?{place.query}" if place.query else "")
+                head = f"{method} {path} HTTP/1.1\r\nHost: {place.netloc}\r\n"
+                words = f"{head}Content-Length: 0\r\nConnection: close\r\n\r\n"
+                await loop.sock_sendall(sock, words.encode())
+            pieces = _pieces(sock, patience)
+            expected, rest = await _head(pieces)
+            take(memoryview(rest))
+            got = len(rest)
+            while got < expected:
+                piece = await anext(pieces, None)
+                if piece is None:
+                    break
+                take(piece)
+                got += len(piece)
+        except TimeoutError:
+            of = "" if expected is None else f" after {got} of {expected} bytes"
+            raise AnswerError(f"HTTP: nothing came for {patience:g} s{of}") from None
+        except (OSError, ValueError) as error:
+            raise AnswerError(f"HTTP: {error}") from None
+    if got != expected:
+        raise AnswerError(f"HTTP: {got} of {expected} bytes")
+    return got
 
 
-def tftp_read(server: IPv4Address, path: str) -> bytes:
-    """A file over TFTP, in blocks of 512 bytes (RFC 1350). Raises ProbeError."""
-    content, expected = b"", 1
-    request = struct.pack("!H", RRQ) + path.encode() + b"\0octet\0"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(SECONDS)
-        try:
-            sock.sendto(request, (str(server), TFTP))
-            while True:
-                data, peer = sock.recvfrom(4 + BLOCK_BYTES)
-                kind, number = struct.unpack_from("!HH", data)
-                if kind == ERROR:
-                    raise ProbeError(
-                        f"TFTP error {number}: {data[4:-1].decode('ascii', 'replace')}"
-                    )
-                if (kind, number) == (DATA, expected & 0xFFFF):
-                    content, expected = content + data[4:], expected + 1
-                sock.sendto(struct.pack("!HH", ACK, number), peer)
-                if kind == DATA and len(data) < 4 + BLOCK_BYTES:
-                    return content
-        except (OSError, struct.error) as error:
-            raise ProbeError(f"TFTP {server}: {error}") from None
+async def _pieces(sock: socket.socket, patience: float) -> AsyncIterator[memoryview]:
+    """What comes; each piece is good until the next one is asked for."""
+    loop, buffer = asyncio.get_running_loop(), memoryview(bytearray(PIECE_BYTES))
+    while True:
+        async with asyncio.timeout(patience):
+            size = await loop.sock_recv_into(sock, buffer)
+        if not size:
+            return
+        yield buffer[:size]
 
 
-def http_read(url: str) -> bytes:
-    """A file over HTTP. Raises ProbeError."""
-    try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
-            content: bytes = answer.read(MAX_BYTES)
-            expected = int(answer.headers.get("Content-Length", len(content)))
-    except urllib.error.HTTPError as error:
-        raise ProbeError(f"HTTP {error.code} {error.reason}") from None
-    except (OSError, ValueError) as error:
-        raise ProbeError(f"HTTP: {error}") from None
-    if len(content) != expected:
-        raise ProbeError(f"HTTP: {len(content)} of {expected} bytes")
-    return content
+async def _head(pieces: AsyncIterator[memoryview]) -> tuple[int, bytes]:
+    """Length of the body, and what of it came with the head."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = await anext(pieces, None)
+        if piece is None or len(data) > MAX_HEAD_BYTES:
+            raise AnswerError("HTTP: an answer without an end of its head")
+        data += piece
+    head, _, rest = data.partition(b"\r\n\r\n")
+    text = head.decode("latin-1")
+    status = re.match(r"HTTP/1\.[01] ([0-9]{3}) ?(.*)", text)
+    length = re.search(r"\r\nContent-Length: *([0-9]+)", text, re.IGNORECASE)
+    if status is None or (length is None and status[1] != "204"):
+        raise AnswerError("HTTP: an answer without a status or a length")
+    if not status[1].startswith("2"):
+        raise AnswerError(f"HTTP {status[1]} {status[2].strip()}")
+    size = int(length[1]) if length else 0
+    if size > MAX_BYTES:
+        raise AnswerError(f"HTTP: {size} bytes, expected at most {MAX_BYTES}")
+    return size, rest
 
 
 class PageClient:
-    """One NBD connection to ``export`` (``NAME@TOKEN``), as Linux speaks it: simple replies."""
+    """One NBD connection, as Linux speaks it: simple replies."""
 
-    def __init__(self, server: IPv4Address, port: int, export: str) -> None:
-        """Connects and attaches. Raises ProbeError."""
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def attach(cls, server: str, port: int, export: str) -> "PageClient":
+        """Connects to ``export`` (``NAME@TOKEN``). Raises AnswerError."""
         try:
-            self._sock = socket.create_connection((str(server), port), timeout=SECONDS)
-        except OSError as error:
-            raise ProbeError(f"pages {server} port {port}: {error.strerror or error}") from None
+            async with asyncio.timeout(SECONDS):
+                client = cls(*await asyncio.open_connection(server, port))
+        except OSError as error:  # a timeout is one
+            reason = error.strerror or "no connection"
+            raise AnswerError(f"pages {server} port {port}: {reason}") from None
         try:
-            self._attach(export)
+            await client._attach(export)
         except BaseException:
-            self.close()
+            client.close()
             raise
+        return client
 
-    def _attach(self, export: str) -> None:
-        magics = wire.GREETING.unpack(self._receive(wire.GREETING.size))[:2]
+    async def _attach(self, export: str) -> None:
+        magics = wire.GREETING.unpack(await self._receive(wire.GREETING.size))[:2]
         if magics != (wire.GREETING_MAGIC, wire.OPTION_MAGIC):
-            raise ProbeError("pages: the server does not speak NBD")
+            raise AnswerError("pages: the server does not speak NBD")
         flags = wire.HandshakeFlag.FIXED_NEWSTYLE | wire.HandshakeFlag.NO_ZEROES
         name = export.encode()
         data = struct.pack(">I", len(name)) + name + struct.pack(">H", 0)
         header = wire.OptionHeader(wire.Option.GO, len(data)).serialize()
-        self._send(wire.CLIENT_FLAGS.pack(flags) + header + data)
+        self._writer.write(wire.CLIENT_FLAGS.pack(flags) + header + data)
         while True:
-            reply = wire.OptionReply.parse(self._receive(wire.OPTION_REPLY.size))
-            message = self._receive(reply.length)
+            reply = wire.OptionReply.parse(await self._receive(wire.OPTION_REPLY.size))
+            message = await self._receive(reply.length)
             if reply.type == wire.Reply.ACK:
                 return
             if reply.type != wire.Reply.INFO:
-                raise ProbeError(f"pages: refused: {message.decode('utf-8', 'replace')}")
+                raise AnswerError(f"pages: refused: {message.decode('utf-8', 'replace')}")
 
-    def write(self, offset: int, data: bytes) -> None:
-        """Raises ProbeError."""
-        self._request(wire.Command.WRITE, offset, len(data), data)
+    async def write(self, offset: int, data: bytes) -> None:
+        """Raises AnswerError."""
+        await self._request(wire.Command.WRITE, offset, len(data), data)
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Raises ProbeError."""
-        self._request(wire.Command.READ, offset, length)
-        return self._receive(length)
+    async def read(self, offset: int, length: int) -> bytes:
+        """Raises AnswerError."""
+        await self._request(wire.Command.READ, offset, length)
+        return await self._receive(length)
 
     def close(self) -> None:
         """Hangs up."""
-        self._sock.close()
+        self._writer.close()
 
-    def _request(self, command: wire.Command, offset: int, length: int, data: bytes = b"") -> None:
+    async def _request(
+        self, command: wire.Command, offset: int, length: int, data: bytes = b""
+    ) -> None:
         cookie = secrets.randbits(64)
-        self._send(wire.Request(0, command, cookie, offset, length).serialize() + data)
-        reply = wire.SimpleReply.parse(self._receive(wire.SIMPLE_REPLY.size))
+        self._writer.write(wire.Request(0, command, cookie, offset, length).serialize() + data)
+        reply = wire.SimpleReply.parse(await self._receive(wire.SIMPLE_REPLY.size))
         if (reply.cookie, reply.error) != (cookie, wire.Error.NONE):
-            raise ProbeError(f"pages: {command.name} failed with error {reply.error}")
+            raise AnswerError(f"pages: {command.name} failed with error {reply.error}")
 
-    def _send(self, data: bytes) -> None:
+    async def _receive(self, length: int) -> bytes:
         try:
-            self._sock.sendall(data)
-        except OSError as error:
-            raise ProbeError(f"pages: {error}") from None
-
-    def _receive(self, length: int) -> bytes:
-        data = b""
-        while len(data) < length:
-            try:
-                piece = self._sock.recv(length - len(data))
-            except OSError as error:
-                raise ProbeError(f"pages: {error}") from None
-            if not piece:
-                raise ProbeError("pages: the server closed the connection")
-            data += piece
-        return data
+            async with asyncio.timeout(SECONDS):
+                return await self._reader.readexactly(length)
+        except TimeoutError:
+            raise AnswerError(f"pages: no answer in {SECONDS:g} s") from None
+        except asyncio.IncompleteReadError:
+            raise AnswerError("pages: the server closed the connection") from None
+        except (OSError, ProtocolError) as error:
+            raise AnswerError(f"pages: {error}") from None

@@ -73,6 +73,8 @@ class Room:
         """Whether an iPXE gets the script, and not our own iPXE first."""
         if not client.able:  # ours is
             return False
+        if client.mac == PROBE_MAC:  # it asks as our iPXE, and has loaded none
+            return True
         wanted = self.profile.seat(client.mac).boot.loader
         return wanted == "auto" or self.loaders.is_ours(client.mac, time.monotonic())
 

@@ -19,6 +19,7 @@ SYSTEM_MODULES = {
     "test_pages_tiered",
     "test_pages_upgrade",
     "test_tftp",
+    "test_tftp_fetch",
 }
 
 

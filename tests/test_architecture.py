@@ -17,7 +17,8 @@ ROWS = (
         "arch processors values document ticket privileges"
     ),
     (
-        "client dhcp.pxe dhcp.findings nbd.export tftp.transfer pages.store roots slices "
+        "client dhcp.pxe dhcp.question dhcp.findings nbd.export tftp.transfer tftp.download "
+        "pages.store roots slices bootscript "
         "deploy.layout images.modules images.drivers images.progress"
     ),
     (
@@ -29,8 +30,8 @@ ROWS = (
         "deploy.seats"
     ),
     (
-        "pages.* dhcp.server dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints tftp.* http "
-        "images.* lab.* interfaces probe resources notify deploy.*"
+        "pages.* dhcp.server dhcp.asking dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints "
+        "tftp.* http images.* lab.* interfaces probe resources notify deploy.*"
     ),
     "services room dryrun doctor deploy.service",
     "cli command.* show deploy.command __main__",

@@ -60,6 +60,21 @@ class Error:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A block, which has a number of 16 bits."""
+
+    block: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OptionAck:
+    """The options that a server accepted."""
+
+    options: Mapping[str, str]
+
+
 def parse(datagram: bytes) -> Request | Ack | Error:
     """What a client sent. Raises ProtocolError; DATA and OACK are for clients, not from them."""
     if len(datagram) < 4:
@@ -70,9 +85,28 @@ def parse(datagram: bytes) -> Request | Ack | Error:
     if opcode == Opcode.ACK:
         return Ack(number)
     if opcode == Opcode.ERROR:
-        text = datagram[4:].partition(b"\0")[0].decode("utf-8", "replace")
-        return Error(number, printable(text)[:MAX_REASON_CHARACTERS])
+        return _parse_error(datagram)
     raise ProtocolError(f"opcode {opcode} from a client, expected 1 (read) to 5 (error)")
+
+
+def parse_answer(datagram: bytes) -> Data | OptionAck | Error:
+    """What a server sent to a client that reads. Raises ProtocolError."""
+    opcode = int.from_bytes(datagram[:2], "big") if len(datagram) >= 2 else 0
+    if opcode == Opcode.OACK:
+        words = [word.decode("utf-8", "replace") for word in datagram[2:].split(b"\0")]
+        return OptionAck(
+            {name.lower(): value for name, value in zip(words[::2], words[1::2], strict=False)}
+        )
+    if opcode == Opcode.DATA and len(datagram) >= 4:
+        return Data(int.from_bytes(datagram[2:4], "big"), datagram[4:])
+    if opcode == Opcode.ERROR and len(datagram) >= 4:
+        return _parse_error(datagram)
+    raise ProtocolError(f"opcode {opcode} in {len(datagram)} bytes from a server, expected 3, 5, 6")
+
+
+def _parse_error(datagram: bytes) -> Error:
+    text = datagram[4:].partition(b"\0")[0].decode("utf-8", "replace")
+    return Error(int.from_bytes(datagram[2:4], "big"), printable(text)[:MAX_REASON_CHARACTERS])
 
 
 def _parse_request(body: bytes, *, upload: bool) -> Request:
@@ -89,6 +123,12 @@ def _parse_request(body: bytes, *, upload: bool) -> Request:
 def printable(text: str) -> str:
     """``text`` as a log may show it: nothing in it moves a terminal's cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def read_request(filename: str, options: Mapping[str, int]) -> bytes:
+    """An RRQ in mode octet."""
+    fields = "".join(f"{name}\0{value}\0" for name, value in options.items())
+    return struct.pack(">H", Opcode.RRQ) + f"{filename}\0octet\0{fields}".encode()
 
 
 def ack(block: int) -> bytes:

@@ -4,31 +4,31 @@ Says ``attached``, then reads its page over and over until its input ends, and s
 what went wrong.
 """
 
+import asyncio
 import re
 import secrets
 import select
 import sys
-from ipaddress import IPv4Address
 
 from netboot.probe import PageClient, http_read
 
 
-def main(server: str, ticket: str) -> None:
+async def main(server: str, ticket: str) -> None:
     base = f"http://{server}:8080"
-    script = http_read(f"{base}/boot/{ticket}/bios.ipxe").decode()
+    script = (await http_read(f"{base}/boot/{ticket}/bios.ipxe")).decode()
     words = dict(re.findall(r"netboot\.(swap|token)=(\S+)", script))
-    http_read(f"{base}/lease/{ticket}?ram=1000000")
+    await http_read(f"{base}/lease/{ticket}?ram=1000000")
     export = words["swap"].partition("/")[2]
-    client = PageClient(IPv4Address(server), 10809, f"{export}@{words['token']}.1")
+    client = await PageClient.attach(server, 10809, f"{export}@{words['token']}.1")
     page, reads = secrets.token_bytes(4096), 0
-    client.write(8192, page)
+    await client.write(8192, page)
     sys.stdout.write("attached\n")
     sys.stdout.flush()
     while not select.select([sys.stdin], [], [], 0.01)[0]:
-        assert client.read(8192, 4096) == page
+        assert await client.read(8192, 4096) == page
         reads += 1
     sys.stdout.write(f"{reads} reads\n")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    asyncio.run(main(*sys.argv[1:]))

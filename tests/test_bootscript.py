@@ -1,0 +1,53 @@
+"""Our own scripts, as a client of ours reads them."""
+
+import pytest
+
+from netboot import script
+from netboot.bootscript import Boot, Chain, read
+from netboot.errors import AnswerError
+from netboot.fields import SwapSize
+from netboot.profile import Profile
+from netboot.sections import Swap
+from tests.test_script import KEYS, SERVER, plan_of
+
+BASE = f"http://{SERVER}:8080"
+SCRIPT = f"{BASE}/boot/{KEYS.ticket}/bios.ipxe"
+
+
+def test_the_first_script_leads_to_the_second_at_once() -> None:
+    assert read(script.render_chain(plan_of(Profile()), BASE)) == Chain(SCRIPT)
+
+
+def test_the_second_tells_files_and_swap() -> None:
+    boot = read(script.render(plan_of(Profile(), initrds=("b.img",)), BASE))
+    assert isinstance(boot, Boot)
+    files = [
+        f"{BASE}/boot/{KEYS.ticket}/{name}"
+        for name in ("amd64/vmlinuz", "amd64/initramfs.img", "b.img")
+    ]
+    assert list(boot.files) == files
+    assert boot.arguments["netboot.token"] == KEYS.token
+    assert boot.page_server() == (str(SERVER), 10809, "seat-525400123456")
+
+
+def test_of_several_page_servers_the_first() -> None:
+    swap = Swap.model_validate({"servers": ["10.0.0.8", "10.0.0.9"], "layout": "stripe"})
+    boot = read(script.render(plan_of(Profile(swap=swap)), BASE))
+    assert isinstance(boot, Boot)
+    assert boot.page_server() == ("10.0.0.8", 10809, "seat-525400123456")
+
+
+def test_no_swap_is_no_page_server() -> None:
+    boot = read(script.render(plan_of(Profile(swap=Swap(size=SwapSize(bytes=0)))), BASE))
+    assert isinstance(boot, Boot) and boot.page_server() is None
+
+
+@pytest.mark.parametrize("text", ["", "#!ipxe\nshell\n", "chain undionly.kpxe"])
+def test_strange_scripts_are_refused(text: str) -> None:
+    with pytest.raises(AnswerError, match="neither boots nor leads"):
+        read(text)
+
+
+def test_a_page_server_that_cannot_be_read_is_told() -> None:
+    with pytest.raises(AnswerError, match="expected ADDRESS:PORT/EXPORT"):
+        Boot((), {"netboot.swap": "nowhere"}).page_server()
