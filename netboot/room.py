@@ -1,5 +1,6 @@
 """The seats of one profile: what DHCP, TFTP, HTTP and the page server ask is answered here."""
 
+import logging
 import math
 import secrets
 import time
@@ -31,7 +32,10 @@ from netboot.slices import Catalogue
 from netboot.tftp.server import Transfer
 from netboot.tftp.transfer import Outcome
 
+log = logging.getLogger(__name__)
+
 SCRIPT_SUFFIX = ".ipxe"
+DAMAGED = "failed:images"  # the beacon of a PC whose initramfs is not as it was built (check.sh)
 TOKEN_BYTES = 16
 ARP_TABLE = Path("/proc/net/arp")
 
@@ -53,7 +57,7 @@ class Room:
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
     nics: dict[str, tuple[int, int]] = field(default_factory=dict)
     loaders: Loaders = field(default_factory=Loaders)
-    unproven: set[str] = field(default_factory=set)  # were sent slices and have not been heard of
+    unproven: set[str] = field(default_factory=set)  # sent slices that have not proved good
 
     def plan(self, client: Client, server: IPv4Address) -> BootPlan:
         """What ``client``, which asks by DHCP, boots, as seen from our address ``server``."""
@@ -97,19 +101,24 @@ class Room:
             second=self.loaders.is_second(client.mac),
         )
 
-    def _slices(self, mac: str) -> dict[str, tuple[str, ...]]:
+    def _slices(self, client: Client) -> dict[str, tuple[str, ...]]:
         """What of the initramfs a seat gets, by the processor that it may have; empty for all of
-        it: always after a boot of which nothing was heard.
+        it: always after a boot of which nothing was heard, or in which it was damaged.
         """
+        mac = client.mac
         nic, wanted = self.nics.get(mac), features(self.profile.seat(mac))
         found = {name: each.choose(nic, wanted) for name, each in self.catalogues.items()}
         chosen = {name: files for name, files in found.items() if files}
-        if nic is not None and found and not chosen:
-            text = f"no driver for network card {nic[0]:04x}:{nic[1]:04x} is known"
-            self.record(mac, "initramfs", f"{text}: it gets all there are")
+        if nic is not None:
+            served = [row.name for row in client.arch.processors if row.name in self.catalogues]
+            lacking = [self.catalogues[name].complaint(nic) for name in served]
+            # What is for one processor may have what is missing for another; only iPXE knows which.
+            if lacking and all(lacking):
+                log.warning("%s: %s", self.profile.hostname(mac), lacking[0])
+                self.record(mac, "initramfs", lacking[0], card=f"{nic[0]:04x}:{nic[1]:04x}")
         if mac in self.unproven:
             chosen = {}
-            self.record(mac, "initramfs", "its last boot was not heard of: it gets all drivers")
+            self.record(mac, "initramfs", "its last boot came to nothing: it gets all drivers")
         self.unproven.discard(mac)
         if chosen:
             self.unproven.add(mac)
@@ -135,7 +144,7 @@ class Room:
             return None
         self.loaders.scripted(mac)
         self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
-        plan = self._plan(client, server, self._slices(mac))
+        plan = self._plan(client, server, self._slices(client))
         return script.render(plan, self.base_url(server))
 
     def tftp_file(self, path: str, server: IPv4Address) -> bytes | Path | None:
@@ -240,6 +249,8 @@ class Room:
         again what was not answered in time, and a server that stood still then has it twice.
         """
         self.unproven.discard(mac)
+        if stage == DAMAGED:
+            self.unproven.add(mac)  # what it is sent next is not made of these slices
         told = _beacons_of_this_boot(self.journal.history(mac))
         said = (stage, beacon.message, beacon.data)  # two areas of a PC may say the same at once
         if said in ((event.stage, event.message, event.data) for event in told):

@@ -19,30 +19,51 @@ def file_of(name: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Slice:
     """``cards``: the PCI ids it is for, such as ``8086:100e``, or ``8086:*`` for all of a maker.
-    ``needs``: slices that have to come along.
+    ``needs``: slices that have to come along. ``lacks``: firmware that its modules ask for and the
+    build has not, each with the Debian package that has it, empty if none does.
     """
 
     cards: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    lacks: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The slices of a build, by name."""
+    """The slices of a build, by name. ``left_out``: what its kernel has and no slice holds, drivers
+    with the PCI ids of their cards.
+    """
 
     slices: Mapping[str, Slice] = field(default_factory=dict)
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> "Catalogue":
         """As a build's manifest has it for each processor (``as_json``)."""
-        rows = manifest.get("slices", {}).items()
-        return cls({name: Slice(tuple(row["cards"]), tuple(row["needs"])) for name, row in rows})
+        slices = {
+            name: Slice(
+                tuple(row["cards"]),
+                tuple(row["needs"]),
+                tuple((each["file"], each["package"]) for each in row["lacks"]),
+            )
+            for name, row in manifest.get("slices", {}).items()
+        }
+        left_out = manifest.get("left_out", {}).items()
+        return cls(slices, {name: tuple(cards) for name, cards in left_out})
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {
-            name: {"cards": list(row.cards), "needs": list(row.needs)}
+        slices = {
+            name: {
+                "cards": list(row.cards),
+                "needs": list(row.needs),
+                "lacks": [{"file": file, "package": package} for file, package in row.lacks],
+            }
             for name, row in self.slices.items()
+        }
+        return {
+            "slices": slices,
+            "left_out": {name: list(cards) for name, cards in self.left_out.items()},
         }
 
     def files(self) -> frozenset[str]:
@@ -51,13 +72,37 @@ class Catalogue:
 
     def choose(self, nic: tuple[int, int] | None, features: Iterable[str]) -> tuple[str, ...]:
         """The files for a PC with this card (PCI vendor and device); none if no slice is for it."""
-        if nic is None:
-            return ()
-        vendor, device = nic
-        ids = {f"{vendor:04x}:{device:04x}", f"{vendor:04x}:*"}
-        drivers = [name for name, row in self.slices.items() if ids & set(row.cards)]
+        drivers = self._drivers(nic)
         if not drivers:
             return ()
         needs = [need for name in drivers for need in self.slices[name].needs]
         names = dict.fromkeys([BASE, *(each for each in features), *needs, *drivers])
         return tuple(file_of(name) for name in names if name in self.slices)
+
+    def complaint(self, nic: tuple[int, int]) -> str:
+        """What the build lacks for a PC with this card, in one line; empty if nothing."""
+        card = f"network card {nic[0]:04x}:{nic[1]:04x}"
+        drivers = self._drivers(nic)
+        if not drivers:
+            unused = ", ".join(_naming(nic, self.left_out))
+            why = (
+                f"its driver {unused} is left out of the images" if unused else "no driver is known"
+            )
+            return f"{card}: {why}; it gets all there are, and may find no network card"
+        lost = {each for name in drivers for each in self.slices[name].lacks}
+        files = ", ".join(sorted(file for file, _ in lost))
+        packages = ", ".join(sorted({package for _, package in lost if package}))
+        where = f"Debian's {packages} has it (non-free-firmware)" if packages else "Debian has none"
+        return f"{card}: the images lack firmware of its driver, {files}; {where}" if lost else ""
+
+    def _drivers(self, nic: tuple[int, int] | None) -> list[str]:
+        return _naming(nic, {name: row.cards for name, row in self.slices.items()})
+
+
+def _naming(nic: tuple[int, int] | None, rows: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The names of ``rows`` that have the PCI id ``nic``, or all of its maker."""
+    if nic is None:
+        return []
+    vendor, device = nic
+    ids = {f"{vendor:04x}:{device:04x}", f"{vendor:04x}:*"}
+    return [name for name, cards in rows.items() if not ids.isdisjoint(cards)]

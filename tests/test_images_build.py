@@ -3,11 +3,14 @@
 The first run downloads 90 MB into the build cache, later ones take what is there.
 """
 
+import hashlib
+import os
 import random
 import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,38 @@ def test_everything_a_pc_is_sent_is_there(built: Built) -> None:
     assert (built.folder / "amd64" / images.INITRAMFS_FILE).stat().st_size <= MAX_INITRAMFS
     assert {file["name"] for file in built.manifest["files"]} == names - {images.MANIFEST_FILE}
     assert str(default_cache()) not in (built.folder / images.MANIFEST_FILE).read_text()
+
+
+BUILD_ANEW = """
+import sys
+from pathlib import Path
+from netboot.images import initramfs
+from netboot.images.build import build
+from netboot.profile import Profile
+from tests.test_images_cache import Steps
+initramfs.COMPRESS = ("zstd", "-1", *initramfs.COMPRESS[2:])  # level 19 takes half a minute
+build(Profile(), Path(sys.argv[1]), Path(sys.argv[2]), Steps())
+"""
+
+
+def test_the_same_ingredients_give_the_same_bytes_elsewhere(built: Built, tmp_path: Path) -> None:
+    """Everything is made anew but what Debian ships: another cache, folder, umask and hash seed."""
+    for name, umask in (("one", 0o022), ("two", 0o077)):
+        for kind in ("apt", "apt-firmware", "kernel", "firmware"):
+            shutil.copytree(default_cache() / kind, tmp_path / name / "cache" / kind)
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                BUILD_ANEW,
+                tmp_path / name / "images",
+                tmp_path / name / "cache",
+            ],
+            env={**os.environ, "PYTHONHASHSEED": str(umask), "TZ": f"UTC{umask}"},
+            umask=umask,
+            check=True,
+        )
+    subprocess.run(["diff", "-r", tmp_path / "one/images", tmp_path / "two/images"], check=True)
 
 
 def test_a_second_build_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
@@ -160,6 +195,31 @@ def test_a_known_card_gets_little_and_all_that_its_driver_needs(
 
 def catalogue(built: Built, processor: str = "amd64") -> Catalogue:
     return Catalogue.of(built.manifest["processors"][processor])
+
+
+def test_every_archive_brings_the_sums_of_its_files(built: Built) -> None:
+    """As busybox reads them in the PC; initramfs/check.sh."""
+    folder, key = built.folder / "amd64", b""
+    for name in (images.INITRAMFS_FILE, *catalogue(built).files()):  # the whole one has the key
+        data = subprocess.run(["zstd", "-dc", folder / name], capture_output=True, check=True)
+        found = {m.name: m.content for m in newc.members(data.stdout) if stat.S_ISREG(m.mode)}
+        lines = found.pop(f"sums/{name}").decode().splitlines()
+        found.pop("bin/busybox", None)
+        key = found.setdefault("etc/netboot.build", key)
+        assert lines == [
+            f"{hashlib.sha256(content).hexdigest()}  {path}"
+            for path, content in sorted(found.items())
+        ], name
+
+
+def test_the_catalogue_knows_what_cards_will_lack(built: Built) -> None:
+    complaint = catalogue(built).complaint
+    assert complaint((0x8086, 0x100E)) == ""
+    assert "mlx5_core is left out" in complaint((0x15B3, 0x1013))
+    assert "adaptec/starfire_rx.bin" in complaint((0x9004, 0x6915))
+    assert "no driver is known" in complaint((0xFFFE, 0x0001))
+    realtek = complaint((0x10EC, 0x8168))
+    assert "firmware-realtek" in realtek if built.warnings else realtek == ""  # has the mirror it?
 
 
 def lost_firmware(built: Built) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from netboot.images import cpio, initramfs
 from netboot.roots import BY_NAME
 
 INITRAMFS = Path(__file__).parent.parent / "initramfs"
@@ -212,3 +213,75 @@ def test_conf_is_for_root_only_and_read_back(lib: Lib) -> None:
 
 def test_root_hooks_are_the_root_kinds() -> None:
     assert {path.name for path in (INITRAMFS / "root").iterdir()} == set(BY_NAME)
+
+
+KEY = "0123456789abcdef"
+DRIVER = "lib/modules/6.1.0/e1000.ko"
+
+
+class Unpacked:
+    """What the kernel has unpacked: base, and a slice with a driver; check.sh looks at it."""
+
+    def __init__(self, lib: Lib) -> None:
+        self.lib = lib
+        self.base = [cpio.file("root/ram", b"#!/bin/sh"), cpio.file("init", b"init")]
+        self.slice = [cpio.file(DRIVER, b"driver" * 1000)]
+        self.unpack(initramfs.build_record(KEY), *self.base, *self.slice)
+        self.unpack(initramfs.sums("initramfs-base.img", KEY, self.base))
+        self.unpack(initramfs.sums("initramfs-e1000.img", KEY, self.slice))
+        (lib.folder / "sys/kernel").mkdir(parents=True)
+        (lib.folder / "sys/kernel/osrelease").write_text("6.1.0\n")
+
+    def unpack(self, *records: cpio.Record) -> None:
+        for record in records:
+            path = self.lib.folder / record.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(record.content)
+
+    def check(self, *slices: str) -> str:
+        names = " ".join(f"initrd=initramfs-{name}.img" for name in ("base", *slices))
+        text = f"cd {self.lib.folder}; . {INITRAMFS / 'check.sh'}; broken=''\n"
+        text += 'check_images >console; stage_images || echo "$why"'
+        return self.lib.run(text, f"{names} initrd=load.img")
+
+
+@pytest.fixture
+def unpacked(lib: Lib) -> Unpacked:
+    return Unpacked(lib)
+
+
+def test_what_was_built_is_what_a_pc_has(unpacked: Unpacked) -> None:
+    assert unpacked.check("e1000") == ""
+    assert (unpacked.lib.folder / "console").read_text() == ""
+
+
+def test_a_damaged_driver_is_named_and_not_used(unpacked: Unpacked) -> None:
+    (unpacked.lib.folder / DRIVER).write_bytes(b"Driver" * 1000)
+    said = unpacked.check("e1000")
+    assert said.startswith(f"damaged or missing in the initramfs: {DRIVER}; boot again")
+    assert said.strip() in (unpacked.lib.folder / "console").read_text()
+    assert not (unpacked.lib.folder / DRIVER).exists()
+
+
+def test_an_archive_that_was_not_unpacked_is_named(unpacked: Unpacked) -> None:
+    assert "initramfs: initramfs-phys.img; boot" in unpacked.check("e1000", "phys")
+    (unpacked.lib.folder / "init").unlink()
+    assert "initramfs: init; boot" in unpacked.check("e1000")
+
+
+def test_archives_of_two_builds_are_told_apart(unpacked: Unpacked) -> None:
+    unpacked.unpack(initramfs.sums("initramfs-e1000.img", "another", unpacked.slice))
+    assert unpacked.check("e1000").startswith("kernel and initramfs are of two builds; ")
+    assert (unpacked.lib.folder / DRIVER).exists()
+
+
+def test_a_kernel_of_another_build_is_told(unpacked: Unpacked) -> None:
+    (unpacked.lib.folder / "sys/kernel/osrelease").write_text("6.1.1\n")
+    assert unpacked.check("e1000").startswith("kernel and initramfs are of two builds; ")
+
+
+def test_much_damage_is_a_short_line(unpacked: Unpacked) -> None:
+    many = [cpio.file(f"lib/modules/6.1.0/{number:04}.ko", b"driver") for number in range(100)]
+    unpacked.unpack(initramfs.sums("initramfs-many.img", KEY, many))
+    said = unpacked.check("many")
+    assert " and 92 more; boot again" in said and len(said) < 600

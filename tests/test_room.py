@@ -12,7 +12,7 @@ from netboot.fields import SwapSize
 from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
 from netboot.profile import Profile
-from netboot.room import Room, seat_at
+from netboot.room import DAMAGED, Room, seat_at
 from netboot.sections import Swap
 from netboot.slices import BASE, Catalogue, Slice
 from netboot.tftp.server import Transfer
@@ -120,17 +120,34 @@ def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_p
     for name in ("initramfs-base.img", "amd64/initramfs-other.img", "i386/vmlinuz", "amd64/"):
         assert room.file(name) is None
     assert initrds() == ["initramfs.img"]
-    assert stages(room)[-1] == ("initramfs", "its last boot was not heard of: it gets all drivers")
+    assert stages(room)[-1] == ("initramfs", "its last boot came to nothing: it gets all drivers")
     assert initrds() == sliced
     room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
+    assert initrds() == sliced
+    room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
+    room.beacon(MAC, DAMAGED, parse_beacon("damaged", "2.0", "2.0"))
+    assert initrds() == ["initramfs.img"]
     assert initrds() == sliced
     room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
     room.plan(Client(MAC, bios, Stage.IPXE, nic=(0x8086, 0xFFFF)), SERVER)
     assert initrds() == ["initramfs.img"]
-    assert (
-        stages(room)[-1][1]
-        == "no driver for network card 8086:ffff is known: it gets all there are"
-    )
+
+
+def test_a_card_that_the_images_do_not_serve_is_told_before_the_pc_finds_out(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    lacks = (("rtl_nic/rtl8168h-2.fw", "firmware-realtek"),)
+    served = Catalogue({BASE: Slice(), "r8169": Slice(("10ec:8168",), lacks=lacks)})
+    room.catalogues = {"amd64": served, "another": Catalogue({"all": Slice(("10ec:*", "8086:*"))})}
+    for nic, message in (
+        ((0x10EC, 0x8168), "firmware-realtek"),
+        ((0x8086, 0xFFFF), "no driver is known"),
+    ):
+        room.plan(Client(MAC, BY_NAME["bios"], Stage.IPXE, nic=nic), SERVER)
+        room.script(MAC, "bios.ipxe", SERVER)
+        told = next(e for e in room.journal.history(MAC) if message in e.message)
+        assert (told.stage, told.data["card"]) == ("initramfs", f"{nic[0]:04x}:{nic[1]:04x}")
+        assert told.message in caplog.text
 
 
 def test_a_server_without_images_boots_nobody(room: Room) -> None:

@@ -16,9 +16,12 @@ CATALOGUE = Catalogue(
         "encrypt": Slice(),
         "e1000": Slice(("8086:100e", "8086:100f")),
         "r8169": Slice(("10ec:8168",), ("phys",)),
+        "typhoon": Slice(("10b7:9904",), lacks=(("3com/typhoon.bin", "firmware-misc-nonfree"),)),
+        "starfire": Slice(("9004:6915",), lacks=(("adaptec/starfire_rx.bin", ""),)),
         "tulip": Slice(("10b7:9300", "1011:*")),
         "de2104x": Slice(("1011:0002",)),
-    }
+    },
+    {"mlx5_core": ("15b3:1013", "15b3:1015")},
 )
 
 
@@ -40,8 +43,27 @@ def test_a_card_gets_its_drivers_and_what_the_profile_asks_for(
     assert CATALOGUE.choose(nic, features) == tuple(map(file_of, names.split()))
 
 
+@pytest.mark.parametrize(
+    ("nic", "complaint"),
+    [
+        ((0x8086, 0x100E), ""),
+        ((0x10EC, 0x8168), ""),
+        ((0x8086, 0x0001), "8086:0001: no driver is known; it gets all there are, and may find"),
+        ((0x15B3, 0x1013), "15b3:1013: its driver mlx5_core is left out of the images; it gets"),
+        (
+            (0x10B7, 0x9904),
+            "driver, 3com/typhoon.bin; Debian's firmware-misc-nonfree has it (non-free-firmware)",
+        ),
+        ((0x9004, 0x6915), "driver, adaptec/starfire_rx.bin; Debian has none"),
+    ],
+)
+def test_what_the_images_lack_for_a_card(nic: tuple[int, int], complaint: str) -> None:
+    said = CATALOGUE.complaint(nic)
+    assert complaint in said and bool(complaint) is bool(said)
+
+
 def test_a_manifest_keeps_the_catalogue() -> None:
-    assert Catalogue.of({"slices": CATALOGUE.as_json()}) == CATALOGUE
+    assert Catalogue.of(CATALOGUE.as_json()) == CATALOGUE
     assert Catalogue.of({}).choose((0x8086, 0x100E), ()) == ()
 
 

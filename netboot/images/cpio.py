@@ -12,6 +12,7 @@ TRAILER = "TRAILER!!!"
 MAX_CONTENT = 0xFFFFFFFF  # the size field has eight hexadecimal digits
 
 # File types of st_mode (POSIX <sys/stat.h>).
+FILE_TYPE = 0o170000
 FILE = 0o100000
 DIRECTORY = 0o040000
 SYMLINK = 0o120000
@@ -51,6 +52,11 @@ def character_device(name: str, major: int, minor: int) -> Record:
     return Record(name, CHARACTER_DEVICE | 0o600, device=(major, minor))
 
 
+def is_file(record: Record) -> bool:
+    """Whether it is a regular file."""
+    return record.mode & FILE_TYPE == FILE
+
+
 def archive(records: Iterable[Record]) -> bytes:
     """The archive of ``records`` and of all their parent directories.
 
@@ -66,7 +72,7 @@ def archive(records: Iterable[Record]) -> bytes:
         while "/" in name:
             name = name.rpartition("/")[0]
             parent = members.setdefault(name, directory(name))
-            if parent.mode & 0o170000 != DIRECTORY:
+            if parent.mode & FILE_TYPE != DIRECTORY:
                 raise ValueError(f"{name} has members and is not a directory")
     # A parent's name is a prefix of its members' names, so it comes first, as the kernel needs it.
     ordered = sorted(members.values(), key=lambda record: record.name.encode())
@@ -86,7 +92,7 @@ def _check(record: Record) -> None:
 
 def _member(inode: int, record: Record) -> bytes:
     name = record.name.encode() + b"\0"
-    links = 2 if record.mode & 0o170000 == DIRECTORY else 1
+    links = 2 if record.mode & FILE_TYPE == DIRECTORY else 1
     fields = (
         inode,
         record.mode,

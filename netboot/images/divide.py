@@ -1,6 +1,5 @@
 """Which kernel modules go into which slice of the initramfs. Pure; see netboot.slices."""
 
-import re
 from collections.abc import Iterator, Mapping
 
 from netboot.images import drivers, modules
@@ -8,7 +7,6 @@ from netboot.images.modules import Module
 from netboot.slices import BASE, Slice
 
 PHYS = "phys"
-PCI_ALIAS = re.compile(r"pci:v0000([0-9A-F]{4})d(?:0000([0-9A-F]{4})|\*)sv")
 
 
 def divide(
@@ -34,14 +32,9 @@ def divide(
     phys = of(drivers.PHYS, base)
     yield PHYS, Slice(), tuple(phys.values())
     for card in chosen:
-        ids = _cards(card)
+        ids = modules.cards(card)
         if ids and modules.matches(card, drivers.CARDS):
             found = closure([card.name, *drivers.COMPANIONS.get(card.name, ())], base)
             needs = (PHYS,) if found.keys() & phys.keys() else ()
             own = tuple(module for name, module in found.items() if name not in phys)
             yield card.name, Slice(ids, needs), own
-
-
-def _cards(module: Module) -> tuple[str, ...]:
-    found = (PCI_ALIAS.match(alias) for alias in module.aliases)
-    return tuple(sorted({f"{m[1]}:{m[2] or '*'}".lower() for m in found if m is not None}))

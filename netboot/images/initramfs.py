@@ -14,6 +14,8 @@ from netboot.images.kernel import BUILTIN, Firmware, Kernel
 from netboot.images.modules import Module
 
 NOT_PACKED = ("agent", "lab")  # C sources; and what only the lab's PCs get
+BUSYBOX = "bin/busybox"
+BUILD_FILE = "etc/netboot.build"  # holds the build's key; in base and in the whole initramfs
 # Single-threaded, so that the bytes do not depend on the number of cores. 19 is the highest level
 # whose window (8 MiB) the kernel's decompressor takes without a word.
 COMPRESS = ("zstd", "-19", "-T1", "--quiet", "--no-progress", "--stdout")
@@ -54,7 +56,7 @@ def records(folder: Path, busybox: bytes, agent: bytes, kernel: Kernel) -> Itera
     yield cpio.character_device("dev/console", 5, 1)  # init's first output goes there
     for name in ("proc", "sys", "run", "sbin", "lib/firmware"):
         yield cpio.directory(name)
-    yield cpio.file("bin/busybox", busybox, executable=True)
+    yield cpio.file(BUSYBOX, busybox, executable=True)
     for applet in applets(busybox):
         yield cpio.symlink(f"bin/{applet}", "busybox")
     yield cpio.file("sbin/agent", agent, executable=True)
@@ -64,6 +66,24 @@ def records(folder: Path, busybox: bytes, agent: bytes, kernel: Kernel) -> Itera
     yield cpio.file(f"{base}/modules.alias", modules.alias_table(kernel.modules).encode())
     # With it, modprobe knows that a built-in module is no mistake.
     yield cpio.file(f"{base}/{BUILTIN}", (kernel.folder / BUILTIN).read_bytes())
+
+
+def build_record(key: str) -> Record:
+    """The file by which a PC's archives know that they are of one build."""
+    return cpio.file(BUILD_FILE, key.encode() + b"\n")
+
+
+def sums(name: str, key: str, records: Iterable[Record]) -> Record:
+    """The list of the archive ``name``, as ``sha256sum -c`` reads it (initramfs/check.sh): its files
+    but busybox, which does the sums, and the build's key, which tells archives of two builds apart.
+    """
+    files = {
+        record.name: record.content
+        for record in (build_record(key), *records)
+        if cpio.is_file(record) and record.name != BUSYBOX
+    }
+    lines = [f"{hashlib.sha256(files[each]).hexdigest()}  {each}\n" for each in sorted(files)]
+    return cpio.file(f"sums/{name}", "".join(lines).encode())
 
 
 def module_records(

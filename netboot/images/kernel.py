@@ -1,10 +1,11 @@
 """The kernel, its modules and their firmware: out of Debian's packages or from the host."""
 
 import hashlib
+import json
 import lzma
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from netboot.images.progress import Progress
 
 VMLINUZ = "vmlinuz"
 BUILTIN = "modules.builtin"
+LEFT_OUT = "left-out.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,15 @@ class Kernel:
     """A kernel and the modules chosen for the initramfs.
 
     ``folder`` holds ``vmlinuz``, ``modules.builtin`` and the modules at their paths; ``builtin``
-    are the names in modules.builtin.
+    are the names in modules.builtin. ``left_out``: drivers of network cards that it has and that
+    were not chosen, with the PCI ids of their cards.
     """
 
     version: str
     folder: Path
     modules: tuple[Module, ...]
     builtin: frozenset[str]
+    left_out: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +137,17 @@ def _select(image: Path, root: Path, folder: Path, progress: Progress) -> None:
         for module in everything.values()
         if modules.matches(module, drivers.INCLUDED, drivers.EXCLUDED)
     ]
-    for module in modules.closure(everything, names, wanted):
+    chosen = modules.closure(everything, names, wanted)
+    for module in chosen:
         target = folder / _plain(module.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(_content(tree / module.path))
+    left_out = {
+        module.name: modules.cards(module)
+        for module in set(everything.values()).difference(chosen)
+        if modules.matches(module, drivers.CARDS) and modules.cards(module)
+    }
+    (folder / LEFT_OUT).write_text(json.dumps(left_out, sort_keys=True))
     (folder / BUILTIN).write_text(builtin)
     shutil.copyfile(image, folder / VMLINUZ)
 
@@ -159,7 +170,14 @@ def _read(folder: Path) -> Kernel:
     paths = sorted(str(path.relative_to(folder)) for path in folder.glob("kernel/**/*.ko"))
     chosen = tuple(modules.parse(path, (folder / path).read_bytes()) for path in paths)
     builtin = modules.names((folder / BUILTIN).read_text())
-    return Kernel(image_version(folder / VMLINUZ), folder, chosen, builtin)
+    left_out = json.loads((folder / LEFT_OUT).read_text())
+    return Kernel(
+        image_version(folder / VMLINUZ),
+        folder,
+        chosen,
+        builtin,
+        {name: tuple(cards) for name, cards in left_out.items()},
+    )
 
 
 def firmware_of(chosen: tuple[Module, ...], find: Callable[[str], bytes | None]) -> Firmware:

@@ -5,12 +5,15 @@ strings (kernel include/linux/moduleparam.h). Debian's kernel package comes with
 which depmod makes at installation, so the tables are made here.
 """
 
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from netboot.errors import OperatorError
+
+PCI_ALIAS = re.compile(r"pci:v0000([0-9A-F]{4})d(?:0000([0-9A-F]{4})|\*)sv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,12 @@ def matches(module: Module, patterns: Iterable[str], but: Iterable[str] = ()) ->
     return any(fnmatchcase(name, each) for each in patterns) and not any(
         fnmatchcase(name, each) for each in but
     )
+
+
+def cards(module: Module) -> tuple[str, ...]:
+    """PCI ids of what a driver is for, such as ``8086:100e``, or ``8086:*`` for all of a maker."""
+    found = (PCI_ALIAS.match(alias) for alias in module.aliases)
+    return tuple(sorted({f"{m[1]}:{m[2] or '*'}".lower() for m in found if m is not None}))
 
 
 def parse(path: str, content: bytes) -> Module:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from netboot.images.cache import Cache
 from netboot.images.compiler import Compiler
 from netboot.images.divide import divide
 from netboot.images.kernel import Firmware, Kernel
+from netboot.images.modules import Module
 from netboot.images.packages import Apt, Package
 from netboot.images.progress import Progress
 from netboot.plan import INITRAMFS_FILE, KERNEL_FILE
@@ -126,18 +128,21 @@ def _make(part: Part, folder: Path, cache: Cache, progress: Progress) -> None:
     sources = initramfs.sources()
     agent = initramfs.agent(sources, part.compiler, cache)
     common = list(initramfs.records(sources, busybox, agent, linux))
+    common.append(initramfs.build_record(part.key))
     rows, contents = {}, {}
     for name, row, chosen in divide(linux.modules, linux.builtin):
-        rows[name] = row
+        rows[name] = replace(row, lacks=_lacks(chosen, firmware))
         contents[slices.file_of(name)] = chosen
     progress.step("compressing the initramfs, whole and in slices (30 s or so)")
     for number, (name, chosen) in enumerate({INITRAMFS_FILE: linux.modules, **contents}.items(), 1):
-        own = initramfs.module_records(linux, firmware, chosen)
-        whole = name in (INITRAMFS_FILE, slices.file_of(slices.BASE))
-        archive = cpio.archive([*(common if whole else ()), *own])
+        records = list(initramfs.module_records(linux, firmware, chosen))
+        if name in (INITRAMFS_FILE, slices.file_of(slices.BASE)):
+            records += common
+        archive = cpio.archive([*records, initramfs.sums(name, part.key, records)])
         (folder / name).write_bytes(initramfs.compressed(archive))
         progress.advance(number, len(contents) + 1)
-    description = _description(part, linux, firmware) | {"slices": Catalogue(rows).as_json()}
+    catalogue = Catalogue(rows, linux.left_out)
+    description = _description(part, linux, firmware) | catalogue.as_json()
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description))
 
 
@@ -154,6 +159,12 @@ def _firmware(sources: Sources, linux: Kernel, cache: Cache, progress: Progress)
         return path.read_bytes() if package in folders and path.is_file() else None
 
     return kernel.firmware_of(linux.modules, find)
+
+
+def _lacks(chosen: Iterable[Module], firmware: Firmware) -> tuple[tuple[str, str], ...]:
+    """Firmware that modules ask for and the build has not, each with the package that has it."""
+    names = {name for module in chosen for name in firmware.missing.get(module.name, ())}
+    return tuple((name, _firmware_package(name)) for name in sorted(names))
 
 
 def _firmware_package(name: str) -> str:

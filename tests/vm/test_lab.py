@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from netboot.images import initramfs
 from tests.vm.conftest import PROJECT, Outcome
 
 Lab = Callable[..., Outcome]
@@ -86,6 +89,22 @@ def test_a_wrong_token_is_refused_and_said_on_the_console(lab: Lab, tmp_path: Pa
     assert "userland" not in outcome.stages()
     assert "wrong token" in outcome.console()
     assert "wrong token" in outcome.seats[0]["failure"]
+
+
+def test_a_damaged_slice_is_told_and_not_used(lab: Lab, images: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "images"
+    shutil.copytree(images, damaged)
+    path = damaged / "amd64/initramfs-lz4.img"
+    done = subprocess.run(["zstd", "-dc", path], check=True, capture_output=True)
+    archive = bytearray(done.stdout)
+    archive[archive.index(b"\x7fELF") + 1000] ^= 1
+    path.write_bytes(initramfs.compressed(bytes(archive)))
+    outcome = lab("--images", str(damaged), "--set", "swap.zswap.compressor=lz4")
+    assert outcome.status == 1
+    assert_in_order(outcome.stages(), "init:start", "init:network", "failed:images")
+    told = next(e for e in outcome.seats[0]["stages"] if e["stage"] == "failed:images")
+    assert re.search(r"initramfs: \S+/lz4\S*\.ko; boot again", told["message"]), told
+    assert told["message"] in outcome.console()
 
 
 def test_a_page_server_that_comes_late_is_waited_for(images: Path, tmp_path: Path) -> None:
