@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.rows import FLOOR, OURS, PEERS
+from netboot import processes
 
 HERE = Path(__file__).parent
 START_SECONDS = 10.0
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(slots=True)
@@ -34,23 +34,11 @@ class Server:
 
     def tree(self) -> list[int]:
         """Its process and all its descendants."""
-        children: dict[int, list[int]] = {}
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                with contextlib.suppress(OSError):
-                    children.setdefault(int(_stat(int(entry))[1]), []).append(int(entry))
-        found = [self.pid]
-        for pid in found:
-            found.extend(children.get(pid, ()))
-        return found
+        return processes.tree(self.pid)
 
     def cpu_seconds(self) -> float:
         """User and system time of the tree, of children that ended and were waited for as well."""
-        total = 0
-        for pid in self.tree():
-            with contextlib.suppress(OSError):
-                total += sum(int(word) for word in _stat(pid)[11:15])
-        return total / TICKS
+        return processes.cpu_seconds(self.pid)
 
     def pin(self, cpus: set[int]) -> None:
         """Binds every thread of the tree."""
@@ -82,11 +70,6 @@ class Server:
                 if status.st_dev == tmpfs:
                     found[status.st_dev, status.st_ino] = status.st_blocks * 512
         return found
-
-
-def _stat(pid: int) -> list[str]:
-    """/proc/PID/stat from the third field on: the second may have blanks in it."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def free_port() -> int:

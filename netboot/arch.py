@@ -6,7 +6,9 @@ The responder switches on a row's firmware, never on the number. A new kind of P
 from dataclasses import dataclass
 from enum import Enum
 
+from netboot.errors import OperatorError
 from netboot.processors import AMD64, Processor
+from netboot.values import nearest
 
 
 class Firmware(Enum):
@@ -51,3 +53,15 @@ ARCHITECTURES = (
 BY_CODE = {row.code: row for row in ARCHITECTURES}
 BY_NAME = {row.name: row for row in ARCHITECTURES}
 LOADERS = tuple(sorted({name for row in ARCHITECTURES for name in row.loaders}))
+
+
+def parse(text: str) -> Architecture:
+    """The row that ``--arch`` means: its name, or the value of option 93. Raises OperatorError."""
+    found = BY_NAME.get(text) or (BY_CODE.get(int(text)) if text.isdecimal() else None)
+    if found is None:
+        guess = nearest(text, BY_NAME)
+        raise OperatorError(
+            f"--arch: expected one of {', '.join(BY_NAME)}, found '{text}'"
+            + (f"; did you mean '{guess}'?" if guess else "")
+        )
+    return found

@@ -10,6 +10,18 @@ from netboot.errors import Ignored
 
 # What `netboot doctor` boots as: locally administered, so no card has it.
 PROBE_MAC = "02:6e:65:74:62:6f"
+# And the PCs of `netboot storm`: two more bytes are their number.
+STORM_MACS = "02:6e:62:73:"
+
+
+def played_mac(number: int) -> str:
+    """The MAC address of a PC of a storm; numbers are below 65536."""
+    return f"{STORM_MACS}{number >> 8:02x}:{number & 255:02x}"
+
+
+def is_played(mac: str) -> bool:
+    """Whether that is no PC, but a doctor's or a storm's: it is in no list, and its swap is a page."""
+    return mac == PROBE_MAC or mac.startswith(STORM_MACS)
 
 
 # What an iPXE needs for our scripts; on UEFI the firmware itself starts a kernel.

@@ -5,21 +5,21 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from netboot.arch import BY_CODE, BY_NAME, Architecture, Firmware
+from netboot import arch as architectures
+from netboot.arch import Architecture, Firmware
 from netboot.client import Client
 from netboot.dhcp import packet as dhcp
 from netboot.dhcp.packet import MessageType, Option
 from netboot.dhcp.question import Asker
 from netboot.dhcp.responder import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply, respond
 from netboot.dhcp.scope import make_scopes
-from netboot.errors import Ignored, OperatorError
+from netboot.errors import Ignored
 from netboot.events import Journal
 from netboot.pages.lease import LeaseTable
 from netboot.plan import BootPlan
 from netboot.profile import Profile
 from netboot.room import Room
 from netboot.ticket import SECRET_BYTES
-from netboot.values import nearest
 
 CLIENT_PORT = 68
 SOMEWHERE = IPv4Network("192.0.2.0/24")  # RFC 5737
@@ -60,18 +60,7 @@ def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address | None =
         pool = profile.dhcp.range
         network = SOMEWHERE if pool is None else IPv4Network(f"{pool.first}/24", strict=False)
         server = network.network_address + 1
-    return _Rehearsal(profile, mac, _architecture(arch), server).play()
-
-
-def _architecture(name: str) -> Architecture:
-    found = BY_NAME.get(name) or (BY_CODE.get(int(name)) if name.isdecimal() else None)
-    if found is None:
-        guess = nearest(name, BY_NAME)
-        raise OperatorError(
-            f"--arch: expected one of {', '.join(BY_NAME)}, found '{name}'"
-            + (f"; did you mean '{guess}'?" if guess else "")
-        )
-    return found
+    return _Rehearsal(profile, mac, architectures.parse(arch), server).play()
 
 
 class _Rehearsal:

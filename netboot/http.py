@@ -63,7 +63,7 @@ class Room(Protocol):
         """
 
     def end_lease(self, mac: str, area: int) -> str:
-        """Ends the lease of a further area: ``ended``, or ``refused=REASON``."""
+        """Ends the lease of an area: ``ended``, or ``refused=REASON``."""
 
     def status(self) -> dict[str, Any]:
         """The state of all seats, JSON-ready, without secrets."""
@@ -226,8 +226,6 @@ class HttpServer:
 
     async def _end_lease(self, request: web.Request) -> web.Response:
         mac, area = self._seat(request), _area(request)
-        if area == 1:
-            raise web.HTTPBadRequest(text="area: the first is a seat's for as long as it is on\n")
         return web.Response(text=self._room.end_lease(mac, area) + "\n")
 
     async def _status(self, request: web.Request) -> web.Response:

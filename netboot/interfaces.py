@@ -55,6 +55,18 @@ def find(*names: str) -> list[Interface]:
     return found
 
 
+def find_one(name: str) -> Interface:
+    """The interface called ``name``; ``auto``: the only one there is. Raises OperatorError."""
+    found = find(name)
+    if len(found) > 1:
+        names = ", ".join(interface.name for interface in found)
+        raise OperatorError(
+            f"there are several network interfaces: {names}",
+            hint=f"name one: --interface {found[0].name}",
+        )
+    return found[0]
+
+
 def _named(probe: socket.socket, name: str, indexes: dict[str, int]) -> Interface:
     if name not in indexes:
         nearest = difflib.get_close_matches(name, indexes, n=1, cutoff=0)

@@ -89,10 +89,12 @@ async def _head(pieces: AsyncIterator[memoryview]) -> tuple[int, bytes]:
     text = head.decode("latin-1")
     status = re.match(r"HTTP/1\.[01] ([0-9]{3}) ?(.*)", text)
     length = re.search(r"\r\nContent-Length: *([0-9]+)", text, re.IGNORECASE)
-    if status is None or (length is None and status[1] != "204"):
-        raise AnswerError("HTTP: an answer without a status or a length")
+    if status is None:
+        raise AnswerError("HTTP: an answer without a status")
     if not status[1].startswith("2"):
         raise AnswerError(f"HTTP {status[1]} {status[2].strip()}")
+    if length is None and status[1] != "204":
+        raise AnswerError("HTTP: an answer without a length")
     size = int(length[1]) if length else 0
     if size > MAX_BYTES:
         raise AnswerError(f"HTTP: {size} bytes, expected at most {MAX_BYTES}")

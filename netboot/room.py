@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -9,9 +10,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from netboot import script, ticket
+from netboot import processes, script, ticket
 from netboot.arch import BY_NAME, LOADERS
-from netboot.client import PROBE_MAC, Client, Stage
+from netboot.client import PROBE_MAC, Client, Stage, is_played
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
 from netboot.loaders import Loaders
@@ -184,7 +185,7 @@ class Room:
         swap = self.profile.seat(mac).swap
         if area > 1:
             return self._further(mac, area, swap, ram_bytes)
-        size = swap.area_bytes_for(ram_bytes) if mac != PROBE_MAC else PAGE
+        size = PAGE if is_played(mac) else swap.area_bytes_for(ram_bytes)
         if fresh:
             self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
         token = self.tokens.get(mac)
@@ -212,8 +213,10 @@ class Room:
 
     def end_lease(self, mac: str, area: int) -> str:
         """Ends the lease of a further area, which its seat has let go: ``ended`` or
-        ``refused=REASON``.
+        ``refused=REASON``. The first is a seat's for as long as it is on.
         """
+        if area == 1 and not is_played(mac):
+            return "refused=the first area is a seat's for as long as it is on"
         refused = self.leases.end(swap_export(mac, area))
         if refused is not None:
             return f"refused={refused.reason}"
@@ -266,13 +269,15 @@ class Room:
         self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
 
     def status(self) -> dict[str, Any]:
-        """The state of all seats, JSON-ready, without secrets."""
+        """The state of all seats, JSON-ready, without secrets; and the CPU that all processes of
+        this server have used so far.
+        """
         seats = []
-        for mac in (mac for mac in self.journal.seats() if mac != PROBE_MAC):
+        for mac in (mac for mac in self.journal.seats() if not is_played(mac)):
             history = [event.as_json() for event in self.journal.history(mac)]
             hostname = self.profile.hostname(mac)
             seats.append({"mac": mac, "hostname": hostname, "events": history})
-        return {"seats": seats}
+        return {"seats": seats, "cpu_seconds": processes.cpu_seconds(os.getpid())}
 
 
 def _beacons_of_this_boot(history: list[BootEvent]) -> list[BootEvent]:

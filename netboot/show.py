@@ -8,12 +8,15 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from netboot.client import played_mac
 from netboot.doctor import Finding
 from netboot.dryrun import Rehearsal
 from netboot.events import BootEvent
 from netboot.lab.rig import Classroom, SeatReport
 from netboot.plan import image_name
 from netboot.slices import Catalogue
+from netboot.storm.play import Storm
+from netboot.storm.report import SHARES, Report
 
 CONSOLE_LINES = 25
 
@@ -119,6 +122,44 @@ def findings(all_findings: list[Finding]) -> str:
         f"{finding.seconds:7.3f} s  {finding.detail}"
         for finding in all_findings
     )
+
+
+def storm_begins(storm: Storm) -> str:
+    """What a storm is about to do to the network."""
+    first, last = played_mac(0), played_mac(storm.clients - 1)
+    return (
+        f"netboot: {storm.clients} PCs ({storm.arch.name}) are switched on within {storm.over:g} s on "
+        f"{storm.interface.name} and ask {storm.server}\n"
+        f"  MAC addresses {first} to {last[-5:]}; it ends after {storm.limit:g} s at the latest, and "
+        "gives addresses and swap back"
+    )
+
+
+def storm(wanted: Storm, report: Report) -> str:
+    """A line for each stage of a storm, why PCs failed, and what it took."""
+    titles = "".join(f"{title:>10}" for title, _ in SHARES)
+    lines = [f"{'stage':<10}{'done':>6}{'failed':>8}{titles}{'MB':>10}"]
+    for row in report.stages():
+        times = "".join(f"{_duration(row[title]):>10}" for title, _ in SHARES)
+        lines.append(
+            f"{row['stage']:<10}{row['done']:>6}{row['failed']:>8}{times}{row['bytes'] / 1e6:>10.1f}"
+        )
+    lines += [f"  {count} failed in {reason}" for reason, count in report.failures().items()]
+    done = sum(1 for outcome in report.outcomes if not outcome.failure)
+    rate = report.received / 1e6 / max(report.seconds, 1e-6)
+    server = "not told" if report.server_cpu is None else f"{report.server_cpu:.2f} s"
+    lines.append(
+        f"{done} of {wanted.clients} PCs came through in {report.seconds:.2f} s: "
+        f"{report.received / 1e6:.1f} MB, {rate:.1f} MB/s; CPU: the server's {server}, "
+        f"this program's {report.own_cpu:.2f} s"
+    )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def rehearsal(result: Rehearsal) -> str:

@@ -203,6 +203,12 @@ def mac_pattern(text: str) -> str:
     return matched(beginning, text.replace("-", ":"))[0].lower()
 
 
+def card(text: str) -> tuple[int, int]:
+    """PCI vendor and device of ``8086:100e``. Raises ValueError."""
+    vendor, device = matched("([0-9a-f]{4}):([0-9a-f]{4})", text).groups()
+    return int(vendor, 16), int(device, 16)
+
+
 def hostname(text: str) -> str:
     """One label of a host name (RFC 1123 section 2.1, RFC 952). Raises ValueError."""
     if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", text):
@@ -333,3 +339,4 @@ ADDRESS = Text(
     IPv4Address,
     {"type": "string", "format": "ipv4"},
 )
+CARD = Text("PCI ids of vendor and device such as 8086:100e", card, {"type": "string"})

@@ -18,7 +18,7 @@ ROWS = (
     ),
     (
         "client dhcp.pxe dhcp.question dhcp.findings nbd.export tftp.transfer tftp.download "
-        "pages.store roots slices bootscript "
+        "pages.store roots slices bootscript storm.report "
         "deploy.layout images.modules images.drivers images.progress"
     ),
     (
@@ -31,9 +31,10 @@ ROWS = (
     ),
     (
         "pages.* dhcp.server dhcp.asking dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints "
-        "tftp.* http images.* lab.* interfaces probe resources notify deploy.*"
+        "tftp.* http images.* lab.* interfaces probe processes resources notify "
+        "deploy.* storm.pc"
     ),
-    "services room dryrun doctor deploy.service",
+    "services room dryrun doctor storm.play deploy.service",
     "cli command.* show deploy.command __main__",
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names.split()}

@@ -221,11 +221,10 @@ def test_a_lease_is_asked_for_with_the_ram_of_the_pc(rig: Rig) -> None:
         assert rig.ask("GET", f"/lease/{TICKET}{bad}")[0].status == 400
 
 
-def test_only_a_further_area_can_be_given_back(rig: Rig) -> None:
+def test_an_area_can_be_given_back(rig: Rig) -> None:
     assert rig.ask("DELETE", f"/lease/{TICKET}?ram=10&area=2")[1] == f"ended {MAC} 2\n".encode()
     assert rig.ask("DELETE", "/lease/guess?area=2")[0].status == 404
-    for bad in ("", "?area=1", "?area=x"):
-        assert rig.ask("DELETE", f"/lease/{TICKET}{bad}")[0].status == 400
+    assert rig.ask("DELETE", f"/lease/{TICKET}?area=x")[0].status == 400
 
 
 def test_status_is_json(rig: Rig) -> None:

@@ -44,11 +44,11 @@ def test_an_answer_is_read_to_its_length() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP 404 Not Found"),
+        (b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n", "HTTP 404 Not Found"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "HTTP: 5 of 9 bytes"),
-        (b"HTTP/1.1 200 OK\r\n\r\nhello", "without a status or a length"),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", "without a length"),
         (b"SSH-2.0-OpenSSH\r\n", "without an end of its head"),
-        (b"hello\r\n\r\n", "without a status or a length"),
+        (b"hello\r\n\r\n", "without a status"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "expected at most"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from netboot.arch import BY_NAME
-from netboot.client import Client, Stage
+from netboot.client import PROBE_MAC, Client, Stage, played_mac
 from netboot.events import Journal
 from netboot.fields import SwapSize
 from netboot.http import parse_beacon
@@ -232,6 +232,15 @@ def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Pat
         ("lease", "area 2: given back"),
         ("lease", "area 3: swap of 256 MiB granted"),
     ]
+
+
+def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) -> None:
+    for mac, size in ((MAC, GIB // 2), (PROBE_MAC, 4096), (played_mac(300), 4096)):
+        room.script(mac, "bios.ipxe", SERVER)
+        assert room.lease(mac, GIB // 4) == f"size={size}"
+    assert room.end_lease(MAC, 1) == "refused=the first area is a seat's for as long as it is on"
+    assert room.end_lease(played_mac(300), 1) == "ended"
+    assert [seat["mac"] for seat in room.status()["seats"]] == [MAC]
 
 
 def test_a_server_that_is_full_says_so(room: Room) -> None:

@@ -1,5 +1,6 @@
 """The verbs that look at a running server."""
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from netboot import values
 from netboot.command.common import (
     DEFAULT_PROFILE,
+    INTERRUPTED,
     JsonOption,
     ProfileOption,
     SetOption,
@@ -54,3 +57,65 @@ def doctor(
     else:
         print(show.findings(findings))
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@app.command(
+    epilog="Examples:  sudo netboot storm --clients 60  |  sudo netboot storm --clients 30 "
+    "--interface eth1 --server 10.0.0.1 --arch uefi-x64 --over 10 --json"
+)
+def storm(
+    clients: Annotated[int, typer.Option(min=1, max=1000, help="How many PCs.")] = 60,
+    interface: Annotated[
+        str, typer.Option(help="The network interface by which the server is reached.")
+    ] = "auto",
+    server: Annotated[
+        str, typer.Option(help="The server's address. Default: it runs on this machine.")
+    ] = "",
+    arch: Annotated[str, typer.Option(help="bios, uefi-x64 or uefi-x64-http.")] = "bios",
+    card: Annotated[
+        str,
+        typer.Option(
+            metavar="VENDOR:DEVICE",
+            help="PCI ids of their network cards (lspci -n), which decide what drivers they are sent.",
+        ),
+    ] = "8086:100e",
+    over: Annotated[
+        float,
+        typer.Option(min=0, max=3600, metavar="SECONDS", help="All are switched on in this time."),
+    ] = 1.0,
+    limit: Annotated[
+        float, typer.Option(min=1, max=3600, metavar="SECONDS", help="After that it ends.")
+    ] = 300.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Switch on a room of PCs that are played from packets, against a running server: DHCP, TFTP,
+    HTTP, swap. Says how long each stage takes them; exit status 1 if one does not come through.
+
+    Safe beside PCs in use: it asks only that server, as PCs with MAC addresses of its own range
+    (02:6e:62:73:...), and gives their addresses and swap back at its end or on Ctrl-C.
+    """
+    from netboot import arch as architectures
+    from netboot import show
+    from netboot.interfaces import find_one
+    from netboot.storm.play import Storm, play
+
+    found = find_one(interface)
+    address = values.parse_word("--server", values.ADDRESS, server) if server else found.address
+    wanted = Storm(
+        interface=found,
+        server=address,
+        clients=clients,
+        arch=architectures.parse(arch),
+        card=values.parse_word("--card", values.CARD, card),
+        over=over,
+        limit=limit,
+    )
+    print(show.storm_begins(wanted), file=sys.stderr)
+    with show.BuildProgress() as progress:
+        progress.step("PCs with swap, or given up")
+        try:
+            report = asyncio.run(play(wanted, lambda done: progress.advance(done, clients)))
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+    print(json.dumps(report.as_json(), indent=2) if as_json else show.storm(wanted, report))
+    sys.exit(0 if report.ok else 1)

@@ -1,0 +1,125 @@
+"""``netboot storm``: a room of PCs is switched on, played from packets against a running server.
+
+Safe on a LAN in use: the PCs have MAC addresses of a range that no card has, ask only the server
+that is meant, and give back addresses and swap at their end, however that comes.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from urllib.parse import urlsplit
+
+from netboot.arch import Architecture
+from netboot.bootscript import Chain, read
+from netboot.client import PROBE_MAC, played_mac
+from netboot.dhcp.asking import Asking
+from netboot.dhcp.packet import ANY, MessageType
+from netboot.dhcp.question import Asker
+from netboot.errors import AnswerError, OperatorError, ProtocolError
+from netboot.interfaces import Interface
+from netboot.probe import http_read
+from netboot.storm.pc import Pc
+from netboot.storm.report import Report
+from netboot.tftp.fetch import fetch
+
+SCOUT_WAITS = (1.0, 1.0, 2.0)
+MAX_HELD = 60  # PCs that stay attached, by two connections each: see pc.ATTACH_SECONDS
+END_SECONDS = 10.0  # for all PCs to give back what they have
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """``clients`` PCs on ``interface``, switched on at equal distances within ``over`` seconds; after
+    ``limit`` seconds it ends, whatever they do then. ``card``: PCI vendor and device of their
+    network cards.
+    """
+
+    interface: Interface
+    server: IPv4Address
+    clients: int
+    arch: Architecture
+    card: tuple[int, int]
+    over: float
+    limit: float
+
+
+async def play(storm: Storm, tell: Callable[[int], None] = lambda ended: None) -> Report:
+    """Plays it; ``tell`` hears how many PCs have come to their end.
+
+    Raises OperatorError if nobody answers.
+    """
+    with contextlib.closing(Asking(storm.interface)) as asking:
+        askers = [
+            Asker(played_mac(number), storm.arch, nic=storm.card) for number in range(storm.clients)
+        ]
+        try:
+            base = await _scout(storm, asking)
+        except (AnswerError, ProtocolError) as error:
+            raise OperatorError(
+                f"no netboot server answers at {storm.server} on {storm.interface.name}: {error}",
+                hint="is 'netboot serve' running there? --server and --interface name others",
+            ) from None
+        here, hold = storm.interface.address, storm.clients <= MAX_HELD
+        pcs = [Pc(asker, asking, storm.server, here, hold=hold) for asker in askers]
+        before, own = await _server_cpu(base), time.process_time()
+        try:
+            await _switch_on(pcs, storm, tell)
+            own, after = time.process_time() - own, await _server_cpu(base)
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    await asyncio.gather(*(pc.end() for pc in pcs))
+    spent = None if before is None or after is None else after - before
+    return Report([pc.outcome for pc in pcs], spent, own)
+
+
+async def _switch_on(pcs: list[Pc], storm: Storm, tell: Callable[[int], None]) -> None:
+    begin, ended = time.monotonic(), 0
+
+    async def run(number: int, pc: Pc) -> None:
+        nonlocal ended
+        due = storm.over * number / len(pcs)
+        await asyncio.sleep(begin + due - time.monotonic())
+        outcome, on = pc.outcome, time.monotonic()
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + storm.limit - due):
+                await pc.boot()
+        except (AnswerError, ProtocolError) as error:
+            outcome.failure = str(error)
+        except TimeoutError:
+            outcome.failure = f"not done when the storm's {storm.limit:g} s were over"
+        now = time.monotonic()
+        outcome.taken, outcome.ended = now - on, now - begin
+        ended += 1
+        tell(ended)
+
+    async with asyncio.TaskGroup() as group:
+        for number, pc in enumerate(pcs):
+            group.create_task(run(number, pc))
+
+
+async def _scout(storm: Storm, asking: Asking) -> str:
+    """The server's HTTP address, ``http://HOST:PORT``, found as the doctor's PC finds it."""
+    scout = Asker(PROBE_MAC, storm.arch).chained()
+    question = scout.discover(secrets.randbits(32))
+    offer = await asking.ask(question, storm.server, [MessageType.DHCPOFFER], SCOUT_WAITS)
+    if offer.yiaddr != ANY:  # the offer is withdrawn: a PC of the storm may need it
+        asking.tell(scout.release(secrets.randbits(32), offer.yiaddr, storm.server))
+    script = await fetch(storm.server, offer.file.decode("ascii", "replace"))
+    first = read(script.decode("ascii", "replace"))
+    if not isinstance(first, Chain):
+        raise AnswerError("its first script leads nowhere")
+    return f"http://{urlsplit(first.url).netloc}"
+
+
+async def _server_cpu(base: str) -> float | None:
+    """CPU seconds of all the server's processes so far; None if it does not tell."""
+    try:
+        return float(json.loads(await http_read(f"{base}/status"))["cpu_seconds"])
+    except (AnswerError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,160 @@
+"""`netboot storm` against a real server on a LAN of its own: what is measured, what is left behind."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netboot.client import is_played
+from netboot.pages.folder import KEPT_PREFIX
+from netboot.pages.memory import TMPFS
+from netboot.services import _pages_name
+from tests.deploy.rig import HERE, ROOT, Lan
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+
+FULL = "dhcp: {mode: full, range: 192.168.78.50-192.168.78.60}\n"
+NETBOOT = [sys.executable, "-m", "netboot"]
+Serve = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def serve(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Serve]:
+    """Starts a server for a profile's text; the list to which its events are added."""
+    running = []
+
+    def start(profile: str, folder: Path = images) -> list[dict[str, Any]]:
+        (room := tmp_path / "room.yaml").write_text(f"interface: br0\n{profile}")
+        words = ["serve", "--json", "--profile", str(room), "--images", str(folder)]
+        server = subprocess.Popen(
+            lan.command(*NETBOOT, *words, "--state", str(tmp_path)),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+        )
+        running.append(server)
+        output = server.stdout
+        assert output is not None and b"ready" in output.readline()
+        events: list[dict[str, Any]] = []
+        threading.Thread(target=lambda: events.extend(map(json.loads, output)), daemon=True).start()
+        return events
+
+    yield start
+    for server in running:
+        server.terminate()
+        server.wait()
+        assert server.stdout is not None
+        server.stdout.close()
+    shutil.rmtree(TMPFS / f"{KEPT_PREFIX}{_pages_name(tmp_path)}", ignore_errors=True)
+
+
+def _storm(lan: Lan, *words: str) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run(
+        lan.command(*NETBOOT, "storm", "--json", "--interface", "br0", *words),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def _wait_for(events: list[dict[str, Any]], text: str, count: int) -> None:
+    end = time.monotonic() + 10
+    while sum(text in event["message"] for event in events) < count:
+        assert time.monotonic() < end, [event["message"] for event in events]
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("profile", "arch", "stages"),
+    [
+        (FULL, "bios", ["dhcp", "loader", "ipxe dhcp", "script", "images", "swap", "all"]),
+        (
+            "",
+            "uefi-x64",
+            ["dhcp", "4011", "loader", "ipxe dhcp", "ipxe 4011", "script", "images", "swap", "all"],
+        ),
+        ("swap: {size: 0}\n", "uefi-x64-http", None),
+    ],
+    ids=["full", "proxy", "no-swap"],
+)
+def test_every_pc_comes_through(
+    lan: Lan, serve: Serve, profile: str, arch: str, stages: list[str] | None
+) -> None:
+    serve(profile)
+    status, report = _storm(lan, "--clients", "5", "--over", "0", "--arch", arch)
+    assert (status, report["failed"], report["failures"]) == (0, 0, {})
+    rows = {row["stage"]: row for row in report["stages"]}
+    assert stages is None or list(rows) == stages
+    assert ("swap" in rows) is (stages is not None)
+    assert all((row["done"], row["failed"]) == (5, 0) for row in rows.values())
+    assert rows["images"]["bytes"] == 5 * 1000 * (len("amd64/vmlinuz") + len("amd64/initramfs.img"))
+    assert report["server_cpu_seconds"] >= 0
+
+
+def test_it_gives_back_what_it_was_given_and_is_in_no_list(
+    lan: Lan, serve: Serve, tmp_path: Path
+) -> None:
+    events = serve(f"{FULL}swap: {{size: 1GiB, capacity: 1GiB}}\n")
+    assert _storm(lan, "--clients", "4")[0] == 0
+    _wait_for(events, "area 1: given back", 4)
+    _wait_for(events, "released", 4)
+    assert all(is_played(event["seat"]) for event in events)
+    leases = json.loads((tmp_path / "leases.json").read_text())["leases"]
+    assert len(leases) == 4 and all(lease["expires"] <= time.time() for lease in leases)
+    words = lan.command(*NETBOOT, "status", "--json")
+    status = json.loads(subprocess.check_output(words, cwd=ROOT))
+    assert status["seats"] == []
+
+
+def test_ctrl_c_gives_back_as_well(lan: Lan, serve: Serve) -> None:
+    events = serve(FULL)
+    words = lan.command(*NETBOOT, "storm", "--interface", "br0", "--clients", "2", "--over", "50")
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL) as storm:
+        _wait_for(events, "first page written", 1)
+        storm.send_signal(signal.SIGINT)
+    assert storm.returncode == 130
+    _wait_for(events, "area 1: given back", 1)
+    _wait_for(events, "released", 1)
+
+
+def test_what_fails_is_told_by_stage_and_reason(
+    lan: Lan, serve: Serve, images: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(images, folder := tmp_path / "images")
+    (folder / "amd64" / "vmlinuz").unlink()
+    serve("", folder)
+    status, report = _storm(lan, "--clients", "3")
+    assert (status, report["failed"]) == (1, 3)
+    assert report["failures"] == {"images: HTTP 404 Not Found": 3}
+
+
+def test_a_pool_that_is_too_small_costs_the_rest_their_boot(lan: Lan, serve: Serve) -> None:
+    serve("dhcp: {mode: full, range: 192.168.78.50-192.168.78.52}\n")
+    status, report = _storm(lan, "--clients", "5", "--limit", "5")
+    assert (status, report["failed"]) == (1, 2)
+    assert report["failures"] == {"dhcp: not done when the storm's 5 s were over": 2}
+
+
+def test_from_another_machine(lan: Lan, serve: Serve) -> None:
+    serve(FULL)
+    pc = lan.add(1)
+    words = [*NETBOOT, "storm", "--json", "--interface", "eth0", "--server", HERE, "--clients", "3"]
+    report = json.loads(pc.run(f"cd {ROOT}; exec {' '.join(words)}"))
+    assert report["failed"] == 0 and report["server_cpu_seconds"] >= 0
+
+
+def test_nobody_there_is_one_line(lan: Lan) -> None:
+    words = lan.command(*NETBOOT, "storm", "--interface", "br0", "--clients", "3")
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"no netboot server answers at {HERE} on br0: no OFFER from {HERE} in 4 s" in done.stderr
