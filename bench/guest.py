@@ -16,7 +16,9 @@ from netboot.images.progress import Progress
 
 HERE = Path(__file__).parent
 FOLDER = "bench"  # in the cache
-DRIVERS = ("virtio_blk", "nbd")
+# The boot image of a PC has its network card's driver and what that needs, nothing for a disk.
+VIRTIO = "virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk"
+DRIVERS = (*VIRTIO.split(), "nbd")
 NBD_CLIENT = "nbd-client"
 
 
@@ -43,10 +45,11 @@ def _drivers(name: str, store: Cache, progress: Progress) -> Path:
         with store.scratch() as scratch:
             packages.unpack(apt.download(package, scratch, progress), scratch)
             for driver in DRIVERS:
-                (found,) = scratch.glob(f"lib/modules/*/kernel/drivers/block/{driver}.ko")
+                (found,) = scratch.glob(f"lib/modules/*/kernel/drivers/*/{driver}.ko")
                 shutil.copyfile(found, folder / found.name)
 
-    return store.folder("bench-drivers", f"{package.name}_{package.version}", make)
+    names = hashlib.sha256(" ".join(DRIVERS).encode()).hexdigest()[:8]
+    return store.folder("bench-drivers", f"{package.name}_{package.version}_{names}", make)
 
 
 def _records(drivers: Path) -> Iterator[Record]:
