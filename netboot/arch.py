@@ -17,6 +17,7 @@ class Firmware(Enum):
     BIOS = "bios"
     UEFI = "uefi"
     UEFI_HTTP = "uefi-http"  # loads its first program over HTTP (UEFI 2.5 section 23.7)
+    RASPBERRY_PI = "raspberry-pi"  # runs no program of ours, but asks for files of its own names
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Architecture:
     ``code`` is the value of option 93, ``loader`` the network boot program (NBP) it can run, a file
     of Debian's package ``ipxe``: the one that uses the firmware's own network driver. ``second`` is
     for a PC with which that one does not come through: it has drivers of its own. ``processors``: what
-    such a PC may have, the best one first.
+    such a PC may have, the best one first. ``ouis``: how the MAC addresses begin of those whose
+    firmware says that it is a BIOS, and that are known by their maker.
     """
 
     code: int
@@ -35,6 +37,7 @@ class Architecture:
     loader: str
     second: str
     processors: tuple[Processor, ...] = (AMD64,)
+    ouis: tuple[str, ...] = ()
 
     @property
     def loaders(self) -> tuple[str, str]:
@@ -42,17 +45,32 @@ class Architecture:
         return self.loader, self.second
 
 
+# What the boot ROM of the first Pis asks for, whatever it is told; later ones ask for other files.
+BOOTCODE = "bootcode.bin"
+RASPBERRY_PI = Architecture(
+    41,
+    "raspberry-pi",
+    Firmware.RASPBERRY_PI,
+    BOOTCODE,
+    BOOTCODE,
+    processors=(),  # no script of ours says what it loads (raspberry.py)
+    # The Raspberry Pi Foundation's and Raspberry Pi Ltd's.
+    ouis=("b8:27:eb", "dc:a6:32", "e4:5f:01", "28:cd:c1", "d8:3a:dd", "2c:cf:67", "88:a2:9e"),
+)
+
 ARCHITECTURES = (
     Architecture(0, "bios", Firmware.BIOS, "undionly.kpxe", "ipxe.pxe"),
     Architecture(7, "uefi-x64", Firmware.UEFI, "snponly.efi", "ipxe.efi"),
     # RFC 4578 says "EFI BC" for 7 and "EFI x86-64" for 9, an erratum swaps them: both mean x64.
     Architecture(9, "uefi-x64-bc", Firmware.UEFI, "snponly.efi", "ipxe.efi"),
     Architecture(16, "uefi-x64-http", Firmware.UEFI_HTTP, "snponly.efi", "ipxe.efi"),
+    RASPBERRY_PI,
 )
 
 BY_CODE = {row.code: row for row in ARCHITECTURES}
 BY_NAME = {row.name: row for row in ARCHITECTURES}
-LOADERS = tuple(sorted({name for row in ARCHITECTURES for name in row.loaders}))
+BY_OUI = {oui: row for row in ARCHITECTURES for oui in row.ouis}
+LOADERS = tuple(sorted({name for row in ARCHITECTURES for name in row.loaders} - {BOOTCODE}))
 
 
 def parse(text: str) -> Architecture:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from netboot.arch import BY_CODE, Architecture, Firmware
+from netboot.arch import BY_CODE, BY_OUI, Architecture, Firmware
 from netboot.dhcp import pxe
 from netboot.dhcp.packet import Packet
 from netboot.errors import Ignored
@@ -66,6 +66,10 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
     if packet.mac is None:
         return Ignored(f"hardware type {packet.htype} with {packet.hlen} bytes is not Ethernet")
     codes = pxe.architectures(packet)
+    # A Raspberry Pi's own firmware says 0, BIOS (rpi-eeprom#182); UEFI on one says what it is.
+    own = BY_OUI.get(packet.mac[:8])
+    if own is not None:
+        codes = tuple(own.code if code == 0 else code for code in codes)
     if not codes:
         return Ignored("a boot client without option 93, which names its architecture")
     by_http = vendor_class == pxe.HTTP_CLIENT
@@ -84,5 +88,5 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
         stage=Stage.IPXE if pxe.is_ipxe(packet) else Stage.FIRMWARE,
         uuid=pxe.machine_uuid(packet),
         nic=pxe.nic(packet),
-        able=not features or NEEDED[known[0].firmware] <= features,
+        able=not features or NEEDED.get(known[0].firmware, set()) <= features,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from netboot import arch as architectures
+from netboot import raspberry
 from netboot.arch import Architecture, Firmware
 from netboot.client import Client
 from netboot.dhcp import packet as dhcp
@@ -79,20 +80,35 @@ class _Rehearsal:
     def play(self) -> Rehearsal:
         """All answers, from the firmware's first packet to the HTTP script."""
         parts: list[tuple[str, str]] = []
-        for title, asker in (("firmware", self._firmware), ("iPXE", self._ipxe)):
+        is_pi = self._firmware.arch.firmware is Firmware.RASPBERRY_PI
+        programs = [("firmware", self._firmware), *([] if is_pi else [("iPXE", self._ipxe)])]
+        for title, asker in programs:
             if asker.ipxe:
                 self._room.fetched(self._mac, self._firmware.arch.loader)
             parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(asker, SERVER_PORT)))
             if self._profile.dhcp.mode == "proxy" and asker.arch.firmware is Firmware.UEFI:
                 title = f"{title}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
                 parts.append((title, self._ask(asker, BOOT_SERVER_PORT)))
+        parts += self._files_of_a_pi() if is_pi else self._scripts()
+        return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
+
+    def _files_of_a_pi(self) -> list[tuple[str, str]]:
+        parts = []
+        for path in raspberry.MADE_FILES:
+            content = self._room.raspberry_pi_file(path, self._mac, self._server)
+            text = content.decode() if isinstance(content, bytes) else f"{content or 'refused'}"
+            parts.append((f"TFTP read of {path}, with or without a folder", text))
+        return parts
+
+    def _scripts(self) -> list[tuple[str, str]]:
         script = f"{self._ipxe.arch.name}.ipxe"
         ticket = self._room.ticket(self._mac)
         chain = self._room.tftp_script(f"{ticket}/{script}", self._server)
-        parts.append((f"TFTP read of <ticket>/{script}", (chain or b"").decode()))
         text = self._room.script(self._mac, script, self._server)
-        parts.append((f"HTTP GET /boot/<ticket>/{script}", text or ""))
-        return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
+        return [
+            (f"TFTP read of <ticket>/{script}", (chain or b"").decode()),
+            (f"HTTP GET /boot/<ticket>/{script}", text or ""),
+        ]
 
     def _ask(self, asker: Asker, port: int) -> str:
         """The answer to a packet of this PC. On 4011 it has an address, on 67 it has none."""

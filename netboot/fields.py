@@ -161,6 +161,14 @@ ImageFile = Annotated[
         {"type": "string", "pattern": "^/"},
     ),
 ]
+Folder = Annotated[
+    str,
+    Text(
+        "the path of a folder such as /srv/raspberry-pi",
+        _image,
+        {"type": "string", "pattern": "^/"},
+    ),
+]
 Arguments = Annotated[
     str, Text("words on one line, in ASCII", _printable, {"type": "string", "pattern": "^[ -~]*$"})
 ]

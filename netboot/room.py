@@ -10,8 +10,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from netboot import processes, script, ticket
-from netboot.arch import BY_NAME, LOADERS
+from netboot import processes, raspberry, script, ticket
+from netboot.arch import BY_NAME, BY_OUI, LOADERS, RASPBERRY_PI, Firmware
 from netboot.client import PROBE_MAC, Client, Stage, is_played
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
@@ -24,6 +24,7 @@ from netboot.plan import (
     SeatKeys,
     boot_plan,
     features,
+    image_name,
     root_export,
     swap_export,
 )
@@ -72,6 +73,9 @@ class Room:
             loader = self._plan(client, server, {}).bootfile.rpartition("/")[2]
             message = f"its last loader was fetched and not heard of again: this time {loader}"
             self.record(client.mac, "loader", message, file=loader)
+        if client.arch.firmware is Firmware.RASPBERRY_PI:
+            # Not when it reads its command line: a TFTP request may come twice.
+            self.tokens[client.mac] = secrets.token_hex(TOKEN_BYTES)
         return self._plan(client, server, {})
 
     def _is_for_script(self, client: Client) -> bool:
@@ -148,9 +152,37 @@ class Room:
         plan = self._plan(client, server, self._slices(client))
         return script.render(plan, self.base_url(server))
 
-    def tftp_file(self, path: str, server: IPv4Address) -> bytes | Path | None:
-        """What TFTP serves: the loaders, and each seat's first script."""
+    def tftp_file(
+        self, path: str, server: IPv4Address, client: IPv4Address | None = None
+    ) -> bytes | Path | None:
+        """What TFTP serves: the loaders, each seat's first script, and to a Raspberry Pi what that
+        asks for.
+        """
+        mac = None if client is None else seat_at(str(client), ARP_TABLE)
+        if mac is not None and mac[:8] in BY_OUI:
+            own = self.raspberry_pi_file(path, mac, server)
+            if own is not None:
+                return own
         return self._image(path) if path in LOADERS else self.tftp_script(path, server)
+
+    def raspberry_pi_file(self, path: str, mac: str, server: IPv4Address) -> bytes | Path | None:
+        """What a Pi asks for: a file of the operator's folder, else one of ours that has its name."""
+        if self.profile.boot.raspberry_pi is None or self.images is None:
+            return None
+        folder, names = Path(self.profile.boot.raspberry_pi).resolve(), raspberry.names(path)
+        for name in names:
+            found = (folder / name).resolve()
+            if found.is_file() and found.is_relative_to(folder):
+                return found
+        name = names[-1] if names else ""
+        if name == raspberry.CONFIG_FILE:
+            return raspberry.render_config().encode()
+        if name == raspberry.COMMAND_LINE_FILE:
+            plan = self._plan(Client(mac, RASPBERRY_PI, Stage.FIRMWARE), server, {})
+            return raspberry.render_command_line(plan).encode()
+        if name in (KERNEL_FILE, INITRAMFS_FILE):
+            return self.file(image_name(raspberry.PROCESSOR, name))
+        return None
 
     def tftp_script(self, path: str, server: IPv4Address) -> bytes | None:
         """A seat's first script, ``TICKET/ARCH.ipxe``: it leads to HTTP."""
@@ -229,6 +261,9 @@ class Room:
         mac = self.seat_of(ticket_text) or seat_at(transfer.client, ARP_TABLE)
         if mac is None or transfer.outcome is Outcome.PROBE:
             return
+        refused = transfer.outcome is Outcome.REFUSED
+        if refused and mac[:8] in BY_OUI and not raspberry.is_needed(transfer.filename):
+            return  # a Pi asks for a dozen files that may be there or not
         if transfer.outcome is Outcome.DONE:
             self.fetched(mac, name)
         kilobytes = transfer.sent / 1e3

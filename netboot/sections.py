@@ -15,6 +15,7 @@ from netboot.fields import (
     ClientId,
     Domain,
     Factor,
+    Folder,
     ImageFile,
     Kernel,
     Network,
@@ -120,6 +121,10 @@ class Boot(SeatBoot):
     kernel: Kernel | None = None
     """A Debian package of a kernel, or the path of a kernel file, for the first of architectures.
     Default: Debian's own, such as linux-image-amd64."""
+
+    raspberry_pi: Folder | None = None
+    """A folder with the Raspberry Pi's own boot files, from which Pis are booted. Without it they are
+    not answered."""
 
     def kernel_for(self, processor: Processor) -> str:
         """The Debian package, or the path, of the kernel for PCs with this processor."""

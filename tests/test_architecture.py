@@ -26,7 +26,7 @@ ROWS = (
         "pages.lease pages.governor pages.buffers pages.work pages.exchange images.divide deploy.report"
     ),
     (
-        "plan script dhcp.responder dhcp.record deploy.roster deploy.hardware deploy.bootorder "
+        "plan script raspberry dhcp.responder dhcp.record deploy.roster deploy.hardware deploy.bootorder "
         "deploy.seats"
     ),
     (

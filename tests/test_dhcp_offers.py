@@ -23,12 +23,14 @@ FILES = {
     "bios": "undionly.kpxe",
     "uefi-x64": "snponly.efi",
     "uefi-x64-bc": "snponly.efi",
+    "raspberry-pi": "bootcode.bin",
     "uefi-x64-http": f"http://{OURS}:8080/boot/{TICKET}/snponly.efi",
 }
 MODELS: dict[Firmware, tuple[Model, ...]] = {
     Firmware.BIOS: (offers.pxe_rom, offers.ipxe),
     Firmware.UEFI: (offers.old_edk2, offers.new_edk2, offers.ipxe),
     Firmware.UEFI_HTTP: (offers.edk2_http,),
+    Firmware.RASPBERRY_PI: (offers.pi_3, offers.pi_4),
 }
 EVERY = [(row, model) for row in ARCHITECTURES for model in MODELS[row.firmware]]
 every_firmware = pytest.mark.parametrize(

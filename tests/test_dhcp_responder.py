@@ -16,7 +16,7 @@ from netboot.errors import Ignored, ProtocolError
 from netboot.fields import AddressRange
 from netboot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.profile import Profile
-from netboot.sections import Dhcp, DhcpNetwork
+from netboot.sections import Boot, Dhcp, DhcpNetwork
 from tests.support.pxe_client import BIOS, MACHINE, UEFI_X64, UEFI_X64_HTTP, PxeClient, decode
 
 US = IPv4Address("10.0.0.1")
@@ -27,8 +27,10 @@ TICKET = "5254" * 11
 GUID = b"\x00" + MACHINE.bytes
 NOW = 1000.0
 
-PROXY = Profile(dhcp=Dhcp(mode="proxy"))
+BOOT = Boot(raspberry_pi="/srv/raspberry-pi")
+PROXY = Profile(boot=BOOT, dhcp=Dhcp(mode="proxy"))
 FULL = Profile(
+    boot=BOOT,
     dhcp=Dhcp(
         mode="full",
         range=RANGE,
@@ -37,7 +39,7 @@ FULL = Profile(
         ntp=(IPv4Address("10.0.0.253"),),
         domain="school.example",
         lease_time=600,
-    )
+    ),
 )
 
 CLIENTS = {
@@ -368,6 +370,7 @@ def test_what_a_relay_added_goes_back_to_it_and_is_the_last_option() -> None:
 
 FAR = IPv4Network("10.9.0.0/24")
 CAMPUS = Profile(
+    boot=BOOT,
     dhcp=Dhcp(
         mode="full",
         range=RANGE,
@@ -377,7 +380,7 @@ CAMPUS = Profile(
             )
         },
         client_ids={"ff01": FAR[7], "0102": FIRST + 3},
-    )
+    ),
 )
 
 

@@ -20,6 +20,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from netboot.client import Client
+from netboot.dhcp import responder
 from netboot.dhcp.packet import BOOTREPLY, MessageType, Packet, parse
 from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
@@ -28,7 +29,7 @@ from netboot.fields import AddressRange
 from netboot.interfaces import Interface, find
 from netboot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.profile import Profile
-from netboot.sections import Dhcp
+from netboot.sections import Boot, Dhcp
 from tests.support.pxe_client import UEFI_X64, PxeClient
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -169,6 +170,25 @@ def test_each_lan_is_answered_from_its_own_address(tmp_path: Path) -> None:
             "pxe: ACK, boot file snponly.efi",
         ]
         assert not lan.leases.exists()
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_an_old_raspberry_pi_waits_for_its_offer_and_nobody_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responder, "SLOW_SECONDS", 0.3)
+    profile = Profile(boot=Boot(raspberry_pi="/srv/pi"), dhcp=Dhcp(mode="proxy"))
+
+    async def scenario(lan: Lan) -> None:
+        await lan.serve(profile)
+        pi = PxeClient(mac="b8:27:eb:00:00:01", arch=41)
+        for client in (pi, BOB):
+            lan.cables[0].send(client.discover())
+        answered = [(await lan.cables[0].reply())[1].mac for _ in range(2)]
+        assert answered == [BOB.mac, pi.mac]
+        lan.cables[0].send(pi.discover())  # and stopped before its time has come
 
     on_lan(tmp_path, scenario)
 

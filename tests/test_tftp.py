@@ -48,7 +48,7 @@ class Rig:
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
 
-    def read(self, name: str, server: IPv4Address) -> bytes | Path | None:
+    def read(self, name: str, server: IPv4Address, client: IPv4Address) -> bytes | Path | None:
         assert server == SERVER
         if name in ON_DISK | {"link", "gone", "folder"}:
             return self.folder if name == "folder" else self.folder / name

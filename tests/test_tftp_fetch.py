@@ -18,7 +18,7 @@ CONTENT = bytes(range(256)) * 700
 def _serving(folder: Path, wanted: str, blksize: int = 512, windowsize: int = 1) -> bytes:
     (folder / "loader.efi").write_bytes(CONTENT)
 
-    def read(name: str, server: IPv4Address) -> Path | None:
+    def read(name: str, server: IPv4Address, client: IPv4Address) -> Path | None:
         return folder / name if name == "loader.efi" else None
 
     async def run() -> bytes:

@@ -17,6 +17,7 @@ IPXE_USER_CLASS = b"iPXE"
 
 # Option 43 (PXE 2.1, table 2-1). Bit 3 of discovery control: no discovery, load the file named.
 DISCOVERY_CONTROL = 6
+BOOT_MENU = 9
 MENU_PROMPT = 10
 USE_BOOT_FILE = 8
 

@@ -25,6 +25,22 @@ EVERYONE = IPv4Address("255.255.255.255")
 
 # "Skip discovery, load the file named": without it BIOS ROMs look for boot servers (PXE-E55).
 USE_BOOT_FILE = pxe.serialize_suboptions({pxe.DISCOVERY_CONTROL: bytes((pxe.USE_BOOT_FILE,))})
+# By this menu a Raspberry Pi knows its server. The boot ROM of the Pi 3 wants the three spaces
+# (raspberrypi/documentation#1686), later ones take them; the type is 0, the time to choose too.
+_MENU = b"Raspberry Pi Boot   "
+RASPBERRY_PI_BOOT = pxe.serialize_suboptions(
+    {
+        pxe.DISCOVERY_CONTROL: bytes((pxe.USE_BOOT_FILE,)),
+        pxe.BOOT_MENU: b"\0\0" + bytes((len(_MENU),)) + _MENU,
+        pxe.MENU_PROMPT: b"\0PXE",
+    }
+)
+# UEFI gets no option 43: EDK2 before 2017 throws the first offer away that has sub-options 6 to 10
+# (edk2#6944), but caches one without as BINL's and then asks on port 4011.
+VENDOR_OPTIONS = {Firmware.BIOS: USE_BOOT_FILE, Firmware.RASPBERRY_PI: RASPBERRY_PI_BOOT}
+# The boot ROM of the first Pis asks for its file only once if the answer to its DHCPDISCOVER comes
+# at once (raspberrypi/firmware#934; what dnsmasq has --dhcp-reply-delay for).
+SLOW_OUI, SLOW_SECONDS = "b8:27:eb", 2.0
 SKIP_PROXY_WAIT = pxe.serialize_suboptions({pxe.NO_PXEDHCP: b"\1"})
 
 
@@ -57,6 +73,7 @@ class Reply:
     """A packet and where to send it; ``client`` is None for a DHCP client that does not boot.
 
     ``unproven``: it offers an address that may be in use on the link; nobody has looked lately.
+    ``delay``: seconds that it must not come sooner.
     """
 
     packet: Packet
@@ -66,6 +83,7 @@ class Reply:
     answer: Type
     client: Client | None
     unproven: bool = False
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +116,8 @@ def respond(packet: Packet, context: Context, now: float) -> Reply | Ignored:
     if isinstance(sender, Ignored) and in_vain:
         return sender
     client = None if isinstance(sender, Ignored) else sender
+    if _is_raspberry_pi(client) and context.profile.boot.raspberry_pi is None:
+        return Ignored("a Raspberry Pi: boot.raspberry_pi names no folder with its files")
     question = _Question(packet, kind, packet.mac, client, context)
     if context.port == BOOT_SERVER_PORT:
         return _boot_server(question)
@@ -148,11 +168,21 @@ def _pxe_options(question: _Question) -> dict[int, bytes]:
     """Options that make a proxy's offer or acknowledgement one."""
     options = _vendor_class(question)
     client = question.client
-    if client is not None and client.arch.firmware is Firmware.BIOS:
-        options[Option.VENDOR_SPECIFIC_INFORMATION] = USE_BOOT_FILE
-    # UEFI gets no option 43: EDK2 before 2017 throws the first offer away that has sub-options
-    # 6 to 10 (edk2#6944), but caches one without as BINL's and then asks on port 4011.
+    if client is not None and client.arch.firmware in VENDOR_OPTIONS:
+        options[Option.VENDOR_SPECIFIC_INFORMATION] = VENDOR_OPTIONS[client.arch.firmware]
+    if _is_raspberry_pi(client):
+        options |= _server_names(question, b"")  # later Pis look at 66 first
     return options
+
+
+def _server_names(question: _Question, bootfile: bytes) -> dict[int, bytes]:
+    """Options 66 and 67, to who asks for them: with the NUL that some ROMs need (dnsmasq's
+    rfc2131.c); EDK2 prefers these to the fields.
+    """
+    asked = question.packet.options.get(Option.PARAMETER_REQUEST_LIST, b"")
+    server = str(question.context.server).encode()
+    named = {int(Option.TFTP_SERVER_NAME): server, int(Option.BOOTFILE_NAME): bootfile}
+    return {code: value + b"\0" for code, value in named.items() if value and code in asked}
 
 
 def _vendor_class(question: _Question) -> dict[int, bytes]:
@@ -259,12 +289,10 @@ def _lease(
     if client is not None and client.arch.firmware is Firmware.UEFI_HTTP:
         options |= _vendor_class(question)  # or EDK2 does not take the file for a URL
     bootfile = _bootfile(question)
-    asked = request.options.get(Option.PARAMETER_REQUEST_LIST, b"")
-    # With the NUL that some ROMs need (dnsmasq's rfc2131.c); EDK2 prefers these to the fields.
-    if bootfile and Option.TFTP_SERVER_NAME in asked:
-        options[Option.TFTP_SERVER_NAME] = str(context.server).encode() + b"\0"
-    if bootfile and Option.BOOTFILE_NAME in asked:
-        options[Option.BOOTFILE_NAME] = bootfile + b"\0"
+    if bootfile:
+        options |= _server_names(question, bootfile)
+    if _is_raspberry_pi(client):
+        options |= _pxe_options(question)
     # No option 60 for PXE: EDK2 then takes us for a plain DHCP server with a boot file, and does not
     # wait for proxies nor ask on port 4011 (PxeBcSelectDhcp4Offer).
     packet = _answer(
@@ -324,4 +352,11 @@ def _reply(question: _Question, kind: Type, packet: Packet, *, unproven: bool = 
         address, port = request.giaddr, SERVER_PORT
     elif request.ciaddr != ANY and kind is not Type.DHCPNAK:
         address = request.ciaddr
-    return Reply(packet, address, port, question.kind, kind, question.client, unproven)
+    client = question.client
+    slow = kind is Type.DHCPOFFER and question.mac.startswith(SLOW_OUI) and _is_raspberry_pi(client)
+    delay = SLOW_SECONDS if slow else 0.0
+    return Reply(packet, address, port, question.kind, kind, client, unproven, delay)
+
+
+def _is_raspberry_pi(client: Client | None) -> bool:
+    return client is not None and client.arch.firmware is Firmware.RASPBERRY_PI

@@ -136,7 +136,11 @@ class DhcpServer:
                 answered.append(_Answered(*result, interface, received))
         if self._save():
             for item in answered:
-                self._send(bound, port, item)
+                if item.reply.delay:
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(item.reply.delay, self._send, bound, port, item)
+                else:
+                    self._send(bound, port, item)
 
     def _answer(
         self, arrival: sockets.Arrival, port: int, interface: Interface
@@ -188,6 +192,8 @@ class DhcpServer:
         return True
 
     def _send(self, bound: socket.socket, port: int, item: _Answered) -> None:
+        if bound.fileno() == -1:
+            return  # stopped while it waited
         reply, interface = item.reply, item.interface
         if self._neighbourhood is not None:
             self._neighbourhood.replying(reply, interface)

@@ -34,7 +34,7 @@ SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 
 MODES = ("octet", "netascii")
 Peer = tuple[str, int]
-Read = Callable[[str, IPv4Address], bytes | Path | None]
+Read = Callable[[str, IPv4Address, IPv4Address], bytes | Path | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ class _Refusal(Exception):
 class TftpServer:
     """Read-only TFTP server for names that ``read`` knows.
 
-    ``read(filename, server)`` returns the content, the path of a file or None, where ``server`` is
-    the address that was asked; ``report(transfer)`` hears of each finished transfer. Both are
+    ``read(filename, server, client)`` returns the content, the path of a file or None, where
+    ``server`` is the address that was asked, by ``client``; ``report(transfer)`` hears of each finished transfer. Both are
     called in the event loop. ``mtu`` (bytes) bounds blksize.
     """
 
@@ -159,7 +159,7 @@ class TftpServer:
             sock.bind((str(address), 0))
             sock.connect(peer)
             try:
-                with self._open(message, address) as file:
+                with self._open(message, address, IPv4Address(peer[0])) as file:
                     self._hand_over(message, address, peer, sock, file)
             except _Refusal as refusal:
                 sock.send(packet.error(refusal.code, str(refusal)))
@@ -167,14 +167,14 @@ class TftpServer:
                 self._report(Transfer(peer[0], name, None, 0, 0, Outcome.REFUSED, str(refusal)))
 
     @contextlib.contextmanager
-    def _open(self, request: Request, address: IPv4Address) -> Iterator[int]:
+    def _open(self, request: Request, address: IPv4Address, client: IPv4Address) -> Iterator[int]:
         """A descriptor of what is asked for. Raises _Refusal."""
         if request.upload:
             raise _Refusal(ErrorCode.ACCESS_VIOLATION, "this server takes no files")
         if request.mode not in MODES:
             raise _Refusal(ErrorCode.ILLEGAL_OPERATION, "mode: expected octet or netascii")
         # Old boot ROMs write paths the DOS way, or with a slash in front.
-        content = self._read(request.filename.replace("\\", "/").lstrip("/"), address)
+        content = self._read(request.filename.replace("\\", "/").lstrip("/"), address, client)
         if content is None:
             raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file")
         file = _open_file(content) if isinstance(content, Path) else _in_memory(content)

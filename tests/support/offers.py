@@ -13,6 +13,7 @@ from scapy.layers.dhcp import BOOTP, DHCP
 NOBODY = "0.0.0.0"
 PXE_CLIENT, HTTP_CLIENT = b"PXEClient", b"HTTPClient"
 DISCOVERY = range(6, 11)  # sub-options of option 43 that make an offer a PXE 1.0 one
+PI_3_MENU = b"Raspberry Pi Boot   "
 CREDENTIALS = 12  # the sub-option of WfM 1.1a
 
 
@@ -107,6 +108,34 @@ def kind_of(offer: Offer) -> Kind | None:
     if CREDENTIALS in offer.sub_options:
         return Kind.PROXY_WFM if offer.is_proxy else Kind.DHCP_WFM
     return Kind.PROXY_BINL if offer.is_proxy else Kind.DHCP_BINL
+
+
+def pi_3(offers: Sequence[Offer]) -> Choice:
+    """The boot ROM of a Pi 3: it knows its server by the menu in option 43, looks neither at siaddr
+    nor at option 66 (raspberrypi/firmware#801, #1265), and its file has one name.
+    """
+    if not any(not offer.is_proxy for offer in offers):
+        return None  # no address
+    for offer in offers:
+        if PI_3_MENU in (offer.option("vendor_specific") or b""):
+            return Boot(offer.source, "bootcode.bin")
+    return None
+
+
+def pi_4(offers: Sequence[Offer]) -> Choice:
+    """The EEPROM of a Pi 4: option 66 says where its files are, or else the server identifier of whose
+    option 43 has the menu; without spaces will do (nobodd's documentation, "Netboot on the Pi").
+    """
+    if not any(not offer.is_proxy for offer in offers):
+        return None
+    for offer in offers:
+        if offer.option("tftp_server_name"):
+            named = offer.option("tftp_server_name") or b""
+            return Boot(named.rstrip(b"\0").decode(), "bootcode.bin")
+    for offer in offers:
+        if PI_3_MENU.rstrip() in (offer.option("vendor_specific") or b""):
+            return Boot(offer.server_id, "bootcode.bin")
+    return None
 
 
 def _edk2(offers: Sequence[Offer], keeps_proxy: Callable[[int], bool]) -> Choice:
