@@ -94,7 +94,7 @@ def test_status_is_asked_over_loopback(serve: Callable[..., Serving]) -> None:
     asked = subprocess.run(
         [*inside, *NETBOOT, "status", "--json"], check=True, capture_output=True, text=True
     )
-    assert json.loads(asked.stdout) == {"seats": []}
+    assert json.loads(asked.stdout)["seats"] == []
     shown = subprocess.run(
         [*inside, *NETBOOT, "status"], check=True, capture_output=True, text=True
     )
