@@ -2,13 +2,14 @@
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 
 import pytest
 
 from netboot.command import lines
-from netboot.command.lines import Lines
+from netboot.command.lines import Lines, LinesHandler
 
 Pipe = tuple[int, int]
 
@@ -58,6 +59,15 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(
     *kept, told, last = got.decode().splitlines()
     assert set(kept) == {line} and json.loads(told) == {"lost": 1000 - len(kept)}
     assert 100 <= len(kept) < 200 and last == "after"
+
+
+def test_what_is_logged_is_a_line(pipe: Pipe) -> None:
+    reader, writer = pipe
+    output = Lines(writer, lost)
+    handler = LinesHandler(output)
+    handler.handle(logging.LogRecord("a", logging.WARNING, "", 1, "seat %d", (14,), None))
+    output.drain(10)
+    assert os.read(reader, 1 << 16) == b"seat 14\n"
 
 
 def test_without_a_reader_all_is_left_out(pipe: Pipe) -> None:

@@ -1,5 +1,6 @@
 """Lines of output that hold nobody up: a pipe that nobody reads must not stop a server."""
 
+import logging
 import os
 import threading
 from collections import deque
@@ -66,3 +67,15 @@ class Lines:
                 return self._waiting.popleft()
             lost, self._lost = self._lost, 0
             return self._lost_line(lost)
+
+
+class LinesHandler(logging.Handler):
+    """Writes what is logged to ``lines``."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Has one record written."""
+        self._lines.write(self.format(record))

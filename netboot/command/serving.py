@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import logging
 import os
 import pwd
 import signal
@@ -23,7 +24,7 @@ from netboot.command.common import (
     built,
     until_stopped,
 )
-from netboot.command.lines import Lines
+from netboot.command.lines import Lines, LinesHandler
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def serve(
         sys.stdout.fileno(),
         lambda count: json.dumps({"lost": count}) if as_json else show.lost(count),
     )
+    warnings = Lines(sys.stderr.fileno(), show.lost)
+    logging.getLogger().addHandler(LinesHandler(warnings))
 
     def tell(event: "BootEvent") -> None:
         if as_json:
@@ -110,7 +113,8 @@ def serve(
                 await services.upgrade()
         finally:
             await services.stop()
-            lines.drain(LAST_LINES_SECONDS)
+            for output in (lines, warnings):
+                output.drain(LAST_LINES_SECONDS)
 
     until_stopped(run())
 
