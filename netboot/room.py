@@ -158,10 +158,10 @@ class Room:
         """What TFTP serves: the loaders, each seat's first script, and to a Raspberry Pi what that
         asks for.
         """
-        mac = None if client is None else seat_at(str(client), ARP_TABLE)
-        if mac is not None and mac[:8] in BY_OUI:
-            own = self.raspberry_pi_file(path, mac, server)
-            if own is not None:
+        if client is not None and self.profile.boot.raspberry_pi is not None:
+            mac = seat_at(str(client), ARP_TABLE)
+            own = mac and mac[:8] in BY_OUI and self.raspberry_pi_file(path, mac, server)
+            if own:
                 return own
         return self._image(path) if path in LOADERS else self.tftp_script(path, server)
 

@@ -198,6 +198,11 @@ def test_what_a_pi_asks_for_is_for_pis(server: Server) -> None:
     assert server.read(asked, mac="52:54:00:12:34:56") == [None] * 3
 
 
+def test_uefi_on_a_pi_gets_loaders_too(server: Server) -> None:
+    (Path(server.room.images or "") / "snponly.efi").write_text("loader")
+    assert server.read(["snponly.efi"]) == [b"loader"]
+
+
 def test_only_what_a_pi_needs_is_missed(server: Server) -> None:
     server.read([f"{SERIAL}/{name}" for name in ("recovery.elf", "start.elf", "dt-blob.bin")])
     told = [event.data["file"] for event in server.room.journal.history(PI_4)]
