@@ -101,6 +101,27 @@ def test_status_is_asked_over_loopback(serve: Callable[..., Serving]) -> None:
     assert "no seat has asked" in shown.stdout
 
 
+BEACONS = """
+import http.client, sys
+server = http.client.HTTPConnection("127.0.0.1", 8080, timeout=20)
+for number in range(500):
+    server.request("POST", f"/beacon/{sys.argv[1]}/stage{number}", body=f"{number} " + 300 * "x")
+    assert server.getresponse().read() == b""
+"""
+
+
+def test_a_pipe_that_nobody_reads_stops_no_server(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    server = serve()
+    server.line()
+    mac = "52:54:00:12:34:56"
+    known = ticket.issue((tmp_path / "state/secret").read_bytes(), mac)
+    inside = ("nsenter", "-t", str(server.process.pid), "-n")
+    subprocess.run([*inside, sys.executable, "-c", BEACONS, known], check=True, timeout=60)
+    assert [server.line()["stage"] for _ in range(500)] == [f"stage{n}" for n in range(500)]
+
+
 def test_a_second_server_names_the_port_that_is_taken(serve: Callable[..., Serving]) -> None:
     first = serve()
     first.line()
