@@ -9,6 +9,7 @@
 # check_images: sets $broken to what is wrong, empty if nothing, and takes away what must not be used.
 check_images() {
     local line word kernel name bad='' more=0 builds=1
+    [ ! -e "$run/checked" ] || return 0 # this is a second start of /init, which has changed files
     read -r line <"$proc/cmdline"
     # An archive that the kernel could not unpack has left no list. The boot loader names them all.
     for word in $line; do

@@ -265,6 +265,8 @@ def test_a_damaged_driver_is_named_and_not_used(unpacked: Unpacked) -> None:
 
 def test_an_archive_that_was_not_unpacked_is_named(unpacked: Unpacked) -> None:
     assert "initramfs: initramfs-phys.img; boot" in unpacked.check("e1000", "phys")
+    assert unpacked.check("e1000", "phys") == "", "only once"
+    (unpacked.lib.folder / "checked").unlink()
     (unpacked.lib.folder / "init").unlink()
     assert "initramfs: init; boot" in unpacked.check("e1000")
 
