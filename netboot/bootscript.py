@@ -50,5 +50,5 @@ def read(script: str) -> Chain | Boot:
     if chained is None:
         raise AnswerError("a script that neither boots nor leads to another one")
     # What is slept behind the chain is only for when that fails.
-    wait = re.search(r"^sleep ([0-9]{1,4})$", script[: chained.start()], re.MULTILINE)
+    wait = re.search(r"^sleep ([0-9]{1,4}) \|\|$", script[: chained.start()], re.MULTILINE)
     return Chain(chained[1], int(wait[1]) if wait else 0)

@@ -5,12 +5,13 @@ import math
 import os
 import secrets
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from netboot import processes, raspberry, script, ticket
+from netboot.admission import Admission, Turn
 from netboot.arch import BY_NAME, BY_OUI, LOADERS, RASPBERRY_PI, Firmware
 from netboot.client import PROBE_MAC, Client, Stage, is_played
 from netboot.events import BootEvent, Journal
@@ -59,7 +60,11 @@ class Room:
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
     nics: dict[str, tuple[int, int]] = field(default_factory=dict)
     loaders: Loaders = field(default_factory=Loaders)
+    admission: Admission = field(init=False)
     unproven: set[str] = field(default_factory=set)  # sent slices that have not proved good
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.profile.http.rate)
 
     def plan(self, client: Client, server: IPv4Address) -> BootPlan:
         """What ``client``, which asks by DHCP, boots, as seen from our address ``server``."""
@@ -89,8 +94,12 @@ class Room:
 
     def fetched(self, mac: str, name: str) -> None:
         """A seat has fetched a boot file."""
-        if name in LOADERS and mac != PROBE_MAC:
+        if mac == PROBE_MAC:
+            return
+        if name in LOADERS:
             self.loaders.loaded(mac, time.monotonic())
+        else:
+            self.admission.fetched(mac, self._size(name))
 
     def _plan(
         self, client: Client, server: IPv4Address, slices: dict[str, tuple[str, ...]]
@@ -106,14 +115,19 @@ class Room:
             second=self.loaders.is_second(client.mac),
         )
 
-    def _slices(self, client: Client) -> dict[str, tuple[str, ...]]:
+    def _slices(self, mac: str) -> dict[str, tuple[str, ...]]:
         """What of the initramfs a seat gets, by the processor that it may have; empty for all of
         it: always after a boot of which nothing was heard, or in which it was damaged.
         """
-        mac = client.mac
+        if mac in self.unproven:
+            return {}
         nic, wanted = self.nics.get(mac), features(self.profile.seat(mac))
         found = {name: each.choose(nic, wanted) for name, each in self.catalogues.items()}
-        chosen = {name: files for name, files in found.items() if files}
+        return {name: files for name, files in found.items() if files}
+
+    def _sent(self, client: Client, chosen: dict[str, tuple[str, ...]]) -> None:
+        """A seat is sent these slices, which have to prove good."""
+        mac, nic = client.mac, self.nics.get(client.mac)
         if nic is not None:
             served = [row.name for row in client.arch.processors if row.name in self.catalogues]
             lacking = [self.catalogues[name].complaint(nic) for name in served]
@@ -122,12 +136,32 @@ class Room:
                 log.warning("%s: %s", self.profile.hostname(mac), lacking[0])
                 self.record(mac, "initramfs", lacking[0], card=f"{nic[0]:04x}:{nic[1]:04x}")
         if mac in self.unproven:
-            chosen = {}
             self.record(mac, "initramfs", "its last boot came to nothing: it gets all drivers")
         self.unproven.discard(mac)
         if chosen:
             self.unproven.add(mac)
-        return chosen
+
+    def _turn(self, mac: str, plan: BootPlan) -> Turn:
+        """Whether a seat may download now. Of several processors' images the largest counts."""
+        if mac == PROBE_MAC:
+            return Turn(0, 0)
+        base = f"boot/{self.ticket(mac)}/"
+        sizes = [
+            sum(
+                self._size(path.removeprefix(base))
+                for path in (each.kernel_path, *each.initrd_paths)
+            )
+            for each in plan.images
+        ]
+        return self.admission.ask(mac, max(sizes, default=0), time.monotonic())
+
+    def _size(self, name: str) -> int:
+        """Of a boot image, in bytes; 0 if there is none."""
+        path = self.file(name)
+        try:
+            return 0 if path is None else path.stat().st_size
+        except OSError:
+            return 0
 
     def ticket(self, mac: str) -> str:
         """The unguessable part of a seat's URLs."""
@@ -143,14 +177,22 @@ class Room:
         return None if mac is None else root_export(self.profile.seat(mac).root)
 
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
-        """The HTTP script ``name`` of a seat. Fetching it begins a boot: a new token is made."""
+        """The HTTP script ``name`` of a seat. Fetching it begins a boot: a new token is made; or it
+        has the seat wait and ask again, while others download.
+        """
         client = _ipxe_client(mac, name)
         if client is None or self.images is None:
             return None
         self.loaders.scripted(mac)
+        chosen = self._slices(mac)
+        plan = self._plan(client, server, chosen)
+        turn = self._turn(mac, plan)
+        if turn.wait:
+            self.record(mac, "wait", f"{turn.wait} s, PCs before it: {turn.before}", **asdict(turn))
+            return script.render_wait(plan, self.base_url(server), turn)
+        self._sent(client, chosen)
         self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
-        plan = self._plan(client, server, self._slices(client))
-        return script.render(plan, self.base_url(server))
+        return script.render(self._plan(client, server, chosen), self.base_url(server))
 
     def tftp_file(
         self, path: str, server: IPv4Address, client: IPv4Address | None = None
@@ -286,6 +328,7 @@ class Room:
         """Journals what an initramfs reports, at the time it happened, and only once: a PC sends
         again what was not answered in time, and a server that stood still then has it twice.
         """
+        self.admission.left(mac)
         self.unproven.discard(mac)
         if stage == DAMAGED:
             self.unproven.add(mac)  # what it is sent next is not made of these slices

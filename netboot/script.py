@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from netboot.admission import Turn
 from netboot.plan import BootPlan, Images
 
 RETRY_SECONDS = 3
@@ -14,6 +15,26 @@ def render_chain(plan: BootPlan, base_url: str) -> str:
             "#!ipxe",
             ":retry",
             f"chain --autofree {base_url}/{plan.script_path} ||",
+            f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
+            f"sleep {RETRY_SECONDS}",
+            "goto retry",
+            "",
+        )
+    )
+
+
+def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
+    """The script of a seat that has to wait until it may download."""
+    pcs = "1 PC is" if turn.before == 1 else f"{turn.before} PCs are"
+    message = f"waits for its turn to download, about {turn.wait} s: {pcs} before it"
+    return "\n".join(
+        (
+            "#!ipxe",
+            f"echo netboot: {plan.seat.hostname} {message}",
+            # Ctrl-C ends the sleep, not the boot.
+            f"sleep {turn.wait} ||",
+            ":retry",
+            f"chain --replace --autofree {base_url}/{plan.script_path} ||",
             f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
             f"sleep {RETRY_SECONDS}",
             "goto retry",

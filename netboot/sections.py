@@ -102,6 +102,8 @@ class Dhcp(Section):
 class Http(Section):
     port: Port = 8080
     """TCP port of the HTTP server, for scripts, boot files and status. Default: 8080."""
+    rate: Annotated[int | None, values.bit_rate("1Mbit", "400Gbit", "1Gbit")] = 125_000_000
+    """What the server's wire carries: more PCs than it can serve soon wait their turn. Default: 1Gbit."""
 
 
 class SeatBoot(Overridable):

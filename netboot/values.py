@@ -186,6 +186,28 @@ def rate(least: str, example: str) -> Text[int | None]:
     return Text(expected, convert, {"type": "string", "pattern": pattern})
 
 
+def bit_rate(first: str, last: str, example: str) -> Text[int | None]:
+    """Bytes per second of ``100Mbit`` or ``2.5Gbit``: what a wire is said to carry, in powers of
+    1000 as network cards are sold. None of ``none``.
+    """
+    pattern = r"([1-9][0-9]{0,3}(?:\.[0-9])?) ?([MG])bit(/s)?"
+
+    def bits(text: str) -> int:
+        number, unit = matched(pattern, text).groups()[:2]
+        return int(float(number) * {"m": 1e6, "g": 1e9}[unit.lower()])
+
+    def convert(text: str) -> int | None:
+        if text.lower() == "none":
+            return None
+        bare = re.fullmatch("([0-9.]+)([MG]?)", text, re.IGNORECASE)
+        if bare is not None:
+            raise Nearest(f"{bare[1]}{bare[2].upper() or 'M'}bit")
+        return _bounded(bits(text), bits(first), bits(last)) // 8
+
+    expected = f"a rate from {first} to {last} such as {example}, or none"
+    return Text(expected, convert, {"type": "string", "pattern": f"^[Nn]one$|^{pattern}$"})
+
+
 def mac(text: str) -> str:
     """``aa:bb:cc:dd:ee:ff`` of a MAC address in any usual spelling. Raises ValueError."""
     pair = "[0-9a-f]{2}"

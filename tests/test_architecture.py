@@ -18,7 +18,7 @@ ROWS = (
     ),
     (
         "client dhcp.pxe dhcp.question dhcp.findings nbd.export tftp.transfer tftp.download "
-        "pages.store roots slices bootscript storm.report "
+        "pages.store roots slices bootscript storm.report admission "
         "deploy.layout images.modules images.drivers images.progress"
     ),
     (

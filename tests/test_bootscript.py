@@ -3,6 +3,7 @@
 import pytest
 
 from netboot import script
+from netboot.admission import Turn
 from netboot.bootscript import Boot, Chain, read
 from netboot.errors import AnswerError
 from netboot.fields import SwapSize
@@ -16,6 +17,15 @@ SCRIPT = f"{BASE}/boot/{KEYS.ticket}/bios.ipxe"
 
 def test_the_first_script_leads_to_the_second_at_once() -> None:
     assert read(script.render_chain(plan_of(Profile()), BASE)) == Chain(SCRIPT)
+
+
+def test_a_pc_that_has_to_wait_is_told_how_long() -> None:
+    text = script.render_wait(plan_of(Profile()), BASE, Turn(wait=12, before=7))
+    assert read(text) == Chain(SCRIPT, wait=12)
+    assert (
+        "echo netboot: pc-123456 waits for its turn to download, about 12 s: 7 PCs are before it"
+        in (text.splitlines())
+    )
 
 
 def test_the_second_tells_files_and_swap() -> None:

@@ -18,7 +18,7 @@ MISTAKES = [
     ("\n\nswop:\n", "f:3: key 'swop': unknown key; did you mean 'swap'?"),
     (
         "http:\n  qqq: 1",
-        "f:2: key 'http.qqq': unknown key; expected port",
+        "f:2: key 'http.qqq': unknown key; expected port or rate",
     ),
     (
         "swap:\n  zswap:\n    compresor: lz4",

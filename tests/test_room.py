@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from netboot.arch import BY_NAME
+from netboot.bootscript import Boot, Chain, read
 from netboot.client import PROBE_MAC, Client, Stage, played_mac
 from netboot.events import Journal
 from netboot.fields import SwapSize
@@ -13,7 +14,7 @@ from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
 from netboot.profile import Profile
 from netboot.room import DAMAGED, Room, seat_at
-from netboot.sections import Swap
+from netboot.sections import Http, Swap
 from netboot.slices import BASE, Catalogue, Slice
 from netboot.tftp.server import Transfer
 from netboot.tftp.transfer import Outcome
@@ -232,6 +233,26 @@ def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Pat
         ("lease", "area 2: given back"),
         ("lease", "area 3: swap of 256 MiB granted"),
     ]
+
+
+def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: Path) -> None:
+    (tmp_path / "amd64").mkdir()
+    for name in ("vmlinuz", "initramfs.img"):
+        (tmp_path / "amd64" / name).write_bytes(bytes(1_000_000))
+    profile = Profile(http=Http(rate=125_000))  # 1Mbit
+    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
+    first, second = "52:54:00:00:00:01", "52:54:00:00:00:02"
+    assert isinstance(read(room.script(first, "bios.ipxe", SERVER) or ""), Boot)
+    waits = read(room.script(second, "bios.ipxe", SERVER) or "")
+    # 2 MB at 1 Mbit/s take 16 s; 3 s before that the next one begins.
+    assert isinstance(waits, Chain) and waits.wait == 13
+    assert second not in room.tokens
+    assert room.journal.history(second)[-1].message == "13 s, PCs before it: 1"
+    assert isinstance(read(room.script(PROBE_MAC, "bios.ipxe", SERVER) or ""), Boot)
+    room.fetched(first, "amd64/vmlinuz")
+    assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or ""), Chain)
+    room.beacon(first, "init:start", parse_beacon("256 MiB", "1.0", "1.0"))
+    assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or ""), Boot)
 
 
 def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) -> None:

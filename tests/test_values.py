@@ -15,6 +15,7 @@ from netboot.values import (
     SIZE,
     Text,
     Unreadable,
+    bit_rate,
     duration,
     integer,
     parse_endpoint,
@@ -26,6 +27,7 @@ from netboot.values import (
 PORT = integer(1, 65535)
 LEASE = duration("1m", "365d", "12h")
 RATE = rate("4MiB", "20MiB/s")
+BIT_RATE = bit_rate("1Mbit", "400Gbit", "1Gbit")
 LOWER = "52:54:00:ab:cd:ef"
 
 
@@ -43,6 +45,9 @@ LOWER = "52:54:00:ab:cd:ef"
         (LEASE, "12h", 43200),
         (LEASE, "365 d", 365 * 86400),
         (RATE, "20MiB/s", 20 << 20),
+        (BIT_RATE, "1Gbit", 125_000_000),
+        (BIT_RATE, "2.5 gbit/s", 312_500_000),
+        (BIT_RATE, "none", None),
         (RATE, "4 m / s", 4 << 20),
         (RATE, "None", None),
         (PORT, "1", 1),
@@ -86,6 +91,10 @@ def test_reads(kind: Text[Any], text: str, value: object) -> None:
         (RATE, "20MiB", "20MiB/s"),
         (RATE, "20MB/s", "20MiB/s"),
         (RATE, "1MiB/s", ""),
+        (BIT_RATE, "1000", "1000Mbit"),
+        (BIT_RATE, "10G", "10Gbit"),
+        (BIT_RATE, "1GB/s", ""),
+        (BIT_RATE, "500Gbit", ""),
         (RATE, "160Mbit/s", ""),
         (RATE, "0", ""),
         (LEASE, "59s", ""),

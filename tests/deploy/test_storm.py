@@ -145,6 +145,17 @@ def test_a_pool_that_is_too_small_costs_the_rest_their_boot(lan: Lan, serve: Ser
     assert report["failures"] == {"dhcp: not done when the storm's 5 s were over": 2}
 
 
+def test_pcs_wait_for_their_turn(lan: Lan, serve: Serve) -> None:
+    # 32 kB each at 125 kB/s: the governor lets 12 begin at once, the next a second later.
+    events = serve(f"{FULL.replace('60', '90')}http: {{rate: 1Mbit}}\n")
+    status, report = _storm(lan, "--clients", "30", "--over", "0")
+    rows = {row["stage"]: row for row in report["stages"]}
+    assert (status, report["failed"]) == (0, 0)
+    assert 0 < rows["wait"]["done"] < 30 and rows["wait"]["failed"] == 0
+    assert rows["wait"]["p50"] >= 1
+    _wait_for(events, "PCs before it: ", rows["wait"]["done"])
+
+
 def test_from_another_machine(lan: Lan, serve: Serve) -> None:
     serve(FULL)
     pc = lan.add(1)

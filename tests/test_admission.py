@@ -1,0 +1,163 @@
+"""The governor of downloads, run against a wire made of numbers."""
+
+import heapq
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netboot.admission import (
+    AHEAD_SECONDS,
+    GONE_SECONDS,
+    LATE_SECONDS,
+    MAX_WAIT_SECONDS,
+    Admission,
+    Turn,
+)
+
+RATE = 1000  # bytes per second
+SMALL = 500
+
+
+def test_without_a_rate_everybody_may() -> None:
+    admission = Admission(None)
+    assert {admission.ask(str(seat), 1 << 30, 0.0) for seat in range(100)} == {Turn(0, 0)}
+
+
+def test_as_many_begin_as_the_wire_can_serve_soon_and_the_rest_is_told_how_long() -> None:
+    admission = Admission(RATE)
+    turns = [admission.ask(str(seat), SMALL, 0.0) for seat in range(10)]
+    assert [turn.wait for turn in turns] == [0, 0, 0, 0, 0, 0, 1, 1, 1, 2]
+    assert [turn.before for turn in turns] == list(range(10))
+
+
+def test_one_may_always_begin_however_large() -> None:
+    admission = Admission(RATE)
+    assert admission.ask("a", 100 * RATE, 0.0).wait == 0
+    assert admission.ask("b", 1, 0.0).wait == MAX_WAIT_SECONDS
+
+
+def test_a_download_that_is_through_makes_room() -> None:
+    admission = Admission(RATE)
+    admission.ask("a", 100 * RATE, 0.0)
+    admission.fetched("a", 99 * RATE)
+    assert admission.ask("b", 1, 0.0).wait == 0
+    admission.left("a")
+    admission.fetched("a", RATE)
+    assert admission.ask("c", 1, 0.0) == Turn(0, 1)
+
+
+def test_nobody_overtakes() -> None:
+    admission = Admission(RATE)
+    for seat in range(8):
+        admission.ask(str(seat), SMALL, 0.0)
+    # By now there is room for one, and that is for who came first.
+    assert admission.ask("late", SMALL, 0.2).wait > 0
+    assert admission.ask("7", SMALL, 0.2).wait > 0
+    assert admission.ask("6", SMALL, 0.2).wait == 0
+
+
+def test_who_does_not_come_when_it_is_its_turn_loses_its_place() -> None:
+    admission = Admission(RATE)
+    for seat in range(8):
+        admission.ask(str(seat), SMALL, 0.0)
+    later = 1 + LATE_SECONDS + 0.1
+    for seat in range(6):
+        admission.fetched(str(seat), SMALL)
+    assert admission.ask("late", SMALL, later) == Turn(0, 0)
+
+
+def test_who_was_switched_off_is_forgotten() -> None:
+    admission = Admission(RATE)
+    for seat in range(12):  # the wire does nothing: twice what it can carry, and no more
+        admission.ask(str(seat), SMALL, seat * 10.0)
+    assert admission.ask("next", SMALL, 0.0).wait > 0
+    assert admission.ask("next", SMALL, 120.0 + GONE_SECONDS + 10).wait == 0
+
+
+def test_who_begins_anew_takes_no_second_place() -> None:
+    admission = Admission(RATE)
+    for _ in range(20):
+        assert admission.ask("a", 2 * RATE, 0.0).wait == 0
+
+
+class Wire:
+    """A wire that all downloads share fairly, and PCs that come and do as they are told."""
+
+    def __init__(self, rate: float, admission: Admission) -> None:
+        self.rate, self.admission = rate, admission
+        self.left: dict[str, float] = {}
+        self.begun: list[str] = []
+        self.asked: list[str] = []
+        self.longest = 0.0
+        self.idle = 0.0
+        self.now = 0.0
+        self._since: dict[str, float] = {}
+
+    def run(self, sizes: dict[str, int], arrivals: dict[str, float]) -> float:
+        """When the last has all."""
+        due = [(when, number, seat) for number, (seat, when) in enumerate(arrivals.items())]
+        heapq.heapify(due)
+        while due or self.left:
+            following = due[0][0] if due else float("inf")
+            share = self.rate / len(self.left) if self.left else 0.0
+            through = self.now + min(self.left.values()) / share if self.left else float("inf")
+            self._pass(min(following, through), share)
+            for seat in [seat for seat, left in self.left.items() if left < 1e-6]:
+                del self.left[seat]
+                self.longest = max(self.longest, self.now - self._since[seat])
+                self.admission.fetched(seat, sizes[seat])
+            while due and due[0][0] <= self.now:
+                _, number, seat = heapq.heappop(due)
+                if seat not in self.asked:
+                    self.asked.append(seat)
+                wait = self.admission.ask(seat, sizes[seat], self.now).wait
+                if wait:
+                    heapq.heappush(due, (self.now + wait, number, seat))
+                else:
+                    self.begun.append(seat)
+                    self.left[seat], self._since[seat] = float(sizes[seat]), self.now
+        return self.now
+
+    def _pass(self, until: float, share: float) -> None:
+        if not self.left:
+            self.idle += until - self.now
+        for seat in self.left:
+            self.left[seat] -= share * (until - self.now)
+        self.now = until
+
+
+def test_a_room_of_sixty_keeps_the_wire_busy_and_nobody_downloads_for_long() -> None:
+    size, rate = 10_000_000, 125_000_000
+    wire = Wire(rate, Admission(rate))
+    seats = [str(number) for number in range(60)]
+    end = wire.run(dict.fromkeys(seats, size), {seat: int(seat) / 60 for seat in seats})
+    assert end <= 60 * size / rate * 1.02
+    assert wire.longest <= AHEAD_SECONDS + 1
+    assert wire.begun == wire.asked
+
+
+def test_a_wire_of_half_the_rate_is_served_too() -> None:
+    size, rate = 10_000_000, 125_000_000
+    wire = Wire(rate / 2, Admission(rate))
+    seats = [str(number) for number in range(200)]
+    end = wire.run(dict.fromkeys(seats, size), dict.fromkeys(seats, 0.0))
+    assert end <= 200 * size / (rate / 2) * 1.02
+    assert wire.longest <= 2 * 2 * AHEAD_SECONDS + 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 20)), min_size=1, max_size=30),
+    st.floats(0.3, 3.0),
+)
+def test_everybody_gets_its_download(pcs: list[tuple[int, float]], speed: float) -> None:
+    wire = Wire(RATE * speed, Admission(RATE))
+    sizes = {str(number): size for number, (size, _) in enumerate(pcs)}
+    wire.run(sizes, {str(number): when for number, (_, when) in enumerate(pcs)})
+    assert sorted(wire.begun) == sorted(sizes)
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_empty_files_wait_for_nothing(size: int) -> None:
+    admission = Admission(RATE)
+    assert all(admission.ask(str(seat), size, 0.0).wait == 0 for seat in range(50))
