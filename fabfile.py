@@ -160,7 +160,7 @@ def adopt(
         room, seats = Path(profile), []
         text, manifest = room.read_text(), _images(room, images) / build.MANIFEST_FILE
         parts = json.loads(manifest.read_text())["processors"]
-        modules = {name for part in parts.values() for name in part["modules"]}
+        modules = {name: part["modules"] for name, part in parts.items()}
 
         def step(far: Far) -> str:
             found = classroom.ask(far)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from netboot.errors import OperatorError
-from netboot.processors import AMD64, Processor
+from netboot.processors import AMD64, I386, Processor
 from netboot.values import nearest
 
 
@@ -59,7 +59,7 @@ RASPBERRY_PI = Architecture(
 )
 
 ARCHITECTURES = (
-    Architecture(0, "bios", Firmware.BIOS, "undionly.kpxe", "ipxe.pxe"),
+    Architecture(0, "bios", Firmware.BIOS, "undionly.kpxe", "ipxe.pxe", (AMD64, I386)),
     Architecture(7, "uefi-x64", Firmware.UEFI, "snponly.efi", "ipxe.efi"),
     # RFC 4578 says "EFI BC" for 7 and "EFI x86-64" for 9, an erratum swaps them: both mean x64.
     Architecture(9, "uefi-x64-bc", Firmware.UEFI, "snponly.efi", "ipxe.efi"),

@@ -27,7 +27,12 @@ AMD64 = Processor(
     "gcc-x86-64-linux-gnu",
     "x86_64-linux-musl",
 )
+# PAE is in every x86 since the Pentium Pro of 1995, but for some Pentium M. Its compiler is not what
+# Debian calls the architecture.
+I386 = Processor(
+    "i386", "linux-image-686-pae", "i686-linux-gnu-gcc", "gcc-i686-linux-gnu", "i386-linux-musl"
+)
 
-PROCESSORS = (AMD64,)
+PROCESSORS = (AMD64, I386)
 
 BY_NAME = {row.name: row for row in PROCESSORS}

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 from netboot.admission import Turn
 from netboot.plan import BootPlan, Images
+from netboot.processors import AMD64, I386
 
 RETRY_SECONDS = 3
+UNFIT_SECONDS = 60
 
 
 def render_chain(plan: BootPlan, base_url: str) -> str:
@@ -50,6 +52,7 @@ def render(plan: BootPlan, base_url: str) -> str:
             "#!ipxe",
             f"echo netboot: {plan.seat.hostname} boots from {base_url}",
             ":retry",
+            *_choice(plan),
             *(line for images in plan.images for line in _load(images, plan.arguments, base_url)),
             ":failed",
             f"echo netboot: download failed, next try in {RETRY_SECONDS} s",
@@ -61,10 +64,28 @@ def render(plan: BootPlan, base_url: str) -> str:
     )
 
 
+def _choice(plan: BootPlan) -> Iterator[str]:
+    """Where the firmware does not say whether it runs on a 64-bit x86: bit 29 of CPUID 0x80000001's
+    EDX is long mode. Bit 0 of CPUID 1 is the FPU, so this says whether iPXE has the command at all.
+    """
+    processors = [images.processor for images in plan.images]
+    if AMD64 not in processors or I386 not in plan.client.arch.processors:
+        return
+    yield f"cpuid --ext 29 && goto {AMD64.name} ||"
+    if I386 in processors:
+        yield f"cpuid 0 && goto {I386.name} ||"
+        return
+    yield f"cpuid 0 || goto {AMD64.name}"
+    yield "echo netboot: this PC has a 32-bit processor: the server's boot.architectures lacks i386"
+    yield f"sleep {UNFIT_SECONDS}"
+    yield "goto retry"
+
+
 def _load(images: Images, arguments: tuple[str, ...], base_url: str) -> Iterator[str]:
     """EFI kernels find an initrd by the name given with ``initrd=``; BIOS ones ignore the word."""
     names = [path.rsplit("/", 1)[-1] for path in images.initrd_paths]
     words = [*(f"initrd={name}" for name in names), *arguments]
+    yield f":{images.processor.name}"
     yield f"kernel {base_url}/{images.kernel_path} {' '.join(words)} || goto failed"
     yield from (f"initrd {base_url}/{path} || goto failed" for path in images.initrd_paths)
     yield "boot || goto failed"

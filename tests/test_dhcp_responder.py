@@ -157,6 +157,12 @@ def test_who_is_not_answered_in_either_mode(profile: Profile, data: bytes, reaso
     assert reason in refused(data, context(profile))
 
 
+def test_a_pc_for_which_there_are_no_images_is_not_answered() -> None:
+    profile = Profile(boot=Boot(architectures=("i386",)))
+    told = refused(PxeClient(arch=7).discover(), context(profile))
+    assert told == "a PC with amd64, which is not in boot.architectures"
+
+
 def test_proxy_leaves_plain_dhcp_clients_alone() -> None:
     assert "not a boot client" in refused(PxeClient().plain("discover"), context())
 

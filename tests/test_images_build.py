@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,12 @@ import pytest
 from netboot.arch import LOADERS
 from netboot.errors import OperatorError
 from netboot.images import build as images
-from netboot.images import cpio, initramfs, kernel, modules, packages
+from netboot.images import compiler, cpio, initramfs, kernel, modules, packages
 from netboot.images.build import Built, build, build_load_image, default_cache
 from netboot.images.cache import Cache
 from netboot.images.kernel import Kernel
 from netboot.images.packages import Apt
+from netboot.processors import I386
 from netboot.profile import Profile
 from netboot.sections import Boot
 from netboot.slices import Catalogue
@@ -326,6 +328,49 @@ def test_the_load_image_adds_to_the_userland() -> None:
         "userland/etc/netboot.d/40-agent",
         "userland/etc/netboot.d/50-load",
     }
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    profile = Profile(boot=Boot(architectures=("amd64", "i386")))
+    command = ["dpkg", "--print-foreign-architectures"]
+    before = subprocess.run(command, capture_output=True, check=True).stdout
+    done = build(profile, tmp_path_factory.mktemp("images"), default_cache(), Steps())
+    after = subprocess.run(command, capture_output=True, check=True).stdout
+    assert before == after, "the host's own package system is left alone"
+    return done
+
+
+ELF_MACHINES = {"i386": 3}  # EM_386 (System V gABI, chapter 4)
+
+
+@pytest.mark.parametrize("processor", ELF_MACHINES)
+def test_programs_and_modules_are_for_the_processor(foreign: Built, processor: str) -> None:
+    folder = foreign.folder / processor
+    files = catalogue(foreign, processor).choose((0x8086, 0x100E), ["encrypt"])
+    assert sum((folder / name).stat().st_size for name in files) <= MAX_FOR_KNOWN_CARD
+    found: dict[str, Member] = {}
+    for name in files:
+        done = subprocess.run(["zstd", "-dc", folder / name], capture_output=True, check=True)
+        found |= {member.name: member for member in newc.members(done.stdout)}
+    programs = [found["sbin/agent"].content, found["bin/busybox"].content]
+    programs += [each.content for name, each in found.items() if name.endswith(".ko")]
+    assert len(programs) > 10
+    assert {int.from_bytes(each[18:20], "little") for each in programs} == {ELF_MACHINES[processor]}
+    assert len(programs[0]) <= 64 << 10, "the agent is locked into RAM"
+    assert set(catalogue(foreign, processor).files()) < {path.name for path in folder.iterdir()}
+
+
+def test_one_more_processor_leaves_the_others_as_they_are(built: Built, foreign: Built) -> None:
+    subprocess.run(["diff", "-r", built.folder / "amd64", foreign.folder / "amd64"], check=True)
+
+
+def test_a_missing_compiler_is_named_with_its_package(tmp_path: Path) -> None:
+    apt = Apt(tmp_path)
+    strange = replace(I386, compiler="i786-linux-gnu-gcc")
+    with pytest.raises(OperatorError, match="there is no i786-linux-gnu-gcc here") as caught:
+        compiler.cross(strange, apt, Cache(tmp_path), Steps())
+    assert caught.value.hint == "sudo apt-get install gcc-i686-linux-gnu"
 
 
 def test_a_kernel_of_ones_own(linux: Kernel, tmp_path: Path) -> None:

@@ -134,3 +134,26 @@ def test_a_ticket_names_its_seat_and_nobody_can_make_one() -> None:
     assert ticket.seat_of(b"t" * 32, good) is None
     for bad in ("", good[:-1], good[:-1] + ("0" if good[-1] != "0" else "1"), "é" * 44, MAC):
         assert ticket.seat_of(SECRET, bad) is None
+
+
+def choices(*architectures: str, arch: str = "bios") -> list[str]:
+    profile = Profile(boot=Boot(architectures=architectures))
+    return script.render(plan_of(profile, arch=BY_NAME[arch]), "http://10.0.0.1:8080").splitlines()
+
+
+def test_a_pc_without_long_mode_gets_the_32_bit_kernel() -> None:
+    lines = choices("amd64", "i386")
+    first = lines.index("cpuid --ext 29 && goto amd64 ||")
+    # An iPXE without this command fails in both, and goes on to what most PCs can run.
+    assert lines[first + 1 : first + 3] == ["cpuid 0 && goto i386 ||", ":amd64"]
+    after = lines[lines.index(":i386") :]
+    assert "/i386/vmlinuz " in after[1] and after[2].endswith("/i386/initramfs.img || goto failed")
+
+
+def test_without_32_bit_images_it_is_said_and_others_boot() -> None:
+    lines = choices("amd64")
+    first = lines.index("cpuid --ext 29 && goto amd64 ||")
+    assert lines[first + 1] == "cpuid 0 || goto amd64"
+    assert "boot.architectures lacks i386" in lines[first + 2]
+    assert not [line for line in choices("i386") if "cpuid" in line]
+    assert not [line for line in choices("amd64", "i386", arch="uefi-x64") if "i386" in line]

@@ -18,6 +18,7 @@ from netboot.command.common import (
     built,
     until_stopped,
 )
+from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
     from netboot.events import BootEvent
@@ -41,7 +42,7 @@ def lab(
         list[str],
         typer.Option(
             metavar="KIND",
-            help="bios, uefi or uefi-http. Several of them: the first PC has the first, and so on.",
+            help="bios, bios-i386, uefi or uefi-http. Several of them: the first PC has the first, and so on.",
         ),
     ] = ["bios"],  # noqa: B006
     dhcp: Annotated[
@@ -79,6 +80,13 @@ def lab(
     room_profile = profile_file.load(profile, settings)
     network.check_root()
     machine.check_programs(firmware)
+    processors = {machine.KINDS[kind].processor: None for kind in firmware}
+    wanted = dict.fromkeys([*room_profile.boot.architectures, *(row.name for row in processors)])
+    if len(wanted) > len(room_profile.boot.architectures):
+        settings = [*settings, f"boot.architectures={','.join(wanted)}"]
+        room_profile = profile_file.load(profile, settings)
+    if load is not None and len(processors) > 1:
+        raise OperatorError("--load: it is for PCs of one processor at a time")
     folder = logs or Path(tempfile.mkdtemp(prefix="netboot-lab-"))
     folder.mkdir(parents=True, exist_ok=True)
     image_folder = image_folder or built(room_profile)
@@ -96,7 +104,9 @@ def lab(
         capture=capture,
         timeout=timeout,
         arguments=room_profile.boot.arguments,
-        initrds=() if load is None else (images.build_load_image(images.default_cache()),),
+        initrds=()
+        if load is None
+        else (images.build_load_image(images.default_cache(), *processors),),
         servers=servers,
     )
     network.run_isolated(lambda: _lesson(lesson, as_json))

@@ -1,10 +1,11 @@
 """What an old PC is, as a shell script asks and prints it, and what will not work with it. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from netboot import values
 from netboot.errors import OperatorError
+from netboot.processors import AMD64, I386
 
 MIB = 1 << 20
 LEAST_RAM = 112 * MIB  # of MemTotal, for a PC sold with 128 MB: less was not tried (reliability.md)
@@ -88,11 +89,14 @@ def parse(text: str) -> Hardware:
     )
 
 
-def problems(hardware: Hardware, modules: Collection[str]) -> list[str]:
-    """What will not work, before anyone walks there. ``modules`` are those in our image."""
+def problems(hardware: Hardware, images: Mapping[str, Collection[str]]) -> list[str]:
+    """What will not work, before anyone walks there. ``images``: the modules in ours, by processor."""
     found = []
-    if not hardware.cpu64:
-        found.append("its CPU has no 64-bit mode, which our kernel needs")
+    processors = (AMD64.name, I386.name) if hardware.cpu64 else (I386.name,)
+    fitting = [images[name] for name in processors if name in images]
+    modules = fitting[0] if fitting else {name for each in images.values() for name in each}
+    if not fitting:
+        found.append("its CPU has no 64-bit mode, and boot.architectures has no i386")
     if not hardware.mac:
         found.append("it has no wired network card")
     elif not set(hardware.drivers) & set(modules):

@@ -109,7 +109,7 @@ def respond(packet: Packet, context: Context, now: float) -> Reply | Ignored:
         return Ignored("BOOTP without DHCP: no option 53")
     if packet.mac is None:
         return Ignored(f"hardware type {packet.htype} with {packet.hlen} bytes is not Ethernet")
-    sender = client_from_packet(packet)
+    sender = _sender(packet, context.profile)
     # A plain DHCP client gets an address in full mode; a boot client that we cannot boot would
     # only take one and then hang.
     in_vain = pxe.vendor_class(packet) is not None or context.profile.dhcp.mode == "proxy"
@@ -124,6 +124,17 @@ def respond(packet: Packet, context: Context, now: float) -> Reply | Ignored:
     if context.profile.dhcp.mode == "proxy":
         return _proxy(question)
     return _full(question, now)
+
+
+def _sender(packet: Packet, profile: Profile) -> Client | Ignored:
+    """The PC that asks to boot, if there are images for a processor that it may have."""
+    sender = client_from_packet(packet)
+    if isinstance(sender, Ignored):
+        return sender
+    names = [processor.name for processor in sender.arch.processors]
+    if names and not set(names) & set(profile.boot.architectures):
+        return Ignored(f"a PC with {' or '.join(names)}, which is not in boot.architectures")
+    return sender
 
 
 def _proxy(question: _Question) -> Reply | Ignored:

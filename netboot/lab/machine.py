@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.processors import AMD64, I386, Processor
 from netboot.values import nearest
 
 OVMF = Path("/usr/share/OVMF")
@@ -28,7 +29,8 @@ class Flash:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of PC: QEMU's program with its Debian package, its words for the board and what is on
-    it, the network card, and the firmware if that is not QEMU's own BIOS.
+    it, the network card, and the firmware if that is not QEMU's own BIOS. ``processor``: which
+    images it boots.
     """
 
     board: tuple[str, ...]
@@ -36,8 +38,10 @@ class Kind:
     flash: Flash | None = None
     program: str = "qemu-system-x86_64"
     package: str = "qemu-system-x86"
+    processor: Processor = AMD64
 
 
+_PC = ("-M", "pc,graphics=off", "-boot", "n")
 _Q35 = ("-M", "q35,graphics=off")
 # romfile= takes the iPXE ROM away: what is left is OVMF's own plain PXE client.
 _NO_ROM = "virtio-net-pci,romfile=,bootindex=0"
@@ -49,7 +53,8 @@ _ONLY_HTTP = tuple(
 _X64 = Flash("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 
 KINDS = {
-    "bios": Kind(("-M", "pc,graphics=off", "-boot", "n"), "e1000"),
+    "bios": Kind(_PC, "e1000"),
+    "bios-i386": Kind((*_PC, "-cpu", "pentium3"), "e1000", processor=I386),
     "uefi": Kind(_Q35, _NO_ROM, _X64),
     "uefi-http": Kind((*_Q35, *_ONLY_HTTP), _NO_ROM, _X64),
 }

@@ -85,7 +85,9 @@ def test_a_pc_s_answer_is_read() -> None:
     found = hardware.parse(ANSWER)
     assert (found.hostname, found.mac, found.nic) == ("old-07", "00:1e:37:aa:bb:cc", "10ec:8168")
     assert str(found) == "2000 MiB, bios, 64-bit, 10ec:8168 r8168"
-    assert hardware.problems(found, {"r8169", "e1000"}) == [], "its kernel knows a second driver"
+    assert hardware.problems(found, {"amd64": {"r8169", "e1000"}}) == [], (
+        "its kernel knows a second driver"
+    )
     with pytest.raises(OperatorError, match="not understood: 'bash: no'"):
         hardware.parse("bash: no")
 
@@ -101,8 +103,14 @@ def test_a_pc_s_answer_is_read() -> None:
     ],
 )
 def test_what_will_not_work_is_said(change: tuple[str, str], problem: str) -> None:
-    found = hardware.problems(hardware.parse(ANSWER.replace(*change)), {"r8169"})
+    found = hardware.problems(hardware.parse(ANSWER.replace(*change)), {"amd64": {"r8169"}})
     assert len(found) == 1 and problem in found[0]
+
+
+def test_a_32_bit_pc_needs_images_of_its_own() -> None:
+    found = hardware.parse(ANSWER.replace("cpu64=1", ""))
+    assert hardware.problems(found, {"amd64": set(), "i386": {"r8169"}}) == []
+    assert len(hardware.problems(found, {"amd64": {"r8169"}, "i386": set()})) == 1
 
 
 def test_hosts_of_the_command_line() -> None:

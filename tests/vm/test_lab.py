@@ -63,6 +63,18 @@ def test_a_load_of_twice_the_ram_comes_back_right(lab: Lab) -> None:
     assert examined["server"] == "10.77.0.1:10809"
 
 
+def test_a_pc_without_long_mode_boots_a_32_bit_kernel_and_its_load_comes_back_right(
+    lab: Lab,
+) -> None:
+    outcome = lab("--firmware", "bios-i386", "--memory", "128", "--load", "1.1")
+    assert outcome.status == 0, outcome.report
+    started = next(e for e in outcome.seats[0]["stages"] if e["stage"] == "init:start")
+    assert started["message"].endswith("-686-pae")
+    verified = next(e for e in outcome.seats[0]["stages"] if e["stage"] == "load:verified")["data"]
+    assert verified["wrong"] == 0
+    assert verified["pswpout"] > 0 and verified["pswpin"] > 0
+
+
 def test_two_servers_hold_a_part_each(lab: Lab) -> None:
     layout = ("--servers", "2", "--set", "swap.layout=stripe", "--set", "swap.encrypt=yes")
     outcome = lab("--memory", "128", "--load", "1.3", *layout)
