@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from netboot.errors import OperatorError
-from netboot.processors import AMD64, I386, Processor
+from netboot.processors import AMD64, ARM64, I386, Processor
 from netboot.values import nearest
 
 
@@ -44,6 +44,10 @@ class Architecture:
         """``loader`` and ``second``, in the order in which they are tried."""
         return self.loader, self.second
 
+    def is_unified_for(self, processor: str) -> bool:
+        """Whether PCs with this processor load a unified kernel image."""
+        return self.loader == UNIFIED and processor in (row.name for row in self.processors)
+
 
 # What the boot ROM of the first Pis asks for, whatever it is told; later ones ask for other files.
 BOOTCODE = "bootcode.bin"
@@ -58,19 +62,27 @@ RASPBERRY_PI = Architecture(
     ouis=("b8:27:eb", "dc:a6:32", "e4:5f:01", "28:cd:c1", "d8:3a:dd", "2c:cf:67", "88:a2:9e"),
 )
 
+# Made for each seat, of its kernel, initramfs and command line (unified.py); per processor.
+UNIFIED = "linux.efi"
+_UNIFIED_ARM64 = (UNIFIED, UNIFIED, (ARM64,))
+
 ARCHITECTURES = (
     Architecture(0, "bios", Firmware.BIOS, "undionly.kpxe", "ipxe.pxe", (AMD64, I386)),
     Architecture(7, "uefi-x64", Firmware.UEFI, "snponly.efi", "ipxe.efi"),
     # RFC 4578 says "EFI BC" for 7 and "EFI x86-64" for 9, an erratum swaps them: both mean x64.
     Architecture(9, "uefi-x64-bc", Firmware.UEFI, "snponly.efi", "ipxe.efi"),
     Architecture(16, "uefi-x64-http", Firmware.UEFI_HTTP, "snponly.efi", "ipxe.efi"),
+    Architecture(11, "uefi-arm64", Firmware.UEFI, *_UNIFIED_ARM64),
+    Architecture(19, "uefi-arm64-http", Firmware.UEFI_HTTP, *_UNIFIED_ARM64),
     RASPBERRY_PI,
 )
 
 BY_CODE = {row.code: row for row in ARCHITECTURES}
 BY_NAME = {row.name: row for row in ARCHITECTURES}
 BY_OUI = {oui: row for row in ARCHITECTURES for oui in row.ouis}
-LOADERS = tuple(sorted({name for row in ARCHITECTURES for name in row.loaders} - {BOOTCODE}))
+LOADERS = tuple(
+    sorted({name for row in ARCHITECTURES for name in row.loaders} - {BOOTCODE, UNIFIED})
+)
 
 
 def parse(text: str) -> Architecture:

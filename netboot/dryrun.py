@@ -7,7 +7,7 @@ from typing import Any
 
 from netboot import arch as architectures
 from netboot import raspberry
-from netboot.arch import Architecture, Firmware
+from netboot.arch import UNIFIED, Architecture, Firmware
 from netboot.client import Client
 from netboot.dhcp import packet as dhcp
 from netboot.dhcp.packet import MessageType, Option
@@ -81,7 +81,9 @@ class _Rehearsal:
         """All answers, from the firmware's first packet to the HTTP script."""
         parts: list[tuple[str, str]] = []
         is_pi = self._firmware.arch.firmware is Firmware.RASPBERRY_PI
-        programs = [("firmware", self._firmware), *([] if is_pi else [("iPXE", self._ipxe)])]
+        is_unified = self._firmware.arch.loader == UNIFIED
+        by_ipxe = not is_pi and not is_unified
+        programs = [("firmware", self._firmware), *([("iPXE", self._ipxe)] if by_ipxe else [])]
         for title, asker in programs:
             if asker.ipxe:
                 self._room.fetched(self._mac, self._firmware.arch.loader)
@@ -89,7 +91,10 @@ class _Rehearsal:
             if self._profile.dhcp.mode == "proxy" and asker.arch.firmware is Firmware.UEFI:
                 title = f"{title}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
                 parts.append((title, self._ask(asker, BOOT_SERVER_PORT)))
-        parts += self._files_of_a_pi() if is_pi else self._scripts()
+        if is_unified:
+            parts += self._unified()
+        else:
+            parts += self._files_of_a_pi() if is_pi else self._scripts()
         return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
 
     def _files_of_a_pi(self) -> list[tuple[str, str]]:
@@ -99,6 +104,11 @@ class _Rehearsal:
             text = content.decode() if isinstance(content, bytes) else f"{content or 'refused'}"
             parts.append((f"TFTP read of {path}, with or without a folder", text))
         return parts
+
+    def _unified(self) -> list[tuple[str, str]]:
+        (processor,) = self._firmware.arch.processors
+        line = self._room.command_line(self._mac, processor.name, self._server)
+        return [] if line is None else [(f"the kernel's command line in {UNIFIED}", line)]
 
     def _scripts(self) -> list[tuple[str, str]]:
         script = f"{self._ipxe.arch.name}.ipxe"

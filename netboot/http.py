@@ -57,6 +57,9 @@ class Room(Protocol):
     def fetched(self, mac: str, name: str) -> None:
         """A seat has fetched a boot file."""
 
+    def unified(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
+        """The file ``name`` that is made for a seat, None if there is none."""
+
     def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
         """Grants a swap lease: ``size=BYTES``, with `` token=TOKEN`` if it is to be a ``fresh``
         one or that of a further ``area``, or ``refused=REASON``.
@@ -189,13 +192,22 @@ class HttpServer:
             return web.Response(text=text)
         path = self._room.file(name)
         if path is None:
-            raise web.HTTPNotFound(text=f"no image {name}\n")
+            return self._made(request, mac, name)
         begin = self._now()
 
         def sent(size: int | None) -> None:
             self._sent(mac, name, size, self._now() - begin)
 
         return _Download(path, sent)
+
+    def _made(self, request: web.Request, mac: str, name: str) -> web.Response:
+        content = self._room.unified(mac, name, _own_address(request))
+        if content is None:
+            raise web.HTTPNotFound(text=f"no image {name}\n")
+        if request.method == "GET":  # firmware asks for the size first
+            message = f"{name} {len(content) / 1e6:.1f} MB"
+            self._room.record(mac, "http", message, file=name, bytes=len(content))
+        return web.Response(body=content, content_type="application/efi")
 
     def _sent(self, mac: str, name: str, size: int | None, seconds: float) -> None:
         if size is None:

@@ -10,7 +10,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
-from netboot.arch import Firmware
+from netboot.arch import UNIFIED, Firmware
 from netboot.client import Client, Stage
 from netboot.processors import Processor
 from netboot.profile import Profile, Seat
@@ -19,6 +19,7 @@ from netboot.sections import Root
 
 KERNEL_FILE = "vmlinuz"
 INITRAMFS_FILE = "initramfs.img"
+STUB_FILE = "stub.efi"  # for processors with a unified kernel image
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class BootPlan:
     bootfile: str  # the DHCP file field: for firmware an NBP or its URL, for iPXE a script
     script_path: str  # HTTP
     images: tuple[Images, ...]  # for each processor that the PC may have, the best one first
+    unified: bool  # all of it in one file, which is the boot file
     swap_export: str
     _arguments: Callable[[], tuple[str, ...]] = field(repr=False)
 
@@ -98,12 +100,15 @@ def boot_plan(
     script = f"{client.arch.name}.ipxe"
     export = swap_export(client.mac)
     loader = client.arch.loaders[second != (seat.boot.loader == "native")]
+    own = loader == UNIFIED  # nobody else's
+    if own:
+        loader = image_name(client.arch.processors[0].name, loader)
     if client.stage is Stage.IPXE:
         bootfile = f"{keys.ticket}/{script}"
     elif client.arch.firmware is Firmware.UEFI_HTTP:
         bootfile = f"http://{server}:{profile.http.port}/{base}/{loader}"
     else:
-        bootfile = loader
+        bootfile = f"{base}/{loader}" if own else loader
     return BootPlan(
         client=client,
         seat=seat,
@@ -114,6 +119,7 @@ def boot_plan(
             for row in client.arch.processors
             if row.name in profile.boot.architectures
         ),
+        unified=own and client.stage is Stage.FIRMWARE,
         swap_export=export,
         _arguments=partial(_arguments, profile, seat, keys, server, export),
     )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Processor:
     """``name`` is Debian's (dpkg-architecture(1)), ``kernel`` the package of a kernel for all of
     them, ``compiler`` a C compiler in the package ``compiler_package``, ``musl`` the folder below
-    /usr/lib and /usr/include in which musl-dev has its C library.
+    /usr/lib and /usr/include in which musl-dev has its C library. With a ``stub``, a file of
+    systemd's, a PC gets kernel and initramfs in one file (unified.py), not in slices.
     """
 
     name: str
@@ -18,6 +19,7 @@ class Processor:
     compiler: str
     compiler_package: str
     musl: str
+    stub: str = ""
 
 
 AMD64 = Processor(
@@ -32,7 +34,16 @@ AMD64 = Processor(
 I386 = Processor(
     "i386", "linux-image-686-pae", "i686-linux-gnu-gcc", "gcc-i686-linux-gnu", "i386-linux-musl"
 )
+# Its PCs have UEFI, and Debian has no iPXE for them.
+ARM64 = Processor(
+    "arm64",
+    "linux-image-arm64",
+    "aarch64-linux-gnu-gcc",
+    "gcc-aarch64-linux-gnu",
+    "aarch64-linux-musl",
+    stub="linuxaa64.efi.stub",
+)
 
-PROCESSORS = (AMD64, I386)
+PROCESSORS = (AMD64, I386, ARM64)
 
 BY_NAME = {row.name: row for row in PROCESSORS}

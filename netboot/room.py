@@ -10,9 +10,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from netboot import processes, raspberry, script, ticket
+from netboot import processes, raspberry, script, ticket, unified
 from netboot.admission import Admission, Turn
-from netboot.arch import BY_NAME, BY_OUI, LOADERS, RASPBERRY_PI, Firmware
+from netboot.arch import ARCHITECTURES, BY_NAME, BY_OUI, LOADERS, RASPBERRY_PI, UNIFIED, Firmware
 from netboot.client import PROBE_MAC, Client, Stage, is_played
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
@@ -21,6 +21,7 @@ from netboot.pages.lease import LeaseTable, Refused
 from netboot.plan import (
     INITRAMFS_FILE,
     KERNEL_FILE,
+    STUB_FILE,
     BootPlan,
     SeatKeys,
     boot_plan,
@@ -38,6 +39,7 @@ from netboot.tftp.transfer import Outcome
 log = logging.getLogger(__name__)
 
 SCRIPT_SUFFIX = ".ipxe"
+HTTP_FOLDER = "boot/"
 DAMAGED = "failed:images"  # the beacon of a PC whose initramfs is not as it was built (check.sh)
 TOKEN_BYTES = 16
 ARP_TABLE = Path("/proc/net/arp")
@@ -58,6 +60,7 @@ class Room:
     initrds: dict[str, Path] = field(default_factory=dict)
     catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by processor
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    templates: dict[str, bytes] = field(default_factory=dict, repr=False)  # by processor
     nics: dict[str, tuple[int, int]] = field(default_factory=dict)
     loaders: Loaders = field(default_factory=Loaders)
     admission: Admission = field(init=False)
@@ -81,7 +84,11 @@ class Room:
         if client.arch.firmware is Firmware.RASPBERRY_PI:
             # Not when it reads its command line: a TFTP request may come twice.
             self.tokens[client.mac] = secrets.token_hex(TOKEN_BYTES)
-        return self._plan(client, server, {})
+        plan = self._plan(client, server, {})
+        if plan.unified:
+            # Not when it reads the file: a TFTP request may come twice.
+            self.tokens[client.mac] = secrets.token_hex(TOKEN_BYTES)
+        return plan
 
     def _is_for_script(self, client: Client) -> bool:
         """Whether an iPXE gets the script, and not our own iPXE first."""
@@ -205,6 +212,10 @@ class Room:
             own = mac and mac[:8] in BY_OUI and self.raspberry_pi_file(path, mac, server)
             if own:
                 return own
+        if path.startswith(HTTP_FOLDER):
+            ticket_text, _, name = path.removeprefix(HTTP_FOLDER).partition("/")
+            seat = self.seat_of(ticket_text)
+            return None if seat is None else self.unified(seat, name, server)
         return self._image(path) if path in LOADERS else self.tftp_script(path, server)
 
     def raspberry_pi_file(self, path: str, mac: str, server: IPv4Address) -> bytes | Path | None:
@@ -238,6 +249,32 @@ class Room:
     def base_url(self, server: IPv4Address) -> str:
         """Where PCs find the HTTP server."""
         return f"http://{server}:{self.profile.http.port}"
+
+    def unified(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
+        """A seat's kernel, initramfs and command line in the one file ``name``, None if there is no
+        such file. It is 40 MB: what all seats share is put together once.
+        """
+        processor, _, own = name.partition("/")
+        line = self.command_line(mac, processor, server) if own == UNIFIED else None
+        if line is None or self.images is None:
+            return None
+        template = self.templates.get(processor)
+        if template is None:
+            folder = self.images / processor
+            initrds = (folder / INITRAMFS_FILE, *self.initrds.values())
+            template = self.templates[processor] = unified.make_template(
+                (folder / STUB_FILE).read_bytes(),
+                (folder / KERNEL_FILE).read_bytes(),
+                (path.read_bytes() for path in initrds),
+            )
+        return unified.complete(template, line)
+
+    def command_line(self, mac: str, processor: str, server: IPv4Address) -> str | None:
+        """What is in a seat's unified kernel image for a processor, None if there is none for it."""
+        arch = next((row for row in ARCHITECTURES if row.is_unified_for(processor)), None)
+        if arch is None or processor not in self.profile.boot.architectures:
+            return None
+        return unified.command_line(self._plan(Client(mac, arch, Stage.FIRMWARE), server, {}))
 
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
@@ -299,7 +336,8 @@ class Room:
 
     def transferred(self, transfer: Transfer) -> None:
         """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
-        ticket_text, _, name = transfer.filename.lstrip("/").rpartition("/")
+        path = transfer.filename.lstrip("/").removeprefix(HTTP_FOLDER)
+        ticket_text, name = path.partition("/")[0], path.rpartition("/")[2]
         mac = self.seat_of(ticket_text) or seat_at(transfer.client, ARP_TABLE)
         if mac is None or transfer.outcome is Outcome.PROBE:
             return

@@ -26,8 +26,8 @@ ROWS = (
         "pages.lease pages.governor pages.buffers pages.work pages.exchange images.divide deploy.report"
     ),
     (
-        "plan script raspberry dhcp.responder dhcp.record deploy.roster deploy.hardware deploy.bootorder "
-        "deploy.seats"
+        "plan script unified raspberry dhcp.responder dhcp.record deploy.roster deploy.hardware "
+        "deploy.bootorder deploy.seats"
     ),
     (
         "pages.* dhcp.server dhcp.asking dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints "

@@ -24,6 +24,8 @@ FILES = {
     "uefi-x64": "snponly.efi",
     "uefi-x64-bc": "snponly.efi",
     "raspberry-pi": "bootcode.bin",
+    "uefi-arm64": f"boot/{TICKET}/arm64/linux.efi",
+    "uefi-arm64-http": f"http://{OURS}:8080/boot/{TICKET}/arm64/linux.efi",
     "uefi-x64-http": f"http://{OURS}:8080/boot/{TICKET}/snponly.efi",
 }
 MODELS: dict[Firmware, tuple[Model, ...]] = {

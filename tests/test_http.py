@@ -37,6 +37,9 @@ class FakeRoom:
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         return f"#!ipxe\n# {mac} {server}\n" if name == "bios.ipxe" else None
 
+    def unified(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
+        return b"unified" if name == "arm64/linux.efi" else None
+
     def file(self, name: str) -> Path | None:
         return self.image if name == "vmlinuz" else None
 
@@ -110,6 +113,15 @@ def test_an_image_comes_whole_with_its_length_and_is_journaled(rig: Rig) -> None
     assert (mac, stage, data["file"], data["bytes"]) == (MAC, "http", "vmlinuz", len(IMAGE))
     assert "MB/s" in message
     assert rig.room.files == [(MAC, "vmlinuz")]
+
+
+def test_what_is_made_for_a_seat_is_sent_whole_and_its_size_told(rig: Rig) -> None:
+    for method, expected in (("HEAD", b""), ("GET", b"unified")):
+        response, content = rig.ask(method, f"/boot/{TICKET}/arm64/linux.efi")
+        assert (response.headers["Content-Length"], content) == ("7", expected)
+        assert response.headers["Content-Type"] == "application/efi"
+    _, stage, _, data = rig.record()
+    assert (stage, data["bytes"]) == ("http", 7)
 
 
 def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:

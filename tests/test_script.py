@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from netboot import script, ticket
-from netboot.arch import ARCHITECTURES, BY_NAME, Architecture, Firmware
+from netboot.arch import ARCHITECTURES, BY_NAME, UNIFIED, Architecture, Firmware
 from netboot.client import Client, Stage
 from netboot.fields import SwapSize
 from netboot.plan import BootPlan, SeatKeys, boot_plan, image_export
@@ -33,8 +33,11 @@ def plan_of(
 def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architecture) -> None:
     loader = plan_of(Profile(), Stage.FIRMWARE, arch).bootfile
     by_http = arch.firmware is Firmware.UEFI_HTTP
-    url = f"http://{SERVER}:8080/boot/{KEYS.ticket}/{arch.loader}"
-    assert loader == (url if by_http else arch.loader)
+    if arch.loader == UNIFIED:  # with the kernel's words in it
+        path = f"boot/{KEYS.ticket}/{arch.processors[0].name}/{UNIFIED}"
+    else:
+        path = f"boot/{KEYS.ticket}/{arch.loader}" if by_http else arch.loader
+    assert loader == (f"http://{SERVER}:8080/{path}" if by_http else path)
     assert len(loader) < 128, "the DHCP header's file field"
     plan = plan_of(Profile(), Stage.IPXE, arch)
     assert plan.bootfile == f"{KEYS.ticket}/{arch.name}.ipxe"

@@ -42,7 +42,7 @@ def lab(
         list[str],
         typer.Option(
             metavar="KIND",
-            help="bios, bios-i386, uefi or uefi-http. Several of them: the first PC has the first, and so on.",
+            help="bios, bios-i386, uefi, uefi-http, uefi-arm64 or uefi-arm64-http. Several of them: the first PC has the first, and so on.",
         ),
     ] = ["bios"],  # noqa: B006
     dhcp: Annotated[

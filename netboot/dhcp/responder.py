@@ -133,7 +133,7 @@ def _sender(packet: Packet, profile: Profile) -> Client | Ignored:
         return sender
     names = [processor.name for processor in sender.arch.processors]
     if names and not set(names) & set(profile.boot.architectures):
-        return Ignored(f"a PC with {' or '.join(names)}, which is not in boot.architectures")
+        return Ignored(f"{sender.arch.name}: boot.architectures has no {' or '.join(names)}")
     return sender
 
 

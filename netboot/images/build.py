@@ -20,7 +20,7 @@ from netboot.images.cache import Cache, default_cache
 from netboot.images.packages import Package
 from netboot.images.part import DESCRIPTION_FILE, Part, Sources, digest
 from netboot.images.progress import Progress
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
+from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, image_name
 from netboot.processors import AMD64, BY_NAME, Processor
 from netboot.profile import Profile
 
@@ -29,6 +29,7 @@ __all__ = [
     "KERNEL_FILE",
     "LOAD_FILE",
     "MANIFEST_FILE",
+    "STUB_FILE",
     "Built",
     "build",
     "build_load_image",

@@ -24,7 +24,7 @@ MUSL = "musl-dev"
 FLAGS = (
     *("-Os", "-static", "-s", "-std=gnu11", "-Wall", "-Wextra"),
     *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-Wl,--gc-sections"),
-    *("-Wl,--build-id=none", "-Wl,-z,noseparate-code"),
+    *("-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-Wl,-z,max-page-size=4096"),
 )
 
 

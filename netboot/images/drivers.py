@@ -25,7 +25,10 @@ BASE = (
 # By what a seat's profile asks for.
 FEATURES = {
     # AES itself is linked into Debian's kernel.
-    "encrypt": ("drivers/md/dm-crypt", "crypto/xts", "arch/x86/crypto/aesni-intel"),
+    "encrypt": (
+        *("drivers/md/dm-crypt", "crypto/xts"),
+        *("arch/x86/crypto/aesni-intel", "arch/arm64/crypto/aes-ce-blk"),
+    ),
     "mirror": ("drivers/md/raid1",),
     # zswap's compressors; lzo is linked in.
     "lz4": ("crypto/lz4",),

@@ -103,9 +103,13 @@ def image_version(path: Path) -> str:
     """What ``uname -r`` says under this kernel image. Raises OperatorError if it is none.
 
     Linux x86 boot protocol (Documentation/arch/x86/boot.rst): "HdrS" is at 0x202, the offset of
-    the version's text at 0x20E, less 0x200.
+    the version's text at 0x20E, less 0x200. Documentation/arm64/booting.rst: "ARMd" is at 0x38; the
+    version is only in the kernel's greeting (init/version.c).
     """
-    image = path.read_bytes()[: 1 << 16]
+    image = path.read_bytes()
+    greeting = re.search(rb"Linux version ([!-~]+)", image) if image[0x38:0x3C] == b"ARMd" else None
+    if greeting is not None:
+        return greeting[1].decode()
     if image[0x202:0x206] != b"HdrS":
         raise OperatorError(f"{path} is not a Linux kernel for PCs")
     start = int.from_bytes(image[0x20E:0x210], "little") + 0x200

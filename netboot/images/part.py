@@ -21,12 +21,13 @@ from netboot.images.kernel import Firmware, Kernel
 from netboot.images.modules import Module
 from netboot.images.packages import Apt, Package
 from netboot.images.progress import Progress
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE
+from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE
 from netboot.processors import Processor
 from netboot.slices import Catalogue
 
 DESCRIPTION_FILE = "part.json"
 BUSYBOX = "busybox-static"
+STUB = "systemd-boot-efi"
 
 
 class Sources:
@@ -81,7 +82,7 @@ class Part:
     sources: Sources
     apt: Apt
     kernel: Package | Path
-    busybox: Package
+    programs: dict[str, Package]
     compiler: Compiler
     key: str
 
@@ -96,17 +97,20 @@ def find(processor: Processor, wanted: str, sources: Sources) -> Part:
     else:
         image = kernel.kernel_package(apt, apt.need([wanted])[wanted])
         origin = f"{image.name} {image.version}"
-    busybox = apt.need([BUSYBOX])[BUSYBOX]
+    programs = apt.need([BUSYBOX, *([STUB] if processor.stub else [])])
     ingredients = [
         processor.name,
         origin,
-        *(f"{each.name} {each.version}" for each in (busybox, *sources.firmware[1].values())),
+        *(
+            f"{each.name} {each.version}"
+            for each in (*programs.values(), *sources.firmware[1].values())
+        ),
         compiler.version,
         initramfs.source_digest(initramfs.sources()),
         initramfs.source_digest(Path(__file__).parent, "*.py"),
     ]
     key = hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:32]
-    return Part(processor, sources, apt, image, busybox, compiler, key)
+    return Part(processor, sources, apt, image, programs, compiler, key)
 
 
 def made(part: Part, cache: Cache, progress: Progress) -> tuple[Path, dict[str, Any]]:
@@ -124,15 +128,20 @@ def _make(part: Part, folder: Path, cache: Cache, progress: Progress) -> None:
     firmware = _firmware(part.sources, linux, cache, progress)
     shutil.copyfile(linux.folder / kernel.VMLINUZ, folder / KERNEL_FILE)
     with cache.scratch() as scratch:
-        packages.unpack(part.apt.download(part.busybox, scratch, progress), scratch)
+        for package in part.programs.values():
+            packages.unpack(part.apt.download(package, scratch, progress), scratch)
         busybox = (scratch / "bin/busybox").read_bytes()
+        if part.processor.stub:
+            stub = scratch / "usr/lib/systemd/boot/efi" / part.processor.stub
+            shutil.copyfile(stub, folder / STUB_FILE)
     progress.step(f"packing the initramfs for {part.processor.name}")
     sources = initramfs.sources()
     agent = initramfs.agent(sources, part.compiler, cache)
     common = list(initramfs.records(sources, busybox, agent, linux))
     common.append(initramfs.build_record(part.key))
     rows, contents = {}, {}
-    for name, row, chosen in divide(linux.modules, linux.builtin):
+    sliced = () if part.processor.stub else divide(linux.modules, linux.builtin)
+    for name, row, chosen in sliced:
         rows[name] = replace(row, lacks=_lacks(chosen, firmware))
         contents[slices.file_of(name)] = chosen
     progress.step("compressing the initramfs, whole and in slices (15 s or so)")
@@ -182,7 +191,7 @@ def _firmware_package(name: str) -> str:
 
 def _description(part: Part, linux: Kernel, firmware: Firmware) -> dict[str, Any]:
     own = [part.kernel] if isinstance(part.kernel, Package) else []
-    used = [*own, part.busybox, *part.sources.firmware[1].values()]
+    used = [*own, *part.programs.values(), *part.sources.firmware[1].values()]
     return {
         "kernel": linux.version,
         "compiler": part.compiler.version,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
-from netboot.processors import AMD64, I386, Processor
+from netboot.processors import AMD64, ARM64, I386, Processor
 from netboot.values import nearest
 
 OVMF = Path("/usr/share/OVMF")
@@ -18,7 +18,7 @@ OVMF = Path("/usr/share/OVMF")
 @dataclass(frozen=True, slots=True)
 class Flash:
     """UEFI firmware of QEMU: ``code``, and ``variables`` as they are when a PC is new, below
-    /usr/share/OVMF in the Debian package ``package``.
+    /usr/share/OVMF or elsewhere, in the Debian package ``package``.
     """
 
     code: str
@@ -30,7 +30,7 @@ class Flash:
 class Kind:
     """A kind of PC: QEMU's program with its Debian package, its words for the board and what is on
     it, the network card, and the firmware if that is not QEMU's own BIOS. ``processor``: which
-    images it boots.
+    images it boots. ``console``: Linux's name of its serial port.
     """
 
     board: tuple[str, ...]
@@ -39,6 +39,7 @@ class Kind:
     program: str = "qemu-system-x86_64"
     package: str = "qemu-system-x86"
     processor: Processor = AMD64
+    console: str = "ttyS0"
 
 
 _PC = ("-M", "pc,graphics=off", "-boot", "n")
@@ -50,6 +51,12 @@ _ONLY_HTTP = tuple(
     for name in ("IPv4PXESupport", "IPv6PXESupport")
     for word in ("-fw_cfg", f"name=opt/org.tianocore/{name},string=n")
 )
+# The ROMs of QEMU's cards are for x86.
+_ARM64 = ("qemu-system-aarch64", "qemu-system-arm", ARM64, "ttyAMA0")
+_VIRT = ("-M", "virt", "-cpu", "cortex-a57")
+_AAVMF = Flash(
+    "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd", "qemu-efi-aarch64"
+)
 _X64 = Flash("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 
 KINDS = {
@@ -57,6 +64,8 @@ KINDS = {
     "bios-i386": Kind((*_PC, "-cpu", "pentium3"), "e1000", processor=I386),
     "uefi": Kind(_Q35, _NO_ROM, _X64),
     "uefi-http": Kind((*_Q35, *_ONLY_HTTP), _NO_ROM, _X64),
+    "uefi-arm64": Kind(_VIRT, _NO_ROM, _AAVMF, *_ARM64),
+    "uefi-arm64-http": Kind((*_VIRT, *_ONLY_HTTP), _NO_ROM, _AAVMF, *_ARM64),
 }
 
 
@@ -94,7 +103,15 @@ class Machine:
     def command(self) -> list[str]:
         """QEMU's command line."""
         kind = KINDS[self.firmware]
-        words = [kind.program, "-accel", accelerator(), "-m", str(self.memory), "-smp", "1"]
+        words = [
+            kind.program,
+            "-accel",
+            accelerator(kind.program),
+            "-m",
+            str(self.memory),
+            "-smp",
+            "1",
+        ]
         words += ["-nodefaults", "-vga", "none", "-display", "none", "-no-reboot"]
         words += ["-serial", f"file:{self.console}"]
         # With a virtio header a capture would hold it in front of every frame.
@@ -152,15 +169,15 @@ class Power:
         self.monitor.sendall(f"{command}\n".encode())
 
 
-def accelerator() -> str:
-    """``kvm`` where it works, else ``tcg``, which emulates every instruction.
+def accelerator(program: str) -> str:
+    """``kvm`` where it works for this QEMU, else ``tcg``, which emulates every instruction.
 
     A KVM device is not enough: on a CPU without VMX or SVM (some cloud machines have such a
     device) QEMU starts with it, and the guest stops before its kernel prints a line.
     """
     flags = Path("/proc/cpuinfo").read_text().split()
     usable = os.access("/dev/kvm", os.R_OK | os.W_OK) and ("vmx" in flags or "svm" in flags)
-    return "kvm" if usable else "tcg"
+    return "kvm" if usable and program == "qemu-system-x86_64" else "tcg"
 
 
 def check_programs(firmware: Iterable[str]) -> None:

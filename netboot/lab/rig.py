@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from netboot.events import BootEvent
-from netboot.lab.machine import Machine, Power
+from netboot.lab.machine import KINDS, Machine, Power
 from netboot.lab.network import (
     BRIDGE,
     PRIVATE_TMPFS,
@@ -322,7 +322,8 @@ class Classroom:
         lesson = self.lesson
         # A PC that waits its turn for a CPU misses ticks: Linux would panic over such a timer.
         # With panic=1 a kernel that panics switches its PC off, which is noticed.
-        arguments = [lesson.arguments, "console=ttyS0", "no_timer_check", "panic=1"]
+        consoles = dict.fromkeys(f"console={KINDS[kind].console}" for kind in lesson.firmware)
+        arguments = [lesson.arguments, *consoles, "no_timer_check", "panic=1"]
         if lesson.load is not None:
             arguments += [f"netboot.load={lesson.load:g}", "netboot.poweroff=1"]
         settings = {

@@ -11,6 +11,7 @@ MACHINE = UUID("12345678-9abc-def0-1234-56789abcdef0")
 BIOS = 0
 UEFI_X64 = 7
 UEFI_X64_HTTP = 16
+UEFI_HTTP = (UEFI_X64_HTTP, 19)
 
 # What EDK2 and iPXE ask for, merged; 66 and 67 matter to us.
 PARAMETERS = [1, 3, 6, 7, 12, 15, 17, 26, 43, 60, 66, 67, 119, 128, 129, 130, 175, 203]
@@ -50,7 +51,7 @@ class PxeClient:
         return self.plain(kind, *marks, *options, **fields)
 
     def _vendor_class(self) -> bytes:
-        name = self.vendor or (b"HTTPClient" if self.arch == UEFI_X64_HTTP else b"PXEClient")
+        name = self.vendor or (b"HTTPClient" if self.arch in UEFI_HTTP else b"PXEClient")
         return name + b":Arch:%05d:UNDI:003016" % self.arch
 
     def plain(self, kind: str, *options: Any, **fields: Any) -> bytes:

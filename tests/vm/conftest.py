@@ -49,7 +49,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
     profile = PROJECT / "profiles/lab.yaml"
     command = [sys.executable, "-m", "netboot", "build", "-p", str(profile), "-o", str(folder)]
-    command += ["--set", "boot.architectures=amd64,i386"]
+    command += ["--set", "boot.architectures=amd64,i386,arm64"]
     subprocess.run(command, check=True, cwd=PROJECT)
     return folder
 

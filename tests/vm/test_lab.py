@@ -63,6 +63,16 @@ def test_a_load_of_twice_the_ram_comes_back_right(lab: Lab) -> None:
     assert examined["server"] == "10.77.0.1:10809"
 
 
+def test_arm64_boots_by_pxe_and_by_http_without_a_loader(lab: Lab) -> None:
+    kinds = ("--firmware", "uefi-arm64", "--firmware", "uefi-arm64-http")
+    outcome = lab(*kinds, "--memory", "512", "--dhcp", "proxy")
+    assert outcome.status == 0, outcome.report
+    for number, way in enumerate(("tftp", "http")):
+        assert_in_order(outcome.stages(number), "dhcp", way, "init:start", "swap", "userland")
+        started = next(e for e in outcome.seats[number]["stages"] if e["stage"] == "init:start")
+        assert started["message"].endswith("-arm64")
+
+
 def test_a_pc_without_long_mode_boots_a_32_bit_kernel_and_its_load_comes_back_right(
     lab: Lab,
 ) -> None:

@@ -1,0 +1,95 @@
+"""A unified kernel image: one EFI program that is kernel, initramfs and command line. Pure.
+
+systemd's stub (systemd-stub(7)) finds them as sections of its own file and starts the kernel. So
+firmware that can load one file can boot a PC: no boot loader, no second DHCP, no further download.
+Format: Microsoft's "PE Format"; the UKI specification names the sections.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
+
+from netboot.errors import OperatorError
+from netboot.plan import BootPlan
+
+MACHINE_OFFSET = 0x3C  # where the file says where "PE\0\0" is
+OPTIONAL_HEADER = 24  # from there
+SECTION_HEADER = struct.Struct(
+    "<8s6I2HI"
+)  # name, sizes and places, no relocations, characteristics
+READABLE_DATA = 0x40000040
+COMMAND_LINE_BYTES = 2048  # Linux takes no more (arch/arm64/include/uapi/asm/setup.h)
+
+
+def command_line(plan: BootPlan) -> str:
+    """What the kernel of one seat is told."""
+    words = (
+        # The firmware tells Linux no address: the initramfs asks for one.
+        f"ip=::::{plan.seat.hostname}::off",
+        f"BOOTIF=01-{plan.client.mac.replace(':', '-')}",
+        *(word for word in plan.arguments if "${" not in word),  # less iPXE's own
+    )
+    return " ".join(words)
+
+
+def complete(template: bytes, line: str) -> bytes:
+    """The image with that command line, from a ``template`` of ``make_template``."""
+    text = line.encode().ljust(COMMAND_LINE_BYTES)[:COMMAND_LINE_BYTES]
+    return b"".join((memoryview(template)[:-COMMAND_LINE_BYTES], text))
+
+
+def make_template(stub: bytes, kernel: bytes, initrds: Iterable[bytes]) -> bytes:
+    """All of an image but its command line, which is the end of it. Raises OperatorError."""
+    blank = b" " * COMMAND_LINE_BYTES
+    sections = {".linux": kernel, ".initrd": concatenated(initrds), ".cmdline": blank}
+    return unified(stub, sections)
+
+
+def unified(stub: bytes, sections: Mapping[str, bytes]) -> bytes:
+    """``stub`` with ``sections``, by their names with the dot. Raises OperatorError if it is none."""
+    try:
+        return _unified(bytearray(stub), sections)
+    except (struct.error, IndexError) as error:
+        raise OperatorError(f"this is no EFI program to put a kernel in: {error}") from error
+
+
+def _unified(image: bytearray, sections: Mapping[str, bytes]) -> bytes:
+    (start,) = struct.unpack_from("<I", image, MACHINE_OFFSET)
+    count, optional_size = struct.unpack_from("<6xH12xH", image, start)
+    header = start + OPTIONAL_HEADER
+    alignment, file_alignment = struct.unpack_from("<32xII", image, header)
+    size_of_headers = struct.unpack_from("<60xI", image, header)[0]
+    table = header + optional_size
+    end = table + SECTION_HEADER.size * (count + len(sections))
+    if image[start : start + 4] != b"PE\0\0" or end > size_of_headers:
+        raise struct.error("not a PE file, or one without room for more sections")
+    there = [
+        SECTION_HEADER.unpack_from(image, table + SECTION_HEADER.size * i) for i in range(count)
+    ]
+    address = max(place + size for _, size, place, *_ in there)
+    del image[max(at + length for _, _, _, length, at, *_ in there) :]  # symbols
+    struct.pack_into("<2I", image, start + 12, 0, 0)  # which are nowhere then
+    for name, content in sections.items():
+        address = _aligned(address, alignment)
+        image += bytes(_aligned(len(image), file_alignment) - len(image))
+        row = (name.encode(), len(content), address, _aligned(len(content), file_alignment))
+        row_at = table + SECTION_HEADER.size * count
+        SECTION_HEADER.pack_into(image, row_at, *row, len(image), 0, 0, 0, 0, READABLE_DATA)
+        image += content
+        address += len(content)
+        count += 1
+    image += bytes(_aligned(len(image), file_alignment) - len(image))
+    struct.pack_into("<H", image, start + 6, count)
+    struct.pack_into("<I", image, header + 56, _aligned(address, alignment))  # size in memory
+    struct.pack_into("<I", image, header + 64, 0)  # no checksum: firmware does not look
+    return bytes(image)
+
+
+def concatenated(archives: Iterable[bytes]) -> bytes:
+    """Several initrds as one: the kernel skips zeros between them, and each begins at a multiple of
+    4 (Documentation/driver-api/early-userspace/buffer-format.rst).
+    """
+    return b"".join(each + bytes(-len(each) % 4) for each in archives)
+
+
+def _aligned(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment

@@ -1,0 +1,114 @@
+"""Unified kernel images: what is put together, looked at by objdump and objcopy of binutils."""
+
+import subprocess
+from ipaddress import IPv4Address
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from netboot import unified
+from netboot.arch import BY_NAME
+from netboot.client import Client, Stage
+from netboot.errors import OperatorError
+from netboot.events import Journal
+from netboot.pages.lease import LeaseTable
+from netboot.profile import Profile
+from netboot.room import Room
+from netboot.sections import Boot
+
+MAC = "52:54:00:12:34:56"
+SERVER = IPv4Address("10.0.0.1")
+KERNEL, INITRAMFS, MORE = b"kernel" * 1001, b"initramfs" * 333, b"more!"
+
+
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An EFI program with room for more sections, as systemd's stub has, made by binutils."""
+    folder = tmp_path_factory.mktemp("stub")
+    (folder / "stub.c").write_text("int data = 1; int efi_main(void) { return data; }\n")
+    compile_it = ["gcc", "-c", "-fpic", "-ffreestanding", "-o", "stub.o", "stub.c"]
+    link = [
+        "ld",
+        "-m",
+        "i386pep",
+        "--subsystem",
+        "10",
+        "-e",
+        "efi_main",
+        "-o",
+        "stub.efi",
+        "stub.o",
+    ]
+    for command in (compile_it, link):
+        subprocess.run(command, cwd=folder, check=True)
+    return (folder / "stub.efi").read_bytes()
+
+
+def sections(image: bytes, folder: Path) -> dict[str, bytes]:
+    """Contents by name, as binutils reads them; the last byte of each has to be inside the image."""
+    (path := folder / "image.efi").write_bytes(image)
+    done = subprocess.run(["objdump", "-h", path], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip()[:1].isdigit()]
+    spans = sorted((int(row[3], 16), int(row[2], 16)) for row in rows)
+    for (at, size), (following, _) in pairwise(spans):
+        assert at + size <= following, "sections lie apart in memory"
+    names = [row[1] for row in rows]
+    dumps = [word for name in names for word in ("--dump-section", f"{name}={folder / name[1:]}")]
+    subprocess.run(["objcopy", *dumps, path, folder / "copy"], check=True)
+    return {name: (folder / name[1:]).read_bytes() for name in names}
+
+
+def test_a_seats_image_has_its_kernel_initramfs_and_words(stub: bytes, tmp_path: Path) -> None:
+    template = unified.make_template(stub, KERNEL, (INITRAMFS, MORE))
+    image = unified.complete(template, "quiet netboot.ticket=x")
+    found = sections(image, tmp_path)
+    assert found[".linux"] == KERNEL
+    padded = INITRAMFS + bytes(-len(INITRAMFS) % 4)
+    assert found[".initrd"] == padded + MORE + bytes(3), "each archive begins at a multiple of 4"
+    assert found[".cmdline"] == b"quiet netboot.ticket=x".ljust(2048)
+    theirs = sections(stub, tmp_path)
+    assert found[".text"] == theirs[".text"] and found[".data"] == theirs[".data"]
+    assert len(unified.complete(template, "x" * 5000)) == len(template)
+
+
+@pytest.mark.parametrize("stub", [b"", b"MZ" * 100, b"\0" * 4096])
+def test_what_is_no_program_is_refused(stub: bytes) -> None:
+    with pytest.raises(OperatorError, match="no EFI program"):
+        unified.unified(stub, {".linux": KERNEL})
+
+
+@pytest.fixture
+def room(stub: bytes, tmp_path: Path) -> Room:
+    (tmp_path / "arm64").mkdir()
+    for name, content in (("stub.efi", stub), ("vmlinuz", KERNEL), ("initramfs.img", INITRAMFS)):
+        (tmp_path / "arm64" / name).write_bytes(content)
+    profile = Profile(boot=Boot(architectures=("arm64",)))
+    return Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(1 << 30))
+
+
+@pytest.mark.parametrize("arch", ["uefi-arm64", "uefi-arm64-http"])
+def test_dhcp_leads_to_the_image_and_every_boot_has_a_token_of_its_own(
+    room: Room, tmp_path: Path, arch: str
+) -> None:
+    client = Client(MAC, BY_NAME[arch], Stage.FIRMWARE)
+    path = room.plan(client, SERVER).bootfile
+    path = path.removeprefix(f"{room.base_url(SERVER)}/")
+    image = room.tftp_file(path, SERVER)
+    assert isinstance(image, bytes)
+    words = sections(image, tmp_path)[".cmdline"].decode().split()
+    assert f"netboot.token={room.tokens[MAC]}" in words and "BOOTIF=01-52-54-00-12-34-56" in words
+    assert not [word for word in words if "$" in word]
+    assert room.tftp_file(path, SERVER) == image, "a request may come twice"
+    before = room.tokens[MAC]
+    room.plan(client, SERVER)
+    assert room.tokens[MAC] != before
+    name = path.split("/", 2)[2]
+    assert room.unified(MAC, name, SERVER) == room.tftp_file(path, SERVER)
+
+
+@pytest.mark.parametrize("name", ["amd64/linux.efi", "arm64/other.efi", "linux.efi", "arm64/", ""])
+def test_nothing_else_is_made(room: Room, name: str) -> None:
+    assert room.unified(MAC, name, SERVER) is None
+    assert room.tftp_file(f"boot/{room.ticket(MAC)}/{name}", SERVER) is None
+    assert room.tftp_file("boot/guess/arm64/linux.efi", SERVER) is None
