@@ -8,7 +8,7 @@ documentation, "Network booting" and "BCM2711 bootloader configuration").
 
 import re
 
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, BootPlan
+from netboot.plan import INITRAMFS_FILE, KERNEL_FILE
 
 CONFIG_FILE, COMMAND_LINE_FILE = "config.txt", "cmdline.txt"
 PROCESSOR = "arm64"  # of boot.architectures: what vmlinuz and initramfs.img are for
@@ -43,13 +43,3 @@ def render_config() -> str:
         "",
     )
     return "\n".join(lines)
-
-
-def render_command_line(plan: BootPlan) -> str:
-    """``cmdline.txt``: one line. The firmware tells Linux no address: the initramfs asks for one."""
-    words = (
-        f"ip=::::{plan.seat.hostname}::off",
-        f"BOOTIF=01-{plan.client.mac.replace(':', '-')}",
-        *(word for word in plan.arguments if "${" not in word),  # less iPXE's own
-    )
-    return " ".join(words) + "\n"

@@ -232,7 +232,7 @@ class Room:
             return raspberry.render_config().encode()
         if name == raspberry.COMMAND_LINE_FILE:
             plan = self._plan(Client(mac, RASPBERRY_PI, Stage.FIRMWARE), server, {})
-            return raspberry.render_command_line(plan).encode()
+            return (unified.command_line(plan) + "\n").encode()
         if name in (KERNEL_FILE, INITRAMFS_FILE):
             return self.file(image_name(raspberry.PROCESSOR, name))
         return None

@@ -175,6 +175,18 @@ def test_config_and_command_line_are_made_if_the_operator_has_none(server: Serve
     assert server.read([f"{SERIAL}/config.txt"]) == [b"mine"]
 
 
+def test_a_pi_gets_the_images_for_arm64_if_there_are_any(server: Server, tmp_path: Path) -> None:
+    asked = [f"{SERIAL}/vmlinuz", f"{SERIAL}/initramfs.img"]
+    assert server.read(asked) == [None, None]
+    (tmp_path / "images/arm64").mkdir()
+    for name in ("vmlinuz", "initramfs.img"):
+        (tmp_path / "images/arm64" / name).write_text(name)
+    profile = server.room.profile
+    boot = profile.boot.model_copy(update={"architectures": ("amd64", "arm64")})
+    server.room.profile = profile.model_copy(update={"boot": boot})
+    assert server.read(asked) == [b"vmlinuz", b"initramfs.img"]
+
+
 def test_a_pi_gets_a_token_with_its_address_and_keeps_it_however_often_it_reads(
     server: Server,
 ) -> None:
