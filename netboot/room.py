@@ -81,11 +81,8 @@ class Room:
             loader = self._plan(client, server, {}).bootfile.rpartition("/")[2]
             message = f"its last loader was fetched and not heard of again: this time {loader}"
             self.record(client.mac, "loader", message, file=loader)
-        if client.arch.firmware is Firmware.RASPBERRY_PI:
-            # Not when it reads its command line: a TFTP request may come twice.
-            self.tokens[client.mac] = secrets.token_hex(TOKEN_BYTES)
         plan = self._plan(client, server, {})
-        if plan.unified:
+        if plan.unified or client.arch.firmware is Firmware.RASPBERRY_PI:
             # Not when it reads the file: a TFTP request may come twice.
             self.tokens[client.mac] = secrets.token_hex(TOKEN_BYTES)
         return plan
