@@ -1,6 +1,5 @@
 """The verbs that look at a running server."""
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from netboot.command.common import (
     JsonOption,
     ProfileOption,
     SetOption,
+    until_stopped,
 )
 
 app = typer.Typer()
@@ -98,6 +98,7 @@ def storm(
     from netboot import show
     from netboot.interfaces import find_one
     from netboot.storm.play import Storm, play
+    from netboot.storm.report import Report
 
     found = find_one(interface)
     address = values.parse_word("--server", values.ADDRESS, server) if server else found.address
@@ -110,12 +111,15 @@ def storm(
         over=over,
         limit=limit,
     )
+    reports: list[Report] = []
+
+    async def run() -> None:
+        reports.append(await play(wanted, lambda done: progress.advance(done, clients)))
+
     print(show.storm_begins(wanted), file=sys.stderr)
     with show.BuildProgress() as progress:
         progress.step("PCs with swap, or given up")
-        try:
-            report = asyncio.run(play(wanted, lambda done: progress.advance(done, clients)))
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
+        until_stopped(run(), INTERRUPTED)
+    (report,) = reports
     print(json.dumps(report.as_json(), indent=2) if as_json else show.storm(wanted, report))
     sys.exit(0 if report.ok else 1)

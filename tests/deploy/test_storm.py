@@ -116,12 +116,15 @@ def test_it_gives_back_what_it_was_given_and_is_in_no_list(
     assert status["seats"] == []
 
 
-def test_ctrl_c_gives_back_as_well(lan: Lan, serve: Serve) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_stops_it_gets_all_given_back_as_well(
+    lan: Lan, serve: Serve, number: signal.Signals
+) -> None:
     events = serve(FULL)
     words = lan.command(*NETBOOT, "storm", "--interface", "br0", "--clients", "2", "--over", "50")
     with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL) as storm:
         _wait_for(events, "first page written", 1)
-        storm.send_signal(signal.SIGINT)
+        storm.send_signal(number)
     assert storm.returncode == 130
     _wait_for(events, "area 1: given back", 1)
     _wait_for(events, "released", 1)
