@@ -28,6 +28,7 @@ MAX_STAGE_CHARACTERS = 40
 MAX_AGE_SECONDS = 600.0  # a beacon that claims to be older is not believed
 SHUTDOWN_SECONDS = 1.0
 STATUS_SECONDS = 5.0
+CHUNK_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,10 @@ class Room(Protocol):
     def fetched(self, mac: str, name: str) -> None:
         """A seat has fetched a boot file."""
 
-    def unified(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
-        """The file ``name`` that is made for a seat, None if there is none."""
+    def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
+        """The file ``name`` that is a seat's own, None if there is none: a file that all share, and
+        what stands at its end in place of its own last characters.
+        """
 
     def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
         """Grants a swap lease: ``size=BYTES``, with `` token=TOKEN`` if it is to be a ``fresh``
@@ -130,6 +133,32 @@ class _Download(web.FileResponse):
         return writer
 
 
+async def _send_with_end(
+    request: web.Request, path: Path, end: str, sent: Callable[[int | None], None]
+) -> web.StreamResponse:
+    """Sends an EFI program, the file ``path`` but with ``end`` as its last characters."""
+    size = path.stat().st_size
+    response = web.StreamResponse()
+    response.content_type, response.content_length = "application/efi", size
+    await response.prepare(request)
+    if request.method != "GET":
+        return response
+    left = size - len(end)
+    try:
+        with path.open("rb") as file:
+            while left > 0:
+                chunk = file.read(min(left, CHUNK_BYTES))
+                await response.write(chunk)
+                left -= len(chunk)
+        await response.write(end.encode())
+        await response.write_eof()
+    except ConnectionError:
+        sent(None)
+        raise
+    sent(size)
+    return response
+
+
 class HttpServer:
     """Serves ``room`` on ``port``."""
 
@@ -191,23 +220,17 @@ class HttpServer:
             self._room.record(mac, "http", name, file=name, bytes=len(text))
             return web.Response(text=text)
         path = self._room.file(name)
-        if path is None:
-            return self._made(request, mac, name)
         begin = self._now()
 
         def sent(size: int | None) -> None:
             self._sent(mac, name, size, self._now() - begin)
 
-        return _Download(path, sent)
-
-    def _made(self, request: web.Request, mac: str, name: str) -> web.Response:
-        content = self._room.unified(mac, name, _own_address(request))
-        if content is None:
+        if path is not None:
+            return _Download(path, sent)
+        own = self._room.unified(mac, name, _own_address(request))
+        if own is None:
             raise web.HTTPNotFound(text=f"no image {name}\n")
-        if request.method == "GET":  # firmware asks for the size first
-            message = f"{name} {len(content) / 1e6:.1f} MB"
-            self._room.record(mac, "http", message, file=name, bytes=len(content))
-        return web.Response(body=content, content_type="application/efi")
+        return await _send_with_end(request, *own, sent)
 
     def _sent(self, mac: str, name: str, size: int | None, seconds: float) -> None:
         if size is None:

@@ -14,6 +14,7 @@ from netboot import processes, raspberry, script, ticket, unified
 from netboot.admission import Admission, Turn
 from netboot.arch import ARCHITECTURES, BY_NAME, BY_OUI, LOADERS, RASPBERRY_PI, UNIFIED, Firmware
 from netboot.client import PROBE_MAC, Client, Stage, is_played
+from netboot.errors import OperatorError
 from netboot.events import BootEvent, Journal
 from netboot.http import Beacon
 from netboot.loaders import Loaders
@@ -30,10 +31,11 @@ from netboot.plan import (
     root_export,
     swap_export,
 )
+from netboot.processors import BY_NAME as PROCESSORS
 from netboot.profile import Profile
 from netboot.sections import PAGE, Swap
 from netboot.slices import Catalogue
-from netboot.tftp.server import Transfer
+from netboot.tftp.server import Transfer, WithEnd
 from netboot.tftp.transfer import Outcome
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class Room:
     initrds: dict[str, Path] = field(default_factory=dict)
     catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by processor
     tokens: dict[str, str] = field(default_factory=dict, repr=False)
-    templates: dict[str, bytes] = field(default_factory=dict, repr=False)  # by processor
+    templates: dict[str, Path] = field(default_factory=dict)  # of unified images, by processor
     nics: dict[str, tuple[int, int]] = field(default_factory=dict)
     loaders: Loaders = field(default_factory=Loaders)
     admission: Admission = field(init=False)
@@ -200,7 +202,7 @@ class Room:
 
     def tftp_file(
         self, path: str, server: IPv4Address, client: IPv4Address | None = None
-    ) -> bytes | Path | None:
+    ) -> bytes | Path | WithEnd | None:
         """What TFTP serves: the loaders, each seat's first script, and to a Raspberry Pi what that
         asks for.
         """
@@ -212,7 +214,8 @@ class Room:
         if path.startswith(HTTP_FOLDER):
             ticket_text, _, name = path.removeprefix(HTTP_FOLDER).partition("/")
             seat = self.seat_of(ticket_text)
-            return None if seat is None else self.unified(seat, name, server)
+            found = None if seat is None else self.unified(seat, name, server)
+            return None if found is None else WithEnd(*found)
         return self._image(path) if path in LOADERS else self.tftp_script(path, server)
 
     def raspberry_pi_file(self, path: str, mac: str, server: IPv4Address) -> bytes | Path | None:
@@ -247,24 +250,37 @@ class Room:
         """Where PCs find the HTTP server."""
         return f"http://{server}:{self.profile.http.port}"
 
-    def unified(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
-        """A seat's kernel, initramfs and command line in the one file ``name``, None if there is no
-        such file. It is 40 MB: what all seats share is put together once.
+    def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
+        """A seat's kernel, initramfs and command line in the one file ``name``: the file that all
+        seats share, and what the end of it is for this one. None if there is no such file.
         """
         processor, _, own = name.partition("/")
         line = self.command_line(mac, processor, server) if own == UNIFIED else None
-        if line is None or self.images is None:
-            return None
         template = self.templates.get(processor)
-        if template is None:
-            folder = self.images / processor
-            initrds = (folder / INITRAMFS_FILE, *self.initrds.values())
-            template = self.templates[processor] = unified.make_template(
-                (folder / STUB_FILE).read_bytes(),
-                (folder / KERNEL_FILE).read_bytes(),
-                (path.read_bytes() for path in initrds),
-            )
-        return unified.complete(template, line)
+        return None if line is None or template is None else (template, unified.end_of(line))
+
+    def make_templates(self, folder: Path) -> None:
+        """Puts what all seats share of their unified images into ``folder``. Takes half a second.
+
+        Raises OperatorError.
+        """
+        for name in self.profile.boot.architectures:
+            if self.images is None or not PROCESSORS[name].stub:
+                continue
+            own = self.images / name
+            files = (own / STUB_FILE, own / KERNEL_FILE, own / INITRAMFS_FILE)
+            try:
+                stub, kernel, *initrds = (
+                    path.read_bytes() for path in (*files, *self.initrds.values())
+                )
+                template = folder / f"{name}-{UNIFIED}"
+                # Aside: workers of the server before this one may be in the middle of the old one.
+                aside = template.with_suffix(".new")
+                aside.write_bytes(unified.make_template(stub, kernel, initrds))
+                aside.replace(template)
+            except OSError as error:
+                raise OperatorError(f"{error.filename}: {error.strerror}") from error
+            self.templates[name] = template
 
     def command_line(self, mac: str, processor: str, server: IPv4Address) -> str | None:
         """What is in a seat's unified kernel image for a processor, None if there is none for it."""

@@ -137,6 +137,8 @@ class Boot(SeatBoot):
     def _fitting(self) -> Self:
         if not self.architectures:
             raise misplaced("expected at least one, such as amd64", "architectures")
+        if len(set(self.architectures)) < len(self.architectures):
+            raise misplaced("one stands there twice", "architectures")
         return self
 
 

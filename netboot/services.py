@@ -1,5 +1,6 @@
 """Composition root: Profile -> running services. Starts them in order, stops them in reverse."""
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -106,6 +107,8 @@ class Services:
         stops again with ``stop()``.
         """
         addresses = [interface.address for interface in self._interfaces]
+        if not self._swap_only:
+            await asyncio.to_thread(self._room.make_templates, self._state)
 
         store = stores.make_store(
             stores.parse_store(self._profile.swap.store), _pages_name(self._state)

@@ -31,17 +31,19 @@ def command_line(plan: BootPlan) -> str:
     return " ".join(words)
 
 
-def complete(template: bytes, line: str) -> bytes:
-    """The image with that command line, from a ``template`` of ``make_template``."""
-    text = line.encode().ljust(COMMAND_LINE_BYTES)[:COMMAND_LINE_BYTES]
-    return b"".join((memoryview(template)[:-COMMAND_LINE_BYTES], text))
+def end_of(line: str) -> str:
+    """The end of an image with that command line, in place of that of a template."""
+    return line.ljust(COMMAND_LINE_BYTES)[:COMMAND_LINE_BYTES]
 
 
 def make_template(stub: bytes, kernel: bytes, initrds: Iterable[bytes]) -> bytes:
     """All of an image but its command line, which is the end of it. Raises OperatorError."""
     blank = b" " * COMMAND_LINE_BYTES
     sections = {".linux": kernel, ".initrd": concatenated(initrds), ".cmdline": blank}
-    return unified(stub, sections)
+    template = unified(stub, sections)
+    if not template.endswith(blank):
+        raise OperatorError("the stub's file alignment is more than the command line has room")
+    return template
 
 
 def unified(stub: bytes, sections: Mapping[str, bytes]) -> bytes:

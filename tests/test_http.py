@@ -37,8 +37,8 @@ class FakeRoom:
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         return f"#!ipxe\n# {mac} {server}\n" if name == "bios.ipxe" else None
 
-    def unified(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
-        return b"unified" if name == "arm64/linux.efi" else None
+    def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
+        return (self.image, "its own end") if name == "arm64/linux.efi" else None
 
     def file(self, name: str) -> Path | None:
         return self.image if name == "vmlinuz" else None
@@ -115,13 +115,15 @@ def test_an_image_comes_whole_with_its_length_and_is_journaled(rig: Rig) -> None
     assert rig.room.files == [(MAC, "vmlinuz")]
 
 
-def test_what_is_made_for_a_seat_is_sent_whole_and_its_size_told(rig: Rig) -> None:
-    for method, expected in (("HEAD", b""), ("GET", b"unified")):
+def test_a_seats_own_file_has_its_length_and_an_end_of_its_own(rig: Rig) -> None:
+    own = IMAGE[: -len("its own end")] + b"its own end"
+    for method, expected in (("HEAD", b""), ("GET", own)):
         response, content = rig.ask(method, f"/boot/{TICKET}/arm64/linux.efi")
-        assert (response.headers["Content-Length"], content) == ("7", expected)
+        assert response.headers["Content-Length"] == str(len(IMAGE))
+        assert content == expected
         assert response.headers["Content-Type"] == "application/efi"
     _, stage, _, data = rig.record()
-    assert (stage, data["bytes"]) == ("http", 7)
+    assert (stage, data["bytes"]) == ("http", len(IMAGE))
 
 
 def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:

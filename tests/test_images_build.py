@@ -418,3 +418,11 @@ def test_without_a_mirror_there_are_no_firmware_packages(tmp_path: Path) -> None
     apart, complaint = packages.firmware_apt(Elsewhere(tmp_path / "a"), tmp_path / "b", Steps())
     assert "127.0.0.1" in complaint
     assert apart.show(["firmware-realtek"]) == {}
+
+
+def test_without_a_mirror_a_package_for_another_processor_is_not_found(tmp_path: Path) -> None:
+    host = Elsewhere(tmp_path / "a")
+    apart, complaint = packages.foreign_apt(host, "i386", tmp_path / "b", Steps())
+    assert "127.0.0.1" in complaint and apart.architecture() == "i386"
+    with pytest.raises(OperatorError, match="no package busybox-static"):
+        apart.need(["busybox-static"])

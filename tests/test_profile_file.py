@@ -168,6 +168,17 @@ MISTAKES = [
         "f:5: key 'groups.a.swap.grow': does not go together with swap.servers",
     ),
     (
+        "boot: {architectures: [amd64, i368]}",
+        (
+            "f:1: key 'boot.architectures.1': expected amd64, i386 or arm64, found 'i368'; "
+            "did you mean 'i386'?"
+        ),
+    ),
+    (
+        "boot: {architectures: [i386, i386]}",
+        "f:1: key 'boot.architectures': one stands there twice",
+    ),
+    (
         "swap: {servers: [10.0.0.1, 10.0.0.2, 10.0.0.1]}",
         "f:1: key 'swap.servers': 10.0.0.1 stands there twice",
     ),

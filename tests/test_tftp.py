@@ -22,13 +22,16 @@ from scapy.layers.tftp import TFTP_Options as Options
 
 from netboot.errors import OperatorError
 from netboot.tftp import server as tftp_server
-from netboot.tftp.server import TftpServer, Transfer
+from netboot.tftp.server import TftpServer, Transfer, WithEnd
 from netboot.tftp.transfer import Outcome
 
 # Clients are at 127.0.0.1: an answer from the address that was asked does not come by itself.
 SERVER = IPv4Address("127.0.0.2")
 FILES = {"loader.efi": bytes(range(256)) * 700, "empty": b"", "dir/boot.ipxe": b"#!ipxe\n"}
 ON_DISK = {"loader.efi"}
+# Of this the end is each client's own; it lies across two of the pieces that a worker reads at a time.
+SHARED = bytes((2 << 16) + 100)
+FILES["shared.efi"] = SHARED[:-300] + b"own" * 100
 PATIENCE_SECONDS = 10
 
 
@@ -39,6 +42,7 @@ class Rig:
         self.folder = folder
         for name in ON_DISK:
             (folder / name).write_bytes(FILES[name])
+        (folder / "shared.efi").write_bytes(SHARED)
         (folder / "secret").write_text("of the operator's\n")
         (folder / "link").symlink_to("secret")
         self.transfers: list[Transfer] = []
@@ -48,8 +52,12 @@ class Rig:
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
 
-    def read(self, name: str, server: IPv4Address, client: IPv4Address) -> bytes | Path | None:
+    def read(
+        self, name: str, server: IPv4Address, client: IPv4Address
+    ) -> bytes | Path | WithEnd | None:
         assert server == SERVER
+        if name == "shared.efi":
+            return WithEnd(self.folder / name, "own" * 100)
         if name in ON_DISK | {"link", "gone", "folder"}:
             return self.folder if name == "folder" else self.folder / name
         return FILES.get(name)

@@ -16,6 +16,7 @@ from netboot.pages.lease import LeaseTable
 from netboot.profile import Profile
 from netboot.room import Room
 from netboot.sections import Boot
+from netboot.tftp.server import WithEnd
 
 MAC = "52:54:00:12:34:56"
 SERVER = IPv4Address("10.0.0.1")
@@ -61,7 +62,7 @@ def sections(image: bytes, folder: Path) -> dict[str, bytes]:
 
 def test_a_seats_image_has_its_kernel_initramfs_and_words(stub: bytes, tmp_path: Path) -> None:
     template = unified.make_template(stub, KERNEL, (INITRAMFS, MORE))
-    image = unified.complete(template, "quiet netboot.ticket=x")
+    image = template[:-2048] + unified.end_of("quiet netboot.ticket=x").encode()
     found = sections(image, tmp_path)
     assert found[".linux"] == KERNEL
     padded = INITRAMFS + bytes(-len(INITRAMFS) % 4)
@@ -69,7 +70,7 @@ def test_a_seats_image_has_its_kernel_initramfs_and_words(stub: bytes, tmp_path:
     assert found[".cmdline"] == b"quiet netboot.ticket=x".ljust(2048)
     theirs = sections(stub, tmp_path)
     assert found[".text"] == theirs[".text"] and found[".data"] == theirs[".data"]
-    assert len(unified.complete(template, "x" * 5000)) == len(template)
+    assert len(unified.end_of("x" * 5000)) == 2048
 
 
 @pytest.mark.parametrize("stub", [b"", b"MZ" * 100, b"\0" * 4096])
@@ -84,7 +85,14 @@ def room(stub: bytes, tmp_path: Path) -> Room:
     for name, content in (("stub.efi", stub), ("vmlinuz", KERNEL), ("initramfs.img", INITRAMFS)):
         (tmp_path / "arm64" / name).write_bytes(content)
     profile = Profile(boot=Boot(architectures=("arm64",)))
-    return Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(1 << 30))
+    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(1 << 30))
+    room.make_templates(tmp_path)
+    return room
+
+
+def content(found: object) -> bytes:
+    assert isinstance(found, WithEnd)
+    return found.path.read_bytes()[: -len(found.end)] + found.end.encode()
 
 
 @pytest.mark.parametrize("arch", ["uefi-arm64", "uefi-arm64-http"])
@@ -95,8 +103,7 @@ def test_dhcp_leads_to_the_image_and_every_boot_has_a_token_of_its_own(
     path = room.plan(client, SERVER).bootfile
     path = path.removeprefix(f"{room.base_url(SERVER)}/")
     image = room.tftp_file(path, SERVER)
-    assert isinstance(image, bytes)
-    words = sections(image, tmp_path)[".cmdline"].decode().split()
+    words = sections(content(image), tmp_path)[".cmdline"].decode().split()
     assert f"netboot.token={room.tokens[MAC]}" in words and "BOOTIF=01-52-54-00-12-34-56" in words
     assert not [word for word in words if "$" in word]
     assert room.tftp_file(path, SERVER) == image, "a request may come twice"
@@ -104,7 +111,7 @@ def test_dhcp_leads_to_the_image_and_every_boot_has_a_token_of_its_own(
     room.plan(client, SERVER)
     assert room.tokens[MAC] != before
     name = path.split("/", 2)[2]
-    assert room.unified(MAC, name, SERVER) == room.tftp_file(path, SERVER)
+    assert WithEnd(*room.unified(MAC, name, SERVER) or ()) == room.tftp_file(path, SERVER)
 
 
 @pytest.mark.parametrize("name", ["amd64/linux.efi", "arm64/other.efi", "linux.efi", "arm64/", ""])
@@ -112,3 +119,9 @@ def test_nothing_else_is_made(room: Room, name: str) -> None:
     assert room.unified(MAC, name, SERVER) is None
     assert room.tftp_file(f"boot/{room.ticket(MAC)}/{name}", SERVER) is None
     assert room.tftp_file("boot/guess/arm64/linux.efi", SERVER) is None
+
+
+def test_images_without_their_stub_are_said(room: Room, tmp_path: Path) -> None:
+    (tmp_path / "arm64/stub.efi").unlink()
+    with pytest.raises(OperatorError, match="stub.efi: No such file"):
+        room.make_templates(tmp_path)

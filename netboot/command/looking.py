@@ -71,7 +71,10 @@ def storm(
     server: Annotated[
         str, typer.Option(help="The server's address. Default: it runs on this machine.")
     ] = "",
-    arch: Annotated[str, typer.Option(help="bios, uefi-x64 or uefi-x64-http.")] = "bios",
+    arch: Annotated[
+        str,
+        typer.Option(help="A name or a code of option 93: bios, uefi-x64, uefi-arm64-http, ..."),
+    ] = "bios",
     card: Annotated[
         str,
         typer.Option(

@@ -61,7 +61,10 @@ def schema() -> None:
 )
 def plan(
     mac: Annotated[str, typer.Option(help="The PC's MAC address.")],
-    arch: Annotated[str, typer.Option(help="bios, uefi-x64 or uefi-x64-http.")] = "bios",
+    arch: Annotated[
+        str,
+        typer.Option(help="A name or a code of option 93: bios, uefi-x64, uefi-arm64-http, ..."),
+    ] = "bios",
     profile: ProfileOption = DEFAULT_PROFILE,
     server: Annotated[
         str, typer.Option(help="Our address, as the PC sees it. Default: one beside dhcp.range.")

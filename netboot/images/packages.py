@@ -44,6 +44,7 @@ class Apt:
         }
         self._options = [f"-o{key}={value}" for key, value in options.items()]
         self._environment = os.environ | {"LC_ALL": "C"}
+        self._lists_are_ours = config is not None
         if config:
             self._environment["APT_CONFIG"] = str(config)
 
@@ -61,6 +62,9 @@ class Apt:
     def need(self, names: Sequence[str]) -> dict[str, Package]:
         """The packages ``names``, by name. Raises OperatorError if one is unknown."""
         packages = self.show(names)
+        if self._lists_are_ours and len(packages) < len(set(names)):
+            self.update()  # the last one may have failed in the middle
+            packages = self.show(names)
         for name in names:
             if name not in packages:
                 raise OperatorError(

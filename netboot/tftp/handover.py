@@ -17,12 +17,15 @@ DESCRIPTORS = 2
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A transfer to make. ``number`` is the server's name for it, ``mtu`` in bytes."""
+    """A transfer to make. ``number`` is the server's name for it, ``mtu`` in bytes. The file's last
+    characters are ``end`` instead.
+    """
 
     number: int
     filename: str
     options: Mapping[str, str]
     mtu: int
+    end: str = ""
 
 
 @dataclass(frozen=True, slots=True)

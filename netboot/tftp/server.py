@@ -34,7 +34,17 @@ SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 
 MODES = ("octet", "netascii")
 Peer = tuple[str, int]
-Read = Callable[[str, IPv4Address, IPv4Address], bytes | Path | None]
+
+
+@dataclass(frozen=True, slots=True)
+class WithEnd:
+    """The file ``path``, but with the ASCII text ``end`` in place of its last characters."""
+
+    path: Path
+    end: str
+
+
+Read = Callable[[str, IPv4Address, IPv4Address], bytes | Path | WithEnd | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +169,20 @@ class TftpServer:
             sock.bind((str(address), 0))
             sock.connect(peer)
             try:
-                with self._open(message, address, IPv4Address(peer[0])) as file:
-                    self._hand_over(message, address, peer, sock, file)
+                with self._open(message, address, IPv4Address(peer[0])) as (file, end):
+                    self._hand_over(message, address, peer, sock, file, end)
             except _Refusal as refusal:
                 sock.send(packet.error(refusal.code, str(refusal)))
                 name = packet.printable(message.filename)
                 self._report(Transfer(peer[0], name, None, 0, 0, Outcome.REFUSED, str(refusal)))
 
     @contextlib.contextmanager
-    def _open(self, request: Request, address: IPv4Address, client: IPv4Address) -> Iterator[int]:
-        """A descriptor of what is asked for. Raises _Refusal."""
+    def _open(
+        self, request: Request, address: IPv4Address, client: IPv4Address
+    ) -> Iterator[tuple[int, str]]:
+        """A descriptor of what is asked for, and what its end is in place of its own. Raises
+        _Refusal.
+        """
         if request.upload:
             raise _Refusal(ErrorCode.ACCESS_VIOLATION, "this server takes no files")
         if request.mode not in MODES:
@@ -177,22 +191,30 @@ class TftpServer:
         content = self._read(request.filename.replace("\\", "/").lstrip("/"), address, client)
         if content is None:
             raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file")
+        end = content.end if isinstance(content, WithEnd) else ""
+        content = content.path if isinstance(content, WithEnd) else content
         file = _open_file(content) if isinstance(content, Path) else _in_memory(content)
         if request.mode == "netascii":
             file = _translated(file)
         try:
-            yield file
+            yield file, end
         finally:
             os.close(file)
 
     def _hand_over(
-        self, request: Request, address: IPv4Address, peer: Peer, sock: socket.socket, file: int
+        self,
+        request: Request,
+        address: IPv4Address,
+        peer: Peer,
+        sock: socket.socket,
+        file: int,
+        end: str,
     ) -> None:
         key = (address, peer)
         # The worker that has a transfer of this client knows whether it only asked again.
         known = [pending.worker for pending in self._pending.values() if pending.key == key]
         self._last_number += 1
-        job = Job(self._last_number, request.filename, request.options, self._mtu)
+        job = Job(self._last_number, request.filename, request.options, self._mtu, end)
         for worker in known or sorted(self._workers, key=lambda each: len(each.transfers)):
             if worker.give(job, sock, file):
                 size, began = os.fstat(file).st_size, time.monotonic()
