@@ -6,28 +6,41 @@ load_nbd() {
     [ -e /sys/block/nbd0 ] || modprobe nbd
 }
 
-# start_agent HOST PORT EXPORT TOKEN CONNECTIONS TIMEOUT PATIENCE [WORD]: the agent stays. Sets $answer
-# to its line, device=PATH size=BYTES connections=N, or $code to its exit status (3 stays 3, of one
-# before) and $why if it has none to say; /run/agent.log holds what the kernel lacks.
-start_agent() {
-    local host=$1 port=$2 export=$3 token=$4 ended
+launched=''
+
+# launch_agent HOST PORT EXPORT TOKEN CONNECTIONS TIMEOUT PATIENCE [WORD...]: starts an agent that waits
+# for start_agent with the same words. While the network is not up yet that costs no time.
+launch_agent() {
+    local host=$1 port=$2 export=$3 token=$4
+    launched="$*"
     shift 4
-    # A new one: the agent before may not have closed its end yet.
-    [ ! -e /run/agent.answer ] || rm /run/agent.answer
-    mkfifo /run/agent.answer
+    # New ones: the agent before may not have closed its ends yet.
+    rm -f /run/agent.go /run/agent.answer /run/agent.log
+    mkfifo /run/agent.go /run/agent.answer
     [ -z "$server" ] || export NETBOOT_BEACON="$server/beacon/$ticket"
     # To open a pipe whose other end is closed takes a while, and a child that ends meanwhile would
     # break it off: all orphans are children of this process. Open for both, it never waits.
-    exec 3<>/run/agent.answer
-    NETBOOT_TOKEN=$token /sbin/agent attach "$host" "$port" "$export" "$@" \
-        >&3 3>&- 2>/run/agent.log &
-    exec 4</run/agent.answer 3>&-
+    exec 3<>/run/agent.answer 4<>/run/agent.go
+    NETBOOT_TOKEN=$token /sbin/agent attach "$host" "$port" "$export" "$@" wait \
+        </run/agent.go >&3 3>&- 4>&- 2>>/run/agent.log &
+    agent=$!
+    exec 5</run/agent.answer 3>&-
+}
+
+# start_agent HOST PORT EXPORT TOKEN CONNECTIONS TIMEOUT PATIENCE [WORD...]: the agent stays. Sets
+# $answer to its line, device=PATH size=BYTES connections=N, or $code to its exit status (3 stays 3, of
+# one before) and $why if it has none to say; /run/agent.log holds what the kernel lacks.
+start_agent() {
+    local ended=0
+    [ "$launched" = "$*" ] || launch_agent "$@"
+    launched=''
+    echo attach >&4
+    exec 4>&-
     answer=''
-    read -r answer <&4 || :
-    exec 4<&-
+    read -r answer <&5 || :
+    exec 5<&-
     [ -z "$answer" ] || return 0
-    ended=0
-    wait $! || ended=$?
+    wait "$agent" || ended=$?
     [ "$code" = 3 ] || code=$ended
     why=$(cat /run/agent.log)
     return 1

@@ -55,10 +55,17 @@ stage_zswap() {
     fi
 }
 
-# Sets $reply to the server's answer, or to why there is none within 5 s. The agent is a smaller program
-# than busybox, and starts sooner.
+# Sets $reply to the server's answer, or to why there is none within 5 s. The agent asks: a smaller program
+# than busybox starts sooner, and one that waits already soonest.
 ask_for_lease() {
-    reply=$(agent lease "$server/lease/$ticket?ram=$ram" 2>&1)
+    local url="$server/lease/$ticket?ram=$ram"
+    if [ -n "$launched" ] && echo "lease $url" >&4 && read -r reply <&5; then
+        case $reply in failed=*) ;; *) return 0 ;; esac
+        reply=${reply#failed=}
+        : >/run/agent.log # it is said already
+        return 1
+    fi
+    reply=$(agent lease "$url" 2>&1)
 }
 
 stage_lease() {
@@ -111,8 +118,6 @@ stage_swap() {
         esac
     done </proc/swaps
     since=''
-    # Where a fresh lease can be had, for an area without a token or when its pages are lost.
-    [ -z "$server" ] || export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
     until start_agents; do
         case $code in
         3) try_again "page server does not answer: $why" || return 1 ;;
@@ -130,20 +135,35 @@ stage_swap() {
         "connections=${answer##*=}"
 }
 
+# with_agent COMMAND HOST: has launch_agent or start_agent attach the area that HOST keeps.
+with_agent() {
+    local rest=${swap#*:}
+    # Where a fresh lease can be had, for an area without a token or when its pages are lost.
+    [ -z "$server" ] || export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
+    "$1" "$2" "${rest%%/*}" "${rest#*/}" "$token" "$connections" "$timeout" "$patience" \
+        ${encrypt:+encrypt} ${keep:+nodiscard}
+}
+
+# launch_first: the agent that start_agents will start first.
+launch_first() {
+    local hosts=${swap%%:*}
+    [ "$layout" = mirror ] || hosts=${hosts%%,*}
+    [ -z "$swap" ] || with_agent launch_agent "$hosts"
+}
+
 # start_agents: an agent for each area of netboot.swap=HOST[,HOST...]:PORT/EXPORT, as
 # netboot.layout says: mirror is one area on two servers, stripe one on each, and spread (or
 # nothing) one on the first server that has room. A server less is no reason not to boot. False,
 # with $why and $code, if there is no swap: 3 if one may only be late.
 start_agents() {
-    local hosts=${swap%%:*} rest=${swap#*:} host
+    local hosts=${swap%%:*} host
     total=0 areas='' code=0
     [ "$layout" = mirror ] || IFS=,
     # shellcheck disable=SC2086 # a list, as $IFS parts it
     set -- $hosts
     unset IFS
     for host; do
-        if start_agent "$host" "${rest%%/*}" "${rest#*/}" "$token" "$connections" "$timeout" \
-            "$patience" ${encrypt:+encrypt} ${keep:+nodiscard} && swap_is_on "$answer"; then
+        if with_agent start_agent "$host" && swap_is_on "$answer"; then
             [ ! -s /run/agent.log ] || cat /run/agent.log # what this kernel or the mirror lacks
             [ "$layout" = stripe ] || break
         elif [ "$hosts" != "$host" ]; then

@@ -413,6 +413,19 @@ def test_no_lease_is_refused_with_the_servers_words(
     assert done.stderr == "no lease: no room: 1 GiB asked\n"
 
 
+def test_without_a_word_that_it_may_begin_it_ends(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    server = serve(GREETING)
+    words = ("attach", "127.0.0.1", str(server.port), "seat-1", "1", "5", "600", "wait")
+    done = subprocess.run([agent, *words], input=b"", capture_output=True, check=False, timeout=30)
+    server.stop()
+    assert server.heard == []
+    # Without an NBD driver it is not even ready to wait.
+    assert done.returncode in (USAGE, KERNEL_REFUSED)
+    assert b"may begin" in done.stderr or b"no NBD driver" in done.stderr
+
+
 def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Server]) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY)
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
@@ -435,7 +448,7 @@ def test_where_reports_cannot_go(agent: Path, url: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "printed", "complaint"),
     [
-        (b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nsize=4096", OK, "size=4096", ""),
+        (b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nsize=4096", OK, "size=4096\n", ""),
         (
             b"HTTP/1.1 404 Not Found\r\n\r\nsize=1",
             REFUSED,

@@ -24,6 +24,8 @@ static const char usage_text[] =
     "  encrypt      with a random key that nobody else has: the server sees noise\n"
     "  nodiscard    the server is not told which pages are free again\n"
     "  root         no swap, only a device to read a file system from\n"
+    "  wait         is ready and begins when its input says `attach`; `lease URL` asks as below, and\n"
+    "               has an answer in any case: failed=WHY\n"
     "standby: waits until swap runs short, attaches EXPORT beside it, and lets it go when it is\n"
     "not needed any more; and so on. AREA is 2 to 4: each waits for the one before it.\n"
     "handshake: only asks the server for the export's size, flags and generation.\n"
@@ -80,13 +82,52 @@ static int read_target(char **arguments, struct target *target)
     return beacon ? report_to(beacon) : OK;
 }
 
+static int lease(const char *text)
+{
+    static char answer[2048];
+    struct url url = {0};
+    int code = parse_url("URL", text, &url);
+
+    if (code == OK)
+        code = http_ask("GET", &url, answer, sizeof answer);
+    if (code == OK)
+        dprintf(1, "%.*s\n", (int)strcspn(answer, "\r\n"), answer);
+    return code;
+}
+
+/* All is there that attaching will need; until its input says so, a line each tells what to do. */
+static int obey(char *name)
+{
+    static char line[512];
+    size_t length = 0;
+    int code = device_open();
+
+    settle(name);
+    while (code == OK) {
+        if (length == sizeof line || read(0, line + length, 1) != 1)
+            return complain(USAGE, "nobody says that it may begin");
+        if (line[length++] != '\n')
+            continue;
+        line[length - 1] = '\0';
+        length = 0;
+        if (strcmp(line, "attach") == 0)
+            break;
+        if (strncmp(line, "lease ", 6) == 0 && lease(line + 6) != OK)
+            dprintf(1, "failed=%s\n", last_complaint());
+    }
+    return code;
+}
+
 static int attach(struct area *area, int mirror, char *name)
 {
-    int code = mirror ? mirror_open(area) : area_open(area);
+    int code = area->waits ? obey(name) : OK;
 
+    if (code == OK)
+        code = mirror ? mirror_open(area) : area_open(area);
     if (code != OK)
         return code;
-    settle(name);
+    if (!area->waits)
+        settle(name);
     code = mirror ? mirror_start(area) : area_start(area);
     if (code != OK)
         return code;
@@ -164,23 +205,12 @@ static int read_words(char **words, struct area *area)
             area->keeps = 1;
         else if (strcmp(*words, "root") == 0)
             area->root = 1;
+        else if (strcmp(*words, "wait") == 0)
+            area->waits = 1;
         else
             return 0;
     }
     return !area->root || (!area->encrypted && !area->keeps);
-}
-
-static int lease(const char *text)
-{
-    static char answer[2048];
-    struct url url = {0};
-    int code = parse_url("URL", text, &url);
-
-    if (code == OK)
-        code = http_ask("GET", &url, answer, sizeof answer);
-    if (code == OK)
-        dprintf(1, "%s", answer);
-    return code;
 }
 
 int main(int count, char **arguments)
@@ -206,7 +236,7 @@ int main(int count, char **arguments)
         return code == OK ? attach(areas, second != NULL, arguments[0]) : code;
     }
     if (count >= 9 && strcmp(arguments[1], "standby") == 0 && read_words(arguments + 9, area) &&
-        !area->root && number(arguments[2], 2, MAX_AREAS, &area->number)) {
+        !area->root && !area->waits && number(arguments[2], 2, MAX_AREAS, &area->number)) {
         code = read_area(arguments + 3, area);
         if (code == OK && !*area->lease.path)
             code = complain(USAGE, "NETBOOT_LEASE: needed, to ask for a lease");

@@ -93,6 +93,7 @@ struct area {
     int root;        /* a file system's device, which is read; else it is swap */
     int encrypted;
     int keeps;       /* freed pages: nothing is discarded */
+    int waits;       /* until its standard input says that it may begin */
     unsigned number; /* 1 is there from the start; those of higher numbers are used later */
     int leaving;     /* hangs up when swapoff(2), which is under way, has ended; -1 if none is */
     int swapoff;     /* its process */
