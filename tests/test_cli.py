@@ -52,6 +52,19 @@ def test_the_dry_run_shows_answers_and_no_secret(arch: str, loader: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("arch", "loader", "platform"),
+    [("uefi-x64", "signed", "x86_64-efi"), ("uefi-ia32", "auto", "i386-efi")],
+)
+def test_the_dry_run_of_a_grub(arch: str, loader: str, platform: str) -> None:
+    words = ("--mac", "52-54-00-12-34-56", "--arch", arch, "--set", f"boot.loader={loader}")
+    done = netboot("plan", "--profile", LAB, *words)
+    assert "file     boot/<ticket>/" in done.stdout
+    assert ("TFTP read of grub/grub.cfg" in done.stdout) == (loader == "signed")
+    assert f"TFTP read of boot/<ticket>/{platform}.cfg" in done.stdout
+    assert "netboot.token=<token>" in done.stdout and "netboot.ticket=<ticket>" in done.stdout
+
+
+@pytest.mark.parametrize(
     ("words", "complaint"),
     [
         (("plan", "--mac", "zz"), "--mac: expected a MAC address"),
@@ -78,7 +91,7 @@ def test_a_mistake_at_the_keyboard_is_status_2_without_a_traceback(
 
 
 @pytest.mark.parametrize(
-    "verb", ["serve", "build", "check", "schema", "plan", "pages", "status", "lab"]
+    "verb", ["serve", "build", "media", "check", "schema", "plan", "pages", "status", "lab"]
 )
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
     text = netboot(verb, "--help").stdout

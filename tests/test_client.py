@@ -44,7 +44,7 @@ def test_an_ipxe_that_cannot_run_our_script_says_so(arch: int, features: str, ab
 
 def test_the_first_architecture_that_we_know_counts() -> None:
     """A client lists several if it can run several (RFC 4578 section 2.1)."""
-    data = PxeClient().plain("discover", ("vendor_class_id", b"PXEClient"), (93, b"\0\x06\0\x07"))
+    data = PxeClient().plain("discover", ("vendor_class_id", b"PXEClient"), (93, b"\0\x02\0\x07"))
     client = client_from_packet(parse(data))
     assert isinstance(client, Client)
     assert client.arch.code == 7
@@ -56,7 +56,7 @@ def test_the_first_architecture_that_we_know_counts() -> None:
         (PxeClient().plain("discover"), "not a boot client"),
         (PxeClient().plain("discover", ("vendor_class_id", b"MSFT 5.0")), "not a boot client"),
         (PxeClient().plain("discover", ("vendor_class_id", b"PXEClient")), "without option 93"),
-        (PxeClient(arch=6).discover(), "PXEClient architecture 6"),
+        (PxeClient(arch=2).discover(), "PXEClient architecture 2"),
         (PxeClient(arch=65535).discover(), "PXEClient architecture 65535"),
         (PxeClient().discover(hlen=16), "hardware type 1 with 16 bytes"),
         (PxeClient().discover(htype=32), "hardware type 32 with 6 bytes"),

@@ -18,7 +18,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6ND_RS, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from netboot.arch import ARCHITECTURES, Firmware
+from netboot.arch import ARCHITECTURES, Firmware, is_grub
 from netboot.dhcp.packet import MessageType, parse
 from netboot.dhcp.server import DhcpServer
 from netboot.interfaces import find
@@ -246,6 +246,8 @@ def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture
                     loader = row.loader
                     if row.firmware is Firmware.UEFI_HTTP:
                         loader = f"http://{OURS}:8080/boot/{TICKET}/{loader}"
+                    elif is_grub(loader):
+                        loader = f"boot/{TICKET}/{loader}"
                     file = f"{TICKET}/{row.name}.ipxe" if ipxe else loader
                     assert choice == Boot(OURS, file)
 

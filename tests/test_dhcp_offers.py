@@ -21,6 +21,7 @@ OURS, ROUTER, PC = str(US), "10.0.0.254", "10.0.0.77"
 Model = Callable[[Sequence[Offer]], Choice]
 FILES = {
     "bios": "undionly.kpxe",
+    "uefi-ia32": f"boot/{TICKET}/grubia32.efi",
     "uefi-x64": "snponly.efi",
     "uefi-x64-bc": "snponly.efi",
     "raspberry-pi": "bootcode.bin",

@@ -46,6 +46,7 @@ def test_suboptions_cut_off_are_refused(data: bytes) -> None:
         (b"iPXE", True),
         (b"\x04iPXE", True),  # RFC 3004
         (b"\x03abc\x04iPXE", True),
+        (b"netboot", True),  # a medium's
         (b"", False),
         (b"iPXEs", False),
         (b"gPXE", False),

@@ -147,7 +147,7 @@ def test_proxy_answers_only_discover_on_67(client: PxeClient, file: bytes) -> No
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (PxeClient(arch=6).discover(), "PXEClient architecture 6"),
+        (PxeClient(arch=2).discover(), "PXEClient architecture 2"),
         (PxeClient(arch=10).discover(), "PXEClient architecture 10"),
         (PxeClient().discover(op=2), "a server's reply"),
         (PxeClient().discover(hlen=16), "not Ethernet"),

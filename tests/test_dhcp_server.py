@@ -142,7 +142,7 @@ def test_each_lan_is_answered_from_its_own_address(tmp_path: Path) -> None:
         await lan.serve(PROXY)
         lan.cables[2].send(ANN.discover())  # not served: no reply and no event
         lan.cables[1].send(ANN.discover())
-        old = PxeClient(mac="52:54:00:00:00:03", arch=6)
+        old = PxeClient(mac="52:54:00:00:00:03", arch=2)
         lan.cables[0].send(old.discover())
         lan.cables[0].send(BOB.request())
         lan.cables[0].send(BOB.discover())
@@ -161,7 +161,7 @@ def test_each_lan_is_answered_from_its_own_address(tmp_path: Path) -> None:
         assert (ip[UDP].sport, ip[UDP].dport) == (4011, 4011)
         assert packet.message_type is MessageType.DHCPACK
         assert packet.file == b"snponly.efi"
-        assert lan.messages(old) == ["dhcp: DISCOVER: no boot loader for PXEClient architecture 6"]
+        assert lan.messages(old) == ["dhcp: DISCOVER: no boot loader for PXEClient architecture 2"]
         assert lan.messages(BOB)[0] == "dhcp: REQUEST: left to the LAN's own DHCP server"
         assert lan.messages(ANN) == [
             "dhcp: DISCOVER from PXEClient uefi-x64",

@@ -1,5 +1,6 @@
 """Loaders: the second try, and whose iPXE asks."""
 
+from netboot.arch import BY_NAME, LOADERS, loaders_for
 from netboot.loaders import START_SECONDS, Loaders
 
 MAC, OTHER = "52:54:00:12:34:56", "52:54:00:12:34:57"
@@ -12,29 +13,48 @@ def test_a_loader_that_is_heard_of_stays() -> None:
         loaders.loaded(MAC, 1.0)
         loaders.heard(MAC)
         loaders.scripted(MAC)
-    assert not loaders.is_second(MAC)
+    assert loaders.attempt(MAC) == 0
 
 
-def test_two_loaders_take_turns_until_one_is_heard_of() -> None:
+def test_loaders_take_turns_until_one_is_heard_of() -> None:
     loaders = Loaders()
     loaders.loaded(MAC, 1.0)
-    assert loaders.restarted(MAC) and loaders.is_second(MAC)
+    assert loaders.restarted(MAC) and loaders.attempt(MAC) == 1
     assert not loaders.restarted(MAC), "it asked again for the same boot"
-    assert loaders.is_second(MAC)
+    assert loaders.attempt(MAC) == 1
     loaders.loaded(MAC, 20.0)
-    assert loaders.restarted(MAC) and not loaders.is_second(MAC)
+    assert loaders.restarted(MAC) and loaders.attempt(MAC) == 2
     loaders.loaded(MAC, 40.0)
-    assert loaders.restarted(MAC)
-    loaders.loaded(MAC, 60.0)
     loaders.heard(MAC)
-    assert not loaders.restarted(MAC) and loaders.is_second(MAC)
-    assert not loaders.is_second(OTHER)
+    assert not loaders.restarted(MAC) and loaders.attempt(MAC) == 2
+    assert loaders.attempt(OTHER) == 0
+
+
+def test_the_wanted_loader_comes_first_and_the_others_after_it() -> None:
+    x64, bios = BY_NAME["uefi-x64"], BY_NAME["bios"]
+    tried = [x64.loader_at(attempt, "auto", proxy=False) for attempt in range(4)]
+    assert tried == ["snponly.efi", "ipxe.efi", "shimx64.efi", "snponly.efi"]
+    first = [x64.loader_at(0, wanted, proxy=False) for wanted in ("ipxe", "native", "signed")]
+    assert first == ["snponly.efi", "ipxe.efi", "shimx64.efi"]
+    assert bios.loader_at(0, "signed", proxy=False) == "undionly.kpxe", "no BIOS has Secure Boot"
+
+
+def test_behind_a_proxy_what_would_not_find_it_is_left_to_who_asks_for_it() -> None:
+    x64 = BY_NAME["uefi-x64"]
+    tried = [x64.loader_at(attempt, "auto", proxy=True) for attempt in range(3)]
+    assert tried == ["snponly.efi", "ipxe.efi", "snponly.efi"]
+    assert x64.loader_at(0, "signed", proxy=True) == "shimx64.efi"
+
+
+def test_what_shim_loads_is_there_too() -> None:
+    assert set(loaders_for(["amd64"])) == set(LOADERS)
+    assert loaders_for(["other"]) == {}
 
 
 def test_a_pc_that_fetched_nothing_has_not_failed() -> None:
     loaders = Loaders()
     assert not loaders.restarted(MAC) and not loaders.restarted(MAC)
-    assert not loaders.is_second(MAC)
+    assert loaders.attempt(MAC) == 0
 
 
 def test_ours_is_who_asks_after_a_loader_was_sent_and_until_it_has_its_script() -> None:
@@ -54,4 +74,4 @@ def test_a_cards_ipxe_that_comes_late_has_been_switched_off_and_on() -> None:
     loaders = Loaders()
     loaders.loaded(MAC, 10.0)
     assert not loaders.is_ours(MAC, 10.0 + START_SECONDS + 0.1)
-    assert loaders.restarted(MAC) and loaders.is_second(MAC)
+    assert loaders.restarted(MAC) and loaders.attempt(MAC) == 1

@@ -10,6 +10,7 @@ from netboot.bootscript import Boot, Chain, read
 from netboot.client import PROBE_MAC, Client, Stage, played_mac
 from netboot.events import Journal
 from netboot.fields import SwapSize
+from netboot.grub import OWN_SCRIPT
 from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
 from netboot.profile import Profile
@@ -75,6 +76,58 @@ def test_a_cards_ipxe_makes_way_for_ours_and_ours_gets_the_script(
 
 def test_an_able_ipxe_of_a_card_goes_straight_to_its_script(room: Room) -> None:
     assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
+
+
+def test_the_ipxe_of_our_medium_goes_straight_to_its_script(room: Room) -> None:
+    room.profile = Profile.model_validate({"boot": {"loader": "signed"}})
+    client = Client(MAC, BY_NAME["bios"], Stage.IPXE, ours=True)
+    assert room.plan(client, SERVER).bootfile.endswith("/bios.ipxe")
+
+
+def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
+    room.profile = Profile.model_validate({"boot": {"loader": "signed"}})
+    first = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
+    folder, _, name = first.bootfile.rpartition("/")
+    assert (folder, name) == (f"boot/{room.ticket(MAC)}", "shimx64.efi")
+    token = room.tokens[MAC]
+    for loader in (name, "grubx64.efi"):
+        assert room.tftp_file(f"{folder}/{loader}", SERVER) == tmp_path / loader
+        room.fetched(MAC, loader)
+    assert b"source" in bytes(room.tftp_file("grub/grub.cfg", SERVER))  # type: ignore[arg-type]
+    for _ in range(2):  # a request that was sent twice
+        text = room.tftp_file(f"{folder}/x86_64-efi.cfg", SERVER)
+        assert isinstance(text, bytes) and token.encode() in text
+    assert room.tftp_file(f"{folder}/amd64/vmlinuz", SERVER) == tmp_path / "amd64/vmlinuz"
+    assert room.tftp_file(f"{folder}/sparc64-ieee1275.cfg", SERVER) is None
+    assert room.tftp_file("boot/guess/amd64/vmlinuz", SERVER) is None
+    again = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
+    assert again.bootfile == first.bootfile, "it came through"
+    assert room.tokens[MAC] != token, "another boot"
+
+
+def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path: Path) -> None:
+    (tmp_path / "grubia32.efi").write_bytes(OWN_SCRIPT.replace("PLATFORM", "i386-efi").encode())
+    plan = room.plan(Client(MAC, BY_NAME["uefi-ia32"], Stage.FIRMWARE), SERVER)
+    image = room.tftp_file(plan.bootfile, SERVER)
+    assert isinstance(image, bytes)
+    file = image.decode().strip().removeprefix(f"source (tftp,{SERVER})/")
+    text = room.tftp_file(file, SERVER)
+    assert isinstance(text, bytes) and room.tokens[MAC].encode() in text
+
+
+def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
+    content = room.tftp_file(f"boot/{room.ticket(MAC)}/failed.cfg", SERVER)
+    assert isinstance(content, bytes) and content.startswith(b"echo ")
+    assert stages(room)[-1][0] == "failed:loader"
+
+
+def test_what_grub_looks_for_in_vain_is_no_news(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netboot.room.seat_at", lambda *_: MAC)
+    path = "/grub/i386-efi/fs.lst"
+    room.transferred(Transfer("10.0.0.9", path, None, 0, 0.1, Outcome.REFUSED))
+    assert stages(room) == []
 
 
 def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) -> None:

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from netboot import script, ticket
-from netboot.arch import ARCHITECTURES, BY_NAME, UNIFIED, Architecture, Firmware
+from netboot.arch import ARCHITECTURES, BY_NAME, UNIFIED, Architecture, Firmware, is_grub
 from netboot.client import Client, Stage
 from netboot.fields import SwapSize
 from netboot.plan import BootPlan, SeatKeys, boot_plan, image_export
@@ -36,7 +36,9 @@ def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architectu
     if arch.loader == UNIFIED:  # with the kernel's words in it
         path = f"boot/{KEYS.ticket}/{arch.processors[0].name}/{UNIFIED}"
     else:
-        path = f"boot/{KEYS.ticket}/{arch.loader}" if by_http else arch.loader
+        path = arch.loader
+        if by_http or is_grub(path):
+            path = f"boot/{KEYS.ticket}/{path}"
     assert loader == (f"http://{SERVER}:8080/{path}" if by_http else path)
     assert len(loader) < 128, "the DHCP header's file field"
     plan = plan_of(Profile(), Stage.IPXE, arch)

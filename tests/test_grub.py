@@ -1,0 +1,66 @@
+"""GRUB's configuration: what a PC is told that no iPXE boots."""
+
+from ipaddress import IPv4Address
+
+from netboot import grub, ticket
+from netboot.arch import BY_GRUB, BY_NAME
+from netboot.client import Client, Stage
+from netboot.plan import SeatKeys, boot_plan
+from netboot.profile import Profile
+from netboot.sections import Boot
+
+MAC = "52:54:00:12:34:56"
+KEYS = SeatKeys(ticket=ticket.issue(b"s" * 32, MAC), token="cafe" * 8)
+SERVER = IPv4Address("10.0.0.1")
+
+
+def configuration(profile: Profile, *initrds: str) -> str:
+    client = Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE)
+    plan = boot_plan(profile, client, KEYS, server=SERVER, initrds=initrds)
+    return grub.render(plan, str(SERVER))
+
+
+def test_the_seats_file_names_all_that_is_loaded_and_the_swap_of_the_seat() -> None:
+    lines = configuration(Profile(), "load.img").splitlines()
+    folder = f"(tftp,10.0.0.1)/boot/{KEYS.ticket}"
+    (load,) = (line for line in lines if "linux" in line)
+    linux = f"linux {folder}/amd64/vmlinuz ip=::::pc-123456::off "
+    initrd = f"initrd {folder}/amd64/initramfs.img {folder}/load.img"
+    assert load.startswith(f"if cpuid -l; then if {linux}")
+    assert load.endswith(f"; then if {initrd}; then boot; fi; fi; fi")
+    words = load.replace(";", " ").split()
+    for word in (
+        "BOOTIF=01-$net_default_mac",
+        "netboot.swap=10.0.0.1:10809/seat-525400123456",
+        f"netboot.token={KEYS.token}",
+    ):
+        assert word in words
+    assert f"source {folder}/failed.cfg" in lines
+
+
+def test_an_operators_words_are_quoted() -> None:
+    text = configuration(Profile(boot=Boot(arguments="dyndbg=file,x;+p a=$b it's")))
+    assert """ 'dyndbg=file,x;+p' 'a=$b' 'it'"'"'s'; then """ in text
+
+
+def test_the_first_file_holds_nothing_of_a_seat() -> None:
+    text = grub.render_first()
+    assert MAC not in text and "$net_efinet0_boot_file" in text.replace("{", "").replace("}", "")
+    assert text.rstrip().endswith("/$folder/$grub_cpu-$grub_platform.cfg")
+
+
+def test_an_unsigned_grub_is_sent_with_its_seats_address_inside() -> None:
+    own = grub.OWN_SCRIPT.replace("PLATFORM", "i386-efi").encode()
+    image = b"MZ" + own + b"\0" * 100 + grub.PREFIX
+    folder = f"boot/{KEYS.ticket}"
+    aimed = grub.aimed(image, "255.255.255.255", folder, "i386-efi")
+    assert len(aimed) == len(image)
+    script = f"source (tftp,255.255.255.255)/{folder}/i386-efi.cfg\n".encode()
+    assert aimed[2:].startswith(script) and not aimed[2 + len(script) : 2 + len(own)].strip()
+    assert b"/grub" not in aimed
+    assert grub.aimed(b"another GRUB", "10.0.0.1", folder, "i386-efi") == b"another GRUB"
+
+
+def test_each_platform_of_grub_has_one_row() -> None:
+    for platform, row in BY_GRUB.items():
+        assert row.grub == platform and row.code in (6, 7, 11)
