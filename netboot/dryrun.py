@@ -151,7 +151,7 @@ class _Rehearsal:
         return text.replace(token, "<token>") if token else text
 
 
-def _text(content: bytes | Path | None) -> str:
+def _text(content: object) -> str:
     return content.decode() if isinstance(content, bytes) else ""
 
 
