@@ -1,6 +1,6 @@
 """What the values of a profile may be: a type for each, and the base of its sections. Pure."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -110,6 +110,13 @@ def _network(text: str) -> IPv4Network:
     return network
 
 
+def _interface_address(text: str) -> IPv4Interface:
+    address = IPv4Interface(values.matched(r"[0-9.]+/[0-9]{1,2}", text)[0])
+    if not hosts(address.network, address.ip, address.ip):
+        raise ValueError("not a host's")
+    return address
+
+
 def _domain(text: str) -> str:
     label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     if len(values.matched(rf"{label}(\.{label})*", text)[0]) > MAX_DOMAIN:
@@ -178,6 +185,14 @@ InterfaceName = Annotated[
 Network = Annotated[
     IPv4Network,
     Text("a network such as 10.9.0.0/24", _network, {"type": "string", "pattern": "/[0-9]+$"}),
+]
+InterfaceAddress = Annotated[
+    IPv4Interface,
+    Text(
+        "an address and its network's length such as 10.77.0.1/24",
+        _interface_address,
+        {"type": "string", "pattern": "/[0-9]+$"},
+    ),
 ]
 Domain = Annotated[
     str, Text("a domain such as school.example", _domain, {"type": "string", "format": "hostname"})

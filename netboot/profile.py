@@ -29,6 +29,7 @@ from netboot.sections import (
     SeatSwap,
     Ssh,
     Swap,
+    Vagrant,
 )
 from netboot.values import OneOrMore
 
@@ -102,6 +103,8 @@ class Profile(Section):
     """Memory that a PC borrows from the server over the network."""
     ssh: Ssh = Ssh()
     """How `fab` reaches a PC while it runs from its own disk."""
+    vagrant: Vagrant = Vagrant()
+    """The virtual PCs of `vagrant up`."""
     groups: Annotated[dict[str, Group], NothingIsEmpty] = Field(default={})
     """Sets of PCs, by a name of your choice; where two give the same key the later one wins."""
     clients: Annotated[dict[Mac, ClientSettings], NothingIsEmpty] = Field(default={})

@@ -4,6 +4,7 @@ The string below a key is what ``netboot schema`` and docs/profile.md say of it.
 """
 
 import math
+from ipaddress import IPv4Interface
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,6 +18,7 @@ from netboot.fields import (
     Factor,
     Folder,
     ImageFile,
+    InterfaceAddress,
     Kernel,
     Network,
     NothingIsEmpty,
@@ -111,9 +113,8 @@ class SeatBoot(Overridable):
     """More words for the kernel command line."""
     on_failure: Literal["rescue", "reboot"] = "rescue"
     """What a PC does when its boot fails: a rescue shell, or another try. Default: rescue."""
-    loader: Literal["auto", "ipxe", "native", "signed"] = "auto"
-    """What a PC starts first: iPXE, but for signed. auto takes its card's own if that will do; native has
-    drivers of its own; signed is for Secure Boot. Default: auto."""
+    loader: Literal["auto", "ipxe", "native"] = "auto"
+    """What a PC starts first: auto, ipxe (even if its card has one), or native: iPXE with drivers. Default: auto."""
 
 
 class Boot(SeatBoot):
@@ -234,3 +235,18 @@ class Ssh(Overridable):
     """Who `fab` logs in as on a PC that runs from its own disk. Default: root."""
     key: Arguments = ""
     """The file of the private key for that. Default: those that ssh would use."""
+
+
+class Vagrant(Section):
+    clients: Annotated[int, values.integer(1, 120)] = 3
+    """How many virtual PCs `vagrant up` brings up. Default: 3."""
+    memory: Annotated[int, values.integer(64, 1 << 16)] = 256  # MiB
+    """The RAM of each, in MiB. Default: 256."""
+    firmware: Annotated[tuple[Literal["bios", "uefi"], ...], OneOrMore()] = ("bios",)
+    """bios or uefi; of several the PCs take one in turn. Default: bios."""
+    nic: Annotated[tuple[Literal["e1000", "e1000e", "rtl8139", "virtio"], ...], OneOrMore()] = (
+        "e1000",
+    )
+    """The model of their network card; of several the PCs take one in turn. Default: e1000."""
+    address: InterfaceAddress = IPv4Interface("10.77.0.1/24")
+    """The server's address on their network, and its size. Default: 10.77.0.1/24."""

@@ -266,7 +266,7 @@ MISTAKES = [
     (
         "<<: {a: 1}",
         (
-            "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
+            "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, vagrant, "
             "groups or clients"
         ),
     ),
@@ -336,7 +336,7 @@ def test_settings_replace_keys_of_the_file() -> None:
         (
             "=1",
             (
-                "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
+                "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, vagrant, "
                 "groups or clients"
             ),
         ),
