@@ -25,6 +25,7 @@ from netboot import profile_file
 from netboot.errors import OperatorError
 from netboot.images import build as images
 from netboot.lab import machine, network
+from netboot.lab.machine import console_tail
 from netboot.lab.rig import Classroom, Lesson
 from netboot.processors import AMD64
 from netboot.show import BuildProgress
@@ -122,7 +123,7 @@ async def boot(lesson: Lesson, way: Way | None = None) -> Classroom:
             limit(seat.machine.tap, way.mbit)
         await room.wait()
     if not room.ok:
-        tail = seat.machine.console_tail()
+        tail = "\n".join(console_tail(seat.machine.console, 20))
         raise RuntimeError(f"{room.server_failure or seat.failure}\n{tail}")
     return room
 

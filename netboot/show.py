@@ -12,11 +12,13 @@ from netboot.client import played_mac
 from netboot.doctor import Finding
 from netboot.dryrun import Rehearsal
 from netboot.events import BootEvent
+from netboot.lab.machine import console_tail
 from netboot.lab.rig import Classroom, SeatReport
 from netboot.plan import image_name
 from netboot.slices import Catalogue
 from netboot.storm.play import Storm
 from netboot.storm.report import SHARES, Report
+from netboot.watch import Watched
 
 CONSOLE_LINES = 25
 
@@ -115,6 +117,17 @@ def status(report: dict[str, Any]) -> str:
     return "\n".join(lines) or "no seat has asked for anything yet"
 
 
+def watched(seats: list[Watched], console: Path | None) -> str:
+    """How each watched seat ended; for one that failed, the end of its serial ``console``."""
+    lines = []
+    for seat in seats:
+        name = f"{seat.hostname or seat.mac}:"
+        lines.append(f"{name} {seat.last()}" if seat.done else f"{name} FAILED, {seat.failure}")
+        if not seat.done and console is not None:
+            lines += _console(console)
+    return "\n".join(lines)
+
+
 def findings(all_findings: list[Finding]) -> str:
     """A line for each check of the doctor."""
     return "\n".join(
@@ -200,8 +213,10 @@ def _seat_summary(report: SeatReport) -> list[str]:
         ):
             lines.append(f"  {text + ':':<28} {verified.data.get(key, '?'):>8} pages")
     if report.failure:
-        lines.append(f"  last lines of its console ({report.machine.console}):")
-        lines += [
-            f"    | {line}" for line in report.machine.console_tail(CONSOLE_LINES).splitlines()
-        ]
+        lines += _console(report.machine.console)
     return lines
+
+
+def _console(path: Path) -> list[str]:
+    tail = console_tail(path, CONSOLE_LINES)
+    return [f"  last lines of its console ({path}):", *(f"    | {line}" for line in tail)]

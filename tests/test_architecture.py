@@ -26,13 +26,13 @@ ROWS = (
         "pages.lease pages.governor pages.buffers pages.work pages.exchange images.divide deploy.report"
     ),
     (
-        "plan script grub unified raspberry dhcp.responder dhcp.record deploy.roster deploy.hardware "
+        "plan script unified raspberry dhcp.responder dhcp.record deploy.roster deploy.hardware "
         "deploy.bootorder deploy.seats"
     ),
     (
         "pages.* dhcp.server dhcp.asking dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints "
         "tftp.* http images.* lab.* interfaces probe processes resources notify "
-        "deploy.* storm.pc"
+        "watch deploy.* storm.pc"
     ),
     "services room dryrun doctor storm.play deploy.service",
     "cli command.* show deploy.command __main__",

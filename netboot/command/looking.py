@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,12 +17,18 @@ from netboot.command.common import (
     until_stopped,
 )
 
+if TYPE_CHECKING:
+    from netboot.events import BootEvent
+    from netboot.watch import Watched
+
+ServerOption = Annotated[str, typer.Option(help="The server's HTTP address.")]
+
 app = typer.Typer()
 
 
 @app.command(epilog="Example:  netboot status --json | jq '.seats[].hostname'")
 def status(
-    server: Annotated[str, typer.Option(help="The server's HTTP address.")] = "127.0.0.1:8080",
+    server: ServerOption = "127.0.0.1:8080",
     as_json: JsonOption = False,
 ) -> None:
     """Show the seats of a running server: the last stage of each, and when."""
@@ -31,6 +37,42 @@ def status(
 
     report = fetch_status(server)
     print(json.dumps(report) if as_json else show.status(report))
+
+
+@app.command(epilog="Example:  netboot watch 00:1e:37:11:22:33 00:1e:37:11:22:44 --timeout 600")
+def watch(
+    seats: Annotated[list[str], typer.Argument(metavar="MAC", help="The PCs' MAC addresses.")],
+    server: ServerOption = "127.0.0.1:8080",
+    until: Annotated[
+        list[str], typer.Option(metavar="STAGE", help="What each is to have reported.")
+    ] = ["swap", "userland"],  # noqa: B006
+    since: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Only what happened later than this (date +%s)."),
+    ] = 0.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS")] = 300.0,
+    console: Annotated[
+        Path | None,
+        typer.Option(help="File with a PC's serial console: its end is shown on failure."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch PCs boot until each has its swap and userland; exit status 1 if one fails."""
+    from netboot import show
+    from netboot.watch import watch
+
+    macs = [values.parse_word("MAC", values.MAC, seat) for seat in seats]
+
+    def tell(seat: "Watched", event: "BootEvent") -> None:
+        if not as_json:
+            print(show.event_line(event, seat.hostname), flush=True)
+
+    watched = watch(server, macs, until, since=since, seconds=timeout, tell=tell)
+    if as_json:
+        print(json.dumps([seat.as_json() for seat in watched]))
+    else:
+        print(show.watched(watched, console))
+    sys.exit(0 if all(seat.done for seat in watched) else 1)
 
 
 @app.command(epilog="Example:  sudo netboot doctor --profile room.yaml")

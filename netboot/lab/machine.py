@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterable
@@ -40,20 +41,10 @@ class Kind:
     package: str = "qemu-system-x86"
     processor: Processor = AMD64
     console: str = "ttyS0"
-    medium: bool = False  # it boots from a USB stick or a CD of ``netboot media``
 
 
-_PC = ("-M", "pc,graphics=off")
-_USB = (
-    *("-drive", "if=none,id=stick,format=raw,readonly=on,file={medium}"),
-    *("-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0"),
-)
+_PC = ("-M", "pc,graphics=off", "-boot", "n")
 _Q35 = ("-M", "q35,graphics=off")
-# OVMF with Secure Boot keeps its variables where only system management mode can write.
-_Q35_SMM = (
-    *("-M", "q35,graphics=off,smm=on"),
-    *("-global", "driver=cfi.pflash01,property=secure,value=on"),
-)
 # romfile= takes the iPXE ROM away: what is left is OVMF's own plain PXE client.
 _NO_ROM = "virtio-net-pci,romfile=,bootindex=0"
 _ONLY_HTTP = tuple(
@@ -70,25 +61,10 @@ _AAVMF = Flash(
 _X64 = Flash("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 
 KINDS = {
-    "bios": Kind((*_PC, "-boot", "n"), "e1000"),
-    # No PXE: their card has no ROM.
-    "bios-usb": Kind((*_PC, *_USB), "e1000,romfile=", medium=True),
-    "bios-cd": Kind(
-        (*_PC, "-drive", "if=ide,media=cdrom,readonly=on,file={medium}"),
-        "e1000,romfile=",
-        medium=True,
-    ),
-    "bios-i386": Kind((*_PC, "-boot", "n", "-cpu", "pentium3"), "e1000", processor=I386),
+    "bios": Kind(_PC, "e1000"),
+    "bios-i386": Kind((*_PC, "-cpu", "pentium3"), "e1000", processor=I386),
     "uefi": Kind(_Q35, _NO_ROM, _X64),
     "uefi-http": Kind((*_Q35, *_ONLY_HTTP), _NO_ROM, _X64),
-    # With Microsoft's keys, as a PC is sold.
-    "uefi-secure": Kind(_Q35_SMM, _NO_ROM, Flash("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd")),
-    # Firmware of 32 bits on a processor of 64.
-    "uefi-ia32": Kind(
-        _Q35_SMM,
-        _NO_ROM,
-        Flash("OVMF32_CODE_4M.secboot.fd", "OVMF32_VARS_4M.fd", "ovmf-ia32"),
-    ),
     "uefi-arm64": Kind(_VIRT, _NO_ROM, _AAVMF, *_ARM64),
     "uefi-arm64-http": Kind((*_VIRT, *_ONLY_HTTP), _NO_ROM, _AAVMF, *_ARM64),
 }
@@ -104,7 +80,6 @@ class Machine:
     folder: Path
     capture: bool = False
     devices: tuple[str, ...] = ()  # more of them, as words for QEMU
-    medium: Path | None = None  # what it boots from if its kind has a medium
 
     @property
     def mac(self) -> str:
@@ -149,8 +124,7 @@ class Machine:
             code = OVMF / kind.flash.code
             words += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
             words += ["-drive", f"if=pflash,format=raw,file={self._nvram}"]
-        words += [word.replace("{medium}", str(self.medium)) for word in kind.board]
-        words += ["-device", f"{kind.card},netdev=n0,mac={self.mac}"]
+        words += [*kind.board, "-device", f"{kind.card},netdev=n0,mac={self.mac}"]
         return [*words, *self.devices]
 
     @property
@@ -175,14 +149,6 @@ class Machine:
             )
         return Power(process, ours)
 
-    def console_tail(self, lines: int = 20) -> str:
-        """The last lines of the serial console, for an error report."""
-        if not self.console.exists():
-            return ""
-        text = self.console.read_bytes().decode("utf-8", "replace")
-        plain = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
-        return "\n".join(plain.splitlines()[-lines:])
-
 
 @dataclass(frozen=True, slots=True)
 class Power:
@@ -194,6 +160,15 @@ class Power:
     def tell(self, command: str) -> None:
         """Gives QEMU's monitor a command, as ``set_link n0 off`` or ``sendkey ctrl-alt-delete``."""
         self.monitor.sendall(f"{command}\n".encode())
+
+
+def console_tail(console: Path, lines: int) -> list[str]:
+    """The last lines that a PC wrote to its serial port, without what moves a cursor."""
+    if not console.exists():
+        return []
+    text = console.read_bytes().decode("utf-8", "replace")
+    plain = re.sub(r"\x1b\[[0-9;?]*[@-~]|[^\n -~]", "", text)  # ECMA-48: control sequences
+    return [line for line in plain.splitlines() if line.strip()][-lines:]
 
 
 def accelerator(program: str) -> str:
