@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from netboot.command import libvirt
 from netboot.command.common import (
     DEFAULT_PROFILE,
     INTERRUPTED,
@@ -17,7 +18,6 @@ from netboot.command.common import (
     SetOption,
     built,
     until_stopped,
-    write_medium,
 )
 from netboot.errors import OperatorError
 
@@ -26,13 +26,17 @@ if TYPE_CHECKING:
     from netboot.lab.rig import Lesson, SeatReport
 
 app = typer.Typer()
+verb = typer.Typer(invoke_without_command=True)
+app.add_typer(verb, name="lab")
+verb.add_typer(libvirt.app, name="libvirt")
 
 
-@app.command(
+@verb.callback(
     epilog="Examples:  sudo netboot lab --clients 4 --dhcp proxy --until userland  |  "
     "sudo netboot lab --memory 256 --load 2"
 )
 def lab(
+    context: typer.Context,
     profile: ProfileOption = DEFAULT_PROFILE,
     clients: Annotated[
         int | None,
@@ -43,8 +47,7 @@ def lab(
         list[str],
         typer.Option(
             metavar="KIND",
-            help="bios, bios-usb, bios-cd, bios-i386, uefi, uefi-http, uefi-secure, uefi-ia32, uefi-arm64 "
-            "or uefi-arm64-http. Several of them: the first PC has the first, and so on.",
+            help="bios, bios-i386, uefi, uefi-http, uefi-arm64 or uefi-arm64-http. Several of them: the first PC has the first, and so on.",
         ),
     ] = ["bios"],  # noqa: B006
     dhcp: Annotated[
@@ -72,6 +75,8 @@ def lab(
     as_json: JsonOption = False,
 ) -> None:
     """Boot a virtual classroom: PCs in QEMU on a network of their own, from this server."""
+    if context.invoked_subcommand is not None:
+        return
     from netboot import profile_file
     from netboot.images import build as images
     from netboot.lab import machine, network
@@ -92,10 +97,6 @@ def lab(
     folder = logs or Path(tempfile.mkdtemp(prefix="netboot-lab-"))
     folder.mkdir(parents=True, exist_ok=True)
     image_folder = image_folder or built(room_profile)
-    medium = None
-    if any(machine.KINDS[name].medium for name in firmware):
-        medium = folder.resolve() / "medium.iso"
-        write_medium(medium)
     lesson = Lesson(
         profile=profile.resolve(),
         settings=tuple(settings),
@@ -114,7 +115,6 @@ def lab(
         if load is None
         else (images.build_load_image(images.default_cache(), *processors),),
         servers=servers,
-        medium=medium,
     )
     network.run_isolated(lambda: _lesson(lesson, as_json))
 

@@ -24,6 +24,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 PRIVATE_TMPFS = Path("/dev/shm")
 BRIDGE = "lab0"
+BRIDGE_OPTIONS = ("forward_delay", "0", "mcast_snooping", "0")
 SERVER = IPv4Interface("10.77.0.1/24")
 ROUTER = IPv4Interface("10.77.0.254/24")
 # Debian's iPXE of 2019 waits 13 s for an IPv6 router; the lab has one (facts: anchors, section 4).
@@ -107,7 +108,7 @@ def ip(*arguments: str) -> None:
 def make_bridge() -> None:
     """Makes the classroom's switch, with the server's address on it."""
     ip("link", "set", "lo", "up")
-    ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
+    ip("link", "add", BRIDGE, "type", "bridge", *BRIDGE_OPTIONS)
     ip("address", "add", str(SERVER), "dev", BRIDGE)
     ip("link", "set", BRIDGE, "up")
 

@@ -1,0 +1,285 @@
+"""libvirt for virtual PCs (``vagrant up``): a libvirtd of our own, the bridge, the boot server.
+
+The machine's own libvirtd, if it has one, is left alone, and systemd is not needed: ours and its
+virtual PCs are in process and mount namespaces that hold its settings and files, and so is the
+server with its pages. The kernel takes all of that away when the first process in there ends.
+What others see is FOLDER: libvirtd's socket, the PCs' serial consoles, logs.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
+
+from netboot.errors import OperatorError
+from netboot.http import fetch_status
+from netboot.lab.network import BRIDGE_OPTIONS, PRIVATE_TMPFS, ip
+
+FOLDER = Path("/run/netboot-lab")
+SOCKETS = FOLDER / "libvirt"
+URI = f"qemu:///system?socket={SOCKETS}/libvirt-sock"
+STATE = FOLDER / "state"
+NETWORK = "netboot-lab"  # the Vagrantfile knows it too, as it knows FOLDER
+LIBVIRTD, SERVER = "libvirtd", "server"
+# Given by us, or a bridge has the lowest of its ports' and so another one whenever a PC comes or
+# goes, and the other PCs' ARP tables are wrong.
+BRIDGE_MAC = "52:54:00:77:ff:01"
+START_SECONDS, STOP_SECONDS, POLL_SECONDS = 60.0, 10.0, 0.05
+LOG_LINES = 10
+
+_BRIDGE = FOLDER / "bridge"  # name and address of the one that we made
+_NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+# Without /sys/fs/cgroup and D-Bus libvirtd makes no cgroups and asks systemd-machined for none.
+# user: libvirt-qemu, which the package libvirt-daemon does not make, is looked up even if unused;
+# and with a /dev/kvm that only root may open, libvirtd examines QEMU anew, for 4 s, each time it is
+# asked anything as long as PCs are to run as somebody else. stdio_handler: no virtlogd.
+_LIBVIRTD = f"""
+umount -l /sys; mount -t sysfs sysfs /sys
+for folder in /etc/libvirt /var/lib /var/cache /var/log; do mount -t tmpfs tmpfs $folder; done
+mkdir /var/lib/folder; mount --bind {FOLDER} /var/lib/folder
+mount -t tmpfs tmpfs /run
+mkdir -p {FOLDER} /run/libvirt
+mount --move /var/lib/folder {FOLDER}; mount --bind {SOCKETS} /run/libvirt
+for file in passwd group; do
+    {{ cat /etc/$file; echo libvirt-qemu:x:64055:64055::/:/usr/sbin/nologin; }} >/etc/libvirt/$file
+    mount --bind /etc/libvirt/$file /etc/$file
+done
+cat >/etc/libvirt/qemu.conf <<-END
+	user = "root"
+	group = "root"
+	security_driver = "none"
+	stdio_handler = "file"
+	namespaces = []
+END
+cat >/etc/libvirt/libvirtd.conf <<-END
+	auth_unix_ro = "none"
+	auth_unix_rw = "none"
+	unix_sock_group = "root"
+	unix_sock_rw_perms = "0777"
+END
+/usr/sbin/libvirtd &
+wait $! # not exec: the first process there buries the QEMUs that libvirtd lets go of
+"""
+# The pages of PCs end with the server.
+_SERVER = f'mount -t tmpfs tmpfs {PRIVATE_TMPFS}; exec "$@"'
+
+
+def check_programs() -> None:
+    """Raises OperatorError, naming the Debian package, if a part is not installed."""
+    for program, package in (
+        ("/usr/sbin/libvirtd", "libvirt-daemon"),
+        ("virsh", "libvirt-clients"),
+        ("qemu-system-x86_64", "qemu-system-x86"),
+    ):
+        if shutil.which(program) is None:
+            raise OperatorError(f"{program} is not installed", hint=f"sudo apt install {package}")
+
+
+def up(bridge: str, address: IPv4Interface) -> None:
+    """Has libvirt ready: libvirtd, a network around ``bridge``, the storage pool ``default``.
+
+    What is there already stays. Raises OperatorError.
+    """
+    with _alone():
+        _make_bridge(bridge, address)
+        if _pid(LIBVIRTD) is None:
+            _start_libvirtd()
+        if NETWORK not in _virsh("net-list", "--name").split():
+            _create(
+                "net-create",
+                f"<network><name>{NETWORK}</name><forward mode='bridge'/>"
+                f"<bridge name='{bridge}'/></network>",
+            )
+        # vagrant-libvirt asks for it even for a PC without a disk.
+        if "default" not in _virsh("pool-list", "--name").split():
+            _create(
+                "pool-create",
+                "<pool type='dir'><name>default</name>"
+                "<target><path>/var/lib/libvirt/images</path></target></pool>",
+                "--build",
+            )
+
+
+def answers(http: str) -> bool:
+    """Whether a boot server serves at ``http`` (HOST:PORT)."""
+    try:
+        fetch_status(http)
+    except OperatorError:
+        return False
+    return True
+
+
+def start_server(command: list[str], http: str) -> None:
+    """Starts the boot server ``command``, unless one answers at ``http`` by now; returns when it
+    serves. Raises OperatorError with the end of its log.
+    """
+    with _alone():
+        if not answers(http):
+            _end(SERVER)
+            server = _contain(SERVER, _SERVER, command)
+            _await(server, SERVER, lambda: answers(http))
+
+
+def pcs() -> list[str]:
+    """Names of the virtual PCs that libvirt knows, switched on or not."""
+    return _virsh("list", "--all", "--name").split() if _pid(LIBVIRTD) is not None else []
+
+
+def down(*, unused: bool = False) -> bool:
+    """Ends all of it: server, virtual PCs, libvirtd, bridge, folder. With ``unused`` only if there
+    are no PCs; says whether it did, or there was nothing.
+    """
+    if not FOLDER.exists():
+        return True
+    with _alone():
+        if unused and pcs():
+            return False
+        _end(SERVER)
+        _end(LIBVIRTD)
+        if _BRIDGE.exists() and (bridge := _BRIDGE.read_text().split()[0]) in _links():
+            ip("link", "delete", bridge)
+        shutil.rmtree(FOLDER)
+        return True
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time, in a FOLDER that is there."""
+    while True:
+        FOLDER.mkdir(mode=0o755, exist_ok=True)
+        descriptor = os.open(FOLDER, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Whoever had the lock before may have removed the folder.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), FOLDER.stat()):
+                    yield
+                    return
+        finally:
+            os.close(descriptor)
+
+
+def _make_bridge(bridge: str, address: IPv4Interface) -> None:
+    wanted, links = f"{bridge} {address}", _links()
+    if _BRIDGE.exists() and _BRIDGE.read_text() != wanted:
+        raise OperatorError(
+            f"virtual PCs are on bridge {_BRIDGE.read_text()} already, not on {wanted}",
+            hint="end those first: sudo netboot lab libvirt down",
+        )
+    if _BRIDGE.exists() and bridge in links:
+        return
+    if bridge in links:
+        raise OperatorError(
+            f"there is a network interface '{bridge}' already, which is not ours",
+            hint="the profile's key 'interface' names a bridge that is to be made",
+        )
+    for device, network in _networks():
+        if network.overlaps(address.network):
+            raise OperatorError(
+                f"{address.network} is not free: {device} is on {network}",
+                hint="change vagrant.address and dhcp.range in the profile",
+            )
+    _BRIDGE.write_text(wanted)
+    ip("link", "add", bridge, "address", BRIDGE_MAC, "type", "bridge", *BRIDGE_OPTIONS)
+    ip("address", "add", str(address), "dev", bridge)
+    ip("link", "set", bridge, "up")
+
+
+def _links() -> set[str]:
+    return {name for _, name in socket.if_nameindex()}
+
+
+def _networks() -> Iterator[tuple[str, IPv4Network]]:
+    done = subprocess.run(["ip", "-json", "-4", "address"], check=True, capture_output=True)
+    for link in json.loads(done.stdout):
+        for entry in link["addr_info"]:
+            yield link["ifname"], IPv4Interface(f"{entry['local']}/{entry['prefixlen']}").network
+
+
+def _start_libvirtd() -> None:
+    shutil.rmtree(SOCKETS, ignore_errors=True)
+    SOCKETS.mkdir(mode=0o700)
+    if "SUDO_UID" in os.environ:  # vagrant is run without sudo
+        os.chown(SOCKETS, int(os.environ["SUDO_UID"]), -1)
+    libvirtd = _contain(LIBVIRTD, _LIBVIRTD, [])
+    _await(libvirtd, LIBVIRTD, lambda: _connect("uri").returncode == 0)
+
+
+def _contain(name: str, script: str, words: list[str]) -> "subprocess.Popen[bytes]":
+    """Starts the shell text ``script`` in namespaces of its own; its ``$@`` is ``words``."""
+    with (FOLDER / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*_NAMESPACES, "sh", "-e", "-c", script, str(FOLDER), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    (FOLDER / f"{name}.pid").write_text(f"{process.pid}\n")
+    return process
+
+
+def _pid(name: str) -> int | None:
+    """The process that waits for those namespaces to end, while it does."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((FOLDER / f"{name}.pid").read_text())
+        # A number may be another process's by now: ours has the folder in its command line.
+        if str(FOLDER).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return pid
+    return None
+
+
+def _end(name: str) -> None:
+    """Ends those namespaces and returns when nothing that was in there is left."""
+    pid = _pid(name)
+    if pid is None:
+        return
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _pid(name) == pid:
+        if time.monotonic() > deadline:
+            raise OperatorError(f"{name}, process {pid}, does not end")
+        time.sleep(POLL_SECONDS)
+
+
+def _await(process: "subprocess.Popen[bytes]", name: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            log = (FOLDER / f"{name}.log").read_text(errors="replace").splitlines()
+            ended = "does not answer" if process.returncode is None else "has ended"
+            raise OperatorError("\n  ".join([f"{name} {ended}:", *log[-LOG_LINES:]]))
+        time.sleep(POLL_SECONDS)
+
+
+def _connect(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = ["virsh", "--quiet", "--connect", URI, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _virsh(*words: str) -> str:
+    done = _connect(*words)
+    if done.returncode != 0:
+        raise OperatorError(
+            f"virsh {words[0]}: {done.stderr.strip().removeprefix('error: ')}",
+            hint=f"what libvirtd says is in {FOLDER / LIBVIRTD}.log",
+        )
+    return done.stdout
+
+
+def _create(verb: str, xml: str, *options: str) -> None:
+    """A network or pool that is there as long as libvirtd is."""
+    with tempfile.NamedTemporaryFile("w", dir=FOLDER) as file:
+        file.write(xml)
+        file.flush()
+        _virsh(verb, file.name, *options)
