@@ -17,7 +17,7 @@ help:
 	    'make setup   only install what all need' \
 	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
 	    'make bench-client  a PC with swap here and there (15 minutes; BENCH=--quick: 8)' \
-	    'make bench-boot  TFTP, HTTP and DHCP beside their peers (25 minutes; BENCH=--quick: 5)'
+	    'make bench-boot  boots and what serves them beside their peers (30 minutes; BENCH=--quick: 8)'
 
 setup:
 	@tools/setup
@@ -79,6 +79,6 @@ bench-client: setup
 # The same for what a PC fetches while it boots.
 bench-boot: setup
 	@tools/setup-bench
-	@status=0; for part in boot dhcp; do \
+	@status=0; for part in boot dhcp storm; do \
 	    $(SUDO) .venv/bin/python -m bench.$$part $(BENCH) || status=1; \
 	done; exit $$status

@@ -1,0 +1,231 @@
+"""A room that is switched on at once behind one wire: ``python -m bench.storm [--quick]``.
+
+Sixty PCs of ``netboot storm`` on a link of 1 Gbit/s (tc tbf, both ways) against the whole of ``netboot
+serve``, with the governor of downloads and without. Prints a table and which bars are met, writes
+JSON; exit status 1 if one is missed. As root, in namespaces of its own.
+"""
+
+import argparse
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NoReturn
+
+from bench.machine import versions
+from bench.pages import VETH, VETH_HOST, tell, veth_pair
+from bench.rows import Verdict, verdict_table
+from bench.servers import end
+from netboot import profile_file
+from netboot.images import build as images
+from netboot.lab import network
+from netboot.show import BuildProgress
+
+CLIENTS = 60
+MBIT = 1000
+BAR = 1.2  # times the wire's own limit
+LINKS = ("nb-b0", "nb-b1")  # pages.veth_pair
+QUEUE_BYTES = 8 << 20  # more than TCP has on its way: nothing is lost
+START_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A room whose PCs are switched on within ``over`` seconds; ``rate`` is the profile's."""
+
+    over: float
+    rate: str
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        return f"{CLIENTS} PCs within {self.over:g} s, http.rate {self.rate}"
+
+
+ROWS = (Row(1, "1Gbit"), Row(0, "1Gbit"), Row(1, "none"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One storm. ``seconds`` until the last has swap; ``limit``: what the wire alone takes for the
+    bytes that the server sent. ``download``: how long PCs had their images on the way.
+    """
+
+    done: float
+    seconds: float
+    limit: float
+    mb: float
+    server_cpu: float
+    own_cpu: float
+    wait_max: float
+    download_p50: float
+    download_max: float
+
+    @property
+    def ratio(self) -> float:
+        """Of the wire's limit."""
+        return self.seconds / self.limit
+
+
+Results = Mapping[Row, Sample]
+
+
+def median_of(samples: Sequence[Sample]) -> Sample:
+    """The median of each figure on its own, but the worst of how many came through."""
+    fields = [asdict(sample) for sample in samples]
+    middle = {name: median(each[name] for each in fields) for name in fields[0]}
+    return Sample(**{**middle, "done": min(each["done"] for each in fields)})
+
+
+def parse(report: Mapping[str, Any], sent_bytes: int) -> Sample:
+    """What ``netboot storm --json`` said, and the bytes that the wire carried to the PCs."""
+    rows = {row["stage"]: row for row in report["stages"]}
+    return Sample(
+        done=report["clients"] - report["failed"],
+        seconds=report["seconds"],
+        limit=sent_bytes * 8 / (MBIT * 1e6),
+        mb=report["bytes"] / 1e6,
+        server_cpu=report["server_cpu_seconds"],
+        own_cpu=report["own_cpu_seconds"],
+        wait_max=rows["wait"]["max"] if "wait" in rows else 0.0,
+        download_p50=rows["images"]["p50"],
+        download_max=rows["images"]["max"],
+    )
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """The bars of the issue: with the governor, as it is without a word in the profile."""
+    found = []
+    for row, got in results.items():
+        if row.rate != "none":
+            found.append(Verdict(f"{row.name}: seconds / wire", got.ratio, BAR, at_least=False))
+            found.append(Verdict(f"{row.name}: with swap", got.done, CLIENTS, at_least=True))
+    return found
+
+
+def table(results: Results) -> str:
+    """A Markdown table: one line for each row."""
+    titles = "with swap | all s | wire s | / wire | MB | server CPU s | longest wait s | download"
+    lines = [
+        f"| room | {titles} p50 s | max s |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row.name} | {got.done:.0f}/{CLIENTS} | {got.seconds:.2f} | {got.limit:.2f} "
+        f"| {got.ratio:.2f} | {got.mb:.0f} | {got.server_cpu:.2f} | {got.wait_max:.1f} "
+        f"| {got.download_p50:.2f} | {got.download_max:.2f} |"
+        for row, got in results.items()
+    ]
+    return "\n".join(lines)
+
+
+def sample(row: Row, built: Path) -> Sample:
+    """One storm on a server that has just started."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name, veth_pair():
+        for namespace, link in zip(VETH, LINKS, strict=True):
+            words = f"qdisc add dev {link} root tbf rate {MBIT}mbit burst 128kb limit {QUEUE_BYTES}"
+            _in(namespace, "tc", *words.split())
+        with _serving(row, built, Path(name)):
+            before = _sent()
+            words = f"storm --json --clients {CLIENTS} --over {row.over} --limit 120"
+            words += f" --interface {LINKS[1]} --server {VETH_HOST}"
+            done = _in(VETH[1], sys.executable, "-m", "netboot", *words.split(), check=False)
+            return parse(json.loads(done), _sent() - before)
+
+
+def _in(namespace: str, *words: str, check: bool = True) -> str:
+    command = ["ip", "netns", "exec", namespace, *words]
+    return subprocess.run(command, check=check, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _sent() -> int:
+    """Bytes that went to the PCs, with all headers: segments that the kernel has not cut yet count
+    as what they will be.
+    """
+    shown = _in(VETH[0], "tc", "-s", "qdisc", "show", "dev", LINKS[0])
+    match = re.search(r"Sent (\d+) bytes", shown)
+    assert match is not None, shown
+    return int(match[1])
+
+
+@contextlib.contextmanager
+def _serving(row: Row, built: Path, folder: Path) -> Iterator[None]:
+    pool = f"{VETH_HOST.rpartition('.')[0]}.50-{VETH_HOST.rpartition('.')[0]}.200"
+    profile = folder / "room.yaml"
+    profile.write_text(
+        f"interface: {LINKS[0]}\ndhcp: {{mode: full, range: {pool}}}\nhttp: {{rate: {row.rate}}}\n"
+    )
+    words = [sys.executable, "-m", "netboot", "serve", "--json", "--profile", str(profile)]
+    words += ["--images", str(built), "--state", str(folder / "state")]
+    log = folder / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            ["ip", "netns", "exec", VETH[0], *words], stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while b'"ready"' not in log.read_bytes():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"our server did not start: {log.read_text()}")
+                time.sleep(0.05)
+            yield
+        finally:
+            end(process)
+
+
+def run(repetitions: int, built: Path, folder: Path) -> int:
+    """Measures, prints, writes ``storm.json``; the number of missed bars."""
+    samples: dict[Row, list[Sample]] = {row: [] for row in ROWS}
+    for number in range(repetitions):
+        for row, found in samples.items():
+            found.append(sample(row, built))
+            tell(f"{number + 1} {row.name}: {found[-1].seconds:.2f} s, {found[-1].ratio:.2f}")
+    results = {row: median_of(found) for row, found in samples.items()}
+    bars = verdicts(results)
+    about = {"versions": versions({"tc": ("tc", "-V")}), "repetitions": repetitions}
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "rows": [
+            {"name": row.name, **asdict(got), "ratio": got.ratio} for row, got in results.items()
+        ],
+        "bars": [{**asdict(each), "met": each.met} for each in bars],
+        **about,
+    }
+    (folder / "storm.json").write_text(json.dumps(document, indent=1) + "\n")
+    parts = [table(results), verdict_table(bars), json.dumps(about, indent=1)]
+    sys.stdout.write("\n\n".join(parts) + "\n")
+    return sum(not each.met for each in bars)
+
+
+def main() -> NoReturn:
+    """The command line. Exits with 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(prog="bench.storm", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="once each instead of five times")
+    parser.add_argument("--output", type=Path, default=Path("bench-results"))
+    options = parser.parse_args()
+    folder = options.output.resolve()
+    network.check_root()
+    with tempfile.TemporaryDirectory() as name:
+        built = Path(name)
+        profile = profile_file.load(Path("profiles/lab.yaml"), [])
+        with BuildProgress() as progress:
+            images.build(profile, built, images.default_cache(), progress)
+
+        def isolated() -> int:
+            network.ip("link", "set", "lo", "up")
+            return 1 if run(1 if options.quick else 5, built, folder) else 0
+
+        network.run_isolated(isolated)
+
+
+if __name__ == "__main__":
+    main()
