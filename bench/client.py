@@ -209,7 +209,7 @@ def main() -> None:
     wanted = [way for way in WAYS if options.only in way.title]
     try:
         network.check_root()
-        machine.check_programs("uefi")
+        machine.check_programs(["uefi"])
         missed = run(wanted, options.quick, options.output.resolve())
     except OperatorError as error:
         sys.exit(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
