@@ -44,7 +44,7 @@ class Client:
     """A PC that asks to boot. ``mac`` is ``aa:bb:cc:dd:ee:ff``; ``nic`` PCI vendor and device.
 
     ``able`` is false of an iPXE that says itself that it cannot do what our scripts ask for: that of
-    an old network card, say.
+    an old network card, say. ``ours`` is true of an iPXE that is known to be no card's.
     """
 
     mac: str
@@ -53,6 +53,7 @@ class Client:
     uuid: str | None = None
     nic: tuple[int, int] | None = None
     able: bool = True
+    ours: bool = False
 
 
 def client_from_packet(packet: Packet) -> Client | Ignored:
@@ -88,5 +89,6 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
         stage=Stage.IPXE if pxe.is_ipxe(packet) else Stage.FIRMWARE,
         uuid=pxe.machine_uuid(packet),
         nic=pxe.nic(packet),
+        ours=pxe.is_ours(packet),
         able=not features or NEEDED.get(known[0].firmware, set()) <= features,
     )

@@ -1,13 +1,14 @@
 """``netboot plan``: one PC's boot rehearsed with the objects the servers use; nothing is sent."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 from netboot import arch as architectures
-from netboot import raspberry
-from netboot.arch import UNIFIED, Architecture, Firmware
+from netboot import grub, raspberry
+from netboot.arch import LOADERS, UNIFIED, Architecture, Firmware, is_grub
 from netboot.client import Client
 from netboot.dhcp import packet as dhcp
 from netboot.dhcp.packet import MessageType, Option
@@ -70,6 +71,8 @@ class _Rehearsal:
         self._mac = mac
         self._firmware = Asker(mac, arch)
         self._ipxe = self._firmware.chained()
+        proxy = profile.dhcp.mode == "proxy"
+        self._loader = arch.loader_at(0, profile.seat(mac).boot.loader, proxy=proxy)
         self._server = server
         self._room = Room(
             profile, Path(), bytes(SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
@@ -78,47 +81,49 @@ class _Rehearsal:
         self._scopes = make_scopes(profile, [network], [server])
 
     def play(self) -> Rehearsal:
-        """All answers, from the firmware's first packet to the HTTP script."""
-        parts: list[tuple[str, str]] = []
-        is_pi = self._firmware.arch.firmware is Firmware.RASPBERRY_PI
-        is_unified = self._firmware.arch.loader == UNIFIED
-        by_ipxe = not is_pi and not is_unified
-        programs = [("firmware", self._firmware), *([("iPXE", self._ipxe)] if by_ipxe else [])]
-        for title, asker in programs:
-            if asker.ipxe:
-                self._room.fetched(self._mac, self._firmware.arch.loader)
-            parts.append((f"{title}'s DHCPDISCOVER, port 67", self._ask(asker, SERVER_PORT)))
-            if self._profile.dhcp.mode == "proxy" and asker.arch.firmware is Firmware.UEFI:
-                title = f"{title}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
-                parts.append((title, self._ask(asker, BOOT_SERVER_PORT)))
-        if is_unified:
+        """All answers, from the firmware's first packet to the last script."""
+        parts = [*self._dhcp("firmware", self._firmware)]
+        self._room.fetched(self._mac, self._loader)
+        if self._firmware.arch.firmware is Firmware.RASPBERRY_PI:
+            parts += self._files_of_a_pi()
+        elif self._loader == UNIFIED:
             parts += self._unified()
         else:
-            parts += self._files_of_a_pi() if is_pi else self._scripts()
+            parts += self._grub() if is_grub(self._loader) else self._ipxe_and_scripts()
         return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
 
-    def _files_of_a_pi(self) -> list[tuple[str, str]]:
-        parts = []
+    def _dhcp(self, program: str, asker: Asker) -> Iterator[tuple[str, str]]:
+        yield f"{program}'s DHCPDISCOVER, port 67", self._ask(asker, SERVER_PORT)
+        if self._profile.dhcp.mode == "proxy" and asker.arch.firmware is Firmware.UEFI:
+            title = f"{program}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
+            yield title, self._ask(asker, BOOT_SERVER_PORT)
+
+    def _files_of_a_pi(self) -> Iterator[tuple[str, str]]:
         for path in raspberry.MADE_FILES:
             content = self._room.raspberry_pi_file(path, self._mac, self._server)
             text = content.decode() if isinstance(content, bytes) else f"{content or 'refused'}"
-            parts.append((f"TFTP read of {path}, with or without a folder", text))
-        return parts
+            yield f"TFTP read of {path}, with or without a folder", text
 
     def _unified(self) -> list[tuple[str, str]]:
         (processor,) = self._firmware.arch.processors
         line = self._room.command_line(self._mac, processor.name, self._server)
         return [] if line is None else [(f"the kernel's command line in {UNIFIED}", line)]
 
-    def _scripts(self) -> list[tuple[str, str]]:
+    def _grub(self) -> Iterator[tuple[str, str]]:
+        platform, ticket = self._firmware.arch.grub, self._room.ticket(self._mac)
+        first = [grub.FIRST_FILE] if LOADERS[self._loader].signed else []
+        for path in (*first, f"boot/{ticket}/{platform}.cfg"):
+            content = self._room.tftp_file(path, self._server)
+            yield f"TFTP read of {path}".replace(ticket, "<ticket>"), _text(content)
+
+    def _ipxe_and_scripts(self) -> Iterator[tuple[str, str]]:
+        yield from self._dhcp("iPXE", self._ipxe)
         script = f"{self._ipxe.arch.name}.ipxe"
         ticket = self._room.ticket(self._mac)
         chain = self._room.tftp_script(f"{ticket}/{script}", self._server)
+        yield f"TFTP read of <ticket>/{script}", _text(chain)
         text = self._room.script(self._mac, script, self._server)
-        return [
-            (f"TFTP read of <ticket>/{script}", (chain or b"").decode()),
-            (f"HTTP GET /boot/<ticket>/{script}", text or ""),
-        ]
+        yield f"HTTP GET /boot/<ticket>/{script}", text or ""
 
     def _ask(self, asker: Asker, port: int) -> str:
         """The answer to a packet of this PC. On 4011 it has an address, on 67 it has none."""
@@ -144,6 +149,10 @@ class _Rehearsal:
         token = self._room.tokens.get(self._mac, "")
         text = text.replace(self._room.ticket(self._mac), "<ticket>")
         return text.replace(token, "<token>") if token else text
+
+
+def _text(content: object) -> str:
+    return content.decode() if isinstance(content, bytes) else ""
 
 
 def _describe(reply: Reply) -> str:

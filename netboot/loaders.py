@@ -1,7 +1,7 @@
-"""Which of its two boot loaders a PC gets, and whose iPXE asks. Pure: time is an argument.
+"""Which of its boot loaders a PC gets, and whose iPXE asks. Pure: time is an argument.
 
 A loader that a PC has all of and that is not heard of before the PC's firmware asks again has failed
-there: the other one's turn has come. What this room has learned is forgotten when its server ends.
+there: the next one's turn has come. What this room has learned is forgotten when its server ends.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ START_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _Seat:
-    second: bool = False
+    attempt: int = 0
     loaded: float | None = None  # when it had all of a loader; None once that was heard of
     running: bool = False  # our iPXE has asked and has no script yet
 
@@ -25,10 +25,10 @@ class Loaders:
     def __init__(self) -> None:
         self._seats: dict[str, _Seat] = {}
 
-    def is_second(self, mac: str) -> bool:
-        """Whether the first loader has failed there, and the second one has not since."""
+    def attempt(self, mac: str) -> int:
+        """How many loaders have failed there, until one did not."""
         seat = self._seats.get(mac)
-        return seat is not None and seat.second
+        return 0 if seat is None else seat.attempt
 
     def loaded(self, mac: str, now: float) -> None:
         """The PC has all of a loader."""
@@ -64,5 +64,5 @@ class Loaders:
         seat.running = False
         failed = seat.loaded is not None
         if failed:
-            seat.second, seat.loaded = not seat.second, None
+            seat.attempt, seat.loaded = seat.attempt + 1, None
         return failed

@@ -10,7 +10,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
-from netboot.arch import UNIFIED, Firmware
+from netboot.arch import UNIFIED, Firmware, is_grub
 from netboot.client import Client, Stage
 from netboot.processors import Processor
 from netboot.profile import Profile, Seat
@@ -45,7 +45,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class BootPlan:
-    """What one PC boots. Paths are relative to the TFTP root or to the HTTP server's base URL."""
+    """What one PC boots. Paths are relative to the HTTP server's base URL, or to the TFTP root."""
 
     client: Client
     seat: Seat
@@ -54,12 +54,13 @@ class BootPlan:
     images: tuple[Images, ...]  # for each processor that the PC may have, the best one first
     unified: bool  # all of it in one file, which is the boot file
     swap_export: str
+    by_grub: bool  # and not by an iPXE
     _arguments: Callable[[], tuple[str, ...]] = field(repr=False)
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Kernel command line, ``ip=`` and ``BOOTIF=`` in iPXE's own words. Made when asked for:
-        DHCP, which has to answer thousands in a second, does not.
+        """The kernel command line but for ``ip=`` and ``BOOTIF=``, which the loader knows. Made when
+        asked for: DHCP, which has to answer thousands in a second, does not.
         """
         return self._arguments()
 
@@ -87,19 +88,20 @@ def boot_plan(
     server: IPv4Address,
     slices: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     initrds: tuple[str, ...] = (),
-    second: bool = False,
+    attempt: int = 0,
 ) -> BootPlan:
     """Decides what ``client`` boots from the server whose address towards it is ``server``.
 
     ``slices``: the files of the initramfs by the processor's name (netboot.slices); where there are
-    none it is the whole one. ``initrds``: more files, for every PC. ``second``: the other one of its
-    loaders has failed (netboot.loaders).
+    none it is the whole one. ``initrds``: more files, for every PC. ``attempt``: how many of its
+    loaders have failed (netboot.loaders).
     """
     seat = profile.seat(client.mac)
     base = f"boot/{keys.ticket}"
     script = f"{client.arch.name}.ipxe"
     export = swap_export(client.mac)
-    loader = client.arch.loaders[second != (seat.boot.loader == "native")]
+    proxy = profile.dhcp.mode == "proxy"
+    loader = client.arch.loader_at(attempt, seat.boot.loader, proxy=proxy)
     own = loader == UNIFIED  # nobody else's
     if own:
         loader = image_name(client.arch.processors[0].name, loader)
@@ -108,7 +110,7 @@ def boot_plan(
     elif client.arch.firmware is Firmware.UEFI_HTTP:
         bootfile = f"http://{server}:{profile.http.port}/{base}/{loader}"
     else:
-        bootfile = f"{base}/{loader}" if own else loader
+        bootfile = f"{base}/{loader}" if own or is_grub(loader) else loader
     return BootPlan(
         client=client,
         seat=seat,
@@ -121,6 +123,7 @@ def boot_plan(
         ),
         unified=own and client.stage is Stage.FIRMWARE,
         swap_export=export,
+        by_grub=client.stage is Stage.FIRMWARE and is_grub(loader),
         _arguments=partial(_arguments, profile, seat, keys, server, export),
     )
 
@@ -166,10 +169,6 @@ def _arguments(
 ) -> tuple[str, ...]:
     swap, zswap = seat.swap, seat.swap.zswap
     words = [
-        # ip= as the kernel documents it (nfsroot.rst); the values are iPXE's settings, so the
-        # initramfs needs no second DHCP.
-        f"ip=${{ip}}::${{gateway}}:${{netmask}}:{seat.hostname}::off",
-        "BOOTIF=01-${mac:hexhyp}",
         f"netboot.server=http://{server}:{profile.http.port}",
         f"netboot.ticket={keys.ticket}",
         f"netboot.root={seat.root.kind}",

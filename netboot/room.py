@@ -10,9 +10,19 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from netboot import processes, raspberry, script, ticket, unified
+from netboot import grub, processes, raspberry, script, ticket, unified
 from netboot.admission import Admission, Turn
-from netboot.arch import ARCHITECTURES, BY_NAME, BY_OUI, LOADERS, RASPBERRY_PI, UNIFIED, Firmware
+from netboot.arch import (
+    ARCHITECTURES,
+    BY_GRUB,
+    BY_NAME,
+    BY_OUI,
+    LOADERS,
+    RASPBERRY_PI,
+    UNIFIED,
+    Firmware,
+    is_grub,
+)
 from netboot.client import PROBE_MAC, Client, Stage, is_played
 from netboot.errors import OperatorError
 from netboot.events import BootEvent, Journal
@@ -84,15 +94,16 @@ class Room:
             message = f"its last loader was fetched and not heard of again: this time {loader}"
             self.record(client.mac, "loader", message, file=loader)
         plan = self._plan(client, server, {})
-        if plan.unified or client.arch.firmware is Firmware.RASPBERRY_PI:
-            # Not when it reads the file: a TFTP request may come twice.
+        is_pi = client.arch.firmware is Firmware.RASPBERRY_PI
+        if plan.by_grub or plan.unified or is_pi:
+            # Not when it reads its configuration: a TFTP request may come twice.
             self.tokens[client.mac] = secrets.token_hex(TOKEN_BYTES)
         return plan
 
     def _is_for_script(self, client: Client) -> bool:
         """Whether an iPXE gets the script, and not our own iPXE first."""
-        if not client.able:  # ours is
-            return False
+        if client.ours or not client.able:
+            return client.ours
         if client.mac == PROBE_MAC:  # it asks as our iPXE, and has loaded none
             return True
         wanted = self.profile.seat(client.mac).boot.loader
@@ -118,7 +129,7 @@ class Room:
             server=server,
             slices=slices,
             initrds=tuple(self.initrds),
-            second=self.loaders.is_second(client.mac),
+            attempt=self.loaders.attempt(client.mac),
         )
 
     def _slices(self, mac: str) -> dict[str, tuple[str, ...]]:
@@ -203,20 +214,57 @@ class Room:
     def tftp_file(
         self, path: str, server: IPv4Address, client: IPv4Address | None = None
     ) -> bytes | Path | WithEnd | None:
-        """What TFTP serves: the loaders, each seat's first script, and to a Raspberry Pi what that
-        asks for.
+        """What TFTP serves: loaders, each seat's first script, for GRUB what HTTP serves too, and to a
+        Raspberry Pi what that asks for.
         """
         if client is not None and self.profile.boot.raspberry_pi is not None:
             mac = seat_at(str(client), ARP_TABLE)
             own = mac and mac[:8] in BY_OUI and self.raspberry_pi_file(path, mac, server)
             if own:
                 return own
-        if path.startswith(HTTP_FOLDER):
-            ticket_text, _, name = path.removeprefix(HTTP_FOLDER).partition("/")
-            seat = self.seat_of(ticket_text)
-            found = None if seat is None else self.unified(seat, name, server)
-            return None if found is None else WithEnd(*found)
-        return self._image(path) if path in LOADERS else self.tftp_script(path, server)
+        if path in LOADERS:
+            return self._image(path)
+        if path == grub.FIRST_FILE:
+            return grub.render_first().encode()
+        if not path.startswith(HTTP_FOLDER):
+            return self.tftp_script(path, server)
+        ticket_text, _, name = path.removeprefix(HTTP_FOLDER).partition("/")
+        mac = self.seat_of(ticket_text)
+        if mac is None:
+            return None
+        if name.endswith(grub.CONFIG_SUFFIX):
+            return self.grub_configuration(mac, name, server)
+        made = self.unified(mac, name, server)
+        if made is not None:
+            return WithEnd(*made)
+        file = self.file(name)
+        if file is not None and is_grub(name) and not LOADERS[name].signed:
+            return self._aimed(file, path.rpartition("/")[0], server)
+        return file
+
+    def _aimed(self, loader: Path, folder: str, server: IPv4Address) -> bytes | None:
+        """A GRUB that knows its seat's folder."""
+        platform = next((row.grub for row in BY_GRUB.values() if loader.name in row.loaders), "")
+        try:
+            return grub.aimed(loader.read_bytes(), str(server), folder, platform)
+        except OSError as error:
+            log.warning("%s: %s", loader, error.strerror)
+            return None
+
+    def grub_configuration(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
+        """What a seat's GRUB is told, None if it is not to be told of this."""
+        if name == grub.FAILED_FILE:
+            message = "GRUB could not start what it loaded; with Secure Boot: is the kernel signed?"
+            self.record(mac, "failed:loader", message)
+            return grub.render_failed().encode()
+        arch = BY_GRUB.get(name.removesuffix(grub.CONFIG_SUFFIX))
+        if arch is None or self.images is None:
+            return None
+        self.loaders.heard(mac)
+        self.loaders.scripted(mac)
+        self.tokens.setdefault(mac, secrets.token_hex(TOKEN_BYTES))
+        plan = self._plan(Client(mac, arch, Stage.FIRMWARE), server, {})
+        return grub.render(plan, str(server)).encode()
 
     def raspberry_pi_file(self, path: str, mac: str, server: IPv4Address) -> bytes | Path | None:
         """What a Pi asks for: a file of the operator's folder, else one of ours that has its name."""
@@ -350,13 +398,15 @@ class Room:
     def transferred(self, transfer: Transfer) -> None:
         """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
         path = transfer.filename.lstrip("/").removeprefix(HTTP_FOLDER)
-        ticket_text, name = path.partition("/")[0], path.rpartition("/")[2]
-        mac = self.seat_of(ticket_text) or seat_at(transfer.client, ARP_TABLE)
+        folder, _, name = path.partition("/") if "/" in path else ("", "", path)
+        mac = self.seat_of(folder) or seat_at(transfer.client, ARP_TABLE)
         if mac is None or transfer.outcome is Outcome.PROBE:
             return
         refused = transfer.outcome is Outcome.REFUSED
         if refused and mac[:8] in BY_OUI and not raspberry.is_needed(transfer.filename):
             return  # a Pi asks for a dozen files that may be there or not
+        if refused and not grub.is_needed(name):
+            return
         if transfer.outcome is Outcome.DONE:
             self.fetched(mac, name)
         kilobytes = transfer.sent / 1e3

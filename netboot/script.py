@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from netboot.admission import Turn
+from netboot.dhcp.pxe import OWN_USER_CLASS
 from netboot.plan import BootPlan, Images
 from netboot.processors import AMD64, I386
 
@@ -45,15 +46,37 @@ def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
     )
 
 
+def render_medium() -> str:
+    """The script on a CD or a USB stick: ask by DHCP on one card after the other, until one answers
+    with a script. It names itself, so that a server never sends it another iPXE.
+    """
+    return "\n".join(
+        (
+            "#!ipxe",
+            f"set user-class {OWN_USER_CLASS.decode()}",
+            ":retry",
+            "autoboot ||",
+            f"echo netboot: no server answers, next try in {RETRY_SECONDS} s",
+            f"sleep {RETRY_SECONDS}",
+            "goto retry",
+            "",
+        )
+    )
+
+
 def render(plan: BootPlan, base_url: str) -> str:
     """The script that loads kernel and initramfs over HTTP and starts them."""
+    # ip= as the kernel documents it (nfsroot.rst); the values are iPXE's settings, so the initramfs
+    # needs no second DHCP.
+    address = f"ip=${{ip}}::${{gateway}}:${{netmask}}:{plan.seat.hostname}::off"
+    arguments = (address, "BOOTIF=01-${mac:hexhyp}", *plan.arguments)
     return "\n".join(
         (
             "#!ipxe",
             f"echo netboot: {plan.seat.hostname} boots from {base_url}",
             ":retry",
             *_choice(plan),
-            *(line for images in plan.images for line in _load(images, plan.arguments, base_url)),
+            *(line for images in plan.images for line in _load(images, arguments, base_url)),
             ":failed",
             f"echo netboot: download failed, next try in {RETRY_SECONDS} s",
             "imgfree",

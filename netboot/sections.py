@@ -113,8 +113,9 @@ class SeatBoot(Overridable):
     """More words for the kernel command line."""
     on_failure: Literal["rescue", "reboot"] = "rescue"
     """What a PC does when its boot fails: a rescue shell, or another try. Default: rescue."""
-    loader: Literal["auto", "ipxe", "native"] = "auto"
-    """What a PC starts first: auto, ipxe (even if its card has one), or native: iPXE with drivers. Default: auto."""
+    loader: Literal["auto", "ipxe", "native", "signed"] = "auto"
+    """What a PC starts first: iPXE, but for signed. auto takes its card's own if that will do; native has
+    drivers of its own; signed is for Secure Boot. Default: auto."""
 
 
 class Boot(SeatBoot):

@@ -26,7 +26,7 @@ ROWS = (
         "pages.lease pages.governor pages.buffers pages.work pages.exchange images.divide deploy.report"
     ),
     (
-        "plan script unified raspberry dhcp.responder dhcp.record deploy.roster deploy.hardware "
+        "plan script grub unified raspberry dhcp.responder dhcp.record deploy.roster deploy.hardware "
         "deploy.bootorder deploy.seats"
     ),
     (

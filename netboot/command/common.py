@@ -43,6 +43,15 @@ def built(profile: "Profile", output: Path | None = None) -> Path:
     return target
 
 
+def write_medium(target: Path) -> None:
+    """Writes what a PC boots from that cannot boot from the network."""
+    from netboot import show
+    from netboot.images import build, medium
+
+    with show.BuildProgress() as progress:
+        medium.write(target, build.default_cache(), progress)
+
+
 def until_stopped(work: Coroutine[Any, Any, Any], status: int = 0) -> None:
     """Runs ``work``; SIGINT and SIGTERM cancel it, and what it started is stopped in order.
 

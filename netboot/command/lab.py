@@ -18,6 +18,7 @@ from netboot.command.common import (
     SetOption,
     built,
     until_stopped,
+    write_medium,
 )
 from netboot.errors import OperatorError
 
@@ -47,7 +48,8 @@ def lab(
         list[str],
         typer.Option(
             metavar="KIND",
-            help="bios, bios-i386, uefi, uefi-http, uefi-arm64 or uefi-arm64-http. Several of them: the first PC has the first, and so on.",
+            help="bios, bios-usb, bios-cd, bios-i386, uefi, uefi-http, uefi-secure, uefi-ia32, uefi-arm64 "
+            "or uefi-arm64-http. Several of them: the first PC has the first, and so on.",
         ),
     ] = ["bios"],  # noqa: B006
     dhcp: Annotated[
@@ -97,6 +99,10 @@ def lab(
     folder = logs or Path(tempfile.mkdtemp(prefix="netboot-lab-"))
     folder.mkdir(parents=True, exist_ok=True)
     image_folder = image_folder or built(room_profile)
+    medium = None
+    if any(machine.KINDS[name].medium for name in firmware):
+        medium = folder.resolve() / "medium.iso"
+        write_medium(medium)
     lesson = Lesson(
         profile=profile.resolve(),
         settings=tuple(settings),
@@ -115,6 +121,7 @@ def lab(
         if load is None
         else (images.build_load_image(images.default_cache(), *processors),),
         servers=servers,
+        medium=medium,
     )
     network.run_isolated(lambda: _lesson(lesson, as_json))
 

@@ -13,6 +13,7 @@ from netboot.command.common import (
     ProfileOption,
     SetOption,
     built,
+    write_medium,
 )
 
 app = typer.Typer()
@@ -34,6 +35,25 @@ def build(
     folder = built(profile_file.load(profile, settings), output)
     manifest = json.loads((folder / images.MANIFEST_FILE).read_text())
     print(json.dumps(manifest) if as_json else show.manifest(folder, manifest))
+
+
+@app.command(
+    epilog="Example:  netboot media --output netboot.iso  (then, to a USB stick: "
+    "sudo cp netboot.iso /dev/sdX; sync)"
+)
+def media(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
+        "netboot.iso"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Write an image for a CD or USB stick: for PCs that cannot boot from the network."""
+    write_medium(output)
+    size = output.stat().st_size
+    if as_json:
+        print(json.dumps({"file": str(output), "size": size}))
+    else:
+        print(f"{output}: {size / 1e6:.1f} MB, for CDs and USB sticks, BIOS and UEFI x64")
 
 
 @app.command(epilog="Example:  netboot check --profile profiles/lab.yaml")

@@ -14,6 +14,7 @@ from netboot.errors import ProtocolError
 PXE_CLIENT = b"PXEClient"
 HTTP_CLIENT = b"HTTPClient"
 IPXE_USER_CLASS = b"iPXE"
+OWN_USER_CLASS = b"netboot"  # an iPXE of ours that can be told from others
 
 # Option 43 (PXE 2.1, table 2-1). Bit 3 of discovery control: no discovery, load the file named.
 DISCOVERY_CONTROL = 6
@@ -65,16 +66,26 @@ def vendor_class(packet: Packet) -> bytes | None:
 
 
 def is_ipxe(packet: Packet) -> bool:
-    """Whether the sender is iPXE, by its user class (option 77).
+    """Whether the sender is iPXE, by its user class."""
+    return _has_class(packet, IPXE_USER_CLASS) or is_ours(packet)
+
+
+def is_ours(packet: Packet) -> bool:
+    """Whether the sender is the iPXE of a medium that ``netboot media`` wrote."""
+    return _has_class(packet, OWN_USER_CLASS)
+
+
+def _has_class(packet: Packet, name: bytes) -> bool:
+    """Whether the user class (option 77) is, or has in it, ``name``.
 
     iPXE sends the bare string (its net/udp/dhcp.c); RFC 3004 wants a length before each class.
     """
     value = packet.options.get(Option.USER_CLASS, b"")
-    if value == IPXE_USER_CLASS:
+    if value == name:
         return True
     at = 0
     while at < len(value):
-        if value[at + 1 : at + 1 + value[at]] == IPXE_USER_CLASS:
+        if value[at + 1 : at + 1 + value[at]] == name:
             return True
         at += 1 + value[at]
     return False

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netboot.arch import LOADERS
+from netboot.arch import loaders_for
 from netboot.errors import OperatorError
 from netboot.images import cpio, initramfs, packages, part
 from netboot.images.cache import Cache, default_cache
-from netboot.images.packages import Package
+from netboot.images.packages import Apt, Package
 from netboot.images.part import DESCRIPTION_FILE, Part, Sources, digest
 from netboot.images.progress import Progress
 from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, image_name
@@ -38,7 +38,6 @@ __all__ = [
 
 MANIFEST_FILE = "manifest.json"
 LOAD_FILE = "load.img"
-IPXE = "ipxe"  # the package with the boot loaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +58,13 @@ def build(profile: Profile, output: Path, cache: Path, progress: Progress) -> Bu
     with store.alone(progress):
         progress.step("looking for packages")
         sources = Sources(store, progress)
-        loaders = sources.host.need([IPXE])[IPXE]
+        loaders = _loaders(profile, sources)
         processors = [BY_NAME[name] for name in profile.boot.architectures]
         parts = [part.find(row, profile.boot.kernel_for(row), sources) for row in processors]
         key = _key(parts, loaders)
         manifest = _held(output, key)
         if manifest is None:
-            files, description = _made(parts, loaders, sources, store, progress)
+            files, description = _made(parts, loaders, store, progress)
             manifest = {"key": key, "files": _described(files), **description}
             _copy(files, manifest, output)
     told = [part.without_firmware(each) for each in manifest["processors"].values()]
@@ -100,28 +99,48 @@ class _Silent:
         pass
 
 
-def _key(parts: list[Part], loaders: Package) -> str:
-    ingredients = [f"{loaders.name} {loaders.version}", *LOADERS, *(each.key for each in parts)]
+@dataclass(frozen=True, slots=True)
+class _Loader:
+    """A boot loader: its name here, and where it comes from."""
+
+    name: str
+    path: str
+    apt: Apt
+    package: Package
+
+
+def _loaders(profile: Profile, sources: Sources) -> list[_Loader]:
+    """The loaders of all firmware that a profile's PCs may have. Raises OperatorError."""
+    found = []
+    for name, row in loaders_for(profile.boot.architectures).items():
+        apt = sources.of(row.processor)
+        found.append(_Loader(name, row.path, apt, apt.need([row.package])[row.package]))
+    return found
+
+
+def _key(parts: list[Part], loaders: list[_Loader]) -> str:
+    ingredients = [f"{each.name} {each.package.version} {each.path}" for each in loaders]
+    ingredients += [each.key for each in parts]
     return hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:32]
 
 
 def _made(
-    parts: list[Part], loaders: Package, sources: Sources, cache: Cache, progress: Progress
+    parts: list[Part], loaders: list[_Loader], cache: Cache, progress: Progress
 ) -> tuple[dict[str, Path], dict[str, Any]]:
     """All files by their names in a build, and what it is made of, for people and for checks. No
     times and no paths of this machine.
     """
 
     def make(folder: Path) -> None:
-        with cache.scratch() as scratch:
-            packages.unpack(sources.host.download(loaders, scratch, progress), scratch)
-            for name in LOADERS:
-                # Of those in /boot /usr/lib/ipxe has absolute links: they lead out of the package.
-                places = (scratch / "boot" / name, scratch / "usr/lib/ipxe" / name)
-                shutil.copyfile(next(path for path in places if path.is_file()), folder / name)
+        for package in {each.package.name: each for each in loaders}.values():
+            with cache.scratch() as scratch:
+                packages.unpack(package.apt.download(package.package, scratch, progress), scratch)
+                for each in loaders:
+                    if each.package == package.package:
+                        shutil.copyfile(scratch / each.path, folder / each.name)
 
     folder = cache.folder("loaders", _key([], loaders), make)
-    files, descriptions = {name: folder / name for name in LOADERS}, {}
+    files, descriptions = {each.name: folder / each.name for each in loaders}, {}
     for each in parts:
         folder, description = part.made(each, cache, progress)
         descriptions[each.processor.name] = description
@@ -130,7 +149,8 @@ def _made(
             for path in sorted(folder.iterdir())
             if path.name != DESCRIPTION_FILE
         }
-    return files, {"packages": {loaders.name: loaders.version}, "processors": descriptions}
+    used = {each.package.name: each.package.version for each in loaders}
+    return files, {"packages": used, "processors": descriptions}
 
 
 def _described(files: dict[str, Path]) -> list[dict[str, Any]]:

@@ -41,10 +41,20 @@ class Kind:
     package: str = "qemu-system-x86"
     processor: Processor = AMD64
     console: str = "ttyS0"
+    medium: bool = False  # it boots from a USB stick or a CD of ``netboot media``
 
 
-_PC = ("-M", "pc,graphics=off", "-boot", "n")
+_PC = ("-M", "pc,graphics=off")
+_USB = (
+    *("-drive", "if=none,id=stick,format=raw,readonly=on,file={medium}"),
+    *("-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0"),
+)
 _Q35 = ("-M", "q35,graphics=off")
+# OVMF with Secure Boot keeps its variables where only system management mode can write.
+_Q35_SMM = (
+    *("-M", "q35,graphics=off,smm=on"),
+    *("-global", "driver=cfi.pflash01,property=secure,value=on"),
+)
 # romfile= takes the iPXE ROM away: what is left is OVMF's own plain PXE client.
 _NO_ROM = "virtio-net-pci,romfile=,bootindex=0"
 _ONLY_HTTP = tuple(
@@ -61,10 +71,25 @@ _AAVMF = Flash(
 _X64 = Flash("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 
 KINDS = {
-    "bios": Kind(_PC, "e1000"),
-    "bios-i386": Kind((*_PC, "-cpu", "pentium3"), "e1000", processor=I386),
+    "bios": Kind((*_PC, "-boot", "n"), "e1000"),
+    # No PXE: their card has no ROM.
+    "bios-usb": Kind((*_PC, *_USB), "e1000,romfile=", medium=True),
+    "bios-cd": Kind(
+        (*_PC, "-drive", "if=ide,media=cdrom,readonly=on,file={medium}"),
+        "e1000,romfile=",
+        medium=True,
+    ),
+    "bios-i386": Kind((*_PC, "-boot", "n", "-cpu", "pentium3"), "e1000", processor=I386),
     "uefi": Kind(_Q35, _NO_ROM, _X64),
     "uefi-http": Kind((*_Q35, *_ONLY_HTTP), _NO_ROM, _X64),
+    # With Microsoft's keys, as a PC is sold.
+    "uefi-secure": Kind(_Q35_SMM, _NO_ROM, Flash("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd")),
+    # Firmware of 32 bits on a processor of 64.
+    "uefi-ia32": Kind(
+        _Q35_SMM,
+        _NO_ROM,
+        Flash("OVMF32_CODE_4M.secboot.fd", "OVMF32_VARS_4M.fd", "ovmf-ia32"),
+    ),
     "uefi-arm64": Kind(_VIRT, _NO_ROM, _AAVMF, *_ARM64),
     "uefi-arm64-http": Kind((*_VIRT, *_ONLY_HTTP), _NO_ROM, _AAVMF, *_ARM64),
 }
@@ -80,6 +105,7 @@ class Machine:
     folder: Path
     capture: bool = False
     devices: tuple[str, ...] = ()  # more of them, as words for QEMU
+    medium: Path | None = None  # what it boots from if its kind has a medium
 
     @property
     def mac(self) -> str:
@@ -124,7 +150,8 @@ class Machine:
             code = OVMF / kind.flash.code
             words += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
             words += ["-drive", f"if=pflash,format=raw,file={self._nvram}"]
-        words += [*kind.board, "-device", f"{kind.card},netdev=n0,mac={self.mac}"]
+        words += [word.replace("{medium}", str(self.medium)) for word in kind.board]
+        words += ["-device", f"{kind.card},netdev=n0,mac={self.mac}"]
         return [*words, *self.devices]
 
     @property

@@ -61,6 +61,7 @@ class Lesson:
     initrds: tuple[Path, ...] = ()
     servers: int = 1  # the first one boots the PCs, the others only keep pages
     devices: tuple[str, ...] = ()  # more of them in each PC, as words for QEMU
+    medium: Path | None = None  # what `netboot media` wrote, for those that boot from it
 
 
 @dataclass(slots=True)
@@ -125,6 +126,7 @@ class Classroom:
                     lesson.folder,
                     lesson.capture,
                     lesson.devices,
+                    lesson.medium,
                 )
                 for number in range(1, lesson.clients + 1)
             )

@@ -1,0 +1,95 @@
+"""``netboot media``: one image that starts iPXE from a CD or a USB stick, on BIOS and on UEFI x64.
+
+For PCs that cannot boot from the network: what they would have got by TFTP they bring along. The
+image is an ISO 9660 file system with two El Torito entries (isolinux with ipxe.lkrn and our script; a FAT
+floppy with ipxe.efi) and, as isohybrid, a partition table, so that firmware starts it as a disk too.
+Debian's ipxe.efi takes no script: on UEFI iPXE asks by DHCP once, on BIOS again and again.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from netboot.errors import OperatorError
+from netboot.images import packages
+from netboot.images.cache import Cache
+from netboot.images.packages import Apt
+from netboot.images.progress import Progress
+from netboot.script import render_medium
+
+IMAGE_FILE = "netboot.iso"
+PARTS = ("ipxe", "isolinux", "syslinux-common")
+TOOLS = {"xorriso": "xorriso", "mformat": "mtools"}  # and the Debian packages that have them
+EPOCH = "1600000000"  # the time of everything inside: the same parts give the same bytes
+CONFIGURATION = """default netboot
+label netboot
+  kernel /ipxe.krn
+  initrd /netboot.ipx
+"""
+FLOPPY_KIB = 1440  # what El Torito calls a floppy, and room enough for ipxe.efi
+
+
+def write(target: Path, cache: Path, progress: Progress) -> None:
+    """Writes the image to the file ``target``. Raises OperatorError."""
+    for tool, package in TOOLS.items():
+        if shutil.which(tool) is None:
+            raise OperatorError(f"{tool} is not installed", hint=f"sudo apt install {package}")
+    store, apt = Cache(cache), Apt(cache / "apt")
+    with store.alone(progress):
+        found = apt.need(PARTS)
+        parts = [f"{package.name} {package.version}" for package in found.values()]
+        own = Path(__file__).read_text() + render_medium()
+        key = hashlib.sha256("\n".join([*parts, own]).encode()).hexdigest()[:32]
+
+        def make(folder: Path) -> None:
+            with store.scratch() as scratch:
+                for package in found.values():
+                    packages.unpack(apt.download(package, scratch, progress), scratch)
+                progress.step("writing the image")
+                _make(scratch, folder / IMAGE_FILE)
+
+        image = store.folder("media", key, make) / IMAGE_FILE
+    try:
+        shutil.copyfile(image, target)
+    except OSError as error:
+        raise OperatorError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _make(unpacked: Path, image: Path) -> None:
+    """Writes the image from the files of the packages."""
+    tree = unpacked / "tree"
+    (tree / "isolinux").mkdir(parents=True)
+    files = {
+        "isolinux/isolinux.bin": unpacked / "usr/lib/ISOLINUX/isolinux.bin",
+        "isolinux/ldlinux.c32": unpacked / "usr/lib/syslinux/modules/bios/ldlinux.c32",
+        "ipxe.krn": unpacked / "boot/ipxe.lkrn",
+    }
+    for name, path in files.items():
+        shutil.copyfile(path, tree / name)
+    (tree / "isolinux/isolinux.cfg").write_text(CONFIGURATION)
+    (tree / "netboot.ipx").write_text(render_medium())
+    floppy = tree / "efi.img"
+    _run("mformat", "-C", "-N", "0", "-f", str(FLOPPY_KIB), "-i", str(floppy), "::")
+    _run("mmd", "-i", str(floppy), "::/EFI", "::/EFI/BOOT")
+    _run("mcopy", "-i", str(floppy), str(unpacked / "boot/ipxe.efi"), "::/EFI/BOOT/BOOTX64.EFI")
+    words = ["-as", "mkisofs", "-quiet", "-o", str(image), "-V", "NETBOOT"]
+    words += ["--set_all_file_dates", f"={EPOCH}"]
+    words += ["-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat"]
+    words += ["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
+    words += ["-isohybrid-mbr", str(unpacked / "usr/lib/ISOLINUX/isohdpfx.bin")]
+    words += ["-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot", "-isohybrid-gpt-basdat"]
+    _run("xorriso", *words, str(tree))
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(
+        command,
+        env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise OperatorError(f"{command[0]}: {(done.stderr or done.stdout).strip()}")
