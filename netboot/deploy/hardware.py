@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from netboot import values
 from netboot.errors import OperatorError
-from netboot.processors import AMD64, I386
+from netboot.processors import AMD64, ARM64, I386, Processor
 
 MIB = 1 << 20
 LEAST_RAM = 112 * MIB  # of MemTotal, for a PC sold with 128 MB: less was not tried (reliability.md)
@@ -28,6 +28,7 @@ dev=/sys/class/net/$card
 echo "hostname=$(hostname)"
 sed -n 's/^MemTotal: *\([0-9]*\) kB/ram_kib=\1/p' /proc/meminfo
 grep -qw lm /proc/cpuinfo && echo cpu64=1
+[ "$(uname -m)" = aarch64 ] && echo arm64=1
 [ -d /sys/firmware/efi ] && echo firmware=uefi || echo firmware=bios
 od -An -tu1 -j4 -N1 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null |
     sed 's/ *\([0-9]*\).*/secure_boot=\1/'
@@ -45,13 +46,14 @@ echo "modules=$(modprobe -R "$(cat "$dev/device/modalias")" 2>/dev/null | tr '\n
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """One PC. ``mac`` is empty without a wired card; ``nic`` is PCI's ``8086:100e`` or empty;
-    ``drivers`` are modules that know the card, by the PC's own kernel.
+    ``drivers`` are modules that know the card, by the PC's own kernel; ``processor`` is one of
+    processors.py.
     """
 
     hostname: str
     ram_bytes: int
     firmware: str
-    cpu64: bool
+    processor: Processor
     secure_boot: bool = False
     mac: str = ""
     nic: str = ""
@@ -61,7 +63,7 @@ class Hardware:
         words = (
             f"{self.ram_bytes // MIB} MiB",
             self.firmware,
-            "64-bit" if self.cpu64 else "32-bit",
+            self.processor.name,
             " ".join(filter(None, (self.nic, *self.drivers[:1]))),
         )
         return ", ".join(filter(None, words))
@@ -77,11 +79,12 @@ def parse(text: str) -> Hardware:
         raise OperatorError(f"not understood: {text[:60]!a}") from None
     names = [found.get("driver", ""), *found.get("modules", "").split()]
     ids = [found.get(key, "").removeprefix("0x") for key in ("vendor", "device")]
+    processor = AMD64 if found.get("cpu64") == "1" else I386
     return Hardware(
         hostname=found.get("hostname", "").partition(".")[0],
         ram_bytes=ram,
         firmware=firmware,
-        cpu64=found.get("cpu64") == "1",
+        processor=ARM64 if found.get("arm64") == "1" else processor,
         secure_boot=found.get("secure_boot") == "1",
         mac=mac,
         nic=":".join(ids) if all(ids) else "",
@@ -92,11 +95,15 @@ def parse(text: str) -> Hardware:
 def problems(hardware: Hardware, images: Mapping[str, Collection[str]]) -> list[str]:
     """What will not work, before anyone walks there. ``images``: the modules in ours, by processor."""
     found = []
-    processors = (AMD64.name, I386.name) if hardware.cpu64 else (I386.name,)
-    fitting = [images[name] for name in processors if name in images]
+    processors = [hardware.processor]
+    if hardware.processor is AMD64 and hardware.firmware == "bios":
+        processors.append(I386)
+    fitting = [images[row.name] for row in processors if row.name in images]
     modules = fitting[0] if fitting else {name for each in images.values() for name in each}
     if not fitting:
-        found.append("its CPU has no 64-bit mode, and boot.architectures has no i386")
+        found.append(
+            f"there are no images for its processor: add {processors[0].name} to boot.architectures"
+        )
     if not hardware.mac:
         found.append("it has no wired network card")
     elif not set(hardware.drivers) & set(modules):

@@ -98,7 +98,7 @@ def test_adopt_writes_seats_and_says_what_will_not_work(
     status, text = lan.fab("classroom.adopt", *words, "--images", str(images))
     pcs[6].run("umount /proc/cpuinfo")
     assert status == 1 and "2 of 4 failed" in text, text
-    assert re.search(r"row1-6 .*no 64-bit mode", text)
+    assert re.search(r"row1-6 .*add i386 to boot.architectures", text)
     assert re.search(r"row1-7 .*does not answer", text)
     profile = profile_file.load(room / "room.yaml")
     assert [(mac, str(seat.address)) for mac, seat in profile.clients.items()] == [

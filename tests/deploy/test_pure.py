@@ -84,7 +84,7 @@ modules=r8169
 def test_a_pc_s_answer_is_read() -> None:
     found = hardware.parse(ANSWER)
     assert (found.hostname, found.mac, found.nic) == ("old-07", "00:1e:37:aa:bb:cc", "10ec:8168")
-    assert str(found) == "2000 MiB, bios, 64-bit, 10ec:8168 r8168"
+    assert str(found) == "2000 MiB, bios, amd64, 10ec:8168 r8168"
     assert hardware.problems(found, {"amd64": {"r8169", "e1000"}}) == [], (
         "its kernel knows a second driver"
     )
@@ -95,7 +95,8 @@ def test_a_pc_s_answer_is_read() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (("cpu64=1", ""), "no 64-bit mode"),
+        (("cpu64=1", ""), "add i386 to boot.architectures"),
+        (("cpu64=1", "arm64=1"), "add arm64 to boot.architectures"),
         (("mac=00:1E:37:AA:BB:CC", ""), "no wired network card"),
         (("ram_kib=2048000", "ram_kib=60000"), "58 MiB of RAM"),
         (("cpu64=1", "cpu64=1\nsecure_boot=1"), "Secure Boot is on"),
@@ -110,6 +111,10 @@ def test_what_will_not_work_is_said(change: tuple[str, str], problem: str) -> No
 def test_a_32_bit_pc_needs_images_of_its_own() -> None:
     found = hardware.parse(ANSWER.replace("cpu64=1", ""))
     assert hardware.problems(found, {"amd64": set(), "i386": {"r8169"}}) == []
+    able = hardware.parse(ANSWER)
+    assert hardware.problems(able, {"i386": {"r8169"}}) == []
+    uefi = hardware.parse(ANSWER.replace("=bios", "=uefi"))
+    assert len(hardware.problems(uefi, {"i386": {"r8169"}})) == 1
     assert len(hardware.problems(found, {"amd64": {"r8169"}, "i386": set()})) == 1
 
 
