@@ -79,6 +79,6 @@ bench-client: setup
 # The same for what a PC fetches while it boots.
 bench-boot: setup
 	@tools/setup-bench
-	@status=0; for part in boot dhcp storm; do \
+	@status=0; for part in boot dhcp storm seat; do \
 	    $(SUDO) .venv/bin/python -m bench.$$part $(BENCH) || status=1; \
 	done; exit $$status

@@ -1,0 +1,247 @@
+"""One PC from power-on to swap, ours beside what a user would build today: ``python -m bench.seat``.
+
+The baseline is dnsmasq (DHCP, TFTP, router advertisements), Debian's initramfs-tools with nbd-client, and
+nbd-server (tools/baseline-images). The same virtual PC, QEMU's with SeaBIOS, iPXE ROM and an e1000, boots
+each in turn. Prints a table and which bars are met, writes JSON; exit status 1 if one is missed. As root, in
+namespaces of their own.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import NoReturn
+
+from bench.client import isolated
+from bench.machine import versions
+from bench.pages import tell
+from bench.rows import OURS, Verdict, verdict_table
+from netboot import profile_file
+from netboot.images import build as images
+from netboot.lab import machine, network
+from netboot.lab.machine import Machine
+from netboot.lab.rig import Classroom, Lesson
+from netboot.show import BuildProgress
+
+PROFILE = Path("profiles/lab.yaml")
+QEMU = "qemu-system-x86_64"
+BASELINE = "baseline"
+BASELINE_IMAGES = images.default_cache() / "bench-baseline"
+MEMORY, LITTLE = 512, 96  # MB
+SWAP_MIB = 256
+BOOT_SECONDS = 120.0
+ATTACHED = b"bench: swap attached"  # bench/baseline/local-top
+SECONDS_BAR, BYTES_BAR = 0.35, 0.3  # of the baseline's
+# That of the issue: it answers router solicitations, for which iPXE else waits 13 s, and does not ping.
+RA_NETWORK = "fd78::1/64"
+SCRIPT = f"""#!ipxe
+kernel vmlinuz initrd=initrd.img console=ttyS0 no_timer_check panic=1 ip=dhcp bench_server={network.SERVER.ip}
+initrd initrd.img
+boot
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """``seconds`` from QEMU's start until swap is on; ``mb`` that went to the PC until then."""
+
+    seconds: float
+    mb: float
+
+
+Results = Mapping[str, Boot]
+
+
+def median_of(boots: Sequence[Boot]) -> Boot:
+    """The median of each figure on its own."""
+    fields = [asdict(boot) for boot in boots]
+    return Boot(**{name: median(each[name] for each in fields) for name in fields[0]})
+
+
+def verdicts(results: Results, little: float | None) -> list[Verdict]:
+    """The bars of the issue. ``little``: when a PC with little RAM was in userland, None if never."""
+    ours, theirs = results[OURS], results[BASELINE]
+    name = f"{MEMORY} MB, power-on to swap"
+    return [
+        Verdict(
+            f"{name}: s / baseline", ours.seconds / theirs.seconds, SECONDS_BAR, at_least=False
+        ),
+        Verdict(f"{name}: bytes / baseline", ours.mb / theirs.mb, BYTES_BAR, at_least=False),
+        Verdict(f"{LITTLE} MB: swap and userland", float(little is not None), 1, at_least=True),
+    ]
+
+
+def table(results: Results, little: float | None) -> str:
+    """A Markdown table: one line for each way to boot."""
+    theirs = results[BASELINE]
+    lines = [
+        "| boot | RAM MB | until | s | MB to the PC | s / baseline |",
+        "|---|--:|---|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {name} | {MEMORY} | swap | {got.seconds:.1f} | {got.mb:.1f} "
+        f"| {got.seconds / theirs.seconds:.2f} |"
+        for name, got in results.items()
+    ]
+    shown = "never" if little is None else f"{little:.1f}"
+    return "\n".join([*lines, f"| {OURS} | {LITTLE} | userland | {shown} | - | - |"])
+
+
+def _tail(pc: Machine) -> str:
+    return "\n".join(machine.console_tail(pc.console, 40))
+
+
+def _to_pc(pc: Machine) -> float:
+    """MB that its cable has carried to it."""
+    return int(Path(f"/sys/class/net/{pc.tap}/statistics/tx_bytes").read_text()) / 1e6
+
+
+def baseline(folder: Path) -> dict[str, float]:
+    """One boot of what a user would build. Raises RuntimeError if it does not come to its swap."""
+    network.make_bridge()
+    network.ip("address", "add", RA_NETWORK, "dev", network.BRIDGE, "nodad")
+    (folder / "tftp").mkdir()
+    for name in ("vmlinuz", "initrd.img"):
+        (folder / "tftp" / name).symlink_to(BASELINE_IMAGES / name)
+    (folder / "tftp" / "boot.ipxe").write_text(SCRIPT)
+    pc = Machine(1, "bios", MEMORY, folder)
+    network.add_tap(pc.tap)
+    with _dnsmasq(folder), _nbd_server(folder):
+        began = time.monotonic()
+        return asyncio.run(_until_attached(pc, began))
+
+
+async def _until_attached(pc: Machine, began: float) -> dict[str, float]:
+    power = await pc.power_on()
+    try:
+        while not (pc.console.exists() and ATTACHED in pc.console.read_bytes()):
+            if power.process.returncode is not None or time.monotonic() > began + BOOT_SECONDS:
+                raise RuntimeError(f"the baseline has no swap:\n{_tail(pc)}")
+            await asyncio.sleep(0.02)
+        return asdict(Boot(time.monotonic() - began, _to_pc(pc)))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            power.process.kill()
+        await power.process.wait()
+        power.monitor.close()
+
+
+@contextlib.contextmanager
+def _dnsmasq(folder: Path) -> Iterator[None]:
+    first, last = network.SERVER.ip + 49, network.SERVER.ip + 98
+    words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]
+    words += [f"--interface={network.BRIDGE}", "--bind-interfaces", "--pid-file=", "--no-ping"]
+    words += [f"--dhcp-range={first},{last},1h", f"--dhcp-leasefile={folder / 'leases'}"]
+    words += ["--enable-ra", "--dhcp-range=fd78::,ra-only,64", "--dhcp-boot=boot.ipxe"]
+    words += ["--enable-tftp", f"--tftp-root={folder / 'tftp'}", f"--log-facility={folder / 'log'}"]
+    with subprocess.Popen(words) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def _nbd_server(folder: Path) -> Iterator[None]:
+    pages, config, pid = network.PRIVATE_TMPFS / "pages", folder / "nbd.conf", folder / "nbd.pid"
+    with pages.open("wb") as file:
+        file.truncate(SWAP_MIB << 20)
+    config.write_text(f"[generic]\nuser = root\ngroup = root\n[swap]\nexportname = {pages}\n")
+    # It forks into the background, and ends with the namespace at the latest.
+    subprocess.run(["nbd-server", "-C", str(config), "-p", str(pid)], check=True)
+    yield
+
+
+def ours(built: Path, memory: int, until: str) -> Callable[[Path], dict[str, float]]:
+    """One boot of netboot until its ``until``; no figures if it does not come to that."""
+
+    def body(folder: Path) -> dict[str, float]:
+        settings = (f"swap.size={SWAP_MIB}MiB",)
+        lesson = Lesson(
+            PROFILE,
+            built,
+            folder,
+            memory=memory,
+            until=until,
+            timeout=BOOT_SECONDS,
+            settings=settings,
+        )
+        room = Classroom(lesson)
+        (seat,) = room.seats.values()
+
+        async def run() -> float:
+            async with room.open():
+                await room.power_on()
+                await room.wait()
+                return _to_pc(seat.machine)
+
+        carried = asyncio.run(run())
+        swap, reached = seat.first("swap"), seat.first(until)
+        if not room.ok or swap is None or reached is None:
+            tell(f"{room.server_failure or seat.failure}\n{_tail(seat.machine)}")
+            return {}
+        return asdict(Boot(seat.seconds(reached), carried))
+
+    return body
+
+
+def run(repetitions: int, built: Path, folder: Path) -> int:
+    """Measures, prints, writes ``seat.json``; the number of missed bars."""
+    bodies = {BASELINE: baseline, OURS: ours(built, MEMORY, "swap")}
+    boots: dict[str, list[Boot]] = {name: [] for name in bodies}
+    for number in range(repetitions):
+        for name, body in bodies.items():
+            boots[name].append(Boot(**isolated(body)))
+            got = boots[name][-1]
+            tell(f"{number + 1} {name}: {got.seconds:.1f} s, {got.mb:.1f} MB")
+    little: float | None = isolated(ours(built, LITTLE, "userland")).get("seconds")
+    results = {name: median_of(each) for name, each in boots.items()}
+    bars = verdicts(results, little)
+    programs = {"qemu": (QEMU, "--version"), "dnsmasq": ("dnsmasq", "-v")}
+    packages = (BASELINE_IMAGES / "versions").read_text().splitlines()
+    about = {
+        "versions": {**versions(programs), **dict(line.split() for line in packages)},
+        "accelerator": machine.accelerator(QEMU),
+        "repetitions": repetitions,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "boots": {name: asdict(got) for name, got in results.items()},
+        "userland_with_little_ram": little,
+        "bars": [{**asdict(each), "met": each.met} for each in bars],
+        **about,
+    }
+    (folder / "seat.json").write_text(json.dumps(document, indent=1) + "\n")
+    parts = [table(results, little), verdict_table(bars), json.dumps(about, indent=1)]
+    sys.stdout.write("\n\n".join(parts) + "\n")
+    return sum(not each.met for each in bars)
+
+
+def main() -> NoReturn:
+    """The command line. Exits with 1 if a bar is missed."""
+    parser = argparse.ArgumentParser(prog="bench.seat", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="once each instead of three times")
+    parser.add_argument("--output", type=Path, default=Path("bench-results"))
+    options = parser.parse_args()
+    folder = options.output.resolve()
+    network.check_root()
+    machine.check_programs(["bios"])
+    subprocess.run(["tools/baseline-images", str(BASELINE_IMAGES)], check=True)
+    with tempfile.TemporaryDirectory() as name:
+        with BuildProgress() as progress:
+            profile = profile_file.load(PROFILE, [])
+            images.build(profile, Path(name), images.default_cache(), progress)
+        missed = run(1 if options.quick else 3, Path(name), folder)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
