@@ -9,13 +9,21 @@ from tests.vm.conftest import Outcome
 
 Lab = Callable[..., Outcome]
 
+# GRUB keeps a file twice while it checks it, beside what the kernel needs: in 256 MB it has no room.
+GRUBS_MEMORY = ("--memory", "512")
 # QEMU's ROM is an iPXE: the first PC takes it for a plain PXE card, which fetches ours and runs it.
 ROOM = """
 clients:
   52:54:00:77:00:01: {boot: {loader: ipxe}}
+  52:54:00:77:00:03: {boot: {loader: signed}}
 """
-FIRST_KINDS = ("bios", "bios-usb")
-FETCHED_BY_TFTP = (["undionly.kpxe", "bios.ipxe"], ["bios.ipxe"])
+FIRST_KINDS = ("bios", "bios-usb", "uefi-secure")
+IMAGES = ["amd64/vmlinuz", "amd64/initramfs.img"]
+FETCHED_BY_TFTP = (
+    ["undionly.kpxe", "bios.ipxe"],
+    ["bios.ipxe"],
+    ["shimx64.efi", "grubx64.efi", "grub.cfg", "x86_64-efi.cfg", *IMAGES],
+)
 
 
 def kinds(*names: str) -> list[str]:
@@ -37,7 +45,7 @@ def in_order(stages: list[str], *expected: str) -> bool:
 def test_one_profile_serves_pcs_of_all_kinds_at_once(lab: Lab, tmp_path: Path) -> None:
     profile = tmp_path / "room.yaml"
     profile.write_text(ROOM)
-    outcome = lab(*kinds(*FIRST_KINDS), profile=profile)
+    outcome = lab(*kinds(*FIRST_KINDS), *GRUBS_MEMORY, profile=profile)
     assert outcome.status == 0, outcome.report
     for number, files in enumerate(FETCHED_BY_TFTP):
         assert by_tftp(outcome, number) == files
@@ -48,15 +56,41 @@ def test_a_loader_that_fails_is_followed_by_the_next_one(
     lab: Lab, images: Path, tmp_path: Path
 ) -> None:
     """The firmware fetches a loader that is none, gives up, and asks again: by HTTP, the next in its
-    boot order. Beside it one that boots from a CD, in a room with another DHCP server.
+    boot order. Beside it, in a room with another DHCP server, one that boots from a CD and one whose
+    UEFI has 32 bits.
     """
     folder = tmp_path / "images"
     shutil.copytree(images, folder)
     (folder / "snponly.efi").write_bytes(bytes(4096))
     options = ("--dhcp", "proxy", "--images", str(folder))
-    outcome = lab(*kinds("uefi", "bios-cd"), *options)
+    outcome = lab(*kinds("uefi", "bios-cd", "uefi-ia32"), *GRUBS_MEMORY, *options)
     assert outcome.status == 0, outcome.report
     assert in_order(outcome.stages(0), "tftp", "loader", "http", "tftp", "swap", "userland")
     change = next(event for event in outcome.seats[0]["stages"] if event["stage"] == "loader")
     assert change["data"]["file"] == "ipxe.efi"
     assert by_tftp(outcome, 1) == ["bios.ipxe"]
+    assert by_tftp(outcome, 2) == ["grubia32.efi", "i386-efi.cfg", *IMAGES]
+
+
+def test_secure_boot_refuses_what_is_not_signed(lab: Lab, images: Path, tmp_path: Path) -> None:
+    """The first PC is sent iPXE, which nobody has signed: it is never heard of, so this takes all of
+    the lab's time. The second one's GRUB is sent a kernel with a changed byte.
+    """
+    folder = tmp_path / "images"
+    shutil.copytree(images, folder)
+    kernel = folder / "amd64/vmlinuz"
+    content = bytearray(kernel.read_bytes())
+    content[len(content) // 2] ^= 1
+    kernel.write_bytes(content)
+    profile = tmp_path / "room.yaml"
+    profile.write_text("clients: {52:54:00:77:00:02: {boot: {loader: signed}}}\n")
+    options = (*GRUBS_MEMORY, "--images", str(folder), "--timeout", "80")
+    outcome = lab(*kinds("uefi-secure", "uefi-secure"), *options, profile=profile)
+    assert outcome.status == 1
+    unsigned, changed = outcome.seats
+    assert by_tftp(outcome, 0)[0] == "snponly.efi"
+    assert "Access Denied" in outcome.console(1)
+    senders = {event["data"].get("stage") for event in unsigned["stages"]}
+    assert "ipxe" not in senders and "kernel" not in outcome.stages(0)
+    assert changed["failure"].startswith("loader: GRUB could not start what it loaded")
+    assert "signature" in outcome.console(2)
