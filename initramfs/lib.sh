@@ -141,6 +141,27 @@ report_userland() {
     beacon userland "$said" "ram_kib=$ram_kib" "swap_kib=$swap_kib"
 }
 
+# Waits at the server for what this PC is told to do, for as long as it is on. There is no disk to
+# leave in order; a userland of systemd may have more to end.
+take_orders() {
+    local order
+    while :; do
+        # Not wget's own -T: busybox 1.35 dies of it.
+        order=$(timeout 120 wget -q -O - "$server/orders/$ticket" 2>/dev/null) || sleep 15
+        case $order in
+        reboot | poweroff)
+            console "$order: told by the server"
+            if [ -d "$run/systemd/system" ]; then
+                systemctl "$order"
+            else
+                "$order" -f
+            fi
+            ;;
+        esac
+        sleep 1
+    done
+}
+
 # Makes a file only root can read of what the userland's beacons need; the swap token is not in it.
 save_conf() {
     (umask 077 && printf 'server=%s\nticket=%s\nonline=%s\n' "$server" "$ticket" "$online" >"$conf")

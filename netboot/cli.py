@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from netboot.command import lab, looking, profiles, serving
+from netboot.command import lab, looking, ordering, profiles, serving
 from netboot.command.common import INTERRUPTED
 from netboot.deploy import command as service
 from netboot.errors import OperatorError
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verbs in (serving, profiles, looking, lab):
+for verbs in (serving, profiles, looking, ordering, lab):
     app.add_typer(verbs.app)
 app.add_typer(service.app, name="service")
 

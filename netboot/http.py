@@ -1,13 +1,15 @@
-"""HTTP: iPXE scripts, kernel and initramfs, beacons from the initramfs, leases, status.
+"""HTTP: iPXE scripts, kernel and initramfs, beacons from the initramfs, leases, orders, status.
 
 aiohttp sends files with sendfile(2), answers Range and If-None-Match (ETag), keeps connections and
 always says Content-Length. `make bench-boot` compares it with nginx.
 """
 
+import hmac
 import json
 import logging
 import math
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from netboot.errors import OperatorError
+from netboot.orders import ORDERS, Orders
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,9 @@ class Room(Protocol):
 
     def end_lease(self, mac: str, area: int) -> str:
         """Ends the lease of an area: ``ended``, or ``refused=REASON``."""
+
+    def order_key(self) -> str:
+        """What whoever gives seats orders has to know."""
 
     def status(self) -> dict[str, Any]:
         """The state of all seats, JSON-ready, without secrets."""
@@ -167,6 +173,7 @@ class HttpServer:
         self._port = port
         self._now = now
         self._runner: web.AppRunner | None = None
+        self._orders = Orders()
 
     @property
     def port(self) -> int:
@@ -184,6 +191,8 @@ class HttpServer:
                 web.get("/lease/{ticket}", self._lease),
                 web.delete("/lease/{ticket}", self._end_lease),
                 web.get("/status", self._status),
+                web.get("/orders/{ticket}", self._wait_for_order),
+                web.post("/orders/{mac}/{order}", self._give_order),
             ]
         )
         self._runner = web.AppRunner(
@@ -202,6 +211,7 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Closes the listener and every connection."""
+        self._orders.release()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -266,6 +276,24 @@ class HttpServer:
     async def _status(self, request: web.Request) -> web.Response:
         return web.json_response(self._room.status())
 
+    async def _wait_for_order(self, request: web.Request) -> web.Response:
+        mac = self._seat(request)
+        order = await self._orders.wait(mac)
+        if order:
+            self._room.record(mac, "order", order)
+        return web.Response(text=order)
+
+    async def _give_order(self, request: web.Request) -> web.Response:
+        mac, order = request.match_info["mac"], request.match_info["order"]
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(key.encode(), self._room.order_key().encode()):
+            raise web.HTTPForbidden(text="that takes the server's secret\n")
+        if order not in ORDERS:
+            raise web.HTTPNotFound(text=f"orders: {', '.join(ORDERS)}\n")
+        if not self._orders.give(mac, order):
+            raise web.HTTPNotFound(text="it does not run, or not from this server\n")
+        return web.Response(text="")
+
 
 def _area(request: web.Request) -> int:
     text = request.query.get("area", "1")
@@ -285,6 +313,24 @@ def fetch_status(server: str) -> dict[str, Any]:
             f"no netboot server answers at {server}: {error}",
             hint="is 'netboot serve' running there? --server HOST:PORT names another",
         ) from error
+
+
+def give_order(server: str, key: str, mac: str, order: str) -> str:
+    """Has a running server (``HOST:PORT``) give a seat an order. Returns what is against it, empty
+    if nothing. Raises OperatorError if there is no server.
+    """
+    url, headers = f"http://{server}/orders/{mac}/{order}", {"Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(url, method="POST", headers=headers)
+    try:
+        urllib.request.urlopen(request, timeout=STATUS_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        return error.read().decode("utf-8", "replace").strip()
+    except OSError as error:
+        raise OperatorError(
+            f"no netboot server answers at {server}: {error}",
+            hint="is 'netboot serve' running there?",
+        ) from error
+    return ""
 
 
 def _own_address(request: web.Request) -> IPv4Address:

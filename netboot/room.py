@@ -383,6 +383,10 @@ class Room:
         self.record(mac, "lease", message, bytes_granted=size, area=area)
         return f"size={size} token={token}"
 
+    def order_key(self) -> str:
+        """What whoever gives seats orders has to know."""
+        return ticket.order_key(self.secret)
+
     def end_lease(self, mac: str, area: int) -> str:
         """Ends the lease of a further area, which its seat has let go: ``ended`` or
         ``refused=REASON``. The first is a seat's for as long as it is on.

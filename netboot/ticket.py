@@ -25,5 +25,10 @@ def seat_of(secret: bytes, ticket: str) -> str | None:
     return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
 
 
+def order_key(secret: bytes) -> str:
+    """What whoever gives seats orders has to know: only who can read the secret does."""
+    return _tag(secret, "orders")
+
+
 def _tag(secret: bytes, digits: str) -> str:
     return hmac.new(secret, digits.encode(), hashlib.sha256).digest()[:TAG_BYTES].hex()

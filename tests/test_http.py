@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,9 @@ class FakeRoom:
 
     def end_lease(self, mac: str, area: int) -> str:
         return f"ended {mac} {area}"
+
+    def order_key(self) -> str:
+        return "key"
 
     def status(self) -> dict[str, Any]:
         return {"seats": [{"mac": MAC}]}
@@ -260,3 +264,31 @@ def test_any_beacon_is_read_and_can_be_shown_on_a_terminal(
     for text in (beacon.message, *beacon.data, *map(str, beacon.data.values())):
         assert text.isprintable()
     json.dumps(beacon.data, allow_nan=False)
+
+
+def _order(rig: Rig, order: str = "reboot", key: str = "key") -> int:
+    headers = {"Authorization": f"Bearer {key}"}
+    return rig.ask("POST", f"/orders/{MAC}/{order}", None, **headers)[0].status
+
+
+def test_a_seat_waits_for_an_order_and_who_has_the_secret_gives_it(rig: Rig) -> None:
+    assert _order(rig) == 404, "nobody waits"
+    with ThreadPoolExecutor() as threads:
+        seat = threads.submit(rig.ask, "GET", f"/orders/{TICKET}")
+        assert _order(rig, key="guess") == 403
+        assert _order(rig, order="format") == 404
+        while _order(rig) != 200:
+            assert not seat.done()
+        assert seat.result(5)[1] == b"reboot"
+    assert rig.record()[:3] == (MAC, "order", "reboot")
+
+
+def test_who_waits_for_an_order_does_not_keep_the_server(tmp_path: Path) -> None:
+    rig = Rig(FakeRoom(tmp_path))
+    with ThreadPoolExecutor() as threads:
+        waits = [threads.submit(rig.ask, "GET", f"/orders/{TICKET}") for _ in range(2)]
+        first = next(as_completed(waits))  # the second one of a seat is told to come again
+        assert first.result()[1] == b""
+        rig.close()
+        assert [wait.result(5)[1] for wait in waits] == [b"", b""]
+    assert rig.room.records == []

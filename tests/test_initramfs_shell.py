@@ -211,6 +211,29 @@ def test_conf_is_for_root_only_and_read_back(lib: Lib) -> None:
     assert lib.run("load_conf; echo $server $ticket $online") == "http://10.0.0.1:8080 abc yes\n"
 
 
+@pytest.mark.parametrize(
+    ("answer", "done"),
+    [
+        ("echo reboot", "reboot -f"),
+        ("echo poweroff", "poweroff -f"),
+        ("echo 'rm -rf /'", "sleep 1"),
+        ("true", "sleep 1"),
+        ("false", "sleep 15"),
+    ],
+)
+def test_an_order_is_carried_out(lib: Lib, answer: str, done: str) -> None:
+    stubs = f"timeout() {{ {answer}; }}\n" + "".join(
+        f"{name}() {{ echo {name} $1; exit; }}\n" for name in ("sleep", "reboot", "poweroff")
+    )
+    assert lib.run(f"{stubs}{BEFORE}take_orders").splitlines()[-1] == done
+
+
+def test_systemd_ends_what_it_runs(lib: Lib) -> None:
+    (lib.folder / "systemd/system").mkdir(parents=True)
+    stubs = "timeout() { echo reboot; }\nsystemctl() { echo systemd: $1; exit; }\n"
+    assert lib.run(f"{stubs}{BEFORE}take_orders").splitlines()[-1] == "systemd: reboot"
+
+
 def test_root_hooks_are_the_root_kinds() -> None:
     assert {path.name for path in (INITRAMFS / "root").iterdir()} == set(BY_NAME)
 
