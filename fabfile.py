@@ -5,8 +5,9 @@ Put -H behind the task: fab deploy -H root@server --profile room.yaml
 
 import inspect
 import json
+import os
+import re
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from invoke import Collection, Context, Task, task
 
 from netboot import profile_file
 from netboot import show as shown
-from netboot.deploy import bundle, classroom, hardware, layout, roster
+from netboot.deploy import bundle, classroom, hardware, remote, roster
 from netboot.deploy import wake as wakeonlan
 from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each
 from netboot.deploy.report import Outcome, table
@@ -27,43 +28,24 @@ from netboot.images import build
 
 PROFILE = "profiles/lab.yaml"
 KNOWN_HOSTS = "~/.ssh/known_hosts"
+INTERRUPTED = 130  # what a shell makes of SIGINT
 HELP = {
     "H": "machines: [USER@]HOST[:PORT], with commas",
     "csv": "machines: a file with the columns seat,mac,address",
     "always": "from now on, not only the next time",
-    "wave": "how many at a time",
-    "failures": "stop when more than so many have failed",
-    "server": "the boot server's HOST:PORT for HTTP, where seats report",
-    "timeout": "seconds until a seat has to be in userland",
+    "wave": "how many at a time (8)",
+    "failures": "stop when more than so many have failed (1)",
+    "server": "the boot server's HOST:PORT for HTTP (127.0.0.1:8080)",
+    "via": "the boot server, as root@SERVER: it tells the PCs that run without their disks",
+    "timeout": "seconds until a seat has to be in userland (300)",
     "broadcast": "the LAN's broadcast address",
-    "profile": "the room's profile, a YAML file",
+    "profile": f"the room's profile, a YAML file ({PROFILE})",
     "key": "private key file (default: those that ssh would use)",
-    "known_hosts": "file with the host keys that are accepted",
+    "known_hosts": f"file with the host keys that are accepted ({KNOWN_HOSTS})",
     "images": "folder made by 'netboot build' (default: they are built)",
     "purge": "remove the profile in /etc/netboot as well",
     "dry_run": "only print the commands that would change something",
 }
-# The far side: unpack, an environment of its own, pip out of its wheel (Debian's Python has none).
-# Not the python3 that root's shell finds first: another user has to be able to run it.
-INSTALL = """set -eu; umask 022
-release={release}
-rm -rf "$release"; mkdir -p "$release"; trap 'rm -rf "$release" {archive}' EXIT
-tar -xf {archive} -C "$release"
-/usr/bin/python3 -m venv --without-pip "$release/venv"
-pip=$(echo "$release"/wheels/pip-*.whl)
-"$release/venv/bin/python" "$pip/pip" install --quiet --no-index \\
-    --no-warn-script-location --root-user-action=ignore --find-links "$release/wheels" \\
-    {distribution}
-rm -r "$release/wheels"
-mkdir -p {images}; rm -rf {images}/{name}; mv "$release/images" {images}/{name}
-touch "$release/{complete}"; trap - EXIT; rm {archive}"""
-ASK_PYTHON = (
-    "/usr/bin/python3 -c 'import platform as p; print(p.python_version()[:4], p.machine())'"
-)
-ASK_WHOLE = f"test -e {layout.RELEASES}/{{}}/{layout.COMPLETE_FILE} && echo yes"
-NETBOOT = " ".join(layout.netboot_command(layout.CURRENT))
-
-_one_at_a_time = threading.Lock()
 
 
 def _described(function: Callable[..., None]) -> Task:
@@ -88,18 +70,7 @@ def deploy(
     with _errors_in_one_line():
         hosts, access, room = _named(c, H), _access(key, known_hosts, dry_run), Path(profile)
         folder = _images(room, images)
-        bundle.clear(bundle.WORK)
-
-        def step(far: Far) -> str:
-            target = bundle.Target.parse(far.read(ASK_PYTHON))
-            with _one_at_a_time:
-                made = bundle.make(room, folder, target, bundle.WORK)
-            if far.read(ASK_WHOLE.format(made.release), status=False).strip() != "yes":
-                _install(far, made)
-            its_own = " ".join(layout.netboot_command(layout.RELEASES / made.release))
-            return _service(far, f"{its_own} service activate {made.release}")
-
-        _finish(on_each(hosts, access, "deploy", step))
+        _finish(on_each(hosts, access, "deploy", lambda far: remote.deploy(far, room, folder)))
 
 
 @_described
@@ -108,24 +79,15 @@ def rollback(
 ) -> None:
     """Put the boot server back to the version before."""
     with _errors_in_one_line():
-        access, command = _access(key, known_hosts, dry_run), f"{NETBOOT} service rollback"
-        _finish(on_each(_named(c, H), access, "rollback", lambda far: _service(far, command)))
+        access = _access(key, known_hosts, dry_run)
+        _finish(on_each(_named(c, H), access, "rollback", partial(remote.service, "rollback")))
 
 
 @_described
 def status(c: Context, H: str = "", key: str = "", known_hosts: str = KNOWN_HOSTS) -> None:
     """Show whether the boot server is well."""
-
-    def step(far: Far) -> str:
-        report = json.loads(far.read(f"{NETBOOT} service status", root=True))
-        bad = [finding for finding in report["findings"] if not finding["ok"]]
-        if bad or not report["serves"]:
-            detail = f"{bad[0]['check']}: {bad[0]['detail']}" if bad else "does not run"
-            raise Failed(f"release {report['release']}: {detail}")
-        return f"release {report['release']} serves, process {report['pid']}"
-
     with _errors_in_one_line():
-        _finish(on_each(_named(c, H), _access(key, known_hosts), "status", step))
+        _finish(on_each(_named(c, H), _access(key, known_hosts), "status", remote.health))
 
 
 @_described
@@ -140,8 +102,8 @@ def uninstall(
     """Remove the boot server (its profile stays)."""
     with _errors_in_one_line():
         access = _access(key, known_hosts, dry_run)
-        command = f"{NETBOOT} service uninstall" + (" --purge" if purge else "")
-        _finish(on_each(_named(c, H), access, "uninstall", lambda far: _service(far, command)))
+        verb = "uninstall" + (" --purge" if purge else "")
+        _finish(on_each(_named(c, H), access, "uninstall", partial(remote.service, verb)))
 
 
 @_described
@@ -158,9 +120,8 @@ def adopt(
     """Look at the old PCs; write them into the profile."""
     with _errors_in_one_line():
         room, seats = Path(profile), []
-        text, manifest = room.read_text(), _images(room, images) / build.MANIFEST_FILE
-        parts = json.loads(manifest.read_text())["processors"]
-        modules = {name: part["modules"] for name, part in parts.items()}
+        hosts = _seats(c, H, csv, profile)
+        modules = _modules(_images(room, images) / build.MANIFEST_FILE)
 
         def step(far: Far) -> str:
             found = classroom.ask(far)
@@ -171,14 +132,15 @@ def adopt(
             seats.append(NewSeat(found.mac, name, far.host.address, str(found)))
             return str(found)
 
-        outcomes = on_each(_seats(c, H, csv, profile), _access(key, known_hosts), "look", step)
-        known = profile_file.load(room)
+        outcomes = on_each(hosts, _access(key, known_hosts), "look", step)
+        known, text = profile_file.load(room), room.read_text()
         added = add(text, known, sorted(seats, key=lambda seat: seat.hostname))
-        profile_file.parse(added, str(room))
+        count = len(profile_file.parse(added, str(room)).clients) - len(known.clients)
         if dry_run:
             print(added)
-        else:
+        elif count:
             room.write_text(added)
+        print(f"{room}: {count or 'no'} new seat{'' if count == 1 else 's'}")
         _finish(outcomes)
 
 
@@ -190,9 +152,9 @@ def netboot(
     profile: str = PROFILE,
     server: str = "127.0.0.1:8080",
     always: bool = False,
-    wave: int = 8,
-    failures: int = 1,
-    timeout: int = 300,
+    wave: str = "8",
+    failures: str = "1",
+    timeout: str = "300",
     key: str = "",
     known_hosts: str = KNOWN_HOSTS,
     dry_run: bool = False,
@@ -200,6 +162,8 @@ def netboot(
     """Boot the PCs from the network, wave by wave."""
     with _errors_in_one_line():
         access, orders = _access(key, known_hosts, dry_run), _orders(profile)
+        size, most = _number("--wave", wave, 1), _number("--failures", failures)
+        seconds, hosts = _number("--timeout", timeout, 1), _seats(c, H, csv, profile)
         with shown.BuildProgress() as progress:
             loader = bundle.ipxe_for_grub(build.default_cache(), progress)
 
@@ -207,13 +171,13 @@ def netboot(
             found = classroom.ask(far)
             since = 0.0 if dry_run else classroom.last_event(server, found.mac)
             how = classroom.to_network(far, found, orders, loader, once=not always)
-            far.do(classroom.REBOOT)
+            far.do(classroom.COMMANDS["reboot"])
             if dry_run:
                 return f"{how} (dry run)"
-            return f"{how}, {classroom.wait_for_userland(server, found.mac, since, timeout)}"
+            far.tell(f"{how}, reboots")
+            return f"{how}, {classroom.wait_for_userland(server, found.mac, since, seconds)}"
 
-        hosts = _seats(c, H, csv, profile)
-        _finish(in_waves(hosts, access, "netboot", step, wave, failures))
+        _finish(in_waves(hosts, access, "netboot", step, size, most))
 
 
 @_described
@@ -226,7 +190,7 @@ def restore(
     known_hosts: str = KNOWN_HOSTS,
     dry_run: bool = False,
 ) -> None:
-    """Undo classroom.netboot."""
+    """Have the PCs boot from their disks again."""
     with _errors_in_one_line():
         access, orders = _access(key, known_hosts, dry_run), _orders(profile)
 
@@ -243,16 +207,16 @@ def wake(
     csv: str = "",
     profile: str = PROFILE,
     broadcast: str = "255.255.255.255",
-    wave: int = 8,
+    wave: str = "8",
     dry_run: bool = False,
 ) -> None:
     """Switch the PCs on (Wake-on-LAN), wave by wave."""
     with _errors_in_one_line():
-        hosts = _seats(c, H, csv, profile)
+        hosts, size = _seats(c, H, csv, profile), _number("--wave", wave, 1)
         if dry_run:
             print("\n".join(f"[{host.seat}] wake {host.mac or '?'}" for host in hosts))
         else:
-            _finish(wakeonlan.wake(hosts, broadcast, wave))
+            _finish(wakeonlan.wake(hosts, broadcast, size))
 
 
 @_described
@@ -261,17 +225,20 @@ def reboot(
     H: str = "",
     csv: str = "",
     profile: str = PROFILE,
-    wave: int = 8,
+    via: str = "",
+    wave: str = "8",
     key: str = "",
     known_hosts: str = KNOWN_HOSTS,
     dry_run: bool = False,
 ) -> None:
-    """Reboot the PCs over SSH, wave by wave."""
+    """Reboot the PCs, with or without disk, wave by wave."""
     with _errors_in_one_line():
-        access = _access(key, known_hosts, dry_run)
-        hosts = _seats(c, H, csv, profile)
-        step: Callable[[Far], str] = partial(_told, classroom.REBOOT)
-        _finish(in_waves(hosts, access, "reboot", step, wave, len(hosts)))
+        access, size = _access(key, known_hosts, dry_run), _number("--wave", wave, 1)
+        _finish(
+            classroom.tell(
+                "reboot", _seats(c, H, csv, profile), access, _server(via, profile), size
+            )
+        )
 
 
 @_described
@@ -280,15 +247,15 @@ def poweroff(
     H: str = "",
     csv: str = "",
     profile: str = PROFILE,
+    via: str = "",
     key: str = "",
     known_hosts: str = KNOWN_HOSTS,
     dry_run: bool = False,
 ) -> None:
-    """Switch the PCs off over SSH."""
+    """Switch the PCs off, with or without disk."""
     with _errors_in_one_line():
-        access = _access(key, known_hosts, dry_run)
-        step: Callable[[Far], str] = partial(_told, classroom.POWEROFF)
-        _finish(on_each(_seats(c, H, csv, profile), access, "poweroff", step))
+        access, hosts = _access(key, known_hosts, dry_run), _seats(c, H, csv, profile)
+        _finish(classroom.tell("poweroff", hosts, access, _server(via, profile), len(hosts)))
 
 
 namespace = Collection(
@@ -300,9 +267,14 @@ namespace = Collection(
 )
 
 
-def _told(command: str, far: Far) -> str:
-    far.do(command)
-    return "told"
+def _server(via: str, profile: str) -> classroom.Server | None:
+    """The boot server of ``--via``. Raises OperatorError if that names none or several."""
+    if not via:
+        return None
+    hosts = roster.from_words(via)
+    if len(hosts) != 1:
+        raise OperatorError("--via: expected one machine, as root@SERVER")
+    return classroom.Server(hosts[0], profile_file.load(Path(profile)).http.port)
 
 
 def _seats(c: Context, words: str, csv: str, profile: str) -> list[roster.Host]:
@@ -311,44 +283,38 @@ def _seats(c: Context, words: str, csv: str, profile: str) -> list[roster.Host]:
         return _named(c, words)
     room = profile_file.load(Path(profile))
     if csv:
-        return roster.from_csv(Path(csv).read_text(), csv, room.ssh)
+        return roster.from_csv(_text(Path(csv)), csv, room.ssh)
     hosts = roster.from_profile(room)
     if not hosts:
         raise OperatorError("which PCs? --csv FILE, -H ADDRESSES, or clients in the profile")
     return hosts
 
 
+def _text(path: Path) -> str:
+    """A file that a spreadsheet saved. Raises OperatorError if it is none of text."""
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise OperatorError(
+            f"{path}: not text in UTF-8", hint="save it from the spreadsheet as CSV, UTF-8"
+        ) from None
+
+
+def _modules(manifest: Path) -> dict[str, list[str]]:
+    """The drivers in a build's images, by processor. Raises OperatorError if it is not one of ours."""
+    try:
+        parts = json.loads(manifest.read_text())["processors"]
+        return {name: part["modules"] for name, part in parts.items()}
+    except (OSError, ValueError, KeyError):
+        raise OperatorError(
+            f"{manifest.parent}: not a folder of images", hint="netboot build --output FOLDER"
+        ) from None
+
+
 def _orders(profile: str) -> classroom.Orders:
     return classroom.Orders(Path(profile).with_suffix(".bootorders.json"))
-
-
-def _install(far: Far, made: bundle.Bundle) -> None:
-    """Makes the release complete on the far side; nothing is served by it yet."""
-    remote = f"/tmp/netboot-{made.release}.tar"
-    with _one_at_a_time:
-        archive = made.pack(bundle.WORK)
-    far.put(archive, remote)
-    far.do(
-        INSTALL.format(
-            release=layout.RELEASES / made.release,
-            archive=remote,
-            name=made.release,
-            images=layout.IMAGES,
-            complete=layout.COMPLETE_FILE,
-            distribution=bundle.DISTRIBUTION,
-        )
-    )
-
-
-def _service(far: Far, command: str) -> str:
-    """Runs a verb of ``netboot service``; its status 1 comes with a result to show."""
-    printed = far.do(f"{command} || test $? = 1")
-    if not printed.strip():
-        return "(dry run)"
-    result = json.loads(printed)
-    if not result["ok"]:
-        raise Failed(result["done"])
-    return str(result["done"])
 
 
 def _images(room: Path, given: str) -> Path:
@@ -362,6 +328,13 @@ def _images(room: Path, given: str) -> Path:
 
 def _access(key: str, known_hosts: str, dry_run: bool = False) -> Access:
     return Access(Path(known_hosts).expanduser(), key, dry_run)
+
+
+def _number(option: str, text: str, least: int = 0) -> int:
+    """An option's number, which Invoke would answer with a traceback. Raises OperatorError."""
+    if not re.fullmatch("[0-9]{1,6}", text) or int(text) < least:
+        raise OperatorError(f"{option}: expected a number of {least} or more, found {text!a}")
+    return int(text)
 
 
 def _named(c: Context, words: str) -> list[roster.Host]:
@@ -387,3 +360,7 @@ def _errors_in_one_line() -> Iterator[None]:
     except OperatorError as error:
         print(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""), file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; what was begun on a machine goes on there", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)  # sys.exit would wait for the machines

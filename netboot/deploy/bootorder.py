@@ -14,17 +14,21 @@ GRUB_CUSTOM = f"{GRUB_FOLDER}/custom.cfg"  # read by Debian's 41_custom whenever
 GRUB_LOADER = f"{GRUB_FOLDER}/netboot-ipxe.lkrn"
 GRUB_ENTRY = "netboot"
 BEGIN, END = "# netboot begins: fab classroom.restore removes this", "# netboot ends"
-# A name that firmware gives to a network card's entry, where there is no device path to tell.
-NETWORK_NAME = re.compile(r"\b(pxe|network|lan|ipv4|ethernet|nic)\b", re.IGNORECASE)
+# Firmware of Phoenix's line (ThinkPads among others) has a vendor's message for a path: this one is
+# its "PCI LAN", "PXE BOOT" or "Network Boot", whichever card there is (tests/deploy/data).
+NETWORK_MESSAGE = "78a84aaf2b2afc4ea79cf5cc8f3d3803"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A boot option: ``number`` is four hex digits, ``path`` its device path, if listed."""
+    """A boot option: ``number`` is four hex digits, ``path`` its device path, if listed. Firmware
+    passes over one that is not ``active``.
+    """
 
     number: str
     name: str
     path: str
+    active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +46,45 @@ def parse_efibootmgr(text: str) -> BootVariables:
     if order is None:
         raise OperatorError("efibootmgr shows no boot order")
     following = re.search(r"^BootNext: *([0-9A-F]{4})", text, re.MULTILINE | re.IGNORECASE)
-    rows = re.findall(r"^Boot([0-9A-F]{4})[* ] ?([^\t\n]*)(?:\t(.*))?$", text, re.MULTILINE)
+    rows = re.findall(r"^Boot([0-9A-F]{4})([* ]) ?([^\t\n]*)(?:\t(.*))?$", text, re.MULTILINE)
     return BootVariables(
         order=tuple(filter(None, order[1].upper().split(","))),
-        entries=tuple(Entry(number, name.strip(), path.strip()) for number, name, path in rows),
+        entries=tuple(
+            Entry(number, name.strip(), path.strip(), star == "*")
+            for number, star, name, path in rows
+        ),
         next=following[1].upper() if following else "",
     )
 
 
 def network_entry(variables: BootVariables, mac: str) -> Entry:
     """The entry that boots over IPv4 from the card ``mac``. Raises OperatorError."""
-    digits = mac.replace(":", "")
-
-    def rank(entry: Entry) -> int:
-        path = entry.path.lower()
-        if path:
-            if path.startswith("bbs(network"):
-                return 1
-            if "mac(" not in path or "ipv6(" in path or "uri(" in path:
-                return 0
-            return 1 + (f"mac({digits}" in path) * 2 + ("ipv4(" in path)
-        return int(bool(NETWORK_NAME.search(entry.name)) and "ipv6" not in entry.name.lower())
-
-    best = max(variables.entries, key=rank, default=None)
-    if best is None or not rank(best):
+    best = _best(variables, mac)
+    if best is None:
         raise OperatorError("no boot option for the network: switch PXE on in its firmware")
-    if f"mac({digits}" not in best.path.lower() and "mac(" in best.path.lower():
+    if _digits(mac) not in best.path.lower() and "mac(" in best.path.lower():
         raise OperatorError(f"its firmware boots from another card only: {best.name}")
     return best
+
+
+def _digits(mac: str) -> str:
+    return f"mac({mac.replace(':', '')}"
+
+
+def _best(variables: BootVariables, mac: str) -> Entry | None:
+    def rank(entry: Entry) -> int:
+        path = entry.path.lower()
+        if not entry.active or "ipv6(" in path or "uri(" in path:
+            return 0
+        if path.startswith("bbs(network") or NETWORK_MESSAGE in path:
+            return 1
+        return 1 + (_digits(mac) in path) * 2 + ("ipv4(" in path) if "mac(" in path else 0
+
+    # Of two that are alike, the one that the firmware itself would try.
+    best = max(
+        variables.entries, key=lambda e: (rank(e), e.number in variables.order), default=None
+    )
+    return best if best is not None and rank(best) else None
 
 
 def efi_commands(variables: BootVariables, mac: str, *, once: bool) -> list[str]:
@@ -81,9 +96,13 @@ def efi_commands(variables: BootVariables, mac: str, *, once: bool) -> list[str]
     return [f"efibootmgr --quiet --bootorder {','.join((number, *rest))}"]
 
 
-def efi_restore(variables: BootVariables, order: str) -> list[str]:
-    """What gives it back the boot ``order`` that it had (empty: it was not changed)."""
-    commands = ["efibootmgr --quiet --delete-bootnext"] if variables.next else []
+def efi_restore(variables: BootVariables, mac: str, order: str) -> list[str]:
+    """What gives it back the boot ``order`` that it had (empty: it was not changed). A BootNext that
+    is not the network's is somebody else's, a firmware update's for one.
+    """
+    best = _best(variables, mac)
+    ours = best is not None and best.number == variables.next
+    commands = ["efibootmgr --quiet --delete-bootnext"] if ours else []
     if order and order != ",".join(variables.order):
         commands.append(f"efibootmgr --quiet --bootorder {order}")
     return commands

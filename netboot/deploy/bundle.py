@@ -3,6 +3,7 @@
 Made in a checkout. Equal contents have the same name, so that a server that has it is left alone.
 """
 
+import fcntl
 import hashlib
 import io
 import os
@@ -52,12 +53,6 @@ class Target:
         return cls(*text.split())
 
 
-def clear(folder: Path) -> None:
-    """Removes the archives of earlier runs from ``folder``."""
-    for old in folder.glob("*.tar"):
-        old.unlink()
-
-
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """``release`` is its name, ``members`` the files that it is made of, by their names in it."""
@@ -80,8 +75,10 @@ class Bundle:
 def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
     """Makes what goes in; ``folder`` keeps downloaded wheels. Raises OperatorError."""
     folder.mkdir(parents=True, exist_ok=True)
-    wheels = _dependencies(target, folder)
-    own = wheel(folder)
+    with (folder / "lock").open("w") as lock:  # another thread or another run makes the same
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wheels = _dependencies(target, folder)
+        own = wheel(folder)
     members = {f"wheels/{path.name}": path for path in (own, *sorted(wheels.glob("*.whl")))}
     members[layout.PROFILE_FILE] = profile
     files = sorted(path for path in images.rglob("*") if path.is_file())
@@ -112,9 +109,7 @@ def ipxe_for_grub(cache: Path, progress: Progress) -> Path:
 
 
 def wheel(folder: Path) -> Path:
-    """The wheel of this checkout, made in ``folder``; the same sources give the same bytes."""
-    for old in folder.glob(WHEELS):  # of another version
-        old.unlink()
+    """The wheel of this checkout, put into ``folder``; the same sources give the same bytes."""
     with tempfile.TemporaryDirectory(prefix="netboot-wheel-") as scratch:
         # A copy: setuptools builds in the tree, and takes what a build before has left there.
         for name in SOURCES:
@@ -124,8 +119,16 @@ def wheel(folder: Path) -> Path:
                 shutil.copyfile(CHECKOUT / name, f"{scratch}/{name}")
         for path in Path(scratch).rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)  # not the umask of who cloned
-        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), scratch)
-    return next(folder.glob(WHEELS))
+        aside = Path(scratch, "dist")
+        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(aside), scratch)
+        made = next(aside.glob(WHEELS))
+        for old in folder.glob(WHEELS):
+            if old.name != made.name:
+                old.unlink(missing_ok=True)
+        # Another run may be reading the one that is there.
+        fresh = folder / f"{made.name}.{os.getpid()}"
+        shutil.copyfile(made, fresh)
+        return fresh.replace(folder / made.name)
 
 
 def _dependencies(target: Target, folder: Path) -> Path:

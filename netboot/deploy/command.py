@@ -1,5 +1,6 @@
 """``netboot service``: the installed server of this machine. `fab deploy` calls it over SSH."""
 
+import contextlib
 import json
 import os
 import sys
@@ -62,7 +63,9 @@ def run() -> None:
 
 
 def _say(line: str) -> None:
-    print(f"netboot: {line}", file=sys.stderr, flush=True)
+    # Who asked over SSH may have hung up meanwhile: that must not end it half way.
+    with contextlib.suppress(OSError):
+        print(f"netboot: {line}", file=sys.stderr, flush=True)
 
 
 def _end(result: "Result") -> None:

@@ -4,8 +4,10 @@ Host keys are always checked. Passwords are neither asked for nor stored: keys a
 """
 
 import contextlib
+import io
 import logging
 import shlex
+import socket
 import sys
 import threading
 import time
@@ -13,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import fabric
 import paramiko
@@ -52,8 +55,11 @@ class Far:
         if not host.address:
             raise Failed("has no address")
         self.host = host
-        self._dry = access.dry
+        self.dry = access.dry
+        self._folder = ""
         key = access.key or host.key
+        if key and not Path(key).expanduser().exists():
+            raise Failed(f"there is no key file {key}")
         kwargs = {"key_filename": key} if key else {}
         self._connection = fabric.Connection(
             host.address,
@@ -69,11 +75,20 @@ class Far:
         self._connection.open()
         self._sudo = "" if self.read("id -u").strip() == "0" else "sudo -n "
 
-    def read(self, command: str, *, root: bool = False, status: bool = True) -> str:
-        """What ``command`` (for sh) prints. Raises Failed, unless ``status`` is not looked at."""
+    def read(
+        self, command: str, *, root: bool = False, status: bool = True, tell: bool = False
+    ) -> str:
+        """What ``command`` (for sh) prints. Raises Failed, unless ``status`` is not looked at. Its
+        messages are shown as they come, if we are to ``tell``.
+        """
         words = f"{self._sudo}sh -c {shlex.quote(command)}" if root else command
         done = self._connection.run(
-            words, hide=True, warn=True, in_stream=False, timeout=COMMAND_SECONDS
+            words,
+            hide="stdout" if tell else True,
+            err_stream=_Messages(self.host) if tell else None,
+            warn=True,
+            in_stream=False,
+            timeout=COMMAND_SECONDS,
         )
         if status and done.exited:
             said = (done.stderr or done.stdout).strip().splitlines()
@@ -84,22 +99,36 @@ class Far:
             raise Failed(last)
         return str(done.stdout)
 
-    def do(self, command: str, *, status: bool = True) -> str:
+    def do(self, command: str, *, tell: bool = False) -> str:
         """Has root run ``command``; in a dry run it is shown instead, and nothing comes back."""
-        if self._dry:
+        if self.dry:
             show(self.host, command)
             return ""
-        return self.read(command, root=True, status=status)
+        return self.read(command, root=True, tell=tell)
 
-    def put(self, local: Path, remote: str) -> None:
-        """Copies a file."""
-        if self._dry:
-            show(self.host, f"(copy {local} to {remote})")
-        else:
-            self._connection.put(str(local), remote)
+    def put(self, local: Path) -> str:
+        """Copies a file; returns where it is: in a folder that nobody else there can write to, and
+        that is gone when we hang up.
+        """
+        if self.dry:
+            show(self.host, f"(copy {local} to /tmp)")
+            return f"/tmp/{local.name}"
+        if not self._folder:
+            self._folder = self.read("mktemp -d").strip()
+        remote = f"{self._folder}/{local.name}"
+        self._connection.put(str(local), remote)
+        return remote
+
+    def tell(self, line: str) -> None:
+        """Says to who watches how far it is."""
+        if not self.dry:
+            tell(self.host, line)
 
     def close(self) -> None:
         """Hangs up."""
+        if self._folder:
+            with contextlib.suppress(Exception):  # it may be switching itself off
+                self.read(f"rm -rf {self._folder}")
         self._connection.close()
 
 
@@ -107,10 +136,34 @@ _showing = threading.Lock()
 
 
 def show(host: Host, line: str) -> None:
-    """Prints a line of one machine."""
-    with _showing:
-        sys.stdout.write(f"[{host.seat}] {line}\n")
-        sys.stdout.flush()
+    """Prints a line of one machine: a command of a dry run."""
+    _write(sys.stdout, host, line)
+
+
+def tell(host: Host, line: str) -> None:
+    """Says how far one machine is, to who watches; what comes of it is in the table."""
+    _write(sys.stderr, host, line)
+
+
+def _write(stream: TextIO, host: Host, line: str) -> None:
+    with _showing, contextlib.suppress(OSError):  # whoever listened may be gone
+        stream.write(f"[{host.seat}] {line}\n")
+        stream.flush()
+
+
+class _Messages(io.StringIO):
+    """Where a command's messages are written: ``netboot: text`` in whole lines."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self._host = host
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            tell(self._host, line.removeprefix("netboot: "))
+        return len(text)
 
 
 def on_each(
@@ -129,10 +182,17 @@ def on_each(
                 result, ok = step(far), True
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this one's alone
             result, ok = complaint(host, error), False
-        return Outcome(host.seat, done, ok, result, time.monotonic() - begin)
+        seconds = time.monotonic() - begin
+        if len(hosts) > 1:
+            tell(host, f"{done}: {'done' if ok else 'failed'}, {seconds:.1f} s")
+        return Outcome(host.seat, done, ok, result, seconds)
 
-    with ThreadPoolExecutor(max(1, min(at_once, len(hosts)))) as pool:
+    pool = ThreadPoolExecutor(max(1, min(at_once, len(hosts))))
+    try:
         return list(pool.map(one, hosts))
+    finally:
+        # Interrupted, nobody waits for machines: what was begun there goes on without us.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def in_waves(
@@ -147,6 +207,9 @@ def in_waves(
     outcomes: list[Outcome] = []
     for begin in range(0, len(hosts), size):
         wave = hosts[begin : begin + size]
+        if len(hosts) > size:
+            names = ", ".join(host.seat for host in wave)
+            sys.stderr.write(f"wave {begin // size + 1} of {-(-len(hosts) // size)}: {names}\n")
         if sum(not outcome.ok for outcome in outcomes) > most:
             reason = "not touched: too many before it failed"
             outcomes += [Outcome(host.seat, done, False, reason, 0.0) for host in wave]
@@ -167,7 +230,9 @@ def complaint(host: Host, error: Exception) -> str:
             )
         case paramiko.AuthenticationException():
             return f"does not accept our key: ssh-copy-id {host.user or 'root'}@{host.address}"
-        case NoValidConnectionsError() | TimeoutError() | OSError():
+        case socket.gaierror():
+            return f"there is no machine of the name {host.address}"
+        case NoValidConnectionsError() | TimeoutError() | ConnectionError():
             return "does not answer: is it on, is SSH installed there?"
         case paramiko.SSHException() if "not found in known_hosts" in str(error):
             return f"its host key is not known yet: connect once by hand, ssh {host.address}"

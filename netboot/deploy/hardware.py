@@ -11,7 +11,8 @@ MIB = 1 << 20
 LEAST_RAM = 112 * MIB  # of MemTotal, for a PC sold with 128 MB: less was not tried (reliability.md)
 
 # Only sysfs and proc: it has to run on whatever Linux is there. The card is the one with the
-# default route, else the first wired one with a link, else the first wired one.
+# default route, else the first wired one with a link, else the first wired one. Between a virtual
+# card and its PCI device there is a virtio device, which has numbers of its own.
 ASK = r"""
 card=$(ip -4 route show default 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)
 wired=
@@ -35,8 +36,10 @@ od -An -tu1 -j4 -N1 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null |
 [ -n "$card" ] || exit 0
 echo "card=$card"
 echo "mac=$(cat "$dev/address")"
-echo "vendor=$(cat "$dev/device/vendor" 2>/dev/null)"
-echo "device=$(cat "$dev/device/device" 2>/dev/null)"
+pci=$dev/device
+[ -e "$pci/class" ] || pci=$(readlink -f "$pci")/..
+echo "vendor=$(cat "$pci/vendor" 2>/dev/null)"
+echo "device=$(cat "$pci/device" 2>/dev/null)"
 echo "driver=$(basename "$(readlink "$dev/device/driver")")"
 PATH=$PATH:/sbin:/usr/sbin
 echo "modules=$(modprobe -R "$(cat "$dev/device/modalias")" 2>/dev/null | tr '\n' ' ')"

@@ -24,6 +24,7 @@ STATE = DATA / "state"
 UNIT = Path("/etc/systemd/system/netboot.service")
 LOG = Path("/var/log/netboot.log")
 PID_FILE = Path("/run/netboot.pid")
+LOCK = Path("/run/netboot-deploy.lock")  # held by who changes any of this
 
 # In a release.
 PROFILE_FILE = "profile.yaml"

@@ -4,13 +4,14 @@ These run on the far side of `fab deploy`, as `netboot service ...` of the relea
 """
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,11 @@ def activate(release: str, say: Callable[[str], None]) -> Result:
     Seats keep their swap: a running server replaces its program (SIGHUP). ``say`` hears each step.
     Raises OperatorError if the release is not complete or its profile is wrong; nothing changed then.
     """
+    with _alone():
+        return _activate(release, say)
+
+
+def _activate(release: str, say: Callable[[str], None]) -> Result:
     _check(release)
     before = current()
     if before == release and _in_place(release) and _serves(release):
@@ -76,10 +82,11 @@ def activate(release: str, say: Callable[[str], None]) -> Result:
 
 def rollback(say: Callable[[str], None]) -> Result:
     """Serves the release before this one. Raises OperatorError if there is none."""
-    before = _target(layout.PREVIOUS)
-    if before is None:
-        raise OperatorError("there is no release to go back to")
-    return activate(before, say)
+    with _alone():
+        before = _target(layout.PREVIOUS)
+        if before is None:
+            raise OperatorError("there is no release to go back to")
+        return _activate(before, say)
 
 
 def status() -> dict[str, Any]:
@@ -97,6 +104,11 @@ def status() -> dict[str, Any]:
 
 def uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
     """Stops the server and removes it with images, state and user."""
+    with _alone():
+        return _uninstall(keep_profile=keep_profile, say=say)
+
+
+def _uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
     supervisor().remove()
     say("stopped")
     gone = [layout.BASE, layout.DATA, layout.LOG]
@@ -115,6 +127,17 @@ def uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
         _run("userdel", layout.USER)
     kept = f"; {layout.PROFILE} is kept" if keep_profile and layout.PROFILE.exists() else ""
     return Result(True, True, "", f"uninstalled{kept}")
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Keeps out another deploy, which may have gone on after who began it was interrupted."""
+    with layout.LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OperatorError("another deploy is at work here", hint="wait for it") from None
+        yield
 
 
 def current() -> str | None:

@@ -4,6 +4,7 @@ root: no namespace has boot variables or a boot loader of its own.
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -14,18 +15,19 @@ import pytest
 
 from netboot import profile_file, ticket
 from netboot.deploy.wake import magic_packet
-from tests.deploy.rig import HERE, ROOT, Lan, Pc
+from tests.deploy.rig import FAB, HERE, ROOT, Lan, Pc
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
 DATA = Path(__file__).parent / "data"
-MACS = {4: "52:54:00:77:00:01", 5: "52:54:00:77:00:02", 6: "52:54:00:77:00:03"}
+MACS = {4: "52:54:00:78:00:16", 5: "52:54:00:77:00:02", 6: "52:54:00:77:00:03"}
 # A card as sysfs shows it; "driver" is a link to the driver's folder.
 HARDWARE = """set -e
 mount -t tmpfs tmpfs /sys
 card=/sys/class/net/enp1s0
 mkdir -p $card/device /sys/bus/{driver}
 echo {mac} > $card/address; echo 1 > $card/carrier
+echo 0x020000 > $card/device/class
 echo 0x8086 > $card/device/vendor; echo 0x100e > $card/device/device
 ln -s /sys/bus/{driver} $card/device/driver
 {more}"""
@@ -132,7 +134,7 @@ def test_uefi_and_bios_are_turned_to_the_network_and_back(
     server = ["--server", f"{HERE}:8080", "--timeout", "15"]
     pcs[5].run("rm -f /var/lib/grub.calls")
     status, text = lan.fab("classroom.netboot", *words, *server, "--dry-run")
-    assert status == 0 and "efibootmgr --quiet --bootnext 0002" in text, text
+    assert status == 0 and "efibootmgr --quiet --bootnext 0003" in text, text
     assert not pcs[4].path("/var/lib/efi.calls").exists()
     assert pcs[5].path("/boot/grub/custom.cfg").read_text() == "set timeout=3\n"
 
@@ -141,7 +143,7 @@ def test_uefi_and_bios_are_turned_to_the_network_and_back(
     assert re.search(r"row1-4 .*UEFI: UEFI PXEv4 .*, in userland", text)
     assert re.search(r"row1-5 .*BIOS: GRUB loads iPXE, in userland", text)
     calls = pcs[4].path("/var/lib/efi.calls")
-    assert calls.read_text() == "--quiet --bootorder 0002,0004,0000,0001,0003\n"
+    assert calls.read_text() == "--quiet --bootorder 0003,0001,0000,0002,0004,0005,0006,0007\n"
     custom = pcs[5].path("/boot/grub/custom.cfg").read_text()
     assert custom.startswith("set timeout=3\n# netboot begins") and "set default=netboot" in custom
     loader = pcs[5].path("/boot/grub/netboot-ipxe.lkrn")
@@ -151,7 +153,7 @@ def test_uefi_and_bios_are_turned_to_the_network_and_back(
     listing.write_text(
         re.sub(
             "^BootOrder: .*",
-            "BootOrder: 0002,0004,0000,0001,0003",
+            "BootOrder: 0003,0001,0000,0002,0004,0005,0006,0007",
             listing.read_text(),
             flags=re.MULTILINE,
         )
@@ -159,7 +161,7 @@ def test_uefi_and_bios_are_turned_to_the_network_and_back(
     calls.unlink()
     status, text = lan.fab("classroom.restore", *words)
     assert status == 0, text
-    assert calls.read_text() == "--quiet --bootorder 0004,0000,0001,0002,0003\n"
+    assert calls.read_text() == "--quiet --bootorder 0001,0000,0002,0003,0004,0005,0006,0007\n"
     assert pcs[5].path("/boot/grub/custom.cfg").read_text() == "set timeout=3\n"
     assert not loader.exists()
     assert "grubenv unset next_entry" in pcs[5].path("/var/lib/grub.calls").read_text()
@@ -175,6 +177,52 @@ def test_reboot_and_poweroff_tell_each(lan: Lan, pcs: dict[int, Pc], room: Path)
     assert status == 0 and text.count(" told\n") == 3, text
     for pc in pcs.values():
         pc.run("until [ -e /var/lib/off ]; do sleep 0.1; done")
+
+
+def test_ctrl_c_ends_it_though_a_pc_is_waited_for(lan: Lan, pcs: dict[int, Pc], room: Path) -> None:
+    words = ["classroom.netboot", "-H", f"root@{pcs[6].address}", "--server", f"{HERE}:8080"]
+    words += ["--key", str(lan.key), "--known-hosts", str(lan.known_hosts)]
+    words += ["--profile", str(room / "room.yaml")]
+    with subprocess.Popen(
+        lan.command(*FAB, *words), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as fab:
+        assert fab.stderr is not None
+        assert any("BIOS: GRUB loads iPXE, reboots" in line for line in fab.stderr)
+        fab.send_signal(signal.SIGINT)
+        _, said = fab.communicate(timeout=10)
+    assert (fab.returncode, said) == (
+        130,
+        "interrupted; what was begun on a machine goes on there\n",
+    )
+    status, text = lan.fab("classroom.restore", *words[1:3], *words[-2:])
+    assert status == 0 and "GRUB's entry removed" in text, text
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("netboot", "--wave", "no"), "--wave: expected a number of 1 or more, found 'no'"),
+        (("reboot", "--wave", "0"), "--wave: expected a number of 1 or more, found '0'"),
+        (("restore", "--csv", "nosuch.csv"), "nosuch.csv: cannot be read: No such file"),
+        (("wake", "--csv", "room.xlsx"), "room.xlsx: not text in UTF-8"),
+        (("adopt", "--profile", "no.yaml"), "no.yaml: there is no such profile"),
+        (("adopt", "-H", "pc", "--images", "."), "not a folder of images"),
+        (("adopt",), "which PCs? --csv FILE, -H ADDRESSES, or clients in the profile"),
+    ],
+)
+def test_what_is_typed_wrong_is_a_line_and_status_2(
+    room: Path, words: tuple[str, ...], complaint: str
+) -> None:
+    (room / "room.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
+    task, *rest = words
+    if "--profile" not in rest:
+        rest += ["--profile", "room.yaml"]
+    if task == "adopt" and "--images" not in rest:
+        rest += ["--images", str(room)]
+    command = [*FAB, "--search-root", str(ROOT), f"classroom.{task}", *rest]
+    done = subprocess.run(command, cwd=room, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and complaint in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_wake_sends_each_pc_its_packet(lan: Lan, room: Path) -> None:

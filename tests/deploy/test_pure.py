@@ -1,17 +1,19 @@
 """What is decided before anything is sent: hosts, hardware, boot orders, profiles, tables."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netboot import profile_file
-from netboot.deploy import bootorder, hardware, roster, seats
+from netboot.deploy import bootorder, classroom, hardware, roster, seats
 from netboot.deploy.report import Outcome, table
 from netboot.deploy.wake import magic_packet
 from netboot.errors import OperatorError
 
 DATA = Path(__file__).parent / "data"
-OVMF_MAC = "52:54:00:77:00:01"
+OVMF_MAC = "52:54:00:78:00:16"
 
 
 def _variables(name: str) -> bootorder.BootVariables:
@@ -21,18 +23,20 @@ def _variables(name: str) -> bootorder.BootVariables:
 @pytest.mark.parametrize(
     ("name", "mac", "entry"),
     [
-        ("17-ovmf", OVMF_MAC, "0002"),
-        ("16-thinkpad", "28:d2:44:6b:1a:3c", "001C"),
-        ("16-short", "00:1e:37:00:00:01", "0002"),
+        ("17-ovmf", OVMF_MAC, "0003"),
+        ("17-thinkpad", "28:d2:44:6b:1a:3c", "000D"),
+        ("18-broadcom", "00:62:0b:01:42:09", "0002"),
     ],
 )
 def test_the_card_s_own_entry_for_ipv4_is_chosen(name: str, mac: str, entry: str) -> None:
     assert bootorder.network_entry(_variables(name), mac).number == entry
 
 
-def test_another_card_s_entry_is_refused() -> None:
+def test_another_card_s_entry_is_refused_and_one_that_is_switched_off() -> None:
     with pytest.raises(OperatorError, match="another card only: UEFI PXEv4"):
         bootorder.network_entry(_variables("17-ovmf"), "52:54:00:77:00:99")
+    with pytest.raises(OperatorError, match="another card only: UEFI: PXE IPv4 Broadcom"):
+        bootorder.network_entry(_variables("18-broadcom"), "00:62:0b:01:42:08")
 
 
 def test_a_firmware_without_network_says_what_to_do() -> None:
@@ -46,16 +50,16 @@ def test_a_firmware_without_network_says_what_to_do() -> None:
 def test_once_leaves_the_order_and_always_can_be_undone() -> None:
     before = _variables("17-ovmf")
     once = bootorder.efi_commands(before, OVMF_MAC, once=True)
-    assert once == ["efibootmgr --quiet --bootnext 0002"]
+    assert once == ["efibootmgr --quiet --bootnext 0003"]
     always = bootorder.efi_commands(before, OVMF_MAC, once=False)
-    assert always == ["efibootmgr --quiet --bootorder 0002,0004,0000,0001,0003"]
-    after = bootorder.BootVariables(("0002", "0004", "0000", "0001", "0003"), before.entries)
-    undo = ["efibootmgr --quiet --bootorder 0004,0000,0001,0002,0003"]
-    assert bootorder.efi_restore(after, ",".join(before.order)) == undo
-    assert bootorder.efi_restore(before, "") == []
-    assert bootorder.efi_restore(_variables("16-thinkpad"), "") == [
-        "efibootmgr --quiet --delete-bootnext"
-    ]
+    assert always == ["efibootmgr --quiet --bootorder 0003,0001,0000,0002,0004,0005,0006,0007"]
+    after = replace(before, order=("0003", *(n for n in before.order if n != "0003")))
+    undo = ["efibootmgr --quiet --bootorder 0001,0000,0002,0003,0004,0005,0006,0007"]
+    assert bootorder.efi_restore(after, OVMF_MAC, ",".join(before.order)) == undo
+    assert bootorder.efi_restore(before, OVMF_MAC, "") == []
+    ours, update = replace(before, next="0003"), replace(before, next="0001")
+    assert bootorder.efi_restore(ours, OVMF_MAC, "") == ["efibootmgr --quiet --delete-bootnext"]
+    assert bootorder.efi_restore(update, OVMF_MAC, "") == [], "it is not ours"
 
 
 @pytest.mark.parametrize("custom", ["", "set timeout=3\n", "# mine\nmenuentry 'x' {\n}\n"])
@@ -190,6 +194,18 @@ def test_the_table_tells_who_failed() -> None:
         "! pc10  look      8.0  off",
         "1 of 2 failed",
     ]
+
+
+def test_many_pcs_at_once_keep_the_orders_they_had(tmp_path: Path) -> None:
+    orders = classroom.Orders(tmp_path / "room.bootorders.json")
+    macs = [f"52:54:00:00:00:{number:02x}" for number in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda mac: orders.put(mac, f"0001,{mac[-2:]}"), macs))
+    orders.put(macs[0], "0002")  # a second time: ours, not the one before
+    assert [orders.get(mac) for mac in macs] == [f"0001,{mac[-2:]}" for mac in macs]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda mac: orders.put(mac, ""), macs))
+    assert not any(orders.get(mac) for mac in macs)
 
 
 def test_the_magic_packet() -> None:

@@ -130,6 +130,42 @@ def test_one_that_fails_half_way_goes_back_and_stops_no_other(
     assert str(TAKEN) not in server.path("/etc/netboot/profile.yaml").read_text()
 
 
+def test_a_second_deploy_waits_its_turn(lan: Lan, server: Pc, images: Path, tmp_path: Path) -> None:
+    """The first one may have been interrupted: on the server it goes on."""
+    lock = "exec 9>/run/netboot-deploy.lock; flock 9; echo $$ >/run/first; exec sleep 60"
+    first = server.start(lock)
+    try:
+        server.run("until [ -s /run/first ]; do sleep 0.05; done")
+        for text in ("", "boot: {arguments: other}\n"):  # it would activate; it would install
+            status, said = _deploy(lan, images, _profile(tmp_path, text), server.address)
+            assert status == 1 and "another deploy is at work here" in said, said
+    finally:
+        server.run("kill $(cat /run/first)")
+        first.wait()
+
+
+def test_a_seat_without_disk_is_told_by_its_server(
+    lan: Lan, server: Pc, images: Path, tmp_path: Path
+) -> None:
+    """One of the two waits for its order, as its initramfs does; the other is off."""
+    macs = ("52:54:00:12:34:56", "52:54:00:12:34:57")
+    rows = [f"seat-{n},{mac},192.168.78.20{n}" for n, mac in enumerate(macs)]
+    (tmp_path / "room.csv").write_text("\n".join(["seat,mac,address", *rows, ""]))
+    secret = server.path("/var/lib/netboot/state/secret").read_bytes()
+    url = f"http://{server.address}:8080/orders/{ticket.issue(secret, macs[0])}"
+    wait = f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"
+    with subprocess.Popen(
+        lan.command(sys.executable, "-c", wait), stdout=subprocess.PIPE, text=True
+    ) as seat:
+        words = ("--csv", str(tmp_path / "room.csv"), "--profile", _profile(tmp_path, ""))
+        status, text = lan.fab(
+            "classroom.reboot", *words, "--via", f"root@{server.address}", "--wave", "2"
+        )
+        assert seat.communicate(timeout=10)[0] == "reboot\n", text
+    assert status == 1 and "1 of 2 failed" in text, text
+    assert re.search(r"  seat-0 .* told by the server\n! seat-1 .*does not answer", text), text
+
+
 def test_a_dry_run_prints_and_changes_nothing(
     lan: Lan, server: Pc, images: Path, tmp_path: Path
 ) -> None:
@@ -156,3 +192,6 @@ def test_rollback_status_and_uninstall(lan: Lan, server: Pc) -> None:
     gone = ("/opt/netboot", "/var/lib/netboot", "/var/log/netboot.log", "/run/netboot.pid")
     assert not any(server.path(path).exists() for path in gone)
     assert server.run("getent passwd netboot || true; pgrep -f '[n]etboot serve' || true") == ""
+    for task in ("status", "rollback", "uninstall"):
+        status, text = lan.fab(task, *where)
+        assert status == 1 and "netboot is not installed there: fab deploy" in text, text

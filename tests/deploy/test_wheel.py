@@ -1,8 +1,10 @@
 """The wheel has all data files and is the same each time; the unit is as tight as it is said to be."""
 
+import os
 import re
 import socket
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -35,6 +37,26 @@ def test_the_wheel_has_every_file_and_the_same_bytes_each_time(tmp_path: Path) -
     assert any(name.endswith(".data/data/share/man/man1/netboot.1") for name in names)
     modules = {name for name in names if name.startswith("netboot/")}
     assert modules == {name for name in _files("netboot") if "__pycache__" not in name}
+
+
+@pytest.mark.timeout(180)
+def test_pipx_installs_command_manual_and_completion(tmp_path: Path) -> None:
+    wheel = bundle.wheel(tmp_path)
+    folders = {"PIPX_HOME": "home", "PIPX_BIN_DIR": "bin", "PIPX_MAN_DIR": "man"}
+    environment = {**os.environ, **{name: str(tmp_path / it) for name, it in folders.items()}}
+    constraint = f"--constraint {bundle.CHECKOUT / 'constraints.txt'}"
+    command = [sys.executable, "-m", "pipx", "install", "--pip-args", constraint, str(wheel)]
+    subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True)
+    assert (tmp_path / "man/man1/netboot.1").exists()
+    asked = {"_NETBOOT_COMPLETE": "complete_bash", "COMP_WORDS": "netboot sta", "COMP_CWORD": "1"}
+    netboot = [str(tmp_path / "bin/netboot")]
+    done = subprocess.run(
+        netboot, check=True, env={**environment, **asked}, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["status"]
+    # Outside the checkout: the profile that is packed.
+    profile = next((tmp_path / "home").rglob("share/netboot/profiles/lab.yaml"))
+    subprocess.run([*netboot, "check", "--profile", profile], check=True, cwd="/")
 
 
 def test_equal_contents_have_the_same_name(tmp_path: Path) -> None:
