@@ -10,6 +10,7 @@ import pytest
 
 from netboot.deploy import bundle
 from netboot.images.build import default_cache
+from tests.deploy.disk import Disk, make_disk
 from tests.deploy.rig import Lan
 
 
@@ -61,3 +62,9 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> None:
     ).stdout
     bundle.make(room, room.parent, bundle.Target.parse(version), bundle.WORK)
     bundle.ipxe_for_grub(default_cache(), _Silent())
+
+
+@pytest.fixture(scope="session")
+def disk() -> Disk:
+    """A Debian on a disk."""
+    return make_disk(_Silent())
