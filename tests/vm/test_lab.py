@@ -76,7 +76,7 @@ def test_arm64_boots_by_pxe_and_by_http_without_a_loader(lab: Lab) -> None:
 def test_a_pc_without_long_mode_boots_a_32_bit_kernel_and_its_load_comes_back_right(
     lab: Lab,
 ) -> None:
-    outcome = lab("--firmware", "bios-i386", "--memory", "128", "--load", "1.1")
+    outcome = lab("--firmware", "bios-i386", "--memory", "128", "--load", "0.95")
     assert outcome.status == 0, outcome.report
     started = next(e for e in outcome.seats[0]["stages"] if e["stage"] == "init:start")
     assert started["message"].endswith("-686-pae")
