@@ -48,7 +48,7 @@ def lab(
         list[str],
         typer.Option(
             metavar="KIND",
-            help="bios, bios-usb, bios-cd, bios-i386, uefi, uefi-http, uefi-secure, uefi-ia32, uefi-arm64 "
+            help="bios, bios-virtio, bios-usb, bios-cd, bios-i386, uefi, uefi-http, uefi-secure, uefi-ia32, uefi-arm64 "
             "or uefi-arm64-http. Several of them: the first PC has the first, and so on.",
         ),
     ] = ["bios"],  # noqa: B006
