@@ -21,6 +21,7 @@ from netboot.pages.lease import LeaseTable
 from netboot.plan import BootPlan
 from netboot.profile import Profile
 from netboot.room import Room
+from netboot.tftp_files import TftpFiles
 from netboot.ticket import SECRET_BYTES
 
 CLIENT_PORT = 68
@@ -77,6 +78,7 @@ class _Rehearsal:
         self._room = Room(
             profile, Path(), bytes(SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
         )
+        self._tftp = TftpFiles(self._room)
         network = IPv4Network(f"{server}/24", strict=False)
         self._scopes = make_scopes(profile, [network], [server])
 
@@ -100,7 +102,7 @@ class _Rehearsal:
 
     def _files_of_a_pi(self) -> Iterator[tuple[str, str]]:
         for path in raspberry.MADE_FILES:
-            content = self._room.raspberry_pi_file(path, self._mac, self._server)
+            content = self._tftp.raspberry_pi(path, self._mac, self._server)
             text = content.decode() if isinstance(content, bytes) else f"{content or 'refused'}"
             yield f"TFTP read of {path}, with or without a folder", text
 
@@ -113,14 +115,14 @@ class _Rehearsal:
         platform, ticket = self._firmware.arch.grub, self._room.ticket(self._mac)
         first = [grub.FIRST_FILE] if LOADERS[self._loader].signed else []
         for path in (*first, f"boot/{ticket}/{platform}.cfg"):
-            content = self._room.tftp_file(path, self._server)
+            content = self._tftp.file(path, self._server)
             yield f"TFTP read of {path}".replace(ticket, "<ticket>"), _text(content)
 
     def _ipxe_and_scripts(self) -> Iterator[tuple[str, str]]:
         yield from self._dhcp("iPXE", self._ipxe)
         script = f"{self._ipxe.arch.name}.ipxe"
         ticket = self._room.ticket(self._mac)
-        chain = self._room.tftp_script(f"{ticket}/{script}", self._server)
+        chain = self._tftp.script(f"{ticket}/{script}", self._server)
         yield f"TFTP read of <ticket>/{script}", _text(chain)
         text = self._room.script(self._mac, script, self._server)
         yield f"HTTP GET /boot/<ticket>/{script}", text or ""

@@ -5,23 +5,21 @@ import math
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from netboot import grub, processes, raspberry, script, ticket, unified
+from netboot import processes, script, ticket, unified
 from netboot.admission import Admission, Turn
 from netboot.arch import (
     ARCHITECTURES,
-    BY_GRUB,
     BY_NAME,
-    BY_OUI,
     LOADERS,
-    RASPBERRY_PI,
     UNIFIED,
     Firmware,
-    is_grub,
 )
 from netboot.client import PROBE_MAC, Client, Stage, is_played
 from netboot.errors import OperatorError
@@ -37,7 +35,6 @@ from netboot.plan import (
     SeatKeys,
     boot_plan,
     features,
-    image_name,
     root_export,
     swap_export,
 )
@@ -45,16 +42,12 @@ from netboot.processors import BY_NAME as PROCESSORS
 from netboot.profile import Profile
 from netboot.sections import PAGE, Swap
 from netboot.slices import Catalogue
-from netboot.tftp.server import Transfer, WithEnd
-from netboot.tftp.transfer import Outcome
 
 log = logging.getLogger(__name__)
 
 SCRIPT_SUFFIX = ".ipxe"
-HTTP_FOLDER = "boot/"
 DAMAGED = "failed:images"  # the beacon of a PC whose initramfs is not as it was built (check.sh)
 TOKEN_BYTES = 16
-ARP_TABLE = Path("/proc/net/arp")
 
 
 @dataclass(slots=True)
@@ -90,10 +83,10 @@ class Room:
         if client.stage is Stage.IPXE:
             self.loaders.heard(client.mac)
         elif self.loaders.restarted(client.mac):
-            loader = self._plan(client, server, {}).bootfile.rpartition("/")[2]
+            loader = self.plan_of(client, server).bootfile.rpartition("/")[2]
             message = f"its last loader was fetched and not heard of again: this time {loader}"
             self.record(client.mac, "loader", message, file=loader)
-        plan = self._plan(client, server, {})
+        plan = self.plan_of(client, server)
         is_pi = client.arch.firmware is Firmware.RASPBERRY_PI
         if plan.by_grub or plan.unified or is_pi:
             # Not when it reads its configuration: a TFTP request may come twice.
@@ -118,9 +111,15 @@ class Room:
         else:
             self.admission.fetched(mac, self._size(name))
 
-    def _plan(
-        self, client: Client, server: IPv4Address, slices: dict[str, tuple[str, ...]]
+    def plan_of(
+        self,
+        client: Client,
+        server: IPv4Address,
+        slices: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> BootPlan:
+        """What ``client`` boots; unlike by ``plan``, nothing is learned of it. ``slices``: what of the
+        initramfs it gets, by processor.
+        """
         keys = SeatKeys(self.ticket(client.mac), self.tokens.get(client.mac, ""))
         return boot_plan(
             self.profile,
@@ -197,102 +196,19 @@ class Room:
         """The HTTP script ``name`` of a seat. Fetching it begins a boot: a new token is made; or it
         has the seat wait and ask again, while others download.
         """
-        client = _ipxe_client(mac, name)
+        client = ipxe_client(mac, name)
         if client is None or self.images is None:
             return None
         self.loaders.scripted(mac)
         chosen = self._slices(mac)
-        plan = self._plan(client, server, chosen)
+        plan = self.plan_of(client, server, chosen)
         turn = self._turn(mac, plan)
         if turn.wait:
             self.record(mac, "wait", f"{turn.wait} s, PCs before it: {turn.before}", **asdict(turn))
             return script.render_wait(plan, self.base_url(server), turn)
         self._sent(client, chosen)
         self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
-        return script.render(self._plan(client, server, chosen), self.base_url(server))
-
-    def tftp_file(
-        self, path: str, server: IPv4Address, client: IPv4Address | None = None
-    ) -> bytes | Path | WithEnd | None:
-        """What TFTP serves: loaders, each seat's first script, for GRUB what HTTP serves too, and to a
-        Raspberry Pi what that asks for.
-        """
-        if client is not None and self.profile.boot.raspberry_pi is not None:
-            mac = seat_at(str(client), ARP_TABLE)
-            own = mac and mac[:8] in BY_OUI and self.raspberry_pi_file(path, mac, server)
-            if own:
-                return own
-        if path in LOADERS:
-            return self._image(path)
-        if path == grub.FIRST_FILE:
-            return grub.render_first().encode()
-        if not path.startswith(HTTP_FOLDER):
-            return self.tftp_script(path, server)
-        ticket_text, _, name = path.removeprefix(HTTP_FOLDER).partition("/")
-        mac = self.seat_of(ticket_text)
-        if mac is None:
-            return None
-        if name.endswith(grub.CONFIG_SUFFIX):
-            return self.grub_configuration(mac, name, server)
-        made = self.unified(mac, name, server)
-        if made is not None:
-            return WithEnd(*made)
-        file = self.file(name)
-        if file is not None and is_grub(name) and not LOADERS[name].signed:
-            return self._aimed(file, path.rpartition("/")[0], server)
-        return file
-
-    def _aimed(self, loader: Path, folder: str, server: IPv4Address) -> bytes | None:
-        """A GRUB that knows its seat's folder."""
-        platform = next((row.grub for row in BY_GRUB.values() if loader.name in row.loaders), "")
-        try:
-            return grub.aimed(loader.read_bytes(), str(server), folder, platform)
-        except OSError as error:
-            log.warning("%s: %s", loader, error.strerror)
-            return None
-
-    def grub_configuration(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
-        """What a seat's GRUB is told, None if it is not to be told of this."""
-        if name == grub.FAILED_FILE:
-            message = "GRUB could not start what it loaded; with Secure Boot: is the kernel signed?"
-            self.record(mac, "failed:loader", message)
-            return grub.render_failed().encode()
-        arch = BY_GRUB.get(name.removesuffix(grub.CONFIG_SUFFIX))
-        if arch is None or self.images is None:
-            return None
-        self.loaders.heard(mac)
-        self.loaders.scripted(mac)
-        self.tokens.setdefault(mac, secrets.token_hex(TOKEN_BYTES))
-        plan = self._plan(Client(mac, arch, Stage.FIRMWARE), server, {})
-        return grub.render(plan, str(server)).encode()
-
-    def raspberry_pi_file(self, path: str, mac: str, server: IPv4Address) -> bytes | Path | None:
-        """What a Pi asks for: a file of the operator's folder, else one of ours that has its name."""
-        if self.profile.boot.raspberry_pi is None or self.images is None:
-            return None
-        folder, names = Path(self.profile.boot.raspberry_pi).resolve(), raspberry.names(path)
-        for name in names:
-            found = (folder / name).resolve()
-            if found.is_file() and found.is_relative_to(folder):
-                return found
-        name = names[-1] if names else ""
-        if name == raspberry.CONFIG_FILE:
-            return raspberry.render_config().encode()
-        if name == raspberry.COMMAND_LINE_FILE:
-            plan = self._plan(Client(mac, RASPBERRY_PI, Stage.FIRMWARE), server, {})
-            return (unified.command_line(plan) + "\n").encode()
-        if name in (KERNEL_FILE, INITRAMFS_FILE):
-            return self.file(image_name(raspberry.PROCESSOR, name))
-        return None
-
-    def tftp_script(self, path: str, server: IPv4Address) -> bytes | None:
-        """A seat's first script, ``TICKET/ARCH.ipxe``: it leads to HTTP."""
-        ticket_text, _, name = path.partition("/")
-        mac = self.seat_of(ticket_text)
-        client = None if mac is None else _ipxe_client(mac, name)
-        if client is None:
-            return None
-        return script.render_chain(self._plan(client, server, {}), self.base_url(server)).encode()
+        return script.render(self.plan_of(client, server, chosen), self.base_url(server))
 
     def base_url(self, server: IPv4Address) -> str:
         """Where PCs find the HTTP server."""
@@ -335,7 +251,7 @@ class Room:
         arch = next((row for row in ARCHITECTURES if row.is_unified_for(processor)), None)
         if arch is None or processor not in self.profile.boot.architectures:
             return None
-        return unified.command_line(self._plan(Client(mac, arch, Stage.FIRMWARE), server, {}))
+        return unified.command_line(self.plan_of(Client(mac, arch, Stage.FIRMWARE), server))
 
     def file(self, name: str) -> Path | None:
         """A boot image by its name, None if there is none."""
@@ -399,32 +315,6 @@ class Room:
         self.record(mac, "lease", f"area {area}: given back", area=area)
         return "ended"
 
-    def transferred(self, transfer: Transfer) -> None:
-        """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
-        path = transfer.filename.lstrip("/").removeprefix(HTTP_FOLDER)
-        folder, _, name = path.partition("/") if "/" in path else ("", "", path)
-        mac = self.seat_of(folder) or seat_at(transfer.client, ARP_TABLE)
-        if mac is None or transfer.outcome is Outcome.PROBE:
-            return
-        refused = transfer.outcome is Outcome.REFUSED
-        if refused and mac[:8] in BY_OUI and not raspberry.is_needed(transfer.filename):
-            return  # a Pi asks for a dozen files that may be there or not
-        if refused and not grub.is_needed(name):
-            return
-        if transfer.outcome is Outcome.DONE:
-            self.fetched(mac, name)
-        kilobytes = transfer.sent / 1e3
-        self.record(
-            mac,
-            "tftp",
-            f"{name} {kilobytes:.1f} kB in {transfer.seconds:.2f} s"
-            + ("" if transfer.outcome is Outcome.DONE else f": {transfer.outcome}")
-            + (f" ({transfer.reason})" if transfer.outcome is Outcome.BROKEN else ""),
-            file=name,
-            bytes=transfer.sent,
-            seconds=round(transfer.seconds, 3),
-        )
-
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journals an event."""
         self.journal.record(BootEvent(time.time(), mac, stage, message, data))
@@ -470,16 +360,7 @@ def _beacons_of_this_boot(history: list[BootEvent]) -> list[BootEvent]:
     return [event for event in history[begin:] if "uptime" in event.data]
 
 
-def _ipxe_client(mac: str, script_name: str) -> Client | None:
+def ipxe_client(mac: str, script_name: str) -> Client | None:
     """The client whose script is called ``script_name``: its architecture is in the name."""
     arch = BY_NAME.get(script_name.removesuffix(SCRIPT_SUFFIX))
     return None if arch is None else Client(mac, arch, Stage.IPXE)
-
-
-def seat_at(address: str, table: Path) -> str | None:
-    """The MAC address the kernel knows for an IPv4 address (``table``: /proc/net/arp)."""
-    for line in table.read_text().splitlines()[1:]:
-        columns = line.split()
-        if columns[0] == address and columns[3] != "00:00:00:00:00:00":
-            return columns[3]
-    return None

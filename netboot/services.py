@@ -27,9 +27,10 @@ from netboot.pages.lease import LeaseTable
 from netboot.pages.server import PageEvent, PageServer
 from netboot.plan import image_export
 from netboot.profile import Profile
-from netboot.room import ARP_TABLE, Room, seat_at
+from netboot.room import Room
 from netboot.slices import Catalogue
 from netboot.tftp.server import TftpServer
+from netboot.tftp_files import ARP_TABLE, TftpFiles, seat_at
 
 LOOPBACK = IPv4Address("127.0.0.1")
 
@@ -126,7 +127,8 @@ class Services:
         await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
         if self._swap_only:
             return
-        tftp = TftpServer(self._room.tftp_file, self._room.transferred)
+        files = TftpFiles(self._room)
+        tftp = TftpServer(files.file, files.transferred)
         self._running.push_async_callback(tftp.stop)
         await tftp.start(addresses)
         dhcp = DhcpServer(

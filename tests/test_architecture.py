@@ -34,7 +34,7 @@ ROWS = (
         "tftp.* http orders images.* lab.* interfaces probe processes resources notify "
         "watch deploy.* storm.pc"
     ),
-    "services room dryrun doctor storm.play deploy.service",
+    "services room tftp_files dryrun doctor storm.play deploy.service",
     "cli command.* show deploy.command __main__",
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names.split()}

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from scapy.layers.tftp import TFTP, TFTP_DATA, TFTP_RRQ
 
-from netboot import raspberry, room
+from netboot import raspberry, tftp_files
 from netboot.dhcp.packet import parse
 from netboot.events import Journal
 from netboot.pages.lease import LeaseTable
 from netboot.profile import Profile
 from netboot.room import Room
 from netboot.tftp.server import TftpServer
+from netboot.tftp_files import TftpFiles
 from tests.support.pxe_client import PxeClient
 from tests.test_dhcp_responder import FULL, PROXY, US, Seen, ask, context, refused
 
@@ -114,14 +115,15 @@ class Server:
             LeaseTable(1 << 30),
         )
         self.arp = folder / "arp"
-        monkeypatch.setattr(room, "ARP_TABLE", self.arp)
+        monkeypatch.setattr(tftp_files, "ARP_TABLE", self.arp)
 
     def read(self, paths: list[str], mac: str = PI_4) -> list[bytes | None]:
         """What each path has, None for what is refused."""
         self.arp.write_text(f"IP\n127.0.0.1 0x1 0x2 {mac} * lo\n")
 
         async def run() -> list[bytes | None]:
-            server = TftpServer(self.room.tftp_file, self.room.transferred, port=0)
+            files = TftpFiles(self.room)
+            server = TftpServer(files.file, files.transferred, port=0)
             await server.start([IPv4Address("127.0.0.1")])
             try:
                 return [await asyncio.to_thread(rrq, path, server.port) for path in paths]

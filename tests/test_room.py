@@ -14,11 +14,12 @@ from netboot.grub import OWN_SCRIPT
 from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
 from netboot.profile import Profile
-from netboot.room import DAMAGED, Room, seat_at
+from netboot.room import DAMAGED, Room
 from netboot.sections import Http, Swap
 from netboot.slices import BASE, Catalogue, Slice
 from netboot.tftp.server import Transfer
 from netboot.tftp.transfer import Outcome
+from netboot.tftp_files import TftpFiles, seat_at
 
 MAC = "52:54:00:12:34:56"
 SERVER = IPv4Address("10.0.0.1")
@@ -37,9 +38,9 @@ def stages(room: Room) -> list[tuple[str, str]]:
 
 def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room, tmp_path: Path) -> None:
     firmware = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
-    assert room.tftp_file(firmware.bootfile, SERVER) == tmp_path / "snponly.efi"
+    assert TftpFiles(room).file(firmware.bootfile, SERVER) == tmp_path / "snponly.efi"
     ipxe = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.IPXE), SERVER)
-    chain = (room.tftp_script(ipxe.bootfile, SERVER) or b"").decode()
+    chain = (TftpFiles(room).script(ipxe.bootfile, SERVER) or b"").decode()
     assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
     script = room.script(MAC, "uefi-x64.ipxe", SERVER)
     assert script is not None and room.tokens[MAC] in script
@@ -69,7 +70,7 @@ def test_a_cards_ipxe_makes_way_for_ours_and_ours_gets_the_script(
         assert files(room, Stage.IPXE, able=able) == {"undionly.kpxe"}
         room.fetched(MAC, "undionly.kpxe")
         assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
-        assert room.tftp_file(f"{room.ticket(MAC)}/bios.ipxe", SERVER) is not None
+        assert TftpFiles(room).file(f"{room.ticket(MAC)}/bios.ipxe", SERVER) is not None
         assert room.script(MAC, "bios.ipxe", SERVER) is not None
     assert stages(room) == []
 
@@ -91,15 +92,15 @@ def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
     assert (folder, name) == (f"boot/{room.ticket(MAC)}", "shimx64.efi")
     token = room.tokens[MAC]
     for loader in (name, "grubx64.efi"):
-        assert room.tftp_file(f"{folder}/{loader}", SERVER) == tmp_path / loader
+        assert TftpFiles(room).file(f"{folder}/{loader}", SERVER) == tmp_path / loader
         room.fetched(MAC, loader)
-    assert b"source" in bytes(room.tftp_file("grub/grub.cfg", SERVER))  # type: ignore[arg-type]
+    assert b"source" in bytes(TftpFiles(room).file("grub/grub.cfg", SERVER))  # type: ignore[arg-type]
     for _ in range(2):  # a request that was sent twice
-        text = room.tftp_file(f"{folder}/x86_64-efi.cfg", SERVER)
+        text = TftpFiles(room).file(f"{folder}/x86_64-efi.cfg", SERVER)
         assert isinstance(text, bytes) and token.encode() in text
-    assert room.tftp_file(f"{folder}/amd64/vmlinuz", SERVER) == tmp_path / "amd64/vmlinuz"
-    assert room.tftp_file(f"{folder}/sparc64-ieee1275.cfg", SERVER) is None
-    assert room.tftp_file("boot/guess/amd64/vmlinuz", SERVER) is None
+    assert TftpFiles(room).file(f"{folder}/amd64/vmlinuz", SERVER) == tmp_path / "amd64/vmlinuz"
+    assert TftpFiles(room).file(f"{folder}/sparc64-ieee1275.cfg", SERVER) is None
+    assert TftpFiles(room).file("boot/guess/amd64/vmlinuz", SERVER) is None
     again = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
     assert again.bootfile == first.bootfile, "it came through"
     assert room.tokens[MAC] != token, "another boot"
@@ -108,15 +109,15 @@ def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
 def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path: Path) -> None:
     (tmp_path / "grubia32.efi").write_bytes(OWN_SCRIPT.replace("PLATFORM", "i386-efi").encode())
     plan = room.plan(Client(MAC, BY_NAME["uefi-ia32"], Stage.FIRMWARE), SERVER)
-    image = room.tftp_file(plan.bootfile, SERVER)
+    image = TftpFiles(room).file(plan.bootfile, SERVER)
     assert isinstance(image, bytes)
     file = image.decode().strip().removeprefix(f"source (tftp,{SERVER})/")
-    text = room.tftp_file(file, SERVER)
+    text = TftpFiles(room).file(file, SERVER)
     assert isinstance(text, bytes) and room.tokens[MAC].encode() in text
 
 
 def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
-    content = room.tftp_file(f"boot/{room.ticket(MAC)}/failed.cfg", SERVER)
+    content = TftpFiles(room).file(f"boot/{room.ticket(MAC)}/failed.cfg", SERVER)
     assert isinstance(content, bytes) and content.startswith(b"echo ")
     assert stages(room)[-1][0] == "failed:loader"
 
@@ -124,9 +125,9 @@ def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
 def test_what_grub_looks_for_in_vain_is_no_news(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netboot.room.seat_at", lambda *_: MAC)
+    monkeypatch.setattr("netboot.tftp_files.seat_at", lambda *_: MAC)
     path = "/grub/i386-efi/fs.lst"
-    room.transferred(Transfer("10.0.0.9", path, None, 0, 0.1, Outcome.REFUSED))
+    TftpFiles(room).transferred(Transfer("10.0.0.9", path, None, 0, 0.1, Outcome.REFUSED))
     assert stages(room) == []
 
 
@@ -208,17 +209,17 @@ def test_a_server_without_images_boots_nobody(room: Room) -> None:
     room.images = None
     assert room.script(MAC, "bios.ipxe", SERVER) is None
     assert room.file("amd64/vmlinuz") is None
-    assert room.tftp_file("snponly.efi", SERVER) is None
+    assert TftpFiles(room).file("snponly.efi", SERVER) is None
 
 
 @pytest.mark.parametrize("path", ["", "x", "../snponly.efi", "guess/bios.ipxe", "manifest.json"])
 def test_tftp_has_nothing_else(room: Room, path: str) -> None:
-    assert room.tftp_file(path, SERVER) is None
+    assert TftpFiles(room).file(path, SERVER) is None
 
 
 def test_a_ticket_does_not_open_other_names(room: Room) -> None:
     ticket = room.ticket(MAC)
-    assert room.tftp_file(f"{ticket}/other.ipxe", SERVER) is None
+    assert TftpFiles(room).file(f"{ticket}/other.ipxe", SERVER) is None
     assert room.script(MAC, "other.ipxe", SERVER) is None
     assert room.file("manifest.json") is None
     assert room.file("../secret") is None
@@ -358,9 +359,9 @@ def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
 
 def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
     path = f"{room.ticket(MAC)}/bios.ipxe"
-    room.transferred(Transfer("10.0.0.9", path, 200, 200, 0.5, Outcome.DONE))
-    room.transferred(Transfer("10.0.0.9", path, 200, 0, 0.1, Outcome.PROBE))
-    room.transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1, Outcome.REFUSED))
+    TftpFiles(room).transferred(Transfer("10.0.0.9", path, 200, 200, 0.5, Outcome.DONE))
+    TftpFiles(room).transferred(Transfer("10.0.0.9", path, 200, 0, 0.1, Outcome.PROBE))
+    TftpFiles(room).transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1, Outcome.REFUSED))
     assert stages(room) == [
         ("tftp", "bios.ipxe 0.2 kB in 0.50 s"),
         ("tftp", "bios.ipxe 0.0 kB in 0.10 s: refused"),
@@ -370,7 +371,9 @@ def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(r
 def test_status_holds_no_secret(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
     room.lease(MAC, 4096)
-    room.transferred(Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1, Outcome.DONE))
+    TftpFiles(room).transferred(
+        Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1, Outcome.DONE)
+    )
     text = repr(room.status()) + repr(room)
     assert MAC in text
     assert room.tokens[MAC] not in text and room.ticket(MAC) not in repr(room.status())

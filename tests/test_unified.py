@@ -17,6 +17,7 @@ from netboot.profile import Profile
 from netboot.room import Room
 from netboot.sections import Boot
 from netboot.tftp.server import WithEnd
+from netboot.tftp_files import TftpFiles
 
 MAC = "52:54:00:12:34:56"
 SERVER = IPv4Address("10.0.0.1")
@@ -102,23 +103,23 @@ def test_dhcp_leads_to_the_image_and_every_boot_has_a_token_of_its_own(
     client = Client(MAC, BY_NAME[arch], Stage.FIRMWARE)
     path = room.plan(client, SERVER).bootfile
     path = path.removeprefix(f"{room.base_url(SERVER)}/")
-    image = room.tftp_file(path, SERVER)
+    image = TftpFiles(room).file(path, SERVER)
     words = sections(content(image), tmp_path)[".cmdline"].decode().split()
     assert f"netboot.token={room.tokens[MAC]}" in words and "BOOTIF=01-52-54-00-12-34-56" in words
     assert not [word for word in words if "$" in word]
-    assert room.tftp_file(path, SERVER) == image, "a request may come twice"
+    assert TftpFiles(room).file(path, SERVER) == image, "a request may come twice"
     before = room.tokens[MAC]
     room.plan(client, SERVER)
     assert room.tokens[MAC] != before
     name = path.split("/", 2)[2]
-    assert WithEnd(*room.unified(MAC, name, SERVER) or ()) == room.tftp_file(path, SERVER)
+    assert WithEnd(*room.unified(MAC, name, SERVER) or ()) == TftpFiles(room).file(path, SERVER)
 
 
 @pytest.mark.parametrize("name", ["amd64/linux.efi", "arm64/other.efi", "linux.efi", "arm64/", ""])
 def test_nothing_else_is_made(room: Room, name: str) -> None:
     assert room.unified(MAC, name, SERVER) is None
-    assert room.tftp_file(f"boot/{room.ticket(MAC)}/{name}", SERVER) is None
-    assert room.tftp_file("boot/guess/arm64/linux.efi", SERVER) is None
+    assert TftpFiles(room).file(f"boot/{room.ticket(MAC)}/{name}", SERVER) is None
+    assert TftpFiles(room).file("boot/guess/arm64/linux.efi", SERVER) is None
 
 
 def test_images_without_their_stub_are_said(room: Room, tmp_path: Path) -> None:
