@@ -77,8 +77,8 @@ def test_pcs_with_disks_become_seats_and_go_back(
         csv = ("--csv", str(tmp_path / "room.csv"), "--profile", str(room))
         status, text = lan.fab("classroom.adopt", *csv, "--images", str(built))
         assert status == 0 and f"{room}: 2 new seats" in text, text
-        assert re.search(r"old-1 .* MiB, bios, 64-bit, 1af4:1000 virtio_net", text), text
-        assert re.search(r"old-2 .* MiB, uefi, 64-bit, 1af4:1000 virtio_net", text), text
+        assert re.search(r"old-1 .* MiB, bios, amd64, 1af4:1000 virtio_net", text), text
+        assert re.search(r"old-2 .* MiB, uefi, amd64, 1af4:1000 virtio_net", text), text
         assert set(profile_file.load(room).clients) == {pc.mac for pc in pcs}
 
         stack.enter_context(serving(lan, room, built))
