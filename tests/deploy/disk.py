@@ -196,8 +196,8 @@ class OldPc:
     def _ssh(self, script: str) -> "subprocess.CompletedProcess[str]":
         words = ["ssh", "-q", "-F", "none", "-i", str(self._disk.key), "-o", "BatchMode=yes"]
         words += ["-o", f"UserKnownHostsFile={self._lan.known_hosts}", "-o", "ConnectTimeout=2"]
-        command = self._lan.command(*words, f"root@{self.address}", script)
+        # A PC that is switched off in the middle of it never says so.
+        words += ["-o", "ServerAliveInterval=3"]
+        command = self._lan.command("timeout", "60", *words, f"root@{self.address}", script)
         environment = {**os.environ, "LC_ALL": "C"}
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=60, env=environment
-        )
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
