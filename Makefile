@@ -9,9 +9,9 @@ PYTEST := env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/python -m pytest
 
 help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
-	    'make test    all tests (about twenty minutes)' \
+	    'make test    all tests (about forty minutes)' \
 		    'make unit    only what needs no root and starts no program' \
-	    'make test-deploy  only fab and the doctor: real sshd, PCs with disks (five minutes)' \
+	    'make test-deploy  only fab and the doctor: real sshd, PCs with disks (six minutes)' \
 	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (45 minutes)' \
 	    'make room    24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make setup   only install what all need' \

@@ -93,8 +93,12 @@ def _kernel(text: str) -> str:
     return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
 
 
-def _image(text: str) -> str:
+def _absolute(text: str) -> str:
     return values.matched(r"/[^\x00-\x1f]+", text)[0]
+
+
+def _path(of: str) -> Text[str]:
+    return Text(f"the path of {of}", _absolute, {"type": "string", "pattern": "^/"})
 
 
 def _printable(text: str) -> str:
@@ -160,22 +164,8 @@ Kernel = Annotated[
     str,
     Text("a Debian package such as linux-image-amd64 or /path", _kernel, {"type": "string"}),
 ]
-ImageFile = Annotated[
-    str,
-    Text(
-        "the path of a file such as /srv/root.squashfs",
-        _image,
-        {"type": "string", "pattern": "^/"},
-    ),
-]
-Folder = Annotated[
-    str,
-    Text(
-        "the path of a folder such as /srv/raspberry-pi",
-        _image,
-        {"type": "string", "pattern": "^/"},
-    ),
-]
+ImageFile = Annotated[str, _path("a file such as /srv/root.squashfs")]
+Folder = Annotated[str, _path("a folder such as /srv/raspberry-pi")]
 Arguments = Annotated[
     str, Text("words on one line, in ASCII", _printable, {"type": "string", "pattern": "^[ -~]*$"})
 ]
