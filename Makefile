@@ -1,5 +1,5 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test test-deploy unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
+.PHONY: help setup demo test nightly test-deploy unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
     room bench-pages bench-client bench-boot
 
 LOGS := lab-logs
@@ -9,7 +9,8 @@ PYTEST := env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/python -m pytest
 
 help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
-	    'make test    all tests (about forty minutes)' \
+	    'make test    all tests but the nightly ones (about forty minutes)' \
+	    'make nightly  PCs with disks become seats and go back (three minutes); CI runs it too' \
 		    'make unit    only what needs no root and starts no program' \
 	    'make test-deploy  only fab and the doctor: real sshd, PCs with disks (six minutes)' \
 	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (45 minutes)' \
@@ -29,11 +30,15 @@ demo: setup
 # As root one run; as another user what needs root goes first, while sudo still remembers.
 test: setup
 ifeq ($(SUDO),)
-	$(PYTEST)
+	$(PYTEST) -m 'not nightly'
 else
-	$(SUDO) $(PYTEST) -p no:cacheprovider -m 'root or vm'
+	$(SUDO) $(PYTEST) -p no:cacheprovider -m '(root or vm) and not nightly'
 	$(PYTEST) -m 'not root and not vm'
 endif
+
+# What takes minutes and seldom breaks alone: CI runs it too.
+nightly: setup
+	$(SUDO) $(PYTEST) -p no:cacheprovider -m nightly
 
 unit: setup
 	$(PYTEST) -q -m 'not root and not vm and not system'

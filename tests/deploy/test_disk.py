@@ -16,7 +16,7 @@ from netboot import profile_file
 from tests.deploy.disk import Disk, OldPc
 from tests.deploy.rig import HERE, NETWORK, ROOT, Lan
 
-pytestmark = [pytest.mark.root, pytest.mark.vm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.root, pytest.mark.vm, pytest.mark.nightly, pytest.mark.timeout(900)]
 
 NETBOOT = (sys.executable, "-m", "netboot")
 PROFILE = f"""interface: br0
