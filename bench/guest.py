@@ -17,7 +17,8 @@ from netboot.images.progress import Progress
 HERE = Path(__file__).parent
 FOLDER = "bench"  # in the cache
 # The boot image of a PC has its network card's driver and what that needs, nothing for a disk.
-VIRTIO = "virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk"
+# Each after those that it needs.
+VIRTIO = "virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk"
 DRIVERS = (*VIRTIO.split(), "nbd")
 NBD_CLIENT = "nbd-client"
 
