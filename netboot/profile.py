@@ -149,6 +149,21 @@ class Profile(Section):
         roots += [client.root for client in self.clients.values()]
         return frozenset(root.image for root in roots if root.image is not None)
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is allowed and will hardly do as meant, a line each."""
+        if self.dhcp.mode != "proxy":
+            return ()
+        loaders = {"boot": self.boot.loader}
+        loaders |= {f"groups.{key}.boot": row.boot.loader for key, row in self.groups.items()}
+        loaders |= {f"clients.{key}.boot": row.boot.loader for key, row in self.clients.items()}
+        return tuple(
+            f"key '{path}.loader': signed with dhcp.mode proxy: Debian's signed GRUB asks the server "
+            "that gives out the addresses, which has to name us as its next server"
+            for path, loader in loaders.items()
+            if loader == "signed"
+        )
+
     def check_networks(self, networks: Mapping[str, IPv4Network]) -> None:
         """Compares full mode's addresses with the networks served, by interface name.
 

@@ -28,6 +28,19 @@ def test_check_and_schema() -> None:
     assert json.loads(netboot("schema").stdout)["title"] == "netboot profile"
 
 
+def test_check_warns_of_secure_boot_beside_another_dhcp_server(tmp_path: Path) -> None:
+    profile = tmp_path / "lan.yaml"
+    profile.write_text(
+        "dhcp: {mode: proxy}\ngroups: {new: {match: ['02:*'], boot: {loader: signed}}}\n"
+    )
+    done = netboot("check", "--profile", str(profile))
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"{profile}: warning: key 'groups.new.boot.loader': signed with ")
+    assert done.stderr.count("\n") == 1
+    full = ["--set", "dhcp.mode=full", "--set", "dhcp.range=10.77.0.10-10.77.0.99"]
+    assert netboot("check", "--profile", str(profile), *full).stderr == ""
+
+
 def test_check_looks_for_root_images() -> None:
     image = ["--set", "root.image=/nowhere/root.squashfs"]
     done = netboot("check", "--profile", LAB, *image)

@@ -1,6 +1,7 @@
 """The verbs about a profile: what it means, and what is built from it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,8 @@ def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) ->
     loaded = profile_file.load(profile, settings)
     for image in sorted(loaded.images):
         open_image(Path(image)).close()
+    for doubt in loaded.doubts:
+        print(f"{profile}: warning: {doubt}", file=sys.stderr)
     print(f"{profile}: fine ({len(loaded.clients)} clients, {len(loaded.groups)} groups)")
 
 

@@ -90,6 +90,8 @@ def serve(
     )
     warnings = Lines(sys.stderr.fileno(), show.lost)
     logging.getLogger().addHandler(LinesHandler(warnings))
+    for doubt in room_profile.doubts:
+        logging.getLogger(__name__).warning("%s: %s", profile, doubt)
 
     def tell(event: "BootEvent") -> None:
         if as_json:
