@@ -4,11 +4,8 @@ Prints a table and which bars are met, writes JSON; exit status 1 if one is miss
 in network, process and mount namespaces of its own. Conditions: docs/performance.md.
 """
 
-import argparse
 import contextlib
 import itertools
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,11 +18,10 @@ import tftpy
 from bench import transfers
 from bench.downloads import PEERS_FOLDER, Downloads, Files, running
 from bench.machine import versions
-from bench.pages import VETH, VETH_HOST, tell, veth_pair
-from bench.rows import OURS, verdict_table
+from bench.pages import VETH, VETH_HOST, veth_pair
+from bench.report import OURS, in_network, parser, publish, tell
 from bench.servers import HERE, compile_c
 from bench.transfers import ROWS, Results, Row, Sample
-from netboot.lab import network
 
 _PEERS = PEERS_FOLDER / "usr/sbin"
 VERSIONS = {
@@ -68,35 +64,27 @@ def measure(wanted: Sequence[Row], repetitions: int) -> Results:
 def run(wanted: Sequence[Row], repetitions: int, folder: Path) -> int:
     """Measures, prints, writes ``boot.json``; the number of missed bars."""
     results = measure(wanted, repetitions)
-    found = transfers.verdicts(results)
     about = {
         "versions": {**versions(VERSIONS), "tftpy": tftpy.__version__},
         "repetitions": repetitions,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    document = transfers.as_json(results, found, about)
-    (folder / "boot.json").write_text(json.dumps(document, indent=1) + "\n")
-    parts = [transfers.table(results), verdict_table(found), json.dumps(about, indent=1)]
-    sys.stdout.write("\n\n".join(parts) + "\n")
-    return sum(not each.met for each in found)
+    return publish(
+        folder,
+        "boot",
+        transfers.verdicts(results),
+        tables=[transfers.table(results)],
+        details=transfers.details(results),
+        about=about,
+    )
 
 
 def main() -> NoReturn:
     """The command line. Exits with 1 if a bar is missed."""
-    parser = argparse.ArgumentParser(prog="bench.boot", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="once each instead of five times")
-    parser.add_argument("--only", default="", help="only rows whose name contains this")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"))
-    options = parser.parse_args()
-    wanted = [row for row in ROWS if options.only in row.name]
-    folder = options.output.resolve()
-
-    def isolated() -> int:
-        network.ip("link", "set", "lo", "up")
-        return 1 if run(wanted, 1 if options.quick else 5, folder) else 0
-
-    network.check_root()
-    network.run_isolated(isolated)
+    options = parser("boot", __doc__, "once each instead of five times")
+    options.add_argument("--only", default="", help="only rows whose name contains this")
+    given = options.parse_args()
+    wanted = [row for row in ROWS if given.only in row.name]
+    in_network(lambda: run(wanted, 1 if given.quick else 5, given.output.resolve()))
 
 
 if __name__ == "__main__":

@@ -5,24 +5,21 @@ how long it takes from the link to swap. Prints tables and which bars are met, w
 plot; exit status 1 if a bar is missed. As root. Conditions: docs/performance.md.
 """
 
-import argparse
 import asyncio
 import json
 import multiprocessing
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bench import guest, ways
 from bench.machine import versions
 from bench.plot import seconds_svg
-from bench.rows import verdict_table
+from bench.report import finish, parser, publish, tell
 from bench.ways import MIB, WAYS, Run, Way
 from netboot import profile_file
-from netboot.errors import OperatorError
 from netboot.images import build as images
 from netboot.lab import machine, network
 from netboot.lab.machine import console_tail
@@ -43,14 +40,9 @@ SCATTERED = 3000  # pages
 PACK = 3  # a page compresses to a third
 SWAP_BYTES = 256 * MIB
 BOOT_SECONDS = 240.0
-ATTACHES = 3
+ATTACHES = 7  # a neighbour on the machine is heard in single ones
 NBDKIT_PORT = 10999
 QUEUE_BYTES = 8 * MIB  # of the limited network: more than TCP has on its way, so nothing is lost
-
-
-def tell(text: str) -> None:
-    """Progress."""
-    sys.stderr.write(text + "\n")
 
 
 def isolated(body: Callable[[Path], Any]) -> Any:
@@ -187,33 +179,33 @@ def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
     attach, header, _ = zip(*attaches, strict=True)
     bars = ways.attach_bars(attach, header)
     medians = {way: ways.median_of(runs) for way, runs in results.items()}
-    found = versions(VERSIONS)
-    sys.stdout.write(f"{json.dumps(found, indent=1)}\n\n{verdict_table(bars)}\n\n")
-    sys.stdout.write(f"{ways.table(medians)}\n\n{ways.claims(medians)}\n")
-    folder.mkdir(parents=True, exist_ok=True)
-    document = ways.as_json(results, bars, {"attach_ms": attaches, "versions": found})
-    (folder / "client.json").write_text(json.dumps(document, indent=1) + "\n")
+    missed = publish(
+        folder,
+        "client",
+        bars,
+        tables=[ways.table(medians), ways.claims(medians)],
+        details={**ways.details(results), "attach_ms": attaches},
+        about={"versions": versions(VERSIONS)},
+    )
     (folder / "client.svg").write_text(
         seconds_svg({way.title: each.total for way, each in medians.items()})
     )
-    return sum(not bar.met for bar in bars)
+    return missed
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="each way once")
-    parser.add_argument("--only", default="", help="ways whose title contains this")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"))
-    options = parser.parse_args()
-    wanted = [way for way in WAYS if options.only in way.title]
-    try:
+def main() -> NoReturn:
+    """The command line. Exits with 1 if a bar is missed."""
+    options = parser("client", __doc__, "each way once")
+    options.add_argument("--only", default="", help="ways whose title contains this")
+    given = options.parse_args()
+    wanted = [way for way in WAYS if given.only in way.title]
+
+    def measured() -> int:
         network.check_root()
         machine.check_programs(["uefi"])
-        missed = run(wanted, options.quick, options.output.resolve())
-    except OperatorError as error:
-        sys.exit(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
-    sys.exit(1 if missed else 0)
+        return run(wanted, given.quick, given.output.resolve())
+
+    finish(measured)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ and clients are in network namespaces of which nothing is left. Each server star
 leases, for each run; ours is the whole of ``netboot serve``. Conditions: docs/performance.md.
 """
 
-import argparse
 import contextlib
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,10 +16,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, NoReturn
 
-from bench.rows import OURS, Verdict, verdict_table
+from bench.machine import versions
+from bench.report import OURS, Verdict, in_network, medians, parser, publish, tell
 from bench.servers import Server
 from netboot.lab import network
 
@@ -32,6 +30,7 @@ FIRST, LAST = "10.77.1.0", "10.77.200.255"
 START_SECONDS = 20.0
 CLIENTS = 500
 BAR_PER_SECOND = 5000
+VERSIONS = {"dnsmasq": ("dnsmasq", "-v"), "kea": ("kea-dhcp4", "-v")}
 
 FULL = (OURS, "dnsmasq", "dnsmasq-noping", "kea")
 PROXY = (f"{OURS}-proxy", "dnsmasq-proxy")
@@ -80,11 +79,11 @@ class Sample:
 
 def median_of(samples: Sequence[Sample]) -> Sample:
     """The median of each figure on its own, but the worst of how many were answered."""
-    fields = [asdict(sample) for sample in samples]
-    middle = {name: median(each[name] for each in fields) for name in fields[0]}
-    for name in ("in_time", "acks_in_time"):
-        middle[name] = min(each[name] for each in fields)
-    return Sample(**middle)
+    worst = {
+        "in_time": min(each.in_time for each in samples),
+        "acks_in_time": min(each.acks_in_time for each in samples),
+    }
+    return Sample(**{**medians(samples), **worst})
 
 
 Results = Mapping[Row, Mapping[str, Sample]]
@@ -263,62 +262,38 @@ def measure(wanted: Sequence[Row], names: Sequence[str], repetitions: int) -> Re
         shown = "  ".join(
             f"{name} {got.in_time:.0f}/{got.sent:.0f}" for name, got in results[row].items()
         )
-        sys.stderr.write(f"{row.name}: {shown}\n")
+        tell(f"{row.name}: {shown}")
     return results
-
-
-def versions() -> dict[str, str]:
-    """Machine and programs, for the record."""
-    cpu = next(
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    )
-    found = {"cpu": f"{os.cpu_count()} x {cpu}", "kernel": platform.release()}
-    found["python"] = platform.python_version()
-    for words in (["dnsmasq", "--version"], ["kea-dhcp4", "-v"]):
-        with contextlib.suppress(FileNotFoundError):
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-            found[words[0]] = done.stdout.splitlines()[0]
-    return found
 
 
 def run(wanted: Sequence[Row], names: Sequence[str], repetitions: int, folder: Path) -> int:
     """Measures, prints, writes ``dhcp.json``; the number of missed bars."""
     with _lan():
         results = measure(wanted, names, repetitions)
-    found = verdicts(results)
-    about = {"versions": versions(), "repetitions": repetitions}
+    about = {"versions": versions(VERSIONS), "repetitions": repetitions}
     rows = [
         {**asdict(row), "servers": {name: asdict(got) for name, got in samples.items()}}
         for row, samples in results.items()
     ]
-    bars = [{**asdict(each), "met": each.met} for each in found]
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {"rows": rows, "bars": bars, **about}
-    (folder / "dhcp.json").write_text(json.dumps(document, indent=1) + "\n")
-    parts = [table(results), verdict_table(found), json.dumps(about, indent=1)]
-    sys.stdout.write("\n\n".join(parts) + "\n")
-    return sum(not each.met for each in found)
+    return publish(
+        folder,
+        "dhcp",
+        verdicts(results),
+        tables=[table(results)],
+        details={"rows": rows},
+        about=about,
+    )
 
 
 def main() -> NoReturn:
     """The command line. Exits with 1 if a bar is missed."""
-    parser = argparse.ArgumentParser(prog="bench.dhcp", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="once instead of five times")
-    parser.add_argument("--only", default="", help="only rows whose name contains this")
-    parser.add_argument("--servers", default=",".join((*FULL, *PROXY)), help="default: all")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"))
-    options = parser.parse_args()
-    wanted = [row for row in ROWS if options.only in row.name]
-    names, folder = options.servers.split(","), options.output.resolve()
-
-    def isolated() -> int:
-        network.ip("link", "set", "lo", "up")
-        return 1 if run(wanted, names, 1 if options.quick else 5, folder) else 0
-
-    network.check_root()
-    network.run_isolated(isolated)
+    options = parser("dhcp", __doc__, "once instead of five times")
+    options.add_argument("--only", default="", help="only rows whose name contains this")
+    options.add_argument("--servers", default=",".join((*FULL, *PROXY)), help="default: all")
+    given = options.parse_args()
+    wanted = [row for row in ROWS if given.only in row.name]
+    names, folder = given.servers.split(","), given.output.resolve()
+    in_network(lambda: run(wanted, names, 1 if given.quick else 5, folder))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.rows import OURS
+from bench.report import OURS
 from bench.servers import Server, end
 from bench.transfers import BLKSIZE, WITHOUT_CPU, Row, Sample
 from netboot import ticket

@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import median
 
 from bench import fio
-from bench.rows import OURS, Row, Verdict
+from bench.report import OURS, Verdict
+from bench.rows import Row
 from bench.servers import HERE, compile_c, running
 
 ROUNDS = 100_000

@@ -5,12 +5,9 @@ As root: it runs in network, process and mount namespaces of its own, of which n
 it ends, however it ends. Conditions: docs/performance.md.
 """
 
-import argparse
 import contextlib
-import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +18,8 @@ from bench.fairness import fairness
 from bench.machine import versions
 from bench.message import message_cost
 from bench.plot import svg
-from bench.rows import FLOOR, OURS, PEERS, Row, Sample, Verdict
+from bench.report import OURS, Verdict, in_network, medians, parser, publish, tell
+from bench.rows import FLOOR, PEERS, Row, Sample
 from bench.scaling import scaling
 from bench.servers import Server, running
 from netboot.lab import network
@@ -41,11 +39,6 @@ VERSIONS = {
     "qemu-storage-daemon": ("qemu-storage-daemon", "-V"),
 }
 SYN_COOKIES = Path("/proc/sys/net/ipv4/tcp_syncookies")
-
-
-def tell(text: str) -> None:
-    """Progress."""
-    sys.stderr.write(text + "\n")
 
 
 @contextlib.contextmanager
@@ -100,7 +93,7 @@ def measure(
         for _ in range(repetitions if rows.has_bar(row) else 1):
             for server in asked:
                 samples[server.name].append(sample(server, row, seconds))
-        results[row] = {name: rows.median_of(each) for name, each in samples.items()}
+        results[row] = {name: Sample(**medians(each)) for name, each in samples.items()}
         shown = "  ".join(f"{name} {got.iops:.0f}" for name, got in results[row].items())
         tell(f"{number}/{len(wanted)} {row.name}: {shown}")
     return results
@@ -157,38 +150,37 @@ def run(
         found += bars
         details[extra.__name__] = detail
     about = {"versions": versions(VERSIONS), "bytes_per_page": per_page, "repetitions": repetitions}
-    folder.mkdir(parents=True, exist_ok=True)
-    document = rows.as_json(results, found, {**about, **details})
-    (folder / "pages.json").write_text(json.dumps(document, indent=1) + "\n")
-    (folder / "pages.svg").write_text(svg(results))
     resident = ", ".join(f"{name} {size:.0f}" for name, size in per_page.items())
-    parts = [rows.table(results), rows.verdict_table(found), f"Bytes per stored page: {resident}."]
-    sys.stdout.write("\n\n".join([*parts, json.dumps({**about, **details}, indent=1)]) + "\n")
-    return sum(not each.met for each in found)
+    missed = publish(
+        folder,
+        "pages",
+        found,
+        tables=[rows.table(results), f"Bytes per stored page: {resident}."],
+        details=rows.details(results),
+        about={**about, **details},
+    )
+    (folder / "pages.svg").write_text(svg(results))
+    return missed
 
 
 def main() -> NoReturn:
     """The command line. Exits with 1 if a bar is missed."""
-    parser = argparse.ArgumentParser(prog="bench.pages", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="rows with a bar, once: 2 minutes")
-    parser.add_argument("--only", default="", help="only rows whose name contains this")
-    parser.add_argument("--servers", default=",".join(SERVERS), help="default: all")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"))
-    options = parser.parse_args()
-    wanted = rows.quick_rows() if options.quick else rows.full_rows()
-    wanted = [row for row in wanted if options.only in row.name]
-    repetitions = 1 if options.quick else 5
-    names, folder = options.servers.split(","), options.output.resolve()
+    options = parser("pages", __doc__, "rows with a bar, once: 2 minutes")
+    options.add_argument("--only", default="", help="only rows whose name contains this")
+    options.add_argument("--servers", default=",".join(SERVERS), help="default: all")
+    given = options.parse_args()
+    wanted = rows.quick_rows() if given.quick else rows.full_rows()
+    wanted = [row for row in wanted if given.only in row.name]
+    repetitions = 1 if given.quick else 5
+    names, folder = given.servers.split(","), given.output.resolve()
 
-    def isolated() -> int:
-        network.ip("link", "set", "lo", "up")
+    def measured() -> int:
         # nbd-server listens with a backlog of 10. With SYN cookies those of 32 connections at once
         # that find it full wait for ever; without, TCP tries again.
         SYN_COOKIES.write_text("0")
-        return 1 if run(wanted, names, repetitions, SECONDS, folder) else 0
+        return run(wanted, names, repetitions, SECONDS, folder)
 
-    network.check_root()
-    network.run_isolated(isolated)
+    in_network(measured)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from html import escape
 
-from bench.rows import FLOOR, OURS, PEERS, Results
+from bench.report import OURS
+from bench.rows import FLOOR, PEERS, Results
 
 COLOURS = dict(
     zip((OURS, *PEERS, FLOOR), ("#c0392b", "#2e86c1", "#28b463", "#b7950b", "#aab7b8"), strict=True)

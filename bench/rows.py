@@ -1,11 +1,11 @@
 """What is measured: loads, rows, results and the bars of a run. Pure; times are microseconds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any, Literal
 
-OURS = "netboot"
+from bench.report import OURS, Verdict
+
 FLOOR = "floor"
 PEERS = ("nbdkit", "nbd-server", "qsd")
 
@@ -45,12 +45,6 @@ class Sample:
     mean_us: float
     p99_us: float
     cpu_us: float
-
-
-def median_of(samples: Sequence[Sample]) -> Sample:
-    """The median of each figure on its own."""
-    fields = [asdict(sample) for sample in samples]
-    return Sample(**{name: median(each[name] for each in fields) for name in fields[0]})
 
 
 Results = Mapping[Row, Mapping[str, Sample]]
@@ -93,21 +87,6 @@ def has_bar(row: Row) -> bool:
     if row.form == "pinned":
         return row.connections == 1
     return row.depth == 4 or (row.depth == 32 and row.connections > 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A bar and what was measured. ``value`` is a ratio, or bytes for memory."""
-
-    name: str
-    value: float
-    bar: float
-    at_least: bool
-
-    @property
-    def met(self) -> bool:
-        """Whether the bar is met."""
-        return self.value >= self.bar if self.at_least else self.value <= self.bar
 
 
 def best_peer(samples: Mapping[str, Sample], figure: str, *, highest: bool) -> tuple[str, float]:
@@ -180,24 +159,11 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def verdict_table(found: Iterable[Verdict]) -> str:
-    """A Markdown table of the bars."""
-    lines = ["| bar | measured | wanted | |", "|---|--:|--:|---|"]
-    lines += [
-        f"| {each.name} | {each.value:.2f} | {'≥' if each.at_least else '≤'} {each.bar:g} "
-        f"| {'met' if each.met else '**missed**'} |"
-        for each in found
-    ]
-    return "\n".join(lines)
-
-
-def as_json(results: Results, found: Iterable[Verdict], more: Mapping[str, Any]) -> dict[str, Any]:
+def details(results: Results) -> dict[str, Any]:
     """Everything, for a machine."""
     return {
         "rows": [
             {**asdict(row), "servers": {name: asdict(got) for name, got in samples.items()}}
             for row, samples in results.items()
-        ],
-        "bars": [{**asdict(each), "met": each.met} for each in found],
-        **more,
+        ]
     }

@@ -6,24 +6,19 @@ each in turn. Prints a table and which bars are met, writes JSON; exit status 1 
 namespaces of their own.
 """
 
-import argparse
 import asyncio
 import contextlib
-import json
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import NoReturn
 
 from bench.client import isolated
 from bench.machine import versions
-from bench.pages import tell
-from bench.rows import OURS, Verdict, verdict_table
+from bench.report import OURS, Verdict, finish, medians, parser, publish, tell
 from netboot import profile_file
 from netboot.images import build as images
 from netboot.lab import machine, network
@@ -59,12 +54,6 @@ class Boot:
 
 
 Results = Mapping[str, Boot]
-
-
-def median_of(boots: Sequence[Boot]) -> Boot:
-    """The median of each figure on its own."""
-    fields = [asdict(boot) for boot in boots]
-    return Boot(**{name: median(each[name] for each in fields) for name in fields[0]})
 
 
 def verdicts(results: Results, little: float | None) -> list[Verdict]:
@@ -205,8 +194,7 @@ def run(repetitions: int, built: Path, folder: Path) -> int:
             got = boots[name][-1]
             tell(f"{number + 1} {name}: {got.seconds:.1f} s, {got.mb:.1f} MB")
     little: float | None = isolated(ours(built, LITTLE, "userland")).get("seconds")
-    results = {name: median_of(each) for name, each in boots.items()}
-    bars = verdicts(results, little)
+    results = {name: Boot(**medians(each)) for name, each in boots.items()}
     programs = {"qemu": (QEMU, "--version"), "dnsmasq": ("dnsmasq", "-v")}
     packages = (BASELINE_IMAGES / "versions").read_text().splitlines()
     about = {
@@ -214,35 +202,34 @@ def run(repetitions: int, built: Path, folder: Path) -> int:
         "accelerator": machine.accelerator(QEMU),
         "repetitions": repetitions,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {
-        "boots": {name: asdict(got) for name, got in results.items()},
-        "userland_with_little_ram": little,
-        "bars": [{**asdict(each), "met": each.met} for each in bars],
-        **about,
-    }
-    (folder / "seat.json").write_text(json.dumps(document, indent=1) + "\n")
-    parts = [table(results, little), verdict_table(bars), json.dumps(about, indent=1)]
-    sys.stdout.write("\n\n".join(parts) + "\n")
-    return sum(not each.met for each in bars)
+    return publish(
+        folder,
+        "seat",
+        verdicts(results, little),
+        tables=[table(results, little)],
+        details={
+            "boots": {name: asdict(got) for name, got in results.items()},
+            "userland_with_little_ram": little,
+        },
+        about=about,
+    )
 
 
 def main() -> NoReturn:
     """The command line. Exits with 1 if a bar is missed."""
-    parser = argparse.ArgumentParser(prog="bench.seat", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="once each instead of three times")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"))
-    options = parser.parse_args()
-    folder = options.output.resolve()
-    network.check_root()
-    machine.check_programs([KIND])
-    subprocess.run(["tools/baseline-images", str(BASELINE_IMAGES)], check=True)
-    with tempfile.TemporaryDirectory() as name:
-        with BuildProgress() as progress:
-            profile = profile_file.load(PROFILE, [])
-            images.build(profile, Path(name), images.default_cache(), progress)
-        missed = run(1 if options.quick else 3, Path(name), folder)
-    sys.exit(1 if missed else 0)
+    given = parser("seat", __doc__, "once each instead of three times").parse_args()
+
+    def measured() -> int:
+        network.check_root()
+        machine.check_programs([KIND])
+        subprocess.run(["tools/baseline-images", str(BASELINE_IMAGES)], check=True)
+        with tempfile.TemporaryDirectory() as name:
+            with BuildProgress() as progress:
+                profile = profile_file.load(PROFILE, [])
+                images.build(profile, Path(name), images.default_cache(), progress)
+            return run(1 if given.quick else 3, Path(name), given.output.resolve())
+
+    finish(measured)
 
 
 if __name__ == "__main__":

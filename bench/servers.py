@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.rows import FLOOR, OURS, PEERS
+from bench.report import OURS
+from bench.rows import FLOOR, PEERS
 from netboot import processes
 
 HERE = Path(__file__).parent

@@ -5,7 +5,6 @@ serve``, with the governor of downloads and without. Prints a table and which ba
 JSON; exit status 1 if one is missed. As root, in namespaces of its own.
 """
 
-import argparse
 import contextlib
 import json
 import re
@@ -16,12 +15,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, NoReturn
 
 from bench.machine import versions
-from bench.pages import VETH, VETH_HOST, tell, veth_pair
-from bench.rows import Verdict, verdict_table
+from bench.pages import VETH, VETH_HOST, veth_pair
+from bench.report import Verdict, in_network, medians, parser, publish, tell
 from bench.servers import end
 from netboot import profile_file
 from netboot.images import build as images
@@ -79,9 +77,7 @@ Results = Mapping[Row, Sample]
 
 def median_of(samples: Sequence[Sample]) -> Sample:
     """The median of each figure on its own, but the worst of how many came through."""
-    fields = [asdict(sample) for sample in samples]
-    middle = {name: median(each[name] for each in fields) for name in fields[0]}
-    return Sample(**{**middle, "done": min(each["done"] for each in fields)})
+    return Sample(**{**medians(samples), "done": min(each.done for each in samples)})
 
 
 def parse(report: Mapping[str, Any], sent_bytes: int) -> Sample:
@@ -190,41 +186,28 @@ def run(repetitions: int, built: Path, folder: Path) -> int:
             found.append(sample(row, built))
             tell(f"{number + 1} {row.name}: {found[-1].seconds:.2f} s, {found[-1].ratio:.2f}")
     results = {row: median_of(found) for row, found in samples.items()}
-    bars = verdicts(results)
     about = {"versions": versions({"tc": ("tc", "-V")}), "repetitions": repetitions}
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {
-        "rows": [
-            {"name": row.name, **asdict(got), "ratio": got.ratio} for row, got in results.items()
-        ],
-        "bars": [{**asdict(each), "met": each.met} for each in bars],
-        **about,
-    }
-    (folder / "storm.json").write_text(json.dumps(document, indent=1) + "\n")
-    parts = [table(results), verdict_table(bars), json.dumps(about, indent=1)]
-    sys.stdout.write("\n\n".join(parts) + "\n")
-    return sum(not each.met for each in bars)
+    rows = [{"name": row.name, **asdict(got), "ratio": got.ratio} for row, got in results.items()]
+    return publish(
+        folder,
+        "storm",
+        verdicts(results),
+        tables=[table(results)],
+        details={"rows": rows},
+        about=about,
+    )
 
 
 def main() -> NoReturn:
     """The command line. Exits with 1 if a bar is missed."""
-    parser = argparse.ArgumentParser(prog="bench.storm", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="once each instead of five times")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"))
-    options = parser.parse_args()
-    folder = options.output.resolve()
+    given = parser("storm", __doc__, "once each instead of five times").parse_args()
     network.check_root()
     with tempfile.TemporaryDirectory() as name:
         built = Path(name)
         profile = profile_file.load(Path("profiles/lab.yaml"), [])
         with BuildProgress() as progress:
             images.build(profile, built, images.default_cache(), progress)
-
-        def isolated() -> int:
-            network.ip("link", "set", "lo", "up")
-            return 1 if run(1 if options.quick else 5, built, folder) else 0
-
-        network.run_isolated(isolated)
+        in_network(lambda: run(1 if given.quick else 5, built, given.output.resolve()))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Downloads: what is measured, what came of it, and the bars of a run. Pure; MB and GB decimal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal
 
-from bench.rows import OURS, Verdict
+from bench.report import OURS, Verdict
 
 MIB = 1 << 20
 BLKSIZE = 1468
@@ -121,7 +121,7 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def as_json(results: Results, found: Iterable[Verdict], more: Mapping[str, Any]) -> dict[str, Any]:
+def details(results: Results) -> dict[str, Any]:
     """Everything, for a machine."""
     return {
         "rows": [
@@ -131,7 +131,5 @@ def as_json(results: Results, found: Iterable[Verdict], more: Mapping[str, Any])
                 "servers": {name: asdict(got) for name, got in samples.items()},
             }
             for row, samples in results.items()
-        ],
-        "bars": [{**asdict(each), "met": each.met} for each in found],
-        **more,
+        ]
     }

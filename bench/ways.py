@@ -1,12 +1,12 @@
 """What ``bench.client`` measures: ways to swap, runs and the bars. Pure; times are seconds."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal
 
-from bench.rows import Verdict
+from bench.report import Verdict
 
 MIB = 1 << 20
 PAGES_PER_MIB = MIB // 4096
@@ -174,14 +174,10 @@ def _verdict(ratio: float) -> str:
     return "no difference" if ratio > 1 / 1.1 else f"**refuted**, {1 / ratio:.1f} times as slow"
 
 
-def as_json(
-    results: Mapping[Way, Sequence[Run]], bars: Iterable[Verdict], more: Mapping[str, Any]
-) -> dict[str, Any]:
+def details(results: Mapping[Way, Sequence[Run]]) -> dict[str, Any]:
     """Everything, for a machine."""
     return {
         "ways": [
             {**asdict(way), "runs": [asdict(run) for run in runs]} for way, runs in results.items()
-        ],
-        "bars": [{**asdict(each), "met": each.met} for each in bars],
-        **more,
+        ]
     }

@@ -6,7 +6,8 @@ import pytest
 
 from bench import dhcp, dhcp_load, fio, rows
 from bench.plot import svg
-from bench.rows import FLOOR, OURS, Row, Sample
+from bench.report import OURS, medians, verdict_table
+from bench.rows import FLOOR, Row, Sample
 from netboot.dhcp.packet import MessageType, parse
 
 ROW = Row("randread", 4096, 32, 1, "pinned")
@@ -76,15 +77,16 @@ def test_every_bar_is_in_the_quick_form() -> None:
 
 def test_median_is_of_each_figure() -> None:
     samples = [_sample(100, 1.0), _sample(300, 9.0), _sample(200, 2.0)]
-    assert (rows.median_of(samples).iops, rows.median_of(samples).cpu_us) == (200, 2.0)
+    middle = medians(samples)
+    assert (middle["iops"], middle["cpu_us"]) == (200, 2.0)
 
 
 def test_table_json_and_plot_name_every_server() -> None:
     results = {ROW: {OURS: _sample(150), "nbdkit": _sample(100)}}
     found = rows.verdicts(results)
     assert "| pinned randread 4k d32 c1 | netboot | 150 |" in rows.table(results)
-    assert rows.verdict_table(found).count("\n") == 1 + len(found)
-    assert set(rows.as_json(results, found, {})["rows"][0]["servers"]) == {OURS, "nbdkit"}
+    assert verdict_table(found).count("\n") == 1 + len(found)
+    assert set(rows.details(results)["rows"][0]["servers"]) == {OURS, "nbdkit"}
     assert svg(results).count("<title>") == 2
 
 

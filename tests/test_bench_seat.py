@@ -3,7 +3,7 @@
 import pytest
 
 from bench import seat
-from bench.rows import OURS
+from bench.report import OURS
 from bench.seat import BASELINE, Boot
 
 RESULTS = {BASELINE: Boot(30.0, 40.0), OURS: Boot(9.0, 12.0)}
@@ -21,8 +21,3 @@ def test_bars_compare_with_the_baseline() -> None:
 def test_a_pc_with_little_ram_has_to_come_to_its_userland() -> None:
     assert not seat.verdicts(RESULTS, little=None)[-1].met
     assert seat.table(RESULTS, little=None).endswith("| 96 | userland | never | - | - |")
-
-
-def test_the_median_is_of_each_figure() -> None:
-    boots = [Boot(1.0, 9.0), Boot(2.0, 8.0), Boot(9.0, 7.0)]
-    assert seat.median_of(boots) == Boot(2.0, 8.0)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bench import transfers
-from bench.rows import OURS
+from bench.report import OURS
 from bench.transfers import ROWS, Sample
 
 SAMPLE = Sample(done=32, failed=0, mb_per_s=100.0, server_cpu=2.0, client_cpu=1.0)
@@ -38,5 +38,5 @@ def test_the_worst_of_failures_counts_and_the_median_of_the_rest() -> None:
 def test_table_and_json_name_every_row_and_server() -> None:
     results = {row: dict.fromkeys((OURS, *row.peers), SAMPLE) for row in ROWS}
     assert transfers.table(results).count("\n") == 1 + sum(len(each) for each in results.values())
-    document = transfers.as_json(results, transfers.verdicts(results), {})
+    document = transfers.details(results)
     assert [row["name"] for row in document["rows"]] == [row.name for row in ROWS]

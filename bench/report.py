@@ -1,0 +1,108 @@
+"""The bars of a benchmark, and what it says: on the terminal, and to a machine."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from netboot.errors import OperatorError
+from netboot.lab import network
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+OURS = "netboot"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A bar and what was measured. ``value`` is a ratio, or has the unit that ``name`` says."""
+
+    name: str
+    value: float
+    bar: float
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar is met."""
+        return self.value >= self.bar if self.at_least else self.value <= self.bar
+
+
+def verdict_table(found: Iterable[Verdict]) -> str:
+    """A Markdown table of the bars."""
+    lines = ["| bar | measured | wanted | |", "|---|--:|--:|---|"]
+    lines += [
+        f"| {each.name} | {each.value:.2f} | {'≥' if each.at_least else '≤'} {each.bar:g} "
+        f"| {'met' if each.met else '**missed**'} |"
+        for each in found
+    ]
+    return "\n".join(lines)
+
+
+def medians(samples: Sequence["DataclassInstance"]) -> dict[str, Any]:
+    """The median of each field on its own."""
+    fields = [asdict(sample) for sample in samples]
+    return {name: median(each[name] for each in fields) for name in fields[0]}
+
+
+def tell(text: str) -> None:
+    """Progress."""
+    sys.stderr.write(text + "\n")
+
+
+def publish(
+    folder: Path,
+    name: str,
+    found: Sequence[Verdict],
+    *,
+    tables: Iterable[str],
+    details: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> int:
+    """Prints tables, bars and ``about``; writes them with ``details`` to ``name``.json in ``folder``.
+
+    Returns how many bars are missed.
+    """
+    bars = [{**asdict(each), "met": each.met} for each in found]
+    folder.mkdir(parents=True, exist_ok=True)
+    document = json.dumps({**details, "bars": bars, **about}, indent=1)
+    (folder / f"{name}.json").write_text(document + "\n")
+    parts = [*tables, verdict_table(found), json.dumps(about, indent=1)]
+    sys.stdout.write("\n\n".join(parts) + "\n")
+    return sum(not each.met for each in found)
+
+
+def parser(program: str, about: str | None, quick: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has. ``quick``: what it leaves out then."""
+    options = argparse.ArgumentParser(prog=f"bench.{program}", description=about)
+    options.add_argument("--quick", action="store_true", help=quick)
+    options.add_argument("--output", type=Path, default=Path("bench-results"))
+    return options
+
+
+def finish(run: Callable[[], int]) -> NoReturn:
+    """Ends the program: with status 1 if ``run`` returns missed bars or cannot do its work."""
+    try:
+        missed = run()
+    except OperatorError as error:
+        sys.exit(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
+    sys.exit(1 if missed else 0)
+
+
+def in_network(run: Callable[[], int]) -> NoReturn:
+    """The same in namespaces of its own."""
+
+    def inside() -> int:
+        network.ip("link", "set", "lo", "up")
+        return 1 if run() else 0
+
+    def isolated() -> NoReturn:
+        network.check_root()
+        network.run_isolated(inside)
+
+    finish(isolated)
