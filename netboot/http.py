@@ -1,7 +1,6 @@
 """HTTP: iPXE scripts, kernel and initramfs, beacons from the initramfs, leases, orders, status.
 
-aiohttp sends files with sendfile(2), answers Range and If-None-Match (ETag), keeps connections and
-always says Content-Length. `make bench-boot` compares it with nginx.
+aiohttp keeps connections and always says Content-Length. `make bench-boot` compares it with nginx.
 """
 
 import hmac
@@ -13,14 +12,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
+from netboot.downloads import Download, send_with_end
 from netboot.errors import OperatorError
 from netboot.orders import ORDERS, Orders
 
@@ -31,7 +29,6 @@ MAX_STAGE_CHARACTERS = 40
 MAX_AGE_SECONDS = 600.0  # a beacon that claims to be older is not believed
 SHUTDOWN_SECONDS = 1.0
 STATUS_SECONDS = 5.0
-CHUNK_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,52 +116,6 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-class _Download(web.FileResponse):
-    """Sends a file, or the range that was asked for. ``sent`` hears how many bytes of content, or
-    None if the PC went away; nothing if there was no content to send (HEAD, or the PC has it).
-    """
-
-    def __init__(self, path: Path, sent: Callable[[int | None], None]) -> None:
-        super().__init__(path)
-        self._report = sent
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        try:
-            writer = await super().prepare(request)  # sends the whole file
-        except ConnectionError:
-            self._report(None)
-            raise
-        if request.method == "GET" and self.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            self._report(self.content_length or 0)
-        return writer
-
-
-async def _send_with_end(
-    request: web.Request, path: Path, end: str, sent: Callable[[int | None], None]
-) -> web.StreamResponse:
-    """Sends an EFI program, the file ``path`` but with ``end`` as its last characters."""
-    size = path.stat().st_size
-    response = web.StreamResponse()
-    response.content_type, response.content_length = "application/efi", size
-    await response.prepare(request)
-    if request.method != "GET":
-        return response
-    left = size - len(end)
-    try:
-        with path.open("rb") as file:
-            while left > 0:
-                chunk = file.read(min(left, CHUNK_BYTES))
-                await response.write(chunk)
-                left -= len(chunk)
-        await response.write(end.encode())
-        await response.write_eof()
-    except ConnectionError:
-        sent(None)
-        raise
-    sent(size)
-    return response
-
-
 class HttpServer:
     """Serves ``room`` on ``port``."""
 
@@ -236,11 +187,11 @@ class HttpServer:
             self._sent(mac, name, size, self._now() - begin)
 
         if path is not None:
-            return _Download(path, sent)
+            return Download(path, sent)
         own = self._room.unified(mac, name, _own_address(request))
         if own is None:
             raise web.HTTPNotFound(text=f"no image {name}\n")
-        return await _send_with_end(request, *own, sent)
+        return await send_with_end(request, *own, sent)
 
     def _sent(self, mac: str, name: str, size: int | None, seconds: float) -> None:
         if size is None:

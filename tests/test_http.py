@@ -1,6 +1,7 @@
 """The HTTP server over loopback, asked by the standard library's client and by raw bytes."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -193,6 +194,38 @@ def test_only_what_was_sent_is_journaled(rig: Rig) -> None:
     rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=0-9")
     assert rig.record()[3]["bytes"] == 10
     assert len(rig.room.records) == 1
+
+
+@contextlib.contextmanager
+def _half(rig: Rig, size: int) -> Iterator[http.client.HTTPResponse]:
+    """A large image (of ``size`` bytes, sparse) of which the head alone has been read."""
+    with rig.room.image.open("r+b") as image:
+        image.truncate(size)
+    connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=5)
+    connection.request("GET", f"/boot/{TICKET}/vmlinuz")
+    yield connection.getresponse()
+    connection.close()
+
+
+def test_a_pc_that_goes_away_while_it_is_sent_an_image_is_journaled(rig: Rig) -> None:
+    with _half(rig, 1 << 30):
+        pass
+    assert rig.record()[2] == "vmlinuz: the PC closed the connection"
+
+
+def test_an_image_that_becomes_shorter_ends_the_download(rig: Rig) -> None:
+    with _half(rig, 1 << 30) as response:
+        os.truncate(rig.room.image, 1 << 20)
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            response.read()
+    assert rig.record()[2] == "vmlinuz: the PC closed the connection"
+    assert rig.ask("GET", f"/boot/{TICKET}/vmlinuz")[1] == IMAGE
+
+
+def test_a_pc_that_reads_slowly_gets_all_and_delays_no_other(rig: Rig) -> None:
+    with _half(rig, 64 << 20) as slow:
+        assert len(rig.ask("GET", f"/boot/{TICKET}/vmlinuz")[1]) == 64 << 20
+        assert len(slow.read()) == 64 << 20
 
 
 def test_the_script_names_the_address_that_was_asked(rig: Rig) -> None:
