@@ -17,8 +17,8 @@ help:
 	    'make room    24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make setup   only install what all need' \
 	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
-	    'make bench-client  a PC with swap here and there (15 minutes; BENCH=--quick: 8)' \
-	    'make bench-boot  boots and what serves them beside their peers (30 minutes; BENCH=--quick: 8)'
+	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
+	    'make bench-boot  boots and what serves them beside their peers (22 minutes; BENCH=--quick: 8)'
 
 setup:
 	@tools/setup

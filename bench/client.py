@@ -1,6 +1,6 @@
 """A PC under a memory load, with its swap here and there: ``python -m bench.client [--quick]``.
 
-Each way to swap is one boot of a virtual PC and some runs of the lab's load; three boots more tell
+Each way to swap is one boot of a virtual PC and some runs of the lab's load; seven boots more tell
 how long it takes from the link to swap. Prints tables and which bars are met, writes JSON and an SVG
 plot; exit status 1 if a bar is missed. As root. Conditions: docs/performance.md.
 """
