@@ -44,7 +44,8 @@ class Folder:
         except BlockingIOError:
             os.close(self._lock)
             raise OperatorError(
-                f"another server keeps its pages in {self.path}", hint="give this one another name"
+                f"another server keeps its pages in {self.path}",
+                hint="does it run already? Else give this one another name, or 'serve' another --state",
             ) from None
         if not name:  # locked before it has a name that another server's _sweep looks for
             self.path = self.path.rename(parent / self.path.name.removeprefix("."))
