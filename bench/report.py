@@ -97,12 +97,8 @@ def finish(run: Callable[[], int]) -> NoReturn:
 def in_network(run: Callable[[], int]) -> NoReturn:
     """The same in namespaces of its own."""
 
-    def inside() -> int:
-        network.ip("link", "set", "lo", "up")
-        return 1 if run() else 0
-
     def isolated() -> NoReturn:
         network.check_root()
-        network.run_isolated(inside)
+        network.run_isolated(lambda: 1 if run() else 0)
 
     finish(isolated)

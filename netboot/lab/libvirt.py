@@ -22,7 +22,7 @@ from pathlib import Path
 
 from netboot.errors import OperatorError
 from netboot.http import fetch_status
-from netboot.lab.network import BRIDGE_OPTIONS, PRIVATE_TMPFS, ip
+from netboot.lab.network import PRIVATE_TMPFS, ip, make_bridge
 
 FOLDER = Path("/run/netboot-lab")
 SOCKETS = FOLDER / "libvirt"
@@ -30,9 +30,6 @@ URI = f"qemu:///system?socket={SOCKETS}/libvirt-sock"
 STATE = FOLDER / "state"
 NETWORK = "netboot-lab"  # the Vagrantfile knows it too, as it knows FOLDER
 LIBVIRTD, SERVER = "libvirtd", "server"
-# Given by us, or a bridge has the lowest of its ports' and so another one whenever a PC comes or
-# goes, and the other PCs' ARP tables are wrong.
-BRIDGE_MAC = "52:54:00:77:ff:01"
 START_SECONDS, STOP_SECONDS, POLL_SECONDS = 60.0, 10.0, 0.05
 LOG_LINES = 10
 
@@ -90,7 +87,7 @@ def up(bridge: str, address: IPv4Interface) -> None:
     What is there already stays. Raises OperatorError.
     """
     with _alone():
-        _make_bridge(bridge, address)
+        _add_bridge(bridge, address)
         if _pid(LIBVIRTD) is None:
             _start_libvirtd()
         if NETWORK not in _virsh("net-list", "--name").split():
@@ -168,7 +165,7 @@ def _alone() -> Iterator[None]:
             os.close(descriptor)
 
 
-def _make_bridge(bridge: str, address: IPv4Interface) -> None:
+def _add_bridge(bridge: str, address: IPv4Interface) -> None:
     wanted, links = f"{bridge} {address}", _links()
     if _BRIDGE.exists() and _BRIDGE.read_text() != wanted:
         raise OperatorError(
@@ -189,9 +186,7 @@ def _make_bridge(bridge: str, address: IPv4Interface) -> None:
                 hint="change vagrant.address and dhcp.range in the profile",
             )
     _BRIDGE.write_text(wanted)
-    ip("link", "add", bridge, "address", BRIDGE_MAC, "type", "bridge", *BRIDGE_OPTIONS)
-    ip("address", "add", str(address), "dev", bridge)
-    ip("link", "set", bridge, "up")
+    make_bridge(bridge, address)
 
 
 def _links() -> set[str]:

@@ -24,6 +24,9 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 PRIVATE_TMPFS = Path("/dev/shm")
 BRIDGE = "lab0"
+# Given by us, or a bridge has the lowest of its ports' and so another one whenever a PC or a server
+# comes or goes; then the others' ARP tables are wrong, for up to half a minute.
+BRIDGE_MAC = "52:54:00:77:ff:01"
 BRIDGE_OPTIONS = ("forward_delay", "0", "mcast_snooping", "0")
 SERVER = IPv4Interface("10.77.0.1/24")
 ROUTER = IPv4Interface("10.77.0.254/24")
@@ -90,6 +93,7 @@ def _in_child(body: Callable[[], int]) -> int:
     # Page files and leases of the lab's server vanish with the namespace.
     _libc.mount(b"tmpfs", str(PRIVATE_TMPFS).encode(), b"tmpfs", 0, None)
     try:
+        ip("link", "set", "lo", "up")
         status = body()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
@@ -105,12 +109,11 @@ def ip(*arguments: str) -> None:
         raise OperatorError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
 
 
-def make_bridge() -> None:
-    """Makes the classroom's switch, with the server's address on it."""
-    ip("link", "set", "lo", "up")
-    ip("link", "add", BRIDGE, "type", "bridge", *BRIDGE_OPTIONS)
-    ip("address", "add", str(SERVER), "dev", BRIDGE)
-    ip("link", "set", BRIDGE, "up")
+def make_bridge(name: str = BRIDGE, address: IPv4Interface = SERVER) -> None:
+    """Makes a classroom's switch, with the server's address on it."""
+    ip("link", "add", name, "address", BRIDGE_MAC, "type", "bridge", *BRIDGE_OPTIONS)
+    ip("address", "add", str(address), "dev", name)
+    ip("link", "set", name, "up")
 
 
 def add_tap(name: str) -> None:
