@@ -3,10 +3,13 @@
 import logging
 import os
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
 
 KEPT = 10_000  # lines, some 2 MB; a room of 60 boots with 2,000
+# So long lines are gathered. If each of them woke the thread, it and whoever writes would take Python's
+# lock from each other at every system call: half of the CPU of a DHCP server that is asked all it can.
+GATHER_SECONDS = 0.01
 
 
 class Lines:
@@ -20,8 +23,8 @@ class Lines:
         self._descriptor = descriptor
         self._lost_line = lost
         self._lost = 0
-        self._waiting: deque[str] = deque()
-        self._idle = True
+        self._waiting: list[str] = []
+        self._writing = 0
         self._closed = False
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name="lines", daemon=True).start()
@@ -31,7 +34,7 @@ class Lines:
         with self._changed:
             if self._closed:
                 return
-            if self._lost or len(self._waiting) >= KEPT:
+            if self._lost or len(self._waiting) + self._writing >= KEPT:
                 self._lost += 1  # until all that waits and the number itself are written
             else:
                 self._waiting.append(line)
@@ -41,13 +44,13 @@ class Lines:
         """Returns when all lines are written, or after ``seconds``."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closed or (self._idle and not self._waiting and not self._lost),
+                lambda: self._closed or not (self._waiting or self._writing or self._lost),
                 seconds,
             )
 
     def _run(self) -> None:
         while True:
-            data = (self._next() + "\n").encode("utf-8", "replace")
+            data = ("\n".join(self._gather()) + "\n").encode("utf-8", "replace")
             try:
                 while data:
                     data = data[os.write(self._descriptor, data) :]
@@ -57,16 +60,20 @@ class Lines:
                     self._changed.notify_all()
                 return
 
-    def _next(self) -> str:
+    def _gather(self) -> list[str]:
+        """All lines that wait, once there are some."""
         with self._changed:
-            self._idle = True
+            self._writing = 0
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting or self._lost)
-            self._idle = False
+        time.sleep(GATHER_SECONDS)
+        with self._changed:
             if self._waiting:
-                return self._waiting.popleft()
-            lost, self._lost = self._lost, 0
-            return self._lost_line(lost)
+                lines, self._waiting = self._waiting, []
+            else:
+                lines, self._lost = [self._lost_line(self._lost)], 0
+            self._writing = len(lines)
+            return lines
 
 
 class LinesHandler(logging.Handler):
