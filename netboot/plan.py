@@ -51,17 +51,21 @@ class BootPlan:
     seat: Seat
     bootfile: str  # the DHCP file field: for firmware an NBP or its URL, for iPXE a script
     script_path: str  # HTTP
-    images: tuple[Images, ...]  # for each processor that the PC may have, the best one first
     unified: bool  # all of it in one file, which is the boot file
     swap_export: str
     by_grub: bool  # and not by an iPXE
+    # Made when they are asked for: DHCP, which has to answer thousands in a second, does not.
+    _images: Callable[[], tuple[Images, ...]] = field(repr=False)
     _arguments: Callable[[], tuple[str, ...]] = field(repr=False)
 
     @property
+    def images(self) -> tuple[Images, ...]:
+        """For each processor that the PC may have, the best one first."""
+        return self._images()
+
+    @property
     def arguments(self) -> tuple[str, ...]:
-        """The kernel command line but for ``ip=`` and ``BOOTIF=``, which the loader knows. Made when
-        asked for: DHCP, which has to answer thousands in a second, does not.
-        """
+        """The kernel command line but for ``ip=`` and ``BOOTIF=``, which the loader knows."""
         return self._arguments()
 
 
@@ -116,24 +120,29 @@ def boot_plan(
         seat=seat,
         bootfile=bootfile,
         script_path=f"{base}/{script}",
-        images=tuple(
-            _images(row, base, slices.get(row.name) or (INITRAMFS_FILE,), initrds)
-            for row in client.arch.processors
-            if row.name in profile.boot.architectures
-        ),
         unified=own and client.stage is Stage.FIRMWARE,
         swap_export=export,
         by_grub=client.stage is Stage.FIRMWARE and is_grub(loader),
+        _images=partial(_images, profile, client, base, slices, initrds),
         _arguments=partial(_arguments, profile, seat, keys, server, export),
     )
 
 
 def _images(
-    processor: Processor, base: str, initramfs: tuple[str, ...], more: tuple[str, ...]
-) -> Images:
-    own = [image_name(processor.name, file) for file in (KERNEL_FILE, *initramfs)]
-    kernel, *initrds = (f"{base}/{name}" for name in (*own, *more))
-    return Images(processor, kernel, tuple(initrds))
+    profile: Profile,
+    client: Client,
+    base: str,
+    slices: Mapping[str, tuple[str, ...]],
+    initrds: tuple[str, ...],
+) -> tuple[Images, ...]:
+    found = []
+    for processor in client.arch.processors:
+        if processor.name in profile.boot.architectures:
+            initramfs = slices.get(processor.name) or (INITRAMFS_FILE,)
+            own = (image_name(processor.name, file) for file in (KERNEL_FILE, *initramfs))
+            kernel, *paths = (f"{base}/{name}" for name in (*own, *initrds))
+            found.append(Images(processor, kernel, tuple(paths)))
+    return tuple(found)
 
 
 def features(seat: Seat) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ A ticket is the seat's MAC and an HMAC of it, so the server needs no memory of w
 a PC that is half way through its boot when the server restarts goes on.
 """
 
-import hashlib
 import hmac
 
 SECRET_BYTES = 32
@@ -31,4 +30,4 @@ def order_key(secret: bytes) -> str:
 
 
 def _tag(secret: bytes, digits: str) -> str:
-    return hmac.new(secret, digits.encode(), hashlib.sha256).digest()[:TAG_BYTES].hex()
+    return hmac.digest(secret, digits.encode(), "sha256")[:TAG_BYTES].hex()

@@ -220,10 +220,9 @@ def serialize(packet: Packet) -> bytes:
         _field(packet.file, FILE_BYTES - 1, "file"),
     )
     out = bytearray(header + MAGIC_COOKIE)
-    # sorted() is stable: all the others keep their order.
-    for code, value in sorted(
-        packet.options.items(), key=lambda item: item[0] != Option.DHCP_MESSAGE_TYPE
-    ):
+    kind = packet.options.get(Option.DHCP_MESSAGE_TYPE)
+    first = {} if kind is None else {int(Option.DHCP_MESSAGE_TYPE): kind}
+    for code, value in (first | dict(packet.options)).items():  # all the others keep their order
         if code in (PAD, OVERLOAD, END) or not 0 < code < 255:
             raise ValueError(f"option {code} is not one to send")
         for start in range(0, len(value) or 1, 255):
