@@ -1,7 +1,5 @@
 """Files over HTTP. aiohttp answers Range and If-None-Match (ETag); the content goes by sendfile(2)."""
 
-import asyncio
-import os
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -9,6 +7,8 @@ from typing import IO, Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+
+from netboot.sending import Senders
 
 CHUNK_BYTES = 256 << 10
 
@@ -21,9 +21,10 @@ class Download(web.FileResponse):
     to send (HEAD, or the PC has it).
     """
 
-    def __init__(self, path: Path, sent: Sent) -> None:
+    def __init__(self, path: Path, sent: Sent, senders: Senders) -> None:
         super().__init__(path)
         self._report = sent
+        self._senders = senders
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         try:
@@ -38,9 +39,7 @@ class Download(web.FileResponse):
     async def _sendfile(
         self, request: web.BaseRequest, fobj: IO[Any], offset: int, count: int
     ) -> AbstractStreamWriter:
-        """In place of asyncio's, which enters and leaves the selector for each piece: 5 to 10 % of
-        the CPU time of 32 downloads at once (docs/performance.md).
-        """
+        """In place of asyncio's, which sends in the event loop."""
         writer = await web.StreamResponse.prepare(self, request)
         transport = request.transport
         if writer is None or transport is None:
@@ -48,41 +47,10 @@ class Download(web.FileResponse):
         transport.set_write_buffer_limits(0)
         await writer.drain()  # the head is on its way
         transport.set_write_buffer_limits()
-        await _send(transport.get_extra_info("socket").fileno(), fobj.fileno(), offset, count)
+        connection = transport.get_extra_info("socket")
+        await self._senders.send(connection, fobj.fileno(), offset, count)
         await self.write_eof()
         return writer
-
-
-async def _send(connection: int, file: int, offset: int, count: int) -> None:
-    """Sends ``count`` bytes of a file. Raises ConnectionError."""
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-
-    def send_piece() -> None:
-        nonlocal offset, count
-        try:
-            sent = os.sendfile(own, file, offset, count)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            sent, failure = 0, error
-        else:
-            failure = ConnectionAbortedError("the file has become shorter")
-        offset, count = offset + sent, count - sent
-        if done.done() or (sent and count):
-            return
-        if count:
-            done.set_exception(failure)
-        else:
-            done.set_result(None)
-
-    own = os.dup(connection)  # the loop watches the other for its transport
-    try:
-        loop.add_writer(own, send_piece)
-        await done
-    finally:
-        loop.remove_writer(own)
-        os.close(own)
 
 
 async def send_with_end(

@@ -21,6 +21,7 @@ from aiohttp import web
 from netboot.downloads import Download, send_with_end
 from netboot.errors import OperatorError
 from netboot.orders import ORDERS, Orders
+from netboot.sending import Senders
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class HttpServer:
         self._now = now
         self._runner: web.AppRunner | None = None
         self._orders = Orders()
+        self._senders = Senders()
 
     @property
     def port(self) -> int:
@@ -165,6 +167,7 @@ class HttpServer:
         self._orders.release()
         if self._runner is not None:
             await self._runner.cleanup()
+        self._senders.stop()
 
     def _seat(self, request: web.Request) -> str:
         mac = self._room.seat_of(request.match_info["ticket"])
@@ -187,7 +190,7 @@ class HttpServer:
             self._sent(mac, name, size, self._now() - begin)
 
         if path is not None:
-            return Download(path, sent)
+            return Download(path, sent, self._senders)
         own = self._room.unified(mac, name, _own_address(request))
         if own is None:
             raise web.HTTPNotFound(text=f"no image {name}\n")

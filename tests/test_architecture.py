@@ -31,7 +31,7 @@ ROWS = (
     ),
     (
         "pages.* dhcp.server dhcp.asking dhcp.link dhcp.neighbourhood dhcp.sockets dhcp.complaints "
-        "tftp.* http downloads orders images.* lab.* interfaces probe processes resources notify "
+        "tftp.* http downloads sending orders images.* lab.* interfaces probe processes resources notify "
         "watch deploy.* storm.pc"
     ),
     "services room tftp_files dryrun doctor storm.play deploy.service",

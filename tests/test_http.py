@@ -228,6 +228,27 @@ def test_a_pc_that_reads_slowly_gets_all_and_delays_no_other(rig: Rig) -> None:
         assert len(slow.read()) == 64 << 20
 
 
+def test_a_room_that_asks_at_once_gets_its_own_bytes_each(rig: Rig) -> None:
+    def part(number: int) -> bool:
+        first, last = number * 1000, number * 1000 + 65_535
+        wanted = {"Range": f"bytes={first}-{last}"}
+        return (
+            rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **wanted)[1] == IMAGE[first : last + 1]
+        )
+
+    with ThreadPoolExecutor(32) as threads:
+        assert all(threads.map(part, range(200)))
+
+
+def test_a_server_that_stops_leaves_nothing_open_of_a_download(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    rig = Rig(FakeRoom(tmp_path))
+    with _half(rig, 1 << 30):
+        rig.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not [each for each in threading.enumerate() if each.name == "http sender"]
+
+
 def test_the_script_names_the_address_that_was_asked(rig: Rig) -> None:
     response, content = rig.ask("GET", f"/boot/{TICKET}/bios.ipxe")
     assert response.headers["Content-Length"] == str(len(content))
