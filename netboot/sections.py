@@ -109,8 +109,8 @@ class Http(Section):
 
 
 class SeatBoot(Overridable):
-    arguments: Arguments = ""
-    """More words for the kernel command line."""
+    arguments: Arguments = "quiet"
+    """More words for the kernel command line. Default: quiet."""
     on_failure: Literal["rescue", "reboot"] = "rescue"
     """What a PC does when its boot fails: a rescue shell, or another try. Default: rescue."""
     loader: Literal["auto", "ipxe", "native", "signed"] = "auto"
