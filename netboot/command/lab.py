@@ -48,8 +48,8 @@ def lab(
         list[str],
         typer.Option(
             metavar="KIND",
-            help="bios, bios-virtio, bios-usb, bios-cd, bios-i386, uefi, uefi-http, uefi-secure, uefi-ia32, uefi-arm64 "
-            "or uefi-arm64-http. Several of them: the first PC has the first, and so on.",
+            help="bios, bios-virtio, bios-usb, bios-cd, bios-i386, uefi, uefi-usb, uefi-http, uefi-secure, "
+            "uefi-ia32, uefi-arm64 or uefi-arm64-http. Several of them: the first PC has the first, and so on.",
         ),
     ] = ["bios"],  # noqa: B006
     dhcp: Annotated[

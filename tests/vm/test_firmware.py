@@ -17,12 +17,13 @@ clients:
   52:54:00:77:00:01: {boot: {loader: ipxe}}
   52:54:00:77:00:03: {boot: {loader: signed}}
 """
-FIRST_KINDS = ("bios", "bios-usb", "uefi-secure")
+FIRST_KINDS = ("bios", "bios-usb", "uefi-secure", "uefi-usb")
 IMAGES = ["amd64/vmlinuz", "amd64/initramfs.img"]
 FETCHED_BY_TFTP = (
     ["undionly.kpxe", "bios.ipxe"],
     ["bios.ipxe"],
     ["shimx64.efi", "grubx64.efi", "grub.cfg", "x86_64-efi.cfg", *IMAGES],
+    ["uefi-x64.ipxe"],
 )
 
 
