@@ -212,10 +212,7 @@ swap_is_on() {
 # Sending a page out takes memory (headers, acknowledgements) just when there is none.
 tune_memory() {
     local now reserve=$((ram * 3 / 100 >> 10))
-    # 3 % of RAM in reserve: when half of the reserve is used up the kernel holds processes back. A
-    # mirror sends each page twice. With 3 % a PC of 128 MB often took no packet in when one server
-    # broke: the other one's connections timed out, and programs stood still for 5 to 12 s, not 3.
-    [ "$layout" != mirror ] || reserve=$((reserve * 2))
+    # 3 % of RAM in reserve: when half of the reserve is used up the kernel holds processes back.
     read -r now </proc/sys/vm/min_free_kbytes
     [ "$now" -ge $reserve ] || echo $reserve >/proc/sys/vm/min_free_kbytes
     # kswapd starts 1 % of RAM earlier (the default is 0.1 %): a page needs a round trip to go.
