@@ -217,7 +217,7 @@ def run(repetitions: int, built: Path, folder: Path) -> int:
 
 def main() -> NoReturn:
     """The command line. Exits with 1 if a bar is missed."""
-    given = parser("seat", __doc__, "once each instead of three times").parse_args()
+    given = parser("seat", __doc__, "once each instead of five times").parse_args()
 
     def measured() -> int:
         network.check_root()
@@ -227,7 +227,7 @@ def main() -> NoReturn:
             with BuildProgress() as progress:
                 profile = profile_file.load(PROFILE, [])
                 images.build(profile, Path(name), images.default_cache(), progress)
-            return run(1 if given.quick else 3, Path(name), given.output.resolve())
+            return run(1 if given.quick else 5, Path(name), given.output.resolve())
 
     finish(measured)
 
