@@ -179,7 +179,7 @@ def test_a_boot_on_the_wire(
 
 
 def test_encrypted_swap_is_noise_on_the_wire(lab: Lab) -> None:
-    options = ("--memory", "128", "--load", "1.2", "--capture", "--set", "swap.encrypt=yes")
+    options = ("--memory", "128", "--load", "0.8", "--capture", "--set", "swap.encrypt=yes")
     outcome = lab(*options, "--set", "swap.discard=no")
     assert outcome.status == 0, outcome.report
     data = {stage["stage"]: stage["data"] for stage in outcome.seats[0]["stages"]}

@@ -87,7 +87,7 @@ def test_a_pc_without_long_mode_boots_a_32_bit_kernel_and_its_load_comes_back_ri
 
 def test_two_servers_hold_a_part_each(lab: Lab) -> None:
     layout = ("--servers", "2", "--set", "swap.layout=stripe", "--set", "swap.encrypt=yes")
-    outcome = lab("--memory", "128", "--load", "1.3", *layout)
+    outcome = lab("--memory", "128", "--load", "0.9", *layout)
     assert outcome.status == 0, outcome.report
     assert outcome.stages().count("lease") == 2
     written = next(e for e in outcome.seats[0]["stages"] if e["stage"] == "load:written")["data"]
