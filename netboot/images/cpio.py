@@ -84,7 +84,7 @@ def _check(record: Record) -> None:
     pieces = record.name.split("/")
     if any(piece in ("", ".", "..") for piece in pieces) or "\0" in record.name:
         raise ValueError(f"{record.name!r} is not a plain relative path")
-    if record.name == TRAILER:
+    if pieces[0] == TRAILER:  # a directory of that name would be a member too
         raise ValueError(f"{TRAILER} ends an archive and cannot be a member's name")
     if len(record.content) > MAX_CONTENT:
         raise ValueError(f"{record.name} has {len(record.content)} bytes, of {MAX_CONTENT}")
