@@ -9,7 +9,7 @@ PYTEST := env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/python -m pytest
 
 help:
 	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
-	    'make test    all tests but the nightly ones (about forty minutes)' \
+	    'make test    all tests but the nightly ones (32 to 40 minutes)' \
 	    'make nightly  PCs with disks become seats and go back (three minutes); CI runs it too' \
 		    'make unit    only what needs no root and starts no program' \
 	    'make test-deploy  only fab and the doctor: real sshd, PCs with disks (six minutes)' \
@@ -18,7 +18,7 @@ help:
 	    'make setup   only install what all need' \
 	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
 	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
-	    'make bench-boot  boots and what serves them beside their peers (22 minutes; BENCH=--quick: 8)'
+	    'make bench-boot  boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)'
 
 setup:
 	@tools/setup
