@@ -83,7 +83,6 @@ KINDS = {
     ),
     "bios-i386": Kind((*_PC, "-boot", "n", "-cpu", "pentium3"), "e1000", processor=I386),
     "uefi": Kind(_Q35, _NO_ROM, _X64),
-    # The boot order of a new one begins with the network.
     "uefi-usb": Kind((*_Q35, *_USB), "virtio-net-pci,romfile=", _X64, medium=True),
     "uefi-http": Kind((*_Q35, *_ONLY_HTTP), _NO_ROM, _X64),
     # With Microsoft's keys, as a PC is sold.
