@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.report import OURS
 from bench.rows import FLOOR, PEERS
-from netboot import processes
+from netboot.host import processes
 
 HERE = Path(__file__).parent
 START_SECONDS = 10.0

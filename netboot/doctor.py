@@ -22,7 +22,7 @@ from netboot.dhcp.asking import Asking
 from netboot.dhcp.packet import MessageType
 from netboot.dhcp.question import Asker
 from netboot.errors import AnswerError, OperatorError, ProtocolError
-from netboot.interfaces import Interface, find
+from netboot.host.interfaces import Interface, find
 from netboot.probe import PageClient, http_download, http_read
 from netboot.profile import Profile
 from netboot.tftp.fetch import fetch

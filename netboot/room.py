@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from netboot import processes, script, ticket, unified
+from netboot import script, ticket, unified
 from netboot.admission import Admission, Turn
 from netboot.arch import (
     ARCHITECTURES,
@@ -24,6 +24,7 @@ from netboot.arch import (
 from netboot.client import PROBE_MAC, Client, Stage, is_played
 from netboot.errors import OperatorError
 from netboot.events import BootEvent, Journal
+from netboot.host import processes
 from netboot.http import Beacon
 from netboot.loaders import Loaders
 from netboot.pages.lease import LeaseTable, Refused

@@ -16,9 +16,9 @@ from netboot import ticket
 from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
 from netboot.events import Journal
+from netboot.host.interfaces import find
 from netboot.http import HttpServer
 from netboot.images.build import MANIFEST_FILE
-from netboot.interfaces import find
 from netboot.pages import store as stores
 from netboot.pages import upgrade
 from netboot.pages.classroom import ClassroomExports

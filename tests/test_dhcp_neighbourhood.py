@@ -21,7 +21,7 @@ from scapy.layers.l2 import ARP, Ether
 from netboot.arch import ARCHITECTURES, RASPBERRY_PI, UNIFIED, Firmware, is_grub
 from netboot.dhcp.packet import MessageType, parse
 from netboot.dhcp.server import DhcpServer
-from netboot.interfaces import find
+from netboot.host.interfaces import find
 from netboot.plan import SeatKeys, boot_plan
 from netboot.processors import BY_NAME as PROCESSORS
 from netboot.profile import Profile

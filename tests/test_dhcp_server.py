@@ -26,7 +26,7 @@ from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
 from netboot.events import Journal
 from netboot.fields import AddressRange
-from netboot.interfaces import Interface, find
+from netboot.host.interfaces import Interface, find
 from netboot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.profile import Profile
 from netboot.sections import Boot, Dhcp

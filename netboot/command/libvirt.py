@@ -34,7 +34,7 @@ def up(
     It needs no systemd and touches no settings of this machine. What is there already stays.
     """
     from netboot import profile_file
-    from netboot.interfaces import AUTO
+    from netboot.host.interfaces import AUTO
     from netboot.lab import libvirt, network
 
     room_profile = profile_file.load(profile, settings)

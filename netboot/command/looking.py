@@ -141,7 +141,7 @@ def storm(
     """
     from netboot import arch as architectures
     from netboot import show
-    from netboot.interfaces import find_one
+    from netboot.host.interfaces import find_one
     from netboot.storm.play import Storm, play
     from netboot.storm.report import Report
 

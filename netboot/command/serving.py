@@ -73,8 +73,9 @@ def serve(
 
     On SIGHUP it replaces its own program; seats keep their swap and notice nothing.
     """
-    from netboot import notify, profile_file, show
+    from netboot import profile_file, show
     from netboot.events import Journal
+    from netboot.host import notify
     from netboot.services import Services
 
     if user and os.geteuid() == 0:
@@ -182,7 +183,7 @@ def pages(
 
 def _become(user: str, state: Path) -> NoReturn:
     """Starts this command anew as ``user``. The state folder is made for that user if need be."""
-    from netboot.privileges import command_as
+    from netboot.host.privileges import command_as
 
     try:
         owner = pwd.getpwnam(user)

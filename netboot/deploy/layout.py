@@ -7,7 +7,7 @@ says which is served, so that going back is changing a link.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from netboot.privileges import CAPABILITIES
+from netboot.host.privileges import CAPABILITIES
 
 SERVICE = "netboot"
 USER = "netboot"

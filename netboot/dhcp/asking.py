@@ -12,7 +12,7 @@ from netboot.dhcp import packet as dhcp
 from netboot.dhcp.packet import MessageType, Option, Packet
 from netboot.dhcp.sockets import MAX_MESSAGE, RECEIVE_BUFFER, SO_RCVBUFFORCE
 from netboot.errors import AnswerError, OperatorError, ProtocolError
-from netboot.interfaces import Interface
+from netboot.host.interfaces import Interface
 
 DHCP_SERVER, DHCP_CLIENT, BOOT_SERVER = 67, 68, 4011
 BATCH = 64  # packets taken before others have their turn

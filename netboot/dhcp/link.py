@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from netboot.dhcp import frames
 from netboot.errors import OperatorError
-from netboot.interfaces import Interface
+from netboot.host.interfaces import Interface
 
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
 EVERYONE = b"\xff" * 6

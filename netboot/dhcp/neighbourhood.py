@@ -29,7 +29,7 @@ from netboot.dhcp.responder import EVERYONE, SERVER_PORT, Reply
 from netboot.dhcp.scope import Scope
 from netboot.errors import ProtocolError
 from netboot.events import BootEvent, Journal
-from netboot.interfaces import Interface
+from netboot.host.interfaces import Interface
 
 # A DISCOVER of our own finds the other servers. dnsmasq pings for 3 s before it answers one.
 SURVEY_SECONDS = (0.0, 4.0)

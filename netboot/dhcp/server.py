@@ -20,7 +20,7 @@ from netboot.dhcp.responder import SERVER_PORT, Context, Reply, respond
 from netboot.dhcp.scope import Scope, make_scopes
 from netboot.errors import Ignored, OperatorError, ProtocolError
 from netboot.events import BootEvent, Journal
-from netboot.interfaces import Interface
+from netboot.host.interfaces import Interface
 from netboot.plan import BootPlan
 from netboot.profile import Profile
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from netboot.errors import OperatorError
-from netboot.interfaces import Interface
+from netboot.host.interfaces import Interface
 
 # Two lessons' worth of PCs ask at once: 500 DISCOVERs overrun the default buffer, of which dnsmasq
 # and Kea answer 166 (measured). One takes 1,280 bytes of the kernel's account: 6,500 fit, which

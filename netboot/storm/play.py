@@ -21,7 +21,7 @@ from netboot.dhcp.asking import Asking
 from netboot.dhcp.packet import ANY, MessageType
 from netboot.dhcp.question import Asker
 from netboot.errors import AnswerError, OperatorError, ProtocolError
-from netboot.interfaces import Interface
+from netboot.host.interfaces import Interface
 from netboot.probe import http_read
 from netboot.storm.pc import Pc
 from netboot.storm.report import Report

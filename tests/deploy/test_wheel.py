@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from netboot import notify
 from netboot.cli import app
 from netboot.deploy import bundle, layout
+from netboot.host import notify
 
 pytestmark = pytest.mark.system
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from netboot.errors import OperatorError
-from netboot.interfaces import Interface, find
+from netboot.host.interfaces import Interface, find
 
 
 def test_an_interface_by_its_name() -> None:

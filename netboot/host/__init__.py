@@ -1,0 +1,1 @@
+"""This machine: network interfaces, files, programs, privileges."""
