@@ -16,7 +16,6 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Collection, Context, Task, task
 
-from netboot import profile_file
 from netboot import show as shown
 from netboot.deploy import bundle, classroom, hardware, remote, roster
 from netboot.deploy import wake as wakeonlan
@@ -25,6 +24,7 @@ from netboot.deploy.report import Outcome, table
 from netboot.deploy.seats import NewSeat, add
 from netboot.errors import OperatorError
 from netboot.images import build
+from netboot.profile import file as profile_file
 
 PROFILE = "profiles/lab.yaml"
 KNOWN_HOSTS = "~/.ssh/known_hosts"

@@ -19,12 +19,12 @@ from bench.machine import versions
 from bench.plot import seconds_svg
 from bench.report import finish, parser, publish, tell
 from bench.ways import MIB, WAYS, Run, Way
-from netboot import profile_file
 from netboot.images import build as images
 from netboot.lab import machine, network
 from netboot.lab.machine import console_tail
 from netboot.lab.rig import Classroom, Lesson
-from netboot.processors import AMD64
+from netboot.profile import file as profile_file
+from netboot.profile.processors import AMD64
 from netboot.show import BuildProgress
 
 VERSIONS = {

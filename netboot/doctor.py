@@ -24,7 +24,7 @@ from netboot.dhcp.question import Asker
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find
 from netboot.probe import PageClient, http_download, http_read
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
 from netboot.tftp.fetch import fetch
 
 PAGE_BYTES = 4096

@@ -19,7 +19,7 @@ from netboot.errors import Ignored
 from netboot.events import Journal
 from netboot.pages.lease import LeaseTable
 from netboot.plan import BootPlan
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
 from netboot.room import Room
 from netboot.tftp_files import TftpFiles
 from netboot.ticket import SECRET_BYTES

@@ -8,7 +8,7 @@ the TFTP server that the DHCPACK named. Where the image is not signed that scrip
 import shlex
 
 from netboot.plan import BootPlan, Images
-from netboot.processors import AMD64
+from netboot.profile.processors import AMD64
 
 FIRST_FILE = "grub/grub.cfg"
 CONFIG_SUFFIX = ".cfg"

@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 from netboot.arch import UNIFIED, Firmware, is_grub
 from netboot.client import Client, Stage
-from netboot.processors import Processor
-from netboot.profile import Profile, Seat
-from netboot.roots import BY_NAME as ROOTS
-from netboot.sections import Root
+from netboot.profile.processors import Processor
+from netboot.profile.profile import Profile, Seat
+from netboot.profile.roots import BY_NAME as ROOTS
+from netboot.profile.sections import Root
 
 KERNEL_FILE = "vmlinuz"
 INITRAMFS_FILE = "initramfs.img"

@@ -39,9 +39,9 @@ from netboot.plan import (
     root_export,
     swap_export,
 )
-from netboot.processors import BY_NAME as PROCESSORS
-from netboot.profile import Profile
-from netboot.sections import PAGE, Swap
+from netboot.profile.processors import BY_NAME as PROCESSORS
+from netboot.profile.profile import Profile
+from netboot.profile.sections import PAGE, Swap
 from netboot.slices import Catalogue
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from netboot.admission import Turn
 from netboot.dhcp.pxe import OWN_USER_CLASS
 from netboot.plan import BootPlan, Images
-from netboot.processors import AMD64, I386
+from netboot.profile.processors import AMD64, I386
 
 RETRY_SECONDS = 3
 UNFIT_SECONDS = 60

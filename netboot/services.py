@@ -26,7 +26,8 @@ from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.server import PageEvent, PageServer
 from netboot.plan import image_export
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
+from netboot.profile.stores import parse_store
 from netboot.room import Room
 from netboot.slices import Catalogue
 from netboot.tftp.server import TftpServer
@@ -111,9 +112,7 @@ class Services:
         if not self._swap_only:
             await asyncio.to_thread(self._room.make_templates, self._state)
 
-        store = stores.make_store(
-            stores.parse_store(self._profile.swap.store), _pages_name(self._state)
-        )
+        store = stores.make_store(parse_store(self._profile.swap.store), _pages_name(self._state))
         self._running.callback(_close_store, store)
         self._pages = pages = PageServer(
             self._exports(store),

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from netboot.images import compiler
+from tests import ROOT
 
-SOURCES = sorted((Path(__file__).parent.parent / "initramfs/agent").glob("*.c"))
+SOURCES = sorted((ROOT / "initramfs/agent").glob("*.c"))
 MAX_BYTES = 64 * 1024
 SIZE = 512 << 20
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 PACKAGE = ROOT / "netboot"
 
 # Strangers that tests alone import: what is theirs must not judge itself; scapy is GPL-2.0-only.

@@ -6,9 +6,9 @@ from netboot import script
 from netboot.admission import Turn
 from netboot.bootscript import Boot, Chain, read
 from netboot.errors import AnswerError
-from netboot.fields import SwapSize
-from netboot.profile import Profile
-from netboot.sections import Swap
+from netboot.profile.fields import SwapSize
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Swap
 from tests.test_script import KEYS, SERVER, plan_of
 
 BASE = f"http://{SERVER}:8080"

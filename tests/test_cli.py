@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-LAB = str(Path(__file__).parent.parent / "profiles/lab.yaml")
+from tests import ROOT
+
+LAB = str(ROOT / "profiles/lab.yaml")
 
 
 def netboot(*words: str) -> subprocess.CompletedProcess[str]:

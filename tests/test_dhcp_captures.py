@@ -18,13 +18,14 @@ from netboot.dhcp.packet import Option, Packet, parse, serialize
 from netboot.dhcp.responder import Context, Reply, respond
 from netboot.dhcp.scope import make_scopes
 from netboot.errors import Ignored
-from netboot.fields import AddressRange
 from netboot.plan import BootPlan, SeatKeys, boot_plan
-from netboot.profile import Profile
-from netboot.sections import Dhcp
+from netboot.profile.fields import AddressRange
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Dhcp
+from tests import ROOT
 from tests.support.dhcp_pcap import questions
 
-FOLDER = Path(__file__).parent / "captures"
+FOLDER = ROOT / "tests/captures"
 CAPTURES = sorted(FOLDER.glob("*.pcap"))
 US, LAN = IPv4Address("10.77.0.1"), IPv4Network("10.77.0.0/24")
 PROFILES = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.dhcp.lease import DECLINE_SECONDS, OFFER_SECONDS, PROBE_SECONDS, LeasePool
-from netboot.fields import AddressRange
+from netboot.profile.fields import AddressRange
 
 FIRST = IPv4Address("10.0.0.50")
 HOUR = 3600

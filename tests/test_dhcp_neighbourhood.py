@@ -23,9 +23,9 @@ from netboot.dhcp.packet import MessageType, parse
 from netboot.dhcp.server import DhcpServer
 from netboot.host.interfaces import find
 from netboot.plan import SeatKeys, boot_plan
-from netboot.processors import BY_NAME as PROCESSORS
-from netboot.profile import Profile
-from netboot.sections import Boot as BootSection
+from netboot.profile.processors import BY_NAME as PROCESSORS
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Boot as BootSection
 from tests.support import offers
 from tests.support.offers import Ask, Boot, Offer
 from tests.support.pxe_client import PxeClient

@@ -11,12 +11,13 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from netboot.arch import ARCHITECTURES, Architecture, Firmware
 from netboot.dhcp.packet import parse, serialize
 from netboot.dhcp.responder import Context, Reply, respond
+from tests import ROOT
 from tests.support import offers
 from tests.support.offers import Ask, Boot, Choice, Offer
 from tests.support.pxe_client import PxeClient
 from tests.test_dhcp_responder import FULL, NOW, PROXY, TICKET, US, context
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "booting.md"
+DOCUMENT = ROOT / "docs" / "booting.md"
 OURS, ROUTER, PC = str(US), "10.0.0.254", "10.0.0.77"
 Model = Callable[[Sequence[Offer]], Choice]
 FILES = {

@@ -13,10 +13,10 @@ from netboot.dhcp.packet import HEADER, MAGIC_COOKIE, parse, serialize
 from netboot.dhcp.responder import Context, Reply, respond
 from netboot.dhcp.scope import make_scopes
 from netboot.errors import Ignored, ProtocolError
-from netboot.fields import AddressRange
 from netboot.plan import BootPlan, SeatKeys, boot_plan
-from netboot.profile import Profile
-from netboot.sections import Boot, Dhcp, DhcpNetwork
+from netboot.profile.fields import AddressRange
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Boot, Dhcp, DhcpNetwork
 from tests.support.pxe_client import BIOS, MACHINE, UEFI_X64, UEFI_X64_HTTP, PxeClient, decode
 
 US = IPv4Address("10.0.0.1")

@@ -12,7 +12,7 @@ from netboot.client import Client, Stage
 from netboot.dhcp.packet import parse, serialize
 from netboot.dhcp.responder import Reply, respond
 from netboot.errors import Ignored, ProtocolError
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
 from tests.support.pxe_client import MACHINE, PxeClient
 from tests.test_dhcp_responder import CAMPUS, FULL, NOW, PROXY, US, ask, context, plan
 

@@ -25,11 +25,11 @@ from netboot.dhcp.packet import BOOTREPLY, MessageType, Packet, parse
 from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
 from netboot.events import Journal
-from netboot.fields import AddressRange
 from netboot.host.interfaces import Interface, find
 from netboot.plan import BootPlan, SeatKeys, boot_plan
-from netboot.profile import Profile
-from netboot.sections import Boot, Dhcp
+from netboot.profile.fields import AddressRange
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Boot, Dhcp
 from tests.support.pxe_client import UEFI_X64, PxeClient
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h

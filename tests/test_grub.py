@@ -6,8 +6,8 @@ from netboot import grub, ticket
 from netboot.arch import BY_GRUB, BY_NAME
 from netboot.client import Client, Stage
 from netboot.plan import SeatKeys, boot_plan
-from netboot.profile import Profile
-from netboot.sections import Boot
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Boot
 
 MAC = "52:54:00:12:34:56"
 KEYS = SeatKeys(ticket=ticket.issue(b"s" * 32, MAC), token="cafe" * 8)

@@ -24,9 +24,9 @@ from netboot.images.build import Built, build, build_load_image, default_cache
 from netboot.images.cache import Cache
 from netboot.images.kernel import Kernel
 from netboot.images.packages import Apt
-from netboot.processors import I386
-from netboot.profile import Profile
-from netboot.sections import Boot
+from netboot.profile.processors import I386
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Boot
 from netboot.slices import Catalogue
 from tests.support import newc
 from tests.support.newc import Member

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from netboot.images import cpio, initramfs
-from netboot.roots import BY_NAME
+from netboot.profile.roots import BY_NAME
+from tests import ROOT
 
-INITRAMFS = Path(__file__).parent.parent / "initramfs"
+INITRAMFS = ROOT / "initramfs"
 SHELLS = [["sh"]] + ([["busybox", "sh"]] if shutil.which("busybox") else [])
 
 # Stands in for wget: notes the URL and the posted text, and fails while the server is "down".

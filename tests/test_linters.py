@@ -3,11 +3,11 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 SHELL = re.compile(rb"\A(#!.*\b(ba|da)?sh\b|# shellcheck shell=)")
 
 

@@ -19,7 +19,8 @@ from hypothesis.stateful import (
 
 from netboot.nbd.export import Export
 from netboot.pages.exchange import Area, Buffers
-from netboot.pages.store import BY_NAME, STORE_KINDS, StoreSpec, make_store, parse_store
+from netboot.pages.store import make_store
+from netboot.profile.stores import BY_NAME, STORE_KINDS, StoreSpec, parse_store
 from tests.support.two_ways import (
     BLOCK_STATUS,
     CACHE,
@@ -42,7 +43,7 @@ from tests.support.two_ways import (
 MIB = 1 << 20
 SIZE = 6 * MIB + 4096 + 17  # more than the 4 MiB of memory that the tiered store gets
 CONNECTIONS = 5
-KEEPING = [row.name for row in STORE_KINDS if row.keeps_pages]
+KEEPING = [row.name for row in STORE_KINDS if row.name != "null"]
 
 WHICH = st.integers(0, CONNECTIONS - 1)
 # Around a few places, so that operations meet; pages, and odd bytes.

@@ -15,21 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netboot.errors import OperatorError
-from netboot.pages.store import (
-    BY_NAME,
-    STORE_KINDS,
-    PageFile,
-    PageStore,
-    StoreSpec,
-    load,
-    make_store,
-    parse_store,
-)
+from netboot.pages.store import PageFile, PageStore, load, make_store
+from netboot.profile.stores import BY_NAME, STORE_KINDS, StoreSpec, parse_store
 
 PAGE = bytes(range(1, 256)) * 16 + bytes(16)
 SIZE = 64 << 10
 MIB = 1 << 20
-KEEPING = [row.name for row in STORE_KINDS if row.keeps_pages]
+KEEPING = [row.name for row in STORE_KINDS if row.name != "null"]
 
 
 def spec_of(kind: str, folder: Path) -> StoreSpec:

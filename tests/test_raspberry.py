@@ -14,7 +14,7 @@ from netboot import raspberry, tftp_files
 from netboot.dhcp.packet import parse
 from netboot.events import Journal
 from netboot.pages.lease import LeaseTable
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
 from netboot.room import Room
 from netboot.tftp.server import TftpServer
 from netboot.tftp_files import TftpFiles

@@ -9,13 +9,13 @@ from netboot.arch import BY_NAME
 from netboot.bootscript import Boot, Chain, read
 from netboot.client import PROBE_MAC, Client, Stage, played_mac
 from netboot.events import Journal
-from netboot.fields import SwapSize
 from netboot.grub import OWN_SCRIPT
 from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
-from netboot.profile import Profile
+from netboot.profile.fields import SwapSize
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Http, Swap
 from netboot.room import DAMAGED, Room
-from netboot.sections import Http, Swap
 from netboot.slices import BASE, Catalogue, Slice
 from netboot.tftp.server import Transfer
 from netboot.tftp.transfer import Outcome

@@ -7,10 +7,10 @@ import pytest
 from netboot import script, ticket
 from netboot.arch import ARCHITECTURES, BY_NAME, UNIFIED, Architecture, Firmware, is_grub
 from netboot.client import Client, Stage
-from netboot.fields import SwapSize
 from netboot.plan import BootPlan, SeatKeys, boot_plan, image_export
-from netboot.profile import Profile
-from netboot.sections import Boot, Root, Swap
+from netboot.profile.fields import SwapSize
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Boot, Root, Swap
 
 MAC = "52:54:00:12:34:56"
 SECRET = b"s" * 32

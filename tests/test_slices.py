@@ -5,8 +5,8 @@ import pytest
 from netboot.images.divide import divide
 from netboot.images.modules import Module
 from netboot.plan import features
-from netboot.profile import Profile
-from netboot.sections import Swap, Zswap
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Swap, Zswap
 from netboot.slices import BASE, Catalogue, Slice, file_of
 
 CATALOGUE = Catalogue(

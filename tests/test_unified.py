@@ -13,9 +13,9 @@ from netboot.client import Client, Stage
 from netboot.errors import OperatorError
 from netboot.events import Journal
 from netboot.pages.lease import LeaseTable
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Boot
 from netboot.room import Room
-from netboot.sections import Boot
 from netboot.tftp.server import WithEnd
 from netboot.tftp_files import TftpFiles
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from netboot.profile import Profile
+    from netboot.profile.profile import Profile
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
 DEFAULT_PROFILE = Path("profiles/lab.yaml")

@@ -79,10 +79,10 @@ def lab(
     """Boot a virtual classroom: PCs in QEMU on a network of their own, from this server."""
     if context.invoked_subcommand is not None:
         return
-    from netboot import profile_file
     from netboot.images import build as images
     from netboot.lab import machine, network
     from netboot.lab.rig import Lesson
+    from netboot.profile import file as profile_file
 
     if servers > 1:
         settings = [*settings, network.servers_setting(servers)]

@@ -33,9 +33,9 @@ def up(
 
     It needs no systemd and touches no settings of this machine. What is there already stays.
     """
-    from netboot import profile_file
     from netboot.host.interfaces import AUTO
     from netboot.lab import libvirt, network
+    from netboot.profile import file as profile_file
 
     room_profile = profile_file.load(profile, settings)
     network.check_root()

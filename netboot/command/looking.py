@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netboot import values
 from netboot.command.common import (
     DEFAULT_PROFILE,
     INTERRUPTED,
@@ -16,6 +15,7 @@ from netboot.command.common import (
     SetOption,
     until_stopped,
 )
+from netboot.profile import values
 
 if TYPE_CHECKING:
     from netboot.events import BootEvent
@@ -88,9 +88,10 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Play a PC against this machine's server, step by step; exit status 1 if one fails."""
-    from netboot import profile_file, show
+    from netboot import show
     from netboot.doctor import examine
     from netboot.images import build as images
+    from netboot.profile import file as profile_file
 
     manifest = None if image_folder is None else image_folder / images.MANIFEST_FILE
     findings = examine(profile_file.load(profile, settings), manifest, wait)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from netboot import values
 from netboot.command.common import JsonOption
+from netboot.profile import values
 
 app = typer.Typer()
 

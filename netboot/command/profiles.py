@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from netboot import values
 from netboot.command.common import (
     DEFAULT_PROFILE,
     JsonOption,
@@ -16,6 +15,7 @@ from netboot.command.common import (
     built,
     write_medium,
 )
+from netboot.profile import values
 
 app = typer.Typer()
 
@@ -30,8 +30,9 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build the boot images: Debian's kernel, an initramfs with our swap agent, boot loaders."""
-    from netboot import profile_file, show
+    from netboot import show
     from netboot.images import build as images
+    from netboot.profile import file as profile_file
 
     folder = built(profile_file.load(profile, settings), output)
     manifest = json.loads((folder / images.MANIFEST_FILE).read_text())
@@ -60,8 +61,8 @@ def media(
 @app.command(epilog="Example:  netboot check --profile profiles/lab.yaml")
 def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) -> None:  # noqa: B006
     """Check a profile: each mistake is one line, exit status 2."""
-    from netboot import profile_file
     from netboot.pages.image import open_image
+    from netboot.profile import file as profile_file
 
     loaded = profile_file.load(profile, settings)
     for image in sorted(loaded.images):
@@ -74,7 +75,7 @@ def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) ->
 @app.command(epilog="Example:  netboot schema > netboot.schema.json")
 def schema() -> None:
     """Print the profile's JSON Schema, for editors."""
-    from netboot import profile_file
+    from netboot.profile import file as profile_file
 
     print(json.dumps(profile_file.schema(), indent=2))
 
@@ -96,8 +97,9 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Print exactly what one PC would be answered and sent; nothing is sent."""
-    from netboot import profile_file, show
+    from netboot import show
     from netboot.dryrun import rehearse
+    from netboot.profile import file as profile_file
 
     seat = values.parse_word("--mac", values.MAC, mac)
     address = values.parse_word("--server", values.ADDRESS, server) if server else None

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from netboot import values
 from netboot.command.common import (
     DEFAULT_PROFILE,
     ImagesOption,
@@ -26,6 +25,7 @@ from netboot.command.common import (
 )
 from netboot.command.lines import Lines, LinesHandler
 from netboot.errors import OperatorError
+from netboot.profile import values
 
 if TYPE_CHECKING:
     from netboot.events import BootEvent
@@ -73,9 +73,10 @@ def serve(
 
     On SIGHUP it replaces its own program; seats keep their swap and notice nothing.
     """
-    from netboot import profile_file, show
+    from netboot import show
     from netboot.events import Journal
     from netboot.host import notify
+    from netboot.profile import file as profile_file
     from netboot.services import Services
 
     if user and os.geteuid() == 0:

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from netboot import values
 from netboot.errors import OperatorError
-from netboot.processors import AMD64, ARM64, I386, Processor
+from netboot.profile import values
+from netboot.profile.processors import AMD64, ARM64, I386, Processor
 
 MIB = 1 << 20
 LEAST_RAM = 112 * MIB  # of MemTotal, for a PC sold with 128 MB: less was not tried (reliability.md)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from netboot import values
 from netboot.errors import OperatorError
-from netboot.profile import Profile
-from netboot.sections import Ssh
+from netboot.profile import values
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Ssh
 
 COLUMNS = ("seat", "mac", "address")
 

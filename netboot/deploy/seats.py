@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)

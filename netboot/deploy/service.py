@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from netboot import profile_file
 from netboot.deploy import layout
 from netboot.deploy.supervisor import supervisor
 from netboot.doctor import Finding, examine
 from netboot.errors import OperatorError
 from netboot.images.build import MANIFEST_FILE
 from netboot.pages.memory import TMPFS
-from netboot.pages.store import parse_store
+from netboot.profile import file as profile_file
+from netboot.profile.stores import parse_store
 
 DOCTOR_SECONDS = 30.0  # from the start until all has to be well
 UPGRADE_SECONDS = 15.0  # from SIGHUP until the new program runs

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from typing import Any
 from zlib import crc32
 
-from netboot.fields import AddressRange
+from netboot.profile.fields import AddressRange
 
 # An offer is kept for a client that answers late: boot ROMs retry for 60 s (PXE 2.1, 4+8+16+32).
 OFFER_SECONDS = 60

@@ -16,7 +16,7 @@ from netboot.dhcp.packet import MessageType as Type
 from netboot.dhcp.scope import Scope, owner_of, scope_of
 from netboot.errors import Ignored
 from netboot.plan import BootPlan
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
 
 SERVER_PORT = 67
 CLIENT_PORT = 68

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 from netboot.dhcp.lease import LeasePool
 from netboot.dhcp.packet import ANY, Option, Packet
-from netboot.fields import AddressRange
-from netboot.profile import Profile
+from netboot.profile.fields import AddressRange
+from netboot.profile.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from netboot.errors import Ignored, OperatorError, ProtocolError
 from netboot.events import BootEvent, Journal
 from netboot.host.interfaces import Interface
 from netboot.plan import BootPlan
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
 
 BATCH = 64  # packets answered between two visits to the event loop, and for one write of leases
 # Whether a second server is there is known before the first PC is answered. proxyDHCP servers answer

@@ -21,8 +21,8 @@ from netboot.images.packages import Apt, Package
 from netboot.images.part import DESCRIPTION_FILE, Part, Sources, digest
 from netboot.images.progress import Progress
 from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, image_name
-from netboot.processors import AMD64, BY_NAME, Processor
-from netboot.profile import Profile
+from netboot.profile.processors import AMD64, BY_NAME, Processor
+from netboot.profile.profile import Profile
 
 __all__ = [
     "INITRAMFS_FILE",

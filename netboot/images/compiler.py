@@ -14,7 +14,7 @@ from netboot.images import packages
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt
 from netboot.images.progress import Progress
-from netboot.processors import Processor
+from netboot.profile.processors import Processor
 
 MUSL = "musl-dev"
 # Static, so that it runs in an initramfs without a C library. No build id, no symbols and no

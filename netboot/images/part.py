@@ -22,7 +22,7 @@ from netboot.images.modules import Module
 from netboot.images.packages import Apt, Package
 from netboot.images.progress import Progress
 from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE
-from netboot.processors import Processor
+from netboot.profile.processors import Processor
 from netboot.slices import Catalogue
 
 DESCRIPTION_FILE = "part.json"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
-from netboot.processors import AMD64, ARM64, I386, Processor
-from netboot.values import nearest
+from netboot.profile.processors import AMD64, ARM64, I386, Processor
+from netboot.profile.values import nearest
 
 OVMF = Path("/usr/share/OVMF")
 

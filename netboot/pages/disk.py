@@ -13,7 +13,7 @@ from pathlib import Path
 from netboot.errors import OperatorError
 from netboot.pages.folder import Folder
 from netboot.pages.sparse import SparseFile, raise_busy
-from netboot.pages.store import StoreSpec
+from netboot.profile.stores import StoreSpec
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 WRITER = "state-boot"  # in the folder: the run of the kernel that writes, or CLOSED

@@ -15,7 +15,8 @@ from netboot.errors import OperatorError
 from netboot.nbd.export import Export, Refusal, Refused
 from netboot.pages import image
 from netboot.pages.lease import Lease, LeaseTable
-from netboot.pages.store import BY_NAME, PageFile, PageStore
+from netboot.pages.store import PageFile, PageStore
+from netboot.profile.stores import BY_NAME
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from netboot.pages.folder import Folder
 from netboot.pages.sparse import SparseFile
-from netboot.pages.store import PAGE_BYTES, StoreSpec
+from netboot.pages.store import PAGE_BYTES
+from netboot.profile.stores import StoreSpec
 
 TMPFS = Path("/dev/shm")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from netboot.pages.store import StoreSpec
+from netboot.profile.stores import StoreSpec
 
 _ZEROS = memoryview(bytes(256 << 10))
 

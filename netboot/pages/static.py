@@ -11,7 +11,8 @@ from netboot.pages import memory, upgrade
 from netboot.pages.exports import StaticExports
 from netboot.pages.folder import KEPT_PREFIX
 from netboot.pages.server import Address, PageServer
-from netboot.pages.store import make_store, parse_store
+from netboot.pages.store import make_store
+from netboot.profile.stores import parse_store
 
 
 def name_of(listen: Address, name: str) -> str:

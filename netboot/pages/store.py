@@ -1,26 +1,19 @@
-"""Page stores: the interface, one row for each kind, and how a store is written.
+"""Page stores: the interface of a store and of its page files.
 
 A store keeps page files, one for each lease. The control plane creates and removes them; a worker
-gets a file's descriptors over a socket and ``adopt``s them. A new kind is one module with
-``make_store`` and ``adopt``, and one row here.
-
-What is written is ``memory``, ``disk:DIR``, ``tiered:DIR,memory=SIZE`` or ``null``, on the command
-line and in a profile (docs/pages.md says which is for whom).
+gets a file's descriptors over a socket and ``adopt``s them. A new kind is one module here with
+``make_store`` and ``adopt``, called as the kind is, and one row in ``netboot.profile.stores``.
 """
 
 import importlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
 from netboot.errors import OperatorError
-from netboot.values import SIZE, Nearest, Text, Unreadable, any_of, nearest
+from netboot.profile.stores import BY_NAME, StoreSpec
 
 PAGE_BYTES = 4096
-
-# What fits into the smallest memory a tiered store is good for.
-MIN_TIER_BYTES = 4 << 20
 
 
 class Busy(Exception):
@@ -113,17 +106,6 @@ class PageStore(Protocol):
         """Lets go of the store; wipes all page files if the store has no name."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSpec:
-    """A store as it was asked for. ``directory`` and ``memory_bytes`` are None and 0 for kinds
-    that have none.
-    """
-
-    kind: str
-    directory: Path | None = None
-    memory_bytes: int = 0
-
-
 class PageFileModule(Protocol):
     """What the module of a kind of page file has."""
 
@@ -138,47 +120,14 @@ class StoreModule(PageFileModule, Protocol):
         """Raises OperatorError if pages cannot be kept as ``spec`` says."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreKind:
-    """A kind of store. ``module`` is imported on first use; ``form`` is how it is written; the
-    page files of a ``shared`` kind may be changed by several processes at the same time.
-    """
-
-    name: str
-    form: str
-    summary: str
-    module: str
-    keeps_pages: bool = True
-    shared: bool = True
-
-
-STORE_KINDS = (
-    StoreKind("memory", "memory", "in the server's RAM", "netboot.pages.memory"),
-    StoreKind("disk", "disk:DIR", "in sparse files in DIR", "netboot.pages.disk"),
-    StoreKind(
-        "tiered",
-        "tiered:DIR,memory=SIZE",
-        "in RAM up to SIZE, what was not written for long in DIR",
-        "netboot.pages.tiered",
-        shared=False,
-    ),
-    StoreKind(
-        "null", "null", "nowhere: writes are lost, for measuring", "netboot.pages.null", False
-    ),
-)
-
-BY_NAME = {row.name: row for row in STORE_KINDS}
-_FORMS = {row.form: row for row in STORE_KINDS}
-# Kinds of page files: those of the stores, and images, which no store keeps.
-_MODULES = {row.name: row.module for row in STORE_KINDS} | {"image": "netboot.pages.image"}
-
-
 def load(kind: str) -> PageFileModule:
-    """The module of a kind of page file. Raises OperatorError if there is no such kind."""
-    module = _MODULES.get(kind)
-    if module is None:
+    """Return the module of a kind of page file: of a store, or an image, which no store keeps.
+
+    Raises OperatorError if there is no such kind.
+    """
+    if kind not in (*BY_NAME, "image"):
         raise OperatorError(f"no page store {kind!r}", hint=f"one of: {', '.join(BY_NAME)}")
-    return cast(PageFileModule, importlib.import_module(module))
+    return cast(PageFileModule, importlib.import_module(f"{__package__}.{kind}"))
 
 
 def make_store(spec: StoreSpec, name: str = "") -> PageStore:
@@ -187,41 +136,3 @@ def make_store(spec: StoreSpec, name: str = "") -> PageStore:
     Raises OperatorError if pages cannot be kept there.
     """
     return cast(StoreModule, load(spec.kind)).make_store(spec, name)
-
-
-def parse_store(text: str) -> StoreSpec:
-    """A store as the command line gives it. Raises OperatorError."""
-    try:
-        return STORE.parse(text)
-    except Unreadable as error:
-        hint = f"did you mean '{error.nearest}'?" if error.nearest else ""
-        raise OperatorError(f"store {text!a}: {error}", hint=hint) from None
-
-
-def _convert(text: str) -> StoreSpec:
-    kind, _, rest = text.partition(":")
-    row = BY_NAME.get(kind)
-    if row is None:
-        guess = nearest(kind, BY_NAME)
-        raise Nearest(BY_NAME[guess].form if guess else "")
-    if ":" not in row.form:
-        if rest:
-            raise Nearest(kind)
-        return StoreSpec(kind)
-    folder, _, size = rest.rpartition(",memory=") if "memory=" in row.form else (rest, "", "")
-    if not folder or "\0" in folder:
-        raise Nearest(row.form)
-    if "memory=" not in row.form:
-        return StoreSpec(kind, Path(folder))
-    memory_bytes = SIZE.convert(size)
-    if memory_bytes < MIN_TIER_BYTES:
-        raise Nearest(f"{kind}:{folder},memory={MIN_TIER_BYTES >> 20}MiB")
-    return StoreSpec(kind, Path(folder), memory_bytes)
-
-
-# A profile keeps what was written: a text with a meaning, checked.
-STORE = Text(
-    any_of(_FORMS),
-    _convert,
-    {"type": "string", "pattern": r"^(memory|null|disk:.+|tiered:.+,memory=[0-9.]+ ?[A-Za-z]*)$"},
-)

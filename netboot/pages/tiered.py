@@ -20,9 +20,10 @@ from netboot.pages.disk import make_folder
 from netboot.pages.folder import Folder
 from netboot.pages.ledger import FILE_BYTES, Ledger
 from netboot.pages.memory import TMPFS
-from netboot.pages.store import PAGE_BYTES, StoreSpec
+from netboot.pages.store import PAGE_BYTES
 from netboot.pages.tieredfile import TieredFile, open_tiered
 from netboot.pages.tiermap import HEADER, map_bytes
+from netboot.profile.stores import StoreSpec
 
 LEDGER = "ledger"
 

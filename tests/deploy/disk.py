@@ -16,7 +16,8 @@ from pathlib import Path
 from netboot.images.cache import Cache, default_cache
 from netboot.images.progress import Progress
 from netboot.lab.machine import KINDS, OVMF, accelerator
-from tests.deploy.rig import NETWORK, ROOT, Lan
+from tests import ROOT
+from tests.deploy.rig import NETWORK, Lan
 
 HERE = Path(__file__).parent
 SCRIPTS = ("install-disk", "old-init")

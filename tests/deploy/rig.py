@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from tests import ROOT
+
 FAB = [sys.executable, "-m", "fabric"]
 NETWORK = "192.168.78"
 HERE = f"{NETWORK}.250"  # where `fab` runs

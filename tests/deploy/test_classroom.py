@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from netboot import profile_file, ticket
+from netboot import ticket
 from netboot.deploy.wake import magic_packet
-from tests.deploy.rig import FAB, HERE, ROOT, Lan, Pc
+from netboot.profile import file as profile_file
+from tests import ROOT
+from tests.deploy.rig import FAB, HERE, Lan, Pc
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 

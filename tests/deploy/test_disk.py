@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from netboot import profile_file
+from netboot.profile import file as profile_file
+from tests import ROOT
 from tests.deploy.disk import Disk, OldPc
-from tests.deploy.rig import HERE, NETWORK, ROOT, Lan
+from tests.deploy.rig import HERE, NETWORK, Lan
 
 pytestmark = [pytest.mark.root, pytest.mark.vm, pytest.mark.nightly, pytest.mark.timeout(900)]
 

@@ -14,7 +14,8 @@ import pytest
 from netboot.pages.folder import KEPT_PREFIX
 from netboot.pages.memory import TMPFS
 from netboot.services import _pages_name
-from tests.deploy.rig import HERE, ROOT, Lan
+from tests import ROOT
+from tests.deploy.rig import HERE, Lan
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from netboot import profile_file
 from netboot.deploy import bootorder, classroom, hardware, roster, seats
 from netboot.deploy.report import Outcome, table
 from netboot.deploy.wake import magic_packet
 from netboot.errors import OperatorError
+from netboot.profile import file as profile_file
 
 DATA = Path(__file__).parent / "data"
 OVMF_MAC = "52:54:00:78:00:16"

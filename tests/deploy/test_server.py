@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from netboot import ticket
-from tests.deploy.rig import ROOT, Lan, Pc
+from tests import ROOT
+from tests.deploy.rig import Lan, Pc
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.fuzz.seeds import seeds
 
-ROOT = Path(__file__).parent.parent.parent
 SECONDS = int(
     os.environ.get("NETBOOT_FUZZ_SECONDS") or (60 if os.environ.get("CI") == "true" else 5)
 )

@@ -15,14 +15,15 @@ from pathlib import Path
 import pytest
 
 from netboot.pages.exports import StaticExports
-from netboot.pages.store import BY_NAME, STORE_KINDS, make_store, parse_store
+from netboot.pages.store import make_store
+from netboot.profile.stores import BY_NAME, STORE_KINDS, parse_store
 from tests.support.page_server import running
 
 MIB = 1 << 20
 SIZE = 64 * MIB
 BIG = 1024 * MIB
 TIER = "16MiB"  # less than most tests write
-KEEPING = [row.name for row in STORE_KINDS if row.keeps_pages]
+KEEPING = [row.name for row in STORE_KINDS if row.name != "null"]
 
 
 def run(*command: str) -> str:

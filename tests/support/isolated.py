@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-PROJECT = Path(__file__).parent.parent.parent
+from tests import ROOT
+
 NAMESPACES = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 PREPARE = """
 mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /dev/shm
@@ -29,7 +30,7 @@ class Isolated:
     ) -> "subprocess.CompletedProcess[str]":
         """Runs a command of the checkout in there; output and errors are in ``stdout``."""
         return subprocess.run(
-            [*self._command, "env", f"--chdir={PROJECT}", *command],
+            [*self._command, "env", f"--chdir={ROOT}", *command],
             env=self._environment | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

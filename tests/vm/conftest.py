@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from netboot.images.cache import Cache, default_cache
+from tests import ROOT
 
 LAB_SECONDS = 400
-PROJECT = Path(__file__).parent.parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,17 +47,17 @@ class Outcome:
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
-    profile = PROJECT / "profiles/lab.yaml"
+    profile = ROOT / "profiles/lab.yaml"
     command = [sys.executable, "-m", "netboot", "build", "-p", str(profile), "-o", str(folder)]
     command += ["--set", "boot.architectures=amd64,i386,arm64"]
-    subprocess.run(command, check=True, cwd=PROJECT)
+    subprocess.run(command, check=True, cwd=ROOT)
     return folder
 
 
 @pytest.fixture(scope="session")
 def root_image() -> Path:
     """A minimal Debian with systemd, made once and kept while its recipe stays the same."""
-    recipe = PROJECT / "tools/make-root"
+    recipe = ROOT / "tools/make-root"
     key = hashlib.sha256(recipe.read_bytes()).hexdigest()[:32]
 
     def make(folder: Path) -> None:
@@ -70,12 +70,12 @@ def root_image() -> Path:
 
 @pytest.fixture
 def lab(images: Path, tmp_path: Path) -> Callable[..., Outcome]:
-    def run(*options: str, profile: Path = PROJECT / "profiles/lab.yaml") -> Outcome:
+    def run(*options: str, profile: Path = ROOT / "profiles/lab.yaml") -> Outcome:
         command = [sys.executable, "-m", "netboot", "lab", "--json", "--profile", str(profile)]
         command += ["--images", str(images), "--logs", str(tmp_path / "lab"), *options]
         done = subprocess.run(
             command,
-            cwd=PROJECT,
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
             timeout=LAB_SECONDS,

@@ -16,8 +16,8 @@ from netboot.events import BootEvent
 from netboot.images import build as images
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
+from tests import ROOT
 
-PROJECT = Path(__file__).parent.parent.parent
 AREA_BYTES = 72 << 20
 SETTINGS = (f"swap.size={AREA_BYTES}", "swap.grow=2", "swap.encrypt=yes", "swap.capacity=216MiB")
 AWAY_SECONDS = 2.0
@@ -41,7 +41,7 @@ async def lesson(folder: Path, image_folder: Path) -> dict[str, Any]:
     load = images.build_load_image(images.default_cache())
     classroom = Classroom(
         Lesson(
-            PROJECT / "profiles/lab.yaml",
+            ROOT / "profiles/lab.yaml",
             image_folder,
             folder,
             memory=128,

@@ -29,8 +29,8 @@ from netboot.events import BootEvent
 from netboot.images import build as images
 from netboot.lab import network
 from netboot.lab.rig import STATE_FOLDER, Classroom, Lesson, SeatReport
+from tests import ROOT
 
-PROJECT = Path(__file__).parent.parent.parent
 SECONDS = 600.0  # for all of it
 LOAD = 0.6  # times the RAM: all that the kernel leaves, so each page goes out and in about once
 PROBE_MAC, PROBE_BYTES = "52:54:00:78:00:01", 64 << 20
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="Markdown instead of JSON")
     options = parser.parse_args()
     lesson = Lesson(
-        PROJECT / "profiles/lab.yaml",
+        ROOT / "profiles/lab.yaml",
         options.images.resolve(),
         options.logs.resolve(),
         clients=options.clients,

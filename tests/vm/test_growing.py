@@ -7,14 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.vm.conftest import LAB_SECONDS, PROJECT, Outcome
+from tests import ROOT
+from tests.vm.conftest import LAB_SECONDS, Outcome
 from tests.vm.growing import AREA_BYTES
 
 
 def test_swap_grows_under_load_and_shrinks_after_it(images: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.vm.growing", tmp_path, images],
-        cwd=PROJECT,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
         timeout=LAB_SECONDS,

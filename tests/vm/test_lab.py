@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from netboot.images import initramfs
-from tests.vm.conftest import PROJECT, Outcome
+from tests import ROOT
+from tests.vm.conftest import Outcome
 
 Lab = Callable[..., Outcome]
 
@@ -131,9 +132,9 @@ def test_a_damaged_slice_is_told_and_not_used(lab: Lab, images: Path, tmp_path: 
 
 def test_a_page_server_that_comes_late_is_waited_for(images: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(Path(__file__).parent / "late_pages.py")]
-    command += [str(PROJECT / "profiles/lab.yaml"), str(images), str(tmp_path)]
+    command += [str(ROOT / "profiles/lab.yaml"), str(images), str(tmp_path)]
     done = subprocess.run(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, timeout=300, check=False
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout
     stages = json.loads(done.stdout)
@@ -146,7 +147,7 @@ def test_nothing_is_left_of_an_interrupted_lab(
 ) -> None:
     marker = str(tmp_path / "lab")
     command = [sys.executable, "-m", "netboot", "lab", "--logs", marker, "--images", str(images)]
-    lab = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    lab = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert lab.stdout is not None
     assert "dhcp" in lab.stdout.readline()
     assert _processes_with(marker)

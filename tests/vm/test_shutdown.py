@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.vm.conftest import LAB_SECONDS, PROJECT
+from tests import ROOT
+from tests.vm.conftest import LAB_SECONDS
 
 MEMORY = 192  # MB
 BAR_SECONDS = 20.0
@@ -17,7 +18,7 @@ def test_a_systemd_userland_survives_a_crash_and_ends_with_swap_in_use(
     command = [sys.executable, "-m", "tests.vm.shutdown", str(root_image), str(tmp_path)]
     command += [str(images), str(MEMORY)]
     done = subprocess.run(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, timeout=LAB_SECONDS, check=False
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=LAB_SECONDS, check=False
     )
     assert done.stdout, "no report"
     report = json.loads(done.stdout)

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.vm.conftest import LAB_SECONDS, PROJECT
+from tests import ROOT
+from tests.vm.conftest import LAB_SECONDS
 
 SEED = "NETBOOT_TORTURE_SEED"  # of an earlier run, to repeat it
 
@@ -18,7 +19,7 @@ def torture(images: Path, folder: Path, *options: str) -> dict[str, Any]:
     if SEED in os.environ:
         command += ["--seed", os.environ[SEED]]
     done = subprocess.run(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, timeout=LAB_SECONDS, check=False
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=LAB_SECONDS, check=False
     )
     assert done.stdout, "no report"
     report: dict[str, Any] = json.loads(done.stdout)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from netboot.images.cache import default_cache
-from netboot.sections import Vagrant
-from tests.support.isolated import PROJECT, Isolated, isolated
+from netboot.profile.sections import Vagrant
+from tests import ROOT
+from tests.support.isolated import Isolated, isolated
 
 LIBVIRTD_PID = "/run/netboot-lab/libvirtd.pid"
 
@@ -95,7 +96,7 @@ def test_validate(tmp_path: Path, variable: str, value: str, complaint: str) -> 
 
 
 def test_the_vagrantfile_has_the_defaults_of_the_profile() -> None:
-    text = (PROJECT / "Vagrantfile").read_text()
+    text = (ROOT / "Vagrantfile").read_text()
     shown = Vagrant()
     assert f"'clients' => {shown.clients}, 'memory' => {shown.memory}" in text
     assert f"'firmware' => '{shown.firmware[0]}', 'nic' => '{shown.nic[0]}'" in text

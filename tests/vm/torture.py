@@ -20,9 +20,9 @@ from netboot.events import BootEvent
 from netboot.images import build as images
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
+from tests import ROOT
 from tests.vm.faults import FAULTS, LONG, MIRROR, SHORT, Scene, lose_pages
 
-PROJECT = Path(__file__).parent.parent.parent
 ENDLESS_ROUNDS = 9999
 BOOT_SECONDS, RECOVERY_SECONDS, ROUND_SECONDS, END_SECONDS = 120, 120, 240, 30
 PAUSE_SECONDS = 4.0  # at most, before a fault
@@ -237,7 +237,7 @@ def main() -> None:
         settings += (network.servers_setting(2), "swap.layout=mirror")
     _note(f"seed {options.seed}")
     lesson = Lesson(
-        PROJECT / "profiles/lab.yaml",
+        ROOT / "profiles/lab.yaml",
         options.images.resolve(),
         options.logs.resolve(),
         memory=options.memory,

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from netboot import values
-from netboot.pages.store import STORE
-from netboot.values import Nearest, Text
+from netboot.profile import values
+from netboot.profile.stores import STORE
+from netboot.profile.values import Nearest, Text
 
 MIB = 1 << 20
 MAX_PREFIX = 30  # bits; a smaller network has no address for a PC and one for its router

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
-from netboot import document, values
-from netboot.document import Document, KeyPath, dotted
 from netboot.errors import OperatorError
-from netboot.fields import Section
-from netboot.profile import Profile
+from netboot.profile import document, values
+from netboot.profile.document import Document, KeyPath, dotted
+from netboot.profile.fields import Section
+from netboot.profile.profile import Profile
 
 SETTING = "--set"  # how the command line gives a key, and so what its mistakes are reported for
 SETTING_LINE = 0

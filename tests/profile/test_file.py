@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netboot.errors import OperatorError
-from netboot.fields import SwapSize
-from netboot.profile import Profile
-from netboot.profile_file import load, parse, schema
+from netboot.profile.fields import SwapSize
+from netboot.profile.file import load, parse, schema
+from netboot.profile.profile import Profile
 
 MISTAKES = [
     # The case of the issue, and unknown keys at every depth.
@@ -308,7 +308,9 @@ def test_several_mistakes_are_one_line_each_in_the_order_of_the_file() -> None:
 
 def test_what_yaml_1_1_reads_otherwise() -> None:
     text = "{52:54:00:12:34:56: 1, a: on, b: 0755, c: 1_0, d: 2001-01-01, e: .inf, f: 1:30, g: ~}"
-    assert 41135085296 in yaml.safe_load(text), "PyYAML still does what netboot.document is for"
+    assert 41135085296 in yaml.safe_load(text), (
+        "PyYAML still does what netboot.profile.document is for"
+    )
     profile = parse(
         "clients: {52:54:00:12:34:56: {hostname: on}, 525400123457: {hostname: 0755}}\n"
         "swap: {zswap: {enabled: on}, capacity: ~}\nboot: {arguments: 2001-01-01}",

@@ -1,6 +1,6 @@
 """Text of a profile -> typed values: sizes, durations, MAC addresses and their kin. Pure.
 
-The reader of YAML hands over every scalar as the text that was written (netboot.document), so
+The reader of YAML hands over every scalar as the text that was written (netboot.profile.document), so
 what a value means is decided here and nowhere else.
 """
 

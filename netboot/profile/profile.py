@@ -1,4 +1,4 @@
-"""The profile: what a room of PCs boots and how it is served. Pure; see profile_file too."""
+"""The profile: what a room of PCs boots and how it is served. Pure; file.py reads it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from netboot import values
 from netboot.errors import OperatorError
-from netboot.fields import (
+from netboot.profile import values
+from netboot.profile.fields import (
     Address,
     InterfaceName,
     Mac,
@@ -19,19 +19,9 @@ from netboot.fields import (
     hosts,
     misplaced,
 )
-from netboot.roots import BY_NAME as ROOTS
-from netboot.sections import (
-    Boot,
-    Dhcp,
-    Http,
-    Root,
-    SeatBoot,
-    SeatSwap,
-    Ssh,
-    Swap,
-    Vagrant,
-)
-from netboot.values import OneOrMore
+from netboot.profile.roots import BY_NAME as ROOTS
+from netboot.profile.sections import Boot, Dhcp, Http, Root, SeatBoot, SeatSwap, Ssh, Swap, Vagrant
+from netboot.profile.values import OneOrMore
 
 
 class SeatSettings(Section):

@@ -4,19 +4,18 @@ import json
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from netboot import roots
 from netboot.errors import OperatorError
-from netboot.fields import AddressRange, Section, SwapSize
-from netboot.profile import Profile
-from netboot.profile_file import load, parse, schema
-from netboot.sections import Dhcp, Swap
+from netboot.profile import roots
+from netboot.profile.fields import AddressRange, Section, SwapSize
+from netboot.profile.file import load, parse, schema
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Dhcp, Swap
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 LAB = ROOT / "profiles" / "lab.yaml"
 MAC = "52:54:00:12:34:56"
 MIB = 1 << 20

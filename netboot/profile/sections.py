@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from netboot import values
-from netboot.fields import (
+from netboot.profile import values
+from netboot.profile.fields import (
     Address,
     Arguments,
     ClientId,
@@ -34,10 +34,10 @@ from netboot.fields import (
     hosts,
     misplaced,
 )
-from netboot.processors import AMD64, Processor
-from netboot.processors import BY_NAME as PROCESSORS
-from netboot.roots import BY_NAME as ROOTS
-from netboot.values import OneOrMore
+from netboot.profile.processors import AMD64, Processor
+from netboot.profile.processors import BY_NAME as PROCESSORS
+from netboot.profile.roots import BY_NAME as ROOTS
+from netboot.profile.values import OneOrMore
 
 PAGE = 4096
 MAX_SERVERS = 8  # the kernel's command line has 2048 characters

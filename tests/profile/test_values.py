@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from netboot.errors import OperatorError
-from netboot.values import (
+from netboot.profile.values import (
     BOOLEAN,
     HOSTNAME,
     HOSTNAME_PATTERN,

@@ -1,0 +1,87 @@
+"""How a page store is written, and one row for each kind of store.
+
+A profile and the command line write ``memory``, ``disk:DIR``, ``tiered:DIR,memory=SIZE`` or ``null``;
+docs/howto/page-stores.md says which is for whom. The stores themselves are ``netboot.pages.stores``:
+each kind is the module of its name there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from netboot.errors import OperatorError
+from netboot.profile.values import SIZE, Nearest, Text, Unreadable, any_of, nearest
+
+# What fits into the smallest memory a tiered store is good for.
+MIN_TIER_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """A store as it was asked for. ``directory`` and ``memory_bytes`` are None and 0 for kinds
+    that have none.
+    """
+
+    kind: str
+    directory: Path | None = None
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKind:
+    """A kind of store: its name and the form it is written in.
+
+    Several processes may change the page files of a ``shared`` kind at the same time.
+    """
+
+    name: str
+    form: str
+    shared: bool = True
+
+
+STORE_KINDS = (
+    StoreKind("memory", "memory"),
+    StoreKind("disk", "disk:DIR"),
+    StoreKind("tiered", "tiered:DIR,memory=SIZE", shared=False),
+    StoreKind("null", "null"),
+)
+
+BY_NAME = {row.name: row for row in STORE_KINDS}
+_FORMS = {row.form: row for row in STORE_KINDS}
+
+
+def parse_store(text: str) -> StoreSpec:
+    """A store as the command line gives it. Raises OperatorError."""
+    try:
+        return STORE.parse(text)
+    except Unreadable as error:
+        hint = f"did you mean '{error.nearest}'?" if error.nearest else ""
+        raise OperatorError(f"store {text!a}: {error}", hint=hint) from None
+
+
+def _convert(text: str) -> StoreSpec:
+    kind, _, rest = text.partition(":")
+    row = BY_NAME.get(kind)
+    if row is None:
+        guess = nearest(kind, BY_NAME)
+        raise Nearest(BY_NAME[guess].form if guess else "")
+    if ":" not in row.form:
+        if rest:
+            raise Nearest(kind)
+        return StoreSpec(kind)
+    folder, _, size = rest.rpartition(",memory=") if "memory=" in row.form else (rest, "", "")
+    if not folder or "\0" in folder:
+        raise Nearest(row.form)
+    if "memory=" not in row.form:
+        return StoreSpec(kind, Path(folder))
+    memory_bytes = SIZE.convert(size)
+    if memory_bytes < MIN_TIER_BYTES:
+        raise Nearest(f"{kind}:{folder},memory={MIN_TIER_BYTES >> 20}MiB")
+    return StoreSpec(kind, Path(folder), memory_bytes)
+
+
+# A profile keeps what was written: a text with a meaning, checked.
+STORE = Text(
+    any_of(_FORMS),
+    _convert,
+    {"type": "string", "pattern": r"^(memory|null|disk:.+|tiered:.+,memory=[0-9.]+ ?[A-Za-z]*)$"},
+)
