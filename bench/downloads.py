@@ -10,8 +10,8 @@ from pathlib import Path
 from bench.report import OURS
 from bench.servers import Server, end
 from bench.transfers import BLKSIZE, WITHOUT_CPU, Row, Sample
-from netboot import ticket
-from netboot.plan import KERNEL_FILE, image_name
+from netboot.boot import ticket
+from netboot.boot.plan import KERNEL_FILE, image_name
 
 START_SECONDS = 10.0
 RUN_SECONDS = 15.0

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from netboot.arch import BY_CODE
-from netboot.bootscript import Boot, Chain, read
-from netboot.client import PROBE_MAC
+from netboot.boot.arch import BY_CODE
+from netboot.boot.client import PROBE_MAC
+from netboot.boot.ipxe import Boot, Chain, read
 from netboot.dhcp.asking import Asking
 from netboot.dhcp.packet import MessageType
 from netboot.dhcp.question import Asker

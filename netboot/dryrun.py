@@ -6,23 +6,23 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from netboot import arch as architectures
-from netboot import grub, raspberry
-from netboot.arch import LOADERS, UNIFIED, Architecture, Firmware, is_grub
-from netboot.client import Client
+from netboot.boot import arch as architectures
+from netboot.boot import grub, raspberry
+from netboot.boot.arch import LOADERS, UNIFIED, Architecture, Firmware, is_grub
+from netboot.boot.client import Client
+from netboot.boot.events import Journal
+from netboot.boot.plan import BootPlan
+from netboot.boot.ticket import SECRET_BYTES
 from netboot.dhcp import packet as dhcp
 from netboot.dhcp.packet import MessageType, Option
 from netboot.dhcp.question import Asker
 from netboot.dhcp.responder import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply, respond
 from netboot.dhcp.scope import make_scopes
 from netboot.errors import Ignored
-from netboot.events import Journal
 from netboot.pages.lease import LeaseTable
-from netboot.plan import BootPlan
 from netboot.profile.profile import Profile
 from netboot.room import Room
 from netboot.tftp_files import TftpFiles
-from netboot.ticket import SECRET_BYTES
 
 CLIENT_PORT = 68
 SOMEWHERE = IPv4Network("192.0.2.0/24")  # RFC 5737

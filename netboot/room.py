@@ -12,23 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from netboot import script, ticket, unified
-from netboot.admission import Admission, Turn
-from netboot.arch import (
-    ARCHITECTURES,
-    BY_NAME,
-    LOADERS,
-    UNIFIED,
-    Firmware,
-)
-from netboot.client import PROBE_MAC, Client, Stage, is_played
-from netboot.errors import OperatorError
-from netboot.events import BootEvent, Journal
-from netboot.host import processes
-from netboot.http import Beacon
-from netboot.loaders import Loaders
-from netboot.pages.lease import LeaseTable, Refused
-from netboot.plan import (
+from netboot.boot import ipxe, ticket, unified
+from netboot.boot.admission import Admission, Turn
+from netboot.boot.arch import ARCHITECTURES, BY_NAME, LOADERS, UNIFIED, Firmware
+from netboot.boot.attempts import Loaders
+from netboot.boot.client import PROBE_MAC, Client, Stage, is_played
+from netboot.boot.events import BootEvent, Journal
+from netboot.boot.plan import (
     INITRAMFS_FILE,
     KERNEL_FILE,
     STUB_FILE,
@@ -39,10 +29,14 @@ from netboot.plan import (
     root_export,
     swap_export,
 )
+from netboot.boot.slices import Catalogue
+from netboot.errors import OperatorError
+from netboot.host import processes
+from netboot.http import Beacon
+from netboot.pages.lease import LeaseTable, Refused
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
 from netboot.profile.sections import PAGE, Swap
-from netboot.slices import Catalogue
 
 log = logging.getLogger(__name__)
 
@@ -206,10 +200,10 @@ class Room:
         turn = self._turn(mac, plan)
         if turn.wait:
             self.record(mac, "wait", f"{turn.wait} s, PCs before it: {turn.before}", **asdict(turn))
-            return script.render_wait(plan, self.base_url(server), turn)
+            return ipxe.render_wait(plan, self.base_url(server), turn)
         self._sent(client, chosen)
         self.tokens[mac] = secrets.token_hex(TOKEN_BYTES)
-        return script.render(self.plan_of(client, server, chosen), self.base_url(server))
+        return ipxe.render(self.plan_of(client, server, chosen), self.base_url(server))
 
     def base_url(self, server: IPv4Address) -> str:
         """Where PCs find the HTTP server."""

@@ -12,10 +12,12 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from netboot import ticket
+from netboot.boot import ticket
+from netboot.boot.events import Journal
+from netboot.boot.plan import image_export
+from netboot.boot.slices import Catalogue
 from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
-from netboot.events import Journal
 from netboot.host.interfaces import find
 from netboot.http import HttpServer
 from netboot.images.build import MANIFEST_FILE
@@ -25,11 +27,9 @@ from netboot.pages.classroom import ClassroomExports
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.server import PageEvent, PageServer
-from netboot.plan import image_export
 from netboot.profile.profile import Profile
 from netboot.profile.stores import parse_store
 from netboot.room import Room
-from netboot.slices import Catalogue
 from netboot.tftp.server import TftpServer
 from netboot.tftp_files import ARP_TABLE, TftpFiles, seat_at
 

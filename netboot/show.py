@@ -8,14 +8,14 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from netboot.client import played_mac
+from netboot.boot.client import played_mac
+from netboot.boot.events import BootEvent
+from netboot.boot.plan import image_name
+from netboot.boot.slices import Catalogue
 from netboot.doctor import Finding
 from netboot.dryrun import Rehearsal
-from netboot.events import BootEvent
 from netboot.lab.machine import console_tail
 from netboot.lab.rig import Classroom, SeatReport
-from netboot.plan import image_name
-from netboot.slices import Catalogue
 from netboot.storm.play import Storm
 from netboot.storm.report import SHARES, Report
 from netboot.watch import Watched

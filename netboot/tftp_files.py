@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from netboot import grub, raspberry, script, unified
-from netboot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
-from netboot.client import Client, Stage
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
+from netboot.boot import grub, ipxe, raspberry, unified
+from netboot.boot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
+from netboot.boot.client import Client, Stage
+from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
 from netboot.room import TOKEN_BYTES, Room, ipxe_client
 from netboot.tftp.server import Transfer, WithEnd
 from netboot.tftp.transfer import Outcome
@@ -107,7 +107,7 @@ class TftpFiles:
         client = None if mac is None else ipxe_client(mac, name)
         if client is None:
             return None
-        return script.render_chain(
+        return ipxe.render_chain(
             self.room.plan_of(client, server), self.room.base_url(server)
         ).encode()
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from netboot.boot.events import BootEvent
 from netboot.errors import OperatorError
-from netboot.events import BootEvent
 from netboot.http import fetch_status
 
 FAILED = "failed:"

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from scapy.layers.inet import IP, UDP
 
-from netboot.client import Client, client_from_packet
+from netboot.boot.client import Client
+from netboot.boot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.dhcp import pxe
 from netboot.dhcp.packet import Option, Packet, parse, serialize
 from netboot.dhcp.responder import Context, Reply, respond
 from netboot.dhcp.scope import make_scopes
+from netboot.dhcp.sender import client_from_packet
 from netboot.errors import Ignored
-from netboot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Dhcp

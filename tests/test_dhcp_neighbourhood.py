@@ -18,11 +18,11 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6ND_RS, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from netboot.arch import ARCHITECTURES, RASPBERRY_PI, UNIFIED, Firmware, is_grub
+from netboot.boot.arch import ARCHITECTURES, RASPBERRY_PI, UNIFIED, Firmware, is_grub
+from netboot.boot.plan import SeatKeys, boot_plan
 from netboot.dhcp.packet import MessageType, parse
 from netboot.dhcp.server import DhcpServer
 from netboot.host.interfaces import find
-from netboot.plan import SeatKeys, boot_plan
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot as BootSection

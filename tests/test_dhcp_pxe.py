@@ -88,18 +88,15 @@ def test_half_an_architecture_is_refused(value: bytes) -> None:
         pxe.architectures(packet(o93=value))
 
 
-def test_the_machine_uuid_may_be_absent_or_empty() -> None:
-    assert pxe.machine_uuid(packet()) is None
-    assert pxe.machine_uuid(packet(o97=b"")) is None
-    assert pxe.machine_uuid(packet(o97=b"\xff" + bytes(16))) is None
-    uuid = pxe.machine_uuid(packet(o97=b"\0" + bytes(range(16))))
-    assert uuid == "00010203-0405-0607-0809-0a0b0c0d0e0f"
+@pytest.mark.parametrize("identifier", [None, b"", b"\xff" + bytes(16), bytes(17)])
+def test_the_machine_identifier_may_be_absent_or_empty(identifier: bytes | None) -> None:
+    pxe.check_machine_identifier(packet() if identifier is None else packet(o97=identifier))
 
 
 @pytest.mark.parametrize("length", [1, 16, 18, 300])
-def test_other_lengths_of_the_machine_uuid_are_refused(length: int) -> None:
+def test_other_lengths_of_the_machine_identifier_are_refused(length: int) -> None:
     with pytest.raises(ProtocolError, match=f"option 97 has {length} bytes, expected 17"):
-        pxe.machine_uuid(packet(o97=bytes(length)))
+        pxe.check_machine_identifier(packet(o97=bytes(length)))
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from netboot.arch import ARCHITECTURES, BY_NAME, Architecture, Firmware
-from netboot.client import Client, Stage, client_from_packet
+from netboot.boot.arch import ARCHITECTURES, BY_NAME, Architecture, Firmware
+from netboot.boot.client import Client, Stage
 from netboot.dhcp import packet as dhcp
 from netboot.dhcp.packet import BROADCAST_FLAG, MessageType, Option, Packet
 from netboot.dhcp.question import Asker
+from netboot.dhcp.sender import client_from_packet
 
 MAC = "02:6e:62:73:00:07"
 SERVER, ADDRESS = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.50")

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.client import Client
+from netboot.boot.client import Client
+from netboot.boot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.dhcp.packet import HEADER, MAGIC_COOKIE, parse, serialize
 from netboot.dhcp.responder import Context, Reply, respond
 from netboot.dhcp.scope import make_scopes
 from netboot.errors import Ignored, ProtocolError
-from netboot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Dhcp, DhcpNetwork

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.arch import ARCHITECTURES, Architecture, Firmware
-from netboot.client import Client, Stage
+from netboot.boot.arch import ARCHITECTURES, Architecture, Firmware
+from netboot.boot.client import Client, Stage
 from netboot.dhcp.packet import parse, serialize
 from netboot.dhcp.responder import Reply, respond
 from netboot.errors import Ignored, ProtocolError

@@ -19,14 +19,14 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from netboot.client import Client
+from netboot.boot.client import Client
+from netboot.boot.events import Journal
+from netboot.boot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.dhcp import responder
 from netboot.dhcp.packet import BOOTREPLY, MessageType, Packet, parse
 from netboot.dhcp.server import DhcpServer
 from netboot.errors import OperatorError
-from netboot.events import Journal
 from netboot.host.interfaces import Interface, find
-from netboot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Dhcp

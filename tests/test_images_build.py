@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from netboot.arch import LOADERS
+from netboot.boot.arch import LOADERS
+from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
 from netboot.images import build as images
 from netboot.images import compiler, cpio, initramfs, kernel, modules, packages
@@ -27,7 +28,6 @@ from netboot.images.packages import Apt
 from netboot.profile.processors import I386
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot
-from netboot.slices import Catalogue
 from tests.support import newc
 from tests.support.newc import Member
 from tests.test_images_cache import Steps

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from netboot.arch import BY_NAME
-from netboot.bootscript import Boot, Chain, read
-from netboot.client import PROBE_MAC, Client, Stage, played_mac
-from netboot.events import Journal
-from netboot.grub import OWN_SCRIPT
+from netboot.boot.arch import BY_NAME
+from netboot.boot.client import PROBE_MAC, Client, Stage, played_mac
+from netboot.boot.events import Journal
+from netboot.boot.grub import OWN_SCRIPT
+from netboot.boot.ipxe import Boot, Chain, read
+from netboot.boot.slices import BASE, Catalogue, Slice
 from netboot.http import parse_beacon
 from netboot.pages.lease import Attached, LeaseTable
 from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Http, Swap
 from netboot.room import DAMAGED, Room
-from netboot.slices import BASE, Catalogue, Slice
 from netboot.tftp.server import Transfer
 from netboot.tftp.transfer import Outcome
 from netboot.tftp_files import TftpFiles, seat_at

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from netboot import ticket
+from netboot.boot import ticket
 from netboot.errors import OperatorError
 from netboot.services import load_secret
 

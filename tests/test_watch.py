@@ -2,7 +2,7 @@
 
 import pytest
 
-from netboot.events import BootEvent
+from netboot.boot.events import BootEvent
 from netboot.watch import Watched
 
 MAC = "52:54:00:77:00:01"

@@ -23,7 +23,7 @@ from netboot.command.common import (
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
-    from netboot.events import BootEvent
+    from netboot.boot.events import BootEvent
     from netboot.lab.rig import Lesson, SeatReport
 
 app = typer.Typer()

@@ -18,7 +18,7 @@ from netboot.command.common import (
 from netboot.profile import values
 
 if TYPE_CHECKING:
-    from netboot.events import BootEvent
+    from netboot.boot.events import BootEvent
     from netboot.watch import Watched
 
 ServerOption = Annotated[str, typer.Option(help="The server's HTTP address.")]
@@ -140,8 +140,8 @@ def storm(
     Safe beside PCs in use: it asks only that server, as PCs with MAC addresses of its own range
     (02:6e:62:73:...), and gives their addresses and swap back at its end or on Ctrl-C.
     """
-    from netboot import arch as architectures
     from netboot import show
+    from netboot.boot import arch as architectures
     from netboot.host.interfaces import find_one
     from netboot.storm.play import Storm, play
     from netboot.storm.report import Report

@@ -24,7 +24,7 @@ def order(
     as_json: JsonOption = False,
 ) -> None:
     """Have seats that run without their disks reboot or switch off; exit status 1 if one cannot."""
-    from netboot import ticket
+    from netboot.boot import ticket
     from netboot.http import give_order
     from netboot.services import load_secret
 

@@ -28,7 +28,7 @@ from netboot.errors import OperatorError
 from netboot.profile import values
 
 if TYPE_CHECKING:
-    from netboot.events import BootEvent
+    from netboot.boot.events import BootEvent
 
 # Of what serves a room: whoever wants to attach waits for it, while workers may take all the CPU
 # there is. A server that was killed under load is back in half the time (docs/architecture.md).
@@ -74,7 +74,7 @@ def serve(
     On SIGHUP it replaces its own program; seats keep their swap and notice nothing.
     """
     from netboot import show
-    from netboot.events import Journal
+    from netboot.boot.events import Journal
     from netboot.host import notify
     from netboot.profile import file as profile_file
     from netboot.services import Services

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from netboot.client import Stage
+from netboot.boot.client import Stage
+from netboot.boot.events import BootEvent, Journal
 from netboot.dhcp import findings, sockets
 from netboot.dhcp.complaints import Complaints
 from netboot.dhcp.link import Link
@@ -28,7 +29,6 @@ from netboot.dhcp.pxe import PXE_CLIENT
 from netboot.dhcp.responder import EVERYONE, SERVER_PORT, Reply
 from netboot.dhcp.scope import Scope
 from netboot.errors import ProtocolError
-from netboot.events import BootEvent, Journal
 from netboot.host.interfaces import Interface
 
 # A DISCOVER of our own finds the other servers. dnsmasq pings for 3 s before it answers one.

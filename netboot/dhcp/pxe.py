@@ -5,8 +5,8 @@ RFC 4578, RFC 3004 and the PXE specification 2.1; iPXE's own options by its incl
 
 import struct
 from collections.abc import Mapping
-from uuid import UUID
 
+from netboot.boot.ipxe import OWN_USER_CLASS
 from netboot.dhcp.packet import END, PAD, Option, Packet
 from netboot.errors import ProtocolError
 
@@ -14,7 +14,6 @@ from netboot.errors import ProtocolError
 PXE_CLIENT = b"PXEClient"
 HTTP_CLIENT = b"HTTPClient"
 IPXE_USER_CLASS = b"iPXE"
-OWN_USER_CLASS = b"netboot"  # an iPXE of ours that can be told from others
 
 # Option 43 (PXE 2.1, table 2-1). Bit 3 of discovery control: no discovery, load the file named.
 DISCOVERY_CONTROL = 6
@@ -29,8 +28,6 @@ FEATURES = range(0x10, 0x50)  # one sub-option for each thing that an iPXE was b
 HTTP_FEATURE = 0x13
 BZIMAGE_FEATURE = 0x18
 PCI_BUS = 1
-
-UUID_TYPE = 0  # the only type of option 97 that RFC 4578 section 2.3 defines
 
 
 def parse_suboptions(data: bytes) -> dict[int, bytes]:
@@ -104,18 +101,14 @@ def architectures(packet: Packet) -> tuple[int, ...]:
     return struct.unpack(f"!{len(value) // 2}H", value)
 
 
-def machine_uuid(packet: Packet) -> str | None:
-    """Option 97's UUID in the byte order it was sent in, None if there is none.
+def check_machine_identifier(packet: Packet) -> None:
+    """Check option 97, the machine's UUID with its type; absent and empty are what boot ROMs send too.
 
-    Absent and empty are both accepted, boot ROMs do both. Raises ProtocolError for any length but
-    0 and 17 (RFC 4578 section 2.3).
+    Raises ProtocolError for any length but 0 and 17 (RFC 4578 section 2.3).
     """
     value = packet.options.get(Option.CLIENT_MACHINE_IDENTIFIER, b"")
     if len(value) not in (0, 17):
         raise ProtocolError(f"option 97 has {len(value)} bytes, expected 17")
-    if not value or value[0] != UUID_TYPE:
-        return None
-    return str(UUID(bytes=value[1:]))
 
 
 def ipxe_features(packet: Packet) -> frozenset[int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Self
 
-from netboot.arch import ARCHITECTURES, Architecture, Firmware
+from netboot.boot.arch import ARCHITECTURES, Architecture, Firmware
 from netboot.dhcp import pxe
 from netboot.dhcp.packet import ANY, BOOTREQUEST, BROADCAST_FLAG, MessageType, Option, Packet
 

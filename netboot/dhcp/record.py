@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from netboot.boot.events import BootEvent
 from netboot.dhcp.packet import Packet
 from netboot.dhcp.pxe import vendor_class
 from netboot.dhcp.responder import BOOT_SERVER_PORT, SERVER_PORT, Reply
 from netboot.errors import Ignored
-from netboot.events import BootEvent
 
 STAGES = {SERVER_PORT: "dhcp", BOOT_SERVER_PORT: "pxe"}
 

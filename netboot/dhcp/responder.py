@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from netboot.arch import Firmware
-from netboot.client import Client, Stage, client_from_packet
+from netboot.boot.arch import Firmware
+from netboot.boot.client import Client, Stage
+from netboot.boot.plan import BootPlan
 from netboot.dhcp import pxe
 from netboot.dhcp.packet import ANY, BOOTREPLY, BOOTREQUEST, BROADCAST_FLAG, Option, Packet
 from netboot.dhcp.packet import MessageType as Type
 from netboot.dhcp.scope import Scope, owner_of, scope_of
+from netboot.dhcp.sender import client_from_packet
 from netboot.errors import Ignored
-from netboot.plan import BootPlan
 from netboot.profile.profile import Profile
 
 SERVER_PORT = 67

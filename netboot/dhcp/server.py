@@ -11,7 +11,9 @@ from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from netboot.client import Client
+from netboot.boot.client import Client
+from netboot.boot.events import BootEvent, Journal
+from netboot.boot.plan import BootPlan
 from netboot.dhcp import record, sockets
 from netboot.dhcp.complaints import Complaints
 from netboot.dhcp.neighbourhood import Neighbourhood
@@ -19,9 +21,7 @@ from netboot.dhcp.packet import parse, serialize
 from netboot.dhcp.responder import SERVER_PORT, Context, Reply, respond
 from netboot.dhcp.scope import Scope, make_scopes
 from netboot.errors import Ignored, OperatorError, ProtocolError
-from netboot.events import BootEvent, Journal
 from netboot.host.interfaces import Interface
-from netboot.plan import BootPlan
 from netboot.profile.profile import Profile
 
 BATCH = 64  # packets answered between two visits to the event loop, and for one write of leases

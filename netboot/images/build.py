@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netboot.arch import loaders_for
+from netboot.boot.arch import loaders_for
+from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, image_name
 from netboot.errors import OperatorError
 from netboot.images import cpio, initramfs, packages, part
 from netboot.images.cache import Cache, default_cache
 from netboot.images.packages import Apt, Package
 from netboot.images.part import DESCRIPTION_FILE, Part, Sources, digest
 from netboot.images.progress import Progress
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, image_name
 from netboot.profile.processors import AMD64, BY_NAME, Processor
 from netboot.profile.profile import Profile
 

@@ -1,10 +1,10 @@
-"""Which kernel modules go into which slice of the initramfs. Pure; see netboot.slices."""
+"""Which kernel modules go into which slice of the initramfs. Pure; see netboot.boot.slices."""
 
 from collections.abc import Iterator, Mapping
 
+from netboot.boot.slices import BASE, Slice
 from netboot.images import drivers, modules
 from netboot.images.modules import Module
-from netboot.slices import BASE, Slice
 
 PHYS = "phys"
 

@@ -12,12 +12,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from netboot.boot.ipxe import render_medium
 from netboot.errors import OperatorError
 from netboot.images import packages
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt
 from netboot.images.progress import Progress
-from netboot.script import render_medium
 
 IMAGE_FILE = "netboot.iso"
 PARTS = ("ipxe", "isolinux", "syslinux-common")

@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from netboot import slices
+from netboot.boot import slices
+from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE
+from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
 from netboot.images import compiler, cpio, drivers, initramfs, kernel, packages
 from netboot.images.cache import Cache
@@ -21,9 +23,7 @@ from netboot.images.kernel import Firmware, Kernel
 from netboot.images.modules import Module
 from netboot.images.packages import Apt, Package
 from netboot.images.progress import Progress
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE
 from netboot.profile.processors import Processor
-from netboot.slices import Catalogue
 
 DESCRIPTION_FILE = "part.json"
 BUSYBOX = "busybox-static"

@@ -15,7 +15,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
-from netboot.events import BootEvent
+from netboot.boot.events import BootEvent
 from netboot.lab.machine import KINDS, Machine, Power
 from netboot.lab.network import (
     BRIDGE,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from urllib.parse import urlsplit
 
-from netboot.arch import Firmware
-from netboot.bootscript import Boot, Chain, read
+from netboot.boot.arch import Firmware
+from netboot.boot.ipxe import Boot, Chain, read
 from netboot.dhcp.asking import Asking, ask_boot_server
 from netboot.dhcp.packet import ANY, MessageType, Option, Packet
 from netboot.dhcp.question import Asker

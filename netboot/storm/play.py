@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from urllib.parse import urlsplit
 
-from netboot.arch import Architecture
-from netboot.bootscript import Chain, read
-from netboot.client import PROBE_MAC, played_mac
+from netboot.boot.arch import Architecture
+from netboot.boot.client import PROBE_MAC, played_mac
+from netboot.boot.ipxe import Chain, read
 from netboot.dhcp.asking import Asking
 from netboot.dhcp.packet import ANY, MessageType
 from netboot.dhcp.question import Asker

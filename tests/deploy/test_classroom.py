@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot import ticket
+from netboot.boot import ticket
 from netboot.deploy.wake import magic_packet
 from netboot.profile import file as profile_file
 from tests import ROOT

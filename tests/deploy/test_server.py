@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot import ticket
+from netboot.boot import ticket
 from tests import ROOT
 from tests.deploy.rig import Lan, Pc
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from netboot.client import is_played
+from netboot.boot.client import is_played
 from netboot.pages.folder import KEPT_PREFIX
 from netboot.pages.memory import TMPFS
 from netboot.services import _pages_name

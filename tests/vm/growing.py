@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from netboot.events import BootEvent
+from netboot.boot.events import BootEvent
 from netboot.images import build as images
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport

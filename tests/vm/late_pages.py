@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from netboot.events import BootEvent
+from netboot.boot.events import BootEvent
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 

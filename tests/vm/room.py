@@ -24,8 +24,8 @@ from typing import Any
 
 from bench import fio
 from bench.rows import Row
-from netboot import ticket
-from netboot.events import BootEvent
+from netboot.boot import ticket
+from netboot.boot.events import BootEvent
 from netboot.images import build as images
 from netboot.lab import network
 from netboot.lab.rig import STATE_FOLDER, Classroom, Lesson, SeatReport

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from netboot.events import BootEvent
+from netboot.boot.events import BootEvent
 from netboot.images import build as images
 from netboot.images import compiler, cpio, initramfs
 from netboot.images.cache import Cache

@@ -7,7 +7,7 @@ the TFTP server that the DHCPACK named. Where the image is not signed that scrip
 
 import shlex
 
-from netboot.plan import BootPlan, Images
+from netboot.boot.plan import BootPlan, Images
 from netboot.profile.processors import AMD64
 
 FIRST_FILE = "grub/grub.cfg"

@@ -4,10 +4,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from netboot import script, ticket
-from netboot.arch import ARCHITECTURES, BY_NAME, UNIFIED, Architecture, Firmware, is_grub
-from netboot.client import Client, Stage
-from netboot.plan import BootPlan, SeatKeys, boot_plan, image_export
+from netboot.boot import ipxe, ticket
+from netboot.boot.arch import ARCHITECTURES, BY_NAME, UNIFIED, Architecture, Firmware, is_grub
+from netboot.boot.client import Client, Stage
+from netboot.boot.plan import BootPlan, SeatKeys, boot_plan, image_export
 from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Root, Swap
@@ -47,7 +47,7 @@ def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architectu
 
 
 def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
-    text = script.render(plan_of(Profile(), initrds=("load.img",)), "http://10.0.0.1:8080")
+    text = ipxe.render(plan_of(Profile(), initrds=("load.img",)), "http://10.0.0.1:8080")
     lines = text.splitlines()
     assert lines[0] == "#!ipxe"
     base = f"http://10.0.0.1:8080/boot/{KEYS.ticket}"
@@ -66,14 +66,14 @@ def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
 
 
 def test_the_chain_script_holds_no_token() -> None:
-    text = script.render_chain(plan_of(Profile()), "http://10.0.0.1:8080")
+    text = ipxe.render_chain(plan_of(Profile()), "http://10.0.0.1:8080")
     assert f"http://10.0.0.1:8080/boot/{KEYS.ticket}/bios.ipxe" in text
     assert KEYS.token not in text
 
 
 def test_without_swap_no_token_is_given() -> None:
     profile = Profile(swap=Swap(size=SwapSize(bytes=0)))
-    assert KEYS.token not in script.render(plan_of(profile), "http://10.0.0.1:8080")
+    assert KEYS.token not in ipxe.render(plan_of(profile), "http://10.0.0.1:8080")
 
 
 def test_further_areas_are_asked_for_only_if_the_profile_says_so() -> None:
@@ -143,7 +143,7 @@ def test_a_ticket_names_its_seat_and_nobody_can_make_one() -> None:
 
 def choices(*architectures: str, arch: str = "bios") -> list[str]:
     profile = Profile(boot=Boot(architectures=architectures))
-    return script.render(plan_of(profile, arch=BY_NAME[arch]), "http://10.0.0.1:8080").splitlines()
+    return ipxe.render(plan_of(profile, arch=BY_NAME[arch]), "http://10.0.0.1:8080").splitlines()
 
 
 def test_a_pc_without_long_mode_gets_the_32_bit_kernel() -> None:

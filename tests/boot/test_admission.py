@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.admission import (
+from netboot.boot.admission import (
     AHEAD_SECONDS,
     GONE_SECONDS,
     LATE_SECONDS,

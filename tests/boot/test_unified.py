@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from netboot import unified
-from netboot.arch import BY_NAME
-from netboot.client import Client, Stage
+from netboot.boot import unified
+from netboot.boot.arch import BY_NAME
+from netboot.boot.client import Client, Stage
+from netboot.boot.events import Journal
 from netboot.errors import OperatorError
-from netboot.events import Journal
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot

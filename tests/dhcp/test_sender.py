@@ -2,11 +2,12 @@
 
 import pytest
 
-from netboot.arch import BY_CODE
-from netboot.client import Client, Stage, client_from_packet
+from netboot.boot.arch import BY_CODE
+from netboot.boot.client import Client, Stage
 from netboot.dhcp.packet import parse
+from netboot.dhcp.sender import client_from_packet
 from netboot.errors import Ignored, ProtocolError
-from tests.support.pxe_client import BIOS, MACHINE, UEFI_X64, PxeClient
+from tests.support.pxe_client import BIOS, UEFI_X64, PxeClient
 
 MAC = "52:54:00:12:34:56"
 
@@ -14,13 +15,13 @@ MAC = "52:54:00:12:34:56"
 @pytest.mark.parametrize("arch", BY_CODE)
 def test_firmware_of_each_architecture(arch: int) -> None:
     client = client_from_packet(parse(PxeClient(arch=arch).discover()))
-    assert client == Client(MAC, BY_CODE[arch], Stage.FIRMWARE, str(MACHINE), None)
+    assert client == Client(MAC, BY_CODE[arch], Stage.FIRMWARE)
 
 
 @pytest.mark.parametrize("arch", [BIOS, UEFI_X64])
 def test_ipxe_and_the_nic_it_drives(arch: int) -> None:
     client = client_from_packet(parse(PxeClient(arch=arch, ipxe=True).discover()))
-    assert client == Client(MAC, BY_CODE[arch], Stage.IPXE, str(MACHINE), (0x8086, 0x100E))
+    assert client == Client(MAC, BY_CODE[arch], Stage.IPXE, (0x8086, 0x100E))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The journal keeps what a person needs, and no more than it can hold."""
 
-from netboot.events import EVENTS_PER_SEAT, MAX_SEATS, BootEvent, Journal
+from netboot.boot.events import EVENTS_PER_SEAT, MAX_SEATS, BootEvent, Journal
 
 
 def event(seat: str, stage: str = "dhcp", when: float = 0.0) -> BootEvent:

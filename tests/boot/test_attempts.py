@@ -1,7 +1,7 @@
 """Loaders: the second try, and whose iPXE asks."""
 
-from netboot.arch import BY_NAME, LOADERS, loaders_for
-from netboot.loaders import START_SECONDS, Loaders
+from netboot.boot.arch import BY_NAME, LOADERS, loaders_for
+from netboot.boot.attempts import START_SECONDS, Loaders
 
 MAC, OTHER = "52:54:00:12:34:56", "52:54:00:12:34:57"
 

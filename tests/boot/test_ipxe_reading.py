@@ -2,25 +2,25 @@
 
 import pytest
 
-from netboot import script
-from netboot.admission import Turn
-from netboot.bootscript import Boot, Chain, read
+from netboot.boot import ipxe
+from netboot.boot.admission import Turn
+from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError
 from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Swap
-from tests.test_script import KEYS, SERVER, plan_of
+from tests.boot.test_ipxe import KEYS, SERVER, plan_of
 
 BASE = f"http://{SERVER}:8080"
 SCRIPT = f"{BASE}/boot/{KEYS.ticket}/bios.ipxe"
 
 
 def test_the_first_script_leads_to_the_second_at_once() -> None:
-    assert read(script.render_chain(plan_of(Profile()), BASE)) == Chain(SCRIPT)
+    assert read(ipxe.render_chain(plan_of(Profile()), BASE)) == Chain(SCRIPT)
 
 
 def test_a_pc_that_has_to_wait_is_told_how_long() -> None:
-    text = script.render_wait(plan_of(Profile()), BASE, Turn(wait=12, before=7))
+    text = ipxe.render_wait(plan_of(Profile()), BASE, Turn(wait=12, before=7))
     assert read(text) == Chain(SCRIPT, wait=12)
     assert (
         "echo netboot: pc-123456 waits for its turn to download, about 12 s: 7 PCs are before it"
@@ -29,7 +29,7 @@ def test_a_pc_that_has_to_wait_is_told_how_long() -> None:
 
 
 def test_the_second_tells_files_and_swap() -> None:
-    boot = read(script.render(plan_of(Profile(), initrds=("b.img",)), BASE))
+    boot = read(ipxe.render(plan_of(Profile(), initrds=("b.img",)), BASE))
     assert isinstance(boot, Boot)
     files = [
         f"{BASE}/boot/{KEYS.ticket}/{name}"
@@ -42,13 +42,13 @@ def test_the_second_tells_files_and_swap() -> None:
 
 def test_of_several_page_servers_the_first() -> None:
     swap = Swap.model_validate({"servers": ["10.0.0.8", "10.0.0.9"], "layout": "stripe"})
-    boot = read(script.render(plan_of(Profile(swap=swap)), BASE))
+    boot = read(ipxe.render(plan_of(Profile(swap=swap)), BASE))
     assert isinstance(boot, Boot)
     assert boot.page_server() == ("10.0.0.8", 10809, "seat-525400123456")
 
 
 def test_no_swap_is_no_page_server() -> None:
-    boot = read(script.render(plan_of(Profile(swap=Swap(size=SwapSize(bytes=0)))), BASE))
+    boot = read(ipxe.render(plan_of(Profile(swap=Swap(size=SwapSize(bytes=0)))), BASE))
     assert isinstance(boot, Boot) and boot.page_server() is None
 
 

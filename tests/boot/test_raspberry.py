@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from scapy.layers.tftp import TFTP, TFTP_DATA, TFTP_RRQ
 
-from netboot import raspberry, tftp_files
+from netboot import tftp_files
+from netboot.boot import raspberry
+from netboot.boot.events import Journal
 from netboot.dhcp.packet import parse
-from netboot.events import Journal
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
 from netboot.room import Room

@@ -10,8 +10,8 @@ from functools import partial
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
-from netboot.arch import UNIFIED, Firmware, is_grub
-from netboot.client import Client, Stage
+from netboot.boot.arch import UNIFIED, Firmware, is_grub
+from netboot.boot.client import Client, Stage
 from netboot.profile.processors import Processor
 from netboot.profile.profile import Profile, Seat
 from netboot.profile.roots import BY_NAME as ROOTS
@@ -26,7 +26,7 @@ STUB_FILE = "stub.efi"  # for processors with a unified kernel image
 class SeatKeys:
     """Secrets of one seat, made by the composition root and passed in.
 
-    ``ticket``: see netboot.ticket. ``token``: 128 bits (hex) that open the seat's swap export.
+    ``ticket``: see netboot.boot.ticket. ``token``: 128 bits (hex) that open the seat's swap export.
     Neither is shown by ``repr``.
     """
 
@@ -96,9 +96,9 @@ def boot_plan(
 ) -> BootPlan:
     """Decides what ``client`` boots from the server whose address towards it is ``server``.
 
-    ``slices``: the files of the initramfs by the processor's name (netboot.slices); where there are
+    ``slices``: the files of the initramfs by the processor's name (netboot.boot.slices); where there are
     none it is the whole one. ``initrds``: more files, for every PC. ``attempt``: how many of its
-    loaders have failed (netboot.loaders).
+    loaders have failed (netboot.boot.attempts).
     """
     seat = profile.seat(client.mac)
     base = f"boot/{keys.ticket}"

@@ -2,10 +2,10 @@
 
 from ipaddress import IPv4Address
 
-from netboot import grub, ticket
-from netboot.arch import BY_GRUB, BY_NAME
-from netboot.client import Client, Stage
-from netboot.plan import SeatKeys, boot_plan
+from netboot.boot import grub, ticket
+from netboot.boot.arch import BY_GRUB, BY_NAME
+from netboot.boot.client import Client, Stage
+from netboot.boot.plan import SeatKeys, boot_plan
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot
 

@@ -8,8 +8,8 @@ Format: Microsoft's "PE Format"; the UKI specification names the sections.
 import struct
 from collections.abc import Iterable, Mapping
 
+from netboot.boot.plan import BootPlan
 from netboot.errors import OperatorError
-from netboot.plan import BootPlan
 
 MACHINE_OFFSET = 0x3C  # where the file says where "PE\0\0" is
 OPTIONAL_HEADER = 24  # from there

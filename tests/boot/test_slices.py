@@ -2,12 +2,12 @@
 
 import pytest
 
+from netboot.boot.plan import features
+from netboot.boot.slices import BASE, Catalogue, Slice, file_of
 from netboot.images.divide import divide
 from netboot.images.modules import Module
-from netboot.plan import features
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Swap, Zswap
-from netboot.slices import BASE, Catalogue, Slice, file_of
 
 CATALOGUE = Catalogue(
     {

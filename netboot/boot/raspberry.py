@@ -8,7 +8,7 @@ documentation, "Network booting" and "BCM2711 bootloader configuration").
 
 import re
 
-from netboot.plan import INITRAMFS_FILE, KERNEL_FILE
+from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE
 
 CONFIG_FILE, COMMAND_LINE_FILE = "config.txt", "cmdline.txt"
 PROCESSOR = "arm64"  # of boot.architectures: what vmlinuz and initramfs.img are for

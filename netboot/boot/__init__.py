@@ -1,0 +1,1 @@
+"""What one PC boots, decided: architectures, attempts, the plan, scripts, tickets. Pure."""
