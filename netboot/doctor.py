@@ -23,7 +23,8 @@ from netboot.dhcp.packet import MessageType
 from netboot.dhcp.question import Asker
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find
-from netboot.probe import PageClient, http_download, http_read
+from netboot.pages.nbd.client import PageClient
+from netboot.probe import http_download, http_read
 from netboot.profile.profile import Profile
 from netboot.tftp.fetch import fetch
 

@@ -21,12 +21,12 @@ from netboot.errors import OperatorError
 from netboot.host.interfaces import find
 from netboot.http import HttpServer
 from netboot.images.build import MANIFEST_FILE
-from netboot.pages import store as stores
 from netboot.pages import upgrade
-from netboot.pages.classroom import ClassroomExports
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
+from netboot.pages.room_exports import ClassroomExports
 from netboot.pages.server import PageEvent, PageServer
+from netboot.pages.stores import store as stores
 from netboot.profile.profile import Profile
 from netboot.profile.stores import parse_store
 from netboot.room import Room

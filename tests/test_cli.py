@@ -117,7 +117,7 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
     ("modules", "heavy"),
     [
         ("netboot.cli, netboot.pages.static", {"aiohttp", "pydantic", "rich", "yaml", "tftpy"}),
-        ("netboot.pages.worker", {"asyncio", "pydantic", "typer"}),
+        ("netboot.pages.worker.worker", {"asyncio", "pydantic", "typer"}),
         ("netboot.tftp.worker", {"asyncio", "pydantic", "typer"}),
     ],
 )

@@ -61,7 +61,7 @@ def media(
 @app.command(epilog="Example:  netboot check --profile profiles/lab.yaml")
 def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) -> None:  # noqa: B006
     """Check a profile: each mistake is one line, exit status 2."""
-    from netboot.pages.image import open_image
+    from netboot.pages.stores.image import open_image
     from netboot.profile import file as profile_file
 
     loaded = profile_file.load(profile, settings)

@@ -21,7 +21,7 @@ from netboot.deploy.supervisor import supervisor
 from netboot.doctor import Finding, examine
 from netboot.errors import OperatorError
 from netboot.images.build import MANIFEST_FILE
-from netboot.pages.memory import TMPFS
+from netboot.pages.stores.memory import TMPFS
 from netboot.profile import file as profile_file
 from netboot.profile.stores import parse_store
 

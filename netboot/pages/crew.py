@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from netboot.nbd.handshake import Ready
 from netboot.pages import control
-from netboot.pages.exchange import Counters
 from netboot.pages.exports import Attachment, Exports
+from netboot.pages.nbd.handshake import Ready
 from netboot.pages.process import WorkerProcess, collect
+from netboot.pages.worker.exchange import Counters
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from netboot.errors import OperatorError
-from netboot.nbd.export import Export, Refusal, Refused
-from netboot.pages import image
 from netboot.pages.lease import Lease, LeaseTable
-from netboot.pages.store import PageFile, PageStore
+from netboot.pages.nbd.backing import PageFile
+from netboot.pages.nbd.export import Export, Refusal, Refused
+from netboot.pages.stores import image
+from netboot.pages.stores.store import PageStore
 from netboot.profile.stores import BY_NAME
 
 log = logging.getLogger(__name__)

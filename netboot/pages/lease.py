@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from netboot.nbd.export import Refusal, Refused
+from netboot.pages.nbd.export import Refusal, Refused
 
 __all__ = ["Attached", "Lease", "LeaseTable", "Refused"]
 

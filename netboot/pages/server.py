@@ -10,10 +10,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from netboot.errors import OperatorError
-from netboot.nbd.export import Export, Refused
-from netboot.nbd.handshake import Handshake, Ready
 from netboot.pages.crew import Crew, PageEvent
 from netboot.pages.exports import Exports
+from netboot.pages.nbd.export import Export, Refused
+from netboot.pages.nbd.handshake import Handshake, Ready
 
 __all__ = ["Address", "PageEvent", "PageServer"]
 

@@ -7,11 +7,12 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from netboot.pages import memory, upgrade
+from netboot.pages import upgrade
 from netboot.pages.exports import StaticExports
-from netboot.pages.folder import KEPT_PREFIX
 from netboot.pages.server import Address, PageServer
-from netboot.pages.store import make_store
+from netboot.pages.stores import memory
+from netboot.pages.stores.folder import KEPT_PREFIX
+from netboot.pages.stores.store import make_store
 from netboot.profile.stores import parse_store
 
 

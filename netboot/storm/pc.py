@@ -14,7 +14,8 @@ from netboot.dhcp.asking import Asking, ask_boot_server
 from netboot.dhcp.packet import ANY, MessageType, Option, Packet
 from netboot.dhcp.question import Asker
 from netboot.errors import AnswerError, NetbootError
-from netboot.probe import PageClient, http_download, http_read
+from netboot.pages.nbd.client import PageClient
+from netboot.probe import http_download, http_read
 from netboot.storm.report import Outcome
 from netboot.tftp.fetch import fetch
 

@@ -10,7 +10,8 @@ import secrets
 import select
 import sys
 
-from netboot.probe import PageClient, http_read
+from netboot.pages.nbd.client import PageClient
+from netboot.probe import http_read
 
 
 async def main(server: str, ticket: str) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from netboot.boot.client import is_played
-from netboot.pages.folder import KEPT_PREFIX
-from netboot.pages.memory import TMPFS
+from netboot.pages.stores.folder import KEPT_PREFIX
+from netboot.pages.stores.memory import TMPFS
 from netboot.services import _pages_name
 from tests import ROOT
 from tests.deploy.rig import HERE, Lan

@@ -10,9 +10,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["netboot"]):
-    from netboot.nbd.export import Export, Refusal, Refused
-    from netboot.nbd.handshake import Handshake, Ready
-    from netboot.nbd.stream import Closed
+    from netboot.pages.nbd.export import Export, Refusal, Refused
+    from netboot.pages.nbd.handshake import Handshake, Ready
+    from netboot.pages.nbd.stream import Closed
     from tests.support.two_ways import ArrayFile, fast, specified
 
 SIZE = 64 << 10

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from netboot.nbd.dialect import Dialect, Headers
+from netboot.pages.nbd.dialect import Dialect, Headers
 from tests.support import scapy_nbd as nbd
 from tests.support.two_ways import (
     BLOCK_STATUS,

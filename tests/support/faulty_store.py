@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from netboot.pages.store import Busy, PageFile
+from netboot.pages.nbd.backing import Busy, PageFile
 
 
 class FaultyFile:

@@ -12,12 +12,12 @@ from time import monotonic
 from typing import Any
 
 from netboot.errors import ProtocolError
-from netboot.nbd.dialect import SIMPLE, Dialect, Headers
-from netboot.nbd.export import Export
-from netboot.nbd.transmission import Transmission
-from netboot.pages.buffers import IOV_MAX
-from netboot.pages.exchange import BUFFER_BYTES, Area, Buffers, Exchange
-from netboot.pages.store import Busy
+from netboot.pages.nbd.backing import Busy
+from netboot.pages.nbd.dialect import SIMPLE, Dialect, Headers
+from netboot.pages.nbd.export import Export
+from netboot.pages.nbd.transmission import Transmission
+from netboot.pages.worker.buffers import IOV_MAX
+from netboot.pages.worker.exchange import BUFFER_BYTES, Area, Buffers, Exchange
 from tests.support import scapy_nbd as nbd
 
 SIZE = 1 << 20

@@ -1,0 +1,296 @@
+"""The server's half of the fixed newstyle handshake (proto.md, "Protocol phases"). Sans-IO.
+
+Bytes in by ``receive_data``, bytes out by ``data_to_send``, and an ``outcome``. Options that this
+server does not know are answered NBD_REP_ERR_UNSUP, their data skipped, and haggling goes on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+
+from netboot.pages.nbd.dialect import ALLOCATION, ALLOCATION_ID, SIMPLE, Dialect, Headers
+from netboot.pages.nbd.export import (
+    MAXIMUM_BLOCK,
+    MINIMUM_BLOCK,
+    PREFERRED_BLOCK,
+    Export,
+    Refusal,
+    Refused,
+)
+from netboot.pages.nbd.stream import Closed, Parser, Stream, skip
+from netboot.pages.nbd.wire import (
+    CLIENT_FLAGS,
+    EXPORT_NAME_REPLY,
+    EXPORT_NAME_ZEROES,
+    GREETING,
+    GREETING_MAGIC,
+    INFO_BLOCK_SIZE,
+    INFO_EXPORT,
+    MAX_STRING_BYTES,
+    OPTION,
+    OPTION_MAGIC,
+    HandshakeFlag,
+    Info,
+    Option,
+    OptionHeader,
+    OptionReply,
+    Reply,
+)
+
+# A name of 4096 bytes and a list of information types or of queries.
+MAX_OPTION_BYTES = 8192
+# Beyond this a peer is not mistaken but hostile: the connection is dropped instead of drained.
+MAX_SKIPPED_BYTES = 1 << 20
+# Each option costs us a reply. nbdinfo --list sends two for each export.
+MAX_OPTIONS = 256
+
+_U32 = Struct(">I")
+_U16 = Struct(">H")
+_SERVER_FLAGS = HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES
+_NAMESPACE = b"base:"
+_REFUSAL_REPLY = {Refusal.UNKNOWN: Reply.ERR_UNKNOWN, Refusal.POLICY: Reply.ERR_POLICY}
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Transmission begins, in ``dialect``. ``asked`` is the name as the client gave it (it may
+    hold a token); ``leftover`` are bytes that came after the handshake's last option: the first
+    requests.
+    """
+
+    asked: str
+    export: Export
+    leftover: bytes
+    dialect: Dialect = SIMPLE
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    asked: str
+    export: Export
+
+
+class Handshake:
+    """One client's handshake.
+
+    ``lookup(name)`` returns the export or why it is refused, and changes nothing: it is called
+    for INFO too. ``listed`` are the names that LIST may tell; None if they are secrets.
+    """
+
+    def __init__(
+        self, lookup: Callable[[str], Export | Refused], listed: Sequence[str] | None = None
+    ) -> None:
+        self._lookup = lookup
+        self._listed = listed
+        self._headers = Headers.SIMPLE
+        self._allocation_of: str | None = None  # name of the export SET_META_CONTEXT was for
+        self._out = bytearray(GREETING.pack(GREETING_MAGIC, OPTION_MAGIC, _SERVER_FLAGS))
+        self._stream = Stream(self._parse())
+
+    def receive_data(self, data: bytes) -> None:
+        """Takes bytes from the client. Never raises; see ``outcome``."""
+        self._stream.receive_data(data)
+
+    def data_to_send(self) -> bytes:
+        """Bytes for the client since the last call."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    @property
+    def outcome(self) -> Ready | Closed | None:
+        """None while haggling goes on. What ``data_to_send`` holds is to be sent in any case."""
+        outcome = self._stream.outcome
+        if isinstance(outcome, _Chosen):
+            dialect = Dialect(self._headers, outcome.asked == self._allocation_of)
+            return Ready(outcome.asked, outcome.export, self._stream.leftover, dialect)
+        return outcome
+
+    def _parse(self) -> Parser[_Chosen | Closed]:
+        (flags,) = CLIENT_FLAGS.unpack((yield CLIENT_FLAGS.size))
+        if flags & ~int(_SERVER_FLAGS):  # ~ of an IntFlag knows no bits but its members'
+            return Closed(f"client flags {flags:#x}, expected none but {_SERVER_FLAGS:#x}")
+        for _ in range(MAX_OPTIONS):
+            header = OptionHeader.parse((yield OPTION.size))
+            if header.length > MAX_SKIPPED_BYTES:
+                return Closed(
+                    f"option {header.option} of {header.length} bytes, "
+                    f"expected no more than {MAX_SKIPPED_BYTES}"
+                )
+            if header.length > MAX_OPTION_BYTES:
+                yield from skip(header.length)
+                self._refuse(
+                    header.option, Reply.ERR_TOO_BIG, f"expected at most {MAX_OPTION_BYTES} bytes"
+                )
+                continue
+            data = yield header.length
+            if header.option == Option.EXPORT_NAME:
+                return self._export_name(data, bool(flags & HandshakeFlag.NO_ZEROES))
+            outcome = self._answer(header.option, data)
+            if outcome is not None:
+                return outcome
+        return Closed(f"{MAX_OPTIONS} options and no export chosen")
+
+    def _answer(self, option: int, data: bytes) -> _Chosen | Closed | None:
+        match option:
+            case Option.ABORT:
+                self._reply(option, Reply.ACK)
+                return Closed("aborted by the client")
+            case Option.LIST:
+                self._list(data)
+            case Option.INFO:
+                self._info(option, data)
+            case Option.GO:
+                return self._info(option, data)
+            case Option.STRUCTURED_REPLY:
+                self._negotiate(option, data, Headers.STRUCTURED)
+            case Option.EXTENDED_HEADERS:
+                self._negotiate(option, data, Headers.EXTENDED)
+            case Option.LIST_META_CONTEXT | Option.SET_META_CONTEXT:
+                self._meta_context(option, data)
+            case _:
+                self._refuse(option, Reply.ERR_UNSUP, "not supported")
+        return None
+
+    def _export_name(self, data: bytes, no_zeroes: bool) -> _Chosen | Closed:
+        # This option has no error reply: all a server can do is to hang up.
+        if self._headers is Headers.EXTENDED:
+            return Closed("EXPORT_NAME after EXTENDED_HEADERS")
+        name = _decode(data)
+        if name is None:
+            return Closed(f"export name is not UTF-8 of at most {MAX_STRING_BYTES} bytes")
+        found = self._lookup(name)
+        if isinstance(found, Refused):
+            return Closed(f"refused: {found.reason}")
+        self._out += EXPORT_NAME_REPLY.pack(found.size_bytes, self._flags(found))
+        if not no_zeroes:
+            self._out += EXPORT_NAME_ZEROES
+        return _Chosen(name, found)
+
+    def _list(self, data: bytes) -> None:
+        if data:
+            self._refuse(Option.LIST, Reply.ERR_INVALID, "LIST has no data")
+        elif self._listed is None:
+            self._refuse(Option.LIST, Reply.ERR_POLICY, "the names of exports are secret here")
+        else:
+            for name in self._listed:
+                encoded = name.encode()
+                self._reply(Option.LIST, Reply.SERVER, _U32.pack(len(encoded)) + encoded)
+            self._reply(Option.LIST, Reply.ACK)
+
+    def _info(self, option: int, data: bytes) -> _Chosen | None:
+        parsed = _parse_info(data)
+        if parsed is None:
+            self._refuse(option, Reply.ERR_INVALID, "name or information types are malformed")
+            return None
+        name, wanted = parsed
+        found = self._lookup(name)
+        if isinstance(found, Refused):
+            self._refuse(option, _REFUSAL_REPLY[found.kind], found.reason)
+            return None
+        facts = INFO_EXPORT.pack(Info.EXPORT, found.size_bytes, self._flags(found))
+        self._reply(option, Reply.INFO, facts)
+        if Info.NAME in wanted:
+            self._reply(option, Reply.INFO, _U16.pack(Info.NAME) + name.encode())
+        if Info.DESCRIPTION in wanted and found.description:
+            text = found.description.encode()
+            self._reply(option, Reply.INFO, _U16.pack(Info.DESCRIPTION) + text)
+        if Info.BLOCK_SIZE in wanted:
+            sizes = (MINIMUM_BLOCK, PREFERRED_BLOCK, MAXIMUM_BLOCK)
+            self._reply(option, Reply.INFO, INFO_BLOCK_SIZE.pack(Info.BLOCK_SIZE, *sizes))
+        self._reply(option, Reply.ACK)
+        return _Chosen(name, found)
+
+    def _flags(self, export: Export) -> int:
+        return export.transmission_flags(structured=self._headers is not Headers.SIMPLE)
+
+    def _negotiate(self, option: int, data: bytes, headers: Headers) -> None:
+        if data:
+            self._refuse(option, Reply.ERR_INVALID, "this option has no data")
+        elif headers < self._headers:
+            self._refuse(option, Reply.ERR_EXT_HEADER_REQD, "extended headers are agreed on")
+        else:
+            self._headers = headers
+            self._reply(option, Reply.ACK)
+
+    def _meta_context(self, option: int, data: bytes) -> None:
+        """LIST and SET. What was set before is forgotten, even if this fails."""
+        listing = option == Option.LIST_META_CONTEXT
+        if not listing:
+            self._allocation_of = None
+        parsed = _parse_meta_context(data)
+        if parsed is None or self._headers is Headers.SIMPLE:
+            reason = "malformed, or not after STRUCTURED_REPLY"
+            self._refuse(option, Reply.ERR_INVALID, reason)
+            return
+        name, queries = parsed
+        found = self._lookup(name)
+        if isinstance(found, Refused):
+            self._refuse(option, _REFUSAL_REPLY[found.kind], found.reason)
+            return
+        # proto.md: to list, no query asks for all contexts and "base:" for all of the namespace.
+        wanted = listing and (not queries or _NAMESPACE in queries)
+        if wanted or ALLOCATION.encode() in queries:
+            if not listing:
+                self._allocation_of = name
+            number = _U32.pack(0 if listing else ALLOCATION_ID)
+            self._reply(option, Reply.META_CONTEXT, number + ALLOCATION.encode())
+        self._reply(option, Reply.ACK)
+
+    def _reply(self, option: int, type_: Reply, data: bytes = b"") -> None:
+        self._out += OptionReply(option, type_, len(data)).serialize() + data
+
+    def _refuse(self, option: int, type_: Reply, reason: str) -> None:
+        self._reply(option, type_, reason.encode()[:MAX_STRING_BYTES])
+
+
+def _decode(name: bytes) -> str | None:
+    if len(name) > MAX_STRING_BYTES:
+        return None
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _parse_info(data: bytes) -> tuple[str, frozenset[int]] | None:
+    """Name and information types of an INFO or GO option; None if the lengths do not agree."""
+    if len(data) < _U32.size + _U16.size:
+        return None
+    (name_length,) = _U32.unpack_from(data)
+    end = _U32.size + name_length
+    if end + _U16.size > len(data):
+        return None
+    (count,) = _U16.unpack_from(data, end)
+    if end + _U16.size * (1 + count) != len(data):
+        return None
+    name = _decode(data[_U32.size : end])
+    types = Struct(f">{count}H").unpack_from(data, end + _U16.size)
+    return None if name is None else (name, frozenset(types))
+
+
+def _parse_meta_context(data: bytes) -> tuple[str, list[bytes]] | None:
+    """Export name and queries; None if the lengths do not agree."""
+    first = _take_string(data, 0)
+    if first is None or first[1] + _U32.size > len(data):
+        return None
+    name, at = _decode(first[0]), first[1]
+    (count,) = _U32.unpack_from(data, at)
+    at += _U32.size
+    queries = []
+    while at < len(data):  # not count times: it may be four billion
+        taken = _take_string(data, at)
+        if taken is None or len(taken[0]) > MAX_STRING_BYTES:
+            return None
+        queries.append(taken[0])
+        at = taken[1]
+    return None if name is None or len(queries) != count else (name, queries)
+
+
+def _take_string(data: bytes, at: int) -> tuple[bytes, int] | None:
+    """A string behind its length, and where it ends; None if it is cut off."""
+    begin = at + _U32.size
+    if begin > len(data):
+        return None
+    (length,) = _U32.unpack_from(data, at)
+    return None if begin + length > len(data) else (data[begin : begin + length], begin + length)

@@ -1,0 +1,151 @@
+"""A page file that is one sparse file, on a tmpfs or on a disk.
+
+Read and written with preadv and pwrite. A read of a hole gives zeros and allocates nothing.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator, Sequence
+
+from netboot.pages.nbd.backing import Busy
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
+
+# linux/falloc.h. Python's os has no fallocate(2) with a mode, and tmpfs no FALLOC_FL_ZERO_RANGE.
+FALLOC_FL_KEEP_SIZE = 1
+FALLOC_FL_PUNCH_HOLE = 2
+
+_fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+_ZEROS = memoryview(bytes(1 << 20))
+
+
+class SparseFile:
+    """A page file behind one descriptor, which is this object's."""
+
+    def __init__(self, descriptor: int, size_bytes: int) -> None:
+        self._descriptor = descriptor
+        self._size_bytes = size_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in bytes."""
+        return self._size_bytes
+
+    def view(self, offset: int, length: int) -> memoryview | None:
+        """None: nothing is mapped."""
+        return None
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fills ``buffer``."""
+        read = os.preadv(self._descriptor, (buffer,), offset)
+        if read != len(buffer):
+            _read_on(self._descriptor, offset, buffer, read)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Stores ``data``. Raises Busy if the file system is full."""
+        try:
+            length = len(data)
+            written = os.pwrite(self._descriptor, data, offset)
+            while written < length:  # it ran full on the way: the next call says so
+                written += os.pwrite(self._descriptor, data[written:], offset + written)
+        except OSError as error:
+            raise_busy(error)
+
+    def trim(self, offset: int, length: int) -> None:
+        """Punches a hole where whole pages are covered; makes zeros of the rest."""
+        try:
+            erase(self._descriptor, offset, length)
+        except OSError as error:
+            raise_busy(error)
+
+    def zero(self, offset: int, length: int, *, allocate: bool) -> None:
+        """Punches a hole, and fills it with zeroed pages if ``allocate``."""
+        self.trim(offset, length)
+        if allocate and length:
+            try:
+                os.posix_fallocate(self._descriptor, offset, length)
+            except OSError as error:
+                raise_busy(error)
+
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
+        """As the file system knows them: a file system without holes has none."""
+        return extents(self._descriptor, offset, length)
+
+    def flush(self) -> None:
+        """Nothing: memory is as durable as it gets."""
+
+    def descriptors(self) -> Sequence[int]:
+        """The file's descriptor."""
+        return (self._descriptor,)
+
+    def close(self) -> None:
+        """Closes the descriptor."""
+        os.close(self._descriptor)
+
+
+def raise_busy(error: OSError) -> None:
+    """Raises Busy for a full file system or a full quota, else ``error``."""
+    if error.errno in NO_ROOM:
+        raise Busy(os.strerror(error.errno)) from error
+    raise error
+
+
+def read_all(descriptor: int, offset: int, buffer: memoryview) -> None:
+    """Fills ``buffer``. Raises OSError, also at the end of the file."""
+    _read_on(descriptor, offset, buffer, 0)
+
+
+def _read_on(descriptor: int, offset: int, buffer: memoryview, done: int) -> None:
+    # A disk's file system may return less; a file that was wiped gives nothing.
+    while done < len(buffer):
+        read = os.preadv(descriptor, (buffer[done:],), offset + done)
+        if not read:
+            raise OSError(errno.EIO, "page file is shorter than its lease")
+        done += read
+
+
+def erase(descriptor: int, offset: int, length: int) -> None:
+    """Makes zeros and gives the room back where the file system can. Raises OSError."""
+    if not length or punch(descriptor, offset, length):
+        return
+    while length:
+        written = os.pwrite(descriptor, _ZEROS[:length], offset)
+        offset, length = offset + written, length - written
+
+
+def punch(descriptor: int, offset: int, length: int) -> bool:
+    """Punches a hole; False if this file system cannot. Raises OSError."""
+    mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+    if _fallocate(descriptor, mode, offset, length) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code != errno.EOPNOTSUPP:
+        raise OSError(code, os.strerror(code))
+    return False
+
+
+def extents(descriptor: int, offset: int, length: int) -> Iterator[tuple[int, bool]]:
+    """Consecutive ``(bytes, hole)`` from ``offset`` on, ``length`` bytes in all."""
+    end = offset + length
+    while offset < end:
+        data = _seek(descriptor, offset, os.SEEK_DATA, end)
+        if data > offset:
+            yield data - offset, True
+        offset = data
+        if offset < end:
+            hole = _seek(descriptor, offset, os.SEEK_HOLE, end)
+            yield hole - offset, False
+            offset = hole
+
+
+def _seek(descriptor: int, offset: int, what: int, end: int) -> int:
+    """Where data or a hole begins, ``end`` at the latest."""
+    try:
+        return min(os.lseek(descriptor, offset, what), end)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nothing but a hole follows
+            return end
+        raise

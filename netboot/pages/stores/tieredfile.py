@@ -1,0 +1,243 @@
+"""One page file of the tiered store as clients use it: read, write, trim; reads ahead."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from netboot.pages.nbd.backing import PAGE_BYTES, Busy
+from netboot.pages.stores.sparse import punch, raise_busy, read_all
+from netboot.pages.stores.tiermap import BOTH, EMPTY, FRESH, MAP_OFFSET, ON_DISK, spiller
+from netboot.pages.stores.writebehind import WriteBehind
+
+_FRESH = bytes([FRESH]) * 64
+_ON_DISK = bytes([ON_DISK])
+_DISK_RUN = re.compile(rb"\x01+|[^\x01]+", re.DOTALL)
+_EMPTY_RUN = re.compile(rb"\x00+|[^\x00]+", re.DOTALL)
+
+# Linux's swap reads 8 pages of neighbours; here twice as many each time they were the right ones.
+MIN_AHEAD, MAX_AHEAD = 8, 64
+
+_ZEROS = bytes(PAGE_BYTES)
+_open_files: dict[tuple[int, int], "TieredFile"] = {}
+
+
+def open_tiered(descriptors: Sequence[int], size_bytes: int, *, take: bool) -> "TieredFile":
+    """The page file behind descriptors (memory, disk, ledger), which it owns from now on.
+
+    With ``take`` this process is the one that changes the file from now on; without, a living
+    process goes on doing that. A process has one object for each page file, however often it is
+    opened.
+    """
+    status = os.fstat(descriptors[0])
+    key = (status.st_dev, status.st_ino)
+    file = _open_files.get(key)
+    if file is None:
+        memory, disk, ledger = descriptors
+        file = TieredFile(os.open(f"/proc/self/fd/{memory}", os.O_RDWR), disk, ledger, size_bytes)
+        _open_files[key] = file
+        descriptors = [memory, ledger]
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return file.opened(key, take)
+
+
+class TieredFile(WriteBehind):
+    """A page file in memory and on disk."""
+
+    def __init__(self, memory: int, disk: int, ledger: int, size_bytes: int) -> None:
+        super().__init__(memory, disk, ledger, size_bytes)
+        self._users = 0
+        self._ahead, self._ahead_end = MIN_AHEAD, -1
+
+    def opened(self, key: tuple[int, int], take: bool) -> "TieredFile":
+        """Counts one more user."""
+        if not self._is_owner():
+            with self._batch():
+                if take:
+                    self._claim()
+                else:
+                    self._claim_orphan()
+        self._users += 1
+        if self._users == 1:
+            self._key = key
+            spiller.add(self)
+        return self
+
+    # What clients do.
+
+    def view(self, offset: int, length: int) -> memoryview | None:
+        """None: nothing is mapped."""
+        return None
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fills ``buffer``, from disk if it must, and then reads ahead."""
+        length = len(buffer)
+        first = MAP_OFFSET + offset // PAGE_BYTES
+        last = MAP_OFFSET - (-(offset + length) // PAGE_BYTES)
+        with self._lock:
+            if self._map.find(_ON_DISK, first, last) >= 0:
+                self._read_ahead(first - MAP_OFFSET, last - MAP_OFFSET)
+                self._read_mixed(offset, buffer, self._map[first:last])
+            elif os.preadv(self._memory, (buffer,), self._base + offset) != length:
+                raise OSError(errno.EIO, "page file is shorter than its lease")
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Stores ``data`` in memory. Raises Busy at the limit, until the disk has taken pages."""
+        length = len(data)
+        if not length:
+            return
+        begin, end = offset // PAGE_BYTES, -(-(offset + length) // PAGE_BYTES)
+        with self._lock:
+            if (offset | length) % PAGE_BYTES:
+                self._fetch_edges(begin, end)
+            states = self._map[MAP_OFFSET + begin : MAP_OFFSET + end]
+            cost = states.count(EMPTY) + states.count(ON_DISK)
+            if cost:
+                self._afford(cost)
+            self._store(offset, data)
+            count = end - begin
+            self._map[MAP_OFFSET + begin : MAP_OFFSET + end] = (
+                _FRESH[:count] if count <= len(_FRESH) else bytes([FRESH]) * count
+            )
+            self._used += cost
+            self._spare -= cost
+
+    def trim(self, offset: int, length: int) -> None:
+        """Punches holes into both files where whole pages are covered; makes zeros of the rest."""
+        end = offset + length
+        begin_page, end_page = -(-offset // PAGE_BYTES), end // PAGE_BYTES
+        if end == self._size_bytes:
+            end_page = self._pages
+        if begin_page > end_page or (begin_page == end_page and length):
+            self._erase_part(offset, length)
+            return
+        self._erase_part(offset, begin_page * PAGE_BYTES - offset)
+        self._erase_part(end_page * PAGE_BYTES, end - end_page * PAGE_BYTES)
+        if begin_page < end_page:
+            self._forget(begin_page, end_page)
+
+    def zero(self, offset: int, length: int, *, allocate: bool) -> None:
+        """Punches holes; ``allocate`` makes sure of room on disk, memory would be wasted on zeros."""
+        self.trim(offset, length)
+        if allocate and length:
+            try:
+                os.posix_fallocate(self._disk, offset, length)
+            except OSError as error:
+                raise_busy(error)
+
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
+        """What the map says."""
+        begin, end = offset // PAGE_BYTES, -(-(offset + length) // PAGE_BYTES)
+        at, stop = offset, offset + length
+        for run in _EMPTY_RUN.finditer(self._map[MAP_OFFSET + begin : MAP_OFFSET + end]):
+            run_end = min((begin + run.end()) * PAGE_BYTES, stop)
+            if run_end > at:
+                yield run_end - at, run[0][0] == EMPTY
+                at = run_end
+
+    def flush(self) -> None:
+        """Nothing: what is in memory is as durable as it gets."""
+
+    def descriptors(self) -> Sequence[int]:
+        """Of memory, disk and ledger."""
+        return (self._memory, self._disk, self._ledger.descriptor)
+
+    def close(self) -> None:
+        """Closes everything with the last user of this process; others may own the file then."""
+        self._users -= 1
+        if self._users:
+            return
+        del _open_files[self._key]
+        spiller.remove(self)
+        with self._batching:
+            self._closed = True
+            if self._is_owner():
+                reserved = self._used + self._base // PAGE_BYTES
+                self._ledger.own(self._slot, self._generation, 0, reserved)
+            self._map.close()
+            self._ledger.close()
+            os.close(self._disk)
+            os.close(self._memory)
+
+    # Under the lock, but for _erase_part and _forget.
+
+    def _store(self, offset: int, data: memoryview) -> None:
+        try:
+            written, length = 0, len(data)
+            while written < length:
+                written += os.pwrite(self._memory, data[written:], self._base + offset + written)
+        except OSError as error:
+            spiller.wake()
+            raise_busy(error)
+
+    def _fetch_edges(self, begin: int, end: int) -> None:
+        """Reads back the first and the last page, of which a part is to be written."""
+        for page in {begin, end - 1}:
+            if self._map[MAP_OFFSET + page] == ON_DISK:
+                self._afford(1)
+                self._fetch(page, 1)
+
+    def _fetch(self, page: int, count: int) -> None:
+        """Reads pages back from disk into memory that is afforded."""
+        offset = page * PAGE_BYTES
+        buffer = memoryview(bytearray(min(count * PAGE_BYTES, self._size_bytes - offset)))
+        read_all(self._disk, offset, buffer)
+        self._store(offset, buffer)
+        self._map[MAP_OFFSET + page : MAP_OFFSET + page + count] = bytes([BOTH]) * count
+        self._used += count
+        self._spare -= count
+
+    def _read_mixed(self, offset: int, buffer: memoryview, states: bytes) -> None:
+        begin_page, end = offset // PAGE_BYTES, offset + len(buffer)
+        for run in _DISK_RUN.finditer(states):
+            begin = max(offset, (begin_page + run.start()) * PAGE_BYTES)
+            stop = min(end, (begin_page + run.end()) * PAGE_BYTES)
+            part = buffer[begin - offset : stop - offset]
+            if run[0][0] == ON_DISK:
+                read_all(self._disk, begin, part)
+            else:
+                read_all(self._memory, self._base + begin, part)
+
+    def _read_ahead(self, begin: int, end: int) -> None:
+        """Brings pages from ``begin`` on into memory if there is room that nobody misses."""
+        helped = self._ahead_end - self._ahead <= begin <= self._ahead_end
+        self._ahead = min(2 * self._ahead, MAX_AHEAD) if helped else MIN_AHEAD
+        stop = min(max(end, begin + self._ahead), self._pages)
+        self._ahead_end = stop
+        states = self._map[MAP_OFFSET + begin : MAP_OFFSET + stop]
+        try:
+            self._afford(states.count(ON_DISK), spared=self._ledger.limit // 16)
+            for run in _DISK_RUN.finditer(states):
+                if run[0][0] == ON_DISK:
+                    self._fetch(begin + run.start(), run.end() - run.start())
+        except Busy:
+            spiller.wake()  # it is read past memory, then
+            return
+        if helped:  # the disk may begin with what will be asked for next
+            following = MAX_AHEAD * PAGE_BYTES
+            os.posix_fadvise(self._disk, stop * PAGE_BYTES, following, os.POSIX_FADV_WILLNEED)
+
+    def _erase_part(self, offset: int, length: int) -> None:
+        """Makes zeros of a part of a page, unless they are zeros already."""
+        while length > 0:
+            piece = min(length, PAGE_BYTES - offset % PAGE_BYTES)
+            if self._map[MAP_OFFSET + offset // PAGE_BYTES] != EMPTY:
+                self.write(offset, memoryview(_ZEROS)[:piece])
+            offset, length = offset + piece, length - piece
+
+    def _forget(self, begin: int, end: int) -> None:
+        """Pages that are nowhere any more."""
+        offset, length = begin * PAGE_BYTES, (end - begin) * PAGE_BYTES
+        with self._lock:
+            place = slice(MAP_OFFSET + begin, MAP_OFFSET + end)
+            states = self._map[place]
+            count = len(states)
+            if states.count(EMPTY) < count:
+                freed = count - states.count(EMPTY) - states.count(ON_DISK)
+                self._map[place] = bytes(count)
+                punch(self._memory, self._base + offset, length)
+                self._freed(freed)
+        # Copies that a batch left behind, too: room on disk is not the map's to know.
+        if os.fstat(self._disk).st_blocks:
+            punch(self._disk, offset, min(length, self._size_bytes - offset))

@@ -1,0 +1,145 @@
+"""Where the pages of one tiered file are: its map, and what it may hold in memory.
+
+netboot/pages/stores/tiered.py says in which order things change. The rest of a tiered file is built on
+this: what the spilling thread does in writebehind.py, what clients do in tieredfile.py.
+"""
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import re
+import struct
+import threading
+from collections.abc import Iterator
+
+from netboot.pages.nbd.backing import PAGE_BYTES, Busy
+from netboot.pages.stores.ledger import Ledger
+from netboot.pages.stores.sparse import extents, punch
+from netboot.pages.stores.spill import Spiller
+
+HEADER = struct.Struct("=QQ")  # slot and generation in the ledger
+MAP_OFFSET = PAGE_BYTES
+
+# What the map says of a page: where it is, and when it was written.
+EMPTY = 0  # nowhere: zeros
+ON_DISK = 1
+BOTH = 2  # read back from disk and not written since
+IN_MEMORY = 3
+FRESH = 4  # in memory, written since the clock's hand came by
+LEAVING = 5  # in memory, being copied to disk
+
+STAYED = bytes.maketrans(bytes([LEAVING]), bytes([IN_MEMORY]))
+RESERVED_AT_ONCE = 256  # pages, or less if the limit is small
+
+spiller = Spiller()  # of this process
+
+
+def map_bytes(size_bytes: int) -> int:
+    """How long the map is with its header, in whole pages: where page 0 begins."""
+    pages = -(-size_bytes // PAGE_BYTES)
+    return MAP_OFFSET + -(-pages // PAGE_BYTES) * PAGE_BYTES
+
+
+class MappedPages:
+    """The two files, the map, the ledger. Only one process at a time changes a page file: the
+    worker of its lease, in its one thread, and that process's spilling thread. They share
+    ``_lock``; what happens under it is short. The owner in the ledger says whose thread it is, and
+    ``_batch`` (a lock of the file itself) makes a new owner wait for a batch that was begun.
+    """
+
+    def __init__(self, memory: int, disk: int, ledger: int, size_bytes: int) -> None:
+        self._memory, self._disk = memory, disk
+        self._ledger = Ledger(ledger)
+        self._size_bytes = size_bytes
+        self._base = map_bytes(size_bytes)
+        self._map = mmap.mmap(memory, self._base, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        self._slot, self._generation = HEADER.unpack_from(self._map)
+        self._pages = -(-size_bytes // PAGE_BYTES)
+        self._lock = threading.Lock()
+        self._spare = 0  # pages reserved and not used
+        self._used = 0
+        self._at_once = max(1, min(RESERVED_AT_ONCE, self._ledger.limit // 512))
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in bytes."""
+        return self._size_bytes
+
+    @property
+    def pages_in_memory(self) -> int:
+        """How many there are now."""
+        return self._used
+
+    # What it may hold. Under the lock.
+
+    def _is_short(self, *, going: bool) -> bool:
+        limit = self._ledger.limit
+        return self._ledger.room() < (limit // 16 * 3 if going else limit // 8)
+
+    def _afford(self, cost: int, *, spared: int = 0) -> None:
+        """Makes sure of ``cost`` spare pages, ``spared`` being left for others. Raises Busy."""
+        need = cost - self._spare
+        if need <= 0:
+            return
+        if not self._is_owner():
+            with self._batch():
+                if not self._claim():  # its owner is dead, or has let it go; or it was removed
+                    raise OSError(errno.EIO, "page file is gone")
+            need = cost
+        most = max(need, self._at_once)
+        granted = self._ledger.reserve(self._slot, self._generation, need, most, spared)
+        if not spared and self._is_short(going=False):
+            spiller.wake()
+        if not granted:
+            raise Busy("memory limit")
+        self._spare += granted
+
+    def _freed(self, pages: int) -> None:
+        self._used -= pages
+        self._spare += pages
+        if self._spare > 2 * self._at_once:
+            surplus = self._spare - self._at_once
+            self._ledger.release(self._slot, self._generation, surplus)
+            self._spare -= surplus
+
+    # Whose file it is.
+
+    def _is_owner(self) -> bool:
+        return self._ledger.owner(self._slot, self._generation) == os.getpid()
+
+    @contextlib.contextmanager
+    def _batch(self) -> Iterator[None]:
+        """No other process spills this file, or begins to own it."""
+        fcntl.flock(self._memory, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._memory, fcntl.LOCK_UN)
+
+    def _claim(self) -> bool:
+        """Owns the file: finds out from the map how it was left, and what it has reserved."""
+        place = slice(MAP_OFFSET, MAP_OFFSET + self._pages)
+        states = self._map[place].translate(STAYED)
+        self._map[place] = states
+        self._used, self._spare = self._pages - states.count(EMPTY) - states.count(ON_DISK), 0
+        base_pages = self._base // PAGE_BYTES
+        if os.fstat(self._memory).st_blocks * 512 > (base_pages + self._used) * PAGE_BYTES:
+            self._punch_left_behind()
+        reserved = base_pages + self._used
+        return self._ledger.own(self._slot, self._generation, os.getpid(), reserved)
+
+    def _punch_left_behind(self) -> None:
+        """Pages that the map does not know in memory: its owner was killed in between."""
+        at = 0
+        for length, hole in list(extents(self._memory, self._base, self._size_bytes)):
+            begin, end = at // PAGE_BYTES, -(-(at + length) // PAGE_BYTES)
+            at += length
+            if hole:
+                continue
+            for run in re.finditer(
+                rb"[\x00\x01]+", self._map[MAP_OFFSET + begin : MAP_OFFSET + end]
+            ):
+                offset = self._base + (begin + run.start()) * PAGE_BYTES
+                punch(self._memory, offset, (run.end() - run.start()) * PAGE_BYTES)

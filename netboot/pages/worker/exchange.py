@@ -1,0 +1,261 @@
+"""The fast loop of one connection: from bytes received to bytes to send. No socket in here.
+
+nbd/transmission.py is its specification; the difference is only in how the work is cut up. All
+complete requests of one receive are answered into one buffer; what does not fit (a write that
+is still arriving, a read larger than the buffer, a trim of gigabytes) is a work (work.py) that
+goes on a piece at a time.
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+
+from netboot.pages.nbd.backing import PAGE_BYTES, Busy, pages_of
+from netboot.pages.nbd.dialect import SIMPLE, Dialect, Headers
+from netboot.pages.nbd.transmission import CHUNK_BYTES, HOLE_BYTES, validate_request
+from netboot.pages.nbd.wire import (
+    DONE,
+    EXTENDED_REPLY_MAGIC,
+    EXTENDED_REQUEST,
+    EXTENDED_REQUEST_MAGIC,
+    REQUEST,
+    REQUEST_MAGIC,
+    SIMPLE_REPLY_MAGIC,
+    STRUCTURED_REPLY_MAGIC,
+    Chunk,
+    Command,
+    CommandFlag,
+)
+from netboot.pages.worker.buffers import (
+    BUFFER_BYTES,
+    IOV_MAX,
+    MOST_PARTS,
+    ROOM_BYTES,
+    Area,
+    Buffers,
+    Counters,
+    is_zeros,
+)
+from netboot.pages.worker.work import Pause, Work, begin_work
+
+__all__ = ["BUFFER_BYTES", "Area", "Buffers", "Counters", "Exchange"]
+
+# Replies of the hot path. What is always the same (magic, error or flags and type) is one number;
+# the header of a chunk of data is packed together with the offset that begins its payload.
+_DONE_DATA = DONE << 16 | Chunk.OFFSET_DATA
+_SIMPLE = Struct(">QQ")  # prefix, cookie
+_SIMPLE_PREFIX = SIMPLE_REPLY_MAGIC << 32
+_STRUCTURED_DATA = Struct(">QQIQ")  # prefix, cookie, payload length, offset of the data
+_STRUCTURED_DATA_PREFIX = STRUCTURED_REPLY_MAGIC << 32 | _DONE_DATA
+_EXTENDED_DATA = Struct(">QQQQQ")  # prefix, cookie, request's offset, payload length, the same
+_EXTENDED_DATA_PREFIX = EXTENDED_REPLY_MAGIC << 32 | _DONE_DATA
+_EXTENDED = Struct(">QQQQ")
+_EXTENDED_PREFIX = EXTENDED_REPLY_MAGIC << 32 | DONE << 16 | Chunk.NONE
+_OFFSET_BYTES = 8
+_HEADER_BYTES = {  # of a reply with data, and of one without
+    Headers.SIMPLE: (_SIMPLE.size, _SIMPLE.size),
+    Headers.STRUCTURED: (_STRUCTURED_DATA.size, _SIMPLE.size),
+    Headers.EXTENDED: (_EXTENDED_DATA.size, _EXTENDED.size),
+}
+
+# Plain numbers: an enum's member costs a lookup in a dictionary each time.
+_READ, _WRITE = int(Command.READ), int(Command.WRITE)
+# How a request is unpacked, its header's size and magic, and the flags of a plain WRITE.
+_REQUESTS = (
+    (REQUEST.unpack_from, REQUEST.size, REQUEST_MAGIC, 0),
+    (
+        EXTENDED_REQUEST.unpack_from,
+        EXTENDED_REQUEST.size,
+        EXTENDED_REQUEST_MAGIC,
+        int(CommandFlag.PAYLOAD_LEN),
+    ),
+)
+# In one go, each makes at most two parts of output. Fewer than IOV_MAX in all.
+_PLAIN_REQUESTS = (IOV_MAX - MOST_PARTS) // 2
+# A shorter write is done at once when all of it has come; a longer one piece by piece.
+_WHOLE_BYTES = 64 << 10
+
+
+class Exchange:
+    """One connection's side of the loop.
+
+    After ``answer``: ``hungry`` says it can only go on with more input, which goes to ``sink`` if
+    there is one; ``blocked``, that its store has no room and nothing is done until ``retry``, which
+    may be called again and again; otherwise it goes on with its next turn, or, if ``closed``, not
+    at all.
+    """
+
+    def __init__(self, area: Area, dialect: Dialect = SIMPLE) -> None:
+        self._area = area
+        self._dialect = dialect
+        self._plain: Iterator[bool] | None = None
+        self._work: Work | None = None
+        self._sunk: int | None = None
+        self.sink: memoryview | None = None
+        self.hungry = False
+        self.blocked = False
+        self.closed = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is half done: all there is to know is what was not parsed yet."""
+        return self._work is None
+
+    def retry(self) -> None:
+        """Lets the next ``answer`` ask the store again."""
+        self.blocked = False
+
+    def abandon(self) -> None:
+        """Lets go of the pages, for good: they may be closed."""
+        self._plain = self._work = self.sink = None
+
+    def sunk(self, length: int) -> None:
+        """So many bytes of input were put into ``sink``."""
+        self._sunk = length
+
+    def answer(self, buffers: Buffers) -> None:
+        """Does what the input asks for, until it is used up or the output has to be sent first.
+        ``buffers`` are the same object each time.
+
+        Raises ProtocolError for bytes that are no request, OSError when a read's pages fail after
+        its reply was begun: then only hanging up is left.
+        """
+        self.hungry, self.sink = False, None
+        if self._plain is None:
+            self._plain = self._answer_plain(buffers)
+        while not self.closed and not self.blocked:
+            if self._work is None:
+                if next(self._plain) or buffers.shown or buffers.full:
+                    return
+                self._work = self._begin(buffers)
+                if self._work is None:
+                    return
+            try:
+                pause = self._work.send(self._sunk)
+            except StopIteration:
+                self._work = None
+                continue
+            finally:
+                self._sunk = None
+            if isinstance(pause, memoryview):
+                self.hungry, self.sink = True, pause
+            else:
+                self.hungry = pause is Pause.INPUT
+                self.blocked = pause is Pause.ROOM
+            return
+
+    def _answer_plain(self, buffers: Buffers) -> Iterator[bool]:
+        """The hot path: each step does whole READs and WRITEs without flags, as long as there are
+        any. True if more input is needed, or the output sent, before anything else can be done.
+
+        False at anything else, and at what goes wrong: the work that is begun then does the same
+        again and says so. A generator, because its local variables outlive a step: to look them up
+        each time would cost as much as a request.
+        """
+        area, data, scratch = self._area, buffers.input, buffers.scratch
+        headers = self._dialect.headers
+        simple, extended = headers is Headers.SIMPLE, headers is Headers.EXTENDED
+        data_header_bytes, done_bytes = _HEADER_BYTES[headers]
+        pack_done, pack_data = _SIMPLE.pack, _STRUCTURED_DATA.pack
+        size = area.export.size_bytes
+        writable_size = -1 if area.export.read_only else size
+        view, read_into, write = area.pages.view, area.pages.read_into, area.pages.write
+        unpack, request_bytes, request_magic, write_flags = _REQUESTS[extended]
+        put, shown = buffers.parts.append, buffers.shown
+        while True:
+            position, end = buffers.position, buffers.end
+            filled, used = buffers.filled, buffers.used
+            reads = writes = bytes_read = bytes_written = 0
+            wait = False
+            for _ in range(_PLAIN_REQUESTS):
+                payload = position + request_bytes
+                if payload > end:
+                    self.hungry = wait = True
+                    break
+                magic, flags, command, cookie, offset, length = unpack(data, position)
+                if magic != request_magic:
+                    break
+                if command == _READ and not flags:
+                    if offset + length > size or not 0 < length <= CHUNK_BYTES:
+                        break
+                    if filled + length > ROOM_BYTES:
+                        wait = True
+                        break
+                    page = view(offset, length)
+                    stored = page is not None
+                    if page is None:
+                        page = scratch[used : used + length]
+                        try:
+                            read_into(offset, page)
+                        except OSError:
+                            break
+                    # The first byte tells of most pages that they are not, without a call.
+                    if not simple and length >= HOLE_BYTES and not page[0] and is_zeros(page):
+                        break
+                    if not stored:
+                        used += length
+                    elif length == PAGE_BYTES:
+                        shown.add(offset)
+                    else:
+                        shown.update(pages_of(offset, length))
+                    if simple:
+                        put(pack_done(_SIMPLE_PREFIX, cookie))
+                    elif extended:
+                        prefix, more = _EXTENDED_DATA_PREFIX, length + _OFFSET_BYTES
+                        put(_EXTENDED_DATA.pack(prefix, cookie, offset, more, offset))
+                    else:
+                        more = length + _OFFSET_BYTES
+                        put(pack_data(_STRUCTURED_DATA_PREFIX, cookie, more, offset))
+                    put(page)
+                    reads += 1
+                    bytes_read += length
+                    filled += data_header_bytes + length
+                    position = payload
+                elif command == _WRITE and flags == write_flags:
+                    after = payload + length
+                    if offset + length > writable_size:
+                        break
+                    if after > end:
+                        self.hungry = wait = length <= _WHOLE_BYTES
+                        break
+                    if shown and not shown.isdisjoint(pages_of(offset, length)):
+                        wait = True
+                        break
+                    try:
+                        write(offset, data[payload:after])
+                    except (OSError, Busy):
+                        break
+                    if extended:
+                        put(_EXTENDED.pack(_EXTENDED_PREFIX, cookie, offset, 0))
+                    else:
+                        put(pack_done(_SIMPLE_PREFIX, cookie))
+                    writes += 1
+                    bytes_written += length
+                    filled += done_bytes
+                    position = after
+                else:
+                    break
+            else:
+                wait = True
+            buffers.position, buffers.filled, buffers.used = position, filled, used
+            counters = area.counters
+            if reads:
+                counters.reads += reads
+                counters.bytes_read += bytes_read
+            if writes:
+                counters.writes += writes
+                counters.bytes_written += bytes_written
+            yield wait
+
+    def _begin(self, buffers: Buffers) -> Work | None:
+        """Takes a request that is not plain; None if its header has not arrived, or for DISC."""
+        begin, end = buffers.position, buffers.position + self._dialect.request_bytes
+        if end > buffers.end:
+            self.hungry = True
+            return None
+        request = self._dialect.parse(bytes(buffers.input[begin:end]))
+        buffers.position = end
+        if request.command == Command.DISC:
+            self.closed = True
+            return None
+        error = validate_request(self._area.export, self._dialect, request)
+        return begin_work(self._area, self._dialect, buffers, request, error)

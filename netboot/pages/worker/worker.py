@@ -1,0 +1,348 @@
+"""A page worker: the data plane process. ``python -m netboot.pages.worker CONTROL [MEETING]``.
+
+CONTROL is the descriptor of its end of the control socket (control.py), MEETING of a listening
+socket. It serves all its connections from one epoll loop. When its control plane is gone it goes
+on without, as long as there are clients, if it has a MEETING where the next one can find it.
+"""
+
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import asdict
+
+from netboot.errors import ProtocolError
+from netboot.pages import control
+from netboot.pages.nbd.dialect import Dialect, Headers
+from netboot.pages.nbd.export import Export
+from netboot.pages.stores.store import load
+from netboot.pages.worker.connection import TURN_BYTES, Connection
+from netboot.pages.worker.exchange import Area, Buffers, Counters, Exchange
+from netboot.pages.worker.governor import QUANTUM_BYTES, Governor
+from netboot.pages.worker.link import Link
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 1.0
+RETRY_SECONDS = 0.05  # when the control plane is slow to read reports, or a store has no room
+# Less than half of the 3 s after which our agent takes a connection for dead (swap.timeout).
+WARN_SECONDS = 1.0
+WARN_AGAIN_SECONDS = 10.0
+
+
+class Worker:
+    """One epoll loop over the control socket and the clients."""
+
+    def __init__(self, control_socket: socket.socket, meeting: socket.socket | None) -> None:
+        self._epoll = select.epoll()
+        self._link = Link(self._epoll, control_socket, meeting, self._drift)
+        self._link.report({"event": "ready"})
+        self._connections: dict[int, Connection] = {}
+        self._areas: dict[str, Area] = {}
+        self._governor = Governor()
+        self._buffers = Buffers()
+        self._turns = 0
+        self._next_report = 0.0
+        self._dirty = False
+        self._blocked: dict[int, Connection] = {}
+        self._resting: dict[int, Connection] = {}  # their seats are at their ceilings
+        self._next_retry = 0.0
+        self._warned: dict[str, float] = {}
+        self._shared = False
+        self._leaving = False
+        self._ended = False
+
+    def run(self) -> None:
+        """Serves until the control plane says it is enough."""
+        while not self._ended:
+            waiting = []
+            for descriptor, _ in self._epoll.poll(self._patience()):
+                connection = self._connections.get(descriptor)
+                if connection is not None:
+                    waiting.append(connection)
+                elif self._link.owns(descriptor):
+                    self._obey()
+            # An order may have fenced a connection that was ready in the same poll.
+            waiting = [each for each in waiting if not each.closed]
+            if self._shared:
+                self._share(waiting)
+            else:
+                alone = len(waiting) == 1
+                for connection in waiting:
+                    self._turn(connection, TURN_BYTES, alone=alone)
+            if self._resting:
+                self._wake()
+            if self._blocked and time.monotonic() >= self._next_retry:
+                self._retry()
+            if self._leaving:
+                self._leave()
+            if self._dirty and time.monotonic() >= self._next_report:
+                self._report_counters()
+            self._link.deliver()
+            if self._link.adrift and not (self._link.can_be_met and self._connections):
+                self._ended = True
+        for connection in list(self._connections.values()):
+            self._close(connection, "the server is stopped")
+        for lease in list(self._areas):
+            self._forget(lease)
+        self._link.close()
+        self._epoll.close()
+
+    def _patience(self) -> float | None:
+        if self._link.busy or self._blocked:
+            return RETRY_SECONDS
+        now = time.monotonic()
+        patience = max(self._next_report - now, 0) if self._dirty else None
+        for connection in self._resting.values():
+            rest = self._governor.rest(connection.area.seat, now)
+            patience = rest if patience is None else min(patience, rest)
+        return patience
+
+    def _share(self, waiting: list[Connection]) -> None:
+        """Turns for several seats, or for one with a ceiling, as the governor says; who has none
+        is still waiting.
+        """
+        by_seat: dict[str, Connection] = {}
+        now = time.monotonic()
+        for connection in waiting:
+            seat = connection.area.seat
+            if self._governor.rest(seat, now):
+                self._register(connection, 0)  # or the next poll would return at once
+                self._resting[connection.sock.fileno()] = connection
+            elif seat not in by_seat or connection.last_turn < by_seat[seat].last_turn:
+                by_seat[seat] = connection
+        for seat in self._governor.turns(by_seat, now):
+            self._governed_turn(by_seat[seat], now)
+
+    def _governed_turn(self, connection: Connection, now: float) -> None:
+        sent, received = connection.sent, connection.received
+        self._turn(connection, QUANTUM_BYTES)
+        moved = (connection.sent - sent, connection.received - received)
+        self._governor.charge(connection.area.seat, *moved, now)
+
+    def _wake(self) -> None:
+        """Listens again to seats that have rested."""
+        now = time.monotonic()
+        for descriptor, connection in list(self._resting.items()):
+            if not self._governor.rest(connection.area.seat, now):
+                del self._resting[descriptor]
+                self._await(connection)
+
+    def _regroup(self) -> None:
+        """Decides whether turns are the governor's affair; one seat alone costs less without."""
+        limited = any(each.message["ceiling"] for each in self._connections.values())
+        self._shared = len({each.area.seat for each in self._connections.values()}) > 1 or limited
+
+    # The control plane.
+
+    def _obey(self) -> None:
+        received = self._link.order()
+        if received is None:
+            return
+        message, descriptors = received
+        match message["do"]:
+            case "connect":
+                self._connect(message, descriptors)
+            case "fence":
+                for connection in self._of_lease(message["lease"]):
+                    if connection.message["set"] < message["set"]:
+                        self._close(connection, "replaced by newer connections of its seat")
+            case "drop":
+                for connection in self._of_lease(message["lease"]):
+                    self._close(connection, "its lease has ended")
+                self._forget(message["lease"])
+            case "leave":
+                self._leaving = True
+            case _:
+                self._ended = True
+
+    def _drift(self) -> None:
+        """Goes on without a control plane, until the last client is gone or the next one comes."""
+        self._leaving = False
+        for lease in self._areas.keys() - self._leases():
+            self._forget(lease)  # its client will find it with another server
+        for connection in self._connections.values():
+            self._await(connection)  # some may have been held back to be moved
+
+    def _connect(self, message: control.Message, descriptors: list[int]) -> None:
+        client, carried, *page_descriptors = descriptors
+        unsent, unparsed = control.carried(carried)
+        area = self._areas.get(message["lease"])
+        if area is None:
+            pages = load(message["store"]).adopt(page_descriptors, message["size_bytes"])
+            export = Export(message["export"], message["size_bytes"], "", message["read_only"])
+            area = Area(
+                message["lease"], export, pages, written=message["written"], seat=message["seat"]
+            )
+            self._areas[message["lease"]] = area
+        else:
+            for descriptor in page_descriptors:
+                os.close(descriptor)
+        sock = socket.socket(fileno=client)
+        sock.setblocking(False)
+        dialect = Dialect(Headers(message["headers"]), message["allocation"])
+        exchange = Exchange(area, dialect)
+        connection = Connection(sock, area, exchange, message, unparsed, unsent)
+        self._connections[client] = connection
+        self._governor.limit(connection.area.seat, message["ceiling"])
+        self._regroup()
+        # There may be requests in what was carried already.
+        self._register(connection, select.EPOLLOUT)
+
+    def _leases(self) -> set[str]:
+        """Those with connections; the others' pages stay mapped until they end or are dropped."""
+        return {each.area.lease for each in self._connections.values()}
+
+    def _of_lease(self, lease: str) -> list[Connection]:
+        return [each for each in self._connections.values() if each.area.lease == lease]
+
+    def _leave(self) -> None:
+        """Gives back the leases whose connections are all between two requests."""
+        for lease, area in list(self._areas.items()):
+            connections = self._of_lease(lease)
+            for connection in connections:
+                if connection.exchange.idle:
+                    self._register(connection, 0)
+            if not all(connection.exchange.idle for connection in connections):
+                continue
+            self._report_counters()
+            self._link.deliver()
+            if not self._leaving:
+                return  # the link broke
+            # Who reads an image may have begun with another file than its path leads to now.
+            image = area.pages.descriptors() if area.export.read_only else ()
+            kept = [os.dup(descriptor) for descriptor in image]
+            self._forget(lease)  # before another process changes the pages
+            for connection in connections:
+                self._move(connection, kept)
+            for descriptor in kept:
+                os.close(descriptor)
+        if not self._areas and not self._link.busy:
+            self._ended = True
+
+    def _move(self, connection: Connection, image: list[int]) -> None:
+        message = {**connection.message, "event": "moved", "written": connection.area.written}
+        carried = control.carry(connection.unsent, connection.unparsed)
+        descriptors = [connection.sock.fileno(), carried, *image]
+        del self._connections[connection.sock.fileno()]
+        self._resting.pop(connection.sock.fileno(), None)
+        self._link.give(message, descriptors)
+        os.close(carried)
+        connection.sock.close()
+
+    def _close(self, connection: Connection, reason: str) -> None:
+        self._register(connection, 0)
+        self._blocked.pop(connection.sock.fileno(), None)
+        self._resting.pop(connection.sock.fileno(), None)
+        del self._connections[connection.sock.fileno()]
+        connection.sock.close()
+        connection.exchange.abandon()
+        self._regroup()
+        if not self._of_lease(connection.area.lease):
+            self._report_counters()
+        number = connection.message["id"]
+        self._link.report({"event": "closed", "id": number, "reason": reason})
+
+    def _forget(self, lease: str) -> None:
+        area = self._areas.pop(lease, None)
+        for connection in self._of_lease(lease):
+            connection.exchange.abandon()
+        if area is not None:
+            area.pages.close()
+            if all(other.seat != area.seat for other in self._areas.values()):
+                self._governor.forget(area.seat)
+        self._warned.pop(lease, None)
+
+    def _report_counters(self) -> None:
+        self._dirty = False
+        self._next_report = time.monotonic() + REPORT_SECONDS
+        for area in self._areas.values():
+            if area.counters != Counters():
+                counters = asdict(area.counters)
+                self._link.report({"event": "counters", "lease": area.lease, "done": counters})
+                area.counters = Counters()
+
+    # The clients.
+
+    def _turn(self, connection: Connection, limit: int, *, alone: bool = False) -> None:
+        self._turns += 1
+        connection.last_turn = self._turns
+        try:
+            reason = connection.serve(self._buffers, limit, alone=alone)
+        except ProtocolError as error:
+            reason = str(error)
+        except OSError as error:
+            reason = error.strerror or str(error)
+        except Exception:
+            log.exception("page worker: a connection of lease %s failed", connection.area.lease)
+            reason = "internal error, see the log"
+        if reason is not None:
+            self._close(connection, reason)
+            return
+        self._await(connection)
+        if not self._dirty or not connection.area.written:
+            self._note(connection.area)
+
+    def _await(self, connection: Connection) -> None:
+        exchange = connection.exchange
+        if exchange.blocked and not connection.unsent:
+            self._register(connection, 0)
+            self._blocked[connection.sock.fileno()] = connection
+            if connection.blocked_since is None:
+                connection.blocked_since = time.monotonic()
+            return
+        connection.blocked_since = None
+        ready = exchange.hungry and not connection.unsent
+        self._register(connection, select.EPOLLIN if ready else select.EPOLLOUT)
+
+    def _register(self, connection: Connection, waits_for: int) -> None:
+        if waits_for == connection.waits_for:
+            return
+        if not waits_for:  # not even its end: there is nothing to do about it now
+            self._epoll.unregister(connection.sock)
+        elif connection.waits_for:
+            self._epoll.modify(connection.sock, waits_for)
+        else:
+            self._epoll.register(connection.sock, waits_for)
+        connection.waits_for = waits_for
+
+    def _retry(self) -> None:
+        """Tries again what a store had no room for, and tells of those who wait for long."""
+        blocked, self._blocked = self._blocked, {}
+        now = time.monotonic()
+        for connection in blocked.values():
+            self._governed_turn(connection, now)
+        self._next_retry = now + RETRY_SECONDS
+        for connection in self._blocked.values():
+            lease, since = connection.area.lease, connection.blocked_since
+            seconds = now - (since if since is not None else now)
+            if (
+                seconds >= WARN_SECONDS
+                and now - self._warned.get(lease, -WARN_AGAIN_SECONDS) >= WARN_AGAIN_SECONDS
+            ):
+                self._warned[lease] = now
+                self._link.report({"event": "delayed", "lease": lease, "seconds": seconds})
+
+    def _note(self, area: Area) -> None:
+        if not self._dirty:
+            self._dirty = True
+            self._next_report = max(self._next_report, time.monotonic())
+        if area.counters.writes and not area.written:
+            area.written = True
+            self._link.report({"event": "first-write", "lease": area.lease})
+
+
+def main(descriptor: int, meeting: int | None = None) -> None:
+    """Runs a worker on the control socket ``descriptor``."""
+    # Ctrl-C and a hang-up reach the whole process group; the control plane says when it is time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A client that shares the CPU gets all its requests out before they are answered, in one go:
+    # 20 to 40 % less CPU for each (docs/performance.md). An idle CPU is taken at once all the same.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    # It starts with the priority of its parent (cli/serving.py), but moving pages has none.
+    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
+    listener = None if meeting is None else socket.socket(fileno=meeting)
+    Worker(socket.socket(fileno=descriptor), listener).run()

@@ -1,0 +1,79 @@
+"""The disk store alone: what it believes after a restart; and the null store."""
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from netboot.errors import OperatorError
+from netboot.pages.stores import disk
+from netboot.pages.stores.disk import DiskStore
+from netboot.pages.stores.null import NullStore
+from netboot.pages.stores.store import load
+
+
+@pytest.fixture
+def boot_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file whose change is a reboot."""
+    path = tmp_path / "boot_id"
+    path.write_text("first\n")
+    monkeypatch.setattr(disk, "BOOT_ID", path)
+    return path
+
+
+def written(store: DiskStore) -> None:
+    pages = store.create("a", 8192)
+    pages.write(4096, memoryview(b"x" * 4096))
+    pages.close()
+
+
+def test_pages_survive_a_reboot_if_the_store_was_closed(boot_id: Path, tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "pages", "room")
+    written(store)
+    store.close()
+    boot_id.write_text("second\n")
+    with closing(DiskStore(tmp_path / "pages", "room")) as store:
+        pages, buffer = store.open("a", 8192), bytearray(8192)
+        pages.read_into(0, memoryview(buffer))
+        assert buffer == bytes(4096) + b"x" * 4096
+        pages.close()
+
+
+def test_pages_of_a_kernel_that_crashed_are_not_believed(boot_id: Path, tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "pages", "room")
+    written(store)
+    kept = tmp_path / "pages" / "netboot-kept-room"
+    shutil.copytree(kept, kept.with_name("netboot-kept-crashed"))  # as it is: never closed
+    store.close()
+    with closing(DiskStore(tmp_path / "pages", "crashed")) as same_boot:
+        assert same_boot.names() == ["a"]
+    (kept.with_name("netboot-kept-crashed") / disk.WRITER).write_text("before\n")
+    with closing(DiskStore(tmp_path / "pages", "crashed")) as after:
+        assert after.names() == []
+
+
+def test_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "netboot-kept-room").mkdir(mode=0o755)
+    with pytest.raises(OperatorError, match="cannot keep pages in"):
+        DiskStore(tmp_path, "room")
+
+
+def test_null_store_forgets() -> None:
+    store = NullStore()
+    pages, buffer = store.create("a", 1 << 40), bytearray(b"x" * 300_000)
+    pages.write(0, memoryview(b"data"))
+    pages.trim(0, 4096)
+    pages.zero(0, 4096, allocate=True)
+    pages.flush()
+    load("null").adopt(pages.descriptors(), 1 << 40).read_into(0, memoryview(buffer))
+    assert buffer == bytes(300_000)
+    assert list(pages.extents(5, 100)) == [(100, True)]
+    assert list(pages.extents(5, 0)) == []
+    assert pages.size_bytes == 1 << 40
+    assert store.names() == ()
+    with pytest.raises(FileNotFoundError):
+        store.open("a", 1 << 40)
+    store.remove("a")
+    pages.close()
+    store.close()

@@ -1,0 +1,335 @@
+"""The tiered store alone: what is where, the memory limit, write-behind and read-ahead."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netboot.pages.nbd.backing import Busy, PageFile
+from netboot.pages.stores.tiered import TieredStore
+from netboot.pages.stores.tieredfile import TieredFile
+from netboot.pages.stores.tiermap import map_bytes
+
+MIB = 1 << 20
+LIMIT = 4 * MIB
+PATIENCE_SECONDS = 20
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TieredStore]:
+    with closing(TieredStore(tmp_path, LIMIT)) as made:
+        yield made
+
+
+def content(page: int, version: int = 0) -> bytes:
+    return (page * 1000 + version + 1).to_bytes(8, "big") * 512
+
+
+def write(pages: TieredFile, page: int, data: bytes) -> None:
+    """As a worker does: waits while the store is busy."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return pages.write(page * 4096, memoryview(data))
+        except Busy:
+            assert time.monotonic() < deadline, "busy for too long"
+            time.sleep(0.002)
+
+
+def read(pages: TieredFile, page: int, count: int = 1) -> bytes:
+    buffer = bytearray(count * 4096)
+    pages.read_into(page * 4096, memoryview(buffer))
+    return bytes(buffer)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def memory_bytes(store: TieredStore) -> int:
+    """What the tmpfs holds: the page files' memory and maps."""
+    return sum(path.stat().st_blocks * 512 for path in store.directory.glob("*.pages"))
+
+
+def disk_bytes(pages: TieredFile) -> int:
+    return os.fstat(pages.descriptors()[1]).st_blocks * 512
+
+
+def test_limit_holds_for_all_files_together_and_everything_is_read_back(store: TieredStore) -> None:
+    files = [store.create(name, 8 * MIB) for name in "ab"]
+    most = 0
+    for page in range(2048):
+        for number, pages in enumerate(files):
+            write(pages, page, content(page, number))
+        most = max(most, memory_bytes(store))
+    assert LIMIT * 0.7 < most <= LIMIT
+    for page in range(2048):
+        for number, pages in enumerate(files):
+            assert read(pages, page) == content(page, number)
+        assert memory_bytes(store) <= LIMIT
+    for pages in files:
+        pages.close()
+
+
+def test_limit_holds_for_several_processes(store: TieredStore) -> None:
+    """Two workers write 8 MiB each while a third file, that nobody has, gives way to them."""
+    idle = store.create("idle", 8 * MIB)
+    for page in range(700):
+        write(idle, page, content(page))
+    code = """
+import json, os, sys
+from netboot.pages.stores.store import load
+from tests.pages.stores.test_tiered import content, write, read
+pages = load("tiered").adopt(json.loads(sys.argv[1]), 8 << 20)
+for page in range(2048):
+    write(pages, page, content(page))
+for page in range(2048):
+    assert read(pages, page) == content(page), page
+"""
+    workers, files = [], [idle]
+    for name in "ab":
+        files.append(store.create(name, 8 * MIB))
+        given = list(files[-1].descriptors())
+        command = [sys.executable, "-c", code, json.dumps(given)]
+        workers.append(subprocess.Popen(command, pass_fds=given))
+    most = 0
+    while any(worker.poll() is None for worker in workers):
+        most = max(most, memory_bytes(store))
+        time.sleep(0.001)
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert LIMIT * 0.7 < most <= LIMIT
+    assert disk_bytes(idle) > 0
+    assert b"".join(read(idle, page) for page in range(700)) == b"".join(map(content, range(700)))
+    for pages in files:
+        pages.close()
+
+
+def test_worker_killed_while_spilling_leaves_no_page_behind_and_no_page_lost(
+    store: TieredStore,
+) -> None:
+    code = """
+import json, os, sys
+from netboot.pages.stores.store import load
+from tests.pages.stores.test_tiered import content, write
+descriptors, base = json.loads(sys.argv[1])
+pages = load("tiered").adopt(descriptors, 16 << 20)
+for count in range(1 << 30):
+    page = (count * 7919) % 4096
+    write(pages, page, content(page, base + count // 4096))
+    os.write(1, b".")
+"""
+    pages = store.create("a", 16 * MIB)
+    acknowledged: dict[int, int] = {}
+    chance = random.Random(1)
+    for round_number in range(3):
+        base = 100 * round_number
+        given = list(pages.descriptors())
+        argument = json.dumps([given, base])
+        command = [sys.executable, "-c", code, argument]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=given) as worker:
+            assert worker.stdout is not None
+            done = len(worker.stdout.read(1500 + chance.randrange(1500)))
+            os.kill(worker.pid, signal.SIGKILL)
+            done += len(worker.stdout.read())
+        for count in range(done):
+            acknowledged[(count * 7919) % 4096] = base + count // 4096
+        unsure = (done * 7919) % 4096  # may have been written, and was not acknowledged
+        acknowledged.pop(unsure, None)
+    for page, version in acknowledged.items():
+        assert read(pages, page) == content(page, version), page
+    wait_for(lambda: memory_bytes(store) <= LIMIT)
+    pages.trim(0, 16 * MIB)
+    assert memory_bytes(store) == map_bytes(16 * MIB)
+    assert disk_bytes(pages) == 0
+    pages.close()
+
+
+def test_rewritten_and_trimmed_pages_never_show_an_older_copy(store: TieredStore) -> None:
+    pages, chance, model = store.create("a", 8 * MIB), random.Random(2), dict[int, bytes]()
+    for version in range(8000):
+        page = chance.randrange(2048)
+        if chance.random() < 0.1:
+            count = min(chance.randrange(1, 40), 2048 - page)
+            pages.trim(page * 4096, count * 4096)
+            for gone in range(page, page + count):
+                model.pop(gone, None)
+        else:
+            model[page] = content(page, version)
+            write(pages, page, model[page])
+        page = chance.randrange(2048)
+        assert read(pages, page) == model.get(page, bytes(4096))
+    for page in range(2048):
+        assert read(pages, page) == model.get(page, bytes(4096))
+    pages.close()
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["write", "trim", "zero", "spill", "read"]),
+        st.integers(0, 50000),
+        st.integers(0, 20000),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=STEPS)
+def test_like_a_bytearray_while_pages_go_to_disk_and_come_back(
+    steps: list[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    size, folder = 50000, tmp_path_factory.getbasetemp() / "tiers"
+    with pytest.MonkeyPatch.context() as patch, closing(TieredStore(folder, LIMIT)) as store:
+        patch.setattr(TieredFile, "_is_short", lambda *_, **__: True)
+        pages, model = store.create("a", size), bytearray(size)
+        for number, (step, offset, length) in enumerate(steps, 1):
+            length = min(length, size - offset)
+            if step == "write":
+                model[offset : offset + length] = bytes([number]) * length
+                pages.write(offset, memoryview(model)[offset : offset + length])
+            elif step == "trim" or step == "zero":
+                model[offset : offset + length] = bytes(length)
+                pages.zero(offset, length, allocate=step == "zero")
+            elif step == "spill":
+                pages.spill(going=True)
+            check_like(pages, model, offset, length)
+        check_like(pages, model, 0, size)
+        pages.close()
+
+
+def check_like(pages: PageFile, model: bytearray, offset: int, length: int) -> None:
+    buffer = bytearray(length)
+    pages.read_into(offset, memoryview(buffer))
+    assert buffer == model[offset : offset + length]
+    at = offset
+    for covered, hole in pages.extents(offset, length):
+        assert not hole or not any(model[at : at + covered])
+        at += covered
+    assert at == offset + length
+
+
+def test_full_disk_makes_writes_wait_and_reads_go_on(
+    store: TieredStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = [False]
+    real = os.fdatasync
+
+    def full(descriptor: int) -> None:
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    pages, page = store.create("a", 16 * MIB), 0
+    with pytest.raises(Busy):
+        for page in range(4096):
+            pages.write(page * 4096, memoryview(content(page)))
+    for written in range(page):
+        assert read(pages, written) == content(written)
+    wait_for(lambda: "writes may be delayed" in caplog.text)
+    room[0] = True
+    for rest in range(page, 4096):
+        write(pages, rest, content(rest))
+    for written in range(4096):
+        assert read(pages, written) == content(written)
+    pages.close()
+
+
+def test_reading_in_order_reads_ahead_more_and_more(store: TieredStore) -> None:
+    pages = store.create("a", 8 * MIB)
+    for page in range(2048):
+        write(pages, page, content(page))
+    wait_for(lambda: pages.pages_in_memory <= LIMIT // 4096 // 16 * 13)
+    brought = []
+    for page in (0, 8, 24):  # the oldest: on disk
+        before = pages.pages_in_memory
+        assert read(pages, page) == content(page)
+        brought.append(pages.pages_in_memory - before)
+    assert brought == [8, 16, 32]
+    pages.close()
+
+
+def test_limit_too_small_for_the_map_is_refused_at_once(store: TieredStore) -> None:
+    with pytest.raises(OSError, match="memory limit is too small"):
+        store.create("a", 1 << 40)
+    assert store.names() == []
+    store.create("a", MIB).close()
+
+
+def test_half_a_page_file_is_none(tmp_path: Path) -> None:
+    name = f"test-{os.getpid()}"
+    store = TieredStore(tmp_path, LIMIT, name)
+    try:
+        for each in "abc":
+            store.create(each, MIB).close()
+        (store.directory / "a.pages").unlink()
+        (tmp_path / f"netboot-kept-{name}" / "b.pages").unlink()
+        store.close()
+        store = TieredStore(tmp_path, LIMIT, name)
+        assert store.names() == ["c"]
+        assert os.listdir(tmp_path / f"netboot-kept-{name}") == ["c.pages"]
+    finally:
+        store.remove("c")
+        store.close()
+        (store.directory / "ledger").unlink()
+        store.directory.rmdir()
+
+
+def test_living_worker_keeps_a_file_that_the_control_plane_opens(store: TieredStore) -> None:
+    code = """
+import json, sys
+from netboot.pages.stores.store import load
+pages = load("tiered").adopt(json.loads(sys.argv[1]), 1 << 20)
+print("adopted", flush=True)
+sys.stdin.read()
+"""
+    pages = store.create("a", MIB)
+    given = list(pages.descriptors())
+    command = [sys.executable, "-c", code, json.dumps(given)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=given) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        pages.close()
+        again = store.open("a", MIB)
+        assert store.owner("a") == worker.pid
+        worker.kill()
+        worker.wait()
+        write(again, 0, content(0))
+        assert store.owner("a") == os.getpid()
+    again.close()
+    assert store.owner("a") == 0
+
+
+def test_removed_file_frees_its_memory_and_refuses_who_has_it_open(store: TieredStore) -> None:
+    pages = store.create("a", 8 * MIB)
+    for page in range(1500):
+        write(pages, page, content(page))
+    store.remove("a")
+    for page in (0, 1499, 2000):
+        with pytest.raises(OSError, match="shorter|gone"):
+            read(pages, page)
+    with pytest.raises(OSError, match="gone"):
+        for page in range(1500, 2048):
+            pages.write(page * 4096, memoryview(content(page)))
+    again = store.create("a", 8 * MIB)
+    assert memory_bytes(store) == map_bytes(8 * MIB)
+    for page in range(1500):
+        write(again, page, content(page))
+    assert memory_bytes(store) <= LIMIT
+    pages.close()
+    assert read(again, 1499) == content(1499)
+    again.close()

@@ -1,0 +1,62 @@
+"""A room's exports: swap areas by their leases, and root images by a seat's ticket."""
+
+from pathlib import Path
+
+import pytest
+
+from netboot.pages.exports import Attachment, LeasedExports, StaticExports
+from netboot.pages.lease import LeaseTable
+from netboot.pages.nbd.export import Refused
+from netboot.pages.room_exports import ClassroomExports
+from netboot.pages.stores.null import NullStore
+
+SEAT = "52:54:00:12:34:56"
+SEATS_SWAP = "seat-525400123456@" + "cafe" * 8
+MIB = 1 << 20
+
+
+def exports(folder: Path) -> ClassroomExports:
+    images = {}
+    for name in ("a", "b"):
+        images[name] = folder / name
+        images[name].write_bytes(name.encode() * 4096)
+    table, store = LeaseTable(MIB), NullStore()
+    table.grant(SEAT, "seat-525400123456", "cafe" * 8, MIB, 0.0)
+    opens = {"ticket": "a"}
+    return ClassroomExports(
+        LeasedExports(store, table), StaticExports(store, {}, images), opens.get
+    )
+
+
+def test_a_ticket_opens_the_image_of_its_seat_whatever_the_set(tmp_path: Path) -> None:
+    room = exports(tmp_path)
+    for name in ("a@ticket", "a@ticket.1f"):
+        found, attached = room.find(name), room.attach(name)
+        assert not isinstance(found, Refused) and found.read_only
+        assert isinstance(attached, Attachment) and attached.spread and not attached.fences
+    assert room.names is None, "names are not told"
+
+
+@pytest.mark.parametrize("name", ["a", "a@", "a@other", "b@ticket", "a@ticket@", "c@ticket"])
+def test_nothing_else_does(tmp_path: Path, name: str) -> None:
+    room = exports(tmp_path)
+    assert isinstance(room.find(name), Refused)
+    assert isinstance(room.attach(name), Refused)
+
+
+def test_leases_are_as_without_images(tmp_path: Path) -> None:
+    room = exports(tmp_path)
+    attached = room.attach(SEATS_SWAP)
+    assert isinstance(attached, Attachment) and attached.seat == SEAT
+    resumed = room.resume(attached.lease, ())
+    assert resumed is not None and resumed.export == attached.export
+    room.let_go(attached.lease)
+
+
+def test_who_reads_an_image_goes_on_with_the_next_server(tmp_path: Path) -> None:
+    attached = exports(tmp_path).attach("a@ticket")
+    assert isinstance(attached, Attachment)
+    room = exports(tmp_path)
+    resumed = room.resume(attached.lease, attached.pages.descriptors())
+    assert resumed is not None and resumed.export.size_bytes == 4096
+    room.let_go(attached.lease)

@@ -1,0 +1,316 @@
+"""The page server as clients see it: real sockets, real workers, scapy's bytes."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netboot.errors import OperatorError
+from netboot.pages.crew import MAX_CONNECTIONS_OF_AREA
+from netboot.pages.exports import LeasedExports, StaticExports
+from netboot.pages.lease import LeaseTable
+from netboot.pages.nbd.export import Refused
+from netboot.pages.server import MAX_CONNECTIONS_OF_ADDRESS, PageServer
+from netboot.pages.static import serve_static
+from netboot.pages.stores.memory import MemoryStore
+from netboot.pages.worker.buffers import BUFFER_BYTES
+from tests.support import scapy_nbd as nbd
+from tests.support.nbd_client import NbdClient
+from tests.support.page_server import Running, running
+
+MIB = 1 << 20
+PAGE = bytes(range(256)) * 16
+SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"
+
+
+@pytest.fixture
+def store() -> Iterator[MemoryStore]:
+    with closing(MemoryStore()) as made:
+        yield made
+
+
+@pytest.fixture
+def static(store: MemoryStore) -> Iterator[Running]:
+    with running(StaticExports(store, {"a": 64 * MIB, "b": MIB}), workers=1) as server:
+        yield server
+
+
+@contextmanager
+def leased(store: MemoryStore, table: LeaseTable, **options: Any) -> Iterator[Running]:
+    with running(LeasedExports(store, table), **options) as server:
+        yield server
+
+
+def counted(server: Running, lease: str, **expected: int) -> bool:
+    """Whether the counters of a lease became ``expected``: they come after a detach at latest."""
+    counters = server.ask(server.server.counters)[lease]
+    return {key: counters[key] for key in expected} == expected
+
+
+def test_pages_are_shared_by_connections_and_kept_between_them(static: Running) -> None:
+    with NbdClient(static.address) as first, NbdClient(static.address) as second:
+        first.attach("a")
+        second.attach("a")
+        assert first.write(4096, PAGE) == 0
+        assert second.read(4096, 4096) == PAGE
+        assert second.command(3) == 0
+    assert static.event("detach", 2).data["connections"] == 0
+    with NbdClient(static.address).attach("a") as third:
+        assert third.read(0, 8192) == bytes(4096) + PAGE
+    with NbdClient(static.address).attach("b") as other:
+        assert other.read(4096, 4096) == bytes(4096)
+    static.event("detach", 4)
+    assert counted(static, "a", reads=2, writes=1, bytes_read=3 * 4096, connections=0)
+    assert [event.kind for event in static.events].count("first-write") == 1
+
+
+def test_a_static_export_is_served_by_all_workers(store: MemoryStore) -> None:
+    """They see each other's writes at once, and one that is killed takes half of the clients."""
+    with (
+        running(StaticExports(store, {"a": MIB}), workers=2) as server,
+        NbdClient(server.address).attach("a") as one,
+        NbdClient(server.address).attach("a") as other,
+    ):
+        for turn in range(8):
+            page = bytes([turn + 1]) * 4096
+            assert one.write(turn * 4096, page) == 0
+            assert other.read(turn * 4096, 4096) == page
+            assert other.command(4, turn * 4096, 4096) == 0
+            assert one.read(turn * 4096, 4096) == bytes(4096)
+        os.kill(server.server.worker_pids[0], signal.SIGKILL)
+        assert server.event("detach").data["connections"] == 1
+        assert other.write(0, PAGE) == 0
+
+
+def test_list_tells_static_names(static: Running) -> None:
+    with NbdClient(static.address) as client:
+        *servers, ack = client.option(bytes(nbd.Option(option=3)))
+        assert [reply.data[4:] for reply in servers] == [b"a", b"b"]
+        assert ack.type == 1
+
+
+def test_requests_sent_before_the_handshakes_answer_are_done(static: Running) -> None:
+    with NbdClient(static.address) as client:
+        client.sock.sendall(nbd.go(b"a") + client.request(1, 0, 4096) + PAGE)
+        replies = nbd.option_replies(client.receive(20 + 12 + 20))
+        assert [reply.type for reply in replies] == [3, 1]
+        assert nbd.SimpleReply(client.receive(16)).error == 0
+        assert client.read(0, 4096) == PAGE
+
+
+def test_largest_write_and_read_go_through_small_buffers(static: Running) -> None:
+    payload = os.urandom(MIB) * 32
+    with NbdClient(static.address).attach("a") as client:
+        assert client.write(12345, payload) == 0
+        assert client.read(12345, len(payload)) == payload
+        assert client.command(4, 0, 64 * MIB) == 0
+        assert client.read(12345, 4096) == bytes(4096)
+        assert client.command(6, 0, 64 * MIB, flags=2) == 0
+
+
+def test_refused_write_keeps_the_stream_in_step(static: Running) -> None:
+    with NbdClient(static.address).attach("b") as client:
+        assert client.write(MIB - 1, bytes(3 * MIB)) == 28
+        assert client.read(MIB - 1, 1) == b"\0"
+
+
+def test_client_that_does_not_read_holds_up_nobody_and_loses_nothing(static: Running) -> None:
+    with NbdClient(static.address) as lazy, NbdClient(static.address) as busy:
+        lazy.attach("a")
+        busy.attach("a")
+        assert busy.write(0, PAGE) == 0
+        # 64 MiB of answers: far more than the sockets' buffers and the worker's hold.
+        query = b"".join(lazy.request(0, 0, 4096) for _ in range(256))
+        query += b"".join(lazy.request(0, 0, 16 * MIB) for _ in range(4))
+        lazy.sock.sendall(query)
+        for _ in range(50):
+            assert busy.read(0, 4096) == PAGE
+        for cookie in range(1, 261):
+            assert nbd.SimpleReply(lazy.receive(16)).cookie == cookie
+            data = lazy.receive(4096 if cookie <= 256 else 16 * MIB)
+            assert data.startswith(PAGE)
+
+
+def test_disc_and_bad_bytes_end_the_connection(static: Running) -> None:
+    with NbdClient(static.address).attach("a") as client:
+        client.sock.sendall(client.request(3) + client.request(2))
+        client.receive(16)
+        with pytest.raises(EOFError):
+            client.receive(1)
+    assert static.event("detach").message == "a: disconnected by the client"
+    with NbdClient(static.address).attach("a") as client:
+        client.sock.sendall(bytes(28))
+        with pytest.raises((EOFError, ConnectionResetError)):
+            client.receive(1)
+    assert "magic" in static.event("detach", 2).message
+
+
+def test_killed_worker_is_replaced_and_pages_stay(static: Running) -> None:
+    (pid,) = static.server.worker_pids
+    with NbdClient(static.address).attach("a") as client:
+        assert client.write(0, PAGE) == 0
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises((EOFError, ConnectionResetError)):
+            client.receive(1)
+    with NbdClient(static.address).attach("a") as client:
+        assert client.read(0, 4096) == PAGE
+    static.event("worker-died")
+    assert static.event("detach").message == "a: its worker died"
+    assert static.server.worker_pids != [pid]
+
+
+def test_wrong_tokens_and_unknown_names_are_told(store: MemoryStore) -> None:
+    table = LeaseTable(MIB)
+    table.grant(SEAT, EXPORT, "right", MIB, 0.0)
+    with leased(store, table, workers=1) as server:
+        with NbdClient(server.address) as client:
+            reply = client.go(f"{EXPORT}@wrong")[-1]
+            reason = f"wrong token for export {EXPORT}"
+            assert (reply.sprintf("%type%"), reply.data.decode()) == ("ERR_POLICY", reason)
+            reply = client.go("other@right")[-1]
+            assert (reply.sprintf("%type%"), reply.data) == ("ERR_UNKNOWN", b"no such export")
+            assert client.option(bytes(nbd.Option(option=3)))[-1].sprintf("%type%") == "ERR_POLICY"
+            client.attach(f"{EXPORT}@right")
+        assert server.event("refused").data["export"] == EXPORT
+        attached = server.event("attach")
+        assert (attached.seat, attached.data["address"]) == (SEAT, "127.0.0.1")
+        assert not any("right" in str(event) or "wrong@" in str(event) for event in server.events)
+
+
+def test_new_boot_of_a_seat_wipes_the_old_lease(store: MemoryStore) -> None:
+    table = LeaseTable(MIB)
+    table.grant(SEAT, EXPORT, "t1", MIB, 0.0)
+    with leased(store, table, workers=2) as server:
+        with NbdClient(server.address).attach(f"{EXPORT}@t1") as old:
+            assert old.write(0, PAGE) == 0
+            table.grant(SEAT, EXPORT, "t2", MIB, 1.0)
+            with NbdClient(server.address) as asking:
+                asking.option(nbd.go(f"{EXPORT}@t2".encode(), option=6))
+                assert old.read(0, 4096) == PAGE  # INFO ends nothing
+            with NbdClient(server.address).attach(f"{EXPORT}@t2") as new:
+                assert new.read(0, 4096) == bytes(4096)
+                with pytest.raises((EOFError, ConnectionResetError)):
+                    old.receive(1)
+        assert len(store.names()) == 1
+
+
+def test_an_area_that_was_given_back_takes_no_memory(store: MemoryStore) -> None:
+    table = LeaseTable(64 * MIB)
+    table.grant(SEAT, f"{EXPORT}-2", "t", 64 * MIB, 0.0, fresh=True)
+    with leased(store, table, workers=1) as server:
+        (pid,) = server.server.worker_pids
+        with NbdClient(server.address).attach(f"{EXPORT}-2@t") as client:
+            assert client.write(0, bytes(range(256)) * (32 * MIB // 256)) == 0
+            assert isinstance(server.ask(lambda: table.end(f"{EXPORT}-2")), Refused)
+            (generation,) = store.names()
+        assert server.event("detach").data["connections"] == 0
+        assert server.ask(lambda: table.end(f"{EXPORT}-2")) is None
+        assert store.names() == []
+        end = time.monotonic() + 5
+        while generation in Path(f"/proc/{pid}/maps").read_text() and time.monotonic() < end:
+            time.sleep(0.01)  # the worker is told a moment later
+        assert generation not in Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_silent_client_is_hung_up_on(store: MemoryStore) -> None:
+    exports = StaticExports(store, {"a": MIB})
+    with (
+        running(exports, workers=1, handshake_seconds=0.1) as server,
+        socket.create_connection(server.address, timeout=10) as silent,
+    ):
+        assert len(silent.recv(18)) == 18
+        assert silent.recv(1) == b""
+
+
+def test_connections_of_one_address_are_limited(static: Running) -> None:
+    clients = [NbdClient(static.address).attach("a") for _ in range(MAX_CONNECTIONS_OF_ADDRESS)]
+    with socket.create_connection(static.address, timeout=10) as surplus:
+        assert surplus.recv(1) == b""
+    assert "128 connections from this address" in static.event("refused").message
+    for client in clients:
+        client.sock.close()
+    static.event("detach", len(clients))
+    with NbdClient(static.address).attach("a") as client:
+        assert client.read(0, 1) == b"\0"
+
+
+def test_connections_are_limited_in_total(static: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netboot.pages.server.MAX_CONNECTIONS", 2)
+    with NbdClient(static.address).attach("a"), NbdClient(static.address):
+        with socket.create_connection(static.address, timeout=10) as surplus:
+            assert surplus.recv(1) == b""
+        assert "2 connections already" in static.event("refused").message
+
+
+def test_connections_of_a_seat_are_limited_and_a_newer_set_counts_anew(store: MemoryStore) -> None:
+    table = LeaseTable(MIB)
+    table.grant(SEAT, EXPORT, "t", MIB, 0.0)
+    with leased(store, table, workers=1) as server:
+        for number in (1, 2):
+            name = f"{EXPORT}@t.{number}"
+            clients = [
+                NbdClient(server.address).attach(name) for _ in range(MAX_CONNECTIONS_OF_AREA)
+            ]
+            with NbdClient(server.address) as surplus, pytest.raises(EOFError):
+                surplus.go(name)
+            assert f"16 connections of {EXPORT}" in server.event("refused", number).message
+            assert clients[-1].read(0, 1) == b"\0"
+            for client in clients:
+                client.sock.close()
+
+
+def test_what_a_worker_holds_is_bounded_whatever_clients_send(store: MemoryStore) -> None:
+    """Each asks for 128 MiB and reads nothing, or is in the middle of a WRITE of 32 MiB."""
+    with running(StaticExports(store, {"a": 64 * MIB}), workers=1) as server:
+        (pid,) = server.server.worker_pids
+        with NbdClient(server.address).attach("a") as busy:
+            assert busy.read(0, 4096) == bytes(4096)
+            before = anonymous_bytes(pid)
+            clients = [NbdClient(server.address).attach("a") for _ in range(16)]
+            for client in clients[:8]:
+                client.sock.sendall(b"".join(client.request(0, 0, 32 * MIB) for _ in range(4)))
+            for client in clients[8:]:
+                client.sock.sendall(client.request(1, 0, 32 * MIB) + bytes(3 * MIB))
+            for _ in range(100):
+                assert busy.read(63 * MIB, 4096) == bytes(4096)
+            held = anonymous_bytes(pid) - before
+            assert held < (16 + 1) * 2 * BUFFER_BYTES + 4 * MIB  # and what Python itself takes
+        for client in clients:
+            client.sock.close()
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Memory of a process that is no file's."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("RssAnon:"))
+    return int(line.split()[1]) << 10
+
+
+def test_port_in_use_is_the_operators_mistake(store: MemoryStore) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = PageServer(StaticExports(store, {}), listen=[taken.getsockname()])
+        with pytest.raises(OperatorError, match="cannot serve pages on 127.0.0.1"):
+            asyncio.run(server.start())
+    with pytest.raises(OperatorError, match="expected more than 0"):
+        StaticExports(store, {"a": 0})
+
+
+def test_serve_static_says_where_and_cleans_up() -> None:
+    async def serve() -> str:
+        lines: asyncio.Queue[str] = asyncio.Queue()
+        task = asyncio.create_task(
+            serve_static(("127.0.0.1", 0), {"a": MIB}, "memory", lines.put_nowait)
+        )
+        line = await lines.get()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return line
+
+    assert asyncio.run(serve()).startswith("listening on 127.0.0.1:")

@@ -1,0 +1,211 @@
+"""What a worker does for several connections of a lease: fencing, fairness, waiting for room."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from netboot.pages import control
+from netboot.pages.exports import LeasedExports
+from netboot.pages.lease import LeaseTable
+from netboot.pages.nbd.backing import PageFile
+from netboot.pages.stores import memory
+from netboot.pages.stores.memory import MemoryStore
+from netboot.pages.worker import worker
+from netboot.pages.worker.buffers import BUFFER_BYTES
+from netboot.pages.worker.governor import BURST_SECONDS, QUANTUM_BYTES
+from tests.support import scapy_nbd as nbd
+from tests.support.faulty_store import Full
+from tests.support.nbd_client import NbdClient
+from tests.support.page_server import Running, running
+
+MIB = 1 << 20
+PAGE = bytes(range(256)) * 16
+SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"
+CEILING = 4 * MIB  # bytes per second
+OTHER, OTHER_EXPORT = "52:54:00:12:34:02", "seat-525400123402"
+
+
+@pytest.fixture
+def leases() -> Iterator[Running]:
+    with closing(MemoryStore()) as store:
+        table = LeaseTable(64 * MIB)
+        table.grant(SEAT, EXPORT, "t1", 16 * MIB, 0.0)
+        table.grant(OTHER, OTHER_EXPORT, "t1", 16 * MIB, 0.0)
+        with running(LeasedExports(store, table, clock=lambda: 0.0), workers=1) as server:
+            yield server
+
+
+def test_nothing_of_an_older_set_happens_once_a_newer_one_is_answered(leases: Running) -> None:
+    first = [NbdClient(leases.address).attach(f"{EXPORT}@t1.1") for _ in range(3)]
+    assert [client.write(0, PAGE) for client in first] == [0, 0, 0]
+    for client in first:  # begun, and never ended before the fence
+        client.sock.sendall(client.request(1, 0, 8192) + bytes(4096))
+    second = [NbdClient(leases.address).attach(f"{EXPORT}@t1.2") for _ in range(2)]
+    assert [client.write(4096, PAGE[::-1]) for client in second] == [0, 0]
+    for client in first:
+        with pytest.raises((EOFError, OSError)):
+            client.sock.sendall(bytes(4096))
+            client.receive(1)
+        client.sock.close()
+    assert second[0].read(4096, 4096) == PAGE[::-1]
+    assert leases.event("detach", 3).message.endswith("replaced by newer connections of its seat")
+    with NbdClient(leases.address) as late:
+        assert late.go(f"{EXPORT}@t1.1")[-1].sprintf("%type%") == "ERR_POLICY"
+    for client in second:
+        client.sock.close()
+
+
+def test_a_seat_that_floods_keeps_nobody_from_reading(leases: Running) -> None:
+    with NbdClient(leases.address) as flood, NbdClient(leases.address) as reader:
+        flood.attach(f"{EXPORT}@t1")
+        reader.attach(f"{OTHER_EXPORT}@t1")
+        flood.sock.setblocking(False)
+        request = memoryview(flood.request(1, 0, 128 << 10) + bytes(128 << 10))
+        unsent = request
+        for _ in range(100):
+            with contextlib.suppress(BlockingIOError):
+                unsent = unsent[flood.sock.send(unsent) :] or request
+            with contextlib.suppress(BlockingIOError):
+                flood.sock.recv(1 << 20)
+            assert reader.read(0, 4096) == bytes(4096)
+
+
+@pytest.fixture
+def limited() -> Iterator[Running]:
+    """A seat with a ceiling and two areas, beside one without."""
+    with closing(MemoryStore()) as store:
+        table = LeaseTable(64 * MIB)
+        table.grant(SEAT, EXPORT, "t1", 16 * MIB, 0.0, fresh=True)
+        table.grant(SEAT, f"{EXPORT}-2", "t2", 16 * MIB, 0.0, fresh=True)
+        table.grant(OTHER, OTHER_EXPORT, "t1", 16 * MIB, 0.0)
+        exports = LeasedExports(store, table, lambda: 0.0, {SEAT: CEILING}.get)
+        with running(exports, workers=2) as server:
+            yield server
+
+
+def flood(client: NbdClient, seconds: float, command: int) -> tuple[int, float]:
+    """Sends READs or WRITEs of 4 KiB without a pause; bytes moved either way, and the time."""
+    request = client.request(command, 0, 4096) + (PAGE if command else b"")
+    moved, unsent, begin = 0, memoryview(request), time.monotonic()
+    client.sock.setblocking(False)
+    while (now := time.monotonic()) < begin + seconds:
+        with contextlib.suppress(BlockingIOError):
+            while received := len(client.sock.recv(1 << 20)):
+                moved += received
+        with contextlib.suppress(BlockingIOError):
+            unsent = unsent[client.sock.send(unsent) :] or memoryview(request * 64)
+        time.sleep(0.0005)
+    client.sock.setblocking(True)
+    return moved, now - begin
+
+
+# What the worker may hold for the client, and have sent, beyond what it may move.
+SLACK = 2 * BUFFER_BYTES + 2 * QUANTUM_BYTES
+
+
+def test_a_seat_alone_moves_no_more_than_its_ceiling(limited: Running) -> None:
+    with NbdClient(limited.address).attach(f"{EXPORT}@t1") as client:
+        before = cpu_seconds(*limited.server.worker_pids)
+        moved, seconds = flood(client, 0.5, 0)
+        assert 0 < moved <= CEILING * (seconds + BURST_SECONDS) + SLACK
+        # It sleeps, and does not spin.
+        assert cpu_seconds(*limited.server.worker_pids) - before < seconds / 2
+
+
+def test_a_ceiling_is_for_all_areas_and_connections_and_for_what_is_written(
+    limited: Running,
+) -> None:
+    """Replies of 16 bytes tell how many WRITEs of 28 + 4096 were done."""
+    begin = time.monotonic()
+    names = (f"{EXPORT}@t1", f"{EXPORT}@t1", f"{EXPORT}-2@t2")
+    clients = [NbdClient(limited.address).attach(name) for name in names]
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda client: flood(client, 0.5, 1)[0], clients))
+    seconds = time.monotonic() - begin
+    for client in clients:
+        client.sock.close()
+    written = sum(done) // 16 * (4096 + 28 + 16)
+    assert 0 < written <= CEILING * (seconds + BURST_SECONDS) + 3 * SLACK
+
+
+def test_a_seat_at_its_ceiling_keeps_nobody_waiting_and_is_answered_in_the_end(
+    limited: Running,
+) -> None:
+    with NbdClient(limited.address) as slow, NbdClient(limited.address) as other:
+        slow.attach(f"{EXPORT}@t1")
+        other.attach(f"{OTHER_EXPORT}@t1")
+        slow.sock.sendall(slow.request(0, 0, MIB) + slow.request(0, 0, MIB))
+        for _ in range(100):
+            assert other.read(0, 4096) == bytes(4096)
+        for cookie in (1, 2):
+            assert nbd.SimpleReply(slow.receive(16)).cookie == cookie
+            assert slow.receive(MIB) == bytes(MIB)
+
+
+def cpu_seconds(*pids: int) -> float:
+    """CPU time of processes."""
+    stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
+    return sum(int(each[11]) + int(each[12]) for each in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def test_description_tells_the_generation(leases: Running) -> None:
+    with NbdClient(leases.address) as client:
+        replies = client.option(nbd.go(f"{EXPORT}@t1".encode(), 2))
+        texts = [reply.data[2:].decode() for reply in replies if reply.data[:2] == b"\0\2"]
+        assert [text.split(",")[0] for text in texts] == [f"swap of {SEAT}"]
+
+
+def test_no_room_delays_the_answer_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def adopt(descriptors: Sequence[int], size_bytes: int) -> PageFile:
+        return Full(memory.adopt(descriptors, size_bytes), refusals=10)
+
+    monkeypatch.setattr(worker, "load", lambda kind: SimpleNamespace(adopt=adopt))
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.001)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    client, served = socket.socketpair()
+    thread = threading.Thread(target=worker.Worker(theirs, None).run)
+    message = {
+        "do": "connect",
+        "id": 0,
+        "lease": "a",
+        "set": 0,
+        "address": "",
+        "export": "a",
+        "store": "memory",
+        "size_bytes": MIB,
+        "read_only": False,
+        "ceiling": None,
+        "seat": "lease",
+        "written": True,
+        "headers": 0,
+        "allocation": False,
+    }
+    monkeypatch.setattr(worker, "WARN_SECONDS", 0.0001)
+    with closing(MemoryStore()) as store, closing(store.create("a", MIB)) as pages, ours, client:
+        carried = control.carry(b"hello", b"")
+        control.send(ours, message, [served.fileno(), carried, *pages.descriptors()])
+        served.close()
+        os.close(carried)
+        thread.start()
+        client.settimeout(10)
+        request = nbd.Request(type=1, offset=0, length=4096, cookie=7)
+        client.sendall(bytes(request) + PAGE)
+        assert client.recv(5) == b"hello"
+        assert nbd.SimpleReply(client.recv(16)).error == 0
+        control.send(ours, {"do": "stop"})
+        thread.join()
+        theirs.close()
+        events = []
+        while (received := control.receive(ours)) and received[0]["event"] != "counters":
+            events.append(received[0]["event"])
+        assert events[0] == "ready"
+        assert "delayed" in events
