@@ -18,15 +18,15 @@ from typing import Any
 from netboot.boot.arch import BY_CODE
 from netboot.boot.client import PROBE_MAC
 from netboot.boot.ipxe import Boot, Chain, read
-from netboot.dhcp.asking import Asking
-from netboot.dhcp.packet import MessageType
-from netboot.dhcp.question import Asker
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find
 from netboot.pages.nbd.client import PageClient
-from netboot.probe import http_download, http_read
 from netboot.profile.profile import Profile
-from netboot.tftp.fetch import fetch
+from netboot.serve.dhcp.client import Asking
+from netboot.serve.dhcp.packet import MessageType
+from netboot.serve.dhcp.question import Asker
+from netboot.serve.http.client import http_download, http_read
+from netboot.serve.tftp.client import fetch
 
 PAGE_BYTES = 4096
 RETRY_SECONDS = 0.3

@@ -13,9 +13,9 @@ from netboot.boot.events import BootEvent
 from netboot.boot.plan import image_name
 from netboot.boot.slices import Catalogue
 from netboot.doctor import Finding
-from netboot.dryrun import Rehearsal
 from netboot.lab.machine import console_tail
 from netboot.lab.rig import Classroom, SeatReport
+from netboot.serve.dryrun import Rehearsal
 from netboot.storm.play import Storm
 from netboot.storm.report import SHARES, Report
 from netboot.watch import Watched

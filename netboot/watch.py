@@ -8,7 +8,7 @@ from typing import Any
 
 from netboot.boot.events import BootEvent
 from netboot.errors import OperatorError
-from netboot.http import fetch_status
+from netboot.serve.http.status import fetch_status
 
 FAILED = "failed:"
 POLL_SECONDS = 0.5

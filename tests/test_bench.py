@@ -8,7 +8,7 @@ from bench import dhcp, dhcp_load, fio, rows
 from bench.plot import svg
 from bench.report import OURS, medians, verdict_table
 from bench.rows import FLOOR, Row, Sample
-from netboot.dhcp.packet import MessageType, parse
+from netboot.serve.dhcp.packet import MessageType, parse
 
 ROW = Row("randread", 4096, 32, 1, "pinned")
 

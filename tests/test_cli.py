@@ -9,6 +9,8 @@ import pytest
 
 from tests import ROOT
 
+pytestmark = pytest.mark.system
+
 LAB = str(ROOT / "profiles/lab.yaml")
 
 
@@ -118,7 +120,7 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
     [
         ("netboot.cli, netboot.pages.static", {"aiohttp", "pydantic", "rich", "yaml", "tftpy"}),
         ("netboot.pages.worker.worker", {"asyncio", "pydantic", "typer"}),
-        ("netboot.tftp.worker", {"asyncio", "pydantic", "typer"}),
+        ("netboot.serve.tftp.worker", {"asyncio", "pydantic", "typer"}),
     ],
 )
 def test_what_must_be_back_at_once_imports_little(modules: str, heavy: set[str]) -> None:

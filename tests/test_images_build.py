@@ -32,7 +32,7 @@ from tests.support import newc
 from tests.support.newc import Member
 from tests.test_images_cache import Steps
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 MAX_INITRAMFS = 12_000_000  # bytes
 # Drivers of cards that PCs of the last 25 years have, of virtual ones, and of USB adapters.

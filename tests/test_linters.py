@@ -8,6 +8,8 @@ import pytest
 
 from tests import ROOT
 
+pytestmark = pytest.mark.system
+
 SHELL = re.compile(rb"\A(#!.*\b(ba|da)?sh\b|# shellcheck shell=)")
 
 

@@ -33,7 +33,7 @@ def status(
 ) -> None:
     """Show the seats of a running server: the last stage of each, and when."""
     from netboot import show
-    from netboot.http import fetch_status
+    from netboot.serve.http.status import fetch_status
 
     report = fetch_status(server)
     print(json.dumps(report) if as_json else show.status(report))

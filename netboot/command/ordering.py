@@ -25,8 +25,8 @@ def order(
 ) -> None:
     """Have seats that run without their disks reboot or switch off; exit status 1 if one cannot."""
     from netboot.boot import ticket
-    from netboot.http import give_order
-    from netboot.services import load_secret
+    from netboot.serve.http.status import give_order
+    from netboot.serve.secret import load_secret
 
     seats = [values.parse_word("MAC", values.MAC, text) for text in mac]
     key = ticket.order_key(load_secret(state / "secret", make=False))

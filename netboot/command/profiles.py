@@ -98,8 +98,8 @@ def plan(
 ) -> None:
     """Print exactly what one PC would be answered and sent; nothing is sent."""
     from netboot import show
-    from netboot.dryrun import rehearse
     from netboot.profile import file as profile_file
+    from netboot.serve.dryrun import rehearse
 
     seat = values.parse_word("--mac", values.MAC, mac)
     address = values.parse_word("--server", values.ADDRESS, server) if server else None

@@ -77,7 +77,7 @@ def serve(
     from netboot.boot.events import Journal
     from netboot.host import notify
     from netboot.profile import file as profile_file
-    from netboot.services import Services
+    from netboot.serve.services import Services
 
     if user and os.geteuid() == 0:
         _become(user, state)

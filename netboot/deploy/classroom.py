@@ -17,7 +17,7 @@ from netboot.deploy.remote import NETBOOT
 from netboot.deploy.report import Outcome
 from netboot.deploy.roster import Host
 from netboot.errors import OperatorError
-from netboot.http import fetch_status
+from netboot.serve.http.status import fetch_status
 
 POLL_SECONDS = 2.0
 # The connection must be closed before the machine goes.

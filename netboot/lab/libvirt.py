@@ -21,8 +21,8 @@ from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 from netboot.errors import OperatorError
-from netboot.http import fetch_status
 from netboot.lab.network import PRIVATE_TMPFS, ip, make_bridge
+from netboot.serve.http.status import fetch_status
 
 FOLDER = Path("/run/netboot-lab")
 SOCKETS = FOLDER / "libvirt"

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 from netboot.boot.arch import Firmware
 from netboot.boot.ipxe import Boot, Chain, read
-from netboot.dhcp.asking import Asking, ask_boot_server
-from netboot.dhcp.packet import ANY, MessageType, Option, Packet
-from netboot.dhcp.question import Asker
 from netboot.errors import AnswerError, NetbootError
 from netboot.pages.nbd.client import PageClient
-from netboot.probe import http_download, http_read
+from netboot.serve.dhcp.client import Asking, ask_boot_server
+from netboot.serve.dhcp.packet import ANY, MessageType, Option, Packet
+from netboot.serve.dhcp.question import Asker
+from netboot.serve.http.client import http_download, http_read
+from netboot.serve.tftp.client import fetch
 from netboot.storm.report import Outcome
-from netboot.tftp.fetch import fetch
 
 # PXE 2.1 section 2.2.5 (table 2-2): a question that is lost costs a PC that long.
 DHCP_WAITS = (4.0, 8.0, 16.0, 32.0)

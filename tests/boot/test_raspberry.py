@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from scapy.layers.tftp import TFTP, TFTP_DATA, TFTP_RRQ
 
-from netboot import tftp_files
 from netboot.boot import raspberry
 from netboot.boot.events import Journal
-from netboot.dhcp.packet import parse
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
-from netboot.room import Room
-from netboot.tftp.server import TftpServer
-from netboot.tftp_files import TftpFiles
+from netboot.serve import tftp_files
+from netboot.serve.dhcp.packet import parse
+from netboot.serve.room import Room
+from netboot.serve.tftp.server import TftpServer
+from netboot.serve.tftp_files import TftpFiles
+from tests.serve.dhcp.test_responder import FULL, PROXY, US, Seen, ask, context, refused
 from tests.support.pxe_client import PxeClient
-from tests.test_dhcp_responder import FULL, PROXY, US, Seen, ask, context, refused
 
 PI_3, PI_4, SERIAL = "b8:27:eb:eb:cc:6e", "dc:a6:32:01:36:c2", "76d2a334"
 BY_MAC = PI_4.replace(":", "-")

@@ -15,9 +15,9 @@ from netboot.errors import OperatorError
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot
-from netboot.room import Room
-from netboot.tftp.server import WithEnd
-from netboot.tftp_files import TftpFiles
+from netboot.serve.room import Room
+from netboot.serve.tftp.server import WithEnd
+from netboot.serve.tftp_files import TftpFiles
 
 MAC = "52:54:00:12:34:56"
 SERVER = IPv4Address("10.0.0.1")

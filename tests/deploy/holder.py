@@ -11,7 +11,7 @@ import select
 import sys
 
 from netboot.pages.nbd.client import PageClient
-from netboot.probe import http_read
+from netboot.serve.http.client import http_read
 
 
 async def main(server: str, ticket: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
-from netboot.services import _pages_name
+from netboot.serve.services import _pages_name
 from tests import ROOT
 from tests.deploy.rig import HERE, Lan
 

@@ -11,6 +11,8 @@ import pytest
 from tests import ROOT
 from tests.fuzz.seeds import seeds
 
+pytestmark = pytest.mark.system
+
 SECONDS = int(
     os.environ.get("NETBOOT_FUZZ_SECONDS") or (60 if os.environ.get("CI") == "true" else 5)
 )

@@ -19,6 +19,8 @@ from netboot.pages.stores.store import make_store
 from netboot.profile.stores import BY_NAME, STORE_KINDS, parse_store
 from tests.support.page_server import running
 
+pytestmark = pytest.mark.system
+
 MIB = 1 << 20
 SIZE = 64 * MIB
 BIG = 1024 * MIB

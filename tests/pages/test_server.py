@@ -25,6 +25,8 @@ from tests.support import scapy_nbd as nbd
 from tests.support.nbd_client import NbdClient
 from tests.support.page_server import Running, running
 
+pytestmark = pytest.mark.system
+
 MIB = 1 << 20
 PAGE = bytes(range(256)) * 16
 SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"

@@ -15,6 +15,8 @@ from netboot.errors import OperatorError
 from netboot.pages import static, upgrade
 from tests.support.nbd_client import NbdClient
 
+pytestmark = pytest.mark.system
+
 PAGE = bytes(range(256)) * 16
 COMMAND = (sys.executable, "-P", "-m", "netboot", "pages", "--export", "a=64MiB")
 

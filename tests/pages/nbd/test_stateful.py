@@ -40,6 +40,8 @@ from tests.support.two_ways import (
     request,
 )
 
+pytestmark = pytest.mark.system
+
 MIB = 1 << 20
 SIZE = 6 * MIB + 4096 + 17  # more than the 4 MiB of memory that the tiered store gets
 CONNECTIONS = 5

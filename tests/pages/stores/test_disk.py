@@ -12,6 +12,8 @@ from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.null import NullStore
 from netboot.pages.stores.store import load
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def boot_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

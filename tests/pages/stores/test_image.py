@@ -21,6 +21,8 @@ from tests.support import scapy_nbd as nbd
 from tests.support.nbd_client import NbdClient
 from tests.support.page_server import Running, running
 
+pytestmark = pytest.mark.system
+
 MIB = 1 << 20
 PAGE = bytes(range(256)) * 16
 EPERM, TRIM, CACHE, WRITE_ZEROES = 1, 4, 5, 6

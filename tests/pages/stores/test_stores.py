@@ -19,6 +19,8 @@ from netboot.pages.nbd.backing import PageFile
 from netboot.pages.stores.store import PageStore, load, make_store
 from netboot.profile.stores import BY_NAME, STORE_KINDS, StoreSpec, parse_store
 
+pytestmark = pytest.mark.system
+
 PAGE = bytes(range(1, 256)) * 16 + bytes(16)
 SIZE = 64 << 10
 MIB = 1 << 20

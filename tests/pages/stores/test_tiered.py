@@ -20,6 +20,8 @@ from netboot.pages.stores.tiered import TieredStore
 from netboot.pages.stores.tieredfile import TieredFile
 from netboot.pages.stores.tiermap import map_bytes
 
+pytestmark = pytest.mark.system
+
 MIB = 1 << 20
 LIMIT = 4 * MIB
 PATIENCE_SECONDS = 20

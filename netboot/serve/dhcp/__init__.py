@@ -1,0 +1,1 @@
+"""DHCP and PXE: codecs, the decision what to answer, server and client."""

@@ -1,0 +1,66 @@
+"""What another DHCP server's offer means for ours: the faults of a LAN that an operator can mend.
+
+Pure. Who sends it is known by its address; PXE 2.1 and EDK2's PxeBcDhcp4.c say what firmware does.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from netboot.errors import ProtocolError
+from netboot.serve.dhcp import pxe
+from netboot.serve.dhcp.packet import ANY, MessageType, Option, Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``event``: what the seat met, in a few words. ``advice``: a line for the operator. ``rival``:
+    whether it does what we are there for, so that one of the two is too many.
+    """
+
+    event: str
+    advice: str
+    rival: bool = False
+
+
+def inspect(packet: Packet, server: IPv4Address, where: str, *, full: bool) -> Finding | None:
+    """What is wrong with an offer of ``server``, seen on the interface ``where``; None: nothing.
+
+    ``full``: whether we give out addresses ourselves there.
+    """
+    if packet.message_type is not MessageType.DHCPOFFER:
+        return None
+    to_pxe = pxe.vendor_class(packet) == pxe.PXE_CLIENT
+    if packet.yiaddr == ANY:
+        if not to_pxe:
+            return None
+        return Finding(
+            f"a second proxyDHCP server, {server}, answers as well",
+            f"a second proxyDHCP server, {server}, answers PXE clients on {where}: a PC boots from "
+            "whichever it hears first; stop one of the two",
+            rival=True,
+        )
+    if full:
+        return Finding(
+            f"a second DHCP server, {server}, offers {packet.yiaddr}",
+            f"a second DHCP server, {server}, gives out addresses on {where}: stop it, or leave "
+            "the addresses to it (dhcp.mode: proxy)",
+            rival=True,
+        )
+    if to_pxe and not _tells_how(packet):
+        # DhcpBinl, rank 5 of EDK2's PxeBcSelectDhcp4Offer; ours, ProxyBinl, is rank 6.
+        return Finding(
+            f"the DHCP server {server} claims to be the boot server (option 60)",
+            f"the DHCP server {server} sends option 60 'PXEClient' on {where}: UEFI PCs then ask "
+            f"port 4011 of {server} for their boot file, not us, and stop at 'Start PXE over "
+            "IPv4'; take option 60 out of its settings",
+        )
+    return None
+
+
+def _tells_how(packet: Packet) -> bool:
+    """Whether PXE's sub-options 6 to 10 of option 43 are there: then it is a PXE server itself."""
+    try:
+        told = pxe.parse_suboptions(packet.options.get(Option.VENDOR_SPECIFIC_INFORMATION, b""))
+    except ProtocolError:
+        return False
+    return any(pxe.DISCOVERY_CONTROL <= code <= pxe.MENU_PROMPT for code in told)

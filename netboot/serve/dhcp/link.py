@@ -1,0 +1,192 @@
+"""Link: what one interface hears and says beside our UDP ports, by packet sockets.
+
+It looks for addresses that are in use (ARP), hears other DHCP servers, which answer to a port that
+is not ours, and tells old iPXE that there is no IPv6 router to wait for.
+"""
+
+import asyncio
+import ctypes
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+
+from netboot.errors import OperatorError
+from netboot.host.interfaces import Interface
+from netboot.serve.dhcp import frames
+
+ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
+EVERYONE = b"\xff" * 6
+ALL_ROUTERS = bytes.fromhex("333300000002")  # ff02::2 (RFC 2464 section 7)
+# linux/if_packet.h, asm-generic/socket.h
+SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_IGNORE_OUTGOING, PACKET_MR_MULTICAST = 263, 1, 23, 0
+SO_ATTACH_FILTER = 26
+MEMBERSHIP = struct.Struct("=iHH8s")  # struct packet_mreq
+MAX_FRAME = 2048
+MAX_SEATS = 500
+BATCH = 64  # frames between two visits to the event loop
+
+# Classic BPF (linux/bpf_common.h) behind the Ethernet header: code, jump if true, if false, value.
+_ACCEPT, _DROP = (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)
+DHCP_ANSWERS = (
+    (0x30, 0, 0, 9),  # A = the protocol of IPv4
+    (0x15, 0, 6, 17),  # UDP?
+    (0x28, 0, 0, 6),  # A = flags and fragment offset
+    (0x45, 4, 0, 0x1FFF),  # not the first fragment?
+    (0xB1, 0, 0, 0),  # X = length of the header
+    (0x48, 0, 0, 2),  # A = destination port
+    (0x15, 0, 1, 68),
+    _ACCEPT,
+    _DROP,
+)
+ROUTER_DISCOVERY = (
+    (0x30, 0, 0, 6),  # A = next header of IPv6
+    (0x15, 0, 4, frames.ICMPV6),
+    (0x30, 0, 0, 40),  # A = the type of ICMPv6
+    (0x15, 1, 0, frames.ROUTER_SOLICITATION),
+    (0x15, 0, 1, frames.ROUTER_ADVERTISEMENT),
+    _ACCEPT,
+    _DROP,
+)
+ARP_REPLIES = (
+    (0x28, 0, 0, 6),  # A = the operation
+    (0x15, 0, 1, 2),  # a reply? A LAN is full of requests
+    _ACCEPT,
+    _DROP,
+)
+
+
+class Link:
+    """Watches ``interface``.
+
+    ``met(mac, address)`` hears who answers for which address, ``answered(interface, server, data)`` what
+    other machines send to DHCP clients.
+    """
+
+    def __init__(
+        self,
+        interface: Interface,
+        met: Callable[[str, IPv4Address], None],
+        answered: Callable[[Interface, IPv4Address, bytes], None],
+    ) -> None:
+        self._interface = interface
+        self._met = met
+        self._answered = answered
+        self._router_heard = False
+        self._released: deque[str] = deque(maxlen=MAX_SEATS)
+        self._waiting: dict[str, IPv6Address] = {}  # link-local addresses by MAC
+        self._mac = b""
+        self._sockets: dict[int, socket.socket] = {}
+
+    @property
+    def mac(self) -> bytes:
+        """The interface's own MAC address; empty before the start."""
+        return self._mac
+
+    def start(self) -> None:
+        """Opens the sockets. Raises OperatorError if this process may not."""
+        readers = (
+            (ETH_P_ARP, ARP_REPLIES, self._take_arp),
+            (ETH_P_IP, DHCP_ANSWERS, self._take_ip),
+            (ETH_P_IPV6, ROUTER_DISCOVERY, self._take_ipv6),
+        )
+        loop = asyncio.get_running_loop()
+        for protocol, program, take in readers:
+            bound = self._sockets[protocol] = self._open(protocol, program)
+            loop.add_reader(bound, self._readable, bound, take)
+        self._mac = self._sockets[ETH_P_ARP].getsockname()[4]
+
+    def stop(self) -> None:
+        """Closes the sockets."""
+        for bound in self._sockets.values():
+            asyncio.get_running_loop().remove_reader(bound)
+            bound.close()
+        self._sockets.clear()
+
+    def probe(self, address: IPv4Address) -> None:
+        """Asks who has ``address``; ``met`` hears it if somebody has."""
+        self._send(ETH_P_ARP, EVERYONE, frames.arp_probe(self._mac, address))
+
+    def release(self, mac: str) -> None:
+        """From now on ``mac`` is told, when it asks, that it need not wait for an IPv6 router; at
+        once if it has asked already. Not if a router was ever heard on this link.
+        """
+        if mac not in self._released:
+            self._released.append(mac)
+        source = self._waiting.pop(mac, None)
+        if source is not None:
+            self._tell_no_router(mac, source)
+
+    def _open(self, protocol: int, program: tuple[tuple[int, int, int, int], ...]) -> socket.socket:
+        name = self._interface.name
+        try:
+            # Protocol 0 hears nothing; what came before the filter is there would pass it.
+            bound = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
+        except PermissionError as error:
+            raise OperatorError(
+                f"{name} cannot be watched: {error.strerror}",
+                hint="run it as root: sudo netboot serve",
+            ) from error
+        try:
+            _attach(bound, program)
+            bound.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+            if protocol == ETH_P_IPV6:
+                address = ALL_ROUTERS.ljust(8, b"\0")
+                group = (self._interface.index, PACKET_MR_MULTICAST, len(ALL_ROUTERS), address)
+                bound.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, MEMBERSHIP.pack(*group))
+            bound.bind((name, protocol))
+        except OSError as error:
+            bound.close()
+            raise OperatorError(f"{name} cannot be watched: {error.strerror}") from error
+        return bound
+
+    def _readable(self, bound: socket.socket, take: Callable[[bytes, bytes], None]) -> None:
+        for _ in range(BATCH):
+            try:
+                data, source = bound.recvfrom(MAX_FRAME)
+            except OSError:  # nothing more, or the interface is down
+                return
+            take(data, source[4])
+
+    def _take_arp(self, data: bytes, _sender: bytes) -> None:
+        found = frames.arp_sender(data)
+        if found is not None:
+            self._met(*found)
+
+    def _take_ip(self, data: bytes, _sender: bytes) -> None:
+        found = frames.udp_payload(data)
+        if found is not None and found[0] != self._interface.address:
+            self._answered(self._interface, *found)
+
+    def _take_ipv6(self, data: bytes, sender: bytes) -> None:
+        found = frames.router_discovery(data)
+        if found is None:
+            return
+        mac = sender.hex(":")
+        if found.is_router:
+            self._router_heard = True
+        elif mac in self._released:
+            self._tell_no_router(mac, found.source)
+        elif len(self._waiting) < MAX_SEATS:
+            self._waiting[mac] = found.source
+
+    def _tell_no_router(self, mac: str, to: IPv6Address) -> None:
+        if not self._router_heard and to.is_link_local:
+            data = frames.no_router(self._mac, to)
+            self._send(ETH_P_IPV6, bytes.fromhex(mac.replace(":", "")), data)
+
+    def _send(self, protocol: int, mac: bytes, data: bytes) -> None:
+        bound = self._sockets[protocol]
+        try:
+            bound.sendto(data, (self._interface.name, protocol, 0, 0, mac))
+        except OSError:
+            return  # a full queue or a cable pulled: what is asked here is asked again
+
+
+def _attach(bound: socket.socket, program: tuple[tuple[int, int, int, int], ...]) -> None:
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code)
+    # struct sock_fprog; the kernel copies the program.
+    head = struct.pack("@HP", len(program), ctypes.addressof(buffer))
+    bound.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)

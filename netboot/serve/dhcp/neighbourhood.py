@@ -1,0 +1,197 @@
+"""Neighbourhood: what else is on our links, and what of it an operator should hear.
+
+Other DHCP servers, addresses that are in use already, and PCs that wait for an IPv6 router.
+"""
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from netboot.boot.client import Stage
+from netboot.boot.events import BootEvent, Journal
+from netboot.errors import ProtocolError
+from netboot.host.interfaces import Interface
+from netboot.serve.dhcp import findings, sockets
+from netboot.serve.dhcp.complaints import Complaints
+from netboot.serve.dhcp.link import Link
+from netboot.serve.dhcp.packet import (
+    BOOTREQUEST,
+    BROADCAST_FLAG,
+    MessageType,
+    Option,
+    Packet,
+    parse,
+    serialize,
+)
+from netboot.serve.dhcp.pxe import PXE_CLIENT
+from netboot.serve.dhcp.responder import EVERYONE, SERVER_PORT, Reply
+from netboot.serve.dhcp.scope import Scope
+
+# A DISCOVER of our own finds the other servers. dnsmasq pings for 3 s before it answers one.
+SURVEY_SECONDS = (0.0, 4.0)
+SURVEY_PATIENCE = 10.0
+SURVEY_ARCHITECTURES = (0, 7)  # a proxy may know BIOS alone; the trap of option 60 is for UEFI
+# A machine in use answers an ARP probe within milliseconds, asleep on Wi-Fi within a second.
+PROBE_PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """An address that was offered to ``mac`` while we asked who has it."""
+
+    mac: str
+    scope: Scope
+    until: float
+
+
+class Neighbourhood:
+    """Watches ``interfaces``; ``scopes`` are full mode's networks, none in proxy mode. It asks
+    other servers from ``port_67``.
+    """
+
+    def __init__(
+        self,
+        interfaces: Sequence[Interface],
+        scopes: Sequence[Scope],
+        port_67: socket.socket,
+        journal: Journal,
+    ) -> None:
+        self._interfaces = {interface.index: interface for interface in interfaces}
+        self._scopes = scopes
+        self._port_67 = port_67
+        self._journal = journal
+        self._complaints = Complaints()
+        self._links: dict[int, Link] = {}
+        self._probes: dict[IPv4Address, _Probe] = {}
+        self._survey: asyncio.Task[None] | None = None
+        self._answering: set[int] = set()  # interfaces on which another server gives addresses
+        self._rival: asyncio.Future[findings.Finding] | None = None
+
+    def start(self) -> None:
+        """Raises OperatorError if an interface cannot be watched."""
+        for index, interface in self._interfaces.items():
+            link = Link(interface, self._met, self._overheard)
+            self._links[index] = link
+            link.start()
+        self._survey = asyncio.create_task(self._look_around())
+
+    async def rival(self, seconds: float) -> findings.Finding | None:
+        """Another server that does what we are there for, if one is heard within ``seconds``. It is
+        the caller's to tell of it then.
+        """
+        self._rival = asyncio.get_running_loop().create_future()
+        try:
+            return await asyncio.wait_for(self._rival, seconds)  # cancels it when they are over
+        except TimeoutError:
+            return None
+
+    def stop(self) -> None:
+        """Closes all sockets but ``port_67``."""
+        if self._survey is not None:
+            self._survey.cancel()
+        for link in self._links.values():
+            link.stop()
+
+    def asked(self, packet: Packet, interface: Interface) -> bool:
+        """Whether ``packet`` is our own survey, which a broadcast brings back to us."""
+        return packet.chaddr[:6] == self._links[interface.index].mac
+
+    def replying(self, reply: Reply, interface: Interface) -> None:
+        """Hears of each reply before it is sent. Nobody waits for what it does."""
+        if reply.unproven:
+            self._look_for(reply, interface)
+        client = reply.client
+        if client is not None and client.stage is Stage.IPXE and self._is_ours_alone(interface):
+            self._links[interface.index].release(client.mac)
+
+    def _look_for(self, reply: Reply, interface: Interface) -> None:
+        """Asks who has an address while it is offered."""
+        address, mac = reply.packet.yiaddr, reply.packet.mac or ""
+        scope = next(scope for scope in self._scopes if address in scope.network)
+        self._probes[address] = _Probe(mac, scope, time.monotonic() + PROBE_PATIENCE)
+        self._links[interface.index].probe(address)
+
+    def _met(self, mac: str, address: IPv4Address) -> None:
+        """A machine uses ``address``: is it one that we just offered to another?"""
+        probe = self._probes.get(address)
+        if probe is None or probe.mac == mac:
+            return
+        del self._probes[address]
+        if time.monotonic() > probe.until:
+            return
+        withdrawn = probe.scope.pool.occupied(address, time.time())
+        end = "it gets another" if withdrawn else "it has taken it; boot one of the two again"
+        self._complaints.warn(
+            "%s, offered to %s, is in use by %s: %s", address, probe.mac, mac, end
+        )
+
+    def _overheard(self, interface: Interface, server: IPv4Address, data: bytes) -> None:
+        """Another machine's answer to a DHCP client, or to our own survey."""
+        if any(server == own.address for own in self._interfaces.values()):
+            return
+        try:
+            packet = parse(data)
+            full = bool(self._scopes)
+            finding = findings.inspect(packet, server, interface.name, full=full)
+        except ProtocolError:
+            return
+        if packet.message_type is MessageType.DHCPOFFER and int(packet.yiaddr):
+            self._answering.add(interface.index)
+        if finding is None or packet.mac is None:
+            return
+        if finding.rival and self._rival is not None and not self._rival.cancelled():
+            if not self._rival.done():
+                self._rival.set_result(finding)
+            return
+        self._complaints.warn_once(finding.advice)
+        if packet.chaddr[:6] != self._links[interface.index].mac:
+            self._journal.record(BootEvent(time.time(), packet.mac, "dhcp", finding.event))
+
+    def _is_ours_alone(self, interface: Interface) -> bool:
+        """Whether we give out the addresses there, and no router."""
+        return any(
+            interface.address in scope.network and scope.router is None for scope in self._scopes
+        )
+
+    async def _look_around(self) -> None:
+        """Asks the LAN for an address like a PC would, to see who else answers."""
+        begin = time.monotonic()
+        for delay in SURVEY_SECONDS:
+            await asyncio.sleep(begin + delay - time.monotonic())
+            for index, interface in self._interfaces.items():
+                try:
+                    for architecture in SURVEY_ARCHITECTURES:
+                        question = serialize(_survey(self._links[index].mac, architecture))
+                        target = (EVERYONE, SERVER_PORT)
+                        sockets.send(self._port_67, question, interface, target)
+                except OSError as error:
+                    self._complaints.warn("%s: nobody can be asked: %s", interface.name, error)
+        await asyncio.sleep(begin + SURVEY_PATIENCE - time.monotonic())
+        for index, interface in self._interfaces.items():
+            if not self._scopes and index not in self._answering:
+                self._complaints.warn(
+                    "no DHCP server answers on %s: PCs there get no address to boot with "
+                    "(dhcp.mode: full would give them one)",
+                    interface.name,
+                )
+
+
+def _survey(mac: bytes, architecture: int) -> Packet:
+    """A DHCPDISCOVER of a PC with our own MAC address, to be answered to everyone."""
+    return Packet(
+        op=BOOTREQUEST,
+        xid=secrets.randbits(32),
+        chaddr=mac.ljust(16, b"\0"),
+        flags=BROADCAST_FLAG,
+        options={
+            Option.DHCP_MESSAGE_TYPE: bytes((MessageType.DHCPDISCOVER,)),
+            Option.PARAMETER_REQUEST_LIST: bytes((1, 3, 43, 54, 60, 66, 67)),
+            Option.VENDOR_CLASS_IDENTIFIER: PXE_CLIENT + b":Arch:%05d:UNDI:003016" % architecture,
+            Option.CLIENT_SYSTEM_ARCHITECTURE: architecture.to_bytes(2, "big"),
+            Option.CLIENT_MACHINE_IDENTIFIER: bytes(17),
+        },
+    )

@@ -1,0 +1,133 @@
+"""PXE's and iPXE's marks in a packet: options 43, 60, 77, 93, 97 and 175.
+
+RFC 4578, RFC 3004 and the PXE specification 2.1; iPXE's own options by its include/ipxe/dhcp.h.
+"""
+
+import struct
+from collections.abc import Mapping
+
+from netboot.boot.ipxe import OWN_USER_CLASS
+from netboot.errors import ProtocolError
+from netboot.serve.dhcp.packet import END, PAD, Option, Packet
+
+# Option 60 begins with one of these (PXE 2.1 section 2.2.1; UEFI 2.5 section 23.7.2.1).
+PXE_CLIENT = b"PXEClient"
+HTTP_CLIENT = b"HTTPClient"
+IPXE_USER_CLASS = b"iPXE"
+
+# Option 43 (PXE 2.1, table 2-1). Bit 3 of discovery control: no discovery, load the file named.
+DISCOVERY_CONTROL = 6
+BOOT_MENU = 9
+MENU_PROMPT = 10
+USE_BOOT_FILE = 8
+
+# Option 175 (iPXE).
+NO_PXEDHCP = 0xB0  # do not wait for proxy offers
+BUS_ID = 0xB1
+FEATURES = range(0x10, 0x50)  # one sub-option for each thing that an iPXE was built with
+HTTP_FEATURE = 0x13
+BZIMAGE_FEATURE = 0x18
+PCI_BUS = 1
+
+
+def parse_suboptions(data: bytes) -> dict[int, bytes]:
+    """Decodes encapsulated options (RFC 2132 section 8.4): number to value.
+
+    Raises ProtocolError if one of them is cut off.
+    """
+    suboptions: dict[int, bytes] = {}
+    at = 0
+    while at < len(data) and data[at] != END:
+        code = data[at]
+        if code == PAD:
+            at += 1
+            continue
+        end = at + 2 + data[at + 1] if at + 1 < len(data) else at + 2
+        if end > len(data):
+            raise ProtocolError(f"sub-option {code} goes {end - len(data)} bytes past its option")
+        suboptions[code] = data[at + 2 : end]
+        at = end
+    return suboptions
+
+
+def serialize_suboptions(suboptions: Mapping[int, bytes]) -> bytes:
+    """Encodes encapsulated options, END included. A value has at most 255 bytes."""
+    body = b"".join(bytes((code, len(value))) + value for code, value in suboptions.items())
+    return body + bytes((END,))
+
+
+def vendor_class(packet: Packet) -> bytes | None:
+    """``PXE_CLIENT`` or ``HTTP_CLIENT`` if option 60 begins with it, else None."""
+    value = packet.options.get(Option.VENDOR_CLASS_IDENTIFIER, b"")
+    return next((name for name in (PXE_CLIENT, HTTP_CLIENT) if value.startswith(name)), None)
+
+
+def is_ipxe(packet: Packet) -> bool:
+    """Whether the sender is iPXE, by its user class."""
+    return _has_class(packet, IPXE_USER_CLASS) or is_ours(packet)
+
+
+def is_ours(packet: Packet) -> bool:
+    """Whether the sender is the iPXE of a medium that ``netboot media`` wrote."""
+    return _has_class(packet, OWN_USER_CLASS)
+
+
+def _has_class(packet: Packet, name: bytes) -> bool:
+    """Whether the user class (option 77) is, or has in it, ``name``.
+
+    iPXE sends the bare string (its net/udp/dhcp.c); RFC 3004 wants a length before each class.
+    """
+    value = packet.options.get(Option.USER_CLASS, b"")
+    if value == name:
+        return True
+    at = 0
+    while at < len(value):
+        if value[at + 1 : at + 1 + value[at]] == name:
+            return True
+        at += 1 + value[at]
+    return False
+
+
+def architectures(packet: Packet) -> tuple[int, ...]:
+    """Client system architecture types, option 93; empty if absent.
+
+    Raises ProtocolError unless it is a list of 16-bit numbers (RFC 4578 section 2.1).
+    """
+    value = packet.options.get(Option.CLIENT_SYSTEM_ARCHITECTURE)
+    if value is None:
+        return ()
+    if not value or len(value) % 2:
+        raise ProtocolError(f"option 93 has {len(value)} bytes, expected 2 for each type")
+    return struct.unpack(f"!{len(value) // 2}H", value)
+
+
+def check_machine_identifier(packet: Packet) -> None:
+    """Check option 97, the machine's UUID with its type; absent and empty are what boot ROMs send too.
+
+    Raises ProtocolError for any length but 0 and 17 (RFC 4578 section 2.3).
+    """
+    value = packet.options.get(Option.CLIENT_MACHINE_IDENTIFIER, b"")
+    if len(value) not in (0, 17):
+        raise ProtocolError(f"option 97 has {len(value)} bytes, expected 17")
+
+
+def ipxe_features(packet: Packet) -> frozenset[int]:
+    """What the sender's iPXE was built with (option 175); empty if it does not tell.
+
+    Raises ProtocolError if option 175 cannot be decoded.
+    """
+    encapsulated = packet.options.get(Option.ETHERBOOT_ENCAPSULATED, b"")
+    return frozenset(parse_suboptions(encapsulated)) & frozenset(FEATURES)
+
+
+def nic(packet: Packet) -> tuple[int, int] | None:
+    """PCI vendor and device of the sender's NIC, from iPXE's bus-id (175.177); None if not told.
+
+    Raises ProtocolError if option 175 cannot be decoded.
+    """
+    encapsulated = packet.options.get(Option.ETHERBOOT_ENCAPSULATED, b"")
+    bus_id = parse_suboptions(encapsulated).get(BUS_ID, b"")
+    if len(bus_id) != 5 or bus_id[0] != PCI_BUS:
+        return None
+    vendor, device = struct.unpack("!HH", bus_id[1:])
+    return vendor, device

@@ -1,0 +1,374 @@
+"""respond(packet, context, now): what one DHCP message is answered. Pure but for the leases.
+
+Proxy mode leaves addresses to the LAN's own DHCP server and adds where to boot from; full mode
+gives addresses too. RFC 2131 section 4.3, PXE 2.1 sections 2.2 to 2.4.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from netboot.boot.arch import Firmware
+from netboot.boot.client import Client, Stage
+from netboot.boot.plan import BootPlan
+from netboot.errors import Ignored
+from netboot.profile.profile import Profile
+from netboot.serve.dhcp import pxe
+from netboot.serve.dhcp.packet import ANY, BOOTREPLY, BOOTREQUEST, BROADCAST_FLAG, Option, Packet
+from netboot.serve.dhcp.packet import MessageType as Type
+from netboot.serve.dhcp.scope import Scope, owner_of, scope_of
+from netboot.serve.dhcp.sender import client_from_packet
+
+SERVER_PORT = 67
+CLIENT_PORT = 68
+BOOT_SERVER_PORT = 4011  # PXE 2.1 section 2.2.2
+EVERYONE = IPv4Address("255.255.255.255")
+
+# "Skip discovery, load the file named": without it BIOS ROMs look for boot servers (PXE-E55).
+USE_BOOT_FILE = pxe.serialize_suboptions({pxe.DISCOVERY_CONTROL: bytes((pxe.USE_BOOT_FILE,))})
+# By this menu a Raspberry Pi knows its server. The boot ROM of the Pi 3 wants the three spaces
+# (raspberrypi/documentation#1686), later ones take them; the type is 0, the time to choose too.
+_MENU = b"Raspberry Pi Boot   "
+RASPBERRY_PI_BOOT = pxe.serialize_suboptions(
+    {
+        pxe.DISCOVERY_CONTROL: bytes((pxe.USE_BOOT_FILE,)),
+        pxe.BOOT_MENU: b"\0\0" + bytes((len(_MENU),)) + _MENU,
+        pxe.MENU_PROMPT: b"\0PXE",
+    }
+)
+# UEFI gets no option 43: EDK2 before 2017 throws the first offer away that has sub-options 6 to 10
+# (edk2#6944), but caches one without as BINL's and then asks on port 4011.
+VENDOR_OPTIONS = {Firmware.BIOS: USE_BOOT_FILE, Firmware.RASPBERRY_PI: RASPBERRY_PI_BOOT}
+# The boot ROM of the first Pis asks for its file only once if the answer to its DHCPDISCOVER comes
+# at once (raspberrypi/firmware#934; what dnsmasq has --dhcp-reply-delay for).
+SLOW_OUI, SLOW_SECONDS = "b8:27:eb", 2.0
+SKIP_PROXY_WAIT = pxe.serialize_suboptions({pxe.NO_PXEDHCP: b"\1"})
+
+
+# RFC 6842, RFC 4578, RFC 3046; the relay's comes last, as a relay may cut it off.
+ECHOED = (
+    Option.CLIENT_IDENTIFIER,
+    Option.CLIENT_MACHINE_IDENTIFIER,
+    Option.RELAY_AGENT_INFORMATION,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a packet arrived and what it is answered from.
+
+    ``server`` is our address on the interface it came in by, ``port`` is 67 or 4011, ``source``
+    its sender's address and port. ``scopes`` are full mode's networks.
+    """
+
+    profile: Profile
+    server: IPv4Address
+    port: int
+    source: tuple[IPv4Address, int]
+    plan: Callable[[Client], BootPlan]
+    scopes: Sequence[Scope] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A packet and where to send it; ``client`` is None for a DHCP client that does not boot.
+
+    ``unproven``: it offers an address that may be in use on the link; nobody has looked lately.
+    ``delay``: seconds that it must not come sooner.
+    """
+
+    packet: Packet
+    address: IPv4Address
+    port: int
+    request: Type
+    answer: Type
+    client: Client | None
+    unproven: bool = False
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A packet with what was read from it; all that the modes below ask about."""
+
+    packet: Packet
+    kind: Type
+    mac: str
+    client: Client | None
+    context: Context
+
+
+def respond(packet: Packet, context: Context, now: float) -> Reply | Ignored:
+    """Answers ``packet``, or says why not. ``now``: seconds since the epoch, for leases.
+
+    Raises ProtocolError if an option that the answer depends on cannot be decoded.
+    """
+    kind = packet.message_type
+    if packet.op != BOOTREQUEST:
+        return Ignored("a server's reply")
+    if kind is None:
+        return Ignored("BOOTP without DHCP: no option 53")
+    if packet.mac is None:
+        return Ignored(f"hardware type {packet.htype} with {packet.hlen} bytes is not Ethernet")
+    sender = _sender(packet, context.profile)
+    # A plain DHCP client gets an address in full mode; a boot client that we cannot boot would
+    # only take one and then hang.
+    in_vain = pxe.vendor_class(packet) is not None or context.profile.dhcp.mode == "proxy"
+    if isinstance(sender, Ignored) and in_vain:
+        return sender
+    client = None if isinstance(sender, Ignored) else sender
+    if _is_raspberry_pi(client) and context.profile.boot.raspberry_pi is None:
+        return Ignored("a Raspberry Pi: boot.raspberry_pi names no folder with its files")
+    question = _Question(packet, kind, packet.mac, client, context)
+    if context.port == BOOT_SERVER_PORT:
+        return _boot_server(question)
+    if context.profile.dhcp.mode == "proxy":
+        return _proxy(question)
+    return _full(question, now)
+
+
+def _sender(packet: Packet, profile: Profile) -> Client | Ignored:
+    """The PC that asks to boot, if there are images for a processor that it may have."""
+    sender = client_from_packet(packet)
+    if isinstance(sender, Ignored):
+        return sender
+    names = [processor.name for processor in sender.arch.processors]
+    if names and not set(names) & set(profile.boot.architectures):
+        return Ignored(f"{sender.arch.name}: boot.architectures has no {' or '.join(names)}")
+    return sender
+
+
+def _proxy(question: _Question) -> Reply | Ignored:
+    """Port 67 next to another DHCP server: a second offer, with a file and without an address."""
+    if question.kind is not Type.DHCPDISCOVER:
+        return Ignored("left to the LAN's own DHCP server")
+    packet = _answer(
+        question,
+        Type.DHCPOFFER,
+        _pxe_options(question),
+        flags=question.packet.flags | BROADCAST_FLAG,  # the client has no address yet
+        bootfile=_bootfile(question),
+    )
+    return _reply(question, Type.DHCPOFFER, packet)
+
+
+def _boot_server(question: _Question) -> Reply | Ignored:
+    """Port 4011: a client that has its address asks where its file is (PXE 2.1, BINL)."""
+    if question.kind is not Type.DHCPREQUEST or question.client is None:
+        return Ignored(f"{question.kind.name} on port {BOOT_SERVER_PORT}")
+    address, port = question.context.source
+    if address == ANY:
+        return Ignored(f"a request on port {BOOT_SERVER_PORT} from a client without an address")
+    packet = _answer(
+        question,
+        Type.DHCPACK,
+        _pxe_options(question),
+        ciaddr=question.packet.ciaddr,
+        flags=question.packet.flags & ~BROADCAST_FLAG,
+        bootfile=_bootfile(question),
+    )
+    return Reply(packet, address, port, question.kind, Type.DHCPACK, question.client)
+
+
+def _bootfile(question: _Question) -> bytes:
+    """What goes into the file field; empty for a client that is not PXE."""
+    client = question.client
+    return b"" if client is None else question.context.plan(client).bootfile.encode()
+
+
+def _pxe_options(question: _Question) -> dict[int, bytes]:
+    """Options that make a proxy's offer or acknowledgement one."""
+    options = _vendor_class(question)
+    client = question.client
+    if client is not None and client.arch.firmware in VENDOR_OPTIONS:
+        options[Option.VENDOR_SPECIFIC_INFORMATION] = VENDOR_OPTIONS[client.arch.firmware]
+    if _is_raspberry_pi(client):
+        options |= _server_names(question, b"")  # later Pis look at 66 first
+    return options
+
+
+def _server_names(question: _Question, bootfile: bytes) -> dict[int, bytes]:
+    """Options 66 and 67, to who asks for them: with the NUL that some ROMs need (dnsmasq's
+    rfc2131.c); EDK2 prefers these to the fields.
+    """
+    asked = question.packet.options.get(Option.PARAMETER_REQUEST_LIST, b"")
+    server = str(question.context.server).encode()
+    named = {int(Option.TFTP_SERVER_NAME): server, int(Option.BOOTFILE_NAME): bootfile}
+    return {code: value + b"\0" for code, value in named.items() if value and code in asked}
+
+
+def _vendor_class(question: _Question) -> dict[int, bytes]:
+    """Option 60, by which firmware knows that it is meant."""
+    client = question.client
+    by_http = client is not None and client.arch.firmware is Firmware.UEFI_HTTP
+    return {int(Option.VENDOR_CLASS_IDENTIFIER): pxe.HTTP_CLIENT if by_http else pxe.PXE_CLIENT}
+
+
+def _full(question: _Question, now: float) -> Reply | Ignored:
+    """Port 67 as the LAN's only DHCP server (RFC 2131 section 4.3)."""
+    packet, context = question.packet, question.context
+    scope = scope_of(packet, context.server, context.scopes)
+    if scope is None:
+        where = "the network of " + str(context.server if packet.giaddr == ANY else packet.giaddr)
+        return Ignored(f"no addresses to give in {where}: it is not in the profile", serious=True)
+    owner = owner_of(packet, question.mac, context.profile)
+    match question.kind:
+        case Type.DHCPDISCOVER:
+            return _offer(question, scope, owner, now)
+        case Type.DHCPREQUEST:
+            return _request(question, scope, owner, now)
+        case Type.DHCPINFORM:
+            return _lease(question, Type.DHCPACK, ANY, scope, None)
+        case Type.DHCPRELEASE:
+            scope.pool.release(owner, packet.ciaddr, now)
+            return Ignored(f"{packet.ciaddr} released")
+        case Type.DHCPDECLINE:
+            declined = packet.address(Option.REQUESTED_IP_ADDRESS)
+            if declined is not None:
+                scope.pool.decline(owner, declined, now)
+            return Ignored(f"{declined} declined: another machine uses it", serious=True)
+        case _:
+            return Ignored(f"{question.kind.name} is a server's message")
+
+
+def _offer(question: _Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
+    packet, pool = question.packet, scope.pool
+    address = pool.offer(owner, now, packet.address(Option.REQUESTED_IP_ADDRESS))
+    if address is None:
+        return Ignored(f"no address is left in {scope.network}: all are in use", serious=True)
+    # Behind a relay nobody hears us ask.
+    unproven = packet.giaddr == ANY and pool.is_unproven(address, now)
+    return _lease(question, Type.DHCPOFFER, address, scope, pool.lease_time, unproven=unproven)
+
+
+def _request(question: _Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
+    """DHCPREQUEST, whose four kinds RFC 2131 section 4.3.2 tells apart by three fields."""
+    packet, network, pool = question.packet, scope.network, scope.pool
+    chosen = packet.address(Option.SERVER_IDENTIFIER)
+    if chosen is not None and chosen != question.context.server:
+        pool.withdraw(owner)
+        return Ignored(f"the client chose the DHCP server {chosen}")
+    rebooting = packet.ciaddr == ANY
+    address = packet.address(Option.REQUESTED_IP_ADDRESS) if rebooting else packet.ciaddr
+    if address is None:
+        return Ignored("DHCPREQUEST for no address")
+    if address in network and pool.commit(owner, address, now):
+        return _lease(question, Type.DHCPACK, address, scope, pool.lease_time)
+    # Only who just came to this link must hear that its address is from elsewhere; any other that
+    # we do not know may be another server's.
+    unknown = pool.address_of(owner) is None and not pool.covers(address)
+    if chosen is None and unknown and (address in network or not rebooting):
+        return Ignored(f"{address} is not ours to give")
+    return _refusal(question, f"{address} is not yours on this network")
+
+
+def _refusal(question: _Question, message: str) -> Reply:
+    """DHCPNAK: no address, no configuration (RFC 2131 table 3)."""
+    flags = question.packet.flags
+    if question.packet.giaddr != ANY:
+        flags |= BROADCAST_FLAG  # the relay must not send it to the refused address
+    packet = _answer(question, Type.DHCPNAK, {Option.MESSAGE: message.encode()}, flags=flags)
+    return _reply(question, Type.DHCPNAK, packet)
+
+
+def _lease(
+    question: _Question,
+    kind: Type,
+    address: IPv4Address,
+    scope: Scope,
+    lease_time: int | None,
+    *,
+    unproven: bool = False,
+) -> Reply:
+    """DHCPOFFER or DHCPACK with all that a client wants to know; ``lease_time`` None: INFORM."""
+    request, context = question.packet, question.context
+    dhcp = context.profile.dhcp
+    options: dict[int, bytes] = {}
+    if lease_time is not None:
+        options[Option.IP_ADDRESS_LEASE_TIME] = lease_time.to_bytes(4, "big")
+    options[Option.SUBNET_MASK] = scope.network.netmask.packed
+    if scope.router is not None:
+        options[Option.ROUTER] = scope.router.packed
+    for option, servers in ((Option.DOMAIN_NAME_SERVER, scope.dns), (Option.NTP_SERVERS, dhcp.ntp)):
+        if servers:
+            options[option] = b"".join(server.packed for server in servers)
+    if dhcp.domain is not None:
+        options[Option.DOMAIN_NAME] = dhcp.domain.encode()
+    options[Option.HOST_NAME] = context.profile.hostname(question.mac).encode()
+    client = question.client
+    if client is not None and client.stage is Stage.IPXE:
+        options[Option.ETHERBOOT_ENCAPSULATED] = SKIP_PROXY_WAIT
+    if client is not None and client.arch.firmware is Firmware.UEFI_HTTP:
+        options |= _vendor_class(question)  # or EDK2 does not take the file for a URL
+    bootfile = _bootfile(question)
+    if bootfile:
+        options |= _server_names(question, bootfile)
+    if _is_raspberry_pi(client):
+        options |= _pxe_options(question)
+    # No option 60 for PXE: EDK2 then takes us for a plain DHCP server with a boot file, and does not
+    # wait for proxies nor ask on port 4011 (PxeBcSelectDhcp4Offer).
+    packet = _answer(
+        question,
+        kind,
+        options,
+        ciaddr=ANY if kind is Type.DHCPOFFER else request.ciaddr,
+        yiaddr=address,
+        flags=request.flags,
+        bootfile=bootfile,
+    )
+    return _reply(question, kind, packet, unproven=unproven)
+
+
+def _answer(
+    question: _Question,
+    kind: Type,
+    options: dict[int, bytes],
+    *,
+    flags: int,
+    bootfile: bytes = b"",
+    ciaddr: IPv4Address = ANY,
+    yiaddr: IPv4Address = ANY,
+) -> Packet:
+    """The fields that all answers share (RFC 2131 table 3), and those to boot by."""
+    request, server = question.packet, question.context.server
+    all_options = {
+        int(Option.DHCP_MESSAGE_TYPE): bytes((kind,)),
+        int(Option.SERVER_IDENTIFIER): server.packed,
+        **options,
+    }
+    for echoed in ECHOED:
+        if request.options.get(echoed):
+            all_options[echoed] = request.options[echoed]
+    return Packet(
+        op=BOOTREPLY,
+        xid=request.xid,
+        chaddr=request.chaddr,
+        htype=request.htype,
+        hlen=request.hlen,
+        flags=flags,
+        ciaddr=ciaddr,
+        yiaddr=yiaddr,
+        siaddr=server if bootfile else ANY,
+        giaddr=request.giaddr,
+        sname=str(server).encode() if bootfile else b"",
+        file=bootfile,
+        options=all_options,
+    )
+
+
+def _reply(question: _Question, kind: Type, packet: Packet, *, unproven: bool = False) -> Reply:
+    """Addresses an answer from port 67 (RFC 2131 section 4.1)."""
+    request = question.packet
+    address, port = EVERYONE, CLIENT_PORT
+    if request.giaddr != ANY:
+        address, port = request.giaddr, SERVER_PORT
+    elif request.ciaddr != ANY and kind is not Type.DHCPNAK:
+        address = request.ciaddr
+    client = question.client
+    slow = kind is Type.DHCPOFFER and question.mac.startswith(SLOW_OUI) and _is_raspberry_pi(client)
+    delay = SLOW_SECONDS if slow else 0.0
+    return Reply(packet, address, port, question.kind, kind, client, unproven, delay)
+
+
+def _is_raspberry_pi(client: Client | None) -> bool:
+    return client is not None and client.arch.firmware is Firmware.RASPBERRY_PI

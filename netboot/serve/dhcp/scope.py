@@ -1,0 +1,82 @@
+"""Scope: the addresses of one network and what its PCs are told, in full mode. Pure."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from netboot.profile.fields import AddressRange
+from netboot.profile.profile import Profile
+from netboot.serve.dhcp.lease import LeasePool
+from netboot.serve.dhcp.packet import ANY, Option, Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One network: of an interface of ours, or behind a relay."""
+
+    network: IPv4Network
+    pool: LeasePool
+    router: IPv4Address | None
+    dns: tuple[IPv4Address, ...]
+
+
+def make_scopes(
+    profile: Profile, served: Collection[IPv4Network], servers: Collection[IPv4Address]
+) -> tuple[Scope, ...]:
+    """The profile's networks; none in proxy mode. ``served``: networks of our interfaces, of
+    which one is dhcp.range's; ``servers``: our addresses, which nobody is given.
+    """
+    return tuple(_scopes(profile, served, servers)) if profile.dhcp.mode == "full" else ()
+
+
+def _scopes(
+    profile: Profile, served: Collection[IPv4Network], servers: Collection[IPv4Address]
+) -> Iterator[Scope]:
+    dhcp = profile.dhcp
+    reservations = {f"id:{name}": address for name, address in dhcp.client_ids.items()} | {
+        mac: settings.address
+        for mac, settings in profile.clients.items()
+        if settings.address is not None
+    }
+
+    def scope(
+        network: IPv4Network,
+        addresses: AddressRange,
+        router: IPv4Address | None,
+        dns: tuple[IPv4Address, ...],
+    ) -> Scope:
+        local = {owner: address for owner, address in reservations.items() if address in network}
+        taken = {*servers, *dns, *([] if router is None else [router])}
+        pool = LeasePool(addresses, dhcp.lease_time, local, taken)
+        return Scope(network, pool, router, dns)
+
+    for home in served:
+        if dhcp.range is not None and dhcp.range.first in home:
+            yield scope(home, dhcp.range, dhcp.router, dhcp.dns)
+            break
+    for network, settings in dhcp.networks.items():
+        yield scope(network, settings.range, settings.router, settings.dns or dhcp.dns)
+
+
+def scope_of(packet: Packet, server: IPv4Address, scopes: Sequence[Scope]) -> Scope | None:
+    """Where the sender is: by its relay; by its address, which it sends past the relay once it has
+    one; or by ``server``, our address on the interface that the packet came in by.
+    """
+    if packet.giaddr != ANY:
+        return _containing(packet.giaddr, scopes)
+    own = _containing(packet.ciaddr, scopes) if packet.ciaddr != ANY else None
+    return own or _containing(server, scopes)
+
+
+def owner_of(packet: Packet, mac: str, profile: Profile) -> str:
+    """Who a lease is for: the MAC address, or ``id:HEX`` of a client identifier with a reservation.
+
+    Other client identifiers are not looked at: firmware, iPXE and Linux send three different ones
+    from one PC, which is to keep its address.
+    """
+    client_id = packet.options.get(Option.CLIENT_IDENTIFIER, b"").hex()
+    return f"id:{client_id}" if client_id in profile.dhcp.client_ids else mac
+
+
+def _containing(address: IPv4Address, scopes: Sequence[Scope]) -> Scope | None:
+    return next((scope for scope in scopes if address in scope.network), None)

@@ -1,0 +1,210 @@
+"""DhcpServer: answers ports 67 and 4011, and keeps the lease file and the journal."""
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from netboot.boot.client import Client
+from netboot.boot.events import BootEvent, Journal
+from netboot.boot.plan import BootPlan
+from netboot.errors import Ignored, OperatorError, ProtocolError
+from netboot.host.interfaces import Interface
+from netboot.profile.profile import Profile
+from netboot.serve.dhcp import record, sockets
+from netboot.serve.dhcp.complaints import Complaints
+from netboot.serve.dhcp.neighbourhood import Neighbourhood
+from netboot.serve.dhcp.packet import parse, serialize
+from netboot.serve.dhcp.responder import SERVER_PORT, Context, Reply, respond
+from netboot.serve.dhcp.scope import Scope, make_scopes
+
+BATCH = 64  # packets answered between two visits to the event loop, and for one write of leases
+# Whether a second server is there is known before the first PC is answered. proxyDHCP servers answer
+# in milliseconds; who takes longer is warned of when it answers.
+RIVAL_PATIENCE = 0.5
+BESIDE = "to serve beside it all the same: --set dhcp.beside=yes, or 'beside: yes' below dhcp"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A reply that waits for the leases to be on disk; ``received`` is time.perf_counter()'s."""
+
+    reply: Reply
+    data: bytes
+    interface: Interface
+    received: float
+
+
+class DhcpServer:
+    """Answers DHCP on ``interfaces``; ``plan`` says what a client boots from our address there."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        interfaces: Sequence[Interface],
+        plan: Callable[[Client, IPv4Address], BootPlan],
+        journal: Journal,
+        lease_file: Path | None = None,
+    ) -> None:
+        self._profile = profile
+        self._interfaces = {interface.index: interface for interface in interfaces}
+        self._plan = plan
+        self._journal = journal
+        self._lease_file = lease_file
+        self._scopes: tuple[Scope, ...] = ()
+        self._saved = 0  # the pools' ``changes`` that the lease file shows
+        self._sockets: dict[int, socket.socket] = {}
+        self._complaints = Complaints()
+        self._neighbourhood: Neighbourhood | None = None
+
+    async def start(self, *, alone: bool = False) -> None:
+        """Reads the leases, binds ports 67 and 4011, and looks who else serves. If it has to be
+        ``alone``, nobody is answered until others have had a moment to show themselves.
+
+        Raises OperatorError if a port is taken or not permitted, if the lease file cannot be used,
+        if full mode's addresses are on none of the interfaces, or if it is not alone.
+        """
+        self._profile.check_networks(
+            {interface.name: interface.network for interface in self._interfaces.values()}
+        )
+        interfaces = self._interfaces.values()
+        self._scopes = make_scopes(
+            self._profile,
+            [interface.network for interface in interfaces],
+            [interface.address for interface in interfaces],
+        )
+        self._load_leases()
+        loop = asyncio.get_running_loop()
+        for port in record.STAGES:
+            self._sockets[port] = sockets.open_port(port)
+        self._neighbourhood = Neighbourhood(
+            list(interfaces), self._scopes, self._sockets[SERVER_PORT], self._journal
+        )
+        self._neighbourhood.start()
+        rival = await self._neighbourhood.rival(RIVAL_PATIENCE) if alone else None
+        if rival is not None:
+            raise OperatorError(rival.advice, hint=BESIDE)
+        for port, bound in self._sockets.items():
+            loop.add_reader(bound, self._readable, bound, port)
+
+    async def stop(self) -> None:
+        """Closes the ports. Leases are on disk already."""
+        if self._neighbourhood is not None:
+            self._neighbourhood.stop()
+        for bound in self._sockets.values():
+            asyncio.get_running_loop().remove_reader(bound)
+            bound.close()
+        self._sockets.clear()
+
+    def _load_leases(self) -> None:
+        path = self._lease_file
+        if not self._scopes or path is None or not path.exists():
+            return
+        try:
+            saved = json.loads(path.read_bytes())
+            for scope in self._scopes:
+                scope.pool.restore(saved)
+        except (OSError, ValueError) as error:
+            raise OperatorError(
+                f"{path}: {error}",
+                hint="move the lease file away; PCs then get their addresses anew",
+            ) from error
+
+    def _readable(self, bound: socket.socket, port: int) -> None:
+        """Answers what waits in the socket, after one write of all leases given meanwhile."""
+        answered = []
+        for _ in range(BATCH):
+            try:
+                arrival = sockets.receive(bound)
+            except OSError as error:
+                self._complaints.warn("port %d: %s", port, error)
+                continue
+            if arrival is None:
+                break
+            received = time.perf_counter()
+            interface = self._interfaces.get(arrival.index)
+            if interface is None:
+                continue
+            result = self._answer(arrival, port, interface)
+            if result is not None:
+                answered.append(_Answered(*result, interface, received))
+        if self._save():
+            for item in answered:
+                if item.reply.delay:
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(item.reply.delay, self._send, bound, port, item)
+                else:
+                    self._send(bound, port, item)
+
+    def _answer(
+        self, arrival: sockets.Arrival, port: int, interface: Interface
+    ) -> tuple[Reply, bytes] | None:
+        address, source_port = arrival.source
+        try:
+            packet = parse(arrival.data)
+            if self._neighbourhood is not None and self._neighbourhood.asked(packet, interface):
+                return None
+            context = Context(
+                profile=self._profile,
+                server=interface.address,
+                port=port,
+                source=(IPv4Address(address), source_port),
+                plan=partial(self._plan_from, interface.address),
+                scopes=self._scopes,
+            )
+            now = time.time()
+            result = respond(packet, context, now)
+            self._record(record.of_request(packet, port, result, now))
+            if isinstance(result, Ignored):
+                if result.serious:
+                    self._complaints.warn("%s, asked by %s", result.reason, packet.mac)
+                return None
+            return result, serialize(result.packet)
+        except ProtocolError as error:
+            self._complaints.warn("port %d: bad packet from %s: %s", port, address, error)
+        except Exception:  # noqa: BLE001 - a bug of ours must cost one seat and not the room
+            self._complaints.warn("port %d: packet from %s", port, address, exc_info=True)
+        return None
+
+    def _plan_from(self, server: IPv4Address, client: Client) -> BootPlan:
+        return self._plan(client, server)
+
+    def _save(self) -> bool:
+        """Writes changed leases; False if that failed: then no PC may be told of them."""
+        changes, path = sum(scope.pool.changes for scope in self._scopes), self._lease_file
+        if path is None or changes == self._saved:
+            return True
+        leases = [row for scope in self._scopes for row in scope.pool.as_json()["leases"]]
+        fresh = path.with_name(path.name + ".new")
+        try:
+            fresh.write_text(json.dumps({"leases": leases}, indent=1))
+            os.replace(fresh, path)
+        except OSError as error:
+            self._complaints.warn("leases cannot be saved, no answer is sent: %s", error)
+            return False
+        self._saved = changes
+        return True
+
+    def _send(self, bound: socket.socket, port: int, item: _Answered) -> None:
+        if bound.fileno() == -1:
+            return  # stopped while it waited
+        reply, interface = item.reply, item.interface
+        if self._neighbourhood is not None:
+            self._neighbourhood.replying(reply, interface)
+        try:
+            sockets.send(bound, item.data, interface, (reply.address, reply.port))
+        except OSError as error:
+            self._complaints.warn("port %d: no reply to %s: %s", port, reply.address, error)
+            return
+        milliseconds = (time.perf_counter() - item.received) * 1000
+        self._record(record.of_reply(reply, port, milliseconds, time.time()))
+
+    def _record(self, event: BootEvent | None) -> None:
+        if event is not None:
+            self._journal.record(event)

@@ -1,0 +1,188 @@
+"""``netboot plan``: one PC's boot rehearsed with the objects the servers use; nothing is sent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from netboot.boot import arch as architectures
+from netboot.boot import grub, raspberry
+from netboot.boot.arch import LOADERS, UNIFIED, Architecture, Firmware, is_grub
+from netboot.boot.client import Client
+from netboot.boot.events import Journal
+from netboot.boot.plan import BootPlan
+from netboot.boot.ticket import SECRET_BYTES
+from netboot.errors import Ignored
+from netboot.pages.lease import LeaseTable
+from netboot.profile.profile import Profile
+from netboot.serve.dhcp import packet as dhcp
+from netboot.serve.dhcp.packet import MessageType, Option
+from netboot.serve.dhcp.question import Asker
+from netboot.serve.dhcp.responder import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply, respond
+from netboot.serve.dhcp.scope import make_scopes
+from netboot.serve.room import Room
+from netboot.serve.tftp_files import TftpFiles
+
+CLIENT_PORT = 68
+SOMEWHERE = IPv4Network("192.0.2.0/24")  # RFC 5737
+TEXT_OPTIONS = {
+    Option.HOST_NAME,
+    Option.DOMAIN_NAME,
+    Option.VENDOR_CLASS_IDENTIFIER,
+    Option.TFTP_SERVER_NAME,
+    Option.BOOTFILE_NAME,
+}
+ADDRESS_OPTIONS = {
+    Option.SUBNET_MASK,
+    Option.ROUTER,
+    Option.DOMAIN_NAME_SERVER,
+    Option.NTP_SERVERS,
+    Option.SERVER_IDENTIFIER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """Every answer in the order the PC would get it: a title and its text."""
+
+    parts: tuple[tuple[str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-ready: a list, so that the order stays."""
+        return {"answers": [{"to": title, "answer": text} for title, text in self.parts]}
+
+
+def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address | None = None) -> Rehearsal:
+    """Plays the PC ``mac`` against ``profile``. Keys are shown as ``<ticket>`` and ``<token>``.
+
+    ``server`` is our address; without it one of dhcp.range's network, or of a documentation's.
+    Raises OperatorError if ``arch`` is not a name or a number of arch.py.
+    """
+    if server is None:
+        pool = profile.dhcp.range
+        network = SOMEWHERE if pool is None else IPv4Network(f"{pool.first}/24", strict=False)
+        server = network.network_address + 1
+    return _Rehearsal(profile, mac, architectures.parse(arch), server).play()
+
+
+class _Rehearsal:
+    def __init__(self, profile: Profile, mac: str, arch: Architecture, server: IPv4Address) -> None:
+        self._profile = profile
+        self._mac = mac
+        self._firmware = Asker(mac, arch)
+        self._ipxe = self._firmware.chained()
+        proxy = profile.dhcp.mode == "proxy"
+        self._loader = arch.loader_at(0, profile.seat(mac).boot.loader, proxy=proxy)
+        self._server = server
+        self._room = Room(
+            profile, Path(), bytes(SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
+        )
+        self._tftp = TftpFiles(self._room)
+        network = IPv4Network(f"{server}/24", strict=False)
+        self._scopes = make_scopes(profile, [network], [server])
+
+    def play(self) -> Rehearsal:
+        """All answers, from the firmware's first packet to the last script."""
+        parts = [*self._dhcp("firmware", self._firmware)]
+        self._room.fetched(self._mac, self._loader)
+        if self._firmware.arch.firmware is Firmware.RASPBERRY_PI:
+            parts += self._files_of_a_pi()
+        elif self._loader == UNIFIED:
+            parts += self._unified()
+        else:
+            parts += self._grub() if is_grub(self._loader) else self._ipxe_and_scripts()
+        return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
+
+    def _dhcp(self, program: str, asker: Asker) -> Iterator[tuple[str, str]]:
+        yield f"{program}'s DHCPDISCOVER, port 67", self._ask(asker, SERVER_PORT)
+        if self._profile.dhcp.mode == "proxy" and asker.arch.firmware is Firmware.UEFI:
+            title = f"{program}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
+            yield title, self._ask(asker, BOOT_SERVER_PORT)
+
+    def _files_of_a_pi(self) -> Iterator[tuple[str, str]]:
+        for path in raspberry.MADE_FILES:
+            content = self._tftp.raspberry_pi(path, self._mac, self._server)
+            text = content.decode() if isinstance(content, bytes) else f"{content or 'refused'}"
+            yield f"TFTP read of {path}, with or without a folder", text
+
+    def _unified(self) -> list[tuple[str, str]]:
+        (processor,) = self._firmware.arch.processors
+        line = self._room.command_line(self._mac, processor.name, self._server)
+        return [] if line is None else [(f"the kernel's command line in {UNIFIED}", line)]
+
+    def _grub(self) -> Iterator[tuple[str, str]]:
+        platform, ticket = self._firmware.arch.grub, self._room.ticket(self._mac)
+        first = [grub.FIRST_FILE] if LOADERS[self._loader].signed else []
+        for path in (*first, f"boot/{ticket}/{platform}.cfg"):
+            content = self._tftp.file(path, self._server)
+            yield f"TFTP read of {path}".replace(ticket, "<ticket>"), _text(content)
+
+    def _ipxe_and_scripts(self) -> Iterator[tuple[str, str]]:
+        yield from self._dhcp("iPXE", self._ipxe)
+        script = f"{self._ipxe.arch.name}.ipxe"
+        ticket = self._room.ticket(self._mac)
+        chain = self._tftp.script(f"{ticket}/{script}", self._server)
+        yield f"TFTP read of <ticket>/{script}", _text(chain)
+        text = self._room.script(self._mac, script, self._server)
+        yield f"HTTP GET /boot/<ticket>/{script}", text or ""
+
+    def _ask(self, asker: Asker, port: int) -> str:
+        """The answer to a packet of this PC. On 4011 it has an address, on 67 it has none."""
+        on_4011 = port == BOOT_SERVER_PORT
+        address = self._server + 1 if on_4011 else dhcp.ANY
+        question = asker.boot_server_request(1, address) if on_4011 else asker.discover(1)
+        context = Context(
+            profile=self._profile,
+            server=self._server,
+            port=port,
+            source=(address, BOOT_SERVER_PORT if on_4011 else CLIENT_PORT),
+            plan=self._plan,
+            scopes=self._scopes,
+        )
+        # Through bytes, as on the wire.
+        answer = respond(dhcp.parse(dhcp.serialize(question)), context, now=0.0)
+        return f"no answer: {answer.reason}" if isinstance(answer, Ignored) else _describe(answer)
+
+    def _plan(self, client: Client) -> BootPlan:
+        return self._room.plan(client, self._server)
+
+    def _redact(self, text: str) -> str:
+        token = self._room.tokens.get(self._mac, "")
+        text = text.replace(self._room.ticket(self._mac), "<ticket>")
+        return text.replace(token, "<token>") if token else text
+
+
+def _text(content: object) -> str:
+    return content.decode() if isinstance(content, bytes) else ""
+
+
+def _describe(reply: Reply) -> str:
+    packet = dhcp.parse(dhcp.serialize(reply.packet))
+    lines = [f"{reply.answer.name} to {reply.address} port {reply.port}"]
+    for name in ("yiaddr", "siaddr", "ciaddr", "giaddr"):
+        value = getattr(packet, name)
+        if value != dhcp.ANY:
+            lines.append(f"  {name:<8} {value}")
+    lines += [
+        f"  {name:<8} {value.decode('ascii', 'replace')}"
+        for name, value in (("sname", packet.sname), ("file", packet.file))
+        if value
+    ]
+    lines += [f"  option {code:<3} {_value(code, value)}" for code, value in packet.options.items()]
+    return "\n".join(lines)
+
+
+def _value(code: int, value: bytes) -> str:
+    name = Option(code).name.lower() if code in set(Option) else "?"
+    if code in ADDRESS_OPTIONS:
+        text = ", ".join(str(IPv4Address(value[at : at + 4])) for at in range(0, len(value), 4))
+    elif code in TEXT_OPTIONS:
+        text = value.rstrip(b"\0").decode("ascii", "replace")
+    elif code == Option.DHCP_MESSAGE_TYPE:
+        text = MessageType(value[0]).name
+    elif code == Option.IP_ADDRESS_LEASE_TIME:
+        text = f"{int.from_bytes(value, 'big')} s"
+    else:
+        text = value.hex(" ")
+    return f"{name} {text}"

@@ -1,0 +1,41 @@
+"""Ask a running server over HTTP: its status, and orders for seats."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from netboot.errors import OperatorError
+
+STATUS_SECONDS = 5.0
+
+
+def fetch_status(server: str) -> dict[str, Any]:
+    """Asks a running server (``HOST:PORT``) for its status. Raises OperatorError."""
+    try:
+        with urllib.request.urlopen(f"http://{server}/status", timeout=STATUS_SECONDS) as answer:
+            status: dict[str, Any] = json.load(answer)
+            return status
+    except (OSError, ValueError) as error:
+        raise OperatorError(
+            f"no netboot server answers at {server}: {error}",
+            hint="is 'netboot serve' running there? --server HOST:PORT names another",
+        ) from error
+
+
+def give_order(server: str, key: str, mac: str, order: str) -> str:
+    """Has a running server (``HOST:PORT``) give a seat an order. Returns what is against it, empty
+    if nothing. Raises OperatorError if there is no server.
+    """
+    url, headers = f"http://{server}/orders/{mac}/{order}", {"Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(url, method="POST", headers=headers)
+    try:
+        urllib.request.urlopen(request, timeout=STATUS_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        return error.read().decode("utf-8", "replace").strip()
+    except OSError as error:
+        raise OperatorError(
+            f"no netboot server answers at {server}: {error}",
+            hint="is 'netboot serve' running there?",
+        ) from error
+    return ""

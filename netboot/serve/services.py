@@ -1,0 +1,189 @@
+"""Composition root: Profile -> running services. Starts them in order, stops them in reverse."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from netboot.boot.events import Journal
+from netboot.boot.plan import image_export
+from netboot.boot.slices import Catalogue
+from netboot.errors import OperatorError
+from netboot.host.interfaces import find
+from netboot.images.build import MANIFEST_FILE
+from netboot.pages import upgrade
+from netboot.pages.exports import LeasedExports, StaticExports
+from netboot.pages.lease import LeaseTable
+from netboot.pages.room_exports import ClassroomExports
+from netboot.pages.server import PageEvent, PageServer
+from netboot.pages.stores import store as stores
+from netboot.profile.profile import Profile
+from netboot.profile.stores import parse_store
+from netboot.serve.dhcp.server import DhcpServer
+from netboot.serve.http.server import HttpServer
+from netboot.serve.room import Room
+from netboot.serve.secret import load_secret
+from netboot.serve.tftp.server import TftpServer
+from netboot.serve.tftp_files import ARP_TABLE, TftpFiles, seat_at
+
+LOOPBACK = IPv4Address("127.0.0.1")
+
+
+class Services:
+    """The running servers of one room.
+
+    ``images`` is a folder that ``netboot build`` filled, ``state`` keeps what must survive a
+    restart, ``initrds`` are sent to every PC after the initramfs. Without ``images`` it is a further
+    server of a room that another one boots: it grants leases and keeps pages.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        images: Path | None,
+        state: Path,
+        journal: Journal,
+        *,
+        initrds: Sequence[Path] = (),
+    ) -> None:
+        self._swap_only = images is None
+        self._profile = profile
+        self._state = state
+        self._journal = journal
+        self._interfaces = find(*profile.interface)
+        self._room = Room(
+            profile=profile,
+            images=images,
+            secret=load_secret(state / "secret", make=images is not None),
+            journal=journal,
+            leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
+            initrds={path.name: path for path in initrds},
+            catalogues=(
+                {}
+                if images is None
+                else _catalogues(images / MANIFEST_FILE, profile.boot.architectures)
+            ),
+        )
+        self._running = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Starts what serves before what invites: pages, HTTP, TFTP, then DHCP.
+
+        Raises OperatorError if an address or a port cannot be had; what had been started then
+        stops again with ``stop()``.
+        """
+        addresses = [interface.address for interface in self._interfaces]
+        if not self._swap_only:
+            await asyncio.to_thread(self._room.make_templates, self._state)
+
+        store = stores.make_store(parse_store(self._profile.swap.store), _pages_name(self._state))
+        self._running.callback(_close_store, store)
+        self._pages = pages = PageServer(
+            self._exports(store),
+            listen=[(str(address), self._profile.swap.port) for address in addresses],
+            on_event=self._paged,
+        )
+        self._running.push_async_callback(pages.stop)
+        await pages.start(upgrade.inherited())
+        http = HttpServer(self._room, port=self._profile.http.port)
+        self._running.push_async_callback(http.stop)
+        await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
+        if self._swap_only:
+            return
+        files = TftpFiles(self._room)
+        tftp = TftpServer(files.file, files.transferred)
+        self._running.push_async_callback(tftp.stop)
+        await tftp.start(addresses)
+        dhcp = DhcpServer(
+            self._profile,
+            self._interfaces,
+            self._room.plan,
+            self._journal,
+            self._state / "leases.json" if self._profile.dhcp.mode == "full" else None,
+        )
+        self._running.push_async_callback(dhcp.stop)
+        # Seats that wait for their swap come first: who came meanwhile is only warned of.
+        await dhcp.start(alone=not (self._profile.dhcp.beside or pages.resumes))
+
+    def _exports(self, store: stores.PageStore) -> ClassroomExports:
+        leased = LeasedExports(
+            store,
+            self._room.leases,
+            ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
+        )
+        paths = () if self._swap_only else self._profile.images
+        images = {image_export(path): Path(path) for path in paths}
+        return ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of)
+
+    def _paged(self, event: PageEvent) -> None:
+        """Journals what the page server tells of a seat; a refused client is known by address."""
+        mac = event.seat or seat_at(str(event.data.get("address", "")), ARP_TABLE)
+        if mac is not None:
+            self._room.record(mac, f"pages:{event.kind}", event.message, **event.data)
+
+    async def stop(self) -> None:
+        """Stops all that runs, the last started first."""
+        await self._running.aclose()
+
+    async def upgrade(self) -> None:
+        """Replaces the running program; clients of the page server notice nothing. Returns only
+        if the new program does not start.
+        """
+        if await upgrade.check(__name__):
+            upgrade.reexecute(await self._pages.leave())
+
+    def description(self) -> dict[str, Any]:
+        """What is served and where, JSON-ready."""
+        return {
+            "dhcp": "none" if self._swap_only else self._profile.dhcp.mode,
+            "http_port": self._profile.http.port,
+            "pages_port": self._profile.swap.port,
+            "interfaces": [
+                {"interface": interface.name, "address": str(interface.address)}
+                for interface in self._interfaces
+            ],
+        }
+
+
+def _catalogues(manifest: Path, wanted: Sequence[str]) -> dict[str, Catalogue]:
+    """The slices of a build, by processor; none if that is not a build of ours.
+
+    Raises OperatorError if it is one and has no images for one of the ``wanted`` processors.
+    """
+    try:
+        parts = json.loads(manifest.read_text())["processors"]
+        found = {name: Catalogue.of(part) for name, part in parts.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    for name in wanted:
+        if name not in found:
+            raise OperatorError(
+                f"{manifest.parent} has no images for {name}, which boot.architectures names",
+                hint=f"build them: netboot build --output {manifest.parent}",
+            )
+    return found
+
+
+def _pages_name(state: Path) -> str:
+    """What the pages of the server with that state folder are kept under."""
+    digest = hashlib.blake2b(os.fsencode(state.resolve()), digest_size=8).hexdigest()
+    return f"room-{digest}"
+
+
+def _close_store(store: stores.PageStore) -> None:
+    """Leaves the pages of seats to the next server of this room; if there are none, nothing."""
+    empty = not store.names()
+    store.close()
+    if empty and store.directory is not None:
+        shutil.rmtree(store.directory, ignore_errors=True)
+
+
+def _half_of_ram() -> int:
+    """Half of this machine's RAM in bytes: what tmpfs grants by default (mm/shmem.c)."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

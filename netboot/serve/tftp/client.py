@@ -1,0 +1,58 @@
+"""Reads files over TFTP, as a PC's firmware does."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from netboot.errors import AnswerError, ProtocolError
+from netboot.serve.tftp.download import DEFAULT_BLKSIZE, Download
+
+PORT = 69
+WAITS = (1.0, 2.0, 4.0)  # seconds until the last packet is sent again, or given up
+MAX_DATAGRAM = 1 << 16
+
+
+async def fetch(
+    server: IPv4Address,
+    filename: str,
+    *,
+    blksize: int = DEFAULT_BLKSIZE,
+    windowsize: int = 1,
+    waits: Sequence[float] = WAITS,
+    port: int = PORT,
+) -> bytes:
+    """The content of ``filename``. Raises AnswerError."""
+    download = Download(filename, blksize, windowsize)
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        peer, met = (str(server), port), False
+        try:
+            sock.sendto(download.again, peer)
+            patience = iter(waits)
+            wait = next(patience)
+            while not download.done:
+                answered = None
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        answered = await loop.sock_recvfrom(sock, MAX_DATAGRAM)
+                if answered is None:
+                    wait = next(patience, 0.0)
+                    if not wait:
+                        raise AnswerError(f"TFTP {server}: no answer in {sum(waits):g} s")
+                    sock.sendto(download.again, peer)
+                    continue
+                datagram, source = answered
+                if not met and source[0] == peer[0]:
+                    peer, met = source, True  # the transfer's own port (RFC 1350 section 4)
+                if source != peer:
+                    continue
+                reply = download.receive(datagram)
+                patience = iter(waits)
+                wait = next(patience)
+                if reply is not None:
+                    sock.sendto(reply, peer)
+        except (OSError, ProtocolError) as error:
+            raise AnswerError(f"TFTP {server}: {error}") from None
+    return bytes(download.content)

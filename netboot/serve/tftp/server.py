@@ -1,0 +1,299 @@
+"""The TFTP server's control plane: reads requests, decides, hands each transfer to a worker."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from netboot.errors import OperatorError, ProtocolError
+from netboot.serve.tftp import packet
+from netboot.serve.tftp.crew import Worker, number_of_workers
+from netboot.serve.tftp.handover import Ended, Job
+from netboot.serve.tftp.packet import ErrorCode, Request
+from netboot.serve.tftp.transfer import Outcome
+
+log = logging.getLogger(__name__)
+
+ETHERNET_MTU = 1500
+# Their sockets and files have to fit into the descriptors of one worker, 1024 where nobody set more.
+MAX_TRANSFERS = 480
+MAX_TRANSFERS_OF_ADDRESS = 256  # a room behind one address; a PC needs one
+MAX_NETASCII_BYTES = 1 << 20  # text; it is translated in memory
+REQUEST_QUEUE_BYTES = 2 << 20  # a room's requests in the same instant
+REQUESTS_AT_ONCE = 64  # before others of this process have their turn
+MAX_REQUEST_BYTES = 65_536
+SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
+
+MODES = ("octet", "netascii")
+Peer = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class WithEnd:
+    """The file ``path``, but with the ASCII text ``end`` in place of its last characters."""
+
+    path: Path
+    end: str
+
+
+Read = Callable[[str, IPv4Address, IPv4Address], bytes | Path | WithEnd | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One finished read request. ``sent`` and ``size`` are bytes, ``size`` None if refused."""
+
+    client: str
+    filename: str
+    size: int | None
+    sent: int
+    seconds: float
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A transfer that a worker makes."""
+
+    key: tuple[IPv4Address, Peer]
+    worker: Worker
+    filename: str
+    size: int
+    began: float
+
+
+class _Refusal(Exception):
+    """A request gets an ERROR."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TftpServer:
+    """Read-only TFTP server for names that ``read`` knows.
+
+    ``read(filename, server, client)`` returns the content, the path of a file or None, where
+    ``server`` is the address that was asked, by ``client``; ``report(transfer)`` hears of each finished transfer. Both are
+    called in the event loop. ``mtu`` (bytes) bounds blksize.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        report: Callable[[Transfer], None],
+        *,
+        port: int = 69,
+        mtu: int = ETHERNET_MTU,
+    ) -> None:
+        self._read = read
+        self._report = report
+        self._port = port
+        self._mtu = mtu
+        self._listeners: list[socket.socket] = []
+        self._workers: list[Worker] = []
+        self._pending: dict[int, _Pending] = {}
+        self._of_address: Counter[str] = Counter()
+        self._last_number = 0
+        self._full = False
+
+    async def start(self, addresses: Sequence[IPv4Address]) -> None:
+        """Listens on ``addresses``. Raises OperatorError if one of them cannot be had."""
+        for address in addresses:
+            try:
+                listener = _listen(address, self._port)
+            except OSError as error:
+                await self.stop()
+                raise OperatorError(
+                    f"cannot serve TFTP on {address} port {self._port}: {error.strerror}",
+                    hint="is another TFTP server running (tftpd-hpa, atftpd, dnsmasq)? "
+                    "Ports below 1024 need root.",
+                ) from error
+            self._listeners.append(listener)
+        self._workers = [Worker(self._ended, self._died) for _ in range(number_of_workers())]
+        loop = asyncio.get_running_loop()
+        for listener, address in zip(self._listeners, addresses, strict=True):
+            loop.add_reader(listener, self._readable, listener, address)
+
+    @property
+    def port(self) -> int:
+        """The port in use (a free one if 0 was asked for)."""
+        return int(self._listeners[0].getsockname()[1]) if self._listeners else self._port
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.pid for worker in self._workers]
+
+    async def stop(self) -> None:
+        """Drops what is under way."""
+        for listener in self._listeners:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+        for worker in self._workers:
+            worker.stop()
+        self._workers.clear()
+
+    def _readable(self, listener: socket.socket, address: IPv4Address) -> None:
+        for _ in range(REQUESTS_AT_ONCE):
+            try:
+                datagram, peer = listener.recvfrom(MAX_REQUEST_BYTES)
+            except OSError:  # no more; or an ICMP message about an earlier answer
+                return
+            try:
+                self._request(packet.parse(datagram), address, peer)
+            except ProtocolError as error:
+                log.info("TFTP: dropped a packet from %s: %s", peer[0], error)
+            except OSError as error:  # an address that there is no way to
+                log.info("TFTP: cannot answer %s port %s: %s", *peer, error.strerror)
+
+    def _request(
+        self, message: Request | packet.Ack | packet.Error, address: IPv4Address, peer: Peer
+    ) -> None:
+        if not isinstance(message, Request):
+            return  # of a transfer that has ended; to answer could go on for ever
+        if peer[1] == 0 or not self._has_room(peer[0]):
+            return
+        # An answer comes from a port that is this transfer's own, its TID (RFC 1350, section 4).
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((str(address), 0))
+            sock.connect(peer)
+            try:
+                with self._open(message, address, IPv4Address(peer[0])) as (file, end):
+                    self._hand_over(message, address, peer, sock, file, end)
+            except _Refusal as refusal:
+                sock.send(packet.error(refusal.code, str(refusal)))
+                name = packet.printable(message.filename)
+                self._report(Transfer(peer[0], name, None, 0, 0, Outcome.REFUSED, str(refusal)))
+
+    @contextlib.contextmanager
+    def _open(
+        self, request: Request, address: IPv4Address, client: IPv4Address
+    ) -> Iterator[tuple[int, str]]:
+        """A descriptor of what is asked for, and what its end is in place of its own. Raises
+        _Refusal.
+        """
+        if request.upload:
+            raise _Refusal(ErrorCode.ACCESS_VIOLATION, "this server takes no files")
+        if request.mode not in MODES:
+            raise _Refusal(ErrorCode.ILLEGAL_OPERATION, "mode: expected octet or netascii")
+        # Old boot ROMs write paths the DOS way, or with a slash in front.
+        content = self._read(request.filename.replace("\\", "/").lstrip("/"), address, client)
+        if content is None:
+            raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file")
+        end = content.end if isinstance(content, WithEnd) else ""
+        content = content.path if isinstance(content, WithEnd) else content
+        file = _open_file(content) if isinstance(content, Path) else _in_memory(content)
+        if request.mode == "netascii":
+            file = _translated(file)
+        try:
+            yield file, end
+        finally:
+            os.close(file)
+
+    def _hand_over(
+        self,
+        request: Request,
+        address: IPv4Address,
+        peer: Peer,
+        sock: socket.socket,
+        file: int,
+        end: str,
+    ) -> None:
+        key = (address, peer)
+        # The worker that has a transfer of this client knows whether it only asked again.
+        known = [pending.worker for pending in self._pending.values() if pending.key == key]
+        self._last_number += 1
+        job = Job(self._last_number, request.filename, request.options, self._mtu, end)
+        for worker in known or sorted(self._workers, key=lambda each: len(each.transfers)):
+            if worker.give(job, sock, file):
+                size, began = os.fstat(file).st_size, time.monotonic()
+                self._pending[job.number] = _Pending(key, worker, request.filename, size, began)
+                self._of_address[peer[0]] += 1
+                return
+
+    def _has_room(self, address: str) -> bool:
+        """Who gets no answer asks again, and is served when others are done."""
+        total, own = len(self._pending), self._of_address[address]
+        full = total >= MAX_TRANSFERS or own >= MAX_TRANSFERS_OF_ADDRESS
+        if full and not self._full:
+            log.warning("TFTP: %d transfers, %d of %s: others have to wait", total, own, address)
+        self._full = full
+        return not full
+
+    def _ended(self, ended: Ended) -> None:
+        pending = self._pending.pop(ended.number)
+        client = pending.key[1][0]
+        self._of_address[client] -= 1
+        self._of_address += Counter()  # forgets addresses at 0
+        seconds = time.monotonic() - pending.began
+        self._report(
+            Transfer(
+                client,
+                pending.filename,
+                pending.size,
+                ended.sent,
+                seconds,
+                ended.outcome,
+                ended.reason,
+            )
+        )
+
+    def _died(self, worker: Worker) -> None:
+        for number in worker.transfers:
+            self._ended(Ended(number, Outcome.BROKEN, 0, "the server's worker died"))
+        worker.transfers.clear()
+
+
+def _listen(address: IPv4Address, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        listener.setblocking(False)
+        for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # only root may have more than rmem_max
+            with contextlib.suppress(PermissionError):
+                listener.setsockopt(socket.SOL_SOCKET, option, REQUEST_QUEUE_BYTES)
+        listener.bind((str(address), port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _open_file(path: Path) -> int:
+    """Opens a regular file, and nothing that a symbolic link leads to. Raises _Refusal."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        log.warning("TFTP: %s: %s", path, error.strerror)
+        raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file") from error
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        log.warning("TFTP: %s is no regular file", path)
+        raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file")
+    return file
+
+
+def _in_memory(content: bytes) -> int:
+    file = os.memfd_create("netboot-tftp")
+    with os.fdopen(os.dup(file), "wb") as writer:
+        writer.write(content)
+    return file
+
+
+def _translated(file: int) -> int:
+    """The same text in netascii. Closes ``file``. Raises _Refusal if there is much of it."""
+    with os.fdopen(file, "rb") as reader:
+        content = os.pread(reader.fileno(), MAX_NETASCII_BYTES + 1, 0)
+    if len(content) > MAX_NETASCII_BYTES:
+        raise _Refusal(ErrorCode.NOT_DEFINED, "too long for netascii: ask for octet")
+    return _in_memory(packet.to_netascii(content))

@@ -1,0 +1,242 @@
+"""One file on its way to a client: what was agreed on, what is sent when. Pure; times in seconds.
+
+RFC 1350; 2348 blksize, 2349 timeout and tsize, 7440 windowsize. With a window of one block it is
+the lock step of RFC 1350.
+
+When something is sent again: if the client acknowledges the beginning of a window, the rest at
+once; otherwise when the deadline has passed. A repeated ACK may mean that a window was lost, or
+only that the network doubled a packet; to answer it would double every packet from then on
+("Sorcerer's Apprentice", RFC 1123 section 4.2.3.1). So it brings the deadline nearer: if the
+window's own ACK is on its way, it comes before that.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from netboot.errors import ProtocolError
+from netboot.serve.tftp import packet
+from netboot.serve.tftp.packet import Ack, Error, ErrorCode, Opcode
+
+IP_UDP_TFTP_HEADERS = 20 + 8 + 4  # bytes of an MTU that are not payload of a DATA packet
+DEFAULT_BLKSIZE = 512
+MIN_BLKSIZE = 8  # RFC 2348
+MAX_WINDOWSIZE = 64  # a tenth of a megabyte in one burst; tftp-hpa's bound too, dnsmasq's is 32
+MAX_TIMEOUT_SECONDS = 30  # RFC 2349 has 255; whoever asks for more gets our own
+
+FIRST_WAIT_SECONDS = 0.5  # doubled each time
+LONGEST_WAIT_SECONDS = 8.0
+HURRY_SECONDS = 0.05  # after a repeated ACK; a LAN's round trip, with queues, is far below
+PATIENCE_SECONDS = 30.0  # without progress; a boot ROM gives up after 10 to 30 s as well
+CHUNK_BYTES = 64 << 10  # of the file that is read at a time
+
+_HEADER = struct.Struct(">HH").pack
+_DATA, _ACK = int(Opcode.DATA), int(Opcode.ACK)  # to look a member up costs a quarter of a block
+_NOTHING: list[bytes] = []
+
+
+class Outcome(StrEnum):
+    """How a request ended."""
+
+    REFUSED = "refused"
+    DONE = "done"
+    PROBE = "probe"  # the client asked for the size and stopped: UEFI does
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for one transfer. ``oack``: what is acknowledged, empty without options."""
+
+    blksize: int = DEFAULT_BLKSIZE  # bytes
+    windowsize: int = 1  # blocks
+    timeout: float = FIRST_WAIT_SECONDS
+    oack: Mapping[str, int] = field(default_factory=dict)
+
+
+def agree(options: Mapping[str, str], size: int, mtu: int) -> Terms:
+    """The terms for a file of ``size`` bytes. Options that are unknown or make no sense are left
+    out of the OACK (RFC 2347): the client decides whether it goes on without.
+    """
+    largest = mtu - IP_UDP_TFTP_HEADERS  # many boot ROMs do not put IP fragments together again
+    oack: dict[str, int] = {}
+    for name, text in options.items():
+        if not (text.isascii() and text.isdigit() and len(text) <= 10):
+            continue
+        value = int(text)
+        if name == "blksize" and value >= MIN_BLKSIZE:
+            oack[name] = min(value, largest)
+        elif name == "windowsize" and value >= 1:
+            oack[name] = min(value, MAX_WINDOWSIZE)
+        elif name == "timeout" and 1 <= value <= MAX_TIMEOUT_SECONDS:
+            oack[name] = value
+        elif name == "tsize":
+            oack[name] = size
+    return Terms(
+        oack.get("blksize", DEFAULT_BLKSIZE),
+        oack.get("windowsize", 1),
+        oack.get("timeout", FIRST_WAIT_SECONDS),
+        oack,
+    )
+
+
+class Sender:
+    """A transfer of ``size`` bytes; ``read(offset, length)`` returns that part of the file.
+
+    Each method returns the datagrams to send; all but the last are equally long. ``outcome`` is
+    None until it has ended, ``reason`` then says why if it is broken. Until then ``tick`` is to be
+    called when ``deadline`` has passed.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_awaited",
+        "_blksize",
+        "_chunk",
+        "_chunk_at",
+        "_heard",
+        "_hurried",
+        "_last",
+        "_oack",
+        "_progress_at",
+        "_read",
+        "_sent",
+        "_sent_at",
+        "_terms",
+        "_wait",
+        "_windowsize",
+        "deadline",
+        "outcome",
+        "reason",
+        "size",
+    )
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int, terms: Terms) -> None:
+        self.size = size
+        self.outcome: Outcome | None = None
+        self.reason = ""
+        self._read = read
+        self._terms = terms
+        self._blksize = terms.blksize
+        self._windowsize = terms.windowsize
+        self._oack = packet.oack(terms.oack) if terms.oack else b""
+        # Blocks are counted from 1, without end; the OACK is block 0, and acknowledged as that.
+        self._last = size // terms.blksize + 1  # shorter than a block, perhaps empty
+        self._acked = -1 if self._oack else 0
+        self._sent = self._acked
+        self._awaited = b""  # the ACK of the last block sent
+        self._heard = self._hurried = False
+        self._wait = terms.timeout
+        self._sent_at = self._progress_at = self.deadline = 0.0
+        self._chunk = memoryview(b"")
+        self._chunk_at = 0
+
+    @property
+    def acknowledged_bytes(self) -> int:
+        """How much of the file the client has."""
+        return min(max(self._acked, 0) * self._blksize, self.size)
+
+    @property
+    def heard(self) -> bool:
+        """Whether the client has answered: then it does not send its request again."""
+        return self._heard
+
+    def start(self, now: float) -> list[bytes]:
+        """The answer to the request."""
+        return self._progress(now)
+
+    def receive(self, datagram: bytes, now: float) -> list[bytes]:
+        """The answer to a datagram of the client's."""
+        if datagram == self._awaited:
+            self._acked = self._sent
+            return self._progress(now)
+        try:
+            message = packet.parse(datagram)
+        except ProtocolError:
+            return _NOTHING
+        if isinstance(message, Error):
+            self.reason = f"the client says: {message.message or f'error {message.code}'}"
+            self.outcome = Outcome.BROKEN if self._acked > 0 else Outcome.PROBE
+        elif isinstance(message, Ack):
+            return self._acknowledge((message.block - self._acked) & 0xFFFF, now)
+        return _NOTHING
+
+    def _acknowledge(self, blocks: int, now: float) -> list[bytes]:
+        """``blocks``: how many more than before."""
+        if blocks > self._sent - self._acked:  # of long ago, or invented
+            return _NOTHING
+        if blocks == 0:
+            self._heard = self._hurried = True
+            self.deadline = min(self.deadline, max(now, self._sent_at + HURRY_SECONDS))
+            return _NOTHING
+        self._acked += blocks
+        return self._progress(now)
+
+    def tick(self, now: float) -> list[bytes]:
+        """What is sent again, if the deadline has passed."""
+        if now < self.deadline:
+            return _NOTHING
+        if now - self._progress_at >= max(PATIENCE_SECONDS, 3 * self._terms.timeout):
+            self.give_up("no answer")
+            return _NOTHING
+        if not self._hurried:
+            longest = max(LONGEST_WAIT_SECONDS, self._terms.timeout)
+            self._wait = min(2 * self._wait, longest)
+        return self._window(now)
+
+    def give_up(self, reason: str) -> None:
+        """The client is gone. Who has all but the last ACK out has boot code to run: many do not
+        send it.
+        """
+        if self._heard and self._sent == self._last:
+            self._acked = self._last
+            self.outcome = Outcome.DONE
+        else:
+            self.outcome, self.reason = Outcome.BROKEN, reason
+
+    def _progress(self, now: float) -> list[bytes]:
+        if self._acked == self._last:
+            self.outcome = Outcome.DONE
+            return _NOTHING
+        self._heard = self._awaited != b""
+        self._progress_at = now
+        self._wait = self._terms.timeout
+        return self._window(now)
+
+    def _window(self, now: float) -> list[bytes]:
+        """Sends, or sends again, what follows the last acknowledged block."""
+        first = self._acked + 1
+        try:
+            if first == 0:
+                datagrams, last = [self._oack], 0
+            elif self._windowsize == 1:
+                datagrams, last = [self._data(first)], first
+            else:
+                last = min(self._acked + self._windowsize, self._last)
+                datagrams = [self._data(block) for block in range(first, last + 1)]
+        except EOFError:
+            self.outcome, self.reason = Outcome.BROKEN, "the file has changed"
+            return [packet.error(ErrorCode.NOT_DEFINED, self.reason)]
+        self._sent = last
+        self._awaited = _HEADER(_ACK, last & 0xFFFF)
+        self._hurried = False
+        self._sent_at = now
+        self.deadline = now + self._wait
+        return datagrams
+
+    def _data(self, block: int) -> bytes:
+        at = (block - 1) * self._blksize - self._chunk_at
+        if not 0 <= at < len(self._chunk):
+            self._load((block - 1) * self._blksize)
+            at = 0
+        return _HEADER(_DATA, block & 0xFFFF) + self._chunk[at : at + self._blksize]
+
+    def _load(self, offset: int) -> None:
+        """Reads whole blocks. Raises EOFError if there is less than there was."""
+        blocks = max(1, CHUNK_BYTES // self._blksize)
+        wanted = min(blocks * self._blksize, self.size - offset)
+        self._chunk = memoryview(self._read(offset, wanted) if wanted else b"")
+        self._chunk_at = offset
+        if len(self._chunk) != wanted:
+            raise EOFError

@@ -1,0 +1,196 @@
+"""A worker process: makes the transfers that the server hands to it, many at once.
+
+When the server is gone it finishes what is under way, and ends.
+"""
+
+import contextlib
+import errno
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+from netboot.serve.tftp import handover
+from netboot.serve.tftp.handover import Ended, Job
+from netboot.serve.tftp.transfer import Outcome, Sender, agree
+
+TICK_SECONDS = 0.02
+RECEIVE_BYTES = 128  # an ACK has 4, an ERROR some text
+MAX_EVENTS = 64
+
+SOL_UDP, UDP_SEGMENT = 17, 103  # <linux/udp.h>
+MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of older kernels
+MAX_DATAGRAM_BYTES = 65_507
+# The network card cannot add checksums (EIO), or the way out has a smaller MTU than we think.
+NO_SEGMENTATION = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP}
+# There is nothing to receive, or the queue is full: as if the network had lost it.
+LOST = {errno.EAGAIN, errno.ENOBUFS}
+
+
+class Session:
+    """A transfer with its socket and its file. Closes both."""
+
+    def __init__(self, job: Job, sock: socket.socket, file: int) -> None:
+        self.number = job.number
+        self.request = (job.filename, job.options)
+        self.sock = sock
+        self.peer = (sock.getsockname()[0], sock.getpeername())
+        self._file = file
+        size = os.fstat(file).st_size
+        self._end = job.end.encode()
+        self._own = size - len(self._end)  # bytes of the file that are its own
+        terms = agree(job.options, size, job.mtu)
+        self.sender = Sender(self._read, size, terms)
+        # A room's boot is these three calls, a million times.
+        self._recv, self._send, self._receive = sock.recv, sock.send, self.sender.receive
+        segment_bytes = terms.blksize + 4
+        self._ancillary = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment_bytes))]
+        self._burst = min(MAX_SEGMENTS, MAX_DATAGRAM_BYTES // segment_bytes)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        try:
+            content = os.pread(self._file, length, offset)
+        except OSError:
+            return b""
+        if offset + len(content) <= self._own:
+            return content
+        end = self._end[max(offset - self._own, 0) : offset + len(content) - self._own]
+        return content[: max(self._own - offset, 0)] + end
+
+    def turn(self, now: float) -> None:
+        """Takes a datagram of the client's, if there is one, and sends what is the answer."""
+        try:
+            datagrams = self._receive(self._recv(RECEIVE_BYTES), now)
+        except OSError as error:
+            self._failed(error)
+        else:
+            self.send(datagrams)
+
+    def send(self, datagrams: list[bytes]) -> None:
+        """Sends them, a whole window in one call if the kernel can cut it up (UDP_SEGMENT)."""
+        try:
+            if len(datagrams) == 1:
+                self._send(datagrams[0])
+            elif datagrams:
+                self._send_window(datagrams)
+        except OSError as error:
+            self._failed(error)
+
+    def _send_window(self, datagrams: list[bytes]) -> None:
+        if self._burst > 1:
+            try:
+                for at in range(0, len(datagrams), self._burst):
+                    self.sock.sendmsg(datagrams[at : at + self._burst], self._ancillary)
+                return
+            except OSError as error:
+                if error.errno not in NO_SEGMENTATION:
+                    raise
+                self._burst = 1
+        for datagram in datagrams:
+            self._send(datagram)
+
+    def _failed(self, error: OSError) -> None:
+        if error.errno not in LOST:  # ECONNREFUSED: the client's port is closed
+            self.sender.give_up(os.strerror(error.errno or 0))
+
+    def close(self) -> None:
+        """Forgets the socket and the file."""
+        self.sock.close()
+        os.close(self._file)
+
+
+class Worker:
+    """Serves until the server behind ``control`` is gone and every transfer has ended."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control: socket.socket | None = control
+        self._sessions: dict[int, Session] = {}  # by the descriptor of the socket
+        self._by_peer: dict[object, Session] = {}
+        self._epoll = select.epoll()
+        self._epoll.register(control, select.EPOLLIN)
+        self._next_tick = 0.0
+
+    def run(self) -> None:
+        """Returns when there is nothing more to do."""
+        sessions, poll, clock = self._sessions, self._epoll.poll, time.monotonic
+        while sessions or self._control is not None:
+            events = poll(TICK_SECONDS if sessions else None, MAX_EVENTS)
+            now = clock()
+            for descriptor, _ in events:
+                session = sessions.get(descriptor)
+                if session is None:
+                    if self._control is not None and descriptor == self._control.fileno():
+                        self._begin(self._control, now)
+                    continue  # or it has ended in this very turn
+                session.turn(now)
+                if session.sender.outcome is not None:
+                    self._end(session)
+            if now >= self._next_tick:
+                self._next_tick = now + TICK_SECONDS
+                self._tick(now)
+
+    def _begin(self, control: socket.socket, now: float) -> None:
+        """Takes over one transfer. A client that did not hear our first packet asks again."""
+        received = handover.receive_job(control)
+        if received is None:
+            self._epoll.unregister(control)
+            control.close()
+            self._control = None
+            return
+        session = Session(*received)
+        session.sock.setblocking(False)
+        other = self._by_peer.get(session.peer)
+        if other is not None and other.request == session.request and not other.sender.heard:
+            self._report(session, Outcome.PROBE, "asked again")
+            session.close()
+            return
+        if other is not None:
+            other.sender.give_up("the client asked anew")
+            self._end(other)
+        self._sessions[session.sock.fileno()] = self._by_peer[session.peer] = session
+        self._epoll.register(session.sock, select.EPOLLIN)
+        session.send(session.sender.start(now))
+        if session.sender.outcome is not None:
+            self._end(session)
+
+    def _tick(self, now: float) -> None:
+        for session in list(self._sessions.values()):
+            if now >= session.sender.deadline:
+                datagrams = session.sender.tick(now)
+                if datagrams:
+                    session.send(datagrams)
+                if session.sender.outcome is not None:
+                    self._end(session)
+
+    def _end(self, session: Session) -> None:
+        outcome = session.sender.outcome
+        assert outcome is not None
+        del self._sessions[session.sock.fileno()], self._by_peer[session.peer]
+        self._report(session, outcome, session.sender.reason)
+        session.close()
+
+    def _report(self, session: Session, outcome: Outcome, reason: str) -> None:
+        ended = Ended(session.number, outcome, session.sender.acknowledged_bytes, reason)
+        with contextlib.suppress(OSError):  # it is gone, or so busy that it counts without us
+            if self._control is not None:
+                handover.send_ended(self._control, ended)
+
+
+def main(descriptor: int) -> None:
+    """Runs a worker on the control socket ``descriptor``."""
+    # Ctrl-C and a hang-up reach the whole process group; the server says when it is time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Clients that share the CPU get their ACKs out before they are answered (docs/performance.md).
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    Worker(socket.socket(fileno=descriptor)).run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,147 @@
+"""What TFTP serves of a room: loaders, first scripts, what GRUB and Raspberry Pis ask for."""
+
+import logging
+import secrets
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from netboot.boot import grub, ipxe, raspberry, unified
+from netboot.boot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
+from netboot.boot.client import Client, Stage
+from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
+from netboot.serve.room import TOKEN_BYTES, Room, ipxe_client
+from netboot.serve.tftp.server import Transfer, WithEnd
+from netboot.serve.tftp.transfer import Outcome
+
+log = logging.getLogger(__name__)
+
+HTTP_FOLDER = "boot/"
+ARP_TABLE = Path("/proc/net/arp")
+
+
+@dataclass(frozen=True, slots=True)
+class TftpFiles:
+    """The files of ``room``. Asked from the event loop: no method waits for anything."""
+
+    room: Room
+
+    def file(
+        self, path: str, server: IPv4Address, client: IPv4Address | None = None
+    ) -> bytes | Path | WithEnd | None:
+        """What TFTP serves: loaders, each seat's first script, for GRUB what HTTP serves too, and to a
+        Raspberry Pi what that asks for.
+        """
+        if client is not None and self.room.profile.boot.raspberry_pi is not None:
+            mac = seat_at(str(client), ARP_TABLE)
+            own = mac and mac[:8] in BY_OUI and self.raspberry_pi(path, mac, server)
+            if own:
+                return own
+        if path in LOADERS:
+            return self.room.file(path)
+        if path == grub.FIRST_FILE:
+            return grub.render_first().encode()
+        if not path.startswith(HTTP_FOLDER):
+            return self.script(path, server)
+        ticket_text, _, name = path.removeprefix(HTTP_FOLDER).partition("/")
+        mac = self.room.seat_of(ticket_text)
+        if mac is None:
+            return None
+        if name.endswith(grub.CONFIG_SUFFIX):
+            return self._configuration(mac, name, server)
+        made = self.room.unified(mac, name, server)
+        if made is not None:
+            return WithEnd(*made)
+        file = self.room.file(name)
+        if file is not None and is_grub(name) and not LOADERS[name].signed:
+            return self._aimed(file, path.rpartition("/")[0], server)
+        return file
+
+    def _aimed(self, loader: Path, folder: str, server: IPv4Address) -> bytes | None:
+        """A GRUB that knows its seat's folder."""
+        platform = next((row.grub for row in BY_GRUB.values() if loader.name in row.loaders), "")
+        try:
+            return grub.aimed(loader.read_bytes(), str(server), folder, platform)
+        except OSError as error:
+            log.warning("%s: %s", loader, error.strerror)
+            return None
+
+    def _configuration(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
+        """What a seat's GRUB is told, None if it is not to be told of this."""
+        if name == grub.FAILED_FILE:
+            message = "GRUB could not start what it loaded; with Secure Boot: is the kernel signed?"
+            self.room.record(mac, "failed:loader", message)
+            return grub.render_failed().encode()
+        arch = BY_GRUB.get(name.removesuffix(grub.CONFIG_SUFFIX))
+        if arch is None or self.room.images is None:
+            return None
+        self.room.loaders.heard(mac)
+        self.room.loaders.scripted(mac)
+        self.room.tokens.setdefault(mac, secrets.token_hex(TOKEN_BYTES))
+        plan = self.room.plan_of(Client(mac, arch, Stage.FIRMWARE), server)
+        return grub.render(plan, str(server)).encode()
+
+    def raspberry_pi(self, path: str, mac: str, server: IPv4Address) -> bytes | Path | None:
+        """What a Pi asks for: a file of the operator's folder, else one of ours that has its name."""
+        if self.room.profile.boot.raspberry_pi is None or self.room.images is None:
+            return None
+        folder, names = Path(self.room.profile.boot.raspberry_pi).resolve(), raspberry.names(path)
+        for name in names:
+            found = (folder / name).resolve()
+            if found.is_file() and found.is_relative_to(folder):
+                return found
+        name = names[-1] if names else ""
+        if name == raspberry.CONFIG_FILE:
+            return raspberry.render_config().encode()
+        if name == raspberry.COMMAND_LINE_FILE:
+            plan = self.room.plan_of(Client(mac, RASPBERRY_PI, Stage.FIRMWARE), server)
+            return (unified.command_line(plan) + "\n").encode()
+        if name in (KERNEL_FILE, INITRAMFS_FILE):
+            return self.room.file(image_name(raspberry.PROCESSOR, name))
+        return None
+
+    def script(self, path: str, server: IPv4Address) -> bytes | None:
+        """A seat's first script, ``TICKET/ARCH.ipxe``: it leads to HTTP."""
+        ticket_text, _, name = path.partition("/")
+        mac = self.room.seat_of(ticket_text)
+        client = None if mac is None else ipxe_client(mac, name)
+        if client is None:
+            return None
+        return ipxe.render_chain(
+            self.room.plan_of(client, server), self.room.base_url(server)
+        ).encode()
+
+    def transferred(self, transfer: Transfer) -> None:
+        """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
+        path = transfer.filename.lstrip("/").removeprefix(HTTP_FOLDER)
+        folder, _, name = path.partition("/") if "/" in path else ("", "", path)
+        mac = self.room.seat_of(folder) or seat_at(transfer.client, ARP_TABLE)
+        if mac is None or transfer.outcome is Outcome.PROBE:
+            return
+        refused = transfer.outcome is Outcome.REFUSED
+        if refused and mac[:8] in BY_OUI and not raspberry.is_needed(transfer.filename):
+            return  # a Pi asks for a dozen files that may be there or not
+        if refused and not grub.is_needed(name):
+            return
+        if transfer.outcome is Outcome.DONE:
+            self.room.fetched(mac, name)
+        kilobytes = transfer.sent / 1e3
+        self.room.record(
+            mac,
+            "tftp",
+            f"{name} {kilobytes:.1f} kB in {transfer.seconds:.2f} s"
+            + ("" if transfer.outcome is Outcome.DONE else f": {transfer.outcome}")
+            + (f" ({transfer.reason})" if transfer.outcome is Outcome.BROKEN else ""),
+            file=name,
+            bytes=transfer.sent,
+            seconds=round(transfer.seconds, 3),
+        )
+
+
+def seat_at(address: str, table: Path) -> str | None:
+    """The MAC address the kernel knows for an IPv4 address (``table``: /proc/net/arp)."""
+    for line in table.read_text().splitlines()[1:]:
+        columns = line.split()
+        if columns[0] == address and columns[3] != "00:00:00:00:00:00":
+            return columns[3]
+    return None

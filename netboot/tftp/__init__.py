@@ -1,1 +1,0 @@
-"""TFTP, read-only: packets, the state of a transfer, the server and its workers."""

@@ -1,0 +1,202 @@
+"""Any bytes parse or raise ProtocolError, however options are split; serialize is the inverse."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netboot.errors import ProtocolError
+from netboot.serve.dhcp.packet import (
+    END,
+    HEADER,
+    MAGIC_COOKIE,
+    MIN_BYTES,
+    OVERLOAD,
+    MessageType,
+    Option,
+    Packet,
+    parse,
+    serialize,
+)
+from tests.support.pxe_client import PxeClient, decode
+
+ADDRESSES = st.integers(0, 2**32 - 1).map(IPv4Address)
+CODES = st.integers(1, 254).filter(lambda code: code != OVERLOAD)
+
+
+def names(longest: int) -> st.SearchStrategy[bytes]:
+    return st.binary(max_size=longest).map(lambda name: name.replace(b"\0", b""))
+
+
+PACKETS = st.builds(
+    Packet,
+    op=st.sampled_from((1, 2)),
+    xid=st.integers(0, 2**32 - 1),
+    chaddr=st.binary(min_size=16, max_size=16),
+    htype=st.integers(0, 255),
+    hlen=st.integers(0, 16),
+    hops=st.integers(0, 255),
+    secs=st.integers(0, 65535),
+    flags=st.integers(0, 65535),
+    ciaddr=ADDRESSES,
+    yiaddr=ADDRESSES,
+    siaddr=ADDRESSES,
+    giaddr=ADDRESSES,
+    sname=names(63),
+    file=names(127),
+    options=st.dictionaries(CODES, st.binary(max_size=600), max_size=8),
+)
+FRAGMENTS = st.lists(st.tuples(CODES, st.binary(max_size=20)), max_size=6)
+
+
+def wire(options: bytes, *, sname: bytes = b"", file: bytes = b"", op: int = 1) -> bytes:
+    zero = bytes(4)
+    head = HEADER.pack(op, 1, 6, 0, 7, 0, 0, zero, zero, zero, zero, b"\x52\x54", sname, file)
+    return head + MAGIC_COOKIE + options
+
+
+def encode(fragments: list[tuple[int, bytes]]) -> bytes:
+    return b"".join(bytes((code, len(value))) + value for code, value in fragments)
+
+
+@given(PACKETS)
+def test_parse_is_the_inverse_of_serialize(packet: Packet) -> None:
+    data = serialize(packet)
+    assert parse(data) == packet
+    assert len(data) >= MIN_BYTES
+    if Option.DHCP_MESSAGE_TYPE in packet.options:
+        assert data[HEADER.size + len(MAGIC_COOKIE)] == Option.DHCP_MESSAGE_TYPE
+
+
+@given(st.binary(max_size=600) | st.binary(max_size=300).map(wire))
+def test_any_bytes_parse_or_are_refused(data: bytes) -> None:
+    try:
+        packet = parse(data)
+        assert packet.message_type is None or packet.message_type in MessageType
+    except ProtocolError:
+        pass
+
+
+@given(PACKETS, st.integers(0, 1200), st.integers(0, 255), st.integers(0, 1200))
+def test_a_damaged_packet_parses_or_is_refused(
+    packet: Packet, where: int, byte: int, length: int
+) -> None:
+    data = bytearray(serialize(packet))
+    data[where % len(data)] = byte
+    try:
+        parse(bytes(data[:length]))
+    except ProtocolError:
+        pass
+
+
+@given(FRAGMENTS, st.lists(st.tuples(CODES, st.binary(max_size=9)), max_size=5), st.booleans())
+def test_options_are_joined_over_fields_and_pads(
+    first: list[tuple[int, bytes]], second: list[tuple[int, bytes]], in_sname: bool
+) -> None:
+    overload = bytes((OVERLOAD, 1, 2 if in_sname else 1))
+    rest = b"\0" + encode(second) + bytes((END,))
+    data = wire(
+        encode(first[:2]) + b"\0\0" + overload + encode(first[2:]) + bytes((END,)),
+        sname=rest if in_sname else b"name",
+        file=b"name" if in_sname else rest,
+    )
+    expected: dict[int, bytes] = {}
+    for code, value in first + second:
+        expected[code] = expected.get(code, b"") + value
+    packet = parse(data)
+    assert packet.options == expected
+    assert (packet.sname, packet.file) == ((b"", b"name") if in_sname else (b"name", b""))
+
+
+def test_overload_of_both_fields_reads_file_before_sname() -> None:
+    """RFC 3396 section 5."""
+    data = wire(b"\x34\x01\x03\xff", sname=b"\x2b\x01b\xff", file=b"\x2b\x01a\xff")
+    assert parse(data).options == {43: b"ab"}
+
+
+def test_bytes_of_a_discover() -> None:
+    data = wire(bytes.fromhex("3501013c09") + b"PXEClient" + b"\xff").ljust(MIN_BYTES, b"\0")
+    packet = Packet(
+        op=1,
+        xid=7,
+        chaddr=b"\x52\x54".ljust(16, b"\0"),
+        options={Option.VENDOR_CLASS_IDENTIFIER: b"PXEClient", Option.DHCP_MESSAGE_TYPE: b"\x01"},
+    )
+    assert serialize(packet) == data
+    assert parse(data) == packet
+    assert packet.mac == "52:54:00:00:00:00"
+    assert packet.message_type is MessageType.DHCPDISCOVER
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "0 bytes, a DHCP message has at least 240"),
+        (wire(b"")[:239], "239 bytes, a DHCP message has at least 240"),
+        (wire(b"", op=3), "op is 3"),
+        (wire(b"").replace(MAGIC_COOKIE, b"\1\2\3\4"), "magic cookie is 01020304"),
+        (wire(b"\x35"), "option 53 ends before its length"),
+        (wire(b"\x35\x02\x01"), "option 53 has 1 of 2 bytes"),
+        (wire(b"\x34\x01\x04"), "option 52 is 04"),
+        (wire(b"\x34\x01\x01\x34\x01\x01"), "option 52 is 0101"),
+        (wire(b"\x34\x01\x01", file=b"\0" * 127 + b"\x2b"), "file: option 43 ends"),
+    ],
+)
+def test_what_is_refused_and_how_it_is_said(data: bytes, complaint: str) -> None:
+    with pytest.raises(ProtocolError, match=complaint):
+        parse(data)
+
+
+def test_a_packet_without_options_end_or_padding_is_accepted() -> None:
+    assert parse(wire(b"")).options == {}
+    assert parse(wire(b"\x35\x01\x01")).options == {53: b"\x01"}
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00", b"\x09", b"\x01\x01"])
+def test_unknown_message_types_are_refused(value: bytes) -> None:
+    packet = Packet(op=1, xid=0, chaddr=bytes(16), options={53: value})
+    with pytest.raises(ProtocolError, match="option 53"):
+        _ = packet.message_type
+
+
+def test_hardware_that_is_not_ethernet_has_no_mac() -> None:
+    """EDK2 can send the machine's GUID as its hardware address (SendGUID)."""
+    assert Packet(op=1, xid=0, chaddr=bytes(range(16)), hlen=16).mac is None
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        Packet(op=2, xid=0, chaddr=bytes(16), file=b"f" * 128),
+        Packet(op=2, xid=0, chaddr=bytes(16), sname=b"s" * 64),
+        Packet(op=2, xid=0, chaddr=bytes(16), options={OVERLOAD: b"\1"}),
+        Packet(op=2, xid=0, chaddr=bytes(16), options={END: b""}),
+    ],
+)
+def test_what_has_no_encoding_is_our_bug(packet: Packet) -> None:
+    with pytest.raises(ValueError, match="bytes, at most|not one to send"):
+        serialize(packet)
+
+
+def test_padding_comes_after_end_and_nowhere_else() -> None:
+    data = serialize(Packet(op=2, xid=0, chaddr=bytes(16), options={54: b"\1\1\1\1", 53: b"\2"}))
+    assert data[240:] == bytes.fromhex("350102 360401010101 ff").ljust(60, b"\0")
+
+
+@given(PACKETS)
+def test_scapy_reads_the_header_that_we_write(packet: Packet) -> None:
+    bootp, _ = decode(serialize(replace(packet, options={53: b"\2"})))
+    assert (bootp.op, bootp.xid, bootp.secs) == (packet.op, packet.xid, packet.secs)
+    assert (bootp.ciaddr, bootp.giaddr) == (str(packet.ciaddr), str(packet.giaddr))
+    assert (bootp.yiaddr, bootp.siaddr) == (str(packet.yiaddr), str(packet.siaddr))
+    assert bootp.sname.rstrip(b"\0") == packet.sname
+    assert bootp.file.rstrip(b"\0") == packet.file
+
+
+def test_we_read_what_scapy_writes() -> None:
+    packet = parse(PxeClient(arch=7).discover(giaddr="10.9.0.1", hops=2))
+    assert packet.mac == "52:54:00:12:34:56"
+    assert (packet.giaddr, packet.hops) == (IPv4Address("10.9.0.1"), 2)
+    assert packet.options[Option.CLIENT_SYSTEM_ARCHITECTURE] == b"\0\x07"

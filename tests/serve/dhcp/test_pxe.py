@@ -1,0 +1,113 @@
+"""PXE's and iPXE's marks, and the shapes of them that are seen in the field."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netboot.errors import ProtocolError
+from netboot.serve.dhcp import pxe
+from netboot.serve.dhcp.packet import Packet
+
+
+def packet(**options: bytes) -> Packet:
+    """``o43=b"..."`` is option 43."""
+    return Packet(
+        op=1, xid=0, chaddr=bytes(16), options={int(k[1:]): v for k, v in options.items()}
+    )
+
+
+@given(st.dictionaries(st.integers(1, 254), st.binary(max_size=255), max_size=5))
+def test_suboptions_are_read_as_written(suboptions: dict[int, bytes]) -> None:
+    assert pxe.parse_suboptions(pxe.serialize_suboptions(suboptions)) == suboptions
+
+
+@given(st.binary(max_size=255))
+def test_any_suboptions_parse_or_are_refused(data: bytes) -> None:
+    try:
+        pxe.parse_suboptions(data)
+    except ProtocolError:
+        pass
+
+
+def test_suboptions_of_a_bios_reply() -> None:
+    data = pxe.serialize_suboptions({pxe.DISCOVERY_CONTROL: bytes((pxe.USE_BOOT_FILE,))})
+    assert data == bytes.fromhex("060108ff")
+
+
+@pytest.mark.parametrize("data", [b"\x06", b"\x06\x02\x08", b"\x00\x06\xff\x08"])
+def test_suboptions_cut_off_are_refused(data: bytes) -> None:
+    with pytest.raises(ProtocolError, match="sub-option 6"):
+        pxe.parse_suboptions(data)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"iPXE", True),
+        (b"\x04iPXE", True),  # RFC 3004
+        (b"\x03abc\x04iPXE", True),
+        (b"netboot", True),  # a medium's
+        (b"", False),
+        (b"iPXEs", False),
+        (b"gPXE", False),
+        (b"\x00\x04iPX", False),
+    ],
+)
+def test_ipxe_is_known_by_its_user_class(value: bytes, expected: bool) -> None:
+    assert pxe.is_ipxe(packet(o77=value)) is expected
+
+
+@given(st.binary(max_size=64))
+def test_any_user_class_is_read(value: bytes) -> None:
+    pxe.is_ipxe(packet(o77=value))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"PXEClient", pxe.PXE_CLIENT),
+        (b"PXEClient:Arch:00007", pxe.PXE_CLIENT),
+        (b"HTTPClient:Arch:00016", pxe.HTTP_CLIENT),
+        (b"MSFT 5.0", None),
+        (b"", None),
+    ],
+)
+def test_a_boot_client_is_known_by_its_vendor_class(value: bytes, expected: bytes | None) -> None:
+    assert pxe.vendor_class(packet(o60=value)) == expected
+
+
+def test_architectures_are_a_list() -> None:
+    assert pxe.architectures(packet()) == ()
+    assert pxe.architectures(packet(o93=b"\0\x07")) == (7,)
+    assert pxe.architectures(packet(o93=b"\0\x07\0\x10")) == (7, 16)
+
+
+@pytest.mark.parametrize("value", [b"", b"\0", b"\0\0\0"])
+def test_half_an_architecture_is_refused(value: bytes) -> None:
+    with pytest.raises(ProtocolError, match="option 93"):
+        pxe.architectures(packet(o93=value))
+
+
+@pytest.mark.parametrize("identifier", [None, b"", b"\xff" + bytes(16), bytes(17)])
+def test_the_machine_identifier_may_be_absent_or_empty(identifier: bytes | None) -> None:
+    pxe.check_machine_identifier(packet() if identifier is None else packet(o97=identifier))
+
+
+@pytest.mark.parametrize("length", [1, 16, 18, 300])
+def test_other_lengths_of_the_machine_identifier_are_refused(length: int) -> None:
+    with pytest.raises(ProtocolError, match=f"option 97 has {length} bytes, expected 17"):
+        pxe.check_machine_identifier(packet(o97=bytes(length)))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (bytes.fromhex("b105 01 8086 100e"), (0x8086, 0x100E)),
+        (bytes.fromhex("130101 b105 01 1af4 1000 ff"), (0x1AF4, 0x1000)),
+        (bytes.fromhex("b105 02 8086 100e"), None),  # not PCI
+        (bytes.fromhex("b103 01 8086"), None),
+        (b"", None),
+    ],
+)
+def test_ipxe_tells_which_nic_it_drives(value: bytes, expected: tuple[int, int] | None) -> None:
+    assert pxe.nic(packet(o175=value)) == expected

@@ -1,0 +1,77 @@
+"""Who is asking, read from packets that scapy made."""
+
+import pytest
+
+from netboot.boot.arch import BY_CODE
+from netboot.boot.client import Client, Stage
+from netboot.errors import Ignored, ProtocolError
+from netboot.serve.dhcp.packet import parse
+from netboot.serve.dhcp.sender import client_from_packet
+from tests.support.pxe_client import BIOS, UEFI_X64, PxeClient
+
+MAC = "52:54:00:12:34:56"
+
+
+@pytest.mark.parametrize("arch", BY_CODE)
+def test_firmware_of_each_architecture(arch: int) -> None:
+    client = client_from_packet(parse(PxeClient(arch=arch).discover()))
+    assert client == Client(MAC, BY_CODE[arch], Stage.FIRMWARE)
+
+
+@pytest.mark.parametrize("arch", [BIOS, UEFI_X64])
+def test_ipxe_and_the_nic_it_drives(arch: int) -> None:
+    client = client_from_packet(parse(PxeClient(arch=arch, ipxe=True).discover()))
+    assert client == Client(MAC, BY_CODE[arch], Stage.IPXE, (0x8086, 0x100E))
+
+
+@pytest.mark.parametrize(
+    ("arch", "features", "able"),
+    [
+        (BIOS, "130101180101", True),
+        (BIOS, "130101", False),  # loads no Linux
+        (BIOS, "180101", False),  # fetches by TFTP only
+        (UEFI_X64, "130101", True),
+        (UEFI_X64, "190101", False),
+        (BIOS, "b105018086100e", True),  # does not tell
+    ],
+)
+def test_an_ipxe_that_cannot_run_our_script_says_so(arch: int, features: str, able: bool) -> None:
+    marks = ((93, arch.to_bytes(2, "big")), (77, b"iPXE"), (175, bytes.fromhex(features)))
+    data = PxeClient().plain("discover", ("vendor_class_id", b"PXEClient"), *marks)
+    client = client_from_packet(parse(data))
+    assert isinstance(client, Client)
+    assert (client.stage, client.able) == (Stage.IPXE, able)
+
+
+def test_the_first_architecture_that_we_know_counts() -> None:
+    """A client lists several if it can run several (RFC 4578 section 2.1)."""
+    data = PxeClient().plain("discover", ("vendor_class_id", b"PXEClient"), (93, b"\0\x02\0\x07"))
+    client = client_from_packet(parse(data))
+    assert isinstance(client, Client)
+    assert client.arch.code == 7
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (PxeClient().plain("discover"), "not a boot client"),
+        (PxeClient().plain("discover", ("vendor_class_id", b"MSFT 5.0")), "not a boot client"),
+        (PxeClient().plain("discover", ("vendor_class_id", b"PXEClient")), "without option 93"),
+        (PxeClient(arch=2).discover(), "PXEClient architecture 2"),
+        (PxeClient(arch=65535).discover(), "PXEClient architecture 65535"),
+        (PxeClient().discover(hlen=16), "hardware type 1 with 16 bytes"),
+        (PxeClient().discover(htype=32), "hardware type 32 with 6 bytes"),
+    ],
+)
+def test_who_is_not_a_client_and_why(data: bytes, reason: str) -> None:
+    result = client_from_packet(parse(data))
+    assert isinstance(result, Ignored)
+    assert reason in result.reason
+
+
+def test_a_client_that_cannot_write_its_uuid_is_refused() -> None:
+    data = PxeClient().plain(
+        "discover", ("vendor_class_id", b"PXEClient"), (93, b"\0\0"), (97, bytes(16))
+    )
+    with pytest.raises(ProtocolError, match="option 97"):
+        client_from_packet(parse(data))

@@ -1,0 +1,340 @@
+"""Real sockets: in a network namespace of the test's own, with scapy's clients on raw cables."""
+
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+
+from netboot.boot.client import Client
+from netboot.boot.events import Journal
+from netboot.boot.plan import BootPlan, SeatKeys, boot_plan
+from netboot.errors import OperatorError
+from netboot.host.interfaces import Interface, find
+from netboot.profile.fields import AddressRange
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Boot, Dhcp
+from netboot.serve.dhcp import responder
+from netboot.serve.dhcp.packet import BOOTREPLY, MessageType, Packet, parse
+from netboot.serve.dhcp.server import DhcpServer
+from tests.support.pxe_client import UEFI_X64, PxeClient
+
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+ETH_P_IP = 0x0800
+PATIENCE = 20  # seconds for a reply that does not come; pytest's limit cannot end a thread
+
+TICKET = "5254" * 11
+FIRST = IPv4Address("10.1.0.50")
+PROXY = Profile(dhcp=Dhcp(mode="proxy"))
+FULL = Profile(dhcp=Dhcp(mode="full", range=AddressRange(first=FIRST, last=FIRST + 99)))
+ANN = PxeClient(mac="52:54:00:00:00:01", arch=UEFI_X64)
+BOB = PxeClient(mac="52:54:00:00:00:02", xid=2)
+
+
+def plan(client: Client, server: IPv4Address) -> BootPlan:
+    return boot_plan(PROXY, client, SeatKeys(TICKET, "token"), server=server)
+
+
+class Cable:
+    """The client's end of a veth pair: frames in, frames out, no IP stack to help or hinder."""
+
+    def __init__(self, name: str, protocol: int = ETH_P_IP) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+        self._socket.bind((name, protocol))
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes, source: str = "0.0.0.0", to: str = "255.255.255.255") -> None:
+        """A UDP payload from the client's port 68, or from 4011 to 4011 if it has a source."""
+        port, target = (68, 67) if source == "0.0.0.0" else (4011, 4011)
+        frame = Ether(src=ANN.mac, dst="ff:ff:ff:ff:ff:ff") / IP(src=source, dst=to)
+        self._socket.send(bytes(frame / UDP(sport=port, dport=target) / Raw(data)))
+
+    async def reply(self) -> tuple[Any, Packet]:
+        """The next frame from a server: its IP layer by scapy, and its DHCP message by us."""
+        while True:
+            frame = Ether(await asyncio.get_running_loop().sock_recv(self._socket, 2048))
+            if UDP in frame and frame[UDP].sport in (67, 4011) and frame[IP].src != "0.0.0.0":
+                packet = parse(bytes(frame[UDP].payload))
+                if packet.op == BOOTREPLY:  # not what the server asks others
+                    return frame[IP], packet
+
+
+class Lan:
+    """Three cables in a fresh namespace: s0-c0 and s1-c1 are served, s2-c2 is not."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self.stack = stack
+        self.leases = folder / "leases.json"
+        self.journal = Journal()
+        self.cables: list[Cable] = []
+        self.servers: list[DhcpServer] = []
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        for number in range(3):
+            commands = f"""\
+                link add s{number} type veth peer name c{number}
+                addr add 10.{number + 1}.0.1/24 broadcast + dev s{number}
+                link set s{number} up
+                link set c{number} up
+                neigh add 10.{number + 1}.0.77 lladdr {ANN.mac} dev s{number} nud permanent"""
+            subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
+            self.cables.append(Cable(f"c{number}"))
+            stack.callback(self.cables[-1].close)
+
+    async def serve(self, profile: Profile) -> DhcpServer:
+        interfaces = find("s0") + find("s1")
+        server = DhcpServer(profile, interfaces, plan, self.journal, self.leases)
+        self.servers.append(server)
+        await server.start()
+        return server
+
+    async def run(self, scenario: Callable[["Lan"], Coroutine[Any, Any, None]]) -> None:
+        """Stops what ``scenario`` started also when it fails."""
+        try:
+            await asyncio.wait_for(scenario(self), PATIENCE)
+        finally:
+            for server in self.servers:
+                await server.stop()
+
+    def unplug(self) -> None:
+        """Takes the server's first interface down."""
+        subprocess.run(["ip", "link", "set", "s0", "down"], check=True)
+
+    def messages(self, client: PxeClient) -> list[str]:
+        return [f"{event.stage}: {event.message}" for event in self.journal.history(client.mac)]
+
+
+def on_lan(folder: Path, scenario: Callable[[Lan], Coroutine[Any, Any, None]]) -> None:
+    """Runs ``scenario`` in a thread whose network namespace ends with it."""
+
+    def run() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
+        with ExitStack() as stack:
+            asyncio.run(Lan(stack, folder).run(scenario))
+
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        threads.submit(run).result()
+
+
+root = pytest.mark.root
+
+
+@root
+def test_each_lan_is_answered_from_its_own_address(tmp_path: Path) -> None:
+    async def scenario(lan: Lan) -> None:
+        await lan.serve(PROXY)
+        lan.cables[2].send(ANN.discover())  # not served: no reply and no event
+        lan.cables[1].send(ANN.discover())
+        old = PxeClient(mac="52:54:00:00:00:03", arch=2)
+        lan.cables[0].send(old.discover())
+        lan.cables[0].send(BOB.request())
+        lan.cables[0].send(BOB.discover())
+        for number, client in enumerate((BOB, ANN)):
+            us = f"10.{number + 1}.0.1"
+            ip, packet = await lan.cables[number].reply()
+            assert (ip.src, ip.dst) == (us, "255.255.255.255")
+            assert (ip[UDP].sport, ip[UDP].dport) == (67, 68)
+            assert packet.mac == client.mac
+            assert packet.message_type is MessageType.DHCPOFFER
+            assert (str(packet.siaddr), packet.sname) == (us, us.encode())
+
+        lan.cables[1].send(ANN.request(ciaddr="10.2.0.77"), source="10.2.0.77", to="10.2.0.1")
+        ip, packet = await lan.cables[1].reply()
+        assert (ip.src, ip.dst) == ("10.2.0.1", "10.2.0.77")
+        assert (ip[UDP].sport, ip[UDP].dport) == (4011, 4011)
+        assert packet.message_type is MessageType.DHCPACK
+        assert packet.file == b"snponly.efi"
+        assert lan.messages(old) == ["dhcp: DISCOVER: no boot loader for PXEClient architecture 2"]
+        assert lan.messages(BOB)[0] == "dhcp: REQUEST: left to the LAN's own DHCP server"
+        assert lan.messages(ANN) == [
+            "dhcp: DISCOVER from PXEClient uefi-x64",
+            "dhcp: OFFER, boot file snponly.efi",
+            "pxe: REQUEST from PXEClient uefi-x64",
+            "pxe: ACK, boot file snponly.efi",
+        ]
+        assert not lan.leases.exists()
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_an_old_raspberry_pi_waits_for_its_offer_and_nobody_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responder, "SLOW_SECONDS", 0.3)
+    profile = Profile(boot=Boot(raspberry_pi="/srv/pi"), dhcp=Dhcp(mode="proxy"))
+
+    async def scenario(lan: Lan) -> None:
+        await lan.serve(profile)
+        pi = PxeClient(mac="b8:27:eb:00:00:01", arch=41)
+        for client in (pi, BOB):
+            lan.cables[0].send(client.discover())
+        answered = [(await lan.cables[0].reply())[1].mac for _ in range(2)]
+        assert answered == [BOB.mac, pi.mac]
+        lan.cables[0].send(pi.discover())  # and stopped before its time has come
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_hostile_packets_cost_a_line_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(lan: Lan) -> None:
+        await lan.serve(PROXY)
+        hostile = [b"", b"x", bytes(300), ANN.discover()[:-9], ANN.discover(hlen=99), b"y" * 1400]
+        for data in hostile * 5:
+            lan.cables[0].send(data)
+        lan.cables[0].send(PxeClient(ipxe=True, mac=BOB.mac).discover())
+        _, packet = await lan.cables[0].reply()
+        assert packet.mac == BOB.mac
+        assert packet.file.decode() == f"{TICKET}/bios.ipxe"
+        assert lan.messages(BOB) == [
+            "dhcp: DISCOVER from iPXE bios",
+            "dhcp: OFFER, boot file bios.ipxe",
+        ]
+        assert TICKET not in repr(lan.journal.history(BOB.mac))
+
+    with caplog.at_level(logging.WARNING):
+        on_lan(tmp_path, scenario)
+    assert len(caplog.messages) == 10
+    assert all("bad packet from 0.0.0.0" in line for line in caplog.messages)
+
+
+@root
+def test_leases_survive_a_restart(tmp_path: Path) -> None:
+    async def scenario(lan: Lan) -> None:
+        cable = lan.cables[0]
+        server = await lan.serve(FULL)
+        cable.send(ANN.discover())
+        _, offer = await cable.reply()
+        assert not lan.leases.exists()  # an offer is not a lease
+        address = str(offer.yiaddr)
+        chosen = [("server_id", "10.1.0.1"), ("requested_addr", address)]
+        cable.send(ANN.request(*chosen))
+        _, ack = await cable.reply()
+        assert (ack.message_type, ack.yiaddr) == (MessageType.DHCPACK, offer.yiaddr)
+        saved = json.loads(lan.leases.read_text())["leases"]
+        assert [(row["client"], row["address"]) for row in saved] == [(ANN.mac, address)]
+        assert lan.messages(ANN)[1] == f"dhcp: OFFER {address}, boot file snponly.efi"
+        data = lan.journal.history(ANN.mac)[3].data
+        assert (data["type"], data["address"], data["file"]) == ("ACK", address, "snponly.efi")
+        assert data["ms"] > 0
+        await server.stop()
+
+        await lan.serve(FULL)
+        cable.send(BOB.request(*chosen))
+        _, refusal = await cable.reply()
+        assert refusal.message_type is MessageType.DHCPNAK
+        cable.send(ANN.plain("request", ("requested_addr", address)))
+        _, again = await cable.reply()
+        assert (again.message_type, again.yiaddr) == (MessageType.DHCPACK, offer.yiaddr)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["leases.json"]
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_no_lease_is_acknowledged_before_it_is_saved(tmp_path: Path) -> None:
+    async def scenario(lan: Lan) -> None:
+        cable = lan.cables[0]
+        lan.leases = tmp_path / "missing" / "leases.json"
+        await lan.serve(FULL)
+        recorded = asyncio.Event()
+        lan.journal.subscribe(lambda event: recorded.set())
+        cable.send(ANN.plain("request", ("requested_addr", str(FIRST))))
+        cable.send(ANN.request(("requested_addr", str(FIRST))))
+        await recorded.wait()
+        lan.leases.parent.mkdir()
+        cable.send(BOB.discover())
+        _, packet = await cable.reply()
+        assert packet.mac == BOB.mac
+        assert json.loads(lan.leases.read_text())["leases"][0]["address"] == str(FIRST)
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_a_storm_is_answered_to_the_last_client(tmp_path: Path) -> None:
+    """500 at once: dnsmasq and Kea answer 166, the rest overruns their receive buffers."""
+
+    async def scenario(lan: Lan) -> None:
+        await lan.serve(PROXY)
+        clients = [f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(500)]
+        for mac in clients:  # all before the server runs: this does not await
+            lan.cables[0].send(PxeClient(mac=mac).discover())
+        seen: set[str | None] = set()
+        while len(seen) < len(clients):
+            _, packet = await lan.cables[0].reply()
+            seen.add(packet.mac)
+        assert seen == set(clients)
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_a_busy_port_is_the_operators_to_mend(tmp_path: Path) -> None:
+    async def scenario(lan: Lan) -> None:
+        for port in (67, 4011):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                other.bind(("0.0.0.0", port))
+                server = DhcpServer(PROXY, find("s0"), plan, lan.journal)
+                with pytest.raises(OperatorError, match=f"UDP port {port} ") as caught:
+                    await server.start()
+                await server.stop()
+            assert "dnsmasq" in caught.value.hint
+        await (again := DhcpServer(PROXY, find("s0"), plan, lan.journal)).start()
+        await again.stop()
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_interfaces_of_a_namespace(tmp_path: Path) -> None:
+    async def scenario(lan: Lan) -> None:
+        assert [interface.name for interface in find("auto")] == ["s0", "s1", "s2"]
+        assert find("s1")[0].network == IPv4Network("10.2.0.0/24")
+        with pytest.raises(OperatorError, match="'c0' has no IPv4 address"):
+            find("c0")
+        lan.unplug()
+        with pytest.raises(OperatorError, match="'s0' is down"):
+            find("s0")
+        assert "s0" not in [interface.name for interface in find("auto")]
+
+    on_lan(tmp_path, scenario)
+
+
+LAN = Interface("s0", 7, IPv4Address("10.1.0.1"), IPv4Network("10.1.0.0/24"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"leases": [{}]}', "\udcff"])
+def test_a_spoilt_lease_file_is_the_operators_to_mend(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "leases.json"
+    path.write_bytes(os.fsencode(content))
+    server = DhcpServer(FULL, [LAN], plan, Journal(), path)
+    with pytest.raises(OperatorError, match=r"leases\.json") as caught:
+        asyncio.run(server.start())
+    assert "move the lease file away" in caught.value.hint
+
+
+def test_addresses_of_no_interface_are_the_operators_to_mend() -> None:
+    elsewhere = Interface("s0", 7, IPv4Address("10.9.0.1"), IPv4Network("10.9.0.0/24"))
+    with pytest.raises(OperatorError, match=r"dhcp\.range"):
+        asyncio.run(DhcpServer(FULL, [elsewhere], plan, Journal()).start())

@@ -1,0 +1,348 @@
+"""The HTTP server over loopback, asked by the standard library's client and by raw bytes."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netboot.errors import OperatorError
+from netboot.serve.http.server import MAX_AGE_SECONDS, Beacon, HttpServer, parse_beacon
+
+MAC = "52:54:00:12:34:56"
+TICKET = "t" * 44
+LOCALHOST = IPv4Address("127.0.0.1")
+IMAGE = bytes(range(256)) * 4096  # 1 MiB
+
+
+class FakeRoom:
+    def __init__(self, folder: Path) -> None:
+        self.image = folder / "vmlinuz"
+        self.image.write_bytes(IMAGE)
+        self.records: list[tuple[str, str, str, dict[str, Any]]] = []
+        self.files: list[tuple[str, str]] = []
+
+    def seat_of(self, ticket: str) -> str | None:
+        return MAC if ticket == TICKET else None
+
+    def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
+        return f"#!ipxe\n# {mac} {server}\n" if name == "bios.ipxe" else None
+
+    def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
+        return (self.image, "its own end") if name == "arm64/linux.efi" else None
+
+    def file(self, name: str) -> Path | None:
+        return self.image if name == "vmlinuz" else None
+
+    def fetched(self, mac: str, name: str) -> None:
+        self.files.append((mac, name))
+
+    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
+        return f"size={2 * ram_bytes * area}" + " token=beef" * fresh
+
+    def end_lease(self, mac: str, area: int) -> str:
+        return f"ended {mac} {area}"
+
+    def order_key(self) -> str:
+        return "key"
+
+    def status(self) -> dict[str, Any]:
+        return {"seats": [{"mac": MAC}]}
+
+    def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
+        self.records.append((mac, stage, message, data))
+
+    def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
+        self.records.append((mac, stage, beacon.message, beacon.data | {"age": beacon.age}))
+
+
+class Rig:
+    """The server in a thread with its own event loop, so tests can be plain blocking code."""
+
+    def __init__(self, room: FakeRoom) -> None:
+        self.room = room
+        self.server = HttpServer(room, port=0)
+        self.loop = asyncio.new_event_loop()
+        self.loop.run_until_complete(self.server.start([LOCALHOST]))
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+
+    def record(self) -> tuple[str, str, str, dict[str, Any]]:
+        """The last record; it is made after the last byte has left, so it may come late."""
+        end = time.monotonic() + 5
+        while not self.room.records and time.monotonic() < end:
+            time.sleep(0.005)
+        return self.room.records[-1]
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=5)
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        return response, content
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(5)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(FakeRoom(tmp_path))
+    yield rig
+    rig.close()
+
+
+def test_an_image_comes_whole_with_its_length_and_is_journaled(rig: Rig) -> None:
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz")
+    assert response.status == 200
+    assert response.headers["Content-Length"] == str(len(IMAGE))
+    assert content == IMAGE
+    mac, stage, message, data = rig.record()
+    assert (mac, stage, data["file"], data["bytes"]) == (MAC, "http", "vmlinuz", len(IMAGE))
+    assert "MB/s" in message
+    assert rig.room.files == [(MAC, "vmlinuz")]
+
+
+def test_a_seats_own_file_has_its_length_and_an_end_of_its_own(rig: Rig) -> None:
+    own = IMAGE[: -len("its own end")] + b"its own end"
+    for method, expected in (("HEAD", b""), ("GET", own)):
+        response, content = rig.ask(method, f"/boot/{TICKET}/arm64/linux.efi")
+        assert response.headers["Content-Length"] == str(len(IMAGE))
+        assert content == expected
+        assert response.headers["Content-Type"] == "application/efi"
+    _, stage, _, data = rig.record()
+    assert (stage, data["bytes"]) == ("http", len(IMAGE))
+
+
+def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=100-299")
+    assert response.status == 206
+    assert response.headers["Content-Range"] == f"bytes 100-299/{len(IMAGE)}"
+    assert content == IMAGE[100:300]
+
+
+def test_an_image_goes_from_the_page_cache_to_the_socket(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    sendfile = os.sendfile
+
+    def count(out: int, source: int, offset: int, length: int) -> int:
+        sent.append(sendfile(out, source, offset, length))
+        return sent[-1]
+
+    monkeypatch.setattr(os, "sendfile", count)
+    assert rig.ask("GET", f"/boot/{TICKET}/vmlinuz")[1] == IMAGE
+    rig.record()  # the client may have the last byte before sendfile has returned
+    assert sum(sent) == len(IMAGE)
+
+
+def test_a_connection_is_kept_for_the_next_file(rig: Rig) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=5)
+    connection.connect()
+    first = connection.sock
+    for _ in range(3):
+        connection.request("GET", f"/boot/{TICKET}/vmlinuz")
+        assert connection.getresponse().read() == IMAGE
+    assert connection.sock is first
+    connection.close()
+
+
+def test_who_has_the_image_is_told_so_by_its_etag(rig: Rig) -> None:
+    etag = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")[0].headers["ETag"]
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **{"If-None-Match": etag})
+    assert (response.status, content) == (304, b"")
+    rig.room.image.write_bytes(IMAGE + b"more")
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **{"If-None-Match": etag})
+    assert (response.status, content) == (200, IMAGE + b"more")
+
+
+def test_a_download_goes_on_where_it_broke_off_unless_the_image_has_changed(rig: Rig) -> None:
+    changed = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")[0].headers["Last-Modified"]
+    half = {"Range": f"bytes={len(IMAGE) // 2}-", "If-Range": changed}
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **half)
+    assert (response.status, content) == (206, IMAGE[len(IMAGE) // 2 :])
+    os.utime(rig.room.image, (2e9, 2e9))
+    response, content = rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **half)
+    assert (response.status, content) == (200, IMAGE)
+    assert rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=9999999-")[0].status == 416
+
+
+def test_only_what_was_sent_is_journaled(rig: Rig) -> None:
+    response, content = rig.ask("HEAD", f"/boot/{TICKET}/vmlinuz")
+    assert (response.headers["Content-Length"], content) == (str(len(IMAGE)), b"")
+    etag = {"If-None-Match": response.headers["ETag"]}
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **etag)
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=9999999-")
+    rig.ask("GET", f"/boot/{TICKET}/vmlinuz", Range="bytes=0-9")
+    assert rig.record()[3]["bytes"] == 10
+    assert len(rig.room.records) == 1
+
+
+@contextlib.contextmanager
+def _half(rig: Rig, size: int) -> Iterator[http.client.HTTPResponse]:
+    """A large image (of ``size`` bytes, sparse) of which the head alone has been read."""
+    with rig.room.image.open("r+b") as image:
+        image.truncate(size)
+    connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=5)
+    connection.request("GET", f"/boot/{TICKET}/vmlinuz")
+    yield connection.getresponse()
+    connection.close()
+
+
+def test_a_pc_that_goes_away_while_it_is_sent_an_image_is_journaled(rig: Rig) -> None:
+    with _half(rig, 1 << 30):
+        pass
+    assert rig.record()[2] == "vmlinuz: the PC closed the connection"
+
+
+def test_an_image_that_becomes_shorter_ends_the_download(rig: Rig) -> None:
+    with _half(rig, 1 << 30) as response:
+        os.truncate(rig.room.image, 1 << 20)
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            response.read()
+    assert rig.record()[2] == "vmlinuz: the PC closed the connection"
+    assert rig.ask("GET", f"/boot/{TICKET}/vmlinuz")[1] == IMAGE
+
+
+def test_a_pc_that_reads_slowly_gets_all_and_delays_no_other(rig: Rig) -> None:
+    with _half(rig, 64 << 20) as slow:
+        assert len(rig.ask("GET", f"/boot/{TICKET}/vmlinuz")[1]) == 64 << 20
+        assert len(slow.read()) == 64 << 20
+
+
+def test_a_room_that_asks_at_once_gets_its_own_bytes_each(rig: Rig) -> None:
+    def part(number: int) -> bool:
+        first, last = number * 1000, number * 1000 + 65_535
+        wanted = {"Range": f"bytes={first}-{last}"}
+        return (
+            rig.ask("GET", f"/boot/{TICKET}/vmlinuz", None, **wanted)[1] == IMAGE[first : last + 1]
+        )
+
+    with ThreadPoolExecutor(32) as threads:
+        assert all(threads.map(part, range(200)))
+
+
+def test_a_server_that_stops_leaves_nothing_open_of_a_download(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    rig = Rig(FakeRoom(tmp_path))
+    with _half(rig, 1 << 30):
+        rig.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not [each for each in threading.enumerate() if each.name == "http sender"]
+
+
+def test_the_script_names_the_address_that_was_asked(rig: Rig) -> None:
+    response, content = rig.ask("GET", f"/boot/{TICKET}/bios.ipxe")
+    assert response.headers["Content-Length"] == str(len(content))
+    assert content.decode() == f"#!ipxe\n# {MAC} 127.0.0.1\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/boot/guess/vmlinuz",
+        f"/boot/{TICKET}/nothing",
+        f"/boot/{TICKET}/bios2.ipxe",
+        f"/boot/{TICKET}/..%2f..%2fetc%2fpasswd",
+        "/lease/guess?ram=1",
+        "/",
+    ],
+)
+def test_what_is_not_there_is_404(rig: Rig, path: str) -> None:
+    assert rig.ask("GET", path)[0].status == 404
+
+
+def test_a_beacon_is_journaled_with_its_figures(rig: Rig) -> None:
+    body = b"eth0 up\naddress=10.0.0.5\nspeed=1000\n"
+    response, _ = rig.ask("POST", f"/beacon/{TICKET}/init:network?uptime=3.25&sent=4", body)
+    assert response.status == 200
+    data = {"address": "10.0.0.5", "speed": 1000, "uptime": 3.25, "age": 0.75}
+    assert rig.room.records == [(MAC, "init:network", "eth0 up", data)]
+
+
+def test_a_beacon_of_another_size_or_seat_is_refused(rig: Rig) -> None:
+    assert rig.ask("POST", f"/beacon/{TICKET}/x", b"x" * 5000)[0].status == 413
+    assert rig.ask("POST", "/beacon/guess/x", b"x")[0].status == 404
+    assert rig.ask("POST", f"/beacon/{TICKET}/{'x' * 41}", b"x")[0].status == 400
+    assert rig.room.records == []
+
+
+def test_a_lease_is_asked_for_with_the_ram_of_the_pc(rig: Rig) -> None:
+    assert rig.ask("GET", f"/lease/{TICKET}?ram=1000")[1] == b"size=2000\n"
+    assert rig.ask("GET", f"/lease/{TICKET}?ram=10&fresh=1")[1] == b"size=20 token=beef\n"
+    assert rig.ask("GET", f"/lease/{TICKET}?ram=10&area=3")[1] == b"size=60\n"
+    for bad in ("", "?ram=", "?ram=-1", "?ram=1e9", "?ram=1&area=0", "?ram=1&area=22"):
+        assert rig.ask("GET", f"/lease/{TICKET}{bad}")[0].status == 400
+
+
+def test_an_area_can_be_given_back(rig: Rig) -> None:
+    assert rig.ask("DELETE", f"/lease/{TICKET}?ram=10&area=2")[1] == f"ended {MAC} 2\n".encode()
+    assert rig.ask("DELETE", "/lease/guess?area=2")[0].status == 404
+    assert rig.ask("DELETE", f"/lease/{TICKET}?area=x")[0].status == 400
+
+
+def test_status_is_json(rig: Rig) -> None:
+    assert json.loads(rig.ask("GET", "/status")[1]) == {"seats": [{"mac": MAC}]}
+
+
+def test_a_busy_port_is_the_operators_to_mend(rig: Rig) -> None:
+    second = HttpServer(rig.room, port=rig.server.port)
+    with pytest.raises(OperatorError, match=f"port {rig.server.port}"):
+        asyncio.run(second.start([LOCALHOST]))
+
+
+@given(st.text(), st.text() | st.floats().map(str), st.text() | st.floats().map(str))
+def test_any_beacon_is_read_and_can_be_shown_on_a_terminal(
+    body: str, uptime: str, sent: str
+) -> None:
+    beacon = parse_beacon(body, uptime, sent)
+    assert 0 <= beacon.age <= MAX_AGE_SECONDS
+    for text in (beacon.message, *beacon.data, *map(str, beacon.data.values())):
+        assert text.isprintable()
+    json.dumps(beacon.data, allow_nan=False)
+
+
+def _order(rig: Rig, order: str = "reboot", key: str = "key") -> int:
+    headers = {"Authorization": f"Bearer {key}"}
+    return rig.ask("POST", f"/orders/{MAC}/{order}", None, **headers)[0].status
+
+
+def test_a_seat_waits_for_an_order_and_who_has_the_secret_gives_it(rig: Rig) -> None:
+    assert _order(rig) == 404, "nobody waits"
+    with ThreadPoolExecutor() as threads:
+        seat = threads.submit(rig.ask, "GET", f"/orders/{TICKET}")
+        assert _order(rig, key="guess") == 403
+        assert _order(rig, order="format") == 404
+        while _order(rig) != 200:
+            assert not seat.done()
+        assert seat.result(5)[1] == b"reboot"
+    assert rig.record()[:3] == (MAC, "order", "reboot")
+
+
+def test_who_waits_for_an_order_does_not_keep_the_server(tmp_path: Path) -> None:
+    rig = Rig(FakeRoom(tmp_path))
+    with ThreadPoolExecutor() as threads:
+        waits = [threads.submit(rig.ask, "GET", f"/orders/{TICKET}") for _ in range(2)]
+        first = next(as_completed(waits))  # the second one of a seat is told to come again
+        assert first.result()[1] == b""
+        rig.close()
+        assert [wait.result(5)[1] for wait in waits] == [b"", b""]
+    assert rig.room.records == []

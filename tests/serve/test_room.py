@@ -1,0 +1,391 @@
+"""The room: what each server is told of a seat, and when a boot gets its keys."""
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from netboot.boot.arch import BY_NAME
+from netboot.boot.client import PROBE_MAC, Client, Stage, played_mac
+from netboot.boot.events import Journal
+from netboot.boot.grub import OWN_SCRIPT
+from netboot.boot.ipxe import Boot, Chain, read
+from netboot.boot.slices import BASE, Catalogue, Slice
+from netboot.pages.lease import Attached, LeaseTable
+from netboot.profile.fields import SwapSize
+from netboot.profile.profile import Profile
+from netboot.profile.sections import Http, Swap
+from netboot.serve.http.server import parse_beacon
+from netboot.serve.room import DAMAGED, Room
+from netboot.serve.tftp.server import Transfer
+from netboot.serve.tftp.transfer import Outcome
+from netboot.serve.tftp_files import TftpFiles, seat_at
+
+MAC = "52:54:00:12:34:56"
+SERVER = IPv4Address("10.0.0.1")
+GIB = 1 << 30
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Room:
+    (tmp_path / "snponly.efi").write_bytes(b"loader")
+    return Room(Profile(), tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
+
+
+def stages(room: Room) -> list[tuple[str, str]]:
+    return [(event.stage, event.message) for event in room.journal.history(MAC)]
+
+
+def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room, tmp_path: Path) -> None:
+    firmware = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
+    assert TftpFiles(room).file(firmware.bootfile, SERVER) == tmp_path / "snponly.efi"
+    ipxe = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.IPXE), SERVER)
+    chain = (TftpFiles(room).script(ipxe.bootfile, SERVER) or b"").decode()
+    assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
+    script = room.script(MAC, "uefi-x64.ipxe", SERVER)
+    assert script is not None and room.tokens[MAC] in script
+
+
+def test_http_boot_leads_to_a_loader(room: Room) -> None:
+    firmware = room.plan(Client(MAC, BY_NAME["uefi-x64-http"], Stage.FIRMWARE), SERVER)
+    folder, _, name = firmware.bootfile.rpartition("/")
+    assert folder == f"{room.base_url(SERVER)}/boot/{room.ticket(MAC)}"
+    loader = room.file(name)
+    assert loader is not None and loader.read_bytes() == b"loader"
+
+
+def files(room: Room, stage: Stage, times: int = 2, *, able: bool = True) -> set[str]:
+    """What DHCP says in one boot: DISCOVER, REQUEST, and all that is sent twice, get one answer."""
+    client = Client(MAC, BY_NAME["bios"], stage, able=able)
+    asked = [room.plan(client, SERVER).bootfile for _ in range(times)]
+    return {name.replace(room.ticket(MAC), "TICKET") for name in asked}
+
+
+@pytest.mark.parametrize(("loader", "able"), [("auto", False), ("ipxe", True), ("ipxe", False)])
+def test_a_cards_ipxe_makes_way_for_ours_and_ours_gets_the_script(
+    room: Room, loader: str, able: bool
+) -> None:
+    room.profile = Profile.model_validate({"boot": {"loader": loader}})
+    for _ in range(2):  # boots
+        assert files(room, Stage.IPXE, able=able) == {"undionly.kpxe"}
+        room.fetched(MAC, "undionly.kpxe")
+        assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
+        assert TftpFiles(room).file(f"{room.ticket(MAC)}/bios.ipxe", SERVER) is not None
+        assert room.script(MAC, "bios.ipxe", SERVER) is not None
+    assert stages(room) == []
+
+
+def test_an_able_ipxe_of_a_card_goes_straight_to_its_script(room: Room) -> None:
+    assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
+
+
+def test_the_ipxe_of_our_medium_goes_straight_to_its_script(room: Room) -> None:
+    room.profile = Profile.model_validate({"boot": {"loader": "signed"}})
+    client = Client(MAC, BY_NAME["bios"], Stage.IPXE, ours=True)
+    assert room.plan(client, SERVER).bootfile.endswith("/bios.ipxe")
+
+
+def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
+    room.profile = Profile.model_validate({"boot": {"loader": "signed"}})
+    first = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
+    folder, _, name = first.bootfile.rpartition("/")
+    assert (folder, name) == (f"boot/{room.ticket(MAC)}", "shimx64.efi")
+    token = room.tokens[MAC]
+    for loader in (name, "grubx64.efi"):
+        assert TftpFiles(room).file(f"{folder}/{loader}", SERVER) == tmp_path / loader
+        room.fetched(MAC, loader)
+    assert b"source" in bytes(TftpFiles(room).file("grub/grub.cfg", SERVER))  # type: ignore[arg-type]
+    for _ in range(2):  # a request that was sent twice
+        text = TftpFiles(room).file(f"{folder}/x86_64-efi.cfg", SERVER)
+        assert isinstance(text, bytes) and token.encode() in text
+    assert TftpFiles(room).file(f"{folder}/amd64/vmlinuz", SERVER) == tmp_path / "amd64/vmlinuz"
+    assert TftpFiles(room).file(f"{folder}/sparc64-ieee1275.cfg", SERVER) is None
+    assert TftpFiles(room).file("boot/guess/amd64/vmlinuz", SERVER) is None
+    again = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
+    assert again.bootfile == first.bootfile, "it came through"
+    assert room.tokens[MAC] != token, "another boot"
+
+
+def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path: Path) -> None:
+    (tmp_path / "grubia32.efi").write_bytes(OWN_SCRIPT.replace("PLATFORM", "i386-efi").encode())
+    plan = room.plan(Client(MAC, BY_NAME["uefi-ia32"], Stage.FIRMWARE), SERVER)
+    image = TftpFiles(room).file(plan.bootfile, SERVER)
+    assert isinstance(image, bytes)
+    file = image.decode().strip().removeprefix(f"source (tftp,{SERVER})/")
+    text = TftpFiles(room).file(file, SERVER)
+    assert isinstance(text, bytes) and room.tokens[MAC].encode() in text
+
+
+def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
+    content = TftpFiles(room).file(f"boot/{room.ticket(MAC)}/failed.cfg", SERVER)
+    assert isinstance(content, bytes) and content.startswith(b"echo ")
+    assert stages(room)[-1][0] == "failed:loader"
+
+
+def test_what_grub_looks_for_in_vain_is_no_news(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netboot.serve.tftp_files.seat_at", lambda *_: MAC)
+    path = "/grub/i386-efi/fs.lst"
+    TftpFiles(room).transferred(Transfer("10.0.0.9", path, None, 0, 0.1, Outcome.REFUSED))
+    assert stages(room) == []
+
+
+def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) -> None:
+    assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
+    room.fetched(MAC, "undionly.kpxe")
+    assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
+    assert stages(room) == [
+        ("loader", "its last loader was fetched and not heard of again: this time ipxe.pxe")
+    ]
+    room.fetched(MAC, "ipxe.pxe")
+    assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
+    assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}, "at the next boot, as it works"
+    assert len(stages(room)) == 1
+
+
+def test_drivers_of_its_own_first_if_the_profile_says_so(room: Room) -> None:
+    room.profile = Profile.model_validate({"boot": {"loader": "native"}})
+    assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
+    room.fetched(MAC, "ipxe.pxe")
+    assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
+
+
+def test_what_is_no_loader_tells_nothing_of_one(room: Room) -> None:
+    room.fetched(MAC, "vmlinuz")
+    assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
+
+
+def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_path: Path) -> None:
+    room.catalogues = {"amd64": Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})}
+    bios = BY_NAME["bios"]
+
+    def initrds() -> list[str]:
+        lines = (room.script(MAC, "bios.ipxe", SERVER) or "").splitlines()
+        paths = [line.split()[1] for line in lines if line.startswith("initrd ")]
+        return [path.partition("amd64/")[2] for path in paths]
+
+    room.plan(Client(MAC, bios, Stage.FIRMWARE), SERVER)
+    assert initrds() == ["initramfs.img"], "no card was told"
+    room.plan(Client(MAC, bios, Stage.IPXE, nic=(0x8086, 0x100E)), SERVER)
+    sliced = ["initramfs-base.img", "initramfs-e1000.img"]
+    assert initrds() == sliced
+    for name in sliced:
+        assert room.file(f"amd64/{name}") == tmp_path / "amd64" / name
+    for name in ("initramfs-base.img", "amd64/initramfs-other.img", "i386/vmlinuz", "amd64/"):
+        assert room.file(name) is None
+    assert initrds() == ["initramfs.img"]
+    assert stages(room)[-1] == ("initramfs", "its last boot came to nothing: it gets all drivers")
+    assert initrds() == sliced
+    room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
+    assert initrds() == sliced
+    room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
+    room.beacon(MAC, DAMAGED, parse_beacon("damaged", "2.0", "2.0"))
+    assert initrds() == ["initramfs.img"]
+    assert initrds() == sliced
+    room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
+    room.plan(Client(MAC, bios, Stage.IPXE, nic=(0x8086, 0xFFFF)), SERVER)
+    assert initrds() == ["initramfs.img"]
+
+
+def test_a_card_that_the_images_do_not_serve_is_told_before_the_pc_finds_out(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    lacks = (("rtl_nic/rtl8168h-2.fw", "firmware-realtek"),)
+    served = Catalogue({BASE: Slice(), "r8169": Slice(("10ec:8168",), lacks=lacks)})
+    room.catalogues = {"amd64": served, "another": Catalogue({"all": Slice(("10ec:*", "8086:*"))})}
+    for nic, message in (
+        ((0x10EC, 0x8168), "firmware-realtek"),
+        ((0x8086, 0xFFFF), "no driver is known"),
+    ):
+        room.plan(Client(MAC, BY_NAME["bios"], Stage.IPXE, nic=nic), SERVER)
+        room.script(MAC, "bios.ipxe", SERVER)
+        told = next(e for e in room.journal.history(MAC) if message in e.message)
+        assert (told.stage, told.data["card"]) == ("initramfs", f"{nic[0]:04x}:{nic[1]:04x}")
+        assert told.message in caplog.text
+
+
+def test_a_server_without_images_boots_nobody(room: Room) -> None:
+    room.images = None
+    assert room.script(MAC, "bios.ipxe", SERVER) is None
+    assert room.file("amd64/vmlinuz") is None
+    assert TftpFiles(room).file("snponly.efi", SERVER) is None
+
+
+@pytest.mark.parametrize("path", ["", "x", "../snponly.efi", "guess/bios.ipxe", "manifest.json"])
+def test_tftp_has_nothing_else(room: Room, path: str) -> None:
+    assert TftpFiles(room).file(path, SERVER) is None
+
+
+def test_a_ticket_does_not_open_other_names(room: Room) -> None:
+    ticket = room.ticket(MAC)
+    assert TftpFiles(room).file(f"{ticket}/other.ipxe", SERVER) is None
+    assert room.script(MAC, "other.ipxe", SERVER) is None
+    assert room.file("manifest.json") is None
+    assert room.file("../secret") is None
+
+
+def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_ticket(
+    room: Room,
+) -> None:
+    servers = (SERVER, IPv4Address("10.0.0.2"))
+    profile = Profile(swap=Swap(servers=servers, layout="stripe"))
+    first = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
+    other = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
+    mac = other.seat_of(first.ticket(MAC))
+    assert mac == MAC
+    text, _, token = other.lease(mac, GIB // 4, fresh=True).partition(" token=")
+    assert text == f"size={GIB // 4}", "half of twice the RAM"
+    assert isinstance(other.leases.attach(f"seat-525400123456@{token}", 0.0), Attached)
+    assert not first.tokens
+
+
+def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) -> None:
+    assert room.lease(MAC, GIB // 4).startswith("refused=")
+    room.script(MAC, "bios.ipxe", SERVER)
+    first = room.tokens[MAC]
+    assert room.lease(MAC, GIB // 4) == f"size={GIB // 2}"
+    assert isinstance(room.leases.attach(f"seat-525400123456@{first}", 0.0), Attached)
+    room.script(MAC, "bios.ipxe", SERVER)
+    assert room.tokens[MAC] != first
+    assert isinstance(room.leases.attach(f"seat-525400123456@{first}", 0.0), Attached), (
+        "still running"
+    )
+
+
+def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room: Room) -> None:
+    size, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
+    assert (size, token) == (f"size={GIB // 2}", room.tokens[MAC])
+    old = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    _, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
+    new = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    assert isinstance(old, Attached) and isinstance(new, Attached)
+    assert room.leases.take_ended() == [old.lease]
+    assert token not in repr(room.status())
+
+
+def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Path) -> None:
+    profile = Profile(swap=Swap(size=SwapSize(bytes=GIB // 4), grow=2))
+    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB // 2))
+    room.script(MAC, "bios.ipxe", SERVER)
+    boot_token = room.tokens[MAC]
+    assert room.lease(MAC, GIB) == f"size={GIB // 4}"
+    size, token = room.lease(MAC, GIB, area=2).split(" token=")
+    assert (size, room.tokens[MAC]) == (f"size={GIB // 4}", boot_token)
+    second = room.leases.attach(f"seat-525400123456-2@{token}", 0.0)
+    assert isinstance(second, Attached)
+    refused = "refused=no room: 256 MiB asked, 0.0 MiB of 512 MiB left"
+    assert room.lease(MAC, GIB, area=3) == refused
+    assert room.lease(MAC, GIB, area=4) == "refused=swap.grow is 2"
+    assert room.end_lease(MAC, 2) == "refused=seat-525400123456-2 is in use"
+    room.leases.let_go(second.lease.generation, 1.0)
+    assert room.end_lease(MAC, 2) == "ended"
+    assert room.lease(MAC, GIB, area=3).startswith("size=")
+    assert stages(room) == [  # a seat tells refusals itself, and once
+        ("lease", "swap of 256 MiB granted"),
+        ("lease", "area 2: swap of 256 MiB granted"),
+        ("lease", "area 2: given back"),
+        ("lease", "area 3: swap of 256 MiB granted"),
+    ]
+
+
+def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: Path) -> None:
+    (tmp_path / "amd64").mkdir()
+    for name in ("vmlinuz", "initramfs.img"):
+        (tmp_path / "amd64" / name).write_bytes(bytes(1_000_000))
+    profile = Profile(http=Http(rate=125_000))  # 1Mbit
+    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
+    first, second = "52:54:00:00:00:01", "52:54:00:00:00:02"
+    assert isinstance(read(room.script(first, "bios.ipxe", SERVER) or ""), Boot)
+    waits = read(room.script(second, "bios.ipxe", SERVER) or "")
+    # 2 MB at 1 Mbit/s take 16 s; 3 s before that the next one begins.
+    assert isinstance(waits, Chain) and waits.wait == 13
+    assert second not in room.tokens
+    assert room.journal.history(second)[-1].message == "13 s, PCs before it: 1"
+    assert isinstance(read(room.script(PROBE_MAC, "bios.ipxe", SERVER) or ""), Boot)
+    room.fetched(first, "amd64/vmlinuz")
+    assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or ""), Chain)
+    room.beacon(first, "init:start", parse_beacon("256 MiB", "1.0", "1.0"))
+    assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or ""), Boot)
+
+
+def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) -> None:
+    for mac, size in ((MAC, GIB // 2), (PROBE_MAC, 4096), (played_mac(300), 4096)):
+        room.script(mac, "bios.ipxe", SERVER)
+        assert room.lease(mac, GIB // 4) == f"size={size}"
+    assert room.end_lease(MAC, 1) == "refused=the first area is a seat's for as long as it is on"
+    assert room.end_lease(played_mac(300), 1) == "ended"
+    assert [seat["mac"] for seat in room.status()["seats"]] == [MAC]
+
+
+def test_a_server_that_is_full_says_so(room: Room) -> None:
+    room.script(MAC, "bios.ipxe", SERVER)
+    assert room.lease(MAC, GIB) == "refused=no room: 2 GiB asked, 1 GiB of 1 GiB left"
+    assert stages(room) == [("lease", "refused: no room: 2 GiB asked, 1 GiB of 1 GiB left")]
+
+
+def test_a_late_beacon_is_placed_where_it_belongs(room: Room) -> None:
+    room.beacon(MAC, "init:start", parse_beacon("256 MiB", "2.5", "10"))
+    kernel, start = room.journal.history(MAC)
+    assert (kernel.stage, start.stage) == ("kernel", "init:start")
+    assert start.when - kernel.when == pytest.approx(2.5)
+
+
+def test_a_beacon_may_be_the_first_that_a_restarted_server_hears(room: Room) -> None:
+    room.beacon(MAC, "agent:lost", parse_beacon("closed", "90", "91"))
+    assert stages(room) == [("agent:lost", "closed")]
+
+
+def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
+    room.record(MAC, "lease", "granted")
+    room.beacon(MAC, "init:network", parse_beacon("up", "5", "7"))
+    room.beacon(MAC, "init:lease", parse_beacon("granted", "6.5", "9"))  # its way took longer
+    room.beacon(MAC, "init:zswap", parse_beacon("lzo", "4", "9"))  # said before, comes later
+    lease, network, granted, zswap = room.journal.history(MAC)
+    assert network.when == pytest.approx(lease.when - 2, abs=0.5)
+    assert granted.when == network.when
+    assert zswap.when < network.when
+
+
+def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
+    for sent, uptime in (("7", "5"), ("9", "5"), ("9", "8")):
+        room.beacon(MAC, "agent:lost", parse_beacon("closed", uptime, sent))
+    room.beacon(MAC, "agent:lost", parse_beacon("closed\ndevice=/dev/nbd1", "8", "9"))
+    assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8, 8]
+    room.record(MAC, "http", "bios.ipxe")  # the next boot may say the same at the same moment
+    room.beacon(MAC, "agent:lost", parse_beacon("closed", "8", "8"))
+    assert stages(room)[-1] == ("agent:lost", "closed")
+
+
+def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
+    path = f"{room.ticket(MAC)}/bios.ipxe"
+    TftpFiles(room).transferred(Transfer("10.0.0.9", path, 200, 200, 0.5, Outcome.DONE))
+    TftpFiles(room).transferred(Transfer("10.0.0.9", path, 200, 0, 0.1, Outcome.PROBE))
+    TftpFiles(room).transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1, Outcome.REFUSED))
+    assert stages(room) == [
+        ("tftp", "bios.ipxe 0.2 kB in 0.50 s"),
+        ("tftp", "bios.ipxe 0.0 kB in 0.10 s: refused"),
+    ]
+
+
+def test_status_holds_no_secret(room: Room) -> None:
+    room.script(MAC, "bios.ipxe", SERVER)
+    room.lease(MAC, 4096)
+    TftpFiles(room).transferred(
+        Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1, Outcome.DONE)
+    )
+    text = repr(room.status()) + repr(room)
+    assert MAC in text
+    assert room.tokens[MAC] not in text and room.ticket(MAC) not in repr(room.status())
+
+
+def test_a_seat_is_found_in_the_kernels_arp_table(tmp_path: Path) -> None:
+    table = tmp_path / "arp"
+    table.write_text(
+        "IP address       HW type     Flags       HW address            Mask     Device\n"
+        "10.0.0.9         0x1         0x2         52:54:00:12:34:56     *        eth0\n"
+        "10.0.0.8         0x1         0x0         00:00:00:00:00:00     *        eth0\n"
+    )
+    assert seat_at("10.0.0.9", table) == MAC
+    assert seat_at("10.0.0.8", table) is None
+    assert seat_at("10.0.0.7", table) is None

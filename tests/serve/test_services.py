@@ -1,0 +1,178 @@
+"""``netboot serve`` as its user meets it: started, asked, started twice, started wrong, stopped."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netboot.boot import ticket
+from netboot.errors import OperatorError
+from netboot.serve.secret import load_secret
+
+pytestmark = pytest.mark.root
+
+ADDRESS = "10.99.0.1"
+# A network of its own, with one card and a cable that leads nowhere.
+NETWORK = (
+    "ip link set lo up; ip link add lan0 type veth peer name end; ip link set end up; "
+    f"ip address add {ADDRESS}/24 dev lan0; ip link set lan0 up; "
+    'exec "$@"'
+)
+NETBOOT = (sys.executable, "-m", "netboot")
+
+
+class Serving:
+    def __init__(self, folder: Path, *options: str, inside: "Serving | None" = None) -> None:
+        command = [*NETBOOT, "serve", "--json", "--images", str(folder), *options]
+        state = "state" if inside is None else "state of another"
+        command += ["--state", str(folder / state), "--profile", str(folder / "room.yaml")]
+        if inside is None:
+            command = ["unshare", "--net", "sh", "-c", NETWORK, "sh", *command]
+        else:
+            command = ["nsenter", "-t", str(inside.process.pid), "-n", *command]
+        self.process: subprocess.Popen[str] = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def line(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        message: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return message
+
+    def end(self) -> tuple[int, str]:
+        _, complaints = self.process.communicate(timeout=10)
+        return self.process.returncode, complaints
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
+    (tmp_path / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
+    running: list[Serving] = []
+
+    def start(*options: str, inside: Serving | None = None) -> Serving:
+        running.append(Serving(tmp_path, *options, inside=inside))
+        return running[-1]
+
+    yield start
+    for serving in running:
+        serving.process.terminate()  # killed, it would leave its pages to its successor
+        serving.process.communicate()
+
+
+FULL = ("--set", "dhcp.mode=full", "--set", "dhcp.range=10.99.0.50-10.99.0.60")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_what_it_serves_and_stops_in_two_seconds(
+    serve: Callable[..., Serving], number: signal.Signals
+) -> None:
+    server = serve()
+    assert server.line()["ready"] == {
+        "dhcp": "proxy",
+        "http_port": 8080,
+        "pages_port": 10809,
+        "interfaces": [{"interface": "lan0", "address": ADDRESS}],
+    }
+    begin = time.monotonic()
+    server.process.send_signal(number)
+    status, complaints = server.end()
+    assert (status, complaints) == (0, "")
+    assert time.monotonic() - begin < 2
+    assert not list(Path("/dev/shm").glob(f"netboot-pages-*{server.process.pid}*"))
+
+
+def test_status_is_asked_over_loopback(serve: Callable[..., Serving]) -> None:
+    server = serve(*FULL)
+    server.line()
+    inside = ("nsenter", "-t", str(server.process.pid), "-n")
+    asked = subprocess.run(
+        [*inside, *NETBOOT, "status", "--json"], check=True, capture_output=True, text=True
+    )
+    assert json.loads(asked.stdout)["seats"] == []
+    shown = subprocess.run(
+        [*inside, *NETBOOT, "status"], check=True, capture_output=True, text=True
+    )
+    assert "no seat has asked" in shown.stdout
+
+
+BEACONS = """
+import http.client, sys
+server = http.client.HTTPConnection("127.0.0.1", 8080, timeout=20)
+for number in range(500):
+    server.request("POST", f"/beacon/{sys.argv[1]}/stage{number}", body=f"{number} " + 300 * "x")
+    assert server.getresponse().read() == b""
+"""
+
+
+def test_a_pipe_that_nobody_reads_stops_no_server(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    server = serve()
+    server.line()
+    mac = "52:54:00:12:34:56"
+    known = ticket.issue((tmp_path / "state/secret").read_bytes(), mac)
+    inside = ("nsenter", "-t", str(server.process.pid), "-n")
+    subprocess.run([*inside, sys.executable, "-c", BEACONS, known], check=True, timeout=60)
+    assert [server.line()["stage"] for _ in range(500)] == [f"stage{n}" for n in range(500)]
+
+
+def test_a_second_server_names_the_port_that_is_taken(serve: Callable[..., Serving]) -> None:
+    first = serve()
+    first.line()
+    status, complaints = serve(inside=first).end()
+    assert status == 2
+    assert complaints.startswith("cannot serve pages on 10.99.0.1 port 10809: Address already in")
+    assert complaints.count("\n") == 2, "a line, and a hint"
+
+
+def test_what_contradicts_the_network_is_said_at_once(serve: Callable[..., Serving]) -> None:
+    range_elsewhere = ("--set", "dhcp.mode=full", "--set", "dhcp.range=10.1.0.50-10.1.0.60")
+    status, complaints = serve(*range_elsewhere).end()
+    assert status == 2 and "dhcp.range" in complaints and "10.99.0.0/24 of lan0" in complaints
+    status, complaints = serve("--set", "interface=lan9").end()
+    assert status == 2 and "lan0" in complaints
+
+
+def test_a_further_server_grants_leases_and_boots_nobody(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    secret = load_secret(tmp_path / "state" / "secret")
+    server = serve("--swap-only")
+    assert server.line()["ready"]["dhcp"] == "none"
+    inside = ("nsenter", "-t", str(server.process.pid), "-n")
+    sockets = subprocess.run([*inside, "ss", "-Hlnu"], check=True, capture_output=True, text=True)
+    assert sockets.stdout == "", "neither DHCP nor TFTP"
+    mac = "52:54:00:12:34:56"
+    lease = f"http://{ADDRESS}:8080/lease/{ticket.issue(secret, mac)}?ram=16777216&fresh=1"
+    fetch = f"import urllib.request as r; print(r.urlopen('{lease}').read().decode())"
+    command = [*inside, sys.executable, "-c", fetch]
+    asked = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert asked.stdout.startswith("size=33554432 token=")
+
+
+def test_a_further_server_needs_the_rooms_secret(serve: Callable[..., Serving]) -> None:
+    status, complaints = serve("--swap-only").end()
+    assert status == 2
+    assert "state/secret: there is no secret" in complaints
+    assert "copy it from the server that boots the PCs" in complaints
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"s" * 32)
+    path.chmod(0o640)
+    with pytest.raises(OperatorError, match="others can read it"):
+        load_secret(path)
+
+
+def test_the_secret_is_made_once_and_only_root_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "secret"
+    secret = load_secret(path)
+    assert load_secret(path) == secret and len(secret) == 32
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,326 @@
+"""The TFTP server against tftpy's client, against bytes made by hand, and against scapy's layer."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Self
+
+import pytest
+import tftpy
+from scapy.layers.tftp import TFTP, TFTP_ACK, TFTP_DATA, TFTP_ERROR, TFTP_OACK, TFTP_RRQ, TFTP_WRQ
+from scapy.layers.tftp import TFTP_Option as Option
+from scapy.layers.tftp import TFTP_Options as Options
+
+from netboot.errors import OperatorError
+from netboot.serve.tftp import server as tftp_server
+from netboot.serve.tftp.server import TftpServer, Transfer, WithEnd
+from netboot.serve.tftp.transfer import Outcome
+
+pytestmark = pytest.mark.system
+
+# Clients are at 127.0.0.1: an answer from the address that was asked does not come by itself.
+SERVER = IPv4Address("127.0.0.2")
+FILES = {"loader.efi": bytes(range(256)) * 700, "empty": b"", "dir/boot.ipxe": b"#!ipxe\n"}
+ON_DISK = {"loader.efi"}
+# Of this the end is each client's own; it lies across two of the pieces that a worker reads at a time.
+SHARED = bytes((2 << 16) + 100)
+FILES["shared.efi"] = SHARED[:-300] + b"own" * 100
+PATIENCE_SECONDS = 10
+
+
+class Rig:
+    """The server in a thread with its own event loop, so tests can be plain blocking code."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ON_DISK:
+            (folder / name).write_bytes(FILES[name])
+        (folder / "shared.efi").write_bytes(SHARED)
+        (folder / "secret").write_text("of the operator's\n")
+        (folder / "link").symlink_to("secret")
+        self.transfers: list[Transfer] = []
+        self.server = TftpServer(self.read, self.transfers.append, port=0)
+        self.loop = asyncio.new_event_loop()
+        self.loop.run_until_complete(self.server.start([SERVER]))
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+
+    def read(
+        self, name: str, server: IPv4Address, client: IPv4Address
+    ) -> bytes | Path | WithEnd | None:
+        assert server == SERVER
+        if name == "shared.efi":
+            return WithEnd(self.folder / name, "own" * 100)
+        if name in ON_DISK | {"link", "gone", "folder"}:
+            return self.folder if name == "folder" else self.folder / name
+        return FILES.get(name)
+
+    def wait_for(self, outcomes: int) -> list[Outcome]:
+        """The outcomes so far, when there are that many."""
+        wait_until(lambda: len(self.transfers) >= outcomes)
+        return [transfer.outcome for transfer in self.transfers]
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(5)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path)
+    yield rig
+    rig.close()
+
+
+class Peer:
+    """A client's socket. The first answer's sender is who it goes on with."""
+
+    def __init__(self, rig: Rig, request: bytes) -> None:
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.settimeout(PATIENCE_SECONDS)
+        self.listener = (str(SERVER), rig.server.port)
+        self.sender: tuple[str, int] | None = None
+        self.request(request)
+
+    def request(self, request: bytes) -> None:
+        self.sock.sendto(request, self.listener)
+
+    def receive(self) -> TFTP:
+        answer, self.sender = self.sock.recvfrom(70_000)
+        assert self.sender[0] == str(SERVER)
+        assert self.sender[1] != self.listener[1], "a transfer has a port (TID) of its own"
+        return TFTP(answer)
+
+    def send(self, packet: TFTP) -> None:
+        assert self.sender is not None
+        self.sock.sendto(bytes(packet), self.sender)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.sender is not None:
+            self.send(TFTP(op=5) / TFTP_ERROR(errorcode=8, errormsg="enough"))
+        self.sock.close()
+
+
+def ask(rig: Rig, request: bytes) -> TFTP:
+    with Peer(rig, request) as peer:
+        return peer.receive()
+
+
+def rrq(name: str, mode: str = "octet", **options: int) -> bytes:
+    asked = [Option(oname=key, value=str(value)) for key, value in options.items()]
+    return bytes(TFTP() / TFTP_RRQ(filename=name, mode=mode) / Options(options=asked))
+
+
+def ack(block: int) -> TFTP:
+    return TFTP(op=4) / TFTP_ACK(block=block)
+
+
+def acknowledged(answer: TFTP) -> dict[bytes, bytes]:
+    return {bytes(o.oname): bytes(o.value) for o in answer[TFTP_OACK].payload.options}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("blksize", [512, 1468])
+def test_tftpys_client_reads_every_file(rig: Rig, tmp_path: Path, name: str, blksize: int) -> None:
+    client = tftpy.TftpClient(str(SERVER), rig.server.port, {"blksize": blksize})
+    client.download(name, str(tmp_path / "got"))
+    assert (tmp_path / "got").read_bytes() == FILES[name]
+    assert rig.wait_for(1) == [Outcome.DONE]
+    assert rig.transfers[0].sent == rig.transfers[0].size == len(FILES[name])
+
+
+def test_many_clients_at_once_are_all_served(rig: Rig, tmp_path: Path) -> None:
+    def download(number: int) -> None:
+        client = tftpy.TftpClient(str(SERVER), rig.server.port, {"blksize": 1468})
+        client.download("loader.efi", str(tmp_path / f"got{number}"))
+
+    with Peer(rig, rrq("loader.efi")) as slow:  # takes a block, and then its time
+        slow.receive()
+        threads = [threading.Thread(target=download, args=(number,)) for number in range(30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert rig.wait_for(30) == [Outcome.DONE] * 30
+    for number in range(30):
+        assert (tmp_path / f"got{number}").read_bytes() == FILES["loader.efi"]
+
+
+def test_a_window_comes_without_being_asked_for_block_by_block(rig: Rig) -> None:
+    with Peer(rig, rrq("loader.efi", blksize=1000, windowsize=5)) as peer:
+        assert acknowledged(peer.receive())[b"windowsize"] == b"5"
+        for first, last in ((0, 5), (5, 10), (7, 12)):  # 8 was lost
+            peer.send(ack(first))
+            got = [peer.receive() for _ in range(first, last)]
+            assert [packet[TFTP_DATA].block for packet in got] == list(range(first + 1, last + 1))
+            payload = b"".join(bytes(packet[TFTP_DATA].payload) for packet in got)
+            assert payload == FILES["loader.efi"][first * 1000 : last * 1000]
+
+
+@pytest.mark.root
+def test_a_window_arrives_where_the_kernel_cannot_cut_it_up() -> None:
+    """Here because the way out has a smaller MTU than we think: IP has to fragment."""
+    again = f"{__file__}::{test_a_window_comes_without_being_asked_for_block_by_block.__name__}"
+    pytest_words = f"{sys.executable} -m pytest -q -p no:cacheprovider {again}"
+    words = ["unshare", "--net", "sh", "-c", f"ip link set lo up mtu 1000; exec {pytest_words}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", ["\\dir\\boot.ipxe", "/dir/boot.ipxe"])
+def test_dos_separators_and_leading_slash_are_understood(rig: Rig, name: str) -> None:
+    assert ask(rig, rrq(name)).op == 3
+
+
+def test_netascii_has_the_lines_end_with_cr_lf(rig: Rig) -> None:
+    answer = ask(rig, rrq("dir/boot.ipxe", "NetASCII"))
+    assert bytes(answer[TFTP_DATA].payload) == b"#!ipxe\r\n"
+
+
+def test_blksize_is_clamped_to_the_mtu(rig: Rig) -> None:
+    answer = ask(rig, rrq("loader.efi", blksize=65464))
+    assert acknowledged(answer) == {b"blksize": b"1468"}
+
+
+def test_size_probe_of_uefi_is_no_failure(rig: Rig) -> None:
+    answer = ask(rig, rrq("loader.efi", tsize=0))
+    assert acknowledged(answer) == {b"tsize": str(len(FILES["loader.efi"])).encode()}
+    assert rig.wait_for(1) == [Outcome.PROBE]
+
+
+def test_a_request_that_came_twice_is_one_transfer(rig: Rig) -> None:
+    request = rrq("loader.efi", tsize=0)
+    with Peer(rig, request) as peer:
+        peer.receive()
+        first = peer.sender
+        peer.request(request)
+        assert rig.wait_for(1) == [Outcome.PROBE]
+        peer.send(ack(0))
+        assert peer.receive()[TFTP_DATA].block == 1
+        assert peer.sender == first
+        # What was under way when the PC was switched off and on: it begins anew.
+        peer.request(request)
+        assert peer.receive().op == 6
+        assert peer.sender != first
+        assert rig.wait_for(2) == [Outcome.PROBE, Outcome.BROKEN]
+
+
+def test_what_was_not_heard_is_sent_again(rig: Rig) -> None:
+    with Peer(rig, rrq("loader.efi")) as peer:
+        assert [peer.receive()[TFTP_DATA].block for _ in range(2)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing", "../../etc/passwd", "/etc/passwd", "dir/../../x", "link", "gone", "folder"]
+)
+def test_names_not_served_are_refused(rig: Rig, name: str) -> None:
+    answer = ask(rig, rrq(name))
+    assert (answer.op, answer[TFTP_ERROR].errorcode) == (5, 1)
+    assert rig.wait_for(1) == [Outcome.REFUSED]
+
+
+def test_uploads_and_unknown_modes_are_refused(rig: Rig) -> None:
+    upload = ask(rig, bytes(TFTP() / TFTP_WRQ(filename="loader.efi", mode="octet")))
+    assert (upload.op, upload[TFTP_ERROR].errorcode) == (5, 2)
+    mail = ask(rig, rrq("loader.efi", "mail"))
+    assert (mail.op, mail[TFTP_ERROR].errorcode) == (5, 4)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"",
+        b"\0",
+        b"\0\1",
+        b"\0\1\xff\xfe\0octet\0",
+        b"\0\1a\0octet",
+        b"\0\1a\0octet\0blksize\0many\0",
+        b"\0\1loader.efi\0octet\0" + b"x\0y\0" * 10_000,
+        b"\0\x09zz",
+        b"\0\4\0\1",
+        b"\0\5\0\0\0",
+    ],
+)
+def test_a_hostile_packet_stops_nothing_and_costs_a_line_at_most(
+    rig: Rig, hostile: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, caplog.at_level("INFO"):
+        peer.sendto(hostile, (str(SERVER), rig.server.port))
+        assert ask(rig, rrq("loader.efi")).op == 3
+    assert len(caplog.records) <= 1
+
+
+def test_a_stranger_does_not_disturb_a_transfer(rig: Rig) -> None:
+    with (
+        Peer(rig, rrq("loader.efi")) as peer,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+    ):
+        peer.receive()
+        assert peer.sender is not None
+        stranger.connect(peer.sender)
+        stranger.send(bytes(TFTP(op=5) / TFTP_ERROR(errorcode=0, errormsg="stop")))
+        peer.send(ack(1))
+        assert peer.receive()[TFTP_DATA].block == 2
+
+
+def test_who_finds_no_room_waits_and_is_served_later(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tftp_server, "MAX_TRANSFERS_OF_ADDRESS", 2)
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(Peer(rig, rrq("loader.efi"))) for _ in range(2)]
+        for peer in peers:
+            peer.receive()
+        late = stack.enter_context(Peer(rig, rrq("loader.efi")))
+        late.request(rrq("loader.efi"))
+        wait_until(lambda: bool(caplog.records))
+        peers[0].send(TFTP(op=5) / TFTP_ERROR(errorcode=8))
+        assert rig.wait_for(1) == [Outcome.PROBE]
+        late.request(rrq("loader.efi"))
+        assert late.receive().op == 3
+        assert len(caplog.records) == 1
+
+
+def test_a_worker_that_dies_is_replaced(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    with Peer(rig, rrq("loader.efi")) as peer:
+        peer.receive()
+        for pid in rig.server.worker_pids:
+            os.kill(pid, signal.SIGKILL)
+        assert rig.wait_for(1) == [Outcome.BROKEN]
+
+        def served() -> bool:
+            peer.request(rrq("loader.efi"))
+            peer.sock.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                return bool(peer.receive().op == 3)
+            return False
+
+        wait_until(served)
+    assert "died" in caplog.text
+
+
+def test_a_busy_port_is_the_operators_to_mend(rig: Rig) -> None:
+    second = TftpServer(rig.read, rig.transfers.append, port=rig.server.port)
+    with pytest.raises(OperatorError, match=f"port {rig.server.port}"):
+        asyncio.run(second.start([SERVER]))

@@ -1,0 +1,264 @@
+"""A transfer without a network: every packet that is sent, lost, doubled or late, by its rules."""
+
+import heapq
+import itertools
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netboot.serve.tftp import packet
+from netboot.serve.tftp.packet import ErrorCode
+from netboot.serve.tftp.transfer import (
+    CHUNK_BYTES,
+    FIRST_WAIT_SECONDS,
+    HURRY_SECONDS,
+    PATIENCE_SECONDS,
+    Outcome,
+    Sender,
+    agree,
+)
+
+STEP = 0.01  # seconds from one side to the other
+
+
+def sender(content: bytes, mtu: int = 1500, **options: int) -> Sender:
+    terms = agree({name: str(value) for name, value in options.items()}, len(content), mtu)
+    return Sender(lambda offset, length: content[offset : offset + length], len(content), terms)
+
+
+def blocks(datagrams: list[bytes]) -> list[int]:
+    """The block numbers of DATA packets; an OACK is 0."""
+    numbers = []
+    for datagram in datagrams:
+        opcode, number = struct.unpack_from(">HH", datagram)
+        assert opcode in (3, 6)
+        numbers.append(number if opcode == 3 else 0)
+    return numbers
+
+
+@dataclass
+class Client:
+    """A client by the book of RFC 1350 and 7440, with a timer of its own."""
+
+    blksize: int = 512
+    window: int = 1
+    content: bytearray = field(default_factory=bytearray)
+    block: int = 0
+    unacknowledged: int = 0
+    gap_told: bool = False
+    done: bool = False
+    seen: dict[int, int] = field(default_factory=dict)
+
+    def receive(self, datagram: bytes) -> list[bytes]:
+        opcode, number = struct.unpack_from(">HH", datagram)
+        if opcode == 6:
+            return [packet.ack(0)] if self.block == 0 else []
+        assert opcode == 3
+        self.seen[number] = self.seen.get(number, 0) + 1
+        if number != (self.block + 1) & 0xFFFF or self.done:
+            if self.window == 1 or self.done or not self.gap_told:
+                self.gap_told = True
+                return self.acknowledge()
+            return []
+        payload = datagram[4:]
+        self.content += payload
+        self.block += 1
+        self.unacknowledged += 1
+        self.gap_told = False
+        self.done = len(payload) < self.blksize
+        full = self.done or self.unacknowledged == self.window
+        return self.acknowledge() if full else []
+
+    def acknowledge(self) -> list[bytes]:
+        self.unacknowledged = 0
+        return [packet.ack(self.block)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 3 * 512, CHUNK_BYTES * 2 + 5])
+@pytest.mark.parametrize(
+    "options", [{}, {"blksize": 1468}, {"windowsize": 7}, {"blksize": 100, "windowsize": 64}]
+)
+def test_a_file_arrives_and_nothing_is_sent_twice(size: int, options: Mapping[str, int]) -> None:
+    content = bytes(number * 7 & 0xFF for number in range(size))
+    ours = sender(content, **options)
+    client = Client(options.get("blksize", 512), options.get("windowsize", 1))
+    waiting = ours.start(0.0)
+    while ours.outcome is None:
+        acks = [ack for datagram in waiting for ack in client.receive(datagram)]
+        (ack,) = acks
+        waiting = ours.receive(ack, 0.0)
+    assert ours.outcome is Outcome.DONE and client.done and client.content == content
+    assert ours.acknowledged_bytes == size
+    assert set(client.seen.values()) == {1}
+
+
+def test_lock_step_is_one_block_at_a_time() -> None:
+    ours = sender(b"x" * 1100)
+    assert blocks(ours.start(0.0)) == [1]
+    assert blocks(ours.receive(packet.ack(1), 0.0)) == [2]
+    assert blocks(ours.receive(packet.ack(2), 0.0)) == [3]
+    assert ours.outcome is None
+    assert ours.receive(packet.ack(3), 0.0) == [] and ours.outcome is Outcome.DONE
+
+
+def test_a_window_is_sent_at_once_and_goes_on_behind_what_was_acknowledged() -> None:
+    ours = sender(b"x" * 512 * 20, windowsize=4)
+    assert blocks(ours.start(0.0)) == [0]
+    assert blocks(ours.receive(packet.ack(0), 0.0)) == [1, 2, 3, 4]
+    assert blocks(ours.receive(packet.ack(4), 0.0)) == [5, 6, 7, 8]
+    assert blocks(ours.receive(packet.ack(6), 0.0)) == [7, 8, 9, 10], "7 was lost"
+    assert ours.receive(packet.ack(4), 0.0) == [], "an old ACK"
+    assert ours.receive(packet.ack(11), 0.0) == [], "an ACK of what was not sent"
+
+
+def test_block_numbers_begin_again_at_0() -> None:
+    size = 8 * 66_000
+    ours = sender(bytes(size), blksize=8, windowsize=50)
+    client = Client(8, 50)
+    waiting = ours.start(0.0)
+    while ours.outcome is None:
+        waiting = ours.receive([client.receive(each) for each in waiting][-1][0], 0.0)
+    assert len(client.content) == size and client.block == 66_001
+
+
+def test_silence_is_answered_ever_more_slowly_and_then_no_more() -> None:
+    ours, now, sent = sender(b"x" * 600), 0.0, []
+    assert blocks(ours.start(now)) == [1]
+    while ours.outcome is None:
+        now = ours.deadline
+        assert ours.tick(now - 0.001) == []
+        if blocks(ours.tick(now)):
+            sent.append(now)
+    waits = [later - before for before, later in zip([0.0, *sent], sent, strict=False)]
+    assert waits[:5] == [FIRST_WAIT_SECONDS * 2**power for power in range(5)]
+    assert waits == sorted(waits) and PATIENCE_SECONDS <= now < 2 * PATIENCE_SECONDS
+    assert (ours.outcome, ours.reason) == (Outcome.BROKEN, "no answer")
+
+
+def test_the_clients_timeout_is_kept() -> None:
+    ours = sender(b"x", timeout=3)
+    assert ours.start(0.0) == [b"\0\6timeout\x003\0"]
+    assert ours.deadline == 3.0
+
+
+def test_a_doubled_ack_doubles_nothing() -> None:
+    """RFC 1123, 4.2.3.1: an answer to it would double every packet from then on."""
+    ours = sender(b"x" * 2000)
+    ours.start(0.0)
+    assert blocks(ours.receive(packet.ack(1), 0.0)) == [2]
+    assert ours.receive(packet.ack(1), 0.0) == []
+    assert blocks(ours.receive(packet.ack(2), 0.01)) == [3]
+    assert ours.receive(packet.ack(2), 0.01) == []
+    assert ours.tick(0.04) == []
+    assert blocks(ours.tick(0.01 + HURRY_SECONDS)) == [3], "it may have been lost, though"
+    assert ours.deadline >= FIRST_WAIT_SECONDS
+
+
+def test_a_lost_window_is_sent_again_soon_after_the_client_says_so() -> None:
+    ours = sender(b"x" * 512 * 9, windowsize=4)
+    ours.start(0.0)
+    ours.receive(packet.ack(0), 0.0)
+    assert ours.receive(packet.ack(0), 0.01) == []
+    assert blocks(ours.tick(HURRY_SECONDS)) == [1, 2, 3, 4]
+
+
+def test_uefi_asks_for_the_size_and_stops() -> None:
+    ours = sender(b"x" * 5000, tsize=0)
+    assert ours.start(0.0) == [packet.oack({"tsize": 5000})]
+    ours.receive(packet.error(ErrorCode.OPTION_NEGOTIATION, "User aborted"), 0.0)
+    assert ours.outcome is Outcome.PROBE and ours.acknowledged_bytes == 0
+
+
+def test_a_client_that_stops_half_way_says_why() -> None:
+    ours = sender(b"x" * 5000)
+    ours.start(0.0)
+    ours.receive(packet.ack(1), 0.0)
+    ours.receive(packet.error(ErrorCode.DISK_FULL, "no room"), 0.0)
+    assert ours.outcome is Outcome.BROKEN and ours.reason == "the client says: no room"
+    assert ours.acknowledged_bytes == 512
+
+
+def test_the_last_ack_may_never_come() -> None:
+    """Many a loader runs what it has and does not care."""
+    ours = sender(b"x" * 600)
+    ours.start(0.0)
+    ours.receive(packet.ack(1), 0.0)
+    while ours.outcome is None:
+        ours.tick(ours.deadline)
+    assert ours.outcome is Outcome.DONE and ours.acknowledged_bytes == 600
+
+
+def test_a_client_that_never_answered_has_nothing() -> None:
+    ours = sender(b"x" * 60)
+    ours.start(0.0)
+    ours.give_up("Connection refused")
+    assert ours.outcome is Outcome.BROKEN and ours.acknowledged_bytes == 0
+
+
+def test_a_file_that_becomes_shorter_ends_the_transfer() -> None:
+    content = bytearray(3 * CHUNK_BYTES)
+    ours = Sender(lambda offset, length: bytes(content[offset : offset + length]), len(content),
+                  agree({}, len(content), 1500))  # fmt: skip
+    waiting, number = ours.start(0.0), 0
+    del content[CHUNK_BYTES + 100 :]
+    while ours.outcome is None:
+        number += 1
+        waiting = ours.receive(packet.ack(number), 0.0)
+    assert waiting == [packet.error(ErrorCode.NOT_DEFINED, "the file has changed")]
+    assert ours.outcome is Outcome.BROKEN
+
+
+@given(st.binary(max_size=20), st.sampled_from([{}, {"windowsize": 4}]))
+def test_any_datagram_is_survived(datagram: bytes, options: Mapping[str, int]) -> None:
+    ours = sender(b"x" * 5000, **options)
+    ours.start(0.0)
+    for datagrams in (ours.receive(datagram, 0.0), ours.receive(datagram, 0.0)):
+        assert all(len(each) <= 516 for each in datagrams)
+
+
+@given(
+    st.integers(0, 8 * 40),
+    st.sampled_from([1, 2, 5, 64]),
+    st.floats(0, 0.5),
+    st.floats(0, 0.5),
+    st.randoms(use_true_random=True),
+)
+def test_over_a_bad_network_a_file_arrives(
+    size: int, window: int, loss: float, doubling: float, chance: Random
+) -> None:
+    """For 20 s datagrams are lost, doubled and overtake each other; less than our patience."""
+    content = bytes(number & 0xFF for number in range(size))
+    ours, client = sender(content, blksize=8, windowsize=window), Client(8, window)
+    flying: list[tuple[float, int, bool, bytes]] = []  # when, number, whether to the client
+    count, now, heard = itertools.count(), 0.0, 0.0
+
+    def launch(datagrams: list[bytes], to_client: bool) -> None:
+        for datagram in datagrams:
+            bad = now < 20
+            copies = (chance.random() >= loss) + (chance.random() < doubling) if bad else 1
+            for _ in range(copies):
+                delay = chance.choice([STEP, 0.1, 0.3]) if bad else STEP
+                heapq.heappush(flying, (now + delay, next(count), to_client, datagram))
+
+    launch(ours.start(now), to_client=True)
+    while ours.outcome is None:
+        if flying and flying[0][0] <= ours.deadline:
+            now, _, to_client, datagram = heapq.heappop(flying)
+            if to_client:
+                heard = now
+                launch(client.receive(datagram), to_client=False)
+            else:
+                launch(ours.receive(datagram, now), to_client=True)
+        else:
+            now = max(now, ours.deadline)
+            launch(ours.tick(now), to_client=True)
+        if client.block and now > heard + 1 and not client.done:
+            heard = now
+            launch(client.acknowledge(), to_client=False)
+    assert (ours.outcome, client.done) == (Outcome.DONE, True)
+    assert client.content == content
