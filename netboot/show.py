@@ -12,13 +12,13 @@ from netboot.boot.client import played_mac
 from netboot.boot.events import BootEvent
 from netboot.boot.plan import image_name
 from netboot.boot.slices import Catalogue
-from netboot.doctor import Finding
+from netboot.deploy.doctor import Finding
 from netboot.lab.machine import console_tail
 from netboot.lab.rig import Classroom, SeatReport
+from netboot.lab.storm.play import Storm
+from netboot.lab.storm.report import SHARES, Report
+from netboot.lab.watch import Watched
 from netboot.serve.dryrun import Rehearsal
-from netboot.storm.play import Storm
-from netboot.storm.report import SHARES, Report
-from netboot.watch import Watched
 
 CONSOLE_LINES = 25
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bench import storm
 from bench.storm import CLIENTS, ROWS, parse
-from netboot.storm.report import Outcome, Report
+from netboot.lab.storm.report import Outcome, Report
 
 FINE = Outcome("a", "swap", "", 5.0, 6.0, {"images": 3.0, "wait": 1.0}, {"images": 10_000_000})
 REPORT = Report([FINE] * CLIENTS, 2.0, 1.0)

@@ -19,7 +19,7 @@ from netboot.profile import values
 
 if TYPE_CHECKING:
     from netboot.boot.events import BootEvent
-    from netboot.watch import Watched
+    from netboot.lab.watch import Watched
 
 ServerOption = Annotated[str, typer.Option(help="The server's HTTP address.")]
 
@@ -59,7 +59,7 @@ def watch(
 ) -> None:
     """Watch PCs boot until each has its swap and userland; exit status 1 if one fails."""
     from netboot import show
-    from netboot.watch import watch
+    from netboot.lab.watch import watch
 
     macs = [values.parse_word("MAC", values.MAC, seat) for seat in seats]
 
@@ -89,7 +89,7 @@ def doctor(
 ) -> None:
     """Play a PC against this machine's server, step by step; exit status 1 if one fails."""
     from netboot import show
-    from netboot.doctor import examine
+    from netboot.deploy.doctor import examine
     from netboot.images import build as images
     from netboot.profile import file as profile_file
 
@@ -143,8 +143,8 @@ def storm(
     from netboot import show
     from netboot.boot import arch as architectures
     from netboot.host.interfaces import find_one
-    from netboot.storm.play import Storm, play
-    from netboot.storm.report import Report
+    from netboot.lab.storm.play import Storm, play
+    from netboot.lab.storm.report import Report
 
     found = find_one(interface)
     address = values.parse_word("--server", values.ADDRESS, server) if server else found.address

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from netboot.deploy import layout
+from netboot.deploy.doctor import Finding, examine
 from netboot.deploy.supervisor import supervisor
-from netboot.doctor import Finding, examine
 from netboot.errors import OperatorError
 from netboot.images.build import MANIFEST_FILE
 from netboot.pages.stores.memory import TMPFS

@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from netboot import resources
 from netboot.errors import OperatorError
-from netboot.images import cpio, modules
+from netboot.images import cpio, modules, resources
 from netboot.images.cache import Cache
 from netboot.images.compiler import Compiler, run
 from netboot.images.cpio import Record

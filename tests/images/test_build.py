@@ -28,9 +28,9 @@ from netboot.images.packages import Apt
 from netboot.profile.processors import I386
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot
+from tests.images.test_cache import Steps
 from tests.support import newc
 from tests.support.newc import Member
-from tests.test_images_cache import Steps
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -89,7 +89,7 @@ from pathlib import Path
 from netboot.images import initramfs
 from netboot.images.build import build
 from netboot.profile import Profile
-from tests.test_images_cache import Steps
+from tests.images.test_cache import Steps
 initramfs.COMPRESS = ("zstd", "-1", *initramfs.COMPRESS[2:])  # level 19 takes half a minute
 build(Profile(), Path(sys.argv[1]), Path(sys.argv[2]), Steps())
 """

@@ -3,7 +3,7 @@
 import pytest
 
 from netboot.boot.events import BootEvent
-from netboot.watch import Watched
+from netboot.lab.watch import Watched
 
 MAC = "52:54:00:77:00:01"
 STAGES = ("swap", "userland")

@@ -19,13 +19,13 @@ from netboot.boot.client import PROBE_MAC, played_mac
 from netboot.boot.ipxe import Chain, read
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface
+from netboot.lab.storm.pc import Pc
+from netboot.lab.storm.report import Report
 from netboot.serve.dhcp.client import Asking
 from netboot.serve.dhcp.packet import ANY, MessageType
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.client import http_read
 from netboot.serve.tftp.client import fetch
-from netboot.storm.pc import Pc
-from netboot.storm.report import Report
 
 SCOUT_WAITS = (1.0, 1.0, 2.0)
 MAX_HELD = 60  # PCs that stay attached, by two connections each: see pc.ATTACH_SECONDS

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.storm.report import Outcome, Report, percentile
+from netboot.lab.storm.report import Outcome, Report, percentile
 
 FINE = Outcome(
     "a", "swap", "", 2.0, 2.5, {"dhcp": 0.5, "swap": 1.5}, {"loader": 100, "images": 900}

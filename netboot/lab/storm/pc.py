@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 from netboot.boot.arch import Firmware
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError, NetbootError
+from netboot.lab.storm.report import Outcome
 from netboot.pages.nbd.client import PageClient
 from netboot.serve.dhcp.client import Asking, ask_boot_server
 from netboot.serve.dhcp.packet import ANY, MessageType, Option, Packet
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.client import http_download, http_read
 from netboot.serve.tftp.client import fetch
-from netboot.storm.report import Outcome
 
 # PXE 2.1 section 2.2.5 (table 2-2): a question that is lost costs a PC that long.
 DHCP_WAITS = (4.0, 8.0, 16.0, 32.0)

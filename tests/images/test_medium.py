@@ -9,7 +9,7 @@ import pytest
 from netboot.errors import OperatorError
 from netboot.images import medium
 from netboot.images.build import default_cache
-from tests.test_images_cache import Steps
+from tests.images.test_cache import Steps
 
 pytestmark = pytest.mark.system
 
