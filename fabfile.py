@@ -16,7 +16,7 @@ from pathlib import Path
 from fabric import Connection
 from invoke import Collection, Context, Task, task
 
-from netboot import show as shown
+from netboot.cli import show as shown
 from netboot.deploy import bundle, classroom, hardware, remote, roster
 from netboot.deploy import wake as wakeonlan
 from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each

@@ -19,13 +19,13 @@ from bench.machine import versions
 from bench.plot import seconds_svg
 from bench.report import finish, parser, publish, tell
 from bench.ways import MIB, WAYS, Run, Way
+from netboot.cli.show import BuildProgress
 from netboot.images import build as images
 from netboot.lab import machine, network
 from netboot.lab.machine import console_tail
 from netboot.lab.rig import Classroom, Lesson
 from netboot.profile import file as profile_file
 from netboot.profile.processors import AMD64
-from netboot.show import BuildProgress
 
 VERSIONS = {
     "qemu": ("qemu-system-x86_64", "--version"),

@@ -19,12 +19,12 @@ from typing import NoReturn
 from bench.client import isolated
 from bench.machine import versions
 from bench.report import OURS, Verdict, finish, medians, parser, publish, tell
+from netboot.cli.show import BuildProgress
 from netboot.images import build as images
 from netboot.lab import machine, network
 from netboot.lab.machine import Machine
 from netboot.lab.rig import Classroom, Lesson
 from netboot.profile import file as profile_file
-from netboot.show import BuildProgress
 
 PROFILE = Path("profiles/lab.yaml")
 QEMU = "qemu-system-x86_64"

@@ -21,10 +21,10 @@ from bench.machine import versions
 from bench.pages import VETH, VETH_HOST, veth_pair
 from bench.report import Verdict, in_network, medians, parser, publish, tell
 from bench.servers import end
+from netboot.cli.show import BuildProgress
 from netboot.images import build as images
 from netboot.lab import network
 from netboot.profile import file as profile_file
-from netboot.show import BuildProgress
 
 CLIENTS = 60
 MBIT = 1000

@@ -1,6 +1,6 @@
 """``python -m netboot``."""
 
-from netboot.cli import main
+from netboot.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -29,7 +29,7 @@ POLL_SECONDS = 0.02
 
 async def check(server: str) -> bool:
     """Whether the program on disk can at least be started; ``server`` is the module that serves."""
-    code = f"import netboot.cli, netboot.pages.worker.worker, {server}"
+    code = f"import netboot.cli.main, netboot.pages.worker.worker, {server}"
     arguments = [sys.executable, "-P", "-c", code]
     process = await asyncio.create_subprocess_exec(*arguments)
     if await process.wait() == 0:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from netboot.cli import app
+from netboot.cli.main import app
 from netboot.deploy import bundle, layout
 from netboot.host import notify
 

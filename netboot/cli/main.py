@@ -8,9 +8,8 @@ from typing import NoReturn
 
 import typer
 
-from netboot.command import lab, looking, ordering, profiles, serving
-from netboot.command.common import INTERRUPTED
-from netboot.deploy import command as service
+from netboot.cli import lab, looking, ordering, profiles, service, serving
+from netboot.cli.common import INTERRUPTED
 from netboot.errors import OperatorError
 
 app = typer.Typer(

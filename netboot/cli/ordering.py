@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from netboot.command.common import JsonOption
+from netboot.cli.common import JsonOption
 from netboot.profile import values
 
 app = typer.Typer()

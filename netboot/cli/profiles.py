@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from netboot.command.common import (
+from netboot.cli.common import (
     DEFAULT_PROFILE,
     JsonOption,
     ProfileOption,
@@ -30,7 +30,7 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build the boot images: Debian's kernel, an initramfs with our swap agent, boot loaders."""
-    from netboot import show
+    from netboot.cli import show
     from netboot.images import build as images
     from netboot.profile import file as profile_file
 
@@ -97,7 +97,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Print exactly what one PC would be answered and sent; nothing is sent."""
-    from netboot import show
+    from netboot.cli import show
     from netboot.profile import file as profile_file
     from netboot.serve.dryrun import rehearse
 

@@ -118,7 +118,10 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [
-        ("netboot.cli, netboot.pages.static", {"aiohttp", "pydantic", "rich", "yaml", "tftpy"}),
+        (
+            "netboot.cli.main, netboot.pages.static",
+            {"aiohttp", "pydantic", "rich", "yaml", "tftpy"},
+        ),
         ("netboot.pages.worker.worker", {"asyncio", "pydantic", "typer"}),
         ("netboot.serve.tftp.worker", {"asyncio", "pydantic", "typer"}),
     ],

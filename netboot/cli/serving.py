@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from netboot.command.common import (
+from netboot.cli.common import (
     DEFAULT_PROFILE,
     ImagesOption,
     JsonOption,
@@ -23,7 +23,7 @@ from netboot.command.common import (
     built,
     until_stopped,
 )
-from netboot.command.lines import Lines, LinesHandler
+from netboot.cli.lines import Lines, LinesHandler
 from netboot.errors import OperatorError
 from netboot.profile import values
 
@@ -73,8 +73,8 @@ def serve(
 
     On SIGHUP it replaces its own program; seats keep their swap and notice nothing.
     """
-    from netboot import show
     from netboot.boot.events import Journal
+    from netboot.cli import show
     from netboot.host import notify
     from netboot.profile import file as profile_file
     from netboot.serve.services import Services

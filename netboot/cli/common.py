@@ -31,7 +31,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for script
 
 def built(profile: "Profile", output: Path | None = None) -> Path:
     """The folder of the images of ``profile``, built if need be: ``output``, or one in the cache."""
-    from netboot import show
+    from netboot.cli import show
     from netboot.images import build as images
 
     cache = images.default_cache()
@@ -45,7 +45,7 @@ def built(profile: "Profile", output: Path | None = None) -> Path:
 
 def write_medium(target: Path) -> None:
     """Writes what a PC boots from that cannot boot from the network."""
-    from netboot import show
+    from netboot.cli import show
     from netboot.images import build, medium
 
     with show.BuildProgress() as progress:

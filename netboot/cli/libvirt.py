@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from netboot.command.common import ImagesOption, ProfileOption, SetOption, built
+from netboot.cli.common import ImagesOption, ProfileOption, SetOption, built
 from netboot.errors import OperatorError
 
 VAGRANT_PROFILE = Path("profiles/vagrant.yaml")

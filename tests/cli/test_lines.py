@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from netboot.command import lines
-from netboot.command.lines import Lines, LinesHandler
+from netboot.cli import lines
+from netboot.cli.lines import Lines, LinesHandler
 
 Pipe = tuple[int, int]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from netboot.command import libvirt
-from netboot.command.common import (
+from netboot.cli import libvirt
+from netboot.cli.common import (
     DEFAULT_PROFILE,
     INTERRUPTED,
     ImagesOption,
@@ -127,7 +127,7 @@ def lab(
 
 
 def _lesson(lesson: "Lesson", as_json: bool) -> int:
-    from netboot import show
+    from netboot.cli import show
     from netboot.lab.rig import Classroom
 
     def tell(report: "SeatReport", event: "BootEvent") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netboot.command.common import (
+from netboot.cli.common import (
     DEFAULT_PROFILE,
     INTERRUPTED,
     JsonOption,
@@ -32,7 +32,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the seats of a running server: the last stage of each, and when."""
-    from netboot import show
+    from netboot.cli import show
     from netboot.serve.http.status import fetch_status
 
     report = fetch_status(server)
@@ -58,7 +58,7 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Watch PCs boot until each has its swap and userland; exit status 1 if one fails."""
-    from netboot import show
+    from netboot.cli import show
     from netboot.lab.watch import watch
 
     macs = [values.parse_word("MAC", values.MAC, seat) for seat in seats]
@@ -88,7 +88,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Play a PC against this machine's server, step by step; exit status 1 if one fails."""
-    from netboot import show
+    from netboot.cli import show
     from netboot.deploy.doctor import examine
     from netboot.images import build as images
     from netboot.profile import file as profile_file
@@ -140,8 +140,8 @@ def storm(
     Safe beside PCs in use: it asks only that server, as PCs with MAC addresses of its own range
     (02:6e:62:73:...), and gives their addresses and swap back at its end or on Ctrl-C.
     """
-    from netboot import show
     from netboot.boot import arch as architectures
+    from netboot.cli import show
     from netboot.host.interfaces import find_one
     from netboot.lab.storm.play import Storm, play
     from netboot.lab.storm.report import Report
