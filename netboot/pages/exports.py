@@ -15,6 +15,7 @@ from netboot.errors import OperatorError
 from netboot.pages.lease import Lease, LeaseTable
 from netboot.pages.nbd.backing import PageFile
 from netboot.pages.nbd.export import Export, Refusal, Refused
+from netboot.pages.nbd.name import WireName
 from netboot.pages.stores import image
 from netboot.pages.stores.store import PageStore
 from netboot.profile.stores import BY_NAME
@@ -45,7 +46,7 @@ class Attachment:
 
 
 class Exports(Protocol):
-    """What the server asks. Names are as the client gave them, ``EXPORT`` or ``EXPORT@TOKEN``.
+    """What the server asks.
 
     ``on_ended`` is called with each lease that ends: its connections are to be closed, and nobody
     is to keep its pages.
@@ -61,10 +62,10 @@ class Exports(Protocol):
     def directory(self) -> Path | None:
         """Where the server may keep what its successor needs; None if nothing outlives it."""
 
-    def find(self, name: str) -> Export | Refused:
+    def find(self, name: WireName) -> Export | Refused:
         """Whether and what a client may attach. Changes nothing."""
 
-    def attach(self, name: str) -> Attachment | Refused:
+    def attach(self, name: WireName) -> Attachment | Refused:
         """A client attaches. Raises OSError if the pages cannot be had."""
 
     def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
@@ -115,14 +116,14 @@ class StaticExports:
         """All of them."""
         return tuple(self._attachments)
 
-    def find(self, name: str) -> Export | Refused:
+    def find(self, name: WireName) -> Export | Refused:
         """By name."""
         found = self.attach(name)
         return found if isinstance(found, Refused) else found.export
 
-    def attach(self, name: str) -> Attachment | Refused:
-        """By name."""
-        return self._attachments.get(name) or Refused("no such export", Refusal.UNKNOWN)
+    def attach(self, name: WireName) -> Attachment | Refused:
+        """By name, all of it: these exports have no tokens."""
+        return self._attachments.get(name.text) or Refused("no such export", Refusal.UNKNOWN)
 
     def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
         """Whoever has an image that was replaced meanwhile goes on with the one it knows."""
@@ -170,12 +171,12 @@ class LeasedExports:
         self._restore()
         table.on_change = self._changed
 
-    def find(self, name: str) -> Export | Refused:
+    def find(self, name: WireName) -> Export | Refused:
         """Asks the table."""
         lease = self._table.find(name)
         return lease if isinstance(lease, Refused) else _export(lease)
 
-    def attach(self, name: str) -> Attachment | Refused:
+    def attach(self, name: WireName) -> Attachment | Refused:
         """Asks the table, and wipes what ended."""
         attached = self._table.attach(name, self._clock())
         if isinstance(attached, Refused):

@@ -15,19 +15,18 @@ its seat gave it up cannot come in behind the new ones and write old pages.
 
 import hashlib
 import hmac
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from netboot.pages.nbd.export import Refusal, Refused
+from netboot.pages.nbd.name import WireName
 
 __all__ = ["Attached", "Lease", "LeaseTable", "Refused"]
 
 GENERATION_BYTES = 16  # 128 bits
 # A PC that is switched off for the night finds its swap gone, as it would find its RAM gone.
 LEASE_SECONDS = 24 * 3600.0
-_SET = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +128,14 @@ class LeaseTable:
         self.on_change()
         return lease
 
-    def find(self, wire_name: str) -> Lease | Refused:
-        """The lease that a client means by its name (see above), or why it has none."""
-        found = self._find(wire_name)
+    def find(self, name: WireName) -> Lease | Refused:
+        """Return the lease that a client means by its name (see above), or why it has none."""
+        found = self._find(name)
         return found[0].lease if isinstance(found, tuple) else found
 
-    def attach(self, wire_name: str, now: float) -> Attached | Refused:
+    def attach(self, name: WireName, now: float) -> Attached | Refused:
         """Like ``find``, and ends what this lease replaces if this is the first time."""
-        found = self._find(wire_name)
+        found = self._find(name)
         if isinstance(found, Refused):
             return found
         keyed, set_number = found
@@ -237,21 +236,19 @@ class LeaseTable:
         if not place.leases():
             del self._places[keyed.lease.export]
 
-    def _find(self, wire_name: str) -> tuple[_Keyed, int] | Refused:
-        export, _, rest = wire_name.partition("@")
-        place = self._places.get(export)
+    def _find(self, name: WireName) -> tuple[_Keyed, int] | Refused:
+        place = self._places.get(name.export)
         if place is None:
             return Refused("no such export", Refusal.UNKNOWN)
-        token, _, number = rest.partition(".")
-        keyed = _match(place, token)
-        if keyed is None or (number and not _SET.fullmatch(number)):
-            return Refused(f"wrong token for export {export}")
+        keyed = _match(place, name.token)
+        if keyed is None or name.set_number is None:
+            return Refused(f"wrong token for export {name.export}")
         if keyed.lost:
-            return Refused(f"this server no longer has the pages of {export}")
-        set_number = int(number or "0", 16)
-        if set_number < keyed.set_number:
-            return Refused(f"set {set_number:x} of {export} has been replaced by a newer one")
-        return keyed, set_number
+            return Refused(f"this server no longer has the pages of {name.export}")
+        if name.set_number < keyed.set_number:
+            number = f"set {name.set_number:x} of {name.export}"
+            return Refused(f"{number} has been replaced by a newer one")
+        return keyed, name.set_number
 
 
 def _state(keyed: _Keyed) -> dict[str, Any]:

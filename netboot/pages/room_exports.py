@@ -5,6 +5,7 @@ from pathlib import Path
 
 from netboot.pages.exports import Attachment, LeasedExports, StaticExports
 from netboot.pages.nbd.export import Export, Refusal, Refused
+from netboot.pages.nbd.name import WireName
 
 NOT_YOURS = Refused("no such export for this seat", Refusal.UNKNOWN)
 
@@ -41,14 +42,14 @@ class ClassroomExports:
         """Where the leases are."""
         return self._leased.directory
 
-    def find(self, name: str) -> Export | Refused:
+    def find(self, name: WireName) -> Export | Refused:
         """Asks whichever knows it."""
         image = self._image(name)
         if image is None:
             return self._leased.find(name)
         return image if isinstance(image, Refused) else self._images.find(image)
 
-    def attach(self, name: str) -> Attachment | Refused:
+    def attach(self, name: WireName) -> Attachment | Refused:
         """Asks whichever knows it."""
         image = self._image(name)
         if image is None:
@@ -63,9 +64,9 @@ class ClassroomExports:
         """Tells whichever knows it."""
         (self._images if self._images.has(lease) else self._leased).let_go(lease)
 
-    def _image(self, name: str) -> str | Refused | None:
-        """The image that is meant, None if it is none."""
-        export, _, rest = name.partition("@")
-        if export not in self._images.names:
+    def _image(self, name: WireName) -> WireName | Refused | None:
+        """The name of the image that is meant, None if it is none."""
+        if name.export not in self._images.names:
             return None
-        return export if self._image_of(rest.partition(".")[0]) == export else NOT_YOURS
+        opens = self._image_of(name.token) == name.export
+        return WireName.parse(name.export) if opens else NOT_YOURS

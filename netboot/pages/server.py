@@ -14,6 +14,7 @@ from netboot.pages.crew import Crew, PageEvent
 from netboot.pages.exports import Exports
 from netboot.pages.nbd.export import Export, Refused
 from netboot.pages.nbd.handshake import Handshake, Ready
+from netboot.pages.nbd.name import WireName
 
 __all__ = ["Address", "PageEvent", "PageServer"]
 
@@ -208,13 +209,12 @@ class PageServer:
             await loop.sock_sendall(sock, handshake.data_to_send())
             log.info("pages: %s: %s", address, outcome.reason)
 
-    def _find(self, name: str, address: str) -> Export | Refused:
+    def _find(self, name: WireName, address: str) -> Export | Refused:
         found = self._exports.find(name)
         if isinstance(found, Refused):
-            # Without what is behind the @: a mistyped token is still half a secret.
-            export = name.partition("@")[0]
+            # Without the token: a mistyped one is still half a secret.
             message = f"{address}: {found.reason}"
-            self._crew.tell("refused", "", "", message, address=address, export=export)
+            self._crew.tell("refused", "", "", message, address=address, export=name.export)
         return found
 
 

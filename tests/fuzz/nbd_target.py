@@ -12,6 +12,7 @@ import atheris
 with atheris.instrument_imports(include=["netboot"]):
     from netboot.pages.nbd.export import Export, Refusal, Refused
     from netboot.pages.nbd.handshake import Handshake, Ready
+    from netboot.pages.nbd.name import WireName
     from netboot.pages.nbd.stream import Closed
     from tests.support.two_ways import ArrayFile, fast, specified
 
@@ -22,8 +23,8 @@ EXPORTS = {
 }
 
 
-def lookup(name: str) -> Export | Refused:
-    return EXPORTS.get(name) or Refused("no such export", Refusal.UNKNOWN)
+def lookup(name: WireName) -> Export | Refused:
+    return EXPORTS.get(name.text) or Refused("no such export", Refusal.UNKNOWN)
 
 
 def shake(pieces: list[bytes]) -> tuple[Ready | Closed | None, bytes]:

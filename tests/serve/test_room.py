@@ -12,6 +12,7 @@ from netboot.boot.grub import OWN_SCRIPT
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.boot.slices import BASE, Catalogue, Slice
 from netboot.pages.lease import Attached, LeaseTable
+from netboot.pages.nbd.name import WireName
 from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Http, Swap
@@ -236,7 +237,9 @@ def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_tick
     assert mac == MAC
     text, _, token = other.lease(mac, GIB // 4, fresh=True).partition(" token=")
     assert text == f"size={GIB // 4}", "half of twice the RAM"
-    assert isinstance(other.leases.attach(f"seat-525400123456@{token}", 0.0), Attached)
+    assert isinstance(
+        other.leases.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0), Attached
+    )
     assert not first.tokens
 
 
@@ -245,20 +248,22 @@ def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) 
     room.script(MAC, "bios.ipxe", SERVER)
     first = room.tokens[MAC]
     assert room.lease(MAC, GIB // 4) == f"size={GIB // 2}"
-    assert isinstance(room.leases.attach(f"seat-525400123456@{first}", 0.0), Attached)
+    assert isinstance(
+        room.leases.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
+    )
     room.script(MAC, "bios.ipxe", SERVER)
     assert room.tokens[MAC] != first
-    assert isinstance(room.leases.attach(f"seat-525400123456@{first}", 0.0), Attached), (
-        "still running"
-    )
+    assert isinstance(
+        room.leases.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
+    ), "still running"
 
 
 def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room: Room) -> None:
     size, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
     assert (size, token) == (f"size={GIB // 2}", room.tokens[MAC])
-    old = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    old = room.leases.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
     _, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
-    new = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    new = room.leases.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
     assert isinstance(old, Attached) and isinstance(new, Attached)
     assert room.leases.take_ended() == [old.lease]
     assert token not in repr(room.status())
@@ -272,7 +277,7 @@ def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Pat
     assert room.lease(MAC, GIB) == f"size={GIB // 4}"
     size, token = room.lease(MAC, GIB, area=2).split(" token=")
     assert (size, room.tokens[MAC]) == (f"size={GIB // 4}", boot_token)
-    second = room.leases.attach(f"seat-525400123456-2@{token}", 0.0)
+    second = room.leases.attach(WireName.parse(f"seat-525400123456-2@{token}"), 0.0)
     assert isinstance(second, Attached)
     refused = "refused=no room: 256 MiB asked, 0.0 MiB of 512 MiB left"
     assert room.lease(MAC, GIB, area=3) == refused

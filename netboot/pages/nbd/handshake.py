@@ -17,6 +17,7 @@ from netboot.pages.nbd.export import (
     Refusal,
     Refused,
 )
+from netboot.pages.nbd.name import WireName
 from netboot.pages.nbd.stream import Closed, Parser, Stream, skip
 from netboot.pages.nbd.wire import (
     CLIENT_FLAGS,
@@ -53,12 +54,11 @@ _REFUSAL_REPLY = {Refusal.UNKNOWN: Reply.ERR_UNKNOWN, Refusal.POLICY: Reply.ERR_
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Transmission begins, in ``dialect``. ``asked`` is the name as the client gave it (it may
-    hold a token); ``leftover`` are bytes that came after the handshake's last option: the first
-    requests.
+    """Transmission begins, in ``dialect``. ``asked`` is the name that the client gave; ``leftover``
+    are bytes that came after the handshake's last option: the first requests.
     """
 
-    asked: str
+    asked: WireName
     export: Export
     leftover: bytes
     dialect: Dialect = SIMPLE
@@ -66,7 +66,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    asked: str
+    asked: WireName
     export: Export
 
 
@@ -78,12 +78,12 @@ class Handshake:
     """
 
     def __init__(
-        self, lookup: Callable[[str], Export | Refused], listed: Sequence[str] | None = None
+        self, lookup: Callable[[WireName], Export | Refused], listed: Sequence[str] | None = None
     ) -> None:
         self._lookup = lookup
         self._listed = listed
         self._headers = Headers.SIMPLE
-        self._allocation_of: str | None = None  # name of the export SET_META_CONTEXT was for
+        self._allocation_of: WireName | None = None  # that SET_META_CONTEXT was for
         self._out = bytearray(GREETING.pack(GREETING_MAGIC, OPTION_MAGIC, _SERVER_FLAGS))
         self._stream = Stream(self._parse())
 
@@ -191,7 +191,7 @@ class Handshake:
         facts = INFO_EXPORT.pack(Info.EXPORT, found.size_bytes, self._flags(found))
         self._reply(option, Reply.INFO, facts)
         if Info.NAME in wanted:
-            self._reply(option, Reply.INFO, _U16.pack(Info.NAME) + name.encode())
+            self._reply(option, Reply.INFO, _U16.pack(Info.NAME) + name.text.encode())
         if Info.DESCRIPTION in wanted and found.description:
             text = found.description.encode()
             self._reply(option, Reply.INFO, _U16.pack(Info.DESCRIPTION) + text)
@@ -244,16 +244,16 @@ class Handshake:
         self._reply(option, type_, reason.encode()[:MAX_STRING_BYTES])
 
 
-def _decode(name: bytes) -> str | None:
+def _decode(name: bytes) -> WireName | None:
     if len(name) > MAX_STRING_BYTES:
         return None
     try:
-        return name.decode()
+        return WireName.parse(name.decode())
     except UnicodeDecodeError:
         return None
 
 
-def _parse_info(data: bytes) -> tuple[str, frozenset[int]] | None:
+def _parse_info(data: bytes) -> tuple[WireName, frozenset[int]] | None:
     """Name and information types of an INFO or GO option; None if the lengths do not agree."""
     if len(data) < _U32.size + _U16.size:
         return None
@@ -269,7 +269,7 @@ def _parse_info(data: bytes) -> tuple[str, frozenset[int]] | None:
     return None if name is None else (name, frozenset(types))
 
 
-def _parse_meta_context(data: bytes) -> tuple[str, list[bytes]] | None:
+def _parse_meta_context(data: bytes) -> tuple[WireName, list[bytes]] | None:
     """Export name and queries; None if the lengths do not agree."""
     first = _take_string(data, 0)
     if first is None or first[1] + _U32.size > len(data):

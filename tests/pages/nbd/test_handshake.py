@@ -16,10 +16,12 @@ from netboot.pages.nbd.handshake import (
     Handshake,
     Ready,
 )
+from netboot.pages.nbd.name import WireName
 from netboot.pages.nbd.stream import Closed
 from tests.support import scapy_nbd as nbd
 
 FLAGS = bytes(nbd.ClientFlags())
+SECRET = WireName.parse("swap@secret")
 EXPORT = Export("swap", 1 << 30, "swap of a seat")
 ALLOCATION = b"base:allocation"
 WRITABLE = (
@@ -28,10 +30,10 @@ WRITABLE = (
 )
 
 
-def lookup(name: str) -> Export | Refused:
-    if name == "swap@secret":
+def lookup(name: WireName) -> Export | Refused:
+    if name == SECRET:
         return EXPORT
-    if name.startswith("swap"):
+    if name.export.startswith("swap"):
         return Refused("wrong token for export swap")
     return Refused("no such export", Refusal.UNKNOWN)
 
@@ -61,7 +63,7 @@ def test_go_tells_all_that_was_asked_and_keeps_what_follows() -> None:
     assert (description.info, bytes(description.payload)) == (2, b"swap of a seat")
     sizes = (block_size.minimum, block_size.preferred, block_size.maximum)
     assert sizes == (1, 4096, 32 << 20)
-    assert handshake.outcome == Ready("swap@secret", EXPORT, b"first request")
+    assert handshake.outcome == Ready(SECRET, EXPORT, b"first request")
 
 
 def test_go_without_questions_tells_the_export_only() -> None:
@@ -141,8 +143,8 @@ def test_meta_contexts(queries: list[bytes], listed: bool, chosen: bool) -> None
 
 
 def test_meta_context_of_another_export_or_forgotten_is_not_in_use() -> None:
-    def find(name: str) -> Export:
-        return Export(name, 1)
+    def find(name: WireName) -> Export:
+        return Export(name.text, 1)
 
     choose = nbd.meta_context(b"a", ALLOCATION)
     for options in (

@@ -13,6 +13,7 @@ import pytest
 from netboot.errors import OperatorError
 from netboot.pages.exports import Attachment, StaticExports
 from netboot.pages.nbd.export import Export
+from netboot.pages.nbd.name import WireName
 from netboot.pages.stores import image
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.stores.null import NullStore
@@ -109,7 +110,7 @@ def test_another_image_has_another_generation_and_a_faithful_copy_the_same(
     copy = tmp_path / "copy"
     shutil.copy2(root, copy)
     assert generation(copy) == generation(root)
-    told = StaticExports(NullStore(), {}, {"root": root}).find("root")
+    told = StaticExports(NullStore(), {}, {"root": root}).find(WireName.parse("root"))
     assert isinstance(told, Export)
     assert told.description == f"image, generation {generation(root)}"
     time = root.stat().st_mtime_ns
@@ -179,7 +180,7 @@ def test_one_name_is_one_export(root: Path) -> None:
 
 def test_an_image_that_was_replaced_is_let_go_with_its_last_reader(root: Path) -> None:
     old = StaticExports(NullStore(), {}, {"root": root})
-    attachment = old.attach("root")
+    attachment = old.attach(WireName.parse("root"))
     assert isinstance(attachment, Attachment)
     fresh = root.with_suffix(".new")
     fresh.write_bytes(PAGE)
