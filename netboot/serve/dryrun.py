@@ -148,7 +148,7 @@ class _Rehearsal:
         return self._room.plan(client, self._server)
 
     def _redact(self, text: str) -> str:
-        token = self._room.tokens.get(self._mac, "")
+        token = self._room.seats.of(self._mac).token
         text = text.replace(self._room.ticket(self._mac), "<ticket>")
         return text.replace(token, "<token>") if token else text
 

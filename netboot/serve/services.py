@@ -62,7 +62,7 @@ class Services:
             images=images,
             secret=load_secret(state / "secret", make=images is not None),
             journal=journal,
-            leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
+            table=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
             catalogues=(
                 {}
@@ -114,8 +114,8 @@ class Services:
     def _exports(self, store: stores.PageStore) -> ClassroomExports:
         leased = LeasedExports(
             store,
-            self._room.leases,
-            ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
+            self._room.table,
+            ceiling=lambda seat: self._room.seats.of(seat).settings.swap.ceiling,
         )
         paths = () if self._swap_only else self._profile.images
         images = {image_export(path): Path(path) for path in paths}

@@ -1,7 +1,6 @@
 """What TFTP serves of a room: loaders, first scripts, what GRUB and Raspberry Pis ask for."""
 
 import logging
-import secrets
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -10,7 +9,7 @@ from netboot.boot import grub, ipxe, raspberry, unified
 from netboot.boot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
 from netboot.boot.client import Client, Stage
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
-from netboot.serve.room import TOKEN_BYTES, Room, ipxe_client
+from netboot.serve.room import Room, ipxe_client
 from netboot.serve.tftp.server import Transfer, WithEnd
 from netboot.serve.tftp.transfer import Outcome
 
@@ -75,11 +74,7 @@ class TftpFiles:
         arch = BY_GRUB.get(name.removesuffix(grub.CONFIG_SUFFIX))
         if arch is None or self.room.images is None:
             return None
-        self.room.loaders.heard(mac)
-        self.room.loaders.scripted(mac)
-        self.room.tokens.setdefault(mac, secrets.token_hex(TOKEN_BYTES))
-        plan = self.room.plan_of(Client(mac, arch, Stage.FIRMWARE), server)
-        return grub.render(plan, str(server)).encode()
+        return grub.render(self.room.grub_plan(mac, arch, server), str(server)).encode()
 
     def raspberry_pi(self, path: str, mac: str, server: IPv4Address) -> bytes | Path | None:
         """What a Pi asks for: a file of the operator's folder, else one of ours that has its name."""

@@ -26,7 +26,9 @@ def plan_of(
     initrds: tuple[str, ...] = (),
 ) -> BootPlan:
     client = Client(MAC, arch, stage)
-    return boot_plan(profile, client, KEYS, server=SERVER, initrds=initrds)
+    return boot_plan(
+        profile, profile.seat(client.mac), client, KEYS, server=SERVER, initrds=initrds
+    )
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda row: row.name)
@@ -86,7 +88,8 @@ def swap_words(layout: str, mac: str = MAC) -> dict[str, str]:
         IPv4Address(f"10.0.0.{last}") for last in (2, 3, 4)[: 2 if layout == "mirror" else 3]
     )
     swap = Swap.model_validate({"servers": others, "layout": layout})
-    plan = boot_plan(Profile(swap=swap), Client(mac, BIOS, Stage.IPXE), KEYS, server=SERVER)
+    profile, client = Profile(swap=swap), Client(mac, BIOS, Stage.IPXE)
+    plan = boot_plan(profile, profile.seat(mac), client, KEYS, server=SERVER)
     return dict(word.split("=", 1) for word in plan.arguments if word.startswith("netboot."))
 
 

@@ -108,15 +108,13 @@ class Server:
     """A room's TFTP server on loopback; ``mac`` is what the kernel's ARP table says of the client."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.room = Room(
-            with_pis(PROXY, str(folder / "pi")),
-            folder / "images",
-            b"s" * 32,
-            Journal(),
-            LeaseTable(1 << 30),
-        )
+        self._images = folder / "images"
+        self.room = self.make_room(with_pis(PROXY, str(folder / "pi")))
         self.arp = folder / "arp"
         monkeypatch.setattr(tftp_files, "ARP_TABLE", self.arp)
+
+    def make_room(self, profile: Profile) -> Room:
+        return Room(profile, self._images, b"s" * 32, Journal(), LeaseTable(1 << 30))
 
     def read(self, paths: list[str], mac: str = PI_4) -> list[bytes | None]:
         """What each path has, None for what is refused."""
@@ -186,7 +184,7 @@ def test_a_pi_gets_the_images_for_arm64_if_there_are_any(server: Server, tmp_pat
         (tmp_path / "images/arm64" / name).write_text(name)
     profile = server.room.profile
     boot = profile.boot.model_copy(update={"architectures": ("amd64", "arm64")})
-    server.room.profile = profile.model_copy(update={"boot": boot})
+    server.room = server.make_room(profile.model_copy(update={"boot": boot}))
     assert server.read(asked) == [b"vmlinuz", b"initramfs.img"]
 
 
@@ -196,7 +194,7 @@ def test_a_pi_gets_a_token_with_its_address_and_keeps_it_however_often_it_reads(
     reply = ask(discover(PI_4), context(server.room.profile)).reply
     assert reply.client is not None
     server.room.plan(reply.client, US)
-    token = server.room.tokens[PI_4]
+    token = server.room.seats.of(PI_4).token
     for line in server.read([f"{SERIAL}/cmdline.txt"] * 2):
         assert line is not None and re.search(rb"netboot\.token=(\w+)", line)
         assert f"netboot.token={token} ".encode() in line

@@ -105,12 +105,15 @@ def test_dhcp_leads_to_the_image_and_every_boot_has_a_token_of_its_own(
     path = path.removeprefix(f"{room.base_url(SERVER)}/")
     image = TftpFiles(room).file(path, SERVER)
     words = sections(content(image), tmp_path)[".cmdline"].decode().split()
-    assert f"netboot.token={room.tokens[MAC]}" in words and "BOOTIF=01-52-54-00-12-34-56" in words
+    assert (
+        f"netboot.token={room.seats.of(MAC).token}" in words
+        and "BOOTIF=01-52-54-00-12-34-56" in words
+    )
     assert not [word for word in words if "$" in word]
     assert TftpFiles(room).file(path, SERVER) == image, "a request may come twice"
-    before = room.tokens[MAC]
+    before = room.seats.of(MAC).token
     room.plan(client, SERVER)
-    assert room.tokens[MAC] != before
+    assert room.seats.of(MAC).token != before
     name = path.split("/", 2)[2]
     assert WithEnd(*room.unified(MAC, name, SERVER) or ()) == TftpFiles(room).file(path, SERVER)
 

@@ -16,7 +16,7 @@ from netboot.pages.nbd.name import WireName
 from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Http, Swap
-from netboot.serve.http.server import parse_beacon
+from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.room import DAMAGED, Room
 from netboot.serve.tftp.server import Transfer
 from netboot.serve.tftp.transfer import Outcome
@@ -33,6 +33,10 @@ def room(tmp_path: Path) -> Room:
     return Room(Profile(), tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
 
 
+def other_room(room: Room, profile: Profile) -> Room:
+    return Room(profile, room.images, room.secret, room.journal, room.table)
+
+
 def stages(room: Room) -> list[tuple[str, str]]:
     return [(event.stage, event.message) for event in room.journal.history(MAC)]
 
@@ -44,7 +48,7 @@ def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room, tmp_path: Path
     chain = (TftpFiles(room).script(ipxe.bootfile, SERVER) or b"").decode()
     assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
     script = room.script(MAC, "uefi-x64.ipxe", SERVER)
-    assert script is not None and room.tokens[MAC] in script
+    assert script is not None and room.seats.of(MAC).token in script
 
 
 def test_http_boot_leads_to_a_loader(room: Room) -> None:
@@ -66,7 +70,7 @@ def files(room: Room, stage: Stage, times: int = 2, *, able: bool = True) -> set
 def test_a_cards_ipxe_makes_way_for_ours_and_ours_gets_the_script(
     room: Room, loader: str, able: bool
 ) -> None:
-    room.profile = Profile.model_validate({"boot": {"loader": loader}})
+    room = other_room(room, Profile.model_validate({"boot": {"loader": loader}}))
     for _ in range(2):  # boots
         assert files(room, Stage.IPXE, able=able) == {"undionly.kpxe"}
         room.fetched(MAC, "undionly.kpxe")
@@ -81,17 +85,17 @@ def test_an_able_ipxe_of_a_card_goes_straight_to_its_script(room: Room) -> None:
 
 
 def test_the_ipxe_of_our_medium_goes_straight_to_its_script(room: Room) -> None:
-    room.profile = Profile.model_validate({"boot": {"loader": "signed"}})
+    room = other_room(room, Profile.model_validate({"boot": {"loader": "signed"}}))
     client = Client(MAC, BY_NAME["bios"], Stage.IPXE, ours=True)
     assert room.plan(client, SERVER).bootfile.endswith("/bios.ipxe")
 
 
 def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
-    room.profile = Profile.model_validate({"boot": {"loader": "signed"}})
+    room = other_room(room, Profile.model_validate({"boot": {"loader": "signed"}}))
     first = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
     folder, _, name = first.bootfile.rpartition("/")
     assert (folder, name) == (f"boot/{room.ticket(MAC)}", "shimx64.efi")
-    token = room.tokens[MAC]
+    token = room.seats.of(MAC).token
     for loader in (name, "grubx64.efi"):
         assert TftpFiles(room).file(f"{folder}/{loader}", SERVER) == tmp_path / loader
         room.fetched(MAC, loader)
@@ -104,7 +108,7 @@ def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
     assert TftpFiles(room).file("boot/guess/amd64/vmlinuz", SERVER) is None
     again = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
     assert again.bootfile == first.bootfile, "it came through"
-    assert room.tokens[MAC] != token, "another boot"
+    assert room.seats.of(MAC).token != token, "another boot"
 
 
 def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path:
     assert isinstance(image, bytes)
     file = image.decode().strip().removeprefix(f"source (tftp,{SERVER})/")
     text = TftpFiles(room).file(file, SERVER)
-    assert isinstance(text, bytes) and room.tokens[MAC].encode() in text
+    assert isinstance(text, bytes) and room.seats.of(MAC).token.encode() in text
 
 
 def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
@@ -146,7 +150,7 @@ def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) 
 
 
 def test_drivers_of_its_own_first_if_the_profile_says_so(room: Room) -> None:
-    room.profile = Profile.model_validate({"boot": {"loader": "native"}})
+    room = other_room(room, Profile.model_validate({"boot": {"loader": "native"}}))
     assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
     room.fetched(MAC, "ipxe.pxe")
     assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
@@ -238,34 +242,34 @@ def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_tick
     text, _, token = other.lease(mac, GIB // 4, fresh=True).partition(" token=")
     assert text == f"size={GIB // 4}", "half of twice the RAM"
     assert isinstance(
-        other.leases.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0), Attached
+        other.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0), Attached
     )
-    assert not first.tokens
+    assert not first.seats.of(MAC).token
 
 
 def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) -> None:
     assert room.lease(MAC, GIB // 4).startswith("refused=")
     room.script(MAC, "bios.ipxe", SERVER)
-    first = room.tokens[MAC]
+    first = room.seats.of(MAC).token
     assert room.lease(MAC, GIB // 4) == f"size={GIB // 2}"
     assert isinstance(
-        room.leases.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
+        room.table.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
     )
     room.script(MAC, "bios.ipxe", SERVER)
-    assert room.tokens[MAC] != first
+    assert room.seats.of(MAC).token != first
     assert isinstance(
-        room.leases.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
+        room.table.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
     ), "still running"
 
 
 def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room: Room) -> None:
     size, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
-    assert (size, token) == (f"size={GIB // 2}", room.tokens[MAC])
-    old = room.leases.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
+    assert (size, token) == (f"size={GIB // 2}", room.seats.of(MAC).token)
+    old = room.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
     _, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
-    new = room.leases.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
+    new = room.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
     assert isinstance(old, Attached) and isinstance(new, Attached)
-    assert room.leases.take_ended() == [old.lease]
+    assert room.table.take_ended() == [old.lease]
     assert token not in repr(room.status())
 
 
@@ -273,17 +277,17 @@ def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Pat
     profile = Profile(swap=Swap(size=SwapSize(bytes=GIB // 4), grow=2))
     room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB // 2))
     room.script(MAC, "bios.ipxe", SERVER)
-    boot_token = room.tokens[MAC]
+    boot_token = room.seats.of(MAC).token
     assert room.lease(MAC, GIB) == f"size={GIB // 4}"
     size, token = room.lease(MAC, GIB, area=2).split(" token=")
-    assert (size, room.tokens[MAC]) == (f"size={GIB // 4}", boot_token)
-    second = room.leases.attach(WireName.parse(f"seat-525400123456-2@{token}"), 0.0)
+    assert (size, room.seats.of(MAC).token) == (f"size={GIB // 4}", boot_token)
+    second = room.table.attach(WireName.parse(f"seat-525400123456-2@{token}"), 0.0)
     assert isinstance(second, Attached)
     refused = "refused=no room: 256 MiB asked, 0.0 MiB of 512 MiB left"
     assert room.lease(MAC, GIB, area=3) == refused
     assert room.lease(MAC, GIB, area=4) == "refused=swap.grow is 2"
     assert room.end_lease(MAC, 2) == "refused=seat-525400123456-2 is in use"
-    room.leases.let_go(second.lease.generation, 1.0)
+    room.table.let_go(second.lease.generation, 1.0)
     assert room.end_lease(MAC, 2) == "ended"
     assert room.lease(MAC, GIB, area=3).startswith("size=")
     assert stages(room) == [  # a seat tells refusals itself, and once
@@ -305,7 +309,7 @@ def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: P
     waits = read(room.script(second, "bios.ipxe", SERVER) or "")
     # 2 MB at 1 Mbit/s take 16 s; 3 s before that the next one begins.
     assert isinstance(waits, Chain) and waits.wait == 13
-    assert second not in room.tokens
+    assert not room.seats.of(second).token
     assert room.journal.history(second)[-1].message == "13 s, PCs before it: 1"
     assert isinstance(read(room.script(PROBE_MAC, "bios.ipxe", SERVER) or ""), Boot)
     room.fetched(first, "amd64/vmlinuz")
@@ -381,7 +385,7 @@ def test_status_holds_no_secret(room: Room) -> None:
     )
     text = repr(room.status()) + repr(room)
     assert MAC in text
-    assert room.tokens[MAC] not in text and room.ticket(MAC) not in repr(room.status())
+    assert room.seats.of(MAC).token not in text and room.ticket(MAC) not in repr(room.status())
 
 
 def test_a_seat_is_found_in_the_kernels_arp_table(tmp_path: Path) -> None:

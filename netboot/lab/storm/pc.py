@@ -13,10 +13,12 @@ from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError, NetbootError
 from netboot.lab.storm.report import Outcome
 from netboot.pages.nbd.client import PageClient
+from netboot.pages.nbd.export import Refused
 from netboot.serve.dhcp.client import Asking, ask_boot_server
 from netboot.serve.dhcp.packet import ANY, MessageType, Option, Packet
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.client import http_download, http_read
+from netboot.serve.leases import IN_USE, Granted, parse, serialize
 from netboot.serve.tftp.client import fetch
 
 # PXE 2.1 section 2.2.5 (table 2-2): a question that is lost costs a PC that long.
@@ -95,7 +97,9 @@ class Pc:
         if self._lease_url:
             with contextlib.suppress(NetbootError):
                 for _ in range(END_TRIES):
-                    if b"in use" not in await http_read(self._lease_url, "DELETE"):
+                    answer = await http_read(self._lease_url, "DELETE")
+                    ended = parse(answer.decode("utf-8", "replace"))
+                    if not (isinstance(ended, Refused) and IN_USE in ended.reason):
                         break
                     await asyncio.sleep(END_PAUSE)
         if self._address != ANY:
@@ -169,11 +173,11 @@ class Pc:
         )
         lease = f"http://{host}:{server.port or 80}/lease/{ticket}"
         self._lease_url = f"{lease}?area=1"
-        answer = (await http_read(f"{lease}?ram={RAM_BYTES}{fresh}")).decode("ascii", "replace")
-        granted = dict(word.split("=", 1) for word in answer.split() if "=" in word)
-        if "size" not in granted:
-            raise AnswerError(f"no lease: {answer.strip()}")
-        name = f"{export}@{granted.get('token', token)}.{time.monotonic_ns() // 1_000_000:x}"
+        answer = await http_read(f"{lease}?ram={RAM_BYTES}{fresh}")
+        granted = parse(answer.decode("utf-8", "replace"))
+        if not isinstance(granted, Granted):
+            raise AnswerError(f"no lease: {serialize(granted)}")
+        name = f"{export}@{granted.token or token}.{time.monotonic_ns() // 1_000_000:x}"
         for _ in range(int(words.get("netboot.connections", "1"))):
             self._connections.append(await _connected(host, port, name))
         await self._connections[0].write(0, PAGE)

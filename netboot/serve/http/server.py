@@ -5,10 +5,8 @@ aiohttp keeps connections and always says Content-Length. `make bench-boot` comp
 
 import hmac
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +14,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from netboot.errors import OperatorError
+from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.downloads import Download, send_with_end
 from netboot.serve.http.orders import ORDERS, Orders
 from netboot.serve.http.sending import Senders
@@ -24,24 +23,11 @@ log = logging.getLogger(__name__)
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest sent is about 300 bytes
 MAX_STAGE_CHARACTERS = 40
-MAX_AGE_SECONDS = 600.0  # a beacon that claims to be older is not believed
 SHUTDOWN_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Beacon:
-    """What an initramfs reports: a line for people, and ``key=value`` lines for scripts.
-
-    ``age``: seconds it waited in the PC before it was sent (the network may not have been up).
-    """
-
-    message: str
-    data: dict[str, Any]
-    age: float
-
-
-class Room(Protocol):
-    """What the HTTP server asks of the composition root; each ``mac`` came out of a ticket."""
+class Answers(Protocol):
+    """What the HTTP server asks; each ``mac`` came out of a ticket."""
 
     def seat_of(self, ticket: str) -> str | None:
         """The MAC address a ticket was issued for, or None."""
@@ -81,42 +67,12 @@ class Room(Protocol):
         """Journals what an initramfs reports."""
 
 
-def parse_beacon(body: str, uptime: str, sent: str) -> Beacon:
-    """Reads a beacon. Figures become numbers; ``uptime`` and ``sent`` are the client's clock, in
-    seconds since its kernel started, when the beacon was made and when it was sent.
-    """
-    # Beacons end on somebody's terminal: nothing in them may move its cursor.
-    plain = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in body)
-    lines = [line for line in plain.split("\n") if line.strip()]
-    data: dict[str, Any] = {}
-    for line in lines[1:]:
-        key, separator, value = line.partition("=")
-        if separator:
-            data[key.strip()] = _number(value.strip())
-    made, gone = _number(uptime), _number(sent)
-    age = 0.0
-    if isinstance(made, int | float):
-        data["uptime"] = made
-        if isinstance(gone, int | float):
-            age = min(max(gone - made, 0.0), MAX_AGE_SECONDS)
-    return Beacon(lines[0].strip() if lines else "", data, age)
-
-
-def _number(text: str) -> int | float | str:
-    for convert in (int, float):
-        try:
-            number = convert(text)
-        except ValueError:
-            continue
-        if math.isfinite(number):  # JSON has no word for the others
-            return number
-    return text
-
-
 class HttpServer:
     """Serves ``room`` on ``port``."""
 
-    def __init__(self, room: Room, *, port: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, room: Answers, *, port: int, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._room = room
         self._port = port
         self._now = now

@@ -67,7 +67,9 @@ def _story(path: Path, mode: str) -> Iterator[str]:
     scopes = make_scopes(profile, [LAN], [US])
 
     def plan(client: Client) -> BootPlan:
-        return boot_plan(profile, client, SeatKeys("TICKET", "TOKEN"), server=US)
+        return boot_plan(
+            profile, profile.seat(client.mac), client, SeatKeys("TICKET", "TOKEN"), server=US
+        )
 
     for frame in questions(path):
         ip, udp = frame[IP], frame[UDP]

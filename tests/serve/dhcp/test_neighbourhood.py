@@ -231,7 +231,9 @@ def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture
             server = DhcpServer(
                 every,
                 find("b0"),
-                lambda client, us: boot_plan(every, client, keys, server=us),
+                lambda client, us: boot_plan(
+                    every, every.seat(client.mac), client, keys, server=us
+                ),
                 lan.journal,
             )
             lan.servers.append(server)

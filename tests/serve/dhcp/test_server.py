@@ -45,7 +45,9 @@ BOB = PxeClient(mac="52:54:00:00:00:02", xid=2)
 
 
 def plan(client: Client, server: IPv4Address) -> BootPlan:
-    return boot_plan(PROXY, client, SeatKeys(TICKET, "token"), server=server)
+    return boot_plan(
+        PROXY, PROXY.seat(client.mac), client, SeatKeys(TICKET, "token"), server=server
+    )
 
 
 class Cable:

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.errors import OperatorError
-from netboot.serve.http.server import MAX_AGE_SECONDS, Beacon, HttpServer, parse_beacon
+from netboot.serve.http.beacon import MAX_AGE_SECONDS, Beacon, parse_beacon
+from netboot.serve.http.server import HttpServer
 
 MAC = "52:54:00:12:34:56"
 TICKET = "t" * 44
