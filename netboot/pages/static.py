@@ -81,5 +81,5 @@ async def _upgraded(server: PageServer, hung_up: asyncio.Event, *, possible: boo
     while True:
         await hung_up.wait()
         hung_up.clear()
-        if possible and await upgrade.check(__name__):
+        if possible and await upgrade.check():
             upgrade.reexecute(await server.leave())

@@ -23,14 +23,17 @@ log = logging.getLogger(__name__)
 
 LISTENERS = "NETBOOT_PAGE_LISTENERS"  # in the environment: descriptors, with commas
 PROCESS_FILE = "state-process"  # in the store's directory: process id, and a word for each start
+CHECK_VERB = "can-serve"  # of the command line; releases since 0.2.0 ask each other by it
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.02
 
 
-async def check(server: str) -> bool:
-    """Whether the program on disk can at least be started; ``server`` is the module that serves."""
-    code = f"import netboot.cli.main, netboot.pages.worker.worker, {server}"
-    arguments = [sys.executable, "-P", "-c", code]
+async def check() -> bool:
+    """Return whether the program on disk can at least be started.
+
+    Asks by a verb, not by names of modules: a later release may have others.
+    """
+    arguments = [sys.executable, "-P", "-m", "netboot", CHECK_VERB]
     process = await asyncio.create_subprocess_exec(*arguments)
     if await process.wait() == 0:
         return True

@@ -135,7 +135,7 @@ class Services:
         """Replaces the running program; clients of the page server notice nothing. Returns only
         if the new program does not start.
         """
-        if await upgrade.check(__name__):
+        if await upgrade.check():
             upgrade.reexecute(await self._pages.leave())
 
     def description(self) -> dict[str, Any]:
