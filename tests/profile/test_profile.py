@@ -156,7 +156,7 @@ def test_schema_file_for_editors_is_current() -> None:
 
 
 def test_documentation_names_every_key() -> None:
-    text = (ROOT / "docs" / "profile.md").read_text()
+    text = (ROOT / "docs" / "reference" / "profile.md").read_text()
     sections = {key for key in KEYS if any(other.startswith(f"{key}.") for other in KEYS)}
     leaves = {key for key in KEYS if key not in sections and key.count("*") == 0}
     entries = {key for key in KEYS if re.fullmatch(r"(groups|clients)\.\*\.\w+", key)}
