@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from netboot.boot.stages import BY_NAME
 from tests import ROOT
-from tests.docs.pages import PAGES, blocks, name
-from tools.reference import cli, fab
+from tests.docs.pages import PAGES, blocks, name, prose
+from tools.reference import cli, fab, profile
 
 README = ROOT / "README.md"
 TYPED = [README, *(page for page in PAGES if "tutorial" in page.parts)]
 
-# A reader of README and tutorial has these after `make setup`, on Debian.
+# A reader of README and tutorial has these after `make setup`, on Debian; agent: on a PC.
 _PROGRAMS = """
-apt apt-get cat cd chmod chown cp curl date df dmesg echo env export free git id ip journalctl jq kill
+agent apt apt-get cat cd chmod chown cp curl date df dmesg echo env export free git id ip journalctl jq kill
 less ls lspci make man mkdir mv nano ping printf rm scp sed sh ssh ssh-copy-id ss sudo swapon sync
 systemctl tail tar tee test umask uname useradd vagrant vi virsh watch
 """
@@ -29,6 +30,9 @@ OPTION = re.compile(r"(?<![\w-])(--?[A-Za-z][\w-]*)")
 FILE = re.compile(
     r"(?<![\w/.*-])((?:docs|netboot|tests|tools|bench|initramfs|profiles)/[\w./-]*\w\.(?:md|py|sh|c|h|svg|yaml))"
 )
+STAGE = re.compile(r"(?:init|agent|failed|load|pages):[a-z][a-z-]*")
+KEY = re.compile(r"(?:dhcp|http|boot|root|swap|ssh|vagrant)(?:\.[a-z_]+)+")
+SUFFIXES = (".c", ".h", ".img", ".iso", ".json", ".py", ".sh", ".squashfs", ".yaml")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=name)
 
@@ -132,6 +136,21 @@ def test_every_document_that_the_code_names_exists() -> None:
         named = re.findall(r"(?<![\w/.-])docs/[\w./-]+\.md", path.read_text(errors="replace"))
         missing += [f"{name(path)}: {each}" for each in named if not (ROOT / each).exists()]
     assert sorted(missing) == []
+
+
+@each_page
+def test_every_stage_and_key_that_is_named_exists(page: Path) -> None:
+    words = {word for code in INLINE.findall(prose(page)) for word in re.findall(r"[\w:.-]+", code)}
+    stages = {word for word in words if STAGE.fullmatch(word)}
+    keys = {word for word in words if KEY.fullmatch(word) and not word.endswith(SUFFIXES)}
+    assert (stages - set(BY_NAME), keys - _keys()) == (set(), set())
+
+
+@cache
+def _keys() -> set[str]:
+    """Return the paths of all sections and keys of a profile."""
+    paths = [path.split(".") for path in profile.key_paths()]
+    return {".".join(path[:length]) for path in paths for length in range(1, len(path) + 1)}
 
 
 def test_readme_is_short() -> None:

@@ -39,7 +39,7 @@ def names(page: str) -> list[str]:
 
 
 def render(page: str) -> str:
-    """Return the page with each block made anew. Raise KeyError for a block that nothing makes."""
+    """Return the page with each block replaced. Raise KeyError for a block that nothing makes."""
 
     def block(match: re.Match[str]) -> str:
         name = match["name"]

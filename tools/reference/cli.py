@@ -78,7 +78,8 @@ def _examples(epilog: str) -> Iterator[str]:
 
 
 def _all() -> str:
-    return "\n\n".join(_verb(*each) for each in verbs(command()) if each[0] != "netboot")
+    shown = [each for each in verbs(command()) if each[0] != "netboot" and not each[1].hidden]
+    return "\n\n".join(_verb(*each) for each in shown)
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {"verbs": _all}

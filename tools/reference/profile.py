@@ -36,6 +36,11 @@ def _fields(section: type[Section], above: str) -> Iterator[tuple[str, FieldInfo
             yield from _fields(below, f"{path}.")
 
 
+def key_paths() -> list[str]:
+    """Return the paths of all keys; NAME, MAC and NETWORK stand for what a user chooses."""
+    return [path for path, _ in _fields(Profile, "")]
+
+
 def _section_of(field: FieldInfo) -> type[Section] | None:
     """Return the section that a key has below it, if any. A value written as one text has none."""
     annotation = field.annotation
@@ -74,7 +79,7 @@ def _examples() -> Mapping[str, str]:
 
 def _names() -> set[str]:
     """Return every word that begins a line in comments of the example: keys, and names below them."""
-    paths = chain.from_iterable(path.split(".") for path, _ in _fields(Profile, ""))
+    paths = chain.from_iterable(path.split(".") for path in key_paths())
     indented = re.findall(r"(?m)^ *#  ? ?([\w./:-]+):$", EXAMPLES.read_text())
     return set(paths) | {name for name in indented if not name[0].isupper()}
 
@@ -86,7 +91,7 @@ def _scalars(tree: Any, path: str) -> Iterator[tuple[str, str]]:
     if path and path not in PLACEHOLDERS:
         yield path, "{" + ", ".join(f"{key}: {value}" for key, value in tree.items()) + "}"
     for name, below in tree.items():
-        key = PLACEHOLDERS.get(path, name)
+        key: str = PLACEHOLDERS.get(path) or name
         yield from _scalars(below, f"{path}.{key}" if path else key)
 
 
