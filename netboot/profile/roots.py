@@ -1,4 +1,4 @@
-"""Root filesystem kinds, one row each; ``initramfs/root/<kind>`` is the client's half of a row."""
+"""Kinds of root file system, one row each; ``initramfs/root/<kind>`` is the client's half."""
 
 from dataclasses import dataclass
 
