@@ -1,4 +1,4 @@
-"""GRUB's configuration: what a PC is told that no iPXE boots."""
+"""GRUB's configuration, for PCs that no iPXE boots."""
 
 from ipaddress import IPv4Address
 

@@ -1,4 +1,4 @@
-"""Plans and scripts: what a PC is told to load, and that secrets stay where they belong."""
+"""Plans and scripts: the files that a PC loads, and that secrets stay secret."""
 
 from ipaddress import IPv4Address
 
@@ -35,7 +35,7 @@ def plan_of(
 def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architecture) -> None:
     loader = plan_of(Profile(), Stage.FIRMWARE, arch).bootfile
     by_http = arch.firmware is Firmware.UEFI_HTTP
-    if arch.loader == UNIFIED:  # with the kernel's words in it
+    if arch.loader == UNIFIED:  # contains the command line
         path = f"boot/{KEYS.ticket}/{arch.processors[0].name}/{UNIFIED}"
     else:
         path = arch.loader
@@ -152,7 +152,7 @@ def choices(*architectures: str, arch: str = "bios") -> list[str]:
 def test_a_pc_without_long_mode_gets_the_32_bit_kernel() -> None:
     lines = choices("amd64", "i386")
     first = lines.index("cpuid --ext 29 && goto amd64 ||")
-    # An iPXE without this command fails in both, and goes on to what most PCs can run.
+    # An iPXE without this command fails in both, and continues with what most PCs can run.
     assert lines[first + 1 : first + 3] == ["cpuid 0 && goto i386 ||", ":amd64"]
     after = lines[lines.index(":i386") :]
     assert "/i386/vmlinuz " in after[1] and after[2].endswith("/i386/initramfs.img || goto failed")
