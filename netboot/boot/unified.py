@@ -62,7 +62,7 @@ def unified(stub: bytes, sections: Mapping[str, bytes]) -> bytes:
         return _unified(bytearray(stub), sections)
     except (struct.error, IndexError) as error:
         raise OperatorError(
-            f"the EFI stub is no EFI program that can take a kernel: {error}"
+            "the EFI stub cannot take a kernel: it is no EFI program, or lacks room for sections"
         ) from error
 
 

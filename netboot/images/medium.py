@@ -1,9 +1,10 @@
 """``netboot media``: one image that starts iPXE from a CD or a USB stick, on BIOS and on UEFI x64.
 
-For PCs that cannot boot from the network: what they would have got by TFTP they bring along. The
-image is an ISO 9660 file system with two El Torito entries (isolinux with ipxe.lkrn and our script; a FAT
-floppy with ipxe.efi) and, as isohybrid, a partition table, so that firmware starts it as a disk too.
-Debian's ipxe.efi takes no script: on UEFI iPXE asks by DHCP once, on BIOS again and again.
+PCs that cannot boot from the network get from it the files that others get over TFTP. The image is
+an ISO 9660 file system with two El Torito entries: isolinux with ipxe.lkrn and our script, and a
+FAT floppy with ipxe.efi. As an isohybrid it also has a partition table, so that firmware can start
+it as a disk. Debian's ipxe.efi takes no script: on UEFI iPXE tries DHCP once, on BIOS again and
+again.
 """
 
 import hashlib
@@ -22,13 +23,13 @@ from netboot.images.progress import Progress
 IMAGE_FILE = "netboot.iso"
 PARTS = ("ipxe", "isolinux", "syslinux-common")
 TOOLS = {"xorriso": "xorriso", "mformat": "mtools"}  # and the Debian packages that have them
-EPOCH = "1600000000"  # the time of everything inside: the same parts give the same bytes
+EPOCH = "1600000000"  # the time of all files inside: the same parts give the same bytes
 CONFIGURATION = """default netboot
 label netboot
   kernel /ipxe.krn
   initrd /netboot.ipx
 """
-FLOPPY_KIB = 1440  # what El Torito calls a floppy, and room enough for ipxe.efi
+FLOPPY_KIB = 1440  # a floppy by El Torito's definition, and enough for ipxe.efi
 
 
 def write(target: Path, cache: Path, progress: Progress) -> None:
@@ -58,7 +59,7 @@ def write(target: Path, cache: Path, progress: Progress) -> None:
 
 
 def _make(unpacked: Path, image: Path) -> None:
-    """Writes the image from the files of the packages."""
+    """Write the image from the files of the packages."""
     tree = unpacked / "tree"
     (tree / "isolinux").mkdir(parents=True)
     files = {

@@ -1,7 +1,7 @@
 """Debian packages: found with apt-cache, downloaded and verified by apt, unpacked, not installed.
 
-apt runs as any user. What it writes (its binary index, downloads) goes to our own cache folder;
-the host's package system is only read.
+apt runs as any user. It writes its binary index and its downloads to our own cache folder; the
+host's package system is only read.
 """
 
 import os
@@ -15,12 +15,12 @@ from netboot.errors import OperatorError
 from netboot.images.progress import Progress
 
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-UPDATE_SECONDS = 10  # for a mirror to answer; firmware is wanted, not needed
+UPDATE_SECONDS = 10  # for a mirror to answer; a build succeeds without firmware
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """The version of a package that apt would install; ``depends`` as in its control file."""
+    """The version of a package that apt would install; ``depends`` is from its control file."""
 
     name: str
     version: str
@@ -30,12 +30,12 @@ class Package:
 class Apt:
     """apt, with its index in the folder ``state``.
 
-    With ``config``, a file for APT_CONFIG, it is an apt apart that knows other package lists.
+    With ``config``, a file for APT_CONFIG, it is a separate apt with package lists of its own.
     """
 
     def __init__(self, state: Path, config: Path | None = None) -> None:
         state.mkdir(parents=True, exist_ok=True)
-        # The index takes 0.8 s to make; Debian's container images turn off keeping it.
+        # The index takes 0.8 s to make; Debian's container images do not keep it.
         options = {
             "Dir::Cache": str(state),
             "Dir::Cache::pkgcache": "pkgcache.bin",
@@ -49,7 +49,7 @@ class Apt:
             self._environment["APT_CONFIG"] = str(config)
 
     def show(self, names: Iterable[str]) -> dict[str, Package]:
-        """Those of the packages ``names`` that there are, by name."""
+        """Return the packages of ``names`` that exist, by name."""
         text = self._run(["apt-cache", "show", "--no-all-versions", *names]).stdout
         packages = {}
         for paragraph in text.split("\n\n"):
@@ -60,7 +60,7 @@ class Apt:
         return packages
 
     def need(self, names: Sequence[str]) -> dict[str, Package]:
-        """The packages ``names``, by name. Raises OperatorError if one is unknown."""
+        """Return the packages ``names``, by name. Raises OperatorError if one is unknown."""
         packages = self.show(names)
         if self._lists_are_ours and len(packages) < len(set(names)):
             self.update()  # the last one may have failed in the middle
@@ -73,7 +73,7 @@ class Apt:
         return packages
 
     def download(self, package: Package, folder: Path, progress: Progress) -> Path:
-        """Downloads the .deb into ``folder``, which apt verifies. Raises OperatorError."""
+        """Download the .deb into ``folder``; apt verifies it. Raises OperatorError."""
         progress.step(f"downloading {package.name} {package.version}")
         reader, writer = os.pipe()
         command = ["apt-get", *self._options, f"-oAPT::Status-Fd={writer}", "-q", "download"]
@@ -100,12 +100,12 @@ class Apt:
         return found[0]
 
     def update(self) -> str:
-        """Refreshes the package lists; returns what went wrong, empty if nothing did."""
+        """Refresh the package lists. Return the error, empty if there was none."""
         done = self._run(["apt-get", "-q", "update"])
         return "" if done.returncode == 0 else _short(done.stderr)
 
     def targets(self) -> list[dict[str, str]]:
-        """The package lists apt knows of (``apt-get indextargets``): one row of fields each."""
+        """Return the package lists that apt knows (``apt-get indextargets``), fields by name."""
         done = self._run(["apt-get", "indextargets", "Created-By: Packages"])
         return [
             dict(re.findall(r"^([\w-]+): (.*)$", paragraph, re.MULTILINE))
@@ -114,12 +114,12 @@ class Apt:
         ]
 
     def architecture(self) -> str:
-        """Debian's name of the architecture whose packages these are."""
+        """Return Debian's name of the architecture of these packages."""
         shell = self._run(["apt-config", "shell", "name", "APT::Architecture"]).stdout
         return shell.strip().partition("=")[2].strip("'")
 
     def configuration(self) -> str:
-        """apt's whole configuration, in its own notation."""
+        """Return apt's whole configuration, in its own notation."""
         return self._run(["apt-config", "dump"]).stdout
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -139,17 +139,18 @@ class Apt:
 
 
 def firmware_apt(host: Apt, state: Path, progress: Progress) -> tuple[Apt, str]:
-    """An apt apart that knows the host's Debian mirrors with component non-free-firmware; see
-    ``foreign_apt``.
+    """Return a separate apt for the host's Debian mirrors with the component non-free-firmware.
+
+    See ``foreign_apt``.
     """
     return _apart(host, state, "non-free-firmware", {}, "looking for firmware packages", progress)
 
 
 def foreign_apt(host: Apt, architecture: str, state: Path, progress: Progress) -> tuple[Apt, str]:
-    """An apt apart that knows the host's Debian mirrors for another architecture.
+    """Return a separate apt for the host's Debian mirrors with another architecture.
 
-    Returns it and what went wrong when its lists were refreshed, empty if nothing did. They are
-    refreshed when the host's are newer.
+    Return also the error of refreshing its lists, empty if there was none. They are refreshed if
+    the host's lists are newer.
     """
     settings = {"APT::Architecture": architecture, "APT::Architectures::": architecture}
     text = f"looking for packages of {architecture}"
@@ -183,7 +184,7 @@ def _apart(
         "Acquire::https::Timeout": str(UPDATE_SECONDS),
         **more,
     }
-    # The host's own settings (a proxy, say), less what it wants to be run after an update.
+    # The host's own settings (a proxy, for example), without its hooks for an update.
     kept = [line for line in host.configuration().splitlines() if "Invoke" not in line]
     kept += ["#clear APT::Architectures;"] if more else []
     kept += [f'{key} "{value}";' for key, value in settings.items()]
@@ -196,9 +197,9 @@ def _apart(
 
 
 def _stale(host: Path, ours: Path) -> bool:
-    """Whether a release that both folders of package lists know is newer in ``host``.
+    """Return True if ``host`` has a newer version of a release that both folders list.
 
-    apt gives a list the time at which the mirror changed it, so no clock is asked.
+    apt gives a list the time at which the mirror changed it, so no clock is involved.
     """
     releases = list(ours.glob("*InRelease"))
     return not releases or any(
