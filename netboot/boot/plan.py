@@ -45,7 +45,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class BootPlan:
-    """What one PC boots. Paths are relative to the HTTP server's base URL, or to the TFTP root."""
+    """The boot of one PC. Paths are relative to the HTTP server's base URL, or to the TFTP root."""
 
     client: Client
     seat: Seat

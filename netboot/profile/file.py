@@ -97,7 +97,7 @@ def _set(read: Document, setting: str) -> None:
 def _name_clients_alike(read: Document) -> None:
     """Give each key of ``clients`` the normalised spelling of its MAC address.
 
-    Raises OperatorError if a PC is there twice.
+    Raises OperatorError if two keys are the same PC.
     """
     clients = read.tree.get("clients")
     if not isinstance(clients, dict):

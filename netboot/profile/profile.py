@@ -95,17 +95,17 @@ class Profile(Section):
     IPv4 address. Default: auto.
     """
     dhcp: Dhcp = Dhcp()
-    """How PCs get their addresses."""
+    """The way in which PCs get their addresses."""
     http: Http = Http()
     """The HTTP server for boot scripts, boot files and the status."""
     boot: Boot = Boot()
-    """How a PC boots: its kernel, its boot loader, and its reaction to a failed boot."""
+    """The kernel and the boot loader of a PC, and its reaction to a failed boot."""
     root: Root = Root()
     """The root file system of a PC."""
     swap: Swap = Swap()
     """The memory that a PC borrows from the server over the network."""
     ssh: Ssh = Ssh()
-    """How `fab` logs in to a PC that still runs from its own disk."""
+    """The login of `fab` on a PC that still runs from its own disk."""
     vagrant: Vagrant = Vagrant()
     """The virtual PCs of `vagrant up`."""
     groups: Annotated[dict[str, Group], NothingIsEmpty] = Field(default={})

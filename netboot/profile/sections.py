@@ -78,7 +78,7 @@ class Dhcp(Section):
     domain: Domain | None = None
     """The domain that PCs are told in full mode, such as school.example."""
     lease_time: Annotated[int, values.duration("1m", "365d", "12h")] = 12 * 3600  # seconds
-    """How long a PC may keep its address in full mode before it has to renew it. Default: 12h."""
+    """The time for which a PC may use an address of full mode unrenewed. Default: 12h."""
     networks: Annotated[dict[Network, DhcpNetwork], NothingIsEmpty] = Field(default={})
     """More networks to serve in full mode, such as 10.9.0.0/24: on other interfaces of this server,
     or behind DHCP relays.
@@ -88,8 +88,8 @@ class Dhcp(Section):
     hexadecimal).
     """
     beside: Annotated[bool, values.BOOLEAN] = False
-    """Whether to start even if another server on this network does the same: a proxyDHCP server, or
-    in full mode a DHCP server. Default: no.
+    """Permission to start beside another server that does the same on this network: a proxyDHCP
+    server, or in full mode a DHCP server. Default: no.
     """
 
     @model_validator(mode="after")
@@ -177,8 +177,8 @@ class Root(Overridable):
     """The keys of `root`."""
 
     kind: Annotated[str, values.choice(ROOTS)] = "ram"
-    """Where the root file system comes from. ram: a small system in the PC's memory; nbd: an image
-    on the server that all PCs share and none can change. Default: ram.
+    """The origin of the root file system. ram: a small system in the PC's memory; nbd: an image on
+    the server that all PCs share and none can change. Default: ram.
     """
     image: ImageFile | None = None
     """The image for root kind nbd, and required there: the path of a squashfs on the server."""
@@ -188,7 +188,7 @@ class Zswap(Overridable):
     """The keys of `swap.zswap`."""
 
     enabled: Annotated[bool, values.BOOLEAN] = True
-    """Whether a PC compresses pages in its own RAM before it sends them away. Default: yes."""
+    """Compression of pages in the PC's own RAM before they go to the server. Default: yes."""
     compressor: Literal["lzo", "lz4", "zstd"] = "lzo"
     """The compression algorithm: lzo; lz4, which is the fastest; or zstd, which compresses best.
     Default: lzo.
@@ -196,8 +196,8 @@ class Zswap(Overridable):
     pool_percent: Annotated[int, values.integer(1, 50)] = 20
     """The largest share of its RAM that a PC uses for compressed pages, in percent. Default: 20."""
     shrinker: Annotated[bool, values.BOOLEAN] = True
-    """Whether a PC writes compressed pages that stay unused to the server before the pool is full.
-    This needs Linux 6.8 or later; older kernels ignore it. Default: yes.
+    """Early transfer of unused compressed pages to the server, before the pool is full. It needs
+    Linux 6.8 or later; older kernels ignore this key. Default: yes.
     """
 
 
@@ -216,26 +216,26 @@ class SeatSwap(Overridable):
     connections: Annotated[int, values.integer(1, 16)] = 2
     """TCP connections between a PC and its swap. Default: 2."""
     timeout: Annotated[int, values.duration("1s", "1h", "3s")] = 3  # seconds
-    """How long one request may take before the PC drops the connection and opens a new one.
+    """The time for one request, after which the PC drops the connection and opens a new one.
     Default: 3s.
     """
     patience: Annotated[int, values.duration("1s", "7d", "10m")] = 600  # seconds
-    """How long a PC waits for a lost server before its swap fails, and with it programs that need
-    pages from there. Default: 10m.
+    """The time for which a PC waits for a lost server before its swap fails, and with it programs
+    that need pages from there. Default: 10m.
     """
     grow: Annotated[int, values.integer(0, 3)] = 0
-    """How many further swap areas, each as large as `swap.size`, a PC adds one by one while it
-    needs them. It cannot be combined with `swap.servers`. Default: 0.
+    """The number of further swap areas, each as large as `swap.size`, that a PC may add one by one
+    while it needs them. It cannot be combined with `swap.servers`. Default: 0.
     """
     ceiling: Ceiling = None  # bytes per second
     """The most that one PC may transfer to and from its swap, such as 20MiB/s; beyond that the
     server delays it. none: no limit. Default: none.
     """
     encrypt: Annotated[bool, values.BOOLEAN] = False
-    """Whether a PC encrypts its pages with a key that never leaves the PC. Default: no."""
+    """Encryption of a PC's pages with a key that never leaves the PC. Default: no."""
     discard: Annotated[bool, values.BOOLEAN] = True
-    """Whether a PC tells the server which pages are free again, so that the server can reuse their
-    memory. Default: yes.
+    """Notice to the server of pages that are free again, so that it can reuse their memory. Without
+    it the server keeps every page that was written once. Default: yes.
     """
     zswap: Zswap = Zswap()
     """Compression in the PC's RAM, in front of its swap."""
@@ -252,15 +252,18 @@ class Swap(SeatSwap):
     """The keys of `swap`."""
 
     store: Store = "memory"
-    """Where the server keeps the pages: memory, disk:DIR, or tiered:DIR,memory=SIZE, which fills
-    that much memory first. null is for measurements: it loses all pages. Default: memory.
+    """The place where the server keeps the pages: memory, disk:DIR, or tiered:DIR,memory=SIZE,
+    which fills that much memory first. null is for measurements: it loses all pages. Default:
+    memory.
     """
     capacity: Size | None = None  # bytes
     """The most that all PCs together may store, such as 8GiB. Without this key: half of the
     server's RAM.
     """
     overcommit: Factor = 1.0
-    """How many times the capacity may be promised, since few PCs fill their swap. Default: 1.0."""
+    """The factor by which more than the capacity may be promised, since few PCs fill their swap.
+    Default: 1.0.
+    """
     port: Port = 10809
     """TCP port of the page server. Default: 10809."""
     servers: Annotated[tuple[Address, ...], OneOrMore()] = ()
@@ -268,7 +271,7 @@ class Swap(SeatSwap):
     Without this key: the server that boots the PCs.
     """
     layout: Literal["spread", "stripe", "mirror"] = "spread"
-    """How a PC's pages are distributed over `swap.servers`. spread: all on one of them; stripe: a
+    """The distribution of a PC's pages over `swap.servers`. spread: all on one of them; stripe: a
     part on each; mirror: all on each of two. Default: spread.
     """
 
@@ -307,7 +310,7 @@ class Vagrant(Section):
     """The keys of `vagrant`."""
 
     clients: Annotated[int, values.integer(1, 120)] = 3
-    """How many virtual PCs `vagrant up` starts. Default: 3."""
+    """The number of virtual PCs that `vagrant up` starts. Default: 3."""
     memory: Annotated[int, values.integer(64, 1 << 16)] = 256  # MiB
     """The RAM of each virtual PC, in MiB. Default: 256."""
     firmware: Annotated[tuple[Literal["bios", "uefi"], ...], OneOrMore()] = ("bios",)
