@@ -14,7 +14,7 @@ from netboot.boot.plan import BootPlan
 from netboot.errors import OperatorError
 
 MACHINE_OFFSET = 0x3C  # of the offset of "PE\0\0"
-OPTIONAL_HEADER = 24  # from there
+OPTIONAL_HEADER = 24  # bytes after it
 SECTION_HEADER = struct.Struct(
     "<8s6I2HI"
 )  # name, sizes and offsets, no relocations, characteristics
@@ -80,7 +80,7 @@ def _unified(image: bytearray, sections: Mapping[str, bytes]) -> bytes:
         SECTION_HEADER.unpack_from(image, table + SECTION_HEADER.size * i) for i in range(count)
     ]
     address = max(place + size for _, size, place, *_ in there)
-    del image[max(at + length for _, _, _, length, at, *_ in there) :]  # symbols
+    del image[max(at + length for _, _, _, length, at, *_ in there) :]  # cut off the symbols
     struct.pack_into("<2I", image, start + 12, 0, 0)  # so the header refers to none
     for name, content in sections.items():
         address = _aligned(address, alignment)

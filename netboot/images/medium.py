@@ -23,7 +23,7 @@ from netboot.images.progress import Progress
 IMAGE_FILE = "netboot.iso"
 PARTS = ("ipxe", "isolinux", "syslinux-common")
 TOOLS = {"xorriso": "xorriso", "mformat": "mtools"}  # and the Debian packages that have them
-EPOCH = "1600000000"  # the time of all files inside: the same parts give the same bytes
+EPOCH = "1600000000"  # the time of everything inside: the same parts give the same bytes
 CONFIGURATION = """default netboot
 label netboot
   kernel /ipxe.krn

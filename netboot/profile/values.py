@@ -42,7 +42,7 @@ class Nearest(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Text(Generic[T]):
-    """The notation of one kind of value; also a pydantic annotation that reads it.
+    """How one kind of value is written; also a pydantic annotation that reads it.
 
     ``expected`` completes "expected ...". ``convert`` raises ValueError. ``schema`` is the JSON
     Schema of the value as a user writes it. Values that are neither text nor a YAML container pass
@@ -101,7 +101,7 @@ class OneOrMore:
 
     @staticmethod
     def read(value: object) -> object:
-        """Return a list as it is, a text split at its commas, or a list of any other value."""
+        """A list as it is, the parts of a text between commas; anything else is a list of one."""
         if isinstance(value, str):
             return [part.strip() for part in value.split(",")]
         return value if isinstance(value, (list, tuple)) else [value]
