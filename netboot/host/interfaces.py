@@ -77,13 +77,13 @@ def _named(probe: socket.socket, name: str, indexes: dict[str, int]) -> Interfac
         )
     if not _flags(probe, name) & IFF_UP:
         raise OperatorError(
-            f"network interface '{name}' is down", hint=f"switch it on: ip link set dev {name} up"
+            f"network interface '{name}' is down", hint=f"ip link set dev {name} up"
         )
     interface = _read(probe, name, indexes[name])
     if interface is None:
         raise OperatorError(
             f"network interface '{name}' has no IPv4 address",
-            hint=f"give it one: ip addr add 10.0.0.1/24 dev {name}",
+            hint=f"ip addr add 10.0.0.1/24 dev {name}",
         )
     return interface
 
