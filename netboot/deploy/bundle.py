@@ -9,7 +9,6 @@ import io
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 import netboot
 from netboot.deploy import layout
 from netboot.errors import OperatorError
+from netboot.host.programs import run
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt, unpack
 from netboot.images.progress import Progress
@@ -150,21 +150,11 @@ def _dependencies(target: Target, folder: Path) -> Path:
 
 
 def _requirements() -> list[str]:
-
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     return [str(requirement) for requirement in project["dependencies"]]
 
 
 def _pip(*words: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "SOURCE_DATE_EPOCH": ZIP_EPOCH},
-    )
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "ERROR" in line.upper()]
-        last = (errors or done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise OperatorError(f"pip {words[0]}: {last.strip()}", hint="make setup")
+    env = {"SOURCE_DATE_EPOCH": ZIP_EPOCH}
+    run(command, problem=f"pip {words[0]} failed", hint="make setup", env=env)

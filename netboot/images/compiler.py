@@ -5,11 +5,10 @@ with musl from the package of that architecture.
 """
 
 import hashlib
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from netboot.errors import OperatorError
+from netboot.host.programs import run
 from netboot.images import packages
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt
@@ -51,7 +50,7 @@ class Compiler:
 
         def make(target: Path) -> None:
             words[words.index("-o") + 1] = str(target / name)
-            run([*self.command, *words, *self.libraries], folder=files[0].parent)
+            run([*self.command, *words, *self.libraries], cwd=files[0].parent)
 
         return (cache.folder("programs", key[:32], make) / name).read_bytes()
 
@@ -90,21 +89,5 @@ def cross(processor: Processor, apt: Apt, cache: Cache, progress: Progress) -> C
     )
 
 
-def run(
-    command: list[str], package: str = "", *, folder: Path | None = None, data: bytes = b""
-) -> subprocess.CompletedProcess[bytes]:
-    """Runs a program of the Debian ``package``. Raises OperatorError if it fails or is not there."""
-    try:
-        done = subprocess.run(command, cwd=folder, input=data, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise OperatorError(
-            f"there is no {command[0]} here", hint=f"sudo apt-get install {package}"
-        ) from error
-    if done.returncode:
-        complaint = done.stderr.decode(errors="replace").strip()
-        raise OperatorError(f"{' '.join(command)} failed: {complaint}")
-    return done
-
-
 def _version(compiler: str, package: str) -> str:
-    return run([compiler, "--version"], package).stdout.decode().splitlines()[0]
+    return run([compiler, "--version"], package=package).stdout.splitlines()[0]

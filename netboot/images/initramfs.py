@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.programs import convert
 from netboot.images import cpio, modules, resources
 from netboot.images.cache import Cache
-from netboot.images.compiler import Compiler, run
+from netboot.images.compiler import Compiler
 from netboot.images.cpio import Record
 from netboot.images.kernel import BUILTIN, Firmware, Kernel
 from netboot.images.modules import Module
@@ -128,7 +129,7 @@ def tree(folder: Path, left_out: tuple[str, ...]) -> Iterator[Record]:
 
 def compressed(archive: bytes) -> bytes:
     """``archive``, compressed by zstd. Raises OperatorError."""
-    return run(list(COMPRESS), "zstd", data=archive).stdout
+    return convert(COMPRESS, archive, package="zstd")
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:

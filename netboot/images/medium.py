@@ -8,13 +8,13 @@ again.
 """
 
 import hashlib
-import os
 import shutil
-import subprocess
+from functools import partial
 from pathlib import Path
 
 from netboot.boot.ipxe import render_medium
 from netboot.errors import OperatorError
+from netboot.host.programs import check_installed, run
 from netboot.images import packages
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt
@@ -24,6 +24,7 @@ IMAGE_FILE = "netboot.iso"
 PARTS = ("ipxe", "isolinux", "syslinux-common")
 TOOLS = {"xorriso": "xorriso", "mformat": "mtools"}  # and the Debian packages that have them
 EPOCH = "1600000000"  # the time of everything inside: the same parts give the same bytes
+ENVIRONMENT = {"SOURCE_DATE_EPOCH": EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 CONFIGURATION = """default netboot
 label netboot
   kernel /ipxe.krn
@@ -34,9 +35,7 @@ FLOPPY_KIB = 1440  # a floppy by El Torito's definition, and enough for ipxe.efi
 
 def write(target: Path, cache: Path, progress: Progress) -> None:
     """Writes the image to the file ``target``. Raises OperatorError."""
-    for tool, package in TOOLS.items():
-        if shutil.which(tool) is None:
-            raise OperatorError(f"{tool} is not installed", hint=f"sudo apt install {package}")
+    check_installed(TOOLS)
     store, apt = Cache(cache), Apt(cache / "apt")
     with store.alone(progress):
         found = apt.need(PARTS)
@@ -71,26 +70,15 @@ def _make(unpacked: Path, image: Path) -> None:
         shutil.copyfile(path, tree / name)
     (tree / "isolinux/isolinux.cfg").write_text(CONFIGURATION)
     (tree / "netboot.ipx").write_text(render_medium())
-    floppy = tree / "efi.img"
-    _run("mformat", "-C", "-N", "0", "-f", str(FLOPPY_KIB), "-i", str(floppy), "::")
-    _run("mmd", "-i", str(floppy), "::/EFI", "::/EFI/BOOT")
-    _run("mcopy", "-i", str(floppy), str(unpacked / "boot/ipxe.efi"), "::/EFI/BOOT/BOOTX64.EFI")
+    floppy, tool = tree / "efi.img", partial(run, env=ENVIRONMENT)
+    tool(["mformat", "-C", "-N", "0", "-f", str(FLOPPY_KIB), "-i", str(floppy), "::"])
+    tool(["mmd", "-i", str(floppy), "::/EFI", "::/EFI/BOOT"])
+    loader = str(unpacked / "boot/ipxe.efi")
+    tool(["mcopy", "-i", str(floppy), loader, "::/EFI/BOOT/BOOTX64.EFI"])
     words = ["-as", "mkisofs", "-quiet", "-o", str(image), "-V", "NETBOOT"]
     words += ["--set_all_file_dates", f"={EPOCH}"]
     words += ["-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat"]
     words += ["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
     words += ["-isohybrid-mbr", str(unpacked / "usr/lib/ISOLINUX/isohdpfx.bin")]
     words += ["-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot", "-isohybrid-gpt-basdat"]
-    _run("xorriso", *words, str(tree))
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(
-        command,
-        env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise OperatorError(f"{command[0]}: {(done.stderr or done.stdout).strip()}")
+    tool(["xorriso", *words, str(tree)])

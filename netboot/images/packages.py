@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.programs import ENGLISH, cause, run
 from netboot.images.progress import Progress
 
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -43,7 +44,7 @@ class Apt:
             "APT::Sandbox::User": "root",  # user _apt cannot write to our folders
         }
         self._options = [f"-o{key}={value}" for key, value in options.items()]
-        self._environment = os.environ | {"LC_ALL": "C"}
+        self._environment: dict[str, str] = {}
         self._lists_are_ours = config is not None
         if config:
             self._environment["APT_CONFIG"] = str(config)
@@ -80,7 +81,7 @@ class Apt:
         with subprocess.Popen(
             [*command, f"{package.name}={package.version}"],
             cwd=folder,
-            env=self._environment,
+            env={**os.environ, **ENGLISH, **self._environment},
             pass_fds=[writer],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -94,7 +95,7 @@ class Apt:
         found = list(folder.glob(f"{package.name}_*.deb"))
         if apt.returncode or not found:
             raise OperatorError(
-                f"{package.name} {package.version} could not be downloaded: {_short(complaint)}",
+                f"{package.name} {package.version} could not be downloaded: {cause(apt.returncode, complaint)}",
                 hint="refresh apt's lists: sudo apt-get update",
             )
         return found[0]
@@ -102,7 +103,7 @@ class Apt:
     def update(self) -> str:
         """Refresh the package lists. Return the error, empty if there was none."""
         done = self._run(["apt-get", "-q", "update"])
-        return "" if done.returncode == 0 else _short(done.stderr)
+        return cause(done.returncode, done.stderr) if done.returncode else ""
 
     def targets(self) -> list[dict[str, str]]:
         """Return the package lists that apt knows (``apt-get indextargets``), fields by name."""
@@ -124,18 +125,12 @@ class Apt:
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         program, *arguments = command
-        try:
-            return subprocess.run(
-                [program, *self._options, *arguments],
-                env=self._environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise OperatorError(
-                f"there is no {program} here", hint="images are built on Debian 12"
-            ) from error
+        return run(
+            [program, *self._options, *arguments],
+            hint="images are built on Debian 12",
+            env=self._environment,
+            check=False,
+        )
 
 
 def firmware_apt(host: Apt, state: Path, progress: Progress) -> tuple[Apt, str]:
@@ -210,14 +205,4 @@ def _stale(host: Path, ours: Path) -> bool:
 
 def unpack(deb: Path, folder: Path) -> None:
     """Unpacks a package's files into ``folder``. Raises OperatorError."""
-    command = ["dpkg-deb", "-x", str(deb), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OperatorError(f"{deb.name} does not unpack: {_short(done.stderr)}")
-
-
-def _short(complaint: str) -> str:
-    """The first error of apt's or dpkg's messages, on one line."""
-    lines = complaint.strip().splitlines() or ["no reason given"]
-    errors = [line for line in lines if line.startswith(("E:", "Err", "dpkg-deb: error"))]
-    return (errors or lines)[0].strip()
+    run(["dpkg-deb", "-x", str(deb), str(folder)], problem=f"{deb.name} cannot be unpacked")
