@@ -6,7 +6,6 @@ Made in a checkout. Equal contents have the same name, so that a server that has
 import fcntl
 import hashlib
 import io
-import os
 import re
 import shutil
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 import netboot
 from netboot.deploy import layout
 from netboot.errors import OperatorError
+from netboot.host.files import replace_file
 from netboot.host.programs import run
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt, unpack
@@ -126,9 +126,8 @@ def wheel(folder: Path) -> Path:
             if old.name != made.name:
                 old.unlink(missing_ok=True)
         # Another run may be reading the one that is there.
-        fresh = folder / f"{made.name}.{os.getpid()}"
-        shutil.copyfile(made, fresh)
-        return fresh.replace(folder / made.name)
+        replace_file(folder / made.name, made.read_bytes())
+        return folder / made.name
 
 
 def _dependencies(target: Target, folder: Path) -> Path:

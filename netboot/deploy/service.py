@@ -19,6 +19,7 @@ from netboot.deploy import layout
 from netboot.deploy.doctor import Finding, examine
 from netboot.deploy.supervisor import supervisor
 from netboot.errors import OperatorError
+from netboot.host.files import replace_file, replace_link
 from netboot.host.programs import run
 from netboot.images.build import MANIFEST_FILE
 from netboot.pages.stores.memory import TMPFS
@@ -194,10 +195,7 @@ def _put(release: str) -> None:
     for path in (layout.STATE, *writable):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(path, owner.pw_uid, owner.pw_gid)
-    aside = layout.PROFILE.with_suffix(".new")
-    shutil.copyfile(folder / layout.PROFILE_FILE, aside)
-    aside.chmod(0o644)
-    aside.replace(layout.PROFILE)
+    replace_file(layout.PROFILE, (folder / layout.PROFILE_FILE).read_bytes())
     _link(layout.IMAGES / "current", release)
     supervisor().install(layout.unit(writable))
     _link(layout.CURRENT, release)
@@ -262,10 +260,7 @@ def _link(link: Path, release: str | None) -> None:
     """Points ``link`` at a release beside it (or in ``releases``), in one step."""
     if release is None:
         return
-    fresh = link.with_name(f".{link.name}.new")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(f"releases/{release}" if link.parent == layout.BASE else release)
-    fresh.replace(link)
+    replace_link(link, f"releases/{release}" if link.parent == layout.BASE else release)
 
 
 def _make_user() -> None:

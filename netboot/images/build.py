@@ -7,7 +7,6 @@ the build with this key stays as it is; parts that are in the cache are copied.
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from netboot.boot.arch import loaders_for
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, image_name
 from netboot.errors import OperatorError
+from netboot.host.files import replace_file
 from netboot.images import cpio, initramfs, packages, part
 from netboot.images.cache import Cache, default_cache
 from netboot.images.packages import Apt, Package
@@ -178,10 +178,7 @@ def _copy(files: dict[str, Path], manifest: dict[str, Any], output: Path) -> Non
     def put(name: str, content: bytes) -> None:
         target = output / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.new")
-        aside.write_bytes(content)
-        aside.chmod(0o644)
-        os.replace(aside, target)
+        replace_file(target, content)
 
     try:
         for name, path in files.items():

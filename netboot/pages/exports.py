@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from netboot.errors import OperatorError
+from netboot.host.files import PRIVATE, replace_file
 from netboot.pages.lease import Lease, LeaseTable
 from netboot.pages.nbd.backing import PageFile
 from netboot.pages.nbd.export import Export, Refusal, Refused
@@ -250,11 +251,11 @@ class LeasedExports:
     def _save(self) -> None:
         if self.directory is None:
             return
-        path = self.directory / STATE_FILE
-        fresh = path.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(self._table.as_json(), file)
-        fresh.replace(path)
+        # A store on disk keeps its pages over a power cut once it was closed: so the leases must
+        # not be older than the pages, or the next server wipes what it does not know. In tmpfs
+        # this costs nothing.
+        state = json.dumps(self._table.as_json())
+        replace_file(self.directory / STATE_FILE, state, mode=PRIVATE, durable=True)
 
 
 def _nobody_cares(lease: str) -> None:

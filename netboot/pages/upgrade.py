@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.files import PRIVATE, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +83,8 @@ def _bury_children() -> None:
 
 def announce(directory: Path) -> None:
     """Says in a store's directory that this process serves it now."""
-    aside = directory / f"{PROCESS_FILE}.new"
-    aside.write_text(f"{os.getpid()} {secrets.token_hex(8)}\n")
-    aside.replace(directory / PROCESS_FILE)  # whoever asks reads all of it
+    text = f"{os.getpid()} {secrets.token_hex(8)}\n"
+    replace_file(directory / PROCESS_FILE, text, mode=PRIVATE)
 
 
 def ask(directory: Path) -> int:

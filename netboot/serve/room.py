@@ -28,6 +28,7 @@ from netboot.boot.plan import (
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
 from netboot.host import processes
+from netboot.host.files import replace_file
 from netboot.pages.lease import LeaseTable
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
@@ -298,10 +299,8 @@ class Room:
                     path.read_bytes() for path in (*files, *self.initrds.values())
                 )
                 template = folder / f"{name}-{UNIFIED}"
-                # Aside: workers of the server before this one may be in the middle of the old one.
-                aside = template.with_suffix(".new")
-                aside.write_bytes(unified.make_template(stub, kernel, initrds))
-                aside.replace(template)
+                # Workers of the server before this one may be in the middle of the old file.
+                replace_file(template, unified.make_template(stub, kernel, initrds))
             except OSError as error:
                 raise OperatorError(f"{error.filename}: {error.strerror}") from error
             self.templates[name] = template

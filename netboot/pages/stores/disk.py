@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.files import replace_file
 from netboot.pages.stores.folder import Folder
 from netboot.pages.stores.sparse import SparseFile, raise_busy
 from netboot.profile.stores import StoreSpec
@@ -45,7 +46,7 @@ class DiskStore:
         if not self._writer.exists() or self._writer.read_text() not in (boot, CLOSED):
             for lost in self._folder.names():
                 self._folder.remove(lost)
-        durably(self._writer, boot)
+        replace_file(self._writer, boot, durable=True)
 
     @property
     def directory(self) -> Path:
@@ -75,7 +76,7 @@ class DiskStore:
                 descriptor = os.open(self._folder.path_of(name), os.O_RDWR)
                 os.fsync(descriptor)
                 os.close(descriptor)
-            durably(self._writer, CLOSED)
+            replace_file(self._writer, CLOSED, durable=True)
         self._folder.close()
 
 
@@ -85,19 +86,6 @@ def make_folder(parent: Path) -> None:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OperatorError(f"cannot keep pages in {parent}: {error.strerror}") from error
-
-
-def durably(path: Path, text: str) -> None:
-    """Replaces a small file so that after a power failure it is the old or the new one."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(folder)
-    os.close(folder)
 
 
 def make_store(spec: StoreSpec, name: str) -> DiskStore:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from netboot.boot.client import Client
 from netboot.boot.events import BootEvent, Journal
 from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored, OperatorError, ProtocolError
+from netboot.host.files import replace_file
 from netboot.host.interfaces import Interface
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, sockets
@@ -181,10 +181,8 @@ class DhcpServer:
         if path is None or changes == self._saved:
             return True
         leases = [row for scope in self._scopes for row in scope.pool.as_json()["leases"]]
-        fresh = path.with_name(path.name + ".new")
         try:
-            fresh.write_text(json.dumps({"leases": leases}, indent=1))
-            os.replace(fresh, path)
+            replace_file(path, json.dumps({"leases": leases}, indent=1), durable=True)
         except OSError as error:
             self._complaints.warn("leases cannot be saved, no answer is sent: %s", error)
             return False

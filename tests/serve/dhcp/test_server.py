@@ -29,7 +29,7 @@ from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Dhcp
 from netboot.serve.dhcp import responder
 from netboot.serve.dhcp.packet import BOOTREPLY, MessageType, Packet, parse
-from netboot.serve.dhcp.server import DhcpServer
+from netboot.serve.dhcp.server import BATCH, DhcpServer
 from tests.support.pxe_client import UEFI_X64, PxeClient
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -269,6 +269,64 @@ def test_no_lease_is_acknowledged_before_it_is_saved(tmp_path: Path) -> None:
         _, packet = await cable.reply()
         assert packet.mac == BOB.mac
         assert json.loads(lan.leases.read_text())["leases"][0]["address"] == str(FIRST)
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_no_lease_is_acknowledged_before_the_disk_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, failing = os.fsync, True
+
+    def watched(descriptor: int) -> None:
+        if failing:
+            raise OSError(5, "Input/output error")
+        fsync(descriptor)
+
+    async def scenario(lan: Lan) -> None:
+        nonlocal failing
+        cable = lan.cables[0]
+        await lan.serve(FULL)
+        monkeypatch.setattr(os, "fsync", watched)
+        recorded = asyncio.Event()
+        lan.journal.subscribe(lambda event: recorded.set())
+        cable.send(ANN.plain("request", ("requested_addr", str(FIRST))))
+        await recorded.wait()
+        failing = False
+        cable.send(BOB.discover())
+        _, packet = await cable.reply()
+        assert packet.mac == BOB.mac
+        assert json.loads(lan.leases.read_text())["leases"][0]["address"] == str(FIRST)
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_packets_that_wait_together_wait_for_the_disk_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk takes 8 ms and more for one write: PC by PC, a room would wait for minutes."""
+    fsync, synced = os.fsync, 0
+
+    def counted(descriptor: int) -> None:
+        nonlocal synced
+        synced += 1
+        fsync(descriptor)
+
+    async def scenario(lan: Lan) -> None:
+        await lan.serve(FULL)
+        monkeypatch.setattr(os, "fsync", counted)
+        clients = {f"52:54:00:00:01:{number:02x}": FIRST + number for number in range(BATCH)}
+        for mac, address in clients.items():  # all before the server runs: this does not await
+            request = PxeClient(mac=mac).plain("request", ("requested_addr", str(address)))
+            lan.cables[0].send(request)
+        given = {}
+        while len(given) < len(clients):
+            _, packet = await lan.cables[0].reply()
+            given[packet.mac] = packet.yiaddr
+        assert given == clients
+        assert synced == 2, "the file and its folder"
 
     on_lan(tmp_path, scenario)
 
