@@ -140,7 +140,13 @@ class Pc:
     async def _tftp(self, blksize: int, windowsize: int) -> str:
         if not self._boot_file:
             raise AnswerError("an answer without a boot file")
-        content = await fetch(self._server, self._boot_file, blksize=blksize, windowsize=windowsize)
+        content = await fetch(
+            self._server,
+            self._boot_file,
+            blksize=blksize,
+            windowsize=windowsize,
+            waits=TFTP_WAITS,
+        )
         self._received(len(content))
         return content.decode("ascii", "replace")
 
