@@ -90,7 +90,7 @@ def finish(run: Callable[[], int]) -> NoReturn:
     try:
         missed = run()
     except OperatorError as error:
-        sys.exit(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
+        sys.exit(error.text())
     sys.exit(1 if missed else 0)
 
 

@@ -25,6 +25,10 @@ class OperatorError(NetbootError):
         super().__init__(message)
         self.hint = hint
 
+    def text(self) -> str:
+        """Return the message, and the hint on a line of its own if there is one."""
+        return f"{self}\n  hint: {self.hint}" if self.hint else str(self)
+
 
 class ProtocolError(NetbootError):
     """Bytes from a peer that violate its protocol; the message gives both numbers."""

@@ -29,7 +29,7 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except OperatorError as error:
-        print(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        print(error.text(), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
