@@ -82,7 +82,7 @@ class Services:
         if not self._swap_only:
             await asyncio.to_thread(self._room.make_templates, self._state)
 
-        store = stores.make_store(parse_store(self._profile.swap.store), _pages_name(self._state))
+        store = stores.make_store(parse_store(self._profile.swap.store), pages_name(self._state))
         self._running.callback(_close_store, store)
         self._pages = pages = PageServer(
             self._exports(store),
@@ -170,7 +170,7 @@ def _catalogues(manifest: Path, wanted: Sequence[str]) -> dict[str, Catalogue]:
     return found
 
 
-def _pages_name(state: Path) -> str:
+def pages_name(state: Path) -> str:
     """What the pages of the server with that state folder are kept under."""
     digest = hashlib.blake2b(os.fsencode(state.resolve()), digest_size=8).hexdigest()
     return f"room-{digest}"
