@@ -90,7 +90,7 @@ Results = Mapping[Row, Mapping[str, Sample]]
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """The bars of the issue: none lost, none later than 2 s, 5,000 offers a second."""
+    """Return the bars: none lost, none later than 2 s, 5,000 offers a second."""
     found = []
     for row, samples in results.items():
         for name in (OURS, f"{OURS}-proxy"):

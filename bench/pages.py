@@ -23,6 +23,7 @@ from bench.rows import FLOOR, PEERS, Row, Sample
 from bench.scaling import scaling
 from bench.servers import Server, running
 from netboot.lab import network
+from netboot.pages.nbd.backing import PAGE_BYTES
 
 SERVERS = (OURS, *PEERS, FLOOR)
 SIZE_BYTES = 512 << 20
@@ -30,7 +31,6 @@ PINNED_CPU = 0
 VETH = ("nb-bench-srv", "nb-bench-cli")
 VETH_HOST = "198.18.77.1"
 ADDRESSES = (f"{VETH_HOST}/24", "198.18.77.2/24")
-PAGE_BYTES = 4096
 SECONDS = 1.0
 VERSIONS = {
     "fio": ("fio", "--version"),

@@ -66,7 +66,7 @@ def _rows(form: Form, link: Link = "loopback") -> list[Row]:
 
 
 def full_rows() -> list[Row]:
-    """Every row of the issue, both forms on loopback and the free form over a veth pair."""
+    """Return every row: both forms on loopback and the free form over a veth pair."""
     return _rows("free") + _rows("pinned") + _rows("free", "veth")
 
 
@@ -128,7 +128,7 @@ def _row_verdicts(row: Row, samples: Mapping[str, Sample]) -> Iterable[Verdict]:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """The bars of the issue that these results can decide."""
+    """Return the bars that these results can decide: ratios to the best peer, to the floor, to ours."""
     found: list[Verdict] = []
     for row, samples in results.items():
         if OURS not in samples or not any(peer in samples for peer in PEERS):

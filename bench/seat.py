@@ -36,7 +36,8 @@ SWAP_MIB = 256
 BOOT_SECONDS = 120.0
 ATTACHED = b"bench: swap attached"  # bench/baseline/local-top
 SECONDS_BAR, BYTES_BAR = 0.35, 0.3  # of the baseline's
-# That of the issue: it answers router solicitations, for which iPXE else waits 13 s, and does not ping.
+# The baseline's router answers router solicitations, for which iPXE else waits 13 s, and does not
+# ping an address before it offers it.
 RA_NETWORK = "fd78::1/64"
 SCRIPT = f"""#!ipxe
 kernel vmlinuz initrd=initrd.img console=ttyS0 no_timer_check panic=1 ip=dhcp bench_server={network.SERVER.ip}
@@ -57,7 +58,7 @@ Results = Mapping[str, Boot]
 
 
 def verdicts(results: Results, little: float | None) -> list[Verdict]:
-    """The bars of the issue. ``little``: when a PC with little RAM was in userland, None if never."""
+    """Return the bars. ``little``: when a PC with little RAM was in userland, None if never."""
     ours, theirs = results[OURS], results[BASELINE]
     name = f"{MEMORY} MB, power-on to swap"
     return [

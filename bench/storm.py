@@ -97,7 +97,7 @@ def parse(report: Mapping[str, Any], sent_bytes: int) -> Sample:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """The bars of the issue: with the governor, as it is without a word in the profile."""
+    """Return the bars: with the governor, which is on by default, and for all PCs."""
     found = []
     for row, got in results.items():
         if row.rate != "none":

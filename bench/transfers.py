@@ -82,7 +82,7 @@ Results = Mapping[Row, Mapping[str, Sample]]
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """The bars of the issue that these results can decide."""
+    """Return the bars that these results can decide: ratios to the best peer, and none failed."""
     found: list[Verdict] = []
     for row, samples in results.items():
         if OURS not in samples:

@@ -129,7 +129,7 @@ def attach_times(console: str) -> tuple[float, float, float]:
 
 
 def attach_bars(attach_ms: Sequence[float], header_ms: Sequence[float]) -> list[Verdict]:
-    """The bars of the issue, on medians."""
+    """Return the bars of the attach times, on medians."""
     return [
         Verdict("link up to swap attached, ms", median(attach_ms), ATTACH_BAR, at_least=False),
         Verdict("of it the swap header, ms", median(header_ms), HEADER_BAR, at_least=False),

@@ -30,7 +30,7 @@ BRIDGE_MAC = "52:54:00:77:ff:01"
 BRIDGE_OPTIONS = ("forward_delay", "0", "mcast_snooping", "0")
 SERVER = IPv4Interface("10.77.0.1/24")
 ROUTER = IPv4Interface("10.77.0.254/24")
-# Debian's iPXE of 2019 waits 13 s for an IPv6 router; the lab has one (facts: anchors, section 4).
+# Debian's iPXE of 2019 waits 13 s for an IPv6 router where there is none, so the lab has one.
 ROUTER_IPV6 = IPv6Interface("fd77::1/64")
 
 _libc = ctypes.CDLL(None, use_errno=True)
