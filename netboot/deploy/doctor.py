@@ -20,6 +20,7 @@ from netboot.boot.client import PROBE_MAC
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find
+from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.nbd.client import PageClient
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp.client import Asking
@@ -29,7 +30,6 @@ from netboot.serve.http.client import http_download, http_read
 from netboot.serve.leases import Granted, parse, serialize
 from netboot.serve.tftp.client import fetch
 
-PAGE_BYTES = 4096
 RETRY_SECONDS = 0.3
 DHCP_WAITS = (1.0, 1.0, 1.0, 1.0)
 

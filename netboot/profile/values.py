@@ -5,6 +5,7 @@ only this module decides what a value means.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -40,8 +41,23 @@ class Nearest(ValueError):
     """Raised by a conversion that can guess the intended value; its text is the guess."""
 
 
+class Annotation(ABC):
+    """A pydantic annotation that reads what stands in a YAML file before pydantic does."""
+
+    @abstractmethod
+    def read(self, value: object) -> object:
+        """Return the value of what stands in the file. Raises ValueError."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: "GetCoreSchemaHandler"
+    ) -> "CoreSchema":
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+
 @dataclass(frozen=True, eq=False)
-class Text(Generic[T]):
+class Text(Annotation, Generic[T]):
     """How one kind of value is written; also a pydantic annotation that reads it.
 
     ``expected`` completes "expected ...". ``convert`` raises ValueError. ``schema`` is the JSON
@@ -70,28 +86,14 @@ class Text(Generic[T]):
             raise Unreadable(self.expected)
         return value
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: "GetCoreSchemaHandler"
-    ) -> "CoreSchema":
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_before_validator_function(self.read, handler(source))
-
     def __get_pydantic_json_schema__(
         self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
     ) -> dict[str, Any]:
         return dict(self.schema)
 
 
-class OneOrMore:
-    """A pydantic annotation of a tuple: a list, or one text with commas."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: "GetCoreSchemaHandler"
-    ) -> "CoreSchema":
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_before_validator_function(self.read, handler(source))
+class OneOrMore(Annotation):
+    """The annotation of a tuple: a list, or one text with commas."""
 
     def __get_pydantic_json_schema__(
         self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
@@ -99,8 +101,7 @@ class OneOrMore:
         many = handler(schema)
         return {"anyOf": [many, {"type": "string"}]}
 
-    @staticmethod
-    def read(value: object) -> object:
+    def read(self, value: object) -> object:
         """A list as it is, the parts of a text between commas; anything else is a list of one."""
         if isinstance(value, str):
             return [part.strip() for part in value.split(",")]

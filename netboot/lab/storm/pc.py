@@ -12,6 +12,7 @@ from netboot.boot.arch import Firmware
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError, NetbootError
 from netboot.lab.storm.report import Outcome
+from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.nbd.client import PageClient
 from netboot.pages.nbd.export import Refused
 from netboot.serve.dhcp.client import Asking, ask_boot_server
@@ -33,7 +34,7 @@ IPXE_TERMS = (1432, 1)
 DOWNLOAD_PATIENCE = 30.0
 MAX_WAITS = 100  # scripts that have it wait, one after the other
 RAM_BYTES = 256 << 20
-PAGE = bytes(4096)
+PAGE = bytes(PAGE_BYTES)
 END_TRIES, END_PAUSE = 10, 0.2  # seconds; a page server hears a moment later that nobody is there
 
 

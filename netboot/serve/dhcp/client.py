@@ -10,12 +10,12 @@ from ipaddress import IPv4Address
 
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface
+from netboot.host.sockets import widen_receive_buffer
 from netboot.serve.dhcp import packet as dhcp
 from netboot.serve.dhcp.packet import MessageType, Option, Packet
-from netboot.serve.dhcp.sockets import MAX_MESSAGE, RECEIVE_BUFFER, SO_RCVBUFFORCE
+from netboot.serve.dhcp.sockets import BATCH, MAX_MESSAGE, RECEIVE_BUFFER
 
 DHCP_SERVER, DHCP_CLIENT, BOOT_SERVER = 67, 68, 4011
-BATCH = 64  # packets taken before others have their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,7 @@ def _socket(interface: Interface) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.name.encode())
-        with contextlib.suppress(PermissionError):
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        widen_receive_buffer(sock, RECEIVE_BUFFER)
         sock.bind(("", DHCP_CLIENT))
     except OSError as error:
         sock.close()

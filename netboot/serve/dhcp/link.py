@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from netboot.errors import OperatorError
 from netboot.host.interfaces import Interface
 from netboot.serve.dhcp import frames
+from netboot.serve.dhcp.sockets import BATCH
 
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
 EVERYONE = b"\xff" * 6
@@ -25,7 +26,6 @@ SO_ATTACH_FILTER = 26
 MEMBERSHIP = struct.Struct("=iHH8s")  # struct packet_mreq
 MAX_FRAME = 2048
 MAX_SEATS = 500
-BATCH = 64  # frames between two visits to the event loop
 
 # Classic BPF (linux/bpf_common.h) behind the Ethernet header: code, jump if true, if false, value.
 _ACCEPT, _DROP = (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)

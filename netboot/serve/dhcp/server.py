@@ -24,7 +24,6 @@ from netboot.serve.dhcp.packet import parse, serialize
 from netboot.serve.dhcp.responder import SERVER_PORT, Context, Reply, respond
 from netboot.serve.dhcp.scope import Scope, make_scopes
 
-BATCH = 64  # packets answered between two visits to the event loop, and for one write of leases
 # Whether a second server is there is known before the first PC is answered. proxyDHCP servers answer
 # in milliseconds; who takes longer is warned of when it answers.
 RIVAL_PATIENCE = 0.5
@@ -119,7 +118,7 @@ class DhcpServer:
     def _readable(self, bound: socket.socket, port: int) -> None:
         """Answers what waits in the socket, after one write of all leases given meanwhile."""
         answered = []
-        for _ in range(BATCH):
+        for _ in range(sockets.BATCH):
             try:
                 arrival = sockets.receive(bound)
             except OSError as error:

@@ -8,16 +8,17 @@ from ipaddress import IPv4Address
 
 from netboot.errors import OperatorError
 from netboot.host.interfaces import Interface
+from netboot.host.sockets import widen_receive_buffer
 
 # Two lessons' worth of PCs ask at once: 500 DISCOVERs overrun the default buffer, of which dnsmasq
 # and Kea answer 166 (measured). One takes 1,280 bytes of the kernel's account: 6,500 fit, which
 # are answered in less than the 2 s that iPXE waits.
 RECEIVE_BUFFER = 8 << 20
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h: beyond net.core.rmem_max, for root
 IP_PKTINFO = 8  # linux/in.h; the socket module has it from Python 3.14
 PKTINFO = struct.Struct("=i4s4s")  # interface index, our address, destination of the header
 ANCILLARY_BYTES = socket.CMSG_SPACE(PKTINFO.size)
 MAX_MESSAGE = 4096
+BATCH = 64  # packets taken from one socket before others have their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,7 @@ def open_port(port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         bound.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        except PermissionError:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        widen_receive_buffer(bound, RECEIVE_BUFFER)
         bound.bind(("0.0.0.0", port))
     except OSError as error:
         bound.close()

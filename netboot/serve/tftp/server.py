@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from netboot.errors import OperatorError, ProtocolError
+from netboot.host.sockets import widen_receive_buffer
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.crew import Worker, number_of_workers
 from netboot.serve.tftp.handover import Ended, Job
@@ -30,7 +31,6 @@ MAX_NETASCII_BYTES = 1 << 20  # text; it is translated in memory
 REQUEST_QUEUE_BYTES = 2 << 20  # a room's requests in the same instant
 REQUESTS_AT_ONCE = 64  # before others of this process have their turn
 MAX_REQUEST_BYTES = 65_536
-SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 
 MODES = ("octet", "netascii")
 Peer = tuple[str, int]
@@ -259,9 +259,7 @@ def _listen(address: IPv4Address, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         listener.setblocking(False)
-        for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # only root may have more than rmem_max
-            with contextlib.suppress(PermissionError):
-                listener.setsockopt(socket.SOL_SOCKET, option, REQUEST_QUEUE_BYTES)
+        widen_receive_buffer(listener, REQUEST_QUEUE_BYTES)
         listener.bind((str(address), port))
     except OSError:
         listener.close()

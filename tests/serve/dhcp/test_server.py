@@ -29,7 +29,8 @@ from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Dhcp
 from netboot.serve.dhcp import responder
 from netboot.serve.dhcp.packet import BOOTREPLY, MessageType, Packet, parse
-from netboot.serve.dhcp.server import BATCH, DhcpServer
+from netboot.serve.dhcp.server import DhcpServer
+from netboot.serve.dhcp.sockets import BATCH
 from tests.support.pxe_client import UEFI_X64, PxeClient
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
