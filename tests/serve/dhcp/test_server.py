@@ -322,7 +322,7 @@ def test_packets_that_wait_together_wait_for_the_disk_once(
         for mac, address in clients.items():  # all before the server runs: this does not await
             request = PxeClient(mac=mac).plain("request", ("requested_addr", str(address)))
             lan.cables[0].send(request)
-        given = {}
+        given: dict[str | None, IPv4Address] = {}
         while len(given) < len(clients):
             _, packet = await lan.cables[0].reply()
             given[packet.mac] = packet.yiaddr
