@@ -128,7 +128,7 @@ def tree(folder: Path, left_out: tuple[str, ...]) -> Iterator[Record]:
 
 
 def compressed(archive: bytes) -> bytes:
-    """``archive``, compressed by zstd. Raises OperatorError."""
+    """Return ``archive`` compressed by zstd. Raises OperatorError."""
     return convert(COMPRESS, archive, package="zstd")
 
 

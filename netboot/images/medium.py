@@ -23,7 +23,7 @@ from netboot.images.progress import Progress
 IMAGE_FILE = "netboot.iso"
 PARTS = ("ipxe", "isolinux", "syslinux-common")
 TOOLS = {"xorriso": "xorriso", "mformat": "mtools"}  # and the Debian packages that have them
-EPOCH = "1600000000"  # the time of everything inside: the same parts give the same bytes
+EPOCH = "1600000000"  # the time of all files inside: the same parts give the same bytes
 ENVIRONMENT = {"SOURCE_DATE_EPOCH": EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 CONFIGURATION = """default netboot
 label netboot
@@ -34,7 +34,7 @@ FLOPPY_KIB = 1440  # a floppy by El Torito's definition, and enough for ipxe.efi
 
 
 def write(target: Path, cache: Path, progress: Progress) -> None:
-    """Writes the image to the file ``target``. Raises OperatorError."""
+    """Write the image to the file ``target``. Raises OperatorError."""
     check_installed(TOOLS)
     store, apt = Cache(cache), Apt(cache / "apt")
     with store.alone(progress):

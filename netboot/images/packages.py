@@ -204,5 +204,5 @@ def _stale(host: Path, ours: Path) -> bool:
 
 
 def unpack(deb: Path, folder: Path) -> None:
-    """Unpacks a package's files into ``folder``. Raises OperatorError."""
+    """Unpack a package's files into ``folder``. Raises OperatorError."""
     run(["dpkg-deb", "-x", str(deb), str(folder)], problem=f"{deb.name} cannot be unpacked")

@@ -58,7 +58,7 @@ class Annotation(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Text(Annotation, Generic[T]):
-    """How one kind of value is written; also a pydantic annotation that reads it.
+    """The notation of one kind of value; also a pydantic annotation that reads it.
 
     ``expected`` completes "expected ...". ``convert`` raises ValueError. ``schema`` is the JSON
     Schema of the value as a user writes it. Values that are neither text nor a YAML container pass
@@ -102,7 +102,7 @@ class OneOrMore(Annotation):
         return {"anyOf": [many, {"type": "string"}]}
 
     def read(self, value: object) -> object:
-        """A list as it is, the parts of a text between commas; anything else is a list of one."""
+        """Return a list as it is, a text split at its commas, or a list of any other value."""
         if isinstance(value, str):
             return [part.strip() for part in value.split(",")]
         return value if isinstance(value, (list, tuple)) else [value]
