@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from functools import cache
+from copy import deepcopy
 from typing import Any
 
 from tools.reference.markdown import code, table
@@ -14,11 +14,10 @@ def tasks() -> Mapping[str, Any]:
     return {name: namespace[name] for name in sorted(namespace.task_names)}
 
 
-@cache  # get_arguments() takes the help texts out of the task
 def options(task: Any) -> Mapping[str, str]:
     """Return the help of each option of a task."""
     found = {}
-    for argument in task.get_arguments():
+    for argument in deepcopy(task).get_arguments():  # which takes the help texts out of the task
         names = [f"-{name}" if len(name) == 1 else f"--{name}" for name in argument.names]
         for name in names:
             found[name.replace("_", "-")] = argument.help or ""
