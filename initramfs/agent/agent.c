@@ -1,5 +1,19 @@
 /* Verbs and arguments of the swap agent; see agent.h. */
 #include "agent.h"
+#include "area.h"
+#include "device.h"
+#include "grow.h"
+#include "hold.h"
+#include "http.h"
+#include "mirror.h"
+#include "need.h"
+#include "report.h"
+#include "say.h"
+#include "session.h"
+#include "settle.h"
+#include "status.h"
+#include "types.h"
+#include "url.h"
 
 #include <arpa/inet.h>
 #include <signal.h>
@@ -161,8 +175,8 @@ static int handshake(const struct target *target)
 {
     struct export export;
     unsigned count = 1;
-    int fd;
-    int code = open_sessions(target, 0, &fd, &count, &export);
+    int fd = -1;
+    int code = open_sessions(target, 0, FOREVER, &fd, &count, &export);
 
     if (code != OK)
         return code;

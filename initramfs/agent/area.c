@@ -1,6 +1,16 @@
 /* An export from its first connection to its end. */
 #define _GNU_SOURCE /* pipe2 */
+#include "area.h"
 #include "agent.h"
+#include "crypt.h"
+#include "device.h"
+#include "http.h"
+#include "md.h"
+#include "report.h"
+#include "say.h"
+#include "session.h"
+#include "swap.h"
+#include "types.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +52,8 @@ int area_open(struct area *area)
     if (!*area->target.token && *area->lease.path)
         code = fresh_lease(area);
     if (code == OK)
-        code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
+        code = open_sessions(&area->target, next_set(), FOREVER, area->fds,
+                             &area->connections, &area->export);
     if (code == OK && !area->root && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);
         return complain(BAD_PROTOCOL, "the export is read-only: of no use as swap");
@@ -71,7 +82,7 @@ int area_start(struct area *area)
         return code;
     }
     if (area->leg) {
-        code = mirror_join(area);
+        code = md_join(area);
     } else {
         snprintf(area->device, sizeof area->device, "nbd%u", area->index);
         code = area->root ? OK : make_swap(area);
@@ -142,7 +153,7 @@ static int stop_swap(struct area *area)
 
 int area_stop(struct area *area)
 {
-    int code = area->leg ? mirror_leave(area) : stop_swap(area);
+    int code = area->leg ? md_drop(area) : stop_swap(area);
 
     for (unsigned at = 0; at < area->connections && code == OK; at++)
         close(area->fds[at]);

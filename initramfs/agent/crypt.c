@@ -4,7 +4,10 @@
  * The key is made here and goes to the kernel; nobody else ever has it, and with the PC's memory it
  * is gone. Plain, without a header: there is nothing to open again.
  */
+#include "crypt.h"
 #include "agent.h"
+#include "say.h"
+#include "types.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,11 @@
  * The numbers are the kernel's ABI, written out here because musl's headers do not have them and
  * a build should need nothing but musl-gcc.
  */
+#include "device.h"
 #include "agent.h"
+#include "report.h"
+#include "say.h"
+#include "types.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,9 @@
 /* The NBD handshake (proto.md): fixed newstyle, NBD_OPT_GO. */
+#include "handshake.h"
 #include "agent.h"
+#include "say.h"
+#include "stream.h"
+#include "types.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -49,11 +53,11 @@ static unsigned char *put(unsigned char *to, uint64_t value, unsigned length)
 }
 
 /* The server's greeting and our flags. */
-static int greet(int fd)
+static int greet(const struct stream *stream)
 {
     unsigned char hello[18], flags[4];
     unsigned server_flags;
-    int code = receive(fd, hello, sizeof hello, "the server's greeting");
+    int code = receive(stream, hello, sizeof hello, "the server's greeting");
 
     if (code != OK)
         return code;
@@ -63,11 +67,11 @@ static int greet(int fd)
     if (!(server_flags & HANDSHAKE_FIXED_NEWSTYLE))
         return complain(BAD_PROTOCOL, "the server does not speak fixed newstyle");
     put(flags, server_flags & (HANDSHAKE_FIXED_NEWSTYLE | HANDSHAKE_NO_ZEROES), 4);
-    return transmit(fd, flags, sizeof flags);
+    return transmit(stream, flags, sizeof flags);
 }
 
 /* EXPORT, or EXPORT@TOKEN.SET with the set's number in hexadecimal. */
-static int send_go(int fd, const struct target *target, uint64_t set)
+static int send_go(const struct stream *stream, const struct target *target, uint64_t set)
 {
     static unsigned char option[16 + 4 + MAX_WIRE_NAME + 1 + 6];
     char *name = (char *)option + 16 + 4;
@@ -84,7 +88,7 @@ static int send_go(int fd, const struct target *target, uint64_t set)
     end = put(end, 2, 2);
     end = put(end, INFO_BLOCK_SIZE, 2);
     end = put(end, INFO_DESCRIPTION, 2);
-    return transmit(fd, option, (size_t)(end - option));
+    return transmit(stream, option, (size_t)(end - option));
 }
 
 /* Prints the server's words, made fit for a console: some servers repeat the name they were asked
@@ -136,7 +140,7 @@ static int take_info(const unsigned char *info, uint32_t length, struct export *
 }
 
 /* Reads the replies to NBD_OPT_GO up to the last one. */
-static int await_go(int fd, const char *token, struct export *export)
+static int await_go(const struct stream *stream, const char *token, struct export *export)
 {
     static unsigned char body[MAX_REPLY + 1];
     unsigned char head[20];
@@ -145,7 +149,7 @@ static int await_go(int fd, const char *token, struct export *export)
     memset(export, 0, sizeof *export);
     for (;;) {
         uint32_t type, length;
-        int code = receive(fd, head, sizeof head, "an answer to NBD_OPT_GO");
+        int code = receive(stream, head, sizeof head, "an answer to NBD_OPT_GO");
 
         if (code != OK)
             return code;
@@ -155,7 +159,7 @@ static int await_go(int fd, const char *token, struct export *export)
             return complain(BAD_PROTOCOL, "not a reply to NBD_OPT_GO");
         if (length > MAX_REPLY)
             return complain(BAD_PROTOCOL, "a reply of %u bytes", length);
-        code = receive(fd, body, length, "the rest of a reply");
+        code = receive(stream, body, length, "the rest of a reply");
         if (code != OK)
             return code;
         body[length] = '\0';
@@ -174,18 +178,19 @@ static int await_go(int fd, const char *token, struct export *export)
     return OK;
 }
 
-int shake_hands(int fd, const struct target *target, uint64_t set, struct export *export)
+int shake_hands(const struct stream *stream, const struct target *target, uint64_t set,
+                struct export *export)
 {
-    int code = greet(fd);
+    int code = greet(stream);
 
     if (code == OK)
-        code = send_go(fd, target, set);
+        code = send_go(stream, target, set);
     if (code == OK)
-        code = await_go(fd, target->token, export);
+        code = await_go(stream, target->token, export);
     return code;
 }
 
-void say_goodbye(int fd)
+void send_disconnect(int fd)
 {
     unsigned char request[28] = {0};
 

@@ -9,42 +9,27 @@
  * sends again, and that is why one lost connection is the end of all: on those that are left the
  * kernel would send it again before the server knows that the lost one does not count any more.
  */
+#include "hold.h"
 #include "agent.h"
+#include "area.h"
+#include "device.h"
+#include "md.h"
+#include "need.h"
+#include "report.h"
+#include "say.h"
+#include "session.h"
+#include "settle.h"
+#include "status.h"
+#include "types.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/socket.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 /* Pauses between tries are doubled from here each time, up to LONGEST_PAUSE_MS. */
 #define FIRST_PAUSE_MS 100
 #define LOOK_MS 1000 /* at an area that might not be needed any more */
-
-/* xorshift64 */
-static unsigned chance(unsigned below)
-{
-    static uint64_t random_state;
-
-    if (!random_state) {
-        memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
-        random_state = (random_state ^ (uint64_t)getpid()) | 1; /* legs begin with the same bytes */
-    }
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (unsigned)(random_state % below);
-}
-
-uint64_t next_set(void)
-{
-    static uint64_t last;
-    uint64_t now = (uint64_t)now_ms();
-
-    last = now > last ? now : last + 1;
-    return last;
-}
 
 /* Whether a connection has ended; says which and why. */
 static int has_ended(const struct area *area, const struct pollfd *waits, char *why, size_t room)
@@ -70,7 +55,7 @@ static int watch(struct area *area, char *why, size_t room)
     unsigned count = area->connections;
 
     for (;;) {
-        int64_t look = area->number > 1 ? now_ms() + LOOK_MS : mirror_look(area);
+        int64_t look = area->number > 1 ? now_ms() + LOOK_MS : md_look(area);
 
         for (unsigned at = 0; at < count; at++)
             waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
@@ -105,12 +90,12 @@ static int check_same(const struct export *was, const struct export *found)
     return OK;
 }
 
-static int attach_again(struct area *area)
+static int attach_again(struct area *area, int64_t end)
 {
     struct export found;
     int fds[MAX_CONNECTIONS];
     unsigned count = area->connections;
-    int code = open_sessions(&area->target, next_set(), fds, &count, &found);
+    int code = open_sessions(&area->target, next_set(), end, fds, &count, &found);
 
     if (code != OK)
         return code;
@@ -134,10 +119,10 @@ static int attach_again(struct area *area)
 /* MiB of this PC's memory that are out on swap. */
 static unsigned long swapped_mib(void)
 {
-    struct sysinfo info;
+    uint64_t total, unused;
 
-    sysinfo(&info);
-    return (unsigned long)((uint64_t)(info.totalswap - info.freeswap) * info.mem_unit >> 20);
+    read_swap(&total, &unused);
+    return (unsigned long)((total - unused) >> 20);
 }
 
 static void fail(const struct area *area)
@@ -156,13 +141,6 @@ static void fail(const struct area *area)
     status_set(area, FAILED, last_complaint());
     complain(OK, "/dev/%s: no server for %u s: %lu MiB that were out are lost", area->device,
              area->patience, out);
-}
-
-void pause_for(unsigned length)
-{
-    struct pollfd nothing[1];
-
-    await(nothing, 0, now_ms() + length / 2 + chance(length / 2));
 }
 
 /* Tries until there is a new area. */
@@ -231,13 +209,11 @@ static int recover(struct area *area, int64_t lost)
         unsigned length;
 
         /* A leg is not given up later because its server is slow to refuse. */
-        sessions_end = area->leg && now_ms() < leg_end ? leg_end : FOREVER;
-        code = attach_again(area);
-        sessions_end = FOREVER;
+        code = attach_again(area, area->leg && now_ms() < leg_end ? leg_end : FOREVER);
         if (code == OK)
             return 1;
         length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
-        if ((code == REFUSED || now_ms() >= leg_end) && mirror_gives_up(area) && replace(area) == OK)
+        if ((code == REFUSED || now_ms() >= leg_end) && md_may_drop(area) && replace(area) == OK)
             return 0;
         if (code != CANNOT_CONNECT && !refused) {
             note_refusal(area, failed ? FAILED : LOST);
@@ -277,7 +253,7 @@ void hold(struct area *area)
         else if (!watch(area, why, sizeof why))
             return;
         lost = now_ms();
-        mirror_note(area, 1);
+        md_note(area, 1);
         shut_down(area);
         status_set(area, LOST, why);
         complain(OK, "/dev/%s lost %s, %s", area->device, area->target.host, why);
@@ -286,7 +262,7 @@ void hold(struct area *area)
             begin_anew(area);
         else
             same = recover(area, lost);
-        mirror_note(area, 0);
+        md_note(area, 0);
         seconds = (double)(now_ms() - lost) / 1000;
         status_set(area, ATTACHED, "");
         complain(OK, "/dev/%s %s after %.2f s", area->device, same ? "attached again" : "begun anew", seconds);

@@ -5,11 +5,14 @@
  * One socket, never blocking, which moves on whenever the agent waits for anything else: that is
  * why await() is here.
  */
-#include "agent.h"
+#include "report.h"
+#include "say.h"
+#include "url.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -145,4 +148,26 @@ int await(struct pollfd *waits, unsigned count, int64_t until)
         if (now_ms() >= until)
             return 0;
     }
+}
+
+/* xorshift64 */
+static unsigned chance(unsigned below)
+{
+    static uint64_t random_state;
+
+    if (!random_state) {
+        memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
+        random_state = (random_state ^ (uint64_t)getpid()) | 1; /* legs begin with the same bytes */
+    }
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (unsigned)(random_state % below);
+}
+
+void pause_for(unsigned length)
+{
+    struct pollfd nothing[1];
+
+    await(nothing, 0, now_ms() + length / 2 + chance(length / 2));
 }

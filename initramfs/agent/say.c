@@ -1,5 +1,5 @@
 /* Messages: on standard error while the agent is a command, in the kernel's log once it stays. */
-#include "agent.h"
+#include "say.h"
 
 #include <fcntl.h>
 #include <stdarg.h>

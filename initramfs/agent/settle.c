@@ -1,5 +1,7 @@
 /* What makes the agent a process that reclaim can rely on. */
+#include "settle.h"
 #include "agent.h"
+#include "say.h"
 
 #include <errno.h>
 #include <fcntl.h>

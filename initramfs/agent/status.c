@@ -4,7 +4,11 @@
  * A mapping, because the agent must never wait for a file: locked memory is not swapped out, a
  * file's page on a tmpfs is.
  */
+#include "status.h"
 #include "agent.h"
+#include "report.h"
+#include "say.h"
+#include "types.h"
 
 #include <errno.h>
 #include <fcntl.h>

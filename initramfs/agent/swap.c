@@ -4,7 +4,10 @@
  * from the page cache, where it lies as long as the device stays open, and sends it to the server
  * (inode_drain_writes); so it is neither flushed nor fetched back.
  */
+#include "swap.h"
 #include "agent.h"
+#include "say.h"
+#include "types.h"
 
 #include <errno.h>
 #include <fcntl.h>

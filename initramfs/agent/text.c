@@ -4,7 +4,6 @@
  * Conversions: %s %.*s %d %u %x %f, the numbers with `l`, `ll` or `z`, with zeros in front (%02d) and
  * with up to nine digits behind the point (%.2f).
  */
-#include "agent.h"
 
 #include <stdarg.h>
 #include <stdio.h>
