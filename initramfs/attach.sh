@@ -8,12 +8,12 @@ load_nbd() {
 
 launched=''
 
-# launch_agent HOST PORT EXPORT TOKEN CONNECTIONS TIMEOUT PATIENCE [WORD...]: starts an agent that waits
-# for start_agent with the same words. While the network is not up yet that costs no time.
+# launch_agent TOKEN KEY=VALUE...: start an agent that waits for start_agent with the same words. The
+# keys are those of `agent attach`. Before the network is up this takes no time from the boot.
 launch_agent() {
-    local host=$1 port=$2 export=$3 token=$4
+    local token=$1
     launched="$*"
-    shift 4
+    shift
     # New ones: the agent before may not have closed its ends yet.
     rm -f /run/agent.go /run/agent.answer /run/agent.log
     mkfifo /run/agent.go /run/agent.answer
@@ -21,13 +21,13 @@ launch_agent() {
     # To open a pipe whose other end is closed takes a while, and a child that ends meanwhile would
     # break it off: all orphans are children of this process. Open for both, it never waits.
     exec 3<>/run/agent.answer 4<>/run/agent.go
-    NETBOOT_TOKEN=$token /sbin/agent attach "$host" "$port" "$export" "$@" wait \
+    NETBOOT_TOKEN=$token /sbin/agent attach "$@" wait=yes \
         </run/agent.go >&3 3>&- 4>&- 2>>/run/agent.log &
     agent=$!
     exec 5</run/agent.answer 3>&-
 }
 
-# start_agent HOST PORT EXPORT TOKEN CONNECTIONS TIMEOUT PATIENCE [WORD...]: the agent stays. Sets
+# start_agent TOKEN KEY=VALUE...: the agent stays. Sets
 # $answer to its line, device=PATH size=BYTES connections=N, or $code to its exit status (3 stays 3, of
 # one before) and $why if it has none to say; /run/agent.log holds what the kernel lacks.
 start_agent() {

@@ -140,8 +140,8 @@ with_agent() {
     local rest=${swap#*:}
     # Where a fresh lease can be had, for an area without a token or when its pages are lost.
     [ -z "$server" ] || export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
-    "$1" "$2" "${rest%%/*}" "${rest#*/}" "$token" "$connections" "$timeout" "$patience" \
-        ${encrypt:+encrypt} ${keep:+nodiscard}
+    "$1" "$token" "host=$2" "port=${rest%%/*}" "export=${rest#*/}" "connections=$connections" \
+        "timeout=$timeout" "patience=$patience" ${encrypt:+encrypt=yes} ${keep:+discard=no}
 }
 
 # launch_first: the agent that start_agents will start first.
@@ -181,9 +181,10 @@ start_standbys() {
         area=$((area + 1))
         answer=/run/agent.$area
         mkfifo "$answer" # of its own: another agent would end it by closing it
-        NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby "$area" \
-            "$host" "${rest%%/*}" "${rest#*/}-$area" "$connections" "$timeout" "$patience" \
-            ${encrypt:+encrypt} ${keep:+nodiscard} >"$answer" 2>/run/agent.log &
+        NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby \
+            "area=$area" "host=$host" "port=${rest%%/*}" "export=${rest#*/}-$area" \
+            "connections=$connections" "timeout=$timeout" "patience=$patience" \
+            ${encrypt:+encrypt=yes} ${keep:+discard=no} >"$answer" 2>/run/agent.log &
         read -r _ <"$answer" || console "$number swap: no agent for area $area"
         rm "$answer"
         [ ! -s /run/agent.log ] || cat /run/agent.log

@@ -23,6 +23,7 @@
  *   need.c       free swap and memory pressure: is a further area needed?
  *   hold.c       the resident part: watches the connections, attaches again
  *   grow.c       further areas, attached while swap is short
+ *   words.c      the command line
  *   agent.c      verbs
  *
  * No function allocates memory. Swap depends on the agent, so the agent must not wait for memory

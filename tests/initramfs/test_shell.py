@@ -235,6 +235,21 @@ def test_systemd_ends_what_it_runs(lib: Lib) -> None:
     assert lib.run(f"{stubs}{BEFORE}take_orders").splitlines()[-1] == "systemd: reboot"
 
 
+@pytest.mark.parametrize(
+    ("settings", "tail"),
+    [
+        ("encrypt='' keep=''", ""),
+        ("encrypt=1 keep=''", " encrypt=yes"),
+        ("encrypt='' keep=yes", " discard=no"),
+    ],
+)
+def test_the_agent_gets_key_value_words(lib: Lib, settings: str, tail: str) -> None:
+    text = f". {INITRAMFS / 'swap.sh'}\n{BEFORE}{settings} swap=10.0.0.1,10.0.0.2:10809/seat-1\n"
+    text += "token=cafe connections=2 timeout=3 patience=600 ram=1\nwith_agent echo 10.0.0.2"
+    words = "cafe host=10.0.0.2 port=10809 export=seat-1 connections=2 timeout=3 patience=600"
+    assert lib.run(text) == f"{words}{tail}\n"
+
+
 def test_root_hooks_are_the_root_kinds() -> None:
     assert {path.name for path in (INITRAMFS / "root").iterdir()} == set(BY_NAME)
 
