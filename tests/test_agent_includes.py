@@ -1,16 +1,17 @@
-"""The swap agent's modules (initramfs/agent): who includes whom, without circles.
+"""The includes of the swap agent's modules (initramfs/agent): exact, and without a circle.
 
 A module is NAME.c; NAME.h declares what the module offers. A header without functions (agent.h,
 types.h) is vocabulary of all modules and belongs to none.
 """
 
 import re
+import subprocess
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from netboot.images import initramfs
+from netboot.images import compiler, initramfs
 
 AGENT = initramfs.sources() / "agent"
 # The C library's header declares what text.c defines; agent.c is the program.
@@ -108,6 +109,23 @@ def test_each_module_has_a_header_for_what_it_offers() -> None:
 @pytest.mark.parametrize("source", sorted(AGENT.glob("*.c")), ids=lambda path: path.stem)
 def test_a_module_includes_exactly_the_headers_that_it_needs(source: Path) -> None:
     assert includes(source) - {f"{source.stem}.h"} == needed(source) - {f"{source.stem}.h"}
+
+
+def symbols(path: Path, kinds: str) -> set[str]:
+    """Return the names of those ``kinds`` in an object file, as nm(1) prints them."""
+    done = subprocess.run(["nm", path], capture_output=True, text=True, check=True)
+    words = [line.split() for line in done.stdout.splitlines()]
+    return {line[-1] for line in words if line[-2] in kinds}
+
+
+@pytest.mark.system
+def test_modules_call_only_modules_that_they_include(tmp_path: Path) -> None:
+    command = [*compiler.native().command, "-std=gnu11", "-Os", "-c", *map(str, AGENT.glob("*.c"))]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    defined = {path.stem: symbols(path, "TDB") for path in tmp_path.glob("*.o")}
+    for module, reached in graph(AGENT).items():
+        wanted = symbols(tmp_path / f"{module}.o", "U")
+        assert {other for other, names in defined.items() if names & wanted} <= reached | {"text"}
 
 
 def write(folder: Path, **files: str) -> None:

@@ -9,6 +9,7 @@
  * sends again, and that is why one lost connection is the end of all: on those that are left the
  * kernel would send it again before the server knows that the lost one does not count any more.
  */
+#define _GNU_SOURCE /* POLLRDHUP */
 #include "hold.h"
 #include "agent.h"
 #include "area.h"

@@ -21,6 +21,8 @@ from tests import ROOT
 
 SOURCES = sorted((ROOT / "initramfs/agent").glob("*.c"))
 MAX_BYTES = 64 * 1024
+WARNINGS = ("-std=gnu11", "-g", "-Wall", "-Wextra", "-Wmissing-prototypes", "-Werror")
+SANITIZERS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SIZE = 512 << 20
 
 # proto.md
@@ -50,12 +52,47 @@ def blocks(minimum: int) -> bytes:
     return reply(REP_INFO, struct.pack(">HIII", 3, minimum, 4096, 32 << 20))
 
 
+def build(folder: Path, *command: str) -> Path:
+    subprocess.run([*command, "-o", str(folder / "agent"), *SOURCES], check=True)
+    return folder / "agent"
+
+
 @pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    binary = tmp_path_factory.mktemp("agent") / "agent"
-    command = [*compiler.native().command, *compiler.FLAGS, "-Werror", "-o", str(binary)]
-    subprocess.run([*command, *SOURCES], check=True)
-    return binary
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent as it goes into the initramfs."""
+    folder = tmp_path_factory.mktemp("agent")
+    return build(folder, *compiler.native().command, *compiler.FLAGS, "-Werror")
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent with gcc's checks of addresses and of undefined behaviour; each is fatal."""
+    return build(tmp_path_factory.mktemp("sanitized"), "gcc", *WARNINGS, *SANITIZERS)
+
+
+@pytest.fixture(
+    scope="module", params=["shipped", pytest.param("sanitized", marks=pytest.mark.system)]
+)
+def agent(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_the_analyzer_finds_nothing(tmp_path: Path, level: str) -> None:
+    command = ["gcc", *WARNINGS, level, "-fanalyzer", "-c", *map(str, SOURCES)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_has_no_function_that_allocates(tmp_path: Path) -> None:
+    flags = [flag for flag in compiler.FLAGS if flag != "-s"]  # which would leave no names
+    program = build(tmp_path, *compiler.native().command, *flags)
+    done = subprocess.run(["nm", program], capture_output=True, text=True, check=True)
+    names = {line.split()[-1] for line in done.stdout.splitlines()}
+    assert "main" in names
+    assert not names & {"malloc", "calloc", "realloc", "free"}
 
 
 PRINTS = r"""
@@ -188,8 +225,8 @@ def words(verb: str, port: str | int = 10809, **changes: str | int | None) -> li
     return [verb, *(f"{key}={value}" for key, value in keys.items() if value is not None)]
 
 
-def test_fits(agent: Path) -> None:
-    assert agent.stat().st_size < MAX_BYTES
+def test_fits(shipped: Path) -> None:
+    assert shipped.stat().st_size < MAX_BYTES
 
 
 @pytest.mark.parametrize(
