@@ -59,6 +59,7 @@ static int usage(void)
     return USAGE;
 }
 
+/* Print the boot server's answer to a GET. Return an exit code. */
 static int lease(const char *text)
 {
     static char answer[2048];
@@ -72,8 +73,9 @@ static int lease(const char *text)
     return code;
 }
 
-/* All is there that attaching will need; until its input says so, a line each tells what to do. */
-static int obey(char *name)
+/* Acquire all resources for attaching, then read lines from the standard input: `lease URL` asks for a
+ * lease, `attach` ends the wait. Return an exit code. */
+static int wait_for_order(char *name)
 {
     static char line[512];
     size_t length = 0;
@@ -97,7 +99,7 @@ static int obey(char *name)
 
 static int attach(struct area *area, int mirror, char *name)
 {
-    int code = area->waits ? obey(name) : OK;
+    int code = area->waits ? wait_for_order(name) : OK;
 
     if (code == OK)
         code = mirror ? mirror_open(area) : area_open(area);
@@ -116,10 +118,10 @@ static int attach(struct area *area, int mirror, char *name)
     if (!area->root)
         status_open(area, ATTACHED);
     hold(area);
-    return OK; /* never: the first area is held for as long as the machine is on */
+    return OK; /* never reached: the first area is held until the PC goes off */
 }
 
-/* Everything that attaching will need is there when this process begins to wait. */
+/* Acquire all resources for attaching, then wait until the area is needed. */
 static int standby(struct area *area, char *name)
 {
     int code = device_open();

@@ -56,7 +56,7 @@ int area_open(struct area *area)
                              &area->connections, &area->export);
     if (code == OK && !area->root && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);
-        return complain(BAD_PROTOCOL, "the export is read-only: of no use as swap");
+        return complain(BAD_PROTOCOL, "the export is read-only: swap needs a writable one");
     }
     return code;
 }
@@ -92,9 +92,9 @@ int area_start(struct area *area)
     return code;
 }
 
-/* A process of its own, because the OOM killer takes whoever is in swapoff(2) first, whatever its
- * oom_score_adj; and because a server that is lost meanwhile is to be attached again. When this is
- * called nothing waits for swap any more, or there is enough of it: a fork may wait for memory. */
+/* swapoff(2) has its own process for two reasons. The OOM killer first kills a process in swapoff(2),
+ * whatever its oom_score_adj. And a server that is lost meanwhile has to be attached again. The fork may
+ * wait for memory: nothing waits for this swap any more, or enough of it is free. */
 int area_leave(struct area *area)
 {
     int ends[2];
@@ -132,19 +132,19 @@ static int swap_off(struct area *area)
     return OK;
 }
 
-/* Nothing waits for it any more. */
+/* Turn swap off and release its devices. Nothing waits for this swap any more. */
 static int stop_swap(struct area *area)
 {
     int code;
 
-    /* The kernel notes on the console, page by page, what it cannot read any more. */
+    /* The kernel would log each page that it cannot read to the console. */
     klogctl(CONSOLE_OFF, NULL, 0);
     code = swap_off(area);
     klogctl(CONSOLE_ON, NULL, 0);
     if (code != OK)
         return code;
     if (area->encrypted) {
-        unlink(area->device); /* which is ours, so the kernel leaves it */
+        unlink(area->device); /* made by area_leave; the kernel does not remove it */
         stop_encryption();
     }
     device_disconnect(area->index);

@@ -1,11 +1,11 @@
-/* Further swap areas: attached when swap runs short, let go when they are not needed any more.
+/* Further swap areas: attached when swap is short, detached when they are not needed any more.
  *
- * An active area cannot grow, so there is an agent for each one that may be needed. It stands by with
- * all that attaching takes, because memory is short when it is its turn. Those of one PC watch the
- * same figures and come one after the other: each waits until the one before it is there.
+ * An active area cannot grow, so each further area has an agent of its own. The agent acquires all
+ * resources for attaching in advance, because memory is short when its turn comes. The agents of a PC
+ * watch the same figures, and each waits until the area before its own is attached.
  *
- * A further area has a lower priority than those before it, so it is used while they are full, and
- * empties as soon as somebody frees memory.
+ * A further area has a lower priority than those before it. The kernel uses it while they are full, and
+ * it empties as programs free memory.
  */
 #include "grow.h"
 #include "agent.h"
@@ -22,10 +22,10 @@
 
 static int attach(struct area *area)
 {
-    unsigned connections = area->connections; /* a server may allow fewer */
+    unsigned connections = area->connections; /* area_open lowers it if the server allows fewer */
     int code;
 
-    area->target.token = ""; /* a fresh lease will have another */
+    area->target.token = ""; /* makes area_open ask for a fresh lease */
     code = area_open(area);
     if (code == OK)
         code = area_start(area);
@@ -34,7 +34,7 @@ static int attach(struct area *area)
     return code;
 }
 
-/* Has the server forget the pages. */
+/* End the lease, so that the server frees the pages. Return an exit code. */
 static int end_lease(const struct area *area)
 {
     char answer[512];
@@ -51,7 +51,7 @@ static void note_refusal(const struct area *area)
 
 void stand_by(struct area *area)
 {
-    int told = 0;
+    int told = 0; /* a refusal is reported once */
 
     for (;;) {
         uint64_t total, unused, left;
@@ -77,7 +77,7 @@ void stand_by(struct area *area)
             complain(OK, "/dev/%s, area %u, attached after %.2f s", area->device, area->number,
                      seconds);
             report("agent:grown",
-                   "area %u, %llu MiB, came in %.2f s: %llu MiB of swap were free, then %llu\n"
+                   "area %u, %llu MiB, attached in %.2f s: %llu MiB of swap were free, then %llu\n"
                    "device=/dev/%s\narea=%u\nsize=%llu\nseconds=%.2f\nfree=%llu\nleft=%llu",
                    area->number, (unsigned long long)(area->export.size >> 20), seconds,
                    (unsigned long long)(unused >> 20), (unsigned long long)(left >> 20),
@@ -89,7 +89,7 @@ void stand_by(struct area *area)
             report("agent:returned", "area %u is not needed any more\ndevice=/dev/%s\narea=%u",
                    area->number, area->device, area->number);
         }
-        /* Nobody is there to tell a failure to, and a later lease ends this one. */
+        /* A failure needs no report: a later lease ends this one. */
         while (!is_needed(area) && end_lease(area) != OK)
             pause_for(LONGEST_PAUSE_MS);
     }

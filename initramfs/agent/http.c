@@ -1,4 +1,4 @@
-/* As much HTTP as it takes to ask the boot server something. */
+/* Requests to the boot server, in as much HTTP/1.0 as they need. */
 #include "http.h"
 #include "agent.h"
 #include "report.h"
@@ -14,7 +14,7 @@
 
 #define ANSWER_MS 5000
 
-/* Reads until the server closes; what does not fit is left. */
+/* Receive until the server closes the connection or `answer` is full. Return the bytes received. */
 static size_t read_answer(int fd, char *answer, size_t room, int64_t until)
 {
     struct pollfd waits[2] = {{.fd = fd, .events = POLLIN}};

@@ -1,5 +1,8 @@
-/* The kernel's md (uapi/linux/raid/md_u.h, drivers/md/md.c): RAID level 1 over two NBD devices. Without
- * a superblock: like all of swap the array ends with the PC's memory.
+/* The kernel's md (uapi/linux/raid/md_u.h, drivers/md/md.c): RAID level 1 over two NBD devices. The
+ * array has no superblock, because it ends with the PC's memory, as all swap does.
+ *
+ * md would mark the whole array as broken if both legs were dropped. The processes of the two legs
+ * therefore share a page, in which only one leg can be missing.
  */
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
 #include "md.h"
@@ -19,16 +22,16 @@
 #include <unistd.h>
 
 #define NBD_MAJOR 43
-#define LOOK_MS 500       /* between two looks at a copy under way */
+#define LOOK_MS 500       /* between two looks at a running copy */
 #define BIO_PAGES 2048    /* 8 MiB */
-#define RETRY_MS 100      /* until md has let a leg go */
-#define LET_GO_MS 30000   /* the longest that takes */
+#define RETRY_MS 100      /* while md still uses a dropped leg */
+#define DROP_MS 30000     /* the longest that md may use it */
 
 #ifndef BLKDISCARD
 #define BLKDISCARD _IO(0x12, 119)
 #endif
 
-/* The kernel's ABI, written out: musl's headers do not have it. */
+/* The kernel's ABI, written out because musl's headers lack it. */
 struct array {
     int version[3];
     unsigned made;
@@ -53,8 +56,8 @@ struct disk {
 #define ACTIVE_IN_SYNC (1 << 1 | 1 << 2)
 
 static struct {
-    int missing;      /* the leg that was given up, 1 or 2; 0: none */
-    int lost[LEGS];   /* whether it has no server now */
+    int missing;      /* the dropped leg, 1 or 2; 0: none */
+    int lost[LEGS];   /* 1 while the leg has no server */
 } *shared;
 static int md;
 
@@ -65,7 +68,7 @@ static int control(unsigned long request, const void *argument, const char *what
     return OK;
 }
 
-/* The leg's device as md's ioctls want it (new_encode_dev; there are fewer than 256). */
+/* Return the leg's device as md's ioctls take it (new_encode_dev; N is below 256). */
 static const void *device_of(const struct area *leg)
 {
     return (const void *)(uintptr_t)(NBD_MAJOR << 8 | leg->index);
@@ -102,11 +105,11 @@ static void set_policy(int policy, int priority)
         complain(OK, "mirror: sched_setscheduler: %s", strerror(errno));
 }
 
-/* For each page md takes two bios, from a pool of two if there is no memory for more, and sends the
- * first one off only when it has the second (raid1_submit_write in drivers/md/raid1-10.c, Linux 6.5,
- * and 6.1 as Debian has it). Two processes that page out at once, without memory, would each have
- * one and wait for ever. So there have to be more than processes can be in that place, before memory
- * is short: as many as it takes to write a few MiB, each page by itself. They are kept (swap.sh). */
+/* Create a stock of bios before memory is short. md takes two bios for each page, and sends the first
+ * one only after it has the second. (raid1_submit_write in drivers/md/raid1-10.c, Linux 6.5; Debian's
+ * 6.1 has it too.) Without memory md has a pool of two: two processes that page out at once would
+ * each take one and wait forever. The stock must exceed the number of processes in that place. Writing
+ * a few MiB page by page creates enough; the kernel then keeps them (swap.sh). */
 static void make_bios(void)
 {
     static char zeros[PAGE];
@@ -115,7 +118,7 @@ static void make_bios(void)
 
     for (unsigned at = 0; at < BIO_PAGES; at++)
         pwrite(fd, zeros, PAGE, (off_t)at * PAGE);
-    /* All of them at the same time: nobody sends anything before the last one is there. */
+    /* Create all bios at the same time: by this policy no write is sent before all are queued. */
     set_policy(SCHED_FIFO, 1);
     fsync(fd);
     set_policy(SCHED_OTHER, 0);
@@ -167,16 +170,16 @@ int md_may_drop(const struct area *leg)
 
 int md_drop(const struct area *leg)
 {
-    int64_t until = now_ms() + LET_GO_MS;
+    int64_t until = now_ms() + DROP_MS;
     struct pollfd nothing[1];
 
-    /* Faulty first, or md would take the errors that come now for a medium to be repaired. */
+    /* Mark the leg as faulty first, or md would try to repair the sectors that fail now. */
     if (ioctl(md, SET_DISK_FAULTY, device_of(leg)) < 0 && errno != ENODEV)
-        return complain(KERNEL_REFUSED, "mirror: giving a leg up: %s", strerror(errno));
+        return complain(KERNEL_REFUSED, "mirror: dropping a leg: %s", strerror(errno));
     device_disconnect(leg->index);
     while (ioctl(md, HOT_REMOVE_DISK, device_of(leg)) < 0 && errno != ENXIO) {
         if (now_ms() >= until)
-            return complain(KERNEL_REFUSED, "mirror: md does not let the leg go");
+            return complain(KERNEL_REFUSED, "mirror: md does not release the dropped leg");
         await(nothing, 0, now_ms() + RETRY_MS);
     }
     return OK;
@@ -195,9 +198,9 @@ int64_t md_look(const struct area *leg)
         return FOREVER;
     if (ioctl(md, GET_ARRAY_INFO, &array) < 0 || array.active_disks < LEGS)
         return now_ms() + LOOK_MS;
-    report("agent:resynced", "the mirror is whole again: %s:%s has all pages\ndevice=/dev/%s",
+    report("agent:resynced", "the mirror is complete again: %s:%s has all pages\ndevice=/dev/%s",
            leg->target.host, leg->target.port, leg->device);
-    complain(OK, "/dev/%s is whole again", leg->device);
+    complain(OK, "/dev/%s is complete again", leg->device);
     __atomic_store_n(&shared->missing, 0, __ATOMIC_SEQ_CST);
     return FOREVER;
 }

@@ -1,14 +1,11 @@
-/* Two areas as one: the kernel's md, RAID level 1, over their NBD devices (uapi/linux/raid/md_u.h,
- * drivers/md/md.c). Without a superblock: like all of swap the array ends with the PC's memory.
+/* One area on two servers: a mirror by the kernel's md.
  *
- * Each leg has a process of its own, so that a server that does not answer holds nothing up for the
- * other one. Both wait for a lost server as long as swap may (swap.patience), but a leg is given up
- * much sooner if the other has its server: then md goes on with that one alone. What they must agree
- * about is in a page that they share: only one leg may be missing. md would take the array for broken
- * for good if it was asked to do without the last one.
+ * Each leg has a process of its own, so that a silent server never delays the other leg. Both legs wait
+ * for a lost server for up to swap.patience. A leg is dropped much earlier if the other leg has its
+ * server: md then continues with one leg.
  *
- * A leg that was given up is behind. It never comes back with the pages that it had: its server is
- * asked for a fresh lease, and md copies everything.
+ * A dropped leg has old pages and never returns with them. Its server is asked for a fresh lease, and
+ * md copies all pages.
  */
 #include "mirror.h"
 #include "agent.h"
@@ -38,7 +35,7 @@ int mirror_open(struct area *legs)
     if (codes[0] != OK && codes[1] != OK)
         return codes[1] == CANNOT_CONNECT ? codes[1] : codes[0];
     if (codes[0] == OK && codes[1] == OK && legs[0].export.size != legs[1].export.size)
-        return complain(REFUSED, "the two servers of the mirror grant different sizes");
+        return complain(REFUSED, "mirror: the two servers grant different sizes");
     return OK;
 }
 
@@ -66,7 +63,7 @@ struct area *mirror_divide(struct area *legs, char *name)
 
     for (unsigned at = 0; at < other->connections; at++)
         close(other->fds[at]);
-    if (ours) { /* what is locked is not inherited */
+    if (ours) { /* a child inherits no locked memory */
         settle(name);
         device_open();
     }

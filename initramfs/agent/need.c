@@ -14,16 +14,16 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-/* The mark: less free swap than the fourth part of an area. Attaching takes 0.1 s on an emulated PC, in
- * which 1 Gbit/s is 12 MB; with encryption 2 to 4 s, as long as the kernel looks for the memory that
- * dm-crypt wants (a pool of 1 MiB). To let an area go, twice as much must be free without it. */
+/* Swap is short below a quarter of an area. Attaching takes 0.1 s on an emulated PC, in which 1 Gbit/s
+ * carries 12 MB. With encryption attaching takes 2 to 4 s, because the kernel has to find the memory
+ * for dm-crypt (a pool of 1 MiB). An area is detached only if twice as much is free without it. */
 #define MARK 4
 #define LEAST_MARK (32u << 20)
-#define QUIET_MS 30000 /* for so long, that a program which comes and goes does not move areas */
-#define ALL_BUT_EMPTY 64 /* parts of an area that are read back: pages that nobody asks for stay out */
+#define QUIET_MS 30000 /* unneeded for so long, or each short-lived program would move areas */
+#define ALL_BUT_EMPTY 64 /* at most 1/64 of an area is read back: unused pages stay out for long */
 
-/* Looks at free swap, in milliseconds: when nothing happens; and for BUSY_MS after the kernel said
- * that programs wait for memory. Without PSI it never says that, so there is one pace for all. */
+/* Milliseconds between two looks at free swap: normally, and for BUSY_MS after the kernel reported
+ * that programs wait for memory. A kernel without PSI reports nothing, so one pace must do. */
 #define IDLE_LOOK_MS 1000
 #define BUSY_LOOK_MS 50
 #define BLIND_LOOK_MS 100
@@ -32,7 +32,7 @@
 /* Documentation/accounting/psi.rst: programs waited for 50 of 500 ms, its shortest window. */
 static const char trigger[] = "some 50000 500000";
 
-static int pressure = -1; /* ready when the trigger was pulled; -1 if this kernel has no PSI */
+static int pressure = -1; /* has POLLPRI after the trigger fired; -1 if the kernel has no PSI */
 static int swaps = -1;
 
 void watch_memory(void)
@@ -43,11 +43,10 @@ void watch_memory(void)
         pressure = -1;
     }
     if (pressure < 0)
-        complain(OK, "this kernel does not tell of memory pressure (psi=1?): free swap is polled");
+        complain(OK, "no memory pressure from this kernel (psi=1 turns it on): polling free swap");
     swaps = open("/proc/swaps", O_RDONLY | O_CLOEXEC);
 }
 
-/* Bytes of all swap areas. */
 void read_swap(uint64_t *total, uint64_t *unused)
 {
     struct sysinfo info;
@@ -57,7 +56,7 @@ void read_swap(uint64_t *total, uint64_t *unused)
     *unused = (uint64_t)info.freeswap * info.mem_unit;
 }
 
-/* Bytes that are to be free, if all areas together have `total` and there are `count` of them. */
+/* Return the bytes that should be free in `count` areas of `total` bytes. */
 static uint64_t mark(uint64_t total, unsigned count)
 {
     uint64_t part = total / count / MARK;
@@ -91,8 +90,8 @@ void wait_for_need(const struct area *area)
     }
 }
 
-/* Bytes that are out on the area: the last but one number of its line of /proc/swaps, in KiB. There the
- * path has "\040(deleted)" behind it (swap.c). */
+/* Return the bytes in use on the area: the second number of its line in /proc/swaps, in KiB. The path
+ * there ends with "\040(deleted)", because swap.c removed the name. */
 static uint64_t used_bytes(const struct area *area)
 {
     char text[1024], name[24], *at;
@@ -108,7 +107,7 @@ static uint64_t used_bytes(const struct area *area)
     return (uint64_t)strtoul(at, NULL, 10) << 10;
 }
 
-/* Whether the other areas have room for all that is out, and there is hardly anything on this one. */
+/* Return whether the other areas have room for all pages, and this one is almost empty. */
 static int is_idle(const struct area *area)
 {
     uint64_t own = area->export.size, total, unused;
@@ -118,7 +117,7 @@ static int is_idle(const struct area *area)
            used_bytes(area) <= own / ALL_BUT_EMPTY;
 }
 
-/* The last that came goes first. */
+/* Return whether no area of a higher number is attached: the last area leaves first. */
 static int is_last(const struct area *area)
 {
     return area->number == MAX_AREAS || !status_in_use(area->number + 1);

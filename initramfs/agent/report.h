@@ -14,8 +14,8 @@ int64_t now_ms(void);
  * sent meanwhile, so the agent waits nowhere else. `waits` has room for `count` + 1 entries. */
 int await(struct pollfd *waits, unsigned count, int64_t until);
 
-/* Wait for a random time between `length` / 2 and `length` ms, so that the PCs of a room do not all
- * come in the same instant. */
+/* Wait for a random time between `length` / 2 and `length` ms. Otherwise all PCs of a room would come
+ * in the same instant. */
 void pause_for(unsigned length);
 
 /* Send reports to `url`/STAGE from now on. Return an exit code. */

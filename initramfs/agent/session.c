@@ -19,16 +19,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A LAN answers a SYN in one millisecond; TCP repeats it after 1 and 3 s, so a new try after 2 finds a
- * host that is back sooner than a patient one. */
+/* A LAN answers a SYN in one millisecond. TCP retransmits a SYN after 1 and 3 s; a new try after 2 s
+ * reaches a host that is back earlier than the retransmission would. */
 #define CONNECT_MS 2000
 
-/* What is not yet on the wire lies in kernel memory, of which there is little when swap is needed.
- * TCP would take up to 4 MiB a connection; the kernel doubles this value for its own use. It also
- * bounds the time that a request waits there, which counts towards its time limit. */
+/* Unsent bytes take kernel memory, which is short when swap is needed. TCP would take up to 4 MiB for a
+ * connection; the kernel doubles this value for its own use. The limit also bounds the time that a
+ * request waits unsent, which counts towards the request's timeout. */
 #define SEND_BUFFER (256 << 10)
 
-/* Keepalive probes when nothing is on its way, in seconds. */
+/* Seconds between keepalive probes on an idle connection. */
 #define PROBE_INTERVAL 2
 
 uint64_t next_set(void)
@@ -45,9 +45,9 @@ static void set_option(int fd, int level, int name, int value)
     setsockopt(fd, level, name, &value, sizeof value);
 }
 
-/* The kernel's swap traffic inherits these. A server that is silent is given up after `timeout`
- * seconds, whether requests are on their way or not: the user timeout overrides the count of
- * keepalive probes (tcp_keepalive_timer). */
+/* Set the options of a socket that the kernel's swap traffic will use. A silent server counts as lost
+ * after `timeout` seconds, with or without requests in flight: the user timeout overrides the count
+ * of keepalive probes (tcp_keepalive_timer). */
 static void prepare(int fd, unsigned timeout)
 {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -87,7 +87,7 @@ static int dial(const struct target *target, struct stream *stream)
     return OK;
 }
 
-/* Connects and shakes hands. */
+/* Connect and do the handshake. */
 static int open_session(const struct target *target, uint64_t set, int64_t end, int *fd,
                         struct export *export)
 {

@@ -1,4 +1,4 @@
-/* What most modules pass around: the server and its export, and the area made of them. */
+/* The structs that most modules share: the server, its export, and the area made of them. */
 #ifndef TYPES_H
 #define TYPES_H
 

@@ -37,7 +37,7 @@ def test_lost_pages_are_never_zeros_init_lives_and_swap_is_renewed(
     report = torture(images, tmp_path, "--loss", "--set", "swap.patience=12s")
     assert report["failures"] == [], report
     assert report["wrong"] == 0
-    assert "MiB that were out are lost" in report["told"]["failed:swap"]
+    assert "MiB of swapped pages are lost" in report["told"]["failed:swap"]
     console = (tmp_path / "pc1.console").read_text(errors="replace")
     assert "netboot: swap: no such export" in console
     assert "is wrong" not in console, "pages that were lost were served"
