@@ -59,14 +59,14 @@ def build(folder: Path, *command: str) -> Path:
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The agent as it goes into the initramfs."""
+    """Return the agent as the initramfs has it."""
     folder = tmp_path_factory.mktemp("agent")
     return build(folder, *compiler.native().command, *compiler.FLAGS, "-Werror")
 
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The agent with gcc's checks of addresses and of undefined behaviour; each is fatal."""
+    """Return the agent with gcc's checks of addresses and undefined behaviour; each is fatal."""
     return build(tmp_path_factory.mktemp("sanitized"), "gcc", *WARNINGS, *SANITIZERS)
 
 
@@ -215,7 +215,7 @@ FLAGS_AND_GO = 4 + len(go(b"seat-1"))
 
 
 def words(verb: str, port: str | int = 10809, **changes: str | int | None) -> list[str]:
-    """The command line of ``verb``; of ``changes`` each replaces a key, or leaves it out if None."""
+    """Return the command line of ``verb``. Each of ``changes`` replaces a key; None leaves it out."""
     keys: dict[str, str | int | None] = {"host": "127.0.0.1", "port": port, "export": "seat-1"}
     if verb != "handshake":
         keys |= {"connections": 1, "timeout": 5, "patience": 600}

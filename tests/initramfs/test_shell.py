@@ -312,13 +312,13 @@ def test_an_archive_that_was_not_unpacked_is_named(unpacked: Unpacked) -> None:
 
 def test_archives_of_two_builds_are_told_apart(unpacked: Unpacked) -> None:
     unpacked.unpack(initramfs.sums("initramfs-e1000.img", "another", unpacked.slice))
-    assert unpacked.check("e1000").startswith("kernel and initramfs are of two builds; ")
+    assert unpacked.check("e1000").startswith("kernel and initramfs are from different builds; ")
     assert (unpacked.lib.folder / DRIVER).exists()
 
 
 def test_a_kernel_of_another_build_is_told(unpacked: Unpacked) -> None:
     (unpacked.lib.folder / "sys/kernel/osrelease").write_text("6.1.1\n")
-    assert unpacked.check("e1000").startswith("kernel and initramfs are of two builds; ")
+    assert unpacked.check("e1000").startswith("kernel and initramfs are from different builds; ")
 
 
 def test_much_damage_is_a_short_line(unpacked: Unpacked) -> None:
