@@ -2,7 +2,7 @@
  * and attaches the export again after each loss. It needs nothing but a Linux kernel below it.
  *
  * A module is NAME.c, and NAME.h declares what the module offers. Modules in order: each uses only
- * modules above it (tests/test_agent_includes.py).
+ * modules above it (tests/initramfs/test_includes.py).
  *
  *   text.c       numbers and words put into text: printf's family, declared in <stdio.h>
  *   say.c        messages on standard error or in the kernel's log

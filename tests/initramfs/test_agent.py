@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from netboot.images import compiler
+from netboot.pages.nbd.export import Refused
+from netboot.serve.leases import Granted, serialize
 from tests import ROOT
 
 SOURCES = sorted((ROOT / "initramfs/agent").glob("*.c"))
@@ -455,7 +457,7 @@ def test_without_a_token_the_server_is_asked_for_a_lease(
     agent: Path, serve: Callable[..., Server]
 ) -> None:
     question = b"GET /lease/t?ram=1&fresh=1 HTTP/1.0\r\n\r\n"
-    granted = b"HTTP/1.0 200 OK\r\n\r\nsize=536870912 token=cafe\n"
+    granted = f"HTTP/1.0 200 OK\r\n\r\n{serialize(Granted(SIZE, 'cafe'))}\n".encode()
     lease = serve(len(question), granted)
     answer = export(flags=HAS_FLAGS | READ_ONLY)  # read-only ends the run before the kernel's part
     pages = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
@@ -469,7 +471,8 @@ def test_without_a_token_the_server_is_asked_for_a_lease(
 def test_no_lease_is_refused_with_the_servers_words(
     agent: Path, serve: Callable[..., Server]
 ) -> None:
-    lease = serve(b"HTTP/1.0 200 OK\r\n\r\nrefused=no room: 1 GiB asked\n")
+    line = serialize(Refused("no room: 1 GiB asked"))
+    lease = serve(f"HTTP/1.0 200 OK\r\n\r\n{line}\n".encode())
     done = run(agent, *words("attach", 1), lease=f"{lease.port}/lease/t")
     assert done.returncode == REFUSED
     assert done.stderr == "no lease: no room: 1 GiB asked\n"

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from netboot.images import cpio, initramfs
+from netboot.pages.nbd.export import Refused
 from netboot.profile.roots import BY_NAME
+from netboot.serve.leases import Granted, serialize
 from tests import ROOT
 
 INITRAMFS = ROOT / "initramfs"
@@ -326,3 +328,18 @@ def test_much_damage_is_a_short_line(unpacked: Unpacked) -> None:
     unpacked.unpack(initramfs.sums("initramfs-many.img", KEY, many))
     said = unpacked.check("many")
     assert " and 92 more; boot again" in said and len(said) < 600
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Granted(536870912), "512 MiB of swap granted|size=536870912"),
+        (Refused("no room: 2 GiB asked"), "the server refused swap: no room: 2 GiB asked"),
+    ],
+)
+def test_a_lease_is_read_as_the_server_writes_it(
+    lib: Lib, answer: Granted | Refused, said: str
+) -> None:
+    given = f"swap=x server=x layout='' patience=1 answers=yes reply='{serialize(answer)}'\n"
+    told = 'done_with() { echo "$1|$2"; }\nstage_lease || echo "$why"\n'
+    assert lib.run(f". {INITRAMFS / 'swap.sh'}\n{given}{told}") == f"{said}\n"
