@@ -1,7 +1,8 @@
 """Swap leases as seats ask for them over HTTP, and the one codec for the server's answer.
 
 The answer is a line: ``size=BYTES``, ``size=BYTES token=TOKEN``, ``ended`` or ``refused=REASON``.
-The swap agent (initramfs/agent/area.c), the shell (initramfs/swap.sh), the doctor and the storm read it.
+The swap agent (initramfs/agent/area.c), the shell (initramfs/swap.sh), the doctor and the storm
+read it.
 """
 
 import re
@@ -15,12 +16,12 @@ from netboot.pages.nbd.export import Refused
 from netboot.profile.sections import PAGE
 from netboot.serve.seats import Seats, SeatState, new_token
 
-IN_USE = "in use"  # in the reason for which a lease with connections is not ended (pages/lease.py)
+IN_USE = "in use"  # part of the reason why a lease with connections cannot end (pages/lease.py)
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Swap of ``size_bytes``. A fresh lease and that of a further area have a ``token`` of their own."""
+    """Swap of ``size_bytes``. ``token`` is set for a fresh lease and for a further area only."""
 
     size_bytes: int
     token: str = ""
@@ -28,14 +29,14 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The lease is no more."""
+    """The lease has ended."""
 
 
 Answer = Granted | Ended | Refused
 
 
 def serialize(answer: Answer) -> str:
-    """Return the line that a seat is sent, without its newline."""
+    """Return the line to send to a seat, without its newline."""
     match answer:
         case Granted(size_bytes, token):
             return f"size={size_bytes} token={token}" if token else f"size={size_bytes}"
@@ -46,7 +47,7 @@ def serialize(answer: Answer) -> str:
 
 
 def parse(line: str) -> Answer:
-    """Read a server's answer. Raises AnswerError if it is none of the four."""
+    """Parse a server's answer. Raises AnswerError if it has none of the four forms."""
     line = line.strip()
     if line == "ended":
         return Ended()
@@ -70,8 +71,8 @@ class Leases:
     ) -> Granted | Refused:
         """Grant a seat its swap, of a size that its profile derives from ``ram_bytes``.
 
-        A ``fresh`` lease is for a seat whose pages are lost; a further ``area`` is for one that needs
-        more (swap.grow).
+        A ``fresh`` lease is for a seat whose pages are lost. A further ``area``, from 2, is for a
+        seat that needs more swap (swap.grow).
         """
         seat = self._seats.of(mac)
         if area > 1:
@@ -91,10 +92,10 @@ class Leases:
         return Granted(size, seat.token if fresh else "")
 
     def _further(self, seat: SeatState, area: int, ram_bytes: int) -> Granted | Refused:
-        # No refusal is journaled here: the seat asks again and again, and reports it once itself.
+        # No refusal is journaled here: the seat asks again and again, and reports the first one.
         swap = seat.settings.swap
         if area > 1 + swap.grow:
-            return Refused(f"swap.grow is {swap.grow}")
+            return Refused(f"no area {area}: swap.grow is {swap.grow}")
         size, token = swap.area_bytes_for(ram_bytes), new_token()
         export = swap_export(seat.mac, area)
         granted = self._table.grant(seat.mac, export, token, size, time.time(), fresh=True)
@@ -105,12 +106,12 @@ class Leases:
         return Granted(size, token)
 
     def end(self, mac: str, area: int) -> Ended | Refused:
-        """End the lease of a further area, which its seat has let go.
+        """End the lease of a further area that its seat has given back.
 
-        The first area is a seat's for as long as it is on, unless the PC is only played.
+        A seat keeps its first area for as long as it is on, unless the PC is only played.
         """
         if area == 1 and not self._seats.of(mac).is_played:
-            return Refused("the first area is a seat's for as long as it is on")
+            return Refused("area 1 cannot end: a seat keeps its first area while it is on")
         refused = self._table.end(swap_export(mac, area))
         if refused is not None:
             return refused

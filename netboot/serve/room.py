@@ -1,4 +1,4 @@
-"""The room: answers DHCP, TFTP, HTTP and the page server from one place, so they cannot disagree."""
+"""The room: the one place that answers DHCP, TFTP, HTTP and the page server, so that they agree."""
 
 import logging
 import os
@@ -39,17 +39,17 @@ from netboot.serve.seats import Seats, SeatState, new_token
 log = logging.getLogger(__name__)
 
 SCRIPT_SUFFIX = ".ipxe"
-DAMAGED = "failed:images"  # the beacon of a PC whose initramfs is not as it was built (check.sh)
+DAMAGED = "failed:images"  # the beacon of a PC whose initramfs differs from the build (check.sh)
 WHOLE: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # no slices: the whole initramfs
 
 
 @dataclass(slots=True)
 class Room:
-    """The answers of one room. What it knows is in ``seats``, ``leases``, ``admission``, ``journal``.
+    """The answers of one room. Its state is in ``seats``, ``leases``, ``admission``, ``journal``.
 
-    ``images`` is a folder that ``netboot build`` filled, None where another server boots the PCs;
-    ``initrds`` are more of them for every PC, by name. The servers ask from the event loop: no method
-    waits for anything.
+    ``images`` is a folder that ``netboot build`` filled, or None if another server boots the PCs.
+    ``initrds`` are further initramfs files for every PC, by name. The servers call the methods
+    from the event loop: none of them waits, but ``make_templates`` needs a thread.
     """
 
     profile: Profile
@@ -69,10 +69,13 @@ class Room:
         self.leases = Leases(self.seats, self.table)
         self.admission = Admission(self.profile.http.rate)
 
-    # A boot, in its order: DHCP, loader, script, images, lease, beacons.
+    # The steps of a boot, in order: DHCP, loader, script, images, lease, beacons.
 
     def plan(self, client: Client, server: IPv4Address) -> BootPlan:
-        """Decide what ``client``, which asks by DHCP, boots, as seen from our address ``server``."""
+        """Return the plan for a ``client`` that asked our address ``server`` over DHCP.
+
+        Note its network card and the fate of its last loader in its seat.
+        """
         seat = self.seats.of(client.mac)
         if client.nic is not None:
             seat.nic = client.nic
@@ -86,16 +89,16 @@ class Room:
         plan = self._plan(client, server, seat)
         if restarted:
             loader = plan.bootfile.rpartition("/")[2]
-            message = f"its last loader was fetched and not heard of again: this time {loader}"
+            message = f"the last loader did not start; sending {loader}"
             self.record(client.mac, "loader", message, file=loader)
         is_pi = client.arch.firmware is Firmware.RASPBERRY_PI
         if plan.by_grub or plan.unified or is_pi:
-            # Not when it reads its configuration: a TFTP request may come twice.
+            # Not when the PC reads its configuration: it may send that TFTP request twice.
             seat.token = new_token()
         return plan
 
     def _is_for_script(self, seat: SeatState, client: Client) -> bool:
-        """Return whether an iPXE gets the script, and not our own iPXE first."""
+        """Return True if an iPXE gets the script, False if it gets our own iPXE first."""
         if client.ours or not client.able:
             return client.ours
         if seat.is_probe:
@@ -104,10 +107,10 @@ class Room:
         return wanted == "auto" or seat.attempts.is_ours(time.monotonic())
 
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
-        """Return the HTTP script ``name`` of a seat, None if there is no such script.
+        """Return the HTTP script ``name`` of a seat, or None if there is no such script.
 
-        Fetching it begins a boot with a new token, unless the seat is to wait and ask again while
-        others download.
+        The script begins a boot with a new token. While other PCs use up ``http.rate``, it makes
+        the seat wait and ask again instead, and no boot begins.
         """
         client = ipxe_client(mac, name)
         if client is None or self.images is None:
@@ -118,14 +121,14 @@ class Room:
         plan = self._plan(client, server, seat, slices=chosen, token=token)
         turn = self._turn(seat, plan)
         if turn.wait:
-            self.record(mac, "wait", f"{turn.wait} s, PCs before it: {turn.before}", **asdict(turn))
+            self.record(mac, "wait", f"{turn.wait} s, PCs in front: {turn.before}", **asdict(turn))
             return ipxe.render_wait(plan, self.base_url(server), turn)
         self._sent(seat, client, chosen)
         seat.token = token
         return ipxe.render(plan, self.base_url(server))
 
     def grub_plan(self, mac: str, arch: Architecture, server: IPv4Address) -> BootPlan:
-        """Return what a seat's GRUB boots, which reads its configuration: it has started."""
+        """Return the plan for a seat's GRUB. Note that GRUB has started: it asks for this plan."""
         seat = self.seats.of(mac)
         seat.attempts.started()
         seat.attempts.scripted()
@@ -133,7 +136,7 @@ class Room:
         return self._plan(Client(mac, arch, Stage.FIRMWARE), server, seat)
 
     def plan_of(self, client: Client, server: IPv4Address) -> BootPlan:
-        """Return what ``client`` boots; unlike by ``plan``, nothing is learned of it."""
+        """Return the plan for ``client``. Unlike ``plan``, leave its seat as it is."""
         return self._plan(client, server, self.seats.of(client.mac))
 
     def _plan(
@@ -157,7 +160,7 @@ class Room:
         )
 
     def fetched(self, mac: str, name: str) -> None:
-        """Note that a seat has fetched a boot file."""
+        """Note that a seat has fetched the boot file ``name``."""
         seat = self.seats.of(mac)
         if seat.is_probe:
             return
@@ -167,17 +170,17 @@ class Room:
             self.admission.fetched(mac, self._size(name))
 
     def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
-        """Grant a seat swap, see ``Leases.grant``; return the line that it is sent."""
+        """Grant a seat swap (see ``Leases.grant``). Return the line to send to the seat."""
         return serialize(self.leases.grant(mac, ram_bytes, fresh=fresh, area=area))
 
     def end_lease(self, mac: str, area: int) -> str:
-        """End the lease of an area, see ``Leases.end``; return the line that the seat is sent."""
+        """End the lease of an area (see ``Leases.end``). Return the line to send to the seat."""
         return serialize(self.leases.end(mac, area))
 
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
-        """Journal what an initramfs reports."""
+        """Journal a beacon of an initramfs. The PC has its files, so free its place."""
         self.admission.left(mac)
-        # A seat whose initramfs was damaged is next sent an image that is not made of these slices.
+        # If the initramfs was damaged, the next boot gets the whole one instead of these slices.
         self.seats.of(mac).unproven = stage == DAMAGED
         self.seats.report(mac, stage, beacon)
 
@@ -185,12 +188,12 @@ class Room:
         """Journal an event."""
         self.seats.record(mac, stage, message, **data)
 
-    # Which slices of the initramfs, and when.
+    # The slices of the initramfs, and the turn to download them.
 
     def _slices(self, seat: SeatState) -> dict[str, tuple[str, ...]]:
-        """Return the slices of the initramfs that a seat gets, by the processor that it may have.
+        """Return the slices of the initramfs for a seat, by the processors that it may have.
 
-        Empty for the whole initramfs: always after a boot of which nothing was heard, or in which the
+        Empty means the whole initramfs: always after a boot that sent no beacon, or in which the
         initramfs was damaged.
         """
         if seat.unproven:
@@ -200,21 +203,21 @@ class Room:
         return {name: files for name, files in found.items() if files}
 
     def _sent(self, seat: SeatState, client: Client, chosen: dict[str, tuple[str, ...]]) -> None:
-        """Note that a seat is sent these slices, which have to prove good."""
+        """Note that a seat is sent these slices. They are unproven until its first beacon."""
         mac, nic = seat.mac, seat.nic
         if nic is not None:
             served = [row.name for row in client.arch.processors if row.name in self.catalogues]
             lacking = [self.catalogues[name].complaint(nic) for name in served]
-            # What is for one processor may have what is missing for another; only iPXE knows which.
+            # One processor's images may have what another's lack; only iPXE knows the processor.
             if lacking and all(lacking):
                 log.warning("%s: %s", seat.settings.hostname, lacking[0])
                 self.record(mac, "initramfs", lacking[0], card=f"{nic[0]:04x}:{nic[1]:04x}")
         if seat.unproven:
-            self.record(mac, "initramfs", "its last boot came to nothing: it gets all drivers")
+            self.record(mac, "initramfs", "the last boot did not finish; sending all drivers")
         seat.unproven = bool(chosen)
 
     def _turn(self, seat: SeatState, plan: BootPlan) -> Turn:
-        """Return whether a seat may download now. Of several processors' images the largest counts."""
+        """Return a seat's turn to download. Of several processors' images the largest counts."""
         if seat.is_probe:
             return Turn(0, 0)
         base = f"boot/{self.ticket(seat.mac)}/"
@@ -238,28 +241,29 @@ class Room:
         return ticket.seat_of(self.secret, ticket_text)
 
     def image_of(self, ticket_text: str) -> str | None:
-        """Return the export with the root image of a ticket's seat, None if it has none."""
+        """Return the export of the root image of a ticket's seat, or None if there is none."""
         mac = self.seat_of(ticket_text)
         return None if mac is None else root_export(self.seats.of(mac).settings.root)
 
     def order_key(self) -> str:
-        """Return what a caller has to know to give seats orders."""
+        """Return the key that a caller must know to give orders to seats."""
         return ticket.order_key(self.secret)
 
     def base_url(self, server: IPv4Address) -> str:
-        """Return where PCs find the HTTP server."""
+        """Return the URL of our HTTP server at the address ``server``, without a path."""
         return f"http://{server}:{self.profile.http.port}"
 
     def status(self) -> dict[str, Any]:
-        """Return the state of all seats, JSON-ready and without secrets, and the seconds of CPU that
-        all processes of this server have used so far.
+        """Return the state of all seats, JSON-ready and without secrets.
+
+        ``cpu_seconds`` is the CPU time that all processes of this server have used so far.
         """
         return {"seats": self.seats.as_json(), "cpu_seconds": processes.cpu_seconds(os.getpid())}
 
     # Files.
 
     def file(self, name: str) -> Path | None:
-        """Return a boot image by its name, None if there is none."""
+        """Return the path of the boot image ``name``, or None if there is none."""
         processor, _, own = name.rpartition("/")
         catalogue = self.catalogues.get(processor, Catalogue())
         files = (KERNEL_FILE, INITRAMFS_FILE, *catalogue.files())
@@ -276,8 +280,10 @@ class Room:
             return 0
 
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
-        """Return a seat's kernel, initramfs and command line in the one file ``name``: the file that
-        all seats share, and its end for this seat. None if there is no such file.
+        """Return a seat's kernel, initramfs and command line as the one file ``name``.
+
+        The result is the file that all seats share and the text at its end for this seat, or None
+        if there is no such file.
         """
         processor, _, own = name.partition("/")
         line = self.command_line(mac, processor, server) if own == UNIFIED else None
@@ -285,9 +291,9 @@ class Room:
         return None if line is None or template is None else (template, unified.end_of(line))
 
     def make_templates(self, folder: Path) -> None:
-        """Put what all seats share of their unified images into ``folder``. Takes half a second.
+        """Write the part of the unified images that all seats share into ``folder``.
 
-        Raises OperatorError.
+        Takes half a second. Raises OperatorError if a file cannot be read or written.
         """
         for name in self.profile.boot.architectures:
             if self.images is None or not PROCESSORS[name].stub:
@@ -306,7 +312,10 @@ class Room:
             self.templates[name] = template
 
     def command_line(self, mac: str, processor: str, server: IPv4Address) -> str | None:
-        """Return what is in a seat's unified kernel image for a processor, None if there is none."""
+        """Return the command line in a seat's unified kernel image, or None without such an image.
+
+        ``processor`` is the one that the image is for.
+        """
         arch = next((row for row in ARCHITECTURES if row.is_unified_for(processor)), None)
         if arch is None or processor not in self.profile.boot.architectures:
             return None
@@ -314,6 +323,9 @@ class Room:
 
 
 def ipxe_client(mac: str, script_name: str) -> Client | None:
-    """Return the client whose script is called ``script_name``: its architecture is in the name."""
+    """Return the iPXE of ``mac`` that asks for the script, whose name has its architecture.
+
+    Return None if ``script_name`` has none.
+    """
     arch = BY_NAME.get(script_name.removesuffix(SCRIPT_SUFFIX))
     return None if arch is None else Client(mac, arch, Stage.IPXE)

@@ -1,4 +1,4 @@
-"""What is known of each PC of a room: its settings, card, token, attempts, and what it reported."""
+"""The state of each PC of a room: its settings, card, token, attempts and reports."""
 
 import math
 import secrets
@@ -17,13 +17,13 @@ TOKEN_BYTES = 16
 
 @dataclass(slots=True)
 class SeatState:
-    """What is known of one PC. ``settings`` are those of the profile, merged once."""
+    """The state of one PC. ``settings`` are those of the profile, merged once."""
 
     settings: Seat
     attempts: Attempts = field(default_factory=Attempts)
     nic: tuple[int, int] | None = None  # PCI vendor and device
-    token: str = field(default="", repr=False)  # opens this boot's swap; empty before the first
-    unproven: bool = False  # it was sent slices of the initramfs that have not proved good
+    token: str = field(default="", repr=False)  # opens this boot's swap; empty before any boot
+    unproven: bool = False  # the slices that it was sent are damaged, or no beacon came since
 
     @property
     def mac(self) -> str:
@@ -32,12 +32,12 @@ class SeatState:
 
     @property
     def is_probe(self) -> bool:
-        """Whether this is the doctor, which asks as our iPXE and waits for no turn."""
+        """True if this is the doctor, which asks as our iPXE does and waits for no turn."""
         return self.mac == PROBE_MAC
 
     @property
     def is_played(self) -> bool:
-        """Whether this is no PC but a doctor or a storm: it is in no list, and its swap is a page."""
+        """True for a doctor or a storm instead of a real PC: in no list, with a page of swap."""
         return is_played(self.mac)
 
 
@@ -47,7 +47,7 @@ def new_token() -> str:
 
 
 class Seats:
-    """The seats of ``profile`` by MAC address; what happens to them goes to ``journal``."""
+    """The seats of ``profile`` by MAC address. Their events go to ``journal``."""
 
     def __init__(self, profile: Profile, journal: Journal) -> None:
         self._profile = profile
@@ -55,7 +55,7 @@ class Seats:
         self.journal = journal
 
     def of(self, mac: str) -> SeatState:
-        """Return what is known of ``mac``; nothing yet of a PC that is new here."""
+        """Return the state of ``mac``, an empty one if the PC is new here."""
         state = self._states.get(mac)
         if state is None:
             state = self._states[mac] = SeatState(self._profile.seat(mac))
@@ -66,27 +66,26 @@ class Seats:
         self.journal.record(BootEvent(time.time(), mac, stage, message, data))
 
     def report(self, mac: str, stage: str, beacon: Beacon) -> None:
-        """Journal a beacon at the time when it was made, and only once.
+        """Journal a beacon once, at the time when the PC made it.
 
-        A PC sends a beacon again if the answer did not come in time, so a server that stalled has
-        it twice.
+        A PC sends a beacon again if the answer is late, so a server that stalled gets it twice.
         """
         told = _beacons_of_this_boot(self.journal.history(mac))
-        said = (stage, beacon.message, beacon.data)  # two areas of a PC may say the same at once
+        said = (stage, beacon.message, beacon.data)  # two areas of a PC may report at once
         if said in ((event.stage, event.message, event.data) for event in told):
             return
         when = time.time() - beacon.age
         if stage == "init:start" and "uptime" in beacon.data:
             started = BootEvent(when - beacon.data["uptime"], mac, "kernel", "Linux starts")
             self.journal.record(started)
-        # A beacon's way here takes a moment, the first one's longer than the others', and beacons may
-        # overtake each other: none is placed before an earlier one of this boot.
+        # A beacon takes a moment to arrive, the first one longer than the next, and beacons may
+        # overtake each other. None is placed before an earlier beacon of this boot.
         uptime = beacon.data.get("uptime", math.inf)
         when = max([when, *(event.when for event in told if event.data["uptime"] <= uptime)])
         self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return the seats that had events, JSON-ready and without secrets; played PCs are left out."""
+        """Return the seats that had events, JSON-ready and without secrets; no played PCs."""
         listed = [self.of(mac) for mac in self.journal.seats() if not is_played(mac)]
         return [
             {
@@ -99,7 +98,7 @@ class Seats:
 
 
 def _beacons_of_this_boot(history: list[BootEvent]) -> list[BootEvent]:
-    """Return the beacons after the last file that was fetched over HTTP: then Linux starts."""
+    """Return the beacons after the last file fetched over HTTP: Linux starts after that file."""
     files = [number for number, event in enumerate(history) if event.stage == "http"]
     begin = files[-1] + 1 if files else 0
     return [event for event in history[begin:] if "uptime" in event.data]

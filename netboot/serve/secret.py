@@ -1,4 +1,4 @@
-"""The server's secret: what tickets and order keys are made of."""
+"""The server's secret, from which tickets and order keys are made."""
 
 import contextlib
 import secrets

@@ -122,7 +122,7 @@ def test_pcs_wait_for_their_turn(lan: Lan, serve: Serve) -> None:
     assert (status, report["failed"]) == (0, 0)
     assert 0 < rows["wait"]["done"] < 30 and rows["wait"]["failed"] == 0
     assert rows["wait"]["p50"] >= 1
-    _wait_for(events, "PCs before it: ", rows["wait"]["done"])
+    _wait_for(events, "PCs in front: ", rows["wait"]["done"])
 
 
 def test_from_another_machine(lan: Lan, serve: Serve) -> None:

@@ -140,9 +140,7 @@ def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) 
     assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
     room.fetched(MAC, "undionly.kpxe")
     assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
-    assert stages(room) == [
-        ("loader", "its last loader was fetched and not heard of again: this time ipxe.pxe")
-    ]
+    assert stages(room) == [("loader", "the last loader did not start; sending ipxe.pxe")]
     room.fetched(MAC, "ipxe.pxe")
     assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
     assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}, "at the next boot, as it works"
@@ -180,7 +178,7 @@ def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_p
     for name in ("initramfs-base.img", "amd64/initramfs-other.img", "i386/vmlinuz", "amd64/"):
         assert room.file(name) is None
     assert initrds() == ["initramfs.img"]
-    assert stages(room)[-1] == ("initramfs", "its last boot came to nothing: it gets all drivers")
+    assert stages(room)[-1] == ("initramfs", "the last boot did not finish; sending all drivers")
     assert initrds() == sliced
     room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
     assert initrds() == sliced
@@ -285,7 +283,7 @@ def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Pat
     assert isinstance(second, Attached)
     refused = "refused=no room: 256 MiB asked, 0.0 MiB of 512 MiB left"
     assert room.lease(MAC, GIB, area=3) == refused
-    assert room.lease(MAC, GIB, area=4) == "refused=swap.grow is 2"
+    assert room.lease(MAC, GIB, area=4) == "refused=no area 4: swap.grow is 2"
     assert room.end_lease(MAC, 2) == "refused=seat-525400123456-2 is in use"
     room.table.let_go(second.lease.generation, 1.0)
     assert room.end_lease(MAC, 2) == "ended"
@@ -310,7 +308,7 @@ def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: P
     # 2 MB at 1 Mbit/s take 16 s; 3 s before that the next one begins.
     assert isinstance(waits, Chain) and waits.wait == 13
     assert not room.seats.of(second).token
-    assert room.journal.history(second)[-1].message == "13 s, PCs before it: 1"
+    assert room.journal.history(second)[-1].message == "13 s, PCs in front: 1"
     assert isinstance(read(room.script(PROBE_MAC, "bios.ipxe", SERVER) or ""), Boot)
     room.fetched(first, "amd64/vmlinuz")
     assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or ""), Chain)
@@ -322,7 +320,10 @@ def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) 
     for mac, size in ((MAC, GIB // 2), (PROBE_MAC, 4096), (played_mac(300), 4096)):
         room.script(mac, "bios.ipxe", SERVER)
         assert room.lease(mac, GIB // 4) == f"size={size}"
-    assert room.end_lease(MAC, 1) == "refused=the first area is a seat's for as long as it is on"
+    assert (
+        room.end_lease(MAC, 1)
+        == "refused=area 1 cannot end: a seat keeps its first area while it is on"
+    )
     assert room.end_lease(played_mac(300), 1) == "ended"
     assert [seat["mac"] for seat in room.status()["seats"]] == [MAC]
 
