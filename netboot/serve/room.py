@@ -208,7 +208,7 @@ class Room:
         if nic is not None:
             served = [row.name for row in client.arch.processors if row.name in self.catalogues]
             lacking = [self.catalogues[name].complaint(nic) for name in served]
-            # One processor's images may have what another's lack; only iPXE knows the processor.
+            # Images of another processor may have the missing part; only iPXE knows the processor.
             if lacking and all(lacking):
                 log.warning("%s: %s", seat.settings.hostname, lacking[0])
                 self.record(mac, "initramfs", lacking[0], card=f"{nic[0]:04x}:{nic[1]:04x}")

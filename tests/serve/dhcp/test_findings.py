@@ -31,7 +31,7 @@ def test_a_second_proxy(full: bool) -> None:
 
 def test_the_trap_of_option_60() -> None:
     text = told(ADDRESS, OPTION_60)
-    for words in ("10.0.0.9 sends option 60", "port 4011 of 10.0.0.9", "take option 60 out"):
+    for words in ("10.0.0.9 sends option 60", "port 4011 of 10.0.0.9", "remove option 60"):
         assert words in text
     assert not text.endswith("|rival")
     assert told(ADDRESS, OPTION_60, ("vendor_specific", b"\x2b")) == text  # no sub-option at all

@@ -94,7 +94,7 @@ def test_an_address_in_use_is_taken_back_and_no_offer_waits_for_the_answer(
 
     with caplog.at_level(logging.WARNING):
         on_lan(tmp_path, scenario)
-    text = "in use by 52:54:00:00:00:99: it gets another"
+    text = "in use by 52:54:00:00:00:99: the PC gets another address"
     assert [text in line for line in caplog.messages].count(True) == 1
 
 
