@@ -179,7 +179,7 @@ def test_a_client_that_stops_half_way_says_why() -> None:
     ours.start(0.0)
     ours.receive(packet.ack(1), 0.0)
     ours.receive(packet.error(ErrorCode.DISK_FULL, "no room"), 0.0)
-    assert ours.outcome is Outcome.BROKEN and ours.reason == "the client says: no room"
+    assert ours.outcome is Outcome.BROKEN and ours.reason == "the client reports: no room"
     assert ours.acknowledged_bytes == 512
 
 
