@@ -1,17 +1,17 @@
-"""Beacons: what an initramfs reports over HTTP, a line for people and figures for scripts. Pure."""
+"""Beacons: reports of an initramfs over HTTP, a line for people, figures for scripts. Pure."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-MAX_AGE_SECONDS = 600.0  # a beacon that claims to be older is not believed
+MAX_AGE_SECONDS = 600.0  # a greater age is taken for this one
 
 
 @dataclass(frozen=True, slots=True)
 class Beacon:
-    """What an initramfs reports: a line for people, and ``key=value`` lines for scripts.
+    """A report of an initramfs: a line for people, and ``key=value`` lines for scripts.
 
-    ``age``: seconds it waited in the PC before it was sent (the network may not have been up).
+    ``age`` is the number of seconds that it waited in the PC, whose network may have been down.
     """
 
     message: str
@@ -20,10 +20,12 @@ class Beacon:
 
 
 def parse_beacon(body: str, uptime: str, sent: str) -> Beacon:
-    """Reads a beacon. Figures become numbers; ``uptime`` and ``sent`` are the client's clock, in
-    seconds since its kernel started, when the beacon was made and when it was sent.
+    """Parse a beacon. Any text is one. Figures become numbers.
+
+    ``uptime`` and ``sent`` are of the client's clock, in seconds since its kernel started: the
+    times when the beacon was made and when it was sent.
     """
-    # Beacons end on somebody's terminal: nothing in them may move its cursor.
+    # Beacons are shown on a terminal: no character in them may move its cursor.
     plain = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in body)
     lines = [line for line in plain.split("\n") if line.strip()]
     data: dict[str, Any] = {}
@@ -46,6 +48,6 @@ def _number(text: str) -> int | float | str:
             number = convert(text)
         except ValueError:
             continue
-        if math.isfinite(number):  # JSON has no word for the others
+        if math.isfinite(number):  # JSON has no infinity and no NaN
             return number
     return text
