@@ -1,4 +1,4 @@
-"""The answer to a seat that asks for swap: one line, and all who read it read the same."""
+"""The answer to a seat that asks for swap: one line, and all its readers read the same."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from netboot.serve.leases import Answer, Ended, Granted, parse, serialize
 CASES: list[tuple[Answer, str]] = [
     (Granted(536870912), "size=536870912"),
     (Granted(4096, "00ff"), "size=4096 token=00ff"),
-    (Refused("no room: 2 GiB asked, 1 GiB of 1 GiB left"), "refused=no room: 2 GiB asked, 1 GiB of 1 GiB left"),
+    (Refused("no room: 2 GiB asked, 1 GiB left"), "refused=no room: 2 GiB asked, 1 GiB left"),
     (Ended(), "ended"),
 ]  # fmt: skip
 

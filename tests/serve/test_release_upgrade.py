@@ -1,4 +1,4 @@
-"""A running server of the release before upgrades itself to this one: no connection is lost."""
+"""A running server of the previous release upgrades itself to this one: no connection is lost."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from netboot.boot import ticket
 from tests import ROOT
 from tests.pages.test_upgrade import free_port
 
-# 0.1.0: the last commit in which netboot/ had its modules loose.
+# 0.1.0: the last commit before the modules of netboot/ moved into packages.
 RELEASE = "f9e7a45727cebdbfd7fc9340bcce30595e7eeb2c"
 ADDRESS, PORT, MAC = "10.99.0.1", 10809, "52:54:00:12:34:56"
 NETWORK = (
@@ -43,11 +43,11 @@ class Installed:
         self.environment = {**os.environ, "PYTHONPATH": str(self.link)}
 
     def upgrade(self, server: "subprocess.Popen[str]") -> None:
-        """Have the link name this release, and the server go over to it."""
+        """Point the link to this release, and have the server upgrade to it."""
         aside = self.link.with_suffix(".new")
         aside.symlink_to(ROOT)
         aside.replace(self.link)
-        shutil.rmtree(self._old)  # nothing of the old program can be imported any more
+        shutil.rmtree(self._old)  # no module of the old program can be imported after this
         server.send_signal(signal.SIGHUP)
 
 
@@ -79,7 +79,7 @@ def load(*command: str) -> "subprocess.Popen[str]":
 
 
 def end(process: "subprocess.Popen[str]") -> int:
-    """Return the pages that a load has written and read back after the upgrade and before."""
+    """Return the number of pages that a load wrote and read back before and after the upgrade."""
     said, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     return int(said)

@@ -1,4 +1,4 @@
-"""The room: what each server is told of a seat, and when a boot gets its keys."""
+"""The room: its answers to each server about a seat, and the time when a boot gets its keys."""
 
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_http_boot_leads_to_a_loader(room: Room) -> None:
 
 
 def files(room: Room, stage: Stage, times: int = 2, *, able: bool = True) -> set[str]:
-    """What DHCP says in one boot: DISCOVER, REQUEST, and all that is sent twice, get one answer."""
+    """Return DHCP's files in one boot: DISCOVER, REQUEST and repetitions get the same one."""
     client = Client(MAC, BY_NAME["bios"], stage, able=able)
     asked = [room.plan(client, SERVER).bootfile for _ in range(times)]
     return {name.replace(room.ticket(MAC), "TICKET") for name in asked}
@@ -99,8 +99,9 @@ def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
     for loader in (name, "grubx64.efi"):
         assert TftpFiles(room).file(f"{folder}/{loader}", SERVER) == tmp_path / loader
         room.fetched(MAC, loader)
-    assert b"source" in bytes(TftpFiles(room).file("grub/grub.cfg", SERVER))  # type: ignore[arg-type]
-    for _ in range(2):  # a request that was sent twice
+    first_file = TftpFiles(room).file("grub/grub.cfg", SERVER)
+    assert isinstance(first_file, bytes) and b"source" in first_file
+    for _ in range(2):  # as for a repeated request
         text = TftpFiles(room).file(f"{folder}/x86_64-efi.cfg", SERVER)
         assert isinstance(text, bytes) and token.encode() in text
     assert TftpFiles(room).file(f"{folder}/amd64/vmlinuz", SERVER) == tmp_path / "amd64/vmlinuz"
@@ -288,7 +289,7 @@ def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Pat
     room.table.let_go(second.lease.generation, 1.0)
     assert room.end_lease(MAC, 2) == "ended"
     assert room.lease(MAC, GIB, area=3).startswith("size=")
-    assert stages(room) == [  # a seat tells refusals itself, and once
+    assert stages(room) == [  # a seat reports a refusal itself, and once
         ("lease", "swap of 256 MiB granted"),
         ("lease", "area 2: swap of 256 MiB granted"),
         ("lease", "area 2: given back"),
@@ -349,8 +350,8 @@ def test_a_beacon_may_be_the_first_that_a_restarted_server_hears(room: Room) -> 
 def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
     room.record(MAC, "lease", "granted")
     room.beacon(MAC, "init:network", parse_beacon("up", "5", "7"))
-    room.beacon(MAC, "init:lease", parse_beacon("granted", "6.5", "9"))  # its way took longer
-    room.beacon(MAC, "init:zswap", parse_beacon("lzo", "4", "9"))  # said before, comes later
+    room.beacon(MAC, "init:lease", parse_beacon("granted", "6.5", "9"))  # it took longer to arrive
+    room.beacon(MAC, "init:zswap", parse_beacon("lzo", "4", "9"))  # made earlier, arrives later
     lease, network, granted, zswap = room.journal.history(MAC)
     assert network.when == pytest.approx(lease.when - 2, abs=0.5)
     assert granted.when == network.when
@@ -362,7 +363,7 @@ def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
         room.beacon(MAC, "agent:lost", parse_beacon("closed", uptime, sent))
     room.beacon(MAC, "agent:lost", parse_beacon("closed\ndevice=/dev/nbd1", "8", "9"))
     assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8, 8]
-    room.record(MAC, "http", "bios.ipxe")  # the next boot may say the same at the same moment
+    room.record(MAC, "http", "bios.ipxe")  # the next boot may report the same at the same uptime
     room.beacon(MAC, "agent:lost", parse_beacon("closed", "8", "8"))
     assert stages(room)[-1] == ("agent:lost", "closed")
 

@@ -1,4 +1,4 @@
-"""What is known of each PC."""
+"""The state of each PC."""
 
 from netboot.boot.client import PROBE_MAC, played_mac
 from netboot.boot.events import Journal

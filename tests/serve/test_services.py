@@ -1,4 +1,4 @@
-"""``netboot serve`` as its user meets it: started, asked, started twice, started wrong, stopped."""
+"""``netboot serve`` as its user sees it: started, asked, started twice, misconfigured, stopped."""
 
 import json
 import signal
@@ -17,7 +17,7 @@ from netboot.serve.secret import load_secret
 pytestmark = pytest.mark.root
 
 ADDRESS = "10.99.0.1"
-# A network of its own, with one card and a cable that leads nowhere.
+# A network namespace with one card, whose cable leads nowhere.
 NETWORK = (
     "ip link set lo up; ip link add lan0 type veth peer name end; ip link set end up; "
     f"ip address add {ADDRESS}/24 dev lan0; ip link set lan0 up; "
@@ -60,7 +60,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
 
     yield start
     for serving in running:
-        serving.process.terminate()  # killed, it would leave its pages to its successor
+        serving.process.terminate()  # a killed server would leave its pages to its successor
         serving.process.communicate()
 
 

@@ -1,7 +1,7 @@
-"""What real firmware asked, from captures, and what we answer: text goldens beside the captures.
+"""Questions of real firmware, from captures, and our answers: text goldens beside the captures.
 
-UPDATE_GOLDENS=1 writes them anew; look at the difference before you keep it. Where the captures come
-from: tests/captures/README.md.
+UPDATE_GOLDENS=1 rewrites the goldens; look at the difference before you keep it. For the origin of
+the captures see tests/captures/README.md.
 """
 
 import os

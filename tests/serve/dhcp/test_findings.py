@@ -1,4 +1,4 @@
-"""What the operator is told of other DHCP servers on the LAN."""
+"""Findings about other DHCP servers on the LAN."""
 
 from ipaddress import IPv4Address
 
@@ -47,5 +47,5 @@ def test_what_is_as_it_should_be() -> None:
     assert told(PROXY) == ""
     assert told(PROXY, ("vendor_class_id", b"HTTPClient")) == ""
     assert told(ADDRESS, OPTION_60, kind="ack") == ""
-    # A PXE server that gives addresses too, and says how to boot: the site's own choice.
+    # A PXE server that also gives out addresses, and says how to boot: the site's own choice.
     assert told(ADDRESS, OPTION_60, ("vendor_specific", bytes.fromhex("060108ff"))) == ""

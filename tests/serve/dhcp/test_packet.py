@@ -1,4 +1,4 @@
-"""Any bytes parse or raise ProtocolError, however options are split; serialize is the inverse."""
+"""Any bytes parse or raise ProtocolError, also with split options; serialize is the inverse."""
 
 from dataclasses import replace
 from ipaddress import IPv4Address

@@ -1,4 +1,4 @@
-"""HTTP as doctor and storm ask it: rightly answered, and by servers that break off or lie."""
+"""The HTTP client of doctor and storm, with sound servers and with ones that break off or lie."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from netboot.serve.http.client import http_download, http_read
 
 
 def _answered(answer: bytes, *, then_wait: bool = False) -> bytes:
-    """What is read from a server that answers every request with ``answer``."""
+    """Return the content that the client reads from a server that sends ``answer``."""
 
     async def run() -> bytes:
         served = asyncio.Event()
