@@ -282,8 +282,8 @@ class Room:
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
         """Return a seat's kernel, initramfs and command line as the one file ``name``.
 
-        The result is the file that all seats share and the text at its end for this seat, or None
-        if there is no such file.
+        The result is the file that all seats share and the text at its end for this seat. It is
+        None if no such file exists.
         """
         processor, _, own = name.partition("/")
         line = self.command_line(mac, processor, server) if own == UNIFIED else None

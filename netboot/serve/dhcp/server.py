@@ -70,8 +70,9 @@ class DhcpServer:
         """Read the leases, bind ports 67 and 4011, and look for other servers.
 
         With ``alone``, answer no PC for ``RIVAL_PATIENCE`` seconds, in which others can show up.
-        Raises OperatorError if a port is taken or not permitted, if the lease file cannot be used,
-        if full mode's addresses are on none of the interfaces, or if another server shows up.
+        Raises OperatorError if a port is taken or not permitted, or if the lease file cannot be
+        used. So it does if full mode's addresses are on none of the interfaces, or if another
+        server shows up.
         """
         self._profile.check_networks(
             {interface.name: interface.network for interface in self._interfaces.values()}
