@@ -164,7 +164,7 @@ def test_killed_worker_is_replaced_and_pages_stay(static: Running) -> None:
     with NbdClient(static.address).attach("a") as client:
         assert client.read(0, 4096) == PAGE
     static.event("worker-died")
-    assert static.event("detach").message == "a: its worker died"
+    assert static.event("detach").message == "a: its page worker died"
     assert static.server.worker_pids != [pid]
 
 
@@ -235,7 +235,7 @@ def test_connections_of_one_address_are_limited(static: Running) -> None:
     clients = [NbdClient(static.address).attach("a") for _ in range(MAX_CONNECTIONS_OF_ADDRESS)]
     with socket.create_connection(static.address, timeout=10) as surplus:
         assert surplus.recv(1) == b""
-    assert "128 connections from this address" in static.event("refused").message
+    assert "this address has 128 connections" in static.event("refused").message
     for client in clients:
         client.sock.close()
     static.event("detach", len(clients))
@@ -248,7 +248,7 @@ def test_connections_are_limited_in_total(static: Running, monkeypatch: pytest.M
     with NbdClient(static.address).attach("a"), NbdClient(static.address):
         with socket.create_connection(static.address, timeout=10) as surplus:
             assert surplus.recv(1) == b""
-        assert "2 connections already" in static.event("refused").message
+        assert "the server has 2 connections" in static.event("refused").message
 
 
 def test_connections_of_a_seat_are_limited_and_a_newer_set_counts_anew(store: MemoryStore) -> None:

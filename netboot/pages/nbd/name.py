@@ -1,4 +1,4 @@
-"""The name that a client asks for, taken apart: ``EXPORT``, ``EXPORT@TOKEN`` or ``EXPORT@TOKEN.SET``."""
+"""The name that a client asks for: ``EXPORT``, ``EXPORT@TOKEN`` or ``EXPORT@TOKEN.SET``. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class WireName:
 
     @classmethod
     def parse(cls, text: str) -> "WireName":
-        """Take ``text`` apart. Any text has an export; a token may not hold a dot."""
+        """Split ``text`` into its parts. Never fails: a token cannot contain a dot."""
         export, _, rest = text.partition("@")
         token, dot, number = rest.partition(".")
         if dot and number:
