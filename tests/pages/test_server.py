@@ -262,7 +262,7 @@ def test_connections_of_a_seat_are_limited_and_a_newer_set_counts_anew(store: Me
             ]
             with NbdClient(server.address) as surplus, pytest.raises(EOFError):
                 surplus.go(name)
-            assert f"16 connections of {EXPORT}" in server.event("refused", number).message
+            assert f"{EXPORT} has 16 connections" in server.event("refused", number).message
             assert clients[-1].read(0, 1) == b"\0"
             for client in clients:
                 client.sock.close()
