@@ -1,4 +1,4 @@
-"""Who may attach what, and whether there is room: every rule of the lease table."""
+"""Every rule of the lease table: the right to attach an area, and the room for it."""
 
 import json
 
@@ -52,15 +52,13 @@ def test_refusals_are_sentences_for_the_console() -> None:
 
 
 def test_a_new_boot_replaces_the_lease_only_when_it_attaches() -> None:
-    table = LeaseTable(MIB)  # room for one: the older lease is not counted twice
+    table = LeaseTable(MIB)  # room for one area: an older lease of the same export is not counted
     old = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
     table.attach(wire(f"{EXPORT}@t1"), 0.0)
     stray = granted(table.grant(SEAT, EXPORT, "t2", MIB, 1.0))
     new = granted(table.grant(SEAT, EXPORT, "t3", MIB, 2.0))
     assert len({old.generation, stray.generation, new.generation}) == 3
-    assert isinstance(
-        table.attach(wire(f"{EXPORT}@t2"), 3.0), Refused
-    )  # a later boot took its place
+    assert isinstance(table.attach(wire(f"{EXPORT}@t2"), 3.0), Refused)  # replaced by a later boot
     assert attached(table.attach(wire(f"{EXPORT}@t1"), 3.0)) is old
     assert table.find(wire(f"{EXPORT}@t3")) is new
     assert table.take_ended() == []
@@ -88,7 +86,7 @@ def test_never_more_is_promised_than_there_is(
     for export in exports:
         found = (table.find(wire(f"{export}@{token}")) for token in range(10))
         sizes = [lease.size_bytes for lease in found if isinstance(lease, Lease)]
-        assert len(sizes) <= 2  # the one in use and the one that a boot is about to use
+        assert len(sizes) <= 2  # the attached one, and the one that a boot will attach
         promised += max(sizes, default=0)
     assert promised <= 100
 
@@ -97,8 +95,8 @@ def test_a_newer_set_fences_older_ones_for_good() -> None:
     table = LeaseTable(MIB)
     lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
     assert table.attach(wire(f"{EXPORT}@t1.a"), 1.0) == Attached(lease, 10, fences=True)
-    assert table.attach(wire(f"{EXPORT}@t1.a"), 1.0) == Attached(lease, 10)  # its next connection
-    assert table.find(wire(f"{EXPORT}@t1.ff")) is lease  # INFO fences nothing
+    assert table.attach(wire(f"{EXPORT}@t1.a"), 1.0) == Attached(lease, 10)  # same set
+    assert table.find(wire(f"{EXPORT}@t1.ff")) is lease  # INFO does not fence
     assert table.attach(wire(f"{EXPORT}@t1.FF"), 1.0) == Attached(lease, 255, fences=True)
     replaced = Refused(f"set a of {EXPORT} has been replaced by a newer one")
     assert (
@@ -126,7 +124,7 @@ def test_a_lease_that_nobody_uses_ends_after_its_time() -> None:
     other = granted(table.grant(OTHER, OTHER_EXPORT, "t1", 100, 60.0))
     assert table.take_ended() == [lease]
     assert isinstance(table.find(wire(f"{EXPORT}@t1")), Refused)
-    # A boot that never got so far as to attach: nothing to wipe.
+    # A boot that never attached its lease leaves nothing to wipe.
     granted(table.grant(SEAT, EXPORT, "t2", 100, 70.0))
     assert table.take_ended() == []
     assert isinstance(table.find(wire(f"{OTHER_EXPORT}@t1")), Refused)
@@ -164,7 +162,8 @@ def test_a_boot_may_have_further_areas_and_a_new_boot_ends_them_when_it_attaches
     attached(table.attach(wire(f"{OTHER_EXPORT}@t1"), 1.0))
     full = table.grant(SEAT, f"{EXPORT}-4", "t4", MIB, 1.0, fresh=True)
     assert full == Refused("no room: 1 MiB asked, 0.0 MiB of 4 MiB left")
-    granted(table.grant(SEAT, EXPORT, "t5", MIB, 2.0))  # its boot before holds all it has
+    # Fits, because the area of the seat's previous boot is not counted.
+    granted(table.grant(SEAT, EXPORT, "t5", MIB, 2.0))
     assert (
         table.find(wire(f"{EXPORT}-2@t2")) is second and table.find(wire(f"{EXPORT}-3@t3")) is third
     )

@@ -1,8 +1,8 @@
 """A seat under load: ``python -m tests.support.swap_load HOST PORT NAME``.
 
-Writes pages over four connections of one set and reads each of them back, until its standard input
-ends. Prints a line when the first round is through, and at the end the number of pages. A connection
-that is lost, or a page that differs, ends it with a traceback.
+It writes pages over four connections of one set and reads each page back, until standard input
+ends. It prints a line after the first round, and the number of pages at the end. A lost connection,
+or a page that differs, ends it with a traceback.
 """
 
 import itertools
@@ -16,7 +16,7 @@ PAGE_BYTES, PAGES, CONNECTIONS = 4096, 256, 4
 
 
 def page(index: int, round_: int) -> bytes:
-    """Return what page ``index`` holds after a round."""
+    """Return the content of page ``index`` after a round."""
     return blake2b(f"{index} {round_}".encode()).digest() * (PAGE_BYTES // 64)
 
 

@@ -1,4 +1,4 @@
-"""Any bytes, however they are split, leave a handshake undecided, Ready or Closed."""
+"""Any bytes, split in any way, leave a handshake undecided, Ready or Closed."""
 
 from itertools import pairwise
 from struct import pack
@@ -39,7 +39,7 @@ def lookup(name: WireName) -> Export | Refused:
 
 
 def shake(data: bytes, listed: tuple[str, ...] | None = None) -> tuple[Handshake, bytes]:
-    """A handshake after ``data``, and what it said since the greeting."""
+    """Return a handshake that has received ``data``, and its output since the greeting."""
     handshake = Handshake(lookup, listed)
     assert len(handshake.data_to_send()) == 18
     handshake.receive_data(data)
@@ -259,7 +259,7 @@ def test_too_long_an_option_is_skipped_and_a_huge_one_ends_it() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        pack(">I", 4),  # a client flag nobody knows
+        pack(">I", 4),  # an unknown client flag
         FLAGS + bytes(16),  # no IHAVEOPT
         FLAGS + bytes(nbd.Option(option=99)) * MAX_OPTIONS,
     ],

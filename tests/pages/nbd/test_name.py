@@ -1,4 +1,4 @@
-"""The name that a client asks for."""
+"""The parts of the name that a client asks for."""
 
 import pytest
 from hypothesis import given

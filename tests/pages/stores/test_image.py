@@ -1,4 +1,4 @@
-"""Read-only exports of files that were there before: what is read, what is refused, what stays."""
+"""Read-only exports of existing files: reads, refusals, and replacement of the file."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ EPERM, TRIM, CACHE, WRITE_ZEROES = 1, 4, 5, 6
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A MiB: a page, a hole, a page."""
+    """Return an image of 1 MiB: a page, a hole, a page."""
     path = tmp_path / "root.img"
     with path.open("wb") as file:
         file.write(PAGE)
@@ -119,7 +119,7 @@ def test_another_image_has_another_generation_and_a_faithful_copy_the_same(
     copy.write_bytes(content)
     os.utime(copy, ns=(time, time))
     assert generation(copy) != generation(root)
-    shutil.copyfile(root, copy)  # a later time
+    shutil.copyfile(root, copy)  # has a later modification time
     assert generation(copy) != generation(root)
 
 
