@@ -1,4 +1,4 @@
-"""What Python's socket module lacks."""
+"""Socket options that Python does not name."""
 
 import socket
 
