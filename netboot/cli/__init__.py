@@ -1,1 +1,1 @@
-"""The command: one module for each group of verbs, and what they show."""
+"""The command: one module for each group of verbs, and the texts that they print."""

@@ -1,4 +1,4 @@
-"""What the verbs share: options, and how a command runs until it is stopped."""
+"""Options that verbs share, and the runner of commands that run until they are stopped."""
 
 import asyncio
 import signal
@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from netboot.profile.profile import Profile
 
-INTERRUPTED = 130  # what a shell makes of SIGINT
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 DEFAULT_PROFILE = Path("profiles/lab.yaml")
 
 ProfileOption = Annotated[
@@ -20,17 +20,28 @@ ProfileOption = Annotated[
 ]
 SetOption = Annotated[
     list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in dhcp.mode=full."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one key of the profile, such as dhcp.mode=full. May be given several times.",
+    ),
 ]
 ImagesOption = Annotated[
     Path | None,
-    typer.Option("--images", help="Folder made by 'netboot build'; without it, they are built."),
+    typer.Option(
+        "--images",
+        metavar="FOLDER",
+        help="The images, as 'netboot build' wrote them. Default: build them.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def built(profile: "Profile", output: Path | None = None) -> Path:
-    """The folder of the images of ``profile``, built if need be: ``output``, or one in the cache."""
+    """Build the images of ``profile`` unless they are current; return their folder.
+
+    That is ``output``, or by default one in the cache.
+    """
     from netboot.cli import show
     from netboot.images import build as images
 
@@ -44,7 +55,7 @@ def built(profile: "Profile", output: Path | None = None) -> Path:
 
 
 def write_medium(target: Path) -> None:
-    """Writes what a PC boots from that cannot boot from the network."""
+    """Write the image of a CD or USB stick, for PCs that cannot boot from the network."""
     from netboot.cli import show
     from netboot.images import build, medium
 
@@ -53,9 +64,9 @@ def write_medium(target: Path) -> None:
 
 
 def until_stopped(work: Coroutine[Any, Any, Any], status: int = 0) -> None:
-    """Runs ``work``; SIGINT and SIGTERM cancel it, and what it started is stopped in order.
+    """Run ``work`` until it ends, or until SIGINT or SIGTERM cancels it.
 
-    ``status`` is the exit status then: 0 for what serves until it is stopped.
+    After a signal exit with ``status``: 0 for a server, whose operator ends it so.
     """
 
     async def run() -> None:

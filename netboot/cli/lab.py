@@ -41,42 +41,59 @@ def lab(
     profile: ProfileOption = DEFAULT_PROFILE,
     clients: Annotated[
         int | None,
-        typer.Option(min=1, max=120, help="How many PCs; default: one of each --firmware."),
+        typer.Option(
+            min=1, max=120, metavar="N", help="Number of PCs. Default: one for each --firmware."
+        ),
     ] = None,
-    memory: Annotated[int, typer.Option(min=64, metavar="MB", help="RAM of each.")] = 256,
+    memory: Annotated[int, typer.Option(min=64, metavar="MIB", help="RAM of each PC.")] = 256,
     firmware: Annotated[
         list[str],
         typer.Option(
             metavar="KIND",
-            help="bios, bios-virtio, bios-usb, bios-cd, bios-i386, uefi, uefi-usb, uefi-http, uefi-secure, "
-            "uefi-ia32, uefi-arm64 or uefi-arm64-http. Several of them: the first PC has the first, and so on.",
+            help="bios, bios-virtio, bios-usb, bios-cd, bios-i386, uefi, uefi-usb, uefi-http, "
+            "uefi-secure, uefi-ia32, uefi-arm64 or uefi-arm64-http. If given several times, the "
+            "first PC has the first kind, and so on.",
         ),
     ] = ["bios"],  # noqa: B006
     dhcp: Annotated[
         Literal["proxy", "full"],
-        typer.Option(help="proxy: dnsmasq plays the LAN's own DHCP server."),
+        typer.Option(
+            help="full: netboot gives out the addresses. proxy: dnsmasq does, as the LAN's router."
+        ),
     ] = "full",
-    until: Annotated[Literal["swap", "userland"], typer.Option(help="When a PC is done.")] = (
-        "userland"
-    ),
+    until: Annotated[
+        Literal["swap", "userland"], typer.Option(help="The stage at which a PC is done.")
+    ] = ("userland"),
     servers: Annotated[
         int,
-        typer.Option(min=1, max=8, help="Page servers: more than one are its swap.servers."),
+        typer.Option(
+            min=1, max=8, metavar="N", help="Number of page servers. If several: swap.servers."
+        ),
     ] = 1,
     load: Annotated[
         float | None,
-        typer.Option(metavar="FACTOR", help="Then fill FACTOR times its RAM and verify it."),
+        typer.Option(
+            metavar="FACTOR",
+            help="Then fill FACTOR times the RAM of each PC with data, and verify all of it.",
+        ),
     ] = None,
     logs: Annotated[
-        Path | None, typer.Option(help="Folder for serial consoles and logs; default: a new one.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where serial consoles and logs go. Default: a new folder."
+        ),
     ] = None,
-    capture: Annotated[bool, typer.Option(help="Keep every frame in a pcap file per PC.")] = False,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS")] = 300.0,
+    capture: Annotated[
+        bool, typer.Option(help="Write all frames of each PC to a pcap file.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="A PC that is not done by then has failed.")
+    ] = 300.0,
     settings: SetOption = [],  # noqa: B006
     image_folder: ImagesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Boot a virtual classroom: PCs in QEMU on a network of their own, from this server."""
+    """Boot a virtual classroom: PCs in QEMU and a server, on an isolated network."""
     if context.invoked_subcommand is not None:
         return
     from netboot.images import build as images
@@ -95,7 +112,8 @@ def lab(
         settings = [*settings, f"boot.architectures={','.join(wanted)}"]
         room_profile = profile_file.load(profile, settings)
     if load is not None and len(processors) > 1:
-        raise OperatorError("--load: it is for PCs of one processor at a time")
+        found = " and ".join(row.name for row in processors)
+        raise OperatorError(f"--load: expected PCs of one processor, found {found}")
     folder = logs or Path(tempfile.mkdtemp(prefix="netboot-lab-"))
     folder.mkdir(parents=True, exist_ok=True)
     image_folder = image_folder or built(room_profile)
@@ -145,7 +163,7 @@ def _lesson(lesson: "Lesson", as_json: bool) -> int:
 
 
 def _hand_over(folder: Path) -> None:
-    """Gives what sudo made to the user who called it, who could not even delete it else."""
+    """Give files created under sudo to the calling user, who could not delete them otherwise."""
     owner = os.environ.get("SUDO_UID")
     if owner is not None:
         for path in (folder, *folder.rglob("*")):

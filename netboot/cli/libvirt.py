@@ -1,4 +1,4 @@
-"""``netboot lab libvirt``: what `vagrant up` needs of libvirt, and the boot server beside it."""
+"""``netboot lab libvirt``: the libvirtd that `vagrant up` needs, and the boot server beside it."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from netboot.errors import OperatorError
 VAGRANT_PROFILE = Path("profiles/vagrant.yaml")
 
 app = typer.Typer(
-    help="libvirt for the virtual PCs of `vagrant up`, apart from the machine's own.",
+    help="Run the libvirtd of `vagrant up`, separate from the libvirtd of this machine.",
     no_args_is_help=True,
 )
 
@@ -24,14 +24,14 @@ def up(
     serve: Annotated[
         bool,
         typer.Option(
-            "--serve", help="Start the boot server on the bridge too, unless one answers there."
+            "--serve", help="Also start the boot server on the bridge, unless one answers there."
         ),
     ] = False,
     image_folder: ImagesOption = None,
 ) -> None:
-    """Start a libvirtd with a bridge, a network around it and a storage pool, for virtual PCs.
+    """Start a libvirtd for virtual PCs, with a bridge, its network and a storage pool.
 
-    It needs no systemd and touches no settings of this machine. What is there already stays.
+    This needs no systemd and changes no settings of this machine. Parts that run already stay.
     """
     from netboot.host.interfaces import AUTO
     from netboot.lab import libvirt, network
@@ -43,11 +43,11 @@ def up(
     bridge, address = room_profile.interface[0], room_profile.vagrant.address
     if bridge == AUTO or len(room_profile.interface) > 1:
         raise OperatorError(
-            f"{profile}: key 'interface': expected one name, of the bridge that is to be made",
+            f"{profile}: key 'interface': expected one name, for the bridge that up makes",
             hint="see profiles/vagrant.yaml",
         )
     libvirt.up(bridge, address)
-    print(f"netboot: libvirt is up: virsh -c '{libvirt.URI}'", flush=True)
+    print(f"netboot: libvirt runs: virsh -c '{libvirt.URI}'", flush=True)
     if not serve:
         return
     http = f"{address.ip}:{room_profile.http.port}"
@@ -58,16 +58,16 @@ def up(
         for setting in settings:
             command += ["--set", setting]
         libvirt.start_server(command, http)
-    print(f"netboot: the boot server is up: http://{http}/status", flush=True)
+    print(f"netboot: the boot server runs: http://{http}/status", flush=True)
 
 
 @app.command(epilog="Example:  sudo netboot lab libvirt down")
 def down(
     unused: Annotated[
-        bool, typer.Option("--unused", help="Only if there are no virtual PCs (any more).")
+        bool, typer.Option("--unused", help="Do this only if no virtual PC is left.")
     ] = False,
 ) -> None:
-    """Undo up: ends the boot server, all virtual PCs and libvirtd, removes the bridge and all files."""
+    """Undo up: end boot server, virtual PCs and libvirtd; remove the bridge and all files."""
     from netboot.lab import libvirt, network
 
     network.check_root()

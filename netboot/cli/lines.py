@@ -1,4 +1,4 @@
-"""Lines of output that hold nobody up: a pipe that nobody reads must not stop a server."""
+"""Output by lines that never blocks: a pipe without a reader must not stop a server."""
 
 import logging
 import os
@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable
 
 KEPT = 10_000  # lines, some 2 MB; a room of 60 boots with 2,000
-# So long lines are gathered. If each of them woke the thread, it and whoever writes would take Python's
-# lock from each other at every system call: half of the CPU of a DHCP server that is asked all it can.
+# The thread gathers lines for this time. If each line woke it, the thread and the writer would take
+# Python's lock from each other at every system call: half of the CPU of a DHCP server at full load.
 GATHER_SECONDS = 0.01
 
 
 class Lines:
-    """Writes lines to a file descriptor, in order, by a thread of its own.
+    """Lines that a thread writes to a file descriptor, in order.
 
-    While ``KEPT`` lines wait to be read, further ones are left out; ``lost`` makes a line of how
-    many. When there is no reader any more, all are.
+    While ``KEPT`` lines wait, further lines are dropped. ``lost`` turns their number into a line
+    that takes their place. Once the reader is gone, all lines are dropped.
     """
 
     def __init__(self, descriptor: int, lost: Callable[[int], str]) -> None:
@@ -30,18 +30,18 @@ class Lines:
         threading.Thread(target=self._run, name="lines", daemon=True).start()
 
     def write(self, line: str) -> None:
-        """Has ``line`` written; returns at once."""
+        """Queue ``line`` and return at once."""
         with self._changed:
             if self._closed:
                 return
             if self._lost or len(self._waiting) + self._writing >= KEPT:
-                self._lost += 1  # until all that waits and the number itself are written
+                self._lost += 1  # until the waiting lines and the number are written
             else:
                 self._waiting.append(line)
             self._changed.notify_all()
 
     def drain(self, seconds: float) -> None:
-        """Returns when all lines are written, or after ``seconds``."""
+        """Wait until all lines are written, for at most ``seconds``."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._closed or not (self._waiting or self._writing or self._lost),
@@ -61,7 +61,7 @@ class Lines:
                 return
 
     def _gather(self) -> list[str]:
-        """All lines that wait, once there are some."""
+        """Wait for lines and return all of them."""
         with self._changed:
             self._writing = 0
             self._changed.notify_all()
@@ -77,12 +77,12 @@ class Lines:
 
 
 class LinesHandler(logging.Handler):
-    """Writes what is logged to ``lines``."""
+    """A logging handler that writes to ``lines``."""
 
     def __init__(self, lines: Lines) -> None:
         super().__init__()
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Has one record written."""
+        """Queue one record."""
         self._lines.write(self.format(record))

@@ -1,4 +1,4 @@
-"""The verbs that look at a running server."""
+"""The verbs that examine a running server."""
 
 import json
 import sys
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from netboot.boot.events import BootEvent
     from netboot.lab.watch import Watched
 
-ServerOption = Annotated[str, typer.Option(help="The server's HTTP address.")]
+ServerOption = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="The HTTP address of the server.")
+]
 
 app = typer.Typer()
 
@@ -41,23 +43,27 @@ def status(
 
 @app.command(epilog="Example:  netboot watch 00:1e:37:11:22:33 00:1e:37:11:22:44 --timeout 600")
 def watch(
-    seats: Annotated[list[str], typer.Argument(metavar="MAC", help="The PCs' MAC addresses.")],
+    seats: Annotated[list[str], typer.Argument(metavar="MAC", help="MAC addresses of the PCs.")],
     server: ServerOption = "127.0.0.1:8080",
     until: Annotated[
-        list[str], typer.Option(metavar="STAGE", help="What each is to have reported.")
+        list[str], typer.Option(metavar="STAGE", help="A stage that each PC must have reported.")
     ] = ["swap", "userland"],  # noqa: B006
     since: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="Only what happened later than this (date +%s)."),
+        typer.Option(metavar="SECONDS", help="Ignore events before this time (date +%s)."),
     ] = 0.0,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS")] = 300.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="A PC that is not done by then has failed.")
+    ] = 300.0,
     console: Annotated[
         Path | None,
-        typer.Option(help="File with a PC's serial console: its end is shown on failure."),
+        typer.Option(
+            metavar="FILE", help="Serial console of a PC. If the PC fails, show the last lines."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch PCs boot until each has its swap and userland; exit status 1 if one fails."""
+    """Watch PCs boot until each has its swap and userland. Exit status 1 if one fails."""
     from netboot.cli import show
     from netboot.lab.watch import watch
 
@@ -80,14 +86,20 @@ def doctor(
     profile: ProfileOption = DEFAULT_PROFILE,
     settings: SetOption = [],  # noqa: B006
     image_folder: Annotated[
-        Path | None, typer.Option("--images", help="Compare what is served with this folder.")
+        Path | None,
+        typer.Option(
+            "--images", metavar="FOLDER", help="Compare the served images with this folder."
+        ),
     ] = None,
     wait: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Ask again for so long until all is well.")
+        float,
+        typer.Option(
+            metavar="SECONDS", help="Repeat the checks until all pass, for at most this time."
+        ),
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Play a PC against this machine's server, step by step; exit status 1 if one fails."""
+    """Play a PC against the server of this machine, step by step. Exit status 1 if a step fails."""
     from netboot.cli import show
     from netboot.deploy.doctor import examine
     from netboot.images import build as images
@@ -107,38 +119,45 @@ def doctor(
     "--interface eth1 --server 10.0.0.1 --arch uefi-x64 --over 10 --json"
 )
 def storm(
-    clients: Annotated[int, typer.Option(min=1, max=1000, help="How many PCs.")] = 60,
+    clients: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Number of PCs.")] = 60,
     interface: Annotated[
-        str, typer.Option(help="The network interface by which the server is reached.")
+        str, typer.Option(metavar="NAME", help="The network interface that leads to the server.")
     ] = "auto",
     server: Annotated[
-        str, typer.Option(help="The server's address. Default: it runs on this machine.")
+        str, typer.Option(metavar="ADDRESS", help="The server. Default: this machine.")
     ] = "",
     arch: Annotated[
         str,
-        typer.Option(help="A name or a code of option 93: bios, uefi-x64, uefi-arm64-http, ..."),
+        typer.Option(
+            metavar="ARCH",
+            help="The PCs' kind: bios, uefi-x64, uefi-arm64-http, ... or a code of DHCP option 93.",
+        ),
     ] = "bios",
     card: Annotated[
         str,
         typer.Option(
             metavar="VENDOR:DEVICE",
-            help="PCI ids of their network cards (lspci -n), which decide what drivers they are sent.",
+            help="PCI ids of their network cards (lspci -n), which decide what drivers they get.",
         ),
     ] = "8086:100e",
     over: Annotated[
         float,
-        typer.Option(min=0, max=3600, metavar="SECONDS", help="All are switched on in this time."),
+        typer.Option(
+            min=0, max=3600, metavar="SECONDS", help="Switch the PCs on within this time."
+        ),
     ] = 1.0,
     limit: Annotated[
-        float, typer.Option(min=1, max=3600, metavar="SECONDS", help="After that it ends.")
+        float,
+        typer.Option(min=1, max=3600, metavar="SECONDS", help="End the storm after this time."),
     ] = 300.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Switch on a room of PCs that are played from packets, against a running server: DHCP, TFTP,
-    HTTP, swap. Says how long each stage takes them; exit status 1 if one does not come through.
+    """Play a room of PCs against a running server, from power-on to swap: DHCP, TFTP, HTTP, NBD.
 
-    Safe beside PCs in use: it asks only that server, as PCs with MAC addresses of its own range
-    (02:6e:62:73:...), and gives their addresses and swap back at its end or on Ctrl-C.
+    Print how long each stage takes. Exit status 1 if a PC fails.
+
+    This is safe beside PCs in use. It asks that server alone, with MAC addresses of a range of its
+    own (02:6e:62:73:...). At its end or on Ctrl-C it gives back all addresses and swap.
     """
     from netboot.boot import arch as architectures
     from netboot.cli import show
@@ -164,7 +183,7 @@ def storm(
 
     print(show.storm_begins(wanted), file=sys.stderr)
     with show.BuildProgress() as progress:
-        progress.step("PCs with swap, or given up")
+        progress.step("PCs with swap, or failed")
         until_stopped(run(), INTERRUPTED)
     (report,) = reports
     print(json.dumps(report.as_json(), indent=2) if as_json else show.storm(wanted, report))

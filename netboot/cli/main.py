@@ -1,6 +1,7 @@
-"""The command. Only this, ``command`` and deploy.command print or exit.
+"""The command. Only this package prints or exits.
 
-Each verb imports what it needs: a page server that was killed is back in a third of the time.
+Each verb imports its own modules when it runs: so a killed page server is back in a third of the
+time.
 """
 
 import sys
@@ -13,7 +14,7 @@ from netboot.cli.common import INTERRUPTED
 from netboot.errors import OperatorError
 
 app = typer.Typer(
-    help="Boots a room of diskless PCs over PXE, TFTP and HTTP, with network swap before userland.",
+    help="Boot a room of diskless PCs over PXE, TFTP and HTTP, with network swap before userland.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -25,7 +26,7 @@ app.add_typer(service.app, name="service")
 
 
 def main() -> NoReturn:
-    """Runs the command. An operator's mistake is one line for each, and exit status 2."""
+    """Run the command. Print a line for each mistake of the operator, and exit with status 2."""
     try:
         app(standalone_mode=True)
     except OperatorError as error:

@@ -1,4 +1,4 @@
-"""The verbs about a profile: what it means, and what is built from it."""
+"""The verbs about a profile: build its images, check it, explain it."""
 
 import json
 import sys
@@ -24,7 +24,10 @@ app = typer.Typer()
 def build(
     profile: ProfileOption = DEFAULT_PROFILE,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write; default: the cache.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="The folder to write. Default: the cache."
+        ),
     ] = None,
     settings: SetOption = [],  # noqa: B006
     as_json: JsonOption = False,
@@ -44,12 +47,12 @@ def build(
     "sudo cp netboot.iso /dev/sdX; sync)"
 )
 def media(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
-        "netboot.iso"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
+    ] = Path("netboot.iso"),
     as_json: JsonOption = False,
 ) -> None:
-    """Write an image for a CD or USB stick: for PCs that cannot boot from the network."""
+    """Write the image of a CD or USB stick, for PCs that cannot boot from the network."""
     write_medium(output)
     size = output.stat().st_size
     if as_json:
@@ -60,7 +63,7 @@ def media(
 
 @app.command(epilog="Example:  netboot check --profile profiles/lab.yaml")
 def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) -> None:  # noqa: B006
-    """Check a profile: each mistake is one line, exit status 2."""
+    """Check a profile. Print a line for each mistake; exit status 2 if there is one."""
     from netboot.pages.stores.image import open_image
     from netboot.profile import file as profile_file
 
@@ -69,12 +72,12 @@ def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) ->
         open_image(Path(image)).close()
     for doubt in loaded.doubts:
         print(f"{profile}: warning: {doubt}", file=sys.stderr)
-    print(f"{profile}: fine ({len(loaded.clients)} clients, {len(loaded.groups)} groups)")
+    print(f"{profile}: no mistakes (clients: {len(loaded.clients)}, groups: {len(loaded.groups)})")
 
 
 @app.command(epilog="Example:  netboot schema > netboot.schema.json")
 def schema() -> None:
-    """Print the profile's JSON Schema, for editors."""
+    """Print the JSON Schema of profiles, for editors."""
     from netboot.profile import file as profile_file
 
     print(json.dumps(profile_file.schema(), indent=2))
@@ -84,19 +87,25 @@ def schema() -> None:
     epilog="Example:  netboot plan --profile profiles/lab.yaml --mac 52:54:00:77:00:01 --arch bios"
 )
 def plan(
-    mac: Annotated[str, typer.Option(help="The PC's MAC address.")],
+    mac: Annotated[str, typer.Option(metavar="MAC", help="MAC address of the PC.")],
     arch: Annotated[
         str,
-        typer.Option(help="A name or a code of option 93: bios, uefi-x64, uefi-arm64-http, ..."),
+        typer.Option(
+            metavar="ARCH",
+            help="The PC's kind: bios, uefi-x64, uefi-arm64-http, ... or a code of DHCP option 93.",
+        ),
     ] = "bios",
     profile: ProfileOption = DEFAULT_PROFILE,
     server: Annotated[
-        str, typer.Option(help="Our address, as the PC sees it. Default: one beside dhcp.range.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="The server's address. Default: one beside dhcp.range."
+        ),
     ] = "",
     settings: SetOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
-    """Print exactly what one PC would be answered and sent; nothing is sent."""
+    """Print each answer and file that one PC would get. This sends nothing."""
     from netboot.cli import show
     from netboot.profile import file as profile_file
     from netboot.serve.dryrun import rehearse

@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from netboot.deploy.service import Result
 
 app = typer.Typer(
-    help="The server installed on this machine: what 'fab deploy' calls on the far side.",
+    help="Manage the server installed on this machine. 'fab deploy' calls this over SSH.",
     no_args_is_help=True,
 )
 
 
 @app.command()
 def activate(
-    release: Annotated[str, typer.Argument(help="A folder of /opt/netboot/releases.")],
+    release: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="A folder of /opt/netboot/releases.")
+    ],
 ) -> None:
-    """Serve a release; go back to the one before if the doctor finds it unwell."""
+    """Serve a release. Go back to the previous one if the doctor finds a fault."""
     from netboot.deploy import service
 
     _end(service.activate(release, _say))
@@ -29,7 +31,7 @@ def activate(
 
 @app.command()
 def rollback() -> None:
-    """Serve the release before this one."""
+    """Serve the previous release."""
     from netboot.deploy import service
 
     _end(service.rollback(_say))
@@ -37,7 +39,7 @@ def rollback() -> None:
 
 @app.command()
 def status() -> None:
-    """Print what is installed and runs, as JSON."""
+    """Print the installed release and the running server, as JSON."""
     from netboot.deploy import service
 
     print(json.dumps(service.status()))
@@ -45,7 +47,7 @@ def status() -> None:
 
 @app.command()
 def uninstall(
-    purge: Annotated[bool, typer.Option(help="Remove the profile in /etc/netboot too.")] = False,
+    purge: Annotated[bool, typer.Option(help="Also remove the profile in /etc/netboot.")] = False,
 ) -> None:
     """Stop the server and remove it with its images, state and user."""
     from netboot.deploy import service
@@ -55,7 +57,7 @@ def uninstall(
 
 @app.command()
 def run() -> None:
-    """Serve in the foreground as the unprivileged user: for another supervisor than systemd."""
+    """Serve in the foreground as the unprivileged user, for supervisors other than systemd."""
     from netboot.deploy import layout
 
     command = [*layout.serve_command(), "--user", layout.USER]
@@ -63,7 +65,7 @@ def run() -> None:
 
 
 def _say(line: str) -> None:
-    # Who asked over SSH may have hung up meanwhile: that must not end it half way.
+    # The SSH connection may have ended meanwhile. That must not stop the work half-way.
     with contextlib.suppress(OSError):
         print(f"netboot: {line}", file=sys.stderr, flush=True)
 

@@ -32,10 +32,10 @@ from netboot.profile import values
 if TYPE_CHECKING:
     from netboot.boot.events import BootEvent
 
-# Of what serves a room: whoever wants to attach waits for it, while workers may take all the CPU
-# there is. A server that was killed under load is back in half the time (docs/architecture.md).
+# Nice value of the control plane: PCs that attach wait for it, while page workers may use all CPU.
+# A server that was killed under load is back in half the time (docs/measurements/reliability.md).
 FIRST = -10
-LAST_LINES_SECONDS = 1.0  # for whoever reads our output to take the last of it
+LAST_LINES_SECONDS = 1.0  # for the reader of our output to take the last lines
 
 app = typer.Typer()
 
@@ -49,31 +49,36 @@ def serve(
     settings: SetOption = [],  # noqa: B006 # typer copies it
     image_folder: ImagesOption = None,
     state: Annotated[
-        Path, typer.Option(help="Where leases and the server's secret are kept.")
+        Path, typer.Option(metavar="FOLDER", help="Where leases and the server's secret are kept.")
     ] = Path("/var/lib/netboot"),
     initrd: Annotated[
         list[Path],
-        typer.Option(help="One more initrd for every PC: files below /userland go to its root."),
+        typer.Option(
+            metavar="FILE",
+            help="A further initrd for every PC. Files below /userland go to the PC's root.",
+        ),
     ] = [],  # noqa: B006
     swap_only: Annotated[
         bool,
         typer.Option(
             "--swap-only",
-            help="A further server of swap.servers: leases and pages, nothing to boot from. Needs "
-            "the secret of the server that boots the PCs in its --state folder.",
+            help="Serve leases and pages alone, as a further server of swap.servers. The --state "
+            "folder must hold the secret of the server that boots the PCs.",
         ),
     ] = False,
     user: Annotated[
         str,
         typer.Option(
-            help="Started by root: run as this user, who may only open ports and hear frames besides."
+            metavar="NAME",
+            help="If started by root: run as this user, with no rights beyond low ports and raw "
+            "sockets.",
         ),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Serve a room: DHCP or proxyDHCP, TFTP, HTTP and network swap, until Ctrl-C.
+    """Serve a room until Ctrl-C: DHCP or proxyDHCP, TFTP, HTTP and network swap.
 
-    On SIGHUP it replaces its own program; seats keep their swap and notice nothing.
+    On SIGHUP the server replaces its own program. Seats keep their swap and notice nothing.
     """
     from netboot.boot.events import Journal
     from netboot.cli import show
@@ -131,17 +136,19 @@ def serve(
 )
 def pages(
     export: Annotated[
-        list[str], typer.Option(metavar="NAME=SIZE", help="An export, as a=1GiB.")
+        list[str], typer.Option(metavar="NAME=SIZE", help="An export, such as scratch=1GiB.")
     ] = [],  # noqa: B006
     image: Annotated[
         list[str],
         typer.Option(
             metavar="NAME=FILE",
-            help="A read-only export of a file or block device, as root=/srv/root.img; "
-            "any number of clients may share it.",
+            help="A read-only export of a file or block device, such as root=/srv/root.img. "
+            "Any number of clients may share it.",
         ),
     ] = [],  # noqa: B006
-    listen: Annotated[str, typer.Option(metavar="HOST:PORT")] = "127.0.0.1:10809",
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The address to serve on.")
+    ] = "127.0.0.1:10809",
     store: Annotated[
         str,
         typer.Option(
@@ -151,13 +158,19 @@ def pages(
     ] = "memory",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="Worker processes; default: one for each CPU, up to 8."),
+        typer.Option(
+            min=1,
+            max=64,
+            metavar="N",
+            help="Number of worker processes. Default: one for each CPU, up to 8.",
+        ),
     ] = None,
     name: Annotated[
         str,
         typer.Option(
-            help="Keep the pages under this name when stopped. Without it they are kept only "
-            "if the server is killed."
+            metavar="NAME",
+            help="Keep the pages under this name when stopped. Without a name they are kept only "
+            "if the server is killed.",
         ),
     ] = "",
     upgrade: Annotated[
@@ -165,11 +178,11 @@ def pages(
         typer.Option(
             "--upgrade",
             help="Have the server that runs with this --listen, --store and --name replace its "
-            "program (as SIGHUP does); its clients notice nothing.",
+            "program, as SIGHUP does. Its clients notice nothing.",
         ),
     ] = False,
 ) -> None:
-    """Serve pages alone: an NBD server for the given exports, until Ctrl-C."""
+    """Serve pages alone until Ctrl-C: an NBD server for the given exports."""
     _go_first()  # before the imports: they take longer than the rest of the start
     from netboot.pages.static import serve_static, upgrade_static
 
@@ -186,20 +199,20 @@ def pages(
 
 @app.command(CHECK_VERB, hidden=True)
 def can_serve() -> None:
-    """Import all that serves, and end: a running server asks this before it upgrades itself."""
+    """Import all that serves, and exit. A running server calls this before it upgrades itself."""
     for module in ("netboot.pages.static", "netboot.pages.worker.worker", "netboot.serve.services"):
         importlib.import_module(module)
 
 
 def _become(user: str, state: Path) -> NoReturn:
-    """Starts this command anew as ``user``. The state folder is made for that user if need be."""
+    """Restart this command as ``user``. Make a missing state folder, owned by that user."""
     from netboot.host.privileges import command_as
 
     try:
         owner = pwd.getpwnam(user)
     except KeyError:
         hint = f"sudo useradd --system --user-group {user}"
-        raise OperatorError(f"--user: there is no user {user!a}", hint=hint) from None
+        raise OperatorError(f"--user: there is no user {user!r}", hint=hint) from None
     if not state.exists():
         state.mkdir(mode=0o700, parents=True)
         os.chown(state, owner.pw_uid, owner.pw_gid)
@@ -208,6 +221,6 @@ def _become(user: str, state: Path) -> NoReturn:
 
 
 def _go_first() -> None:
-    """Has this process go before others on this machine, if its user may ask for that."""
+    """Raise the priority of this process, if its user may do that."""
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, FIRST)

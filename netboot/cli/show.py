@@ -1,4 +1,4 @@
-"""What the command shows a person: pure text made of events, reports and manifests."""
+"""The text that the command prints, made of events, reports and manifests. Pure."""
 
 import time
 from pathlib import Path
@@ -24,7 +24,7 @@ CONSOLE_LINES = 25
 
 
 class BuildProgress:
-    """Draws the steps of a build on the terminal, a bar where the amount is known."""
+    """A progress display: the steps of a build, with a bar where the amount is known."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -50,34 +50,34 @@ class BuildProgress:
         self._progress.stop()
 
     def step(self, text: str) -> None:
-        """A new step begins."""
+        """Begin a step; ``text`` names it."""
         self._progress.reset(self._task, description=text, total=None, visible=True)
 
     def advance(self, done: int, total: int) -> None:
-        """``done`` of ``total`` of this step (bytes, files) are through."""
+        """Report ``done`` of ``total`` of this step, in bytes or files."""
         self._progress.update(self._task, completed=done, total=total)
 
 
 def event_line(event: BootEvent, hostname: str) -> str:
-    """One event of a serving room: ``18:03:12 pc-770001   swap        attached 512 MiB``."""
+    """Return one event of a room: ``18:03:12 pc-770001   swap        attached 512 MiB``."""
     clock = time.strftime("%H:%M:%S", time.localtime(event.when))
     return f"{clock} {hostname:<12} {event.stage:<14} {event.message}"
 
 
 def lost(count: int) -> str:
-    """The place of events that nobody has read in time."""
-    return f"netboot: {count} events are left out here: nobody read them"
+    """Return the line in place of ``count`` dropped lines."""
+    return f"netboot: {count} events dropped: output not read in time"
 
 
 def timeline_line(report: SeatReport, event: BootEvent) -> str:
-    """One event of a lab PC, with the seconds since its power-on."""
+    """Return one event of a lab PC, with the seconds since its power-on."""
     return f"{report.seconds(event):8.2f} s  pc{report.machine.number:<3} {event.stage:<14} " + (
         event.message
     )
 
 
 def ready(description: dict[str, Any]) -> str:
-    """What a room serves and where."""
+    """Return the lines that say where a room is served."""
     lines = [f"netboot: serving with {description['dhcp']} DHCP; Ctrl-C stops"]
     lines += [
         f"  {item['interface']}: {item['address']}, HTTP port {description['http_port']}, "
@@ -88,7 +88,7 @@ def ready(description: dict[str, Any]) -> str:
 
 
 def manifest(folder: Path, content: dict[str, Any]) -> str:
-    """The files of a build; slices of the initramfs in one line."""
+    """Return a line for each file of a build, and one for all slices of the initramfs."""
     apart = {
         image_name(processor, file)
         for processor, part in content["processors"].items()
@@ -105,7 +105,7 @@ def manifest(folder: Path, content: dict[str, Any]) -> str:
 
 
 def status(report: dict[str, Any]) -> str:
-    """A line for each seat: its last event and how long ago that was."""
+    """Return a line for each seat: its last event and how long ago that was."""
     lines = []
     for seat in report["seats"]:
         last = seat["events"][-1]
@@ -118,7 +118,7 @@ def status(report: dict[str, Any]) -> str:
 
 
 def watched(seats: list[Watched], console: Path | None) -> str:
-    """How each watched seat ended; for one that failed, the end of its serial ``console``."""
+    """Return the result of each watched seat, and after a failure the end of ``console``."""
     lines = []
     for seat in seats:
         name = f"{seat.hostname or seat.mac}:"
@@ -129,7 +129,7 @@ def watched(seats: list[Watched], console: Path | None) -> str:
 
 
 def findings(all_findings: list[Finding]) -> str:
-    """A line for each check of the doctor."""
+    """Return a line for each check of the doctor."""
     return "\n".join(
         f"{finding.interface:<10} {finding.check:<8} {'ok' if finding.ok else 'FAILED':<7} "
         f"{finding.seconds:7.3f} s  {finding.detail}"
@@ -138,18 +138,18 @@ def findings(all_findings: list[Finding]) -> str:
 
 
 def storm_begins(storm: Storm) -> str:
-    """What a storm is about to do to the network."""
+    """Return the lines that announce a storm."""
     first, last = played_mac(0), played_mac(storm.clients - 1)
     return (
-        f"netboot: {storm.clients} PCs ({storm.arch.name}) are switched on within {storm.over:g} s on "
+        f"netboot: {storm.clients} PCs ({storm.arch.name}) start within {storm.over:g} s on "
         f"{storm.interface.name} and ask {storm.server}\n"
-        f"  MAC addresses {first} to {last[-5:]}; it ends after {storm.limit:g} s at the latest, and "
-        "gives addresses and swap back"
+        f"  MAC addresses {first} to {last[-5:]}; the storm lasts at most {storm.limit:g} s and "
+        "gives all addresses and swap back"
     )
 
 
 def storm(wanted: Storm, report: Report) -> str:
-    """A line for each stage of a storm, why PCs failed, and what it took."""
+    """Return a line for each stage of a storm, each reason of failure, and the sum."""
     titles = "".join(f"{title:>10}" for title, _ in SHARES)
     lines = [f"{'stage':<10}{'done':>6}{'failed':>8}{titles}{'MB':>10}"]
     for row in report.stages():
@@ -160,9 +160,9 @@ def storm(wanted: Storm, report: Report) -> str:
     lines += [f"  {count} failed in {reason}" for reason, count in report.failures().items()]
     done = sum(1 for outcome in report.outcomes if not outcome.failure)
     rate = report.received / 1e6 / max(report.seconds, 1e-6)
-    server = "not told" if report.server_cpu is None else f"{report.server_cpu:.2f} s"
+    server = "unknown" if report.server_cpu is None else f"{report.server_cpu:.2f} s"
     lines.append(
-        f"{done} of {wanted.clients} PCs came through in {report.seconds:.2f} s: "
+        f"{done} of {wanted.clients} PCs done in {report.seconds:.2f} s: "
         f"{report.received / 1e6:.1f} MB, {rate:.1f} MB/s; CPU: the server's {server}, "
         f"this program's {report.own_cpu:.2f} s"
     )
@@ -176,12 +176,12 @@ def _duration(seconds: float | None) -> str:
 
 
 def rehearsal(result: Rehearsal) -> str:
-    """The dry run: every answer in the order the PC would get it."""
+    """Return all answers of a dry run, in the order of a boot."""
     return "\n\n".join(f"== {title}\n{text.rstrip()}" for title, text in result.parts)
 
 
 def lesson(classroom: Classroom) -> str:
-    """The summary of a lab run; for a PC that failed, the step and its console's last lines."""
+    """Return the summary of a lab run, with the last console lines of each failed PC."""
     lines = [""]
     if classroom.server_failure:
         lines.append(classroom.server_failure)

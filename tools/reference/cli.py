@@ -9,6 +9,7 @@ import typer
 from netboot.cli.main import app
 from tools.reference.markdown import block, code, table
 
+_TYPE = re.compile(r" <[\w\[\]]*>$")  # Typer writes it behind each argument's metavar
 _EXTRA = re.compile(r"\s*\[(?P<extra>[^\[\]]*)\]$")
 _THEN = re.compile(r"\s+\(then(?P<what>[^:]*): (?P<command>.*)\)$")
 
@@ -55,6 +56,8 @@ def _row(parameter: Any, context: Any) -> tuple[str, ...]:
     facts = extra["extra"].split("; ") if extra else []
     default = next((each[9:] for each in facts if each.startswith("default: ")), "")
     rest = [each for each in facts if not each.startswith("default: ")]
+    if parameter.param_type_name == "argument":
+        name = _TYPE.sub("", name)
     return code(name), _EXTRA.sub("", text), code(default), ", ".join(map(_range, rest))
 
 
