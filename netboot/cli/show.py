@@ -154,9 +154,8 @@ def storm(wanted: Storm, report: Report) -> str:
     lines = [f"{'stage':<10}{'done':>6}{'failed':>8}{titles}{'MB':>10}"]
     for row in report.stages():
         times = "".join(f"{_duration(row[title]):>10}" for title, _ in SHARES)
-        lines.append(
-            f"{row['stage']:<10}{row['done']:>6}{row['failed']:>8}{times}{row['bytes'] / 1e6:>10.1f}"
-        )
+        counts = f"{row['stage']:<10}{row['done']:>6}{row['failed']:>8}"
+        lines.append(f"{counts}{times}{row['bytes'] / 1e6:>10.1f}")
     lines += [f"  {count} failed in {reason}" for reason, count in report.failures().items()]
     done = sum(1 for outcome in report.outcomes if not outcome.failure)
     rate = report.received / 1e6 / max(report.seconds, 1e-6)

@@ -1,1 +1,1 @@
-"""An installed server, a classroom of old PCs over SSH, and whether a server is well."""
+"""Installed servers, classrooms of old PCs over SSH, and the doctor, which checks a server."""

@@ -1,7 +1,7 @@
-"""How a PC is told to boot from the network: UEFI's boot variables, or an entry for GRUB. Pure.
+"""The boot order of a PC: UEFI's boot variables, or an entry for GRUB. Pure.
 
-UEFI: efibootmgr(8), whose listing is read. BIOS: firmware cannot be told from Linux, so GRUB loads
-Debian's ipxe.lkrn, which does what the firmware's PXE would do. Nothing else on a disk is changed.
+On UEFI, efibootmgr(8) lists and sets them. A BIOS has no interface for Linux: there GRUB loads
+Debian's ipxe.lkrn, which does the work of the firmware's PXE. Nothing else on a disk is changed.
 """
 
 import re
@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from netboot.errors import OperatorError
 
 GRUB_FOLDER = "/boot/grub"
-GRUB_CUSTOM = f"{GRUB_FOLDER}/custom.cfg"  # read by Debian's 41_custom whenever GRUB starts
+GRUB_CUSTOM = f"{GRUB_FOLDER}/custom.cfg"  # Debian's 41_custom reads it at each start of GRUB
 GRUB_LOADER = f"{GRUB_FOLDER}/netboot-ipxe.lkrn"
 GRUB_ENTRY = "netboot"
 BEGIN, END = "# netboot begins: fab classroom.restore removes this", "# netboot ends"
-# Firmware of Phoenix's line (ThinkPads among others) has a vendor's message for a path: this one is
-# its "PCI LAN", "PXE BOOT" or "Network Boot", whichever card there is (tests/deploy/data).
+# Firmware of Phoenix's line (ThinkPads among others) has a vendor's message for a path. This one is
+# its "PCI LAN", "PXE BOOT" or "Network Boot", for any card (tests/deploy/data).
 NETWORK_MESSAGE = "78a84aaf2b2afc4ea79cf5cc8f3d3803"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A boot option: ``number`` is four hex digits, ``path`` its device path, if listed. Firmware
-    passes over one that is not ``active``.
+    """A boot option. ``number`` is four hex digits, ``path`` the device path, empty if not listed.
+
+    Firmware skips an option that is not ``active``.
     """
 
     number: str
@@ -33,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class BootVariables:
-    """What ``efibootmgr -v`` lists; ``next`` is empty if there is no BootNext."""
+    """The listing of ``efibootmgr -v``. ``next`` is empty if there is no BootNext."""
 
     order: tuple[str, ...]
     entries: tuple[Entry, ...]
@@ -41,10 +42,10 @@ class BootVariables:
 
 
 def parse_efibootmgr(text: str) -> BootVariables:
-    """Reads the listing of any version (16 to 18). Raises OperatorError if it is none."""
+    """Parse the listing of any version (16 to 18). Raises OperatorError if it has no order."""
     order = re.search(r"^BootOrder: *([0-9A-F,]*)", text, re.MULTILINE | re.IGNORECASE)
     if order is None:
-        raise OperatorError("efibootmgr shows no boot order")
+        raise OperatorError("efibootmgr lists no boot order")
     following = re.search(r"^BootNext: *([0-9A-F]{4})", text, re.MULTILINE | re.IGNORECASE)
     rows = re.findall(r"^Boot([0-9A-F]{4})([* ]) ?([^\t\n]*)(?:\t(.*))?$", text, re.MULTILINE)
     return BootVariables(
@@ -58,12 +59,12 @@ def parse_efibootmgr(text: str) -> BootVariables:
 
 
 def network_entry(variables: BootVariables, mac: str) -> Entry:
-    """The entry that boots over IPv4 from the card ``mac``. Raises OperatorError."""
+    """Return the entry that boots over IPv4 from the card ``mac``. Raises OperatorError."""
     best = _best(variables, mac)
     if best is None:
-        raise OperatorError("no boot option for the network: switch PXE on in its firmware")
+        raise OperatorError("no boot option for the network; enable PXE in the firmware setup")
     if _digits(mac) not in best.path.lower() and "mac(" in best.path.lower():
-        raise OperatorError(f"its firmware boots from another card only: {best.name}")
+        raise OperatorError(f"the firmware boots from another card only: {best.name}")
     return best
 
 
@@ -80,7 +81,7 @@ def _best(variables: BootVariables, mac: str) -> Entry | None:
             return 1
         return 1 + (_digits(mac) in path) * 2 + ("ipv4(" in path) if "mac(" in path else 0
 
-    # Of two that are alike, the one that the firmware itself would try.
+    # Of two equal entries, take the one that the firmware itself would try.
     best = max(
         variables.entries, key=lambda e: (rank(e), e.number in variables.order), default=None
     )
@@ -88,7 +89,7 @@ def _best(variables: BootVariables, mac: str) -> Entry | None:
 
 
 def efi_commands(variables: BootVariables, mac: str, *, once: bool) -> list[str]:
-    """What makes it boot from the network the next time, or from now on."""
+    """Return the commands that make the PC boot from the network, ``once`` or from now on."""
     number = network_entry(variables, mac).number
     if once:
         return [f"efibootmgr --quiet --bootnext {number}"]
@@ -97,8 +98,9 @@ def efi_commands(variables: BootVariables, mac: str, *, once: bool) -> list[str]
 
 
 def efi_restore(variables: BootVariables, mac: str, order: str) -> list[str]:
-    """What gives it back the boot ``order`` that it had (empty: it was not changed). A BootNext that
-    is not the network's is somebody else's, a firmware update's for one.
+    """Return the commands that restore the boot ``order``; it is empty if we did not change it.
+
+    A BootNext that is not the network's is not ours, but a firmware update's for example: it stays.
     """
     best = _best(variables, mac)
     ours = best is not None and best.number == variables.next
@@ -109,7 +111,7 @@ def efi_restore(variables: BootVariables, mac: str, order: str) -> list[str]:
 
 
 def grub_entry(custom: str, *, once: bool) -> str:
-    """``custom.cfg`` with our entry, which is the default unless it is for ``once``."""
+    """Return ``custom.cfg`` with our entry, as the default unless it is for ``once``."""
     lines = [
         BEGIN,
         f"menuentry 'Boot from the network (netboot)' --id {GRUB_ENTRY} {{",
@@ -125,6 +127,6 @@ def grub_entry(custom: str, *, once: bool) -> str:
 
 
 def without_entry(custom: str) -> str:
-    """``custom.cfg`` as it was before."""
+    """Return ``custom.cfg`` without our entry."""
     pattern = rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$\n?"
     return re.sub(pattern, "", custom, flags=re.MULTILINE | re.DOTALL)

@@ -1,6 +1,6 @@
-"""A release as it goes over the wire: one archive with wheels, profile and images.
+"""A release as one archive: wheels, profile and images. It is made in a checkout.
 
-Made in a checkout. Equal contents have the same name, so that a server that has it is left alone.
+Equal contents have equal names, so that a server that has the release is not changed.
 """
 
 import fcntl
@@ -26,42 +26,42 @@ from netboot.images.packages import Apt, unpack
 from netboot.images.progress import Progress
 
 CHECKOUT = Path(netboot.__file__).parent.parent
-WORK = CHECKOUT / "build/fab"  # wheels and archives, kept for the next time
+WORK = CHECKOUT / "build/fab"  # wheels and archives, kept for the next run
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "docs", "netboot", "initramfs", "profiles")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 DISTRIBUTION = "netboot-classroom"
 WHEELS = "netboot_classroom-*.whl"
-# What a wheel of a C extension may be made for, on any distribution that has Python 3.11.
+# Platform tags of C extensions that run on any distribution with Python 3.11.
 PLATFORMS = ("manylinux_2_17", "manylinux2014", "manylinux_2_28", "manylinux_2_5", "manylinux1")
-ZIP_EPOCH = "315532800"  # 1980, where zip's calendar begins: no time of this machine in the wheel
+ZIP_EPOCH = "315532800"  # 1980, where zip's calendar begins: the wheel has no time of ours
 NAME_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The far side's Python: ``3.11`` and ``x86_64``."""
+    """The Python of the remote machine: ``3.11`` and ``x86_64``."""
 
     python: str
     machine: str
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """``3.11 x86_64``. Raises OperatorError."""
+        """Parse ``3.11 x86_64``. Raises OperatorError."""
         match = re.fullmatch(r"3\.(\d+) (\w+)", text.strip())
         if match is None or int(match[1]) < 11:
-            raise OperatorError(f"netboot needs Python 3.11 or later, found {text.strip()!a}")
+            raise OperatorError(f"expected Python 3.11 or later there, found {text.strip()!r}")
         return cls(*text.split())
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """``release`` is its name, ``members`` the files that it is made of, by their names in it."""
+    """A release: its name, and its files by their names in the archive."""
 
     release: str
     members: dict[str, Path]
 
     def pack(self, folder: Path) -> Path:
-        """Makes the archive, a tar file, in ``folder``."""
+        """Write the archive, a tar file, to ``folder``; return its path."""
         archive = folder / f"{self.release}.tar"
         with tarfile.open(archive, "w") as tar:
             for name, path in sorted(self.members.items()):
@@ -73,9 +73,9 @@ class Bundle:
 
 
 def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
-    """Makes what goes in; ``folder`` keeps downloaded wheels. Raises OperatorError."""
+    """Make the files of a release; ``folder`` keeps downloaded wheels. Raises OperatorError."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:  # another thread or another run makes the same
+    with (folder / "lock").open("w") as lock:  # another thread or run may make the same
         fcntl.flock(lock, fcntl.LOCK_EX)
         wheels = _dependencies(target, folder)
         own = wheel(folder)
@@ -87,7 +87,7 @@ def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
 
 
 def name_of(members: Mapping[str, Path]) -> str:
-    """What a release of these files, by their names in it, is called."""
+    """Return the name of a release of these files."""
     digest = hashlib.sha256()
     for name, path in sorted(members.items()):
         digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
@@ -95,7 +95,7 @@ def name_of(members: Mapping[str, Path]) -> str:
 
 
 def ipxe_for_grub(cache: Path, progress: Progress) -> Path:
-    """Debian's ipxe.lkrn: iPXE as something that GRUB can start. Raises OperatorError."""
+    """Return Debian's ipxe.lkrn, an iPXE that GRUB can start. Raises OperatorError."""
     store = Cache(cache)
     with store.alone(progress):
         package = Apt(cache / "apt").need(["ipxe"])["ipxe"]
@@ -109,29 +109,29 @@ def ipxe_for_grub(cache: Path, progress: Progress) -> Path:
 
 
 def wheel(folder: Path) -> Path:
-    """The wheel of this checkout, put into ``folder``; the same sources give the same bytes."""
+    """Build the wheel of this checkout in ``folder``. Equal sources give equal bytes."""
     with tempfile.TemporaryDirectory(prefix="netboot-wheel-") as scratch:
-        # A copy: setuptools builds in the tree, and takes what a build before has left there.
+        # A copy: setuptools builds in the tree, and takes the remains of earlier builds.
         for name in SOURCES:
             if (CHECKOUT / name).is_dir():
                 shutil.copytree(CHECKOUT / name, f"{scratch}/{name}", ignore=LEFT_OUT)
             else:
                 shutil.copyfile(CHECKOUT / name, f"{scratch}/{name}")
         for path in Path(scratch).rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)  # not the umask of who cloned
+            path.chmod(0o755 if path.is_dir() else 0o644)  # not the umask of the user who cloned
         aside = Path(scratch, "dist")
         _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(aside), scratch)
         made = next(aside.glob(WHEELS))
         for old in folder.glob(WHEELS):
             if old.name != made.name:
                 old.unlink(missing_ok=True)
-        # Another run may be reading the one that is there.
+        # Another run may be reading the present wheel.
         replace_file(folder / made.name, made.read_bytes())
         return folder / made.name
 
 
 def _dependencies(target: Target, folder: Path) -> Path:
-    """The pinned wheels for ``target``, and pip, which the far side need not have."""
+    """Return the folder of the pinned wheels for ``target``, and pip, which it may lack."""
     constraints, project = CHECKOUT / "constraints.txt", CHECKOUT / "pyproject.toml"
     pinned = hashlib.sha256(constraints.read_bytes() + project.read_bytes()).hexdigest()
     wheels = folder / f"wheels-{target.python}-{target.machine}-{pinned[:NAME_DIGITS]}"

@@ -1,4 +1,4 @@
-"""What is done to a classroom's PCs over SSH, and how they are waited for at the server."""
+"""Tasks for a classroom's PCs over SSH, and the wait for their boots at the server."""
 
 import contextlib
 import json
@@ -21,15 +21,15 @@ from netboot.host.files import replace_file
 from netboot.serve.http.status import fetch_status
 
 POLL_SECONDS = 2.0
-# The connection must be closed before the machine goes.
+# The connection must be closed before the machine stops.
 COMMANDS = {
     order: f"nohup sh -c 'sleep 1; {order}' >/dev/null 2>&1 &" for order in ("reboot", "poweroff")
 }
 EFIBOOTMGR = (
     "PATH=$PATH:/usr/sbin:/sbin; command -v efibootmgr >/dev/null || "
-    "{ echo 'it has no efibootmgr: apt install efibootmgr' >&2; exit 1; }; efibootmgr -v"
+    "{ echo 'efibootmgr is not installed: apt install efibootmgr' >&2; exit 1; }; efibootmgr -v"
 )
-# GRUB can take its "once" back only where it can write: not on LVM, RAID or btrfs (grub-reboot(8)).
+# GRUB resets "once" only on disks where it can write: not LVM, RAID or btrfs (grub-reboot(8)).
 GRUB_WRITES = (
     "PATH=$PATH:/usr/sbin:/sbin; cd /boot/grub && "
     'test -z "$(grub-probe --target=abstraction .)" && '
@@ -39,14 +39,15 @@ GRUB_WRITES = (
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The boot server: ``port`` is that of HTTP."""
+    """The boot server. ``port`` is for HTTP."""
 
     host: Host
     port: int
 
 
 def _tell_seats(server: Server, access: Access, order: str, hosts: Sequence[Host]) -> set[str]:
-    """Has the server tell those of ``hosts`` that run without their disks; returns their MACs.
+    """Have the server give ``order`` to the hosts that run without their disks; return their MACs.
+
     Raises OperatorError if the server cannot be asked.
     """
     macs = [host.mac for host in hosts if host.mac]
@@ -57,7 +58,7 @@ def _tell_seats(server: Server, access: Access, order: str, hosts: Sequence[Host
     try:
         with contextlib.closing(Far(server.host, access)) as far:
             against = json.loads(far.do(command) or "{}")
-    except Exception as error:  # noqa: BLE001 - whatever it is, nobody was told
+    except Exception as error:  # noqa: BLE001 - after any error no PC was told
         raise OperatorError(f"{server.host.seat}: {complaint(server.host, error)}") from None
     return {mac for mac, reason in against.items() if not reason}
 
@@ -69,7 +70,10 @@ def tell(
     server: Server | None,
     size: int,
 ) -> list[Outcome]:
-    """Tells ``size`` PCs at a time: those that run without disk by their server, the rest by SSH."""
+    """Give ``order`` to ``size`` PCs at a time.
+
+    PCs that run without disk get it from the server, the others by SSH.
+    """
 
     def step(far: Far) -> str:
         far.do(COMMANDS[order])
@@ -90,23 +94,26 @@ def tell(
 
 
 def ask(far: Far) -> Hardware:
-    """What the PC is. Raises Failed, OperatorError."""
+    """Return the hardware of the PC. Raises Failed, OperatorError."""
     return hardware.parse(far.read(hardware.ASK))
 
 
 class Orders:
-    """The boot orders that PCs had before, in a file beside the profile. Many PCs at once may ask."""
+    """The original boot orders of PCs, in a file beside the profile. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
 
     def get(self, mac: str) -> str:
-        """The order of ``mac``, empty if it was not changed."""
+        """Return the order of ``mac``; it is empty if we did not change it."""
         return self._read().get(mac, "")
 
     def put(self, mac: str, order: str) -> None:
-        """Keeps the first one: a second ``netboot`` finds our own. An empty one forgets."""
+        """Store the order of ``mac`` unless one is stored; an empty order deletes it.
+
+        The first order is the original: a second ``netboot`` reads our own from the PC.
+        """
         with self._lock:
             before = self._read()
             orders = (
@@ -124,7 +131,7 @@ class Orders:
 
 
 def to_network(far: Far, found: Hardware, orders: Orders, loader: Path, *, once: bool) -> str:
-    """Has the PC boot from the network next time, or from now on. Raises Failed, OperatorError."""
+    """Make the PC boot from the network, ``once`` or from now on. Raises Failed, OperatorError."""
     if found.firmware == "uefi":
         variables = bootorder.parse_efibootmgr(far.read(EFIBOOTMGR, root=True))
         commands = bootorder.efi_commands(variables, found.mac, once=once)
@@ -134,7 +141,7 @@ def to_network(far: Far, found: Hardware, orders: Orders, loader: Path, *, once:
             far.do(command)
         return f"UEFI: {bootorder.network_entry(variables, found.mac).name}"
     if once and far.read(GRUB_WRITES, root=True, status=False).strip() != "yes":
-        raise Failed("its GRUB cannot boot something once (LVM, RAID or btrfs): use --always")
+        raise Failed("GRUB cannot boot an entry once from LVM, RAID or btrfs; use --always")
     custom = far.read(f"cat {bootorder.GRUB_CUSTOM} 2>/dev/null", root=True, status=False)
     far.do(f"install -m 644 {far.put(loader)} {bootorder.GRUB_LOADER}")
     _write(far, bootorder.grub_entry(custom, once=once))
@@ -144,7 +151,7 @@ def to_network(far: Far, found: Hardware, orders: Orders, loader: Path, *, once:
 
 
 def to_disk(far: Far, found: Hardware, orders: Orders) -> str:
-    """Undoes that. Raises Failed, OperatorError."""
+    """Undo ``to_network``. Raises Failed, OperatorError."""
     if found.firmware == "uefi":
         variables = bootorder.parse_efibootmgr(far.read(EFIBOOTMGR, root=True))
         commands = bootorder.efi_restore(variables, found.mac, orders.get(found.mac))
@@ -152,7 +159,7 @@ def to_disk(far: Far, found: Hardware, orders: Orders) -> str:
             far.do(command)
         if not far.dry:
             orders.put(found.mac, "")
-        return "UEFI: boot order as it was" if commands else "nothing to undo"
+        return "UEFI: boot order restored" if commands else "nothing to undo"
     custom = far.read(f"cat {bootorder.GRUB_CUSTOM} 2>/dev/null", root=True, status=False)
     kept = bootorder.without_entry(custom)
     if kept == custom:
@@ -172,16 +179,17 @@ def _write(far: Far, custom: str) -> None:
 
 
 def last_event(server: str, mac: str) -> float:
-    """When the seat was heard of last, by the server's clock; 0 if never. Raises OperatorError."""
+    """Return the time of a seat's last event by the server's clock, or 0. Raises OperatorError."""
     return max((event["when"] for event in _events(server, mac)), default=0.0)
 
 
 def wait_for_userland(server: str, mac: str, since: float, seconds: float) -> str:
-    """Returns when the seat has reported userland to ``server`` later than ``since``, which is by
-    the server's clock. Raises Failed with the last stage it came to.
+    """Wait until the seat has reported userland to ``server`` later than ``since``.
+
+    ``since`` is by the server's clock. Raises Failed with the seat's last stage after ``seconds``.
     """
     deadline = time.monotonic() + seconds
-    last = "it has not asked for anything"
+    last = "no request from it"
     while time.monotonic() < deadline:
         with contextlib.suppress(OperatorError):  # the server may be away for a moment
             for event in _events(server, mac):

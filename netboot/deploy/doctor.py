@@ -1,6 +1,6 @@
-"""``netboot doctor``: is this machine's server well? It walks the way of a PC and looks at each step.
+"""``netboot doctor``: play a PC against the server of this machine, and check each step.
 
-The PC it plays, ``PROBE_MAC``, is no seat: it is in no list, and its swap is a single page.
+The played PC, ``PROBE_MAC``, is not a seat: it is in no list, and its swap is a single page.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ DHCP_WAITS = (1.0, 1.0, 1.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check on one interface: ``detail`` is one line for people, also if it is ``ok``."""
+    """One check on one interface. ``detail`` is one line to print, also if the check is ``ok``."""
 
     interface: str
     check: str
@@ -45,7 +45,7 @@ class Finding:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the finding as JSON-ready values."""
         return asdict(self)
 
 
@@ -55,9 +55,11 @@ def examine(
     wait: float = 0,
     alive: Callable[[], bool] = lambda: True,
 ) -> list[Finding]:
-    """Checks the server of ``profile`` on each interface, again for ``wait`` seconds until all is
-    well, or until it is not ``alive`` any more. ``manifest``: of the images it ought to serve; then
-    their sums are compared. Raises OperatorError if there is no interface to ask on.
+    """Check the server of ``profile`` on each interface; return the findings.
+
+    Failed checks are repeated for ``wait`` seconds, as long as the server is ``alive``. If
+    ``manifest`` is given, the served images must have its sums. Raises OperatorError if there is no
+    interface to ask on.
     """
     deadline = time.monotonic() + wait
     sums = {} if manifest is None else _sums(manifest)
@@ -78,11 +80,11 @@ def _sums(manifest: Path) -> dict[str, str]:
         files = json.loads(manifest.read_text())["files"]
         return {file["name"]: file["sha256"] for file in files}
     except (OSError, ValueError, KeyError) as error:
-        raise OperatorError(f"{manifest}: no manifest of images: {error}") from None
+        raise OperatorError(f"{manifest}: not a manifest of images: {error}") from None
 
 
 class _Walk:
-    """The way of one PC on one interface; each step begins with what the one before was told."""
+    """The boot of one PC on one interface. Each step uses the answer of the step before."""
 
     def __init__(self, profile: Profile, interface: Interface, sums: dict[str, str]) -> None:
         self._profile = profile
@@ -93,7 +95,7 @@ class _Walk:
         self._boot = Boot((), {})
 
     async def steps(self) -> list[Finding]:
-        """All findings; after one that is not ok the rest cannot be asked."""
+        """Return the findings; after a failed step the rest cannot be checked."""
         findings: list[Finding] = []
         steps: Sequence[tuple[str, Callable[[], Awaitable[str]]]] = (
             ("dhcp", self._dhcp),
@@ -118,17 +120,20 @@ class _Walk:
         here = self._interface.address
         question = Asker(PROBE_MAC, BY_CODE[0], ipxe=True).discover(secrets.randbits(32))
         with closing(Asking(self._interface)) as asking:
-            offer = await asking.ask(question, here, [MessageType.DHCPOFFER], DHCP_WAITS)
+            try:
+                offer = await asking.ask(question, here, [MessageType.DHCPOFFER], DHCP_WAITS)
+            except AnswerError as error:
+                raise AnswerError(f"{error}; is 'netboot serve' running?") from None
         self._boot_file = offer.file.decode("ascii", "replace")
         if not self._boot_file:
-            raise AnswerError("an OFFER without a boot file")
+            raise AnswerError("the OFFER names no boot file")
         return f"OFFER from {here}"
 
     async def _tftp(self) -> str:
         content = await fetch(self._interface.address, self._boot_file)
         first = read(content.decode("ascii", "replace"))
         if not isinstance(first, Chain):
-            raise AnswerError("the first script names no other")
+            raise AnswerError("the first script names no boot script")
         self._script = first.url
         return f"first script, {len(content)} bytes"
 
@@ -136,7 +141,7 @@ class _Walk:
         content = await http_read(self._script)
         boot = read(content.decode("ascii", "replace"))
         if not isinstance(boot, Boot):
-            raise AnswerError("the boot script loads nothing")
+            raise AnswerError("the boot script loads no kernel")
         self._boot = boot
         return f"boot script, {len(content)} bytes"
 
@@ -147,17 +152,17 @@ class _Walk:
             size = await http_download(url, digest.update)
             expected = self._sums.get(name)
             if expected is not None and digest.hexdigest() != expected:
-                raise AnswerError(f"{name} is not the one that was built: its sum differs")
+                raise AnswerError(f"{name} is not the file that was built: its SHA-256 differs")
             sizes.append(f"{name} {size / 1e6:.1f} MB")
         return ", ".join(sizes)
 
     async def _pages(self) -> str:
-        """Writes a page and reads it back over another connection."""
+        """Write a page and read it back over another connection."""
         pages = self._boot.page_server()
         if pages is None:
-            return "not asked: the profile gives no swap"
+            return "skipped: the profile gives no swap"
         base, _, rest = self._script.partition("/boot/")
-        # fresh: with a token of this server's own, as further servers give it (swap.servers).
+        # fresh: this server makes the token, as further servers do (swap.servers).
         url = f"{base}/lease/{rest.partition('/')[0]}?ram={PAGE_BYTES}&fresh=1"
         lease = parse((await http_read(url)).decode("utf-8", "replace"))
         if not isinstance(lease, Granted):
@@ -169,5 +174,5 @@ class _Walk:
             await client.write(0, page)
         with closing(await PageClient.attach(server, port, name)) as client:
             if await client.read(0, PAGE_BYTES) != page:
-                raise AnswerError("a page came back changed")
+                raise AnswerError("the page read is not the page written")
         return "a page written and read back"

@@ -1,4 +1,4 @@
-"""Machines over SSH, many at once: what fails on one is a line in the table, and stops no other.
+"""Machines over SSH, many at once: a failure is a line in the table, and stops no other machine.
 
 Host keys are always checked. Passwords are neither asked for nor stored: keys and agents only.
 """
@@ -29,18 +29,19 @@ CONNECT_SECONDS = 8
 COMMAND_SECONDS = 600
 AT_ONCE = 30
 
-# What goes wrong is told in the table, once.
+# The table reports each failure once.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
 
 
 class Failed(Exception):
-    """A command on a far machine ended with a status; the text is one line for the table."""
+    """Raised if a command fails on a remote machine; the text is one line for the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How machines are reached: a file of known host keys, a key file (empty: SSH's own), and
-    whether commands that change something are only shown.
+    """The way to reach machines: a file of known host keys, and a key file (empty: SSH's own).
+
+    If ``dry``, commands that change something are only shown.
     """
 
     known_hosts: Path
@@ -49,17 +50,17 @@ class Access:
 
 
 class Far:
-    """One machine. ``read`` is for what changes nothing: it runs in a dry run too."""
+    """One remote machine. ``read`` is for commands that change nothing: a dry run runs them."""
 
     def __init__(self, host: Host, access: Access) -> None:
         if not host.address:
-            raise Failed("has no address")
+            raise Failed("no address given for it")
         self.host = host
         self.dry = access.dry
         self._folder = ""
         key = access.key or host.key
         if key and not Path(key).expanduser().exists():
-            raise Failed(f"there is no key file {key}")
+            raise Failed(f"key file not found: {key}")
         kwargs = {"key_filename": key} if key else {}
         self._connection = fabric.Connection(
             host.address,
@@ -78,8 +79,10 @@ class Far:
     def read(
         self, command: str, *, root: bool = False, status: bool = True, tell: bool = False
     ) -> str:
-        """What ``command`` (for sh) prints. Raises Failed, unless ``status`` is not looked at. Its
-        messages are shown as they come, if we are to ``tell``.
+        """Run ``command`` with sh and return its output.
+
+        Raises Failed on a bad exit status, unless ``status`` is False. With ``tell`` its messages
+        are shown as they come.
         """
         words = f"{self._sudo}sh -c {shlex.quote(command)}" if root else command
         done = self._connection.run(
@@ -100,15 +103,16 @@ class Far:
         return str(done.stdout)
 
     def do(self, command: str, *, tell: bool = False) -> str:
-        """Has root run ``command``; in a dry run it is shown instead, and nothing comes back."""
+        """Run ``command`` as root and return its output; a dry run only shows the command."""
         if self.dry:
             show(self.host, command)
             return ""
         return self.read(command, root=True, tell=tell)
 
     def put(self, local: Path) -> str:
-        """Copies a file; returns where it is: in a folder that nobody else there can write to, and
-        that is gone when we hang up.
+        """Copy a file to the machine; return its path there.
+
+        It is in a folder that no other user can write to. ``close`` removes the folder.
         """
         if self.dry:
             show(self.host, f"(copy {local} to /tmp)")
@@ -120,14 +124,14 @@ class Far:
         return remote
 
     def tell(self, line: str) -> None:
-        """Says to who watches how far it is."""
+        """Show a line of progress."""
         if not self.dry:
             tell(self.host, line)
 
     def close(self) -> None:
-        """Hangs up."""
+        """Close the connection."""
         if self._folder:
-            with contextlib.suppress(Exception):  # it may be switching itself off
+            with contextlib.suppress(Exception):  # the machine may be switching itself off
                 self.read(f"rm -rf {self._folder}")
         self._connection.close()
 
@@ -136,23 +140,23 @@ _showing = threading.Lock()
 
 
 def show(host: Host, line: str) -> None:
-    """Prints a line of one machine: a command of a dry run."""
+    """Print a line of one machine: a command of a dry run."""
     _write(sys.stdout, host, line)
 
 
 def tell(host: Host, line: str) -> None:
-    """Says how far one machine is, to who watches; what comes of it is in the table."""
+    """Print a line of progress of one machine to standard error; results are in the table."""
     _write(sys.stderr, host, line)
 
 
 def _write(stream: TextIO, host: Host, line: str) -> None:
-    with _showing, contextlib.suppress(OSError):  # whoever listened may be gone
+    with _showing, contextlib.suppress(OSError):  # the reader may be gone
         stream.write(f"[{host.seat}] {line}\n")
         stream.flush()
 
 
 class _Messages(io.StringIO):
-    """Where a command's messages are written: ``netboot: text`` in whole lines."""
+    """The stream for a command's messages: it shows ``netboot: text`` in whole lines."""
 
     def __init__(self, host: Host) -> None:
         super().__init__()
@@ -173,14 +177,14 @@ def on_each(
     step: Callable[[Far], str],
     at_once: int = AT_ONCE,
 ) -> list[Outcome]:
-    """Does ``step`` on each host, so many at once; ``step`` returns the result's words."""
+    """Run ``step``, which returns its result in words, for ``at_once`` hosts at a time."""
 
     def one(host: Host) -> Outcome:
         begin = time.monotonic()
         try:
             with contextlib.closing(Far(host, access)) as far:
                 result, ok = step(far), True
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this one's alone
+        except Exception as error:  # noqa: BLE001 - any error is this machine's alone
             result, ok = complaint(host, error), False
         seconds = time.monotonic() - begin
         if len(hosts) > 1:
@@ -191,7 +195,7 @@ def on_each(
     try:
         return list(pool.map(one, hosts))
     finally:
-        # Interrupted, nobody waits for machines: what was begun there goes on without us.
+        # After Ctrl-C do not wait for the machines: work that has begun there goes on without us.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -203,7 +207,7 @@ def in_waves(
     size: int,
     most: int,
 ) -> list[Outcome]:
-    """``on_each``, for ``size`` hosts at a time; when more than ``most`` have failed no more waves."""
+    """Do ``on_each`` in waves of ``size`` hosts; after more than ``most`` failures stop."""
     outcomes: list[Outcome] = []
     for begin in range(0, len(hosts), size):
         wave = hosts[begin : begin + size]
@@ -211,7 +215,7 @@ def in_waves(
             names = ", ".join(host.seat for host in wave)
             sys.stderr.write(f"wave {begin // size + 1} of {-(-len(hosts) // size)}: {names}\n")
         if sum(not outcome.ok for outcome in outcomes) > most:
-            reason = "not touched: too many before it failed"
+            reason = "not touched: too many failures before"
             outcomes += [Outcome(host.seat, done, False, reason, 0.0) for host in wave]
         else:
             outcomes += on_each(wave, access, done, step, size)
@@ -219,22 +223,22 @@ def in_waves(
 
 
 def complaint(host: Host, error: Exception) -> str:
-    """One line for people of whatever went wrong with a machine."""
+    """Return one line that explains ``error``, and the remedy."""
     match error:
         case Failed() | OperatorError():
             return str(error)
         case paramiko.BadHostKeyException():
             return (
-                "its host key is not the known one: another machine, or newly installed? If so: "
+                "its host key is not the known one: another machine, or a new installation; if so: "
                 f"ssh-keygen -R {host.address}"
             )
         case paramiko.AuthenticationException():
-            return f"does not accept our key: ssh-copy-id {host.user or 'root'}@{host.address}"
+            return f"it refuses our key; remedy: ssh-copy-id {host.user or 'root'}@{host.address}"
         case socket.gaierror():
-            return f"there is no machine of the name {host.address}"
+            return f"unknown host name: {host.address}"
         case NoValidConnectionsError() | TimeoutError() | ConnectionError():
-            return "does not answer: is it on, is SSH installed there?"
+            return "does not answer; is it switched on, is SSH installed there?"
         case paramiko.SSHException() if "not found in known_hosts" in str(error):
-            return f"its host key is not known yet: connect once by hand, ssh {host.address}"
+            return f"its host key is not known yet; connect once by hand: ssh {host.address}"
         case _:
             return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,4 +1,4 @@
-"""What an old PC is, as a shell script asks and prints it, and what will not work with it. Pure."""
+"""The hardware of an old PC, as a shell script prints it, and the problems that it has. Pure."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ from netboot.profile import values
 from netboot.profile.processors import AMD64, ARM64, I386, Processor
 
 MIB = 1 << 20
-LEAST_RAM = 112 * MIB  # of MemTotal, for a PC sold with 128 MB: less was not tried (reliability.md)
+# Of MemTotal, for a PC sold with 128 MB: less was never tried (docs/measurements/reliability.md).
+LEAST_RAM = 112 * MIB
 
-# Only sysfs and proc: it has to run on whatever Linux is there. The card is the one with the
-# default route, else the first wired one with a link, else the first wired one. Between a virtual
+# The script reads only sysfs and proc, because it has to run on any Linux. It takes the card with
+# the default route, or the first wired one with a link, or the first wired one. Between a virtual
 # card and its PCI device there is a virtio device, which has numbers of its own.
 ASK = r"""
 card=$(ip -4 route show default 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)
@@ -48,9 +49,10 @@ echo "modules=$(modprobe -R "$(cat "$dev/device/modalias")" 2>/dev/null | tr '\n
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """One PC. ``mac`` is empty without a wired card; ``nic`` is PCI's ``8086:100e`` or empty;
-    ``drivers`` are modules that know the card, by the PC's own kernel; ``processor`` is one of
-    processors.py.
+    """The hardware of one PC.
+
+    ``mac`` is empty without a wired card. ``nic`` is PCI's ``8086:100e``, or empty. ``drivers`` are
+    the modules of the PC's own kernel that support the card.
     """
 
     hostname: str
@@ -73,13 +75,13 @@ class Hardware:
 
 
 def parse(text: str) -> Hardware:
-    """Reads what ``ASK`` printed. Raises OperatorError if that is not it."""
+    """Parse the output of ``ASK``. Raises OperatorError."""
     found = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
     try:
         ram, firmware = int(found["ram_kib"]) << 10, found["firmware"]
         mac = values.mac(found["mac"]) if found.get("mac") else ""
     except (KeyError, ValueError):
-        raise OperatorError(f"not understood: {text[:60]!a}") from None
+        raise OperatorError(f"unexpected answer to the hardware script: {text[:60]!r}") from None
     names = [found.get("driver", ""), *found.get("modules", "").split()]
     ids = [found.get(key, "").removeprefix("0x") for key in ("vendor", "device")]
     processor = AMD64 if found.get("cpu64") == "1" else I386
@@ -96,7 +98,7 @@ def parse(text: str) -> Hardware:
 
 
 def problems(hardware: Hardware, images: Mapping[str, Collection[str]]) -> list[str]:
-    """What will not work, before anyone walks there. ``images``: the modules in ours, by processor."""
+    """Return the problems that the PC will have. ``images``: our modules, by processor."""
     found = []
     processors = [hardware.processor]
     if hardware.processor is AMD64 and hardware.firmware == "bios":
@@ -104,16 +106,15 @@ def problems(hardware: Hardware, images: Mapping[str, Collection[str]]) -> list[
     fitting = [images[row.name] for row in processors if row.name in images]
     modules = fitting[0] if fitting else {name for each in images.values() for name in each}
     if not fitting:
-        found.append(
-            f"there are no images for its processor: add {processors[0].name} to boot.architectures"
-        )
+        found.append(f"no images for its processor; add {processors[0].name} to boot.architectures")
     if not hardware.mac:
-        found.append("it has no wired network card")
+        found.append("no wired network card found")
     elif not set(hardware.drivers) & set(modules):
         name = hardware.drivers[0] if hardware.drivers else hardware.nic or "unknown"
-        found.append(f"no driver for its network card ({name}) is in our image")
+        found.append(f"no driver for its network card ({name}) in the images")
     if hardware.secure_boot:
-        found.append("Secure Boot is on: switch it off in its firmware")
+        found.append("Secure Boot is on; switch it off in the firmware setup")
     if hardware.ram_bytes < LEAST_RAM:
-        found.append(f"{hardware.ram_bytes // MIB} MiB of RAM are less than was ever tried")
+        ram, least = hardware.ram_bytes // MIB, LEAST_RAM // MIB
+        found.append(f"{ram} MiB of RAM; less than {least} MiB was never tried")
     return found

@@ -1,7 +1,7 @@
-"""Where `fab deploy` puts what on a server, the unit that runs it, and the command it runs. Pure.
+"""The paths of `fab deploy` on a server, the systemd unit, and the server's command line. Pure.
 
-A release is a folder with its own Python environment, profile and images. One link, ``current``,
-says which is served, so that going back is changing a link.
+A release is a folder with its own Python environment, profile and images. The link ``current``
+points to the release that is served, so that a rollback changes one link.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ STATE = DATA / "state"
 UNIT = Path("/etc/systemd/system/netboot.service")
 LOG = Path("/var/log/netboot.log")
 PID_FILE = Path("/run/netboot.pid")
-LOCK = Path("/run/netboot-deploy.lock")  # held by who changes any of this
+LOCK = Path("/run/netboot-deploy.lock")  # held by each process that changes any of this
 
-# In a release.
+# Within a release.
 PROFILE_FILE = "profile.yaml"
 COMPLETE_FILE = "complete"
 PYTHON_FILE = "venv/bin/python"
@@ -36,12 +36,12 @@ WATCHDOG_SECONDS = 30
 
 
 def netboot_command(release: Path) -> list[str]:
-    """The ``netboot`` of a release. -P: no folder of that name where it is started is taken."""
+    """Return the command of a release. -P: no module comes from the current folder."""
     return [str(release / PYTHON_FILE), "-P", "-m", "netboot"]
 
 
 def serve_command() -> list[str]:
-    """The server's command line. By way of ``current``: a SIGHUP starts what that says then."""
+    """Return the server's command line. It goes through ``current``, which a SIGHUP reads again."""
     return [
         *netboot_command(CURRENT),
         "serve",
@@ -50,7 +50,7 @@ def serve_command() -> list[str]:
 
 
 def unit(writable: Sequence[Path] = ()) -> str:
-    """The systemd unit. ``writable``: more folders it writes to (where pages are kept)."""
+    """Return the systemd unit. ``writable`` are further folders for pages."""
     lines: list[str] = []
     for section, keys in _sections(writable).items():
         lines.append(f"[{section}]")
@@ -68,7 +68,7 @@ def _sections(writable: Sequence[Path]) -> Mapping[str, Mapping[str, str | Seque
             "Documentation": "man:netboot(1)",
             "Wants": "network-online.target",
             "After": "network-online.target",
-            # The network may come late on a cold morning: never give up.
+            # The network may come late after a power cut: never give up.
             "StartLimitIntervalSec": "0",
         },
         "Service": {
@@ -82,13 +82,13 @@ def _sections(writable: Sequence[Path]) -> Mapping[str, Mapping[str, str | Seque
             "Group": USER,
             "Nice": "-10",
             "UMask": "0077",
-            # Page workers serve on while the control plane is away, and are taken over.
+            # Page workers serve on while the control plane is away; the next one takes them over.
             "KillMode": "process",
-            # PCs' memory is in here: it goes last when memory is short, and has no bound.
+            # PCs' memory is in here: the OOM killer takes it last, and it has no limit.
             "OOMScoreAdjust": "-900",
             "MemoryMax": "infinity",
             "LimitNOFILE": "65536",
-            # Pages lie in /dev/shm and must outlive a restart.
+            # Pages are in /dev/shm and must outlive a restart.
             "RemoveIPC": "no",
             "StateDirectory": STATE.relative_to("/var/lib").as_posix(),
             "StateDirectoryMode": "0700",

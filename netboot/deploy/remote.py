@@ -1,4 +1,4 @@
-"""The boot server of `fab deploy` and its kin: what is run there over SSH."""
+"""The commands that `fab deploy` and its kin run on the boot server over SSH."""
 
 import json
 import tempfile
@@ -7,11 +7,11 @@ from pathlib import Path
 from netboot.deploy import bundle, layout
 from netboot.deploy.fleet import Failed, Far
 
-# Unpack, an environment of its own, pip out of its wheel (Debian's Python has none). Not the python3
-# that root's shell finds first: another user has to be able to run it.
+# Unpack, make an environment, run pip from its wheel: Debian's Python has no pip. /usr/bin/python3,
+# not the first one in root's PATH, because another user has to be able to run it.
 INSTALL = """set -eu; umask 022
 exec 9>{lock}
-flock -n 9 || {{ echo 'another deploy is at work here: wait for it' >&2; exit 1; }}
+flock -n 9 || {{ echo 'another deploy runs here; wait for it' >&2; exit 1; }}
 release={release}
 rm -rf "$release"; mkdir -p "$release"; trap 'rm -rf "$release"' EXIT
 tar -xf {archive} -C "$release"
@@ -28,14 +28,16 @@ ASK_PYTHON = (
 )
 ASK_WHOLE = f"test -e {layout.RELEASES}/{{}}/{layout.COMPLETE_FILE} && echo yes"
 NETBOOT = (
-    f"test -e {layout.CURRENT} || {{ echo 'netboot is not installed there: fab deploy' >&2; exit 1; }}"
+    f"test -e {layout.CURRENT} || "
+    "{ echo 'netboot is not installed there; remedy: fab deploy' >&2; exit 1; }"
     f"; {' '.join(layout.netboot_command(layout.CURRENT))}"
 )
 
 
 def deploy(far: Far, profile: Path, images: Path) -> str:
-    """Installs a release of this checkout and has it served; returns what was done. Raises Failed,
-    OperatorError.
+    """Install a release of this checkout and serve it; return the result in words.
+
+    Raises Failed, OperatorError.
     """
     target = bundle.Target.parse(far.read(ASK_PYTHON))
     made = bundle.make(profile, images, target, bundle.WORK)
@@ -46,27 +48,27 @@ def deploy(far: Far, profile: Path, images: Path) -> str:
 
 
 def service(verb: str, far: Far) -> str:
-    """Has the installed server do a verb of ``netboot service``. Raises Failed."""
+    """Run a verb of ``netboot service`` of the installed server. Raises Failed."""
     return _run(far, f"{NETBOOT} service {verb}")
 
 
 def health(far: Far) -> str:
-    """What serves. Raises Failed if it is not well."""
+    """Return the release that serves. Raises Failed if it does not run or has a fault."""
     report = json.loads(far.read(f"{NETBOOT} service status", root=True))
     bad = [finding for finding in report["findings"] if not finding["ok"]]
     if bad or not report["serves"]:
-        detail = f"{bad[0]['check']}: {bad[0]['detail']}" if bad else "does not run"
+        detail = f"{bad[0]['check']}: {bad[0]['detail']}" if bad else "the server does not run"
         raise Failed(f"release {report['release']}: {detail}")
     return f"release {report['release']} serves, process {report['pid']}"
 
 
 def _install(far: Far, made: bundle.Bundle) -> None:
-    """Makes the release complete on the far side; nothing is served by it yet."""
+    """Copy and unpack the release on the server; it does not serve yet."""
     with tempfile.TemporaryDirectory(dir=bundle.WORK) as folder:
         archive = made.pack(Path(folder))
-        far.tell(f"copies release {made.release}, {archive.stat().st_size / 1e6:.0f} MB")
+        far.tell(f"copying release {made.release}, {archive.stat().st_size / 1e6:.0f} MB")
         remote = far.put(archive)
-    far.tell("installs it")
+    far.tell("installing it")
     far.do(
         INSTALL.format(
             lock=layout.LOCK,
@@ -81,7 +83,7 @@ def _install(far: Far, made: bundle.Bundle) -> None:
 
 
 def _run(far: Far, command: str) -> str:
-    """Runs a verb of ``netboot service``; its status 1 comes with a result to show."""
+    """Run a verb of ``netboot service``; with status 1 too it prints a result."""
     printed = far.do(f"{command} || test $? = 1", tell=True)
     if not printed.strip():
         return "(dry run)"

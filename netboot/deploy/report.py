@@ -1,4 +1,4 @@
-"""What was done on each machine, and the table of it. Pure."""
+"""The results of a task on each machine, and their table. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``seat``: how the person calls the machine. ``done`` and ``result`` are a few words."""
+    """The result on one machine. ``seat`` is its name; ``done`` and ``result`` are a few words."""
 
     seat: str
     done: str
@@ -16,7 +16,7 @@ class Outcome:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Seat, what was done, result, seconds; who failed is told apart at the line's beginning."""
+    """Return the table of all results; a ``!`` marks a failure."""
     rows = [("", "seat", "done", "seconds", "result")]
     rows += [
         (

@@ -1,4 +1,4 @@
-"""Which machines a task is for: the command line's, a CSV's, or the profile's clients. Pure."""
+"""The machines of a task: from the command line, a CSV file, or the profile's clients. Pure."""
 
 import csv
 import io
@@ -16,8 +16,9 @@ COLUMNS = ("seat", "mac", "address")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine: ``address`` is what SSH connects to, empty if it is not known; ``user`` and
-    ``key`` (a file) are empty if SSH's own settings say them.
+    """A machine. SSH connects to ``address``, which is empty if unknown.
+
+    ``user`` and ``key`` (a file) are empty if SSH's own settings hold.
     """
 
     seat: str
@@ -29,12 +30,12 @@ class Host:
 
 
 def from_words(text: str) -> list[Host]:
-    """Hosts of ``-H``: ``[USER@]HOST[:PORT]``, with commas. Raises OperatorError."""
+    """Parse the hosts of ``-H``: ``[USER@]HOST[:PORT]``, with commas. Raises OperatorError."""
     hosts = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         match = re.fullmatch(r"(?:([^@\s]+)@)?([^@:\s\[\]]+|\[[\w:.%]+\])(?::([0-9]{1,5}))?", word)
         if match is None:
-            raise OperatorError(f"-H: expected [USER@]HOST[:PORT], found {word!a}")
+            raise OperatorError(f"-H: expected [USER@]HOST[:PORT], found {word!r}")
         address = match[2].strip("[]")
         host = Host(seat=address, address=address, user=match[1] or "")
         hosts.append(replace(host, port=int(match[3])) if match[3] else host)
@@ -42,17 +43,18 @@ def from_words(text: str) -> list[Host]:
 
 
 def from_csv(text: str, source: str, ssh: Ssh = Ssh()) -> list[Host]:  # noqa: B008 # frozen
-    """Hosts of a CSV with the columns seat, mac, address (in the first line, in any order, ``;``
-    will do for ``,``), reached as ``ssh`` says. Raises OperatorError with one line for each mistake.
+    """Parse a CSV with the columns seat, mac and address; the hosts are reached as ``ssh`` says.
+
+    The first line names the columns, in any order. The separator may be ``;``. Raises OperatorError
+    with one line for each mistake.
     """
     text = text.removeprefix("\ufeff")
     first = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if first.count(";") else ",")
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    missing = [name for name in COLUMNS if name not in reader.fieldnames]
-    if missing:
+    if not set(COLUMNS) <= set(reader.fieldnames):
         raise OperatorError(
-            f"{source}:1: expected the columns seat,mac,address, found no {', '.join(missing)}"
+            f"{source}:1: expected the columns {','.join(COLUMNS)}, found {first.strip()[:60]!r}"
         )
     hosts, mistakes = [], []
     for row in reader:
@@ -73,16 +75,16 @@ def _mistakes(cells: dict[str, str]) -> Iterator[str]:
     kinds = (("seat", values.HOSTNAME), ("mac", values.MAC), ("address", values.ADDRESS))
     for name, kind in kinds:
         if not cells[name] and name != "seat":
-            continue  # a PC that cannot be reached can be woken, and the other way round
+            continue  # a PC without an address can be woken, and a PC without a MAC reached
         try:
             kind.parse(cells[name])
         except values.Unreadable as error:
             guess = f"; did you mean '{error.nearest}'?" if error.nearest else ""
-            yield f"column '{name}': {error}, found {cells[name]!a}{guess}"
+            yield f"column '{name}': {error}, found {cells[name]!r}{guess}"
 
 
 def from_profile(profile: Profile) -> list[Host]:
-    """The profile's clients."""
+    """Return the profile's clients."""
     seats = [profile.seat(mac) for mac in profile.clients]
     return [
         Host(seat.hostname, str(seat.address or ""), seat.mac, seat.ssh.user, key=seat.ssh.key)

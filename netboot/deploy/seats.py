@@ -1,4 +1,4 @@
-"""New seats written into a profile's text, which otherwise stays as its owner wrote it. Pure."""
+"""Add seats to the text of a profile and leave all other lines as they are. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from netboot.profile.profile import Profile
 
 @dataclass(frozen=True, slots=True)
 class NewSeat:
-    """``remark`` becomes a comment: what the PC is."""
+    """A seat to add. ``remark`` describes the PC, and becomes a comment."""
 
     mac: str
     hostname: str
@@ -18,7 +18,7 @@ class NewSeat:
 
 
 def add(text: str, profile: Profile, seats: Sequence[NewSeat]) -> str:
-    """``text``, the file of ``profile``, with those of ``seats`` that it does not have."""
+    """Return ``text``, the file of ``profile``, with the ``seats`` that it lacks."""
     lines = []
     for seat in seats:
         if seat.mac in profile.clients:

@@ -1,6 +1,6 @@
-"""The server installed on this machine: a release made the current one, taken back, removed.
+"""The server installed on this machine: activate a release, roll back, remove the server.
 
-These run on the far side of `fab deploy`, as `netboot service ...` of the release concerned.
+`fab deploy` runs these on the server, as `netboot service ...` of the release concerned.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ from netboot.pages.stores.memory import TMPFS
 from netboot.profile import file as profile_file
 from netboot.profile.stores import parse_store
 
-DOCTOR_SECONDS = 30.0  # from the start until all has to be well
+DOCTOR_SECONDS = 30.0  # from the start until all checks must pass
 UPGRADE_SECONDS = 15.0  # from SIGHUP until the new program runs
 POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was done, for people: ``done`` is one line; ``findings`` are the doctor's."""
+    """The result of a verb. ``done`` is one line to print; ``findings`` are the doctor's."""
 
     ok: bool
     changed: bool
@@ -42,15 +42,16 @@ class Result:
     findings: tuple[Finding, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the result as JSON-ready values."""
         return asdict(self)
 
 
 def activate(release: str, say: Callable[[str], None]) -> Result:
-    """Serves ``release`` from now on if the doctor finds it well, else what was served before.
+    """Serve ``release``, or go back to the previous release if the doctor finds a fault.
 
-    Seats keep their swap: a running server replaces its program (SIGHUP). ``say`` hears each step.
-    Raises OperatorError if the release is not complete or its profile is wrong; nothing changed then.
+    Seats keep their swap: a running server replaces its program (SIGHUP). Each step is passed to
+    ``say``. Raises OperatorError if the release is incomplete or its profile is wrong; nothing has
+    changed then.
     """
     with _alone():
         return _activate(release, say)
@@ -62,7 +63,7 @@ def _activate(release: str, say: Callable[[str], None]) -> Result:
     if before == release and _in_place(release) and _serves(release):
         findings = _doctor(release, 0)
         well = all(finding.ok for finding in findings)
-        done = "nothing new" if well else f"nothing new, but not well: {_first_bad(findings)}"
+        done = "nothing new" if well else f"nothing new, but a check failed: {_first_bad(findings)}"
         return Result(well, False, release, done, findings)
     _make_user()
     complaint, findings = _serve(release, say)
@@ -76,22 +77,22 @@ def _activate(release: str, say: Callable[[str], None]) -> Result:
         supervisor().stop()
         return Result(False, True, release, f"stopped: {complaint}", findings)
     say(f"going back to release {before}")
-    worse, _ = _serve(before, say, anew=True)
+    worse, _ = _serve(before, say, restart=True)
     outcome = f"rolled back to {before}" if worse is None else f"rollback to {before}: {worse}"
     return Result(False, True, before, f"{outcome}; release {release}: {complaint}", findings)
 
 
 def rollback(say: Callable[[str], None]) -> Result:
-    """Serves the release before this one. Raises OperatorError if there is none."""
+    """Serve the previous release. Raises OperatorError if there is none."""
     with _alone():
         before = _target(layout.PREVIOUS)
         if before is None:
-            raise OperatorError("there is no release to go back to")
+            raise OperatorError("no previous release is installed")
         return _activate(before, say)
 
 
 def status() -> dict[str, Any]:
-    """What is installed and what runs, JSON-ready."""
+    """Return the installed release and the running server as JSON-ready values."""
     pid, release = supervisor().pid(), current()
     return {
         "release": release,
@@ -104,7 +105,7 @@ def status() -> dict[str, Any]:
 
 
 def uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
-    """Stops the server and removes it with images, state and user."""
+    """Stop the server and remove it with images, state and user."""
     with _alone():
         return _uninstall(keep_profile=keep_profile, say=say)
 
@@ -122,27 +123,27 @@ def _uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
             path.unlink(missing_ok=True)
     with contextlib.suppress(KeyError):
         owner = pwd.getpwnam(layout.USER).pw_uid
-        for path in TMPFS.iterdir():  # pages that seats left
+        for path in TMPFS.iterdir():  # pages of seats
             if path.stat().st_uid == owner:
                 shutil.rmtree(path)
         run(["userdel", layout.USER], package="passwd")
-    kept = f"; {layout.PROFILE} is kept" if keep_profile and layout.PROFILE.exists() else ""
+    kept = f"; {layout.PROFILE} stays" if keep_profile and layout.PROFILE.exists() else ""
     return Result(True, True, "", f"uninstalled{kept}")
 
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Keeps out another deploy, which may have gone on after who began it was interrupted."""
+    """Hold the lock against another deploy, which goes on even if its `fab` was interrupted."""
     with layout.LOCK.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OperatorError("another deploy is at work here", hint="wait for it") from None
+            raise OperatorError("another deploy runs here", hint="wait for its end") from None
         yield
 
 
 def current() -> str | None:
-    """The release that is served, or would be."""
+    """Return the release that is served, or would be if the server ran."""
     return _target(layout.CURRENT)
 
 
@@ -156,23 +157,23 @@ def _target(link: Path) -> str | None:
 def _check(release: str) -> None:
     folder = layout.RELEASES / release
     if not (folder / layout.COMPLETE_FILE).is_file():
-        raise OperatorError(f"{folder} is no complete release")
+        raise OperatorError(f"{folder}: not a complete release")
     profile_file.load(folder / layout.PROFILE_FILE)
 
 
 def _in_place(release: str) -> bool:
-    """Whether the profile is still the release's: somebody may have changed it here."""
+    """Return whether the installed profile is the release's: it may have been edited here."""
     wanted = (layout.RELEASES / release / layout.PROFILE_FILE).read_bytes()
     return layout.PROFILE.is_file() and layout.PROFILE.read_bytes() == wanted
 
 
 def _serve(
-    release: str, say: Callable[[str], None], *, anew: bool = False
+    release: str, say: Callable[[str], None], *, restart: bool = False
 ) -> tuple[str | None, tuple[Finding, ...]]:
-    """Makes ``release`` the current one and starts it; returns what is wrong, None if nothing."""
+    """Make ``release`` the current one and start it; return the fault (or None) and findings."""
     try:
         _put(release)
-        _start(release, say, anew=anew)
+        _start(release, say, restart=restart)
     except OperatorError as error:
         return str(error), ()
     findings = _doctor(release, DOCTOR_SECONDS)
@@ -183,7 +184,7 @@ def _serve(
 
 
 def _put(release: str) -> None:
-    """Profile, images, unit and link of ``release``."""
+    """Install profile, images, unit and link of ``release``."""
     folder = layout.RELEASES / release
     profile = profile_file.load(folder / layout.PROFILE_FILE)
     layout.CONFIGURATION.mkdir(mode=0o755, exist_ok=True)
@@ -201,9 +202,10 @@ def _put(release: str) -> None:
     _link(layout.CURRENT, release)
 
 
-def _start(release: str, say: Callable[[str], None], *, anew: bool) -> None:
-    """Starts the server, or has the one that runs replace its program; if it does not, it is
-    stopped and started ``anew``, or OperatorError is raised.
+def _start(release: str, say: Callable[[str], None], *, restart: bool) -> None:
+    """Start the server, or have the running server replace its program.
+
+    If it does not, ``restart`` it or raise OperatorError.
     """
     manager = supervisor()
     pid = manager.pid()
@@ -211,21 +213,21 @@ def _start(release: str, say: Callable[[str], None], *, anew: bool) -> None:
         say(f"starting release {release}")
         manager.start()
         return
-    say(f"process {pid} goes over to release {release}; seats keep their swap")
+    say(f"process {pid} changes to release {release}; seats keep their swap")
     os.kill(pid, signal.SIGHUP)
     deadline = time.monotonic() + UPGRADE_SECONDS
     while not _serves(release) and manager.pid() is not None and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     if _serves(release):
         return
-    if not anew:
-        raise OperatorError(f"the server does not go over to it: {_last_words()}")
-    say("it does not; starting it anew")
+    if not restart:
+        raise OperatorError(f"the server does not change to release {release}: {_last_words()}")
+    say(f"process {pid} does not change to it; restarting the server")
     manager.restart()
 
 
 def _serves(release: str) -> bool:
-    """Whether the process that runs is that release: it has mapped libraries of its folder."""
+    """Return whether the running process is of ``release``: it has mapped libraries from there."""
     pid = supervisor().pid()
     try:
         maps = Path(f"/proc/{pid}/maps").read_text()
@@ -250,14 +252,14 @@ def _first_bad(findings: tuple[Finding, ...]) -> str | None:
 
 def _last_words() -> str:
     with contextlib.suppress(OSError, IndexError):
-        # An operator's mistake has a second line with a hint.
+        # After an operator's mistake the last line is the hint.
         lines = layout.LOG.read_text(errors="replace").strip().splitlines()
         return " ".join(line.strip() for line in lines[-2:])
-    return "see its log"
+    return f"see {layout.LOG}"
 
 
 def _link(link: Path, release: str | None) -> None:
-    """Points ``link`` at a release beside it (or in ``releases``), in one step."""
+    """Point ``link`` to a release beside it (or in ``releases``), atomically."""
     if release is None:
         return
     replace_link(link, f"releases/{release}" if link.parent == layout.BASE else release)
@@ -273,7 +275,7 @@ def _make_user() -> None:
 
 
 def _prune() -> None:
-    """Removes releases that nobody can go back to; the newest are kept."""
+    """Remove old releases that no link points to; keep the newest."""
     linked = {_target(layout.CURRENT), _target(layout.PREVIOUS)}
     newest_first = sorted(
         layout.RELEASES.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True

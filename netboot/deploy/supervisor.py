@@ -1,4 +1,4 @@
-"""Who starts and stops the server on this machine: systemd, or nobody and then we do."""
+"""Start and stop the server on this machine: by systemd, or ourselves if there is none."""
 
 import contextlib
 import os
@@ -19,31 +19,31 @@ EXEC_SECONDS = 1.0  # execve(2) of a server shows an empty command line for 4 to
 
 
 class Supervisor(Protocol):
-    """Each method raises OperatorError if it cannot be done."""
+    """The way to start and stop the server. Each method raises OperatorError if it fails."""
 
     name: str
 
     def install(self, unit: str) -> None:
-        """Has the server start with the machine, if that is possible here."""
+        """Have the server start with the machine, if that is possible here."""
 
     def start(self) -> None:
-        """Starts the server, which is not running."""
+        """Start the server, which does not run."""
 
     def restart(self) -> None:
-        """Stops and starts it."""
+        """Stop and start the server."""
 
     def stop(self) -> None:
-        """Stops the server if it runs; it keeps the pages of seats."""
+        """Stop the server if it runs; it keeps the pages of seats."""
 
     def pid(self) -> int | None:
-        """The server's process id while it runs."""
+        """Return the server's process id, or None if it does not run."""
 
     def remove(self) -> None:
-        """Undoes ``install``."""
+        """Undo ``install``."""
 
 
 def supervisor() -> Supervisor:
-    """The one of this machine."""
+    """Return the supervisor of this machine."""
     return Systemd() if SYSTEMD_RUNS.is_dir() else Detached()
 
 
@@ -59,7 +59,7 @@ class Systemd:
         _systemctl("enable", "--quiet", layout.SERVICE)
 
     def start(self) -> None:
-        # It returns when the server says that it serves, or has failed to.
+        # Returns after the server has reported that it serves, or has failed.
         _systemctl("start", layout.SERVICE)
 
     def restart(self) -> None:
@@ -81,7 +81,7 @@ class Systemd:
 
 
 class Detached:
-    """A process of its own, without anybody to start it anew: for machines without systemd."""
+    """A process that nothing restarts after a crash, for machines without systemd."""
 
     name = "no systemd"
 
@@ -112,15 +112,15 @@ class Detached:
         deadline = time.monotonic() + STOP_SECONDS
         while self.pid() == pid:
             if time.monotonic() > deadline:
-                raise OperatorError(f"the server, process {pid}, does not stop")
+                raise OperatorError(f"server process {pid} ignores SIGTERM for {STOP_SECONDS:g} s")
             time.sleep(POLL_SECONDS)
 
     def pid(self) -> int | None:
-        # A number may be another process's by now: ours has the server's command line.
+        # Another process may have the number by now: ours has the server's command line.
         with contextlib.suppress(OSError, ValueError, ChildProcessError):
             pid = int(layout.PID_FILE.read_text())
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)  # if we started it, it may be ours to bury
+                os.waitpid(pid, os.WNOHANG)  # if we started it, we must reap it
             if str(layout.PROFILE).encode() in _command_line(pid):
                 return pid
         return None
@@ -131,13 +131,13 @@ class Detached:
 
 
 def _command_line(pid: int) -> list[bytes]:
-    """Of a process. Raises OSError if there is none."""
+    """Return the command line of a process. Raises OSError if there is none."""
     proc = Path(f"/proc/{pid}")
     deadline = time.monotonic() + EXEC_SECONDS
     while True:
         words = (proc / "cmdline").read_bytes()
         ended = (proc / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-        # One that goes over to another program has none for a moment, and is not gone.
+        # During execve(2) a process has none for a moment, and has not ended.
         if words or ended or time.monotonic() > deadline:
             return words.split(b"\0")
         time.sleep(EXEC_SECONDS / 1000)

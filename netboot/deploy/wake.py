@@ -7,27 +7,27 @@ from collections.abc import Sequence
 from netboot.deploy.report import Outcome
 from netboot.deploy.roster import Host
 
-DISCARD_PORT = 9  # where everybody sends it; the card looks at the content alone
-REPEATS = 3  # nobody confirms one
-PAUSE_SECONDS = 2.0  # between waves: a room that starts at once trips its fuse
+DISCARD_PORT = 9  # the usual port; the card looks at the content alone
+REPEATS = 3  # no card confirms a packet
+PAUSE_SECONDS = 2.0  # between waves: a room that starts at once may trip its fuse
 
 
 def magic_packet(mac: str) -> bytes:
-    """The packet that wakes ``aa:bb:cc:dd:ee:ff``."""
+    """Return the packet that wakes ``aa:bb:cc:dd:ee:ff``."""
     return b"\xff" * 6 + bytes.fromhex(mac.replace(":", "")) * 16
 
 
 def wake(hosts: Sequence[Host], broadcast: str, wave: int) -> list[Outcome]:
-    """Sends the packets of ``wave`` hosts at a time to the LAN's ``broadcast`` address."""
+    """Send packets for ``wave`` hosts at a time to the LAN's ``broadcast`` address."""
     outcomes = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         for number, host in enumerate(hosts):
             if number and number % wave == 0:
                 time.sleep(PAUSE_SECONDS)
-            result, ok = "sent; nobody confirms it", bool(host.mac)
+            result, ok = "sent; a PC does not confirm it", bool(host.mac)
             if not host.mac:
-                result = "its MAC address is not known"
+                result = "no MAC address given for it"
             else:
                 try:
                     for _ in range(REPEATS):

@@ -137,7 +137,7 @@ def test_a_second_deploy_waits_its_turn(lan: Lan, server: Pc, images: Path, tmp_
         server.run("until [ -s /run/first ]; do sleep 0.05; done")
         for text in ("", "boot: {arguments: other}\n"):  # it would activate; it would install
             status, said = _deploy(lan, images, _profile(tmp_path, text), server.address)
-            assert status == 1 and "another deploy is at work here" in said, said
+            assert status == 1 and "another deploy runs here" in said, said
     finally:
         server.run("kill $(cat /run/first)")
         first.wait()
@@ -193,4 +193,4 @@ def test_rollback_status_and_uninstall(lan: Lan, server: Pc) -> None:
     assert server.run("getent passwd netboot || true; pgrep -f '[n]etboot serve' || true") == ""
     for task in ("status", "rollback", "uninstall"):
         status, text = lan.fab(task, *where)
-        assert status == 1 and "netboot is not installed there: fab deploy" in text, text
+        assert status == 1 and "netboot is not installed there; remedy: fab deploy" in text, text
