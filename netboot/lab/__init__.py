@@ -1,1 +1,1 @@
-"""PCs that are not there: virtual ones (QEMU, libvirt) and played ones (storm)."""
+"""PCs for trials: virtual PCs (QEMU, libvirt) and played PCs (storm)."""

@@ -1,9 +1,9 @@
 """libvirt for virtual PCs (``vagrant up``): a libvirtd of our own, the bridge, the boot server.
 
-The machine's own libvirtd, if it has one, is left alone, and systemd is not needed: ours and its
-virtual PCs are in process and mount namespaces that hold its settings and files, and so is the
-server with its pages. The kernel takes all of that away when the first process in there ends.
-What others see is FOLDER: libvirtd's socket, the PCs' serial consoles, logs.
+The machine's own libvirtd is not touched, and systemd is not needed. Our libvirtd and its virtual
+PCs are in process and mount namespaces that hold its settings and files. The server and its pages
+are in other ones. The kernel removes all of that when the first process of the namespaces ends.
+Other programs see FOLDER alone: libvirtd's socket, the PCs' serial consoles, logs.
 """
 
 import contextlib
@@ -29,17 +29,17 @@ FOLDER = Path("/run/netboot-lab")
 SOCKETS = FOLDER / "libvirt"
 URI = f"qemu:///system?socket={SOCKETS}/libvirt-sock"
 STATE = FOLDER / "state"
-NETWORK = "netboot-lab"  # the Vagrantfile knows it too, as it knows FOLDER
+NETWORK = "netboot-lab"  # the Vagrantfile has the same name, and FOLDER
 LIBVIRTD, SERVER = "libvirtd", "server"
 START_SECONDS, STOP_SECONDS, POLL_SECONDS = 60.0, 10.0, 0.05
 LOG_LINES = 10
 
-_BRIDGE = FOLDER / "bridge"  # name and address of the one that we made
+_BRIDGE = FOLDER / "bridge"  # name and address of the bridge that we made
 _NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 # Without /sys/fs/cgroup and D-Bus libvirtd makes no cgroups and asks systemd-machined for none.
-# user: libvirt-qemu, which the package libvirt-daemon does not make, is looked up even if unused;
-# and with a /dev/kvm that only root may open, libvirtd examines QEMU anew, for 4 s, each time it is
-# asked anything as long as PCs are to run as somebody else. stdio_handler: no virtlogd.
+# user: libvirtd looks up libvirt-qemu even if it is unused, and the package libvirt-daemon does not
+# make it. If PCs run as another user than root and only root may open /dev/kvm, libvirtd examines
+# QEMU for 4 s at each request. stdio_handler: no virtlogd.
 _LIBVIRTD = f"""
 umount -l /sys; mount -t sysfs sysfs /sys
 for folder in /etc/libvirt /var/lib /var/cache /var/log; do mount -t tmpfs tmpfs $folder; done
@@ -65,14 +65,14 @@ cat >/etc/libvirt/libvirtd.conf <<-END
 	unix_sock_rw_perms = "0777"
 END
 /usr/sbin/libvirtd &
-wait $! # not exec: the first process there buries the QEMUs that libvirtd lets go of
+wait $! # not exec: the first process must reap the QEMUs that libvirtd leaves
 """
 # The pages of PCs end with the server.
 _SERVER = f'mount -t tmpfs tmpfs {PRIVATE_TMPFS}; exec "$@"'
 
 
 def check_programs() -> None:
-    """Raise OperatorError, naming the Debian package, if a part is not installed."""
+    """Raise OperatorError, with the Debian package, if a part is not installed."""
     check_installed(
         {
             "/usr/sbin/libvirtd": "libvirt-daemon",
@@ -83,9 +83,9 @@ def check_programs() -> None:
 
 
 def up(bridge: str, address: IPv4Interface) -> None:
-    """Has libvirt ready: libvirtd, a network around ``bridge``, the storage pool ``default``.
+    """Start libvirtd, a network around ``bridge`` and the storage pool ``default``.
 
-    What is there already stays. Raises OperatorError.
+    Parts that run already stay. Raises OperatorError.
     """
     with _alone():
         _add_bridge(bridge, address)
@@ -108,7 +108,7 @@ def up(bridge: str, address: IPv4Interface) -> None:
 
 
 def answers(http: str) -> bool:
-    """Whether a boot server serves at ``http`` (HOST:PORT)."""
+    """Return whether a boot server serves at ``http`` (HOST:PORT)."""
     try:
         fetch_status(http)
     except OperatorError:
@@ -117,8 +117,9 @@ def answers(http: str) -> bool:
 
 
 def start_server(command: list[str], http: str) -> None:
-    """Starts the boot server ``command``, unless one answers at ``http`` by now; returns when it
-    serves. Raises OperatorError with the end of its log.
+    """Start the boot server ``command``, unless one answers at ``http``; return when it serves.
+
+    Raises OperatorError with the last lines of its log.
     """
     with _alone():
         if not answers(http):
@@ -128,13 +129,14 @@ def start_server(command: list[str], http: str) -> None:
 
 
 def pcs() -> list[str]:
-    """Names of the virtual PCs that libvirt knows, switched on or not."""
+    """Return the names of the virtual PCs that libvirt knows, switched on or not."""
     return _virsh("list", "--all", "--name").stdout.split() if _pid(LIBVIRTD) is not None else []
 
 
 def down(*, unused: bool = False) -> bool:
-    """Ends all of it: server, virtual PCs, libvirtd, bridge, folder. With ``unused`` only if there
-    are no PCs; says whether it did, or there was nothing.
+    """End server, virtual PCs and libvirtd; remove bridge and folder. Return whether none is left.
+
+    With ``unused`` do this only if there are no virtual PCs.
     """
     if not FOLDER.exists():
         return True
@@ -151,13 +153,13 @@ def down(*, unused: bool = False) -> bool:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """One process at a time, in a FOLDER that is there."""
+    """Make FOLDER if it is missing, and hold its lock."""
     while True:
         FOLDER.mkdir(mode=0o755, exist_ok=True)
         descriptor = os.open(FOLDER, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # Whoever had the lock before may have removed the folder.
+            # The last holder of the lock may have removed the folder.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), FOLDER.stat()):
                     yield
@@ -170,15 +172,15 @@ def _add_bridge(bridge: str, address: IPv4Interface) -> None:
     wanted, links = f"{bridge} {address}", _links()
     if _BRIDGE.exists() and _BRIDGE.read_text() != wanted:
         raise OperatorError(
-            f"virtual PCs are on bridge {_BRIDGE.read_text()} already, not on {wanted}",
-            hint="end those first: sudo netboot lab libvirt down",
+            f"bridge {wanted}: virtual PCs are on bridge {_BRIDGE.read_text()} already",
+            hint="sudo netboot lab libvirt down",
         )
     if _BRIDGE.exists() and bridge in links:
         return
     if bridge in links:
         raise OperatorError(
-            f"there is a network interface '{bridge}' already, which is not ours",
-            hint="the profile's key 'interface' names a bridge that is to be made",
+            f"network interface '{bridge}' exists already, and is not ours",
+            hint="give the profile's key 'interface' a new name: up makes a bridge of that name",
         )
     for device, network in _networks():
         if network.overlaps(address.network):
@@ -204,14 +206,14 @@ def _networks() -> Iterator[tuple[str, IPv4Network]]:
 def _start_libvirtd() -> None:
     shutil.rmtree(SOCKETS, ignore_errors=True)
     SOCKETS.mkdir(mode=0o700)
-    if "SUDO_UID" in os.environ:  # vagrant is run without sudo
+    if "SUDO_UID" in os.environ:  # vagrant runs without sudo
         os.chown(SOCKETS, int(os.environ["SUDO_UID"]), -1)
     libvirtd = _contain(LIBVIRTD, _LIBVIRTD, [])
     _await(libvirtd, LIBVIRTD, lambda: _virsh("uri", check=False).returncode == 0)
 
 
 def _contain(name: str, script: str, words: list[str]) -> "subprocess.Popen[bytes]":
-    """Starts the shell text ``script`` in namespaces of its own; its ``$@`` is ``words``."""
+    """Start the shell text ``script`` in namespaces of its own; its ``$@`` is ``words``."""
     with (FOLDER / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             [*_NAMESPACES, "sh", "-e", "-c", script, str(FOLDER), *words],
@@ -225,17 +227,17 @@ def _contain(name: str, script: str, words: list[str]) -> "subprocess.Popen[byte
 
 
 def _pid(name: str) -> int | None:
-    """The process that waits for those namespaces to end, while it does."""
+    """Return the process that waits for the namespaces of ``name`` to end, None if they ended."""
     with contextlib.suppress(OSError, ValueError):
         pid = int((FOLDER / f"{name}.pid").read_text())
-        # A number may be another process's by now: ours has the folder in its command line.
+        # Another process may have the number by now: ours has the folder in its command line.
         if str(FOLDER).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
             return pid
     return None
 
 
 def _end(name: str) -> None:
-    """Ends those namespaces and returns when nothing that was in there is left."""
+    """End the namespaces of ``name``; return when all their processes have ended."""
     pid = _pid(name)
     if pid is None:
         return
@@ -244,7 +246,7 @@ def _end(name: str) -> None:
     deadline = time.monotonic() + STOP_SECONDS
     while _pid(name) == pid:
         if time.monotonic() > deadline:
-            raise OperatorError(f"{name}, process {pid}, does not end")
+            raise OperatorError(f"{name} process {pid} still runs {STOP_SECONDS:g} s after SIGKILL")
         time.sleep(POLL_SECONDS)
 
 
@@ -268,7 +270,7 @@ def _virsh(*words: str, check: bool = True) -> "subprocess.CompletedProcess[str]
 
 
 def _create(verb: str, xml: str, *options: str) -> None:
-    """A network or pool that is there as long as libvirtd is."""
+    """Make a network or pool that lasts as long as libvirtd runs."""
     with tempfile.NamedTemporaryFile("w", dir=FOLDER) as file:
         file.write(xml)
         file.flush()

@@ -1,4 +1,4 @@
-"""One virtual PC: QEMU with a network card and a serial console, and nothing else."""
+"""One virtual PC: QEMU with a network card and a serial console, and no other device."""
 
 import asyncio
 import os
@@ -19,8 +19,9 @@ OVMF = Path("/usr/share/OVMF")
 
 @dataclass(frozen=True, slots=True)
 class Flash:
-    """UEFI firmware of QEMU: ``code``, and ``variables`` as they are when a PC is new, below
-    /usr/share/OVMF or elsewhere, in the Debian package ``package``.
+    """UEFI firmware of QEMU: the files of its code and of the variables of a new PC.
+
+    Relative paths are below /usr/share/OVMF. ``package`` is their Debian package.
     """
 
     code: str
@@ -30,9 +31,10 @@ class Flash:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of PC: QEMU's program with its Debian package, its words for the board and what is on
-    it, the network card, and the firmware if that is not QEMU's own BIOS. ``processor``: which
-    images it boots. ``console``: Linux's name of its serial port.
+    """A kind of PC. ``board`` is QEMU's words for board and devices, ``card`` the network card.
+
+    Without ``flash`` the firmware is QEMU's own BIOS. ``package`` is the Debian package of
+    ``program``, ``processor`` chooses the images, ``console`` is Linux's name of the serial port.
     """
 
     board: tuple[str, ...]
@@ -42,7 +44,7 @@ class Kind:
     package: str = "qemu-system-x86"
     processor: Processor = AMD64
     console: str = "ttyS0"
-    medium: bool = False  # it boots from a USB stick or a CD of ``netboot media``
+    medium: bool = False  # it boots from a USB stick or CD of ``netboot media``
 
 
 _PC = ("-M", "pc,graphics=off")
@@ -56,7 +58,7 @@ _Q35_SMM = (
     *("-M", "q35,graphics=off,smm=on"),
     *("-global", "driver=cfi.pflash01,property=secure,value=on"),
 )
-# romfile= takes the iPXE ROM away: what is left is OVMF's own plain PXE client.
+# romfile= removes the iPXE ROM, so that OVMF's own PXE client boots.
 _NO_ROM = "virtio-net-pci,romfile=,bootindex=0"
 _ONLY_HTTP = tuple(
     word
@@ -73,9 +75,9 @@ _X64 = Flash("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 
 KINDS = {
     "bios": Kind((*_PC, "-boot", "n"), "e1000"),
-    # QEMU's e1000 hands the PC nothing for a second after each start; this card does not.
+    # QEMU's e1000 receives nothing for a second after each start; this card receives at once.
     "bios-virtio": Kind((*_PC, "-boot", "n"), "virtio-net-pci"),
-    # No PXE: their card has no ROM.
+    # No PXE: the card has no ROM.
     "bios-usb": Kind((*_PC, *_USB), "e1000,romfile=", medium=True),
     "bios-cd": Kind(
         (*_PC, "-drive", "if=ide,media=cdrom,readonly=on,file={medium}"),
@@ -86,7 +88,7 @@ KINDS = {
     "uefi": Kind(_Q35, _NO_ROM, _X64),
     "uefi-usb": Kind((*_Q35, *_USB), "virtio-net-pci,romfile=", _X64, medium=True),
     "uefi-http": Kind((*_Q35, *_ONLY_HTTP), _NO_ROM, _X64),
-    # With Microsoft's keys, as a PC is sold.
+    # With Microsoft's keys, like a new PC.
     "uefi-secure": Kind(_Q35_SMM, _NO_ROM, Flash("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd")),
     # Firmware of 32 bits on a processor of 64.
     "uefi-ia32": Kind(
@@ -101,38 +103,38 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a virtual PC is made of. ``memory`` is its RAM in MiB, ``folder`` holds its files."""
+    """The parts of a virtual PC. ``memory`` is its RAM in MiB, ``folder`` holds its files."""
 
     number: int
     firmware: str  # one of KINDS
     memory: int
     folder: Path
     capture: bool = False
-    devices: tuple[str, ...] = ()  # more of them, as words for QEMU
-    medium: Path | None = None  # what it boots from if its kind has a medium
+    devices: tuple[str, ...] = ()  # further devices, as words for QEMU
+    medium: Path | None = None  # the image to boot from if its kind has a medium
 
     @property
     def mac(self) -> str:
-        """``52:54:00:77:00:NN``, from QEMU's range for machines of one's own."""
+        """Return ``52:54:00:77:00:NN``, from QEMU's range for private use."""
         return f"52:54:00:77:{self.number >> 8:02x}:{self.number & 255:02x}"
 
     @property
     def tap(self) -> str:
-        """Name of its tap device."""
+        """Return the name of the tap device."""
         return f"tap{self.number}"
 
     @property
     def console(self) -> Path:
-        """What the PC wrote to its serial port."""
+        """Return the file of the output of the serial port."""
         return self.folder / f"pc{self.number}.console"
 
     @property
     def pcap(self) -> Path:
-        """Every frame that passed its network card, if ``capture`` is set."""
+        """Return the file of all frames of the network card, if ``capture`` is set."""
         return self.folder / f"pc{self.number}.pcap"
 
     def command(self) -> list[str]:
-        """QEMU's command line."""
+        """Return QEMU's command line."""
         kind = KINDS[self.firmware]
         words = [
             kind.program,
@@ -145,7 +147,7 @@ class Machine:
         ]
         words += ["-nodefaults", "-vga", "none", "-display", "none", "-no-reboot"]
         words += ["-serial", f"file:{self.console}"]
-        # With a virtio header a capture would hold it in front of every frame.
+        # Otherwise a capture has a virtio header before each frame.
         header = ",vnet_hdr=off" if self.capture else ""
         words += ["-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no{header}"]
         if self.capture:
@@ -163,7 +165,7 @@ class Machine:
         return self.folder / f"pc{self.number}.nvram"
 
     async def power_on(self) -> "Power":
-        """Starts QEMU; its own complaints go to the console file's neighbour ``pcN.qemu``."""
+        """Start QEMU. Its own messages go to ``pcN.qemu``, beside the console file."""
         flash = KINDS[self.firmware].flash
         if flash is not None:
             shutil.copyfile(OVMF / flash.variables, self._nvram)
@@ -189,12 +191,12 @@ class Power:
     monitor: socket.socket
 
     def tell(self, command: str) -> None:
-        """Gives QEMU's monitor a command, as ``set_link n0 off`` or ``sendkey ctrl-alt-delete``."""
+        """Give QEMU's monitor a command: ``set_link n0 off`` or ``sendkey ctrl-alt-delete``."""
         self.monitor.sendall(f"{command}\n".encode())
 
 
 def console_tail(console: Path, lines: int) -> list[str]:
-    """The last lines that a PC wrote to its serial port, without what moves a cursor."""
+    """Return the last lines of a serial console, without control sequences."""
     if not console.exists():
         return []
     text = console.read_bytes().decode("utf-8", "replace")
@@ -203,7 +205,7 @@ def console_tail(console: Path, lines: int) -> list[str]:
 
 
 def accelerator(program: str) -> str:
-    """``kvm`` where it works for this QEMU, else ``tcg``, which emulates every instruction.
+    """Return ``kvm`` if it works for this QEMU, otherwise ``tcg``, which emulates each instruction.
 
     A KVM device is not enough: on a CPU without VMX or SVM (some cloud machines have such a
     device) QEMU starts with it, and the guest stops before its kernel prints a line.
@@ -214,8 +216,9 @@ def accelerator(program: str) -> str:
 
 
 def check_programs(firmware: Iterable[str]) -> None:
-    """Raises OperatorError if one of the kinds ``firmware`` is not in KINDS or, naming the Debian
-    package, if a part of the lab is not installed.
+    """Check that ``firmware`` are names of KINDS and that all parts of the lab are installed.
+
+    Raises OperatorError, which gives the Debian package of a missing part.
     """
     needed = {"dnsmasq": "dnsmasq-base", "ip": "iproute2"}
     for name in firmware:
@@ -229,7 +232,7 @@ def check_programs(firmware: Iterable[str]) -> None:
         needed[kind.program] = kind.package
         if kind.flash is not None and not (OVMF / kind.flash.code).exists():
             raise OperatorError(
-                f"{OVMF / kind.flash.code} is not there",
+                f"no UEFI firmware at {OVMF / kind.flash.code}",
                 hint=f"sudo apt install {kind.flash.package}",
             )
     check_installed(needed)

@@ -1,8 +1,8 @@
 """The virtual classroom's network: anonymous namespaces, a bridge, one tap for each PC.
 
-The namespaces have no name and no file: the kernel takes them away, with bridge, taps and every
-process inside, when the last process in them ends. So nothing is left behind by a crash, by
-Ctrl-C, or by ``kill -9``; and no packet of the lab can reach a real network.
+The namespaces have no name and no file. The kernel removes them, with bridge, taps and all
+processes inside, when their last process ends. So a crash, Ctrl-C or ``kill -9`` leaves nothing
+behind, and no packet of the lab can reach a real network.
 """
 
 import ctypes
@@ -24,8 +24,8 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 PRIVATE_TMPFS = Path("/dev/shm")
 BRIDGE = "lab0"
-# Given by us, or a bridge has the lowest of its ports' and so another one whenever a PC or a server
-# comes or goes; then the others' ARP tables are wrong, for up to half a minute.
+# Without a fixed address a bridge takes the lowest one of its ports. That one changes when a PC or
+# server starts or ends, and then ARP tables of other hosts are wrong for up to half a minute.
 BRIDGE_MAC = "52:54:00:77:ff:01"
 BRIDGE_OPTIONS = ("forward_delay", "0", "mcast_snooping", "0")
 SERVER = IPv4Interface("10.77.0.1/24")
@@ -37,30 +37,30 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def server_address(number: int) -> IPv4Interface:
-    """The address of the server with that number; the first one boots the PCs."""
+    """Return the address of server ``number``. Server 1 boots the PCs."""
     return IPv4Interface(f"{SERVER.ip + number - 1}/{SERVER.network.prefixlen}")
 
 
 def servers_setting(count: int) -> str:
-    """``KEY=VALUE`` for a profile whose page servers these are."""
+    """Return the ``KEY=VALUE`` that gives a profile ``count`` page servers."""
     addresses = (str(server_address(number).ip) for number in range(1, count + 1))
     return f"swap.servers={','.join(addresses)}"
 
 
 def check_root() -> None:
-    """Raises OperatorError for a user who cannot have a virtual network."""
+    """Raise OperatorError for a user who may not make virtual networks."""
     if os.geteuid() != 0:
         raise OperatorError(
-            "the lab makes virtual networks and needs root", hint="sudo .venv/bin/netboot lab ..."
+            "the lab needs root: it makes virtual networks", hint="sudo .venv/bin/netboot lab ..."
         )
 
 
 def run_isolated(body: Callable[[], int]) -> NoReturn:
-    """Runs ``body`` in a child with network, process and mount namespaces of its own, then exits.
+    """Run ``body`` in a child with network, process and mount namespaces of its own, then exit.
 
-    The exit status is what ``body`` returned. Signals that ask to stop are passed on to it; when
-    this process dies, the kernel kills the child and all that it started. Raises OperatorError
-    where there can be no namespaces.
+    The exit status is the result of ``body``. SIGINT, SIGTERM and SIGHUP are passed on to it. When
+    this process dies, the kernel kills the child and all its processes. Raises OperatorError if no
+    namespaces can be made.
     """
     if _libc.unshare(CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS) != 0:
         reason = os.strerror(ctypes.get_errno())
@@ -85,7 +85,7 @@ def run_isolated(body: Callable[[], int]) -> NoReturn:
 
 
 def _in_child(body: Callable[[], int]) -> int:
-    os.setpgid(0, 0)  # the terminal's Ctrl-C comes once, through the parent
+    os.setpgid(0, 0)  # the parent passes on the terminal's Ctrl-C, so it comes once
     _libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     _libc.mount(b"proc", b"/proc", b"proc", 0, None)
     # A new network namespace shows its own devices in /sys only after a fresh mount.
@@ -108,13 +108,13 @@ def ip(*arguments: str) -> None:
 
 
 def make_bridge(name: str = BRIDGE, address: IPv4Interface = SERVER) -> None:
-    """Makes a classroom's switch, with the server's address on it."""
+    """Make a classroom's switch, a bridge with the server's address."""
     ip("link", "add", name, "address", BRIDGE_MAC, "type", "bridge", *BRIDGE_OPTIONS)
     ip("address", "add", str(address), "dev", name)
     ip("link", "set", name, "up")
 
 
 def add_tap(name: str) -> None:
-    """Plugs a tap device, one PC's cable, into the bridge."""
+    """Make a tap device, the cable of one PC, and add it to the bridge."""
     ip("tuntap", "add", name, "mode", "tap")
     ip("link", "set", name, "master", BRIDGE, "up")

@@ -1,4 +1,4 @@
-"""A classroom of virtual PCs: router, boot server and machines, from power-on to the verdict."""
+"""A classroom of virtual PCs: router, boot server and machines, from power-on to the result."""
 
 import asyncio
 import bisect
@@ -32,7 +32,7 @@ from netboot.lab.network import (
 FIRST_ADDRESS, LAST_ADDRESS = SERVER.ip + 49, SERVER.ip + 199
 STOP_SECONDS = 5.0
 STATE_FOLDER = PRIVATE_TMPFS / "netboot-state"
-# In a mount namespace of its own: memory for pages and state that holds the room's secret alone.
+# In a mount namespace of its own: empty memory for pages, and a state of the room's secret alone.
 _ONLY_THE_SECRET = (
     f"umask 077; exec 3<{STATE_FOLDER}/secret; mount -t tmpfs tmpfs {PRIVATE_TMPFS}; "
     f"mkdir {STATE_FOLDER}; cat <&3 >{STATE_FOLDER}/secret; exec 3<&-"
@@ -43,14 +43,14 @@ ROUTER_DEVICE = "router0"
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What the classroom is to do. ``memory`` in MiB, ``load`` in multiples of it, seconds."""
+    """The task of a classroom. ``memory`` is in MiB, ``load`` in multiples of it."""
 
     profile: Path
     images: Path
     folder: Path
     clients: int = 1
     memory: int = 256
-    firmware: tuple[str, ...] = ("bios",)  # of the first PC, the second, and over again
+    firmware: tuple[str, ...] = ("bios",)  # of the first PC, the second and so on, repeated
     dhcp: str = "full"
     until: str = "userland"
     load: float | None = None
@@ -59,14 +59,14 @@ class Lesson:
     arguments: str = ""  # the profile's own kernel arguments, to which the lab adds
     settings: tuple[str, ...] = ()  # KEY=VALUE overrides of the profile
     initrds: tuple[Path, ...] = ()
-    servers: int = 1  # the first one boots the PCs, the others only keep pages
-    devices: tuple[str, ...] = ()  # more of them in each PC, as words for QEMU
-    medium: Path | None = None  # what `netboot media` wrote, for those that boot from it
+    servers: int = 1  # the first one boots the PCs, the others serve pages alone
+    devices: tuple[str, ...] = ()  # further devices of each PC, as words for QEMU
+    medium: Path | None = None  # the output of `netboot media`, for PCs that boot from it
 
 
 @dataclass(slots=True)
 class SeatReport:
-    """One PC's boot: ``events`` in order of time, and how it ended."""
+    """The boot of one PC: its ``events`` in order of time, and its result."""
 
     machine: Machine
     powered_on: float = 0.0
@@ -76,15 +76,15 @@ class SeatReport:
     power: Power | None = None
 
     def seconds(self, event: BootEvent) -> float:
-        """Seconds from power-on to ``event``."""
+        """Return the seconds from power-on to ``event``."""
         return round(event.when - self.powered_on, 3)
 
     def first(self, stage: str) -> BootEvent | None:
-        """The first event of ``stage``."""
+        """Return the first event of ``stage``, or None."""
         return next((event for event in self.events if event.stage == stage), None)
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON-ready values."""
+        """Return the report as JSON-ready values."""
         return {
             "mac": self.machine.mac,
             "ok": self.done and not self.failure,
@@ -104,12 +104,12 @@ class SeatReport:
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes of files sent to this PC by TFTP and HTTP."""
+        """Return the bytes of files sent to this PC by TFTP and HTTP."""
         return sum(int(event.data.get("bytes", 0)) for event in self.events)
 
 
 class Classroom:
-    """Runs one Lesson. Must be inside ``network.run_isolated``."""
+    """The runner of one Lesson. It must be inside ``network.run_isolated``."""
 
     def __init__(
         self, lesson: Lesson, on_event: Callable[[SeatReport, BootEvent], None] | None = None
@@ -134,27 +134,27 @@ class Classroom:
         self.server_failure = ""
         self._last_stage = "load:verified" if lesson.load is not None else lesson.until
         self._servers: dict[int, asyncio.subprocess.Process] = {}
-        self._started = 0  # servers, ever
+        self._started = 0  # all servers so far
         self._processes: list[asyncio.subprocess.Process] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._closing = False
 
     async def run(self) -> None:
-        """Boots every PC and waits until each is done or has failed; see ``seats``."""
+        """Boot all PCs and wait until each is done or has failed; ``seats`` has the results."""
         async with self.open():
             await self.power_on()
             await self.wait()
 
     @property
     def ok(self) -> bool:
-        """Whether every PC did what it was to do."""
+        """Return whether every PC is done."""
         return not self.server_failure and all(
             report.done and not report.failure for report in self.seats.values()
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The reports of all seats as JSON-ready values."""
+        """Return the reports of all seats as JSON-ready values."""
         return {
             "ok": self.ok,
             "failure": self.server_failure,
@@ -163,7 +163,7 @@ class Classroom:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """The classroom with router and server running, and no PC switched on."""
+        """Start bridge, router and servers, and stop all at the end. No PC is switched on yet."""
         self.lesson.folder.mkdir(parents=True, exist_ok=True)
         for log in (ROUTER_LOG, *map(_server_log, range(1, self.lesson.servers + 1))):
             (self.lesson.folder / f"{log}.log").unlink(missing_ok=True)
@@ -183,7 +183,7 @@ class Classroom:
             await asyncio.gather(*self._watchers, return_exceptions=True)
 
     async def power_on(self) -> None:
-        """Switches every PC on."""
+        """Switch every PC on."""
         if self.server_failure:
             return
         for report in self.seats.values():
@@ -197,9 +197,9 @@ class Classroom:
             self._watchers.append(watcher)
 
     async def start_server(self, number: int = 1) -> None:
-        """Starts ``netboot serve`` and returns when it serves, or when ``server_failure`` is set.
+        """Start ``netboot serve``; return when it serves, or when ``server_failure`` is set.
 
-        A server that boots nobody is another host, which knows nothing of the time before.
+        A server that serves pages alone is a host of its own, and starts without earlier state.
         """
         ready = asyncio.Event()
         self._started += 1
@@ -222,14 +222,15 @@ class Classroom:
         await ready.wait()
 
     def server_processes(self, number: int = 1) -> list[int]:
-        """Process ids of a server: its control plane, then its page workers."""
+        """Return the process ids of a server: control plane first, then page workers."""
         pid = self._servers[number].pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
         return [pid, *map(int, children.read_text().split())]
 
     def kill_server(self, number: int = 1) -> None:
-        """Kills all of a server at once. What the first one kept in memory files is there for the
-        next; the others' is gone.
+        """Kill all processes of a server at once.
+
+        The memory files of server 1 stay for the next one; those of other servers are lost.
         """
         pids = self.server_processes(number)
         del self._servers[number]
@@ -237,7 +238,7 @@ class Classroom:
             os.kill(pid, signal.SIGKILL)
 
     async def wait(self) -> None:
-        """Returns when every PC is done or has failed, or the lesson's time is over."""
+        """Wait until every PC is done or has failed, or the lesson's time is over."""
         try:
             async with asyncio.timeout(self.lesson.timeout):
                 while not self._over():
@@ -247,7 +248,7 @@ class Classroom:
             for report in self.seats.values():
                 if not report.done and not report.failure:
                     last = report.events[-1].stage if report.events else "power-on"
-                    report.failure = f"not done in {self.lesson.timeout:.0f} s, last seen: {last}"
+                    report.failure = f"not done after {self.lesson.timeout:.0f} s; last: {last}"
 
     def _over(self) -> bool:
         if self.server_failure:
@@ -268,17 +269,17 @@ class Classroom:
         self._changed.set()
 
     async def _watch_machine(self, report: SeatReport, process: asyncio.subprocess.Process) -> None:
-        """A PC that switches itself off is done if its load was verified, else it failed."""
+        """Wait until a PC ends. It has failed unless its last stage was reported."""
         status = await process.wait()
-        await asyncio.sleep(0.2)  # the server may still be telling of its last beacon
+        await asyncio.sleep(0.2)  # the last beacon may still be on its way
         if report.first(self._last_stage) is not None:
             report.done = True
         elif not report.failure:
             complaints = (self.lesson.folder / f"pc{report.machine.number}.qemu").read_text()
-            report.failure = f"switched off (QEMU status {status}) {complaints.strip()}"
+            report.failure = f"switched off early (QEMU status {status}) {complaints.strip()}"
 
     async def _start_router(self) -> None:
-        """The LAN's own router and DHCP server: another host, with dnsmasq."""
+        """Start the LAN's own router and DHCP server: another host, with dnsmasq."""
         lesson = self.lesson
         words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"]
         words += [f"--interface={ROUTER_DEVICE}", "--bind-interfaces", "--user=root"]
@@ -287,7 +288,7 @@ class Classroom:
         words += ["--log-dhcp", "--log-facility=-"]
         pool = f"{FIRST_ADDRESS},{LAST_ADDRESS},{SERVER.netmask},1h"
         words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
-        # dnsmasq's ping before each offer would be 3 s of every boot (its PING_WAIT).
+        # dnsmasq's ping before each offer would take 3 s of every boot (its PING_WAIT).
         words += ["--no-ping", "--dhcp-authoritative"]
         prepare = f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
         await self._spawn_host(ROUTER_DEVICE, ROUTER, prepare, words, log=ROUTER_LOG)
@@ -301,8 +302,9 @@ class Classroom:
         log: str,
         stdout: int | None = None,
     ) -> asyncio.subprocess.Process:
-        """Another host on the LAN: network card ``device`` with ``address``, what the shell text
-        ``prepare`` adds, and one program. When that ends, all of it is gone.
+        """Start another host on the LAN: network card ``device`` with ``address``, one program.
+
+        The shell text ``prepare`` runs before ``command``. The host ends with the program.
         """
         script = (
             f"until ip link show {device} >/dev/null 2>&1; do sleep 0.02; done; "
@@ -311,7 +313,7 @@ class Classroom:
         )
         namespaces = ("unshare", "--net", "--mount")
         process = await self._spawn(*namespaces, "sh", "-c", script, log=log, stdout=stdout)
-        # One that replaces another has its MAC address: the peers' ARP tables stay right.
+        # A host that replaces another has its MAC address: its peers' ARP tables stay right.
         mac = f"52:54:00:78:00:{address.ip.packed[-1]:02x}"
         ip("link", "add", device, "address", mac, "type", "veth", "peer", "name", f"p-{device}")
         ip("link", "set", f"p-{device}", "master", BRIDGE, "up")
@@ -322,8 +324,8 @@ class Classroom:
 
     def _server_command(self, interface: str) -> list[str]:
         lesson = self.lesson
-        # A PC that waits its turn for a CPU misses ticks: Linux would panic over such a timer.
-        # With panic=1 a kernel that panics switches its PC off, which is noticed.
+        # A PC that waits for a CPU misses ticks. Linux would panic over such a timer, hence
+        # no_timer_check. With panic=1 and -no-reboot a panic ends QEMU, which we notice.
         consoles = dict.fromkeys(f"console={KINDS[kind].console}" for kind in lesson.firmware)
         arguments = [lesson.arguments, *consoles, "no_timer_check", "panic=1"]
         if lesson.load is not None:

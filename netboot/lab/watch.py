@@ -1,4 +1,4 @@
-"""Waits until seats have come as far as they should, by what their server knows of them."""
+"""Watch seats boot, by the events that their server has of them."""
 
 import contextlib
 import time
@@ -12,12 +12,12 @@ from netboot.serve.http.status import fetch_status
 
 FAILED = "failed:"
 POLL_SECONDS = 0.5
-NEVER_SEEN = "it has not asked for anything"
+NEVER_SEEN = "no request from it"
 
 
 @dataclass(slots=True)
 class Watched:
-    """One seat and its ``events`` so far. It is ``done``, or there is a ``failure``, or neither."""
+    """One seat and its ``events`` so far. It is ``done``, has a ``failure``, or neither."""
 
     mac: str
     hostname: str = ""
@@ -26,7 +26,7 @@ class Watched:
     failure: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The seat as JSON-ready values."""
+        """Return the seat as JSON-ready values."""
         return {
             "mac": self.mac,
             "hostname": self.hostname,
@@ -36,14 +36,15 @@ class Watched:
         }
 
     def last(self) -> str:
-        """The last thing heard of it, for a person."""
+        """Return the last event in words."""
         if not self.events:
             return NEVER_SEEN
         return f"{self.events[-1].stage}: {self.events[-1].message}"
 
     def take(self, events: list[BootEvent], stages: Collection[str]) -> list[BootEvent]:
-        """Has ``events`` for its history and says which are new. It is done when it has reported
-        all ``stages``, in this boot if there was a failed one before.
+        """Replace the history by ``events``; return the new ones.
+
+        The seat is done if it has reported all ``stages`` since its last failure.
         """
         new = [event for event in events if event not in self.events]
         self.events = events
@@ -56,7 +57,7 @@ class Watched:
             elif not left:
                 self.failure = ""
         self.done = not left
-        return sorted(new, key=lambda event: event.when)  # a PC's reports take a moment to come
+        return sorted(new, key=lambda event: event.when)  # reports of a PC arrive a moment late
 
 
 def watch(
@@ -68,10 +69,12 @@ def watch(
     seconds: float,
     tell: Callable[[Watched, BootEvent], None],
 ) -> list[Watched]:
-    """Returns when each seat of ``macs`` has reported all ``stages`` to ``server`` (HOST:PORT)
-    later than ``since`` (by the server's clock), or a failure, or ``seconds`` are over, which is the
-    failure of the others. ``tell`` hears of each event once, of none if all had happened before.
-    Raises OperatorError if the server does not answer at the beginning; later it may be away.
+    """Wait until each seat of ``macs`` has reported all ``stages``, or a failure.
+
+    Only events at ``server`` (HOST:PORT) later than ``since``, by its clock, count. After
+    ``seconds`` all seats that are not done have failed. ``tell`` gets each event once; it gets none
+    of a seat that is done at the start. Raises OperatorError if the server does not answer at the
+    start; later it may be away.
     """
     seats = {mac: Watched(mac) for mac in macs}
     deadline = time.monotonic() + seconds
@@ -84,7 +87,7 @@ def watch(
                 seat.hostname = status["hostname"]
                 events = [BootEvent(**e) for e in status["events"] if e["when"] > since]
                 new = seat.take(events, stages)
-                if at_first and seat.done:  # long since: nobody waits to hear how
+                if at_first and seat.done:  # done before: its events are old
                     continue
                 for event in new:
                     tell(seat, event)
@@ -92,7 +95,7 @@ def watch(
         waiting = [seat for seat in seats.values() if not seat.done and not seat.failure]
         if waiting and time.monotonic() > deadline:
             for seat in waiting:
-                seat.failure = f"not there after {seconds:g} s; last: {seat.last()}"
+                seat.failure = f"not done after {seconds:g} s; last: {seat.last()}"
             waiting = []
         if not waiting:
             return list(seats.values())

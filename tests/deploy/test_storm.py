@@ -111,7 +111,7 @@ def test_a_pool_that_is_too_small_costs_the_rest_their_boot(lan: Lan, serve: Ser
     serve("dhcp: {mode: full, range: 192.168.78.50-192.168.78.52}\n")
     status, report = _storm(lan, "--clients", "5", "--limit", "5")
     assert (status, report["failed"]) == (1, 2)
-    assert report["failures"] == {"dhcp: not done when the storm's 5 s were over": 2}
+    assert report["failures"] == {"dhcp: not done after the storm's 5 s": 2}
 
 
 def test_pcs_wait_for_their_turn(lan: Lan, serve: Serve) -> None:

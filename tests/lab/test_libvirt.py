@@ -72,7 +72,11 @@ def test_what_was_killed_is_started_again() -> None:
 @pytest.mark.parametrize(
     ("before", "setting", "complaint"),
     [
-        ("ip link add netboot0 type bridge", "", "interface 'netboot0' already, which is not ours"),
+        (
+            "ip link add netboot0 type bridge",
+            "",
+            "interface 'netboot0' exists already, and is not ours",
+        ),
         (
             "ip address add 10.77.0.9/16 dev lo",
             "",

@@ -63,7 +63,7 @@ def test_a_pc_that_is_late_is_shown_and_a_killed_lab_is_cleared_away(
 ) -> None:
     up = machine.run("vagrant", "up", CLIENTS="1", TIMEOUT="4", timeout=120)
     assert up.returncode != 0
-    assert "FAILED, not there after 4 s; last: " in up.stdout
+    assert "FAILED, not done after 4 s; last: " in up.stdout
     assert "last lines of its console (/run/netboot-lab/pc1.console):" in up.stdout
     assert "iPXE" in up.stdout
     assert "running (libvirt)" in machine.run("vagrant", "status", CLIENTS="1").stdout

@@ -1,4 +1,4 @@
-"""One PC of a storm: asks what a real one asks, in that order, each after the answer before."""
+"""One PC of a storm: it sends the requests of a real PC in their order, each after an answer."""
 
 import asyncio
 import contextlib
@@ -22,27 +22,27 @@ from netboot.serve.http.client import http_download, http_read
 from netboot.serve.leases import IN_USE, Granted, parse, serialize
 from netboot.serve.tftp.client import fetch
 
-# PXE 2.1 section 2.2.5 (table 2-2): a question that is lost costs a PC that long.
+# PXE 2.1 section 2.2.5 (table 2-2): a lost question costs a PC these times.
 DHCP_WAITS = (4.0, 8.0, 16.0, 32.0)
 TFTP_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
-# A page server has 128 connections for one address, ours: who is refused comes again, as a PC does.
+# A page server allows 128 connections per address, and all are from ours. Retry, as a PC does.
 ATTACH_SECONDS, ATTACH_PAUSE = 30.0, 0.5
-# What each asks TFTP for: blksize, windowsize. Boot ROMs (PXE 2.1), EDK2 (MdeModulePkg), iPXE.
+# Their TFTP options blksize and windowsize: boot ROMs (PXE 2.1), EDK2 (MdeModulePkg), iPXE.
 TERMS = {Firmware.BIOS: (1456, 1), Firmware.UEFI: (1468, 4)}
 IPXE_TERMS = (1432, 1)
-# iPXE's HTTP waits as long as TCP does; a person switches the PC off before.
+# iPXE's HTTP waits as long as TCP does; a person would switch the PC off earlier.
 DOWNLOAD_PATIENCE = 30.0
-MAX_WAITS = 100  # scripts that have it wait, one after the other
+MAX_WAITS = 100  # scripts in a row that have the PC wait
 RAM_BYTES = 256 << 20
 PAGE = bytes(PAGE_BYTES)
-END_TRIES, END_PAUSE = 10, 0.2  # seconds; a page server hears a moment later that nobody is there
+END_TRIES, END_PAUSE = 10, 0.2  # seconds; a page server notices a closed connection a moment later
 
 
 class Pc:
-    """A PC that is switched on with ``boot`` and gives back what it was given with ``end``.
+    """A played PC. ``boot`` switches it on; ``end`` gives its address and swap back.
 
-    ``asking`` is shared by all; ``here`` is this machine's address on their network. It keeps the
-    connections to its swap until its end if it may ``hold`` them.
+    All PCs share ``asking``. ``here`` is this machine's address on their network. If it may
+    ``hold`` them, the PC keeps the connections to its swap until its end.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Pc:
         self.outcome = Outcome(asker.mac)
 
     async def boot(self) -> None:
-        """From power-on to swap. Raises AnswerError or ProtocolError; ``outcome`` says where."""
+        """Boot from power-on to swap. Raises AnswerError, ProtocolError; see ``outcome``."""
         with self._stage("dhcp"):
             offer = await self._lease(self._firmware)
         await self._boot_server(self._firmware, offer, "4011")
@@ -79,7 +79,7 @@ class Pc:
         with self._stage("script"):
             first = read(await self._tftp(*IPXE_TERMS))
             if not isinstance(first, Chain):
-                raise AnswerError("the first script leads nowhere")
+                raise AnswerError("the first script names no boot script")
             script = read(await self._http(first.url))
         if isinstance(script, Chain):
             with self._stage("wait"):
@@ -93,7 +93,7 @@ class Pc:
                 await self._attach(script)
 
     async def end(self) -> None:
-        """Hangs up and gives its swap and its address back."""
+        """Close the connections and give swap and address back."""
         self._hang_up()
         if self._lease_url:
             with contextlib.suppress(NetbootError):
@@ -108,8 +108,9 @@ class Pc:
             self._asking.tell(self._firmware.release(xid, self._address, self._server))
 
     async def _lease(self, asker: Asker) -> Packet:
-        """An address from a full server, from a proxy its offer alone: that of the LAN's own DHCP
-        server is left, so that nobody's addresses are used up.
+        """Get an address from a server in full mode, and from a proxy its offer alone.
+
+        No address of the LAN's own DHCP server is requested, so that they are not used up.
         """
         question = asker.discover(secrets.randbits(32))
         offer = await self._asking.ask(question, self._server, [MessageType.DHCPOFFER], DHCP_WAITS)
@@ -124,7 +125,7 @@ class Pc:
         return offer
 
     async def _boot_server(self, asker: Asker, offer: Packet, stage: str) -> None:
-        """UEFI asks a proxy on port 4011 where its file is."""
+        """Ask a proxy on port 4011 for the boot file, as UEFI does."""
         if offer.yiaddr == ANY and asker.arch.firmware is Firmware.UEFI:
             with self._stage(stage):
                 question = asker.boot_server_request(secrets.randbits(32), self._here)
@@ -140,7 +141,7 @@ class Pc:
 
     async def _tftp(self, blksize: int, windowsize: int) -> str:
         if not self._boot_file:
-            raise AnswerError("an answer without a boot file")
+            raise AnswerError("the answer names no boot file")
         content = await fetch(
             self._server,
             self._boot_file,
@@ -157,23 +158,23 @@ class Pc:
         return content.decode("ascii", "replace")
 
     async def _wait(self, script: Chain) -> Boot:
-        """Until it is this PC's turn to download."""
+        """Wait for this PC's turn to download; return the boot script."""
         for _ in range(MAX_WAITS):
             await asyncio.sleep(script.wait)
             following = read(await self._http(script.url))
             if isinstance(following, Boot):
                 return following
             script = following
-        raise AnswerError(f"told to wait {MAX_WAITS} times")
+        raise AnswerError(f"no boot script after {MAX_WAITS} waits")
 
     async def _attach(self, boot: Boot) -> None:
-        """A lease, all connections, the first page written and read, as mkswap and swapon do."""
+        """Get a lease, open all connections, write and read a page, as mkswap and swapon do."""
         pages = boot.page_server()
         assert pages is not None, "asked before"
         host, port, export = pages
         words, ticket = boot.arguments, boot.arguments.get("netboot.ticket", "")
         server = urlsplit(words.get("netboot.server", ""))
-        # Of several servers each makes a token of its own when it is asked for a lease.
+        # If there are several servers, each makes a token with its lease.
         token, fresh = (
             words.get("netboot.token", ""),
             "" if "netboot.token" in words else "&fresh=1",
@@ -191,7 +192,7 @@ class Pc:
         await self._connections[-1].read(0, len(PAGE))
         if not self._hold:
             self._hang_up()
-        # Else the server takes it that this boot went wrong, and sends all drivers the next time.
+        # Otherwise the server assumes that this boot failed, and sends all drivers next time.
         await http_read(f"http://{server.netloc}/beacon/{ticket}/storm", "POST")
 
     def _hang_up(self) -> None:

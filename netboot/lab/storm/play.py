@@ -1,7 +1,7 @@
-"""``netboot storm``: a room of PCs is switched on, played from packets against a running server.
+"""``netboot storm``: play a room of PCs from packets, against a running server.
 
-Safe on a LAN in use: the PCs have MAC addresses of a range that no card has, ask only the server
-that is meant, and give back addresses and swap at their end, however that comes.
+This is safe on a LAN in use: the PCs have MAC addresses of a range that no card has, and ask only
+the given server. They give back addresses and swap at their end, also after Ctrl-C.
 """
 
 import asyncio
@@ -28,15 +28,16 @@ from netboot.serve.http.client import http_read
 from netboot.serve.tftp.client import fetch
 
 SCOUT_WAITS = (1.0, 1.0, 2.0)
-MAX_HELD = 60  # PCs that stay attached, by two connections each: see pc.ATTACH_SECONDS
-END_SECONDS = 10.0  # for all PCs to give back what they have
+MAX_HELD = 60  # PCs that stay attached, with two connections each: see pc.ATTACH_SECONDS
+END_SECONDS = 10.0  # for all PCs to give back addresses and swap
 
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """``clients`` PCs on ``interface``, switched on at equal distances within ``over`` seconds; after
-    ``limit`` seconds it ends, whatever they do then. ``card``: PCI vendor and device of their
-    network cards.
+    """A storm: ``clients`` PCs on ``interface``, which start evenly spread over ``over`` seconds.
+
+    After ``limit`` seconds it ends, and PCs that are not done have failed. ``card`` is PCI vendor
+    and device of their network cards.
     """
 
     interface: Interface
@@ -49,9 +50,9 @@ class Storm:
 
 
 async def play(storm: Storm, tell: Callable[[int], None] = lambda ended: None) -> Report:
-    """Plays it; ``tell`` hears how many PCs have come to their end.
+    """Play the storm and return the report. ``tell`` gets the number of PCs that have ended.
 
-    Raises OperatorError if nobody answers.
+    Raises OperatorError if no server answers.
     """
     with contextlib.closing(Asking(storm.interface)) as asking:
         askers = [
@@ -62,7 +63,7 @@ async def play(storm: Storm, tell: Callable[[int], None] = lambda ended: None) -
         except (AnswerError, ProtocolError) as error:
             raise OperatorError(
                 f"no netboot server answers at {storm.server} on {storm.interface.name}: {error}",
-                hint="is 'netboot serve' running there? --server and --interface name others",
+                hint="is 'netboot serve' running there? --server and --interface choose another",
             ) from None
         here, hold = storm.interface.address, storm.clients <= MAX_HELD
         pcs = [Pc(asker, asking, storm.server, here, hold=hold) for asker in askers]
@@ -92,7 +93,7 @@ async def _switch_on(pcs: list[Pc], storm: Storm, tell: Callable[[int], None]) -
         except (AnswerError, ProtocolError) as error:
             outcome.failure = str(error)
         except TimeoutError:
-            outcome.failure = f"not done when the storm's {storm.limit:g} s were over"
+            outcome.failure = f"not done after the storm's {storm.limit:g} s"
         now = time.monotonic()
         outcome.taken, outcome.ended = now - on, now - begin
         ended += 1
@@ -104,21 +105,21 @@ async def _switch_on(pcs: list[Pc], storm: Storm, tell: Callable[[int], None]) -
 
 
 async def _scout(storm: Storm, asking: Asking) -> str:
-    """The server's HTTP address, ``http://HOST:PORT``, found as the doctor's PC finds it."""
+    """Return the server's HTTP address, ``http://HOST:PORT``, from its first script."""
     scout = Asker(PROBE_MAC, storm.arch).chained()
     question = scout.discover(secrets.randbits(32))
     offer = await asking.ask(question, storm.server, [MessageType.DHCPOFFER], SCOUT_WAITS)
-    if offer.yiaddr != ANY:  # the offer is withdrawn: a PC of the storm may need it
+    if offer.yiaddr != ANY:  # free the offered address: a PC of the storm may need it
         asking.tell(scout.release(secrets.randbits(32), offer.yiaddr, storm.server))
     script = await fetch(storm.server, offer.file.decode("ascii", "replace"))
     first = read(script.decode("ascii", "replace"))
     if not isinstance(first, Chain):
-        raise AnswerError("its first script leads nowhere")
+        raise AnswerError("its first script names no boot script")
     return f"http://{urlsplit(first.url).netloc}"
 
 
 async def _server_cpu(base: str) -> float | None:
-    """CPU seconds of all the server's processes so far; None if it does not tell."""
+    """Return the CPU seconds of all the server's processes so far; None if it does not say."""
     try:
         return float(json.loads(await http_read(f"{base}/status"))["cpu_seconds"])
     except (AnswerError, ValueError, KeyError, TypeError):

@@ -1,11 +1,11 @@
-"""What a storm came to: times of each stage, failures, bytes, CPU. Pure; times in seconds."""
+"""The result of a storm: times of each stage, failures, bytes, CPU. Pure; times in seconds."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# In the order of a boot; a PC has those that its firmware, the server's mode and the profile give.
+# In the order of a boot. Firmware, the server's mode and the profile decide which a PC has.
 STAGES = (
     "dhcp",
     "4011",
@@ -22,9 +22,10 @@ SHARES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
 
 @dataclass(slots=True)
 class Outcome:
-    """How far one PC came. ``seconds`` and ``received`` (bytes) by stage; ``taken``: from its
-    power-on to its end, ``ended``: from the storm's begin. ``failure`` says in which ``stage`` it
-    ended, and why; empty if all went well.
+    """The result of one PC. ``seconds`` and ``received`` (bytes) are by stage.
+
+    ``taken`` is the time from its power-on to its end, ``ended`` from the start of the storm.
+    ``failure`` is the reason for which it failed in ``stage``, empty if it is done.
     """
 
     mac: str
@@ -38,8 +39,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``server_cpu``: CPU seconds of the server's processes, None if it does not tell; ``own_cpu``:
-    ours, for who doubts that the server was the bottleneck.
+    """The results of a storm.
+
+    ``server_cpu`` is CPU seconds of the server's processes, None if it does not say. ``own_cpu`` is
+    ours: it shows whether the storm itself was the bottleneck.
     """
 
     outcomes: Sequence[Outcome]
@@ -48,27 +51,28 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every PC came through."""
+        """Return whether every PC is done."""
         return not any(outcome.failure for outcome in self.outcomes)
 
     @property
     def seconds(self) -> float:
-        """From the first power-on until the last PC had its end."""
+        """Return the time from the first power-on to the end of the last PC."""
         return max(outcome.ended for outcome in self.outcomes)
 
     @property
     def received(self) -> int:
-        """Bytes of all files that came over TFTP and HTTP."""
+        """Return the bytes of all files received by TFTP and HTTP."""
         return sum(sum(outcome.received.values()) for outcome in self.outcomes)
 
     def failures(self) -> dict[str, int]:
-        """How many PCs failed, for each stage and reason, the most frequent first."""
+        """Return the number of failed PCs by stage and reason, the most frequent first."""
         found = Counter(f"{each.stage}: {each.failure}" for each in self.outcomes if each.failure)
         return dict(found.most_common())
 
     def stages(self) -> list[dict[str, Any]]:
-        """A row for each stage that a PC came to, and one for all of it: how many came through,
-        how many failed there, percentiles in seconds, bytes.
+        """Return a row for each stage that a PC reached, and one for the whole boot.
+
+        A row has the numbers of done and failed PCs, percentiles in seconds, and bytes.
         """
         rows = []
         for name in STAGES:
@@ -82,7 +86,7 @@ class Report:
         return rows
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the report as JSON-ready values."""
         return {
             "clients": len(self.outcomes),
             "failed": sum(1 for each in self.outcomes if each.failure),
@@ -101,7 +105,7 @@ def _row(name: str, times: Sequence[float], failed: int, size: int) -> dict[str,
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least ``share`` of all do not exceed (nearest rank)."""
+    """Return the smallest value that at least ``share`` of all do not exceed (nearest rank)."""
     ordered = sorted(values)
     if not ordered:
         return None
