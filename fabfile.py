@@ -1,4 +1,4 @@
-"""Brings netboot to a server and a classroom of old PCs to netboot. The manual: docs/deploy.md.
+"""Install netboot on a server, and boot a classroom of old PCs from it. See docs/howto/deploy.md.
 
 Put -H behind the task: fab deploy -H root@server --profile room.yaml
 """
@@ -33,26 +33,26 @@ PROFILE = "profiles/lab.yaml"
 KNOWN_HOSTS = "~/.ssh/known_hosts"
 HELP = {
     "H": "machines: [USER@]HOST[:PORT], with commas",
-    "csv": "machines: a file with the columns seat,mac,address",
-    "always": "from now on, not only the next time",
-    "wave": "how many at a time (8)",
-    "failures": "stop when more than so many have failed (1)",
-    "server": "the boot server's HOST:PORT for HTTP (127.0.0.1:8080)",
-    "via": "the boot server, as root@SERVER: it tells the PCs that run without their disks",
-    "timeout": "seconds until a seat has to be in userland (300)",
+    "csv": "machines: a CSV file with the columns seat,mac,address",
+    "always": "boot from the network from now on, not only once",
+    "wave": "number of PCs at a time (8)",
+    "failures": "start no further wave after more failures than this (1)",
+    "server": "HOST:PORT of the boot server's HTTP (127.0.0.1:8080)",
+    "via": "the boot server, as root@SERVER: it orders the PCs that run without their disks",
+    "timeout": "seconds for a PC to reach userland (300)",
     "broadcast": "the LAN's broadcast address",
     "profile": f"the room's profile, a YAML file ({PROFILE})",
-    "key": "private key file (default: those that ssh would use)",
-    "known_hosts": f"file with the host keys that are accepted ({KNOWN_HOSTS})",
-    "images": "folder made by 'netboot build' (default: they are built)",
-    "purge": "remove the profile in /etc/netboot as well",
+    "key": "private key file (default: the keys that ssh uses)",
+    "known_hosts": f"file with the accepted host keys ({KNOWN_HOSTS})",
+    "images": "folder of images, as 'netboot build' wrote it (default: build them)",
+    "purge": "also remove the profile in /etc/netboot",
     "dry_run": "only print the commands that would change something",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """The options that tasks share: which machines, how they are reached, what is done there."""
+    """The options that tasks share: the machines, and the way to reach them."""
 
     c: Context
     H: str = ""
@@ -64,30 +64,30 @@ class Machines:
 
     @property
     def room(self) -> Path:
-        """The profile's file."""
+        """Return the file of the profile."""
         return Path(self.profile)
 
     @property
     def access(self) -> Access:
-        """How the machines are reached."""
+        """Return the way to reach the machines."""
         return Access(Path(self.known_hosts).expanduser(), self.key, self.dry_run)
 
     @property
     def orders(self) -> classroom.Orders:
-        """The boot orders that PCs had before, beside the profile."""
+        """Return the store of the PCs' original boot orders, beside the profile."""
         return classroom.Orders(self.room.with_suffix(".bootorders.json"))
 
     def named(self) -> list[roster.Host]:
-        """The hosts of -H. Raises OperatorError if there are none, or if Fabric has taken them."""
+        """Return the hosts of -H. Raises OperatorError if none are given, or Fabric took them."""
         if isinstance(self.c, Connection):
             raise OperatorError("put -H behind the task's name: fab deploy -H SERVER")
         hosts = roster.from_words(self.H)
         if not hosts:
-            raise OperatorError("which machine? -H root@SERVER")
+            raise OperatorError("no machine given; use -H root@SERVER")
         return hosts
 
     def seats(self) -> list[roster.Host]:
-        """The PCs of -H, of a CSV, or the profile's clients. Raises OperatorError if there are none."""
+        """Return the PCs of -H, of a CSV, or of the profile. Raises OperatorError if none."""
         if self.H or isinstance(self.c, Connection):
             return self.named()
         room = profile_file.load(self.room)
@@ -95,11 +95,13 @@ class Machines:
             return roster.from_csv(_text(Path(self.csv)), self.csv, room.ssh)
         hosts = roster.from_profile(room)
         if not hosts:
-            raise OperatorError("which PCs? --csv FILE, -H ADDRESSES, or clients in the profile")
+            raise OperatorError(
+                "no PCs given; use --csv FILE, -H ADDRESSES, or clients in the profile"
+            )
         return hosts
 
     def server(self, via: str) -> classroom.Server | None:
-        """The boot server of ``--via``. Raises OperatorError if that names none or several."""
+        """Return the boot server of ``--via``. Raises OperatorError unless it names one."""
         if not via:
             return None
         hosts = roster.from_words(via)
@@ -115,8 +117,8 @@ PCS = ("H", "csv", "profile", "key", "known_hosts", "dry_run")
 def _task(*shared: str) -> Callable[[Callable[..., None]], Task]:
     """Make a task with the ``shared`` options of Machines and those of its function.
 
-    The function gets a Machines first. All options have the same help everywhere. An operator's
-    mistake is one line.
+    The function gets a Machines first. An option has the same help in all tasks. A mistake of the
+    operator is one line.
     """
 
     def made(function: Callable[..., None]) -> Task:
@@ -144,7 +146,7 @@ def _task(*shared: str) -> Callable[[Callable[..., None]], Task]:
 
 @_task(*SERVER, "profile")
 def deploy(machines: Machines, images: str = "") -> None:
-    """Install or upgrade the boot server, safely."""
+    """Install or upgrade the boot server, with a rollback if it fails."""
     hosts, room = machines.named(), machines.room
     folder = _images(room, images)
     access = machines.access
@@ -153,27 +155,27 @@ def deploy(machines: Machines, images: str = "") -> None:
 
 @_task(*SERVER)
 def rollback(machines: Machines) -> None:
-    """Put the boot server back to the version before."""
+    """Go back to the previous version of the boot server."""
     step = partial(remote.service, "rollback")
     _finish(on_each(machines.named(), machines.access, "rollback", step))
 
 
 @_task("H", "key", "known_hosts")
 def status(machines: Machines) -> None:
-    """Show whether the boot server is well."""
+    """Check whether the boot server is healthy."""
     _finish(on_each(machines.named(), machines.access, "status", remote.health))
 
 
 @_task(*SERVER)
 def uninstall(machines: Machines, purge: bool = False) -> None:
-    """Remove the boot server (its profile stays)."""
+    """Remove the boot server; its profile stays."""
     step = partial(remote.service, "uninstall" + (" --purge" if purge else ""))
     _finish(on_each(machines.named(), machines.access, "uninstall", step))
 
 
 @_task(*PCS)
 def adopt(machines: Machines, images: str = "") -> None:
-    """Look at the old PCs; write them into the profile."""
+    """Check the hardware of the old PCs; write them into the profile."""
     room, seats = machines.room, []
     hosts = machines.seats()
     modules = _modules(_images(room, images) / build.MANIFEST_FILE)
@@ -222,7 +224,7 @@ def netboot(
         far.do(classroom.COMMANDS["reboot"])
         if dry_run:
             return f"{how} (dry run)"
-        far.tell(f"{how}, reboots")
+        far.tell(f"{how}, rebooting")
         return f"{how}, {classroom.wait_for_userland(server, found.mac, since, seconds)}"
 
     _finish(in_waves(hosts, machines.access, "netboot", step, size, most))
@@ -230,7 +232,7 @@ def netboot(
 
 @_task(*PCS)
 def restore(machines: Machines) -> None:
-    """Have the PCs boot from their disks again."""
+    """Make the PCs boot from their disks again."""
     orders = machines.orders
 
     def step(far: Far) -> str:
@@ -273,7 +275,7 @@ namespace = Collection(
 
 
 def _text(path: Path) -> str:
-    """A file that a spreadsheet saved. Raises OperatorError if it is none of text."""
+    """Return the text of a file that a spreadsheet saved. Raises OperatorError."""
     try:
         return path.read_text()
     except OSError as error:
@@ -285,7 +287,7 @@ def _text(path: Path) -> str:
 
 
 def _modules(manifest: Path) -> dict[str, list[str]]:
-    """The drivers in a build's images, by processor. Raises OperatorError if it is not one of ours."""
+    """Return the drivers of a folder of images, by processor. Raises OperatorError."""
     try:
         parts = json.loads(manifest.read_text())["processors"]
         return {name: part["modules"] for name, part in parts.items()}
@@ -296,7 +298,7 @@ def _modules(manifest: Path) -> dict[str, list[str]]:
 
 
 def _images(room: Path, given: str) -> Path:
-    """The images of a profile, which is checked by the way."""
+    """Check the profile and return the folder of its images, which are built unless given."""
     loaded = profile_file.load(room)
     if given:
         return Path(given)
@@ -305,9 +307,9 @@ def _images(room: Path, given: str) -> Path:
 
 
 def _number(option: str, text: str, least: int = 0) -> int:
-    """An option's number, which Invoke would answer with a traceback. Raises OperatorError."""
+    """Parse the number of an option. Raises OperatorError; Invoke would show a traceback."""
     if not re.fullmatch("[0-9]{1,6}", text) or int(text) < least:
-        raise OperatorError(f"{option}: expected a number of {least} or more, found {text!a}")
+        raise OperatorError(f"{option}: expected a number of {least} or more, found {text!r}")
     return int(text)
 
 
@@ -325,6 +327,6 @@ def _errors_in_one_line() -> Iterator[None]:
         print(error.text(), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; what was begun on a machine goes on there", file=sys.stderr)
+        print("interrupted; work that has begun on a machine goes on there", file=sys.stderr)
         sys.stdout.flush()
         os._exit(INTERRUPTED)  # sys.exit would wait for the machines

@@ -189,12 +189,12 @@ def test_ctrl_c_ends_it_though_a_pc_is_waited_for(lan: Lan, pcs: dict[int, Pc], 
     command = lan.command("env", "--default-signal=INT", *FAB, *words)
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as fab:
         assert fab.stderr is not None
-        assert any("BIOS: GRUB loads iPXE, reboots" in line for line in fab.stderr)
+        assert any("BIOS: GRUB loads iPXE, rebooting" in line for line in fab.stderr)
         fab.send_signal(signal.SIGINT)
         _, said = fab.communicate(timeout=10)
     assert (fab.returncode, said) == (
         130,
-        "interrupted; what was begun on a machine goes on there\n",
+        "interrupted; work that has begun on a machine goes on there\n",
     )
     status, text = lan.fab("classroom.restore", *words[1:3], *words[-2:])
     assert status == 0 and "GRUB's entry removed" in text, text
@@ -209,7 +209,7 @@ def test_ctrl_c_ends_it_though_a_pc_is_waited_for(lan: Lan, pcs: dict[int, Pc], 
         (("wake", "--csv", "room.xlsx"), "room.xlsx: not text in UTF-8"),
         (("adopt", "--profile", "no.yaml"), "no.yaml: there is no such profile"),
         (("adopt", "-H", "pc", "--images", "."), "not a folder of images"),
-        (("adopt",), "which PCs? --csv FILE, -H ADDRESSES, or clients in the profile"),
+        (("adopt",), "no PCs given; use --csv FILE, -H ADDRESSES, or clients in the profile"),
     ],
 )
 def test_what_is_typed_wrong_is_a_line_and_status_2(

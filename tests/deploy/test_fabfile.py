@@ -56,9 +56,9 @@ def test_the_help_of_a_task_shows_shared_options_and_its_own() -> None:
     assert status == 0
     for line in (
         "Reboot the PCs, with or without disk, wave by wave.",
-        "--csv=STRING           machines: a file with the columns seat,mac,address",
+        "--csv=STRING           machines: a CSV file with the columns seat,mac,address",
         "--dry-run              only print the commands that would change something",
-        "--wave=STRING          how many at a time (8)",
+        "--wave=STRING          number of PCs at a time (8)",
         "-H STRING              machines: [USER@]HOST[:PORT], with commas",
     ):
         assert f"  {line}\n" in text, text
@@ -68,7 +68,7 @@ def test_the_help_of_a_task_shows_shared_options_and_its_own() -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["rollback"], "which machine? -H root@SERVER\n"),
+        (["rollback"], "no machine given; use -H root@SERVER\n"),
         (["-H", "root@here", "status"], "put -H behind the task's name: fab deploy -H SERVER\n"),
         (
             ["classroom.wake", "-H", "pc1", "--wave", "0"],

@@ -2,7 +2,7 @@
 
 One virtual PC with a checksummed load of twice its RAM, and one fault after the other. All chance
 comes from a seed, which is printed: the same seed gives the same faults in the same order, each as
-long after the one before and for as long. The report is JSON, or rows of docs/reliability.md.
+long after the one before and for as long. The report is JSON, or rows of docs/measurements/reliability.md.
 """
 
 import argparse
