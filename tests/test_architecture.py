@@ -1,4 +1,4 @@
-"""What each module says of itself and imports; import-linter holds the layers (pyproject.toml)."""
+"""Rules for docstrings and imports of modules. import-linter holds the layers (pyproject.toml)."""
 
 import ast
 import subprocess
@@ -12,7 +12,7 @@ from tests import ROOT
 
 PACKAGE = ROOT / "netboot"
 
-# No socket, thread, process, clock or chance: the pure modules are given what these yield.
+# No socket, thread, process, clock or chance: pure modules get their results as arguments.
 IMPURE = {"asyncio", "multiprocessing", "os", "random", "secrets", "select", "signal", "socket"}
 IMPURE |= {"subprocess", "threading", "time"}
 # ``name.*`` is every module of a package.
@@ -26,7 +26,7 @@ PURE = (
     "deploy.layout deploy.report deploy.roster deploy.hardware deploy.bootorder deploy.seats"
 )
 IMPURE_ALL_THE_SAME = {"pages.nbd.client"}  # the client half, which tests and played PCs use
-# Strangers that tests alone import: what is theirs must not judge itself; scapy is GPL-2.0-only.
+# Packages of tests alone: a peer must not be tested against itself; scapy is GPL-2.0-only.
 ONLY_IN = {
     "tftpy": set[str](),
     "scapy": set[str](),
@@ -36,7 +36,7 @@ ONLY_IN = {
 
 
 def _modules() -> dict[str, ast.Module]:
-    """Syntax trees of all modules, by name without ``netboot.``; empty files are left out."""
+    """Return the syntax trees of all modules by name, without ``netboot.`` and empty files."""
     trees = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
@@ -50,7 +50,7 @@ each_module = pytest.mark.parametrize("name", MODULES)
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and full name of everything imported; ``from a import b`` gives ``a.b``."""
+    """Yield line and full name of each import; ``from a import b`` gives ``a.b``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)

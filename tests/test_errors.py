@@ -1,4 +1,4 @@
-"""What the operator reads of a mistake."""
+"""The text of an operator's mistake."""
 
 from netboot.errors import OperatorError
 

@@ -1,4 +1,4 @@
-"""ruff, mypy and shellcheck over the whole tree; what they say is the failure."""
+"""ruff, mypy and shellcheck over the whole tree. Their output is the failure."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ SHELL = re.compile(rb"\A(#!.*\b(ba|da)?sh\b|# shellcheck shell=)")
 
 
 def _complaints(*command: str) -> str:
-    """What ``command`` writes if it fails, empty if it does not."""
+    """Return the output of ``command`` if it fails, otherwise an empty text."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
 

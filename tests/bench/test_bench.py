@@ -1,4 +1,4 @@
-"""What the benchmark makes of its figures. It measures nothing here."""
+"""The verdicts that the benchmark makes of its figures. Nothing is measured here."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the client's benchmark makes of its figures. It measures nothing here."""
+"""The verdicts that the client's benchmark makes of its figures. Nothing is measured here."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the benchmark of one PC's boot makes of its figures. It boots nothing here."""
+"""The verdicts that the benchmark of one boot makes of its figures. Nothing boots here."""
 
 import pytest
 

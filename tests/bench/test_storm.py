@@ -1,4 +1,4 @@
-"""What the benchmark of a room makes of a storm's report. It measures nothing here."""
+"""The verdicts that the benchmark of a room makes of a storm's report. Nothing is measured."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What the benchmark of downloads makes of its figures. It measures nothing here."""
+"""The verdicts that the benchmark of downloads makes of its figures. Nothing is measured."""
 
 from dataclasses import replace
 

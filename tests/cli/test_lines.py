@@ -1,4 +1,4 @@
-"""Lines that a thread writes: in order, whole, and without waiting for who reads them."""
+"""Lines that a thread writes: in order, whole, and without waiting for a reader."""
 
 import contextlib
 import json
@@ -40,7 +40,7 @@ def test_all_lines_come_in_order(pipe: Pipe) -> None:
     assert got.decode().splitlines() == sent
 
 
-def test_a_pipe_that_nobody_reads_holds_nobody_up(
+def test_a_pipe_without_a_reader_blocks_no_writer(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lines, "KEPT", 100)
@@ -61,7 +61,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(
     assert 100 <= len(kept) < 200 and last == "after"
 
 
-def test_what_is_logged_is_a_line(pipe: Pipe) -> None:
+def test_a_log_record_is_a_line(pipe: Pipe) -> None:
     reader, writer = pipe
     output = Lines(writer, lost)
     handler = LinesHandler(output)
@@ -70,7 +70,7 @@ def test_what_is_logged_is_a_line(pipe: Pipe) -> None:
     assert os.read(reader, 1 << 16) == b"seat 14\n"
 
 
-def test_without_a_reader_all_is_left_out(pipe: Pipe) -> None:
+def test_lines_are_dropped_once_the_reader_is_gone(pipe: Pipe) -> None:
     reader, writer = pipe
     os.close(reader)
     output = Lines(writer, lost)

@@ -1,4 +1,4 @@
-"""The command: its exit statuses, its one-line complaints, its dry run."""
+"""The command: its exit statuses, its one-line messages, its dry run."""
 
 import json
 import subprocess
@@ -128,7 +128,7 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
     ],
 )
 def test_what_must_be_back_at_once_imports_little(modules: str, heavy: set[str]) -> None:
-    """A page server, and a worker, that were killed: their clients wait."""
+    """Clients wait while a killed page server or worker starts again."""
     code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert heavy & set(done.stdout.split()) == set()

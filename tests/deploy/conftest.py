@@ -1,4 +1,4 @@
-"""The LAN, a server on it, and a room's images that are quick to copy."""
+"""Fixtures: the LAN, a server on it, and small images of a room."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lan]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `netboot build` would make, in small."""
+    """Make a small folder of images, with the files of `netboot build`."""
     folder = tmp_path_factory.mktemp("images")
     files = []
     for name in ("amd64/vmlinuz", "amd64/initramfs.img", "undionly.kpxe", "snponly.efi"):
@@ -56,7 +56,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serve(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Serve]:
-    """Starts a server for a profile's text; the list to which its events are added."""
+    """Start a server for the text of a profile; return the list that gets its events."""
     running = []
 
     def start(profile: str, folder: Path = images) -> list[dict[str, Any]]:
@@ -77,13 +77,13 @@ def serve(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Serve]:
         server.wait()
         assert server.stdout is not None
         server.stdout.close()
-    # A server that is stopped keeps the pages of its seats, and so those of a played PC.
+    # A stopped server keeps the pages of its seats, also those of a played PC.
     shutil.rmtree(TMPFS / f"{KEPT_PREFIX}{pages_name(tmp_path)}", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What `fab` downloads, into its own caches: the LAN has no way out."""
+    """Fill the caches of `fab`: the LAN has no Internet."""
     (room := tmp_path_factory.mktemp("room") / "room.yaml").write_text("")
     version = subprocess.run(
         [
@@ -101,5 +101,5 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def disk() -> Disk:
-    """A Debian on a disk."""
+    """Return a Debian on a disk."""
     return make_disk(_Silent())

@@ -1,7 +1,7 @@
 """Old PCs with a Debian on their disks, as virtual machines on the LAN of rig.py: BIOS and UEFI.
 
-The disk is made once and kept in the cache: mmdebstrap fills it, then a PC boots the Debian on it, which
-installs GRUB for both firmwares with its own tools. Each PC writes to a layer of its own above it.
+The disk is made once and kept in the cache. mmdebstrap fills it. Then a PC boots the Debian on it,
+which installs GRUB for both firmwares with its own tools. Each PC writes to a layer above the disk.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ assert UEFI is not None
 CODE, VARIABLES = OVMF / UEFI.code, OVMF / UEFI.variables
 SECTOR, MIB = 512, 1 << 20
 SIZE_MIB, ESP_MIB = 1000, 33  # sparse; FAT32 has 32 MiB at least
-BOOT_SECONDS = 200  # until a PC's SSH answers, emulated beside others
-# In the Debian's root folder, before there is a kernel. An initrd of few modules is soon unpacked.
+BOOT_SECONDS = 200  # until the SSH of a PC answers, emulated beside others
+# In the Debian's root folder, before a kernel is installed. A small initrd is unpacked quickly.
 FEW = """set -eu; cd "$1"; mkdir -p etc/initramfs-tools/conf.d
 echo MODULES=list >etc/initramfs-tools/conf.d/few"""
-# And before it is a disk.
+# In the same folder, before it is copied to the disk.
 PREPARE = """set -eu; cd "$1"
 printf '%s\\n' GRUB_TIMEOUT=0 GRUB_TERMINAL=console GRUB_DISTRIBUTOR=Debian \\
     GRUB_CMDLINE_LINUX='"console=ttyS0 init=/usr/sbin/old-init"' >etc/default/grub
@@ -50,8 +50,9 @@ rm -f etc/ssh/ssh_host_*; install -m 600 KEYS/host etc/ssh/ssh_host_ed25519_key"
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """``folder`` holds ``disk.raw``, the firmware's variables ``nvram``, and the keys ``user`` and
-    ``host`` (with ``.pub``).
+    """A Debian on a disk: ``folder`` holds ``disk.raw`` and the firmware's variables ``nvram``.
+
+    The keys ``user`` and ``host`` (with ``.pub``) are there too.
     """
 
     folder: Path
@@ -66,10 +67,10 @@ class Disk:
 
 
 def make_disk(progress: Progress) -> Disk:
-    """From the cache, or made anew in two minutes."""
+    """Return the disk from the cache, or make it in two minutes."""
     scripts = [(HERE / name).read_text() for name in SCRIPTS]
     recipe = repr((scripts, PACKAGES, FEW, PREPARE, SIZE_MIB, ESP_MIB)).encode()
-    cache = Cache(default_cache() / "tests")  # one of its own: builds need not wait for it
+    cache = Cache(default_cache() / "tests")  # a lock of its own: builds need not wait for it
     with cache.alone(progress):
         return Disk(cache.folder("disks", hashlib.sha256(recipe).hexdigest()[:32], _make))
 
@@ -108,7 +109,7 @@ def _make(folder: Path) -> None:
 
 
 def _partition_table() -> bytes:
-    """An MBR with the EFI system partition and the Debian's; GRUB's BIOS part goes before them."""
+    """Return an MBR with the EFI and the Debian partition; GRUB's BIOS part goes before them."""
     esp = (MIB // SECTOR, ESP_MIB * MIB // SECTOR)
     rest = (esp[0] + esp[1], (SIZE_MIB - 1 - ESP_MIB) * MIB // SECTOR)
     rows = [
@@ -141,8 +142,9 @@ def _firmware(firmware: str, nvram: Path) -> list[str]:
 
 
 class OldPc:
-    """A PC that boots from its disk when it is made. Its card has no boot ROM: only GRUB or UEFI's
-    own PXE bring it to the network.
+    """A PC that boots from its disk as soon as it is made.
+
+    Its card has no boot ROM: only GRUB or UEFI's own PXE can boot it from the network.
     """
 
     def __init__(self, lan: Lan, disk: Disk, number: int, firmware: str) -> None:
@@ -169,15 +171,13 @@ class OldPc:
             file.write(f"{self.address} {public}\n")
 
     def run(self, script: str) -> str:
-        """What root's shell on the PC prints."""
+        """Run a command as root on the PC; return its output."""
         done = self._ssh(script)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def wait_for_ssh(self, before: str = "") -> str:
-        """Returns when the PC runs from its disk, in another boot than ``before``, with the id of that
-        boot.
-        """
+        """Wait until the PC runs from its disk, in another boot than ``before``; return its id."""
         deadline = time.monotonic() + BOOT_SECONDS
         while time.monotonic() < deadline:
             assert self.process.poll() is None
@@ -197,7 +197,7 @@ class OldPc:
     def _ssh(self, script: str) -> "subprocess.CompletedProcess[str]":
         words = ["ssh", "-q", "-F", "none", "-i", str(self._disk.key), "-o", "BatchMode=yes"]
         words += ["-o", f"UserKnownHostsFile={self._lan.known_hosts}", "-o", "ConnectTimeout=2"]
-        # A PC that is switched off in the middle of it never says so.
+        # A PC that is switched off meanwhile never closes the connection.
         words += ["-o", "ServerAliveInterval=3"]
         command = self._lan.command("timeout", "60", *words, f"root@{self.address}", script)
         environment = {**os.environ, "LC_ALL": "C"}

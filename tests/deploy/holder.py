@@ -1,7 +1,7 @@
 """A seat that uses its swap while the server is upgraded: ``holder.py SERVER TICKET``.
 
-Says ``attached``, then reads its page over and over until its input ends, and says how often, or
-what went wrong.
+It prints ``attached``, then reads its page repeatedly until its input ends. Then it prints the
+number of reads, or the error.
 """
 
 import asyncio

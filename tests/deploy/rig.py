@@ -1,7 +1,7 @@
 """A LAN of PCs with a real sshd each: namespaces for network, names, mounts and processes.
 
-They share this machine's files, but what they write to /etc, /usr, /var, /boot, /opt, /tmp and
-/dev/shm is each its own and gone with it. There is no systemd, as in a container.
+They share this machine's files. Each has a layer of its own above /etc, /usr, /var, /boot, /opt,
+/tmp and /dev/shm, which is lost at its end. They have no systemd, like a container.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ FAB = [sys.executable, "-m", "fabric"]
 NETWORK = "192.168.78"
 HERE = f"{NETWORK}.250"  # where `fab` runs
 
-# With an address of its own: netboot/lab/network.py says why.
+# With a fixed address: netboot/lab/network.py gives the reason.
 LAN = f"""ip link set lo up; ip link add br0 address 52:54:00:77:ff:02 type bridge forward_delay 0
 ip address add {HERE}/24 dev br0; ip link set br0 up; echo ready; exec sleep infinity"""
 
@@ -58,7 +58,7 @@ def _inside(pid: int) -> list[str]:
 
 @dataclass
 class Pc:
-    """A running PC. ``root`` shows its files."""
+    """A running PC. ``root`` is the folder of its files."""
 
     number: int
     process: subprocess.Popen[bytes]
@@ -73,7 +73,7 @@ class Pc:
 
     @property
     def pid(self) -> int:
-        """Its process 1, the only child of `unshare`."""
+        """Return the process id of its process 1, the only child of `unshare`."""
         children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
         return int(Path(children).read_text())
 
@@ -81,7 +81,7 @@ class Pc:
         return Path(f"/proc/{self.pid}/root{inside}")
 
     def run(self, script: str) -> str:
-        """What root's shell on the PC prints."""
+        """Run a command as root on the PC; return its output."""
         command = [*_inside(self.pid), "sh", "-c", script]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -90,7 +90,7 @@ class Pc:
 
 
 class Lan:
-    """The switch, and ``folder`` with key and known hosts of who runs `fab`."""
+    """The switch, and ``folder`` with key and known hosts of the user of `fab`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -106,7 +106,7 @@ class Lan:
         assert self._process.stdout.readline() == b"ready\n"
 
     def add(self, number: int) -> Pc:
-        """A PC that is switched on; its host key is known."""
+        """Switch a PC on; its host key is known."""
         folder = self.folder / f"pc{number}"
         folder.mkdir()
         _keygen(folder / "host_key")
@@ -137,16 +137,16 @@ class Lan:
         return pc
 
     def know(self, pc: Pc, public: Path) -> None:
-        """Puts a host key into known_hosts."""
+        """Put a host key into known_hosts."""
         with self.known_hosts.open("a") as file:
             file.write(f"{pc.address} {' '.join(public.read_text().split()[:2])}\n")
 
     def command(self, *words: str) -> list[str]:
-        """``words`` run on the LAN, beside the PCs."""
+        """Return the command that runs ``words`` on the LAN, beside the PCs."""
         return ["nsenter", f"--net=/proc/{self._process.pid}/ns/net", *words]
 
     def fab(self, *words: str, keys: bool = True) -> tuple[int, str]:
-        """Status and output of a task of fabfile.py; ``keys``: it connects to machines."""
+        """Run a task of fabfile.py; return status and output. ``keys``: it connects to machines."""
         if keys:
             words += ("--key", str(self.key), "--known-hosts", str(self.known_hosts))
         done = subprocess.run(

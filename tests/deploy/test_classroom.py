@@ -1,5 +1,6 @@
-"""`fab classroom.*` over real SSH. The PCs' firmware and GRUB are recorded listings and a scratch
-root: no namespace has boot variables or a boot loader of its own.
+"""`fab classroom.*` over real SSH, with recorded listings of firmware and a scratch GRUB.
+
+A namespace has no boot variables and no boot loader of its own.
 """
 
 import json
@@ -51,7 +52,7 @@ done"""
 
 @pytest.fixture(scope="module")
 def secret(lan: Lan, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
-    """That of a real server on the LAN, where seats report."""
+    """Return the secret of a real server on the LAN, where seats report."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\ninterface: br0\n")
     command = [sys.executable, "-m", "netboot", "serve", "--json", "--state", str(folder)]
@@ -65,7 +66,7 @@ def secret(lan: Lan, images: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def pcs(downloads: None, lan: Lan, secret: bytes) -> dict[int, Pc]:
-    """A UEFI PC and a BIOS one that come back after a reboot, and one that does not."""
+    """Switch on a UEFI and a BIOS PC that return after a reboot, and one that does not."""
     found = {}
     for number, mac in MACS.items():
         pc = found[number] = lan.add(number)
@@ -82,7 +83,7 @@ def pcs(downloads: None, lan: Lan, secret: bytes) -> dict[int, Pc]:
 
 @pytest.fixture
 def room(tmp_path: Path, images: Path) -> Path:
-    """A profile, and a CSV as a teacher writes it."""
+    """Write a profile, and a CSV as a teacher writes it."""
     rows = [f"row1-{n},{mac},192.168.78.1{n}" for n, mac in MACS.items()]
     (tmp_path / "room.csv").write_text("\n".join(["seat,mac,address", *rows, ""]))
     manifest = json.loads((images / "manifest.json").read_text())
@@ -185,7 +186,7 @@ def test_ctrl_c_ends_it_though_a_pc_is_waited_for(lan: Lan, pcs: dict[int, Pc], 
     words = ["classroom.netboot", "-H", f"root@{pcs[6].address}", "--server", f"{HERE}:8080"]
     words += ["--key", str(lan.key), "--known-hosts", str(lan.known_hosts)]
     words += ["--profile", str(room / "room.yaml")]
-    # Whoever runs the tests in the background has SIGINT ignored, and so would this.
+    # A test run in the background ignores SIGINT, and its children would inherit that.
     command = lan.command("env", "--default-signal=INT", *FAB, *words)
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as fab:
         assert fab.stderr is not None

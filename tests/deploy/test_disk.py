@@ -1,4 +1,4 @@
-"""Old PCs with a Debian on their disks become diskless seats over `fab`, and get their disks back."""
+"""Old PCs with a Debian on disk become diskless seats over `fab`, and get their disks back."""
 
 import json
 import re
@@ -25,14 +25,14 @@ dhcp: {{mode: full, range: {NETWORK}.100-{NETWORK}.120}}
 swap: {{capacity: 2GiB}}
 boot: {{arguments: console=ttyS0 no_timer_check}}
 """
-# What `fab` may change, and has to leave as it was. The order alone: the firmware writes the rest.
+# `fab` may change the boot order, and must restore it. The firmware writes the rest.
 BOOT = """cd /boot; find . -type f -print0 | sort -z | xargs -0 sha256sum
 efibootmgr 2>/dev/null | grep ^BootOrder || true"""
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `netboot build` makes, in full."""
+    """Run the whole `netboot build`."""
     folder = tmp_path_factory.mktemp("built")
     command = [*NETBOOT, "build", "-p", "profiles/lab.yaml", "-o", str(folder)]
     subprocess.run(command, check=True, cwd=ROOT)
@@ -41,7 +41,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def serving(lan: Lan, profile: Path, images: Path) -> Iterator[None]:
-    """A server on the LAN."""
+    """Start a server on the LAN."""
     command = [*NETBOOT, "serve", "--json", "--profile", str(profile), "--images", str(images)]
     command += ["--state", str(profile.parent / "state")]
     with subprocess.Popen(lan.command(*command), cwd=ROOT, stdout=subprocess.PIPE) as server:
@@ -54,7 +54,7 @@ def serving(lan: Lan, profile: Path, images: Path) -> Iterator[None]:
 
 
 def stages(lan: Lan) -> dict[str, list[str]]:
-    """What each seat has told the server, by MAC."""
+    """Return the stages that each seat has reported, by MAC."""
     asked = lan.command(*NETBOOT, "status", "--json")
     done = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True)
     seats: list[dict[str, Any]] = json.loads(done.stdout)["seats"]

@@ -1,4 +1,4 @@
-"""`netboot doctor` against a real server in a network of its own, well and unwell."""
+"""`netboot doctor` against a real server in a network of its own, healthy and not."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ Doctor = Callable[..., tuple[int, list[dict[str, Any]]]]
 
 @pytest.fixture
 def doctor(lan: Lan, serve: Serve, tmp_path: Path) -> Doctor:
-    """Starts a server for the profile's text and asks the doctor; its status and findings."""
+    """Start a server for the text of a profile, run the doctor, return status and findings."""
 
     def ask(profile: str, *words: str) -> tuple[int, list[dict[str, Any]]]:
         serve(profile)
@@ -36,7 +36,7 @@ def doctor(lan: Lan, serve: Serve, tmp_path: Path) -> Doctor:
 
 @pytest.mark.parametrize("mode", ["", FULL])
 def test_a_server_that_is_well(doctor: Doctor, images: Path, mode: str) -> None:
-    # A swap larger than all there is to give: the doctor's own is one page.
+    # Swap larger than the capacity: the doctor's own swap is one page.
     profile = f"swap: {{size: 1GiB, capacity: 1GiB}}\n{mode}"
     status, findings = doctor(profile, "--images", str(images))
     assert [finding["check"] for finding in findings] == [

@@ -1,4 +1,4 @@
-"""What is decided before anything is sent: hosts, hardware, boot orders, profiles, tables."""
+"""Decisions without I/O: hosts, hardware, boot orders, profiles, tables."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -201,7 +201,7 @@ def test_many_pcs_at_once_keep_the_orders_they_had(tmp_path: Path) -> None:
     macs = [f"52:54:00:00:00:{number:02x}" for number in range(40)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda mac: orders.put(mac, f"0001,{mac[-2:]}"), macs))
-    orders.put(macs[0], "0002")  # a second time: ours, not the one before
+    orders.put(macs[0], "0002")  # a second time: our own entry, not the original
     assert [orders.get(mac) for mac in macs] == [f"0001,{mac[-2:]}" for mac in macs]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda mac: orders.put(mac, ""), macs))

@@ -16,7 +16,7 @@ from tests.deploy.rig import Lan, Pc
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
 OFF = "192.168.78.12"
-TAKEN = 9999  # a port that another program has
+TAKEN = 9999  # a port that another program uses
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_first_deploy_serves_as_a_user_of_its_own(
 
 
 def test_the_installed_wheel_has_the_sources_of_images(server: Pc) -> None:
-    """Outside the checkout: `netboot build` finds what it packs, `check` the example profile."""
+    """Outside the checkout `netboot build` finds its sources, and `check` the example profile."""
     script = "from netboot.images import resources as r; print(r.folder('initramfs'), r.folder('profiles'))"
     initramfs, profiles = server.run(
         f'cd / && /opt/netboot/current/venv/bin/python -c "{script}"'
@@ -105,7 +105,7 @@ def test_an_upgrade_keeps_a_seats_swap(lan: Lan, server: Pc, images: Path, tmp_p
 def test_one_that_fails_half_way_goes_back_and_stops_no_other(
     lan: Lan, server: Pc, images: Path, tmp_path: Path
 ) -> None:
-    """Three in one run: this upgrade cannot start, one machine is off, one has a strange key."""
+    """Three failures in one run: an upgrade cannot start, a machine is off, a key is strange."""
     impostor = lan.add(3)
     lines = lan.known_hosts.read_text().splitlines()
     stranger = lines[0].split()[-1]  # the first PC's
@@ -130,12 +130,12 @@ def test_one_that_fails_half_way_goes_back_and_stops_no_other(
 
 
 def test_a_second_deploy_waits_its_turn(lan: Lan, server: Pc, images: Path, tmp_path: Path) -> None:
-    """The first one may have been interrupted: on the server it goes on."""
+    """The first one may have been interrupted: it goes on at the server."""
     lock = "exec 9>/run/netboot-deploy.lock; flock 9; echo $$ >/run/first; exec sleep 60"
     first = server.start(lock)
     try:
         server.run("until [ -s /run/first ]; do sleep 0.05; done")
-        for text in ("", "boot: {arguments: other}\n"):  # it would activate; it would install
+        for text in ("", "boot: {arguments: other}\n"):  # it would activate, and it would install
             status, said = _deploy(lan, images, _profile(tmp_path, text), server.address)
             assert status == 1 and "another deploy runs here" in said, said
     finally:
@@ -146,7 +146,7 @@ def test_a_second_deploy_waits_its_turn(lan: Lan, server: Pc, images: Path, tmp_
 def test_a_seat_without_disk_is_told_by_its_server(
     lan: Lan, server: Pc, images: Path, tmp_path: Path
 ) -> None:
-    """One of the two waits for its order, as its initramfs does; the other is off."""
+    """One of two seats waits for its order, as the initramfs does; the other is off."""
     macs = ("52:54:00:12:34:56", "52:54:00:12:34:57")
     rows = [f"seat-{n},{mac},192.168.78.20{n}" for n, mac in enumerate(macs)]
     (tmp_path / "room.csv").write_text("\n".join(["seat,mac,address", *rows, ""]))

@@ -1,4 +1,4 @@
-"""`netboot storm` against a real server on a LAN of its own: what is measured, what is left behind."""
+"""`netboot storm` against a real server on a LAN of its own: figures, and what is given back."""
 
 import json
 import shutil
@@ -115,7 +115,7 @@ def test_a_pool_that_is_too_small_costs_the_rest_their_boot(lan: Lan, serve: Ser
 
 
 def test_pcs_wait_for_their_turn(lan: Lan, serve: Serve) -> None:
-    # 32 kB each at 125 kB/s: the governor lets 12 begin at once, the next a second later.
+    # 32 kB each at 125 kB/s: admission lets 12 begin at once, the next a second later.
     events = serve(f"{FULL.replace('60', '90')}http: {{rate: 1Mbit}}\n")
     status, report = _storm(lan, "--clients", "30", "--over", "0")
     rows = {row["stage"]: row for row in report["stages"]}
@@ -129,7 +129,7 @@ def test_from_another_machine(lan: Lan, serve: Serve) -> None:
     serve(FULL)
     pc = lan.add(1)
     words = [*NETBOOT, "storm", "--json", "--interface", "eth0", "--server", HERE, "--clients", "3"]
-    # Its network alone: this checkout may be in /tmp, of which a PC has its own.
+    # Only its network: this checkout may be in /tmp, and a PC has a /tmp of its own.
     command = ["nsenter", "-t", str(pc.pid), "--net", *words]
     report = json.loads(subprocess.check_output(command, cwd=ROOT))
     assert report["failed"] == 0 and report["server_cpu_seconds"] >= 0

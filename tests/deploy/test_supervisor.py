@@ -1,4 +1,4 @@
-"""A server that is started by nobody but us: which process it is."""
+"""A server without systemd: the process that the pid file means."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from netboot.deploy.supervisor import Detached
 
 pytestmark = pytest.mark.system
 
-# Goes over to its own program again and again, as a server does when it is upgraded.
+# Replaces its program repeatedly, as a server does in an upgrade.
 RESTLESS = "import os, sys; bytes(1 << 22); os.execv(sys.executable, sys.orig_argv)"
 
 

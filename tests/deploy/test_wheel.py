@@ -1,4 +1,4 @@
-"""The wheel has all data files and is the same each time; the unit is as tight as it is said to be."""
+"""The wheel has all data files and equal bytes each time; the unit is as tight as documented."""
 
 import os
 import re
@@ -54,13 +54,13 @@ def test_pipx_installs_command_manual_and_completion(tmp_path: Path) -> None:
         netboot, check=True, env={**environment, **asked}, capture_output=True, text=True
     )
     assert done.stdout.split() == ["status"]
-    # Outside the checkout: the profile that is packed.
+    # Outside the checkout: the packed profile.
     profile = next((tmp_path / "home").rglob("share/netboot/profiles/lab.yaml"))
     subprocess.run([*netboot, "check", "--profile", profile], check=True, cwd="/")
 
 
 def test_equal_contents_have_the_same_name(tmp_path: Path) -> None:
-    """What decides whether a server has anything new to get."""
+    """The name decides whether a server needs a new release."""
     names = []
     for text in ("x", "x", "y"):
         (tmp_path / "a").write_text(text)

@@ -1,4 +1,4 @@
-"""What the documents have readers type exists: programs, verbs, options, files."""
+"""Programs, verbs, options and files that the documents name exist."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -85,7 +85,7 @@ def _tasks() -> Mapping[str, set[str]]:
 
 
 def _unknown(line: str) -> Iterator[str]:
-    """Yield what a line of code gives to netboot or fab and they do not have."""
+    """Yield the options in a line of code that netboot or fab do not have."""
     for words, rest in NETBOOT.findall(line):
         verb = "netboot"
         for word in words.split():

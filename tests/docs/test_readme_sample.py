@@ -1,4 +1,4 @@
-"""README's sample of `make demo` has the shape of what the lab prints, made by the lab's own functions."""
+"""README's sample of `make demo` has the shape of the lab's output, by the lab's own functions."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ LOGS = re.compile(r"consoles and logs: (?P<folder>/\S+)")
 
 ADDRESS, ARCH = r"10\.77\.0\.\d+", "(bios|uefi-x64)"
 FILE = r"((amd64/(vmlinuz|initramfs[\w-]*\.img))|load\.img)"
-# What each of these stages says, as the code that reports it makes it.
+# The message of each of these stages, as the code that reports it makes it.
 MESSAGES = {
     "dhcp": rf"(DISCOVER|REQUEST) from \w+ {ARCH}|(OFFER|ACK) {ADDRESS}, boot file {ARCH}\.ipxe",
     "tftp": rf"{ARCH}\.ipxe \d+\.\d kB in \d+\.\d\d s",
@@ -70,7 +70,7 @@ def _report(number: int, memory: int, folder: Path) -> SeatReport:
 
 
 def _said(line: str) -> Iterator[str]:
-    """Yield why the lab cannot print this line of the timeline."""
+    """Yield the reasons why the lab cannot print this line of the timeline."""
     match = TIMELINE.fullmatch(line)
     if match is None:
         yield "no line of a timeline"

@@ -1,4 +1,4 @@
-"""docs/reference/ is what the code is: each generated block is current, and each is on one page."""
+"""docs/reference/ agrees with the code: each generated block is current, and on one page."""
 
 from collections import Counter
 from pathlib import Path

@@ -26,7 +26,7 @@ def _python() -> Iterator[ast.AST]:
 
 
 def _texts() -> set[str]:
-    """All string literals of the package."""
+    """Yield all string literals of the package."""
     return {
         node.value
         for node in _python()
@@ -35,7 +35,7 @@ def _texts() -> set[str]:
 
 
 def _recorded() -> set[str]:
-    """Stages that Python code passes to what records them, as literals."""
+    """Return the stages that Python code passes as literals to the functions that record them."""
     found = set()
     for node in _python():
         if not isinstance(node, ast.Call):
@@ -49,7 +49,7 @@ def _recorded() -> set[str]:
 
 
 def _shell_stages(text: str) -> set[str]:
-    """Stages that shell code reports: by name, and by ``run_stage`` for each function stage_NAME."""
+    """Return the stages of shell code: by name, and by ``run_stage`` for each stage_NAME."""
     found = set(re.findall(r"(?m)^\s*(?:[^\s()]+\) )?(?:beacon|report) ([a-z:-]+)", text))
     found |= {f"failed:{name}" for name in re.findall(r"(?m)^run_stage \d+ (\w+)", text)}
     for name, body in re.findall(r"(?ms)^stage_(\w+)\(\) \{$(.*?)^\}$", text):
@@ -64,13 +64,13 @@ def _initramfs() -> set[str]:
     found = _shell_stages("\n".join(path.read_text() for path in shell))
     agent = "\n".join(path.read_text() for path in (INITRAMFS / "agent").glob("*.c"))
     found |= {match[1] for match in re.finditer(rf'"((?:{SOURCES}):[a-z-]+)"', agent)}
-    # The shell prefixes what memload calls its progress.
+    # The shell adds the prefix to memload's words.
     load = (INITRAMFS / "lab" / "memload.c").read_text()
     return found | {f"load:{name}" for name in re.findall(r'progress\("(\w+)"', load)}
 
 
 def _played() -> set[str]:
-    """What the played PCs of a storm report, by URL."""
+    """Return the stages that the played PCs of a storm report, by URL."""
     text = "\n".join(path.read_text() for path in (ROOT / "netboot" / "lab").rglob("*.py"))
     return set(re.findall(r"/beacon/\{ticket\}/([a-z:]+)", text))
 

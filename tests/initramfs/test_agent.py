@@ -129,7 +129,7 @@ def test_text_is_as_the_c_library_prints_it(tmp_path: Path) -> None:
 
 
 class Server:
-    """Says ``script`` to each client: bytes are sent, a number is that many bytes to read."""
+    """A server that plays ``script`` to each client: bytes are sent, a number is read."""
 
     def __init__(self, *script: bytes | int) -> None:
         self.script = script
@@ -163,7 +163,7 @@ class Server:
         self.heard.append(heard)
 
     def stop(self) -> None:
-        """Waits until all that the agent sent has been heard."""
+        """Wait until all bytes of the agent have arrived."""
         with suppress(OSError):  # stopped before
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
@@ -208,7 +208,7 @@ def run(
 
 
 def go(name: bytes) -> bytes:
-    """NBD_OPT_GO for ``name`` that asks for NBD_INFO_BLOCK_SIZE and NBD_INFO_DESCRIPTION."""
+    """Return NBD_OPT_GO for ``name``, with NBD_INFO_BLOCK_SIZE and NBD_INFO_DESCRIPTION."""
     body = struct.pack(">I", len(name)) + name + struct.pack(">HHH", 2, 3, 2)
     return b"IHAVEOPT" + struct.pack(">II", GO, len(body)) + body
 

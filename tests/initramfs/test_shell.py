@@ -34,7 +34,7 @@ def lib(request: pytest.FixtureRequest, tmp_path: Path) -> "Lib":
 
 
 class Lib:
-    """Runs shell text after lib.sh, with a /proc and a /run of its own."""
+    """A runner of shell text after lib.sh, with a /proc and a /run of its own."""
 
     def __init__(self, shell: list[str], folder: Path) -> None:
         self.shell, self.folder = shell, folder
@@ -261,7 +261,7 @@ DRIVER = "lib/modules/6.1.0/e1000.ko"
 
 
 class Unpacked:
-    """What the kernel has unpacked: base, and a slice with a driver; check.sh looks at it."""
+    """The unpacked initramfs for check.sh: the base, and a slice with a driver."""
 
     def __init__(self, lib: Lib) -> None:
         self.lib = lib

@@ -1,4 +1,4 @@
-"""`netboot lab libvirt`: a real libvirtd beside whatever this machine has, and nothing afterwards."""
+"""`netboot lab libvirt`: a real libvirtd beside the machine's own, and nothing left afterwards."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ def test_up_twice_and_down() -> None:
         assert "10.77.0.1/24" in machine.run("ip", "address", "show", "netboot0").stdout
         for kind, name in (("net-list", "netboot-lab"), ("pool-list", "default")):
             assert machine.run(*VIRSH, kind, "--name").stdout.split() == [name]
-        # Only in there: what this machine has under these names, if anything, is not touched.
+        # Only in the namespaces: files of this machine with these names are not touched.
         assert machine.run("ls", "/run/libvirt").returncode != 0
 
         assert machine.run(*DOWN).returncode == 0

@@ -29,7 +29,7 @@ network.run_isolated(body)
 
 
 def test_the_switch_keeps_its_address_when_a_pc_or_a_server_comes_or_goes() -> None:
-    # If not, a PC knows the server by a wrong one until its ARP entry is old: 10 to 27 s (a mirror's
+    # Otherwise a PC uses a wrong one until its ARP entry expires: 10 to 27 s (if a mirror's
     # other server breaks: the port of its host is gone).
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True

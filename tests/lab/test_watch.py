@@ -1,4 +1,4 @@
-"""When a watched seat is done and when it has failed; `vagrant up` watches real ones."""
+"""The rules for a watched seat: done, or failed. `vagrant up` watches real ones."""
 
 import pytest
 
@@ -37,6 +37,6 @@ def test_a_seat_is_done_when_it_has_reported_all_since_it_failed(
 def test_each_event_is_new_once_and_in_the_order_of_time() -> None:
     seat, events = Watched(MAC), history("dhcp", "tftp", "http")
     assert seat.take(events[:1], STAGES) == events[:1]
-    # The server has them as they came: a PC's own reports are older by then.
+    # The server keeps events in order of arrival: a PC's own reports are older.
     assert seat.take([events[0], events[2], events[1]], STAGES) == events[1:]
     assert seat.take([events[0], events[2], events[1]], STAGES) == []

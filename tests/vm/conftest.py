@@ -1,4 +1,4 @@
-"""Virtual PCs for the tests: ``netboot lab`` run as its user would, and one boot image set."""
+"""Virtual PCs for the tests: ``netboot lab`` as its user runs it, and one boot set."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a lab run ended: its exit status and what ``--json`` printed."""
+    """The result of a lab run: its exit status and the output of ``--json``."""
 
     status: int
     report: dict[str, Any]
@@ -56,7 +56,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def root_image() -> Path:
-    """A minimal Debian with systemd, made once and kept while its recipe stays the same."""
+    """Return a minimal Debian with systemd; it is made once for each version of its recipe."""
     recipe = ROOT / "tools/make-root"
     key = hashlib.sha256(recipe.read_bytes()).hexdigest()[:32]
 
@@ -69,7 +69,7 @@ def root_image() -> Path:
 
 
 def report_of(*command: object) -> tuple[int, Any]:
-    """Exit status and JSON output of a Python program that plays with PCs, given as ``-m`` takes it."""
+    """Run a Python program, named as for ``-m``; return its exit status and JSON output."""
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What can befall a classroom while its PC swaps: one row for each fault."""
+"""Faults of a classroom while its PC swaps: one row for each."""
 
 import asyncio
 import os
@@ -14,14 +14,14 @@ from netboot.lab.network import BRIDGE, PRIVATE_TMPFS
 from netboot.lab.rig import Classroom, SeatReport
 
 LOSS_PERCENT = 5
-BACK_SECONDS = 10.0  # a killed server is back after 0 to so many
-REPLACED_SECONDS = 8.0, 12.0  # a broken one is replaced after so many
+BACK_SECONDS = 10.0  # seconds; a killed server is back after at most these
+REPLACED_SECONDS = 8.0, 12.0  # seconds; a broken server is replaced after these
 COPIED = ("agent:lost", "agent:degraded", "agent:renewed", "agent:resynced")
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where a fault happens, and what decides its details."""
+    """The classroom of a fault, and the chance that decides its details."""
 
     room: Classroom
     seat: SeatReport
@@ -30,10 +30,11 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``act`` returns when the fault is over. ``loses``: whether the PC has to lose its connections
-    and tell it, with what comes after that (``tells``); None if that is left to chance. ``away``:
-    whether nobody serves it meanwhile, so that programs may stand still for that long; None if they
-    may for longer.
+    """A fault. ``act`` returns when it is over.
+
+    ``loses``: whether the PC must lose its connections and report that, and then ``tells``; None if
+    that is left to chance. ``away``: whether no server serves the PC meanwhile, so that programs
+    may stall for that time; None if they may stall longer.
     """
 
     act: Callable[[Scene], Awaitable[None]]
@@ -43,25 +44,25 @@ class Fault:
 
 
 async def _kill_server(scene: Scene) -> None:
-    """Control plane and workers, kill -9."""
+    """Kill control plane and workers with kill -9."""
     scene.room.kill_server()
     await asyncio.sleep(scene.chance.uniform(0, BACK_SECONDS))
     await scene.room.start_server()
 
 
 async def _kill_workers(scene: Scene) -> None:
-    """All of them: whichever the PC is with."""
+    """Kill all workers, one of which serves the PC."""
     for pid in scene.room.server_processes()[1:]:
         os.kill(pid, signal.SIGKILL)
 
 
 async def _upgrade(scene: Scene) -> None:
-    """The server replaces its own program."""
+    """Have the server replace its own program."""
     os.kill(scene.room.server_processes()[0], signal.SIGHUP)
 
 
 async def _stop_server(scene: Scene, seconds: float) -> None:
-    """All of the server stands still: its sockets stay, nobody answers."""
+    """Stop all processes of the server: its sockets stay, without an answer."""
     pids = scene.room.server_processes()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -71,7 +72,7 @@ async def _stop_server(scene: Scene, seconds: float) -> None:
 
 
 async def _pull_cable(scene: Scene, seconds: float) -> None:
-    """The PC sees that its link is down."""
+    """Take the PC's link down; the PC sees that."""
     assert scene.seat.power is not None, "not switched on"
     scene.seat.power.tell("set_link n0 off")
     await asyncio.sleep(seconds)
@@ -79,7 +80,7 @@ async def _pull_cable(scene: Scene, seconds: float) -> None:
 
 
 async def _cut_switch(scene: Scene, seconds: float) -> None:
-    """Behind the next switch: the PC's link stays up, frames vanish."""
+    """Cut the path behind the next switch: the PC's link stays up, frames are lost."""
     tap = scene.seat.machine.tap
     network.ip("link", "set", tap, "down")
     await asyncio.sleep(seconds)
@@ -87,7 +88,7 @@ async def _cut_switch(scene: Scene, seconds: float) -> None:
 
 
 async def _lose_packets(scene: Scene, seconds: float) -> None:
-    """Both ways, at the server."""
+    """Drop packets both ways, at the server."""
     drop = f"numgen random mod 100 < {LOSS_PERCENT} drop"
     _run("nft", "add table inet fault")
     for hook, device in (("input", "iifname"), ("output", "oifname")):
@@ -98,7 +99,7 @@ async def _lose_packets(scene: Scene, seconds: float) -> None:
 
 
 async def _slow_down(scene: Scene, seconds: float) -> None:
-    """100 Mbit/s both ways, as on an old switch: it drops what is too much."""
+    """Allow 100 Mbit/s both ways, as an old switch does, which drops the rest."""
     tap = scene.seat.machine.tap
     _run("tc", *f"qdisc add dev {tap} root tbf rate 100mbit burst 32kbit latency 50ms".split())
     _run("nft", "add table inet fault")
@@ -111,7 +112,7 @@ async def _slow_down(scene: Scene, seconds: float) -> None:
 
 
 async def lose_pages(scene: Scene) -> None:
-    """The server comes back as after a reboot: what was in its memory is gone."""
+    """Bring the server back as after a reboot: the pages in its memory are lost."""
     scene.room.kill_server()
     await _replace_first(scene, 0)
 
@@ -124,13 +125,13 @@ async def _replace_first(scene: Scene, seconds: float) -> None:
 
 
 async def _break_first(scene: Scene) -> None:
-    """Of two servers the one that booted the PC is gone for good, and replaced later."""
+    """Break for good the server that booted the PC, and replace it later."""
     scene.room.kill_server()
     await _replace_first(scene, scene.chance.uniform(*REPLACED_SECONDS))
 
 
 async def _break_second(scene: Scene) -> None:
-    """The same for the other one."""
+    """Break the other server for good, and replace it later."""
     scene.room.kill_server(2)
     await asyncio.sleep(scene.chance.uniform(*REPLACED_SECONDS))
     await scene.room.start_server(2)
@@ -172,5 +173,5 @@ LONG = (
     *("server stopped, 60 s", "cable pulled, 60 s", "switch dead, 60 s"),
     *("5 % of packets lost, 60 s", "100 Mbit/s, 60 s"),
 )
-# A server breaks when the other one has been replaced: has that one got all pages?
+# A server breaks after the other one was replaced: does the new one have all pages?
 MIRROR = ("second of two servers replaced", "first of two servers replaced")

@@ -1,7 +1,7 @@
-"""A PC whose swap is too small for its load, and grows: how that went, as JSON.
+"""A PC whose swap is too small for its load, and grows. The report is JSON.
 
-Once the load has filled further areas the server is killed and comes back: each area has to find it
-again. When the load is over the PC is watched until all further areas were given back.
+Once the load has filled further areas, the server is killed and restarted, and each area must
+reconnect. After the load the PC is watched until it has given back all further areas.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ TIMEOUT = 240.0
 
 
 def stored_bytes() -> int:
-    """Memory of the page server's files, deleted ones that somebody has mapped too."""
+    """Return the bytes of the page server's files, with deleted files that are still mapped."""
     found = os.statvfs(network.PRIVATE_TMPFS)
     return (found.f_blocks - found.f_bfree) * found.f_frsize
 
@@ -45,7 +45,7 @@ async def lesson(folder: Path, image_folder: Path) -> dict[str, Any]:
             image_folder,
             folder,
             memory=128,
-            arguments="netboot.load=1.5",  # not as a lesson's load: the PC would be switched off
+            arguments="netboot.load=1.5",  # not as a lesson's load, which switches the PC off
             settings=SETTINGS,
             initrds=(load,),
         ),
@@ -79,7 +79,7 @@ async def lesson(folder: Path, image_folder: Path) -> dict[str, Any]:
         ):
             news.clear()
             await news.wait()
-        await asyncio.sleep(0.5)  # the workers are told a moment later
+        await asyncio.sleep(0.5)  # workers get the message a moment later
         stored["empty"] = stored_bytes()
     events = [
         {"stage": each.stage, "message": each.message, "data": each.data} for each in report.events

@@ -1,4 +1,4 @@
-"""A classroom whose page server cannot be reached until its PC has asked for it in vain."""
+"""A classroom whose page server is unreachable until its PC has tried to connect."""
 
 import asyncio
 import json

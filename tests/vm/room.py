@@ -1,10 +1,10 @@
-"""A whole room against one server: PCs that boot and swap at once, and how fair the server is then.
+"""A whole room against one server: PCs boot and swap at once, and a probe measures fairness.
 
-As many virtual PCs as asked for are switched on together, each with a checksummed load of all
-the RAM that its kernel leaves. While they swap, one more client reads 4 KiB pages at depth 1. What it
-waits, compared with an idle server, says how fair the server is; but most of what it waits is for a CPU
-that the room's emulators want as well. So it is compared with the idle server on CPUs that are as busy:
-as many endless loops run beside it as there were emulators that wanted to run when the room swapped.
+All virtual PCs are switched on together, each with a checksummed load of all the RAM that its
+kernel leaves. While they swap, one more client reads 4 KiB pages at depth 1. Its latency, compared
+with an idle server, shows how fair the server is. But most of it is the wait for a CPU, which the
+room's emulators use as well. So the probe is repeated on an idle server with equally busy CPUs: as
+many endless loops run beside it as emulators were runnable while the room swapped.
 """
 
 import argparse
@@ -31,8 +31,8 @@ from netboot.lab import network
 from netboot.lab.rig import STATE_FOLDER, Classroom, Lesson, SeatReport
 from tests import ROOT
 
-SECONDS = 600.0  # for all of it
-LOAD = 0.6  # times the RAM: all that the kernel leaves, so each page goes out and in about once
+SECONDS = 600.0  # for all PCs
+LOAD = 0.6  # of the RAM: all that the kernel leaves, so each page is swapped out and in about once
 PROBE_MAC, PROBE_BYTES = "52:54:00:78:00:01", 64 << 20
 PROBE = Row("randread", 4096, 1, 1)
 PROBE_SECONDS = 15.0
@@ -42,7 +42,7 @@ STARVED = 2.0  # the slowest PC's load over the median's
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One PC: seconds from power-on to swap and to userland, of its load, its longest stall."""
+    """One PC: seconds from power-on to swap and to userland, of its load, of its longest stall."""
 
     number: int
     swap: float
@@ -54,7 +54,7 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Fairness:
-    """p99 of the probe in microseconds, and how many emulators wanted to run beside it."""
+    """The probe's p99 in microseconds, and the number of runnable emulators beside it."""
 
     beside_us: float
     idle_us: float
@@ -62,7 +62,7 @@ class Fairness:
 
 
 def probe_uri() -> str:
-    """A lease of its own, full of pages."""
+    """Fill a lease of its own with pages; return its URI."""
     secret = (STATE_FOLDER / "secret").read_bytes()
     seat = ticket.issue(secret, PROBE_MAC)
     url = f"http://{network.SERVER.ip}:8080/lease/{seat}?ram={PROBE_BYTES}&fresh=1"
@@ -75,7 +75,7 @@ def probe_uri() -> str:
 
 
 def runnable(pid: int) -> int:
-    """Threads of a process that run or wait for a CPU."""
+    """Count the threads of a process that run or wait for a CPU."""
     states = []
     for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
         with contextlib.suppress(OSError):
@@ -84,7 +84,7 @@ def runnable(pid: int) -> int:
 
 
 def probe(uri: str, emulators: Sequence[int]) -> tuple[float, float]:
-    """p99 in microseconds, and the mean number of ``emulators`` that wanted to run meanwhile."""
+    """Return p99 in microseconds and the mean number of runnable ``emulators`` meanwhile."""
     words = fio.command(uri, PROBE, PROBE_BYTES, PROBE_SECONDS, cpu=None)
     waiting: list[int] = []
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd="/") as process:
@@ -98,7 +98,7 @@ def probe(uri: str, emulators: Sequence[int]) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
-    """``count`` endless loops."""
+    """Run ``count`` endless loops."""
     hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -109,7 +109,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 async def hold(lesson: Lesson) -> tuple[Classroom, Fairness | None]:
-    """The lesson, with the probe while all PCs swap and once more when they are off."""
+    """Run the lesson, with the probe while all PCs swap and again after they are off."""
     swapping = asyncio.Event()
 
     def heard(_: SeatReport, event: BootEvent) -> None:
@@ -137,7 +137,7 @@ async def hold(lesson: Lesson) -> tuple[Classroom, Fairness | None]:
 
 
 def seats(room: Classroom) -> list[Seat]:
-    """Those that are done."""
+    """Return the PCs that are done."""
     found = []
     for report in room.seats.values():
         stages = {event.stage: event for event in report.events}
@@ -158,7 +158,7 @@ def seats(room: Classroom) -> list[Seat]:
 
 
 def judged(room: Classroom, fairness: Fairness | None) -> dict[str, Any]:
-    """The report, JSON-ready; ``failures`` is empty if all is well."""
+    """Return the report as JSON-ready values; ``failures`` is empty after a success."""
     done = seats(room)
     failures = [
         f"{seat.machine.mac}: {seat.failure}" for seat in room.seats.values() if seat.failure
@@ -182,7 +182,7 @@ def judged(room: Classroom, fairness: Fairness | None) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report for people."""
+    """Return the report as text."""
     verdict = "; ".join(report["failures"]) or "All as it should be."
     lines = [f"{len(report['seats'])} PCs. {verdict}", ""]
     lines += ["| of all PCs | first | median | last |", "|---|--:|--:|--:|"]
@@ -225,7 +225,7 @@ def main() -> None:
         memory=options.memory,
         load=LOAD,
         timeout=SECONDS,
-        settings=("swap.size=1x",),  # the load does not fill it, and it is promised to each
+        settings=("swap.size=1x",),  # promised to each PC; the load does not fill it
         initrds=(images.build_load_image(images.default_cache()),),
     )
 

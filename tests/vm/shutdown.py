@@ -1,7 +1,7 @@
 """Two PCs with a systemd userland whose root and swap are on the network, ended with swap in use.
 
-Both lose their server once before that. One reboots, the other is switched off; the report says how
-many seconds that took, from the order to QEMU's end.
+Both lose their server once before. One reboots, the other is switched off. The report gives the
+seconds from the order to QEMU's end.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ After=multi-user.target
 [Service]
 ExecStart=/run/netboot/busybox sh /usr/local/bin/load
 """
-# It would ask for an address, take the port's away for that, and at the end again.
+# It would ask for an address, and remove the port's own for that, and again at the end.
 NETWORKD_CONFIG = "[Match]\nName=*\n[Network]\nDHCP=yes\n"
 BOOT_SECONDS, LOAD_SECONDS, END_SECONDS = 150, 120, 100
 
 
 def guest_records(cache: Path) -> Iterator[Record]:
-    """What is put into the PCs' root, which knows nothing of this test."""
+    """Return the files that are added to the PCs' root, which has nothing of this test."""
     files = [initramfs.sources() / "lab/memload.c"]
     memload = initramfs.compiled("memload", files, compiler.native(), Cache(cache))
     yield cpio.file("userland/usr/local/bin/memload", memload, executable=True)
@@ -47,7 +47,7 @@ def guest_records(cache: Path) -> Iterator[Record]:
 
 
 async def lesson(room: Classroom) -> dict[str, Any]:
-    """Boots, kills the server and brings it back, and waits for the end of all."""
+    """Boot, kill the server and restart it, and wait for the end of all PCs."""
     seats = list(room.seats.values())
 
     async def until(stage: str, count: int, seconds: float) -> None:

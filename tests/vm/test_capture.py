@@ -1,4 +1,4 @@
-"""What really passed the network card of a booting PC, as scapy sees it."""
+"""The frames of the network card of a booting PC, as scapy reads them."""
 
 import re
 from collections.abc import Callable
@@ -29,7 +29,7 @@ SWAP_MAGIC = b"SWAPSPACE2"  # at the end of the swap header
 
 @dataclass
 class Wire:
-    """Milestones of a boot, each with its time; files by what was fetched."""
+    """Milestones of a boot with their times, and files by name."""
 
     milestones: list[tuple[float, str]] = field(default_factory=list)
     packets: dict[str, Any] = field(default_factory=dict)  # the first packet of each milestone
@@ -69,7 +69,7 @@ def _note_udp(wire: Wire, packet: Any) -> None:
         sender = bytes(bootp.chaddr)[:6].hex(":")
         wire.dhcp.append(f"{packet.time} {name} of {packet[IP].src} for {sender} {bootp.xid:08x}")
         if sender != MAC:
-            return  # the server looks for others on its network, which a card's queue keeps for its PC
+            return  # probes of the server for others, which the card's queue keeps for the PC
         if name in ("OFFER", "ACK"):
             name += " of " + packet[IP].src
         wire.note(packet.time, f"{'4011 ' if 4011 in ports else ''}{name}", bootp)
@@ -84,7 +84,7 @@ def _note_udp(wire: Wire, packet: Any) -> None:
 
 
 def _note_http(wire: Wire, stream: capture.Stream) -> None:
-    """Every request of a connection, which iPXE keeps alive: ``GET bios.ipxe``, ``POST swap``."""
+    """Note all requests of a kept connection of iPXE: ``GET bios.ipxe``, ``POST swap``."""
     at, sent = 0, bytes(stream.sent)
     while at < len(sent):
         end = sent.index(b"\r\n\r\n", at) + 4
@@ -97,7 +97,7 @@ def _note_http(wire: Wire, stream: capture.Stream) -> None:
 
 
 def _note_nbd(wire: Wire, stream: capture.Stream) -> None:
-    """The handshake option by option, then every request of the transmission."""
+    """Note each option of the handshake, then each request of the transmission."""
     greeting = scapy_nbd.Greeting(bytes(stream.received[:NBD_GREETING_BYTES]))
     assert (greeting.magic, greeting.option_magic) == (0x4E42444D41474943, 0x49484156454F5054)
     flags = scapy_nbd.ClientFlags(bytes(stream.sent[:4]))
@@ -193,7 +193,7 @@ def test_encrypted_swap_is_noise_on_the_wire(lab: Lab) -> None:
 def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:
     offer = wire.packets["OFFER of 10.77.0.1"]
     asked = wire.packets["DISCOVER"]
-    # EDK2 and iPXE ask again with the same xid (EDK2's DhcpRetransmit): the first was answered.
+    # EDK2 and iPXE retransmit with the same xid (EDK2's DhcpRetransmit): the first was answered.
     assert (offer.op, offer.xid, offer.chaddr) == (2, asked.xid, asked.chaddr), wire.dhcp
     assert bytes(offer.chaddr)[:6].hex(":") == mac
     assert offer.siaddr == SERVER
@@ -211,7 +211,7 @@ def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:
     else:
         assert offer.yiaddr.startswith("10.77.0.")
         assert bytes(offer.file).rstrip(b"\0").endswith(b"/bios.ipxe")
-        # We are alone with it: that there is no router saves old iPXE 16 s.
+        # The PC is alone with the server: without a router old iPXE saves 16 s.
         assert wire.packets["router advertisement"].routerlifetime == 0
         when = {name: moment for moment, name in wire.milestones}
         assert when["TFTP RRQ"] - when["ACK of 10.77.0.1"] < IPXE_ROUTER_WAIT / 2

@@ -1,4 +1,4 @@
-"""Every kind of firmware that QEMU has, up to userland with swap, and what it refuses."""
+"""Every kind of firmware that QEMU has, up to userland with swap, and its refusals."""
 
 import shutil
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from tests.vm.conftest import Outcome
 
 Lab = Callable[..., Outcome]
 
-# GRUB keeps a file twice while it checks it, beside what the kernel needs: in 256 MB it has no room.
+# GRUB holds a file twice while it verifies it, beside the kernel's memory: 256 MB are too few.
 GRUBS_MEMORY = ("--memory", "512")
-# QEMU's ROM is an iPXE: the first PC takes it for a plain PXE card, which fetches ours and runs it.
+# QEMU's ROM is an iPXE. The first PC treats it as plain PXE, which fetches ours and runs it.
 ROOM = """
 clients:
   52:54:00:77:00:01: {boot: {loader: ipxe}}
@@ -32,7 +32,7 @@ def kinds(*names: str) -> list[str]:
 
 
 def by_tftp(outcome: Outcome, number: int) -> list[str]:
-    """The files that a PC fetched by TFTP, and not in vain."""
+    """Return the files that a PC fetched completely by TFTP."""
     events: list[dict[str, Any]] = outcome.seats[number]["stages"]
     done = [each["data"] for each in events if each["stage"] == "tftp"]
     return [data["file"] for data in done if data["bytes"]]
@@ -56,9 +56,10 @@ def test_one_profile_serves_pcs_of_all_kinds_at_once(lab: Lab, tmp_path: Path) -
 def test_a_loader_that_fails_is_followed_by_the_next_one(
     lab: Lab, images: Path, tmp_path: Path
 ) -> None:
-    """The firmware fetches a loader that is none, gives up, and asks again: by HTTP, the next in its
-    boot order. Beside it, in a room with another DHCP server, one that boots from a CD and one whose
-    UEFI has 32 bits.
+    """The firmware fetches a broken loader, gives up, and asks again by HTTP, its next option.
+
+    Beside it, in a room with another DHCP server, are a PC that boots from a CD and one whose UEFI
+    has 32 bits.
     """
     folder = tmp_path / "images"
     shutil.copytree(images, folder)
@@ -74,8 +75,9 @@ def test_a_loader_that_fails_is_followed_by_the_next_one(
 
 
 def test_secure_boot_refuses_what_is_not_signed(lab: Lab, images: Path, tmp_path: Path) -> None:
-    """The first PC is sent iPXE, which nobody has signed: it is never heard of, so this takes all of
-    the lab's time. The second one's GRUB is sent a kernel with a changed byte.
+    """The first PC gets iPXE, which is not signed. It never reports: this takes the whole time.
+
+    The GRUB of the second PC gets a kernel with a changed byte.
     """
     folder = tmp_path / "images"
     shutil.copytree(images, folder)

@@ -163,7 +163,7 @@ def test_nothing_is_left_of_an_interrupted_lab(
 
 
 def _processes_with(text: str) -> list[str]:
-    """Command lines that hold ``text``, our own left out."""
+    """Return the command lines with ``text``, except our own."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

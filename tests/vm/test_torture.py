@@ -1,4 +1,4 @@
-"""The short torture: a seed of its own each time, printed and in the report when it fails."""
+"""The short torture: a new seed each time, which is printed, and in the report of a failure."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.vm.conftest import report_of
 
-SEED = "NETBOOT_TORTURE_SEED"  # of an earlier run, to repeat it
+SEED = "NETBOOT_TORTURE_SEED"  # of an earlier run, to repeat that one
 
 
 def torture(images: Path, folder: Path, *options: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`vagrant up` as its user runs it: Debian's Vagrant and libvirt, in a network that is only theirs."""
+"""`vagrant up` as its user runs it: Debian's Vagrant and libvirt, in a network of their own."""
 
 import shutil
 import time
@@ -17,7 +17,7 @@ LIBVIRTD_PID = "/run/netboot-lab/libvirtd.pid"
 
 @pytest.fixture
 def machine(images: Path, tmp_path: Path) -> Iterator[Isolated]:
-    """With boot images that need no building: there is no network to fetch Debian's packages."""
+    """Provide built images: the test has no network to fetch Debian's packages."""
     home, state, cached = tmp_path / "home", tmp_path / "state", default_cache() / "images"
     cached.mkdir(parents=True, exist_ok=True)
     with isolated(VAGRANT_HOME=str(home), VAGRANT_DOTFILE_PATH=str(state)) as machine:
@@ -51,7 +51,7 @@ def test_three_pcs_are_brought_up_and_nothing_of_them_is_left(
 
     assert machine.run("vagrant", "halt", "pc3").returncode == 0
     assert "pc3                       shutoff" in machine.run("vagrant", "status").stdout
-    # The firmware of each is remembered, without it in the environment.
+    # The firmware of each PC is stored, so the environment need not have it.
     gone = machine.run("vagrant", "destroy", "-f")
     assert gone.returncode == 0, gone.stdout
     assert_nothing_is_left(machine, tmp_path)

@@ -1,8 +1,8 @@
-"""Faults against a PC that swaps for its life: what it must survive, and how long it stands still.
+"""Faults against a PC that swaps without pause: what it must survive, and how long it stalls.
 
-One virtual PC with a checksummed load of twice its RAM, and one fault after the other. All chance
-comes from a seed, which is printed: the same seed gives the same faults in the same order, each as
-long after the one before and for as long. The report is JSON, or rows of docs/measurements/reliability.md.
+One virtual PC has a checksummed load of twice its RAM, and one fault follows the other. All chance
+comes from a seed, which is printed: equal seeds give equal faults, order, lengths and pauses. The
+report is JSON, or rows of docs/measurements/reliability.md.
 """
 
 import argparse
@@ -26,9 +26,9 @@ from tests.vm.faults import FAULTS, LONG, MIRROR, SHORT, Scene, lose_pages
 ENDLESS_ROUNDS = 9999
 BOOT_SECONDS, RECOVERY_SECONDS, ROUND_SECONDS, END_SECONDS = 120, 120, 240, 30
 PAUSE_SECONDS = 4.0  # at most, before a fault
-QUIET_SECONDS = 8.0  # after one: a stall is told when it is over
-BAR_SECONDS = 5.0  # a program may stand still for as long as the server is away, and for this
-BLUR_SECONDS = 2.0  # between the PC's clock, the beacon's way and ours
+QUIET_SECONDS = 8.0  # after a fault: a stall is reported when it is over
+BAR_SECONDS = 5.0  # a program may stall while the server is away, and for this longer
+BLUR_SECONDS = 2.0  # between the PC's clock, the beacon's path and our clock
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Injury:
 
 @dataclass(slots=True)
 class Ward:
-    """The classroom under torture and what happened to its PC."""
+    """The classroom under torture, and the record of its PC."""
 
     lesson: Lesson
     chance: random.Random
@@ -66,12 +66,12 @@ class Ward:
         return sum(event.stage == stage for event in self.seat.events)
 
     async def boot(self) -> None:
-        """Until all of the memory load is there."""
+        """Boot, and wait until the whole memory load is written."""
         await self.room.power_on()
         await self.until(lambda: self.count("load:written") > 0, BOOT_SECONDS, "boot")
 
     async def until(self, done: Callable[[], bool], seconds: float, name: str) -> None:
-        """Waits for ``done``. Raises AssertionError, naming it, if it takes longer or is in vain."""
+        """Wait for ``done``. Raises AssertionError with its name on a timeout or a failed PC."""
         try:
             async with asyncio.timeout(seconds):
                 while not done():
@@ -83,7 +83,7 @@ class Ward:
             raise AssertionError(f"{name}: not in {seconds:.0f} s") from None
 
     async def inflict(self, name: str) -> None:
-        """One fault, and the recovery from it."""
+        """Inflict one fault, and wait for the recovery from it."""
         fault = FAULTS[name]
         await asyncio.sleep(self.chance.uniform(0, PAUSE_SECONDS))
         told = {stage: self.count(stage) for stage in fault.tells}
@@ -104,8 +104,8 @@ class Ward:
             )
 
     async def verify(self, rounds: int) -> None:
-        """Every page verified after the last fault, and with two rounds all written once more."""
-        rounds += self.count("load:round")  # the first to end was under way
+        """Wait until every page is verified after the last fault; two rounds write all again."""
+        rounds += self.count("load:round")  # the first round to end had begun before
         await self.until(
             lambda: self.count("load:round") >= rounds, 2 * ROUND_SECONDS, "verification"
         )
@@ -125,7 +125,7 @@ class Ward:
             before[-1].longest_stall = max(before[-1].longest_stall, seconds)
 
     def report(self, failure: str) -> dict[str, Any]:
-        """What there is to say, JSON-ready; ``failures`` is empty if all is well."""
+        """Return the report as JSON-ready values; ``failures`` is empty after a success."""
         rounds = [event.data for event in self.seat.events if event.stage == "load:round"]
         wrong = sum(int(data["wrong"]) for data in rounds)
         failures = [failure] if failure else []
@@ -140,7 +140,7 @@ class Ward:
 
 
 async def torture(ward: Ward, faults: Sequence[str], rounds: int = 2) -> dict[str, Any]:
-    """Inflicts ``faults`` and returns the report, after so many rounds more."""
+    """Inflict ``faults``, wait for ``rounds`` more rounds, and return the report."""
     failure = ""
     async with ward.room.open():
         try:
@@ -154,8 +154,9 @@ async def torture(ward: Ward, faults: Sequence[str], rounds: int = 2) -> dict[st
 
 
 async def loss(ward: Ward) -> dict[str, Any]:
-    """The pages are lost for good: whoever needs them may end, but nobody may be served zeros, the
-    PC gets fresh swap, and init lives: Ctrl-Alt-Del is its to obey.
+    """Lose the pages for good. Programs that need them may end, but none may read zeros.
+
+    The PC gets fresh swap, and init lives and obeys Ctrl-Alt-Del.
     """
     failure = ""
     async with ward.room.open():
@@ -182,7 +183,7 @@ async def loss(ward: Ward) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report for people: a row for each kind of fault, with the worst of its figures."""
+    """Return the report as text: a row for each kind of fault, with its worst figures."""
     kinds: dict[str, list[dict[str, Any]]] = {}
     for injury in report["injuries"]:
         kinds.setdefault(injury["fault"], []).append(injury)
@@ -241,7 +242,7 @@ def main() -> None:
         options.images.resolve(),
         options.logs.resolve(),
         memory=options.memory,
-        # Not as a lesson's load: the PC would be switched off at its end.
+        # Not as a lesson's load, which switches the PC off at its end.
         arguments=f"netboot.load=2 netboot.rounds={ENDLESS_ROUNDS}",
         settings=settings,
         servers=2 if options.mirror else 1,

@@ -1,4 +1,4 @@
-"""One PC of a storm: how long it waits for a server that is silent."""
+"""One PC of a storm: its patience with a silent server."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ TRIES = 5
 
 
 class Offering:
-    """DHCP that works: a boot file, and no address of ours."""
+    """A DHCP client that gets a boot file, and no address of ours."""
 
     async def ask(
         self,

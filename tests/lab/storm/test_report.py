@@ -1,4 +1,4 @@
-"""What a storm's report makes of its PCs' outcomes."""
+"""The figures that a storm's report makes of its PCs' outcomes."""
 
 import json
 
