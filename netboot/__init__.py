@@ -1,3 +1,3 @@
 """Boots a room of diskless PCs and gives each network swap before userland."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

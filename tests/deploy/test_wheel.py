@@ -1,5 +1,6 @@
 """The wheel has all data files and is the same each time; the unit is as tight as it is said to be."""
 
+import hashlib
 import os
 import re
 import socket
@@ -44,8 +45,10 @@ def test_pipx_installs_command_manual_and_completion(tmp_path: Path) -> None:
     wheel = bundle.wheel(tmp_path)
     folders = {"PIPX_HOME": "home", "PIPX_BIN_DIR": "bin", "PIPX_MAN_DIR": "man"}
     environment = {**os.environ, **{name: str(tmp_path / it) for name, it in folders.items()}}
-    constraint = f"--constraint {bundle.CHECKOUT / 'constraints.txt'}"
-    command = [sys.executable, "-m", "pipx", "install", "--pip-args", constraint, str(wheel)]
+    # Hashes in a constraint file make pip ask for the hash of all, of our own wheel too.
+    constraint = f"--constraint {bundle.CHECKOUT / 'requirements.lock'}"
+    hashed = f"{wheel.as_uri()}#sha256={hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+    command = [sys.executable, "-m", "pipx", "install", "--pip-args", constraint, hashed]
     subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True)
     assert (tmp_path / "man/man1/netboot.1").exists()
     asked = {"_NETBOOT_COMPLETE": "complete_bash", "COMP_WORDS": "netboot sta", "COMP_CWORD": "1"}
