@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from netboot import __version__
 from netboot.cli.main import app
 from netboot.deploy import bundle, layout
 from netboot.host import notify
@@ -32,6 +33,7 @@ def test_the_wheel_has_every_file_and_the_same_bytes_each_time(tmp_path: Path) -
         (tmp_path / name).mkdir()
         wheels.append(bundle.wheel(tmp_path / name))
     assert wheels[0].read_bytes() == wheels[1].read_bytes()
+    assert wheels[0].name.startswith(f"netboot_classroom-{__version__}-")
     names = zipfile.ZipFile(wheels[0]).namelist()
     data = {name.partition(".data/data/share/netboot/")[2] for name in names} - {""}
     assert data == _files("initramfs") | _files("profiles")
@@ -58,8 +60,15 @@ def test_pipx_installs_command_manual_and_completion(tmp_path: Path) -> None:
     )
     assert done.stdout.split() == ["status"]
     # Outside the checkout: the profile that is packed.
+    done = subprocess.run(
+        [*netboot, "check", "--profile", "lab.yaml"],
+        check=True,
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
     profile = next((tmp_path / "home").rglob("share/netboot/profiles/lab.yaml"))
-    subprocess.run([*netboot, "check", "--profile", profile], check=True, cwd="/")
+    assert done.stderr == f"netboot: profile {profile}\n"
 
 
 def test_equal_contents_have_the_same_name(tmp_path: Path) -> None:
