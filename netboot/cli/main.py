@@ -19,7 +19,7 @@ from netboot.errors import OperatorError
 class Verbs(TyperGroup):
     """The verbs, with a hint for a profile that stands bare behind one."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
         try:
             return super().invoke(ctx)
