@@ -13,16 +13,16 @@ help:
 	@printf '%s\n' \
 	    'make demo          boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
 	    '' \
-	    'make setup         install what the others need (the first time a minute or two)' \
+	    'make setup         install the packages that the others need (the first time: minutes)' \
 	    'make unit          tests that need no root and start no program' \
 	    'make lint          ruff, mypy, shellcheck, codespell, import-linter' \
-	    'make fix           fix what ruff can fix alone, and format' \
+	    'make fix           let ruff fix mistakes and format' \
 	    'make check         make lint and make unit: before each commit' \
 	    'make test          all tests but the nightly ones (32 to 40 minutes)' \
 	    'make nightly       PCs with disks become seats and go back (three minutes); CI runs it too' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
 	    'make coverage      branch coverage of make unit; pages in build/coverage/html' \
-	    'make docs          the documents as a site in build/docs; a dead link fails' \
+	    'make docs          build the documents into build/docs; a dead link is an error' \
 	    '' \
 	    'make torture       every fault of docs/reliability.md, at three sizes of RAM (45 minutes)' \
 	    'make room          24 PCs at once against one server, a part of make torture (8 minutes)' \
@@ -31,7 +31,7 @@ help:
 	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
 	    '' \
 	    'make lock          write the lock files for what pyproject.toml asks for (tools/lock)' \
-	    'make clean         remove what was built; .venv, lab-logs and bench-results stay'
+	    'make clean         remove built files; .venv, lab-logs and bench-results stay'
 
 setup:
 	@tools/setup
@@ -56,7 +56,7 @@ nightly: setup
 unit: setup
 	$(PYTEST) -q $(UNIT)
 
-# The linters are tests, so that make test runs them as well.
+# The linters are tests, so make test runs them too.
 lint: setup
 	$(PYTEST) -q tests/test_linters.py tests/test_architecture.py
 
@@ -78,7 +78,7 @@ docs: setup
 lock:
 	tools/lock
 
-# What root left there (build/fab of a fab as root) needs root to be removed.
+# build/fab belongs to root if fab ran as root: then sudo make clean.
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -10,13 +10,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fabric import Connection
 from invoke import Collection, Context, Task, task
 
 from netboot.cli import show as shown
+from netboot.cli.common import DEFAULT_PROFILE, INTERRUPTED
+from netboot.cli.profile_path import find_profile
 from netboot.deploy import bundle, classroom, hardware, remote, roster
 from netboot.deploy import wake as wakeonlan
 from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each
@@ -26,9 +30,7 @@ from netboot.errors import OperatorError
 from netboot.images import build
 from netboot.profile import file as profile_file
 
-PROFILE = "profiles/lab.yaml"
 KNOWN_HOSTS = "~/.ssh/known_hosts"
-INTERRUPTED = 130  # what a shell makes of SIGINT
 HELP = {
     "H": "machines: [USER@]HOST[:PORT], with commas",
     "csv": "machines: a file with the columns seat,mac,address",
@@ -39,7 +41,7 @@ HELP = {
     "via": "the boot server, as root@SERVER: it tells the PCs that run without their disks",
     "timeout": "seconds until a seat has to be in userland (300)",
     "broadcast": "the LAN's broadcast address",
-    "profile": f"the room's profile, a YAML file ({PROFILE})",
+    "profile": f"the room's profile, a YAML file ({DEFAULT_PROFILE})",
     "key": "private key file (default: those that ssh would use)",
     "known_hosts": f"file with the host keys that are accepted ({KNOWN_HOSTS})",
     "images": "folder made by 'netboot build' (default: they are built)",
@@ -48,214 +50,217 @@ HELP = {
 }
 
 
-def _described(function: Callable[..., None]) -> Task:
-    """A task whose parameters are explained as they are everywhere."""
-    names = inspect.signature(function).parameters
-    explained = {name: HELP[name] for name in names if name in HELP}
-    made: Task = task(help=explained, auto_shortflags=False)(function)
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """The options that tasks share: which machines, how they are reached, what is done there."""
+
+    c: Context
+    H: str = ""
+    csv: str = ""
+    profile: str = DEFAULT_PROFILE
+    key: str = ""
+    known_hosts: str = KNOWN_HOSTS
+    dry_run: bool = False
+
+    @property
+    def room(self) -> Path:
+        """The profile's file."""
+        return find_profile(self.profile)
+
+    @property
+    def access(self) -> Access:
+        """How the machines are reached."""
+        return Access(Path(self.known_hosts).expanduser(), self.key, self.dry_run)
+
+    @property
+    def orders(self) -> classroom.Orders:
+        """The boot orders that PCs had before, beside the profile."""
+        return classroom.Orders(self.room.with_suffix(".bootorders.json"))
+
+    def named(self) -> list[roster.Host]:
+        """The hosts of -H. Raises OperatorError if there are none, or if Fabric has taken them."""
+        if isinstance(self.c, Connection):
+            raise OperatorError("put -H behind the task's name: fab deploy -H SERVER")
+        hosts = roster.from_words(self.H)
+        if not hosts:
+            raise OperatorError("which machine? -H root@SERVER")
+        return hosts
+
+    def seats(self) -> list[roster.Host]:
+        """The PCs of -H, of a CSV, or the profile's clients. Raises OperatorError if there are none."""
+        if self.H or isinstance(self.c, Connection):
+            return self.named()
+        room = profile_file.load(self.room)
+        if self.csv:
+            return roster.from_csv(_text(Path(self.csv)), self.csv, room.ssh)
+        hosts = roster.from_profile(room)
+        if not hosts:
+            raise OperatorError("which PCs? --csv FILE, -H ADDRESSES, or clients in the profile")
+        return hosts
+
+    def server(self, via: str) -> classroom.Server | None:
+        """The boot server of ``--via``. Raises OperatorError if that names none or several."""
+        if not via:
+            return None
+        hosts = roster.from_words(via)
+        if len(hosts) != 1:
+            raise OperatorError("--via: expected one machine, as root@SERVER")
+        return classroom.Server(hosts[0], profile_file.load(self.room).http.port)
+
+
+SERVER = ("H", "key", "known_hosts", "dry_run")
+PCS = ("H", "csv", "profile", "key", "known_hosts", "dry_run")
+
+
+def _task(*shared: str) -> Callable[[Callable[..., None]], Task]:
+    """Make a task with the ``shared`` options of Machines and those of its function.
+
+    The function gets a Machines first. All options have the same help everywhere. An operator's
+    mistake is one line.
+    """
+
+    def made(function: Callable[..., None]) -> Task:
+        def body(c: Context, **options: Any) -> None:
+            with _errors_in_one_line():
+                common = {name: options.pop(name) for name in shared if name in options}
+                function(Machines(c, **common), **options)
+
+        first, *own = inspect.signature(function).parameters.values()
+        added = [
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+            for field in fields(Machines)
+            if field.name in shared
+        ]
+        parameters = [first, *(each.replace(kind=each.KEYWORD_ONLY) for each in own), *added]
+        # Invoke makes its command line from the signature.
+        body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        body.__name__, body.__doc__ = function.__name__, function.__doc__
+        explained = {each.name: HELP[each.name] for each in parameters[1:]}
+        wrapped: Task = task(help=explained, auto_shortflags=False)(body)
+        return wrapped
+
     return made
 
 
-@_described
-def deploy(
-    c: Context,
-    H: str = "",
-    profile: str = PROFILE,
-    images: str = "",
-    key: str = "",
-    known_hosts: str = KNOWN_HOSTS,
-    dry_run: bool = False,
-) -> None:
+@_task(*SERVER, "profile")
+def deploy(machines: Machines, images: str = "") -> None:
     """Install or upgrade the boot server, safely."""
-    with _errors_in_one_line():
-        hosts, access, room = _named(c, H), _access(key, known_hosts, dry_run), Path(profile)
-        folder = _images(room, images)
-        _finish(on_each(hosts, access, "deploy", lambda far: remote.deploy(far, room, folder)))
+    hosts, room = machines.named(), machines.room
+    folder = _images(room, images)
+    access = machines.access
+    _finish(on_each(hosts, access, "deploy", lambda far: remote.deploy(far, room, folder)))
 
 
-@_described
-def rollback(
-    c: Context, H: str = "", key: str = "", known_hosts: str = KNOWN_HOSTS, dry_run: bool = False
-) -> None:
+@_task(*SERVER)
+def rollback(machines: Machines) -> None:
     """Put the boot server back to the version before."""
-    with _errors_in_one_line():
-        access = _access(key, known_hosts, dry_run)
-        _finish(on_each(_named(c, H), access, "rollback", partial(remote.service, "rollback")))
+    step = partial(remote.service, "rollback")
+    _finish(on_each(machines.named(), machines.access, "rollback", step))
 
 
-@_described
-def status(c: Context, H: str = "", key: str = "", known_hosts: str = KNOWN_HOSTS) -> None:
+@_task("H", "key", "known_hosts")
+def status(machines: Machines) -> None:
     """Show whether the boot server is well."""
-    with _errors_in_one_line():
-        _finish(on_each(_named(c, H), _access(key, known_hosts), "status", remote.health))
+    _finish(on_each(machines.named(), machines.access, "status", remote.health))
 
 
-@_described
-def uninstall(
-    c: Context,
-    H: str = "",
-    purge: bool = False,
-    key: str = "",
-    known_hosts: str = KNOWN_HOSTS,
-    dry_run: bool = False,
-) -> None:
+@_task(*SERVER)
+def uninstall(machines: Machines, purge: bool = False) -> None:
     """Remove the boot server (its profile stays)."""
-    with _errors_in_one_line():
-        access = _access(key, known_hosts, dry_run)
-        verb = "uninstall" + (" --purge" if purge else "")
-        _finish(on_each(_named(c, H), access, "uninstall", partial(remote.service, verb)))
+    step = partial(remote.service, "uninstall" + (" --purge" if purge else ""))
+    _finish(on_each(machines.named(), machines.access, "uninstall", step))
 
 
-@_described
-def adopt(
-    c: Context,
-    H: str = "",
-    csv: str = "",
-    profile: str = PROFILE,
-    images: str = "",
-    key: str = "",
-    known_hosts: str = KNOWN_HOSTS,
-    dry_run: bool = False,
-) -> None:
+@_task(*PCS)
+def adopt(machines: Machines, images: str = "") -> None:
     """Look at the old PCs; write them into the profile."""
-    with _errors_in_one_line():
-        room, seats = Path(profile), []
-        hosts = _seats(c, H, csv, profile)
-        modules = _modules(_images(room, images) / build.MANIFEST_FILE)
+    room, seats = machines.room, []
+    hosts = machines.seats()
+    modules = _modules(_images(room, images) / build.MANIFEST_FILE)
 
-        def step(far: Far) -> str:
-            found = classroom.ask(far)
-            wrong = hardware.problems(found, modules)
-            if wrong:
-                raise Failed(f"{found}: {'; '.join(wrong)}")
-            name = far.host.seat if far.host.mac else found.hostname
-            seats.append(NewSeat(found.mac, name, far.host.address, str(found)))
-            return str(found)
+    def step(far: Far) -> str:
+        found = classroom.ask(far)
+        wrong = hardware.problems(found, modules)
+        if wrong:
+            raise Failed(f"{found}: {'; '.join(wrong)}")
+        name = far.host.seat if far.host.mac else found.hostname
+        seats.append(NewSeat(found.mac, name, far.host.address, str(found)))
+        return str(found)
 
-        outcomes = on_each(hosts, _access(key, known_hosts), "look", step)
-        known, text = profile_file.load(room), room.read_text()
-        added = add(text, known, sorted(seats, key=lambda seat: seat.hostname))
-        count = len(profile_file.parse(added, str(room)).clients) - len(known.clients)
-        if dry_run:
-            print(added)
-        elif count:
-            room.write_text(added)
-        print(f"{room}: {count or 'no'} new seat{'' if count == 1 else 's'}")
-        _finish(outcomes)
+    outcomes = on_each(hosts, machines.access, "look", step)
+    known, text = profile_file.load(room), room.read_text()
+    added = add(text, known, sorted(seats, key=lambda seat: seat.hostname))
+    count = len(profile_file.parse(added, str(room)).clients) - len(known.clients)
+    if machines.dry_run:
+        print(added)
+    elif count:
+        room.write_text(added)
+    print(f"{room}: {count or 'no'} new seat{'' if count == 1 else 's'}")
+    _finish(outcomes)
 
 
-@_described
+@_task(*PCS)
 def netboot(
-    c: Context,
-    H: str = "",
-    csv: str = "",
-    profile: str = PROFILE,
+    machines: Machines,
     server: str = "127.0.0.1:8080",
     always: bool = False,
     wave: str = "8",
     failures: str = "1",
     timeout: str = "300",
-    key: str = "",
-    known_hosts: str = KNOWN_HOSTS,
-    dry_run: bool = False,
 ) -> None:
     """Boot the PCs from the network, wave by wave."""
-    with _errors_in_one_line():
-        access, orders = _access(key, known_hosts, dry_run), _orders(profile)
-        size, most = _number("--wave", wave, 1), _number("--failures", failures)
-        seconds, hosts = _number("--timeout", timeout, 1), _seats(c, H, csv, profile)
-        with shown.BuildProgress() as progress:
-            loader = bundle.ipxe_for_grub(build.default_cache(), progress)
+    orders, dry_run = machines.orders, machines.dry_run
+    size, most = _number("--wave", wave, 1), _number("--failures", failures)
+    seconds, hosts = _number("--timeout", timeout, 1), machines.seats()
+    with shown.BuildProgress() as progress:
+        loader = bundle.ipxe_for_grub(build.default_cache(), progress)
 
-        def step(far: Far) -> str:
-            found = classroom.ask(far)
-            since = 0.0 if dry_run else classroom.last_event(server, found.mac)
-            how = classroom.to_network(far, found, orders, loader, once=not always)
-            far.do(classroom.COMMANDS["reboot"])
-            if dry_run:
-                return f"{how} (dry run)"
-            far.tell(f"{how}, reboots")
-            return f"{how}, {classroom.wait_for_userland(server, found.mac, since, seconds)}"
-
-        _finish(in_waves(hosts, access, "netboot", step, size, most))
-
-
-@_described
-def restore(
-    c: Context,
-    H: str = "",
-    csv: str = "",
-    profile: str = PROFILE,
-    key: str = "",
-    known_hosts: str = KNOWN_HOSTS,
-    dry_run: bool = False,
-) -> None:
-    """Have the PCs boot from their disks again."""
-    with _errors_in_one_line():
-        access, orders = _access(key, known_hosts, dry_run), _orders(profile)
-
-        def step(far: Far) -> str:
-            return classroom.to_disk(far, classroom.ask(far), orders)
-
-        _finish(on_each(_seats(c, H, csv, profile), access, "restore", step))
-
-
-@_described
-def wake(
-    c: Context,
-    H: str = "",
-    csv: str = "",
-    profile: str = PROFILE,
-    broadcast: str = "255.255.255.255",
-    wave: str = "8",
-    dry_run: bool = False,
-) -> None:
-    """Switch the PCs on (Wake-on-LAN), wave by wave."""
-    with _errors_in_one_line():
-        hosts, size = _seats(c, H, csv, profile), _number("--wave", wave, 1)
+    def step(far: Far) -> str:
+        found = classroom.ask(far)
+        since = 0.0 if dry_run else classroom.last_event(server, found.mac)
+        how = classroom.to_network(far, found, orders, loader, once=not always)
+        far.do(classroom.COMMANDS["reboot"])
         if dry_run:
-            print("\n".join(f"[{host.seat}] wake {host.mac or '?'}" for host in hosts))
-        else:
-            _finish(wakeonlan.wake(hosts, broadcast, size))
+            return f"{how} (dry run)"
+        far.tell(f"{how}, reboots")
+        return f"{how}, {classroom.wait_for_userland(server, found.mac, since, seconds)}"
+
+    _finish(in_waves(hosts, machines.access, "netboot", step, size, most))
 
 
-@_described
-def reboot(
-    c: Context,
-    H: str = "",
-    csv: str = "",
-    profile: str = PROFILE,
-    via: str = "",
-    wave: str = "8",
-    key: str = "",
-    known_hosts: str = KNOWN_HOSTS,
-    dry_run: bool = False,
-) -> None:
+@_task(*PCS)
+def restore(machines: Machines) -> None:
+    """Have the PCs boot from their disks again."""
+    orders = machines.orders
+
+    def step(far: Far) -> str:
+        return classroom.to_disk(far, classroom.ask(far), orders)
+
+    _finish(on_each(machines.seats(), machines.access, "restore", step))
+
+
+@_task("H", "csv", "profile", "dry_run")
+def wake(machines: Machines, broadcast: str = "255.255.255.255", wave: str = "8") -> None:
+    """Switch the PCs on (Wake-on-LAN), wave by wave."""
+    hosts, size = machines.seats(), _number("--wave", wave, 1)
+    if machines.dry_run:
+        print("\n".join(f"[{host.seat}] wake {host.mac or '?'}" for host in hosts))
+    else:
+        _finish(wakeonlan.wake(hosts, broadcast, size))
+
+
+@_task(*PCS)
+def reboot(machines: Machines, via: str = "", wave: str = "8") -> None:
     """Reboot the PCs, with or without disk, wave by wave."""
-    with _errors_in_one_line():
-        access, size = _access(key, known_hosts, dry_run), _number("--wave", wave, 1)
-        _finish(
-            classroom.tell(
-                "reboot", _seats(c, H, csv, profile), access, _server(via, profile), size
-            )
-        )
+    size, hosts = _number("--wave", wave, 1), machines.seats()
+    _finish(classroom.tell("reboot", hosts, machines.access, machines.server(via), size))
 
 
-@_described
-def poweroff(
-    c: Context,
-    H: str = "",
-    csv: str = "",
-    profile: str = PROFILE,
-    via: str = "",
-    key: str = "",
-    known_hosts: str = KNOWN_HOSTS,
-    dry_run: bool = False,
-) -> None:
+@_task(*PCS)
+def poweroff(machines: Machines, via: str = "") -> None:
     """Switch the PCs off, with or without disk."""
-    with _errors_in_one_line():
-        access, hosts = _access(key, known_hosts, dry_run), _seats(c, H, csv, profile)
-        _finish(classroom.tell("poweroff", hosts, access, _server(via, profile), len(hosts)))
+    hosts, server = machines.seats(), machines.server(via)
+    _finish(classroom.tell("poweroff", hosts, machines.access, server, len(hosts)))
 
 
 namespace = Collection(
@@ -265,29 +270,6 @@ namespace = Collection(
     uninstall,
     classroom=Collection(adopt, netboot, restore, wake, reboot, poweroff),
 )
-
-
-def _server(via: str, profile: str) -> classroom.Server | None:
-    """The boot server of ``--via``. Raises OperatorError if that names none or several."""
-    if not via:
-        return None
-    hosts = roster.from_words(via)
-    if len(hosts) != 1:
-        raise OperatorError("--via: expected one machine, as root@SERVER")
-    return classroom.Server(hosts[0], profile_file.load(Path(profile)).http.port)
-
-
-def _seats(c: Context, words: str, csv: str, profile: str) -> list[roster.Host]:
-    """The PCs of -H, of a CSV, or the profile's clients. Raises OperatorError if there are none."""
-    if words or isinstance(c, Connection):
-        return _named(c, words)
-    room = profile_file.load(Path(profile))
-    if csv:
-        return roster.from_csv(_text(Path(csv)), csv, room.ssh)
-    hosts = roster.from_profile(room)
-    if not hosts:
-        raise OperatorError("which PCs? --csv FILE, -H ADDRESSES, or clients in the profile")
-    return hosts
 
 
 def _text(path: Path) -> str:
@@ -313,10 +295,6 @@ def _modules(manifest: Path) -> dict[str, list[str]]:
         ) from None
 
 
-def _orders(profile: str) -> classroom.Orders:
-    return classroom.Orders(Path(profile).with_suffix(".bootorders.json"))
-
-
 def _images(room: Path, given: str) -> Path:
     """The images of a profile, which is checked by the way."""
     loaded = profile_file.load(room)
@@ -326,25 +304,11 @@ def _images(room: Path, given: str) -> Path:
         return build.build(loaded, bundle.WORK / "images", build.default_cache(), progress).folder
 
 
-def _access(key: str, known_hosts: str, dry_run: bool = False) -> Access:
-    return Access(Path(known_hosts).expanduser(), key, dry_run)
-
-
 def _number(option: str, text: str, least: int = 0) -> int:
     """An option's number, which Invoke would answer with a traceback. Raises OperatorError."""
     if not re.fullmatch("[0-9]{1,6}", text) or int(text) < least:
         raise OperatorError(f"{option}: expected a number of {least} or more, found {text!a}")
     return int(text)
-
-
-def _named(c: Context, words: str) -> list[roster.Host]:
-    """The hosts of -H. Raises OperatorError if there are none, or if Fabric has taken them."""
-    if isinstance(c, Connection):
-        raise OperatorError("put -H behind the task's name: fab deploy -H SERVER")
-    hosts = roster.from_words(words)
-    if not hosts:
-        raise OperatorError("which machine? -H root@SERVER")
-    return hosts
 
 
 def _finish(outcomes: Sequence[Outcome]) -> None:
@@ -358,7 +322,7 @@ def _errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except OperatorError as error:
-        print(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        print(error.text(), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; what was begun on a machine goes on there", file=sys.stderr)

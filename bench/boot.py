@@ -1,7 +1,8 @@
-"""What a room's PCs fetch while they boot: ours beside its peers, ``python -m bench.boot [--quick]``.
+"""Downloads of booting PCs from our server and its peers: ``python -m bench.boot [--quick]``.
 
-Prints a table and which bars are met, writes JSON; exit status 1 if one is missed. As root: it runs
-in network, process and mount namespaces of its own. Conditions: docs/performance.md.
+It prints a table and the result of each bar, and writes JSON. The exit status is 1 if a bar is
+missed. It needs root and runs in network, process and mount namespaces of its own. Conditions:
+docs/measurements/boot.md.
 """
 
 import contextlib
@@ -34,10 +35,10 @@ SETTLE_SECONDS = 1.0
 
 
 def measure(wanted: Sequence[Row], repetitions: int) -> Results:
-    """Medians. In each repetition every server has its turn, so that drift hits all of them."""
+    """Return medians. In each repetition all servers take turns, so that drift affects all."""
     samples: dict[Row, dict[str, list[Sample]]] = {row: {} for row in wanted}
     with veth_pair(), contextlib.ExitStack() as stack:
-        # On a tmpfs: the disk is nobody's matter here.
+        # On a tmpfs, so that no disk takes part.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm")))
         loads = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         files = Files(folder, sorted({row.size for row in wanted}))
@@ -48,7 +49,7 @@ def measure(wanted: Sequence[Row], repetitions: int) -> Results:
             own = [row for row in wanted if row.protocol == protocol and name in (OURS, *row.peers)]
             with running(name, protocol, files, VETH_HOST, VETH[0]) as server:
                 load = Downloads(server, files, VETH_HOST, loads, VETH[1])
-                # Its workers may still be starting, and nothing is in the cache.
+                # A first run: the workers may still be starting, and the caches are empty.
                 time.sleep(SETTLE_SECONDS)
                 load.sample(replace(own[0], at_once=8, in_all=8))
                 for row in own:
@@ -62,7 +63,7 @@ def measure(wanted: Sequence[Row], repetitions: int) -> Results:
 
 
 def run(wanted: Sequence[Row], repetitions: int, folder: Path) -> int:
-    """Measures, prints, writes ``boot.json``; the number of missed bars."""
+    """Measure, print, write ``boot.json``; return the number of missed bars."""
     results = measure(wanted, repetitions)
     about = {
         "versions": {**versions(VERSIONS), "tftpy": tftpy.__version__},
@@ -79,7 +80,7 @@ def run(wanted: Sequence[Row], repetitions: int, folder: Path) -> int:
 
 
 def main() -> NoReturn:
-    """The command line. Exits with 1 if a bar is missed."""
+    """Run the command line. Exits with status 1 if a bar is missed."""
     options = parser("boot", __doc__, "once each instead of five times")
     options.add_argument("--only", default="", help="only rows whose name contains this")
     given = options.parse_args()

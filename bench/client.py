@@ -1,8 +1,9 @@
-"""A PC under a memory load, with its swap here and there: ``python -m bench.client [--quick]``.
+"""A PC under a memory load with several ways to swap: ``python -m bench.client [--quick]``.
 
-Each way to swap is one boot of a virtual PC and some runs of the lab's load; seven boots more tell
-how long it takes from the link to swap. Prints tables and which bars are met, writes JSON and an SVG
-plot; exit status 1 if a bar is missed. As root. Conditions: docs/performance.md.
+Each way to swap is one boot of a virtual PC and some runs of the lab's load. Seven further boots
+measure the time from the link to swap. It prints tables and the result of each bar, and writes JSON
+and an SVG plot. The exit status is 1 if a bar is missed. It needs root. Conditions:
+docs/measurements/client.md.
 """
 
 import asyncio
@@ -35,18 +36,18 @@ VERSIONS = {
 PROJECT = Path(__file__).parent.parent
 PROFILE = PROJECT / "profiles/lab.yaml"
 MEMORY = 128  # MiB
-LOAD_BYTES = MEMORY * MIB  # of which half is for programs
+LOAD_BYTES = MEMORY * MIB  # as large as the RAM, half of which is for programs
 SCATTERED = 3000  # pages
 PACK = 3  # a page compresses to a third
 SWAP_BYTES = 256 * MIB
 BOOT_SECONDS = 240.0
-ATTACHES = 7  # a neighbour on the machine is heard in single ones
+ATTACHES = 7  # a single boot may be slow if another program uses the CPU
 NBDKIT_PORT = 10999
-QUEUE_BYTES = 8 * MIB  # of the limited network: more than TCP has on its way, so nothing is lost
+QUEUE_BYTES = 8 * MIB  # of the limited link: more than TCP has in flight, so no packet is lost
 
 
 def isolated(body: Callable[[Path], Any]) -> Any:
-    """What ``body`` returns (JSON), run in namespaces of its own. Raises RuntimeError if it fails."""
+    """Run ``body`` in namespaces of its own; return its result (JSON). Raises RuntimeError."""
     with tempfile.TemporaryDirectory(prefix="netboot-bench-") as name:
         answer = Path(name) / "answer.json"
 
@@ -64,7 +65,7 @@ def isolated(body: Callable[[Path], Any]) -> Any:
 
 
 def limit(tap: str, mbit: int) -> None:
-    """Puts a switch of ``mbit`` both ways between the PC and the room."""
+    """Put a switch between PC and room that limits both directions to ``mbit``."""
     network.ip("link", "add", "narrow0", "type", "bridge", "forward_delay", "0")
     network.ip("link", "set", "narrow0", "up")
     network.ip("link", "add", "narrow1", "type", "veth", "peer", "name", "narrow2")
@@ -76,7 +77,7 @@ def limit(tap: str, mbit: int) -> None:
 
 
 def disk(way: Way) -> tuple[str, ...]:
-    """QEMU's words for a way's disk, if it has one; its bytes are in memory."""
+    """Return QEMU's arguments for the disk of a way, if it has one. The disk is in memory."""
     if way.disk is None:
         return ()
     path = network.PRIVATE_TMPFS / "bench.disk"
@@ -91,7 +92,7 @@ def disk(way: Way) -> tuple[str, ...]:
 
 
 def arguments(way: Way, runs: int) -> str:
-    """Kernel arguments for the hook bench/guest/60-bench."""
+    """Return the kernel arguments for the hook bench/guest/60-bench."""
     how = {
         "netboot": "agent",
         "nbd-client": f"nbd:{network.SERVER.ip}:{NBDKIT_PORT}",
@@ -102,7 +103,7 @@ def arguments(way: Way, runs: int) -> str:
 
 
 async def boot(lesson: Lesson, way: Way | None = None) -> Classroom:
-    """One PC until the lesson's stage. Raises RuntimeError if it does not come to it."""
+    """Boot a PC to the lesson's stage. Raises RuntimeError if the PC does not reach it."""
     room = Classroom(lesson)
     async with room.open():
         if way is not None and way.by == "nbd-client":
@@ -121,7 +122,7 @@ async def boot(lesson: Lesson, way: Way | None = None) -> Classroom:
 
 
 def measure(way: Way, runs: int, built: Path, initrds: Sequence[Path]) -> list[Run]:
-    """The runs of one boot."""
+    """Return the runs of one boot."""
 
     def body(folder: Path) -> list[dict[str, Any]]:
         size = SWAP_BYTES // MIB if way.by == "netboot" else 0
@@ -148,7 +149,7 @@ def measure(way: Way, runs: int, built: Path, initrds: Sequence[Path]) -> list[R
 
 
 def attach_times(built: Path) -> tuple[float, float, float]:
-    """Milliseconds of guest time in one boot, see ``ways.attach_times``."""
+    """Return milliseconds of guest time in one boot, see ``ways.attach_times``."""
 
     def body(folder: Path) -> str:
         trace = "trace_event=syscalls:sys_enter_swapon tp_printk"
@@ -160,7 +161,7 @@ def attach_times(built: Path) -> tuple[float, float, float]:
 
 
 def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
-    """Measures, prints, writes ``client.json`` and ``client.svg``; the number of missed bars."""
+    """Measure, print, write ``client.json`` and ``.svg``; return the number of missed bars."""
     cache = images.default_cache()
     profile = profile_file.load(PROFILE, [])
     with tempfile.TemporaryDirectory() as name:
@@ -194,7 +195,7 @@ def run(wanted: Sequence[Way], quick: bool, folder: Path) -> int:
 
 
 def main() -> NoReturn:
-    """The command line. Exits with 1 if a bar is missed."""
+    """Run the command line. Exits with status 1 if a bar is missed."""
     options = parser("client", __doc__, "each way once")
     options.add_argument("--only", default="", help="ways whose title contains this")
     given = options.parse_args()

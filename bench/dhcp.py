@@ -1,8 +1,9 @@
 """Our DHCP server beside dnsmasq and Kea, in one run: ``python -m bench.dhcp [--quick]``.
 
-Prints a table and which bars are met, writes JSON; exit status 1 if one is missed. As root: servers
-and clients are in network namespaces of which nothing is left. Each server starts anew, without
-leases, for each run; ours is the whole of ``netboot serve``. Conditions: docs/performance.md.
+It prints a table and the result of each bar, and writes JSON. The exit status is 1 if a bar is
+missed. It needs root: servers and clients are in network namespaces, which it removes. Each run has
+a newly started server without leases; ours is the whole of ``netboot serve``. Conditions:
+docs/measurements/boot.md.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ PROXY = (f"{OURS}-proxy", "dnsmasq-proxy")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A load: ``clients`` within ``seconds``, or as many as are answered with ``outstanding``."""
+    """A load: ``clients`` within ``seconds``, or any number with ``outstanding`` at a time."""
 
     scenario: str
     clients: int
@@ -47,7 +48,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As the table shows it."""
+        """The name in the table."""
         if self.scenario == "closed":
             return f"{self.outstanding} at a time for {self.seconds:g} s"
         then = ", then REQUEST" if self.scenario == "lease" else ""
@@ -65,7 +66,7 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run. Times in milliseconds, ``cpu_us`` of the server's tree for each OFFER."""
+    """One run. Times are milliseconds; ``cpu_us`` is of the server's process tree, per OFFER."""
 
     sent: float
     in_time: float
@@ -78,7 +79,7 @@ class Sample:
 
 
 def median_of(samples: Sequence[Sample]) -> Sample:
-    """The median of each figure on its own, but the worst of how many were answered."""
+    """Return the median of each figure on its own, but the lowest number of answers."""
     worst = {
         "in_time": min(each.in_time for each in samples),
         "acks_in_time": min(each.acks_in_time for each in samples),
@@ -90,7 +91,7 @@ Results = Mapping[Row, Mapping[str, Sample]]
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """The bars of the issue: none lost, none later than 2 s, 5,000 offers a second."""
+    """Return the bars: none lost, none later than 2 s, 5,000 offers a second."""
     found = []
     for row, samples in results.items():
         for name in (OURS, f"{OURS}-proxy"):
@@ -110,8 +111,10 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def table(results: Results) -> str:
-    """A Markdown table: one line for each row and server; who was offered and leased an address
-    in 2 s, CPU for each offer, offers/s in relation to the best peer.
+    """Return a Markdown table with a line for each row and server.
+
+    It has the clients that were offered and leased an address in 2 s, the CPU for each offer, and
+    the ratio of offers/s to the best peer.
     """
     lines = [
         "| clients | server | offered | leased | offers/s | p50 ms | p99 ms | max ms | CPU us | / peer |",
@@ -185,7 +188,7 @@ def _kea(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _lan() -> Iterator[None]:
-    """The server's end of a cable here, the clients' in a namespace."""
+    """Make a cable: the server's end is here, the clients' end in a namespace."""
     network.ip("netns", "add", NAMESPACE)
     try:
         pair = ("type", "veth", "peer", "name", CLIENT_DEVICE, "netns", NAMESPACE)
@@ -200,7 +203,7 @@ def _lan() -> Iterator[None]:
 
 @contextlib.contextmanager
 def running(name: str) -> Iterator[Server]:
-    """A server that has answered one client."""
+    """Yield a server that has answered one client."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as temporary:
         folder = Path(temporary)
         places = {"KEA_PIDFILE_DIR": str(folder), "KEA_LOCKFILE_DIR": str(folder)}
@@ -224,7 +227,7 @@ def running(name: str) -> Iterator[Server]:
 def _await(name: str, process: subprocess.Popen[bytes], folder: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _load(Row("closed", 1, 0.2, 1), 1 << 24)["in_time"]:
-        # dnsmasq pings for 3 s before it answers its first client.
+        # dnsmasq pings an address for 3 s before it answers its first client.
         if name == "dnsmasq" and process.poll() is None and time.monotonic() > deadline - 17:
             return
         if process.poll() is not None or time.monotonic() > deadline:
@@ -241,7 +244,7 @@ def _load(row: Row, first: int) -> dict[str, float]:
 
 
 def sample(name: str, row: Row) -> Sample:
-    """One run of a row on a fresh server."""
+    """Return one run of a row on a newly started server."""
     with running(name) as server:
         before = server.cpu_seconds()
         figures = _load(row, 1)
@@ -250,7 +253,7 @@ def sample(name: str, row: Row) -> Sample:
 
 
 def measure(wanted: Sequence[Row], names: Sequence[str], repetitions: int) -> Results:
-    """The servers take turns within each row, so that drift hits all of them."""
+    """Return medians. The servers take turns within each row, so that drift affects all alike."""
     results: dict[Row, dict[str, Sample]] = {}
     for row in wanted:
         asked = [name for name in names if row.scenario != "lease" or name in FULL]
@@ -267,7 +270,7 @@ def measure(wanted: Sequence[Row], names: Sequence[str], repetitions: int) -> Re
 
 
 def run(wanted: Sequence[Row], names: Sequence[str], repetitions: int, folder: Path) -> int:
-    """Measures, prints, writes ``dhcp.json``; the number of missed bars."""
+    """Measure, print, write ``dhcp.json``; return the number of missed bars."""
     with _lan():
         results = measure(wanted, names, repetitions)
     about = {"versions": versions(VERSIONS), "repetitions": repetitions}
@@ -286,7 +289,7 @@ def run(wanted: Sequence[Row], names: Sequence[str], repetitions: int, folder: P
 
 
 def main() -> NoReturn:
-    """The command line. Exits with 1 if a bar is missed."""
+    """Run the command line. Exits with status 1 if a bar is missed."""
     options = parser("dhcp", __doc__, "once instead of five times")
     options.add_argument("--only", default="", help="only rows whose name contains this")
     options.add_argument("--servers", default=",".join((*FULL, *PROXY)), help="default: all")

@@ -1,7 +1,7 @@
 """A room of PXE clients on a packet socket: ``python -m bench.dhcp_load IFACE SCENARIO ...``.
 
-Prints one JSON object. Frames are made before the clock starts; a client's time runs from just
-before its DISCOVER is handed to the kernel until the kernel's own stamp on its OFFER.
+It prints one JSON object. Frames are built before the clock starts. A client's time begins just
+before the kernel gets its DISCOVER, and ends with the kernel's own time stamp on its OFFER.
 """
 
 import json
@@ -32,7 +32,7 @@ def _checksum(data: bytes) -> int:
 
 
 def frame(number: int, kind: int, more: bytes = b"") -> bytes:
-    """A broadcast of the UEFI client ``number``: its MAC and xid both carry the number."""
+    """Return a broadcast of the UEFI client ``number``, with this number in MAC and xid."""
     mac = b"\x52\x54" + number.to_bytes(4, "big")
     options = bytes((53, 1, kind)) + more
     options += b"\x3c\x20PXEClient:Arch:00007:UNDI:003016"
@@ -50,12 +50,12 @@ def frame(number: int, kind: int, more: bytes = b"") -> bytes:
 
 @dataclass
 class Room:
-    """Clients ``first`` to ``first + count - 1``, and when each was asked for and answered."""
+    """The clients ``first`` to ``first + count - 1``, with the times of requests and answers."""
 
     device: socket.socket
     first: int
     count: int
-    requests: bool  # go on to REQUEST and ACK
+    requests: bool  # continue with REQUEST and ACK
     sent: dict[int, float] = field(default_factory=dict)
     offered: dict[int, float] = field(default_factory=dict)
     acknowledged: dict[int, float] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Room:
             try:
                 self.device.send(data)
                 return
-            except BlockingIOError:  # the device's queue: the wire is full
+            except BlockingIOError:  # the device's queue is full
                 select.select([], [self.device], [], 1)
             except OSError as error:
                 if error.errno != 105:  # ENOBUFS
@@ -74,7 +74,7 @@ class Room:
                 time.sleep(0.0001)
 
     def listen(self, seconds: float) -> int:
-        """Takes what comes within ``seconds``; the number of clients that were offered now."""
+        """Receive for ``seconds``; return the number of clients that got their offer meanwhile."""
         end, fresh = time.monotonic() + seconds, 0
         while True:
             left = end - time.monotonic()
@@ -86,7 +86,7 @@ class Room:
                 return fresh
 
     def drain(self) -> int:
-        """Takes all that waits."""
+        """Receive all waiting packets; return the number of new offers."""
         fresh = 0
         while True:
             try:
@@ -113,7 +113,7 @@ class Room:
         self.device.send(frame(number, 3, wanted))
 
     def report(self) -> dict[str, float]:
-        """Milliseconds, counts, and offers per second from the first DISCOVER to the last OFFER."""
+        """Return milliseconds, counts, and offers/s from the first DISCOVER to the last OFFER."""
         waits = sorted(when - self.sent[number] for number, when in self.offered.items())
         late = [wait for wait in waits if wait >= LIMIT_SECONDS]
         acks = [t for n, t in self.acknowledged.items() if t - self.sent[n] < LIMIT_SECONDS]
@@ -135,13 +135,13 @@ def _percentile(values: list[float], share: float) -> float:
 
 
 def paced(room: Room, seconds: float) -> None:
-    """All clients at equal distances within ``seconds`` (0: in one go), without a retry."""
+    """Send all clients' packets evenly within ``seconds`` (0: at once), without retries."""
     frames = [frame(room.first + index, 1) for index in range(room.count)]
     begin = time.monotonic()
     for index, data in enumerate(frames):
         due = begin + seconds * index / room.count
         while (left := due - time.monotonic()) > 0:
-            # Sleeping is too coarse for the last moment before a client is due.
+            # A sleep is too coarse for the last moment before a client is due.
             room.listen(left if left > 0.001 else 0)
         room.discover(room.first + index, data)
         if seconds and index % 8 == 7:
@@ -150,7 +150,7 @@ def paced(room: Room, seconds: float) -> None:
 
 
 def closed(room: Room, seconds: float, outstanding: int) -> None:
-    """``outstanding`` clients at once, each answered one making room for the next."""
+    """Keep ``outstanding`` clients waiting: each answer starts the next client."""
     frames = [frame(room.first + index, 1) for index in range(room.count)]
     end, at, open_ones = time.monotonic() + seconds, 0, 0
     while time.monotonic() < end and at < room.count:
@@ -162,7 +162,7 @@ def closed(room: Room, seconds: float, outstanding: int) -> None:
 
 
 def main() -> None:
-    """The command line: interface, scenario, first client, clients, seconds, outstanding."""
+    """Run the command line: interface, scenario, first client, clients, seconds, outstanding."""
     name, scenario, first, count, seconds, outstanding = sys.argv[1:]
     device = socket.socket(
         socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(ETH_P_IP)

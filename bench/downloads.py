@@ -1,4 +1,4 @@
-"""Servers of downloads, ours and the peers, started in a namespace; and loads on them."""
+"""Download servers, ours and the peers, in a namespace of their own; and loads on them."""
 
 import contextlib
 import subprocess
@@ -21,12 +21,12 @@ PEERS_FOLDER = Path(__file__).parent.parent / ".bench-peers"  # tools/setup-benc
 
 
 class Files:
-    """The files that are downloaded, by size, and where each server has them."""
+    """The files to download, by size, and their folder for each server."""
 
     def __init__(self, folder: Path, sizes: Sequence[int]) -> None:
         self.folder = folder
         self.names: dict[int, str] = {}
-        # Ours has its own names for what it serves; the peers take any.
+        # Our server has fixed names for its files; the peers take any name.
         loaders = iter(("undionly.kpxe", "snponly.efi"))
         for size in sorted(sizes):
             name = image_name("amd64", KERNEL_FILE) if size >= 64 << 20 else next(loaders)
@@ -36,12 +36,12 @@ class Files:
                 (folder / name).write_bytes(chance.read(size))
 
     def path(self, size: int) -> Path:
-        """The file of that size."""
+        """Return the file of ``size`` bytes."""
         return self.folder / self.names[size]
 
 
 class Downloads:
-    """Runs loads on one server, from a namespace of their own."""
+    """Loads on one server, from a namespace of their own."""
 
     def __init__(self, server: Server, files: Files, host: str, loads: Path, namespace: str):
         self.server = server
@@ -51,7 +51,7 @@ class Downloads:
         self._namespace = namespace
 
     def sample(self, row: Row) -> Sample:
-        """One run of a row."""
+        """Return one run of a row."""
         before = self.server.cpu_seconds()
         words = ["ip", "netns", "exec", self._namespace, *self._command(row)]
         done = subprocess.run(words, check=True, capture_output=True, text=True)
@@ -85,7 +85,7 @@ class Downloads:
 
 @contextlib.contextmanager
 def running(name: str, protocol: str, files: Files, host: str, namespace: str) -> Iterator[Server]:
-    """The server called ``name``, in ``namespace`` at ``host``."""
+    """Yield the server ``name``, running in ``namespace`` at ``host``."""
     folder = files.folder
     port = 69 if protocol == "tftp" else HTTP_PORT
     words = ["ip", "netns", "exec", namespace, *_command(name, host, folder)]
@@ -101,7 +101,7 @@ def running(name: str, protocol: str, files: Files, host: str, namespace: str) -
 
 
 def _await(port: int, protocol: str, namespace: str) -> None:
-    """Waits until somebody listens."""
+    """Wait until a process listens on ``port``."""
     kind = "-u" if protocol == "tftp" else "-t"
     words = ["ip", "netns", "exec", namespace, "ss", "-Hln", kind, f"sport = :{port}"]
     deadline = time.monotonic() + START_SECONDS

@@ -1,7 +1,7 @@
-"""One seat thrashes (depth 128, 128 KiB writes), another reads 4 KiB at depth 1: its p99.
+"""The p99 of a seat that reads 4 KiB at depth 1, beside one that writes 128 KiB at depth 128.
 
-With a worker for each CPU, as a server has them; and with one worker for both, where it is the
-worker alone that has to be fair. That has no bar: of two CPUs the other is fio's.
+Measured with a worker for each CPU, as on a server, and with one worker for both seats, where only
+the worker provides fairness. The second case has no bar: of two CPUs fio uses the other.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ BAR = 3.0
 
 
 def fairness() -> tuple[list[Verdict], dict[str, float]]:
-    """p99 of the quiet seat on an idle server and beside the thrashing one, microseconds."""
+    """Return the quiet seat's p99 alone and beside the thrashing seat, in microseconds."""
     detail: dict[str, float] = {}
     ratios: dict[str, float] = {}
     for label, workers in (("", None), ("one_worker_", 1)):

@@ -1,4 +1,4 @@
-"""fio's nbd engine as load generator: one run, and what its JSON says."""
+"""fio's nbd engine as load generator: one run, and the figures of its JSON."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from typing import Any
 from bench.rows import Row
 
 RAMP_SECONDS = 0.3
-# nbd-server listens with a backlog of 10: of 32 connections at once some may wait for ever.
+# nbd-server listens with a backlog of 10: of 32 simultaneous connections some may wait for ever.
 HANG_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """``requests`` counts the ramp, too: it is what the server's CPU was spent on."""
+    """Figures of a run. ``requests`` includes the ramp, as the server's CPU time does."""
 
     requests: int
     iops: float
@@ -27,7 +27,7 @@ class Measured:
 
 
 def parse(document: dict[str, Any], ramp_share: float = 0.0) -> Measured:
-    """One reporting group of fio's JSON. ``ramp_share`` is ramp time / measured time.
+    """Return one reporting group of fio's JSON. ``ramp_share`` is ramp time / measured time.
 
     For a mixed load the latencies are weighted by the number of requests of each direction.
     """
@@ -48,12 +48,12 @@ def parse(document: dict[str, Any], ramp_share: float = 0.0) -> Measured:
 
 
 def command(uri: str, row: Row, size_bytes: int, seconds: float, *, cpu: int | None) -> list[str]:
-    """fio's command line for a row; pinned to ``cpu`` if given."""
+    """Return fio's command line for a row; pinned to ``cpu`` if given."""
     words = ["fio", "--name=load", "--ioengine=nbd", f"--uri={uri}", "--output-format=json"]
     words += [f"--rw={row.mode}", f"--bs={row.block_bytes}", f"--size={size_bytes}"]
     words += [f"--iodepth={row.depth}", f"--numjobs={row.connections}", "--group_reporting"]
     words += ["--time_based", f"--runtime={seconds * 1000:.0f}ms", "--norandommap"]
-    # Total latency: with one CPU the server may run while fio still submits, which clat leaves out.
+    # Total latency: on one CPU the server may run while fio still submits, and clat excludes that.
     words += ["--lat_percentiles=1", "--clat_percentiles=0"]
     words += ["--randrepeat=0", f"--ramp_time={RAMP_SECONDS * 1000:.0f}ms"]
     if row.mode == "randrw":
@@ -62,17 +62,17 @@ def command(uri: str, row: Row, size_bytes: int, seconds: float, *, cpu: int | N
 
 
 def run(words: Sequence[str], namespace: str | None = None) -> dict[str, Any]:
-    """Runs fio to its end. Raises TimeoutExpired if it hangs, RuntimeError if it fails."""
+    """Run fio to its end. Raises TimeoutExpired if it hangs, RuntimeError if it fails."""
     if namespace is not None:
         words = ["ip", "netns", "exec", namespace, *words]
-    # Its notices go to stdout before the JSON.
+    # fio prints notices to stdout before the JSON.
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, text=True, cwd=os.sep, start_new_session=True
     ) as process:
         try:
             said, _ = process.communicate(timeout=HANG_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # its jobs are processes, too
+            os.killpg(process.pid, signal.SIGKILL)  # fio's jobs are processes as well
             raise
     start = said.find("{")
     if process.returncode or start < 0:
@@ -82,7 +82,7 @@ def run(words: Sequence[str], namespace: str | None = None) -> dict[str, Any]:
 
 
 def fill(uri: str, size_bytes: int) -> None:
-    """Writes every page of an export once, with data that is not zeros."""
+    """Write every page of an export once, with data other than zeros."""
     words = ["fio", "--name=fill", "--ioengine=nbd", f"--uri={uri}", "--rw=write", "--bs=128k"]
     words += ["--iodepth=4", f"--size={size_bytes}", "--output-format=json"]
     run([*words, "--refill_buffers"])

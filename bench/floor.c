@@ -1,8 +1,9 @@
 /* The limit: an NBD server that answers from one fixed buffer. No store, no checks, no error
- * replies; usage: floor HOST PORT SIZE. One process for each connection. It receives as much as
- * there is, answers all complete requests in one send, and negotiates what fio's libnbd asks for:
- * structured replies (READ: one OFFSET_DATA chunk), no meta contexts. What our page server does
- * beyond this, in any language, costs the difference. doc/proto.md of NetworkBlockDevice/nbd. */
+ * replies. Usage: floor HOST PORT SIZE. It has one process for each connection, receives all bytes
+ * that have arrived, and answers all complete requests in one send. It negotiates the options of
+ * fio's libnbd: structured replies (READ: one OFFSET_DATA chunk), no meta contexts. The difference
+ * to our page server is the cost of a real store and of checks, in any language. Protocol:
+ * doc/proto.md of NetworkBlockDevice/nbd. */
 #include <arpa/inet.h>
 #include <endian.h>
 #include <netinet/in.h>
@@ -53,7 +54,7 @@ static void answer_option(int fd, uint32_t name, uint32_t type, const void *data
     push(fd, data, length);
 }
 
-/* Returns whether structured replies were agreed on. */
+/* Returns whether structured replies were negotiated. */
 static int handshake(int fd, uint64_t size) {
     struct __attribute__((packed)) { uint64_t magic, ihaveopt; uint16_t flags; } hello =
         { htobe64(0x4e42444d41474943ull), htobe64(0x49484156454f5054ull), htobe16(3) };

@@ -1,4 +1,4 @@
-"""What the measured PC gets besides the lab's: two drivers, nbd-client with its libraries, a hook."""
+"""The measured PC's additions to the lab: two drivers, nbd-client with libraries, a hook."""
 
 import hashlib
 import re
@@ -16,15 +16,15 @@ from netboot.images.progress import Progress
 
 HERE = Path(__file__).parent
 FOLDER = "bench"  # in the cache
-# The boot image of a PC has its network card's driver and what that needs, nothing for a disk.
-# Each after those that it needs.
+# The boot image has the driver of the PC's network card with its dependencies, and none for a disk.
+# Each module stands after those that it depends on.
 VIRTIO = "virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk"
 DRIVERS = (*VIRTIO.split(), "nbd")
 NBD_CLIENT = "nbd-client"
 
 
 def build_image(package: str, cache: Path, progress: Progress) -> Path:
-    """``bench.img``: an initrd for the kernel of the Debian package. Raises OperatorError."""
+    """Build ``bench.img``, an initrd for the kernel of the Debian package. Raises OperatorError."""
     store = Cache(cache)
     with store.alone(progress):
         drivers = _drivers(package, store, progress)
@@ -38,7 +38,7 @@ def build_image(package: str, cache: Path, progress: Progress) -> Path:
 
 
 def _drivers(name: str, store: Cache, progress: Progress) -> Path:
-    """A folder with the drivers that the boot images leave out, of the same kernel."""
+    """Return a folder with drivers of the same kernel that the boot images leave out."""
     apt = Apt(store.path / "apt")
     package = kernel.kernel_package(apt, apt.need([name])[name])
 
@@ -60,7 +60,7 @@ def _records(drivers: Path) -> Iterator[Record]:
     yield cpio.file("userland/etc/netboot.d/60-bench", hook, executable=True)
     client = shutil.which(NBD_CLIENT, path="/usr/sbin:/sbin")
     if client is None:
-        raise OperatorError("there is no nbd-client here", hint="tools/setup-bench")
+        raise OperatorError("nbd-client is not installed", hint="tools/setup-bench")
     yield cpio.file("userland/bin/nbd-client", Path(client).read_bytes(), executable=True)
     for library in _libraries(client):
         content = Path(library).read_bytes()
@@ -68,6 +68,6 @@ def _records(drivers: Path) -> Iterator[Record]:
 
 
 def _libraries(program: str) -> list[str]:
-    """The shared libraries of a program and its loader, as absolute paths."""
+    """Return the absolute paths of a program's shared libraries and its loader."""
     said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
     return sorted(set(re.findall(r"(/\S+) \(0x", said)))

@@ -1,7 +1,7 @@
-/* An HTTP load: N downloads of one path at a time until M are done; the payload is dropped in the
- * kernel (MSG_TRUNC). Usage: http_load HOST PORT PATH BYTES AT_ONCE IN_ALL SECONDS
- * Prints: done failed bytes seconds cpu_seconds. A download is done when BYTES have come after the
- * head of a 200; each has a connection of its own. One thread, one epoll. */
+/* An HTTP load: N downloads of one path at a time until M are done. The kernel drops the payload
+ * (MSG_TRUNC). Usage: http_load HOST PORT PATH BYTES AT_ONCE IN_ALL SECONDS
+ * Prints: done failed bytes seconds cpu_seconds. A download is done when BYTES have arrived after
+ * the head of a 200. Each has a connection of its own. One thread, one epoll. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -49,7 +49,7 @@ static void end(struct download *d, int good, int in_all) {
     if (started < in_all) begin(d);
 }
 
-/* Reads the head, and what came with it of the body. Returns -1 if it is not what we want. */
+/* Reads the head and the first bytes of the body. Returns -1 if there is no whole head of a 200. */
 static int read_head(struct download *d) {
     ssize_t n = recv(d->fd, d->buffer + d->head, sizeof d->buffer - 1 - d->head, MSG_DONTWAIT);
     if (n <= 0) return -1;

@@ -1,4 +1,4 @@
-"""On what a benchmark ran."""
+"""The machine and the program versions of a benchmark."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def versions(programs: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The machine, and what each program says first when it is called for its version."""
+    """Return the machine's CPU and kernel, and the first line of each program's version."""
     cpu = next(
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()

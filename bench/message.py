@@ -1,9 +1,10 @@
 """The 1997 figure: one page message to our server against one System V IPC message of 4 KiB.
 
-Compared are costs, not waits: the server's CPU for one 4 KiB write at depth 32 on one connection
-(its share of a batch, as the Linux client sends them) against the time of one round trip of a
-4 KiB message between two processes over msgsnd and msgrcv. Both share one CPU, so that the round
-trip's time is its CPU cost. Loaded: an endless loop runs on every CPU besides.
+It compares CPU costs, not latencies. The first is the server's CPU for one 4 KiB write at depth 32
+on one connection: its share of a batch, as the Linux client sends them. The second is the time of
+one round trip of a 4 KiB message between two processes over msgsnd and msgrcv. The two processes
+share one CPU, so that the time of a round trip is its CPU cost. Loaded means that an endless loop
+also runs on each CPU.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ def _load(loops: int) -> Iterator[None]:
 
 
 def message_cost() -> tuple[list[Verdict], dict[str, float]]:
-    """Idle and with all CPUs loaded; microseconds."""
+    """Return both costs in microseconds, on an idle machine and with all CPUs loaded."""
     row = Row("randwrite", 4096, 32, 1, "pinned")
     bars, detail = [], {}
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:

@@ -1,8 +1,8 @@
 """Our page server beside its peers, in one run: ``python -m bench.pages [--quick]``.
 
-Prints a table and which bars are met, writes JSON and an SVG plot; exit status 1 if one is missed.
-As root: it runs in network, process and mount namespaces of its own, of which nothing is left when
-it ends, however it ends. Conditions: docs/performance.md.
+It prints a table and the result of each bar, and writes JSON and an SVG plot. The exit status is 1
+if a bar is missed. It needs root and runs in network, process and mount namespaces of its own,
+which disappear with it in any case. Conditions: docs/measurements/performance.md.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from bench.rows import FLOOR, PEERS, Row, Sample
 from bench.scaling import scaling
 from bench.servers import Server, running
 from netboot.lab import network
+from netboot.pages.nbd.backing import PAGE_BYTES
 
 SERVERS = (OURS, *PEERS, FLOOR)
 SIZE_BYTES = 512 << 20
@@ -30,7 +31,6 @@ PINNED_CPU = 0
 VETH = ("nb-bench-srv", "nb-bench-cli")
 VETH_HOST = "198.18.77.1"
 ADDRESSES = (f"{VETH_HOST}/24", "198.18.77.2/24")
-PAGE_BYTES = 4096
 SECONDS = 1.0
 VERSIONS = {
     "fio": ("fio", "--version"),
@@ -43,7 +43,7 @@ SYN_COOKIES = Path("/proc/sys/net/ipv4/tcp_syncookies")
 
 @contextlib.contextmanager
 def veth_pair() -> Iterator[None]:
-    """Two network namespaces joined by a veth pair."""
+    """Make two network namespaces joined by a veth pair."""
     links = ("nb-b0", "nb-b1")
     try:
         for namespace in VETH:
@@ -61,7 +61,7 @@ def veth_pair() -> Iterator[None]:
 
 
 def sample(server: Server, row: Row, seconds: float) -> Sample:
-    """One run of a row."""
+    """Return one run of a row."""
     pinned = row.form == "pinned"
     server.pin({PINNED_CPU} if pinned else set(range(os.cpu_count() or 1)))
     veth = row.link == "veth"
@@ -74,7 +74,7 @@ def sample(server: Server, row: Row, seconds: float) -> Sample:
 
 
 def fill(server: Server) -> float:
-    """Writes every page once; what a stored page then takes, bytes."""
+    """Write every page once; return the memory of a stored page in bytes."""
     before = server.resident_bytes()
     fio.fill(server.uri(), SIZE_BYTES)
     return (server.resident_bytes() - before) / (SIZE_BYTES / PAGE_BYTES)
@@ -83,8 +83,9 @@ def fill(server: Server) -> float:
 def measure(
     servers: Sequence[Server], wanted: Sequence[Row], repetitions: int, seconds: float
 ) -> dict[Row, dict[str, Sample]]:
-    """Medians of ``repetitions`` for rows with a bar, single runs of the others. The servers take
-    turns within each row, so that drift hits all of them.
+    """Return medians of ``repetitions`` for rows with a bar, and single runs of the others.
+
+    The servers take turns within each row, so that drift affects all alike.
     """
     results: dict[Row, dict[str, Sample]] = {}
     for number, row in enumerate(wanted, 1):
@@ -133,7 +134,7 @@ def _over_veth(
 def run(
     wanted: Sequence[Row], names: Sequence[str], repetitions: int, seconds: float, folder: Path
 ) -> int:
-    """Measures, prints, writes ``pages.json`` and ``pages.svg``; the number of missed bars."""
+    """Measure, print, write ``pages.json`` and ``pages.svg``; return the number of missed bars."""
     near = [row for row in wanted if row.link == "loopback"]
     far = [row for row in wanted if row.link == "veth"]
     results, per_page = _loopback(near, names, repetitions, seconds)
@@ -164,7 +165,7 @@ def run(
 
 
 def main() -> NoReturn:
-    """The command line. Exits with 1 if a bar is missed."""
+    """Run the command line. Exits with status 1 if a bar is missed."""
     options = parser("pages", __doc__, "rows with a bar, once: 2 minutes")
     options.add_argument("--only", default="", help="only rows whose name contains this")
     options.add_argument("--servers", default=",".join(SERVERS), help="default: all")
@@ -175,8 +176,8 @@ def main() -> NoReturn:
     names, folder = given.servers.split(","), given.output.resolve()
 
     def measured() -> int:
-        # nbd-server listens with a backlog of 10. With SYN cookies those of 32 connections at once
-        # that find it full wait for ever; without, TCP tries again.
+        # nbd-server listens with a backlog of 10. Of 32 simultaneous connections some find it full:
+        # with SYN cookies they wait for ever, without them TCP retries.
         SYN_COOKIES.write_text("0")
         return run(wanted, names, repetitions, SECONDS, folder)
 

@@ -13,7 +13,7 @@ BAR_HEIGHT, LABEL_WIDTH, CHART_WIDTH = 9, 230, 560
 
 
 def svg(results: Results) -> str:
-    """Groups of bars, one for each row; the longest bar is the highest IOPS of the run."""
+    """Return groups of bars, one for each row. The longest bar is the highest IOPS of the run."""
     highest = max((got.iops for each in results.values() for got in each.values()), default=1.0)
     y, parts = 24, []
     for x, (name, colour) in enumerate(COLOURS.items()):
@@ -39,7 +39,7 @@ def svg(results: Results) -> str:
 
 
 def seconds_svg(times: Mapping[str, float]) -> str:
-    """A bar for each name; the longest is as wide as the chart."""
+    """Return a chart with a bar for each name. The longest one is as wide as the chart."""
     longest, parts = max(times.values(), default=1.0), []
     for row, (name, seconds) in enumerate(times.items()):
         y, width = 4 + 18 * row, CHART_WIDTH * seconds / longest

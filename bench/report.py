@@ -1,4 +1,4 @@
-"""The bars of a benchmark, and what it says: on the terminal, and to a machine."""
+"""The bars of a benchmark, and its report: tables for people, JSON for programs."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ OURS = "netboot"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A bar and what was measured. ``value`` is a ratio, or has the unit that ``name`` says."""
+    """A bar and the measured value, which is a ratio or has the unit that ``name`` gives."""
 
     name: str
     value: float
@@ -29,12 +29,12 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Whether the bar is met."""
+        """True if the bar is met."""
         return self.value >= self.bar if self.at_least else self.value <= self.bar
 
 
 def verdict_table(found: Iterable[Verdict]) -> str:
-    """A Markdown table of the bars."""
+    """Return a Markdown table of the bars."""
     lines = ["| bar | measured | wanted | |", "|---|--:|--:|---|"]
     lines += [
         f"| {each.name} | {each.value:.2f} | {'≥' if each.at_least else '≤'} {each.bar:g} "
@@ -45,13 +45,13 @@ def verdict_table(found: Iterable[Verdict]) -> str:
 
 
 def medians(samples: Sequence["DataclassInstance"]) -> dict[str, Any]:
-    """The median of each field on its own."""
+    """Return the median of each field on its own."""
     fields = [asdict(sample) for sample in samples]
     return {name: median(each[name] for each in fields) for name in fields[0]}
 
 
 def tell(text: str) -> None:
-    """Progress."""
+    """Print a line of progress."""
     sys.stderr.write(text + "\n")
 
 
@@ -64,9 +64,9 @@ def publish(
     details: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> int:
-    """Prints tables, bars and ``about``; writes them with ``details`` to ``name``.json in ``folder``.
+    """Print tables, bars and ``about``; write them with ``details`` to ``folder``/``name``.json.
 
-    Returns how many bars are missed.
+    Returns the number of missed bars.
     """
     bars = [{**asdict(each), "met": each.met} for each in found]
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def publish(
 
 
 def parser(program: str, about: str | None, quick: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has. ``quick``: what it leaves out then."""
+    """Return a parser for the common options. ``quick`` is the help text of ``--quick``."""
     options = argparse.ArgumentParser(prog=f"bench.{program}", description=about)
     options.add_argument("--quick", action="store_true", help=quick)
     options.add_argument("--output", type=Path, default=Path("bench-results"))
@@ -86,16 +86,16 @@ def parser(program: str, about: str | None, quick: str) -> argparse.ArgumentPars
 
 
 def finish(run: Callable[[], int]) -> NoReturn:
-    """Ends the program: with status 1 if ``run`` returns missed bars or cannot do its work."""
+    """End the program, with status 1 if ``run`` returns missed bars or raises OperatorError."""
     try:
         missed = run()
     except OperatorError as error:
-        sys.exit(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
+        sys.exit(error.text())
     sys.exit(1 if missed else 0)
 
 
 def in_network(run: Callable[[], int]) -> NoReturn:
-    """The same in namespaces of its own."""
+    """Do the same as ``finish``, in namespaces of its own."""
 
     def isolated() -> NoReturn:
         network.check_root()

@@ -1,4 +1,4 @@
-"""What is measured: loads, rows, results and the bars of a run. Pure; times are microseconds."""
+"""Loads, rows, results and bars of the page benchmark. Pure. Times are microseconds."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ Mode = Literal["randread", "randwrite", "randrw", "read", "write"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One load on one server. ``connections`` are fio jobs, each of them ``depth`` deep."""
+    """One load on one server. ``connections`` is the number of fio jobs, each ``depth`` deep."""
 
     mode: Mode
     block_bytes: int
@@ -27,7 +27,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As the table shows it, for example ``free randread 4k d32 c8``."""
+        """The name in the table, for example ``free randread 4k d32 c8``."""
         link = "" if self.link == "loopback" else f"{self.link} "
         size = f"{self.block_bytes >> 10}k"
         return f"{link}{self.form} {self.mode} {size} d{self.depth} c{self.connections}"
@@ -37,7 +37,7 @@ class Row:
 class Sample:
     """One run of one row on one server.
 
-    ``cpu_us`` is CPU of the server's process tree per request, from ticks of 10 ms.
+    ``cpu_us`` is the CPU time of the server's process tree per request, from ticks of 10 ms.
     """
 
     iops: float
@@ -66,22 +66,22 @@ def _rows(form: Form, link: Link = "loopback") -> list[Row]:
 
 
 def full_rows() -> list[Row]:
-    """Every row of the issue, both forms on loopback and the free form over a veth pair."""
+    """Return every row: both forms on loopback and the free form over a veth pair."""
     return _rows("free") + _rows("pinned") + _rows("free", "veth")
 
 
 def quick_rows() -> list[Row]:
-    """The rows that have a bar."""
+    """Return the rows that have a bar."""
     return [row for row in full_rows() if has_bar(row)]
 
 
 def nears_the_floor(row: Row) -> bool:
-    """Whether a row is compared with the floor as well."""
+    """Return whether a row is also compared with the floor."""
     return (row.form, row.depth, row.connections, row.link) == ("pinned", 32, 1, "loopback")
 
 
 def has_bar(row: Row) -> bool:
-    """Whether a bar is decided by a row."""
+    """Return whether a row decides a bar."""
     if row.link == "veth" or row.mode == "randrw":
         return False
     if row.form == "pinned":
@@ -90,7 +90,7 @@ def has_bar(row: Row) -> bool:
 
 
 def best_peer(samples: Mapping[str, Sample], figure: str, *, highest: bool) -> tuple[str, float]:
-    """Name and figure of the best of the peers that were measured in a row."""
+    """Return name and figure of the best peer that was measured in a row."""
     pick = max if highest else min
     name = pick(
         (peer for peer in PEERS if peer in samples), key=lambda peer: _get(samples[peer], figure)
@@ -128,7 +128,7 @@ def _row_verdicts(row: Row, samples: Mapping[str, Sample]) -> Iterable[Verdict]:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """The bars of the issue that these results can decide."""
+    """Return the bars that these results can decide: ratios to the best peer, to the floor, to ours."""
     found: list[Verdict] = []
     for row, samples in results.items():
         if OURS not in samples or not any(peer in samples for peer in PEERS):
@@ -143,7 +143,7 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def table(results: Results) -> str:
-    """A Markdown table: one line for each row and server."""
+    """Return a Markdown table with a line for each row and server."""
     lines = [
         "| load | server | IOPS | MB/s | mean us | p99 us | server CPU us | IOPS / best peer |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
@@ -160,7 +160,7 @@ def table(results: Results) -> str:
 
 
 def details(results: Results) -> dict[str, Any]:
-    """Everything, for a machine."""
+    """Return all figures for the JSON report."""
     return {
         "rows": [
             {**asdict(row), "servers": {name: asdict(got) for name, got in samples.items()}}

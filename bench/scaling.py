@@ -1,4 +1,4 @@
-"""What a request costs with 1, 2, 4 and 8 workers: more of them than CPUs must not cost much."""
+"""Cost of a request with 1, 2, 4 and 8 workers: more workers than CPUs must not cost much."""
 
 import tempfile
 from pathlib import Path
@@ -16,7 +16,7 @@ WORKERS = (1, 2, 4, 8)
 
 
 def scaling() -> tuple[list[Verdict], dict[str, float]]:
-    """IOPS and server CPU microseconds for each request of 8 connections; there is no bar."""
+    """Return IOPS, and server CPU per request in microseconds, of 8 connections. Has no bar."""
     row, detail = Row("randread", 4096, 32, 8), {}
     for workers in WORKERS:
         with (

@@ -1,9 +1,10 @@
-"""One PC from power-on to swap, ours beside what a user would build today: ``python -m bench.seat``.
+"""One PC from power-on to swap, with netboot and with a baseline: ``python -m bench.seat``.
 
-The baseline is dnsmasq (DHCP, TFTP, router advertisements), Debian's initramfs-tools with nbd-client, and
-nbd-server (tools/baseline-images). The same virtual PC, QEMU's with SeaBIOS, iPXE ROM and virtio-net, boots
-each in turn. Prints a table and which bars are met, writes JSON; exit status 1 if one is missed. As root, in
-namespaces of their own.
+The baseline is a set-up that a user could build from Debian packages: dnsmasq (DHCP, TFTP, router
+advertisements), initramfs-tools with nbd-client, and nbd-server (tools/baseline-images). The same
+virtual PC, QEMU's with SeaBIOS, iPXE ROM and virtio-net, boots each in turn. It prints a table and
+the result of each bar, and writes JSON. The exit status is 1 if a bar is missed. It needs root and
+runs in namespaces of its own.
 """
 
 import asyncio
@@ -30,13 +31,14 @@ PROFILE = Path("profiles/lab.yaml")
 QEMU = "qemu-system-x86_64"
 BASELINE = "baseline"
 BASELINE_IMAGES = images.default_cache() / "bench-baseline"
-KIND = "bios-virtio"  # of netboot.lab.machine; the card of the baseline that the bars are from
+KIND = "bios-virtio"  # in netboot.lab.machine; the card with which the bars' baseline was measured
 MEMORY, LITTLE = 512, 96  # MB
 SWAP_MIB = 256
 BOOT_SECONDS = 120.0
 ATTACHED = b"bench: swap attached"  # bench/baseline/local-top
 SECONDS_BAR, BYTES_BAR = 0.35, 0.3  # of the baseline's
-# That of the issue: it answers router solicitations, for which iPXE else waits 13 s, and does not ping.
+# The baseline's router answers router solicitations, for which iPXE else waits 13 s, and does not
+# ping an address before it offers it.
 RA_NETWORK = "fd78::1/64"
 SCRIPT = f"""#!ipxe
 kernel vmlinuz initrd=initrd.img console=ttyS0 no_timer_check panic=1 ip=dhcp bench_server={network.SERVER.ip}
@@ -47,7 +49,7 @@ boot
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """``seconds`` from QEMU's start until swap is on; ``mb`` that went to the PC until then."""
+    """``seconds`` from QEMU's start until swap is on, and the ``mb`` sent to the PC until then."""
 
     seconds: float
     mb: float
@@ -57,7 +59,7 @@ Results = Mapping[str, Boot]
 
 
 def verdicts(results: Results, little: float | None) -> list[Verdict]:
-    """The bars of the issue. ``little``: when a PC with little RAM was in userland, None if never."""
+    """Return the bars. ``little``: when a PC with little RAM was in userland, None if never."""
     ours, theirs = results[OURS], results[BASELINE]
     name = f"{MEMORY} MB, power-on to swap"
     return [
@@ -70,7 +72,7 @@ def verdicts(results: Results, little: float | None) -> list[Verdict]:
 
 
 def table(results: Results, little: float | None) -> str:
-    """A Markdown table: one line for each way to boot."""
+    """Return a Markdown table with a line for each way to boot."""
     theirs = results[BASELINE]
     lines = [
         "| boot | RAM MB | until | s | MB to the PC | s / baseline |",
@@ -90,12 +92,12 @@ def _tail(pc: Machine) -> str:
 
 
 def _to_pc(pc: Machine) -> float:
-    """MB that its cable has carried to it."""
+    """Return the MB that the PC's cable has carried to it."""
     return int(Path(f"/sys/class/net/{pc.tap}/statistics/tx_bytes").read_text()) / 1e6
 
 
 def baseline(folder: Path) -> dict[str, float]:
-    """One boot of what a user would build. Raises RuntimeError if it does not come to its swap."""
+    """Return one boot of the baseline. Raises RuntimeError if the PC does not reach its swap."""
     network.make_bridge()
     network.ip("address", "add", RA_NETWORK, "dev", network.BRIDGE, "nodad")
     (folder / "tftp").mkdir()
@@ -145,13 +147,13 @@ def _nbd_server(folder: Path) -> Iterator[None]:
     with pages.open("wb") as file:
         file.truncate(SWAP_MIB << 20)
     config.write_text(f"[generic]\nuser = root\ngroup = root\n[swap]\nexportname = {pages}\n")
-    # It forks into the background, and ends with the namespace at the latest.
+    # nbd-server forks into the background, and ends with the namespace at the latest.
     subprocess.run(["nbd-server", "-C", str(config), "-p", str(pid)], check=True)
     yield
 
 
 def ours(built: Path, memory: int, until: str) -> Callable[[Path], dict[str, float]]:
-    """One boot of netboot until its ``until``; no figures if it does not come to that."""
+    """Return a boot of netboot to the stage ``until``; no figures if the PC does not reach it."""
 
     def body(folder: Path) -> dict[str, float]:
         settings = (f"swap.size={SWAP_MIB}MiB",)
@@ -185,7 +187,7 @@ def ours(built: Path, memory: int, until: str) -> Callable[[Path], dict[str, flo
 
 
 def run(repetitions: int, built: Path, folder: Path) -> int:
-    """Measures, prints, writes ``seat.json``; the number of missed bars."""
+    """Measure, print, write ``seat.json``; return the number of missed bars."""
     bodies = {BASELINE: baseline, OURS: ours(built, MEMORY, "swap")}
     boots: dict[str, list[Boot]] = {name: [] for name in bodies}
     for number in range(repetitions):
@@ -216,7 +218,7 @@ def run(repetitions: int, built: Path, folder: Path) -> int:
 
 
 def main() -> NoReturn:
-    """The command line. Exits with 1 if a bar is missed."""
+    """Run the command line. Exits with status 1 if a bar is missed."""
     given = parser("seat", __doc__, "once each instead of five times").parse_args()
 
     def measured() -> int:

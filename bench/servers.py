@@ -1,4 +1,4 @@
-"""Our server, the peers and the floor: started with an export in memory, watched, stopped."""
+"""Our server, the peers and the floor: start with an export in memory, measure, stop."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ START_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Server:
-    """A running server. ``backing`` is a peer's file of pages, if they are not in its heap."""
+    """A running server. ``backing`` is a peer's file of pages, if the pages are not in its heap."""
 
     name: str
     pid: int
@@ -30,26 +30,26 @@ class Server:
     backing: Path | None
 
     def uri(self, host: str = "127.0.0.1", export: str | None = None) -> str:
-        """NBD URI of its first export, or of another."""
+        """Return the NBD URI of the first export, or of ``export``."""
         return f"nbd://{host}:{self.port}/{self.export if export is None else export}"
 
     def tree(self) -> list[int]:
-        """Its process and all its descendants."""
+        """Return the server's process and all its descendants."""
         return processes.tree(self.pid)
 
     def cpu_seconds(self) -> float:
-        """User and system time of the tree, of children that ended and were waited for as well."""
+        """Return user and system time of the process tree in seconds, reaped children included."""
         return processes.cpu_seconds(self.pid)
 
     def pin(self, cpus: set[int]) -> None:
-        """Binds every thread of the tree."""
+        """Bind all threads of the process tree to ``cpus``."""
         for pid in self.tree():
             with contextlib.suppress(OSError):
                 for thread in os.listdir(f"/proc/{pid}/task"):
                     os.sched_setaffinity(int(thread), cpus)
 
     def resident_bytes(self) -> int:
-        """Heap of the tree plus the blocks of its page files. Mapped page files count once."""
+        """Return the bytes of the tree's heap and of its page files. A mapped file counts once."""
         total = 0
         for pid in self.tree():
             with contextlib.suppress(OSError):
@@ -59,7 +59,7 @@ class Server:
         return total + sum(self._page_files().values())
 
     def _page_files(self) -> dict[tuple[int, int], int]:
-        """Allocated bytes of each file on a tmpfs that holds pages, by device and inode."""
+        """Return the allocated bytes of each page file on a tmpfs, by device and inode."""
         paths = [] if self.backing is None else [self.backing]
         for pid in self.tree() if self.name == OURS else ():
             paths += Path(f"/proc/{pid}/fd").glob("*")
@@ -74,13 +74,13 @@ class Server:
 
 
 def free_port() -> int:
-    """A port nobody listens on right now."""
+    """Return a port on which no process listens now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def compile_c(source: Path, folder: Path) -> Path:
-    """Compiles one of this folder's C programs."""
+    """Compile one of this folder's C programs; return its path."""
     program = folder / source.stem
     subprocess.run(["cc", "-O2", "-Wall", "-o", program, source], check=True)
     return program
@@ -101,7 +101,7 @@ def _await(port: int, host: str) -> None:
 def _daemon(
     name: str, port: int, size: int, folder: Path, host: str
 ) -> tuple[list[str], Path | None]:
-    """A peer's command line, and where it keeps its pages. It writes FOLDER/NAME.pid."""
+    """Return a peer's command line and its file of pages. The peer writes FOLDER/NAME.pid."""
     pid = str(folder / f"{name}.pid")
     pages = folder / f"{name}.pages"
     if name == "nbdkit":
@@ -131,8 +131,9 @@ def running(
     exports: Sequence[str] = ("a",),
     workers: int | None = None,
 ) -> Iterator[Server]:
-    """A server with an export of ``size_bytes``; ours with several, and a number of workers. Files
-    go to ``folder``.
+    """Yield a running server with an export of ``size_bytes``.
+
+    Ours has several exports, and the given number of workers. Files go to ``folder``.
     """
     prefix = [] if namespace is None else ["ip", "netns", "exec", namespace]
     port = free_port()
@@ -188,7 +189,7 @@ def _child(name: str, port: int, words: Sequence[str], folder: Path) -> Iterator
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends it, by force if it takes more than 5 s."""
+    """End a process; kill it after 5 s."""
     process.terminate()
     try:
         process.wait(timeout=5)

@@ -1,8 +1,9 @@
-"""A room that is switched on at once behind one wire: ``python -m bench.storm [--quick]``.
+"""A room of PCs switched on at once behind one link: ``python -m bench.storm [--quick]``.
 
-Sixty PCs of ``netboot storm`` on a link of 1 Gbit/s (tc tbf, both ways) against the whole of ``netboot
-serve``, with the governor of downloads and without. Prints a table and which bars are met, writes
-JSON; exit status 1 if one is missed. As root, in namespaces of its own.
+Sixty PCs of ``netboot storm`` on a link of 1 Gbit/s (tc tbf, in both directions) boot from the
+whole of ``netboot serve``, with the governor of downloads and without. It prints a table and the
+result of each bar, and writes JSON. The exit status is 1 if a bar is missed. It needs root and runs
+in namespaces of its own.
 """
 
 import contextlib
@@ -28,22 +29,22 @@ from netboot.profile import file as profile_file
 
 CLIENTS = 60
 MBIT = 1000
-BAR = 1.2  # times the wire's own limit
+BAR = 1.2  # times the time that the link alone takes
 LINKS = ("nb-b0", "nb-b1")  # pages.veth_pair
-QUEUE_BYTES = 8 << 20  # more than TCP has on its way: nothing is lost
+QUEUE_BYTES = 8 << 20  # more than TCP has in flight, so no packet is lost
 START_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A room whose PCs are switched on within ``over`` seconds; ``rate`` is the profile's."""
+    """A room whose PCs are switched on within ``over`` seconds. ``rate`` is the profile's."""
 
     over: float
     rate: str
 
     @property
     def name(self) -> str:
-        """As the table shows it."""
+        """The name in the table."""
         return f"{CLIENTS} PCs within {self.over:g} s, http.rate {self.rate}"
 
 
@@ -52,8 +53,10 @@ ROWS = (Row(1, "1Gbit"), Row(0, "1Gbit"), Row(1, "none"))
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One storm. ``seconds`` until the last has swap; ``limit``: what the wire alone takes for the
-    bytes that the server sent. ``download``: how long PCs had their images on the way.
+    """One storm, in seconds.
+
+    ``seconds`` is the time until the last PC has swap. ``limit`` is the time that the link alone
+    needs for the bytes that the server sent. ``download`` is the time of a PC's image downloads.
     """
 
     done: float
@@ -68,7 +71,7 @@ class Sample:
 
     @property
     def ratio(self) -> float:
-        """Of the wire's limit."""
+        """``seconds`` in relation to ``limit``."""
         return self.seconds / self.limit
 
 
@@ -76,12 +79,12 @@ Results = Mapping[Row, Sample]
 
 
 def median_of(samples: Sequence[Sample]) -> Sample:
-    """The median of each figure on its own, but the worst of how many came through."""
+    """Return the median of each figure on its own, but the lowest number of PCs with swap."""
     return Sample(**{**medians(samples), "done": min(each.done for each in samples)})
 
 
 def parse(report: Mapping[str, Any], sent_bytes: int) -> Sample:
-    """What ``netboot storm --json`` said, and the bytes that the wire carried to the PCs."""
+    """Return a sample from the report of ``netboot storm --json`` and the bytes sent to the PCs."""
     rows = {row["stage"]: row for row in report["stages"]}
     return Sample(
         done=report["clients"] - report["failed"],
@@ -97,7 +100,7 @@ def parse(report: Mapping[str, Any], sent_bytes: int) -> Sample:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """The bars of the issue: with the governor, as it is without a word in the profile."""
+    """Return the bars: with the governor, which is on by default, and for all PCs."""
     found = []
     for row, got in results.items():
         if row.rate != "none":
@@ -107,7 +110,7 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def table(results: Results) -> str:
-    """A Markdown table: one line for each row."""
+    """Return a Markdown table with a line for each row."""
     titles = "with swap | all s | wire s | / wire | MB | server CPU s | longest wait s | download"
     lines = [
         f"| room | {titles} p50 s | max s |",
@@ -123,7 +126,7 @@ def table(results: Results) -> str:
 
 
 def sample(row: Row, built: Path) -> Sample:
-    """One storm on a server that has just started."""
+    """Return one storm on a newly started server."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name, veth_pair():
         for namespace, link in zip(VETH, LINKS, strict=True):
             words = f"qdisc add dev {link} root tbf rate {MBIT}mbit burst 128kb limit {QUEUE_BYTES}"
@@ -142,8 +145,9 @@ def _in(namespace: str, *words: str, check: bool = True) -> str:
 
 
 def _sent() -> int:
-    """Bytes that went to the PCs, with all headers: segments that the kernel has not cut yet count
-    as what they will be.
+    """Return the bytes sent to the PCs, with all headers.
+
+    tc counts the headers of the segments into which the kernel will cut a large packet (GSO).
     """
     shown = _in(VETH[0], "tc", "-s", "qdisc", "show", "dev", LINKS[0])
     match = re.search(r"Sent (\d+) bytes", shown)
@@ -179,7 +183,7 @@ def _serving(row: Row, built: Path, folder: Path) -> Iterator[None]:
 
 
 def run(repetitions: int, built: Path, folder: Path) -> int:
-    """Measures, prints, writes ``storm.json``; the number of missed bars."""
+    """Measure, print, write ``storm.json``; return the number of missed bars."""
     samples: dict[Row, list[Sample]] = {row: [] for row in ROWS}
     for number in range(repetitions):
         for row, found in samples.items():
@@ -199,7 +203,7 @@ def run(repetitions: int, built: Path, folder: Path) -> int:
 
 
 def main() -> NoReturn:
-    """The command line. Exits with 1 if a bar is missed."""
+    """Run the command line. Exits with status 1 if a bar is missed."""
     given = parser("storm", __doc__, "once each instead of five times").parse_args()
     network.check_root()
     with tempfile.TemporaryDirectory() as name:

@@ -1,6 +1,6 @@
-/* The 1997 yardstick: 4 KiB over System V message queues, request and answer, between two
- * processes. Usage: sysv ROUNDS; prints nanoseconds for each round trip. Both run where the caller's affinity
- * lets them. */
+/* The yardstick of 1997: 4 KiB over System V message queues, request and answer, between two
+ * processes. Usage: sysv ROUNDS. Prints nanoseconds for each round trip. Both processes have the
+ * CPU affinity of the caller. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ipc.h>

@@ -1,7 +1,7 @@
 /* A TFTP load: N downloads of one file at a time until M are done, each verified byte by byte.
  * Usage: tftp_load HOST PORT NAME FILE BLKSIZE WINDOWSIZE AT_ONCE IN_ALL SECONDS
- * Prints: done failed bytes seconds granted_windowsize cpu_seconds. A download asks and acknowledges
- * again after 1 s of silence, and has failed after 5 of these or an ERROR. One thread, one epoll. */
+ * Prints: done failed bytes seconds granted_windowsize cpu_seconds. A download repeats its request
+ * or ACK after 1 s of silence, and fails after 5 silences or an ERROR. One thread, one epoll. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -69,7 +69,7 @@ static void acknowledge(struct download *d) {
     send(d->fd, packet, sizeof packet, 0);
 }
 
-/* The options of an OACK that matter to us; what is left out has its default. */
+/* Reads our options of an OACK. An absent option has its default. */
 static void agree(struct download *d, size_t *own_blksize, char *at, char *stop) {
     *own_blksize = 512;
     while (at < stop) {
@@ -81,7 +81,7 @@ static void agree(struct download *d, size_t *own_blksize, char *at, char *stop)
     }
 }
 
-/* Returns 0 to go on, 1 when all has come, -1 when it has failed. */
+/* Returns 0 to continue, 1 if the download is complete, -1 if it has failed. */
 static int take(struct download *d, char *packet, size_t length) {
     size_t own_blksize;
     if (length < 4) return 0;

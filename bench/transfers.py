@@ -1,4 +1,4 @@
-"""Downloads: what is measured, what came of it, and the bars of a run. Pure; MB and GB decimal."""
+"""Rows, results and bars of the download benchmark. Pure. MB and GB are decimal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,16 +9,16 @@ from bench.report import OURS, Verdict
 
 MIB = 1 << 20
 BLKSIZE = 1468
-WINDOW_PEERS = ("atftpd",)  # the only one that knows RFC 7440
+WINDOW_PEERS = ("atftpd",)  # the only peer with RFC 7440
 TFTP_PEERS = ("atftpd", "tftpd-hpa", "dnsmasq", "tftpy")
 HTTP_PEERS = ("nginx",)
-# in.tftpd does not wait for its children, so the kernel counts their CPU nowhere.
+# in.tftpd does not reap its children, so the kernel adds their CPU time to no process.
 WITHOUT_CPU = ("tftpd-hpa",)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``in_all`` downloads of a file of ``size`` bytes, ``at_once`` of them at a time."""
+    """``in_all`` downloads of a file of ``size`` bytes, ``at_once`` at a time."""
 
     protocol: Literal["tftp", "http"]
     size: int
@@ -28,7 +28,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As the table shows it, for example ``tftp 16 MiB window 16, 32 at once``."""
+        """The name in the table, for example ``tftp 16 MiB window 16, 32 at once``."""
         window = ""
         if self.protocol == "tftp":
             window = " lockstep" if self.windowsize == 1 else f" window {self.windowsize}"
@@ -36,7 +36,7 @@ class Row:
 
     @property
     def peers(self) -> tuple[str, ...]:
-        """Whom ours is compared with."""
+        """The peers with which our server is compared."""
         if self.protocol == "http":
             return HTTP_PEERS
         return TFTP_PEERS if self.windowsize == 1 else WINDOW_PEERS
@@ -56,17 +56,17 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run. CPU in seconds per GB, the server's from ticks of 10 ms of its process tree."""
+    """One run. CPU is in seconds per GB, the server's from ticks of 10 ms of its process tree."""
 
     done: int
-    failed: int  # or not done when time was up
+    failed: int  # or not done at the time limit
     mb_per_s: float
     server_cpu: float | None
     client_cpu: float
 
 
 def median_of(samples: Sequence[Sample]) -> Sample:
-    """The median of each figure on its own; of ``failed`` the highest."""
+    """Return the median of each figure on its own, but the highest ``failed``."""
     cpu = [each.server_cpu for each in samples if each.server_cpu is not None]
     return Sample(
         min(each.done for each in samples),
@@ -82,7 +82,7 @@ Results = Mapping[Row, Mapping[str, Sample]]
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """The bars of the issue that these results can decide."""
+    """Return the bars that these results can decide: ratios to the best peer, and none failed."""
     found: list[Verdict] = []
     for row, samples in results.items():
         if OURS not in samples:
@@ -104,7 +104,7 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def table(results: Results) -> str:
-    """A Markdown table: one line for each row and server."""
+    """Return a Markdown table with a line for each row and server."""
     lines = [
         "| load | server | done | MB/s | server CPU s/GB | client CPU s/GB | MB/s / best peer |",
         "|---|---|--:|--:|--:|--:|--:|",
@@ -122,7 +122,7 @@ def table(results: Results) -> str:
 
 
 def details(results: Results) -> dict[str, Any]:
-    """Everything, for a machine."""
+    """Return all figures for the JSON report."""
     return {
         "rows": [
             {

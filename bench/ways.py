@@ -1,4 +1,4 @@
-"""What ``bench.client`` measures: ways to swap, runs and the bars. Pure; times are seconds."""
+"""Ways to swap, runs and bars of ``bench.client``. Pure. Times are seconds."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ ATTACH_BAR, HEADER_BAR = 150.0, 10.0  # milliseconds of guest time
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Of a disk: requests and bytes a second, 0 for none."""
+    """The limits of a disk: requests and bytes per second, 0 for none."""
 
     requests: int
     bytes_: int
@@ -24,7 +24,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to have swap. Over a network of ``mbit``, or on a ``disk``."""
+    """One way to have swap: over a network of ``mbit``, or on a ``disk``."""
 
     name: str
     by: Literal["netboot", "nbd-client", "disk"]
@@ -34,17 +34,17 @@ class Way:
 
     @property
     def runs(self) -> int:
-        """A throttled disk is slow and always the same."""
+        """The number of runs. A throttled disk is slow and hardly varies."""
         return 1 if self.disk and self.disk.requests else 3
 
     @property
     def title(self) -> str:
-        """As the table shows it."""
+        """The name in the table."""
         return f"{self.name}{', zswap' if self.zswap else ''}"
 
 
-# QEMU counts a request once, however long it is and wherever it begins, so 100 requests a second are
-# a disk that seeks each time. Without that limit it is one that never does: a real one lies between.
+# QEMU counts a request once, for any length and place. So 100 requests a second model a disk that
+# seeks for each request, and no limit a disk that never seeks. A real disk is in between.
 _PLAIN = (
     Way("netboot, 1 Gbit/s", "netboot", mbit=1000),
     Way("netboot, 100 Mbit/s", "netboot", mbit=100),
@@ -61,11 +61,11 @@ WAYS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the load: its three parts, and how long somebody waited (PSI).
+    """One run of the load: its three parts, and the time in which a task waited (PSI).
 
-    The kernel counts a page that is fetched back as waiting for ``io``, and as waiting for
-    ``memory`` too if it was in use not long ago; making room for it is ``memory`` alone. ``out_mib``
-    and ``in_mib`` went to the device and came back: what zswap keeps is in neither.
+    The kernel counts a fetch of a page as a wait for ``io``, and also for ``memory`` if the page
+    was in use shortly before. To make room for the page counts as ``memory`` alone. ``out_mib`` and
+    ``in_mib`` were written to the device and read back; pages that zswap keeps are in neither.
     """
 
     write: float
@@ -78,12 +78,12 @@ class Run:
 
     @property
     def total(self) -> float:
-        """From the first page to the last."""
+        """The time from the first page to the last."""
         return self.write + self.read + self.scattered
 
 
 def parse_run(data: Mapping[str, Any]) -> Run:
-    """What the PC said of a run. Raises ValueError if a page was wrong or the load did not end."""
+    """Parse the PC's report of a run. Raises ValueError for a wrong page or an unfinished load."""
     if data.get("wrong") != 0:
         raise ValueError(f"the load failed: {dict(data)}")
     written, verified = float(data["written"]), float(data["verified"])
@@ -99,7 +99,7 @@ def parse_run(data: Mapping[str, Any]) -> Run:
 
 
 def median_of(runs: Sequence[Run]) -> Run:
-    """The run whose total is the median (of two, the slower one)."""
+    """Return the run whose total is the median (of two, the slower one)."""
     return sorted(runs, key=lambda run: run.total)[len(runs) // 2]
 
 
@@ -107,11 +107,12 @@ Results = Mapping[Way, Run]
 
 
 def attach_times(console: str) -> tuple[float, float, float]:
-    """Milliseconds of one boot from the link to swap; from the device to swapon(2), which is what the
-    header takes; and from the device to the end of swapon(2), which sends the header to the server.
+    """Return three times of one boot in milliseconds. Raises ValueError if a line is missing.
 
-    /init's own lines, of the uptime in hundredths: the first ends the stage that switches the link
-    on, the second comes after swap is on. What the kernel says has microseconds. Raises ValueError.
+    The times are: from the link to swap; from the device to swapon(2), which the header takes; and
+    from the device to the end of swapon(2), which sends the header to the server. The first is from
+    lines of /init with the uptime in hundredths of a second: one ends the stage that switches the
+    link on, the other follows when swap is on. The kernel's lines have microseconds.
     """
 
     def when(pattern: str) -> float:
@@ -129,7 +130,7 @@ def attach_times(console: str) -> tuple[float, float, float]:
 
 
 def attach_bars(attach_ms: Sequence[float], header_ms: Sequence[float]) -> list[Verdict]:
-    """The bars of the issue, on medians."""
+    """Return the bars of the attach times, on medians."""
     return [
         Verdict("link up to swap attached, ms", median(attach_ms), ATTACH_BAR, at_least=False),
         Verdict("of it the swap header, ms", median(header_ms), HEADER_BAR, at_least=False),
@@ -137,7 +138,7 @@ def attach_bars(attach_ms: Sequence[float], header_ms: Sequence[float]) -> list[
 
 
 def table(results: Results) -> str:
-    """A Markdown table of all runs."""
+    """Return a Markdown table of all runs."""
     lines = [
         "| swap | write | read | scattered | all | PSI memory | PSI io | MiB out | in |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
@@ -152,7 +153,7 @@ def table(results: Results) -> str:
 
 
 def claims(results: Results) -> str:
-    """The claim of 1997, network swap beats the local disk, for each pair of them."""
+    """Return a table for the claim of 1997 that network swap beats a local disk, by pairs."""
     lines = ["| netboot | against | sequential | scattered | all |", "|---|---|---|---|---|"]
     for ours in (way for way in results if way.by == "netboot"):
         for disk in (way for way in results if way.disk and way.zswap == ours.zswap):
@@ -168,14 +169,14 @@ def claims(results: Results) -> str:
 
 
 def _verdict(ratio: float) -> str:
-    """``ratio``: the disk's time over ours. Within 10 % nobody has won."""
+    """Return the verdict on ``ratio``, the disk's time / ours. 10 % are no difference."""
     if ratio > 1.1:
         return f"true, {ratio:.1f} times as fast"
     return "no difference" if ratio > 1 / 1.1 else f"**refuted**, {1 / ratio:.1f} times as slow"
 
 
 def details(results: Mapping[Way, Sequence[Run]]) -> dict[str, Any]:
-    """Everything, for a machine."""
+    """Return all figures for the JSON report."""
     return {
         "ways": [
             {**asdict(way), "runs": [asdict(run) for run in runs]} for way, runs in results.items()

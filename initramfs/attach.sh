@@ -1,35 +1,35 @@
 # shellcheck shell=dash disable=SC2034,SC2154 # variables of lib.sh and of others
-# How /init and the hooks in /root have the agent attach something.
+# Starts the swap agent for /init and the hooks in /root.
 
 load_nbd() {
-    # With swap it came together with the network card's driver.
+    # If there is swap, the driver was loaded together with the network card's.
     [ -e /sys/block/nbd0 ] || modprobe nbd
 }
 
 launched=''
 
-# launch_agent HOST PORT EXPORT TOKEN CONNECTIONS TIMEOUT PATIENCE [WORD...]: starts an agent that waits
-# for start_agent with the same words. While the network is not up yet that costs no time.
+# launch_agent TOKEN KEY=VALUE...: start an agent that waits for start_agent with the same words. The
+# keys are those of `agent attach`. Before the network is up this takes no time from the boot.
 launch_agent() {
-    local host=$1 port=$2 export=$3 token=$4
+    local token=$1
     launched="$*"
-    shift 4
-    # New ones: the agent before may not have closed its ends yet.
+    shift
+    # New pipes, because the agent before may not have closed its ends yet.
     rm -f /run/agent.go /run/agent.answer /run/agent.log
     mkfifo /run/agent.go /run/agent.answer
     [ -z "$server" ] || export NETBOOT_BEACON="$server/beacon/$ticket"
-    # To open a pipe whose other end is closed takes a while, and a child that ends meanwhile would
-    # break it off: all orphans are children of this process. Open for both, it never waits.
+    # Opening a pipe waits until its other end is open, and a child that ends meanwhile would interrupt
+    # it: all orphans are children of this process. Opening both ends at once never waits.
     exec 3<>/run/agent.answer 4<>/run/agent.go
-    NETBOOT_TOKEN=$token /sbin/agent attach "$host" "$port" "$export" "$@" wait \
+    NETBOOT_TOKEN=$token /sbin/agent attach "$@" wait=yes \
         </run/agent.go >&3 3>&- 4>&- 2>>/run/agent.log &
     agent=$!
     exec 5</run/agent.answer 3>&-
 }
 
-# start_agent HOST PORT EXPORT TOKEN CONNECTIONS TIMEOUT PATIENCE [WORD...]: the agent stays. Sets
-# $answer to its line, device=PATH size=BYTES connections=N, or $code to its exit status (3 stays 3, of
-# one before) and $why if it has none to say; /run/agent.log holds what the kernel lacks.
+# start_agent TOKEN KEY=VALUE...: start the agent of launch_agent, or
+# another one. Set $answer to its line, device=PATH size=BYTES connections=N. If it fails, set $why, and
+# $code to its exit status (a 3 from an earlier call stays). /run/agent.log has its warnings.
 start_agent() {
     local ended=0
     [ "$launched" = "$*" ] || launch_agent "$@"

@@ -1,19 +1,19 @@
-# shellcheck shell=dash disable=SC2034 # variables that others use
+# shellcheck shell=dash disable=SC2034 # other files use the variables
 # Shared by /init and the userland: kernel command line, console messages, beacons.
 #
-# A beacon tells the server how far this PC has come:
+# A beacon reports the progress of this PC to the server:
 #   POST $server/beacon/$ticket/STAGE?uptime=SECONDS&sent=SECONDS
-# with a plain text body, the first line for people and then key=value lines for scripts. While
-# $online is "no" or "later", and while the server does not answer, beacons wait in $queue, in order,
-# each with the uptime it was made at; sent= is the uptime when it goes, so the server knows its age.
+# Its body is plain text: a line for people, then key=value lines for scripts. Beacons wait in $queue
+# while $online is "no" or "later", and while the server does not answer. They keep their order and
+# the uptime of their making; sent= is the uptime of sending, so the server knows their age.
 
 : "${proc:=/proc}" "${run:=/run}" # tests set them
 queue=$run/beacons
 conf=$run/netboot.conf
 server='' ticket='' online=no uptime=0 value=''
 
-# argument KEY: sets $value to what the kernel command line says of KEY, empty if nothing. The
-# last of several wins, so that whoever appends to the command line has the last word.
+# argument KEY: set $value to the value of KEY on the kernel command line, empty if KEY is missing. The
+# last of several values wins, so that appending a word to the command line overrides the others.
 argument() {
     local line word
     value=''
@@ -25,7 +25,7 @@ argument() {
     set +f
 }
 
-# address VALUE: true if VALUE is a dotted IPv4 address.
+# address VALUE: return true if VALUE is a dotted IPv4 address.
 address() {
     local left=$1. octet count=0
     while [ -n "$left" ]; do
@@ -37,7 +37,7 @@ address() {
     [ $count = 4 ]
 }
 
-# prefix NETMASK: sets $value to its length in bits; false if it is not a netmask.
+# prefix NETMASK: set $value to the netmask's length in bits. Return false if NETMASK is not a netmask.
 prefix() {
     local left=$1. octet bits ended=no
     value=0
@@ -55,9 +55,9 @@ prefix() {
     done
 }
 
-# static_address: reads ip=CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:AUTOCONF, the kernel's
-# own notation (nfsroot.rst), into $client, $gateway, $bits and $hostname. False if CLIENT or
-# NETMASK is missing or wrong; a room without a router has no GATEWAY.
+# static_address: read ip=CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:AUTOCONF, the kernel's own
+# notation (nfsroot.rst), into $client, $gateway, $bits and $hostname. Return false if CLIENT or
+# NETMASK is missing or wrong. A room without a router has no GATEWAY.
 static_address() {
     local netmask
     argument ip
@@ -69,13 +69,13 @@ EOF
     address "$gateway" || gateway=''
 }
 
-# Sets $uptime to the seconds since the kernel started, such as 3.21.
+# read_uptime: set $uptime to the seconds since the kernel started, such as 3.21.
 read_uptime() {
     read -r uptime _ <"$proc/uptime"
 }
 
-# Sets $ram to the bytes of RAM that are plugged in: what people call the PC's RAM. MemTotal of
-# /proc/meminfo is less by what the kernel took for itself, a fifth of 256 MiB.
+# read_ram: set $ram to the bytes of RAM that are plugged in. MemTotal of /proc/meminfo is smaller,
+# because it lacks the kernel's own memory: a fifth of 256 MiB.
 read_ram() {
     local range name
     ram=0
@@ -85,20 +85,20 @@ read_ram() {
     done <"$proc/iomem"
 }
 
-# console MESSAGE: one line for whoever sits in front of the PC.
+# console MESSAGE: print one line for the person in front of the PC.
 console() {
     read_uptime
     printf 'netboot: [%7s] %s\n' "$uptime" "$*"
 }
 
-# beacon STAGE MESSAGE [KEY=VALUE...]: reports to the server; takes 2 s at the worst (see
-# send_beacons) and never fails.
+# beacon STAGE MESSAGE [KEY=VALUE...]: report to the server. Takes at most 2 s (see send_beacons) and
+# never fails.
 beacon() {
     local stage=$1 sequence=0
     shift
     [ -n "$server" ] || return 0
     read_uptime
-    # The number is kept in a file: /init, the userland and what it runs share the queue.
+    # The number is in a file, because /init, the userland and its programs share the queue.
     [ ! -e "$run/sequence" ] || read -r sequence <"$run/sequence"
     sequence=$((sequence + 1))
     echo "$sequence" >"$run/sequence"
@@ -106,8 +106,8 @@ beacon() {
     [ "$online" != yes ] || send_beacons || true
 }
 
-# Sends what is in the queue, oldest first; false if something is left in it. Gives up at the
-# first that is not taken: a server that is away costs each stage 2 s only.
+# send_beacons: send the queued beacons, the oldest first. Return false if a beacon is left. Stop at the
+# first failure: without a server each stage then loses only 2 s.
 send_beacons() {
     local file
     [ "$online" != no ] || return 1
@@ -117,7 +117,8 @@ send_beacons() {
     done
 }
 
-# send_beacon FILE: sends one and removes it; false if it is not taken within 2 s.
+# send_beacon FILE: send one beacon and remove it. Return false if the server does not take the beacon
+# within 2 s.
 send_beacon() {
     local name=${1##*/}
     name=${name#*_}
@@ -127,7 +128,7 @@ send_beacon() {
     rm "$1"
 }
 
-# Tells that programs run now, and how much memory there is for them.
+# report_userland: report that programs run now, and the memory that they have.
 report_userland() {
     local key kib ram_kib=0 swap_kib=0 said
     while read -r key kib _; do
@@ -141,16 +142,16 @@ report_userland() {
     beacon userland "$said" "ram_kib=$ram_kib" "swap_kib=$swap_kib"
 }
 
-# Waits at the server for what this PC is told to do, for as long as it is on. There is no disk to
-# leave in order; a userland of systemd may have more to end.
+# take_orders: wait for the server's orders until the PC goes off. The PC has no disk to unmount, so an
+# order may be carried out at once; systemd stops its services first.
 take_orders() {
     local order
     while :; do
-        # Not wget's own -T: busybox 1.35 dies of it.
+        # wget's own -T crashes busybox 1.35.
         order=$(timeout 120 wget -q -O - "$server/orders/$ticket" 2>/dev/null) || sleep 15
         case $order in
         reboot | poweroff)
-            console "$order: told by the server"
+            console "$order: ordered by the server"
             if [ -d "$run/systemd/system" ]; then
                 systemctl "$order"
             else
@@ -162,7 +163,8 @@ take_orders() {
     done
 }
 
-# Makes a file only root can read of what the userland's beacons need; the swap token is not in it.
+# save_conf: write the settings that the userland's beacons need to a file that only root can read. The
+# file does not contain the swap token.
 save_conf() {
     (umask 077 && printf 'server=%s\nticket=%s\nonline=%s\n' "$server" "$ticket" "$online" >"$conf")
 }

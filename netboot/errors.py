@@ -1,42 +1,46 @@
-"""The kinds of error, and the value for traffic that is not ours.
+"""The kinds of error, and the value for traffic that gets no answer.
 
 NetbootError
-├── OperatorError    the operator's mistake: one line with a hint, exit status 2, no traceback
-├── ProtocolError    the peer's mistake: that packet or connection is dropped, one log line
-└── AnswerError      a server that we asked as a client: it is told to who had us ask
+├── OperatorError    a mistake of the operator: one line with a hint, exit status 2, no traceback
+├── ProtocolError    a mistake of a peer: its packet or connection is dropped, one log line
+└── AnswerError      a server that we queried failed to answer correctly: the caller is told
 
-Anything else that is raised is a bug and shows its traceback once.
+Any other exception is a bug, and shows its traceback once.
 """
 
 from dataclasses import dataclass
 
 
 class NetbootError(Exception):
-    """Root of what this package raises on purpose."""
+    """The root of all errors that this package raises on purpose."""
 
 
 class OperatorError(NetbootError):
-    """A mistake that the person at the keyboard can mend.
+    """A mistake that the operator can correct.
 
-    ``str(error)`` is the one line to show; ``hint`` (may be empty) says what to do about it.
+    ``str(error)`` is the one line to show. ``hint`` (may be empty) gives the remedy.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
 
+    def text(self) -> str:
+        """Return the message, and the hint on a line of its own if there is one."""
+        return f"{self}\n  hint: {self.hint}" if self.hint else str(self)
+
 
 class ProtocolError(NetbootError):
-    """Bytes from a peer that its protocol does not allow; the message names both numbers."""
+    """Bytes from a peer that violate its protocol; the message gives both numbers."""
 
 
 class AnswerError(NetbootError):
-    """A question of ours that a server did not answer, or not rightly; the message is one line."""
+    """A server's missing or wrong answer to our request; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Traffic that gets no answer, and why. Not an error: most packets on a LAN are not for us."""
+    """Traffic that gets no answer, and the reason. No error: most packets are not for us."""
 
     reason: str
-    serious: bool = False  # the operator should hear of it
+    serious: bool = False  # worth telling the operator

@@ -5,10 +5,10 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says how busy the machine is, nothing of the code: no deadline, no limit
-# for making examples. The rest comes from hypothesis: its profile "ci", which it takes itself where
-# CI=true, tries the same examples every time. There a failure is to come from the change, not from
-# luck; developers' runs go on to search.
+# No deadline for an example and none for making it: both measure how busy the machine is. If
+# CI=true, hypothesis has loaded its own profile "ci" by now, and this profile inherits from it.
+# "ci" tries the same examples in each run, so that only a change to the code can make CI fail.
+# Developers' runs continue to search.
 settings.register_profile("netboot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("netboot")
 

@@ -1,4 +1,4 @@
-"""The lock files have the hashes of all that pyproject.toml asks for, and agree."""
+"""The lock files have the hashes of every package that pyproject.toml requires, and agree."""
 
 import re
 import tomllib

@@ -1,6 +1,16 @@
 /* An export from its first connection to its end. */
 #define _GNU_SOURCE /* pipe2 */
+#include "area.h"
 #include "agent.h"
+#include "crypt.h"
+#include "device.h"
+#include "http.h"
+#include "md.h"
+#include "report.h"
+#include "say.h"
+#include "session.h"
+#include "swap.h"
+#include "types.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,10 +52,11 @@ int area_open(struct area *area)
     if (!*area->target.token && *area->lease.path)
         code = fresh_lease(area);
     if (code == OK)
-        code = open_sessions(&area->target, next_set(), area->fds, &area->connections, &area->export);
+        code = open_sessions(&area->target, next_set(), FOREVER, area->fds,
+                             &area->connections, &area->export);
     if (code == OK && !area->root && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);
-        return complain(BAD_PROTOCOL, "the export is read-only: of no use as swap");
+        return complain(BAD_PROTOCOL, "the export is read-only: swap needs a writable one");
     }
     return code;
 }
@@ -71,7 +82,7 @@ int area_start(struct area *area)
         return code;
     }
     if (area->leg) {
-        code = mirror_join(area);
+        code = md_join(area);
     } else {
         snprintf(area->device, sizeof area->device, "nbd%u", area->index);
         code = area->root ? OK : make_swap(area);
@@ -81,9 +92,9 @@ int area_start(struct area *area)
     return code;
 }
 
-/* A process of its own, because the OOM killer takes whoever is in swapoff(2) first, whatever its
- * oom_score_adj; and because a server that is lost meanwhile is to be attached again. When this is
- * called nothing waits for swap any more, or there is enough of it: a fork may wait for memory. */
+/* swapoff(2) has its own process for two reasons. The OOM killer first kills a process in swapoff(2),
+ * whatever its oom_score_adj. And a server that is lost meanwhile has to be attached again. The fork may
+ * wait for memory: nothing waits for this swap any more, or enough of it is free. */
 int area_leave(struct area *area)
 {
     int ends[2];
@@ -121,19 +132,19 @@ static int swap_off(struct area *area)
     return OK;
 }
 
-/* Nothing waits for it any more. */
+/* Turn swap off and release its devices. Nothing waits for this swap any more. */
 static int stop_swap(struct area *area)
 {
     int code;
 
-    /* The kernel notes on the console, page by page, what it cannot read any more. */
+    /* The kernel would log each page that it cannot read to the console. */
     klogctl(CONSOLE_OFF, NULL, 0);
     code = swap_off(area);
     klogctl(CONSOLE_ON, NULL, 0);
     if (code != OK)
         return code;
     if (area->encrypted) {
-        unlink(area->device); /* which is ours, so the kernel leaves it */
+        unlink(area->device); /* made by area_leave; the kernel does not remove it */
         stop_encryption();
     }
     device_disconnect(area->index);
@@ -142,7 +153,7 @@ static int stop_swap(struct area *area)
 
 int area_stop(struct area *area)
 {
-    int code = area->leg ? mirror_leave(area) : stop_swap(area);
+    int code = area->leg ? md_drop(area) : stop_swap(area);
 
     for (unsigned at = 0; at < area->connections && code == OK; at++)
         close(area->fds[at]);

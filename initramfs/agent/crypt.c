@@ -1,10 +1,13 @@
 /* Encryption in front of the NBD device: the kernel's dm-crypt, by ioctl (uapi/linux/dm-ioctl.h,
  * Documentation/admin-guide/device-mapper/dm-crypt.rst). The server then sees noise.
  *
- * The key is made here and goes to the kernel; nobody else ever has it, and with the PC's memory it
- * is gone. Plain, without a header: there is nothing to open again.
+ * The agent generates the key and gives it to the kernel. The key never leaves this PC and ends with its
+ * memory. The device has no header, because no later boot opens it again.
  */
+#include "crypt.h"
 #include "agent.h"
+#include "say.h"
+#include "types.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +22,7 @@
 #define KEY_BYTES 64 /* AES-256 in XTS mode takes two keys */
 #define SECTOR 512   /* the device mapper's unit */
 
-/* The kernel's ABI, written out: musl's headers do not have it. */
+/* The kernel's ABI, written out because musl's headers lack it. */
 struct dm_ioctl {
     uint32_t version[3], data_size, data_start, target_count;
     int32_t open_count;
@@ -35,14 +38,14 @@ struct dm_target {
     char type[16];
 };
 
-_Static_assert(sizeof(struct dm_ioctl) == 312, "as the kernel has it");
-_Static_assert(sizeof(struct dm_target) == 40, "as the kernel has it");
+_Static_assert(sizeof(struct dm_ioctl) == 312, "the kernel's size");
+_Static_assert(sizeof(struct dm_target) == 40, "the kernel's size");
 
 #define DM_CREATE _IOWR(0xfd, 3, struct dm_ioctl)
 #define DM_REMOVE _IOWR(0xfd, 4, struct dm_ioctl)
 #define DM_RESUME _IOWR(0xfd, 6, struct dm_ioctl) /* DM_DEV_SUSPEND without its flag */
 #define DM_LOAD _IOWR(0xfd, 9, struct dm_ioctl)
-#define WIPE_AFTER_USE (1 << 15) /* the kernel's copy of the message: the key is in it */
+#define WIPE_AFTER_USE (1 << 15) /* the kernel's copy of the message, which contains the key */
 
 static struct {
     struct dm_ioctl head;
@@ -50,7 +53,7 @@ static struct {
     char parameters[2 * KEY_BYTES + 160];
 } message;
 
-static char name[24]; /* of this area's device, among those of other agents */
+static char name[24]; /* of this area's device; each agent of the PC has another one */
 
 static int control(int fd, unsigned long request, const char *what)
 {
@@ -69,7 +72,7 @@ static void remove_mapping(int fd)
     control(fd, DM_REMOVE, "removing the device");
 }
 
-/* One crypt target over all of the device. */
+/* Describe one crypt target over the whole device in `message`, with a new key. */
 static int describe(const struct area *area)
 {
     static const char digits[] = "0123456789abcdef";
@@ -90,8 +93,8 @@ static int describe(const struct area *area)
     message.head.target_count = 1;
     message.target.length = area->export.size / SECTOR;
     strcpy(message.target.type, "crypt");
-    /* Without discards the server could never take memory back. It learns from them which pages
-     * are in use, as it does from the writes. */
+    /* Without discards the server could never free memory. Discards tell the server which pages are
+     * in use; so do the writes. */
     snprintf(message.parameters, sizeof message.parameters,
              "aes-xts-plain64 %s 0 %u:%u 0 2 allow_discards sector_size:%d", hex,
              major(below.st_rdev), minor(below.st_rdev), PAGE);

@@ -1,9 +1,13 @@
 /* The kernel's NBD driver over generic netlink (drivers/block/nbd.c, uapi/linux/nbd-netlink.h).
  *
- * The numbers are the kernel's ABI, written out here because musl's headers do not have them and
- * a build should need nothing but musl-gcc.
+ * The numbers are the kernel's ABI. They are written out here because musl's headers lack them, and a
+ * build should need nothing but musl-gcc.
  */
+#include "device.h"
 #include "agent.h"
+#include "report.h"
+#include "say.h"
+#include "types.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,7 +42,7 @@
 #define SOCK_FD 1
 #define ATTR_NESTED 0x8000
 
-#define RECONNECT_MS 5000 /* for the driver to find that the old connections are dead */
+#define RECONNECT_MS 5000 /* for the driver to notice that the old connections are dead */
 #define RETRY_MS 10
 
 #define ALIGN4(length) (((length) + 3u) & ~3u)
@@ -65,7 +69,7 @@ struct message {
     unsigned char attributes[1024];
 };
 
-/* Opened once: re-attaching should need as little as it can. */
+/* Opened once, because attaching again should need as few resources as possible. */
 static int netlink = -1;
 static uint16_t family; /* the number that the kernel gave to "nbd" */
 
@@ -79,8 +83,8 @@ static void begin(struct message *message, uint16_t type, uint8_t command)
     message->head.version = NBD_VERSION; /* the controller ignores it */
 }
 
-/* Appends an attribute; returns where it begins, for a nest to be closed. The largest message
- * (16 sockets, the longest name) takes 712 of the 1024 bytes. */
+/* Append an attribute and return its beginning, which close_nest needs. The largest message (16
+ * sockets, the longest name) takes 712 of the 1024 bytes. */
 static struct attribute_head *add(struct message *message, uint16_t type, const void *value,
                                   size_t length)
 {
@@ -113,7 +117,7 @@ static void close_nest(struct message *message, struct attribute_head *nest)
     nest->length = (uint16_t)((char *)message + message->head.length - (char *)nest);
 }
 
-/* The value of attribute `type` in a message of `length` bytes, or NULL. */
+/* Return the value of attribute `type` in a message of `length` bytes, or NULL. */
 static const void *find(const struct message *message, size_t length, uint16_t type, size_t wanted)
 {
     size_t at = sizeof message->head;
@@ -130,8 +134,8 @@ static const void *find(const struct message *message, size_t length, uint16_t t
     return NULL;
 }
 
-/* Sends `request` and reads up to the acknowledgement. `answer` is the value of attribute `type`
- * (`wanted` bytes) in the reply that comes before it. Returns 0 or an errno. */
+/* Send `request` and receive messages up to the acknowledgement. Put the value of attribute `type`
+ * (`wanted` bytes) of the reply before the acknowledgement into `answer`. Return 0 or an errno. */
 static int ask(const struct message *request, uint16_t type, void *answer, size_t wanted)
 {
     static struct message reply;
@@ -159,7 +163,6 @@ static int ask(const struct message *request, uint16_t type, void *answer, size_
     }
 }
 
-/* Opens a netlink socket and looks up the number of the "nbd" family. */
 int device_open(void)
 {
     struct sockaddr_netlink kernel = {.family = AF_NETLINK};
@@ -191,8 +194,8 @@ static void add_sockets(struct message *message, const int *fds, unsigned count)
     close_nest(message, sockets);
 }
 
-/* With an identifier the kernel refuses sockets that come with another one. It names lease and
- * generation, for whoever looks at /sys/block/nbdN/backend. */
+/* Add the backend identifier: the kernel refuses later sockets that come with another one. The
+ * identifier names export and generation, readable in /sys/block/nbdN/backend. */
 static void add_identifier(struct message *message, const struct area *area)
 {
     char text[MAX_WIRE_NAME + 1 + GENERATION_DIGITS + 1];
@@ -212,12 +215,12 @@ int device_connect(struct area *area)
     begin(&message, family, NBD_CONNECT);
     add_u64(&message, ATTR_SIZE_BYTES, area->export.size);
     add_u64(&message, ATTR_BLOCK_SIZE_BYTES, PAGE); /* the driver's default is 1024 */
-    /* The driver's timer is also all that sends requests again which a lost connection took with it:
-     * it looks at them this long after they were sent. */
+    /* Only the driver's timer sends the requests of a lost connection again. The timer checks a
+     * request this long after it was sent. */
     add_u64(&message, ATTR_TIMEOUT, area->target.timeout);
-    /* Without this the first lost connection is an I/O error, and that a dead process. */
+    /* Without this the first lost connection is an I/O error, which kills a process. */
     add_u64(&message, ATTR_DEAD_CONN_TIMEOUT, area->patience);
-    /* A "rotational" device would turn off VMA readahead for all swap (mm/swap_state.c). */
+    /* A "rotational" device would turn off VMA readahead for all swap areas (mm/swap_state.c). */
     add_u64(&message, ATTR_SERVER_FLAGS, area->export.flags & ~FLAG_ROTATIONAL);
     add_identifier(&message, area);
     add_sockets(&message, area->fds, area->connections);
@@ -227,8 +230,8 @@ int device_connect(struct area *area)
     return OK;
 }
 
-/* Whether the kernel works with this socket: it then has set its send timeout. NBD_CMD_RECONFIGURE
- * says nothing of the sockets that it did not take. */
+/* Return whether the kernel took this socket: the driver sets the send timeout of its sockets.
+ * NBD_CMD_RECONFIGURE does not report the sockets that it did not take. */
 static int is_taken(int fd)
 {
     struct timeval limit = {0, 0};
@@ -238,7 +241,7 @@ static int is_taken(int fd)
     return limit.tv_sec != 0;
 }
 
-/* Those of the area's sockets that the kernel has not taken. */
+/* List the area's sockets that the kernel has not taken in `left`. Return their number. */
 static unsigned not_taken(const struct area *area, int *left)
 {
     unsigned count = 0;
@@ -261,7 +264,7 @@ int device_reconnect(const struct area *area)
         int error;
 
         if (now_ms() >= until)
-            return complain(KERNEL_REFUSED, "the kernel does not let %u old connections go", count);
+            return complain(KERNEL_REFUSED, "the kernel does not release %u old connections", count);
         begin(&message, family, NBD_RECONFIGURE);
         add_u32(&message, ATTR_INDEX, area->index);
         add_identifier(&message, area);
@@ -269,8 +272,8 @@ int device_reconnect(const struct area *area)
         error = ask(&message, 0, NULL, 0);
         if (error)
             return complain(KERNEL_REFUSED, "NBD_CMD_RECONFIGURE: %s", strerror(error));
-        /* Sockets are taken for connections that are dead, which a kernel thread notes a moment
-         * after they are. */
+        /* A new socket takes the place of a dead connection. A kernel thread marks the connection as
+         * dead a moment after its end. */
         if (not_taken(area, left) > 0)
             await(nothing, 0, now_ms() + RETRY_MS);
     }

@@ -1,5 +1,9 @@
 /* The NBD handshake (proto.md): fixed newstyle, NBD_OPT_GO. */
+#include "handshake.h"
 #include "agent.h"
+#include "say.h"
+#include "stream.h"
+#include "types.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,15 +27,15 @@
 #define REP_ERR_SHUTDOWN (REP_IS_ERROR | 7)
 #define CMD_DISC 2
 
-/* Longest reply that is looked at: an error's text or a description; proto.md caps strings
- * at 4096 bytes. A server that sends longer ones is not one to trust with memory. */
+/* The longest reply that the agent reads: an error's text or a description. proto.md caps strings at
+ * 4096 bytes; the agent does not trust a server that sends longer replies. */
 #define MAX_REPLY (4096 + 64)
 #define MAX_SHOWN 300 /* of a server's text, on a console */
 
-/* In front of the generation, 32 hexadecimal digits, in the export's description. */
+/* Precedes the generation, 32 hexadecimal digits, in the export's description. */
 static const char generation_mark[] = "generation ";
 
-/* Big-endian numbers of the wire. */
+/* Read a big-endian number. */
 static uint64_t take(const unsigned char *bytes, unsigned length)
 {
     uint64_t value = 0;
@@ -41,6 +45,7 @@ static uint64_t take(const unsigned char *bytes, unsigned length)
     return value;
 }
 
+/* Write a big-endian number. Return the place after it. */
 static unsigned char *put(unsigned char *to, uint64_t value, unsigned length)
 {
     for (unsigned at = length; at-- > 0; value >>= 8)
@@ -48,26 +53,26 @@ static unsigned char *put(unsigned char *to, uint64_t value, unsigned length)
     return to + length;
 }
 
-/* The server's greeting and our flags. */
-static int greet(int fd)
+/* Receive the server's greeting and send the client's flags. */
+static int greet(const struct stream *stream)
 {
     unsigned char hello[18], flags[4];
     unsigned server_flags;
-    int code = receive(fd, hello, sizeof hello, "the server's greeting");
+    int code = receive(stream, hello, sizeof hello, "the server's greeting");
 
     if (code != OK)
         return code;
     server_flags = (unsigned)take(hello + 16, 2);
     if (take(hello, 8) != NBDMAGIC || take(hello + 8, 8) != IHAVEOPT)
-        return complain(BAD_PROTOCOL, "not an NBD server, or one that only speaks oldstyle");
+        return complain(BAD_PROTOCOL, "not an NBD server, or an NBD server that only speaks oldstyle");
     if (!(server_flags & HANDSHAKE_FIXED_NEWSTYLE))
         return complain(BAD_PROTOCOL, "the server does not speak fixed newstyle");
     put(flags, server_flags & (HANDSHAKE_FIXED_NEWSTYLE | HANDSHAKE_NO_ZEROES), 4);
-    return transmit(fd, flags, sizeof flags);
+    return transmit(stream, flags, sizeof flags);
 }
 
-/* EXPORT, or EXPORT@TOKEN.SET with the set's number in hexadecimal. */
-static int send_go(int fd, const struct target *target, uint64_t set)
+/* Send NBD_OPT_GO for EXPORT, or for EXPORT@TOKEN.SET with the set's number in hexadecimal. */
+static int send_go(const struct stream *stream, const struct target *target, uint64_t set)
 {
     static unsigned char option[16 + 4 + MAX_WIRE_NAME + 1 + 6];
     char *name = (char *)option + 16 + 4;
@@ -79,16 +84,16 @@ static int send_go(int fd, const struct target *target, uint64_t set)
     end = put(end, OPT_GO, 4);
     end = put(end, 4 + (unsigned)length + 6, 4);
     end = put(end, (unsigned)length, 4) + length;
-    /* To ask for block sizes promises to keep to them, without which a server may refuse us
-     * (NBD_REP_ERR_BLOCK_SIZE_REQD). */
+    /* A client that asks for block sizes promises to keep to them. Without the promise a server may
+     * refuse (NBD_REP_ERR_BLOCK_SIZE_REQD). */
     end = put(end, 2, 2);
     end = put(end, INFO_BLOCK_SIZE, 2);
     end = put(end, INFO_DESCRIPTION, 2);
-    return transmit(fd, option, (size_t)(end - option));
+    return transmit(stream, option, (size_t)(end - option));
 }
 
-/* Prints the server's words, made fit for a console: some servers repeat the name they were asked
- * for, and with it the token. `text` has room for a byte more than `length`. */
+/* Complain with the server's words, made safe for a console. Some servers repeat the requested name,
+ * and with it the token. `text` has room for a byte more than `length`. */
 static int refused(uint32_t type, char *text, uint32_t length, const char *token)
 {
     for (uint32_t at = 0; at < length; at++)
@@ -114,7 +119,7 @@ static void take_description(const char *text, struct export *export)
         memcpy(export->generation, found + sizeof generation_mark - 1, GENERATION_DIGITS);
 }
 
-/* `info` ends with a zero byte behind its `length`. */
+/* Read one NBD_REP_INFO. A zero byte follows the `length` bytes of `info`. */
 static int take_info(const unsigned char *info, uint32_t length, struct export *export, int *known)
 {
     unsigned type = length >= 2 ? (unsigned)take(info, 2) : 0xffff;
@@ -130,13 +135,13 @@ static int take_info(const unsigned char *info, uint32_t length, struct export *
     } else if (type == INFO_DESCRIPTION) {
         take_description((const char *)info + 2, export);
     } else if (type == INFO_EXPORT || type == INFO_BLOCK_SIZE || length < 2) {
-        return complain(BAD_PROTOCOL, "information %u of the wrong length, %u", type, length);
+        return complain(BAD_PROTOCOL, "information %u has the wrong length, %u bytes", type, length);
     }
     return OK;
 }
 
-/* Reads the replies to NBD_OPT_GO up to the last one. */
-static int await_go(int fd, const char *token, struct export *export)
+/* Receive the replies to NBD_OPT_GO up to the last one. */
+static int await_go(const struct stream *stream, const char *token, struct export *export)
 {
     static unsigned char body[MAX_REPLY + 1];
     unsigned char head[20];
@@ -145,17 +150,17 @@ static int await_go(int fd, const char *token, struct export *export)
     memset(export, 0, sizeof *export);
     for (;;) {
         uint32_t type, length;
-        int code = receive(fd, head, sizeof head, "an answer to NBD_OPT_GO");
+        int code = receive(stream, head, sizeof head, "an answer to NBD_OPT_GO");
 
         if (code != OK)
             return code;
         type = (uint32_t)take(head + 12, 4);
         length = (uint32_t)take(head + 16, 4);
         if (take(head, 8) != REPLY_MAGIC || take(head + 8, 4) != OPT_GO)
-            return complain(BAD_PROTOCOL, "not a reply to NBD_OPT_GO");
+            return complain(BAD_PROTOCOL, "the answer is not a reply to NBD_OPT_GO");
         if (length > MAX_REPLY)
-            return complain(BAD_PROTOCOL, "a reply of %u bytes", length);
-        code = receive(fd, body, length, "the rest of a reply");
+            return complain(BAD_PROTOCOL, "the reply is too long: %u bytes", length);
+        code = receive(stream, body, length, "the rest of a reply");
         if (code != OK)
             return code;
         body[length] = '\0';
@@ -164,32 +169,33 @@ static int await_go(int fd, const char *token, struct export *export)
         if (type == REP_ACK)
             break;
         if (type != REP_INFO)
-            return complain(BAD_PROTOCOL, "reply type %u to NBD_OPT_GO", type);
+            return complain(BAD_PROTOCOL, "unexpected reply to NBD_OPT_GO: type %u", type);
         code = take_info(body, length, export, &known);
         if (code != OK)
             return code;
     }
     if (!known || !(export->flags & FLAG_HAS_FLAGS))
-        return complain(BAD_PROTOCOL, "the server never said how large the export is");
+        return complain(BAD_PROTOCOL, "the server did not tell the export's size");
     return OK;
 }
 
-int shake_hands(int fd, const struct target *target, uint64_t set, struct export *export)
+int shake_hands(const struct stream *stream, const struct target *target, uint64_t set,
+                struct export *export)
 {
-    int code = greet(fd);
+    int code = greet(stream);
 
     if (code == OK)
-        code = send_go(fd, target, set);
+        code = send_go(stream, target, set);
     if (code == OK)
-        code = await_go(fd, target->token, export);
+        code = await_go(stream, target->token, export);
     return code;
 }
 
-void say_goodbye(int fd)
+void send_disconnect(int fd)
 {
     unsigned char request[28] = {0};
 
     put(request, REQUEST_MAGIC, 4);
     put(request + 6, CMD_DISC, 2);
-    send(fd, request, sizeof request, MSG_DONTWAIT); /* a courtesy: it may fail */
+    send(fd, request, sizeof request, MSG_DONTWAIT); /* may fail: the connection ends anyway */
 }

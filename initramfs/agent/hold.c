@@ -1,52 +1,38 @@
-/* The resident part: what reclaim waits for while a server is away.
+/* The resident part. Memory reclaim waits for it while a server is away.
  *
- * Of a connection's end the agent learns by poll(2) on its own descriptor of the socket, whoever
- * ended it: the driver shuts down sockets that it gives up, too. (It also multicasts
- * NBD_CMD_LINK_DEAD, later and not always: nothing that poll(2) would not have said.)
+ * The agent learns of a connection's end by poll(2) on its own descriptor of the socket. The driver
+ * shuts down the sockets that it drops, so poll(2) notices those too. (The driver also multicasts
+ * NBD_CMD_LINK_DEAD, later and not always: poll(2) has noticed before.)
  *
- * Connections are made anew all together, as a new set: the server ends those of an older set, with
- * what it had not read from them, before it answers. So nothing late can overwrite what the kernel
- * sends again, and that is why one lost connection is the end of all: on those that are left the
- * kernel would send it again before the server knows that the lost one does not count any more.
+ * Fencing: all connections are replaced together, as a new set. The server ends those of an older set,
+ * with the requests that it had not read from them, before it answers. So no late request can
+ * overwrite a page that the kernel sends again. This is why one lost connection ends all of them: the
+ * kernel would send its requests again over the others before the server knows of the loss.
  */
+#define _GNU_SOURCE /* POLLRDHUP */
+#include "hold.h"
 #include "agent.h"
+#include "area.h"
+#include "device.h"
+#include "md.h"
+#include "need.h"
+#include "report.h"
+#include "say.h"
+#include "session.h"
+#include "settle.h"
+#include "status.h"
+#include "types.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/socket.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
-/* Pauses between tries are doubled from here each time, up to LONGEST_PAUSE_MS. */
+/* The pause between tries doubles from here up to LONGEST_PAUSE_MS. */
 #define FIRST_PAUSE_MS 100
-#define LOOK_MS 1000 /* at an area that might not be needed any more */
+#define LOOK_MS 1000 /* between two checks whether a further area is still needed */
 
-/* xorshift64 */
-static unsigned chance(unsigned below)
-{
-    static uint64_t random_state;
-
-    if (!random_state) {
-        memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
-        random_state = (random_state ^ (uint64_t)getpid()) | 1; /* legs begin with the same bytes */
-    }
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (unsigned)(random_state % below);
-}
-
-uint64_t next_set(void)
-{
-    static uint64_t last;
-    uint64_t now = (uint64_t)now_ms();
-
-    last = now > last ? now : last + 1;
-    return last;
-}
-
-/* Whether a connection has ended; says which and why. */
+/* Return whether a connection has ended, and put its number and the reason into `why`. */
 static int has_ended(const struct area *area, const struct pollfd *waits, char *why, size_t room)
 {
     for (unsigned at = 0; at < area->connections; at++) {
@@ -63,14 +49,14 @@ static int has_ended(const struct area *area, const struct pollfd *waits, char *
     return 0;
 }
 
-/* Waits until a connection has ended (1), or the area was let go (0). */
+/* Wait until a connection has ended (return 1) or the area is detached (return 0). */
 static int watch(struct area *area, char *why, size_t room)
 {
     struct pollfd waits[MAX_CONNECTIONS + 2];
     unsigned count = area->connections;
 
     for (;;) {
-        int64_t look = area->number > 1 ? now_ms() + LOOK_MS : mirror_look(area);
+        int64_t look = area->number > 1 ? now_ms() + LOOK_MS : md_look(area);
 
         for (unsigned at = 0; at < count; at++)
             waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
@@ -92,25 +78,25 @@ static void shut_down(const struct area *area)
         shutdown(area->fds[at], SHUT_RDWR);
 }
 
-/* Whether `found` is what was attached. A newer server may offer more than the older one. */
+/* Check that `found` is the export that was attached. A newer server may offer more flags. */
 static int check_same(const struct export *was, const struct export *found)
 {
     if (!*was->generation)
-        return complain(REFUSED, "the server does not say which generation of pages it has");
+        return complain(REFUSED, "the server does not name the generation of its pages");
     if (found->size != was->size || (found->flags & was->flags) != was->flags)
         return complain(REFUSED, "the server offers another export than before");
     if (strcmp(found->generation, was->generation) != 0)
-        return complain(REFUSED, "the server has not the pages that were left there (generation %s)",
+        return complain(REFUSED, "the server no longer has the pages (its generation: %s)",
                         *found->generation ? found->generation : "unknown");
     return OK;
 }
 
-static int attach_again(struct area *area)
+static int attach_again(struct area *area, int64_t end)
 {
     struct export found;
     int fds[MAX_CONNECTIONS];
     unsigned count = area->connections;
-    int code = open_sessions(&area->target, next_set(), fds, &count, &found);
+    int code = open_sessions(&area->target, next_set(), end, fds, &count, &found);
 
     if (code != OK)
         return code;
@@ -127,19 +113,20 @@ static int attach_again(struct area *area)
     }
     code = device_reconnect(area);
     if (code != OK)
-        shut_down(area); /* the kernel may have taken some */
+        shut_down(area); /* the kernel may have taken some of the sockets */
     return code;
 }
 
-/* MiB of this PC's memory that are out on swap. */
+/* Return the MiB of this PC's pages that are on swap. */
 static unsigned long swapped_mib(void)
 {
-    struct sysinfo info;
+    uint64_t total, unused;
 
-    sysinfo(&info);
-    return (unsigned long)((uint64_t)(info.totalswap - info.freeswap) * info.mem_unit >> 20);
+    read_swap(&total, &unused);
+    return (unsigned long)((total - unused) >> 20);
 }
 
+/* Report that the patience is over and that requests fail now. */
 static void fail(const struct area *area)
 {
     unsigned long out = swapped_mib();
@@ -150,23 +137,16 @@ static void fail(const struct area *area)
         return;
     }
     report("failed:swap",
-           "no server for %u s: %lu MiB that were out are lost, programs that need them end\n"
+           "no server for %u s: %lu MiB of swapped pages are lost, programs that need them end\n"
            "device=/dev/%s\nswapped_mib=%lu\nreason=%s",
            area->patience, out, area->device, out, last_complaint());
     status_set(area, FAILED, last_complaint());
-    complain(OK, "/dev/%s: no server for %u s: %lu MiB that were out are lost", area->device,
+    complain(OK, "/dev/%s: no server for %u s: %lu MiB of swapped pages are lost", area->device,
              area->patience, out);
 }
 
-void pause_for(unsigned length)
-{
-    struct pollfd nothing[1];
-
-    await(nothing, 0, now_ms() + length / 2 + chance(length / 2));
-}
-
-/* Tries until there is a new area. */
-static void begin_anew(struct area *area)
+/* Try until a new area is attached. */
+static void start_fresh(struct area *area)
 {
     for (;;) {
         int code = area_open(area);
@@ -177,50 +157,51 @@ static void begin_anew(struct area *area)
             return;
         pause_for(REFUSED_PAUSE_MS);
         if (code == REFUSED && *area->lease.path)
-            area->target.token = ""; /* a fresh lease will have another */
+            area->target.token = ""; /* makes area_open ask for a fresh lease */
     }
 }
 
-/* Once the area has failed and its server says that the pages are not there: a new one in its
- * place. What was out is lost in any case; everything else can be swapped again. */
+/* Replace the area by a new one, after it failed and the server no longer has the pages. The swapped
+ * pages are lost in any case; everything else can be swapped again. Return an exit code. */
 static int renew(struct area *area)
 {
     int code;
 
     if (older_than(6, 0)) /* "mm/swapfile: unuse_pte can map random data if swap read fails" */
-        return complain(REFUSED, "this kernel cannot turn a lost area off: boot again");
+        return complain(REFUSED, "Linux before 6.0 cannot turn a lost area off safely: boot again");
     code = fresh_lease(area);
     if (code == OK)
         code = area_stop(area);
     if (code == OK)
-        begin_anew(area);
+        start_fresh(area);
     return code;
 }
 
-/* A leg that the mirror goes on without: its pages are on the other one, and those here grow old. */
+/* Drop a leg, whose pages are on the other one too, and attach a new area in its place. Return an exit
+ * code. */
 static int replace(struct area *leg)
 {
     int code = area_stop(leg);
 
     if (code != OK)
         return code;
-    complain(OK, "/dev/%s goes on without %s", leg->device, leg->target.host);
-    report("agent:degraded", "the mirror goes on without %s:%s\ndevice=/dev/%s", leg->target.host,
+    complain(OK, "/dev/%s continues without %s", leg->device, leg->target.host);
+    report("agent:degraded", "the mirror continues without %s:%s\ndevice=/dev/%s", leg->target.host,
            leg->target.port, leg->device);
     leg->target.token = "";
-    begin_anew(leg);
+    start_fresh(leg);
     return OK;
 }
 
-/* Tells a refusal once. */
+/* Report a refusal; the caller does so once. */
 static void note_refusal(const struct area *area, enum state state)
 {
     status_set(area, state, last_complaint());
     report("agent:refused", "%s\ndevice=/dev/%s", last_complaint(), area->device);
 }
 
-/* Tries until there is swap again: the kernel takes connections even after it has given the area
- * up. Returns whether it is the same swap. */
+/* Try until swap works again: the kernel takes connections even after it failed requests. Return
+ * whether the pages are the same. */
 static int recover(struct area *area, int64_t lost)
 {
     int64_t end = lost + (int64_t)area->patience * 1000, leg_end = lost + area->target.timeout * 1000;
@@ -230,14 +211,12 @@ static int recover(struct area *area, int64_t lost)
     for (;;) {
         unsigned length;
 
-        /* A leg is not given up later because its server is slow to refuse. */
-        sessions_end = area->leg && now_ms() < leg_end ? leg_end : FOREVER;
-        code = attach_again(area);
-        sessions_end = FOREVER;
+        /* A server that is slow to refuse must not delay the dropping of its leg. */
+        code = attach_again(area, area->leg && now_ms() < leg_end ? leg_end : FOREVER);
         if (code == OK)
             return 1;
         length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
-        if ((code == REFUSED || now_ms() >= leg_end) && mirror_gives_up(area) && replace(area) == OK)
+        if ((code == REFUSED || now_ms() >= leg_end) && md_may_drop(area) && replace(area) == OK)
             return 0;
         if (code != CANNOT_CONNECT && !refused) {
             note_refusal(area, failed ? FAILED : LOST);
@@ -273,23 +252,24 @@ void hold(struct area *area)
         int same = 0, absent = area->index == NO_DEVICE;
 
         if (absent)
-            snprintf(why, sizeof why, "it was not there when the PC started");
+            snprintf(why, sizeof why, "it did not answer when the PC started");
         else if (!watch(area, why, sizeof why))
             return;
         lost = now_ms();
-        mirror_note(area, 1);
+        md_note(area, 1);
         shut_down(area);
         status_set(area, LOST, why);
         complain(OK, "/dev/%s lost %s, %s", area->device, area->target.host, why);
         report("agent:lost", "%s: %s\ndevice=/dev/%s", area->target.host, why, area->device);
         if (absent)
-            begin_anew(area);
+            start_fresh(area);
         else
             same = recover(area, lost);
-        mirror_note(area, 0);
+        md_note(area, 0);
         seconds = (double)(now_ms() - lost) / 1000;
         status_set(area, ATTACHED, "");
-        complain(OK, "/dev/%s %s after %.2f s", area->device, same ? "attached again" : "begun anew", seconds);
+        complain(OK, "/dev/%s %s after %.2f s", area->device,
+                 same ? "attached again" : "attached as a new area", seconds);
         report(same ? "agent:reattached" : "agent:renewed", "after %.2f s\ndevice=/dev/%s\nseconds=%.2f",
                seconds, area->device, seconds);
     }

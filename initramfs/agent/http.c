@@ -1,37 +1,20 @@
-/* As much HTTP as it takes to ask the boot server something. */
+/* Requests to the boot server, in as much HTTP/1.0 as they need. */
+#include "http.h"
 #include "agent.h"
+#include "report.h"
+#include "say.h"
+#include "url.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define ANSWER_MS 5000
 
-int parse_url(const char *name, const char *text, struct url *url)
-{
-    static const char scheme[] = "http://";
-    const char *host = text + sizeof scheme - 1, *port, *path;
-    char address[16];
-
-    if (strncmp(text, scheme, sizeof scheme - 1) != 0 || !(port = strchr(host, ':')) ||
-        !(path = strchr(port, '/')) || port - host >= (long)sizeof address ||
-        strlen(path) >= sizeof url->path)
-        return complain(USAGE, "%s: expected http://ADDRESS:PORT/PATH", name);
-    memcpy(address, host, (size_t)(port - host));
-    address[port - host] = '\0';
-    if (inet_pton(AF_INET, address, &url->server.sin_addr) != 1)
-        return complain(USAGE, "%s: expected an IPv4 address, found '%s'", name, address);
-    url->server.sin_family = AF_INET;
-    url->server.sin_port = htons((uint16_t)atoi(port + 1));
-    strcpy(url->path, path);
-    return OK;
-}
-
-/* Reads until the server closes; what does not fit is left. */
+/* Receive until the server closes the connection or `answer` is full. Return the bytes received. */
 static size_t read_answer(int fd, char *answer, size_t room, int64_t until)
 {
     struct pollfd waits[2] = {{.fd = fd, .events = POLLIN}};

@@ -1,22 +1,25 @@
-/* Reports to the boot server: POST URL/STAGE?uptime=SECONDS&sent=SECONDS, as the initramfs' shell
- * sends them (lib.sh). Best effort: they wait in a queue while the server does not answer, and the
- * oldest give way to new ones.
+/* Beacons to the boot server: POST URL/STAGE?uptime=SECONDS&sent=SECONDS, as the initramfs' shell
+ * sends them (lib.sh). Delivery is best effort: reports wait in a queue while the server does not
+ * answer, and a full queue drops its oldest report.
  *
- * One socket, never blocking, which moves on whenever the agent waits for anything else: that is
- * why await() is here.
+ * The one socket never blocks. A report advances whenever the agent waits for anything else, so
+ * await() is part of this module.
  */
-#include "agent.h"
+#include "report.h"
+#include "say.h"
+#include "url.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#define QUEUED 16          /* about four losses */
+#define QUEUED 16          /* reports of about four losses */
 #define ANSWER_MS 5000     /* for one report, from connect to the server's answer */
-#define PAUSE_MS 3000      /* after one that was not taken */
+#define PAUSE_MS 3000      /* after a report that the server did not take */
 #define MAX_REPORT (MAX_TEXT + 160)
 
 struct report {
@@ -25,12 +28,12 @@ struct report {
     int64_t made;
 };
 
-static struct url base; /* below it each stage has its name */
+static struct url base; /* a report goes to base/STAGE */
 static struct report queue[QUEUED];
 static unsigned oldest, queued;
-static int fd = -1; /* of the report on its way */
+static int fd = -1; /* of the report that is being sent */
 static int sent;
-static int64_t next_step; /* when to give it up, or to begin with the next one */
+static int64_t next_step; /* the time to give this report up, or to send the next one */
 
 int64_t now_ms(void)
 {
@@ -83,7 +86,7 @@ static void begin(void)
 {
     fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     next_step = now_ms() + ANSWER_MS;
-    if (fd >= 0) /* EINPROGRESS; if it is anything else, poll(2) says so at once */
+    if (fd >= 0) /* EINPROGRESS; poll(2) returns at once after any other error */
         connect(fd, (struct sockaddr *)&base.server, sizeof base.server);
     else
         next_step = now_ms() + PAUSE_MS;
@@ -112,7 +115,7 @@ static void step(short ready)
         if (!post(&queue[oldest]))
             finish(0);
     } else if (ready) {
-        /* Whatever it says: to say the same once more would not make it better. */
+        /* Any answer counts: the same report would get the same answer again. */
         finish(sent && recv(fd, answer, sizeof answer, MSG_DONTWAIT) > 0);
     } else if (now_ms() >= next_step) {
         finish(0);
@@ -132,7 +135,7 @@ int await(struct pollfd *waits, unsigned count, int64_t until)
         if ((fd >= 0 || queued) && next_step < wake)
             wake = next_step;
         *ours = (struct pollfd){.fd = fd, .events = sent ? POLLIN : POLLOUT};
-        /* A day at most: poll(2) counts in an int. */
+        /* A day at most, because poll(2) takes an int. */
         wake = wake - now > 86400000 ? 86400000 : wake > now ? wake - now : 0;
         ready = poll(waits, count + 1, (int)wake);
         if (ready < 0)
@@ -145,4 +148,26 @@ int await(struct pollfd *waits, unsigned count, int64_t until)
         if (now_ms() >= until)
             return 0;
     }
+}
+
+/* xorshift64 */
+static unsigned chance(unsigned below)
+{
+    static uint64_t random_state;
+
+    if (!random_state) {
+        memcpy(&random_state, (const void *)getauxval(AT_RANDOM), sizeof random_state);
+        random_state = (random_state ^ (uint64_t)getpid()) | 1; /* AT_RANDOM is the same in both legs */
+    }
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (unsigned)(random_state % below);
+}
+
+void pause_for(unsigned length)
+{
+    struct pollfd nothing[1];
+
+    await(nothing, 0, now_ms() + length / 2 + chance(length / 2));
 }

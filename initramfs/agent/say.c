@@ -1,5 +1,5 @@
-/* Messages: on standard error while the agent is a command, in the kernel's log once it stays. */
-#include "agent.h"
+/* Messages: on standard error while the agent is a command, in the kernel's log once resident. */
+#include "say.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -20,7 +20,7 @@ int complain(int code, const char *format, ...)
     va_end(arguments);
     if (!speaker)
         dprintf(2, "%s\n", line);
-    else if (strcmp(line, text) != 0) /* every try to reach a lost server fails in the same words */
+    else if (strcmp(line, text) != 0) /* each try to reach a lost server fails with the same line */
         dprintf(2, "<4>netboot: %s: %s\n", speaker, line);
     memcpy(text, line, sizeof text);
     return code;
@@ -31,7 +31,7 @@ const char *last_complaint(void)
     return text;
 }
 
-void complain_to_kernel(const char *whom)
+void complain_to_kernel(const char *name)
 {
     int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
@@ -40,5 +40,5 @@ void complain_to_kernel(const char *whom)
     for (int fd = 0; fd <= 2; fd++)
         dup2(log, fd);
     text[0] = '\0';
-    speaker = whom;
+    speaker = name;
 }

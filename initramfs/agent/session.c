@@ -1,5 +1,11 @@
 /* TCP connections to the page server. */
+#include "session.h"
 #include "agent.h"
+#include "handshake.h"
+#include "report.h"
+#include "say.h"
+#include "stream.h"
+#include "types.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,65 +19,25 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Time limits in milliseconds. A LAN answers a SYN in one; TCP repeats it after 1 and 3 s, so a new
- * try after 2 finds a host that is back sooner than a patient one. The handshake's steps (send, one
- * whole message received) may meet a server that is stopped or has a whole room to answer. */
+/* A LAN answers a SYN in one millisecond. TCP retransmits a SYN after 1 and 3 s; a new try after 2 s
+ * reaches a host that is back earlier than the retransmission would. */
 #define CONNECT_MS 2000
-#define STEP_MS 10000
 
-/* What is not yet on the wire lies in kernel memory, of which there is little when swap is needed.
- * TCP would take up to 4 MiB a connection; the kernel doubles this value for its own use. It also
- * bounds the time that a request waits there, which counts towards its time limit. */
+/* Unsent bytes take kernel memory, which is short when swap is needed. TCP would take up to 4 MiB for a
+ * connection; the kernel doubles this value for its own use. The limit also bounds the time that a
+ * request waits unsent, which counts towards the request's timeout. */
 #define SEND_BUFFER (256 << 10)
 
-/* Keepalive probes when nothing is on its way, in seconds. */
+/* Seconds between keepalive probes on an idle connection. */
 #define PROBE_INTERVAL 2
 
-int64_t sessions_end = FOREVER;
-
-static int wait_for(int fd, short events, int64_t until)
+uint64_t next_set(void)
 {
-    struct pollfd waits[2] = {{.fd = fd, .events = events}};
+    static uint64_t last;
+    uint64_t now = (uint64_t)now_ms();
 
-    return await(waits, 1, until < sessions_end ? until : sessions_end);
-}
-
-int receive(int fd, void *buffer, size_t length, const char *what)
-{
-    int64_t until = now_ms() + STEP_MS;
-    size_t got = 0;
-
-    while (got < length) {
-        ssize_t more = recv(fd, (char *)buffer + got, length - got, MSG_DONTWAIT);
-
-        if (more > 0)
-            got += (size_t)more;
-        else if (more == 0)
-            return complain(CANNOT_CONNECT, "the server closed the connection before %s", what);
-        else if (errno != EAGAIN && errno != EINTR)
-            return complain(CANNOT_CONNECT, "waiting for %s: %s", what, strerror(errno));
-        else if (!wait_for(fd, POLLIN, until))
-            return complain(CANNOT_CONNECT, "no %s within %d s", what, STEP_MS / 1000);
-    }
-    return OK;
-}
-
-int transmit(int fd, const void *buffer, size_t length)
-{
-    int64_t until = now_ms() + STEP_MS;
-    size_t sent = 0;
-
-    while (sent < length) {
-        ssize_t more = send(fd, (const char *)buffer + sent, length - sent, MSG_DONTWAIT);
-
-        if (more >= 0)
-            sent += (size_t)more;
-        else if (errno != EAGAIN && errno != EINTR)
-            return complain(CANNOT_CONNECT, "sending: %s", strerror(errno));
-        else if (!wait_for(fd, POLLOUT, until))
-            return complain(CANNOT_CONNECT, "the server takes no bytes for %d s", STEP_MS / 1000);
-    }
-    return OK;
+    last = now > last ? now : last + 1;
+    return last;
 }
 
 static void set_option(int fd, int level, int name, int value)
@@ -79,9 +45,9 @@ static void set_option(int fd, int level, int name, int value)
     setsockopt(fd, level, name, &value, sizeof value);
 }
 
-/* The kernel's swap traffic inherits these. A server that is silent is given up after `timeout`
- * seconds, whether requests are on their way or not: the user timeout overrides the count of
- * keepalive probes (tcp_keepalive_timer). */
+/* Set the options of a socket that the kernel's swap traffic will use. A silent server counts as lost
+ * after `timeout` seconds, with or without requests in flight: the user timeout overrides the count
+ * of keepalive probes (tcp_keepalive_timer). */
 static void prepare(int fd, unsigned timeout)
 {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -92,7 +58,7 @@ static void prepare(int fd, unsigned timeout)
     set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)timeout * 1000);
 }
 
-static int dial(const struct target *target, int *out)
+static int dial(const struct target *target, struct stream *stream)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)atoi(target->port))};
@@ -102,12 +68,13 @@ static int dial(const struct target *target, int *out)
 
     if (fd < 0)
         return complain(KERNEL_REFUSED, "socket: %s", strerror(errno));
+    stream->fd = fd;
     inet_pton(AF_INET, target->host, &address.sin_addr);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
         failure = errno;
         if (failure == EINPROGRESS) {
             failure = ETIMEDOUT;
-            if (wait_for(fd, POLLOUT, now_ms() + CONNECT_MS))
+            if (wait_for(stream, POLLOUT, now_ms() + CONNECT_MS))
                 getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &length);
         }
     }
@@ -117,18 +84,20 @@ static int dial(const struct target *target, int *out)
                         strerror(failure));
     }
     prepare(fd, target->timeout);
-    *out = fd;
     return OK;
 }
 
-/* Connects and shakes hands. */
-static int open_session(const struct target *target, uint64_t set, int *fd, struct export *export)
+/* Connect and do the handshake. */
+static int open_session(const struct target *target, uint64_t set, int64_t end, int *fd,
+                        struct export *export)
 {
-    int code = dial(target, fd);
+    struct stream stream = {.end = end};
+    int code = dial(target, &stream);
 
     if (code != OK)
         return code;
-    code = shake_hands(*fd, target, set, export);
+    *fd = stream.fd;
+    code = shake_hands(&stream, target, set, export);
     if (code != OK)
         close(*fd);
     else
@@ -136,11 +105,11 @@ static int open_session(const struct target *target, uint64_t set, int *fd, stru
     return code;
 }
 
-int open_sessions(const struct target *target, uint64_t set, int *fds, unsigned *count,
-                  struct export *export)
+int open_sessions(const struct target *target, uint64_t set, int64_t end, int *fds,
+                  unsigned *count, struct export *export)
 {
     struct export again;
-    int code = open_session(target, set, &fds[0], export);
+    int code = open_session(target, set, end, &fds[0], export);
 
     if (code != OK)
         return code;
@@ -149,7 +118,7 @@ int open_sessions(const struct target *target, uint64_t set, int *fds, unsigned 
         *count = 1;
     }
     for (unsigned at = 1; at < *count; at++) {
-        code = open_session(target, set, &fds[at], &again);
+        code = open_session(target, set, end, &fds[at], &again);
         if (code != OK) {
             close_sessions(fds, at);
             return code;
@@ -165,7 +134,7 @@ int open_sessions(const struct target *target, uint64_t set, int *fds, unsigned 
 void close_sessions(const int *fds, unsigned count)
 {
     for (unsigned at = 0; at < count; at++) {
-        say_goodbye(fds[at]);
+        send_disconnect(fds[at]);
         close(fds[at]);
     }
 }

@@ -1,5 +1,7 @@
-/* What makes the agent a process that reclaim can rely on. */
+/* Locked into RAM, hard to kill: memory reclaim depends on the agent. */
+#include "settle.h"
 #include "agent.h"
+#include "say.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +17,9 @@
 #define PR_SET_IO_FLUSHER 57 /* uapi/linux/prctl.h, Linux 5.6 */
 #endif
 
-#define STACK_BYTES (64 << 10) /* more than the agent ever uses; a page fault can wait for swap */
+#define STACK_BYTES (64 << 10) /* more than the agent uses */
 
+/* Fault the stack in now: a page fault later could wait for swap. */
 static void touch_stack(void)
 {
     volatile char room[STACK_BYTES];
@@ -39,9 +42,9 @@ int older_than(unsigned long major, unsigned long minor)
 static void check_kernel(void)
 {
     if (older_than(5, 7))
-        complain(OK, "Linux before 5.7 fails what is under way on its only connection");
+        complain(OK, "Linux before 5.7: requests in flight fail when the only connection is lost");
     if (older_than(5, 14))
-        complain(OK, "Linux before 5.14 has no backend identifier: it takes any connections");
+        complain(OK, "Linux before 5.14: no backend identifier, new connections go unchecked");
 }
 
 void settle(char *name)
@@ -55,16 +58,16 @@ void settle(char *name)
     touch_stack();
     if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
         complain(OK, "mlockall: %s", strerror(errno));
-    /* What the kernel allocates for us may then not wait for swap, which may wait for us. */
+    /* The kernel's allocations for the agent must not wait for swap, which may wait for the agent. */
     if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
         complain(OK, "PR_SET_IO_FLUSHER (Linux 5.6): %s", strerror(errno));
     check_kernel();
-    /* The root directory will be another one; /dev is moved there, and so is who is in it. */
+    /* The initramfs moves /dev to the new root, and with it each process whose directory it is. */
     if (chdir("/dev") < 0)
         complain(OK, "/dev: %s", strerror(errno));
-    name[0] = '@'; /* systemd's sign for what it must not kill at shutdown */
+    name[0] = '@'; /* marks a process that systemd must not kill at shutdown */
     setsid();
-    /* All but those that mean a bug in here. */
+    /* Ignore all signals except those of a bug in the agent. */
     for (int number = 1; number < NSIG; number++)
         if (number != SIGSEGV && number != SIGBUS && number != SIGILL && number != SIGFPE &&
             number != SIGCHLD)

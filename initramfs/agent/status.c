@@ -1,10 +1,14 @@
-/* What `agent status` shows: a page that the agent and whoever asks have both mapped, one for each
- * agent of this PC.
+/* The state that `agent status` shows: one page of a file for each agent of this PC, mapped by the
+ * agent and by `agent status`.
  *
- * A mapping, because the agent must never wait for a file: locked memory is not swapped out, a
- * file's page on a tmpfs is.
+ * The agent writes to the mapping, because it must never wait for a file: a page of a tmpfs can be
+ * swapped out, a locked page cannot.
  */
+#include "status.h"
 #include "agent.h"
+#include "report.h"
+#include "say.h"
+#include "types.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,9 +41,9 @@ _Static_assert(sizeof(union page) == PAGE, "the status is one page");
 
 static const char *const names[] = {"attached", "lost", "failed", "standby"};
 
-static struct status nobody; /* the agent's own, if there can be no file */
+static struct status nobody; /* the agent's own, if the file cannot be made */
 static struct status *status = &nobody;
-static const union page *all; /* what there is of the others, if there is a file */
+static const union page *all; /* of all agents; NULL without the file */
 
 static void describe(const struct area *area)
 {
@@ -51,8 +55,8 @@ static void describe(const struct area *area)
     status->size = area->export.size;
 }
 
-/* Further areas have the last places. The numbers of the devices differ; a leg of a mirror may have
- * none yet. */
+/* Return the area's page in the file. Further areas have the last pages. Device numbers differ, but a
+ * leg of a mirror may not have a device yet. */
 static unsigned place_of(const struct area *area)
 {
     if (area->number > 1)
@@ -67,7 +71,7 @@ void status_open(const struct area *area, enum state state)
 
     if (fd < 0 || ftruncate(fd, AGENTS * PAGE) < 0 ||
         (pages = mmap(NULL, AGENTS * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
-        complain(OK, "%s: %s; 'agent status' will not work", STATUS_FILE, strerror(errno));
+        complain(OK, "%s: %s; 'agent status' shows nothing", STATUS_FILE, strerror(errno));
     } else {
         all = pages;
         status = &pages[place_of(area)].status;
@@ -97,7 +101,7 @@ void status_set(const struct area *area, enum state state, const char *reason)
         status->losses++;
     if (state == ATTACHED && status->state != STANDBY && now - status->since > status->longest)
         status->longest = now - status->since;
-    if (changed && state != FAILED) /* failed since it was lost */
+    if (changed && state != FAILED) /* `since` stays the time of the loss */
         status->since = now;
     status->state = state;
     snprintf(status->reason, sizeof status->reason, "%s", reason);
@@ -124,7 +128,7 @@ static int show(const struct status *copy)
     double longest = (double)copy->longest / 1000;
 
     if (kill(copy->pid, 0) < 0 && errno == ESRCH) {
-        dprintf(1, "the agent is gone: swap works until its server is lost\nstate=gone\n");
+        dprintf(1, "the agent has ended: swap works until its server is lost\nstate=gone\n");
         return NOT_ATTACHED;
     }
     if (copy->state == STANDBY) {
@@ -157,6 +161,6 @@ int status_show(void)
             code = code == NOT_ATTACHED ? code : shown;
         }
     if (code == USAGE)
-        dprintf(2, "no agent holds swap here (there is no %s)\n", STATUS_FILE);
+        dprintf(2, "no agent holds swap on this PC (%s is missing)\n", STATUS_FILE);
     return code;
 }

@@ -1,10 +1,9 @@
-/* printf's family, in place of the C library's: that one can print floating point of every kind, which
- * would be a sixth of the agent on a 64-bit x86 and more than that where such numbers are emulated.
+/* printf's family, in place of the C library's. The C library prints floating point of every kind:
+ * that code would be a sixth of the agent on a 64-bit x86, and more where it is emulated.
  *
- * Conversions: %s %.*s %d %u %x %f, the numbers with `l`, `ll` or `z`, with zeros in front (%02d) and
- * with up to nine digits behind the point (%.2f).
+ * Conversions: %s %.*s %d %u %x %f. Numbers take `l`, `ll` or `z`, leading zeros (%02d) and up to nine
+ * decimals (%.2f).
  */
-#include "agent.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,8 +14,8 @@
 struct output {
     char *text;
     size_t room, used;
-    int fd;    /* where text goes when it is full; -1: the rest is only counted */
-    int total; /* letters, those that found no room included */
+    int fd;    /* gets the text when it is full; -1: further letters are only counted */
+    int total; /* letters, including those without room */
 };
 
 static void flush(struct output *output)

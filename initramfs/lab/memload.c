@@ -1,17 +1,17 @@
-/* memload BYTES [ROUNDS [SCATTERED [PACK]]]: a memory load that can tell whether swap lost or mixed up
- * a page.
+/* memload BYTES [ROUNDS [SCATTERED [PACK]]]: a memory load that notices if swap loses or exchanges a
+ * page.
  *
- * Writes all of BYTES, page by page, with words that do not compress and that depend on the
- * page's number and the round, then reads everything back. When BYTES is about twice the RAM,
- * every page has been out and in again by then. The last word of a page is a checksum of the
- * others, so that a wrong page can be told apart: torn, or whole but in the wrong place.
+ * Writes BYTES page by page, then reads everything back. The words of a page do not compress, and depend
+ * on the page's number and the round. If BYTES is about twice the RAM, every page has been swapped out
+ * and in again by then. The last word of a page is a checksum of the others, which classifies a wrong
+ * page: torn, or complete but in the wrong place.
  *
- * After that SCATTERED pages, far from each other, are read and written anew. With PACK the words of a
- * page repeat, so that it compresses to a PACKth part of it.
+ * Then SCATTERED pages, far from each other, are read and rewritten. With PACK the words of a page
+ * repeat, so that the page compresses to 1/PACK of its size.
  *
- * Prints `written ...`, `verified ...` and `scattered ...` after each pass, `stall seconds=S` whenever
- * one page took a second or more, and `pages=N wrong=N seconds=S longest_stall=S` at the end; all
- * seconds from the start. Exit: 0 all right, 1 wrong pages, 2 usage or no memory.
+ * Prints `written ...`, `verified ...` and `scattered ...` after each pass, `stall seconds=S` after a
+ * page that took a second or more, and `pages=N wrong=N seconds=S longest_stall=S` at the end. Seconds
+ * count from the start. Exit: 0 all pages right, 1 wrong pages, 2 usage or no memory.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -22,11 +22,11 @@
 
 #define PAGE 4096
 #define WORDS (PAGE / 8)
-#define SHOWN 10 /* wrong pages described one by one */
-#define STALL 1.0 /* seconds for one page that are told */
+#define SHOWN 10 /* wrong pages that are described one by one */
+#define STALL 1.0 /* seconds for one page that count as a stall */
 
 static double longest_stall;
-static unsigned period = WORDS; /* after which the words of a page repeat */
+static unsigned period = WORDS; /* the words of a page repeat after so many */
 
 static uint64_t splitmix(uint64_t seed)
 {
@@ -96,7 +96,7 @@ static double seconds_since(const struct timespec *begin)
     return (double)(now.tv_sec - begin->tv_sec) + (double)(now.tv_nsec - begin->tv_nsec) / 1e9;
 }
 
-/* Called after each page: the time since the last one is what a program stood still. */
+/* Call after each page: the time since the page before is the time that a program would stall. */
 static void watch(void)
 {
     static struct timespec last;
@@ -109,7 +109,7 @@ static void watch(void)
     clock_gettime(CLOCK_MONOTONIC, &last);
 }
 
-/* A line for every tenth of the pages: the whole may take minutes on a slow network. */
+/* Print a line for every tenth of the pages, because a pass may take minutes on a slow network. */
 static void progress(const char *what, uint64_t number, uint64_t pages)
 {
     uint64_t percent = number * 100 / pages;
@@ -133,8 +133,8 @@ static uint64_t verify(const volatile uint64_t *memory, uint64_t pages, uint64_t
     return wrong;
 }
 
-/* A number close to the golden section of `pages`, with no divisor in common: its multiples come to
- * every page once, each far from the last ones. */
+/* Return a number close to the golden section of `pages`, without a common divisor: its multiples reach
+ * every page once, each far from the ones before. */
 static uint64_t stride(uint64_t pages)
 {
     for (uint64_t step = pages * 618 / 1000 + 1;; step++) {

@@ -1,1 +1,1 @@
-"""What one PC boots, decided: architectures, attempts, the plan, scripts, tickets. Pure."""
+"""The decisions of one PC's boot: architecture, loader, plan, scripts and tickets. Pure."""

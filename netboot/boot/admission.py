@@ -1,25 +1,27 @@
-"""Which PCs may download their images now, so that those who do get them soon. Pure; seconds, bytes.
+"""Admission control: which PCs may download their images now. Pure; seconds and bytes.
 
-Sixty PCs that share a wire all finish at its end, and some give up before. Here as many begin as the
-wire can serve in a few seconds; the others wait their turn, in the order in which they came, and are
-told how long. A PC asks again when that time is over: who does not come has lost its place.
+If sixty PCs share a link, all finish at the end, and some give up before. Here only as many begin
+as the link can serve in a few seconds. The others queue in the order of their first request, and
+are told how long to wait. A PC asks again after that time; otherwise it loses its place.
 """
 
 import math
 from dataclasses import dataclass
 
-# What was admitted and is under way keeps the wire busy that long: more than the second by which a
-# PC, whose loader sleeps whole seconds, may come late.
+# The admitted downloads keep the link busy this long: longer than the second by which a PC may come
+# late, because its loader sleeps whole seconds.
 AHEAD_SECONDS = 3.0
-MAX_WAIT_SECONDS = 60  # then it asks again, and hears how things are
+MAX_WAIT_SECONDS = 60  # then the PC asks again, and gets a better estimate
 LATE_SECONDS = 10.0
-GONE_SECONDS = 60.0  # longer than the wire needs: it was switched off
+GONE_SECONDS = 60.0  # this much longer than the link needs: the PC was switched off
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """``wait``: whole seconds until it may ask again, 0 if it may download now. ``before``: PCs that
-    download or come before it.
+    """The answer to a PC's request to download.
+
+    ``wait``: whole seconds until the PC may ask again, 0 if it may download now. ``before``: the
+    number of PCs that download now or are ahead of it in the queue.
     """
 
     wait: int
@@ -29,7 +31,7 @@ class Turn:
 @dataclass(slots=True)
 class _Download:
     left: int
-    until: float  # then it is taken for gone
+    until: float  # after this time the PC counts as gone
 
 
 @dataclass(slots=True)
@@ -39,24 +41,27 @@ class _Place:
 
 
 class Admission:
-    """Downloads over a wire of ``rate`` bytes per second; None: everybody may begin at once.
+    """Admission of downloads to a link of ``rate`` bytes per second; None admits every PC at once.
 
-    What the wire still has to carry is reckoned from its rate, and known better when a file is
-    through. A wire that is slower than it is said to be gets at most twice what it could carry.
+    The bytes that the link still has to carry are estimated from its rate, and corrected whenever a
+    file is complete. A link that is slower than ``rate`` gets at most twice what it can carry.
     """
 
     def __init__(self, rate: int | None) -> None:
         self._rate = rate
         self._downloads: dict[str, _Download] = {}
-        self._waiting: dict[str, _Place] = {}  # in the order in which they came
-        self._reckoned = 0.0  # bytes under way
+        self._waiting: dict[str, _Place] = {}  # in the order of their first requests
+        self._reckoned = 0.0  # estimate of the bytes under way
         self._reckoned_at = 0.0
 
     def ask(self, seat: str, size: int, now: float) -> Turn:
-        """``seat`` wants to download ``size`` bytes; if it may, they are under way."""
+        """Return the turn of ``seat``, which wants to download ``size`` bytes.
+
+        If it may download now, its bytes count as under way.
+        """
         if self._rate is None:
             return Turn(0, 0)
-        self.left(seat)  # it began once more
+        self.left(seat)  # it starts over
         self._forget_gone(now)
         known = self._waiting.get(seat)
         before = 0
@@ -84,7 +89,7 @@ class Admission:
         return Turn(wait, before)
 
     def fetched(self, seat: str, size: int) -> None:
-        """``seat`` has got ``size`` bytes of its download: a file is through."""
+        """Record that ``seat`` has received a file of ``size`` bytes."""
         download = self._downloads.get(seat)
         if download is not None:
             download.left -= size
@@ -92,7 +97,7 @@ class Admission:
                 del self._downloads[seat]
 
     def left(self, seat: str) -> None:
-        """``seat`` downloads nothing any more: it has started Linux."""
+        """Record that ``seat`` downloads nothing more, because it has started Linux."""
         self._downloads.pop(seat, None)
 
     def _under_way(self, left: int, now: float) -> float:

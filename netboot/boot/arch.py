@@ -1,6 +1,6 @@
 """Client system architecture types (DHCP option 93, RFC 4578 section 2.1): one row per code.
 
-The responder switches on a row's firmware, never on the number. A new kind of PC is a new row.
+The responder switches on a row's firmware, never on the code. A new kind of PC is a new row.
 """
 
 from collections.abc import Collection
@@ -13,20 +13,22 @@ from netboot.profile.values import nearest
 
 
 class Firmware(Enum):
-    """How a client's firmware behaves on the wire; decides which PXE dialect it is spoken to in."""
+    """The behaviour of a client's firmware on the network; selects the PXE dialect to answer in."""
 
     BIOS = "bios"
     UEFI = "uefi"
     UEFI_HTTP = "uefi-http"  # loads its first program over HTTP (UEFI 2.5 section 23.7)
-    RASPBERRY_PI = "raspberry-pi"  # runs no program of ours, but asks for files of its own names
+    RASPBERRY_PI = "raspberry-pi"  # runs no program of ours, and asks for files by its own names
 
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """A network boot program (NBP): ``path`` is its place in Debian's package ``package``, of the
-    architecture ``processor``. A ``grub`` is, or ends as, a GRUB, whose files lie in a folder of the
-    seat; others are an iPXE. Not a byte of a ``signed`` one may change. ``then``: the loader that it
-    loads itself.
+    """A network boot program (NBP).
+
+    ``path`` is its place in the Debian package ``package`` of the architecture ``processor``. A
+    ``grub`` is a GRUB or loads one, and its files are in a folder for each seat; any other loader
+    is an iPXE. A ``signed`` loader must not be changed by a single byte. ``then`` is the loader
+    that it loads itself.
     """
 
     package: str
@@ -37,13 +39,13 @@ class Loader:
     processor: Processor = AMD64
 
 
-LOADERS = {  # by the name they have here
+LOADERS = {  # by the names under which they are served
     "undionly.kpxe": Loader("ipxe", "usr/lib/ipxe/undionly.kpxe"),
     "ipxe.pxe": Loader("ipxe", "usr/lib/ipxe/ipxe.pxe"),
     "snponly.efi": Loader("ipxe", "usr/lib/ipxe/snponly.efi"),
     "ipxe.efi": Loader("ipxe", "boot/ipxe.efi"),
-    # Microsoft has signed shim. It loads what is called grubx64.efi beside it, which Debian has
-    # signed and which has its modules inside, and that a kernel of Debian's.
+    # Microsoft has signed shim. It loads the file grubx64.efi beside it, which Debian has signed
+    # and which contains its modules. GRUB loads a kernel of Debian's.
     "shimx64.efi": Loader(
         "shim-signed",
         "usr/lib/shim/shimx64.efi.signed",
@@ -67,12 +69,12 @@ LOADERS = {  # by the name they have here
 class Architecture:
     """One client system architecture type.
 
-    ``code`` is the value of option 93, ``loaders`` (of LOADERS) what such a PC can run, in the order
-    in which they are tried: first one that uses the firmware's own network driver. ``native`` is the
-    one with drivers of its own, ``signed`` the one for Secure Boot; empty if there is none. ``grub``
-    is GRUB's name of the platform, if one of the loaders is a GRUB. ``processors``: what such a PC
-    may have, the best one first. ``ouis``: how the MAC addresses begin of those whose firmware says
-    that it is a BIOS, and that are known by their maker.
+    ``code`` is the value of option 93. ``loaders`` (keys of LOADERS) are the loaders that such a PC
+    can run, in the order of trial: the first uses the firmware's own network driver. ``native`` is
+    the loader with drivers of its own, ``signed`` the one for Secure Boot; both are empty if there
+    is none. ``grub`` is GRUB's name of the platform if one of the loaders is a GRUB. ``processors``
+    are those that such a PC may have, the best one first. ``ouis`` are the beginnings of MAC
+    addresses by which to recognise PCs whose firmware claims to be a BIOS.
     """
 
     code: int
@@ -87,16 +89,18 @@ class Architecture:
 
     @property
     def loader(self) -> str:
-        """The one that is tried first."""
+        """The loader to try first."""
         return self.loaders[0]
 
     def is_unified_for(self, processor: str) -> bool:
-        """Whether PCs with this processor load a unified kernel image."""
+        """Return True if PCs with this processor load a unified kernel image."""
         return self.loader == UNIFIED and processor in (row.name for row in self.processors)
 
     def loader_at(self, attempt: int, wanted: str, *, proxy: bool) -> str:
-        """The loader of the attempt with that number, from 0, if ``wanted`` (native, signed) is to
-        be the first. A signed GRUB does not look at a ``proxy``'s offer: there it has to be wanted.
+        """Return the loader of attempt number ``attempt``, counted from 0.
+
+        ``wanted`` (native, signed) selects the first one. A signed GRUB ignores the offer of a
+        ``proxy``, so in proxy mode it is only used if it is wanted.
         """
         first = {"native": self.native, "signed": self.signed}.get(wanted) or self.loader
         tried = [name for name in self.loaders if name == first or not proxy or name != self.signed]
@@ -105,19 +109,19 @@ class Architecture:
 
 _X64 = (("snponly.efi", "ipxe.efi", "shimx64.efi"), "ipxe.efi", "shimx64.efi", "x86_64-efi")
 
-# What the boot ROM of the first Pis asks for, whatever it is told; later ones ask for other files.
+# The boot ROM of the first Pis asks for this file, whatever the answer; later ones ask for others.
 BOOTCODE = "bootcode.bin"
 RASPBERRY_PI = Architecture(
     41,
     "raspberry-pi",
     Firmware.RASPBERRY_PI,
     (BOOTCODE,),
-    processors=(),  # no script of ours says what it loads (raspberry.py)
-    # The Raspberry Pi Foundation's and Raspberry Pi Ltd's.
+    processors=(),  # no script of ours gives its files (raspberry.py)
+    # The OUIs of the Raspberry Pi Foundation and of Raspberry Pi Ltd.
     ouis=("b8:27:eb", "dc:a6:32", "e4:5f:01", "28:cd:c1", "d8:3a:dd", "2c:cf:67", "88:a2:9e"),
 )
 
-# Made for each seat, of its kernel, initramfs and command line (unified.py); per processor.
+# Made for each seat of its kernel, initramfs and command line (unified.py); one per processor.
 UNIFIED = "linux.efi"
 
 ARCHITECTURES = (
@@ -138,9 +142,9 @@ ARCHITECTURES = (
         processors=(AMD64, I386),
     ),
     Architecture(7, "uefi-x64", Firmware.UEFI, *_X64),
-    # RFC 4578 says "EFI BC" for 7 and "EFI x86-64" for 9, an erratum swaps them: both mean x64.
+    # RFC 4578 says "EFI BC" for 7 and "EFI x86-64" for 9, and an erratum swaps them: both mean x64.
     Architecture(9, "uefi-x64-bc", Firmware.UEFI, *_X64),
-    # Debian's GRUBs cannot HTTP.
+    # Debian's GRUBs cannot load over HTTP.
     Architecture(16, "uefi-x64-http", Firmware.UEFI_HTTP, ("snponly.efi", "ipxe.efi"), "ipxe.efi"),
     Architecture(11, "uefi-arm64", Firmware.UEFI, (UNIFIED,), processors=(ARM64,)),
     Architecture(19, "uefi-arm64-http", Firmware.UEFI_HTTP, (UNIFIED,), processors=(ARM64,)),
@@ -154,30 +158,30 @@ BY_GRUB = {row.grub: row for row in reversed(ARCHITECTURES) if row.grub}
 
 
 def parse(text: str) -> Architecture:
-    """The row that ``--arch`` means: its name, or the value of option 93. Raises OperatorError."""
+    """Return the row for ``--arch``, its name or the value of option 93. Raises OperatorError."""
     found = BY_NAME.get(text) or (BY_CODE.get(int(text)) if text.isdecimal() else None)
     if found is None:
         guess = nearest(text, BY_NAME)
         raise OperatorError(
-            f"--arch: expected one of {', '.join(BY_NAME)}, found '{text}'"
+            f"--arch: expected one of {', '.join(BY_NAME)}, found {text!r}"
             + (f"; did you mean '{guess}'?" if guess else "")
         )
     return found
 
 
 def is_grub(loader: str) -> bool:
-    """Whether the loader of that name is, or ends as, a GRUB."""
+    """Return True if the loader of this name is a GRUB or loads one."""
     return loader in LOADERS and LOADERS[loader].grub
 
 
 def loaders_for(processors: Collection[str]) -> dict[str, Loader]:
-    """The loaders of a room whose PCs have these processors, by name."""
+    """Return the loaders for PCs with these processors, by name."""
     names = {
         name
         for row in ARCHITECTURES
         if any(each.name in processors for each in row.processors)
         for name in row.loaders
     }
-    names &= set(LOADERS)  # others are made, or a Pi's and the operator's
+    names &= set(LOADERS)  # the others are made here, or are a Pi's and the operator's
     names |= {LOADERS[name].then for name in names} - {""}
     return {name: LOADERS[name] for name in sorted(names)}

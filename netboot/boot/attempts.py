@@ -1,68 +1,46 @@
-"""Which of its boot loaders a PC gets, and whose iPXE asks. Pure: time is an argument.
+"""The loaders that a PC was sent: which one is next, and whose iPXE asks. Pure: time is an argument.
 
-A loader that a PC has all of and that is not heard of before the PC's firmware asks again has failed
-there: the next one's turn has come. What this room has learned is forgotten when its server ends.
+A loader has failed if the PC downloads it completely but its firmware asks again before the loader
+does. Then the next loader has its turn. The server forgets its attempts when it ends.
 """
 
 from dataclasses import dataclass
 
 # iPXE's first packet comes as soon as the link is up again; a switch with spanning tree takes 30 s.
-# A card's iPXE that asks in this time, because its PC was switched off and on, is taken for ours and
-# sent our script, which it can run as well.
+# If a PC is switched off and on within this time, its card's own iPXE is taken for ours and sent our
+# script, which it can run as well.
 START_SECONDS = 60.0
 
 
 @dataclass(slots=True)
-class _Seat:
-    attempt: int = 0
-    loaded: float | None = None  # when it had all of a loader; None once that was heard of
-    running: bool = False  # our iPXE has asked and has no script yet
+class Attempts:
+    """The attempts of one PC. ``failed`` counts the loaders that failed before one started."""
 
+    failed: int = 0
+    _sent: bool = False  # it has had a loader of ours
+    _loaded: float | None = None  # when it had all of a loader; None once that loader asked
+    _running: bool = False  # our iPXE has asked and has no script yet
 
-class Loaders:
-    """What is known of each PC that fetched a loader, by its MAC address."""
+    def loaded(self, now: float) -> None:
+        """Note that the PC has all of a loader."""
+        self._sent, self._loaded, self._running = True, now, False
 
-    def __init__(self) -> None:
-        self._seats: dict[str, _Seat] = {}
+    def is_ours(self, now: float) -> bool:
+        """Return whether the iPXE that asks is the one that we sent, not the card's own."""
+        return self._running or (self._loaded is not None and now - self._loaded <= START_SECONDS)
 
-    def attempt(self, mac: str) -> int:
-        """How many loaders have failed there, until one did not."""
-        seat = self._seats.get(mac)
-        return 0 if seat is None else seat.attempt
+    def started(self) -> None:
+        """Note that our loader has asked: it works."""
+        self._loaded, self._running = None, self._sent
 
-    def loaded(self, mac: str, now: float) -> None:
-        """The PC has all of a loader."""
-        seat = self._seats.setdefault(mac, _Seat())
-        seat.loaded, seat.running = now, False
+    def scripted(self) -> None:
+        """Note that the loader has its script: the next iPXE that asks is the card's own again."""
+        self._running = False
 
-    def is_ours(self, mac: str, now: float) -> bool:
-        """Whether the iPXE that asks is the one that we sent, rather than the card's own."""
-        seat = self._seats.get(mac)
-        if seat is None:
-            return False
-        return seat.running or (seat.loaded is not None and now - seat.loaded <= START_SECONDS)
-
-    def heard(self, mac: str) -> None:
-        """Our iPXE has asked: it came through."""
-        seat = self._seats.get(mac)
-        if seat is not None:
-            seat.loaded, seat.running = None, True
-
-    def scripted(self, mac: str) -> None:
-        """It has its script: the next iPXE that asks is the card's own again."""
-        seat = self._seats.get(mac)
-        if seat is not None:
-            seat.running = False
-
-    def restarted(self, mac: str) -> bool:
-        """The PC's firmware asks. Whether it gets another loader than last time, because of that one
-        nothing was heard.
-        """
-        seat = self._seats.get(mac)
-        if seat is None:
-            return False
-        seat.running = False
-        failed = seat.loaded is not None
+    def restarted(self) -> bool:
+        """Note that the firmware asks. Return whether the last loader failed, so that another is next."""
+        self._running = False
+        failed = self._loaded is not None
         if failed:
-            seat.attempt, seat.loaded = seat.attempt + 1, None
+            self.failed, self._loaded = self.failed + 1, None
         return failed

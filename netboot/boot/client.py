@@ -1,28 +1,31 @@
-"""The client: which PC asks to boot, and with which program."""
+"""The client: the PC that asks to boot, and the program on it that asks."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 from netboot.boot.arch import Architecture
 
-# What `netboot doctor` boots as: locally administered, so no card has it.
+# The MAC address of `netboot doctor`: locally administered, so no card has it.
 PROBE_MAC = "02:6e:65:74:62:6f"
-# And the PCs of `netboot storm`: two more bytes are their number.
+# The MAC addresses of `netboot storm` begin with this; two more bytes are the PC's number.
 STORM_MACS = "02:6e:62:73:"
 
 
 def played_mac(number: int) -> str:
-    """The MAC address of a PC of a storm; numbers are below 65536."""
+    """Return the MAC address of a storm's PC ``number``, which is below 65536."""
     return f"{STORM_MACS}{number >> 8:02x}:{number & 255:02x}"
 
 
 def is_played(mac: str) -> bool:
-    """Whether that is no PC, but a doctor's or a storm's: it is in no list, and its swap is a page."""
+    """Return True if ``mac`` belongs to a doctor or a storm instead of a real PC.
+
+    Such a client is in no list, and its swap is a single page.
+    """
     return mac == PROBE_MAC or mac.startswith(STORM_MACS)
 
 
 class Stage(Enum):
-    """Which program sent the packet."""
+    """The program that sent the packet."""
 
     FIRMWARE = "firmware"
     IPXE = "ipxe"
@@ -30,10 +33,11 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A PC that asks to boot. ``mac`` is ``aa:bb:cc:dd:ee:ff``; ``nic`` PCI vendor and device.
+    """A PC that asks to boot.
 
-    ``able`` is false of an iPXE that says itself that it cannot do what our scripts ask for: that of
-    an old network card, say. ``ours`` is true of an iPXE that is known to be no card's.
+    ``mac`` is ``aa:bb:cc:dd:ee:ff``; ``nic`` is PCI vendor and device. ``able`` is False if an
+    iPXE, such as that of an old network card, lacks features that our scripts need. ``ours`` is
+    True if an iPXE is known not to be the card's own.
     """
 
     mac: str

@@ -1,24 +1,24 @@
-"""What happened to each seat, in boot order: the model of the timeline, status and metrics."""
+"""The events of each seat's boot, in order: the model of the timeline, status and metrics."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# A whole boot is about 30 events; three boots of one seat are kept to compare a bad one with.
+# A whole boot has about 30 events. Three boots of a seat are kept, to compare a bad one with.
 EVENTS_PER_SEAT = 100
-# Any packet on the LAN can name a new MAC address; the seat longest known makes room.
+# Any packet on the LAN can carry a new MAC address; the oldest seat is dropped.
 MAX_SEATS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class BootEvent:
-    """One thing that happened to one seat.
+    """One event of one seat.
 
     ``when``: seconds since the epoch, by the server's clock. ``seat``: MAC address,
     ``aa:bb:cc:dd:ee:ff``. ``stage``: a short name such as ``dhcp``, ``tftp``, ``http``,
-    ``init:network``, ``swap``, ``userland``, ``failed:swap``. ``message``: for a person.
-    ``data``: JSON values for scripts (bytes, seconds, file names), never a secret.
+    ``init:network``, ``swap``, ``userland``, ``failed:swap``. ``message``: for a person. ``data``:
+    JSON values for scripts (bytes, seconds, file names), never a secret.
     """
 
     when: float
@@ -28,23 +28,23 @@ class BootEvent:
     data: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The event as JSON-ready values."""
+        """Return the event as JSON-ready values."""
         return asdict(self)
 
 
 class Journal:
-    """Keeps the last events of every seat and tells listeners of each new one. Does no I/O."""
+    """The last events of every seat, and listeners that get each new one. Does no I/O."""
 
     def __init__(self) -> None:
         self._seats: dict[str, deque[BootEvent]] = {}
         self._listeners: list[Callable[[BootEvent], None]] = []
 
     def subscribe(self, listener: Callable[[BootEvent], None]) -> None:
-        """Calls ``listener`` with every event recorded from now on."""
+        """Call ``listener`` with every event that is recorded from now on."""
         self._listeners.append(listener)
 
     def record(self, event: BootEvent) -> None:
-        """Appends ``event`` to its seat's history and tells the listeners."""
+        """Append ``event`` to its seat's history and call the listeners."""
         if event.seat not in self._seats:
             if len(self._seats) == MAX_SEATS:
                 del self._seats[next(iter(self._seats))]
@@ -54,9 +54,9 @@ class Journal:
             listener(event)
 
     def seats(self) -> Iterable[str]:
-        """MAC addresses of all seats seen, in the order of their first event."""
+        """Return the MAC addresses of all seats seen, in the order of their first events."""
         return self._seats.keys()
 
     def history(self, seat: str) -> list[BootEvent]:
-        """The last events of ``seat``, oldest first; empty if it was never seen."""
+        """Return the last events of ``seat``, oldest first; empty if it was never seen."""
         return list(self._seats.get(seat, ()))

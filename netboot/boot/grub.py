@@ -1,8 +1,10 @@
-"""BootPlan -> GRUB configuration. Pure. Commands: GRUB's manual, chapter "The list of commands".
+"""BootPlan -> GRUB configuration. Pure.
 
-Debian's images for network boot (grub-efi-*-bin, *-signed) can load by TFTP alone and know nothing of
-proxies' offers. In a file system of their own they have a script that reads grub.cfg in the folder /grub of
-the TFTP server that the DHCPACK named. Where the image is not signed that script is replaced.
+Commands: GRUB's manual, chapter "The list of commands".
+
+Debian's images for network boot (grub-efi-*-bin, *-signed) can load over TFTP only, and ignore the
+offers of proxies. Their embedded file system has a script that reads grub.cfg in the folder /grub
+of the TFTP server that the DHCPACK gave. In unsigned images this script is replaced.
 """
 
 import shlex
@@ -20,23 +22,25 @@ else
 \tsource $prefix/grub.cfg
 fi
 """
-# Where it would look for modules, all of which it has inside: on the DHCP server, which in proxy mode
-# has no TFTP: 33 s for each of four files. The object's type 3 and size (include/grub/kernel.h).
+# GRUB would look for its modules, all of which it contains, on the DHCP server. In proxy mode that
+# has no TFTP: 33 s for each of four files. For the object's type 3 and size: include/grub/kernel.h.
 PREFIX = b"\3\0\0\0\x10\0\0\0/grub\0"
 NO_PREFIX = b"\3\0\0\0\x10\0\0\0(no)\0\0"
-CARDS = 8  # efinet0 to efinet7: one of them has booted
+CARDS = 8  # efinet0 to efinet7: the PC booted from one of them
 
 
 def is_needed(name: str) -> bool:
-    """Whether a file is missed if it is not there. GRUB looks for lists of modules, which it has
-    inside, and shim for lists of what was revoked since it was made.
+    """Return True if GRUB or shim misses the file ``name`` when the server does not have it.
+
+    GRUB looks for lists of its modules, which it contains, and shim for lists of later revocations.
     """
     return not name.endswith(".lst") and not name.startswith(("revocations", "shim_certificate"))
 
 
 def aimed(image: bytes, server: str, folder: str, platform: str) -> bytes:
-    """The GRUB ``image`` with a script inside that reads its seat's file in ``folder`` of ``server``;
-    as it is if there is none to be replaced.
+    """Return the GRUB ``image``, made to read its seat's file in ``folder`` of ``server``.
+
+    Return it unchanged if it has no script to replace.
     """
     own = OWN_SCRIPT.replace("PLATFORM", platform).encode()
     script = f"source (tftp,{server})/{folder}/{platform}{CONFIG_SUFFIX}\n".encode()
@@ -46,8 +50,10 @@ def aimed(image: bytes, server: str, folder: str, platform: str) -> bytes:
 
 
 def render_first() -> str:
-    """What a signed GRUB reads first: its seat's own file is where its loader came from, in a folder
-    that nobody else knows.
+    """Return the file that a signed GRUB reads first.
+
+    It reads the seat's own file in the folder that the loader came from, a folder whose name is
+    secret.
     """
     files = "".join(f"${{net_efinet{number}_boot_file}}" for number in range(CARDS))
     return "\n".join(
@@ -60,9 +66,9 @@ def render_first() -> str:
 
 
 def render(plan: BootPlan, server: str) -> str:
-    """The file that loads kernel and initramfs over TFTP from ``server`` and starts them."""
+    """Return the file that loads kernel and initramfs over TFTP from ``server`` and starts them."""
     base = f"(tftp,{server})"
-    # GRUB has the address, but tells no netmask: the initramfs asks by DHCP.
+    # GRUB has the address but does not give the netmask, so the initramfs asks by DHCP.
     words = [f"ip=::::{plan.seat.hostname}::off", "BOOTIF=01-$net_default_mac"]
     words += map(shlex.quote, plan.arguments)  # GRUB quotes as a shell does
     folder = plan.script_path.rpartition("/")[0]
@@ -80,14 +86,14 @@ def render(plan: BootPlan, server: str) -> str:
 
 
 def render_failed() -> str:
-    """What a GRUB reads that could not start what it loaded; so the server hears of it."""
+    """Return the file that a GRUB reads if nothing could be started; so the server notices."""
     return f"echo netboot: nothing could be started, next try in {RETRY_SECONDS} s\n"
 
 
 def _load(images: Images, words: list[str], base: str) -> str:
     initrds = " ".join(f"{base}/{path}" for path in images.initrd_paths)
     steps = [f"linux {base}/{images.kernel_path} {' '.join(words)}", f"initrd {initrds}"]
-    if images.processor is AMD64:  # there is firmware of 32 bits on processors of 64
+    if images.processor is AMD64:  # 64-bit processors may have 32-bit firmware
         steps.insert(0, "cpuid -l")
     # GRUB has no &&.
     return f"{''.join(f'if {step}; then ' for step in steps)}boot; {'fi; ' * len(steps)}"[:-2]

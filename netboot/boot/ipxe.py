@@ -1,6 +1,7 @@
 """iPXE scripts: written from a BootPlan, and read again as a PC understands them. Pure.
 
-A round-trip test holds the writer (``render...``) and the reader (``read``) together.
+A round-trip test checks the writer (``render...``) and the reader (``read``) against each other.
+
 Commands: https://ipxe.org/cmd.
 """
 
@@ -13,13 +14,13 @@ from netboot.boot.plan import BootPlan, Images
 from netboot.errors import AnswerError
 from netboot.profile.processors import AMD64, I386
 
-OWN_USER_CLASS = b"netboot"  # an iPXE of ours that can be told from others
+OWN_USER_CLASS = b"netboot"  # by which an iPXE of ours can be recognised
 RETRY_SECONDS = 3
 UNFIT_SECONDS = 60
 
 
 def render_chain(plan: BootPlan, base_url: str) -> str:
-    """The script sent over TFTP: fetch the real one over HTTP, and keep trying."""
+    """Return the script sent over TFTP: fetch the real script over HTTP, and keep trying."""
     return "\n".join(
         (
             "#!ipxe",
@@ -34,7 +35,7 @@ def render_chain(plan: BootPlan, base_url: str) -> str:
 
 
 def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
-    """The script of a seat that has to wait until it may download."""
+    """Return the script for a seat that has to wait before it may download."""
     pcs = "1 PC is" if turn.before == 1 else f"{turn.before} PCs are"
     message = f"waits for its turn to download, about {turn.wait} s: {pcs} before it"
     return "\n".join(
@@ -54,8 +55,9 @@ def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
 
 
 def render_medium() -> str:
-    """The script on a CD or a USB stick: ask by DHCP on one card after the other, until one answers
-    with a script. It names itself, so that a server never sends it another iPXE.
+    """Return the script on a CD or a USB stick: try DHCP on each card until one gets a script.
+
+    It identifies itself, so that a server never sends it another iPXE.
     """
     return "\n".join(
         (
@@ -72,9 +74,9 @@ def render_medium() -> str:
 
 
 def render(plan: BootPlan, base_url: str) -> str:
-    """The script that loads kernel and initramfs over HTTP and starts them."""
-    # ip= as the kernel documents it (nfsroot.rst); the values are iPXE's settings, so the initramfs
-    # needs no second DHCP.
+    """Return the script that loads kernel and initramfs over HTTP and starts them."""
+    # ip= as in the kernel's nfsroot.rst. The values are iPXE's settings, so the initramfs needs no
+    # second DHCP exchange.
     address = f"ip=${{ip}}::${{gateway}}:${{netmask}}:{plan.seat.hostname}::off"
     arguments = (address, "BOOTIF=01-${mac:hexhyp}", *plan.arguments)
     return "\n".join(
@@ -95,8 +97,10 @@ def render(plan: BootPlan, base_url: str) -> str:
 
 
 def _choice(plan: BootPlan) -> Iterator[str]:
-    """Where the firmware does not say whether it runs on a 64-bit x86: bit 29 of CPUID 0x80000001's
-    EDX is long mode. Bit 0 of CPUID 1 is the FPU, so this says whether iPXE has the command at all.
+    """Yield the lines that choose between 32 and 64 bits, if the firmware does not tell.
+
+    Long mode is bit 29 of EDX of CPUID 0x80000001. Bit 0 of CPUID 1 is the FPU, so it shows whether
+    this iPXE has the command cpuid at all.
     """
     processors = [images.processor for images in plan.images]
     if AMD64 not in processors or I386 not in plan.client.arch.processors:
@@ -112,7 +116,10 @@ def _choice(plan: BootPlan) -> Iterator[str]:
 
 
 def _load(images: Images, arguments: tuple[str, ...], base_url: str) -> Iterator[str]:
-    """EFI kernels find an initrd by the name given with ``initrd=``; BIOS ones ignore the word."""
+    """Yield the lines that load and start one kernel.
+
+    EFI kernels find an initrd by the name given with ``initrd=``; BIOS kernels ignore that word.
+    """
     names = [path.rsplit("/", 1)[-1] for path in images.initrd_paths]
     words = [*(f"initrd={name}" for name in names), *arguments]
     yield f":{images.processor.name}"
@@ -123,7 +130,7 @@ def _load(images: Images, arguments: tuple[str, ...], base_url: str) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A script that leads to another one, at ``url``, ``wait`` seconds later."""
+    """A script that leads to another one at ``url``, ``wait`` seconds later."""
 
     url: str
     wait: int = 0
@@ -131,16 +138,19 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """A script that loads ``files`` (URLs, the kernel's first) and starts Linux with ``arguments``:
-    those with a value, by name. Of several kernels it is the one for the best processor.
+    """A script that loads ``files`` (URLs, the kernel's first) and starts Linux with ``arguments``.
+
+    ``arguments`` are the words with a value, by name. If there are several kernels, this is the one
+    for the best processor.
     """
 
     files: tuple[str, ...]
     arguments: Mapping[str, str]
 
     def page_server(self) -> tuple[str, int, str] | None:
-        """Address, port and export of the swap of a PC; None if it has none. Of several servers
-        the first. Raises AnswerError.
+        """Return address, port and export of the PC's swap; None if it has none.
+
+        Of several servers this is the first. Raises AnswerError.
         """
         swap = self.arguments.get("netboot.swap")
         if swap is None:
@@ -152,7 +162,7 @@ class Boot:
 
 
 def read(script: str) -> Chain | Boot:
-    """What a script has a PC do. Raises AnswerError if it is none of ours."""
+    """Return the instructions of a script. Raises AnswerError if the script is not one of ours."""
     first, _, _ = script.partition("\nboot ")
     files = re.findall(r"^(?:kernel|initrd) (http://\S+)", first, re.MULTILINE)
     if files:
@@ -162,7 +172,7 @@ def read(script: str) -> Chain | Boot:
         return Boot(tuple(files), arguments)
     chained = re.search(r"^chain .*?(http://\S+)", script, re.MULTILINE)
     if chained is None:
-        raise AnswerError("a script that neither boots nor leads to another one")
-    # What is slept behind the chain is only for when that fails.
+        raise AnswerError("the script neither boots nor leads to another one")
+    # A sleep after the chain counts only if the chain fails.
     wait = re.search(r"^sleep ([0-9]{1,4}) \|\|$", script[: chained.start()], re.MULTILINE)
     return Chain(chained[1], int(wait[1]) if wait else 0)

@@ -1,7 +1,7 @@
-"""Which slices of the initramfs a PC gets: only what its network card and its profile ask for.
+"""The slices of the initramfs that a PC gets: those for its network card and its profile. Pure.
 
-iPXE tells the card's PCI id in its DHCP packets (option 175.177). A card of no slice, or of a kind
-that has no PCI id, gets the full initramfs.
+iPXE gives the card's PCI id in its DHCP packets (option 175.177). A PC gets the full initramfs if
+no slice is for its card, or if the card has no PCI id.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,15 +12,17 @@ BASE = "base"
 
 
 def file_of(name: str) -> str:
-    """The file with the slice ``name``, beside the full initramfs."""
+    """Return the name of the file with the slice ``name``, beside the full initramfs."""
     return f"initramfs-{name}.img"
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """``cards``: the PCI ids it is for, such as ``8086:100e``, or ``8086:*`` for all of a maker.
-    ``needs``: slices that have to come along. ``lacks``: firmware that its modules ask for and the
-    build has not, each with the Debian package that has it, empty if none does.
+    """One slice of the initramfs.
+
+    ``cards``: the PCI ids that it is for, such as ``8086:100e``, or ``8086:*`` for all of a maker.
+    ``needs``: slices that it requires. ``lacks``: firmware that its modules request and the build
+    does not have, each with the Debian package that has it; the package is empty if none has it.
     """
 
     cards: tuple[str, ...] = ()
@@ -30,8 +32,10 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The slices of a build, by name. ``left_out``: what its kernel has and no slice holds, drivers
-    with the PCI ids of their cards.
+    """The slices of a build, by name.
+
+    ``left_out``: drivers that the kernel has and no slice contains, with the PCI ids of their
+    cards.
     """
 
     slices: Mapping[str, Slice] = field(default_factory=dict)
@@ -39,7 +43,7 @@ class Catalogue:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> "Catalogue":
-        """As a build's manifest has it for each processor (``as_json``)."""
+        """Return the catalogue of one processor in a build's manifest (see ``as_json``)."""
         slices = {
             name: Slice(
                 tuple(row["cards"]),
@@ -52,7 +56,7 @@ class Catalogue:
         return cls(slices, {name: tuple(cards) for name, cards in left_out})
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the catalogue as JSON-ready values."""
         slices = {
             name: {
                 "cards": list(row.cards),
@@ -67,11 +71,14 @@ class Catalogue:
         }
 
     def files(self) -> frozenset[str]:
-        """The names of all files."""
+        """Return the names of all files."""
         return frozenset(map(file_of, self.slices))
 
     def choose(self, nic: tuple[int, int] | None, features: Iterable[str]) -> tuple[str, ...]:
-        """The files for a PC with this card (PCI vendor and device); none if no slice is for it."""
+        """Return the files for a PC with the card ``nic`` (PCI vendor and device).
+
+        Empty if no slice is for this card.
+        """
         drivers = self._drivers(nic)
         if not drivers:
             return ()
@@ -80,7 +87,10 @@ class Catalogue:
         return tuple(file_of(name) for name in names if name in self.slices)
 
     def complaint(self, nic: tuple[int, int]) -> str:
-        """What the build lacks for a PC with this card, in one line; empty if nothing."""
+        """Return one line on what the build lacks for a PC with the card ``nic``.
+
+        Empty if it lacks nothing.
+        """
         card = f"network card {nic[0]:04x}:{nic[1]:04x}"
         drivers = self._drivers(nic)
         if not drivers:
@@ -88,7 +98,7 @@ class Catalogue:
             why = (
                 f"its driver {unused} is left out of the images" if unused else "no driver is known"
             )
-            return f"{card}: {why}; it gets all there are, and may find no network card"
+            return f"{card}: {why}; the PC gets all drivers of the images, and may find no card"
         lost = {each for name in drivers for each in self.slices[name].lacks}
         files = ", ".join(sorted(file for file, _ in lost))
         packages = ", ".join(sorted({package for _, package in lost if package}))
@@ -100,7 +110,7 @@ class Catalogue:
 
 
 def _naming(nic: tuple[int, int] | None, rows: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """The names of ``rows`` that have the PCI id ``nic``, or all of its maker."""
+    """Return the names of ``rows`` that have the PCI id ``nic``, or all ids of its maker."""
     if nic is None:
         return []
     vendor, device = nic

@@ -1,7 +1,7 @@
-"""Tickets: the part of a seat's URLs that others cannot guess, and that names the seat. Pure.
+"""Tickets: the secret part of a seat's URLs, which also identifies the seat. Pure.
 
-A ticket is the seat's MAC and an HMAC of it, so the server needs no memory of what it gave out:
-a PC that is half way through its boot when the server restarts goes on.
+A ticket is the seat's MAC address and an HMAC of it, so the server needs no memory of the tickets
+it has issued. A PC in the middle of its boot continues after the server restarts.
 """
 
 import hmac
@@ -11,13 +11,13 @@ TAG_BYTES = 16  # 128 bits
 
 
 def issue(secret: bytes, mac: str) -> str:
-    """The ticket of ``mac`` (``aa:bb:cc:dd:ee:ff``): 44 characters, hex digits only."""
+    """Return the ticket of ``mac`` (``aa:bb:cc:dd:ee:ff``): 44 characters, hex digits only."""
     digits = mac.replace(":", "")
     return digits + _tag(secret, digits)
 
 
 def seat_of(secret: bytes, ticket: str) -> str | None:
-    """The MAC address that ``ticket`` was issued for, or None if it is not one of ours."""
+    """Return the MAC address that ``ticket`` was issued for; None if it is not one of ours."""
     digits = ticket[:12]
     if not hmac.compare_digest(_tag(secret, digits).encode(), ticket[12:].encode()):
         return None
@@ -25,7 +25,7 @@ def seat_of(secret: bytes, ticket: str) -> str | None:
 
 
 def order_key(secret: bytes) -> str:
-    """What whoever gives seats orders has to know: only who can read the secret does."""
+    """Return the key that authorises orders to seats; it follows from the secret."""
     return _tag(secret, "orders")
 
 

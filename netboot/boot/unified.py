@@ -1,8 +1,10 @@
-"""A unified kernel image: one EFI program that is kernel, initramfs and command line. Pure.
+"""A unified kernel image: one EFI program with kernel, initramfs and command line. Pure.
 
 systemd's stub (systemd-stub(7)) finds them as sections of its own file and starts the kernel. So
-firmware that can load one file can boot a PC: no boot loader, no second DHCP, no further download.
-Format: Microsoft's "PE Format"; the UKI specification names the sections.
+firmware that can load one file can boot a PC: without a boot loader, a second DHCP exchange, or a
+further download.
+
+Format: Microsoft's "PE Format"; the UKI specification gives the names of the sections.
 """
 
 import struct
@@ -11,19 +13,19 @@ from collections.abc import Iterable, Mapping
 from netboot.boot.plan import BootPlan
 from netboot.errors import OperatorError
 
-MACHINE_OFFSET = 0x3C  # where the file says where "PE\0\0" is
-OPTIONAL_HEADER = 24  # from there
+MACHINE_OFFSET = 0x3C  # of the offset of "PE\0\0"
+OPTIONAL_HEADER = 24  # bytes after it
 SECTION_HEADER = struct.Struct(
     "<8s6I2HI"
-)  # name, sizes and places, no relocations, characteristics
+)  # name, sizes and offsets, no relocations, characteristics
 READABLE_DATA = 0x40000040
-COMMAND_LINE_BYTES = 2048  # Linux takes no more (arch/arm64/include/uapi/asm/setup.h)
+COMMAND_LINE_BYTES = 2048  # the most that Linux takes (arch/arm64/include/uapi/asm/setup.h)
 
 
 def command_line(plan: BootPlan) -> str:
-    """What the kernel of one seat is told."""
+    """Return the kernel command line of one seat."""
     words = (
-        # The firmware tells Linux no address: the initramfs asks for one.
+        # The firmware passes no address to Linux, so the initramfs asks for one.
         f"ip=::::{plan.seat.hostname}::off",
         f"BOOTIF=01-{plan.client.mac.replace(':', '-')}",
         *plan.arguments,
@@ -32,26 +34,36 @@ def command_line(plan: BootPlan) -> str:
 
 
 def end_of(line: str) -> str:
-    """The end of an image with that command line, in place of that of a template."""
+    """Return the end of an image with that command line, to replace that of a template."""
     return line.ljust(COMMAND_LINE_BYTES)[:COMMAND_LINE_BYTES]
 
 
 def make_template(stub: bytes, kernel: bytes, initrds: Iterable[bytes]) -> bytes:
-    """All of an image but its command line, which is the end of it. Raises OperatorError."""
+    """Return an image without its command line, which comes at the end.
+
+    Raises OperatorError.
+    """
     blank = b" " * COMMAND_LINE_BYTES
     sections = {".linux": kernel, ".initrd": concatenated(initrds), ".cmdline": blank}
     template = unified(stub, sections)
     if not template.endswith(blank):
-        raise OperatorError("the stub's file alignment is more than the command line has room")
+        raise OperatorError(
+            f"the EFI stub aligns its sections to more than {COMMAND_LINE_BYTES} bytes"
+        )
     return template
 
 
 def unified(stub: bytes, sections: Mapping[str, bytes]) -> bytes:
-    """``stub`` with ``sections``, by their names with the dot. Raises OperatorError if it is none."""
+    """Return ``stub`` with ``sections`` (names with the dot) added.
+
+    Raises OperatorError if the stub is no EFI program, or has no room for more sections.
+    """
     try:
         return _unified(bytearray(stub), sections)
     except (struct.error, IndexError) as error:
-        raise OperatorError(f"this is no EFI program to put a kernel in: {error}") from error
+        raise OperatorError(
+            "the EFI stub cannot take a kernel: it is no EFI program, or lacks room for sections"
+        ) from error
 
 
 def _unified(image: bytearray, sections: Mapping[str, bytes]) -> bytes:
@@ -68,8 +80,8 @@ def _unified(image: bytearray, sections: Mapping[str, bytes]) -> bytes:
         SECTION_HEADER.unpack_from(image, table + SECTION_HEADER.size * i) for i in range(count)
     ]
     address = max(place + size for _, size, place, *_ in there)
-    del image[max(at + length for _, _, _, length, at, *_ in there) :]  # symbols
-    struct.pack_into("<2I", image, start + 12, 0, 0)  # which are nowhere then
+    del image[max(at + length for _, _, _, length, at, *_ in there) :]  # cut off the symbols
+    struct.pack_into("<2I", image, start + 12, 0, 0)  # so the header refers to none
     for name, content in sections.items():
         address = _aligned(address, alignment)
         image += bytes(_aligned(len(image), file_alignment) - len(image))
@@ -82,13 +94,15 @@ def _unified(image: bytearray, sections: Mapping[str, bytes]) -> bytes:
     image += bytes(_aligned(len(image), file_alignment) - len(image))
     struct.pack_into("<H", image, start + 6, count)
     struct.pack_into("<I", image, header + 56, _aligned(address, alignment))  # size in memory
-    struct.pack_into("<I", image, header + 64, 0)  # no checksum: firmware does not look
+    struct.pack_into("<I", image, header + 64, 0)  # no checksum: firmware ignores it
     return bytes(image)
 
 
 def concatenated(archives: Iterable[bytes]) -> bytes:
-    """Several initrds as one: the kernel skips zeros between them, and each begins at a multiple of
-    4 (Documentation/driver-api/early-userspace/buffer-format.rst).
+    """Return several initrds as one.
+
+    The kernel skips zeros between them, and each begins at a multiple of 4
+    (Documentation/driver-api/early-userspace/buffer-format.rst).
     """
     return b"".join(each + bytes(-len(each) % 4) for each in archives)
 

@@ -17,7 +17,7 @@ from netboot.errors import OperatorError
 
 
 class Verbs(TyperGroup):
-    """The verbs, with a hint for a profile that stands bare behind one."""
+    """The verbs. A profile without --profile gets a hint."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
@@ -69,7 +69,7 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except OperatorError as error:
-        print(f"{error}" + (f"\n  hint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        print(error.text(), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Where a profile is looked for that is named without a folder."""
+"""The folders in which a profile is looked for, if its name has no folder."""
 
 import os
 import sys
@@ -12,9 +12,9 @@ from netboot.profile import values
 INSTALLED = Path("/etc/netboot")
 
 
-@cache  # one line for each name, however often a command asks
+@cache  # one line for each name, also if a command asks again
 def find_profile(name: str) -> Path:
-    """Return the file of the profile ``name`` and tell which, if not the current folder's.
+    """Return the file of the profile ``name``; print its path if it is of another folder.
 
     Raises OperatorError.
     """
@@ -28,7 +28,7 @@ def find_profile(name: str) -> Path:
 
 
 def search(name: str, folders: Sequence[Path]) -> Path:
-    """Return the first file ``name`` in ``folders``; a name with a folder as it is.
+    """Return the first file ``name`` in ``folders``. Return a name with a folder unchanged.
 
     Raises OperatorError.
     """

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import importlib
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from netboot.cli.common import (
 from netboot.cli.lines import Lines, LinesHandler
 from netboot.cli.profile_path import find_profile
 from netboot.errors import OperatorError
+from netboot.pages.upgrade import CHECK_VERB
 from netboot.profile import values
 
 if TYPE_CHECKING:
@@ -182,6 +184,13 @@ def pages(
     ready = functools.partial(print, flush=True)
     work = serve_static(address, exports, store, ready, name, read_only, workers)
     until_stopped(work)
+
+
+@app.command(CHECK_VERB, hidden=True)
+def can_serve() -> None:
+    """Import all that serves, and end: a running server asks this before it upgrades itself."""
+    for module in ("netboot.pages.static", "netboot.pages.worker.worker", "netboot.serve.services"):
+        importlib.import_module(module)
 
 
 def _become(user: str, state: Path) -> NoReturn:

@@ -6,10 +6,8 @@ Made in a checkout. Equal contents have the same name, so that a server that has
 import fcntl
 import hashlib
 import io
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -20,6 +18,8 @@ from pathlib import Path
 import netboot
 from netboot.deploy import layout
 from netboot.errors import OperatorError
+from netboot.host.files import replace_file
+from netboot.host.programs import run
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt, unpack
 from netboot.images.progress import Progress
@@ -125,9 +125,8 @@ def wheel(folder: Path) -> Path:
             if old.name != made.name:
                 old.unlink(missing_ok=True)
         # Another run may be reading the one that is there.
-        fresh = folder / f"{made.name}.{os.getpid()}"
-        shutil.copyfile(made, fresh)
-        return fresh.replace(folder / made.name)
+        replace_file(folder / made.name, made.read_bytes())
+        return folder / made.name
 
 
 def _dependencies(target: Target, folder: Path) -> Path:
@@ -149,14 +148,5 @@ def _dependencies(target: Target, folder: Path) -> Path:
 
 def _pip(*words: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "SOURCE_DATE_EPOCH": ZIP_EPOCH},
-    )
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "ERROR" in line.upper()]
-        last = (errors or done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise OperatorError(f"pip {words[0]}: {last.strip()}", hint="make setup")
+    env = {"SOURCE_DATE_EPOCH": ZIP_EPOCH}
+    run(command, problem=f"pip {words[0]} failed", hint="make setup", env=env)

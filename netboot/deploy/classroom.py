@@ -17,6 +17,7 @@ from netboot.deploy.remote import NETBOOT
 from netboot.deploy.report import Outcome
 from netboot.deploy.roster import Host
 from netboot.errors import OperatorError
+from netboot.host.files import replace_file
 from netboot.serve.http.status import fetch_status
 
 POLL_SECONDS = 2.0
@@ -113,9 +114,7 @@ class Orders:
             )
             if orders == before:
                 return
-            aside = self._path.with_suffix(".new")
-            aside.write_text(json.dumps(orders, indent=1) + "\n")
-            aside.replace(self._path)
+            replace_file(self._path, json.dumps(orders, indent=1) + "\n")
 
     def _read(self) -> dict[str, str]:
         with contextlib.suppress(FileNotFoundError):

@@ -20,15 +20,16 @@ from netboot.boot.client import PROBE_MAC
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find
+from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.nbd.client import PageClient
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp.client import Asking
 from netboot.serve.dhcp.packet import MessageType
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.client import http_download, http_read
+from netboot.serve.leases import Granted, parse, serialize
 from netboot.serve.tftp.client import fetch
 
-PAGE_BYTES = 4096
 RETRY_SECONDS = 0.3
 DHCP_WAITS = (1.0, 1.0, 1.0, 1.0)
 
@@ -158,12 +159,11 @@ class _Walk:
         base, _, rest = self._script.partition("/boot/")
         # fresh: with a token of this server's own, as further servers give it (swap.servers).
         url = f"{base}/lease/{rest.partition('/')[0]}?ram={PAGE_BYTES}&fresh=1"
-        lease = (await http_read(url)).decode("utf-8", "replace").strip()
-        granted = re.fullmatch(r"size=[0-9]+ token=(\w+)", lease)
-        if granted is None:
-            raise AnswerError(f"no lease: {lease}")
+        lease = parse((await http_read(url)).decode("utf-8", "replace"))
+        if not isinstance(lease, Granted):
+            raise AnswerError(f"no lease: {serialize(lease)}")
         page, server = secrets.token_bytes(PAGE_BYTES), str(self._interface.address)
-        name = f"{pages[2]}@{granted[1]}.{time.monotonic_ns() // 1_000_000:x}"
+        name = f"{pages[2]}@{lease.token}.{time.monotonic_ns() // 1_000_000:x}"
         port = self._profile.swap.port
         with closing(await PageClient.attach(server, port, name)) as client:
             await client.write(0, page)

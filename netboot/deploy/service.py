@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -20,6 +19,8 @@ from netboot.deploy import layout
 from netboot.deploy.doctor import Finding, examine
 from netboot.deploy.supervisor import supervisor
 from netboot.errors import OperatorError
+from netboot.host.files import replace_file, replace_link
+from netboot.host.programs import run
 from netboot.images.build import MANIFEST_FILE
 from netboot.pages.stores.memory import TMPFS
 from netboot.profile import file as profile_file
@@ -124,7 +125,7 @@ def _uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
         for path in TMPFS.iterdir():  # pages that seats left
             if path.stat().st_uid == owner:
                 shutil.rmtree(path)
-        _run("userdel", layout.USER)
+        run(["userdel", layout.USER], package="passwd")
     kept = f"; {layout.PROFILE} is kept" if keep_profile and layout.PROFILE.exists() else ""
     return Result(True, True, "", f"uninstalled{kept}")
 
@@ -194,10 +195,7 @@ def _put(release: str) -> None:
     for path in (layout.STATE, *writable):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(path, owner.pw_uid, owner.pw_gid)
-    aside = layout.PROFILE.with_suffix(".new")
-    shutil.copyfile(folder / layout.PROFILE_FILE, aside)
-    aside.chmod(0o644)
-    aside.replace(layout.PROFILE)
+    replace_file(layout.PROFILE, (folder / layout.PROFILE_FILE).read_bytes())
     _link(layout.IMAGES / "current", release)
     supervisor().install(layout.unit(writable))
     _link(layout.CURRENT, release)
@@ -262,20 +260,16 @@ def _link(link: Path, release: str | None) -> None:
     """Points ``link`` at a release beside it (or in ``releases``), in one step."""
     if release is None:
         return
-    fresh = link.with_name(f".{link.name}.new")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(f"releases/{release}" if link.parent == layout.BASE else release)
-    fresh.replace(link)
+    replace_link(link, f"releases/{release}" if link.parent == layout.BASE else release)
 
 
 def _make_user() -> None:
     with contextlib.suppress(KeyError):
         pwd.getpwnam(layout.USER)
         return
-    _run(
-        *("useradd", "--system", "--user-group", "--home-dir", str(layout.DATA)),
-        *("--no-create-home", "--shell", "/usr/sbin/nologin", layout.USER),
-    )
+    home = ("--home-dir", str(layout.DATA), "--no-create-home")
+    account = ("--system", "--user-group", *home, "--shell", "/usr/sbin/nologin", layout.USER)
+    run(["useradd", *account], package="passwd")
 
 
 def _prune() -> None:
@@ -288,9 +282,3 @@ def _prune() -> None:
         if folder.name not in linked:
             shutil.rmtree(folder)
             shutil.rmtree(layout.IMAGES / folder.name, ignore_errors=True)
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OperatorError(f"{' '.join(command)}: {done.stderr.strip()}")

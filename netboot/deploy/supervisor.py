@@ -10,6 +10,7 @@ from typing import Protocol
 
 from netboot.deploy import layout
 from netboot.errors import OperatorError
+from netboot.host.programs import run
 
 SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 STOP_SECONDS = 10.0
@@ -54,29 +55,29 @@ class Systemd:
     def install(self, unit: str) -> None:
         if not layout.UNIT.exists() or layout.UNIT.read_text() != unit:
             layout.UNIT.write_text(unit)
-            _run("systemctl", "daemon-reload")
-        _run("systemctl", "enable", "--quiet", layout.SERVICE)
+            _systemctl("daemon-reload")
+        _systemctl("enable", "--quiet", layout.SERVICE)
 
     def start(self) -> None:
         # It returns when the server says that it serves, or has failed to.
-        _run("systemctl", "start", layout.SERVICE)
+        _systemctl("start", layout.SERVICE)
 
     def restart(self) -> None:
-        _run("systemctl", "restart", layout.SERVICE)
+        _systemctl("restart", layout.SERVICE)
 
     def stop(self) -> None:
         if layout.UNIT.exists():
-            _run("systemctl", "stop", layout.SERVICE)
+            _systemctl("stop", layout.SERVICE)
 
     def pid(self) -> int | None:
-        shown = _run("systemctl", "show", "--property=MainPID", "--value", layout.SERVICE)
+        shown = _systemctl("show", "--property=MainPID", "--value", layout.SERVICE)
         return int(shown) or None
 
     def remove(self) -> None:
         if layout.UNIT.exists():
-            _run("systemctl", "disable", "--quiet", "--now", layout.SERVICE)
+            _systemctl("disable", "--quiet", "--now", layout.SERVICE)
             layout.UNIT.unlink()
-            _run("systemctl", "daemon-reload")
+            _systemctl("daemon-reload")
 
 
 class Detached:
@@ -142,11 +143,5 @@ def _command_line(pid: int) -> list[bytes]:
         time.sleep(EXEC_SECONDS / 1000)
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OperatorError(
-            f"{' '.join(command)}: {done.stderr.strip() or f'status {done.returncode}'}",
-            hint=f"journalctl -u {layout.SERVICE}",
-        )
-    return done.stdout.strip()
+def _systemctl(*words: str) -> str:
+    return run(["systemctl", *words], hint=f"journalctl -u {layout.SERVICE}").stdout.strip()

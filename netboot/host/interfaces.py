@@ -11,7 +11,7 @@ from netboot.errors import OperatorError
 
 AUTO = "auto"
 
-# linux/sockios.h, linux/if.h; struct ifreq is a name of 16 bytes and a union of 24.
+# linux/sockios.h, linux/if.h. A struct ifreq is a name of 16 bytes and a union of 24 bytes.
 SIOCGIFFLAGS = 0x8913
 SIOCGIFADDR = 0x8915
 SIOCGIFNETMASK = 0x891B
@@ -23,7 +23,7 @@ IFREQ_BYTES = 40
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface by which clients are served: its first IPv4 address and that network."""
+    """A network interface that serves clients: its first IPv4 address and its network."""
 
     name: str
     index: int
@@ -32,9 +32,10 @@ class Interface:
 
 
 def find(*names: str) -> list[Interface]:
-    """The interfaces called ``names``; ``auto``: all that are up, can broadcast, have an address.
+    """Return the interfaces called ``names``.
 
-    Raises OperatorError if there is none, naming the nearest that exists.
+    ``auto`` stands for all interfaces that are up, can broadcast and have an IPv4 address. Raises
+    OperatorError if there is none; if a name is unknown, the message gives the nearest one.
     """
     indexes = {known: index for index, known in socket.if_nameindex()}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -50,13 +51,13 @@ def find(*names: str) -> list[Interface]:
     if not found:
         raise OperatorError(
             "no network interface is up with an IPv4 address",
-            hint="give one an address ('ip addr add 10.0.0.1/24 dev NAME'), or name it: interface",
+            hint="give one an address: ip addr add 10.0.0.1/24 dev NAME",
         )
     return found
 
 
 def find_one(name: str) -> Interface:
-    """The interface called ``name``; ``auto``: the only one there is. Raises OperatorError."""
+    """Return the interface called ``name``; for ``auto`` the only one. Raises OperatorError."""
     found = find(name)
     if len(found) > 1:
         names = ", ".join(interface.name for interface in found)
@@ -71,8 +72,8 @@ def _named(probe: socket.socket, name: str, indexes: dict[str, int]) -> Interfac
     if name not in indexes:
         nearest = difflib.get_close_matches(name, indexes, n=1, cutoff=0)
         raise OperatorError(
-            f"there is no network interface '{name}', the nearest name is '{nearest[0]}'",
-            hint=f"one of: {', '.join(indexes)}",
+            f"there is no network interface {name!r}; did you mean {nearest[0]!r}?",
+            hint=f"the interfaces are {', '.join(indexes)}",
         )
     if not _flags(probe, name) & IFF_UP:
         raise OperatorError(
@@ -101,11 +102,11 @@ def _flags(probe: socket.socket, name: str) -> int:
 
 def _address(probe: socket.socket, name: str, request: int) -> IPv4Address | None:
     answer = _ioctl(probe, name, request)
-    return None if answer is None else IPv4Address(answer[20:24])  # behind sin_family, sin_port
+    return None if answer is None else IPv4Address(answer[20:24])  # after sin_family, sin_port
 
 
 def _ioctl(probe: socket.socket, name: str, request: int) -> bytes | None:
-    """The kernel's answer; None if the interface has no such thing, or is gone since."""
+    """Return the kernel's answer; None if the interface has no such value, or no longer exists."""
     try:
         return fcntl.ioctl(probe, request, name.encode().ljust(IFREQ_BYTES, b"\0"))
     except OSError:

@@ -1,15 +1,16 @@
-"""What systemd hears of the server: that it serves, and that it lives (sd_notify(3))."""
+"""Notifications to systemd: that the server is ready, and that it is alive (sd_notify(3))."""
 
 import asyncio
 import os
 import socket
 
-BEATS = 3  # in the time that systemd waits for one
+BEATS = 3  # notifications in the time within which systemd expects one
 
 
 def ready() -> None:
-    """Says that the server serves, and from now on that its event loop turns. Without systemd:
-    nothing.
+    """Tell systemd that the server is ready, and from now on regularly that its event loop runs.
+
+    Without systemd, do nothing.
     """
     _tell("READY=1")
     microseconds = os.environ.get("WATCHDOG_USEC", "")
@@ -27,5 +28,5 @@ def _tell(message: str) -> None:
     if not path:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        # A name that begins with @ is one of Linux's abstract ones.
+        # A name that begins with @ is in Linux's abstract namespace (unix(7)).
         sock.sendto(message.encode(), f"\0{path[1:]}" if path.startswith("@") else path)

@@ -1,4 +1,4 @@
-"""Processes, as /proc shows them: which belong together, and the CPU that they have used."""
+"""Processes as /proc shows them: process trees, and the CPU time that they have used."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all its descendants."""
+    """Return the process ``pid`` and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -21,8 +21,10 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the tree, of children that ended and were waited for as well; from
-    ticks of 10 ms (proc(5), /proc/pid/stat).
+    """Return the user and system time of a process tree, in seconds.
+
+    This includes children that ended and were reaped. The resolution is a tick, 10 ms (proc(5),
+    /proc/pid/stat).
     """
     total = 0
     for each in tree(pid):
@@ -32,5 +34,5 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _stat(pid: int) -> list[str]:
-    """/proc/PID/stat from the third field on: the second may have blanks in it."""
+    """Return /proc/PID/stat from the third field on; the second may contain blanks."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

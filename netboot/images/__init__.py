@@ -1,1 +1,1 @@
-"""Builds of what PCs load: kernel, initramfs, media, and the packages they are made of."""
+"""The files that PCs load: kernels, initramfs and media, built from Debian's packages."""

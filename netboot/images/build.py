@@ -1,13 +1,12 @@
 """``netboot build``: kernels, initramfs, boot loaders and a manifest in one folder.
 
-What is for one processor lies in a folder of its name (part.py), loaders beside these. A build is
-named by a key: the digest of everything that goes in. A folder that already holds the build of this
-key is left as it is; parts of it that the cache holds are copied.
+The files for one processor are in a folder with its name (part.py), the loaders beside these
+folders. A build's key is the digest of everything that goes into it. A folder that already holds
+the build with this key stays as it is; parts that are in the cache are copied.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from netboot.boot.arch import loaders_for
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, image_name
 from netboot.errors import OperatorError
+from netboot.host.files import replace_file
 from netboot.images import cpio, initramfs, packages, part
 from netboot.images.cache import Cache, default_cache
 from netboot.images.packages import Apt, Package
@@ -42,7 +42,7 @@ LOAD_FILE = "load.img"
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A finished build: where it is, what its manifest says, what the operator should know."""
+    """A finished build: its folder, its manifest, and warnings for the operator."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -50,7 +50,7 @@ class Built:
 
 
 def build(profile: Profile, output: Path, cache: Path, progress: Progress) -> Built:
-    """Makes ``output`` hold the images of ``profile``; the same ingredients give the same bytes.
+    """Make ``output`` hold the images of ``profile``; the same ingredients give the same bytes.
 
     Raises OperatorError.
     """
@@ -73,7 +73,7 @@ def build(profile: Profile, output: Path, cache: Path, progress: Progress) -> Bu
 
 
 def build_load_image(cache: Path, processor: Processor = AMD64) -> Path:
-    """``load.img``: a second initrd with the memory load of ``netboot lab --load``.
+    """Return the path of ``load.img``: a second initrd with the load of ``netboot lab --load``.
 
     Raises OperatorError.
     """
@@ -90,7 +90,7 @@ def build_load_image(cache: Path, processor: Processor = AMD64) -> Path:
 
 
 class _Silent:
-    """Progress of work that takes no second."""
+    """Progress of work that takes less than a second."""
 
     def step(self, text: str) -> None:
         pass
@@ -101,7 +101,7 @@ class _Silent:
 
 @dataclass(frozen=True, slots=True)
 class _Loader:
-    """A boot loader: its name here, and where it comes from."""
+    """A boot loader: the name under which it is served, and its origin."""
 
     name: str
     path: str
@@ -110,7 +110,7 @@ class _Loader:
 
 
 def _loaders(profile: Profile, sources: Sources) -> list[_Loader]:
-    """The loaders of all firmware that a profile's PCs may have. Raises OperatorError."""
+    """Return the loaders of all firmware that a profile's PCs may have. Raises OperatorError."""
     found = []
     for name, row in loaders_for(profile.boot.architectures).items():
         apt = sources.of(row.processor)
@@ -127,8 +127,9 @@ def _key(parts: list[Part], loaders: list[_Loader]) -> str:
 def _made(
     parts: list[Part], loaders: list[_Loader], cache: Cache, progress: Progress
 ) -> tuple[dict[str, Path], dict[str, Any]]:
-    """All files by their names in a build, and what it is made of, for people and for checks. No
-    times and no paths of this machine.
+    """Return all files by their names in a build, and a description of its ingredients.
+
+    The description is for people and for checks. It contains no times and no paths of this machine.
     """
 
     def make(folder: Path) -> None:
@@ -161,26 +162,23 @@ def _described(files: dict[str, Path]) -> list[dict[str, Any]]:
 
 
 def _held(folder: Path, key: str) -> dict[str, Any] | None:
-    """The manifest of the build ``key`` if ``folder`` holds all of it, unchanged."""
+    """Return the manifest of the build ``key`` if ``folder`` holds all of it, unchanged."""
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())
         files = {file["name"]: folder / file["name"] for file in manifest["files"]}
         held = manifest["key"] == key and _described(files) == manifest["files"]
     except (OSError, OperatorError, ValueError, KeyError, TypeError):
-        return None  # none there, or one that was cut short
+        return None  # no build, or an incomplete one
     return manifest if held else None
 
 
 def _copy(files: dict[str, Path], manifest: dict[str, Any], output: Path) -> None:
-    """Copies a build; the manifest comes last, and no file is ever half written."""
+    """Copy a build to ``output``; the manifest comes last, and no file is ever half written."""
 
     def put(name: str, content: bytes) -> None:
         target = output / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.new")
-        aside.write_bytes(content)
-        aside.chmod(0o644)
-        os.replace(aside, target)
+        replace_file(target, content)
 
     try:
         for name, path in files.items():

@@ -1,4 +1,4 @@
-"""The cache folder: made once, kept by key, shared by all builds of one user."""
+"""The cache folder: results that are made once, kept by key, and shared by a user's builds."""
 
 import fcntl
 import os
@@ -16,23 +16,23 @@ UNFINISHED = "unfinished-"
 
 
 def default_cache() -> Path:
-    """/var/cache/netboot for root, else netboot/ in the user's own cache folder."""
+    """Return /var/cache/netboot for root, else netboot/ in the user's own cache folder."""
     if os.geteuid() == 0:
         return Path("/var/cache/netboot")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netboot"
 
 
 class Cache:
-    """Folders below ``path`` that are complete or not there: each is made aside, then renamed."""
+    """Folders below ``path`` that are complete or absent: each is made elsewhere, then renamed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def folder(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
-        """The folder ``key`` of ``kind``; ``make`` fills it if there is none yet."""
+        """Return the folder ``key`` of ``kind``; ``make`` fills it if it does not exist yet."""
         done = self.path / kind / key
         if done.is_dir():
-            os.utime(done)  # last used, see _prune
+            os.utime(done)  # the time of the last use, for _prune
             return done
         done.parent.mkdir(exist_ok=True)
         with self.scratch() as folder:
@@ -44,20 +44,20 @@ class Cache:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder that is gone afterwards."""
+        """Yield a folder that is removed afterwards."""
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.path) as name:
             yield Path(name)
 
     @contextmanager
     def alone(self, progress: Progress) -> Iterator[None]:
-        """Keeps other builds out, and clears away what killed ones have left behind."""
+        """Keep other builds out, and remove the leftovers of killed ones."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / "lock", "w")  # noqa: SIM115
         except OSError as error:
             raise OperatorError(
-                f"the image cache cannot be written: {error}",
-                hint="it is in /var/cache for root, else in XDG_CACHE_HOME",
+                f"the image cache {self.path} cannot be written: {error.strerror}",
+                hint="make it writable, or set XDG_CACHE_HOME to another folder",
             ) from error
         with lock:
             try:

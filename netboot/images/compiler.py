@@ -1,15 +1,14 @@
-"""C compilers for the programs of the initramfs, which are static: gcc with musl as their C library.
+"""C compilers for the static programs of the initramfs: gcc, with musl as the C library.
 
-The processor of this host has musl-gcc; for others there are Debian's cross compilers, and musl out
-of that architecture's own package.
+The processor of this host has musl-gcc. For other processors there are Debian's cross compilers,
+with musl from the package of that architecture.
 """
 
 import hashlib
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from netboot.errors import OperatorError
+from netboot.host.programs import run
 from netboot.images import packages
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt
@@ -17,10 +16,10 @@ from netboot.images.progress import Progress
 from netboot.profile.processors import Processor
 
 MUSL = "musl-dev"
-# Static, so that it runs in an initramfs without a C library. No build id, no symbols and no
+# Static, so that a program runs in an initramfs without a C library. No build id, no symbols and no
 # paths of this machine: the same sources give the same bytes everywhere. Code and constants share
-# a segment, which saves two pages of padding; tables for unwinding are of use to debuggers only,
-# and what nobody calls to nobody.
+# a segment, which saves two pages of padding. Unwind tables, which only debuggers use, and unused
+# functions are left out.
 FLAGS = (
     *("-Os", "-static", "-s", "-std=gnu11", "-Wall", "-Wextra"),
     *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-Wl,--gc-sections"),
@@ -30,8 +29,10 @@ FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """``command`` comes before the sources, ``libraries`` after them. ``version`` changes with what
-    is made of them.
+    """A C compiler.
+
+    ``command`` comes before the sources, ``libraries`` after them. ``version`` changes if its
+    output may change.
     """
 
     command: tuple[str, ...]
@@ -39,26 +40,31 @@ class Compiler:
     version: str
 
     def program(self, name: str, files: list[Path], digest: str, cache: Cache) -> bytes:
-        """The static program ``name`` made of the C ``files``, which lie in one folder with that
-        ``digest``. Raises OperatorError.
+        """Return the static program ``name``, made of the C ``files``.
+
+        The files are in one folder, whose ``digest`` is the key for the cache. Raises
+        OperatorError.
         """
         words = [*FLAGS, "-o", name, *(path.name for path in files)]
         key = hashlib.sha256(f"{self.version} {' '.join(words)} {digest}".encode()).hexdigest()
 
         def make(target: Path) -> None:
             words[words.index("-o") + 1] = str(target / name)
-            run([*self.command, *words, *self.libraries], folder=files[0].parent)
+            run([*self.command, *words, *self.libraries], cwd=files[0].parent)
 
         return (cache.folder("programs", key[:32], make) / name).read_bytes()
 
 
 def native() -> Compiler:
-    """For this host's own processor. Raises OperatorError."""
+    """Return the compiler for this host's own processor. Raises OperatorError."""
     return Compiler(("musl-gcc",), (), _version("musl-gcc", "musl-tools"))
 
 
 def cross(processor: Processor, apt: Apt, cache: Cache, progress: Progress) -> Compiler:
-    """For another ``processor``, whose packages ``apt`` knows. Raises OperatorError."""
+    """Return the compiler for another ``processor``, whose packages ``apt`` knows.
+
+    Raises OperatorError.
+    """
     version = _version(processor.compiler, processor.compiler_package)
     musl = apt.need([MUSL])[MUSL]
 
@@ -68,8 +74,8 @@ def cross(processor: Processor, apt: Apt, cache: Cache, progress: Progress) -> C
 
     usr = cache.folder("musl", f"{processor.name}_{musl.version}", make) / "usr"
     headers, library = usr / "include" / processor.musl, usr / "lib" / processor.musl
-    # What musl-gcc's specs say, less what C++ and shared objects need. Not position independent:
-    # that takes a register and many instructions from a 32-bit x86.
+    # As musl-gcc's specs, without the parts for C++ and shared objects. Not position independent,
+    # which would cost a 32-bit x86 a register and many instructions.
     return Compiler(
         (
             *(processor.compiler, "-fno-pie", "-no-pie", "-nostdinc", "-isystem", str(headers)),
@@ -83,21 +89,5 @@ def cross(processor: Processor, apt: Apt, cache: Cache, progress: Progress) -> C
     )
 
 
-def run(
-    command: list[str], package: str = "", *, folder: Path | None = None, data: bytes = b""
-) -> subprocess.CompletedProcess[bytes]:
-    """Runs a program of the Debian ``package``. Raises OperatorError if it fails or is not there."""
-    try:
-        done = subprocess.run(command, cwd=folder, input=data, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise OperatorError(
-            f"there is no {command[0]} here", hint=f"sudo apt-get install {package}"
-        ) from error
-    if done.returncode:
-        complaint = done.stderr.decode(errors="replace").strip()
-        raise OperatorError(f"{' '.join(command)} failed: {complaint}")
-    return done
-
-
 def _version(compiler: str, package: str) -> str:
-    return run([compiler, "--version"], package).stdout.decode().splitlines()[0]
+    return run([compiler, "--version"], package=package).stdout.splitlines()[0]

@@ -1,4 +1,4 @@
-"""cpio archives in the "newc" format, the one Linux unpacks as an initramfs. Writing only; pure.
+"""cpio archives in the "newc" format, which Linux unpacks as an initramfs. Writing only; pure.
 
 Format: kernel Documentation/driver-api/early-userspace/buffer-format.rst. The same records in any
 order give the same bytes: sorted by name, owner root, no times, inode numbers by position.
@@ -21,9 +21,9 @@ CHARACTER_DEVICE = 0o020000
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One member: ``name`` without a leading slash, ``mode`` with the file type's bits.
+    """One member: ``name`` without a leading slash, ``mode`` with the bits of the file type.
 
-    ``content`` is what a file holds or where a symlink points to; ``device`` is major and minor.
+    ``content`` is the content of a file or the target of a symlink; ``device`` is major and minor.
     """
 
     name: str
@@ -33,35 +33,38 @@ class Record:
 
 
 def file(name: str, content: bytes, *, executable: bool = False) -> Record:
-    """A regular file, mode 0755 if ``executable`` and else 0644."""
+    """Return a regular file, with mode 0755 if ``executable`` and else 0644."""
     return Record(name, FILE | (0o755 if executable else 0o644), content)
 
 
 def directory(name: str) -> Record:
-    """A directory, mode 0755."""
+    """Return a directory, with mode 0755."""
     return Record(name, DIRECTORY | 0o755)
 
 
 def symlink(name: str, target: str) -> Record:
-    """A symbolic link to ``target``."""
+    """Return a symbolic link to ``target``."""
     return Record(name, SYMLINK | 0o777, target.encode())
 
 
 def character_device(name: str, major: int, minor: int) -> Record:
-    """A character device node, mode 0600; writing it to an archive takes no privilege."""
+    """Return a character device node, with mode 0600.
+
+    Writing it into an archive takes no privilege.
+    """
     return Record(name, CHARACTER_DEVICE | 0o600, device=(major, minor))
 
 
 def is_file(record: Record) -> bool:
-    """Whether it is a regular file."""
+    """Return True for a regular file."""
     return record.mode & FILE_TYPE == FILE
 
 
 def archive(records: Iterable[Record]) -> bytes:
-    """The archive of ``records`` and of all their parent directories.
+    """Return the archive of ``records`` and of all their parent directories.
 
     Raises ValueError for a name that is not a plain relative path, and for two different records
-    of one name.
+    with one name.
     """
     members: dict[str, Record] = {}
     for record in records:
@@ -87,7 +90,9 @@ def _check(record: Record) -> None:
     if pieces[0] == TRAILER:  # a directory of that name would be a member too
         raise ValueError(f"{TRAILER} ends an archive and cannot be a member's name")
     if len(record.content) > MAX_CONTENT:
-        raise ValueError(f"{record.name} has {len(record.content)} bytes, of {MAX_CONTENT}")
+        raise ValueError(
+            f"{record.name} has {len(record.content)} bytes, at most {MAX_CONTENT} fit"
+        )
 
 
 def _member(inode: int, record: Record) -> bytes:
@@ -101,11 +106,11 @@ def _member(inode: int, record: Record) -> bytes:
         links,
         0,  # mtime
         len(record.content),
-        0,  # major and minor of the file system it came from
+        0,  # major and minor of its file system
         0,
         *record.device,
         len(name),
-        0,  # check sum, of the "crc" format only
+        0,  # checksum, in the "crc" format only
     )
     header = MAGIC + b"".join(b"%08X" % field for field in fields)
     return _padded(header + name) + _padded(record.content)

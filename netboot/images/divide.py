@@ -1,4 +1,4 @@
-"""Which kernel modules go into which slice of the initramfs. Pure; see netboot.boot.slices."""
+"""The division of kernel modules into slices of the initramfs. Pure; see netboot.boot.slices."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,7 +12,7 @@ PHYS = "phys"
 def divide(
     chosen: tuple[Module, ...], builtin: frozenset[str]
 ) -> Iterator[tuple[str, Slice, tuple[Module, ...]]]:
-    """Names, descriptions and modules of the slices of a kernel's ``chosen`` modules."""
+    """Yield name, description and modules of each slice of a kernel's ``chosen`` modules."""
     every = {module.name: module for module in chosen}
 
     def of(patterns: tuple[str, ...], *left_out: Mapping[str, Module]) -> dict[str, Module]:

@@ -1,9 +1,9 @@
-"""Which kernel modules and firmware go into the initramfs, and into which slice of it: tables.
+"""Tables of the kernel modules and firmware in the initramfs, and of the slice for each.
 
-Patterns are fnmatch patterns of paths below /lib/modules/VERSION/kernel, without ``.ko``; what a
-module needs comes along by itself. In Debian's 6.1 all of drivers/net/ethernet takes 6.9 MB of a
-compressed initramfs and 34 MB of the client's RAM while it boots, this selection a third; a PC
-whose network card is known gets only that card's driver (slices.py).
+Patterns are fnmatch patterns of paths below /lib/modules/VERSION/kernel, without ``.ko``; the
+dependencies of a module are added automatically. In Debian's 6.1 all of drivers/net/ethernet takes
+6.9 MB of a compressed initramfs and 34 MB of the client's RAM while it boots; this selection takes
+a third. A PC whose network card is known gets only that card's driver (boot/slices.py).
 """
 
 # Every PC gets these.
@@ -22,7 +22,7 @@ BASE = (
     "mm/zsmalloc",
 )
 
-# By what a seat's profile asks for.
+# For the features that a seat's profile requires.
 FEATURES = {
     # AES itself is linked into Debian's kernel.
     "encrypt": (
@@ -36,20 +36,20 @@ FEATURES = {
     "image": ("drivers/block/loop", "fs/overlayfs/overlay", "fs/squashfs/squashfs"),
 }
 
-# A card's PHY driver is asked for by the card's driver only when it finds the PHY: a card that has
-# one gets all of them.
+# A card's driver requests the PHY driver only when it finds the PHY. So a card that has a PHY gets
+# all of them.
 PHYS = ("drivers/net/phy/*",)
 
-# Every wired network card a PC may have (less EXCLUDED).
+# Every wired network card that a PC may have (less EXCLUDED).
 CARDS = (
     "drivers/net/ethernet/*",
     "drivers/net/vmxnet3/vmxnet3",
     "drivers/virtio/virtio_pci",
 )
-# A driver of the card's bus, by the modules that it does not name itself.
+# The driver of a card's bus, and the modules that it does not name itself.
 COMPANIONS = {"virtio_pci": ("virtio_net",)}
 
-# Only in the full initramfs, as iPXE does not tell what these are.
+# Only in the full initramfs, because iPXE gives no PCI id for these cards.
 OTHERS = (
     "drivers/net/hyperv/hv_netvsc",
     "drivers/net/xen-netfront",
@@ -100,7 +100,7 @@ EXCLUDED = (
     "drivers/net/ethernet/broadcom/cnic",  # storage offload of bnx2, not its network
     "drivers/net/ethernet/intel/i40e/*",
     "drivers/net/ethernet/intel/ice/*",
-    # Slices of a card that a hypervisor hands to its guests, and public clouds' own: these
+    # Virtual functions that a hypervisor passes to its guests, and cards of public clouds: these
     # machines do not boot from a classroom's network.
     "drivers/net/ethernet/intel/*vf/*",
     "drivers/net/ethernet/amazon/*",
@@ -108,9 +108,9 @@ EXCLUDED = (
     "drivers/net/ethernet/microsoft/*",
 )
 
-# Which Debian package (component non-free-firmware, bookworm) ships a firmware file, by the
-# file's beginning. Files that match none are in no package: acenic, adaptec/starfire, sun/cassini
-# and microchip/mscc; their drivers start without or their cards are rare.
+# The Debian package (component non-free-firmware, bookworm) with a firmware file, by the beginning
+# of the file's name. No package has acenic, adaptec/starfire, sun/cassini and microchip/mscc: their
+# drivers start without firmware, or their cards are rare.
 FIRMWARE_PACKAGES = {
     "rtl_nic/": "firmware-realtek",
     "bnx2/": "firmware-bnx2",

@@ -1,4 +1,4 @@
-"""The kernel, its modules and their firmware: out of Debian's packages or from the host."""
+"""The kernel, its modules and their firmware: from Debian's packages or from the host."""
 
 import hashlib
 import json
@@ -26,8 +26,8 @@ class Kernel:
     """A kernel and the modules chosen for the initramfs.
 
     ``folder`` holds ``vmlinuz``, ``modules.builtin`` and the modules at their paths; ``builtin``
-    are the names in modules.builtin. ``left_out``: drivers of network cards that it has and that
-    were not chosen, with the PCI ids of their cards.
+    are the names in modules.builtin. ``left_out``: drivers of network cards that the kernel has and
+    that were not chosen, with the PCI ids of their cards.
     """
 
     version: str
@@ -39,14 +39,18 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """``files`` by name below /lib/firmware; ``missing`` names by the modules that want them."""
+    """Firmware for the chosen modules.
+
+    ``files``: contents by name below /lib/firmware. ``missing``: names by the module that requests
+    them.
+    """
 
     files: dict[str, bytes]
     missing: dict[str, tuple[str, ...]]
 
 
 def kernel_package(apt: Apt, package: Package) -> Package:
-    """The package with the kernel itself: ``linux-image-amd64`` is an empty one that depends on it.
+    """Return the package with the kernel itself: ``linux-image-amd64`` only depends on it.
 
     Raises OperatorError.
     """
@@ -57,7 +61,7 @@ def kernel_package(apt: Apt, package: Package) -> Package:
 
 
 def from_package(apt: Apt, package: Package, cache: Cache, progress: Progress) -> Kernel:
-    """The kernel in ``package``. Raises OperatorError."""
+    """Return the kernel in ``package``. Raises OperatorError."""
 
     def make(folder: Path) -> None:
         with cache.scratch() as scratch:
@@ -66,15 +70,19 @@ def from_package(apt: Apt, package: Package, cache: Cache, progress: Progress) -
             packages.unpack(deb, scratch)
             images = list(scratch.glob("boot/vmlinuz-*"))
             if not images:
-                raise OperatorError(f"{package.name} has no kernel in it")
+                raise OperatorError(
+                    f"the package {package.name} contains no kernel",
+                    hint="set boot.kernel to a package such as linux-image-amd64",
+                )
             _select(images[0], scratch, folder, progress)
 
     return _read(cache.folder("kernel", f"{package.name}_{package.version}_{_selection()}", make))
 
 
 def from_path(path: Path, cache: Cache, progress: Progress) -> Kernel:
-    """The kernel image ``path`` and its modules, from /lib/modules beside it or of this host.
+    """Return the kernel image ``path`` and its modules.
 
+    The modules are in lib/modules in the kernel's folder, in the folder above, or of this host.
     Raises OperatorError.
     """
     try:
@@ -100,11 +108,12 @@ def from_path(path: Path, cache: Cache, progress: Progress) -> Kernel:
 
 
 def image_version(path: Path) -> str:
-    """What ``uname -r`` says under this kernel image. Raises OperatorError if it is none.
+    """Return the output of ``uname -r`` under this kernel image.
 
-    Linux x86 boot protocol (Documentation/arch/x86/boot.rst): "HdrS" is at 0x202, the offset of
-    the version's text at 0x20E, less 0x200. Documentation/arm64/booting.rst: "ARMd" is at 0x38; the
-    version is only in the kernel's greeting (init/version.c).
+    Linux x86 boot protocol (Documentation/arch/x86/boot.rst): "HdrS" is at 0x202, the offset of the
+    version's text at 0x20E, less 0x200. Documentation/arm64/booting.rst: "ARMd" is at 0x38; only
+    the kernel's greeting has the version (init/version.c). Raises OperatorError if this is no
+    kernel.
     """
     image = path.read_bytes()
     greeting = re.search(rb"Linux version ([!-~]+)", image) if image[0x38:0x3C] == b"ARMd" else None
@@ -117,13 +126,13 @@ def image_version(path: Path) -> str:
 
 
 def _selection() -> str:
-    """What changes when the choice of modules may change: the sources that choose."""
+    """Return a digest of the sources that choose modules: it changes if the choice may change."""
     sources = (Path(drivers.__file__), Path(modules.__file__), Path(__file__))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 def _select(image: Path, root: Path, folder: Path, progress: Progress) -> None:
-    """Copies kernel and chosen modules of the file tree ``root`` into ``folder``."""
+    """Copy the kernel and the chosen modules of the file tree ``root`` into ``folder``."""
     tree = root / "lib/modules" / image_version(image)
     progress.step("choosing kernel modules")
     everything = {}
@@ -161,13 +170,13 @@ def _plain(path: str) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """A module's ELF file. busybox does not unpack compressed modules, so the build does."""
+    """Return a module's ELF file. busybox does not decompress modules, so the build does."""
     content = path.read_bytes()
     if path.suffix == ".ko":
         return content
     if path.suffix == ".xz":
         return lzma.decompress(content)
-    raise OperatorError(f"{path}: only plain and xz-compressed modules can be read")
+    raise OperatorError(f"{path}: unknown compression: modules must be plain or xz-compressed")
 
 
 def _read(folder: Path) -> Kernel:
@@ -185,7 +194,7 @@ def _read(folder: Path) -> Kernel:
 
 
 def firmware_of(chosen: tuple[Module, ...], find: Callable[[str], bytes | None]) -> Firmware:
-    """The firmware that modules ask for; ``find`` returns a file's content, None if unknown."""
+    """Return the firmware that modules request; ``find`` returns a file's content, or None."""
     files, missing = {}, {}
     for module in chosen:
         found = {name: find(name) for name in module.firmware}
@@ -196,7 +205,7 @@ def firmware_of(chosen: tuple[Module, ...], find: Callable[[str], bytes | None])
 
 
 def firmware_folder(apt: Apt, package: Package, cache: Cache, progress: Progress) -> Path:
-    """A folder with those files of a firmware package that modules may ask for."""
+    """Return a folder with those files of a firmware package that modules may request."""
 
     def make(folder: Path) -> None:
         with cache.scratch() as scratch:

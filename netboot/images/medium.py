@@ -1,19 +1,20 @@
 """``netboot media``: one image that starts iPXE from a CD or a USB stick, on BIOS and on UEFI x64.
 
-For PCs that cannot boot from the network: what they would have got by TFTP they bring along. The
-image is an ISO 9660 file system with two El Torito entries (isolinux with ipxe.lkrn and our script; a FAT
-floppy with ipxe.efi) and, as isohybrid, a partition table, so that firmware starts it as a disk too.
-Debian's ipxe.efi takes no script: on UEFI iPXE asks by DHCP once, on BIOS again and again.
+PCs that cannot boot from the network get from it the files that others get over TFTP. The image is
+an ISO 9660 file system with two El Torito entries: isolinux with ipxe.lkrn and our script, and a
+FAT floppy with ipxe.efi. As an isohybrid it also has a partition table, so that firmware can start
+it as a disk. Debian's ipxe.efi takes no script: on UEFI iPXE tries DHCP once, on BIOS again and
+again.
 """
 
 import hashlib
-import os
 import shutil
-import subprocess
+from functools import partial
 from pathlib import Path
 
 from netboot.boot.ipxe import render_medium
 from netboot.errors import OperatorError
+from netboot.host.programs import check_installed, run
 from netboot.images import packages
 from netboot.images.cache import Cache
 from netboot.images.packages import Apt
@@ -22,20 +23,19 @@ from netboot.images.progress import Progress
 IMAGE_FILE = "netboot.iso"
 PARTS = ("ipxe", "isolinux", "syslinux-common")
 TOOLS = {"xorriso": "xorriso", "mformat": "mtools"}  # and the Debian packages that have them
-EPOCH = "1600000000"  # the time of everything inside: the same parts give the same bytes
+EPOCH = "1600000000"  # the time of all files inside: the same parts give the same bytes
+ENVIRONMENT = {"SOURCE_DATE_EPOCH": EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"}
 CONFIGURATION = """default netboot
 label netboot
   kernel /ipxe.krn
   initrd /netboot.ipx
 """
-FLOPPY_KIB = 1440  # what El Torito calls a floppy, and room enough for ipxe.efi
+FLOPPY_KIB = 1440  # a floppy by El Torito's definition, and enough for ipxe.efi
 
 
 def write(target: Path, cache: Path, progress: Progress) -> None:
-    """Writes the image to the file ``target``. Raises OperatorError."""
-    for tool, package in TOOLS.items():
-        if shutil.which(tool) is None:
-            raise OperatorError(f"{tool} is not installed", hint=f"sudo apt install {package}")
+    """Write the image to the file ``target``. Raises OperatorError."""
+    check_installed(TOOLS)
     store, apt = Cache(cache), Apt(cache / "apt")
     with store.alone(progress):
         found = apt.need(PARTS)
@@ -58,7 +58,7 @@ def write(target: Path, cache: Path, progress: Progress) -> None:
 
 
 def _make(unpacked: Path, image: Path) -> None:
-    """Writes the image from the files of the packages."""
+    """Write the image from the files of the packages."""
     tree = unpacked / "tree"
     (tree / "isolinux").mkdir(parents=True)
     files = {
@@ -70,26 +70,15 @@ def _make(unpacked: Path, image: Path) -> None:
         shutil.copyfile(path, tree / name)
     (tree / "isolinux/isolinux.cfg").write_text(CONFIGURATION)
     (tree / "netboot.ipx").write_text(render_medium())
-    floppy = tree / "efi.img"
-    _run("mformat", "-C", "-N", "0", "-f", str(FLOPPY_KIB), "-i", str(floppy), "::")
-    _run("mmd", "-i", str(floppy), "::/EFI", "::/EFI/BOOT")
-    _run("mcopy", "-i", str(floppy), str(unpacked / "boot/ipxe.efi"), "::/EFI/BOOT/BOOTX64.EFI")
+    floppy, tool = tree / "efi.img", partial(run, env=ENVIRONMENT)
+    tool(["mformat", "-C", "-N", "0", "-f", str(FLOPPY_KIB), "-i", str(floppy), "::"])
+    tool(["mmd", "-i", str(floppy), "::/EFI", "::/EFI/BOOT"])
+    loader = str(unpacked / "boot/ipxe.efi")
+    tool(["mcopy", "-i", str(floppy), loader, "::/EFI/BOOT/BOOTX64.EFI"])
     words = ["-as", "mkisofs", "-quiet", "-o", str(image), "-V", "NETBOOT"]
     words += ["--set_all_file_dates", f"={EPOCH}"]
     words += ["-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat"]
     words += ["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
     words += ["-isohybrid-mbr", str(unpacked / "usr/lib/ISOLINUX/isohdpfx.bin")]
     words += ["-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot", "-isohybrid-gpt-basdat"]
-    _run("xorriso", *words, str(tree))
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(
-        command,
-        env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH, "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise OperatorError(f"{command[0]}: {(done.stderr or done.stdout).strip()}")
+    tool(["xorriso", *words, str(tree)])

@@ -1,8 +1,8 @@
-"""Kernel modules: what one says of itself, what it needs, and modprobe's tables for a set of them.
+"""Kernel modules: their own descriptions, their dependencies, and modprobe's tables for them.
 
-Pure. A module names its needs in its ELF section ``.modinfo``, as NUL-terminated ``key=value``
-strings (kernel include/linux/moduleparam.h). Debian's kernel package comes without modules.dep,
-which depmod makes at installation, so the tables are made here.
+Pure. A module lists its dependencies in its ELF section ``.modinfo``, as NUL-terminated
+``key=value`` strings (kernel include/linux/moduleparam.h). Debian's kernel package comes without
+modules.dep, which depmod makes at installation, so the tables are made here.
 """
 
 import re
@@ -20,8 +20,8 @@ PCI_ALIAS = re.compile(r"pci:v0000([0-9A-F]{4})d(?:0000([0-9A-F]{4})|\*)sv")
 class Module:
     """One module. ``path`` is below /lib/modules/VERSION; names have ``_`` where files have ``-``.
 
-    ``depends`` are modules that have what it links to, ``soft`` names of modules it wants to
-    find loaded before it, ``firmware`` files below /lib/firmware.
+    ``depends`` are modules with symbols that it links to, ``soft`` names of modules to load before
+    it if they exist, ``firmware`` files below /lib/firmware.
     """
 
     path: str
@@ -33,17 +33,19 @@ class Module:
 
 
 def module_name(path: str) -> str:
-    """The name of the module in the file ``path``: ``kernel/net/foo-bar.ko`` is ``foo_bar``."""
+    """Return the name of the module in a file: ``kernel/net/foo-bar.ko`` is ``foo_bar``."""
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
 def names(listing: str) -> frozenset[str]:
-    """The names of modules in a list of paths, such as modules.builtin."""
+    """Return the names of modules in a list of paths, such as modules.builtin."""
     return frozenset(module_name(path) for path in listing.split())
 
 
 def matches(module: Module, patterns: Iterable[str], but: Iterable[str] = ()) -> bool:
-    """Whether one of ``patterns`` (drivers.py) is ``module``'s path, and none of ``but``."""
+    """Return True if ``module``'s path matches one of ``patterns`` (drivers.py) and none of
+    ``but``.
+    """
     name = module.path.removeprefix("kernel/").partition(".ko")[0]
     return any(fnmatchcase(name, each) for each in patterns) and not any(
         fnmatchcase(name, each) for each in but
@@ -51,13 +53,13 @@ def matches(module: Module, patterns: Iterable[str], but: Iterable[str] = ()) ->
 
 
 def cards(module: Module) -> tuple[str, ...]:
-    """PCI ids of what a driver is for, such as ``8086:100e``, or ``8086:*`` for all of a maker."""
+    """Return the PCI ids of a driver's cards: ``8086:100e``, or ``8086:*`` for all of a maker."""
     found = (PCI_ALIAS.match(alias) for alias in module.aliases)
     return tuple(sorted({f"{m[1]}:{m[2] or '*'}".lower() for m in found if m is not None}))
 
 
 def parse(path: str, content: bytes) -> Module:
-    """Reads a module's own description. Raises OperatorError if it is not a kernel module."""
+    """Read a module's own description. Raises OperatorError if it is not a kernel module."""
     fields: dict[str, list[str]] = {}
     for entry in _section(path, content, b".modinfo").split(b"\0"):
         key, equals, value = entry.decode("utf-8", "replace").partition("=")
@@ -75,7 +77,7 @@ def parse(path: str, content: bytes) -> Module:
 
 
 def _before(softdep: str) -> list[str]:
-    """The ``pre:`` names of ``pre: a b post: c``; a name without a label counts as one."""
+    """Return the ``pre:`` names of ``pre: a b post: c``; a name without a label counts as one."""
     names, wanted = [], True
     for word in softdep.split():
         if word in ("pre:", "post:"):
@@ -86,7 +88,7 @@ def _before(softdep: str) -> list[str]:
 
 
 def _section(path: str, content: bytes, wanted: bytes) -> bytes:
-    """A section of a little-endian ELF file of either class (System V gABI, chapter 4)."""
+    """Return a section of a little-endian ELF file of either class (System V gABI, chapter 4)."""
     try:
         if content[:4] != b"\x7fELF" or content[5] != 1:
             raise ValueError("no little-endian ELF file")
@@ -102,17 +104,20 @@ def _section(path: str, content: bytes, wanted: bytes) -> bytes:
             if text[start:].partition(b"\0")[0] == wanted:
                 return content[offset : offset + length]
     except (struct.error, ValueError, IndexError, OverflowError) as error:
-        raise OperatorError(f"{path} is not a kernel module: {error}") from error
+        raise OperatorError(
+            f"{path} is not a kernel module: it is no little-endian ELF file, or not all of one"
+        ) from error
     raise OperatorError(f"{path} is not a kernel module: it has no section {wanted.decode()}")
 
 
 def closure(
     modules: Mapping[str, Module], builtin: frozenset[str], wanted: Iterable[str]
 ) -> tuple[Module, ...]:
-    """The wanted modules and all that they need, by path.
+    """Return the wanted modules and all their dependencies, sorted by path.
 
-    ``modules`` are all there are, by name; ``builtin`` the names of those linked into the kernel,
-    which satisfy a need without being included. Raises OperatorError if a need is in neither.
+    ``modules`` are all modules of the kernel, by name. ``builtin`` are the names of those linked
+    into the kernel: they satisfy a dependency without being included. Raises OperatorError if a
+    dependency is in neither.
     """
     chosen: dict[str, Module] = {}
     waiting = [(name, "the selection") for name in wanted]
@@ -128,20 +133,21 @@ def closure(
 
 
 def needs(module: Module, modules: Mapping[str, Module]) -> list[str]:
-    """What has to be loaded before ``module``: its dependencies and, if they exist, its soft ones.
+    """Return the modules to load before ``module``: its dependencies, and soft ones if they exist.
 
-    Soft ones are treated as hard because some are: without ``realtek``, r8169 refuses to start.
+    Soft dependencies are treated as hard because some are: without ``realtek``, r8169 refuses to
+    start.
     """
     soft = (name.replace("-", "_") for name in module.soft)
     return [*module.depends, *(name for name in soft if name in modules)]
 
 
 def dep_table(modules: Iterable[Module]) -> str:
-    """modules.dep of this set: ``path: path ...``, the module to be loaded first comes last."""
+    """Return modules.dep of these modules: ``path: path ...``, the last one is loaded first."""
     by_name = {module.name: module for module in modules}
     lines = []
     for module in sorted(by_name.values(), key=lambda module: module.path):
-        order: dict[str, None] = {}  # an ordered set: names in the order they are to be loaded
+        order: dict[str, None] = {}  # an ordered set: names in the order of loading
         _load_order(module, by_name, order, frozenset())
         del order[module.name]
         paths = "".join(" " + by_name[name].path for name in reversed(order))
@@ -159,6 +165,6 @@ def _load_order(
 
 
 def alias_table(modules: Iterable[Module]) -> str:
-    """modules.alias of this set: ``alias PATTERN NAME``, by which devices find their drivers."""
+    """Return modules.alias of these modules: ``alias PATTERN NAME``, which finds drivers."""
     by_path = sorted(modules, key=lambda module: module.path)
     return "".join(f"alias {alias} {m.name}\n" for m in by_path for alias in m.aliases)

@@ -1,7 +1,7 @@
 """Debian packages: found with apt-cache, downloaded and verified by apt, unpacked, not installed.
 
-apt runs as any user. What it writes (its binary index, downloads) goes to our own cache folder;
-the host's package system is only read.
+apt runs as any user. It writes its binary index and its downloads to our own cache folder; the
+host's package system is only read.
 """
 
 import os
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.programs import ENGLISH, cause, run
 from netboot.images.progress import Progress
 
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-UPDATE_SECONDS = 10  # for a mirror to answer; firmware is wanted, not needed
+UPDATE_SECONDS = 10  # for a mirror to answer; a build succeeds without firmware
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """The version of a package that apt would install; ``depends`` as in its control file."""
+    """The version of a package that apt would install; ``depends`` is from its control file."""
 
     name: str
     version: str
@@ -30,12 +31,12 @@ class Package:
 class Apt:
     """apt, with its index in the folder ``state``.
 
-    With ``config``, a file for APT_CONFIG, it is an apt apart that knows other package lists.
+    With ``config``, a file for APT_CONFIG, it is a separate apt with package lists of its own.
     """
 
     def __init__(self, state: Path, config: Path | None = None) -> None:
         state.mkdir(parents=True, exist_ok=True)
-        # The index takes 0.8 s to make; Debian's container images turn off keeping it.
+        # The index takes 0.8 s to make; Debian's container images do not keep it.
         options = {
             "Dir::Cache": str(state),
             "Dir::Cache::pkgcache": "pkgcache.bin",
@@ -43,13 +44,13 @@ class Apt:
             "APT::Sandbox::User": "root",  # user _apt cannot write to our folders
         }
         self._options = [f"-o{key}={value}" for key, value in options.items()]
-        self._environment = os.environ | {"LC_ALL": "C"}
+        self._environment: dict[str, str] = {}
         self._lists_are_ours = config is not None
         if config:
             self._environment["APT_CONFIG"] = str(config)
 
     def show(self, names: Iterable[str]) -> dict[str, Package]:
-        """Those of the packages ``names`` that there are, by name."""
+        """Return the packages of ``names`` that exist, by name."""
         text = self._run(["apt-cache", "show", "--no-all-versions", *names]).stdout
         packages = {}
         for paragraph in text.split("\n\n"):
@@ -60,7 +61,7 @@ class Apt:
         return packages
 
     def need(self, names: Sequence[str]) -> dict[str, Package]:
-        """The packages ``names``, by name. Raises OperatorError if one is unknown."""
+        """Return the packages ``names``, by name. Raises OperatorError if one is unknown."""
         packages = self.show(names)
         if self._lists_are_ours and len(packages) < len(set(names)):
             self.update()  # the last one may have failed in the middle
@@ -73,14 +74,14 @@ class Apt:
         return packages
 
     def download(self, package: Package, folder: Path, progress: Progress) -> Path:
-        """Downloads the .deb into ``folder``, which apt verifies. Raises OperatorError."""
+        """Download the .deb into ``folder``; apt verifies it. Raises OperatorError."""
         progress.step(f"downloading {package.name} {package.version}")
         reader, writer = os.pipe()
         command = ["apt-get", *self._options, f"-oAPT::Status-Fd={writer}", "-q", "download"]
         with subprocess.Popen(
             [*command, f"{package.name}={package.version}"],
             cwd=folder,
-            env=self._environment,
+            env={**os.environ, **ENGLISH, **self._environment},
             pass_fds=[writer],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -94,18 +95,18 @@ class Apt:
         found = list(folder.glob(f"{package.name}_*.deb"))
         if apt.returncode or not found:
             raise OperatorError(
-                f"{package.name} {package.version} could not be downloaded: {_short(complaint)}",
+                f"{package.name} {package.version} could not be downloaded: {cause(apt.returncode, complaint)}",
                 hint="refresh apt's lists: sudo apt-get update",
             )
         return found[0]
 
     def update(self) -> str:
-        """Refreshes the package lists; returns what went wrong, empty if nothing did."""
+        """Refresh the package lists. Return the error, empty if there was none."""
         done = self._run(["apt-get", "-q", "update"])
-        return "" if done.returncode == 0 else _short(done.stderr)
+        return cause(done.returncode, done.stderr) if done.returncode else ""
 
     def targets(self) -> list[dict[str, str]]:
-        """The package lists apt knows of (``apt-get indextargets``): one row of fields each."""
+        """Return the package lists that apt knows (``apt-get indextargets``), fields by name."""
         done = self._run(["apt-get", "indextargets", "Created-By: Packages"])
         return [
             dict(re.findall(r"^([\w-]+): (.*)$", paragraph, re.MULTILINE))
@@ -114,42 +115,37 @@ class Apt:
         ]
 
     def architecture(self) -> str:
-        """Debian's name of the architecture whose packages these are."""
+        """Return Debian's name of the architecture of these packages."""
         shell = self._run(["apt-config", "shell", "name", "APT::Architecture"]).stdout
         return shell.strip().partition("=")[2].strip("'")
 
     def configuration(self) -> str:
-        """apt's whole configuration, in its own notation."""
+        """Return apt's whole configuration, in its own notation."""
         return self._run(["apt-config", "dump"]).stdout
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         program, *arguments = command
-        try:
-            return subprocess.run(
-                [program, *self._options, *arguments],
-                env=self._environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise OperatorError(
-                f"there is no {program} here", hint="images are built on Debian 12"
-            ) from error
+        return run(
+            [program, *self._options, *arguments],
+            hint="images are built on Debian 12",
+            env=self._environment,
+            check=False,
+        )
 
 
 def firmware_apt(host: Apt, state: Path, progress: Progress) -> tuple[Apt, str]:
-    """An apt apart that knows the host's Debian mirrors with component non-free-firmware; see
-    ``foreign_apt``.
+    """Return a separate apt for the host's Debian mirrors with the component non-free-firmware.
+
+    See ``foreign_apt``.
     """
     return _apart(host, state, "non-free-firmware", {}, "looking for firmware packages", progress)
 
 
 def foreign_apt(host: Apt, architecture: str, state: Path, progress: Progress) -> tuple[Apt, str]:
-    """An apt apart that knows the host's Debian mirrors for another architecture.
+    """Return a separate apt for the host's Debian mirrors with another architecture.
 
-    Returns it and what went wrong when its lists were refreshed, empty if nothing did. They are
-    refreshed when the host's are newer.
+    Return also the error of refreshing its lists, empty if there was none. They are refreshed if
+    the host's lists are newer.
     """
     settings = {"APT::Architecture": architecture, "APT::Architectures::": architecture}
     text = f"looking for packages of {architecture}"
@@ -183,7 +179,7 @@ def _apart(
         "Acquire::https::Timeout": str(UPDATE_SECONDS),
         **more,
     }
-    # The host's own settings (a proxy, say), less what it wants to be run after an update.
+    # The host's own settings (a proxy, for example), without its hooks for an update.
     kept = [line for line in host.configuration().splitlines() if "Invoke" not in line]
     kept += ["#clear APT::Architectures;"] if more else []
     kept += [f'{key} "{value}";' for key, value in settings.items()]
@@ -196,9 +192,9 @@ def _apart(
 
 
 def _stale(host: Path, ours: Path) -> bool:
-    """Whether a release that both folders of package lists know is newer in ``host``.
+    """Return True if ``host`` has a newer version of a release that both folders list.
 
-    apt gives a list the time at which the mirror changed it, so no clock is asked.
+    apt gives a list the time at which the mirror changed it, so no clock is involved.
     """
     releases = list(ours.glob("*InRelease"))
     return not releases or any(
@@ -208,15 +204,5 @@ def _stale(host: Path, ours: Path) -> bool:
 
 
 def unpack(deb: Path, folder: Path) -> None:
-    """Unpacks a package's files into ``folder``. Raises OperatorError."""
-    command = ["dpkg-deb", "-x", str(deb), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OperatorError(f"{deb.name} does not unpack: {_short(done.stderr)}")
-
-
-def _short(complaint: str) -> str:
-    """The first error of apt's or dpkg's messages, on one line."""
-    lines = complaint.strip().splitlines() or ["no reason given"]
-    errors = [line for line in lines if line.startswith(("E:", "Err", "dpkg-deb: error"))]
-    return (errors or lines)[0].strip()
+    """Unpack a package's files into ``folder``. Raises OperatorError."""
+    run(["dpkg-deb", "-x", str(deb), str(folder)], problem=f"{deb.name} cannot be unpacked")

@@ -1,4 +1,4 @@
-"""The part of a build that is for one processor: kernel, initramfs whole and in slices."""
+"""The part of a build for one processor: the kernel, the full initramfs and its slices."""
 
 import hashlib
 import json
@@ -31,8 +31,9 @@ STUB = "systemd-boot-efi"
 
 
 class Sources:
-    """Where packages come from: this host's apt and, each with lists of its own, one for firmware
-    and those for other processors. ``complaints`` say what could not be refreshed.
+    """The origins of packages: this host's apt, one for firmware, and one for each other processor.
+
+    All have package lists of their own. ``complaints`` lists those that could not be refreshed.
     """
 
     def __init__(self, cache: Cache, progress: Progress) -> None:
@@ -44,16 +45,16 @@ class Sources:
 
     @cached_property
     def firmware(self) -> tuple[Apt, dict[str, Package]]:
-        """The packages with firmware, by name, and the apt that knows them."""
+        """The apt that knows the firmware packages, and these packages by name."""
         folder = self._cache.path / "apt-firmware"
         apt, complaint = packages.firmware_apt(self.host, folder, self._progress)
         found = apt.show(sorted(set(drivers.FIRMWARE_PACKAGES.values())))
         if complaint and not found:
-            self.complaints.append(f"no firmware packages: {complaint}")
+            self.complaints.append(f"Debian's firmware packages cannot be found: {complaint}")
         return apt, found
 
     def of(self, processor: Processor) -> Apt:
-        """The apt that knows the packages for a processor."""
+        """Return the apt that knows the packages for a processor."""
         if processor.name == self.host.architecture():
             return self.host
         if processor.name not in self._foreign:
@@ -61,11 +62,13 @@ class Sources:
             apt, complaint = packages.foreign_apt(self.host, processor.name, folder, self._progress)
             self._foreign[processor.name] = apt
             if complaint:
-                self.complaints.append(f"package lists of {processor.name}: {complaint}")
+                self.complaints.append(
+                    f"package lists of {processor.name} cannot be refreshed: {complaint}"
+                )
         return self._foreign[processor.name]
 
     def compiler(self, processor: Processor) -> Compiler:
-        """The compiler for a processor. Raises OperatorError."""
+        """Return the compiler for a processor. Raises OperatorError."""
         if processor.name == self.host.architecture():
             return compiler.native()
         return compiler.cross(processor, self.of(processor), self._cache, self._progress)
@@ -73,9 +76,9 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a part is made of, found out without downloading anything but package lists.
+    """The ingredients of a part, found without downloading anything but package lists.
 
-    ``firmware`` is empty if Debian's component for it cannot be reached.
+    ``sources`` has no firmware if Debian's component for it cannot be reached.
     """
 
     processor: Processor
@@ -88,7 +91,7 @@ class Part:
 
 
 def find(processor: Processor, wanted: str, sources: Sources) -> Part:
-    """The part with the kernel ``wanted``, a package or a path. Raises OperatorError."""
+    """Return the part with the kernel ``wanted``, a package or a path. Raises OperatorError."""
     compiler, apt = sources.compiler(processor), sources.of(processor)
     image: Package | Path
     if "/" in wanted:
@@ -114,7 +117,7 @@ def find(processor: Processor, wanted: str, sources: Sources) -> Part:
 
 
 def made(part: Part, cache: Cache, progress: Progress) -> tuple[Path, dict[str, Any]]:
-    """A folder in the cache with the part's files, and what it says of them."""
+    """Return a folder in the cache with the part's files, and their description."""
     folder = cache.folder("parts", part.key, lambda to: _make(part, to, cache, progress))
     description: dict[str, Any] = json.loads((folder / DESCRIPTION_FILE).read_text())
     return folder, description
@@ -144,7 +147,7 @@ def _make(part: Part, folder: Path, cache: Cache, progress: Progress) -> None:
     for name, row, chosen in sliced:
         rows[name] = replace(row, lacks=_lacks(chosen, firmware))
         contents[slices.file_of(name)] = chosen
-    progress.step("compressing the initramfs, whole and in slices (15 s or so)")
+    progress.step("compressing the initramfs and its slices (about 15 s)")
 
     def compress(name: str, chosen: tuple[Module, ...]) -> None:
         records = list(initramfs.module_records(linux, firmware, chosen))
@@ -154,7 +157,7 @@ def _make(part: Part, folder: Path, cache: Cache, progress: Progress) -> None:
         (folder / name).write_bytes(initramfs.compressed(archive))
 
     files = {INITRAMFS_FILE: linux.modules, **contents}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # of zstd, which takes one core each
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each zstd uses one core
         for number, _ in enumerate(pool.map(compress, files.keys(), files.values()), start=1):
             progress.advance(number, len(files))
     catalogue = Catalogue(rows, linux.left_out)
@@ -178,13 +181,13 @@ def _firmware(sources: Sources, linux: Kernel, cache: Cache, progress: Progress)
 
 
 def _lacks(chosen: Iterable[Module], firmware: Firmware) -> tuple[tuple[str, str], ...]:
-    """Firmware that modules ask for and the build has not, each with the package that has it."""
+    """Return the firmware that modules request and the build lacks, each with its package."""
     names = {name for module in chosen for name in firmware.missing.get(module.name, ())}
     return tuple((name, _firmware_package(name)) for name in sorted(names))
 
 
 def _firmware_package(name: str) -> str:
-    """The package that ships the firmware file ``name``, empty if none does."""
+    """Return the package with the firmware file ``name``, empty if none has it."""
     rows = drivers.FIRMWARE_PACKAGES.items()
     return next((package for prefix, package in rows if name.startswith(prefix)), "")
 
@@ -206,20 +209,20 @@ def _description(part: Part, linux: Kernel, firmware: Firmware) -> dict[str, Any
 
 
 def without_firmware(description: dict[str, Any]) -> tuple[str, ...]:
-    """One line for each package that would help drivers and could not be had."""
+    """Return one line for each package that drivers need and that was not available."""
     lacking: dict[str, list[str]] = {}
     for module, files in description["firmware_missing"].items():
         for package in {file["package"] for file in files} - {"", *description["packages"]}:
             lacking.setdefault(package, []).append(module)
     return tuple(
-        f"no firmware for {', '.join(names)}: it is in {package}"
+        f"no firmware for {', '.join(names)}: Debian's package {package} is not available"
         for package, names in sorted(lacking.items())
     )
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal. Raises OperatorError if it cannot be read."""
+    """Return the SHA-256 of a file, in hexadecimal. Raises OperatorError if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise OperatorError(f"{path}: {error.strerror}") from error
+        raise OperatorError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,13 +1,13 @@
-"""How long work says how far it is."""
+"""Progress reports of long operations."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Where a build reports its progress; the command line draws it."""
+    """The receiver of a build's progress reports; the command line draws them."""
 
     def step(self, text: str) -> None:
-        """A new step begins."""
+        """Begin a new step."""
 
     def advance(self, done: int, total: int) -> None:
-        """``done`` of ``total`` (bytes, percent) of this step are through."""
+        """Report that ``done`` of ``total`` (bytes, percent) of this step are complete."""

@@ -1,4 +1,4 @@
-"""Files that come with netboot but are no Python: the initramfs's sources, the example profiles.
+"""Files that come with netboot but are not Python: initramfs sources and example profiles.
 
 In a checkout they are beside the package; a wheel puts them into PREFIX/share/netboot.
 """
@@ -11,13 +11,14 @@ from netboot.errors import OperatorError
 
 
 def folder(name: str) -> Path:
-    """The folder ``initramfs`` or ``profiles``. Raises OperatorError if there is none."""
+    """Return the folder ``initramfs`` or ``profiles``. Raises OperatorError if it is missing."""
     checkout = Path(netboot.__file__).parent.parent / name
     installed = Path(sysconfig.get_path("data")) / "share/netboot" / name
-    # A folder of that name beside an installed package would be somebody else's.
+    # A folder of that name beside an installed package would belong to another program.
     for path in (checkout, installed):
         if path.is_dir() and (path is installed or (path.parent / "pyproject.toml").is_file()):
             return path
     raise OperatorError(
-        f"there is no {installed}", hint="install netboot's wheel, or run it from a clone"
+        f"the folder {installed} is missing",
+        hint="install netboot's wheel, or run netboot from a clone",
     )

@@ -21,6 +21,7 @@ from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.programs import check_installed, run
 from netboot.lab.network import PRIVATE_TMPFS, ip, make_bridge
 from netboot.serve.http.status import fetch_status
 
@@ -71,14 +72,14 @@ _SERVER = f'mount -t tmpfs tmpfs {PRIVATE_TMPFS}; exec "$@"'
 
 
 def check_programs() -> None:
-    """Raises OperatorError, naming the Debian package, if a part is not installed."""
-    for program, package in (
-        ("/usr/sbin/libvirtd", "libvirt-daemon"),
-        ("virsh", "libvirt-clients"),
-        ("qemu-system-x86_64", "qemu-system-x86"),
-    ):
-        if shutil.which(program) is None:
-            raise OperatorError(f"{program} is not installed", hint=f"sudo apt install {package}")
+    """Raise OperatorError, naming the Debian package, if a part is not installed."""
+    check_installed(
+        {
+            "/usr/sbin/libvirtd": "libvirt-daemon",
+            "virsh": "libvirt-clients",
+            "qemu-system-x86_64": "qemu-system-x86",
+        }
+    )
 
 
 def up(bridge: str, address: IPv4Interface) -> None:
@@ -90,14 +91,14 @@ def up(bridge: str, address: IPv4Interface) -> None:
         _add_bridge(bridge, address)
         if _pid(LIBVIRTD) is None:
             _start_libvirtd()
-        if NETWORK not in _virsh("net-list", "--name").split():
+        if NETWORK not in _virsh("net-list", "--name").stdout.split():
             _create(
                 "net-create",
                 f"<network><name>{NETWORK}</name><forward mode='bridge'/>"
                 f"<bridge name='{bridge}'/></network>",
             )
         # vagrant-libvirt asks for it even for a PC without a disk.
-        if "default" not in _virsh("pool-list", "--name").split():
+        if "default" not in _virsh("pool-list", "--name").stdout.split():
             _create(
                 "pool-create",
                 "<pool type='dir'><name>default</name>"
@@ -128,7 +129,7 @@ def start_server(command: list[str], http: str) -> None:
 
 def pcs() -> list[str]:
     """Names of the virtual PCs that libvirt knows, switched on or not."""
-    return _virsh("list", "--all", "--name").split() if _pid(LIBVIRTD) is not None else []
+    return _virsh("list", "--all", "--name").stdout.split() if _pid(LIBVIRTD) is not None else []
 
 
 def down(*, unused: bool = False) -> bool:
@@ -194,7 +195,7 @@ def _links() -> set[str]:
 
 
 def _networks() -> Iterator[tuple[str, IPv4Network]]:
-    done = subprocess.run(["ip", "-json", "-4", "address"], check=True, capture_output=True)
+    done = run(["ip", "-json", "-4", "address"], package="iproute2")
     for link in json.loads(done.stdout):
         for entry in link["addr_info"]:
             yield link["ifname"], IPv4Interface(f"{entry['local']}/{entry['prefixlen']}").network
@@ -206,7 +207,7 @@ def _start_libvirtd() -> None:
     if "SUDO_UID" in os.environ:  # vagrant is run without sudo
         os.chown(SOCKETS, int(os.environ["SUDO_UID"]), -1)
     libvirtd = _contain(LIBVIRTD, _LIBVIRTD, [])
-    _await(libvirtd, LIBVIRTD, lambda: _connect("uri").returncode == 0)
+    _await(libvirtd, LIBVIRTD, lambda: _virsh("uri", check=False).returncode == 0)
 
 
 def _contain(name: str, script: str, words: list[str]) -> "subprocess.Popen[bytes]":
@@ -257,19 +258,13 @@ def _await(process: "subprocess.Popen[bytes]", name: str, condition: Callable[[]
         time.sleep(POLL_SECONDS)
 
 
-def _connect(*words: str) -> "subprocess.CompletedProcess[str]":
-    command = ["virsh", "--quiet", "--connect", URI, *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def _virsh(*words: str) -> str:
-    done = _connect(*words)
-    if done.returncode != 0:
-        raise OperatorError(
-            f"virsh {words[0]}: {done.stderr.strip().removeprefix('error: ')}",
-            hint=f"what libvirtd says is in {FOLDER / LIBVIRTD}.log",
-        )
-    return done.stdout
+def _virsh(*words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    return run(
+        ["virsh", "--quiet", "--connect", URI, *words],
+        problem=f"virsh {words[0]} failed",
+        hint=f"libvirtd's messages are in {FOLDER / LIBVIRTD}.log",
+        check=check,
+    )
 
 
 def _create(verb: str, xml: str, *options: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.programs import check_installed
 from netboot.profile.processors import AMD64, ARM64, I386, Processor
 from netboot.profile.values import nearest
 
@@ -216,7 +217,7 @@ def check_programs(firmware: Iterable[str]) -> None:
     """Raises OperatorError if one of the kinds ``firmware`` is not in KINDS or, naming the Debian
     package, if a part of the lab is not installed.
     """
-    needed = [("dnsmasq", "dnsmasq-base"), ("ip", "iproute2")]
+    needed = {"dnsmasq": "dnsmasq-base", "ip": "iproute2"}
     for name in firmware:
         if name not in KINDS:
             guess = nearest(name, KINDS)
@@ -225,12 +226,10 @@ def check_programs(firmware: Iterable[str]) -> None:
                 + (f"; did you mean '{guess}'?" if guess else "")
             )
         kind = KINDS[name]
-        needed.append((kind.program, kind.package))
+        needed[kind.program] = kind.package
         if kind.flash is not None and not (OVMF / kind.flash.code).exists():
             raise OperatorError(
                 f"{OVMF / kind.flash.code} is not there",
                 hint=f"sudo apt install {kind.flash.package}",
             )
-    for program, package in needed:
-        if shutil.which(program) is None:
-            raise OperatorError(f"{program} is not installed", hint=f"sudo apt install {package}")
+    check_installed(needed)

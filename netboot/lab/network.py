@@ -8,7 +8,6 @@ Ctrl-C, or by ``kill -9``; and no packet of the lab can reach a real network.
 import ctypes
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface
@@ -17,6 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from netboot.errors import OperatorError
+from netboot.host.programs import run
 
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000  # <linux/sched.h>
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18  # <linux/mount.h>
@@ -30,7 +30,7 @@ BRIDGE_MAC = "52:54:00:77:ff:01"
 BRIDGE_OPTIONS = ("forward_delay", "0", "mcast_snooping", "0")
 SERVER = IPv4Interface("10.77.0.1/24")
 ROUTER = IPv4Interface("10.77.0.254/24")
-# Debian's iPXE of 2019 waits 13 s for an IPv6 router; the lab has one (facts: anchors, section 4).
+# Debian's iPXE of 2019 waits 13 s for an IPv6 router where there is none, so the lab has one.
 ROUTER_IPV6 = IPv6Interface("fd77::1/64")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -103,10 +103,8 @@ def _in_child(body: Callable[[], int]) -> int:
 
 
 def ip(*arguments: str) -> None:
-    """Runs iproute2's ``ip``."""
-    done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise OperatorError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+    """Run iproute2's ``ip``. Raises OperatorError."""
+    run(["ip", *arguments], package="iproute2")
 
 
 def make_bridge(name: str = BRIDGE, address: IPv4Interface = SERVER) -> None:

@@ -287,7 +287,7 @@ class Classroom:
         words += ["--log-dhcp", "--log-facility=-"]
         pool = f"{FIRST_ADDRESS},{LAST_ADDRESS},{SERVER.netmask},1h"
         words += [f"--dhcp-range={pool}", f"--dhcp-option=option:router,{ROUTER.ip}"]
-        # Its ping before each offer would be 3 s of every boot (anchors, section 1).
+        # dnsmasq's ping before each offer would be 3 s of every boot (its PING_WAIT).
         words += ["--no-ping", "--dhcp-authoritative"]
         prepare = f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
         await self._spawn_host(ROUTER_DEVICE, ROUTER, prepare, words, log=ROUTER_LOG)

@@ -1,1 +1,1 @@
-"""The data plane: the page server, its leases, and the processes that move the pages."""
+"""The data plane: the page server, its leases, and the processes that move pages."""

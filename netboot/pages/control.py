@@ -1,22 +1,27 @@
 """Messages between the control plane and its page workers, over SOCK_SEQPACKET sockets.
 
-One packet is one line of JSON, with file descriptors. To a worker:
+One packet is one line of JSON, with file descriptors. Messages to a worker:
 
-- ``connect``: take over a client; descriptors: its socket, what it is owed and has sent
-  (``carry``), then those of the page file
+- ``connect``: take over a client. Descriptors: the client's socket, its pending bytes in both
+  directions (``carry``), then those of the page file
 - ``fence``: close the connections of a lease whose set is lower than ``set``
-- ``drop``: a lease has ended; close its connections
-- ``leave``: give all clients back, each lease when all its connections are between two requests,
-  and then end
-- ``stop``: close everything and end
+- ``drop``: close the connections of a lease that has ended
+- ``leave``: give all clients back, then exit. The clients of a lease go together, when all its
+  connections are between two requests
+- ``stop``: close everything and exit
 
-From a worker: ``ready`` (its first word), ``closed`` (a connection's end), ``counters`` (what was
-done since the last report), ``first-write`` (of a lease), ``delayed`` (a lease's writes wait for
-room), ``moved`` (a client given back; descriptors: its socket, what it is owed and has sent, and
-those of the page file if that is an image).
+Messages from a worker:
 
-A worker whose control plane is gone goes on serving its clients, and listens on a socket of its
-own in the server's folder (``listen``) for the next control plane, which tells it to ``leave``.
+- ``ready``: the worker runs; always the first message
+- ``closed``: a connection has ended
+- ``counters``: the work done since the last report
+- ``first-write``: the first page of a lease was written
+- ``delayed``: the writes of a lease wait for room in the store
+- ``moved``: a client is given back. Descriptors: the client's socket, its pending bytes in both
+  directions, and those of the page file if that is an image
+
+A worker that loses its control plane continues to serve its clients. It listens on a socket of its
+own in the server's folder (``listen``) for the next control plane, which sends it ``leave``.
 """
 
 import json
@@ -32,22 +37,25 @@ Message = dict[str, Any]
 
 MAX_PACKET_BYTES = 64 << 10
 MAX_DESCRIPTORS = 16
-MEETING_PREFIX = "state-worker-"  # of sockets, in a store's directory
+MEETING_PREFIX = "state-worker-"  # of the sockets' names, in a store's directory
 
 
 def send(control: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
-    """Sends one message. Raises BlockingIOError when the queue is full, OSError at its end."""
+    """Send a message. Raises BlockingIOError if the queue is full, OSError if the peer is gone."""
     socket.send_fds(control, [json.dumps(message).encode()], list(descriptors))
 
 
 def receive(control: socket.socket) -> tuple[Message, list[int]] | None:
-    """The next message and its descriptors; None at the end of the other side."""
+    """Return the next message and its descriptors; None if the peer has closed its end."""
     packet, descriptors, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
     return (json.loads(packet), descriptors) if packet else None
 
 
 def carry(unsent: bytes, unparsed: bytes) -> int:
-    """A descriptor that holds what a client is owed and what it has sent, of any length."""
+    """Return a descriptor of a memfd that holds two byte strings of any length.
+
+    ``unsent`` are bytes for the client; ``unparsed`` are bytes that the client has sent.
+    """
     descriptor = os.memfd_create("netboot-carried")
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(len(unsent).to_bytes(8, "big") + unsent + unparsed)
@@ -55,7 +63,7 @@ def carry(unsent: bytes, unparsed: bytes) -> int:
 
 
 def carried(descriptor: int) -> tuple[bytes, bytes]:
-    """What ``carry`` was given. Closes the descriptor."""
+    """Return ``unsent`` and ``unparsed`` as given to ``carry``. Closes the descriptor."""
     with os.fdopen(descriptor, "rb") as file:
         file.seek(0)
         data = file.read()
@@ -64,25 +72,25 @@ def carried(descriptor: int) -> tuple[bytes, bytes]:
 
 
 def listen(folder: Path) -> tuple[socket.socket, str]:
-    """A socket for the next control plane to meet a worker at, and its name in ``folder``."""
+    """Return a listening socket for the next control plane, and the socket's name in ``folder``."""
     name = f"{MEETING_PREFIX}{secrets.token_hex(8)}"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with _short(folder) as path:
+    with _short_path(folder) as path:
         listener.bind(f"{path}/{name}")
     listener.listen(8)
     return listener, name
 
 
 def meetings(folder: Path) -> list[str]:
-    """Names in ``folder`` where workers can be met."""
+    """Return the names in ``folder`` at which workers listen."""
     return [path.name for path in folder.glob(f"{MEETING_PREFIX}*")]
 
 
 def meet(folder: Path, name: str) -> socket.socket | None:
-    """Connects to a worker that an earlier control plane left; None if it is dead."""
+    """Connect to a worker that an earlier control plane left; None if the worker is dead."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        with _short(folder) as path:
+        with _short_path(folder) as path:
             sock.connect(f"{path}/{name}")
     except ConnectionRefusedError:
         sock.close()
@@ -91,8 +99,8 @@ def meet(folder: Path, name: str) -> socket.socket | None:
 
 
 @contextmanager
-def _short(folder: Path) -> Iterator[str]:
-    # A socket's path has 107 bytes at most; a folder's name may be longer than that.
+def _short_path(folder: Path) -> Iterator[str]:
+    # The path of a Unix socket has at most 107 bytes (unix(7)); a folder's path may be longer.
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{descriptor}"

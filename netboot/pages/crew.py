@@ -1,4 +1,4 @@
-"""The workers of a page server, and which client is with which of them."""
+"""The workers of a page server, and the assignment of clients to workers."""
 
 import asyncio
 import itertools
@@ -21,18 +21,21 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["attach", "detach", "refused", "first-write", "worker-died", "delayed"]
 
-# Of a seat's area, in one set: as many as a profile can ask for (swap.connections). What the server
-# holds for an area is so many times what it holds for a connection (docs/pages.md).
+# The most connections in one set of a seat's area: as many as a profile can ask for
+# (swap.connections). They bound the server's memory for an area, which is so many times that for
+# one connection (docs/explanation/page-server.md).
 MAX_CONNECTIONS_OF_AREA = 16
-# An upgrade waits so long for a request that is under way; then its client has to attach again.
+# Time limit of an upgrade for a request in progress; after it, the client has to attach again.
 TAKE_OVER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class PageEvent:
-    """Something noteworthy. ``seat`` is a MAC address, or empty if unknown or not a room's;
-    ``message`` is for a person; ``data`` are JSON values, among them ``address`` (the client's)
-    and ``connections`` (of the lease, after the event).
+    """An event for the operator.
+
+    ``seat`` is a MAC address; it is empty if the seat is unknown or the export is not a room's.
+    ``message`` is for a person. ``data`` are JSON values, among them ``address`` (the client's) and
+    ``connections`` (how many the lease has after the event).
     """
 
     kind: Kind
@@ -51,7 +54,7 @@ class _Client:
 
 @dataclass(slots=True)
 class _Seat:
-    """What is known of a lease that was attached: outlives its connections."""
+    """State of an attached lease. It outlives the connections."""
 
     seat: str
     worker: WorkerProcess
@@ -60,7 +63,7 @@ class _Seat:
 
 
 class Crew:
-    """``count`` workers that serve what ``exports`` attaches. ``tell`` is given every event."""
+    """``count`` workers that serve the pages of ``exports``. ``tell`` is called with each event."""
 
     def __init__(
         self, exports: Exports, count: int, tell: Callable[[PageEvent], None] | None
@@ -75,7 +78,7 @@ class Crew:
         exports.on_ended = self._drop
 
     def start(self) -> list[str]:
-        """Starts the workers; returns where those of an earlier server can be met."""
+        """Start the workers; return the names at which workers of an earlier server listen."""
         folder = self._exports.directory
         left = [] if folder is None else control.meetings(folder)
         for worker in self._workers:
@@ -83,7 +86,7 @@ class Crew:
         return left
 
     async def stop(self) -> None:
-        """Ends the workers and all connections."""
+        """Stop the workers and close all connections."""
         for order in self._orders:
             order.cancel()
         await asyncio.gather(*(worker.stop() for worker in self._workers))
@@ -94,26 +97,29 @@ class Crew:
         return [worker.pid for worker in self._workers]
 
     def addresses(self) -> Iterable[str]:
-        """The client's address of each connection."""
+        """Return the client's address of each connection."""
         return (client.address for client in self._clients.values())
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """By lease: what ``PageServer.counters`` tells."""
+        """Return the counters by lease, as ``PageServer.counters`` does."""
         return {
             lease: {**asdict(seat.counters), "connections": self._connections(lease)}
             for lease, seat in self._leases.items()
         }
 
     async def connect(self, sock: socket.socket, address: str, ready: Ready, reply: bytes) -> None:
-        """Gives a client to a worker, who also answers its handshake with ``reply``: so the worker
-        has closed the connections that this one fences before the client knows of it.
+        """Hand a client over to a worker, which also sends ``reply``, the end of the handshake.
+
+        So the worker has closed the connections that this one fences before the client can know
+        that it is attached.
         """
         attachment = self._exports.attach(ready.asked)
         if not isinstance(attachment, Attachment):
-            return  # another connection of this seat was faster: hanging up is all that is left
+            return  # a newer connection of this seat was faster; the handshake can refuse no more
         number = attachment.set_number
         if attachment.seat and self._in_set(attachment) >= MAX_CONNECTIONS_OF_AREA:
-            reason = f"{MAX_CONNECTIONS_OF_AREA} connections of {attachment.export.name} already"
+            limit = f"has {MAX_CONNECTIONS_OF_AREA} connections, the most for one area"
+            reason = f"{attachment.export.name} {limit}"
             self.tell("refused", attachment.seat, "", f"{address}: {reason}", address=address)
             return
         seat = self._seat(attachment)
@@ -134,10 +140,10 @@ class Crew:
         self._tell_attached(attachment, address, text)
 
     async def take_over(self, names: Iterable[str]) -> None:
-        """Moves the clients of an earlier server's workers, met at ``names``, to ours."""
+        """Move the clients of an earlier server's workers, which listen at ``names``, to ours."""
         folder = self._exports.directory
-        assert folder is not None, "where else were they met?"
-        # Until ours can serve, the clients are better off where they are.
+        assert folder is not None, "the names are in it"
+        # Until our workers are ready, the old ones serve the clients without a pause.
         await asyncio.gather(*(worker.ready.wait() for worker in self._workers))
         await asyncio.gather(*(self._take_over(folder, name) for name in names))
 
@@ -149,7 +155,7 @@ class Crew:
                     async with asyncio.timeout(TAKE_OVER_SECONDS):
                         await collect(worker, self._resume)
                 except TimeoutError:
-                    log.warning("pages: requests of an older worker do not end; it is stopped")
+                    log.warning("pages: an older worker does not finish its requests; stopping it")
                     control.send(worker, {"do": "stop"})
         (folder / name).unlink(missing_ok=True)
 
@@ -157,12 +163,12 @@ class Crew:
         (client, carried, *pages), address = descriptors, message["address"]
         attachment = self._exports.resume(message["lease"], pages)
         if attachment is None:
-            log.info("pages: %s: its lease has ended meanwhile", address)
+            log.info("pages: %s: connection dropped: its lease has ended", address)
             return
         self._seat(attachment).written = message["written"]
         attachment = replace(attachment, set_number=message["set"])
         await self._give(attachment, address, message, [client, carried])
-        self._tell_attached(attachment, address, f"{address} went on with a new server process")
+        self._tell_attached(attachment, address, f"still attached by {address}, to a new process")
 
     async def _give(
         self,
@@ -186,7 +192,7 @@ class Crew:
             "read_only": export.read_only,
             "ceiling": attachment.ceiling,
         }
-        # Copies: while we wait below the lease may end, and its descriptors become another's.
+        # Copies: the lease may end during the await below, and its descriptors be reused.
         pages = [os.dup(descriptor) for descriptor in attachment.pages.descriptors()]
         self._clients[number] = _Client(address, attachment, worker)
         try:
@@ -199,7 +205,10 @@ class Crew:
                 os.close(descriptor)
 
     def _seat(self, attachment: Attachment) -> _Seat:
-        """Of a seat all connections go to one worker: fairness and fencing are local there."""
+        """Return the state of a lease, made if new.
+
+        All connections of a seat go to one worker, so that fairness and fencing need no other.
+        """
         seat = self._leases.get(attachment.lease)
         if seat is None:
             mates = (each for each in self._leases.values() if each.seat == attachment.seat != "")
@@ -224,14 +233,14 @@ class Crew:
         return sum(client.attachment.lease == lease for client in self._clients.values())
 
     def _in_set(self, attachment: Attachment) -> int:
-        """Connections of an attachment's lease that its set does not fence."""
+        """Return how many connections of its lease ``attachment`` does not fence."""
         return sum(
             client.attachment.lease == attachment.lease
             and client.attachment.set_number >= attachment.set_number
             for client in self._clients.values()
         )
 
-    # Workers report.
+    # Reports of workers.
 
     def _make_worker(self) -> WorkerProcess:
         worker = WorkerProcess(self._exports.directory, self._reported, lambda: self._died(worker))
@@ -244,13 +253,14 @@ class Crew:
         lease = message["lease"]
         seat = self._leases.get(lease)
         if seat is None:
-            return  # the last words of a lease that has ended
+            return  # the lease ended while the report was under way
         match message["event"]:
             case "counters":
                 for name, done in message["done"].items():
                     setattr(seat.counters, name, getattr(seat.counters, name) + done)
             case "delayed":
-                text = f"no room for its pages: requests wait for {message['seconds']:.0f} s now"
+                waited = f"requests have waited for {message['seconds']:.0f} s"
+                text = f"page store is full: {waited}; make room on the server"
                 self.tell("delayed", seat.seat, lease, text, seconds=message["seconds"])
             case "first-write" if not seat.written:
                 seat.written = True
@@ -277,7 +287,7 @@ class Crew:
         self.tell("worker-died", "", "", f"page worker {worker.pid} died; starting another")
         lost = [number for number, client in self._clients.items() if client.worker is worker]
         for number in lost:
-            self._closed(number, "its worker died")
+            self._closed(number, "its page worker died")
 
     def _tell_attached(self, attachment: Attachment, address: str, text: str) -> None:
         self.tell(
@@ -291,7 +301,7 @@ class Crew:
         )
 
     def tell(self, kind: Kind, seat: str, lease: str, message: str, **data: Any) -> None:
-        """Tells an event, to the log in any case."""
+        """Log an event and pass it to the callback, if there is one."""
         level = logging.WARNING if kind == "delayed" else logging.INFO
         log.log(level, "pages: %s: %s", kind, message)
         if self._on_event is not None:

@@ -1,4 +1,4 @@
-"""What a page server has to give: a fixed table of exports, or the leases of a room."""
+"""The exports of a page server: a fixed table, or the leases of a room."""
 
 import contextlib
 import hashlib
@@ -12,25 +12,28 @@ from pathlib import Path
 from typing import Protocol
 
 from netboot.errors import OperatorError
+from netboot.host.files import PRIVATE, replace_file
 from netboot.pages.lease import Lease, LeaseTable
 from netboot.pages.nbd.backing import PageFile
 from netboot.pages.nbd.export import Export, Refusal, Refused
+from netboot.pages.nbd.name import WireName
 from netboot.pages.stores import image
 from netboot.pages.stores.store import PageStore
 from netboot.profile.stores import BY_NAME
 
 log = logging.getLogger(__name__)
 
-STATE_FILE = "state-leases.json"  # in the store's directory, so it lives as long as the pages
+STATE_FILE = "state-leases.json"  # in the store's directory, so it lasts as long as the pages
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What a connection is to work on. ``lease`` names it in events and counters. Its connections
-    with a set lower than ``set_number`` are to be closed, if ``fences``. With ``spread`` each
-    connection may be with another worker: nobody fences, and the workers may change the pages
-    together. ``ceiling``: the most bytes per second that all connections of its seat together may
-    move.
+    """The pages that a connection works on.
+
+    ``lease`` names them in events and counters. If ``fences``, connections of this lease whose set
+    is lower than ``set_number`` must be closed. With ``spread`` each connection may go to another
+    worker: there is no fencing, and several workers may change the pages at a time. ``ceiling`` is
+    the most bytes per second that all connections of the seat together may move.
     """
 
     lease: str
@@ -45,47 +48,52 @@ class Attachment:
 
 
 class Exports(Protocol):
-    """What the server asks. Names are as the client gave them, ``EXPORT`` or ``EXPORT@TOKEN``.
+    """The interface through which the server finds and attaches exports.
 
-    ``on_ended`` is called with each lease that ends: its connections are to be closed, and nobody
-    is to keep its pages.
+    ``on_ended`` is called with each lease that ends: the server must close its connections and let
+    its pages go.
     """
 
     on_ended: Callable[[str], None]
 
     @property
     def names(self) -> Sequence[str] | None:
-        """What LIST tells; None if names are secrets."""
+        """The answer to LIST; None if the names are secret."""
 
     @property
     def directory(self) -> Path | None:
-        """Where the server may keep what its successor needs; None if nothing outlives it."""
+        """Folder for state that the next server needs; None if nothing outlives this one."""
 
-    def find(self, name: str) -> Export | Refused:
-        """Whether and what a client may attach. Changes nothing."""
+    def find(self, name: WireName) -> Export | Refused:
+        """Return the export that a client may attach, or the refusal. Changes nothing."""
 
-    def attach(self, name: str) -> Attachment | Refused:
-        """A client attaches. Raises OSError if the pages cannot be had."""
+    def attach(self, name: WireName) -> Attachment | Refused:
+        """Attach a client. Raises OSError if the pages cannot be opened or created."""
 
     def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
-        """A client goes on that a server before this one attached; None if it may not. ``pages``
-        are descriptors of the image it reads, which stay the caller's; none if it can write.
+        """Attach a client again that an earlier server attached; None if its lease has ended.
+
+        ``pages`` are the descriptors of the image that the client reads; they remain the caller's.
+        They are empty for a writable export.
         """
 
     def let_go(self, lease: str) -> None:
-        """The last connection of a lease has ended."""
+        """Note that the last connection of a lease has ended."""
 
 
 class StaticExports:
-    """A fixed table: ``sizes`` in bytes by name, ``images`` to be read only; everybody may have
-    them, all share the pages.
+    """A fixed table: ``sizes`` in bytes by name, and ``images``, which are read-only.
+
+    Any client may attach them, and all clients of an export share its pages.
     """
 
     def __init__(
         self, store: PageStore, sizes: Mapping[str, int], images: Mapping[str, Path] | None = None
     ) -> None:
-        """Finds or makes the page files. Raises OperatorError for an image that cannot be read, or
-        a size that is not positive or not the one that the pages kept under this name have.
+        """Open or create the page files.
+
+        Raises OperatorError if an image cannot be read, if a size is not positive, or if it differs
+        from the size of the pages that are kept under this name.
         """
         images = images or {}
         for name, size_bytes in sizes.items():
@@ -94,7 +102,7 @@ class StaticExports:
         for name in sizes.keys() & images.keys():
             raise OperatorError(f"export {name}: given twice, with a size and as an image")
         self.directory = store.directory
-        self.on_ended: Callable[[str], None] = _nobody_cares
+        self.on_ended: Callable[[str], None] = _ignore_end
         opened = {name: _image(name, image.open_image(path)) for name, path in images.items()}
         self._attachments = {
             name: Attachment(
@@ -112,31 +120,34 @@ class StaticExports:
 
     @property
     def names(self) -> Sequence[str]:
-        """All of them."""
+        """The names of all exports."""
         return tuple(self._attachments)
 
-    def find(self, name: str) -> Export | Refused:
-        """By name."""
+    def find(self, name: WireName) -> Export | Refused:
+        """Return the export of this name. The whole text counts: there are no tokens."""
         found = self.attach(name)
         return found if isinstance(found, Refused) else found.export
 
-    def attach(self, name: str) -> Attachment | Refused:
-        """By name."""
-        return self._attachments.get(name) or Refused("no such export", Refusal.UNKNOWN)
+    def attach(self, name: WireName) -> Attachment | Refused:
+        """Attach the export of this name. The whole text counts: there are no tokens."""
+        return self._attachments.get(name.text) or Refused("no such export", Refusal.UNKNOWN)
 
     def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
-        """Whoever has an image that was replaced meanwhile goes on with the one it knows."""
+        """Attach again by the lease's name.
+
+        A client of an image that was replaced since keeps the image that it has open.
+        """
         name = lease.rpartition("@")[0]
         if lease not in self._leases and pages and name in self._attachments:
             self._leases[lease] = _image(name, image.image_of(os.dup(pages[0])))
         return self._leases.get(lease)
 
     def has(self, lease: str) -> bool:
-        """Whether it is one of these."""
+        """Return whether ``lease`` is one of this table."""
         return lease in self._leases
 
     def let_go(self, lease: str) -> None:
-        """Pages are kept, but nobody comes to an image that was replaced."""
+        """Close an image that was replaced: no other client can attach it. Keep all other pages."""
         found = self._leases[lease]
         if found is not self._attachments[found.export.name]:
             del self._leases[lease]
@@ -144,11 +155,11 @@ class StaticExports:
 
 
 class LeasedExports:
-    """The swap areas of a room: what ``table`` grants, each in a page file of its own, which is
-    made when its seat first attaches and wiped when the lease ends.
+    """The swap areas of a room: the leases of ``table``, each in a page file of its own.
 
-    The table is kept next to the pages and found there by the next server. ``ceiling`` tells the
-    most bytes per second that a seat may move.
+    A page file is created when its seat first attaches, and wiped when the lease ends. The table is
+    saved next to the pages, where the next server finds it. ``ceiling`` returns the most bytes per
+    second that a seat may move, None for no limit.
     """
 
     names = None
@@ -166,17 +177,17 @@ class LeasedExports:
         self._ceiling = ceiling
         self._pages: dict[str, PageFile] = {}
         self.directory = store.directory
-        self.on_ended: Callable[[str], None] = _nobody_cares
+        self.on_ended: Callable[[str], None] = _ignore_end
         self._restore()
         table.on_change = self._changed
 
-    def find(self, name: str) -> Export | Refused:
-        """Asks the table."""
+    def find(self, name: WireName) -> Export | Refused:
+        """Look the lease up in the table."""
         lease = self._table.find(name)
         return lease if isinstance(lease, Refused) else _export(lease)
 
-    def attach(self, name: str) -> Attachment | Refused:
-        """Asks the table, and wipes what ended."""
+    def attach(self, name: WireName) -> Attachment | Refused:
+        """Attach the lease, and wipe the pages of the leases that this ends."""
         attached = self._table.attach(name, self._clock())
         if isinstance(attached, Refused):
             return attached
@@ -193,7 +204,7 @@ class LeasedExports:
         return self._attachment(lease, attached.set_number, attached.fences)
 
     def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
-        """Asks the table, by the lease's generation."""
+        """Attach again by ``lease``, its generation."""
         found = self._table.resume(lease)
         if found is None:
             return None
@@ -202,7 +213,7 @@ class LeasedExports:
         return self._attachment(found, 0, False)
 
     def let_go(self, lease: str) -> None:
-        """Tells the table."""
+        """Note in the table that the last connection of ``lease`` has ended."""
         self._table.let_go(lease, self._clock())
 
     def _attachment(self, lease: Lease, set_number: int, fences: bool) -> Attachment:
@@ -222,7 +233,7 @@ class LeasedExports:
         self._save()
 
     def _wipe_ended(self) -> bool:
-        """Whether there was something to wipe."""
+        """Wipe the pages of ended leases; return whether there were any."""
         ended = [old.generation for old in self._table.take_ended()]
         for generation in ended:
             pages = self._pages.pop(generation, None)
@@ -241,7 +252,7 @@ class LeasedExports:
             self._table.restore(saved, self._clock())
         kept = self._store.names()
         for lost in self._table.lose(kept):
-            log.error("pages of %s are gone: it will be refused", lost.seat)
+            log.error("pages of %s are lost: its swap is refused; boot the PC again", lost.seat)
         known = {row["generation"] for row in self._table.as_json()}
         for stray in set(kept) - known:
             self._store.remove(stray)
@@ -249,19 +260,19 @@ class LeasedExports:
     def _save(self) -> None:
         if self.directory is None:
             return
-        path = self.directory / STATE_FILE
-        fresh = path.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(self._table.as_json(), file)
-        fresh.replace(path)
+        # A store on disk keeps its pages over a power cut once it was closed: so the leases must
+        # not be older than the pages, or the next server wipes what it does not know. In tmpfs
+        # this costs nothing.
+        state = json.dumps(self._table.as_json())
+        replace_file(self.directory / STATE_FILE, state, mode=PRIVATE, durable=True)
 
 
-def _nobody_cares(lease: str) -> None:
+def _ignore_end(lease: str) -> None:
     pass
 
 
 def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
-    # An export's name may hold anything; a page file's may not.
+    # An export's name may contain any character, a page file's name may not.
     file_name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
     if file_name not in store.names():
         return store.create(file_name, size_bytes)
@@ -269,8 +280,8 @@ def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
         return store.open(file_name, size_bytes)
     except FileNotFoundError:
         raise OperatorError(
-            f"export {name}: pages of another size are kept in {store.directory}",
-            hint=f"give it the size it had, or remove {store.directory} to begin anew",
+            f"export {name}: its pages in {store.directory} have another size",
+            hint=f"give it the old size, or remove {store.directory} to start with empty pages",
         ) from None
 
 

@@ -1,41 +1,40 @@
-"""Leases: which seat may attach which swap area, and whether there is room for it. Pure.
+"""Leases: the right of a seat to a swap area, granted while there is room. Pure.
 
-A seat asks for a lease while it boots (grant) and its swap agent then attaches it with the token
-that only this boot of this seat was told. Until then the leases of its boot before stay as they are:
-a script fetched by somebody else must not take the swap from under a running PC.
+A booting seat asks for a lease (grant). Its swap agent then attaches the lease with a token that
+only this boot of this seat was given. Until then the leases of the previous boot remain valid: if
+somebody else fetches the seat's script, a running PC must not lose its swap.
 
-While it runs it may ask for fresh ones: in place of one whose pages are lost, or for further areas,
-each under an export name of its own, which it gives back when it needs them no more (end).
+A running seat may ask for fresh leases: to replace one whose pages are lost, or for further areas.
+Each further area has an export name of its own, and the seat returns it after use (end).
 
-Fencing: the connections that a seat uses together are a set. The seat numbers its sets upwards and
-says the number with the name, ``<export>@<token>.<number in hexadecimal>``; without one it is 0.
-A connection of a higher set ends all lower ones, for good: a connection that was under way when
-its seat gave it up cannot come in behind the new ones and write old pages.
+Fencing: the connections that a seat uses at a time are a set. The seat numbers its sets upwards and
+gives the number with the name, ``<export>@<token>.<number in hexadecimal>``; the default is 0. A
+connection of a higher set ends all lower sets for good. So a connection that its seat has given up
+cannot arrive after the new ones and write old pages.
 """
 
 import hashlib
 import hmac
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from netboot.pages.nbd.export import Refusal, Refused
+from netboot.pages.nbd.name import WireName
 
 __all__ = ["Attached", "Lease", "LeaseTable", "Refused"]
 
 GENERATION_BYTES = 16  # 128 bits
-# A PC that is switched off for the night finds its swap gone, as it would find its RAM gone.
+# A PC that stays off for a day finds its swap gone, as it finds its RAM gone.
 LEASE_SECONDS = 24 * 3600.0
-_SET = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """One swap area of one boot of one seat (MAC address ``aa:bb:cc:dd:ee:ff``).
 
-    ``generation``: 32 hex digits, not a secret; another lease never has the same. ``granted``:
-    seconds, by the caller's clock.
+    ``generation`` has 32 hexadecimal digits; it is unique to the lease and not a secret.
+    ``granted`` is in seconds of the caller's clock.
     """
 
     seat: str
@@ -47,7 +46,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A lease that a connection of ``set_number`` may use; ``fences``: older sets are to end."""
+    """A lease that a connection of ``set_number`` may use. If ``fences``, older sets must end."""
 
     lease: Lease
     set_number: int
@@ -58,17 +57,17 @@ class Attached:
 class _Keyed:
     lease: Lease
     token: bytes
-    seen: float  # when it was granted, attached or let go
+    seen: float  # when it was last granted, attached or let go, in seconds
     set_number: int = 0
-    attached: bool = False  # has been, so there may be pages
+    attached: bool = False  # at any time, so there may be pages
     in_use: bool = False
-    lost: bool = False  # its pages are gone
-    fresh: bool = False  # belongs to a boot that has swap; any other begins a boot
+    lost: bool = False  # the server no longer has the pages
+    fresh: bool = False  # further lease of a boot that has swap; any other begins a new boot
 
 
 @dataclass(slots=True)
 class _Place:
-    """The leases of an export: the one in use, and one that was granted and is not attached yet."""
+    """The leases of an export: the attached one, and one that is granted and not attached yet."""
 
     attached: _Keyed | None = None
     pending: _Keyed | None = None
@@ -81,10 +80,10 @@ class _Place:
 
 
 class LeaseTable:
-    """All leases of a room, of at most ``capacity_bytes`` times ``overcommit`` together.
+    """All leases of a room, with at most ``capacity_bytes`` times ``overcommit`` in all.
 
-    ``on_change`` is called after every grant and end: they must survive the server. After ``attach``
-    it is for the caller to see to that, when the pages are there.
+    ``on_change`` is called after every grant and end, which must survive the server. After
+    ``attach`` the caller saves the table, as soon as the pages exist.
     """
 
     def __init__(
@@ -106,11 +105,11 @@ class LeaseTable:
         *,
         fresh: bool = False,
     ) -> Lease | Refused:
-        """Promises ``size_bytes`` to ``seat`` under the name ``export``.
+        """Grant ``size_bytes`` to ``seat`` under the name ``export``.
 
-        The same export and token again give the same lease. Room is counted once for each export:
-        its older lease ends when the new one is attached, and unless that is a ``fresh`` one for a
-        boot which has swap already, so do all other leases of the seat.
+        The same export and token return the same lease again. Capacity is counted once for each
+        export: the older lease ends when the new one is attached. All other leases of the seat end
+        as well, unless the new lease is ``fresh``: a further one for a boot that has swap already.
         """
         self._expire(now)
         place = self._places.get(export, _Place())
@@ -129,14 +128,14 @@ class LeaseTable:
         self.on_change()
         return lease
 
-    def find(self, wire_name: str) -> Lease | Refused:
-        """The lease that a client means by its name (see above), or why it has none."""
-        found = self._find(wire_name)
+    def find(self, name: WireName) -> Lease | Refused:
+        """Return the lease of ``name`` (see above), or the refusal."""
+        found = self._find(name)
         return found[0].lease if isinstance(found, tuple) else found
 
-    def attach(self, wire_name: str, now: float) -> Attached | Refused:
-        """Like ``find``, and ends what this lease replaces if this is the first time."""
-        found = self._find(wire_name)
+    def attach(self, name: WireName, now: float) -> Attached | Refused:
+        """Attach the lease of ``name``. The first time, end the leases that it replaces."""
+        found = self._find(name)
         if isinstance(found, Refused):
             return found
         keyed, set_number = found
@@ -149,8 +148,10 @@ class LeaseTable:
         return Attached(keyed.lease, set_number, fences)
 
     def end(self, export: str) -> Refused | None:
-        """The seat needs ``export`` no more; that is true as well if there is none. Refused while it
-        has connections: whoever asks may not be the one who uses it.
+        """End the lease of ``export`` because its seat no longer needs it; None if done.
+
+        If there is no such lease, this is no error. Refused while the export has connections: the
+        request may come from somebody else than the user of the area.
         """
         leases = self._places.get(export, _Place()).leases()
         if any(keyed.in_use for keyed in leases):
@@ -161,7 +162,7 @@ class LeaseTable:
         return None
 
     def resume(self, generation: str) -> Lease | None:
-        """A connection from before the server's restart goes on with its lease."""
+        """Return the lease of a connection that is older than this server; None if it has ended."""
         for keyed in self._all():
             if keyed.lease.generation == generation and keyed.attached and not keyed.lost:
                 keyed.in_use = True
@@ -169,14 +170,15 @@ class LeaseTable:
         return None
 
     def let_go(self, generation: str, now: float) -> None:
-        """The last connection of a lease has ended: from now on it ages."""
+        """Note that the last connection of a lease has ended. From now on the lease ages."""
         for keyed in self._all():
             if keyed.lease.generation == generation:
                 keyed.in_use, keyed.seen = False, now
 
     def lose(self, kept: Collection[str]) -> list[Lease]:
-        """Of the leases with pages, those whose generation is not in ``kept`` are refused from now
-        on: zeros for what was written would be worse.
+        """Refuse the leases with pages whose generation is not in ``kept``; return them.
+
+        To return zeros for lost pages would be worse.
         """
         gone = [each for each in self._all() if each.attached and each.lease.generation not in kept]
         for keyed in gone:
@@ -184,12 +186,12 @@ class LeaseTable:
         return [keyed.lease for keyed in gone]
 
     def take_ended(self) -> list[Lease]:
-        """Leases that ended since the last call: their pages are to be wiped."""
+        """Return the leases that ended since the last call. The caller wipes their pages."""
         ended, self._ended = self._ended, []
         return ended
 
     def as_json(self) -> list[dict[str, Any]]:
-        """All leases, with their secrets, JSON-ready."""
+        """Return all leases, secrets included, as JSON values."""
         return [
             {**asdict(keyed.lease), **_state(keyed)}
             for place in self._places.values()
@@ -197,7 +199,7 @@ class LeaseTable:
         ]
 
     def restore(self, saved: Iterable[Mapping[str, Any]], now: float) -> None:
-        """Takes over what an earlier table's ``as_json`` gave. None of them is in use."""
+        """Restore leases from ``as_json`` of an earlier table. None of them is in use."""
         for row in saved:
             lease = Lease(*(row[name] for name in Lease.__slots__))
             keyed = _Keyed(lease, row["token"].encode(), now, row["set_number"], row["attached"])
@@ -212,13 +214,13 @@ class LeaseTable:
         return [keyed for place in self._places.values() for keyed in place.leases()]
 
     def _expire(self, now: float) -> None:
-        """Ends what nobody has used for so long. Looked at when a seat comes: it costs nothing."""
+        """End the leases that were unused for too long. Called when a seat comes: no timer."""
         for keyed in self._all():
             if not keyed.in_use and now - keyed.seen >= self._lease_seconds:
                 self._end(keyed)
 
     def _replace_by(self, fresh: _Keyed) -> None:
-        """A pending lease is attached for the first time."""
+        """End the leases that ``fresh``, attached for the first time, replaces."""
         seat, export = fresh.lease.seat, fresh.lease.export
         for old in self._all():
             same_boot = fresh.fresh or old.lease.seat != seat
@@ -237,21 +239,19 @@ class LeaseTable:
         if not place.leases():
             del self._places[keyed.lease.export]
 
-    def _find(self, wire_name: str) -> tuple[_Keyed, int] | Refused:
-        export, _, rest = wire_name.partition("@")
-        place = self._places.get(export)
+    def _find(self, name: WireName) -> tuple[_Keyed, int] | Refused:
+        place = self._places.get(name.export)
         if place is None:
             return Refused("no such export", Refusal.UNKNOWN)
-        token, _, number = rest.partition(".")
-        keyed = _match(place, token)
-        if keyed is None or (number and not _SET.fullmatch(number)):
-            return Refused(f"wrong token for export {export}")
+        keyed = _match(place, name.token)
+        if keyed is None or name.set_number is None:
+            return Refused(f"wrong token for export {name.export}")
         if keyed.lost:
-            return Refused(f"this server no longer has the pages of {export}")
-        set_number = int(number or "0", 16)
-        if set_number < keyed.set_number:
-            return Refused(f"set {set_number:x} of {export} has been replaced by a newer one")
-        return keyed, set_number
+            return Refused(f"this server no longer has the pages of {name.export}")
+        if name.set_number < keyed.set_number:
+            number = f"set {name.set_number:x} of {name.export}"
+            return Refused(f"{number} has been replaced by a newer one")
+        return keyed, name.set_number
 
 
 def _state(keyed: _Keyed) -> dict[str, Any]:
@@ -273,7 +273,7 @@ def _match(place: _Place, token: str) -> _Keyed | None:
 
 
 def _generation(export: str, token: str, size_bytes: int, now: float) -> str:
-    # The token is random and its boot's alone, so a digest over it is unique and tells nothing.
+    # Each boot has a random token, so a digest over the token is unique and reveals nothing.
     text = f"{export} {token} {size_bytes} {now!r}"
     return hashlib.blake2b(text.encode(), digest_size=GENERATION_BYTES).hexdigest()
 

@@ -1,4 +1,4 @@
-"""A worker process as its parent sees it: started, told what to do, restarted when it dies."""
+"""A worker process as its parent sees it: start, send messages, restart after a crash, stop."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from netboot.pages import control
 
 log = logging.getLogger(__name__)
 
-# A worker that cannot even start must not be started as fast as it dies.
+# A worker that dies at its start must not be restarted in a busy loop.
 RESTART_SECONDS = 0.5
 LONG_LIFE_SECONDS = 2.0
 STOP_SECONDS = 0.5
@@ -25,7 +25,7 @@ RETRY_SECONDS = 0.01
 class WorkerProcess:
     """One page worker. ``on_report(message)`` and ``on_death()`` are called in the event loop.
 
-    With a ``folder`` the worker outlives this process, and can be met there by the next one.
+    With a ``folder`` the worker outlives this process; the next server connects to it there.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Process id of the running worker, or of the one that just died."""
+        """Process id of the running worker, or of the one that has just died."""
         assert self._process is not None, "not started"
         return self._process.pid
 
     def start(self) -> None:
-        """Starts the process; it is ready for messages at once, they wait in the socket."""
+        """Start the process. Messages can be sent at once: they wait in the socket."""
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         with contextlib.ExitStack() as theirs_alone:
@@ -68,7 +68,7 @@ class WorkerProcess:
         asyncio.get_running_loop().add_reader(self._control, self._readable)
 
     async def send(self, message: control.Message, descriptors: Sequence[int] = ()) -> None:
-        """Sends a message, to the next process if this one is dead. Bound it in time."""
+        """Send a message, to the next process if this one is dead. The caller sets a time limit."""
         while True:
             if self._alive:
                 with contextlib.suppress(BlockingIOError, ConnectionError):
@@ -105,17 +105,18 @@ class WorkerProcess:
 
     def _reap(self) -> int:
         assert self._process is not None
-        self._process.kill()  # its socket is closed, so it is ending anyway
+        self._process.kill()  # its socket is closed, so it exits anyway
         return self._process.wait()
 
     async def stop(self) -> None:
-        """Ends the process and its connections; takes at most half a second."""
+        """Stop the process and its connections, within STOP_SECONDS."""
         if self._restart is not None:
             self._restart.cancel()
         if self._process is None:
             return
         if self._alive:
-            with contextlib.suppress(OSError):  # else it takes us for dead and serves on
+            # Without this message the worker would serve on, as after a crash of ours.
+            with contextlib.suppress(OSError):
                 control.send(self._control, {"do": "stop"})
             self._end()
         deadline = time.monotonic() + STOP_SECONDS
@@ -127,7 +128,10 @@ class WorkerProcess:
 async def collect(
     worker: socket.socket, take: Callable[[control.Message, Sequence[int]], Awaitable[None]]
 ) -> None:
-    """Has a worker that another process started give its clients to ``take``, and end."""
+    """Make a worker of another process give its clients to ``take`` and exit.
+
+    Returns when the worker has exited. ``descriptors`` are closed after each call of ``take``.
+    """
     loop, descriptor = asyncio.get_running_loop(), worker.fileno()
     worker.setblocking(False)
     control.send(worker, {"do": "leave"})

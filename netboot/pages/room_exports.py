@@ -1,18 +1,21 @@
-"""What the seats of a room may attach: swap areas by their leases, and root images."""
+"""The exports that the seats of a room may attach: leased swap areas, and root images."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from netboot.pages.exports import Attachment, LeasedExports, StaticExports
 from netboot.pages.nbd.export import Export, Refusal, Refused
+from netboot.pages.nbd.name import WireName
 
 NOT_YOURS = Refused("no such export for this seat", Refusal.UNKNOWN)
 
 
 class ClassroomExports:
-    """``leased`` and ``images`` in one. An image is asked for as ``EXPORT@TICKET``, whatever may
-    follow after a dot; ``image_of(ticket)`` tells the one that this ticket opens, None if it opens
-    none. Tickets are as good after a restart of the server as before.
+    """``leased`` and ``images`` behind one interface.
+
+    The wire name of an image is ``EXPORT@TICKET``; a dot and all that follows it are ignored.
+    ``image_of(ticket)`` returns the name of the image that the ticket opens, None if it opens none.
+    Tickets remain valid after a restart of the server.
     """
 
     names = None
@@ -29,7 +32,7 @@ class ClassroomExports:
 
     @property
     def on_ended(self) -> Callable[[str], None]:
-        """Images do not end."""
+        """The callback for ended leases. Images never end."""
         return self._leased.on_ended
 
     @on_ended.setter
@@ -38,34 +41,34 @@ class ClassroomExports:
 
     @property
     def directory(self) -> Path | None:
-        """Where the leases are."""
+        """The folder of the leases."""
         return self._leased.directory
 
-    def find(self, name: str) -> Export | Refused:
-        """Asks whichever knows it."""
+    def find(self, name: WireName) -> Export | Refused:
+        """Return the image or the leased area of this name."""
         image = self._image(name)
         if image is None:
             return self._leased.find(name)
         return image if isinstance(image, Refused) else self._images.find(image)
 
-    def attach(self, name: str) -> Attachment | Refused:
-        """Asks whichever knows it."""
+    def attach(self, name: WireName) -> Attachment | Refused:
+        """Attach the image or the leased area of this name."""
         image = self._image(name)
         if image is None:
             return self._leased.attach(name)
         return image if isinstance(image, Refused) else self._images.attach(image)
 
     def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
-        """Asks both: no lease of the one is a lease of the other."""
+        """Attach again: no lease is both an image's and an area's, so both can be asked."""
         return self._images.resume(lease, pages) or self._leased.resume(lease, pages)
 
     def let_go(self, lease: str) -> None:
-        """Tells whichever knows it."""
+        """Note the end of the last connection of an image or an area."""
         (self._images if self._images.has(lease) else self._leased).let_go(lease)
 
-    def _image(self, name: str) -> str | Refused | None:
-        """The image that is meant, None if it is none."""
-        export, _, rest = name.partition("@")
-        if export not in self._images.names:
+    def _image(self, name: WireName) -> WireName | Refused | None:
+        """Return the name of the image that ``name`` asks for; None if it asks for no image."""
+        if name.export not in self._images.names:
             return None
-        return export if self._image_of(rest.partition(".")[0]) == export else NOT_YOURS
+        opens = self._image_of(name.token) == name.export
+        return WireName.parse(name.export) if opens else NOT_YOURS

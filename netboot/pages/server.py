@@ -1,4 +1,4 @@
-"""The page server's control plane: listens, does the NBD handshakes, hands clients to workers."""
+"""The page server's control plane: listen, do the NBD handshakes, hand clients to workers."""
 
 import asyncio
 import itertools
@@ -14,6 +14,7 @@ from netboot.pages.crew import Crew, PageEvent
 from netboot.pages.exports import Exports
 from netboot.pages.nbd.export import Export, Refused
 from netboot.pages.nbd.handshake import Handshake, Ready
+from netboot.pages.nbd.name import WireName
 
 __all__ = ["Address", "PageEvent", "PageServer"]
 
@@ -22,15 +23,15 @@ log = logging.getLogger(__name__)
 Address = tuple[str, int]
 
 HANDSHAKE_SECONDS = 10.0  # as qemu-nbd, after CVE-2024-7409
-# A handshake is some hundred bytes; what a hasty client sends behind it goes to the worker.
+# A handshake has some hundred bytes. Requests that follow it at once are passed on to the worker.
 RECEIVE_BYTES = 4096
-MAX_CONNECTIONS = 480  # with as many page files they fit into 1024 descriptors of one process
-# A seat with four areas of 16 connections that attaches all of them again before the server knows
+MAX_CONNECTIONS = 480  # with as many page files they fit into the 1024 descriptors of a process
+# Twice four areas of 16 connections: a seat may attach all of them again before the server knows
 # that the old ones are dead.
 MAX_CONNECTIONS_OF_ADDRESS = 128
 MAX_WORKERS = 8
-LEAVE_SECONDS = 0.5  # for handshakes under way; whoever is slower has to come again
-# A PC that was switched off says no goodbye: its connections are gone after a minute.
+LEAVE_SECONDS = 0.5  # for handshakes in progress; a slower client has to connect again
+# A PC that is switched off closes nothing: the kernel drops its connections after a minute.
 KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
@@ -60,8 +61,10 @@ class PageServer:
         self._handshaking: Counter[str] = Counter()
 
     async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
-        """Starts workers, takes over what an earlier server of these exports left, and listens,
-        on ``listeners`` if that server left some. Raises OperatorError if an address cannot be had.
+        """Start the workers, listen, and take over the clients of an earlier server.
+
+        ``listeners`` are listening sockets that the earlier server left. Raises OperatorError if an
+        address cannot be bound.
         """
         for given, address in itertools.zip_longest(listeners, self._listen):
             try:
@@ -82,7 +85,7 @@ class PageServer:
             self._spawn(self._accept(listener), self._accepting)
 
     async def _take_over(self, left: Sequence[str]) -> None:
-        # Until it is known which clients there are, nobody can be fenced.
+        # Fencing needs to know all clients, so new ones wait until the old ones are taken over.
         try:
             if left:
                 await self._crew.take_over(left)
@@ -91,15 +94,15 @@ class PageServer:
 
     @property
     def resumes(self) -> bool:
-        """Whether an earlier server went without being stopped: then its clients wait for this one."""
+        """True if an earlier server ended without a stop: its clients wait for this one."""
         return self._resumes
 
     async def settled(self) -> None:
-        """Returns when the clients of an earlier server are taken over."""
+        """Wait until the clients of an earlier server are taken over."""
         await self._settled.wait()
 
     async def stop(self) -> None:
-        """Closes every connection and ends the workers, within a second."""
+        """Close all connections and stop the workers, within a second."""
         tasks = self._tasks | self._accepting
         for task in tasks:
             task.cancel()
@@ -110,8 +113,10 @@ class PageServer:
         await self._crew.stop()
 
     async def leave(self) -> Sequence[socket.socket]:
-        """Ends the handshakes, so that this process may end without its clients noticing; returns
-        the sockets on which more wait.
+        """Finish the handshakes and accept no more; return the listening sockets.
+
+        After this the process may end, or be replaced, and attached clients notice nothing. Further
+        clients wait in the queues of the listening sockets.
         """
         for task in self._accepting:
             task.cancel()
@@ -122,7 +127,7 @@ class PageServer:
 
     @property
     def addresses(self) -> list[Address]:
-        """Where it listens, with the ports the system chose if 0 was asked for."""
+        """The addresses in use, with the port that the kernel chose for port 0."""
         return [listener.getsockname()[:2] for listener in self._listeners]
 
     @property
@@ -131,12 +136,13 @@ class PageServer:
         return self._crew.pids
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """By lease: reads, writes, trims, bytes_read, bytes_written (at most a second old) and
-        connections.
+        """Return by lease: reads, writes, trims, bytes_read, bytes_written and connections.
+
+        All but the last are at most a second old.
         """
         return self._crew.counters()
 
-    # Clients arrive.
+    # Handshakes.
 
     def _spawn(
         self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]] | None = None
@@ -152,7 +158,7 @@ class PageServer:
             try:
                 sock, peer = await loop.sock_accept(listener)
             except OSError as error:  # too many open files, or the client is gone already
-                log.warning("pages: cannot accept: %s", error.strerror)
+                log.warning("pages: cannot accept a connection: %s", error.strerror)
                 await asyncio.sleep(0.1)
                 continue
             reason = self._too_many(peer[0])
@@ -166,25 +172,25 @@ class PageServer:
     def _too_many(self, address: str) -> str | None:
         connected = Counter(self._crew.addresses())
         if connected.total() + self._handshaking.total() >= MAX_CONNECTIONS:
-            return f"{MAX_CONNECTIONS} connections already"
+            return f"the server has {MAX_CONNECTIONS} connections, its limit"
         if connected[address] + self._handshaking[address] >= MAX_CONNECTIONS_OF_ADDRESS:
-            return f"{MAX_CONNECTIONS_OF_ADDRESS} connections from this address already"
+            return f"this address has {MAX_CONNECTIONS_OF_ADDRESS} connections, the limit for one"
         return None
 
     async def _welcome(self, sock: socket.socket, address: str) -> None:
-        with sock:  # a worker that took it over has a descriptor of its own
+        with sock:  # the worker has a descriptor of its own
             try:
                 async with asyncio.timeout(self._handshake_seconds):
                     await self._serve_handshake(sock, address)
             except TimeoutError:
-                log.info("pages: %s: no handshake in %g s", address, self._handshake_seconds)
+                log.info("pages: %s: handshake not done in %g s", address, self._handshake_seconds)
             except OSError as error:
                 log.info("pages: %s: %s", address, error.strerror)
             except Exception:
                 log.exception("pages: a handshake with %s failed", address)
             finally:
                 self._handshaking[address] -= 1
-                self._handshaking += Counter()  # forgets addresses at 0
+                self._handshaking += Counter()  # drops addresses whose count is 0
 
     async def _serve_handshake(self, sock: socket.socket, address: str) -> None:
         loop = asyncio.get_running_loop()
@@ -208,13 +214,12 @@ class PageServer:
             await loop.sock_sendall(sock, handshake.data_to_send())
             log.info("pages: %s: %s", address, outcome.reason)
 
-    def _find(self, name: str, address: str) -> Export | Refused:
+    def _find(self, name: WireName, address: str) -> Export | Refused:
         found = self._exports.find(name)
         if isinstance(found, Refused):
-            # Without what is behind the @: a mistyped token is still half a secret.
-            export = name.partition("@")[0]
+            # Without the token: a mistyped one is still half a secret.
             message = f"{address}: {found.reason}"
-            self._crew.tell("refused", "", "", message, address=address, export=export)
+            self._crew.tell("refused", "", "", message, address=address, export=name.export)
         return found
 
 

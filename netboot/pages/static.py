@@ -1,4 +1,4 @@
-"""``netboot pages``: a page server alone, for a fixed table of exports."""
+"""``netboot pages``: a page server on its own, with a fixed table of exports."""
 
 import asyncio
 import contextlib
@@ -17,20 +17,22 @@ from netboot.profile.stores import parse_store
 
 
 def name_of(listen: Address, name: str) -> str:
-    """What the pages of a server are kept under: ``name`` or its address, so that it finds them
-    after a crash. Empty, so nowhere, if the system chooses the port.
+    """Return the name under which a server keeps its pages: ``name``, or else its address.
+
+    By this name the server finds its pages after a crash. The result is empty if the kernel chooses
+    the port: then no pages are kept.
     """
     host, port = listen
     return name or (f"{host.replace(':', '-').lstrip('-')}-{port}" if port else "")
 
 
 def upgrade_static(listen: Address, store_text: str, name: str = "") -> int:
-    """Has the server that was started with these replace its program; returns its process id.
+    """Make the server that was started with these options replace its program.
 
-    Raises OperatorError if there is none.
+    Returns its process id. Raises OperatorError if no such server runs.
     """
     spec = parse_store(store_text)
-    # A tiered store has its directory with what is in memory.
+    # The directory of a tiered store is the one of its memory tier.
     parent = spec.directory if spec.kind == "disk" and spec.directory else memory.TMPFS
     return upgrade.ask(parent / f"{KEPT_PREFIX}{name_of(listen, name)}")
 
@@ -44,12 +46,12 @@ async def serve_static(
     images: Mapping[str, Path] | None = None,
     workers: int | None = None,
 ) -> None:
-    """Serves ``exports`` (name: size in bytes) out of a store and ``images`` until cancelled.
+    """Serve ``exports`` (name: size in bytes) from a store, and ``images``, until cancelled.
 
-    Calls ``ready`` with one line, ``listening on HOST:PORT``, when clients can come. Pages outlive
-    the server if it is killed; if it is stopped they are wiped unless they have a ``name``. On
-    SIGHUP the program is replaced and its clients notice nothing. Raises OperatorError if the
-    address, the store or an image cannot be had.
+    Calls ``ready`` with one line, ``listening on HOST:PORT``, as soon as clients can connect. Pages
+    outlive the server if it is killed. If it is stopped, they are wiped unless they have a
+    ``name``. On SIGHUP the program is replaced and the clients notice nothing. Raises OperatorError
+    if the address, the store or an image cannot be used.
     """
     kept_as = name_of(listen, name)
     store = make_store(parse_store(store_text), kept_as)
@@ -77,9 +79,9 @@ async def serve_static(
 
 
 async def _upgraded(server: PageServer, hung_up: asyncio.Event, *, possible: bool) -> None:
-    """Waits for SIGHUP and replaces the program; never returns."""
+    """Wait for SIGHUP and replace the program. Never returns."""
     while True:
         await hung_up.wait()
         hung_up.clear()
-        if possible and await upgrade.check(__name__):
+        if possible and await upgrade.check():
             upgrade.reexecute(await server.leave())

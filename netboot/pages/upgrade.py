@@ -1,8 +1,8 @@
-"""Another code in the same process: how a server that runs is replaced without a pause.
+"""Upgrade of a running server in place, without dropping connections.
 
-On SIGHUP the server starts its program anew in its own process (execve), with the sockets it
-listens on. Its workers see their control plane go, and serve on; the new control plane finds them
-as it would after a crash (control.py) and has them give their clients to workers with the new code.
+On SIGHUP the server executes the new program in its own process (execve) and passes on its
+listening sockets. Its workers lose their control plane and continue to serve. The new control plane
+finds them as it would after a crash (control.py), and moves their clients to new workers.
 """
 
 import asyncio
@@ -18,19 +18,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.files import PRIVATE, replace_file
 
 log = logging.getLogger(__name__)
 
-LISTENERS = "NETBOOT_PAGE_LISTENERS"  # in the environment: descriptors, with commas
-PROCESS_FILE = "state-process"  # in the store's directory: process id, and a word for each start
+LISTENERS = "NETBOOT_PAGE_LISTENERS"  # in the environment: descriptors, separated by commas
+PROCESS_FILE = "state-process"  # in the store's directory: process id and a word for each start
+CHECK_VERB = "can-serve"  # of the command line; releases since 0.2.0 check each other with it
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.02
 
 
-async def check(server: str) -> bool:
-    """Whether the program on disk can at least be started; ``server`` is the module that serves."""
-    code = f"import netboot.cli.main, netboot.pages.worker.worker, {server}"
-    arguments = [sys.executable, "-P", "-c", code]
+async def check() -> bool:
+    """Return whether the program on disk can at least be started.
+
+    The check runs a verb of its command line and names no modules: another release may have others.
+    """
+    arguments = [sys.executable, "-P", "-m", "netboot", CHECK_VERB]
     process = await asyncio.create_subprocess_exec(*arguments)
     if await process.wait() == 0:
         return True
@@ -39,7 +43,7 @@ async def check(server: str) -> bool:
 
 
 def reexecute(listeners: Sequence[socket.socket]) -> None:
-    """Starts this process's program anew. Does not return."""
+    """Replace the program of this process by the one on disk. Does not return."""
     for listener in listeners:
         os.set_inheritable(listener.fileno(), True)
     numbers = ",".join(str(listener.fileno()) for listener in listeners)
@@ -48,63 +52,64 @@ def reexecute(listeners: Sequence[socket.socket]) -> None:
 
 
 def inherited() -> list[socket.socket]:
-    """The listening sockets that ``reexecute`` left us; none after an ordinary start."""
+    """Return the listening sockets that ``reexecute`` passed on; none after an ordinary start."""
     numbers = os.environ.pop(LISTENERS, "")
     listeners = [socket.socket(fileno=int(number)) for number in numbers.split(",") if number]
     for listener in listeners:
         os.set_inheritable(listener.fileno(), False)
     if listeners:
-        _bury_children()
+        _reap_children()
     return listeners
 
 
-def _bury_children() -> None:
-    """Has the children of the program before, which this one knows nothing of, waited for when
-    they end: else they are zombies for as long as this process lives.
+def _reap_children() -> None:
+    """Reap the children that the previous program started, as they exit.
+
+    This program does not know them; they would remain zombies for as long as the process lives.
     """
     loop = asyncio.get_running_loop()
     tasks = Path("/proc/self/task").glob("*/children")
     left = {int(pid) for task in tasks for pid in task.read_text().split()}
 
-    def bury() -> None:
+    def reap() -> None:
         for pid in list(left):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 left.discard(pid)
         if not left:
             loop.remove_signal_handler(signal.SIGCHLD)
 
-    loop.add_signal_handler(signal.SIGCHLD, bury)
-    bury()
+    loop.add_signal_handler(signal.SIGCHLD, reap)
+    reap()
 
 
 def announce(directory: Path) -> None:
     """Says in a store's directory that this process serves it now."""
-    aside = directory / f"{PROCESS_FILE}.new"
-    aside.write_text(f"{os.getpid()} {secrets.token_hex(8)}\n")
-    aside.replace(directory / PROCESS_FILE)  # whoever asks reads all of it
+    text = f"{os.getpid()} {secrets.token_hex(8)}\n"
+    replace_file(directory / PROCESS_FILE, text, mode=PRIVATE)
 
 
 def ask(directory: Path) -> int:
-    """Has the server whose pages are in ``directory`` upgrade itself; returns its process id.
+    """Make the server whose pages are in ``directory`` upgrade itself; return its process id.
 
-    Raises OperatorError if there is none or it does not come back in time.
+    Raises OperatorError if there is no server, or if it is not back after PATIENCE_SECONDS.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
-    # One that has just begun to listen has not told its process yet.
+    # A server that has just begun to listen has not written its process id yet.
     while (before := _process(directory)) is None and _locked(directory):
         if time.monotonic() > deadline:
             break
         time.sleep(POLL_SECONDS)
     if before is None or not _locked(directory):
         raise OperatorError(
-            "no page server to upgrade", hint="give --listen, --store and --name as it was started"
+            "no page server to upgrade",
+            hint="give the --listen, --store and --name that it was started with",
         )
     pid = int(before.split()[0])
     os.kill(pid, signal.SIGHUP)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while _process(directory) == before:
         if time.monotonic() > deadline:
-            raise OperatorError(f"page server {pid} has not upgraded itself; see its log")
+            raise OperatorError(f"page server {pid} did not upgrade itself; see its log")
         time.sleep(POLL_SECONDS)
     return pid
 

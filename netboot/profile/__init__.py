@@ -1,1 +1,1 @@
-"""The YAML file that describes a room, read into a frozen ``Profile``; the names its keys may use."""
+"""The YAML file that describes a room, read into a frozen ``Profile``, and what its keys take."""

@@ -1,11 +1,12 @@
 """YAML text -> plain values that remember their lines. Pure.
 
-PyYAML alone reads ``52:54:00:12:34:56`` as the integer 41135085296, ``on`` as True, ``0755`` as
+PyYAML alone reads ``52:54:00:12:34:56`` as the integer 41135085296, ``on`` as True and ``0755`` as
 493, and keeps the last of two equal keys. Here every scalar stays the text that was written (an
-empty one is None), and equal keys, anchors, aliases and tags are mistakes, so there is nothing
-that a file could expand to or make: what comes out is never larger than what went in.
+empty scalar is None). Equal keys, anchors, aliases and tags are mistakes, so nothing in a file can
+expand or create objects: the output is never larger than the input.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,58 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from netboot.errors import OperatorError
 
-MAX_CHARACTERS = 1 << 20  # a school of 5,000 PCs, all named, is half of it
-MAX_DEPTH = 20  # a profile nests 5 deep; Python's stack ends at about 300
+MAX_CHARACTERS = 1 << 20  # a school of 5,000 PCs, each with a name, takes half of it
+MAX_DEPTH = 20  # a profile nests 5 levels deep; Python's stack ends at about 300
 
 KeyPath = tuple[str | int, ...]
 _NULL = "tag:yaml.org,2002:null"
+
+# Phrases of PyYAML 6 (scanner.py, parser.py, composer.py), and what a profile's author reads
+# instead. The last column: the mistake is where the construct begins, not where it was noticed.
+_PROBLEMS = (
+    (r"scanning an (alias|anchor)", "text that begins with * or &; put quotes around it", False),
+    (r"could not find expected ':'", "a key without a colon; write 'key: value'", True),
+    (r"found unexpected (end of stream|document separator)", "a quote that is not closed", True),
+    (
+        r"mapping values are not allowed here",
+        "unexpected ':'; check the line above, the indentation, and the quotes around text",
+        False,
+    ),
+    (
+        r"sequence entries are not allowed here",
+        "unexpected '-'; begin each item of a list on its own line",
+        False,
+    ),
+    (r"but (?:found|got) '([\]},])'", r"unexpected '\1'; check the brackets and commas", False),
+    (r"but (?:found|got) '<stream end>'", "a bracket that is not closed", True),
+    (r"expected ',' or '(.)'", r"expected ',' or '\1'; check the brackets and commas", False),
+    (
+        r"expected <block end>, but found '<scalar>'",
+        "unexpected text; put quotes around the whole value, or indent it as the lines around it",
+        False,
+    ),
+    (r"expected <block end>", "unexpected indentation; indent all keys of a section alike", False),
+    (
+        r"expected '<document start>'",
+        "unexpected indentation; begin the outermost keys in the first column",
+        False,
+    ),
+    (r"found another document", "a second document; remove the line that begins with ---", False),
+    (r"found character '\\t'", "a tab character; use spaces instead", False),
+    (
+        r"found character '(.+)' that cannot start",
+        r"text that begins with \1; put quotes around it",
+        False,
+    ),
+    (
+        r"double-quoted scalar",
+        "an unknown escape in double quotes; use single quotes for text with backslashes",
+        False,
+    ),
+    (r"block scalar", "text behind | or >; begin it on the next line", False),
+    (r"[Dd]irective|YAML document", "a line that begins with %; remove it", False),
+    (r"\btag\b", "text that begins with !; put quotes around it", False),
+)
 
 
 @dataclass(slots=True)
@@ -30,45 +78,55 @@ class Document:
     lines: dict[KeyPath, int] = field(default_factory=dict)
 
     def line(self, path: KeyPath) -> int:
-        """Line (from 1) of a key, or of the nearest one above it."""
+        """Return the line (from 1) of a key, or of the nearest key above it in the tree."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
 
 def read(text: str, source: str) -> Document:
-    """The document in ``text``; ``source`` names it. Raises OperatorError with ``file:line:``."""
+    """Return the document in ``text``; ``source`` is the file's name for messages.
+
+    Raises OperatorError, whose message begins with ``source:line:``.
+    """
     if len(text) > MAX_CHARACTERS:
-        raise OperatorError(f"{source}: longer than {MAX_CHARACTERS} characters")
+        raise OperatorError(f"{source}: too long: expected at most {MAX_CHARACTERS} characters")
     document = Document(source)
     try:
         root = _Loader(text).get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise _mistake(source, line, f"character U+{ord(text[error.position]):04X}") from None
+        character = f"character U+{ord(text[error.position]):04X} is not allowed; remove it"
+        raise _mistake(source, line, character) from None
     except yaml.MarkedYAMLError as error:
-        line = 1 if error.problem_mark is None else error.problem_mark.line + 1
-        said = ": ".join(part for part in (error.context, error.problem) if part)
-        raise _mistake(source, line, said) from None
+        raise _mistake(source, *_plain(error)) from None
     except (ValueError, OverflowError):
-        # PyYAML lets chr() fail on an escape such as "\\UFFFFFFFF".
-        raise _mistake(source, 1, "an escape that is no character") from None
+        # PyYAML's chr() fails on an escape such as "\\UFFFFFFFF".
+        raise _mistake(source, 1, "an escape that stands for no character") from None
     if root is not None:
         document.tree = _value(root, (), document)
     return document
 
 
-def _mistake(source: str, line: int, said: str) -> OperatorError:
-    hint = ""
-    if "alias" in said or "anchor" in said:
-        hint = "; put quotes around text that begins with * or &"
-    elif r"\t" in said:
-        hint = "; indent with spaces, not tabs"
-    return OperatorError(f"{source}:{line}: cannot be read as YAML: {said}{hint}")
+def _mistake(source: str, line: int, problem: str) -> OperatorError:
+    return OperatorError(f"{source}:{line}: cannot be read as YAML: {problem}")
+
+
+def _plain(error: yaml.MarkedYAMLError) -> tuple[int, str]:
+    """Return the line (from 1) of a mistake that PyYAML found, and the mistake in plain words."""
+    mark = error.problem_mark
+    problem = ": ".join(part for part in (error.context, error.problem) if part)
+    for phrase, words, at_start in _PROBLEMS:
+        match = re.search(phrase, problem)
+        if match is not None:
+            mark = error.context_mark if at_start and error.context_mark else mark
+            problem = match.expand(words)
+            break
+    return 1 if mark is None else mark.line + 1, problem
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader as far as nodes, without the readings and expansions of YAML 1.1."""
+    """PyYAML's safe loader as far as nodes, without YAML 1.1's implicit types and expansions."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [(tag, pattern) for tag, pattern in rows if tag == _NULL]
@@ -80,15 +138,15 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         problem = ""
         if isinstance(event, yaml.AliasEvent):
-            problem = "an alias (*)"
+            problem = "text that begins with *; put quotes around it"
         elif event.anchor is not None:
-            problem = "an anchor (&)"
+            problem = "text that begins with &; put quotes around it"
         elif event.tag is not None:
-            problem = "a tag (!)"
+            problem = "text that begins with !; put quotes around it"
         elif self.depth == MAX_DEPTH:
             problem = "nested too deeply"
         if problem:
-            mark: Any = event.start_mark  # types-PyYAML disagrees with itself about its class
+            mark: Any = event.start_mark  # types-PyYAML gives its class in two ways
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         self.depth += 1
         node = super().compose_node(parent, index)
@@ -129,12 +187,12 @@ def _mapping(node: MappingNode, path: KeyPath, document: Document) -> dict[str, 
 def _text(node: ScalarNode, document: Document) -> str:
     text = str(node.value)
     if any("\ud800" <= character <= "\udfff" for character in text):
-        # Half of a pair, from an escape such as "\ud83d": no program could print or send it.
+        # Half of a surrogate pair, from an escape such as "\ud83d": nothing could print or send it.
         line = node.start_mark.line + 1
-        raise _mistake(document.source, line, "an escape that is no character")
+        raise _mistake(document.source, line, "an escape that stands for no character")
     return text
 
 
 def dotted(path: KeyPath) -> str:
-    """A key as a person names it, ``swap.zswap.enabled``; characters that do not print escaped."""
-    return ascii(".".join(map(str, path)))[1:-1]
+    """Return a key as users write it, ``swap.zswap.enabled``, unprintable characters escaped."""
+    return repr(".".join(map(str, path)))[1:-1]

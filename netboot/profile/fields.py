@@ -1,4 +1,4 @@
-"""What the values of a profile may be: a type for each, and the base of its sections. Pure."""
+"""The types of a profile's values, and the base class of its sections. Pure."""
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Annotated, Any, Self
@@ -11,30 +11,30 @@ from netboot.profile.stores import STORE
 from netboot.profile.values import Nearest, Text
 
 MIB = 1 << 20
-MAX_PREFIX = 30  # bits; a smaller network has no address for a PC and one for its router
+MAX_PREFIX = 30  # bits; a smaller network lacks addresses for one PC and its router
 MAX_DOMAIN = 253  # characters (RFC 1035 section 2.3.4, without the root's)
-MAX_POOL = 1 << 16  # addresses; a mistyped octet makes a larger range, a room never does
+MAX_POOL = 1 << 16  # addresses; only a mistyped octet makes a larger range
 
 
 def misplaced(problem: str, *path: str) -> PydanticCustomError:
-    """A mistake that shows only when keys are seen together; ``path``: the key to point at."""
+    """Return a mistake that only several keys together show; ``path`` is the key to point at."""
     return PydanticCustomError("misplaced", "{problem}", {"problem": problem, "path": path})
 
 
 class Section(BaseModel):
-    """A mapping of the profile: frozen, and a key it does not know is an error."""
+    """A mapping of the profile: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
     def _empty(cls, value: Any) -> Any:
-        # "swap:" with all that was below it commented out.
+        # "swap:" whose keys are all commented out.
         return {} if value is None else value
 
     def changed(self, override: "Section") -> Self:
-        """This section with those keys of ``override`` that were given."""
-        if not override.model_fields_set:  # most PCs: a room asks this for each of its packets
+        """Return this section with the keys that ``override`` gives."""
+        if not override.model_fields_set:  # true of most PCs, and a room asks for each packet
             return self
         given: dict[str, Any] = {}
         for name in override.model_fields_set:
@@ -44,18 +44,18 @@ class Section(BaseModel):
 
 
 class Overridable(Section):
-    """A section whose keys groups and clients may give each for itself."""
+    """A section whose keys groups and clients may override one by one."""
 
 
 class AddressRange(Section):
-    """First and last address of a DHCP pool, both included."""
+    """The first and last address of a DHCP pool, both included."""
 
     first: IPv4Address
     last: IPv4Address
 
 
 class SwapSize(Section):
-    """Either an absolute size in bytes or a multiple of the client's RAM; exactly one is set."""
+    """An absolute size in bytes or a multiple of the client's RAM; exactly one is set."""
 
     bytes: int | None = None
     times_ram: float | None = None
@@ -109,7 +109,7 @@ def _network(text: str) -> IPv4Network:
     network = IPv4Network(values.matched(r"[0-9.]+/[0-9]{1,2}", text)[0], strict=False)
     if network.prefixlen > MAX_PREFIX:
         raise ValueError("no room for PCs")
-    if str(network) != text:  # 10.9.0.1/24 names a machine in a network
+    if str(network) != text:  # 10.9.0.1/24 is a machine in a network
         raise Nearest(str(network))
     return network
 
@@ -179,7 +179,7 @@ Network = Annotated[
 InterfaceAddress = Annotated[
     IPv4Interface,
     Text(
-        "an address and its network's length such as 10.77.0.1/24",
+        "an address with its prefix length such as 10.77.0.1/24",
         _interface_address,
         {"type": "string", "pattern": "/[0-9]+$"},
     ),
@@ -196,12 +196,12 @@ ClientId = Annotated[
     ),
 ]
 UserName = Annotated[
-    str, Text("a user's name such as root", _user_name, {"type": "string", "minLength": 1})
+    str, Text("a user name such as root", _user_name, {"type": "string", "minLength": 1})
 ]
 Store = Annotated[str, Text(STORE.expected, _store, STORE.schema)]
 NothingIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
 
 
 def hosts(network: IPv4Network, first: IPv4Address, last: IPv4Address) -> bool:
-    """Whether ``first`` to ``last`` are addresses for hosts of ``network``."""
+    """Return True if ``first`` to ``last`` are addresses of hosts in ``network``."""
     return network.network_address < first and last < network.broadcast_address

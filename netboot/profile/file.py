@@ -1,6 +1,6 @@
 """A profile's file -> Profile, its mistakes as one line each, and its JSON Schema.
 
-Pure but for ``load``, which reads the one file it is asked for.
+Pure except ``load``, which reads the one file that it is given.
 """
 
 import re
@@ -18,32 +18,34 @@ from netboot.profile.document import Document, KeyPath, dotted
 from netboot.profile.fields import Section
 from netboot.profile.profile import Profile
 
-SETTING = "--set"  # how the command line gives a key, and so what its mistakes are reported for
+SETTING = "--set"  # the option that gives a key, and the place that its mistakes are reported for
 SETTING_LINE = 0
 FOUND_CHARACTERS = 40
 EXPECTED = {"tuple_type": "a list", "string_type": "text", "string_unicode": "text"}
 
 
 def load(path: Path, settings: Sequence[str] = ()) -> Profile:
-    """The profile in the file ``path``; see ``parse``. Raises OperatorError."""
+    """Return the profile in the file ``path``; see ``parse``. Raises OperatorError."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        hint = "copy profiles/lab.yaml and change it, or name another file with --profile"
+        hint = "copy profiles/lab.yaml and edit it, or name another file with --profile"
         raise OperatorError(f"{path}: there is no such profile", hint=hint) from None
     except OSError as error:
         raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise OperatorError(f"{path}:{line}: not text in UTF-8") from None
+        raise OperatorError(
+            f"{path}:{line}: not UTF-8 text", hint="save the file in the encoding UTF-8"
+        ) from None
     return parse(text, str(path), settings)
 
 
 def parse(text: str, source: str, settings: Sequence[str] = ()) -> Profile:
-    """The profile in ``text``; ``source`` is what its mistakes are reported for.
+    """Return the profile in ``text``; mistakes are reported for ``source``.
 
-    ``settings``: ``dotted.key=value``, each put in place of what the text says. Raises
-    OperatorError with one line for each mistake: ``source:line: key 'dotted.key': what is wrong``.
+    ``settings`` are ``dotted.key=value``; each replaces a value of the text. Raises OperatorError
+    with one line for each mistake: ``source:line: key 'dotted.key': problem``.
     """
     read = document.read(text, source)
     if read.tree is None:
@@ -61,7 +63,7 @@ def parse(text: str, source: str, settings: Sequence[str] = ()) -> Profile:
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a profile as users write it, for editors that check YAML."""
+    """Return the JSON Schema (2020-12) of a profile as users write it, for editors."""
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         **Profile.model_json_schema(schema_generator=_AsWritten),
@@ -70,14 +72,14 @@ def schema() -> dict[str, Any]:
 
 
 class _AsWritten(GenerateJsonSchema):
-    """Leaves defaults out: they are values of the models, and the descriptions name them."""
+    """Omits defaults: they are values of the models, and the descriptions give them."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 
 
 def _set(read: Document, setting: str) -> None:
-    """Puts ``dotted.key=value`` into the document. Raises OperatorError."""
+    """Put ``dotted.key=value`` into the document. Raises OperatorError."""
     key, equals, value = setting.partition("=")
     if not equals:
         raise OperatorError(f"{SETTING}: expected KEY=VALUE, found {_found(setting)}")
@@ -93,7 +95,10 @@ def _set(read: Document, setting: str) -> None:
 
 
 def _name_clients_alike(read: Document) -> None:
-    """Gives every key of ``clients`` the one spelling of MAC addresses; a PC twice is refused."""
+    """Give each key of ``clients`` the normalised spelling of its MAC address.
+
+    Raises OperatorError if two keys are the same PC.
+    """
     clients = read.tree.get("clients")
     if not isinstance(clients, dict):
         return
@@ -102,9 +107,9 @@ def _name_clients_alike(read: Document) -> None:
         try:
             mac = values.mac(key)
         except ValueError:
-            continue  # the model says what is wrong with it
+            continue  # the model reports it
         if mac in spelled:
-            problem = f"the same PC as in {_where(read, ('clients', spelled[mac]))}"
+            problem = f"the same PC as in {_where(read, ('clients', spelled[mac]))}; remove one"
             raise OperatorError(_line(read, ("clients", key), problem))
         spelled[mac] = key
     mac_of = {key: mac for mac, key in spelled.items()}
@@ -126,7 +131,7 @@ def _line(read: Document, path: KeyPath, problem: str) -> str:
 
 
 def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
-    """Line number and text of one of pydantic's complaints."""
+    """Return the line number and the text of one of pydantic's errors."""
     path, kind, context = details["loc"], details["type"], details.get("ctx", {})
     found = _found(details["input"])
     match kind:
@@ -137,7 +142,7 @@ def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
         case "misplaced":
             path, problem = (*path, *context["path"]), context["problem"]
         case "value_error" if isinstance(context["error"], values.Unreadable):
-            # pydantic marks a complaint about a key itself so.
+            # pydantic appends "[key]" if the key itself is wrong.
             path = path[:-1] if path[-1] == "[key]" else path
             error = context["error"]
             problem = f"{error}, found {found}{_did_you_mean(error.nearest)}"
@@ -146,7 +151,7 @@ def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
             guess = values.nearest(str(details["input"]), names)
             problem = f"expected {values.any_of(names)}, found {found}{_did_you_mean(guess)}"
         case "model_type" | "dict_type":
-            problem = f"expected keys below it, found {found}"
+            problem = f"expected a section with keys, found {found}"
         case _:
             problem = f"expected {EXPECTED.get(kind, details['msg'])}, found {found}"
     return read.line(path), _line(read, path, problem)
@@ -155,7 +160,7 @@ def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
 def _unknown(path: KeyPath) -> str:
     section, name = _section_at(path[:-1]), str(path[-1])
     if any(name in wider.model_fields for wider in section.__subclasses__()):
-        return "cannot differ from PC to PC; it is a key of the whole room"
+        return "cannot differ between PCs; set it for the whole room"
     guess = values.nearest(name, section.model_fields)
     return "unknown key" + (
         _did_you_mean(guess) or f"; expected {values.any_of(section.model_fields)}"
@@ -163,7 +168,7 @@ def _unknown(path: KeyPath) -> str:
 
 
 def _section_at(path: Iterable[str | int]) -> type[Section]:
-    """The model of the section at ``path``."""
+    """Return the model of the section at ``path``."""
     here: Any = Profile
     for name in path:
         if isinstance(here, type) and issubclass(here, Section):
@@ -183,5 +188,5 @@ def _found(value: object) -> str:
         return "nothing"
     if isinstance(value, dict | list):
         return "keys" if isinstance(value, dict) else "a list"
-    text = ascii(value)
+    text = repr(value)  # as it was typed, but for characters that do not print
     return text if len(text) <= FOUND_CHARACTERS else text[: FOUND_CHARACTERS - 4] + "...'"

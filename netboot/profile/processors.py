@@ -1,6 +1,7 @@
-"""Processors of PCs, and what Debian has for each: one row for each architecture of Debian.
+"""The processors of PCs, and the packages that Debian has for each: one row for each architecture.
 
-A PC's firmware tells little of its processor: arch.py says which ones a kind of firmware may run on.
+A PC's firmware tells little of its processor: boot/arch.py lists the processors that each kind of
+firmware may run on.
 """
 
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """``name`` is Debian's (dpkg-architecture(1)), ``kernel`` the package of a kernel for all of
-    them, ``compiler`` a C compiler in the package ``compiler_package``, ``musl`` the folder below
-    /usr/lib and /usr/include in which musl-dev has its C library. With a ``stub``, a file of
-    systemd's, a PC gets kernel and initramfs in one file (unified.py), not in slices.
+    """An architecture of Debian.
+
+    ``name`` is Debian's name (dpkg-architecture(1)), ``kernel`` the package with its kernel,
+    ``compiler`` a C compiler in the package ``compiler_package``, ``musl`` the folder below
+    /usr/lib and /usr/include in which musl-dev has its C library. With a ``stub`` (a file of
+    systemd's), a PC gets kernel and initramfs in one file (boot/unified.py), not in slices.
     """
 
     name: str
@@ -29,12 +32,12 @@ AMD64 = Processor(
     "gcc-x86-64-linux-gnu",
     "x86_64-linux-musl",
 )
-# PAE is in every x86 since the Pentium Pro of 1995, but for some Pentium M. Its compiler is not what
-# Debian calls the architecture.
+# Every x86 since the Pentium Pro of 1995 has PAE, except some Pentium M. The compiler's name does
+# not begin with Debian's name of the architecture.
 I386 = Processor(
     "i386", "linux-image-686-pae", "i686-linux-gnu-gcc", "gcc-i686-linux-gnu", "i386-linux-musl"
 )
-# Its PCs have UEFI, and Debian has no iPXE for them.
+# These PCs have UEFI, and Debian has no iPXE for them.
 ARM64 = Processor(
     "arm64",
     "linux-image-arm64",

@@ -1,4 +1,7 @@
-"""The profile: what a room of PCs boots and how it is served. Pure; file.py reads it."""
+"""The profile: what the PCs of a room boot, and how the server serves them. Pure.
+
+file.py reads it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,24 +28,28 @@ from netboot.profile.values import OneOrMore
 
 
 class SeatSettings(Section):
+    """The keys that may differ between the PCs of a room."""
+
     hostname: Annotated[str, values.HOSTNAME_PATTERN] | None = None
-    """Host name of the PC; {tail} stands for the last six digits of its MAC address."""
+    """Host name of the PC. `{tail}` stands for the last six digits of its MAC address."""
     boot: SeatBoot = SeatBoot()
-    """Keys of boot that differ here."""
+    """Keys of `boot` to override for these PCs."""
     root: Root = Root()
-    """Keys of root that differ here."""
+    """Keys of `root` to override for these PCs."""
     swap: SeatSwap = SeatSwap()
-    """Keys of swap that differ here."""
+    """Keys of `swap` to override for these PCs."""
     ssh: Ssh = Ssh()
-    """Keys of ssh that differ here."""
+    """Keys of `ssh` to override for these PCs."""
 
 
 class Group(SeatSettings):
+    """The keys of one group in `groups`."""
+
     match: Annotated[tuple[Annotated[str, values.MAC_PATTERN], ...], OneOrMore()]
-    """MAC addresses of the group's PCs, or beginnings of them and a star, as 52:54:00:*."""
+    """MAC addresses of the group's PCs, or beginnings of them with a star, such as 52:54:00:*."""
 
     def has(self, mac: str) -> bool:
-        """Whether the PC ``mac`` belongs to this group."""
+        """Return True if the PC ``mac`` belongs to this group."""
         return any(
             mac.startswith(pattern[:-1]) if pattern.endswith("*") else mac == pattern
             for pattern in self.match
@@ -61,13 +68,15 @@ class Group(SeatSettings):
 
 
 class ClientSettings(SeatSettings):
+    """The keys of one PC in `clients`."""
+
     address: Address | None = None
-    """The address that this PC always gets, in full mode."""
+    """The address that this PC always gets in full mode, and at which `fab` reaches it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """What one PC gets: the profile with its groups' and its own overrides applied."""
+    """The settings of one PC: the profile with the overrides of its groups and its own."""
 
     mac: str
     hostname: str
@@ -79,29 +88,35 @@ class Seat:
 
 
 class Profile(Section):
+    """A room of PCs and the server that boots them."""
+
     interface: Annotated[tuple[InterfaceName, ...], OneOrMore()] = ("auto",)
-    """The network interfaces to serve, or auto for all that have an address. Default: auto."""
+    """The network interfaces to serve. `auto` stands for all interfaces that are up and have an
+    IPv4 address. Default: auto.
+    """
     dhcp: Dhcp = Dhcp()
-    """How PCs get their addresses."""
+    """The way in which PCs get their addresses."""
     http: Http = Http()
-    """The HTTP server."""
+    """The HTTP server for boot scripts, boot files and the status."""
     boot: Boot = Boot()
-    """What a PC boots."""
+    """The kernel and the boot loader of a PC, and its reaction to a failed boot."""
     root: Root = Root()
     """The root file system of a PC."""
     swap: Swap = Swap()
-    """Memory that a PC borrows from the server over the network."""
+    """The memory that a PC borrows from the server over the network."""
     ssh: Ssh = Ssh()
-    """How `fab` reaches a PC while it runs from its own disk."""
+    """The login of `fab` on a PC that still runs from its own disk."""
     vagrant: Vagrant = Vagrant()
     """The virtual PCs of `vagrant up`."""
     groups: Annotated[dict[str, Group], NothingIsEmpty] = Field(default={})
-    """Sets of PCs, by a name of your choice; where two give the same key the later one wins."""
+    """Sets of PCs, by names of your choice. If two groups give the same key, the later one wins."""
     clients: Annotated[dict[Mac, ClientSettings], NothingIsEmpty] = Field(default={})
-    """Single PCs, by MAC address; what stands here wins over their groups."""
+    """Single PCs, by MAC address. Their keys override those of their groups."""
 
     def seat(self, mac: str) -> Seat:
-        """The seat of ``mac`` (``aa:bb:cc:dd:ee:ff``): profile, then groups, then client."""
+        """Return the settings of ``mac`` (``aa:bb:cc:dd:ee:ff``): profile, then groups, then
+        client.
+        """
         client = self.clients.get(mac)
         boot, root, swap, ssh = self.boot, self.root, self.swap, self.ssh
         for settings in self._settings(mac):
@@ -120,13 +135,13 @@ class Profile(Section):
         )
 
     def hostname(self, mac: str) -> str:
-        """The host name of ``mac``: its own, its last group's, or ``pc-`` and six digits."""
+        """Return the host name of ``mac``: its own, its last group's, or ``pc-`` and six digits."""
         given = [settings.hostname for settings in self._settings(mac) if settings.hostname]
         tail = mac.replace(":", "")[-6:]
         return given[-1].replace(values.MAC_TAIL, tail) if given else f"pc-{tail}"
 
     def _settings(self, mac: str) -> list[SeatSettings]:
-        """What differs for ``mac``, in the order in which it counts."""
+        """Return the overrides for ``mac``; later ones win."""
         found: list[SeatSettings] = [group for group in self.groups.values() if group.has(mac)]
         if mac in self.clients:
             found.append(self.clients[mac])
@@ -134,33 +149,33 @@ class Profile(Section):
 
     @property
     def images(self) -> frozenset[str]:
-        """The root images of all PCs: paths of files."""
+        """The paths of all root images that PCs of this room may use."""
         roots = [self.root, *(group.root for group in self.groups.values())]
         roots += [client.root for client in self.clients.values()]
         return frozenset(root.image for root in roots if root.image is not None)
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What is allowed and will hardly do as meant, a line each."""
+        """Allowed settings that will probably not work as intended, one line each."""
         if self.dhcp.mode != "proxy":
             return ()
         loaders = {"boot": self.boot.loader}
         loaders |= {f"groups.{key}.boot": row.boot.loader for key, row in self.groups.items()}
         loaders |= {f"clients.{key}.boot": row.boot.loader for key, row in self.clients.items()}
         return tuple(
-            f"key '{path}.loader': signed with dhcp.mode proxy: Debian's signed GRUB asks the server "
-            "that gives out the addresses, which has to name us as its next server"
+            f"key '{path}.loader': signed with dhcp.mode proxy may fail: Debian's GRUB loads "
+            "from the next server that the DHCP server gives; set it to this server"
             for path, loader in loaders.items()
             if loader == "signed"
         )
 
     def check_networks(self, networks: Mapping[str, IPv4Network]) -> None:
-        """Compares full mode's addresses with the networks served, by interface name.
+        """Compare full mode's addresses with the networks served, by interface name.
 
-        Raises OperatorError if no network has all of dhcp.range and dhcp.router, or if an address
-        that is one client's is in none, nor in dhcp.networks. A profile does not name the network
-        of dhcp.range: it must not contradict the interface's, so this can be known only where the
-        interfaces are.
+        Raises OperatorError if no network contains all of dhcp.range and dhcp.router, or if the
+        fixed address of a client is in none of them, nor in dhcp.networks. A profile does not give
+        the network of dhcp.range, because it could contradict the interface's. So this check needs
+        the interfaces.
         """
         dhcp, pool = self.dhcp, self.dhcp.range
         if dhcp.mode == "proxy":
@@ -183,14 +198,14 @@ class Profile(Section):
                 served = ", ".join(f"{net} of {name}" for name, net in networks.items())
                 raise OperatorError(
                     f"key '{key}': {first if first == last else f'{first}-{last}'} "
-                    f"does not belong to the network served ({served})",
-                    hint="give addresses of that network, or another interface",
+                    f"is not in a network that this server serves ({served})",
+                    hint="use addresses of such a network, or name another interface",
                 )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.http.port == self.swap.port:
-            raise misplaced(f"{self.swap.port} is the port of http already", "swap", "port")
+            raise misplaced(f"{self.swap.port} is already the value of http.port", "swap", "port")
         self._check_capacity()
         self._check_grow()
         self._check_roots()
@@ -200,19 +215,19 @@ class Profile(Section):
             other = addresses.setdefault(address, client_id)
             if other != client_id:
                 path = ("dhcp", "client_ids", client_id)
-                raise misplaced(f"{address} is the address of {other} already", *path)
+                raise misplaced(f"{address} is already the address of {other}", *path)
         for mac, client in self.clients.items():
             name = self.seat(mac).hostname
             other = names.setdefault(name.lower(), mac)
             if other != mac:
-                raise misplaced(f"{name} is the name of {other} already", "clients", mac)
+                raise misplaced(f"{name} is already the name of {other}", "clients", mac)
             if client.address is None:
                 continue
             other = addresses.setdefault(client.address, mac)
             if other != mac or client.address == self.dhcp.router:
                 owner = "the router" if other == mac else other
                 raise misplaced(
-                    f"{client.address} is the address of {owner} already", "clients", mac, "address"
+                    f"{client.address} is already the address of {owner}", "clients", mac, "address"
                 )
         return self
 
@@ -222,7 +237,7 @@ class Profile(Section):
         grown |= {("clients", key, "swap"): row.swap.grow for key, row in self.clients.items()}
         for path, areas in grown.items():
             if areas and self.swap.servers:
-                raise misplaced("does not go together with swap.servers", *path, "grow")
+                raise misplaced("cannot be combined with swap.servers", *path, "grow")
 
     def _check_roots(self) -> None:
         roots: dict[tuple[str, ...], Root] = {("root",): self.root}
@@ -245,4 +260,4 @@ class Profile(Section):
         for path, size in sizes.items():
             area = self.swap.model_copy(update={"size": size}).area_bytes_for(0)
             if self.swap.capacity is not None and area > self.swap.capacity:
-                raise misplaced("larger than swap.capacity, which is for all PCs", *path, "size")
+                raise misplaced("larger than swap.capacity, the limit for all PCs", *path, "size")

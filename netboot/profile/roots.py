@@ -1,12 +1,13 @@
-"""Root filesystem kinds, one row each; ``initramfs/root/<kind>`` is the client's half of a row."""
+"""Kinds of root file system, one row each; ``initramfs/root/<kind>`` is the client's half."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class RootKind:
-    """A way for a client to get its root filesystem; ``summary`` is what help texts say of it. One
-    with an ``image`` needs a file on the server.
+    """A way for a client to get its root file system.
+
+    ``summary`` describes it in a few words. A kind with an ``image`` needs a file on the server.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""How a page store is written, and one row for each kind of store.
+"""The notation of page stores, and one row for each kind of store.
 
-A profile and the command line write ``memory``, ``disk:DIR``, ``tiered:DIR,memory=SIZE`` or ``null``;
-docs/howto/page-stores.md says which is for whom. The stores themselves are ``netboot.pages.stores``:
-each kind is the module of its name there.
+A profile and the command line write ``memory``, ``disk:DIR``, ``tiered:DIR,memory=SIZE`` or
+``null``; docs/howto/page-stores.md says which one to choose. ``netboot.pages.stores`` has the
+stores themselves: one module for each kind, under its name.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,15 @@ from pathlib import Path
 from netboot.errors import OperatorError
 from netboot.profile.values import SIZE, Nearest, Text, Unreadable, any_of, nearest
 
-# What fits into the smallest memory a tiered store is good for.
+# The smallest memory with which a tiered store is of use.
 MIN_TIER_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
-    """A store as it was asked for. ``directory`` and ``memory_bytes`` are None and 0 for kinds
-    that have none.
+    """A store as the operator wrote it.
+
+    ``directory`` is None and ``memory_bytes`` 0 for kinds that have none.
     """
 
     kind: str
@@ -28,7 +29,7 @@ class StoreSpec:
 
 @dataclass(frozen=True, slots=True)
 class StoreKind:
-    """A kind of store: its name and the form it is written in.
+    """A kind of store: its name and its notation.
 
     Several processes may change the page files of a ``shared`` kind at the same time.
     """
@@ -50,12 +51,12 @@ _FORMS = {row.form: row for row in STORE_KINDS}
 
 
 def parse_store(text: str) -> StoreSpec:
-    """A store as the command line gives it. Raises OperatorError."""
+    """Return the store that the command line gives. Raises OperatorError."""
     try:
         return STORE.parse(text)
     except Unreadable as error:
         hint = f"did you mean '{error.nearest}'?" if error.nearest else ""
-        raise OperatorError(f"store {text!a}: {error}", hint=hint) from None
+        raise OperatorError(f"store {text!r}: {error}", hint=hint) from None
 
 
 def _convert(text: str) -> StoreSpec:
@@ -79,7 +80,7 @@ def _convert(text: str) -> StoreSpec:
     return StoreSpec(kind, Path(folder), memory_bytes)
 
 
-# A profile keeps what was written: a text with a meaning, checked.
+# A profile keeps the text as it was written, after this check.
 STORE = Text(
     any_of(_FORMS),
     _convert,

@@ -1,10 +1,11 @@
-"""Text of a profile -> typed values: sizes, durations, MAC addresses and their kin. Pure.
+"""Text of a profile -> typed values: sizes, durations, MAC addresses and others. Pure.
 
-The reader of YAML hands over every scalar as the text that was written (netboot.profile.document), so
-what a value means is decided here and nowhere else.
+The YAML reader (netboot.profile.document) passes every scalar on as the text that was written. So
+only this module decides what a value means.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from netboot.errors import OperatorError
 
-if TYPE_CHECKING:  # a page worker reads no profile, and pydantic is a fifth of its start
+if TYPE_CHECKING:  # a page worker reads no profile, and pydantic takes a fifth of its start
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
 T = TypeVar("T")
 
-MAX_SIZE = 1 << 60  # no machine has it, and everything up to it fits signed 64-bit arithmetic
+MAX_SIZE = 1 << 60  # no machine has that much, and sums of it fit signed 64-bit arithmetic
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -28,7 +29,7 @@ MAC_TAIL = "{tail}"  # in a group's hostname: the last six digits of the PC's MA
 
 
 class Unreadable(ValueError):
-    """A value that is not what its key takes. ``nearest`` may be empty."""
+    """A value that its key does not take. ``nearest``, the likely intention, may be empty."""
 
     def __init__(self, expected: str, nearest: str = "") -> None:
         super().__init__(f"expected {expected}")
@@ -37,16 +38,31 @@ class Unreadable(ValueError):
 
 
 class Nearest(ValueError):
-    """Raised by a conversion that can guess what was meant; its text is the guess."""
+    """Raised by a conversion that can guess the intended value; its text is the guess."""
+
+
+class Annotation(ABC):
+    """A pydantic annotation that reads what stands in a YAML file before pydantic does."""
+
+    @abstractmethod
+    def read(self, value: object) -> object:
+        """Return the value of what stands in the file. Raises ValueError."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: "GetCoreSchemaHandler"
+    ) -> "CoreSchema":
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
 
 
 @dataclass(frozen=True, eq=False)
-class Text(Generic[T]):
-    """How one kind of value is written; also a pydantic annotation that reads it.
+class Text(Annotation, Generic[T]):
+    """The notation of one kind of value; also a pydantic annotation that reads it.
 
     ``expected`` completes "expected ...". ``convert`` raises ValueError. ``schema`` is the JSON
-    Schema of the value as a user writes it. Values that are no text and no YAML container are
-    left alone, so that models can be made from typed values as well.
+    Schema of the value as a user writes it. Values that are neither text nor a YAML container pass
+    unchanged, so that typed values can make models too.
     """
 
     expected: str
@@ -54,7 +70,7 @@ class Text(Generic[T]):
     schema: Mapping[str, Any]
 
     def parse(self, text: str) -> T:
-        """The value of ``text``. Raises Unreadable."""
+        """Return the value of ``text``. Raises Unreadable."""
         try:
             return self.convert(text.strip())
         except Nearest as guess:
@@ -63,19 +79,12 @@ class Text(Generic[T]):
             raise Unreadable(self.expected) from None
 
     def read(self, value: object) -> object:
-        """``parse`` for what may stand in a YAML file instead of text. Raises Unreadable."""
+        """Return the value of anything that a YAML file may hold here. Raises Unreadable."""
         if isinstance(value, str):
             return self.parse(value)
         if value is None or isinstance(value, list | dict):
             raise Unreadable(self.expected)
         return value
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: "GetCoreSchemaHandler"
-    ) -> "CoreSchema":
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_before_validator_function(self.read, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
@@ -83,15 +92,8 @@ class Text(Generic[T]):
         return dict(self.schema)
 
 
-class OneOrMore:
-    """A pydantic annotation of a tuple: a list, or one text with commas."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: "GetCoreSchemaHandler"
-    ) -> "CoreSchema":
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_before_validator_function(self.read, handler(source))
+class OneOrMore(Annotation):
+    """The annotation of a tuple: a list, or one text with commas."""
 
     def __get_pydantic_json_schema__(
         self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
@@ -99,16 +101,18 @@ class OneOrMore:
         many = handler(schema)
         return {"anyOf": [many, {"type": "string"}]}
 
-    @staticmethod
-    def read(value: object) -> object:
-        """A list as it is, the parts of a text between commas; anything else is a list of one."""
+    def read(self, value: object) -> object:
+        """Return a list as it is, a text split at its commas, or a list of any other value."""
         if isinstance(value, str):
             return [part.strip() for part in value.split(",")]
         return value if isinstance(value, (list, tuple)) else [value]
 
 
 def integer(first: int, last: int) -> Text[int]:
-    """A whole number from ``first`` to ``last`` in plain digits: 0755 is not one, nor is 1_000."""
+    """Return the reader of whole numbers from ``first`` to ``last`` in plain digits.
+
+    0755 and 1_000 are refused.
+    """
 
     def convert(text: str) -> int:
         number = int(matched(r"0|[1-9][0-9]{0,17}", text)[0])
@@ -119,7 +123,10 @@ def integer(first: int, last: int) -> Text[int]:
 
 
 def duration(first: str, last: str, example: str) -> Text[int]:
-    """Seconds, from ``first`` to ``last``, written like these; without a unit they are seconds."""
+    """Return the reader of durations in seconds, from ``first`` to ``last``.
+
+    Both are durations as a user writes them. A number without a unit is seconds.
+    """
     pattern = r"(0|[1-9][0-9]{0,8}) ?([smhd]?)"
 
     def seconds(text: str) -> int:
@@ -134,7 +141,7 @@ def duration(first: str, last: str, example: str) -> Text[int]:
 
 
 def choice(names: Mapping[str, object]) -> Text[str]:
-    """One of the names of a table."""
+    """Return the reader of the names of a table."""
 
     def convert(text: str) -> str:
         if text not in names:
@@ -145,16 +152,17 @@ def choice(names: Mapping[str, object]) -> Text[str]:
 
 
 def boolean(text: str) -> bool:
-    """true, yes or on; false, no or off. Raises ValueError."""
+    """Return True for true, yes or on; False for false, no or off. Raises ValueError."""
     if text.lower() not in BOOLEANS:
         raise Nearest(nearest(text, BOOLEANS))
     return BOOLEANS[text.lower()]
 
 
 def size(text: str) -> int:
-    """Bytes of ``512MiB``, ``1.5GiB``, ``2G`` or ``4096``. Raises ValueError.
+    """Return the bytes of ``512MiB``, ``1.5GiB``, ``2G`` or ``4096``. Raises ValueError.
 
-    Units are powers of 1024, as RAM is sold; ``GB`` is refused, because it is read both ways.
+    Units are powers of 1024, as for RAM. ``GB`` is refused, because some read it as a power of
+    1000.
     """
     pattern = r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,3})? ?([kmgt]?)(i?b)?"
     whole, fraction, unit, suffix = matched(pattern, text).groups(default="")
@@ -167,7 +175,10 @@ def size(text: str) -> int:
 
 
 def rate(least: str, example: str) -> Text[int | None]:
-    """Bytes per second, a size and ``/s``, ``least`` (a size) or more; None of ``none``."""
+    """Return the reader of rates in bytes per second: a size and ``/s``, or ``none`` for None.
+
+    ``least``, the smallest rate, is a size.
+    """
 
     def convert(text: str) -> int | None:
         if text.lower() == "none":
@@ -187,8 +198,9 @@ def rate(least: str, example: str) -> Text[int | None]:
 
 
 def bit_rate(first: str, last: str, example: str) -> Text[int | None]:
-    """Bytes per second of ``100Mbit`` or ``2.5Gbit``: what a wire is said to carry, in powers of
-    1000 as network cards are sold. None of ``none``.
+    """Return the reader of link speeds, ``100Mbit`` or ``2.5Gbit``, in bytes per second.
+
+    Units are powers of 1000, as for network cards. ``none`` is None.
     """
     pattern = r"([1-9][0-9]{0,3}(?:\.[0-9])?) ?([MG])bit(/s)?"
 
@@ -209,7 +221,7 @@ def bit_rate(first: str, last: str, example: str) -> Text[int | None]:
 
 
 def mac(text: str) -> str:
-    """``aa:bb:cc:dd:ee:ff`` of a MAC address in any usual spelling. Raises ValueError."""
+    """Return a MAC address in any usual notation as ``aa:bb:cc:dd:ee:ff``. Raises ValueError."""
     pair = "[0-9a-f]{2}"
     matched(rf"{pair}([:-]?)(?:{pair}\1){{4}}{pair}|[0-9a-f]{{4}}(\.[0-9a-f]{{4}}){{2}}", text)
     digits = re.sub("[^0-9a-f]", "", text.lower())
@@ -217,7 +229,7 @@ def mac(text: str) -> str:
 
 
 def mac_pattern(text: str) -> str:
-    """A MAC address, or the beginning of one and ``*``, normalised. Raises ValueError."""
+    """Return a MAC address, or the beginning of one and ``*``, normalised. Raises ValueError."""
     if not text.endswith("*"):
         return mac(text)
     pair = "[0-9a-f]{2}"
@@ -226,34 +238,36 @@ def mac_pattern(text: str) -> str:
 
 
 def card(text: str) -> tuple[int, int]:
-    """PCI vendor and device of ``8086:100e``. Raises ValueError."""
+    """Return PCI vendor and device of ``8086:100e``. Raises ValueError."""
     vendor, device = matched("([0-9a-f]{4}):([0-9a-f]{4})", text).groups()
     return int(vendor, 16), int(device, 16)
 
 
 def hostname(text: str) -> str:
-    """One label of a host name (RFC 1123 section 2.1, RFC 952). Raises ValueError."""
+    """Return one label of a host name (RFC 1123 section 2.1, RFC 952). Raises ValueError."""
     if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", text):
         raise Nearest(re.sub("[^A-Za-z0-9]+", "-", text).strip("-")[:63].strip("-"))
     return text
 
 
 def hostname_pattern(text: str) -> str:
-    """A host name in which ``{tail}`` may stand for digits of the MAC. Raises ValueError."""
+    """Return a host name in which ``{tail}`` may stand for digits of the MAC. Raises ValueError."""
     hostname(text.replace(MAC_TAIL, "0" * 6))
     return text
 
 
 def parse_exports(texts: Iterable[str]) -> dict[str, int]:
-    """Bytes by name of exports given as ``NAME=SIZE``. Raises OperatorError, also if one is given
-    twice.
+    """Return the bytes of exports given as ``NAME=SIZE``, by name.
+
+    Raises OperatorError, also if a name is given twice.
     """
     return _by_name("export", map(_parse_export, texts))
 
 
 def parse_images(texts: Iterable[str]) -> dict[str, Path]:
-    """File by name of read-only exports given as ``NAME=FILE``. Raises OperatorError, also if one
-    is given twice.
+    """Return the files of read-only exports given as ``NAME=FILE``, by name.
+
+    Raises OperatorError, also if a name is given twice.
     """
     return _by_name("image", map(_parse_image, texts))
 
@@ -262,7 +276,7 @@ def _by_name(what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
     found: dict[str, T] = {}
     for name, value in pairs:
         if name in found:
-            raise OperatorError(f"{what} {name!a}: given twice", hint="give each a name of its own")
+            raise OperatorError(f"{what} {name!r}: given twice", hint="give each a different name")
         found[name] = value
     return found
 
@@ -275,49 +289,52 @@ def _parse_export(text: str) -> tuple[str, int]:
         return name, SIZE.parse(written)
     except Unreadable as error:
         hint = f"did you mean '{name}={error.nearest}'?" if error.nearest else ""
-        raise OperatorError(f"export {text!a}: {error}", hint=hint) from None
+        raise OperatorError(f"export {text!r}: {error}", hint=hint) from None
 
 
 def _parse_image(text: str) -> tuple[str, Path]:
     name, _, path = text.partition("=")
     if not name or not path or "\0" in path:
-        raise OperatorError(f"image {text!a}: expected NAME=FILE such as root=/srv/root.img")
+        raise OperatorError(f"image {text!r}: expected NAME=FILE such as root=/srv/root.img")
     return name, Path(path)
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT``; IPv6 in brackets, port 0 for any. Raises OperatorError."""
+    """Return host and port of ``HOST:PORT``. Raises OperatorError.
+
+    IPv6 addresses are in brackets. Port 0 stands for any free port.
+    """
     match = re.fullmatch(r"(?:\[([\w:.%]+)\]|([^:\[\]]+)):([0-9]+)", text, re.ASCII)
     try:
         if match is None:
             raise Unreadable("HOST:PORT such as 127.0.0.1:10809")
         return match[1] or match[2], integer(0, 65535).parse(match[3])
     except Unreadable as error:
-        raise OperatorError(f"address {text!a}: {error}") from None
+        raise OperatorError(f"address {text!r}: {error}") from None
 
 
 def parse_word(where: str, kind: Text[T], text: str) -> T:
-    """A word of the command line, ``where`` being its option. Raises OperatorError."""
+    """Return a value of the command line; ``where`` is its option. Raises OperatorError."""
     try:
         return kind.parse(text)
     except Unreadable as error:
-        raise OperatorError(f"{where}: {error}, found {text!a}") from None
+        raise OperatorError(f"{where}: {error}, found {text!r}") from None
 
 
 def nearest(name: str, names: Mapping[str, object]) -> str:
-    """The one of ``names`` that ``name`` is most like; empty if none is like it."""
+    """Return the one of ``names`` that is most like ``name``; empty if none is similar."""
     return next(iter(get_close_matches(name.lower(), names, n=1, cutoff=0.5)), "")
 
 
 def any_of(names: Mapping[str, object]) -> str:
-    """``a, b or c``."""
+    """Return ``a, b or c``."""
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def matched(pattern: str, text: str) -> re.Match[str]:
-    """``text`` as a whole, in either case, as ``pattern`` says. Raises ValueError."""
-    # ASCII: otherwise a digit of any script is a digit, and the Kelvin sign a K.
+    """Match the whole of ``text`` with ``pattern``, in either case. Raises ValueError."""
+    # ASCII: otherwise digits of all scripts match [0-9], and the Kelvin sign matches K.
     match = re.fullmatch(pattern, text, re.ASCII | re.IGNORECASE)
     if match is None:
         raise ValueError(text)

@@ -1,1 +1,1 @@
-"""The control plane: DHCP, TFTP and HTTP around one room, and what starts them."""
+"""The control plane: DHCP, TFTP and HTTP around one room, and the code that starts them."""

@@ -1,4 +1,4 @@
-"""``netboot plan``: one PC's boot rehearsed with the objects the servers use; nothing is sent."""
+"""``netboot plan``: rehearse one PC's boot with the objects of the servers. Nothing is sent."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,20 +44,20 @@ ADDRESS_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """Every answer in the order the PC would get it: a title and its text."""
+    """All answers in the order in which a PC would get them: a title and its text."""
 
     parts: tuple[tuple[str, str], ...]
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready: a list, so that the order stays."""
+        """Return the answers JSON-ready, as a list so that they keep their order."""
         return {"answers": [{"to": title, "answer": text} for title, text in self.parts]}
 
 
 def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address | None = None) -> Rehearsal:
-    """Plays the PC ``mac`` against ``profile``. Keys are shown as ``<ticket>`` and ``<token>``.
+    """Play the PC ``mac`` against ``profile``. Show keys as ``<ticket>`` and ``<token>``.
 
-    ``server`` is our address; without it one of dhcp.range's network, or of a documentation's.
-    Raises OperatorError if ``arch`` is not a name or a number of arch.py.
+    ``server`` is our address. Its default is in dhcp.range's network, or else in a network for
+    documentation. Raises OperatorError if ``arch`` is neither a name nor a code of arch.py.
     """
     if server is None:
         pool = profile.dhcp.range
@@ -83,7 +83,7 @@ class _Rehearsal:
         self._scopes = make_scopes(profile, [network], [server])
 
     def play(self) -> Rehearsal:
-        """All answers, from the firmware's first packet to the last script."""
+        """Return all answers, from the firmware's first packet to the last script."""
         parts = [*self._dhcp("firmware", self._firmware)]
         self._room.fetched(self._mac, self._loader)
         if self._firmware.arch.firmware is Firmware.RASPBERRY_PI:
@@ -128,7 +128,7 @@ class _Rehearsal:
         yield f"HTTP GET /boot/<ticket>/{script}", text or ""
 
     def _ask(self, asker: Asker, port: int) -> str:
-        """The answer to a packet of this PC. On 4011 it has an address, on 67 it has none."""
+        """Return the answer to a packet of this PC, which has an address on port 4011 only."""
         on_4011 = port == BOOT_SERVER_PORT
         address = self._server + 1 if on_4011 else dhcp.ANY
         question = asker.boot_server_request(1, address) if on_4011 else asker.discover(1)
@@ -140,7 +140,7 @@ class _Rehearsal:
             plan=self._plan,
             scopes=self._scopes,
         )
-        # Through bytes, as on the wire.
+        # Encoded and parsed, as on the wire.
         answer = respond(dhcp.parse(dhcp.serialize(question)), context, now=0.0)
         return f"no answer: {answer.reason}" if isinstance(answer, Ignored) else _describe(answer)
 
@@ -148,7 +148,7 @@ class _Rehearsal:
         return self._room.plan(client, self._server)
 
     def _redact(self, text: str) -> str:
-        token = self._room.tokens.get(self._mac, "")
+        token = self._room.seats.of(self._mac).token
         text = text.replace(self._room.ticket(self._mac), "<ticket>")
         return text.replace(token, "<token>") if token else text
 

@@ -1,4 +1,4 @@
-"""Composition root: Profile -> running services. Starts them in order, stops them in reverse."""
+"""Composition root: Profile -> running services. Start them in order, stop them in reverse."""
 
 import asyncio
 import contextlib
@@ -38,9 +38,9 @@ LOOPBACK = IPv4Address("127.0.0.1")
 class Services:
     """The running servers of one room.
 
-    ``images`` is a folder that ``netboot build`` filled, ``state`` keeps what must survive a
-    restart, ``initrds`` are sent to every PC after the initramfs. Without ``images`` it is a further
-    server of a room that another one boots: it grants leases and keeps pages.
+    ``images`` is a folder that ``netboot build`` filled. ``state`` is the folder of all that must
+    survive a restart. ``initrds`` are sent to every PC after the initramfs. Without ``images``
+    this is a further server of a room that another server boots: it grants leases and keeps pages.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Services:
             images=images,
             secret=load_secret(state / "secret", make=images is not None),
             journal=journal,
-            leases=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
+            table=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
             catalogues=(
                 {}
@@ -73,16 +73,16 @@ class Services:
         self._running = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
-        """Starts what serves before what invites: pages, HTTP, TFTP, then DHCP.
+        """Start pages, HTTP, TFTP and last DHCP, which invites PCs.
 
-        Raises OperatorError if an address or a port cannot be had; what had been started then
-        stops again with ``stop()``.
+        Raises OperatorError if an address or a port is not available. Call ``stop`` also then, for
+        the servers that had started.
         """
         addresses = [interface.address for interface in self._interfaces]
         if not self._swap_only:
             await asyncio.to_thread(self._room.make_templates, self._state)
 
-        store = stores.make_store(parse_store(self._profile.swap.store), _pages_name(self._state))
+        store = stores.make_store(parse_store(self._profile.swap.store), pages_name(self._state))
         self._running.callback(_close_store, store)
         self._pages = pages = PageServer(
             self._exports(store),
@@ -108,38 +108,39 @@ class Services:
             self._state / "leases.json" if self._profile.dhcp.mode == "full" else None,
         )
         self._running.push_async_callback(dhcp.stop)
-        # Seats that wait for their swap come first: who came meanwhile is only warned of.
+        # Seats that wait for their swap come first: a rival server then causes a warning only.
         await dhcp.start(alone=not (self._profile.dhcp.beside or pages.resumes))
 
     def _exports(self, store: stores.PageStore) -> ClassroomExports:
         leased = LeasedExports(
             store,
-            self._room.leases,
-            ceiling=lambda seat: self._profile.seat(seat).swap.ceiling,
+            self._room.table,
+            ceiling=lambda seat: self._room.seats.of(seat).settings.swap.ceiling,
         )
         paths = () if self._swap_only else self._profile.images
         images = {image_export(path): Path(path) for path in paths}
         return ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of)
 
     def _paged(self, event: PageEvent) -> None:
-        """Journals what the page server tells of a seat; a refused client is known by address."""
+        """Journal an event of the page server. A refused client is known by its address only."""
         mac = event.seat or seat_at(str(event.data.get("address", "")), ARP_TABLE)
         if mac is not None:
             self._room.record(mac, f"pages:{event.kind}", event.message, **event.data)
 
     async def stop(self) -> None:
-        """Stops all that runs, the last started first."""
+        """Stop all servers, the last one started first."""
         await self._running.aclose()
 
     async def upgrade(self) -> None:
-        """Replaces the running program; clients of the page server notice nothing. Returns only
-        if the new program does not start.
+        """Replace the running program; clients of the page server notice nothing.
+
+        Return only if the new program does not start.
         """
-        if await upgrade.check(__name__):
+        if await upgrade.check():
             upgrade.reexecute(await self._pages.leave())
 
     def description(self) -> dict[str, Any]:
-        """What is served and where, JSON-ready."""
+        """Return the DHCP mode, the ports and the interfaces that are served, JSON-ready."""
         return {
             "dhcp": "none" if self._swap_only else self._profile.dhcp.mode,
             "http_port": self._profile.http.port,
@@ -152,9 +153,9 @@ class Services:
 
 
 def _catalogues(manifest: Path, wanted: Sequence[str]) -> dict[str, Catalogue]:
-    """The slices of a build, by processor; none if that is not a build of ours.
+    """Return the slices of a build by processor, none if ``manifest`` is not one of ours.
 
-    Raises OperatorError if it is one and has no images for one of the ``wanted`` processors.
+    Raises OperatorError if a build of ours lacks images for one of the ``wanted`` processors.
     """
     try:
         parts = json.loads(manifest.read_text())["processors"]
@@ -164,20 +165,20 @@ def _catalogues(manifest: Path, wanted: Sequence[str]) -> dict[str, Catalogue]:
     for name in wanted:
         if name not in found:
             raise OperatorError(
-                f"{manifest.parent} has no images for {name}, which boot.architectures names",
+                f"{manifest.parent}: no images for {name}, which boot.architectures lists",
                 hint=f"build them: netboot build --output {manifest.parent}",
             )
     return found
 
 
-def _pages_name(state: Path) -> str:
-    """What the pages of the server with that state folder are kept under."""
+def pages_name(state: Path) -> str:
+    """Return the name under which the server with this state folder keeps its pages."""
     digest = hashlib.blake2b(os.fsencode(state.resolve()), digest_size=8).hexdigest()
     return f"room-{digest}"
 
 
 def _close_store(store: stores.PageStore) -> None:
-    """Leaves the pages of seats to the next server of this room; if there are none, nothing."""
+    """Leave the pages of seats to the next server of this room. Remove a store without pages."""
     empty = not store.names()
     store.close()
     if empty and store.directory is not None:
@@ -185,5 +186,5 @@ def _close_store(store: stores.PageStore) -> None:
 
 
 def _half_of_ram() -> int:
-    """Half of this machine's RAM in bytes: what tmpfs grants by default (mm/shmem.c)."""
+    """Return half of this machine's RAM in bytes, the default size of a tmpfs (mm/shmem.c)."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

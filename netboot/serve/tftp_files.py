@@ -1,7 +1,6 @@
-"""What TFTP serves of a room: loaders, first scripts, what GRUB and Raspberry Pis ask for."""
+"""The files of a room over TFTP: loaders, first scripts, files for GRUB and Raspberry Pis."""
 
 import logging
-import secrets
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -10,7 +9,7 @@ from netboot.boot import grub, ipxe, raspberry, unified
 from netboot.boot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
 from netboot.boot.client import Client, Stage
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
-from netboot.serve.room import TOKEN_BYTES, Room, ipxe_client
+from netboot.serve.room import Room, ipxe_client
 from netboot.serve.tftp.server import Transfer, WithEnd
 from netboot.serve.tftp.transfer import Outcome
 
@@ -22,15 +21,18 @@ ARP_TABLE = Path("/proc/net/arp")
 
 @dataclass(frozen=True, slots=True)
 class TftpFiles:
-    """The files of ``room``. Asked from the event loop: no method waits for anything."""
+    """The files of ``room``. Called from the event loop: no method waits."""
 
     room: Room
 
     def file(
         self, path: str, server: IPv4Address, client: IPv4Address | None = None
     ) -> bytes | Path | WithEnd | None:
-        """What TFTP serves: loaders, each seat's first script, for GRUB what HTTP serves too, and to a
-        Raspberry Pi what that asks for.
+        """Return the content or the path of a file, or None if TFTP does not serve ``path``.
+
+        TFTP serves loaders and each seat's first script. GRUB also gets the files that HTTP serves,
+        and a Raspberry Pi the files that its firmware asks for. ``server`` is the address that
+        ``client`` asked.
         """
         if client is not None and self.room.profile.boot.raspberry_pi is not None:
             mac = seat_at(str(client), ARP_TABLE)
@@ -58,7 +60,7 @@ class TftpFiles:
         return file
 
     def _aimed(self, loader: Path, folder: str, server: IPv4Address) -> bytes | None:
-        """A GRUB that knows its seat's folder."""
+        """Return a GRUB that knows its seat's ``folder``, or None if it cannot be read."""
         platform = next((row.grub for row in BY_GRUB.values() if loader.name in row.loaders), "")
         try:
             return grub.aimed(loader.read_bytes(), str(server), folder, platform)
@@ -67,22 +69,21 @@ class TftpFiles:
             return None
 
     def _configuration(self, mac: str, name: str, server: IPv4Address) -> bytes | None:
-        """What a seat's GRUB is told, None if it is not to be told of this."""
+        """Return the configuration file ``name`` for a seat's GRUB, or None if there is none."""
         if name == grub.FAILED_FILE:
-            message = "GRUB could not start what it loaded; with Secure Boot: is the kernel signed?"
+            message = "GRUB could not start the kernel; with Secure Boot the kernel must be signed"
             self.room.record(mac, "failed:loader", message)
             return grub.render_failed().encode()
         arch = BY_GRUB.get(name.removesuffix(grub.CONFIG_SUFFIX))
         if arch is None or self.room.images is None:
             return None
-        self.room.loaders.heard(mac)
-        self.room.loaders.scripted(mac)
-        self.room.tokens.setdefault(mac, secrets.token_hex(TOKEN_BYTES))
-        plan = self.room.plan_of(Client(mac, arch, Stage.FIRMWARE), server)
-        return grub.render(plan, str(server)).encode()
+        return grub.render(self.room.grub_plan(mac, arch, server), str(server)).encode()
 
     def raspberry_pi(self, path: str, mac: str, server: IPv4Address) -> bytes | Path | None:
-        """What a Pi asks for: a file of the operator's folder, else one of ours that has its name."""
+        """Return a Pi's file: the one in the operator's folder, else ours of the same name.
+
+        Return None if neither exists, or if Pis are not served.
+        """
         if self.room.profile.boot.raspberry_pi is None or self.room.images is None:
             return None
         folder, names = Path(self.room.profile.boot.raspberry_pi).resolve(), raspberry.names(path)
@@ -101,7 +102,7 @@ class TftpFiles:
         return None
 
     def script(self, path: str, server: IPv4Address) -> bytes | None:
-        """A seat's first script, ``TICKET/ARCH.ipxe``: it leads to HTTP."""
+        """Return a seat's first script, ``TICKET/ARCH.ipxe``, which leads to HTTP, or None."""
         ticket_text, _, name = path.partition("/")
         mac = self.room.seat_of(ticket_text)
         client = None if mac is None else ipxe_client(mac, name)
@@ -112,7 +113,7 @@ class TftpFiles:
         ).encode()
 
     def transferred(self, transfer: Transfer) -> None:
-        """Journals a TFTP transfer; its seat is in the path, or in the kernel's ARP table."""
+        """Journal a TFTP transfer. The path has its seat's ticket, or else ARP knows its seat."""
         path = transfer.filename.lstrip("/").removeprefix(HTTP_FOLDER)
         folder, _, name = path.partition("/") if "/" in path else ("", "", path)
         mac = self.room.seat_of(folder) or seat_at(transfer.client, ARP_TABLE)
@@ -120,7 +121,7 @@ class TftpFiles:
             return
         refused = transfer.outcome is Outcome.REFUSED
         if refused and mac[:8] in BY_OUI and not raspberry.is_needed(transfer.filename):
-            return  # a Pi asks for a dozen files that may be there or not
+            return  # a Pi asks for a dozen files that need not exist
         if refused and not grub.is_needed(name):
             return
         if transfer.outcome is Outcome.DONE:
@@ -139,7 +140,10 @@ class TftpFiles:
 
 
 def seat_at(address: str, table: Path) -> str | None:
-    """The MAC address the kernel knows for an IPv4 address (``table``: /proc/net/arp)."""
+    """Return the MAC address that the kernel knows for an IPv4 address, or None.
+
+    ``table`` is /proc/net/arp.
+    """
     for line in table.read_text().splitlines()[1:]:
         columns = line.split()
         if columns[0] == address and columns[3] != "00:00:00:00:00:00":

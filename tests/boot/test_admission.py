@@ -1,4 +1,4 @@
-"""The governor of downloads, run against a wire made of numbers."""
+"""Admission control, run against a link made of numbers."""
 
 import heapq
 
@@ -51,7 +51,7 @@ def test_nobody_overtakes() -> None:
     admission = Admission(RATE)
     for seat in range(8):
         admission.ask(str(seat), SMALL, 0.0)
-    # By now there is room for one, and that is for who came first.
+    # By now there is room for one PC: the one that came first.
     assert admission.ask("late", SMALL, 0.2).wait > 0
     assert admission.ask("7", SMALL, 0.2).wait > 0
     assert admission.ask("6", SMALL, 0.2).wait == 0
@@ -69,7 +69,7 @@ def test_who_does_not_come_when_it_is_its_turn_loses_its_place() -> None:
 
 def test_who_was_switched_off_is_forgotten() -> None:
     admission = Admission(RATE)
-    for seat in range(12):  # the wire does nothing: twice what it can carry, and no more
+    for seat in range(12):  # the link carries nothing: twice its share, and no more
         admission.ask(str(seat), SMALL, seat * 10.0)
     assert admission.ask("next", SMALL, 0.0).wait > 0
     assert admission.ask("next", SMALL, 120.0 + GONE_SECONDS + 10).wait == 0
@@ -82,7 +82,7 @@ def test_who_begins_anew_takes_no_second_place() -> None:
 
 
 class Wire:
-    """A wire that all downloads share fairly, and PCs that come and do as they are told."""
+    """A link that all downloads share fairly, with PCs that come and wait as they are told."""
 
     def __init__(self, rate: float, admission: Admission) -> None:
         self.rate, self.admission = rate, admission
@@ -95,7 +95,7 @@ class Wire:
         self._since: dict[str, float] = {}
 
     def run(self, sizes: dict[str, int], arrivals: dict[str, float]) -> float:
-        """When the last has all."""
+        """Return the time at which the last PC has everything."""
         due = [(when, number, seat) for number, (seat, when) in enumerate(arrivals.items())]
         heapq.heapify(due)
         while due or self.left:

@@ -1,33 +1,30 @@
-"""Loaders: the second try, and whose iPXE asks."""
+"""Attempts: the second try, and whose iPXE asks."""
 
 from netboot.boot.arch import BY_NAME, LOADERS, loaders_for
-from netboot.boot.attempts import START_SECONDS, Loaders
-
-MAC, OTHER = "52:54:00:12:34:56", "52:54:00:12:34:57"
+from netboot.boot.attempts import START_SECONDS, Attempts
 
 
 def test_a_loader_that_is_heard_of_stays() -> None:
-    loaders = Loaders()
+    attempts = Attempts()
     for _ in range(3):
-        assert not loaders.restarted(MAC)
-        loaders.loaded(MAC, 1.0)
-        loaders.heard(MAC)
-        loaders.scripted(MAC)
-    assert loaders.attempt(MAC) == 0
+        assert not attempts.restarted()
+        attempts.loaded(1.0)
+        attempts.started()
+        attempts.scripted()
+    assert attempts.failed == 0
 
 
 def test_loaders_take_turns_until_one_is_heard_of() -> None:
-    loaders = Loaders()
-    loaders.loaded(MAC, 1.0)
-    assert loaders.restarted(MAC) and loaders.attempt(MAC) == 1
-    assert not loaders.restarted(MAC), "it asked again for the same boot"
-    assert loaders.attempt(MAC) == 1
-    loaders.loaded(MAC, 20.0)
-    assert loaders.restarted(MAC) and loaders.attempt(MAC) == 2
-    loaders.loaded(MAC, 40.0)
-    loaders.heard(MAC)
-    assert not loaders.restarted(MAC) and loaders.attempt(MAC) == 2
-    assert loaders.attempt(OTHER) == 0
+    attempts = Attempts()
+    attempts.loaded(1.0)
+    assert attempts.restarted() and attempts.failed == 1
+    assert not attempts.restarted(), "it asked again for the same boot"
+    assert attempts.failed == 1
+    attempts.loaded(20.0)
+    assert attempts.restarted() and attempts.failed == 2
+    attempts.loaded(40.0)
+    attempts.started()
+    assert not attempts.restarted() and attempts.failed == 2
 
 
 def test_the_wanted_loader_comes_first_and_the_others_after_it() -> None:
@@ -52,26 +49,26 @@ def test_what_shim_loads_is_there_too() -> None:
 
 
 def test_a_pc_that_fetched_nothing_has_not_failed() -> None:
-    loaders = Loaders()
-    assert not loaders.restarted(MAC) and not loaders.restarted(MAC)
-    assert loaders.attempt(MAC) == 0
+    attempts = Attempts()
+    assert not attempts.restarted() and not attempts.restarted()
+    assert attempts.failed == 0
 
 
 def test_ours_is_who_asks_after_a_loader_was_sent_and_until_it_has_its_script() -> None:
-    loaders = Loaders()
-    assert not loaders.is_ours(MAC, 0.0), "the card's, before anything was sent"
-    loaders.heard(MAC)
-    assert not loaders.is_ours(MAC, 0.0)
-    loaders.loaded(MAC, 10.0)
-    assert loaders.is_ours(MAC, 12.0) and not loaders.is_ours(OTHER, 12.0)
-    loaders.heard(MAC)
-    assert loaders.is_ours(MAC, 10.0 + 10 * START_SECONDS), "its REQUEST, however late"
-    loaders.scripted(MAC)
-    assert not loaders.is_ours(MAC, 14.0), "the card's, at the next boot"
+    attempts = Attempts()
+    assert not attempts.is_ours(0.0), "the card's, before anything was sent"
+    attempts.started()
+    assert not attempts.is_ours(0.0)
+    attempts.loaded(10.0)
+    assert attempts.is_ours(12.0)
+    attempts.started()
+    assert attempts.is_ours(10.0 + 10 * START_SECONDS), "its REQUEST, however late"
+    attempts.scripted()
+    assert not attempts.is_ours(14.0), "the card's, at the next boot"
 
 
 def test_a_cards_ipxe_that_comes_late_has_been_switched_off_and_on() -> None:
-    loaders = Loaders()
-    loaders.loaded(MAC, 10.0)
-    assert not loaders.is_ours(MAC, 10.0 + START_SECONDS + 0.1)
-    assert loaders.restarted(MAC) and loaders.attempt(MAC) == 1
+    attempts = Attempts()
+    attempts.loaded(10.0)
+    assert not attempts.is_ours(10.0 + START_SECONDS + 0.1)
+    assert attempts.restarted() and attempts.failed == 1

@@ -1,4 +1,4 @@
-"""The journal keeps what a person needs, and no more than it can hold."""
+"""The journal keeps what a person needs, within its limits."""
 
 from netboot.boot.events import EVENTS_PER_SEAT, MAX_SEATS, BootEvent, Journal
 

@@ -1,4 +1,4 @@
-"""GRUB's configuration: what a PC is told that no iPXE boots."""
+"""GRUB's configuration, for PCs that no iPXE boots."""
 
 from ipaddress import IPv4Address
 
@@ -16,7 +16,9 @@ SERVER = IPv4Address("10.0.0.1")
 
 def configuration(profile: Profile, *initrds: str) -> str:
     client = Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE)
-    plan = boot_plan(profile, client, KEYS, server=SERVER, initrds=initrds)
+    plan = boot_plan(
+        profile, profile.seat(client.mac), client, KEYS, server=SERVER, initrds=initrds
+    )
     return grub.render(plan, str(SERVER))
 
 

@@ -1,4 +1,4 @@
-"""Plans and scripts: what a PC is told to load, and that secrets stay where they belong."""
+"""Plans and scripts: the files that a PC loads, and that secrets stay secret."""
 
 from ipaddress import IPv4Address
 
@@ -26,14 +26,16 @@ def plan_of(
     initrds: tuple[str, ...] = (),
 ) -> BootPlan:
     client = Client(MAC, arch, stage)
-    return boot_plan(profile, client, KEYS, server=SERVER, initrds=initrds)
+    return boot_plan(
+        profile, profile.seat(client.mac), client, KEYS, server=SERVER, initrds=initrds
+    )
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda row: row.name)
 def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architecture) -> None:
     loader = plan_of(Profile(), Stage.FIRMWARE, arch).bootfile
     by_http = arch.firmware is Firmware.UEFI_HTTP
-    if arch.loader == UNIFIED:  # with the kernel's words in it
+    if arch.loader == UNIFIED:  # contains the command line
         path = f"boot/{KEYS.ticket}/{arch.processors[0].name}/{UNIFIED}"
     else:
         path = arch.loader
@@ -86,7 +88,8 @@ def swap_words(layout: str, mac: str = MAC) -> dict[str, str]:
         IPv4Address(f"10.0.0.{last}") for last in (2, 3, 4)[: 2 if layout == "mirror" else 3]
     )
     swap = Swap.model_validate({"servers": others, "layout": layout})
-    plan = boot_plan(Profile(swap=swap), Client(mac, BIOS, Stage.IPXE), KEYS, server=SERVER)
+    profile, client = Profile(swap=swap), Client(mac, BIOS, Stage.IPXE)
+    plan = boot_plan(profile, profile.seat(mac), client, KEYS, server=SERVER)
     return dict(word.split("=", 1) for word in plan.arguments if word.startswith("netboot."))
 
 
@@ -149,7 +152,7 @@ def choices(*architectures: str, arch: str = "bios") -> list[str]:
 def test_a_pc_without_long_mode_gets_the_32_bit_kernel() -> None:
     lines = choices("amd64", "i386")
     first = lines.index("cpuid --ext 29 && goto amd64 ||")
-    # An iPXE without this command fails in both, and goes on to what most PCs can run.
+    # An iPXE without this command fails in both, and continues with what most PCs can run.
     assert lines[first + 1 : first + 3] == ["cpuid 0 && goto i386 ||", ":amd64"]
     after = lines[lines.index(":i386") :]
     assert "/i386/vmlinuz " in after[1] and after[2].endswith("/i386/initramfs.img || goto failed")

@@ -1,4 +1,4 @@
-"""Our own scripts, as a client of ours reads them."""
+"""Our own scripts, as our own client reads them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Raspberry Pis: their boot ROMs' packets made by scapy, and the files that they ask for."""
+"""Raspberry Pis: packets of their boot ROMs, made by scapy, and the files that they request."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ from tests.support.pxe_client import PxeClient
 
 PI_3, PI_4, SERIAL = "b8:27:eb:eb:cc:6e", "dc:a6:32:01:36:c2", "76d2a334"
 BY_MAC = PI_4.replace(":", "-")
-# As raspberrypi/firmware#764 has it, byte for byte; option 97 is 16 times D there.
+# Byte for byte as in raspberrypi/firmware#764; option 97 there is 16 times D.
 ROM_ASKS = [43, 60, 67, 128, 129, 130, 131, 132, 133, 134, 135, 66]
 ROM_CLASS = b"PXEClient:Arch:00000:UNDI:002001"
 # 06 01 08; 09: type 0, 20 letters; 0a: no time to choose
@@ -37,7 +37,10 @@ def with_pis(profile: Profile, folder: str | None) -> Profile:
 
 
 def discover(mac: str, arch: int = 0) -> bytes:
-    """DHCPDISCOVER of a Pi 3's boot ROM, or of a Pi 4's EEPROM, whose UUID begins with RPi4."""
+    """Return the DHCPDISCOVER of a Pi 3's boot ROM, or of a Pi 4's EEPROM.
+
+    The UUID of the EEPROM begins with RPi4.
+    """
     tail = bytes.fromhex(mac.replace(":", ""))[2:] + bytes.fromhex(SERIAL)
     guid = b"D" * 16 if mac == PI_3 else b"RPi4" + bytes.fromhex("1131c000") + tail
     return PxeClient(mac=mac, arch=arch).plain(
@@ -105,21 +108,19 @@ def test_where_a_file_may_lie(path: str, names: tuple[str, ...]) -> None:
 
 
 class Server:
-    """A room's TFTP server on loopback; ``mac`` is what the kernel's ARP table says of the client."""
+    """A room's TFTP server on loopback; ``mac`` is the kernel's ARP entry of the client."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.room = Room(
-            with_pis(PROXY, str(folder / "pi")),
-            folder / "images",
-            b"s" * 32,
-            Journal(),
-            LeaseTable(1 << 30),
-        )
+        self._images = folder / "images"
+        self.room = self.make_room(with_pis(PROXY, str(folder / "pi")))
         self.arp = folder / "arp"
         monkeypatch.setattr(tftp_files, "ARP_TABLE", self.arp)
 
+    def make_room(self, profile: Profile) -> Room:
+        return Room(profile, self._images, b"s" * 32, Journal(), LeaseTable(1 << 30))
+
     def read(self, paths: list[str], mac: str = PI_4) -> list[bytes | None]:
-        """What each path has, None for what is refused."""
+        """Return the content of each path; None if it was refused."""
         self.arp.write_text(f"IP\n127.0.0.1 0x1 0x2 {mac} * lo\n")
 
         async def run() -> list[bytes | None]:
@@ -135,7 +136,7 @@ class Server:
 
 
 def rrq(path: str, port: int) -> bytes | None:
-    """The first block, as the boot ROM of a Pi 3 asks: no options, the rest need not come."""
+    """Return the first block of a file, requested as a Pi 3's boot ROM does, without options."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(10)
         request = TFTP() / TFTP_RRQ(filename=path.encode(), mode=b"octet")
@@ -186,7 +187,7 @@ def test_a_pi_gets_the_images_for_arm64_if_there_are_any(server: Server, tmp_pat
         (tmp_path / "images/arm64" / name).write_text(name)
     profile = server.room.profile
     boot = profile.boot.model_copy(update={"architectures": ("amd64", "arm64")})
-    server.room.profile = profile.model_copy(update={"boot": boot})
+    server.room = server.make_room(profile.model_copy(update={"boot": boot}))
     assert server.read(asked) == [b"vmlinuz", b"initramfs.img"]
 
 
@@ -196,7 +197,7 @@ def test_a_pi_gets_a_token_with_its_address_and_keeps_it_however_often_it_reads(
     reply = ask(discover(PI_4), context(server.room.profile)).reply
     assert reply.client is not None
     server.room.plan(reply.client, US)
-    token = server.room.tokens[PI_4]
+    token = server.room.seats.of(PI_4).token
     for line in server.read([f"{SERIAL}/cmdline.txt"] * 2):
         assert line is not None and re.search(rb"netboot\.token=(\w+)", line)
         assert f"netboot.token={token} ".encode() in line

@@ -1,4 +1,4 @@
-"""Unified kernel images: what is put together, looked at by objdump and objcopy of binutils."""
+"""Unified kernel images, inspected with objdump and objcopy of binutils."""
 
 import subprocess
 from ipaddress import IPv4Address
@@ -26,7 +26,7 @@ KERNEL, INITRAMFS, MORE = b"kernel" * 1001, b"initramfs" * 333, b"more!"
 
 @pytest.fixture(scope="module")
 def stub(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An EFI program with room for more sections, as systemd's stub has, made by binutils."""
+    """Return an EFI program with room for more sections, as systemd's stub, made by binutils."""
     folder = tmp_path_factory.mktemp("stub")
     (folder / "stub.c").write_text("int data = 1; int efi_main(void) { return data; }\n")
     compile_it = ["gcc", "-c", "-fpic", "-ffreestanding", "-o", "stub.o", "stub.c"]
@@ -48,7 +48,7 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def sections(image: bytes, folder: Path) -> dict[str, bytes]:
-    """Contents by name, as binutils reads them; the last byte of each has to be inside the image."""
+    """Return the contents by name as binutils reads them; all of each must be in the image."""
     (path := folder / "image.efi").write_bytes(image)
     done = subprocess.run(["objdump", "-h", path], capture_output=True, text=True, check=True)
     rows = [line.split() for line in done.stdout.splitlines() if line.strip()[:1].isdigit()]
@@ -105,12 +105,15 @@ def test_dhcp_leads_to_the_image_and_every_boot_has_a_token_of_its_own(
     path = path.removeprefix(f"{room.base_url(SERVER)}/")
     image = TftpFiles(room).file(path, SERVER)
     words = sections(content(image), tmp_path)[".cmdline"].decode().split()
-    assert f"netboot.token={room.tokens[MAC]}" in words and "BOOTIF=01-52-54-00-12-34-56" in words
+    assert (
+        f"netboot.token={room.seats.of(MAC).token}" in words
+        and "BOOTIF=01-52-54-00-12-34-56" in words
+    )
     assert not [word for word in words if "$" in word]
     assert TftpFiles(room).file(path, SERVER) == image, "a request may come twice"
-    before = room.tokens[MAC]
+    before = room.seats.of(MAC).token
     room.plan(client, SERVER)
-    assert room.tokens[MAC] != before
+    assert room.seats.of(MAC).token != before
     name = path.split("/", 2)[2]
     assert WithEnd(*room.unified(MAC, name, SERVER) or ()) == TftpFiles(room).file(path, SERVER)
 

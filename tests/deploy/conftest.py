@@ -1,17 +1,25 @@
-"""The LAN, and a room's profile and images that are quick to copy."""
+"""The LAN, a server on it, and a room's images that are quick to copy."""
 
 import hashlib
 import json
+import shutil
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netboot.deploy import bundle
 from netboot.images.build import default_cache
+from netboot.pages.stores.folder import KEPT_PREFIX
+from netboot.pages.stores.memory import TMPFS
+from netboot.serve.services import pages_name
+from tests import ROOT
 from tests.deploy.disk import Disk, make_disk
-from tests.deploy.rig import Lan
+from tests.deploy.rig import Lan, Serve
 
 
 class _Silent:
@@ -44,6 +52,33 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({"key": "test", "files": files, "processors": {"amd64": {}}})
     )
     return folder
+
+
+@pytest.fixture
+def serve(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Serve]:
+    """Starts a server for a profile's text; the list to which its events are added."""
+    running = []
+
+    def start(profile: str, folder: Path = images) -> list[dict[str, Any]]:
+        (room := tmp_path / "room.yaml").write_text(f"interface: br0\n{profile}")
+        command = [sys.executable, "-m", "netboot", "serve", "--json", "--state", str(tmp_path)]
+        command += ["--profile", str(room), "--images", str(folder)]
+        server = subprocess.Popen(lan.command(*command), cwd=ROOT, stdout=subprocess.PIPE)
+        running.append(server)
+        output = server.stdout
+        assert output is not None and b"ready" in output.readline()
+        events: list[dict[str, Any]] = []
+        threading.Thread(target=lambda: events.extend(map(json.loads, output)), daemon=True).start()
+        return events
+
+    yield start
+    for server in running:
+        server.terminate()
+        server.wait()
+        assert server.stdout is not None
+        server.stdout.close()
+    # A server that is stopped keeps the pages of its seats, and so those of a played PC.
+    shutil.rmtree(TMPFS / f"{KEPT_PREFIX}{pages_name(tmp_path)}", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,15 @@ They share this machine's files, but what they write to /etc, /usr, /var, /boot,
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from tests import ROOT
 
+Serve = Callable[..., list[dict[str, Any]]]  # the fixture `serve`
 FAB = [sys.executable, "-m", "fabric"]
 NETWORK = "192.168.78"
 HERE = f"{NETWORK}.250"  # where `fab` runs

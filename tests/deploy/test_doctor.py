@@ -1,58 +1,37 @@
 """`netboot doctor` against a real server in a network of its own, well and unwell."""
 
 import json
-import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from netboot.pages.stores.folder import KEPT_PREFIX
-from netboot.pages.stores.memory import TMPFS
-from netboot.serve.services import _pages_name
 from tests import ROOT
-from tests.deploy.rig import HERE, Lan
+from tests.deploy.rig import HERE, Lan, Serve
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
 FULL = "dhcp: {mode: full, range: 192.168.78.50-192.168.78.60}\n"
+DOCTOR = [sys.executable, "-m", "netboot", "doctor"]
 Doctor = Callable[..., tuple[int, list[dict[str, Any]]]]
 
 
 @pytest.fixture
-def doctor(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Doctor]:
+def doctor(lan: Lan, serve: Serve, tmp_path: Path) -> Doctor:
     """Starts a server for the profile's text and asks the doctor; its status and findings."""
-    running = []
 
     def ask(profile: str, *words: str) -> tuple[int, list[dict[str, Any]]]:
-        room = tmp_path / "room.yaml"
-        room.write_text(f"interface: br0\n{profile}")
-        netboot = [sys.executable, "-m", "netboot"]
-        serve = [*netboot, "serve", "--json", "--profile", str(room), "--images", str(images)]
-        server = subprocess.Popen(
-            lan.command(*serve, "--state", str(tmp_path)), cwd=ROOT, stdout=subprocess.PIPE
-        )
-        running.append(server)
-        assert server.stdout is not None and b"ready" in server.stdout.readline()
-        threading.Thread(target=server.stdout.read, daemon=True).start()
-        command = [*netboot, "doctor", "--json", "--profile", str(room), *words]
+        serve(profile)
+        command = [*DOCTOR, "--json", "--profile", str(tmp_path / "room.yaml"), *words]
         done = subprocess.run(
             lan.command(*command), cwd=ROOT, capture_output=True, text=True, check=False
         )
         return done.returncode, json.loads(done.stdout)
 
-    yield ask
-    for server in running:
-        server.terminate()
-        server.wait()
-        assert server.stdout is not None
-        server.stdout.close()
-    # A server that is stopped keeps the pages of its seats, and so the doctor's one.
-    shutil.rmtree(TMPFS / f"{KEPT_PREFIX}{_pages_name(tmp_path)}", ignore_errors=True)
+    return ask
 
 
 @pytest.mark.parametrize("mode", ["", FULL])
@@ -79,7 +58,7 @@ def test_images_that_are_not_those_that_were_built(
 
 def test_no_server_is_told_at_the_first_step(lan: Lan, tmp_path: Path) -> None:
     (tmp_path / "room.yaml").write_text("interface: br0\n")
-    command = [sys.executable, "-m", "netboot", "doctor", "--profile", str(tmp_path / "room.yaml")]
+    command = [*DOCTOR, "--profile", str(tmp_path / "room.yaml")]
     done = subprocess.run(
         lan.command(*command), cwd=ROOT, capture_output=True, text=True, check=False
     )

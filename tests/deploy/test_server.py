@@ -64,9 +64,7 @@ def test_a_first_deploy_serves_as_a_user_of_its_own(
 
 def test_the_installed_wheel_has_the_sources_of_images(server: Pc) -> None:
     """Outside the checkout: `netboot build` finds what it packs, `check` the example profile."""
-    script = (
-        "from netboot import resources as r; print(r.folder('initramfs'), r.folder('profiles'))"
-    )
+    script = "from netboot.images import resources as r; print(r.folder('initramfs'), r.folder('profiles'))"
     initramfs, profiles = server.run(
         f'cd / && /opt/netboot/current/venv/bin/python -c "{script}"'
     ).split()

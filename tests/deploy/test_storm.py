@@ -5,55 +5,20 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netboot.boot.client import is_played
-from netboot.pages.stores.folder import KEPT_PREFIX
-from netboot.pages.stores.memory import TMPFS
-from netboot.serve.services import _pages_name
 from tests import ROOT
-from tests.deploy.rig import HERE, Lan
+from tests.deploy.rig import HERE, Lan, Serve
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
 FULL = "dhcp: {mode: full, range: 192.168.78.50-192.168.78.60}\n"
 NETBOOT = [sys.executable, "-m", "netboot"]
-Serve = Callable[..., list[dict[str, Any]]]
-
-
-@pytest.fixture
-def serve(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Serve]:
-    """Starts a server for a profile's text; the list to which its events are added."""
-    running = []
-
-    def start(profile: str, folder: Path = images) -> list[dict[str, Any]]:
-        (room := tmp_path / "room.yaml").write_text(f"interface: br0\n{profile}")
-        words = ["serve", "--json", "--profile", str(room), "--images", str(folder)]
-        server = subprocess.Popen(
-            lan.command(*NETBOOT, *words, "--state", str(tmp_path)),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-        )
-        running.append(server)
-        output = server.stdout
-        assert output is not None and b"ready" in output.readline()
-        events: list[dict[str, Any]] = []
-        threading.Thread(target=lambda: events.extend(map(json.loads, output)), daemon=True).start()
-        return events
-
-    yield start
-    for server in running:
-        server.terminate()
-        server.wait()
-        assert server.stdout is not None
-        server.stdout.close()
-    shutil.rmtree(TMPFS / f"{KEPT_PREFIX}{_pages_name(tmp_path)}", ignore_errors=True)
 
 
 def _storm(lan: Lan, *words: str) -> tuple[int, dict[str, Any]]:
@@ -157,7 +122,7 @@ def test_pcs_wait_for_their_turn(lan: Lan, serve: Serve) -> None:
     assert (status, report["failed"]) == (0, 0)
     assert 0 < rows["wait"]["done"] < 30 and rows["wait"]["failed"] == 0
     assert rows["wait"]["p50"] >= 1
-    _wait_for(events, "PCs before it: ", rows["wait"]["done"])
+    _wait_for(events, "PCs in front: ", rows["wait"]["done"])
 
 
 def test_from_another_machine(lan: Lan, serve: Serve) -> None:

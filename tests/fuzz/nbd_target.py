@@ -1,8 +1,8 @@
 """Fuzz target: ``python -m tests.fuzz.nbd_target FOLDER [libFuzzer options]``.
 
-Whatever a client sends, and however it is split: a handshake stays undecided, Ready or Closed; the
-fast loop and its specification say the same, store the same and end the same. An input is a byte
-that says where it is split, then what a client sends from the greeting on.
+For any bytes of a client, split in any way: a handshake is undecided, Ready or Closed; the fast
+loop and its specification have the same output, the same pages and the same end. The first byte of
+an input selects the places of the splits. The rest are the client's bytes after the greeting.
 """
 
 import sys
@@ -12,6 +12,7 @@ import atheris
 with atheris.instrument_imports(include=["netboot"]):
     from netboot.pages.nbd.export import Export, Refusal, Refused
     from netboot.pages.nbd.handshake import Handshake, Ready
+    from netboot.pages.nbd.name import WireName
     from netboot.pages.nbd.stream import Closed
     from tests.support.two_ways import ArrayFile, fast, specified
 
@@ -22,12 +23,12 @@ EXPORTS = {
 }
 
 
-def lookup(name: str) -> Export | Refused:
-    return EXPORTS.get(name) or Refused("no such export", Refusal.UNKNOWN)
+def lookup(name: WireName) -> Export | Refused:
+    return EXPORTS.get(name.text) or Refused("no such export", Refusal.UNKNOWN)
 
 
 def shake(pieces: list[bytes]) -> tuple[Ready | Closed | None, bytes]:
-    """Outcome of a handshake, and what it said."""
+    """Return the outcome of a handshake, and its output."""
     handshake, said = Handshake(lookup), b""
     for piece in pieces:
         handshake.receive_data(piece)
@@ -36,12 +37,12 @@ def shake(pieces: list[bytes]) -> tuple[Ready | Closed | None, bytes]:
 
 
 def test_one_input(data: bytes) -> None:
-    """Raises AssertionError, or whatever the code under test should not have raised."""
+    """Run one input. Raises AssertionError, or an exception that the code must not raise."""
     at, data = data[0] if data else 0, data[1:]
     cuts = [data[:at], data[at : at * at], data[at * at :]] if at else [data]
     outcome, said = shake(cuts)
     assert (outcome, said) == shake([data])
-    # A reply to an option has 20 bytes and a text, or says four things about an export.
+    # A reply to an option is 20 bytes and a text, or there are up to four replies about an export.
     assert len(said) <= 18 + 8 * len(data) + 256
     if isinstance(outcome, Ready):
         sent = outcome.leftover

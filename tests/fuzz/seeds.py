@@ -1,4 +1,4 @@
-"""The seed corpus: whole dialogues as scapy writes them, in every dialect, with every command."""
+"""The seed corpus: whole dialogues from scapy, in every dialect, with every command."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ GREETINGS = {
 
 
 def seeds() -> Iterator[bytes]:
-    """Inputs of nbd_target.py."""
+    """Yield inputs for nbd_target.py."""
     for split in (b"\0", b"\x09"):
         for dialogue in (*_handshakes(), *_transmissions()):
             yield split + dialogue

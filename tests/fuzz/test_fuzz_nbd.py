@@ -1,4 +1,4 @@
-"""A bounded run of the fuzzer. NETBOOT_FUZZ_SECONDS says how long; 60 s in CI, else 5."""
+"""A bounded run of the fuzzer: NETBOOT_FUZZ_SECONDS, by default 60 s in CI and 5 s elsewhere."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 SECONDS = int(
     os.environ.get("NETBOOT_FUZZ_SECONDS") or (60 if os.environ.get("CI") == "true" else 5)
 )
-# What runs, its modules and libFuzzer's corpus take about 130 MB, however long it runs.
+# The code, its modules and libFuzzer's corpus take about 130 MB, for a run of any length.
 MEMORY_MB = 300
 HANG_SECONDS = 5
 
@@ -28,8 +28,8 @@ def test_fuzzed_nbd_neither_crashes_nor_hangs_nor_grows(tmp_path: Path) -> None:
     corpus.mkdir()
     for seed in seeds():
         (corpus / sha256(seed).hexdigest()).write_bytes(seed)
-    # By way of a shell: what we execute ourselves starts with our own peak of memory as its own
-    # (fs/exec.c, setmax_mm_hiwater_rss), and libFuzzer's limit goes by the peak.
+    # Started by a shell: a program that we execute ourselves inherits our peak of memory
+    # (fs/exec.c, setmax_mm_hiwater_rss), and libFuzzer's limit applies to the peak.
     command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", "tests.fuzz.nbd_target"]
     command += [str(corpus)]
     command += [f"-artifact_prefix={tmp_path}/", "-max_len=2048", f"-max_total_time={SECONDS}"]

@@ -1,4 +1,4 @@
-"""The server's own interfaces, on this machine as it is: the loopback is always there."""
+"""The interfaces of this machine as it is: the loopback always exists."""
 
 import socket
 from ipaddress import IPv4Address, IPv4Network

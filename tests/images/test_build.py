@@ -1,6 +1,6 @@
-"""The real images, made of Debian's packages; kmod and busybox are the strangers who check them.
+"""The real images, made of Debian's packages, and checked by kmod and busybox.
 
-The first run downloads 90 MB into the build cache, later ones take what is there.
+The first run downloads 90 MB into the build cache; later ones use the cache.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from tests.support.newc import Member
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 MAX_INITRAMFS = 12_000_000  # bytes
-# Drivers of cards that PCs of the last 25 years have, of virtual ones, and of USB adapters.
+# Drivers of cards in PCs of the last 25 years, of virtual cards, and of USB adapters.
 CARDS = """
     3c59x 8139cp 8139too alx amd_xgbe atl1 atl1c atl1e atl2 atlantic b44 bnx2 e100 e1000 e1000e
     forcedeth igb igc ixgbe jme ne2k_pci pcnet32 r8169 sis190 sis900 skge sky2 sundance tg3 tulip
@@ -88,7 +88,7 @@ import sys
 from pathlib import Path
 from netboot.images import initramfs
 from netboot.images.build import build
-from netboot.profile import Profile
+from netboot.profile.profile import Profile
 from tests.images.test_cache import Steps
 initramfs.COMPRESS = ("zstd", "-1", *initramfs.COMPRESS[2:])  # level 19 takes half a minute
 build(Profile(), Path(sys.argv[1]), Path(sys.argv[2]), Steps())
@@ -96,7 +96,7 @@ build(Profile(), Path(sys.argv[1]), Path(sys.argv[2]), Steps())
 
 
 def test_the_same_ingredients_give_the_same_bytes_elsewhere(built: Built, tmp_path: Path) -> None:
-    """Everything is made anew but what Debian ships: another cache, folder, umask and hash seed."""
+    """Use another cache, folder, umask and hash seed; only Debian's packages are the same."""
     for name, umask in (("one", 0o022), ("two", 0o077)):
         for kind in ("apt", "apt-firmware", "kernel", "firmware"):
             shutil.copytree(default_cache() / kind, tmp_path / name / "cache" / kind)
@@ -200,9 +200,9 @@ def catalogue(built: Built, processor: str = "amd64") -> Catalogue:
 
 
 def test_every_archive_brings_the_sums_of_its_files(built: Built) -> None:
-    """As busybox reads them in the PC; initramfs/check.sh."""
+    """The sums are checked as busybox does it in the PC; initramfs/check.sh."""
     folder, key = built.folder / "amd64", b""
-    for name in (images.INITRAMFS_FILE, *catalogue(built).files()):  # the whole one has the key
+    for name in (images.INITRAMFS_FILE, *catalogue(built).files()):  # the full one has the key
         data = subprocess.run(["zstd", "-dc", folder / name], capture_output=True, check=True)
         found = {m.name: m.content for m in newc.members(data.stdout) if stat.S_ISREG(m.mode)}
         lines = found.pop(f"sums/{name}").decode().splitlines()
@@ -221,7 +221,8 @@ def test_the_catalogue_knows_what_cards_will_lack(built: Built) -> None:
     assert "adaptec/starfire_rx.bin" in complaint((0x9004, 0x6915))
     assert "no driver is known" in complaint((0xFFFE, 0x0001))
     realtek = complaint((0x10EC, 0x8168))
-    assert "firmware-realtek" in realtek if built.warnings else realtek == ""  # has the mirror it?
+    # A warning says that the mirror does not have the firmware.
+    assert "firmware-realtek" in realtek if built.warnings else realtek == ""
 
 
 def lost_firmware(built: Built) -> set[str]:
@@ -373,9 +374,9 @@ def test_one_more_processor_leaves_the_others_as_they_are(built: Built, foreign:
 def test_a_missing_compiler_is_named_with_its_package(tmp_path: Path) -> None:
     apt = Apt(tmp_path)
     strange = replace(I386, compiler="i786-linux-gnu-gcc")
-    with pytest.raises(OperatorError, match="there is no i786-linux-gnu-gcc here") as caught:
+    with pytest.raises(OperatorError, match="i786-linux-gnu-gcc is not installed") as caught:
         compiler.cross(strange, apt, Cache(tmp_path), Steps())
-    assert caught.value.hint == "sudo apt-get install gcc-i686-linux-gnu"
+    assert caught.value.hint == "sudo apt install gcc-i686-linux-gnu"
 
 
 def test_a_kernel_of_ones_own(linux: Kernel, tmp_path: Path) -> None:
@@ -407,7 +408,7 @@ def test_a_package_that_apt_does_not_know(tmp_path: Path) -> None:
 
 
 class Elsewhere(Apt):
-    """A host whose Debian mirror is a port of this machine that nobody listens on."""
+    """A host whose Debian mirror is a local port on which nothing listens."""
 
     def targets(self) -> list[dict[str, str]]:
         row = {"Origin": "Debian", "Component": "main", "Release": "bookworm"}

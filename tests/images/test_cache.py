@@ -1,4 +1,4 @@
-"""What is in the cache is complete, whatever happened while it was made."""
+"""Everything in the cache is complete, whatever happened while it was made."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from netboot.images.cache import KEPT, UNFINISHED, Cache, default_cache
 
 
 class Steps:
-    """Progress that remembers its steps."""
+    """Progress that records its steps."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []

@@ -1,4 +1,4 @@
-"""The same records in any order give the same bytes, and reading them gives the records back."""
+"""The same records in any order give the same bytes, and reading them returns the records."""
 
 import stat
 from pathlib import PurePosixPath
@@ -26,7 +26,9 @@ FILES = st.dictionaries(NAMES, st.binary(max_size=20), max_size=8).filter(
 
 @given(FILES, st.randoms(use_true_random=False))
 @settings(max_examples=100)
-def test_any_order_gives_the_same_bytes_and_reads_back(files: dict[str, bytes], random) -> None:  # type: ignore[no-untyped-def]
+def test_any_order_gives_the_same_bytes_and_reads_back(  # type: ignore[no-untyped-def]
+    files: dict[str, bytes], random
+) -> None:
     records = [cpio.file(name, content) for name, content in files.items()]
     archive = cpio.archive(records)
     random.shuffle(records)

@@ -1,4 +1,4 @@
-"""The image for CDs and USB sticks: what firmware looks for in it, read by hand and by strangers."""
+"""The image for CDs and USB sticks: the parts that firmware looks for, read here and by xorriso."""
 
 import struct
 import subprocess
@@ -26,7 +26,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def entries(content: bytes) -> dict[int, bytes]:
-    """What El Torito's catalog has for each platform: the beginning of what would be started."""
+    """Return the start of each platform's boot image, from El Torito's catalog."""
     (catalog,) = struct.unpack_from("<I", content, BOOT_RECORD + 0x47)
     at = catalog * SECTOR
     found = {content[at + 1]: content[at + 32 : at + 64]}

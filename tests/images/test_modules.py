@@ -1,4 +1,4 @@
-"""modinfo of made-up modules, closures and modprobe's tables; test_images_build.py has real ones."""
+"""modinfo of made-up modules, closures and modprobe's tables; test_build.py has real modules."""
 
 import struct
 
@@ -12,7 +12,7 @@ from netboot.images.modules import Module
 
 
 def elf(modinfo: bytes, *, bits: int = 64, section: bytes = b".modinfo") -> bytes:
-    """The smallest ELF file with one section beside the section names."""
+    """Return the smallest ELF file with one section beside the section names."""
     names = b"\0" + section + b"\0.shstrtab\0"
     start = 64
     table = start + len(modinfo) + len(names)

@@ -17,10 +17,14 @@ from pathlib import Path
 import pytest
 
 from netboot.images import compiler
+from netboot.pages.nbd.export import Refused
+from netboot.serve.leases import Granted, serialize
 from tests import ROOT
 
 SOURCES = sorted((ROOT / "initramfs/agent").glob("*.c"))
 MAX_BYTES = 64 * 1024
+WARNINGS = ("-std=gnu11", "-g", "-Wall", "-Wextra", "-Wmissing-prototypes", "-Werror")
+SANITIZERS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SIZE = 512 << 20
 
 # proto.md
@@ -50,12 +54,47 @@ def blocks(minimum: int) -> bytes:
     return reply(REP_INFO, struct.pack(">HIII", 3, minimum, 4096, 32 << 20))
 
 
+def build(folder: Path, *command: str) -> Path:
+    subprocess.run([*command, "-o", str(folder / "agent"), *SOURCES], check=True)
+    return folder / "agent"
+
+
 @pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    binary = tmp_path_factory.mktemp("agent") / "agent"
-    words = [*compiler.native().command, *compiler.FLAGS, "-Werror", "-o", str(binary)]
-    subprocess.run([*words, *SOURCES], check=True)
-    return binary
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the agent as the initramfs has it."""
+    folder = tmp_path_factory.mktemp("agent")
+    return build(folder, *compiler.native().command, *compiler.FLAGS, "-Werror")
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the agent with gcc's checks of addresses and undefined behaviour; each is fatal."""
+    return build(tmp_path_factory.mktemp("sanitized"), "gcc", *WARNINGS, *SANITIZERS)
+
+
+@pytest.fixture(
+    scope="module", params=["shipped", pytest.param("sanitized", marks=pytest.mark.system)]
+)
+def agent(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_the_analyzer_finds_nothing(tmp_path: Path, level: str) -> None:
+    command = ["gcc", *WARNINGS, level, "-fanalyzer", "-c", *map(str, SOURCES)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_has_no_function_that_allocates(tmp_path: Path) -> None:
+    flags = [flag for flag in compiler.FLAGS if flag != "-s"]  # which would leave no names
+    program = build(tmp_path, *compiler.native().command, *flags)
+    done = subprocess.run(["nm", program], capture_output=True, text=True, check=True)
+    names = {line.split()[-1] for line in done.stdout.splitlines()}
+    assert "main" in names
+    assert not names & {"malloc", "calloc", "realloc", "free"}
 
 
 PRINTS = r"""
@@ -83,8 +122,8 @@ def test_text_is_as_the_c_library_prints_it(tmp_path: Path) -> None:
     (source := tmp_path / "prints.c").write_text(PRINTS)
     printed = []
     for name, files in (("theirs", [source]), ("ours", [source, SOURCES[0].with_name("text.c")])):
-        words = ["musl-gcc", "-static", "-w", f"-I{SOURCES[0].parent}", "-o", str(tmp_path / name)]
-        subprocess.run([*words, *files], check=True)
+        command = ["musl-gcc", "-static", "-w", "-o", str(tmp_path / name)]
+        subprocess.run([*command, *files], check=True)
         printed.append(subprocess.run([tmp_path / name], capture_output=True, check=True).stdout)
     assert printed[0] == printed[1]
 
@@ -148,7 +187,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 def run(
     agent: Path,
-    *words: str | int,
+    *line: str,
     token: str = "",
     beacon: str | None = None,
     lease: str | None = None,
@@ -159,7 +198,7 @@ def run(
     if lease is not None:
         environment["NETBOOT_LEASE"] = lease
     return subprocess.run(
-        [agent, *map(str, words)],
+        [agent, *line],
         check=False,
         env=environment,
         capture_output=True,
@@ -177,43 +216,70 @@ def go(name: bytes) -> bytes:
 FLAGS_AND_GO = 4 + len(go(b"seat-1"))
 
 
-def test_fits(agent: Path) -> None:
-    assert agent.stat().st_size < MAX_BYTES
+def words(verb: str, port: str | int = 10809, **changes: str | int | None) -> list[str]:
+    """Return the command line of ``verb``. Each of ``changes`` replaces a key; None leaves it out."""
+    keys: dict[str, str | int | None] = {"host": "127.0.0.1", "port": port, "export": "seat-1"}
+    if verb != "handshake":
+        keys |= {"connections": 1, "timeout": 5, "patience": 600}
+    if verb == "standby":
+        keys["area"] = 2
+    keys |= changes
+    return [verb, *(f"{key}={value}" for key, value in keys.items() if value is not None)]
+
+
+def test_fits(shipped: Path) -> None:
+    assert shipped.stat().st_size < MAX_BYTES
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("line", "complaint"),
     [
-        (),
-        ("help",),
-        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "0", "5", "600"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "17", "5", "600"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "2", "0", "600"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "soon"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "99999999999999999999999"),
-        ("attach", "127.0.0.1,", "10809", "seat-1", "2", "5", "600"),
-        ("attach", "127.0.0.1,127.0.0.2,127.0.0.3", "10809", "seat-1", "2", "5", "600"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "2", "5", "600", "swap"),
-        ("status", "now"),
-        ("standby", "1", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),
-        ("standby", "5", "127.0.0.1", "10809", "seat-1-5", "2", "5", "600"),
-        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600"),  # nobody to ask
-        ("standby", "2", "127.0.0.1", "10809", "seat-1-2", "2", "5", "600", "plain"),
-        ("lease", "http://localhost:8080/lease"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "1", "5", "600", "encrypted"),
-        ("attach", "127.0.0.1", "10809", "seat-1", "1", "5", "600", "root", "nodiscard"),
-        ("standby", "2", "127.0.0.1", "10809", "seat-1", "1", "5", "600", "root"),
-        ("handshake", "localhost", "10809", "seat-1"),  # names need DNS, and DNS needs memory
-        ("handshake", "127.0.0.1", "0", "seat-1"),
-        ("handshake", "127.0.0.1", "65536", "seat-1"),
-        ("handshake", "127.0.0.1", "10809", "s" * 257),
+        ([], "usage: agent attach"),
+        (["help"], "usage: agent attach"),
+        (["status", "now"], "usage: agent attach"),
+        (["lease"], "usage: agent attach"),
+        (["attach"], "missing key 'host'; needed: host port"),
+        (words("attach", timeout=None), "missing key 'timeout'; needed: host port"),
+        (words("standby", area=None), "missing key 'area'; needed: area host"),
+        (words("handshake", export=None), "missing key 'export'; needed: host port export\n"),
+        (words("attach", speed=9), "unknown key 'speed'; keys: host port"),
+        (words("attach", hos="127.0.0.1"), "unknown key 'hos'; keys: host port"),
+        (words("standby", use="root"), "unknown key 'use'; keys: area host"),
+        (words("standby", wait="yes"), "unknown key 'wait'; keys: area host"),
+        (words("handshake", timeout=5), "unknown key 'timeout'; keys: host port export\n"),
+        ([*words("attach"), "encrypt"], "'encrypt': expected key=value; keys: host port"),
+        ([*words("attach"), "host=127.0.0.2"], "key 'host' is given twice"),
+        (words("attach", connections=0), "connections=0: expected a number, 1 to 16"),
+        (words("attach", connections=17), "connections=17: expected a number, 1 to 16"),
+        (words("attach", timeout=0), "timeout=0: expected a number, 1 to 3600"),
+        (words("attach", patience="soon"), "patience=soon: expected a number, 1 to 1000000"),
+        (words("attach", patience=""), "patience=: expected a number, 1 to 1000000"),
+        (words("attach", patience="9" * 23), "patience=" + "9" * 23 + ": expected a number"),
+        (words("attach", encrypt="maybe"), "encrypt=maybe: expected no or yes"),
+        (words("attach", discard=""), "discard=: expected yes or no"),
+        (words("attach", use="disk"), "use=disk: expected swap or root"),
+        (words("attach", use="root", discard="no"), "use=root cannot be combined with encrypt=yes"),
+        (words("attach", host="127.0.0.1,"), "host=: expected an IPv4 address"),
+        (words("attach", host="127.0.0.1,127.0.0.2,127.0.0.3"), "host=127.0.0.2,127.0.0.3: exp"),
+        (words("attach", host="127.0.0.1,127.0.0.2", use="root"), "host=127.0.0.1,127.0.0.2: exp"),
+        (words("standby", area=1), "area=1: expected a number, 2 to 4"),
+        (words("standby", area=5), "area=5: expected a number, 2 to 4"),
+        (words("standby"), "NETBOOT_LEASE is not set: standby asks there for a lease"),
+        (["lease", "http://localhost:8080/lease"], "URL: expected an IPv4 address"),
+        # Names need DNS, and DNS needs memory.
+        (words("handshake", host="localhost"), "host=localhost: expected an IPv4 address"),
+        (words("handshake", 0), "port=0: expected a number, 1 to 65535"),
+        (words("handshake", 65536), "port=65536: expected a number, 1 to 65535"),
+        (words("handshake", export="s" * 257), "export=: too long; at most 256 bytes"),
     ],
 )
-def test_usage_errors(agent: Path, words: tuple[str, ...]) -> None:
-    done = run(agent, *words)
+def test_a_wrong_command_line_is_told_in_one_complaint(
+    agent: Path, line: list[str], complaint: str
+) -> None:
+    done = run(agent, *line)
     assert (done.returncode, done.stdout) == (USAGE, "")
-    assert done.stderr
+    assert done.stderr.startswith(complaint)
+    assert complaint.startswith("usage") or done.stderr.count("\n") == 1
 
 
 def describe(text: bytes) -> bytes:
@@ -225,7 +291,7 @@ def test_handshake_bytes(agent: Path, serve: Callable[..., Server]) -> None:
     description = describe(b"swap of seat 1, generation " + generation)
     script = (blocks(1), export(), description, reply(REP_ACK))
     server = serve(GREETING, 4 + len(go(name)), *script, 28)
-    done = run(agent, "handshake", "127.0.0.1", server.port, "seat-1", token="cafe")
+    done = run(agent, *words("handshake", server.port), token="cafe")
     assert (done.returncode, done.stderr) == (OK, "")
     assert done.stdout == f"size={SIZE} flags=0x121 generation={generation.decode()}\n"
     server.stop()
@@ -239,7 +305,7 @@ def test_only_flags_that_the_server_offers_are_sent_back(
 ) -> None:
     greeting = b"NBDMAGIC" + b"IHAVEOPT" + struct.pack(">H", 1)
     server = serve(greeting, FLAGS_AND_GO, export(), reply(REP_ACK), 28)
-    assert run(agent, "handshake", "127.0.0.1", server.port, "seat-1").returncode == OK
+    assert run(agent, *words("handshake", server.port)).returncode == OK
     server.stop()
     assert server.heard[0][:4] == struct.pack(">I", 1)
 
@@ -252,7 +318,7 @@ def test_a_description_without_a_generation_is_passed_over(
 ) -> None:
     other = reply(REP_INFO, struct.pack(">H", 99) + b"not asked for")
     server = serve(GREETING, FLAGS_AND_GO, describe(text), other, export(), reply(REP_ACK), 28)
-    done = run(agent, "handshake", "127.0.0.1", server.port, "seat-1")
+    done = run(agent, *words("handshake", server.port))
     assert done.returncode == OK
     assert done.stdout.endswith("generation=\n")
 
@@ -260,7 +326,7 @@ def test_a_description_without_a_generation_is_passed_over(
 def test_nobody_there(agent: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    done = run(agent, "handshake", "127.0.0.1", port, "seat-1")
+    done = run(agent, *words("handshake", port))
     assert done.returncode == CANNOT_CONNECT
     assert done.stderr == f"127.0.0.1 port {port}: Connection refused\n"
 
@@ -279,7 +345,7 @@ def test_nobody_there(agent: Path) -> None:
 def test_a_server_that_goes_away_is_worth_another_try(
     agent: Path, serve: Callable[..., Server], script: tuple[bytes | int, ...]
 ) -> None:
-    done = run(agent, "handshake", "127.0.0.1", serve(*script).port, "seat-1")
+    done = run(agent, *words("handshake", serve(*script).port))
     assert done.returncode == CANNOT_CONNECT
     assert done.stderr.count("\n") == 1
 
@@ -291,8 +357,7 @@ def test_refused_with_the_servers_words(
     text = b"wrong token for export seat-1"
     set_number = 2 if verb == "handshake" else len(f".{time.monotonic_ns() // 1000000:x}")
     server = serve(GREETING, FLAGS_AND_GO + 5 + set_number, reply(ERR_POLICY, text))
-    rest = ("2", "5", "600") if verb == "attach" else ()
-    done = run(agent, verb, "127.0.0.1", server.port, "seat-1", *rest, token="beef")
+    done = run(agent, *words(verb, server.port), token="beef")
     assert (done.returncode, done.stdout) == (REFUSED, "")
     assert done.stderr == "wrong token for export seat-1\n"
 
@@ -311,7 +376,7 @@ def test_the_servers_words_are_made_fit_for_a_console(
     agent: Path, serve: Callable[..., Server], text: bytes, shown: str
 ) -> None:
     server = serve(GREETING, FLAGS_AND_GO + 7, reply(ERR_UNKNOWN, text))
-    done = run(agent, "handshake", "127.0.0.1", server.port, "seat-1", token="beef")
+    done = run(agent, *words("handshake", server.port), token="beef")
     assert (done.returncode, done.stderr) == (REFUSED, shown)
 
 
@@ -336,7 +401,7 @@ def test_the_servers_words_are_made_fit_for_a_console(
 def test_what_is_not_nbd(
     agent: Path, serve: Callable[..., Server], script: tuple[bytes | int, ...]
 ) -> None:
-    done = run(agent, "handshake", "127.0.0.1", serve(*script).port, "seat-1")
+    done = run(agent, *words("handshake", serve(*script).port))
     assert (done.returncode, done.stdout) == (BAD_PROTOCOL, "")
     assert done.stderr.count("\n") == 1
 
@@ -344,7 +409,7 @@ def test_what_is_not_nbd(
 def test_a_read_only_export_is_no_swap(agent: Path, serve: Callable[..., Server]) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY)
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
-    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 1, 5, 600)
+    done = run(agent, *words("attach", server.port))
     assert done.returncode == BAD_PROTOCOL
     assert "read-only" in done.stderr
 
@@ -352,7 +417,7 @@ def test_a_read_only_export_is_no_swap(agent: Path, serve: Callable[..., Server]
 def test_a_root_may_be_read_only(agent: Path, serve: Callable[..., Server]) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY)
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
-    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 1, 5, 600, "root")
+    done = run(agent, *words("attach", server.port, use="root"))
     assert done.returncode == KERNEL_REFUSED, done.stderr  # there is no NBD driver here
 
 
@@ -361,7 +426,7 @@ def test_one_connection_if_the_server_allows_no_more(
 ) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY)  # read-only ends the run before the kernel's part
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
-    done = run(agent, "attach", "127.0.0.1", server.port, "seat-1", 4, 5, 600)
+    done = run(agent, *words("attach", server.port, connections=4))
     server.stop()
     assert len(server.heard) == 1
     assert done.stderr.startswith("the server allows one connection only")
@@ -370,7 +435,7 @@ def test_one_connection_if_the_server_allows_no_more(
 def test_as_many_connections_as_asked_for(agent: Path, serve: Callable[..., Server]) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY | MULTI_CONN)
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
-    assert run(agent, "attach", "127.0.0.1", server.port, "seat-1", 3, 5, 600).returncode == 6
+    assert run(agent, *words("attach", server.port, connections=3)).returncode == 6
     server.stop()
     assert [heard[4:FLAGS_AND_GO] for heard in server.heard] == [go(b"seat-1")] * 3
 
@@ -381,7 +446,7 @@ def test_all_connections_of_a_set_have_its_number(
     answer = export(flags=HAS_FLAGS | READ_ONLY | MULTI_CONN)
     length = 4 + len(go(f"seat-1@cafe.{time.monotonic_ns() // 1000000:x}".encode()))
     server = serve(GREETING, length, answer, reply(REP_ACK))
-    run(agent, "attach", "127.0.0.1", server.port, "seat-1", 2, 5, 600, token="cafe")
+    run(agent, *words("attach", server.port, connections=2), token="cafe")
     server.stop()
     first, second = (re.search(rb"seat-1@cafe\.([0-9a-f]+)", heard) for heard in server.heard)
     assert first and second and first[1] == second[1]
@@ -392,12 +457,11 @@ def test_without_a_token_the_server_is_asked_for_a_lease(
     agent: Path, serve: Callable[..., Server]
 ) -> None:
     question = b"GET /lease/t?ram=1&fresh=1 HTTP/1.0\r\n\r\n"
-    granted = b"HTTP/1.0 200 OK\r\n\r\nsize=536870912 token=cafe\n"
+    granted = f"HTTP/1.0 200 OK\r\n\r\n{serialize(Granted(SIZE, 'cafe'))}\n".encode()
     lease = serve(len(question), granted)
     answer = export(flags=HAS_FLAGS | READ_ONLY)  # read-only ends the run before the kernel's part
     pages = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
-    words = ("attach", "127.0.0.1", pages.port, "seat-1", 1, 5, 600)
-    run(agent, *words, lease=f"{lease.port}/lease/t?ram=1&fresh=1")
+    run(agent, *words("attach", pages.port), lease=f"{lease.port}/lease/t?ram=1&fresh=1")
     for server in (lease, pages):
         server.stop()
     assert lease.heard == [question]
@@ -407,9 +471,9 @@ def test_without_a_token_the_server_is_asked_for_a_lease(
 def test_no_lease_is_refused_with_the_servers_words(
     agent: Path, serve: Callable[..., Server]
 ) -> None:
-    lease = serve(b"HTTP/1.0 200 OK\r\n\r\nrefused=no room: 1 GiB asked\n")
-    words = ("attach", "127.0.0.1", 1, "seat-1", 1, 5, 600)
-    done = run(agent, *words, lease=f"{lease.port}/lease/t")
+    line = serialize(Refused("no room: 1 GiB asked"))
+    lease = serve(f"HTTP/1.0 200 OK\r\n\r\n{line}\n".encode())
+    done = run(agent, *words("attach", 1), lease=f"{lease.port}/lease/t")
     assert done.returncode == REFUSED
     assert done.stderr == "no lease: no room: 1 GiB asked\n"
 
@@ -418,19 +482,19 @@ def test_without_a_word_that_it_may_begin_it_ends(
     agent: Path, serve: Callable[..., Server]
 ) -> None:
     server = serve(GREETING)
-    words = ("attach", "127.0.0.1", str(server.port), "seat-1", "1", "5", "600", "wait")
-    done = subprocess.run([agent, *words], input=b"", capture_output=True, check=False, timeout=30)
+    line = words("attach", server.port, wait="yes")
+    done = subprocess.run([agent, *line], input=b"", capture_output=True, check=False, timeout=30)
     server.stop()
     assert server.heard == []
     # Without an NBD driver it is not even ready to wait.
     assert done.returncode in (USAGE, KERNEL_REFUSED)
-    assert b"may begin" in done.stderr or b"no NBD driver" in done.stderr
+    assert b"before the line `attach`" in done.stderr or b"no NBD driver" in done.stderr
 
 
 def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Server]) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY)
     server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
-    done = run(agent, "attach", "127.0.0.1,127.0.0.1", server.port, "seat-1", 1, 5, 600)
+    done = run(agent, *words("attach", server.port, host="127.0.0.1,127.0.0.1"))
     server.stop()
     assert len(server.heard) == 2
     assert done.returncode == BAD_PROTOCOL
@@ -441,7 +505,7 @@ def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Se
     ["https://10.0.0.1:8080/x", "http://server:8080/x", "http://10.0.0.1/x", "http://10.0.0.1:80"],
 )
 def test_where_reports_cannot_go(agent: Path, url: str) -> None:
-    done = run(agent, "handshake", "127.0.0.1", 1, "seat-1", beacon=url)
+    done = run(agent, *words("handshake", 1), beacon=url)
     assert done.returncode == USAGE
     assert done.stderr.startswith("NETBOOT_BEACON: expected")
 
@@ -479,5 +543,5 @@ def test_a_lease_is_asked_for(
 def test_the_token_is_never_printed(agent: Path, serve: Callable[..., Server]) -> None:
     token = "0123456789abcdef" * 2
     for script in ((), (GREETING,), (b"HTTP/1.1 400 Bad Request\r\n",)):
-        done = run(agent, "handshake", "127.0.0.1", serve(*script).port, "seat-1", token=token)
+        done = run(agent, *words("handshake", serve(*script).port), token=token)
         assert token not in done.stdout + done.stderr

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from netboot.images import cpio, initramfs
+from netboot.pages.nbd.export import Refused
 from netboot.profile.roots import BY_NAME
+from netboot.serve.leases import Granted, serialize
 from tests import ROOT
 
 INITRAMFS = ROOT / "initramfs"
@@ -235,6 +237,21 @@ def test_systemd_ends_what_it_runs(lib: Lib) -> None:
     assert lib.run(f"{stubs}{BEFORE}take_orders").splitlines()[-1] == "systemd: reboot"
 
 
+@pytest.mark.parametrize(
+    ("settings", "tail"),
+    [
+        ("encrypt='' keep=''", ""),
+        ("encrypt=1 keep=''", " encrypt=yes"),
+        ("encrypt='' keep=yes", " discard=no"),
+    ],
+)
+def test_the_agent_gets_key_value_words(lib: Lib, settings: str, tail: str) -> None:
+    text = f". {INITRAMFS / 'swap.sh'}\n{BEFORE}{settings} swap=10.0.0.1,10.0.0.2:10809/seat-1\n"
+    text += "token=cafe connections=2 timeout=3 patience=600 ram=1\nwith_agent echo 10.0.0.2"
+    words = "cafe host=10.0.0.2 port=10809 export=seat-1 connections=2 timeout=3 patience=600"
+    assert lib.run(text) == f"{words}{tail}\n"
+
+
 def test_root_hooks_are_the_root_kinds() -> None:
     assert {path.name for path in (INITRAMFS / "root").iterdir()} == set(BY_NAME)
 
@@ -297,13 +314,13 @@ def test_an_archive_that_was_not_unpacked_is_named(unpacked: Unpacked) -> None:
 
 def test_archives_of_two_builds_are_told_apart(unpacked: Unpacked) -> None:
     unpacked.unpack(initramfs.sums("initramfs-e1000.img", "another", unpacked.slice))
-    assert unpacked.check("e1000").startswith("kernel and initramfs are of two builds; ")
+    assert unpacked.check("e1000").startswith("kernel and initramfs are from different builds; ")
     assert (unpacked.lib.folder / DRIVER).exists()
 
 
 def test_a_kernel_of_another_build_is_told(unpacked: Unpacked) -> None:
     (unpacked.lib.folder / "sys/kernel/osrelease").write_text("6.1.1\n")
-    assert unpacked.check("e1000").startswith("kernel and initramfs are of two builds; ")
+    assert unpacked.check("e1000").startswith("kernel and initramfs are from different builds; ")
 
 
 def test_much_damage_is_a_short_line(unpacked: Unpacked) -> None:
@@ -311,3 +328,18 @@ def test_much_damage_is_a_short_line(unpacked: Unpacked) -> None:
     unpacked.unpack(initramfs.sums("initramfs-many.img", KEY, many))
     said = unpacked.check("many")
     assert " and 92 more; boot again" in said and len(said) < 600
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Granted(536870912), "512 MiB of swap granted|size=536870912"),
+        (Refused("no room: 2 GiB asked"), "the server refused swap: no room: 2 GiB asked"),
+    ],
+)
+def test_a_lease_is_read_as_the_server_writes_it(
+    lib: Lib, answer: Granted | Refused, said: str
+) -> None:
+    given = f"swap=x server=x layout='' patience=1 answers=yes reply='{serialize(answer)}'\n"
+    told = 'done_with() { echo "$1|$2"; }\nstage_lease || echo "$why"\n'
+    assert lib.run(f". {INITRAMFS / 'swap.sh'}\n{given}{told}") == f"{said}\n"

@@ -1,6 +1,6 @@
-"""Strangers' NBD clients against ``netboot pages``: libnbd's tools, QEMU's, nbdsh, fio.
+"""Other projects' NBD clients against ``netboot pages``: tools of libnbd and QEMU, nbdsh, fio.
 
-They negotiate structured replies and ``base:allocation``; over every store that keeps pages.
+The clients negotiate structured replies and ``base:allocation``, over every store with pages.
 """
 
 import filecmp
@@ -29,10 +29,10 @@ KEEPING = [row.name for row in STORE_KINDS if row.name != "null"]
 
 
 def run(*command: str) -> str:
-    """Runs a client to its end; its output. Skips if it is not installed."""
+    """Run a client to its end and return its output. Skip the test if it is not installed."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    # nbdinfo's guess at the content is not always text.
+    # The guess of nbdinfo at the content is not always text.
     done = subprocess.run(
         command, capture_output=True, text=True, errors="replace", timeout=50, check=False
     )
@@ -42,7 +42,7 @@ def run(*command: str) -> str:
 
 @pytest.fixture(params=KEEPING)
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Of an empty export ``a`` of 64 MiB; beside it, ``big`` has 1 GiB."""
+    """Yield the URI of an empty export ``a`` of 64 MiB. The server also has ``big``, 1 GiB."""
     form = BY_NAME[request.param].form.replace("DIR", str(tmp_path / "pages"))
     spec = parse_store(form.replace("SIZE", TIER))
     with closing(make_store(spec)) as store:
@@ -52,7 +52,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def write_image(path: Path, size: int, data_at: Iterator[int]) -> Path:
-    """A file of holes, with a MiB of random data at each of ``data_at`` (MiB)."""
+    """Write a file of holes with 1 MiB of random data at each of ``data_at`` (MiB)."""
     with path.open("wb") as file:
         file.truncate(size)
         for at in data_at:
@@ -63,7 +63,7 @@ def write_image(path: Path, size: int, data_at: Iterator[int]) -> Path:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """64 MiB with five of data."""
+    """Return an image of 64 MiB with 5 MiB of data."""
     return write_image(tmp_path / "image", SIZE, iter((0, 10, 11, 40, 63)))
 
 
@@ -87,7 +87,7 @@ def test_nbdinfo_maps_what_was_written(uri: str, image: Path) -> None:
     run("nbdcopy", str(image), uri)
     extents = json.loads(run("nbdinfo", "--json", "--map", uri))
     data = [(each["offset"], each["length"]) for each in extents if each["type"] == 0]
-    # A store may know more pages than were written, never fewer.
+    # A store may report more pages than were written, never fewer.
     for at in (0, 10, 11, 40, 63):
         assert any(begin <= at * MIB < begin + length for begin, length in data), extents
     assert sum(each["length"] for each in extents) == SIZE
@@ -99,7 +99,7 @@ def test_nbdinfo_maps_what_was_written(uri: str, image: Path) -> None:
 
 
 def test_nbdcopy_of_a_gibibyte_both_ways_is_identical(uri: str, tmp_path: Path) -> None:
-    """192 MiB of data: the half of the first quarter, and some of the rest."""
+    """192 MiB of data: half of the first quarter, and parts of the rest."""
     places = (*range(0, 256, 2), *range(256, 1024, 12))
     image = write_image(tmp_path / "big", BIG, iter(places))
     big, back = uri.removesuffix("a") + "big", tmp_path / "back"
@@ -137,7 +137,7 @@ def test_qemu_io_writes_trims_and_zeroes(uri: str) -> None:
 
 @pytest.fixture
 def image_uri(image: Path) -> Iterator[str]:
-    """Of ``image``, served read-only."""
+    """Yield the URI of ``image``, served read-only."""
     exports = StaticExports(make_store(parse_store("null")), {}, {"root": image})
     with running(exports) as server:
         yield f"nbd://127.0.0.1:{server.address[1]}/root"
@@ -246,12 +246,12 @@ h.shutdown()
 def test_nbdsh_commands_and_errors(uri: str) -> None:
     if shutil.which("nbdsh") is None:
         pytest.skip("nbdsh is not installed")
-    # libnbd's binding belongs to Debian's Python, which need not be the first one in PATH.
+    # The binding of libnbd belongs to Debian's Python, which need not be the first one in PATH.
     run("/usr/bin/python3", "-m", "nbd", "-c", NBDSH % uri)
 
 
 def test_fio_verifies_eight_connections(uri: str) -> None:
-    """Each job writes 4 MiB of its own in random order, and reads it back with its checksums."""
+    """Each job writes its own 4 MiB in random order and verifies them by checksums."""
     out = run(
         "fio", "--name=verify", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite", "--bs=4k",
         "--iodepth=32", "--numjobs=8", "--size=4m", "--offset_increment=4m",

@@ -1,4 +1,4 @@
-"""Who may attach what, and whether there is room: every rule of the lease table."""
+"""Every rule of the lease table: the right to attach an area, and the room for it."""
 
 import json
 
@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 
 from netboot.pages.lease import Attached, Lease, LeaseTable
 from netboot.pages.nbd.export import Refusal, Refused
+from netboot.pages.nbd.name import WireName
 
 MIB = 1 << 20
 SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"
 OTHER, OTHER_EXPORT = "52:54:00:12:34:02", "seat-525400123402"
+
+
+wire = WireName.parse
 
 
 def granted(answer: Lease | Refused) -> Lease:
@@ -28,9 +32,9 @@ def test_the_right_token_attaches_as_often_as_it_likes() -> None:
     lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 5.0))
     assert (lease.seat, lease.export, lease.size_bytes, lease.granted) == (SEAT, EXPORT, MIB, 5.0)
     assert len(bytes.fromhex(lease.generation)) == 16
-    assert table.find(f"{EXPORT}@t1") is lease
-    assert table.attach(f"{EXPORT}@t1", 5.0) == Attached(lease, 0)
-    assert table.attach(f"{EXPORT}@t1", 6.0) == Attached(lease, 0)
+    assert table.find(wire(f"{EXPORT}@t1")) is lease
+    assert table.attach(wire(f"{EXPORT}@t1"), 5.0) == Attached(lease, 0)
+    assert table.attach(wire(f"{EXPORT}@t1"), 6.0) == Attached(lease, 0)
     assert table.grant(SEAT, EXPORT, "t1", MIB, 6.0) is lease
     assert table.take_ended() == []
 
@@ -40,27 +44,27 @@ def test_refusals_are_sentences_for_the_console() -> None:
     granted(table.grant(SEAT, EXPORT, "t1", 3996 * MIB, 0.0))
     wrong = Refused(f"wrong token for export {EXPORT}", Refusal.POLICY)
     for name in (f"{EXPORT}@t2", f"{EXPORT}@", EXPORT, f"{EXPORT}@\N{SNOWMAN}", f"{EXPORT}@t1@"):
-        assert table.attach(name, 0.0) == table.find(name) == wrong
+        assert table.attach(wire(name), 0.0) == table.find(wire(name)) == wrong
     for name in ("", "@t1", "seat@t1"):
-        assert table.attach(name, 0.0) == Refused("no such export", Refusal.UNKNOWN)
+        assert table.attach(wire(name), 0.0) == Refused("no such export", Refusal.UNKNOWN)
     refused = table.grant(OTHER, OTHER_EXPORT, "t1", 512 * MIB, 0.0)
     assert refused == Refused("no room: 512 MiB asked, 100 MiB of 4 GiB left")
 
 
 def test_a_new_boot_replaces_the_lease_only_when_it_attaches() -> None:
-    table = LeaseTable(MIB)  # room for one: the older lease is not counted twice
+    table = LeaseTable(MIB)  # room for one area: an older lease of the same export is not counted
     old = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
-    table.attach(f"{EXPORT}@t1", 0.0)
+    table.attach(wire(f"{EXPORT}@t1"), 0.0)
     stray = granted(table.grant(SEAT, EXPORT, "t2", MIB, 1.0))
     new = granted(table.grant(SEAT, EXPORT, "t3", MIB, 2.0))
     assert len({old.generation, stray.generation, new.generation}) == 3
-    assert isinstance(table.attach(f"{EXPORT}@t2", 3.0), Refused)  # a later boot took its place
-    assert attached(table.attach(f"{EXPORT}@t1", 3.0)) is old
-    assert table.find(f"{EXPORT}@t3") is new
+    assert isinstance(table.attach(wire(f"{EXPORT}@t2"), 3.0), Refused)  # replaced by a later boot
+    assert attached(table.attach(wire(f"{EXPORT}@t1"), 3.0)) is old
+    assert table.find(wire(f"{EXPORT}@t3")) is new
     assert table.take_ended() == []
-    assert attached(table.attach(f"{EXPORT}@t3", 3.0)) is new
+    assert attached(table.attach(wire(f"{EXPORT}@t3"), 3.0)) is new
     assert table.take_ended() == [old]
-    assert isinstance(table.attach(f"{EXPORT}@t1", 3.0), Refused)
+    assert isinstance(table.attach(wire(f"{EXPORT}@t1"), 3.0), Refused)
 
 
 def test_another_table_has_other_generations() -> None:
@@ -77,12 +81,12 @@ def test_never_more_is_promised_than_there_is(
     for time, (seat, token, size, attaches) in enumerate(boots):
         lease = table.grant(str(seat), f"seat-{seat}", str(token), size, time)
         if isinstance(lease, Lease) and attaches:
-            assert attached(table.attach(f"seat-{seat}@{token}", time)) is lease
+            assert attached(table.attach(wire(f"seat-{seat}@{token}"), time)) is lease
     promised = 0
     for export in exports:
-        found = (table.find(f"{export}@{token}") for token in range(10))
+        found = (table.find(wire(f"{export}@{token}")) for token in range(10))
         sizes = [lease.size_bytes for lease in found if isinstance(lease, Lease)]
-        assert len(sizes) <= 2  # the one in use and the one that a boot is about to use
+        assert len(sizes) <= 2  # the attached one, and the one that a boot will attach
         promised += max(sizes, default=0)
     assert promised <= 100
 
@@ -90,15 +94,17 @@ def test_never_more_is_promised_than_there_is(
 def test_a_newer_set_fences_older_ones_for_good() -> None:
     table = LeaseTable(MIB)
     lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
-    assert table.attach(f"{EXPORT}@t1.a", 1.0) == Attached(lease, 10, fences=True)
-    assert table.attach(f"{EXPORT}@t1.a", 1.0) == Attached(lease, 10)  # its next connection
-    assert table.find(f"{EXPORT}@t1.ff") is lease  # INFO fences nothing
-    assert table.attach(f"{EXPORT}@t1.FF", 1.0) == Attached(lease, 255, fences=True)
+    assert table.attach(wire(f"{EXPORT}@t1.a"), 1.0) == Attached(lease, 10, fences=True)
+    assert table.attach(wire(f"{EXPORT}@t1.a"), 1.0) == Attached(lease, 10)  # same set
+    assert table.find(wire(f"{EXPORT}@t1.ff")) is lease  # INFO does not fence
+    assert table.attach(wire(f"{EXPORT}@t1.FF"), 1.0) == Attached(lease, 255, fences=True)
     replaced = Refused(f"set a of {EXPORT} has been replaced by a newer one")
-    assert table.attach(f"{EXPORT}@t1.a", 2.0) == table.find(f"{EXPORT}@t1.a") == replaced
-    assert isinstance(table.attach(f"{EXPORT}@t1", 2.0), Refused)
+    assert (
+        table.attach(wire(f"{EXPORT}@t1.a"), 2.0) == table.find(wire(f"{EXPORT}@t1.a")) == replaced
+    )
+    assert isinstance(table.attach(wire(f"{EXPORT}@t1"), 2.0), Refused)
     for malformed in ("x", "1.", "-1", "1" * 17):
-        assert isinstance(table.attach(f"{EXPORT}@t1.{malformed}", 2.0), Refused)
+        assert isinstance(table.attach(wire(f"{EXPORT}@t1.{malformed}"), 2.0), Refused)
 
 
 def test_overcommit_is_how_often_the_capacity_is_promised() -> None:
@@ -111,17 +117,17 @@ def test_overcommit_is_how_often_the_capacity_is_promised() -> None:
 def test_a_lease_that_nobody_uses_ends_after_its_time() -> None:
     table = LeaseTable(100, lease_seconds=10.0)
     lease = granted(table.grant(SEAT, EXPORT, "t1", 100, 0.0))
-    attached(table.attach(f"{EXPORT}@t1", 1.0))
+    attached(table.attach(wire(f"{EXPORT}@t1"), 1.0))
     assert isinstance(table.grant(OTHER, OTHER_EXPORT, "t1", 100, 50.0), Refused)  # in use
     table.let_go(lease.generation, 50.0)
     assert isinstance(table.grant(OTHER, OTHER_EXPORT, "t1", 100, 59.0), Refused)
     other = granted(table.grant(OTHER, OTHER_EXPORT, "t1", 100, 60.0))
     assert table.take_ended() == [lease]
-    assert isinstance(table.find(f"{EXPORT}@t1"), Refused)
-    # A boot that never got so far as to attach: nothing to wipe.
+    assert isinstance(table.find(wire(f"{EXPORT}@t1")), Refused)
+    # A boot that never attached its lease leaves nothing to wipe.
     granted(table.grant(SEAT, EXPORT, "t2", 100, 70.0))
     assert table.take_ended() == []
-    assert isinstance(table.find(f"{OTHER_EXPORT}@t1"), Refused)
+    assert isinstance(table.find(wire(f"{OTHER_EXPORT}@t1")), Refused)
     assert other.generation != lease.generation
 
 
@@ -129,67 +135,70 @@ def test_the_next_server_knows_the_leases_and_which_have_lost_their_pages() -> N
     table = LeaseTable(3 * MIB)
     kept = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
     lost = granted(table.grant(OTHER, OTHER_EXPORT, "t1", MIB, 0.0))
-    attached(table.attach(f"{EXPORT}@t1.5", 1.0))
-    attached(table.attach(f"{OTHER_EXPORT}@t1", 1.0))
+    attached(table.attach(wire(f"{EXPORT}@t1.5"), 1.0))
+    attached(table.attach(wire(f"{OTHER_EXPORT}@t1"), 1.0))
     pending = granted(table.grant(SEAT, EXPORT, "t2", MIB, 2.0))
     successor = LeaseTable(3 * MIB)
     successor.restore(json.loads(json.dumps(table.as_json())), 3.0)
     assert successor.lose([kept.generation]) == [lost]
-    assert successor.find(f"{EXPORT}@t1.5") == kept
-    assert isinstance(successor.find(f"{EXPORT}@t1.4"), Refused)
+    assert successor.find(wire(f"{EXPORT}@t1.5")) == kept
+    assert isinstance(successor.find(wire(f"{EXPORT}@t1.4")), Refused)
     gone = Refused(f"this server no longer has the pages of {OTHER_EXPORT}")
-    assert successor.attach(f"{OTHER_EXPORT}@t1", 3.0) == gone
+    assert successor.attach(wire(f"{OTHER_EXPORT}@t1"), 3.0) == gone
     assert successor.resume(kept.generation) == kept
     assert successor.resume(lost.generation) is successor.resume(pending.generation) is None
-    assert attached(successor.attach(f"{EXPORT}@t2", 4.0)) == pending
+    assert attached(successor.attach(wire(f"{EXPORT}@t2"), 4.0)) == pending
     assert successor.take_ended() == [kept]
 
 
 def test_a_boot_may_have_further_areas_and_a_new_boot_ends_them_when_it_attaches() -> None:
     table = LeaseTable(4 * MIB)
     first = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
-    attached(table.attach(f"{EXPORT}@t1", 0.0))
+    attached(table.attach(wire(f"{EXPORT}@t1"), 0.0))
     second = granted(table.grant(SEAT, f"{EXPORT}-2", "t2", MIB, 1.0, fresh=True))
-    attached(table.attach(f"{EXPORT}-2@t2", 1.0))
+    attached(table.attach(wire(f"{EXPORT}-2@t2"), 1.0))
     third = granted(table.grant(SEAT, f"{EXPORT}-3", "t3", MIB, 1.0, fresh=True))
     other = granted(table.grant(OTHER, OTHER_EXPORT, "t1", MIB, 1.0))
-    attached(table.attach(f"{OTHER_EXPORT}@t1", 1.0))
+    attached(table.attach(wire(f"{OTHER_EXPORT}@t1"), 1.0))
     full = table.grant(SEAT, f"{EXPORT}-4", "t4", MIB, 1.0, fresh=True)
     assert full == Refused("no room: 1 MiB asked, 0.0 MiB of 4 MiB left")
-    granted(table.grant(SEAT, EXPORT, "t5", MIB, 2.0))  # its boot before holds all it has
-    assert table.find(f"{EXPORT}-2@t2") is second and table.find(f"{EXPORT}-3@t3") is third
-    attached(table.attach(f"{EXPORT}@t5", 3.0))
+    # Fits, because the area of the seat's previous boot is not counted.
+    granted(table.grant(SEAT, EXPORT, "t5", MIB, 2.0))
+    assert (
+        table.find(wire(f"{EXPORT}-2@t2")) is second and table.find(wire(f"{EXPORT}-3@t3")) is third
+    )
+    attached(table.attach(wire(f"{EXPORT}@t5"), 3.0))
     assert table.take_ended() == [first, second]  # nothing was written to the third
-    assert isinstance(table.find(f"{EXPORT}-2@t2"), Refused)
-    assert isinstance(table.find(f"{EXPORT}-3@t3"), Refused)
-    assert table.find(f"{OTHER_EXPORT}@t1") is other
+    assert isinstance(table.find(wire(f"{EXPORT}-2@t2")), Refused)
+    assert isinstance(table.find(wire(f"{EXPORT}-3@t3")), Refused)
+    assert table.find(wire(f"{OTHER_EXPORT}@t1")) is other
 
 
 def test_a_fresh_lease_in_place_of_lost_pages_ends_no_other_area() -> None:
     table = LeaseTable(2 * MIB)
     lost = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
-    attached(table.attach(f"{EXPORT}@t1", 0.0))
+    attached(table.attach(wire(f"{EXPORT}@t1"), 0.0))
     second = granted(table.grant(SEAT, f"{EXPORT}-2", "t2", MIB, 1.0, fresh=True))
-    attached(table.attach(f"{EXPORT}-2@t2", 1.0))
+    attached(table.attach(wire(f"{EXPORT}-2@t2"), 1.0))
     granted(table.grant(SEAT, EXPORT, "t3", MIB, 2.0, fresh=True))
     successor = LeaseTable(2 * MIB)
     successor.restore(json.loads(json.dumps(table.as_json())), 2.0)
-    attached(successor.attach(f"{EXPORT}@t3", 3.0))
+    attached(successor.attach(wire(f"{EXPORT}@t3"), 3.0))
     assert successor.take_ended() == [lost]
-    assert successor.find(f"{EXPORT}-2@t2") == second
+    assert successor.find(wire(f"{EXPORT}-2@t2")) == second
 
 
 def test_a_lease_ends_at_its_seats_word_but_never_while_it_is_used() -> None:
     table = LeaseTable(MIB)
     lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
-    attached(table.attach(f"{EXPORT}@t1", 0.0))
+    attached(table.attach(wire(f"{EXPORT}@t1"), 0.0))
     assert table.end(EXPORT) == Refused(f"{EXPORT} is in use")
     table.let_go(lease.generation, 1.0)
     told: list[list[Lease]] = []
     table.on_change = lambda: told.append(table.take_ended())
     assert table.end(EXPORT) is table.end(EXPORT) is table.end("nothing") is None
     assert told == [[lease], [], []]
-    assert isinstance(table.find(f"{EXPORT}@t1"), Refused)
+    assert isinstance(table.find(wire(f"{EXPORT}@t1")), Refused)
     granted(table.grant(OTHER, OTHER_EXPORT, "t1", MIB, 2.0))
     assert table.end(OTHER_EXPORT) is None  # granted and never attached
     granted(table.grant(SEAT, EXPORT, "t2", MIB, 2.0))

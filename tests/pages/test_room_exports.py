@@ -7,6 +7,7 @@ import pytest
 from netboot.pages.exports import Attachment, LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.export import Refused
+from netboot.pages.nbd.name import WireName
 from netboot.pages.room_exports import ClassroomExports
 from netboot.pages.stores.null import NullStore
 
@@ -31,22 +32,22 @@ def exports(folder: Path) -> ClassroomExports:
 def test_a_ticket_opens_the_image_of_its_seat_whatever_the_set(tmp_path: Path) -> None:
     room = exports(tmp_path)
     for name in ("a@ticket", "a@ticket.1f"):
-        found, attached = room.find(name), room.attach(name)
+        found, attached = room.find(WireName.parse(name)), room.attach(WireName.parse(name))
         assert not isinstance(found, Refused) and found.read_only
         assert isinstance(attached, Attachment) and attached.spread and not attached.fences
-    assert room.names is None, "names are not told"
+    assert room.names is None, "the names are secret"
 
 
 @pytest.mark.parametrize("name", ["a", "a@", "a@other", "b@ticket", "a@ticket@", "c@ticket"])
 def test_nothing_else_does(tmp_path: Path, name: str) -> None:
     room = exports(tmp_path)
-    assert isinstance(room.find(name), Refused)
-    assert isinstance(room.attach(name), Refused)
+    assert isinstance(room.find(WireName.parse(name)), Refused)
+    assert isinstance(room.attach(WireName.parse(name)), Refused)
 
 
 def test_leases_are_as_without_images(tmp_path: Path) -> None:
     room = exports(tmp_path)
-    attached = room.attach(SEATS_SWAP)
+    attached = room.attach(WireName.parse(SEATS_SWAP))
     assert isinstance(attached, Attachment) and attached.seat == SEAT
     resumed = room.resume(attached.lease, ())
     assert resumed is not None and resumed.export == attached.export
@@ -54,7 +55,7 @@ def test_leases_are_as_without_images(tmp_path: Path) -> None:
 
 
 def test_who_reads_an_image_goes_on_with_the_next_server(tmp_path: Path) -> None:
-    attached = exports(tmp_path).attach("a@ticket")
+    attached = exports(tmp_path).attach(WireName.parse("a@ticket"))
     assert isinstance(attached, Attachment)
     room = exports(tmp_path)
     resumed = room.resume(attached.lease, attached.pages.descriptors())

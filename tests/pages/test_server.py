@@ -1,4 +1,4 @@
-"""The page server as clients see it: real sockets, real workers, scapy's bytes."""
+"""The page server from a client's side: real sockets, real workers, scapy's bytes."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ def leased(store: MemoryStore, table: LeaseTable, **options: Any) -> Iterator[Ru
 
 
 def counted(server: Running, lease: str, **expected: int) -> bool:
-    """Whether the counters of a lease became ``expected``: they come after a detach at latest."""
+    """Return whether the counters of a lease reach ``expected``, at latest after a detach."""
     counters = server.ask(server.server.counters)[lease]
     return {key: counters[key] for key in expected} == expected
 
@@ -74,7 +74,7 @@ def test_pages_are_shared_by_connections_and_kept_between_them(static: Running) 
 
 
 def test_a_static_export_is_served_by_all_workers(store: MemoryStore) -> None:
-    """They see each other's writes at once, and one that is killed takes half of the clients."""
+    """Workers see each other's writes at once. A killed worker takes half of the clients along."""
     with (
         running(StaticExports(store, {"a": MIB}), workers=2) as server,
         NbdClient(server.address).attach("a") as one,
@@ -128,7 +128,7 @@ def test_client_that_does_not_read_holds_up_nobody_and_loses_nothing(static: Run
         lazy.attach("a")
         busy.attach("a")
         assert busy.write(0, PAGE) == 0
-        # 64 MiB of answers: far more than the sockets' buffers and the worker's hold.
+        # 64 MiB of replies: far more than the buffers of the sockets and the worker hold.
         query = b"".join(lazy.request(0, 0, 4096) for _ in range(256))
         query += b"".join(lazy.request(0, 0, 16 * MIB) for _ in range(4))
         lazy.sock.sendall(query)
@@ -164,7 +164,7 @@ def test_killed_worker_is_replaced_and_pages_stay(static: Running) -> None:
     with NbdClient(static.address).attach("a") as client:
         assert client.read(0, 4096) == PAGE
     static.event("worker-died")
-    assert static.event("detach").message == "a: its worker died"
+    assert static.event("detach").message == "a: its page worker died"
     assert static.server.worker_pids != [pid]
 
 
@@ -195,7 +195,7 @@ def test_new_boot_of_a_seat_wipes_the_old_lease(store: MemoryStore) -> None:
             table.grant(SEAT, EXPORT, "t2", MIB, 1.0)
             with NbdClient(server.address) as asking:
                 asking.option(nbd.go(f"{EXPORT}@t2".encode(), option=6))
-                assert old.read(0, 4096) == PAGE  # INFO ends nothing
+                assert old.read(0, 4096) == PAGE  # INFO does not fence
             with NbdClient(server.address).attach(f"{EXPORT}@t2") as new:
                 assert new.read(0, 4096) == bytes(4096)
                 with pytest.raises((EOFError, ConnectionResetError)):
@@ -217,7 +217,7 @@ def test_an_area_that_was_given_back_takes_no_memory(store: MemoryStore) -> None
         assert store.names() == []
         end = time.monotonic() + 5
         while generation in Path(f"/proc/{pid}/maps").read_text() and time.monotonic() < end:
-            time.sleep(0.01)  # the worker is told a moment later
+            time.sleep(0.01)  # the order reaches the worker a moment later
         assert generation not in Path(f"/proc/{pid}/maps").read_text()
 
 
@@ -235,7 +235,7 @@ def test_connections_of_one_address_are_limited(static: Running) -> None:
     clients = [NbdClient(static.address).attach("a") for _ in range(MAX_CONNECTIONS_OF_ADDRESS)]
     with socket.create_connection(static.address, timeout=10) as surplus:
         assert surplus.recv(1) == b""
-    assert "128 connections from this address" in static.event("refused").message
+    assert "this address has 128 connections" in static.event("refused").message
     for client in clients:
         client.sock.close()
     static.event("detach", len(clients))
@@ -248,7 +248,7 @@ def test_connections_are_limited_in_total(static: Running, monkeypatch: pytest.M
     with NbdClient(static.address).attach("a"), NbdClient(static.address):
         with socket.create_connection(static.address, timeout=10) as surplus:
             assert surplus.recv(1) == b""
-        assert "2 connections already" in static.event("refused").message
+        assert "the server has 2 connections" in static.event("refused").message
 
 
 def test_connections_of_a_seat_are_limited_and_a_newer_set_counts_anew(store: MemoryStore) -> None:
@@ -262,14 +262,14 @@ def test_connections_of_a_seat_are_limited_and_a_newer_set_counts_anew(store: Me
             ]
             with NbdClient(server.address) as surplus, pytest.raises(EOFError):
                 surplus.go(name)
-            assert f"16 connections of {EXPORT}" in server.event("refused", number).message
+            assert f"{EXPORT} has 16 connections" in server.event("refused", number).message
             assert clients[-1].read(0, 1) == b"\0"
             for client in clients:
                 client.sock.close()
 
 
 def test_what_a_worker_holds_is_bounded_whatever_clients_send(store: MemoryStore) -> None:
-    """Each asks for 128 MiB and reads nothing, or is in the middle of a WRITE of 32 MiB."""
+    """Half of the clients request 128 MiB and read nothing; the others stop in a 32 MiB WRITE."""
     with running(StaticExports(store, {"a": 64 * MIB}), workers=1) as server:
         (pid,) = server.server.worker_pids
         with NbdClient(server.address).attach("a") as busy:
@@ -283,13 +283,13 @@ def test_what_a_worker_holds_is_bounded_whatever_clients_send(store: MemoryStore
             for _ in range(100):
                 assert busy.read(63 * MIB, 4096) == bytes(4096)
             held = anonymous_bytes(pid) - before
-            assert held < (16 + 1) * 2 * BUFFER_BYTES + 4 * MIB  # and what Python itself takes
+            assert held < (16 + 1) * 2 * BUFFER_BYTES + 4 * MIB  # and Python's own memory
         for client in clients:
             client.sock.close()
 
 
 def anonymous_bytes(pid: int) -> int:
-    """Memory of a process that is no file's."""
+    """Return the memory of a process, in bytes, without mapped files."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith("RssAnon:"))
     return int(line.split()[1]) << 10

@@ -1,4 +1,4 @@
-"""A page server that is killed or replaced while clients are connected: they notice nothing."""
+"""A page server is killed or replaced while clients are connected, and they notice nothing."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 class Serving:
-    """``netboot pages`` as a process."""
+    """``netboot pages`` as a process of its own."""
 
     def __init__(self, port: int, store: str, *words: str) -> None:
         self.address = ("127.0.0.1", port)
@@ -42,7 +42,7 @@ class Serving:
         assert self.process.stdout.readline().startswith("listening")
 
     def workers(self) -> list[int]:
-        """Process ids of its workers."""
+        """Return the process ids of its workers."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         return [int(child) for child in children.split()]
@@ -77,7 +77,7 @@ def test_clients_outlive_a_killed_control_plane_and_an_upgrade(
     with NbdClient(server.address).attach("a") as client:
         assert client.write(0, PAGE) == 0
         pid = server.process.pid
-        # Half a request: it is what was not parsed yet that goes from hand to hand.
+        # Half a request: the bytes not parsed yet are passed from process to process.
         half = client.request(1, 4096, 4096)
         client.sock.sendall(half[:10])
         assert static.upgrade_static(server.address, server.store) == pid
@@ -103,7 +103,7 @@ def test_readers_outlive_a_killed_worker_a_killed_server_and_an_upgrade(
         fresh.write_bytes(PAGE[::-1] * 2)
         fresh.replace(root)
         assert client.read(0, 4096) == PAGE
-        # From now on the path leads to another file: who had the old one keeps it.
+        # From now on the path leads to another file; attached clients keep the old one.
         assert static.upgrade_static(server.address, server.store) == server.process.pid
         assert client.read(0, 4096) == PAGE
         assert client.read(255 * 4096, 4096) == PAGE
@@ -128,7 +128,7 @@ def test_the_workers_of_the_program_before_leave_nothing_behind(
     before = set(server.workers())
     static.upgrade_static(server.address, server.store)
     deadline = time.monotonic() + 10
-    while before & set(server.workers()):  # a zombie is a child as well
+    while before & set(server.workers()):  # a zombie counts as a child as well
         assert time.monotonic() < deadline, "still there"
         time.sleep(0.02)
     assert len(server.workers()) == len(before)
@@ -137,7 +137,7 @@ def test_the_workers_of_the_program_before_leave_nothing_behind(
 @pytest.mark.root
 def test_who_lets_clients_in_goes_before_who_moves_pages(serve: Callable[..., Serving]) -> None:
     server = serve("memory")
-    with NbdClient(server.address).attach("a") as client:  # so the workers have started
+    with NbdClient(server.address).attach("a") as client:  # so the workers have started by now
         assert client.write(0, PAGE) == 0
     assert os.getpriority(os.PRIO_PROCESS, server.process.pid) < 0
     (worker, *_) = server.workers()
@@ -147,7 +147,7 @@ def test_who_lets_clients_in_goes_before_who_moves_pages(serve: Callable[..., Se
 def test_without_a_server_there_is_nothing_to_upgrade(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="no page server to upgrade"):
         upgrade.ask(tmp_path)
-    upgrade.announce(tmp_path)  # of a server that was killed
+    upgrade.announce(tmp_path)  # left by a server that was killed
     with pytest.raises(OperatorError, match="no page server to upgrade"):
         upgrade.ask(tmp_path)
 

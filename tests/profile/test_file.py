@@ -1,4 +1,4 @@
-"""Any text is a profile or raises OperatorError with one line for each mistake, naming its place."""
+"""Any text is a profile, or raises OperatorError with one line and place for each mistake."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from netboot.profile.file import load, parse, schema
 from netboot.profile.profile import Profile
 
 MISTAKES = [
-    # The case of the issue, and unknown keys at every depth.
+    # Unknown keys at every depth.
     ("swap: {sizee: 1GiB}\n", "f:1: key 'swap.sizee': unknown key; did you mean 'size'?"),
     ("\n\nswop:\n", "f:3: key 'swop': unknown key; did you mean 'swap'?"),
     (
@@ -28,7 +28,7 @@ MISTAKES = [
         "clients:\n  52:54:00:12:34:56:\n    swap:\n      port: 1",
         (
             "f:4: key 'clients.52:54:00:12:34:56.swap.port': "
-            "cannot differ from PC to PC; it is a key of the whole room"
+            "cannot differ between PCs; set it for the whole room"
         ),
     ),
     # Values.
@@ -39,14 +39,16 @@ MISTAKES = [
     (
         "swap: {size: 1GB}",
         (
-            "f:1: key 'swap.size': expected a size such as 1GiB, a multiple of the PC's RAM such as 2x, "
+            "f:1: key 'swap.size': expected a size such as 1GiB, a multiple of the PC's RAM such "
+            "as 2x, "
             "or 0, found '1GB'; did you mean '1GiB'?"
         ),
     ),
     (
         "swap: {size: 2}",
         (
-            "f:1: key 'swap.size': expected a size such as 1GiB, a multiple of the PC's RAM such as 2x, "
+            "f:1: key 'swap.size': expected a size such as 1GiB, a multiple of the PC's RAM such "
+            "as 2x, "
             "or 0, found '2'; did you mean '2x'?"
         ),
     ),
@@ -88,21 +90,24 @@ MISTAKES = [
     (
         "clients: {52:54:00:12:34:5: {}}",
         (
-            "f:1: key 'clients.52:54:00:12:34:5': expected a MAC address such as 52:54:00:12:34:56, "
+            "f:1: key 'clients.52:54:00:12:34:5': expected a MAC address such as "
+            "52:54:00:12:34:56, "
             "found '52:54:00:12:34:5'"
         ),
     ),
     (
         "clients: {525400123456: {hostname: lab pc_1}}",
         (
-            "f:1: key 'clients.52:54:00:12:34:56.hostname': expected a host name such as lab-{tail}, "
+            "f:1: key 'clients.52:54:00:12:34:56.hostname': expected a host name such as "
+            "lab-{tail}, "
             "found 'lab pc_1'; did you mean 'lab-pc-1'?"
         ),
     ),
     (
         "groups: {g: {match: 52:54:0*:*}}",
         (
-            "f:1: key 'groups.g.match.0': expected a MAC address or its beginning and a star such as "
+            "f:1: key 'groups.g.match.0': expected a MAC address or its beginning and a star such "
+            "as "
             "52:54:00:*, found '52:54:0*:*'"
         ),
     ),
@@ -113,8 +118,8 @@ MISTAKES = [
     # The wrong kind of thing.
     ("- a", "f:1: expected keys such as 'swap:', found a list"),
     ("swap", "f:1: expected keys such as 'swap:', found 'swap'"),
-    ("dhcp: full", "f:1: key 'dhcp': expected keys below it, found 'full'"),
-    ("clients: [a]", "f:1: key 'clients': expected keys below it, found a list"),
+    ("dhcp: full", "f:1: key 'dhcp': expected a section with keys, found 'full'"),
+    ("clients: [a]", "f:1: key 'clients': expected a section with keys, found a list"),
     (
         "interface:",
         "f:1: key 'interface.0': expected auto or the name of a network interface, found nothing",
@@ -137,7 +142,7 @@ MISTAKES = [
     ),
     (
         "dhcp:\n  range: 10.0.0.1-10.0.0.9\n  router: 10.0.0.1",
-        "f:3: key 'dhcp.router': must lie outside dhcp.range, or a PC would be given it",
+        "f:3: key 'dhcp.router': must be outside dhcp.range, or a PC would get its address",
     ),
     ("groups: {g: {hostname: a}}", "f:1: key 'groups.g': missing key 'match'"),
     (
@@ -151,13 +156,13 @@ MISTAKES = [
         "swap: {capacity: 1GiB}\nclients:\n  525400123456:\n    swap: {size: 2GiB}",
         (
             "f:4: key 'clients.52:54:00:12:34:56.swap.size': "
-            "larger than swap.capacity, which is for all PCs"
+            "larger than swap.capacity, the limit for all PCs"
         ),
     ),
-    ("http: {port: 10809}", "f:1: key 'swap.port': 10809 is the port of http already"),
+    ("http: {port: 10809}", "f:1: key 'swap.port': 10809 is already the value of http.port"),
     (
         "swap:\n  layout: mirror",
-        "f:2: key 'swap.layout': means nothing without swap.servers, a list of addresses",
+        "f:2: key 'swap.layout': has no effect without swap.servers, the page servers",
     ),
     (
         "swap:\n  servers: 10.0.0.1\n  layout: mirror",
@@ -165,7 +170,7 @@ MISTAKES = [
     ),
     (
         "swap: {servers: 10.0.0.1}\ngroups:\n  a:\n    match: '52:*'\n    swap: {grow: 2}",
-        "f:5: key 'groups.a.swap.grow': does not go together with swap.servers",
+        "f:5: key 'groups.a.swap.grow': cannot be combined with swap.servers",
     ),
     (
         "boot: {architectures: [amd64, i368]}",
@@ -176,23 +181,23 @@ MISTAKES = [
     ),
     (
         "boot: {architectures: [i386, i386]}",
-        "f:1: key 'boot.architectures': one stands there twice",
+        "f:1: key 'boot.architectures': one of them is listed twice",
     ),
     (
         "swap: {servers: [10.0.0.1, 10.0.0.2, 10.0.0.1]}",
-        "f:1: key 'swap.servers': 10.0.0.1 stands there twice",
+        "f:1: key 'swap.servers': 10.0.0.1 is listed twice",
     ),
     (
         f"swap: {{servers: [{', '.join(f'10.0.0.{last}' for last in range(1, 10))}]}}",
-        "f:1: key 'swap.servers': at most 8, found 9",
+        "f:1: key 'swap.servers': expected at most 8 servers, found 9",
     ),
     (
         "swap: {servers: [10.0.0.1, 10.0.0.2], size: 2GiB, capacity: 1GiB}",
-        "f:1: key 'swap.size': larger than swap.capacity, which is for all PCs",
+        "f:1: key 'swap.size': larger than swap.capacity, the limit for all PCs",
     ),
     (
         "clients:\n  02:00:00:00:00:01: {hostname: a}\n  02:00:00:00:00:02: {hostname: A}",
-        "f:3: key 'clients.02:00:00:00:00:02': A is the name of 02:00:00:00:00:01 already",
+        "f:3: key 'clients.02:00:00:00:00:02': A is already the name of 02:00:00:00:00:01",
     ),
     (
         (
@@ -201,46 +206,101 @@ MISTAKES = [
         ),
         (
             "f:4: key 'clients.02:00:00:00:00:02.address': "
-            "10.0.0.1 is the address of 02:00:00:00:00:01 already"
+            "10.0.0.1 is already the address of 02:00:00:00:00:01"
         ),
     ),
     (
         "dhcp: {router: 10.0.0.1}\nclients: {525400123456: {address: 10.0.0.1}}",
         (
             "f:2: key 'clients.52:54:00:12:34:56.address': "
-            "10.0.0.1 is the address of the router already"
+            "10.0.0.1 is already the address of the router"
         ),
     ),
     (
         "clients:\n  52:54:00:12:34:56:\n  5254.0012.3456:",
-        "f:3: key 'clients.5254.0012.3456': the same PC as in f:2",
+        "f:3: key 'clients.5254.0012.3456': the same PC as in f:2; remove one",
     ),
     # YAML.
     ("a: 1\nb: 2\na: 3", "f:3: key 'a': given twice, first in line 1"),
     ("swap:\n  size: 1x\n  size: 2x", "f:3: key 'swap.size': given twice, first in line 2"),
-    (
-        "swap:\n\tsize: 2x",
-        (
-            r"f:2: cannot be read as YAML: while scanning for the next token: found character '\t' "
-            "that cannot start any token; indent with spaces, not tabs"
-        ),
-    ),
+    ("swap:\n\tsize: 2x", "f:2: cannot be read as YAML: a tab character; use spaces instead"),
+    ("dhcp: {mode: é\t}", "f:1: cannot be read as YAML: a tab character; use spaces instead"),
     (
         "groups: {g: {match: [*]}}",
-        (
-            "f:1: cannot be read as YAML: while scanning an alias: expected alphabetic or numeric "
-            "character, but found ']'; put quotes around text that begins with * or &"
-        ),
+        "f:1: cannot be read as YAML: text that begins with * or &; put quotes around it",
     ),
     (
         "a: &x [1]\nb: *x",
-        "f:1: cannot be read as YAML: an anchor (&); put quotes around text that begins with * or &",
+        "f:1: cannot be read as YAML: text that begins with &; put quotes around it",
+    ),
+    ("b: *x", "f:1: cannot be read as YAML: text that begins with *; put quotes around it"),
+    (
+        "a: !!python/object:os.system x",
+        "f:1: cannot be read as YAML: text that begins with !; put quotes around it",
+    ),
+    ("a: @x", "f:1: cannot be read as YAML: text that begins with @; put quotes around it"),
+    (
+        "swap\n  size: 2x",
+        (
+            "f:2: cannot be read as YAML: unexpected ':'; "
+            "check the line above, the indentation, and the quotes around text"
+        ),
     ),
     (
-        "b: *x",
-        "f:1: cannot be read as YAML: an alias (*); put quotes around text that begins with * or &",
+        "swap:\n  size: 2x\nhttp\nroot: {}",
+        "f:3: cannot be read as YAML: a key without a colon; write 'key: value'",
     ),
-    ("a: !!python/object:os.system x", "f:1: cannot be read as YAML: a tag (!)"),
+    (
+        "swap:\n   size: 2x\n  port: 1",
+        "f:3: cannot be read as YAML: unexpected indentation; indent all keys of a section alike",
+    ),
+    (
+        " swap:\nhttp:",
+        (
+            "f:2: cannot be read as YAML: unexpected indentation; "
+            "begin the outermost keys in the first column"
+        ),
+    ),
+    ("a: 'b\nc: d", "f:1: cannot be read as YAML: a quote that is not closed"),
+    ("a:\n- [b, c\n", "f:2: cannot be read as YAML: a bracket that is not closed"),
+    (
+        "a: [b, c\nd: e",
+        "f:2: cannot be read as YAML: expected ',' or ']'; check the brackets and commas",
+    ),
+    ("a: {b: c}}", "f:1: cannot be read as YAML: unexpected '}'; check the brackets and commas"),
+    (
+        "a: 'b' c",
+        (
+            "f:1: cannot be read as YAML: unexpected text; "
+            "put quotes around the whole value, or indent it as the lines around it"
+        ),
+    ),
+    (
+        "a: - b",
+        "f:1: cannot be read as YAML: unexpected '-'; begin each item of a list on its own line",
+    ),
+    ("a: |x\n b", "f:1: cannot be read as YAML: text behind | or >; begin it on the next line"),
+    ("%YAML 3\n---\na:", "f:1: cannot be read as YAML: a line that begins with %; remove it"),
+    (
+        'a: "\\q"',
+        (
+            "f:1: cannot be read as YAML: an unknown escape in double quotes; "
+            "use single quotes for text with backslashes"
+        ),
+    ),
+    # What was typed is shown as it was typed, unless it does not print.
+    (
+        "dhcp: {mode: “proxy”}",
+        "f:1: key 'dhcp.mode': expected proxy or full, found '“proxy”'; did you mean 'proxy'?",
+    ),
+    (
+        "café: 1",
+        (
+            "f:1: key 'café': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
+            "vagrant, groups or clients"
+        ),
+    ),
+    ("root: {kind: 'a\u202eb'}", r"f:1: key 'root.kind': expected ram or nbd, found 'a\u202eb'"),
     (
         "swap:\nroot: {kind: nbd}",
         (
@@ -262,28 +322,32 @@ MISTAKES = [
             "found 'root.squashfs'"
         ),
     ),
-    ("http: {port: !!int 80}", "f:1: cannot be read as YAML: a tag (!)"),
+    (
+        "http: {port: !!int 80}",
+        "f:1: cannot be read as YAML: text that begins with !; put quotes around it",
+    ),
     (
         "<<: {a: 1}",
         (
-            "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, vagrant, "
+            "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
+            "vagrant, "
             "groups or clients"
         ),
     ),
     ("? [a]\n: b", "f:1: a key must be a word, not empty"),
     ("\n~: 1", "f:2: a key must be a word, not empty"),
-    ("a: 1\n\nb: \x07", "f:3: cannot be read as YAML: character U+0007"),
-    (r'a: "\UFFFFFFFF"', "f:1: cannot be read as YAML: an escape that is no character"),
-    ('x:\n  a: "\\ud800"', "f:2: cannot be read as YAML: an escape that is no character"),
+    (
+        "a: 1\n\nb: \x07",
+        "f:3: cannot be read as YAML: character U+0007 is not allowed; remove it",
+    ),
+    (r'a: "\UFFFFFFFF"', "f:1: cannot be read as YAML: an escape that stands for no character"),
+    ('x:\n  a: "\\ud800"', "f:2: cannot be read as YAML: an escape that stands for no character"),
     ("[" * 5000, "f:1: cannot be read as YAML: nested too deeply"),
     (
         "a: b\n--- c",
-        (
-            "f:2: cannot be read as YAML: expected a single document in the stream: "
-            "but found another document"
-        ),
+        "f:2: cannot be read as YAML: a second document; remove the line that begins with ---",
     ),
-    ("#" * 2_000_000, "f: longer than 1048576 characters"),
+    ("#" * 2_000_000, "f: too long: expected at most 1048576 characters"),
 ]
 
 
@@ -338,7 +402,8 @@ def test_settings_replace_keys_of_the_file() -> None:
         (
             "=1",
             (
-                "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, vagrant, "
+                "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, "
+                "ssh, vagrant, "
                 "groups or clients"
             ),
         ),
@@ -381,7 +446,7 @@ def test_load_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match=r": cannot be read: Is a directory$"):
         load(tmp_path)
     path.write_bytes(b"swap:\n# caf\xe9\n")
-    with pytest.raises(OperatorError, match=r"room.yaml:2: not text in UTF-8$"):
+    with pytest.raises(OperatorError, match=r"room.yaml:2: not UTF-8 text$"):
         load(path)
 
 

@@ -1,4 +1,4 @@
-"""What a profile gives each PC, and that what is shipped and documented is the code's truth."""
+"""The settings that a profile gives each PC, and tests that shipped files agree with the code."""
 
 import json
 import re
@@ -94,9 +94,14 @@ NETWORK = {"eth0": IPv4Network("10.0.0.0/24"), "eth1": IPv4Network("10.9.0.0/16"
     [
         ("10.0.0.50", "10.0.0.99", "10.0.0.1", ""),
         ("10.9.1.0", "10.9.2.0", None, ""),
-        ("10.0.0.50", "10.0.1.99", None, "key 'dhcp.range': 10.0.0.50-10.0.1.99 does not belong"),
+        (
+            "10.0.0.50",
+            "10.0.1.99",
+            None,
+            "key 'dhcp.range': 10.0.0.50-10.0.1.99 is not in a network",
+        ),
         ("10.0.0.50", "10.0.0.255", None, "key 'dhcp.range'"),
-        ("10.0.0.50", "10.0.0.99", "10.9.0.1", "key 'dhcp.router': 10.9.0.1 does not belong"),
+        ("10.0.0.50", "10.0.0.99", "10.9.0.1", "key 'dhcp.router': 10.9.0.1 is not in a network"),
     ],
 )
 def test_check_networks(first: str, last: str, router: str | None, complaint: str) -> None:
@@ -113,14 +118,17 @@ def test_check_networks(first: str, last: str, router: str | None, complaint: st
 
 
 def test_check_networks_covers_clients_and_only_full_mode() -> None:
-    text = f"dhcp: {{mode: full, range: 10.0.0.50-10.0.0.99}}\nclients: {{{MAC}: {{address: 8.8.8.8}}}}"
-    with pytest.raises(OperatorError, match=rf"^key 'clients.{MAC}.address': 8.8.8.8 does not"):
+    text = "dhcp: {mode: full, range: 10.0.0.50-10.0.0.99}\n"
+    text += f"clients: {{{MAC}: {{address: 8.8.8.8}}}}"
+    with pytest.raises(
+        OperatorError, match=rf"^key 'clients.{MAC}.address': 8.8.8.8 is not in a network"
+    ):
         parse(text, "f").check_networks(NETWORK)
     parse(text, "f", ["dhcp.mode=proxy"]).check_networks(NETWORK)
 
 
 def keys(node: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted name and description of every key in the JSON Schema."""
+    """Yield the dotted name and the description of every key in the JSON Schema."""
     if "$ref" in node:
         node = schema()["$defs"][node["$ref"].rpartition("/")[2]]
     for name, below in node.get("properties", {}).items():
@@ -156,7 +164,7 @@ def test_schema_file_for_editors_is_current() -> None:
 
 
 def test_documentation_names_every_key() -> None:
-    text = (ROOT / "docs" / "profile.md").read_text()
+    text = (ROOT / "docs" / "reference" / "profile.md").read_text()
     sections = {key for key in KEYS if any(other.startswith(f"{key}.") for other in KEYS)}
     leaves = {key for key in KEYS if key not in sections and key.count("*") == 0}
     entries = {key for key in KEYS if re.fullmatch(r"(groups|clients)\.\*\.\w+", key)}
@@ -202,11 +210,14 @@ FULL = "dhcp: {mode: full, range: 10.0.0.50-10.0.0.99"
     [
         ("networks: {10.9.0.1/24: {range: 10.9.0.5-10.9.0.9}}", "did you mean '10.9.0.0/24'"),
         ("networks: {10.9.0.0/31: {range: 10.9.0.0-10.9.0.1}}", "expected a network"),
-        ("networks: {10.9.0.0/24: {range: 10.8.0.5-10.8.0.9}}", "does not lie in 10.9.0.0/24"),
+        (
+            "networks: {10.9.0.0/24: {range: 10.8.0.5-10.8.0.9}}",
+            "is not inside the network 10.9.0.0/24",
+        ),
         ("networks: {10.9.0.0/24: {range: 10.9.0.5-10.9.0.9, router: 10.9.0.7}}", "outside"),
-        ("networks: {10.9.0.0/24: {range: 10.9.0.5-10.9.0.9, router: 10.8.0.1}}", "not lie in"),
-        ("networks: {10.0.0.0/24: {range: 10.0.0.5-10.0.0.9}}", "lies in it already"),
-        ("client_ids: {0102: 10.0.0.7, 0103: 10.0.0.7}", "is the address of 0102 already"),
+        ("networks: {10.9.0.0/24: {range: 10.9.0.5-10.9.0.9, router: 10.8.0.1}}", "is not inside"),
+        ("networks: {10.0.0.0/24: {range: 10.0.0.5-10.0.0.9}}", "contains dhcp.range"),
+        ("client_ids: {0102: 10.0.0.7, 0103: 10.0.0.7}", "is already the address of 0102"),
         ("client_ids: {xy: 10.0.0.7}", "expected a client identifier"),
         ("domain: -", "expected a domain"),
     ],

@@ -1,4 +1,4 @@
-"""One table for each kind of value: what is read as what, and what is refused."""
+"""One table for each kind of value: accepted notations with their values, and refused ones."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The room: what each server is told of a seat, and when a boot gets its keys."""
+"""The room: its answers to each server about a seat, and the time when a boot gets its keys."""
 
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -12,10 +12,11 @@ from netboot.boot.grub import OWN_SCRIPT
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.boot.slices import BASE, Catalogue, Slice
 from netboot.pages.lease import Attached, LeaseTable
+from netboot.pages.nbd.name import WireName
 from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Http, Swap
-from netboot.serve.http.server import parse_beacon
+from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.room import DAMAGED, Room
 from netboot.serve.tftp.server import Transfer
 from netboot.serve.tftp.transfer import Outcome
@@ -32,6 +33,10 @@ def room(tmp_path: Path) -> Room:
     return Room(Profile(), tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
 
 
+def other_room(room: Room, profile: Profile) -> Room:
+    return Room(profile, room.images, room.secret, room.journal, room.table)
+
+
 def stages(room: Room) -> list[tuple[str, str]]:
     return [(event.stage, event.message) for event in room.journal.history(MAC)]
 
@@ -43,7 +48,7 @@ def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room, tmp_path: Path
     chain = (TftpFiles(room).script(ipxe.bootfile, SERVER) or b"").decode()
     assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
     script = room.script(MAC, "uefi-x64.ipxe", SERVER)
-    assert script is not None and room.tokens[MAC] in script
+    assert script is not None and room.seats.of(MAC).token in script
 
 
 def test_http_boot_leads_to_a_loader(room: Room) -> None:
@@ -55,7 +60,7 @@ def test_http_boot_leads_to_a_loader(room: Room) -> None:
 
 
 def files(room: Room, stage: Stage, times: int = 2, *, able: bool = True) -> set[str]:
-    """What DHCP says in one boot: DISCOVER, REQUEST, and all that is sent twice, get one answer."""
+    """Return DHCP's files in one boot: DISCOVER, REQUEST and repetitions get the same one."""
     client = Client(MAC, BY_NAME["bios"], stage, able=able)
     asked = [room.plan(client, SERVER).bootfile for _ in range(times)]
     return {name.replace(room.ticket(MAC), "TICKET") for name in asked}
@@ -65,7 +70,7 @@ def files(room: Room, stage: Stage, times: int = 2, *, able: bool = True) -> set
 def test_a_cards_ipxe_makes_way_for_ours_and_ours_gets_the_script(
     room: Room, loader: str, able: bool
 ) -> None:
-    room.profile = Profile.model_validate({"boot": {"loader": loader}})
+    room = other_room(room, Profile.model_validate({"boot": {"loader": loader}}))
     for _ in range(2):  # boots
         assert files(room, Stage.IPXE, able=able) == {"undionly.kpxe"}
         room.fetched(MAC, "undionly.kpxe")
@@ -80,22 +85,23 @@ def test_an_able_ipxe_of_a_card_goes_straight_to_its_script(room: Room) -> None:
 
 
 def test_the_ipxe_of_our_medium_goes_straight_to_its_script(room: Room) -> None:
-    room.profile = Profile.model_validate({"boot": {"loader": "signed"}})
+    room = other_room(room, Profile.model_validate({"boot": {"loader": "signed"}}))
     client = Client(MAC, BY_NAME["bios"], Stage.IPXE, ours=True)
     assert room.plan(client, SERVER).bootfile.endswith("/bios.ipxe")
 
 
 def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
-    room.profile = Profile.model_validate({"boot": {"loader": "signed"}})
+    room = other_room(room, Profile.model_validate({"boot": {"loader": "signed"}}))
     first = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
     folder, _, name = first.bootfile.rpartition("/")
     assert (folder, name) == (f"boot/{room.ticket(MAC)}", "shimx64.efi")
-    token = room.tokens[MAC]
+    token = room.seats.of(MAC).token
     for loader in (name, "grubx64.efi"):
         assert TftpFiles(room).file(f"{folder}/{loader}", SERVER) == tmp_path / loader
         room.fetched(MAC, loader)
-    assert b"source" in bytes(TftpFiles(room).file("grub/grub.cfg", SERVER))  # type: ignore[arg-type]
-    for _ in range(2):  # a request that was sent twice
+    first_file = TftpFiles(room).file("grub/grub.cfg", SERVER)
+    assert isinstance(first_file, bytes) and b"source" in first_file
+    for _ in range(2):  # as for a repeated request
         text = TftpFiles(room).file(f"{folder}/x86_64-efi.cfg", SERVER)
         assert isinstance(text, bytes) and token.encode() in text
     assert TftpFiles(room).file(f"{folder}/amd64/vmlinuz", SERVER) == tmp_path / "amd64/vmlinuz"
@@ -103,7 +109,7 @@ def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
     assert TftpFiles(room).file("boot/guess/amd64/vmlinuz", SERVER) is None
     again = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
     assert again.bootfile == first.bootfile, "it came through"
-    assert room.tokens[MAC] != token, "another boot"
+    assert room.seats.of(MAC).token != token, "another boot"
 
 
 def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path: Path) -> None:
@@ -113,7 +119,7 @@ def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path:
     assert isinstance(image, bytes)
     file = image.decode().strip().removeprefix(f"source (tftp,{SERVER})/")
     text = TftpFiles(room).file(file, SERVER)
-    assert isinstance(text, bytes) and room.tokens[MAC].encode() in text
+    assert isinstance(text, bytes) and room.seats.of(MAC).token.encode() in text
 
 
 def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
@@ -135,9 +141,7 @@ def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) 
     assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
     room.fetched(MAC, "undionly.kpxe")
     assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
-    assert stages(room) == [
-        ("loader", "its last loader was fetched and not heard of again: this time ipxe.pxe")
-    ]
+    assert stages(room) == [("loader", "the last loader did not start; sending ipxe.pxe")]
     room.fetched(MAC, "ipxe.pxe")
     assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
     assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}, "at the next boot, as it works"
@@ -145,7 +149,7 @@ def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) 
 
 
 def test_drivers_of_its_own_first_if_the_profile_says_so(room: Room) -> None:
-    room.profile = Profile.model_validate({"boot": {"loader": "native"}})
+    room = other_room(room, Profile.model_validate({"boot": {"loader": "native"}}))
     assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
     room.fetched(MAC, "ipxe.pxe")
     assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
@@ -175,7 +179,7 @@ def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_p
     for name in ("initramfs-base.img", "amd64/initramfs-other.img", "i386/vmlinuz", "amd64/"):
         assert room.file(name) is None
     assert initrds() == ["initramfs.img"]
-    assert stages(room)[-1] == ("initramfs", "its last boot came to nothing: it gets all drivers")
+    assert stages(room)[-1] == ("initramfs", "the last boot did not finish; sending all drivers")
     assert initrds() == sliced
     room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
     assert initrds() == sliced
@@ -236,31 +240,35 @@ def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_tick
     assert mac == MAC
     text, _, token = other.lease(mac, GIB // 4, fresh=True).partition(" token=")
     assert text == f"size={GIB // 4}", "half of twice the RAM"
-    assert isinstance(other.leases.attach(f"seat-525400123456@{token}", 0.0), Attached)
-    assert not first.tokens
+    assert isinstance(
+        other.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0), Attached
+    )
+    assert not first.seats.of(MAC).token
 
 
 def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) -> None:
     assert room.lease(MAC, GIB // 4).startswith("refused=")
     room.script(MAC, "bios.ipxe", SERVER)
-    first = room.tokens[MAC]
+    first = room.seats.of(MAC).token
     assert room.lease(MAC, GIB // 4) == f"size={GIB // 2}"
-    assert isinstance(room.leases.attach(f"seat-525400123456@{first}", 0.0), Attached)
-    room.script(MAC, "bios.ipxe", SERVER)
-    assert room.tokens[MAC] != first
-    assert isinstance(room.leases.attach(f"seat-525400123456@{first}", 0.0), Attached), (
-        "still running"
+    assert isinstance(
+        room.table.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
     )
+    room.script(MAC, "bios.ipxe", SERVER)
+    assert room.seats.of(MAC).token != first
+    assert isinstance(
+        room.table.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
+    ), "still running"
 
 
 def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room: Room) -> None:
     size, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
-    assert (size, token) == (f"size={GIB // 2}", room.tokens[MAC])
-    old = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    assert (size, token) == (f"size={GIB // 2}", room.seats.of(MAC).token)
+    old = room.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
     _, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
-    new = room.leases.attach(f"seat-525400123456@{token}", 0.0)
+    new = room.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
     assert isinstance(old, Attached) and isinstance(new, Attached)
-    assert room.leases.take_ended() == [old.lease]
+    assert room.table.take_ended() == [old.lease]
     assert token not in repr(room.status())
 
 
@@ -268,20 +276,20 @@ def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Pat
     profile = Profile(swap=Swap(size=SwapSize(bytes=GIB // 4), grow=2))
     room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB // 2))
     room.script(MAC, "bios.ipxe", SERVER)
-    boot_token = room.tokens[MAC]
+    boot_token = room.seats.of(MAC).token
     assert room.lease(MAC, GIB) == f"size={GIB // 4}"
     size, token = room.lease(MAC, GIB, area=2).split(" token=")
-    assert (size, room.tokens[MAC]) == (f"size={GIB // 4}", boot_token)
-    second = room.leases.attach(f"seat-525400123456-2@{token}", 0.0)
+    assert (size, room.seats.of(MAC).token) == (f"size={GIB // 4}", boot_token)
+    second = room.table.attach(WireName.parse(f"seat-525400123456-2@{token}"), 0.0)
     assert isinstance(second, Attached)
     refused = "refused=no room: 256 MiB asked, 0.0 MiB of 512 MiB left"
     assert room.lease(MAC, GIB, area=3) == refused
-    assert room.lease(MAC, GIB, area=4) == "refused=swap.grow is 2"
+    assert room.lease(MAC, GIB, area=4) == "refused=no area 4: swap.grow is 2"
     assert room.end_lease(MAC, 2) == "refused=seat-525400123456-2 is in use"
-    room.leases.let_go(second.lease.generation, 1.0)
+    room.table.let_go(second.lease.generation, 1.0)
     assert room.end_lease(MAC, 2) == "ended"
     assert room.lease(MAC, GIB, area=3).startswith("size=")
-    assert stages(room) == [  # a seat tells refusals itself, and once
+    assert stages(room) == [  # a seat reports a refusal itself, and once
         ("lease", "swap of 256 MiB granted"),
         ("lease", "area 2: swap of 256 MiB granted"),
         ("lease", "area 2: given back"),
@@ -300,8 +308,8 @@ def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: P
     waits = read(room.script(second, "bios.ipxe", SERVER) or "")
     # 2 MB at 1 Mbit/s take 16 s; 3 s before that the next one begins.
     assert isinstance(waits, Chain) and waits.wait == 13
-    assert second not in room.tokens
-    assert room.journal.history(second)[-1].message == "13 s, PCs before it: 1"
+    assert not room.seats.of(second).token
+    assert room.journal.history(second)[-1].message == "13 s, PCs in front: 1"
     assert isinstance(read(room.script(PROBE_MAC, "bios.ipxe", SERVER) or ""), Boot)
     room.fetched(first, "amd64/vmlinuz")
     assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or ""), Chain)
@@ -313,7 +321,10 @@ def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) 
     for mac, size in ((MAC, GIB // 2), (PROBE_MAC, 4096), (played_mac(300), 4096)):
         room.script(mac, "bios.ipxe", SERVER)
         assert room.lease(mac, GIB // 4) == f"size={size}"
-    assert room.end_lease(MAC, 1) == "refused=the first area is a seat's for as long as it is on"
+    assert (
+        room.end_lease(MAC, 1)
+        == "refused=area 1 cannot end: a seat keeps its first area while it is on"
+    )
     assert room.end_lease(played_mac(300), 1) == "ended"
     assert [seat["mac"] for seat in room.status()["seats"]] == [MAC]
 
@@ -339,8 +350,8 @@ def test_a_beacon_may_be_the_first_that_a_restarted_server_hears(room: Room) -> 
 def test_beacons_keep_their_order_and_their_age(room: Room) -> None:
     room.record(MAC, "lease", "granted")
     room.beacon(MAC, "init:network", parse_beacon("up", "5", "7"))
-    room.beacon(MAC, "init:lease", parse_beacon("granted", "6.5", "9"))  # its way took longer
-    room.beacon(MAC, "init:zswap", parse_beacon("lzo", "4", "9"))  # said before, comes later
+    room.beacon(MAC, "init:lease", parse_beacon("granted", "6.5", "9"))  # it took longer to arrive
+    room.beacon(MAC, "init:zswap", parse_beacon("lzo", "4", "9"))  # made earlier, arrives later
     lease, network, granted, zswap = room.journal.history(MAC)
     assert network.when == pytest.approx(lease.when - 2, abs=0.5)
     assert granted.when == network.when
@@ -352,7 +363,7 @@ def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
         room.beacon(MAC, "agent:lost", parse_beacon("closed", uptime, sent))
     room.beacon(MAC, "agent:lost", parse_beacon("closed\ndevice=/dev/nbd1", "8", "9"))
     assert [event.data["uptime"] for event in room.journal.history(MAC)] == [5, 8, 8]
-    room.record(MAC, "http", "bios.ipxe")  # the next boot may say the same at the same moment
+    room.record(MAC, "http", "bios.ipxe")  # the next boot may report the same at the same uptime
     room.beacon(MAC, "agent:lost", parse_beacon("closed", "8", "8"))
     assert stages(room)[-1] == ("agent:lost", "closed")
 
@@ -376,7 +387,7 @@ def test_status_holds_no_secret(room: Room) -> None:
     )
     text = repr(room.status()) + repr(room)
     assert MAC in text
-    assert room.tokens[MAC] not in text and room.ticket(MAC) not in repr(room.status())
+    assert room.seats.of(MAC).token not in text and room.ticket(MAC) not in repr(room.status())
 
 
 def test_a_seat_is_found_in_the_kernels_arp_table(tmp_path: Path) -> None:

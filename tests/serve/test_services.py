@@ -1,4 +1,4 @@
-"""``netboot serve`` as its user meets it: started, asked, started twice, started wrong, stopped."""
+"""``netboot serve`` as its user sees it: started, asked, started twice, misconfigured, stopped."""
 
 import json
 import signal
@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from netboot.boot import ticket
-from netboot.errors import OperatorError
 from netboot.serve.secret import load_secret
 
 pytestmark = pytest.mark.root
 
 ADDRESS = "10.99.0.1"
-# A network of its own, with one card and a cable that leads nowhere.
+# A network namespace with one card, whose cable leads nowhere.
 NETWORK = (
     "ip link set lo up; ip link add lan0 type veth peer name end; ip link set end up; "
     f"ip address add {ADDRESS}/24 dev lan0; ip link set lan0 up; "
@@ -61,7 +60,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
 
     yield start
     for serving in running:
-        serving.process.terminate()  # killed, it would leave its pages to its successor
+        serving.process.terminate()  # a killed server would leave its pages to its successor
         serving.process.communicate()
 
 
@@ -161,18 +160,3 @@ def test_a_further_server_needs_the_rooms_secret(serve: Callable[..., Serving]) 
     assert status == 2
     assert "state/secret: there is no secret" in complaints
     assert "copy it from the server that boots the PCs" in complaints
-
-
-def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    path.write_bytes(b"s" * 32)
-    path.chmod(0o640)
-    with pytest.raises(OperatorError, match="others can read it"):
-        load_secret(path)
-
-
-def test_the_secret_is_made_once_and_only_root_reads_it(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "secret"
-    secret = load_secret(path)
-    assert load_secret(path) == secret and len(secret) == 32
-    assert path.stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""Reads a capture of a boot with scapy, a stranger to our codecs, and puts TCP streams together."""
+"""Read a capture of a boot with scapy, which is independent of our codecs; join TCP streams."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from scapy.utils import rdpcap
 
 @dataclass
 class Stream:
-    """One TCP connection: its bytes each way, and when each first byte of a segment was seen."""
+    """One TCP connection: its bytes each way, and the time of each segment of the client."""
 
     client: tuple[str, int]
     server: tuple[str, int]
@@ -22,7 +22,7 @@ class Stream:
     _early: dict[tuple[bool, int], tuple[float, bytes]] = field(default_factory=dict)
 
     def add(self, packet: Any) -> None:
-        """Takes a segment; retransmitted bytes are dropped, early ones wait for their turn."""
+        """Take a segment. Drop retransmitted bytes, and keep early ones for later."""
         tcp = packet[TCP]
         from_client = (packet[IP].src, tcp.sport) == self.client
         if tcp.flags.S:
@@ -59,17 +59,17 @@ class Stream:
         self._next[from_client] += len(fresh)
 
     def time_of(self, offset: int) -> float:
-        """When the byte at ``offset`` of ``sent`` was sent."""
+        """Return the time when the byte at ``offset`` of ``sent`` was sent."""
         return max(when for start, when in self.marks if start <= offset)
 
 
 def read(path: Path) -> list[Any]:
-    """All frames of a pcap file."""
+    """Return all frames of a pcap file."""
     return list(rdpcap(str(path)))
 
 
 def streams(packets: list[Any], port: int) -> Iterator[Stream]:
-    """The TCP connections to ``port``, in the order they were opened."""
+    """Yield the TCP connections to ``port``, in the order of their opening."""
     found: dict[tuple[str, int], Stream] = {}
     for packet in packets:
         if TCP not in packet:

@@ -1,7 +1,7 @@
-"""DHCP of real firmware, cut out of a boot's capture: ``python -m tests.support.dhcp_pcap IN OUT``.
+"""Extract DHCP of real firmware from a capture: ``python -m tests.support.dhcp_pcap IN OUT``.
 
-What a PC asked is kept as it was, each question once; what it was answered is left out, as it holds
-the ticket of the seat.
+The questions of the PC are kept unchanged, each one once. The answers are left out, because they
+contain the ticket of the seat.
 """
 
 import sys
@@ -17,7 +17,7 @@ BOOTREQUEST = 1
 
 
 def questions(path: Path) -> Iterator[Any]:
-    """Frames with a DHCP message of a client."""
+    """Yield the frames with a DHCP message of a client."""
     with PcapReader(str(path)) as reader:
         for frame in reader:
             asks = UDP in frame and frame[UDP].dport in SERVER_PORTS and frame[UDP].sport != 67
@@ -26,7 +26,7 @@ def questions(path: Path) -> Iterator[Any]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     source, target = map(Path, sys.argv[1:])
     kept: dict[bytes, Any] = {}
     for frame in questions(source):

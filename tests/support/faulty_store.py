@@ -1,7 +1,7 @@
-"""Stores that fail, wrapped around one that works: the same interface, no flags in the product.
+"""Page files that fail, wrapped around one that works: same interface, no flags in the product.
 
-A worker looks ``adopt`` up by the kind of its store, so these are for whoever is given a page file:
-the exchange, the transmission reference, the conformance tests.
+A worker finds ``adopt`` by the kind of its store, so these are for code that is given a page file:
+the exchange, the specification of the transmission phase, the conformance tests.
 """
 
 import errno
@@ -13,7 +13,7 @@ from netboot.pages.nbd.backing import Busy, PageFile
 
 
 class FaultyFile:
-    """Passes everything on to ``pages``; each kind of fault overrides what it spoils."""
+    """Passes all calls on to ``pages``. Each kind of fault overrides some methods."""
 
     def __init__(self, pages: PageFile) -> None:
         self.pages = pages
@@ -23,7 +23,7 @@ class FaultyFile:
         return self.pages.size_bytes
 
     def view(self, offset: int, length: int) -> memoryview | None:
-        return None  # what is used where it is stored cannot fail
+        return None  # an access through a view cannot fail
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.pages.read_into(offset, buffer)
@@ -51,7 +51,7 @@ class FaultyFile:
 
 
 class Failing(FaultyFile):
-    """True loss: from byte ``begin`` to ``end`` nothing can be read or written (EIO)."""
+    """Lost data: reads and writes between the bytes ``begin`` and ``end`` fail (EIO)."""
 
     def __init__(self, pages: PageFile, begin: int, end: int) -> None:
         super().__init__(pages)
@@ -71,7 +71,7 @@ class Failing(FaultyFile):
 
 
 class Slow(FaultyFile):
-    """Every read and write takes ``seconds`` longer: a disk that has to seek."""
+    """Every read and write takes ``seconds`` longer, as on a disk that has to seek."""
 
     def __init__(
         self, pages: PageFile, seconds: float, sleep: Callable[[float], None] = time.sleep
@@ -89,26 +89,26 @@ class Slow(FaultyFile):
 
 
 class Short(FaultyFile):
-    """A write stores its first half and then finds no room: what is left must come again."""
+    """A write stores its first half and then finds no room: the caller must retry."""
 
     def __init__(self, pages: PageFile, times: int) -> None:
         super().__init__(pages)
-        self.times = times  # how often, from now on
+        self.times = times  # writes that still fail
 
     def write(self, offset: int, data: memoryview) -> None:
         if self.times:
             self.times -= 1
             super().write(offset, data[: len(data) // 2])
-            raise Busy("half of it")
+            raise Busy("half of the data")
         super().write(offset, data)
 
 
 class Full(FaultyFile):
-    """There is no room for ``refusals`` writes, trims and zeroes."""
+    """The next ``refusals`` writes, trims and zeroes find no room."""
 
     def __init__(self, pages: PageFile, refusals: int) -> None:
         super().__init__(pages)
-        self.refusals = refusals  # that are still to come
+        self.refusals = refusals  # operations that still fail
 
     def write(self, offset: int, data: memoryview) -> None:
         self._refuse()

@@ -1,4 +1,4 @@
-"""A machine for one test: network, processes, mounts, /run and /dev/shm of its own."""
+"""A machine for one test, with its own network, processes, mounts, /run and /dev/shm."""
 
 import os
 import subprocess
@@ -14,12 +14,12 @@ mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /dev/shm
 umount -l /sys; mount -t sysfs sysfs /sys
 ip link set lo up
 echo ready
-sleep infinity & wait # the first process there buries those that lose their parents
+sleep infinity & wait # the first process reaps orphans
 """
 
 
 class Isolated:
-    """``pid`` is the first process in there."""
+    """A running machine. ``pid`` is its first process."""
 
     def __init__(self, pid: int, environment: Mapping[str, str]) -> None:
         self._command = ["nsenter", "--target", str(pid), "--net", "--mount", "--pid"]
@@ -28,7 +28,7 @@ class Isolated:
     def run(
         self, *command: str | Path, timeout: float = 60.0, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        """Runs a command of the checkout in there; output and errors are in ``stdout``."""
+        """Run a command of the checkout in the machine; output and errors are in ``stdout``."""
         return subprocess.run(
             [*self._command, "env", f"--chdir={ROOT}", *command],
             env=self._environment | environment,
@@ -41,20 +41,20 @@ class Isolated:
         )
 
     def processes(self) -> list[str]:
-        """The names of all processes in there, but the first and those that ask."""
+        """Return the names of all processes, except the first and those of this query."""
         lines = self.run("ps", "-e", "-o", "pid=,comm=").stdout.splitlines()
         names = {name for pid, name in map(str.split, lines) if pid != "1"}
         return sorted(names - {"sleep", "ps"})
 
     def links(self) -> list[str]:
-        """The names of all network interfaces in there."""
+        """Return the names of all network interfaces."""
         listed = self.run("ip", "-brief", "link").stdout
         return [line.split()[0] for line in listed.splitlines()]
 
 
 @contextmanager
 def isolated(**environment: str) -> Iterator[Isolated]:
-    """Such a machine; all that runs in there ends with it."""
+    """Yield a machine; all its processes end with it."""
     with subprocess.Popen(
         [*NAMESPACES, "sh", "-e", "-c", PREPARE],
         stdin=subprocess.DEVNULL,

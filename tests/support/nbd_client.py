@@ -1,4 +1,4 @@
-"""A blocking NBD client for tests, its bytes made and read by scapy (tests/support/scapy_nbd.py)."""
+"""A blocking NBD client for tests. scapy makes and parses its bytes (scapy_nbd.py)."""
 
 import socket
 from typing import Any, Self
@@ -9,7 +9,7 @@ TIMEOUT_SECONDS = 10
 
 
 class NbdClient:
-    """One connection; the greeting is read and answered."""
+    """One connection, after the exchange of greetings."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.sock = socket.create_connection(address, timeout=TIMEOUT_SECONDS)
@@ -27,7 +27,7 @@ class NbdClient:
         self.sock.close()
 
     def receive(self, length: int) -> bytes:
-        """Exactly ``length`` bytes; raises EOFError if the server hangs up before."""
+        """Return exactly ``length`` bytes. Raises EOFError if the server closes the connection."""
         data = bytearray()
         while len(data) < length:
             piece = self.sock.recv(min(length - len(data), 1 << 20))
@@ -37,7 +37,7 @@ class NbdClient:
         return bytes(data)
 
     def option(self, data: bytes) -> list[Any]:
-        """Sends an option and returns its replies, the last one ACK or an error."""
+        """Send an option; return its replies, the last one ACK or an error."""
         self.sock.sendall(data)
         replies = []
         while True:
@@ -48,16 +48,16 @@ class NbdClient:
                 return replies
 
     def go(self, export: str) -> list[Any]:
-        """NBD_OPT_GO; returns its replies."""
+        """Send NBD_OPT_GO; return its replies."""
         return self.option(nbd.go(export.encode()))
 
     def attach(self, export: str) -> Self:
-        """NBD_OPT_GO that must succeed."""
+        """Send NBD_OPT_GO, which must succeed."""
         assert self.go(export)[-1].type == 1
         return self
 
     def request(self, command: int, offset: int = 0, length: int = 0, flags: int = 0) -> bytes:
-        """The header of a request with a fresh cookie."""
+        """Return the header of a request with a new cookie."""
         self._cookie += 1
         return bytes(
             nbd.Request(
@@ -71,17 +71,17 @@ class NbdClient:
         return int(reply.error)
 
     def read(self, offset: int, length: int) -> bytes:
-        """NBD_CMD_READ that must succeed."""
+        """Send NBD_CMD_READ, which must succeed; return the data."""
         self.sock.sendall(self.request(0, offset, length))
         assert self._error() == 0
         return self.receive(length)
 
     def write(self, offset: int, data: bytes, flags: int = 0) -> int:
-        """NBD_CMD_WRITE; returns the error."""
+        """Send NBD_CMD_WRITE; return the error."""
         self.sock.sendall(self.request(1, offset, len(data), flags) + data)
         return self._error()
 
     def command(self, command: int, offset: int = 0, length: int = 0, flags: int = 0) -> int:
-        """A command without payload whose reply has none; returns the error."""
+        """Send a command without payloads in request and reply; return the error."""
         self.sock.sendall(self.request(command, offset, length, flags))
         return self._error()

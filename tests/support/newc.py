@@ -1,4 +1,4 @@
-"""A reader of cpio newc archives, written from the format's description and not from our writer."""
+"""A reader of cpio newc archives, written from the format's description, not from our writer."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,7 +17,7 @@ class Member:
 
 
 def members(archive: bytes) -> list[Member]:
-    """Everything before the trailer; fails if a header, a padding or the end is not as described."""
+    """Return all members. Fails if a header, a padding or the end differs from the description."""
     stream = BytesIO(archive)
     found: list[Member] = []
     while True:

@@ -1,7 +1,7 @@
-"""How firmware chooses between DHCP offers: executable models of EDK2, old and new, and of iPXE.
+"""The choice of firmware between DHCP offers: executable models of EDK2, old and new, and of iPXE.
 
-Written after the sources: EDK2's NetworkPkg/UefiPxeBcDxe/PxeBcDhcp4.c (before and after edk2#6944)
-and HttpBootDhcp4.c, iPXE's net/udp/dhcp.c. They read packets by scapy and share no line with ours.
+They follow the sources: EDK2's NetworkPkg/UefiPxeBcDxe/PxeBcDhcp4.c (before and after edk2#6944)
+and HttpBootDhcp4.c, iPXE's net/udp/dhcp.c. They read packets by scapy and share no code with ours.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ CREDENTIALS = 12  # the sub-option of WfM 1.1a
 
 @dataclass(frozen=True)
 class Offer:
-    """An offer or acknowledgement as firmware reads it; ``seconds`` after the first offer."""
+    """An offer or acknowledgement as firmware reads it, ``seconds`` after the first offer."""
 
     data: bytes
     source: str = NOBODY
@@ -55,7 +55,7 @@ class Offer:
 
     @property
     def file(self) -> str:
-        """Option 67 before the field."""
+        """The boot file: option 67, else the header's field."""
         named = self.option("boot-file-name") or bytes(self.header.file)
         return named.partition(b"\0")[0].decode()
 
@@ -70,7 +70,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Boot:
-    """What the firmware fetches, and from where."""
+    """The file that the firmware fetches, and its server."""
 
     server: str
     file: str
@@ -78,13 +78,13 @@ class Boot:
 
 @dataclass(frozen=True)
 class Ask:
-    """Whom the firmware asks on port 4011."""
+    """The server that the firmware asks on port 4011."""
 
     server: str
 
 
 Choice = Boot | Ask | None
-"""None: it boots nothing, and most firmware says nothing about it."""
+"""None: the firmware boots nothing, mostly without a message."""
 
 
 class Kind(Enum):
@@ -100,7 +100,7 @@ class Kind(Enum):
 
 
 def kind_of(offer: Offer) -> Kind | None:
-    """PxeBcParseDhcp4Packet; None is thrown away."""
+    """Return the kind of an offer (PxeBcParseDhcp4Packet), or None if EDK2 drops it."""
     if not offer.is_pxe:
         return None if offer.is_proxy else Kind.DHCP_ONLY
     if offer.sub_options & set(DISCOVERY):
@@ -111,8 +111,10 @@ def kind_of(offer: Offer) -> Kind | None:
 
 
 def pi_3(offers: Sequence[Offer]) -> Choice:
-    """The boot ROM of a Pi 3: it knows its server by the menu in option 43, looks neither at siaddr
-    nor at option 66 (raspberrypi/firmware#801, #1265), and its file has one name.
+    """Choose as the boot ROM of a Pi 3: the server is the one with the menu in option 43.
+
+    The ROM ignores siaddr and option 66 (raspberrypi/firmware#801, #1265), and its file has one
+    name.
     """
     if not any(not offer.is_proxy for offer in offers):
         return None  # no address
@@ -123,8 +125,10 @@ def pi_3(offers: Sequence[Offer]) -> Choice:
 
 
 def pi_4(offers: Sequence[Offer]) -> Choice:
-    """The EEPROM of a Pi 4: option 66 says where its files are, or else the server identifier of whose
-    option 43 has the menu; without spaces will do (nobodd's documentation, "Netboot on the Pi").
+    """Choose as the EEPROM of a Pi 4: option 66 names the server of its files.
+
+    Without that option it is the server identifier of an offer with the menu in option 43, which
+    may lack the spaces (nobodd's documentation, "Netboot on the Pi").
     """
     if not any(not offer.is_proxy for offer in offers):
         return None
@@ -139,7 +143,10 @@ def pi_4(offers: Sequence[Offer]) -> Choice:
 
 
 def _edk2(offers: Sequence[Offer], keeps_proxy: Callable[[int], bool]) -> Choice:
-    """PxeBcCacheDhcp4Offer, PxeBcSelectDhcp4Offer and PxeBcHandleDhcp4Offer."""
+    """Choose by PxeBcCacheDhcp4Offer, PxeBcSelectDhcp4Offer and PxeBcHandleDhcp4Offer.
+
+    ``keeps_proxy(count)`` is True if EDK2 keeps a PXE 1.0 proxy's offer beside ``count`` others.
+    """
     cache: dict[Kind, list[Offer]] = {kind: [] for kind in Kind}
     for offer in offers:
         kind = kind_of(offer)
@@ -168,17 +175,17 @@ def _named(offer: Offer) -> Choice:
 
 
 def _boot_server(offer: Offer) -> Choice:
-    """PxeBcRetryBinlOffer: siaddr first, option 54 only if that is zero."""
+    """Return the server to ask (PxeBcRetryBinlOffer): siaddr, or option 54 if siaddr is zero."""
     return Ask(offer.server_id if offer.next_server == NOBODY else offer.next_server)
 
 
 def old_edk2(offers: Sequence[Offer]) -> Choice:
-    """Before 2017: keeps a PXE 1.0 proxy's offer only if it has one already, so never any."""
+    """Choose as EDK2 before 2017: it keeps a PXE 1.0 proxy's offer only beside another: never."""
     return _edk2(offers, lambda count: count > 0)
 
 
 def new_edk2(offers: Sequence[Offer]) -> Choice:
-    """Keeps the first PXE 1.0 proxy's offer."""
+    """Choose as EDK2 since 2017: it keeps the first PXE 1.0 proxy's offer."""
     return _edk2(offers, lambda count: count < 1)
 
 
@@ -187,7 +194,7 @@ NO_PXEDHCP = bytes.fromhex("b00101")
 
 
 def ipxe(offers: Sequence[Offer]) -> Choice:
-    """dhcp_discovery_rx, dhcp_request_rx: the proxy's file if it came in time, else the server's."""
+    """Choose as iPXE (dhcp_discovery_rx, dhcp_request_rx): a proxy's file wins if it is in time."""
     addressed = [offer for offer in offers if not offer.is_proxy]
     if not addressed:
         return None
@@ -225,8 +232,10 @@ def _pseudo_id(offer: Offer) -> str:
 
 
 def pxe_rom(offers: Sequence[Offer]) -> Choice:
-    """A BIOS boot ROM (PXE 2.1 section 2.2.4): a proxy's offer wins; bit 3 of discovery control
-    says that its file is the one, without it the ROM looks for boot servers and finds none.
+    """Choose as a BIOS boot ROM (PXE 2.1 section 2.2.4): a proxy's offer wins.
+
+    Bit 3 of discovery control makes the ROM load the file of that offer. Without that bit it looks
+    for boot servers and finds none.
     """
     if all(offer.is_proxy for offer in offers):
         return None
@@ -238,7 +247,10 @@ def pxe_rom(offers: Sequence[Offer]) -> Choice:
 
 
 def edk2_http(offers: Sequence[Offer]) -> Choice:
-    """HttpBootDhcp4.c: the URI of an offer whose option 60 says HTTPClient, beside an address."""
+    """Choose as HttpBootDhcp4.c: the URI of an offer with HTTPClient in option 60.
+
+    Another offer, or this one, must give an address.
+    """
     if all(offer.is_proxy for offer in offers):
         return None
     for offer in offers:
@@ -249,7 +261,10 @@ def edk2_http(offers: Sequence[Offer]) -> Choice:
 
 
 def acknowledged(asked: Ask, answer: Offer) -> Choice:
-    """The file of an answer on port 4011: both take it only from there and from whom they asked."""
+    """Return the file of an answer on port 4011.
+
+    Both EDK2 and iPXE accept it only from that port of the server that they asked.
+    """
     if answer.port != 4011 or answer.source != asked.server or not answer.file:
         return None
     return Boot(answer.next_server, answer.file)

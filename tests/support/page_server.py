@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 10
 
 
 class Running:
-    """A running server and the events it told."""
+    """A running server and its events."""
 
     def __init__(self, server: PageServer, loop: asyncio.AbstractEventLoop) -> None:
         self.server = server
@@ -28,7 +28,7 @@ class Running:
             self._told.notify_all()
 
     def event(self, kind: str, count: int = 1) -> PageEvent:
-        """The ``count``-th event of a kind, waited for."""
+        """Wait for the ``count``-th event of a kind and return it."""
 
         def found() -> list[PageEvent]:
             return [event for event in self.events if event.kind == kind]
@@ -38,7 +38,7 @@ class Running:
             return found()[count - 1]
 
     def ask(self, question: Callable[[], Any]) -> Any:
-        """Calls ``question`` in the server's thread."""
+        """Call ``question`` in the server's thread; return its result."""
 
         async def answer() -> Any:
             return question()
@@ -48,7 +48,7 @@ class Running:
 
 @contextmanager
 def running(exports: Exports, **options: Any) -> Iterator[Running]:
-    """Serves ``exports`` on a free port of 127.0.0.1 until the end of the block."""
+    """Serve ``exports`` on a free port of 127.0.0.1 until the end of the block."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         listen = [("127.0.0.1", 0)]

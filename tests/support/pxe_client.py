@@ -1,4 +1,4 @@
-"""PXE clients made by scapy: an encoder and decoder of DHCP that shares no line with ours."""
+"""PXE clients made by scapy: an encoder and decoder of DHCP that shares no code with ours."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,30 +13,30 @@ UEFI_X64 = 7
 UEFI_X64_HTTP = 16
 UEFI_HTTP = (UEFI_X64_HTTP, 19)
 
-# What EDK2 and iPXE ask for, merged; 66 and 67 matter to us.
+# The parameters that EDK2 and iPXE ask for, merged; 66 and 67 matter to us.
 PARAMETERS = [1, 3, 6, 7, 12, 15, 17, 26, 43, 60, 66, 67, 119, 128, 129, 130, 175, 203]
 
 
 @dataclass(frozen=True)
 class PxeClient:
-    """One PC's firmware, or iPXE on it; ``bytes`` out are UDP payloads."""
+    """One PC's firmware, or iPXE on it. The methods return UDP payloads."""
 
     mac: str = "52:54:00:12:34:56"
     arch: int = BIOS
     ipxe: bool = False
     xid: int = 0x1234ABCD
-    vendor: bytes = b""  # option 60 begins with it; PXEClient or HTTPClient by the code
+    vendor: bytes = b""  # the beginning of option 60; empty: PXEClient or HTTPClient by ``arch``
 
     def discover(self, **fields: Any) -> bytes:
-        """DHCPDISCOVER; keyword arguments are fields of the BOOTP header, by scapy's names."""
+        """Return a DHCPDISCOVER; ``fields`` are those of the BOOTP header by scapy's names."""
         return self.message("discover", **fields)
 
     def request(self, *options: Any, **fields: Any) -> bytes:
-        """DHCPREQUEST with ``options`` added, as scapy writes them."""
+        """Return a DHCPREQUEST with ``options`` added, as scapy writes them."""
         return self.message("request", *options, **fields)
 
     def message(self, kind: str, *options: Any, **fields: Any) -> bytes:
-        """A message with all the options that PXE requires (RFC 4578, PXE 2.1 table 2-3)."""
+        """Return a message with all options that PXE requires (RFC 4578, PXE 2.1 table 2-3)."""
         marks: list[Any] = [
             ("param_req_list", PARAMETERS),
             (57, (1472).to_bytes(2, "big")),
@@ -55,7 +55,7 @@ class PxeClient:
         return name + b":Arch:%05d:UNDI:003016" % self.arch
 
     def plain(self, kind: str, *options: Any, **fields: Any) -> bytes:
-        """A message without PXE's marks."""
+        """Return a message without the options of PXE."""
         header: dict[str, Any] = {
             "op": 1,
             "xid": self.xid,
@@ -69,7 +69,7 @@ class PxeClient:
 
 
 def decode(data: bytes) -> tuple[Any, dict[Any, Any]]:
-    """Our reply as scapy sees it: the BOOTP layer, and options by scapy's name or number."""
+    """Return our reply as scapy reads it: the BOOTP layer, and options by name or number."""
     bootp = BOOTP(data)
     options = {
         option[0]: option[1] if len(option) == 2 else option[1:]

@@ -1,4 +1,4 @@
-"""NBD as scapy layers: an oracle that shares no line with netboot/nbd.
+"""NBD as scapy layers: an oracle that shares no line with netboot/pages/nbd.
 
 Written from NBD's doc/proto.md. scapy is GPL-2.0-only and a development dependency: nothing in
 netboot/ imports this.
@@ -224,7 +224,7 @@ def _numbers(name: str, field: Any, head_bytes: int) -> Any:
 
 
 class _Chunk(_Nbd):
-    """What follows the header of a chunk. ``data`` is whatever else it is long."""
+    """The payload of a chunk. ``data`` is the rest, after the fields of its type."""
 
     body: ClassVar = [
         ConditionalField(IntField("context", 0), _is(5, 6)),
@@ -278,21 +278,21 @@ class ExportNameReply(_Nbd):
 
 
 def go(export: bytes, *infos: int, option: int = 7) -> bytes:
-    """The bytes of an INFO (6) or GO (7) option."""
+    """Return the bytes of an INFO (6) or GO (7) option."""
     return bytes(Option(option=option, data=bytes(GoData(export=export, infos=list(infos)))))
 
 
 def meta_context(export: bytes, *queries: bytes, option: int = 10) -> bytes:
-    """The bytes of a LIST_META_CONTEXT (9) or SET_META_CONTEXT (10) option."""
+    """Return the bytes of a LIST_META_CONTEXT (9) or SET_META_CONTEXT (10) option."""
     data = MetaContextQuery(export=export, count=len(queries), query=b"".join(queries[:1]))
     rest = b"".join(len(query).to_bytes(4, "big") + query for query in queries[1:])
     return bytes(Option(option=option, data=bytes(data) + rest))
 
 
 def replies(data: bytes, reads: dict[int, int] | None = None) -> list[Any]:
-    """All replies of the transmission phase in ``data``, which must hold nothing else.
+    """Return all replies of the transmission phase in ``data``, which must contain nothing else.
 
-    ``reads`` are the lengths of READs by cookie: simple replies do not say what follows them.
+    ``reads`` are the lengths of READs by cookie, because a simple reply does not give its length.
     """
     found, at = [], 0
     while at < len(data):
@@ -315,7 +315,7 @@ def replies(data: bytes, reads: dict[int, int] | None = None) -> list[Any]:
 
 
 def option_replies(data: bytes) -> list[Any]:
-    """All option replies in ``data``, which must hold nothing else."""
+    """Return all option replies in ``data``, which must contain nothing else."""
     replies = []
     while data:
         reply = OptionReply(data)

@@ -35,7 +35,7 @@ class ArrayFile:
     """A page file in a bytearray; blocks of 512 bytes that were never written are holes.
 
     The bytes of ``broken`` fail with ``failure``. The first ``busy`` changes raise Busy. With
-    ``mapped``, what was written can be had where it is.
+    ``mapped``, written bytes have a view.
     """
 
     size_bytes: int = SIZE
@@ -109,7 +109,7 @@ class ArrayFile:
 def specified(
     export: Export, pages: ArrayFile, pieces: list[bytes], dialect: Dialect = SIMPLE
 ) -> tuple[bytes, bool]:
-    """Replies, and whether the connection is over, as nbd/transmission.py has it."""
+    """Return replies and the end of the connection according to nbd/transmission.py."""
     transmission = Transmission(export, pages, dialect)
     for piece in pieces:
         transmission.receive_data(piece)
@@ -119,7 +119,7 @@ def specified(
 def fast(
     export: Export, pages: ArrayFile, pieces: list[bytes], dialect: Dialect = SIMPLE
 ) -> tuple[bytes, bool]:
-    """The same by the workers' loop."""
+    """Return the same according to the workers' loop."""
     loop, out = FastLoop(Area("lease", export, pages), Buffers(), dialect), bytearray()
     for piece in pieces:
         try:
@@ -133,7 +133,7 @@ def fast(
 
 
 class FastLoop:
-    """A connection to the workers' loop, driven as a worker drives it. Others share the buffers."""
+    """A connection to the workers' loop, driven like in a worker. Others share the buffers."""
 
     def __init__(self, area: Area, buffers: Buffers, dialect: Dialect) -> None:
         self.exchange = Exchange(area, dialect)
@@ -141,7 +141,7 @@ class FastLoop:
         self._unparsed = b""
 
     def send(self, data: bytes) -> Iterator[bytes]:
-        """The replies to ``data``, as they come, until it waits for more. Raises ProtocolError."""
+        """Yield the replies to ``data`` until the loop waits for more. Raises ProtocolError."""
         buffers, exchange, patience = self.buffers, self.exchange, monotonic() + PATIENCE_SECONDS
         while data and not exchange.closed:
             sink = exchange.sink
@@ -155,7 +155,7 @@ class FastLoop:
                 exchange.sunk(len(taken))
             waits = False
             while not waits:
-                buffers.input[:] = b"?" * BUFFER_BYTES  # another connection had its turn
+                buffers.input[:] = b"?" * BUFFER_BYTES  # as if another connection had its turn
                 buffers.input[: len(self._unparsed)] = self._unparsed
                 buffers.position, buffers.end = 0, len(self._unparsed)
                 exchange.answer(buffers)
@@ -163,12 +163,12 @@ class FastLoop:
                 yield output(buffers)
                 waits = exchange.hungry or exchange.closed
                 if exchange.blocked:
-                    assert monotonic() < patience, "the store stays busy"
+                    assert monotonic() < patience, "the store remains busy"
                     exchange.retry()
 
 
 def output(buffers: Buffers) -> bytes:
-    """What is to be sent, and forgets it."""
+    """Return the output and clear it."""
     said = b"".join(buffers.parts)
     assert len(said) == buffers.filled <= BUFFER_BYTES
     assert len(buffers.parts) < IOV_MAX
@@ -182,7 +182,7 @@ def run(
     pages: ArrayFile | None = None,
     dialect: Dialect = SIMPLE,
 ) -> bytes:
-    """Both; they must agree on replies and pages. Returns the replies."""
+    """Run both ways, which must agree on replies and pages; return the replies."""
     export = export or Export("a", SIZE)
     pages = pages or ArrayFile(export.size_bytes)
     again = deepcopy(pages)
@@ -198,7 +198,7 @@ def run(
 def request(
     command: int, offset: int = 0, length: int = 0, flags: int = 0, dialect: Dialect = SIMPLE
 ) -> bytes:
-    """A header as ``dialect`` has it; a WRITE's extended header says that it has a payload."""
+    """Return a header in ``dialect``. An extended header of a WRITE announces its payload."""
     fields = {"type": command, "offset": offset, "length": length, "cookie": COOKIE}
     if dialect.extended:
         flags |= PAYLOAD_LEN if command == WRITE else 0
@@ -207,8 +207,9 @@ def request(
 
 
 def answers(data: bytes, read_bytes: int = 0) -> list[Any]:
-    """The replies in ``data``, each to the one cookie there is. ``read_bytes`` is the length of
-    the one READ of a dialogue in simple replies.
+    """Return the replies in ``data``, which all have the same cookie.
+
+    ``read_bytes`` is the length of the only READ of a dialogue in simple replies.
     """
     found = nbd.replies(data, {COOKIE: read_bytes})
     assert {reply.cookie for reply in found} <= {COOKIE}
@@ -216,5 +217,5 @@ def answers(data: bytes, read_bytes: int = 0) -> list[Any]:
 
 
 def error_of(reply: Any) -> int:
-    """The error of a simple reply or of a chunk; 0 for success."""
+    """Return the error of a simple reply or of a chunk; 0 for success."""
     return int(reply.error or 0)

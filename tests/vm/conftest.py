@@ -68,20 +68,25 @@ def root_image() -> Path:
     return cache.folder("roots", key, make) / "root.squashfs"
 
 
+def report_of(*command: object) -> tuple[int, Any]:
+    """Exit status and JSON output of a Python program that plays with PCs, given as ``-m`` takes it."""
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, command)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=LAB_SECONDS,
+        check=False,
+    )
+    assert done.stdout, "no report"
+    return done.returncode, json.loads(done.stdout)
+
+
 @pytest.fixture
 def lab(images: Path, tmp_path: Path) -> Callable[..., Outcome]:
     def run(*options: str, profile: Path = ROOT / "profiles/lab.yaml") -> Outcome:
-        command = [sys.executable, "-m", "netboot", "lab", "--json", "--profile", str(profile)]
+        command = ["netboot", "lab", "--json", "--profile", str(profile)]
         command += ["--images", str(images), "--logs", str(tmp_path / "lab"), *options]
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=LAB_SECONDS,
-            check=False,
-        )
-        assert done.stdout, "no report"
-        return Outcome(done.returncode, json.loads(done.stdout), tmp_path / "lab")
+        return Outcome(*report_of(*command), tmp_path / "lab")
 
     return run

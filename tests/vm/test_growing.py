@@ -1,28 +1,15 @@
 """Further swap areas: attached in time, each survives its server, given back with all memory."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests import ROOT
-from tests.vm.conftest import LAB_SECONDS, Outcome
+from tests.vm.conftest import Outcome, report_of
 from tests.vm.growing import AREA_BYTES
 
 
 def test_swap_grows_under_load_and_shrinks_after_it(images: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.vm.growing", tmp_path, images],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=LAB_SECONDS,
-        check=False,
-    )
-    assert done.stdout, "no report"
-    report = json.loads(done.stdout)
+    _, report = report_of("tests.vm.growing", tmp_path, images)
     assert report["failure"] == "", report
     found: dict[str, list[dict[str, Any]]] = {}
     for event in report["events"]:

@@ -1,12 +1,8 @@
 """A systemd userland whose root and swap are on the network ends quickly with its swap in use."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
-from tests import ROOT
-from tests.vm.conftest import LAB_SECONDS
+from tests.vm.conftest import report_of
 
 MEMORY = 192  # MB
 BAR_SECONDS = 20.0
@@ -15,13 +11,7 @@ BAR_SECONDS = 20.0
 def test_a_systemd_userland_survives_a_crash_and_ends_with_swap_in_use(
     images: Path, root_image: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "tests.vm.shutdown", str(root_image), str(tmp_path)]
-    command += [str(images), str(MEMORY)]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=LAB_SECONDS, check=False
-    )
-    assert done.stdout, "no report"
-    report = json.loads(done.stdout)
+    _, report = report_of("tests.vm.shutdown", root_image, tmp_path, images, MEMORY)
     assert report["failure"] == "", report
     assert [seat["order"] for seat in report["seats"]] == ["reboot", "poweroff"]
     machine_ids = set()

@@ -1,28 +1,19 @@
 """The short torture: a seed of its own each time, printed and in the report when it fails."""
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from tests import ROOT
-from tests.vm.conftest import LAB_SECONDS
+from tests.vm.conftest import report_of
 
 SEED = "NETBOOT_TORTURE_SEED"  # of an earlier run, to repeat it
 
 
 def torture(images: Path, folder: Path, *options: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.vm.torture", "--images", str(images)]
-    command += ["--logs", str(folder), *options]
-    if SEED in os.environ:
-        command += ["--seed", os.environ[SEED]]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=LAB_SECONDS, check=False
-    )
-    assert done.stdout, "no report"
-    report: dict[str, Any] = json.loads(done.stdout)
+    seed = ("--seed", os.environ[SEED]) if SEED in os.environ else ()
+    words = ("--images", images, "--logs", folder, *options, *seed)
+    report: dict[str, Any]
+    _, report = report_of("tests.vm.torture", *words)
     return report
 
 
@@ -46,7 +37,7 @@ def test_lost_pages_are_never_zeros_init_lives_and_swap_is_renewed(
     report = torture(images, tmp_path, "--loss", "--set", "swap.patience=12s")
     assert report["failures"] == [], report
     assert report["wrong"] == 0
-    assert "MiB that were out are lost" in report["told"]["failed:swap"]
+    assert "MiB of swapped pages are lost" in report["told"]["failed:swap"]
     console = (tmp_path / "pc1.console").read_text(errors="replace")
     assert "netboot: swap: no such export" in console
     assert "is wrong" not in console, "pages that were lost were served"

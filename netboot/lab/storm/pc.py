@@ -12,11 +12,14 @@ from netboot.boot.arch import Firmware
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError, NetbootError
 from netboot.lab.storm.report import Outcome
+from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.nbd.client import PageClient
+from netboot.pages.nbd.export import Refused
 from netboot.serve.dhcp.client import Asking, ask_boot_server
 from netboot.serve.dhcp.packet import ANY, MessageType, Option, Packet
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.client import http_download, http_read
+from netboot.serve.leases import IN_USE, Granted, parse, serialize
 from netboot.serve.tftp.client import fetch
 
 # PXE 2.1 section 2.2.5 (table 2-2): a question that is lost costs a PC that long.
@@ -31,7 +34,7 @@ IPXE_TERMS = (1432, 1)
 DOWNLOAD_PATIENCE = 30.0
 MAX_WAITS = 100  # scripts that have it wait, one after the other
 RAM_BYTES = 256 << 20
-PAGE = bytes(4096)
+PAGE = bytes(PAGE_BYTES)
 END_TRIES, END_PAUSE = 10, 0.2  # seconds; a page server hears a moment later that nobody is there
 
 
@@ -95,7 +98,9 @@ class Pc:
         if self._lease_url:
             with contextlib.suppress(NetbootError):
                 for _ in range(END_TRIES):
-                    if b"in use" not in await http_read(self._lease_url, "DELETE"):
+                    answer = await http_read(self._lease_url, "DELETE")
+                    ended = parse(answer.decode("utf-8", "replace"))
+                    if not (isinstance(ended, Refused) and IN_USE in ended.reason):
                         break
                     await asyncio.sleep(END_PAUSE)
         if self._address != ANY:
@@ -136,7 +141,13 @@ class Pc:
     async def _tftp(self, blksize: int, windowsize: int) -> str:
         if not self._boot_file:
             raise AnswerError("an answer without a boot file")
-        content = await fetch(self._server, self._boot_file, blksize=blksize, windowsize=windowsize)
+        content = await fetch(
+            self._server,
+            self._boot_file,
+            blksize=blksize,
+            windowsize=windowsize,
+            waits=TFTP_WAITS,
+        )
         self._received(len(content))
         return content.decode("ascii", "replace")
 
@@ -169,11 +180,11 @@ class Pc:
         )
         lease = f"http://{host}:{server.port or 80}/lease/{ticket}"
         self._lease_url = f"{lease}?area=1"
-        answer = (await http_read(f"{lease}?ram={RAM_BYTES}{fresh}")).decode("ascii", "replace")
-        granted = dict(word.split("=", 1) for word in answer.split() if "=" in word)
-        if "size" not in granted:
-            raise AnswerError(f"no lease: {answer.strip()}")
-        name = f"{export}@{granted.get('token', token)}.{time.monotonic_ns() // 1_000_000:x}"
+        answer = await http_read(f"{lease}?ram={RAM_BYTES}{fresh}")
+        granted = parse(answer.decode("utf-8", "replace"))
+        if not isinstance(granted, Granted):
+            raise AnswerError(f"no lease: {serialize(granted)}")
+        name = f"{export}@{granted.token or token}.{time.monotonic_ns() // 1_000_000:x}"
         for _ in range(int(words.get("netboot.connections", "1"))):
             self._connections.append(await _connected(host, port, name))
         await self._connections[0].write(0, PAGE)

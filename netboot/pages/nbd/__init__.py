@@ -1,1 +1,1 @@
-"""The NBD protocol (proto.md): codecs, handshake, transmission, and what it needs of a backing."""
+"""The NBD protocol (proto.md): codecs, handshake, transmission, the interface of a page file."""

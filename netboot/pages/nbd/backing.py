@@ -1,4 +1,4 @@
-"""What the protocol needs of a backing: a page file, its unit, and how it says that it has no room."""
+"""The interface of a page file, which the protocol reads and writes: its unit, and Busy."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -7,54 +7,56 @@ PAGE_BYTES = 4096
 
 
 class Busy(Exception):
-    """There is no room now for what is to be written. Nothing was lost: the caller says nothing
-    to the client, tries the whole of it again later, and lets the operator know.
+    """There is no room now for the data of a write. Nothing was lost.
+
+    The caller sends the client no reply, retries the whole operation later, and tells the operator.
     """
 
 
 def pages_of(offset: int, length: int) -> range:
-    """Offsets of the pages that a range of bytes touches."""
+    """Return the offsets of the pages that a range of bytes touches."""
     return range(offset - offset % PAGE_BYTES, offset + length, PAGE_BYTES)
 
 
 class PageFile(Protocol):
     """``size_bytes`` bytes that read as zeros until written. Methods raise OSError.
 
-    Offsets and lengths are bytes, inside the file, and need not be aligned to pages. All objects
-    that ``adopt`` made of one file see the same bytes; only one process at a time may change it,
-    unless its kind is ``shared``.
+    Offsets and lengths are in bytes, inside the file, and need not be aligned to pages. All objects
+    that ``adopt`` made from one file see the same bytes. Only one process at a time may change a
+    file, unless its kind is ``shared``.
     """
 
     @property
     def size_bytes(self) -> int:
-        """Size, fixed for the life of the file."""
+        """Size in bytes, fixed for the life of the file."""
 
     def view(self, offset: int, length: int) -> memoryview | None:
-        """The bytes where they are stored, to be read and written until the next call of any other
-        method but this; None if they cannot be had like that: some are not in memory, or never
-        were written. ``length`` is not 0.
+        """Return a view of the bytes where they are stored; None if there is none.
+
+        There is none if some of the bytes are not in memory, or were never written. The view may be
+        read and written until the next call of any other method. ``length`` is not 0.
         """
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fills ``buffer``. Never makes a page of what was never written."""
+        """Fill ``buffer``. Never allocates a page that was not written."""
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Stores all of ``data``, for every connection to see. Raises Busy."""
+        """Store all of ``data``; every connection sees the data at once. Raises Busy."""
 
     def trim(self, offset: int, length: int) -> None:
-        """Gives memory back. What it held may read as anything, here: zeros. Raises Busy."""
+        """Free memory. The range reads as zeros then (proto.md allows any bytes). Raises Busy."""
 
     def zero(self, offset: int, length: int, *, allocate: bool) -> None:
-        """Makes zeros, and gives memory back unless ``allocate``. Raises Busy."""
+        """Write zeros, and free memory unless ``allocate``. Raises Busy."""
 
     def extents(self, offset: int, length: int) -> Iterable[tuple[int, bool]]:
-        """Consecutive ``(bytes, hole)`` that cover the range; what is a hole reads as zeros."""
+        """Return consecutive ``(bytes, hole)`` that cover the range. A hole reads as zeros."""
 
     def flush(self) -> None:
-        """Returns when all that was written is as durable as this store makes it. Raises Busy."""
+        """Wait until all writes are as durable as this store makes them. Raises Busy."""
 
     def descriptors(self) -> Sequence[int]:
-        """File descriptors that ``adopt`` in another process needs. They stay this object's."""
+        """Return the descriptors for ``adopt`` in another process. This object still owns them."""
 
     def close(self) -> None:
-        """Closes the descriptors; the pages stay."""
+        """Close the descriptors. The pages remain."""

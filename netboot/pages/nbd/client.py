@@ -1,4 +1,4 @@
-"""One NBD connection as a PC opens it on its way to userland."""
+"""The client's half of NBD: a connection as a booting PC opens it."""
 
 import asyncio
 import secrets
@@ -7,11 +7,11 @@ import struct
 from netboot.errors import AnswerError, ProtocolError
 from netboot.pages.nbd import wire
 
-SECONDS = 4.0  # a server under load; a healthy one answers in milliseconds
+SECONDS = 4.0  # enough for a server under load; an idle one answers in milliseconds
 
 
 class PageClient:
-    """One NBD connection, as Linux speaks it: simple replies."""
+    """One NBD connection with simple replies, as Linux uses it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -19,13 +19,13 @@ class PageClient:
 
     @classmethod
     async def attach(cls, server: str, port: int, export: str) -> "PageClient":
-        """Connects to ``export`` (``NAME@TOKEN``). Raises AnswerError."""
+        """Connect to ``export`` (``NAME@TOKEN``). Raises AnswerError."""
         try:
             async with asyncio.timeout(SECONDS):
                 client = cls(*await asyncio.open_connection(server, port))
         except OSError as error:  # a timeout is one
             reason = error.strerror or "no connection"
-            raise AnswerError(f"pages {server} port {port}: {reason}") from None
+            raise AnswerError(f"page server {server} port {port}: {reason}") from None
         try:
             await client._attach(export)
         except BaseException:
@@ -36,7 +36,7 @@ class PageClient:
     async def _attach(self, export: str) -> None:
         magics = wire.GREETING.unpack(await self._receive(wire.GREETING.size))[:2]
         if magics != (wire.GREETING_MAGIC, wire.OPTION_MAGIC):
-            raise AnswerError("pages: the server does not speak NBD")
+            raise AnswerError("page server: no NBD greeting")
         flags = wire.HandshakeFlag.FIXED_NEWSTYLE | wire.HandshakeFlag.NO_ZEROES
         name = export.encode()
         data = struct.pack(">I", len(name)) + name + struct.pack(">H", 0)
@@ -48,19 +48,19 @@ class PageClient:
             if reply.type == wire.Reply.ACK:
                 return
             if reply.type != wire.Reply.INFO:
-                raise AnswerError(f"pages: refused: {message.decode('utf-8', 'replace')}")
+                raise AnswerError(f"page server: refused: {message.decode('utf-8', 'replace')}")
 
     async def write(self, offset: int, data: bytes) -> None:
-        """Raises AnswerError."""
+        """Write ``data``. Raises AnswerError."""
         await self._request(wire.Command.WRITE, offset, len(data), data)
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Raises AnswerError."""
+        """Return ``length`` bytes. Raises AnswerError."""
         await self._request(wire.Command.READ, offset, length)
         return await self._receive(length)
 
     def close(self) -> None:
-        """Hangs up."""
+        """Close the connection."""
         self._writer.close()
 
     async def _request(
@@ -70,15 +70,15 @@ class PageClient:
         self._writer.write(wire.Request(0, command, cookie, offset, length).serialize() + data)
         reply = wire.SimpleReply.parse(await self._receive(wire.SIMPLE_REPLY.size))
         if (reply.cookie, reply.error) != (cookie, wire.Error.NONE):
-            raise AnswerError(f"pages: {command.name} failed with error {reply.error}")
+            raise AnswerError(f"page server: {command.name} failed with error {reply.error}")
 
     async def _receive(self, length: int) -> bytes:
         try:
             async with asyncio.timeout(SECONDS):
                 return await self._reader.readexactly(length)
         except TimeoutError:
-            raise AnswerError(f"pages: no answer in {SECONDS:g} s") from None
+            raise AnswerError(f"page server: no answer in {SECONDS:g} s") from None
         except asyncio.IncompleteReadError:
-            raise AnswerError("pages: the server closed the connection") from None
+            raise AnswerError("page server: connection closed early") from None
         except (OSError, ProtocolError) as error:
-            raise AnswerError(f"pages: {error}") from None
+            raise AnswerError(f"page server: {error}") from None

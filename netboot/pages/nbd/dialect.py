@@ -1,7 +1,7 @@
-"""Dialect: what a handshake agreed on for the transmission phase, and its headers. Pure.
+"""Dialect: the result of a handshake for the transmission phase, and its headers. Pure.
 
-Simple replies are all that Linux speaks. Structured replies (libnbd, QEMU) come in chunks, so a
-read can have holes and can fail half-way; extended headers are the same with 64-bit lengths.
+Linux uses simple replies only. Structured replies (libnbd, QEMU) come in chunks, so a read can have
+holes and can fail half-way. Extended headers are the same with 64-bit lengths.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from netboot.pages.nbd.wire import (
     SimpleReply,
 )
 
-ALLOCATION = "base:allocation"  # the one metadata context there is
+ALLOCATION = "base:allocation"  # the only metadata context that we offer
 ALLOCATION_ID = 1
 
-# No header, no error and no end of a reply is longer; a chunk of data has one and may need another.
+# The longest header, error or end of a reply. A chunk of data has one, and may need another.
 MAX_FRAMING_BYTES = 96
 
 _U64 = Struct(">Q")
@@ -41,7 +41,7 @@ _EXTENT_EXT = Struct(">QQ")
 
 
 class Headers(IntEnum):
-    """How requests and replies are framed; each kind can what those before it can."""
+    """The framing of requests and replies. Each kind can do all that the kinds before it can."""
 
     SIMPLE = 0
     STRUCTURED = 1
@@ -50,32 +50,32 @@ class Headers(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """``headers``, and whether BLOCK_STATUS tells ``base:allocation``."""
+    """``headers``; with ``allocation``, BLOCK_STATUS reports ``base:allocation``."""
 
     headers: Headers = Headers.SIMPLE
     allocation: bool = False
 
     @property
     def structured(self) -> bool:
-        """Whether reads are answered in chunks."""
+        """True if reads are answered in chunks."""
         return self.headers is not Headers.SIMPLE
 
     @property
     def extended(self) -> bool:
-        """Whether lengths have 64 bits."""
+        """True if lengths have 64 bits."""
         return self.headers is Headers.EXTENDED
 
     @property
     def request_bytes(self) -> int:
-        """Size of a request's header."""
+        """Size of a request's header in bytes."""
         return EXTENDED_REQUEST.size if self.extended else REQUEST.size
 
     def parse(self, data: bytes) -> Request:
-        """A request's header. Raises ProtocolError."""
+        """Parse a request's header. Raises ProtocolError."""
         return Request.parse(data, extended=self.extended)
 
     def payload_bytes(self, request: Request) -> int:
-        """How much follows the request's header, whether or not it is valid."""
+        """Return how many bytes follow the header of a request, valid or not."""
         if self.extended:
             return request.length if request.flags & CommandFlag.PAYLOAD_LEN else 0
         return request.length if request.command == Command.WRITE else 0
@@ -83,15 +83,16 @@ class Dialect:
     # Replies, or their headers.
 
     def success(self, request: Request) -> bytes:
-        """All of a reply without data, or the end of a reply of several chunks. In simple replies
-        the data of a READ follow.
+        """Return a whole reply without data, or the end of a reply of several chunks.
+
+        After a simple reply to a READ, the data follow.
         """
         if self.extended or (self.structured and request.command == Command.READ):
             return self._chunk(request, Chunk.NONE, b"", done=True)
         return SimpleReply(Error.NONE, request.cookie).serialize()
 
     def failure(self, request: Request, error: Error, offset: int | None = None) -> bytes:
-        """All of a failed reply, or its last chunk. ``offset`` is where reading failed."""
+        """Return a whole failed reply, or its last chunk. ``offset`` is that of the failed read."""
         if not self.structured:
             return SimpleReply(error, request.cookie).serialize()
         if offset is None:
@@ -100,16 +101,16 @@ class Dialect:
         return self._chunk(request, Chunk.ERROR_OFFSET, where, done=True)
 
     def data(self, request: Request, offset: int, length: int, *, done: bool) -> bytes:
-        """Header of a chunk; ``length`` bytes of data follow."""
+        """Return the header of a chunk; ``length`` bytes of data follow."""
         where = _U64.pack(offset)
         return self._chunk(request, Chunk.OFFSET_DATA, where, done=done, more_bytes=length)
 
     def hole(self, request: Request, offset: int, length: int, *, done: bool) -> bytes:
-        """A chunk that says: zeros."""
+        """Return a chunk that stands for ``length`` zeros."""
         return self._chunk(request, Chunk.OFFSET_HOLE, _HOLE.pack(offset, length), done=done)
 
     def status(self, request: Request, extents: Sequence[tuple[int, int]]) -> bytes:
-        """All of the reply to BLOCK_STATUS; ``extents`` are lengths and State flags."""
+        """Return the whole reply to BLOCK_STATUS; ``extents`` are lengths and State flags."""
         if self.extended:
             payload = _STATUS_EXT.pack(ALLOCATION_ID, len(extents))
             payload += b"".join(_EXTENT_EXT.pack(*extent) for extent in extents)

@@ -1,4 +1,4 @@
-"""Export: what a client may attach; Refused: why it may not."""
+"""Export: an area that a client may attach. Refused: the reason why it may not."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +16,7 @@ _WRITABLE = _Flag.SEND_TRIM | _Flag.SEND_WRITE_ZEROES | _Flag.SEND_FAST_ZERO
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """``size_bytes`` bytes under a name. The name never holds a token: it is shown in logs."""
+    """``size_bytes`` bytes under a name. The name appears in logs, so it never contains a token."""
 
     name: str
     size_bytes: int
@@ -24,10 +24,11 @@ class Export:
     read_only: bool = False
 
     def transmission_flags(self, *, structured: bool) -> TransmissionFlag:
-        """What the export can do, as the handshake tells it to a client whose reads are answered
-        with ``structured`` replies, or not.
+        """Return the flags that the handshake sends to a client.
+
+        ``structured`` tells whether its reads are answered with structured replies.
         """
-        # One store behind all connections: a flush on one covers the writes of all of them.
+        # All connections share one store: a flush on one covers the writes of all.
         flags = _READABLE | TransmissionFlag.CAN_MULTI_CONN
         if structured:
             flags |= TransmissionFlag.SEND_DF
@@ -35,7 +36,7 @@ class Export:
 
 
 class Refusal(Enum):
-    """Kinds of refusal; each has its own reply type on the wire."""
+    """The kinds of refusal. Each has its own reply type on the wire."""
 
     UNKNOWN = "unknown"
     POLICY = "policy"
@@ -43,7 +44,7 @@ class Refusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An export is not given out. ``reason`` is a sentence for the client's console."""
+    """A refusal of an export. ``reason`` is a sentence for the client's console."""
 
     reason: str
     kind: Refusal = Refusal.POLICY

@@ -1,7 +1,7 @@
 """The server's half of the fixed newstyle handshake (proto.md, "Protocol phases"). Sans-IO.
 
-Bytes in by ``receive_data``, bytes out by ``data_to_send``, and an ``outcome``. Options that this
-server does not know are answered NBD_REP_ERR_UNSUP, their data skipped, and haggling goes on.
+Bytes go in by ``receive_data`` and out by ``data_to_send``; the result is ``outcome``. The answer
+to an unknown option is NBD_REP_ERR_UNSUP: its data are skipped and option haggling continues.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ from netboot.pages.nbd.export import (
     Refusal,
     Refused,
 )
+from netboot.pages.nbd.name import WireName
 from netboot.pages.nbd.stream import Closed, Parser, Stream, skip
 from netboot.pages.nbd.wire import (
     CLIENT_FLAGS,
@@ -37,11 +38,11 @@ from netboot.pages.nbd.wire import (
     Reply,
 )
 
-# A name of 4096 bytes and a list of information types or of queries.
+# Enough for a name of 4096 bytes and a list of information types or of queries.
 MAX_OPTION_BYTES = 8192
-# Beyond this a peer is not mistaken but hostile: the connection is dropped instead of drained.
+# A larger option is not a mistake but an attack: we close instead of reading it to its end.
 MAX_SKIPPED_BYTES = 1 << 20
-# Each option costs us a reply. nbdinfo --list sends two for each export.
+# Each option costs us a reply. nbdinfo --list sends two options for each export.
 MAX_OPTIONS = 256
 
 _U32 = Struct(">I")
@@ -53,12 +54,13 @@ _REFUSAL_REPLY = {Refusal.UNKNOWN: Reply.ERR_UNKNOWN, Refusal.POLICY: Reply.ERR_
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Transmission begins, in ``dialect``. ``asked`` is the name as the client gave it (it may
-    hold a token); ``leftover`` are bytes that came after the handshake's last option: the first
-    requests.
+    """The transmission phase begins, in ``dialect``.
+
+    ``asked`` is the name that the client gave. ``leftover`` are bytes received after the last
+    option of the handshake: the first requests.
     """
 
-    asked: str
+    asked: WireName
     export: Export
     leftover: bytes
     dialect: Dialect = SIMPLE
@@ -66,40 +68,40 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    asked: str
+    asked: WireName
     export: Export
 
 
 class Handshake:
     """One client's handshake.
 
-    ``lookup(name)`` returns the export or why it is refused, and changes nothing: it is called
-    for INFO too. ``listed`` are the names that LIST may tell; None if they are secrets.
+    ``lookup(name)`` returns the export or the refusal. It must not change anything, because INFO
+    calls it too. ``listed`` are the names for LIST; None if they are secret.
     """
 
     def __init__(
-        self, lookup: Callable[[str], Export | Refused], listed: Sequence[str] | None = None
+        self, lookup: Callable[[WireName], Export | Refused], listed: Sequence[str] | None = None
     ) -> None:
         self._lookup = lookup
         self._listed = listed
         self._headers = Headers.SIMPLE
-        self._allocation_of: str | None = None  # name of the export SET_META_CONTEXT was for
+        self._allocation_of: WireName | None = None  # the export of SET_META_CONTEXT
         self._out = bytearray(GREETING.pack(GREETING_MAGIC, OPTION_MAGIC, _SERVER_FLAGS))
         self._stream = Stream(self._parse())
 
     def receive_data(self, data: bytes) -> None:
-        """Takes bytes from the client. Never raises; see ``outcome``."""
+        """Take bytes from the client. Never raises; see ``outcome``."""
         self._stream.receive_data(data)
 
     def data_to_send(self) -> bytes:
-        """Bytes for the client since the last call."""
+        """Return the bytes for the client since the last call."""
         data = bytes(self._out)
         self._out.clear()
         return data
 
     @property
     def outcome(self) -> Ready | Closed | None:
-        """None while haggling goes on. What ``data_to_send`` holds is to be sent in any case."""
+        """None during option haggling. Send what ``data_to_send`` returns in any case."""
         outcome = self._stream.outcome
         if isinstance(outcome, _Chosen):
             dialect = Dialect(self._headers, outcome.asked == self._allocation_of)
@@ -108,14 +110,14 @@ class Handshake:
 
     def _parse(self) -> Parser[_Chosen | Closed]:
         (flags,) = CLIENT_FLAGS.unpack((yield CLIENT_FLAGS.size))
-        if flags & ~int(_SERVER_FLAGS):  # ~ of an IntFlag knows no bits but its members'
-            return Closed(f"client flags {flags:#x}, expected none but {_SERVER_FLAGS:#x}")
+        if flags & ~int(_SERVER_FLAGS):  # ~ of an IntFlag has only the bits of its members
+            return Closed(f"client flags {flags:#x}, expected only bits of {_SERVER_FLAGS:#x}")
         for _ in range(MAX_OPTIONS):
             header = OptionHeader.parse((yield OPTION.size))
             if header.length > MAX_SKIPPED_BYTES:
                 return Closed(
                     f"option {header.option} of {header.length} bytes, "
-                    f"expected no more than {MAX_SKIPPED_BYTES}"
+                    f"expected at most {MAX_SKIPPED_BYTES}"
                 )
             if header.length > MAX_OPTION_BYTES:
                 yield from skip(header.length)
@@ -129,7 +131,7 @@ class Handshake:
             outcome = self._answer(header.option, data)
             if outcome is not None:
                 return outcome
-        return Closed(f"{MAX_OPTIONS} options and no export chosen")
+        return Closed(f"no export chosen after {MAX_OPTIONS} options")
 
     def _answer(self, option: int, data: bytes) -> _Chosen | Closed | None:
         match option:
@@ -153,7 +155,7 @@ class Handshake:
         return None
 
     def _export_name(self, data: bytes, no_zeroes: bool) -> _Chosen | Closed:
-        # This option has no error reply: all a server can do is to hang up.
+        # This option has no error reply: the server can only close the connection.
         if self._headers is Headers.EXTENDED:
             return Closed("EXPORT_NAME after EXTENDED_HEADERS")
         name = _decode(data)
@@ -169,9 +171,9 @@ class Handshake:
 
     def _list(self, data: bytes) -> None:
         if data:
-            self._refuse(Option.LIST, Reply.ERR_INVALID, "LIST has no data")
+            self._refuse(Option.LIST, Reply.ERR_INVALID, "LIST takes no data")
         elif self._listed is None:
-            self._refuse(Option.LIST, Reply.ERR_POLICY, "the names of exports are secret here")
+            self._refuse(Option.LIST, Reply.ERR_POLICY, "export names are secret on this server")
         else:
             for name in self._listed:
                 encoded = name.encode()
@@ -191,7 +193,7 @@ class Handshake:
         facts = INFO_EXPORT.pack(Info.EXPORT, found.size_bytes, self._flags(found))
         self._reply(option, Reply.INFO, facts)
         if Info.NAME in wanted:
-            self._reply(option, Reply.INFO, _U16.pack(Info.NAME) + name.encode())
+            self._reply(option, Reply.INFO, _U16.pack(Info.NAME) + name.text.encode())
         if Info.DESCRIPTION in wanted and found.description:
             text = found.description.encode()
             self._reply(option, Reply.INFO, _U16.pack(Info.DESCRIPTION) + text)
@@ -206,21 +208,21 @@ class Handshake:
 
     def _negotiate(self, option: int, data: bytes, headers: Headers) -> None:
         if data:
-            self._refuse(option, Reply.ERR_INVALID, "this option has no data")
+            self._refuse(option, Reply.ERR_INVALID, "this option takes no data")
         elif headers < self._headers:
-            self._refuse(option, Reply.ERR_EXT_HEADER_REQD, "extended headers are agreed on")
+            self._refuse(option, Reply.ERR_EXT_HEADER_REQD, "already in extended headers")
         else:
             self._headers = headers
             self._reply(option, Reply.ACK)
 
     def _meta_context(self, option: int, data: bytes) -> None:
-        """LIST and SET. What was set before is forgotten, even if this fails."""
+        """Answer LIST or SET. A SET forgets the contexts set before, even if it fails."""
         listing = option == Option.LIST_META_CONTEXT
         if not listing:
             self._allocation_of = None
         parsed = _parse_meta_context(data)
         if parsed is None or self._headers is Headers.SIMPLE:
-            reason = "malformed, or not after STRUCTURED_REPLY"
+            reason = "malformed, or sent before STRUCTURED_REPLY"
             self._refuse(option, Reply.ERR_INVALID, reason)
             return
         name, queries = parsed
@@ -228,7 +230,7 @@ class Handshake:
         if isinstance(found, Refused):
             self._refuse(option, _REFUSAL_REPLY[found.kind], found.reason)
             return
-        # proto.md: to list, no query asks for all contexts and "base:" for all of the namespace.
+        # proto.md: a LIST without queries asks for all contexts, "base:" for all of that namespace.
         wanted = listing and (not queries or _NAMESPACE in queries)
         if wanted or ALLOCATION.encode() in queries:
             if not listing:
@@ -244,17 +246,17 @@ class Handshake:
         self._reply(option, type_, reason.encode()[:MAX_STRING_BYTES])
 
 
-def _decode(name: bytes) -> str | None:
+def _decode(name: bytes) -> WireName | None:
     if len(name) > MAX_STRING_BYTES:
         return None
     try:
-        return name.decode()
+        return WireName.parse(name.decode())
     except UnicodeDecodeError:
         return None
 
 
-def _parse_info(data: bytes) -> tuple[str, frozenset[int]] | None:
-    """Name and information types of an INFO or GO option; None if the lengths do not agree."""
+def _parse_info(data: bytes) -> tuple[WireName, frozenset[int]] | None:
+    """Return name and information types of an INFO or GO option; None if it is malformed."""
     if len(data) < _U32.size + _U16.size:
         return None
     (name_length,) = _U32.unpack_from(data)
@@ -269,8 +271,8 @@ def _parse_info(data: bytes) -> tuple[str, frozenset[int]] | None:
     return None if name is None else (name, frozenset(types))
 
 
-def _parse_meta_context(data: bytes) -> tuple[str, list[bytes]] | None:
-    """Export name and queries; None if the lengths do not agree."""
+def _parse_meta_context(data: bytes) -> tuple[WireName, list[bytes]] | None:
+    """Return export name and queries; None if the option is malformed."""
     first = _take_string(data, 0)
     if first is None or first[1] + _U32.size > len(data):
         return None
@@ -278,7 +280,7 @@ def _parse_meta_context(data: bytes) -> tuple[str, list[bytes]] | None:
     (count,) = _U32.unpack_from(data, at)
     at += _U32.size
     queries = []
-    while at < len(data):  # not count times: it may be four billion
+    while at < len(data):  # not ``count`` times: a client may send four billion
         taken = _take_string(data, at)
         if taken is None or len(taken[0]) > MAX_STRING_BYTES:
             return None
@@ -288,7 +290,7 @@ def _parse_meta_context(data: bytes) -> tuple[str, list[bytes]] | None:
 
 
 def _take_string(data: bytes, at: int) -> tuple[bytes, int] | None:
-    """A string behind its length, and where it ends; None if it is cut off."""
+    """Return a string that follows its length, and the offset of its end; None if it is cut off."""
     begin = at + _U32.size
     if begin > len(data):
         return None

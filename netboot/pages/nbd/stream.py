@@ -1,7 +1,7 @@
-"""A parser that reads top to bottom, fed with bytes as they happen to come. Pure.
+"""A parser that reads from top to bottom, fed with bytes as they arrive. Pure.
 
-The parser is a generator: it yields how many bytes it wants next, is sent exactly those, and
-returns its outcome. So it can neither read too far nor depend on how the bytes were split.
+The parser is a generator: it yields the number of bytes that it needs next, is sent exactly those,
+and returns its outcome. So it cannot read too far, and does not depend on how the bytes were split.
 """
 
 from collections.abc import Generator
@@ -16,13 +16,13 @@ Parser = Generator[int, bytes, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The connection is over; nothing more is read or said. ``reason`` is for the log."""
+    """The end of a connection: nothing more is read or sent. ``reason`` is for the log."""
 
     reason: str
 
 
 class Stream(Generic[Outcome]):
-    """Feeds one parser. Its ProtocolError becomes the outcome ``Closed``."""
+    """A parser and its input. A ProtocolError of the parser becomes the outcome ``Closed``."""
 
     def __init__(self, parser: Parser[Outcome]) -> None:
         self._parser = parser
@@ -31,7 +31,7 @@ class Stream(Generic[Outcome]):
         self.outcome: Outcome | Closed | None = None
 
     def receive_data(self, data: bytes) -> None:
-        """Takes bytes from the peer; those after the end of the dialogue are kept."""
+        """Take bytes from the peer. Those after the parser's end are kept."""
         self._buffer += data
         while self.outcome is None and len(self._buffer) >= self._wanted:
             taken = bytes(self._buffer[: self._wanted])
@@ -45,11 +45,11 @@ class Stream(Generic[Outcome]):
 
     @property
     def leftover(self) -> bytes:
-        """Bytes received and not parsed."""
+        """The bytes received and not parsed."""
         return bytes(self._buffer)
 
 
 def skip(length: int, step: int = 65536) -> Parser[None]:
-    """Reads ``length`` bytes and forgets them, holding no more than ``step`` at a time."""
+    """Read and drop ``length`` bytes, with at most ``step`` in memory at a time."""
     while length:
         length -= len((yield min(length, step)))

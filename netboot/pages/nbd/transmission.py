@@ -1,7 +1,7 @@
 """The transmission phase (proto.md, "Transmission phase"). Sans-IO.
 
-This is the readable specification of the workers' fast loop (pages/exchange.py): tests replay
-every case through both and demand equal bytes.
+This is the readable specification of the workers' fast loop (pages/worker/exchange.py). Tests
+replay every case through both and require equal bytes.
 """
 
 import errno
@@ -14,15 +14,15 @@ from netboot.pages.nbd.export import Export
 from netboot.pages.nbd.stream import Closed, Parser, Stream, skip
 from netboot.pages.nbd.wire import MAX_PAYLOAD_BYTES, Command, CommandFlag, Error, Request, State
 
-# A READ is done in pieces of this size; in structured replies each is a chunk (unless DF is set).
+# A READ is done in pieces of this size. In structured replies a piece is a chunk, unless DF is set.
 CHUNK_BYTES = 128 << 10
-# A chunk at least so long that holds nothing but zeros is sent as a hole. Looking for zeros ends
-# at the first other byte; below, it would cost more than it saves.
+# A chunk of zeros of at least this length is sent as a hole. The search for zeros ends at the first
+# other byte; for shorter chunks it would cost more than it saves.
 HOLE_BYTES = 32 << 10
-# In one answer to BLOCK_STATUS: finding an extent of a page file takes some microseconds.
+# The most in one answer to BLOCK_STATUS: to find an extent of a page file takes microseconds.
 MAX_EXTENTS = 1024
 
-# FUA is valid for every command, and means something for those that write.
+# FUA is valid for every command, and has an effect on those that write.
 _VALID_FLAGS: dict[int, int] = {
     Command.READ: CommandFlag.FUA,
     Command.WRITE: CommandFlag.FUA,
@@ -49,14 +49,14 @@ _ERROR_OF_ERRNO = {
 
 
 def error_of(failure: OSError) -> Error:
-    """The small code for the wire; the log gets ``failure`` itself."""
+    """Return the error value on the wire for ``failure``. The log gets ``failure`` itself."""
     return _ERROR_OF_ERRNO.get(failure.errno or 0, Error.EIO)
 
 
 def validate_request(export: Export, dialect: Dialect, request: Request) -> Error:
-    """What must be answered instead of doing it; NONE if the request is to be done.
+    """Return the error with which to refuse a request; NONE if the request is valid.
 
-    DISC is not asked about: it has no reply.
+    Not called for DISC, which has no reply.
     """
     if not _flags_are_valid(dialect, request):
         return Error.EINVAL
@@ -71,14 +71,14 @@ def validate_request(export: Export, dialect: Dialect, request: Request) -> Erro
         writes = request.command in (Command.WRITE, Command.WRITE_ZEROES)
         return Error.ENOSPC if writes else Error.EINVAL
     if request.command == Command.BLOCK_STATUS and not request.length:
-        return Error.EINVAL  # there is no answer without an extent
+        return Error.EINVAL  # an answer has at least one extent
     if request.command == Command.WRITE_ZEROES and request.flags & _SLOW_ZERO == _SLOW_ZERO:
-        return Error.ENOTSUP  # only holes are made faster than written
+        return Error.ENOTSUP  # only a hole is faster than to write zeros
     return Error.NONE
 
 
 def _flags_are_valid(dialect: Dialect, request: Request) -> bool:
-    """False also for a command that is unknown or was not negotiated."""
+    """Return whether the flags are valid; False also for an unknown or not negotiated command."""
     flags = request.flags
     if dialect.extended and request.command == Command.WRITE:
         if not flags & CommandFlag.PAYLOAD_LEN:
@@ -87,14 +87,15 @@ def _flags_are_valid(dialect: Dialect, request: Request) -> bool:
     if request.command == Command.BLOCK_STATUS and not dialect.allocation:
         return False
     valid = (_VALID_FLAGS_STRUCTURED if dialect.structured else _VALID_FLAGS).get(request.command)
-    # int: ~ of an IntFlag knows no bits but its members'.
+    # int: ~ of an IntFlag has only the bits of its members.
     return valid is not None and not flags & ~int(valid)
 
 
 def find_extents(pages: PageFile, request: Request) -> list[tuple[int, int]]:
-    """Lengths and State flags for BLOCK_STATUS, neighbours alike in one. Raises OSError.
+    """Return lengths and State flags for BLOCK_STATUS. Raises OSError.
 
-    May cover less than was asked for: the client then asks for the rest.
+    Neighbours with equal flags are merged. The extents may cover less than the request: the client
+    then asks for the rest.
     """
     found: list[tuple[int, int]] = []
     for length, hole in islice(pages.extents(request.offset, request.length), MAX_EXTENTS):
@@ -109,7 +110,7 @@ def find_extents(pages: PageFile, request: Request) -> list[tuple[int, int]]:
 
 
 class Transmission:
-    """One connection's requests, done one after the other on ``pages``, which are never Busy."""
+    """The requests of one connection, done in order on ``pages``, which are never Busy."""
 
     def __init__(self, export: Export, pages: PageFile, dialect: Dialect) -> None:
         self._export = export
@@ -119,22 +120,22 @@ class Transmission:
         self._stream = Stream(self._parse())
 
     def receive_data(self, data: bytes) -> None:
-        """Takes bytes from the client and does every request that is complete.
+        """Take bytes from the client and do all complete requests.
 
-        Raises OSError when a read fails whose simple reply has announced success: then only
-        hanging up is left.
+        Raises OSError if a read fails after its simple reply has announced success. The caller can
+        only close the connection then.
         """
         self._stream.receive_data(data)
 
     def data_to_send(self) -> bytes:
-        """Bytes for the client since the last call."""
+        """Return the bytes for the client since the last call."""
         data = bytes(self._out)
         self._out.clear()
         return data
 
     @property
     def outcome(self) -> Closed | None:
-        """Closed after DISC or after bytes that are no request."""
+        """Closed after DISC or after invalid bytes; otherwise None."""
         return self._stream.outcome
 
     def _parse(self) -> Parser[Closed]:
@@ -145,7 +146,7 @@ class Transmission:
                 return Closed("disconnected by the client")
             error, payload = validate_request(self._export, dialect, request), b""
             if error is not Error.NONE:
-                # A refused request's payload is still in the stream.
+                # The payload of a refused request is still in the stream.
                 yield from skip(dialect.payload_bytes(request))
             elif request.command == Command.WRITE:
                 payload = yield request.length
@@ -155,7 +156,7 @@ class Transmission:
             self._out += self._perform(request, payload, error)
 
     def _perform(self, request: Request, payload: bytes, error: Error) -> bytes:
-        """The whole reply of what is no READ."""
+        """Do a request other than a READ; return its whole reply."""
         if error is not Error.NONE:
             return self._dialect.failure(request, error)
         try:
@@ -208,7 +209,7 @@ class Transmission:
         self._out += header
 
     def _read_chunks(self, request: Request) -> None:
-        """Each piece is a chunk; the last one says that it is, as it can fail no more."""
+        """Send each piece as a chunk. The last one is marked as the last: it can no longer fail."""
         dialect = self._dialect
         for offset, length in pieces(request):
             data, done = bytearray(length), offset + length == request.offset + request.length
@@ -225,7 +226,7 @@ class Transmission:
             self._out += dialect.success(request)
 
     def _read_unbroken(self, request: Request) -> None:
-        """One chunk of data, announced before it was read, and one that says how it went."""
+        """Send one chunk of data, announced before the read, and one that tells the result."""
         dialect, error = self._dialect, Error.NONE
         self._out += dialect.data(request, request.offset, request.length, done=False)
         for offset, length in pieces(request):
@@ -241,7 +242,7 @@ class Transmission:
 
 
 def pieces(request: Request) -> Iterator[tuple[int, int]]:
-    """Offset and length of the pieces in which a request is read."""
+    """Yield offset and length of the pieces in which a request is read."""
     end = request.offset + request.length
     for begin in range(request.offset, end, CHUNK_BYTES):
         yield begin, min(CHUNK_BYTES, end - begin)

@@ -20,7 +20,7 @@ STRUCTURED_REPLY_MAGIC = 0x668E33EF
 EXTENDED_REPLY_MAGIC = 0x6E8A278C
 
 MAX_STRING_BYTES = 4096
-MAX_PAYLOAD_BYTES = 32 << 20  # what a client may take for granted, and what Linux sends at most
+MAX_PAYLOAD_BYTES = 32 << 20  # a client may rely on it (proto.md), and Linux sends no more
 
 GREETING = Struct(">QQH")  # two magics, handshake flags
 CLIENT_FLAGS = Struct(">I")
@@ -90,7 +90,7 @@ class Info(IntEnum):
 
 
 class TransmissionFlag(IntFlag):
-    """What an export can do (``NBD_FLAG_*``)."""
+    """The abilities of an export (``NBD_FLAG_*``)."""
 
     HAS_FLAGS = 1 << 0
     READ_ONLY = 1 << 1
@@ -144,7 +144,7 @@ class Chunk(IntEnum):
 
 
 class State(IntFlag):
-    """What the context ``base:allocation`` says of an extent (``NBD_STATE_*``)."""
+    """The state of an extent in the context ``base:allocation`` (``NBD_STATE_*``)."""
 
     HOLE = 1 << 0
     ZERO = 1 << 1
@@ -175,18 +175,18 @@ def _unpack(struct: Struct, what: str, magic: int, data: bytes) -> tuple[int, ..
 
 @dataclass(frozen=True, slots=True)
 class OptionHeader:
-    """What a client asks during the handshake; ``length`` bytes of data follow. 16 bytes."""
+    """Header of a client's option in the handshake; ``length`` bytes of data follow. 16 bytes."""
 
     option: int
     length: int
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Raises ProtocolError unless these are 16 bytes that begin with the magic."""
+        """Parse 16 bytes. Raises ProtocolError for another length or magic."""
         return cls(*_unpack(OPTION, "option", OPTION_MAGIC, data))
 
     def serialize(self) -> bytes:
-        """The 16 bytes."""
+        """Return the 16 bytes."""
         return OPTION.pack(OPTION_MAGIC, self.option, self.length)
 
 
@@ -200,11 +200,11 @@ class OptionReply:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Raises ProtocolError unless these are 20 bytes that begin with the magic."""
+        """Parse 20 bytes. Raises ProtocolError for another length or magic."""
         return cls(*_unpack(OPTION_REPLY, "option reply", OPTION_REPLY_MAGIC, data))
 
     def serialize(self) -> bytes:
-        """The 20 bytes."""
+        """Return the 20 bytes."""
         return OPTION_REPLY.pack(OPTION_REPLY_MAGIC, self.option, self.type, self.length)
 
 
@@ -223,13 +223,13 @@ class Request:
 
     @classmethod
     def parse(cls, data: bytes, *, extended: bool = False) -> Self:
-        """Raises ProtocolError unless these are 28 (32) bytes that begin with the magic."""
+        """Parse 28 (32) bytes. Raises ProtocolError for another length or magic."""
         if extended:
             return cls(*_unpack(EXTENDED_REQUEST, "request", EXTENDED_REQUEST_MAGIC, data))
         return cls(*_unpack(REQUEST, "request", REQUEST_MAGIC, data))
 
     def serialize(self, *, extended: bool = False) -> bytes:
-        """The 28 (32) bytes."""
+        """Return the 28 (32) bytes."""
         fields = (self.flags, self.command, self.cookie, self.offset, self.length)
         if extended:
             return EXTENDED_REQUEST.pack(EXTENDED_REQUEST_MAGIC, *fields)
@@ -245,9 +245,9 @@ class SimpleReply:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Raises ProtocolError unless these are 16 bytes that begin with the magic."""
+        """Parse 16 bytes. Raises ProtocolError for another length or magic."""
         return cls(*_unpack(SIMPLE_REPLY, "simple reply", SIMPLE_REPLY_MAGIC, data))
 
     def serialize(self) -> bytes:
-        """The 16 bytes."""
+        """Return the 16 bytes."""
         return SIMPLE_REPLY.pack(SIMPLE_REPLY_MAGIC, self.error, self.cookie)

@@ -1,1 +1,1 @@
-"""Where pages are kept: one module for each kind of store, called as the kind is."""
+"""The page stores: one module for each kind of store, with the name of the kind."""

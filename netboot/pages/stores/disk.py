@@ -1,9 +1,9 @@
 """Disk store: each page file is a sparse file in a directory, on any Linux file system.
 
-Written through the page cache: what was accepted survives every process, and when the server's
-power fails it is what was flushed that is left. So pages that another run of the kernel wrote are
-only kept if the store was closed, which flushes them; else they are wiped and nobody is ever
-served an old page for a new one.
+Writes go through the page cache. An accepted page survives all processes; after a power failure
+only flushed pages are left. So pages that another run of the kernel wrote are kept only if the
+store was closed, which flushes them. Otherwise they are wiped: no client may ever read an old page
+in place of a new one.
 """
 
 import os
@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.files import replace_file
 from netboot.pages.stores.folder import Folder
 from netboot.pages.stores.sparse import SparseFile, raise_busy
 from netboot.profile.stores import StoreSpec
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-WRITER = "state-boot"  # in the folder: the run of the kernel that writes, or CLOSED
+WRITER = "state-boot"  # file in the folder: the boot id of the kernel that writes, or CLOSED
 CLOSED = "closed"
 
 
@@ -24,7 +25,7 @@ class DiskFile(SparseFile):
     """A page file on a disk."""
 
     def flush(self) -> None:
-        """Waits for the disk."""
+        """Wait until the disk has all writes."""
         try:
             os.fdatasync(self._descriptor)
         except OSError as error:
@@ -32,12 +33,12 @@ class DiskFile(SparseFile):
 
 
 class DiskStore:
-    """A directory of page files below ``parent``, which is made if it is not there."""
+    """A directory of page files below ``parent``, which is created if it does not exist."""
 
     kind = "disk"
 
     def __init__(self, parent: Path, name: str = "") -> None:
-        """Raises OperatorError if there can be no files in ``parent``."""
+        """Open or create the directory. Raises OperatorError if ``parent`` cannot hold files."""
         make_folder(parent)
         self._folder = Folder(parent, name)
         self._writer = self._folder.path / WRITER
@@ -45,68 +46,55 @@ class DiskStore:
         if not self._writer.exists() or self._writer.read_text() not in (boot, CLOSED):
             for lost in self._folder.names():
                 self._folder.remove(lost)
-        durably(self._writer, boot)
+        replace_file(self._writer, boot, durable=True)
 
     @property
     def directory(self) -> Path:
-        """Of the page files."""
+        """The directory of the page files."""
         return self._folder.path
 
     def create(self, name: str, size_bytes: int) -> DiskFile:
-        """A new file of holes."""
+        """Create a file of holes."""
         return DiskFile(self._folder.create(name, size_bytes), size_bytes)
 
     def open(self, name: str, size_bytes: int) -> DiskFile:
-        """A file that is there."""
+        """Open an existing file."""
         return DiskFile(self._folder.open(name, size_bytes), size_bytes)
 
     def names(self) -> Sequence[str]:
-        """The page files that are there."""
+        """Return the names of the page files."""
         return self._folder.names()
 
     def remove(self, name: str) -> None:
-        """Wipes a file."""
+        """Wipe a file."""
         self._folder.remove(name)
 
     def close(self) -> None:
-        """Wipes all files; if the store has a name, flushes and keeps them instead."""
+        """Wipe all files; if the store has a name, flush and keep them instead."""
         if self._folder.kept:
             for name in self.names():
                 descriptor = os.open(self._folder.path_of(name), os.O_RDWR)
                 os.fsync(descriptor)
                 os.close(descriptor)
-            durably(self._writer, CLOSED)
+            replace_file(self._writer, CLOSED, durable=True)
         self._folder.close()
 
 
 def make_folder(parent: Path) -> None:
-    """Makes the directory an operator named. Raises OperatorError."""
+    """Create the directory that the operator named. Raises OperatorError."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OperatorError(f"cannot keep pages in {parent}: {error.strerror}") from error
 
 
-def durably(path: Path, text: str) -> None:
-    """Replaces a small file so that after a power failure it is the old or the new one."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(folder)
-    os.close(folder)
-
-
 def make_store(spec: StoreSpec, name: str) -> DiskStore:
-    """A store in the directory of ``spec``."""
-    assert spec.directory is not None, "parse_store demands it"
+    """Return a store in the directory of ``spec``."""
+    assert spec.directory is not None, "parse_store requires it"
     return DiskStore(spec.directory, name)
 
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> DiskFile:
-    """The page file behind a descriptor that was sent to this process."""
+    """Return the page file of a descriptor that another process sent."""
     (descriptor,) = descriptors
     return DiskFile(descriptor, size_bytes)

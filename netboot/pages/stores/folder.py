@@ -1,4 +1,4 @@
-"""The directory of a store: private, locked by the server that lives, kept for its successor."""
+"""The directory of a store: private, locked by the running server, kept for the next one."""
 
 import contextlib
 import fcntl
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from netboot.errors import OperatorError
 
-PREFIX = "netboot-pages-"  # without a name: swept once its server is dead
+PREFIX = "netboot-pages-"  # of directories without a name: removed when their server is dead
 KEPT_PREFIX = "netboot-kept-"
 SUFFIX = ".pages"
 
@@ -20,13 +20,15 @@ class Folder:
     """A directory of page files below ``parent``."""
 
     def __init__(self, parent: Path, name: str = "") -> None:
-        """Finds or makes the directory of the server ``name``, or a new one if that is empty.
+        """Open or create the directory of the server ``name``; if ``name`` is empty, a new one.
 
-        Raises OperatorError if there can be no files in ``parent``, or if a server of that name
-        is running.
+        Raises OperatorError if ``parent`` cannot hold files, or if a server of that name runs.
         """
         if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", name):
-            raise OperatorError(f"{name!a} is no name for a server")
+            raise OperatorError(
+                f"{name!a} is no name for a server",
+                hint="begin with a letter or digit; then letters, digits, dots and hyphens",
+            )
         _sweep(parent)
         self.kept = bool(name)
         try:
@@ -37,7 +39,7 @@ class Folder:
         except OSError as error:
             raise OperatorError(
                 f"cannot keep pages in {parent}: {error.strerror}",
-                hint="is it there, and may this user write to it?",
+                hint="check that the folder exists and that this user may write to it",
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,25 +47,25 @@ class Folder:
             os.close(self._lock)
             raise OperatorError(
                 f"another server keeps its pages in {self.path}",
-                hint="does it run already? Else give this one another name, or 'serve' another --state",
+                hint="stop it first, or give this one another --name ('serve': another --state)",
             ) from None
-        if not name:  # locked before it has a name that another server's _sweep looks for
+        if not name:  # renamed only when locked, so that no other server's _sweep removes it
             self.path = self.path.rename(parent / self.path.name.removeprefix("."))
 
     def create(self, name: str, size_bytes: int) -> int:
-        """The descriptor of a new file of holes. Raises OSError."""
+        """Create a file of holes; return its descriptor. Raises OSError."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         descriptor = os.open(self.path_of(name), flags, 0o600)
         try:
             os.ftruncate(descriptor, size_bytes)
-        except OSError:  # larger than this file system's files may be
+        except OSError:  # the file system allows no file of this size
             os.close(descriptor)
             self.path_of(name).unlink()
             raise
         return descriptor
 
     def open(self, name: str, size_bytes: int) -> int:
-        """The descriptor of a file. Raises FileNotFoundError, also if its size differs."""
+        """Open a file; return its descriptor. Raises FileNotFoundError, also for another size."""
         descriptor = os.open(self.path_of(name), os.O_RDWR)
         if os.fstat(descriptor).st_size != size_bytes:
             os.close(descriptor)
@@ -71,16 +73,16 @@ class Folder:
         return descriptor
 
     def names(self) -> list[str]:
-        """The page files that are there."""
+        """Return the names of the page files."""
         return sorted(path.name.removesuffix(SUFFIX) for path in self.path.glob(f"*{SUFFIX}"))
 
     def remove(self, name: str) -> None:
-        """Truncates and unlinks: a worker that still has the file open keeps no pages alive."""
+        """Truncate and unlink a file, so that a worker with the file open keeps no pages alive."""
         os.truncate(self.path_of(name), 0)
         self.path_of(name).unlink()
 
     def close(self) -> None:
-        """Lets the directory go, and removes it if it has no name."""
+        """Unlock the directory; remove it if it has no name."""
         if not self.kept:
             for name in self.names():
                 self.remove(name)
@@ -88,7 +90,7 @@ class Folder:
         os.close(self._lock)
 
     def path_of(self, name: str) -> Path:
-        """Where a page file is, or would be."""
+        """Return the path of a page file, which need not exist."""
         return self.path / f"{name}{SUFFIX}"
 
 
@@ -97,19 +99,19 @@ def _fresh(parent: Path) -> Path:
 
 
 def _open_own(path: Path) -> int:
-    """Opens a directory that nobody else can have put there: /dev/shm is everybody's."""
+    """Open a directory that no other user can have made: any user may write to /dev/shm."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     status = os.fstat(descriptor)
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         os.close(descriptor)
-        raise PermissionError(1, f"{path} is open to others or another user's")
+        raise PermissionError(1, f"{path} belongs to another user or is open to others")
     return descriptor
 
 
 def _sweep(parent: Path) -> None:
-    """Removes directories whose server is dead: their memory would be lost until a reboot."""
+    """Remove the directories of dead servers, whose memory would be lost until a reboot."""
     for path in parent.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # another user's, or just removed
+        with contextlib.suppress(OSError):  # another user's directory, or one that was just removed
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

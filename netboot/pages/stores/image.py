@@ -1,7 +1,7 @@
-"""Images: files that were there before and are only read, such as a root file system for a room.
+"""Images: existing files that are only read, such as the root file system of a room.
 
-A page file of this kind is in no store. It stays what it was opened as: who replaces the file by
-another (``mv new.img root.img``) changes nothing for those who have it.
+A page file of this kind is in no store. It remains the file that was opened: if another file
+replaces it (``mv new.img root.img``), attached clients keep the old one.
 """
 
 import errno
@@ -14,30 +14,32 @@ from pathlib import Path
 from netboot.errors import OperatorError
 from netboot.pages.stores.sparse import SparseFile
 
-KIND = "image"  # what a worker looks ``adopt`` up by
-# Linux has whole sectors of a device and would not show what is behind the last: an image ends with
-# zeros up to there.
+KIND = "image"  # name by which a worker finds ``adopt``
+# A device in Linux has whole sectors, and bytes after the last whole one would be hidden. So an
+# image is padded with zeros to whole sectors.
 SECTOR_BYTES = 512
 HEAD_BYTES = 4096
 
 
 class ImageFile(SparseFile):
-    """A regular file or a block device. Never written: its exports are read-only."""
+    """A regular file or a block device. Its exports are read-only, so it is never written."""
 
     @property
     def generation(self) -> str:
-        """32 hexadecimal digits that another image has not, even in the same place; a copy of this
-        one that kept the file's time has them, and so has a device with the same beginning.
+        """A name of the content, 32 hexadecimal digits.
+
+        Another image has another generation, even at the same path. The same generation has a copy
+        with the same modification time, and a device with the same first bytes.
         """
         status = os.fstat(self._descriptor)
         written = 0 if stat.S_ISBLK(status.st_mode) else status.st_mtime_ns
         digest = hashlib.blake2b(f"{self._size_bytes} {written} ".encode(), digest_size=16)
-        # Of squashfs and ext4 there is here when they were made or changed, and how long they are.
+        # The first 4 KiB of squashfs and ext4 contain the time of creation or change, and the size.
         digest.update(os.pread(self._descriptor, HEAD_BYTES, 0))
         return digest.hexdigest()
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fills ``buffer``. Raises OSError where the file was cut off meanwhile."""
+        """Fill ``buffer``. Raises OSError if the file was truncated."""
         done = 0
         while done < len(buffer):
             read = os.preadv(self._descriptor, (buffer[done:],), offset + done)
@@ -46,11 +48,11 @@ class ImageFile(SparseFile):
             done += read
         if done < len(buffer):
             if offset + done <= self._size_bytes - SECTOR_BYTES:
-                raise OSError(errno.EIO, "image is shorter than it was")
+                raise OSError(errno.EIO, "image was truncated")
             buffer[done:] = bytes(len(buffer) - done)
 
     def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
-        """As the file system knows them; a device has no holes."""
+        """Yield the extents that the file system reports; a device has no holes."""
         if length and stat.S_ISBLK(os.fstat(self._descriptor).st_mode):
             yield length, False
         else:
@@ -58,10 +60,10 @@ class ImageFile(SparseFile):
 
 
 def open_image(path: Path) -> ImageFile:
-    """The image in a file, with a descriptor of its own. Raises OperatorError."""
-    hint = "expected a file or a block device that this user may read"
+    """Open an image. Raises OperatorError."""
+    hint = "give a file or a block device that this user may read"
     try:
-        # Of a named pipe, too, the opening must come to an end.
+        # O_NONBLOCK: to open a named pipe would block until it has a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise OperatorError(f"image {path}: {error.strerror}", hint=hint) from error
@@ -72,18 +74,18 @@ def open_image(path: Path) -> ImageFile:
             return image
         reason = "it is empty"
     else:
-        reason = "it is a directory" if stat.S_ISDIR(mode) else "it is something else"
+        reason = "it is a directory" if stat.S_ISDIR(mode) else "it is no file and no block device"
     os.close(descriptor)
     raise OperatorError(f"image {path}: {reason}", hint=hint)
 
 
 def image_of(descriptor: int) -> ImageFile:
-    """The image behind a descriptor of a file or block device, which it owns from now on."""
+    """Return the image of a file's or block device's descriptor, which it owns from now on."""
     size_bytes = os.lseek(descriptor, 0, os.SEEK_END)
     return ImageFile(descriptor, -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES)
 
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> ImageFile:
-    """The image behind a descriptor that was sent to this process."""
+    """Return the image of a descriptor that another process sent."""
     (descriptor,) = descriptors
     return ImageFile(descriptor, size_bytes)

@@ -1,9 +1,10 @@
-"""How much memory the page files of a tiered store may hold, counted by all processes together.
+"""The memory that the page files of a tiered store hold, counted by all processes together.
 
-One small file on the tmpfs, mapped by everybody: the limit, and for each page file how many pages
-it has reserved, which process spills it, and a generation that tells two users of a slot apart. A
-process reserves many pages at a time, so that a page costs no lock; the sum of what is reserved
-never exceeds the limit, so what is stored does not either.
+The ledger is a small file on the tmpfs that all processes map. It has the limit, and a slot for
+each page file: the number of reserved pages, the process that spills the file, and a generation
+that distinguishes two users of a slot. A process reserves many pages at a time, so that a page
+costs no lock. The sum of the reservations never exceeds the limit, so the stored pages do not
+either.
 """
 
 import contextlib
@@ -19,10 +20,10 @@ FILE_BYTES = 3 * _COLUMN_BYTES
 
 
 class Ledger:
-    """One process's view. Slot 0 is the limit's; the others are page files'. Counts are pages."""
+    """One process's view. Slot 0 has the limit, each other slot a page file. Counts are pages."""
 
     def __init__(self, descriptor: int) -> None:
-        """Opens the file behind ``descriptor`` anew, so that its lock is this object's."""
+        """Open the file of ``descriptor`` again, so that this object has a lock of its own."""
         self.descriptor = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
         self._mapped = mmap.mmap(self.descriptor, FILE_BYTES)
         cells = memoryview(self._mapped).cast("Q")
@@ -32,7 +33,7 @@ class Ledger:
 
     @property
     def limit(self) -> int:
-        """Pages that all files together may reserve."""
+        """The number of pages that all files together may reserve."""
         return self._reserved[0]
 
     @limit.setter
@@ -40,36 +41,37 @@ class Ledger:
         self._reserved[0] = pages
 
     def room(self) -> int:
-        """Pages that nobody has reserved; below 0 if the limit was lowered."""
+        """Return the number of unreserved pages; below 0 if the limit was lowered."""
         limit, *reserved = self._reserved
         return limit - sum(reserved)
 
     def allot(self, pages: int) -> tuple[int, int]:
-        """A slot for a new page file that has reserved ``pages``, and its generation.
+        """Reserve ``pages`` for a new page file; return its slot and generation.
 
-        Raises OSError if the limit does not allow it or there are too many files.
+        Raises OSError if the limit does not allow it, or if there are too many files.
         """
         with self._alone():
             if pages > self.room():
-                raise OSError(errno.ENOSPC, "the memory limit is too small for so much swap")
+                raise OSError(errno.ENOSPC, "the memory limit is too small for this page file")
             for slot in range(1, SLOTS):
                 if not self._reserved[slot]:
                     self._reserved[slot] = pages
                     self._owners[slot] = 0
                     self._generations[slot] += 1
                     return slot, self._generations[slot]
-        raise OSError(errno.ENFILE, f"{SLOTS - 1} page files already")
+        raise OSError(errno.ENFILE, f"the store has {SLOTS - 1} page files, its limit")
 
     def give_up(self, slot: int, generation: int) -> None:
-        """The page file is gone, for those who still have it open as well."""
+        """Free the slot of a removed page file, also for processes that have the file open."""
         with self._alone():
             if self._generations[slot] == generation:
                 self._generations[slot] += 1
                 self._reserved[slot] = self._owners[slot] = 0
 
     def reserve(self, slot: int, generation: int, need: int, most: int, spared: int) -> int:
-        """Reserves ``need`` to ``most`` pages, ``spared`` pages being left free; 0 if there is no
-        room for ``need``.
+        """Reserve ``need`` to ``most`` pages and leave ``spared`` pages free.
+
+        Returns the number of reserved pages; 0 if there is no room for ``need``.
         """
         with self._alone():
             granted = min(self.room() - spared, most)
@@ -79,17 +81,17 @@ class Ledger:
             return granted
 
     def release(self, slot: int, generation: int, pages: int) -> None:
-        """Gives back reserved pages."""
+        """Give back reserved pages."""
         with self._alone():
             if self._generations[slot] == generation:
                 self._reserved[slot] -= pages
 
     def owner(self, slot: int, generation: int) -> int:
-        """Process id of who spills the file; 0 if nobody does or the file is gone."""
+        """Return the process that spills the file; 0 if there is none or the file is gone."""
         return self._owners[slot] if self._generations[slot] == generation else 0
 
     def own(self, slot: int, generation: int, owner: int, reserved: int) -> bool:
-        """``owner`` spills the file from now on and has ``reserved``; False if it is gone."""
+        """Make ``owner`` spill the file, with ``reserved`` pages; False if the file is gone."""
         with self._alone():
             if self._generations[slot] != generation or not self._reserved[slot]:
                 return False
@@ -98,7 +100,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        # A process that is killed lets the lock go, and every change is one store of 8 bytes.
+        # The kernel unlocks for a killed process, and each change is a single store of 8 bytes.
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         try:
             yield
@@ -106,7 +108,7 @@ class Ledger:
             fcntl.flock(self.descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Lets the file go."""
+        """Unmap and close the file."""
         for cells in (self._reserved, self._owners, self._generations):
             cells.release()
         self._mapped.close()

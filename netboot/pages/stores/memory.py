@@ -1,13 +1,14 @@
 """Memory store: each page file is a sparse file on a tmpfs, so pages outlive every process.
 
-Behind the pages, at the end of the file, is a note of one byte for each: what is known of it. All
-processes that have the file map it, so they know the same. A page that is known to be written is
-read and rewritten where it is mapped: that costs half of what a system call does (docs/pages.md),
-and it can be sent without a copy of it. All others go through preadv and pwrite, because touching
-a hole of a mapping would make a page of it, or end this process when the tmpfs is full.
+At the end of the file, after the pages, each page has a note of one byte: the state of the page as
+far as it is known. All processes that have the file open map the notes, so they know the same. A
+page that is known to be written is read and rewritten in the mapping. That costs half as much as a
+system call (docs/measurements/page-stores.md), and the page can be sent without a copy. All other
+pages go through preadv and pwrite: to touch a hole of a mapping would allocate a page, or end this
+process if the tmpfs is full.
 
-The order of changes: a page is written before its note says so, and its note forgets it before it
-is given back. So a kill between two steps does no harm.
+Order of changes: a page is written before its note says so, and its note is cleared before the page
+is freed. So a kill between two steps does no harm.
 """
 
 import contextlib
@@ -23,15 +24,15 @@ from netboot.profile.stores import StoreSpec
 
 TMPFS = Path("/dev/shm")
 
-# What is known of a page.
+# The notes: the state of a page.
 UNKNOWN = 0  # perhaps a hole
 WRITTEN = 1
-MAPPED = 2  # written, and in the page table of a process that had this in view
+MAPPED = 2  # written, and in the page table of a process that viewed it
 _UNKNOWN, _WRITTEN, _MAPPED = (bytes([state]) for state in (UNKNOWN, WRITTEN, MAPPED))
 
 MADV_POPULATE_WRITE = 23  # linux/mman.h, since 5.14
-# Aligned groups of pages of which all that are written are mapped at once: a page fault less for
-# each, and 0.3 ms at the most for whoever touches the first of them.
+# Size of the aligned groups in which written pages are mapped at once. That saves a page fault for
+# each page, and costs at most 0.3 ms at the first access to a group.
 MAPPED_AT_ONCE = 512
 
 _ZEROS = bytes(PAGE_BYTES)
@@ -43,13 +44,13 @@ class MemoryFile(SparseFile):
     def __init__(self, descriptor: int, size_bytes: int) -> None:
         super().__init__(descriptor, size_bytes)
         notes, end = _notes_at(size_bytes), _file_bytes(size_bytes)
-        # Never populated as a whole: that would make pages of all holes.
+        # Never populated as a whole: that would allocate a page for each hole.
         self._mapping = mmap.mmap(descriptor, notes)
         self._mapped = memoryview(self._mapping)
         self._states = mmap.mmap(descriptor, end - notes, offset=notes)
 
     def view(self, offset: int, length: int) -> memoryview | None:
-        """Pages that are known to be written."""
+        """Return a view if all pages of the range are known to be written."""
         if length == PAGE_BYTES and not offset % PAGE_BYTES:
             state = self._states[offset // PAGE_BYTES]
             if state == MAPPED:
@@ -64,26 +65,26 @@ class MemoryFile(SparseFile):
         return self._mapped[offset : offset + length]
 
     def _map(self, begin: int, end: int) -> None:
-        """Pages from ``begin`` to ``end``, which are written, and their neighbours that are."""
+        """Map the written pages from ``begin`` to ``end``, and their written neighbours."""
         states, first = self._states, begin - begin % MAPPED_AT_ONCE
         last = min(end + -end % MAPPED_AT_ONCE, len(states))
         begin = max(states.rfind(_UNKNOWN, first, begin) + 1, first)
         unknown = states.find(_UNKNOWN, end, last)
         end = last if unknown < 0 else unknown
-        with contextlib.suppress(OSError):  # an older kernel maps them one by one, as touched
+        with contextlib.suppress(OSError):  # an older kernel maps them one by one, at first access
             count = end - begin
             self._mapping.madvise(MADV_POPULATE_WRITE, begin * PAGE_BYTES, count * PAGE_BYTES)
         states[begin:end] = _MAPPED * count
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fills ``buffer``. A page that is not all zeros is no hole: that is noted."""
+        """Fill ``buffer``. A page that is not all zeros is no hole, and is noted as written."""
         super().read_into(offset, buffer)
         whole = len(buffer) == PAGE_BYTES and not offset % PAGE_BYTES
         if whole and not _ZEROS.startswith(buffer):
             self._mark(offset, PAGE_BYTES, _WRITTEN)
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Stores ``data``. Raises Busy if the tmpfs is full."""
+        """Store ``data``. Raises Busy if the tmpfs is full."""
         length = len(data)
         if not length:
             return
@@ -99,7 +100,7 @@ class MemoryFile(SparseFile):
             self._mark(offset, length, _WRITTEN)
 
     def trim(self, offset: int, length: int) -> None:
-        """Punches a hole where whole pages are covered; makes zeros of the rest."""
+        """Punch a hole over whole pages; write zeros over the parts of pages."""
         begin, end = -(-offset // PAGE_BYTES), (offset + length) // PAGE_BYTES
         if begin < end:
             self._mark(begin * PAGE_BYTES, (end - begin) * PAGE_BYTES, _UNKNOWN)
@@ -110,7 +111,7 @@ class MemoryFile(SparseFile):
         self._states[begin:end] = state * (end - begin)
 
     def close(self) -> None:
-        """Closes the descriptor and the mapping."""
+        """Close the descriptor and the mappings."""
         self._mapped.release()
         self._mapping.close()
         self._states.close()
@@ -123,16 +124,16 @@ class MemoryStore:
     kind = "memory"
 
     def __init__(self, tmpfs: Path = TMPFS, name: str = "") -> None:
-        """Raises OperatorError if there can be no files in ``tmpfs``."""
+        """Open or create the directory. Raises OperatorError if ``tmpfs`` cannot hold files."""
         self._folder = Folder(tmpfs, name)
 
     @property
     def directory(self) -> Path:
-        """Of the page files."""
+        """The directory of the page files."""
         return self._folder.path
 
     def create(self, name: str, size_bytes: int) -> MemoryFile:
-        """A new file of holes, with room for its notes: a mapping must never ask for some."""
+        """Create a file of holes, with room for its notes: their mapping must never need more."""
         descriptor = self._folder.create(name, _file_bytes(size_bytes))
         notes = _notes_at(size_bytes)
         try:
@@ -144,19 +145,19 @@ class MemoryStore:
         return MemoryFile(descriptor, size_bytes)
 
     def open(self, name: str, size_bytes: int) -> MemoryFile:
-        """A file that is there."""
+        """Open an existing file."""
         return MemoryFile(self._folder.open(name, _file_bytes(size_bytes)), size_bytes)
 
     def names(self) -> Sequence[str]:
-        """The page files that are there."""
+        """Return the names of the page files."""
         return self._folder.names()
 
     def remove(self, name: str) -> None:
-        """Unlinks a file: cutting it short, too, would kill whoever has it mapped."""
+        """Unlink a file. To truncate it as well would kill the processes that have it mapped."""
         self._folder.path_of(name).unlink()
 
     def close(self) -> None:
-        """Wipes all files, or keeps them if the store has a name."""
+        """Wipe all files, or keep them if the store has a name."""
         if not self._folder.kept:
             for name in self.names():
                 self.remove(name)
@@ -173,11 +174,11 @@ def _file_bytes(size_bytes: int) -> int:
 
 
 def make_store(spec: StoreSpec, name: str) -> MemoryStore:
-    """A store on the machine's shared-memory tmpfs."""
+    """Return a store on the machine's shared-memory tmpfs."""
     return MemoryStore(TMPFS, name)
 
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> MemoryFile:
-    """The page file behind a descriptor that was sent to this process."""
+    """Return the page file of a descriptor that another process sent."""
     (descriptor,) = descriptors
     return MemoryFile(descriptor, size_bytes)

@@ -1,4 +1,4 @@
-"""Null store, for measuring all but the store: takes writes, forgets them, reads zeros."""
+"""Null store, to measure all but the store: writes are dropped, reads return zeros."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ _ZEROS = memoryview(bytes(256 << 10))
 
 
 class NullFile:
-    """``size_bytes`` of zeros, whatever is written."""
+    """A file of ``size_bytes`` zeros that drops all writes."""
 
     def __init__(self, size_bytes: int) -> None:
         self._size_bytes = size_bytes
@@ -19,70 +19,70 @@ class NullFile:
         return self._size_bytes
 
     def view(self, offset: int, length: int) -> memoryview | None:
-        """None: nothing is mapped."""
+        """Return None: no page is mapped."""
         return None
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fills ``buffer`` with zeros."""
+        """Fill ``buffer`` with zeros."""
         for begin in range(0, len(buffer), len(_ZEROS)):
             piece = buffer[begin : begin + len(_ZEROS)]
             piece[:] = _ZEROS[: len(piece)]
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Forgets ``data``."""
+        """Drop ``data``."""
 
     def trim(self, offset: int, length: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def zero(self, offset: int, length: int, *, allocate: bool) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
-        """One hole."""
+        """Yield one hole."""
         if length:
             yield length, True
 
     def flush(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def descriptors(self) -> Sequence[int]:
-        """None are needed."""
+        """Return none: none are needed."""
         return ()
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class NullStore:
-    """Files that hold nothing."""
+    """A store whose files hold nothing."""
 
     kind = "null"
     directory = None
 
     def create(self, name: str, size_bytes: int) -> NullFile:
-        """A file of zeros."""
+        """Return a file of zeros."""
         return NullFile(size_bytes)
 
     def open(self, name: str, size_bytes: int) -> NullFile:
-        """Raises FileNotFoundError: nothing is kept."""
+        """Raise FileNotFoundError: no file is kept."""
         raise FileNotFoundError(f"page file {name}: the null store keeps nothing")
 
     def names(self) -> Sequence[str]:
-        """None."""
+        """Return no names."""
         return ()
 
     def remove(self, name: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def make_store(spec: StoreSpec, name: str) -> NullStore:
-    """A store that keeps nothing."""
+    """Return a store that keeps nothing."""
     return NullStore()
 
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> NullFile:
-    """A file of zeros."""
+    """Return a file of zeros."""
     return NullFile(size_bytes)

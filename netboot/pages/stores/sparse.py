@@ -1,6 +1,6 @@
 """A page file that is one sparse file, on a tmpfs or on a disk.
 
-Read and written with preadv and pwrite. A read of a hole gives zeros and allocates nothing.
+It is read and written with preadv and pwrite. A read of a hole returns zeros and allocates nothing.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ _ZEROS = memoryview(bytes(1 << 20))
 
 
 class SparseFile:
-    """A page file behind one descriptor, which is this object's."""
+    """A page file with one descriptor, which this object owns."""
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
         self._descriptor = descriptor
@@ -35,34 +35,34 @@ class SparseFile:
         return self._size_bytes
 
     def view(self, offset: int, length: int) -> memoryview | None:
-        """None: nothing is mapped."""
+        """Return None: no page is mapped."""
         return None
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fills ``buffer``."""
+        """Fill ``buffer``."""
         read = os.preadv(self._descriptor, (buffer,), offset)
         if read != len(buffer):
             _read_on(self._descriptor, offset, buffer, read)
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Stores ``data``. Raises Busy if the file system is full."""
+        """Store ``data``. Raises Busy if the file system is full."""
         try:
             length = len(data)
             written = os.pwrite(self._descriptor, data, offset)
-            while written < length:  # it ran full on the way: the next call says so
+            while written < length:  # the file system ran full: the next call raises
                 written += os.pwrite(self._descriptor, data[written:], offset + written)
         except OSError as error:
             raise_busy(error)
 
     def trim(self, offset: int, length: int) -> None:
-        """Punches a hole where whole pages are covered; makes zeros of the rest."""
+        """Punch a hole over whole pages; write zeros over the parts of pages."""
         try:
             erase(self._descriptor, offset, length)
         except OSError as error:
             raise_busy(error)
 
     def zero(self, offset: int, length: int, *, allocate: bool) -> None:
-        """Punches a hole, and fills it with zeroed pages if ``allocate``."""
+        """Punch a hole, and fill it with zeroed pages if ``allocate``."""
         self.trim(offset, length)
         if allocate and length:
             try:
@@ -71,35 +71,35 @@ class SparseFile:
                 raise_busy(error)
 
     def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
-        """As the file system knows them: a file system without holes has none."""
+        """Return the extents that the file system reports; some have no holes."""
         return extents(self._descriptor, offset, length)
 
     def flush(self) -> None:
-        """Nothing: memory is as durable as it gets."""
+        """Do nothing: a write to memory needs no flush."""
 
     def descriptors(self) -> Sequence[int]:
-        """The file's descriptor."""
+        """Return the file's descriptor."""
         return (self._descriptor,)
 
     def close(self) -> None:
-        """Closes the descriptor."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
 
 def raise_busy(error: OSError) -> None:
-    """Raises Busy for a full file system or a full quota, else ``error``."""
+    """Raise Busy for a full file system or a full quota, otherwise ``error``."""
     if error.errno in NO_ROOM:
         raise Busy(os.strerror(error.errno)) from error
     raise error
 
 
 def read_all(descriptor: int, offset: int, buffer: memoryview) -> None:
-    """Fills ``buffer``. Raises OSError, also at the end of the file."""
+    """Fill ``buffer``. Raises OSError, also at the end of the file."""
     _read_on(descriptor, offset, buffer, 0)
 
 
 def _read_on(descriptor: int, offset: int, buffer: memoryview, done: int) -> None:
-    # A disk's file system may return less; a file that was wiped gives nothing.
+    # A disk's file system may return less than asked for; a wiped file returns nothing.
     while done < len(buffer):
         read = os.preadv(descriptor, (buffer[done:],), offset + done)
         if not read:
@@ -108,7 +108,7 @@ def _read_on(descriptor: int, offset: int, buffer: memoryview, done: int) -> Non
 
 
 def erase(descriptor: int, offset: int, length: int) -> None:
-    """Makes zeros and gives the room back where the file system can. Raises OSError."""
+    """Write zeros; free the room if the file system can. Raises OSError."""
     if not length or punch(descriptor, offset, length):
         return
     while length:
@@ -117,7 +117,7 @@ def erase(descriptor: int, offset: int, length: int) -> None:
 
 
 def punch(descriptor: int, offset: int, length: int) -> bool:
-    """Punches a hole; False if this file system cannot. Raises OSError."""
+    """Punch a hole; return False if this file system cannot. Raises OSError."""
     mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
     if _fallocate(descriptor, mode, offset, length) == 0:
         return True
@@ -128,7 +128,7 @@ def punch(descriptor: int, offset: int, length: int) -> bool:
 
 
 def extents(descriptor: int, offset: int, length: int) -> Iterator[tuple[int, bool]]:
-    """Consecutive ``(bytes, hole)`` from ``offset`` on, ``length`` bytes in all."""
+    """Yield consecutive ``(bytes, hole)`` from ``offset`` on, ``length`` bytes in all."""
     end = offset + length
     while offset < end:
         data = _seek(descriptor, offset, os.SEEK_DATA, end)
@@ -142,10 +142,10 @@ def extents(descriptor: int, offset: int, length: int) -> Iterator[tuple[int, bo
 
 
 def _seek(descriptor: int, offset: int, what: int, end: int) -> int:
-    """Where data or a hole begins, ``end`` at the latest."""
+    """Return the offset at which data or a hole begins, ``end`` at most."""
     try:
         return min(os.lseek(descriptor, offset, what), end)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nothing but a hole follows
+        if error.errno == errno.ENXIO:  # only a hole follows
             return end
         raise

@@ -1,4 +1,4 @@
-"""Write-behind of tiered page files: one thread of a process that keeps room in the memory tier."""
+"""Write-behind of tiered page files: a thread of the process that keeps room in memory."""
 
 import logging
 import threading
@@ -7,27 +7,28 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-# Memory may also be short because of another process's files: that is looked for this often.
+# Interval of a check on the memory: files of another process may use it up, too.
 POLL_SECONDS = 0.1
 TELL_SECONDS = 10.0
 
 
 class Spillable(Protocol):
-    """What the thread needs of a page file."""
+    """The interface of a page file that the thread uses."""
 
     @property
     def pages_in_memory(self) -> int:
-        """How many there are now."""
+        """The number of pages that are in memory now."""
 
     def spill(self, *, going: bool) -> int:
-        """If memory is short, moves a batch of pages to disk; how many pages left memory.
+        """If memory is short, move a batch of pages to disk; return how many left memory.
 
-        Once it is ``going`` more room is wanted than what started it. Raises OSError.
+        With ``going``, spilling has begun: it continues until more room is free than the threshold
+        at which it starts. Raises OSError.
         """
 
 
 class Spiller:
-    """Spills the files that were added, those that hold most first, while memory is short."""
+    """Spills the added files while memory is short, the largest ones first."""
 
     def __init__(self) -> None:
         self._files: list[Spillable] = []
@@ -37,7 +38,7 @@ class Spiller:
         self._told = -TELL_SECONDS
 
     def add(self, file: Spillable) -> None:
-        """From now on ``file`` is spilled."""
+        """Begin to spill ``file``."""
         with self._changed:
             self._files.append(file)
             if self._thread is None:
@@ -45,13 +46,13 @@ class Spiller:
                 self._thread.start()
 
     def remove(self, file: Spillable) -> None:
-        """``file`` is left alone; a batch may still be under way."""
+        """Spill no more of ``file``. A batch may still be in progress."""
         with self._changed:
             self._files.remove(file)
         self._wake.set()
 
     def wake(self) -> None:
-        """Memory is short."""
+        """Wake the thread because memory is short."""
         if not self._wake.is_set():
             self._wake.set()
 
@@ -70,10 +71,10 @@ class Spiller:
             except OSError as error:
                 self._tell(error)
             except Exception:
-                log.exception("pages: spilling failed")  # the next write that waits tries again
+                log.exception("pages: spilling failed")  # the next waiting write retries
 
     def _round(self, going: bool) -> bool:
-        """Spills one batch of the largest file that has one; False if there is nothing to do."""
+        """Spill one batch of the largest file that has one; return whether there was one."""
         with self._changed:
             files = sorted(self._files, key=lambda file: file.pages_in_memory, reverse=True)
         return any(file.spill(going=going) for file in files)
@@ -81,4 +82,4 @@ class Spiller:
     def _tell(self, error: OSError) -> None:
         if time.monotonic() - self._told >= TELL_SECONDS:
             self._told = time.monotonic()
-            log.warning("pages: spilling to disk failed, writes may be delayed: %s", error.strerror)
+            log.warning("pages: cannot spill to disk: %s; writes may be delayed", error.strerror)

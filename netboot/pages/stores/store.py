@@ -1,8 +1,9 @@
 """Page stores: the interface of a store and of its page files.
 
 A store keeps page files, one for each lease. The control plane creates and removes them; a worker
-gets a file's descriptors over a socket and ``adopt``s them. A new kind is one module here with
-``make_store`` and ``adopt``, called as the kind is, and one row in ``netboot.profile.stores``.
+receives a file's descriptors over a socket and ``adopt``s them. A new kind of store needs a module
+of its name in this package, with ``make_store`` and ``adopt``, and a row in
+``netboot.profile.stores``.
 """
 
 import importlib
@@ -16,53 +17,57 @@ from netboot.profile.stores import BY_NAME, StoreSpec
 
 
 class PageStore(Protocol):
-    """Where page files are kept.
+    """A place for page files.
 
-    A store that was made with a name belongs to the server of that name: when the server ends,
-    however it ends, the page files stay and its successor finds them. Without a name they are
-    wiped when the store is closed, or by the next server if this one was killed.
+    A store with a name belongs to the server of that name: after any end of the server the page
+    files remain, and the next server finds them. Without a name they are wiped when the store is
+    closed, or by the next server if this one was killed.
     """
 
     @property
     def kind(self) -> str:
-        """Name of the row, which a worker looks ``adopt`` up by."""
+        """Name of the row, by which a worker finds ``adopt``."""
 
     @property
     def directory(self) -> Path | None:
-        """Lives as long as the page files, so a server may keep what it knows of them here; files
-        whose names begin with ``state`` are never touched. None if pages are kept nowhere.
+        """A directory that lasts as long as the page files; None if no pages are kept.
+
+        A server may keep its own files about the page files here: the store never touches files
+        whose names begin with ``state``.
         """
 
     def create(self, name: str, size_bytes: int) -> PageFile:
-        """A new page file. ``name``: letters, digits and hyphens. Raises OSError."""
+        """Create a page file. ``name`` has letters, digits and hyphens. Raises OSError."""
 
     def open(self, name: str, size_bytes: int) -> PageFile:
-        """A page file that is there. Raises FileNotFoundError if not with that size."""
+        """Open a page file. Raises FileNotFoundError if there is none of that name and size."""
 
     def names(self) -> Sequence[str]:
-        """The page files that are there."""
+        """Return the names of the page files."""
 
     def remove(self, name: str) -> None:
-        """Wipes a page file. Whoever still has it open reads what it held or gets OSError, never
-        zeros; its room is free once the last of them has closed it.
+        """Wipe a page file.
+
+        A process that still has the file open reads the old content or gets OSError, never zeros.
+        The room is free when the last such process has closed the file.
         """
 
     def close(self) -> None:
-        """Lets go of the store; wipes all page files if the store has no name."""
+        """Close the store; wipe all page files if the store has no name."""
 
 
 class PageFileModule(Protocol):
-    """What the module of a kind of page file has."""
+    """The interface of a module for a kind of page file."""
 
     def adopt(self, descriptors: Sequence[int], size_bytes: int) -> PageFile:
-        """The page file whose ``descriptors()`` were sent here. Owns them from now on."""
+        """Return the page file of ``descriptors``, which it owns from now on."""
 
 
 class StoreModule(PageFileModule, Protocol):
-    """What the module of a row has."""
+    """The interface of a module for a row of the table of stores."""
 
     def make_store(self, spec: StoreSpec, name: str) -> PageStore:
-        """Raises OperatorError if pages cannot be kept as ``spec`` says."""
+        """Return the store of ``spec``. Raises OperatorError if it cannot be used."""
 
 
 def load(kind: str) -> PageFileModule:
@@ -76,8 +81,8 @@ def load(kind: str) -> PageFileModule:
 
 
 def make_store(spec: StoreSpec, name: str = "") -> PageStore:
-    """The store of the server ``name`` (letters, digits, dots, hyphens; may be empty).
+    """Return the store of the server ``name`` (letters, digits, dots, hyphens; may be empty).
 
-    Raises OperatorError if pages cannot be kept there.
+    Raises OperatorError if the store cannot be used.
     """
     return cast(StoreModule, load(spec.kind)).make_store(spec, name)

@@ -1,14 +1,14 @@
-"""Tiered store: pages in memory up to a limit, those that were not written for long on disk.
+"""Tiered store: pages in memory up to a limit, and those that were not written lately on disk.
 
 A page file is two sparse files: one on a tmpfs, which begins with a map of one byte for each page
-(tiermap.py), and one on a disk. The map alone says where a page is, every process maps it, and it is
-changed in an order that a kill between any two steps does no harm:
+(tiermap.py), and one on a disk. Only the map says where a page is, and all processes map it. It is
+changed in such an order that a kill between any two steps does no harm:
 
 - written: the page is in memory before the map says so
-- spilled: the page is on disk, synced, before the map says so; then memory is given back
-- trimmed: the map forgets the page first
+- spilled: the page is on disk, synced, before the map says so; then its memory is freed
+- trimmed: the map drops the page first
 
-So whoever adopts the files goes on where a killed process stopped.
+So a process that adopts the files continues where a killed process stopped.
 """
 
 import contextlib
@@ -29,8 +29,9 @@ LEDGER = "ledger"
 
 
 class TieredStore:
-    """A directory on ``tmpfs`` and one below ``parent``, with at most ``memory_bytes`` of memory
-    for all page files and their maps.
+    """A directory on ``tmpfs`` and one below ``parent``.
+
+    All page files and their maps together use at most ``memory_bytes`` of memory.
     """
 
     kind = "tiered"
@@ -38,11 +39,11 @@ class TieredStore:
     def __init__(
         self, parent: Path, memory_bytes: int, name: str = "", tmpfs: Path = TMPFS
     ) -> None:
-        """Raises OperatorError if there can be no files in ``parent`` or ``tmpfs``."""
+        """Open or create both. Raises OperatorError if either cannot hold files."""
         make_folder(parent)
         self._memory = Folder(tmpfs, name)
         self._disk = Folder(parent, name)
-        # Half of a page file is none: the memory's half is gone after a reboot.
+        # Half of a page file is useless: after a reboot the half in memory is gone.
         for folder, other in ((self._memory, self._disk), (self._disk, self._memory)):
             for half in set(folder.names()) - set(other.names()):
                 folder.path_of(half).unlink()  # not truncated: a worker may have it mapped
@@ -54,11 +55,11 @@ class TieredStore:
 
     @property
     def directory(self) -> Path:
-        """Of what is in memory: as long as that lives, so do the pages."""
+        """The directory of the memory tier: the pages last as long as this directory."""
         return self._memory.path
 
     def create(self, name: str, size_bytes: int) -> TieredFile:
-        """A new file that holds nothing. Raises OSError if the limit leaves no room for its map."""
+        """Create an empty file. Raises OSError if the limit leaves no room for its map."""
         base = map_bytes(size_bytes)
         slot, generation = self._ledger.allot(base // PAGE_BYTES)
         with contextlib.ExitStack() as undo:
@@ -73,17 +74,17 @@ class TieredStore:
         return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
     def open(self, name: str, size_bytes: int) -> TieredFile:
-        """A file that is there."""
+        """Open an existing file."""
         memory = self._memory.open(name, map_bytes(size_bytes) + size_bytes)
         disk = self._disk.open(name, size_bytes)
         return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
     def names(self) -> Sequence[str]:
-        """The page files that are there."""
+        """Return the names of the page files."""
         return self._memory.names()
 
     def remove(self, name: str) -> None:
-        """Wipes both files; the map stays for whoever has it mapped."""
+        """Wipe both files. The map remains for processes that have it mapped."""
         path = self._memory.path_of(name)
         slot, generation = self._place(name)
         size_bytes = self._disk.path_of(name).stat().st_size
@@ -93,7 +94,7 @@ class TieredStore:
         self._ledger.give_up(slot, generation)
 
     def owner(self, name: str) -> int:
-        """The process that changes a page file and spills it; 0 if there is none."""
+        """Return the process that changes and spills a page file; 0 if there is none."""
         return self._ledger.owner(*self._place(name))
 
     def _place(self, name: str) -> tuple[int, int]:
@@ -102,7 +103,7 @@ class TieredStore:
         return slot, generation
 
     def close(self) -> None:
-        """Wipes all files, or keeps them if the store has a name."""
+        """Wipe all files, or keep them if the store has a name."""
         if not self._memory.kept:
             for name in self.names():
                 self.remove(name)
@@ -113,11 +114,11 @@ class TieredStore:
 
 
 def make_store(spec: StoreSpec, name: str) -> TieredStore:
-    """A store in the directory of ``spec`` and the machine's shared-memory tmpfs."""
-    assert spec.directory is not None, "parse_store demands it"
+    """Return a store in the directory of ``spec`` and the machine's shared-memory tmpfs."""
+    assert spec.directory is not None, "parse_store requires it"
     return TieredStore(spec.directory, spec.memory_bytes, name)
 
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> TieredFile:
-    """The page file behind descriptors that were sent to this process."""
+    """Return the page file of descriptors that another process sent."""
     return open_tiered(descriptors, size_bytes, take=True)

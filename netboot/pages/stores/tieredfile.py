@@ -1,4 +1,4 @@
-"""One page file of the tiered store as clients use it: read, write, trim; reads ahead."""
+"""A page file of the tiered store as clients use it: read, write, trim, read ahead."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ _ON_DISK = bytes([ON_DISK])
 _DISK_RUN = re.compile(rb"\x01+|[^\x01]+", re.DOTALL)
 _EMPTY_RUN = re.compile(rb"\x00+|[^\x00]+", re.DOTALL)
 
-# Linux's swap reads 8 pages of neighbours; here twice as many each time they were the right ones.
+# Pages. Linux's swap reads 8 neighbours; here the number doubles each time that they were needed.
 MIN_AHEAD, MAX_AHEAD = 8, 64
 
 _ZEROS = bytes(PAGE_BYTES)
@@ -23,11 +23,10 @@ _open_files: dict[tuple[int, int], "TieredFile"] = {}
 
 
 def open_tiered(descriptors: Sequence[int], size_bytes: int, *, take: bool) -> "TieredFile":
-    """The page file behind descriptors (memory, disk, ledger), which it owns from now on.
+    """Return the page file of descriptors (memory, disk, ledger), which it owns from now on.
 
-    With ``take`` this process is the one that changes the file from now on; without, a living
-    process goes on doing that. A process has one object for each page file, however often it is
-    opened.
+    With ``take`` this process changes the file from now on; without, a living owner continues to do
+    so. A process has one object for each page file, even if the file is opened several times.
     """
     status = os.fstat(descriptors[0])
     key = (status.st_dev, status.st_ino)
@@ -51,7 +50,7 @@ class TieredFile(WriteBehind):
         self._ahead, self._ahead_end = MIN_AHEAD, -1
 
     def opened(self, key: tuple[int, int], take: bool) -> "TieredFile":
-        """Counts one more user."""
+        """Count one more user in this process, and claim the file if ``take`` or orphaned."""
         if not self._is_owner():
             with self._batch():
                 if take:
@@ -64,14 +63,14 @@ class TieredFile(WriteBehind):
             spiller.add(self)
         return self
 
-    # What clients do.
+    # Operations of clients.
 
     def view(self, offset: int, length: int) -> memoryview | None:
-        """None: nothing is mapped."""
+        """Return None: no page is mapped for clients."""
         return None
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fills ``buffer``, from disk if it must, and then reads ahead."""
+        """Fill ``buffer``, from disk if necessary, and then read ahead."""
         length = len(buffer)
         first = MAP_OFFSET + offset // PAGE_BYTES
         last = MAP_OFFSET - (-(offset + length) // PAGE_BYTES)
@@ -83,7 +82,7 @@ class TieredFile(WriteBehind):
                 raise OSError(errno.EIO, "page file is shorter than its lease")
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Stores ``data`` in memory. Raises Busy at the limit, until the disk has taken pages."""
+        """Store ``data`` in memory. Raises Busy at the limit, until pages are spilled to disk."""
         length = len(data)
         if not length:
             return
@@ -104,7 +103,7 @@ class TieredFile(WriteBehind):
             self._spare -= cost
 
     def trim(self, offset: int, length: int) -> None:
-        """Punches holes into both files where whole pages are covered; makes zeros of the rest."""
+        """Punch holes into both files over whole pages; write zeros over the parts of pages."""
         end = offset + length
         begin_page, end_page = -(-offset // PAGE_BYTES), end // PAGE_BYTES
         if end == self._size_bytes:
@@ -118,7 +117,7 @@ class TieredFile(WriteBehind):
             self._forget(begin_page, end_page)
 
     def zero(self, offset: int, length: int, *, allocate: bool) -> None:
-        """Punches holes; ``allocate`` makes sure of room on disk, memory would be wasted on zeros."""
+        """Punch holes; with ``allocate``, reserve room on disk: zeros would waste memory."""
         self.trim(offset, length)
         if allocate and length:
             try:
@@ -127,7 +126,7 @@ class TieredFile(WriteBehind):
                 raise_busy(error)
 
     def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
-        """What the map says."""
+        """Yield the extents that the map records."""
         begin, end = offset // PAGE_BYTES, -(-(offset + length) // PAGE_BYTES)
         at, stop = offset, offset + length
         for run in _EMPTY_RUN.finditer(self._map[MAP_OFFSET + begin : MAP_OFFSET + end]):
@@ -137,14 +136,14 @@ class TieredFile(WriteBehind):
                 at = run_end
 
     def flush(self) -> None:
-        """Nothing: what is in memory is as durable as it gets."""
+        """Do nothing: a write to memory needs no flush."""
 
     def descriptors(self) -> Sequence[int]:
-        """Of memory, disk and ledger."""
+        """Return the descriptors of memory, disk and ledger."""
         return (self._memory, self._disk, self._ledger.descriptor)
 
     def close(self) -> None:
-        """Closes everything with the last user of this process; others may own the file then."""
+        """Drop one user; with the last one, close the file, which others may own then."""
         self._users -= 1
         if self._users:
             return
@@ -160,7 +159,7 @@ class TieredFile(WriteBehind):
             os.close(self._disk)
             os.close(self._memory)
 
-    # Under the lock, but for _erase_part and _forget.
+    # Called under the lock, except _erase_part and _forget.
 
     def _store(self, offset: int, data: memoryview) -> None:
         try:
@@ -172,14 +171,14 @@ class TieredFile(WriteBehind):
             raise_busy(error)
 
     def _fetch_edges(self, begin: int, end: int) -> None:
-        """Reads back the first and the last page, of which a part is to be written."""
+        """Read back the first and the last page, of which only parts are written."""
         for page in {begin, end - 1}:
             if self._map[MAP_OFFSET + page] == ON_DISK:
                 self._afford(1)
                 self._fetch(page, 1)
 
     def _fetch(self, page: int, count: int) -> None:
-        """Reads pages back from disk into memory that is afforded."""
+        """Read pages back from disk into memory that was reserved."""
         offset = page * PAGE_BYTES
         buffer = memoryview(bytearray(min(count * PAGE_BYTES, self._size_bytes - offset)))
         read_all(self._disk, offset, buffer)
@@ -200,7 +199,7 @@ class TieredFile(WriteBehind):
                 read_all(self._memory, self._base + begin, part)
 
     def _read_ahead(self, begin: int, end: int) -> None:
-        """Brings pages from ``begin`` on into memory if there is room that nobody misses."""
+        """Bring pages from ``begin`` on into memory if that leaves 1/16 of the limit free."""
         helped = self._ahead_end - self._ahead <= begin <= self._ahead_end
         self._ahead = min(2 * self._ahead, MAX_AHEAD) if helped else MIN_AHEAD
         stop = min(max(end, begin + self._ahead), self._pages)
@@ -212,14 +211,14 @@ class TieredFile(WriteBehind):
                 if run[0][0] == ON_DISK:
                     self._fetch(begin + run.start(), run.end() - run.start())
         except Busy:
-            spiller.wake()  # it is read past memory, then
+            spiller.wake()  # no room: the read goes to the disk directly
             return
-        if helped:  # the disk may begin with what will be asked for next
+        if helped:  # let the disk begin to read the pages that come next
             following = MAX_AHEAD * PAGE_BYTES
             os.posix_fadvise(self._disk, stop * PAGE_BYTES, following, os.POSIX_FADV_WILLNEED)
 
     def _erase_part(self, offset: int, length: int) -> None:
-        """Makes zeros of a part of a page, unless they are zeros already."""
+        """Write zeros over parts of pages, except in pages that are not stored."""
         while length > 0:
             piece = min(length, PAGE_BYTES - offset % PAGE_BYTES)
             if self._map[MAP_OFFSET + offset // PAGE_BYTES] != EMPTY:
@@ -227,7 +226,7 @@ class TieredFile(WriteBehind):
             offset, length = offset + piece, length - piece
 
     def _forget(self, begin: int, end: int) -> None:
-        """Pages that are nowhere any more."""
+        """Drop pages from the map, memory and disk."""
         offset, length = begin * PAGE_BYTES, (end - begin) * PAGE_BYTES
         with self._lock:
             place = slice(MAP_OFFSET + begin, MAP_OFFSET + end)
@@ -238,6 +237,6 @@ class TieredFile(WriteBehind):
                 self._map[place] = bytes(count)
                 punch(self._memory, self._base + offset, length)
                 self._freed(freed)
-        # Copies that a batch left behind, too: room on disk is not the map's to know.
+        # On disk there may be copies that a batch left; the map does not record them.
         if os.fstat(self._disk).st_blocks:
             punch(self._disk, offset, min(length, self._size_bytes - offset))

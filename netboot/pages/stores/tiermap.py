@@ -1,7 +1,7 @@
-"""Where the pages of one tiered file are: its map, and what it may hold in memory.
+"""The map of one tiered file, which says where its pages are, and its share of the memory.
 
-netboot/pages/stores/tiered.py says in which order things change. The rest of a tiered file is built on
-this: what the spilling thread does in writebehind.py, what clients do in tieredfile.py.
+netboot/pages/stores/tiered.py gives the order of changes. The other parts of a tiered file are
+subclasses: writebehind.py has the spilling thread's, tieredfile.py the clients' operations.
 """
 
 import contextlib
@@ -22,31 +22,33 @@ from netboot.pages.stores.spill import Spiller
 HEADER = struct.Struct("=QQ")  # slot and generation in the ledger
 MAP_OFFSET = PAGE_BYTES
 
-# What the map says of a page: where it is, and when it was written.
+# The states of a page in the map: where it is, and whether it was written lately.
 EMPTY = 0  # nowhere: zeros
 ON_DISK = 1
 BOTH = 2  # read back from disk and not written since
 IN_MEMORY = 3
-FRESH = 4  # in memory, written since the clock's hand came by
-LEAVING = 5  # in memory, being copied to disk
+FRESH = 4  # in memory, written since the clock hand passed
+LEAVING = 5  # in memory, copy to disk in progress
 
 STAYED = bytes.maketrans(bytes([LEAVING]), bytes([IN_MEMORY]))
 RESERVED_AT_ONCE = 256  # pages, or less if the limit is small
 
-spiller = Spiller()  # of this process
+spiller = Spiller()  # the one of this process
 
 
 def map_bytes(size_bytes: int) -> int:
-    """How long the map is with its header, in whole pages: where page 0 begins."""
+    """Return the length of header and map in bytes, in whole pages: the offset of page 0."""
     pages = -(-size_bytes // PAGE_BYTES)
     return MAP_OFFSET + -(-pages // PAGE_BYTES) * PAGE_BYTES
 
 
 class MappedPages:
-    """The two files, the map, the ledger. Only one process at a time changes a page file: the
-    worker of its lease, in its one thread, and that process's spilling thread. They share
-    ``_lock``; what happens under it is short. The owner in the ledger says whose thread it is, and
-    ``_batch`` (a lock of the file itself) makes a new owner wait for a batch that was begun.
+    """The two files, the map, the ledger.
+
+    Only one process at a time changes a page file: the worker of its lease, with its main thread
+    and its spilling thread. These two share ``_lock``, and hold it briefly. The ledger has the
+    owner: the process whose thread spills the file. ``_batch``, a lock of the file itself, makes a
+    new owner wait for the end of a batch.
     """
 
     def __init__(self, memory: int, disk: int, ledger: int, size_bytes: int) -> None:
@@ -69,23 +71,24 @@ class MappedPages:
 
     @property
     def pages_in_memory(self) -> int:
-        """How many there are now."""
+        """The number of pages that are in memory now."""
         return self._used
 
-    # What it may hold. Under the lock.
+    # Reservations. Called under the lock.
 
     def _is_short(self, *, going: bool) -> bool:
         limit = self._ledger.limit
         return self._ledger.room() < (limit // 16 * 3 if going else limit // 8)
 
     def _afford(self, cost: int, *, spared: int = 0) -> None:
-        """Makes sure of ``cost`` spare pages, ``spared`` being left for others. Raises Busy."""
+        """Reserve ``cost`` spare pages and leave ``spared`` for other files. Raises Busy."""
         need = cost - self._spare
         if need <= 0:
             return
         if not self._is_owner():
             with self._batch():
-                if not self._claim():  # its owner is dead, or has let it go; or it was removed
+                # The owner is dead, or has released the file; or the file was removed.
+                if not self._claim():
                     raise OSError(errno.EIO, "page file is gone")
             need = cost
         most = max(need, self._at_once)
@@ -104,14 +107,14 @@ class MappedPages:
             self._ledger.release(self._slot, self._generation, surplus)
             self._spare -= surplus
 
-    # Whose file it is.
+    # Ownership.
 
     def _is_owner(self) -> bool:
         return self._ledger.owner(self._slot, self._generation) == os.getpid()
 
     @contextlib.contextmanager
     def _batch(self) -> Iterator[None]:
-        """No other process spills this file, or begins to own it."""
+        """Lock the file: no other process spills it or becomes its owner."""
         fcntl.flock(self._memory, fcntl.LOCK_EX)
         try:
             yield
@@ -119,7 +122,10 @@ class MappedPages:
             fcntl.flock(self._memory, fcntl.LOCK_UN)
 
     def _claim(self) -> bool:
-        """Owns the file: finds out from the map how it was left, and what it has reserved."""
+        """Become the owner; derive the state of the file and its reservation from the map.
+
+        Returns False if the file is gone.
+        """
         place = slice(MAP_OFFSET, MAP_OFFSET + self._pages)
         states = self._map[place].translate(STAYED)
         self._map[place] = states
@@ -131,7 +137,7 @@ class MappedPages:
         return self._ledger.own(self._slot, self._generation, os.getpid(), reserved)
 
     def _punch_left_behind(self) -> None:
-        """Pages that the map does not know in memory: its owner was killed in between."""
+        """Free memory of pages that the map does not record: an owner was killed in between."""
         at = 0
         for length, hole in list(extents(self._memory, self._base, self._size_bytes)):
             begin, end = at // PAGE_BYTES, -(-(at + length) // PAGE_BYTES)

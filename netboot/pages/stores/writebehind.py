@@ -1,4 +1,4 @@
-"""Write-behind of a tiered file: old pages are copied to disk, then leave memory."""
+"""Write-behind of a tiered file: copy old pages to disk, then free their memory."""
 
 import contextlib
 import os
@@ -24,25 +24,25 @@ _GONE_RUN = re.compile(rb"[\x02\x05]+|\x00+")  # BOTH or LEAVING, EMPTY
 _AGED = bytes.maketrans(bytes([IN_MEMORY, FRESH]), bytes([LEAVING, IN_MEMORY]))
 _ON_DISK = bytes([ON_DISK])
 
-SCANNED_AT_ONCE = 1024  # pages of the map under one lock: some microseconds
-DROPPED_AT_ONCE = 128  # pages under one lock: some 20 microseconds
-# A batch is in memory twice until the disk has it: 1/256 of the limit, 4 MiB at the most.
+SCANNED_AT_ONCE = 1024  # pages of the map under one lock: takes some microseconds
+DROPPED_AT_ONCE = 128  # pages under one lock: takes about 20 microseconds
+# A batch is in memory twice until it is on disk: 1/256 of the limit, at most 4 MiB.
 BATCH_SHARE, MIN_BATCH, MAX_BATCH = 256, 8, 1024
 
 
 class WriteBehind(MappedPages):
-    """What the spilling thread does with a page file."""
+    """The operations of the spilling thread on a page file."""
 
     def __init__(self, memory: int, disk: int, ledger: int, size_bytes: int) -> None:
         super().__init__(memory, disk, ledger, size_bytes)
-        self._batching = threading.Lock()  # against the end of this object
+        self._batching = threading.Lock()  # held by a batch, so that close() waits for its end
         self._closed = False
         self._hand = 0
         limit = self._ledger.limit
         self._batch_pages = max(MIN_BATCH, min(MAX_BATCH, limit // BATCH_SHARE))
 
     def spill(self, *, going: bool) -> int:
-        """A batch of old pages goes to disk, if memory is short; how many left memory."""
+        """If memory is short, move a batch of old pages to disk; return how many left memory."""
         with self._batching:
             if self._closed or not self._is_short(going=going):
                 return 0
@@ -60,8 +60,9 @@ class WriteBehind(MappedPages):
                 return sum(self._leave(page, count) for page, count, _ in batch)
 
     def _choose(self) -> list[tuple[int, int, bool]]:
-        """Pages to go: first, count, and whether they must be copied. The clock's hand moves on,
-        twice around at the most: once may only find pages that were fresh.
+        """Return the pages to spill: first page, count, and whether they must be copied.
+
+        The clock hand goes around at most twice: a first round may find only fresh pages.
         """
         batch: list[tuple[int, int, bool]] = []
         left, scanned = self._batch_pages, 0
@@ -91,7 +92,7 @@ class WriteBehind(MappedPages):
         if copied:
             os.fdatasync(self._disk)
         for page, count, _ in batch:
-            # Else the page cache would hold what has just left memory.
+            # Otherwise the page cache would keep the pages in memory.
             offset, length = page * PAGE_BYTES, count * PAGE_BYTES
             os.posix_fadvise(self._disk, offset, length, os.POSIX_FADV_DONTNEED)
 
@@ -102,7 +103,7 @@ class WriteBehind(MappedPages):
                 self._map[place] = self._map[place].translate(STAYED)
 
     def _leave(self, page: int, count: int) -> int:
-        """Gives memory back for those of these pages that were not written meanwhile."""
+        """Free the memory of those pages that were not written meanwhile; return their number."""
         freed = 0
         for begin in range(page, page + count, DROPPED_AT_ONCE):
             end = min(begin + DROPPED_AT_ONCE, page + count)
@@ -110,7 +111,7 @@ class WriteBehind(MappedPages):
                 for run in _GONE_RUN.finditer(self._map[MAP_OFFSET + begin : MAP_OFFSET + end]):
                     first, pages = begin + run.start(), run.end() - run.start()
                     offset, length = first * PAGE_BYTES, pages * PAGE_BYTES
-                    if run[0][0] == EMPTY:  # trimmed while its copy was on its way
+                    if run[0][0] == EMPTY:  # trimmed during the copy
                         punch(self._disk, offset, min(length, self._size_bytes - offset))
                         continue
                     place = slice(MAP_OFFSET + first, MAP_OFFSET + first + pages)
@@ -121,7 +122,7 @@ class WriteBehind(MappedPages):
         return freed
 
     def _claim_orphan(self) -> bool:
-        """Owns a file whose worker is gone or dead; False if it is in good hands."""
+        """Become the owner of a file without a living owner; False if there is one."""
         owner = self._ledger.owner(self._slot, self._generation)
         if owner:
             with contextlib.suppress(ProcessLookupError):

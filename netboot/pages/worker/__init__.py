@@ -1,1 +1,1 @@
-"""The process that moves pages: connections, the hot loop, fairness, its link to the control plane."""
+"""The process that moves pages: connections, hot loop, fairness, link to the control plane."""

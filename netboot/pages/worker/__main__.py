@@ -1,4 +1,4 @@
-"""Run one page worker: ``python -m netboot.pages.worker CONTROL [MEETING]``, two descriptors."""
+"""Run a page worker: ``python -m netboot.pages.worker CONTROL [MEETING]``, both descriptors."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""One client of a page worker: its socket, its place in the protocol, and one turn of service."""
+"""One client of a page worker: its socket, its state in the protocol, and one turn of service."""
 
 import contextlib
 import socket
@@ -8,22 +8,24 @@ from netboot.errors import ProtocolError
 from netboot.pages import control
 from netboot.pages.worker.exchange import BUFFER_BYTES, Area, Buffers, Exchange
 
-# What one connection may be sent before the next has its turn.
+# The most bytes for one connection before the next one has its turn.
 TURN_BYTES = 4 * BUFFER_BYTES
-# For so many turns a client that had sent nothing more is not asked again: that is a system call.
+# Turns without a second look at the socket, after one that found nothing: a look is a system call.
 MODEST_TURNS = 32
 
 
 @dataclass(slots=True)
 class Connection:
-    """A client. ``unparsed`` input and ``unsent`` output are at most one buffer each; ``received``
-    and ``sent`` count bytes.
+    """A client.
+
+    ``unparsed`` input and ``unsent`` output are at most one buffer each. ``received`` and ``sent``
+    count bytes.
     """
 
     sock: socket.socket
     area: Area
     exchange: Exchange
-    message: control.Message  # what it was connected with
+    message: control.Message  # the ``connect`` message
     unparsed: bytes
     unsent: bytes
     waits_for: int = 0  # epoll events it is registered for
@@ -31,19 +33,20 @@ class Connection:
     received: int = 0
     sent: int = 0
     blocked_since: float | None = None
-    modest: int = 0  # turns until it is asked again whether it has sent more meanwhile
+    modest: int = 0  # turns until the next second look at its socket in a turn
 
     @property
     def closed(self) -> bool:
-        """Whether its socket was closed, or given to another process."""
+        """True if the socket was closed, or given to another process."""
         return self.sock.fileno() < 0
 
     def serve(self, buffers: Buffers, limit: int, *, alone: bool = False) -> str | None:
-        """Reads and answers, about ``limit`` bytes each way; the reason to close, or None. With
-        ``alone``, nobody else was waiting: it goes on as long as there is more to read.
+        """Read and answer, about ``limit`` bytes in each direction; return the reason to close.
 
-        Raises OSError when the client is gone, ProtocolError when it sent nonsense; the replies to
-        what came before that were sent.
+        Returns None if the connection stays open. With ``alone`` no other connection was waiting,
+        so the turn lasts as long as there is more to read, up to ``limit``. Raises OSError if the
+        client is gone, ProtocolError for invalid bytes; replies to the requests before them were
+        sent.
         """
         exchange = self.exchange
         try:
@@ -54,7 +57,8 @@ class Connection:
                 self._answer(buffers, limit)
                 if not alone or not exchange.hungry or self.unsent or self.received > enough:
                     break
-                # A client that shares our CPU has sent its next request by now, or never has.
+                # A client that shares our CPU has sent its next request by now, or will send none
+                # before we sleep.
                 if self.modest:
                     self.modest -= 1
                     break
@@ -65,7 +69,7 @@ class Connection:
                 self._send(buffers.parts, buffers.filled)
             raise
         finally:
-            if buffers.parts:  # whatever went wrong: it must not reach the next connection
+            if buffers.parts:  # after any error: the output must not reach the next connection
                 buffers.begin_output()
         if exchange.closed and not self.unsent:
             return "disconnected by the client"
@@ -78,7 +82,7 @@ class Connection:
         while sent < limit:
             exchange.answer(buffers)
             filled = buffers.filled
-            sent += filled or limit  # a long erasure's piece is a turn, too
+            sent += filled or limit  # a piece of a long TRIM counts as a turn, too
             full = filled and not self._send(buffers.parts, filled)
             buffers.begin_output()
             if exchange.hungry or full or exchange.closed or exchange.blocked:
@@ -87,7 +91,10 @@ class Connection:
         self.unparsed = bytes(buffers.input[begin:end]) if begin < end else b""
 
     def _fill(self, buffers: Buffers, limit: int) -> bool:
-        """Puts what is unparsed, and if that is not enough what has come, into the input."""
+        """Fill the input with the unparsed bytes and, if more are needed, with received ones.
+
+        Returns False at the end of the stream.
+        """
         kept, exchange = len(self.unparsed), self.exchange
         buffers.position, buffers.end = 0, kept
         if kept:
@@ -109,7 +116,7 @@ class Connection:
         return received > 0
 
     def _send(self, parts: list[bytes | memoryview], length: int) -> bool:
-        """Sends what the socket takes and keeps the rest; False if there is a rest."""
+        """Send as much as the socket takes and keep the rest; return whether all was sent."""
         try:
             sent = self.sock.send(parts[0]) if len(parts) == 1 else self.sock.sendmsg(parts)
         except BlockingIOError:
@@ -118,6 +125,6 @@ class Connection:
         if sent == length:
             self.unsent = b""
             return True
-        # The buffers belong to the next connection's turn, and pages change: what stays is copied.
+        # Copied, because the next turn reuses the buffers, and the pages may change.
         self.unsent = b"".join(parts)[sent:]
         return False

@@ -1,9 +1,9 @@
-"""The fast loop of one connection: from bytes received to bytes to send. No socket in here.
+"""The fast loop of one connection: from bytes received to bytes to send. Has no socket.
 
-nbd/transmission.py is its specification; the difference is only in how the work is cut up. All
-complete requests of one receive are answered into one buffer; what does not fit (a write that
-is still arriving, a read larger than the buffer, a trim of gigabytes) is a work (work.py) that
-goes on a piece at a time.
+nbd/transmission.py is its specification; only the division of the work differs. All complete
+requests of one receive are answered into one buffer. A request that does not fit (a write that is
+still arriving, a read larger than the buffer, a trim of gigabytes) becomes a work (work.py), which
+proceeds a piece at a time.
 """
 
 from collections.abc import Iterator
@@ -39,8 +39,8 @@ from netboot.pages.worker.work import Pause, Work, begin_work
 
 __all__ = ["BUFFER_BYTES", "Area", "Buffers", "Counters", "Exchange"]
 
-# Replies of the hot path. What is always the same (magic, error or flags and type) is one number;
-# the header of a chunk of data is packed together with the offset that begins its payload.
+# Replies of the hot path. The constant fields (magic, error or flags and type) are one number. The
+# header of a chunk of data is packed together with the offset at the start of its payload.
 _DONE_DATA = DONE << 16 | Chunk.OFFSET_DATA
 _SIMPLE = Struct(">QQ")  # prefix, cookie
 _SIMPLE_PREFIX = SIMPLE_REPLY_MAGIC << 32
@@ -51,15 +51,15 @@ _EXTENDED_DATA_PREFIX = EXTENDED_REPLY_MAGIC << 32 | _DONE_DATA
 _EXTENDED = Struct(">QQQQ")
 _EXTENDED_PREFIX = EXTENDED_REPLY_MAGIC << 32 | DONE << 16 | Chunk.NONE
 _OFFSET_BYTES = 8
-_HEADER_BYTES = {  # of a reply with data, and of one without
+_HEADER_BYTES = {  # of a reply with data, and of a reply without
     Headers.SIMPLE: (_SIMPLE.size, _SIMPLE.size),
     Headers.STRUCTURED: (_STRUCTURED_DATA.size, _SIMPLE.size),
     Headers.EXTENDED: (_EXTENDED_DATA.size, _EXTENDED.size),
 }
 
-# Plain numbers: an enum's member costs a lookup in a dictionary each time.
+# Plain numbers: a member of an enum costs a dictionary lookup at each use.
 _READ, _WRITE = int(Command.READ), int(Command.WRITE)
-# How a request is unpacked, its header's size and magic, and the flags of a plain WRITE.
+# Function that unpacks a request, size and magic of its header, and the flags of a plain WRITE.
 _REQUESTS = (
     (REQUEST.unpack_from, REQUEST.size, REQUEST_MAGIC, 0),
     (
@@ -69,19 +69,19 @@ _REQUESTS = (
         int(CommandFlag.PAYLOAD_LEN),
     ),
 )
-# In one go, each makes at most two parts of output. Fewer than IOV_MAX in all.
+# Requests of one step. Each makes at most two parts of output, so all are fewer than IOV_MAX.
 _PLAIN_REQUESTS = (IOV_MAX - MOST_PARTS) // 2
-# A shorter write is done at once when all of it has come; a longer one piece by piece.
+# A write up to this size is done at once, when all of it has arrived; a longer one piece by piece.
 _WHOLE_BYTES = 64 << 10
 
 
 class Exchange:
-    """One connection's side of the loop.
+    """The state of one connection in the loop.
 
-    After ``answer``: ``hungry`` says it can only go on with more input, which goes to ``sink`` if
-    there is one; ``blocked``, that its store has no room and nothing is done until ``retry``, which
-    may be called again and again; otherwise it goes on with its next turn, or, if ``closed``, not
-    at all.
+    After ``answer``: if ``hungry``, the connection needs more input, which goes into ``sink`` if
+    that is not None. If ``blocked``, its store has no room, and nothing is done until ``retry``,
+    which may be called any number of times. If ``closed``, the connection has ended. Otherwise it
+    continues with its next turn.
     """
 
     def __init__(self, area: Area, dialect: Dialect = SIMPLE) -> None:
@@ -97,27 +97,27 @@ class Exchange:
 
     @property
     def idle(self) -> bool:
-        """Whether no request is half done: all there is to know is what was not parsed yet."""
+        """True if no request is half done: then the unparsed bytes are the whole state."""
         return self._work is None
 
     def retry(self) -> None:
-        """Lets the next ``answer`` ask the store again."""
+        """Let the next ``answer`` try the store again."""
         self.blocked = False
 
     def abandon(self) -> None:
-        """Lets go of the pages, for good: they may be closed."""
+        """Release the page file for good, so that it can be closed."""
         self._plain = self._work = self.sink = None
 
     def sunk(self, length: int) -> None:
-        """So many bytes of input were put into ``sink``."""
+        """Note that ``length`` bytes of input were put into ``sink``."""
         self._sunk = length
 
     def answer(self, buffers: Buffers) -> None:
-        """Does what the input asks for, until it is used up or the output has to be sent first.
-        ``buffers`` are the same object each time.
+        """Do the requests of the input until it is used up or the output must be sent first.
 
-        Raises ProtocolError for bytes that are no request, OSError when a read's pages fail after
-        its reply was begun: then only hanging up is left.
+        ``buffers`` must be the same object in each call. Raises ProtocolError for bytes that are no
+        request. Raises OSError if a read fails after the begin of its reply: the caller can only
+        close the connection then.
         """
         self.hungry, self.sink = False, None
         if self._plain is None:
@@ -144,12 +144,12 @@ class Exchange:
             return
 
     def _answer_plain(self, buffers: Buffers) -> Iterator[bool]:
-        """The hot path: each step does whole READs and WRITEs without flags, as long as there are
-        any. True if more input is needed, or the output sent, before anything else can be done.
+        """Do the hot path: in each step the whole READs and WRITEs without flags that come next.
 
-        False at anything else, and at what goes wrong: the work that is begun then does the same
-        again and says so. A generator, because its local variables outlive a step: to look them up
-        each time would cost as much as a request.
+        Yields True if more input is needed first, or the output must be sent first. Yields False at
+        any other request and at any error: the caller then begins a work, which repeats the request
+        and reports the error. This is a generator because its local variables outlive a step: to
+        look them up each time would cost as much as a request.
         """
         area, data, scratch = self._area, buffers.input, buffers.scratch
         headers = self._dialect.headers
@@ -188,7 +188,7 @@ class Exchange:
                             read_into(offset, page)
                         except OSError:
                             break
-                    # The first byte tells of most pages that they are not, without a call.
+                    # For most pages the first byte shows, without a call, that they are not zeros.
                     if not simple and length >= HOLE_BYTES and not page[0] and is_zeros(page):
                         break
                     if not stored:
@@ -247,7 +247,7 @@ class Exchange:
             yield wait
 
     def _begin(self, buffers: Buffers) -> Work | None:
-        """Takes a request that is not plain; None if its header has not arrived, or for DISC."""
+        """Begin a request that is not plain; None if its header has not arrived, or for DISC."""
         begin, end = buffers.position, buffers.position + self._dialect.request_bytes
         if end > buffers.end:
             self.hungry = True

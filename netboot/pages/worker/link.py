@@ -1,7 +1,7 @@
-"""A worker's end of the control socket: orders come, reports go, and it may break.
+"""A worker's end of the control socket, which carries orders and reports and may break.
 
-When it breaks the worker is *adrift* until the next control plane meets it (control.py); what it
-would have reported meanwhile nobody has asked for.
+When the socket breaks, the worker is *adrift* until the next control plane connects (control.py).
+Reports of that time are dropped: no control plane has asked for them.
 """
 
 import contextlib
@@ -14,8 +14,9 @@ from netboot.pages import control
 
 
 class Link:
-    """The control socket and, if the worker can be met, the ``meeting`` socket, in ``epoll``.
+    """The control socket and the ``meeting`` socket, registered in ``epoll``.
 
+    The next control plane connects to ``meeting``; None if the worker must not outlive this one.
     ``on_break`` is called when the control plane is gone.
     """
 
@@ -35,30 +36,30 @@ class Link:
 
     @property
     def adrift(self) -> bool:
-        """Whether the control plane is gone."""
+        """True if the control plane is gone."""
         return self._control is None
 
     @property
     def can_be_met(self) -> bool:
-        """Whether there is any point in going on without one."""
+        """True if another control plane can find this worker."""
         return self._meeting is not None
 
     @property
     def busy(self) -> bool:
-        """Whether there are reports that the control plane has not taken yet."""
+        """True if reports wait for the control plane to take them."""
         return bool(self._reports)
 
     def owns(self, descriptor: int) -> bool:
-        """Whether what epoll says of ``descriptor`` is for ``order``."""
+        """Return whether an event of ``descriptor`` is for ``order``."""
         return any(
             sock is not None and sock.fileno() == descriptor
             for sock in (self._control, self._meeting)
         )
 
     def order(self) -> tuple[control.Message, list[int]] | None:
-        """The next order and its descriptors; None if there is none, or if the link broke."""
+        """Return the next order and its descriptors; None if there is none or the link broke."""
         if self._control is None:
-            assert self._meeting is not None, "who else could have called?"
+            assert self._meeting is not None, "only its event leads here"
             self._epoll.unregister(self._meeting)
             self._join(self._meeting.accept()[0])
             return None
@@ -73,12 +74,12 @@ class Link:
         return received
 
     def report(self, message: control.Message) -> None:
-        """Queues a report for ``deliver``."""
+        """Queue a report for ``deliver``."""
         if self._control is not None:
             self._reports.append(message)
 
     def deliver(self) -> None:
-        """Sends as many reports as the control plane takes now."""
+        """Send as many reports as the control plane takes now."""
         while self._reports and self._control is not None:
             try:
                 control.send(self._control, self._reports[0])
@@ -90,8 +91,9 @@ class Link:
             self._reports.popleft()
 
     def give(self, message: control.Message, descriptors: Sequence[int]) -> None:
-        """Sends a message with descriptors, and waits until it is taken. Does nothing if there is
-        nobody to take it: that the link broke is seen by ``order``.
+        """Send a message with descriptors and wait until the socket takes it.
+
+        Does nothing if the control plane is gone; ``order`` notices a break of the link.
         """
         if self._control is None:
             return
@@ -101,7 +103,7 @@ class Link:
         self._control.setblocking(False)
 
     def close(self) -> None:
-        """Closes both sockets."""
+        """Close both sockets."""
         for sock in (self._control, self._meeting):
             if sock is not None:
                 sock.close()

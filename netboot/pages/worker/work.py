@@ -1,8 +1,8 @@
-"""Requests that may take several turns: whatever the hot path of exchange.py does not take.
+"""Requests that may take several turns: all that the hot path of exchange.py leaves.
 
-A work is a generator. It yields why it cannot go on now and returns when all is done and answered,
-so that one client never keeps the others waiting and costs bounded memory. Between two steps the
-buffers may have been another connection's.
+A work is a generator. It yields the reason why it has to pause, and returns when the request is
+done and answered. So one client never delays the others and uses bounded memory. Between two steps
+other connections may use the buffers.
 """
 
 from collections.abc import Callable, Generator
@@ -29,22 +29,24 @@ _STATUS_ROOM = 16 * MAX_EXTENTS + MAX_FRAMING_BYTES
 
 
 class Pause(Enum):
-    """What a work waits for."""
+    """The reason why a work pauses."""
 
     INPUT = "input"
-    TURN = "turn"  # its next one, with an empty output
-    ROOM = "room"  # in the store
+    TURN = "turn"  # needs an empty output, in its next turn
+    ROOM = "room"  # the store is full
 
 
-# What waits for input may give where it is to be put, and is sent how much that was.
+# A work that waits for input may yield a place for it, and is then sent how many bytes came there.
 Work = Generator[Pause | memoryview, int | None, None]
 
 
 def begin_work(
     area: Area, dialect: Dialect, buffers: Buffers, request: Request, error: Error
 ) -> Work:
-    """The work for a request whose header was taken from the input; with an ``error`` its
-    payload is only consumed. ``buffers`` are those of all its turns.
+    """Return the work for a request whose header was taken from the input.
+
+    With an ``error`` the payload is skipped and the request refused. ``buffers`` must be the same
+    in all turns.
     """
     if error is not Error.NONE:
         return _refuse(dialect, buffers, request, error)
@@ -68,7 +70,7 @@ def begin_work(
 
 
 def _persist(do: Callable[[], None]) -> Generator[Pause, int | None, Error]:
-    """Does it, again and again while the store is busy."""
+    """Call ``do``, and retry it while the store is busy. Returns its error."""
     while True:
         try:
             do()
@@ -97,11 +99,11 @@ def _refuse(dialect: Dialect, buffers: Buffers, request: Request, error: Error) 
 
 
 def _write(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
-    """Stores the payload as it arrives."""
+    """Store the payload as it arrives."""
     offset, end, error = request.offset, request.offset + request.length, Error.NONE
 
     def store() -> None:
-        begin = buffers.position  # where the same bytes are may change while the store is busy
+        begin = buffers.position  # the bytes may move in the buffer while the store is busy
         area.pages.write(offset, buffers.input[begin : begin + piece])
 
     while offset < end:
@@ -123,7 +125,7 @@ def _write(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
 
 
 def _read_simple(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
-    """Raises OSError when it fails after success was announced: that cannot be taken back."""
+    """Read in pieces. Raises OSError after success was announced, which cannot be taken back."""
     header = dialect.success(request)
     for offset, length in pieces(request):
         while buffers.room < _PIECE_ROOM:
@@ -186,7 +188,7 @@ def _count_read(area: Area, request: Request) -> None:
 
 
 def _cache(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
-    """Reads into the free part of the output: what is on a slow tier comes to the fast one."""
+    """Read into the free part of the output, so that pages move from a slow tier to a fast one."""
     error = Error.NONE
     for offset, length in pieces(request):
         while buffers.room < _PIECE_ROOM:
@@ -216,7 +218,7 @@ def _flush(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
 
 
 def _erase(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
-    """A TRIM or WRITE_ZEROES."""
+    """Do a TRIM or WRITE_ZEROES, a piece in each turn."""
     offset, end, error = request.offset, request.offset + request.length, Error.NONE
 
     def erase() -> None:

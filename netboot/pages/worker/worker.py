@@ -1,8 +1,9 @@
 """A page worker: the data plane process. ``python -m netboot.pages.worker CONTROL [MEETING]``.
 
-CONTROL is the descriptor of its end of the control socket (control.py), MEETING of a listening
-socket. It serves all its connections from one epoll loop. When its control plane is gone it goes
-on without, as long as there are clients, if it has a MEETING where the next one can find it.
+CONTROL is the descriptor of the worker's end of the control socket (control.py). MEETING is the
+descriptor of a listening socket, at which the next control plane can find the worker. One epoll
+loop serves all connections. If the control plane is gone, a worker with a MEETING continues as long
+as it has clients.
 """
 
 import logging
@@ -26,14 +27,14 @@ from netboot.pages.worker.link import Link
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 1.0
-RETRY_SECONDS = 0.05  # when the control plane is slow to read reports, or a store has no room
-# Less than half of the 3 s after which our agent takes a connection for dead (swap.timeout).
+RETRY_SECONDS = 0.05  # if the control plane is slow to read reports, or a store has no room
+# Less than half of the 3 s after which our agent considers a connection dead (swap.timeout).
 WARN_SECONDS = 1.0
 WARN_AGAIN_SECONDS = 10.0
 
 
 class Worker:
-    """One epoll loop over the control socket and the clients."""
+    """The epoll loop over the control socket and the clients."""
 
     def __init__(self, control_socket: socket.socket, meeting: socket.socket | None) -> None:
         self._epoll = select.epoll()
@@ -55,7 +56,7 @@ class Worker:
         self._ended = False
 
     def run(self) -> None:
-        """Serves until the control plane says it is enough."""
+        """Serve until the control plane orders a stop, or is gone and no client is left."""
         while not self._ended:
             waiting = []
             for descriptor, _ in self._epoll.poll(self._patience()):
@@ -83,6 +84,9 @@ class Worker:
             self._link.deliver()
             if self._link.adrift and not (self._link.can_be_met and self._connections):
                 self._ended = True
+        self._shut_down()
+
+    def _shut_down(self) -> None:
         for connection in list(self._connections.values()):
             self._close(connection, "the server is stopped")
         for lease in list(self._areas):
@@ -101,15 +105,16 @@ class Worker:
         return patience
 
     def _share(self, waiting: list[Connection]) -> None:
-        """Turns for several seats, or for one with a ceiling, as the governor says; who has none
-        is still waiting.
+        """Give turns to several seats, or to one with a ceiling, as the governor decides.
+
+        Connections without a turn stay ready and are seen again by the next poll.
         """
         by_seat: dict[str, Connection] = {}
         now = time.monotonic()
         for connection in waiting:
             seat = connection.area.seat
             if self._governor.rest(seat, now):
-                self._register(connection, 0)  # or the next poll would return at once
+                self._register(connection, 0)  # otherwise the next poll would return at once
                 self._resting[connection.sock.fileno()] = connection
             elif seat not in by_seat or connection.last_turn < by_seat[seat].last_turn:
                 by_seat[seat] = connection
@@ -123,7 +128,7 @@ class Worker:
         self._governor.charge(connection.area.seat, *moved, now)
 
     def _wake(self) -> None:
-        """Listens again to seats that have rested."""
+        """Poll the seats again that are below their ceilings now."""
         now = time.monotonic()
         for descriptor, connection in list(self._resting.items()):
             if not self._governor.rest(connection.area.seat, now):
@@ -131,7 +136,7 @@ class Worker:
                 self._await(connection)
 
     def _regroup(self) -> None:
-        """Decides whether turns are the governor's affair; one seat alone costs less without."""
+        """Decide whether the governor gives the turns. A single seat costs less without it."""
         limited = any(each.message["ceiling"] for each in self._connections.values())
         self._shared = len({each.area.seat for each in self._connections.values()}) > 1 or limited
 
@@ -159,12 +164,12 @@ class Worker:
                 self._ended = True
 
     def _drift(self) -> None:
-        """Goes on without a control plane, until the last client is gone or the next one comes."""
+        """Continue without a control plane until another one connects or no client is left."""
         self._leaving = False
         for lease in self._areas.keys() - self._leases():
-            self._forget(lease)  # its client will find it with another server
+            self._forget(lease)  # its seat will attach it at the next server
         for connection in self._connections.values():
-            self._await(connection)  # some may have been held back to be moved
+            self._await(connection)  # some were held back for a move
 
     def _connect(self, message: control.Message, descriptors: list[int]) -> None:
         client, carried, *page_descriptors = descriptors
@@ -188,18 +193,18 @@ class Worker:
         self._connections[client] = connection
         self._governor.limit(connection.area.seat, message["ceiling"])
         self._regroup()
-        # There may be requests in what was carried already.
+        # The carried bytes may contain requests.
         self._register(connection, select.EPOLLOUT)
 
     def _leases(self) -> set[str]:
-        """Those with connections; the others' pages stay mapped until they end or are dropped."""
+        """Return the leases with connections. The others' pages stay mapped until a drop."""
         return {each.area.lease for each in self._connections.values()}
 
     def _of_lease(self, lease: str) -> list[Connection]:
         return [each for each in self._connections.values() if each.area.lease == lease]
 
     def _leave(self) -> None:
-        """Gives back the leases whose connections are all between two requests."""
+        """Give back each lease whose connections are all between two requests."""
         for lease, area in list(self._areas.items()):
             connections = self._of_lease(lease)
             for connection in connections:
@@ -211,7 +216,7 @@ class Worker:
             self._link.deliver()
             if not self._leaving:
                 return  # the link broke
-            # Who reads an image may have begun with another file than its path leads to now.
+            # A client may read an older image than the one that is at the path now.
             image = area.pages.descriptors() if area.export.read_only else ()
             kept = [os.dup(descriptor) for descriptor in image]
             self._forget(lease)  # before another process changes the pages
@@ -277,7 +282,7 @@ class Worker:
             reason = error.strerror or str(error)
         except Exception:
             log.exception("page worker: a connection of lease %s failed", connection.area.lease)
-            reason = "internal error, see the log"
+            reason = "internal error; see the server's log"
         if reason is not None:
             self._close(connection, reason)
             return
@@ -300,7 +305,7 @@ class Worker:
     def _register(self, connection: Connection, waits_for: int) -> None:
         if waits_for == connection.waits_for:
             return
-        if not waits_for:  # not even its end: there is nothing to do about it now
+        if not waits_for:  # not even for its end, which could not be handled now
             self._epoll.unregister(connection.sock)
         elif connection.waits_for:
             self._epoll.modify(connection.sock, waits_for)
@@ -309,7 +314,7 @@ class Worker:
         connection.waits_for = waits_for
 
     def _retry(self) -> None:
-        """Tries again what a store had no room for, and tells of those who wait for long."""
+        """Retry the requests that had no room in a store, and report those that wait for long."""
         blocked, self._blocked = self._blocked, {}
         now = time.monotonic()
         for connection in blocked.values():
@@ -335,14 +340,15 @@ class Worker:
 
 
 def main(descriptor: int, meeting: int | None = None) -> None:
-    """Runs a worker on the control socket ``descriptor``."""
-    # Ctrl-C and a hang-up reach the whole process group; the control plane says when it is time.
+    """Run a worker on the control socket ``descriptor``, with the listening socket ``meeting``."""
+    # Ctrl-C and SIGHUP reach the whole process group; only the control plane ends a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # A client that shares the CPU gets all its requests out before they are answered, in one go:
-    # 20 to 40 % less CPU for each (docs/performance.md). An idle CPU is taken at once all the same.
+    # A client that shares the CPU can send all its requests before we run and answer them together:
+    # 20 to 40 % less CPU for each request (docs/explanation/page-server.md). A worker that wakes
+    # still gets an idle CPU at once.
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    # It starts with the priority of its parent (cli/serving.py), but moving pages has none.
+    # A worker inherits the raised priority of its parent (cli/serving.py) but must not keep it.
     os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
     listener = None if meeting is None else socket.socket(fileno=meeting)
     Worker(socket.socket(fileno=descriptor), listener).run()

@@ -1,1 +1,1 @@
-"""DHCP and PXE: codecs, the decision what to answer, server and client."""
+"""DHCP and PXE: codecs, the decision on each answer, server and client."""

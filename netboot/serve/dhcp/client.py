@@ -1,4 +1,4 @@
-"""Asks DHCP servers for PCs that are played: one socket on port 68 for all of them."""
+"""The DHCP client for played PCs: one socket on port 68 for all of them."""
 
 import asyncio
 import contextlib
@@ -10,17 +10,17 @@ from ipaddress import IPv4Address
 
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface
+from netboot.host.sockets import widen_receive_buffer
 from netboot.serve.dhcp import packet as dhcp
 from netboot.serve.dhcp.packet import MessageType, Option, Packet
-from netboot.serve.dhcp.sockets import MAX_MESSAGE, RECEIVE_BUFFER, SO_RCVBUFFORCE
+from netboot.serve.dhcp.sockets import BATCH, MAX_MESSAGE, RECEIVE_BUFFER
 
 DHCP_SERVER, DHCP_CLIENT, BOOT_SERVER = 67, 68, 4011
-BATCH = 64  # packets taken before others have their turn
 
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A question: who may answer it, with what, and where the answer goes."""
+    """An open question: its server, the kinds of answer that end it, and the answer's place."""
 
     server: IPv4Address
     kinds: Collection[MessageType]
@@ -28,12 +28,13 @@ class _Open:
 
 
 class Asking:
-    """Broadcasts on ``interface``, as PCs would. The kernel brings what is sent to a server on this
-    machine too. Answers of other servers than the one that was asked are left.
+    """Broadcasts on ``interface``, as PCs do. The kernel also delivers them on this machine.
+
+    Answers of any server but the one that was asked are ignored.
     """
 
     def __init__(self, interface: Interface) -> None:
-        """Raises OperatorError if port 68 cannot be had. Needs a running event loop."""
+        """Open port 68. Raises OperatorError if that fails. Needs a running event loop."""
         self._open: dict[int, _Open] = {}
         self._sock = _socket(interface)
         self._loop = asyncio.get_running_loop()
@@ -46,8 +47,10 @@ class Asking:
         kinds: Collection[MessageType],
         waits: Sequence[float],
     ) -> Packet:
-        """The answer of ``server`` that is one of ``kinds``. The question is sent once for each of
-        ``waits``: seconds until it is sent again, or given up. Raises AnswerError.
+        """Return the answer of ``server`` that is one of ``kinds``.
+
+        Send the question once for each of ``waits``, the seconds to wait for the answer. Raises
+        AnswerError if none comes.
         """
         answer: asyncio.Future[Packet] = self._loop.create_future()
         self._open[question.xid] = _Open(server, kinds, answer)
@@ -64,23 +67,23 @@ class Asking:
         raise AnswerError(f"no {names} from {server} in {sum(waits):g} s")
 
     def tell(self, message: Packet) -> None:
-        """Sends what is not answered, such as DHCPRELEASE."""
+        """Send a message that gets no answer, such as DHCPRELEASE."""
         self._broadcast(dhcp.serialize(message))
 
     def close(self) -> None:
-        """Closes the socket."""
+        """Close the socket."""
         self._loop.remove_reader(self._sock)
         self._sock.close()
 
     def _broadcast(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # a full queue: what is not answered is sent again
+        with contextlib.suppress(OSError):  # a full queue: an unanswered question is sent again
             self._sock.sendto(data, ("255.255.255.255", DHCP_SERVER))
 
     def _readable(self) -> None:
         for _ in range(BATCH):
             try:
                 data = self._sock.recv(MAX_MESSAGE)
-            except OSError:  # nothing more, or an ICMP error
+            except OSError:  # the queue is empty, or an ICMP error came
                 return
             with contextlib.suppress(ProtocolError):
                 self._take(dhcp.parse(data))
@@ -95,7 +98,10 @@ class Asking:
 
 
 async def ask_boot_server(question: Packet, server: IPv4Address, waits: Sequence[float]) -> Packet:
-    """The DHCPACK from port 4011 of ``server``; ``waits`` as above. Raises AnswerError."""
+    """Return the DHCPACK from port 4011 of ``server``.
+
+    ``waits`` are seconds, as in ``Asking.ask``. Raises AnswerError.
+    """
     loop, data = asyncio.get_running_loop(), dhcp.serialize(question)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
         try:
@@ -119,14 +125,13 @@ def _socket(interface: Interface) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.name.encode())
-        with contextlib.suppress(PermissionError):
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        widen_receive_buffer(sock, RECEIVE_BUFFER)
         sock.bind(("", DHCP_CLIENT))
     except OSError as error:
         sock.close()
         root = error.errno in (errno.EPERM, errno.EACCES)
         raise OperatorError(
-            f"UDP port {DHCP_CLIENT} of {interface.name}: {error.strerror}",
-            hint="run it as root, with sudo" if root else "does a DHCP client run here?",
+            f"UDP port {DHCP_CLIENT} on {interface.name} cannot be opened: {error.strerror}",
+            hint="run this command as root, with sudo" if root else "does a DHCP client run here?",
         ) from None
     return sock

@@ -1,6 +1,6 @@
-"""What another DHCP server's offer means for ours: the faults of a LAN that an operator can mend.
+"""Findings: faults of a LAN that another DHCP server's offer shows and an operator can fix.
 
-Pure. Who sends it is known by its address; PXE 2.1 and EDK2's PxeBcDhcp4.c say what firmware does.
+Pure. The sender is known by its address. PXE 2.1 and EDK2's PxeBcDhcp4.c say how firmware reacts.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,10 @@ from netboot.serve.dhcp.packet import ANY, MessageType, Option, Packet
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``event``: what the seat met, in a few words. ``advice``: a line for the operator. ``rival``:
-    whether it does what we are there for, so that one of the two is too many.
+    """One fault of the LAN.
+
+    ``event`` is a short message for the seat's timeline, ``advice`` a line for the operator.
+    ``rival`` is True if that server does the same work as ours, so that one of the two must stop.
     """
 
     event: str
@@ -23,9 +25,9 @@ class Finding:
 
 
 def inspect(packet: Packet, server: IPv4Address, where: str, *, full: bool) -> Finding | None:
-    """What is wrong with an offer of ``server``, seen on the interface ``where``; None: nothing.
+    """Return the fault that an offer of ``server`` on the interface ``where`` shows, or None.
 
-    ``full``: whether we give out addresses ourselves there.
+    ``full`` is True if we give out addresses there. Raises ProtocolError if option 53 is damaged.
     """
     if packet.message_type is not MessageType.DHCPOFFER:
         return None
@@ -36,7 +38,7 @@ def inspect(packet: Packet, server: IPv4Address, where: str, *, full: bool) -> F
         return Finding(
             f"a second proxyDHCP server, {server}, answers as well",
             f"a second proxyDHCP server, {server}, answers PXE clients on {where}: a PC boots from "
-            "whichever it hears first; stop one of the two",
+            "the one that it hears first; stop one of the two",
             rival=True,
         )
     if full:
@@ -52,13 +54,13 @@ def inspect(packet: Packet, server: IPv4Address, where: str, *, full: bool) -> F
             f"the DHCP server {server} claims to be the boot server (option 60)",
             f"the DHCP server {server} sends option 60 'PXEClient' on {where}: UEFI PCs then ask "
             f"port 4011 of {server} for their boot file, not us, and stop at 'Start PXE over "
-            "IPv4'; take option 60 out of its settings",
+            "IPv4'; remove option 60 from its settings",
         )
     return None
 
 
 def _tells_how(packet: Packet) -> bool:
-    """Whether PXE's sub-options 6 to 10 of option 43 are there: then it is a PXE server itself."""
+    """Return True if option 43 has PXE's sub-options 6 to 10: the sender is a PXE server itself."""
     try:
         told = pxe.parse_suboptions(packet.options.get(Option.VENDOR_SPECIFIC_INFORMATION, b""))
     except ProtocolError:

@@ -1,7 +1,7 @@
-"""What goes over a link beside our UDP ports, as bytes: ARP, others' DHCP, IPv6 router discovery.
+"""Frames on a link beside our UDP ports, as bytes: ARP, others' DHCP, IPv6 router discovery.
 
 Pure. RFC 826 and 5227 (ARP), RFC 791 and 768 (IPv4, UDP), RFC 4861 and 4443 (router discovery).
-All begin behind the Ethernet header.
+All begin after the Ethernet header.
 """
 
 import struct
@@ -11,27 +11,30 @@ from ipaddress import IPv4Address, IPv6Address
 ARP = struct.Struct("!HHBBH 6s4s 6s4s")
 ARP_ETHERNET, ARP_IPV4, ARP_REQUEST = 1, 0x0800, 1
 IPV6 = struct.Struct("!IHBB16s16s")
-ICMPV6, HOP_LIMIT = 58, 255  # RFC 4861 section 6.1: nobody further away can have sent it
+ICMPV6, HOP_LIMIT = 58, 255  # RFC 4861 section 6.1: so it cannot come from beyond this link
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 133, 134
 UDP_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Solicitation:
-    """Router discovery heard: a router solicits nothing, it advertises itself."""
+    """A packet of router discovery: a solicitation, or, if ``is_router``, an advertisement."""
 
     source: IPv6Address
     is_router: bool
 
 
 def arp_probe(mac: bytes, address: IPv4Address) -> bytes:
-    """Asks who has ``address``, as one who has none (RFC 5227 section 2.1.1): no cache changes."""
+    """Return an ARP probe for ``address``. Its sender has address 0, so that no cache changes.
+
+    RFC 5227 section 2.1.1.
+    """
     head = (ARP_ETHERNET, ARP_IPV4, 6, 4, ARP_REQUEST)
     return ARP.pack(*head, mac, bytes(4), bytes(6), address.packed)
 
 
 def arp_sender(data: bytes) -> tuple[str, IPv4Address] | None:
-    """MAC and IPv4 address of an ARP packet's sender; None if it is no such packet."""
+    """Return MAC and IPv4 address of an ARP packet's sender, or None for any other packet."""
     if len(data) < ARP.size:
         return None
     hardware, protocol, hlen, plen, _kind, mac, address, *_ = ARP.unpack_from(data)
@@ -41,7 +44,7 @@ def arp_sender(data: bytes) -> tuple[str, IPv4Address] | None:
 
 
 def udp_payload(data: bytes) -> tuple[IPv4Address, bytes] | None:
-    """Sender's address and payload of an IPv4 packet with UDP in it; None if it is cut off."""
+    """Return the sender's address and the payload of UDP over IPv4, or None if it is cut off."""
     begin = 4 * (data[0] & 15) if data else 0
     if begin < 20 or len(data) < begin + UDP_BYTES:
         return None
@@ -50,7 +53,7 @@ def udp_payload(data: bytes) -> tuple[IPv4Address, bytes] | None:
 
 
 def router_discovery(data: bytes) -> Solicitation | None:
-    """Who asks for a router, or is one; None for any other IPv6 packet."""
+    """Return the sender of a router solicitation or advertisement, or None for any other packet."""
     if len(data) < IPV6.size + 8:
         return None
     _, _, following, hops, source, _ = IPV6.unpack_from(data)
@@ -63,10 +66,11 @@ def router_discovery(data: bytes) -> Solicitation | None:
 
 
 def no_router(mac: bytes, to: IPv6Address) -> bytes:
-    """A router advertisement to one host that says: no default router here, no prefix, no DHCPv6.
+    """Return a router advertisement to one host: no default router, no prefix, no DHCPv6.
 
-    Router lifetime 0 (RFC 4861 section 4.2) and no option: nothing to configure, nothing to wait
-    for. ``mac``: ours, of which our link-local address is made (RFC 4291 appendix A).
+    It has router lifetime 0 (RFC 4861 section 4.2) and no option, so the host has nothing to
+    configure or to wait for. Our link-local address is made from ``mac``, which is ours (RFC 4291
+    appendix A).
     """
     eui64 = bytes((mac[0] ^ 2,)) + mac[1:3] + b"\xff\xfe" + mac[3:6]
     source, target = b"\xfe\x80" + bytes(6) + eui64, to.packed
@@ -77,7 +81,7 @@ def no_router(mac: bytes, to: IPv6Address) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
-    """RFC 1071; ``data`` has an even number of bytes."""
+    """Return the checksum of RFC 1071; ``data`` has an even number of bytes."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

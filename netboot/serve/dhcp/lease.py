@@ -1,7 +1,7 @@
-"""LeasePool: which PC has which address, in full mode. Pure: ``now`` is seconds since the epoch.
+"""LeasePool: the addresses of PCs in full mode. Pure: ``now`` is seconds since the epoch.
 
-A PC gets the same address again for as long as nobody else needs it: its loader, its initramfs
-and its userland each ask anew, and its swap connection lives on that address.
+A PC gets the same address again for as long as no other PC needs it. Its loader, its initramfs
+and its userland each ask for an address, and its swap connection depends on that address.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,16 +14,17 @@ from netboot.profile.fields import AddressRange
 
 # An offer is kept for a client that answers late: boot ROMs retry for 60 s (PXE 2.1, 4+8+16+32).
 OFFER_SECONDS = 60
-# What is offered again so soon is not looked for on the wire again.
+# An address that is offered again within this time is not probed again.
 PROBE_SECONDS = 60
-# A declined address belongs to a machine that we do not know; it may be gone after a lesson break.
+# A declined address belongs to an unknown machine, which may be gone after the break of a lesson.
 DECLINE_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """``owner``: who has it, see LeasePool. ``expires``: seconds since the epoch.
-    ``acknowledged``: it was more than an offer once.
+    """The address of one PC, its ``owner`` (see LeasePool), until ``expires``.
+
+    ``expires`` is seconds since the epoch. ``acknowledged`` is False for a mere offer.
     """
 
     owner: str
@@ -33,11 +34,12 @@ class Lease:
 
 
 class LeasePool:
-    """Addresses of one range, and those reserved for one owner each (in the range or not).
+    """The addresses of one range, and those reserved for one owner each (in the range or not).
 
     An owner is any text that tells one PC from another: its MAC address, or its client identifier
-    if that has a reservation. ``taken`` are addresses of the range that are never given out:
-    servers', the router's. ``lease_time`` is in seconds. ``changes`` counts what ``as_json`` would show.
+    if that has a reservation. ``taken`` are addresses of the range that are never given out, those
+    of servers and of the router. ``lease_time`` is in seconds. ``changes`` counts the changes that
+    ``as_json`` shows.
     """
 
     def __init__(
@@ -56,16 +58,16 @@ class LeasePool:
         self._taken = frozenset(taken)
         self._by_owner: dict[str, Lease] = {}
         self._by_address: dict[IPv4Address, Lease] = {}
-        self._declined: dict[IPv4Address, float] = {}  # until when
-        self._probed: dict[IPv4Address, float] = {}  # when last
+        self._declined: dict[IPv4Address, float] = {}  # the end of its rest
+        self._probed: dict[IPv4Address, float] = {}  # the time of the last probe
 
     def offer(
         self, owner: str, now: float, wanted: IPv4Address | None = None
     ) -> IPv4Address | None:
-        """Holds an address for ``owner`` and returns it; None if all are in use.
+        """Hold an address for ``owner`` and return it, or None if all are in use.
 
-        In this order: its reservation, what it had, what it wants, one that nobody ever had, the
-        one that expired first.
+        In this order: its reservation, its last address, the ``wanted`` one, an address that no PC
+        ever had, the address that expired first.
         """
         address = self._choose(owner, now, wanted)
         if address is None:
@@ -79,10 +81,10 @@ class LeasePool:
         return address
 
     def commit(self, owner: str, address: IPv4Address, now: float) -> bool:
-        """Leases ``address`` to ``owner`` from ``now``; False if ``owner`` must not have it."""
+        """Lease ``address`` to ``owner`` from ``now``. Return False if it must not have it."""
         held = self._by_owner.get(owner)
-        # What it has it keeps, whatever the profile says since: a PC in use would lose its swap.
-        # While it has that it gets no other one (RFC 2131 section 4.3.2, INIT-REBOOT).
+        # A PC keeps its address even if the profile has changed: else it would lose its swap.
+        # While it has that address it gets no other one (RFC 2131 section 4.3.2, INIT-REBOOT).
         if held is None or held.address != address:
             has_another = held is not None and held.expires > now
             if has_another or not self._is_free(address, owner, now):
@@ -92,20 +94,20 @@ class LeasePool:
         return True
 
     def release(self, owner: str, address: IPv4Address, now: float) -> None:
-        """``owner`` gives ``address`` back; it gets the same one again while nobody needs it."""
+        """End the lease of ``owner``, which gets ``address`` again while no other PC needs it."""
         held = self._by_owner.get(owner)
         if held is not None and held.address == address:
             self._keep(replace(held, expires=now))
             self.changes += 1
 
     def withdraw(self, owner: str) -> None:
-        """Takes an offer back: ``owner`` chose another server's."""
+        """Withdraw an offer: ``owner`` chose that of another server."""
         held = self._by_owner.get(owner)
         if held is not None and not held.acknowledged:
             self._forget(held)
 
     def decline(self, owner: str, address: IPv4Address, now: float) -> None:
-        """``owner`` found ``address``, which it was given, in use by another machine."""
+        """Rest ``address`` for ``DECLINE_SECONDS``: ``owner`` found another machine there."""
         held = self._by_owner.get(owner)
         if held is not None and held.address == address:
             self._forget(held)
@@ -113,9 +115,9 @@ class LeasePool:
             self.changes += 1
 
     def is_unproven(self, address: IPv4Address, now: float) -> bool:
-        """Whether ``address`` is only offered, and nobody has looked lately if it is in use.
+        """Return True if ``address`` is only offered, and was not probed in ``PROBE_SECONDS``.
 
-        Whoever asks looks now: the answer is no for a while.
+        The caller must probe it then: for that time the answer is False.
         """
         held = self._by_address.get(address)
         if held is None or held.acknowledged:
@@ -126,9 +128,9 @@ class LeasePool:
         return True
 
     def occupied(self, address: IPv4Address, now: float) -> bool:
-        """A machine that was never given ``address`` answers there: takes the offer back.
+        """Withdraw the offer of ``address``, at which an unknown machine answers.
 
-        False if it is too late for that: the address is leased meanwhile.
+        Return False if it is too late, because the address is leased already.
         """
         held = self._by_address.get(address)
         if held is not None and held.acknowledged and held.expires > now:
@@ -139,16 +141,16 @@ class LeasePool:
         return True
 
     def address_of(self, owner: str) -> IPv4Address | None:
-        """The address that ``owner`` was given last and no other PC was given since."""
+        """Return the last address of ``owner``, or None if it has none or another PC has it now."""
         held = self._by_owner.get(owner)
         return None if held is None else held.address
 
     def covers(self, address: IPv4Address) -> bool:
-        """Whether ``address`` is this pool's to give, to whomever."""
+        """Return True if this pool gives out ``address``, to any owner."""
         return address in self._owners or 0 <= int(address) - self._first < self._size
 
     def as_json(self) -> dict[str, Any]:
-        """All leases, expired ones too (they remember who had what), as JSON-ready values."""
+        """Return all leases JSON-ready, also expired ones, by which PCs get their address again."""
         return {
             "leases": [
                 {"client": lease.owner, "address": str(lease.address), "expires": lease.expires}
@@ -158,9 +160,9 @@ class LeasePool:
         }
 
     def restore(self, saved: Any) -> None:
-        """Takes over what ``as_json`` gave; drops addresses that the profile gives no more.
+        """Take over the leases of ``as_json``. Drop addresses that the profile no longer allows.
 
-        Raises ValueError if ``saved`` is not of that shape.
+        Raises ValueError if ``saved`` does not have that shape.
         """
         try:
             leases = [
@@ -177,7 +179,7 @@ class LeasePool:
         for address in (self._reservations.get(owner), self.address_of(owner), wanted):
             if address is not None and self._is_free(address, owner, now):
                 return address
-        # By the MAC's hash, so that a PC gets its address again even when the lease file is lost.
+        # By the owner's hash, so that a PC gets its address again even if the lease file is lost.
         start = crc32(owner.encode())
         for step in range(self._size):
             address = IPv4Address(self._first + (start + step) % self._size)
@@ -191,7 +193,7 @@ class LeasePool:
         return min(expired, key=lambda lease: lease.expires).address if expired else None
 
     def _may_have(self, address: IPv4Address, owner: str) -> bool:
-        """What does not depend on time: reserved for ``owner``, or for nobody and in the range."""
+        """Return True if ``address`` is reserved for ``owner``, or unreserved and in the range."""
         if address in self._owners:
             return self._owners[address] == owner
         return self.covers(address) and address not in self._taken
@@ -203,7 +205,7 @@ class LeasePool:
         return holder is None or holder.owner == owner or holder.expires <= now
 
     def _keep(self, lease: Lease) -> None:
-        """Files ``lease`` under its two keys, and nothing else under either."""
+        """File ``lease`` under its two keys, and remove any other lease under either."""
         for old in (self._by_owner.get(lease.owner), self._by_address.get(lease.address)):
             if old is not None:
                 self._forget(old)

@@ -1,7 +1,7 @@
-"""Link: what one interface hears and says beside our UDP ports, by packet sockets.
+"""Link: the traffic of one interface beside our UDP ports, by packet sockets.
 
-It looks for addresses that are in use (ARP), hears other DHCP servers, which answer to a port that
-is not ours, and tells old iPXE that there is no IPv6 router to wait for.
+It probes addresses (ARP), and hears other DHCP servers, whose answers go to a port that is not
+ours. It tells old iPXE that no IPv6 router exists to wait for.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from netboot.errors import OperatorError
 from netboot.host.interfaces import Interface
 from netboot.serve.dhcp import frames
+from netboot.serve.dhcp.sockets import BATCH
 
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
 EVERYONE = b"\xff" * 6
@@ -25,9 +26,8 @@ SO_ATTACH_FILTER = 26
 MEMBERSHIP = struct.Struct("=iHH8s")  # struct packet_mreq
 MAX_FRAME = 2048
 MAX_SEATS = 500
-BATCH = 64  # frames between two visits to the event loop
 
-# Classic BPF (linux/bpf_common.h) behind the Ethernet header: code, jump if true, if false, value.
+# Classic BPF (linux/bpf_common.h) after the Ethernet header: code, jump if true, if false, value.
 _ACCEPT, _DROP = (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)
 DHCP_ANSWERS = (
     (0x30, 0, 0, 9),  # A = the protocol of IPv4
@@ -51,7 +51,7 @@ ROUTER_DISCOVERY = (
 )
 ARP_REPLIES = (
     (0x28, 0, 0, 6),  # A = the operation
-    (0x15, 0, 1, 2),  # a reply? A LAN is full of requests
+    (0x15, 0, 1, 2),  # a reply? A LAN has many requests
     _ACCEPT,
     _DROP,
 )
@@ -60,8 +60,8 @@ ARP_REPLIES = (
 class Link:
     """Watches ``interface``.
 
-    ``met(mac, address)`` hears who answers for which address, ``answered(interface, server, data)`` what
-    other machines send to DHCP clients.
+    ``met(mac, address)`` is called for each ARP reply. ``answered(interface, server, data)`` is
+    called for each packet of another machine to a DHCP client; ``data`` is its UDP payload.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Link:
         return self._mac
 
     def start(self) -> None:
-        """Opens the sockets. Raises OperatorError if this process may not."""
+        """Open the sockets. Raises OperatorError if this process may not."""
         readers = (
             (ETH_P_ARP, ARP_REPLIES, self._take_arp),
             (ETH_P_IP, DHCP_ANSWERS, self._take_ip),
@@ -98,19 +98,21 @@ class Link:
         self._mac = self._sockets[ETH_P_ARP].getsockname()[4]
 
     def stop(self) -> None:
-        """Closes the sockets."""
+        """Close the sockets."""
         for bound in self._sockets.values():
             asyncio.get_running_loop().remove_reader(bound)
             bound.close()
         self._sockets.clear()
 
     def probe(self, address: IPv4Address) -> None:
-        """Asks who has ``address``; ``met`` hears it if somebody has."""
+        """Send an ARP probe for ``address``. If a machine has it, ``met`` is called."""
         self._send(ETH_P_ARP, EVERYONE, frames.arp_probe(self._mac, address))
 
     def release(self, mac: str) -> None:
-        """From now on ``mac`` is told, when it asks, that it need not wait for an IPv6 router; at
-        once if it has asked already. Not if a router was ever heard on this link.
+        """Tell ``mac`` that it need not wait for an IPv6 router.
+
+        Tell it each time that it asks, and at once if it has asked already. Say nothing if a router
+        was ever heard on this link.
         """
         if mac not in self._released:
             self._released.append(mac)
@@ -121,12 +123,12 @@ class Link:
     def _open(self, protocol: int, program: tuple[tuple[int, int, int, int], ...]) -> socket.socket:
         name = self._interface.name
         try:
-            # Protocol 0 hears nothing; what came before the filter is there would pass it.
+            # Protocol 0 receives nothing. Frames that come before the filter is set would pass it.
             bound = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
         except PermissionError as error:
             raise OperatorError(
-                f"{name} cannot be watched: {error.strerror}",
-                hint="run it as root: sudo netboot serve",
+                f"cannot watch {name}: {error.strerror}",
+                hint="run the server as root: sudo netboot serve",
             ) from error
         try:
             _attach(bound, program)
@@ -138,14 +140,14 @@ class Link:
             bound.bind((name, protocol))
         except OSError as error:
             bound.close()
-            raise OperatorError(f"{name} cannot be watched: {error.strerror}") from error
+            raise OperatorError(f"cannot watch {name}: {error.strerror}") from error
         return bound
 
     def _readable(self, bound: socket.socket, take: Callable[[bytes, bytes], None]) -> None:
         for _ in range(BATCH):
             try:
                 data, source = bound.recvfrom(MAX_FRAME)
-            except OSError:  # nothing more, or the interface is down
+            except OSError:  # the queue is empty, or the interface is down
                 return
             take(data, source[4])
 
@@ -181,7 +183,7 @@ class Link:
         try:
             bound.sendto(data, (self._interface.name, protocol, 0, 0, mac))
         except OSError:
-            return  # a full queue or a cable pulled: what is asked here is asked again
+            return  # a full queue or a pulled cable: each question here is asked again
 
 
 def _attach(bound: socket.socket, program: tuple[tuple[int, int, int, int], ...]) -> None:

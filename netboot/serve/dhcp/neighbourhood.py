@@ -1,4 +1,4 @@
-"""Neighbourhood: what else is on our links, and what of it an operator should hear.
+"""Neighbourhood: the other machines on our links, and warnings about them for the operator.
 
 Other DHCP servers, addresses that are in use already, and PCs that wait for an IPv6 router.
 """
@@ -31,17 +31,17 @@ from netboot.serve.dhcp.pxe import PXE_CLIENT
 from netboot.serve.dhcp.responder import EVERYONE, SERVER_PORT, Reply
 from netboot.serve.dhcp.scope import Scope
 
-# A DISCOVER of our own finds the other servers. dnsmasq pings for 3 s before it answers one.
+# Our own DISCOVER finds the other servers. dnsmasq pings for 3 s before it answers one.
 SURVEY_SECONDS = (0.0, 4.0)
 SURVEY_PATIENCE = 10.0
-SURVEY_ARCHITECTURES = (0, 7)  # a proxy may know BIOS alone; the trap of option 60 is for UEFI
+SURVEY_ARCHITECTURES = (0, 7)  # a proxy may know BIOS only; the trap of option 60 is for UEFI
 # A machine in use answers an ARP probe within milliseconds, asleep on Wi-Fi within a second.
 PROBE_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """An address that was offered to ``mac`` while we asked who has it."""
+    """An address that was offered to ``mac`` and probed. ``until`` is of time.monotonic()."""
 
     mac: str
     scope: Scope
@@ -49,8 +49,10 @@ class _Probe:
 
 
 class Neighbourhood:
-    """Watches ``interfaces``; ``scopes`` are full mode's networks, none in proxy mode. It asks
-    other servers from ``port_67``.
+    """Watches ``interfaces`` for other servers and for addresses in use.
+
+    ``scopes`` are full mode's networks, none in proxy mode. Other servers are asked from
+    ``port_67``, a socket that the caller closes.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Neighbourhood:
         self._rival: asyncio.Future[findings.Finding] | None = None
 
     def start(self) -> None:
-        """Raises OperatorError if an interface cannot be watched."""
+        """Watch the links, and begin the survey. Raises OperatorError if watching fails."""
         for index, interface in self._interfaces.items():
             link = Link(interface, self._met, self._overheard)
             self._links[index] = link
@@ -80,28 +82,29 @@ class Neighbourhood:
         self._survey = asyncio.create_task(self._look_around())
 
     async def rival(self, seconds: float) -> findings.Finding | None:
-        """Another server that does what we are there for, if one is heard within ``seconds``. It is
-        the caller's to tell of it then.
+        """Return a server that does the same work as ours, or None if none is heard in ``seconds``.
+
+        The caller must report it.
         """
         self._rival = asyncio.get_running_loop().create_future()
         try:
-            return await asyncio.wait_for(self._rival, seconds)  # cancels it when they are over
+            return await asyncio.wait_for(self._rival, seconds)  # cancels it after that time
         except TimeoutError:
             return None
 
     def stop(self) -> None:
-        """Closes all sockets but ``port_67``."""
+        """Close all sockets but ``port_67``."""
         if self._survey is not None:
             self._survey.cancel()
         for link in self._links.values():
             link.stop()
 
     def asked(self, packet: Packet, interface: Interface) -> bool:
-        """Whether ``packet`` is our own survey, which a broadcast brings back to us."""
+        """Return True if ``packet`` is our own survey, which a broadcast brings back to us."""
         return packet.chaddr[:6] == self._links[interface.index].mac
 
     def replying(self, reply: Reply, interface: Interface) -> None:
-        """Hears of each reply before it is sent. Nobody waits for what it does."""
+        """Act on a reply that is about to be sent: probe its address, release iPXE. Never wait."""
         if reply.unproven:
             self._look_for(reply, interface)
         client = reply.client
@@ -109,14 +112,14 @@ class Neighbourhood:
             self._links[interface.index].release(client.mac)
 
     def _look_for(self, reply: Reply, interface: Interface) -> None:
-        """Asks who has an address while it is offered."""
+        """Probe an address while it is offered."""
         address, mac = reply.packet.yiaddr, reply.packet.mac or ""
         scope = next(scope for scope in self._scopes if address in scope.network)
         self._probes[address] = _Probe(mac, scope, time.monotonic() + PROBE_PATIENCE)
         self._links[interface.index].probe(address)
 
     def _met(self, mac: str, address: IPv4Address) -> None:
-        """A machine uses ``address``: is it one that we just offered to another?"""
+        """Withdraw ``address``, which a machine uses, if it was just offered to another PC."""
         probe = self._probes.get(address)
         if probe is None or probe.mac == mac:
             return
@@ -124,13 +127,13 @@ class Neighbourhood:
         if time.monotonic() > probe.until:
             return
         withdrawn = probe.scope.pool.occupied(address, time.time())
-        end = "it gets another" if withdrawn else "it has taken it; boot one of the two again"
+        end = "the PC gets another address" if withdrawn else "boot one of the two again"
         self._complaints.warn(
             "%s, offered to %s, is in use by %s: %s", address, probe.mac, mac, end
         )
 
     def _overheard(self, interface: Interface, server: IPv4Address, data: bytes) -> None:
-        """Another machine's answer to a DHCP client, or to our own survey."""
+        """Take another machine's answer to a DHCP client, or to our own survey."""
         if any(server == own.address for own in self._interfaces.values()):
             return
         try:
@@ -152,13 +155,13 @@ class Neighbourhood:
             self._journal.record(BootEvent(time.time(), packet.mac, "dhcp", finding.event))
 
     def _is_ours_alone(self, interface: Interface) -> bool:
-        """Whether we give out the addresses there, and no router."""
+        """Return True if we give out the addresses on ``interface``, and without a router."""
         return any(
             interface.address in scope.network and scope.router is None for scope in self._scopes
         )
 
     async def _look_around(self) -> None:
-        """Asks the LAN for an address like a PC would, to see who else answers."""
+        """Ask the LAN for an address as a PC does, to find the other servers."""
         begin = time.monotonic()
         for delay in SURVEY_SECONDS:
             await asyncio.sleep(begin + delay - time.monotonic())
@@ -169,19 +172,21 @@ class Neighbourhood:
                         target = (EVERYONE, SERVER_PORT)
                         sockets.send(self._port_67, question, interface, target)
                 except OSError as error:
-                    self._complaints.warn("%s: nobody can be asked: %s", interface.name, error)
+                    self._complaints.warn(
+                        "cannot look for DHCP servers on %s: %s", interface.name, error
+                    )
         await asyncio.sleep(begin + SURVEY_PATIENCE - time.monotonic())
         for index, interface in self._interfaces.items():
             if not self._scopes and index not in self._answering:
                 self._complaints.warn(
-                    "no DHCP server answers on %s: PCs there get no address to boot with "
-                    "(dhcp.mode: full would give them one)",
+                    "no DHCP server answers on %s: PCs on this network get no address to boot "
+                    "with; start a DHCP server there, or set dhcp.mode: full",
                     interface.name,
                 )
 
 
 def _survey(mac: bytes, architecture: int) -> Packet:
-    """A DHCPDISCOVER of a PC with our own MAC address, to be answered to everyone."""
+    """Return a DHCPDISCOVER of a PC with our own MAC address. It asks for a broadcast answer."""
     return Packet(
         op=BOOTREQUEST,
         xid=secrets.randbits(32),

@@ -1,7 +1,8 @@
 """DHCP messages: bytes <-> Packet. Sans-IO (RFC 951, 2131, 2132, 3396).
 
-Reading is liberal where clients in the field are (no END, no padding, overload, split options);
-writing is strict: option 53 first, no overload, END, then zeros up to 300 bytes.
+The parser accepts the forms that clients in the field send: no END, no padding, overload, split
+options.
+The serializer is strict: option 53 first, no overload, END, then zeros up to 300 bytes.
 """
 
 import struct
@@ -22,7 +23,7 @@ HEADER = struct.Struct("!4B I 2H 4s4s4s4s 16s 64s 128s")
 MAGIC_COOKIE = bytes((99, 130, 83, 99))  # RFC 2131 section 3
 SNAME_BYTES = 64
 FILE_BYTES = 128
-# Relays and boot ROMs drop shorter ones: BOOTP's own size (RFC 951 section 3), opnsense#7744.
+# Relays and boot ROMs drop shorter messages: BOOTP's own size (RFC 951 section 3), opnsense#7744.
 MIN_BYTES = 300
 
 PAD = 0
@@ -44,7 +45,7 @@ class MessageType(IntEnum):
 
 
 class Option(IntEnum):
-    """Option numbers, by the names of RFC 2132, 3004, 3046, 4578; 175 is iPXE's own."""
+    """Option numbers by their names in RFC 2132, 3004, 3046, 4578; 175 is iPXE's own."""
 
     SUBNET_MASK = 1
     ROUTER = 3
@@ -78,7 +79,7 @@ class Packet:
     """One DHCP message, its options joined (RFC 3396) and overload (option 52) resolved.
 
     ``chaddr`` is all 16 bytes of the field; ``sname`` and ``file`` end before the first NUL.
-    ``secs`` in seconds. ``options`` maps an option's number to its value, in wire order.
+    ``secs`` is in seconds. ``options`` maps an option's number to its value, in wire order.
     """
 
     op: int
@@ -99,7 +100,7 @@ class Packet:
 
     @property
     def mac(self) -> str | None:
-        """``aa:bb:cc:dd:ee:ff``, or None if the hardware is not Ethernet (EDK2 may send a GUID)."""
+        """``aa:bb:cc:dd:ee:ff``, or None without an Ethernet address (EDK2 may send a GUID)."""
         if self.htype != ETHERNET or self.hlen != 6:
             return None
         return self.chaddr[:6].hex(":")
@@ -115,7 +116,7 @@ class Packet:
         return MessageType(value[0])
 
     def address(self, option: Option) -> IPv4Address | None:
-        """The one address in ``option``, None if absent. Raises ProtocolError if not 4 bytes."""
+        """Return the address in ``option``, None if absent. Raises ProtocolError if not 4 bytes."""
         value = self.options.get(option)
         if value is None:
             return None
@@ -125,17 +126,17 @@ class Packet:
 
 
 def parse(data: bytes) -> Packet:
-    """Decodes one UDP payload. Raises ProtocolError, and nothing else, whatever the bytes are."""
+    """Parse one UDP payload. Raises ProtocolError, and no other error for any bytes."""
     smallest = HEADER.size + len(MAGIC_COOKIE)
     if len(data) < smallest:
-        raise ProtocolError(f"{len(data)} bytes, a DHCP message has at least {smallest}")
+        raise ProtocolError(f"{len(data)} bytes, expected at least {smallest} of a DHCP message")
     (op, htype, hlen, hops, xid, secs, flags, *addresses, chaddr, sname, file) = HEADER.unpack_from(
         data
     )
     if op not in (BOOTREQUEST, BOOTREPLY):
         raise ProtocolError(f"op is {op}, expected {BOOTREQUEST} or {BOOTREPLY}")
     if hlen > len(chaddr):
-        raise ProtocolError(f"hlen is {hlen}, the field has {len(chaddr)} bytes")
+        raise ProtocolError(f"hlen is {hlen}, expected at most {len(chaddr)}")
     cookie = data[HEADER.size : smallest]
     if cookie != MAGIC_COOKIE:
         raise ProtocolError(f"magic cookie is {cookie.hex()}, expected {MAGIC_COOKIE.hex()}")
@@ -171,7 +172,7 @@ def parse(data: bytes) -> Packet:
 
 
 def _overload(options: dict[int, bytes]) -> int:
-    """Option 52 (RFC 2132 section 9.3): bit 0 the file field, bit 1 the sname field."""
+    """Return option 52 (RFC 2132 section 9.3): bit 0 the file field, bit 1 the sname field."""
     value = options.get(OVERLOAD, b"\0")
     if value not in (b"\0", b"\1", b"\2", b"\3"):
         raise ProtocolError(f"option 52 is {value[:8].hex()}, expected one byte from 01 to 03")
@@ -179,7 +180,10 @@ def _overload(options: dict[int, bytes]) -> int:
 
 
 def _read_options(data: bytes, where: str, options: dict[int, bytes]) -> None:
-    """Appends the options in ``data`` to ``options``; stops at END or at the end of the bytes."""
+    """Append the options in ``data`` to ``options``, up to END or to the end of the bytes.
+
+    ``where`` names the field in an error. Raises ProtocolError if an option is cut off.
+    """
     at = 0
     while at < len(data) and data[at] != END:
         code = data[at]
@@ -197,10 +201,10 @@ def _read_options(data: bytes, where: str, options: dict[int, bytes]) -> None:
 
 
 def serialize(packet: Packet) -> bytes:
-    """Encodes ``packet``: option 53 first, values over 255 bytes split, END, at least 300 bytes.
+    """Serialize ``packet``: option 53 first, values over 255 bytes split, END, at least 300 bytes.
 
-    Never uses overload, which confuses old boot ROMs (dnsmasq(8), --dhcp-no-override). Raises
-    ValueError for what has no encoding; that is our bug, not the peer's.
+    Never use overload, which confuses old boot ROMs (dnsmasq(8), --dhcp-no-override). Raises
+    ValueError if a field has no encoding, which is a fault of ours and not of a peer.
     """
     header = HEADER.pack(
         packet.op,
@@ -215,25 +219,25 @@ def serialize(packet: Packet) -> bytes:
         packet.siaddr.packed,
         packet.giaddr.packed,
         _field(packet.chaddr, 16, "chaddr"),
-        # One byte less than the field: boot ROMs read past a name that no NUL ends.
+        # One byte less than the field: boot ROMs read past a name without a NUL.
         _field(packet.sname, SNAME_BYTES - 1, "sname"),
         _field(packet.file, FILE_BYTES - 1, "file"),
     )
     out = bytearray(header + MAGIC_COOKIE)
     kind = packet.options.get(Option.DHCP_MESSAGE_TYPE)
     first = {} if kind is None else {int(Option.DHCP_MESSAGE_TYPE): kind}
-    for code, value in (first | dict(packet.options)).items():  # all the others keep their order
+    for code, value in (first | dict(packet.options)).items():  # the other options keep their order
         if code in (PAD, OVERLOAD, END) or not 0 < code < 255:
-            raise ValueError(f"option {code} is not one to send")
+            raise ValueError(f"option {code} must not be sent")
         for start in range(0, len(value) or 1, 255):
             part = value[start : start + 255]
             out += bytes((code, len(part))) + part
     out.append(END)
-    # After END, never before (U-Boot) nor between options (WDS's parser; iPXE's efi_pxe.c).
+    # Zeros after END, never before (U-Boot) nor between options (WDS's parser; iPXE's efi_pxe.c).
     return bytes(out.ljust(MIN_BYTES, b"\0"))
 
 
 def _field(value: bytes, longest: int, name: str) -> bytes:
     if len(value) > longest:
-        raise ValueError(f"{name} has {len(value)} bytes, at most {longest} fit")
+        raise ValueError(f"{name} has {len(value)} bytes, expected at most {longest}")
     return value

@@ -1,6 +1,6 @@
-"""PXE's and iPXE's marks in a packet: options 43, 60, 77, 93, 97 and 175.
+"""The options of PXE and iPXE in a packet: 43, 60, 77, 93, 97 and 175.
 
-RFC 4578, RFC 3004 and the PXE specification 2.1; iPXE's own options by its include/ipxe/dhcp.h.
+RFC 4578, RFC 3004 and the PXE specification 2.1; iPXE's own options after its include/ipxe/dhcp.h.
 """
 
 import struct
@@ -24,14 +24,14 @@ USE_BOOT_FILE = 8
 # Option 175 (iPXE).
 NO_PXEDHCP = 0xB0  # do not wait for proxy offers
 BUS_ID = 0xB1
-FEATURES = range(0x10, 0x50)  # one sub-option for each thing that an iPXE was built with
+FEATURES = range(0x10, 0x50)  # one sub-option for each feature that an iPXE was built with
 HTTP_FEATURE = 0x13
 BZIMAGE_FEATURE = 0x18
 PCI_BUS = 1
 
 
 def parse_suboptions(data: bytes) -> dict[int, bytes]:
-    """Decodes encapsulated options (RFC 2132 section 8.4): number to value.
+    """Parse encapsulated options (RFC 2132 section 8.4) into a map from number to value.
 
     Raises ProtocolError if one of them is cut off.
     """
@@ -44,38 +44,38 @@ def parse_suboptions(data: bytes) -> dict[int, bytes]:
             continue
         end = at + 2 + data[at + 1] if at + 1 < len(data) else at + 2
         if end > len(data):
-            raise ProtocolError(f"sub-option {code} goes {end - len(data)} bytes past its option")
+            raise ProtocolError(f"sub-option {code} ends {end - len(data)} bytes after its option")
         suboptions[code] = data[at + 2 : end]
         at = end
     return suboptions
 
 
 def serialize_suboptions(suboptions: Mapping[int, bytes]) -> bytes:
-    """Encodes encapsulated options, END included. A value has at most 255 bytes."""
+    """Serialize encapsulated options, END included. A value has at most 255 bytes."""
     body = b"".join(bytes((code, len(value))) + value for code, value in suboptions.items())
     return body + bytes((END,))
 
 
 def vendor_class(packet: Packet) -> bytes | None:
-    """``PXE_CLIENT`` or ``HTTP_CLIENT`` if option 60 begins with it, else None."""
+    """Return ``PXE_CLIENT`` or ``HTTP_CLIENT`` if option 60 begins with it, else None."""
     value = packet.options.get(Option.VENDOR_CLASS_IDENTIFIER, b"")
     return next((name for name in (PXE_CLIENT, HTTP_CLIENT) if value.startswith(name)), None)
 
 
 def is_ipxe(packet: Packet) -> bool:
-    """Whether the sender is iPXE, by its user class."""
+    """Return True if the sender is iPXE, by its user class."""
     return _has_class(packet, IPXE_USER_CLASS) or is_ours(packet)
 
 
 def is_ours(packet: Packet) -> bool:
-    """Whether the sender is the iPXE of a medium that ``netboot media`` wrote."""
+    """Return True if the sender is the iPXE of a medium that ``netboot media`` wrote."""
     return _has_class(packet, OWN_USER_CLASS)
 
 
 def _has_class(packet: Packet, name: bytes) -> bool:
-    """Whether the user class (option 77) is, or has in it, ``name``.
+    """Return True if the user class (option 77) is or contains ``name``.
 
-    iPXE sends the bare string (its net/udp/dhcp.c); RFC 3004 wants a length before each class.
+    iPXE sends the bare string (its net/udp/dhcp.c); RFC 3004 has a length before each class.
     """
     value = packet.options.get(Option.USER_CLASS, b"")
     if value == name:
@@ -89,7 +89,7 @@ def _has_class(packet: Packet, name: bytes) -> bool:
 
 
 def architectures(packet: Packet) -> tuple[int, ...]:
-    """Client system architecture types, option 93; empty if absent.
+    """Return the client system architecture types, option 93; empty if absent.
 
     Raises ProtocolError unless it is a list of 16-bit numbers (RFC 4578 section 2.1).
     """
@@ -102,7 +102,7 @@ def architectures(packet: Packet) -> tuple[int, ...]:
 
 
 def check_machine_identifier(packet: Packet) -> None:
-    """Check option 97, the machine's UUID with its type; absent and empty are what boot ROMs send too.
+    """Check option 97, the machine's UUID with its type. Boot ROMs also omit it or send it empty.
 
     Raises ProtocolError for any length but 0 and 17 (RFC 4578 section 2.3).
     """
@@ -112,18 +112,18 @@ def check_machine_identifier(packet: Packet) -> None:
 
 
 def ipxe_features(packet: Packet) -> frozenset[int]:
-    """What the sender's iPXE was built with (option 175); empty if it does not tell.
+    """Return the features of the sender's iPXE (option 175); empty if it sends none.
 
-    Raises ProtocolError if option 175 cannot be decoded.
+    Raises ProtocolError if option 175 cannot be parsed.
     """
     encapsulated = packet.options.get(Option.ETHERBOOT_ENCAPSULATED, b"")
     return frozenset(parse_suboptions(encapsulated)) & frozenset(FEATURES)
 
 
 def nic(packet: Packet) -> tuple[int, int] | None:
-    """PCI vendor and device of the sender's NIC, from iPXE's bus-id (175.177); None if not told.
+    """Return PCI vendor and device of the sender's NIC, or None without iPXE's bus-id (175.177).
 
-    Raises ProtocolError if option 175 cannot be decoded.
+    Raises ProtocolError if option 175 cannot be parsed.
     """
     encapsulated = packet.options.get(Option.ETHERBOOT_ENCAPSULATED, b"")
     bus_id = parse_suboptions(encapsulated).get(BUS_ID, b"")

@@ -1,4 +1,4 @@
-"""What a PC that boots asks of DHCP: its messages, made (RFC 2131 section 4.4, RFC 4578). Pure."""
+"""The DHCP messages of a PC that boots (RFC 2131 section 4.4, RFC 4578). Pure."""
 
 import struct
 from dataclasses import dataclass, replace
@@ -22,8 +22,10 @@ WANTED = (
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """A PC and the program that runs on it: its firmware, or iPXE. ``mac``: ``aa:bb:cc:dd:ee:ff``.
-    ``nic``: PCI vendor and device of its network card, which only iPXE tells.
+    """A PC and the program that runs on it: its firmware, or iPXE.
+
+    ``mac`` is ``aa:bb:cc:dd:ee:ff``. ``nic`` is PCI vendor and device of its network card, which
+    only iPXE sends.
     """
 
     mac: str
@@ -32,8 +34,8 @@ class Asker:
     nic: tuple[int, int] | None = None
 
     def chained(self) -> Self:
-        """The same PC once its firmware has loaded iPXE."""
-        # iPXE names itself a PXE client whatever loaded it.
+        """Return the same PC after its firmware has loaded iPXE."""
+        # iPXE calls itself a PXE client even if HTTP boot loaded it.
         arch = next(
             row
             for row in (self.arch, *ARCHITECTURES)
@@ -42,11 +44,11 @@ class Asker:
         return replace(self, arch=arch, ipxe=True)
 
     def discover(self, xid: int) -> Packet:
-        """DHCPDISCOVER."""
+        """Return a DHCPDISCOVER."""
         return self._message(MessageType.DHCPDISCOVER, xid)
 
     def request(self, offer: Packet) -> Packet:
-        """DHCPREQUEST for what a server offers (SELECTING: RFC 2131 section 4.3.2)."""
+        """Return the DHCPREQUEST that accepts ``offer`` (SELECTING: RFC 2131 section 4.3.2)."""
         options = {
             int(Option.REQUESTED_IP_ADDRESS): offer.yiaddr.packed,
             int(Option.SERVER_IDENTIFIER): offer.options[Option.SERVER_IDENTIFIER],
@@ -54,11 +56,11 @@ class Asker:
         return self._message(MessageType.DHCPREQUEST, offer.xid, options)
 
     def boot_server_request(self, xid: int, address: IPv4Address) -> Packet:
-        """DHCPREQUEST to port 4011 of a PC that has ``address`` (PXE 2.1 section 2.2.2)."""
+        """Return a DHCPREQUEST to port 4011 of a PC with ``address`` (PXE 2.1 section 2.2.2)."""
         return self._message(MessageType.DHCPREQUEST, xid, ciaddr=address)
 
     def release(self, xid: int, address: IPv4Address, server: IPv4Address) -> Packet:
-        """DHCPRELEASE: it needs ``address`` no more, which ``server`` gave it."""
+        """Return a DHCPRELEASE of ``address``, which ``server`` gave to the PC."""
         identifier = {int(Option.SERVER_IDENTIFIER): server.packed}
         return self._message(MessageType.DHCPRELEASE, xid, identifier, ciaddr=address)
 

@@ -1,4 +1,4 @@
-"""What the journal says of DHCP: one event for each packet of a seat and each answer. Pure."""
+"""The journal's events of DHCP: one for each packet of a seat and one for each answer. Pure."""
 
 from typing import Any
 
@@ -12,7 +12,10 @@ STAGES = {SERVER_PORT: "dhcp", BOOT_SERVER_PORT: "pxe"}
 
 
 def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) -> BootEvent | None:
-    """What a seat asked; None for traffic of others that is not answered."""
+    """Return the event for a packet of a seat, or None for traffic of others without an answer.
+
+    ``when`` is seconds since the epoch.
+    """
     kind = packet.message_type
     if kind is None or packet.mac is None:
         return None
@@ -34,9 +37,9 @@ def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) 
 
 
 def of_reply(reply: Reply, port: int, milliseconds: float, when: float) -> BootEvent:
-    """What it was answered, and how long that took."""
+    """Return the event for an answer, which took ``milliseconds``."""
     packet, name = reply.packet, reply.answer.name.removeprefix("DHCP")
-    # A script's folder is the seat's ticket, which no event may show.
+    # A script's folder is the seat's ticket, which must not be in an event.
     file = packet.file.decode().rpartition("/")[2]
     data: dict[str, Any] = {"type": name, "ms": round(milliseconds, 3)}
     words = [name]

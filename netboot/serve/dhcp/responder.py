@@ -1,7 +1,7 @@
-"""respond(packet, context, now): what one DHCP message is answered. Pure but for the leases.
+"""respond(packet, context, now): the answer to one DHCP message. Pure but for the leases.
 
-Proxy mode leaves addresses to the LAN's own DHCP server and adds where to boot from; full mode
-gives addresses too. RFC 2131 section 4.3, PXE 2.1 sections 2.2 to 2.4.
+Proxy mode leaves addresses to the LAN's own DHCP server and adds the boot server and file; full
+mode also gives addresses. RFC 2131 section 4.3, PXE 2.1 sections 2.2 to 2.4.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ EVERYONE = IPv4Address("255.255.255.255")
 
 # "Skip discovery, load the file named": without it BIOS ROMs look for boot servers (PXE-E55).
 USE_BOOT_FILE = pxe.serialize_suboptions({pxe.DISCOVERY_CONTROL: bytes((pxe.USE_BOOT_FILE,))})
-# By this menu a Raspberry Pi knows its server. The boot ROM of the Pi 3 wants the three spaces
-# (raspberrypi/documentation#1686), later ones take them; the type is 0, the time to choose too.
+# A Raspberry Pi knows its server by this menu. The boot ROM of the Pi 3 needs the three spaces
+# (raspberrypi/documentation#1686), later ones accept them. Type and time to choose are both 0.
 _MENU = b"Raspberry Pi Boot   "
 RASPBERRY_PI_BOOT = pxe.serialize_suboptions(
     {
@@ -36,16 +36,16 @@ RASPBERRY_PI_BOOT = pxe.serialize_suboptions(
         pxe.MENU_PROMPT: b"\0PXE",
     }
 )
-# UEFI gets no option 43: EDK2 before 2017 throws the first offer away that has sub-options 6 to 10
-# (edk2#6944), but caches one without as BINL's and then asks on port 4011.
+# UEFI gets no option 43: EDK2 before 2017 drops the first offer that has sub-options 6 to 10
+# (edk2#6944), but caches an offer without them as BINL's and then asks on port 4011.
 VENDOR_OPTIONS = {Firmware.BIOS: USE_BOOT_FILE, Firmware.RASPBERRY_PI: RASPBERRY_PI_BOOT}
 # The boot ROM of the first Pis asks for its file only once if the answer to its DHCPDISCOVER comes
-# at once (raspberrypi/firmware#934; what dnsmasq has --dhcp-reply-delay for).
+# at once (raspberrypi/firmware#934). dnsmasq has --dhcp-reply-delay for this.
 SLOW_OUI, SLOW_SECONDS = "b8:27:eb", 2.0
 SKIP_PROXY_WAIT = pxe.serialize_suboptions({pxe.NO_PXEDHCP: b"\1"})
 
 
-# RFC 6842, RFC 4578, RFC 3046; the relay's comes last, as a relay may cut it off.
+# RFC 6842, RFC 4578, RFC 3046. The relay's option comes last, because a relay may cut it off.
 ECHOED = (
     Option.CLIENT_IDENTIFIER,
     Option.CLIENT_MACHINE_IDENTIFIER,
@@ -55,10 +55,11 @@ ECHOED = (
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a packet arrived and what it is answered from.
+    """The arrival of a packet, and all that its answer depends on.
 
-    ``server`` is our address on the interface it came in by, ``port`` is 67 or 4011, ``source``
-    its sender's address and port. ``scopes`` are full mode's networks.
+    ``server`` is our address on the interface that received it, ``port`` is 67 or 4011, ``source``
+    is its sender's address and port. ``plan`` decides on a client's boot. ``scopes`` are full
+    mode's networks.
     """
 
     profile: Profile
@@ -71,10 +72,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A packet and where to send it; ``client`` is None for a DHCP client that does not boot.
+    """A packet and its target; ``client`` is None for a DHCP client that does not boot.
 
-    ``unproven``: it offers an address that may be in use on the link; nobody has looked lately.
-    ``delay``: seconds that it must not come sooner.
+    ``unproven`` is True if the offered address may be in use on the link and must be probed.
+    ``delay`` is the least number of seconds before the reply is sent.
     """
 
     packet: Packet
@@ -89,7 +90,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A packet with what was read from it; all that the modes below ask about."""
+    """A packet and the facts read from it: all that the modes below need."""
 
     packet: Packet
     kind: Type
@@ -99,9 +100,9 @@ class _Question:
 
 
 def respond(packet: Packet, context: Context, now: float) -> Reply | Ignored:
-    """Answers ``packet``, or says why not. ``now``: seconds since the epoch, for leases.
+    """Return the answer to ``packet``, or the reason for none. ``now``: seconds since the epoch.
 
-    Raises ProtocolError if an option that the answer depends on cannot be decoded.
+    Raises ProtocolError if an option that the answer depends on cannot be parsed.
     """
     kind = packet.message_type
     if packet.op != BOOTREQUEST:
@@ -118,7 +119,7 @@ def respond(packet: Packet, context: Context, now: float) -> Reply | Ignored:
         return sender
     client = None if isinstance(sender, Ignored) else sender
     if _is_raspberry_pi(client) and context.profile.boot.raspberry_pi is None:
-        return Ignored("a Raspberry Pi: boot.raspberry_pi names no folder with its files")
+        return Ignored("a Raspberry Pi: boot.raspberry_pi is not set to a folder with its files")
     question = _Question(packet, kind, packet.mac, client, context)
     if context.port == BOOT_SERVER_PORT:
         return _boot_server(question)
@@ -128,7 +129,7 @@ def respond(packet: Packet, context: Context, now: float) -> Reply | Ignored:
 
 
 def _sender(packet: Packet, profile: Profile) -> Client | Ignored:
-    """The PC that asks to boot, if there are images for a processor that it may have."""
+    """Return the PC that asks to boot, if we have images for a processor that it may have."""
     sender = client_from_packet(packet)
     if isinstance(sender, Ignored):
         return sender
@@ -139,7 +140,7 @@ def _sender(packet: Packet, profile: Profile) -> Client | Ignored:
 
 
 def _proxy(question: _Question) -> Reply | Ignored:
-    """Port 67 next to another DHCP server: a second offer, with a file and without an address."""
+    """Answer on port 67 beside another DHCP server: offer a file, without an address."""
     if question.kind is not Type.DHCPDISCOVER:
         return Ignored("left to the LAN's own DHCP server")
     packet = _answer(
@@ -153,9 +154,11 @@ def _proxy(question: _Question) -> Reply | Ignored:
 
 
 def _boot_server(question: _Question) -> Reply | Ignored:
-    """Port 4011: a client that has its address asks where its file is (PXE 2.1, BINL)."""
+    """Answer on port 4011, where a client with an address asks for its file (PXE 2.1, BINL)."""
     if question.kind is not Type.DHCPREQUEST or question.client is None:
-        return Ignored(f"{question.kind.name} on port {BOOT_SERVER_PORT}")
+        return Ignored(
+            f"{question.kind.name} on port {BOOT_SERVER_PORT}: expected a boot client's request"
+        )
     address, port = question.context.source
     if address == ANY:
         return Ignored(f"a request on port {BOOT_SERVER_PORT} from a client without an address")
@@ -171,13 +174,13 @@ def _boot_server(question: _Question) -> Reply | Ignored:
 
 
 def _bootfile(question: _Question) -> bytes:
-    """What goes into the file field; empty for a client that is not PXE."""
+    """Return the content of the file field, empty for a client that does not boot."""
     client = question.client
     return b"" if client is None else question.context.plan(client).bootfile.encode()
 
 
 def _pxe_options(question: _Question) -> dict[int, bytes]:
-    """Options that make a proxy's offer or acknowledgement one."""
+    """Return the options that mark a proxy's offer or acknowledgement."""
     options = _vendor_class(question)
     client = question.client
     if client is not None and client.arch.firmware in VENDOR_OPTIONS:
@@ -188,8 +191,9 @@ def _pxe_options(question: _Question) -> dict[int, bytes]:
 
 
 def _server_names(question: _Question, bootfile: bytes) -> dict[int, bytes]:
-    """Options 66 and 67, to who asks for them: with the NUL that some ROMs need (dnsmasq's
-    rfc2131.c); EDK2 prefers these to the fields.
+    """Return options 66 and 67 if the client asks for them; EDK2 prefers them to the fields.
+
+    They end with the NUL that some ROMs need (dnsmasq's rfc2131.c).
     """
     asked = question.packet.options.get(Option.PARAMETER_REQUEST_LIST, b"")
     server = str(question.context.server).encode()
@@ -198,19 +202,19 @@ def _server_names(question: _Question, bootfile: bytes) -> dict[int, bytes]:
 
 
 def _vendor_class(question: _Question) -> dict[int, bytes]:
-    """Option 60, by which firmware knows that it is meant."""
+    """Return option 60, by which firmware recognises an answer for itself."""
     client = question.client
     by_http = client is not None and client.arch.firmware is Firmware.UEFI_HTTP
     return {int(Option.VENDOR_CLASS_IDENTIFIER): pxe.HTTP_CLIENT if by_http else pxe.PXE_CLIENT}
 
 
 def _full(question: _Question, now: float) -> Reply | Ignored:
-    """Port 67 as the LAN's only DHCP server (RFC 2131 section 4.3)."""
+    """Answer on port 67 as the LAN's only DHCP server (RFC 2131 section 4.3)."""
     packet, context = question.packet, question.context
     scope = scope_of(packet, context.server, context.scopes)
     if scope is None:
         where = "the network of " + str(context.server if packet.giaddr == ANY else packet.giaddr)
-        return Ignored(f"no addresses to give in {where}: it is not in the profile", serious=True)
+        return Ignored(f"no addresses for {where}: not a network of the profile", serious=True)
     owner = owner_of(packet, question.mac, context.profile)
     match question.kind:
         case Type.DHCPDISCOVER:
@@ -226,23 +230,23 @@ def _full(question: _Question, now: float) -> Reply | Ignored:
             declined = packet.address(Option.REQUESTED_IP_ADDRESS)
             if declined is not None:
                 scope.pool.decline(owner, declined, now)
-            return Ignored(f"{declined} declined: another machine uses it", serious=True)
+            return Ignored(f"{declined} declined: in use by another machine", serious=True)
         case _:
-            return Ignored(f"{question.kind.name} is a server's message")
+            return Ignored(f"{question.kind.name} is sent by servers only")
 
 
 def _offer(question: _Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
     packet, pool = question.packet, scope.pool
     address = pool.offer(owner, now, packet.address(Option.REQUESTED_IP_ADDRESS))
     if address is None:
-        return Ignored(f"no address is left in {scope.network}: all are in use", serious=True)
-    # Behind a relay nobody hears us ask.
+        return Ignored(f"no free address in {scope.network}: all are in use", serious=True)
+    # Machines behind a relay cannot receive our probe.
     unproven = packet.giaddr == ANY and pool.is_unproven(address, now)
     return _lease(question, Type.DHCPOFFER, address, scope, pool.lease_time, unproven=unproven)
 
 
 def _request(question: _Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
-    """DHCPREQUEST, whose four kinds RFC 2131 section 4.3.2 tells apart by three fields."""
+    """Answer a DHCPREQUEST, whose four kinds differ in three fields (RFC 2131 section 4.3.2)."""
     packet, network, pool = question.packet, scope.network, scope.pool
     chosen = packet.address(Option.SERVER_IDENTIFIER)
     if chosen is not None and chosen != question.context.server:
@@ -254,16 +258,16 @@ def _request(question: _Question, scope: Scope, owner: str, now: float) -> Reply
         return Ignored("DHCPREQUEST for no address")
     if address in network and pool.commit(owner, address, now):
         return _lease(question, Type.DHCPACK, address, scope, pool.lease_time)
-    # Only who just came to this link must hear that its address is from elsewhere; any other that
-    # we do not know may be another server's.
+    # Only a client that just came to this link must learn that its address is from elsewhere. Any
+    # other unknown client may belong to another server.
     unknown = pool.address_of(owner) is None and not pool.covers(address)
     if chosen is None and unknown and (address in network or not rebooting):
         return Ignored(f"{address} is not ours to give")
-    return _refusal(question, f"{address} is not yours on this network")
+    return _refusal(question, f"{address} is not your address on this network")
 
 
 def _refusal(question: _Question, message: str) -> Reply:
-    """DHCPNAK: no address, no configuration (RFC 2131 table 3)."""
+    """Return a DHCPNAK: no address, no configuration (RFC 2131 table 3)."""
     flags = question.packet.flags
     if question.packet.giaddr != ANY:
         flags |= BROADCAST_FLAG  # the relay must not send it to the refused address
@@ -280,7 +284,7 @@ def _lease(
     *,
     unproven: bool = False,
 ) -> Reply:
-    """DHCPOFFER or DHCPACK with all that a client wants to know; ``lease_time`` None: INFORM."""
+    """Return a DHCPOFFER or DHCPACK with all settings; ``lease_time`` is None for an INFORM."""
     request, context = question.packet, question.context
     dhcp = context.profile.dhcp
     options: dict[int, bytes] = {}
@@ -299,14 +303,14 @@ def _lease(
     if client is not None and client.stage is Stage.IPXE:
         options[Option.ETHERBOOT_ENCAPSULATED] = SKIP_PROXY_WAIT
     if client is not None and client.arch.firmware is Firmware.UEFI_HTTP:
-        options |= _vendor_class(question)  # or EDK2 does not take the file for a URL
+        options |= _vendor_class(question)  # without it EDK2 does not take the file for a URL
     bootfile = _bootfile(question)
     if bootfile:
         options |= _server_names(question, bootfile)
     if _is_raspberry_pi(client):
         options |= _pxe_options(question)
-    # No option 60 for PXE: EDK2 then takes us for a plain DHCP server with a boot file, and does not
-    # wait for proxies nor ask on port 4011 (PxeBcSelectDhcp4Offer).
+    # No option 60 for PXE: EDK2 then takes us for a plain DHCP server with a boot file, and neither
+    # waits for proxies nor asks on port 4011 (PxeBcSelectDhcp4Offer).
     packet = _answer(
         question,
         kind,
@@ -329,7 +333,7 @@ def _answer(
     ciaddr: IPv4Address = ANY,
     yiaddr: IPv4Address = ANY,
 ) -> Packet:
-    """The fields that all answers share (RFC 2131 table 3), and those to boot by."""
+    """Return an answer with the fields common to all (RFC 2131 table 3) and those for booting."""
     request, server = question.packet, question.context.server
     all_options = {
         int(Option.DHCP_MESSAGE_TYPE): bytes((kind,)),
@@ -357,7 +361,7 @@ def _answer(
 
 
 def _reply(question: _Question, kind: Type, packet: Packet, *, unproven: bool = False) -> Reply:
-    """Addresses an answer from port 67 (RFC 2131 section 4.1)."""
+    """Address an answer from port 67 (RFC 2131 section 4.1)."""
     request = question.packet
     address, port = EVERYONE, CLIENT_PORT
     if request.giaddr != ANY:

@@ -1,4 +1,4 @@
-"""Scope: the addresses of one network and what its PCs are told, in full mode. Pure."""
+"""Scope: the addresses and the settings that full mode gives to PCs of one network. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from netboot.serve.dhcp.packet import ANY, Option, Packet
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One network: of an interface of ours, or behind a relay."""
+    """One network: that of an interface of ours, or one behind a relay."""
 
     network: IPv4Network
     pool: LeasePool
@@ -23,8 +23,10 @@ class Scope:
 def make_scopes(
     profile: Profile, served: Collection[IPv4Network], servers: Collection[IPv4Address]
 ) -> tuple[Scope, ...]:
-    """The profile's networks; none in proxy mode. ``served``: networks of our interfaces, of
-    which one is dhcp.range's; ``servers``: our addresses, which nobody is given.
+    """Return the profile's networks, none in proxy mode.
+
+    ``served`` are the networks of our interfaces, and one of them contains dhcp.range. ``servers``
+    are our own addresses, which no PC may get.
     """
     return tuple(_scopes(profile, served, servers)) if profile.dhcp.mode == "full" else ()
 
@@ -59,8 +61,10 @@ def _scopes(
 
 
 def scope_of(packet: Packet, server: IPv4Address, scopes: Sequence[Scope]) -> Scope | None:
-    """Where the sender is: by its relay; by its address, which it sends past the relay once it has
-    one; or by ``server``, our address on the interface that the packet came in by.
+    """Return the scope of the sender, or None if none contains it.
+
+    The relay's address decides; else the sender's own address, because a PC with an address
+    bypasses the relay; else ``server``, our address on the interface that received the packet.
     """
     if packet.giaddr != ANY:
         return _containing(packet.giaddr, scopes)
@@ -69,10 +73,10 @@ def scope_of(packet: Packet, server: IPv4Address, scopes: Sequence[Scope]) -> Sc
 
 
 def owner_of(packet: Packet, mac: str, profile: Profile) -> str:
-    """Who a lease is for: the MAC address, or ``id:HEX`` of a client identifier with a reservation.
+    """Return the owner of a lease: ``mac``, or ``id:HEX`` for a reserved client identifier.
 
-    Other client identifiers are not looked at: firmware, iPXE and Linux send three different ones
-    from one PC, which is to keep its address.
+    Other client identifiers are ignored: firmware, iPXE and Linux send three different ones from
+    one PC, which must keep its address.
     """
     client_id = packet.options.get(Option.CLIENT_IDENTIFIER, b"").hex()
     return f"id:{client_id}" if client_id in profile.dhcp.client_ids else mac

@@ -1,4 +1,4 @@
-"""The sender of a DHCP packet: which client it is, or why it is none of ours. Pure."""
+"""The sender of a DHCP packet: a client that we can boot, or a reason to ignore it. Pure."""
 
 from netboot.boot.arch import BY_CODE, BY_OUI, Firmware
 from netboot.boot.client import Client, Stage
@@ -6,7 +6,7 @@ from netboot.errors import Ignored
 from netboot.serve.dhcp import pxe
 from netboot.serve.dhcp.packet import Packet
 
-# What an iPXE needs for our scripts; on UEFI the firmware itself starts a kernel.
+# The features that an iPXE needs for our scripts. On UEFI the firmware itself starts a kernel.
 NEEDED = {
     Firmware.BIOS: {pxe.HTTP_FEATURE, pxe.BZIMAGE_FEATURE},
     Firmware.UEFI: {pxe.HTTP_FEATURE},
@@ -15,9 +15,9 @@ NEEDED = {
 
 
 def client_from_packet(packet: Packet) -> Client | Ignored:
-    """Who sent ``packet``, or why it is not from a PC that we can boot.
+    """Return the client that sent ``packet``, or the reason why we cannot boot the sender.
 
-    Raises ProtocolError if one of PXE's options cannot be decoded.
+    Raises ProtocolError if an option of PXE cannot be parsed.
     """
     vendor_class = pxe.vendor_class(packet)
     if vendor_class is None:
@@ -25,12 +25,12 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
     if packet.mac is None:
         return Ignored(f"hardware type {packet.htype} with {packet.hlen} bytes is not Ethernet")
     codes = pxe.architectures(packet)
-    # A Raspberry Pi's own firmware says 0, BIOS (rpi-eeprom#182); UEFI on one says what it is.
+    # A Raspberry Pi's own firmware sends 0, BIOS (rpi-eeprom#182); UEFI on a Pi sends its own code.
     own = BY_OUI.get(packet.mac[:8])
     if own is not None:
         codes = tuple(own.code if code == 0 else code for code in codes)
     if not codes:
-        return Ignored("a boot client without option 93, which names its architecture")
+        return Ignored("no architecture: a boot client without option 93")
     by_http = vendor_class == pxe.HTTP_CLIENT
     known = [
         row

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from netboot.boot.client import Client
 from netboot.boot.events import BootEvent, Journal
 from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored, OperatorError, ProtocolError
+from netboot.host.files import replace_file
 from netboot.host.interfaces import Interface
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, sockets
@@ -24,16 +24,15 @@ from netboot.serve.dhcp.packet import parse, serialize
 from netboot.serve.dhcp.responder import SERVER_PORT, Context, Reply, respond
 from netboot.serve.dhcp.scope import Scope, make_scopes
 
-BATCH = 64  # packets answered between two visits to the event loop, and for one write of leases
-# Whether a second server is there is known before the first PC is answered. proxyDHCP servers answer
-# in milliseconds; who takes longer is warned of when it answers.
+# A second server must be known before the first PC is answered. proxyDHCP servers answer in
+# milliseconds; a slower server causes a warning when it answers.
 RIVAL_PATIENCE = 0.5
-BESIDE = "to serve beside it all the same: --set dhcp.beside=yes, or 'beside: yes' below dhcp"
+BESIDE = "to serve beside it anyway: --set dhcp.beside=yes, or 'beside: yes' below dhcp"
 
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """A reply that waits for the leases to be on disk; ``received`` is time.perf_counter()'s."""
+    """A reply that waits for the leases to be on disk; ``received`` is of time.perf_counter()."""
 
     reply: Reply
     data: bytes
@@ -42,7 +41,11 @@ class _Answered:
 
 
 class DhcpServer:
-    """Answers DHCP on ``interfaces``; ``plan`` says what a client boots from our address there."""
+    """Answers DHCP on ``interfaces``.
+
+    ``plan(client, server)`` decides on a client's boot; ``server`` is our address on the client's
+    interface. ``lease_file`` keeps full mode's leases.
+    """
 
     def __init__(
         self,
@@ -64,11 +67,12 @@ class DhcpServer:
         self._neighbourhood: Neighbourhood | None = None
 
     async def start(self, *, alone: bool = False) -> None:
-        """Reads the leases, binds ports 67 and 4011, and looks who else serves. If it has to be
-        ``alone``, nobody is answered until others have had a moment to show themselves.
+        """Read the leases, bind ports 67 and 4011, and look for other servers.
 
-        Raises OperatorError if a port is taken or not permitted, if the lease file cannot be used,
-        if full mode's addresses are on none of the interfaces, or if it is not alone.
+        With ``alone``, answer no PC for ``RIVAL_PATIENCE`` seconds, in which others can show up.
+        Raises OperatorError if a port is taken or not permitted, or if the lease file cannot be
+        used. So it does if full mode's addresses are on none of the interfaces, or if another
+        server shows up.
         """
         self._profile.check_networks(
             {interface.name: interface.network for interface in self._interfaces.values()}
@@ -94,7 +98,7 @@ class DhcpServer:
             loop.add_reader(bound, self._readable, bound, port)
 
     async def stop(self) -> None:
-        """Closes the ports. Leases are on disk already."""
+        """Close the ports. Leases are on disk already."""
         if self._neighbourhood is not None:
             self._neighbourhood.stop()
         for bound in self._sockets.values():
@@ -112,14 +116,14 @@ class DhcpServer:
                 scope.pool.restore(saved)
         except (OSError, ValueError) as error:
             raise OperatorError(
-                f"{path}: {error}",
-                hint="move the lease file away; PCs then get their addresses anew",
+                f"{path}: cannot read the leases: {error}",
+                hint="move the lease file away; PCs then get new leases",
             ) from error
 
     def _readable(self, bound: socket.socket, port: int) -> None:
-        """Answers what waits in the socket, after one write of all leases given meanwhile."""
+        """Answer the packets in the socket's queue, after one write of all their leases."""
         answered = []
-        for _ in range(BATCH):
+        for _ in range(sockets.BATCH):
             try:
                 arrival = sockets.receive(bound)
             except OSError as error:
@@ -163,44 +167,44 @@ class DhcpServer:
             self._record(record.of_request(packet, port, result, now))
             if isinstance(result, Ignored):
                 if result.serious:
-                    self._complaints.warn("%s, asked by %s", result.reason, packet.mac)
+                    self._complaints.warn("%s (asked by %s)", result.reason, packet.mac)
                 return None
             return result, serialize(result.packet)
         except ProtocolError as error:
             self._complaints.warn("port %d: bad packet from %s: %s", port, address, error)
         except Exception:  # noqa: BLE001 - a bug of ours must cost one seat and not the room
-            self._complaints.warn("port %d: packet from %s", port, address, exc_info=True)
+            self._complaints.warn(
+                "port %d: cannot answer a packet from %s", port, address, exc_info=True
+            )
         return None
 
     def _plan_from(self, server: IPv4Address, client: Client) -> BootPlan:
         return self._plan(client, server)
 
     def _save(self) -> bool:
-        """Writes changed leases; False if that failed: then no PC may be told of them."""
+        """Write changed leases. Return False if that failed: no PC may get an answer then."""
         changes, path = sum(scope.pool.changes for scope in self._scopes), self._lease_file
         if path is None or changes == self._saved:
             return True
         leases = [row for scope in self._scopes for row in scope.pool.as_json()["leases"]]
-        fresh = path.with_name(path.name + ".new")
         try:
-            fresh.write_text(json.dumps({"leases": leases}, indent=1))
-            os.replace(fresh, path)
+            replace_file(path, json.dumps({"leases": leases}, indent=1), durable=True)
         except OSError as error:
-            self._complaints.warn("leases cannot be saved, no answer is sent: %s", error)
+            self._complaints.warn("cannot save the leases, so no answer is sent: %s", error)
             return False
         self._saved = changes
         return True
 
     def _send(self, bound: socket.socket, port: int, item: _Answered) -> None:
         if bound.fileno() == -1:
-            return  # stopped while it waited
+            return  # the server stopped while the reply waited
         reply, interface = item.reply, item.interface
         if self._neighbourhood is not None:
             self._neighbourhood.replying(reply, interface)
         try:
             sockets.send(bound, item.data, interface, (reply.address, reply.port))
         except OSError as error:
-            self._complaints.warn("port %d: no reply to %s: %s", port, reply.address, error)
+            self._complaints.warn("port %d: cannot reply to %s: %s", port, reply.address, error)
             return
         milliseconds = (time.perf_counter() - item.received) * 1000
         self._record(record.of_reply(reply, port, milliseconds, time.time()))

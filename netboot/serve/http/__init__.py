@@ -1,1 +1,1 @@
-"""HTTP: the server, what it sends files with, and the clients of both."""
+"""HTTP: the server, its file sender, and the clients."""

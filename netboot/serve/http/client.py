@@ -1,7 +1,7 @@
-"""HTTP as a PC asks on its way to userland; the client halves of DHCP, TFTP and NBD lie beside their servers.
+"""The HTTP client: ask as a PC does on its way to userland.
 
-Each function raises AnswerError, with one line, if the answer is wrong or nothing comes for the
-seconds of its ``patience``.
+The clients of DHCP, TFTP and NBD are beside their servers. Each function raises AnswerError, with
+one line, if the answer is wrong or if no data comes for ``patience`` seconds.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 from netboot.errors import AnswerError
 
-SECONDS = 4.0  # a server under load; a healthy one answers in milliseconds
+SECONDS = 4.0  # for a server under load; an idle one answers in milliseconds
 MAX_HEAD_BYTES = 64 << 10
-MAX_BYTES = 1 << 30  # of a boot file; a mistake of the server must not keep us for ever
+MAX_BYTES = 1 << 30  # of a boot file; a mistake of the server must not keep us busy forever
 PIECE_BYTES = 256 << 10
 
 
 async def http_read(url: str, method: str = "GET", patience: float = SECONDS) -> bytes:
-    """A small answer over HTTP, all of it."""
+    """Return a whole small answer over HTTP."""
     content = bytearray()
     await http_download(url, content.extend, method=method, patience=patience)
     return bytes(content)
@@ -32,7 +32,7 @@ async def http_download(
     method: str = "GET",
     patience: float = SECONDS,
 ) -> int:
-    """Gives ``take`` each piece of an answer over HTTP as it comes; the number of bytes."""
+    """Call ``take`` with each piece of an answer over HTTP. Return the number of bytes."""
     loop = asyncio.get_running_loop()
     place, got, expected = urlsplit(url), 0, None
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
@@ -55,16 +55,16 @@ async def http_download(
                 got += len(piece)
         except TimeoutError:
             of = "" if expected is None else f" after {got} of {expected} bytes"
-            raise AnswerError(f"HTTP: nothing came for {patience:g} s{of}") from None
+            raise AnswerError(f"HTTP: no data for {patience:g} s{of}") from None
         except (OSError, ValueError) as error:
             raise AnswerError(f"HTTP: {error}") from None
     if got != expected:
-        raise AnswerError(f"HTTP: {got} of {expected} bytes")
+        raise AnswerError(f"HTTP: the connection ended after {got} of {expected} bytes")
     return got
 
 
 async def _pieces(sock: socket.socket, patience: float) -> AsyncIterator[memoryview]:
-    """What comes; each piece is good until the next one is asked for."""
+    """Yield received data. Each piece is valid until the next one is requested."""
     loop, buffer = asyncio.get_running_loop(), memoryview(bytearray(PIECE_BYTES))
     while True:
         async with asyncio.timeout(patience):
@@ -75,23 +75,23 @@ async def _pieces(sock: socket.socket, patience: float) -> AsyncIterator[memoryv
 
 
 async def _head(pieces: AsyncIterator[memoryview]) -> tuple[int, bytes]:
-    """Length of the body, and what of it came with the head."""
+    """Return the length of the body in bytes, and the part of it that came with the head."""
     data = b""
     while b"\r\n\r\n" not in data:
         piece = await anext(pieces, None)
         if piece is None or len(data) > MAX_HEAD_BYTES:
-            raise AnswerError("HTTP: an answer without an end of its head")
+            raise AnswerError("HTTP: the answer's head has no end")
         data += piece
     head, _, rest = data.partition(b"\r\n\r\n")
     text = head.decode("latin-1")
     status = re.match(r"HTTP/1\.[01] ([0-9]{3}) ?(.*)", text)
     length = re.search(r"\r\nContent-Length: *([0-9]+)", text, re.IGNORECASE)
     if status is None:
-        raise AnswerError("HTTP: an answer without a status")
+        raise AnswerError("HTTP: the answer has no status")
     if not status[1].startswith("2"):
         raise AnswerError(f"HTTP {status[1]} {status[2].strip()}")
     if length is None and status[1] != "204":
-        raise AnswerError("HTTP: an answer without a length")
+        raise AnswerError("HTTP: the answer has no length")
     size = int(length[1]) if length else 0
     if size > MAX_BYTES:
         raise AnswerError(f"HTTP: {size} bytes, expected at most {MAX_BYTES}")

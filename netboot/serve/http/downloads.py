@@ -1,4 +1,4 @@
-"""Files over HTTP. aiohttp answers Range and If-None-Match (ETag); the content goes by sendfile(2)."""
+"""Files over HTTP. aiohttp answers Range and If-None-Match (ETag); sendfile(2) sends content."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -13,12 +13,13 @@ from netboot.serve.http.sending import Senders
 CHUNK_BYTES = 256 << 10
 
 Sent = Callable[[int | None], None]
-"""Hears how many bytes of content were sent, or None if the PC went away."""
+"""Called with the number of bytes of content that were sent, or None if the PC went away."""
 
 
 class Download(web.FileResponse):
-    """Sends a file, or the range that was asked for. ``sent`` hears nothing if there was no content
-    to send (HEAD, or the PC has it).
+    """A response with a file, or with the requested range of it.
+
+    ``sent`` is not called if the response has no content (HEAD, or the PC has the file already).
     """
 
     def __init__(self, path: Path, sent: Sent, senders: Senders) -> None:
@@ -39,13 +40,13 @@ class Download(web.FileResponse):
     async def _sendfile(
         self, request: web.BaseRequest, fobj: IO[Any], offset: int, count: int
     ) -> AbstractStreamWriter:
-        """In place of asyncio's, which sends in the event loop."""
+        """Send by threads. asyncio's method would send in the event loop."""
         writer = await web.StreamResponse.prepare(self, request)
         transport = request.transport
         if writer is None or transport is None:
             raise ConnectionResetError("the PC closed the connection")
         transport.set_write_buffer_limits(0)
-        await writer.drain()  # the head is on its way
+        await writer.drain()  # send the head first
         transport.set_write_buffer_limits()
         connection = transport.get_extra_info("socket")
         await self._senders.send(connection, fobj.fileno(), offset, count)
@@ -56,7 +57,7 @@ class Download(web.FileResponse):
 async def send_with_end(
     request: web.Request, path: Path, end: str, sent: Sent
 ) -> web.StreamResponse:
-    """Sends an EFI program, the file ``path`` but with ``end`` as its last characters."""
+    """Send an EFI program: the file ``path`` with its last characters replaced by ``end``."""
     size = path.stat().st_size
     response = web.StreamResponse()
     response.content_type, response.content_length = "application/efi", size

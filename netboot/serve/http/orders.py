@@ -1,19 +1,22 @@
-"""Orders: what a seat that runs without its disk is told to do. It asks, and waits for the answer."""
+"""Orders for seats that run without their disk. A seat asks, and waits for the answer."""
 
 import asyncio
 
 ORDERS = ("reboot", "poweroff")
-WAIT_SECONDS = 60.0  # then a seat asks again: who is switched off is known for it that long
+WAIT_SECONDS = 60.0  # until a seat asks again; a seat that is off counts as waiting until then
 
 
 class Orders:
-    """The seats that wait for one, by MAC."""
+    """The seats that wait for an order, by MAC address."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Future[str]] = {}
 
     async def wait(self, mac: str) -> str:
-        """The order for a seat; empty if there was none for ``WAIT_SECONDS``, or if it asks anew."""
+        """Wait for a seat's order and return it.
+
+        Return an empty text after ``WAIT_SECONDS`` without an order, or if the seat asks again.
+        """
         future = asyncio.get_running_loop().create_future()
         self.give(mac, "")
         self._waiting[mac] = future
@@ -26,12 +29,12 @@ class Orders:
                 del self._waiting[mac]
 
     def release(self) -> None:
-        """Has nobody wait any longer: the server stops."""
+        """Wake all waiting seats because the server is stopping."""
         for mac in list(self._waiting):
             self.give(mac, "")
 
     def give(self, mac: str, order: str) -> bool:
-        """Gives a seat its order; False if it does not wait for one."""
+        """Give a seat its order. Return False if the seat does not wait for one."""
         future = self._waiting.pop(mac, None)
         if future is None or future.done():
             return False

@@ -1,7 +1,7 @@
 """sendfile(2) in threads: the event loop stays free, and more than one CPU sends.
 
-A socket that takes as much as it is given keeps a call in the kernel for a millisecond and more
-(3.3 MB each with 32 downloads over a veth pair), without Python's lock.
+If a socket accepts all its data, one call stays in the kernel for a millisecond and more, without
+Python's lock. With 32 downloads over a veth pair each call sent 3.3 MB.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_THREADS = 4
-_ONCE = select.EPOLLOUT | select.EPOLLONESHOT  # of all threads one takes it
+_ONCE = select.EPOLLOUT | select.EPOLLONESHOT  # wakes one thread only
 
 
 @dataclass(slots=True)
 class _Job:
-    """What is left of one file. Both descriptors are its own."""
+    """The unsent part of one file. It owns both descriptors."""
 
     connection: int
     file: int
@@ -29,8 +29,9 @@ class _Job:
 
 
 class Senders:
-    """A thread for each CPU, up to four; each takes whichever connection is ready. They start with
-    the first file that is sent, so that they have no more privileges than the process has by then.
+    """A thread for each CPU, up to four. Each serves any connection that is ready.
+
+    The threads start with the first file, when the process has dropped its privileges already.
     """
 
     def __init__(self) -> None:
@@ -41,8 +42,9 @@ class Senders:
         self._epoll.register(self._end, select.EPOLLIN)
 
     async def send(self, connection: socket.socket, file: int, offset: int, count: int) -> None:
-        """Sends ``count`` bytes of ``file``, from ``offset`` on. Raises ConnectionError. If it is
-        cancelled the connection is shut down.
+        """Send ``count`` bytes of ``file``, from ``offset`` on.
+
+        Raises ConnectionError. If the call is cancelled, the connection is shut down.
         """
         if not self._threads:
             self._start()
@@ -66,17 +68,17 @@ class Senders:
         try:
             await done
         except asyncio.CancelledError:
-            with contextlib.suppress(OSError):  # it has ended by itself
+            with contextlib.suppress(OSError):  # the connection has ended already
                 connection.shutdown(socket.SHUT_RDWR)
             raise
 
     def stop(self) -> None:
-        """Ends the threads, and what they have under way."""
+        """End the threads, and abort their downloads."""
         os.eventfd_write(self._end, 1)
         for thread in self._threads:
             thread.join()
         for job in list(self._jobs.values()):
-            self._close(job, ConnectionAbortedError("the server ends"))
+            self._close(job, ConnectionAbortedError("the server stops"))
         self._epoll.close()
         os.close(self._end)
 
@@ -87,9 +89,9 @@ class Senders:
             thread.start()
 
     def _run(self) -> None:
-        # PCs of the same machine (netboot lab) get what they read from it (docs/performance.md).
+        # PCs on the same machine (netboot lab) get the CPU to read (docs/measurements/boot.md).
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        # The process goes before others (command/serving.py); who moves bytes goes before nobody.
+        # The process precedes others (cli/serving.py); threads that only move bytes do not.
         os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
         while True:
             ((descriptor, _),) = self._epoll.poll(maxevents=1)
@@ -98,7 +100,7 @@ class Senders:
             self._turn(self._jobs[descriptor])
 
     def _turn(self, job: _Job) -> None:
-        """Sends as much as the connection takes."""
+        """Send as much as the connection accepts."""
         try:
             sent = os.sendfile(job.connection, job.file, job.offset, job.count)
         except BlockingIOError:

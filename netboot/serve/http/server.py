@@ -1,14 +1,12 @@
 """HTTP: iPXE scripts, kernel and initramfs, beacons from the initramfs, leases, orders, status.
 
-aiohttp keeps connections and always says Content-Length. `make bench-boot` compares it with nginx.
+aiohttp keeps connections and always sends Content-Length. `make bench-boot` compares it with nginx.
 """
 
 import hmac
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,107 +14,67 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from netboot.errors import OperatorError
+from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.downloads import Download, send_with_end
 from netboot.serve.http.orders import ORDERS, Orders
 from netboot.serve.http.sending import Senders
 
 log = logging.getLogger(__name__)
 
-MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest sent is about 300 bytes
+MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
 MAX_STAGE_CHARACTERS = 40
-MAX_AGE_SECONDS = 600.0  # a beacon that claims to be older is not believed
 SHUTDOWN_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Beacon:
-    """What an initramfs reports: a line for people, and ``key=value`` lines for scripts.
-
-    ``age``: seconds it waited in the PC before it was sent (the network may not have been up).
-    """
-
-    message: str
-    data: dict[str, Any]
-    age: float
-
-
-class Room(Protocol):
-    """What the HTTP server asks of the composition root; each ``mac`` came out of a ticket."""
+class Answers(Protocol):
+    """The questions of the HTTP server to the room. Each ``mac`` comes from a valid ticket."""
 
     def seat_of(self, ticket: str) -> str | None:
-        """The MAC address a ticket was issued for, or None."""
+        """Return the MAC address that a ticket was issued for, or None."""
 
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
-        """The iPXE script ``name`` of a seat, None if there is no such script."""
+        """Return the iPXE script ``name`` of a seat, or None if there is no such script."""
 
     def file(self, name: str) -> Path | None:
-        """A boot image by its name, None if there is none."""
+        """Return the path of the boot image ``name``, or None if there is none."""
 
     def fetched(self, mac: str, name: str) -> None:
-        """A seat has fetched a boot file."""
+        """Note that a seat has fetched the boot file ``name``."""
 
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
-        """The file ``name`` that is a seat's own, None if there is none: a file that all share, and
-        what stands at its end in place of its own last characters.
+        """Return the file ``name`` of this seat only, or None if there is none.
+
+        The result is a file that all seats share, and the text that replaces its last characters.
         """
 
     def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
-        """Grants a swap lease: ``size=BYTES``, with `` token=TOKEN`` if it is to be a ``fresh``
-        one or that of a further ``area``, or ``refused=REASON``.
+        """Grant a swap lease. Return ``size=BYTES`` or ``refused=REASON``.
+
+        `` token=TOKEN`` follows the size for a ``fresh`` lease and for a further ``area``.
         """
 
     def end_lease(self, mac: str, area: int) -> str:
-        """Ends the lease of an area: ``ended``, or ``refused=REASON``."""
+        """End the lease of an area. Return ``ended`` or ``refused=REASON``."""
 
     def order_key(self) -> str:
-        """What whoever gives seats orders has to know."""
+        """Return the key that a caller must know to give orders to seats."""
 
     def status(self) -> dict[str, Any]:
-        """The state of all seats, JSON-ready, without secrets."""
+        """Return the state of all seats, JSON-ready and without secrets."""
 
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
-        """Journals an event."""
+        """Journal an event."""
 
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
-        """Journals what an initramfs reports."""
-
-
-def parse_beacon(body: str, uptime: str, sent: str) -> Beacon:
-    """Reads a beacon. Figures become numbers; ``uptime`` and ``sent`` are the client's clock, in
-    seconds since its kernel started, when the beacon was made and when it was sent.
-    """
-    # Beacons end on somebody's terminal: nothing in them may move its cursor.
-    plain = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in body)
-    lines = [line for line in plain.split("\n") if line.strip()]
-    data: dict[str, Any] = {}
-    for line in lines[1:]:
-        key, separator, value = line.partition("=")
-        if separator:
-            data[key.strip()] = _number(value.strip())
-    made, gone = _number(uptime), _number(sent)
-    age = 0.0
-    if isinstance(made, int | float):
-        data["uptime"] = made
-        if isinstance(gone, int | float):
-            age = min(max(gone - made, 0.0), MAX_AGE_SECONDS)
-    return Beacon(lines[0].strip() if lines else "", data, age)
-
-
-def _number(text: str) -> int | float | str:
-    for convert in (int, float):
-        try:
-            number = convert(text)
-        except ValueError:
-            continue
-        if math.isfinite(number):  # JSON has no word for the others
-            return number
-    return text
+        """Journal a beacon of an initramfs."""
 
 
 class HttpServer:
-    """Serves ``room`` on ``port``."""
+    """Serves ``room`` on ``port``. ``now`` is a clock in seconds."""
 
-    def __init__(self, room: Room, *, port: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, room: Answers, *, port: int, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._room = room
         self._port = port
         self._now = now
@@ -131,7 +89,7 @@ class HttpServer:
         return int(self._runner.addresses[0][1])
 
     async def start(self, addresses: Sequence[IPv4Address]) -> None:
-        """Listens on ``addresses``. Raises OperatorError if the port cannot be had."""
+        """Listen on ``addresses``. Raises OperatorError if the port is not available."""
         app = web.Application(client_max_size=MAX_BEACON_BYTES)
         app.add_routes(
             [
@@ -159,7 +117,7 @@ class HttpServer:
                 ) from error
 
     async def stop(self) -> None:
-        """Closes the listener and every connection."""
+        """Close the listener and every connection."""
         self._orders.release()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -205,7 +163,7 @@ class HttpServer:
     async def _beacon(self, request: web.Request) -> web.Response:
         mac, stage = self._seat(request), request.match_info["stage"]
         if len(stage) > MAX_STAGE_CHARACTERS or not stage.isprintable():
-            raise web.HTTPBadRequest(text="stage: at most 40 printable characters\n")
+            raise web.HTTPBadRequest(text="stage: expected at most 40 printable characters\n")
         body = (await request.read()).decode("utf-8", "replace")
         query = request.query
         beacon = parse_beacon(body, query.get("uptime", ""), query.get("sent", ""))
@@ -237,11 +195,11 @@ class HttpServer:
         mac, order = request.match_info["mac"], request.match_info["order"]
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(key.encode(), self._room.order_key().encode()):
-            raise web.HTTPForbidden(text="that takes the server's secret\n")
+            raise web.HTTPForbidden(text="wrong key: an order needs this server's secret\n")
         if order not in ORDERS:
-            raise web.HTTPNotFound(text=f"orders: {', '.join(ORDERS)}\n")
+            raise web.HTTPNotFound(text=f"order: expected {' or '.join(ORDERS)}\n")
         if not self._orders.give(mac, order):
-            raise web.HTTPNotFound(text="it does not run, or not from this server\n")
+            raise web.HTTPNotFound(text="the PC is off, or did not boot from this server\n")
         return web.Response(text="")
 
 

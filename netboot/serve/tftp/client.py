@@ -1,4 +1,4 @@
-"""Reads files over TFTP, as a PC's firmware does."""
+"""The TFTP client: read files as a PC's firmware does."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from netboot.errors import AnswerError, ProtocolError
 from netboot.serve.tftp.download import DEFAULT_BLKSIZE, Download
 
 PORT = 69
-WAITS = (1.0, 2.0, 4.0)  # seconds until the last packet is sent again, or given up
+WAITS = (1.0, 2.0, 4.0)  # seconds until each retransmission, and until the client gives up
 MAX_DATAGRAM = 1 << 16
 
 
@@ -23,7 +23,12 @@ async def fetch(
     waits: Sequence[float] = WAITS,
     port: int = PORT,
 ) -> bytes:
-    """The content of ``filename``. Raises AnswerError."""
+    """Return the content of ``filename``.
+
+    ``blksize`` is in bytes, ``windowsize`` in blocks. ``waits`` are the seconds until the last
+    packet is sent again, and at the end until the client gives up. Raises AnswerError if the server
+    refuses, breaks the protocol, or stops answering.
+    """
     download = Download(filename, blksize, windowsize)
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:

@@ -1,4 +1,4 @@
-"""The worker processes as the server sees them: started, given transfers, started anew."""
+"""The worker processes as the server sees them: start, hand over transfers, restart."""
 
 import asyncio
 import logging
@@ -13,11 +13,15 @@ from netboot.serve.tftp.handover import Ended, Job
 
 log = logging.getLogger(__name__)
 
-RESTART_SECONDS = 0.5  # what cannot even start must not be started as fast as it dies
+RESTART_SECONDS = 0.5  # a worker that dies at its start must not be restarted in a tight loop
 
 
 class Worker:
-    """One worker process. ``on_ended`` hears of every transfer that it was given."""
+    """One worker process, restarted if it dies.
+
+    ``on_ended`` is called for every transfer that the worker reports, ``on_death`` with this object
+    when the process has died; ``transfers`` then are the ones that were lost.
+    """
 
     def __init__(self, on_ended: Callable[[Ended], None], on_death: Callable[["Worker"], None]):
         self._on_ended = on_ended
@@ -39,11 +43,11 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Process id of the running worker, or of the one that just died."""
+        """The process id of the running worker, or of the one that just died."""
         return self._process.pid
 
     def give(self, job: Job, transfer: socket.socket, file: int) -> bool:
-        """Hands a transfer over; False if the worker is dead or does not keep up."""
+        """Hand over a transfer. Return False if the worker is dead or its queue is full."""
         try:
             handover.send_job(self._socket, job, transfer, file)
         except OSError:
@@ -72,7 +76,7 @@ class Worker:
         self._socket.close()
 
     def stop(self) -> None:
-        """Ends the process and what it has under way."""
+        """Kill the process and drop its transfers."""
         if self._restart is not None:
             self._restart.cancel()
         if self._socket.fileno() >= 0:
@@ -82,5 +86,5 @@ class Worker:
 
 
 def number_of_workers() -> int:
-    """One for each CPU that this process may use."""
+    """Return the number of CPUs that this process may use: one worker for each."""
     return len(os.sched_getaffinity(0))

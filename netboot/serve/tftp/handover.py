@@ -1,7 +1,8 @@
 """Messages between the TFTP server and its workers, over SOCK_SEQPACKET sockets.
 
-To a worker: a transfer to make, with two descriptors: a socket of its own, bound to the address that
-was asked and connected to the client, and the file. From a worker: how a transfer ended.
+To a worker: a transfer to make, with two descriptors. The first is a socket for this transfer,
+bound to the address that the client asked and connected to the client. The second is the file.
+From a worker: the end of a transfer.
 """
 
 import json
@@ -17,8 +18,10 @@ DESCRIPTORS = 2
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A transfer to make. ``number`` is the server's name for it, ``mtu`` in bytes. The file's last
-    characters are ``end`` instead.
+    """A transfer to make.
+
+    ``number`` is the server's name for it, ``mtu`` is in bytes. ``end`` replaces the last
+    characters of the file.
     """
 
     number: int
@@ -30,7 +33,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a transfer ended; ``sent``: bytes of the file that the client acknowledged."""
+    """The end of a transfer. ``sent`` counts the bytes of the file that the client acknowledged."""
 
     number: int
     outcome: Outcome
@@ -39,12 +42,15 @@ class Ended:
 
 
 def send_job(worker: socket.socket, job: Job, transfer: socket.socket, file: int) -> None:
-    """Raises BlockingIOError when the worker does not keep up, OSError when it is gone."""
+    """Send a transfer to a worker.
+
+    Raises BlockingIOError if the worker's queue is full, OSError if the worker is gone.
+    """
     socket.send_fds(worker, [json.dumps(asdict(job)).encode()], [transfer.fileno(), file])
 
 
 def receive_job(control: socket.socket) -> tuple[Job, socket.socket, int] | None:
-    """The next job, its socket and its file; None when the server is gone."""
+    """Return the next job, its socket and its file, or None if the server is gone."""
     packet, descriptors, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, DESCRIPTORS)
     if not packet:
         return None
@@ -52,12 +58,12 @@ def receive_job(control: socket.socket) -> tuple[Job, socket.socket, int] | None
 
 
 def send_ended(control: socket.socket, ended: Ended) -> None:
-    """Raises OSError when the server is gone."""
+    """Report the end of a transfer. Raises OSError if the server is gone."""
     control.send(json.dumps(asdict(ended)).encode())
 
 
 def receive_ended(worker: socket.socket) -> Ended | None:
-    """How a transfer ended; None when the worker is gone."""
+    """Return the next report of a worker, or None if the worker is gone."""
     packet = worker.recv(MAX_PACKET_BYTES)
     if not packet:
         return None

@@ -1,4 +1,4 @@
-"""TFTP's packets: RFC 1350, with the options of RFC 2347. Pure."""
+"""The packets of TFTP: RFC 1350, with the options of RFC 2347. Pure."""
 
 import struct
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from netboot.errors import ProtocolError
 
-MAX_REASON_CHARACTERS = 80  # of a peer's error message; it ends in a log line
+MAX_REASON_CHARACTERS = 80  # of a peer's error message, which goes into a log line
 
 
 class Opcode(IntEnum):
@@ -22,7 +22,7 @@ class Opcode(IntEnum):
 
 
 class ErrorCode(IntEnum):
-    """RFC 1350, section 5 and appendix; 8 is of RFC 2347."""
+    """The codes of RFC 1350 (section 5 and appendix); 8 is of RFC 2347."""
 
     NOT_DEFINED = 0
     FILE_NOT_FOUND = 1
@@ -47,14 +47,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """``block`` is a number of 16 bits, which begins again at 0 in a long file."""
+    """An acknowledgement. ``block`` is a number of 16 bits, which wraps to 0 in a long file."""
 
     block: int
 
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """Ends a transfer. ``message`` is printable."""
+    """The end of a transfer by an error. ``message`` is printable."""
 
     code: int
     message: str
@@ -62,7 +62,7 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A block, which has a number of 16 bits."""
+    """A block of a file. ``block`` is its number in 16 bits."""
 
     block: int
     payload: bytes
@@ -76,9 +76,9 @@ class OptionAck:
 
 
 def parse(datagram: bytes) -> Request | Ack | Error:
-    """What a client sent. Raises ProtocolError; DATA and OACK are for clients, not from them."""
+    """Parse a datagram of a client. Raises ProtocolError, also for DATA and OACK of servers."""
     if len(datagram) < 4:
-        raise ProtocolError(f"{len(datagram)} bytes, the shortest packet has 4")
+        raise ProtocolError(f"{len(datagram)} bytes, expected at least 4")
     opcode, number = struct.unpack_from(">HH", datagram)
     if opcode in (Opcode.RRQ, Opcode.WRQ):
         return _parse_request(datagram[2:], upload=opcode == Opcode.WRQ)
@@ -90,7 +90,7 @@ def parse(datagram: bytes) -> Request | Ack | Error:
 
 
 def parse_answer(datagram: bytes) -> Data | OptionAck | Error:
-    """What a server sent to a client that reads. Raises ProtocolError."""
+    """Parse a datagram that a server sent to a client that reads. Raises ProtocolError."""
     opcode = int.from_bytes(datagram[:2], "big") if len(datagram) >= 2 else 0
     if opcode == Opcode.OACK:
         words = [word.decode("utf-8", "replace") for word in datagram[2:].split(b"\0")]
@@ -101,7 +101,9 @@ def parse_answer(datagram: bytes) -> Data | OptionAck | Error:
         return Data(int.from_bytes(datagram[2:4], "big"), datagram[4:])
     if opcode == Opcode.ERROR and len(datagram) >= 4:
         return _parse_error(datagram)
-    raise ProtocolError(f"opcode {opcode} in {len(datagram)} bytes from a server, expected 3, 5, 6")
+    raise ProtocolError(
+        f"opcode {opcode} in {len(datagram)} bytes from a server, expected 3, 5 or 6"
+    )
 
 
 def _parse_error(datagram: bytes) -> Error:
@@ -112,7 +114,7 @@ def _parse_error(datagram: bytes) -> Error:
 def _parse_request(body: bytes, *, upload: bool) -> Request:
     *fields, rest = body.split(b"\0")
     if rest or len(fields) < 2:
-        raise ProtocolError("a request without a file name and a mode that end with a zero byte")
+        raise ProtocolError("a request: expected a file name and a mode that end with a zero byte")
     name, mode, *words = (field.decode("utf-8", "replace") for field in fields)
     options: dict[str, str] = {}
     for option, value in zip(words[::2], words[1::2], strict=False):
@@ -121,32 +123,32 @@ def _parse_request(body: bytes, *, upload: bool) -> Request:
 
 
 def printable(text: str) -> str:
-    """``text`` as a log may show it: nothing in it moves a terminal's cursor."""
+    """Return ``text`` for a log: without characters that move a terminal's cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def read_request(filename: str, options: Mapping[str, int]) -> bytes:
-    """An RRQ in mode octet."""
+    """Return an RRQ in mode octet."""
     fields = "".join(f"{name}\0{value}\0" for name, value in options.items())
     return struct.pack(">H", Opcode.RRQ) + f"{filename}\0octet\0{fields}".encode()
 
 
 def ack(block: int) -> bytes:
-    """An ACK; ``block`` may be beyond 16 bits."""
+    """Return an ACK; ``block`` may exceed 16 bits."""
     return struct.pack(">HH", Opcode.ACK, block & 0xFFFF)
 
 
 def error(code: ErrorCode, message: str) -> bytes:
-    """An ERROR; ``message`` is ASCII."""
+    """Return an ERROR; ``message`` is ASCII."""
     return struct.pack(">HH", Opcode.ERROR, code) + message.encode() + b"\0"
 
 
 def oack(options: Mapping[str, int]) -> bytes:
-    """An OACK, with the options in the order of the request."""
+    """Return an OACK, with the options in the order of the request."""
     fields = "".join(f"{name}\0{value}\0" for name, value in options.items())
     return struct.pack(">H", Opcode.OACK) + fields.encode()
 
 
 def to_netascii(content: bytes) -> bytes:
-    """A text file as mode ``netascii`` has it (RFC 764): lines end with CR LF, a CR is CR NUL."""
+    """Return a text file in mode ``netascii`` (RFC 764): lines end with CR LF, a CR is CR NUL."""
     return content.replace(b"\r", b"\r\0").replace(b"\n", b"\r\n")

@@ -1,4 +1,4 @@
-"""The TFTP server's control plane: reads requests, decides, hands each transfer to a worker."""
+"""The TFTP server's control plane: read requests, decide, hand each transfer to a worker."""
 
 import asyncio
 import contextlib
@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from netboot.errors import OperatorError, ProtocolError
+from netboot.host.sockets import widen_receive_buffer
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.crew import Worker, number_of_workers
 from netboot.serve.tftp.handover import Ended, Job
@@ -23,14 +24,13 @@ from netboot.serve.tftp.transfer import Outcome
 log = logging.getLogger(__name__)
 
 ETHERNET_MTU = 1500
-# Their sockets and files have to fit into the descriptors of one worker, 1024 where nobody set more.
+# Their sockets and files must fit into the descriptors of one worker, 1024 by default.
 MAX_TRANSFERS = 480
 MAX_TRANSFERS_OF_ADDRESS = 256  # a room behind one address; a PC needs one
-MAX_NETASCII_BYTES = 1 << 20  # text; it is translated in memory
-REQUEST_QUEUE_BYTES = 2 << 20  # a room's requests in the same instant
-REQUESTS_AT_ONCE = 64  # before others of this process have their turn
+MAX_NETASCII_BYTES = 1 << 20  # of text, which is translated in memory
+REQUEST_QUEUE_BYTES = 2 << 20  # the requests of a whole room at the same instant
+REQUESTS_AT_ONCE = 64  # between two visits to the event loop
 MAX_REQUEST_BYTES = 65_536
-SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 
 MODES = ("octet", "netascii")
 Peer = tuple[str, int]
@@ -38,7 +38,7 @@ Peer = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class WithEnd:
-    """The file ``path``, but with the ASCII text ``end`` in place of its last characters."""
+    """The file ``path`` with its last characters replaced by the ASCII text ``end``."""
 
     path: Path
     end: str
@@ -49,7 +49,7 @@ Read = Callable[[str, IPv4Address, IPv4Address], bytes | Path | WithEnd | None]
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One finished read request. ``sent`` and ``size`` are bytes, ``size`` None if refused."""
+    """One finished read request. ``sent`` and ``size`` are bytes; ``size`` is None if refused."""
 
     client: str
     filename: str
@@ -62,7 +62,7 @@ class Transfer:
 
 @dataclass(slots=True)
 class _Pending:
-    """A transfer that a worker makes."""
+    """A transfer in the hands of a worker. ``began`` is of time.monotonic()."""
 
     key: tuple[IPv4Address, Peer]
     worker: Worker
@@ -72,7 +72,7 @@ class _Pending:
 
 
 class _Refusal(Exception):
-    """A request gets an ERROR."""
+    """The answer to a request is an ERROR."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -82,9 +82,9 @@ class _Refusal(Exception):
 class TftpServer:
     """Read-only TFTP server for names that ``read`` knows.
 
-    ``read(filename, server, client)`` returns the content, the path of a file or None, where
-    ``server`` is the address that was asked, by ``client``; ``report(transfer)`` hears of each finished transfer. Both are
-    called in the event loop. ``mtu`` (bytes) bounds blksize.
+    ``read(filename, server, client)`` returns the content, the path of a file or None; ``server``
+    is the address that ``client`` asked. ``report(transfer)`` is called for each finished transfer.
+    Both are called in the event loop. ``mtu`` (bytes) bounds blksize.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class TftpServer:
         self._full = False
 
     async def start(self, addresses: Sequence[IPv4Address]) -> None:
-        """Listens on ``addresses``. Raises OperatorError if one of them cannot be had."""
+        """Listen on ``addresses``. Raises OperatorError if one of them is not available."""
         for address in addresses:
             try:
                 listener = _listen(address, self._port)
@@ -116,7 +116,7 @@ class TftpServer:
                 raise OperatorError(
                     f"cannot serve TFTP on {address} port {self._port}: {error.strerror}",
                     hint="is another TFTP server running (tftpd-hpa, atftpd, dnsmasq)? "
-                    "Ports below 1024 need root.",
+                    "ports below 1024 need root",
                 ) from error
             self._listeners.append(listener)
         self._workers = [Worker(self._ended, self._died) for _ in range(number_of_workers())]
@@ -131,11 +131,11 @@ class TftpServer:
 
     @property
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers."""
+        """The process ids of the workers."""
         return [worker.pid for worker in self._workers]
 
     async def stop(self) -> None:
-        """Drops what is under way."""
+        """Stop listening, and drop all transfers."""
         for listener in self._listeners:
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
@@ -148,23 +148,23 @@ class TftpServer:
         for _ in range(REQUESTS_AT_ONCE):
             try:
                 datagram, peer = listener.recvfrom(MAX_REQUEST_BYTES)
-            except OSError:  # no more; or an ICMP message about an earlier answer
+            except OSError:  # the queue is empty, or an ICMP message about an earlier answer
                 return
             try:
                 self._request(packet.parse(datagram), address, peer)
             except ProtocolError as error:
                 log.info("TFTP: dropped a packet from %s: %s", peer[0], error)
-            except OSError as error:  # an address that there is no way to
+            except OSError as error:  # no route to the client's address
                 log.info("TFTP: cannot answer %s port %s: %s", *peer, error.strerror)
 
     def _request(
         self, message: Request | packet.Ack | packet.Error, address: IPv4Address, peer: Peer
     ) -> None:
         if not isinstance(message, Request):
-            return  # of a transfer that has ended; to answer could go on for ever
+            return  # of a transfer that has ended; an answer could start an endless exchange
         if peer[1] == 0 or not self._has_room(peer[0]):
             return
-        # An answer comes from a port that is this transfer's own, its TID (RFC 1350, section 4).
+        # An answer comes from the transfer's own port, its TID (RFC 1350, section 4).
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind((str(address), 0))
             sock.connect(peer)
@@ -180,14 +180,15 @@ class TftpServer:
     def _open(
         self, request: Request, address: IPv4Address, client: IPv4Address
     ) -> Iterator[tuple[int, str]]:
-        """A descriptor of what is asked for, and what its end is in place of its own. Raises
-        _Refusal.
+        """Yield a descriptor of the requested file, and the text that replaces its end.
+
+        Close the descriptor afterwards. Raises _Refusal if the request gets an ERROR.
         """
         if request.upload:
-            raise _Refusal(ErrorCode.ACCESS_VIOLATION, "this server takes no files")
+            raise _Refusal(ErrorCode.ACCESS_VIOLATION, "this server is read-only")
         if request.mode not in MODES:
             raise _Refusal(ErrorCode.ILLEGAL_OPERATION, "mode: expected octet or netascii")
-        # Old boot ROMs write paths the DOS way, or with a slash in front.
+        # Old boot ROMs write paths with backslashes, or with a slash in front.
         content = self._read(request.filename.replace("\\", "/").lstrip("/"), address, client)
         if content is None:
             raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file")
@@ -211,7 +212,7 @@ class TftpServer:
         end: str,
     ) -> None:
         key = (address, peer)
-        # The worker that has a transfer of this client knows whether it only asked again.
+        # The worker with a transfer of this client knows if the client only repeats its request.
         known = [pending.worker for pending in self._pending.values() if pending.key == key]
         self._last_number += 1
         job = Job(self._last_number, request.filename, request.options, self._mtu, end)
@@ -223,11 +224,19 @@ class TftpServer:
                 return
 
     def _has_room(self, address: str) -> bool:
-        """Who gets no answer asks again, and is served when others are done."""
+        """Return True if one more transfer of ``address`` fits.
+
+        Without an answer the client asks again, and is served when other transfers have ended.
+        """
         total, own = len(self._pending), self._of_address[address]
         full = total >= MAX_TRANSFERS or own >= MAX_TRANSFERS_OF_ADDRESS
         if full and not self._full:
-            log.warning("TFTP: %d transfers, %d of %s: others have to wait", total, own, address)
+            log.warning(
+                "TFTP: %d transfers, %d of them to %s: new requests have to wait",
+                total,
+                own,
+                address,
+            )
         self._full = full
         return not full
 
@@ -235,7 +244,7 @@ class TftpServer:
         pending = self._pending.pop(ended.number)
         client = pending.key[1][0]
         self._of_address[client] -= 1
-        self._of_address += Counter()  # forgets addresses at 0
+        self._of_address += Counter()  # drops addresses at 0
         seconds = time.monotonic() - pending.began
         self._report(
             Transfer(
@@ -259,9 +268,7 @@ def _listen(address: IPv4Address, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         listener.setblocking(False)
-        for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # only root may have more than rmem_max
-            with contextlib.suppress(PermissionError):
-                listener.setsockopt(socket.SOL_SOCKET, option, REQUEST_QUEUE_BYTES)
+        widen_receive_buffer(listener, REQUEST_QUEUE_BYTES)
         listener.bind((str(address), port))
     except OSError:
         listener.close()
@@ -270,7 +277,7 @@ def _listen(address: IPv4Address, port: int) -> socket.socket:
 
 
 def _open_file(path: Path) -> int:
-    """Opens a regular file, and nothing that a symbolic link leads to. Raises _Refusal."""
+    """Open a regular file, but not through a symbolic link. Raises _Refusal."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -278,7 +285,7 @@ def _open_file(path: Path) -> int:
         raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file") from error
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        log.warning("TFTP: %s is no regular file", path)
+        log.warning("TFTP: %s is not a regular file", path)
         raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file")
     return file
 
@@ -291,9 +298,12 @@ def _in_memory(content: bytes) -> int:
 
 
 def _translated(file: int) -> int:
-    """The same text in netascii. Closes ``file``. Raises _Refusal if there is much of it."""
+    """Return the text of ``file`` in netascii, and close ``file``.
+
+    Raises _Refusal if it has more than ``MAX_NETASCII_BYTES``.
+    """
     with os.fdopen(file, "rb") as reader:
         content = os.pread(reader.fileno(), MAX_NETASCII_BYTES + 1, 0)
     if len(content) > MAX_NETASCII_BYTES:
-        raise _Refusal(ErrorCode.NOT_DEFINED, "too long for netascii: ask for octet")
+        raise _Refusal(ErrorCode.NOT_DEFINED, "file too long for netascii; use mode octet")
     return _in_memory(packet.to_netascii(content))

@@ -1,13 +1,13 @@
-"""One file on its way to a client: what was agreed on, what is sent when. Pure; times in seconds.
+"""One file on its way to a client: the terms, and the time of each packet. Pure; times in seconds.
 
-RFC 1350; 2348 blksize, 2349 timeout and tsize, 7440 windowsize. With a window of one block it is
-the lock step of RFC 1350.
+RFC 1350; 2348 blksize, 2349 timeout and tsize, 7440 windowsize. A window of one block is the lock
+step of RFC 1350.
 
-When something is sent again: if the client acknowledges the beginning of a window, the rest at
-once; otherwise when the deadline has passed. A repeated ACK may mean that a window was lost, or
-only that the network doubled a packet; to answer it would double every packet from then on
-("Sorcerer's Apprentice", RFC 1123 section 4.2.3.1). So it brings the deadline nearer: if the
-window's own ACK is on its way, it comes before that.
+Rules of retransmission: if the client acknowledges the beginning of a window, the rest is sent at
+once. Otherwise the window is sent again after the deadline. A repeated ACK may mean that a window
+was lost, or only that the network doubled a packet. An answer to it would double every packet from
+then on ("Sorcerer's Apprentice", RFC 1123 section 4.2.3.1). So a repeated ACK only brings the
+deadline nearer: if the window's own ACK is on its way, it arrives before the deadline.
 """
 
 import struct
@@ -23,21 +23,21 @@ IP_UDP_TFTP_HEADERS = 20 + 8 + 4  # bytes of an MTU that are not payload of a DA
 DEFAULT_BLKSIZE = 512
 MIN_BLKSIZE = 8  # RFC 2348
 MAX_WINDOWSIZE = 64  # a tenth of a megabyte in one burst; tftp-hpa's bound too, dnsmasq's is 32
-MAX_TIMEOUT_SECONDS = 30  # RFC 2349 has 255; whoever asks for more gets our own
+MAX_TIMEOUT_SECONDS = 30  # RFC 2349 has 255; a request for more gets our own timeout
 
-FIRST_WAIT_SECONDS = 0.5  # doubled each time
+FIRST_WAIT_SECONDS = 0.5  # doubled at each retransmission
 LONGEST_WAIT_SECONDS = 8.0
 HURRY_SECONDS = 0.05  # after a repeated ACK; a LAN's round trip, with queues, is far below
 PATIENCE_SECONDS = 30.0  # without progress; a boot ROM gives up after 10 to 30 s as well
-CHUNK_BYTES = 64 << 10  # of the file that is read at a time
+CHUNK_BYTES = 64 << 10  # of the file, read at a time
 
 _HEADER = struct.Struct(">HH").pack
-_DATA, _ACK = int(Opcode.DATA), int(Opcode.ACK)  # to look a member up costs a quarter of a block
+_DATA, _ACK = int(Opcode.DATA), int(Opcode.ACK)  # looking a member up costs a quarter of a block
 _NOTHING: list[bytes] = []
 
 
 class Outcome(StrEnum):
-    """How a request ended."""
+    """The end of a request."""
 
     REFUSED = "refused"
     DONE = "done"
@@ -47,7 +47,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for one transfer. ``oack``: what is acknowledged, empty without options."""
+    """The terms of one transfer. ``oack`` are the acknowledged options, empty if there are none."""
 
     blksize: int = DEFAULT_BLKSIZE  # bytes
     windowsize: int = 1  # blocks
@@ -56,10 +56,12 @@ class Terms:
 
 
 def agree(options: Mapping[str, str], size: int, mtu: int) -> Terms:
-    """The terms for a file of ``size`` bytes. Options that are unknown or make no sense are left
-    out of the OACK (RFC 2347): the client decides whether it goes on without.
+    """Return the terms for a file of ``size`` bytes on a link with ``mtu`` bytes.
+
+    Options that are unknown or make no sense are left out of the OACK (RFC 2347). The client may
+    go on without them or give up.
     """
-    largest = mtu - IP_UDP_TFTP_HEADERS  # many boot ROMs do not put IP fragments together again
+    largest = mtu - IP_UDP_TFTP_HEADERS  # many boot ROMs do not reassemble IP fragments
     oack: dict[str, int] = {}
     for name, text in options.items():
         if not (text.isascii() and text.isdigit() and len(text) <= 10):
@@ -85,8 +87,8 @@ class Sender:
     """A transfer of ``size`` bytes; ``read(offset, length)`` returns that part of the file.
 
     Each method returns the datagrams to send; all but the last are equally long. ``outcome`` is
-    None until it has ended, ``reason`` then says why if it is broken. Until then ``tick`` is to be
-    called when ``deadline`` has passed.
+    None until the transfer has ended; if it is broken, ``reason`` says why. Until the end the
+    caller must call ``tick`` when ``deadline`` has passed.
     """
 
     __slots__ = (
@@ -121,8 +123,8 @@ class Sender:
         self._blksize = terms.blksize
         self._windowsize = terms.windowsize
         self._oack = packet.oack(terms.oack) if terms.oack else b""
-        # Blocks are counted from 1, without end; the OACK is block 0, and acknowledged as that.
-        self._last = size // terms.blksize + 1  # shorter than a block, perhaps empty
+        # Blocks are counted from 1, beyond 16 bits. The OACK counts as block 0, as in its ACK.
+        self._last = size // terms.blksize + 1  # shorter than a block, possibly empty
         self._acked = -1 if self._oack else 0
         self._sent = self._acked
         self._awaited = b""  # the ACK of the last block sent
@@ -134,20 +136,20 @@ class Sender:
 
     @property
     def acknowledged_bytes(self) -> int:
-        """How much of the file the client has."""
+        """The number of bytes of the file that the client has."""
         return min(max(self._acked, 0) * self._blksize, self.size)
 
     @property
     def heard(self) -> bool:
-        """Whether the client has answered: then it does not send its request again."""
+        """True if the client has answered: it does not send its request again after that."""
         return self._heard
 
     def start(self, now: float) -> list[bytes]:
-        """The answer to the request."""
+        """Return the answer to the request."""
         return self._progress(now)
 
     def receive(self, datagram: bytes, now: float) -> list[bytes]:
-        """The answer to a datagram of the client's."""
+        """Return the answer to a datagram of the client."""
         if datagram == self._awaited:
             self._acked = self._sent
             return self._progress(now)
@@ -156,15 +158,15 @@ class Sender:
         except ProtocolError:
             return _NOTHING
         if isinstance(message, Error):
-            self.reason = f"the client says: {message.message or f'error {message.code}'}"
+            self.reason = f"the client reports: {message.message or f'error {message.code}'}"
             self.outcome = Outcome.BROKEN if self._acked > 0 else Outcome.PROBE
         elif isinstance(message, Ack):
             return self._acknowledge((message.block - self._acked) & 0xFFFF, now)
         return _NOTHING
 
     def _acknowledge(self, blocks: int, now: float) -> list[bytes]:
-        """``blocks``: how many more than before."""
-        if blocks > self._sent - self._acked:  # of long ago, or invented
+        """Return the answer to an ACK of ``blocks`` more blocks than the last one."""
+        if blocks > self._sent - self._acked:  # an old ACK, or one of unsent blocks
             return _NOTHING
         if blocks == 0:
             self._heard = self._hurried = True
@@ -174,7 +176,7 @@ class Sender:
         return self._progress(now)
 
     def tick(self, now: float) -> list[bytes]:
-        """What is sent again, if the deadline has passed."""
+        """Return the datagrams to send again, if the deadline has passed."""
         if now < self.deadline:
             return _NOTHING
         if now - self._progress_at >= max(PATIENCE_SECONDS, 3 * self._terms.timeout):
@@ -186,8 +188,10 @@ class Sender:
         return self._window(now)
 
     def give_up(self, reason: str) -> None:
-        """The client is gone. Who has all but the last ACK out has boot code to run: many do not
-        send it.
+        """End the transfer: the client is gone, for ``reason``.
+
+        The transfer is done if only the last ACK is missing: many clients start the file instead of
+        sending that ACK.
         """
         if self._heard and self._sent == self._last:
             self._acked = self._last
@@ -205,7 +209,7 @@ class Sender:
         return self._window(now)
 
     def _window(self, now: float) -> list[bytes]:
-        """Sends, or sends again, what follows the last acknowledged block."""
+        """Return the window after the last acknowledged block, to send or to send again."""
         first = self._acked + 1
         try:
             if first == 0:
@@ -233,7 +237,7 @@ class Sender:
         return _HEADER(_DATA, block & 0xFFFF) + self._chunk[at : at + self._blksize]
 
     def _load(self, offset: int) -> None:
-        """Reads whole blocks. Raises EOFError if there is less than there was."""
+        """Read whole blocks. Raises EOFError if the file has become shorter."""
         blocks = max(1, CHUNK_BYTES // self._blksize)
         wanted = min(blocks * self._blksize, self.size - offset)
         self._chunk = memoryview(self._read(offset, wanted) if wanted else b"")

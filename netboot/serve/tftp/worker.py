@@ -1,6 +1,6 @@
-"""A worker process: makes the transfers that the server hands to it, many at once.
+"""A worker process: make the transfers that the server hands over, many at once.
 
-When the server is gone it finishes what is under way, and ends.
+When the server is gone, the worker finishes its transfers and exits.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ MAX_EVENTS = 64
 SOL_UDP, UDP_SEGMENT = 17, 103  # <linux/udp.h>
 MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of older kernels
 MAX_DATAGRAM_BYTES = 65_507
-# The network card cannot add checksums (EIO), or the way out has a smaller MTU than we think.
+# The network card cannot add checksums (EIO), or the route has a smaller MTU than ``Job.mtu``.
 NO_SEGMENTATION = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP}
-# There is nothing to receive, or the queue is full: as if the network had lost it.
+# Nothing to receive, or the send queue is full: as if the network had lost the datagram.
 LOST = {errno.EAGAIN, errno.ENOBUFS}
 
 
 class Session:
-    """A transfer with its socket and its file. Closes both."""
+    """A transfer with its socket and its file, both of which it owns."""
 
     def __init__(self, job: Job, sock: socket.socket, file: int) -> None:
         self.number = job.number
@@ -42,10 +42,10 @@ class Session:
         self._file = file
         size = os.fstat(file).st_size
         self._end = job.end.encode()
-        self._own = size - len(self._end)  # bytes of the file that are its own
+        self._own = size - len(self._end)  # bytes of the file before ``_end``
         terms = agree(job.options, size, job.mtu)
         self.sender = Sender(self._read, size, terms)
-        # A room's boot is these three calls, a million times.
+        # The boot of a room makes these three calls a million times.
         self._recv, self._send, self._receive = sock.recv, sock.send, self.sender.receive
         segment_bytes = terms.blksize + 4
         self._ancillary = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment_bytes))]
@@ -62,7 +62,7 @@ class Session:
         return content[: max(self._own - offset, 0)] + end
 
     def turn(self, now: float) -> None:
-        """Takes a datagram of the client's, if there is one, and sends what is the answer."""
+        """Receive a datagram of the client, if there is one, and send the answer."""
         try:
             datagrams = self._receive(self._recv(RECEIVE_BYTES), now)
         except OSError as error:
@@ -71,7 +71,7 @@ class Session:
             self.send(datagrams)
 
     def send(self, datagrams: list[bytes]) -> None:
-        """Sends them, a whole window in one call if the kernel can cut it up (UDP_SEGMENT)."""
+        """Send datagrams, a window in one call if the kernel can split it (UDP_SEGMENT)."""
         try:
             if len(datagrams) == 1:
                 self._send(datagrams[0])
@@ -98,13 +98,13 @@ class Session:
             self.sender.give_up(os.strerror(error.errno or 0))
 
     def close(self) -> None:
-        """Forgets the socket and the file."""
+        """Close the socket and the file."""
         self.sock.close()
         os.close(self._file)
 
 
 class Worker:
-    """Serves until the server behind ``control`` is gone and every transfer has ended."""
+    """Makes transfers until the server behind ``control`` is gone and every transfer has ended."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control: socket.socket | None = control
@@ -115,7 +115,7 @@ class Worker:
         self._next_tick = 0.0
 
     def run(self) -> None:
-        """Returns when there is nothing more to do."""
+        """Make transfers. Return when the server is gone and every transfer has ended."""
         sessions, poll, clock = self._sessions, self._epoll.poll, time.monotonic
         while sessions or self._control is not None:
             events = poll(TICK_SECONDS if sessions else None, MAX_EVENTS)
@@ -125,7 +125,7 @@ class Worker:
                 if session is None:
                     if self._control is not None and descriptor == self._control.fileno():
                         self._begin(self._control, now)
-                    continue  # or it has ended in this very turn
+                    continue  # also for a session that has ended in this very turn
                 session.turn(now)
                 if session.sender.outcome is not None:
                     self._end(session)
@@ -134,7 +134,7 @@ class Worker:
                 self._tick(now)
 
     def _begin(self, control: socket.socket, now: float) -> None:
-        """Takes over one transfer. A client that did not hear our first packet asks again."""
+        """Take over one transfer. A client that missed our first packet repeats its request."""
         received = handover.receive_job(control)
         if received is None:
             self._epoll.unregister(control)
@@ -145,11 +145,11 @@ class Worker:
         session.sock.setblocking(False)
         other = self._by_peer.get(session.peer)
         if other is not None and other.request == session.request and not other.sender.heard:
-            self._report(session, Outcome.PROBE, "asked again")
+            self._report(session, Outcome.PROBE, "a repeated request")
             session.close()
             return
         if other is not None:
-            other.sender.give_up("the client asked anew")
+            other.sender.give_up("the client sent a new request")
             self._end(other)
         self._sessions[session.sock.fileno()] = self._by_peer[session.peer] = session
         self._epoll.register(session.sock, select.EPOLLIN)
@@ -175,19 +175,19 @@ class Worker:
 
     def _report(self, session: Session, outcome: Outcome, reason: str) -> None:
         ended = Ended(session.number, outcome, session.sender.acknowledged_bytes, reason)
-        with contextlib.suppress(OSError):  # it is gone, or so busy that it counts without us
+        with contextlib.suppress(OSError):  # the server is gone, or its queue is full
             if self._control is not None:
                 handover.send_ended(self._control, ended)
 
 
 def main(descriptor: int) -> None:
-    """Runs a worker on the control socket ``descriptor``."""
-    # Ctrl-C and a hang-up reach the whole process group; the server says when it is time.
+    """Run a worker on the control socket ``descriptor``."""
+    # Ctrl-C and a hang-up reach the whole process group; the server stops its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # Clients that share the CPU get their ACKs out before they are answered (docs/performance.md).
+    # Clients on the same CPU send their ACKs before they are answered (docs/measurements/boot.md).
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     Worker(socket.socket(fileno=descriptor)).run()
 

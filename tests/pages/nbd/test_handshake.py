@@ -1,4 +1,4 @@
-"""Any bytes, however they are split, leave a handshake undecided, Ready or Closed."""
+"""Any bytes, split in any way, leave a handshake undecided, Ready or Closed."""
 
 from itertools import pairwise
 from struct import pack
@@ -16,10 +16,12 @@ from netboot.pages.nbd.handshake import (
     Handshake,
     Ready,
 )
+from netboot.pages.nbd.name import WireName
 from netboot.pages.nbd.stream import Closed
 from tests.support import scapy_nbd as nbd
 
 FLAGS = bytes(nbd.ClientFlags())
+SECRET = WireName.parse("swap@secret")
 EXPORT = Export("swap", 1 << 30, "swap of a seat")
 ALLOCATION = b"base:allocation"
 WRITABLE = (
@@ -28,16 +30,16 @@ WRITABLE = (
 )
 
 
-def lookup(name: str) -> Export | Refused:
-    if name == "swap@secret":
+def lookup(name: WireName) -> Export | Refused:
+    if name == SECRET:
         return EXPORT
-    if name.startswith("swap"):
+    if name.export.startswith("swap"):
         return Refused("wrong token for export swap")
     return Refused("no such export", Refusal.UNKNOWN)
 
 
 def shake(data: bytes, listed: tuple[str, ...] | None = None) -> tuple[Handshake, bytes]:
-    """A handshake after ``data``, and what it said since the greeting."""
+    """Return a handshake that has received ``data``, and its output since the greeting."""
     handshake = Handshake(lookup, listed)
     assert len(handshake.data_to_send()) == 18
     handshake.receive_data(data)
@@ -61,7 +63,7 @@ def test_go_tells_all_that_was_asked_and_keeps_what_follows() -> None:
     assert (description.info, bytes(description.payload)) == (2, b"swap of a seat")
     sizes = (block_size.minimum, block_size.preferred, block_size.maximum)
     assert sizes == (1, 4096, 32 << 20)
-    assert handshake.outcome == Ready("swap@secret", EXPORT, b"first request")
+    assert handshake.outcome == Ready(SECRET, EXPORT, b"first request")
 
 
 def test_go_without_questions_tells_the_export_only() -> None:
@@ -141,8 +143,8 @@ def test_meta_contexts(queries: list[bytes], listed: bool, chosen: bool) -> None
 
 
 def test_meta_context_of_another_export_or_forgotten_is_not_in_use() -> None:
-    def find(name: str) -> Export:
-        return Export(name, 1)
+    def find(name: WireName) -> Export:
+        return Export(name.text, 1)
 
     choose = nbd.meta_context(b"a", ALLOCATION)
     for options in (
@@ -257,7 +259,7 @@ def test_too_long_an_option_is_skipped_and_a_huge_one_ends_it() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        pack(">I", 4),  # a client flag nobody knows
+        pack(">I", 4),  # an unknown client flag
         FLAGS + bytes(16),  # no IHAVEOPT
         FLAGS + bytes(nbd.Option(option=99)) * MAX_OPTIONS,
     ],

@@ -1,5 +1,6 @@
-"""Every command, in every dialect, on several connections at once, over every store that keeps
-pages: whatever is done, in whatever order, a bytearray would have answered the same.
+"""Every command, in every dialect, on several connections at once, over every store with pages.
+
+For any requests in any order, a bytearray would have given the same answers.
 """
 
 import tempfile
@@ -48,7 +49,7 @@ CONNECTIONS = 5
 KEEPING = [row.name for row in STORE_KINDS if row.name != "null"]
 
 WHICH = st.integers(0, CONNECTIONS - 1)
-# Around a few places, so that operations meet; pages, and odd bytes.
+# Offsets around a few places, so that operations overlap: whole pages, and odd bytes.
 OFFSETS = st.builds(
     lambda place, page, odd: place + page * 4096 + odd,
     st.sampled_from([0, 65536, 3 * MIB, 5 * MIB + 1024]),
@@ -65,7 +66,7 @@ SEEDS = st.integers(0, 250)
 
 
 def pattern(seed: int, length: int) -> bytes:
-    """Bytes that tell which write they are of, and where in it."""
+    """Return bytes that are different for each write and each place in it."""
     cycle = bytes((seed + at) % 251 + 1 for at in range(251))
     return (cycle * (length // 251 + 1))[:length]
 
@@ -75,11 +76,11 @@ class Client:
 
     def __init__(self, area: Area, buffers: Buffers, number: int) -> None:
         self.dialect = DIALECTS[number % len(DIALECTS)]
-        self.owed = b""  # the rest of a write that was begun
+        self.owed = b""  # the rest of a half-sent write
         self._loop = FastLoop(area, buffers, self.dialect)
 
     def send(self, data: bytes) -> bytes:
-        """All replies to ``data``."""
+        """Return all replies to ``data``."""
         return b"".join(self._loop.send(data))
 
     def close(self) -> None:
@@ -87,7 +88,7 @@ class Client:
 
 
 class Room(RuleBasedStateMachine):
-    """Connections of one lease and the model of its pages."""
+    """Connections of one lease, and a model of its pages."""
 
     spec: StoreSpec
 
@@ -112,7 +113,7 @@ class Room(RuleBasedStateMachine):
     def _ask(
         self, which: int, command: int, offset: int, length: int, flags: int, payload: bytes = b""
     ) -> list[Any]:
-        """One request on a connection that has none half sent; its replies."""
+        """Send a request on a connection without a half-sent write; return its replies."""
         self.finish_write(which)
         client = self.clients[which]
         header = request(command, offset, length, flags, client.dialect)
@@ -123,7 +124,7 @@ class Room(RuleBasedStateMachine):
         return answers(said, read)
 
     def _settle(self) -> None:
-        # What a write that is half sent has done so far is anybody's guess.
+        # A half-sent write may have stored any part of its data so far.
         for which in range(CONNECTIONS):
             self.finish_write(which)
 
@@ -155,7 +156,7 @@ class Room(RuleBasedStateMachine):
 
     @rule(which=WHICH, command=st.sampled_from([FLUSH, CACHE]), offset=OFFSETS, length=LENGTHS)
     def do_nothing(self, which: int, command: int, offset: int, length: int) -> None:
-        """Also while a write is half sent on another connection."""
+        """Do it also while a write is half sent on another connection."""
         (reply,) = self._ask(which, command, offset, length, 0)
         assert error_of(reply) == 0
 

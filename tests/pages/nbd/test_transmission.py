@@ -1,6 +1,6 @@
 """The readable transmission phase, and the workers' fast loop replaying every case of it.
 
-Any bytes, however they are split, give the same replies, the same pages and the same end in both.
+Any bytes, split in any way, give the same replies, the same pages and the same end in both.
 """
 
 from errno import EIO, ENOSPC
@@ -55,7 +55,7 @@ def write(offset: int, data: bytes, flags: int = 0, dialect: Dialect = SIMPLE) -
 
 
 def read_back(data: bytes, dialect: Dialect, length: int) -> bytes:
-    """The bytes of the one READ of ``length`` that the replies in ``data`` answer."""
+    """Return the bytes of the one READ, ``length`` bytes long, from the replies in ``data``."""
     found = answers(data, length)
     if dialect is SIMPLE:
         return bytes(data[-length:])
@@ -96,7 +96,7 @@ def test_erased_pages_read_as_zeros(command: int, flags: int, dialect: Dialect) 
 
 
 def test_scapy_reads_each_reply() -> None:
-    """The bytes of one READ, WRITE and error in each dialect, as a stranger takes them apart."""
+    """An independent parser reads the replies to a READ, a WRITE and an error in each dialect."""
     data = [write(0, PAGE, 0, each) + request(READ, 1, 9, 0, each) for each in DIALECTS]
     data = [head + request(77, 5, 5, 0, each) for head, each in zip(data, DIALECTS, strict=True)]
     said = run(data[0])
@@ -104,7 +104,7 @@ def test_scapy_reads_each_reply() -> None:
     assert said[32:41] == PAGE[1:10]
     assert [each.error for each in (wrote, got, failed)] == [0, 0, EINVAL]
     wrote, got, failed = answers(run(data[1], dialect=STRUCTURED))
-    assert wrote.magic == 0x67446698  # the shorter one is allowed for all but READ
+    assert wrote.magic == 0x67446698  # a simple reply is allowed for all commands but READ
     assert got.sprintf("%type% %flags% %at%") == "OFFSET_DATA DONE 1"
     assert got.data == PAGE[1:10]
     assert failed.sprintf("%type% %flags% %error%") == "ERROR DONE EINVAL"
@@ -239,7 +239,7 @@ def test_read_in_chunks_says_where_it_failed(dialect: Dialect) -> None:
     assert len(chunks) == SIZE // CHUNK_BYTES - 1
     assert failed.sprintf("%type% %flags%") == "ERROR_OFFSET DONE"
     assert (failed.at, failed.error) == (SIZE - CHUNK_BYTES, EIO)
-    # DF: the one chunk was announced, so it is sent, and the error after it.
+    # DF: the only chunk was announced, so it is sent, and the error follows.
     reply = run(request(READ, 0, SIZE, DF, dialect), pages=pages, dialect=dialect)
     whole, failed = answers(reply)
     assert whole.data == b"x" * (SIZE - CHUNK_BYTES) + bytes(CHUNK_BYTES)
@@ -353,7 +353,7 @@ def test_split_and_way_do_not_matter(
     expected = specified(export, pages, [data], dialect)
     assert specified(export, split, pieces, dialect) == expected
     assert fast(export, split_fast, pieces, dialect) == expected
-    # A write that was cut off may have begun in the fast loop: its reply was never sent.
+    # The fast loop may have begun a write that was cut off; its reply was never sent.
     assert split.data == pages.data
     if not expected[1]:
         more = [data, request(READ, 0, size, 0, dialect)]

@@ -1,4 +1,4 @@
-"""The disk store alone: what it believes after a restart; and the null store."""
+"""The disk store on its own: the pages that it trusts after a restart. And the null store."""
 
 import shutil
 from contextlib import closing
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture
 def boot_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file whose change is a reboot."""
+    """Return a file whose change stands for a reboot."""
     path = tmp_path / "boot_id"
     path.write_text("first\n")
     monkeypatch.setattr(disk, "BOOT_ID", path)
@@ -46,7 +46,7 @@ def test_pages_of_a_kernel_that_crashed_are_not_believed(boot_id: Path, tmp_path
     store = DiskStore(tmp_path / "pages", "room")
     written(store)
     kept = tmp_path / "pages" / "netboot-kept-room"
-    shutil.copytree(kept, kept.with_name("netboot-kept-crashed"))  # as it is: never closed
+    shutil.copytree(kept, kept.with_name("netboot-kept-crashed"))  # never closed
     store.close()
     with closing(DiskStore(tmp_path / "pages", "crashed")) as same_boot:
         assert same_boot.names() == ["a"]

@@ -1,4 +1,4 @@
-"""The stores that fail do fail, and only as they say: other tests rely on it."""
+"""The faulty stores fail exactly as they promise. Other tests rely on this."""
 
 from collections.abc import Iterator
 from contextlib import closing

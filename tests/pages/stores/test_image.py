@@ -1,4 +1,4 @@
-"""Read-only exports of files that were there before: what is read, what is refused, what stays."""
+"""Read-only exports of existing files: reads, refusals, and replacement of the file."""
 
 import errno
 import os
@@ -13,6 +13,7 @@ import pytest
 from netboot.errors import OperatorError
 from netboot.pages.exports import Attachment, StaticExports
 from netboot.pages.nbd.export import Export
+from netboot.pages.nbd.name import WireName
 from netboot.pages.stores import image
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.stores.null import NullStore
@@ -30,7 +31,7 @@ EPERM, TRIM, CACHE, WRITE_ZEROES = 1, 4, 5, 6
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A MiB: a page, a hole, a page."""
+    """Return an image of 1 MiB: a page, a hole, a page."""
     path = tmp_path / "root.img"
     with path.open("wb") as file:
         file.write(PAGE)
@@ -109,7 +110,7 @@ def test_another_image_has_another_generation_and_a_faithful_copy_the_same(
     copy = tmp_path / "copy"
     shutil.copy2(root, copy)
     assert generation(copy) == generation(root)
-    told = StaticExports(NullStore(), {}, {"root": root}).find("root")
+    told = StaticExports(NullStore(), {}, {"root": root}).find(WireName.parse("root"))
     assert isinstance(told, Export)
     assert told.description == f"image, generation {generation(root)}"
     time = root.stat().st_mtime_ns
@@ -118,7 +119,7 @@ def test_another_image_has_another_generation_and_a_faithful_copy_the_same(
     copy.write_bytes(content)
     os.utime(copy, ns=(time, time))
     assert generation(copy) != generation(root)
-    shutil.copyfile(root, copy)  # a later time
+    shutil.copyfile(root, copy)  # has a later modification time
     assert generation(copy) != generation(root)
 
 
@@ -138,7 +139,7 @@ def test_a_file_that_replaces_it_is_not_seen_and_a_cut_is_an_error(root: Path) -
         assert read(opened, 0, 4096) == PAGE
     with closing(image.open_image(root)) as opened:
         os.truncate(root, 0)
-        with pytest.raises(OSError, match="shorter") as caught:
+        with pytest.raises(OSError, match="truncated") as caught:
             read(opened, 0, 512)
         assert caught.value.errno == errno.EIO
 
@@ -165,7 +166,7 @@ def test_what_cannot_be_an_image_is_one_line(tmp_path: Path) -> None:
         ("nowhere", "No such file or directory"),
         ("", "it is a directory"),
         ("empty", "it is empty"),
-        ("pipe", "it is something else"),
+        ("pipe", "it is no file and no block device"),
     ):
         with pytest.raises(OperatorError, match=f"image {tmp_path / name}: {reason}") as caught:
             image.open_image(tmp_path / name)
@@ -179,7 +180,7 @@ def test_one_name_is_one_export(root: Path) -> None:
 
 def test_an_image_that_was_replaced_is_let_go_with_its_last_reader(root: Path) -> None:
     old = StaticExports(NullStore(), {}, {"root": root})
-    attachment = old.attach("root")
+    attachment = old.attach(WireName.parse("root"))
     assert isinstance(attachment, Attachment)
     fresh = root.with_suffix(".new")
     fresh.write_bytes(PAGE)

@@ -1,4 +1,4 @@
-"""What every page store must do, over the table of kinds."""
+"""The duties of every page store, over the table of kinds."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ KEEPING = [row.name for row in STORE_KINDS if row.name != "null"]
 
 
 def spec_of(kind: str, folder: Path) -> StoreSpec:
-    """A store of a kind in a folder of the test's; its memory, if it has a limit, is small."""
+    """Return a store of a kind in the test's folder. A limit of its memory is small."""
     form = BY_NAME[kind].form.replace("DIR", str(folder))
     return parse_store(form.replace("SIZE", "4MiB"))
 
@@ -51,7 +51,7 @@ def read(pages: PageFile, offset: int, length: int) -> bytes:
 
 
 def viewed(pages: PageFile, offset: int) -> bytes | None:
-    """A page where it is stored, if it can be had there."""
+    """Return a page by its view; None if there is no view."""
     stored = pages.view(offset, len(PAGE))
     return None if stored is None else bytes(stored)
 
@@ -67,13 +67,13 @@ def tmpfs_store() -> Iterator[PageStore]:
 
 
 def adopted(store: PageStore, pages: PageFile) -> PageFile:
-    """The same page file as a worker gets it: from copies of its descriptors."""
+    """Adopt the same page file as a worker does, from copies of its descriptors."""
     descriptors = [os.dup(descriptor) for descriptor in pages.descriptors()]
     return load(store.kind).adopt(descriptors, pages.size_bytes)
 
 
 def stored_bytes(pages: PageFile) -> int:
-    """What ``du`` says of all files behind a page file."""
+    """Return the bytes that are allocated to all files of a page file, as ``du`` does."""
     return sum(os.fstat(descriptor).st_blocks * 512 for descriptor in pages.descriptors())
 
 
@@ -93,7 +93,7 @@ def read(offset, length):
 
 @contextmanager
 def child(store: PageStore, pages: PageFile, code: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Another process that has adopted ``pages`` and runs ``code``."""
+    """Start another process that has adopted ``pages`` and runs ``code``."""
     given = list(pages.descriptors())
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD + code, json.dumps([store.kind, given, pages.size_bytes])],
@@ -169,7 +169,7 @@ def test_like_a_bytearray(
 
 
 def test_what_one_worker_gives_back_no_other_takes_again(tmpfs_store: PageStore) -> None:
-    """Processes that share a page file know the same of it, so none makes a page of a hole."""
+    """Processes that share a page file share its notes, so none allocates a page for a hole."""
     pages = tmpfs_store.create("a", SIZE)
     one, other = adopted(tmpfs_store, pages), adopted(tmpfs_store, pages)
     empty = stored_bytes(pages)
@@ -185,7 +185,7 @@ def test_what_one_worker_gives_back_no_other_takes_again(tmpfs_store: PageStore)
 
 def test_a_page_that_was_read_and_is_no_hole_is_used_where_it_is(tmpfs_store: PageStore) -> None:
     pages = tmpfs_store.create("a", SIZE)
-    os.pwrite(pages.descriptors()[0], PAGE, 0)  # as by a writer that was killed before its note
+    os.pwrite(pages.descriptors()[0], PAGE, 0)  # like a writer killed before it set its note
     assert viewed(pages, 0) is None
     assert read(pages, 0, len(PAGE)) == PAGE
     assert read(pages, 8192, len(PAGE)) == bytes(len(PAGE))
@@ -234,7 +234,7 @@ def test_room_is_taken_by_written_pages_only_and_given_back(store: PageStore) ->
     for page in range(4):
         write(pages, page * 4096 * 1000, PAGE)
     pages.flush()
-    # A disk's file system takes a block or two for its own list of the pages.
+    # A disk's file system uses a block or two for its own list of the pages.
     assert 4 * 4096 <= stored_bytes(pages) - empty <= 6 * 4096
     pages.trim(0, 4096)
     pages.zero(4096 * 1000, 4096, allocate=False)
@@ -268,13 +268,13 @@ def test_failures_are_oserrors(store: PageStore) -> None:
     pages.close()
 
 
-# What it survives.
+# Crashes.
 
 
 def test_another_process_adopts_and_nothing_acknowledged_is_lost_when_it_is_killed(
     store: PageStore,
 ) -> None:
-    """It is killed in the middle of a write, with more pages written than fit into 4 MiB."""
+    """The process is killed during a write, with more pages written than 4 MiB can hold."""
     pages = store.create("a", 16 * MIB)
     code = """
 import itertools, time
@@ -307,9 +307,10 @@ for number in itertools.count(1):
 
 
 def killed_server(spec: StoreSpec, name: str) -> None:
-    """A server that made page file ``a``, wrote to it and was killed."""
+    """Run a server that creates page file ``a``, writes to it and is killed."""
     code = (
-        "import os; from pathlib import Path, PosixPath; from netboot.pages.stores.store import make_store; "
+        "import os; from pathlib import Path, PosixPath; "
+        "from netboot.pages.stores.store import make_store; "
         "from netboot.profile.stores import StoreSpec; "
         f"s = make_store({spec!r}, {name!r}); p = s.create('a', {SIZE}); "
         "p.write(4096, memoryview(b'x' * 4096)); os._exit(9)"
@@ -352,11 +353,11 @@ def test_server_without_a_name_is_swept_after_its_death(spec: StoreSpec) -> None
         assert store.directory.stat().st_mode & 0o777 == 0o700
         with closing(make_store(spec)) as second:
             assert second.directory != store.directory
-            assert store.directory.exists()  # its server lives
+            assert store.directory.exists()  # its server is running
     assert not store.directory.exists()
 
 
-# How it is written.
+# The notation in a profile.
 
 
 @pytest.mark.parametrize(

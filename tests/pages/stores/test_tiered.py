@@ -1,5 +1,6 @@
-"""The tiered store alone: what is where, the memory limit, write-behind and read-ahead."""
+"""The tiered store on its own: places of pages, memory limit, write-behind and read-ahead."""
 
+import fcntl
 import json
 import os
 import random
@@ -38,7 +39,7 @@ def content(page: int, version: int = 0) -> bytes:
 
 
 def write(pages: TieredFile, page: int, data: bytes) -> None:
-    """As a worker does: waits while the store is busy."""
+    """Write a page as a worker does: retry while the store is busy."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -62,7 +63,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def memory_bytes(store: TieredStore) -> int:
-    """What the tmpfs holds: the page files' memory and maps."""
+    """Return the bytes on the tmpfs: memory and maps of the page files."""
     return sum(path.stat().st_blocks * 512 for path in store.directory.glob("*.pages"))
 
 
@@ -87,7 +88,7 @@ def test_limit_holds_for_all_files_together_and_everything_is_read_back(store: T
 
 
 def test_limit_holds_for_several_processes(store: TieredStore) -> None:
-    """Two workers write 8 MiB each while a third file, that nobody has, gives way to them."""
+    """Two workers write 8 MiB each, and a third file, without an owner, is spilled for them."""
     idle = store.create("idle", 8 * MIB)
     for page in range(700):
         write(idle, page, content(page))
@@ -148,7 +149,7 @@ for count in range(1 << 30):
             done += len(worker.stdout.read())
         for count in range(done):
             acknowledged[(count * 7919) % 4096] = base + count // 4096
-        unsure = (done * 7919) % 4096  # may have been written, and was not acknowledged
+        unsure = (done * 7919) % 4096  # may have been written but was not acknowledged
         acknowledged.pop(unsure, None)
     for page, version in acknowledged.items():
         assert read(pages, page) == content(page, version), page
@@ -256,10 +257,13 @@ def test_reading_in_order_reads_ahead_more_and_more(store: TieredStore) -> None:
         write(pages, page, content(page))
     wait_for(lambda: pages.pages_in_memory <= LIMIT // 4096 // 16 * 13)
     brought = []
-    for page in (0, 8, 24):  # the oldest: on disk
-        before = pages.pages_in_memory
-        assert read(pages, page) == content(page)
-        brought.append(pages.pages_in_memory - before)
+    with (store.directory / "a.pages").open() as file:
+        # A batch may still be on its way to disk. This lock waits for its end, and lets none begin.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for page in (0, 8, 24):  # the oldest: on disk
+            before = pages.pages_in_memory
+            assert read(pages, page) == content(page)
+            brought.append(pages.pages_in_memory - before)
     assert brought == [8, 16, 32]
     pages.close()
 

@@ -1,4 +1,4 @@
-"""One turn of a connection, over a socket pair."""
+"""Single turns of a connection, over a socket pair."""
 
 import socket
 
@@ -13,7 +13,7 @@ PAGE = bytes(range(256)) * 16
 
 
 class Broken(ArrayFile):
-    """Has a bug: not an OSError."""
+    """A page file with a bug: it raises another exception than OSError."""
 
     def view(self, offset: int, length: int) -> memoryview | None:
         if offset:

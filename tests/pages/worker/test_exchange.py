@@ -1,4 +1,4 @@
-"""What the fast loop does beyond its specification: it waits, counts, and takes turns."""
+"""The abilities of the fast loop beyond its specification: it waits, counts, and takes turns."""
 
 from itertools import pairwise
 
@@ -32,7 +32,7 @@ each_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: eac
 
 
 class Loop:
-    """An exchange and its buffers. ``answer`` gives what it said."""
+    """An exchange and its buffers. ``answer`` returns its output."""
 
     def __init__(self, pages: ArrayFile, dialect: Dialect = SIMPLE) -> None:
         self.area = Area("lease", Export("a", pages.size_bytes), pages)
@@ -68,7 +68,7 @@ def test_busy_store_delays_and_loses_nothing(dialect: Dialect, busy: int) -> Non
 def test_blocked_exchange_does_nothing_until_retry() -> None:
     loop = Loop(ArrayFile(busy=2))
     loop.feed(request(FLUSH) + request(WRITE, 0, 4096) + PAGE + request(READ, 0, 16))
-    assert len(loop.answer()) == 16  # what came before is answered
+    assert len(loop.answer()) == 16  # the requests before it are answered
     assert (loop.exchange.blocked, loop.exchange.hungry, loop.exchange.idle) == (True, False, False)
     assert loop.answer() == b""
     loop.exchange.retry()
@@ -77,7 +77,7 @@ def test_blocked_exchange_does_nothing_until_retry() -> None:
 
 
 def test_only_whole_requests_are_idle() -> None:
-    """What has come of a short write is not touched yet, so another process may go on with it."""
+    """The received part of a short write is not stored yet, so another process may do the write."""
     loop = Loop(ArrayFile())
     for piece in (request(WRITE, 0, 4096)[:20], b"", request(WRITE, 0, 4096)[20:] + PAGE[:100]):
         loop.feed(piece)
@@ -174,7 +174,7 @@ def test_long_erasures_take_turns() -> None:
 
 
 def test_output_is_never_overrun() -> None:
-    """Replies of every size, around the end of the buffer."""
+    """Replies of every size near the end of the buffer."""
     read = request(READ, 0, 4096, 0, STRUCTURED)
     for length in range(1, 4200, 61):
         loop = Loop(ArrayFile(), STRUCTURED)

@@ -1,4 +1,4 @@
-"""Who has a turn: shares by bytes, reads first, nobody starves, nobody waits for two writers."""
+"""Order of turns: shares by bytes, reads first, no starvation, no wait for two writers."""
 
 from collections import Counter
 
@@ -108,7 +108,7 @@ def test_whoever_always_waits_gets_as_much_as_any_other(
             reads, size = kinds[name]
             governor.charge(name, size if reads else 0, 0 if reads else size, 0.0)
             moved[name] += size
-    # The most that deficit round robin lets two seats be apart, for any length of time.
+    # The bound of deficit round robin on the difference between two seats, over any time.
     assert max(moved[name] for name in kinds) - min(moved[name] for name in kinds) <= 2 * (
         largest + QUANTUM_BYTES
     )

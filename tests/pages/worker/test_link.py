@@ -1,4 +1,4 @@
-"""A worker's end of the control socket: it breaks without harm, and the next control plane comes."""
+"""A worker's end of the control socket: a break does no harm, and another one can follow."""
 
 import select
 import socket
@@ -27,11 +27,11 @@ class Ends:
         self.breaks += 1
 
     def ready(self) -> bool:
-        """Whether epoll has something that is the link's."""
+        """Return whether epoll has an event of the link."""
         return any(self.link.owns(descriptor) for descriptor, _ in self.epoll.poll(0))
 
     def state(self) -> tuple[bool, bool]:
-        """Whether the link is adrift, and whether it is busy."""
+        """Return whether the link is adrift, and whether it is busy."""
         return self.link.adrift, self.link.busy
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ def test_orders_come_and_reports_go(ends: Ends) -> None:
 
 
 def test_reports_wait_for_a_slow_control_plane_in_order(ends: Ends) -> None:
-    for number in range(2000):  # more than its socket's buffer holds
+    for number in range(2000):  # more than the socket's buffer holds
         ends.link.report({"number": number, "padding": "." * 500})
     seen = []
     while ends.link.busy:
@@ -73,11 +73,11 @@ def test_reports_wait_for_a_slow_control_plane_in_order(ends: Ends) -> None:
 def test_a_link_that_broke_is_joined_by_the_next_control_plane(ends: Ends, noticed: str) -> None:
     ends.link.report({"event": "closed"})
     ends.theirs.close()
-    ends.link.give({"event": "moved"}, [])  # nobody takes it: no error
+    ends.link.give({"event": "moved"}, [])  # no error, although the control plane is gone
     getattr(ends.link, noticed)()
     assert ends.state() == (True, False) and ends.breaks == 1
     ends.link.report({"event": "closed"})
-    assert ends.state() == (True, False), "nobody has asked"
+    assert ends.state() == (True, False), "without a control plane no report is queued"
     successor = control.meet(ends.folder, ends.name)
     assert successor is not None
     with successor:

@@ -1,4 +1,4 @@
-"""What a worker does for several connections of a lease: fencing, fairness, waiting for room."""
+"""A worker with several connections of a lease: fencing, fairness, waits for room."""
 
 import contextlib
 import os
@@ -47,7 +47,7 @@ def leases() -> Iterator[Running]:
 def test_nothing_of_an_older_set_happens_once_a_newer_one_is_answered(leases: Running) -> None:
     first = [NbdClient(leases.address).attach(f"{EXPORT}@t1.1") for _ in range(3)]
     assert [client.write(0, PAGE) for client in first] == [0, 0, 0]
-    for client in first:  # begun, and never ended before the fence
+    for client in first:  # half-sent requests, not complete before the fence
         client.sock.sendall(client.request(1, 0, 8192) + bytes(4096))
     second = [NbdClient(leases.address).attach(f"{EXPORT}@t1.2") for _ in range(2)]
     assert [client.write(4096, PAGE[::-1]) for client in second] == [0, 0]
@@ -81,7 +81,7 @@ def test_a_seat_that_floods_keeps_nobody_from_reading(leases: Running) -> None:
 
 @pytest.fixture
 def limited() -> Iterator[Running]:
-    """A seat with a ceiling and two areas, beside one without."""
+    """Yield a server with two seats: one with a ceiling and two areas, and one without."""
     with closing(MemoryStore()) as store:
         table = LeaseTable(64 * MIB)
         table.grant(SEAT, EXPORT, "t1", 16 * MIB, 0.0, fresh=True)
@@ -93,9 +93,9 @@ def limited() -> Iterator[Running]:
 
 
 def flood(client: NbdClient, seconds: float, command: int) -> tuple[int, float]:
-    """Send READs or WRITEs of 4 KiB without a pause; return bytes moved either way, and the time.
+    """Send READs or WRITEs of 4 KiB without a pause; return the bytes moved and the seconds.
 
-    It takes longer than ``seconds`` if the machine is too busy to answer a single one in that time.
+    A busy machine may answer none of them in ``seconds``: then wait for the first bytes.
     """
     request = client.request(command, 0, 4096) + (PAGE if command else b"")
     moved, unsent, begin = 0, memoryview(request), time.monotonic()
@@ -111,7 +111,7 @@ def flood(client: NbdClient, seconds: float, command: int) -> tuple[int, float]:
     return moved, now - begin
 
 
-# What the worker may hold for the client, and have sent, beyond what it may move.
+# The bytes beyond the ceiling that the worker may have buffered or sent.
 SLACK = 2 * BUFFER_BYTES + 2 * QUANTUM_BYTES
 
 
@@ -120,14 +120,14 @@ def test_a_seat_alone_moves_no_more_than_its_ceiling(limited: Running) -> None:
         before = cpu_seconds(*limited.server.worker_pids)
         moved, seconds = flood(client, 0.5, 0)
         assert 0 < moved <= CEILING * (seconds + BURST_SECONDS) + SLACK
-        # It sleeps, and does not spin.
+        # The worker sleeps and does not spin.
         assert cpu_seconds(*limited.server.worker_pids) - before < seconds / 2
 
 
 def test_a_ceiling_is_for_all_areas_and_connections_and_for_what_is_written(
     limited: Running,
 ) -> None:
-    """Replies of 16 bytes tell how many WRITEs of 28 + 4096 were done."""
+    """Each reply of 16 bytes stands for a WRITE of 28 + 4096 bytes."""
     begin = time.monotonic()
     names = (f"{EXPORT}@t1", f"{EXPORT}@t1", f"{EXPORT}-2@t2")
     clients = [NbdClient(limited.address).attach(name) for name in names]
@@ -155,7 +155,7 @@ def test_a_seat_at_its_ceiling_keeps_nobody_waiting_and_is_answered_in_the_end(
 
 
 def cpu_seconds(*pids: int) -> float:
-    """CPU time of processes."""
+    """Return the CPU time of processes in seconds."""
     stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
     return sum(int(each[11]) + int(each[12]) for each in stats) / os.sysconf("SC_CLK_TCK")
 

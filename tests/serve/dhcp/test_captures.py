@@ -1,7 +1,7 @@
-"""What real firmware asked, from captures, and what we answer: text goldens beside the captures.
+"""Questions of real firmware, from captures, and our answers: text goldens beside the captures.
 
-UPDATE_GOLDENS=1 writes them anew; look at the difference before you keep it. Where the captures come
-from: tests/captures/README.md.
+UPDATE_GOLDENS=1 rewrites the goldens; look at the difference before you keep it. For the origin of
+the captures see tests/captures/README.md.
 """
 
 import os
@@ -67,7 +67,9 @@ def _story(path: Path, mode: str) -> Iterator[str]:
     scopes = make_scopes(profile, [LAN], [US])
 
     def plan(client: Client) -> BootPlan:
-        return boot_plan(profile, client, SeatKeys("TICKET", "TOKEN"), server=US)
+        return boot_plan(
+            profile, profile.seat(client.mac), client, SeatKeys("TICKET", "TOKEN"), server=US
+        )
 
     for frame in questions(path):
         ip, udp = frame[IP], frame[UDP]

@@ -1,4 +1,4 @@
-"""What the operator is told of other DHCP servers on the LAN."""
+"""Findings about other DHCP servers on the LAN."""
 
 from ipaddress import IPv4Address
 
@@ -31,7 +31,7 @@ def test_a_second_proxy(full: bool) -> None:
 
 def test_the_trap_of_option_60() -> None:
     text = told(ADDRESS, OPTION_60)
-    for words in ("10.0.0.9 sends option 60", "port 4011 of 10.0.0.9", "take option 60 out"):
+    for words in ("10.0.0.9 sends option 60", "port 4011 of 10.0.0.9", "remove option 60"):
         assert words in text
     assert not text.endswith("|rival")
     assert told(ADDRESS, OPTION_60, ("vendor_specific", b"\x2b")) == text  # no sub-option at all
@@ -47,5 +47,5 @@ def test_what_is_as_it_should_be() -> None:
     assert told(PROXY) == ""
     assert told(PROXY, ("vendor_class_id", b"HTTPClient")) == ""
     assert told(ADDRESS, OPTION_60, kind="ack") == ""
-    # A PXE server that gives addresses too, and says how to boot: the site's own choice.
+    # A PXE server that also gives out addresses, and says how to boot: the site's own choice.
     assert told(ADDRESS, OPTION_60, ("vendor_specific", bytes.fromhex("060108ff"))) == ""

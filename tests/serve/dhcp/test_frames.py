@@ -1,4 +1,4 @@
-"""ARP, others' DHCP and router discovery: what scapy writes we read, and the reverse."""
+"""ARP, others' DHCP and router discovery: we read scapy's frames, and scapy reads ours."""
 
 from ipaddress import IPv4Address, IPv6Address
 
@@ -44,7 +44,7 @@ def test_router_discovery_is_told_from_the_rest() -> None:
 
 
 def test_our_advertisement_configures_nothing() -> None:
-    """No default router, no prefix, no DHCPv6: nothing that a host would take up."""
+    """No default router, no prefix, no DHCPv6: nothing that a host would use."""
     data = frames.no_router(MAC, IPv6Address("fe80::1"))
     packet = IPv6(data)
     assert (packet.src, packet.dst, packet.hlim) == ("fe80::5054:ff:fe12:3456", "fe80::1", 255)

@@ -1,4 +1,4 @@
-"""Who gets which address, over time."""
+"""The addresses of PCs over time."""
 
 import json
 from ipaddress import IPv4Address
@@ -234,7 +234,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_no_two_pcs_ever_hold_one_address(steps: list[tuple[str, str, int, int]]) -> None:
-    """The invariant: whoever was acknowledged keeps the address until it ends or is given back."""
+    """The invariant: a PC keeps an acknowledged address until the lease ends or is released."""
     leases = pool(3, {ANN: FIRST})
     holders: dict[IPv4Address, tuple[str, float]] = {}
     now = 0.0
@@ -243,7 +243,7 @@ def test_no_two_pcs_ever_hold_one_address(steps: list[tuple[str, str, int, int]]
         address = FIRST + offset
         if verb == "offer":
             offered = leases.offer(mac, now, wanted=address)
-            # Who asks anew has given up an address that it is not offered again.
+            # A PC that asks again and is offered another address has given up its old one.
             if offered is not None:
                 holders = {at: row for at, row in holders.items() if row[0] != mac or at == offered}
         elif verb == "withdraw":

@@ -1,4 +1,4 @@
-"""Others on the link: machines in the way, other DHCP servers (dnsmasq's too), lonely iPXE."""
+"""Others on the link: machines that use an address, other DHCP servers (dnsmasq), waiting iPXE."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ root = pytest.mark.root
 
 
 class Tap(Cable):
-    """A cable on which every kind of frame is seen."""
+    """A cable that receives every kind of frame."""
 
     def __init__(self, name: str, stack: ExitStack) -> None:
         super().__init__(name, ETH_P_ALL)
@@ -51,7 +51,7 @@ class Tap(Cable):
         self._socket.send(bytes(frame))
 
     async def next(self, kind: Any) -> Any:
-        """The next frame from the server that has a layer of ``kind``."""
+        """Return the next frame from the server that has a layer of ``kind``."""
         while True:
             data = await asyncio.get_running_loop().sock_recvfrom(self._socket, 2048)
             frame = Ether(data[0])
@@ -75,7 +75,7 @@ def test_an_address_in_use_is_taken_back_and_no_offer_waits_for_the_answer(
         tap, cable = Tap("c0", lan.stack), lan.cables[0]
         cable.send(ANN.discover())
         probe = (await tap.next(ARP))[ARP]
-        _, offer = await cable.reply()  # though nobody answered the probe
+        _, offer = await cable.reply()  # although no machine answered the probe
         address = str(offer.yiaddr)
         assert (probe.psrc, probe.pdst) == ("0.0.0.0", address)
         cable.send(BOB.discover())
@@ -94,7 +94,7 @@ def test_an_address_in_use_is_taken_back_and_no_offer_waits_for_the_answer(
 
     with caplog.at_level(logging.WARNING):
         on_lan(tmp_path, scenario)
-    text = "in use by 52:54:00:00:00:99: it gets another"
+    text = "in use by 52:54:00:00:00:99: the PC gets another address"
     assert [text in line for line in caplog.messages].count(True) == 1
 
 
@@ -106,9 +106,9 @@ def test_ipxe_alone_with_us_need_not_wait_for_a_router(tmp_path: Path) -> None:
         asks = IPv6(src=LINK_LOCAL, dst="ff02::2", hlim=255) / ICMPv6ND_RS()
         solicitation = Ether(src=ANN.mac, dst="33:33:00:00:00:02") / asks
         tap.put(solicitation)
-        assert await tap.is_quiet(ICMPv6ND_RA)  # nobody we boot, for all we know
+        assert await tap.is_quiet(ICMPv6ND_RA)  # not yet known as a PC that we boot
         cable.send(PxeClient(mac=ANN.mac, arch=7, ipxe=True).discover())
-        frame = await tap.next(ICMPv6ND_RA)  # it asked before
+        frame = await tap.next(ICMPv6ND_RA)  # the answer to the earlier solicitation
         assert frame.dst == ANN.mac
         tap.put(solicitation)
         frame = await tap.next(ICMPv6ND_RA)
@@ -170,7 +170,7 @@ OURS = "10.4.0.1"
 
 @contextmanager
 def site(*server: str | Path) -> Iterator[None]:
-    """A LAN b0 with us, a PC's cable c9, and in a namespace of its own the site's server."""
+    """Make a LAN b0 with us, a PC's cable c9, and the site's server in its own namespace."""
     commands = f"""\
         link add b0 type bridge forward_delay 0
         addr add {OURS}/24 broadcast + dev b0
@@ -206,7 +206,7 @@ def dnsmasq(folder: Path, *words: str, pool: str = "10.4.0.50,10.4.0.99,1h") -> 
 
 
 async def _offers(cable: Cable, client: PxeClient) -> list[Offer]:
-    """Both servers' offers."""
+    """Return the offers of both servers."""
     seen: dict[str, Offer] = {}
     while len(seen) < 2:
         cable.send(client.discover())
@@ -231,7 +231,9 @@ def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture
             server = DhcpServer(
                 every,
                 find("b0"),
-                lambda client, us: boot_plan(every, client, keys, server=us),
+                lambda client, us: boot_plan(
+                    every, every.seat(client.mac), client, keys, server=us
+                ),
                 lan.journal,
             )
             lan.servers.append(server)
@@ -239,7 +241,7 @@ def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture
             cable = Cable("c9")
             lan.stack.callback(cable.close)
             number = 0
-            # A Pi gets no file before the operator has a folder of them.
+            # A Pi gets no file unless the operator has a folder with its files.
             for row in (row for row in ARCHITECTURES if row is not RASPBERRY_PI):
                 for model in MODELS[row.firmware]:
                     ipxe, number = model is offers.ipxe, number + 1
@@ -305,7 +307,7 @@ def test_a_lan_without_a_dhcp_server_is_said_to_be_one(
     assert "no DHCP server answers on s0" in caplog.messages[0]
 
 
-# A second server of our kind: `netboot serve` as its user starts it.
+# A second server like ours: `netboot serve` as its user starts it.
 
 FULL_WORDS = ("--set", "dhcp.mode=full", "--set", "dhcp.range=10.4.0.50-10.4.0.99")
 PXE_MENU = ("--pxe-service=x86PC,boot,undionly", "--dhcp-no-override")
@@ -326,7 +328,7 @@ def _start(folder: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 async def _answers(cable: Cable) -> None:
-    """Returns when a server answers on the LAN."""
+    """Wait until a server answers on the LAN."""
     while True:
         cable.send(ANN.discover())
         try:
@@ -386,7 +388,7 @@ def test_told_to_serve_beside_another_it_does_and_so_does_who_has_seats_waiting(
             await _answers(cable)
             first = _start(tmp_path, "--set", "dhcp.beside=yes")
             await ready(first)
-            first.kill()  # its workers serve on
+            first.kill()  # its workers go on serving
             first.communicate()
             second = _start(tmp_path)
             await ready(second)

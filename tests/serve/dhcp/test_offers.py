@@ -1,4 +1,4 @@
-"""What firmware makes of our answers, by models of it; and that the models reject what fails."""
+"""Models of firmware boot from our answers, and reject answers that are known to fail."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from tests.support import offers
 from tests.support.offers import Ask, Boot, Choice, Offer
 from tests.support.pxe_client import PxeClient
 
-DOCUMENT = ROOT / "docs" / "booting.md"
+DOCUMENT = ROOT / "docs/explanation/boot-captures.md"
 OURS, ROUTER, PC = str(US), "10.0.0.254", "10.0.0.77"
 Model = Callable[[Sequence[Offer]], Choice]
 FILES = {
@@ -42,14 +42,14 @@ every_firmware = pytest.mark.parametrize(
 
 
 def made(*options: Any, yiaddr: str = "0.0.0.0", source: str = ROUTER, **header: Any) -> Offer:
-    """Another server's offer."""
+    """Return an offer of another server."""
     head = BOOTP(op=2, yiaddr=yiaddr, chaddr=bytes(6), **header)
     listed = [("message-type", "offer"), ("server_id", source), *options, "end"]
     return Offer(bytes(head / DHCP(options=listed)), source)
 
 
 def plain(**header: Any) -> Offer:
-    """The untouched DHCP server of the LAN."""
+    """Return an offer of the LAN's own DHCP server, without any setting for PXE."""
     return made(("subnet_mask", "255.255.255.0"), ("router", ROUTER), yiaddr=PC, **header)
 
 
@@ -64,7 +64,7 @@ def answer(data: bytes, where: Context) -> Offer:
 
 
 def boots(choice: Choice, client: PxeClient) -> Choice:
-    """Follows a choice that leads to us to its end: an address of ours gets an answer."""
+    """Follow a choice to its end: if the firmware asks us on port 4011, answer it."""
     if not isinstance(choice, Ask) or choice.server != OURS:
         return choice
     where = context(PROXY, 4011, PC)
@@ -102,7 +102,7 @@ def test_a_boot_file_that_the_router_names_does_not_win(row: Architecture, model
     assert boots(model(seen), client) == expected(row.name, client)
 
 
-# Controls: answers of peers that fail, and what they fail of. The models must reject each.
+# Controls: answers of peers that fail, by their fault. The models must reject each.
 
 OPTION_60 = ("vendor_class_id", b"PXEClient")
 SKIP = ("vendor_specific", bytes.fromhex("060108ff"))
@@ -162,7 +162,7 @@ def test_models_show_what_the_mend_of_2017_changed() -> None:
 
 @pytest.mark.parametrize("model", [offers.old_edk2, offers.new_edk2])
 def test_the_trap_of_option_60_leads_uefi_to_the_site_server(model: Model) -> None:
-    """FOG's docs (#188): BIOS boots, every UEFI board stops. Not ours to mend: noticed, explained."""
+    """FOG's docs (#188): BIOS boots, every UEFI board stops. We can only notice and explain it."""
     ours = answer(PxeClient(arch=7).discover(), context())
     trap = made(OPTION_60, yiaddr=PC)
     assert model([trap, ours]) == model([ours, trap]) == Ask(ROUTER)
@@ -178,7 +178,7 @@ def test_a_rom_without_sub_option_6_looks_for_boot_servers() -> None:
 
 
 def test_an_answer_from_another_port_is_not_one() -> None:
-    """iPXE's dhcp.c:719: from 4011, and from whom it asked."""
+    """iPXE's dhcp.c:719: only from port 4011 of the server that it asked."""
     client = PxeClient(arch=7)
     data = client.request(ciaddr=PC, flags=0)
     good = answer(data, context(PROXY, 4011, PC))
@@ -188,15 +188,16 @@ def test_an_answer_from_another_port_is_not_one() -> None:
 
 
 def test_a_client_is_asked_for_by_its_own_kind() -> None:
-    """A PXEClient with HTTP's code, and the reverse, are named and not answered wrongly."""
+    """A PXEClient with a code of HTTP boot, and the reverse, get a reason and no wrong answer."""
     for data in (PxeClient(arch=16, vendor=b"PXEClient"), PxeClient(arch=7, vendor=b"HTTPClient")):
         result = respond(parse(data.discover()), context(), NOW)
         assert not isinstance(result, Reply)
 
 
 def test_the_tests_that_the_document_names_are_there() -> None:
-    """docs/booting.md: each mistake of a peer has its test."""
-    named = re.findall(r"`(?:test_\w+\.py)?::(\w+)`", DOCUMENT.read_text())
+    named = re.findall(r"`(tests/[\w/]+\.py)?::(\w+)`", DOCUMENT.read_text())
     assert len(named) >= 10
-    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    assert [name for name in named if f"def {name}(" not in tests] == []
+    file = ""
+    for where, name in named:
+        file = where or file
+        assert f"def {name}(" in (ROOT / file).read_text(), f"{file}::{name}"

@@ -1,4 +1,4 @@
-"""Any bytes parse or raise ProtocolError, however options are split; serialize is the inverse."""
+"""Any bytes parse or raise ProtocolError, also with split options; serialize is the inverse."""
 
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -133,8 +133,8 @@ def test_bytes_of_a_discover() -> None:
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (b"", "0 bytes, a DHCP message has at least 240"),
-        (wire(b"")[:239], "239 bytes, a DHCP message has at least 240"),
+        (b"", "0 bytes, expected at least 240 of a DHCP message"),
+        (wire(b"")[:239], "239 bytes, expected at least 240 of a DHCP message"),
         (wire(b"", op=3), "op is 3"),
         (wire(b"").replace(MAGIC_COOKIE, b"\1\2\3\4"), "magic cookie is 01020304"),
         (wire(b"\x35"), "option 53 ends before its length"),
@@ -176,7 +176,7 @@ def test_hardware_that_is_not_ethernet_has_no_mac() -> None:
     ],
 )
 def test_what_has_no_encoding_is_our_bug(packet: Packet) -> None:
-    with pytest.raises(ValueError, match="bytes, at most|not one to send"):
+    with pytest.raises(ValueError, match="bytes, expected at most|must not be sent"):
         serialize(packet)
 
 

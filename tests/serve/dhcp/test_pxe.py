@@ -1,4 +1,4 @@
-"""PXE's and iPXE's marks, and the shapes of them that are seen in the field."""
+"""The options of PXE and iPXE, in the forms that occur in the field."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What a played PC asks, read back by the code that real PCs are read with."""
+"""The questions of a played PC, read back by the code that reads those of real PCs."""
 
 from ipaddress import IPv4Address
 

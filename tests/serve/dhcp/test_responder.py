@@ -1,4 +1,4 @@
-"""What scapy-made clients are answered, read back by scapy; and mistakes that peers have made."""
+"""Our answers to clients made by scapy, read back by scapy; and mistakes that peers have made."""
 
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -53,7 +53,7 @@ every_client = pytest.mark.parametrize(("client", "file"), CLIENTS.values(), ids
 
 
 def plan(client: Client) -> BootPlan:
-    return boot_plan(PROXY, client, SeatKeys(TICKET, "token"), server=US)
+    return boot_plan(PROXY, PROXY.seat(client.mac), client, SeatKeys(TICKET, "token"), server=US)
 
 
 def context(profile: Profile = PROXY, port: int = 67, source: str = "0.0.0.0") -> Context:
@@ -69,7 +69,7 @@ def context(profile: Profile = PROXY, port: int = 67, source: str = "0.0.0.0") -
 
 @dataclass
 class Seen:
-    """A reply as the client gets it, decoded by scapy."""
+    """A reply as the client receives it, decoded by scapy."""
 
     reply: Reply
     data: bytes
@@ -217,7 +217,7 @@ def test_full_mode_gives_address_and_boot_file(client: PxeClient, file: bytes) -
         assert FIRST <= IPv4Address(address) <= FIRST + 9
         assert seen.header.siaddr == str(US)
         assert (seen.sname, seen.file) == (b"10.0.0.1", file)
-        # Asked for in option 55, and ended by NUL for the ROMs that need it.
+        # The client asked for them in option 55; the NUL is for ROMs that need it.
         assert parse(seen.data).options[66] == b"10.0.0.1\0"
         assert parse(seen.data).options[67] == file + b"\0"
         assert seen.options["lease_time"] == 600
@@ -284,8 +284,8 @@ def test_refusals_go_to_everyone_and_say_nothing_else() -> None:
         thief.plain("request", ("server_id", str(US)), ("requested_addr", address)),
         thief.plain("request", ("requested_addr", address)),
         thief.plain("request", ciaddr=address),
-        thief.plain("request", ("requested_addr", "192.168.1.5")),  # comes from another link
-        PxeClient().plain("request", ("requested_addr", "10.0.0.59")),  # has another
+        thief.plain("request", ("requested_addr", "192.168.1.5")),  # it comes from another link
+        PxeClient().plain("request", ("requested_addr", "10.0.0.59")),  # it has another address
     ]
     for data in cases:
         seen = ask(data, where)
@@ -345,7 +345,7 @@ def test_a_full_pool_and_a_network_without_one_are_reasons() -> None:
     assert "no addresses" in refused(PxeClient().discover(), replace(where, scopes=()))
 
 
-# regressions: what peers got wrong (their issues are named)
+# regressions: mistakes of peers, with their issues
 
 
 @pytest.mark.parametrize("profile", [PROXY, FULL], ids=["proxy", "full"])
@@ -366,7 +366,7 @@ def test_a_relayed_client_is_answered_through_its_relay() -> None:
 
 
 def test_what_a_relay_added_goes_back_to_it_and_is_the_last_option() -> None:
-    """RFC 3046 section 2.2: it finds the port of its switch by it."""
+    """RFC 3046 section 2.2: the relay finds the port of its switch by this option."""
     added = bytes.fromhex("0104 00010203")
     for profile in (PROXY, FULL):
         request = PxeClient().message("discover", (82, added), giaddr="10.0.0.9")
@@ -395,7 +395,7 @@ def test_a_network_behind_a_relay_has_addresses_of_its_own() -> None:
     seen = ask(PxeClient().discover(giaddr="10.9.0.1"), where)
     assert (seen.target, seen.header.yiaddr) == (("10.9.0.1", 67), "10.9.0.50")
     assert (seen.options["router"], seen.options["name_server"]) == ("10.9.0.1", "10.9.0.2")
-    assert not seen.reply.unproven  # nobody there would hear us ask who has it
+    assert not seen.reply.unproven  # machines behind a relay cannot receive our probe
     here = ask(PxeClient().discover(), where)
     assert IPv4Address(here.header.yiaddr) in IPv4Network("10.0.0.0/24")
     assert here.reply.unproven
@@ -459,7 +459,7 @@ def test_replies_have_300_bytes_and_end_before_the_padding(
 
 @given(st.integers(0, 65535))
 def test_any_architecture_is_answered_or_named(code: int) -> None:
-    """PyPXE's server died of a KeyError here."""
+    """PyPXE's server crashed with a KeyError here."""
     result = respond(parse(PxeClient(arch=code).discover()), context(), NOW)
     assert isinstance(result, Reply) or str(code) in result.reason
 
@@ -477,7 +477,7 @@ def test_a_client_without_a_uuid_is_answered() -> None:
 def test_any_options_are_answered_ignored_or_refused(
     options: bytes, port: int, profile: Profile
 ) -> None:
-    """Whatever follows the marks of a PXE client, and comes before them."""
+    """Any bytes after the options of a PXE client, and before them."""
     request = PxeClient().discover()
     data = request[: HEADER.size + 4] + options + request[HEADER.size + 4 :]
     try:

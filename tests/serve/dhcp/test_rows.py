@@ -1,4 +1,4 @@
-"""Every row of arch.py, asked for by scapy's packets: right ones, relayed ones, and hostile ones."""
+"""Every row of arch.py, asked for by packets of scapy: sound, relayed and hostile ones."""
 
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -61,7 +61,7 @@ def test_a_discover_is_answered_with_the_rows_file(
 def test_the_boot_server_answers_the_port_that_asks(
     row: Architecture, stage: Stage, profile: Profile, port: int
 ) -> None:
-    """iPXE asks from port 68, EDK2 from 4011, others from any."""
+    """iPXE asks from port 68, EDK2 from 4011, other firmware from any port."""
     where = replace(context(profile, 4011, PC), source=(IPv4Address(PC), port))
     reply = respond(parse(client_of(row, stage).request(ciaddr=PC, flags=0)), where, NOW)
     assert isinstance(reply, Reply)

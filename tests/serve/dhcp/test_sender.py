@@ -1,4 +1,4 @@
-"""Who is asking, read from packets that scapy made."""
+"""The sender of a packet, read from packets that scapy made."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_ipxe_and_the_nic_it_drives(arch: int) -> None:
         (BIOS, "180101", False),  # fetches by TFTP only
         (UEFI_X64, "130101", True),
         (UEFI_X64, "190101", False),
-        (BIOS, "b105018086100e", True),  # does not tell
+        (BIOS, "b105018086100e", True),  # sends no features
     ],
 )
 def test_an_ipxe_that_cannot_run_our_script_says_so(arch: int, features: str, able: bool) -> None:
@@ -44,7 +44,7 @@ def test_an_ipxe_that_cannot_run_our_script_says_so(arch: int, features: str, ab
 
 
 def test_the_first_architecture_that_we_know_counts() -> None:
-    """A client lists several if it can run several (RFC 4578 section 2.1)."""
+    """A client lists all architectures that it can run (RFC 4578 section 2.1)."""
     data = PxeClient().plain("discover", ("vendor_class_id", b"PXEClient"), (93, b"\0\x02\0\x07"))
     client = client_from_packet(parse(data))
     assert isinstance(client, Client)

@@ -1,4 +1,4 @@
-"""HTTP as doctor and storm ask it: rightly answered, and by servers that break off or lie."""
+"""The HTTP client of doctor and storm, with sound servers and with ones that break off or lie."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from netboot.serve.http.client import http_download, http_read
 
 
 def _answered(answer: bytes, *, then_wait: bool = False) -> bytes:
-    """What is read from a server that answers every request with ``answer``."""
+    """Return the content that the client reads from a server that sends ``answer``."""
 
     async def run() -> bytes:
         served = asyncio.Event()
@@ -45,10 +45,10 @@ def test_an_answer_is_read_to_its_length() -> None:
     ("answer", "reason"),
     [
         (b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n", "HTTP 404 Not Found"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "HTTP: 5 of 9 bytes"),
-        (b"HTTP/1.1 200 OK\r\n\r\nhello", "without a length"),
-        (b"SSH-2.0-OpenSSH\r\n", "without an end of its head"),
-        (b"hello\r\n\r\n", "without a status"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "ended after 5 of 9 bytes"),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", "has no length"),
+        (b"SSH-2.0-OpenSSH\r\n", "head has no end"),
+        (b"hello\r\n\r\n", "has no status"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "expected at most"),
     ],
 )
@@ -59,7 +59,7 @@ def test_what_is_not_an_answer_is_told_in_one_line(answer: bytes, reason: str) -
 
 def test_a_server_that_stops_in_the_middle() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"
-    with pytest.raises(AnswerError, match=r"nothing came for 0.2 s after 5 of 9 bytes"):
+    with pytest.raises(AnswerError, match=r"no data for 0\.2 s after 5 of 9 bytes"):
         _answered(answer, then_wait=True)
 
 

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.errors import OperatorError
-from netboot.serve.http.server import MAX_AGE_SECONDS, Beacon, HttpServer, parse_beacon
+from netboot.serve.http.beacon import MAX_AGE_SECONDS, Beacon, parse_beacon
+from netboot.serve.http.server import HttpServer
 
 MAC = "52:54:00:12:34:56"
 TICKET = "t" * 44
@@ -80,7 +81,7 @@ class Rig:
         self.thread.start()
 
     def record(self) -> tuple[str, str, str, dict[str, Any]]:
-        """The last record; it is made after the last byte has left, so it may come late."""
+        """Return the last record. It is made after the last byte is sent, so it may be late."""
         end = time.monotonic() + PATIENCE
         while not self.room.records and time.monotonic() < end:
             time.sleep(0.005)
@@ -199,7 +200,7 @@ def test_only_what_was_sent_is_journaled(rig: Rig) -> None:
 
 @contextlib.contextmanager
 def _half(rig: Rig, size: int) -> Iterator[http.client.HTTPResponse]:
-    """A large image (of ``size`` bytes, sparse) of which the head alone has been read."""
+    """Request an image of ``size`` bytes (sparse), and read only the head of the answer."""
     with rig.room.image.open("r+b") as image:
         image.truncate(size)
     connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=PATIENCE)
@@ -342,7 +343,7 @@ def test_who_waits_for_an_order_does_not_keep_the_server(tmp_path: Path) -> None
     rig = Rig(FakeRoom(tmp_path))
     with ThreadPoolExecutor() as threads:
         waits = [threads.submit(rig.ask, "GET", f"/orders/{TICKET}") for _ in range(2)]
-        first = next(as_completed(waits))  # the second one of a seat is told to come again
+        first = next(as_completed(waits))  # a second request of a seat ends the first one
         assert first.result()[1] == b""
         rig.close()
         assert [wait.result(5)[1] for wait in waits] == [b"", b""]

@@ -1,4 +1,4 @@
-"""The client that doctor and storm read with, against our server and against one that is silent."""
+"""The TFTP client of doctor and storm, against our server and against a silent one."""
 
 import asyncio
 import socket

@@ -13,7 +13,7 @@ def _data(block: int, payload: bytes) -> bytes:
 
 
 def _blocks(content: bytes, blksize: int) -> list[bytes]:
-    """All DATA packets of ``content``, the last one shorter than the others."""
+    """Return all DATA packets of ``content``, the last one shorter than the others."""
     pieces = [content[at : at + blksize] for at in range(0, len(content) + 1, blksize)]
     return [_data(number, piece) for number, piece in enumerate(pieces, 1)]
 

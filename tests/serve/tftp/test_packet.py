@@ -1,4 +1,4 @@
-"""TFTP's codec against scapy's layer and against anything; what a server agrees to."""
+"""TFTP's codec against scapy's layer and against any bytes; the terms that a server accepts."""
 
 import pytest
 from hypothesis import given

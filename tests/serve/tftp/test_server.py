@@ -27,11 +27,11 @@ from netboot.serve.tftp.transfer import Outcome
 
 pytestmark = pytest.mark.system
 
-# Clients are at 127.0.0.1: an answer from the address that was asked does not come by itself.
+# Clients are at 127.0.0.1, so by default an answer would not come from the address that was asked.
 SERVER = IPv4Address("127.0.0.2")
 FILES = {"loader.efi": bytes(range(256)) * 700, "empty": b"", "dir/boot.ipxe": b"#!ipxe\n"}
 ON_DISK = {"loader.efi"}
-# Of this the end is each client's own; it lies across two of the pieces that a worker reads at a time.
+# Each client gets its own end of this file. That end lies across two chunks that a worker reads.
 SHARED = bytes((2 << 16) + 100)
 FILES["shared.efi"] = SHARED[:-300] + b"own" * 100
 PATIENCE_SECONDS = 10
@@ -65,7 +65,7 @@ class Rig:
         return FILES.get(name)
 
     def wait_for(self, outcomes: int) -> list[Outcome]:
-        """The outcomes so far, when there are that many."""
+        """Wait for that many outcomes, and return all so far."""
         wait_until(lambda: len(self.transfers) >= outcomes)
         return [transfer.outcome for transfer in self.transfers]
 
@@ -79,7 +79,7 @@ class Rig:
 def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < end, "it did not come to that"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.005)
 
 
@@ -91,7 +91,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 class Peer:
-    """A client's socket. The first answer's sender is who it goes on with."""
+    """A client's socket. It goes on with the sender of the last answer."""
 
     def __init__(self, rig: Rig, request: bytes) -> None:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -155,7 +155,7 @@ def test_many_clients_at_once_are_all_served(rig: Rig, tmp_path: Path) -> None:
         client = tftpy.TftpClient(str(SERVER), rig.server.port, {"blksize": 1468})
         client.download("loader.efi", str(tmp_path / f"got{number}"))
 
-    with Peer(rig, rrq("loader.efi")) as slow:  # takes a block, and then its time
+    with Peer(rig, rrq("loader.efi")) as slow:  # takes one block and no more
         slow.receive()
         threads = [threading.Thread(target=download, args=(number,)) for number in range(30)]
         for thread in threads:
@@ -180,7 +180,7 @@ def test_a_window_comes_without_being_asked_for_block_by_block(rig: Rig) -> None
 
 @pytest.mark.root
 def test_a_window_arrives_where_the_kernel_cannot_cut_it_up() -> None:
-    """Here because the way out has a smaller MTU than we think: IP has to fragment."""
+    """Here the route has a smaller MTU than we assume, so that IP has to fragment."""
     again = f"{__file__}::{test_a_window_comes_without_being_asked_for_block_by_block.__name__}"
     pytest_words = f"{sys.executable} -m pytest -q -p no:cacheprovider {again}"
     words = ["unshare", "--net", "sh", "-c", f"ip link set lo up mtu 1000; exec {pytest_words}"]
@@ -219,7 +219,7 @@ def test_a_request_that_came_twice_is_one_transfer(rig: Rig) -> None:
         peer.send(ack(0))
         assert peer.receive()[TFTP_DATA].block == 1
         assert peer.sender == first
-        # What was under way when the PC was switched off and on: it begins anew.
+        # The PC was switched off and on during a transfer: it starts again.
         peer.request(request)
         assert peer.receive().op == 6
         assert peer.sender != first

@@ -1,4 +1,4 @@
-"""A transfer without a network: every packet that is sent, lost, doubled or late, by its rules."""
+"""A transfer without a network: the rules for each packet, sent, lost, doubled or late."""
 
 import heapq
 import itertools
@@ -32,7 +32,7 @@ def sender(content: bytes, mtu: int = 1500, **options: int) -> Sender:
 
 
 def blocks(datagrams: list[bytes]) -> list[int]:
-    """The block numbers of DATA packets; an OACK is 0."""
+    """Return the block numbers of DATA packets; an OACK counts as 0."""
     numbers = []
     for datagram in datagrams:
         opcode, number = struct.unpack_from(">HH", datagram)
@@ -43,7 +43,7 @@ def blocks(datagrams: list[bytes]) -> list[int]:
 
 @dataclass
 class Client:
-    """A client by the book of RFC 1350 and 7440, with a timer of its own."""
+    """A client that follows RFC 1350 and 7440, with its own timer."""
 
     blksize: int = 512
     window: int = 1
@@ -147,7 +147,7 @@ def test_the_clients_timeout_is_kept() -> None:
 
 
 def test_a_doubled_ack_doubles_nothing() -> None:
-    """RFC 1123, 4.2.3.1: an answer to it would double every packet from then on."""
+    """RFC 1123 section 4.2.3.1: an answer to it would double every packet from then on."""
     ours = sender(b"x" * 2000)
     ours.start(0.0)
     assert blocks(ours.receive(packet.ack(1), 0.0)) == [2]
@@ -179,12 +179,12 @@ def test_a_client_that_stops_half_way_says_why() -> None:
     ours.start(0.0)
     ours.receive(packet.ack(1), 0.0)
     ours.receive(packet.error(ErrorCode.DISK_FULL, "no room"), 0.0)
-    assert ours.outcome is Outcome.BROKEN and ours.reason == "the client says: no room"
+    assert ours.outcome is Outcome.BROKEN and ours.reason == "the client reports: no room"
     assert ours.acknowledged_bytes == 512
 
 
 def test_the_last_ack_may_never_come() -> None:
-    """Many a loader runs what it has and does not care."""
+    """Many loaders start the file without sending the last ACK."""
     ours = sender(b"x" * 600)
     ours.start(0.0)
     ours.receive(packet.ack(1), 0.0)
@@ -231,10 +231,10 @@ def test_any_datagram_is_survived(datagram: bytes, options: Mapping[str, int]) -
 def test_over_a_bad_network_a_file_arrives(
     size: int, window: int, loss: float, doubling: float, chance: Random
 ) -> None:
-    """For 20 s datagrams are lost, doubled and overtake each other; less than our patience."""
+    """For 20 s, less than our patience, datagrams are lost, doubled and overtake each other."""
     content = bytes(number & 0xFF for number in range(size))
     ours, client = sender(content, blksize=8, windowsize=window), Client(8, window)
-    flying: list[tuple[float, int, bool, bytes]] = []  # when, number, whether to the client
+    flying: list[tuple[float, int, bool, bytes]] = []  # time, number, True if to the client
     count, now, heard = itertools.count(), 0.0, 0.0
 
     def launch(datagrams: list[bytes], to_client: bool) -> None:

@@ -1,0 +1,18 @@
+/* The NBD handshake. */
+#ifndef HANDSHAKE_H
+#define HANDSHAKE_H
+
+#include <stdint.h>
+
+struct export;
+struct stream;
+struct target;
+
+/* Do the client's half of the handshake on a fresh connection. Return an exit code. */
+int shake_hands(const struct stream *stream, const struct target *target, uint64_t set,
+                struct export *export);
+
+/* Send NBD_CMD_DISC. */
+void send_disconnect(int fd);
+
+#endif

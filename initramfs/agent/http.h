@@ -1,0 +1,13 @@
+/* Requests to the boot server. */
+#ifndef HTTP_H
+#define HTTP_H
+
+#include <stddef.h>
+
+struct url;
+
+/* Send a request for `url` and put the body of the reply into `answer`, ended by a zero byte. Takes
+ * a bounded time. Return an exit code. */
+int http_ask(const char *method, const struct url *url, char *answer, size_t room);
+
+#endif

@@ -1,0 +1,206 @@
+/* The kernel's md (uapi/linux/raid/md_u.h, drivers/md/md.c): RAID level 1 over two NBD devices. The
+ * array has no superblock, because it ends with the PC's memory, as all swap does.
+ *
+ * md would mark the whole array as broken if both legs were dropped. The processes of the two legs
+ * therefore share a page, in which only one leg can be missing.
+ */
+#define _GNU_SOURCE /* MAP_ANONYMOUS */
+#include "md.h"
+#include "agent.h"
+#include "device.h"
+#include "report.h"
+#include "say.h"
+#include "types.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NBD_MAJOR 43
+#define LOOK_MS 500       /* between two looks at a running copy */
+#define BIO_PAGES 2048    /* 8 MiB */
+#define RETRY_MS 100      /* while md still uses a dropped leg */
+#define DROP_MS 30000     /* the longest that md may use it */
+
+#ifndef BLKDISCARD
+#define BLKDISCARD _IO(0x12, 119)
+#endif
+
+/* The kernel's ABI, written out because musl's headers lack it. */
+struct array {
+    int version[3];
+    unsigned made;
+    int level, kib, disks, raid_disks, minor, not_persistent;
+    unsigned updated;
+    int state, active_disks, working_disks, failed_disks, spare_disks, layout, chunk;
+};
+
+struct disk {
+    int number, major, minor, raid_disk, state;
+};
+
+#define GET_ARRAY_INFO _IOR(9, 0x11, struct array)
+#define ADD_NEW_DISK _IOW(9, 0x21, struct disk)
+#define HOT_REMOVE_DISK _IO(9, 0x22)
+#define SET_ARRAY_INFO _IOW(9, 0x23, struct array)
+#define HOT_ADD_DISK _IO(9, 0x28)
+#define SET_DISK_FAULTY _IO(9, 0x29)
+#define RUN_ARRAY _IOW(9, 0x30, int[3])
+#define STOP_ARRAY _IO(9, 0x32)
+#define CLEAN (1 << 0)                    /* nothing to copy: both read as zeros */
+#define ACTIVE_IN_SYNC (1 << 1 | 1 << 2)
+
+static struct {
+    int missing;      /* the dropped leg, 1 or 2; 0: none */
+    int lost[LEGS];   /* 1 while the leg has no server */
+} *shared;
+static int md;
+
+static int control(unsigned long request, const void *argument, const char *what)
+{
+    if (ioctl(md, request, argument) < 0)
+        return complain(KERNEL_REFUSED, "mirror: %s: %s", what, strerror(errno));
+    return OK;
+}
+
+/* Return the leg's device as md's ioctls take it (new_encode_dev; N is below 256). */
+static const void *device_of(const struct area *leg)
+{
+    return (const void *)(uintptr_t)(NBD_MAJOR << 8 | leg->index);
+}
+
+static int add_leg(struct area *leg)
+{
+    struct disk disk = {leg->leg - 1, NBD_MAJOR, 0, leg->leg - 1, ACTIVE_IN_SYNC};
+    int code = device_connect(leg);
+
+    disk.minor = (int)leg->index;
+    return code == OK ? control(ADD_NEW_DISK, &disk, "adding a leg") : code;
+}
+
+static int assemble(struct area *legs, uint64_t size)
+{
+    struct array array = {.level = 1, .kib = (int)(size >> 10), .disks = LEGS, .raid_disks = LEGS,
+                          .not_persistent = 1, .state = CLEAN};
+    int code = control(SET_ARRAY_INFO, &array, "making the array");
+
+    for (int at = 0; at < LEGS && code == OK; at++) {
+        if (legs[at].export.size)
+            code = add_leg(&legs[at]);
+        else
+            shared->missing = legs[at].leg;
+    }
+    return code == OK ? control(RUN_ARRAY, NULL, "starting the array") : code;
+}
+
+/* musl's own function does nothing. */
+static void set_policy(int policy, int priority)
+{
+    if (syscall(SYS_sched_setscheduler, 0, policy, &priority) < 0)
+        complain(OK, "mirror: sched_setscheduler: %s", strerror(errno));
+}
+
+/* Create a stock of bios before memory is short. md takes two bios for each page, and sends the first
+ * one only after it has the second. (raid1_submit_write in drivers/md/raid1-10.c, Linux 6.5; Debian's
+ * 6.1 has it too.) Without memory md has a pool of two: two processes that page out at once would
+ * each take one and wait forever. The stock must exceed the number of processes in that place. Writing
+ * a few MiB page by page creates enough; the kernel then keeps them (swap.sh). */
+static void make_bios(void)
+{
+    static char zeros[PAGE];
+    uint64_t range[2] = {0, BIO_PAGES * PAGE};
+    int fd = open(MD_DEVICE, O_RDWR | O_CLOEXEC);
+
+    for (unsigned at = 0; at < BIO_PAGES; at++)
+        pwrite(fd, zeros, PAGE, (off_t)at * PAGE);
+    /* Create all bios at the same time: by this policy no write is sent before all are queued. */
+    set_policy(SCHED_FIFO, 1);
+    fsync(fd);
+    set_policy(SCHED_OTHER, 0);
+    ioctl(fd, BLKDISCARD, range);
+    close(fd);
+}
+
+int md_start(struct area *legs, uint64_t size)
+{
+    int code;
+
+    md = open(MD_DEVICE, O_RDWR | O_CLOEXEC);
+    if (md < 0)
+        return complain(KERNEL_REFUSED, "mirror: /dev/" MD_DEVICE ": %s", strerror(errno));
+    shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return complain(KERNEL_REFUSED, "mirror: no memory");
+    code = assemble(legs, size);
+    if (code == OK)
+        make_bios();
+    return code;
+}
+
+void md_stop(const struct area *legs)
+{
+    for (int at = 0; at < LEGS; at++) {
+        ioctl(md, STOP_ARRAY);
+        if (legs[at].index != NO_DEVICE)
+            device_disconnect(legs[at].index);
+    }
+}
+
+void md_note(const struct area *leg, int lost)
+{
+    if (leg->leg)
+        __atomic_store_n(&shared->lost[leg->leg - 1], lost, __ATOMIC_SEQ_CST);
+}
+
+int md_may_drop(const struct area *leg)
+{
+    int missing = 0;
+
+    if (!leg->leg || __atomic_load_n(&shared->lost[LEGS - leg->leg], __ATOMIC_SEQ_CST))
+        return 0;
+    return __atomic_compare_exchange_n(&shared->missing, &missing, leg->leg, 0, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST) ||
+           missing == leg->leg;
+}
+
+int md_drop(const struct area *leg)
+{
+    int64_t until = now_ms() + DROP_MS;
+    struct pollfd nothing[1];
+
+    /* Mark the leg as faulty first, or md would try to repair the sectors that fail now. */
+    if (ioctl(md, SET_DISK_FAULTY, device_of(leg)) < 0 && errno != ENODEV)
+        return complain(KERNEL_REFUSED, "mirror: dropping a leg: %s", strerror(errno));
+    device_disconnect(leg->index);
+    while (ioctl(md, HOT_REMOVE_DISK, device_of(leg)) < 0 && errno != ENXIO) {
+        if (now_ms() >= until)
+            return complain(KERNEL_REFUSED, "mirror: md does not release the dropped leg");
+        await(nothing, 0, now_ms() + RETRY_MS);
+    }
+    return OK;
+}
+
+int md_join(const struct area *leg)
+{
+    return control(HOT_ADD_DISK, device_of(leg), "adding the leg again");
+}
+
+int64_t md_look(const struct area *leg)
+{
+    struct array array = {0};
+
+    if (!leg->leg || shared->missing != leg->leg)
+        return FOREVER;
+    if (ioctl(md, GET_ARRAY_INFO, &array) < 0 || array.active_disks < LEGS)
+        return now_ms() + LOOK_MS;
+    report("agent:resynced", "the mirror is complete again: %s:%s has all pages\ndevice=/dev/%s",
+           leg->target.host, leg->target.port, leg->device);
+    complain(OK, "/dev/%s is complete again", leg->device);
+    __atomic_store_n(&shared->missing, 0, __ATOMIC_SEQ_CST);
+    return FOREVER;
+}

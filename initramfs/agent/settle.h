@@ -1,0 +1,12 @@
+/* Locked into RAM, hard to kill. */
+#ifndef SETTLE_H
+#define SETTLE_H
+
+/* Prepare this process for memory reclaim, which depends on it; `name` is argv[0]. Complain about each
+ * thing that the kernel does not grant, and go on. */
+void settle(char *name);
+
+/* Return whether the kernel is older than `major`.`minor`. */
+int older_than(unsigned long major, unsigned long minor);
+
+#endif

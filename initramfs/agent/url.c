@@ -1,0 +1,28 @@
+/* http://ADDRESS:PORT/PATH */
+#include "url.h"
+#include "agent.h"
+#include "say.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+int parse_url(const char *name, const char *text, struct url *url)
+{
+    static const char scheme[] = "http://";
+    const char *host = text + sizeof scheme - 1, *port, *path;
+    char address[16];
+
+    if (strncmp(text, scheme, sizeof scheme - 1) != 0 || !(port = strchr(host, ':')) ||
+        !(path = strchr(port, '/')) || port - host >= (long)sizeof address ||
+        strlen(path) >= sizeof url->path)
+        return complain(USAGE, "%s: expected http://ADDRESS:PORT/PATH", name);
+    memcpy(address, host, (size_t)(port - host));
+    address[port - host] = '\0';
+    if (inet_pton(AF_INET, address, &url->server.sin_addr) != 1)
+        return complain(USAGE, "%s: expected an IPv4 address, found '%s'", name, address);
+    url->server.sin_family = AF_INET;
+    url->server.sin_port = htons((uint16_t)atoi(port + 1));
+    strcpy(url->path, path);
+    return OK;
+}

@@ -1,0 +1,180 @@
+/* The command line: key=value words, and the environment that goes with them. */
+#include "words.h"
+#include "agent.h"
+#include "report.h"
+#include "say.h"
+#include "types.h"
+#include "url.h"
+
+#include <arpa/inet.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HANDSHAKE_TIMEOUT 10 /* seconds; the verb `handshake` has no key for it */
+#define RESIDENT (FOR_ATTACH | FOR_STANDBY)
+#define ALL_VERBS (RESIDENT | FOR_HANDSHAKE)
+
+enum kind { TEXT, NUMBER, CHOICE };
+
+static const struct key {
+    const char *name;
+    enum kind kind;
+    unsigned verbs; /* that know the key */
+    int needed;
+    size_t at;             /* of the value in struct area: const char *, unsigned or int */
+    unsigned low, high;    /* of a NUMBER */
+    const char *values[2]; /* of a CHOICE, for 0 and 1 */
+} keys[] = {
+    {"area", NUMBER, FOR_STANDBY, 1, offsetof(struct area, number), 2, MAX_AREAS, {0}},
+    {"host", TEXT, ALL_VERBS, 1, offsetof(struct area, target.host), 0, 0, {0}},
+    {"port", TEXT, ALL_VERBS, 1, offsetof(struct area, target.port), 0, 0, {0}},
+    {"export", TEXT, ALL_VERBS, 1, offsetof(struct area, target.export), 0, 0, {0}},
+    {"connections", NUMBER, RESIDENT, 1, offsetof(struct area, connections), 1, MAX_CONNECTIONS, {0}},
+    {"timeout", NUMBER, RESIDENT, 1, offsetof(struct area, target.timeout), 1, 3600, {0}},
+    {"patience", NUMBER, RESIDENT, 1, offsetof(struct area, patience), 1, 1000000, {0}},
+    {"encrypt", CHOICE, RESIDENT, 0, offsetof(struct area, encrypted), 0, 0, {"no", "yes"}},
+    {"discard", CHOICE, RESIDENT, 0, offsetof(struct area, keeps), 0, 0, {"yes", "no"}},
+    {"use", CHOICE, FOR_ATTACH, 0, offsetof(struct area, root), 0, 0, {"swap", "root"}},
+    {"wait", CHOICE, FOR_ATTACH, 0, offsetof(struct area, waits), 0, 0, {"no", "yes"}},
+};
+
+#define KEYS (sizeof keys / sizeof *keys)
+
+/* Read a decimal number between `low` and `high`. Return whether `text` is one. */
+static int number(const char *text, unsigned low, unsigned high, unsigned *value)
+{
+    unsigned long found = 0;
+
+    if (*text == '\0')
+        return 0;
+    for (; *text; text++) {
+        if (*text < '0' || *text > '9' || found > high)
+            return 0;
+        found = found * 10 + (unsigned long)(*text - '0');
+    }
+    *value = (unsigned)found;
+    return found >= low && found <= high;
+}
+
+/* Return the keys of a verb, or those that the verb needs, as words for a complaint. */
+static const char *list(enum verb verb, int needed)
+{
+    static char text[128];
+    size_t used = 0;
+
+    for (unsigned at = 0; at < KEYS; at++)
+        if (keys[at].verbs & verb && keys[at].needed >= needed && used < sizeof text)
+            used += (size_t)snprintf(text + used, sizeof text - used, " %s", keys[at].name);
+    return text + 1;
+}
+
+static int read_value(const struct key *key, const char *value, struct area *area)
+{
+    void *to = (char *)area + key->at;
+
+    if (key->kind == TEXT) {
+        *(const char **)to = value;
+    } else if (key->kind == NUMBER) {
+        if (!number(value, key->low, key->high, to))
+            return complain(USAGE, "%s=%s: expected a number, %u to %u", key->name, value, key->low,
+                            key->high);
+    } else {
+        *(int *)to = strcmp(value, key->values[1]) == 0;
+        if (!*(int *)to && strcmp(value, key->values[0]) != 0)
+            return complain(USAGE, "%s=%s: expected %s or %s", key->name, value, key->values[0],
+                            key->values[1]);
+    }
+    return OK;
+}
+
+/* Read one word and note its key in `seen`. */
+static int read_word(enum verb verb, const char *word, struct area *area, unsigned *seen)
+{
+    size_t length = strcspn(word, "=");
+
+    if (word[length] != '=')
+        return complain(USAGE, "'%s': expected key=value; keys: %s", word, list(verb, 0));
+    for (unsigned at = 0; at < KEYS; at++) {
+        const struct key *key = &keys[at];
+
+        if (!(key->verbs & verb) || strlen(key->name) != length ||
+            strncmp(key->name, word, length) != 0)
+            continue;
+        if (*seen & 1u << at)
+            return complain(USAGE, "key '%s' is given twice", key->name);
+        *seen |= 1u << at;
+        return read_value(key, word + length + 1, area);
+    }
+    return complain(USAGE, "unknown key '%.*s'; keys: %s", (int)length, word, list(verb, 0));
+}
+
+static int check_target(const struct target *target)
+{
+    static const char longest_set[] = "@.ffffffffffffffff";
+    struct in_addr address;
+    unsigned port;
+
+    if (inet_pton(AF_INET, target->host, &address) != 1)
+        return complain(USAGE, "host=%s: expected an IPv4 address", target->host);
+    if (!number(target->port, 1, 65535, &port))
+        return complain(USAGE, "port=%s: expected a number, 1 to 65535", target->port);
+    if (strlen(target->export) + strlen(target->token) + sizeof longest_set > MAX_WIRE_NAME)
+        return complain(USAGE, "export=: too long; at most %d bytes with the token", MAX_WIRE_NAME);
+    return OK;
+}
+
+/* Read where the area's host grants a fresh lease. */
+static int read_lease(enum verb verb, struct area *area)
+{
+    const char *lease = getenv("NETBOOT_LEASE");
+    char url[256];
+
+    if (verb == FOR_STANDBY && !lease)
+        return complain(USAGE, "NETBOOT_LEASE is not set: standby asks there for a lease");
+    if (verb == FOR_HANDSHAKE || !lease)
+        return OK;
+    snprintf(url, sizeof url, "http://%s:%s", area->target.host, lease);
+    return parse_url("NETBOOT_LEASE", url, &area->lease);
+}
+
+static int check_area(enum verb verb, struct area *area)
+{
+    int code = check_target(&area->target);
+
+    if (code == OK && area->root && (area->encrypted || area->keeps))
+        code = complain(USAGE, "use=root cannot be combined with encrypt=yes or discard=no");
+    return code == OK ? read_lease(verb, area) : code;
+}
+
+int read_words(enum verb verb, char **words, struct area *areas, int *mirror)
+{
+    const char *token = getenv("NETBOOT_TOKEN"), *beacon = getenv("NETBOOT_BEACON");
+    struct area *area = &areas[0];
+    unsigned seen = 0;
+    char *second;
+    int code = OK;
+
+    *area = (struct area){.number = 1, .leaving = -1};
+    area->target.token = token ? token : "";
+    area->target.timeout = HANDSHAKE_TIMEOUT;
+    for (; *words && code == OK; words++)
+        code = read_word(verb, *words, area, &seen);
+    for (unsigned at = 0; at < KEYS && code == OK; at++)
+        if (keys[at].verbs & verb && keys[at].needed && !(seen & 1u << at))
+            code = complain(USAGE, "missing key '%s'; needed: %s", keys[at].name, list(verb, 1));
+    if (code != OK)
+        return code;
+    second = verb == FOR_ATTACH && !area->root ? strchr(area->target.host, ',') : NULL;
+    *mirror = second != NULL;
+    if (second) {
+        *second = '\0';
+        areas[1] = *area;
+        areas[1].target.host = second + 1;
+        code = check_area(verb, &areas[1]);
+    }
+    if (code == OK)
+        code = check_area(verb, area);
+    return code == OK && beacon ? report_to(beacon) : code;
+}

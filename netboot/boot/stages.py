@@ -1,0 +1,259 @@
+"""Every stage that an event of a seat can have: its meaning, and a remedy. Pure.
+
+The program, the initramfs and the swap agent write these names as literals. A test holds the literals
+and this table against each other, and docs/reference/events.md is generated from it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EventStage:
+    """The name that ``BootEvent.stage`` has, and what it tells; ``remedy`` is empty if none is needed."""
+
+    name: str
+    meaning: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StageGroup:
+    """Stages of one source; ``source`` is a sentence that tells who reports them."""
+
+    title: str
+    source: str
+    stages: tuple[EventStage, ...]
+
+
+BOOT = StageGroup(
+    "From power-on to the kernel",
+    "The boot server reports these stages: it saw a request of the PC and answered it.",
+    (
+        EventStage(
+            "dhcp",
+            "The PC sent a DHCP packet to port 67, or the server answered one. "
+            "The message names both, or the reason why there is no answer.",
+            "If the PC asks again and again, read the reason in the message.",
+        ),
+        EventStage(
+            "pxe",
+            "The PC asked port 4011 for its boot file, or the server answered.",
+        ),
+        EventStage(
+            "loader",
+            "The PC fetched its last boot loader and did not come back. It gets the next one.",
+            "If no loader works, set `boot.loader` for this PC.",
+        ),
+        EventStage(
+            "tftp",
+            "The PC fetched a file by TFTP: name, size, time. Or the transfer ended early.",
+            "If transfers end early, look for packet loss: cable, switch, network card.",
+        ),
+        EventStage(
+            "http",
+            "The PC fetched a file by HTTP: name, size, time, rate. Or it closed the connection.",
+        ),
+        EventStage(
+            "wait",
+            "The PC waits for its turn to download: seconds, and the number of PCs before it.",
+            "If the wire is faster than `http.rate` says, raise it.",
+        ),
+        EventStage(
+            "initramfs",
+            "The images lack a driver or firmware for the PC's network card. "
+            "Or its last boot failed, and this one gets all drivers.",
+            "Use another network card or a newer `boot.kernel`. For firmware, run `netboot build` "
+            "where the named package is available.",
+        ),
+        EventStage(
+            "lease",
+            "The server granted swap to the PC, refused it, or took a further area back.",
+            "If swap is refused, the message gives the reason: for example, raise `swap.capacity`.",
+        ),
+        EventStage(
+            "order",
+            "The PC fetched an order of `netboot order`: reboot or poweroff.",
+        ),
+        EventStage(
+            "storm",
+            "A played PC of `netboot storm` reports that it has its swap. "
+            "`netboot status` does not show played PCs.",
+        ),
+    ),
+)
+
+PAGES = StageGroup(
+    "Pages",
+    "The page server reports these stages.",
+    (
+        EventStage("pages:attach", "The PC opened a connection to its swap or its root image."),
+        EventStage("pages:first-write", "The PC wrote the first page to its swap."),
+        EventStage(
+            "pages:detach",
+            "A connection ended, and the message gives the reason.",
+            "If the PC is still on, look for `agent:reattached`.",
+        ),
+        EventStage(
+            "pages:refused",
+            "The page server refused a connection, and the message gives the reason.",
+            "Boot the PC again. Its token is of an older boot, or its pages are lost.",
+        ),
+        EventStage(
+            "pages:delayed",
+            "The store has no room for the PC's pages, so its requests wait.",
+            "Free memory or disk space on the server, or set a smaller `swap.overcommit`.",
+        ),
+        EventStage(
+            "pages:worker-died",
+            "A page worker ended, and the server starts another. Its PCs attach again. "
+            "This one belongs to no seat: only the server's log has it.",
+            "If it happens again, report it with the log: it is a fault of netboot.",
+        ),
+    ),
+)
+
+LINUX = StageGroup(
+    "From the kernel to userland",
+    "The PC reports these stages. It sends its first reports when it has an address, with the time "
+    "at which they were made. So they can stand below later lines.",
+    (
+        EventStage("kernel", "Linux starts on the PC. The server computes the time."),
+        EventStage("init:start", "The initramfs runs: RAM of the PC, version of Linux."),
+        EventStage("init:hardware", "The network port was found, and has a driver."),
+        EventStage("init:drivers", "The drivers for swap are loaded."),
+        EventStage("init:zswap", "Compression in RAM is set up, or off and why."),
+        EventStage("init:network", "The network port has a link and an address."),
+        EventStage(
+            "init:lease",
+            "The PC has the server's answer about its swap, or it asks again.",
+            "If the PC asks again, check that the server runs and that HTTP reaches it.",
+        ),
+        EventStage(
+            "init:swap",
+            "No swap is asked for, swap is on already, or the PC tries to attach it again.",
+            "If the PC tries again, check that `swap.port` of the page server is reachable.",
+        ),
+        EventStage("swap", "Swap is on, and /proc/swaps shows it: device, size, connections."),
+        EventStage(
+            "init:root",
+            "The root file system is mounted and userland starts, or the PC tries again.",
+            "If the PC tries again, check the page server and `root.image`.",
+        ),
+        EventStage("userland", "Programs run: RAM for them, and swap."),
+    ),
+)
+
+FAILURES = StageGroup(
+    "Failures",
+    "The PC reports these stages, except for `failed:loader` (the boot server). After a failure in the "
+    "initramfs the PC opens a rescue shell or reboots, as `boot.on_failure` says.",
+    (
+        EventStage(
+            "failed:loader",
+            "GRUB could not start the kernel that it loaded.",
+            "With Secure Boot, use a kernel that is signed.",
+        ),
+        EventStage(
+            "failed:start",
+            "The initramfs stopped before it looked for hardware.",
+            "Boot again. If it fails again, report it: it is a fault of netboot.",
+        ),
+        EventStage(
+            "failed:hardware",
+            "Linux has no driver for a network card of this PC, or the port does not start.",
+            "Use another network card or a newer `boot.kernel`. Data centre cards are left out.",
+        ),
+        EventStage(
+            "failed:drivers",
+            "The driver of network block devices or of mirrors does not load.",
+            "Use Debian's kernel, or one with the modules nbd and raid1.",
+        ),
+        EventStage(
+            "failed:zswap",
+            "The initramfs stopped while it set up compression.",
+            "Set `swap.zswap.enabled` to no for this PC, and report it.",
+        ),
+        EventStage(
+            "failed:network",
+            "The port has no link for 20 s, or the PC has no address.",
+            "Check the cable, the switch port and the DHCP server.",
+        ),
+        EventStage(
+            "failed:images",
+            "The initramfs differs from what was built.",
+            "Boot again. If one PC fails always, test its RAM (memtest86+) and its cable. "
+            "If all PCs fail, run `netboot build` and restart the server.",
+        ),
+        EventStage(
+            "failed:lease",
+            "The server refused swap, or did not answer within `swap.patience`.",
+            "Read the reason. Raise `swap.capacity` or `swap.overcommit`, or set a smaller `swap.size`.",
+        ),
+        EventStage(
+            "failed:swap",
+            "Swap could not be attached. In a PC that ran: its server was away longer than "
+            "`swap.patience`, and pages are lost.",
+            "Check the page server. A PC that ran gets fresh swap when the server is back.",
+        ),
+        EventStage(
+            "failed:root",
+            "The root file system could not be mounted. In a PC that ran: its server is away.",
+            "Check `root.image` with `netboot check`, and the page server.",
+        ),
+        EventStage(
+            "failed:load",
+            "The lab's memory load found wrong pages, or ended early.",
+            "Wrong pages are a fault of netboot: report it with the logs.",
+        ),
+    ),
+)
+
+AGENT = StageGroup(
+    "The swap agent",
+    "The swap agent on the PC reports these stages, for as long as the PC is on.",
+    (
+        EventStage("agent:attached", "The agent holds the swap device."),
+        EventStage(
+            "agent:lost",
+            "A server was lost: its address, and why. Programs wait when they need a swapped page.",
+            "Bring the server back within `swap.patience`.",
+        ),
+        EventStage("agent:reattached", "The same swap is back: the seconds it was away."),
+        EventStage(
+            "agent:refused",
+            "A server or the kernel refused the agent, and the message gives the reason.",
+            "Act on the reason. The agent tries again every 10 s.",
+        ),
+        EventStage(
+            "agent:renewed",
+            "The PC has fresh swap in place of a lost one. Pages on the lost one are gone.",
+        ),
+        EventStage(
+            "agent:degraded",
+            "A mirror goes on with one server.",
+            "Repair or replace the other server.",
+        ),
+        EventStage("agent:resynced", "Both servers of a mirror have all pages again."),
+        EventStage("agent:grown", "A further area of swap was added: size, free swap before."),
+        EventStage("agent:returned", "A further area of swap was given back."),
+    ),
+)
+
+LAB = StageGroup(
+    "The lab",
+    "Only PCs with the lab's own initrd report these stages (`netboot lab --load`, `make demo`).",
+    (
+        EventStage("agent:examined", "The agent got every signal, and still holds the swap."),
+        EventStage("load:start", "The memory load begins: factor of the RAM, size."),
+        EventStage("load:writing", "Pages are being written: percent."),
+        EventStage("load:written", "All pages are written."),
+        EventStage("load:verifying", "Pages are being read and compared: percent."),
+        EventStage("load:round", "All pages of one round are right."),
+        EventStage("load:stall", "One page took unusually long: seconds."),
+        EventStage("load:verified", "All rounds are done, and all pages are right."),
+    ),
+)
+
+GROUPS = (BOOT, PAGES, LINUX, FAILURES, AGENT, LAB)
+
+BY_NAME = {stage.name: stage for group in GROUPS for stage in group.stages}

@@ -1,0 +1,119 @@
+"""Swap leases as seats ask for them over HTTP, and the one codec for the server's answer.
+
+The answer is a line: ``size=BYTES``, ``size=BYTES token=TOKEN``, ``ended`` or ``refused=REASON``.
+The swap agent (initramfs/agent/area.c), the shell (initramfs/swap.sh), the doctor and the storm
+read it.
+"""
+
+import re
+import time
+from dataclasses import dataclass
+
+from netboot.boot.plan import swap_export
+from netboot.errors import AnswerError
+from netboot.pages.lease import LeaseTable
+from netboot.pages.nbd.export import Refused
+from netboot.profile.sections import PAGE
+from netboot.serve.seats import Seats, SeatState, new_token
+
+IN_USE = "in use"  # part of the reason why a lease with connections cannot end (pages/lease.py)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Swap of ``size_bytes``. ``token`` is set for a fresh lease and for a further area only."""
+
+    size_bytes: int
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The lease has ended."""
+
+
+Answer = Granted | Ended | Refused
+
+
+def serialize(answer: Answer) -> str:
+    """Return the line to send to a seat, without its newline."""
+    match answer:
+        case Granted(size_bytes, token):
+            return f"size={size_bytes} token={token}" if token else f"size={size_bytes}"
+        case Ended():
+            return "ended"
+        case Refused():
+            return f"refused={answer.reason}"
+
+
+def parse(line: str) -> Answer:
+    """Parse a server's answer. Raises AnswerError if it has none of the four forms."""
+    line = line.strip()
+    if line == "ended":
+        return Ended()
+    if line.startswith("refused="):
+        return Refused(line.removeprefix("refused="))
+    granted = re.fullmatch(r"size=([0-9]+)(?: token=(\w+))?", line, re.ASCII)
+    if granted is None:
+        raise AnswerError(f"lease: expected size=BYTES or refused=REASON, found {line[:80]!r}")
+    return Granted(int(granted[1]), granted[2] or "")
+
+
+class Leases:
+    """Grants and ends the leases of ``table`` for the PCs of ``seats``."""
+
+    def __init__(self, seats: Seats, table: LeaseTable) -> None:
+        self._seats = seats
+        self._table = table
+
+    def grant(
+        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1
+    ) -> Granted | Refused:
+        """Grant a seat its swap, of a size that its profile derives from ``ram_bytes``.
+
+        A ``fresh`` lease is for a seat whose pages are lost. A further ``area``, from 2, is for a
+        seat that needs more swap (swap.grow).
+        """
+        seat = self._seats.of(mac)
+        if area > 1:
+            return self._further(seat, area, ram_bytes)
+        size = PAGE if seat.is_played else seat.settings.swap.area_bytes_for(ram_bytes)
+        if fresh:
+            seat.token = new_token()
+        if not seat.token:
+            return Refused("this boot began before the server was restarted; boot again")
+        export = swap_export(mac)
+        granted = self._table.grant(mac, export, seat.token, size, time.time(), fresh=fresh)
+        if isinstance(granted, Refused):
+            self._seats.record(mac, "lease", f"refused: {granted.reason}")
+            return granted
+        message = f"swap of {size >> 20} MiB granted"
+        self._seats.record(mac, "lease", message, bytes_granted=size)
+        return Granted(size, seat.token if fresh else "")
+
+    def _further(self, seat: SeatState, area: int, ram_bytes: int) -> Granted | Refused:
+        # No refusal is journaled here: the seat asks again and again, and reports the first one.
+        swap = seat.settings.swap
+        if area > 1 + swap.grow:
+            return Refused(f"no area {area}: swap.grow is {swap.grow}")
+        size, token = swap.area_bytes_for(ram_bytes), new_token()
+        export = swap_export(seat.mac, area)
+        granted = self._table.grant(seat.mac, export, token, size, time.time(), fresh=True)
+        if isinstance(granted, Refused):
+            return granted
+        message = f"area {area}: swap of {size >> 20} MiB granted"
+        self._seats.record(seat.mac, "lease", message, bytes_granted=size, area=area)
+        return Granted(size, token)
+
+    def end(self, mac: str, area: int) -> Ended | Refused:
+        """End the lease of a further area that its seat has given back.
+
+        A seat keeps its first area for as long as it is on, unless the PC is only played.
+        """
+        if area == 1 and not self._seats.of(mac).is_played:
+            return Refused("area 1 cannot end: a seat keeps its first area while it is on")
+        refused = self._table.end(swap_export(mac, area))
+        if refused is not None:
+            return refused
+        self._seats.record(mac, "lease", f"area {area}: given back", area=area)
+        return Ended()

@@ -1,0 +1,104 @@
+"""The state of each PC of a room: its settings, card, token, attempts and reports."""
+
+import math
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from netboot.boot.attempts import Attempts
+from netboot.boot.client import PROBE_MAC, is_played
+from netboot.boot.events import BootEvent, Journal
+from netboot.profile.profile import Profile, Seat
+from netboot.serve.http.beacon import Beacon
+
+TOKEN_BYTES = 16
+
+
+@dataclass(slots=True)
+class SeatState:
+    """The state of one PC. ``settings`` are those of the profile, merged once."""
+
+    settings: Seat
+    attempts: Attempts = field(default_factory=Attempts)
+    nic: tuple[int, int] | None = None  # PCI vendor and device
+    token: str = field(default="", repr=False)  # opens this boot's swap; empty before any boot
+    unproven: bool = False  # the slices that it was sent are damaged, or no beacon came since
+
+    @property
+    def mac(self) -> str:
+        """The MAC address, ``aa:bb:cc:dd:ee:ff``."""
+        return self.settings.mac
+
+    @property
+    def is_probe(self) -> bool:
+        """True if this is the doctor, which asks as our iPXE does and waits for no turn."""
+        return self.mac == PROBE_MAC
+
+    @property
+    def is_played(self) -> bool:
+        """True for a doctor or a storm instead of a real PC: in no list, with a page of swap."""
+        return is_played(self.mac)
+
+
+def new_token() -> str:
+    """Return a token: 128 random bits in hexadecimal."""
+    return secrets.token_hex(TOKEN_BYTES)
+
+
+class Seats:
+    """The seats of ``profile`` by MAC address. Their events go to ``journal``."""
+
+    def __init__(self, profile: Profile, journal: Journal) -> None:
+        self._profile = profile
+        self._states: dict[str, SeatState] = {}
+        self.journal = journal
+
+    def of(self, mac: str) -> SeatState:
+        """Return the state of ``mac``, an empty one if the PC is new here."""
+        state = self._states.get(mac)
+        if state is None:
+            state = self._states[mac] = SeatState(self._profile.seat(mac))
+        return state
+
+    def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
+        """Journal an event."""
+        self.journal.record(BootEvent(time.time(), mac, stage, message, data))
+
+    def report(self, mac: str, stage: str, beacon: Beacon) -> None:
+        """Journal a beacon once, at the time when the PC made it.
+
+        A PC sends a beacon again if the answer is late, so a server that stalled gets it twice.
+        """
+        told = _beacons_of_this_boot(self.journal.history(mac))
+        said = (stage, beacon.message, beacon.data)  # two areas of a PC may report at once
+        if said in ((event.stage, event.message, event.data) for event in told):
+            return
+        when = time.time() - beacon.age
+        if stage == "init:start" and "uptime" in beacon.data:
+            started = BootEvent(when - beacon.data["uptime"], mac, "kernel", "Linux starts")
+            self.journal.record(started)
+        # A beacon takes a moment to arrive, the first one longer than the next, and beacons may
+        # overtake each other. None is placed before an earlier beacon of this boot.
+        uptime = beacon.data.get("uptime", math.inf)
+        when = max([when, *(event.when for event in told if event.data["uptime"] <= uptime)])
+        self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the seats that had events, JSON-ready and without secrets; no played PCs."""
+        listed = [self.of(mac) for mac in self.journal.seats() if not is_played(mac)]
+        return [
+            {
+                "mac": seat.mac,
+                "hostname": seat.settings.hostname,
+                "events": [event.as_json() for event in self.journal.history(seat.mac)],
+            }
+            for seat in listed
+        ]
+
+
+def _beacons_of_this_boot(history: list[BootEvent]) -> list[BootEvent]:
+    """Return the beacons after the last file fetched over HTTP: Linux starts after that file."""
+    files = [number for number, event in enumerate(history) if event.stage == "http"]
+    begin = files[-1] + 1 if files else 0
+    return [event for event in history[begin:] if "uptime" in event.data]

@@ -1,0 +1,130 @@
+"""A running server of the previous release upgrades itself to this one: no connection is lost."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netboot.boot import ticket
+from tests import ROOT
+from tests.pages.test_upgrade import free_port
+
+# 0.1.0: the last commit before the modules of netboot/ moved into packages.
+RELEASE = "f9e7a45727cebdbfd7fc9340bcce30595e7eeb2c"
+ADDRESS, PORT, MAC = "10.99.0.1", 10809, "52:54:00:12:34:56"
+NETWORK = (
+    "ip link set lo up; ip link add lan0 type veth peer name end; ip link set end up; "
+    f"ip address add {ADDRESS}/24 dev lan0; ip link set lan0 up; "
+    'exec "$@"'
+)
+NETBOOT = (sys.executable, "-P", "-m", "netboot")
+
+
+class Installed:
+    """A program that a link names, as /opt/netboot/current names the release that is served."""
+
+    def __init__(self, folder: Path) -> None:
+        self.link = folder / "current"
+        self._old = folder / "old"
+        command = ["git", "-c", "safe.directory=*", "archive", RELEASE, "netboot"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"this checkout has no history: {done.stderr.decode().strip()}")
+        self._old.mkdir()
+        subprocess.run(["tar", "-x", "-C", str(self._old)], input=done.stdout, check=True)
+        self.link.symlink_to(self._old)
+        self.environment = {**os.environ, "PYTHONPATH": str(self.link)}
+
+    def upgrade(self, server: "subprocess.Popen[str]") -> None:
+        """Point the link to this release, and have the server upgrade to it."""
+        aside = self.link.with_suffix(".new")
+        aside.symlink_to(ROOT)
+        aside.replace(self.link)
+        shutil.rmtree(self._old)  # no module of the old program can be imported after this
+        server.send_signal(signal.SIGHUP)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Installed:
+    return Installed(tmp_path)
+
+
+@pytest.fixture
+def running() -> Iterator[list["subprocess.Popen[str]"]]:
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in reversed(processes):
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def load(*command: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [*command], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert line(process) == "loaded\n"
+    return process
+
+
+def end(process: "subprocess.Popen[str]") -> int:
+    """Return the number of pages that a load wrote and read back before and after the upgrade."""
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    return int(said)
+
+
+@pytest.mark.system
+def test_a_page_server_of_the_last_release(
+    installed: Installed, running: list["subprocess.Popen[str]"]
+) -> None:
+    port = str(free_port())
+    command = [*NETBOOT, "pages", "--export", "a=64MiB", "--listen", f"127.0.0.1:{port}"]
+    server = subprocess.Popen(command, env=installed.environment, stdout=subprocess.PIPE, text=True)
+    running.append(server)
+    assert line(server).startswith("listening")
+    client = load(sys.executable, "-m", "tests.support.swap_load", "127.0.0.1", port, "a")
+    installed.upgrade(server)
+    assert line(server).startswith("listening"), "the new program"
+    assert end(client) > 0
+
+
+@pytest.mark.root
+def test_a_room_of_the_last_release(
+    installed: Installed, running: list["subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    (tmp_path / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
+    server = subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", NETWORK, "sh", *NETBOOT, "serve", "--json"]
+        + ["--images", str(tmp_path), "--state", str(tmp_path / "state")]
+        + ["--profile", str(tmp_path / "room.yaml")],
+        env=installed.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    running.append(server)
+    assert "ready" in json.loads(line(server))
+    inside = ("nsenter", "-t", str(server.pid), "-n", sys.executable)
+    secret = (tmp_path / "state/secret").read_bytes()
+    url = f"http://{ADDRESS}:8080/lease/{ticket.issue(secret, MAC)}?ram=16777216&fresh=1"
+    fetch = f"import urllib.request as r; print(r.urlopen('{url}').read().decode())"
+    answer = subprocess.run([*inside, "-c", fetch], check=True, capture_output=True, text=True)
+    granted = re.fullmatch(r"size=33554432 token=(\w+)\s*", answer.stdout)
+    assert granted is not None
+    name = f"seat-525400123456@{granted[1]}.1"
+    client = load(*inside, "-m", "tests.support.swap_load", ADDRESS, str(PORT), name)
+    installed.upgrade(server)
+    while "ready" not in (message := json.loads(line(server))):
+        assert "stage" in message, "an event of the old program"
+    assert end(client) > 0

@@ -1,0 +1,1 @@
+"""Programs for developers: what makes the generated parts of the documentation, and shell scripts."""

@@ -1,0 +1,178 @@
+"""Files, folders and ports: paths from the constants of the code, meanings by hand."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from netboot.boot.arch import UNIFIED
+from netboot.cli.common import DEFAULT_PROFILE
+from netboot.deploy import layout
+from netboot.deploy.wake import DISCARD_PORT
+from netboot.images.build import MANIFEST_FILE
+from netboot.lab import libvirt
+from netboot.pages.exports import STATE_FILE
+from netboot.pages.stores.folder import KEPT_PREFIX, PREFIX, SUFFIX
+from netboot.pages.stores.memory import TMPFS
+from netboot.pages.upgrade import PROCESS_FILE
+from netboot.profile.profile import Profile
+from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
+from netboot.serve.tftp.client import PORT as TFTP
+from tools.reference.markdown import code, table
+
+FILES = ("Path", "Mode", "Made by", "Content")
+
+
+def _server() -> str:
+    return _table(
+        (layout.DATA, "0755", "`fab deploy`, `netboot serve`", "All that the server keeps."),
+        (
+            layout.IMAGES / "current",
+            "0755",
+            "`fab deploy`",
+            f"A link to the images that are served, with `{MANIFEST_FILE}`.",
+        ),
+        (
+            layout.STATE,
+            "0700",
+            "`fab deploy`",
+            "The state of an installed server; without one, `--state` names the folder.",
+        ),
+        (
+            layout.STATE / "secret",
+            "0600",
+            "`netboot serve`",
+            "The secret that tickets are made with. The server refuses one that others can read.",
+        ),
+        (
+            layout.STATE / "leases.json",
+            "0600",
+            "`netboot serve`",
+            "The addresses that full mode has given out.",
+        ),
+        (
+            layout.STATE / f"*-{UNIFIED}",
+            "0600",
+            "`netboot serve`",
+            "Kernel and initramfs in one file, for processors such as arm64.",
+        ),
+        (layout.CONFIGURATION, "0755", "`fab deploy`", "The configuration of an installed server."),
+        (layout.PROFILE, "0644", "`fab deploy`", "Its profile."),
+        (layout.BASE, "0755", "`fab deploy`", "The programs of an installed server."),
+        (
+            layout.RELEASES,
+            "0755",
+            "`fab deploy`",
+            f"The last {layout.KEPT_RELEASES} releases, each with its own Python environment.",
+        ),
+        (layout.CURRENT, "link", "`fab deploy`", "The release that is served."),
+        (layout.PREVIOUS, "link", "`fab deploy`", "The release that `fab rollback` goes back to."),
+        (layout.UNIT, "0644", "`fab deploy`", "The unit of systemd."),
+        (layout.PID_FILE, "0644", "`fab deploy`", "Without systemd: the server's process."),
+        (layout.LOG, "0644", "`fab deploy`", "Without systemd: the server's log."),
+        (layout.LOCK, "0644", "`netboot service`", "Held while a deploy changes any of these."),
+    )
+
+
+def _pages() -> str:
+    return _table(
+        (
+            TMPFS / f"{PREFIX}*",
+            "0700",
+            "`netboot pages`",
+            "Pages of a server without a name. The next server removes them when the process is gone.",
+        ),
+        (
+            TMPFS / f"{KEPT_PREFIX}*",
+            "0700",
+            "`netboot serve`, `netboot pages --name`",
+            "Pages that outlive the server, until it is started again or the machine restarts.",
+        ),
+        (
+            f"DIR/{KEPT_PREFIX}*",
+            "0700",
+            "`netboot serve`",
+            "The same for the stores disk and tiered.",
+        ),
+        (f"…/*{SUFFIX}", "0600", "page workers", "The pages of one area, a file of holes."),
+        (f"…/{STATE_FILE}", "0600", "the page server", "The leases of these pages."),
+        (f"…/{PROCESS_FILE}", "0600", "the page server", "The process that holds these pages."),
+    )
+
+
+def _user() -> str:
+    return _table(
+        (
+            "/var/cache/netboot",
+            "0755",
+            "`netboot build` as root",
+            "Packages, kernels, image parts.",
+        ),
+        ("~/.cache/netboot", "0755", "`netboot build`", "The same for other users."),
+        (
+            DEFAULT_PROFILE,
+            "0644",
+            "the checkout",
+            "The profile that verbs use without `--profile`.",
+        ),
+        ("lab-logs/", "0755", "`make demo`", "Consoles and logs of the lab, and built images."),
+        (
+            libvirt.FOLDER,
+            "0755",
+            "`vagrant up`",
+            "Sockets, state and consoles of the virtual PCs. `vagrant destroy` removes it.",
+        ),
+    )
+
+
+def _ports() -> str:
+    profile = Profile()
+    return table(
+        ("Port", "Protocol", "From", "To", "When it is open", "Key"),
+        (
+            (str(DHCP_SERVER), "UDP", "PCs, relays", "server", "always", ""),
+            (str(DHCP_CLIENT), "UDP", "server", "PCs", "answers to PCs, always", ""),
+            (str(BOOT_SERVER), "UDP", "PCs", "server", "always (PXE boot server)", ""),
+            (
+                str(TFTP),
+                "UDP",
+                "PCs",
+                "server",
+                "always; a transfer goes on between two other UDP ports (RFC 1350)",
+                "",
+            ),
+            (
+                str(profile.http.port),
+                "TCP",
+                "PCs, `netboot status`",
+                "server",
+                "always",
+                "`http.port`",
+            ),
+            (str(profile.swap.port), "TCP", "PCs", "page server", "always", "`swap.port`"),
+            ("22", "TCP", "your desk", "server, PCs with disks", "`fab` only", ""),
+            (
+                str(DISCARD_PORT),
+                "UDP",
+                "your desk",
+                "PCs (broadcast)",
+                "`fab classroom.wake` only",
+                "",
+            ),
+        ),
+    )
+
+
+def _table(*rows: tuple[Path | str, str, str, str]) -> str:
+    return table(FILES, _cells(rows))
+
+
+def _cells(rows: tuple[tuple[Path | str, str, str, str], ...]) -> Iterator[tuple[str, ...]]:
+    for path, mode, maker, content in rows:
+        yield code(str(path)), mode, maker, content
+
+
+BLOCKS: Mapping[str, Callable[[], str]] = {
+    "files server": _server,
+    "files pages": _pages,
+    "files others": _user,
+    "ports": _ports,
+}
