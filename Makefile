@@ -1,24 +1,37 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test nightly test-deploy unit torture torture-192 torture-128 torture-96 torture-loss torture-mirror \
-    room bench-pages bench-client bench-boot
+.PHONY: help setup demo test nightly test-deploy unit check lint fix coverage docs lock clean \
+    torture torture-192 torture-128 torture-96 torture-loss torture-mirror room \
+    bench-pages bench-client bench-boot
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
 # kmod's modinfo and depmod are not on every user's path.
 PYTEST := env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/python -m pytest
+UNIT := -m 'not root and not vm and not system'
 
 help:
-	@printf '%s\n' 'make demo    boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
-	    'make test    all tests but the nightly ones (32 to 40 minutes)' \
-	    'make nightly  PCs with disks become seats and go back (three minutes); CI runs it too' \
-		    'make unit    only what needs no root and starts no program' \
-	    'make test-deploy  only fab and the doctor: real sshd, PCs with disks (six minutes)' \
-	    'make torture  every fault of docs/reliability.md, at three sizes of RAM (45 minutes)' \
-	    'make room    24 PCs at once against one server, a part of make torture (8 minutes)' \
-	    'make setup   only install what all need' \
-	    'make bench-pages  our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
+	@printf '%s\n' \
+	    'make demo          boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
+	    '' \
+	    'make setup         install the packages that the others need (the first time: minutes)' \
+	    'make unit          tests that need no root and start no program' \
+	    'make lint          ruff, mypy, shellcheck, codespell, import-linter' \
+	    'make fix           let ruff fix mistakes and format' \
+	    'make check         make lint and make unit: before each commit' \
+	    'make test          all tests but the nightly ones (32 to 40 minutes)' \
+	    'make nightly       PCs with disks become seats and go back (three minutes); CI runs it too' \
+	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
+	    'make coverage      branch coverage of make unit; pages in build/coverage/html' \
+	    'make docs          build the documents into build/docs; a dead link is an error' \
+	    '' \
+	    'make torture       every fault of docs/reliability.md, at three sizes of RAM (45 minutes)' \
+	    'make room          24 PCs at once against one server, a part of make torture (8 minutes)' \
+	    'make bench-pages   our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
 	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
-	    'make bench-boot  boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)'
+	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
+	    '' \
+	    'make lock          write the lock files for what pyproject.toml asks for (tools/lock)' \
+	    'make clean         remove built files; .venv, lab-logs and bench-results stay'
 
 setup:
 	@tools/setup
@@ -41,7 +54,34 @@ nightly: setup
 	$(SUDO) $(PYTEST) -p no:cacheprovider -m nightly
 
 unit: setup
-	$(PYTEST) -q -m 'not root and not vm and not system'
+	$(PYTEST) -q $(UNIT)
+
+# The linters are tests, so make test runs them too.
+lint: setup
+	$(PYTEST) -q tests/test_linters.py tests/test_architecture.py
+
+fix: setup
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+check: lint unit
+
+coverage: setup
+	@mkdir -p build/coverage
+	env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/coverage run -m pytest -q $(UNIT)
+	.venv/bin/coverage html --quiet
+	.venv/bin/coverage report
+
+docs: setup
+	.venv/bin/mkdocs build --strict
+
+lock:
+	tools/lock
+
+# build/fab belongs to root if fab ran as root: then sudo make clean.
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 test-deploy: setup
 	$(SUDO) $(PYTEST) -p no:cacheprovider tests/deploy

@@ -19,7 +19,8 @@ from fabric import Connection
 from invoke import Collection, Context, Task, task
 
 from netboot.cli import show as shown
-from netboot.cli.common import INTERRUPTED
+from netboot.cli.common import DEFAULT_PROFILE, INTERRUPTED
+from netboot.cli.profile_path import find_profile
 from netboot.deploy import bundle, classroom, hardware, remote, roster
 from netboot.deploy import wake as wakeonlan
 from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each
@@ -29,7 +30,6 @@ from netboot.errors import OperatorError
 from netboot.images import build
 from netboot.profile import file as profile_file
 
-PROFILE = "profiles/lab.yaml"
 KNOWN_HOSTS = "~/.ssh/known_hosts"
 HELP = {
     "H": "machines: [USER@]HOST[:PORT], with commas",
@@ -41,7 +41,7 @@ HELP = {
     "via": "the boot server, as root@SERVER: it orders the PCs that run without their disks",
     "timeout": "seconds for a PC to reach userland (300)",
     "broadcast": "the LAN's broadcast address",
-    "profile": f"the room's profile, a YAML file ({PROFILE})",
+    "profile": f"the room's profile, a YAML file ({DEFAULT_PROFILE})",
     "key": "private key file (default: the keys that ssh uses)",
     "known_hosts": f"file with the accepted host keys ({KNOWN_HOSTS})",
     "images": "folder of images, as 'netboot build' wrote it (default: build them)",
@@ -57,7 +57,7 @@ class Machines:
     c: Context
     H: str = ""
     csv: str = ""
-    profile: str = PROFILE
+    profile: str = DEFAULT_PROFILE
     key: str = ""
     known_hosts: str = KNOWN_HOSTS
     dry_run: bool = False
@@ -65,7 +65,7 @@ class Machines:
     @property
     def room(self) -> Path:
         """Return the file of the profile."""
-        return Path(self.profile)
+        return find_profile(self.profile)
 
     @property
     def access(self) -> Access:

@@ -1,4 +1,4 @@
-"""ruff, mypy and shellcheck over the whole tree. Their output is the failure."""
+"""ruff, mypy, shellcheck and codespell over the whole tree. Their output is the failure."""
 
 import re
 import subprocess
@@ -56,3 +56,7 @@ def test_shellcheck() -> None:
     files = _shell_files()
     assert {".ci/run", "tools/setup", "initramfs/init", "initramfs/lib.sh"} <= set(files)
     _expect_silence("shellcheck", "--external-sources", "--source-path=SCRIPTDIR", *files)
+
+
+def test_codespell() -> None:
+    _expect_silence(sys.executable, "-m", "codespell_lib")

@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from netboot.profile.profile import Profile
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
-DEFAULT_PROFILE = Path("profiles/lab.yaml")
+DEFAULT_PROFILE = "lab.yaml"
 
 ProfileOption = Annotated[
-    Path, typer.Option("--profile", "-p", help="The room's profile, a YAML file.")
+    str,
+    typer.Option(
+        "--profile",
+        "-p",
+        metavar="FILE",
+        help="The room's profile. A name without a folder is looked for in the current folder, "
+        "/etc/netboot, then netboot's own profiles.",
+    ),
 ]
 SetOption = Annotated[
     list[str],

@@ -20,6 +20,7 @@ from netboot.cli.common import (
     until_stopped,
     write_medium,
 )
+from netboot.cli.profile_path import find_profile
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -101,16 +102,17 @@ def lab(
     from netboot.lab.rig import Lesson
     from netboot.profile import file as profile_file
 
+    path = find_profile(profile)
     if servers > 1:
         settings = [*settings, network.servers_setting(servers)]
-    room_profile = profile_file.load(profile, settings)
+    room_profile = profile_file.load(path, settings)
     network.check_root()
     machine.check_programs(firmware)
     processors = {machine.KINDS[kind].processor: None for kind in firmware}
     wanted = dict.fromkeys([*room_profile.boot.architectures, *(row.name for row in processors)])
     if len(wanted) > len(room_profile.boot.architectures):
         settings = [*settings, f"boot.architectures={','.join(wanted)}"]
-        room_profile = profile_file.load(profile, settings)
+        room_profile = profile_file.load(path, settings)
     if load is not None and len(processors) > 1:
         found = " and ".join(row.name for row in processors)
         raise OperatorError(f"--load: expected PCs of one processor, found {found}")
@@ -122,7 +124,7 @@ def lab(
         medium = folder.resolve() / "medium.iso"
         write_medium(medium)
     lesson = Lesson(
-        profile=profile.resolve(),
+        profile=path.resolve(),
         settings=tuple(settings),
         images=image_folder.resolve(),
         folder=folder.resolve(),

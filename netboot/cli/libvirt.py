@@ -1,15 +1,15 @@
 """``netboot lab libvirt``: the libvirtd that `vagrant up` needs, and the boot server beside it."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from netboot.cli.common import ImagesOption, ProfileOption, SetOption, built
+from netboot.cli.profile_path import find_profile
 from netboot.errors import OperatorError
 
-VAGRANT_PROFILE = Path("profiles/vagrant.yaml")
+VAGRANT_PROFILE = "vagrant.yaml"
 
 app = typer.Typer(
     help="Run the libvirtd of `vagrant up`, separate from the libvirtd of this machine.",
@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example:  sudo netboot lab libvirt up --profile profiles/vagrant.yaml --serve")
+@app.command(epilog="Example:  sudo netboot lab libvirt up --profile vagrant.yaml --serve")
 def up(
     profile: ProfileOption = VAGRANT_PROFILE,
     settings: SetOption = [],  # noqa: B006
@@ -37,14 +37,15 @@ def up(
     from netboot.lab import libvirt, network
     from netboot.profile import file as profile_file
 
-    room_profile = profile_file.load(profile, settings)
+    path = find_profile(profile)
+    room_profile = profile_file.load(path, settings)
     network.check_root()
     libvirt.check_programs()
     bridge, address = room_profile.interface[0], room_profile.vagrant.address
     if bridge == AUTO or len(room_profile.interface) > 1:
         raise OperatorError(
-            f"{profile}: key 'interface': expected one name, for the bridge that up makes",
-            hint="see profiles/vagrant.yaml",
+            f"{path}: key 'interface': expected one name, for the bridge that up makes",
+            hint="see vagrant.yaml, which comes with netboot",
         )
     libvirt.up(bridge, address)
     print(f"netboot: libvirt runs: virsh -c '{libvirt.URI}'", flush=True)
@@ -52,7 +53,7 @@ def up(
         return
     http = f"{address.ip}:{room_profile.http.port}"
     if not libvirt.answers(http):
-        command = [sys.executable, "-m", "netboot", "serve", "--profile", str(profile.resolve())]
+        command = [sys.executable, "-m", "netboot", "serve", "--profile", str(path.resolve())]
         command += ["--images", str((image_folder or built(room_profile)).resolve())]
         command += ["--state", str(libvirt.STATE)]
         for setting in settings:

@@ -15,6 +15,7 @@ from netboot.cli.common import (
     SetOption,
     until_stopped,
 )
+from netboot.cli.profile_path import find_profile
 from netboot.profile import values
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def doctor(
     from netboot.profile import file as profile_file
 
     manifest = None if image_folder is None else image_folder / images.MANIFEST_FILE
-    findings = examine(profile_file.load(profile, settings), manifest, wait)
+    findings = examine(profile_file.load(find_profile(profile), settings), manifest, wait)
     if as_json:
         print(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:

@@ -15,12 +15,13 @@ from netboot.cli.common import (
     built,
     write_medium,
 )
+from netboot.cli.profile_path import find_profile
 from netboot.profile import values
 
 app = typer.Typer()
 
 
-@app.command(epilog="Example:  netboot build --profile profiles/lab.yaml --output images")
+@app.command(epilog="Example:  netboot build --profile lab.yaml --output images")
 def build(
     profile: ProfileOption = DEFAULT_PROFILE,
     output: Annotated[
@@ -37,7 +38,7 @@ def build(
     from netboot.images import build as images
     from netboot.profile import file as profile_file
 
-    folder = built(profile_file.load(profile, settings), output)
+    folder = built(profile_file.load(find_profile(profile), settings), output)
     manifest = json.loads((folder / images.MANIFEST_FILE).read_text())
     print(json.dumps(manifest) if as_json else show.manifest(folder, manifest))
 
@@ -61,18 +62,19 @@ def media(
         print(f"{output}: {size / 1e6:.1f} MB, for CDs and USB sticks, BIOS and UEFI x64")
 
 
-@app.command(epilog="Example:  netboot check --profile profiles/lab.yaml")
+@app.command(epilog="Example:  netboot check --profile lab.yaml")
 def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) -> None:  # noqa: B006
     """Check a profile. Print a line for each mistake; exit status 2 if there is one."""
     from netboot.pages.stores.image import open_image
     from netboot.profile import file as profile_file
 
-    loaded = profile_file.load(profile, settings)
+    path = find_profile(profile)
+    loaded = profile_file.load(path, settings)
     for image in sorted(loaded.images):
         open_image(Path(image)).close()
     for doubt in loaded.doubts:
-        print(f"{profile}: warning: {doubt}", file=sys.stderr)
-    print(f"{profile}: no mistakes (clients: {len(loaded.clients)}, groups: {len(loaded.groups)})")
+        print(f"{path}: warning: {doubt}", file=sys.stderr)
+    print(f"{path}: no mistakes (clients: {len(loaded.clients)}, groups: {len(loaded.groups)})")
 
 
 @app.command(epilog="Example:  netboot schema > netboot.schema.json")
@@ -83,9 +85,7 @@ def schema() -> None:
     print(json.dumps(profile_file.schema(), indent=2))
 
 
-@app.command(
-    epilog="Example:  netboot plan --profile profiles/lab.yaml --mac 52:54:00:77:00:01 --arch bios"
-)
+@app.command(epilog="Example:  netboot plan --profile lab.yaml --mac 52:54:00:77:00:01 --arch bios")
 def plan(
     mac: Annotated[str, typer.Option(metavar="MAC", help="MAC address of the PC.")],
     arch: Annotated[
@@ -112,5 +112,5 @@ def plan(
 
     seat = values.parse_word("--mac", values.MAC, mac)
     address = values.parse_word("--server", values.ADDRESS, server) if server else None
-    rehearsal = rehearse(profile_file.load(profile, settings), seat, arch, address)
+    rehearsal = rehearse(profile_file.load(find_profile(profile), settings), seat, arch, address)
     print(json.dumps(rehearsal.as_json(), indent=2) if as_json else show.rehearsal(rehearsal))

@@ -25,6 +25,7 @@ from netboot.cli.common import (
     until_stopped,
 )
 from netboot.cli.lines import Lines, LinesHandler
+from netboot.cli.profile_path import find_profile
 from netboot.errors import OperatorError
 from netboot.pages.upgrade import CHECK_VERB
 from netboot.profile import values
@@ -41,7 +42,7 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog="Examples:  sudo netboot serve --profile profiles/lab.yaml  |  "
+    epilog="Examples:  sudo netboot serve --profile lab.yaml  |  "
     "sudo netboot serve -p lab.yaml --set interface=eth1 --json"
 )
 def serve(
@@ -88,7 +89,8 @@ def serve(
 
     if user and os.geteuid() == 0:
         _become(user, state)
-    room_profile = profile_file.load(profile, settings)
+    path = find_profile(profile)
+    room_profile = profile_file.load(path, settings)
     folder = None if swap_only else image_folder or built(room_profile)
     _go_first()
     journal = Journal()
@@ -100,7 +102,7 @@ def serve(
     warnings = Lines(sys.stderr.fileno(), show.lost)
     logging.getLogger().addHandler(LinesHandler(warnings))
     for doubt in room_profile.doubts:
-        logging.getLogger(__name__).warning("%s: %s", profile, doubt)
+        logging.getLogger(__name__).warning("%s: %s", path, doubt)
 
     def tell(event: "BootEvent") -> None:
         if as_json:

@@ -11,7 +11,6 @@ import shutil
 import sys
 import tarfile
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,26 +130,20 @@ def wheel(folder: Path) -> Path:
 
 
 def _dependencies(target: Target, folder: Path) -> Path:
-    """Return the folder of the pinned wheels for ``target``, and pip, which it may lack."""
-    constraints, project = CHECKOUT / "constraints.txt", CHECKOUT / "pyproject.toml"
-    pinned = hashlib.sha256(constraints.read_bytes() + project.read_bytes()).hexdigest()
-    wheels = folder / f"wheels-{target.python}-{target.machine}-{pinned[:NAME_DIGITS]}"
+    """Return the folder of the locked wheels for ``target``, and pip, which it may lack."""
+    lock = CHECKOUT / "requirements.lock"
+    locked = hashlib.sha256(lock.read_bytes()).hexdigest()
+    wheels = folder / f"wheels-{target.python}-{target.machine}-{locked[:NAME_DIGITS]}"
     if not wheels.is_dir():
         aside = wheels.with_name(f"{wheels.name}.unfinished")
         shutil.rmtree(aside, ignore_errors=True)
         platforms = [f"--platform={name}_{target.machine}" for name in PLATFORMS]
         _pip(
             *("download", "--only-binary=:all:", "--python-version", target.python),
-            *(*platforms, "--constraint", str(constraints), "--dest", str(aside)),
-            *(*_requirements(), "pip"),
+            *(*platforms, "--require-hashes", "--requirement", str(lock), "--dest", str(aside)),
         )
         aside.rename(wheels)
     return wheels
-
-
-def _requirements() -> list[str]:
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    return [str(requirement) for requirement in project["dependencies"]]
 
 
 def _pip(*words: str) -> None:

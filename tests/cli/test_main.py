@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from netboot import __version__
 from tests import ROOT
 
 pytestmark = pytest.mark.system
@@ -14,9 +15,11 @@ pytestmark = pytest.mark.system
 LAB = str(ROOT / "profiles/lab.yaml")
 
 
-def netboot(*words: str) -> subprocess.CompletedProcess[str]:
+def netboot(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "netboot", *words]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=30, cwd=folder
+    )
 
 
 def test_a_mistyped_key_is_one_line_and_status_2(tmp_path: Path) -> None:
@@ -30,6 +33,23 @@ def test_a_mistyped_key_is_one_line_and_status_2(tmp_path: Path) -> None:
 def test_check_and_schema() -> None:
     assert netboot("check", "--profile", LAB).returncode == 0
     assert json.loads(netboot("schema").stdout)["title"] == "netboot profile"
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_one_line(option: str) -> None:
+    done = netboot(option)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"netboot {__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [("check",), ("check", "--profile", "lab.yaml")])
+def test_a_profile_without_a_folder_is_found_from_anywhere(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = netboot(*words, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, f"netboot: profile {LAB}\n")
+    (tmp_path / "lab.yaml").write_text("swap: {size: 1GiB}\n")
+    done = netboot(*words, folder=tmp_path)
+    assert (done.stdout.partition(":")[0], done.stderr) == ("lab.yaml", "")
 
 
 def test_check_warns_of_secure_boot_beside_another_dhcp_server(tmp_path: Path) -> None:
@@ -98,6 +118,8 @@ def test_the_dry_run_of_a_grub(arch: str, loader: str, platform: str) -> None:
         (("lab", "--firmware", "bioss"), "bioss"),
         (("order", "shutdown", "52:54:00:12:34:56"), "order: expected reboot or poweroff, found "),
         (("serv",), "serve"),
+        (("check", "room.yaml"), "did you mean --profile room.yaml?"),
+        (("serve", "--profile", "lba.yaml"), "did you mean 'lab.yaml'?"),
     ],
 )
 def test_a_mistake_at_the_keyboard_is_status_2_without_a_traceback(

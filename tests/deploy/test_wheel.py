@@ -1,5 +1,6 @@
 """The wheel has all data files and equal bytes each time; the unit is as tight as documented."""
 
+import hashlib
 import os
 import re
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from netboot import __version__
 from netboot.cli.main import app
 from netboot.deploy import bundle, layout
 from netboot.host import notify
@@ -31,6 +33,7 @@ def test_the_wheel_has_every_file_and_the_same_bytes_each_time(tmp_path: Path) -
         (tmp_path / name).mkdir()
         wheels.append(bundle.wheel(tmp_path / name))
     assert wheels[0].read_bytes() == wheels[1].read_bytes()
+    assert wheels[0].name.startswith(f"netboot_classroom-{__version__}-")
     names = zipfile.ZipFile(wheels[0]).namelist()
     data = {name.partition(".data/data/share/netboot/")[2] for name in names} - {""}
     assert data == _files("initramfs") | _files("profiles")
@@ -44,8 +47,10 @@ def test_pipx_installs_command_manual_and_completion(tmp_path: Path) -> None:
     wheel = bundle.wheel(tmp_path)
     folders = {"PIPX_HOME": "home", "PIPX_BIN_DIR": "bin", "PIPX_MAN_DIR": "man"}
     environment = {**os.environ, **{name: str(tmp_path / it) for name, it in folders.items()}}
-    constraint = f"--constraint {bundle.CHECKOUT / 'constraints.txt'}"
-    command = [sys.executable, "-m", "pipx", "install", "--pip-args", constraint, str(wheel)]
+    # Hashes in a constraint file make pip ask for the hash of all, of our own wheel too.
+    constraint = f"--constraint {bundle.CHECKOUT / 'requirements.lock'}"
+    hashed = f"{wheel.as_uri()}#sha256={hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+    command = [sys.executable, "-m", "pipx", "install", "--pip-args", constraint, hashed]
     subprocess.run(command, check=True, env=environment, cwd=tmp_path, capture_output=True)
     assert (tmp_path / "man/man1/netboot.1").exists()
     asked = {"_NETBOOT_COMPLETE": "complete_bash", "COMP_WORDS": "netboot sta", "COMP_CWORD": "1"}
@@ -55,8 +60,15 @@ def test_pipx_installs_command_manual_and_completion(tmp_path: Path) -> None:
     )
     assert done.stdout.split() == ["status"]
     # Outside the checkout: the packed profile.
+    done = subprocess.run(
+        [*netboot, "check", "--profile", "lab.yaml"],
+        check=True,
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
     profile = next((tmp_path / "home").rglob("share/netboot/profiles/lab.yaml"))
-    subprocess.run([*netboot, "check", "--profile", profile], check=True, cwd="/")
+    assert done.stderr == f"netboot: profile {profile}\n"
 
 
 def test_equal_contents_have_the_same_name(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ FILES = st.dictionaries(NAMES, st.binary(max_size=20), max_size=8).filter(
 
 
 @given(FILES, st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_order_gives_the_same_bytes_and_reads_back(  # type: ignore[no-untyped-def]
     files: dict[str, bytes], random
 ) -> None:

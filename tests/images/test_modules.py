@@ -58,7 +58,7 @@ def test_what_is_no_module_is_refused(content: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=6), st.integers(0))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_bytes_are_a_module_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
     content = bytearray(elf(INFO))
     for position, value in changes:

@@ -465,7 +465,7 @@ TREES = st.recursive(
 ).map(lambda tree: yaml.safe_dump(tree))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(st.text(max_size=60), PIECES, TREES))
 @example("{swap: [}")
 def test_any_text_is_a_profile_or_lines_with_a_place(text: str) -> None:

@@ -295,7 +295,7 @@ CONVERSATIONS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(CONVERSATIONS, st.lists(st.integers(0, 200)))
 def test_the_split_does_not_matter(data: bytes, cuts: list[int]) -> None:
     whole, said = shake(data)

@@ -236,7 +236,6 @@ def test_a_bytearray_would_have_answered_the_same(kind: str) -> None:
             settings=settings(
                 max_examples=30,
                 stateful_step_count=25,
-                deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
         )

@@ -339,7 +339,7 @@ def requests(dialect: Dialect) -> st.SearchStrategy[bytes]:
 
 
 @each_dialect
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.lists(st.integers(0, 3000), max_size=6), st.booleans())
 def test_split_and_way_do_not_matter(
     dialect: Dialect, draw: st.DataObject, cuts: list[int], read_only: bool

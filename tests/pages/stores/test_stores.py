@@ -136,7 +136,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.parametrize("kind", KEEPING)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS)
 def test_like_a_bytearray(
     kind: str, steps: list[tuple[str, int, int, bool]], tmp_path_factory: pytest.TempPathFactory

@@ -189,7 +189,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS)
 def test_like_a_bytearray_while_pages_go_to_disk_and_come_back(
     steps: list[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory

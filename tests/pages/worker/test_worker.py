@@ -93,11 +93,14 @@ def limited() -> Iterator[Running]:
 
 
 def flood(client: NbdClient, seconds: float, command: int) -> tuple[int, float]:
-    """Send READs or WRITEs of 4 KiB without a pause; return the bytes moved and the seconds."""
+    """Send READs or WRITEs of 4 KiB without a pause; return the bytes moved and the seconds.
+
+    A busy machine may answer none of them in ``seconds``: then wait for the first bytes.
+    """
     request = client.request(command, 0, 4096) + (PAGE if command else b"")
     moved, unsent, begin = 0, memoryview(request), time.monotonic()
     client.sock.setblocking(False)
-    while (now := time.monotonic()) < begin + seconds:
+    while (now := time.monotonic()) < begin + seconds or not moved:
         with contextlib.suppress(BlockingIOError):
             while received := len(client.sock.recv(1 << 20)):
                 moved += received

@@ -25,6 +25,7 @@ MAC = "52:54:00:12:34:56"
 TICKET = "t" * 44
 LOCALHOST = IPv4Address("127.0.0.1")
 IMAGE = bytes(range(256)) * 4096  # 1 MiB
+PATIENCE = 30  # seconds for what takes milliseconds on an idle machine
 
 
 class FakeRoom:
@@ -81,7 +82,7 @@ class Rig:
 
     def record(self) -> tuple[str, str, str, dict[str, Any]]:
         """Return the last record. It is made after the last byte is sent, so it may be late."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENCE
         while not self.room.records and time.monotonic() < end:
             time.sleep(0.005)
         return self.room.records[-1]
@@ -89,7 +90,7 @@ class Rig:
     def ask(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)
         connection.request(method, path, body, headers)
         response = connection.getresponse()
         content = response.read()
@@ -97,7 +98,7 @@ class Rig:
         return response, content
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(5)
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(PATIENCE)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
@@ -156,7 +157,7 @@ def test_an_image_goes_from_the_page_cache_to_the_socket(
 
 
 def test_a_connection_is_kept_for_the_next_file(rig: Rig) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=PATIENCE)
     connection.connect()
     first = connection.sock
     for _ in range(3):
@@ -202,7 +203,7 @@ def _half(rig: Rig, size: int) -> Iterator[http.client.HTTPResponse]:
     """Request an image of ``size`` bytes (sparse), and read only the head of the answer."""
     with rig.room.image.open("r+b") as image:
         image.truncate(size)
-    connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", rig.server.port, timeout=PATIENCE)
     connection.request("GET", f"/boot/{TICKET}/vmlinuz")
     yield connection.getresponse()
     connection.close()
