@@ -24,7 +24,7 @@ help:
 	    'make coverage      branch coverage of make unit; pages in build/coverage/html' \
 	    'make docs          build the documents into build/docs; a dead link is an error' \
 	    '' \
-	    'make torture       every fault of docs/reliability.md, at three sizes of RAM (45 minutes)' \
+	    'make torture       every fault of docs/measurements/reliability.md, at three sizes of RAM (45 minutes)' \
 	    'make room          24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make bench-pages   our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
 	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \

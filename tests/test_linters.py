@@ -47,9 +47,7 @@ def test_ruff_format() -> None:
 
 @pytest.mark.timeout(600)  # the first run has no cache; the next take a few seconds
 def test_mypy() -> None:
-    _expect_silence(
-        sys.executable, "-m", "mypy", "--strict", "netboot", "tests", "bench", "fabfile.py"
-    )
+    _expect_silence(sys.executable, "-m", "mypy")
 
 
 def test_shellcheck() -> None:

@@ -47,7 +47,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback(
-    help="Boots a room of diskless PCs over PXE, TFTP and HTTP, with network swap before userland."
+    help="Boot a room of diskless PCs over PXE, TFTP and HTTP, with network swap before userland."
 )
 def options(
     version: Annotated[

@@ -43,7 +43,7 @@ def test_each_task_has_its_options_with_help() -> None:
 def test_the_defaults_are_those_that_the_help_names() -> None:
     for each in PARSERS.values():
         for option, text in (
-            ("profile", "profiles/lab.yaml"),
+            ("profile", "lab.yaml"),
             ("known-hosts", "~/.ssh/known_hosts"),
         ):
             if option in each.args:
@@ -79,7 +79,15 @@ def test_the_help_of_a_task_shows_shared_options_and_its_own() -> None:
             "--via: expected one machine, as root@SERVER\n",
         ),
         (
-            ["classroom.adopt", "-H", "pc1", "--images", "/nowhere"],
+            [
+                "classroom.adopt",
+                "-H",
+                "pc1",
+                "--profile",
+                "profiles/lab.yaml",
+                "--images",
+                "/nowhere",
+            ],
             "/nowhere: not a folder of images\n  hint: netboot build --output FOLDER\n",
         ),
     ],
