@@ -5,19 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RootKind:
-    """A way for a client to get its root file system.
-
-    ``summary`` describes it in a few words. A kind with an ``image`` needs a file on the server.
-    """
+    """A way for a client to get its root file system. With an ``image`` it needs a file on the server."""
 
     name: str
-    summary: str
     image: bool = False
 
 
 ROOT_KINDS = (
-    RootKind("ram", "busybox in a tmpfs, whose pages can be swapped out"),
-    RootKind("nbd", "an image that all share, over NBD, under a tmpfs for changes", image=True),
+    RootKind("ram"),  # busybox in a tmpfs, whose pages can be swapped out
+    RootKind("nbd", image=True),  # an image that all share, over NBD, under a tmpfs for changes
 )
 
 BY_NAME = {row.name: row for row in ROOT_KINDS}
