@@ -146,7 +146,7 @@ def _task(*shared: str) -> Callable[[Callable[..., None]], Task]:
 
 @_task(*SERVER, "profile")
 def deploy(machines: Machines, images: str = "") -> None:
-    """Install or upgrade the boot server, with a rollback if it fails."""
+    """Install or upgrade the boot server; undo if it fails."""
     hosts, room = machines.named(), machines.room
     folder = _images(room, images)
     access = machines.access
@@ -175,7 +175,7 @@ def uninstall(machines: Machines, purge: bool = False) -> None:
 
 @_task(*PCS)
 def adopt(machines: Machines, images: str = "") -> None:
-    """Check the hardware of the old PCs; write them into the profile."""
+    """Check the old PCs; write them into the profile."""
     room, seats = machines.room, []
     hosts = machines.seats()
     modules = _modules(_images(room, images) / build.MANIFEST_FILE)

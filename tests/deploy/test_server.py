@@ -187,7 +187,7 @@ def test_rollback_status_and_uninstall(lan: Lan, server: Pc) -> None:
     status, text = lan.fab("status", *where)
     assert status == 0 and f"release {before['previous']} serves" in text, text
     status, text = lan.fab("uninstall", *where)
-    assert status == 0 and "uninstalled; /etc/netboot/profile.yaml is kept" in text, text
+    assert status == 0 and "uninstalled; /etc/netboot/profile.yaml stays" in text, text
     gone = ("/opt/netboot", "/var/lib/netboot", "/var/log/netboot.log", "/run/netboot.pid")
     assert not any(server.path(path).exists() for path in gone)
     assert server.run("getent passwd netboot || true; pgrep -f '[n]etboot serve' || true") == ""
