@@ -16,18 +16,27 @@ from netboot.cli import lab, looking, ordering, profiles, service, serving
 from netboot.cli.common import INTERRUPTED
 from netboot.errors import OperatorError
 
+# Phrases of the libraries that read options, and ours.
+PHRASES = (
+    (r"(unexpected extra argument.*\((\S+\.ya?ml)\))", r"\1; did you mean --profile \2?"),
+    (r"Value error, ('.*') is not one of (.*)\.", r"expected one of \2, found \1"),
+    (r"Input should be greater than or equal to (\S+)", r"expected \1 or more"),
+    (r"Input should be less than or equal to (\S+)", r"expected at most \1"),
+    (r"Input should be a valid integer.*", "expected a whole number"),
+    (r"Input should be a valid number.*", "expected a number"),
+)
+
 
 class Verbs(TyperGroup):
-    """The verbs. A profile without --profile gets a hint."""
+    """The verbs. A mistake in an option is told in our words."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
         try:
             return super().invoke(ctx)
         except typer.TyperException as error:
-            found = re.search(r"unexpected extra argument.*\((\S+\.ya?ml)\)", error.message)
-            if found:
-                error.message += f"; did you mean --profile {found[1]}?"
+            for phrase, ours in PHRASES:
+                error.message = re.sub(phrase, ours, error.message)
             raise
 
 

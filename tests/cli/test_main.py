@@ -154,3 +154,20 @@ def test_what_must_be_back_at_once_imports_little(modules: str, heavy: set[str])
     code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert heavy & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("lab --dhcp x", "'--dhcp': expected one of 'proxy', 'full', found 'x'"),
+        ("lab --memory 1", "'--memory': expected 64 or more"),
+        ("lab --memory x", "'--memory': expected a whole number"),
+        ("lab --load x", "'--load': expected a number"),
+        ("pages --workers 99", "'--workers': expected at most 64"),
+        ("check room.yaml", "(room.yaml); did you mean --profile room.yaml?"),
+    ],
+)
+def test_a_mistake_in_an_option_is_told_in_our_words(words: str, complaint: str) -> None:
+    done = netboot(*words.split())
+    assert done.returncode == 2
+    assert complaint in done.stderr
