@@ -95,5 +95,5 @@ def test_secure_boot_refuses_what_is_not_signed(lab: Lab, images: Path, tmp_path
     assert "Access Denied" in outcome.console(1)
     senders = {event["data"].get("stage") for event in unsigned["stages"]}
     assert "ipxe" not in senders and "kernel" not in outcome.stages(0)
-    assert changed["failure"].startswith("loader: GRUB could not start what it loaded")
+    assert changed["failure"].startswith("loader: GRUB could not start the kernel")
     assert "signature" in outcome.console(2)
