@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 LISTENERS = "NETBOOT_PAGE_LISTENERS"  # in the environment: descriptors, separated by commas
 PROCESS_FILE = "state-process"  # in the store's directory: process id and a word for each start
 CHECK_VERB = "can-serve"  # of the command line; releases since 0.2.0 check each other with it
+UNKNOWN_VERB = 2  # exit status of a release that has no such verb
+MODULES_OF_0_1 = "netboot.command.serving, netboot.pages.worker, netboot.services"
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.02
 
@@ -33,13 +35,24 @@ async def check() -> bool:
     """Return whether the program on disk can at least be started.
 
     The check runs a verb of its command line and names no modules: another release may have others.
+    Release 0.1.0, to which an upgrade can be rolled back, does not know the verb.
     """
-    arguments = [sys.executable, "-P", "-m", "netboot", CHECK_VERB]
-    process = await asyncio.create_subprocess_exec(*arguments)
-    if await process.wait() == 0:
-        return True
-    log.error("pages: not upgraded: the new program does not start; the old one serves on")
-    return False
+    status, errors = await _python("-m", "netboot", CHECK_VERB)
+    if status == UNKNOWN_VERB:
+        status, errors = await _python("-c", f"import {MODULES_OF_0_1}")
+    if status != 0:
+        why = errors.strip().rpartition("\n")[2] or f"exit status {status}"
+        log.error("pages: not upgraded: the new program does not start: %s; serving on", why)
+    return status == 0
+
+
+async def _python(*arguments: str) -> tuple[int, str]:
+    """Run Python on the program on disk; return its status and its errors."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", *arguments, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    return process.returncode or 0, errors.decode(errors="replace")
 
 
 def reexecute(listeners: Sequence[socket.socket]) -> None:

@@ -1,4 +1,4 @@
-"""A running server of the previous release upgrades itself to this one: no connection is lost."""
+"""A running server goes over to another release, or back: no connection is lost."""
 
 import json
 import os
@@ -28,32 +28,37 @@ NETBOOT = (sys.executable, "-P", "-m", "netboot")
 
 
 class Installed:
-    """A program that a link names, as /opt/netboot/current names the release that is served."""
+    """A program that a link names, as /opt/netboot/current names the release that is served.
 
-    def __init__(self, folder: Path) -> None:
+    It is that of the release before, and then this one; the other way round if it goes ``back``.
+    """
+
+    def __init__(self, folder: Path, *, back: bool) -> None:
         self.link = folder / "current"
         self._old = folder / "old"
+        first, self._then = (ROOT, self._old) if back else (self._old, ROOT)
         command = ["git", "-c", "safe.directory=*", "archive", RELEASE, "netboot"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
         if done.returncode != 0:
             pytest.skip(f"this checkout has no history: {done.stderr.decode().strip()}")
         self._old.mkdir()
         subprocess.run(["tar", "-x", "-C", str(self._old)], input=done.stdout, check=True)
-        self.link.symlink_to(self._old)
+        self.link.symlink_to(first)
         self.environment = {**os.environ, "PYTHONPATH": str(self.link)}
 
     def upgrade(self, server: "subprocess.Popen[str]") -> None:
-        """Point the link to this release, and have the server upgrade to it."""
+        """Point the link to the other release, and have the server go over to it."""
         aside = self.link.with_suffix(".new")
-        aside.symlink_to(ROOT)
+        aside.symlink_to(self._then)
         aside.replace(self.link)
-        shutil.rmtree(self._old)  # no module of the old program can be imported after this
+        if self._then == ROOT:
+            shutil.rmtree(self._old)  # no module of the old program can be imported after this
         server.send_signal(signal.SIGHUP)
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Installed:
-    return Installed(tmp_path)
+@pytest.fixture(params=[False, True], ids=["upgrade", "rollback"])
+def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Installed:
+    return Installed(tmp_path, back=request.param)
 
 
 @pytest.fixture
@@ -86,7 +91,7 @@ def end(process: "subprocess.Popen[str]") -> int:
 
 
 @pytest.mark.system
-def test_a_page_server_of_the_last_release(
+def test_a_page_server_between_releases(
     installed: Installed, running: list["subprocess.Popen[str]"]
 ) -> None:
     port = str(free_port())
@@ -101,7 +106,7 @@ def test_a_page_server_of_the_last_release(
 
 
 @pytest.mark.root
-def test_a_room_of_the_last_release(
+def test_a_room_between_releases(
     installed: Installed, running: list["subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
     (tmp_path / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
