@@ -16,7 +16,7 @@ WORKERS = (1, 2, 4, 8)
 
 
 def scaling() -> tuple[list[Verdict], dict[str, float]]:
-    """Return IOPS, and server CPU per request in microseconds, of 8 connections. Has no bar."""
+    """Return IOPS, and server CPU per request in microseconds, of 8 connections. No bar is set for them."""
     row, detail = Row("randread", 4096, 32, 8), {}
     for workers in WORKERS:
         with (
