@@ -19,7 +19,9 @@ from tests.pages.test_upgrade import free_port
 # 0.1.0: the last commit before the modules of netboot/ moved into packages.
 RELEASE = "f9e7a45727cebdbfd7fc9340bcce30595e7eeb2c"
 ADDRESS, PORT, MAC = "10.99.0.1", 10809, "52:54:00:12:34:56"
+# A /dev/shm of its own: a server that ends leaves the pages of its seats there.
 NETWORK = (
+    "mount -t tmpfs tmpfs /dev/shm; "
     "ip link set lo up; ip link add lan0 type veth peer name end; ip link set end up; "
     f"ip address add {ADDRESS}/24 dev lan0; ip link set lan0 up; "
     'exec "$@"'
@@ -111,7 +113,7 @@ def test_a_room_between_releases(
 ) -> None:
     (tmp_path / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
     server = subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", NETWORK, "sh", *NETBOOT, "serve", "--json"]
+        ["unshare", "--net", "--mount", "sh", "-c", NETWORK, "sh", *NETBOOT, "serve", "--json"]
         + ["--images", str(tmp_path), "--state", str(tmp_path / "state")]
         + ["--profile", str(tmp_path / "room.yaml")],
         env=installed.environment,
