@@ -1,0 +1,57 @@
+"""Limits on what one sender, and all senders together, can make the server hold. Pure.
+
+Each limit is one row, so that the security page can list them and no server has figures of its own.
+A full server never refuses those who are served already: the row says what happens to the others.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit. ``what`` is counted per address (or seat) and in total; None is no limit.
+
+    ``seconds``: how long one of them may last without progress. ``at_limit``: what happens then.
+    """
+
+    what: str
+    per_address: int | None
+    in_total: int | None
+    seconds: float | None
+    at_limit: str
+
+
+# A PC's iPXE downloads over one connection at a time, its Linux has one for beacons and one for
+# orders; a room behind one router's address has as many as 8 such PCs.
+HTTP_CONNECTIONS = Limit(
+    "HTTP connections", 32, 480, 10.0, "the newcomer is hung up on; pages and TFTP go on"
+)
+# iPXE on a loaded wire stands still for some seconds while its link comes up again.
+HTTP_DOWNLOADS = Limit("HTTP downloads without progress", None, None, 60.0, "hung up on")
+# Of the largest beacon, 300 bytes and 9 keys, some times over.
+BEACON_KEYS = Limit("keys of a beacon", 16, None, None, "further keys are left out")
+BEACON_BYTES = Limit("bytes kept of a beacon", 1024, None, None, "the rest is cut off")
+JOURNAL_BYTES = Limit(
+    "bytes of the journal", None, 16 << 20, None, "strangers' events go first, the oldest first"
+)
+JOURNAL_STRANGERS = Limit(
+    "seats in the journal that no profile names", None, 1000, None, "the oldest stranger goes"
+)
+PENDING_LEASES = Limit(
+    "leases that were never attached", 4, None, 120.0, "the oldest of that address ends"
+)
+LEASE_RAM = Limit("bytes of RAM that a seat claims", 64 << 30, None, None, "the claim is cut down")
+NBD_HANDSHAKES = Limit(
+    "unfinished NBD handshakes", 16, 128, 10.0, "the oldest unfinished one is hung up on"
+)
+NBD_CONNECTIONS = Limit(
+    "NBD connections", 128, 480, None, "places are kept for leases that were attached before"
+)
+TFTP_TRANSFERS = Limit(
+    "TFTP transfers", 16, 480, 30.0, "a transfer that was never acknowledged goes first"
+)
+TFTP_UNPROVEN = Limit(
+    "seconds for the first acknowledgement of a TFTP transfer", None, None, 3.0, "it ends"
+)
+
+LIMITS = tuple(value for value in list(globals().values()) if isinstance(value, Limit))
