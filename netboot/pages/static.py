@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from netboot.pages import upgrade
 from netboot.pages.exports import StaticExports
 from netboot.pages.server import Address, PageServer
 from netboot.pages.stores import memory
-from netboot.pages.stores.folder import KEPT_PREFIX
+from netboot.pages.stores.folder import KEPT_PREFIX, find_kept
 from netboot.pages.stores.store import make_store
 from netboot.profile.stores import parse_store
 
@@ -34,7 +35,9 @@ def upgrade_static(listen: Address, store_text: str, name: str = "") -> int:
     spec = parse_store(store_text)
     # The directory of a tiered store is the one of its memory tier.
     parent = spec.directory if spec.kind == "disk" and spec.directory else memory.TMPFS
-    return upgrade.ask(parent / f"{KEPT_PREFIX}{name_of(listen, name)}")
+    kept = name_of(listen, name)
+    found = find_kept(parent, kept, os.geteuid())
+    return upgrade.ask(found or parent / f"{KEPT_PREFIX}{kept}")
 
 
 async def serve_static(

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -14,6 +15,9 @@ from netboot.errors import OperatorError
 PREFIX = "netboot-pages-"  # of directories without a name: removed when their server is dead
 KEPT_PREFIX = "netboot-kept-"
 SUFFIX = ".pages"
+_TAIL = "_"  # no name has one: what follows is a number of dice, not another server's name
+
+log = logging.getLogger(__name__)
 
 
 class Folder:
@@ -32,9 +36,7 @@ class Folder:
         _sweep(parent)
         self.kept = bool(name)
         try:
-            self.path = parent / f"{KEPT_PREFIX}{name}" if name else _fresh(parent)
-            if name:
-                self.path.mkdir(mode=0o700, exist_ok=True)
+            self.path = _kept(parent, name) if name else _fresh(parent)
             self._lock = _open_own(self.path)
         except OSError as error:
             raise OperatorError(
@@ -98,13 +100,47 @@ def _fresh(parent: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=parent))
 
 
+def find_kept(parent: Path, name: str, owner: int) -> Path | None:
+    """Return the directory of ``owner`` that keeps the pages of the server ``name``, or None."""
+    usual = parent / f"{KEPT_PREFIX}{name}"
+    for path in (usual, *sorted(parent.glob(f"{usual.name}{_TAIL}*"))):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == owner:
+                return path
+    return None
+
+
+def _kept(parent: Path, name: str) -> Path:
+    """Return the directory of the server ``name``, made if there is none yet.
+
+    All users can tell its name, and may make files in /dev/shm: if another user was first, ours
+    gets a name that nobody can tell. Root's is never passed over: it may hold our seats' pages.
+    """
+    found = find_kept(parent, name, os.geteuid())
+    if found is not None:
+        return found
+    path = parent / f"{KEPT_PREFIX}{name}"
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        owner = path.lstat().st_uid
+        if owner in (0, os.geteuid()) or not parent.stat().st_mode & stat.S_IWOTH:
+            return path
+        path = Path(tempfile.mkdtemp(prefix=f"{path.name}{_TAIL}", dir=parent))
+        log.warning("%s%s belongs to user %d: pages are in %s", KEPT_PREFIX, name, owner, path)
+    return path
+
+
 def _open_own(path: Path) -> int:
     """Open a directory that no other user can have made: any user may write to /dev/shm."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     status = os.fstat(descriptor)
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         os.close(descriptor)
-        raise PermissionError(1, f"{path} belongs to another user or is open to others")
+        raise PermissionError(
+            1, f"{path} belongs to another user or is open to others; remove it if no PC uses it"
+        )
     return descriptor
 
 
