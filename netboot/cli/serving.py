@@ -1,17 +1,15 @@
 """The verbs that serve: a room, or pages alone."""
 
 import asyncio
-import contextlib
 import functools
 import importlib
 import json
 import logging
-import os
-import pwd
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,16 +24,14 @@ from netboot.cli.common import (
 )
 from netboot.cli.lines import Lines, LinesHandler
 from netboot.cli.profile_path import find_profile
-from netboot.errors import OperatorError
+from netboot.cli.user import become, go_first
 from netboot.pages.upgrade import CHECK_VERB
 from netboot.profile import values
 
 if TYPE_CHECKING:
     from netboot.boot.events import BootEvent
+    from netboot.profile.profile import Profile
 
-# Nice value of the control plane: PCs that attach wait for it, while page workers may use all CPU.
-# A server that was killed under load is back in half the time (docs/measurements/reliability.md).
-FIRST = -10
 LAST_LINES_SECONDS = 1.0  # for the reader of our output to take the last lines
 
 app = typer.Typer()
@@ -72,7 +68,8 @@ def serve(
         typer.Option(
             metavar="NAME",
             help="If started by root: run as this user, with no rights beyond low ports and raw "
-            "sockets.",
+            "sockets. Default: netboot, if there is such a user and the files are that user's or "
+            "readable; else root. 'root' keeps root.",
         ),
     ] = "",
     as_json: JsonOption = False,
@@ -87,12 +84,16 @@ def serve(
     from netboot.profile import file as profile_file
     from netboot.serve.services import Services
 
-    if user and os.geteuid() == 0:
-        _become(user, state)
+    if user:
+        become(user, state)
     path = find_profile(profile)
     room_profile = profile_file.load(path, settings)
     folder = None if swap_only else image_folder or built(room_profile)
-    _go_first()
+    stays = ""
+    if not user:
+        build = folder is not None and image_folder is None
+        stays = _become_default(room_profile, folder, state, [path, *initrd], build=build)
+    go_first()
     journal = Journal()
     services = Services(room_profile, folder, state, journal, initrds=initrd)
     lines = Lines(
@@ -101,6 +102,8 @@ def serve(
     )
     warnings = Lines(sys.stderr.fileno(), show.lost)
     logging.getLogger().addHandler(LinesHandler(warnings))
+    if stays:
+        logging.getLogger(__name__).warning("serving as root: %s", stays)
     for doubt in room_profile.doubts:
         logging.getLogger(__name__).warning("%s: %s", path, doubt)
 
@@ -185,7 +188,7 @@ def pages(
     ] = False,
 ) -> None:
     """Serve pages alone until Ctrl-C: an NBD server for the given exports."""
-    _go_first()  # before the imports: they take longer than the rest of the start
+    go_first()  # before the imports: they take longer than the rest of the start
     from netboot.pages.static import serve_static, upgrade_static
 
     address = values.parse_endpoint(listen)
@@ -206,23 +209,31 @@ def can_serve() -> None:
         importlib.import_module(module)
 
 
-def _become(user: str, state: Path) -> NoReturn:
-    """Restart this command as ``user``. Make a missing state folder, owned by that user."""
-    from netboot.host.privileges import command_as
+def _become_default(
+    profile: "Profile", images: Path | None, state: Path, others: Sequence[Path], *, build: bool
+) -> str:
+    """Restart this command as the user ``netboot``, if root started it and there is that user.
 
-    try:
-        owner = pwd.getpwnam(user)
-    except KeyError:
-        hint = f"sudo useradd --system --user-group {user}"
-        raise OperatorError(f"--user: there is no user {user!r}", hint=hint) from None
-    if not state.exists():
-        state.mkdir(mode=0o700, parents=True)
-        os.chown(state, owner.pw_uid, owner.pw_gid)
-    command = command_as(user, [sys.executable, *sys.orig_argv[1:]])
-    os.execvp(command[0], command)
+    If that user cannot serve this room, return the reason: the server goes on as root. Images that
+    root has built (``build``) are named on the new command line.
+    """
+    from netboot.cli import user as users
 
+    user = users.default_user()
+    if user is None:
+        return ""
+    from netboot.pages.stores import memory
+    from netboot.pages.stores.folder import find_kept
+    from netboot.profile.stores import parse_store
+    from netboot.serve.services import pages_name
 
-def _go_first() -> None:
-    """Raise the priority of this process, if its user may do that."""
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, FIRST)
+    own = parse_store(profile.swap.store).directory
+    name = pages_name(state)
+    kept = (find_kept(parent, name, 0) for parent in (own, memory.TMPFS) if parent is not None)
+    needs = users.Needs(
+        state,
+        read=[*others, *map(Path, profile.images), *([images] if images else [])],
+        write=[own] if own is not None else [],
+        pages=next(filter(None, kept), None),
+    )
+    return users.become_default(user, needs, images if build else None)

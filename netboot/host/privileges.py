@@ -1,20 +1,49 @@
-"""The privileges that the server needs, and a command line that grants no others. Pure."""
+"""The privileges that the server needs, a command line that grants no others, and giving all up."""
 
+import ctypes
+import os
+import struct
 from collections.abc import Sequence
 
 # For ports 67 and 69, which a SIGHUP opens again, and for packet sockets (netboot.serve.dhcp.link),
 # which look for addresses in use and for other DHCP servers.
 CAPABILITIES = ("CAP_NET_BIND_SERVICE", "CAP_NET_RAW")
 
+# linux/prctl.h, linux/capability.h.
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_HEADER = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)  # 0: this thread
+_NONE = bytes(2 * 3 * 4)  # effective, permitted and inheritable, for capabilities 0-31 and 32-63
 
-def command_as(user: str, command: Sequence[str]) -> list[str]:
-    """Return a command line with which root runs ``command`` as ``user`` (a name).
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def command_as(user: str, group: int, command: Sequence[str]) -> list[str]:
+    """Return a command line with which root runs ``command`` as ``user`` and its ``group``.
 
     The program gets these capabilities and no others (setpriv(1)).
     """
     names = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in CAPABILITIES)
     return [
-        *("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--no-new-privs"),
+        *("setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", "--no-new-privs"),
         *(f"--inh-caps=-all,{names}", f"--ambient-caps=-all,{names}"),
         *(f"--bounding-set=-all,{names}", *command),
     ]
+
+
+def drop_all() -> None:
+    """Give up all capabilities of this thread, and of all programs that it will run.
+
+    Call it before the process has other threads. Raises OSError.
+    """
+    _checked(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _checked(_libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+    _checked(_libc.capset(_HEADER, _NONE))
+
+
+def _checked(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

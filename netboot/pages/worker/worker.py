@@ -15,6 +15,7 @@ import time
 from dataclasses import asdict
 
 from netboot.errors import ProtocolError
+from netboot.host import privileges
 from netboot.pages import control
 from netboot.pages.nbd.dialect import Dialect, Headers
 from netboot.pages.nbd.export import Export
@@ -348,7 +349,8 @@ def main(descriptor: int, meeting: int | None = None) -> None:
     # 20 to 40 % less CPU for each request (docs/explanation/page-server.md). A worker that wakes
     # still gets an idle CPU at once.
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    # A worker inherits the raised priority of its parent (cli/serving.py) but must not keep it.
+    # A worker inherits the raised priority of its parent (cli/user.py) but must not keep it.
     os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
+    privileges.drop_all()  # it parses the bytes of strangers, and gets all it needs as descriptors
     listener = None if meeting is None else socket.socket(fileno=meeting)
     Worker(socket.socket(fileno=descriptor), listener).run()

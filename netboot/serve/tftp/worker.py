@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 
+from netboot.host import privileges
 from netboot.serve.tftp import handover
 from netboot.serve.tftp.handover import Ended, Job
 from netboot.serve.tftp.transfer import Outcome, Sender, agree
@@ -189,6 +190,7 @@ def main(descriptor: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Clients on the same CPU send their ACKs before they are answered (docs/measurements/boot.md).
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    privileges.drop_all()  # it parses the bytes of strangers, and gets all it needs as descriptors
     Worker(socket.socket(fileno=descriptor)).run()
 
 

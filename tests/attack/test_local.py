@@ -1,0 +1,251 @@
+"""Attacks from inside: a local user of the server, a bug in a worker, a user of a seat."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from netboot.host import processes
+from netboot.pages.stores.folder import KEPT_PREFIX
+from netboot.pages.stores.memory import TMPFS
+from netboot.serve.services import pages_name
+from tests import ROOT
+
+NOBODY = pwd.getpwnam("nobody")
+BIND_AND_RAW = f"{1 << 10 | 1 << 13:016x}"
+NONE = f"{0:016x}"
+
+# Namespaces for network and mounts, with one card whose cable leads nowhere. $1 is a folder: if it
+# has a passwd, that is the machine's.
+MACHINE = """set -e
+ip link set lo up; ip link add lan0 type veth peer name end; ip link set end up
+ip address add 10.99.0.1/24 dev lan0; ip link set lan0 up
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+[ ! -e "$1/passwd" ] || mount --bind "$1/passwd" /etc/passwd
+[ ! -e "$1/before" ] || sh "$1/before"
+shift; exec "$@"
+"""
+
+
+class Server:
+    """A server that root starts in ``folder``, which all users can read."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        command = ["unshare", "--net", "--mount", "sh", "-c", MACHINE, "sh", str(folder)]
+        command += [sys.executable, "-P", "-m", "netboot", "serve", "--json"]
+        command += ["--profile", str(folder / "room.yaml"), "--images", str(folder / "images")]
+        command += ["--state", str(folder / "state"), *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def serves(self) -> bool:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        return "ready" in (json.loads(line) if line else {})
+
+    def end(self) -> str:
+        """Stop the server; return its warnings."""
+        self.process.terminate()
+        return self.process.communicate(timeout=20)[1]
+
+    def status(self, pid: int) -> dict[str, str]:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return {name: rest.strip() for name, _, rest in (line.partition(":") for line in lines)}
+
+    def workers(self) -> dict[str, list[int]]:
+        """Return the process ids of the workers by the module that they run."""
+        found: dict[str, list[int]] = {"netboot.pages.worker": [], "netboot.serve.tftp.worker": []}
+        for pid in processes.tree(self.process.pid)[1:]:
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            for module, pids in found.items():
+                if module in words:
+                    pids.append(pid)
+        return found
+
+    def pages(self) -> list[Path]:
+        return list(Path(f"/proc/{self.process.pid}/root{TMPFS}").iterdir())
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="netboot-test-", dir="/tmp"))
+    made.chmod(0o755)
+    (made / "images").mkdir()
+    (made / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[..., Server]]:
+    running: list[Server] = []
+
+    def started(*options: str) -> Server:
+        running.append(Server(folder, *options))
+        return running[-1]
+
+    yield started
+    for server in running:
+        if server.process.poll() is None:
+            server.end()
+        for stream in (server.process.stdout, server.process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def add_user(folder: Path) -> None:
+    """Give the machine a user ``netboot`` with the number of nobody, who can read this checkout."""
+    lines = Path("/etc/passwd").read_text()
+    made = f"netboot:x:{NOBODY.pw_uid}:{NOBODY.pw_gid}::/nonexistent:/usr/sbin/nologin\n"
+    (folder / "passwd").write_text(made + lines)
+
+
+def others_can_run_netboot() -> bool:
+    words = ["setpriv", f"--reuid={NOBODY.pw_uid}", "--clear-groups", sys.executable, "-P", "-c"]
+    done = subprocess.run(
+        [*words, "import netboot.serve.services"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+needs_readable_checkout = pytest.mark.skipif(
+    os.geteuid() != 0 or not others_can_run_netboot(), reason="other users cannot read the checkout"
+)
+
+
+def drop_seen(server: Server) -> dict[str, list[int]]:
+    """Wait until the workers have given up their capabilities, 5 s at most; return them."""
+    deadline = time.monotonic() + 5
+    while True:
+        workers = server.workers()
+        pids = [pid for each in workers.values() for pid in each]
+        done = all(workers.values()) and all(server.status(p)["CapPrm"] == NONE for p in pids)
+        if done or time.monotonic() > deadline:
+            return workers
+        time.sleep(0.05)
+
+
+# A bug in a worker, which parses what strangers send.
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("user", ["root", pytest.param("nobody", marks=needs_readable_checkout)])
+def test_a_worker_has_no_capability_to_steal(start: Callable[..., Server], user: str) -> None:
+    server = start("--user", user)
+    assert server.serves()
+    for module, pids in drop_seen(server).items():
+        assert pids, module
+        for pid in pids:
+            sets = server.status(pid)
+            assert {sets[name] for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {NONE}
+            assert sets["NoNewPrivs"] == "1", "a program that it runs as root gets none back"
+    control = server.status(server.process.pid)
+    if user == "nobody":
+        assert control["CapEff"] == control["CapPrm"] == control["CapBnd"] == BIND_AND_RAW
+        assert control["Uid"].split() == [str(NOBODY.pw_uid)] * 4
+        assert control["Gid"].split() == [str(NOBODY.pw_gid)] * 4, "nobody's own group, nogroup"
+
+
+# A bug in the control plane: it is not root's if there is a user for it.
+
+
+@pytest.mark.root
+@needs_readable_checkout
+def test_root_becomes_the_user_netboot(start: Callable[..., Server], folder: Path) -> None:
+    add_user(folder)
+    server = start()
+    assert server.serves()
+    assert server.status(server.process.pid)["Uid"].split() == [str(NOBODY.pw_uid)] * 4
+    assert server.status(server.process.pid)["CapEff"] == BIND_AND_RAW
+    assert (folder / "state").stat().st_uid == NOBODY.pw_uid
+    assert stat.S_IMODE((folder / "state").stat().st_mode) == 0o700
+    server.process.send_signal(signal.SIGHUP)
+    assert server.serves(), "it replaces its program, and stays that user"
+    assert server.status(server.process.pid)["Uid"].split() == [str(NOBODY.pw_uid)] * 4
+    assert server.end() == ""
+    again = start()
+    assert again.serves()
+    assert again.end() == ""
+
+
+@pytest.mark.root
+@needs_readable_checkout
+def test_an_installation_of_root_is_not_stranded(
+    start: Callable[..., Server], folder: Path
+) -> None:
+    """A room that root served before there was a user: it is served on, and the remedy is told."""
+    first = start()
+    assert first.serves() and first.end() == ""
+    secret = (folder / "state/secret").read_bytes()
+    add_user(folder)
+    second = start()
+    assert second.serves()
+    assert second.status(second.process.pid)["Uid"].split() == ["0"] * 4
+    warning = second.end()
+    assert warning.count("\n") == 1 and f"chown -R netboot: {folder / 'state'}" in warning
+    assert (folder / "state/secret").read_bytes() == secret
+    third = start("--user", "root")
+    assert third.serves() and third.end() == "", "nobody is told twice who has decided"
+
+
+@pytest.mark.root
+@needs_readable_checkout
+def test_what_that_user_cannot_read_is_told(start: Callable[..., Server], folder: Path) -> None:
+    add_user(folder)
+    (folder / "room.yaml").chmod(0o600)
+    server = start()
+    assert server.serves()
+    warning = server.end()
+    assert f"cannot read {folder / 'room.yaml'}" in warning and warning.count("\n") == 1
+
+
+@pytest.mark.root
+def test_a_secret_of_root_is_one_line_for_another_user(
+    start: Callable[..., Server], folder: Path
+) -> None:
+    first = start()
+    assert first.serves() and first.end() == ""
+    second = start("--user", "nobody")
+    _, said = second.process.communicate(timeout=20)
+    assert second.process.returncode == 2
+    assert f"{folder}/state/secret does not belong to nobody" in said
+    assert f"chown -R nobody: {folder}/state" in said and said.count("\n") == 2
+
+
+# A local user of the server.
+
+
+@pytest.mark.root
+def test_a_local_user_who_takes_the_folder_of_pages_blocks_nothing(
+    start: Callable[..., Server], folder: Path
+) -> None:
+    taken = f"{KEPT_PREFIX}{pages_name(folder / 'state')}"
+    take = f"setpriv --reuid={NOBODY.pw_uid} --regid={NOBODY.pw_gid} --clear-groups mkdir -m 777"
+    (folder / "before").write_text(f"{take} {TMPFS / taken} {TMPFS / taken}_decoy\n")
+    server = start()
+    assert server.serves()
+    ours = [path for path in server.pages() if path.stat().st_uid == 0]
+    assert [path.name.startswith(f"{taken}_") for path in ours] == [True]
+    assert stat.S_IMODE(ours[0].stat().st_mode) == 0o700
+    assert all(not list(path.iterdir()) for path in server.pages() if path not in ours)
+    assert f"{taken} belongs to user {NOBODY.pw_uid}" in server.end()
