@@ -100,6 +100,7 @@ def _sections(writable: Sequence[Path]) -> Mapping[str, Mapping[str, str | Seque
             "ProtectHome": "yes",
             "PrivateTmp": "yes",
             "PrivateDevices": "yes",
+            "PrivateMounts": "yes",
             "ProtectClock": "yes",
             "ProtectControlGroups": "yes",
             "ProtectHostname": "yes",
