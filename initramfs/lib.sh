@@ -7,10 +7,13 @@
 # while $online is "no" or "later", and while the server does not answer. They keep their order and
 # the uptime of their making; sent= is the uptime of sending, so the server knows their age.
 
-: "${proc:=/proc}" "${run:=/run}" # tests set them
+: "${proc:=/proc}" "${sys:=/sys}" "${run:=/run}" # tests set them
 queue=$run/beacons
 conf=$run/netboot.conf
-server='' ticket='' online=no uptime=0 value=''
+server='' ticket='' token='' online=no uptime=0 value=''
+users=no # yes: users may look at the list of processes
+newline='
+'
 
 # argument KEY: set $value to the value of KEY on the kernel command line, empty if KEY is missing. The
 # last of several values wins, so that appending a word to the command line overrides the others.
@@ -23,6 +26,31 @@ argument() {
         case $word in "$1="*) value=${word#*=} ;; esac
     done
     set +f
+}
+
+# hide_arguments: leave no secret on the kernel command line, which all users can read: no word with
+# $ticket or $token in it (GRUB adds BOOT_IMAGE=, a path with a ticket), and not the place of the swap.
+# The kernel's log has the command line too. A mount can be undone by root only, and who may not undo
+# it may not mount another /proc either (mount_too_revealing in fs/namespace.c).
+hide_arguments() {
+    local line word file shown=''
+    read -r line <"$proc/cmdline"
+    set -f
+    for word in $line; do
+        # A word has no blank: an empty $ticket matches none.
+        case $word in
+        netboot.ticket=* | netboot.token=* | netboot.swap=* | *"${ticket:- }"* | *"${token:- }"*) ;;
+        *) shown="$shown${shown:+ }$word" ;;
+        esac
+    done
+    set +f
+    (umask 022 && echo "$shown" >"$run/cmdline.shown")
+    # ARM has it also in its device tree.
+    for file in "$proc/cmdline" "$sys/firmware/devicetree/base/chosen/bootargs"; do
+        [ ! -e "$file" ] || mount -o bind "$run/cmdline.shown" "$file" ||
+            console "$file shows the secrets of this boot to all users"
+    done
+    echo 1 >"$proc/sys/kernel/dmesg_restrict"
 }
 
 # address VALUE: return true if VALUE is a dotted IPv4 address.
@@ -123,9 +151,32 @@ send_beacon() {
     local name=${1##*/}
     name=${name#*_}
     read_uptime
-    timeout 2 wget -q -O /dev/null --post-file "$1" \
-        "$server/beacon/$ticket/${name%_*}?uptime=${name##*_}&sent=$uptime" 2>/dev/null || return 1
+    name="/beacon/$ticket/${name%_*}?uptime=${name##*_}&sent=$uptime"
+    if [ $users = yes ]; then
+        request POST "$name" 2 "$1" >/dev/null || return 1
+    else
+        timeout 2 wget -q -O /dev/null --post-file "$1" "$server$name" 2>/dev/null || return 1
+    fi
     rm "$1"
+}
+
+# request METHOD PATH SECONDS [FILE]: send a request, with FILE as its body, and print the answer's last
+# line. Return false unless the server answers 200. All users can see the words of wget, but PATH has
+# the ticket, with which they could speak for this PC.
+request() {
+    local pipe answer length=0 address=${server#http://}
+    [ -z "${4:-}" ] || length=$(wc -c <"$4")
+    pipe=$(mktemp -u "$run/request.XXXXXX")
+    (umask 077 && mkfifo "$pipe") || return 1
+    # Open for writing as long as nc runs: the server would take the end of nc's input for a hang-up.
+    exec 6<>"$pipe"
+    rm "$pipe"
+    printf '%s %s HTTP/1.0\r\nContent-Length: %s\r\n\r\n' "$1" "$2" "$length" >&6
+    [ -z "${4:-}" ] || cat "$4" >&6
+    answer=$(timeout "$3" nc "${address%:*}" "${address##*:}" <&6 2>/dev/null)
+    exec 6>&-
+    case $answer in HTTP/1.?' 200 '*) ;; *) return 1 ;; esac
+    printf '%s' "${answer##*"$newline"}"
 }
 
 # report_userland: report that programs run now, and the memory that they have.
@@ -147,8 +198,7 @@ report_userland() {
 take_orders() {
     local order
     while :; do
-        # wget's own -T crashes busybox 1.35.
-        order=$(timeout 120 wget -q -O - "$server/orders/$ticket" 2>/dev/null) || sleep 15
+        order=$(request GET "/orders/$ticket" 120) || sleep 15
         case $order in
         reboot | poweroff)
             console "$order: ordered by the server"
@@ -169,8 +219,10 @@ save_conf() {
     (umask 077 && printf 'server=%s\nticket=%s\nonline=%s\n' "$server" "$ticket" "$online" >"$conf")
 }
 
+# load_conf: read that file, in a userland.
 load_conf() {
     local key word
+    users=yes
     while IFS='=' read -r key word; do
         case $key in
         server) server=$word ;;

@@ -249,3 +249,33 @@ def test_a_local_user_who_takes_the_folder_of_pages_blocks_nothing(
     assert stat.S_IMODE(ours[0].stat().st_mode) == 0o700
     assert all(not list(path.iterdir()) for path in server.pages() if path not in ours)
     assert f"{taken} belongs to user {NOBODY.pw_uid}" in server.end()
+
+
+# A user of a seat. tests/initramfs/test_shell.py has the words that are hidden, and the processes.
+
+HIDE = f"""set -eu
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+run=/run proc=/proc sys=/nonexistent
+echo "quiet netboot.ticket=abc netboot.token=def netboot.swap=h:1/e BOOT_IMAGE=/abc" >/run/before
+mount --bind /run/before /proc/cmdline
+. {ROOT}/initramfs/lib.sh
+mkdir /run/beacons; mount -t tmpfs tmpfs /proc/sys; mkdir /proc/sys/kernel
+ticket=abc token=def
+hide_arguments
+exec setpriv --reuid={NOBODY.pw_uid} --regid={NOBODY.pw_gid} --clear-groups sh -c '
+    cat /proc/cmdline
+    umount /proc/cmdline 2>/dev/null && echo unmounted
+    unshare --user --map-root-user --mount --pid --fork sh -c "
+        mount -t proc proc /proc && cat /proc/cmdline; umount /proc/cmdline && echo unmounted" \
+        2>/dev/null
+    cat /run/netboot.conf 2>/dev/null
+    exit 0'
+"""
+
+
+@pytest.mark.root
+def test_a_user_of_a_seat_sees_no_secret_on_the_command_line() -> None:
+    command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", HIDE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert (done.stdout, done.stderr, done.returncode) == ("quiet\n", "", 0)

@@ -1,9 +1,13 @@
 """initramfs/lib.sh: command line, addresses, beacons; run by dash and, if there is one, busybox."""
 
+import contextlib
+import http.server
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -51,6 +55,7 @@ class Lib:
         environment = {
             "PATH": os.environ["PATH"],
             "proc": str(self.folder),
+            "sys": str(self.folder),
             "run": str(self.folder),
             "RUN": str(self.folder),
         }
@@ -214,6 +219,88 @@ def test_conf_is_for_root_only_and_read_back(lib: Lib) -> None:
     assert lib.run("load_conf; echo $server $ticket $online") == "http://10.0.0.1:8080 abc yes\n"
 
 
+SECRETS = "netboot.ticket=abc netboot.token=def netboot.swap=10.0.0.1:10809/seat-1"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (
+            f"quiet {SECRETS} netboot.root=nbd netboot.poweroff=1",
+            "quiet netboot.root=nbd netboot.poweroff=1",
+        ),
+        # Of GRUB; and the archives of a boot whose path has the ticket.
+        (f"BOOT_IMAGE=/boot/abc/vmlinuz {SECRETS} initrd=abc/x initrd=y", "initrd=y"),
+        (f"a=/* {SECRETS} netboot.token=", "a=/*"),
+    ],
+)
+def test_userland_sees_no_secret_on_the_command_line(lib: Lib, given: str, shown: str) -> None:
+    (lib.folder / "sys/kernel").mkdir(parents=True)
+    (lib.folder / "firmware/devicetree/base/chosen").mkdir(parents=True)
+    (bootargs := lib.folder / "firmware/devicetree/base/chosen/bootargs").touch()
+    mount = 'mount() { echo "$*"; }\n'
+    said = lib.run(f"{mount}ticket=abc token=def\nhide_arguments", given)
+    shown_file = lib.folder / "cmdline.shown"
+    assert said == "".join(
+        f"-o bind {shown_file} {file}\n" for file in (lib.folder / "cmdline", bootargs)
+    )
+    assert shown_file.read_text() == shown + "\n"
+    assert (lib.folder / "sys/kernel/dmesg_restrict").read_text() == "1\n"
+
+
+def test_a_boot_without_secrets_hides_no_word(lib: Lib) -> None:
+    (lib.folder / "sys/kernel").mkdir(parents=True)
+    assert lib.run("mount() { :; }\nhide_arguments", "quiet netboot.root=ram") == ""
+    assert (lib.folder / "cmdline.shown").read_text() == "quiet netboot.root=ram\n"
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    """Answers as the boot server does, and notes what it was asked and which processes it saw."""
+
+    asked: ClassVar[list[str]] = []
+    status: ClassVar[int] = 200
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked.append(f"{self.command} {self.path} {body.decode()}")
+        words = b""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it has ended
+                words += path.read_bytes()
+        assert b"nc" in words.split(b"\0") and b"TICKET-OF-A-PC" not in words
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b"reboot" if self.command == "GET" else b"")
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.skipif(not shutil.which("busybox"), reason="its nc is the one of PCs")
+def test_no_process_of_userland_shows_the_ticket(tmp_path: Path) -> None:
+    _Answers.asked.clear()
+    lib = Lib(["busybox", "sh"], tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        (tmp_path / "netboot.conf").write_text(f"server={url}\nticket=TICKET-OF-A-PC\nonline=yes\n")
+        userland = "unset -f timeout\nload_conf\n"
+        text = "beacon pupil 'a line' key=1\nrequest GET /orders/$ticket 5; echo \" $?\""
+        assert lib.run(userland + text) == "reboot 0\n"
+        assert list((tmp_path / "beacons").iterdir()) == []
+        _Answers.status = 404
+        assert lib.run(f"{userland}request GET /orders/$ticket 5; echo $?") == "1\n"
+        server.shutdown()
+    _Answers.status = 200
+    assert _Answers.asked[0].startswith(
+        "POST /beacon/TICKET-OF-A-PC/pupil?uptime=7.05&sent=7.05 a line\nkey=1\n"
+    )
+    assert lib.run(f"{userland}request GET /orders/$ticket 5; echo $?") == "1\n", "no server"
+    assert not list(tmp_path.glob("request.*"))
+
+
 @pytest.mark.parametrize(
     ("answer", "done"),
     [
@@ -225,7 +312,7 @@ def test_conf_is_for_root_only_and_read_back(lib: Lib) -> None:
     ],
 )
 def test_an_order_is_carried_out(lib: Lib, answer: str, done: str) -> None:
-    stubs = f"timeout() {{ {answer}; }}\n" + "".join(
+    stubs = f"request() {{ {answer}; }}\n" + "".join(
         f"{name}() {{ echo {name} $1; exit; }}\n" for name in ("sleep", "reboot", "poweroff")
     )
     assert lib.run(f"{stubs}{BEFORE}take_orders").splitlines()[-1] == done
@@ -233,7 +320,7 @@ def test_an_order_is_carried_out(lib: Lib, answer: str, done: str) -> None:
 
 def test_systemd_ends_what_it_runs(lib: Lib) -> None:
     (lib.folder / "systemd/system").mkdir(parents=True)
-    stubs = "timeout() { echo reboot; }\nsystemctl() { echo systemd: $1; exit; }\n"
+    stubs = "request() { echo reboot; }\nsystemctl() { echo systemd: $1; exit; }\n"
     assert lib.run(f"{stubs}{BEFORE}take_orders").splitlines()[-1] == "systemd: reboot"
 
 
