@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from netboot.deploy import bundle, classroom, hardware, remote, roster
 from netboot.deploy import wake as wakeonlan
 from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each
 from netboot.deploy.report import Outcome, table
-from netboot.deploy.seats import NewSeat, add
+from netboot.deploy.seats import NewSeat, add_each, check_hostname
 from netboot.errors import OperatorError
+from netboot.host.text import printable_lines
 from netboot.images import build
 from netboot.profile import file as profile_file
 
@@ -176,7 +177,7 @@ def uninstall(machines: Machines, purge: bool = False) -> None:
 @_task(*PCS)
 def adopt(machines: Machines, images: str = "") -> None:
     """Check the old PCs; write them into the profile."""
-    room, seats = machines.room, []
+    room, seats = machines.room, dict[NewSeat, roster.Host]()
     hosts = machines.seats()
     modules = _modules(_images(room, images) / build.MANIFEST_FILE)
 
@@ -186,19 +187,31 @@ def adopt(machines: Machines, images: str = "") -> None:
         if wrong:
             raise Failed(f"{found}: {'; '.join(wrong)}")
         name = far.host.seat if far.host.mac else found.hostname
-        seats.append(NewSeat(found.mac, name, far.host.address, str(found)))
+        check_hostname(name)
+        seats[NewSeat(found.mac, name, far.host.address, str(found))] = far.host
         return str(found)
 
     outcomes = on_each(hosts, machines.access, "look", step)
     known, text = profile_file.load(room), room.read_text()
-    added = add(text, known, sorted(seats, key=lambda seat: seat.hostname))
+    added, refused = add_each(
+        text,
+        known,
+        sorted(seats, key=lambda seat: seat.hostname),
+        lambda whole: profile_file.parse(whole, str(room)),
+    )
+    left_out = {seats[seat].seat: f"left out: {reason}" for seat, reason in refused.items()}
     count = len(profile_file.parse(added, str(room)).clients) - len(known.clients)
     if machines.dry_run:
         print(added)
     elif count:
         room.write_text(added)
     print(f"{room}: {count or 'no'} new seat{'' if count == 1 else 's'}")
-    _finish(outcomes)
+    _finish(
+        [
+            replace(each, ok=False, result=left_out[each.seat]) if each.seat in left_out else each
+            for each in outcomes
+        ]
+    )
 
 
 @_task(*PCS)
@@ -324,7 +337,7 @@ def _errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except OperatorError as error:
-        print(error.text(), file=sys.stderr)
+        print(printable_lines(error.text()), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; work that has begun on a machine goes on there", file=sys.stderr)

@@ -24,6 +24,7 @@ from paramiko.ssh_exception import NoValidConnectionsError
 from netboot.deploy.report import Outcome
 from netboot.deploy.roster import Host
 from netboot.errors import OperatorError
+from netboot.host.text import printable, printable_lines
 
 CONNECT_SECONDS = 8
 COMMAND_SECONDS = 600
@@ -151,7 +152,8 @@ def tell(host: Host, line: str) -> None:
 
 def _write(stream: TextIO, host: Host, line: str) -> None:
     with _showing, contextlib.suppress(OSError):  # the reader may be gone
-        stream.write(f"[{host.seat}] {line}\n")
+        # The words of far machines are in it; a command of a dry run has several lines.
+        stream.write(f"[{host.seat}] {printable_lines(line)}\n")
         stream.flush()
 
 
@@ -223,7 +225,11 @@ def in_waves(
 
 
 def complaint(host: Host, error: Exception) -> str:
-    """Return one line that explains ``error``, and the remedy."""
+    """Return one printable line that explains ``error``, and the remedy."""
+    return printable(_explained(host, error))
+
+
+def _explained(host: Host, error: Exception) -> str:
     match error:
         case Failed() | OperatorError():
             return str(error)
@@ -241,4 +247,4 @@ def complaint(host: Host, error: Exception) -> str:
         case paramiko.SSHException() if "not found in known_hosts" in str(error):
             return f"its host key is not known yet; connect once by hand: ssh {host.address}"
         case _:
-            return f"{type(error).__name__}: {error}".splitlines()[0]
+            return f"{type(error).__name__}: {error}".split("\n")[0]

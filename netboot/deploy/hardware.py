@@ -4,12 +4,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from netboot.errors import OperatorError
+from netboot.host.text import printable
 from netboot.profile import values
 from netboot.profile.processors import AMD64, ARM64, I386, Processor
 
 MIB = 1 << 20
 # Of MemTotal, for a PC sold with 128 MB: less was never tried (docs/measurements/reliability.md).
 LEAST_RAM = 112 * MIB
+MOST_CHARACTERS = 200  # of a line; the longest honest one lists some modules
 
 # The script reads only sysfs and proc, because it has to run on any Linux. It takes the card with
 # the default route, or the first wired one with a link, or the first wired one. Between a virtual
@@ -75,8 +77,9 @@ class Hardware:
 
 
 def parse(text: str) -> Hardware:
-    """Parse the output of ``ASK``. Raises OperatorError."""
-    found = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+    """Parse the output of ``ASK``, of a PC that anybody may have changed. Raises OperatorError."""
+    lines = (printable(line, MOST_CHARACTERS) for line in text.splitlines())
+    found = dict(line.partition("=")[::2] for line in lines if "=" in line)
     try:
         ram, firmware = int(found["ram_kib"]) << 10, found["firmware"]
         mac = values.mac(found["mac"]) if found.get("mac") else ""

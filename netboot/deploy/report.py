@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from netboot.host.text import printable
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -16,15 +18,18 @@ class Outcome:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Return the table of all results; a ``!`` marks a failure."""
+    """Return the table of all results; a ``!`` marks a failure.
+
+    The words of far machines reach a terminal here, so they are made printable.
+    """
     rows = [("", "seat", "done", "seconds", "result")]
     rows += [
         (
             " " if outcome.ok else "!",
-            outcome.seat,
+            printable(outcome.seat),
             outcome.done,
             f"{outcome.seconds:.1f}",
-            outcome.result,
+            printable(outcome.result),
         )
         for outcome in outcomes
     ]

@@ -1,9 +1,11 @@
 """Add seats to the text of a profile and leave all other lines as they are. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from netboot.errors import OperatorError
+from netboot.profile import values
 from netboot.profile.profile import Profile
 
 
@@ -33,3 +35,42 @@ def add(text: str, profile: Profile, seats: Sequence[NewSeat]) -> str:
     if section is not None:
         return f"{text[: section.end()].rstrip(chr(10))}\n{block}{text[section.end() :]}"
     return f"{text.rstrip(chr(10))}\n\nclients:\n{block}"
+
+
+def check_hostname(name: str) -> None:
+    """Raise OperatorError if ``name``, which a PC gave, is no host name."""
+    try:
+        values.HOSTNAME.parse(name)
+    except values.Unreadable:
+        raise OperatorError(
+            f"its host name {name!a} is none: letters, digits and hyphens; name it in a --csv"
+        ) from None
+
+
+def add_each(
+    text: str, profile: Profile, seats: Sequence[NewSeat], check: Callable[[str], object]
+) -> tuple[str, dict[NewSeat, str]]:
+    """Return the text with the seats that it lacks, and the reason for each seat left out.
+
+    ``check`` raises OperatorError for a text that is no profile. One wrong seat costs the others
+    nothing.
+    """
+    added = add(text, profile, seats)
+    try:
+        check(added)
+    except OperatorError:
+        pass
+    else:
+        return added, {}
+    check(text)  # if the file itself is wrong, no seat is at fault
+    good: list[NewSeat] = []
+    refused: dict[NewSeat, str] = {}
+    for seat in seats:
+        try:
+            check(add(text, profile, [*good, seat]))
+        except OperatorError as error:
+            # The line that the message names was never written.
+            refused[seat] = re.sub(r"^.*?:\d+: ", "", str(error).partition("\n")[0])
+        else:
+            good.append(seat)
+    return add(text, profile, good), refused

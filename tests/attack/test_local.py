@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from netboot.deploy import fleet, hardware, report
+from netboot.deploy.roster import Host
 from netboot.host import processes
 from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
@@ -279,3 +281,33 @@ def test_a_user_of_a_seat_sees_no_secret_on_the_command_line() -> None:
     command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", HIDE]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert (done.stdout, done.stderr, done.returncode) == ("quiet\n", "", 0)
+
+
+# A compromised old PC, as fab meets it.
+
+ANSWER = """hostname=bad\x1b[2Jname
+ram_kib=60000
+firmware=bios\x9b2J
+card=eth0
+mac=52:54:00:12:34:56
+vendor=0x10ec\u202e
+device=0x8168
+driver=\x1b]0;owned\x07r8169
+"""
+
+
+def test_words_of_an_old_pc_reach_no_terminal_raw() -> None:
+    found = hardware.parse(ANSWER)
+    assert str(found).isprintable() and found.hostname.isprintable()
+    wrong = hardware.problems(found, {"i386": {"r8169"}})
+    assert wrong and all(line.isprintable() for line in wrong)
+    result = "its last words: \x1b]0;owned\x07"
+    shown = report.table([report.Outcome("pc\x1b[1m", "look", False, result, 0.1)])
+    assert all(line.isprintable() for line in shown.splitlines())
+    host = Host("pc", "10.0.0.1")
+    assert fleet.complaint(host, fleet.Failed(f"{result}\n{result}")).isprintable()
+
+
+def test_a_line_of_progress_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    fleet.tell(Host("pc", "10.0.0.1"), "\x1b]0;owned\x07")
+    assert capsys.readouterr().err == "[pc] ?]0;owned?\n"

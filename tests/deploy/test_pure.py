@@ -96,6 +96,36 @@ def test_a_pc_s_answer_is_read() -> None:
         hardware.parse("bash: no")
 
 
+def test_one_wrong_seat_is_left_out_and_costs_the_others_nothing() -> None:
+    good = seats.NewSeat("52:54:00:00:00:01", "pc-1", "10.0.0.11", "a PC")
+    copied = seats.NewSeat("52:54:00:00:00:01", "pc-2", "10.0.0.12", "the same card")
+    taken = seats.NewSeat("52:54:00:00:00:03", "pc-3", "10.0.0.11", "an address of another PC")
+    named = seats.NewSeat("52:54:00:00:00:04", "pc-4", "server.example", "by its name")
+    last = seats.NewSeat("52:54:00:00:00:05", "pc-5", "", "a PC")
+    text = "# ours\n"
+    profile = profile_file.parse(text, "room.yaml")
+
+    def check(whole: str) -> None:
+        profile_file.parse(whole, "room.yaml")
+
+    given = [good, copied, taken, named, last]
+    added, refused = seats.add_each(text, profile, given, check)
+    assert list(profile_file.parse(added, "room.yaml").clients) == [good.mac, last.mac]
+    assert refused.keys() == {copied, taken, named}
+    assert "given twice" in refused[copied] and "room.yaml" not in refused[copied]
+    assert seats.add_each(text, profile, [good, last], check) == (added, {})
+    with pytest.raises(OperatorError, match="unknown key"):
+        seats.add_each("swop: {}\n", profile, given, check)
+
+
+@pytest.mark.parametrize("name", ["", "bad name!", "-x", "x: {a: b}", "\x1b[2J", "x" * 64])
+def test_what_is_no_host_name_is_told(name: str) -> None:
+    with pytest.raises(OperatorError, match="is none") as error:
+        seats.check_hostname(name)
+    assert str(error.value).isprintable()
+    seats.check_hostname("lab-07")
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
