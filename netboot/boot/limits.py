@@ -47,11 +47,28 @@ NBD_HANDSHAKES = Limit(
 NBD_CONNECTIONS = Limit(
     "NBD connections", 128, 480, None, "places are kept for leases that were attached before"
 )
+# A PC has one transfer at a time. A room behind one router's address, or a storm, has many.
 TFTP_TRANSFERS = Limit(
-    "TFTP transfers", 16, 480, 30.0, "a transfer that was never acknowledged goes first"
+    "TFTP transfers",
+    16,
+    480,
+    30.0,
+    "an address with more gets places of the first half only; the others ask again",
 )
+# A boot ROM acknowledges in milliseconds. If an answer is lost, it sends its request again.
 TFTP_UNPROVEN = Limit(
-    "seconds for the first acknowledgement of a TFTP transfer", None, None, 3.0, "it ends"
+    "TFTP transfers that were never acknowledged",
+    None,
+    None,
+    3.0,
+    "the oldest of the address that has most of them ends when places are short",
+)
+TFTP_AMPLIFICATION = Limit(
+    "bytes sent over TFTP to an address for each byte that it sent, before it acknowledges",
+    10,
+    None,
+    None,
+    "no packet is sent again",
 )
 
 LIMITS = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

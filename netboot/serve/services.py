@@ -97,7 +97,8 @@ class Services:
         if self._swap_only:
             return
         files = TftpFiles(self._room)
-        tftp = TftpServer(files.file, files.transferred)
+        networks = (*(each.network for each in self._interfaces), *self._profile.dhcp.networks)
+        tftp = TftpServer(files.file, files.transferred, networks=networks)
         self._running.push_async_callback(tftp.stop)
         await tftp.start(addresses)
         dhcp = DhcpServer(

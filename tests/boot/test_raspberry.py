@@ -4,7 +4,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -125,7 +125,9 @@ class Server:
 
         async def run() -> list[bytes | None]:
             files = TftpFiles(self.room)
-            server = TftpServer(files.file, files.transferred, port=0)
+            server = TftpServer(
+                files.file, files.transferred, networks=[IPv4Network("127.0.0.0/8")], port=0
+            )
             await server.start([IPv4Address("127.0.0.1")])
             try:
                 return [await asyncio.to_thread(rrq, path, server.port) for path in paths]

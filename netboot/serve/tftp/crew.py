@@ -19,11 +19,18 @@ RESTART_SECONDS = 0.5  # a worker that dies at its start must not be restarted i
 class Worker:
     """One worker process, restarted if it dies.
 
-    ``on_ended`` is called for every transfer that the worker reports, ``on_death`` with this object
+    ``on_heard`` is called with the number of each transfer when it is acknowledged for the first
+    time, ``on_ended`` for every transfer that has ended. ``on_death`` is called with this object
     when the process has died; ``transfers`` then are the ones that were lost.
     """
 
-    def __init__(self, on_ended: Callable[[Ended], None], on_death: Callable[["Worker"], None]):
+    def __init__(
+        self,
+        on_heard: Callable[[int], None],
+        on_ended: Callable[[Ended], None],
+        on_death: Callable[["Worker"], None],
+    ):
+        self._on_heard = on_heard
         self._on_ended = on_ended
         self._on_death = on_death
         self._restart: asyncio.TimerHandle | None = None
@@ -55,16 +62,27 @@ class Worker:
         self.transfers.add(job.number)
         return True
 
+    def drop(self, number: int) -> bool:
+        """Have an unproven transfer end. Return False if the worker cannot be told."""
+        try:
+            handover.send_drop(self._socket, number)
+        except OSError:
+            return False
+        return True
+
     def _readable(self) -> None:
         try:
-            ended = handover.receive_ended(self._socket)
+            report = handover.receive_report(self._socket)
         except BlockingIOError:
             return
         except ConnectionError:
-            ended = None
-        if ended is not None:
-            self.transfers.discard(ended.number)
-            self._on_ended(ended)
+            report = None
+        if isinstance(report, int):
+            self._on_heard(report)
+            return
+        if report is not None:
+            self.transfers.discard(report.number)
+            self._on_ended(report)
             return
         self._close()
         log.error("TFTP worker %d died, status %s", self.pid, self._process.wait())

@@ -2,7 +2,8 @@
 
 To a worker: a transfer to make, with two descriptors. The first is a socket for this transfer,
 bound to the address that the client asked and connected to the client. The second is the file.
-From a worker: the end of a transfer.
+Or the number of a transfer to end, because places are short. From a worker: the number of a
+transfer that was acknowledged for the first time, or the end of a transfer.
 """
 
 import json
@@ -20,14 +21,15 @@ DESCRIPTORS = 2
 class Job:
     """A transfer to make.
 
-    ``number`` is the server's name for it, ``mtu`` is in bytes. ``end`` replaces the last
-    characters of the file.
+    ``number`` is the server's name for it, ``mtu`` is in bytes. ``asked`` is the number of bytes of
+    the request. ``end`` replaces the last characters of the file.
     """
 
     number: int
     filename: str
     options: Mapping[str, str]
     mtu: int
+    asked: int
     end: str = ""
 
 
@@ -49,12 +51,28 @@ def send_job(worker: socket.socket, job: Job, transfer: socket.socket, file: int
     socket.send_fds(worker, [json.dumps(asdict(job)).encode()], [transfer.fileno(), file])
 
 
-def receive_job(control: socket.socket) -> tuple[Job, socket.socket, int] | None:
-    """Return the next job, its socket and its file, or None if the server is gone."""
+def send_drop(worker: socket.socket, number: int) -> None:
+    """Have a worker end transfer ``number`` if it was never acknowledged. Raises OSError."""
+    worker.send(json.dumps(number).encode())
+
+
+def receive_work(control: socket.socket) -> tuple[Job, socket.socket, int] | int | None:
+    """Return the next job, its socket and its file; or the number of a transfer to end.
+
+    Return None if the server is gone.
+    """
     packet, descriptors, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, DESCRIPTORS)
     if not packet:
         return None
-    return Job(**json.loads(packet)), socket.socket(fileno=descriptors[0]), descriptors[1]
+    work = json.loads(packet)
+    if isinstance(work, int):
+        return work
+    return Job(**work), socket.socket(fileno=descriptors[0]), descriptors[1]
+
+
+def send_heard(control: socket.socket, number: int) -> None:
+    """Report the first acknowledgement of transfer ``number``. Raises OSError."""
+    control.send(json.dumps(number).encode())
 
 
 def send_ended(control: socket.socket, ended: Ended) -> None:
@@ -62,10 +80,15 @@ def send_ended(control: socket.socket, ended: Ended) -> None:
     control.send(json.dumps(asdict(ended)).encode())
 
 
-def receive_ended(worker: socket.socket) -> Ended | None:
-    """Return the next report of a worker, or None if the worker is gone."""
+def receive_report(worker: socket.socket) -> Ended | int | None:
+    """Return the end of a transfer, or the number of one that was acknowledged.
+
+    Return None if the worker is gone.
+    """
     packet = worker.recv(MAX_PACKET_BYTES)
     if not packet:
         return None
     fields = json.loads(packet)
+    if isinstance(fields, int):
+        return fields
     return Ended(**{**fields, "outcome": Outcome(fields["outcome"])})

@@ -10,10 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from netboot.boot import limits
 from netboot.errors import OperatorError, ProtocolError
+from netboot.host.complaints import Complaints
 from netboot.host.sockets import widen_receive_buffer
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.crew import Worker, number_of_workers
@@ -22,11 +24,14 @@ from netboot.serve.tftp.packet import ErrorCode, Request
 from netboot.serve.tftp.transfer import Outcome
 
 log = logging.getLogger(__name__)
+INFO = logging.INFO
 
 ETHERNET_MTU = 1500
 # Their sockets and files must fit into the descriptors of one worker, 1024 by default.
-MAX_TRANSFERS = 480
-MAX_TRANSFERS_OF_ADDRESS = 256  # a room behind one address; a PC needs one
+MAX_TRANSFERS = limits.TFTP_TRANSFERS.in_total or 0
+SHARE_OF_ADDRESS = limits.TFTP_TRANSFERS.per_address or 0
+# An acknowledgement takes a round trip. A transfer this old would have it.
+UNPROVEN_GRACE_SECONDS = 0.2
 MAX_NETASCII_BYTES = 1 << 20  # of text, which is translated in memory
 REQUEST_QUEUE_BYTES = 2 << 20  # the requests of a whole room at the same instant
 REQUESTS_AT_ONCE = 64  # between two visits to the event loop
@@ -69,6 +74,12 @@ class _Pending:
     filename: str
     size: int
     began: float
+    counted: bool = True  # False if its worker was told to end it
+
+    @property
+    def client(self) -> str:
+        """The address of the client."""
+        return self.key[1][0]
 
 
 class _Refusal(Exception):
@@ -84,7 +95,8 @@ class TftpServer:
 
     ``read(filename, server, client)`` returns the content, the path of a file or None; ``server``
     is the address that ``client`` asked. ``report(transfer)`` is called for each finished transfer.
-    Both are called in the event loop. ``mtu`` (bytes) bounds blksize.
+    Both are called in the event loop. ``mtu`` (bytes) bounds blksize. Only clients in ``networks``
+    are answered.
     """
 
     def __init__(
@@ -92,10 +104,12 @@ class TftpServer:
         read: Read,
         report: Callable[[Transfer], None],
         *,
+        networks: Sequence[IPv4Network],
         port: int = 69,
         mtu: int = ETHERNET_MTU,
     ) -> None:
         self._read = read
+        self._networks = tuple(networks)
         self._report = report
         self._port = port
         self._mtu = mtu
@@ -103,8 +117,9 @@ class TftpServer:
         self._workers: list[Worker] = []
         self._pending: dict[int, _Pending] = {}
         self._of_address: Counter[str] = Counter()
+        self._unproven: dict[str, dict[int, _Pending]] = {}  # by client, the oldest first
         self._last_number = 0
-        self._full = False
+        self._complaints = Complaints(log)
 
     async def start(self, addresses: Sequence[IPv4Address]) -> None:
         """Listen on ``addresses``. Raises OperatorError if one of them is not available."""
@@ -119,7 +134,9 @@ class TftpServer:
                     "ports below 1024 need root",
                 ) from error
             self._listeners.append(listener)
-        self._workers = [Worker(self._ended, self._died) for _ in range(number_of_workers())]
+        self._workers = [
+            Worker(self._heard, self._ended, self._died) for _ in range(number_of_workers())
+        ]
         loop = asyncio.get_running_loop()
         for listener, address in zip(self._listeners, addresses, strict=True):
             loop.add_reader(listener, self._readable, listener, address)
@@ -151,18 +168,30 @@ class TftpServer:
             except OSError:  # the queue is empty, or an ICMP message about an earlier answer
                 return
             try:
-                self._request(packet.parse(datagram), address, peer)
+                self._request(packet.parse(datagram), len(datagram), address, peer)
             except ProtocolError as error:
-                log.info("TFTP: dropped a packet from %s: %s", peer[0], error)
+                self._complaints.warn(
+                    peer[0], "TFTP: dropped a packet from %s: %s", peer[0], error, level=INFO
+                )
             except OSError as error:  # no route to the client's address
-                log.info("TFTP: cannot answer %s port %s: %s", *peer, error.strerror)
+                self._complaints.warn(
+                    peer[0],
+                    "TFTP: cannot answer %s port %s: %s",
+                    *peer,
+                    error.strerror,
+                    level=INFO,
+                )
 
     def _request(
-        self, message: Request | packet.Ack | packet.Error, address: IPv4Address, peer: Peer
+        self,
+        message: Request | packet.Ack | packet.Error,
+        asked: int,
+        address: IPv4Address,
+        peer: Peer,
     ) -> None:
         if not isinstance(message, Request):
             return  # of a transfer that has ended; an answer could start an endless exchange
-        if peer[1] == 0 or not self._has_room(peer[0]):
+        if peer[1] == 0 or not self._is_near(peer[0]) or not self._has_room(peer[0]):
             return
         # An answer comes from the transfer's own port, its TID (RFC 1350, section 4).
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -170,7 +199,7 @@ class TftpServer:
             sock.connect(peer)
             try:
                 with self._open(message, address, IPv4Address(peer[0])) as (file, end):
-                    self._hand_over(message, address, peer, sock, file, end)
+                    self._hand_over(message, asked, address, peer, sock, file, end)
             except _Refusal as refusal:
                 sock.send(packet.error(refusal.code, str(refusal)))
                 name = packet.printable(message.filename)
@@ -205,6 +234,7 @@ class TftpServer:
     def _hand_over(
         self,
         request: Request,
+        asked: int,
         address: IPv4Address,
         peer: Peer,
         sock: socket.socket,
@@ -215,40 +245,103 @@ class TftpServer:
         # The worker with a transfer of this client knows if the client only repeats its request.
         known = [pending.worker for pending in self._pending.values() if pending.key == key]
         self._last_number += 1
-        job = Job(self._last_number, request.filename, request.options, self._mtu, end)
+        job = Job(self._last_number, request.filename, request.options, self._mtu, asked, end)
         for worker in known or sorted(self._workers, key=lambda each: len(each.transfers)):
             if worker.give(job, sock, file):
                 size, began = os.fstat(file).st_size, time.monotonic()
-                self._pending[job.number] = _Pending(key, worker, request.filename, size, began)
+                pending = _Pending(key, worker, request.filename, size, began)
+                self._pending[job.number] = pending
                 self._of_address[peer[0]] += 1
+                self._unproven.setdefault(peer[0], {})[job.number] = pending
                 return
 
+    def _is_near(self, address: str) -> bool:
+        """Return True if a client is in a network that we serve: its address is not far away."""
+        if any(IPv4Address(address) in network for network in self._networks):
+            return True
+        self._complaints.warn(
+            address,
+            "TFTP: %s is in no network of this server; add its network to dhcp.networks if PCs "
+            "boot there",
+            address,
+        )
+        return False
+
     def _has_room(self, address: str) -> bool:
-        """Return True if one more transfer of ``address`` fits.
+        """Return True if one more transfer of ``address`` fits, after ending an unproven one.
 
         Without an answer the client asks again, and is served when other transfers have ended.
         """
-        total, own = len(self._pending), self._of_address[address]
-        full = total >= MAX_TRANSFERS or own >= MAX_TRANSFERS_OF_ADDRESS
-        if full and not self._full:
-            log.warning(
-                "TFTP: %d transfers, %d of them to %s: new requests have to wait",
-                total,
-                own,
-                address,
-            )
-        self._full = full
-        return not full
+        total, own = self._of_address.total(), self._of_address[address]
+        small = own < SHARE_OF_ADDRESS
+        if total < (MAX_TRANSFERS if small else MAX_TRANSFERS // 2) or self._end_one(
+            None if small else address
+        ):
+            return True
+        self._complaints.warn(
+            address,
+            "TFTP: %d transfers, %d of them to %s: new requests have to wait",
+            total,
+            own,
+            address,
+        )
+        return False
+
+    def _end_one(self, address: str | None) -> bool:
+        """End the oldest unproven transfer of ``address``. Return False if there is none to end.
+
+        For None, take the address that has most of them. Leave young ones alone, unless another
+        address has more than its share.
+        """
+        if address is None and self._unproven:
+            most = max(self._unproven, key=lambda each: len(self._unproven[each]))
+        else:
+            most = address or ""
+        found = self._unproven.get(most)
+        if not found:
+            return False
+        number, oldest = next(iter(found.items()))
+        is_greedy = address is None and len(found) > SHARE_OF_ADDRESS
+        is_old = time.monotonic() - oldest.began >= UNPROVEN_GRACE_SECONDS
+        if not (is_old or is_greedy) or not oldest.worker.drop(number):
+            return False
+        self._proven(number)
+        oldest.counted = False
+        self._count(most, -1)
+        return True
+
+    def _count(self, address: str, change: int) -> None:
+        self._of_address[address] += change
+        if self._of_address[address] <= 0:
+            del self._of_address[address]
+
+    def _proven(self, number: int) -> None:
+        """Forget that a transfer is unproven."""
+        client = self._pending[number].client
+        found = self._unproven.get(client, {})
+        found.pop(number, None)
+        if not found:
+            self._unproven.pop(client, None)
+
+    def _heard(self, number: int) -> None:
+        """Note that a client acknowledged its transfer, which we may have wanted to end."""
+        pending = self._pending.get(number)
+        if pending is None:
+            return
+        self._proven(number)
+        if not pending.counted:
+            pending.counted = True
+            self._count(pending.client, +1)
 
     def _ended(self, ended: Ended) -> None:
+        self._proven(ended.number)
         pending = self._pending.pop(ended.number)
-        client = pending.key[1][0]
-        self._of_address[client] -= 1
-        self._of_address += Counter()  # drops addresses at 0
+        if pending.counted:
+            self._count(pending.client, -1)
         seconds = time.monotonic() - pending.began
         self._report(
             Transfer(
-                client,
+                pending.client,
                 pending.filename,
                 pending.size,
                 ended.sent,

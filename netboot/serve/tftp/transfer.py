@@ -8,13 +8,21 @@ once. Otherwise the window is sent again after the deadline. A repeated ACK may 
 was lost, or only that the network doubled a packet. An answer to it would double every packet from
 then on ("Sorcerer's Apprentice", RFC 1123 section 4.2.3.1). So a repeated ACK only brings the
 deadline nearer: if the window's own ACK is on its way, it arrives before the deadline.
+
+An unproven transfer is one that was never acknowledged. Its request may come from a false address,
+and the answer disturbs another machine. So it lasts ``limits.TFTP_UNPROVEN`` seconds, in which its
+first packet is sent three times at most. All copies together have at most
+``limits.TFTP_AMPLIFICATION`` times the bytes of the request, counted as Ethernet frames. A client
+whose answers were lost sends its request again, and that request counts too.
 """
 
+import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from netboot.boot import limits
 from netboot.errors import ProtocolError
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.packet import Ack, Error, ErrorCode, Opcode
@@ -23,12 +31,17 @@ IP_UDP_TFTP_HEADERS = 20 + 8 + 4  # bytes of an MTU that are not payload of a DA
 DEFAULT_BLKSIZE = 512
 MIN_BLKSIZE = 8  # RFC 2348
 MAX_WINDOWSIZE = 64  # a tenth of a megabyte in one burst; tftp-hpa's bound too, dnsmasq's is 32
-MAX_TIMEOUT_SECONDS = 30  # RFC 2349 has 255; a request for more gets our own timeout
+MAX_TIMEOUT_SECONDS = 10  # RFC 2349 has 255; a request for more gets our own timeout
+FRAME_HEADERS = 14 + 20 + 8  # bytes of Ethernet, IP and UDP around each datagram
 
 FIRST_WAIT_SECONDS = 0.5  # doubled at each retransmission
 LONGEST_WAIT_SECONDS = 8.0
 HURRY_SECONDS = 0.05  # after a repeated ACK; a LAN's round trip, with queues, is far below
-PATIENCE_SECONDS = 30.0  # without progress; a boot ROM gives up after 10 to 30 s as well
+# Without progress. A boot ROM gives up after 10 to 30 s as well.
+PATIENCE_SECONDS = limits.TFTP_TRANSFERS.seconds or math.inf
+UNPROVEN_SECONDS = limits.TFTP_UNPROVEN.seconds or math.inf
+UNPROVEN_SENDINGS = 3
+AMPLIFICATION = limits.TFTP_AMPLIFICATION.per_address or 0
 CHUNK_BYTES = 64 << 10  # of the file, read at a time
 
 _HEADER = struct.Struct(">HH").pack
@@ -86,6 +99,7 @@ def agree(options: Mapping[str, str], size: int, mtu: int) -> Terms:
 class Sender:
     """A transfer of ``size`` bytes; ``read(offset, length)`` returns that part of the file.
 
+    ``asked`` is the number of bytes of the request.
     Each method returns the datagrams to send; all but the last are equally long. ``outcome`` is
     None until the transfer has ended; if it is broken, ``reason`` says why. Until the end the
     caller must call ``tick`` when ``deadline`` has passed.
@@ -95,6 +109,7 @@ class Sender:
         "_acked",
         "_awaited",
         "_blksize",
+        "_budget",
         "_chunk",
         "_chunk_at",
         "_heard",
@@ -103,6 +118,7 @@ class Sender:
         "_oack",
         "_progress_at",
         "_read",
+        "_sendings",
         "_sent",
         "_sent_at",
         "_terms",
@@ -114,7 +130,9 @@ class Sender:
         "size",
     )
 
-    def __init__(self, read: Callable[[int, int], bytes], size: int, terms: Terms) -> None:
+    def __init__(
+        self, read: Callable[[int, int], bytes], size: int, terms: Terms, asked: int
+    ) -> None:
         self.size = size
         self.outcome: Outcome | None = None
         self.reason = ""
@@ -131,6 +149,8 @@ class Sender:
         self._heard = self._hurried = False
         self._wait = terms.timeout
         self._sent_at = self._progress_at = self.deadline = 0.0
+        self._budget = AMPLIFICATION * (asked + FRAME_HEADERS)  # bytes to send, while unproven
+        self._sendings = 0  # of the first packet
         self._chunk = memoryview(b"")
         self._chunk_at = 0
 
@@ -143,6 +163,14 @@ class Sender:
     def heard(self) -> bool:
         """True if the client has answered: it does not send its request again after that."""
         return self._heard
+
+    def ask_again(self, asked: int, now: float) -> None:
+        """Take a repeated request of ``asked`` bytes: the first packet may be sent once more."""
+        if not self._heard:
+            self._budget += AMPLIFICATION * (asked + FRAME_HEADERS)
+            self._sendings = min(self._sendings, UNPROVEN_SENDINGS - 1)
+            self._progress_at = now
+            self.deadline = min(self.deadline, max(now, self._sent_at + HURRY_SECONDS))
 
     def start(self, now: float) -> list[bytes]:
         """Return the answer to the request."""
@@ -179,7 +207,7 @@ class Sender:
         """Return the datagrams to send again, if the deadline has passed."""
         if now < self.deadline:
             return _NOTHING
-        if now - self._progress_at >= max(PATIENCE_SECONDS, 3 * self._terms.timeout):
+        if now - self._progress_at >= (PATIENCE_SECONDS if self._heard else UNPROVEN_SECONDS):
             self.give_up("no answer")
             return _NOTHING
         if not self._hurried:
@@ -211,6 +239,11 @@ class Sender:
     def _window(self, now: float) -> list[bytes]:
         """Return the window after the last acknowledged block, to send or to send again."""
         first = self._acked + 1
+        self.deadline = now + self._wait
+        if not self._heard:
+            self.deadline = min(self.deadline, self._progress_at + UNPROVEN_SECONDS)
+            if self._sendings == UNPROVEN_SENDINGS:
+                return _NOTHING
         try:
             if first == 0:
                 datagrams, last = [self._oack], 0
@@ -226,7 +259,12 @@ class Sender:
         self._awaited = _HEADER(_ACK, last & 0xFFFF)
         self._hurried = False
         self._sent_at = now
-        self.deadline = now + self._wait
+        if not self._heard:
+            size = sum(FRAME_HEADERS + len(datagram) for datagram in datagrams)
+            if self._sendings and size > self._budget:
+                return _NOTHING
+            self._sendings += 1
+            self._budget -= size
         return datagrams
 
     def _data(self, block: int) -> bytes:

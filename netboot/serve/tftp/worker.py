@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 
 from netboot.host import privileges
 from netboot.serve.tftp import handover
@@ -35,8 +36,11 @@ LOST = {errno.EAGAIN, errno.ENOBUFS}
 class Session:
     """A transfer with its socket and its file, both of which it owns."""
 
-    def __init__(self, job: Job, sock: socket.socket, file: int) -> None:
+    def __init__(
+        self, job: Job, sock: socket.socket, file: int, on_heard: Callable[[int], None]
+    ) -> None:
         self.number = job.number
+        self._on_heard = on_heard
         self.request = (job.filename, job.options)
         self.sock = sock
         self.peer = (sock.getsockname()[0], sock.getpeername())
@@ -45,9 +49,10 @@ class Session:
         self._end = job.end.encode()
         self._own = size - len(self._end)  # bytes of the file before ``_end``
         terms = agree(job.options, size, job.mtu)
-        self.sender = Sender(self._read, size, terms)
+        self.asked = job.asked
+        self.sender = Sender(self._read, size, terms, job.asked)
         # The boot of a room makes these three calls a million times.
-        self._recv, self._send, self._receive = sock.recv, sock.send, self.sender.receive
+        self._recv, self._send, self._receive = sock.recv, sock.send, self._receive_first
         segment_bytes = terms.blksize + 4
         self._ancillary = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment_bytes))]
         self._burst = min(MAX_SEGMENTS, MAX_DATAGRAM_BYTES // segment_bytes)
@@ -61,6 +66,14 @@ class Session:
             return content
         end = self._end[max(offset - self._own, 0) : offset + len(content) - self._own]
         return content[: max(self._own - offset, 0)] + end
+
+    def _receive_first(self, datagram: bytes, now: float) -> list[bytes]:
+        """Take a datagram of an unproven client, and report the first acknowledgement."""
+        datagrams = self.sender.receive(datagram, now)
+        if self.sender.heard:
+            self._receive = self.sender.receive
+            self._on_heard(self.number)
+        return datagrams
 
     def turn(self, now: float) -> None:
         """Receive a datagram of the client, if there is one, and send the answer."""
@@ -125,7 +138,7 @@ class Worker:
                 session = sessions.get(descriptor)
                 if session is None:
                     if self._control is not None and descriptor == self._control.fileno():
-                        self._begin(self._control, now)
+                        self._work(self._control, now)
                     continue  # also for a session that has ended in this very turn
                 session.turn(now)
                 if session.sender.outcome is not None:
@@ -134,18 +147,37 @@ class Worker:
                 self._next_tick = now + TICK_SECONDS
                 self._tick(now)
 
-    def _begin(self, control: socket.socket, now: float) -> None:
-        """Take over one transfer. A client that missed our first packet repeats its request."""
-        received = handover.receive_job(control)
-        if received is None:
+    def _work(self, control: socket.socket, now: float) -> None:
+        """Take one transfer over, or end one for which the server needs the place."""
+        work = handover.receive_work(control)
+        if work is None:
             self._epoll.unregister(control)
             control.close()
             self._control = None
-            return
-        session = Session(*received)
+        elif isinstance(work, int):
+            self._drop(work)
+        else:
+            self._begin(Session(*work, self._heard), now)
+
+    def _drop(self, number: int) -> None:
+        """End a transfer, unless its client has acknowledged it in the meantime."""
+        for session in self._sessions.values():
+            if session.number == number and not session.sender.heard:
+                session.sender.give_up("never acknowledged, and all places are taken")
+                self._end(session)
+                return
+
+    def _heard(self, number: int) -> None:
+        with contextlib.suppress(OSError):  # the server is gone, or its queue is full
+            if self._control is not None:
+                handover.send_heard(self._control, number)
+
+    def _begin(self, session: Session, now: float) -> None:
+        """Begin one transfer. A client that missed our first packet repeats its request."""
         session.sock.setblocking(False)
         other = self._by_peer.get(session.peer)
         if other is not None and other.request == session.request and not other.sender.heard:
+            other.sender.ask_again(session.asked, now)
             self._report(session, Outcome.PROBE, "a repeated request")
             session.close()
             return

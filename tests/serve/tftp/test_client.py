@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,9 @@ def _serving(folder: Path, wanted: str, blksize: int = 512, windowsize: int = 1)
         return folder / name if name == "loader.efi" else None
 
     async def run() -> bytes:
-        server = TftpServer(read, lambda transfer: None, port=0)
+        server = TftpServer(
+            read, lambda transfer: None, networks=[IPv4Network("127.0.0.0/8")], port=0
+        )
         await server.start([SERVER])
         try:
             return await fetch(

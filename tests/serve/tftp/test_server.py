@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.system
 
 # Clients are at 127.0.0.1, so by default an answer would not come from the address that was asked.
 SERVER = IPv4Address("127.0.0.2")
+NEAR = [IPv4Network("127.0.0.0/16")]
 FILES = {"loader.efi": bytes(range(256)) * 700, "empty": b"", "dir/boot.ipxe": b"#!ipxe\n"}
 ON_DISK = {"loader.efi"}
 # Each client gets its own end of this file. That end lies across two chunks that a worker reads.
@@ -48,7 +49,7 @@ class Rig:
         (folder / "secret").write_text("of the operator's\n")
         (folder / "link").symlink_to("secret")
         self.transfers: list[Transfer] = []
-        self.server = TftpServer(self.read, self.transfers.append, port=0)
+        self.server = TftpServer(self.read, self.transfers.append, networks=NEAR, port=0)
         self.loop = asyncio.new_event_loop()
         self.loop.run_until_complete(self.server.start([SERVER]))
         self.thread = threading.Thread(target=self.loop.run_forever)
@@ -93,8 +94,9 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 class Peer:
     """A client's socket. It goes on with the sender of the last answer."""
 
-    def __init__(self, rig: Rig, request: bytes) -> None:
+    def __init__(self, rig: Rig, request: bytes, address: str = "") -> None:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind((address, 0))
         self.sock.settimeout(PATIENCE_SECONDS)
         self.listener = (str(SERVER), rig.server.port)
         self.sender: tuple[str, int] | None = None
@@ -227,8 +229,18 @@ def test_a_request_that_came_twice_is_one_transfer(rig: Rig) -> None:
 
 
 def test_what_was_not_heard_is_sent_again(rig: Rig) -> None:
+    with Peer(rig, rrq("loader.efi", blksize=1000)) as peer:
+        assert [peer.receive().op for _ in range(2)] == [6, 6]
+
+
+def test_a_request_that_is_repeated_is_answered_again(rig: Rig) -> None:
     with Peer(rig, rrq("loader.efi")) as peer:
-        assert [peer.receive()[TFTP_DATA].block for _ in range(2)] == [1, 1]
+        assert peer.receive()[TFTP_DATA].block == 1
+        peer.sock.settimeout(1.0)
+        with pytest.raises(TimeoutError):
+            peer.receive()
+        peer.request(rrq("loader.efi"))
+        assert peer.receive()[TFTP_DATA].block == 1
 
 
 @pytest.mark.parametrize(
@@ -284,22 +296,59 @@ def test_a_stranger_does_not_disturb_a_transfer(rig: Rig) -> None:
         assert peer.receive()[TFTP_DATA].block == 2
 
 
-def test_who_finds_no_room_waits_and_is_served_later(
+def test_an_address_without_a_place_waits_and_is_served_later(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tftp_server, "MAX_TRANSFERS_OF_ADDRESS", 2)
+    monkeypatch.setattr(tftp_server, "MAX_TRANSFERS", 4)
+    monkeypatch.setattr(tftp_server, "SHARE_OF_ADDRESS", 1)
     with contextlib.ExitStack() as stack:
         peers = [stack.enter_context(Peer(rig, rrq("loader.efi"))) for _ in range(2)]
         for peer in peers:
             peer.receive()
+            peer.send(ack(1))
+            peer.receive()
         late = stack.enter_context(Peer(rig, rrq("loader.efi")))
         late.request(rrq("loader.efi"))
         wait_until(lambda: bool(caplog.records))
+        other = stack.enter_context(Peer(rig, rrq("loader.efi"), "127.0.0.9"))
+        assert other.receive().op == 3, "the second half is for addresses with fewer"
         peers[0].send(TFTP(op=5) / TFTP_ERROR(errorcode=8))
-        assert rig.wait_for(1) == [Outcome.PROBE]
+        other.send(TFTP(op=5) / TFTP_ERROR(errorcode=8))
+        assert rig.wait_for(2) == [Outcome.BROKEN, Outcome.PROBE]
         late.request(rrq("loader.efi"))
         assert late.receive().op == 3
         assert len(caplog.records) == 1
+
+
+def test_an_unproven_transfer_makes_room(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tftp_server, "MAX_TRANSFERS", 3)
+    with contextlib.ExitStack() as stack:
+        good = stack.enter_context(Peer(rig, rrq("loader.efi"), "127.0.0.8"))
+        good.receive()
+        good.send(ack(1))
+        good.receive()
+        for _ in range(2):
+            silent = stack.enter_context(Peer(rig, rrq("loader.efi"), "127.0.0.7"))
+            silent.receive()
+        time.sleep(tftp_server.UNPROVEN_GRACE_SECONDS)
+        late = stack.enter_context(Peer(rig, rrq("loader.efi"), "127.0.0.9"))
+        assert late.receive().op == 3
+        assert rig.wait_for(1) == [Outcome.BROKEN]
+        assert rig.transfers[0].client == "127.0.0.7"
+        good.send(ack(2))
+        assert good.receive()[TFTP_DATA].block == 3
+
+
+def test_an_address_of_no_network_gets_no_answer(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Peer(rig, rrq("loader.efi"), "127.9.0.1") as far:
+        far.request(rrq("loader.efi"))
+        assert ask(rig, rrq("loader.efi")).op == 3
+        far.sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            far.receive()
+    assert ["127.9.0.1 is in no network" in line for line in caplog.messages] == [True]
 
 
 def test_a_worker_that_dies_is_replaced(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -321,6 +370,6 @@ def test_a_worker_that_dies_is_replaced(rig: Rig, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_busy_port_is_the_operators_to_mend(rig: Rig) -> None:
-    second = TftpServer(rig.read, rig.transfers.append, port=rig.server.port)
+    second = TftpServer(rig.read, rig.transfers.append, networks=NEAR, port=rig.server.port)
     with pytest.raises(OperatorError, match=f"port {rig.server.port}"):
         asyncio.run(second.start([SERVER]))

@@ -14,21 +14,27 @@ from hypothesis import strategies as st
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.packet import ErrorCode
 from netboot.serve.tftp.transfer import (
+    AMPLIFICATION,
     CHUNK_BYTES,
     FIRST_WAIT_SECONDS,
+    FRAME_HEADERS,
     HURRY_SECONDS,
     PATIENCE_SECONDS,
+    UNPROVEN_SECONDS,
     Outcome,
     Sender,
     agree,
 )
 
 STEP = 0.01  # seconds from one side to the other
+ASKED = len(b"\0\1undionly.kpxe\0octet\0")  # bytes of a request
 
 
 def sender(content: bytes, mtu: int = 1500, **options: int) -> Sender:
     terms = agree({name: str(value) for name, value in options.items()}, len(content), mtu)
-    return Sender(lambda offset, length: content[offset : offset + length], len(content), terms)
+    return Sender(
+        lambda offset, length: content[offset : offset + length], len(content), terms, ASKED
+    )
 
 
 def blocks(datagrams: list[bytes]) -> list[int]:
@@ -127,8 +133,9 @@ def test_block_numbers_begin_again_at_0() -> None:
 
 
 def test_silence_is_answered_ever_more_slowly_and_then_no_more() -> None:
-    ours, now, sent = sender(b"x" * 600), 0.0, []
+    ours, now, sent = sender(b"x" * 1100), 0.0, []
     assert blocks(ours.start(now)) == [1]
+    assert blocks(ours.receive(packet.ack(1), now)) == [2]
     while ours.outcome is None:
         now = ours.deadline
         assert ours.tick(now - 0.001) == []
@@ -138,6 +145,35 @@ def test_silence_is_answered_ever_more_slowly_and_then_no_more() -> None:
     assert waits[:5] == [FIRST_WAIT_SECONDS * 2**power for power in range(5)]
     assert waits == sorted(waits) and PATIENCE_SECONDS <= now < 2 * PATIENCE_SECONDS
     assert (ours.outcome, ours.reason) == (Outcome.BROKEN, "no answer")
+
+
+@pytest.mark.parametrize(
+    ("options", "sendings"), [({}, 1), ({"blksize": 1468}, 3), ({"timeout": 10}, 1)]
+)
+def test_an_unproven_address_gets_little_and_not_for_long(
+    options: Mapping[str, int], sendings: int
+) -> None:
+    ours = sender(b"x" * 100_000, **options)
+    datagrams = ours.start(0.0)
+    while ours.outcome is None:
+        now = ours.deadline
+        datagrams += ours.tick(now)
+    assert (ours.outcome, ours.reason, now) == (Outcome.BROKEN, "no answer", UNPROVEN_SECONDS)
+    assert len(datagrams) == sendings
+    sent = sum(FRAME_HEADERS + len(each) for each in datagrams)
+    assert sent <= AMPLIFICATION * (FRAME_HEADERS + ASKED)
+
+
+def test_a_client_that_repeats_its_request_gets_the_first_packet_again() -> None:
+    ours = sender(b"x" * 100_000)
+    assert blocks(ours.start(0.0)) == [1]
+    for second in range(1, 9):
+        ours.ask_again(ASKED, float(second))
+        assert blocks(ours.tick(float(second))) == [1]
+        assert ours.tick(second + 0.9) == []
+    assert blocks(ours.receive(packet.ack(1), 9.0)) == [2]
+    ours.ask_again(ASKED, 9.0)  # an old copy: the client has gone on
+    assert blocks(ours.tick(9.0 + FIRST_WAIT_SECONDS)) == [2]
 
 
 def test_the_clients_timeout_is_kept() -> None:
@@ -203,7 +239,7 @@ def test_a_client_that_never_answered_has_nothing() -> None:
 def test_a_file_that_becomes_shorter_ends_the_transfer() -> None:
     content = bytearray(3 * CHUNK_BYTES)
     ours = Sender(lambda offset, length: bytes(content[offset : offset + length]), len(content),
-                  agree({}, len(content), 1500))  # fmt: skip
+                  agree({}, len(content), 1500), ASKED)  # fmt: skip
     waiting, number = ours.start(0.0), 0
     del content[CHUNK_BYTES + 100 :]
     while ours.outcome is None:
@@ -247,7 +283,8 @@ def test_over_a_bad_network_a_file_arrives(
 
     launch(ours.start(now), to_client=True)
     while ours.outcome is None:
-        if flying and flying[0][0] <= ours.deadline:
+        wake = ours.deadline if client.block else min(ours.deadline, heard + 1)
+        if flying and flying[0][0] <= wake:
             now, _, to_client, datagram = heapq.heappop(flying)
             if to_client:
                 heard = now
@@ -255,7 +292,10 @@ def test_over_a_bad_network_a_file_arrives(
             else:
                 launch(ours.receive(datagram, now), to_client=True)
         else:
-            now = max(now, ours.deadline)
+            now = max(now, wake)
+            if not client.block and now >= heard + 1:
+                heard = now
+                ours.ask_again(ASKED, now)  # the client repeats its request
             launch(ours.tick(now), to_client=True)
         if client.block and now > heard + 1 and not client.done:
             heard = now
