@@ -46,8 +46,10 @@ MAX_SERVERS = 8  # a kernel command line has 2048 characters at most
 class DhcpNetwork(Section):
     """The keys of one network in `dhcp.networks`."""
 
-    range: Range
-    """The first and last address to give out in this network, such as 10.9.0.50-10.9.0.99."""
+    range: Range | None = None
+    """The first and last address to give out in this network, such as 10.9.0.50-10.9.0.99. Full
+    mode needs it; in proxy mode a network is named without it, as `{}`.
+    """
     router: Address | None = None
     """The router that this network's PCs are told. It must not lie inside the range."""
     dns: Annotated[tuple[Address, ...], OneOrMore()] = ()
@@ -55,7 +57,7 @@ class DhcpNetwork(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.router and self.range.first <= self.router <= self.range.last:
+        if self.range and self.router and self.range.first <= self.router <= self.range.last:
             raise misplaced("must be outside the range, or a PC would get its address", "router")
         return self
 
@@ -80,8 +82,8 @@ class Dhcp(Section):
     lease_time: Annotated[int, values.duration("1m", "365d", "12h")] = 12 * 3600  # seconds
     """The time for which a PC may use an address of full mode unrenewed. Default: 12h."""
     networks: Annotated[dict[Network, DhcpNetwork], NothingIsEmpty] = Field(default={})
-    """More networks to serve in full mode, such as 10.9.0.0/24: on other interfaces of this server,
-    or behind DHCP relays.
+    """More networks to serve, such as 10.9.0.0/24: behind DHCP relays and routers, or in full mode on
+    other interfaces of this server. PCs of other networks get no answer.
     """
     client_ids: Annotated[dict[ClientId, Address], NothingIsEmpty] = Field(default={})
     """Fixed addresses in full mode for devices that send a client identifier (option 61, in
@@ -100,6 +102,10 @@ class Dhcp(Section):
             )
         for network, settings in self.networks.items():
             path = ("networks", str(network))
+            if settings.range is None:
+                if self.mode == "full":
+                    raise misplaced("missing key 'range': full mode needs it", *path)
+                continue
             if not hosts(network, settings.range.first, settings.range.last):
                 raise misplaced(f"is not inside the network {network}", *path, "range")
             if settings.router and not hosts(network, settings.router, settings.router):

@@ -138,6 +138,7 @@ class _Rehearsal:
             port=port,
             source=(address, BOOT_SERVER_PORT if on_4011 else CLIENT_PORT),
             plan=self._plan,
+            networks=[IPv4Network("0.0.0.0/0")],  # the rehearsed PC is wherever it is
             scopes=self._scopes,
         )
         # Encoded and parsed, as on the wire.

@@ -227,6 +227,13 @@ def test_networks_and_client_ids_are_checked(more: str, complaint: str) -> None:
         parse(f"{FULL}, {more}}}", "f")
 
 
+def test_a_network_of_full_mode_needs_a_range_and_one_of_proxy_mode_does_not() -> None:
+    with pytest.raises(OperatorError, match="missing key 'range'"):
+        parse("dhcp: {mode: full, networks: {10.9.0.0/24: {}}}", "f")
+    (network,) = parse("dhcp: {networks: {10.9.0.0/24: {}}}", "f").dhcp.networks
+    assert network == IPv4Network("10.9.0.0/24")
+
+
 def test_networks_alone_are_enough_for_full_mode() -> None:
     text = "dhcp: {mode: full, networks: {10.9.0.0/24: {range: 10.9.0.5-10.9.0.9}}}"
     profile = parse(f"{text}\nclients: {{{MAC}: {{address: 10.9.0.3}}}}", "f")

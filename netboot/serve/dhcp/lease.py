@@ -18,6 +18,9 @@ OFFER_SECONDS = 60
 PROBE_SECONDS = 60
 # A declined address belongs to an unknown machine, which may be gone after the break of a lesson.
 DECLINE_SECONDS = 600
+# A mere offer that is this old goes to another PC if the pool has nothing else: firmware chooses
+# among the offers of 4 s (PXE 2.1 section 2.2.5), and made-up PCs never choose.
+YOUNG_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class LeasePool:
         self._by_address: dict[IPv4Address, Lease] = {}
         self._declined: dict[IPv4Address, float] = {}  # the end of its rest
         self._probed: dict[IPv4Address, float] = {}  # the time of the last probe
+        self._disliked: dict[str, tuple[IPv4Address, float]] = {}  # what each owner declined last
 
     def offer(
         self, owner: str, now: float, wanted: IPv4Address | None = None
@@ -67,7 +71,7 @@ class LeasePool:
         """Hold an address for ``owner`` and return it, or None if all are in use.
 
         In this order: its reservation, its last address, the ``wanted`` one, an address that no PC
-        ever had, the address that expired first.
+        ever had, the address that expired first, the oldest that was only offered.
         """
         address = self._choose(owner, now, wanted)
         if address is None:
@@ -106,13 +110,39 @@ class LeasePool:
         if held is not None and not held.acknowledged:
             self._forget(held)
 
-    def decline(self, owner: str, address: IPv4Address, now: float) -> None:
-        """Rest ``address`` for ``DECLINE_SECONDS``: ``owner`` found another machine there."""
+    def dislike(self, owner: str, address: IPv4Address, now: float) -> bool:
+        """Offer ``owner`` another address from now on: it says that another machine has this one.
+
+        Return False if ``address`` is not its own. Anybody can say so for a made-up PC, so the
+        address stays in the pool, and a lease stays as it is.
+        """
         held = self._by_owner.get(owner)
-        if held is not None and held.address == address:
+        if held is None or held.address != address:
+            return False
+        self._disliked.pop(owner, None)
+        if len(self._disliked) >= self._size:
+            del self._disliked[next(iter(self._disliked))]
+        self._disliked[owner] = (address, now + DECLINE_SECONDS)
+        if not held.acknowledged:
             self._forget(held)
-            self._declined[address] = now + DECLINE_SECONDS
-            self.changes += 1
+        return True
+
+    def like(self, owner: str) -> None:
+        """Take back what ``dislike`` did: ``owner`` itself answers at its address."""
+        self._disliked.pop(owner, None)
+
+    def decline(self, owner: str, address: IPv4Address, now: float) -> None:
+        """Rest ``address`` for ``DECLINE_SECONDS``: ``owner`` found another machine there.
+
+        Do nothing if a third PC has it by now.
+        """
+        held = self._by_address.get(address)
+        if held is not None and held.owner != owner:
+            return
+        if held is not None:
+            self._forget(held)
+        self._declined[address] = now + DECLINE_SECONDS
+        self.changes += 1
 
     def is_unproven(self, address: IPv4Address, now: float) -> bool:
         """Return True if ``address`` is only offered, and was not probed in ``PROBE_SECONDS``.
@@ -176,21 +206,35 @@ class LeasePool:
                 self._keep(lease)
 
     def _choose(self, owner: str, now: float, wanted: IPv4Address | None) -> IPv4Address | None:
+        disliked, until = self._disliked.get(owner, (None, now))
+        if until <= now:
+            disliked = None
         for address in (self._reservations.get(owner), self.address_of(owner), wanted):
-            if address is not None and self._is_free(address, owner, now):
+            if address not in (None, disliked) and self._is_free(address, owner, now):
                 return address
         # By the owner's hash, so that a PC gets its address again even if the lease file is lost.
         start = crc32(owner.encode())
         for step in range(self._size):
             address = IPv4Address(self._first + (start + step) % self._size)
-            if address not in self._by_address and self._is_free(address, owner, now):
+            if address in self._by_address or address == disliked:
+                continue
+            if self._is_free(address, owner, now):
                 return address
+        others = [lease for lease in self._by_address.values() if lease.address != disliked]
         expired = [
             lease
-            for lease in self._by_address.values()
+            for lease in others
             if lease.expires <= now and self._is_free(lease.address, owner, now)
         ]
-        return min(expired, key=lambda lease: lease.expires).address if expired else None
+        offered = [
+            lease
+            for lease in others
+            if not lease.acknowledged
+            and lease.expires <= now + OFFER_SECONDS - YOUNG_SECONDS
+            and self._may_have(lease.address, owner)
+        ]
+        found = expired or offered
+        return min(found, key=lambda lease: lease.expires).address if found else None
 
     def _may_have(self, address: IPv4Address, owner: str) -> bool:
         """Return True if ``address`` is reserved for ``owner``, or unreserved and in the range."""

@@ -4,10 +4,11 @@ Other DHCP servers, addresses that are in use already, and PCs that wait for an 
 """
 
 import asyncio
+import logging
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -28,8 +29,10 @@ from netboot.serve.dhcp.packet import (
     serialize,
 )
 from netboot.serve.dhcp.pxe import PXE_CLIENT
-from netboot.serve.dhcp.responder import EVERYONE, SERVER_PORT, Reply
+from netboot.serve.dhcp.responder import EVERYONE, SERVER_PORT, Claim, Reply
 from netboot.serve.dhcp.scope import Scope
+
+log = logging.getLogger(__name__)
 
 # Our own DISCOVER finds the other servers. dnsmasq pings for 3 s before it answers one.
 SURVEY_SECONDS = (0.0, 4.0)
@@ -37,6 +40,8 @@ SURVEY_PATIENCE = 10.0
 SURVEY_ARCHITECTURES = (0, 7)  # a proxy may know BIOS only; the trap of option 60 is for UEFI
 # A machine in use answers an ARP probe within milliseconds, asleep on Wi-Fi within a second.
 PROBE_PATIENCE = 2.0
+# A PC sends its RELEASE before it takes the address off its card: dhclient by some 100 ms.
+LEAVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,9 @@ class Neighbourhood:
         self._scopes = scopes
         self._port_67 = port_67
         self._journal = journal
-        self._complaints = Complaints()
+        self._complaints = Complaints(log)
+        self._claims: dict[IPv4Address, Claim] = {}
+        self._timers: set[asyncio.TimerHandle] = set()
         self._links: dict[int, Link] = {}
         self._probes: dict[IPv4Address, _Probe] = {}
         self._survey: asyncio.Task[None] | None = None
@@ -96,6 +103,8 @@ class Neighbourhood:
         """Close all sockets but ``port_67``."""
         if self._survey is not None:
             self._survey.cancel()
+        for timer in self._timers:
+            timer.cancel()
         for link in self._links.values():
             link.stop()
 
@@ -118,8 +127,50 @@ class Neighbourhood:
         self._probes[address] = _Probe(mac, scope, time.monotonic() + PROBE_PATIENCE)
         self._links[interface.index].probe(address)
 
+    def verify(self, claim: Claim, interface: Interface) -> None:
+        """Look for a machine at the address of ``claim``, and believe the claim or not. Never wait.
+
+        A declined address rests if another machine answers there. A released one is free if no
+        machine answers, after the PC had ``LEAVE_SECONDS`` to take it off its card.
+        """
+        if claim.address in self._claims:
+            return  # being looked at already
+        self._claims[claim.address] = claim
+        pause = LEAVE_SECONDS if claim.kind is MessageType.DHCPRELEASE else 0.0
+        self._later(pause, lambda: self._links[interface.index].probe(claim.address))
+        self._later(pause + PROBE_PATIENCE, lambda: self._silent(claim))
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            act()
+
+        timer = asyncio.get_running_loop().call_later(seconds, run)
+        self._timers.add(timer)
+
+    def _silent(self, claim: Claim) -> None:
+        """Act on a claim about an address at which no machine answered."""
+        if self._claims.get(claim.address) is not claim:
+            return
+        del self._claims[claim.address]
+        if claim.kind is MessageType.DHCPRELEASE and claim.scope is not None:
+            claim.scope.pool.release(claim.owner, claim.address, time.time())
+
+    def _answered(self, mac: str, address: IPv4Address) -> None:
+        """Act on the claim about ``address``, if there is one: the machine ``mac`` is there."""
+        claim = self._claims.pop(address, None)
+        if claim is None or claim.scope is None:
+            return
+        pool = claim.scope.pool
+        if claim.kind is MessageType.DHCPRELEASE or mac == claim.mac:
+            pool.like(claim.owner)
+            log.info("%s: not believed, because %s answers there", claim.reason, mac)
+        else:
+            pool.decline(claim.owner, address, time.time())
+
     def _met(self, mac: str, address: IPv4Address) -> None:
         """Withdraw ``address``, which a machine uses, if it was just offered to another PC."""
+        self._answered(mac, address)
         probe = self._probes.get(address)
         if probe is None or probe.mac == mac:
             return
@@ -129,7 +180,7 @@ class Neighbourhood:
         withdrawn = probe.scope.pool.occupied(address, time.time())
         end = "the PC gets another address" if withdrawn else "boot one of the two again"
         self._complaints.warn(
-            "%s, offered to %s, is in use by %s: %s", address, probe.mac, mac, end
+            mac, "%s, offered to %s, is in use by %s: %s", address, probe.mac, mac, end
         )
 
     def _overheard(self, interface: Interface, server: IPv4Address, data: bytes) -> None:
@@ -173,12 +224,16 @@ class Neighbourhood:
                         sockets.send(self._port_67, question, interface, target)
                 except OSError as error:
                     self._complaints.warn(
-                        "cannot look for DHCP servers on %s: %s", interface.name, error
+                        interface.name,
+                        "cannot look for DHCP servers on %s: %s",
+                        interface.name,
+                        error,
                     )
         await asyncio.sleep(begin + SURVEY_PATIENCE - time.monotonic())
         for index, interface in self._interfaces.items():
             if not self._scopes and index not in self._answering:
                 self._complaints.warn(
+                    interface.name,
                     "no DHCP server answers on %s: PCs on this network get no address to boot "
                     "with; start a DHCP server there, or set dhcp.mode: full",
                     interface.name,

@@ -6,10 +6,10 @@ mode also gives addresses. RFC 2131 section 4.3, PXE 2.1 sections 2.2 to 2.4.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from netboot.boot.arch import Firmware
-from netboot.boot.client import Client, Stage
+from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored
 from netboot.profile.profile import Profile
@@ -58,7 +58,8 @@ class Context:
     """The arrival of a packet, and all that its answer depends on.
 
     ``server`` is our address on the interface that received it, ``port`` is 67 or 4011, ``source``
-    is its sender's address and port. ``plan`` decides on a client's boot. ``scopes`` are full
+    is its sender's address and port. ``plan`` decides on a client's boot. ``networks`` are those of
+    our interfaces and of the profile: no packet is answered to another one. ``scopes`` are full
     mode's networks.
     """
 
@@ -67,6 +68,7 @@ class Context:
     port: int
     source: tuple[IPv4Address, int]
     plan: Callable[[Client], BootPlan]
+    networks: Sequence[IPv4Network]
     scopes: Sequence[Scope] = ()
 
 
@@ -86,6 +88,21 @@ class Reply:
     client: Client | None
     unproven: bool = False
     delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Ignored):
+    """A RELEASE or DECLINE of ``address``, which the link can prove or disprove.
+
+    Its sender may be false. The machines at ``address`` must be asked before the claim of ``owner``,
+    whose card is ``mac``, is believed.
+    """
+
+    kind: Type = Type.DHCPDECLINE
+    owner: str = ""
+    mac: str = ""
+    address: IPv4Address = ANY
+    scope: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +156,22 @@ def _sender(packet: Packet, profile: Profile) -> Client | Ignored:
     return sender
 
 
+def _is_near(address: IPv4Address, context: Context) -> bool:
+    """Return True if an answer may go to ``address``."""
+    return address != ANY and any(address in network for network in context.networks)
+
+
 def _proxy(question: _Question) -> Reply | Ignored:
     """Answer on port 67 beside another DHCP server: offer a file, without an address."""
     if question.kind is not Type.DHCPDISCOVER:
         return Ignored("left to the LAN's own DHCP server")
+    relay = question.packet.giaddr
+    if relay != ANY and not _is_near(relay, question.context):
+        return Ignored(
+            f"the relay {relay} is in no network of this server; if PCs boot there, add its "
+            "network to dhcp.networks",
+            serious=True,
+        )
     packet = _answer(
         question,
         Type.DHCPOFFER,
@@ -162,6 +191,12 @@ def _boot_server(question: _Question) -> Reply | Ignored:
     address, port = question.context.source
     if address == ANY:
         return Ignored(f"a request on port {BOOT_SERVER_PORT} from a client without an address")
+    if not _is_near(address, question.context):
+        return Ignored(f"{address} is in no network of this server: see dhcp.networks")
+    # EDK2 asks from port 4011, iPXE from 68. Any program of any user can ask from other ports; the
+    # PCs that a storm plays do, and get tickets of played seats only.
+    if port not in (BOOT_SERVER_PORT, CLIENT_PORT) and not is_played(question.mac):
+        return Ignored(f"a request on port {BOOT_SERVER_PORT} from port {port}: expected 4011, 68")
     packet = _answer(
         question,
         Type.DHCPACK,
@@ -224,15 +259,36 @@ def _full(question: _Question, now: float) -> Reply | Ignored:
         case Type.DHCPINFORM:
             return _lease(question, Type.DHCPACK, ANY, scope, None)
         case Type.DHCPRELEASE:
-            scope.pool.release(owner, packet.ciaddr, now)
-            return Ignored(f"{packet.ciaddr} released")
+            return _released(question, scope, owner, now)
         case Type.DHCPDECLINE:
-            declined = packet.address(Option.REQUESTED_IP_ADDRESS)
-            if declined is not None:
-                scope.pool.decline(owner, declined, now)
-            return Ignored(f"{declined} declined: in use by another machine", serious=True)
+            return _declined(question, scope, owner, now)
         case _:
             return Ignored(f"{question.kind.name} is sent by servers only")
+
+
+def _released(question: _Question, scope: Scope, owner: str, now: float) -> Ignored:
+    """End a lease at its holder's wish; on our own link only if the address falls silent."""
+    address, context = question.packet.ciaddr, question.context
+    if scope.pool.address_of(owner) != address:
+        return Ignored(f"{address} released by a PC that does not have it")
+    reason, played = f"{address} released", is_played(question.mac)  # played PCs answer no ARP
+    if context.server in scope.network and not played:
+        return Claim(reason, False, Type.DHCPRELEASE, owner, question.mac, address, scope)
+    if context.source[0] != address and not played:
+        return Ignored(f"{address} released by {context.source[0]}, which does not have it")
+    scope.pool.release(owner, address, now)
+    return Ignored(reason)
+
+
+def _declined(question: _Question, scope: Scope, owner: str, now: float) -> Ignored:
+    """Have another address for the PC; the declined one rests if a machine answers there."""
+    address = question.packet.address(Option.REQUESTED_IP_ADDRESS)
+    if address is None or not scope.pool.dislike(owner, address, now):
+        return Ignored(f"{address} declined by a PC that does not have it")
+    reason = f"{address} declined: in use by another machine"
+    if question.packet.giaddr != ANY or question.context.server not in scope.network:
+        return Ignored(reason, serious=True)  # machines behind a relay cannot receive our probe
+    return Claim(reason, True, Type.DHCPDECLINE, owner, question.mac, address, scope)
 
 
 def _offer(question: _Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
@@ -366,7 +422,7 @@ def _reply(question: _Question, kind: Type, packet: Packet, *, unproven: bool = 
     address, port = EVERYONE, CLIENT_PORT
     if request.giaddr != ANY:
         address, port = request.giaddr, SERVER_PORT
-    elif request.ciaddr != ANY and kind is not Type.DHCPNAK:
+    elif kind is not Type.DHCPNAK and _is_near(request.ciaddr, question.context):
         address = request.ciaddr
     client = question.client
     slow = kind is Type.DHCPOFFER and question.mac.startswith(SLOW_OUI) and _is_raspberry_pi(client)

@@ -57,6 +57,7 @@ def _scopes(
             yield scope(home, dhcp.range, dhcp.router, dhcp.dns)
             break
     for network, settings in dhcp.networks.items():
+        assert settings.range is not None, "full mode has one"
         yield scope(network, settings.range, settings.router, settings.dns or dhcp.dns)
 
 

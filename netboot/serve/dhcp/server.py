@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import logging
 import socket
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +23,10 @@ from netboot.serve.dhcp import record, sockets
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
 from netboot.serve.dhcp.packet import parse, serialize
-from netboot.serve.dhcp.responder import SERVER_PORT, Context, Reply, respond
+from netboot.serve.dhcp.responder import SERVER_PORT, Claim, Context, Reply, respond
 from netboot.serve.dhcp.scope import Scope, make_scopes
+
+log = logging.getLogger(__name__)
 
 # A second server must be known before the first PC is answered. proxyDHCP servers answer in
 # milliseconds; a slower server causes a warning when it answers.
@@ -63,7 +67,8 @@ class DhcpServer:
         self._scopes: tuple[Scope, ...] = ()
         self._saved = 0  # the pools' ``changes`` that the lease file shows
         self._sockets: dict[int, socket.socket] = {}
-        self._complaints = Complaints()
+        self._complaints = Complaints(log)
+        self._networks = (*(each.network for each in interfaces), *profile.dhcp.networks)
         self._neighbourhood: Neighbourhood | None = None
 
     async def start(self, *, alone: bool = False) -> None:
@@ -127,7 +132,7 @@ class DhcpServer:
             try:
                 arrival = sockets.receive(bound)
             except OSError as error:
-                self._complaints.warn("port %d: %s", port, error)
+                self._complaints.warn(f"port {port}", "port %d: %s", port, error)
                 continue
             if arrival is None:
                 break
@@ -150,8 +155,10 @@ class DhcpServer:
         self, arrival: sockets.Arrival, port: int, interface: Interface
     ) -> tuple[Reply, bytes] | None:
         address, source_port = arrival.source
+        sender = address  # a PC without an address has 0.0.0.0, until its packet is read
         try:
             packet = parse(arrival.data)
+            sender = packet.mac or sender
             if self._neighbourhood is not None and self._neighbourhood.asked(packet, interface):
                 return None
             context = Context(
@@ -160,22 +167,24 @@ class DhcpServer:
                 port=port,
                 source=(IPv4Address(address), source_port),
                 plan=partial(self._plan_from, interface.address),
+                networks=self._networks,
                 scopes=self._scopes,
             )
             now = time.time()
             result = respond(packet, context, now)
             self._record(record.of_request(packet, port, result, now))
             if isinstance(result, Ignored):
+                if isinstance(result, Claim) and self._neighbourhood is not None:
+                    self._neighbourhood.verify(result, interface)
                 if result.serious:
-                    self._complaints.warn("%s (asked by %s)", result.reason, packet.mac)
+                    self._complaints.warn(sender, "%s (asked by %s)", result.reason, sender)
                 return None
             return result, serialize(result.packet)
         except ProtocolError as error:
-            self._complaints.warn("port %d: bad packet from %s: %s", port, address, error)
+            self._complaints.warn(sender, "port %d: bad packet from %s: %s", port, sender, error)
         except Exception:  # noqa: BLE001 - a bug of ours must cost one seat and not the room
-            self._complaints.warn(
-                "port %d: cannot answer a packet from %s", port, address, exc_info=True
-            )
+            message = "port %d: cannot answer a packet from %s\n%s"
+            self._complaints.warn(sender, message, port, sender, traceback.format_exc())
         return None
 
     def _plan_from(self, server: IPv4Address, client: Client) -> BootPlan:
@@ -190,7 +199,9 @@ class DhcpServer:
         try:
             replace_file(path, json.dumps({"leases": leases}, indent=1), durable=True)
         except OSError as error:
-            self._complaints.warn("cannot save the leases, so no answer is sent: %s", error)
+            self._complaints.warn(
+                str(path), "cannot save the leases, so no answer is sent: %s", error
+            )
             return False
         self._saved = changes
         return True
@@ -204,7 +215,8 @@ class DhcpServer:
         try:
             sockets.send(bound, item.data, interface, (reply.address, reply.port))
         except OSError as error:
-            self._complaints.warn("port %d: cannot reply to %s: %s", port, reply.address, error)
+            sender, message = str(reply.address), "port %d: cannot reply to %s: %s"
+            self._complaints.warn(sender, message, port, sender, error)
             return
         milliseconds = (time.perf_counter() - item.received) * 1000
         self._record(record.of_reply(reply, port, milliseconds, time.time()))

@@ -79,6 +79,7 @@ def _story(path: Path, mode: str) -> Iterator[str]:
             port=udp.dport,
             source=(IPv4Address(ip.src), udp.sport),
             plan=plan,
+            networks=[LAN],
             scopes=scopes,
         )
         packet = parse(bytes(udp.payload))

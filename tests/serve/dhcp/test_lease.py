@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.profile.fields import AddressRange
-from netboot.serve.dhcp.lease import DECLINE_SECONDS, OFFER_SECONDS, PROBE_SECONDS, LeasePool
+from netboot.serve.dhcp.lease import (
+    DECLINE_SECONDS,
+    OFFER_SECONDS,
+    PROBE_SECONDS,
+    YOUNG_SECONDS,
+    LeasePool,
+)
 
 FIRST = IPv4Address("10.0.0.50")
 HOUR = 3600
@@ -50,8 +56,49 @@ def test_a_pc_gets_the_address_it_wants_if_that_is_free() -> None:
 def test_two_offers_are_two_addresses_and_a_third_has_to_wait() -> None:
     leases = pool()
     assert {leases.offer(ANN, 0), leases.offer(BOB, 0)} == {FIRST, FIRST + 1}
-    assert leases.offer(CID, OFFER_SECONDS - 1) is None
-    assert leases.offer(CID, OFFER_SECONDS) is not None
+    assert leases.offer(CID, YOUNG_SECONDS - 1) is None
+    assert leases.offer(CID, YOUNG_SECONDS) is not None
+
+
+def test_made_up_pcs_hold_no_address_that_another_pc_needs() -> None:
+    leases = pool(8)
+    address = lease(leases, ANN, 0)
+    for number in range(30):  # offers that no PC requests
+        leases.offer(f"02:00:00:00:00:{number:02x}", 1)
+    assert leases.offer(BOB, 1 + YOUNG_SECONDS) not in (None, address)
+    for number in range(30):  # and DECLINEs of them
+        mac = f"02:00:00:00:01:{number:02x}"
+        offered = leases.offer(mac, 30)
+        assert offered is None or leases.dislike(mac, offered, 30)
+    assert leases.offer(CID, 30) not in (None, address)
+    assert leases.commit(ANN, address, 31)
+
+
+def test_a_disliked_address_goes_to_others_and_back_when_it_was_proved_good() -> None:
+    leases = pool()
+    address = lease(leases, ANN, 0)
+    assert not leases.dislike(BOB, address, 1)
+    assert leases.dislike(ANN, address, 1)
+    assert leases.commit(ANN, address, 1), "it may go on with it"
+    leases.like(ANN)
+    assert leases.offer(ANN, 2) == address
+    assert leases.dislike(ANN, address, 3)
+    assert leases.offer(ANN, 4) not in (None, address)
+    assert leases.offer(BOB, 4) == address
+
+
+def test_an_address_that_a_third_pc_has_by_now_does_not_rest() -> None:
+    leases = pool(1)
+    leases.offer(ANN, 0)
+    assert leases.dislike(ANN, FIRST, 0)
+    leases.decline(ANN, FIRST, 0)
+    assert leases.offer(BOB, 1) is None
+    leases = pool(1)
+    leases.offer(ANN, 0)
+    leases.dislike(ANN, FIRST, 0)
+    lease(leases, BOB, 0)
+    leases.decline(ANN, FIRST, 0)
+    assert leases.commit(BOB, FIRST, 1)
 
 
 def test_a_lease_outlives_offers_and_ends() -> None:

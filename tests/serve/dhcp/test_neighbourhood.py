@@ -6,6 +6,7 @@ import logging
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
@@ -96,6 +97,75 @@ def test_an_address_in_use_is_taken_back_and_no_offer_waits_for_the_answer(
         on_lan(tmp_path, scenario)
     text = "in use by 52:54:00:00:00:99: the PC gets another address"
     assert [text in line for line in caplog.messages].count(True) == 1
+
+
+async def _leased(cable: Cable, client: PxeClient) -> str:
+    cable.send(client.discover())
+    _, offer = await cable.reply()
+    address = str(offer.yiaddr)
+    cable.send(client.request(("server_id", "10.1.0.1"), ("requested_addr", address)))
+    _, ack = await cable.reply()
+    assert ack.message_type is MessageType.DHCPACK
+    return address
+
+
+async def _probed(tap: Tap, address: str) -> Any:
+    """Return the next probe for ``address``."""
+    while True:
+        probe = (await tap.next(ARP))[ARP]
+        if (probe.psrc, probe.pdst) == ("0.0.0.0", address):
+            return probe
+
+
+def _holders(lan: Lan) -> set[str]:
+    """Return the owners of leases that run."""
+    (scope,) = lan.servers[0]._scopes
+    leases = scope.pool.as_json()["leases"]
+    return {row["client"] for row in leases if row["expires"] > time.time()}
+
+
+@root
+def test_a_decline_is_believed_if_another_machine_answers(tmp_path: Path) -> None:
+    async def scenario(lan: Lan) -> None:
+        await lan.serve(FULL)
+        tap, cable = Tap("c0", lan.stack), lan.cables[0]
+        address = await _leased(cable, ANN)
+        await _probed(tap, address)  # the one of the offer
+        for mac in (ANN.mac, STRANGER):
+            cable.send(ANN.plain("decline", ("requested_addr", address)))
+            probe = await _probed(tap, address)
+            tap.put(Ether(dst=probe.hwsrc) / ARP(op=2, hwsrc=mac, psrc=address))
+            await asyncio.sleep(0.05)
+            assert _holders(lan) == ({ANN.mac} if mac == ANN.mac else set())
+        asking = [("requested_addr", address)]
+        cable.send(BOB.plain("discover", *asking))
+        _, other = await cable.reply()
+        assert str(other.yiaddr) != address, "it rests"
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_a_release_is_believed_if_the_address_falls_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netboot.serve.dhcp.neighbourhood.LEAVE_SECONDS", 0.1)
+    monkeypatch.setattr("netboot.serve.dhcp.neighbourhood.PROBE_PATIENCE", 0.3)
+
+    async def scenario(lan: Lan) -> None:
+        await lan.serve(FULL)
+        tap, cable = Tap("c0", lan.stack), lan.cables[0]
+        address = await _leased(cable, ANN)
+        await _probed(tap, address)
+        for silent in (False, True):
+            cable.send(ANN.plain("release", ciaddr=address))
+            probe = await _probed(tap, address)
+            if not silent:
+                tap.put(Ether(dst=probe.hwsrc) / ARP(op=2, hwsrc=ANN.mac, psrc=address))
+            await asyncio.sleep(0.5)
+            assert _holders(lan) == (set() if silent else {ANN.mac})
+
+    on_lan(tmp_path, scenario)
 
 
 @root

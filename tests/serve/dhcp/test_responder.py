@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.boot.client import Client
+from netboot.boot.client import STORM_MACS, Client
 from netboot.boot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.errors import Ignored, ProtocolError
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Dhcp, DhcpNetwork
 from netboot.serve.dhcp.packet import HEADER, MAGIC_COOKIE, parse, serialize
-from netboot.serve.dhcp.responder import Context, Reply, respond
+from netboot.serve.dhcp.responder import Claim, Context, Reply, respond
 from netboot.serve.dhcp.scope import make_scopes
 from tests.support.pxe_client import BIOS, MACHINE, UEFI_X64, UEFI_X64_HTTP, PxeClient, decode
 
@@ -26,6 +26,8 @@ RANGE = AddressRange(first=FIRST, last=FIRST + 9)
 TICKET = "5254" * 11
 GUID = b"\x00" + MACHINE.bytes
 NOW = 1000.0
+HOME = IPv4Network("10.0.0.0/24")
+NEAR = [HOME, IPv4Network("10.9.0.0/24")]
 
 BOOT = Boot(raspberry_pi="/srv/raspberry-pi", architectures=("amd64", "arm64"))
 PROXY = Profile(boot=BOOT, dhcp=Dhcp(mode="proxy"))
@@ -63,6 +65,7 @@ def context(profile: Profile = PROXY, port: int = 67, source: str = "0.0.0.0") -
         port=port,
         source=(IPv4Address(source), 68 if port == 67 else port),
         plan=plan,
+        networks=[*NEAR, *profile.dhcp.networks],
         scopes=make_scopes(profile, [IPv4Network("10.0.0.0/24")], [US]),
     )
 
@@ -326,6 +329,70 @@ def test_release_and_decline_get_no_answer() -> None:
     data = PxeClient().plain("decline", ("requested_addr", address))
     assert "declined" in refused(data, where)
     assert leased(where, PxeClient()) != address
+
+
+def claimed(data: bytes, where: Context) -> Claim:
+    result = respond(parse(data), where, NOW)
+    assert isinstance(result, Claim), result
+    return result
+
+
+def test_a_release_or_decline_on_our_link_waits_for_proof() -> None:
+    where = context(FULL)
+    address, other = leased(where, PxeClient()), PxeClient(mac="52:54:00:00:00:99")
+    claim = claimed(PxeClient().plain("release", ciaddr=address), where)
+    assert (claim.owner, str(claim.address)) == (PxeClient().mac, address)
+    taking = other.plain("request", ("server_id", str(US)), ("requested_addr", address))
+    assert kind(ask(taking, where)) == "DHCPNAK"
+    assert kind(ask(PxeClient().plain("request", ciaddr=address), where)) == "DHCPACK"
+    claim = claimed(PxeClient().plain("decline", ("requested_addr", address)), where)
+    assert claim.serious and claim.mac == PxeClient().mac
+    assert kind(ask(PxeClient().plain("request", ciaddr=address), where)) == "DHCPACK"
+
+
+def test_only_the_holder_releases_and_declines() -> None:
+    where, thief = context(FULL), PxeClient(mac="52:54:00:00:00:99")
+    address = leased(where, PxeClient())
+    for data in (
+        thief.plain("release", ciaddr=address),
+        thief.plain("decline", ("requested_addr", address)),
+    ):
+        assert "does not have it" in refused(data, where)
+        assert not isinstance(respond(parse(data), where, NOW), Claim)
+
+
+def test_behind_a_relay_the_sender_of_a_release_must_have_the_address() -> None:
+    where = context(CAMPUS)
+    request = PxeClient().request(("requested_addr", "10.9.0.50"), giaddr="10.9.0.1")
+    assert kind(ask(request, where)) == "DHCPACK"
+    release = PxeClient().plain("release", ciaddr="10.9.0.50")
+    away = replace(where, source=(IPv4Address("10.0.0.66"), 68))
+    assert "10.0.0.66, which does not have it" in refused(release, away)
+    taking = PxeClient(mac="52:54:00:00:00:99").discover(giaddr="10.9.0.1")
+    assert "no free address" in refused(taking, where)
+    there = replace(where, source=(IPv4Address("10.9.0.50"), 68))
+    assert refused(release, there) == "10.9.0.50 released"
+    assert ask(taking, where).header.yiaddr == "10.9.0.50"
+
+
+def test_the_address_of_a_played_pc_is_free_at_once() -> None:
+    where, played = context(FULL), PxeClient(mac=STORM_MACS + ":00:01")
+    address = leased(where, played)
+    release = played.plain("release", ciaddr=address)
+    assert not isinstance(respond(parse(release), where, NOW), Claim)
+
+
+def test_no_answer_goes_to_a_far_address() -> None:
+    told = refused(PxeClient().discover(giaddr="8.8.8.8"), context())
+    assert told.startswith("the relay 8.8.8.8 is in no network of this server")
+    for profile, data in (
+        (FULL, PxeClient().plain("inform", ciaddr="8.8.8.8")),
+        (FULL, PxeClient().discover(ciaddr="8.8.8.8")),
+        (PROXY, PxeClient().discover(ciaddr="8.8.8.8")),
+    ):
+        assert ask(data, context(profile)).target == ("255.255.255.255", 68)
+    request = PxeClient().request(ciaddr="8.8.8.8", flags=0)
+    assert "8.8.8.8 is in no network" in refused(request, context(port=4011, source="8.8.8.8"))
 
 
 def test_inform_gets_settings_and_no_address() -> None:

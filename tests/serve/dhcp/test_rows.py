@@ -57,16 +57,19 @@ def test_a_discover_is_answered_with_the_rows_file(
 
 @modes
 @every_client
-@pytest.mark.parametrize("port", [4011, 2070])
+@pytest.mark.parametrize("port", [4011, 68])
 def test_the_boot_server_answers_the_port_that_asks(
     row: Architecture, stage: Stage, profile: Profile, port: int
 ) -> None:
-    """iPXE asks from port 68, EDK2 from 4011, other firmware from any port."""
+    """iPXE asks from port 68, EDK2 from 4011. Any program can ask from another port."""
     where = replace(context(profile, 4011, PC), source=(IPv4Address(PC), port))
     reply = respond(parse(client_of(row, stage).request(ciaddr=PC, flags=0)), where, NOW)
     assert isinstance(reply, Reply)
     assert (str(reply.address), reply.port) == (PC, port)
     assert reply.packet.file == bootfile(row, stage)
+    other = replace(where, source=(IPv4Address(PC), 2070))
+    refused = respond(parse(client_of(row, stage).request(ciaddr=PC, flags=0)), other, NOW)
+    assert isinstance(refused, Ignored) and "from port 2070" in refused.reason
 
 
 @pytest.mark.parametrize("row", ARCHITECTURES, ids=lambda row: row.name)
