@@ -18,6 +18,21 @@ def ready() -> None:
         _beat(asyncio.get_running_loop(), int(microseconds) / 1e6 / BEATS)
 
 
+def is_service() -> bool:
+    """Return True if systemd started this process as a service.
+
+    A shell inside a service, such as a desktop's terminal, has the same environment: its programs
+    are no services. See ``at_terminal``.
+    """
+    managed = any(os.environ.get(name) for name in ("NOTIFY_SOCKET", "INVOCATION_ID"))
+    return managed and not at_terminal()
+
+
+def at_terminal() -> bool:
+    """Return True if a person can read our errors or answer us: we have a terminal."""
+    return any(os.isatty(descriptor) for descriptor in (0, 2))
+
+
 def _beat(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
     _tell("WATCHDOG=1")
     loop.call_later(seconds, _beat, loop, seconds)

@@ -15,6 +15,8 @@ from netboot.boot.events import Journal
 from netboot.boot.plan import image_export
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
+from netboot.host import notify
+from netboot.host.files import replace_file
 from netboot.host.interfaces import find
 from netboot.images.build import MANIFEST_FILE
 from netboot.pages import upgrade
@@ -33,6 +35,7 @@ from netboot.serve.tftp.server import TftpServer
 from netboot.serve.tftp_files import ARP_TABLE, TftpFiles, seat_at
 
 LOOPBACK = IPv4Address("127.0.0.1")
+STARTED_FILE = "started"  # in the state folder, after a start that went well
 
 
 class Services:
@@ -110,7 +113,18 @@ class Services:
         )
         self._running.push_async_callback(dhcp.stop)
         # Seats that wait for their swap come first: a rival server then causes a warning only.
-        await dhcp.start(alone=not (self._profile.dhcp.beside or pages.resumes))
+        await dhcp.start(
+            alone=not (self._profile.dhcp.beside or pages.resumes or self._is_unattended())
+        )
+        replace_file(self._state / STARTED_FILE, b"A start of this server went well.\n")
+
+    def _is_unattended(self) -> bool:
+        """Return True if no person is at this start, so that a rival must not prevent it.
+
+        Any PC on the LAN can play a rival. A server that started well before serves beside it.
+        """
+        served_before = (self._state / STARTED_FILE).exists() and not notify.at_terminal()
+        return notify.is_service() or served_before
 
     def _exports(self, store: stores.PageStore) -> ClassroomExports:
         leased = LeasedExports(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -380,6 +381,7 @@ def test_a_lan_without_a_dhcp_server_is_said_to_be_one(
 # A second server like ours: `netboot serve` as its user starts it.
 
 FULL_WORDS = ("--set", "dhcp.mode=full", "--set", "dhcp.range=10.4.0.50-10.4.0.99")
+SERVICE_VARIABLES = ("NOTIFY_SOCKET", "INVOCATION_ID")
 PXE_MENU = ("--pxe-service=x86PC,boot,undionly", "--dhcp-no-override")
 
 
@@ -392,9 +394,22 @@ def netboot_serve(folder: Path, interface: str, *words: str) -> list[str | Path]
     return [*command, *words]
 
 
-def _start(folder: Path, *words: str) -> "subprocess.Popen[str]":
+def _start(folder: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
     command = netboot_serve(folder, "b0", *words)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    by_hand = {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=by_hand | environment,
+    )
+
+
+async def _ready(server: "subprocess.Popen[str]") -> None:
+    assert server.stdout is not None
+    assert "ready" in json.loads(await asyncio.to_thread(server.stdout.readline))
 
 
 async def _answers(cable: Cable) -> None:
@@ -446,24 +461,44 @@ def test_it_does_not_start_as_the_second_of_its_kind(
 def test_told_to_serve_beside_another_it_does_and_so_does_who_has_seats_waiting(
     tmp_path: Path,
 ) -> None:
-    async def ready(server: "subprocess.Popen[str]") -> None:
-        assert server.stdout is not None
-        line = await asyncio.to_thread(server.stdout.readline)
-        assert "ready" in json.loads(line)
-
     async def scenario(lan: Lan) -> None:
         with site(*netboot_serve(tmp_path, "site")):
             cable = Cable("c9")
             lan.stack.callback(cable.close)
             await _answers(cable)
             first = _start(tmp_path, "--set", "dhcp.beside=yes")
-            await ready(first)
+            await _ready(first)
             first.kill()  # its workers go on serving
             first.communicate()
             second = _start(tmp_path)
-            await ready(second)
+            await _ready(second)
             second.terminate()
             _, complaints = second.communicate()
             assert second.returncode == 0 and complaints.count("second proxyDHCP") == 1
+
+    on_lan(tmp_path, scenario)
+
+
+@root
+def test_a_start_without_a_person_is_not_refused_and_one_at_a_terminal_is(tmp_path: Path) -> None:
+    async def scenario(lan: Lan) -> None:
+        with site(*netboot_serve(tmp_path, "site")):
+            cable = Cable("c9")
+            lan.stack.callback(cable.close)
+            await _answers(cable)
+            for environment in ({"INVOCATION_ID": "0123"}, {}):  # systemd; a start after a good one
+                server = _start(tmp_path, **environment)
+                await _ready(server)
+                server.terminate()
+                _, complaints = await asyncio.to_thread(server.communicate)
+                assert server.returncode == 0 and complaints.count("second proxyDHCP") == 1
+            ours, theirs = os.openpty()
+            command = netboot_serve(tmp_path, "b0")
+            by_hand = await asyncio.to_thread(
+                subprocess.run, command, stdin=theirs, capture_output=True, check=False
+            )
+            os.close(ours)
+            os.close(theirs)
+            assert by_hand.returncode == 2 and b"second proxyDHCP server" in by_hand.stderr
 
     on_lan(tmp_path, scenario)
