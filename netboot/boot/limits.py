@@ -70,5 +70,17 @@ TFTP_AMPLIFICATION = Limit(
     None,
     "no packet is sent again",
 )
+# A room has fewer. A PC has its place until its turn, or until it is 10 s late for it.
+ADMISSION_QUEUE = Limit(
+    "PCs of no profile that wait for their turn to download",
+    None,
+    240,
+    10.0,
+    "the newcomer asks again without a place",
+)
+# iPXE begins to download in the moment in which it has its script.
+ADMISSION_IDLE = Limit(
+    "admitted PCs that download nothing", None, None, 5.0, "the place goes to the next PC"
+)
 
 LIMITS = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

@@ -67,7 +67,7 @@ class Room:
     def __post_init__(self) -> None:
         self.seats = Seats(self.profile, self.journal)
         self.leases = Leases(self.seats, self.table)
-        self.admission = Admission(self.profile.http.rate)
+        self.admission = Admission(self.profile.http.rate, self.profile.clients)
 
     # The steps of a boot, in order: DHCP, loader, script, images, lease, beacons.
 
@@ -158,6 +158,10 @@ class Room:
             initrds=tuple(self.initrds),
             attempt=seat.attempts.failed,
         )
+
+    def begun(self, mac: str) -> None:
+        """Note that a seat has begun to fetch a boot file over HTTP."""
+        self.admission.begun(mac)
 
     def fetched(self, mac: str, name: str) -> None:
         """Note that a seat has fetched the boot file ``name``."""

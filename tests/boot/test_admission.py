@@ -1,6 +1,7 @@
 """Admission control, run against a link made of numbers."""
 
 import heapq
+from collections.abc import Container
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from netboot.boot.admission import (
     AHEAD_SECONDS,
     GONE_SECONDS,
+    IDLE_SECONDS,
     LATE_SECONDS,
+    MAX_STRANGERS,
     MAX_WAIT_SECONDS,
     Admission,
     Turn,
@@ -19,26 +22,37 @@ RATE = 1000  # bytes per second
 SMALL = 500
 
 
+class Everyone:
+    """All seats are in the profile."""
+
+    def __contains__(self, seat: object) -> bool:
+        return True
+
+
+EVERYONE = Everyone()
+both = pytest.mark.parametrize("named", [EVERYONE, ()], ids=["named", "strangers"])
+
+
 def test_without_a_rate_everybody_may() -> None:
     admission = Admission(None)
     assert {admission.ask(str(seat), 1 << 30, 0.0) for seat in range(100)} == {Turn(0, 0)}
 
 
 def test_as_many_begin_as_the_wire_can_serve_soon_and_the_rest_is_told_how_long() -> None:
-    admission = Admission(RATE)
+    admission = Admission(RATE, EVERYONE)
     turns = [admission.ask(str(seat), SMALL, 0.0) for seat in range(10)]
     assert [turn.wait for turn in turns] == [0, 0, 0, 0, 0, 0, 1, 1, 1, 2]
     assert [turn.before for turn in turns] == list(range(10))
 
 
 def test_one_may_always_begin_however_large() -> None:
-    admission = Admission(RATE)
+    admission = Admission(RATE, EVERYONE)
     assert admission.ask("a", 100 * RATE, 0.0).wait == 0
     assert admission.ask("b", 1, 0.0).wait == MAX_WAIT_SECONDS
 
 
 def test_a_download_that_is_through_makes_room() -> None:
-    admission = Admission(RATE)
+    admission = Admission(RATE, EVERYONE)
     admission.ask("a", 100 * RATE, 0.0)
     admission.fetched("a", 99 * RATE)
     assert admission.ask("b", 1, 0.0).wait == 0
@@ -48,7 +62,7 @@ def test_a_download_that_is_through_makes_room() -> None:
 
 
 def test_nobody_overtakes() -> None:
-    admission = Admission(RATE)
+    admission = Admission(RATE, EVERYONE)
     for seat in range(8):
         admission.ask(str(seat), SMALL, 0.0)
     # By now there is room for one PC: the one that came first.
@@ -58,7 +72,7 @@ def test_nobody_overtakes() -> None:
 
 
 def test_who_does_not_come_when_it_is_its_turn_loses_its_place() -> None:
-    admission = Admission(RATE)
+    admission = Admission(RATE, EVERYONE)
     for seat in range(8):
         admission.ask(str(seat), SMALL, 0.0)
     later = 1 + LATE_SECONDS + 0.1
@@ -68,15 +82,16 @@ def test_who_does_not_come_when_it_is_its_turn_loses_its_place() -> None:
 
 
 def test_who_was_switched_off_is_forgotten() -> None:
-    admission = Admission(RATE)
+    admission = Admission(RATE, EVERYONE)
     for seat in range(12):  # the link carries nothing: twice its share, and no more
         admission.ask(str(seat), SMALL, seat * 10.0)
+        admission.begun(str(seat))
     assert admission.ask("next", SMALL, 0.0).wait > 0
     assert admission.ask("next", SMALL, 120.0 + GONE_SECONDS + 10).wait == 0
 
 
 def test_who_begins_anew_takes_no_second_place() -> None:
-    admission = Admission(RATE)
+    admission = Admission(RATE, EVERYONE)
     for _ in range(20):
         assert admission.ask("a", 2 * RATE, 0.0).wait == 0
 
@@ -117,6 +132,7 @@ class Wire:
                 else:
                     self.begun.append(seat)
                     self.left[seat], self._since[seat] = float(sizes[seat]), self.now
+                    self.admission.begun(seat)
         return self.now
 
     def _pass(self, until: float, share: float) -> None:
@@ -127,19 +143,23 @@ class Wire:
         self.now = until
 
 
-def test_a_room_of_sixty_keeps_the_wire_busy_and_nobody_downloads_for_long() -> None:
+@both
+def test_a_room_of_sixty_keeps_the_wire_busy_and_nobody_downloads_for_long(
+    named: Container[str],
+) -> None:
     size, rate = 10_000_000, 125_000_000
-    wire = Wire(rate, Admission(rate))
+    wire = Wire(rate, Admission(rate, named))
     seats = [str(number) for number in range(60)]
     end = wire.run(dict.fromkeys(seats, size), {seat: int(seat) / 60 for seat in seats})
     assert end <= 60 * size / rate * 1.02
     assert wire.longest <= AHEAD_SECONDS + 1
-    assert wire.begun == wire.asked
+    assert wire.begun == wire.asked or not named
 
 
-def test_a_wire_of_half_the_rate_is_served_too() -> None:
+@both
+def test_a_wire_of_half_the_rate_is_served_too(named: Container[str]) -> None:
     size, rate = 10_000_000, 125_000_000
-    wire = Wire(rate / 2, Admission(rate))
+    wire = Wire(rate / 2, Admission(rate, named))
     seats = [str(number) for number in range(200)]
     end = wire.run(dict.fromkeys(seats, size), dict.fromkeys(seats, 0.0))
     assert end <= 200 * size / (rate / 2) * 1.02
@@ -149,9 +169,12 @@ def test_a_wire_of_half_the_rate_is_served_too() -> None:
 @given(
     st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 20)), min_size=1, max_size=30),
     st.floats(0.3, 3.0),
+    st.sets(st.integers(0, 29)),
 )
-def test_everybody_gets_its_download(pcs: list[tuple[int, float]], speed: float) -> None:
-    wire = Wire(RATE * speed, Admission(RATE))
+def test_everybody_gets_its_download(
+    pcs: list[tuple[int, float]], speed: float, named: set[int]
+) -> None:
+    wire = Wire(RATE * speed, Admission(RATE, {str(number) for number in named}))
     sizes = {str(number): size for number, (size, _) in enumerate(pcs)}
     wire.run(sizes, {str(number): when for number, (_, when) in enumerate(pcs)})
     assert sorted(wire.begun) == sorted(sizes)
@@ -159,5 +182,61 @@ def test_everybody_gets_its_download(pcs: list[tuple[int, float]], speed: float)
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_empty_files_wait_for_nothing(size: int) -> None:
-    admission = Admission(RATE)
+    admission = Admission(RATE, EVERYONE)
     assert all(admission.ask(str(seat), size, 0.0).wait == 0 for seat in range(50))
+
+
+IMAGE, GIGABIT = 30_000_000, 125_000_000
+
+
+def waited(admission: Admission, begin: float, until: float, *, flood: int) -> float:
+    """Return how long the seat "honest" waits from ``begin``, beside a ``flood`` of askers a second.
+
+    None of them downloads, and each asks once.
+    """
+    due = begin
+    for number in range(int(until * flood)):
+        now = number / flood
+        if now >= due:
+            turn = admission.ask("honest", IMAGE, now)
+            if not turn.wait:
+                return now - begin
+            due = now + turn.wait
+        admission.ask(f"made up {number}", IMAGE, now)
+    raise AssertionError("never admitted")
+
+
+@pytest.mark.parametrize("begin", [0.0, 1.0, 3.0, 10.0])
+@pytest.mark.parametrize("flood", [10, 100, 155])
+def test_made_up_pcs_delay_a_stranger_by_5_seconds_at_most(begin: float, flood: int) -> None:
+    assert waited(Admission(GIGABIT), begin, 30.0, flood=flood) <= IDLE_SECONDS + 1
+
+
+@pytest.mark.parametrize("flood", [10, 100, 155])
+def test_made_up_pcs_do_not_delay_a_seat_of_the_profile(flood: int) -> None:
+    assert waited(Admission(GIGABIT, {"honest"}), 3.0, 30.0, flood=flood) < 0.2
+
+
+def test_a_stranger_that_asks_too_early_gets_no_place() -> None:
+    admission = Admission(RATE)
+    assert admission.ask("first", 100 * RATE, 0.0).wait == 0
+    admission.begun("first")
+    for _ in range(10):
+        assert admission.ask("hasty", SMALL, 0.1) == Turn(MAX_WAIT_SECONDS, 1)
+    assert admission.ask("next", SMALL, 0.2).before == 1, "it is not behind the hasty one"
+    admission.ask("hasty", SMALL, 0.1 + MAX_WAIT_SECONDS)
+    assert admission.ask("next", SMALL, 0.2 + MAX_WAIT_SECONDS).before == 2
+
+
+def test_the_queue_of_strangers_and_the_memory_of_them_are_bounded() -> None:
+    admission = Admission(RATE)
+    admission.ask("first", 10_000 * RATE, 0.0)
+    admission.begun("first")
+    for now in (0.0, float(MAX_WAIT_SECONDS)):
+        for number in range(2 * MAX_STRANGERS):
+            admission.ask(str(number), SMALL, now)
+    for number in range(20 * MAX_STRANGERS):
+        admission.ask(f"later {number}", SMALL, float(MAX_WAIT_SECONDS))
+    last = admission.ask("last", SMALL, MAX_WAIT_SECONDS + 1.0)
+    assert last.before == MAX_STRANGERS + 1
+    assert len(admission._once) <= 16 * MAX_STRANGERS

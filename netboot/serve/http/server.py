@@ -38,6 +38,9 @@ class Answers(Protocol):
     def file(self, name: str) -> Path | None:
         """Return the path of the boot image ``name``, or None if there is none."""
 
+    def begun(self, mac: str) -> None:
+        """Note that a seat has begun to fetch a boot file."""
+
     def fetched(self, mac: str, name: str) -> None:
         """Note that a seat has fetched the boot file ``name``."""
 
@@ -139,6 +142,7 @@ class HttpServer:
             return web.Response(text=text)
         path = self._room.file(name)
         begin = self._now()
+        self._room.begun(mac)
 
         def sent(size: int | None) -> None:
             self._sent(mac, name, size, self._now() - begin)

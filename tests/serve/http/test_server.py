@@ -47,6 +47,9 @@ class FakeRoom:
     def file(self, name: str) -> Path | None:
         return self.image if name == "vmlinuz" else None
 
+    def begun(self, mac: str) -> None:
+        pass
+
     def fetched(self, mac: str, name: str) -> None:
         self.files.append((mac, name))
 
