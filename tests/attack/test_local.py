@@ -311,3 +311,46 @@ def test_words_of_an_old_pc_reach_no_terminal_raw() -> None:
 def test_a_line_of_progress_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
     fleet.tell(Host("pc", "10.0.0.1"), "\x1b]0;owned\x07")
     assert capsys.readouterr().err == "[pc] ?]0;owned?\n"
+
+
+# Whoever attaches the root image, which every machine on the LAN can.
+
+HASH = "$6$salt$" + 86 * "x"
+
+
+def test_an_image_has_no_hash_key_or_machine_id(tmp_path: Path) -> None:
+    """What a14_image.py printed from the image: /etc/shadow, of mode 0600 on the server."""
+    root = tmp_path / "root"
+    for name, text in {
+        "etc/shadow": f"root:{HASH}:1:::\nold:!{13 * 'a'}:1\nempty::1\noff:*:1\nlocked:!*:1\n",
+        "etc/shadow-": f"root:!{HASH}:1:::\n",
+        "etc/passwd": "root:x:0:0:root:/root:/bin/bash\n",
+        "etc/ssh/ssh_host_rsa_key": "PRIVATE",
+        "etc/ssh/ssh_host_rsa_key.pub": "public",
+        "etc/machine-id": 32 * "a",
+        "var/lib/systemd/credential.secret": "secret",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "var/lib/dbus").mkdir()
+    (root / "var/lib/dbus/machine-id").symlink_to("/etc/machine-id")
+    (root / "etc/shadow").chmod(0o640)
+    done = subprocess.run(
+        [ROOT / "tools/strip-secrets", root], capture_output=True, text=True, check=True
+    )
+    assert (root / "etc/shadow").read_text() == (
+        "root:*:1:::\nold:*:1\nempty::1\noff:*:1\nlocked:!*:1\n"
+    )
+    assert stat.S_IMODE((root / "etc/shadow").stat().st_mode) == 0o640
+    assert (root / "etc/shadow-").read_text() == "root:*:1:::\n"
+    assert (root / "etc/passwd").read_text() == "root:x:0:0:root:/root:/bin/bash\n"
+    assert (root / "etc/machine-id").read_text() == ""
+    assert (root / "var/lib/dbus/machine-id").is_symlink()
+    assert not list(root.glob("etc/ssh/*")) and not list(root.glob("var/lib/systemd/*"))
+    assert "ssh-keygen" in (root / "etc/systemd/system/ssh.service.d/netboot.conf").read_text()
+    for item in ("hash of root old (/etc/shadow)", "ssh_host_rsa_key", "machine id", "credential"):
+        assert item in done.stderr
+    again = subprocess.run(
+        [ROOT / "tools/strip-secrets", root], capture_output=True, text=True, check=True
+    )
+    assert again.stderr == ""

@@ -82,7 +82,9 @@ def _make(folder: Path) -> None:
     prepare = PREPARE.replace("NETWORK", NETWORK)
     prepare = prepare.replace("SCRIPTS", str(HERE)).replace("KEYS", str(folder))
     options = [f"--include={PACKAGES}", f"--essential-hook={FEW}", f"--customize-hook={prepare}"]
-    subprocess.run([ROOT / "tools/make-root", folder / "squashfs", *options], check=True)
+    # It is the disk of one PC, which has its own keys.
+    make = [str(ROOT / "tools/make-root"), str(folder / "squashfs"), "--keep-secrets"]
+    subprocess.run([*make, *options], check=True)
     root = folder / "root"
     subprocess.run(
         ["unsquashfs", "-quiet", "-no-progress", "-d", root, folder / "squashfs"], check=True
