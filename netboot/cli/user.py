@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import pwd
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import NoReturn
 
 from netboot.errors import OperatorError
 from netboot.host.privileges import command_as
+from netboot.host.programs import run
 from netboot.pages import upgrade
 
 ROOT = "root"
@@ -110,7 +110,7 @@ def obstacle(user: pwd.struct_passwd, needs: Needs) -> str:
         return f"{needs.pages} holds pages of seats for root; switch the PCs off, remove it; {stay}"
     words = [f"read:{path}" for path in needs.read] + [f"write to:{path}" for path in needs.write]
     command = command_as(user.pw_name, user.pw_gid, [sys.executable, "-c", _TRY, *words])
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(command, check=False)
     said = done.stdout.strip() or (done.stderr.strip().splitlines() or [""])[-1]
     return f"that user {said}; let that user, {stay}" if said or done.returncode else ""
 
