@@ -145,7 +145,16 @@ def _command(name: str, folder: Path) -> list[str]:
         (folder / "profile.yaml").write_text(
             f"interface: {SERVER_DEVICE}\ndhcp: {{mode: {mode}, range: {FIRST}-{LAST}}}\n"
         )
-        words = [sys.executable, "-m", "netboot", "serve", "--images", str(folder)]
+        words = [
+            sys.executable,
+            "-m",
+            "netboot",
+            "serve",
+            "--user",
+            "root",
+            "--images",
+            str(folder),
+        ]
         return [*words, "--profile", str(folder / "profile.yaml"), "--state", str(folder)]
     if name == "kea":
         config = folder / "kea.json"

@@ -116,7 +116,8 @@ def _command(name: str, host: str, folder: Path) -> list[str]:
         profile = folder / "room.yaml"
         profile.write_text("swap: {capacity: 64MiB}\n")
         state = str(folder / "state")
-        words = [sys.executable, "-m", "netboot", "serve", "--json", "--profile", str(profile)]
+        words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
+        words += ["--profile", str(profile)]
         return [*words, "--images", str(folder), "--state", state]
     peers = PEERS_FOLDER / "usr/sbin"
     if name == "atftpd":

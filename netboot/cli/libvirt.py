@@ -53,7 +53,8 @@ def up(
         return
     http = f"{address.ip}:{room_profile.http.port}"
     if not libvirt.answers(http):
-        command = [sys.executable, "-m", "netboot", "serve", "--profile", str(path.resolve())]
+        command = [sys.executable, "-m", "netboot", "serve", "--user", "root"]
+        command += ["--profile", str(path.resolve())]
         command += ["--images", str((image_folder or built(room_profile)).resolve())]
         command += ["--state", str(libvirt.STATE)]
         for setting in settings:

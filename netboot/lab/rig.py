@@ -336,7 +336,7 @@ class Classroom:
             "dhcp.range": f"{FIRST_ADDRESS}-{LAST_ADDRESS}",
             "boot.arguments": " ".join(filter(None, arguments)),
         }
-        words = [sys.executable, "-m", "netboot", "serve", "--json"]
+        words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
         words += ["--profile", str(lesson.profile), "--images", str(lesson.images)]
         words += ["--state", str(STATE_FOLDER)]
         for setting in (*lesson.settings, *(f"{key}={value}" for key, value in settings.items())):
