@@ -37,15 +37,35 @@ JOURNAL_BYTES = Limit(
 JOURNAL_STRANGERS = Limit(
     "seats in the journal that no profile names", None, 1000, None, "the oldest stranger goes"
 )
+# A PC attaches its lease within seconds. It may ask for four areas. 480: as many PCs as can attach.
 PENDING_LEASES = Limit(
-    "leases that were never attached", 4, None, 120.0, "the oldest of that address ends"
+    "leases that were never attached, of PCs that no profile names",
+    4,
+    480,
+    120.0,
+    "the oldest of that address ends; a PC of the profile takes their room",
 )
 LEASE_RAM = Limit("bytes of RAM that a seat claims", 64 << 30, None, None, "the claim is cut down")
+# A PC opens its connections one after the other. 10 s: as qemu-nbd, after CVE-2024-7409.
 NBD_HANDSHAKES = Limit(
-    "unfinished NBD handshakes", 16, 128, 10.0, "the oldest unfinished one is hung up on"
+    "unfinished NBD handshakes",
+    16,
+    128,
+    10.0,
+    "the oldest one of the address that has most is hung up on",
 )
+# 128 of an address: twice four areas of 16 connections, because a seat may attach all of them again
+# before the server knows that the old ones are dead. 480 in total: with as many page files they fit
+# into the 1024 descriptors of a process.
 NBD_CONNECTIONS = Limit(
-    "NBD connections", 128, 480, None, "places are kept for leases that were attached before"
+    "NBD connections", 128, 480, None, "refused; 128 are kept for leases that were attached before"
+)
+NBD_KEPT = Limit(
+    "NBD connections kept for leases that were attached before",
+    None,
+    128,
+    None,
+    "their pages must stay within reach after a fault of the server",
 )
 # A PC has one transfer at a time. A room behind one router's address, or a storm, has many.
 TFTP_TRANSFERS = Limit(

@@ -24,8 +24,8 @@ class Complaints:
 
     def warn(
         self, sender: str, message: str, *arguments: object, level: int = logging.WARNING
-    ) -> None:
-        """Log a line about ``sender`` (an address), or only count it."""
+    ) -> bool:
+        """Log a line about ``sender`` (an address), or only count it. Return True if logged."""
         now = self._now()
         if now - self._begin >= PERIOD_SECONDS:
             if self._suppressed:
@@ -34,6 +34,7 @@ class Complaints:
             self._told.clear()
         if sender in self._told or len(self._told) >= LINES:
             self._suppressed += 1
-            return
+            return False
         self._told.add(sender)
         self._log.log(level, message, *arguments)
+        return True

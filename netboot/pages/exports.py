@@ -13,7 +13,7 @@ from typing import Protocol
 
 from netboot.errors import OperatorError
 from netboot.host.files import PRIVATE, replace_file
-from netboot.pages.lease import Lease, LeaseTable
+from netboot.pages.lease import MAX_CONNECTIONS, Ends, Lease, LeaseTable
 from netboot.pages.nbd.backing import PageFile
 from netboot.pages.nbd.export import Export, Refusal, Refused
 from netboot.pages.nbd.name import WireName
@@ -33,7 +33,8 @@ class Attachment:
     ``lease`` names them in events and counters. If ``fences``, connections of this lease whose set
     is lower than ``set_number`` must be closed. With ``spread`` each connection may go to another
     worker: there is no fencing, and several workers may change the pages at a time. ``ceiling`` is
-    the most bytes per second that all connections of the seat together may move.
+    the most bytes per second that all connections of the seat together may move. ``connections`` is
+    the most in one set.
     """
 
     lease: str
@@ -45,6 +46,7 @@ class Attachment:
     fences: bool = False
     spread: bool = False
     ceiling: int | None = None
+    connections: int = MAX_CONNECTIONS
 
 
 class Exports(Protocol):
@@ -66,6 +68,9 @@ class Exports(Protocol):
 
     def find(self, name: WireName) -> Export | Refused:
         """Return the export that a client may attach, or the refusal. Changes nothing."""
+
+    def ends(self, name: WireName) -> Ends:
+        """Return the leases whose connections ``attach`` would end. Changes nothing."""
 
     def attach(self, name: WireName) -> Attachment | Refused:
         """Attach a client. Raises OSError if the pages cannot be opened or created."""
@@ -128,6 +133,10 @@ class StaticExports:
         found = self.attach(name)
         return found if isinstance(found, Refused) else found.export
 
+    def ends(self, name: WireName) -> Ends:
+        """Return nothing: all clients share the pages."""
+        return Ends()
+
     def attach(self, name: WireName) -> Attachment | Refused:
         """Attach the export of this name. The whole text counts: there are no tokens."""
         return self._attachments.get(name.text) or Refused("no such export", Refusal.UNKNOWN)
@@ -186,6 +195,10 @@ class LeasedExports:
         lease = self._table.find(name)
         return lease if isinstance(lease, Refused) else _export(lease)
 
+    def ends(self, name: WireName) -> Ends:
+        """Look the lease up in the table."""
+        return self._table.ends(name)
+
     def attach(self, name: WireName) -> Attachment | Refused:
         """Attach the lease, and wipe the pages of the leases that this ends."""
         attached = self._table.attach(name, self._clock())
@@ -226,6 +239,7 @@ class LeasedExports:
             set_number,
             fences,
             ceiling=self._ceiling(lease.seat),
+            connections=lease.connections,
         )
 
     def _changed(self) -> None:
@@ -248,13 +262,18 @@ class LeasedExports:
         if self.directory is None:
             return
         with contextlib.suppress(FileNotFoundError):
-            saved = json.loads((self.directory / STATE_FILE).read_bytes())
-            self._table.restore(saved, self._clock())
+            path = self.directory / STATE_FILE
+            try:
+                self._table.restore(json.loads(path.read_bytes()), self._clock())
+            except ValueError as error:
+                raise OperatorError(
+                    f"cannot read the leases in {path}: {error}",
+                    hint="start the release that wrote them",
+                ) from None
         kept = self._store.names()
         for lost in self._table.lose(kept):
             log.error("pages of %s are lost: its swap is refused; boot the PC again", lost.seat)
-        known = {row["generation"] for row in self._table.as_json()}
-        for stray in set(kept) - known:
+        for stray in set(kept) - self._table.generations():
             self._store.remove(stray)
 
     def _save(self) -> None:

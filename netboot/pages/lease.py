@@ -7,26 +7,46 @@ somebody else fetches the seat's script, a running PC must not lose its swap.
 A running seat may ask for fresh leases: to replace one whose pages are lost, or for further areas.
 Each further area has an export name of its own, and the seat returns it after use (end).
 
+A pending lease was granted and never attached. Anybody can cause one, so it lives for two minutes,
+each asking address has few of them, and none keeps a PC that the profile names from its swap.
+
 Fencing: the connections that a seat uses at a time are a set. The seat numbers its sets upwards and
 gives the number with the name, ``<export>@<token>.<number in hexadecimal>``; the default is 0. A
 connection of a higher set ends all lower sets for good. So a connection that its seat has given up
 cannot arrive after the new ones and write old pages.
+
+Before an attachment the caller asks whose connections it would end (``ends``), and attaches only if
+they are dead.
 """
 
 import hashlib
 import hmac
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from netboot.boot.limits import PENDING_LEASES
 from netboot.pages.nbd.export import Refusal, Refused
 from netboot.pages.nbd.name import WireName
 
-__all__ = ["Attached", "Lease", "LeaseTable", "Refused"]
+__all__ = ["Attached", "Ends", "Lease", "LeaseTable", "Refused"]
 
 GENERATION_BYTES = 16  # 128 bits
 # A PC that stays off for a day finds its swap gone, as it finds its RAM gone.
 LEASE_SECONDS = 24 * 3600.0
+PENDING_SECONDS = PENDING_LEASES.seconds or 0.0
+PENDING_OF_ADDRESS = PENDING_LEASES.per_address or 0
+PENDING_IN_TOTAL = PENDING_LEASES.in_total or 0
+# The most connections in one set: as many as a profile can ask for (swap.connections). They bound
+# the server's memory for an area, which is so many times that for one connection
+# (docs/explanation/page-server.md).
+MAX_CONNECTIONS = 16
+STATE_VERSION = 2  # of as_json; version 1, of releases up to 0.2.0, is the list of leases alone
+PLAYED = "played"  # as ``asker``
+# One refusal for both: otherwise anybody could ask which seats are on. Not the name: it may have
+# any length and any characters.
+UNKNOWN = Refused("no such export, or wrong token", Refusal.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +54,7 @@ class Lease:
     """One swap area of one boot of one seat (MAC address ``aa:bb:cc:dd:ee:ff``).
 
     ``generation`` has 32 hexadecimal digits; it is unique to the lease and not a secret.
-    ``granted`` is in seconds of the caller's clock.
+    ``granted`` is in seconds of the caller's clock. ``connections`` is the most in one set.
     """
 
     seat: str
@@ -42,6 +62,7 @@ class Lease:
     size_bytes: int
     generation: str
     granted: float
+    connections: int = MAX_CONNECTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +72,17 @@ class Attached:
     lease: Lease
     set_number: int
     fences: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The leases whose connections an attachment ends, by their generations.
+
+    ``again`` is the lease itself, if it was attached before: a newer set ends its older ones.
+    """
+
+    again: str | None = None
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -63,6 +95,7 @@ class _Keyed:
     in_use: bool = False
     lost: bool = False  # the server no longer has the pages
     fresh: bool = False  # further lease of a boot that has swap; any other begins a new boot
+    asker: str = ""  # the address that asked for it; empty for a PC that the profile names
 
 
 @dataclass(slots=True)
@@ -104,41 +137,67 @@ class LeaseTable:
         now: float,
         *,
         fresh: bool = False,
+        connections: int = MAX_CONNECTIONS,
+        asker: str = "",
     ) -> Lease | Refused:
         """Grant ``size_bytes`` to ``seat`` under the name ``export``.
 
         The same export and token return the same lease again. Capacity is counted once for each
         export: the older lease ends when the new one is attached. All other leases of the seat end
         as well, unless the new lease is ``fresh``: a further one for a boot that has swap already.
+
+        ``asker`` is the address of a PC that no profile names, and empty for any other. Such an
+        address has at most 4 pending leases: with the fifth its oldest ends. PCs that are PLAYED
+        come from one address, and count as one that only has the limit in total. If there is no
+        room, pending leases end too: for a PC of the profile those of all addresses, otherwise
+        those of an address that would still have more than the new one.
         """
         self._expire(now)
-        place = self._places.get(export, _Place())
-        known = _match(place, token)
+        known = _match(self._places.get(export, _Place()), token)
         if known is not None:
             return known.lease
-        left = self._capacity_bytes - sum(
-            other.size_bytes() for name, other in self._places.items() if name != export
-        )
-        if size_bytes > left:
-            asked, free, total = map(_readable, (size_bytes, max(left, 0), self._capacity_bytes))
-            return Refused(f"no room: {asked} asked, {free} of {total} left")
-        lease = Lease(seat, export, size_bytes, _generation(export, token, size_bytes, now), now)
-        place.pending = _Keyed(lease, token.encode(), now, fresh=fresh)
-        self._places[export] = place
+        while size_bytes > (left := self._left(export)):
+            surplus = self._surplus(export, asker, size_bytes)
+            if surplus is None:
+                asked, free, all_ = map(_readable, (size_bytes, max(left, 0), self._capacity_bytes))
+                return Refused(f"no room: {asked} asked, {free} of {all_} left")
+            self._end(surplus)
+        generation = _generation(export, token, size_bytes, now)
+        lease = Lease(seat, export, size_bytes, generation, now, connections)
+        self._make_place(export, asker)
+        place = self._places.setdefault(export, _Place())
+        place.pending = _Keyed(lease, token.encode(), now, fresh=fresh, asker=asker)
         self.on_change()
         return lease
 
     def find(self, name: WireName) -> Lease | Refused:
-        """Return the lease of ``name`` (see above), or the refusal."""
+        """Return the lease of ``name`` (see above), or the refusal.
+
+        The answer is the same for old and new sets: the numbers in use would help somebody else who
+        has read the token to end them.
+        """
         found = self._find(name)
-        return found[0].lease if isinstance(found, tuple) else found
+        return found if isinstance(found, Refused) else found.lease
+
+    def ends(self, name: WireName) -> Ends:
+        """Return the leases whose connections ``attach`` would end. Changes nothing."""
+        keyed = self._find(name)
+        if isinstance(keyed, Refused):
+            return Ends()
+        if keyed.attached:
+            return Ends(again=keyed.lease.generation)
+        replaced = (old for old in self._replaced_by(keyed) if old.attached)
+        return Ends(replaced=tuple(old.lease.generation for old in replaced))
 
     def attach(self, name: WireName, now: float) -> Attached | Refused:
         """Attach the lease of ``name``. The first time, end the leases that it replaces."""
-        found = self._find(name)
-        if isinstance(found, Refused):
-            return found
-        keyed, set_number = found
+        keyed, set_number = self._find(name), name.set_number
+        if isinstance(keyed, Refused):
+            return keyed
+        assert set_number is not None, "not found"
+        if set_number < keyed.set_number:
+            number = f"set {set_number:x} of {name.export}"
+            return Refused(f"{number} has been replaced by a newer one")
         if not keyed.attached:
             self._replace_by(keyed)
         fences = set_number > keyed.set_number
@@ -190,20 +249,29 @@ class LeaseTable:
         ended, self._ended = self._ended, []
         return ended
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """Return all leases, secrets included, as JSON values."""
-        return [
-            {**asdict(keyed.lease), **_state(keyed)}
-            for place in self._places.values()
-            for keyed in place.leases()
-        ]
+    def generations(self) -> set[str]:
+        """Return the generations of all leases."""
+        return {keyed.lease.generation for keyed in self._all()}
 
-    def restore(self, saved: Iterable[Mapping[str, Any]], now: float) -> None:
-        """Restore leases from ``as_json`` of an earlier table. None of them is in use."""
+    def as_json(self) -> dict[str, Any]:
+        """Return all leases, secrets included, as JSON values."""
+        leases = [{**asdict(keyed.lease), **_state(keyed)} for keyed in self._all()]
+        return {"version": STATE_VERSION, "leases": leases}
+
+    def restore(self, saved: Any, now: float) -> None:
+        """Restore leases from ``as_json`` of an earlier table. None of them is in use.
+
+        Raises ValueError if the form is of a newer release.
+        """
+        if isinstance(saved, dict):
+            if saved["version"] != STATE_VERSION:
+                raise ValueError(f"version {saved['version']}, expected at most {STATE_VERSION}")
+            saved = saved["leases"]
         for row in saved:
-            lease = Lease(*(row[name] for name in Lease.__slots__))
+            lease = Lease(**{name: row[name] for name in Lease.__slots__ if name in row})
             keyed = _Keyed(lease, row["token"].encode(), now, row["set_number"], row["attached"])
             keyed.lost, keyed.fresh = row["lost"], row.get("fresh", False)
+            keyed.asker = row.get("asker", "")
             place = self._places.setdefault(lease.export, _Place())
             if keyed.attached:
                 place.attached = keyed
@@ -216,17 +284,61 @@ class LeaseTable:
     def _expire(self, now: float) -> None:
         """End the leases that were unused for too long. Called when a seat comes: no timer."""
         for keyed in self._all():
-            if not keyed.in_use and now - keyed.seen >= self._lease_seconds:
+            seconds = self._lease_seconds if keyed.attached else PENDING_SECONDS
+            if not keyed.in_use and now - keyed.seen >= seconds:
                 self._end(keyed)
 
-    def _replace_by(self, fresh: _Keyed) -> None:
-        """End the leases that ``fresh``, attached for the first time, replaces."""
+    def _left(self, export: str) -> int:
+        """Return the room for ``export``, in bytes."""
+        others = (place.size_bytes() for name, place in self._places.items() if name != export)
+        return self._capacity_bytes - sum(others)
+
+    def _strangers(self, export: str) -> list[_Keyed]:
+        """Return the pending leases of PCs that no profile names, but ``export``; oldest first."""
+        pending = (place.pending for name, place in self._places.items() if name != export)
+        found = [keyed for keyed in pending if keyed is not None and keyed.asker]
+        return sorted(found, key=lambda keyed: keyed.lease.granted)
+
+    def _surplus(self, export: str, asker: str, size_bytes: int) -> _Keyed | None:
+        """Return the pending lease that ends so that ``export`` has room; None if there is none."""
+        strangers = self._strangers(export)
+        held = Counter[str]()
+        for keyed in strangers:
+            held[keyed.asker] += keyed.lease.size_bytes
+        if not asker:
+            return strangers[0] if strangers else None
+        held[asker] += size_bytes
+        heaviest, _ = held.most_common(1)[0]
+        if held[heaviest] == held[asker]:
+            heaviest = asker
+        return next((keyed for keyed in strangers if keyed.asker == heaviest), None)
+
+    def _make_place(self, export: str, asker: str) -> None:
+        """Keep to the number of pending leases: of ``asker``, and of all strangers together."""
+        if not asker:
+            return
+        strangers = self._strangers(export)
+        held = Counter(keyed.asker for keyed in strangers)
+        if len(strangers) >= PENDING_IN_TOTAL:
+            asker = held.most_common(1)[0][0]
+        elif asker == PLAYED or held[asker] < PENDING_OF_ADDRESS:
+            return
+        self._end(next(keyed for keyed in strangers if keyed.asker == asker))
+
+    def _replaced_by(self, fresh: _Keyed) -> list[_Keyed]:
+        """Return the leases that ``fresh`` replaces when it is attached for the first time."""
         seat, export = fresh.lease.seat, fresh.lease.export
-        for old in self._all():
-            same_boot = fresh.fresh or old.lease.seat != seat
-            if old is not fresh and (old.lease.export == export or not same_boot):
-                self._end(old)
-        place = self._places[export]
+        return [
+            old
+            for old in self._all()
+            if old is not fresh
+            and (old.lease.export == export or (old.lease.seat == seat and not fresh.fresh))
+        ]
+
+    def _replace_by(self, fresh: _Keyed) -> None:
+        for old in self._replaced_by(fresh):
+            self._end(old)
+        place = self._places[fresh.lease.export]
         place.attached, place.pending = fresh, None
 
     def _end(self, keyed: _Keyed) -> None:
@@ -239,19 +351,13 @@ class LeaseTable:
         if not place.leases():
             del self._places[keyed.lease.export]
 
-    def _find(self, name: WireName) -> tuple[_Keyed, int] | Refused:
-        place = self._places.get(name.export)
-        if place is None:
-            return Refused("no such export", Refusal.UNKNOWN)
-        keyed = _match(place, name.token)
+    def _find(self, name: WireName) -> _Keyed | Refused:
+        keyed = _match(self._places.get(name.export, _Place()), name.token)
         if keyed is None or name.set_number is None:
-            return Refused(f"wrong token for export {name.export}")
+            return UNKNOWN
         if keyed.lost:
             return Refused(f"this server no longer has the pages of {name.export}")
-        if name.set_number < keyed.set_number:
-            number = f"set {name.set_number:x} of {name.export}"
-            return Refused(f"{number} has been replaced by a newer one")
-        return keyed, name.set_number
+        return keyed
 
 
 def _state(keyed: _Keyed) -> dict[str, Any]:
@@ -261,6 +367,7 @@ def _state(keyed: _Keyed) -> dict[str, Any]:
         "attached": keyed.attached,
         "lost": keyed.lost,
         "fresh": keyed.fresh,
+        "asker": keyed.asker,
     }
 
 

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from netboot.pages.exports import Attachment, LeasedExports, StaticExports
-from netboot.pages.nbd.export import Export, Refusal, Refused
+from netboot.pages.lease import UNKNOWN, Ends
+from netboot.pages.nbd.export import Export, Refused
 from netboot.pages.nbd.name import WireName
-
-NOT_YOURS = Refused("no such export for this seat", Refusal.UNKNOWN)
 
 
 class ClassroomExports:
@@ -51,6 +50,10 @@ class ClassroomExports:
             return self._leased.find(name)
         return image if isinstance(image, Refused) else self._images.find(image)
 
+    def ends(self, name: WireName) -> Ends:
+        """Return the leases that an attachment of this name ends; an image ends none."""
+        return Ends() if self._image(name) is not None else self._leased.ends(name)
+
     def attach(self, name: WireName) -> Attachment | Refused:
         """Attach the image or the leased area of this name."""
         image = self._image(name)
@@ -71,4 +74,4 @@ class ClassroomExports:
         if name.export not in self._images.names:
             return None
         opens = self._image_of(name.token) == name.export
-        return WireName.parse(name.export) if opens else NOT_YOURS
+        return WireName.parse(name.export) if opens else UNKNOWN

@@ -134,6 +134,10 @@ class Profile(Section):
             ssh=ssh,
         )
 
+    def names(self, mac: str) -> bool:
+        """Return whether ``clients`` names ``mac``. A group does not: it may match any address."""
+        return mac in self.clients
+
     def hostname(self, mac: str) -> str:
         """Return the host name of ``mac``: its own, its last group's, or ``pc-`` and six digits."""
         given = [settings.hostname for settings in self._settings(mac) if settings.hostname]

@@ -9,9 +9,10 @@ import re
 import time
 from dataclasses import dataclass
 
+from netboot.boot.limits import LEASE_RAM
 from netboot.boot.plan import swap_export
 from netboot.errors import AnswerError
-from netboot.pages.lease import LeaseTable
+from netboot.pages.lease import PLAYED, LeaseTable
 from netboot.pages.nbd.export import Refused
 from netboot.profile.sections import PAGE
 from netboot.serve.seats import Seats, SeatState, new_token
@@ -67,23 +68,35 @@ class Leases:
         self._table = table
 
     def grant(
-        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1
+        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1, address: str = ""
     ) -> Granted | Refused:
         """Grant a seat its swap, of a size that its profile derives from ``ram_bytes``.
 
+        ``address`` asks: a PC that the profile does not name is one of few from there (LeaseTable).
         A ``fresh`` lease is for a seat whose pages are lost. A further ``area``, from 2, is for a
         seat that needs more swap (swap.grow).
         """
         seat = self._seats.of(mac)
+        ram_bytes = min(ram_bytes, LEASE_RAM.per_address or ram_bytes)
+        asker = PLAYED if seat.is_played else "" if seat.is_named else address
         if area > 1:
-            return self._further(seat, area, ram_bytes)
+            return self._further(seat, area, ram_bytes, asker)
         size = PAGE if seat.is_played else seat.settings.swap.area_bytes_for(ram_bytes)
         if fresh:
             seat.token = new_token()
         if not seat.token:
             return Refused("this boot began before the server was restarted; boot again")
         export = swap_export(mac)
-        granted = self._table.grant(mac, export, seat.token, size, time.time(), fresh=fresh)
+        granted = self._table.grant(
+            mac,
+            export,
+            seat.token,
+            size,
+            time.time(),
+            fresh=fresh,
+            connections=seat.settings.swap.connections,
+            asker=asker,
+        )
         if isinstance(granted, Refused):
             self._seats.record(mac, "lease", f"refused: {granted.reason}")
             return granted
@@ -91,14 +104,23 @@ class Leases:
         self._seats.record(mac, "lease", message, bytes_granted=size)
         return Granted(size, seat.token if fresh else "")
 
-    def _further(self, seat: SeatState, area: int, ram_bytes: int) -> Granted | Refused:
+    def _further(self, seat: SeatState, area: int, ram_bytes: int, asker: str) -> Granted | Refused:
         # No refusal is journaled here: the seat asks again and again, and reports the first one.
         swap = seat.settings.swap
         if area > 1 + swap.grow:
             return Refused(f"no area {area}: swap.grow is {swap.grow}")
         size, token = swap.area_bytes_for(ram_bytes), new_token()
         export = swap_export(seat.mac, area)
-        granted = self._table.grant(seat.mac, export, token, size, time.time(), fresh=True)
+        granted = self._table.grant(
+            seat.mac,
+            export,
+            token,
+            size,
+            time.time(),
+            fresh=True,
+            connections=swap.connections,
+            asker=asker,
+        )
         if isinstance(granted, Refused):
             return granted
         message = f"area {area}: swap of {size >> 20} MiB granted"

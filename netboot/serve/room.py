@@ -173,9 +173,12 @@ class Room:
         else:
             self.admission.fetched(mac, self._size(name))
 
-    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
+    def lease(
+        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1, address: str = ""
+    ) -> str:
         """Grant a seat swap (see ``Leases.grant``). Return the line to send to the seat."""
-        return serialize(self.leases.grant(mac, ram_bytes, fresh=fresh, area=area))
+        granted = self.leases.grant(mac, ram_bytes, fresh=fresh, area=area, address=address)
+        return serialize(granted)
 
     def end_lease(self, mac: str, area: int) -> str:
         """End the lease of an area (see ``Leases.end``). Return the line to send to the seat."""

@@ -20,6 +20,7 @@ class SeatState:
     """The state of one PC. ``settings`` are those of the profile, merged once."""
 
     settings: Seat
+    is_named: bool = False  # in the profile's ``clients``
     attempts: Attempts = field(default_factory=Attempts)
     nic: tuple[int, int] | None = None  # PCI vendor and device
     token: str = field(default="", repr=False)  # opens this boot's swap; empty before any boot
@@ -58,7 +59,7 @@ class Seats:
         """Return the state of ``mac``, an empty one if the PC is new here."""
         state = self._states.get(mac)
         if state is None:
-            state = self._states[mac] = SeatState(self._profile.seat(mac))
+            state = self._states[mac] = SeatState(self._profile.seat(mac), self._profile.names(mac))
         return state
 
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:

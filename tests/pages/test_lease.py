@@ -1,11 +1,21 @@
 """Every rule of the lease table: the right to attach an area, and the room for it."""
 
 import json
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.pages.lease import Attached, Lease, LeaseTable
+from netboot.pages.lease import (
+    MAX_CONNECTIONS,
+    PENDING_IN_TOTAL,
+    PLAYED,
+    Attached,
+    Ends,
+    Lease,
+    LeaseTable,
+)
 from netboot.pages.nbd.export import Refusal, Refused
 from netboot.pages.nbd.name import WireName
 
@@ -42,11 +52,11 @@ def test_the_right_token_attaches_as_often_as_it_likes() -> None:
 def test_refusals_are_sentences_for_the_console() -> None:
     table = LeaseTable(4096 * MIB)
     granted(table.grant(SEAT, EXPORT, "t1", 3996 * MIB, 0.0))
-    wrong = Refused(f"wrong token for export {EXPORT}", Refusal.POLICY)
+    wrong = Refused("no such export, or wrong token", Refusal.UNKNOWN)
     for name in (f"{EXPORT}@t2", f"{EXPORT}@", EXPORT, f"{EXPORT}@\N{SNOWMAN}", f"{EXPORT}@t1@"):
         assert table.attach(wire(name), 0.0) == table.find(wire(name)) == wrong
     for name in ("", "@t1", "seat@t1"):
-        assert table.attach(wire(name), 0.0) == Refused("no such export", Refusal.UNKNOWN)
+        assert table.attach(wire(name), 0.0) == table.find(wire(name)) == wrong
     refused = table.grant(OTHER, OTHER_EXPORT, "t1", 512 * MIB, 0.0)
     assert refused == Refused("no room: 512 MiB asked, 100 MiB of 4 GiB left")
 
@@ -99,9 +109,8 @@ def test_a_newer_set_fences_older_ones_for_good() -> None:
     assert table.find(wire(f"{EXPORT}@t1.ff")) is lease  # INFO does not fence
     assert table.attach(wire(f"{EXPORT}@t1.FF"), 1.0) == Attached(lease, 255, fences=True)
     replaced = Refused(f"set a of {EXPORT} has been replaced by a newer one")
-    assert (
-        table.attach(wire(f"{EXPORT}@t1.a"), 2.0) == table.find(wire(f"{EXPORT}@t1.a")) == replaced
-    )
+    assert table.attach(wire(f"{EXPORT}@t1.a"), 2.0) == replaced
+    assert table.find(wire(f"{EXPORT}@t1.a")) is lease, "INFO must not tell the number in use"
     assert isinstance(table.attach(wire(f"{EXPORT}@t1"), 2.0), Refused)
     for malformed in ("x", "1.", "-1", "1" * 17):
         assert isinstance(table.attach(wire(f"{EXPORT}@t1.{malformed}"), 2.0), Refused)
@@ -125,7 +134,7 @@ def test_a_lease_that_nobody_uses_ends_after_its_time() -> None:
     assert table.take_ended() == [lease]
     assert isinstance(table.find(wire(f"{EXPORT}@t1")), Refused)
     # A boot that never attached its lease leaves nothing to wipe.
-    granted(table.grant(SEAT, EXPORT, "t2", 100, 70.0))
+    granted(table.grant(SEAT, EXPORT, "t2", 100, 180.0))
     assert table.take_ended() == []
     assert isinstance(table.find(wire(f"{OTHER_EXPORT}@t1")), Refused)
     assert other.generation != lease.generation
@@ -142,7 +151,7 @@ def test_the_next_server_knows_the_leases_and_which_have_lost_their_pages() -> N
     successor.restore(json.loads(json.dumps(table.as_json())), 3.0)
     assert successor.lose([kept.generation]) == [lost]
     assert successor.find(wire(f"{EXPORT}@t1.5")) == kept
-    assert isinstance(successor.find(wire(f"{EXPORT}@t1.4")), Refused)
+    assert isinstance(successor.attach(wire(f"{EXPORT}@t1.4"), 3.0), Refused)
     gone = Refused(f"this server no longer has the pages of {OTHER_EXPORT}")
     assert successor.attach(wire(f"{OTHER_EXPORT}@t1"), 3.0) == gone
     assert successor.resume(kept.generation) == kept
@@ -202,3 +211,86 @@ def test_a_lease_ends_at_its_seats_word_but_never_while_it_is_used() -> None:
     granted(table.grant(OTHER, OTHER_EXPORT, "t1", MIB, 2.0))
     assert table.end(OTHER_EXPORT) is None  # granted and never attached
     granted(table.grant(SEAT, EXPORT, "t2", MIB, 2.0))
+
+
+def test_an_attachment_tells_before_whose_connections_it_ends() -> None:
+    table = LeaseTable(4 * MIB)
+    first = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    assert table.ends(wire(f"{EXPORT}@t1")) == table.ends(wire(f"{EXPORT}@guess")) == Ends()
+    attached(table.attach(wire(f"{EXPORT}@t1.5"), 0.0))
+    second = granted(table.grant(SEAT, f"{EXPORT}-2", "t2", MIB, 1.0, fresh=True))
+    assert table.ends(wire(f"{EXPORT}-2@t2")) == Ends()
+    attached(table.attach(wire(f"{EXPORT}-2@t2"), 1.0))
+    assert table.ends(wire(f"{EXPORT}@t1.6")) == Ends(again=first.generation)
+    granted(table.grant(SEAT, EXPORT, "t3", MIB, 2.0))
+    both = (first.generation, second.generation)
+    assert table.ends(wire(f"{EXPORT}@t3")) == Ends(replaced=both)
+    assert attached(table.attach(wire(f"{EXPORT}@t1.6"), 3.0)) is first, "nothing has changed"
+
+
+def test_a_lease_that_was_never_attached_lives_for_two_minutes() -> None:
+    table = LeaseTable(100)
+    granted(table.grant(SEAT, EXPORT, "t1", 100, 0.0))
+    assert isinstance(table.grant(OTHER, OTHER_EXPORT, "t1", 100, 119.0), Refused)
+    granted(table.grant(OTHER, OTHER_EXPORT, "t1", 100, 120.0))
+
+
+def test_an_address_has_four_pending_leases_and_the_oldest_ends() -> None:
+    table = LeaseTable(100)
+    for number in range(6):
+        granted(table.grant(f"m{number}", f"e{number}", "t", 1, float(number), asker="10.0.0.66"))
+        granted(table.grant(f"c{number}", f"f{number}", "t", 1, float(number)))
+    left = [isinstance(table.find(wire(f"e{number}@t")), Lease) for number in range(6)]
+    assert left == [False, False, True, True, True, True]
+    assert all(isinstance(table.find(wire(f"f{number}@t")), Lease) for number in range(6))
+
+
+def test_all_strangers_together_have_a_number_of_pending_leases() -> None:
+    table = LeaseTable(1 << 20)
+    for number in range(PENDING_IN_TOTAL + 10):
+        granted(table.grant(f"m{number}", f"e{number}", "t", 1, float(0), asker=f"{number}"))
+    assert len(table.generations()) == PENDING_IN_TOTAL
+
+
+def test_a_storm_of_played_pcs_ends_the_pending_lease_of_no_real_one() -> None:
+    table = LeaseTable(1 << 20)
+    mine = granted(table.grant(SEAT, EXPORT, "t", 1, 0.0, asker="10.0.0.7"))
+    for number in range(PENDING_IN_TOTAL + 10):
+        granted(table.grant(f"m{number}", f"e{number}", "t", 1, 1.0, asker=PLAYED))
+        assert len(table.generations()) == min(number + 2, PENDING_IN_TOTAL)
+    assert table.find(wire(f"{EXPORT}@t")) is mine
+
+
+def test_pending_leases_of_a_stranger_leave_room_for_others() -> None:
+    table = LeaseTable(100)
+    for number, size in enumerate((50, 25, 25)):
+        granted(table.grant(f"m{number}", f"e{number}", "t", size, float(number), asker="evil"))
+    mine = granted(table.grant(SEAT, EXPORT, "t", 40, 5.0, asker="honest"))
+    assert isinstance(table.find(wire("e0@t")), Refused), "the oldest of the heaviest ends"
+    assert isinstance(table.find(wire("e2@t")), Lease)
+    granted(table.grant("m9", "e9", "t", 50, 6.0, asker="evil"))
+    assert table.find(wire(f"{EXPORT}@t")) is mine
+    assert isinstance(table.grant(OTHER, OTHER_EXPORT, "t", 61, 7.0, asker="third"), Refused)
+    granted(table.grant(OTHER, OTHER_EXPORT, "t", 100, 8.0))  # the profile names this one
+
+
+def test_leases_that_were_attached_end_for_no_newcomer() -> None:
+    table = LeaseTable(100)
+    lease = granted(table.grant(SEAT, EXPORT, "t", 100, 0.0, asker="10.0.0.7"))
+    attached(table.attach(wire(f"{EXPORT}@t"), 0.0))
+    assert isinstance(table.grant(OTHER, OTHER_EXPORT, "t", 1, 1.0), Refused)
+    assert table.find(wire(f"{EXPORT}@t")) is lease
+
+
+def test_the_state_of_the_last_release_is_read_and_that_of_the_next_is_refused() -> None:
+    table = LeaseTable(MIB)
+    lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0, connections=2))
+    attached(table.attach(wire(f"{EXPORT}@t1.5"), 1.0))
+    saved = table.as_json()
+    (row,) = saved["leases"]
+    old = [{key: row[key] for key in row if key not in ("connections", "asker")}]
+    successor = LeaseTable(MIB)
+    successor.restore(old, 2.0)
+    assert successor.resume(lease.generation) == replace(lease, connections=MAX_CONNECTIONS)
+    with pytest.raises(ValueError, match="version 3, expected at most 2"):
+        LeaseTable(MIB).restore({**saved, "version": 3}, 2.0)

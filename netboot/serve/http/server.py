@@ -50,7 +50,9 @@ class Answers(Protocol):
         The result is a file that all seats share, and the text that replaces its last characters.
         """
 
-    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
+    def lease(
+        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1, address: str = ""
+    ) -> str:
         """Grant a swap lease. Return ``size=BYTES`` or ``refused=REASON``.
 
         `` token=TOKEN`` follows the size for a ``fresh`` lease and for a further ``area``.
@@ -179,7 +181,9 @@ class HttpServer:
         if not (ram.isascii() and ram.isdigit()):
             raise web.HTTPBadRequest(text="ram: expected the client's RAM in bytes\n")
         fresh, area = request.query.get("fresh") == "1", _area(request)
-        return web.Response(text=self._room.lease(mac, int(ram), fresh=fresh, area=area) + "\n")
+        address = request.remote or ""
+        answer = self._room.lease(mac, int(ram), fresh=fresh, area=area, address=address)
+        return web.Response(text=f"{answer}\n")
 
     async def _end_lease(self, request: web.Request) -> web.Response:
         mac, area = self._seat(request), _area(request)

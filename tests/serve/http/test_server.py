@@ -53,7 +53,9 @@ class FakeRoom:
     def fetched(self, mac: str, name: str) -> None:
         self.files.append((mac, name))
 
-    def lease(self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1) -> str:
+    def lease(
+        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1, address: str = ""
+    ) -> str:
         return f"size={2 * ram_bytes * area}" + " token=beef" * fresh
 
     def end_lease(self, mac: str, area: int) -> str:
