@@ -99,6 +99,13 @@ PAGES = StageGroup(
             "Boot the PC again. Its token is of an older boot, or its pages are lost.",
         ),
         EventStage(
+            "pages:in-use",
+            "Another PC asked for this PC's swap while it is in use, and was refused. "
+            "The message has both addresses.",
+            "Find the other PC: it has the same MAC address (a USB adapter that is used for two PCs, "
+            "or a cloned card), or somebody tries to take the swap away.",
+        ),
+        EventStage(
             "pages:delayed",
             "The store has no room for the PC's pages, so its requests wait.",
             "Free memory or disk space on the server, or set a smaller `swap.overcommit`.",

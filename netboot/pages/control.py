@@ -6,6 +6,8 @@ One packet is one line of JSON, with file descriptors. Messages to a worker:
   directions (``carry``), then those of the page file
 - ``fence``: close the connections of a lease whose set is lower than ``set``
 - ``drop``: close the connections of a lease that has ended
+- ``probe``: probe the clients of a lease with the times of ``keepalive`` (liveness.py), and report
+  ``heard`` for each
 - ``leave``: give all clients back, then exit. The clients of a lease go together, when all its
   connections are between two requests
 - ``stop``: close everything and exit
@@ -15,6 +17,7 @@ Messages from a worker:
 - ``ready``: the worker runs; always the first message
 - ``closed``: a connection has ended
 - ``counters``: the work done since the last report
+- ``heard``: the kernel of a client was last heard ``at`` this time of the monotonic clock
 - ``first-write``: the first page of a lease was written
 - ``delayed``: the writes of a lease wait for room in the store
 - ``moved``: a client is given back. Descriptors: the client's socket, its pending bytes in both

@@ -5,26 +5,38 @@ import itertools
 import logging
 import os
 import socket
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from netboot.pages import control
+from netboot.boot.limits import NBD_CONNECTIONS, NBD_KEPT
+from netboot.host.complaints import Complaints
+from netboot.pages import control, liveness
 from netboot.pages.exports import Attachment, Exports
+from netboot.pages.lease import Ends
+from netboot.pages.nbd.export import Refused
 from netboot.pages.nbd.handshake import Ready
+from netboot.pages.nbd.name import WireName
 from netboot.pages.process import WorkerProcess, collect
 from netboot.pages.worker.exchange import Counters
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["attach", "detach", "refused", "first-write", "worker-died", "delayed"]
+Kind = Literal["attach", "detach", "refused", "in-use", "first-write", "worker-died", "delayed"]
 
-# The most connections in one set of a seat's area: as many as a profile can ask for
-# (swap.connections). They bound the server's memory for an area, which is so many times that for
-# one connection (docs/explanation/page-server.md).
-MAX_CONNECTIONS_OF_AREA = 16
+WARNINGS = ("in-use", "delayed")
+MAX_CONNECTIONS = NBD_CONNECTIONS.in_total or 0
+MAX_CONNECTIONS_OF_ADDRESS = NBD_CONNECTIONS.per_address or 0
+KEPT_CONNECTIONS = NBD_KEPT.in_total or 0
+# A connection without an answer for so long is dead. Our agent gives up a silent server after 3 s
+# (swap.timeout). The newcomer's agent waits 10 s for an answer (STEP_MS in stream.c).
+PROBE_SECONDS = 5.0
+PROBE_PAUSE_SECONDS = 0.2
+CLOCK_SECONDS = 0.02  # error of the times that the kernel tells, in ticks of up to 10 ms
+IN_USE = Refused("another PC with this address is running")
 # Time limit of an upgrade for a request in progress; after it, the client has to attach again.
 TAKE_OVER_SECONDS = 5.0
 
@@ -45,11 +57,12 @@ class PageEvent:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Client:
     address: str
     attachment: Attachment
     worker: WorkerProcess
+    heard: float = 0.0  # when its kernel answered, as far as anybody asked
 
 
 @dataclass(slots=True)
@@ -74,7 +87,9 @@ class Crew:
         self._numbers = itertools.count()
         self._clients: dict[int, _Client] = {}
         self._leases: dict[str, _Seat] = {}
-        self._orders: set[asyncio.Task[None]] = set()
+        self._orders: set[asyncio.Task[Any]] = set()
+        self._probes: dict[frozenset[int], asyncio.Task[set[int]]] = {}
+        self._complaints: defaultdict[str, Complaints] = defaultdict(lambda: Complaints(log))
         exports.on_ended = self._drop
 
     def start(self) -> list[str]:
@@ -96,10 +111,6 @@ class Crew:
         """Process ids of the workers."""
         return [worker.pid for worker in self._workers]
 
-    def addresses(self) -> Iterable[str]:
-        """Return the client's address of each connection."""
-        return (client.address for client in self._clients.values())
-
     def counters(self) -> dict[str, dict[str, int]]:
         """Return the counters by lease, as ``PageServer.counters`` does."""
         return {
@@ -107,25 +118,33 @@ class Crew:
             for lease, seat in self._leases.items()
         }
 
-    async def connect(self, sock: socket.socket, address: str, ready: Ready, reply: bytes) -> None:
-        """Hand a client over to a worker, which also sends ``reply``, the end of the handshake.
+    async def connect(
+        self, sock: socket.socket, address: str, ready: Ready, reply: Callable[[], bytes]
+    ) -> Refused | None:
+        """Hand a client over to a worker; return the refusal if it may not attach.
 
-        So the worker has closed the connections that this one fences before the client can know
-        that it is attached.
+        The worker also sends ``reply``, the end of the handshake. So it has closed the connections
+        that this one fences before the client can know that it is attached.
         """
-        attachment = self._exports.attach(ready.asked)
-        if not isinstance(attachment, Attachment):
-            return  # a newer connection of this seat was faster; the handshake can refuse no more
+        asked = ready.asked
+        silent: set[int] = set()
+        while rivals := self._rivals(asked, address) - silent:
+            live = await self._probe(frozenset(rivals))
+            if live:
+                return self._in_use(live, ready.export.name, address)
+            silent |= rivals
+        attachment = self._no_place(asked, address) or self._exports.attach(asked)
+        if isinstance(attachment, Refused):
+            return self._refuse("", attachment, address)
         number = attachment.set_number
-        if attachment.seat and self._in_set(attachment) >= MAX_CONNECTIONS_OF_AREA:
-            limit = f"has {MAX_CONNECTIONS_OF_AREA} connections, the most for one area"
-            reason = f"{attachment.export.name} {limit}"
-            self.tell("refused", attachment.seat, "", f"{address}: {reason}", address=address)
-            return
+        if attachment.seat and self._in_set(attachment) >= attachment.connections:
+            limit = f"has {attachment.connections} connections, the most for one area"
+            surplus = Refused(f"{attachment.export.name} {limit}")
+            return self._refuse(attachment.seat, surplus, address)
         seat = self._seat(attachment)
         if attachment.fences:
             await seat.worker.send({"do": "fence", "lease": attachment.lease, "set": number})
-        carried = control.carry(reply, ready.leftover)
+        carried = control.carry(reply(), ready.leftover)
         message = {
             "set": number,
             "written": seat.written,
@@ -138,6 +157,78 @@ class Crew:
             os.close(carried)
         text = f"attached by {address}, connection {self._connections(attachment.lease)}"
         self._tell_attached(attachment, address, text)
+        return None
+
+    # In use means in use: whether an attachment may end the connections of another client.
+
+    def _rivals(self, asked: WireName, address: str) -> set[int]:
+        """Return the connections of others that an attachment from ``address`` would end.
+
+        They are those of the leases that it replaces, and those of the same lease from another
+        address. At its own address an agent may replace its connections: it has the boot's token.
+        """
+        ends = self._exports.ends(asked)
+        return {
+            number
+            for number, client in self._clients.items()
+            if client.attachment.lease in ends.replaced
+            or (client.attachment.lease == ends.again and client.address != address)
+        }
+
+    async def _probe(self, clients: frozenset[int]) -> set[int]:
+        """Return those of ``clients`` that answer. All who ask about the same share one probe."""
+        task = self._probes.get(clients)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._answering(set(clients)))
+            self._probes[clients] = task
+            task.add_done_callback(lambda _: self._probes.pop(clients, None))
+            self._keep(task)
+        return await asyncio.shield(task)
+
+    async def _answering(self, clients: set[int]) -> set[int]:
+        begin = time.monotonic()
+        live: set[int] = set()
+        while clients and not live and time.monotonic() < begin + PROBE_SECONDS:
+            await self._order_probe(clients, liveness.URGENT)
+            await asyncio.sleep(PROBE_PAUSE_SECONDS)
+            clients &= self._clients.keys()
+            after = begin + CLOCK_SECONDS
+            live = {number for number in clients if self._clients[number].heard > after}
+        if live:
+            await self._order_probe(clients, liveness.USUAL)
+        return live
+
+    async def _order_probe(self, clients: Iterable[int], keepalive: Sequence[int]) -> None:
+        asked = (self._clients[number] for number in clients if number in self._clients)
+        for lease, worker in {each.attachment.lease: each.worker for each in asked}.items():
+            await worker.send({"do": "probe", "lease": lease, "keepalive": keepalive})
+
+    def _in_use(self, live: Collection[int], export: str, address: str) -> Refused:
+        clients = [self._clients[number] for number in live if number in self._clients]
+        seat = next((client.attachment.seat for client in clients), "")
+        running = sorted({client.address for client in clients})
+        text = f"{export}: {address} was refused: {IN_USE.reason} at {', '.join(running)}"
+        self.complain("in-use", seat, text, address=address, running=running, export=export)
+        return IN_USE
+
+    def _no_place(self, asked: WireName, address: str) -> Refused | None:
+        """Return the refusal if the server, or ``address``, has too many connections already.
+
+        Connections that the new one ends do not count.
+        """
+        ends = self._exports.ends(asked)
+        counted = [each.address for each in self._clients.values() if not _ended(each, ends, asked)]
+        limit = MAX_CONNECTIONS - (0 if ends.again else KEPT_CONNECTIONS)
+        if len(counted) >= limit:
+            return Refused(f"the server has {len(counted)} connections, its limit")
+        if counted.count(address) >= MAX_CONNECTIONS_OF_ADDRESS:
+            limit = MAX_CONNECTIONS_OF_ADDRESS
+            return Refused(f"this address has {limit} connections, the limit for one")
+        return None
+
+    def _refuse(self, seat: str, refused: Refused, address: str) -> Refused:
+        self.complain("refused", seat, f"{address}: {refused.reason}", address=address)
+        return refused
 
     async def take_over(self, names: Iterable[str]) -> None:
         """Move the clients of an earlier server's workers, which listen at ``names``, to ours."""
@@ -221,9 +312,11 @@ class Crew:
         ended = self._leases.pop(lease, None)
         if ended is not None:
             order = ended.worker.send({"do": "drop", "lease": lease})
-            task = asyncio.get_running_loop().create_task(order)
-            self._orders.add(task)
-            task.add_done_callback(self._orders.discard)
+            self._keep(asyncio.get_running_loop().create_task(order))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
 
     def _least_loaded(self) -> WorkerProcess:
         load_of = Counter(id(client.worker) for client in self._clients.values())
@@ -249,6 +342,10 @@ class Crew:
     def _reported(self, message: control.Message) -> None:
         if message["event"] == "closed":
             self._closed(message["id"], message["reason"])
+            return
+        if message["event"] == "heard":
+            if message["id"] in self._clients:
+                self._clients[message["id"]].heard = message["at"]
             return
         lease = message["lease"]
         seat = self._leases.get(lease)
@@ -300,9 +397,31 @@ class Crew:
             export=attachment.export.name,
         )
 
+    def complain(self, kind: Kind, seat: str, message: str, *, address: str, **data: Any) -> None:
+        """Tell an event that a client can cause at will: once a minute for an address and a seat.
+
+        Each kind has its own number of lines, so that strangers cannot hide a warning.
+        """
+        text, level = "pages: %s: %s", _level(kind)
+        sender = f"{address} {seat}"
+        if self._complaints[kind].warn(sender, text, kind, message, level=level):
+            self._pass_on(PageEvent(kind, seat, "", message, {"address": address, **data}))
+
     def tell(self, kind: Kind, seat: str, lease: str, message: str, **data: Any) -> None:
         """Log an event and pass it to the callback, if there is one."""
-        level = logging.WARNING if kind == "delayed" else logging.INFO
-        log.log(level, "pages: %s: %s", kind, message)
+        log.log(_level(kind), "pages: %s: %s", kind, message)
+        self._pass_on(PageEvent(kind, seat, lease, message, data))
+
+    def _pass_on(self, event: PageEvent) -> None:
         if self._on_event is not None:
-            self._on_event(PageEvent(kind, seat, lease, message, data))
+            self._on_event(event)
+
+
+def _level(kind: Kind) -> int:
+    return logging.WARNING if kind in WARNINGS else logging.INFO
+
+
+def _ended(client: _Client, ends: Ends, asked: WireName) -> bool:
+    """Return whether an attachment of ``asked`` ends the connection of ``client``."""
+    lease, number = client.attachment.lease, client.attachment.set_number
+    return lease in ends.replaced or (lease == ends.again and number < (asked.set_number or 0))

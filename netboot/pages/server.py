@@ -7,9 +7,13 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from netboot.boot.limits import NBD_HANDSHAKES
 from netboot.errors import OperatorError
+from netboot.host.complaints import Complaints
+from netboot.pages import liveness
 from netboot.pages.crew import Crew, PageEvent
 from netboot.pages.exports import Exports
 from netboot.pages.nbd.export import Export, Refused
@@ -22,17 +26,23 @@ log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 
-HANDSHAKE_SECONDS = 10.0  # as qemu-nbd, after CVE-2024-7409
+HANDSHAKE_SECONDS = NBD_HANDSHAKES.seconds or 0.0
+MAX_HANDSHAKES = NBD_HANDSHAKES.in_total or 0
+MAX_HANDSHAKES_OF_ADDRESS = NBD_HANDSHAKES.per_address or 0
 # A handshake has some hundred bytes. Requests that follow it at once are passed on to the worker.
 RECEIVE_BYTES = 4096
-MAX_CONNECTIONS = 480  # with as many page files they fit into the 1024 descriptors of a process
-# Twice four areas of 16 connections: a seat may attach all of them again before the server knows
-# that the old ones are dead.
-MAX_CONNECTIONS_OF_ADDRESS = 128
+BACKLOG = 480  # of the listening socket: a room attaches at once
+MAX_NAME = 64  # of a name that an event repeats
 MAX_WORKERS = 8
 LEAVE_SECONDS = 0.5  # for handshakes in progress; a slower client has to connect again
-# A PC that is switched off closes nothing: the kernel drops its connections after a minute.
-KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+
+
+@dataclass(slots=True)
+class _Guest:
+    """A client whose handshake is not done. ``named``: it chose an export that it may attach."""
+
+    address: str
+    named: bool = False
 
 
 class PageServer:
@@ -58,7 +68,8 @@ class PageServer:
         self._listeners: list[socket.socket] = []
         self._accepting: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handshaking: Counter[str] = Counter()
+        self._guests: dict[asyncio.Task[None], _Guest] = {}  # oldest first
+        self._complaints = Complaints(log)
 
     async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
         """Start the workers, listen, and take over the clients of an earlier server.
@@ -158,47 +169,71 @@ class PageServer:
             try:
                 sock, peer = await loop.sock_accept(listener)
             except OSError as error:  # too many open files, or the client is gone already
-                log.warning("pages: cannot accept a connection: %s", error.strerror)
+                reason = "pages: cannot accept a connection: %s"
+                self._complaints.warn("", reason, error.strerror)
                 await asyncio.sleep(0.1)
                 continue
-            reason = self._too_many(peer[0])
-            if reason is not None:
+            if self._make_place(peer[0]):
+                self._begin(sock, peer[0])
+            else:
                 sock.close()
-                self._crew.tell("refused", "", "", f"{peer[0]}: {reason}", address=peer[0])
-                continue
-            self._handshaking[peer[0]] += 1
-            self._spawn(self._welcome(sock, peer[0]))
 
-    def _too_many(self, address: str) -> str | None:
-        connected = Counter(self._crew.addresses())
-        if connected.total() + self._handshaking.total() >= MAX_CONNECTIONS:
-            return f"the server has {MAX_CONNECTIONS} connections, its limit"
-        if connected[address] + self._handshaking[address] >= MAX_CONNECTIONS_OF_ADDRESS:
-            return f"this address has {MAX_CONNECTIONS_OF_ADDRESS} connections, the limit for one"
-        return None
+    def _begin(self, sock: socket.socket, address: str) -> None:
+        guest = _Guest(address)
+        task = asyncio.get_running_loop().create_task(self._welcome(sock, guest))
 
-    async def _welcome(self, sock: socket.socket, address: str) -> None:
+        def over(_: asyncio.Task[None]) -> None:
+            sock.close()  # a task that was hung up on before its first step did not
+            self._tasks.discard(task)
+            self._guests.pop(task, None)
+
+        self._tasks.add(task)
+        self._guests[task] = guest
+        task.add_done_callback(over)
+
+    def _make_place(self, address: str) -> bool:
+        """Hang up on the oldest handshake if there are too many; return whether there is a place.
+
+        It is the oldest of ``address`` or, if there are too many in total, of the address that has
+        most. A handshake that has named its export goes on: only its PC can do that.
+        """
+        held = Counter(guest.address for guest in self._guests.values())
+        if held[address] >= MAX_HANDSHAKES_OF_ADDRESS:
+            heaviest = address
+        elif held.total() >= MAX_HANDSHAKES:
+            heaviest = held.most_common(1)[0][0]
+        else:
+            return True
+        reason = f"{heaviest}: {held[heaviest]} handshakes are not done; the oldest is hung up on"
+        self._crew.complain("refused", "", reason, address=heaviest)
+        for task, guest in self._guests.items():
+            if guest.address == heaviest and not guest.named:
+                del self._guests[task]
+                task.cancel()
+                return True
+        return False
+
+    async def _welcome(self, sock: socket.socket, guest: _Guest) -> None:
+        address = guest.address
         with sock:  # the worker has a descriptor of its own
             try:
                 async with asyncio.timeout(self._handshake_seconds):
-                    await self._serve_handshake(sock, address)
+                    await self._serve_handshake(sock, guest)
             except TimeoutError:
-                log.info("pages: %s: handshake not done in %g s", address, self._handshake_seconds)
+                self._note(address, f"handshake not done in {self._handshake_seconds:g} s")
             except OSError as error:
-                log.info("pages: %s: %s", address, error.strerror)
+                self._note(address, error.strerror or str(error))
             except Exception:
                 log.exception("pages: a handshake with %s failed", address)
-            finally:
-                self._handshaking[address] -= 1
-                self._handshaking += Counter()  # drops addresses whose count is 0
 
-    async def _serve_handshake(self, sock: socket.socket, address: str) -> None:
-        loop = asyncio.get_running_loop()
+    def _note(self, address: str, reason: str) -> None:
+        self._complaints.warn(address, "pages: %s: %s", address, reason, level=logging.INFO)
+
+    async def _serve_handshake(self, sock: socket.socket, guest: _Guest) -> None:
+        loop, address = asyncio.get_running_loop(), guest.address
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE.items():
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        liveness.ask_after(sock, liveness.USUAL)
         handshake = Handshake(lambda name: self._find(name, address), self._exports.names)
         while handshake.outcome is None:
             await loop.sock_sendall(sock, handshake.data_to_send())
@@ -208,21 +243,29 @@ class PageServer:
             handshake.receive_data(data)
         outcome = handshake.outcome
         if isinstance(outcome, Ready):
+            guest.named = True
             await self._settled.wait()
-            await self._crew.connect(sock, address, outcome, handshake.data_to_send())
+            refused = await self._crew.connect(sock, address, outcome, handshake.data_to_send)
+            if refused is None:
+                return
+            handshake.refuse(refused)
+            reason = refused.reason
         else:
-            await loop.sock_sendall(sock, handshake.data_to_send())
-            log.info("pages: %s: %s", address, outcome.reason)
+            reason = outcome.reason
+        await loop.sock_sendall(sock, handshake.data_to_send())
+        self._note(address, reason)
 
     def _find(self, name: WireName, address: str) -> Export | Refused:
         found = self._exports.find(name)
         if isinstance(found, Refused):
             # Without the token: a mistyped one is still half a secret.
-            message = f"{address}: {found.reason}"
-            self._crew.tell("refused", "", "", message, address=address, export=name.export)
+            export = name.export[:MAX_NAME]
+            self._crew.complain(
+                "refused", "", f"{address}: {found.reason}", address=address, export=export
+            )
         return found
 
 
 def _listen(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    return socket.create_server(address, family=family, backlog=MAX_CONNECTIONS)
+    return socket.create_server(address, family=family, backlog=BACKLOG)

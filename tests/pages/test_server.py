@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from netboot.errors import OperatorError
-from netboot.pages.crew import MAX_CONNECTIONS_OF_AREA
+from netboot.pages.crew import MAX_CONNECTIONS_OF_ADDRESS
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.export import Refused
-from netboot.pages.server import MAX_CONNECTIONS_OF_ADDRESS, PageServer
+from netboot.pages.server import MAX_HANDSHAKES_OF_ADDRESS, PageServer
 from netboot.pages.static import serve_static
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.worker.buffers import BUFFER_BYTES
@@ -173,14 +173,14 @@ def test_wrong_tokens_and_unknown_names_are_told(store: MemoryStore) -> None:
     table.grant(SEAT, EXPORT, "right", MIB, 0.0)
     with leased(store, table, workers=1) as server:
         with NbdClient(server.address) as client:
-            reply = client.go(f"{EXPORT}@wrong")[-1]
-            reason = f"wrong token for export {EXPORT}"
-            assert (reply.sprintf("%type%"), reply.data.decode()) == ("ERR_POLICY", reason)
-            reply = client.go("other@right")[-1]
-            assert (reply.sprintf("%type%"), reply.data) == ("ERR_UNKNOWN", b"no such export")
+            for name in (f"{EXPORT}@wrong", "other@right"):
+                reply = client.go(name)[-1]
+                reason = b"no such export, or wrong token"
+                assert (reply.sprintf("%type%"), reply.data) == ("ERR_UNKNOWN", reason)
             assert client.option(bytes(nbd.Option(option=3)))[-1].sprintf("%type%") == "ERR_POLICY"
             client.attach(f"{EXPORT}@right")
         assert server.event("refused").data["export"] == EXPORT
+        assert [event.kind for event in server.events].count("refused") == 1, "one a minute"
         attached = server.event("attach")
         assert (attached.seat, attached.data["address"]) == (SEAT, "127.0.0.1")
         assert not any("right" in str(event) or "wrong@" in str(event) for event in server.events)
@@ -196,11 +196,30 @@ def test_new_boot_of_a_seat_wipes_the_old_lease(store: MemoryStore) -> None:
             with NbdClient(server.address) as asking:
                 asking.option(nbd.go(f"{EXPORT}@t2".encode(), option=6))
                 assert old.read(0, 4096) == PAGE  # INFO does not fence
-            with NbdClient(server.address).attach(f"{EXPORT}@t2") as new:
-                assert new.read(0, 4096) == bytes(4096)
-                with pytest.raises((EOFError, ConnectionResetError)):
-                    old.receive(1)
+            with NbdClient(server.address) as early:
+                reply = early.go(f"{EXPORT}@t2")[-1]
+                assert reply.data == b"another PC with this address is running"
+                with pytest.raises(EOFError):
+                    early.receive(1)
+            event = server.event("in-use")
+            assert (event.seat, event.data["running"]) == (SEAT, ["127.0.0.1"])
+            assert old.read(0, 4096) == PAGE
+        with NbdClient(server.address).attach(f"{EXPORT}@t2") as new:
+            assert new.read(0, 4096) == bytes(4096)
         assert len(store.names()) == 1
+
+
+def test_an_agent_replaces_its_own_live_connections(store: MemoryStore) -> None:
+    table = LeaseTable(MIB)
+    table.grant(SEAT, EXPORT, "t1", MIB, 0.0)
+    with (
+        leased(store, table, workers=1) as server,
+        NbdClient(server.address).attach(f"{EXPORT}@t1.1") as old,
+        NbdClient(server.address).attach(f"{EXPORT}@t1.2") as new,
+    ):
+        with pytest.raises((EOFError, ConnectionResetError)):
+            old.receive(1)
+        assert new.write(0, PAGE) == 0
 
 
 def test_an_area_that_was_given_back_takes_no_memory(store: MemoryStore) -> None:
@@ -233,8 +252,9 @@ def test_silent_client_is_hung_up_on(store: MemoryStore) -> None:
 
 def test_connections_of_one_address_are_limited(static: Running) -> None:
     clients = [NbdClient(static.address).attach("a") for _ in range(MAX_CONNECTIONS_OF_ADDRESS)]
-    with socket.create_connection(static.address, timeout=10) as surplus:
-        assert surplus.recv(1) == b""
+    with NbdClient(static.address) as surplus:
+        reason = b"this address has 128 connections, the limit for one"
+        assert surplus.go("a")[-1].data == reason
     assert "this address has 128 connections" in static.event("refused").message
     for client in clients:
         client.sock.close()
@@ -244,28 +264,70 @@ def test_connections_of_one_address_are_limited(static: Running) -> None:
 
 
 def test_connections_are_limited_in_total(static: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netboot.pages.server.MAX_CONNECTIONS", 2)
-    with NbdClient(static.address).attach("a"), NbdClient(static.address):
-        with socket.create_connection(static.address, timeout=10) as surplus:
-            assert surplus.recv(1) == b""
+    monkeypatch.setattr("netboot.pages.crew.MAX_CONNECTIONS", 3)
+    monkeypatch.setattr("netboot.pages.crew.KEPT_CONNECTIONS", 1)
+    with NbdClient(static.address).attach("a"), NbdClient(static.address).attach("a"):
+        with NbdClient(static.address) as surplus:
+            assert surplus.go("a")[-1].data == b"the server has 2 connections, its limit"
         assert "the server has 2 connections" in static.event("refused").message
 
 
-def test_connections_of_a_seat_are_limited_and_a_newer_set_counts_anew(store: MemoryStore) -> None:
+def test_places_are_kept_for_leases_that_were_attached_before(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netboot.pages.crew.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("netboot.pages.crew.KEPT_CONNECTIONS", 1)
+    table = LeaseTable(3 * MIB)
+    for seat in "abc":
+        table.grant(seat, f"seat-{seat}", "t", MIB, time.time())
+    with leased(store, table, workers=1) as server:
+        NbdClient(server.address).attach("seat-a@t.1").sock.close()
+        server.event("detach")
+        with NbdClient(server.address).attach("seat-b@t.1"):
+            with NbdClient(server.address) as surplus:
+                assert surplus.go("seat-c@t.1")[-1].data.startswith(b"the server has 1 connections")
+            with NbdClient(server.address).attach("seat-a@t.2") as again:
+                assert again.write(0, PAGE) == 0
+            with NbdClient(server.address).attach("seat-b@t.2") as again:
+                assert again.write(0, PAGE) == 0
+
+
+def test_a_set_has_as_many_connections_as_its_lease_says_and_a_newer_set_counts_anew(
+    store: MemoryStore,
+) -> None:
     table = LeaseTable(MIB)
-    table.grant(SEAT, EXPORT, "t", MIB, 0.0)
+    table.grant(SEAT, EXPORT, "t", MIB, 0.0, connections=3)
+    reason = f"{EXPORT} has 3 connections, the most for one area"
     with leased(store, table, workers=1) as server:
         for number in (1, 2):
             name = f"{EXPORT}@t.{number}"
-            clients = [
-                NbdClient(server.address).attach(name) for _ in range(MAX_CONNECTIONS_OF_AREA)
-            ]
-            with NbdClient(server.address) as surplus, pytest.raises(EOFError):
-                surplus.go(name)
-            assert f"{EXPORT} has 16 connections" in server.event("refused", number).message
+            clients = [NbdClient(server.address).attach(name) for _ in range(3)]
+            with NbdClient(server.address) as surplus:
+                assert surplus.go(name)[-1].data.decode() == reason
+                with pytest.raises(EOFError):
+                    surplus.receive(1)
             assert clients[-1].read(0, 1) == b"\0"
             for client in clients:
                 client.sock.close()
+        event = server.event("refused")
+        assert (event.seat, event.message) == (SEAT, f"127.0.0.1: {reason}")
+
+
+def test_the_oldest_handshake_is_hung_up_on_for_a_newer_one(static: Running) -> None:
+    """16 of an address at a time. One that has the right name is served."""
+    silent = [socket.create_connection(static.address) for _ in range(MAX_HANDSHAKES_OF_ADDRESS)]
+    for sock in silent:
+        sock.settimeout(10)
+        assert len(sock.recv(18)) == 18
+    with NbdClient(static.address).attach("a") as client:
+        assert client.read(0, 1) == b"\0"
+    assert silent[0].recv(1) == b""
+    silent[1].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        silent[1].recv(1)
+    assert "16 handshakes are not done" in static.event("refused").message
+    for sock in silent:
+        sock.close()
 
 
 def test_what_a_worker_holds_is_bounded_whatever_clients_send(store: MemoryStore) -> None:

@@ -86,6 +86,7 @@ class Handshake:
         self._listed = listed
         self._headers = Headers.SIMPLE
         self._allocation_of: WireName | None = None  # the export of SET_META_CONTEXT
+        self._latest = 0, 0  # the latest option, and the length of the output before its answer
         self._out = bytearray(GREETING.pack(GREETING_MAGIC, OPTION_MAGIC, _SERVER_FLAGS))
         self._stream = Stream(self._parse())
 
@@ -98,6 +99,16 @@ class Handshake:
         data = bytes(self._out)
         self._out.clear()
         return data
+
+    def refuse(self, refused: Refused) -> None:
+        """Refuse the chosen export after all, in place of the answer that was not sent yet.
+
+        After EXPORT_NAME, which has no error reply, nothing is said. Close the connection then.
+        """
+        option, length = self._latest
+        del self._out[length:]
+        if option == Option.GO:
+            self._refuse(option, _REFUSAL_REPLY[refused.kind], refused.reason)
 
     @property
     def outcome(self) -> Ready | Closed | None:
@@ -126,6 +137,7 @@ class Handshake:
                 )
                 continue
             data = yield header.length
+            self._latest = header.option, len(self._out)
             if header.option == Option.EXPORT_NAME:
                 return self._export_name(data, bool(flags & HandshakeFlag.NO_ZEROES))
             outcome = self._answer(header.option, data)

@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from netboot.errors import ProtocolError
 from netboot.host import privileges
-from netboot.pages import control
+from netboot.pages import control, liveness
 from netboot.pages.nbd.dialect import Dialect, Headers
 from netboot.pages.nbd.export import Export
 from netboot.pages.stores.store import load
@@ -159,10 +159,28 @@ class Worker:
                 for connection in self._of_lease(message["lease"]):
                     self._close(connection, "its lease has ended")
                 self._forget(message["lease"])
+            case "probe":
+                for connection in self._of_lease(message["lease"]):
+                    self._probe(connection, message["keepalive"])
             case "leave":
                 self._leaving = True
             case _:
                 self._ended = True
+
+    def _probe(self, connection: Connection, keepalive: list[int]) -> None:
+        """Probe a client and report when it was last heard. Close a connection that has ended.
+
+        epoll would not tell the end of a connection whose requests wait for room.
+        """
+        try:
+            liveness.ask_after(connection.sock, keepalive)
+            heard = liveness.last_heard(connection.sock)
+        except OSError:
+            heard = None
+        if heard is None:
+            self._close(connection, "closed by the client")
+        else:
+            self._link.report({"event": "heard", "id": connection.message["id"], "at": heard})
 
     def _drift(self) -> None:
         """Continue without a control plane until another one connects or no client is left."""
