@@ -47,11 +47,11 @@ class Running:
 
 
 @contextmanager
-def running(exports: Exports, **options: Any) -> Iterator[Running]:
-    """Serve ``exports`` on a free port of 127.0.0.1 until the end of the block."""
+def running(exports: Exports, host: str = "127.0.0.1", **options: Any) -> Iterator[Running]:
+    """Serve ``exports`` on a free port of ``host`` until the end of the block."""
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
-        listen = [("127.0.0.1", 0)]
+        listen = [(host, 0)]
         holder: list[Running] = []
         server = PageServer(
             exports, listen=listen, on_event=lambda event: holder[0].tell(event), **options
