@@ -263,7 +263,7 @@ def test_half_handshakes_keep_nobody_from_attaching(addresses: int, each: int) -
             time.sleep(0.05)
         calls, _ = attack.communicate()
         assert int(calls) > addresses * each, "none was hung up on"
-        assert done > 10 and slowest < 2
+        assert done > 10 and slowest < 3
         assert lan.kinds().count("refused") <= addresses
 
 

@@ -1,0 +1,55 @@
+"""Whether the kernel at the other end of a connection answers."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from netboot.pages import liveness
+
+PATIENCE_SECONDS = 5.0
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return both ends of a connection on loopback."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        there = stack.enter_context(socket.create_connection(listener.getsockname()))
+        here = stack.enter_context(listener.accept()[0])
+        yield here, there
+
+
+def test_a_kernel_answers_for_a_program_that_does_nothing(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    here, _ = ends
+    liveness.ask_after(here, liveness.USUAL)
+    begin = time.monotonic()
+    while (heard := liveness.last_heard(here)) is not None and heard <= begin + 0.02:
+        assert time.monotonic() < begin + PATIENCE_SECONDS
+        liveness.ask_after(here, liveness.URGENT)  # again and again: that must not delay the probe
+        time.sleep(0.05)
+    assert heard is not None
+
+
+def test_usual_times_ask_for_nothing_within_seconds(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    here, _ = ends
+    liveness.ask_after(here, liveness.USUAL)
+    begin = time.monotonic()
+    time.sleep(0.2)
+    heard = liveness.last_heard(here)
+    assert heard is not None and heard < begin + 0.02
+
+
+def test_a_connection_that_its_user_has_given_up_is_not_live(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    here, there = ends
+    there.shutdown(socket.SHUT_WR)
+    assert here.recv(1) == b""
+    assert liveness.last_heard(here) is None
