@@ -21,21 +21,41 @@ class Limit:
     at_limit: str
 
 
-# A PC's iPXE downloads over one connection at a time, its Linux has one for beacons and one for
-# orders; a room behind one router's address has as many as 8 such PCs.
+# A PC holds at most three: a download, a beacon and its wait for orders, which lasts while the PC is
+# on. 2000 are 500 such PCs with room for their downloads; 128 are a classroom behind one address,
+# and ``netboot storm`` with 60 PCs. Each takes up to 4 descriptors; the total is lower if the
+# process may open fewer (serve/http/doorkeeper.py).
 HTTP_CONNECTIONS = Limit(
-    "HTTP connections", 32, 480, 10.0, "the newcomer is hung up on; pages and TFTP go on"
+    "HTTP connections",
+    128,
+    2000,
+    10.0,
+    "over the total, the address with the most loses one; else the newcomer is hung up on",
 )
 # iPXE on a loaded wire stands still for some seconds while its link comes up again.
 HTTP_DOWNLOADS = Limit("HTTP downloads without progress", None, None, 60.0, "hung up on")
+STATUS_BYTES = Limit(
+    "bytes of the answer to /status", None, 512 << 10, 10.0, "strangers are left out, then a count"
+)
 # Of the largest beacon, 300 bytes and 9 keys, some times over.
 BEACON_KEYS = Limit("keys of a beacon", 16, None, None, "further keys are left out")
 BEACON_BYTES = Limit("bytes kept of a beacon", 1024, None, None, "the rest is cut off")
 JOURNAL_BYTES = Limit(
-    "bytes of the journal", None, 16 << 20, None, "strangers' events go first, the oldest first"
+    "bytes of the journal", None, 16 << 20, None, "strangers go first, then the oldest events"
 )
 JOURNAL_STRANGERS = Limit(
-    "seats in the journal that no profile names", None, 1000, None, "the oldest stranger goes"
+    "seats in the journal that no profile names",
+    None,
+    1000,
+    None,
+    "the oldest goes, first of those that sent no beacon and downloaded nothing",
+)
+JOURNAL_EVENTS = Limit("events of a seat in the journal", None, 100, None, "the oldest goes")
+JOURNAL_EVENTS_OF_STRANGERS = Limit(
+    "events of a seat without a beacon or a download", None, 10, None, "the oldest goes"
+)
+QUEUE_PLACES = Limit(
+    "PCs that wait for their turn to download", None, 500, None, "told the longest wait"
 )
 # A PC attaches its lease within seconds. It may ask for four areas. 480: as many PCs as can attach.
 PENDING_LEASES = Limit(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from netboot.errors import OperatorError
+from netboot.host.descriptors import raise_limit
 from netboot.host.privileges import command_as
 from netboot.host.programs import run
 from netboot.pages import upgrade
@@ -136,6 +137,7 @@ def _become(user: pwd.struct_passwd, state: Path, arguments: Sequence[str]) -> N
 
 
 def go_first() -> None:
-    """Raise the priority of this process, if its user may do that."""
+    """Raise the limit of open files, and the priority of this process if its user may do that."""
+    raise_limit()
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, FIRST)

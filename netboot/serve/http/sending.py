@@ -106,7 +106,9 @@ class Senders:
         except BlockingIOError:
             sent = None
         except OSError as error:
-            self._close(job, error)
+            # A PC that was switched off or takes nothing is "timed out" or "no route to host".
+            lost = isinstance(error, ConnectionError)
+            self._close(job, error if lost else ConnectionAbortedError(error.strerror))
             return
         if sent is not None:
             job.offset, job.count = job.offset + sent, job.count - sent

@@ -3,27 +3,30 @@
 aiohttp keeps connections and always sends Content-Length. `make bench-boot` compares it with nginx.
 """
 
+import asyncio
 import hmac
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
 
+from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.errors import OperatorError
 from netboot.serve.http.beacon import Beacon, parse_beacon
+from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
 from netboot.serve.http.orders import ORDERS, Orders
 from netboot.serve.http.sending import Senders
 
-log = logging.getLogger(__name__)
-
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
 MAX_STAGE_CHARACTERS = 40
 SHUTDOWN_SECONDS = 1.0
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Answers(Protocol):
@@ -75,27 +78,39 @@ class Answers(Protocol):
 
 
 class HttpServer:
-    """Serves ``room`` on ``port``. ``now`` is a clock in seconds."""
+    """Serves ``room`` on ``port``. ``now`` is a clock in seconds.
+
+    ``connections`` and ``downloads`` limit what a sender can hold.
+    """
 
     def __init__(
-        self, room: Answers, *, port: int, now: Callable[[], float] = time.monotonic
+        self,
+        room: Answers,
+        *,
+        port: int,
+        now: Callable[[], float] = time.monotonic,
+        connections: Limit = HTTP_CONNECTIONS,
+        downloads: Limit = HTTP_DOWNLOADS,
     ) -> None:
         self._room = room
         self._port = port
         self._now = now
+        self._connections = connections
+        self._downloads = downloads
         self._runner: web.AppRunner | None = None
+        self._door: Doorkeeper | None = None
         self._orders = Orders()
         self._senders = Senders()
 
     @property
     def port(self) -> int:
         """The port in use (a free one if 0 was asked for)."""
-        assert self._runner is not None, "not started"
-        return int(self._runner.addresses[0][1])
+        assert self._door is not None, "not started"
+        return self._door.port
 
     async def start(self, addresses: Sequence[IPv4Address]) -> None:
         """Listen on ``addresses``. Raises OperatorError if the port is not available."""
-        app = web.Application(client_max_size=MAX_BEACON_BYTES)
+        app = web.Application(client_max_size=MAX_BEACON_BYTES, middlewares=[self._enter])
         app.add_routes(
             [
                 web.get("/boot/{ticket}/{name:.+}", self._boot),
@@ -107,14 +122,28 @@ class HttpServer:
                 web.post("/orders/{mac}/{order}", self._give_order),
             ]
         )
+        # aiohttp applies this time to a connection that waits for a whole head of a request, also
+        # for the first one.
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            keepalive_timeout=self._connections.seconds,
+            logger=quiet_logger(),
         )
         await self._runner.setup()
+        assert self._runner.server is not None
+        self._door = Doorkeeper(
+            self._runner.server,
+            connections=self._connections,
+            stalled_seconds=self._downloads.seconds or 0.0,
+        )
         for address in addresses:
             try:
-                await web.TCPSite(self._runner, str(address), self._port).start()
+                self._door.listen(address, self._port)
             except OSError as error:
+                self._door.close()
                 await self._runner.cleanup()
                 raise OperatorError(
                     f"cannot serve HTTP on {address} port {self._port}: {error.strerror}",
@@ -124,9 +153,23 @@ class HttpServer:
     async def stop(self) -> None:
         """Close the listener and every connection."""
         self._orders.release()
+        if self._door is not None:
+            self._door.close()
         if self._runner is not None:
             await self._runner.cleanup()
         self._senders.stop()
+
+    @web.middleware
+    async def _enter(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Wait for the whole request, for a limited time, and answer it."""
+        if self._door is not None and request.remote is not None:
+            self._door.asked(request.remote, request.protocol)
+        try:
+            async with asyncio.timeout(self._connections.seconds):
+                await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text="the request has no end\n") from None
+        return await handler(request)
 
     def _seat(self, request: web.Request) -> str:
         mac = self._room.seat_of(request.match_info["ticket"])

@@ -77,9 +77,9 @@ class FakeRoom:
 class Rig:
     """The server in a thread with its own event loop, so tests can be plain blocking code."""
 
-    def __init__(self, room: FakeRoom) -> None:
+    def __init__(self, room: FakeRoom, server: HttpServer | None = None) -> None:
         self.room = room
-        self.server = HttpServer(room, port=0)
+        self.server = server or HttpServer(room, port=0)
         self.loop = asyncio.new_event_loop()
         self.loop.run_until_complete(self.server.start([LOCALHOST]))
         self.thread = threading.Thread(target=self.loop.run_forever)

@@ -1,0 +1,263 @@
+"""The doorkeeper: accepts HTTP connections, and bounds how many of them one sender can hold.
+
+asyncio's own listener tries again at once if accept(2) fails. With all descriptors in use it wrote
+1.1 million log lines in 45 s and used a whole CPU.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import resource
+import socket
+import traceback
+from collections.abc import Callable
+from ipaddress import IPv4Address
+
+from aiohttp.http import HttpProcessingError
+
+from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
+from netboot.host.complaints import Complaints
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 512  # a room that is switched on at the same instant; the kernel's limit may be lower
+ACCEPTED_AT_ONCE = 32  # between two visits to the event loop
+REST_SECONDS = 1.0  # after an accept(2) that failed for want of descriptors or memory
+SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# A download has its connection and its file twice, for the threads that send (sending.py).
+DESCRIPTORS_EACH = 4
+# For page connections, TFTP, workers, files. Places of one kind do not use up those of another.
+KEPT_BACK = 256
+MAX_CAUSE_CHARACTERS = 80
+
+
+class Visit(asyncio.Protocol):
+    """One connection: passes all events on to aiohttp's protocol ``inner``."""
+
+    def __init__(self, door: "Doorkeeper", address: str, inner: asyncio.Protocol) -> None:
+        self.address = address
+        self.asked = False  # True after the first complete head of a request
+        self.inner = inner
+        self._door = door
+        self._over = False
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.inner.connection_made(transport)
+        if self._over:
+            self.hang_up()
+
+    def data_received(self, data: bytes) -> None:
+        self.inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self.inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self.inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._door.left(self)
+        self.inner.connection_lost(exc)
+
+    def hang_up(self) -> None:
+        """End the connection now, also for the threads that send on it."""
+        self._over = True
+        self._door.left(self)
+        if self._transport is not None:
+            with contextlib.suppress(OSError):  # the connection has ended already
+                self._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            self._transport.abort()
+
+
+class Doorkeeper:
+    """Accepts connections and hands each to a protocol that ``serve`` makes.
+
+    ``connections`` limits their number. A connection whose peer takes no data for
+    ``stalled_seconds`` is ended by the kernel.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[], asyncio.Protocol],
+        *,
+        connections: Limit = HTTP_CONNECTIONS,
+        stalled_seconds: float = HTTP_DOWNLOADS.seconds or 0.0,
+    ) -> None:
+        self._serve = serve
+        self._limit = connections
+        self._in_total = connections.in_total or 0
+        self._stalled_milliseconds = int(stalled_seconds * 1000)
+        self._listeners: list[socket.socket] = []
+        self._visits: dict[str, dict[asyncio.Protocol, Visit]] = {}  # by address, oldest first
+        self._count = 0
+        self._opening: set[asyncio.Task[object]] = set()
+        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._complaints = Complaints(log)
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return int(self._listeners[0].getsockname()[1])
+
+    def listen(self, address: IPv4Address, port: int) -> None:
+        """Accept connections to ``address``. Raises OSError if the port is not available."""
+        self._in_total = min(self._in_total, _affordable())
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((str(address), port))
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        self._listeners.append(listener)
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def close(self) -> None:
+        """Accept no more connections. Those that there are go on."""
+        loop = asyncio.get_running_loop()
+        for rest in self._resting.values():
+            rest.cancel()
+        self._resting.clear()
+        while self._listeners:
+            listener = self._listeners.pop()
+            loop.remove_reader(listener)
+            listener.close()
+        for task in self._opening:
+            task.cancel()
+
+    def asked(self, address: str, inner: asyncio.Protocol) -> None:
+        """Note that the connection of ``inner`` has sent a whole head of a request."""
+        visit = self._visits.get(address, {}).get(inner)
+        if visit is not None:
+            visit.asked = True
+
+    def left(self, visit: Visit) -> None:
+        """Note that a connection has ended."""
+        of_address = self._visits.get(visit.address, {})
+        if of_address.pop(visit.inner, None) is not None:
+            self._count -= 1
+            if not of_address:
+                del self._visits[visit.address]
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                connection, (address, _) = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in SHORT:
+                    self._rest(listener, error)
+                    return
+                continue  # an error of that connection, which accept(2) hands on
+            if self._admits(address):
+                self._open(connection, address)
+            else:
+                connection.close()
+
+    def _rest(self, listener: socket.socket, error: OSError) -> None:
+        """Leave new connections in the kernel's queue for a moment."""
+        self._complaints.warn(
+            "accept",
+            "HTTP: no connection is accepted for %g s: %s; raise the limit of open files",
+            REST_SECONDS,
+            error.strerror,
+        )
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+
+        def resume() -> None:
+            del self._resting[listener]
+            loop.add_reader(listener, self._accept, listener)
+
+        self._resting[listener] = loop.call_later(REST_SECONDS, resume)
+
+    def _admits(self, address: str) -> bool:
+        """Return whether a connection from ``address`` finds a place, which may be made for it."""
+        own = len(self._visits.get(address, ()))
+        most = self._limit.per_address
+        if most is not None and own >= most:
+            self._complaints.warn(
+                address, "HTTP: %s has %d connections; further ones are hung up on", address, own
+            )
+            return False
+        if self._count < self._in_total:
+            return True
+        busiest = max(self._visits, key=lambda each: len(self._visits[each]), default=address)
+        held = list(self._visits.get(busiest, {}).values())
+        self._complaints.warn(
+            busiest, "HTTP: all %d places are taken, %d by %s", self._count, len(held), busiest
+        )
+        if len(held) <= own + 1:
+            return False
+        next((each for each in held if not each.asked), held[0]).hang_up()
+        return True
+
+    def _open(self, connection: socket.socket, address: str) -> None:
+        connection.setblocking(False)
+        # Data that the peer does not acknowledge, or has no window for, ends it (tcp(7)).
+        connection.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._stalled_milliseconds
+        )
+        visit = Visit(self, address, self._serve())
+        self._visits.setdefault(address, {})[visit.inner] = visit
+        self._count += 1
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[object] = loop.create_task(
+            loop.connect_accepted_socket(lambda: visit, connection)
+        )
+        self._opening.add(task)
+
+        def opened(ended: asyncio.Task[object]) -> None:
+            self._opening.discard(ended)
+            if ended.cancelled() or ended.exception() is not None:
+                self.left(visit)
+                connection.close()
+
+        task.add_done_callback(opened)
+
+
+def _affordable() -> int:
+    """Return the number of connections for which this process has descriptors."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return HTTP_CONNECTIONS.in_total or 0
+    return max((soft - KEPT_BACK) // DESCRIPTORS_EACH, 1)
+
+
+class Objections(logging.Filter):
+    """Makes at most one line a minute for each sender of what aiohttp says about its requests.
+
+    aiohttp logs a stack trace for each malformed request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._complaints = Complaints(log)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Log the record in our words, or only count it. Return False: it is dealt with."""
+        sender = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            cause = error.message.partition("\n")[0][:MAX_CAUSE_CHARACTERS]
+            self._complaints.warn(sender, "HTTP: malformed request of %s: %r", sender, cause)
+        else:
+            text = "".join(traceback.format_exception(error)) if error else ""
+            self._complaints.warn(sender, "%s\n%s", record.getMessage(), text, level=record.levelno)
+        return False
+
+
+def quiet_logger() -> logging.Logger:
+    """Return the logger for aiohttp's server, whose lines strangers cause."""
+    logger = logging.getLogger("netboot.serve.http.aiohttp")
+    logger.filters[:] = [Objections()]
+    return logger
