@@ -327,6 +327,21 @@ def test_any_beacon_is_read_and_can_be_shown_on_a_terminal(
     json.dumps(beacon.data, allow_nan=False)
 
 
+def test_of_a_large_beacon_16_keys_and_1_kb_are_kept() -> None:
+    many = parse_beacon("told\n" + "".join(f"{x:x}={x}\n" for x in range(520)), "7", "8")
+    assert many.message == "told" and many.data == {f"{x:x}": x for x in range(16)} | {"uptime": 7}
+    long = parse_beacon("ä" * 4000 + "\nspeed=1000", "", "")
+    assert long.message == "ä" * 512 and long.data == {}
+    cut = parse_beacon("told\nfirst=1\nsecond=" + "1" * 2000, "", "")
+    assert cut.data == {"first": 1}, "no figure is cut in two"
+
+
+@pytest.mark.parametrize("uptime", ["x", "-1", "1e300", "9" * 400, ""])
+def test_no_beacon_gives_its_seat_an_impossible_uptime(uptime: str) -> None:
+    """A text for the uptime made each later beacon of the seat fail."""
+    assert "uptime" not in parse_beacon(f"told\nuptime={uptime}", uptime, "1").data
+
+
 def _order(rig: Rig, order: str = "reboot", key: str = "key") -> int:
     headers = {"Authorization": f"Bearer {key}"}
     return rig.ask("POST", f"/orders/{MAC}/{order}", None, **headers)[0].status
