@@ -1,14 +1,17 @@
 """The events of each seat's boot, in order: the model of the timeline, status and metrics."""
 
+import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# A whole boot has about 30 events. Three boots of a seat are kept, to compare a bad one with.
-EVENTS_PER_SEAT = 100
-# Any packet on the LAN can carry a new MAC address; the oldest seat is dropped.
-MAX_SEATS = 2000
+from netboot.boot.limits import (
+    JOURNAL_BYTES,
+    JOURNAL_EVENTS,
+    JOURNAL_EVENTS_OF_STRANGERS,
+    JOURNAL_STRANGERS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,44 @@ class BootEvent:
         return asdict(self)
 
 
-class Journal:
-    """The last events of every seat, and listeners that get each new one. Does no I/O."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    event: BootEvent
+    text: str  # the event as JSON: the measure of its size, and ready for /status
 
-    def __init__(self) -> None:
-        self._seats: dict[str, deque[BootEvent]] = {}
+
+@dataclass(slots=True)
+class _History:
+    events: deque[_Kept] = field(default_factory=deque)
+    size: int = 0  # of the texts
+
+    def drop(self) -> int:
+        """Drop the oldest event. Return its size."""
+        size = len(self.events.popleft().text)
+        self.size -= size
+        return size
+
+
+class Journal:
+    """The last events of every seat, and listeners that get each new one. Does no I/O.
+
+    Any packet on the LAN can carry a new MAC address, so the memory is limited. Seats of the
+    profile, ``clients``, are never dropped. Of the others, seats that were only heard of go first:
+    they have neither sent a beacon nor downloaded anything (see ``prove``). Seats whose swap is
+    ``in_use`` go last. All tables below are in the order of the last events, the oldest first.
+    """
+
+    def __init__(
+        self, clients: Collection[str] = (), *, most_bytes: int = JOURNAL_BYTES.in_total or 0
+    ) -> None:
+        self._clients = frozenset(clients)
+        self._most_bytes = most_bytes
+        self._own: dict[str, _History] = {}
+        self._proven: dict[str, _History] = {}
+        self._heard_of: dict[str, _History] = {}
+        self._size = 0
         self._listeners: list[Callable[[BootEvent], None]] = []
+        self.in_use: Callable[[str], bool] = lambda seat: False
 
     def subscribe(self, listener: Callable[[BootEvent], None]) -> None:
         """Call ``listener`` with every event that is recorded from now on."""
@@ -45,18 +80,85 @@ class Journal:
 
     def record(self, event: BootEvent) -> None:
         """Append ``event`` to its seat's history and call the listeners."""
-        if event.seat not in self._seats:
-            if len(self._seats) == MAX_SEATS:
-                del self._seats[next(iter(self._seats))]
-            self._seats[event.seat] = deque(maxlen=EVENTS_PER_SEAT)
-        self._seats[event.seat].append(event)
+        self._append(event)
         for listener in self._listeners:
             listener(event)
 
+    def prove(self, seat: str) -> None:
+        """Note that a seat has sent a beacon, downloaded a file or attached its swap."""
+        if seat not in self._clients and seat not in self._proven:
+            self._proven[seat] = self._heard_of.pop(seat, _History())
+            self._fit(seat)
+
     def seats(self) -> Iterable[str]:
-        """Return the MAC addresses of all seats seen, in the order of their first events."""
-        return self._seats.keys()
+        """Return the MAC addresses of all seats with events: the profile's, proven ones, others.
+
+        In each part those with the last events come last.
+        """
+        return [
+            seat
+            for part in (self._own, self._proven, self._heard_of)
+            for seat, history in part.items()
+            if history.events
+        ]
 
     def history(self, seat: str) -> list[BootEvent]:
         """Return the last events of ``seat``, oldest first; empty if it was never seen."""
-        return list(self._seats.get(seat, ()))
+        return [kept.event for kept in self._of(seat).events]
+
+    def texts(self, seat: str) -> list[str]:
+        """Return the last events of ``seat`` as JSON, oldest first."""
+        return [kept.text for kept in self._of(seat).events]
+
+    def last_text(self, seat: str) -> str:
+        """Return the last event of ``seat`` as JSON. It must have one."""
+        return self._of(seat).events[-1].text
+
+    def __contains__(self, seat: str) -> bool:
+        """Return whether the journal knows a seat."""
+        return any(seat in part for part in (self._own, self._proven, self._heard_of))
+
+    def _of(self, seat: str) -> _History:
+        for part in (self._own, self._proven, self._heard_of):
+            if seat in part:
+                return part[seat]
+        return _History()
+
+    def _append(self, event: BootEvent) -> None:
+        seat = event.seat
+        if seat in self._clients:
+            part, most = self._own, JOURNAL_EVENTS.per_address
+        elif seat in self._proven:
+            part, most = self._proven, JOURNAL_EVENTS.per_address
+        else:
+            part, most = self._heard_of, JOURNAL_EVENTS_OF_STRANGERS.per_address
+        history = part[seat] = part.pop(seat, None) or _History()
+        kept = _Kept(event, json.dumps(event.as_json()))
+        history.events.append(kept)
+        history.size += len(kept.text)
+        self._size += len(kept.text)
+        while len(history.events) > (most or 0):
+            self._size -= history.drop()
+        self._fit(seat)
+
+    def _fit(self, seat: str) -> None:
+        """Drop what is over the limits, because of a new event of ``seat``."""
+        strangers = JOURNAL_STRANGERS.in_total or 0
+        while len(self._proven) + len(self._heard_of) > strangers or (
+            self._size > self._most_bytes and (self._heard_of or len(self._proven) > 1)
+        ):
+            self._size -= self._drop_oldest().size
+        while self._size > self._most_bytes and self._own:
+            # A seat of the profile pays for its own events, or the one with the most does.
+            history = self._of(seat)
+            if len(history.events) <= 1:
+                history = max(self._own.values(), key=lambda each: each.size)
+            self._size -= history.drop()
+
+    def _drop_oldest(self) -> _History:
+        """Drop a seat that is not the profile's."""
+        part = self._heard_of or self._proven
+        oldest = next(iter(part))
+        if part is self._proven:
+            oldest = next((seat for seat in part if not self.in_use(seat)), oldest)
+        return part.pop(oldest)

@@ -50,9 +50,9 @@ JOURNAL_STRANGERS = Limit(
     None,
     "the oldest goes, first of those that sent no beacon and downloaded nothing",
 )
-JOURNAL_EVENTS = Limit("events of a seat in the journal", None, 100, None, "the oldest goes")
+JOURNAL_EVENTS = Limit("events of a seat in the journal", 100, None, None, "the oldest goes")
 JOURNAL_EVENTS_OF_STRANGERS = Limit(
-    "events of a seat without a beacon or a download", None, 10, None, "the oldest goes"
+    "events of a seat without a beacon or a download", 10, None, None, "the oldest goes"
 )
 QUEUE_PLACES = Limit(
     "PCs that wait for their turn to download", None, 500, None, "told the longest wait"

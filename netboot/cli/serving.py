@@ -94,7 +94,7 @@ def serve(
         build = folder is not None and image_folder is None
         stays = _become_default(room_profile, folder, state, [path, *initrd], build=build)
     go_first()
-    journal = Journal()
+    journal = Journal(room_profile.clients)
     services = Services(room_profile, folder, state, journal, initrds=initrd)
     lines = Lines(
         sys.stdout.fileno(),

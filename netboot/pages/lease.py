@@ -170,6 +170,10 @@ class LeaseTable:
         self.on_change()
         return lease
 
+    def has(self, export: str) -> bool:
+        """Return whether there is a lease of ``export``, attached or not."""
+        return export in self._places
+
     def find(self, name: WireName) -> Lease | Refused:
         """Return the lease of ``name`` (see above), or the refusal.
 

@@ -24,6 +24,7 @@ from netboot.boot.plan import (
     boot_plan,
     features,
     root_export,
+    swap_export,
 )
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
@@ -65,7 +66,7 @@ class Room:
     admission: Admission = field(init=False)
 
     def __post_init__(self) -> None:
-        self.seats = Seats(self.profile, self.journal)
+        self.seats = Seats(self.profile, self.journal, self._has_swap)
         self.leases = Leases(self.seats, self.table)
         self.admission = Admission(self.profile.http.rate, self.profile.clients)
 
@@ -124,6 +125,7 @@ class Room:
             self.record(mac, "wait", f"{turn.wait} s, PCs in front: {turn.before}", **asdict(turn))
             return ipxe.render_wait(plan, self.base_url(server), turn)
         self._sent(seat, client, chosen)
+        self.journal.prove(mac)
         seat.token = token
         return ipxe.render(plan, self.base_url(server))
 
@@ -168,6 +170,7 @@ class Room:
         seat = self.seats.of(mac)
         if seat.is_probe:
             return
+        self.journal.prove(mac)
         if name in LOADERS:
             seat.attempts.loaded(time.monotonic())
         else:
@@ -194,6 +197,10 @@ class Room:
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journal an event."""
         self.seats.record(mac, stage, message, **data)
+
+    def _has_swap(self, mac: str) -> bool:
+        """Return whether a seat has a lease of its first area."""
+        return self.table.has(swap_export(mac))
 
     # The slices of the initramfs, and the turn to download them.
 

@@ -3,12 +3,14 @@
 import math
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from netboot.boot.attempts import Attempts
 from netboot.boot.client import PROBE_MAC, is_played
 from netboot.boot.events import BootEvent, Journal
+from netboot.boot.limits import JOURNAL_STRANGERS
 from netboot.profile.profile import Profile, Seat
 from netboot.serve.http.beacon import Beacon
 
@@ -48,19 +50,47 @@ def new_token() -> str:
 
 
 class Seats:
-    """The seats of ``profile`` by MAC address. Their events go to ``journal``."""
+    """The seats of ``profile`` by MAC address. Their events go to ``journal``.
 
-    def __init__(self, profile: Profile, journal: Journal) -> None:
+    Seats of the profile, seats with a lease (``in_use``) and seats in the journal keep their state.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        journal: Journal,
+        in_use: Callable[[str], bool] = lambda mac: False,
+    ) -> None:
         self._profile = profile
+        self._in_use = in_use
         self._states: dict[str, SeatState] = {}
+        self._most = self._spare = len(profile.clients) + 2 * (JOURNAL_STRANGERS.in_total or 0)
         self.journal = journal
+        journal.in_use = in_use
 
     def of(self, mac: str) -> SeatState:
         """Return the state of ``mac``, an empty one if the PC is new here."""
         state = self._states.get(mac)
         if state is None:
-            state = self._states[mac] = SeatState(self._profile.seat(mac), self._profile.names(mac))
+            if len(self._states) >= self._most:
+                self._forget_strangers()
+            state = SeatState(self._profile.seat(mac), self._profile.names(mac))
+            self._states[mac] = state
         return state
+
+    def number(self) -> int:
+        """Return the number of seats whose state is kept."""
+        return len(self._states)
+
+    def _forget_strangers(self) -> None:
+        """Forget the seats that only sent a packet, and that the journal has forgotten, too."""
+        self._states = {
+            mac: state
+            for mac, state in self._states.items()
+            if mac in self._profile.clients or mac in self.journal or self._in_use(mac)
+        }
+        # Not again before as many are new: this looks at each of them.
+        self._most = max(self._spare, 2 * len(self._states))
 
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journal an event."""
@@ -71,6 +101,7 @@ class Seats:
 
         A PC sends a beacon again if the answer is late, so a server that stalled gets it twice.
         """
+        self.journal.prove(mac)
         told = _beacons_of_this_boot(self.journal.history(mac))
         said = (stage, beacon.message, beacon.data)  # two areas of a PC may report at once
         if said in ((event.stage, event.message, event.data) for event in told):

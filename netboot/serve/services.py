@@ -140,6 +140,8 @@ class Services:
         """Journal an event of the page server. A refused client is known by its address only."""
         mac = event.seat or seat_at(str(event.data.get("address", "")), ARP_TABLE)
         if mac is not None:
+            if event.kind == "attach":
+                self._journal.prove(mac)
             self._room.record(mac, f"pages:{event.kind}", event.message, **event.data)
 
     async def stop(self) -> None:

@@ -1,6 +1,11 @@
 """The journal keeps what a person needs, within its limits."""
 
-from netboot.boot.events import EVENTS_PER_SEAT, MAX_SEATS, BootEvent, Journal
+import json
+
+from netboot.boot.events import BootEvent, Journal
+from netboot.boot.limits import JOURNAL_STRANGERS
+
+STRANGERS = JOURNAL_STRANGERS.in_total or 0
 
 
 def event(seat: str, stage: str = "dhcp", when: float = 0.0) -> BootEvent:
@@ -18,19 +23,47 @@ def test_events_of_a_seat_stay_in_order_and_listeners_hear_each() -> None:
 
 
 def test_only_the_last_events_of_a_seat_are_kept() -> None:
-    journal = Journal()
-    for number in range(EVENTS_PER_SEAT + 1):
-        journal.record(event("a", when=float(number)))
-    history = journal.history("a")
-    assert len(history) == EVENTS_PER_SEAT and history[0].when == 1.0
+    for journal, most in ((Journal(["a"]), 100), (Journal(), 10)):
+        for number in range(101):
+            journal.record(event("a", when=float(number)))
+        assert [each.when for each in journal.history("a")] == list(range(101 - most, 101))
+    journal.prove("a")
+    journal.record(event("a"))
+    assert len(journal.history("a")) == 11, "a PC that boots keeps as many as the profile's"
 
 
-def test_forged_addresses_do_not_fill_the_memory() -> None:
-    journal = Journal()
-    for number in range(MAX_SEATS + 1):
-        journal.record(event(f"seat {number}"))
-    assert len(list(journal.seats())) == MAX_SEATS
-    assert journal.history("seat 0") == [] and journal.history("seat 1") != []
+def test_forged_addresses_do_not_fill_the_memory_and_drop_no_seat() -> None:
+    journal = Journal(["own"])
+    journal.record(event("own"))
+    for seat in ("booted", "swaps"):
+        journal.record(event(seat))
+        journal.prove(seat)
+    for number in range(STRANGERS + 1):
+        journal.record(event(f"forged {number}"))
+    assert set(journal.seats()) >= {"own", "booted", "swaps"}
+    assert len(list(journal.seats())) == STRANGERS + 1
+    assert "forged 0" not in journal and f"forged {STRANGERS}" in journal
+    # Who forges boots as well drops those that booted, but none with swap in use.
+    journal.in_use = lambda seat: seat == "swaps"
+    for number in range(STRANGERS):
+        journal.prove(f"booting {number}")
+    assert "own" in journal and "swaps" in journal and "booted" not in journal
+    journal.record(event("late"))
+    assert "late" not in journal, "no place for a seat that was only heard of"
+
+
+def test_the_bytes_of_all_events_are_limited() -> None:
+    size = len(json.dumps(event("0").as_json()))
+    journal = Journal(["0", "1"], most_bytes=100 * size)
+    for number in range(60):
+        journal.record(event("0"))
+        journal.record(event(str(2 + number % 8)))
+    assert len(journal.history("0")) == 60, "strangers went"
+    for _ in range(60):
+        journal.record(event("1"))
+    assert [len(journal.history(seat)) for seat in "01"] == [60, 40]
+    assert sum(len(text) for seat in journal.seats() for text in journal.texts(seat)) == 100 * size
+    assert list(journal.seats()) == ["0", "1"]
 
 
 def test_an_event_is_json_ready() -> None:

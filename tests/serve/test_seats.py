@@ -26,6 +26,22 @@ def test_a_doctor_and_a_storm_are_no_pcs() -> None:
     assert [row["mac"] for row in seats.as_json()] == [MAC]
 
 
+def test_forged_addresses_do_not_stay_and_push_no_seat_out() -> None:
+    swaps, boots = "52:54:00:00:00:01", "52:54:00:00:00:02"
+    seats = Seats(
+        Profile.model_validate({"clients": {MAC: {}}}), Journal([MAC]), lambda mac: mac == swaps
+    )
+    kept = [seats.of(mac) for mac in (MAC, swaps, boots)]
+    seats.journal.prove(boots)
+    for number in range(10_000):
+        forged = f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
+        seats.of(forged)
+        seats.record(forged, "dhcp", "asks")
+    assert [seats.of(mac) for mac in (MAC, swaps, boots)] == kept
+    assert all(seats.of(state.mac) is state for state in kept)
+    assert seats.number() <= 2003
+
+
 def test_a_token_is_never_shown() -> None:
     seat = Seats(Profile(), Journal()).of(MAC)
     seat.token = "secret"
