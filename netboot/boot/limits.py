@@ -35,8 +35,10 @@ HTTP_CONNECTIONS = Limit(
 # iPXE on a loaded wire stands still for some seconds while its link comes up again.
 HTTP_DOWNLOADS = Limit("HTTP downloads without progress", None, None, 60.0, "hung up on")
 STATUS_BYTES = Limit(
-    "bytes of the answer to /status", None, 512 << 10, 10.0, "strangers are left out, then a count"
+    "bytes of an answer to /status", None, 512 << 10, None, "strangers and old events are left out"
 )
+# A slow reader keeps an answer in memory; `netboot watch` has one at a time.
+STATUS_ANSWERS = Limit("answers to /status under way", 8, None, 10.0, "refused; hung up on")
 # Of the largest beacon, 300 bytes and 9 keys, some times over.
 BEACON_KEYS = Limit("keys of a beacon", 16, None, None, "further keys are left out")
 BEACON_BYTES = Limit("bytes kept of a beacon", 1024, None, None, "the rest is cut off")

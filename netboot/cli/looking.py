@@ -36,10 +36,12 @@ def status(
 ) -> None:
     """Show the seats of a running server: the last stage of each, and when."""
     from netboot.cli import show
-    from netboot.serve.http.status import fetch_status
+    from netboot.serve.http.status import fetch_histories, fetch_status
 
-    report = fetch_status(server)
-    print(json.dumps(report) if as_json else show.status(report))
+    if as_json:
+        print(json.dumps(fetch_histories(server)))
+    else:
+        print(show.status(fetch_status(server)))
 
 
 @app.command(epilog="Example:  netboot watch 00:1e:37:11:22:33 00:1e:37:11:22:44 --timeout 600")

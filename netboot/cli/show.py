@@ -114,6 +114,8 @@ def status(report: dict[str, Any]) -> str:
             f"{seat['mac']}  {seat['hostname']:<12} {last['stage']:<14} {ago:6.0f} s ago  "
             f"{last['message']}"
         )
+    if report.get("left_out"):
+        lines.append(f"{report['left_out']} more, which the profile does not name")
     return "\n".join(lines) or "no seat has asked for anything yet"
 
 

@@ -18,7 +18,7 @@ from netboot.deploy.report import Outcome
 from netboot.deploy.roster import Host
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
-from netboot.serve.http.status import fetch_status
+from netboot.serve.http.status import fetch_history
 
 POLL_SECONDS = 2.0
 # The connection must be closed before the machine stops.
@@ -202,5 +202,5 @@ def wait_for_userland(server: str, mac: str, since: float, seconds: float) -> st
 
 
 def _events(server: str, mac: str) -> list[dict[str, Any]]:
-    seats = fetch_status(server)["seats"]
-    return next((seat["events"] for seat in seats if seat["mac"] == mac), [])
+    history = fetch_history(server, mac)
+    return [] if history is None else history["events"]

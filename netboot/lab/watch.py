@@ -8,7 +8,7 @@ from typing import Any
 
 from netboot.boot.events import BootEvent
 from netboot.errors import OperatorError
-from netboot.serve.http.status import fetch_status
+from netboot.serve.http.status import fetch_history, fetch_status
 
 FAILED = "failed:"
 POLL_SECONDS = 0.5
@@ -24,6 +24,7 @@ class Watched:
     events: list[BootEvent] = field(default_factory=list)
     done: bool = False
     failure: str = ""
+    newest: dict[str, Any] = field(default_factory=dict)  # by the server, also before ``since``
 
     def as_json(self) -> dict[str, Any]:
         """Return the seat as JSON-ready values."""
@@ -60,6 +61,20 @@ class Watched:
         return sorted(new, key=lambda event: event.when)  # reports of a PC arrive a moment late
 
 
+def _events(server: str, seat: Watched, row: dict[str, Any], since: float) -> list[BootEvent]:
+    """Return a seat's events after ``since``.
+
+    The server is asked if the last event, which its ``row`` of the status has, is new.
+    """
+    if seat.newest == row["events"][-1]:
+        return seat.events
+    with contextlib.suppress(OperatorError):  # else it is asked again in a moment
+        row = fetch_history(server, seat.mac) or row
+        seat.newest = row["events"][-1]
+        return [BootEvent(**event) for event in row["events"] if event["when"] > since]
+    return seat.events
+
+
 def watch(
     server: str,
     macs: Collection[str],
@@ -81,12 +96,11 @@ def watch(
     report = fetch_status(server)
     at_first = True
     while True:
-        for status in report["seats"]:
-            if status["mac"] in seats:
-                seat = seats[status["mac"]]
-                seat.hostname = status["hostname"]
-                events = [BootEvent(**e) for e in status["events"] if e["when"] > since]
-                new = seat.take(events, stages)
+        for row in report["seats"]:
+            if row["mac"] in seats:
+                seat = seats[row["mac"]]
+                seat.hostname = row["hostname"]
+                new = seat.take(_events(server, seat, row, since), stages)
                 if at_first and seat.done:  # done before: its events are old
                     continue
                 for event in new:

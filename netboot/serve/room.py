@@ -1,7 +1,6 @@
 """The room: the one place that answers DHCP, TFTP, HTTP and the page server, so that they agree."""
 
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -28,7 +27,6 @@ from netboot.boot.plan import (
 )
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
-from netboot.host import processes
 from netboot.host.files import replace_file
 from netboot.pages.lease import LeaseTable
 from netboot.profile.processors import BY_NAME as PROCESSORS
@@ -267,12 +265,16 @@ class Room:
         """Return the URL of our HTTP server at the address ``server``, without a path."""
         return f"http://{server}:{self.profile.http.port}"
 
-    def status(self) -> dict[str, Any]:
-        """Return the state of all seats, JSON-ready and without secrets.
+    def status(self, cpu_seconds: float) -> str:
+        """Return the last event of each seat as JSON, without secrets.
 
         ``cpu_seconds`` is the CPU time that all processes of this server have used so far.
         """
-        return {"seats": self.seats.as_json(), "cpu_seconds": processes.cpu_seconds(os.getpid())}
+        return f'{{{self.seats.overview()}, "cpu_seconds": {cpu_seconds!r}}}\n'
+
+    def history(self, mac: str) -> str | None:
+        """Return the events of a seat as JSON, without secrets; None if there are none."""
+        return self.seats.history(mac)
 
     # Files.
 

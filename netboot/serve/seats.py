@@ -1,5 +1,7 @@
 """The state of each PC of a room: its settings, card, token, attempts and reports."""
 
+import itertools
+import json
 import math
 import secrets
 import time
@@ -10,7 +12,7 @@ from typing import Any
 from netboot.boot.attempts import Attempts
 from netboot.boot.client import PROBE_MAC, is_played
 from netboot.boot.events import BootEvent, Journal
-from netboot.boot.limits import JOURNAL_STRANGERS
+from netboot.boot.limits import JOURNAL_STRANGERS, STATUS_BYTES
 from netboot.profile.profile import Profile, Seat
 from netboot.serve.http.beacon import Beacon
 
@@ -116,17 +118,37 @@ class Seats:
         when = max([when, *(event.when for event in told if event.data["uptime"] <= uptime)])
         self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """Return the seats that had events, JSON-ready and without secrets; no played PCs."""
-        listed = [self.of(mac) for mac in self.journal.seats() if not is_played(mac)]
-        return [
-            {
-                "mac": seat.mac,
-                "hostname": seat.settings.hostname,
-                "events": [event.as_json() for event in self.journal.history(seat.mac)],
-            }
-            for seat in listed
-        ]
+    def overview(self, most_bytes: int = STATUS_BYTES.in_total or 0) -> str:
+        """Return the seats with their last events, and the number of those left out, as JSON.
+
+        Seats of the profile and seats that boot come first. Played PCs are in no list. 1500 seats
+        take 4 ms.
+        """
+        rows: list[str] = []
+        left_out = 0
+        for mac in self.journal.seats():
+            if is_played(mac):
+                continue
+            row = self._row(mac, self.journal.last_text(mac))
+            most_bytes -= len(row)
+            if most_bytes > 0:
+                rows.append(row)
+            else:
+                left_out += 1
+        return f'"seats": [{", ".join(rows)}], "left_out": {left_out}'
+
+    def history(self, mac: str, most_bytes: int = STATUS_BYTES.in_total or 0) -> str | None:
+        """Return a seat with its last events as JSON; None if there are none."""
+        texts = self.journal.texts(mac)
+        if is_played(mac) or not texts:
+            return None
+        sizes = itertools.accumulate(len(text) for text in reversed(texts))
+        fit = sum(size <= most_bytes for size in sizes)
+        return self._row(mac, ", ".join(texts[len(texts) - fit :]))
+
+    def _row(self, mac: str, events: str) -> str:
+        hostname = json.dumps(self._profile.hostname(mac))
+        return f'{{"mac": "{mac}", "hostname": {hostname}, "events": [{events}]}}'
 
 
 def _beacons_of_this_boot(history: list[BootEvent]) -> list[BootEvent]:

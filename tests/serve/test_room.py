@@ -1,5 +1,6 @@
 """The room: its answers to each server about a seat, and the time when a boot gets its keys."""
 
+import json
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -269,7 +270,7 @@ def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room
     new = room.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
     assert isinstance(old, Attached) and isinstance(new, Attached)
     assert room.table.take_ended() == [old.lease]
-    assert token not in repr(room.status())
+    assert token not in room.status(0.0)
 
 
 def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Path) -> None:
@@ -326,7 +327,7 @@ def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) 
         == "refused=area 1 cannot end: a seat keeps its first area while it is on"
     )
     assert room.end_lease(played_mac(300), 1) == "ended"
-    assert [seat["mac"] for seat in room.status()["seats"]] == [MAC]
+    assert [seat["mac"] for seat in json.loads(room.status(0.0))["seats"]] == [MAC]
 
 
 def test_a_server_that_is_full_says_so(room: Room) -> None:
@@ -385,9 +386,10 @@ def test_status_holds_no_secret(room: Room) -> None:
     TftpFiles(room).transferred(
         Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1, Outcome.DONE)
     )
-    text = repr(room.status()) + repr(room)
+    status = room.status(0.0) + str(room.history(MAC))
+    text = status + repr(room)
     assert MAC in text
-    assert room.seats.of(MAC).token not in text and room.ticket(MAC) not in repr(room.status())
+    assert room.seats.of(MAC).token not in text and room.ticket(MAC) not in status
 
 
 def test_a_seat_is_found_in_the_kernels_arp_table(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The state of each PC."""
 
+import json
+
 from netboot.boot.client import PROBE_MAC, played_mac
 from netboot.boot.events import Journal
 from netboot.profile.profile import Profile
@@ -23,7 +25,35 @@ def test_a_doctor_and_a_storm_are_no_pcs() -> None:
     assert seats.of(played_mac(7)).is_played and not seats.of(played_mac(7)).is_probe
     for mac in (MAC, PROBE_MAC, played_mac(7)):
         seats.record(mac, "dhcp", "asks")
-    assert [row["mac"] for row in seats.as_json()] == [MAC]
+    rows = json.loads(f"{{{seats.overview()}}}")
+    assert [row["mac"] for row in rows["seats"]] == [MAC] and rows["left_out"] == 0
+    assert seats.history(MAC) is not None and seats.history(PROBE_MAC) is None
+
+
+def test_the_status_has_the_last_event_and_a_history_has_all() -> None:
+    seats = Seats(Profile.model_validate({"clients": {MAC: {"hostname": "window"}}}), Journal())
+    for number in range(9):
+        seats.record(MAC, "x", str(number), figure=number)
+    overview = json.loads(f"{{{seats.overview()}}}")
+    seat = json.loads(seats.history(MAC) or "")
+    events = [event.as_json() for event in seats.journal.history(MAC)]
+    assert seat == {"mac": MAC, "hostname": "window", "events": events}
+    assert overview == {"seats": [seat | {"events": events[-1:]}], "left_out": 0}
+
+
+def test_an_answer_to_status_has_a_limited_size() -> None:
+    seats = Seats(Profile(), Journal([MAC]))
+    for number in range(9):
+        seats.record(f"02:00:00:00:00:0{number}", "x", "forged")
+        seats.record(MAC, "x", "y" * 200)
+    one = len(seats.journal.last_text(MAC))
+    overview = json.loads(f"{{{seats.overview(one + 400)}}}")
+    assert overview["seats"][0]["mac"] == MAC
+    assert 1 < len(overview["seats"]) < 10
+    assert overview["left_out"] == 10 - len(overview["seats"])
+    history = json.loads(seats.history(MAC, 3 * one + 9) or "")
+    assert len(history["events"]) == 3
+    assert history["events"][-1] == seats.journal.history(MAC)[-1].as_json()
 
 
 def test_forged_addresses_do_not_stay_and_push_no_seat_out() -> None:

@@ -30,8 +30,10 @@ def parse_beacon(body: str, uptime: str, sent: str) -> Beacon:
     times when the beacon was made and when it was sent.
     """
     # Beacons are shown on a terminal: no character in them may move its cursor.
-    plain = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in body)
-    lines = [line for line in _begin(plain).split("\n") if line.strip()]
+    plain = "".join(
+        letter if letter.isprintable() or letter == "\n" else "?" for letter in _begin(body)
+    )
+    lines = [line for line in plain.split("\n") if line.strip()]
     data: dict[str, Any] = {}
     for line in lines[1:]:
         key, separator, value = line.partition("=")

@@ -19,6 +19,7 @@ from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
 from netboot.serve.http.orders import ORDERS, Orders
+from netboot.serve.http.overview import Overview, Readers
 from netboot.serve.http.sending import Senders
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
@@ -67,8 +68,11 @@ class Answers(Protocol):
     def order_key(self) -> str:
         """Return the key that a caller must know to give orders to seats."""
 
-    def status(self) -> dict[str, Any]:
-        """Return the state of all seats, JSON-ready and without secrets."""
+    def status(self, cpu_seconds: float) -> str:
+        """Return the last event of each seat as JSON, without secrets."""
+
+    def history(self, mac: str) -> str | None:
+        """Return the events of a seat as JSON, without secrets; None if there are none."""
 
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journal an event."""
@@ -101,6 +105,8 @@ class HttpServer:
         self._door: Doorkeeper | None = None
         self._orders = Orders()
         self._senders = Senders()
+        self._overview = Overview(room.status, now)
+        self._readers = Readers()
 
     @property
     def port(self) -> int:
@@ -118,6 +124,7 @@ class HttpServer:
                 web.get("/lease/{ticket}", self._lease),
                 web.delete("/lease/{ticket}", self._end_lease),
                 web.get("/status", self._status),
+                web.get("/status/{mac}", self._history),
                 web.get("/orders/{ticket}", self._wait_for_order),
                 web.post("/orders/{mac}/{order}", self._give_order),
             ]
@@ -232,8 +239,14 @@ class HttpServer:
         mac, area = self._seat(request), _area(request)
         return web.Response(text=self._room.end_lease(mac, area) + "\n")
 
-    async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(self._room.status())
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        return await self._readers.send(request, await self._overview.content())
+
+    async def _history(self, request: web.Request) -> web.StreamResponse:
+        text = self._room.history(request.match_info["mac"])
+        if text is None:
+            raise web.HTTPNotFound(text="no events of this seat\n")
+        return await self._readers.send(request, text.encode())
 
     async def _wait_for_order(self, request: web.Request) -> web.Response:
         mac = self._seat(request)

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ class FakeRoom:
         self.image.write_bytes(IMAGE)
         self.records: list[tuple[str, str, str, dict[str, Any]]] = []
         self.files: list[tuple[str, str]] = []
+        self.made = 0  # answers to /status
+        self.status_bytes = 9
 
     def seat_of(self, ticket: str) -> str | None:
         return MAC if ticket == TICKET else None
@@ -64,8 +67,12 @@ class FakeRoom:
     def order_key(self) -> str:
         return "key"
 
-    def status(self) -> dict[str, Any]:
-        return {"seats": [{"mac": MAC}]}
+    def status(self, cpu_seconds: float) -> str:
+        self.made += 1
+        return json.dumps({"seats": ["x" * self.status_bytes], "cpu_seconds": cpu_seconds})
+
+    def history(self, mac: str) -> str | None:
+        return json.dumps({"mac": MAC}) if mac == MAC else None
 
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         self.records.append((mac, stage, message, data))
@@ -306,8 +313,34 @@ def test_an_area_can_be_given_back(rig: Rig) -> None:
     assert rig.ask("DELETE", f"/lease/{TICKET}?area=x")[0].status == 400
 
 
-def test_status_is_json(rig: Rig) -> None:
-    assert json.loads(rig.ask("GET", "/status")[1]) == {"seats": [{"mac": MAC}]}
+def test_status_is_json_and_made_once_a_second(rig: Rig) -> None:
+    begin = time.monotonic()
+    for _ in range(20):
+        response, content = rig.ask("GET", "/status")
+    assert response.headers["Content-Type"] == "application/json"
+    assert json.loads(content)["cpu_seconds"] > 0
+    assert rig.room.made <= 1 + time.monotonic() - begin
+    assert json.loads(rig.ask("GET", f"/status/{MAC}")[1]) == {"mac": MAC}
+    assert rig.ask("GET", "/status/none")[0].status == 404
+
+
+def test_an_address_cannot_leave_many_answers_unread(rig: Rig) -> None:
+    rig.room.status_bytes = 4 << 20
+    with contextlib.ExitStack() as opened:
+        for _ in range(8):
+            reader = opened.enter_context(socket.socket())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            reader.connect(("127.0.0.1", rig.server.port))
+            reader.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert reader.recv(9) == b"HTTP/1.1 "
+        assert rig.ask("GET", "/status")[0].status == 429
+        elsewhere = opened.enter_context(socket.socket())
+        elsewhere.bind(("127.0.0.2", 0))
+        elsewhere.connect(("127.0.0.1", rig.server.port))
+        elsewhere.sendall(b"HEAD /status HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert elsewhere.recv(12) == b"HTTP/1.1 200"
+    while rig.ask("GET", "/status")[0].status == 429:  # until their ends were noticed
+        time.sleep(0.01)
 
 
 def test_a_busy_port_is_the_operators_to_mend(rig: Rig) -> None:
