@@ -57,9 +57,9 @@ class Journal:
     """The last events of every seat, and listeners that get each new one. Does no I/O.
 
     Any packet on the LAN can carry a new MAC address, so the memory is limited. Seats of the
-    profile, ``clients``, are never dropped. Of the others, seats that were only heard of go first:
-    they have neither sent a beacon nor downloaded anything (see ``prove``). Seats whose swap is
-    ``in_use`` go last. All tables below are in the order of the last events, the oldest first.
+    profile, ``clients``, are never dropped. Of the others, strangers go first: seats that have
+    neither sent a beacon nor downloaded anything (see ``prove``). Seats whose swap is ``in_use``
+    go last. All tables below are in the order of the last events, the oldest first.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Journal:
         self._most_bytes = most_bytes
         self._own: dict[str, _History] = {}
         self._proven: dict[str, _History] = {}
-        self._heard_of: dict[str, _History] = {}
+        self._strangers: dict[str, _History] = {}
         self._size = 0
         self._listeners: list[Callable[[BootEvent], None]] = []
         self.in_use: Callable[[str], bool] = lambda seat: False
@@ -87,7 +87,7 @@ class Journal:
     def prove(self, seat: str) -> None:
         """Note that a seat has sent a beacon, downloaded a file or attached its swap."""
         if seat not in self._clients and seat not in self._proven:
-            self._proven[seat] = self._heard_of.pop(seat, _History())
+            self._proven[seat] = self._strangers.pop(seat, _History())
             self._fit(seat)
 
     def seats(self) -> Iterable[str]:
@@ -97,7 +97,7 @@ class Journal:
         """
         return [
             seat
-            for part in (self._own, self._proven, self._heard_of)
+            for part in (self._own, self._proven, self._strangers)
             for seat, history in part.items()
             if history.events
         ]
@@ -116,10 +116,10 @@ class Journal:
 
     def __contains__(self, seat: str) -> bool:
         """Return whether the journal knows a seat."""
-        return any(seat in part for part in (self._own, self._proven, self._heard_of))
+        return any(seat in part for part in (self._own, self._proven, self._strangers))
 
     def _of(self, seat: str) -> _History:
-        for part in (self._own, self._proven, self._heard_of):
+        for part in (self._own, self._proven, self._strangers):
             if seat in part:
                 return part[seat]
         return _History()
@@ -131,8 +131,8 @@ class Journal:
         elif seat in self._proven:
             part, most = self._proven, JOURNAL_EVENTS.per_address
         else:
-            part, most = self._heard_of, JOURNAL_EVENTS_OF_STRANGERS.per_address
-        history = part[seat] = part.pop(seat, None) or _History()
+            part, most = self._strangers, JOURNAL_EVENTS_OF_STRANGERS.per_address
+        history = part[seat] = part.pop(seat, _History())
         kept = _Kept(event, json.dumps(event.as_json()))
         history.events.append(kept)
         history.size += len(kept.text)
@@ -144,8 +144,8 @@ class Journal:
     def _fit(self, seat: str) -> None:
         """Drop what is over the limits, because of a new event of ``seat``."""
         strangers = JOURNAL_STRANGERS.in_total or 0
-        while len(self._proven) + len(self._heard_of) > strangers or (
-            self._size > self._most_bytes and (self._heard_of or len(self._proven) > 1)
+        while len(self._proven) + len(self._strangers) > strangers or (
+            self._size > self._most_bytes and (self._strangers or len(self._proven) > 1)
         ):
             self._size -= self._drop_oldest().size
         while self._size > self._most_bytes and self._own:
@@ -157,7 +157,7 @@ class Journal:
 
     def _drop_oldest(self) -> _History:
         """Drop a seat that is not the profile's."""
-        part = self._heard_of or self._proven
+        part = self._strangers or self._proven
         oldest = next(iter(part))
         if part is self._proven:
             oldest = next((seat for seat in part if not self.in_use(seat)), oldest)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,11 @@ def order(
 
     values.parse_word("order", values.choice(dict.fromkeys(ORDERS)), what)
     seats = [values.parse_word("MAC", values.MAC, text) for text in mac]
-    key = ticket.order_key(load_secret(state / "secret", make=False))
-    against = {seat: give_order(server, key, seat, what) for seat in seats}
+    secret = load_secret(state / "secret", make=False)
+    against = {}
+    for seat in seats:
+        key = ticket.order_key(secret, what, seat, int(time.time()))
+        against[seat] = give_order(server, key, seat, what)
     if as_json:
         print(json.dumps(against))
     else:

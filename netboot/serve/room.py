@@ -257,9 +257,9 @@ class Room:
         mac = self.seat_of(ticket_text)
         return None if mac is None else root_export(self.seats.of(mac).settings.root)
 
-    def order_key(self) -> str:
-        """Return the key that a caller must know to give orders to seats."""
-        return ticket.order_key(self.secret)
+    def order_refusal(self, key: str, order: str, mac: str) -> str:
+        """Return why a caller with this key may not give the order; empty if it may."""
+        return ticket.order_refusal(self.secret, key, order, mac, time.time())
 
     def base_url(self, server: IPv4Address) -> str:
         """Return the URL of our HTTP server at the address ``server``, without a path."""

@@ -49,7 +49,7 @@ def test_forged_addresses_do_not_fill_the_memory_and_drop_no_seat() -> None:
         journal.prove(f"booting {number}")
     assert "own" in journal and "swaps" in journal and "booted" not in journal
     journal.record(event("late"))
-    assert "late" not in journal, "no place for a seat that was only heard of"
+    assert "late" not in journal, "no place for a stranger"
 
 
 def test_the_bytes_of_all_events_are_limited() -> None:

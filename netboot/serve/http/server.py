@@ -4,7 +4,6 @@ aiohttp keeps connections and always sends Content-Length. `make bench-boot` com
 """
 
 import asyncio
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address
@@ -65,8 +64,8 @@ class Answers(Protocol):
     def end_lease(self, mac: str, area: int) -> str:
         """End the lease of an area. Return ``ended`` or ``refused=REASON``."""
 
-    def order_key(self) -> str:
-        """Return the key that a caller must know to give orders to seats."""
+    def order_refusal(self, key: str, order: str, mac: str) -> str:
+        """Return why a caller with this key may not give the order; empty if it may."""
 
     def status(self, cpu_seconds: float) -> str:
         """Return the last event of each seat as JSON, without secrets."""
@@ -258,8 +257,9 @@ class HttpServer:
     async def _give_order(self, request: web.Request) -> web.Response:
         mac, order = request.match_info["mac"], request.match_info["order"]
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(key.encode(), self._room.order_key().encode()):
-            raise web.HTTPForbidden(text="wrong key: an order needs this server's secret\n")
+        refusal = self._room.order_refusal(key, order, mac)
+        if refusal:
+            raise web.HTTPForbidden(text=f"{refusal}\n")
         if order not in ORDERS:
             raise web.HTTPNotFound(text=f"order: expected {' or '.join(ORDERS)}\n")
         if not self._orders.give(mac, order):

@@ -64,8 +64,8 @@ class FakeRoom:
     def end_lease(self, mac: str, area: int) -> str:
         return f"ended {mac} {area}"
 
-    def order_key(self) -> str:
-        return "key"
+    def order_refusal(self, key: str, order: str, mac: str) -> str:
+        return "" if key == "key" else "wrong key"
 
     def status(self, cpu_seconds: float) -> str:
         self.made += 1
@@ -315,8 +315,8 @@ def test_an_area_can_be_given_back(rig: Rig) -> None:
 
 def test_status_is_json_and_made_once_a_second(rig: Rig) -> None:
     begin = time.monotonic()
-    for _ in range(20):
-        response, content = rig.ask("GET", "/status")
+    answers = [rig.ask("GET", "/status") for _ in range(20)]
+    response, content = answers[-1]
     assert response.headers["Content-Type"] == "application/json"
     assert json.loads(content)["cpu_seconds"] > 0
     assert rig.room.made <= 1 + time.monotonic() - begin
@@ -373,6 +373,22 @@ def test_of_a_large_beacon_16_keys_and_1_kb_are_kept() -> None:
 def test_no_beacon_gives_its_seat_an_impossible_uptime(uptime: str) -> None:
     """A text for the uptime made each later beacon of the seat fail."""
     assert "uptime" not in parse_beacon(f"told\nuptime={uptime}", uptime, "1").data
+
+
+def test_no_byte_in_a_request_makes_a_stack_trace(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    for head in (
+        b"GET /boot/\xff\xfe/vmlinuz HTTP/1.1\r\nHost: x",
+        b"GET /boot/%ff%00/vmlinuz HTTP/1.1\r\nHost: x",
+        b"GET /status/\xff HTTP/1.1\r\nHost: x",
+        f"GET /boot/{TICKET}/%00 HTTP/1.1\r\nHost: x".encode(),
+        b"POST /orders/\xff/reboot HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff",
+    ):
+        with socket.create_connection(("127.0.0.1", rig.server.port), PATIENCE) as sock:
+            sock.sendall(head + b"\r\n\r\n")
+            assert 400 <= int(sock.recv(4096).split()[1]) < 500, head
+    assert not any("Traceback" in record.getMessage() for record in caplog.records)
 
 
 def _order(rig: Rig, order: str = "reboot", key: str = "key") -> int:
