@@ -56,6 +56,14 @@ JOURNAL_EVENTS = Limit("events of a seat in the journal", 100, None, None, "the 
 JOURNAL_EVENTS_OF_STRANGERS = Limit(
     "events of a seat without a beacon or a download", 10, None, None, "the oldest goes"
 )
+# A boot has 30 events, and a room of 60 PCs that no profile names boots with 2000.
+TIMELINE_LINES = Limit(
+    "lines of a seat in the timeline in a minute", 200, 5000, 60.0, "the number of others is told"
+)
+TIMELINE_LINES_OF_STRANGERS = Limit(
+    "lines of seats that no profile names, in a minute", None, 3000, 60.0, "likewise"
+)
+TIMELINE_CHARACTERS = Limit("characters of such a line", 300, None, None, "the rest is cut off")
 QUEUE_PLACES = Limit(
     "PCs that wait for their turn to download", None, 500, None, "told the longest wait"
 )

@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,6 +80,7 @@ def serve(
     On SIGHUP the server replaces its own program. Seats keep their swap and notice nothing.
     """
     from netboot.boot.events import Journal
+    from netboot.boot.rations import Rations
     from netboot.cli import show
     from netboot.host import notify
     from netboot.profile import file as profile_file
@@ -107,7 +109,14 @@ def serve(
     for doubt in room_profile.doubts:
         logging.getLogger(__name__).warning("%s: %s", path, doubt)
 
+    rations = Rations(room_profile.clients)
+
     def tell(event: "BootEvent") -> None:
+        fills_a_line = rations.take(event.seat, time.monotonic())
+        if refused := rations.take_refused():
+            logging.getLogger(__name__).warning("%d more events in the last minute", refused)
+        if not fills_a_line:
+            return
         if as_json:
             lines.write(json.dumps(event.as_json()))
         else:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from netboot.boot.client import played_mac
 from netboot.boot.events import BootEvent
+from netboot.boot.limits import TIMELINE_CHARACTERS
 from netboot.boot.plan import image_name
 from netboot.boot.slices import Catalogue
 from netboot.deploy.doctor import Finding
@@ -61,7 +62,8 @@ class BuildProgress:
 def event_line(event: BootEvent, hostname: str) -> str:
     """Return one event of a room: ``18:03:12 pc-770001   swap        attached 512 MiB``."""
     clock = time.strftime("%H:%M:%S", time.localtime(event.when))
-    return f"{clock} {hostname:<12} {event.stage:<14} {event.message}"
+    line = f"{clock} {hostname:<12} {event.stage:<14} {event.message}"
+    return line[: TIMELINE_CHARACTERS.per_address]
 
 
 def lost(count: int) -> str:

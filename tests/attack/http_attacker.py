@@ -1,0 +1,137 @@
+"""An attacker of the HTTP server, in a namespace of its own. Uses no code of netboot.
+
+``idle N SECONDS``: half requests that never end. ``stalled N SECONDS``: downloads that are never
+read. ``beacons SEATS EACH``: of made-up seats, as large as they may be. ``status READERS SECONDS``:
+answers to /status that are read by nobody, and asked for again and again.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import resource
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+
+SERVER, OWN_MAC = "10.99.0.1", "52:54:99:00:00:66"
+DISCOVER_OF_AN_IPXE = (
+    bytes((99, 130, 83, 99, 53, 1, 1, 60, 9))
+    + b"PXEClient"
+    + bytes((93, 2, 0, 0, 77, 4))
+    + b"iPXE"
+    + bytes((175, 6, 0x13, 1, 1, 0x18, 1, 1, 255))
+)
+
+
+def asker() -> socket.socket:
+    """Return a socket of a DHCP client."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0")
+    sock.bind(("", 68))
+    sock.settimeout(2)
+    return sock
+
+
+def discover(sock: socket.socket, mac: str) -> str:
+    """Return the boot file of the offer to ``mac``. Raises TimeoutError."""
+    number = os.urandom(4)
+    head = struct.pack("!4B4s2H16x", 1, 1, 6, 0, number, 0, 0x8000)
+    chaddr = bytes.fromhex(mac.replace(":", "")).ljust(16, b"\0")
+    sock.sendto(head + chaddr + bytes(192) + DISCOVER_OF_AN_IPXE, ("255.255.255.255", 67))
+    while True:
+        answer = sock.recv(2000)
+        if answer[0] == 2 and answer[4:8] == number:
+            return answer[108:236].split(b"\0")[0].decode()
+
+
+def connect(said: bytes, buffer: int = 4096) -> socket.socket | None:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    sock.settimeout(3)
+    with contextlib.suppress(OSError):
+        sock.connect((SERVER, 8080))
+        sock.sendall(said)
+        return sock
+    sock.close()
+    return None
+
+
+def is_open(sock: socket.socket) -> bool:
+    sock.setblocking(False)
+    try:
+        while data := sock.recv(65536):
+            del data
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def hold(said: bytes, number: int, seconds: float) -> Counter[str]:
+    """Hold ``number`` connections. Those that are hung up on are made again, at a bounded rate."""
+    found: Counter[str] = Counter()
+    end, held = time.monotonic() + seconds, list[socket.socket]()
+    while time.monotonic() < end:
+        if len(held) < number:
+            sock = connect(said)
+            found["dialled"] += 1
+            if sock is not None:
+                held.append(sock)
+        else:
+            time.sleep(0.1)
+            kept = [sock for sock in held if is_open(sock)]
+            for sock in set(held) - set(kept):
+                sock.close()
+            found["hung up on"] += len(held) - len(kept)
+            found["most open"] = max(found["most open"], len(kept))
+            held = kept
+    return found
+
+
+def beacons(seats: int, each: int) -> Counter[str]:
+    found: Counter[str] = Counter()
+    keys = "".join(f"{key:x}={key + 300}\n" for key in range(520))
+    connection = http.client.HTTPConnection(SERVER, 8080, timeout=3)
+    with asker() as sock:
+        for seat in range(seats):
+            try:
+                ticket = discover(sock, f"02:aa:bb:00:{seat >> 8:02x}:{seat & 255:02x}")
+            except TimeoutError:
+                found["no offer"] += 1
+                continue
+            ticket = ticket.partition("/")[0]
+            for number in range(each):
+                body = f"m{number}\n{keys}"[:4096]
+                connection.request("POST", f"/beacon/{ticket}/x", body=body)
+                with connection.getresponse() as response:
+                    response.read()
+                    found[str(response.status)] += 1
+    return found
+
+
+def main() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    what, number, last = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    if what == "beacons":
+        found = beacons(number, int(last))
+    elif what == "idle":
+        found = hold(b"GET /status HTTP/1.1\r\nX: ", number, last)
+    elif what == "status":
+        found = hold(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n" * 20, number, last)
+    else:
+        with asker() as sock:
+            ticket = discover(sock, OWN_MAC).partition("/")[0]
+        path = f"/boot/{ticket}/amd64/vmlinuz"
+        found = hold(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), number, last)
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
