@@ -1,15 +1,37 @@
-"""Tickets: the secret part of a seat's URLs, which also identifies the seat. Pure.
+"""Tickets and sessions: the part of a seat's URLs that names the seat. Pure.
 
-A ticket is the seat's MAC address and an HMAC of it, so the server needs no memory of the tickets
-it has issued. A PC in the middle of its boot continues after the server restarts.
+A *ticket* is the seat's MAC address and an HMAC of it. DHCP sends it, often to everybody on the
+LAN, so it proves nothing: it opens something only for the address that the kernel knows as that MAC
+address (netboot.serve.identity).
+
+A *session* is one boot of a seat: MAC address, expiry, nonce, and an HMAC of all three. Only the
+seat gets it, in its script. The token of the seat's swap follows from it. So the server needs no
+memory of either: a PC in the middle of its boot continues after the server restarts, and on any
+other server that has the same secret.
 """
 
 import hmac
+from dataclasses import dataclass, field
 
 SECRET_BYTES = 32
 TAG_BYTES = 16  # 128 bits
 ORDER_SECONDS = 60  # by which the clocks of two machines may differ
 MAX_TIME_DIGITS = 12
+NONCE_BYTES = (
+    6  # to tell two boots of a seat from each other; it is not what keeps a session secret
+)
+# A PC that runs longer is still known by its address, as one that has a ticket only.
+SESSION_SECONDS = 30 * 24 * 3600
+MAC_DIGITS, EXPIRY_DIGITS = 12, 8
+_SIGNED = MAC_DIGITS + EXPIRY_DIGITS + 2 * NONCE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A ticket or a session that is ours. ``session`` is empty for a ticket, and once it expired."""
+
+    mac: str
+    session: str = field(default="", repr=False)
 
 
 def issue(secret: bytes, mac: str) -> str:
@@ -18,12 +40,41 @@ def issue(secret: bytes, mac: str) -> str:
     return digits + _tag(secret, digits)
 
 
+def begin(secret: bytes, mac: str, nonce: bytes, now: float) -> str:
+    """Return a session of ``mac``: 64 characters, hex digits only.
+
+    ``nonce`` is ``NONCE_BYTES`` long; ``now`` is seconds since the epoch.
+    """
+    expires = (int(now) + SESSION_SECONDS) & 0xFFFFFFFF
+    signed = f"{mac.replace(':', '')}{expires:0{EXPIRY_DIGITS}x}{nonce.hex()}"
+    return signed + _tag(secret, f"session {signed}")
+
+
+def read(secret: bytes, text: str, now: float) -> Key | None:
+    """Return the ticket or the session ``text``; None if it is not one of ours."""
+    if not text.isascii():
+        return None
+    if len(text) != _SIGNED + 2 * TAG_BYTES:
+        mac = seat_of(secret, text)
+        return None if mac is None else Key(mac)
+    signed = text[:_SIGNED]
+    if not hmac.compare_digest(_tag(secret, f"session {signed}").encode(), text[_SIGNED:].encode()):
+        return None
+    expires = int(signed[MAC_DIGITS : MAC_DIGITS + EXPIRY_DIGITS], 16)
+    return Key(_mac(signed), text if now < expires else "")
+
+
 def seat_of(secret: bytes, ticket: str) -> str | None:
     """Return the MAC address that ``ticket`` was issued for; None if it is not one of ours."""
-    digits = ticket[:12]
-    if not hmac.compare_digest(_tag(secret, digits).encode(), _bytes(ticket[12:])):
+    digits = ticket[:MAC_DIGITS]
+    if not hmac.compare_digest(_tag(secret, digits).encode(), _bytes(ticket[MAC_DIGITS:])):
         return None
-    return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
+    return _mac(digits)
+
+
+def swap_token(secret: bytes, session: str) -> str:
+    """Return the token that opens the swap of the boot ``session``."""
+    return _tag(secret, f"swap {session}")
 
 
 def order_key(secret: bytes, order: str, mac: str, when: int) -> str:
@@ -51,6 +102,10 @@ def order_refusal(secret: bytes, key: str, order: str, mac: str, now: float) -> 
 def _bytes(text: str) -> bytes:
     """Return the bytes of a text that a stranger sent; it may have halves of surrogate pairs."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _mac(digits: str) -> str:
+    return ":".join(digits[index : index + 2] for index in range(0, MAC_DIGITS, 2))
 
 
 def _tag(secret: bytes, text: str) -> str:
