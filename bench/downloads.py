@@ -80,7 +80,8 @@ class Downloads:
         if self.server.name != OURS:
             return f"/{name}"
         secret = (self._files.folder / "state" / "secret").read_bytes()
-        return f"/boot/{ticket.issue(secret, MAC)}/{name}"
+        session = ticket.begin(secret, MAC, bytes(ticket.NONCE_BYTES), time.time())
+        return f"/boot/{session}/{name}"
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 NetbootError
 ├── OperatorError    a mistake of the operator: one line with a hint, exit status 2, no traceback
 ├── ProtocolError    a mistake of a peer: its packet or connection is dropped, one log line
+├── DeniedError      a peer that asks for what is another one's: it is told, one log line
 └── AnswerError      a server that we queried failed to answer correctly: the caller is told
 
 Any other exception is a bug, and shows its traceback once.
@@ -32,6 +33,10 @@ class OperatorError(NetbootError):
 
 class ProtocolError(NetbootError):
     """Bytes from a peer that violate its protocol; the message gives both numbers."""
+
+
+class DeniedError(NetbootError):
+    """A peer asks for what belongs to another one; the message, one line, is for that peer."""
 
 
 class AnswerError(NetbootError):

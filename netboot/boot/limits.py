@@ -132,5 +132,9 @@ ADMISSION_QUEUE = Limit(
 ADMISSION_IDLE = Limit(
     "admitted PCs that download nothing", None, None, 5.0, "the place goes to the next PC"
 )
+# A /22 of PCs behind relays, four times over.
+KNOWN_ADDRESSES = Limit(
+    "addresses behind relays whose PC is known", None, 4096, None, "the oldest is forgotten"
+)
 
 LIMITS = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

@@ -26,12 +26,13 @@ STUB_FILE = "stub.efi"  # for processors with a unified kernel image
 class SeatKeys:
     """Secrets of one seat, made by the composition root and passed in.
 
-    ``ticket``: see netboot.boot.ticket. ``token``: 128 bits (hex) that open the seat's swap export.
-    ``repr`` shows neither.
+    ``ticket`` and ``session``: see netboot.boot.ticket. ``token``: 128 bits (hex) that open the
+    seat's swap export. Both are empty where no boot begins, as in a DHCP answer. ``repr`` shows none.
     """
 
     ticket: str = field(repr=False)
-    token: str = field(repr=False)
+    token: str = field(default="", repr=False)
+    session: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def boot_plan(
         unified=own and client.stage is Stage.FIRMWARE,
         swap_export=export,
         by_grub=client.stage is Stage.FIRMWARE and is_grub(loader),
-        _images=partial(_images, profile, client, base, slices, initrds),
+        _images=partial(_images, profile, client, f"boot/{keys.session}", slices, initrds),
         _arguments=partial(_arguments, profile, seat, keys, server, export),
     )
 
@@ -183,7 +184,7 @@ def _arguments(
     swap, zswap = seat.swap, seat.swap.zswap
     words = [
         f"netboot.server=http://{server}:{profile.http.port}",
-        f"netboot.ticket={keys.ticket}",
+        f"netboot.ticket={keys.session}",
         f"netboot.root={seat.root.kind}",
         f"netboot.on_failure={seat.boot.on_failure}",
     ]

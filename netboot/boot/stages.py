@@ -75,6 +75,13 @@ BOOT = StageGroup(
             "The PC fetched an order of `netboot order`: reboot or poweroff.",
         ),
         EventStage(
+            "identity",
+            "Another machine asked for what is this PC's, and was refused: its address, and the MAC "
+            "address that the kernel knows for it.",
+            "If it was this PC, its MAC address is changed on the way (a wireless bridge), or it is "
+            "behind a router that is not in `dhcp.networks`.",
+        ),
+        EventStage(
             "storm",
             "A played PC of `netboot storm` reports that it has its swap. "
             "`netboot status` does not show played PCs.",

@@ -161,9 +161,10 @@ class _Walk:
         pages = self._boot.page_server()
         if pages is None:
             return "skipped: the profile gives no swap"
-        base, _, rest = self._script.partition("/boot/")
+        base = self._script.partition("/boot/")[0]
+        session = self._boot.arguments.get("netboot.ticket", "")
         # fresh: this server makes the token, as further servers do (swap.servers).
-        url = f"{base}/lease/{rest.partition('/')[0]}?ram={PAGE_BYTES}&fresh=1"
+        url = f"{base}/lease/{session}?ram={PAGE_BYTES}&fresh=1"
         lease = parse((await http_read(url)).decode("utf-8", "replace"))
         if not isinstance(lease, Granted):
             raise AnswerError(f"no lease: {serialize(lease)}")

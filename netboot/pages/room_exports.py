@@ -12,9 +12,9 @@ from netboot.pages.nbd.name import WireName
 class ClassroomExports:
     """``leased`` and ``images`` behind one interface.
 
-    The wire name of an image is ``EXPORT@TICKET``; a dot and all that follows it are ignored.
-    ``image_of(ticket)`` returns the name of the image that the ticket opens, None if it opens none.
-    Tickets remain valid after a restart of the server.
+    The wire name of an image is ``EXPORT@SESSION``; a dot and all that follows it are ignored.
+    ``image_of(session)`` returns the name of the image that the session opens, or None.
+    Sessions remain valid after a restart of the server.
     """
 
     names = None

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot import arch as architectures
-from netboot.boot import grub, raspberry
+from netboot.boot import grub, raspberry, ticket
 from netboot.boot.arch import LOADERS, UNIFIED, Architecture, Firmware, is_grub
 from netboot.boot.client import Client
 from netboot.boot.events import Journal
 from netboot.boot.plan import BootPlan
-from netboot.boot.ticket import SECRET_BYTES
 from netboot.errors import Ignored
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
@@ -54,7 +53,7 @@ class Rehearsal:
 
 
 def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address | None = None) -> Rehearsal:
-    """Play the PC ``mac`` against ``profile``. Show keys as ``<ticket>`` and ``<token>``.
+    """Play the PC ``mac`` against ``profile``. Show keys as ``<ticket>``, ``<session>``, ``<token>``.
 
     ``server`` is our address. Its default is in dhcp.range's network, or else in a network for
     documentation. Raises OperatorError if ``arch`` is neither a name nor a code of arch.py.
@@ -76,7 +75,7 @@ class _Rehearsal:
         self._loader = arch.loader_at(0, profile.seat(mac).boot.loader, proxy=proxy)
         self._server = server
         self._room = Room(
-            profile, Path(), bytes(SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
+            profile, Path(), bytes(ticket.SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
         )
         self._tftp = TftpFiles(self._room)
         network = IPv4Network(f"{server}/24", strict=False)
@@ -112,17 +111,16 @@ class _Rehearsal:
         return [] if line is None else [(f"the kernel's command line in {UNIFIED}", line)]
 
     def _grub(self) -> Iterator[tuple[str, str]]:
-        platform, ticket = self._firmware.arch.grub, self._room.ticket(self._mac)
+        platform, own = self._firmware.arch.grub, self._room.ticket(self._mac)
         first = [grub.FIRST_FILE] if LOADERS[self._loader].signed else []
-        for path in (*first, f"boot/{ticket}/{platform}.cfg"):
+        for path in (*first, f"boot/{own}/{platform}.cfg"):
             content = self._tftp.file(path, self._server)
-            yield f"TFTP read of {path}".replace(ticket, "<ticket>"), _text(content)
+            yield f"TFTP read of {path}".replace(own, "<ticket>"), _text(content)
 
     def _ipxe_and_scripts(self) -> Iterator[tuple[str, str]]:
         yield from self._dhcp("iPXE", self._ipxe)
         script = f"{self._ipxe.arch.name}.ipxe"
-        ticket = self._room.ticket(self._mac)
-        chain = self._tftp.script(f"{ticket}/{script}", self._server)
+        chain = self._tftp.script(f"{self._room.ticket(self._mac)}/{script}", self._server)
         yield f"TFTP read of <ticket>/{script}", _text(chain)
         text = self._room.script(self._mac, script, self._server)
         yield f"HTTP GET /boot/<ticket>/{script}", text or ""
@@ -149,9 +147,12 @@ class _Rehearsal:
         return self._room.plan(client, self._server)
 
     def _redact(self, text: str) -> str:
-        token = self._room.seats.of(self._mac).token
+        session = self._room.seats.of(self._mac).session
         text = text.replace(self._room.ticket(self._mac), "<ticket>")
-        return text.replace(token, "<token>") if token else text
+        if not session:
+            return text
+        token = ticket.swap_token(self._room.secret, session)
+        return text.replace(session, "<session>").replace(token, "<token>")
 
 
 def _text(content: object) -> str:

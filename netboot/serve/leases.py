@@ -68,12 +68,20 @@ class Leases:
         self._table = table
 
     def grant(
-        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1, address: str = ""
+        self,
+        mac: str,
+        ram_bytes: int,
+        *,
+        token: str = "",
+        fresh: bool = False,
+        area: int = 1,
+        address: str = "",
     ) -> Granted | Refused:
         """Grant a seat its swap, of a size that its profile derives from ``ram_bytes``.
 
-        ``address`` asks: a PC that the profile does not name is one of few from there (LeaseTable).
-        A ``fresh`` lease is for a seat whose pages are lost. A further ``area``, from 2, is for a
+        ``token`` is that of its boot, empty if the PC did not say which boot. ``address`` asks: a
+        PC that the profile does not name is one of few from there (LeaseTable). A ``fresh`` lease
+        is for a seat whose pages are lost. A further ``area``, from 2, is for a
         seat that needs more swap (swap.grow).
         """
         seat = self._seats.of(mac)
@@ -83,14 +91,14 @@ class Leases:
             return self._further(seat, area, ram_bytes, asker)
         size = PAGE if seat.is_played else seat.settings.swap.area_bytes_for(ram_bytes)
         if fresh:
-            seat.token = new_token()
-        if not seat.token:
-            return Refused("this boot began before the server was restarted; boot again")
+            token = new_token()
+        if not token:
+            return Refused("this boot began before the server was upgraded; boot again")
         export = swap_export(mac)
         granted = self._table.grant(
             mac,
             export,
-            seat.token,
+            token,
             size,
             time.time(),
             fresh=fresh,
@@ -102,7 +110,7 @@ class Leases:
             return granted
         message = f"swap of {size >> 20} MiB granted"
         self._seats.record(mac, "lease", message, bytes_granted=size)
-        return Granted(size, seat.token if fresh else "")
+        return Granted(size, token if fresh else "")
 
     def _further(self, seat: SeatState, area: int, ram_bytes: int, asker: str) -> Granted | Refused:
         # No refusal is journaled here: the seat asks again and again, and reports the first one.

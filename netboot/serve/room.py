@@ -12,7 +12,7 @@ from typing import Any
 from netboot.boot import ipxe, ticket, unified
 from netboot.boot.admission import Admission, Turn
 from netboot.boot.arch import ARCHITECTURES, BY_NAME, LOADERS, UNIFIED, Architecture, Firmware
-from netboot.boot.client import Client, Stage
+from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.events import Journal
 from netboot.boot.plan import (
     INITRAMFS_FILE,
@@ -26,14 +26,17 @@ from netboot.boot.plan import (
     swap_export,
 )
 from netboot.boot.slices import Catalogue
+from netboot.boot.ticket import Key
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
 from netboot.pages.lease import LeaseTable
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
+from netboot.serve.doors import Doors
 from netboot.serve.http.beacon import Beacon
+from netboot.serve.identity import Identity
 from netboot.serve.leases import Leases, serialize
-from netboot.serve.seats import Seats, SeatState, new_token
+from netboot.serve.seats import Seats, SeatState
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +62,15 @@ class Room:
     initrds: dict[str, Path] = field(default_factory=dict)
     catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by processor
     templates: dict[str, Path] = field(default_factory=dict)  # of unified images, by processor
+    identity: Identity = field(default_factory=lambda: Identity(Profile()))
     seats: Seats = field(init=False, repr=False)
+    doors: Doors = field(init=False, repr=False)
     leases: Leases = field(init=False, repr=False)
     admission: Admission = field(init=False)
 
     def __post_init__(self) -> None:
         self.seats = Seats(self.profile, self.journal, self._has_swap)
+        self.doors = Doors(self.secret, self.seats, self.identity)
         self.leases = Leases(self.seats, self.table)
         self.admission = Admission(self.profile.http.rate, self.profile.clients)
 
@@ -93,7 +99,7 @@ class Room:
         is_pi = client.arch.firmware is Firmware.RASPBERRY_PI
         if plan.by_grub or plan.unified or is_pi:
             # Not when the PC reads its configuration: it may send that TFTP request twice.
-            seat.token = new_token()
+            seat.session = self.doors.begin(client.mac)
         return plan
 
     def _is_for_script(self, seat: SeatState, client: Client) -> bool:
@@ -108,7 +114,7 @@ class Room:
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         """Return the HTTP script ``name`` of a seat, or None if there is no such script.
 
-        The script begins a boot with a new token. While other PCs use up ``http.rate``, it makes
+        The script begins a boot with a new session. While other PCs use up ``http.rate``, it makes
         the seat wait and ask again instead, and no boot begins.
         """
         client = ipxe_client(mac, name)
@@ -116,15 +122,15 @@ class Room:
             return None
         seat = self.seats.of(mac)
         seat.attempts.scripted()
-        chosen, token = self._slices(seat), new_token()
-        plan = self._plan(client, server, seat, slices=chosen, token=token)
+        chosen, session = self._slices(seat), self.doors.begin(mac)
+        plan = self._plan(client, server, seat, session, slices=chosen)
         turn = self._turn(seat, plan)
         if turn.wait:
             self.record(mac, "wait", f"{turn.wait} s, PCs in front: {turn.before}", **asdict(turn))
             return ipxe.render_wait(plan, self.base_url(server), turn)
         self._sent(seat, client, chosen)
         self.journal.prove(mac)
-        seat.token = token
+        seat.session = session
         return ipxe.render(plan, self.base_url(server))
 
     def grub_plan(self, mac: str, arch: Architecture, server: IPv4Address) -> BootPlan:
@@ -132,27 +138,33 @@ class Room:
         seat = self.seats.of(mac)
         seat.attempts.started()
         seat.attempts.scripted()
-        seat.token = seat.token or new_token()
-        return self._plan(Client(mac, arch, Stage.FIRMWARE), server, seat)
+        return self.plan_of(Client(mac, arch, Stage.FIRMWARE), server)
 
     def plan_of(self, client: Client, server: IPv4Address) -> BootPlan:
-        """Return the plan for ``client``. Unlike ``plan``, leave its seat as it is."""
-        return self._plan(client, server, self.seats.of(client.mac))
+        """Return the plan for ``client`` in the boot that it is in, the same however often."""
+        seat = self.seats.of(client.mac)
+        if not self.doors.is_good(seat.session):  # the server was restarted since its DHCP answer
+            seat.session = self.doors.begin(client.mac)
+        return self._plan(client, server, seat, seat.session)
 
     def _plan(
         self,
         client: Client,
         server: IPv4Address,
         seat: SeatState,
+        session: str = "",
         *,
         slices: Mapping[str, tuple[str, ...]] = WHOLE,
-        token: str = "",
     ) -> BootPlan:
         return boot_plan(
             self.profile,
             seat.settings,
             client,
-            SeatKeys(self.ticket(client.mac), token or seat.token),
+            SeatKeys(
+                self.ticket(client.mac),
+                ticket.swap_token(self.secret, session) if session else "",
+                session,
+            ),
             server=server,
             slices=slices,
             initrds=tuple(self.initrds),
@@ -175,10 +187,20 @@ class Room:
             self.admission.fetched(mac, self._size(name))
 
     def lease(
-        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1, address: str = ""
+        self,
+        mac: str,
+        ram_bytes: int,
+        *,
+        session: str = "",
+        fresh: bool = False,
+        area: int = 1,
+        address: str = "",
     ) -> str:
         """Grant a seat swap (see ``Leases.grant``). Return the line to send to the seat."""
-        granted = self.leases.grant(mac, ram_bytes, fresh=fresh, area=area, address=address)
+        token = ticket.swap_token(self.secret, session) if session else ""
+        granted = self.leases.grant(
+            mac, ram_bytes, token=token, fresh=fresh, area=area, address=address
+        )
         return serialize(granted)
 
     def end_lease(self, mac: str, area: int) -> str:
@@ -232,11 +254,9 @@ class Room:
         """Return a seat's turn to download. Of several processors' images the largest counts."""
         if seat.is_probe:
             return Turn(0, 0)
-        base = f"boot/{self.ticket(seat.mac)}/"
         sizes = [
             sum(
-                self._size(path.removeprefix(base))
-                for path in (each.kernel_path, *each.initrd_paths)
+                self._size(path.split("/", 2)[2]) for path in (each.kernel_path, *each.initrd_paths)
             )
             for each in plan.images
         ]
@@ -245,17 +265,27 @@ class Room:
     # Tickets and keys.
 
     def ticket(self, mac: str) -> str:
-        """Return the unguessable part of a seat's URLs."""
+        """Return the part of a seat's first URLs that names the seat."""
         return ticket.issue(self.secret, mac)
 
     def seat_of(self, ticket_text: str) -> str | None:
-        """Return the MAC address that a ticket was issued for, or None."""
-        return ticket.seat_of(self.secret, ticket_text)
+        """Return the MAC address that a ticket or a session is of, or None."""
+        key = ticket.read(self.secret, ticket_text, time.time())
+        return None if key is None else key.mac
 
-    def image_of(self, ticket_text: str) -> str | None:
-        """Return the export of the root image of a ticket's seat, or None if there is none."""
-        mac = self.seat_of(ticket_text)
-        return None if mac is None else root_export(self.seats.of(mac).settings.root)
+    def admit(self, text: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
+        """Return the ticket or session ``text`` if ``address`` may use it (see ``Doors``)."""
+        return self.doors.admit(text, address, begins=begins)
+
+    def image_of(self, text: str) -> str | None:
+        """Return the export of the root image of a session's seat, or None if there is none.
+
+        A PC that an older release booted has a ticket, and would lose its root without the image.
+        """
+        key = ticket.read(self.secret, text, time.time())
+        if key is None or is_played(key.mac):
+            return None
+        return root_export(self.seats.of(key.mac).settings.root)
 
     def order_refusal(self, key: str, order: str, mac: str) -> str:
         """Return why a caller with this key may not give the order; empty if it may."""

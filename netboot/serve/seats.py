@@ -27,7 +27,8 @@ class SeatState:
     is_named: bool = False  # in the profile's ``clients``
     attempts: Attempts = field(default_factory=Attempts)
     nic: tuple[int, int] | None = None  # PCI vendor and device
-    token: str = field(default="", repr=False)  # opens this boot's swap; empty before any boot
+    session: str = field(default="", repr=False)  # of its last boot, for loaders that read twice
+    began: bool = False  # a boot, from its own address
     unproven: bool = False  # the slices that it was sent are damaged, or no beacon came since
 
     @property
@@ -93,6 +94,11 @@ class Seats:
         }
         # Not again before as many are new: this looks at each of them.
         self._most = max(self._spare, 2 * len(self._states))
+
+    def is_known(self, mac: str) -> bool:
+        """Return True if ``mac`` is a seat: in the profile, or booted by this server."""
+        state = self._states.get(mac)
+        return mac in self._profile.clients or (state is not None and state.began)
 
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journal an event."""

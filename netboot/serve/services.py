@@ -18,6 +18,7 @@ from netboot.errors import OperatorError
 from netboot.host import notify
 from netboot.host.files import replace_file
 from netboot.host.interfaces import find
+from netboot.host.neighbours import Neighbours
 from netboot.images.build import MANIFEST_FILE
 from netboot.pages import upgrade
 from netboot.pages.exports import LeasedExports, StaticExports
@@ -29,10 +30,11 @@ from netboot.profile.profile import Profile
 from netboot.profile.stores import parse_store
 from netboot.serve.dhcp.server import DhcpServer
 from netboot.serve.http.server import HttpServer
+from netboot.serve.identity import Identity
 from netboot.serve.room import Room
 from netboot.serve.secret import load_secret
 from netboot.serve.tftp.server import TftpServer
-from netboot.serve.tftp_files import ARP_TABLE, TftpFiles, seat_at
+from netboot.serve.tftp_files import TftpFiles
 
 LOOPBACK = IPv4Address("127.0.0.1")
 STARTED_FILE = "started"  # in the state folder, after a start that went well
@@ -60,6 +62,8 @@ class Services:
         self._state = state
         self._journal = journal
         self._interfaces = find(*profile.interface)
+        self._neighbours = Neighbours(self._interfaces)
+        self._identity = Identity(profile, self._neighbours)
         self._room = Room(
             profile=profile,
             images=images,
@@ -72,6 +76,7 @@ class Services:
                 if images is None
                 else _catalogues(images / MANIFEST_FILE, profile.boot.architectures)
             ),
+            identity=self._identity,
         )
         self._running = contextlib.AsyncExitStack()
 
@@ -81,6 +86,7 @@ class Services:
         Raises OperatorError if an address or a port is not available. Call ``stop`` also then, for
         the servers that had started.
         """
+        self._running.callback(self._neighbours.close)
         addresses = [interface.address for interface in self._interfaces]
         if not self._swap_only:
             await asyncio.to_thread(self._room.make_templates, self._state)
@@ -110,6 +116,7 @@ class Services:
             self._room.plan,
             self._journal,
             self._state / "leases.json" if self._profile.dhcp.mode == "full" else None,
+            self._identity,
         )
         self._running.push_async_callback(dhcp.stop)
         # Seats that wait for their swap come first: a rival server then causes a warning only.
@@ -138,8 +145,10 @@ class Services:
 
     def _paged(self, event: PageEvent) -> None:
         """Journal an event of the page server. A refused client is known by its address only."""
-        mac = event.seat or seat_at(str(event.data.get("address", "")), ARP_TABLE)
-        if mac is not None:
+        mac = event.seat
+        if not mac and "address" in event.data:
+            mac = self._identity.mac_of(IPv4Address(event.data["address"])) or ""
+        if mac:
             if event.kind == "attach":
                 self._journal.prove(mac)
             self._room.record(mac, f"pages:{event.kind}", event.message, **event.data)

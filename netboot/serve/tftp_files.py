@@ -1,4 +1,7 @@
-"""The files of a room over TFTP: loaders, first scripts, files for GRUB and Raspberry Pis."""
+"""The files of a room over TFTP: loaders, first scripts, files for GRUB and Raspberry Pis.
+
+Loaders and first scripts hold no secret. A file that begins a boot is for its seat's address only.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -7,8 +10,9 @@ from pathlib import Path
 
 from netboot.boot import grub, ipxe, raspberry, unified
 from netboot.boot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
-from netboot.boot.client import Client, Stage
+from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
+from netboot.errors import Ignored
 from netboot.serve.room import Room, ipxe_client
 from netboot.serve.tftp.server import Transfer, WithEnd
 from netboot.serve.tftp.transfer import Outcome
@@ -16,7 +20,7 @@ from netboot.serve.tftp.transfer import Outcome
 log = logging.getLogger(__name__)
 
 HTTP_FOLDER = "boot/"
-ARP_TABLE = Path("/proc/net/arp")
+NOT_YET = Ignored("its address is not known yet: it asks again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +31,19 @@ class TftpFiles:
 
     def file(
         self, path: str, server: IPv4Address, client: IPv4Address | None = None
-    ) -> bytes | Path | WithEnd | None:
+    ) -> bytes | Path | WithEnd | Ignored | None:
         """Return the content or the path of a file, or None if TFTP does not serve ``path``.
+
+        Ignored means that ``client`` has to ask again. Raises DeniedError if the file is another
+        PC's.
 
         TFTP serves loaders and each seat's first script. GRUB also gets the files that HTTP serves,
         and a Raspberry Pi the files that its firmware asks for. ``server`` is the address that
-        ``client`` asked.
+        ``client`` asked. Without a ``client`` this is a rehearsal.
         """
         if client is not None and self.room.profile.boot.raspberry_pi is not None:
-            mac = seat_at(str(client), ARP_TABLE)
-            own = mac and mac[:8] in BY_OUI and self.raspberry_pi(path, mac, server)
+            pi = self.room.identity.mac_of(client)
+            own = pi and pi[:8] in BY_OUI and self.raspberry_pi(path, pi, server)
             if own:
                 return own
         if path in LOADERS:
@@ -45,18 +52,32 @@ class TftpFiles:
             return grub.render_first().encode()
         if not path.startswith(HTTP_FOLDER):
             return self.script(path, server)
-        ticket_text, _, name = path.removeprefix(HTTP_FOLDER).partition("/")
-        mac = self.room.seat_of(ticket_text)
-        if mac is None:
+        text, _, name = path.removeprefix(HTTP_FOLDER).partition("/")
+        if name in LOADERS:
+            return self._loader(text, name, path.rpartition("/")[0], server)
+        seat = self.room.seat_of(text)
+        if seat is None:
             return None
+        file = self.room.file(name)
+        if client is not None:
+            if not is_played(seat) and self.room.identity.is_awaited(client):
+                return NOT_YET
+            self.room.admit(text, client, begins=file is None)
+        if file is not None:
+            return file
         if name.endswith(grub.CONFIG_SUFFIX):
-            return self._configuration(mac, name, server)
-        made = self.room.unified(mac, name, server)
-        if made is not None:
-            return WithEnd(*made)
+            return self._configuration(seat, name, server)
+        made = self.room.unified(seat, name, server)
+        return None if made is None else WithEnd(*made)
+
+    def _loader(
+        self, text: str, name: str, folder: str, server: IPv4Address
+    ) -> bytes | Path | None:
+        if self.room.seat_of(text) is None:
+            return None
         file = self.room.file(name)
         if file is not None and is_grub(name) and not LOADERS[name].signed:
-            return self._aimed(file, path.rpartition("/")[0], server)
+            return self._aimed(file, folder, server)
         return file
 
     def _aimed(self, loader: Path, folder: str, server: IPv4Address) -> bytes | None:
@@ -113,13 +134,16 @@ class TftpFiles:
         ).encode()
 
     def transferred(self, transfer: Transfer) -> None:
-        """Journal a TFTP transfer. The path has its seat's ticket, or else ARP knows its seat."""
+        """Journal a TFTP transfer for the seat whose ticket its path has, or else whose address."""
         path = transfer.filename.lstrip("/").removeprefix(HTTP_FOLDER)
         folder, _, name = path.partition("/") if "/" in path else ("", "", path)
-        mac = self.room.seat_of(folder) or seat_at(transfer.client, ARP_TABLE)
+        known = self.room.identity.mac_of(IPv4Address(transfer.client))
+        mac = self.room.seat_of(folder) or known
         if mac is None or transfer.outcome is Outcome.PROBE:
             return
         refused = transfer.outcome is Outcome.REFUSED
+        if known != mac and (known is not None or refused):
+            return  # another machine with this seat's ticket, which ``admit`` told if it matters
         if refused and mac[:8] in BY_OUI and not raspberry.is_needed(transfer.filename):
             return  # a Pi asks for a dozen files that need not exist
         if refused and not grub.is_needed(name):
@@ -137,15 +161,3 @@ class TftpFiles:
             bytes=transfer.sent,
             seconds=round(transfer.seconds, 3),
         )
-
-
-def seat_at(address: str, table: Path) -> str | None:
-    """Return the MAC address that the kernel knows for an IPv4 address, or None.
-
-    ``table`` is /proc/net/arp.
-    """
-    for line in table.read_text().splitlines()[1:]:
-        columns = line.split()
-        if columns[0] == address and columns[3] != "00:00:00:00:00:00":
-            return columns[3]
-    return None

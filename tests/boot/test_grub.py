@@ -10,7 +10,11 @@ from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot
 
 MAC = "52:54:00:12:34:56"
-KEYS = SeatKeys(ticket=ticket.issue(b"s" * 32, MAC), token="cafe" * 8)
+KEYS = SeatKeys(
+    ticket=ticket.issue(b"s" * 32, MAC),
+    token="cafe" * 8,
+    session=ticket.begin(b"s" * 32, MAC, b"nonce!", 1e9),
+)
 SERVER = IPv4Address("10.0.0.1")
 
 
@@ -24,7 +28,7 @@ def configuration(profile: Profile, *initrds: str) -> str:
 
 def test_the_seats_file_names_all_that_is_loaded_and_the_swap_of_the_seat() -> None:
     lines = configuration(Profile(), "load.img").splitlines()
-    folder = f"(tftp,10.0.0.1)/boot/{KEYS.ticket}"
+    folder = f"(tftp,10.0.0.1)/boot/{KEYS.session}"
     (load,) = (line for line in lines if "linux" in line)
     linux = f"linux {folder}/amd64/vmlinuz ip=::::pc-123456::off "
     initrd = f"initrd {folder}/amd64/initramfs.img {folder}/load.img"
@@ -37,7 +41,7 @@ def test_the_seats_file_names_all_that_is_loaded_and_the_swap_of_the_seat() -> N
         f"netboot.token={KEYS.token}",
     ):
         assert word in words
-    assert f"source {folder}/failed.cfg" in lines
+    assert f"source (tftp,10.0.0.1)/boot/{KEYS.ticket}/failed.cfg" in lines
 
 
 def test_an_operators_words_are_quoted() -> None:

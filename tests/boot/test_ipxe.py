@@ -14,7 +14,11 @@ from netboot.profile.sections import Boot, Root, Swap
 
 MAC = "52:54:00:12:34:56"
 SECRET = b"s" * 32
-KEYS = SeatKeys(ticket=ticket.issue(SECRET, MAC), token="cafe" * 8)
+KEYS = SeatKeys(
+    ticket=ticket.issue(SECRET, MAC),
+    token="cafe" * 8,
+    session=ticket.begin(SECRET, MAC, b"nonce!", 1e9),
+)
 SERVER = IPv4Address("10.0.0.1")
 BIOS = BY_NAME["bios"]
 
@@ -52,7 +56,7 @@ def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
     text = ipxe.render(plan_of(Profile(), initrds=("load.img",)), "http://10.0.0.1:8080")
     lines = text.splitlines()
     assert lines[0] == "#!ipxe"
-    base = f"http://10.0.0.1:8080/boot/{KEYS.ticket}"
+    base = f"http://10.0.0.1:8080/boot/{KEYS.session}"
     kernel = next(line for line in lines if line.startswith("kernel "))
     assert kernel.startswith(f"kernel {base}/amd64/vmlinuz initrd=initramfs.img initrd=load.img ")
     assert f"initrd {base}/amd64/initramfs.img || goto failed" in lines
@@ -62,13 +66,14 @@ def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
         "BOOTIF=01-${mac:hexhyp}",
         "netboot.swap=10.0.0.1:10809/seat-525400123456",
         f"netboot.token={KEYS.token}",
-        f"netboot.ticket={KEYS.ticket}",
+        f"netboot.ticket={KEYS.session}",
     ):
         assert word in kernel.split()
 
 
-def test_the_chain_script_holds_no_token() -> None:
+def test_the_chain_script_holds_no_secret() -> None:
     text = ipxe.render_chain(plan_of(Profile()), "http://10.0.0.1:8080")
+    assert KEYS.session not in text
     assert f"http://10.0.0.1:8080/boot/{KEYS.ticket}/bios.ipxe" in text
     assert KEYS.token not in text
 
@@ -133,7 +138,8 @@ def test_the_operators_arguments_come_last_so_that_they_win() -> None:
 
 
 def test_a_plan_never_shows_its_keys() -> None:
-    assert KEYS.token not in repr(KEYS) and KEYS.ticket not in repr(KEYS)
+    shown = repr(KEYS) + repr(ticket.read(SECRET, KEYS.session, 0))
+    assert not [key for key in (KEYS.token, KEYS.ticket, KEYS.session) if key in shown]
 
 
 def test_a_ticket_names_its_seat_and_nobody_can_make_one() -> None:

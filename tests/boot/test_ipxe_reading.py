@@ -32,7 +32,7 @@ def test_the_second_tells_files_and_swap() -> None:
     boot = read(ipxe.render(plan_of(Profile(), initrds=("b.img",)), BASE))
     assert isinstance(boot, Boot)
     files = [
-        f"{BASE}/boot/{KEYS.ticket}/{name}"
+        f"{BASE}/boot/{KEYS.session}/{name}"
         for name in ("amd64/vmlinuz", "amd64/initramfs.img", "b.img")
     ]
     assert list(boot.files) == files

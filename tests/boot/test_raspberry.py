@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from scapy.layers.tftp import TFTP, TFTP_DATA, TFTP_RRQ
 
-from netboot.boot import raspberry
+from netboot.boot import raspberry, ticket
 from netboot.boot.events import Journal
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
-from netboot.serve import tftp_files
 from netboot.serve.dhcp.packet import parse
 from netboot.serve.room import Room
 from netboot.serve.tftp.server import TftpServer
 from netboot.serve.tftp_files import TftpFiles
 from tests.serve.dhcp.test_responder import FULL, PROXY, US, Seen, ask, context, refused
+from tests.serve.links import FakeLinks
 from tests.support.pxe_client import PxeClient
 
 PI_3, PI_4, SERIAL = "b8:27:eb:eb:cc:6e", "dc:a6:32:01:36:c2", "76d2a334"
@@ -108,20 +108,18 @@ def test_where_a_file_may_lie(path: str, names: tuple[str, ...]) -> None:
 
 
 class Server:
-    """A room's TFTP server on loopback; ``mac`` is the kernel's ARP entry of the client."""
+    """A room's TFTP server on loopback; ``mac`` is what the kernel knows of the client."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path) -> None:
         self._images = folder / "images"
         self.room = self.make_room(with_pis(PROXY, str(folder / "pi")))
-        self.arp = folder / "arp"
-        monkeypatch.setattr(tftp_files, "ARP_TABLE", self.arp)
 
     def make_room(self, profile: Profile) -> Room:
         return Room(profile, self._images, b"s" * 32, Journal(), LeaseTable(1 << 30))
 
     def read(self, paths: list[str], mac: str = PI_4) -> list[bytes | None]:
         """Return the content of each path; None if it was refused."""
-        self.arp.write_text(f"IP\n127.0.0.1 0x1 0x2 {mac} * lo\n")
+        self.room.identity.links = FakeLinks({"127.0.0.1": mac})
 
         async def run() -> list[bytes | None]:
             files = TftpFiles(self.room)
@@ -152,7 +150,7 @@ def rrq(path: str, port: int) -> bytes | None:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(tmp_path: Path) -> Iterator[Server]:
     for name in ("pi/start4.elf", "pi/overlays/a.dtbo", f"pi/{SERIAL}/fixup4.dat", "images/secret"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +158,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     (tmp_path / "pi/fixup4.dat").write_text("for the others")
     (tmp_path / "pi/out").symlink_to(tmp_path / "images/secret")
     (tmp_path / "pi/away").symlink_to(tmp_path / "images")
-    yield Server(tmp_path, monkeypatch)
+    yield Server(tmp_path)
 
 
 def test_a_pi_gets_its_files_with_or_without_its_folder(server: Server) -> None:
@@ -176,7 +174,7 @@ def test_config_and_command_line_are_made_if_the_operator_has_none(server: Serve
     assert line is not None
     words = line.decode().split()
     assert f"BOOTIF=01-{BY_MAC}" in words and "${" not in line.decode()
-    assert f"netboot.ticket={server.room.ticket(PI_4)}" in words
+    assert f"netboot.ticket={server.room.seats.of(PI_4).session}" in words
     (Path(server.room.profile.boot.raspberry_pi or "") / "config.txt").write_text("mine")
     assert server.read([f"{SERIAL}/config.txt"]) == [b"mine"]
 
@@ -199,7 +197,7 @@ def test_a_pi_gets_a_token_with_its_address_and_keeps_it_however_often_it_reads(
     reply = ask(discover(PI_4), context(server.room.profile)).reply
     assert reply.client is not None
     server.room.plan(reply.client, US)
-    token = server.room.seats.of(PI_4).token
+    token = ticket.swap_token(server.room.secret, server.room.seats.of(PI_4).session)
     for line in server.read([f"{SERIAL}/cmdline.txt"] * 2):
         assert line is not None and re.search(rb"netboot\.token=(\w+)", line)
         assert f"netboot.token={token} ".encode() in line

@@ -97,7 +97,7 @@ def content(found: object) -> bytes:
 
 
 @pytest.mark.parametrize("arch", ["uefi-arm64", "uefi-arm64-http"])
-def test_dhcp_leads_to_the_image_and_every_boot_has_a_token_of_its_own(
+def test_dhcp_leads_to_the_image_and_every_boot_has_a_session_of_its_own(
     room: Room, tmp_path: Path, arch: str
 ) -> None:
     client = Client(MAC, BY_NAME[arch], Stage.FIRMWARE)
@@ -106,14 +106,14 @@ def test_dhcp_leads_to_the_image_and_every_boot_has_a_token_of_its_own(
     image = TftpFiles(room).file(path, SERVER)
     words = sections(content(image), tmp_path)[".cmdline"].decode().split()
     assert (
-        f"netboot.token={room.seats.of(MAC).token}" in words
+        f"netboot.ticket={room.seats.of(MAC).session}" in words
         and "BOOTIF=01-52-54-00-12-34-56" in words
     )
     assert not [word for word in words if "$" in word]
     assert TftpFiles(room).file(path, SERVER) == image, "a request may come twice"
-    before = room.seats.of(MAC).token
+    before = room.seats.of(MAC).session
     room.plan(client, SERVER)
-    assert room.seats.of(MAC).token != before
+    assert room.seats.of(MAC).session != before
     name = path.split("/", 2)[2]
     assert WithEnd(*room.unified(MAC, name, SERVER) or ()) == TftpFiles(room).file(path, SERVER)
 

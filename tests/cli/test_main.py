@@ -85,7 +85,7 @@ def test_the_dry_run_shows_answers_and_no_secret(arch: str, loader: str) -> None
     assert ("firmware's DHCPREQUEST, port 4011" in answers) == (arch == "uefi-x64")
     assert f"file     <ticket>/{arch}.ipxe" in answers["iPXE's DHCPDISCOVER, port 67"]
     script = answers[f"HTTP GET /boot/<ticket>/{arch}.ipxe"]
-    assert "netboot.token=<token>" in script and "netboot.ticket=<ticket>" in script
+    assert "netboot.token=<token>" in script and "netboot.ticket=<session>" in script
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_dry_run_of_a_grub(arch: str, loader: str, platform: str) -> None:
     assert "file     boot/<ticket>/" in done.stdout
     assert ("TFTP read of grub/grub.cfg" in done.stdout) == (loader == "signed")
     assert f"TFTP read of boot/<ticket>/{platform}.cfg" in done.stdout
-    assert "netboot.token=<token>" in done.stdout and "netboot.ticket=<ticket>" in done.stdout
+    assert "netboot.token=<token>" in done.stdout and "netboot.ticket=<session>" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from netboot.serve.http.client import http_read
 async def main(server: str, ticket: str) -> None:
     base = f"http://{server}:8080"
     script = (await http_read(f"{base}/boot/{ticket}/bios.ipxe")).decode()
-    words = dict(re.findall(r"netboot\.(swap|token)=(\S+)", script))
-    await http_read(f"{base}/lease/{ticket}?ram=1000000")
+    words = dict(re.findall(r"netboot\.(swap|token|ticket)=(\S+)", script))
+    await http_read(f"{base}/lease/{words['ticket']}?ram=1000000")
     export = words["swap"].partition("/")[2]
     client = await PageClient.attach(server, 10809, f"{export}@{words['token']}.1")
     page, reads = secrets.token_bytes(4096), 0

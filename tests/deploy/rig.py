@@ -21,7 +21,8 @@ NETWORK = "192.168.78"
 HERE = f"{NETWORK}.250"  # where `fab` runs
 
 # With a fixed address: netboot/lab/network.py gives the reason.
-LAN = f"""ip link set lo up; ip link add br0 address 52:54:00:77:ff:02 type bridge forward_delay 0
+HERE_MAC = "52:54:00:77:ff:02"
+LAN = f"""ip link set lo up; ip link add br0 address {HERE_MAC} type bridge forward_delay 0
 ip address add {HERE}/24 dev br0; ip link set br0 up; echo ready; exec sleep infinity"""
 
 # $1: number of the PC, $2: folder with its keys.

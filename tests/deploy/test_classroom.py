@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def pcs(downloads: None, lan: Lan, secret: bytes) -> dict[int, Pc]:
         pc = found[number] = lan.add(number)
         more, driver = (UEFI, "e1000") if number == 4 else (GRUB, "e1000")
         pc.run(HARDWARE.format(mac=mac, driver=driver, more=more))
-        url = f"http://{HERE}:8080/beacon/{ticket.issue(secret, mac)}/userland"
+        session = ticket.begin(secret, mac, b"nonce!", time.time())
+        url = f"http://{HERE}:8080/beacon/{session}/userland"
         back = f"import urllib.request as u; u.urlopen('{url}', b'back')"
         script = f'/usr/bin/python3 -c "{back}"' if number != 6 else "true"
         pc.path("/usr/local/bin/reboot").write_text(f"#!/bin/sh\n{script}\n")

@@ -5,13 +5,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from netboot.boot import ticket
 from tests import ROOT
-from tests.deploy.rig import Lan, Pc
+from tests.deploy.rig import HERE_MAC, Lan, Pc
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -83,7 +84,7 @@ def test_nothing_new_changes_nothing(lan: Lan, server: Pc, images: Path, tmp_pat
 def test_an_upgrade_keeps_a_seats_swap(lan: Lan, server: Pc, images: Path, tmp_path: Path) -> None:
     before = _status(server)
     secret = server.path("/var/lib/netboot/state/secret").read_bytes()
-    words = [str(server.address), ticket.issue(secret, "52:54:00:12:34:56")]
+    words = [str(server.address), ticket.issue(secret, HERE_MAC)]
     with subprocess.Popen(
         lan.command(sys.executable, "-m", "tests.deploy.holder", *words),
         cwd=ROOT,
@@ -151,7 +152,8 @@ def test_a_seat_without_disk_is_told_by_its_server(
     rows = [f"seat-{n},{mac},192.168.78.20{n}" for n, mac in enumerate(macs)]
     (tmp_path / "room.csv").write_text("\n".join(["seat,mac,address", *rows, ""]))
     secret = server.path("/var/lib/netboot/state/secret").read_bytes()
-    url = f"http://{server.address}:8080/orders/{ticket.issue(secret, macs[0])}"
+    session = ticket.begin(secret, macs[0], b"nonce!", time.time())
+    url = f"http://{server.address}:8080/orders/{session}"
     wait = f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"
     with subprocess.Popen(
         lan.command(sys.executable, "-c", wait), stdout=subprocess.PIPE, text=True

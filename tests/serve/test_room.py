@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from netboot.boot import ticket
 from netboot.boot.arch import BY_NAME
 from netboot.boot.client import PROBE_MAC, Client, Stage, played_mac
 from netboot.boot.events import Journal
 from netboot.boot.grub import OWN_SCRIPT
 from netboot.boot.ipxe import Boot, Chain, read
+from netboot.boot.plan import image_export
 from netboot.boot.slices import BASE, Catalogue, Slice
+from netboot.errors import DeniedError
 from netboot.pages.lease import Attached, LeaseTable
 from netboot.pages.nbd.name import WireName
 from netboot.profile.fields import SwapSize
@@ -21,7 +24,8 @@ from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.room import DAMAGED, Room
 from netboot.serve.tftp.server import Transfer
 from netboot.serve.tftp.transfer import Outcome
-from netboot.serve.tftp_files import TftpFiles, seat_at
+from netboot.serve.tftp_files import NOT_YET, TftpFiles
+from tests.serve.links import FakeLinks
 
 MAC = "52:54:00:12:34:56"
 SERVER = IPv4Address("10.0.0.1")
@@ -38,6 +42,15 @@ def other_room(room: Room, profile: Profile) -> Room:
     return Room(profile, room.images, room.secret, room.journal, room.table)
 
 
+def token_of(room: Room) -> str:
+    """Return the token of the seat's boot."""
+    return ticket.swap_token(room.secret, room.seats.of(MAC).session)
+
+
+def ask_for_lease(room: Room, ram_bytes: int, mac: str = MAC) -> str:
+    return room.lease(mac, ram_bytes, session=room.seats.of(mac).session)
+
+
 def stages(room: Room) -> list[tuple[str, str]]:
     return [(event.stage, event.message) for event in room.journal.history(MAC)]
 
@@ -49,7 +62,7 @@ def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room, tmp_path: Path
     chain = (TftpFiles(room).script(ipxe.bootfile, SERVER) or b"").decode()
     assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
     script = room.script(MAC, "uefi-x64.ipxe", SERVER)
-    assert script is not None and room.seats.of(MAC).token in script
+    assert script is not None and token_of(room) in script
 
 
 def test_http_boot_leads_to_a_loader(room: Room) -> None:
@@ -96,7 +109,7 @@ def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
     first = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
     folder, _, name = first.bootfile.rpartition("/")
     assert (folder, name) == (f"boot/{room.ticket(MAC)}", "shimx64.efi")
-    token = room.seats.of(MAC).token
+    token = token_of(room)
     for loader in (name, "grubx64.efi"):
         assert TftpFiles(room).file(f"{folder}/{loader}", SERVER) == tmp_path / loader
         room.fetched(MAC, loader)
@@ -110,7 +123,7 @@ def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
     assert TftpFiles(room).file("boot/guess/amd64/vmlinuz", SERVER) is None
     again = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
     assert again.bootfile == first.bootfile, "it came through"
-    assert room.seats.of(MAC).token != token, "another boot"
+    assert token_of(room) != token, "another boot"
 
 
 def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path: Path) -> None:
@@ -120,7 +133,7 @@ def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path:
     assert isinstance(image, bytes)
     file = image.decode().strip().removeprefix(f"source (tftp,{SERVER})/")
     text = TftpFiles(room).file(file, SERVER)
-    assert isinstance(text, bytes) and room.seats.of(MAC).token.encode() in text
+    assert isinstance(text, bytes) and token_of(room).encode() in text
 
 
 def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
@@ -129,10 +142,24 @@ def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
     assert stages(room)[-1][0] == "failed:loader"
 
 
-def test_what_grub_looks_for_in_vain_is_no_news(
-    room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("netboot.serve.tftp_files.seat_at", lambda *_: MAC)
+def test_what_begins_a_boot_is_given_to_its_seat_alone(room: Room) -> None:
+    room = other_room(room, Profile.model_validate({"boot": {"loader": "signed"}}))
+    room.identity.links = links = FakeLinks({"10.0.0.9": MAC, "10.0.0.66": "52:54:00:00:00:66"})
+    files, own = TftpFiles(room), f"boot/{room.ticket(MAC)}"
+    seat, stranger, new = (IPv4Address(f"10.0.0.{last}") for last in (9, 66, 67))
+    for name in ("x86_64-efi.cfg", "failed.cfg", "amd64/vmlinuz"):
+        with pytest.raises(DeniedError, match=f"this is for {MAC}"):
+            files.file(f"{own}/{name}", SERVER, stranger)
+        assert files.file(f"{own}/{name}", SERVER, new) == NOT_YET
+        assert files.file(f"{own}/{name}", SERVER, seat) is not None
+    assert links.probed == [new] * 3
+    assert [stage for stage, _ in stages(room)] == ["identity", "failed:loader"]
+    # Loaders hold no secret: a PC gets its first one before the kernel knows it.
+    assert files.file(f"{own}/grubx64.efi", SERVER, new) is not None
+
+
+def test_what_grub_looks_for_in_vain_is_no_news(room: Room) -> None:
+    room.identity.links = FakeLinks({"10.0.0.9": MAC})
     path = "/grub/i386-efi/fs.lst"
     TftpFiles(room).transferred(Transfer("10.0.0.9", path, None, 0, 0.1, Outcome.REFUSED))
     assert stages(room) == []
@@ -223,8 +250,7 @@ def test_tftp_has_nothing_else(room: Room, path: str) -> None:
 
 
 def test_a_ticket_does_not_open_other_names(room: Room) -> None:
-    ticket = room.ticket(MAC)
-    assert TftpFiles(room).file(f"{ticket}/other.ipxe", SERVER) is None
+    assert TftpFiles(room).file(f"{room.ticket(MAC)}/other.ipxe", SERVER) is None
     assert room.script(MAC, "other.ipxe", SERVER) is None
     assert room.file("manifest.json") is None
     assert room.file("../secret") is None
@@ -244,27 +270,41 @@ def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_tick
     assert isinstance(
         other.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0), Attached
     )
-    assert not first.seats.of(MAC).token
+    assert not first.seats.of(MAC).session
 
 
 def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) -> None:
     assert room.lease(MAC, GIB // 4).startswith("refused=")
     room.script(MAC, "bios.ipxe", SERVER)
-    first = room.seats.of(MAC).token
-    assert room.lease(MAC, GIB // 4) == f"size={GIB // 2}"
+    first = token_of(room)
+    assert ask_for_lease(room, GIB // 4) == f"size={GIB // 2}"
     assert isinstance(
         room.table.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
     )
     room.script(MAC, "bios.ipxe", SERVER)
-    assert room.seats.of(MAC).token != first
+    assert token_of(room) != first
     assert isinstance(
         room.table.attach(WireName.parse(f"seat-525400123456@{first}"), 0.0), Attached
     ), "still running"
 
 
+def test_a_server_that_was_restarted_takes_the_session_of_a_boot_before(room: Room) -> None:
+    script = room.script(MAC, "bios.ipxe", SERVER)
+    boot = read(script or "")
+    assert isinstance(boot, Boot)
+    session, token = (boot.arguments[f"netboot.{name}"] for name in ("ticket", "token"))
+    after = Room(room.profile, room.images, room.secret, Journal(), LeaseTable(GIB))
+    assert after.lease(MAC, GIB // 4, session=session) == f"size={GIB // 2}"
+    assert after.lease(MAC, GIB // 4, session=session) == f"size={GIB // 2}", "asked again"
+    assert isinstance(
+        after.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0), Attached
+    )
+    assert after.seat_of(session) == MAC
+
+
 def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room: Room) -> None:
     size, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
-    assert (size, token) == (f"size={GIB // 2}", room.seats.of(MAC).token)
+    assert size == f"size={GIB // 2}" and token != token_of(room)
     old = room.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
     _, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
     new = room.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
@@ -277,10 +317,10 @@ def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Pat
     profile = Profile(swap=Swap(size=SwapSize(bytes=GIB // 4), grow=2))
     room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB // 2))
     room.script(MAC, "bios.ipxe", SERVER)
-    boot_token = room.seats.of(MAC).token
-    assert room.lease(MAC, GIB) == f"size={GIB // 4}"
+    boot_token = token_of(room)
+    assert ask_for_lease(room, GIB) == f"size={GIB // 4}"
     size, token = room.lease(MAC, GIB, area=2).split(" token=")
-    assert (size, room.seats.of(MAC).token) == (f"size={GIB // 4}", boot_token)
+    assert (size, token_of(room)) == (f"size={GIB // 4}", boot_token)
     second = room.table.attach(WireName.parse(f"seat-525400123456-2@{token}"), 0.0)
     assert isinstance(second, Attached)
     refused = "refused=no room: 256 MiB asked, 0.0 MiB of 512 MiB left"
@@ -309,7 +349,7 @@ def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: P
     waits = read(room.script(second, "bios.ipxe", SERVER) or "")
     # 2 MB at 1 Mbit/s take 16 s; 3 s before that the next one begins.
     assert isinstance(waits, Chain) and waits.wait == 13
-    assert not room.seats.of(second).token
+    assert not room.seats.of(second).session
     assert room.journal.history(second)[-1].message == "13 s, PCs in front: 1"
     assert isinstance(read(room.script(PROBE_MAC, "bios.ipxe", SERVER) or ""), Boot)
     room.fetched(first, "amd64/vmlinuz")
@@ -321,7 +361,7 @@ def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: P
 def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) -> None:
     for mac, size in ((MAC, GIB // 2), (PROBE_MAC, 4096), (played_mac(300), 4096)):
         room.script(mac, "bios.ipxe", SERVER)
-        assert room.lease(mac, GIB // 4) == f"size={size}"
+        assert ask_for_lease(room, GIB // 4, mac) == f"size={size}"
     assert (
         room.end_lease(MAC, 1)
         == "refused=area 1 cannot end: a seat keeps its first area while it is on"
@@ -332,7 +372,7 @@ def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) 
 
 def test_a_server_that_is_full_says_so(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
-    assert room.lease(MAC, GIB) == "refused=no room: 2 GiB asked, 1 GiB of 1 GiB left"
+    assert ask_for_lease(room, GIB) == "refused=no room: 2 GiB asked, 1 GiB of 1 GiB left"
     assert stages(room) == [("lease", "refused: no room: 2 GiB asked, 1 GiB of 1 GiB left")]
 
 
@@ -371,6 +411,8 @@ def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
 
 def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
     path = f"{room.ticket(MAC)}/bios.ipxe"
+    room.identity.links = FakeLinks({"10.0.0.9": MAC, "10.0.0.66": "52:54:00:00:00:66"})
+    TftpFiles(room).transferred(Transfer("10.0.0.66", path, 200, 200, 0.5, Outcome.DONE))
     TftpFiles(room).transferred(Transfer("10.0.0.9", path, 200, 200, 0.5, Outcome.DONE))
     TftpFiles(room).transferred(Transfer("10.0.0.9", path, 200, 0, 0.1, Outcome.PROBE))
     TftpFiles(room).transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1, Outcome.REFUSED))
@@ -380,25 +422,23 @@ def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(r
     ]
 
 
+def test_a_root_image_opens_for_a_boot_but_not_for_a_played_one(room: Room) -> None:
+    profile = Profile.model_validate({"root": {"kind": "nbd", "image": "/srv/root.squashfs"}})
+    room = other_room(room, profile)
+    session = room.doors.begin(MAC)
+    assert room.image_of(session) == image_export("/srv/root.squashfs")
+    assert room.image_of(room.ticket(MAC)) is not None, "of a PC that 0.1.0 booted"
+    for text in ("guess", session[:-1], room.doors.begin(played_mac(3)), room.ticket(PROBE_MAC)):
+        assert room.image_of(text) is None
+
+
 def test_status_holds_no_secret(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
-    room.lease(MAC, 4096)
+    ask_for_lease(room, 4096)
     TftpFiles(room).transferred(
         Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1, Outcome.DONE)
     )
     status = room.status(0.0) + str(room.history(MAC))
     text = status + repr(room)
     assert MAC in text
-    assert room.seats.of(MAC).token not in text and room.ticket(MAC) not in status
-
-
-def test_a_seat_is_found_in_the_kernels_arp_table(tmp_path: Path) -> None:
-    table = tmp_path / "arp"
-    table.write_text(
-        "IP address       HW type     Flags       HW address            Mask     Device\n"
-        "10.0.0.9         0x1         0x2         52:54:00:12:34:56     *        eth0\n"
-        "10.0.0.8         0x1         0x0         00:00:00:00:00:00     *        eth0\n"
-    )
-    assert seat_at("10.0.0.9", table) == MAC
-    assert seat_at("10.0.0.8", table) is None
-    assert seat_at("10.0.0.7", table) is None
+    assert token_of(room) not in text and room.ticket(MAC) not in status

@@ -72,7 +72,17 @@ def test_forged_addresses_do_not_stay_and_push_no_seat_out() -> None:
     assert seats.number() <= 2003
 
 
-def test_a_token_is_never_shown() -> None:
+def test_a_session_is_never_shown() -> None:
     seat = Seats(Profile(), Journal()).of(MAC)
-    seat.token = "secret"
+    seat.session = "secret"
     assert "secret" not in repr(seat)
+
+
+def test_a_seat_is_known_by_the_profile_or_by_its_boot() -> None:
+    seats = Seats(Profile.model_validate({"clients": {MAC: {}}}), Journal())
+    other = "52:54:00:12:34:57"
+    assert seats.is_known(MAC) and not seats.is_known(other)
+    seats.of(other)
+    assert not seats.is_known(other), "anybody can have the server hear of a MAC address"
+    seats.of(other).began = True
+    assert seats.is_known(other)

@@ -115,7 +115,8 @@ def test_a_pipe_that_nobody_reads_stops_no_server(
     server = serve()
     server.line()
     mac = "52:54:00:12:34:56"
-    known = ticket.issue((tmp_path / "state/secret").read_bytes(), mac)
+    secret = (tmp_path / "state/secret").read_bytes()
+    known = ticket.begin(secret, mac, b"nonce!", time.time())
     inside = ("nsenter", "-t", str(server.process.pid), "-n")
     subprocess.run([*inside, sys.executable, "-c", BEACONS, known], check=True, timeout=60)
     assert [server.line()["stage"] for _ in range(500)] == [f"stage{n}" for n in range(500)]
@@ -148,7 +149,8 @@ def test_a_further_server_grants_leases_and_boots_nobody(
     sockets = subprocess.run([*inside, "ss", "-Hlnu"], check=True, capture_output=True, text=True)
     assert sockets.stdout == "", "neither DHCP nor TFTP"
     mac = "52:54:00:12:34:56"
-    lease = f"http://{ADDRESS}:8080/lease/{ticket.issue(secret, mac)}?ram=16777216&fresh=1"
+    session = ticket.begin(secret, mac, b"nonce!", time.time())
+    lease = f"http://{ADDRESS}:8080/lease/{session}?ram=16777216&fresh=1"
     fetch = f"import urllib.request as r; print(r.urlopen('{lease}').read().decode())"
     command = [*inside, sys.executable, "-c", fetch]
     asked = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -64,8 +64,8 @@ class Fairness:
 def probe_uri() -> str:
     """Fill a lease of its own with pages; return its URI."""
     secret = (STATE_FOLDER / "secret").read_bytes()
-    seat = ticket.issue(secret, PROBE_MAC)
-    url = f"http://{network.SERVER.ip}:8080/lease/{seat}?ram={PROBE_BYTES}&fresh=1"
+    session = ticket.begin(secret, PROBE_MAC, bytes(ticket.NONCE_BYTES), time.time())
+    url = f"http://{network.SERVER.ip}:8080/lease/{session}?ram={PROBE_BYTES}&fresh=1"
     with urllib.request.urlopen(url, timeout=30) as answer:
         words = dict(word.split("=", 1) for word in answer.read().decode().split())
     name = "seat-" + PROBE_MAC.replace(":", "")

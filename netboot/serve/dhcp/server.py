@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Protocol
 
 from netboot.boot.client import Client
 from netboot.boot.events import BootEvent, Journal
@@ -44,11 +45,21 @@ class _Answered:
     received: float
 
 
+class Notes(Protocol):
+    """The notes of our answers: they tell which PC has an address behind a router."""
+
+    def answered(self, reply: Reply) -> None:
+        """Note what an answer says about its PC."""
+
+    def restore(self, owner: str, address: IPv4Address, expires: float) -> None:
+        """Note a lease that an earlier server gave."""
+
+
 class DhcpServer:
     """Answers DHCP on ``interfaces``.
 
     ``plan(client, server)`` decides on a client's boot; ``server`` is our address on the client's
-    interface. ``lease_file`` keeps full mode's leases.
+    interface. ``lease_file`` keeps full mode's leases. ``notes`` gets each lease and each answer.
     """
 
     def __init__(
@@ -58,11 +69,13 @@ class DhcpServer:
         plan: Callable[[Client, IPv4Address], BootPlan],
         journal: Journal,
         lease_file: Path | None = None,
+        notes: Notes | None = None,
     ) -> None:
         self._profile = profile
         self._interfaces = {interface.index: interface for interface in interfaces}
         self._plan = plan
         self._journal = journal
+        self._notes = notes
         self._lease_file = lease_file
         self._scopes: tuple[Scope, ...] = ()
         self._saved = 0  # the pools' ``changes`` that the lease file shows
@@ -124,6 +137,9 @@ class DhcpServer:
                 f"{path}: cannot read the leases: {error}",
                 hint="move the lease file away; PCs then get new leases",
             ) from error
+        if self._notes is not None:
+            for row in (row for scope in self._scopes for row in scope.pool.as_json()["leases"]):
+                self._notes.restore(row["client"], IPv4Address(row["address"]), row["expires"])
 
     def _readable(self, bound: socket.socket, port: int) -> None:
         """Answer the packets in the socket's queue, after one write of all their leases."""
@@ -212,6 +228,8 @@ class DhcpServer:
         reply, interface = item.reply, item.interface
         if self._neighbourhood is not None:
             self._neighbourhood.replying(reply, interface)
+        if self._notes is not None:
+            self._notes.answered(reply)
         try:
             sockets.send(bound, item.data, interface, (reply.address, reply.port))
         except OSError as error:

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
-from netboot.errors import OperatorError
+from netboot.boot.ticket import Key
+from netboot.errors import DeniedError, OperatorError
 from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
@@ -30,10 +31,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Answers(Protocol):
-    """The questions of the HTTP server to the room. Each ``mac`` comes from a valid ticket."""
+    """The questions of the HTTP server to the room. Each ``mac`` is that of an admitted seat."""
 
-    def seat_of(self, ticket: str) -> str | None:
-        """Return the MAC address that a ticket was issued for, or None."""
+    def admit(self, text: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
+        """Return the ticket or session ``text``, or None. Raises DeniedError.
+
+        ``begins``: to begin a boot.
+        """
 
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         """Return the iPXE script ``name`` of a seat, or None if there is no such script."""
@@ -54,7 +58,14 @@ class Answers(Protocol):
         """
 
     def lease(
-        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1, address: str = ""
+        self,
+        mac: str,
+        ram_bytes: int,
+        *,
+        session: str = "",
+        fresh: bool = False,
+        area: int = 1,
+        address: str = "",
     ) -> str:
         """Grant a swap lease. Return ``size=BYTES`` or ``refused=REASON``.
 
@@ -177,21 +188,26 @@ class HttpServer:
             raise web.HTTPRequestTimeout(text="the request has no end\n") from None
         return await handler(request)
 
-    def _seat(self, request: web.Request) -> str:
-        mac = self._room.seat_of(request.match_info["ticket"])
-        if mac is None:
+    def _key(self, request: web.Request, *, begins: bool = False) -> Key:
+        try:
+            key = self._room.admit(request.match_info["ticket"], _peer(request), begins=begins)
+        except DeniedError as error:
+            raise web.HTTPForbidden(text=f"{error}\n") from None
+        if key is None:
             raise web.HTTPNotFound(text="no such seat\n")
-        return mac
+        return key
 
     async def _boot(self, request: web.Request) -> web.StreamResponse:
-        mac, name = self._seat(request), request.match_info["name"]
+        name = request.match_info["name"]
+        path = self._room.file(name)
+        # A script, or a kernel with a seat's command line.
+        mac = self._key(request, begins=path is None).mac
         if name.endswith(".ipxe"):
             text = self._room.script(mac, name, _own_address(request))
             if text is None:
                 raise web.HTTPNotFound(text=f"no script {name}\n")
             self._room.record(mac, "http", name, file=name, bytes=len(text))
             return web.Response(text=text)
-        path = self._room.file(name)
         begin = self._now()
         self._room.begun(mac)
 
@@ -216,7 +232,7 @@ class HttpServer:
         self._room.record(mac, "http", message, file=name, bytes=size, seconds=taken)
 
     async def _beacon(self, request: web.Request) -> web.Response:
-        mac, stage = self._seat(request), request.match_info["stage"]
+        mac, stage = self._key(request).mac, request.match_info["stage"]
         if len(stage) > MAX_STAGE_CHARACTERS or not stage.isprintable():
             raise web.HTTPBadRequest(text="stage: expected at most 40 printable characters\n")
         body = (await request.read()).decode("utf-8", "replace")
@@ -226,16 +242,22 @@ class HttpServer:
         return web.Response(text="")
 
     async def _lease(self, request: web.Request) -> web.Response:
-        mac, ram = self._seat(request), request.query.get("ram", "")
+        key, ram = self._key(request), request.query.get("ram", "")
         if not (ram.isascii() and ram.isdigit()):
             raise web.HTTPBadRequest(text="ram: expected the client's RAM in bytes\n")
         fresh, area = request.query.get("fresh") == "1", _area(request)
-        address = request.remote or ""
-        answer = self._room.lease(mac, int(ram), fresh=fresh, area=area, address=address)
+        answer = self._room.lease(
+            key.mac,
+            int(ram),
+            session=key.session,
+            fresh=fresh,
+            area=area,
+            address=str(_peer(request)),
+        )
         return web.Response(text=f"{answer}\n")
 
     async def _end_lease(self, request: web.Request) -> web.Response:
-        mac, area = self._seat(request), _area(request)
+        mac, area = self._key(request).mac, _area(request)
         return web.Response(text=self._room.end_lease(mac, area) + "\n")
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
@@ -248,7 +270,7 @@ class HttpServer:
         return await self._readers.send(request, text.encode())
 
     async def _wait_for_order(self, request: web.Request) -> web.Response:
-        mac = self._seat(request)
+        mac = self._key(request).mac
         order = await self._orders.wait(mac)
         if order:
             self._room.record(mac, "order", order)
@@ -272,6 +294,11 @@ def _area(request: web.Request) -> int:
     if len(text) != 1 or text not in "123456789":
         raise web.HTTPBadRequest(text="area: expected 1 to 9\n")
     return int(text)
+
+
+def _peer(request: web.Request) -> IPv4Address:
+    assert request.transport is not None
+    return IPv4Address(request.transport.get_extra_info("peername")[0])
 
 
 def _own_address(request: web.Request) -> IPv4Address:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from netboot.boot import limits
-from netboot.errors import OperatorError, ProtocolError
+from netboot.errors import DeniedError, Ignored, OperatorError, ProtocolError
 from netboot.host.complaints import Complaints
 from netboot.host.sockets import widen_receive_buffer
 from netboot.serve.tftp import packet
@@ -49,7 +49,7 @@ class WithEnd:
     end: str
 
 
-Read = Callable[[str, IPv4Address, IPv4Address], bytes | Path | WithEnd | None]
+Read = Callable[[str, IPv4Address, IPv4Address], bytes | Path | WithEnd | Ignored | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,18 @@ class _Refusal(Exception):
         self.code = code
 
 
+class _NoAnswer(Exception):
+    """The request gets no answer: the client sends it again."""
+
+
 class TftpServer:
     """Read-only TFTP server for names that ``read`` knows.
 
     ``read(filename, server, client)`` returns the content, the path of a file or None; ``server``
-    is the address that ``client`` asked. ``report(transfer)`` is called for each finished transfer.
-    Both are called in the event loop. ``mtu`` (bytes) bounds blksize. Only clients in ``networks``
-    are answered.
+    is the address that ``client`` asked. It returns Ignored if the client has to ask again, and
+    raises DeniedError if the file is another client's. ``report(transfer)`` is called for each
+    finished transfer. Both are called in the event loop. ``mtu`` (bytes) bounds blksize. Only
+    clients in ``networks`` are answered.
     """
 
     def __init__(
@@ -200,6 +205,8 @@ class TftpServer:
             try:
                 with self._open(message, address, IPv4Address(peer[0])) as (file, end):
                     self._hand_over(message, asked, address, peer, sock, file, end)
+            except _NoAnswer:
+                return
             except _Refusal as refusal:
                 sock.send(packet.error(refusal.code, str(refusal)))
                 name = packet.printable(message.filename)
@@ -218,7 +225,12 @@ class TftpServer:
         if request.mode not in MODES:
             raise _Refusal(ErrorCode.ILLEGAL_OPERATION, "mode: expected octet or netascii")
         # Old boot ROMs write paths with backslashes, or with a slash in front.
-        content = self._read(request.filename.replace("\\", "/").lstrip("/"), address, client)
+        try:
+            content = self._read(request.filename.replace("\\", "/").lstrip("/"), address, client)
+        except DeniedError as denied:
+            raise _Refusal(ErrorCode.ACCESS_VIOLATION, str(denied)) from None
+        if isinstance(content, Ignored):
+            raise _NoAnswer
         if content is None:
             raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file")
         end = content.end if isinstance(content, WithEnd) else ""

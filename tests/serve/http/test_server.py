@@ -18,12 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.errors import OperatorError
+from netboot.boot.ticket import Key
+from netboot.errors import DeniedError, OperatorError
 from netboot.serve.http.beacon import MAX_AGE_SECONDS, Beacon, parse_beacon
 from netboot.serve.http.server import HttpServer
 
 MAC = "52:54:00:12:34:56"
 TICKET = "t" * 44
+DENIED = "another's ticket"
 LOCALHOST = IPv4Address("127.0.0.1")
 IMAGE = bytes(range(256)) * 4096  # 1 MiB
 PATIENCE = 30  # seconds for what takes milliseconds on an idle machine
@@ -37,9 +39,13 @@ class FakeRoom:
         self.files: list[tuple[str, str]] = []
         self.made = 0  # answers to /status
         self.status_bytes = 9
+        self.asked: list[tuple[str, str, bool]] = []
 
-    def seat_of(self, ticket: str) -> str | None:
-        return MAC if ticket == TICKET else None
+    def admit(self, text: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
+        self.asked.append((text, str(address), begins))
+        if text == DENIED:
+            raise DeniedError("another PC's")
+        return Key(MAC, "session") if text == TICKET else None
 
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         return f"#!ipxe\n# {mac} {server}\n" if name == "bios.ipxe" else None
@@ -57,8 +63,16 @@ class FakeRoom:
         self.files.append((mac, name))
 
     def lease(
-        self, mac: str, ram_bytes: int, *, fresh: bool = False, area: int = 1, address: str = ""
+        self,
+        mac: str,
+        ram_bytes: int,
+        *,
+        session: str = "",
+        fresh: bool = False,
+        area: int = 1,
+        address: str = "",
     ) -> str:
+        assert session == "session"
         return f"size={2 * ram_bytes * area}" + " token=beef" * fresh
 
     def end_lease(self, mac: str, area: int) -> str:
@@ -282,6 +296,25 @@ def test_the_script_names_the_address_that_was_asked(rig: Rig) -> None:
 )
 def test_what_is_not_there_is_404(rig: Rig, path: str) -> None:
     assert rig.ask("GET", path)[0].status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "begins"),
+    [
+        ("GET", "boot/{}/bios.ipxe", True),
+        ("GET", "boot/{}/arm64/linux.efi", True),
+        ("GET", "boot/{}/vmlinuz", False),
+        ("GET", "lease/{}?ram=1&fresh=1", False),
+        ("DELETE", "lease/{}?area=2", False),
+        ("GET", "orders/{}", False),
+        ("POST", "beacon/{}/swap", False),
+    ],
+)
+def test_every_door_asks_who_is_there(rig: Rig, method: str, path: str, begins: bool) -> None:
+    response, content = rig.ask(method, "/" + path.format(DENIED.replace(" ", "%20")))
+    assert (response.status, content) == (403, b"another PC's\n")
+    assert rig.room.asked == [(DENIED, "127.0.0.1", begins)]
+    assert rig.room.records == [] and rig.room.files == []
 
 
 def test_a_beacon_is_journaled_with_its_figures(rig: Rig) -> None:
