@@ -1,0 +1,110 @@
+"""The questions of a PC on the LAN, or of an attacker: one a call, with an answer in JSON.
+
+``ticket MAC``, ``listen``, ``ask4011 SOURCE MAC``, ``http METHOD PATH [SERVER]``, ``attach NAME``.
+DHCP is written by hand here: an attacker uses no code of netboot.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import socket
+import struct
+import sys
+from typing import Any
+
+from netboot.errors import NetbootError
+from netboot.pages.nbd.client import PageClient
+
+SERVER, SECONDS = "10.99.0.1", 3.0
+COOKIE = bytes((99, 130, 83, 99))
+DISCOVER, REQUEST = 1, 3
+
+
+def question(mac: str, kind: int) -> bytes:
+    """Return a message of an iPXE with a BIOS."""
+    head = struct.pack("!4BI2H16x", 1, 1, 6, 0, int.from_bytes(os.urandom(4)), 0, 0x8000)
+    options = bytes((53, 1, kind, 60, 9)) + b"PXEClient" + bytes((93, 2, 0, 0))
+    options += bytes((77, 4)) + b"iPXE" + bytes((175, 6, 0x13, 1, 1, 0x18, 1, 1))
+    chaddr = bytes.fromhex(mac.replace(":", "")).ljust(16, b"\0")
+    return head + chaddr + bytes(192) + COOKIE + options + b"\xff"
+
+
+def file_of(answer: bytes) -> str:
+    """Return the content of the file field."""
+    return answer[108:236].split(b"\0")[0].decode()
+
+
+def listening() -> socket.socket:
+    """Return a socket that hears what DHCP servers broadcast."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0")
+    sock.bind(("", 68))
+    sock.settimeout(SECONDS)
+    return sock
+
+
+def ticket(mac: str) -> str:
+    """Return the boot file that the server offers to ``mac``."""
+    with listening() as sock:
+        sock.sendto(question(mac, DISCOVER), ("255.255.255.255", 67))
+        return file_of(sock.recv(2000))
+
+
+def listen() -> str:
+    """Return the boot file of the first offer to anybody, and ask nothing."""
+    with listening() as sock:
+        sys.stderr.write("listening\n")
+        sock.settimeout(10)
+        return file_of(sock.recv(2000))
+
+
+def ask4011(source: str, mac: str) -> str:
+    """Return the boot file for ``mac`` from port 4011, or an empty text. Needs no privilege."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((source, 0))
+        sock.settimeout(SECONDS)
+        sock.sendto(question(mac, REQUEST), (SERVER, 4011))
+        with contextlib.suppress(TimeoutError):
+            return file_of(sock.recv(2000))
+        return ""
+
+
+def ask_http(method: str, path: str, server: str = SERVER) -> tuple[int, str]:
+    """Return status and content of an answer."""
+    connection = http.client.HTTPConnection(server, 8080, timeout=SECONDS)
+    connection.request(method, path)
+    with connection.getresponse() as response:
+        return response.status, response.read().decode()
+
+
+def attach(name: str) -> str:
+    """Attach to an export; return the reason of a refusal, or an empty text."""
+
+    async def run() -> str:
+        try:
+            client = await PageClient.attach(SERVER, 10809, name)
+        except NetbootError as error:
+            return str(error)
+        client.close()
+        return ""
+
+    return asyncio.run(run())
+
+
+def main() -> None:
+    calls: dict[str, Any] = {
+        "ticket": ticket,
+        "listen": listen,
+        "ask4011": ask4011,
+        "http": ask_http,
+        "attach": attach,
+    }
+    sys.stdout.write(json.dumps(calls[sys.argv[1]](*sys.argv[2:])))
+
+
+if __name__ == "__main__":
+    main()
