@@ -188,4 +188,4 @@ def test_a14_the_root_image_is_for_who_boots(lan: Lan, attacker: Machine) -> Non
     image = words["image"].partition("/")[2]
     played = boot(attacker, "02:6e:62:73:00:01")["ticket"]
     for key in ("", played, words["token"]):
-        assert "no such export for this seat" in attacker.ask("attach", f"{image}@{key}")
+        assert "no such export" in attacker.ask("attach", f"{image}@{key}")
