@@ -61,7 +61,7 @@ class Lan:
 
     def __init__(self, folder: Path, profile: str) -> None:
         self._folder = folder
-        (folder / "room.yaml").write_text(profile)
+        self.profile(profile)
         self.machines: dict[str, Machine] = {"server": Machine()}
         self.here = self.machines["server"]
         self.here.run(
@@ -99,6 +99,10 @@ class Lan:
         )
         self.here.run(f"ip route add 10.88.0.0/24 via {ROUTER}")
         return far
+
+    def profile(self, text: str) -> None:
+        """Change the profile, for the next start."""
+        (self._folder / "room.yaml").write_text(text)
 
     def serve(self) -> None:
         """Start the server, or restart it."""

@@ -1,6 +1,7 @@
 """The questions of a PC on the LAN, or of an attacker: one a call, with an answer in JSON.
 
-``ticket MAC``, ``listen``, ``ask4011 SOURCE MAC``, ``http METHOD PATH [SERVER]``, ``attach NAME``.
+``ticket MAC``, ``listen``, ``relay ADDRESS MAC``, ``ask4011 SOURCE MAC``,
+``http METHOD PATH [SERVER]``, ``attach NAME``.
 DHCP is written by hand here: an attacker uses no code of netboot.
 """
 
@@ -22,13 +23,14 @@ COOKIE = bytes((99, 130, 83, 99))
 DISCOVER, REQUEST = 1, 3
 
 
-def question(mac: str, kind: int) -> bytes:
-    """Return a message of an iPXE with a BIOS."""
-    head = struct.pack("!4BI2H16x", 1, 1, 6, 0, int.from_bytes(os.urandom(4)), 0, 0x8000)
+def question(mac: str, kind: int, relay: str = "0.0.0.0", more: bytes = b"") -> bytes:
+    """Return a message of an iPXE with a BIOS; ``more`` are further options."""
+    head = struct.pack("!4BI2H12x", 1, 1, 6, 0, int.from_bytes(os.urandom(4)), 0, 0x8000)
+    head += socket.inet_aton(relay)
     options = bytes((53, 1, kind, 60, 9)) + b"PXEClient" + bytes((93, 2, 0, 0))
     options += bytes((77, 4)) + b"iPXE" + bytes((175, 6, 0x13, 1, 1, 0x18, 1, 1))
     chaddr = bytes.fromhex(mac.replace(":", "")).ljust(16, b"\0")
-    return head + chaddr + bytes(192) + COOKIE + options + b"\xff"
+    return head + chaddr + bytes(192) + COOKIE + options + more + b"\xff"
 
 
 def file_of(answer: bytes) -> str:
@@ -60,6 +62,20 @@ def listen() -> str:
         sys.stderr.write("listening\n")
         sock.settimeout(10)
         return file_of(sock.recv(2000))
+
+
+def relay(address: str, mac: str) -> tuple[str, str]:
+    """Be the relay at ``address``: return the IP address and the boot file that ``mac`` gets."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((address, 67))
+        sock.settimeout(SECONDS)
+        sock.sendto(question(mac, DISCOVER, address), (SERVER, 67))
+        given = sock.recv(2000)[16:20]
+        chosen = bytes((54, 4)) + socket.inet_aton(SERVER) + bytes((50, 4)) + given
+        sock.sendto(question(mac, REQUEST, address, chosen), (SERVER, 67))
+        answer = sock.recv(2000)
+        assert answer[16:20] == given
+        return socket.inet_ntoa(given), file_of(answer)
 
 
 def ask4011(source: str, mac: str) -> str:
@@ -99,6 +115,7 @@ def main() -> None:
     calls: dict[str, Any] = {
         "ticket": ticket,
         "listen": listen,
+        "relay": relay,
         "ask4011": ask4011,
         "http": ask_http,
         "attach": attach,

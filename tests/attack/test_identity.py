@@ -22,6 +22,15 @@ ROOM = """
 swap: {capacity: 64MiB, size: 16MiB}
 root: {kind: nbd, image: IMAGE}
 """
+RELAYED = """
+interface: br0
+swap: {capacity: 64MiB, size: 16MiB}
+dhcp:
+  mode: full
+  range: 10.99.0.50-10.99.0.60
+  networks:
+    10.88.0.0/24: {range: 10.88.0.50-10.88.0.60, router: 10.88.0.1}
+"""
 RAM = "ram=16777216"
 
 
@@ -120,6 +129,21 @@ def test_a25_port_4011_opens_nothing_behind_a_router(lan: Lan) -> None:
         status, text = far.ask("http", method, path)
         assert status == 403 and "behind a router that is not in dhcp.networks" in text
     assert victim.keeps_its_swap()
+
+
+def test_behind_a_relay_the_address_is_the_one_that_we_gave(lan: Lan) -> None:
+    own, stranger = "52:54:88:00:00:10", "10.88.0.77"
+    far = lan.add_far(own)
+    lan.profile(RELAYED)
+    lan.serve()
+    given, file = lan.machines["router"].ask("relay", "10.88.0.1", own)
+    for address, expected in ((stranger, 403), (given, 200)):
+        far.run(f"ip address flush dev eth0; ip address add {address}/24 dev eth0")
+        far.run("ip route replace default via 10.88.0.1")
+        assert far.ask("http", "GET", f"/boot/{file}")[0] == expected
+        if expected == 200:
+            lan.serve()
+            assert far.ask("http", "GET", f"/boot/{file}")[0] == 200, "from the lease file"
 
 
 def test_the_seat_itself_boots_again(lan: Lan) -> None:
