@@ -112,14 +112,13 @@ def serve(
     rations = Rations(room_profile.clients)
 
     def tell(event: "BootEvent") -> None:
+        if as_json:  # for a program, which wants each event
+            lines.write(json.dumps(event.as_json()))
+            return
         fills_a_line = rations.take(event.seat, time.monotonic())
         if refused := rations.take_refused():
             logging.getLogger(__name__).warning("%d more events in the last minute", refused)
-        if not fills_a_line:
-            return
-        if as_json:
-            lines.write(json.dumps(event.as_json()))
-        else:
+        if fills_a_line:
             lines.write(show.event_line(event, room_profile.hostname(event.seat)))
 
     journal.subscribe(tell)
