@@ -64,9 +64,6 @@ TIMELINE_LINES_OF_STRANGERS = Limit(
     "lines of seats that no profile names, in a minute", None, 3000, 60.0, "likewise"
 )
 TIMELINE_CHARACTERS = Limit("characters of such a line", 300, None, None, "the rest is cut off")
-QUEUE_PLACES = Limit(
-    "PCs that wait for their turn to download", None, 500, None, "told the longest wait"
-)
 # A PC attaches its lease within seconds. It may ask for four areas. 480: as many PCs as can attach.
 PENDING_LEASES = Limit(
     "leases that were never attached, of PCs that no profile names",

@@ -88,7 +88,8 @@ def frame(source: str, port: int, payload: bytes, to_port: int) -> bytes:
     checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
     head = head[:10] + checksum.to_bytes(2, "big") + head[12:]
     ethernet = bytes.fromhex((SERVER_MAC + MACS["attacker"]).replace(":", "")) + b"\x08\0"
-    return ethernet + head + udp
+    frame: bytes = ethernet + head + udp
+    return frame
 
 
 def raw_socket() -> socket.socket:

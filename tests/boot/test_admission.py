@@ -145,7 +145,7 @@ class Wire:
 
 @both
 def test_a_room_of_sixty_keeps_the_wire_busy_and_nobody_downloads_for_long(
-    named: Container[str],
+    named: frozenset[str],
 ) -> None:
     size, rate = 10_000_000, 125_000_000
     wire = Wire(rate, Admission(rate, named))
@@ -157,7 +157,7 @@ def test_a_room_of_sixty_keeps_the_wire_busy_and_nobody_downloads_for_long(
 
 
 @both
-def test_a_wire_of_half_the_rate_is_served_too(named: Container[str]) -> None:
+def test_a_wire_of_half_the_rate_is_served_too(named: frozenset[str]) -> None:
     size, rate = 10_000_000, 125_000_000
     wire = Wire(rate / 2, Admission(rate, named))
     seats = [str(number) for number in range(200)]

@@ -39,6 +39,6 @@ def test_the_token_follows_from_the_session_and_the_secret() -> None:
         ticket.swap_token(OTHER, SESSION),
         ticket.swap_token(SECRET, ticket.begin(SECRET, MAC, b"other!", NOW)),
         ticket.issue(SECRET, MAC)[12:],
-        ticket.order_key(SECRET),
+        ticket.order_key(SECRET, "reboot", MAC, int(NOW)),
     }
     assert token not in others and len(others) == 4
