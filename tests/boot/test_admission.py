@@ -1,7 +1,6 @@
 """Admission control, run against a link made of numbers."""
 
 import heapq
-from collections.abc import Container
 
 import pytest
 from hypothesis import given
