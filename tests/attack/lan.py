@@ -131,10 +131,11 @@ class Lan:
 
     def events(self, mac: str) -> list[tuple[str, str]]:
         """Return stage and message of the events of a seat."""
-        status, text = self.here.ask("http", "GET", "/status", "127.0.0.1")
+        status, text = self.here.ask("http", "GET", f"/status/{mac}", "127.0.0.1")
+        if status == 404:
+            return []
         assert status == 200
-        seats = {seat["mac"]: seat["events"] for seat in json.loads(text)["seats"]}
-        return [(event["stage"], event["message"]) for event in seats.get(mac, [])]
+        return [(event["stage"], event["message"]) for event in json.loads(text)["events"]]
 
     def end(self) -> None:
         """Stop the server, and remove all machines."""

@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -85,7 +86,7 @@ def frame(source: str, port: int, payload: bytes, to_port: int) -> bytes:
     )
     total = sum(struct.unpack("!10H", head))
     total = (total & 0xFFFF) + (total >> 16)
-    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    checksum: int = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
     head = head[:10] + checksum.to_bytes(2, "big") + head[12:]
     ethernet = bytes.fromhex((SERVER_MAC + MACS["attacker"]).replace(":", "")) + b"\x08\0"
     frame: bytes = ethernet + head + udp
@@ -244,7 +245,8 @@ def made_up(count: str) -> int:
     """Fetch the script of ``count`` PCs that do not exist, and nothing else (a21)."""
     with client_socket() as sock:
         for number in range(int(count)):
-            script_of(sock, f"02:ad:00:00:{number >> 8:02x}:{number & 255:02x}")
+            with contextlib.suppress(urllib.error.HTTPError):  # refused: no PC has this address
+                script_of(sock, f"02:ad:00:00:{number >> 8:02x}:{number & 255:02x}")
     return int(count)
 
 

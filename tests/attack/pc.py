@@ -81,7 +81,7 @@ def relay(address: str, mac: str) -> tuple[str, str]:
 def ask4011(source: str, mac: str) -> str:
     """Return the boot file for ``mac`` from port 4011, or an empty text. Needs no privilege."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((source, 0))
+        sock.bind((source, 4011))
         sock.settimeout(SECONDS)
         sock.sendto(question(mac, REQUEST), (SERVER, 4011))
         with contextlib.suppress(TimeoutError):

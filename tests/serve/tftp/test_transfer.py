@@ -154,7 +154,7 @@ def test_an_unproven_address_gets_little_and_not_for_long(
     options: Mapping[str, int], sendings: int
 ) -> None:
     ours = sender(b"x" * 100_000, **options)
-    datagrams, now = ours.start(0.0), 0.0
+    now, datagrams = 0.0, ours.start(0.0)
     while ours.outcome is None:
         now = ours.deadline
         datagrams += ours.tick(now)
