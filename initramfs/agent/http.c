@@ -14,20 +14,25 @@
 
 #define ANSWER_MS 5000
 
-/* Receive until the server closes the connection or `answer` is full. Return the bytes received. */
-static size_t read_answer(int fd, char *answer, size_t room, int64_t until)
+/* Receive until the server closes the connection or `answer` is full, and end it with a zero byte.
+ * Anybody on the way can write an answer, and its text goes to a console: other bytes than printable
+ * ones and ends of lines become '?'. */
+static void read_answer(int fd, char *answer, size_t room, int64_t until)
 {
     struct pollfd waits[2] = {{.fd = fd, .events = POLLIN}};
     size_t got = 0;
 
-    while (got < room && await(waits, 1, until)) {
-        ssize_t more = recv(fd, answer + got, room - got, MSG_DONTWAIT);
+    while (got < room - 1 && await(waits, 1, until)) {
+        ssize_t more = recv(fd, answer + got, room - 1 - got, MSG_DONTWAIT);
 
         if (more <= 0)
             break;
         got += (size_t)more;
     }
-    return got;
+    for (size_t at = 0; at < got; at++)
+        if ((answer[at] < ' ' || answer[at] > '~') && answer[at] != '\r' && answer[at] != '\n')
+            answer[at] = '?';
+    answer[got] = '\0';
 }
 
 int http_ask(const char *method, const struct url *url, char *answer, size_t room)
@@ -42,7 +47,7 @@ int http_ask(const char *method, const struct url *url, char *answer, size_t roo
     connect(fd, (const struct sockaddr *)&url->server, sizeof url->server);
     if (await(waits, 1, until) && waits[0].revents == POLLOUT &&
         dprintf(fd, "%s %s HTTP/1.0\r\n\r\n", method, url->path) > 0) {
-        answer[read_answer(fd, answer, room - 1, until)] = '\0';
+        read_answer(fd, answer, room, until);
         body = strstr(answer, "\r\n\r\n");
     }
     close(fd);

@@ -11,7 +11,8 @@ int parse_url(const char *name, const char *text, struct url *url)
 {
     static const char scheme[] = "http://";
     const char *host = text + sizeof scheme - 1, *port, *path;
-    char address[16];
+    unsigned long number;
+    char address[16], *end;
 
     if (strncmp(text, scheme, sizeof scheme - 1) != 0 || !(port = strchr(host, ':')) ||
         !(path = strchr(port, '/')) || port - host >= (long)sizeof address ||
@@ -21,8 +22,11 @@ int parse_url(const char *name, const char *text, struct url *url)
     address[port - host] = '\0';
     if (inet_pton(AF_INET, address, &url->server.sin_addr) != 1)
         return complain(USAGE, "%s: expected an IPv4 address, found '%s'", name, address);
+    number = strtoul(port + 1, &end, 10);
+    if (port[1] < '1' || port[1] > '9' || end != path || number > 65535)
+        return complain(USAGE, "%s: expected a port, 1 to 65535", name);
     url->server.sin_family = AF_INET;
-    url->server.sin_port = htons((uint16_t)atoi(port + 1));
+    url->server.sin_port = htons((uint16_t)number);
     strcpy(url->path, path);
     return OK;
 }

@@ -502,7 +502,10 @@ def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Se
 
 @pytest.mark.parametrize(
     "url",
-    ["https://10.0.0.1:8080/x", "http://server:8080/x", "http://10.0.0.1/x", "http://10.0.0.1:80"],
+    [
+        *("https://10.0.0.1:8080/x", "http://server:8080/x", "http://10.0.0.1/x"),
+        *("http://10.0.0.1:80", "http://10.0.0.1:65616/x", "http://10.0.0.1:80b/x"),
+    ],
 )
 def test_where_reports_cannot_go(agent: Path, url: str) -> None:
     done = run(agent, *words("handshake", 1), beacon=url)
@@ -519,6 +522,13 @@ def test_where_reports_cannot_go(agent: Path, url: str) -> None:
             REFUSED,
             "",
             "the boot server answers HTTP/1.1 404 Not Found\n",
+        ),
+        (b"HTTP/1.0 200 OK\r\n\r\nrefused=\x1b[2Jno", OK, "refused=?[2Jno\n", ""),
+        (
+            b"HTTP/1.0 403 \x1b[2J\0\r\n\r\n",
+            REFUSED,
+            "",
+            "the boot server answers HTTP/1.0 403 ?[2J?\n",
         ),
         (b"HTTP/1.1 200 OK", CANNOT_CONNECT, "", "127.0.0.1 port PORT does not answer\n"),
     ],
