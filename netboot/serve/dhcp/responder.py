@@ -45,12 +45,14 @@ SLOW_OUI, SLOW_SECONDS = "b8:27:eb", 2.0
 SKIP_PROXY_WAIT = pxe.serialize_suboptions({pxe.NO_PXEDHCP: b"\1"})
 
 
-# RFC 6842, RFC 4578, RFC 3046. The relay's option comes last, because a relay may cut it off.
+# RFC 6842, RFC 4578, RFC 3046. The relay's option comes last, because a relay may cut it off. One that
+# was sent in several parts (RFC 3396) is not echoed: the answer would be more than a frame.
 ECHOED = (
     Option.CLIENT_IDENTIFIER,
     Option.CLIENT_MACHINE_IDENTIFIER,
     Option.RELAY_AGENT_INFORMATION,
 )
+MOST_ECHOED = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,8 +399,9 @@ def _answer(
         **options,
     }
     for echoed in ECHOED:
-        if request.options.get(echoed):
-            all_options[echoed] = request.options[echoed]
+        value = request.options.get(echoed, b"")
+        if 0 < len(value) <= MOST_ECHOED:
+            all_options[echoed] = value
     return Packet(
         op=BOOTREPLY,
         xid=request.xid,
