@@ -128,5 +128,7 @@ def grub_entry(custom: str, *, once: bool) -> str:
 
 def without_entry(custom: str) -> str:
     """Return ``custom.cfg`` without our entry."""
-    pattern = rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$\n?"
+    begin, end = rf"^{re.escape(BEGIN)}$", rf"^{re.escape(END)}$"
+    # Not over another begin: after one without an end, which somebody removed, stand others' lines.
+    pattern = rf"{begin}(?:(?!{begin}).)*?{end}\n?"
     return re.sub(pattern, "", custom, flags=re.MULTILINE | re.DOTALL)

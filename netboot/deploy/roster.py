@@ -48,9 +48,18 @@ def from_csv(text: str, source: str, ssh: Ssh = Ssh()) -> list[Host]:  # noqa: B
     The first line names the columns, in any order. The separator may be ``;``. Raises OperatorError
     with one line for each mistake.
     """
-    text = text.removeprefix("\ufeff")
-    first = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if first.count(";") else ",")
+    # newline=None: the lines of an old spreadsheet may end with a carriage return alone.
+    lines = io.StringIO(text.removeprefix("\ufeff"), newline=None)
+    first = lines.readline()
+    lines.seek(0)
+    reader = csv.DictReader(lines, delimiter=";" if first.count(";") else ",")
+    try:
+        return _hosts(reader, first, source, ssh)
+    except csv.Error as error:  # a cell of more than 131,072 characters
+        raise OperatorError(f"{source}:{reader.line_num + 1}: not CSV: {error}") from None
+
+
+def _hosts(reader: "csv.DictReader[str]", first: str, source: str, ssh: Ssh) -> list[Host]:
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
     if not set(COLUMNS) <= set(reader.fieldnames):
         raise OperatorError(

@@ -62,7 +62,10 @@ def test_once_leaves_the_order_and_always_can_be_undone() -> None:
     assert bootorder.efi_restore(update, OVMF_MAC, "") == [], "it is not ours"
 
 
-@pytest.mark.parametrize("custom", ["", "set timeout=3\n", "# mine\nmenuentry 'x' {\n}\n"])
+@pytest.mark.parametrize(
+    "custom",
+    ["", "set timeout=3\n", "# mine\nmenuentry 'x' {\n}\n", f"{bootorder.BEGIN}\nset timeout=3\n"],
+)
 def test_grub_s_entry_comes_and_goes_and_leaves_the_rest(custom: str) -> None:
     once = bootorder.grub_entry(custom, once=True)
     always = bootorder.grub_entry(once, once=False)
@@ -186,6 +189,9 @@ def test_a_teacher_s_csv_is_read_and_each_mistake_is_a_line() -> None:
     assert third.startswith("room.csv:3: column 'address'")
     with pytest.raises(OperatorError, match="expected the columns seat,mac,address, found "):
         roster.from_csv("seat\n", "room.csv")
+    assert roster.from_csv(text.replace("\r\n", "\r"), "room.csv") == [host]
+    with pytest.raises(OperatorError, match="room.csv:2: not CSV: field larger than"):
+        roster.from_csv(f"seat,mac,address\n{'x' * 200_000},,\n", "room.csv")
 
 
 NEW = seats.NewSeat("00:1e:37:aa:bb:cc", "old-07", "10.0.0.17", "2000 MiB, bios")
