@@ -24,6 +24,7 @@ from netboot.serve.http.sending import Senders
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
 MAX_STAGE_CHARACTERS = 40
+MAX_RAM_DIGITS = 20  # of 64 bits
 SHUTDOWN_SECONDS = 1.0
 
 
@@ -243,7 +244,8 @@ class HttpServer:
 
     async def _lease(self, request: web.Request) -> web.Response:
         key, ram = self._key(request), request.query.get("ram", "")
-        if not (ram.isascii() and ram.isdigit()):
+        # Python raises an error for a number of 4300 digits, which fit into a request's head.
+        if not (ram.isascii() and ram.isdigit() and len(ram) <= MAX_RAM_DIGITS):
             raise web.HTTPBadRequest(text="ram: expected the client's RAM in bytes\n")
         fresh, area = request.query.get("fresh") == "1", _area(request)
         answer = self._room.lease(
