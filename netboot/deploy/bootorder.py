@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass
 
 from netboot.errors import OperatorError
+from netboot.host.text import printable
 
+MOST_NAME = 80  # characters of a boot option's name, which the PC's owner may have written
 GRUB_FOLDER = "/boot/grub"
 GRUB_CUSTOM = f"{GRUB_FOLDER}/custom.cfg"  # Debian's 41_custom reads it at each start of GRUB
 GRUB_LOADER = f"{GRUB_FOLDER}/netboot-ipxe.lkrn"
@@ -51,7 +53,7 @@ def parse_efibootmgr(text: str) -> BootVariables:
     return BootVariables(
         order=tuple(filter(None, order[1].upper().split(","))),
         entries=tuple(
-            Entry(number, name.strip(), path.strip(), star == "*")
+            Entry(number, printable(name.strip(), MOST_NAME), path.strip(), star == "*")
             for number, star, name, path in rows
         ),
         next=following[1].upper() if following else "",

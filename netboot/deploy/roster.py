@@ -12,6 +12,7 @@ from netboot.profile.profile import Profile
 from netboot.profile.sections import Ssh
 
 COLUMNS = ("seat", "mac", "address")
+MOST_SHOWN = 60  # characters of a cell or a word in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def from_words(text: str) -> list[Host]:
     for word in filter(None, (part.strip() for part in text.split(","))):
         match = re.fullmatch(r"(?:([^@\s]+)@)?([^@:\s\[\]]+|\[[\w:.%]+\])(?::([0-9]{1,5}))?", word)
         if match is None:
-            raise OperatorError(f"-H: expected [USER@]HOST[:PORT], found {word!r}")
+            raise OperatorError(f"-H: expected [USER@]HOST[:PORT], found {word[:MOST_SHOWN]!r}")
         address = match[2].strip("[]")
         host = Host(seat=address, address=address, user=match[1] or "")
         hosts.append(replace(host, port=int(match[3])) if match[3] else host)
@@ -63,7 +64,7 @@ def _hosts(reader: "csv.DictReader[str]", first: str, source: str, ssh: Ssh) -> 
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
     if not set(COLUMNS) <= set(reader.fieldnames):
         raise OperatorError(
-            f"{source}:1: expected the columns {','.join(COLUMNS)}, found {first.strip()[:60]!r}"
+            f"{source}:1: expected the columns {','.join(COLUMNS)}, found {first.strip()[:MOST_SHOWN]!r}"
         )
     hosts, mistakes = [], []
     for row in reader:
@@ -89,7 +90,7 @@ def _mistakes(cells: dict[str, str]) -> Iterator[str]:
             kind.parse(cells[name])
         except values.Unreadable as error:
             guess = f"; did you mean '{error.nearest}'?" if error.nearest else ""
-            yield f"column '{name}': {error}, found {cells[name]!r}{guess}"
+            yield f"column '{name}': {error}, found {cells[name][:MOST_SHOWN]!r}{guess}"
 
 
 def from_profile(profile: Profile) -> list[Host]:
