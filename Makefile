@@ -1,5 +1,5 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test nightly test-deploy unit check lint fix coverage docs lock clean \
+.PHONY: help setup demo test nightly fuzz test-deploy unit check lint fix coverage docs lock clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror room \
     bench-pages bench-client bench-boot
 
@@ -20,6 +20,7 @@ help:
 	    'make check         make lint and make unit: before each commit' \
 	    'make test          all tests but the nightly ones (32 to 40 minutes)' \
 	    'make nightly       PCs with disks become seats and go back (three minutes); CI runs it too' \
+	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
 	    'make coverage      branch coverage of make unit; pages in build/coverage/html' \
 	    'make docs          build the documents into build/docs; a dead link is an error' \
@@ -52,6 +53,13 @@ endif
 # What takes minutes and seldom breaks alone: CI runs it too.
 nightly: setup
 	$(SUDO) $(PYTEST) -p no:cacheprovider -m nightly
+
+# As many parsers at a time as there are CPUs. FUZZ: the names of some, or --keep (tests/fuzz/run.py).
+FUZZ_SECONDS := 30
+
+fuzz: setup
+	@tools/setup-fuzz
+	.venv/bin/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 unit: setup
 	$(PYTEST) -q $(UNIT)
