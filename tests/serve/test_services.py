@@ -45,7 +45,7 @@ class Serving:
         return message
 
     def end(self) -> tuple[int, str]:
-        _, complaints = self.process.communicate(timeout=10)
+        _, complaints = self.process.communicate(timeout=30)
         return self.process.returncode, complaints
 
 
