@@ -11,6 +11,9 @@ from dataclasses import dataclass
 class Limit:
     """One limit. ``what`` is counted per address (or seat) and in total; None is no limit.
 
+    Addresses that the kernel knows as the same machine (one MAC address) count as one in HTTP and
+    TFTP, and for handshakes: a PC can have as many as its network has.
+
     ``seconds``: how long one of them may last without progress. ``at_limit``: what happens then.
     """
 
@@ -53,6 +56,10 @@ JOURNAL_STRANGERS = Limit(
     "the oldest goes, first of those that sent no beacon and downloaded nothing",
 )
 JOURNAL_EVENTS = Limit("events of a seat in the journal", 100, None, None, "the oldest goes")
+# Anybody can cause these: DHCP in the seat's name, and refusals of others. A boot has ten.
+JOURNAL_EVENTS_OF_OTHERS = Limit(
+    "events of a seat in the journal that others can cause", 40, None, None, "their oldest goes"
+)
 JOURNAL_EVENTS_OF_STRANGERS = Limit(
     "events of a seat without a beacon or a download", 10, None, None, "the oldest goes"
 )
@@ -87,6 +94,9 @@ NBD_HANDSHAKES = Limit(
 NBD_CONNECTIONS = Limit(
     "NBD connections", 128, 480, None, "refused; 128 are kept for leases that were attached before"
 )
+# A PC has two. Those of a boot before, which closed nothing, are dead after a minute. Many addresses
+# are as cheap as one, so a seat counts here. 240: the others are for the first attachment of swap.
+NBD_IMAGES = Limit("NBD connections of a seat to root images", 16, 240, None, "refused")
 NBD_KEPT = Limit(
     "NBD connections kept for leases that were attached before",
     None,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from netboot.boot.limits import NBD_CONNECTIONS, NBD_KEPT
+from netboot.boot.limits import NBD_CONNECTIONS, NBD_IMAGES, NBD_KEPT
 from netboot.host.complaints import Complaints
 from netboot.pages import control, liveness
 from netboot.pages.exports import Attachment, Exports
@@ -31,6 +31,8 @@ WARNINGS = ("in-use", "delayed")
 MAX_CONNECTIONS = NBD_CONNECTIONS.in_total or 0
 MAX_CONNECTIONS_OF_ADDRESS = NBD_CONNECTIONS.per_address or 0
 KEPT_CONNECTIONS = NBD_KEPT.in_total or 0
+MAX_IMAGES = NBD_IMAGES.in_total or 0
+MAX_IMAGES_OF_SEAT = NBD_IMAGES.per_address or 0
 # A connection without an answer for so long is dead. Our agent gives up a silent server after 3 s
 # (swap.timeout). The newcomer's agent waits 10 s for an answer (STEP_MS in stream.c).
 PROBE_SECONDS = 5.0
@@ -136,10 +138,8 @@ class Crew:
         attachment = self._no_place(asked, address) or self._exports.attach(asked)
         if isinstance(attachment, Refused):
             return self._refuse("", attachment, address)
-        number = attachment.set_number
-        if attachment.seat and self._in_set(attachment) >= attachment.connections:
-            limit = f"has {attachment.connections} connections, the most for one area"
-            surplus = Refused(f"{attachment.export.name} {limit}")
+        number, surplus = attachment.set_number, self._surplus(attachment)
+        if surplus is not None:
             return self._refuse(attachment.seat, surplus, address)
         seat = self._seat(attachment)
         if attachment.fences:
@@ -224,6 +224,21 @@ class Crew:
         if counted.count(address) >= MAX_CONNECTIONS_OF_ADDRESS:
             limit = MAX_CONNECTIONS_OF_ADDRESS
             return Refused(f"this address has {limit} connections, the limit for one")
+        return None
+
+    def _surplus(self, attachment: Attachment) -> Refused | None:
+        """Return the refusal if an area, or the reader of an image, has too many connections."""
+        most = attachment.connections
+        if attachment.seat and self._in_set(attachment) >= most:
+            return Refused(
+                f"{attachment.export.name} has {most} connections, the most for one area"
+            )
+        readers = [each.attachment.reader for each in self._clients.values()]
+        readers = [reader for reader in readers if reader]
+        if attachment.reader and readers.count(attachment.reader) >= MAX_IMAGES_OF_SEAT:
+            return Refused(f"this PC has {MAX_IMAGES_OF_SEAT} connections to images, its limit")
+        if attachment.reader and len(readers) >= MAX_IMAGES:
+            return Refused(f"{MAX_IMAGES} connections read images, the limit")
         return None
 
     def _refuse(self, seat: str, refused: Refused, address: str) -> Refused:

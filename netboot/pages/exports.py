@@ -34,7 +34,7 @@ class Attachment:
     is lower than ``set_number`` must be closed. With ``spread`` each connection may go to another
     worker: there is no fencing, and several workers may change the pages at a time. ``ceiling`` is
     the most bytes per second that all connections of the seat together may move. ``connections`` is
-    the most in one set.
+    the most in one set. ``reader`` is the seat that reads an image.
     """
 
     lease: str
@@ -47,6 +47,7 @@ class Attachment:
     spread: bool = False
     ceiling: int | None = None
     connections: int = MAX_CONNECTIONS
+    reader: str = ""
 
 
 class Exports(Protocol):

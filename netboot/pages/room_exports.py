@@ -1,8 +1,10 @@
 """The exports that the seats of a room may attach: leased swap areas, and root images."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from netboot.boot.ticket import MAC_DIGITS
 from netboot.pages.exports import Attachment, LeasedExports, StaticExports
 from netboot.pages.lease import UNKNOWN, Ends
 from netboot.pages.nbd.export import Export, Refused
@@ -59,7 +61,10 @@ class ClassroomExports:
         image = self._image(name)
         if image is None:
             return self._leased.attach(name)
-        return image if isinstance(image, Refused) else self._images.attach(image)
+        found = image if isinstance(image, Refused) else self._images.attach(image)
+        # A ticket, and a session, begins with the seat's MAC address (netboot.boot.ticket).
+        reader = name.token[:MAC_DIGITS]
+        return found if isinstance(found, Refused) else replace(found, reader=reader)
 
     def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
         """Attach again: no lease is both an image's and an area's, so both can be asked."""

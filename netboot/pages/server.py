@@ -42,11 +42,15 @@ class _Guest:
     """A client whose handshake is not done. ``named``: it chose an export that it may attach."""
 
     address: str
+    holder: str
     named: bool = False
 
 
 class PageServer:
-    """Serves ``exports`` on the addresses ``listen`` with ``workers`` processes."""
+    """Serves ``exports`` on the addresses ``listen`` with ``workers`` processes.
+
+    ``holder`` returns the machine that an address counts for.
+    """
 
     def __init__(
         self,
@@ -56,7 +60,9 @@ class PageServer:
         workers: int | None = None,
         on_event: Callable[[PageEvent], None] | None = None,
         handshake_seconds: float = HANDSHAKE_SECONDS,
+        holder: Callable[[str], str] = str,
     ) -> None:
+        self._holder = holder
         self._exports = exports
         self._listen = listen
         self._on_event = on_event
@@ -173,13 +179,13 @@ class PageServer:
                 self._complaints.warn("", reason, error.strerror)
                 await asyncio.sleep(0.1)
                 continue
-            if self._make_place(peer[0]):
-                self._begin(sock, peer[0])
+            guest = _Guest(peer[0], self._holder(peer[0]))
+            if self._make_place(guest.holder):
+                self._begin(sock, guest)
             else:
                 sock.close()
 
-    def _begin(self, sock: socket.socket, address: str) -> None:
-        guest = _Guest(address)
+    def _begin(self, sock: socket.socket, guest: _Guest) -> None:
         task = asyncio.get_running_loop().create_task(self._welcome(sock, guest))
 
         def over(_: asyncio.Task[None]) -> None:
@@ -191,15 +197,15 @@ class PageServer:
         self._guests[task] = guest
         task.add_done_callback(over)
 
-    def _make_place(self, address: str) -> bool:
+    def _make_place(self, holder: str) -> bool:
         """Hang up on the oldest handshake if there are too many; return whether there is a place.
 
-        It is the oldest of ``address`` or, if there are too many in total, of the address that has
+        It is the oldest of ``holder`` or, if there are too many in total, of the machine that has
         most. A handshake that has named its export goes on: only its PC can do that.
         """
-        held = Counter(guest.address for guest in self._guests.values())
-        if held[address] >= MAX_HANDSHAKES_OF_ADDRESS:
-            heaviest = address
+        held = Counter(guest.holder for guest in self._guests.values())
+        if held[holder] >= MAX_HANDSHAKES_OF_ADDRESS:
+            heaviest = holder
         elif held.total() >= MAX_HANDSHAKES:
             heaviest = held.most_common(1)[0][0]
         else:
@@ -207,7 +213,7 @@ class PageServer:
         reason = f"{heaviest}: {held[heaviest]} handshakes are not done; the oldest is hung up on"
         self._crew.complain("refused", "", reason, address=heaviest)
         for task, guest in self._guests.items():
-            if guest.address == heaviest and not guest.named:
+            if guest.holder == heaviest and not guest.named:
                 del self._guests[task]
                 task.cancel()
                 return True

@@ -69,6 +69,13 @@ class Identity:
         mac, until = self._told.get(address, ("", 0.0))
         return mac if self.now() < until else None
 
+    def holder_of(self, address: str) -> str:
+        """Return the machine that ``address`` counts for: a MAC address if the kernel knows it.
+
+        A PC can have as many addresses as its network has, and limits are for a machine.
+        """
+        return self.links.mac_of(IPv4Address(address)) or address
+
     def is_at(self, address: IPv4Address, mac: str) -> bool:
         """Return True if ``mac`` is the PC at ``address``.
 

@@ -97,17 +97,20 @@ class Services:
             self._exports(store),
             listen=[(str(address), self._profile.swap.port) for address in addresses],
             on_event=self._paged,
+            holder=self._identity.holder_of,
         )
         self._running.push_async_callback(pages.stop)
         await pages.start(upgrade.inherited())
-        http = HttpServer(self._room, port=self._profile.http.port)
+        http = HttpServer(self._room, port=self._profile.http.port, holder=self._identity.holder_of)
         self._running.push_async_callback(http.stop)
         await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
         if self._swap_only:
             return
         files = TftpFiles(self._room)
         networks = (*(each.network for each in self._interfaces), *self._profile.dhcp.networks)
-        tftp = TftpServer(files.file, files.transferred, networks=networks)
+        tftp = TftpServer(
+            files.file, files.transferred, networks=networks, holder=self._identity.holder_of
+        )
         self._running.push_async_callback(tftp.stop)
         await tftp.start(addresses)
         dhcp = DhcpServer(

@@ -102,6 +102,7 @@ class Lan:
 
     def profile(self, text: str) -> None:
         """Change the profile, for the next start."""
+        self.text = text
         (self._folder / "room.yaml").write_text(text)
 
     def serve(self) -> None:

@@ -35,6 +35,7 @@ def test_a_ticket_opens_the_image_of_its_seat_whatever_the_set(tmp_path: Path) -
         found, attached = room.find(WireName.parse(name)), room.attach(WireName.parse(name))
         assert not isinstance(found, Refused) and found.read_only
         assert isinstance(attached, Attachment) and attached.spread and not attached.fences
+        assert attached.reader == "ticket", "the first digits, which are its seat's"
     assert room.names is None, "the names are secret"
 
 

@@ -45,6 +45,12 @@ def test_on_a_link_the_kernel_decides() -> None:
     assert known.mac_of(IPv4Address("10.0.0.8")) is None
 
 
+def test_limits_are_for_a_machine_if_the_kernel_knows_it() -> None:
+    known = identity(FULL, [0.0])
+    assert known.holder_of(str(HERE)) == MAC
+    assert known.holder_of(str(FAR)) == str(FAR)
+
+
 def test_a_machine_that_the_kernel_does_not_know_yet_is_looked_for() -> None:
     known = identity(FULL, [0.0])
     links = known.links

@@ -35,8 +35,8 @@ MAX_CAUSE_CHARACTERS = 80
 class Visit(asyncio.Protocol):
     """One connection: passes all events on to aiohttp's protocol ``inner``."""
 
-    def __init__(self, door: "Doorkeeper", address: str, inner: asyncio.Protocol) -> None:
-        self.address = address
+    def __init__(self, door: "Doorkeeper", holder: str, inner: asyncio.Protocol) -> None:
+        self.holder = holder
         self.asked = False  # True after the first complete head of a request
         self.inner = inner
         self._door = door
@@ -79,8 +79,8 @@ class Visit(asyncio.Protocol):
 class Doorkeeper:
     """Accepts connections and hands each to a protocol that ``serve`` makes.
 
-    ``connections`` limits their number. A connection whose peer takes no data for
-    ``stalled_seconds`` is ended by the kernel.
+    ``connections`` limits their number; ``holder`` returns the machine that an address counts for.
+    A connection whose peer takes no data for ``stalled_seconds`` is ended by the kernel.
     """
 
     def __init__(
@@ -89,14 +89,16 @@ class Doorkeeper:
         *,
         connections: Limit = HTTP_CONNECTIONS,
         stalled_seconds: float = HTTP_DOWNLOADS.seconds or 0.0,
+        holder: Callable[[str], str] = str,
     ) -> None:
         self._serve = serve
+        self._holder = holder
         self._limit = connections
         self._in_total = connections.in_total or 0
         self._stalled_milliseconds = int(stalled_seconds * 1000)
         self._listeners: list[socket.socket] = []
-        self._visits: dict[str, dict[asyncio.Protocol, Visit]] = {}  # by address, oldest first
-        self._count = 0
+        self._visits: dict[str, dict[asyncio.Protocol, Visit]] = {}  # by holder, oldest first
+        self._visit_of: dict[asyncio.Protocol, Visit] = {}
         self._opening: set[asyncio.Task[object]] = set()
         self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
         self._complaints = Complaints(log)
@@ -133,19 +135,19 @@ class Doorkeeper:
         for task in self._opening:
             task.cancel()
 
-    def asked(self, address: str, inner: asyncio.Protocol) -> None:
+    def asked(self, inner: asyncio.Protocol) -> None:
         """Note that the connection of ``inner`` has sent a whole head of a request."""
-        visit = self._visits.get(address, {}).get(inner)
+        visit = self._visit_of.get(inner)
         if visit is not None:
             visit.asked = True
 
     def left(self, visit: Visit) -> None:
         """Note that a connection has ended."""
-        of_address = self._visits.get(visit.address, {})
-        if of_address.pop(visit.inner, None) is not None:
-            self._count -= 1
-            if not of_address:
-                del self._visits[visit.address]
+        of_holder = self._visits.get(visit.holder, {})
+        if of_holder.pop(visit.inner, None) is not None:
+            del self._visit_of[visit.inner]
+            if not of_holder:
+                del self._visits[visit.holder]
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
@@ -158,8 +160,9 @@ class Doorkeeper:
                     self._rest(listener, error)
                     return
                 continue  # an error of that connection, which accept(2) hands on
-            if self._admits(address):
-                self._open(connection, address)
+            holder = self._holder(address)
+            if self._admits(holder):
+                self._open(connection, holder)
             else:
                 connection.close()
 
@@ -180,36 +183,40 @@ class Doorkeeper:
 
         self._resting[listener] = loop.call_later(REST_SECONDS, resume)
 
-    def _admits(self, address: str) -> bool:
-        """Return whether a connection from ``address`` finds a place, which may be made for it."""
-        own = len(self._visits.get(address, ()))
+    def _admits(self, holder: str) -> bool:
+        """Return whether a connection from ``holder`` finds a place, which may be made for it."""
+        own = len(self._visits.get(holder, ()))
         most = self._limit.per_address
         if most is not None and own >= most:
             self._complaints.warn(
-                address, "HTTP: %s has %d connections; further ones are hung up on", address, own
+                holder, "HTTP: %s has %d connections; further ones are hung up on", holder, own
             )
             return False
-        if self._count < self._in_total:
+        if len(self._visit_of) < self._in_total:
             return True
-        busiest = max(self._visits, key=lambda each: len(self._visits[each]), default=address)
+        busiest = max(self._visits, key=lambda each: len(self._visits[each]), default=holder)
         held = list(self._visits.get(busiest, {}).values())
         self._complaints.warn(
-            busiest, "HTTP: all %d places are taken, %d by %s", self._count, len(held), busiest
+            busiest,
+            "HTTP: all %d places are taken, %d by %s",
+            len(self._visit_of),
+            len(held),
+            busiest,
         )
         if len(held) <= own + 1:
             return False
         next((each for each in held if not each.asked), held[0]).hang_up()
         return True
 
-    def _open(self, connection: socket.socket, address: str) -> None:
+    def _open(self, connection: socket.socket, holder: str) -> None:
         connection.setblocking(False)
         # Data that the peer does not acknowledge, or has no window for, ends it (tcp(7)).
         connection.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._stalled_milliseconds
         )
-        visit = Visit(self, address, self._serve())
-        self._visits.setdefault(address, {})[visit.inner] = visit
-        self._count += 1
+        visit = Visit(self, holder, self._serve())
+        self._visits.setdefault(holder, {})[visit.inner] = visit
+        self._visit_of[visit.inner] = visit
         loop = asyncio.get_running_loop()
         task: asyncio.Task[object] = loop.create_task(
             loop.connect_accepted_socket(lambda: visit, connection)

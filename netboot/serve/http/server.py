@@ -95,7 +95,8 @@ class Answers(Protocol):
 class HttpServer:
     """Serves ``room`` on ``port``. ``now`` is a clock in seconds.
 
-    ``connections`` and ``downloads`` limit what a sender can hold.
+    ``connections`` and ``downloads`` limit what a sender can hold; ``holder`` returns the machine
+    that an address counts for.
     """
 
     def __init__(
@@ -106,7 +107,9 @@ class HttpServer:
         now: Callable[[], float] = time.monotonic,
         connections: Limit = HTTP_CONNECTIONS,
         downloads: Limit = HTTP_DOWNLOADS,
+        holder: Callable[[str], str] = str,
     ) -> None:
+        self._holder = holder
         self._room = room
         self._port = port
         self._now = now
@@ -156,6 +159,7 @@ class HttpServer:
             self._runner.server,
             connections=self._connections,
             stalled_seconds=self._downloads.seconds or 0.0,
+            holder=self._holder,
         )
         for address in addresses:
             try:
@@ -180,8 +184,8 @@ class HttpServer:
     @web.middleware
     async def _enter(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Wait for the whole request, for a limited time, and answer it."""
-        if self._door is not None and request.remote is not None:
-            self._door.asked(request.remote, request.protocol)
+        if self._door is not None:
+            self._door.asked(request.protocol)
         try:
             async with asyncio.timeout(self._connections.seconds):
                 await request.read()

@@ -70,6 +70,7 @@ class _Pending:
     """A transfer in the hands of a worker. ``began`` is of time.monotonic()."""
 
     key: tuple[IPv4Address, Peer]
+    holder: str  # the machine that it counts for
     worker: Worker
     filename: str
     size: int
@@ -101,7 +102,7 @@ class TftpServer:
     is the address that ``client`` asked. It returns Ignored if the client has to ask again, and
     raises DeniedError if the file is another client's. ``report(transfer)`` is called for each
     finished transfer. Both are called in the event loop. ``mtu`` (bytes) bounds blksize. Only
-    clients in ``networks`` are answered.
+    clients in ``networks`` are answered. ``holder`` returns the machine that an address counts for.
     """
 
     def __init__(
@@ -112,7 +113,9 @@ class TftpServer:
         networks: Sequence[IPv4Network],
         port: int = 69,
         mtu: int = ETHERNET_MTU,
+        holder: Callable[[str], str] = str,
     ) -> None:
+        self._holder = holder
         self._read = read
         self._networks = tuple(networks)
         self._report = report
@@ -121,8 +124,8 @@ class TftpServer:
         self._listeners: list[socket.socket] = []
         self._workers: list[Worker] = []
         self._pending: dict[int, _Pending] = {}
-        self._of_address: Counter[str] = Counter()
-        self._unproven: dict[str, dict[int, _Pending]] = {}  # by client, the oldest first
+        self._of_holder: Counter[str] = Counter()
+        self._unproven: dict[str, dict[int, _Pending]] = {}  # by holder, the oldest first
         self._last_number = 0
         self._complaints = Complaints(log)
 
@@ -196,7 +199,10 @@ class TftpServer:
     ) -> None:
         if not isinstance(message, Request):
             return  # of a transfer that has ended; an answer could start an endless exchange
-        if peer[1] == 0 or not self._is_near(peer[0]) or not self._has_room(peer[0]):
+        if peer[1] == 0 or not self._is_near(peer[0]):
+            return
+        holder = self._holder(peer[0])
+        if not self._has_room(holder):
             return
         # An answer comes from the transfer's own port, its TID (RFC 1350, section 4).
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -204,7 +210,7 @@ class TftpServer:
             sock.connect(peer)
             try:
                 with self._open(message, address, IPv4Address(peer[0])) as (file, end):
-                    self._hand_over(message, asked, address, peer, sock, file, end)
+                    self._hand_over(message, asked, address, peer, holder, sock, file, end)
             except _NoAnswer:
                 return
             except _Refusal as refusal:
@@ -249,6 +255,7 @@ class TftpServer:
         asked: int,
         address: IPv4Address,
         peer: Peer,
+        holder: str,
         sock: socket.socket,
         file: int,
         end: str,
@@ -261,10 +268,10 @@ class TftpServer:
         for worker in known or sorted(self._workers, key=lambda each: len(each.transfers)):
             if worker.give(job, sock, file):
                 size, began = os.fstat(file).st_size, time.monotonic()
-                pending = _Pending(key, worker, request.filename, size, began)
+                pending = _Pending(key, holder, worker, request.filename, size, began)
                 self._pending[job.number] = pending
-                self._of_address[peer[0]] += 1
-                self._unproven.setdefault(peer[0], {})[job.number] = pending
+                self._of_holder[holder] += 1
+                self._unproven.setdefault(holder, {})[job.number] = pending
                 return
 
     def _is_near(self, address: str) -> bool:
@@ -279,41 +286,41 @@ class TftpServer:
         )
         return False
 
-    def _has_room(self, address: str) -> bool:
-        """Return True if one more transfer of ``address`` fits, after ending an unproven one.
+    def _has_room(self, holder: str) -> bool:
+        """Return True if one more transfer of ``holder`` fits, after ending an unproven one.
 
         Without an answer the client asks again, and is served when other transfers have ended.
         """
-        total, own = self._of_address.total(), self._of_address[address]
+        total, own = self._of_holder.total(), self._of_holder[holder]
         small = own < SHARE_OF_ADDRESS
         if total < (MAX_TRANSFERS if small else MAX_TRANSFERS // 2) or self._end_one(
-            None if small else address
+            None if small else holder
         ):
             return True
         self._complaints.warn(
-            address,
+            holder,
             "TFTP: %d transfers, %d of them to %s: new requests have to wait",
             total,
             own,
-            address,
+            holder,
         )
         return False
 
-    def _end_one(self, address: str | None) -> bool:
-        """End the oldest unproven transfer of ``address``. Return False if there is none to end.
+    def _end_one(self, holder: str | None) -> bool:
+        """End the oldest unproven transfer of ``holder``. Return False if there is none to end.
 
-        For None, take the address that has most of them. Leave young ones alone, unless another
-        address has more than its share.
+        For None, take the holder that has most of them. Leave young ones alone, unless another
+        holder has more than its share.
         """
-        if address is None and self._unproven:
+        if holder is None and self._unproven:
             most = max(self._unproven, key=lambda each: len(self._unproven[each]))
         else:
-            most = address or ""
+            most = holder or ""
         found = self._unproven.get(most)
         if not found:
             return False
         number, oldest = next(iter(found.items()))
-        is_greedy = address is None and len(found) > SHARE_OF_ADDRESS
+        is_greedy = holder is None and len(found) > SHARE_OF_ADDRESS
         is_old = time.monotonic() - oldest.began >= UNPROVEN_GRACE_SECONDS
         if not (is_old or is_greedy) or not oldest.worker.drop(number):
             return False
@@ -322,18 +329,18 @@ class TftpServer:
         self._count(most, -1)
         return True
 
-    def _count(self, address: str, change: int) -> None:
-        self._of_address[address] += change
-        if self._of_address[address] <= 0:
-            del self._of_address[address]
+    def _count(self, holder: str, change: int) -> None:
+        self._of_holder[holder] += change
+        if self._of_holder[holder] <= 0:
+            del self._of_holder[holder]
 
     def _proven(self, number: int) -> None:
         """Forget that a transfer is unproven."""
-        client = self._pending[number].client
-        found = self._unproven.get(client, {})
+        holder = self._pending[number].holder
+        found = self._unproven.get(holder, {})
         found.pop(number, None)
         if not found:
-            self._unproven.pop(client, None)
+            self._unproven.pop(holder, None)
 
     def _heard(self, number: int) -> None:
         """Note that a client acknowledged its transfer, which we may have wanted to end."""
@@ -343,13 +350,13 @@ class TftpServer:
         self._proven(number)
         if not pending.counted:
             pending.counted = True
-            self._count(pending.client, +1)
+            self._count(pending.holder, +1)
 
     def _ended(self, ended: Ended) -> None:
         self._proven(ended.number)
         pending = self._pending.pop(ended.number)
         if pending.counted:
-            self._count(pending.client, -1)
+            self._count(pending.holder, -1)
         seconds = time.monotonic() - pending.began
         self._report(
             Transfer(

@@ -1,0 +1,125 @@
+"""An attacker that is one PC with many addresses. Uses no code of netboot.
+
+``images NAME EACH FIRST LAST``: connections to a root image, from 10.99.0.FIRST to 10.99.0.LAST.
+``transfers FILE EACH FIRST LAST``: TFTP transfers that go on block by block, very slowly.
+``addresses COUNT``: DHCP leases for made-up PCs. ``names MAC COUNT``: DHCP in a seat's name.
+
+Each prints its result in JSON, and then holds what it has until its standard input ends.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+
+from tests.attack.packets import (
+    REQUEST,
+    SERVER_ID,
+    address_of,
+    asked,
+    client_socket,
+    dhcp,
+)
+from tests.attack.wire import SERVER
+
+NBD_OPTION = struct.Struct(">8sII")
+GO, ACK, ERROR = 7, 1, 1 << 31
+BLOCK_BYTES = 8
+
+
+def sources(first: str, last: str) -> Iterator[str]:
+    return (f"10.99.0.{number}" for number in range(int(first), int(last) + 1))
+
+
+def go(source: str, name: str) -> socket.socket | None:
+    """Attach to an export. Return None if that is refused."""
+    sock = socket.socket()
+    sock.settimeout(3)
+    try:
+        sock.bind((source, 0))
+        sock.connect((SERVER, 10809))
+        data = struct.pack(">I", len(name)) + name.encode() + b"\0\0"
+        option = struct.pack(">I", 3) + NBD_OPTION.pack(b"IHAVEOPT", GO, len(data)) + data
+        sock.recv(18, socket.MSG_WAITALL)
+        sock.sendall(option)
+        while True:
+            _, _, kind, length = struct.unpack(">8s4sII", sock.recv(20, socket.MSG_WAITALL))
+            sock.recv(length, socket.MSG_WAITALL)
+            if kind == ACK:
+                return sock
+            if kind & ERROR:
+                break
+    except (OSError, struct.error):
+        pass
+    sock.close()
+    return None
+
+
+def images(name: str, each: str, first: str, last: str) -> tuple[int, list[socket.socket]]:
+    held = []
+    for source in sources(first, last):
+        for _ in range(int(each)):
+            sock = go(source, name)
+            if sock is None:
+                break
+            held.append(sock)
+    return len(held), held
+
+
+def transfers(file: str, each: str, first: str, last: str) -> tuple[int, list[socket.socket]]:
+    request = f"\0\1{file}\0octet\0blksize\0{BLOCK_BYTES}\0".encode()
+    held = []
+    for source in sources(first, last):
+        for _ in range(int(each)):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind((source, 0))
+            sock.settimeout(0.05)
+            sock.sendto(request, (SERVER, 69))
+            with contextlib.suppress(TimeoutError):
+                _, worker = sock.recvfrom(600)
+                sock.connect(worker)
+                sock.send(b"\0\4\0\0")
+                sock.send(b"\0\4\0\1")
+                held.append(sock)
+    return len(held), held
+
+
+def addresses(count: str) -> tuple[int, list[socket.socket]]:
+    given = 0
+    with client_socket() as sock:
+        for number in range(int(count)):
+            mac = f"02:ee:00:00:{number >> 8:02x}:{number & 255:02x}"
+            address = address_of(asked(sock, dhcp(mac, boots=False), 0.5))
+            if address:
+                wanted = SERVER_ID + bytes((50, 4)) + socket.inet_aton(address)
+                given += bool(asked(sock, dhcp(mac, REQUEST, wanted, boots=False), 0.5))
+    return given, []
+
+
+def names(mac: str, count: str) -> tuple[int, list[socket.socket]]:
+    with client_socket() as sock:
+        for _ in range(int(count)):
+            sock.sendto(dhcp(mac), ("255.255.255.255", 67))
+            time.sleep(0.005)
+    return int(count), []
+
+
+def main() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    verb = {each.__name__: each for each in (images, transfers, addresses, names)}[sys.argv[1]]
+    result, held = verb(*sys.argv[2:])
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    del held
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
