@@ -9,6 +9,7 @@ from typing import Any
 from netboot.boot.limits import (
     JOURNAL_BYTES,
     JOURNAL_EVENTS,
+    JOURNAL_EVENTS_OF_OTHERS,
     JOURNAL_EVENTS_OF_STRANGERS,
     JOURNAL_STRANGERS,
 )
@@ -35,6 +36,10 @@ class BootEvent:
         return asdict(self)
 
 
+# Stages of events that need no proof: a packet with a seat's MAC address is enough.
+OF_OTHERS = frozenset(("dhcp", "pxe", "identity", "loader", "pages:in-use", "pages:refused"))
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     event: BootEvent
@@ -46,11 +51,23 @@ class _History:
     events: deque[_Kept] = field(default_factory=deque)
     size: int = 0  # of the texts
 
-    def drop(self) -> int:
-        """Drop the oldest event. Return its size."""
-        size = len(self.events.popleft().text)
-        self.size -= size
-        return size
+    others: int = 0  # the number of events that others can cause
+
+    def add(self, kept: _Kept) -> None:
+        """Append an event."""
+        self.events.append(kept)
+        self.size += len(kept.text)
+        self.others += kept.event.stage in OF_OTHERS
+
+    def drop(self, *, of_others: bool = False) -> int:
+        """Drop the oldest event, or the oldest that others can cause. Return its size."""
+        kept = self.events[0]
+        if of_others:
+            kept = next(each for each in self.events if each.event.stage in OF_OTHERS)
+        self.events.remove(kept)
+        self.others -= kept.event.stage in OF_OTHERS
+        self.size -= len(kept.text)
+        return len(kept.text)
 
 
 class Journal:
@@ -134,9 +151,10 @@ class Journal:
             part, most = self._strangers, JOURNAL_EVENTS_OF_STRANGERS.per_address
         history = part[seat] = part.pop(seat, _History())
         kept = _Kept(event, json.dumps(event.as_json()))
-        history.events.append(kept)
-        history.size += len(kept.text)
+        history.add(kept)
         self._size += len(kept.text)
+        if history.others > (JOURNAL_EVENTS_OF_OTHERS.per_address or 0):
+            self._size -= history.drop(of_others=True)
         while len(history.events) > (most or 0):
             self._size -= history.drop()
         self._fit(seat)

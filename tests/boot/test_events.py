@@ -8,7 +8,7 @@ from netboot.boot.limits import JOURNAL_STRANGERS
 STRANGERS = JOURNAL_STRANGERS.in_total or 0
 
 
-def event(seat: str, stage: str = "dhcp", when: float = 0.0) -> BootEvent:
+def event(seat: str, stage: str = "http", when: float = 0.0) -> BootEvent:
     return BootEvent(when, seat, stage, "message", {"bytes": 1})
 
 
@@ -30,6 +30,22 @@ def test_only_the_last_events_of_a_seat_are_kept() -> None:
     journal.prove("a")
     journal.record(event("a"))
     assert len(journal.history("a")) == 11, "a PC that boots keeps as many as the profile's"
+
+
+def test_what_others_cause_drops_only_what_others_cause() -> None:
+    journal = Journal(["a"])
+    for stage in ("http", "swap"):
+        journal.record(event("a", stage))
+    for number in range(300):
+        journal.record(event("a", ("dhcp", "identity")[number % 2], float(number)))
+    stages = [each.stage for each in journal.history("a")]
+    assert stages[:2] == ["http", "swap"] and len(stages) == 42
+    assert [each.when for each in journal.history("a")[2:]] == list(range(260, 300))
+    size = sum(len(text) for text in journal.texts("a"))
+    journal = Journal(["a"], most_bytes=size)
+    for number in range(300):
+        journal.record(event("a", "dhcp", float(number)))
+    assert len(journal.history("a")) == 40
 
 
 def test_forged_addresses_do_not_fill_the_memory_and_drop_no_seat() -> None:
@@ -70,7 +86,7 @@ def test_an_event_is_json_ready() -> None:
     assert event("a").as_json() == {
         "when": 0.0,
         "seat": "a",
-        "stage": "dhcp",
+        "stage": "http",
         "message": "message",
         "data": {"bytes": 1},
     }
