@@ -25,9 +25,11 @@ from netboot.pages.worker.exchange import Counters
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["attach", "detach", "refused", "in-use", "first-write", "worker-died", "delayed"]
+Kind = Literal[
+    "attach", "detach", "refused", "in-use", "moved", "first-write", "worker-died", "delayed"
+]
 
-WARNINGS = ("in-use", "delayed")
+WARNINGS = ("in-use", "moved", "delayed")
 MAX_CONNECTIONS = NBD_CONNECTIONS.in_total or 0
 MAX_CONNECTIONS_OF_ADDRESS = NBD_CONNECTIONS.per_address or 0
 KEPT_CONNECTIONS = NBD_KEPT.in_total or 0
@@ -37,6 +39,10 @@ MAX_IMAGES_OF_SEAT = NBD_IMAGES.per_address or 0
 # (swap.timeout). The newcomer's agent waits 10 s for an answer (STEP_MS in stream.c).
 PROBE_SECONDS = 5.0
 PROBE_PAUSE_SECONDS = 0.2
+# An agent that closes its connections attaches again at once, in 3 s if its server is busy. So long
+# no other boot of its seat replaces its lease. A PC that reboots takes longer.
+RETURN_SECONDS = 4.0
+MOVED_SECONDS = 60.0
 CLOCK_SECONDS = 0.02  # error of the times that the kernel tells, in ticks of up to 10 ms
 IN_USE = Refused("another PC with this address is running")
 # Time limit of an upgrade for a request in progress; after it, the client has to attach again.
@@ -73,6 +79,8 @@ class _Seat:
 
     seat: str
     worker: WorkerProcess
+    address: str = ""  # of its last connection
+    left: float = float("-inf")  # when that one ended, by time.monotonic()
     counters: Counters = field(default_factory=Counters)
     written: bool = False
 
@@ -130,11 +138,20 @@ class Crew:
         """
         asked = ready.asked
         silent: set[int] = set()
-        while rivals := self._rivals(asked, address) - silent:
-            live = await self._probe(frozenset(rivals))
-            if live:
-                return self._in_use(live, ready.export.name, address)
-            silent |= rivals
+        dead: set[str] = set()
+        while True:
+            rivals = self._rivals(asked, address) - silent
+            if rivals:
+                dead |= {self._clients[number].attachment.lease for number in rivals}
+                live = await self._probe(frozenset(rivals))
+                if live:
+                    return self._in_use(live, ready.export.name, address)
+                silent |= rivals
+            elif self._returns(asked, dead):
+                await asyncio.sleep(PROBE_PAUSE_SECONDS)
+            else:
+                break
+        self._tell_moved(asked, ready.export.name, address)
         attachment = self._no_place(asked, address) or self._exports.attach(asked)
         if isinstance(attachment, Refused):
             return self._refuse("", attachment, address)
@@ -210,6 +227,30 @@ class Crew:
         text = f"{export}: {address} was refused: {IN_USE.reason} at {', '.join(running)}"
         self.complain("in-use", seat, text, address=address, running=running, export=export)
         return IN_USE
+
+    def _returns(self, asked: WireName, dead: Collection[str]) -> bool:
+        """Return True if a PC whose lease ``asked`` replaces may attach again in this moment.
+
+        It closed its connections seconds ago, as an agent does that attaches again. ``dead`` are
+        the leases whose connections were probed.
+        """
+        begin = time.monotonic() - RETURN_SECONDS
+        replaced = set(self._exports.ends(asked).replaced) - set(dead)
+        return any(lease in replaced and seat.left > begin for lease, seat in self._leases.items())
+
+    def _tell_moved(self, asked: WireName, export: str, address: str) -> None:
+        """Warn if ``address`` replaces swap that another address had in use a moment ago."""
+        begin = time.monotonic() - MOVED_SECONDS
+        for lease in self._exports.ends(asked).replaced:
+            seat = self._leases.get(lease)
+            if seat is None or seat.address == address:
+                continue
+            if self._connections(lease) or seat.left > begin:
+                text = (
+                    f"{export}: taken over by {address} from {seat.address}, which is silent: the "
+                    "PC has another IP address now, or another machine has its MAC address"
+                )
+                self.complain("moved", seat.seat, text, address=address, export=export)
 
     def _no_place(self, asked: WireName, address: str) -> Refused | None:
         """Return the refusal if the server, or ``address``, has too many connections already.
@@ -301,6 +342,7 @@ class Crew:
         # Copies: the lease may end during the await below, and its descriptors be reused.
         pages = [os.dup(descriptor) for descriptor in attachment.pages.descriptors()]
         self._clients[number] = _Client(address, attachment, worker)
+        self._seat(attachment).address = address
         try:
             await worker.send(message, [*descriptors, *pages])
         except BaseException:
@@ -384,6 +426,9 @@ class Crew:
             return
         attachment = client.attachment
         connections = self._connections(attachment.lease)
+        seat = self._leases.get(attachment.lease)
+        if seat is not None:
+            seat.address, seat.left = client.address, time.monotonic()
         if not connections:
             self._exports.let_go(attachment.lease)
         self.tell(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ from netboot.serve.secret import load_secret
 from netboot.serve.tftp.server import TftpServer
 from netboot.serve.tftp_files import TftpFiles
 
+log = logging.getLogger(__name__)
+
 LOOPBACK = IPv4Address("127.0.0.1")
 STARTED_FILE = "started"  # in the state folder, after a start that went well
 
@@ -64,6 +67,7 @@ class Services:
         self._interfaces = find(*profile.interface)
         self._neighbours = Neighbours(self._interfaces)
         self._identity = Identity(profile, self._neighbours)
+        self._attached_by: dict[str, str] = {}  # MAC addresses by the addresses with swap in use
         self._room = Room(
             profile=profile,
             images=images,
@@ -149,12 +153,28 @@ class Services:
     def _paged(self, event: PageEvent) -> None:
         """Journal an event of the page server. A refused client is known by its address only."""
         mac = event.seat
+        if mac and event.kind in ("attach", "detach"):
+            self._watch_address(event)
         if not mac and "address" in event.data:
             mac = self._identity.mac_of(IPv4Address(event.data["address"])) or ""
         if mac:
             if event.kind == "attach":
                 self._journal.prove(mac)
             self._room.record(mac, f"pages:{event.kind}", event.message, **event.data)
+
+    def _watch_address(self, event: PageEvent) -> None:
+        """Warn if the address of a connection that ends has another MAC address than it had."""
+        address = event.data["address"]
+        known = self._identity.mac_of(IPv4Address(address))
+        before = self._attached_by.get(address)
+        if event.kind == "attach" and known is not None:
+            self._attached_by[address] = known
+        elif before is not None and known not in (None, before):
+            message = f"its address {address} had the MAC address {before}, and has {known} now"
+            log.warning("%s: %s: another machine has taken it", event.seat, message)
+            self._room.record(event.seat, "identity", message, address=address)
+        if event.kind == "detach" and not event.data["connections"]:
+            self._attached_by.pop(address, None)
 
     async def stop(self) -> None:
         """Stop all servers, the last one started first."""

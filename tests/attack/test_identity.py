@@ -32,6 +32,14 @@ dhcp:
     10.88.0.0/24: {range: 10.88.0.50-10.88.0.60, router: 10.88.0.1}
 """
 RAM = "ram=16777216"
+GRATUITOUS_ARP = r"""
+import socket, time
+sock, own, ip = socket.socket(17, 3), bytes.fromhex("525499000066"), bytes((10, 99, 0, 10))
+sock.bind(("eth0", 0))
+while True:
+    sock.send(b"\xff" * 6 + own + bytes.fromhex("08060001080006040002") + own + ip + own + ip)
+    time.sleep(0.02)
+"""
 
 
 @pytest.fixture
@@ -150,6 +158,20 @@ def test_the_seat_itself_boots_again(lan: Lan) -> None:
     victim = Victim(lan)
     assert victim.keeps_its_swap()
     assert Victim(lan).keeps_its_swap()
+
+
+def test_a_stolen_ip_address_is_told(lan: Lan, attacker: Machine) -> None:
+    victim = Victim(lan)
+    attacker.run("ip address add 10.99.0.10/24 dev eth0")
+    forger = subprocess.Popen(attacker.command("python3", "-c", GRATUITOUS_ARP))
+    try:
+        time.sleep(2)  # the kernel believes no change of an address within a second
+        assert not victim.keeps_its_swap(), "its packets go to another machine: ARP is not ours"
+        told = [message for stage, message in lan.events(VICTIM) if stage == "identity"]
+    finally:
+        forger.kill()
+        forger.wait()
+    assert told == [f"its address 10.99.0.10 had the MAC address {VICTIM}, and has {ATTACKER} now"]
 
 
 def test_a_session_that_was_overheard_opens_nothing_for_another_seat(

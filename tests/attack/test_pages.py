@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netboot.boot.events import Journal
-from netboot.pages.crew import PROBE_SECONDS
+from netboot.pages.crew import PROBE_SECONDS, RETURN_SECONDS
 from netboot.pages.exports import LeasedExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.stores.disk import DiskStore
@@ -126,6 +126,39 @@ def test_swap_in_use_is_not_taken_with_its_own_token(lan: Site) -> None:
         assert lan.refusal(lan.attacker, f"{name}.{number}") == IN_USE
     assert victim.write(0, PAGE) == 0
     victim.sock.close()
+
+
+@pytest.mark.root
+def test_nobody_takes_swap_while_its_agent_attaches_again(lan: Site) -> None:
+    """A user of the seat has its address, and waits for the moment without connections."""
+    name = lan.grant("t1")
+    (first,) = lan.attach(lan.victim, f"{name}.1")
+    assert first.write(0, PAGE) == 0
+    stolen = lan.grant("t2")
+    first.sock.close()
+    lan.server.event("detach")
+    with lan.client(lan.victim) as user:
+        user.sock.sendall(nbd.go(stolen.encode()))
+        time.sleep(1.0)
+        (again,) = lan.attach(lan.victim, f"{name}.2")
+        reply = nbd.OptionReply(user.receive(20))
+        assert user.receive(reply.length) == IN_USE
+    assert again.read(0, 4096) == PAGE
+    again.sock.close()
+
+
+@pytest.mark.root
+def test_swap_that_moves_to_another_address_is_told(lan: Site) -> None:
+    """A forger of the MAC address got the victim's packets, so the victim's agent gave up."""
+    (first,) = lan.attach(lan.victim, lan.grant("t1") + ".1")
+    first.sock.close()
+    lan.server.event("detach")
+    begin = time.monotonic()
+    (other,) = lan.attach(lan.attacker, lan.grant("t2") + ".1")
+    assert RETURN_SECONDS - 0.5 < time.monotonic() - begin < SWAP_SECONDS
+    event = lan.server.event("moved")
+    assert event.seat == SEAT and f"by {ATTACKER} from {VICTIM}" in event.message
+    other.sock.close()
 
 
 @pytest.mark.root
