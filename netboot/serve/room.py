@@ -83,7 +83,7 @@ class Room:
         """
         seat = self.seats.of(client.mac)
         if client.nic is not None:
-            seat.nic = client.nic
+            seat.told_nic(client.nic, time.monotonic())
         if client.stage is Stage.IPXE and not self._is_for_script(seat, client):
             client = replace(client, stage=Stage.FIRMWARE)
         restarted = False
@@ -228,9 +228,9 @@ class Room:
         """Return the slices of the initramfs for a seat, by the processors that it may have.
 
         Empty means the whole initramfs: always after a boot that sent no beacon, or in which the
-        initramfs was damaged.
+        initramfs was damaged, and while it is not certain which card the PC has.
         """
-        if seat.unproven:
+        if seat.unproven or time.monotonic() < seat.other_nic_until:
             return {}
         wanted = features(seat.settings)
         found = {name: each.choose(seat.nic, wanted) for name, each in self.catalogues.items()}

@@ -17,6 +17,8 @@ from netboot.profile.profile import Profile, Seat
 from netboot.serve.http.beacon import Beacon
 
 TOKEN_BYTES = 16
+# From the packet that names the card to the script, with all waits for a turn.
+OTHER_NIC_SECONDS = 600.0
 
 
 @dataclass(slots=True)
@@ -27,6 +29,7 @@ class SeatState:
     is_named: bool = False  # in the profile's ``clients``
     attempts: Attempts = field(default_factory=Attempts)
     nic: tuple[int, int] | None = None  # PCI vendor and device
+    other_nic_until: float = 0.0  # while DHCP packets named another card too, by time.monotonic()
     session: str = field(default="", repr=False)  # of its last boot, for loaders that read twice
     began: bool = False  # a boot, from its own address
     unproven: bool = False  # the slices that it was sent are damaged, or no beacon came since
@@ -35,6 +38,12 @@ class SeatState:
     def mac(self) -> str:
         """The MAC address, ``aa:bb:cc:dd:ee:ff``."""
         return self.settings.mac
+
+    def told_nic(self, nic: tuple[int, int], now: float) -> None:
+        """Note the card that a DHCP packet names. Anybody can send one in the seat's name."""
+        if self.nic not in (None, nic):
+            self.other_nic_until = now + OTHER_NIC_SECONDS
+        self.nic = nic
 
     @property
     def is_probe(self) -> bool:

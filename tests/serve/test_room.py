@@ -1,6 +1,7 @@
 """The room: its answers to each server about a seat, and the time when a boot gets its keys."""
 
 import json
+import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -218,6 +219,18 @@ def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_p
     room.beacon(MAC, "init:start", parse_beacon("hello", "1.0", "1.0"))
     room.plan(Client(MAC, bios, Stage.IPXE, nic=(0x8086, 0xFFFF)), SERVER)
     assert initrds() == ["initramfs.img"]
+
+
+def test_a_false_card_costs_a_pc_no_driver(room: Room) -> None:
+    """Anybody can send DHCP in a seat's name. For ten minutes the PC gets all drivers."""
+    slices = {BASE: Slice(), "e1000": Slice(("8086:100e",)), "r8169": Slice(("10ec:8168",))}
+    room.catalogues = {"amd64": Catalogue(slices)}
+    for nic in ((0x8086, 0x100E), (0x10EC, 0x8168), (0x8086, 0x100E)):
+        room.plan(Client(MAC, BY_NAME["bios"], Stage.IPXE, nic=nic), SERVER)
+    for _ in range(2):
+        assert "initramfs.img" in (room.script(MAC, "bios.ipxe", SERVER) or "")
+    room.seats.of(MAC).other_nic_until = time.monotonic()
+    assert "initramfs-e1000.img" in (room.script(MAC, "bios.ipxe", SERVER) or "")
 
 
 def test_a_card_that_the_images_do_not_serve_is_told_before_the_pc_finds_out(
