@@ -180,7 +180,7 @@ class PageServer:
                 await asyncio.sleep(0.1)
                 continue
             guest = _Guest(peer[0], self._holder(peer[0]))
-            if self._make_place(guest.holder):
+            if self._make_place(guest):
                 self._begin(sock, guest)
             else:
                 sock.close()
@@ -197,23 +197,26 @@ class PageServer:
         self._guests[task] = guest
         task.add_done_callback(over)
 
-    def _make_place(self, holder: str) -> bool:
+    def _make_place(self, newcomer: _Guest) -> bool:
         """Hang up on the oldest handshake if there are too many; return whether there is a place.
 
-        It is the oldest of ``holder`` or, if there are too many in total, of the machine that has
+        It is the oldest of the same machine or, if there are too many in total, of the machine that has
         most. A handshake that has named its export goes on: only its PC can do that.
         """
         held = Counter(guest.holder for guest in self._guests.values())
-        if held[holder] >= MAX_HANDSHAKES_OF_ADDRESS:
-            heaviest = holder
+        if held[newcomer.holder] >= MAX_HANDSHAKES_OF_ADDRESS:
+            heaviest = newcomer.holder
         elif held.total() >= MAX_HANDSHAKES:
             heaviest = held.most_common(1)[0][0]
         else:
             return True
         reason = f"{heaviest}: {held[heaviest]} handshakes are not done; the oldest is hung up on"
-        self._crew.complain("refused", "", reason, address=heaviest)
-        for task, guest in self._guests.items():
-            if guest.holder == heaviest and not guest.named:
+        held_by = [
+            (task, guest) for task, guest in self._guests.items() if guest.holder == heaviest
+        ]
+        self._crew.complain("refused", "", reason, address=held_by[0][1].address)
+        for task, guest in held_by:
+            if not guest.named:
                 del self._guests[task]
                 task.cancel()
                 return True

@@ -68,6 +68,7 @@ class Doors:
         where = UNKNOWN if known is None else f"which has the MAC address {known}"
         message = f"asked for by {address}, {where}"
         # One event for each line of the log: else strangers would push the seat's own events out.
-        if self._complaints.warn(f"{address} {mac}", "%s: %s", mac, message):
+        # A machine with many addresses is one sender.
+        if self._complaints.warn(f"{known or address} {mac}", "%s: %s", mac, message):
             self.seats.record(mac, "identity", message, address=str(address))
         return DeniedError(f"this is for {mac}, {message}")

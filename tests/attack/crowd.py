@@ -1,6 +1,7 @@
 """An attacker that is one PC with many addresses. Uses no code of netboot.
 
 ``images NAME EACH FIRST LAST``: connections to a root image, from 10.99.0.FIRST to 10.99.0.LAST.
+``handshakes EACH FIRST LAST``: NBD connections that say nothing.
 ``transfers FILE EACH FIRST LAST``: TFTP transfers that go on block by block, very slowly.
 ``addresses COUNT``: DHCP leases for made-up PCs. ``names MAC COUNT``: DHCP in a seat's name.
 
@@ -71,6 +72,27 @@ def images(name: str, each: str, first: str, last: str) -> tuple[int, list[socke
     return len(held), held
 
 
+def handshakes(each: str, first: str, last: str) -> tuple[int, list[socket.socket]]:
+    held = []
+    for source in sources(first, last):
+        for _ in range(int(each)):
+            held.append(socket.create_connection((SERVER, 10809), 3, (source, 0)))
+    time.sleep(0.2)
+    kept = sum(not is_hung_up(sock) for sock in held)
+    return kept, held
+
+
+def is_hung_up(sock: socket.socket) -> bool:
+    sock.setblocking(False)
+    try:
+        sock.recv(18)
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 def transfers(file: str, each: str, first: str, last: str) -> tuple[int, list[socket.socket]]:
     request = f"\0\1{file}\0octet\0blksize\0{BLOCK_BYTES}\0".encode()
     held = []
@@ -112,7 +134,9 @@ def names(mac: str, count: str) -> tuple[int, list[socket.socket]]:
 def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    verb = {each.__name__: each for each in (images, transfers, addresses, names)}[sys.argv[1]]
+    verb = {each.__name__: each for each in (images, handshakes, transfers, addresses, names)}[
+        sys.argv[1]
+    ]
     result, held = verb(*sys.argv[2:])
     sys.stdout.write(json.dumps(result) + "\n")
     sys.stdout.flush()

@@ -65,6 +65,13 @@ def test_images_held_from_many_addresses_leave_room_for_swap(lan: Lan) -> None:
         assert attaches(victim, VICTIM) == ""
 
 
+def test_handshakes_of_many_addresses_are_those_of_one_machine(lan: Lan) -> None:
+    attacker, victim = lan.machines["attacker"], lan.machines["victim"]
+    with crowd(attacker, "handshakes", "4", "100", "149") as held:
+        assert held <= 16, "of 200"
+        assert attaches(victim, VICTIM) == ""
+
+
 def test_transfers_to_many_addresses_leave_room_for_others(lan: Lan) -> None:
     attacker, victim = lan.machines["attacker"], lan.machines["victim"]
     with crowd(attacker, "transfers", "undionly.kpxe", "16", "100", "129") as held:
