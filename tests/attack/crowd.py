@@ -73,10 +73,11 @@ def images(name: str, each: str, first: str, last: str) -> tuple[int, list[socke
 
 
 def handshakes(each: str, first: str, last: str) -> tuple[int, list[socket.socket]]:
-    held = []
-    for source in sources(first, last):
-        for _ in range(int(each)):
-            held.append(socket.create_connection((SERVER, 10809), 3, (source, 0)))
+    held = [
+        socket.create_connection((SERVER, 10809), 3, (source, 0))
+        for source in sources(first, last)
+        for _ in range(int(each))
+    ]
     time.sleep(0.2)
     kept = sum(not is_hung_up(sock) for sock in held)
     return kept, held
