@@ -77,7 +77,8 @@ BOOT = StageGroup(
         EventStage(
             "identity",
             "Another machine asked for what is this PC's, and was refused: its address, and the MAC "
-            "address that the kernel knows for it.",
+            "address that the kernel knows for it. Or another machine has taken the IP address of this "
+            "PC while its swap was in use.",
             "If it was this PC, its MAC address is changed on the way (a wireless bridge), or it is "
             "behind a router that is not in `dhcp.networks`.",
         ),
@@ -111,6 +112,12 @@ PAGES = StageGroup(
             "The message has both addresses.",
             "Find the other PC: it has the same MAC address (a USB adapter that is used for two PCs, "
             "or a cloned card), or somebody tries to take the swap away.",
+        ),
+        EventStage(
+            "pages:moved",
+            "A new boot of this PC has replaced its swap from another IP address, and the PC at the old "
+            "one says nothing. The message has both addresses.",
+            "If the PC was not switched off before, another machine has its MAC address: find it.",
         ),
         EventStage(
             "pages:delayed",
