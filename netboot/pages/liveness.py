@@ -45,7 +45,9 @@ def last_heard(sock: socket.socket) -> float | None:
 
     None if the connection is closed, or half closed: its user has given it up. Raises OSError.
     """
+    # Read first: were we preempted in between, the peer would seem to be heard after its death.
+    now = time.monotonic()
     information = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     state, *ages_ms = _INFO.unpack(information)
     silent_ms: int = min(ages_ms)
-    return time.monotonic() - silent_ms / 1000 if state == _ESTABLISHED else None
+    return now - silent_ms / 1000 if state == _ESTABLISHED else None

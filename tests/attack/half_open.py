@@ -1,7 +1,7 @@
 """Half handshakes, dialled again when they are hung up on.
 
 ``python -m tests.attack.half_open HOST PORT COUNT ADDRESS...``: COUNT connections from each address,
-until standard input ends. The number of calls is written at the end.
+until standard input ends. A line says that it has begun; the number of calls is written at the end.
 """
 
 import contextlib
@@ -45,6 +45,9 @@ def main(host: str, port: str, count: str, *addresses: str) -> None:
             held[sock.fileno()] = sock, address
             poll.register(sock, select.POLLIN)
             calls += 1
+            if calls == len(addresses) * int(count):
+                sys.stdout.write("begun\n")
+                sys.stdout.flush()
         wanted = []
         for descriptor, _ in poll.poll(PAUSE_SECONDS * 1000):
             if descriptor == 0:

@@ -33,6 +33,8 @@ IN_USE = b"another PC with this address is running"
 UNKNOWN = b"no such export, or wrong token"
 PAGE = bytes(range(256)) * 16
 SWAP_SECONDS = 10.0  # a rebooted PC must have its swap by then
+AGENT_SECONDS = 10.0  # then the agent gives a handshake up (STEP_MS in stream.c)
+ATTACHMENTS = 40
 TCP_REPAIR = 19
 
 
@@ -284,19 +286,17 @@ def test_half_handshakes_keep_nobody_from_attaching(addresses: int, each: int) -
             stdout=subprocess.PIPE,
             text=True,
         )
-        time.sleep(1)
-        slowest, end, done = 0.0, time.monotonic() + 6, 0
-        while time.monotonic() < end:
+        assert attack.stdout is not None and attack.stdout.readline() == "begun\n"
+        for number in range(1, ATTACHMENTS + 1):
             begin = time.monotonic()
-            done += 1
-            (client,) = lan.attach(lan.victim, f"{name}.{done:x}")
+            (client,) = lan.attach(lan.victim, f"{name}.{number:x}")
             assert client.read(0, 1) == b"\0"
             client.sock.close()
-            slowest = max(slowest, time.monotonic() - begin)
+            # No figure for an idle machine: how fast it is beside others is not this test's matter.
+            assert time.monotonic() - begin < AGENT_SECONDS
             time.sleep(0.05)
         calls, _ = attack.communicate()
         assert int(calls) > addresses * each, "none was hung up on"
-        assert done > 10 and slowest < 3
         assert lan.kinds().count("refused") <= addresses
 
 

@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import cast
 
 import pytest
 
@@ -53,3 +54,26 @@ def test_a_connection_that_its_user_has_given_up_is_not_live(
     there.shutdown(socket.SHUT_WR)
     assert here.recv(1) == b""
     assert liveness.last_heard(here) is None
+
+
+class Preempted:
+    """A socket whose process gets no CPU for a while after it was asked for its state."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        found = self._sock.getsockopt(level, option, size)
+        time.sleep(0.3)
+        return found
+
+
+def test_a_busy_server_does_not_take_a_dead_peer_for_a_live_one(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    here, there = ends
+    there.sendall(b"last words")
+    assert here.recv(10) == b"last words"
+    died = time.monotonic()
+    heard = liveness.last_heard(cast(socket.socket, Preempted(here)))
+    assert heard is not None and heard < died + 0.02
