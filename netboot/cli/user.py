@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from netboot.errors import OperatorError
 from netboot.host.descriptors import raise_limit
-from netboot.host.privileges import command_as
+from netboot.host.privileges import command_as, keep_from_programs
 from netboot.host.programs import run
 from netboot.pages import upgrade
 
@@ -137,7 +137,11 @@ def _become(user: pwd.struct_passwd, state: Path, arguments: Sequence[str]) -> N
 
 
 def go_first() -> None:
-    """Raise the limit of open files, and the priority of this process if its user may do that."""
+    """Raise the limit of open files, and the priority of this process if its user may do that.
+
+    Workers inherit both, but no capability.
+    """
     raise_limit()
+    keep_from_programs()
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, FIRST)

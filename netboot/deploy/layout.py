@@ -7,6 +7,7 @@ points to the release that is served, so that a rollback changes one link.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from netboot.host.boot import VARIABLE as BOOT_ID
 from netboot.host.privileges import CAPABILITIES
 
 SERVICE = "netboot"
@@ -30,6 +31,7 @@ LOCK = Path("/run/netboot-deploy.lock")  # held by each process that changes any
 PROFILE_FILE = "profile.yaml"
 COMPLETE_FILE = "complete"
 PYTHON_FILE = "venv/bin/python"
+BOOT_MODULES = "venv/lib/python3*/site-packages/netboot/host/boot.py"  # a pattern
 
 KEPT_RELEASES = 3
 WATCHDOG_SECONDS = 30
@@ -49,10 +51,13 @@ def serve_command() -> list[str]:
     ]
 
 
-def unit(writable: Sequence[Path] = ()) -> str:
-    """Return the systemd unit. ``writable`` are further folders for pages."""
+def unit(writable: Sequence[Path] = (), *, whole_proc: bool = False) -> str:
+    """Return the systemd unit. ``writable`` are further folders for pages.
+
+    ``whole_proc``: the server sees all of /proc, which releases without BOOT_MODULES need.
+    """
     lines: list[str] = []
-    for section, keys in _sections(writable).items():
+    for section, keys in _sections(writable, whole_proc=whole_proc).items():
         lines.append(f"[{section}]")
         for key, value in keys.items():
             lines += [f"{key}={each}" for each in ([value] if isinstance(value, str) else value)]
@@ -60,7 +65,9 @@ def unit(writable: Sequence[Path] = ()) -> str:
     return "\n".join(lines)
 
 
-def _sections(writable: Sequence[Path]) -> Mapping[str, Mapping[str, str | Sequence[str]]]:
+def _sections(
+    writable: Sequence[Path], *, whole_proc: bool
+) -> Mapping[str, Mapping[str, str | Sequence[str]]]:
     capabilities = " ".join(CAPABILITIES)
     return {
         "Unit": {
@@ -80,13 +87,19 @@ def _sections(writable: Sequence[Path]) -> Mapping[str, Mapping[str, str | Seque
             "WatchdogSec": str(WATCHDOG_SECONDS),
             "User": USER,
             "Group": USER,
+            # The control plane goes first. Its workers and threads get the usual priority, and are
+            # batch processes like it: they ask for that themselves where no unit gives it.
             "Nice": "-10",
+            "CPUSchedulingPolicy": "batch",
+            "CPUSchedulingResetOnFork": "yes",
             "UMask": "0077",
             # Page workers serve on while the control plane is away; the next one takes them over.
             "KillMode": "process",
-            # PCs' memory is in here: the OOM killer takes it last, and it has no limit.
+            # PCs' memory is in here: the OOM killer takes it last, and it has no limit. But what
+            # each process has for itself has one: pages are shared mappings, which do not count.
             "OOMScoreAdjust": "-900",
             "MemoryMax": "infinity",
+            "LimitDATA": "1G",
             "LimitNOFILE": "65536",
             # Pages are in /dev/shm and must outlive a restart.
             "RemoveIPC": "no",
@@ -108,6 +121,7 @@ def _sections(writable: Sequence[Path]) -> Mapping[str, Mapping[str, str | Seque
             "ProtectKernelModules": "yes",
             "ProtectKernelTunables": "yes",
             "ProtectProc": "invisible",
+            **({} if whole_proc else {"ProcSubset": "pid", "Environment": f"{BOOT_ID}=%b"}),
             "LockPersonality": "yes",
             "MemoryDenyWriteExecute": "yes",
             "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_UNIX",
@@ -115,8 +129,13 @@ def _sections(writable: Sequence[Path]) -> Mapping[str, Mapping[str, str | Seque
             "RestrictRealtime": "yes",
             "RestrictSUIDSGID": "yes",
             "SystemCallArchitectures": "native",
-            # Workers set their own priority and scheduler (@resources).
-            "SystemCallFilter": ["@system-service", "~@privileged"],
+            # A worker's calls for its priority and scheduler do nothing and succeed (error 0): the
+            # unit has done that already, and workers of earlier releases end if they are refused.
+            "SystemCallFilter": [
+                "@system-service",
+                "~@privileged @resources",
+                "~sched_setscheduler:0 setpriority:0",
+            ],
             "SystemCallErrorNumber": "EPERM",
         },
         "Install": {"WantedBy": "multi-user.target"},

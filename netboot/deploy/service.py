@@ -198,7 +198,7 @@ def _put(release: str) -> None:
         os.chown(path, owner.pw_uid, owner.pw_gid)
     replace_file(layout.PROFILE, (folder / layout.PROFILE_FILE).read_bytes())
     _link(layout.IMAGES / "current", release)
-    supervisor().install(layout.unit(writable))
+    supervisor().install(layout.unit(writable, whole_proc=_needs_whole_proc(release)))
     _link(layout.CURRENT, release)
 
 
@@ -213,6 +213,10 @@ def _start(release: str, say: Callable[[str], None], *, restart: bool) -> None:
         say(f"starting release {release}")
         manager.start()
         return
+    if _needs_whole_proc(release) and not Path(f"/proc/{pid}/root/proc/sys").exists():
+        say(f"restarting the server for release {release}; seats keep their swap")
+        manager.restart()  # a change of the program would leave it the /proc of the unit before
+        return
     say(f"process {pid} changes to release {release}; seats keep their swap")
     os.kill(pid, signal.SIGHUP)
     deadline = time.monotonic() + UPGRADE_SECONDS
@@ -224,6 +228,11 @@ def _start(release: str, say: Callable[[str], None], *, restart: bool) -> None:
         raise OperatorError(f"the server does not change to release {release}: {_last_words()}")
     say(f"process {pid} does not change to it; restarting the server")
     manager.restart()
+
+
+def _needs_whole_proc(release: str) -> bool:
+    """Return whether a release, 0.2.0 or earlier, reads the boot id below /proc/sys."""
+    return not any((layout.RELEASES / release).glob(layout.BOOT_MODULES))
 
 
 def _serves(release: str) -> bool:

@@ -1,5 +1,6 @@
 """The privileges that the server needs, a command line that grants no others, and giving all up."""
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -8,14 +9,17 @@ from collections.abc import Sequence
 # For ports 67 and 69, which a SIGHUP opens again, and for packet sockets (netboot.serve.dhcp.link),
 # which look for addresses in use and for other DHCP servers.
 CAPABILITIES = ("CAP_NET_BIND_SERVICE", "CAP_NET_RAW")
+_NUMBERS = (10, 13)  # linux/capability.h
 
 # linux/prctl.h, linux/capability.h.
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _HEADER = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)  # 0: this thread
-_NONE = bytes(2 * 3 * 4)  # effective, permitted and inheritable, for capabilities 0-31 and 32-63
+_SETS = struct.Struct("=6I")  # effective, permitted and inheritable, of capabilities 0-31 and 32-63
+_NONE = bytes(_SETS.size)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,14 +37,33 @@ def command_as(user: str, group: int, command: Sequence[str]) -> list[str]:
     ]
 
 
+def keep_from_programs() -> None:
+    """Let no program that this thread starts have our capabilities, unless root runs it."""
+    _checked(_libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+
+
+def give_to_programs() -> None:
+    """Let the program that replaces this one have CAPABILITIES, as far as we were given them."""
+    for number in _NUMBERS:
+        with contextlib.suppress(PermissionError):
+            _checked(_libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0))
+
+
 def drop_all() -> None:
     """Give up all capabilities of this thread, and of all programs that it will run.
 
     Call it before the process has other threads. Raises OSError.
     """
     _checked(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _checked(_libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
-    _checked(_libc.capset(_HEADER, _NONE))
+    keep_from_programs()
+    try:
+        _checked(_libc.capset(_HEADER, _NONE))
+    except PermissionError:  # a service's unit has no capset(2)
+        held = ctypes.create_string_buffer(len(_NONE))
+        _checked(_libc.capget(_HEADER, held))
+        effective, permitted, _, *more = _SETS.unpack(held.raw)
+        if effective or permitted or any(more):
+            raise  # what may be left are inheritable ones, which are worth nothing by themselves
 
 
 def _checked(result: int) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host import privileges
 from netboot.host.files import PRIVATE, replace_file
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def reexecute(listeners: Sequence[socket.socket]) -> None:
         os.set_inheritable(listener.fileno(), True)
     numbers = ",".join(str(listener.fileno()) for listener in listeners)
     arguments = [sys.executable, *sys.orig_argv[1:]]
+    privileges.give_to_programs()
     os.execve(sys.executable, arguments, {**os.environ, LISTENERS: numbers})
 
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.boot import boot_id
 from netboot.host.files import replace_file
 from netboot.pages.stores.folder import Folder
 from netboot.pages.stores.sparse import SparseFile, raise_busy
 from netboot.profile.stores import StoreSpec
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 WRITER = "state-boot"  # file in the folder: the boot id of the kernel that writes, or CLOSED
 CLOSED = "closed"
 
@@ -42,7 +42,7 @@ class DiskStore:
         make_folder(parent)
         self._folder = Folder(parent, name)
         self._writer = self._folder.path / WRITER
-        boot = BOOT_ID.read_text()
+        boot = boot_id()
         if not self._writer.exists() or self._writer.read_text() not in (boot, CLOSED):
             for lost in self._folder.names():
                 self._folder.remove(lost)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from netboot.errors import OperatorError
+from netboot.host import boot
 from netboot.pages.stores import disk
 from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.null import NullStore
@@ -20,7 +21,7 @@ def boot_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a file whose change stands for a reboot."""
     path = tmp_path / "boot_id"
     path.write_text("first\n")
-    monkeypatch.setattr(disk, "BOOT_ID", path)
+    monkeypatch.setattr(boot, "FILE", path)
     return path
 
 
