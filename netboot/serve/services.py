@@ -21,7 +21,7 @@ from netboot.host.files import replace_file
 from netboot.host.interfaces import find
 from netboot.host.neighbours import Neighbours
 from netboot.images.build import MANIFEST_FILE
-from netboot.pages import upgrade
+from netboot.pages import headroom, upgrade
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.room_exports import ClassroomExports
@@ -97,6 +97,11 @@ class Services:
 
         store = stores.make_store(parse_store(self._profile.swap.store), pages_name(self._state))
         self._running.callback(_close_store, store)
+        if store.directory is not None:
+            spec, capacity = parse_store(self._profile.swap.store), self._profile.swap.capacity
+            promised = spec.memory_bytes or capacity or _half_of_ram()
+            looking = headroom.watch(store.directory, promised)
+            self._running.callback(asyncio.get_running_loop().create_task(looking).cancel)
         self._pages = pages = PageServer(
             self._exports(store),
             listen=[(str(address), self._profile.swap.port) for address in addresses],

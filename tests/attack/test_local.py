@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -251,6 +252,55 @@ def test_a_local_user_who_takes_the_folder_of_pages_blocks_nothing(
     assert stat.S_IMODE(ours[0].stat().st_mode) == 0o700
     assert all(not list(path.iterdir()) for path in server.pages() if path not in ours)
     assert f"{taken} belongs to user {NOBODY.pw_uid}" in server.end()
+
+
+@pytest.mark.root
+def test_a_local_user_who_fills_the_memory_for_pages_is_noticed(
+    start: Callable[..., Server], folder: Path
+) -> None:
+    fill = "head -c 40M /dev/zero | setpriv --reuid=nobody --clear-groups tee /dev/shm/mine"
+    (folder / "before").write_text(f"mount -o remount,size=64M {TMPFS}; {fill} >/dev/null\n")
+    server = start()
+    assert server.serves()
+    warning = server.end()
+    assert f"pages: {TMPFS} has room for 24 of 64 MiB that PCs may store; remove other" in warning
+
+
+# As a local user: list the folders of pages, open each file below them, talk to each socket.
+PRY = """
+import pathlib, socket, sys
+for name in sys.argv[1:]:
+    for attempt in (
+        lambda: open(name, "rb").read(1),
+        lambda: list(pathlib.Path(name).iterdir()),
+        lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect(name),
+        lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).connect(name),
+    ):
+        try:
+            print("open:", name, attempt())
+        except PermissionError:
+            print("denied")
+"""
+
+
+@pytest.mark.root
+def test_a_local_user_neither_reads_pages_nor_speaks_to_workers(
+    start: Callable[..., Server], folder: Path
+) -> None:
+    server = start()
+    assert server.serves() and drop_seen(server)
+    (pages,) = server.pages()
+    (pages / "seat.pages").write_bytes(b"secret")
+    names = [pages, *pages.iterdir()]
+    assert [name for name in names if name.is_socket()], "of the workers"
+    inside = [f"{TMPFS}/{name.relative_to(pages.parent)}" for name in names]
+    words = ["nsenter", "-t", str(server.process.pid), "--mount", "setpriv", "--clear-groups"]
+    words += [f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "/usr/bin/python3", "-c", PRY]
+    done = subprocess.run([*words, *inside], capture_output=True, text=True, check=True)
+    assert done.stdout == "denied\n" * 4 * len(names)
+    # Sockets without a file have no owner to keep others out.
+    theirs = Path(f"/proc/{server.process.pid}/net/unix").read_text()
+    assert not re.search(r" @\S*$", theirs, re.MULTILINE)
 
 
 # A user of a seat. tests/initramfs/test_shell.py has the words that are hidden, and the processes.
