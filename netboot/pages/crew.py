@@ -39,8 +39,8 @@ MAX_IMAGES_OF_SEAT = NBD_IMAGES.per_address or 0
 # (swap.timeout). The newcomer's agent waits 10 s for an answer (STEP_MS in stream.c).
 PROBE_SECONDS = 5.0
 PROBE_PAUSE_SECONDS = 0.2
-# An agent that closes its connections attaches again at once, in 3 s if its server is busy. So long
-# no other boot of its seat replaces its lease. A PC that reboots takes longer.
+# An agent whose connections ended attaches again at once, in 3 s if its server is busy. So long no
+# other boot of its seat replaces its lease: another PC that has its address too resets them.
 RETURN_SECONDS = 4.0
 MOVED_SECONDS = 60.0
 CLOCK_SECONDS = 0.02  # error of the times that the kernel tells, in ticks of up to 10 ms
@@ -138,16 +138,14 @@ class Crew:
         """
         asked = ready.asked
         silent: set[int] = set()
-        dead: set[str] = set()
         while True:
             rivals = self._rivals(asked, address) - silent
             if rivals:
-                dead |= {self._clients[number].attachment.lease for number in rivals}
                 live = await self._probe(frozenset(rivals))
                 if live:
                     return self._in_use(live, ready.export.name, address)
                 silent |= rivals
-            elif self._returns(asked, dead):
+            elif self._returns(asked):
                 await asyncio.sleep(PROBE_PAUSE_SECONDS)
             else:
                 break
@@ -228,29 +226,29 @@ class Crew:
         self.complain("in-use", seat, text, address=address, running=running, export=export)
         return IN_USE
 
-    def _returns(self, asked: WireName, dead: Collection[str]) -> bool:
-        """Return True if a PC whose lease ``asked`` replaces may attach again in this moment.
-
-        It closed its connections seconds ago, as an agent does that attaches again. ``dead`` are
-        the leases whose connections were probed.
-        """
-        begin = time.monotonic() - RETURN_SECONDS
-        replaced = set(self._exports.ends(asked).replaced) - set(dead)
+    def _returns(self, asked: WireName) -> bool:
+        """Return True if a PC whose lease ``asked`` replaces may attach again in this moment."""
+        begin, replaced = time.monotonic() - RETURN_SECONDS, self._exports.ends(asked).replaced
         return any(lease in replaced and seat.left > begin for lease, seat in self._leases.items())
 
     def _tell_moved(self, asked: WireName, export: str, address: str) -> None:
-        """Warn if ``address`` replaces swap that another address had in use a moment ago."""
+        """Warn if ``address`` replaces swap that was in use a moment ago, and had no orderly end."""
         begin = time.monotonic() - MOVED_SECONDS
         for lease in self._exports.ends(asked).replaced:
             seat = self._leases.get(lease)
-            if seat is None or seat.address == address:
+            if seat is None:
                 continue
-            if self._connections(lease) or seat.left > begin:
-                text = (
-                    f"{export}: taken over by {address} from {seat.address}, which is silent: the "
-                    "PC has another IP address now, or another machine has its MAC address"
-                )
-                self.complain("moved", seat.seat, text, address=address, export=export)
+            silent = self._connections(lease) > 0
+            if not silent and (seat.address == address or seat.left <= begin):
+                continue
+            cause = "the PC has another IP address now"
+            if seat.address == address:
+                cause = "the PC lost its power or its cable"
+            text = (
+                f"{export}: taken over by {address} from {seat.address}, which is silent: {cause}, "
+                "or another machine has its MAC address"
+            )
+            self.complain("moved", seat.seat, text, address=address, export=export)
 
     def _no_place(self, asked: WireName, address: str) -> Refused | None:
         """Return the refusal if the server, or ``address``, has too many connections already.

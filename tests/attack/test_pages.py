@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -218,9 +219,31 @@ def test_a_dead_pc_gets_its_swap_again(
     assert time.monotonic() - begin < SWAP_SECONDS
     assert again.read(0, 4096) == bytes(4096)
     assert "in-use" not in lan.kinds()
+    assert ("moved" in lan.kinds()) == (machine is lan.attacker), "never silently"
     assert len(lan.store.names()) == 1
     for client in (again, *clients):
         client.sock.close()
+
+
+@pytest.mark.root
+def test_a_twin_does_not_take_the_swap_of_a_pc_that_comes_back(
+    lan: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two PCs with one MAC and IP address: the newcomer's kernel resets the other's connections."""
+    monkeypatch.setattr("netboot.pages.crew.RETURN_SECONDS", 9.0)  # this machine may be busy
+    name = lan.grant("t1")
+    (victim,) = lan.attach(lan.victim, f"{name}.1")
+    assert victim.write(0, PAGE) == 0
+    forget([victim])
+    stolen = lan.grant("t2")
+    with ThreadPoolExecutor(1) as pool:
+        refusal = pool.submit(lan.refusal, lan.victim, stolen)
+        lan.server.event("detach")
+        (again,) = lan.attach(lan.victim, f"{name}.2")  # as the agent does within 3 s
+        assert refusal.result() == IN_USE
+    assert again.read(0, 4096) == PAGE
+    assert lan.server.event("in-use").seat == SEAT
+    again.sock.close()
 
 
 @pytest.mark.root

@@ -53,7 +53,8 @@ class NbdClient:
 
     def attach(self, export: str) -> Self:
         """Send NBD_OPT_GO, which must succeed."""
-        assert self.go(export)[-1].type == 1
+        reply = self.go(export)[-1]
+        assert reply.type == 1, reply.data
         return self
 
     def request(self, command: int, offset: int = 0, length: int = 0, flags: int = 0) -> bytes:
