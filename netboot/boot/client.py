@@ -35,9 +35,9 @@ class Stage(Enum):
 class Client:
     """A PC that asks to boot.
 
-    ``mac`` is ``aa:bb:cc:dd:ee:ff``; ``nic`` is PCI vendor and device. ``able`` is False if an
-    iPXE, such as that of an old network card, lacks features that our scripts need. ``ours`` is
-    True if an iPXE is known not to be the card's own.
+    ``mac`` is ``aa:bb:cc:dd:ee:ff``; ``nic`` is PCI vendor and device, ``machine`` the UUID, empty
+    if it is unknown. ``able`` is False if an iPXE, such as that of an old network card, lacks
+    features that our scripts need. ``ours`` is True if an iPXE is known not to be the card's own.
     """
 
     mac: str
@@ -46,3 +46,4 @@ class Client:
     nic: tuple[int, int] | None = None
     able: bool = True
     ours: bool = False
+    machine: str = ""

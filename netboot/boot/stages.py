@@ -75,6 +75,13 @@ BOOT = StageGroup(
             "The PC fetched an order of `netboot order`: reboot or poweroff.",
         ),
         EventStage(
+            "twin",
+            "A PC with another UUID asked with this PC's MAC address. The message has both UUIDs and "
+            "the cards' PCI numbers, as far as they are known.",
+            "A network adapter was moved from one PC to another. If both PCs run, give one of them "
+            "another adapter.",
+        ),
+        EventStage(
             "identity",
             "Another machine asked for what is this PC's, and was refused: its address, and the MAC "
             "address that the kernel knows for it. Or another machine has taken the IP address of this "

@@ -82,8 +82,7 @@ class Room:
         Note its network card and the fate of its last loader in its seat.
         """
         seat = self.seats.of(client.mac)
-        if client.nic is not None:
-            seat.told_nic(client.nic, time.monotonic())
+        self.seats.met(client)
         if client.stage is Stage.IPXE and not self._is_for_script(seat, client):
             client = replace(client, stage=Stage.FIRMWARE)
         restarted = False

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import math
 import secrets
 import time
@@ -10,15 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from netboot.boot.attempts import Attempts
-from netboot.boot.client import PROBE_MAC, is_played
+from netboot.boot.client import PROBE_MAC, Client, is_played
 from netboot.boot.events import BootEvent, Journal
 from netboot.boot.limits import JOURNAL_STRANGERS, STATUS_BYTES
+from netboot.host.complaints import Complaints
 from netboot.profile.profile import Profile, Seat
 from netboot.serve.http.beacon import Beacon
 
 TOKEN_BYTES = 16
 # From the packet that names the card to the script, with all waits for a turn.
 OTHER_NIC_SECONDS = 600.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -30,6 +34,7 @@ class SeatState:
     attempts: Attempts = field(default_factory=Attempts)
     nic: tuple[int, int] | None = None  # PCI vendor and device
     other_nic_until: float = 0.0  # while DHCP packets named another card too, by time.monotonic()
+    machine: str = ""  # its UUID
     session: str = field(default="", repr=False)  # of its last boot, for loaders that read twice
     began: bool = False  # a boot, from its own address
     unproven: bool = False  # the slices that it was sent are damaged, or no beacon came since
@@ -56,6 +61,10 @@ class SeatState:
         return is_played(self.mac)
 
 
+def _machine(uuid: str, nic: tuple[int, int] | None) -> str:
+    return f"UUID {uuid}" + (f", card {nic[0]:04x}:{nic[1]:04x}" if nic else "")
+
+
 def new_token() -> str:
     """Return a token: 128 random bits in hexadecimal."""
     return secrets.token_hex(TOKEN_BYTES)
@@ -77,6 +86,7 @@ class Seats:
         self._in_use = in_use
         self._states: dict[str, SeatState] = {}
         self._most = self._spare = len(profile.clients) + 2 * (JOURNAL_STRANGERS.in_total or 0)
+        self._complaints = Complaints(log)
         self.journal = journal
         journal.in_use = in_use
 
@@ -112,6 +122,19 @@ class Seats:
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journal an event."""
         self.journal.record(BootEvent(time.time(), mac, stage, message, data))
+
+    def met(self, client: Client) -> None:
+        """Note the card and the machine that ask. Warn if it is another machine than before."""
+        seat = self.of(client.mac)
+        if client.machine and seat.machine not in ("", client.machine):
+            now, before = _machine(client.machine, client.nic), _machine(seat.machine, seat.nic)
+            message = f"another PC asks with this MAC address: {now}; before it was {before}"
+            if self._complaints.warn(client.mac, "%s: %s", client.mac, message):
+                data = {"machine": client.machine, "before": seat.machine}
+                self.record(client.mac, "twin", message, **data)
+        seat.machine = client.machine or seat.machine
+        if client.nic is not None:
+            seat.told_nic(client.nic, time.monotonic())
 
     def report(self, mac: str, stage: str, beacon: Beacon) -> None:
         """Journal a beacon once, at the time when the PC made it.

@@ -1,8 +1,12 @@
 """The state of each PC."""
 
 import json
+from dataclasses import replace
 
-from netboot.boot.client import PROBE_MAC, played_mac
+import pytest
+
+from netboot.boot.arch import ARCHITECTURES
+from netboot.boot.client import PROBE_MAC, Client, Stage, played_mac
 from netboot.boot.events import Journal
 from netboot.profile.profile import Profile
 from netboot.serve.seats import Seats
@@ -86,3 +90,21 @@ def test_a_seat_is_known_by_the_profile_or_by_its_boot() -> None:
     assert not seats.is_known(other), "anybody can have the server hear of a MAC address"
     seats.of(other).began = True
     assert seats.is_known(other)
+
+
+def test_another_machine_with_the_same_mac_address_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    journal = Journal()
+    seats = Seats(Profile(), journal)
+    first = Client(MAC, ARCHITECTURES[0], Stage.IPXE, (0x8086, 0x100E), machine="a")
+    seats.met(first)
+    seats.met(replace(first, stage=Stage.FIRMWARE, nic=None))
+    seats.met(replace(first, machine=""))
+    assert not journal.history(MAC) and seats.of(MAC).nic == (0x8086, 0x100E)
+    seats.met(replace(first, nic=(0x10EC, 0x8168), machine="b"))
+    (event,) = journal.history(MAC)
+    assert event.stage == "twin"
+    assert "UUID b, card 10ec:8168; before it was UUID a, card 8086:100e" in event.message
+    assert event.data == {"machine": "b", "before": "a"}
+    assert event.message in caplog.text

@@ -5,6 +5,7 @@ RFC 4578, RFC 3004 and the PXE specification 2.1; iPXE's own options after its i
 
 import struct
 from collections.abc import Mapping
+from uuid import UUID
 
 from netboot.boot.ipxe import OWN_USER_CLASS
 from netboot.errors import ProtocolError
@@ -101,14 +102,17 @@ def architectures(packet: Packet) -> tuple[int, ...]:
     return struct.unpack(f"!{len(value) // 2}H", value)
 
 
-def check_machine_identifier(packet: Packet) -> None:
-    """Check option 97, the machine's UUID with its type. Boot ROMs also omit it or send it empty.
+def machine(packet: Packet) -> str:
+    """Return the machine's UUID (option 97), empty if there is none. Boot ROMs also send it empty.
 
+    Firmware and iPXE send the first three numbers in either byte order, of which one is chosen.
     Raises ProtocolError for any length but 0 and 17 (RFC 4578 section 2.3).
     """
     value = packet.options.get(Option.CLIENT_MACHINE_IDENTIFIER, b"")
     if len(value) not in (0, 17):
         raise ProtocolError(f"option 97 has {len(value)} bytes, expected 17")
+    number = value[1:]  # after its type
+    return min(str(UUID(bytes=number)), str(UUID(bytes_le=number))) if any(number) else ""
 
 
 def ipxe_features(packet: Packet) -> frozenset[int]:

@@ -40,13 +40,14 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
     if not known:
         numbers = ", ".join(map(str, codes))
         return Ignored(f"no boot loader for {vendor_class.decode()} architecture {numbers}")
-    pxe.check_machine_identifier(packet)
+    machine = pxe.machine(packet)
     features = pxe.ipxe_features(packet)
     return Client(
         mac=packet.mac,
         arch=known[0],
         stage=Stage.IPXE if pxe.is_ipxe(packet) else Stage.FIRMWARE,
         nic=pxe.nic(packet),
+        machine=machine,
         ours=pxe.is_ours(packet),
         able=not features or NEEDED.get(known[0].firmware, set()) <= features,
     )

@@ -1,5 +1,7 @@
 """The options of PXE and iPXE, in the forms that occur in the field."""
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,13 +92,19 @@ def test_half_an_architecture_is_refused(value: bytes) -> None:
 
 @pytest.mark.parametrize("identifier", [None, b"", b"\xff" + bytes(16), bytes(17)])
 def test_the_machine_identifier_may_be_absent_or_empty(identifier: bytes | None) -> None:
-    pxe.check_machine_identifier(packet() if identifier is None else packet(o97=identifier))
+    assert pxe.machine(packet() if identifier is None else packet(o97=identifier)) == ""
+
+
+def test_a_machine_has_one_uuid_in_either_byte_order() -> None:
+    number = UUID("bbbbbbbb-1111-4222-8333-000000000002")
+    orders = {pxe.machine(packet(o97=b"\0" + each)) for each in (number.bytes, number.bytes_le)}
+    assert len(orders) == 1 and "" not in orders
 
 
 @pytest.mark.parametrize("length", [1, 16, 18, 300])
 def test_other_lengths_of_the_machine_identifier_are_refused(length: int) -> None:
     with pytest.raises(ProtocolError, match=f"option 97 has {length} bytes, expected 17"):
-        pxe.check_machine_identifier(packet(o97=bytes(length)))
+        pxe.machine(packet(o97=bytes(length)))
 
 
 @pytest.mark.parametrize(

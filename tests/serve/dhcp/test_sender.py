@@ -11,17 +11,19 @@ from tests.support.pxe_client import BIOS, UEFI_X64, PxeClient
 
 MAC = "52:54:00:12:34:56"
 
+MACHINE = "12345678-9abc-def0-1234-56789abcdef0"  # of PxeClient
+
 
 @pytest.mark.parametrize("arch", BY_CODE)
 def test_firmware_of_each_architecture(arch: int) -> None:
     client = client_from_packet(parse(PxeClient(arch=arch).discover()))
-    assert client == Client(MAC, BY_CODE[arch], Stage.FIRMWARE)
+    assert client == Client(MAC, BY_CODE[arch], Stage.FIRMWARE, machine=MACHINE)
 
 
 @pytest.mark.parametrize("arch", [BIOS, UEFI_X64])
 def test_ipxe_and_the_nic_it_drives(arch: int) -> None:
     client = client_from_packet(parse(PxeClient(arch=arch, ipxe=True).discover()))
-    assert client == Client(MAC, BY_CODE[arch], Stage.IPXE, (0x8086, 0x100E))
+    assert client == Client(MAC, BY_CODE[arch], Stage.IPXE, (0x8086, 0x100E), machine=MACHINE)
 
 
 @pytest.mark.parametrize(
