@@ -37,7 +37,9 @@ class BootEvent:
 
 
 # Stages of events that need no proof: a packet with a seat's MAC address is enough.
-OF_OTHERS = frozenset(("dhcp", "pxe", "identity", "loader", "pages:in-use", "pages:refused"))
+OF_OTHERS = frozenset(
+    ("dhcp", "pxe", "identity", "twin", "loader", "pages:in-use", "pages:refused")
+)
 
 
 @dataclass(frozen=True, slots=True)
