@@ -21,7 +21,7 @@ from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find
 from netboot.pages.nbd.backing import PAGE_BYTES
-from netboot.pages.nbd.client import PageClient
+from netboot.pages.nbd.client import SwapEntry
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp.client import Asking
 from netboot.serve.dhcp.packet import MessageType
@@ -169,11 +169,16 @@ class _Walk:
         if not isinstance(lease, Granted):
             raise AnswerError(f"no lease: {serialize(lease)}")
         page, server = secrets.token_bytes(PAGE_BYTES), str(self._interface.address)
-        name = f"{pages[2]}@{lease.token}.{time.monotonic_ns() // 1_000_000:x}"
-        port = self._profile.swap.port
-        with closing(await PageClient.attach(server, port, name)) as client:
+        number = time.monotonic_ns() // 1_000_000
+        entry = SwapEntry(
+            server,
+            self._profile.swap.port,
+            lambda secret: f"{pages[2]}@{secret}.{number:x}",
+            lease.token,
+        )
+        with closing(await entry.connect()) as client:
             await client.write(0, page)
-        with closing(await PageClient.attach(server, port, name)) as client:
+        with closing(await entry.connect()) as client:
             if await client.read(0, PAGE_BYTES) != page:
                 raise AnswerError("the page read is not the page written")
         return "a page written and read back"

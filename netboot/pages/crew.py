@@ -180,7 +180,7 @@ class Crew:
         """Return the connections of others that an attachment from ``address`` would end.
 
         They are those of the leases that it replaces, and those of the same lease from another
-        address. At its own address an agent may replace its connections: it has the boot's token.
+        address. At its own address an agent may replace its connections: it has the lease's secret.
         """
         ends = self._exports.ends(asked)
         return {

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from netboot.profile.stores import BY_NAME
 log = logging.getLogger(__name__)
 
 STATE_FILE = "state-leases.json"  # in the store's directory, so it lasts as long as the pages
+KEY_BYTES = 16  # 128 bits, as of a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +191,15 @@ class LeasedExports:
         self.directory = store.directory
         self.on_ended: Callable[[str], None] = _ignore_end
         self._restore()
+        table.use_keys(lambda: secrets.token_hex(KEY_BYTES))
         table.on_change = self._changed
 
     def find(self, name: WireName) -> Export | Refused:
         """Look the lease up in the table."""
         lease = self._table.find(name)
-        return lease if isinstance(lease, Refused) else _export(lease)
+        if isinstance(lease, Refused):
+            return lease
+        return _export(lease, self._table.key_for(name))
 
     def ends(self, name: WireName) -> Ends:
         """Look the lease up in the table."""
@@ -213,7 +218,7 @@ class LeasedExports:
             else:
                 pages = self._store.create(lease.generation, lease.size_bytes)
             self._pages[lease.generation] = pages
-        if first or ended or attached.fences:
+        if first or ended or attached.fences or attached.proves:
             self._save()
         return self._attachment(lease, attached.set_number, attached.fences)
 
@@ -311,7 +316,6 @@ def _image(name: str, pages: image.ImageFile) -> Attachment:
     return Attachment(f"{name}@{generation}", "", export, image.KIND, pages, spread=True)
 
 
-def _export(lease: Lease) -> Export:
-    return Export(
-        lease.export, lease.size_bytes, f"swap of {lease.seat}, generation {lease.generation}"
-    )
+def _export(lease: Lease, key: str = "") -> Export:
+    text = f"swap of {lease.seat}, generation {lease.generation}"
+    return Export(lease.export, lease.size_bytes, text, key=key)

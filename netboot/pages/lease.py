@@ -1,8 +1,9 @@
 """Leases: the right of a seat to a swap area, granted while there is room. Pure.
 
 A booting seat asks for a lease (grant). Its swap agent then attaches the lease with a token that
-only this boot of this seat was given. Until then the leases of the previous boot remain valid: if
-somebody else fetches the seat's script, a running PC must not lose its swap.
+only this boot of this seat was given, and from the first time on with a key in its place
+(netboot/pages/access.py). Until then the leases of the previous boot remain valid: if somebody else
+fetches the seat's script, a running PC must not lose its swap.
 
 A running seat may ask for fresh leases: to replace one whose pages are lost, or for further areas.
 Each further area has an export name of its own, and the seat returns it after use (end).
@@ -20,13 +21,13 @@ they are dead.
 """
 
 import hashlib
-import hmac
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from netboot.boot.limits import PENDING_LEASES
+from netboot.pages.access import Access
 from netboot.pages.nbd.export import Refusal, Refused
 from netboot.pages.nbd.name import WireName
 
@@ -42,7 +43,9 @@ PENDING_IN_TOTAL = PENDING_LEASES.in_total or 0
 # the server's memory for an area, which is so many times that for one connection
 # (docs/explanation/page-server.md).
 MAX_CONNECTIONS = 16
-STATE_VERSION = 2  # of as_json; version 1, of releases up to 0.2.0, is the list of leases alone
+# Of a row of as_json. Releases up to 0.2.0, which an upgrade can be rolled back to, write and read
+# a list of rows without a version, and pass over the fields that they do not know.
+STATE_VERSION = 2
 PLAYED = "played"  # as ``asker``
 # One refusal for both: otherwise anybody could ask which seats are on. Not the name: it may have
 # any length and any characters.
@@ -67,11 +70,15 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A lease that a connection of ``set_number`` may use. If ``fences``, older sets must end."""
+    """A lease that a connection of ``set_number`` may use. If ``fences``, older sets must end.
+
+    If ``proves``, the key was used for the first time, so its token is dead.
+    """
 
     lease: Lease
     set_number: int
     fences: bool = False
+    proves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,7 @@ class Ends:
 @dataclass(slots=True)
 class _Keyed:
     lease: Lease
-    token: bytes
+    access: Access
     seen: float  # when it was last granted, attached or let go, in seconds
     set_number: int = 0
     attached: bool = False  # at any time, so there may be pages
@@ -116,7 +123,8 @@ class LeaseTable:
     """All leases of a room, with at most ``capacity_bytes`` times ``overcommit`` in all.
 
     ``on_change`` is called after every grant and end, which must survive the server. After
-    ``attach`` the caller saves the table, as soon as the pages exist.
+    ``attach`` the caller saves the table, as soon as the pages exist and before it answers: a seat
+    that knows that its key was taken never tries its token again.
     """
 
     def __init__(
@@ -126,7 +134,14 @@ class LeaseTable:
         self._lease_seconds = lease_seconds
         self._places: dict[str, _Place] = {}
         self._ended: list[Lease] = []
+        self._new_key: Callable[[], str] = str  # none
         self.on_change: Callable[[], None] = lambda: None
+
+    def use_keys(self, new_key: Callable[[], str]) -> None:
+        """Give each lease a key, those that have none yet too. ``new_key`` makes 128 random bits."""
+        self._new_key = new_key
+        for keyed in self._all():
+            keyed.access.key = keyed.access.key or new_key()
 
     def grant(
         self,
@@ -153,9 +168,9 @@ class LeaseTable:
         those of an address that would still have more than the new one.
         """
         self._expire(now)
-        known = _match(self._places.get(export, _Place()), token)
-        if known is not None:
-            return known.lease
+        for known in self._places.get(export, _Place()).leases():
+            if known.access.began_with(token):
+                return known.lease
         while size_bytes > (left := self._left(export)):
             surplus = self._surplus(export, asker, size_bytes)
             if surplus is None:
@@ -166,7 +181,8 @@ class LeaseTable:
         lease = Lease(seat, export, size_bytes, generation, now, connections)
         self._make_place(export, asker)
         place = self._places.setdefault(export, _Place())
-        place.pending = _Keyed(lease, token.encode(), now, fresh=fresh, asker=asker)
+        access = Access(token, self._new_key())
+        place.pending = _Keyed(lease, access, now, fresh=fresh, asker=asker)
         self.on_change()
         return lease
 
@@ -182,6 +198,11 @@ class LeaseTable:
         """
         found = self._find(name)
         return found if isinstance(found, Refused) else found.lease
+
+    def key_for(self, name: WireName) -> str:
+        """Return the key of the lease of ``name`` if its token is good; else an empty text."""
+        found = self._find(name)
+        return "" if isinstance(found, Refused) else found.access.key_for(name.token)
 
     def ends(self, name: WireName) -> Ends:
         """Return the leases whose connections ``attach`` would end. Changes nothing."""
@@ -204,11 +225,11 @@ class LeaseTable:
             return Refused(f"{number} has been replaced by a newer one")
         if not keyed.attached:
             self._replace_by(keyed)
-        fences = set_number > keyed.set_number
+        fences, proves = set_number > keyed.set_number, keyed.access.prove(name.token)
         keyed.set_number, keyed.seen = set_number, now
         keyed.attached = keyed.in_use = True
         self._expire(now)
-        return Attached(keyed.lease, set_number, fences)
+        return Attached(keyed.lease, set_number, fences, proves)
 
     def end(self, export: str) -> Refused | None:
         """End the lease of ``export`` because its seat no longer needs it; None if done.
@@ -257,23 +278,21 @@ class LeaseTable:
         """Return the generations of all leases."""
         return {keyed.lease.generation for keyed in self._all()}
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> list[dict[str, Any]]:
         """Return all leases, secrets included, as JSON values."""
-        leases = [{**asdict(keyed.lease), **_state(keyed)} for keyed in self._all()]
-        return {"version": STATE_VERSION, "leases": leases}
+        return [{**asdict(keyed.lease), **_state(keyed)} for keyed in self._all()]
 
-    def restore(self, saved: Any, now: float) -> None:
+    def restore(self, saved: Iterable[Mapping[str, Any]], now: float) -> None:
         """Restore leases from ``as_json`` of an earlier table. None of them is in use.
 
         Raises ValueError if the form is of a newer release.
         """
-        if isinstance(saved, dict):
-            if saved["version"] != STATE_VERSION:
-                raise ValueError(f"version {saved['version']}, expected at most {STATE_VERSION}")
-            saved = saved["leases"]
         for row in saved:
+            if row.get("version", STATE_VERSION) > STATE_VERSION:
+                raise ValueError(f"version {row['version']}, expected at most {STATE_VERSION}")
             lease = Lease(**{name: row[name] for name in Lease.__slots__ if name in row})
-            keyed = _Keyed(lease, row["token"].encode(), now, row["set_number"], row["attached"])
+            access = Access.from_json(row)
+            keyed = _Keyed(lease, access, now, row["set_number"], row["attached"])
             keyed.lost, keyed.fresh = row["lost"], row.get("fresh", False)
             keyed.asker = row.get("asker", "")
             place = self._places.setdefault(lease.export, _Place())
@@ -356,7 +375,9 @@ class LeaseTable:
             del self._places[keyed.lease.export]
 
     def _find(self, name: WireName) -> _Keyed | Refused:
-        keyed = _match(self._places.get(name.export, _Place()), name.token)
+        place = self._places.get(name.export, _Place())
+        opened = [keyed for keyed in place.leases() if keyed.access.opens(name.token)]
+        keyed = opened[0] if opened else None
         if keyed is None or name.set_number is None:
             return UNKNOWN
         if keyed.lost:
@@ -366,21 +387,14 @@ class LeaseTable:
 
 def _state(keyed: _Keyed) -> dict[str, Any]:
     return {
-        "token": keyed.token.decode(),
+        "version": STATE_VERSION,
+        **keyed.access.as_json(),
         "set_number": keyed.set_number,
         "attached": keyed.attached,
         "lost": keyed.lost,
         "fresh": keyed.fresh,
         "asker": keyed.asker,
     }
-
-
-def _match(place: _Place, token: str) -> _Keyed | None:
-    given = token.encode()
-    for keyed in place.leases():
-        if hmac.compare_digest(keyed.token, given):
-            return keyed
-    return None
 
 
 def _generation(export: str, token: str, size_bytes: int, now: float) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from netboot.pages.lease import (
     MAX_CONNECTIONS,
     PENDING_IN_TOTAL,
     PLAYED,
+    UNKNOWN,
     Attached,
     Ends,
     Lease,
@@ -286,11 +288,140 @@ def test_the_state_of_the_last_release_is_read_and_that_of_the_next_is_refused()
     table = LeaseTable(MIB)
     lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0, connections=2))
     attached(table.attach(wire(f"{EXPORT}@t1.5"), 1.0))
-    saved = table.as_json()
-    (row,) = saved["leases"]
-    old = [{key: row[key] for key in row if key not in ("connections", "asker")}]
+    (row,) = table.as_json()
+    newer = ("version", "connections", "asker", "key")
+    old = [{name: row[name] for name in row if name not in newer}]
     successor = LeaseTable(MIB)
     successor.restore(old, 2.0)
     assert successor.resume(lease.generation) == replace(lease, connections=MAX_CONNECTIONS)
     with pytest.raises(ValueError, match="version 3, expected at most 2"):
-        LeaseTable(MIB).restore({**saved, "version": 3}, 2.0)
+        LeaseTable(MIB).restore([{**row, "version": 3}], 2.0)
+
+
+# The token, and the key in its place.
+
+
+def keyed_table(*keys: str) -> LeaseTable:
+    table, left = LeaseTable(4 * MIB), list(keys)
+    table.use_keys(lambda: left.pop(0))
+    return table
+
+
+def after_restart(table: LeaseTable) -> LeaseTable:
+    """Return the table of the next server, which finds what this one has saved."""
+    successor = LeaseTable(4 * MIB)
+    successor.restore(json.loads(json.dumps(table.as_json())), 9.0)
+    successor.use_keys(lambda: "another")
+    return successor
+
+
+def attaches(table: LeaseTable, secret: str, number: int = 0) -> bool:
+    """Return whether a connection attaches; any refusal must be that of a wrong token."""
+    name = wire(f"{EXPORT}@{secret}.{number:x}")
+    answer = table.attach(name, 9.0)
+    if isinstance(answer, Refused):
+        assert answer == table.find(name) == UNKNOWN
+        assert (table.key_for(name), table.ends(name)) == ("", Ends())
+    return isinstance(answer, Attached)
+
+
+def test_the_token_tells_the_same_key_until_the_key_was_used() -> None:
+    table = keyed_table("k1")
+    lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    for _ in range(3):  # the answer may be lost, or its reader end
+        assert table.key_for(wire(f"{EXPORT}@t1.5")) == "k1"
+    assert table.key_for(wire(f"{EXPORT}@k1.5")) == table.key_for(wire(f"{EXPORT}@guess")) == ""
+    name = wire(f"{EXPORT}@k1.5")
+    assert table.attach(name, 1.0) == Attached(lease, 5, fences=True, proves=True)
+    assert table.attach(name, 1.0) == Attached(lease, 5), "the first time only"
+    assert not attaches(table, "t1", 5) and not attaches(table, "t1", 1 << 63)
+    assert table.attach(name, 2.0) == Attached(lease, 5), "the token fences nothing"
+    assert table.key_for(name) == ""
+
+
+def test_the_token_is_good_for_an_agent_that_knows_no_keys() -> None:
+    table = keyed_table("k1")
+    granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    assert all(attaches(table, "t1", number) for number in (0, 1, 1, 2))
+    again = after_restart(table)
+    assert attaches(again, "t1", 3)
+    assert again.key_for(wire(f"{EXPORT}@t1")) == "k1", "an agent of this release may follow"
+
+
+def test_a_dead_token_gets_the_same_lease_and_does_not_come_alive() -> None:
+    """Who has the session asks for the lease again: as init does after an agent that ended."""
+    table = keyed_table("k1")
+    lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    assert attaches(table, "k1")
+    for found in (table, after_restart(table)):
+        assert found.grant(SEAT, EXPORT, "t1", MIB, 10.0) == lease
+        assert not attaches(found, "t1") and attaches(found, "k1")
+
+
+def test_nothing_empty_opens_a_lease() -> None:
+    table = LeaseTable(MIB)  # without keys
+    granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    assert not attaches(table, "") and attaches(table, "t1")
+
+
+def test_a_restart_between_the_key_and_its_use_strands_nobody() -> None:
+    table = keyed_table("k1")
+    granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    assert table.key_for(wire(f"{EXPORT}@t1")) == "k1"
+    again = after_restart(table)
+    assert again.key_for(wire(f"{EXPORT}@t1")) == "k1"
+    assert attaches(again, "k1") and not attaches(again, "t1")
+
+
+def test_a_restart_after_the_use_of_the_key_forgets_the_token() -> None:
+    table = keyed_table("k1")
+    granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    attaches(table, "k1")
+    again = after_restart(table)
+    assert attaches(again, "k1") and not attaches(again, "t1")
+
+
+def test_a_use_that_was_not_saved_strands_nobody() -> None:
+    """The server was killed before it answered: the agent asks again, or its successor does."""
+    table = keyed_table("k1")
+    granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    saved = after_restart(table)
+    assert attaches(table, "k1")
+    assert saved.key_for(wire(f"{EXPORT}@t1")) == "k1"
+    assert attaches(saved, "k1")
+
+
+def as_0_1_0(table: LeaseTable) -> list[dict[str, Any]]:
+    """Return the rows as release 0.1.0 reads and writes them: it knows one secret, ``token``."""
+    fields = "seat export size_bytes generation granted token set_number attached lost fresh"
+    return [{name: row[name] for name in fields.split()} for row in table.as_json()]
+
+
+@pytest.mark.parametrize(("used", "opens"), [(False, "t1"), (True, "k1")])
+def test_an_older_release_knows_the_secret_that_the_pc_has(used: bool, opens: str) -> None:
+    table = keyed_table("k1")
+    granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    if used:
+        attaches(table, "k1")
+    (row,) = as_0_1_0(table)
+    assert row["token"] == opens
+    forth = LeaseTable(4 * MIB)
+    forth.restore([row], 9.0)  # and forth again
+    forth.use_keys(lambda: "k2")
+    assert attaches(forth, opens, 1)
+    assert forth.key_for(wire(f"{EXPORT}@{opens}")) == "k2"
+    assert attaches(forth, "k2", 2) and not attaches(forth, opens, 3)
+
+
+def test_fresh_leases_and_further_areas_have_keys_of_their_own() -> None:
+    table = keyed_table("k1", "k2", "k3")
+    granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    assert attaches(table, "k1")
+    second = f"{EXPORT}-2"
+    granted(table.grant(SEAT, second, "t2", MIB, 0.0, fresh=True))
+    assert table.key_for(wire(f"{second}@t2")) == "k2"
+    assert table.key_for(wire(f"{second}@t1")) == table.key_for(wire(f"{second}@k1")) == ""
+    granted(table.grant(SEAT, EXPORT, "t3", MIB, 0.0, fresh=True))
+    assert attaches(table, "k1"), "until the fresh one is attached"
+    assert attaches(table, "k3")
+    assert not any(attaches(table, secret) for secret in ("t1", "k1", "t3"))

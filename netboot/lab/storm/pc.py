@@ -13,7 +13,7 @@ from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError, NetbootError
 from netboot.lab.storm.report import Outcome
 from netboot.pages.nbd.backing import PAGE_BYTES
-from netboot.pages.nbd.client import PageClient
+from netboot.pages.nbd.client import PageClient, SwapEntry
 from netboot.pages.nbd.export import Refused
 from netboot.serve.dhcp.client import Asking, ask_boot_server
 from netboot.serve.dhcp.packet import ANY, MessageType, Option, Packet
@@ -185,9 +185,12 @@ class Pc:
         granted = parse(answer.decode("utf-8", "replace"))
         if not isinstance(granted, Granted):
             raise AnswerError(f"no lease: {serialize(granted)}")
-        name = f"{export}@{granted.token or token}.{time.monotonic_ns() // 1_000_000:x}"
+        number = time.monotonic_ns() // 1_000_000
+        entry = SwapEntry(
+            host, port, lambda secret: f"{export}@{secret}.{number:x}", granted.token or token
+        )
         for _ in range(int(words.get("netboot.connections", "1"))):
-            self._connections.append(await _connected(host, port, name))
+            self._connections.append(await _connected(entry))
         await self._connections[0].write(0, PAGE)
         await self._connections[-1].read(0, len(PAGE))
         if not self._hold:
@@ -211,11 +214,11 @@ class Pc:
         received[stage] = received.get(stage, 0) + size
 
 
-async def _connected(host: str, port: int, name: str) -> PageClient:
+async def _connected(entry: SwapEntry) -> PageClient:
     end = time.monotonic() + ATTACH_SECONDS
     while True:
         try:
-            return await PageClient.attach(host, port, name)
+            return await entry.connect()
         except AnswerError:
             if time.monotonic() > end:
                 raise

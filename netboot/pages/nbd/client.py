@@ -1,13 +1,20 @@
 """The client's half of NBD: a connection as a booting PC opens it."""
 
 import asyncio
+import re
 import secrets
 import struct
+from collections.abc import Callable
 
 from netboot.errors import AnswerError, ProtocolError
 from netboot.pages.nbd import wire
 
 SECONDS = 4.0  # enough for a server under load; an idle one answers in milliseconds
+_KEY = re.compile(r"key ([0-9a-f]{32})$")  # the end of a description (handshake.py)
+
+
+class RefusedError(AnswerError):
+    """The server refused the export."""
 
 
 class PageClient:
@@ -20,6 +27,16 @@ class PageClient:
     @classmethod
     async def attach(cls, server: str, port: int, export: str) -> "PageClient":
         """Connect to ``export`` (``NAME@TOKEN``). Raises AnswerError."""
+        client = await cls._dial(server, port)
+        try:
+            await client._ask(wire.Option.GO, export)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    @classmethod
+    async def _dial(cls, server: str, port: int) -> "PageClient":
         try:
             async with asyncio.timeout(SECONDS):
                 client = cls(*await asyncio.open_connection(server, port))
@@ -27,28 +44,33 @@ class PageClient:
             reason = error.strerror or "no connection"
             raise AnswerError(f"page server {server} port {port}: {reason}") from None
         try:
-            await client._attach(export)
+            await client._greet()
         except BaseException:
             client.close()
             raise
         return client
 
-    async def _attach(self, export: str) -> None:
+    async def _greet(self) -> None:
         magics = wire.GREETING.unpack(await self._receive(wire.GREETING.size))[:2]
         if magics != (wire.GREETING_MAGIC, wire.OPTION_MAGIC):
             raise AnswerError("page server: no NBD greeting")
         flags = wire.HandshakeFlag.FIXED_NEWSTYLE | wire.HandshakeFlag.NO_ZEROES
-        name = export.encode()
-        data = struct.pack(">I", len(name)) + name + struct.pack(">H", 0)
-        header = wire.OptionHeader(wire.Option.GO, len(data)).serialize()
-        self._writer.write(wire.CLIENT_FLAGS.pack(flags) + header + data)
+        self._writer.write(wire.CLIENT_FLAGS.pack(flags))
+
+    async def _ask(self, option: wire.Option, export: str) -> str:
+        """Send INFO or GO; return the export's description, if the server sends one."""
+        name, description = export.encode(), ""
+        data = struct.pack(">I", len(name)) + name + struct.pack(">HH", 1, wire.Info.DESCRIPTION)
+        self._writer.write(wire.OptionHeader(option, len(data)).serialize() + data)
         while True:
             reply = wire.OptionReply.parse(await self._receive(wire.OPTION_REPLY.size))
             message = await self._receive(reply.length)
             if reply.type == wire.Reply.ACK:
-                return
+                return description
             if reply.type != wire.Reply.INFO:
-                raise AnswerError(f"page server: refused: {message.decode('utf-8', 'replace')}")
+                raise RefusedError(f"page server: refused: {message.decode('utf-8', 'replace')}")
+            if message[:2] == struct.pack(">H", wire.Info.DESCRIPTION):
+                description = message[2:].decode("utf-8", "replace")
 
     async def write(self, offset: int, data: bytes) -> None:
         """Write ``data``. Raises AnswerError."""
@@ -82,3 +104,41 @@ class PageClient:
             raise AnswerError("page server: connection closed early") from None
         except (OSError, ProtocolError) as error:
             raise AnswerError(f"page server: {error}") from None
+
+
+class SwapEntry:
+    """The way into a leased export, as the swap agent goes it (initramfs/agent/handshake.c).
+
+    ``name_of(secret)`` is the export's name on the wire. The first connection asks for the key with
+    the ``token``, and attaches with the key. The others use the key at once.
+    """
+
+    def __init__(self, server: str, port: int, name_of: Callable[[str], str], token: str) -> None:
+        self._place = server, port
+        self._name_of = name_of
+        self._token = token
+        self._key = ""
+        self._proven = False
+
+    async def connect(self) -> PageClient:
+        """Open a connection. After an AnswerError it may be tried again."""
+        client = await PageClient._dial(*self._place)
+        try:
+            if not self._proven:
+                await self._learn_key(client)
+            await client._ask(wire.Option.GO, self._name_of(self._key or self._token))
+        except BaseException:
+            client.close()
+            raise
+        self._proven = bool(self._key)
+        return client
+
+    async def _learn_key(self, client: PageClient) -> None:
+        try:
+            told = await client._ask(wire.Option.INFO, self._name_of(self._token))
+        except RefusedError:
+            if not self._key:
+                raise
+            return  # the server took the key, and its answer was lost
+        found = _KEY.search(told)
+        self._key = found[1] if found else ""

@@ -1,6 +1,6 @@
 """Export: an area that a client may attach. Refused: the reason why it may not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from netboot.pages.nbd.wire import MAX_PAYLOAD_BYTES, TransmissionFlag
@@ -16,12 +16,17 @@ _WRITABLE = _Flag.SEND_TRIM | _Flag.SEND_WRITE_ZEROES | _Flag.SEND_FAST_ZERO
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """``size_bytes`` bytes under a name. The name appears in logs, so it never contains a token."""
+    """``size_bytes`` bytes under a name. The name appears in logs, so it never contains a token.
+
+    ``key`` opens the export from now on in place of the token that the client gave; empty if there
+    is none. It is in the answer to INFO.
+    """
 
     name: str
     size_bytes: int
     description: str = ""
     read_only: bool = False
+    key: str = field(default="", repr=False)
 
     def transmission_flags(self, *, structured: bool) -> TransmissionFlag:
         """Return the flags that the handshake sends to a client.

@@ -207,7 +207,9 @@ class Handshake:
         if Info.NAME in wanted:
             self._reply(option, Reply.INFO, _U16.pack(Info.NAME) + name.text.encode())
         if Info.DESCRIPTION in wanted and found.description:
-            text = found.description.encode()
+            # Not with GO, whose client has chosen its secret already.
+            key = f", key {found.key}" if found.key and option == Option.INFO else ""
+            text = f"{found.description}{key}".encode()
             self._reply(option, Reply.INFO, _U16.pack(Info.DESCRIPTION) + text)
         if Info.BLOCK_SIZE in wanted:
             sizes = (MINIMUM_BLOCK, PREFERRED_BLOCK, MAXIMUM_BLOCK)

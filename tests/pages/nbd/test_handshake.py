@@ -306,3 +306,16 @@ def test_the_split_does_not_matter(data: bytes, cuts: list[int]) -> None:
         pieces.receive_data(data[begin:end])
         heard += pieces.data_to_send()
     assert (pieces.outcome, heard) == (whole.outcome, said)
+
+
+def test_a_key_is_told_to_info_alone() -> None:
+    export = Export("swap", 1, "swap of a seat", key="0123")
+    assert "0123" not in repr(export)
+    described = []
+    for option in (6, 7):
+        handshake = Handshake(lambda _: export)
+        handshake.data_to_send()
+        handshake.receive_data(FLAGS + nbd.go(b"swap@token", 2, option=option))
+        _, description, _ = nbd.option_replies(handshake.data_to_send())
+        described.append(bytes(nbd.InfoReply(description.data).payload))
+    assert described == [b"swap of a seat, key 0123", b"swap of a seat"]
