@@ -136,7 +136,7 @@ static int standby(struct area *area, char *name)
     stand_by(area);
 }
 
-static int handshake(const struct target *target)
+static int handshake(struct target *target)
 {
     struct export export;
     unsigned count = 1;

@@ -42,18 +42,34 @@ int fresh_lease(struct area *area)
     snprintf(area->fresh, sizeof area->fresh, "%.*s", (int)strcspn(found + 7, " \r\n"), found + 7);
     explicit_bzero(answer, sizeof answer);
     area->target.token = area->fresh;
+    area->target.proven = 0;
+    explicit_bzero(area->target.key, sizeof area->target.key);
     return OK;
+}
+
+static int connect_area(struct area *area)
+{
+    return open_sessions(&area->target, next_set(), FOREVER, area->fds, &area->connections,
+                         &area->export);
 }
 
 int area_open(struct area *area)
 {
-    int code = OK;
+    int asks = *area->lease.path && !area->root, needed = !*area->target.token, code = OK;
 
-    if (!*area->target.token && *area->lease.path)
+    if (!asks || !needed) {
+        code = connect_area(area);
+        needed = code == REFUSED && area->target.unknown && area->target.token != area->fresh;
+        /* The boot's token is dead. An agent that ended before it made swap took the key along, and may
+         * have left its connections to the kernel: then the server takes this swap for one in use. */
+        if (asks && needed)
+            device_release(area->target.export);
+    }
+    if (asks && needed) {
         code = fresh_lease(area);
-    if (code == OK)
-        code = open_sessions(&area->target, next_set(), FOREVER, area->fds,
-                             &area->connections, &area->export);
+        if (code == OK)
+            code = connect_area(area);
+    }
     if (code == OK && !area->root && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);
         return complain(BAD_PROTOCOL, "the export is read-only: swap needs a writable one");

@@ -10,6 +10,7 @@
 #include "types.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,6 +43,7 @@
 #define SOCK_FD 1
 #define ATTR_NESTED 0x8000
 
+#define DEVICES 16 /* the driver's default; the PC has fewer areas */
 #define RECONNECT_MS 5000 /* for the driver to notice that the old connections are dead */
 #define RETRY_MS 10
 
@@ -288,4 +290,26 @@ void device_disconnect(uint32_t index)
     add_u32(&message, ATTR_INDEX, index);
     if (ask(&message, 0, NULL, 0) != 0)
         complain(KERNEL_REFUSED, "/dev/nbd%u cannot be disconnected", index);
+}
+
+/* The identifier of add_identifier tells whose a device is (Linux 5.14). */
+void device_release(const char *export)
+{
+    size_t length = strlen(export);
+
+    for (uint32_t index = 0; index < DEVICES; index++) {
+        char text[MAX_WIRE_NAME + 1 + GENERATION_DIGITS + 1];
+        ssize_t found;
+        int fd;
+
+        snprintf(text, sizeof text, "/sys/block/nbd%u/backend", index);
+        fd = open(text, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        found = read(fd, text, sizeof text);
+        close(fd);
+        if (found > (ssize_t)length && memcmp(text, export, length) == 0 && text[length] == ':' &&
+            (netlink >= 0 || device_open() == OK))
+            device_disconnect(index);
+    }
 }

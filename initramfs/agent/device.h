@@ -21,4 +21,7 @@ int device_reconnect(const struct area *area);
 /* Take a device away from the kernel. */
 void device_disconnect(uint32_t index);
 
+/* Release all devices of `export`. For a PC that has no swap of it: no other agent must hold one. */
+void device_release(const char *export);
+
 #endif

@@ -1,4 +1,11 @@
-/* The NBD handshake (proto.md): fixed newstyle, NBD_OPT_GO. */
+/* The NBD handshake (proto.md): fixed newstyle, NBD_OPT_GO.
+ *
+ * The token of a boot stands where users of the PC may read it. So before the first GO the agent asks
+ * with NBD_OPT_INFO for a key, which it has in its locked memory alone. The server takes the token
+ * until it has taken the key. Until the agent knows that, it asks again, and the answer decides: a key
+ * (the same one), none (an older server, which knows the token alone), or a refusal (the server took
+ * the key and its answer was lost).
+ */
 #include "handshake.h"
 #include "agent.h"
 #include "say.h"
@@ -16,6 +23,7 @@
 #define REQUEST_MAGIC 0x25609513u
 #define HANDSHAKE_FIXED_NEWSTYLE 1
 #define HANDSHAKE_NO_ZEROES 2
+#define OPT_INFO 6
 #define OPT_GO 7
 #define INFO_EXPORT 0
 #define INFO_DESCRIPTION 2
@@ -24,6 +32,7 @@
 #define REP_INFO 3
 #define REP_IS_ERROR (1u << 31)
 #define REP_ERR_UNSUP (REP_IS_ERROR | 1)
+#define REP_ERR_UNKNOWN (REP_IS_ERROR | 6)
 #define REP_ERR_SHUTDOWN (REP_IS_ERROR | 7)
 #define CMD_DISC 2
 
@@ -32,8 +41,8 @@
 #define MAX_REPLY (4096 + 64)
 #define MAX_SHOWN 300 /* of a server's text, on a console */
 
-/* Precedes the generation, 32 hexadecimal digits, in the export's description. */
-static const char generation_mark[] = "generation ";
+/* These precede the generation and the key, 32 hexadecimal digits each, in the export's description. */
+static const char generation_mark[] = "generation ", key_mark[] = ", key ";
 
 /* Read a big-endian number. */
 static uint64_t take(const unsigned char *bytes, unsigned length)
@@ -71,17 +80,23 @@ static int greet(const struct stream *stream)
     return transmit(stream, flags, sizeof flags);
 }
 
-/* Send NBD_OPT_GO for EXPORT, or for EXPORT@TOKEN.SET with the set's number in hexadecimal. */
-static int send_go(const struct stream *stream, const struct target *target, uint64_t set)
+static const char *option_name(uint32_t number)
+{
+    return number == OPT_GO ? "NBD_OPT_GO" : "NBD_OPT_INFO";
+}
+
+/* Send option `number` for EXPORT, or for EXPORT@SECRET.SET with the set's number in hexadecimal. */
+static int send_option(const struct stream *stream, uint32_t number, const struct target *target,
+                       const char *secret, uint64_t set)
 {
     static unsigned char option[16 + 4 + MAX_WIRE_NAME + 1 + 6];
     char *name = (char *)option + 16 + 4;
-    int length = snprintf(name, MAX_WIRE_NAME + 1, *target->token ? "%s@%s.%llx" : "%s",
-                          target->export, target->token, (unsigned long long)set);
+    int length = snprintf(name, MAX_WIRE_NAME + 1, *secret ? "%s@%s.%llx" : "%s", target->export,
+                          secret, (unsigned long long)set);
     unsigned char *end = option;
 
     end = put(end, IHAVEOPT, 8);
-    end = put(end, OPT_GO, 4);
+    end = put(end, number, 4);
     end = put(end, 4 + (unsigned)length + 6, 4);
     end = put(end, (unsigned)length, 4) + length;
     /* A client that asks for block sizes promises to keep to them. Without the promise a server may
@@ -92,18 +107,26 @@ static int send_go(const struct stream *stream, const struct target *target, uin
     return transmit(stream, option, (size_t)(end - option));
 }
 
-/* Complain with the server's words, made safe for a console. Some servers repeat the requested name,
- * and with it the token. `text` has room for a byte more than `length`. */
-static int refused(uint32_t type, char *text, uint32_t length, const char *token)
+static void mask(char *text, const char *secret)
 {
+    for (char *at = text; *secret && (at = strstr(at, secret)); at += strlen(secret))
+        memset(at, '*', strlen(secret));
+}
+
+/* Complain with the server's words, made safe for a console. Some servers repeat the requested name,
+ * and with it the token or the key. `text` has room for a byte more than `length`. */
+static int refused(uint32_t number, uint32_t type, char *text, uint32_t length,
+                   struct target *target)
+{
+    target->unknown = type == REP_ERR_UNKNOWN;
     for (uint32_t at = 0; at < length; at++)
         if (text[at] < ' ' || text[at] > '~')
             text[at] = '?';
     text[length] = '\0';
-    for (char *at = text; *token && (at = strstr(at, token)); at += strlen(token))
-        memset(at, '*', strlen(token));
+    mask(text, target->token);
+    mask(text, target->key);
     if (type == REP_ERR_UNSUP)
-        return complain(BAD_PROTOCOL, "the server does not know NBD_OPT_GO");
+        return complain(BAD_PROTOCOL, "the server does not know %s", option_name(number));
     if (type == REP_ERR_SHUTDOWN)
         return complain(CANNOT_CONNECT, "the server is shutting down");
     if (length == 0)
@@ -111,16 +134,19 @@ static int refused(uint32_t type, char *text, uint32_t length, const char *token
     return complain(REFUSED, "%.*s", MAX_SHOWN, text);
 }
 
-static void take_description(const char *text, struct export *export)
+/* Copy the 32 hexadecimal digits that follow `mark`, if there are any. `to` has room for a byte more,
+ * which is zero already. */
+static void take_digits(const char *text, const char *mark, char *to)
 {
-    const char *found = strstr(text, generation_mark);
+    const char *found = strstr(text, mark);
 
-    if (found && strspn(found + sizeof generation_mark - 1, "0123456789abcdef") == GENERATION_DIGITS)
-        memcpy(export->generation, found + sizeof generation_mark - 1, GENERATION_DIGITS);
+    if (found && strspn(found + strlen(mark), "0123456789abcdef") == GENERATION_DIGITS)
+        memcpy(to, found + strlen(mark), GENERATION_DIGITS);
 }
 
 /* Read one NBD_REP_INFO. A zero byte follows the `length` bytes of `info`. */
-static int take_info(const unsigned char *info, uint32_t length, struct export *export, int *known)
+static int take_info(const unsigned char *info, uint32_t length, struct export *export, char *key,
+                     int *known)
 {
     unsigned type = length >= 2 ? (unsigned)take(info, 2) : 0xffff;
 
@@ -133,61 +159,83 @@ static int take_info(const unsigned char *info, uint32_t length, struct export *
             return complain(BAD_PROTOCOL, "the server's smallest block is %u bytes, a page %d",
                             (unsigned)take(info + 2, 4), PAGE);
     } else if (type == INFO_DESCRIPTION) {
-        take_description((const char *)info + 2, export);
+        take_digits((const char *)info + 2, generation_mark, export->generation);
+        take_digits((const char *)info + 2, key_mark, key);
     } else if (type == INFO_EXPORT || type == INFO_BLOCK_SIZE || length < 2) {
         return complain(BAD_PROTOCOL, "information %u has the wrong length, %u bytes", type, length);
     }
     return OK;
 }
 
-/* Receive the replies to NBD_OPT_GO up to the last one. */
-static int await_go(const struct stream *stream, const char *token, struct export *export)
+/* Receive the replies to option `number` up to the last one. NBD_OPT_INFO sets the target's key. */
+static int await_reply(const struct stream *stream, uint32_t number, struct target *target,
+                       struct export *export)
 {
     static unsigned char body[MAX_REPLY + 1];
+    char key[KEY_DIGITS + 1] = "";
     unsigned char head[20];
     int known = 0;
 
     memset(export, 0, sizeof *export);
     for (;;) {
         uint32_t type, length;
-        int code = receive(stream, head, sizeof head, "an answer to NBD_OPT_GO");
+        int code = receive(stream, head, sizeof head, "an answer to the handshake");
 
         if (code != OK)
             return code;
         type = (uint32_t)take(head + 12, 4);
         length = (uint32_t)take(head + 16, 4);
-        if (take(head, 8) != REPLY_MAGIC || take(head + 8, 4) != OPT_GO)
-            return complain(BAD_PROTOCOL, "the answer is not a reply to NBD_OPT_GO");
+        if (take(head, 8) != REPLY_MAGIC || take(head + 8, 4) != number)
+            return complain(BAD_PROTOCOL, "the answer is not a reply to %s", option_name(number));
         if (length > MAX_REPLY)
             return complain(BAD_PROTOCOL, "the reply is too long: %u bytes", length);
         code = receive(stream, body, length, "the rest of a reply");
         if (code != OK)
             return code;
         body[length] = '\0';
+        /* GO follows in any case if the server does not know INFO, or has told a key before. */
+        if (number == OPT_INFO && (type == REP_ERR_UNSUP || (type & REP_IS_ERROR && *target->key)))
+            return OK;
         if (type & REP_IS_ERROR)
-            return refused(type, (char *)body, length, token);
+            return refused(number, type, (char *)body, length, target);
         if (type == REP_ACK)
             break;
         if (type != REP_INFO)
-            return complain(BAD_PROTOCOL, "unexpected reply to NBD_OPT_GO: type %u", type);
-        code = take_info(body, length, export, &known);
+            return complain(BAD_PROTOCOL, "unexpected reply to %s: type %u", option_name(number),
+                            type);
+        code = take_info(body, length, export, key, &known);
         if (code != OK)
             return code;
     }
     if (!known || !(export->flags & FLAG_HAS_FLAGS))
         return complain(BAD_PROTOCOL, "the server did not tell the export's size");
+    if (number == OPT_INFO)
+        memcpy(target->key, key, sizeof target->key);
+    explicit_bzero(key, sizeof key);
     return OK;
 }
 
-int shake_hands(const struct stream *stream, const struct target *target, uint64_t set,
+static int negotiate(const struct stream *stream, uint32_t number, struct target *target,
+                     const char *secret, uint64_t set, struct export *export)
+{
+    int code = send_option(stream, number, target, secret, set);
+
+    return code == OK ? await_reply(stream, number, target, export) : code;
+}
+
+int shake_hands(const struct stream *stream, struct target *target, uint64_t set,
                 struct export *export)
 {
     int code = greet(stream);
 
+    target->unknown = 0;
+    if (code == OK && target->trades && *target->token && !target->proven)
+        code = negotiate(stream, OPT_INFO, target, target->token, set, export);
     if (code == OK)
-        code = send_go(stream, target, set);
-    if (code == OK)
-        code = await_go(stream, target->token, export);
+        code = negotiate(stream, OPT_GO, target, *target->key ? target->key : target->token, set,
+                         export);
+    if (code == OK && *target->key)
+        target->proven = 1;
     return code;
 }
 

@@ -88,7 +88,7 @@ static int dial(const struct target *target, struct stream *stream)
 }
 
 /* Connect and do the handshake. */
-static int open_session(const struct target *target, uint64_t set, int64_t end, int *fd,
+static int open_session(struct target *target, uint64_t set, int64_t end, int *fd,
                         struct export *export)
 {
     struct stream stream = {.end = end};
@@ -105,8 +105,8 @@ static int open_session(const struct target *target, uint64_t set, int64_t end, 
     return code;
 }
 
-int open_sessions(const struct target *target, uint64_t set, int64_t end, int *fds,
-                  unsigned *count, struct export *export)
+int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, unsigned *count,
+                  struct export *export)
 {
     struct export again;
     int code = open_session(target, set, end, &fds[0], export);

@@ -13,8 +13,8 @@ uint64_t next_set(void);
 /* Open up to `*count` connections as set `set`, fewer if the server allows one only. The server ends
  * the connections of lower sets. No step takes longer than until the time `end`. Return OK with
  * blocking sockets in transmission mode in `fds`, or an exit code with everything closed. */
-int open_sessions(const struct target *target, uint64_t set, int64_t end, int *fds,
-                  unsigned *count, struct export *export);
+int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, unsigned *count,
+                  struct export *export);
 
 /* End sessions that the kernel does not have, as proto.md asks (NBD_CMD_DISC). */
 void close_sessions(const int *fds, unsigned count);

@@ -13,6 +13,7 @@
 #define NO_DEVICE UINT32_MAX
 #define MAX_WIRE_NAME 256 /* bytes; proto.md allows 4096, our names are shorter */
 #define MAX_TOKEN 64
+#define KEY_DIGITS 32
 #define GENERATION_DIGITS 32
 
 /* Transmission flags that the agent reads (proto.md, "Transmission flags"). */
@@ -22,13 +23,17 @@
 #define FLAG_SEND_TRIM (1 << 5)
 #define FLAG_CAN_MULTI_CONN (1 << 8)
 
-/* The place of the pages, and the token that gives access to them. */
+/* The place of the pages, and the secrets that give access to them. Neither is ever printed. */
 struct target {
     const char *host; /* dotted IPv4 */
     const char *port;
     const char *export;
-    const char *token; /* secret, never printed; "" if there is none */
-    unsigned timeout;  /* seconds for the server's answer; then the connection is lost */
+    const char *token; /* "" if there is none */
+    int trades;               /* the token is to be exchanged for a key */
+    char key[KEY_DIGITS + 1]; /* "" if the server told none */
+    int proven;               /* the server has taken the key, so the token is dead */
+    int unknown;              /* the server's last refusal: no such export, or a wrong token */
+    unsigned timeout; /* seconds for the server's answer; then the connection is lost */
 };
 
 /* The server's description of the export. */

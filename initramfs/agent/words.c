@@ -120,7 +120,10 @@ static int check_target(const struct target *target)
         return complain(USAGE, "host=%s: expected an IPv4 address", target->host);
     if (!number(target->port, 1, 65535, &port))
         return complain(USAGE, "port=%s: expected a number, 1 to 65535", target->port);
-    if (strlen(target->export) + strlen(target->token) + sizeof longest_set > MAX_WIRE_NAME)
+    /* A lease's token, or a key, may come in place of this token. */
+    if (strlen(target->token) > MAX_TOKEN)
+        return complain(USAGE, "NETBOOT_TOKEN: too long; at most %d bytes", MAX_TOKEN);
+    if (strlen(target->export) + MAX_TOKEN + sizeof longest_set > MAX_WIRE_NAME)
         return complain(USAGE, "export=: too long; at most %d bytes with the token", MAX_WIRE_NAME);
     return OK;
 }
@@ -143,6 +146,7 @@ static int check_area(enum verb verb, struct area *area)
 {
     int code = check_target(&area->target);
 
+    area->target.trades = verb != FOR_HANDSHAKE && !area->root;
     if (code == OK && area->root && (area->encrypted || area->keeps))
         code = complain(USAGE, "use=root cannot be combined with encrypt=yes or discard=no");
     return code == OK ? read_lease(verb, area) : code;

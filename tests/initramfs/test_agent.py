@@ -29,7 +29,7 @@ SIZE = 512 << 20
 
 # proto.md
 GREETING = b"NBDMAGIC" + b"IHAVEOPT" + struct.pack(">H", 3)  # FIXED_NEWSTYLE | NO_ZEROES
-GO = 7
+INFO, GO = 6, 7
 REP_ACK, REP_INFO = 1, 3
 ERR_UNSUP, ERR_POLICY, ERR_UNKNOWN, ERR_SHUTDOWN = (
     1 << 31 | 1,
@@ -46,8 +46,10 @@ def reply(kind: int, body: bytes = b"", *, option: int = GO) -> bytes:
     return struct.pack(">QIII", 0x3E889045565A9, option, kind, len(body)) + body
 
 
-def export(size: int = SIZE, flags: int = HAS_FLAGS | TRIM | MULTI_CONN) -> bytes:
-    return reply(REP_INFO, struct.pack(">HQH", 0, size, flags))
+def export(
+    size: int = SIZE, flags: int = HAS_FLAGS | TRIM | MULTI_CONN, *, option: int = GO
+) -> bytes:
+    return reply(REP_INFO, struct.pack(">HQH", 0, size, flags), option=option)
 
 
 def blocks(minimum: int) -> bytes:
@@ -207,13 +209,22 @@ def run(
     )
 
 
-def go(name: bytes) -> bytes:
+def go(name: bytes, *, option: int = GO) -> bytes:
     """Return NBD_OPT_GO for ``name``, with NBD_INFO_BLOCK_SIZE and NBD_INFO_DESCRIPTION."""
     body = struct.pack(">I", len(name)) + name + struct.pack(">HHH", 2, 3, 2)
-    return b"IHAVEOPT" + struct.pack(">II", GO, len(body)) + body
+    return b"IHAVEOPT" + struct.pack(">II", option, len(body)) + body
 
 
 FLAGS_AND_GO = 4 + len(go(b"seat-1"))
+
+
+def asked(token: str = "cafe") -> int:
+    """Return the length of an option for the export seat-1 with ``token`` and a set's number."""
+    return len(go(f"seat-1@{token}.{time.monotonic_ns() // 1000000:x}".encode()))
+
+
+# What a server without keys says to the question for one.
+NO_KEY = export(option=INFO) + reply(REP_ACK, option=INFO)
 
 
 def words(verb: str, port: str | int = 10809, **changes: str | int | None) -> list[str]:
@@ -355,8 +366,9 @@ def test_refused_with_the_servers_words(
     agent: Path, serve: Callable[..., Server], verb: str
 ) -> None:
     text = b"wrong token for export seat-1"
-    set_number = 2 if verb == "handshake" else len(f".{time.monotonic_ns() // 1000000:x}")
-    server = serve(GREETING, FLAGS_AND_GO + 5 + set_number, reply(ERR_POLICY, text))
+    option = INFO if verb == "attach" else GO
+    length = asked("beef") if verb == "attach" else len(go(b"seat-1@beef.0"))
+    server = serve(GREETING, 4 + length, reply(ERR_POLICY, text, option=option))
     done = run(agent, *words(verb, server.port), token="beef")
     assert (done.returncode, done.stdout) == (REFUSED, "")
     assert done.stderr == "wrong token for export seat-1\n"
@@ -444,13 +456,12 @@ def test_all_connections_of_a_set_have_its_number(
     agent: Path, serve: Callable[..., Server]
 ) -> None:
     answer = export(flags=HAS_FLAGS | READ_ONLY | MULTI_CONN)
-    length = 4 + len(go(f"seat-1@cafe.{time.monotonic_ns() // 1000000:x}".encode()))
-    server = serve(GREETING, length, answer, reply(REP_ACK))
+    server = serve(GREETING, 4 + asked(), NO_KEY, asked(), answer, reply(REP_ACK))
     run(agent, *words("attach", server.port, connections=2), token="cafe")
     server.stop()
-    first, second = (re.search(rb"seat-1@cafe\.([0-9a-f]+)", heard) for heard in server.heard)
-    assert first and second and first[1] == second[1]
-    assert int(first[1], 16) <= time.monotonic_ns() // 1000000
+    found = re.findall(rb"seat-1@cafe\.([0-9a-f]+)", b" ".join(server.heard))
+    assert len(found) == 4 and len(set(found)) == 1, "INFO and GO of two connections"
+    assert int(found[0], 16) <= time.monotonic_ns() // 1000000
 
 
 def test_without_a_token_the_server_is_asked_for_a_lease(
@@ -460,7 +471,7 @@ def test_without_a_token_the_server_is_asked_for_a_lease(
     granted = f"HTTP/1.0 200 OK\r\n\r\n{serialize(Granted(SIZE, 'cafe'))}\n".encode()
     lease = serve(len(question), granted)
     answer = export(flags=HAS_FLAGS | READ_ONLY)  # read-only ends the run before the kernel's part
-    pages = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
+    pages = serve(GREETING, 4 + asked(), NO_KEY, asked(), answer, reply(REP_ACK))
     run(agent, *words("attach", pages.port), lease=f"{lease.port}/lease/t?ram=1&fresh=1")
     for server in (lease, pages):
         server.stop()
