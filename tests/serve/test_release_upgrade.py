@@ -14,18 +14,14 @@ import pytest
 
 from netboot.boot import ticket
 from tests import ROOT
+from tests.attack.machines import Machine, bridged
 from tests.pages.test_upgrade import free_port
 
 # 0.1.0: the last commit before the modules of netboot/ moved into packages.
 RELEASE = "f9e7a45727cebdbfd7fc9340bcce30595e7eeb2c"
 ADDRESS, PORT, MAC = "10.99.0.1", 10809, "52:54:00:12:34:56"
 # A /dev/shm of its own: a server that ends leaves the pages of its seats there.
-NETWORK = (
-    "mount -t tmpfs tmpfs /dev/shm; "
-    "ip link set lo up; ip link add lan0 type veth peer name end; ip link set end up; "
-    f"ip address add {ADDRESS}/24 dev lan0; ip link set lan0 up; "
-    'exec "$@"'
-)
+OWN_MEMORY = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm; exec "$@"', "sh")
 NETBOOT = (sys.executable, "-P", "-m", "netboot")
 
 
@@ -37,6 +33,7 @@ class Installed:
 
     def __init__(self, folder: Path, *, back: bool) -> None:
         self.link = folder / "current"
+        self.goes_back = back
         self._old = folder / "old"
         first, self._then = (ROOT, self._old) if back else (self._old, ROOT)
         command = ["git", "-c", "safe.directory=*", "archive", RELEASE, "netboot"]
@@ -107,13 +104,28 @@ def test_a_page_server_between_releases(
     assert end(client) > 0
 
 
+@pytest.fixture
+def machines() -> Iterator[dict[str, Machine]]:
+    """Yield the server's and a PC's: the server answers a PC from its own address only."""
+    with bridged(server=ADDRESS, pc="10.99.0.10") as made:
+        made["pc"].run(f"ip link set eth0 address {MAC}")
+        yield made
+
+
 @pytest.mark.root
+@pytest.mark.parametrize("trades", [False, True], ids=["0.1.0", "agent"])
 def test_a_room_between_releases(
-    installed: Installed, running: list["subprocess.Popen[str]"], tmp_path: Path
+    installed: Installed,
+    machines: dict[str, Machine],
+    running: list["subprocess.Popen[str]"],
+    tmp_path: Path,
+    trades: bool,
 ) -> None:
-    (tmp_path / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
+    """A seat that 0.1.0 booted has its token for good. One of this release takes a key for it."""
+    (tmp_path / "room.yaml").write_text("swap: {capacity: 64MiB, connections: 4}\n")
     server = subprocess.Popen(
-        ["unshare", "--net", "--mount", "sh", "-c", NETWORK, "sh", *NETBOOT, "serve", "--json"]
+        ["nsenter", "-t", str(machines["server"].pid), "-n", *OWN_MEMORY]
+        + [*NETBOOT, "serve", "--json"]
         + ["--images", str(tmp_path), "--state", str(tmp_path / "state")]
         + ["--profile", str(tmp_path / "room.yaml")],
         env=installed.environment,
@@ -122,16 +134,31 @@ def test_a_room_between_releases(
     )
     running.append(server)
     assert "ready" in json.loads(line(server))
-    inside = ("nsenter", "-t", str(server.pid), "-n", sys.executable)
+    inside = ("nsenter", "-t", str(machines["pc"].pid), "-n", sys.executable)
     secret = (tmp_path / "state/secret").read_bytes()
     url = f"http://{ADDRESS}:8080/lease/{ticket.issue(secret, MAC)}?ram=16777216&fresh=1"
     fetch = f"import urllib.request as r; print(r.urlopen('{url}').read().decode())"
     answer = subprocess.run([*inside, "-c", fetch], check=True, capture_output=True, text=True)
     granted = re.fullmatch(r"size=33554432 token=(\w+)\s*", answer.stdout)
     assert granted is not None
-    name = f"seat-525400123456@{granted[1]}.1"
+    export = "seat-525400123456"
+
+    def attach(secret: str, number: int) -> str:
+        """Attach as an agent of this release does; return the secret that is good afterwards."""
+        words = (ADDRESS, str(PORT), export, secret, str(number))
+        command = [*inside, "-m", "tests.support.swap_secret", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    secret = attach(granted[1], 1) if trades else granted[1]
+    assert (secret != granted[1]) == (trades and installed.goes_back), "0.1.0 has no keys"
+    name = f"{export}@{secret}.2"
     client = load(*inside, "-m", "tests.support.swap_load", ADDRESS, str(PORT), name)
     installed.upgrade(server)
     while "ready" not in (message := json.loads(line(server))):
         assert "stage" in message, "an event of the old program"
     assert end(client) > 0
+    assert end(load(*inside, "-m", "tests.support.swap_load", ADDRESS, str(PORT), name[:-1] + "3"))
+    if trades:
+        after = attach(secret, 4)
+        assert (after == secret) == installed.goes_back
+        assert attach(after, 5) == after or not installed.goes_back
