@@ -282,6 +282,54 @@ def test_a_user_of_the_seat_neither_learns_the_set_nor_attaches_beside_the_agent
 
 
 @pytest.mark.root
+def test_the_token_of_the_command_line_opens_nothing_beside_an_agent(lan: Site) -> None:
+    """pupil.c: a user of the seat read 11,928 pages of root's secret, and could write them."""
+    name = lan.grant("t1")
+    with lan.client(lan.victim) as asking:
+        told = asking.option(nbd.go(f"{name}.1".encode(), 2, option=6))[-2]
+    key = bytes(told.data)[-32:].decode()
+    clients = lan.attach(lan.victim, f"{EXPORT}@{key}.1f", 2)
+    assert clients[0].write(0, PAGE) == 0
+    for machine in (lan.victim, lan.attacker):
+        for number in (0, 0x1F, 0x20, (1 << 64) - 1):
+            dead = f"{name}.{number:x}"
+            with lan.client(machine) as asking:
+                for option in (6, 7):
+                    (reply,) = asking.option(nbd.go(dead.encode(), 0, 1, 2, 3, option=option))
+                    assert (reply.sprintf("%type%"), reply.data) == ("ERR_UNKNOWN", UNKNOWN)
+                asking.option(bytes(nbd.Option(option=8)))
+                (reply,) = asking.option(nbd.meta_context(dead.encode(), b"base:allocation"))
+                assert (reply.sprintf("%type%"), reply.data) == ("ERR_UNKNOWN", UNKNOWN)
+                asking.sock.sendall(bytes(nbd.Option(option=1, data=dead.encode())))
+                with pytest.raises(EOFError):
+                    asking.receive(1)
+    lan.grant("t1")
+    with lan.client(lan.victim) as asking:
+        assert asking.go(name)[-1].data == UNKNOWN, "nor after another request for a lease"
+        replies = asking.option(nbd.go(f"{EXPORT}@{key}.1f".encode(), 2, option=6))
+    assert key.encode() not in b"".join(bytes(reply) for reply in replies), "not even to itself"
+    assert clients[1].read(0, 4096) == PAGE
+    assert lan.kinds().count("detach") == 0, "and nobody was fenced"
+    for client in clients:
+        client.sock.close()
+
+
+@pytest.mark.root
+def test_a_key_that_was_learned_ends_nobody_at_another_address(lan: Site) -> None:
+    """A PC that an older release booted has its token for good, and another machine has it too."""
+    name = lan.grant("t1")
+    (victim,) = lan.attach(lan.victim, f"{name}.1")
+    with lan.client(lan.attacker) as asking:
+        told = asking.option(nbd.go(f"{name}.1".encode(), 2, option=6))[-2]
+    key = bytes(told.data)[-32:].decode()
+    assert lan.refusal(lan.attacker, f"{EXPORT}@{key}.ff") == IN_USE
+    (again,) = lan.attach(lan.victim, f"{name}.2")
+    assert again.write(0, PAGE) == 0, "its token is as good as before"
+    for client in (victim, again):
+        client.sock.close()
+
+
+@pytest.mark.root
 def test_nobody_learns_which_seats_are_on(lan: Site) -> None:
     """466 questions a second, a log line each."""
     lan.grant("t1")
