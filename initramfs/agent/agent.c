@@ -47,9 +47,10 @@ static const char usage_text[] =
     "lease: print the boot server's answer at URL, http://ADDRESS:PORT/PATH. Takes at most 5 s.\n"
     "status: print a line for people, then key=value lines.\n"
     "\n"
-    "Environment: NETBOOT_TOKEN opens the export. Reports go to NETBOOT_BEACON,\n"
-    "http://ADDRESS:PORT/PATH. NETBOOT_LEASE, PORT/PATH, is where HOST grants a fresh lease\n"
-    "(`size=BYTES token=TOKEN`), if there is no token or the pages are lost.\n"
+    "Environment: NETBOOT_TOKEN opens the export; attach trades it for a key, and then it is\n"
+    "dead. Reports go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH. NETBOOT_LEASE, PORT/PATH, is\n"
+    "where HOST grants a fresh lease (`size=BYTES token=TOKEN`), if there is no token, if it is dead\n"
+    "or if the pages are lost.\n"
     "Exit: 0 done, 1 swap is not attached (status), 2 usage, 3 cannot connect, 4 refused by the\n"
     "server, 5 refused by the kernel, 6 the server does not speak NBD as the agent needs it.\n";
 

@@ -2,21 +2,27 @@
 
 A proxy between the two loses an answer, or ends the server, at a moment of the exchange. There is no
 NBD driver here. So an agent ends after GO and before swapon, and HOLDER stands in for one that stays.
+A PC of a storm must do the same.
 """
 
+import asyncio
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
 
+from netboot.errors import AnswerError
 from netboot.pages.exports import STATE_FILE, LeasedExports
 from netboot.pages.lease import Lease, LeaseTable
+from netboot.pages.nbd import client
+from netboot.pages.nbd.client import RefusedError, SwapEntry
 from netboot.pages.nbd.export import Export
 from netboot.pages.nbd.name import WireName
 from netboot.pages.stores.disk import DiskStore
@@ -109,6 +115,32 @@ class Agent:
         self._process.communicate(timeout=10)
 
 
+class Played:
+    """The agent of a PC that is played."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._set = 0
+        self._entry = SwapEntry(
+            "127.0.0.1", port, lambda secret: f"{EXPORT}@{secret}.{self._set:x}", token
+        )
+
+    def attach(self) -> int:
+        return asyncio.run(self._attach())
+
+    async def _attach(self) -> int:
+        self._set += 1
+        with ExitStack() as stack:
+            try:
+                for _ in range(2):
+                    stack.enter_context(closing(await self._entry.connect()))
+            except RefusedError:
+                return REFUSED
+            except AnswerError as error:
+                sys.stderr.write(f"{error}\n")
+                return CANNOT_CONNECT
+        return OK
+
+
 class Proxy:
     """Carries bytes to ``address``. ``cut`` ends one connection at an option, and does ``then``."""
 
@@ -131,15 +163,15 @@ class Proxy:
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+                peer, _ = self._listener.accept()
+                threading.Thread(target=self._carry, args=(peer,), daemon=True).start()
 
-    def _carry(self, client: socket.socket) -> None:
-        with client, suppress(OSError), socket.create_connection(self.address) as server:
+    def _carry(self, peer: socket.socket) -> None:
+        with peer, suppress(OSError), socket.create_connection(self.address) as server:
             back = threading.Event()
             back.set()
-            threading.Thread(target=self._back, args=(server, client, back), daemon=True).start()
-            while data := client.recv(4096):
+            threading.Thread(target=self._back, args=(server, peer, back), daemon=True).start()
+            while data := peer.recv(4096):
                 at = data.find(b"IHAVEOPT")
                 (option,) = struct.unpack_from(">I", data, at + 8) if at >= 0 else (0,)
                 self.heard += [option] if option else []
@@ -155,13 +187,13 @@ class Proxy:
                 then()
                 return
 
-    def _back(self, server: socket.socket, client: socket.socket, back: threading.Event) -> None:
+    def _back(self, server: socket.socket, peer: socket.socket, back: threading.Event) -> None:
         with suppress(OSError):
             while data := server.recv(4096):
                 if back.is_set():
-                    client.sendall(data)
+                    peer.sendall(data)
             if back.is_set():
-                client.shutdown(socket.SHUT_RDWR)
+                peer.shutdown(socket.SHUT_RDWR)
 
 
 class KeylessTable(LeaseTable):
@@ -221,8 +253,8 @@ class Place:
 
     def takes(self, secret: str) -> bool:
         """Return whether a stranger's GO with ``secret`` and the highest set is answered at all."""
-        with NbdClient(self.server.address) as client:
-            reply = client.go(f"{EXPORT}@{secret}.{(1 << 64) - 1:x}")[-1]
+        with NbdClient(self.server.address) as asking:
+            reply = asking.go(f"{EXPORT}@{secret}.{(1 << 64) - 1:x}")[-1]
         return bool(reply.sprintf("%type%") != "ERR_UNKNOWN")
 
 
@@ -235,12 +267,17 @@ def place(tmp_path: Path) -> Iterator[Place]:
     found.proxy.close()
 
 
-@pytest.fixture
-def start(place: Place, holder: Path) -> Iterator[Callable[[], Agent]]:
+@pytest.fixture(params=["real", "played"])
+def start(
+    place: Place, holder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Agent | Played]]:
     """Return how to start an agent that has the boot's token and stays."""
+    monkeypatch.setattr(client, "SECONDS", 10.0)  # as STEP_MS in stream.c
     with ExitStack() as stack:
 
-        def begin() -> Agent:
+        def begin() -> Agent | Played:
+            if request.param == "played":
+                return Played(place.proxy.port, "t1")
             agent = Agent(holder, place.proxy.port, "t1")
             stack.callback(agent.end)
             return agent
@@ -249,7 +286,7 @@ def start(place: Place, holder: Path) -> Iterator[Callable[[], Agent]]:
 
 
 def test_the_token_is_dead_after_the_first_attachment(
-    place: Place, start: Callable[[], Agent]
+    place: Place, start: Callable[[], Agent | Played]
 ) -> None:
     key, agent = place.key("t1"), start()
     assert agent.attach() == OK
@@ -269,7 +306,7 @@ def nothing(_: Place) -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_lost_answer_strands_no_agent(
     place: Place,
-    start: Callable[[], Agent],
+    start: Callable[[], Agent | Played],
     option: str,
     answered: bool,
     then: Callable[[Place], None],
@@ -288,7 +325,7 @@ def test_a_lost_answer_strands_no_agent(
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_lost_answer_may_be_followed_by_an_older_release(
-    place: Place, start: Callable[[], Agent], option: str
+    place: Place, start: Callable[[], Agent | Played], option: str
 ) -> None:
     agent = start()
     place.proxy.cut(OPTIONS[option], answered=True, then=lambda: place.restart(KeylessTable))
@@ -297,7 +334,7 @@ def test_a_lost_answer_may_be_followed_by_an_older_release(
 
 
 def test_an_agent_goes_on_over_an_upgrade_and_a_rollback(
-    place: Place, start: Callable[[], Agent]
+    place: Place, start: Callable[[], Agent | Played]
 ) -> None:
     place.restart(KeylessTable)
     agent = start()
@@ -370,18 +407,18 @@ def test_neither_the_token_nor_the_key_is_ever_printed(agent: Path, place: Place
 
 @pytest.mark.parametrize("secret", ["t1", "guess", "", "t1@", "T1"])
 def test_a_dead_token_is_refused_like_a_wrong_one(
-    place: Place, start: Callable[[], Agent], secret: str
+    place: Place, start: Callable[[], Agent | Played], secret: str
 ) -> None:
     assert start().attach() == OK
-    with NbdClient(place.server.address) as client:
+    with NbdClient(place.server.address) as asking:
         for option in OPTIONS.values():
             ask = struct.pack(">I", len(secret) + 7) + f"{EXPORT}@{secret}".encode()
-            client.sock.sendall(
+            asking.sock.sendall(
                 b"IHAVEOPT"
                 + struct.pack(">II", option, len(ask) + 4)
                 + ask
                 + struct.pack(">HH", 1, 2)
             )
-            (reply,) = client.option(b"")
+            (reply,) = asking.option(b"")
             assert bytes(reply.data) == b"no such export, or wrong token"
             assert reply.sprintf("%type%") == "ERR_UNKNOWN"

@@ -143,15 +143,15 @@ def test_a_room_between_releases(
     assert granted is not None
     export = "seat-525400123456"
 
-    def attach(secret: str, number: int) -> str:
+    def attach(token: str, number: int) -> str:
         """Attach as an agent of this release does; return the secret that is good afterwards."""
-        words = (ADDRESS, str(PORT), export, secret, str(number))
+        words = (ADDRESS, str(PORT), export, token, str(number))
         command = [*inside, "-m", "tests.support.swap_secret", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    secret = attach(granted[1], 1) if trades else granted[1]
-    assert (secret != granted[1]) == (trades and installed.goes_back), "0.1.0 has no keys"
-    name = f"{export}@{secret}.2"
+    held = attach(granted[1], 1) if trades else granted[1]
+    assert (held != granted[1]) == (trades and installed.goes_back), "0.1.0 has no keys"
+    name = f"{export}@{held}.2"
     client = load(*inside, "-m", "tests.support.swap_load", ADDRESS, str(PORT), name)
     installed.upgrade(server)
     while "ready" not in (message := json.loads(line(server))):
@@ -159,6 +159,6 @@ def test_a_room_between_releases(
     assert end(client) > 0
     assert end(load(*inside, "-m", "tests.support.swap_load", ADDRESS, str(PORT), name[:-1] + "3"))
     if trades:
-        after = attach(secret, 4)
-        assert (after == secret) == installed.goes_back
+        after = attach(held, 4)
+        assert (after == held) == installed.goes_back
         assert attach(after, 5) == after or not installed.goes_back

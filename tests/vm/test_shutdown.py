@@ -24,6 +24,8 @@ def test_a_systemd_userland_survives_a_crash_and_ends_with_swap_in_use(
         assert loaded["init_swap_max"] == 0
         assert loaded["port_is"] == "unmanaged", "by systemd-networkd"
         assert (loaded["pupil"], loaded["pupil_sees"]) == (65534, 0), "a user reads a secret"
+        assert loaded["token_length"] == 32
+        assert loaded["pupil_attaches"] == "4 no such export, or wrong token"
         machine_ids.add(loaded["machine_id"])
         attached_again = [d["device"] for _, s, _, d in seat["stages"] if s == "agent:reattached"]
         assert sorted(attached_again) == ["/dev/nbd0", "/dev/nbd1"]
