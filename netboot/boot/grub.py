@@ -26,7 +26,7 @@ fi
 # has no TFTP: 33 s for each of four files. For the object's type 3 and size: include/grub/kernel.h.
 PREFIX = b"\3\0\0\0\x10\0\0\0/grub\0"
 NO_PREFIX = b"\3\0\0\0\x10\0\0\0(no)\0\0"
-CARDS = 8  # efinet0 to efinet7: the PC booted from one of them
+OWN_MAC = "$net_default_mac"
 
 
 def is_needed(name: str) -> bool:
@@ -37,39 +37,36 @@ def is_needed(name: str) -> bool:
     return not name.endswith(".lst") and not name.startswith(("revocations", "shim_certificate"))
 
 
-def aimed(image: bytes, server: str, folder: str, platform: str) -> bytes:
-    """Return the GRUB ``image``, made to read its seat's file in ``folder`` of ``server``.
+def aimed(image: bytes, server: str, platform: str) -> bytes:
+    """Return the GRUB ``image``, made to read its seat's file from ``server``.
 
     Return it unchanged if it has no script to replace.
     """
     own = OWN_SCRIPT.replace("PLATFORM", platform).encode()
-    script = f"source (tftp,{server})/{folder}/{platform}{CONFIG_SUFFIX}\n".encode()
+    script = f"{_source(server, platform)}\n".encode()
     if own not in image or len(script) > len(own):
         return image
     return image.replace(own, script.ljust(len(own), b"\n")).replace(PREFIX, NO_PREFIX)
 
 
 def render_first() -> str:
-    """Return the file that a signed GRUB reads first.
+    """Return the file that a signed GRUB reads first: it leads to the seat's own file."""
+    return f"{_source('$net_default_server', '$grub_cpu-$grub_platform')}\n"
 
-    It reads the seat's own file in the folder that the loader came from, a folder whose name is
-    secret.
+
+def _source(server: str, platform: str) -> str:
+    """Return the command that reads the seat's file.
+
+    GRUB names its own MAC address, which the server compares with what the kernel knows.
     """
-    files = "".join(f"${{net_efinet{number}_boot_file}}" for number in range(CARDS))
-    return "\n".join(
-        (
-            f"regexp --set=1:folder '^/*(.*)/[^/]*$' \"{files}\"",
-            f"source (tftp,$net_default_server)/$folder/$grub_cpu-$grub_platform{CONFIG_SUFFIX}",
-            "",
-        )
-    )
+    return f"source (tftp,{server})/boot/{OWN_MAC}/{platform}{CONFIG_SUFFIX}"
 
 
 def render(plan: BootPlan, server: str) -> str:
     """Return the file that loads kernel and initramfs over TFTP from ``server`` and starts them."""
     base = f"(tftp,{server})"
     # GRUB has the address but does not give the netmask, so the initramfs asks by DHCP.
-    words = [f"ip=::::{plan.seat.hostname}::off", "BOOTIF=01-$net_default_mac"]
+    words = [f"ip=::::{plan.seat.hostname}::off", f"BOOTIF=01-{OWN_MAC}"]
     words += map(shlex.quote, plan.arguments)  # GRUB quotes as a shell does
     folder = plan.script_path.rpartition("/")[0]
     return "\n".join(

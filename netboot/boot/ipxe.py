@@ -15,17 +15,22 @@ from netboot.errors import AnswerError
 from netboot.profile.processors import AMD64, I386
 
 OWN_USER_CLASS = b"netboot"  # by which an iPXE of ours can be recognised
+OWN_MAC = "${netX/mac}"  # netX is the card that iPXE opened last: it boots from that one
 RETRY_SECONDS = 3
 UNFIT_SECONDS = 60
 
 
-def render_chain(plan: BootPlan, base_url: str) -> str:
-    """Return the script sent over TFTP: fetch the real script over HTTP, and keep trying."""
+def render_chain(script: str, base_url: str) -> str:
+    """Return the script sent over TFTP: fetch ``script`` over HTTP, and keep trying.
+
+    It is the same for all PCs. iPXE names its own MAC address, which the server compares with what
+    the kernel knows. So a PC that is taken for another one is told why.
+    """
     return "\n".join(
         (
             "#!ipxe",
             ":retry",
-            f"chain --autofree {base_url}/{plan.script_path} ||",
+            f"chain --autofree {base_url}/boot/{OWN_MAC}/{script} ||",
             f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
             f"sleep {RETRY_SECONDS}",
             "goto retry",
@@ -161,8 +166,11 @@ class Boot:
         return match[1], int(match[2]), match[3]
 
 
-def read(script: str) -> Chain | Boot:
-    """Return the instructions of a script. Raises AnswerError if the script is not one of ours."""
+def read(script: str, mac: str) -> Chain | Boot:
+    """Return the instructions of a script for the iPXE with the card ``mac``.
+
+    Raises AnswerError if the script is not one of ours.
+    """
     first, _, _ = script.partition("\nboot ")
     files = re.findall(r"^(?:kernel|initrd) (http://\S+)", first, re.MULTILINE)
     if files:
@@ -175,4 +183,4 @@ def read(script: str) -> Chain | Boot:
         raise AnswerError("the script neither boots nor leads to another one")
     # A sleep after the chain counts only if the chain fails.
     wait = re.search(r"^sleep ([0-9]{1,4}) \|\|$", script[: chained.start()], re.MULTILINE)
-    return Chain(chained[1], int(wait[1]) if wait else 0)
+    return Chain(chained[1].replace(OWN_MAC, mac), int(wait[1]) if wait else 0)

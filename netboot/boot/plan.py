@@ -26,11 +26,10 @@ STUB_FILE = "stub.efi"  # for processors with a unified kernel image
 class SeatKeys:
     """Secrets of one seat, made by the composition root and passed in.
 
-    ``ticket`` and ``session``: see netboot.boot.ticket. ``token``: 128 bits (hex) that open the
-    seat's swap export. Both are empty where no boot begins, as in a DHCP answer. ``repr`` shows none.
+    ``session``: see netboot.boot.ticket. ``token``: 128 bits (hex) that open the seat's swap
+    export. Both are empty where no boot begins, as in a DHCP answer. ``repr`` shows none.
     """
 
-    ticket: str = field(repr=False)
     token: str = field(default="", repr=False)
     session: str = field(default="", repr=False)
 
@@ -50,7 +49,9 @@ class BootPlan:
 
     client: Client
     seat: Seat
-    bootfile: str  # the DHCP file field: for firmware an NBP or its URL, for iPXE a script
+    # The DHCP file field: for firmware an NBP or its URL, for iPXE a script. The same for all PCs of
+    # one kind, so that it holds no secret, and any other DHCP server can name it, too.
+    bootfile: str
     script_path: str  # HTTP
     unified: bool  # everything in one file, which is the boot file
     swap_export: str
@@ -104,7 +105,6 @@ def boot_plan(
     processor without an entry gets the full initramfs. ``initrds``: more files, for every PC.
     ``attempt``: how many of its loaders have failed (netboot.boot.attempts).
     """
-    base = f"boot/{keys.ticket}"
     script = f"{client.arch.name}.ipxe"
     export = swap_export(client.mac)
     proxy = profile.dhcp.mode == "proxy"
@@ -113,16 +113,16 @@ def boot_plan(
     if own:
         loader = image_name(client.arch.processors[0].name, loader)
     if client.stage is Stage.IPXE:
-        bootfile = f"{keys.ticket}/{script}"
+        bootfile = script
     elif client.arch.firmware is Firmware.UEFI_HTTP:
-        bootfile = f"http://{server}:{profile.http.port}/{base}/{loader}"
+        bootfile = f"http://{server}:{profile.http.port}/boot/{loader}"
     else:
-        bootfile = f"{base}/{loader}" if own or is_grub(loader) else loader
+        bootfile = f"boot/{loader}" if own or is_grub(loader) else loader
     return BootPlan(
         client=client,
         seat=seat,
         bootfile=bootfile,
-        script_path=f"{base}/{script}",
+        script_path=f"boot/{client.mac}/{script}",
         unified=own and client.stage is Stage.FIRMWARE,
         swap_export=export,
         by_grub=client.stage is Stage.FIRMWARE and is_grub(loader),

@@ -1,20 +1,22 @@
-"""Tickets and sessions: the part of a seat's URLs that names the seat. Pure.
-
-A *ticket* is the seat's MAC address and an HMAC of it. DHCP sends it, often to everybody on the
-LAN, so it proves nothing: it opens something only for the address that the kernel knows as that MAC
-address (netboot.serve.identity).
+"""Sessions, the keys of orders, and the names in a seat's URLs. Pure.
 
 A *session* is one boot of a seat: MAC address, expiry, nonce, and an HMAC of all three. Only the
 seat gets it, in its script. The token of the seat's swap follows from it. So the server needs no
-memory of either: a PC in the middle of its boot continues after the server restarts, and on any
-other server that has the same secret.
+memory of it: a PC in the middle of its boot continues after the server restarts, and on any other
+server that has the same secret.
+
+A *ticket*, the seat's MAC address and an HMAC of it, was in the URLs of 0.1.0. PCs that it booted
+still have theirs. A ticket proves nothing: it opens something only for the address that the kernel
+knows as that MAC address (netboot.serve.identity).
 """
 
 import hmac
+import re
 from dataclasses import dataclass, field
 
 SECRET_BYTES = 32
 TAG_BYTES = 16  # 128 bits
+READ = "read"  # the order to tell what the server knows of its seats
 ORDER_SECONDS = 60  # by which the clocks of two machines may differ
 MAX_TIME_DIGITS = 12
 NONCE_BYTES = (
@@ -24,6 +26,11 @@ NONCE_BYTES = (
 SESSION_SECONDS = 30 * 24 * 3600
 MAC_DIGITS, EXPIRY_DIGITS = 12, 8
 _SIGNED = MAC_DIGITS + EXPIRY_DIGITS + 2 * NONCE_BYTES
+_MAC_ADDRESS = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_WHO = re.compile(
+    f"({_MAC_ADDRESS.pattern}|[0-9a-f]{{{MAC_DIGITS + 2 * TAG_BYTES}}}"
+    f"|[0-9a-f]{{{_SIGNED + 2 * TAG_BYTES}}}|)/"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +74,23 @@ def read(secret: bytes, text: str, now: float) -> Key | None:
 def seat_of(secret: bytes, ticket: str) -> str | None:
     """Return the MAC address that ``ticket`` was issued for; None if it is not one of ours."""
     digits = ticket[:MAC_DIGITS]
-    if not hmac.compare_digest(_tag(secret, digits).encode(), _bytes(ticket[MAC_DIGITS:])):
+    if not hmac.compare_digest(_bytes(issue(secret, digits)), _bytes(ticket)):
         return None
     return _mac(digits)
+
+
+def is_mac(text: str) -> bool:
+    """Return True if ``text`` is a MAC address as in our URLs, ``aa:bb:cc:dd:ee:ff``."""
+    return _MAC_ADDRESS.fullmatch(text) is not None
+
+
+def split(path: str) -> tuple[str, str]:
+    """Return the seat that a path of a boot file names, and the file: ``WHO/FILE`` or ``FILE``.
+
+    ``WHO`` is a session, a ticket, or a MAC address. It is empty if the path names no seat.
+    """
+    found = _WHO.match(path)
+    return (found[1], path[found.end() :]) if found else ("", path)
 
 
 def swap_token(secret: bytes, session: str) -> str:

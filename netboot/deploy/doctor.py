@@ -131,7 +131,7 @@ class _Walk:
 
     async def _tftp(self) -> str:
         content = await fetch(self._interface.address, self._boot_file)
-        first = read(content.decode("ascii", "replace"))
+        first = read(content.decode("ascii", "replace"), PROBE_MAC)
         if not isinstance(first, Chain):
             raise AnswerError("the first script names no boot script")
         self._script = first.url
@@ -139,7 +139,7 @@ class _Walk:
 
     async def _http_script(self) -> str:
         content = await http_read(self._script)
-        boot = read(content.decode("ascii", "replace"))
+        boot = read(content.decode("ascii", "replace"), PROBE_MAC)
         if not isinstance(boot, Boot):
             raise AnswerError("the boot script loads no kernel")
         self._boot = boot

@@ -150,7 +150,7 @@ class Crew:
             else:
                 break
         self._tell_moved(asked, ready.export.name, address)
-        attachment = self._no_place(asked, address) or self._exports.attach(asked)
+        attachment = self._no_place(asked, address) or self._exports.attach(asked, address)
         if isinstance(attachment, Refused):
             return self._refuse("", attachment, address)
         number, surplus = attachment.set_number, self._surplus(attachment)

@@ -69,14 +69,17 @@ class Exports(Protocol):
     def directory(self) -> Path | None:
         """Folder for state that the next server needs; None if nothing outlives this one."""
 
-    def find(self, name: WireName) -> Export | Refused:
-        """Return the export that a client may attach, or the refusal. Changes nothing."""
+    def find(self, name: WireName, address: str) -> Export | Refused:
+        """Return the export that a client at ``address`` may attach, or the refusal.
+
+        Changes nothing.
+        """
 
     def ends(self, name: WireName) -> Ends:
         """Return the leases whose connections ``attach`` would end. Changes nothing."""
 
-    def attach(self, name: WireName) -> Attachment | Refused:
-        """Attach a client. Raises OSError if the pages cannot be opened or created."""
+    def attach(self, name: WireName, address: str) -> Attachment | Refused:
+        """Attach a client at ``address``. Raises OSError if the pages cannot be opened or created."""
 
     def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
         """Attach a client again that an earlier server attached; None if its lease has ended.
@@ -131,7 +134,7 @@ class StaticExports:
         """The names of all exports."""
         return tuple(self._attachments)
 
-    def find(self, name: WireName) -> Export | Refused:
+    def find(self, name: WireName, address: str = "") -> Export | Refused:
         """Return the export of this name. The whole text counts: there are no tokens."""
         found = self.attach(name)
         return found if isinstance(found, Refused) else found.export
@@ -140,7 +143,7 @@ class StaticExports:
         """Return nothing: all clients share the pages."""
         return Ends()
 
-    def attach(self, name: WireName) -> Attachment | Refused:
+    def attach(self, name: WireName, address: str = "") -> Attachment | Refused:
         """Attach the export of this name. The whole text counts: there are no tokens."""
         return self._attachments.get(name.text) or Refused("no such export", Refusal.UNKNOWN)
 
@@ -194,7 +197,7 @@ class LeasedExports:
         table.use_keys(lambda: secrets.token_hex(KEY_BYTES))
         table.on_change = self._changed
 
-    def find(self, name: WireName) -> Export | Refused:
+    def find(self, name: WireName, address: str = "") -> Export | Refused:
         """Look the lease up in the table."""
         lease = self._table.find(name)
         if isinstance(lease, Refused):
@@ -205,7 +208,7 @@ class LeasedExports:
         """Look the lease up in the table."""
         return self._table.ends(name)
 
-    def attach(self, name: WireName) -> Attachment | Refused:
+    def attach(self, name: WireName, address: str = "") -> Attachment | Refused:
         """Attach the lease, and wipe the pages of the leases that this ends."""
         attached = self._table.attach(name, self._clock())
         if isinstance(attached, Refused):

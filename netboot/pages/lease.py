@@ -190,6 +190,10 @@ class LeaseTable:
         """Return whether there is a lease of ``export``, attached or not."""
         return export in self._places
 
+    def is_in_use(self, export: str) -> bool:
+        """Return whether a lease of ``export`` has connections."""
+        return any(keyed.in_use for keyed in self._places.get(export, _Place()).leases())
+
     def find(self, name: WireName) -> Lease | Refused:
         """Return the lease of ``name`` (see above), or the refusal.
 
@@ -237,10 +241,9 @@ class LeaseTable:
         If there is no such lease, this is no error. Refused while the export has connections: the
         request may come from somebody else than the user of the area.
         """
-        leases = self._places.get(export, _Place()).leases()
-        if any(keyed.in_use for keyed in leases):
+        if self.is_in_use(export):
             return Refused(f"{export} is in use")
-        for keyed in leases:
+        for keyed in self._places.get(export, _Place()).leases():
             self._end(keyed)
         self.on_change()
         return None

@@ -15,8 +15,8 @@ class ClassroomExports:
     """``leased`` and ``images`` behind one interface.
 
     The wire name of an image is ``EXPORT@SESSION``; a dot and all that follows it are ignored.
-    ``image_of(session)`` returns the name of the image that the session opens, or None.
-    Sessions remain valid after a restart of the server.
+    ``image_of(session, address)`` returns the name of the image that the session opens for a client
+    at ``address``, or None. Sessions remain valid after a restart of the server.
     """
 
     names = None
@@ -25,7 +25,7 @@ class ClassroomExports:
         self,
         leased: LeasedExports,
         images: StaticExports,
-        image_of: Callable[[str], str | None],
+        image_of: Callable[[str, str], str | None],
     ) -> None:
         self._leased = leased
         self._images = images
@@ -45,20 +45,20 @@ class ClassroomExports:
         """The folder of the leases."""
         return self._leased.directory
 
-    def find(self, name: WireName) -> Export | Refused:
+    def find(self, name: WireName, address: str) -> Export | Refused:
         """Return the image or the leased area of this name."""
-        image = self._image(name)
+        image = self._image(name, address)
         if image is None:
             return self._leased.find(name)
         return image if isinstance(image, Refused) else self._images.find(image)
 
     def ends(self, name: WireName) -> Ends:
         """Return the leases that an attachment of this name ends; an image ends none."""
-        return Ends() if self._image(name) is not None else self._leased.ends(name)
+        return Ends() if name.export in self._images.names else self._leased.ends(name)
 
-    def attach(self, name: WireName) -> Attachment | Refused:
+    def attach(self, name: WireName, address: str) -> Attachment | Refused:
         """Attach the image or the leased area of this name."""
-        image = self._image(name)
+        image = self._image(name, address)
         if image is None:
             return self._leased.attach(name)
         found = image if isinstance(image, Refused) else self._images.attach(image)
@@ -74,9 +74,9 @@ class ClassroomExports:
         """Note the end of the last connection of an image or an area."""
         (self._images if self._images.has(lease) else self._leased).let_go(lease)
 
-    def _image(self, name: WireName) -> WireName | Refused | None:
+    def _image(self, name: WireName, address: str) -> WireName | Refused | None:
         """Return the name of the image that ``name`` asks for; None if it asks for no image."""
         if name.export not in self._images.names:
             return None
-        opens = self._image_of(name.token) == name.export
+        opens = self._image_of(name.token, address) == name.export
         return WireName.parse(name.export) if opens else UNKNOWN

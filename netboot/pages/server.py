@@ -265,7 +265,7 @@ class PageServer:
         self._note(address, reason)
 
     def _find(self, name: WireName, address: str) -> Export | Refused:
-        found = self._exports.find(name)
+        found = self._exports.find(name, address)
         if isinstance(found, Refused):
             # Without the token: a mistyped one is still half a secret.
             export = name.export[:MAX_NAME]

@@ -1,12 +1,15 @@
-"""Doors: who may ask for what is a seat's. Each question has a ticket or a session, and an address.
+"""Doors: who may ask for what is a seat's. The address that asks decides.
 
 | with | from | opens |
 |---|---|---|
 | a session | the seat's address, or one that is no other known seat's | all of that boot |
-| a ticket, or a session that expired | the seat's address only | a new boot, and what a running PC asks |
+| a ticket, or a session that expired | the seat's address only | what a running PC asks |
+| any of them, a MAC address, or nothing | the seat's address only | a new boot, if the PC does not run |
 
-A ticket is broadcast, so the address decides. PCs that an older release booted have a ticket only.
-Linux may use another card than iPXE (a dock, a second port), so a session opens from there as well.
+PCs that 0.1.0 booted have a ticket only. Linux may use another card than iPXE (a dock, a second
+port), so a session opens from there as well. Users of a seat ask from its address, too: so a PC
+that runs begins no boot unless its firmware or its loader asked DHCP, for which users lack the
+right.
 """
 
 import logging
@@ -25,6 +28,7 @@ from netboot.serve.seats import Seats
 log = logging.getLogger(__name__)
 
 UNKNOWN = "whose MAC address is not known: it is behind a router that is not in dhcp.networks"
+RUNS = "as a new boot, but this PC runs, and its firmware did not ask DHCP again"
 
 
 @dataclass(slots=True)
@@ -36,22 +40,32 @@ class Doors:
     identity: Identity
     _complaints: Complaints = field(default_factory=lambda: Complaints(log), repr=False)
 
-    def admit(self, text: str, address: IPv4Address, *, begins: bool = False) -> ticket.Key | None:
+    def admit(self, text: str, address: IPv4Address) -> ticket.Key | None:
         """Return the ticket or session ``text`` if ``address`` may use it; None if it is not ours.
 
-        ``begins``: to begin a boot, for which a session is not enough. Raises DeniedError, after a
-        warning in the seat's history.
+        Note that its PC runs: Linux asks. Raises DeniedError, after a warning in the seat's history.
         """
-        key = ticket.read(self.secret, text, time.time())
-        if key is None or is_played(key.mac):  # what a played PC can get is one page
-            return key
-        if key.session and not begins:
-            known = self.identity.mac_of(address)
-            if known is not None and known != key.mac and self.seats.is_known(known):
-                raise self._denied(key.mac, address, known)
-        elif not self.identity.is_at(address, key.mac):
-            raise self._denied(key.mac, address, self.identity.mac_of(address))
-        if begins:
+        key = self._admitted(text, address)
+        if key is not None and not is_played(key.mac):
+            self.seats.of(key.mac).heard(time.monotonic())
+        return key
+
+    def open(self, who: str, address: IPv4Address, *, begins: bool = False) -> ticket.Key | None:
+        """Return the seat of a loader that asks for a boot file; None if ``who`` is not ours.
+
+        ``who`` is a ticket, a session or a MAC address, or empty (see ticket.split). ``begins``: to
+        begin a boot, for which a session is not enough. Raises DeniedError, after a warning in the
+        seat's history.
+        """
+        if who and not ticket.is_mac(who):
+            key = self._admitted(who, address, begins=begins)
+        else:
+            key = ticket.Key(who or self._at(address))
+            if not is_played(key.mac) and not self.identity.is_at(address, key.mac):
+                raise self._denied(key.mac, address, self._where(address))
+        if key is not None and begins and not is_played(key.mac):
+            if self.seats.runs(key.mac, time.monotonic()):
+                raise self._denied(key.mac, address, RUNS)
             self.seats.of(key.mac).began = True
         return key
 
@@ -64,11 +78,39 @@ class Doors:
         key = ticket.read(self.secret, session, time.time())
         return key is not None and key.session != ""
 
-    def _denied(self, mac: str, address: IPv4Address, known: str | None) -> DeniedError:
-        where = UNKNOWN if known is None else f"which has the MAC address {known}"
+    def _admitted(
+        self, text: str, address: IPv4Address, *, begins: bool = False
+    ) -> ticket.Key | None:
+        key = ticket.read(self.secret, text, time.time())
+        if key is None or is_played(key.mac):  # what a played PC can get is one page
+            return key
+        if key.session and not begins:
+            known = self.identity.mac_of(address)
+            if known is not None and known != key.mac and self.seats.is_known(known):
+                raise self._denied(key.mac, address, self._where(address))
+        elif not self.identity.is_at(address, key.mac):
+            raise self._denied(key.mac, address, self._where(address))
+        return key
+
+    def _at(self, address: IPv4Address) -> str:
+        """Return the MAC address at ``address``. Raises DeniedError, after a warning."""
+        mac = self.identity.mac_of(address)
+        if mac is None:
+            message = f"a boot file was asked for by {address}, {UNKNOWN}"
+            self._complaints.warn(str(address), "%s", message)
+            raise DeniedError(message)
+        return mac
+
+    def _where(self, address: IPv4Address) -> str:
+        known = self.identity.mac_of(address)
+        return UNKNOWN if known is None else f"which has the MAC address {known}"
+
+    def _denied(self, mac: str, address: IPv4Address, where: str) -> DeniedError:
         message = f"asked for by {address}, {where}"
-        # One event for each line of the log: else strangers would push the seat's own events out.
-        # A machine with many addresses is one sender.
-        if self._complaints.warn(f"{known or address} {mac}", "%s: %s", mac, message):
+        # One event for each line of the log: else strangers would push the seat's own events out. A
+        # machine with many addresses is one sender, and one that makes up MAC addresses has one line.
+        machine = self.identity.mac_of(address) or str(address)
+        sender = f"{machine} {mac}" if self.seats.is_known(mac) else machine
+        if self._complaints.warn(sender, "%s: %s", mac, message):
             self.seats.record(mac, "identity", message, address=str(address))
         return DeniedError(f"this is for {mac}, {message}")

@@ -53,7 +53,7 @@ class Rehearsal:
 
 
 def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address | None = None) -> Rehearsal:
-    """Play the PC ``mac`` against ``profile``. Show keys as ``<ticket>``, ``<session>``, ``<token>``.
+    """Play the PC ``mac`` against ``profile``. Show keys as ``<session>`` and ``<token>``.
 
     ``server`` is our address. Its default is in dhcp.range's network, or else in a network for
     documentation. Raises OperatorError if ``arch`` is neither a name nor a code of arch.py.
@@ -111,19 +111,17 @@ class _Rehearsal:
         return [] if line is None else [(f"the kernel's command line in {UNIFIED}", line)]
 
     def _grub(self) -> Iterator[tuple[str, str]]:
-        platform, own = self._firmware.arch.grub, self._room.ticket(self._mac)
         first = [grub.FIRST_FILE] if LOADERS[self._loader].signed else []
-        for path in (*first, f"boot/{own}/{platform}.cfg"):
+        for path in (*first, f"boot/{self._mac}/{self._firmware.arch.grub}.cfg"):
             content = self._tftp.file(path, self._server)
-            yield f"TFTP read of {path}".replace(own, "<ticket>"), _text(content)
+            yield f"TFTP read of {path}", _text(content)
 
     def _ipxe_and_scripts(self) -> Iterator[tuple[str, str]]:
         yield from self._dhcp("iPXE", self._ipxe)
         script = f"{self._ipxe.arch.name}.ipxe"
-        chain = self._tftp.script(f"{self._room.ticket(self._mac)}/{script}", self._server)
-        yield f"TFTP read of <ticket>/{script}", _text(chain)
+        yield f"TFTP read of {script}", _text(self._tftp.script(script, self._server))
         text = self._room.script(self._mac, script, self._server)
-        yield f"HTTP GET /boot/<ticket>/{script}", text or ""
+        yield f"HTTP GET /boot/{self._mac}/{script}", text or ""
 
     def _ask(self, asker: Asker, port: int) -> str:
         """Return the answer to a packet of this PC, which has an address on port 4011 only."""
@@ -148,7 +146,6 @@ class _Rehearsal:
 
     def _redact(self, text: str) -> str:
         session = self._room.seats.of(self._mac).session
-        text = text.replace(self._room.ticket(self._mac), "<ticket>")
         if not session:
             return text
         token = ticket.swap_token(self._room.secret, session)

@@ -27,7 +27,7 @@ from netboot.boot.plan import (
 )
 from netboot.boot.slices import Catalogue
 from netboot.boot.ticket import Key
-from netboot.errors import OperatorError
+from netboot.errors import DeniedError, OperatorError
 from netboot.host.files import replace_file
 from netboot.pages.lease import LeaseTable
 from netboot.profile.processors import BY_NAME as PROCESSORS
@@ -69,19 +69,21 @@ class Room:
     admission: Admission = field(init=False)
 
     def __post_init__(self) -> None:
-        self.seats = Seats(self.profile, self.journal, self._has_swap)
+        self.seats = Seats(self.profile, self.journal, self._has_swap, self._is_connected)
         self.doors = Doors(self.secret, self.seats, self.identity)
         self.leases = Leases(self.seats, self.table)
         self.admission = Admission(self.profile.http.rate, self.profile.clients)
 
     # The steps of a boot, in order: DHCP, loader, script, images, lease, beacons.
 
-    def plan(self, client: Client, server: IPv4Address) -> BootPlan:
+    def plan(self, client: Client, server: IPv4Address, *, privileged: bool = True) -> BootPlan:
         """Return the plan for a ``client`` that asked our address ``server`` over DHCP.
 
-        Note its network card and the fate of its last loader in its seat.
+        Note its network card and the fate of its last loader in its seat. ``privileged``: it asked
+        from a port that no user of a seat can use, so its PC is expected to boot.
         """
         seat = self.seats.of(client.mac)
+        seat.is_expected |= privileged
         self.seats.met(client)
         if client.stage is Stage.IPXE and not self._is_for_script(seat, client):
             client = replace(client, stage=Stage.FIRMWARE)
@@ -160,7 +162,6 @@ class Room:
             seat.settings,
             client,
             SeatKeys(
-                self.ticket(client.mac),
                 ticket.swap_token(self.secret, session) if session else "",
                 session,
             ),
@@ -221,6 +222,10 @@ class Room:
         """Return whether a seat has a lease of its first area."""
         return self.table.has(swap_export(mac))
 
+    def _is_connected(self, mac: str) -> bool:
+        """Return whether a seat has connections to its first area."""
+        return self.table.is_in_use(swap_export(mac))
+
     # The slices of the initramfs, and the turn to download them.
 
     def _slices(self, seat: SeatState) -> dict[str, tuple[str, ...]]:
@@ -261,27 +266,39 @@ class Room:
         ]
         return self.admission.ask(seat.mac, max(sizes, default=0), time.monotonic())
 
-    # Tickets and keys.
+    # Doors and keys.
 
-    def ticket(self, mac: str) -> str:
-        """Return the part of a seat's first URLs that names the seat."""
-        return ticket.issue(self.secret, mac)
+    def seat_of(self, who: str, address: IPv4Address) -> str | None:
+        """Return the PC at ``address``, where a boot file for ``who`` was sent; None if not known.
 
-    def seat_of(self, ticket_text: str) -> str | None:
-        """Return the MAC address that a ticket or a session is of, or None."""
-        key = ticket.read(self.secret, ticket_text, time.time())
-        return None if key is None else key.mac
-
-    def admit(self, text: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
-        """Return the ticket or session ``text`` if ``address`` may use it (see ``Doors``)."""
-        return self.doors.admit(text, address, begins=begins)
-
-    def image_of(self, text: str) -> str | None:
-        """Return the export of the root image of a session's seat, or None if there is none.
-
-        A PC that an older release booted has a ticket, and would lose its root without the image.
+        A MAC address is believed only if it is a played PC's.
         """
-        key = ticket.read(self.secret, text, time.time())
+        if is_played(who):
+            return who
+        key = ticket.read(self.secret, who, time.time())
+        return self.identity.mac_of(address) if key is None else key.mac
+
+    def is_awaited(self, address: IPv4Address) -> bool:
+        """Return True if the kernel does not know a machine on our links yet. Have it look."""
+        return self.identity.is_awaited(address)
+
+    def admit(self, text: str, address: IPv4Address) -> Key | None:
+        """Return the ticket or session ``text`` if ``address`` may use it (see ``Doors``)."""
+        return self.doors.admit(text, address)
+
+    def open(self, who: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
+        """Return the seat of a loader that asks for a boot file (see ``Doors``)."""
+        return self.doors.open(who, address, begins=begins)
+
+    def image_of(self, text: str, address: str) -> str | None:
+        """Return the export of the root image of a seat, or None if ``address`` may not read it.
+
+        ``text`` is a session. A PC that 0.1.0 booted has a ticket, and goes on reading its root.
+        """
+        try:
+            key = self.doors.admit(text, IPv4Address(address))
+        except DeniedError:
+            return None
         if key is None or is_played(key.mac):
             return None
         return root_export(self.seats.of(key.mac).settings.root)
@@ -293,6 +310,10 @@ class Room:
     def base_url(self, server: IPv4Address) -> str:
         """Return the URL of our HTTP server at the address ``server``, without a path."""
         return f"http://{server}:{self.profile.http.port}"
+
+    def count(self, cpu_seconds: float) -> str:
+        """Return what strangers may know as JSON: the number of seats, and ``cpu_seconds``."""
+        return f'{{"count": {self.seats.count()}, "cpu_seconds": {cpu_seconds!r}}}\n'
 
     def status(self, cpu_seconds: float) -> str:
         """Return the last event of each seat as JSON, without secrets.
@@ -323,6 +344,12 @@ class Room:
             return 0 if path is None else path.stat().st_size
         except OSError:
             return 0
+
+    def is_boot_file(self, name: str) -> bool:
+        """Return True if there may be a boot file ``name``, for all seats or for each its own."""
+        processor, _, own = name.partition("/")
+        is_unified = own == UNIFIED and processor in self.profile.boot.architectures
+        return is_unified or ipxe_client("", name) is not None or self.file(name) is not None
 
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
         """Return a seat's kernel, initramfs and command line as the one file ``name``.

@@ -21,6 +21,8 @@ from netboot.serve.http.beacon import Beacon
 TOKEN_BYTES = 16
 # From the packet that names the card to the script, with all waits for a turn.
 OTHER_NIC_SECONDS = 600.0
+# A PC that runs asks for orders each minute, and after a failure 15 s later.
+RUNNING_SECONDS = 120.0
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,9 @@ class SeatState:
     session: str = field(default="", repr=False)  # of its last boot, for loaders that read twice
     began: bool = False  # a boot, from its own address
     unproven: bool = False  # the slices that it was sent are damaged, or no beacon came since
+    # Its firmware or a loader asked DHCP, from a port that needs privilege, and no Linux asked since.
+    is_expected: bool = False
+    heard_at: float = -math.inf  # when its Linux asked last, by time.monotonic()
 
     @property
     def mac(self) -> str:
@@ -49,6 +54,10 @@ class SeatState:
         if self.nic not in (None, nic):
             self.other_nic_until = now + OTHER_NIC_SECONDS
         self.nic = nic
+
+    def heard(self, now: float) -> None:
+        """Note that its Linux asks."""
+        self.is_expected, self.heard_at = False, now
 
     @property
     def is_probe(self) -> bool:
@@ -74,6 +83,7 @@ class Seats:
     """The seats of ``profile`` by MAC address. Their events go to ``journal``.
 
     Seats of the profile, seats with a lease (``in_use``) and seats in the journal keep their state.
+    ``is_connected`` tells whether a seat has connections to its swap.
     """
 
     def __init__(
@@ -81,9 +91,11 @@ class Seats:
         profile: Profile,
         journal: Journal,
         in_use: Callable[[str], bool] = lambda mac: False,
+        is_connected: Callable[[str], bool] = lambda mac: False,
     ) -> None:
         self._profile = profile
         self._in_use = in_use
+        self._is_connected = is_connected
         self._states: dict[str, SeatState] = {}
         self._most = self._spare = len(profile.clients) + 2 * (JOURNAL_STRANGERS.in_total or 0)
         self._complaints = Complaints(log)
@@ -118,6 +130,16 @@ class Seats:
         """Return True if ``mac`` is a seat: in the profile, or booted by this server."""
         state = self._states.get(mac)
         return mac in self._profile.clients or (state is not None and state.began)
+
+    def runs(self, mac: str, now: float) -> bool:
+        """Return True if a PC runs, as far as we know, and its firmware has not asked DHCP since.
+
+        ``now`` is time.monotonic().
+        """
+        state = self.of(mac)
+        if state.is_expected:
+            return False
+        return now - state.heard_at < RUNNING_SECONDS or self._is_connected(mac)
 
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journal an event."""
@@ -155,6 +177,10 @@ class Seats:
         uptime = beacon.data.get("uptime", math.inf)
         when = max([when, *(event.when for event in told if event.data["uptime"] <= uptime)])
         self.journal.record(BootEvent(when, mac, stage, beacon.message, beacon.data))
+
+    def count(self) -> int:
+        """Return the number of seats with events. Played PCs are in no list."""
+        return sum(not is_played(mac) for mac in self.journal.seats())
 
     def overview(self, most_bytes: int = STATUS_BYTES.in_total or 0) -> str:
         """Return the seats with their last events, and the number of those left out, as JSON.

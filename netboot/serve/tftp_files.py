@@ -1,6 +1,7 @@
 """The files of a room over TFTP: loaders, first scripts, files for GRUB and Raspberry Pis.
 
-Loaders and first scripts hold no secret. A file that begins a boot is for its seat's address only.
+Loaders and first scripts have fixed names and hold no secret. A file that begins a boot is for its
+seat's address only.
 """
 
 import logging
@@ -8,18 +9,18 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from netboot.boot import grub, ipxe, raspberry, unified
+from netboot.boot import grub, ipxe, raspberry, ticket, unified
 from netboot.boot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
 from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
 from netboot.errors import Ignored
-from netboot.serve.room import Room, ipxe_client
+from netboot.serve.room import SCRIPT_SUFFIX, Room, ipxe_client
 from netboot.serve.tftp.server import Transfer, WithEnd
 from netboot.serve.tftp.transfer import Outcome
 
 log = logging.getLogger(__name__)
 
-HTTP_FOLDER = "boot/"
+HTTP_FOLDER, GRUB_FOLDER = "boot/", "grub/"
 NOT_YET = Ignored("its address is not known yet: it asks again")
 
 
@@ -37,54 +38,56 @@ class TftpFiles:
         Ignored means that ``client`` has to ask again. Raises DeniedError if the file is another
         PC's.
 
-        TFTP serves loaders and each seat's first script. GRUB also gets the files that HTTP serves,
-        and a Raspberry Pi the files that its firmware asks for. ``server`` is the address that
-        ``client`` asked. Without a ``client`` this is a rehearsal.
+        TFTP serves loaders and the first script. GRUB also gets the files that HTTP serves, and a
+        Raspberry Pi the files that its firmware asks for. ``server`` is the address that ``client``
+        asked. Without a ``client`` this is a rehearsal, for the seat that ``path`` names.
         """
         if client is not None and self.room.profile.boot.raspberry_pi is not None:
             pi = self.room.identity.mac_of(client)
-            own = pi and pi[:8] in BY_OUI and self.raspberry_pi(path, pi, server)
+            own = pi and pi[:8] in BY_OUI and self._own_file_of_a_pi(path, pi, client, server)
             if own:
                 return own
-        if path in LOADERS:
-            return self.room.file(path)
         if path == grub.FIRST_FILE:
             return grub.render_first().encode()
-        if not path.startswith(HTTP_FOLDER):
-            return self.script(path, server)
-        text, _, name = path.removeprefix(HTTP_FOLDER).partition("/")
+        who, name = ticket.split(path.removeprefix(HTTP_FOLDER))
         if name in LOADERS:
-            return self._loader(text, name, path.rpartition("/")[0], server)
-        seat = self.room.seat_of(text)
-        if seat is None:
+            return self._loader(name, server)
+        if not path.startswith(HTTP_FOLDER) or name.endswith(SCRIPT_SUFFIX):
+            return self.script(name, server)
+        return self._file_of_a_seat(who, name, server, client)
+
+    def _file_of_a_seat(
+        self, who: str, name: str, server: IPv4Address, client: IPv4Address | None
+    ) -> bytes | Path | WithEnd | Ignored | None:
+        is_configuration = name.endswith(grub.CONFIG_SUFFIX)
+        if not (is_configuration or self.room.is_boot_file(name)):
             return None
-        file = self.room.file(name)
+        file, seat = self.room.file(name), who
         if client is not None:
-            if not is_played(seat) and self.room.identity.is_awaited(client):
+            if not is_played(who) and self.room.is_awaited(client):
                 return NOT_YET
-            self.room.admit(text, client, begins=file is None)
+            key = self.room.open(who, client, begins=file is None)
+            if key is None:
+                return None
+            seat = key.mac
         if file is not None:
             return file
-        if name.endswith(grub.CONFIG_SUFFIX):
+        if is_configuration:
             return self._configuration(seat, name, server)
         made = self.room.unified(seat, name, server)
         return None if made is None else WithEnd(*made)
 
-    def _loader(
-        self, text: str, name: str, folder: str, server: IPv4Address
-    ) -> bytes | Path | None:
-        if self.room.seat_of(text) is None:
-            return None
+    def _loader(self, name: str, server: IPv4Address) -> bytes | Path | None:
         file = self.room.file(name)
         if file is not None and is_grub(name) and not LOADERS[name].signed:
-            return self._aimed(file, folder, server)
+            return self._aimed(file, server)
         return file
 
-    def _aimed(self, loader: Path, folder: str, server: IPv4Address) -> bytes | None:
-        """Return a GRUB that knows its seat's ``folder``, or None if it cannot be read."""
+    def _aimed(self, loader: Path, server: IPv4Address) -> bytes | None:
+        """Return a GRUB that knows its ``server``, or None if it cannot be read."""
         platform = next((row.grub for row in BY_GRUB.values() if loader.name in row.loaders), "")
         try:
-            return grub.aimed(loader.read_bytes(), str(server), folder, platform)
+            return grub.aimed(loader.read_bytes(), str(server), platform)
         except OSError as error:
             log.warning("%s: %s", loader, error.strerror)
             return None
@@ -99,6 +102,14 @@ class TftpFiles:
         if arch is None or self.room.images is None:
             return None
         return grub.render(self.room.grub_plan(mac, arch, server), str(server)).encode()
+
+    def _own_file_of_a_pi(
+        self, path: str, mac: str, client: IPv4Address, server: IPv4Address
+    ) -> bytes | Path | None:
+        names = raspberry.names(path)
+        if names and names[-1] == raspberry.COMMAND_LINE_FILE:
+            self.room.open("", client, begins=True)
+        return self.raspberry_pi(path, mac, server)
 
     def raspberry_pi(self, path: str, mac: str, server: IPv4Address) -> bytes | Path | None:
         """Return a Pi's file: the one in the operator's folder, else ours of the same name.
@@ -122,28 +133,24 @@ class TftpFiles:
             return self.room.file(image_name(raspberry.PROCESSOR, name))
         return None
 
-    def script(self, path: str, server: IPv4Address) -> bytes | None:
-        """Return a seat's first script, ``TICKET/ARCH.ipxe``, which leads to HTTP, or None."""
-        ticket_text, _, name = path.partition("/")
-        mac = self.room.seat_of(ticket_text)
-        client = None if mac is None else ipxe_client(mac, name)
-        if client is None:
+    def script(self, name: str, server: IPv4Address) -> bytes | None:
+        """Return the first script, ``ARCH.ipxe``, which leads to HTTP, or None."""
+        if ipxe_client("", name) is None:
             return None
-        return ipxe.render_chain(
-            self.room.plan_of(client, server), self.room.base_url(server)
-        ).encode()
+        return ipxe.render_chain(name, self.room.base_url(server)).encode()
 
     def transferred(self, transfer: Transfer) -> None:
-        """Journal a TFTP transfer for the seat whose ticket its path has, or else whose address."""
-        path = transfer.filename.lstrip("/").removeprefix(HTTP_FOLDER)
-        folder, _, name = path.partition("/") if "/" in path else ("", "", path)
-        known = self.room.identity.mac_of(IPv4Address(transfer.client))
-        mac = self.room.seat_of(folder) or known
+        """Journal a TFTP transfer for the seat that its path names, or else whose address it is."""
+        who, name = ticket.split(transfer.filename.lstrip("/").removeprefix(HTTP_FOLDER))
+        # Without the folder of a Pi, or of GRUB.
+        name = (raspberry.names(name) or (name,))[-1].removeprefix(GRUB_FOLDER)
+        address = IPv4Address(transfer.client)
+        known, mac = self.room.identity.mac_of(address), self.room.seat_of(who, address)
         if mac is None or transfer.outcome is Outcome.PROBE:
             return
         refused = transfer.outcome is Outcome.REFUSED
         if known != mac and (known is not None or refused):
-            return  # another machine with this seat's ticket, which ``admit`` told if it matters
+            return  # another machine with this seat's key, which ``open`` told if it matters
         if refused and mac[:8] in BY_OUI and not raspberry.is_needed(transfer.filename):
             return  # a Pi asks for a dozen files that need not exist
         if refused and not grub.is_needed(name):

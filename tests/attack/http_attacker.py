@@ -1,7 +1,7 @@
 """An attacker of the HTTP server, in a namespace of its own. Uses no code of netboot.
 
 ``idle N SECONDS``: half requests that never end. ``stalled N SECONDS``: downloads that are never
-read. ``beacons SEATS EACH``: of made-up seats, as large as they may be. ``status READERS SECONDS``:
+read. ``beacons SEATS EACH``: of played seats, as large as they may be. ``status READERS SECONDS``:
 answers to /status that are read by nobody, and asked for again and again.
 """
 
@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import resource
 import socket
 import struct
@@ -16,7 +17,7 @@ import sys
 import time
 from collections import Counter
 
-SERVER, OWN_MAC = "10.99.0.1", "52:54:99:00:00:66"
+SERVER = "10.99.0.1"
 DISCOVER_OF_AN_IPXE = (
     bytes((99, 130, 83, 99, 53, 1, 1, 60, 9))
     + b"PXEClient"
@@ -98,20 +99,21 @@ def beacons(seats: int, each: int) -> Counter[str]:
     found: Counter[str] = Counter()
     keys = "".join(f"{key:x}={key + 300}\n" for key in range(520))
     connection = http.client.HTTPConnection(SERVER, 8080, timeout=3)
-    with asker() as sock:
-        for seat in range(seats):
-            try:
-                ticket = discover(sock, f"02:aa:bb:00:{seat >> 8:02x}:{seat & 255:02x}")
-            except TimeoutError:
-                found["no offer"] += 1
-                continue
-            ticket = ticket.partition("/")[0]
-            for number in range(each):
-                body = f"m{number}\n{keys}"[:4096]
-                connection.request("POST", f"/beacon/{ticket}/x", body=body)
-                with connection.getresponse() as response:
-                    response.read()
-                    found[str(response.status)] += 1
+    for seat in range(seats):
+        mac = f"02:6e:62:73:{seat >> 8:02x}:{seat & 255:02x}"  # of a storm: anybody may play one
+        connection.request("GET", f"/boot/{mac}/bios.ipxe")
+        with connection.getresponse() as response:
+            script = response.read().decode()
+        key = re.search(r"netboot\.ticket=(\w+)", script)
+        if key is None:
+            found["no script"] += 1
+            continue
+        for number in range(each):
+            body = f"m{number}\n{keys}"[:4096]
+            connection.request("POST", f"/beacon/{key[1]}/x", body=body)
+            with connection.getresponse() as response:
+                response.read()
+                found[str(response.status)] += 1
     return found
 
 
@@ -126,10 +128,7 @@ def main() -> None:
     elif what == "status":
         found = hold(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n" * 20, number, last)
     else:
-        with asker() as sock:
-            ticket = discover(sock, OWN_MAC).partition("/")[0]
-        path = f"/boot/{ticket}/amd64/vmlinuz"
-        found = hold(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), number, last)
+        found = hold(b"GET /boot/amd64/vmlinuz HTTP/1.1\r\nHost: x\r\n\r\n", number, last)
     sys.stdout.write(json.dumps(found))
 
 

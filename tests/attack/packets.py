@@ -235,9 +235,8 @@ def rival(seconds: str) -> int:
 
 def script_of(sock: socket.socket, mac: str) -> str:
     """Return the HTTP script of a PC, by way of DHCP as iPXE does."""
-    answer = asked(sock, dhcp(mac))
-    folder, name = answer[108:236].split(b"\0")[0].decode().rsplit("/", 1)
-    with urllib.request.urlopen(f"http://{SERVER}:8080/boot/{folder}/{name}") as reply:
+    name = asked(sock, dhcp(mac))[108:236].split(b"\0")[0].decode()
+    with urllib.request.urlopen(f"http://{SERVER}:8080/boot/{mac}/{name}") as reply:
         return str(reply.read().decode())
 
 

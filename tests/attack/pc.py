@@ -1,7 +1,7 @@
 """The questions of a PC on the LAN, or of an attacker: one a call, with an answer in JSON.
 
-``ticket MAC``, ``listen``, ``relay ADDRESS MAC``, ``ask4011 SOURCE MAC``,
-``http METHOD PATH [SERVER]``, ``attach NAME``.
+``offered MAC``, ``listen``, ``relay ADDRESS MAC``, ``ask4011 SOURCE MAC``, ``ask67 MAC``,
+``tftp PATH``, ``http METHOD PATH [SERVER]``, ``attach NAME``.
 DHCP is written by hand here: an attacker uses no code of netboot.
 """
 
@@ -49,19 +49,39 @@ def listening() -> socket.socket:
     return sock
 
 
-def ticket(mac: str) -> str:
-    """Return the boot file that the server offers to ``mac``."""
+def offered(mac: str) -> str:
+    """Return what the server offers to ``mac``, in hexadecimal."""
     with listening() as sock:
         sock.sendto(question(mac, DISCOVER), ("255.255.255.255", 67))
-        return file_of(sock.recv(2000))
+        return sock.recv(2000).hex()
 
 
 def listen() -> str:
-    """Return the boot file of the first offer to anybody, and ask nothing."""
+    """Return the first offer to anybody, in hexadecimal, and ask nothing."""
     with listening() as sock:
         sys.stderr.write("listening\n")
         sock.settimeout(10)
-        return file_of(sock.recv(2000))
+        return sock.recv(2000).hex()
+
+
+def ask67(mac: str) -> None:
+    """Ask as ``mac`` from a port that needs no privilege."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(question(mac, DISCOVER), (SERVER, 67))
+
+
+def tftp(path: str) -> str:
+    """Return the first block of a file, or an empty text if the server refuses it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(SECONDS)
+        request = b"\0\1" + path.encode() + b"\0octet\0blksize\x001400\0"
+        sock.sendto(request, (SERVER, 69))
+        answer, source = sock.recvfrom(2000)
+        if answer[1] == 6:  # OACK
+            sock.sendto(b"\0\4\0\0", source)
+            answer, source = sock.recvfrom(2000)
+        sock.sendto(b"\0\4\0\1", source)
+        return answer[4:].decode("latin-1") if answer[1] == 3 else ""
 
 
 def relay(address: str, mac: str) -> tuple[str, str]:
@@ -113,7 +133,9 @@ def attach(name: str) -> str:
 
 def main() -> None:
     calls: dict[str, Any] = {
-        "ticket": ticket,
+        "offered": offered,
+        "ask67": ask67,
+        "tftp": tftp,
         "listen": listen,
         "relay": relay,
         "ask4011": ask4011,

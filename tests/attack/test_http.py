@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests import ROOT
-from tests.attack.http_attacker import OWN_MAC, SERVER
+from tests.attack.http_attacker import SERVER
 
 pytestmark = [pytest.mark.root, pytest.mark.system]
 
@@ -32,7 +32,7 @@ class Room:
     def __init__(self, folder: Path, opened: ExitStack) -> None:
         self._opened = opened
         self._here = self._namespace(NETWORK)
-        self._attacker = self._plug("66", OWN_MAC)
+        self._attacker = self._plug("66", "52:54:99:00:00:66")
         self._honest = self._plug("10", "52:54:99:00:00:10")
         (folder / "images/amd64").mkdir(parents=True)
         (folder / "images/undionly.kpxe").write_bytes(bytes(9000))

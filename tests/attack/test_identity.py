@@ -1,11 +1,13 @@
-"""Attacks on a seat by machines that know its MAC address, its ticket, or its session.
+"""Attacks on a seat by machines that know its MAC address, an old ticket, or its session.
 
 Findings 1, 9, 11 and 13 of the review of 0.1.0: a DHCP answer, heard or asked for, opened the swap
 of any seat. Each attack here is done as it was done then.
 """
 
+import json
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from netboot.boot import ticket
+from netboot.boot.plan import image_export
+from tests import ROOT
 from tests.attack.lan import FAR, Lan, Machine
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
@@ -65,8 +69,8 @@ class Victim:
 
     def __init__(self, lan: Lan) -> None:
         self._machine = lan.machines["victim"]
-        own = self._machine.ask("ticket", VICTIM).split("/")[0]
-        self._seat = self._machine.start("tests.deploy.holder", "10.99.0.1", own)
+        self._machine.ask("offered", VICTIM)
+        self._seat = self._machine.start("tests.deploy.holder", "10.99.0.1", VICTIM)
         assert self._seat.stdout is not None and self._seat.stdout.readline() == "attached\n"
 
     def keeps_its_swap(self) -> bool:
@@ -78,8 +82,8 @@ class Victim:
 
 def boot(machine: Machine, mac: str) -> dict[str, str]:
     """Return the words of the command line that ``mac`` gets at this machine."""
-    file = machine.ask("ticket", mac)
-    status, script = machine.ask("http", "GET", f"/boot/{file}")
+    machine.ask("offered", mac)
+    status, script = machine.ask("http", "GET", f"/boot/{mac}/bios.ipxe")
     assert status == 200, script
     return dict(re.findall(r"netboot\.(\w+)=(\S+)", script))
 
@@ -96,20 +100,36 @@ def doors(key: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_a2_the_mac_address_of_a_pc_in_use_opens_nothing(lan: Lan, attacker: Machine) -> None:
+def old_ticket(folder: Path) -> str:
+    """Return the victim's ticket, which 0.1.0 broadcast."""
+    return ticket.issue((folder / "state/secret").read_bytes(), VICTIM)
+
+
+def test_a2_the_mac_address_of_a_pc_in_use_opens_nothing(
+    lan: Lan, attacker: Machine, tmp_path: Path
+) -> None:
     victim = Victim(lan)
-    stolen = attacker.ask("ticket", VICTIM).split("/")[0]
-    for method, path in doors(stolen):
-        status, text = attacker.ask("http", method, path)
-        assert status == 403, (method, path, text)
-        assert "which has the MAC address 52:54:99:00:00:66" in text
+    attacker.ask("offered", VICTIM)
+    for key in (VICTIM, old_ticket(tmp_path)):
+        for method, path in doors(key):
+            status, text = attacker.ask("http", method, path)
+            if key == VICTIM and not path.startswith("/boot/"):
+                assert status == 404, "a MAC address names a boot file and nothing else"
+                continue
+            assert status == 403, (method, path, text)
+            assert "which has the MAC address 52:54:99:00:00:66" in text
+    for name in ("x86_64-efi.cfg", "i386-efi.cfg", "failed.cfg"):
+        for key in (VICTIM, old_ticket(tmp_path)):
+            assert attacker.ask("tftp", f"boot/{key}/{name}") == ""
+    assert "525499000010" not in attacker.ask("tftp", "boot/x86_64-efi.cfg"), "its own"
     assert victim.keeps_its_swap()
     told = [message for stage, message in lan.events(VICTIM) if stage == "identity"]
     assert told == ["asked for by 10.99.0.66, which has the MAC address 52:54:99:00:00:66"]
-    assert not [stage for stage, _ in lan.events(VICTIM) if stage == "failed:images"]
+    assert not [stage for stage, _ in lan.events(VICTIM) if stage.startswith("failed:")]
 
 
 def test_a3_a_broadcast_that_is_heard_opens_nothing(lan: Lan, attacker: Machine) -> None:
+    """It says nothing but what the attacker is told itself: two bytes of each MAC address differ."""
     ear = subprocess.Popen(
         attacker.command("python3", "-m", "tests.attack.pc", "listen"),
         cwd=Path(__file__).parents[2],
@@ -119,21 +139,65 @@ def test_a3_a_broadcast_that_is_heard_opens_nothing(lan: Lan, attacker: Machine)
     )
     assert ear.stderr is not None and ear.stderr.readline() == "listening\n"
     victim = Victim(lan)
-    heard, _ = ear.communicate(timeout=15)
-    key = heard.strip('"').split("/")[0]
-    assert key.startswith(VICTIM.replace(":", ""))
-    for method, path in doors(key):
-        assert attacker.ask("http", method, path)[0] == 403
+    heard = bytes.fromhex(ear.communicate(timeout=15)[0].strip('"'))
+    own = bytes.fromhex(attacker.ask("offered", ATTACKER))
+    assert heard[28:34].hex(":") == VICTIM and own[28:34].hex(":") == ATTACKER
+    assert (heard[:4], heard[8:28], heard[34:]) == (own[:4], own[8:28], own[34:])
+    assert heard[108:236].rstrip(b"\0") == b"bios.ipxe"
     assert victim.keeps_its_swap()
 
 
-def test_a25_port_4011_opens_nothing_behind_a_router(lan: Lan) -> None:
+def test_a7_strangers_learn_how_many_seats_there_are_and_nothing_else(
+    lan: Lan, attacker: Machine, tmp_path: Path
+) -> None:
+    victim = Victim(lan)
+    status, text = attacker.ask("http", "GET", "/status")
+    assert status == 200 and json.loads(text).keys() == {"count", "cpu_seconds"}
+    assert attacker.ask("http", "GET", f"/status/{VICTIM}")[0] == 403
+    assert victim.keeps_its_swap()
+    words = [sys.executable, "-m", "netboot", "status", "--server", "10.99.0.1:8080", "--state"]
+    for machine, folder, expected in (
+        (attacker, "nowhere", None),
+        (attacker, "state", VICTIM),
+        (lan.here, "nowhere", VICTIM),
+    ):
+        done = subprocess.run(
+            machine.command(*words, str(tmp_path / folder)),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if expected is None:
+            assert done.returncode == 2 and done.stdout == ""
+            assert "with its secret" in done.stderr and "--state FOLDER" in done.stderr
+        else:
+            assert done.returncode == 0 and expected in done.stdout, done.stderr
+
+
+def test_a_user_of_a_seat_that_runs_cannot_begin_a_boot_of_it(lan: Lan) -> None:
+    """Its address is the seat's. But a user cannot send DHCP from the ports of firmware."""
+    victim, pc = Victim(lan), lan.machines["victim"]
+    for before in ((), ("ask67", VICTIM)):
+        if before:
+            pc.ask(*before, uid=65534)
+        for path in ("bios.ipxe", f"{VICTIM}/bios.ipxe"):
+            status, text = pc.ask("http", "GET", f"/boot/{path}", uid=65534)
+            assert status == 403 and "this PC runs, and its firmware did not ask DHCP" in text
+        assert pc.ask("tftp", "boot/x86_64-efi.cfg", uid=65534) == ""
+        for method, path in doors(VICTIM)[1:]:
+            assert pc.ask("http", method, path, uid=65534)[0] == 404
+    assert victim.keeps_its_swap()
+
+
+def test_a25_port_4011_opens_nothing_behind_a_router(lan: Lan, tmp_path: Path) -> None:
     far = lan.add_far("52:54:88:00:00:66")
     victim = Victim(lan)
-    key = far.ask("ask4011", FAR, VICTIM, uid=65534).split("/")[0]
-    # Whether port 4011 answers there or not: the ticket opens nothing.
-    key = key or lan.machines["attacker"].ask("ticket", VICTIM).split("/")[0]
-    for method, path in doors(key):
+    assert far.ask("ask4011", FAR, VICTIM, uid=65534) in ("", "bios.ipxe")
+    for path in ("/boot/bios.ipxe", f"/boot/{VICTIM}/bios.ipxe"):
+        status, text = far.ask("http", "GET", path)
+        assert status == 403 and "behind a router that is not in dhcp.networks" in text
+    for method, path in doors(old_ticket(tmp_path)):
         status, text = far.ask("http", method, path)
         assert status == 403 and "behind a router that is not in dhcp.networks" in text
     assert victim.keeps_its_swap()
@@ -221,17 +285,26 @@ def test_a_pc_that_the_last_release_booted_goes_on(
     refused = "refused=this boot began before the server was upgraded; boot again\n"
     assert pc.ask("http", "GET", f"/lease/{old}?{RAM}") == [200, refused]
     assert attacker.ask("http", "GET", f"/lease/{old}?{RAM}&fresh=1")[0] == 403
+    image = image_export(str(tmp_path / "root.squashfs"))
+    assert pc.ask("attach", f"{image}@{old}") == "", "it goes on reading its root"
+    assert "no such export" in attacker.ask("attach", f"{image}@{old}")
+    assert attacker.ask("tftp", f"boot/{old}/x86_64-efi.cfg") == ""
 
 
 def test_a21_made_up_pcs_do_not_join_the_queue_for_downloads(attacker: Machine) -> None:
     for number in range(5):
-        file = attacker.ask("ticket", f"02:00:00:00:00:{number:02x}")
-        assert attacker.ask("http", "GET", f"/boot/{file}")[0] == 403
+        mac = f"02:00:00:00:00:{number:02x}"
+        attacker.ask("offered", mac)
+        assert attacker.ask("http", "GET", f"/boot/{mac}/bios.ipxe")[0] == 403
 
 
 def test_a14_the_root_image_is_for_who_boots(lan: Lan, attacker: Machine) -> None:
     words = boot(lan.machines["victim"], VICTIM)
     image = words["image"].partition("/")[2]
     played = boot(attacker, "02:6e:62:73:00:01")["ticket"]
-    for key in ("", played, words["token"]):
+    own = boot(attacker, ATTACKER)["ticket"]
+    for key in ("", VICTIM, ATTACKER, played, words["token"], words["ticket"]):
         assert "no such export" in attacker.ask("attach", f"{image}@{key}")
+    assert attacker.ask("attach", f"{image}@{own}") == "", "it is a PC of the room as well"
+    told = [message for stage, message in lan.events(VICTIM) if stage == "identity"]
+    assert told == ["asked for by 10.99.0.66, which has the MAC address 52:54:99:00:00:66"]

@@ -11,7 +11,6 @@ from netboot.profile.sections import Boot
 
 MAC = "52:54:00:12:34:56"
 KEYS = SeatKeys(
-    ticket=ticket.issue(b"s" * 32, MAC),
     token="cafe" * 8,
     session=ticket.begin(b"s" * 32, MAC, b"nonce!", 1e9),
 )
@@ -41,7 +40,7 @@ def test_the_seats_file_names_all_that_is_loaded_and_the_swap_of_the_seat() -> N
         f"netboot.token={KEYS.token}",
     ):
         assert word in words
-    assert f"source (tftp,10.0.0.1)/boot/{KEYS.ticket}/failed.cfg" in lines
+    assert f"source (tftp,10.0.0.1)/boot/{MAC}/failed.cfg" in lines
 
 
 def test_an_operators_words_are_quoted() -> None:
@@ -51,20 +50,19 @@ def test_an_operators_words_are_quoted() -> None:
 
 def test_the_first_file_holds_nothing_of_a_seat() -> None:
     text = grub.render_first()
-    assert MAC not in text and "$net_efinet0_boot_file" in text.replace("{", "").replace("}", "")
-    assert text.rstrip().endswith("/$folder/$grub_cpu-$grub_platform.cfg")
+    own = "boot/$net_default_mac/$grub_cpu-$grub_platform.cfg"
+    assert text == f"source (tftp,$net_default_server)/{own}\n"
 
 
-def test_an_unsigned_grub_is_sent_with_its_seats_address_inside() -> None:
+def test_an_unsigned_grub_is_sent_with_its_servers_address_inside() -> None:
     own = grub.OWN_SCRIPT.replace("PLATFORM", "i386-efi").encode()
     image = b"MZ" + own + b"\0" * 100 + grub.PREFIX
-    folder = f"boot/{KEYS.ticket}"
-    aimed = grub.aimed(image, "255.255.255.255", folder, "i386-efi")
+    aimed = grub.aimed(image, "255.255.255.255", "i386-efi")
     assert len(aimed) == len(image)
-    script = f"source (tftp,255.255.255.255)/{folder}/i386-efi.cfg\n".encode()
+    script = b"source (tftp,255.255.255.255)/boot/$net_default_mac/i386-efi.cfg\n"
     assert aimed[2:].startswith(script) and not aimed[2 + len(script) : 2 + len(own)].strip()
     assert b"/grub" not in aimed
-    assert grub.aimed(b"another GRUB", "10.0.0.1", folder, "i386-efi") == b"another GRUB"
+    assert grub.aimed(b"another GRUB", "10.0.0.1", "i386-efi") == b"another GRUB"
 
 
 def test_each_platform_of_grub_has_one_row() -> None:

@@ -1,5 +1,6 @@
 """Plans and scripts: the files that a PC loads, and that secrets stay secret."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -15,7 +16,6 @@ from netboot.profile.sections import Boot, Root, Swap
 MAC = "52:54:00:12:34:56"
 SECRET = b"s" * 32
 KEYS = SeatKeys(
-    ticket=ticket.issue(SECRET, MAC),
     token="cafe" * 8,
     session=ticket.begin(SECRET, MAC, b"nonce!", 1e9),
 )
@@ -40,15 +40,16 @@ def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architectu
     loader = plan_of(Profile(), Stage.FIRMWARE, arch).bootfile
     by_http = arch.firmware is Firmware.UEFI_HTTP
     if arch.loader == UNIFIED:  # contains the command line
-        path = f"boot/{KEYS.ticket}/{arch.processors[0].name}/{UNIFIED}"
+        path = f"boot/{arch.processors[0].name}/{UNIFIED}"
     else:
         path = arch.loader
         if by_http or is_grub(path):
-            path = f"boot/{KEYS.ticket}/{path}"
+            path = f"boot/{path}"
     assert loader == (f"http://{SERVER}:8080/{path}" if by_http else path)
     assert len(loader) < 128, "the DHCP header's file field"
     plan = plan_of(Profile(), Stage.IPXE, arch)
-    assert plan.bootfile == f"{KEYS.ticket}/{arch.name}.ipxe"
+    assert plan.bootfile == f"{arch.name}.ipxe"
+    assert plan.script_path == f"boot/{MAC}/{arch.name}.ipxe"
     assert len(plan.bootfile) < 128, "the DHCP header's file field"
 
 
@@ -71,11 +72,28 @@ def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
         assert word in kernel.split()
 
 
-def test_the_chain_script_holds_no_secret() -> None:
-    text = ipxe.render_chain(plan_of(Profile()), "http://10.0.0.1:8080")
-    assert KEYS.session not in text
-    assert f"http://10.0.0.1:8080/boot/{KEYS.ticket}/bios.ipxe" in text
-    assert KEYS.token not in text
+def test_no_answer_of_dhcp_holds_a_secret_or_the_name_of_a_seat() -> None:
+    """Another DHCP server can name the same files."""
+    for arch in ARCHITECTURES:
+        for stage in Stage:
+            for attempt in range(3):
+                client = Client(MAC, arch, stage)
+                plan = boot_plan(
+                    Profile(), Profile().seat(MAC), client, KEYS, server=SERVER, attempt=attempt
+                )
+                other = replace(client, mac="52:54:00:00:00:01")
+                seat = Profile().seat(other.mac)
+                assert (
+                    plan.bootfile
+                    == boot_plan(
+                        Profile(), seat, other, SeatKeys(), server=SERVER, attempt=attempt
+                    ).bootfile
+                )
+
+
+def test_the_chain_script_is_the_same_for_all_and_ipxe_names_its_card_in_it() -> None:
+    text = ipxe.render_chain("bios.ipxe", "http://10.0.0.1:8080")
+    assert "chain --autofree http://10.0.0.1:8080/boot/${netX/mac}/bios.ipxe ||" in text
 
 
 def test_without_swap_no_token_is_given() -> None:
@@ -139,7 +157,7 @@ def test_the_operators_arguments_come_last_so_that_they_win() -> None:
 
 def test_a_plan_never_shows_its_keys() -> None:
     shown = repr(KEYS) + repr(ticket.read(SECRET, KEYS.session, 0))
-    assert not [key for key in (KEYS.token, KEYS.ticket, KEYS.session) if key in shown]
+    assert not [key for key in (KEYS.token, KEYS.session) if key in shown]
 
 
 def test_a_ticket_names_its_seat_and_nobody_can_make_one() -> None:

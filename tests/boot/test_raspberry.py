@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from scapy.layers.tftp import TFTP, TFTP_DATA, TFTP_RRQ
 
 from netboot.boot import raspberry, ticket
+from netboot.boot.arch import RASPBERRY_PI
+from netboot.boot.client import Client, Stage
 from netboot.boot.events import Journal
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
@@ -202,6 +205,24 @@ def test_a_pi_gets_a_token_with_its_address_and_keeps_it_however_often_it_reads(
         assert line is not None and re.search(rb"netboot\.token=(\w+)", line)
         assert f"netboot.token={token} ".encode() in line
     assert token not in server.room.status(0.0)
+
+
+def test_a_command_line_is_that_of_the_pi_that_asks_whatever_it_names(server: Server) -> None:
+    asked = [f"{name}/cmdline.txt" for name in (SERIAL, BY_MAC)]
+    lines = server.read(asked, mac=PI_3)
+    server.room.plan_of(Client(PI_4, RASPBERRY_PI, Stage.FIRMWARE), US)
+    for line in lines:
+        assert line is not None and PI_3.replace(":", "-").encode() in line
+        assert server.room.seats.of(PI_4).session.encode() not in line
+
+
+def test_a_user_of_a_pi_that_runs_does_not_get_its_command_line(server: Server) -> None:
+    asked = [f"{SERIAL}/cmdline.txt", "cmdline.txt", "start4.elf"]
+    assert server.read(asked)[0] is not None
+    server.room.seats.of(PI_4).heard(time.monotonic())
+    assert server.read(asked) == [None, None, b"pi/start4.elf!"]
+    server.room.plan(Client(PI_4, RASPBERRY_PI, Stage.FIRMWARE), US)
+    assert server.read(asked)[0] is not None
 
 
 @pytest.mark.parametrize("path", ["out", "away/secret", "../images/secret", f"{SERIAL}/../out"])

@@ -42,3 +42,10 @@ def test_the_token_follows_from_the_session_and_the_secret() -> None:
         ticket.order_key(SECRET, "reboot", MAC, int(NOW)),
     }
     assert token not in others and len(others) == 4
+
+
+def test_a_path_names_its_seat_or_nobody() -> None:
+    for who in (MAC, SESSION, ticket.issue(SECRET, MAC), ""):
+        assert ticket.split(f"{who}/arm64/linux.efi") == (who, "arm64/linux.efi")
+    for path in ("bios.ipxe", "arm64/linux.efi", f"{MAC}", f"{SESSION}0/x", f"{MAC.upper()}0/x"):
+        assert ticket.split(path) == ("", path)

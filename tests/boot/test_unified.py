@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from netboot.boot import unified
+from netboot.boot import ticket, unified
 from netboot.boot.arch import BY_NAME
 from netboot.boot.client import Client, Stage
 from netboot.boot.events import Journal
-from netboot.errors import OperatorError
+from netboot.errors import DeniedError, OperatorError
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot
 from netboot.serve.room import Room
 from netboot.serve.tftp.server import WithEnd
 from netboot.serve.tftp_files import TftpFiles
+from tests.serve.links import FakeLinks
 
 MAC = "52:54:00:12:34:56"
-SERVER = IPv4Address("10.0.0.1")
+SERVER, HERE = IPv4Address("10.0.0.1"), IPv4Address("10.0.0.9")
 KERNEL, INITRAMFS, MORE = b"kernel" * 1001, b"initramfs" * 333, b"more!"
 
 
@@ -103,25 +104,44 @@ def test_dhcp_leads_to_the_image_and_every_boot_has_a_session_of_its_own(
     client = Client(MAC, BY_NAME[arch], Stage.FIRMWARE)
     path = room.plan(client, SERVER).bootfile
     path = path.removeprefix(f"{room.base_url(SERVER)}/")
-    image = TftpFiles(room).file(path, SERVER)
+    room.identity.links = FakeLinks({str(HERE): MAC})
+    image = TftpFiles(room).file(path, SERVER, HERE)
     words = sections(content(image), tmp_path)[".cmdline"].decode().split()
     assert (
         f"netboot.ticket={room.seats.of(MAC).session}" in words
         and "BOOTIF=01-52-54-00-12-34-56" in words
     )
     assert not [word for word in words if "$" in word]
-    assert TftpFiles(room).file(path, SERVER) == image, "a request may come twice"
+    assert TftpFiles(room).file(path, SERVER, HERE) == image, "a request may come twice"
     before = room.seats.of(MAC).session
     room.plan(client, SERVER)
     assert room.seats.of(MAC).session != before
-    name = path.split("/", 2)[2]
-    assert WithEnd(*room.unified(MAC, name, SERVER) or ()) == TftpFiles(room).file(path, SERVER)
+    name = path.removeprefix("boot/")
+    assert WithEnd(*room.unified(MAC, name, SERVER) or ()) == TftpFiles(room).file(
+        path, SERVER, HERE
+    )
+
+
+def test_an_image_with_the_words_of_a_seat_is_for_its_address(room: Room) -> None:
+    stranger = IPv4Address("10.0.0.66")
+    room.identity.links = FakeLinks({str(HERE): MAC, str(stranger): "52:54:00:00:00:66"})
+    files = TftpFiles(room)
+    for who in (MAC, ticket.issue(room.secret, MAC), room.doors.begin(MAC)):
+        path = f"boot/{who}/arm64/linux.efi"
+        with pytest.raises(DeniedError, match=f"this is for {MAC}"):
+            files.file(path, SERVER, stranger)
+        assert isinstance(files.file(path, SERVER, HERE), WithEnd)
+    own = files.file("boot/arm64/linux.efi", SERVER, stranger)
+    assert isinstance(own, WithEnd) and "BOOTIF=01-52-54-00-00-00-66 " in own.end
+    assert room.seats.of(MAC).session not in own.end
+    with pytest.raises(DeniedError, match=r"not in dhcp\.networks"):
+        files.file("boot/arm64/linux.efi", SERVER, IPv4Address("10.77.0.1"))
 
 
 @pytest.mark.parametrize("name", ["amd64/linux.efi", "arm64/other.efi", "linux.efi", "arm64/", ""])
 def test_nothing_else_is_made(room: Room, name: str) -> None:
     assert room.unified(MAC, name, SERVER) is None
-    assert TftpFiles(room).file(f"boot/{room.ticket(MAC)}/{name}", SERVER) is None
+    assert TftpFiles(room).file(f"boot/{MAC}/{name}", SERVER) is None
     assert TftpFiles(room).file("boot/guess/arm64/linux.efi", SERVER) is None
 
 

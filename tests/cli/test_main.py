@@ -83,8 +83,8 @@ def test_the_dry_run_shows_answers_and_no_secret(arch: str, loader: str) -> None
     assert offer.startswith("DHCPOFFER to 255.255.255.255 port 68")
     assert ("option 43" in offer) == (arch == "bios")
     assert ("firmware's DHCPREQUEST, port 4011" in answers) == (arch == "uefi-x64")
-    assert f"file     <ticket>/{arch}.ipxe" in answers["iPXE's DHCPDISCOVER, port 67"]
-    script = answers[f"HTTP GET /boot/<ticket>/{arch}.ipxe"]
+    assert f"file     {arch}.ipxe" in answers["iPXE's DHCPDISCOVER, port 67"]
+    script = answers[f"HTTP GET /boot/52:54:00:12:34:56/{arch}.ipxe"]
     assert "netboot.token=<token>" in script and "netboot.ticket=<session>" in script
 
 
@@ -95,9 +95,9 @@ def test_the_dry_run_shows_answers_and_no_secret(arch: str, loader: str) -> None
 def test_the_dry_run_of_a_grub(arch: str, loader: str, platform: str) -> None:
     words = ("--mac", "52-54-00-12-34-56", "--arch", arch, "--set", f"boot.loader={loader}")
     done = netboot("plan", "--profile", LAB, *words)
-    assert "file     boot/<ticket>/" in done.stdout
+    assert "file     boot/" in done.stdout
     assert ("TFTP read of grub/grub.cfg" in done.stdout) == (loader == "signed")
-    assert f"TFTP read of boot/<ticket>/{platform}.cfg" in done.stdout
+    assert f"TFTP read of boot/52:54:00:12:34:56/{platform}.cfg" in done.stdout
     assert "netboot.token=<token>" in done.stdout and "netboot.ticket=<session>" in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""A seat that uses its swap while the server is upgraded: ``holder.py SERVER TICKET``.
+"""A seat that uses its swap while the server is upgraded: ``holder.py SERVER WHO``.
 
 It prints ``attached``, then reads its page repeatedly until its input ends. Then it prints the
 number of reads, or the error.
@@ -14,9 +14,9 @@ from netboot.pages.nbd.client import PageClient
 from netboot.serve.http.client import http_read
 
 
-async def main(server: str, ticket: str) -> None:
+async def main(server: str, who: str) -> None:
     base = f"http://{server}:8080"
-    script = (await http_read(f"{base}/boot/{ticket}/bios.ipxe")).decode()
+    script = (await http_read(f"{base}/boot/{who}/bios.ipxe")).decode()
     words = dict(re.findall(r"netboot\.(swap|token|ticket)=(\S+)", script))
     await http_read(f"{base}/lease/{words['ticket']}?ram=1000000")
     export = words["swap"].partition("/")[2]

@@ -32,13 +32,17 @@ def doors() -> Doors:
     links = FakeLinks({address: mac for mac, address in ADDRESSES.items()})
     doors = Doors(SECRET, Seats(profile, Journal()), Identity(profile, links))
     own = ticket.issue(SECRET, OTHER_SEAT)
-    assert doors.admit(own, IPv4Address(ADDRESSES[OTHER_SEAT]), begins=True)
+    assert doors.open(own, IPv4Address(ADDRESSES[OTHER_SEAT]), begins=True)
     return doors
 
 
 def is_open(doors: Doors, text: str, address: str, *, begins: bool = False) -> bool:
     try:
-        key = doors.admit(text, IPv4Address(address), begins=begins)
+        if begins:
+            doors.seats.of(MAC).is_expected = True
+            key = doors.open(text, IPv4Address(address), begins=True)
+        else:
+            key = doors.admit(text, IPv4Address(address))
     except DeniedError:
         return False
     assert key is not None
@@ -73,14 +77,40 @@ def test_an_expired_session_is_a_ticket(doors: Doors) -> None:
 
 @pytest.mark.parametrize("mac", [PROBE_MAC, played_mac(3)])
 def test_played_pcs_are_played_from_anywhere(doors: Doors, mac: str) -> None:
-    key = doors.admit(ticket.issue(SECRET, mac), IPv4Address("10.0.0.66"), begins=True)
+    key = doors.admit(ticket.issue(SECRET, mac), IPv4Address("10.0.0.66"))
     assert key is not None and key.mac == mac
+    assert doors.open(mac, IPv4Address("10.0.0.66"), begins=True) == ticket.Key(mac)
     assert not doors.seats.is_known(mac)
 
 
 def test_what_is_not_ours_opens_nothing(doors: Doors) -> None:
-    for text in ("", "guess", TICKET[:-1], SESSION[:-1] + "é", SESSION[12:] + SESSION[:12]):
-        assert doors.admit(text, IPv4Address(ADDRESSES[MAC])) is None
+    address = IPv4Address(ADDRESSES[MAC])
+    for text in ("guess", TICKET[:-1], SESSION[:-1] + "é", SESSION[12:] + SESSION[:12]):
+        assert doors.admit(text, address) is None and doors.open(text, address) is None
+    for text in ("", MAC):  # users of a seat ask from its address
+        assert doors.admit(text, address) is None
+
+
+@pytest.mark.parametrize("who", ["", MAC])
+def test_a_boot_begins_for_the_pc_at_the_address(doors: Doors, who: str) -> None:
+    for mac, address in ADDRESSES.items():
+        if who in ("", mac):
+            key = doors.open(who, IPv4Address(address), begins=True)
+            assert key == ticket.Key(mac) and not key.session
+        else:
+            with pytest.raises(DeniedError, match=f"this is for {MAC}, asked for by {address}"):
+                doors.open(who, IPv4Address(address), begins=True)
+
+
+def test_who_makes_up_names_fills_neither_log_nor_journal(
+    doors: Doors, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(30):
+        with pytest.raises(DeniedError):
+            doors.open(f"52:54:00:00:01:{number:02x}", IPv4Address("10.0.0.66"), begins=True)
+        with pytest.raises(DeniedError, match="behind a router that is not in dhcp.networks"):
+            doors.open("", IPv4Address("10.77.0.1"), begins=True)
+    assert len(caplog.messages) == 2
 
 
 def test_who_is_refused_is_told_and_so_is_the_operator_once_a_minute(
@@ -89,7 +119,7 @@ def test_who_is_refused_is_told_and_so_is_the_operator_once_a_minute(
     message = "asked for by 10.0.0.66, which has the MAC address 52:54:00:00:00:66"
     for _ in range(3):
         with pytest.raises(DeniedError, match=f"this is for {MAC}, {message}"):
-            doors.admit(TICKET, IPv4Address("10.0.0.66"), begins=True)
+            doors.open(TICKET, IPv4Address("10.0.0.66"), begins=True)
     (event,) = doors.seats.journal.history(MAC)
     assert (event.stage, event.message) == ("identity", message)
     assert caplog.messages == [f"{MAC}: {message}"]

@@ -61,7 +61,8 @@ def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room, tmp_path: Path
     assert TftpFiles(room).file(firmware.bootfile, SERVER) == tmp_path / "snponly.efi"
     ipxe = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.IPXE), SERVER)
     chain = (TftpFiles(room).script(ipxe.bootfile, SERVER) or b"").decode()
-    assert f"{room.base_url(SERVER)}/{ipxe.script_path}" in chain
+    first = read(chain, MAC)
+    assert first == Chain(f"{room.base_url(SERVER)}/{ipxe.script_path}")
     script = room.script(MAC, "uefi-x64.ipxe", SERVER)
     assert script is not None and token_of(room) in script
 
@@ -69,7 +70,7 @@ def test_dhcp_tftp_and_http_lead_from_one_to_the_next(room: Room, tmp_path: Path
 def test_http_boot_leads_to_a_loader(room: Room) -> None:
     firmware = room.plan(Client(MAC, BY_NAME["uefi-x64-http"], Stage.FIRMWARE), SERVER)
     folder, _, name = firmware.bootfile.rpartition("/")
-    assert folder == f"{room.base_url(SERVER)}/boot/{room.ticket(MAC)}"
+    assert folder == f"{room.base_url(SERVER)}/boot"
     loader = room.file(name)
     assert loader is not None and loader.read_bytes() == b"loader"
 
@@ -77,8 +78,7 @@ def test_http_boot_leads_to_a_loader(room: Room) -> None:
 def files(room: Room, stage: Stage, times: int = 2, *, able: bool = True) -> set[str]:
     """Return DHCP's files in one boot: DISCOVER, REQUEST and repetitions get the same one."""
     client = Client(MAC, BY_NAME["bios"], stage, able=able)
-    asked = [room.plan(client, SERVER).bootfile for _ in range(times)]
-    return {name.replace(room.ticket(MAC), "TICKET") for name in asked}
+    return {room.plan(client, SERVER).bootfile for _ in range(times)}
 
 
 @pytest.mark.parametrize(("loader", "able"), [("auto", False), ("ipxe", True), ("ipxe", False)])
@@ -89,33 +89,34 @@ def test_a_cards_ipxe_makes_way_for_ours_and_ours_gets_the_script(
     for _ in range(2):  # boots
         assert files(room, Stage.IPXE, able=able) == {"undionly.kpxe"}
         room.fetched(MAC, "undionly.kpxe")
-        assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
-        assert TftpFiles(room).file(f"{room.ticket(MAC)}/bios.ipxe", SERVER) is not None
+        assert files(room, Stage.IPXE) == {"bios.ipxe"}
+        assert TftpFiles(room).file("bios.ipxe", SERVER) is not None
         assert room.script(MAC, "bios.ipxe", SERVER) is not None
     assert stages(room) == []
 
 
 def test_an_able_ipxe_of_a_card_goes_straight_to_its_script(room: Room) -> None:
-    assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
+    assert files(room, Stage.IPXE) == {"bios.ipxe"}
 
 
 def test_the_ipxe_of_our_medium_goes_straight_to_its_script(room: Room) -> None:
     room = other_room(room, Profile.model_validate({"boot": {"loader": "signed"}}))
     client = Client(MAC, BY_NAME["bios"], Stage.IPXE, ours=True)
-    assert room.plan(client, SERVER).bootfile.endswith("/bios.ipxe")
+    assert room.plan(client, SERVER).bootfile == "bios.ipxe"
 
 
 def test_grub_is_led_to_its_seats_files(room: Room, tmp_path: Path) -> None:
     room = other_room(room, Profile.model_validate({"boot": {"loader": "signed"}}))
     first = room.plan(Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE), SERVER)
     folder, _, name = first.bootfile.rpartition("/")
-    assert (folder, name) == (f"boot/{room.ticket(MAC)}", "shimx64.efi")
+    assert (folder, name) == ("boot", "shimx64.efi")
     token = token_of(room)
     for loader in (name, "grubx64.efi"):
         assert TftpFiles(room).file(f"{folder}/{loader}", SERVER) == tmp_path / loader
         room.fetched(MAC, loader)
     first_file = TftpFiles(room).file("grub/grub.cfg", SERVER)
     assert isinstance(first_file, bytes) and b"source" in first_file
+    folder = f"boot/{MAC}"
     for _ in range(2):  # as for a repeated request
         text = TftpFiles(room).file(f"{folder}/x86_64-efi.cfg", SERVER)
         assert isinstance(text, bytes) and token.encode() in text
@@ -133,12 +134,13 @@ def test_a_grub_that_may_be_changed_is_led_there_by_itself(room: Room, tmp_path:
     image = TftpFiles(room).file(plan.bootfile, SERVER)
     assert isinstance(image, bytes)
     file = image.decode().strip().removeprefix(f"source (tftp,{SERVER})/")
+    file = file.replace("$net_default_mac", MAC)
     text = TftpFiles(room).file(file, SERVER)
     assert isinstance(text, bytes) and token_of(room).encode() in text
 
 
 def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
-    content = TftpFiles(room).file(f"boot/{room.ticket(MAC)}/failed.cfg", SERVER)
+    content = TftpFiles(room).file(f"boot/{MAC}/failed.cfg", SERVER)
     assert isinstance(content, bytes) and content.startswith(b"echo ")
     assert stages(room)[-1][0] == "failed:loader"
 
@@ -146,17 +148,50 @@ def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
 def test_what_begins_a_boot_is_given_to_its_seat_alone(room: Room) -> None:
     room = other_room(room, Profile.model_validate({"boot": {"loader": "signed"}}))
     room.identity.links = links = FakeLinks({"10.0.0.9": MAC, "10.0.0.66": "52:54:00:00:00:66"})
-    files, own = TftpFiles(room), f"boot/{room.ticket(MAC)}"
+    files, old = TftpFiles(room), ticket.issue(room.secret, MAC)
     seat, stranger, new = (IPv4Address(f"10.0.0.{last}") for last in (9, 66, 67))
     for name in ("x86_64-efi.cfg", "failed.cfg", "amd64/vmlinuz"):
-        with pytest.raises(DeniedError, match=f"this is for {MAC}"):
-            files.file(f"{own}/{name}", SERVER, stranger)
+        for own in (f"boot/{MAC}", f"boot/{old}"):  # a ticket is of a PC that 0.1.0 booted
+            with pytest.raises(DeniedError, match=f"this is for {MAC}"):
+                files.file(f"{own}/{name}", SERVER, stranger)
         assert files.file(f"{own}/{name}", SERVER, new) == NOT_YET
         assert files.file(f"{own}/{name}", SERVER, seat) is not None
+        assert files.file(f"boot/{name}", SERVER, seat) is not None
     assert links.probed == [new] * 3
-    assert [stage for stage, _ in stages(room)] == ["identity", "failed:loader"]
+    assert {stage for stage, _ in stages(room)} == {"identity", "failed:loader"}
     # Loaders hold no secret: a PC gets its first one before the kernel knows it.
-    assert files.file(f"{own}/grubx64.efi", SERVER, new) is not None
+    for folder in ("boot", f"boot/{old}"):
+        assert files.file(f"{folder}/grubx64.efi", SERVER, new) is not None
+    with pytest.raises(DeniedError, match=r"a router that is not in dhcp\.networks"):
+        files.file("boot/x86_64-efi.cfg", SERVER, IPv4Address("10.77.0.1"))
+    fixed = files.file("boot/x86_64-efi.cfg", SERVER, stranger)
+    assert isinstance(fixed, bytes) and token_of(room).encode() not in fixed, "its own"
+
+
+def test_a_pc_that_runs_begins_no_boot_unless_its_firmware_asks_dhcp(room: Room) -> None:
+    """Users of a seat can ask for its files from its address, but not send DHCP as firmware does."""
+    room.identity.links = FakeLinks({"10.0.0.9": MAC})
+    seat, session = IPv4Address("10.0.0.9"), room.doors.begin(MAC)
+    names = ("", MAC, session, ticket.issue(room.secret, MAC))
+    assert all(room.open(who, seat, begins=True) for who in names), "as far as we know, it is off"
+    room.plan(Client(MAC, BY_NAME["bios"], Stage.IPXE), SERVER)
+    assert room.admit(session, seat), "Linux asks"
+    room.plan(Client(MAC, BY_NAME["bios"], Stage.IPXE), SERVER, privileged=False)
+    for who in names:
+        assert room.open(who, seat) is not None
+        with pytest.raises(DeniedError, match="this PC runs, and its firmware did not ask DHCP"):
+            room.open(who, seat, begins=True)
+    room.plan(Client(MAC, BY_NAME["bios"], Stage.FIRMWARE), SERVER)
+    assert all(room.open(who, seat, begins=True) for who in names)
+    assert room.admit(session, seat)
+    room.seats.of(MAC).heard_at -= 121  # it was switched off
+    assert all(room.open(who, seat, begins=True) for who in names)
+    assert room.lease(MAC, 1 << 20, session=session).startswith("size=")
+    token = ticket.swap_token(room.secret, session)
+    attached = room.table.attach(WireName.parse(f"seat-525400123456@{token}.1"), 0.0)
+    assert isinstance(attached, Attached)
+    with pytest.raises(DeniedError, match="this PC runs"):
+        room.open("", seat, begins=True)
 
 
 def test_what_grub_looks_for_in_vain_is_no_news(room: Room) -> None:
@@ -172,7 +207,7 @@ def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) 
     assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
     assert stages(room) == [("loader", "the last loader did not start; sending ipxe.pxe")]
     room.fetched(MAC, "ipxe.pxe")
-    assert files(room, Stage.IPXE) == {"TICKET/bios.ipxe"}
+    assert files(room, Stage.IPXE) == {"bios.ipxe"}
     assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}, "at the next boot, as it works"
     assert len(stages(room)) == 1
 
@@ -257,26 +292,28 @@ def test_a_server_without_images_boots_nobody(room: Room) -> None:
     assert TftpFiles(room).file("snponly.efi", SERVER) is None
 
 
-@pytest.mark.parametrize("path", ["", "x", "../snponly.efi", "guess/bios.ipxe", "manifest.json"])
+@pytest.mark.parametrize(
+    "path", ["", "x", "../snponly.efi", "guess/bios.ipxe", "manifest.json", "amd64/vmlinuz"]
+)
 def test_tftp_has_nothing_else(room: Room, path: str) -> None:
     assert TftpFiles(room).file(path, SERVER) is None
 
 
-def test_a_ticket_does_not_open_other_names(room: Room) -> None:
-    assert TftpFiles(room).file(f"{room.ticket(MAC)}/other.ipxe", SERVER) is None
+def test_only_names_of_boot_files_are_served(room: Room) -> None:
+    assert TftpFiles(room).file("other.ipxe", SERVER) is None
     assert room.script(MAC, "other.ipxe", SERVER) is None
     assert room.file("manifest.json") is None
     assert room.file("../secret") is None
 
 
-def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_ticket(
+def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_session(
     room: Room,
 ) -> None:
     servers = (SERVER, IPv4Address("10.0.0.2"))
     profile = Profile(swap=Swap(servers=servers, layout="stripe"))
     first = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
     other = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
-    mac = other.seat_of(first.ticket(MAC))
+    mac = other.seat_of(first.doors.begin(MAC), SERVER)
     assert mac == MAC
     text, _, token = other.lease(mac, GIB // 4, fresh=True).partition(" token=")
     assert text == f"size={GIB // 4}", "half of twice the RAM"
@@ -303,7 +340,7 @@ def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) 
 
 def test_a_server_that_was_restarted_takes_the_session_of_a_boot_before(room: Room) -> None:
     script = room.script(MAC, "bios.ipxe", SERVER)
-    boot = read(script or "")
+    boot = read(script or "", MAC)
     assert isinstance(boot, Boot)
     session, token = (boot.arguments[f"netboot.{name}"] for name in ("ticket", "token"))
     after = Room(room.profile, room.images, room.secret, Journal(), LeaseTable(GIB))
@@ -312,7 +349,7 @@ def test_a_server_that_was_restarted_takes_the_session_of_a_boot_before(room: Ro
     assert isinstance(
         after.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0), Attached
     )
-    assert after.seat_of(session) == MAC
+    assert after.seat_of(session, SERVER) == MAC
 
 
 def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room: Room) -> None:
@@ -358,17 +395,17 @@ def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: P
     profile = Profile(http=Http(rate=125_000))  # 1Mbit
     room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
     first, second = "52:54:00:00:00:01", "52:54:00:00:00:02"
-    assert isinstance(read(room.script(first, "bios.ipxe", SERVER) or ""), Boot)
-    waits = read(room.script(second, "bios.ipxe", SERVER) or "")
+    assert isinstance(read(room.script(first, "bios.ipxe", SERVER) or "", first), Boot)
+    waits = read(room.script(second, "bios.ipxe", SERVER) or "", second)
     # 2 MB at 1 Mbit/s take 16 s; 3 s before that the next one begins.
     assert isinstance(waits, Chain) and waits.wait == 13
     assert not room.seats.of(second).session
     assert room.journal.history(second)[-1].message == "13 s, PCs in front: 1"
-    assert isinstance(read(room.script(PROBE_MAC, "bios.ipxe", SERVER) or ""), Boot)
+    assert isinstance(read(room.script(PROBE_MAC, "bios.ipxe", SERVER) or "", PROBE_MAC), Boot)
     room.fetched(first, "amd64/vmlinuz")
-    assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or ""), Chain)
+    assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or "", second), Chain)
     room.beacon(first, "init:start", parse_beacon("256 MiB", "1.0", "1.0"))
-    assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or ""), Boot)
+    assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or "", second), Boot)
 
 
 def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) -> None:
@@ -422,8 +459,8 @@ def test_a_beacon_that_was_sent_again_is_told_once(room: Room) -> None:
     assert stages(room)[-1] == ("agent:lost", "closed")
 
 
-def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(room: Room) -> None:
-    path = f"{room.ticket(MAC)}/bios.ipxe"
+def test_transfers_are_the_seats_whose_key_they_name_and_probes_are_no_news(room: Room) -> None:
+    path = f"boot/{room.doors.begin(MAC)}/bios.ipxe"
     room.identity.links = FakeLinks({"10.0.0.9": MAC, "10.0.0.66": "52:54:00:00:00:66"})
     TftpFiles(room).transferred(Transfer("10.0.0.66", path, 200, 200, 0.5, Outcome.DONE))
     TftpFiles(room).transferred(Transfer("10.0.0.9", path, 200, 200, 0.5, Outcome.DONE))
@@ -433,25 +470,43 @@ def test_transfers_are_the_seats_whose_ticket_they_name_and_probes_are_no_news(r
         ("tftp", "bios.ipxe 0.2 kB in 0.50 s"),
         ("tftp", "bios.ipxe 0.0 kB in 0.10 s: refused"),
     ]
+    for client, named, seat in (
+        ("10.0.0.9", "", MAC),
+        ("10.0.0.66", f"boot/{MAC}/", "52:54:00:00:00:66"),
+        ("10.9.0.1", f"boot/{played_mac(3)}/", played_mac(3)),
+    ):
+        before = len(room.journal.history(seat))
+        TftpFiles(room).transferred(
+            Transfer(client, f"{named}undionly.kpxe", 9, 9, 0.1, Outcome.DONE)
+        )
+        assert len(room.journal.history(seat)) == before + 1, "a MAC address alone is no proof"
 
 
 def test_a_root_image_opens_for_a_boot_but_not_for_a_played_one(room: Room) -> None:
     profile = Profile.model_validate({"root": {"kind": "nbd", "image": "/srv/root.squashfs"}})
     room = other_room(room, profile)
-    session = room.doors.begin(MAC)
-    assert room.image_of(session) == image_export("/srv/root.squashfs")
-    assert room.image_of(room.ticket(MAC)) is not None, "of a PC that 0.1.0 booted"
-    for text in ("guess", session[:-1], room.doors.begin(played_mac(3)), room.ticket(PROBE_MAC)):
-        assert room.image_of(text) is None
+    session, old = room.doors.begin(MAC), ticket.issue(room.secret, MAC)
+    stranger = "52:54:00:00:00:66"
+    room.identity.links = FakeLinks({"10.0.0.9": MAC, "10.0.0.66": stranger})
+    export = image_export("/srv/root.squashfs")
+    assert room.image_of(session, "10.0.0.9") == room.image_of(session, "10.0.0.66") == export
+    assert room.image_of(old, "10.0.0.9") == export, "of a PC that 0.1.0 booted"
+    assert room.image_of(old, "10.0.0.66") is room.image_of(old, "10.77.0.1") is None
+    assert room.open("", IPv4Address("10.0.0.66"), begins=True), "so it is a seat"
+    assert room.image_of(session, "10.0.0.66") is None
+    played = (room.doors.begin(played_mac(3)), ticket.issue(room.secret, PROBE_MAC))
+    for text in ("", MAC, "guess", session[:-1], *played):
+        assert room.image_of(text, "10.0.0.9") is None
 
 
 def test_status_holds_no_secret(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
     ask_for_lease(room, 4096)
     TftpFiles(room).transferred(
-        Transfer("10.0.0.9", f"{room.ticket(MAC)}/bios.ipxe", 9, 9, 0.1, Outcome.DONE)
+        Transfer("10.0.0.9", f"boot/{room.doors.begin(MAC)}/bios.ipxe", 9, 9, 0.1, Outcome.DONE)
     )
     status = room.status(0.0) + str(room.history(MAC))
     text = status + repr(room)
     assert MAC in text
-    assert token_of(room) not in text and room.ticket(MAC) not in status
+    assert token_of(room) not in text and room.seats.of(MAC).session not in text
+    assert json.loads(room.count(0.5)) == {"count": 1, "cpu_seconds": 0.5}

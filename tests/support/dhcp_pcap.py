@@ -1,7 +1,6 @@
 """Extract DHCP of real firmware from a capture: ``python -m tests.support.dhcp_pcap IN OUT``.
 
-The questions of the PC are kept unchanged, each one once. The answers are left out, because they
-contain the ticket of the seat.
+The questions of the PC are kept unchanged, each one once. The answers are left out.
 """
 
 import sys

@@ -77,10 +77,10 @@ class Pc:
             offer = await self._lease(ipxe)
         await self._boot_server(ipxe, offer, "ipxe 4011")
         with self._stage("script"):
-            first = read(await self._tftp(*IPXE_TERMS))
+            first = self._read(await self._tftp(*IPXE_TERMS))
             if not isinstance(first, Chain):
                 raise AnswerError("the first script names no boot script")
-            script = read(await self._http(first.url))
+            script = self._read(await self._http(first.url))
         if isinstance(script, Chain):
             with self._stage("wait"):
                 script = await self._wait(script)
@@ -121,7 +121,7 @@ class Pc:
                 text = answer.options.get(Option.MESSAGE, b"").decode("ascii", "replace")
                 raise AnswerError(f"NAK: {text}")
             self._address = answer.yiaddr
-        self._boot_file = offer.file.decode("ascii", "replace")
+        self._boot_file = _named(offer, asker.mac)
         return offer
 
     async def _boot_server(self, asker: Asker, offer: Packet, stage: str) -> None:
@@ -130,7 +130,7 @@ class Pc:
             with self._stage(stage):
                 question = asker.boot_server_request(secrets.randbits(32), self._here)
                 answer = await ask_boot_server(question, self._server, DHCP_WAITS)
-                self._boot_file = answer.file.decode("ascii", "replace")
+                self._boot_file = _named(answer, asker.mac)
 
     async def _loader(self) -> None:
         if self._boot_file.startswith("http://"):
@@ -138,6 +138,9 @@ class Pc:
             self._received(size)
         else:
             await self._tftp(*TERMS.get(self._firmware.arch.firmware, IPXE_TERMS))
+
+    def _read(self, script: str) -> Boot | Chain:
+        return read(script, self._firmware.mac)
 
     async def _tftp(self, blksize: int, windowsize: int) -> str:
         if not self._boot_file:
@@ -161,7 +164,7 @@ class Pc:
         """Wait for this PC's turn to download; return the boot script."""
         for _ in range(MAX_WAITS):
             await asyncio.sleep(script.wait)
-            following = read(await self._http(script.url))
+            following = self._read(await self._http(script.url))
             if isinstance(following, Boot):
                 return following
             script = following
@@ -212,6 +215,16 @@ class Pc:
     def _received(self, size: int) -> None:
         received, stage = self.outcome.received, self.outcome.stage
         received[stage] = received.get(stage, 0) + size
+
+
+def _named(answer: Packet, mac: str) -> str:
+    """Return the boot file of an answer, with the played PC's name in it.
+
+    The server knows real PCs by their addresses, but all played ones have ours.
+    """
+    file = answer.file.decode("ascii", "replace")
+    before, boot, name = file.rpartition("boot/")
+    return f"{before}{boot or 'boot/'}{mac}/{name}" if file else ""
 
 
 async def _connected(entry: SwapEntry) -> PageClient:

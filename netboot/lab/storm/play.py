@@ -112,7 +112,7 @@ async def _scout(storm: Storm, asking: Asking) -> str:
     if offer.yiaddr != ANY:  # free the offered address: a PC of the storm may need it
         asking.tell(scout.release(secrets.randbits(32), offer.yiaddr, storm.server))
     script = await fetch(storm.server, offer.file.decode("ascii", "replace"))
-    first = read(script.decode("ascii", "replace"))
+    first = read(script.decode("ascii", "replace"), PROBE_MAC)
     if not isinstance(first, Chain):
         raise AnswerError("its first script names no boot script")
     return f"http://{urlsplit(first.url).netloc}"

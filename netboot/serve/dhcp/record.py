@@ -39,7 +39,6 @@ def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) 
 def of_reply(reply: Reply, port: int, milliseconds: float, when: float) -> BootEvent:
     """Return the event for an answer, which took ``milliseconds``."""
     packet, name = reply.packet, reply.answer.name.removeprefix("DHCP")
-    # A script's folder is the seat's ticket, which must not be in an event.
     file = packet.file.decode().rpartition("/")[2]
     data: dict[str, Any] = {"type": name, "ms": round(milliseconds, 3)}
     words = [name]

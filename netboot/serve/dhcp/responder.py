@@ -195,8 +195,8 @@ def _boot_server(question: _Question) -> Reply | Ignored:
         return Ignored(f"a request on port {BOOT_SERVER_PORT} from a client without an address")
     if not _is_near(address, question.context):
         return Ignored(f"{address} is in no network of this server: see dhcp.networks")
-    # EDK2 asks from port 4011, iPXE from 68. Any program of any user can ask from other ports; the
-    # PCs that a storm plays do, and get tickets of played seats only.
+    # EDK2 asks from port 4011, iPXE from 68. Any program of any user can ask from other ports. The
+    # PCs that a storm plays do, and get answers for played seats only.
     if port not in (BOOT_SERVER_PORT, CLIENT_PORT) and not is_played(question.mac):
         return Ignored(f"a request on port {BOOT_SERVER_PORT} from port {port}: expected 4011, 68")
     packet = _answer(

@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 # A second server must be known before the first PC is answered. proxyDHCP servers answer in
 # milliseconds; a slower server causes a warning when it answers.
 RIVAL_PATIENCE = 0.5
+PRIVILEGED_BELOW = 1024  # Linux's net.ipv4.ip_unprivileged_port_start
 BESIDE = "to serve beside it anyway: --set dhcp.beside=yes, or 'beside: yes' below dhcp"
 
 
@@ -43,6 +44,16 @@ class _Answered:
     data: bytes
     interface: Interface
     received: float
+
+
+class Plan(Protocol):
+    """The decision on a client's boot (Room.plan)."""
+
+    def __call__(self, client: Client, server: IPv4Address, *, privileged: bool) -> BootPlan:
+        """Return the plan for a client that asked our address ``server``.
+
+        ``privileged``: it asked from a port that no user of a seat can use.
+        """
 
 
 class Notes(Protocol):
@@ -58,15 +69,14 @@ class Notes(Protocol):
 class DhcpServer:
     """Answers DHCP on ``interfaces``.
 
-    ``plan(client, server)`` decides on a client's boot; ``server`` is our address on the client's
-    interface. ``lease_file`` keeps full mode's leases. ``notes`` gets each lease and each answer.
+    ``plan`` decides on a client's boot. ``lease_file`` keeps full mode's leases. ``notes`` gets each lease and each answer.
     """
 
     def __init__(
         self,
         profile: Profile,
         interfaces: Sequence[Interface],
-        plan: Callable[[Client, IPv4Address], BootPlan],
+        plan: Plan,
         journal: Journal,
         lease_file: Path | None = None,
         notes: Notes | None = None,
@@ -182,7 +192,7 @@ class DhcpServer:
                 server=interface.address,
                 port=port,
                 source=(IPv4Address(address), source_port),
-                plan=partial(self._plan_from, interface.address),
+                plan=partial(self._plan_from, interface.address, source_port < PRIVILEGED_BELOW),
                 networks=self._networks,
                 scopes=self._scopes,
             )
@@ -203,8 +213,8 @@ class DhcpServer:
             self._complaints.warn(sender, message, port, sender, traceback.format_exc())
         return None
 
-    def _plan_from(self, server: IPv4Address, client: Client) -> BootPlan:
-        return self._plan(client, server)
+    def _plan_from(self, server: IPv4Address, privileged: bool, client: Client) -> BootPlan:
+        return self._plan(client, server, privileged=privileged)
 
     def _save(self) -> bool:
         """Write changed leases. Return False if that failed: no PC may get an answer then."""

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from netboot.boot import ticket
+from netboot.boot.arch import LOADERS
 from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
@@ -26,7 +28,9 @@ MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has a
 MAX_STAGE_CHARACTERS = 40
 MAX_RAM_DIGITS = 20  # of 64 bits
 SHUTDOWN_SECONDS = 1.0
-
+LOOPBACK = IPv4Address("127.0.0.1")
+# The kernel's first question by ARP is answered in a millisecond, the next one comes a second later.
+LOOKS, LOOK_SECONDS = 6, 0.2
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -34,11 +38,23 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Answers(Protocol):
     """The questions of the HTTP server to the room. Each ``mac`` is that of an admitted seat."""
 
-    def admit(self, text: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
-        """Return the ticket or session ``text``, or None. Raises DeniedError.
+    def is_awaited(self, address: IPv4Address) -> bool:
+        """Return True if the kernel does not know a machine on our links yet. Have it look."""
 
-        ``begins``: to begin a boot.
+    def admit(self, text: str, address: IPv4Address) -> Key | None:
+        """Return the ticket or session ``text``, or None. Raises DeniedError."""
+
+    def open(self, who: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
+        """Return the seat of a loader at ``address``, or None. Raises DeniedError.
+
+        ``who`` is what its URL says. ``begins``: to begin a boot.
         """
+
+    def seat_of(self, who: str, address: IPv4Address) -> str | None:
+        """Return the seat of a loader that asks for what is nobody's secret, if it is known."""
+
+    def is_boot_file(self, name: str) -> bool:
+        """Return True if there may be a boot file ``name``, for all seats or for each its own."""
 
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         """Return the iPXE script ``name`` of a seat, or None if there is no such script."""
@@ -78,6 +94,9 @@ class Answers(Protocol):
 
     def order_refusal(self, key: str, order: str, mac: str) -> str:
         """Return why a caller with this key may not give the order; empty if it may."""
+
+    def count(self, cpu_seconds: float) -> str:
+        """Return what strangers may know as JSON: the number of seats, and ``cpu_seconds``."""
 
     def status(self, cpu_seconds: float) -> str:
         """Return the last event of each seat as JSON, without secrets."""
@@ -120,6 +139,7 @@ class HttpServer:
         self._orders = Orders()
         self._senders = Senders()
         self._overview = Overview(room.status, now)
+        self._count = Overview(room.count, now)
         self._readers = Readers()
 
     @property
@@ -133,7 +153,7 @@ class HttpServer:
         app = web.Application(client_max_size=MAX_BEACON_BYTES, middlewares=[self._enter])
         app.add_routes(
             [
-                web.get("/boot/{ticket}/{name:.+}", self._boot),
+                web.get("/boot/{path:.+}", self._boot),
                 web.post("/beacon/{ticket}/{stage}", self._beacon),
                 web.get("/lease/{ticket}", self._lease),
                 web.delete("/lease/{ticket}", self._end_lease),
@@ -193,20 +213,29 @@ class HttpServer:
             raise web.HTTPRequestTimeout(text="the request has no end\n") from None
         return await handler(request)
 
-    def _key(self, request: web.Request, *, begins: bool = False) -> Key:
-        try:
-            key = self._room.admit(request.match_info["ticket"], _peer(request), begins=begins)
-        except DeniedError as error:
-            raise web.HTTPForbidden(text=f"{error}\n") from None
-        if key is None:
-            raise web.HTTPNotFound(text="no such seat\n")
-        return key
+    async def _key(self, request: web.Request) -> Key:
+        text, address = request.match_info["ticket"], await self._asker(request)
+        return _allowed(lambda: self._room.admit(text, address))
+
+    async def _asker(self, request: web.Request) -> IPv4Address:
+        """Return the address that asks, after the kernel had the time to find it on our links."""
+        address = _peer(request)
+        for _ in range(LOOKS):
+            if not self._room.is_awaited(address):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        return address
 
     async def _boot(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["name"]
-        path = self._room.file(name)
-        # A script, or a kernel with a seat's command line.
-        mac = self._key(request, begins=path is None).mac
+        who, name = ticket.split(request.match_info["path"])
+        if not self._room.is_boot_file(name):
+            raise web.HTTPNotFound(text=f"no boot file {name}\n")
+        address, path = await self._asker(request), self._room.file(name)
+        if name in LOADERS:  # nobody's secret
+            mac = self._room.seat_of(who, address) or ""
+        else:
+            # A script, or a kernel with a seat's command line, begins a boot.
+            mac = _allowed(lambda: self._room.open(who, address, begins=path is None)).mac
         if name.endswith(".ipxe"):
             text = self._room.script(mac, name, _own_address(request))
             if text is None:
@@ -214,10 +243,12 @@ class HttpServer:
             self._room.record(mac, "http", name, file=name, bytes=len(text))
             return web.Response(text=text)
         begin = self._now()
-        self._room.begun(mac)
+        if mac:
+            self._room.begun(mac)
 
         def sent(size: int | None) -> None:
-            self._sent(mac, name, size, self._now() - begin)
+            if mac:
+                self._sent(mac, name, size, self._now() - begin)
 
         if path is not None:
             return Download(path, sent, self._senders)
@@ -237,7 +268,7 @@ class HttpServer:
         self._room.record(mac, "http", message, file=name, bytes=size, seconds=taken)
 
     async def _beacon(self, request: web.Request) -> web.Response:
-        mac, stage = self._key(request).mac, request.match_info["stage"]
+        mac, stage = (await self._key(request)).mac, request.match_info["stage"]
         if len(stage) > MAX_STAGE_CHARACTERS or not stage.isprintable():
             raise web.HTTPBadRequest(text="stage: expected at most 40 printable characters\n")
         body = (await request.read()).decode("utf-8", "replace")
@@ -247,7 +278,7 @@ class HttpServer:
         return web.Response(text="")
 
     async def _lease(self, request: web.Request) -> web.Response:
-        key, ram = self._key(request), request.query.get("ram", "")
+        key, ram = await self._key(request), request.query.get("ram", "")
         # Python raises an error for a number of 4300 digits, which fit into a request's head.
         if not (ram.isascii() and ram.isdigit() and len(ram) <= MAX_RAM_DIGITS):
             raise web.HTTPBadRequest(text="ram: expected the client's RAM in bytes\n")
@@ -263,20 +294,33 @@ class HttpServer:
         return web.Response(text=f"{answer}\n")
 
     async def _end_lease(self, request: web.Request) -> web.Response:
-        mac, area = self._key(request).mac, _area(request)
+        mac, area = (await self._key(request)).mac, _area(request)
         return web.Response(text=self._room.end_lease(mac, area) + "\n")
 
+    def _is_reader(self, request: web.Request) -> bool:
+        """Return True for a program of this machine, or with a key. Raises HTTPForbidden."""
+        if _peer(request) in (LOOPBACK, _own_address(request)):
+            return True
+        key = _bearer(request)
+        refusal = self._room.order_refusal(key, ticket.READ, "") if key else ""
+        if refusal:
+            raise web.HTTPForbidden(text=f"{refusal}\n")
+        return key != ""
+
     async def _status(self, request: web.Request) -> web.StreamResponse:
-        return await self._readers.send(request, await self._overview.content())
+        shown = self._overview if self._is_reader(request) else self._count
+        return await self._readers.send(request, await shown.content())
 
     async def _history(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_reader(request):
+            raise web.HTTPForbidden(text="names of seats are for this server's secret\n")
         text = self._room.history(request.match_info["mac"])
         if text is None:
             raise web.HTTPNotFound(text="no events of this seat\n")
         return await self._readers.send(request, text.encode())
 
     async def _wait_for_order(self, request: web.Request) -> web.Response:
-        mac = self._key(request).mac
+        mac = (await self._key(request)).mac
         order = await self._orders.wait(mac)
         if order:
             self._room.record(mac, "order", order)
@@ -284,8 +328,7 @@ class HttpServer:
 
     async def _give_order(self, request: web.Request) -> web.Response:
         mac, order = request.match_info["mac"], request.match_info["order"]
-        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        refusal = self._room.order_refusal(key, order, mac)
+        refusal = self._room.order_refusal(_bearer(request), order, mac)
         if refusal:
             raise web.HTTPForbidden(text=f"{refusal}\n")
         if order not in ORDERS:
@@ -300,6 +343,21 @@ def _area(request: web.Request) -> int:
     if len(text) != 1 or text not in "123456789":
         raise web.HTTPBadRequest(text="area: expected 1 to 9\n")
     return int(text)
+
+
+def _bearer(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
+
+
+def _allowed(ask: Callable[[], Key | None]) -> Key:
+    """Return the key that a question to the room gets. Raises HTTPForbidden, HTTPNotFound."""
+    try:
+        key = ask()
+    except DeniedError as error:
+        raise web.HTTPForbidden(text=f"{error}\n") from None
+    if key is None:
+        raise web.HTTPNotFound(text="no such seat\n")
+    return key
 
 
 def _peer(request: web.Request) -> IPv4Address:

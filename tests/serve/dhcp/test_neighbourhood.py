@@ -29,7 +29,7 @@ from netboot.profile.sections import Boot as BootSection
 from netboot.serve.dhcp.packet import MessageType, parse
 from netboot.serve.dhcp.server import DhcpServer
 from tests.serve.dhcp.test_offers import MODELS
-from tests.serve.dhcp.test_server import ANN, BOB, FULL, PROXY, TICKET, Cable, Lan, on_lan, plan
+from tests.serve.dhcp.test_server import ANN, BOB, FULL, PROXY, Cable, Lan, on_lan, plan
 from tests.support import offers
 from tests.support.offers import Ask, Boot, Offer
 from tests.support.pxe_client import PxeClient
@@ -298,11 +298,11 @@ def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture
     async def scenario(lan: Lan) -> None:
         with site(*dnsmasq(tmp_path)):
             every = Profile(boot=BootSection(architectures=tuple(PROCESSORS)))
-            keys = SeatKeys(TICKET, "token")
+            keys = SeatKeys("token")
             server = DhcpServer(
                 every,
                 find("b0"),
-                lambda client, us: boot_plan(
+                lambda client, us, privileged: boot_plan(
                     every, every.seat(client.mac), client, keys, server=us
                 ),
                 lan.journal,
@@ -331,10 +331,10 @@ def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture
                     if loader == UNIFIED:
                         loader = f"{row.processors[0].name}/{loader}"
                     if row.firmware is Firmware.UEFI_HTTP:
-                        loader = f"http://{OURS}:8080/boot/{TICKET}/{loader}"
+                        loader = f"http://{OURS}:8080/boot/{loader}"
                     elif is_grub(loader) or row.loader == UNIFIED:
-                        loader = f"boot/{TICKET}/{loader}"
-                    file = f"{TICKET}/{row.name}.ipxe" if ipxe else loader
+                        loader = f"boot/{loader}"
+                    file = f"{row.name}.ipxe" if ipxe else loader
                     assert choice == Boot(OURS, file)
 
     with caplog.at_level(logging.WARNING):

@@ -11,7 +11,7 @@ from netboot.boot.arch import ARCHITECTURES, Architecture, Firmware
 from netboot.serve.dhcp.packet import parse, serialize
 from netboot.serve.dhcp.responder import Context, Reply, respond
 from tests import ROOT
-from tests.serve.dhcp.test_responder import FULL, NOW, PROXY, TICKET, US, context
+from tests.serve.dhcp.test_responder import FULL, NOW, PROXY, US, context
 from tests.support import offers
 from tests.support.offers import Ask, Boot, Choice, Offer
 from tests.support.pxe_client import PxeClient
@@ -21,13 +21,13 @@ OURS, ROUTER, PC = str(US), "10.0.0.254", "10.0.0.77"
 Model = Callable[[Sequence[Offer]], Choice]
 FILES = {
     "bios": "undionly.kpxe",
-    "uefi-ia32": f"boot/{TICKET}/grubia32.efi",
+    "uefi-ia32": "boot/grubia32.efi",
     "uefi-x64": "snponly.efi",
     "uefi-x64-bc": "snponly.efi",
     "raspberry-pi": "bootcode.bin",
-    "uefi-arm64": f"boot/{TICKET}/arm64/linux.efi",
-    "uefi-arm64-http": f"http://{OURS}:8080/boot/{TICKET}/arm64/linux.efi",
-    "uefi-x64-http": f"http://{OURS}:8080/boot/{TICKET}/snponly.efi",
+    "uefi-arm64": "boot/arm64/linux.efi",
+    "uefi-arm64-http": f"http://{OURS}:8080/boot/arm64/linux.efi",
+    "uefi-x64-http": f"http://{OURS}:8080/boot/snponly.efi",
 }
 MODELS: dict[Firmware, tuple[Model, ...]] = {
     Firmware.BIOS: (offers.pxe_rom, offers.ipxe),
@@ -72,7 +72,7 @@ def boots(choice: Choice, client: PxeClient) -> Choice:
 
 
 def expected(row_name: str, client: PxeClient) -> Boot:
-    return Boot(OURS, f"{TICKET}/{row_name}.ipxe" if client.ipxe else FILES[row_name])
+    return Boot(OURS, f"{row_name}.ipxe" if client.ipxe else FILES[row_name])
 
 
 @every_firmware

@@ -24,8 +24,8 @@ from netboot.serve.http.beacon import MAX_AGE_SECONDS, Beacon, parse_beacon
 from netboot.serve.http.server import HttpServer
 
 MAC = "52:54:00:12:34:56"
-TICKET = "t" * 44
-DENIED = "another's ticket"
+TICKET = "7" * 44
+DENIED = "d" * 64
 LOCALHOST = IPv4Address("127.0.0.1")
 IMAGE = bytes(range(256)) * 4096  # 1 MiB
 PATIENCE = 30  # seconds for what takes milliseconds on an idle machine
@@ -40,12 +40,26 @@ class FakeRoom:
         self.made = 0  # answers to /status
         self.status_bytes = 9
         self.asked: list[tuple[str, str, bool]] = []
+        self.awaited = 0  # look-ups until the kernel knows who asks
 
-    def admit(self, text: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
-        self.asked.append((text, str(address), begins))
-        if text == DENIED:
+    def is_awaited(self, address: IPv4Address) -> bool:
+        self.awaited -= 1
+        return self.awaited >= 0
+
+    def admit(self, text: str, address: IPv4Address) -> Key | None:
+        return self.open(text, address)
+
+    def open(self, who: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
+        self.asked.append((who, str(address), begins))
+        if who == DENIED:
             raise DeniedError("another PC's")
-        return Key(MAC, "session") if text == TICKET else None
+        return Key(MAC, "session") if who in (TICKET, MAC, "") else None
+
+    def seat_of(self, who: str, address: IPv4Address) -> str | None:
+        return who or None
+
+    def is_boot_file(self, name: str) -> bool:
+        return name in ("bios.ipxe", "arm64/linux.efi", "vmlinuz", "snponly.efi")
 
     def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
         return f"#!ipxe\n# {mac} {server}\n" if name == "bios.ipxe" else None
@@ -54,7 +68,7 @@ class FakeRoom:
         return (self.image, "its own end") if name == "arm64/linux.efi" else None
 
     def file(self, name: str) -> Path | None:
-        return self.image if name == "vmlinuz" else None
+        return self.image if name in ("vmlinuz", "snponly.efi") else None
 
     def begun(self, mac: str) -> None:
         pass
@@ -80,6 +94,9 @@ class FakeRoom:
 
     def order_refusal(self, key: str, order: str, mac: str) -> str:
         return "" if key == "key" else "wrong key"
+
+    def count(self, cpu_seconds: float) -> str:
+        return json.dumps({"count": 1, "cpu_seconds": cpu_seconds})
 
     def status(self, cpu_seconds: float) -> str:
         self.made += 1
@@ -311,10 +328,53 @@ def test_what_is_not_there_is_404(rig: Rig, path: str) -> None:
     ],
 )
 def test_every_door_asks_who_is_there(rig: Rig, method: str, path: str, begins: bool) -> None:
-    response, content = rig.ask(method, "/" + path.format(DENIED.replace(" ", "%20")))
+    response, content = rig.ask(method, "/" + path.format(DENIED))
     assert (response.status, content) == (403, b"another PC's\n")
     assert rig.room.asked == [(DENIED, "127.0.0.1", begins)]
     assert rig.room.records == [] and rig.room.files == []
+
+
+@pytest.mark.parametrize("who", ["", MAC, MAC.replace(":", "%3A")])
+def test_a_boot_file_has_a_fixed_name_and_may_name_its_pc(rig: Rig, who: str) -> None:
+    for name, begins in (("bios.ipxe", True), ("arm64/linux.efi", True), ("vmlinuz", False)):
+        rig.room.asked.clear()
+        assert rig.ask("GET", f"/boot/{who}/{name}".replace("//", "/"))[0].status == 200
+        assert rig.room.asked == [(MAC if who else "", "127.0.0.1", begins)]
+
+
+def test_a_loader_is_for_everybody_and_journaled_for_who_is_known(rig: Rig) -> None:
+    for path in ("/boot/snponly.efi", f"/boot/{MAC}/snponly.efi"):
+        assert rig.ask("GET", path)[1] == IMAGE
+    assert rig.record()[:2] == (MAC, "http")
+    assert rig.room.asked == [] and rig.room.files == [(MAC, "snponly.efi")]
+
+
+def test_the_kernel_gets_time_to_find_who_asks(rig: Rig) -> None:
+    rig.room.awaited = 2
+    begin = time.monotonic()
+    assert rig.ask("GET", "/boot/bios.ipxe")[0].status == 200
+    assert 0.4 <= time.monotonic() - begin < 1.2 and rig.room.asked
+    rig.room.awaited = 1000
+    assert rig.ask("GET", "/boot/bios.ipxe")[0].status == 200, "asked all the same, after a second"
+
+
+def test_strangers_see_numbers_and_no_names(rig: Rig) -> None:
+    """127.0.0.2 is neither the server's loopback address nor the one that it asks."""
+
+    def ask(path: str, **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", rig.server.port, timeout=PATIENCE, source_address=("127.0.0.2", 0)
+        )
+        connection.request("GET", path, headers=headers)
+        with contextlib.closing(connection), connection.getresponse() as response:
+            return response.status, response.read()
+
+    assert json.loads(ask("/status")[1]).keys() == {"count", "cpu_seconds"}
+    assert ask(f"/status/{MAC}")[0] == ask("/status/none")[0] == 403
+    key, wrong = {"Authorization": "Bearer key"}, {"Authorization": "Bearer guess"}
+    assert "seats" in json.loads(ask("/status", **key)[1])
+    assert ask(f"/status/{MAC}", **key)[0] == 200
+    assert ask("/status", **wrong) == ask(f"/status/{MAC}", **wrong) == (403, b"wrong key\n")
 
 
 def test_a_beacon_is_journaled_with_its_figures(rig: Rig) -> None:
