@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 DEFAULT_PROFILE = "lab.yaml"
+DEFAULT_STATE = Path("/var/lib/netboot")
 
 ProfileOption = Annotated[
     str,
@@ -40,6 +41,10 @@ ImagesOption = Annotated[
         metavar="FOLDER",
         help="The images, as 'netboot build' wrote them. Default: build them.",
     ),
+]
+StateOption = Annotated[
+    Path,
+    typer.Option("--state", metavar="FOLDER", help="The server's state folder, with its secret."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 

@@ -36,6 +36,7 @@ def up(
     from netboot.host.interfaces import AUTO
     from netboot.lab import libvirt, network
     from netboot.profile import file as profile_file
+    from netboot.serve.http.status import is_there
 
     path = find_profile(profile)
     room_profile = profile_file.load(path, settings)
@@ -52,7 +53,7 @@ def up(
     if not serve:
         return
     http = f"{address.ip}:{room_profile.http.port}"
-    if not libvirt.answers(http):
+    if not is_there(http):
         command = [sys.executable, "-m", "netboot", "serve", "--user", "root"]
         command += ["--profile", str(path.resolve())]
         command += ["--images", str((image_folder or built(room_profile)).resolve())]

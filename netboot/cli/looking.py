@@ -9,13 +9,16 @@ import typer
 
 from netboot.cli.common import (
     DEFAULT_PROFILE,
+    DEFAULT_STATE,
     INTERRUPTED,
     JsonOption,
     ProfileOption,
     SetOption,
+    StateOption,
     until_stopped,
 )
 from netboot.cli.profile_path import find_profile
+from netboot.errors import OperatorError
 from netboot.profile import values
 
 if TYPE_CHECKING:
@@ -32,16 +35,31 @@ app = typer.Typer()
 @app.command(epilog="Example:  netboot status --json | jq '.seats[].hostname'")
 def status(
     server: ServerOption = "127.0.0.1:8080",
+    state: StateOption = DEFAULT_STATE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the seats of a running server: the last stage of each, and when."""
+    """Show the seats of a running server: the last stage of each, and when.
+
+    A server on another machine tells them with its secret only.
+    """
     from netboot.cli import show
     from netboot.serve.http.status import fetch_histories, fetch_status
 
+    secret = _secret_in(state)
     if as_json:
-        print(json.dumps(fetch_histories(server)))
+        print(json.dumps(fetch_histories(server, secret)))
     else:
-        print(show.status(fetch_status(server)))
+        print(show.status(fetch_status(server, secret)))
+
+
+def _secret_in(state: Path) -> bytes:
+    """Return the secret in a state folder; empty if there is none that we may read."""
+    from netboot.serve.secret import load_secret
+
+    try:
+        return load_secret(state / "secret", make=False)
+    except OperatorError:
+        return b""
 
 
 @app.command(epilog="Example:  netboot watch 00:1e:37:11:22:33 00:1e:37:11:22:44 --timeout 600")
@@ -64,6 +82,7 @@ def watch(
             metavar="FILE", help="Serial console of a PC. If the PC fails, show the last lines."
         ),
     ] = None,
+    state: StateOption = DEFAULT_STATE,
     as_json: JsonOption = False,
 ) -> None:
     """Watch PCs boot until each has its swap and userland. Exit status 1 if one fails."""
@@ -76,7 +95,9 @@ def watch(
         if not as_json:
             print(show.event_line(event, seat.hostname), flush=True)
 
-    watched = watch(server, macs, until, since=since, seconds=timeout, tell=tell)
+    watched = watch(
+        server, macs, until, since=since, secret=_secret_in(state), seconds=timeout, tell=tell
+    )
     if as_json:
         print(json.dumps([seat.as_json() for seat in watched]))
     else:

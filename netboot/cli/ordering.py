@@ -3,12 +3,11 @@
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from netboot.cli.common import JsonOption
+from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
 from netboot.profile import values
 from netboot.serve.http.orders import ORDERS
 
@@ -27,9 +26,7 @@ def order(
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="The HTTP address of the server.")
     ] = "127.0.0.1:8080",
-    state: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The server's state folder, with its secret.")
-    ] = Path("/var/lib/netboot"),
+    state: StateOption = DEFAULT_STATE,
     as_json: JsonOption = False,
 ) -> None:
     """Reboot or switch off seats that run without their disks. Exit status 1 if one cannot."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from netboot.errors import OperatorError
 from netboot.host.programs import check_installed, run
 from netboot.lab.network import PRIVATE_TMPFS, ip, make_bridge
-from netboot.serve.http.status import fetch_status
+from netboot.serve.http.status import is_there
 
 FOLDER = Path("/run/netboot-lab")
 SOCKETS = FOLDER / "libvirt"
@@ -107,25 +107,16 @@ def up(bridge: str, address: IPv4Interface) -> None:
             )
 
 
-def answers(http: str) -> bool:
-    """Return whether a boot server serves at ``http`` (HOST:PORT)."""
-    try:
-        fetch_status(http)
-    except OperatorError:
-        return False
-    return True
-
-
 def start_server(command: list[str], http: str) -> None:
     """Start the boot server ``command``, unless one answers at ``http``; return when it serves.
 
     Raises OperatorError with the last lines of its log.
     """
     with _alone():
-        if not answers(http):
+        if not is_there(http):
             _end(SERVER)
             server = _contain(SERVER, _SERVER, command)
-            _await(server, SERVER, lambda: answers(http))
+            _await(server, SERVER, lambda: is_there(http))
 
 
 def pcs() -> list[str]:

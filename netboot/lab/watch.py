@@ -61,7 +61,9 @@ class Watched:
         return sorted(new, key=lambda event: event.when)  # reports of a PC arrive a moment late
 
 
-def _events(server: str, seat: Watched, row: dict[str, Any], since: float) -> list[BootEvent]:
+def _events(
+    server: str, seat: Watched, row: dict[str, Any], since: float, secret: bytes
+) -> list[BootEvent]:
     """Return a seat's events after ``since``.
 
     The server is asked if the last event, which its ``row`` of the status has, is new.
@@ -69,7 +71,7 @@ def _events(server: str, seat: Watched, row: dict[str, Any], since: float) -> li
     if seat.newest == row["events"][-1]:
         return seat.events
     with contextlib.suppress(OperatorError):  # else it is asked again in a moment
-        row = fetch_history(server, seat.mac) or row
+        row = fetch_history(server, seat.mac, secret) or row
         seat.newest = row["events"][-1]
         return [BootEvent(**event) for event in row["events"] if event["when"] > since]
     return seat.events
@@ -81,26 +83,28 @@ def watch(
     stages: Collection[str],
     *,
     since: float = 0.0,
+    secret: bytes = b"",
     seconds: float,
     tell: Callable[[Watched, BootEvent], None],
 ) -> list[Watched]:
     """Wait until each seat of ``macs`` has reported all ``stages``, or a failure.
 
-    Only events at ``server`` (HOST:PORT) later than ``since``, by its clock, count. After
+    A ``server`` on another machine asks for its ``secret``. Only events at
+    ``server`` (HOST:PORT) later than ``since``, by its clock, count. After
     ``seconds`` all seats that are not done have failed. ``tell`` gets each event once; it gets none
     of a seat that is done at the start. Raises OperatorError if the server does not answer at the
     start; later it may be away.
     """
     seats = {mac: Watched(mac) for mac in macs}
     deadline = time.monotonic() + seconds
-    report = fetch_status(server)
+    report = fetch_status(server, secret)
     at_first = True
     while True:
         for row in report["seats"]:
             if row["mac"] in seats:
                 seat = seats[row["mac"]]
                 seat.hostname = row["hostname"]
-                new = seat.take(_events(server, seat, row, since), stages)
+                new = seat.take(_events(server, seat, row, since, secret), stages)
                 if at_first and seat.done:  # done before: its events are old
                     continue
                 for event in new:
@@ -115,4 +119,4 @@ def watch(
             return list(seats.values())
         time.sleep(POLL_SECONDS)
         with contextlib.suppress(OperatorError):
-            report = fetch_status(server)
+            report = fetch_status(server, secret)
