@@ -41,7 +41,7 @@ def _server() -> str:
             layout.STATE / "secret",
             "0600",
             "`netboot serve`",
-            "The secret of tickets and sessions. The server refuses one that others can read.",
+            "The secret of sessions and orders. The server refuses one that others can read.",
         ),
         (
             layout.STATE / "leases.json",
