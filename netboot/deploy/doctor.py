@@ -169,13 +169,7 @@ class _Walk:
         if not isinstance(lease, Granted):
             raise AnswerError(f"no lease: {serialize(lease)}")
         page, server = secrets.token_bytes(PAGE_BYTES), str(self._interface.address)
-        number = time.monotonic_ns() // 1_000_000
-        entry = SwapEntry(
-            server,
-            self._profile.swap.port,
-            lambda secret: f"{pages[2]}@{secret}.{number:x}",
-            lease.token,
-        )
+        entry = SwapEntry(server, self._profile.swap.port, pages[2], lease.token)
         with closing(await entry.connect()) as client:
             await client.write(0, page)
         with closing(await entry.connect()) as client:

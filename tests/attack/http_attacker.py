@@ -16,6 +16,7 @@ import struct
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
 SERVER = "10.99.0.1"
 DISCOVER_OF_AN_IPXE = (
@@ -74,11 +75,11 @@ def is_open(sock: socket.socket) -> bool:
     return False
 
 
-def hold(said: bytes, number: int, seconds: float) -> Counter[str]:
+def hold(said: bytes, number: int, is_over: Callable[[], bool]) -> Counter[str]:
     """Hold ``number`` connections. Those that are hung up on are made again, at a bounded rate."""
     found: Counter[str] = Counter()
-    end, held = time.monotonic() + seconds, list[socket.socket]()
-    while time.monotonic() < end:
+    held = list[socket.socket]()
+    while not is_over():
         if len(held) < number:
             sock = connect(said)
             found["dialled"] += 1
@@ -117,18 +118,29 @@ def beacons(seats: int, each: int) -> Counter[str]:
     return found
 
 
-def main() -> None:
+def request(what: str) -> bytes:
+    """Return what each connection of an attack sends."""
+    if what == "idle":
+        return b"GET /status HTTP/1.1\r\nX: "
+    if what == "status":
+        return b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n" * 20
+    return b"GET /boot/amd64/vmlinuz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def raise_limit() -> None:
+    """Allow this process as many descriptors as it may have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main() -> None:
+    raise_limit()
     what, number, last = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     if what == "beacons":
         found = beacons(number, int(last))
-    elif what == "idle":
-        found = hold(b"GET /status HTTP/1.1\r\nX: ", number, last)
-    elif what == "status":
-        found = hold(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n" * 20, number, last)
     else:
-        found = hold(b"GET /boot/amd64/vmlinuz HTTP/1.1\r\nHost: x\r\n\r\n", number, last)
+        end = time.monotonic() + last
+        found = hold(request(what), number, lambda: time.monotonic() >= end)
     sys.stdout.write(json.dumps(found))
 
 

@@ -12,6 +12,15 @@ Result = TypeVar("Result")
 CLONE_NEWNET = 0x40000000
 
 
+def enter(pid: int) -> None:
+    """Have this thread use the network namespace of a process."""
+    descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.setns(descriptor, CLONE_NEWNET)
+    os.close(descriptor)
+    assert result == 0, os.strerror(ctypes.get_errno())
+
+
 class Machine:
     """A namespace. What ``do`` makes there (sockets, threads, processes) stays there."""
 
@@ -20,14 +29,7 @@ class Machine:
         self._holder = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         assert self._holder.stdout is not None and self._holder.stdout.readline() == "up\n"
         self.pid = self._holder.pid
-        self._thread = ThreadPoolExecutor(1, initializer=self._enter)
-
-    def _enter(self) -> None:
-        descriptor = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
-        libc = ctypes.CDLL(None, use_errno=True)
-        result = libc.setns(descriptor, CLONE_NEWNET)
-        os.close(descriptor)
-        assert result == 0, os.strerror(ctypes.get_errno())
+        self._thread = ThreadPoolExecutor(1, initializer=enter, initargs=(self.pid,))
 
     def do(self, call: Callable[[], Result]) -> Result:
         """Call in the namespace."""

@@ -52,6 +52,7 @@ def client_socket() -> socket.socket:
     """Return a socket that hears what DHCP servers broadcast."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # several attacks at once
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0")
     sock.bind(("", 68))
     return sock

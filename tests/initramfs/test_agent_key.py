@@ -120,15 +120,14 @@ class Played:
 
     def __init__(self, port: int, token: str) -> None:
         self._set = 0
-        self._entry = SwapEntry(
-            "127.0.0.1", port, lambda secret: f"{EXPORT}@{secret}.{self._set:x}", token
-        )
+        self._entry = SwapEntry("127.0.0.1", port, EXPORT, token)
 
     def attach(self) -> int:
         return asyncio.run(self._attach())
 
     async def _attach(self) -> int:
         self._set += 1
+        self._entry.begin_set(self._set)
         with ExitStack() as stack:
             try:
                 for _ in range(2):

@@ -11,15 +11,11 @@ from netboot.pages.nbd.client import SwapEntry
 
 async def main(host: str, port: str, export: str, secret: str, number: str) -> None:
     """Open a connection with SECRET, a token or a key, and close it."""
-    used = [secret]
-
-    def name_of(other: str) -> str:
-        used.append(other)
-        return f"{export}@{other}.{number}"
-
-    client = await SwapEntry(host, int(port), name_of, secret).connect()
+    entry = SwapEntry(host, int(port), export, secret)
+    entry.begin_set(int(number))
+    client = await entry.connect()
     client.close()
-    sys.stdout.write(used[-1])
+    sys.stdout.write(entry.secret)
 
 
 if __name__ == "__main__":

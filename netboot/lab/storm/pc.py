@@ -62,6 +62,7 @@ class Pc:
         self._address = ANY
         self._boot_file = ""
         self._lease_url = ""
+        self._entry: SwapEntry | None = None
         self._connections: list[PageClient] = []
         self.outcome = Outcome(asker.mac)
 
@@ -188,18 +189,21 @@ class Pc:
         granted = parse(answer.decode("utf-8", "replace"))
         if not isinstance(granted, Granted):
             raise AnswerError(f"no lease: {serialize(granted)}")
-        number = time.monotonic_ns() // 1_000_000
-        entry = SwapEntry(
-            host, port, lambda secret: f"{export}@{secret}.{number:x}", granted.token or token
-        )
-        for _ in range(int(words.get("netboot.connections", "1"))):
-            self._connections.append(await _connected(entry))
+        self._entry = SwapEntry(host, port, export, granted.token or token)
+        await self._connect(int(words.get("netboot.connections", "1")))
         await self._connections[0].write(0, PAGE)
         await self._connections[-1].read(0, len(PAGE))
         if not self._hold:
             self._hang_up()
         # Otherwise the server assumes that this boot failed, and sends all drivers next time.
         await http_read(f"http://{server.netloc}/beacon/{ticket}/storm", "POST")
+
+    async def _connect(self, count: int) -> None:
+        """Open ``count`` connections to the swap, as one set. Raises AnswerError."""
+        assert self._entry is not None, "no lease yet"
+        self._entry.begin_set()
+        for _ in range(count):
+            self._connections.append(await _connected(self._entry))
 
     def _hang_up(self) -> None:
         for connection in self._connections:

@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import struct
-from collections.abc import Callable
+import time
 
 from netboot.errors import AnswerError, ProtocolError
 from netboot.pages.nbd import wire
@@ -109,16 +109,29 @@ class PageClient:
 class SwapEntry:
     """The way into a leased export, as the swap agent goes it (initramfs/agent/handshake.c).
 
-    ``name_of(secret)`` is the export's name on the wire. The first connection asks for the key with
-    the ``token``, and attaches with the key. The others use the key at once.
+    The first connection asks for the key with the ``token``, and attaches with the key. The others
+    use the key at once.
     """
 
-    def __init__(self, server: str, port: int, name_of: Callable[[str], str], token: str) -> None:
+    def __init__(self, server: str, port: int, export: str, token: str) -> None:
         self._place = server, port
-        self._name_of = name_of
+        self._export = export
         self._token = token
         self._key = ""
         self._proven = False
+        self.begin_set()
+
+    @property
+    def secret(self) -> str:
+        """The key, or the token while there is no key."""
+        return self._key or self._token
+
+    def begin_set(self, number: int | None = None) -> None:
+        """Begin a set, whose connections end all of earlier ones. Without a number, by the clock."""
+        self._set = time.monotonic_ns() // 1_000_000 if number is None else number
+
+    def _name(self, secret: str) -> str:
+        return f"{self._export}@{secret}.{self._set:x}"
 
     async def connect(self) -> PageClient:
         """Open a connection. After an AnswerError it may be tried again."""
@@ -126,7 +139,7 @@ class SwapEntry:
         try:
             if not self._proven:
                 await self._learn_key(client)
-            await client._ask(wire.Option.GO, self._name_of(self._key or self._token))
+            await client._ask(wire.Option.GO, self._name(self.secret))
         except BaseException:
             client.close()
             raise
@@ -135,7 +148,7 @@ class SwapEntry:
 
     async def _learn_key(self, client: PageClient) -> None:
         try:
-            told = await client._ask(wire.Option.INFO, self._name_of(self._token))
+            told = await client._ask(wire.Option.INFO, self._name(self._token))
         except RefusedError:
             if not self._key:
                 raise
