@@ -88,6 +88,8 @@ NBD_HANDSHAKES = Limit(
     10.0,
     "the oldest one of the address that has most is hung up on",
 )
+# A seat may attach all its connections at once, and so may a storm of 60 PCs.
+NBD_DIALS = Limit("NBD connections begun in a second", 128, None, 1.0, "hung up on")
 # 128 of an address: twice four areas of 16 connections, because a seat may attach all of them again
 # before the server knows that the old ones are dead. 480 in total: with as many page files they fit
 # into the 1024 descriptors of a process.
@@ -126,6 +128,21 @@ TFTP_AMPLIFICATION = Limit(
     None,
     None,
     "no packet is sent again",
+)
+# Firmware sends at most two a second, and ``netboot doctor`` not more.
+DHCP_MESSAGES = Limit("DHCP messages of a PC in a second", 30, None, 1.0, "dropped")
+# As many as the kernel's buffer holds (serve/dhcp/sockets.py): two lessons' worth of PCs, and more.
+DHCP_WAITING = Limit(
+    "DHCP messages that wait, of PCs that are not known", None, 6500, None, "the oldest is dropped"
+)
+# A room of 500 new PCs, switched on at the same instant, is answered in a fifth of a second. iPXE
+# waits 2 s for an offer.
+DHCP_FLOOD = Limit(
+    "DHCP messages answered in a second to PCs that are not known, in a flood",
+    None,
+    100,
+    2.0,
+    "dropped; a flood is a queue that was never empty for that time",
 )
 # A room has fewer. A PC has its place until its turn, or until it is 10 s late for it.
 ADMISSION_QUEUE = Limit(

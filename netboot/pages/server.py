@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netboot.boot.limits import NBD_HANDSHAKES
+from netboot.boot.limits import NBD_DIALS, NBD_HANDSHAKES
 from netboot.errors import OperatorError
 from netboot.host.complaints import Complaints
 from netboot.pages import liveness
@@ -31,6 +31,7 @@ MAX_HANDSHAKES = NBD_HANDSHAKES.in_total or 0
 MAX_HANDSHAKES_OF_ADDRESS = NBD_HANDSHAKES.per_address or 0
 # A handshake has some hundred bytes. Requests that follow it at once are passed on to the worker.
 RECEIVE_BYTES = 4096
+TURN_SECONDS = 0.002  # in which connections are accepted, between two visits to the event loop
 BACKLOG = 480  # of the listening socket: a room attaches at once
 MAX_NAME = 64  # of a name that an event repeats
 MAX_WORKERS = 8
@@ -75,6 +76,9 @@ class PageServer:
         self._accepting: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._guests: dict[asyncio.Task[None], _Guest] = {}  # oldest first
+        self._held: Counter[str] = Counter()  # guests of each machine
+        self._second = float("-inf")  # its begin, of the loop's clock
+        self._dials: Counter[str] = Counter()  # connections of each address in that second
         self._complaints = Complaints(log)
 
     async def start(self, listeners: Sequence[socket.socket] = ()) -> None:
@@ -171,6 +175,7 @@ class PageServer:
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        turn = loop.time()
         while True:
             try:
                 sock, peer = await loop.sock_accept(listener)
@@ -180,10 +185,23 @@ class PageServer:
                 await asyncio.sleep(0.1)
                 continue
             guest = _Guest(peer[0], self._holder(peer[0]))
-            if self._make_place(guest):
+            if self._may_dial(guest.holder, loop.time()) and self._make_place(guest):
                 self._begin(sock, guest)
             else:
                 sock.close()
+            # sock_accept() does not wait for the event loop while there are connections. Four
+            # addresses that dial again and again kept all other servers from their turn for 70 ms.
+            if loop.time() - turn > TURN_SECONDS:
+                await asyncio.sleep(0)
+                turn = loop.time()
+
+    def _may_dial(self, holder: str, now: float) -> bool:
+        """Count a connection; return False if a machine made too many in this second."""
+        if now - self._second >= (NBD_DIALS.seconds or 0.0):
+            self._second = now
+            self._dials.clear()
+        self._dials[holder] += 1
+        return self._dials[holder] <= (NBD_DIALS.per_address or 0)
 
     def _begin(self, sock: socket.socket, guest: _Guest) -> None:
         task = asyncio.get_running_loop().create_task(self._welcome(sock, guest))
@@ -191,11 +209,19 @@ class PageServer:
         def over(_: asyncio.Task[None]) -> None:
             sock.close()  # a task that was hung up on before its first step did not
             self._tasks.discard(task)
-            self._guests.pop(task, None)
+            self._forget(task)
 
         self._tasks.add(task)
         self._guests[task] = guest
+        self._held[guest.holder] += 1
         task.add_done_callback(over)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        guest = self._guests.pop(task, None)
+        if guest is not None:
+            self._held[guest.holder] -= 1
+            if not self._held[guest.holder]:
+                del self._held[guest.holder]
 
     def _make_place(self, newcomer: _Guest) -> bool:
         """Hang up on the oldest handshake if there are too many; return whether there is a place.
@@ -203,10 +229,10 @@ class PageServer:
         It is the oldest of the same machine or, if there are too many in total, of the machine that has
         most. A handshake that has named its export goes on: only its PC can do that.
         """
-        held = Counter(guest.holder for guest in self._guests.values())
+        held = self._held
         if held[newcomer.holder] >= MAX_HANDSHAKES_OF_ADDRESS:
             heaviest = newcomer.holder
-        elif held.total() >= MAX_HANDSHAKES:
+        elif len(self._guests) >= MAX_HANDSHAKES:
             heaviest = held.most_common(1)[0][0]
         else:
             return True
@@ -217,7 +243,7 @@ class PageServer:
         self._crew.complain("refused", "", reason, address=held_by[0][1].address)
         for task, guest in held_by:
             if not guest.named:
-                del self._guests[task]
+                self._forget(task)
                 task.cancel()
                 return True
         return False

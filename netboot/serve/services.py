@@ -129,6 +129,7 @@ class Services:
             self._journal,
             self._state / "leases.json" if self._profile.dhcp.mode == "full" else None,
             self._identity,
+            self._room.seats.is_known,
         )
         self._running.push_async_callback(dhcp.stop)
         # Seats that wait for their swap come first: a rival server then causes a warning only.

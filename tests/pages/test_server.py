@@ -1,6 +1,7 @@
 """The page server from a client's side: real sockets, real workers, scapy's bytes."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from netboot.boot.limits import NBD_DIALS
 from netboot.errors import OperatorError
 from netboot.pages.crew import MAX_CONNECTIONS_OF_ADDRESS
 from netboot.pages.exports import LeasedExports, StaticExports
@@ -328,6 +330,23 @@ def test_the_oldest_handshake_is_hung_up_on_for_a_newer_one(static: Running) -> 
     assert "16 handshakes are not done" in static.event("refused").message
     for sock in silent:
         sock.close()
+
+
+def test_an_address_that_dials_without_end_is_hung_up_on(static: Running) -> None:
+    """It costs the event loop little; a second later it may attach again."""
+    most = NBD_DIALS.per_address or 0
+    begin = time.monotonic()
+    greeted = 0
+    for _ in range(3 * most):
+        with socket.create_connection(static.address) as sock:
+            sock.settimeout(5)
+            with contextlib.suppress(ConnectionResetError):
+                greeted += len(sock.recv(18)) == 18
+    seconds = int(time.monotonic() - begin) + 2
+    assert most <= greeted <= most * seconds
+    time.sleep(1)
+    with NbdClient(static.address).attach("a") as client:
+        assert client.read(0, 1) == b"\0"
 
 
 def test_what_a_worker_holds_is_bounded_whatever_clients_send(store: MemoryStore) -> None:

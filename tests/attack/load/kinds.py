@@ -93,16 +93,14 @@ KINDS = (
         f"{HALF_REQUESTS} connections",
         B,
         _own("idle", HALF_REQUESTS),
-        lambda counts: f"{counts['dialled']:.0f} dialled, {counts.get('most open', 0):.0f} open",
-        lambda counts: counts.get("most open", 0) <= 128,
+        _total("dialled", "dialled"),
     ),
     Kind(
         "stalled downloads",
         f"{STALLED} connections",
         A,
         _own("stalled", STALLED),
-        lambda counts: f"{counts['dialled']:.0f} dialled, {counts.get('most open', 0):.0f} open",
-        lambda counts: counts.get("most open", 0) <= 128,
+        _total("dialled", "dialled"),
     ),
     *(
         Kind(

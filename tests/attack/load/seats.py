@@ -102,7 +102,7 @@ async def live(fate: Fate, mac: str, over: threading.Event) -> None:
             fate.boot = time.monotonic() - begin
             await pc.swap(fate, over)
         except (NetbootError, OSError, EOFError) as error:
-            fate.failure = f"{pc.outcome.stage}: {error or type(error).__name__}"
+            fate.failure = f"{pc.outcome.stage}: {error}"
         finally:
             pc._hang_up()
 

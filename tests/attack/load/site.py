@@ -63,12 +63,13 @@ class Site:
             **ATTACKERS,
         }
 
-    def start(self, address: str, program: Sequence[str]) -> "subprocess.Popen[str]":
+    def start(self, address: str, *words: str, nice: int = 0) -> "subprocess.Popen[str]":
         """Start a program of tests.attack at a machine; it ends with its standard input."""
+        name, *arguments = words
+        priority = ["nice", "-n", str(nice)] if nice else []
+        program = [sys.executable, "-m", f"tests.attack.{name}", *arguments]
         return subprocess.Popen(
-            self.machines[address].command(
-                sys.executable, "-m", f"tests.attack.{program[0]}", *program[1:]
-            ),
+            self.machines[address].command(*priority, *program),
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
