@@ -1,6 +1,6 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
 .PHONY: help setup demo test nightly fuzz test-deploy unit check lint fix coverage docs lock clean \
-    torture torture-192 torture-128 torture-96 torture-loss torture-mirror room \
+    torture torture-192 torture-128 torture-96 torture-loss torture-mirror room attack \
     bench-pages bench-client bench-boot
 
 LOGS := lab-logs
@@ -27,6 +27,7 @@ help:
 	    '' \
 	    'make torture       every fault of docs/measurements/reliability.md, at three sizes of RAM (45 minutes)' \
 	    'make room          24 PCs at once against one server, a part of make torture (8 minutes)' \
+	    'make attack        all attacks of docs/security.md at once while a room works (6 minutes)' \
 	    'make bench-pages   our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
 	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
 	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
@@ -118,6 +119,10 @@ torture-mirror:
 room: setup
 	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
 	@$(SUDO) .venv/bin/python -m tests.vm.room --table --images $(LOGS)/images --logs $(LOGS)/room
+
+# Fails if a bar is missed, or if an attack succeeds. Root: each machine is a network namespace.
+attack: setup
+	@$(SUDO) .venv/bin/python -m tests.attack.load --logs $(LOGS)/attack
 
 # Fails if a bar is missed. Root: the veth rows need network namespaces.
 bench-pages: setup

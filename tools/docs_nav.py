@@ -16,6 +16,7 @@ SECTIONS = {
     "reference": "Reference",
     "explanation": "Explanation",
     "measurements": "Measurements",
+    "security.md": "",
     "troubleshooting.md": "",
     "glossary.md": "",
     "contributing": "Contributing",

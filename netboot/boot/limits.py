@@ -129,8 +129,8 @@ TFTP_AMPLIFICATION = Limit(
     None,
     "no packet is sent again",
 )
-# Firmware sends at most two a second, and ``netboot doctor`` not more.
-DHCP_MESSAGES = Limit("DHCP messages of a PC in a second", 30, None, 1.0, "dropped")
+# Firmware sends at most two a second. A program that asks as fast as it gets answers sends 35.
+DHCP_MESSAGES = Limit("DHCP messages of a PC in a second", 50, None, 1.0, "dropped")
 # As many as the kernel's buffer holds (serve/dhcp/sockets.py): two lessons' worth of PCs, and more.
 DHCP_WAITING = Limit(
     "DHCP messages that wait, of PCs that are not known", None, 6500, None, "the oldest is dropped"

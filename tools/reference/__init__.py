@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tools.reference import cli, events, exits, fab, files, profile
+from tools.reference import cli, events, exits, fab, files, limits, profile
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "reference"
@@ -25,6 +25,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     **events.BLOCKS,
     **exits.BLOCKS,
     **files.BLOCKS,
+    **limits.BLOCKS,
 }
 
 _BLOCK = re.compile(

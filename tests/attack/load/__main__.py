@@ -35,7 +35,7 @@ from tests.attack.load import figures
 from tests.attack.load.figures import Run
 from tests.attack.load.kinds import KINDS, Kind
 from tests.attack.load.seats import mac_of
-from tests.attack.load.site import SEATS, Server, Site, profile, serving
+from tests.attack.load.site import SEATS, START_SECONDS, Server, Site, profile, serving
 from tests.attack.wire import HONEST, MACS
 
 SECONDS = 60.0  # of the attack, at least: as long as the PC in QEMU needs
@@ -45,7 +45,7 @@ SPREAD = 12.0  # the PCs are switched on within this time
 KILL_AT = 35.0
 # Of the attackers and of the loops in their place: elsewhere they have CPUs of their own.
 ATTACK_NICE = 10
-MEMORY, LOAD, SIZE = 256, 0.7, "192MiB"
+MEMORY, LOAD, SIZE = 256, 0.6, "192MiB"
 QEMU = {"qemu": ("qemu-system-x86_64", "--version")}
 SKIPPED = "skipped: QEMU is not installed (sudo apt install qemu-system-x86)"
 
@@ -74,12 +74,13 @@ def end_program(process: "subprocess.Popen[str]") -> Any:
 
 def seat_events(mac: str) -> list[dict[str, Any]]:
     """Return a seat's events; none if the server does not answer at once."""
+    url = f"http://127.0.0.1:8080/status/{mac}"
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:8080/status/{mac}", timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=2) as answer:
             found: list[dict[str, Any]] = json.load(answer)["events"]
-            return found
     except (OSError, ValueError):
         return []
+    return found
 
 
 class Attack:
@@ -99,6 +100,8 @@ class Attack:
                 victims = () if kind.program[0] == "half_open" else victim_macs()
                 process = self._site.start(kind.address, *kind.program, *victims, nice=ATTACK_NICE)
                 self._running.append((kind, process, time.monotonic()))
+                if early:
+                    await_port(process.pid, 67)
         if late:
             for share in self._shares:
                 words = ["nice", "-n", str(ATTACK_NICE), sys.executable]
@@ -133,6 +136,15 @@ class Attack:
             said = end_program(process)
             found.append((kind, said if isinstance(said, dict) else {"calls": said}))
         return found
+
+
+def await_port(pid: int, port: int) -> None:
+    """Wait until a UDP port is open in the network namespace of a process."""
+    end = time.monotonic() + START_SECONDS
+    while f":{port:04X} " not in Path(f"/proc/{pid}/net/udp").read_text():
+        if time.monotonic() > end:
+            raise RuntimeError(f"an attack did not begin: UDP port {port}")
+        time.sleep(0.05)
 
 
 def victim_macs() -> list[str]:

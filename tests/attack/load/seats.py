@@ -38,6 +38,7 @@ class Fate:
 
     address: str
     boot: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)  # of the boot
     pages: list[float] = field(default_factory=list)  # of each request
     back: float = 0.0  # the longest time from a lost connection to the next page
     lost: int = 0  # connections
@@ -104,6 +105,7 @@ async def live(fate: Fate, mac: str, over: threading.Event) -> None:
         except (NetbootError, OSError, EOFError) as error:
             fate.failure = f"{pc.outcome.stage}: {error}"
         finally:
+            fate.stages = pc.outcome.seconds
             pc._hang_up()
 
 
