@@ -136,13 +136,13 @@ DHCP_WAITING = Limit(
     "DHCP messages that wait, of PCs that are not known", None, 6500, None, "the oldest is dropped"
 )
 # A room of 500 new PCs, switched on at the same instant, is answered in a fifth of a second. iPXE
-# waits 2 s for an offer.
+# waits 2 s for an offer. They are no flood on a slower server either: its queue is a longer one.
 DHCP_FLOOD = Limit(
     "DHCP messages answered in a second to PCs that are not known, in a flood",
     None,
     100,
     2.0,
-    "dropped; a flood is a queue that was never empty for that time",
+    "dropped; a flood is a queue of 1,000 that was never empty for that time",
 )
 # A room has fewer. A PC has its place until its turn, or until it is 10 s late for it.
 ADMISSION_QUEUE = Limit(

@@ -12,6 +12,7 @@ from netboot.boot.limits import DHCP_FLOOD, DHCP_MESSAGES, DHCP_WAITING
 
 T = TypeVar("T")
 
+LONG, SHORT = 1000, 500  # messages that wait: a flood has as many, and is over below the second
 MAC_AT, MAC_END = 28, 34  # chaddr of RFC 2131, section 2
 
 
@@ -24,7 +25,7 @@ class Queue(Generic[T]):
     """Messages that wait. ``is_known(mac)`` is True for a PC of the profile, or one that booted.
 
     ``now`` is seconds of one clock. Known PCs never wait for others. Others are answered as fast as
-    they can be, unless their queue has not been empty for ``DHCP_FLOOD.seconds``. From then on only
+    they can be, unless a long queue has not been empty for ``DHCP_FLOOD.seconds``. From then on only
     few of them are, and those that came long ago are dropped: their PCs have asked again.
     """
 
@@ -34,6 +35,7 @@ class Queue(Generic[T]):
         self._begin = float("-inf")  # of the second that is counted
         self._counts: dict[str, int] = {}  # messages of known PCs in it
         self._served = 0  # strangers in it
+        self._flooded = False
         self._since = float("-inf")  # the time since which the queue is not empty
 
     def put(self, data: bytes, item: T, now: float) -> bool:
@@ -52,9 +54,13 @@ class Queue(Generic[T]):
         """Return at most ``most`` messages of others, the oldest first."""
         self._count(now)
         patience = DHCP_FLOOD.seconds or 0.0
-        if now - self._since > patience:
+        if len(self._strangers) >= LONG and now - self._since > patience:
+            self._flooded = True
+        if self._flooded:
             while self._strangers and now - self._strangers[0][0] > patience:
                 self._strangers.popleft()
+            self._flooded = len(self._strangers) >= SHORT
+        if self._flooded:
             most = min(most, max(0, (DHCP_FLOOD.in_total or 0) - self._served))
         taken = [self._strangers.popleft()[1] for _ in range(min(most, len(self._strangers)))]
         self._served += len(taken)

@@ -23,7 +23,7 @@ from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, sockets
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
-from netboot.serve.dhcp.packet import parse, serialize
+from netboot.serve.dhcp.packet import MessageType, parse, serialize
 from netboot.serve.dhcp.queue import Queue
 from netboot.serve.dhcp.responder import SERVER_PORT, Claim, Context, Reply, respond
 from netboot.serve.dhcp.scope import Scope, make_scopes
@@ -110,6 +110,8 @@ class DhcpServer:
         self._lease_file = lease_file
         self._scopes: tuple[Scope, ...] = ()
         self._saved = 0  # the pools' ``changes`` that the lease file shows
+        self._saving: asyncio.Task[None] | None = None
+        self._unsaved: list[tuple[_Arrived, _Answered]] = []  # wait for their lease to be on disk
         self._sockets: dict[int, socket.socket] = {}
         self._complaints = Complaints(log)
         self._networks = (*(each.network for each in interfaces), *profile.dhcp.networks)
@@ -147,7 +149,9 @@ class DhcpServer:
             loop.add_reader(bound, self._readable, bound, port)
 
     async def stop(self) -> None:
-        """Close the ports. Leases are on disk already."""
+        """Close the ports, when the leases are on disk."""
+        if self._saving is not None:
+            await self._saving
         if self._neighbourhood is not None:
             self._neighbourhood.stop()
         if self._serving is not None:
@@ -210,7 +214,7 @@ class DhcpServer:
             )
 
     def _answer_all(self, batch: Sequence[_Arrived]) -> None:
-        """Answer these, after one write of all their leases."""
+        """Answer these; an ACK waits until its lease is on disk."""
         answered = []
         for each in batch:
             if each.bound.fileno() == -1:
@@ -218,13 +222,22 @@ class DhcpServer:
             result = self._answer(each.arrival, each.port, each.interface)
             if result is not None:
                 answered.append((each, _Answered(*result, each.interface, each.received)))
-        if self._save():
-            for each, item in answered:
-                if item.reply.delay:
-                    loop = asyncio.get_running_loop()
-                    loop.call_later(item.reply.delay, self._send, each.bound, each.port, item)
-                else:
-                    self._send(each.bound, each.port, item)
+        for each, item in answered:
+            # fsync(2) takes a second on a busy disk: no other PC waits for it.
+            if item.reply.answer is MessageType.DHCPACK and self._changes() != self._saved:
+                self._unsaved.append((each, item))
+            else:
+                self._release(each, item)
+        if self._saving is None and self._changes() != self._saved:
+            self._saving = asyncio.get_running_loop().create_task(self._save())
+
+    def _release(self, each: _Arrived, item: _Answered) -> None:
+        """Send an answer when its delay is over."""
+        if item.reply.delay:
+            loop = asyncio.get_running_loop()
+            loop.call_later(item.reply.delay, self._send, each.bound, each.port, item)
+        else:
+            self._send(each.bound, each.port, item)
 
     def _answer(
         self, arrival: sockets.Arrival, port: int, interface: Interface
@@ -265,21 +278,30 @@ class DhcpServer:
     def _plan_from(self, server: IPv4Address, privileged: bool, client: Client) -> BootPlan:
         return self._plan(client, server, privileged=privileged)
 
-    def _save(self) -> bool:
-        """Write changed leases. Return False if that failed: no PC may get an answer then."""
-        changes, path = sum(scope.pool.changes for scope in self._scopes), self._lease_file
-        if path is None or changes == self._saved:
-            return True
-        leases = [row for scope in self._scopes for row in scope.pool.as_json()["leases"]]
-        try:
-            replace_file(path, json.dumps({"leases": leases}, indent=1), durable=True)
-        except OSError as error:
-            self._complaints.warn(
-                str(path), "cannot save the leases, so no answer is sent: %s", error
-            )
-            return False
-        self._saved = changes
-        return True
+    def _changes(self) -> int:
+        if self._lease_file is None:
+            return self._saved
+        return sum(scope.pool.changes for scope in self._scopes)
+
+    async def _save(self) -> None:
+        """Write changed leases in a thread, and then send the answers that wait for them."""
+        path = self._lease_file
+        assert path is not None, "only a server with a lease file has changes"
+        while (changes := self._changes()) != self._saved:
+            waiting, self._unsaved = self._unsaved, []
+            leases = [row for scope in self._scopes for row in scope.pool.as_json()["leases"]]
+            text = json.dumps({"leases": leases}, indent=1)
+            try:
+                await asyncio.to_thread(replace_file, path, text, durable=True)
+            except OSError as error:
+                self._complaints.warn(
+                    str(path), "cannot save the leases, so no answer is sent: %s", error
+                )
+                break
+            self._saved = changes
+            for each, item in waiting:
+                self._release(each, item)
+        self._saving = None
 
     def _send(self, bound: socket.socket, port: int, item: _Answered) -> None:
         if bound.fileno() == -1:
