@@ -23,7 +23,8 @@
 
 static const char usage_text[] =
     "usage: agent attach host=HOST[,HOST] port=PORT export=NAME connections=N timeout=SECONDS\n"
-    "                    patience=SECONDS [encrypt=yes] [discard=no] [use=root] [wait=yes]\n"
+    "                    patience=SECONDS [encrypt=yes] [discard=no] [use=root]\n"
+    "                    [verify=BLOCKS:HASH] [wait=yes]\n"
     "       agent standby area=N host=HOST port=PORT export=NAME connections=N timeout=SECONDS\n"
     "                    patience=SECONDS [encrypt=yes] [discard=no]\n"
     "       agent handshake host=HOST port=PORT export=NAME\n"
@@ -39,6 +40,8 @@ static const char usage_text[] =
     "  encrypt      with a random key that stays on this PC; the server sees noise\n"
     "  discard      no: the server is not told which pages are free again\n"
     "  use          root: no swap, only a device to read a file system from\n"
+    "  verify       a changed block of the root is an I/O error: the number of its 4 KiB blocks, and\n"
+    "               the hash of the tree that follows them\n"
     "  wait         get ready, then wait for the line `attach` on the standard input; the line\n"
     "               `lease URL` prints an answer as the verb does, or failed=REASON\n"
     "standby: wait until swap is short, attach the export as a further area, detach it after it is\n"

@@ -14,7 +14,9 @@
  *   session.c    TCP connections to the page server
  *   device.c     the kernel's NBD driver, over generic netlink
  *   md.c         the kernel's md: two NBD devices as one
- *   crypt.c      encryption of the area, by the kernel's device mapper
+ *   mapper.c     the kernel's device mapper
+ *   crypt.c      encryption of the area
+ *   verity.c     verification of a root image
  *   swap.c       the swap header and swapon(2)
  *   area.c       an export from its first connection to its end
  *   settle.c     locked into RAM, hard to kill

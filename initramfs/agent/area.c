@@ -11,6 +11,7 @@
 #include "session.h"
 #include "swap.h"
 #include "types.h"
+#include "verity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -101,7 +102,7 @@ int area_start(struct area *area)
         code = md_join(area);
     } else {
         snprintf(area->device, sizeof area->device, "nbd%u", area->index);
-        code = area->root ? OK : make_swap(area);
+        code = !area->root ? make_swap(area) : area->blocks ? start_verification(area) : OK;
     }
     if (code != OK)
         device_disconnect(area->index);

@@ -54,6 +54,9 @@ struct area {
     struct url lease;  /* asked for a fresh lease after the pages are lost; path "": no such place */
     char fresh[MAX_TOKEN + 1]; /* that lease's token */
     int root;        /* a file system's device, which is read; 0: swap */
+    const char *verify; /* BLOCKS:HASH of a root image, which are these: */
+    unsigned blocks;    /* of the image; 0: it is not verified */
+    const char *hash;   /* at the top of its hash tree */
     int encrypted;
     int keeps;       /* freed pages: the agent turns discards off */
     int waits;       /* for the word `attach` on its standard input */

@@ -13,6 +13,8 @@
 #include <string.h>
 
 #define HANDSHAKE_TIMEOUT 10 /* seconds; the verb `handshake` has no key for it */
+#define HASH_DIGITS 64        /* SHA-256 */
+#define MAX_BLOCKS (1u << 28) /* 1 TiB; number() cannot overflow */
 #define RESIDENT (FOR_ATTACH | FOR_STANDBY)
 #define ALL_VERBS (RESIDENT | FOR_HANDSHAKE)
 
@@ -37,6 +39,7 @@ static const struct key {
     {"encrypt", CHOICE, RESIDENT, 0, offsetof(struct area, encrypted), 0, 0, {"no", "yes"}},
     {"discard", CHOICE, RESIDENT, 0, offsetof(struct area, keeps), 0, 0, {"yes", "no"}},
     {"use", CHOICE, FOR_ATTACH, 0, offsetof(struct area, root), 0, 0, {"swap", "root"}},
+    {"verify", TEXT, FOR_ATTACH, 0, offsetof(struct area, verify), 0, 0, {0}},
     {"wait", CHOICE, FOR_ATTACH, 0, offsetof(struct area, waits), 0, 0, {"no", "yes"}},
 };
 
@@ -142,6 +145,24 @@ static int read_lease(enum verb verb, struct area *area)
     return parse_url("NETBOOT_LEASE", url, &area->lease);
 }
 
+/* Read the size and the hash of an image that is to be verified. */
+static int read_verify(struct area *area)
+{
+    char *colon = area->verify ? strchr(area->verify, ':') : NULL;
+
+    if (!area->verify)
+        return OK;
+    if (!area->root)
+        return complain(USAGE, "verify= needs use=root");
+    if (colon)
+        *colon = '\0';
+    if (!colon || !number(area->verify, 1, MAX_BLOCKS, &area->blocks) ||
+        strlen(colon + 1) != HASH_DIGITS || strspn(colon + 1, "0123456789abcdef") != HASH_DIGITS)
+        return complain(USAGE, "verify=: expected BLOCKS:HASH, the hash with %d digits", HASH_DIGITS);
+    area->hash = colon + 1;
+    return OK;
+}
+
 static int check_area(enum verb verb, struct area *area)
 {
     int code = check_target(&area->target);
@@ -149,6 +170,8 @@ static int check_area(enum verb verb, struct area *area)
     area->target.trades = verb != FOR_HANDSHAKE && !area->root;
     if (code == OK && area->root && (area->encrypted || area->keeps))
         code = complain(USAGE, "use=root cannot be combined with encrypt=yes or discard=no");
+    if (code == OK)
+        code = read_verify(area);
     return code == OK ? read_lease(verb, area) : code;
 }
 

@@ -19,6 +19,7 @@ from netboot.profile.sections import Root
 
 KERNEL_FILE = "vmlinuz"
 INITRAMFS_FILE = "initramfs.img"
+VERIFIED = "-verified"  # ends the name of the export with an image and its hash tree
 STUB_FILE = "stub.efi"  # for processors with a unified kernel image
 
 
@@ -71,6 +72,18 @@ class BootPlan:
         return self._arguments()
 
 
+@dataclass(frozen=True, slots=True)
+class HashTree:
+    """The tree of hashes behind a root image: the image's blocks of 4 KiB, and the hash at its top."""
+
+    blocks: int
+    root_hash: str
+
+    def __str__(self) -> str:
+        """Return both as the kernel command line has them."""
+        return f"{self.blocks}:{self.root_hash}"
+
+
 def image_name(processor: str, file: str) -> str:
     """Return the name of a processor's file in the folder of images, and in URLs."""
     return f"{processor}/{file}"
@@ -79,6 +92,11 @@ def image_name(processor: str, file: str) -> str:
 def image_export(image: str) -> str:
     """Return the export name of the root image with the path ``image``."""
     return "image-" + hashlib.blake2b(image.encode(), digest_size=8).hexdigest()
+
+
+def verified_export(image: str) -> str:
+    """Return the export name of the root image with its hash tree behind it."""
+    return image_export(image) + VERIFIED
 
 
 def root_export(root: Root) -> str | None:
@@ -96,6 +114,7 @@ def boot_plan(
     slices: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     initrds: tuple[str, ...] = (),
     attempt: int = 0,
+    trees: Mapping[str, HashTree] = MappingProxyType({}),
 ) -> BootPlan:
     """Decide what ``client`` boots from the server whose address towards it is ``server``.
 
@@ -103,6 +122,7 @@ def boot_plan(
     with three groups.
     ``slices``: the files of the initramfs by the processor's name (netboot.boot.slices); a
     processor without an entry gets the full initramfs. ``initrds``: more files, for every PC.
+    ``trees``: the hash trees of root images, by path; an image without one is not verified.
     ``attempt``: how many of its loaders have failed (netboot.boot.attempts).
     """
     script = f"{client.arch.name}.ipxe"
@@ -127,7 +147,7 @@ def boot_plan(
         swap_export=export,
         by_grub=client.stage is Stage.FIRMWARE and is_grub(loader),
         _images=partial(_images, profile, client, f"boot/{keys.session}", slices, initrds),
-        _arguments=partial(_arguments, profile, seat, keys, server, export),
+        _arguments=partial(_arguments, profile, seat, keys, server, export, trees),
     )
 
 
@@ -156,6 +176,7 @@ def features(seat: Seat) -> tuple[str, ...]:
         "encrypt": swap.encrypt,
         "mirror": swap.layout == "mirror",
         "image": ROOTS[seat.root.kind].image,
+        "verify": ROOTS[seat.root.kind].image and seat.root.verify is not False,
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
@@ -179,7 +200,12 @@ def _page_servers(seat: Seat, server: IPv4Address) -> str:
 
 
 def _arguments(
-    profile: Profile, seat: Seat, keys: SeatKeys, server: IPv4Address, export: str
+    profile: Profile,
+    seat: Seat,
+    keys: SeatKeys,
+    server: IPv4Address,
+    export: str,
+    trees: Mapping[str, HashTree],
 ) -> tuple[str, ...]:
     swap, zswap = seat.swap, seat.swap.zswap
     words = [
@@ -189,6 +215,11 @@ def _arguments(
         f"netboot.on_failure={seat.boot.on_failure}",
     ]
     image, swaps = root_export(seat.root), swap.size.bytes != 0
+    tree = None if seat.root.verify is False else trees.get(seat.root.image or "")
+    if image is not None and tree is not None:
+        image += VERIFIED
+        mode = "yes" if seat.root.verify else "auto"
+        words.append(f"netboot.verify={mode},{tree}")
     if image is not None:
         words.append(f"netboot.image={server}:{swap.port}/{image}")
     if image is not None or swaps:

@@ -93,13 +93,17 @@ class Exports(Protocol):
 
 
 class StaticExports:
-    """A fixed table: ``sizes`` in bytes by name, and ``images``, which are read-only.
+    """A fixed table: ``sizes`` in bytes by name, and ``images``, which are read-only: paths, or
+    images that were opened already and belong to the table from now on.
 
     Any client may attach them, and all clients of an export share its pages.
     """
 
     def __init__(
-        self, store: PageStore, sizes: Mapping[str, int], images: Mapping[str, Path] | None = None
+        self,
+        store: PageStore,
+        sizes: Mapping[str, int],
+        images: Mapping[str, Path | image.ImageFile] | None = None,
     ) -> None:
         """Open or create the page files.
 
@@ -114,7 +118,10 @@ class StaticExports:
             raise OperatorError(f"export {name}: given twice, with a size and as an image")
         self.directory = store.directory
         self.on_ended: Callable[[str], None] = _ignore_end
-        opened = {name: _image(name, image.open_image(path)) for name, path in images.items()}
+        opened = {
+            name: _image(name, image.open_image(given) if isinstance(given, Path) else given)
+            for name, given in images.items()
+        }
         self._attachments = {
             name: Attachment(
                 name,
@@ -154,7 +161,7 @@ class StaticExports:
         """
         name = lease.rpartition("@")[0]
         if lease not in self._leases and pages and name in self._attachments:
-            self._leases[lease] = _image(name, image.image_of(os.dup(pages[0])))
+            self._leases[lease] = _image(name, image.image_of(*map(os.dup, pages)))
         return self._leases.get(lease)
 
     def has(self, lease: str) -> bool:

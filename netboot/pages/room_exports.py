@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from netboot.boot.plan import VERIFIED
 from netboot.boot.ticket import MAC_DIGITS
 from netboot.pages.exports import Attachment, LeasedExports, StaticExports
 from netboot.pages.lease import UNKNOWN, Ends
@@ -16,7 +17,8 @@ class ClassroomExports:
 
     The wire name of an image is ``EXPORT@SESSION``; a dot and all that follows it are ignored.
     ``image_of(session, address)`` returns the name of the image that the session opens for a client
-    at ``address``, or None. Sessions remain valid after a restart of the server.
+    at ``address``, or None. It opens the image with a hash tree too. Sessions remain valid after a
+    restart of the server.
     """
 
     names = None
@@ -78,5 +80,5 @@ class ClassroomExports:
         """Return the name of the image that ``name`` asks for; None if it asks for no image."""
         if name.export not in self._images.names:
             return None
-        opens = self._image_of(name.token, address) == name.export
+        opens = self._image_of(name.token, address) == name.export.removesuffix(VERIFIED)
         return WireName.parse(name.export) if opens else UNKNOWN

@@ -188,6 +188,11 @@ class Root(Overridable):
     """
     image: ImageFile | None = None
     """The image for root kind nbd, and required there: the path of a squashfs on the server."""
+    verify: Annotated[bool | None, values.BOOLEAN_OR_AUTO] = None
+    """Comparison of each block of the image with a hash that the PC got when it booted, so that a
+    changed block is an error. auto: on for root kind nbd, unless the PC's kernel cannot do it.
+    Default: auto.
+    """
 
 
 class Zswap(Overridable):

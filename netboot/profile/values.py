@@ -25,6 +25,7 @@ MAX_SIZE = 1 << 60  # no machine has that much, and sums of it fit signed 64-bit
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+AUTO = "auto"
 MAC_TAIL = "{tail}"  # in a group's hostname: the last six digits of the PC's MAC address
 
 
@@ -156,6 +157,11 @@ def boolean(text: str) -> bool:
     if text.lower() not in BOOLEANS:
         raise Nearest(nearest(text, BOOLEANS))
     return BOOLEANS[text.lower()]
+
+
+def boolean_or_auto(text: str) -> bool | None:
+    """Return None for auto, otherwise as ``boolean``. Raises ValueError."""
+    return None if text.lower() == AUTO else boolean(text)
 
 
 def size(text: str) -> int:
@@ -372,6 +378,7 @@ HOSTNAME_PATTERN = Text(
     hostname_pattern,
     {"type": "string", "pattern": "^[A-Za-z0-9{}-]{1,63}$"},
 )
+BOOLEAN_OR_AUTO = Text("yes, no or auto", boolean_or_auto, {"enum": [True, False, *BOOLEANS, AUTO]})
 BOOLEAN = Text("yes or no", boolean, {"enum": [True, False, *BOOLEANS]})
 ADDRESS = Text(
     "an IPv4 address such as 10.0.0.1",

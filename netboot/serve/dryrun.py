@@ -11,7 +11,7 @@ from netboot.boot import grub, raspberry, ticket
 from netboot.boot.arch import LOADERS, UNIFIED, Architecture, Firmware, is_grub
 from netboot.boot.client import Client
 from netboot.boot.events import Journal
-from netboot.boot.plan import BootPlan
+from netboot.boot.plan import BootPlan, HashTree
 from netboot.errors import Ignored
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
@@ -77,6 +77,8 @@ class _Rehearsal:
         self._room = Room(
             profile, Path(), bytes(ticket.SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
         )
+        # The hash needs all of an image, which may be of another machine.
+        self._room.trees = {path: HashTree(0, "<hash>") for path in profile.images}
         self._tftp = TftpFiles(self._room)
         network = IPv4Network(f"{server}/24", strict=False)
         self._scopes = make_scopes(profile, [network], [server])

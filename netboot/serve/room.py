@@ -19,6 +19,7 @@ from netboot.boot.plan import (
     KERNEL_FILE,
     STUB_FILE,
     BootPlan,
+    HashTree,
     SeatKeys,
     boot_plan,
     features,
@@ -62,6 +63,7 @@ class Room:
     initrds: dict[str, Path] = field(default_factory=dict)
     catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by processor
     templates: dict[str, Path] = field(default_factory=dict)  # of unified images, by processor
+    trees: dict[str, HashTree] = field(default_factory=dict)  # of root images, by path
     identity: Identity = field(default_factory=lambda: Identity(Profile()))
     seats: Seats = field(init=False, repr=False)
     doors: Doors = field(init=False, repr=False)
@@ -169,6 +171,7 @@ class Room:
             slices=slices,
             initrds=tuple(self.initrds),
             attempt=seat.attempts.failed,
+            trees=self.trees,
         )
 
     def begun(self, mac: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot.events import Journal
-from netboot.boot.plan import image_export
+from netboot.boot.plan import image_export, verified_export
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
 from netboot.host import notify
@@ -27,6 +27,8 @@ from netboot.pages.lease import LeaseTable
 from netboot.pages.room_exports import ClassroomExports
 from netboot.pages.server import PageEvent, PageServer
 from netboot.pages.stores import store as stores
+from netboot.pages.stores.image import ImageFile, open_image
+from netboot.pages.verity import verify_images
 from netboot.profile.profile import Profile
 from netboot.profile.stores import parse_store
 from netboot.serve.dhcp.server import DhcpServer
@@ -92,8 +94,10 @@ class Services:
         """
         self._running.callback(self._neighbours.close)
         addresses = [interface.address for interface in self._interfaces]
+        images: dict[str, ImageFile] = {}
         if not self._swap_only:
             await asyncio.to_thread(self._room.make_templates, self._state)
+            images = await asyncio.to_thread(self._images)
 
         store = stores.make_store(parse_store(self._profile.swap.store), pages_name(self._state))
         self._running.callback(_close_store, store)
@@ -103,7 +107,7 @@ class Services:
             looking = headroom.watch(store.directory, promised)
             self._running.callback(asyncio.get_running_loop().create_task(looking).cancel)
         self._pages = pages = PageServer(
-            self._exports(store),
+            self._exports(store, images),
             listen=[(str(address), self._profile.swap.port) for address in addresses],
             on_event=self._paged,
             holder=self._identity.holder_of,
@@ -146,14 +150,24 @@ class Services:
         served_before = (self._state / STARTED_FILE).exists() and not notify.at_terminal()
         return notify.is_service() or served_before
 
-    def _exports(self, store: stores.PageStore) -> ClassroomExports:
+    def _images(self) -> dict[str, ImageFile]:
+        """Open the root images, and return them by their exports.
+
+        Makes the hash tree of an image that is new or changed (see ``verify_images``).
+        """
+        opened = {path: open_image(Path(path)) for path in sorted(self._profile.images)}
+        exports = {image_export(path): pages for path, pages in opened.items()}
+        # Also with root.verify: no, because PCs that verify may have booted before.
+        verified = verify_images(opened, self._state / "trees")
+        self._room.trees = {path: each.tree for path, each in verified.items()}
+        return exports | {verified_export(path): each.pages for path, each in verified.items()}
+
+    def _exports(self, store: stores.PageStore, images: dict[str, ImageFile]) -> ClassroomExports:
         leased = LeasedExports(
             store,
             self._room.table,
             ceiling=lambda seat: self._room.seats.of(seat).settings.swap.ceiling,
         )
-        paths = () if self._swap_only else self._profile.images
-        images = {image_export(path): Path(path) for path in paths}
         return ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of)
 
     def _paged(self, event: PageEvent) -> None:

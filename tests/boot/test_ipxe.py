@@ -1,14 +1,23 @@
 """Plans and scripts: the files that a PC loads, and that secrets stay secret."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
+from types import MappingProxyType
 
 import pytest
 
 from netboot.boot import ipxe, ticket
 from netboot.boot.arch import ARCHITECTURES, BY_NAME, UNIFIED, Architecture, Firmware, is_grub
 from netboot.boot.client import Client, Stage
-from netboot.boot.plan import BootPlan, SeatKeys, boot_plan, image_export
+from netboot.boot.plan import (
+    BootPlan,
+    HashTree,
+    SeatKeys,
+    boot_plan,
+    image_export,
+    verified_export,
+)
 from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Root, Swap
@@ -28,10 +37,17 @@ def plan_of(
     stage: Stage = Stage.IPXE,
     arch: Architecture = BIOS,
     initrds: tuple[str, ...] = (),
+    trees: Mapping[str, HashTree] = MappingProxyType({}),
 ) -> BootPlan:
     client = Client(MAC, arch, stage)
     return boot_plan(
-        profile, profile.seat(client.mac), client, KEYS, server=SERVER, initrds=initrds
+        profile,
+        profile.seat(client.mac),
+        client,
+        KEYS,
+        server=SERVER,
+        initrds=initrds,
+        trees=trees,
     )
 
 
@@ -148,6 +164,21 @@ def test_a_root_image_has_a_name_of_its_own_and_needs_no_swap() -> None:
     assert "netboot.timeout=3" in words
     assert image_export("/srv/other.squashfs") != image_export("/srv/root.squashfs")
     assert not [word for word in plan_of(Profile()).arguments if "image" in word]
+
+
+@pytest.mark.parametrize(("verify", "mode"), [("auto", "auto"), ("yes", "yes"), ("no", "")])
+def test_a_root_image_is_verified_by_the_hash_of_its_tree(verify: str, mode: str) -> None:
+    path = "/srv/root.squashfs"
+    root = {"kind": "nbd", "image": path, "verify": verify}
+    profile = Profile.model_validate({"root": root})
+    trees = {path: HashTree(300, "cafe" * 16)}
+    words = dict(
+        word.partition("=")[::2] for word in plan_of(profile, trees=trees).arguments if "=" in word
+    )
+    export = verified_export(path) if mode else image_export(path)
+    assert words["netboot.image"] == f"10.0.0.1:10809/{export}"
+    assert words.get("netboot.verify", "") == (f"{mode},300:{'cafe' * 16}" if mode else "")
+    assert not [word for word in plan_of(Profile(), trees=trees).arguments if "verify" in word]
 
 
 def test_the_operators_arguments_come_last_so_that_they_win() -> None:

@@ -7,7 +7,7 @@ from netboot.boot.slices import BASE, Catalogue, Slice, file_of
 from netboot.images.divide import divide
 from netboot.images.modules import Module
 from netboot.profile.profile import Profile
-from netboot.profile.sections import Swap, Zswap
+from netboot.profile.sections import Root, Swap, Zswap
 
 CATALOGUE = Catalogue(
     {
@@ -72,6 +72,10 @@ def test_features_of_a_seat() -> None:
     assert features(Profile().seat(mac)) == ("lzo",)
     swap = Swap(encrypt=True, zswap=Zswap(enabled=False))
     assert features(Profile(swap=swap).seat(mac)) == ("encrypt",)
+    root = Root(kind="nbd", image="/srv/root.squashfs")
+    assert {"image", "verify"} <= set(features(Profile(root=root).seat(mac)))
+    root = Root(kind="nbd", image="/srv/root.squashfs", verify=False)
+    assert "verify" not in features(Profile(root=root).seat(mac))
 
 
 def module(path: str, *depends: str, aliases: tuple[str, ...] = ()) -> Module:

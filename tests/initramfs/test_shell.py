@@ -339,6 +339,33 @@ def test_the_agent_gets_key_value_words(lib: Lib, settings: str, tail: str) -> N
     assert lib.run(text) == f"{words}{tail}\n"
 
 
+@pytest.mark.parametrize(
+    ("mode", "kernel_can", "shown"),
+    [
+        ("yes", True, "5:cafe"),
+        ("auto", True, "5:cafe"),
+        ("yes", False, "refused: this kernel has no dm-verity, which root.verify needs"),
+        ("auto", False, ""),
+        ("", True, ""),
+    ],
+)
+def test_a_kernel_without_verity_is_told(lib: Lib, mode: str, kernel_can: bool, shown: str) -> None:
+    hook = (INITRAMFS / "root/nbd").read_text()
+    function = hook[hook.index("choose_verification()") : hook.index("\nnew=")]
+    if kernel_can:
+        (lib.folder / "module/dm_verity").mkdir(parents=True)
+    text = (
+        f"modprobe() {{ return 1; }}\n{BEFORE}queue=$run/beacons screen=$run/screen\n{function}\n"
+    )
+    text += 'if choose_verification; then echo "$verify"; else echo "refused: $why"; fi'
+    given = f"netboot.verify={mode},5:cafe" if mode else ""
+    assert lib.run(text, given) == f"{shown}\n"
+    screen = lib.folder / "screen"
+    told = screen.read_text() if screen.exists() else ""
+    assert ("80 root: not verified" in told) is (mode == "auto" and not kernel_can)
+    assert bool(list((lib.folder / "beacons").iterdir())) is bool(told)
+
+
 def test_root_hooks_are_the_root_kinds() -> None:
     assert {path.name for path in (INITRAMFS / "root").iterdir()} == set(BY_NAME)
 

@@ -19,7 +19,7 @@ HERE, ELSEWHERE = "10.0.0.9", "10.0.0.66"
 
 def exports(folder: Path) -> ClassroomExports:
     images = {}
-    for name in ("a", "b"):
+    for name in ("a", "a-verified", "b"):
         images[name] = folder / name
         images[name].write_bytes(name.encode() * 4096)
     table, store = LeaseTable(MIB), NullStore()
@@ -32,7 +32,7 @@ def exports(folder: Path) -> ClassroomExports:
 
 def test_a_session_opens_the_image_of_its_seat_whatever_the_set(tmp_path: Path) -> None:
     room = exports(tmp_path)
-    for name in ("a@session", "a@session.1f"):
+    for name in ("a@session", "a@session.1f", "a-verified@session"):
         found, attached = (
             room.find(WireName.parse(name), HERE),
             room.attach(WireName.parse(name), HERE),
@@ -45,7 +45,10 @@ def test_a_session_opens_the_image_of_its_seat_whatever_the_set(tmp_path: Path) 
     assert room.names is None, "the names are secret"
 
 
-@pytest.mark.parametrize("name", ["a", "a@", "a@other", "b@session", "a@session@", "c@session"])
+@pytest.mark.parametrize(
+    "name",
+    ["a", "a@", "a@other", "b@session", "a@session@", "c@session", "a-verified@other"],
+)
 def test_nothing_else_does(tmp_path: Path, name: str) -> None:
     room = exports(tmp_path)
     assert isinstance(room.find(WireName.parse(name), HERE), Refused)

@@ -8,6 +8,7 @@ import pytest
 from netboot.errors import OperatorError
 from netboot.profile.values import (
     BOOLEAN,
+    BOOLEAN_OR_AUTO,
     HOSTNAME,
     HOSTNAME_PATTERN,
     MAC,
@@ -54,6 +55,9 @@ LOWER = "52:54:00:ab:cd:ef"
         (PORT, "65535", 65535),
         (BOOLEAN, "On", True),
         (BOOLEAN, "no", False),
+        (BOOLEAN_OR_AUTO, "no", False),
+        (BOOLEAN_OR_AUTO, "Yes", True),
+        (BOOLEAN_OR_AUTO, "Auto", None),
         (MAC, "52:54:00:AB:cd:ef", LOWER),
         (MAC, "52-54-00-ab-cd-ef", LOWER),
         (MAC, "5254.00ab.cdef", LOWER),
@@ -106,6 +110,7 @@ def test_reads(kind: Text[Any], text: str, value: object) -> None:
         (PORT, "+1", ""),
         (PORT, "1.0", ""),
         (BOOLEAN, "1", ""),
+        (BOOLEAN_OR_AUTO, "ture", "true"),
         (BOOLEAN, "y", "yes"),
         (BOOLEAN, "ture", "true"),
         (MAC, "52:54:00-ab:cd:ef", ""),

@@ -19,10 +19,27 @@ KIND = "image"  # name by which a worker finds ``adopt``
 # image is padded with zeros to whole sectors.
 SECTOR_BYTES = 512
 HEAD_BYTES = 4096
+BLOCK_BYTES = 4096  # of a hash tree (pages/verity.py)
 
 
 class ImageFile(SparseFile):
-    """A regular file or a block device. Its exports are read-only, so it is never written."""
+    """A regular file or a block device. Its exports are read-only, so it is never written.
+
+    Zeros fill it up to ``size_bytes``, by at most ``filled`` bytes.
+    """
+
+    def __init__(self, descriptor: int, size_bytes: int, filled: int = SECTOR_BYTES) -> None:
+        super().__init__(descriptor, size_bytes)
+        self._least_bytes = size_bytes - filled  # of the file; a shorter one was truncated
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks that a hash tree covers: two at least, or it would have no level."""
+        return max(2, -(-self._size_bytes // BLOCK_BYTES))
+
+    def in_blocks(self) -> "ImageFile":
+        """Return the same image in whole blocks, with a descriptor of its own."""
+        return ImageFile(os.dup(self._descriptor), self.blocks * BLOCK_BYTES, 2 * BLOCK_BYTES)
 
     @property
     def generation(self) -> str:
@@ -47,7 +64,7 @@ class ImageFile(SparseFile):
                 break
             done += read
         if done < len(buffer):
-            if offset + done <= self._size_bytes - SECTOR_BYTES:
+            if offset + done <= self._least_bytes:
                 raise OSError(errno.EIO, "image was truncated")
             buffer[done:] = bytes(len(buffer) - done)
 
@@ -57,6 +74,41 @@ class ImageFile(SparseFile):
             yield length, False
         else:
             yield from super().extents(offset, length)
+
+
+class VerifiedFile(ImageFile):
+    """An image in whole blocks of ``data_bytes``, and behind it its hash tree, the file ``tree``.
+
+    Owns both descriptors.
+    """
+
+    def __init__(self, descriptor: int, tree: int, data_bytes: int) -> None:
+        tree_bytes = os.fstat(tree).st_size
+        super().__init__(descriptor, data_bytes + tree_bytes, tree_bytes + 2 * BLOCK_BYTES)
+        self._tree = SparseFile(tree, tree_bytes)
+        self._data_bytes = data_bytes
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer``. Raises OSError if a file was truncated."""
+        own = max(0, min(len(buffer), self._data_bytes - offset))
+        if own:
+            super().read_into(offset, buffer[:own])
+        if own < len(buffer):
+            self._tree.read_into(offset + own - self._data_bytes, buffer[own:])
+
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
+        """Yield one extent: a hole is hashed as any data is."""
+        if length:
+            yield length, False
+
+    def descriptors(self) -> Sequence[int]:
+        """Return the descriptors of the image and of its tree."""
+        return (self._descriptor, *self._tree.descriptors())
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self._tree.close()
 
 
 def open_image(path: Path) -> ImageFile:
@@ -79,13 +131,20 @@ def open_image(path: Path) -> ImageFile:
     raise OperatorError(f"image {path}: {reason}", hint=hint)
 
 
-def image_of(descriptor: int) -> ImageFile:
-    """Return the image of a file's or block device's descriptor, which it owns from now on."""
+def image_of(descriptor: int, tree: int | None = None) -> ImageFile:
+    """Return the image of a file's or block device's descriptor, which it owns from now on.
+
+    ``tree`` is the descriptor of its hash tree, if it is served with one.
+    """
     size_bytes = os.lseek(descriptor, 0, os.SEEK_END)
-    return ImageFile(descriptor, -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES)
+    found = ImageFile(descriptor, -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES)
+    return found if tree is None else VerifiedFile(descriptor, tree, found.blocks * BLOCK_BYTES)
 
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> ImageFile:
-    """Return the image of a descriptor that another process sent."""
-    (descriptor,) = descriptors
-    return ImageFile(descriptor, size_bytes)
+    """Return the image of descriptors that another process sent."""
+    descriptor, *trees = descriptors
+    if not trees:
+        return ImageFile(descriptor, size_bytes)
+    (tree,) = trees
+    return VerifiedFile(descriptor, tree, size_bytes - os.fstat(tree).st_size)
