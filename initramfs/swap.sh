@@ -1,6 +1,29 @@
 # shellcheck shell=dash disable=SC2154,SC2034 # shared with init
 # The stages of /init for swap: drivers, zswap, lease, swap.
 
+# choose_cipher: set $encrypt to the faster cipher on this CPU: AES if it has instructions for it, else
+# Adiantum.
+choose_cipher() {
+    local key flags
+    encrypt=adiantum
+    while IFS=: read -r key flags; do
+        case $key in flags* | Features*) ;; *) continue ;; esac
+        case " $flags " in *" aes "*) encrypt=aes ;; esac
+        break
+    done <"$proc/cpuinfo"
+}
+
+# cipher_modules: print the modules for $encrypt. A processor has some of them only.
+cipher_modules() {
+    case $encrypt in
+    aes) echo dm-crypt xts aesni-intel aes-ce-blk ;;
+    adiantum)
+        echo dm-crypt adiantum chacha_generic chacha-x86_64 nhpoly1305-sse2 nhpoly1305-avx2 \
+            chacha-neon nhpoly1305-neon
+        ;;
+    esac
+}
+
 stage_drivers() {
     if [ -z "$swap" ]; then
         done_with "no swap requested"
@@ -18,7 +41,7 @@ stage_drivers() {
         [ -e /dev/md0 ] || echo md0 >/sys/module/md_mod/parameters/new_array
         keep_bios
     fi
-    done_with "nbd${encrypt:+ and dm-crypt}${layout:+ for swap.layout $layout} loaded"
+    done_with "nbd${encrypt:+ and dm-crypt ($encrypt)}${layout:+ for swap.layout $layout} loaded"
 }
 
 # keep_bios: make the kernel keep up to 256 slabs of free bios, the requests to block devices. The
@@ -142,7 +165,7 @@ with_agent() {
     # The source of a fresh lease, for an area without a token or after its pages are lost.
     [ -z "$server" ] || export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
     "$1" "$token" "host=$2" "port=${rest%%/*}" "export=${rest#*/}" "connections=$connections" \
-        "timeout=$timeout" "patience=$patience" ${encrypt:+encrypt=yes} ${keep:+discard=no}
+        "timeout=$timeout" "patience=$patience" ${encrypt:+"encrypt=$encrypt"} ${keep:+discard=no}
 }
 
 # launch_first: launch the agent that start_agents will start first.
@@ -185,7 +208,7 @@ start_standbys() {
         NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby \
             "area=$area" "host=$host" "port=${rest%%/*}" "export=${rest#*/}-$area" \
             "connections=$connections" "timeout=$timeout" "patience=$patience" \
-            ${encrypt:+encrypt=yes} ${keep:+discard=no} >"$answer" 2>/run/agent.log &
+            ${encrypt:+"encrypt=$encrypt"} ${keep:+discard=no} >"$answer" 2>/run/agent.log &
         read -r _ <"$answer" || console "$number swap: area $area: its agent did not start"
         rm "$answer"
         [ ! -s /run/agent.log ] || cat /run/agent.log

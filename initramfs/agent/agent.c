@@ -23,10 +23,10 @@
 
 static const char usage_text[] =
     "usage: agent attach host=HOST[,HOST] port=PORT export=NAME connections=N timeout=SECONDS\n"
-    "                    patience=SECONDS [encrypt=yes] [discard=no] [use=root]\n"
+    "                    patience=SECONDS [encrypt=CIPHER] [discard=no] [use=root]\n"
     "                    [verify=BLOCKS:HASH] [wait=yes]\n"
     "       agent standby area=N host=HOST port=PORT export=NAME connections=N timeout=SECONDS\n"
-    "                    patience=SECONDS [encrypt=yes] [discard=no]\n"
+    "                    patience=SECONDS [encrypt=CIPHER] [discard=no]\n"
     "       agent handshake host=HOST port=PORT export=NAME\n"
     "       agent lease URL\n"
     "       agent status\n"
@@ -37,7 +37,7 @@ static const char usage_text[] =
     "  connections  1 to 16\n"
     "  timeout      the connection is lost if the server does not answer for so long\n"
     "  patience     the kernel waits so long for a lost server, then requests fail\n"
-    "  encrypt      with a random key that stays on this PC; the server sees noise\n"
+    "  encrypt      aes or adiantum, with a random key that stays on this PC; the server sees noise\n"
     "  discard      no: the server is not told which pages are free again\n"
     "  use          root: no swap, only a device to read a file system from\n"
     "  verify       a changed block of the root is an I/O error: the number of its 4 KiB blocks, and\n"

@@ -80,12 +80,12 @@ int area_open(struct area *area)
 
 int make_swap(struct area *area)
 {
-    int code = area->encrypted ? start_encryption(area) : OK;
+    int code = area->cipher ? start_encryption(area) : OK;
 
     if (code != OK)
         return code;
     code = swap_on(area);
-    if (code != OK && area->encrypted)
+    if (code != OK && area->cipher)
         stop_encryption();
     return code;
 }
@@ -160,7 +160,7 @@ static int stop_swap(struct area *area)
     klogctl(CONSOLE_ON, NULL, 0);
     if (code != OK)
         return code;
-    if (area->encrypted) {
+    if (area->cipher) {
         unlink(area->device); /* made by area_leave; the kernel does not remove it */
         stop_encryption();
     }

@@ -15,7 +15,17 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define KEY_BYTES 64 /* AES-256 in XTS mode takes two keys */
+#define MAX_KEY 64 /* bytes */
+
+/* In the order of the key `encrypt` (words.c); /init chooses by the CPU. */
+static const struct cipher {
+    const char *name; /* dm-crypt's */
+    unsigned key;     /* bytes */
+} ciphers[] = {
+    {"", 0},
+    {"aes-xts-plain64", 64}, /* AES-256; XTS takes two keys */
+    {"xchacha12,aes-adiantum-plain64", 32},
+};
 
 static char name[24]; /* of this area's device; each agent of the PC has another one */
 
@@ -23,22 +33,23 @@ static char name[24]; /* of this area's device; each agent of the PC has another
 static int describe(const struct area *area, struct mapping *mapping)
 {
     static const char digits[] = "0123456789abcdef";
-    unsigned char key[KEY_BYTES];
-    char hex[2 * KEY_BYTES + 1] = "", below[24];
+    const struct cipher *cipher = &ciphers[area->cipher];
+    unsigned char key[MAX_KEY];
+    char hex[2 * MAX_KEY + 1] = "", below[24];
     int code = mapper_number(area->device, below, sizeof below);
 
     if (code != OK)
         return code;
-    if (getrandom(key, sizeof key, 0) != (ssize_t)sizeof key)
+    if (getrandom(key, cipher->key, 0) != (ssize_t)cipher->key)
         return complain(KERNEL_REFUSED, "encryption: no random key: %s", strerror(errno));
-    for (unsigned at = 0; at < sizeof key; at++) {
+    for (unsigned at = 0; at < cipher->key; at++) {
         hex[2 * at] = digits[key[at] >> 4];
         hex[2 * at + 1] = digits[key[at] & 15];
     }
     /* Without discards the server could never free memory. Discards tell the server which pages are
      * in use; so do the writes. */
     snprintf(mapping->parameters, sizeof mapping->parameters,
-             "aes-xts-plain64 %s 0 %s 0 2 allow_discards sector_size:%d", hex, below, PAGE);
+             "%s %s 0 %s 0 2 allow_discards sector_size:%d", cipher->name, hex, below, PAGE);
     explicit_bzero(key, sizeof key);
     explicit_bzero(hex, sizeof hex);
     return OK;

@@ -1,4 +1,4 @@
-/* Encryption of the area. */
+/* Encryption of the area. `area->cipher` is a row of crypt.c's table. */
 #ifndef CRYPT_H
 #define CRYPT_H
 

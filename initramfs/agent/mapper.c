@@ -52,13 +52,14 @@ static void begin(const char *name)
     snprintf(message.head.name, sizeof message.head.name, "%s", name);
 }
 
-static int control(int fd, unsigned long request, const char *what)
+/* The kernel wipes the message, also its name. */
+static int control(int fd, unsigned long request, const char *name, const char *what)
 {
     message.head.version[0] = 4;
     message.head.data_size = sizeof message;
     message.head.data_start = sizeof message.head;
     if (ioctl(fd, request, &message) < 0)
-        return complain(KERNEL_REFUSED, "%s: %s: %s", message.head.name, what, strerror(errno));
+        return complain(KERNEL_REFUSED, "%s: %s: %s", name, what, strerror(errno));
     return OK;
 }
 
@@ -72,12 +73,12 @@ static int load(int fd, const struct mapping *mapping)
     message.target.length = mapping->bytes / SECTOR;
     strcpy(message.target.type, mapping->type);
     memcpy(message.parameters, mapping->parameters, sizeof message.parameters);
-    code = control(fd, DM_LOAD, mapping->type);
+    code = control(fd, DM_LOAD, mapping->name, mapping->type);
     explicit_bzero(&message, sizeof message);
     if (code != OK)
         return code;
     begin(mapping->name);
-    return control(fd, DM_RESUME, "starting the device");
+    return control(fd, DM_RESUME, mapping->name, "starting the device");
 }
 
 static int open_control(const char *name)
@@ -92,7 +93,7 @@ static int open_control(const char *name)
 static void remove_mapping(int fd, const char *name)
 {
     begin(name);
-    control(fd, DM_REMOVE, "removing the device");
+    control(fd, DM_REMOVE, name, "removing the device");
 }
 
 int mapper_start(const struct mapping *mapping, char *device, size_t size)
@@ -103,7 +104,7 @@ int mapper_start(const struct mapping *mapping, char *device, size_t size)
     if (fd < 0)
         return KERNEL_REFUSED;
     begin(mapping->name);
-    code = control(fd, DM_CREATE, "making a device");
+    code = control(fd, DM_CREATE, mapping->name, "making a device");
     if (code == OK) {
         number = minor(message.head.device);
         code = load(fd, mapping);

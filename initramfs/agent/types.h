@@ -57,7 +57,7 @@ struct area {
     const char *verify; /* BLOCKS:HASH of a root image, which are these: */
     unsigned blocks;    /* of the image; 0: it is not verified */
     const char *hash;   /* at the top of its hash tree */
-    int encrypted;
+    int cipher;      /* that encrypts it (crypt.h), as a number; 0: none */
     int keeps;       /* freed pages: the agent turns discards off */
     int waits;       /* for the word `attach` on its standard input */
     unsigned number; /* 1 is attached from the start; higher numbers follow when swap is short */

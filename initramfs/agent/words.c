@@ -27,7 +27,7 @@ static const struct key {
     int needed;
     size_t at;             /* of the value in struct area: const char *, unsigned or int */
     unsigned low, high;    /* of a NUMBER */
-    const char *values[2]; /* of a CHOICE, for 0 and 1 */
+    const char *values[3]; /* of a CHOICE, for 0, 1 and perhaps 2 */
 } keys[] = {
     {"area", NUMBER, FOR_STANDBY, 1, offsetof(struct area, number), 2, MAX_AREAS, {0}},
     {"host", TEXT, ALL_VERBS, 1, offsetof(struct area, target.host), 0, 0, {0}},
@@ -36,7 +36,7 @@ static const struct key {
     {"connections", NUMBER, RESIDENT, 1, offsetof(struct area, connections), 1, MAX_CONNECTIONS, {0}},
     {"timeout", NUMBER, RESIDENT, 1, offsetof(struct area, target.timeout), 1, 3600, {0}},
     {"patience", NUMBER, RESIDENT, 1, offsetof(struct area, patience), 1, 1000000, {0}},
-    {"encrypt", CHOICE, RESIDENT, 0, offsetof(struct area, encrypted), 0, 0, {"no", "yes"}},
+    {"encrypt", CHOICE, RESIDENT, 0, offsetof(struct area, cipher), 0, 0, {"no", "aes", "adiantum"}},
     {"discard", CHOICE, RESIDENT, 0, offsetof(struct area, keeps), 0, 0, {"yes", "no"}},
     {"use", CHOICE, FOR_ATTACH, 0, offsetof(struct area, root), 0, 0, {"swap", "root"}},
     {"verify", TEXT, FOR_ATTACH, 0, offsetof(struct area, verify), 0, 0, {0}},
@@ -84,10 +84,15 @@ static int read_value(const struct key *key, const char *value, struct area *are
             return complain(USAGE, "%s=%s: expected a number, %u to %u", key->name, value, key->low,
                             key->high);
     } else {
-        *(int *)to = strcmp(value, key->values[1]) == 0;
-        if (!*(int *)to && strcmp(value, key->values[0]) != 0)
-            return complain(USAGE, "%s=%s: expected %s or %s", key->name, value, key->values[0],
-                            key->values[1]);
+        const char *const *values = key->values;
+        int at = 0;
+
+        while (at < 3 && values[at] && strcmp(value, values[at]) != 0)
+            at++;
+        if (at == 3 || !values[at])
+            return complain(USAGE, "%s=%s: expected %s or %s%s%s", key->name, value, values[0],
+                            values[1], values[2] ? " or " : "", values[2] ? values[2] : "");
+        *(int *)to = at;
     }
     return OK;
 }
@@ -168,8 +173,8 @@ static int check_area(enum verb verb, struct area *area)
     int code = check_target(&area->target);
 
     area->target.trades = verb != FOR_HANDSHAKE && !area->root;
-    if (code == OK && area->root && (area->encrypted || area->keeps))
-        code = complain(USAGE, "use=root cannot be combined with encrypt=yes or discard=no");
+    if (code == OK && area->root && (area->cipher || area->keeps))
+        code = complain(USAGE, "use=root cannot be combined with encrypt= or discard=no");
     if (code == OK)
         code = read_verify(area);
     return code == OK ? read_lease(verb, area) : code;

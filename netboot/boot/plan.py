@@ -173,7 +173,7 @@ def features(seat: Seat) -> tuple[str, ...]:
     swap, zswap = seat.swap, seat.swap.zswap
     wanted = {
         zswap.compressor: zswap.enabled and swap.size.bytes != 0,
-        "encrypt": swap.encrypt,
+        "encrypt": seat.encrypts and swap.size.bytes != 0,
         "mirror": swap.layout == "mirror",
         "image": ROOTS[seat.root.kind].image,
         "verify": ROOTS[seat.root.kind].image and seat.root.verify is not False,
@@ -234,7 +234,7 @@ def _arguments(
         ]
         if swap.grow:
             words.append(f"netboot.grow={swap.grow}")
-        if swap.encrypt:
+        if seat.encrypts:
             words.append("netboot.encrypt=1")
         if not swap.discard:
             words.append("netboot.discard=0")

@@ -74,6 +74,8 @@ def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) ->
         open_image(Path(image)).close()
     for doubt in loaded.doubts:
         print(f"{path}: warning: {doubt}", file=sys.stderr)
+    for line in loaded.explained:
+        print(f"{path}: {line}")
     print(f"{path}: no mistakes (clients: {len(loaded.clients)}, groups: {len(loaded.groups)})")
 
 

@@ -28,6 +28,10 @@ FEATURES = {
     "encrypt": (
         *("drivers/md/dm-crypt", "crypto/xts"),
         *("arch/x86/crypto/aesni-intel", "arch/arm64/crypto/aes-ce-blk"),
+        # Adiantum, for CPUs without AES instructions.
+        *("crypto/adiantum", "crypto/chacha_generic", "crypto/nhpoly1305"),
+        *("arch/x86/crypto/chacha-x86_64", "arch/arm64/crypto/chacha-neon"),
+        "arch/*/crypto/nhpoly1305-*",
     ),
     "mirror": ("drivers/md/raid1",),
     # zswap's compressors; lzo is linked in.

@@ -86,6 +86,12 @@ class Seat:
     swap: Swap
     ssh: Ssh
 
+    @property
+    def encrypts(self) -> bool:
+        """True if this PC encrypts its swap."""
+        given = self.swap.encrypt
+        return ROOTS[self.root.kind].users if given is None else given
+
 
 class Profile(Section):
     """A room of PCs and the server that boots them."""
@@ -157,6 +163,18 @@ class Profile(Section):
         roots = [self.root, *(group.root for group in self.groups.values())]
         roots += [client.root for client in self.clients.values()]
         return frozenset(root.image for root in roots if root.image is not None)
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """The meaning of auto for the PCs of this room, one line each."""
+        if self.swap.encrypt is not None:
+            return ()
+        kinds = {self.root.changed(group.root).kind for group in self.groups.values()}
+        kinds |= {self.root.kind, *(self.seat(mac).root.kind for mac in self.clients)}
+        return tuple(
+            f"swap.encrypt: auto means {'yes' if ROOTS[kind].users else 'no'} for root kind {kind}"
+            for kind in sorted(kinds)
+        )
 
     @property
     def doubts(self) -> tuple[str, ...]:

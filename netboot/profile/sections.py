@@ -242,8 +242,10 @@ class SeatSwap(Overridable):
     """The most that one PC may transfer to and from its swap, such as 20MiB/s; beyond that the
     server delays it. none: no limit. Default: none.
     """
-    encrypt: Annotated[bool, values.BOOLEAN] = False
-    """Encryption of a PC's pages with a key that never leaves the PC. Default: no."""
+    encrypt: Annotated[bool | None, values.BOOLEAN_OR_AUTO] = None
+    """Encryption of a PC's pages with a key that never leaves the PC. auto: yes for root kind nbd, no
+    for root kind ram, where the person at the PC is root. Default: auto.
+    """
     discard: Annotated[bool, values.BOOLEAN] = True
     """Notice to the server of pages that are free again, so that it can reuse their memory. Without
     it the server keeps every page that was written once. Default: yes.

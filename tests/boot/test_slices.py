@@ -73,7 +73,8 @@ def test_features_of_a_seat() -> None:
     swap = Swap(encrypt=True, zswap=Zswap(enabled=False))
     assert features(Profile(swap=swap).seat(mac)) == ("encrypt",)
     root = Root(kind="nbd", image="/srv/root.squashfs")
-    assert {"image", "verify"} <= set(features(Profile(root=root).seat(mac)))
+    assert {"image", "verify", "encrypt"} <= set(features(Profile(root=root).seat(mac)))
+    assert "encrypt" not in features(Profile(root=root, swap=Swap(encrypt=False)).seat(mac))
     root = Root(kind="nbd", image="/srv/root.squashfs", verify=False)
     assert "verify" not in features(Profile(root=root).seat(mac))
 

@@ -325,10 +325,28 @@ def test_systemd_ends_what_it_runs(lib: Lib) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cpuinfo", "cipher"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu sse2 aes avx\nbugs\t: aes\n", "aes"),
+        ("flags\t\t: fpu vaes sse2\n\nflags\t\t: fpu aes\n", "adiantum"),
+        ("Features\t: fp asimd evtstrm aes pmull\n", "aes"),  # arm64
+        ("Features\t: fp asimd evtstrm crc32 cpuid\n", "adiantum"),  # a Raspberry Pi 4
+        ("", "adiantum"),
+    ],
+)
+def test_the_cpu_decides_the_cipher(lib: Lib, cpuinfo: str, cipher: str) -> None:
+    (lib.folder / "cpuinfo").write_text(cpuinfo)
+    text = f". {INITRAMFS / 'swap.sh'}\nencrypt=1\nchoose_cipher\necho $encrypt\ncipher_modules"
+    first, modules = lib.run(text).splitlines()
+    assert first == cipher
+    assert modules.startswith(f"dm-crypt {'xts' if cipher == 'aes' else 'adiantum'} ")
+
+
+@pytest.mark.parametrize(
     ("settings", "tail"),
     [
         ("encrypt='' keep=''", ""),
-        ("encrypt=1 keep=''", " encrypt=yes"),
+        ("encrypt=adiantum keep=''", " encrypt=adiantum"),
         ("encrypt='' keep=yes", " discard=no"),
     ],
 )

@@ -28,7 +28,7 @@ def test_a_systemd_userland_survives_a_crash_and_ends_with_swap_in_use(
         assert loaded["pupil_attaches"] == "4 no such export, or wrong token"
         machine_ids.add(loaded["machine_id"])
         attached_again = [d["device"] for _, s, _, d in seat["stages"] if s == "agent:reattached"]
-        assert sorted(attached_again) == ["/dev/nbd0", "/dev/nbd1"]
+        assert sorted(attached_again) == ["/dev/dm-0", "/dev/dm-1"], "verified, encrypted"
         console = (tmp_path / f"pc{number}.console").read_text(errors="replace")
         for trouble in ("Out of memory", "oom-kill", "Kernel panic", "I/O error", "FAILED"):
             assert trouble not in console, trouble
