@@ -9,6 +9,7 @@ program, and its priority (nice 10). Fails if a bar is missed.
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,7 @@ from tests.attack.wire import HONEST, MACS
 
 SECONDS = 60.0  # of the attack, at least: as long as the PC in QEMU needs
 MOST_SECONDS = 110.0
-PREPARE = 6.0  # seconds before the room is switched on: attackers take tickets, and fill up
+PREPARE = 6.0  # seconds before the room is switched on: attackers get sessions, and fill up
 SPREAD = 12.0  # the PCs are switched on within this time
 KILL_AT = 35.0
 # Of the attackers and of the loops in their place: elsewhere they have CPUs of their own.
@@ -138,6 +139,12 @@ class Attack:
         return found
 
 
+def busy_seconds() -> float:
+    """Return the CPU seconds of this machine that were not idle (proc(5), /proc/stat)."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def await_port(pid: int, port: int) -> None:
     """Wait until a UDP port is open in the network namespace of a process."""
     end = time.monotonic() + START_SECONDS
@@ -166,6 +173,7 @@ async def run(setting: Setting, name: str, kinds: Sequence[Kind], shares: Sequen
         await asyncio.sleep(PREPARE - 1.5)
         attack.begin(late=True)
         await asyncio.sleep(1.5)
+        watched, busy_before = time.monotonic(), busy_seconds()
         places = [f"{address}={site.machines[address].pid}" for address in SEATS]
         room = site.start(HONEST, "load.seats", str(SPREAD), *places)
         asking = site.start(HONEST, "honest", str(SECONDS - PREPARE - 4))
@@ -173,6 +181,7 @@ async def run(setting: Setting, name: str, kinds: Sequence[Kind], shares: Sequen
         if setting.qemu:
             power = await pc.power_on()
         stages = await watch(server, pc if setting.qemu else None, begun)
+        busy = (busy_seconds() - busy_before) / (time.monotonic() - watched)
         used = attack.shares() or [attack.loops_used(time.monotonic() - begun)]
         seats, asked = end_program(room), end_program(asking)
         over = time.monotonic() - begun
@@ -184,11 +193,12 @@ async def run(setting: Setting, name: str, kinds: Sequence[Kind], shares: Sequen
             await power.process.wait()
             power.monitor.close()
     console = console_tail(pc.console, 5) if setting.qemu else []
-    tell(f"{name}: {over:.0f} s, CPUs of the attack {sum(used):.2f}")
+    tell(f"{name}: {over:.0f} s, {busy:.2f} CPUs in use, {sum(used):.2f} by attackers or loops")
     return Run(
         name=name,
         seconds=over,
         shares=used,
+        busy=busy,
         seats=seats,
         doors=asked,
         stages={stage: when - on for stage, when in stages.items()},
@@ -223,13 +233,22 @@ async def watch(server: Server, pc: VirtualPc | None, begun: float) -> dict[str,
     return stages
 
 
+def same_load(idle: Run, attacked: Run) -> list[float]:
+    """Return the shares of loops that load the machine as the attack did.
+
+    That is the attackers' programs, and the kernel's and the server's work for them.
+    """
+    factor = (attacked.busy - idle.busy) / sum(attacked.shares)
+    return [share * factor for share in attacked.shares]
+
+
 def runs(setting: Setting, kinds: Sequence[Kind]) -> list[Run]:
     """Run the room idle, under attack, and beside as much CPU."""
 
     async def all_three() -> list[Run]:
         idle = await run(setting, "idle", (), ())
         attacked = await run(setting, "attack", kinds, ())
-        loaded = await run(setting, "load", (), attacked.shares)
+        loaded = await run(setting, "load", (), same_load(idle, attacked))
         return [idle, loaded, attacked]
 
     return asyncio.run(all_three())

@@ -20,7 +20,8 @@ class Run:
 
     name: str
     seconds: float
-    shares: Sequence[float]
+    shares: Sequence[float]  # CPUs of each attack or loop
+    busy: float  # CPUs in use on the machine
     seats: Sequence[Mapping[str, Any]]
     doors: Mapping[str, Mapping[str, float]]
     stages: Mapping[str, float]
@@ -147,7 +148,7 @@ def attacks(run: Run) -> str:
     lines = ["| attack | rate | reached | outcome |", "|---|---|---|---|"]
     lines += [
         f"| {kind.name} | {kind.rate} | {kind.reached(counts)} "
-        f"| {'held' if kind.held(counts) else '**succeeded**'} |"
+        f"| {kind.outcome if kind.held(counts) else '**succeeded**'} |"
         for kind, counts in run.attained
     ]
     return "\n".join(lines)
@@ -162,7 +163,8 @@ def room(runs: Sequence[Run]) -> str:
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
         lines.append(f"| {figure.name} | {cells} | {ratio} |")
     rows = {
-        "CPUs of the attackers, or of the loops": [f"{sum(run.shares):.2f}" for run in runs],
+        "CPUs in use on the machine": [f"{run.busy:.2f}" for run in runs],
+        "of these, by the attackers or the loops": [f"{sum(run.shares):.2f}" for run in runs],
         "connections to swap that broke": [
             str(sum(seat["lost"] for seat in run.seats)) for run in runs
         ],

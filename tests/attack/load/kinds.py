@@ -17,7 +17,8 @@ Counts = Mapping[str, float]
 class Kind:
     """One attack: ``program`` runs at ``address``. ``held(counts)`` is False if it succeeded.
 
-    ``late`` attacks begin when the others have what they need from DHCP.
+    ``outcome`` is the word for the table. *Bounded* means that the honest PCs' figures hold.
+    ``late`` attacks begin when the others have their sessions.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Kind:
     program: tuple[str, ...]
     reached: Callable[[Counts], str]
     held: Callable[[Counts], bool] = lambda counts: True
+    outcome: str = "bounded"
     late: bool = False
     early: bool = False  # it runs before the server does
 
@@ -54,28 +56,31 @@ A, B, C, D = ATTACKERS
 
 KINDS = (
     Kind(
-        "takeover by MAC address: script, lease, fresh lease, end, report",
+        "takeover by MAC address: script, lease, fresh lease, end, report, order, history",
         "10 PCs/s",
         C,
         _own("takeover", 10),
         _answers,
         _nothing_opened,
+        "refused",
     ),
     Kind(
-        "tickets heard in broadcasts, a fresh lease with each",
+        "broadcasts heard, and what they name asked for",
         "all",
         D,
         _own("listen", 100),
-        _answers,
+        lambda counts: f"{counts.get('heard', 0):.0f} heard: {_answers(counts)}",
         _nothing_opened,
+        "refused",
     ),
     Kind(
         "port 4011 from a program's port",
         "100/s",
         D,
         _own("port_4011", 100),
-        _total("asked", "asked, none answered"),
+        lambda counts: f"{counts['asked']:.0f} asked, {counts.get('answered', 0):.0f} answered",
         _nothing_opened,
+        "refused",
     ),
     Kind("swap for made-up PCs", "50/s", C, _own("capacity", 50), _answers),
     Kind("made-up PCs in the queue for downloads", "155/s", C, _own("queue", 155), _answers),
@@ -119,6 +124,7 @@ KINDS = (
         _own("guess", 466),
         lambda counts: f"{sum(counts.values()):.0f} guesses",
         _nothing_opened,
+        "refused",
     ),
     Kind(
         "TFTP requests of silent, false senders",
@@ -157,6 +163,7 @@ KINDS = (
         _own("rival", 50),
         _total("answered", "answered"),
         lambda counts: counts.get("answered", 0) > 0,
+        "told, and served",
         early=True,
     ),
 )

@@ -9,6 +9,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import select
 import socket
 import struct
@@ -20,7 +21,9 @@ from collections.abc import Callable, Iterator
 from tests.attack import http_attacker, packets
 from tests.attack.wire import HONEST, SERVER, SERVER_MAC
 
-MADE_UP, FLOOD = "02:ad:00:00:00:", 4096  # MACs of PCs that do not exist; frames that differ
+# PCs that netboot storm plays: any machine may play them, so any machine can make them up.
+PLAYED = "02:6e:62:73"
+FLOOD = 4096  # frames that differ
 RAM = 256 << 20
 TAKEN = "obeyed"  # a door that opened
 PATIENCE = 3.0
@@ -45,19 +48,7 @@ def is_over(seconds: float) -> bool:
 
 def made_up(count: int) -> list[str]:
     """Return the MAC addresses of PCs that do not exist, others for each attack."""
-    return [f"{MADE_UP[:-3]}{os.getpid() & 255:02x}:{number:02x}" for number in range(count)]
-
-
-def tickets(macs: list[str]) -> list[str]:
-    """Return the tickets that DHCP answers give for these PCs, as far as there are answers."""
-    found = []
-    with packets.client_socket() as sock:
-        for mac in macs:
-            answer = packets.asked(sock, packets.dhcp(mac), 0.3)
-            name = answer[108:236].split(b"\0")[0].decode()
-            if "/" in name:
-                found.append(name.split("/")[0])
-    return found
+    return [f"{PLAYED}:{os.getpid() & 255:02x}:{number:02x}" for number in range(count)]
 
 
 class Caller:
@@ -80,49 +71,69 @@ class Caller:
             self._connection.close()
             return ""
 
+    def session(self, mac: str) -> str:
+        """Return the session in the script of a PC, or an empty text."""
+        found = re.search(r"netboot\.ticket=(\w+)", self.call("GET", f"/boot/{mac}/bios.ipxe"))
+        return found[1] if found else ""
+
+    def sessions(self) -> list[str]:
+        """Return the sessions of made-up PCs and, last, of this machine."""
+        found = [self.session(mac) for mac in (*made_up(20), own_mac())]
+        self._counts["sessions"] = len(found) - found.count("")
+        assert found[-1], "no session for this machine itself"
+        return [session for session in found if session]
+
 
 def takeover(rate: float, victims: list[str]) -> Counter[str]:
-    """Ask for all that is a running PC's, with the ticket that DHCP gives to everybody (a1, a2)."""
+    """Ask for all that is a running PC's, by its MAC address (a1, a2)."""
     counts: Counter[str] = Counter()
-    caller, keys = Caller(counts), tickets(victims)
-    counts["tickets"] = len(keys)
+    caller = Caller(counts)
+    own = caller.session(own_mac())
     for number in beats(rate):
-        if keys:
-            key = keys[number % len(keys)]
-            for method, path in doors(key):
-                counts[TAKEN] += bool(caller.call(method, path))
+        for method, path in doors(victims[number % len(victims)], own):
+            counts[TAKEN] += bool(caller.call(method, path))
     return counts
 
 
-def doors(key: str) -> list[tuple[str, str]]:
-    """Return the requests that speak for a seat."""
-    lease = f"/lease/{key}?ram={RAM}"
+def doors(mac: str, own: str) -> list[tuple[str, str]]:
+    """Return the requests that speak for a seat. ``own`` is the session of another machine."""
+    digits = mac.replace(":", "")
+    forged = digits + own[len(digits) :]
     return [
-        ("GET", f"/boot/{key}/bios.ipxe"),
-        ("GET", lease),
-        ("GET", f"{lease}&fresh=1"),
-        ("DELETE", f"/lease/{key}?area=1"),
-        ("POST", f"/beacon/{key}/failed:images"),
+        ("GET", f"/boot/{mac}/bios.ipxe"),
+        ("GET", f"/lease/{forged}?ram={RAM}"),
+        ("GET", f"/lease/{forged}?ram={RAM}&fresh=1"),
+        ("DELETE", f"/lease/{forged}?area=1"),
+        ("POST", f"/beacon/{forged}/failed:images"),
+        ("POST", f"/orders/{mac}/reboot"),
+        ("GET", f"/status/{mac}"),
     ]
 
 
+def named(answer: bytes) -> str:
+    """Return the boot file of a DHCP answer."""
+    return answer[108:236].split(b"\0")[0].decode("latin-1")
+
+
 def listen(rate: float, victims: list[str]) -> Counter[str]:
-    """Take the tickets of the server's broadcasts, and ask for a fresh lease with each (a3)."""
+    """Take what the server's broadcasts name, and ask for it as the PC that it is for (a3)."""
     counts: Counter[str] = Counter()
-    caller, names = Caller(counts), {mac.replace(":", "") for mac in victims}
+    caller, heard = Caller(counts), b""
     with packets.client_socket() as sock:
         sock.setblocking(False)
         for _ in beats(rate):
             with contextlib.suppress(BlockingIOError):
-                heard = sock.recv(2000)[108:236].split(b"\0")[0].decode("latin-1").split("/")[0]
-                if heard[:12] in names:
-                    counts["tickets"] += 1
-                    counts[TAKEN] += bool(caller.call("GET", f"/lease/{heard}?ram={RAM}&fresh=1"))
+                heard = sock.recv(2000)
+                mac = heard[28:34].hex(":")
+                if mac in victims and named(heard):
+                    counts["heard"] += 1
+                    path = f"/boot/{mac}/{named(heard).rpartition('/')[2]}"
+                    counts[TAKEN] += bool(caller.call("GET", path))
     return counts
 
 
 def port_4011(rate: float, victims: list[str]) -> Counter[str]:
-    """Ask port 4011 for a seat's ticket from a program's port (a25), then for its swap."""
+    """Ask port 4011 in a seat's name from a program's port (a25), then for its script."""
     counts: Counter[str] = Counter()
     caller = Caller(counts)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -133,45 +144,41 @@ def port_4011(rate: float, victims: list[str]) -> Counter[str]:
             sock.sendto(packets.dhcp(mac, packets.REQUEST), (SERVER, 4011))
             counts["asked"] += 1
             with contextlib.suppress(BlockingIOError, ConnectionError):
-                heard = sock.recv(2000)[108:236].split(b"\0")[0].decode().split("/")[0]
-                counts[TAKEN] += bool(caller.call("GET", f"/lease/{heard}?ram={RAM}&fresh=1"))
+                counts["answered"] += bool(sock.recv(2000))
+                counts[TAKEN] += bool(caller.call("GET", f"/boot/{mac}/bios.ipxe"))
     return counts
 
 
 def capacity(rate: float, victims: list[str]) -> Counter[str]:
     """Ask for the room's swap in the names of PCs that do not exist, and in our own (a4)."""
     counts: Counter[str] = Counter()
-    caller, keys = Caller(counts), tickets([*made_up(20), own_mac()])
-    counts["tickets"] = len(keys)
+    caller = Caller(counts)
+    sessions = caller.sessions()
     for number in beats(rate):
-        if keys:
-            key, ram = keys[number % len(keys)], (4 << 30) >> number % 8
-            granted = caller.call("GET", f"/lease/{key}?ram={ram}&fresh=1").startswith("size=")
-            counts["granted"] += granted
+        session, ram = sessions[number % len(sessions)], (4 << 30) >> number % 8
+        granted = caller.call("GET", f"/lease/{session}?ram={ram}&fresh=1").startswith("size=")
+        counts["granted"] += granted
     return counts
 
 
 def beacons(rate: float, victims: list[str]) -> Counter[str]:
     """Post the largest reports, 520 keys each, of PCs that do not exist and of our own (a6)."""
     counts: Counter[str] = Counter()
-    caller, keys = Caller(counts), tickets([*made_up(20), own_mac()])
-    counts["tickets"] = len(keys)
+    caller = Caller(counts)
+    sessions = caller.sessions()
     lines = "".join(f"{key:x}={key + 300}\n" for key in range(520))
-    for number in beats(rate):
-        if keys:  # every second one is for a PC that exists: ourselves
-            key = keys[-1] if number % 2 else keys[number % len(keys)]
-            caller.call("POST", f"/beacon/{key}/x", f"m{number}\n{lines}"[:4096])
+    for number in beats(rate):  # every second one is for a PC that exists: ourselves
+        session = sessions[-1] if number % 2 else sessions[number % len(sessions)]
+        caller.call("POST", f"/beacon/{session}/x", f"m{number}\n{lines}"[:4096])
     return counts
 
 
 def queue(rate: float, victims: list[str]) -> Counter[str]:
     """Fetch the script of PCs that do not exist, and download nothing (a21)."""
     counts: Counter[str] = Counter()
-    caller, keys = Caller(counts), tickets([*made_up(20), own_mac()])
-    counts["tickets"] = len(keys)
+    caller, macs = Caller(counts), [*made_up(20), own_mac()]
     for number in beats(rate):
-        if keys:
-            caller.call("GET", f"/boot/{keys[number % len(keys)]}/bios.ipxe")
+        caller.call("GET", f"/boot/{macs[number % len(macs)]}/bios.ipxe")
     return counts
 
 
