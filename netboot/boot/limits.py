@@ -80,6 +80,14 @@ PENDING_LEASES = Limit(
     "the oldest of that address ends; a PC of the profile takes their room",
 )
 LEASE_RAM = Limit("bytes of RAM that a seat claims", 64 << 30, None, None, "the claim is cut down")
+# Such a PC says how much RAM it has, and swap.size may follow from that.
+LEASE_SHARE = Limit(
+    "per cent of swap.capacity for one PC that no profile names, if its RAM decides",
+    50,
+    None,
+    None,
+    "the area is made smaller",
+)
 # A PC opens its connections one after the other. 10 s: as qemu-nbd, after CVE-2024-7409.
 NBD_HANDSHAKES = Limit(
     "unfinished NBD handshakes",
@@ -89,7 +97,7 @@ NBD_HANDSHAKES = Limit(
     "the oldest one of the address that has most is hung up on",
 )
 # A seat may attach all its connections at once, and so may a storm of 60 PCs.
-NBD_DIALS = Limit("NBD connections begun in a second", 128, None, 1.0, "hung up on")
+NBD_DIALS = Limit("NBD connections begun in a second", 256, None, 1.0, "hung up on")
 # 128 of an address: twice four areas of 16 connections, because a seat may attach all of them again
 # before the server knows that the old ones are dead. 480 in total: with as many page files they fit
 # into the 1024 descriptors of a process.

@@ -130,7 +130,7 @@ class LeaseTable:
     def __init__(
         self, capacity_bytes: int, overcommit: float = 1.0, lease_seconds: float = LEASE_SECONDS
     ) -> None:
-        self._capacity_bytes = int(capacity_bytes * overcommit)
+        self.capacity_bytes = int(capacity_bytes * overcommit)
         self._lease_seconds = lease_seconds
         self._places: dict[str, _Place] = {}
         self._ended: list[Lease] = []
@@ -174,7 +174,7 @@ class LeaseTable:
         while size_bytes > (left := self._left(export)):
             surplus = self._surplus(export, asker, size_bytes)
             if surplus is None:
-                asked, free, all_ = map(_readable, (size_bytes, max(left, 0), self._capacity_bytes))
+                asked, free, all_ = map(_readable, (size_bytes, max(left, 0), self.capacity_bytes))
                 return Refused(f"no room: {asked} asked, {free} of {all_} left")
             self._end(surplus)
         generation = _generation(export, token, size_bytes, now)
@@ -189,6 +189,13 @@ class LeaseTable:
     def has(self, export: str) -> bool:
         """Return whether there is a lease of ``export``, attached or not."""
         return export in self._places
+
+    def heaviest(self) -> tuple[str, int]:
+        """Return the seat with the most granted bytes, and these; an empty text without leases."""
+        held = Counter[str]()
+        for place in self._places.values():
+            held[place.leases()[0].lease.seat] += place.size_bytes()
+        return held.most_common(1)[0] if held else ("", 0)
 
     def is_in_use(self, export: str) -> bool:
         """Return whether a lease of ``export`` has connections."""
@@ -317,7 +324,7 @@ class LeaseTable:
     def _left(self, export: str) -> int:
         """Return the room for ``export``, in bytes."""
         others = (place.size_bytes() for name, place in self._places.items() if name != export)
-        return self._capacity_bytes - sum(others)
+        return self.capacity_bytes - sum(others)
 
     def _strangers(self, export: str) -> list[_Keyed]:
         """Return the pending leases of PCs that no profile names, but ``export``; oldest first."""

@@ -9,7 +9,7 @@ import re
 import time
 from dataclasses import dataclass
 
-from netboot.boot.limits import LEASE_RAM
+from netboot.boot.limits import LEASE_RAM, LEASE_SHARE
 from netboot.boot.plan import swap_export
 from netboot.errors import AnswerError
 from netboot.pages.lease import PLAYED, LeaseTable
@@ -89,7 +89,7 @@ class Leases:
         asker = PLAYED if seat.is_played else "" if seat.is_named else address
         if area > 1:
             return self._further(seat, area, ram_bytes, asker)
-        size = PAGE if seat.is_played else seat.settings.swap.area_bytes_for(ram_bytes)
+        size, cut = self._size(seat, ram_bytes, asker)
         if fresh:
             token = new_token()
         if not token:
@@ -106,18 +106,29 @@ class Leases:
             asker=asker,
         )
         if isinstance(granted, Refused):
-            self._seats.record(mac, "lease", f"refused: {granted.reason}")
+            heaviest, held = self._table.heaviest()
+            most = f"; {heaviest} holds most, {held >> 20} MiB" if heaviest else ""
+            self._seats.record(mac, "lease", f"refused: {granted.reason}{most}")
             return granted
-        message = f"swap of {size >> 20} MiB granted"
+        message = f"swap of {size >> 20} MiB granted{cut}"
         self._seats.record(mac, "lease", message, bytes_granted=size)
         return Granted(size, token if fresh else "")
+
+    def _size(self, seat: SeatState, ram_bytes: int, asker: str) -> tuple[int, str]:
+        """Return the bytes of a seat's area, and the reason if they are fewer than it asked for."""
+        swap = seat.settings.swap
+        asked = PAGE if seat.is_played else swap.area_bytes_for(ram_bytes)
+        most = self._table.capacity_bytes * (LEASE_SHARE.per_address or 0) // 100 // PAGE * PAGE
+        if asked <= most or not asker or swap.size.bytes is not None:
+            return asked, ""
+        return most, f", of {asked >> 20} asked: half of swap.capacity; name the PC in clients"
 
     def _further(self, seat: SeatState, area: int, ram_bytes: int, asker: str) -> Granted | Refused:
         # No refusal is journaled here: the seat asks again and again, and reports the first one.
         swap = seat.settings.swap
         if area > 1 + swap.grow:
             return Refused(f"no area {area}: swap.grow is {swap.grow}")
-        size, token = swap.area_bytes_for(ram_bytes), new_token()
+        (size, _), token = self._size(seat, ram_bytes, asker), new_token()
         export = swap_export(seat.mac, area)
         granted = self._table.grant(
             seat.mac,

@@ -4,9 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netboot.boot.events import Journal
 from netboot.errors import AnswerError
+from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.export import Refused
-from netboot.serve.leases import Answer, Ended, Granted, parse, serialize
+from netboot.profile import file as profile_file
+from netboot.serve.leases import Answer, Ended, Granted, Leases, parse, serialize
+from netboot.serve.seats import Seats
+
+MIB = 1 << 20
+NAMED, STRANGER = "52:54:00:00:00:01", "52:54:00:00:00:02"
 
 CASES: list[tuple[Answer, str]] = [
     (Granted(536870912), "size=536870912"),
@@ -36,3 +43,29 @@ def test_any_line_is_an_answer_or_an_error(line: str) -> None:
         assert isinstance(parse(line), Granted | Ended | Refused)
     except AnswerError as error:
         assert "\n" not in str(error)
+
+
+def granting(text: str) -> tuple[Leases, Journal]:
+    journal, room = Journal(), profile_file.parse(f"clients: {{'{NAMED}': {{}}}}\n{text}", "room")
+    return Leases(Seats(room, journal), LeaseTable(1024 * MIB)), journal
+
+
+def test_the_ram_that_a_stranger_claims_gets_half_of_the_capacity_at_most() -> None:
+    leases, journal = granting("swap: {size: 2x}")
+    assert leases.grant(STRANGER, 64 << 30, token="t1", address="10.0.0.66") == Granted(512 * MIB)
+    assert "half of swap.capacity" in journal.history(STRANGER)[-1].message
+    assert leases.grant(NAMED, 256 * MIB, token="t2", address="10.0.0.9") == Granted(512 * MIB)
+
+
+def test_a_size_that_the_profile_gives_is_never_cut() -> None:
+    leases, _ = granting("swap: {size: 1GiB}")
+    assert leases.grant(STRANGER, 1, token="t1", address="10.0.0.66") == Granted(1024 * MIB)
+
+
+def test_a_refusal_for_want_of_room_tells_the_operator_who_has_it() -> None:
+    leases, journal = granting("swap: {size: 600MiB}")
+    first = leases.grant(NAMED, 1, token="t1")
+    assert first == Granted(600 * MIB)
+    refused = leases.grant(STRANGER, 1, token="t2", address="10.0.0.66")
+    assert isinstance(refused, Refused) and NAMED not in refused.reason
+    assert journal.history(STRANGER)[-1].message.endswith(f"{NAMED} holds most, 600 MiB")
