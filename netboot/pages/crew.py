@@ -21,6 +21,7 @@ from netboot.pages.nbd.export import Refused
 from netboot.pages.nbd.handshake import Ready
 from netboot.pages.nbd.name import WireName
 from netboot.pages.process import WorkerProcess, collect
+from netboot.pages.worker.connection import DISCONNECTED
 from netboot.pages.worker.exchange import Counters
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ MAX_IMAGES_OF_SEAT = NBD_IMAGES.per_address or 0
 # (swap.timeout). The newcomer's agent waits 10 s for an answer (STEP_MS in stream.c).
 PROBE_SECONDS = 5.0
 PROBE_PAUSE_SECONDS = 0.2
-# An agent whose connections ended attaches again at once, in 3 s if its server is busy. So long no
-# other boot of its seat replaces its lease: another PC that has its address too resets them.
+# An agent whose connections ended without a word attaches again at once, in 3 s if its server is busy.
+# So long no other boot of its seat replaces its lease: another PC that has its address too resets them.
 RETURN_SECONDS = 4.0
 MOVED_SECONDS = 60.0
 CLOCK_SECONDS = 0.02  # error of the times that the kernel tells, in ticks of up to 10 ms
@@ -80,7 +81,7 @@ class _Seat:
     seat: str
     worker: WorkerProcess
     address: str = ""  # of its last connection
-    left: float = float("-inf")  # when that one ended, by time.monotonic()
+    left: float = float("-inf")  # when one last ended without a word, by time.monotonic()
     counters: Counters = field(default_factory=Counters)
     written: bool = False
 
@@ -426,7 +427,9 @@ class Crew:
         connections = self._connections(attachment.lease)
         seat = self._leases.get(attachment.lease)
         if seat is not None:
-            seat.address, seat.left = client.address, time.monotonic()
+            seat.address = client.address
+            if reason != DISCONNECTED:
+                seat.left = time.monotonic()
         if not connections:
             self._exports.let_go(attachment.lease)
         self.tell(

@@ -28,6 +28,7 @@ async def main(server: str, who: str) -> None:
     while not select.select([sys.stdin], [], [], 0.01)[0]:
         assert await client.read(8192, 4096) == page
         reads += 1
+    client.close()
     sys.stdout.write(f"{reads} reads\n")
 
 

@@ -23,6 +23,7 @@ class PageClient:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._attached = False
 
     @classmethod
     async def attach(cls, server: str, port: int, export: str) -> "PageClient":
@@ -66,6 +67,7 @@ class PageClient:
             reply = wire.OptionReply.parse(await self._receive(wire.OPTION_REPLY.size))
             message = await self._receive(reply.length)
             if reply.type == wire.Reply.ACK:
+                self._attached = option == wire.Option.GO
                 return description
             if reply.type != wire.Reply.INFO:
                 raise RefusedError(f"page server: refused: {message.decode('utf-8', 'replace')}")
@@ -82,7 +84,9 @@ class PageClient:
         return await self._receive(length)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection. If it is attached, tell the server: an orderly end."""
+        if self._attached:
+            self._writer.write(wire.Request(0, wire.Command.DISC, 0, 0, 0).serialize())
         self._writer.close()
 
     async def _request(

@@ -13,6 +13,8 @@ TURN_BYTES = 4 * BUFFER_BYTES
 # Turns without a second look at the socket, after one that found nothing: a look is a system call.
 MODEST_TURNS = 32
 
+DISCONNECTED = "disconnected by the client"  # an orderly end: NBD_CMD_DISC
+
 
 @dataclass(slots=True)
 class Connection:
@@ -72,7 +74,7 @@ class Connection:
             if buffers.parts:  # after any error: the output must not reach the next connection
                 buffers.begin_output()
         if exchange.closed and not self.unsent:
-            return "disconnected by the client"
+            return DISCONNECTED
         return None
 
     def _answer(self, buffers: Buffers, limit: int) -> None:
