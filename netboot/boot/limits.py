@@ -164,6 +164,15 @@ ADMISSION_QUEUE = Limit(
 ADMISSION_IDLE = Limit(
     "admitted PCs that download nothing", None, None, 5.0, "the place goes to the next PC"
 )
+# Firmware asks again after 4 s. A /24 is looked at in one go: 256 small frames.
+LOOKED_FOR = Limit(
+    "leases that ARP looks for when a PC of the profile finds no address",
+    None,
+    256,
+    2.0,
+    "the others have their turn when it asks again; a machine that answers keeps its address, so "
+    "one that answers at many is a matter of port security at the switch",
+)
 # A /22 of PCs behind relays, four times over.
 KNOWN_ADDRESSES = Limit(
     "addresses behind relays whose PC is known", None, 4096, None, "the oldest is forgotten"

@@ -172,6 +172,19 @@ def lease(mac: str) -> str:
         return address_of(asked(sock, dhcp(mac, REQUEST, wanted, boots=False)))
 
 
+def take(count: str) -> int:
+    """Ask for leases for ``count`` made-up PCs. Return how many they got."""
+    taken = 0
+    with client_socket() as sock:
+        for number in range(int(count)):
+            mac = f"02:ee:00:00:00:{number:02x}"
+            address = address_of(asked(sock, dhcp(mac, boots=False), 0.2))
+            if address:
+                wanted = SERVER_ID + bytes((50, 4)) + socket.inet_aton(address)
+                taken += bool(address_of(asked(sock, dhcp(mac, REQUEST, wanted, boots=False))))
+    return taken
+
+
 def decline(count: str) -> int:
     """Take ``count`` addresses for made-up PCs, and decline each (a15)."""
     declined = 0
@@ -266,7 +279,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
     for verb in (
         *(tftp_flood, tftp_as, received, tftp),
-        *(discover, lease, decline, release_of, relayed, ask_4011, rival),
+        *(discover, lease, take, decline, release_of, relayed, ask_4011, rival),
         *(made_up, turn),
     )
 }

@@ -30,6 +30,21 @@ def test_declines_of_made_up_pcs_leave_addresses_for_a_real_one(wire: Wire) -> N
         assert wire.honest.do("lease", MACS["honest"]).startswith("10.99.0.1")
 
 
+def test_leases_of_made_up_pcs_make_room_for_a_pc_of_the_profile(wire: Wire) -> None:
+    """A PC that no profile names and that is on keeps its lease. Firmware asks again after 4 s."""
+    profile = f"clients: {{'{MACS['honest']}': {{hostname: ann}}}}\n"
+    with serving(wire, FULL.replace("147", "107") + profile):
+        stranger = wire.attacker.do("lease", MACS["attacker"])
+        wire.attacker.script(f"ip address add {stranger}/24 dev eth0")
+        assert wire.attacker.do("take", "20") == 7
+        assert wire.honest.do("discover", MACS["honest"]) == ""
+        time.sleep(3)
+        address = wire.honest.do("lease", MACS["honest"])
+        assert address and address != stranger
+        assert wire.attacker.do("discover", "02:dd:00:00:00:01") == "", "strangers wait"
+        assert wire.attacker.do("lease", MACS["attacker"]) == stranger
+
+
 def test_a_false_release_gives_no_address_away(wire: Wire) -> None:
     """The victim answers ARP for its address. All other addresses are taken."""
     with serving(wire, FULL.replace("147", "100")):

@@ -4,7 +4,7 @@ A PC gets the same address again for as long as no other PC needs it. Its loader
 and its userland each ask for an address, and its swap connection depends on that address.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -64,6 +64,7 @@ class LeasePool:
         self._declined: dict[IPv4Address, float] = {}  # the end of its rest
         self._probed: dict[IPv4Address, float] = {}  # the time of the last probe
         self._disliked: dict[str, tuple[IPv4Address, float]] = {}  # what each owner declined last
+        self._looked: dict[IPv4Address, float] = {}  # when its holder was last looked for
 
     def offer(
         self, owner: str, now: float, wanted: IPv4Address | None = None
@@ -169,6 +170,39 @@ class LeasePool:
             self._forget(held)
         self._declined[address] = now + DECLINE_SECONDS
         return True
+
+    def held(
+        self, owner: str, is_spared: Callable[[str], bool], now: float, most: int
+    ) -> list[IPv4Address]:
+        """Return up to ``most`` addresses that others hold and ``owner`` may have.
+
+        Holders that are spared do not count. The caller must look for the machines: those that it
+        did not look for come first, then those with the oldest leases.
+        """
+        found = [
+            lease
+            for lease in self._by_address.values()
+            if lease.expires > now
+            and not is_spared(lease.owner)
+            and self._may_have(lease.address, owner)
+        ]
+        found.sort(key=lambda lease: (self._looked.get(lease.address, 0.0), lease.expires))
+        addresses = [lease.address for lease in found[:most]]
+        self._looked |= dict.fromkeys(addresses, now)
+        return addresses
+
+    def hand_over(self, address: IPv4Address, owner: str, now: float) -> None:
+        """Offer ``owner`` the ``address`` of a holder whose machine does not answer.
+
+        Do nothing if ``owner`` has an address by now.
+        """
+        own = self._by_owner.get(owner)
+        if own is not None and own.expires > now:
+            return
+        held = self._by_address.get(address)
+        self.changes += held is not None and held.acknowledged
+        self._probed.pop(address, None)  # the offer is probed once more
+        self._keep(Lease(owner, address, now + OFFER_SECONDS, acknowledged=False))
 
     def address_of(self, owner: str) -> IPv4Address | None:
         """Return the last address of ``owner``, or None if it has none or another PC has it now."""

@@ -8,12 +8,14 @@ import logging
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 
 from netboot.boot.client import Stage
 from netboot.boot.events import BootEvent, Journal
+from netboot.boot.limits import LOOKED_FOR
 from netboot.errors import ProtocolError
 from netboot.host.interfaces import Interface
 from netboot.serve.dhcp import findings, sockets
@@ -29,7 +31,7 @@ from netboot.serve.dhcp.packet import (
     serialize,
 )
 from netboot.serve.dhcp.pxe import PXE_CLIENT
-from netboot.serve.dhcp.responder import EVERYONE, SERVER_PORT, Claim, Reply
+from netboot.serve.dhcp.responder import EVERYONE, SERVER_PORT, Claim, Reply, Shortage
 from netboot.serve.dhcp.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,11 @@ SURVEY_ARCHITECTURES = (0, 7)  # a proxy may know BIOS only; the trap of option 
 PROBE_PATIENCE = 2.0
 # A PC sends its RELEASE before it takes the address off its card: dhclient by some 100 ms.
 LEAVE_SECONDS = 1.0
+# A PC of the profile waits for the end of a look. A frame may be lost, so each address is asked twice.
+LOOK_SECONDS = LOOKED_FOR.seconds or 0.0
+LOOK_AGAIN_SECONDS = 0.7
+# A bridge of virtual machines or of Wi-Fi may answer for some PCs, a router with proxy ARP for all.
+MANY_ADDRESSES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,15 @@ class _Probe:
     mac: str
     scope: Scope
     until: float
+
+
+@dataclass(slots=True)
+class _Look:
+    """A look for the machines of leases. ``answers``: the machine at each address, or none yet."""
+
+    scope: Scope
+    answers: dict[IPv4Address, str]
+    waiting: dict[str, None] = field(default_factory=dict)  # owners without an address, in order
 
 
 class Neighbourhood:
@@ -74,6 +90,7 @@ class Neighbourhood:
         self._complaints = Complaints(log)
         self._claims: dict[IPv4Address, Claim] = {}
         self._timers: set[asyncio.TimerHandle] = set()
+        self._looks: dict[IPv4Network, _Look] = {}
         self._links: dict[int, Link] = {}
         self._probes: dict[IPv4Address, _Probe] = {}
         self._survey: asyncio.Task[None] | None = None
@@ -140,6 +157,58 @@ class Neighbourhood:
         self._later(pause, lambda: self._links[interface.index].probe(claim.address))
         self._later(pause + PROBE_PATIENCE, lambda: self._silent(claim))
 
+    def make_room(self, shortage: Shortage, interface: Interface) -> None:
+        """Look for machines that hold addresses, and offer a silent one's. Never wait.
+
+        The PC gets the address when it asks again. One look is under way at a time in a network.
+        """
+        scope = shortage.scope
+        if scope is None:
+            return
+        look = self._looks.get(scope.network)
+        if look is None:
+            found = scope.pool.held(
+                shortage.owner, shortage.is_spared, time.time(), LOOKED_FOR.in_total or 0
+            )
+            look = self._looks[scope.network] = _Look(scope, dict.fromkeys(found, ""))
+            ending = look
+            self._ask(look, interface)
+            self._later(LOOK_AGAIN_SECONDS, lambda: self._ask(ending, interface))
+            self._later(LOOK_SECONDS, lambda: self._looked(ending))
+        look.waiting[shortage.owner] = None
+
+    def _ask(self, look: _Look, interface: Interface) -> None:
+        for address, mac in look.answers.items():
+            if not mac:
+                self._links[interface.index].probe(address)
+
+    def _looked(self, look: _Look) -> None:
+        """Offer the addresses of silent machines to the PCs that wait."""
+        network, now = look.scope.network, time.time()
+        del self._looks[network]
+        silent = [address for address, mac in look.answers.items() if not mac]
+        for owner, address in zip(look.waiting, silent, strict=False):
+            look.scope.pool.hand_over(address, owner, now)
+        self._complaints.warn(
+            str(network),
+            "%s: no address is free for %d PCs of the profile; %d of %d leases that ARP looked for "
+            "are of machines that do not answer, and make room",
+            network,
+            len(look.waiting),
+            len(silent),
+            len(look.answers),
+        )
+        for mac, count in Counter(filter(None, look.answers.values())).most_common(1):
+            if count > MANY_ADDRESSES:
+                self._complaints.warn(
+                    mac,
+                    "%s: the one machine %s answers at %d leased addresses; find it, or have the "
+                    "switch limit the addresses of a port",
+                    network,
+                    mac,
+                    count,
+                )
+
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         def run() -> None:
             self._timers.discard(timer)
@@ -171,6 +240,9 @@ class Neighbourhood:
     def _met(self, mac: str, address: IPv4Address) -> None:
         """Withdraw ``address``, which a machine uses, if it was just offered to another PC."""
         self._answered(mac, address)
+        for look in self._looks.values():
+            if address in look.answers:
+                look.answers[address] = mac
         probe = self._probes.get(address)
         if probe is None or probe.mac == mac:
             return

@@ -108,6 +108,18 @@ class Claim(Ignored):
 
 
 @dataclass(frozen=True, slots=True)
+class Shortage(Ignored):
+    """No address is free for a PC of the profile.
+
+    Made-up PCs may hold them all, so the caller must look for the machines of the leases.
+    """
+
+    owner: str = ""
+    scope: Scope | None = None
+    is_spared: Callable[[str], bool] = bool  # whether an owner keeps its lease; as given: all do
+
+
+@dataclass(frozen=True, slots=True)
 class _Question:
     """A packet and the facts read from it: all that the modes below need."""
 
@@ -297,10 +309,27 @@ def _offer(question: _Question, scope: Scope, owner: str, now: float) -> Reply |
     packet, pool = question.packet, scope.pool
     address = pool.offer(owner, now, packet.address(Option.REQUESTED_IP_ADDRESS))
     if address is None:
-        return Ignored(f"no free address in {scope.network}: all are in use", serious=True)
+        return _shortage(question, scope, owner)
     # Machines behind a relay cannot receive our probe.
     unproven = packet.giaddr == ANY and pool.is_unproven(address, now)
     return _lease(question, Type.DHCPOFFER, address, scope, pool.lease_time, unproven=unproven)
+
+
+def _shortage(question: _Question, scope: Scope, owner: str) -> Ignored:
+    """Return the reason for no offer, one that can be mended if the PC is the profile's."""
+    profile, reason = (
+        question.context.profile,
+        f"no free address in {scope.network}: all are in use",
+    )
+
+    def is_named(owner: str) -> bool:
+        return owner.startswith("id:") or profile.names(owner)
+
+    # Machines behind a relay cannot receive our ARP requests.
+    is_far = question.packet.giaddr != ANY or question.context.server not in scope.network
+    if is_far or not is_named(owner):
+        return Ignored(reason, serious=True)
+    return Shortage(reason, True, owner, scope, is_named)
 
 
 def _request(question: _Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:

@@ -25,7 +25,7 @@ from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
 from netboot.serve.dhcp.packet import MessageType, parse, serialize
 from netboot.serve.dhcp.queue import Queue
-from netboot.serve.dhcp.responder import SERVER_PORT, Claim, Context, Reply, respond
+from netboot.serve.dhcp.responder import SERVER_PORT, Claim, Context, Reply, Shortage, respond
 from netboot.serve.dhcp.scope import Scope, make_scopes
 
 log = logging.getLogger(__name__)
@@ -264,6 +264,8 @@ class DhcpServer:
             if isinstance(result, Ignored):
                 if isinstance(result, Claim) and self._neighbourhood is not None:
                     self._neighbourhood.verify(result, interface)
+                if isinstance(result, Shortage) and self._neighbourhood is not None:
+                    self._neighbourhood.make_room(result, interface)
                 if result.serious:
                     self._complaints.warn(sender, "%s (asked by %s)", result.reason, sender)
                 return None

@@ -74,6 +74,31 @@ def test_made_up_pcs_hold_no_address_that_another_pc_needs() -> None:
     assert leases.commit(ANN, address, 31)
 
 
+def test_leases_that_are_looked_for_are_the_oldest_of_those_not_spared_and_take_turns() -> None:
+    leases = pool(4, reservations={CID: FIRST + 3})
+    addresses = [lease(leases, mac, now) for now, mac in enumerate((CID, BOB, ANN))]
+    assert leases.held("x", lambda owner: owner == CID, 5, 9) == addresses[1:]
+    leases = pool(3)
+    oldest, middle, newest = (lease(leases, mac, now) for now, mac in enumerate((CID, BOB, ANN)))
+    assert leases.held("x", lambda _: False, 5, 2) == [oldest, middle]
+    assert leases.held("x", lambda _: False, 6, 2) == [newest, oldest]
+    assert leases.held("x", lambda _: False, 10 * HOUR, 9) == [], "all have expired"
+
+
+def test_an_address_that_is_handed_over_is_its_holders_no_more() -> None:
+    leases = pool(1)
+    assert lease(leases, BOB, 0) == FIRST
+    changes = leases.changes
+    leases.hand_over(FIRST, ANN, 10)
+    assert leases.changes == changes + 1 and leases.is_unproven(FIRST, 10)
+    assert not leases.commit(BOB, FIRST, 11)
+    assert lease(leases, ANN, 12) == FIRST
+    leases = pool(2)
+    own, other = lease(leases, ANN, 0), lease(leases, BOB, 0)
+    leases.hand_over(other, ANN, 1)
+    assert leases.address_of(ANN) == own and leases.address_of(BOB) == other
+
+
 def test_a_disliked_address_goes_to_others_and_back_when_it_was_proved_good() -> None:
     leases = pool()
     address = lease(leases, ANN, 0)
