@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from netboot.host import faults
+
 if TYPE_CHECKING:
     from netboot.profile.profile import Profile
 
@@ -84,6 +86,7 @@ def until_stopped(work: Coroutine[Any, Any, Any], status: int = 0) -> None:
     async def run() -> None:
         task = asyncio.current_task()
         assert task is not None
+        faults.tell_faults(asyncio.get_running_loop())
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         await work

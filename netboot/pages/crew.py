@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from netboot.boot.limits import NBD_CONNECTIONS, NBD_IMAGES, NBD_KEPT
+from netboot.host import faults
 from netboot.host.complaints import Complaints
 from netboot.pages import control, liveness
 from netboot.pages.exports import Attachment, Exports
@@ -372,6 +374,7 @@ class Crew:
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._orders.add(task)
+        faults.watch(task)
         task.add_done_callback(self._orders.discard)
 
     def _least_loaded(self) -> WorkerProcess:
@@ -474,8 +477,14 @@ class Crew:
         self._pass_on(PageEvent(kind, seat, lease, message, data))
 
     def _pass_on(self, event: PageEvent) -> None:
-        if self._on_event is not None:
+        if self._on_event is None:
+            return
+        try:
             self._on_event(event)
+        except Exception:  # noqa: BLE001 - else it would end what the event is about
+            reason = "pages: an event of kind %s is lost\n%s"
+            trace = traceback.format_exc()
+            self._complaints[event.kind].warn("", reason, event.kind, trace, level=logging.ERROR)
 
 
 def _level(kind: Kind) -> int:

@@ -91,10 +91,10 @@ class WorkerProcess:
             return
         self._end()
         log.error("page worker %d died, status %s", self.pid, self._reap())
-        self._on_death()
         lived = time.monotonic() - self._born
         delay = 0 if lived > LONG_LIFE_SECONDS else RESTART_SECONDS
         self._restart = asyncio.get_running_loop().call_later(delay, self.start)
+        self._on_death()
 
     def _end(self) -> None:
         self._alive = False

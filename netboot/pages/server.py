@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import socket
+import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 from netboot.boot.limits import NBD_DIALS, NBD_HANDSHAKES
 from netboot.errors import OperatorError
+from netboot.host import faults
 from netboot.host.complaints import Complaints
 from netboot.pages import liveness
 from netboot.pages.crew import Crew, PageEvent
@@ -172,6 +174,7 @@ class PageServer:
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        faults.watch(task)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -184,10 +187,15 @@ class PageServer:
                 self._complaints.warn("", reason, error.strerror)
                 await asyncio.sleep(0.1)
                 continue
-            guest = _Guest(peer[0], self._holder(peer[0]))
-            if self._may_dial(guest.holder, loop.time()) and self._make_place(guest):
-                self._begin(sock, guest)
-            else:
+            try:
+                guest = _Guest(peer[0], self._holder(peer[0]))
+                welcome = self._may_dial(guest.holder, loop.time()) and self._make_place(guest)
+                if welcome:
+                    self._begin(sock, guest)
+            except Exception:  # noqa: BLE001 - a bug of ours must cost one client and not the room
+                reason, welcome = "pages: cannot welcome a client\n%s", False
+                self._complaints.warn("", reason, traceback.format_exc(), level=logging.ERROR)
+            if not welcome:
                 sock.close()
             # sock_accept() does not wait for the event loop while there are connections. Four
             # addresses that dial again and again kept all other servers from their turn for 70 ms.

@@ -349,6 +349,26 @@ def test_an_address_that_dials_without_end_is_hung_up_on(static: Running) -> Non
         assert client.read(0, 1) == b"\0"
 
 
+def test_a_fault_of_ours_costs_one_client(
+    static: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Faults in the place of a guest, and in the callback of events."""
+    with monkeypatch.context() as patch:
+        patch.setattr(static.server, "_make_place", {}.__getitem__)
+        with socket.create_connection(static.address) as sock:
+            sock.settimeout(10)
+            assert sock.recv(18) == b"", "hung up on"
+    with monkeypatch.context() as patch:
+        patch.setattr(static, "tell", {}.__getitem__)
+        with NbdClient(static.address).attach("a") as client:
+            assert client.read(0, 1) == b"\0"
+    with NbdClient(static.address).attach("b") as client:
+        assert client.read(0, 1) == b"\0"
+    static.event("attach")
+    assert "cannot welcome a client" in caplog.text
+    assert "an event of kind attach is lost" in caplog.text
+
+
 def test_what_a_worker_holds_is_bounded_whatever_clients_send(store: MemoryStore) -> None:
     """Half of the clients request 128 MiB and read nothing; the others stop in a 32 MiB WRITE."""
     with running(StaticExports(store, {"a": 64 * MIB}), workers=1) as server:

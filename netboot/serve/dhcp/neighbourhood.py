@@ -17,6 +17,7 @@ from netboot.boot.client import Stage
 from netboot.boot.events import BootEvent, Journal
 from netboot.boot.limits import LOOKED_FOR
 from netboot.errors import ProtocolError
+from netboot.host import faults
 from netboot.host.interfaces import Interface
 from netboot.serve.dhcp import findings, sockets
 from netboot.serve.dhcp.complaints import Complaints
@@ -104,6 +105,7 @@ class Neighbourhood:
             self._links[index] = link
             link.start()
         self._survey = asyncio.create_task(self._look_around())
+        faults.watch(self._survey)
 
     async def rival(self, seconds: float) -> findings.Finding | None:
         """Return a server that does the same work as ours, or None if none is heard in ``seconds``.

@@ -308,6 +308,13 @@ class DhcpServer:
     def _send(self, bound: socket.socket, port: int, item: _Answered) -> None:
         if bound.fileno() == -1:
             return  # the server stopped while the reply waited
+        try:
+            self._send_now(bound, port, item)
+        except Exception:  # noqa: BLE001 - the other replies of this batch must go out
+            sender, message = str(item.reply.packet.mac), "port %d: cannot reply to %s\n%s"
+            self._complaints.warn(sender, message, port, sender, traceback.format_exc())
+
+    def _send_now(self, bound: socket.socket, port: int, item: _Answered) -> None:
         reply, interface = item.reply, item.interface
         if self._neighbourhood is not None:
             self._neighbourhood.replying(reply, interface)

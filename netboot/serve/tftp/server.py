@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -189,6 +190,8 @@ class TftpServer:
                     error.strerror,
                     level=INFO,
                 )
+            except Exception:  # noqa: BLE001 - a bug of ours must cost one request and not the room
+                self._fault(peer[0])
 
     def _request(
         self,
@@ -216,7 +219,7 @@ class TftpServer:
             except _Refusal as refusal:
                 sock.send(packet.error(refusal.code, str(refusal)))
                 name = packet.printable(message.filename)
-                self._report(Transfer(peer[0], name, None, 0, 0, Outcome.REFUSED, str(refusal)))
+                self._tell(Transfer(peer[0], name, None, 0, 0, Outcome.REFUSED, str(refusal)))
 
     @contextlib.contextmanager
     def _open(
@@ -358,7 +361,7 @@ class TftpServer:
         if pending.counted:
             self._count(pending.holder, -1)
         seconds = time.monotonic() - pending.began
-        self._report(
+        self._tell(
             Transfer(
                 pending.client,
                 pending.filename,
@@ -369,6 +372,18 @@ class TftpServer:
                 ended.reason,
             )
         )
+
+    def _tell(self, transfer: Transfer) -> None:
+        """Report a transfer. A fault there must not keep the places of others."""
+        try:
+            self._report(transfer)
+        except Exception:  # noqa: BLE001
+            self._fault(transfer.client)
+
+    def _fault(self, client: str) -> None:
+        trace = traceback.format_exc()
+        message = "TFTP: a request of %s failed\n%s"
+        self._complaints.warn(client, message, client, trace, level=logging.ERROR)
 
     def _died(self, worker: Worker) -> None:
         for number in worker.transfers:

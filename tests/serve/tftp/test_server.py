@@ -283,6 +283,20 @@ def test_a_hostile_packet_stops_nothing_and_costs_a_line_at_most(
     assert len(caplog.records) <= 1
 
 
+def test_a_fault_of_ours_costs_one_request(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In what is read, and in the report of each transfer: its place is free again."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, monkeypatch.context() as patch:
+        patch.setattr(rig.server, "_read", lambda *_: {}["lost"])
+        peer.sendto(rrq("loader.efi"), (str(SERVER), rig.server.port))
+        wait_until(lambda: "KeyError" in caplog.text)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.server, "_report", {}.__getitem__)
+        assert ask(rig, rrq("secret", "mail")).op == 5
+    assert ask(rig, rrq("loader.efi")).op == 3
+
+
 def test_a_stranger_does_not_disturb_a_transfer(rig: Rig) -> None:
     with (
         Peer(rig, rrq("loader.efi")) as peer,
