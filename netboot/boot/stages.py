@@ -285,3 +285,14 @@ LAB = StageGroup(
 GROUPS = (BOOT, PAGES, LINUX, FAILURES, AGENT, LAB)
 
 BY_NAME = {stage.name: stage for group in GROUPS for stage in group.stages}
+
+# What the server itself saw or computed. Nobody else may say so; a played PC reports ``storm``.
+OF_SERVER = frozenset(stage.name for group in (BOOT, PAGES) for stage in group.stages) - {
+    "storm"
+} | {"kernel", "failed:loader"}
+PAGES_PREFIX = "pages:"
+
+
+def is_for_seats(stage: str) -> bool:
+    """Return True if a seat may report ``stage``. Those of other releases need no row here."""
+    return stage not in OF_SERVER and not stage.startswith(PAGES_PREFIX)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import get_args
 
-from netboot.boot.stages import BY_NAME, GROUPS
+from netboot.boot.stages import BY_NAME, GROUPS, is_for_seats
 from netboot.pages.crew import Kind
 from netboot.serve.dhcp.record import STAGES as DHCP_STAGES
 from tests import ROOT
@@ -90,6 +90,11 @@ def test_scanners_find_stages_of_each_source() -> None:
 
 def test_every_reported_stage_is_in_the_table() -> None:
     assert _reported() - set(BY_NAME) == set()
+
+
+def test_a_seat_may_report_what_its_programs_report() -> None:
+    assert [stage for stage in _initramfs() | _played() if not is_for_seats(stage)] == []
+    assert [stage for stage in _recorded() | {"pages:attach"} if is_for_seats(stage)] == []
 
 
 def test_every_stage_of_the_table_is_reported() -> None:

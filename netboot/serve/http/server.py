@@ -15,6 +15,7 @@ from aiohttp import web
 from netboot.boot import ticket
 from netboot.boot.arch import LOADERS
 from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
+from netboot.boot.stages import is_for_seats
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
 from netboot.serve.http.beacon import Beacon, parse_beacon
@@ -271,6 +272,8 @@ class HttpServer:
         mac, stage = (await self._key(request)).mac, request.match_info["stage"]
         if len(stage) > MAX_STAGE_CHARACTERS or not stage.isprintable():
             raise web.HTTPBadRequest(text="stage: expected at most 40 printable characters\n")
+        if not is_for_seats(stage):
+            raise web.HTTPBadRequest(text="stage: only the server reports this one\n")
         body = (await request.read()).decode("utf-8", "replace")
         query = request.query
         beacon = parse_beacon(body, query.get("uptime", ""), query.get("sent", ""))

@@ -392,6 +392,15 @@ def test_a_beacon_of_another_size_or_seat_is_refused(rig: Rig) -> None:
     assert rig.room.records == []
 
 
+@pytest.mark.parametrize(
+    "stage", ["identity", "order", "pages:attach", "pages:other", "dhcp", "http", "failed:loader"]
+)
+def test_a_beacon_says_nothing_in_the_name_of_the_server(rig: Rig, stage: str) -> None:
+    response, content = rig.ask("POST", f"/beacon/{TICKET}/{stage}", b"x")
+    assert (response.status, content) == (400, b"stage: only the server reports this one\n")
+    assert rig.room.records == []
+
+
 def test_a_lease_is_asked_for_with_the_ram_of_the_pc(rig: Rig) -> None:
     assert rig.ask("GET", f"/lease/{TICKET}?ram=1000")[1] == b"size=2000\n"
     assert rig.ask("GET", f"/lease/{TICKET}?ram=10&fresh=1")[1] == b"size=20 token=beef\n"
