@@ -1,16 +1,32 @@
-"""Ask a running server over HTTP: its status, and orders for seats."""
+"""Ask a running server over HTTP: its status, and orders for seats.
+
+The server may be another's. All its text is made fit for a terminal here, at the one place where it
+enters, and an answer of another shape is none.
+"""
 
 import json
+import re
 import time
 import urllib.error
 import urllib.request
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 from netboot.boot import ticket
+from netboot.boot.limits import STATUS_BYTES
 from netboot.errors import OperatorError
+from netboot.host.text import printable
 
 STATUS_SECONDS = 5.0
+MOST_BYTES = 8 * (STATUS_BYTES.in_total or 0)  # a server of another release may tell more than ours
+MOST_TEXT = 4096
+MAC = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+LAST_SECOND = 1e11  # of the year 5138: later ones are no time that can be shown
+
+
+class _Odd(OSError):
+    """The answer is none of a server of ours."""
 
 
 def fetch_status(server: str, secret: bytes = b"") -> dict[str, Any]:
@@ -21,17 +37,17 @@ def fetch_status(server: str, secret: bytes = b"") -> dict[str, Any]:
     """
     try:
         status = _fetch(server, "/status", secret)
+        if "count" in status and "seats" not in status:
+            raise _no_secret(server)
+        return status | {"seats": [_seat(row) for row in _rows(status, "seats")]}
     except OSError as error:
         raise _nobody(server, error) from error
-    if "seats" not in status:
-        raise _no_secret(server)
-    return status
 
 
 def fetch_history(server: str, mac: str, secret: bytes = b"") -> dict[str, Any] | None:
     """Return a seat with all events that its server has, or None. Raises OperatorError."""
     try:
-        return _fetch(server, f"/status/{mac}", secret)
+        return _seat(_fetch(server, f"/status/{mac}", secret))
     except OSError as error:
         if isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.NOT_FOUND:
             return None
@@ -63,18 +79,65 @@ def _fetch(server: str, path: str, secret: bytes) -> dict[str, Any]:
         request.add_header("Authorization", f"Bearer {key}")
     try:
         with urllib.request.urlopen(request, timeout=STATUS_SECONDS) as answer:
-            content: dict[str, Any] = json.load(answer)
-            return content
+            content = answer.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise _Odd(f"more than {MOST_BYTES} bytes")
+        return _object(_plain(json.loads(content)))
     except urllib.error.HTTPError as error:
         with error:
-            reason = error.read().decode("utf-8", "replace").strip()
+            reason = printable(error.read(MOST_TEXT).decode("utf-8", "replace").strip())
         if error.code != HTTPStatus.FORBIDDEN:
             raise
         if not secret:
             raise _no_secret(server) from error
         raise OperatorError(f"{server} does not tell its seats: {reason}") from error
-    except ValueError as error:
-        raise OSError(str(error)) from error
+    except (ValueError, RecursionError, HTTPException) as error:
+        raise _Odd(printable(str(error) or "not HTTP")) from error
+
+
+def _plain(content: Any) -> Any:
+    """Return JSON with all its text made printable."""
+    match content:
+        case str():
+            return printable(content, MOST_TEXT)
+        case list():
+            return [_plain(each) for each in content]
+        case dict():
+            return {printable(key, MOST_TEXT): _plain(value) for key, value in content.items()}
+        case _:
+            return content
+
+
+def _object(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise _Odd("not a status of netboot")
+    return content
+
+
+def _rows(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    rows = content.get(name)
+    if not isinstance(rows, list):
+        raise _Odd(f"a status of netboot has {name}")
+    return [_object(row) for row in rows]
+
+
+def _seat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a seat with its events. Raises OSError if it has another shape."""
+    mac, events = row.get("mac"), _rows(row, "events")
+    if not (isinstance(mac, str) and MAC.fullmatch(mac)) or not events:
+        raise _Odd("a seat has a MAC address and events")
+    return row | {
+        "hostname": str(row.get("hostname", "")),
+        "events": [_event(event) for event in events],
+    }
+
+
+def _event(event: dict[str, Any]) -> dict[str, Any]:
+    when, data = event.get("when"), event.get("data")
+    if not isinstance(when, int | float) or not 0 <= when < LAST_SECOND:
+        raise _Odd("an event has a time")
+    texts = {name: str(event.get(name, "")) for name in ("seat", "stage", "message")}
+    return {"when": when, **texts, "data": data if isinstance(data, dict) else {}}
 
 
 def give_order(server: str, key: str, mac: str, order: str) -> str:
@@ -87,7 +150,10 @@ def give_order(server: str, key: str, mac: str, order: str) -> str:
     try:
         urllib.request.urlopen(request, timeout=STATUS_SECONDS).close()
     except urllib.error.HTTPError as error:
-        return error.read().decode("utf-8", "replace").strip()
+        with error:
+            return printable(error.read(MOST_TEXT).decode("utf-8", "replace").strip())
+    except HTTPException as error:
+        raise _nobody(server, _Odd(printable(str(error) or "not HTTP"))) from error
     except OSError as error:
         raise _nobody(server, error) from error
     return ""
@@ -111,4 +177,4 @@ def _cause(error: OSError) -> str:
     """Return the cause of a failed request without urllib's words around it."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     text = reason.strerror if isinstance(reason, OSError) else None
-    return text or str(reason)
+    return text or printable(str(reason))

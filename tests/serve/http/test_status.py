@@ -1,8 +1,13 @@
 """The client of a running server's status and orders."""
 
+import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +15,7 @@ from netboot.boot import ticket
 from netboot.errors import OperatorError
 from netboot.serve.http import server as http_server
 from netboot.serve.http.status import (
+    MOST_BYTES,
     fetch_histories,
     fetch_history,
     fetch_status,
@@ -19,6 +25,83 @@ from netboot.serve.http.status import (
 from tests.serve.http.test_server import MAC, FakeRoom, Rig
 
 SECRET = b"s" * 32
+HOSTILE = "\x1b]0;x\x07\u202eab\ncd"
+SHOWN = "?]0;x??ab?cd"
+EVENT = {
+    "when": 1.0,
+    "seat": MAC,
+    "stage": HOSTILE,
+    "message": HOSTILE,
+    "data": {HOSTILE: [HOSTILE]},
+}
+SEAT: dict[str, Any] = {"mac": MAC, "hostname": HOSTILE, "events": [EVENT]}
+
+
+@contextmanager
+def server(answer: bytes, status: int = 200) -> Iterator[str]:
+    """Run a server that gives one answer to everybody."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status, "odd\x1b")
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{httpd.server_port}"
+        finally:
+            httpd.shutdown()
+            thread.join()
+
+
+def test_text_of_another_server_moves_no_cursor() -> None:
+    with server(json.dumps(SEAT | {"seats": [SEAT], "left_out": HOSTILE}).encode()) as address:
+        for report in (fetch_status(address), fetch_histories(address)):
+            (seat,) = report["seats"]
+            (event,) = seat["events"]
+            assert (seat["mac"], seat["hostname"], report["left_out"]) == (MAC, SHOWN, SHOWN)
+            assert (event["stage"], event["message"], event["data"]) == (
+                *(SHOWN, SHOWN),
+                {SHOWN: [SHOWN]},
+            )
+    with server(HOSTILE.encode(), 403) as address:
+        assert give_order(address, "key", MAC, "reboot") == SHOWN
+    with server(b"", 500) as address, pytest.raises(OperatorError) as raised:
+        fetch_status(address)
+    assert "\x1b" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(b"", b"[]", b"{}", b'{"seats": 5}', b'{"seats": [5]}', b"[" * 100_000),
+        b" " * (MOST_BYTES + 1),
+        *(
+            json.dumps({"seats": [seat]}).encode()
+            for seat in (
+                {},
+                SEAT | {"mac": "/../x y"},
+                SEAT | {"mac": 5},
+                SEAT | {"events": []},
+                SEAT | {"events": [EVENT | {"when": "now"}]},
+                SEAT | {"events": [EVENT | {"when": 1e300}]},
+                SEAT | {"events": [EVENT | {"when": float("nan")}]},
+            )
+        ),
+    ],
+    ids=lambda answer: str(answer[:60]),
+)
+def test_an_answer_of_another_shape_is_none(answer: bytes) -> None:
+    with server(answer) as address, pytest.raises(OperatorError, match="no netboot server answers"):
+        fetch_status(address)
 
 
 def test_a_server_that_is_away_is_named_without_the_library_s_words() -> None:

@@ -288,7 +288,7 @@ def test_a_fault_of_ours_costs_one_request(
 ) -> None:
     """In what is read, and in the report of each transfer: its place is free again."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, monkeypatch.context() as patch:
-        patch.setattr(rig.server, "_read", lambda *_: {}["lost"])
+        patch.setattr(rig.server, "_read", lambda *_: FILES["lost"])
         peer.sendto(rrq("loader.efi"), (str(SERVER), rig.server.port))
         wait_until(lambda: "KeyError" in caplog.text)
     with monkeypatch.context() as patch:
