@@ -2,6 +2,9 @@
 
 A loader has failed if the PC downloads it completely but its firmware asks again before the loader
 does. Then the next loader has its turn. The server forgets its attempts when it ends.
+
+Any machine can ask in the PC's name, but only the PC itself downloads. So a failure is taken back if
+the loader asks after all, before the PC has another one. And whose iPXE asks does not depend on it.
 """
 
 from dataclasses import dataclass
@@ -18,12 +21,15 @@ class Attempts:
 
     failed: int = 0
     _sent: bool = False  # it has had a loader of ours
-    _loaded: float | None = None  # when it had all of a loader; None once that loader asked
+    _loaded: float | None = None  # when it had all of a loader; None once that has its script
+    _awaited: bool = False  # nobody has asked since: it may fail
+    _doubted: bool = False  # it was counted as failed, and the PC has no other loader yet
     _running: bool = False  # our iPXE has asked and has no script yet
 
     def loaded(self, now: float) -> None:
         """Note that the PC has all of a loader."""
-        self._sent, self._loaded, self._running = True, now, False
+        self._sent, self._loaded, self._awaited = True, now, True
+        self._doubted = self._running = False
 
     def is_ours(self, now: float) -> bool:
         """Return whether the iPXE that asks is the one that we sent, not the card's own."""
@@ -31,16 +37,18 @@ class Attempts:
 
     def started(self) -> None:
         """Note that our loader has asked: it works."""
-        self._loaded, self._running = None, self._sent
+        self.failed -= self._doubted
+        self._awaited = self._doubted = False
+        self._running = self._sent
 
     def scripted(self) -> None:
         """Note that the loader has its script: the next iPXE that asks is the card's own again."""
-        self._running = False
+        self._loaded, self._running = None, False
 
     def restarted(self) -> bool:
         """Note that the firmware asks. Return whether the last loader failed, so that another is next."""
         self._running = False
-        failed = self._loaded is not None
+        failed = self._awaited
         if failed:
-            self.failed, self._loaded = self.failed + 1, None
+            self.failed, self._awaited, self._doubted = self.failed + 1, False, True
         return failed

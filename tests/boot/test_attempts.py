@@ -72,3 +72,26 @@ def test_a_cards_ipxe_that_comes_late_has_been_switched_off_and_on() -> None:
     attempts.loaded(10.0)
     assert not attempts.is_ours(10.0 + START_SECONDS + 0.1)
     assert attempts.restarted() and attempts.failed == 1
+
+
+def test_a_false_question_of_the_firmware_costs_no_loader_that_works() -> None:
+    attempts = Attempts()
+    for boot in range(3):
+        attempts.loaded(boot * 100.0)
+        assert attempts.restarted(), "another machine asks in its name"
+        assert attempts.is_ours(boot * 100.0 + 9)
+        attempts.started()
+        assert not attempts.restarted(), "and once more"
+        assert attempts.is_ours(boot * 100.0 + 10), "its REQUEST"
+        attempts.started()
+        attempts.scripted()
+        assert attempts.failed == 0
+
+
+def test_only_a_loader_that_the_pc_has_can_fail() -> None:
+    attempts = Attempts()
+    attempts.loaded(1.0)
+    assert [attempts.restarted() for _ in range(5)] == [True] + [False] * 4
+    attempts.loaded(9.0)
+    attempts.started()
+    assert attempts.failed == 1, "the second one works, and stays"

@@ -212,6 +212,22 @@ def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) 
     assert len(stages(room)) == 1
 
 
+@pytest.mark.parametrize("loader", ["auto", "ipxe", "native"])
+def test_a_false_question_between_loader_and_script_changes_no_boot(
+    room: Room, loader: str
+) -> None:
+    room = other_room(room, Profile.model_validate({"boot": {"loader": loader}}))
+    (first,) = files(room, Stage.FIRMWARE)
+    for _ in range(2):  # boots
+        assert files(room, Stage.FIRMWARE) == {first}
+        room.fetched(MAC, first)
+        files(room, Stage.FIRMWARE)  # of another machine
+        assert files(room, Stage.IPXE, times=1) == {"TICKET/bios.ipxe"}
+        files(room, Stage.FIRMWARE)
+        assert files(room, Stage.IPXE, times=1) == {"TICKET/bios.ipxe"}, "its REQUEST"
+        assert room.script(MAC, "bios.ipxe", SERVER) is not None
+
+
 def test_drivers_of_its_own_first_if_the_profile_says_so(room: Room) -> None:
     room = other_room(room, Profile.model_validate({"boot": {"loader": "native"}}))
     assert files(room, Stage.FIRMWARE) == {"ipxe.pxe"}
