@@ -155,7 +155,9 @@ class TftpFiles:
             return  # a Pi asks for a dozen files that need not exist
         if refused and not grub.is_needed(name):
             return
-        if transfer.outcome is Outcome.DONE:
+        # Behind a router nobody knows better. On a link the kernel does, if it is the PC at all.
+        is_far = not self.room.identity.links.is_on_link(IPv4Address(transfer.client))
+        if transfer.outcome is Outcome.DONE and (known == mac or is_far):
             self.room.fetched(mac, name)
         kilobytes = transfer.sent / 1e3
         self.room.record(
