@@ -106,7 +106,13 @@ NBD_CONNECTIONS = Limit(
 )
 # A PC has two. Those of a boot before, which closed nothing, are dead after a minute. Many addresses
 # are as cheap as one, so a seat counts here. 240: the others are for the first attachment of swap.
-NBD_IMAGES = Limit("NBD connections of a seat to root images", 16, 240, None, "refused")
+NBD_IMAGES = Limit(
+    "NBD connections of a seat to root images",
+    16,
+    240,
+    None,
+    "over the total, the seat with the most loses its oldest one; else refused",
+)
 NBD_KEPT = Limit(
     "NBD connections kept for leases that were attached before",
     None,

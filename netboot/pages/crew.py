@@ -74,6 +74,7 @@ class _Client:
     attachment: Attachment
     worker: WorkerProcess
     heard: float = 0.0  # when its kernel answered, as far as anybody asked
+    ending: bool = False  # its worker was told to close it
 
 
 @dataclass(slots=True)
@@ -275,13 +276,30 @@ class Crew:
             return Refused(
                 f"{attachment.export.name} has {most} connections, the most for one area"
             )
-        readers = [each.attachment.reader for each in self._clients.values()]
-        readers = [reader for reader in readers if reader]
-        if attachment.reader and readers.count(attachment.reader) >= MAX_IMAGES_OF_SEAT:
+        own = attachment.reader
+        readers = Counter(
+            each.attachment.reader
+            for each in self._clients.values()
+            if each.attachment.reader and not each.ending
+        )
+        if own and readers[own] >= MAX_IMAGES_OF_SEAT:
             return Refused(f"this PC has {MAX_IMAGES_OF_SEAT} connections to images, its limit")
-        if attachment.reader and len(readers) >= MAX_IMAGES:
+        if own and readers.total() >= MAX_IMAGES and not self._end_oldest(readers, own):
             return Refused(f"{MAX_IMAGES} connections read images, the limit")
         return None
+
+    def _end_oldest(self, readers: Counter[str], own: str) -> bool:
+        """End the oldest connection of the reader that has most, unless ``own`` gets as many."""
+        heaviest, most = readers.most_common(1)[0]
+        if most <= readers[own] + 1:
+            return False
+        for number, client in self._clients.items():
+            if client.attachment.reader == heaviest and not client.ending:
+                client.ending = True
+                order = client.worker.send({"do": "close", "id": number})
+                self._keep(asyncio.get_running_loop().create_task(order))
+                return True
+        return False
 
     def _refuse(self, seat: str, refused: Refused, address: str) -> Refused:
         self.complain("refused", seat, f"{address}: {refused.reason}", address=address)

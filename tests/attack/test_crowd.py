@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,21 @@ def test_images_held_from_many_addresses_leave_room_for_swap(lan: Lan) -> None:
     with crowd(attacker, "images", f"{image}@{words['ticket']}", "120", "100", "103") as held:
         assert held == 16, "of 480 that it wanted"
         assert attaches(victim, VICTIM) == ""
+
+
+def test_images_held_by_15_made_up_pcs_make_room_for_a_seats_root(lan: Lan) -> None:
+    victim = lan.machines["victim"]
+    with ExitStack() as held:
+        for number in range(15):
+            mac, address = f"02:ee:00:00:00:{number:02x}", f"10.99.0.{20 + number}"
+            words = boot(machine := lan.add(f"made-up {number}", mac, address), mac)
+            image = f"{words['image'].partition('/')[2]}@{words['ticket']}"
+            last = str(20 + number)
+            assert held.enter_context(crowd(machine, "images", image, "16", last, last)) == 16
+        words = boot(victim, VICTIM)
+        image = words["image"].partition("/")[2]
+        for _ in range(2):
+            assert victim.ask("attach", f"{image}@{words['ticket']}") == ""
 
 
 def test_handshakes_of_many_addresses_are_those_of_one_machine(lan: Lan) -> None:

@@ -19,6 +19,7 @@ from netboot.pages.crew import MAX_CONNECTIONS_OF_ADDRESS
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.export import Refused
+from netboot.pages.room_exports import ClassroomExports
 from netboot.pages.server import MAX_HANDSHAKES_OF_ADDRESS, PageServer
 from netboot.pages.static import serve_static
 from netboot.pages.stores.memory import MemoryStore
@@ -313,6 +314,32 @@ def test_a_set_has_as_many_connections_as_its_lease_says_and_a_newer_set_counts_
                 client.sock.close()
         event = server.event("refused")
         assert (event.seat, event.message) == (SEAT, f"127.0.0.1: {reason}")
+
+
+def test_the_seat_with_most_readers_of_images_makes_room_for_another(
+    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netboot.pages.crew.MAX_IMAGES", 4)
+    (tmp_path / "image").write_bytes(PAGE)
+    tickets = [f"{letter * 12}x" for letter in "abc"]  # each begins with its seat's MAC address
+    room = ClassroomExports(
+        LeasedExports(store, LeaseTable(MIB)),
+        StaticExports(store, {}, {"image": tmp_path / "image"}),
+        dict.fromkeys(tickets, "image").get,
+    )
+    greedy, modest, late = (f"image@{ticket}" for ticket in tickets)
+    with running(room, workers=1) as server:
+        held = [NbdClient(server.address).attach(greedy) for _ in range(4)]
+        honest = [NbdClient(server.address).attach(modest) for _ in range(2)]
+        assert "has the most connections" in server.event("detach", 2).message
+        assert [client.read(0, 4096) for client in held[2:] + honest] == [PAGE] * 4
+        with NbdClient(server.address) as surplus:
+            assert surplus.go(greedy)[-1].data == b"4 connections read images, the limit"
+        with NbdClient(server.address).attach(late) as client:
+            assert client.read(0, 4096) == PAGE
+        server.event("detach", 4)  # the oldest of those with two, and ``late`` itself
+        for client in held + honest:
+            client.sock.close()
 
 
 def test_the_oldest_handshake_is_hung_up_on_for_a_newer_one(static: Running) -> None:

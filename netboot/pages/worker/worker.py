@@ -159,6 +159,10 @@ class Worker:
                 for connection in self._of_lease(message["lease"]):
                     self._close(connection, "its lease has ended")
                 self._forget(message["lease"])
+            case "close":
+                for connection in list(self._connections.values()):
+                    if connection.message["id"] == message["id"]:
+                        self._close(connection, "its PC has the most connections, and makes room")
             case "probe":
                 for connection in self._of_lease(message["lease"]):
                     self._probe(connection, message["keepalive"])
