@@ -2,16 +2,21 @@
 
 import contextlib
 import socket
+import time
 from dataclasses import dataclass
 
 from netboot.errors import ProtocolError
 from netboot.pages import control
 from netboot.pages.worker.exchange import BUFFER_BYTES, Area, Buffers, Exchange
+from netboot.pages.worker.governor import QUANTUM_BYTES, QUANTUM_SECONDS
 
 # The most bytes for one connection before the next one has its turn.
 TURN_BYTES = 4 * BUFFER_BYTES
 # Turns without a second look at the socket, after one that found nothing: a look is a system call.
 MODEST_TURNS = 32
+# The time of a turn with requests that take long for their bytes: TRIM, FLUSH. One of them may take
+# longer. A buffer has 9000 of them.
+HEAVY_SECONDS = 0.001
 
 DISCONNECTED = "disconnected by the client"  # an orderly end: NBD_CMD_DISC
 
@@ -21,7 +26,7 @@ class Connection:
     """A client.
 
     ``unparsed`` input and ``unsent`` output are at most one buffer each. ``received`` and ``sent``
-    count bytes.
+    count bytes. ``cost`` counts the time of heavy requests, in the bytes that could have moved.
     """
 
     sock: socket.socket
@@ -34,6 +39,7 @@ class Connection:
     last_turn: int = 0
     received: int = 0
     sent: int = 0
+    cost: int = 0
     blocked_since: float | None = None
     modest: int = 0  # turns until the next second look at its socket in a turn
 
@@ -81,6 +87,7 @@ class Connection:
         exchange, sent = self.exchange, 0
         if exchange.blocked:
             exchange.retry()
+        exchange.heavy, begin = False, time.monotonic()
         while sent < limit:
             exchange.answer(buffers)
             filled = buffers.filled
@@ -89,8 +96,12 @@ class Connection:
             buffers.begin_output()
             if exchange.hungry or full or exchange.closed or exchange.blocked:
                 break
-        begin, end = buffers.position, buffers.end
-        self.unparsed = bytes(buffers.input[begin:end]) if begin < end else b""
+            if exchange.heavy and time.monotonic() - begin > HEAVY_SECONDS:
+                break
+        if exchange.heavy:
+            self.cost += int((time.monotonic() - begin) / QUANTUM_SECONDS * QUANTUM_BYTES)
+        position, end = buffers.position, buffers.end
+        self.unparsed = bytes(buffers.input[position:end]) if position < end else b""
 
     def _fill(self, buffers: Buffers, limit: int) -> bool:
         """Fill the input with the unparsed bytes and, if more are needed, with received ones.

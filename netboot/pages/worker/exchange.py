@@ -81,7 +81,8 @@ class Exchange:
     After ``answer``: if ``hungry``, the connection needs more input, which goes into ``sink`` if
     that is not None. If ``blocked``, its store has no room, and nothing is done until ``retry``,
     which may be called any number of times. If ``closed``, the connection has ended. Otherwise it
-    continues with its next turn.
+    continues with its next turn. ``heavy`` becomes true at a request that can take long, however
+    few bytes it has: the caller then looks at the clock after each ``answer``.
     """
 
     def __init__(self, area: Area, dialect: Dialect = SIMPLE) -> None:
@@ -90,6 +91,8 @@ class Exchange:
         self._plain: Iterator[bool] | None = None
         self._work: Work | None = None
         self._sunk: int | None = None
+        self._is_heavy = False  # the work
+        self.heavy = False
         self.sink: memoryview | None = None
         self.hungry = False
         self.blocked = False
@@ -129,10 +132,13 @@ class Exchange:
                 self._work = self._begin(buffers)
                 if self._work is None:
                     return
+            self.heavy |= self._is_heavy
             try:
                 pause = self._work.send(self._sunk)
             except StopIteration:
                 self._work = None
+                if self._is_heavy:
+                    return
                 continue
             finally:
                 self._sunk = None
@@ -257,5 +263,8 @@ class Exchange:
         if request.command == Command.DISC:
             self.closed = True
             return None
+        self._is_heavy = request.command not in (Command.READ, Command.WRITE) or bool(
+            request.flags & CommandFlag.FUA
+        )
         error = validate_request(self._area.export, self._dialect, request)
         return begin_work(self._area, self._dialect, buffers, request, error)

@@ -11,7 +11,8 @@ and TCP's flow control makes its kernel wait.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-QUANTUM_BYTES = 64 << 10  # some 30 us of work
+QUANTUM_BYTES = 64 << 10
+QUANTUM_SECONDS = 30e-6  # to read or write so much, about
 # How far ahead of its ceiling a seat may be, so that waits of whole milliseconds cost it nothing.
 BURST_SECONDS = 0.01
 

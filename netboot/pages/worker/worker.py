@@ -123,9 +123,10 @@ class Worker:
             self._governed_turn(by_seat[seat], now)
 
     def _governed_turn(self, connection: Connection, now: float) -> None:
-        sent, received = connection.sent, connection.received
+        sent, received, cost = connection.sent, connection.received, connection.cost
         self._turn(connection, QUANTUM_BYTES)
-        moved = (connection.sent - sent, connection.received - received)
+        written = connection.received - received + connection.cost - cost
+        moved = (connection.sent - sent, written)
         self._governor.charge(connection.area.seat, *moved, now)
 
     def _wake(self) -> None:

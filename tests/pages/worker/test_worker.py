@@ -79,6 +79,19 @@ def test_a_seat_that_floods_keeps_nobody_from_reading(leases: Running) -> None:
             assert reader.read(0, 4096) == bytes(4096)
 
 
+@pytest.mark.parametrize(("command", "flags"), [(6, 2), (4, 0)], ids=["zeroes", "trim"])
+def test_a_storm_of_requests_that_take_long_is_no_turn(
+    leases: Running, command: int, flags: int
+) -> None:
+    """2000 of them are 56 kB, less than a turn. They took 0.8 s, in which nobody else was served."""
+    with NbdClient(leases.address) as storm, NbdClient(leases.address) as reader:
+        storm.attach(f"{EXPORT}@t1")
+        reader.attach(f"{OTHER_EXPORT}@t1")
+        storm.sock.sendall(storm.request(command, 0, MIB, flags) * 2000)
+        assert reader.read(0, 4096) == bytes(4096)
+        assert len(storm.sock.recv(16 * 2000)) < 16 * 1000
+
+
 @pytest.fixture
 def limited() -> Iterator[Running]:
     """Yield a server with two seats: one with a ceiling and two areas, and one without."""
