@@ -94,7 +94,8 @@ NBD_HANDSHAKES = Limit(
     16,
     128,
     10.0,
-    "the oldest one of the address that has most is hung up on",
+    "the oldest one of the address that has most is hung up on; one that named its export only if "
+    "the address has more than 4",
 )
 # A seat may attach all its connections at once, and so may a storm of 60 PCs.
 NBD_DIALS = Limit("NBD connections begun in a second", 256, None, 1.0, "hung up on")

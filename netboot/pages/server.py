@@ -35,6 +35,8 @@ MAX_HANDSHAKES_OF_ADDRESS = NBD_HANDSHAKES.per_address or 0
 RECEIVE_BYTES = 4096
 TURN_SECONDS = 0.002  # in which connections are accepted, between two visits to the event loop
 BACKLOG = 480  # of the listening socket: a room attaches at once
+# A PC opens the connections of an area one after the other, and has four areas at the most.
+HANDSHAKES_OF_PC = 4
 MAX_NAME = 64  # of a name that an event repeats
 MAX_WORKERS = 8
 LEAVE_SECONDS = 0.5  # for handshakes in progress; a slower client has to connect again
@@ -235,7 +237,8 @@ class PageServer:
         """Hang up on the oldest handshake if there are too many; return whether there is a place.
 
         It is the oldest of the same machine or, if there are too many in total, of the machine that has
-        most. A handshake that has named its export goes on: only its PC can do that.
+        most. A handshake that has named its export goes on: only its PC can do that. But a machine with
+        more than ``HANDSHAKES_OF_PC`` of them makes room for others.
         """
         held = self._held
         if held[newcomer.holder] >= MAX_HANDSHAKES_OF_ADDRESS:
@@ -249,12 +252,15 @@ class PageServer:
             (task, guest) for task, guest in self._guests.items() if guest.holder == heaviest
         ]
         self._crew.complain("refused", "", reason, address=held_by[0][1].address)
-        for task, guest in held_by:
-            if not guest.named:
-                self._forget(task)
-                task.cancel()
-                return True
-        return False
+        own, most = held[newcomer.holder], held[heaviest]
+        is_greedy = heaviest != newcomer.holder and most > max(HANDSHAKES_OF_PC, own + 1)
+        unnamed = (task for task, guest in held_by if not guest.named)
+        oldest = next(unnamed, held_by[0][0] if is_greedy else None)
+        if oldest is None:
+            return False
+        self._forget(oldest)
+        oldest.cancel()
+        return True
 
     async def _welcome(self, sock: socket.socket, guest: _Guest) -> None:
         address = guest.address

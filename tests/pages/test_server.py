@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -374,6 +374,40 @@ def test_an_address_that_dials_without_end_is_hung_up_on(static: Running) -> Non
     time.sleep(1)
     with NbdClient(static.address).attach("a") as client:
         assert client.read(0, 1) == b"\0"
+
+
+def test_a_machine_whose_handshakes_wait_makes_room_for_others(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have named their exports, and wait for probes of older connections."""
+    monkeypatch.setattr("netboot.pages.server.MAX_HANDSHAKES", 9)
+    machines = iter(["modest"] * 4 + ["greedy"] * 5 + ["late"] * 2)
+    exports = StaticExports(store, {"a": MIB})
+    with running(exports, workers=1, holder=lambda _: next(machines)) as server:
+        server.ask(server.server._settled.clear)
+        waiting = [NbdClient(server.address) for _ in range(9)]
+        for client in waiting:
+            client.sock.sendall(nbd.go(b"a"))
+        named = server.server._guests
+        wait_for(lambda: sum(guest.named for guest in named.values()) == 9)
+        with NbdClient(server.address) as late:
+            late.sock.sendall(nbd.go(b"a"))
+            assert waiting[4].sock.recv(1) == b"", "the oldest of the greedy machine"
+            with socket.create_connection(server.address) as sock:
+                sock.settimeout(10)
+                assert sock.recv(18) == b"", "4 are those of a PC with four areas"
+            server.ask(server.server._settled.set)
+            for client in [*waiting[:4], *waiting[5:], late]:
+                assert client.receive(4)
+        for client in waiting:
+            client.sock.close()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_fault_of_ours_costs_one_client(
