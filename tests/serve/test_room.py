@@ -222,9 +222,9 @@ def test_a_false_question_between_loader_and_script_changes_no_boot(
         assert files(room, Stage.FIRMWARE) == {first}
         room.fetched(MAC, first)
         files(room, Stage.FIRMWARE)  # of another machine
-        assert files(room, Stage.IPXE, times=1) == {"TICKET/bios.ipxe"}
+        assert files(room, Stage.IPXE, times=1) == {"bios.ipxe"}
         files(room, Stage.FIRMWARE)
-        assert files(room, Stage.IPXE, times=1) == {"TICKET/bios.ipxe"}, "its REQUEST"
+        assert files(room, Stage.IPXE, times=1) == {"bios.ipxe"}, "its REQUEST"
         assert room.script(MAC, "bios.ipxe", SERVER) is not None
 
 

@@ -117,6 +117,12 @@ class KeyedRoom(FakeRoom):
 
     late = 0.0
 
+    def status(self, cpu_seconds: float) -> str:
+        return json.dumps({"seats": [SEAT], "cpu_seconds": cpu_seconds})
+
+    def history(self, mac: str) -> str | None:
+        return json.dumps(SEAT) if mac == MAC else None
+
     def order_refusal(self, key: str, order: str, mac: str) -> str:
         return ticket.order_refusal(SECRET, key, order, mac, time.time() - self.late)
 
