@@ -1,6 +1,7 @@
 /* Whatever an NBD server says: the agent stays in its buffers, tells only printable words, never the
  * token, and takes an export only with its size. The first byte of an input: bit 0, the server
- * greets properly; bit 1, the agent has a token; the others, the pieces in which bytes arrive. */
+ * greets properly; bit 1, the agent has a token; bit 2, it
+ * trades the token for a key; the others, too, the pieces in which bytes arrive. */
 #include "world.h"
 
 #include "agent.h"
@@ -26,10 +27,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(said, greeting, before);
     memcpy(said + before, data + (size != 0), size - (size != 0));
     target.token = choice & 2 ? TOKEN : "";
+    target.trades = choice >> 2 & 1;
     world_begin(said, before + size - (size != 0), choice);
     code = shake_hands(&stream, &target, 77, &export);
     expect_fit_for_a_console();
     expect(!(choice & 2) || !strstr(world_printed, TOKEN), "no token in a message");
+    expect(!*target.key || (strlen(target.key) == KEY_DIGITS && !strstr(world_printed, target.key)),
+           "a whole key, in no message");
     if (code == OK) {
         size_t digits = strlen(export.generation);
 
