@@ -16,11 +16,12 @@ from netboot.errors import OperatorError
 from netboot.host import faults
 from netboot.host.complaints import Complaints
 from netboot.pages import liveness
-from netboot.pages.crew import Crew, PageEvent
+from netboot.pages.crew import Crew
 from netboot.pages.exports import Exports
 from netboot.pages.nbd.export import Export, Refused
 from netboot.pages.nbd.handshake import Handshake, Ready
 from netboot.pages.nbd.name import WireName
+from netboot.pages.telling import PageEvent
 
 __all__ = ["Address", "PageEvent", "PageServer"]
 
@@ -251,7 +252,7 @@ class PageServer:
         held_by = [
             (task, guest) for task, guest in self._guests.items() if guest.holder == heaviest
         ]
-        self._crew.complain("refused", "", reason, address=held_by[0][1].address)
+        self._crew.teller.complain("refused", "", reason, address=held_by[0][1].address)
         own, most = held[newcomer.holder], held[heaviest]
         is_greedy = heaviest != newcomer.holder and most > max(HANDSHAKES_OF_PC, own + 1)
         unnamed = (task for task, guest in held_by if not guest.named)
@@ -309,7 +310,7 @@ class PageServer:
         if isinstance(found, Refused):
             # Without the token: a mistyped one is still half a secret.
             export = name.export[:MAX_NAME]
-            self._crew.complain(
+            self._crew.teller.complain(
                 "refused", "", f"{address}: {found.reason}", address=address, export=export
             )
         return found

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from netboot.boot.events import Journal
-from netboot.pages.crew import PROBE_SECONDS, RETURN_SECONDS
 from netboot.pages.exports import LeasedExports
 from netboot.pages.lease import LeaseTable
+from netboot.pages.rivals import PROBE_SECONDS, RETURN_SECONDS
 from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.worker.buffers import BUFFER_BYTES
@@ -230,7 +230,7 @@ def test_a_twin_does_not_take_the_swap_of_a_pc_that_comes_back(
     lan: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two PCs with one MAC and IP address: the newcomer's kernel resets the other's connections."""
-    monkeypatch.setattr("netboot.pages.crew.RETURN_SECONDS", 9.0)  # this machine may be busy
+    monkeypatch.setattr("netboot.pages.rivals.RETURN_SECONDS", 9.0)  # this machine may be busy
     name = lan.grant("t1")
     (victim,) = lan.attach(lan.victim, f"{name}.1")
     assert victim.write(0, PAGE) == 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from netboot.boot.stages import BY_NAME, GROUPS, is_for_seats
-from netboot.pages.crew import Kind
+from netboot.pages.telling import Kind
 from netboot.serve.dhcp.record import STAGES as DHCP_STAGES
 from tests import ROOT
 

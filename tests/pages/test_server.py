@@ -15,7 +15,7 @@ import pytest
 
 from netboot.boot.limits import NBD_DIALS
 from netboot.errors import OperatorError
-from netboot.pages.crew import MAX_CONNECTIONS_OF_ADDRESS
+from netboot.pages.clients import MAX_CONNECTIONS_OF_ADDRESS
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.export import Refused
@@ -267,8 +267,8 @@ def test_connections_of_one_address_are_limited(static: Running) -> None:
 
 
 def test_connections_are_limited_in_total(static: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netboot.pages.crew.MAX_CONNECTIONS", 3)
-    monkeypatch.setattr("netboot.pages.crew.KEPT_CONNECTIONS", 1)
+    monkeypatch.setattr("netboot.pages.clients.MAX_CONNECTIONS", 3)
+    monkeypatch.setattr("netboot.pages.clients.KEPT_CONNECTIONS", 1)
     with NbdClient(static.address).attach("a"), NbdClient(static.address).attach("a"):
         with NbdClient(static.address) as surplus:
             assert surplus.go("a")[-1].data == b"the server has 2 connections, its limit"
@@ -278,8 +278,8 @@ def test_connections_are_limited_in_total(static: Running, monkeypatch: pytest.M
 def test_places_are_kept_for_leases_that_were_attached_before(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netboot.pages.crew.MAX_CONNECTIONS", 2)
-    monkeypatch.setattr("netboot.pages.crew.KEPT_CONNECTIONS", 1)
+    monkeypatch.setattr("netboot.pages.clients.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("netboot.pages.clients.KEPT_CONNECTIONS", 1)
     table = LeaseTable(3 * MIB)
     for seat in "abc":
         table.grant(seat, f"seat-{seat}", "t", MIB, time.time())
@@ -319,7 +319,7 @@ def test_a_set_has_as_many_connections_as_its_lease_says_and_a_newer_set_counts_
 def test_the_seat_with_most_readers_of_images_makes_room_for_another(
     store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netboot.pages.crew.MAX_IMAGES", 4)
+    monkeypatch.setattr("netboot.pages.clients.MAX_IMAGES", 4)
     (tmp_path / "image").write_bytes(PAGE)
     tickets = [f"{letter * 12}x" for letter in "abc"]  # each begins with its seat's MAC address
     room = ClassroomExports(

@@ -10,7 +10,7 @@ from netboot.errors import AnswerError, ProtocolError
 from netboot.pages.nbd import wire
 
 # As our agent. An idle server answers in milliseconds. But a new boot of a seat waits for 4 s after the
-# last connection of the old one has ended, or for a probe of 5 s (pages/crew.py).
+# last connection of the old one has ended, or for a probe of 5 s (pages/rivals.py).
 SECONDS = 10.0
 _KEY = re.compile(r"key ([0-9a-f]{32})$")  # the end of a description (handshake.py)
 

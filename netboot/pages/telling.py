@@ -1,0 +1,71 @@
+"""The events of a page server: one line of the log each, and one call for the operator's timeline."""
+
+import logging
+import traceback
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from netboot.host.complaints import Complaints
+
+log = logging.getLogger(__name__)
+
+Kind = Literal[
+    "attach", "detach", "refused", "in-use", "moved", "first-write", "worker-died", "delayed"
+]
+
+WARNINGS = ("in-use", "moved", "delayed")
+
+
+@dataclass(frozen=True, slots=True)
+class PageEvent:
+    """An event for the operator.
+
+    ``seat`` is a MAC address; it is empty if the seat is unknown or the export is not a room's.
+    ``message`` is for a person. ``data`` are JSON values, among them ``address`` (the client's) and
+    ``connections`` (how many the lease has after the event).
+    """
+
+    kind: Kind
+    seat: str
+    lease: str
+    message: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Teller:
+    """Logs each event, and calls ``on_event`` with it."""
+
+    def __init__(self, on_event: Callable[[PageEvent], None] | None) -> None:
+        self._on_event = on_event
+        self._complaints: defaultdict[str, Complaints] = defaultdict(lambda: Complaints(log))
+
+    def complain(self, kind: Kind, seat: str, message: str, *, address: str, **data: Any) -> None:
+        """Tell an event that a client can cause at will: once a minute for an address and a seat.
+
+        Each kind has its own number of lines, so that strangers cannot hide a warning.
+        """
+        text, level = "pages: %s: %s", _level(kind)
+        sender = f"{address} {seat}"
+        if self._complaints[kind].warn(sender, text, kind, message, level=level):
+            self._pass_on(PageEvent(kind, seat, "", message, {"address": address, **data}))
+
+    def tell(self, kind: Kind, seat: str, lease: str, message: str, **data: Any) -> None:
+        """Log an event and pass it to the callback, if there is one."""
+        log.log(_level(kind), "pages: %s: %s", kind, message)
+        self._pass_on(PageEvent(kind, seat, lease, message, data))
+
+    def _pass_on(self, event: PageEvent) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception:  # noqa: BLE001 - else it would end what the event is about
+            reason = "pages: an event of kind %s is lost\n%s"
+            trace = traceback.format_exc()
+            self._complaints[event.kind].warn("", reason, event.kind, trace, level=logging.ERROR)
+
+
+def _level(kind: Kind) -> int:
+    return logging.WARNING if kind in WARNINGS else logging.INFO
