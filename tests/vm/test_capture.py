@@ -102,27 +102,36 @@ def _note_nbd(wire: Wire, stream: capture.Stream) -> None:
     assert (greeting.magic, greeting.option_magic) == (0x4E42444D41474943, 0x49484156454F5054)
     flags = scapy_nbd.ClientFlags(bytes(stream.sent[:4]))
     assert flags.flags.NO_ZEROES and flags.flags.FIXED_NEWSTYLE
-    option = scapy_nbd.Option(bytes(stream.sent[4:]))
-    assert option.sprintf("%option%") == "GO"
-    wire.note(stream.time_of(4), "NBD GO", option)
-    at, received = NBD_GREETING_BYTES, bytes(stream.received)
-    while True:
-        reply = scapy_nbd.OptionReply(received[at:])
-        at += 20 + reply.length
-        kind = reply.sprintf("%type%")
-        if kind == "INFO":
-            info = scapy_nbd.InfoReply(reply.data)
-            wire.packets.setdefault("NBD INFO " + info.sprintf("%info%"), info)
-        else:
-            assert kind == "ACK", kind
-            break
-    at = 4 + 16 + option.length
+    sent_at, at, received = 4, NBD_GREETING_BYTES, bytes(stream.received)
+    name = ""
+    while name != "GO":  # the first connection asks INFO for its key before
+        option = scapy_nbd.Option(bytes(stream.sent[sent_at:]))
+        name = option.sprintf("%option%")
+        wire.note(stream.time_of(sent_at), f"NBD {name}", option)
+        sent_at += 16 + option.length
+        at += _note_replies(wire, received[at:])
+    at = sent_at
     while at + 28 <= len(stream.sent):
         request = scapy_nbd.Request(bytes(stream.sent[at : at + 28]))
         assert request.magic == 0x25609513, f"out of step at {at}"
         name = request.sprintf("%type%")
         wire.note(stream.time_of(at), f"NBD {name}", request)
         at += 28 + (request.length if request.type == NBD_WRITE else 0)
+
+
+def _note_replies(wire: Wire, received: bytes) -> int:
+    """Note the replies to one option. Return their size."""
+    at = 0
+    while True:
+        reply = scapy_nbd.OptionReply(received[at:])
+        at += 20 + int(reply.length)
+        kind = reply.sprintf("%type%")
+        if kind == "INFO":
+            info = scapy_nbd.InfoReply(reply.data)
+            wire.packets.setdefault("NBD INFO " + info.sprintf("%info%"), info)
+        else:
+            assert kind == "ACK", kind
+            return at
 
 
 def assert_in_order(names: list[str], expected: list[str]) -> None:
@@ -162,6 +171,7 @@ def test_a_boot_on_the_wire(
         "GET initramfs-base.img",
         f"GET initramfs-{card}.img",
         "GET lease",
+        "NBD INFO",
         "NBD GO",
         "NBD WRITE",
         "POST init:start",
@@ -210,7 +220,7 @@ def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:
         assert bytes(acknowledged.file).rstrip(b"\0") == b"snponly.efi"
     else:
         assert offer.yiaddr.startswith("10.77.0.")
-        assert bytes(offer.file).rstrip(b"\0").endswith(b"/bios.ipxe")
+        assert bytes(offer.file).rstrip(b"\0") == b"bios.ipxe"
         # The PC is alone with the server: without a router old iPXE saves 16 s.
         assert wire.packets["router advertisement"].routerlifetime == 0
         when = {name: moment for moment, name in wire.milestones}
@@ -219,10 +229,14 @@ def _check_dhcp(wire: Wire, dhcp: str, mac: str) -> None:
 
 
 def _check_nbd(wire: Wire) -> None:
-    export = scapy_nbd.GoData(wire.packets["NBD GO"].data).export.decode()
-    name, _, secret = export.partition("@")
-    token, _, set_number = secret.partition(".")
-    assert name.startswith("seat-525400") and len(token) == 32 and int(set_number, 16) > 0
+    secrets = set()
+    for option in ("NBD INFO", "NBD GO"):
+        export = scapy_nbd.GoData(wire.packets[option].data).export.decode()
+        name, _, secret = export.partition("@")
+        secret, _, set_number = secret.partition(".")
+        assert name.startswith("seat-525400") and len(secret) == 32 and int(set_number, 16) > 0
+        secrets.add(secret)
+    assert len(secrets) == 2, "the token of the command line, and the key"
     info = wire.packets["NBD INFO EXPORT"]
     assert info.size % 4096 == 0 and info.flags.CAN_MULTI_CONN and info.flags.SEND_TRIM
     first_write = wire.packets["NBD WRITE"]
