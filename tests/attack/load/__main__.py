@@ -1,9 +1,8 @@
 """``make attack``: all attacks at once, while a room works.
 
-Three runs of the same room: on an idle machine, under attack, and beside loops that use as much CPU
-as the attackers did. The attackers share this machine's CPUs with the server, and elsewhere they
-would not; the third run shows what their CPU alone costs. Each loop has the share of one attacker's
-program, and its priority (nice 10). Fails if a bar is missed.
+Three runs of the same room: on an idle machine, under attack, and beside loops that load the machine
+as the attack did: its programs, and the kernel's and the server's work for them. There is a loop for
+each attacker's program, with its priority (nice 10). Fails if a bar is missed.
 """
 
 import argparse
