@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from netboot.pages.lease import (
     MAX_CONNECTIONS,
-    PENDING_IN_TOTAL,
     PLAYED,
     UNKNOWN,
     Attached,
@@ -20,6 +19,7 @@ from netboot.pages.lease import (
 )
 from netboot.pages.nbd.export import Refusal, Refused
 from netboot.pages.nbd.name import WireName
+from netboot.pages.places import PENDING_IN_TOTAL
 
 MIB = 1 << 20
 SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"

@@ -1,0 +1,175 @@
+"""Leases, and the room that they take for each export. Pure.
+
+A pending lease was granted and never attached. Anybody can cause one, so it lives for two minutes,
+each asking address has few of them, and none keeps a PC that the profile names from its swap.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from netboot.boot.limits import PENDING_LEASES
+from netboot.pages.access import Access
+
+PENDING_SECONDS = PENDING_LEASES.seconds or 0.0
+PENDING_OF_ADDRESS = PENDING_LEASES.per_address or 0
+PENDING_IN_TOTAL = PENDING_LEASES.in_total or 0
+# The most connections in one set: as many as a profile can ask for (swap.connections). They bound
+# the server's memory for an area, which is so many times that for one connection
+# (docs/explanation/page-server.md).
+MAX_CONNECTIONS = 16
+# Of a row of as_json. Releases up to 0.2.0, which an upgrade can be rolled back to, write and read
+# a list of rows without a version, and pass over the fields that they do not know.
+STATE_VERSION = 2
+PLAYED = "played"  # as ``asker``
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One swap area of one boot of one seat (MAC address ``aa:bb:cc:dd:ee:ff``).
+
+    ``generation`` has 32 hexadecimal digits; it is unique to the lease and not a secret.
+    ``granted`` is in seconds of the caller's clock. ``connections`` is the most in one set.
+    """
+
+    seat: str
+    export: str
+    size_bytes: int
+    generation: str
+    granted: float
+    connections: int = MAX_CONNECTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A lease that a connection of ``set_number`` may use. If ``fences``, older sets must end.
+
+    If ``proves``, the key was used for the first time, so its token is dead.
+    """
+
+    lease: Lease
+    set_number: int
+    fences: bool = False
+    proves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The leases whose connections an attachment ends, by their generations.
+
+    ``again`` is the lease itself, if it was attached before: a newer set ends its older ones.
+    """
+
+    again: str | None = None
+    replaced: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Keyed:
+    """A lease with its secrets and its state."""
+
+    lease: Lease
+    access: Access
+    seen: float  # when it was last granted, attached or let go, in seconds
+    set_number: int = 0
+    attached: bool = False  # at any time, so there may be pages
+    in_use: bool = False
+    lost: bool = False  # the server no longer has the pages
+    fresh: bool = False  # further lease of a boot that has swap; any other begins a new boot
+    asker: str = ""  # the address that asked for it; empty for a PC that the profile names
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the lease, its secrets included, as JSON values."""
+        return {
+            **asdict(self.lease),
+            "version": STATE_VERSION,
+            **self.access.as_json(),
+            "set_number": self.set_number,
+            "attached": self.attached,
+            "lost": self.lost,
+            "fresh": self.fresh,
+            "asker": self.asker,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any], now: float) -> "Keyed":
+        """Return the lease of ``as_json``, not in use. Raises ValueError for a newer form."""
+        if row.get("version", STATE_VERSION) > STATE_VERSION:
+            raise ValueError(f"version {row['version']}, expected at most {STATE_VERSION}")
+        lease = Lease(**{name: row[name] for name in Lease.__slots__ if name in row})
+        keyed = cls(lease, Access.from_json(row), now, row["set_number"], row["attached"])
+        keyed.lost, keyed.fresh = row["lost"], row.get("fresh", False)
+        keyed.asker = row.get("asker", "")
+        return keyed
+
+
+@dataclass(slots=True)
+class Place:
+    """The leases of an export: the attached one, and one that is granted and not attached yet."""
+
+    attached: Keyed | None = None
+    pending: Keyed | None = None
+
+    def leases(self) -> list[Keyed]:
+        """Return both, as far as they exist."""
+        return [keyed for keyed in (self.pending, self.attached) if keyed is not None]
+
+    def size_bytes(self) -> int:
+        """Return the room that they take: one replaces the other."""
+        return max((keyed.lease.size_bytes for keyed in self.leases()), default=0)
+
+
+class Places(dict[str, Place]):
+    """The leases of all exports, by the names of the exports."""
+
+    def all(self) -> list[Keyed]:
+        """Return all leases."""
+        return [keyed for place in self.values() for keyed in place.leases()]
+
+    def left(self, export: str, capacity_bytes: int) -> int:
+        """Return the room for ``export`` of ``capacity_bytes``, in bytes."""
+        others = (place.size_bytes() for name, place in self.items() if name != export)
+        return capacity_bytes - sum(others)
+
+    def _strangers(self, export: str) -> list[Keyed]:
+        """Return the pending leases of PCs that no profile names, but ``export``; oldest first."""
+        pending = (place.pending for name, place in self.items() if name != export)
+        found = [keyed for keyed in pending if keyed is not None and keyed.asker]
+        return sorted(found, key=lambda keyed: keyed.lease.granted)
+
+    def surplus(self, export: str, asker: str, size_bytes: int) -> Keyed | None:
+        """Return the pending lease that ends so that ``export`` has room; None if there is none."""
+        strangers = self._strangers(export)
+        held = Counter[str]()
+        for keyed in strangers:
+            held[keyed.asker] += keyed.lease.size_bytes
+        if not asker:
+            return strangers[0] if strangers else None
+        held[asker] += size_bytes
+        heaviest, _ = held.most_common(1)[0]
+        if held[heaviest] == held[asker]:
+            heaviest = asker
+        return next((keyed for keyed in strangers if keyed.asker == heaviest), None)
+
+    def one_too_many(self, export: str, asker: str) -> Keyed | None:
+        """Return the pending lease that ends so that ``asker`` may have one for ``export``.
+
+        There is a number for each address, and one for all strangers together.
+        """
+        if not asker:
+            return None
+        strangers = self._strangers(export)
+        held = Counter(keyed.asker for keyed in strangers)
+        if len(strangers) >= PENDING_IN_TOTAL:
+            asker = held.most_common(1)[0][0]
+        elif asker == PLAYED or held[asker] < PENDING_OF_ADDRESS:
+            return None
+        return next(keyed for keyed in strangers if keyed.asker == asker)
+
+    def heaviest(self) -> tuple[str, int]:
+        """Return the seat with the most granted bytes, and these; an empty text without leases."""
+        held = Counter[str]()
+        for place in self.values():
+            held[place.leases()[0].lease.seat] += place.size_bytes()
+        return held.most_common(1)[0] if held else ("", 0)
