@@ -63,8 +63,10 @@ int area_open(struct area *area)
         needed = code == REFUSED && area->target.unknown && area->target.token != area->fresh;
         /* The boot's token is dead. An agent that ended before it made swap took the key along, and may
          * have left its connections to the kernel: then the server takes this swap for one in use. */
-        if (asks && needed)
+        if (asks && needed) {
+            complain(REFUSED, "this boot's token is dead: asking for a fresh lease");
             device_release(area->target.export);
+        }
     }
     if (asks && needed) {
         code = fresh_lease(area);
