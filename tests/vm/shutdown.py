@@ -29,7 +29,7 @@ ExecStart=/run/netboot/busybox sh /usr/local/bin/load
 """
 # It would ask for an address, and remove the port's own for that, and again at the end.
 NETWORKD_CONFIG = "[Match]\nName=*\n[Network]\nDHCP=yes\n"
-BOOT_SECONDS, LOAD_SECONDS, END_SECONDS = 150, 120, 100
+BOOT_SECONDS, LOAD_SECONDS, END_SECONDS = 150, 240, 100
 
 
 def guest_records(cache: Path) -> Iterator[Record]:
@@ -65,7 +65,7 @@ async def lesson(room: Classroom) -> dict[str, Any]:
             room.kill_server()
             await room.start_server()
             await until("agent:reattached", 2, LOAD_SECONDS)  # root and swap
-            await until("order", 1, LOAD_SECONDS)
+            await until("load:ended", 1, LOAD_SECONDS)
             async with asyncio.timeout(END_SECONDS):
                 ends = await asyncio.gather(*map(_end, seats))
         except (AssertionError, TimeoutError) as error:
@@ -75,9 +75,11 @@ async def lesson(room: Classroom) -> dict[str, Any]:
         "seats": [
             {
                 "stages": [[seat.seconds(e), e.stage, e.message, e.data] for e in seat.events],
-                "order": next((e.message for e in seat.events if e.stage == "order"), ""),
+                "order": next((e.message for e in seat.events if e.stage == "load:ended"), ""),
                 "seconds": round(
-                    end - max((e.when for e in seat.events if e.stage == "order"), default=end), 2
+                    end
+                    - max((e.when for e in seat.events if e.stage == "load:ended"), default=end),
+                    2,
                 ),
             }
             for seat, end in zip(seats, ends, strict=True)
