@@ -62,14 +62,14 @@ class Setting:
 
 
 def end_program(process: "subprocess.Popen[str]") -> Any:
-    """End a program by its standard input; return what it says."""
+    """End a program by its standard input; return what its last line says."""
     try:
         said, _ = process.communicate(timeout=100)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return {}
-    return json.loads(said) if said else {}
+    return json.loads(said.splitlines()[-1]) if said else {}
 
 
 def seat_events(mac: str) -> list[dict[str, Any]]:

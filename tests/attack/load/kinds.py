@@ -52,13 +52,13 @@ def _total(key: str, words: str) -> Callable[[Counts], str]:
     return lambda counts: f"{counts.get(key, 0):.0f} {words}"
 
 
-A, B, C, D = ATTACKERS
+A, B, C, D = ATTACKERS  # D asks over HTTP, because the others' connections are used up
 
 KINDS = (
     Kind(
         "takeover by MAC address: script, lease, fresh lease, end, report, order, history",
         "10 PCs/s",
-        C,
+        D,
         _own("takeover", 10),
         _answers,
         _nothing_opened,
@@ -82,10 +82,10 @@ KINDS = (
         _nothing_opened,
         "refused",
     ),
-    Kind("swap for made-up PCs", "50/s", C, _own("capacity", 50), _answers),
-    Kind("made-up PCs in the queue for downloads", "155/s", C, _own("queue", 155), _answers),
-    Kind("reports of 520 keys, 4 kB", "235/s", B, _own("beacons", 235), _answers),
-    Kind("/status, read", "10/s", C, _own("status", 10), _answers),
+    Kind("swap for made-up PCs", "50/s", D, _own("capacity", 50), _answers),
+    Kind("made-up PCs in the queue for downloads", "155/s", D, _own("queue", 155), _answers),
+    Kind("reports of 520 keys, 4 kB", "235/s", D, _own("beacons", 235), _answers),
+    Kind("/status, read", "10/s", D, _own("status", 10), _answers),
     Kind(
         "/status, 20 a connection, not read",
         f"{UNREAD} connections",
