@@ -8,8 +8,11 @@ import contextlib
 import select
 import socket
 import sys
+import time
 
 PAUSE_SECONDS = 0.02
+# Of each address, when they are hung up on: the security review's four had 1400 refused in a second.
+DIALS_PER_SECOND = 350
 
 
 def dial(server: tuple[str, int], address: str) -> socket.socket:
@@ -39,16 +42,18 @@ def main(host: str, port: str, count: str, *addresses: str) -> None:
     poll = select.poll()
     poll.register(0, select.POLLIN)
     wanted = [address for address in addresses for _ in range(int(count))]
+    most, begin = len(wanted), time.monotonic()
     while True:
-        for address in wanted:
+        due = most + int((time.monotonic() - begin) * DIALS_PER_SECOND * len(addresses)) - calls
+        now, wanted = wanted[:due], wanted[due:]
+        for address in now:
             sock = dial(server, address)
             held[sock.fileno()] = sock, address
             poll.register(sock, select.POLLIN)
             calls += 1
-            if calls == len(addresses) * int(count):
+            if calls == most:
                 sys.stdout.write("begun\n")
                 sys.stdout.flush()
-        wanted = []
         for descriptor, _ in poll.poll(PAUSE_SECONDS * 1000):
             if descriptor == 0:
                 sys.stdout.write(f"{calls}\n")

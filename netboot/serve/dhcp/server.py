@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 # milliseconds; a slower server causes a warning when it answers.
 RIVAL_PATIENCE = 0.5
 PRIVILEGED_BELOW = 1024  # Linux's net.ipv4.ip_unprivileged_port_start
-# Before other servers have their turn: packets taken from a socket, 3 ms, and PCs that are not
-# known, 5 ms.
-TAKEN_AT_ONCE, ANSWERED_AT_ONCE = 256, 16
+# Before other servers have their turn: packets taken from a socket, 1 ms, and PCs that are not
+# known, 3 ms. An HTTP answer takes some turns, so a turn must be short while all doors are attacked.
+TAKEN_AT_ONCE, ANSWERED_AT_ONCE = 64, 8
 REST_SECONDS = 0.05  # in a flood, between two looks at the queue
 BESIDE = "to serve beside it anyway: --set dhcp.beside=yes, or 'beside: yes' below dhcp"
 

@@ -22,7 +22,7 @@ from netboot.host.complaints import Complaints
 log = logging.getLogger(__name__)
 
 BACKLOG = 512  # a room that is switched on at the same instant; the kernel's limit may be lower
-ACCEPTED_AT_ONCE = 32  # between two visits to the event loop
+ACCEPTED_AT_ONCE = 8  # between two visits to the event loop
 REST_SECONDS = 1.0  # after an accept(2) that failed for want of descriptors or memory
 SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # A download has its connection and its file twice, for the threads that send (sending.py).

