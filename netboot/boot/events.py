@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from netboot.boot.limits import (
@@ -32,8 +32,14 @@ class BootEvent:
     data: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the event as JSON-ready values."""
-        return asdict(self)
+        """Return the event as JSON-ready values. ``data`` is the event's own."""
+        return {  # dataclasses.asdict takes 9 us, of the 40 for a DHCP answer
+            "when": self.when,
+            "seat": self.seat,
+            "stage": self.stage,
+            "message": self.message,
+            "data": self.data,
+        }
 
 
 # Stages of events that need no proof: a packet with a seat's MAC address is enough.
@@ -42,23 +48,43 @@ OF_OTHERS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+# Of the JSON of an event without its message and data.
+EVENT_BYTES, VALUE_BYTES = 110, 12
+
+
+def estimated_bytes(event: BootEvent) -> int:
+    """Return the size of an event as JSON, about. To make the JSON takes ten times as long."""
+    size = EVENT_BYTES + len(event.message)
+    for key, value in event.data.items():
+        is_number = isinstance(value, int | float)
+        size += VALUE_BYTES + len(key) + (0 if is_number else len(str(value)))
+    return size
+
+
+@dataclass(eq=False, slots=True)
 class _Kept:
     event: BootEvent
-    text: str  # the event as JSON: the measure of its size, and ready for /status
+    size: int
+    _text: str = ""
+
+    @property
+    def text(self) -> str:
+        """The event as JSON, made once."""
+        if not self._text:
+            self._text = json.dumps(self.event.as_json())
+        return self._text
 
 
 @dataclass(slots=True)
 class _History:
     events: deque[_Kept] = field(default_factory=deque)
-    size: int = 0  # of the texts
-
+    size: int = 0  # of the events
     others: int = 0  # the number of events that others can cause
 
     def add(self, kept: _Kept) -> None:
         """Append an event."""
         self.events.append(kept)
-        self.size += len(kept.text)
+        self.size += kept.size
         self.others += kept.event.stage in OF_OTHERS
 
     def drop(self, *, of_others: bool = False) -> int:
@@ -68,8 +94,8 @@ class _History:
             kept = next(each for each in self.events if each.event.stage in OF_OTHERS)
         self.events.remove(kept)
         self.others -= kept.event.stage in OF_OTHERS
-        self.size -= len(kept.text)
-        return len(kept.text)
+        self.size -= kept.size
+        return kept.size
 
 
 class Journal:
@@ -152,9 +178,9 @@ class Journal:
         else:
             part, most = self._strangers, JOURNAL_EVENTS_OF_STRANGERS.per_address
         history = part[seat] = part.pop(seat, _History())
-        kept = _Kept(event, json.dumps(event.as_json()))
+        kept = _Kept(event, estimated_bytes(event))
         history.add(kept)
-        self._size += len(kept.text)
+        self._size += kept.size
         if history.others > (JOURNAL_EVENTS_OF_OTHERS.per_address or 0):
             self._size -= history.drop(of_others=True)
         while len(history.events) > (most or 0):

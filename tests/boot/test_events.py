@@ -2,7 +2,7 @@
 
 import json
 
-from netboot.boot.events import BootEvent, Journal
+from netboot.boot.events import BootEvent, Journal, estimated_bytes
 from netboot.boot.limits import JOURNAL_STRANGERS
 
 STRANGERS = JOURNAL_STRANGERS.in_total or 0
@@ -41,7 +41,7 @@ def test_what_others_cause_drops_only_what_others_cause() -> None:
     stages = [each.stage for each in journal.history("a")]
     assert stages[:2] == ["http", "swap"] and len(stages) == 42
     assert [each.when for each in journal.history("a")[2:]] == list(range(260, 300))
-    size = sum(len(text) for text in journal.texts("a"))
+    size = sum(map(estimated_bytes, journal.history("a")))
     journal = Journal(["a"], most_bytes=size)
     for number in range(300):
         journal.record(event("a", "dhcp", float(number)))
@@ -69,7 +69,7 @@ def test_forged_addresses_do_not_fill_the_memory_and_drop_no_seat() -> None:
 
 
 def test_the_bytes_of_all_events_are_limited() -> None:
-    size = len(json.dumps(event("0").as_json()))
+    size = estimated_bytes(event("0"))
     journal = Journal(["0", "1"], most_bytes=100 * size)
     for number in range(60):
         journal.record(event("0"))
@@ -78,8 +78,15 @@ def test_the_bytes_of_all_events_are_limited() -> None:
     for _ in range(60):
         journal.record(event("1"))
     assert [len(journal.history(seat)) for seat in "01"] == [60, 40]
-    assert sum(len(text) for seat in journal.seats() for text in journal.texts(seat)) == 100 * size
+    kept = (each for seat in journal.seats() for each in journal.history(seat))
+    assert sum(map(estimated_bytes, kept)) == 100 * size
     assert list(journal.seats()) == ["0", "1"]
+
+
+def test_the_estimate_of_an_event_is_near_its_json() -> None:
+    for data in ({}, {"ms": 0.5, "file": "bios.ipxe"}, {"running": ["10.0.0.1"] * 20}):
+        each = BootEvent(1795896260.88, "52:54:00:12:34:56", "dhcp", "m" * 300, data)
+        assert 0.7 < estimated_bytes(each) / len(json.dumps(each.as_json())) < 1.4
 
 
 def test_an_event_is_json_ready() -> None:
