@@ -30,6 +30,7 @@
 #define NBD_VERSION 1
 #define NBD_CONNECT 1
 #define NBD_DISCONNECT 2
+#define MAX_ERRNO 4095 /* include/linux/err.h */
 #define NBD_RECONFIGURE 3
 #define ATTR_INDEX 1
 #define ATTR_SIZE_BYTES 2
@@ -155,7 +156,9 @@ static int ask(const struct message *request, uint16_t type, void *answer, size_
         if (reply.head.type == MESSAGE_ERROR) {
             /* struct nlmsgerr: the error follows the 16 bytes of the plain netlink header */
             memcpy(&error, (const char *)&reply + 16, sizeof error);
-            return error ? -error : wanted && !found ? EPROTO : 0;
+            if (error == 0)
+                return wanted && !found ? EPROTO : 0;
+            return error < 0 && error >= -MAX_ERRNO ? -error : EPROTO;
         }
         value = find(&reply, (size_t)length, type, wanted);
         if (value && wanted) {
