@@ -166,7 +166,7 @@ send_beacon() {
 request() {
     local pipe answer length=0 address=${server#http://}
     [ -z "${4:-}" ] || length=$(wc -c <"$4")
-    pipe=$(mktemp -u "$run/request.XXXXXX")
+    pipe=$(mktemp -u "$run/request.XXXXXX") # a name only: mkfifo refuses one that is taken
     (umask 077 && mkfifo "$pipe") || return 1
     # Open for writing as long as nc runs: the server would take the end of nc's input for a hang-up.
     exec 6<>"$pipe"

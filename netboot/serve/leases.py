@@ -15,6 +15,7 @@ from netboot.errors import AnswerError
 from netboot.pages.lease import PLAYED, LeaseTable
 from netboot.pages.nbd.export import Refused
 from netboot.profile.sections import PAGE
+from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.seats import Seats, SeatState, new_token
 
 IN_USE = "in use"  # part of the reason why a lease with connections cannot end (pages/lease.py)
@@ -67,30 +68,19 @@ class Leases:
         self._seats = seats
         self._table = table
 
-    def grant(
-        self,
-        mac: str,
-        ram_bytes: int,
-        *,
-        token: str = "",
-        fresh: bool = False,
-        area: int = 1,
-        address: str = "",
-    ) -> Granted | Refused:
-        """Grant a seat its swap, of a size that its profile derives from ``ram_bytes``.
+    def grant(self, mac: str, request: LeaseRequest, token: str = "") -> Granted | Refused:
+        """Grant a seat its swap, of a size that its profile derives from its RAM.
 
-        ``token`` is that of its boot, empty if the PC did not say which boot. ``address`` asks: a
-        PC that the profile does not name is one of few from there (LeaseTable). A ``fresh`` lease
-        is for a seat whose pages are lost. A further ``area``, from 2, is for a
-        seat that needs more swap (swap.grow).
+        ``token`` is that of its boot, empty if the PC did not say which boot. A PC that the profile
+        does not name is one of few from its address (LeaseTable).
         """
         seat = self._seats.of(mac)
-        ram_bytes = min(ram_bytes, LEASE_RAM.per_address or ram_bytes)
-        asker = PLAYED if seat.is_played else "" if seat.is_named else address
-        if area > 1:
-            return self._further(seat, area, ram_bytes, asker)
+        ram_bytes = min(request.ram_bytes, LEASE_RAM.per_address or request.ram_bytes)
+        asker = PLAYED if seat.is_played else "" if seat.is_named else request.address
+        if request.area > 1:
+            return self._further(seat, request.area, ram_bytes, asker)
         size, cut = self._size(seat, ram_bytes, asker)
-        if fresh:
+        if request.fresh:
             token = new_token()
         if not token:
             return Refused("this boot began before the server was upgraded; boot again")
@@ -101,7 +91,7 @@ class Leases:
             token,
             size,
             time.time(),
-            fresh=fresh,
+            fresh=request.fresh,
             connections=seat.settings.swap.connections,
             asker=asker,
         )
@@ -112,7 +102,7 @@ class Leases:
             return granted
         message = f"swap of {size >> 20} MiB granted{cut}"
         self._seats.record(mac, "lease", message, bytes_granted=size)
-        return Granted(size, token if fresh else "")
+        return Granted(size, token if request.fresh else "")
 
     def _size(self, seat: SeatState, ram_bytes: int, asker: str) -> tuple[int, str]:
         """Return the bytes of a seat's area, and the reason if they are fewer than it asked for."""

@@ -35,6 +35,7 @@ from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
 from netboot.serve.doors import Doors
 from netboot.serve.http.beacon import Beacon
+from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.identity import Identity
 from netboot.serve.leases import Leases, serialize
 from netboot.serve.seats import Seats, SeatState
@@ -189,22 +190,11 @@ class Room:
         else:
             self.admission.fetched(mac, self._size(name))
 
-    def lease(
-        self,
-        mac: str,
-        ram_bytes: int,
-        *,
-        session: str = "",
-        fresh: bool = False,
-        area: int = 1,
-        address: str = "",
-    ) -> str:
+    def lease(self, mac: str, request: LeaseRequest) -> str:
         """Grant a seat swap (see ``Leases.grant``). Return the line to send to the seat."""
+        session = request.session
         token = ticket.swap_token(self.secret, session) if session else ""
-        granted = self.leases.grant(
-            mac, ram_bytes, token=token, fresh=fresh, area=area, address=address
-        )
-        return serialize(granted)
+        return serialize(self.leases.grant(mac, request, token))
 
     def end_lease(self, mac: str, area: int) -> str:
         """End the lease of an area (see ``Leases.end``). Return the line to send to the seat."""

@@ -18,14 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.attack.packets import (
-    REQUEST,
-    SERVER_ID,
-    address_of,
-    asked,
-    client_socket,
-    dhcp,
-)
+from tests.attack.packets import client_socket, dhcp, take
 from tests.attack.wire import SERVER
 
 NBD_OPTION = struct.Struct(">8sII")
@@ -113,15 +106,7 @@ def transfers(file: str, each: str, first: str, last: str) -> tuple[int, list[so
 
 
 def addresses(count: str) -> tuple[int, list[socket.socket]]:
-    given = 0
-    with client_socket() as sock:
-        for number in range(int(count)):
-            mac = f"02:ee:00:00:{number >> 8:02x}:{number & 255:02x}"
-            address = address_of(asked(sock, dhcp(mac, boots=False), 0.5))
-            if address:
-                wanted = SERVER_ID + bytes((50, 4)) + socket.inet_aton(address)
-                given += bool(asked(sock, dhcp(mac, REQUEST, wanted, boots=False), 0.5))
-    return given, []
+    return take(count), []
 
 
 def names(mac: str, count: str) -> tuple[int, list[socket.socket]]:

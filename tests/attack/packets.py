@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tests.attack.wire import MACS, SERVER, SERVER_MAC
@@ -172,30 +172,33 @@ def lease(mac: str) -> str:
         return address_of(asked(sock, dhcp(mac, REQUEST, wanted, boots=False)))
 
 
+def offered_to(
+    sock: socket.socket, macs: Iterable[str], seconds: float
+) -> Iterator[tuple[str, bytes]]:
+    """Yield each PC that is offered an address, and the options that name it to the server."""
+    for mac in macs:
+        address = address_of(asked(sock, dhcp(mac, boots=False), seconds))
+        if address:
+            yield mac, SERVER_ID + bytes((50, 4)) + socket.inet_aton(address)
+
+
 def take(count: str) -> int:
     """Ask for leases for ``count`` made-up PCs. Return how many they got."""
-    taken = 0
+    macs = (f"02:ee:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(int(count)))
     with client_socket() as sock:
-        for number in range(int(count)):
-            mac = f"02:ee:00:00:00:{number:02x}"
-            address = address_of(asked(sock, dhcp(mac, boots=False), 0.2))
-            if address:
-                wanted = SERVER_ID + bytes((50, 4)) + socket.inet_aton(address)
-                taken += bool(address_of(asked(sock, dhcp(mac, REQUEST, wanted, boots=False))))
-    return taken
+        return sum(
+            address_of(asked(sock, dhcp(mac, REQUEST, wanted, boots=False))) != ""
+            for mac, wanted in offered_to(sock, macs, 0.5)
+        )
 
 
 def decline(count: str) -> int:
     """Take ``count`` addresses for made-up PCs, and decline each (a15)."""
-    declined = 0
+    declined, macs = 0, (f"02:dd:00:00:00:{number:02x}" for number in range(int(count)))
     with client_socket() as sock:
-        for number in range(int(count)):
-            mac = f"02:dd:00:00:00:{number:02x}"
-            address = address_of(asked(sock, dhcp(mac, boots=False), 0.1))
-            if address:
-                wanted = SERVER_ID + bytes((50, 4)) + socket.inet_aton(address)
-                asked(sock, dhcp(mac, DECLINE, wanted, boots=False), 0.02)
-                declined += 1
+        for mac, wanted in offered_to(sock, macs, 0.1):
+            asked(sock, dhcp(mac, DECLINE, wanted, boots=False), 0.02)
+            declined += 1
     return declined
 
 

@@ -19,6 +19,7 @@ from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.worker.buffers import BUFFER_BYTES
 from netboot.profile.profile import Profile
+from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.room import Room
 from tests import ROOT
 from tests.attack.machines import Machine, bridged
@@ -399,7 +400,7 @@ def test_made_up_pcs_do_not_take_the_rooms_swap(tmp_path: Path) -> None:
             LeasedExports(store, table)
             for number, ram in enumerate([400, 400, 200, 100, 30, 8, 1, 1 << 200] * 3):
                 mac = f"02:00:00:00:0{start}:{number:02x}"
-                room.lease(mac, ram * MIB, fresh=True, address=ATTACKER)
-            honest = room.lease(SEAT, 256 * MIB, fresh=True, address=VICTIM)
+                room.lease(mac, LeaseRequest(ram * MIB, fresh=True, address=ATTACKER))
+            honest = room.lease(SEAT, LeaseRequest(256 * MIB, fresh=True, address=VICTIM))
             assert honest.startswith(f"size={512 * MIB} token=")
             assert len(table.generations()) <= 5, "four of the attacker, and the honest one"

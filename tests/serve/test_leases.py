@@ -9,6 +9,7 @@ from netboot.errors import AnswerError
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.export import Refused
 from netboot.profile import file as profile_file
+from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.leases import Answer, Ended, Granted, Leases, parse, serialize
 from netboot.serve.seats import Seats
 
@@ -52,20 +53,24 @@ def granting(text: str) -> tuple[Leases, Journal]:
 
 def test_the_ram_that_a_stranger_claims_gets_half_of_the_capacity_at_most() -> None:
     leases, journal = granting("swap: {size: 2x}")
-    assert leases.grant(STRANGER, 64 << 30, token="t1", address="10.0.0.66") == Granted(512 * MIB)
+    assert leases.grant(STRANGER, LeaseRequest(64 << 30, address="10.0.0.66"), "t1") == Granted(
+        512 * MIB
+    )
     assert "half of swap.capacity" in journal.history(STRANGER)[-1].message
-    assert leases.grant(NAMED, 256 * MIB, token="t2", address="10.0.0.9") == Granted(512 * MIB)
+    assert leases.grant(NAMED, LeaseRequest(256 * MIB, address="10.0.0.9"), "t2") == Granted(
+        512 * MIB
+    )
 
 
 def test_a_size_that_the_profile_gives_is_never_cut() -> None:
     leases, _ = granting("swap: {size: 1GiB}")
-    assert leases.grant(STRANGER, 1, token="t1", address="10.0.0.66") == Granted(1024 * MIB)
+    assert leases.grant(STRANGER, LeaseRequest(1, address="10.0.0.66"), "t1") == Granted(1024 * MIB)
 
 
 def test_a_refusal_for_want_of_room_tells_the_operator_who_has_it() -> None:
     leases, journal = granting("swap: {size: 600MiB}")
-    first = leases.grant(NAMED, 1, token="t1")
+    first = leases.grant(NAMED, LeaseRequest(1), "t1")
     assert first == Granted(600 * MIB)
-    refused = leases.grant(STRANGER, 1, token="t2", address="10.0.0.66")
+    refused = leases.grant(STRANGER, LeaseRequest(1, address="10.0.0.66"), "t2")
     assert isinstance(refused, Refused) and NAMED not in refused.reason
     assert journal.history(STRANGER)[-1].message.endswith(f"{NAMED} holds most, 600 MiB")

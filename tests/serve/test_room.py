@@ -22,6 +22,7 @@ from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Http, Swap
 from netboot.serve.http.beacon import parse_beacon
+from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.room import DAMAGED, Room
 from netboot.serve.tftp.server import Transfer
 from netboot.serve.tftp.transfer import Outcome
@@ -49,7 +50,7 @@ def token_of(room: Room) -> str:
 
 
 def ask_for_lease(room: Room, ram_bytes: int, mac: str = MAC) -> str:
-    return room.lease(mac, ram_bytes, session=room.seats.of(mac).session)
+    return room.lease(mac, LeaseRequest(ram_bytes, session=room.seats.of(mac).session))
 
 
 def stages(room: Room) -> list[tuple[str, str]]:
@@ -186,7 +187,7 @@ def test_a_pc_that_runs_begins_no_boot_unless_its_firmware_asks_dhcp(room: Room)
     assert room.admit(session, seat)
     room.seats.of(MAC).heard_at -= 121  # it was switched off
     assert all(room.open(who, seat, begins=True) for who in names)
-    assert room.lease(MAC, 1 << 20, session=session).startswith("size=")
+    assert room.lease(MAC, LeaseRequest(1 << 20, session=session)).startswith("size=")
     token = ticket.swap_token(room.secret, session)
     attached = room.table.attach(WireName.parse(f"seat-525400123456@{token}.1"), 0.0)
     assert isinstance(attached, Attached)
@@ -331,7 +332,7 @@ def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_sess
     other = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
     mac = other.seat_of(first.doors.begin(MAC), SERVER)
     assert mac == MAC
-    text, _, token = other.lease(mac, GIB // 4, fresh=True).partition(" token=")
+    text, _, token = other.lease(mac, LeaseRequest(GIB // 4, fresh=True)).partition(" token=")
     assert text == f"size={GIB // 4}", "half of twice the RAM"
     assert isinstance(
         other.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0), Attached
@@ -340,7 +341,7 @@ def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_sess
 
 
 def test_a_lease_needs_a_boot_and_every_boot_has_a_token_of_its_own(room: Room) -> None:
-    assert room.lease(MAC, GIB // 4).startswith("refused=")
+    assert room.lease(MAC, LeaseRequest(GIB // 4)).startswith("refused=")
     room.script(MAC, "bios.ipxe", SERVER)
     first = token_of(room)
     assert ask_for_lease(room, GIB // 4) == f"size={GIB // 2}"
@@ -360,8 +361,10 @@ def test_a_server_that_was_restarted_takes_the_session_of_a_boot_before(room: Ro
     assert isinstance(boot, Boot)
     session, token = (boot.arguments[f"netboot.{name}"] for name in ("ticket", "token"))
     after = Room(room.profile, room.images, room.secret, Journal(), LeaseTable(GIB))
-    assert after.lease(MAC, GIB // 4, session=session) == f"size={GIB // 2}"
-    assert after.lease(MAC, GIB // 4, session=session) == f"size={GIB // 2}", "asked again"
+    assert after.lease(MAC, LeaseRequest(GIB // 4, session=session)) == f"size={GIB // 2}"
+    assert after.lease(MAC, LeaseRequest(GIB // 4, session=session)) == f"size={GIB // 2}", (
+        "asked again"
+    )
     assert isinstance(
         after.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0), Attached
     )
@@ -369,10 +372,10 @@ def test_a_server_that_was_restarted_takes_the_session_of_a_boot_before(room: Ro
 
 
 def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room: Room) -> None:
-    size, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
+    size, token = room.lease(MAC, LeaseRequest(GIB // 4, fresh=True)).split(" token=")
     assert size == f"size={GIB // 2}" and token != token_of(room)
     old = room.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
-    _, token = room.lease(MAC, GIB // 4, fresh=True).split(" token=")
+    _, token = room.lease(MAC, LeaseRequest(GIB // 4, fresh=True)).split(" token=")
     new = room.table.attach(WireName.parse(f"seat-525400123456@{token}"), 0.0)
     assert isinstance(old, Attached) and isinstance(new, Attached)
     assert room.table.take_ended() == [old.lease]
@@ -385,17 +388,17 @@ def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Pat
     room.script(MAC, "bios.ipxe", SERVER)
     boot_token = token_of(room)
     assert ask_for_lease(room, GIB) == f"size={GIB // 4}"
-    size, token = room.lease(MAC, GIB, area=2).split(" token=")
+    size, token = room.lease(MAC, LeaseRequest(GIB, area=2)).split(" token=")
     assert (size, token_of(room)) == (f"size={GIB // 4}", boot_token)
     second = room.table.attach(WireName.parse(f"seat-525400123456-2@{token}"), 0.0)
     assert isinstance(second, Attached)
     refused = "refused=no room: 256 MiB asked, 0.0 MiB of 512 MiB left"
-    assert room.lease(MAC, GIB, area=3) == refused
-    assert room.lease(MAC, GIB, area=4) == "refused=no area 4: swap.grow is 2"
+    assert room.lease(MAC, LeaseRequest(GIB, area=3)) == refused
+    assert room.lease(MAC, LeaseRequest(GIB, area=4)) == "refused=no area 4: swap.grow is 2"
     assert room.end_lease(MAC, 2) == "refused=seat-525400123456-2 is in use"
     room.table.let_go(second.lease.generation, 1.0)
     assert room.end_lease(MAC, 2) == "ended"
-    assert room.lease(MAC, GIB, area=3).startswith("size=")
+    assert room.lease(MAC, LeaseRequest(GIB, area=3)).startswith("size=")
     assert stages(room) == [  # a seat reports a refusal itself, and once
         ("lease", "swap of 256 MiB granted"),
         ("lease", "area 2: swap of 256 MiB granted"),

@@ -21,6 +21,7 @@ from netboot.errors import DeniedError, OperatorError
 from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
+from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.http.orders import ORDERS, Orders
 from netboot.serve.http.overview import Overview, Readers
 from netboot.serve.http.sending import Senders
@@ -75,19 +76,10 @@ class Answers(Protocol):
         The result is a file that all seats share, and the text that replaces its last characters.
         """
 
-    def lease(
-        self,
-        mac: str,
-        ram_bytes: int,
-        *,
-        session: str = "",
-        fresh: bool = False,
-        area: int = 1,
-        address: str = "",
-    ) -> str:
+    def lease(self, mac: str, request: LeaseRequest) -> str:
         """Grant a swap lease. Return ``size=BYTES`` or ``refused=REASON``.
 
-        `` token=TOKEN`` follows the size for a ``fresh`` lease and for a further ``area``.
+        `` token=TOKEN`` follows the size for a fresh lease and for a further area.
         """
 
     def end_lease(self, mac: str, area: int) -> str:
@@ -285,15 +277,14 @@ class HttpServer:
         # Python raises an error for a number of 4300 digits, which fit into a request's head.
         if not (ram.isascii() and ram.isdigit() and len(ram) <= MAX_RAM_DIGITS):
             raise web.HTTPBadRequest(text="ram: expected the client's RAM in bytes\n")
-        fresh, area = request.query.get("fresh") == "1", _area(request)
-        answer = self._room.lease(
-            key.mac,
+        asked = LeaseRequest(
             int(ram),
-            session=key.session,
-            fresh=fresh,
-            area=area,
+            key.session,
+            fresh=request.query.get("fresh") == "1",
+            area=_area(request),
             address=str(_peer(request)),
         )
+        answer = self._room.lease(key.mac, asked)
         return web.Response(text=f"{answer}\n")
 
     async def _end_lease(self, request: web.Request) -> web.Response:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
 from netboot.serve.http.beacon import MAX_AGE_SECONDS, Beacon, parse_beacon
+from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.http.server import HttpServer
 
 MAC = "52:54:00:12:34:56"
@@ -76,18 +77,9 @@ class FakeRoom:
     def fetched(self, mac: str, name: str) -> None:
         self.files.append((mac, name))
 
-    def lease(
-        self,
-        mac: str,
-        ram_bytes: int,
-        *,
-        session: str = "",
-        fresh: bool = False,
-        area: int = 1,
-        address: str = "",
-    ) -> str:
-        assert session == "session"
-        return f"size={2 * ram_bytes * area}" + " token=beef" * fresh
+    def lease(self, mac: str, request: LeaseRequest) -> str:
+        assert request.session == "session"
+        return f"size={2 * request.ram_bytes * request.area}" + " token=beef" * request.fresh
 
     def end_lease(self, mac: str, area: int) -> str:
         return f"ended {mac} {area}"
