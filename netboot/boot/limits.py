@@ -33,7 +33,7 @@ HTTP_CONNECTIONS = Limit(
     128,
     2000,
     10.0,
-    "over the total, the address with the most loses one; else the newcomer is hung up on",
+    "over the total, the machine with the most loses one; else the newcomer is hung up on",
 )
 # iPXE on a loaded wire stands still for some seconds while its link comes up again.
 HTTP_DOWNLOADS = Limit("HTTP downloads without progress", None, None, 60.0, "hung up on")
@@ -94,8 +94,8 @@ NBD_HANDSHAKES = Limit(
     16,
     128,
     10.0,
-    "the oldest one of the address that has most is hung up on; one that named its export only if "
-    "the address has more than 4",
+    "the oldest one of the machine that has most is hung up on; one that named its export only if "
+    "the machine has more than 4",
 )
 # A seat may attach all its connections at once, and so may a storm of 60 PCs.
 NBD_DIALS = Limit("NBD connections begun in a second", 256, None, 1.0, "hung up on")
@@ -127,7 +127,7 @@ TFTP_TRANSFERS = Limit(
     16,
     480,
     30.0,
-    "an address with more gets places of the first half only; the others ask again",
+    "a machine with more gets places of the first half only; the others ask again",
 )
 # A boot ROM acknowledges in milliseconds. If an answer is lost, it sends its request again.
 TFTP_UNPROVEN = Limit(
@@ -135,7 +135,7 @@ TFTP_UNPROVEN = Limit(
     None,
     None,
     3.0,
-    "the oldest of the address that has most of them ends when places are short",
+    "the oldest of the machine that has most of them ends when places are short",
 )
 TFTP_AMPLIFICATION = Limit(
     "bytes sent over TFTP to an address for each byte that it sent, before it acknowledges",

@@ -28,7 +28,7 @@ from netboot.serve.seats import Seats
 log = logging.getLogger(__name__)
 
 UNKNOWN = "whose MAC address is not known: it is behind a router that is not in dhcp.networks"
-RUNS = "as a new boot, but this PC runs, and its firmware did not ask DHCP again"
+RUNS = "which begins a boot, but this PC runs, and its firmware did not ask DHCP again"
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class Doors:
         """Return the MAC address at ``address``. Raises DeniedError, after a warning."""
         mac = self.identity.mac_of(address)
         if mac is None:
-            message = f"a boot file was asked for by {address}, {UNKNOWN}"
+            message = f"refused a boot file to {address}, {UNKNOWN}"
             self._complaints.warn(str(address), "%s", message)
             raise DeniedError(message)
         return mac
@@ -106,11 +106,11 @@ class Doors:
         return UNKNOWN if known is None else f"which has the MAC address {known}"
 
     def _denied(self, mac: str, address: IPv4Address, where: str) -> DeniedError:
-        message = f"asked for by {address}, {where}"
+        message = f"refused a request of {address}, {where}"
         # One event for each line of the log: else strangers would push the seat's own events out. A
         # machine with many addresses is one sender, and one that makes up MAC addresses has one line.
         machine = self.identity.mac_of(address) or str(address)
         sender = f"{machine} {mac}" if self.seats.is_known(mac) else machine
         if self._complaints.warn(sender, "%s: %s", mac, message):
             self.seats.record(mac, "identity", message, address=str(address))
-        return DeniedError(f"this is for {mac}, {message}")
+        return DeniedError(f"this is for {mac}: {message}")

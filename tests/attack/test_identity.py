@@ -124,7 +124,7 @@ def test_a2_the_mac_address_of_a_pc_in_use_opens_nothing(
     assert "525499000010" not in attacker.ask("tftp", "boot/x86_64-efi.cfg"), "its own"
     assert victim.keeps_its_swap()
     told = [message for stage, message in lan.events(VICTIM) if stage == "identity"]
-    assert told == ["asked for by 10.99.0.66, which has the MAC address 52:54:99:00:00:66"]
+    assert told == ["refused a request of 10.99.0.66, which has the MAC address 52:54:99:00:00:66"]
     assert not [stage for stage, _ in lan.events(VICTIM) if stage.startswith("failed:")]
 
 
@@ -307,4 +307,4 @@ def test_a14_the_root_image_is_for_who_boots(lan: Lan, attacker: Machine) -> Non
         assert "no such export" in attacker.ask("attach", f"{image}@{key}")
     assert attacker.ask("attach", f"{image}@{own}") == "", "it is a PC of the room as well"
     told = [message for stage, message in lan.events(VICTIM) if stage == "identity"]
-    assert told == ["asked for by 10.99.0.66, which has the MAC address 52:54:99:00:00:66"]
+    assert told == ["refused a request of 10.99.0.66, which has the MAC address 52:54:99:00:00:66"]

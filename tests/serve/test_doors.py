@@ -98,7 +98,9 @@ def test_a_boot_begins_for_the_pc_at_the_address(doors: Doors, who: str) -> None
             key = doors.open(who, IPv4Address(address), begins=True)
             assert key == ticket.Key(mac) and not key.session
         else:
-            with pytest.raises(DeniedError, match=f"this is for {MAC}, asked for by {address}"):
+            with pytest.raises(
+                DeniedError, match=f"this is for {MAC}: refused a request of {address}"
+            ):
                 doors.open(who, IPv4Address(address), begins=True)
 
 
@@ -116,9 +118,9 @@ def test_who_makes_up_names_fills_neither_log_nor_journal(
 def test_who_is_refused_is_told_and_so_is_the_operator_once_a_minute(
     doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
-    message = "asked for by 10.0.0.66, which has the MAC address 52:54:00:00:00:66"
+    message = "refused a request of 10.0.0.66, which has the MAC address 52:54:00:00:00:66"
     for _ in range(3):
-        with pytest.raises(DeniedError, match=f"this is for {MAC}, {message}"):
+        with pytest.raises(DeniedError, match=f"this is for {MAC}: {message}"):
             doors.open(TICKET, IPv4Address("10.0.0.66"), begins=True)
     (event,) = doors.seats.journal.history(MAC)
     assert (event.stage, event.message) == ("identity", message)

@@ -31,7 +31,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 
 def _limits() -> str:
-    titles = ("What", "For an address or a seat", "In total", "Time", "At the limit")
+    titles = ("What", "For a machine or a seat", "In total", "Time", "At the limit")
     return table(titles, _rows())
 
 
