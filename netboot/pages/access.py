@@ -1,8 +1,8 @@
 """The two secrets that open a lease, one after the other. Pure.
 
 The token comes with the lease. On the kernel command line of a PC others may have read it, so it is
-good only until the lease's key was used. The server tells the key to whom has the token, and a
-swap agent keeps it in locked memory (docs/adr/0015-a-key-in-place-of-the-token.md).
+good only until the lease's key was used. The server tells the key to a client that has the token,
+and a swap agent keeps it in locked memory (docs/adr/0015-a-key-in-place-of-the-token.md).
 
 The key is the same until it was used: an answer that was lost can be asked for again. An agent that
 knows no keys goes on with its token for as long as it likes.
