@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from netboot.lab import network
 from netboot.lab.network import BRIDGE, PRIVATE_TMPFS
-from netboot.lab.rig import Classroom, SeatReport
+from netboot.lab.rig import STATE_FOLDER, Classroom, SeatReport
 
 LOSS_PERCENT = 5
 BACK_SECONDS = 10.0  # seconds; a killed server is back after at most these
@@ -47,6 +47,18 @@ async def _kill_server(scene: Scene) -> None:
     """Kill control plane and workers with kill -9."""
     scene.room.kill_server()
     await asyncio.sleep(scene.chance.uniform(0, BACK_SECONDS))
+    await scene.room.start_server()
+
+
+async def _damage_state(scene: Scene) -> None:
+    """Kill the server while it writes its state: one file is empty, cut or has other bytes."""
+    scene.room.kill_server()
+    files = sorted(path for path in STATE_FOLDER.rglob("*") if path.is_file())
+    path = scene.chance.choice(files)
+    content = bytearray(path.read_bytes())
+    place = scene.chance.randrange(len(content) or 1)
+    damages = (b"", content[:place], content[:place] + b"\0" * (len(content) - place))
+    path.write_bytes(scene.chance.choice(damages))
     await scene.room.start_server()
 
 
@@ -147,8 +159,12 @@ def _for(
     return lambda scene: act(scene, seconds)
 
 
+BOOT = "server killed while the PC boots"
+
 FAULTS = {
     "server killed": Fault(_kill_server, loses=True),
+    BOOT: Fault(_kill_server, loses=None, away=None),
+    "state file damaged": Fault(_damage_state, loses=True),
     "workers killed": Fault(_kill_workers, loses=True),
     "server upgraded": Fault(_upgrade, loses=False),
     "server stopped, 8 s": Fault(_for(8, _stop_server), loses=True),
@@ -170,6 +186,7 @@ LONG = (
     *("server killed",) * 20,
     *("workers killed",) * 10,
     *("server upgraded",) * 5,
+    *("state file damaged",) * 5,
     *("server stopped, 60 s", "cable pulled, 60 s", "switch dead, 60 s"),
     *("5 % of packets lost, 60 s", "100 Mbit/s, 60 s"),
 )

@@ -21,7 +21,7 @@ from netboot.images import build as images
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 from tests import ROOT
-from tests.vm.faults import FAULTS, LONG, MIRROR, SHORT, Scene, lose_pages
+from tests.vm.faults import BOOT, FAULTS, LONG, MIRROR, SHORT, Scene, lose_pages
 
 ENDLESS_ROUNDS = 9999
 BOOT_SECONDS, RECOVERY_SECONDS, ROUND_SECONDS, END_SECONDS = 120, 120, 240, 30
@@ -65,9 +65,15 @@ class Ward:
     def count(self, stage: str) -> int:
         return sum(event.stage == stage for event in self.seat.events)
 
-    async def boot(self) -> None:
-        """Boot, and wait until the whole memory load is written."""
+    async def boot(self, *, fault: str = "") -> None:
+        """Boot, and wait until the whole memory load is written.
+
+        The fault is inflicted between the PC's script and its lease.
+        """
         await self.room.power_on()
+        if fault:
+            await self.until(lambda: self.count("http") > 0, BOOT_SECONDS, "script")
+            await self.inflict(fault)
         await self.until(lambda: self.count("load:written") > 0, BOOT_SECONDS, "boot")
 
     async def until(self, done: Callable[[], bool], seconds: float, name: str) -> None:
@@ -139,12 +145,14 @@ class Ward:
         return {"failures": failures, "rounds": len(rounds), "wrong": wrong, "injuries": injuries}
 
 
-async def torture(ward: Ward, faults: Sequence[str], rounds: int = 2) -> dict[str, Any]:
+async def torture(
+    ward: Ward, faults: Sequence[str], rounds: int = 2, *, at_boot: str = ""
+) -> dict[str, Any]:
     """Inflict ``faults``, wait for ``rounds`` more rounds, and return the report."""
     failure = ""
     async with ward.room.open():
         try:
-            await ward.boot()
+            await ward.boot(fault=at_boot)
             for name in faults:
                 await ward.inflict(name)
             await ward.verify(rounds)
@@ -252,8 +260,12 @@ def main() -> None:
     def body() -> int:
         ward = Ward(lesson, chance)
         rounds = 1 if options.mirror else 2  # of twice the work
-        inflicted = loss(ward) if options.loss else torture(ward, options.fault or faults, rounds)
-        report = asyncio.run(inflicted)
+        if options.loss:
+            report = asyncio.run(loss(ward))
+        else:
+            at_boot = BOOT if options.long else ""
+            faulty = torture(ward, options.fault or faults, rounds, at_boot=at_boot)
+            report = asyncio.run(faulty)
         report |= {"seed": options.seed, "memory": options.memory}
         text = table(report) if options.table else json.dumps(report, indent=1)
         sys.stdout.write(text + "\n")
