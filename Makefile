@@ -42,13 +42,16 @@ demo: setup
 	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --clients 1 --memory 256 \
 	    --load 2 --timeout 900 --logs $(LOGS)
 
+# Two processes: virtual PCs, and all other tests (tests/conftest.py).
+TWO := -n 2
+
 # As root one run; as another user what needs root goes first, while sudo still remembers.
 test: setup
 ifeq ($(SUDO),)
-	$(PYTEST) -m 'not nightly'
+	$(PYTEST) $(TWO) -m 'not nightly'
 else
-	$(SUDO) $(PYTEST) -p no:cacheprovider -m '(root or vm) and not nightly'
-	$(PYTEST) -m 'not root and not vm'
+	$(SUDO) $(PYTEST) $(TWO) -p no:cacheprovider -m '(root or vm) and not nightly'
+	$(PYTEST) $(TWO) -m 'not root and not vm'
 endif
 
 # What takes minutes and seldom breaks alone: CI runs it too.

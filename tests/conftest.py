@@ -1,9 +1,10 @@
-"""Rules for all tests: how hypothesis searches, and that other users skip what needs root."""
+"""Rules for all tests: how hypothesis searches, which skip, and which run at the same time."""
 
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # No deadline for an example and none for making it: both measure how busy the machine is. If
 # CI=true, hypothesis has loaded its own profile "ci" by now, and this profile inherits from it.
@@ -19,3 +20,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("root") or "vm" in item.path.parent.parts:
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
+
+
+class ByCpu(LoadScopeScheduling):  # type: ignore[misc]
+    """A scheduler of pytest-xdist for two processes: virtual PCs, and all other tests.
+
+    A test of either kind keeps a CPU busy for most of its time.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "vm" if nodeid.startswith("tests/vm/") else "other"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByCpu:
+    return ByCpu(config, log)
