@@ -80,6 +80,12 @@ def load(kind: str) -> PageFileModule:
     return cast(PageFileModule, importlib.import_module(f"{__package__}.{kind}"))
 
 
+def load_all() -> None:
+    """Load the module of each kind, while this process may still read them."""
+    for kind in (*BY_NAME, "image"):
+        load(kind)
+
+
 def make_store(spec: StoreSpec, name: str = "") -> PageStore:
     """Return the store of the server ``name`` (letters, digits, dots, hyphens; may be empty).
 

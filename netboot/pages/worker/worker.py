@@ -19,7 +19,7 @@ from netboot.host import privileges
 from netboot.pages import control, liveness
 from netboot.pages.nbd.dialect import Dialect, Headers
 from netboot.pages.nbd.export import Export
-from netboot.pages.stores.store import load
+from netboot.pages.stores.store import load, load_all
 from netboot.pages.worker.connection import TURN_BYTES, Connection
 from netboot.pages.worker.exchange import Area, Buffers, Counters, Exchange
 from netboot.pages.worker.governor import QUANTUM_BYTES, Governor
@@ -374,6 +374,8 @@ def main(descriptor: int, meeting: int | None = None) -> None:
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     # A worker inherits the raised priority of its parent (cli/user.py) but must not keep it.
     os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
+    # Without capabilities root cannot read a clone in another user's home of mode 0700.
+    load_all()
     privileges.drop_all()  # it parses the bytes of strangers, and gets all it needs as descriptors
     listener = None if meeting is None else socket.socket(fileno=meeting)
     Worker(socket.socket(fileno=descriptor), listener).run()
