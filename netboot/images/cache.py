@@ -22,14 +22,22 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netboot"
 
 
+WAITING = "waiting for another build"
+
+
 class Cache:
-    """Folders below ``path`` that are complete or absent: each is made elsewhere, then renamed."""
+    """Folders below ``path`` that are complete or absent: each is made elsewhere, then renamed.
+
+    They are made and looked up within ``alone``: another build removes what is unfinished.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._is_alone = False
 
     def folder(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
         """Return the folder ``key`` of ``kind``; ``make`` fills it if it does not exist yet."""
+        assert self._is_alone, "the cache is not locked"
         done = self.path / kind / key
         if done.is_dir():
             os.utime(done)  # the time of the last use, for _prune
@@ -45,6 +53,7 @@ class Cache:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Yield a folder that is removed afterwards."""
+        assert self._is_alone, "the cache is not locked"
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self.path) as name:
             yield Path(name)
 
@@ -63,11 +72,15 @@ class Cache:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                progress.step("waiting for another build")
+                progress.step(WAITING)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             for left in self.path.glob(UNFINISHED + "*"):
                 shutil.rmtree(left)
-            yield
+            self._is_alone = True
+            try:
+                yield
+            finally:
+                self._is_alone = False
 
     def _prune(self, kind: Path) -> None:
         oldest_last = sorted(kind.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)

@@ -27,9 +27,21 @@ def write(folder: Path) -> None:
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    folder = cache.folder("kind", "key", write)
-    assert (folder / "file").read_text() == "made"
-    assert cache.folder("kind", "key", lambda folder: pytest.fail("made again")) == folder
+    with cache.alone(Steps()):
+        folder = cache.folder("kind", "key", write)
+        assert (folder / "file").read_text() == "made"
+        assert cache.folder("kind", "key", lambda folder: pytest.fail("made again")) == folder
+
+
+def test_nothing_is_made_without_the_lock(tmp_path: Path) -> None:
+    """Another build would remove it while it is unfinished."""
+    cache = Cache(tmp_path)
+    with cache.alone(Steps()):
+        pass
+    with pytest.raises(AssertionError, match="not locked"):
+        cache.folder("kind", "key", write)
+    with pytest.raises(AssertionError, match="not locked"), cache.scratch():
+        pass
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
@@ -37,9 +49,10 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
         write(folder)
         raise OperatorError("no")
 
-    with pytest.raises(OperatorError):
-        Cache(tmp_path).folder("kind", "key", fail)
-    assert [path.name for path in tmp_path.rglob("*")] == ["kind"]
+    cache = Cache(tmp_path)
+    with cache.alone(Steps()), pytest.raises(OperatorError):
+        cache.folder("kind", "key", fail)
+    assert {path.name for path in tmp_path.rglob("*")} == {"kind", "lock"}
 
 
 def test_the_next_build_clears_away_what_a_killed_one_left(tmp_path: Path) -> None:
@@ -50,8 +63,9 @@ def test_the_next_build_clears_away_what_a_killed_one_left(tmp_path: Path) -> No
 
 def test_only_the_last_used_are_kept(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    for number in range(KEPT + 2):
-        cache.folder("kind", str(number), write)
+    with cache.alone(Steps()):
+        for number in range(KEPT + 2):
+            cache.folder("kind", str(number), write)
     assert len(list((tmp_path / "kind").iterdir())) == KEPT
     assert (tmp_path / "kind" / str(KEPT + 1)).is_dir()
 

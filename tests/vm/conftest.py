@@ -13,6 +13,7 @@ import pytest
 
 from netboot.images.cache import Cache, default_cache
 from tests import ROOT
+from tests.images.test_cache import Steps
 
 LAB_SECONDS = 400
 
@@ -64,9 +65,9 @@ def root_image() -> Path:
     def make(folder: Path) -> None:
         subprocess.run([recipe, folder / "root.squashfs"], check=True)
 
-    cache = Cache(default_cache())
-    cache.path.mkdir(parents=True, exist_ok=True)
-    return cache.folder("roots", key, make) / "root.squashfs"
+    cache = Cache(default_cache() / "tests")  # a lock of its own: builds need not wait for it
+    with cache.alone(Steps()):
+        return cache.folder("roots", key, make) / "root.squashfs"
 
 
 def report_of(*command: object) -> tuple[int, Any]:

@@ -19,6 +19,7 @@ from netboot.images.cache import Cache
 from netboot.images.cpio import Record
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
+from tests.images.test_cache import Steps
 
 GUEST = Path(__file__).parent / "userland"
 WANTED = "userland/etc/systemd/system/multi-user.target.wants"
@@ -35,7 +36,9 @@ BOOT_SECONDS, LOAD_SECONDS, END_SECONDS = 150, 240, 100
 def guest_records(cache: Path) -> Iterator[Record]:
     """Return the files that are added to the PCs' root, which has nothing of this test."""
     files = [initramfs.sources() / "lab/memload.c"]
-    memload = initramfs.compiled("memload", files, compiler.native(), Cache(cache))
+    store = Cache(cache)
+    with store.alone(Steps()):
+        memload = initramfs.compiled("memload", files, compiler.native(), store)
     yield cpio.file("userland/usr/local/bin/memload", memload, executable=True)
     yield cpio.file("userland/usr/local/bin/load", (GUEST / "load").read_bytes(), executable=True)
     yield cpio.file("userland/etc/systemd/system/load.service", LOAD_UNIT.encode())
