@@ -46,7 +46,7 @@ def _drivers(name: str, store: Cache, progress: Progress) -> Path:
         with store.scratch() as scratch:
             packages.unpack(apt.download(package, scratch, progress), scratch)
             for driver in DRIVERS:
-                (found,) = scratch.glob(f"lib/modules/*/kernel/drivers/*/{driver}.ko")
+                (found,) = scratch.glob(f"usr/lib/modules/*/kernel/drivers/*/{driver}.ko")
                 shutil.copyfile(found, folder / found.name)
 
     names = hashlib.sha256(" ".join(DRIVERS).encode()).hexdigest()[:8]

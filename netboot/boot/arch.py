@@ -25,42 +25,49 @@ class Firmware(Enum):
 class Loader:
     """A network boot program (NBP).
 
-    ``path`` is its place in the Debian package ``package`` of the architecture ``processor``. A
-    ``grub`` is a GRUB or loads one, and its files are in a folder for each seat; any other loader
-    is an iPXE. A ``signed`` loader must not be changed by a single byte. ``then`` is the loader
-    that it loads itself.
+    ``paths`` are its places in the Debian packages ``packages`` of the architecture ``processor``,
+    one for each release that has another: the first that exists counts. A ``grub`` is a GRUB or
+    loads one, and its files are in a folder for each seat; any other loader is an iPXE. A
+    ``signed`` loader must not be changed by a single byte. ``then`` is the loader that it loads
+    itself.
     """
 
-    package: str
-    path: str
+    packages: tuple[str, ...]
+    paths: tuple[str, ...]
     grub: bool = False
     signed: bool = False
     then: str = ""
     processor: Processor = AMD64
 
 
+# Debian 13's place of each comes first, Debian 12's last.
+IPXE_EFI = ("usr/lib/ipxe/ipxe-amd64.efi", "boot/ipxe.efi")
+IPXE_LKRN = ("usr/lib/ipxe/ipxe.lkrn", "boot/ipxe.lkrn")  # a Linux kernel to its loader
+
 LOADERS = {  # by the names under which they are served
-    "undionly.kpxe": Loader("ipxe", "usr/lib/ipxe/undionly.kpxe"),
-    "ipxe.pxe": Loader("ipxe", "usr/lib/ipxe/ipxe.pxe"),
-    "snponly.efi": Loader("ipxe", "usr/lib/ipxe/snponly.efi"),
-    "ipxe.efi": Loader("ipxe", "boot/ipxe.efi"),
+    "undionly.kpxe": Loader(("ipxe",), ("usr/lib/ipxe/undionly.kpxe",)),
+    "ipxe.pxe": Loader(("ipxe",), ("usr/lib/ipxe/ipxe.pxe",)),
+    "snponly.efi": Loader(("ipxe",), ("usr/lib/ipxe/snponly.efi",)),
+    "ipxe.efi": Loader(("ipxe",), IPXE_EFI),
     # Microsoft has signed shim. It loads the file grubx64.efi beside it, which Debian has signed
     # and which contains its modules. GRUB loads a kernel of Debian's.
     "shimx64.efi": Loader(
-        "shim-signed",
-        "usr/lib/shim/shimx64.efi.signed",
+        ("shim-signed",),
+        ("usr/lib/shim/shimx64.efi.signed",),
         grub=True,
         signed=True,
         then="grubx64.efi",
     ),
     "grubx64.efi": Loader(
-        "grub-efi-amd64-signed",
-        "usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",
+        ("grub-efi-amd64-signed",),
+        ("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",),
         grub=True,
         signed=True,
     ),
     "grubia32.efi": Loader(
-        "grub-efi-ia32-bin", "usr/lib/grub/i386-efi/monolithic/grubnetia32.efi", grub=True
+        ("grub-efi-ia32-unsigned", "grub-efi-ia32-bin"),
+        ("usr/lib/grub/i386-efi/monolithic/grubnetia32.efi",),
+        grub=True,
     ),
 }
 

@@ -1,5 +1,6 @@
 """The text that the command prints, made of events, reports and manifests. Pure."""
 
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -25,15 +26,19 @@ CONSOLE_LINES = 25
 
 
 class BuildProgress:
-    """A progress display: the steps of a build, with a bar where the amount is known."""
+    """A progress display: the steps of a build, with a bar where the amount is known.
+
+    Without a terminal each step is a line.
+    """
 
     def __init__(self) -> None:
+        self._console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=self._console,
             transient=True,
         )
         self._task = self._progress.add_task("", total=None, visible=False)
@@ -52,6 +57,8 @@ class BuildProgress:
 
     def step(self, text: str) -> None:
         """Begin a step; ``text`` names it."""
+        if not self._console.is_terminal:
+            print(f"netboot: {text}", file=sys.stderr, flush=True)
         self._progress.reset(self._task, description=text, total=None, visible=True)
 
     def advance(self, done: int, total: int) -> None:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import netboot
+from netboot.boot.arch import IPXE_LKRN
 from netboot.deploy import layout
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
 from netboot.host.programs import run
 from netboot.images.cache import Cache
-from netboot.images.packages import Apt, unpack
+from netboot.images.packages import Apt, file_of, unpack
 from netboot.images.progress import Progress
 
 CHECKOUT = Path(netboot.__file__).parent.parent
@@ -102,7 +103,7 @@ def ipxe_for_grub(cache: Path, progress: Progress) -> Path:
         def make(target: Path) -> None:
             with store.scratch() as scratch:
                 unpack(Apt(cache / "apt").download(package, scratch, progress), scratch)
-                shutil.copyfile(scratch / "boot/ipxe.lkrn", target / "ipxe.lkrn")
+                shutil.copyfile(file_of("ipxe", scratch, *IPXE_LKRN), target / "ipxe.lkrn")
 
         return store.folder("lkrn", package.version, make) / "ipxe.lkrn"
 

@@ -104,7 +104,7 @@ class _Loader:
     """A boot loader: the name under which it is served, and its origin."""
 
     name: str
-    path: str
+    paths: tuple[str, ...]
     apt: Apt
     package: Package
 
@@ -114,12 +114,12 @@ def _loaders(profile: Profile, sources: Sources) -> list[_Loader]:
     found = []
     for name, row in loaders_for(profile.boot.architectures).items():
         apt = sources.of(row.processor)
-        found.append(_Loader(name, row.path, apt, apt.need([row.package])[row.package]))
+        found.append(_Loader(name, row.paths, apt, apt.need_one(row.packages)))
     return found
 
 
 def _key(parts: list[Part], loaders: list[_Loader]) -> str:
-    ingredients = [f"{each.name} {each.package.version} {each.path}" for each in loaders]
+    ingredients = [f"{each.name} {each.package.version} {each.paths}" for each in loaders]
     ingredients += [each.key for each in parts]
     return hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:32]
 
@@ -138,7 +138,8 @@ def _made(
                 packages.unpack(package.apt.download(package.package, scratch, progress), scratch)
                 for each in loaders:
                     if each.package == package.package:
-                        shutil.copyfile(scratch / each.path, folder / each.name)
+                        found = packages.file_of(package.package.name, scratch, *each.paths)
+                        shutil.copyfile(found, folder / each.name)
 
     folder = cache.folder("loaders", _key([], loaders), make)
     files, descriptions = {each.name: folder / each.name for each in loaders}, {}

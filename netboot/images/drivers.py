@@ -117,15 +117,15 @@ EXCLUDED = (
     "drivers/net/ethernet/microsoft/*",
 )
 
-# The Debian package (component non-free-firmware, bookworm) with a firmware file, by the beginning
-# of the file's name. No package has acenic, adaptec/starfire, sun/cassini and microchip/mscc: their
+# The Debian packages (component non-free-firmware) that may have a firmware file, by the beginning of
+# the file's name: Debian 12's first, then those into which Debian 13 split it. No package has acenic, adaptec/starfire, sun/cassini and microchip/mscc: their
 # drivers start without firmware, or their cards are rare.
 FIRMWARE_PACKAGES = {
-    "rtl_nic/": "firmware-realtek",
-    "bnx2/": "firmware-bnx2",
-    "3com/": "firmware-misc-nonfree",
-    "e100/": "firmware-misc-nonfree",
-    "kaweth/": "firmware-misc-nonfree",
-    "tehuti/": "firmware-misc-nonfree",
-    "tigon/": "firmware-misc-nonfree",
+    "rtl_nic/": ("firmware-realtek",),
+    "bnx2/": ("firmware-bnx2",),
+    "3com/": ("firmware-misc-nonfree",),
+    "e100/": ("firmware-misc-nonfree", "firmware-intel-misc"),
+    "kaweth/": ("firmware-misc-nonfree",),
+    "tehuti/": ("firmware-misc-nonfree",),
+    "tigon/": ("firmware-misc-nonfree",),
 }

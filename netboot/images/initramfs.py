@@ -140,10 +140,10 @@ def applets(busybox: bytes) -> list[str]:
     """Return the names of a busybox's applets from its own table.
 
     The busybox may be for another processor, so it cannot be run. The table
-    (include/applet_tables.h) begins with these two, is sorted and ends with an empty name. Raises
-    OperatorError.
+    (include/applet_tables.h) begins with these two, is sorted and ends with an empty name. Any byte
+    may be in front of it (Debian 13). Raises OperatorError.
     """
-    _, first, rest = busybox.partition(b"\0[\0[[\0")
+    _, first, rest = busybox.partition(b"[\0[[\0")
     names = rest.partition(b"\0\0")[0].decode("ascii", "replace").split("\0")
     if not first or "sh" not in names:
         raise OperatorError("this busybox is unusable: it has no table of its applets, or no sh")

@@ -74,7 +74,10 @@ def from_package(apt: Apt, package: Package, cache: Cache, progress: Progress) -
                     f"the package {package.name} contains no kernel",
                     hint="set boot.kernel to a package such as linux-image-amd64",
                 )
-            _select(images[0], scratch, folder, progress)
+            tree = packages.file_of(
+                package.name, scratch, f"usr/lib/modules/{image_version(images[0])}"
+            )
+            _select(images[0], tree, folder, progress)
 
     return _read(cache.folder("kernel", f"{package.name}_{package.version}_{_selection()}", make))
 
@@ -97,12 +100,12 @@ def from_path(path: Path, cache: Cache, progress: Progress) -> Kernel:
             f"kernel {path} needs modules of version {version}: they are not in /lib/modules",
             hint="put lib/modules beside the kernel, or set boot.kernel to linux-image-amd64",
         )
-    found = root
+    tree = root / "lib/modules" / version
     return _read(
         cache.folder(
             "kernel",
             f"{digest}_{_selection()}",
-            lambda folder: _select(path, found, folder, progress),
+            lambda folder: _select(path, tree, folder, progress),
         )
     )
 
@@ -131,9 +134,8 @@ def _selection() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
-def _select(image: Path, root: Path, folder: Path, progress: Progress) -> None:
-    """Copy the kernel and the chosen modules of the file tree ``root`` into ``folder``."""
-    tree = root / "lib/modules" / image_version(image)
+def _select(image: Path, tree: Path, folder: Path, progress: Progress) -> None:
+    """Copy the kernel and the chosen ones of its modules in ``tree`` into ``folder``."""
     progress.step("choosing kernel modules")
     everything = {}
     paths = sorted(path for path in tree.glob("kernel/**/*") if ".ko" in path.suffixes)
@@ -205,13 +207,17 @@ def firmware_of(chosen: tuple[Module, ...], find: Callable[[str], bytes | None])
 
 
 def firmware_folder(apt: Apt, package: Package, cache: Cache, progress: Progress) -> Path:
-    """Return a folder with those files of a firmware package that modules may request."""
+    """Return a folder with those files of a firmware package that modules may request.
+
+    A release of Debian may have some of them in another package.
+    """
 
     def make(folder: Path) -> None:
         with cache.scratch() as scratch:
             packages.unpack(apt.download(package, scratch, progress), scratch)
-            for prefix, name in drivers.FIRMWARE_PACKAGES.items():
-                if name == package.name:
-                    shutil.copytree(scratch / "lib/firmware" / prefix, folder / prefix)
+            for prefix, names in drivers.FIRMWARE_PACKAGES.items():
+                found = scratch / "usr/lib/firmware" / prefix
+                if package.name in names and found.is_dir():
+                    shutil.copytree(found, folder / prefix)
 
     return cache.folder("firmware", f"{package.name}_{package.version}_{_selection()}", make)

@@ -12,6 +12,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+from netboot.boot.arch import IPXE_EFI, IPXE_LKRN
 from netboot.boot.ipxe import render_medium
 from netboot.errors import OperatorError
 from netboot.host.programs import check_installed, run
@@ -61,24 +62,26 @@ def _make(unpacked: Path, image: Path) -> None:
     """Write the image from the files of the packages."""
     tree = unpacked / "tree"
     (tree / "isolinux").mkdir(parents=True)
+    modules = "usr/lib/syslinux/modules/bios"
     files = {
-        "isolinux/isolinux.bin": unpacked / "usr/lib/ISOLINUX/isolinux.bin",
-        "isolinux/ldlinux.c32": unpacked / "usr/lib/syslinux/modules/bios/ldlinux.c32",
-        "ipxe.krn": unpacked / "boot/ipxe.lkrn",
+        "isolinux/isolinux.bin": ("isolinux", "usr/lib/ISOLINUX/isolinux.bin"),
+        "isolinux/ldlinux.c32": ("syslinux-common", f"{modules}/ldlinux.c32"),
+        "ipxe.krn": ("ipxe", *IPXE_LKRN),
     }
-    for name, path in files.items():
-        shutil.copyfile(path, tree / name)
+    for name, (package, *places) in files.items():
+        shutil.copyfile(packages.file_of(package, unpacked, *places), tree / name)
     (tree / "isolinux/isolinux.cfg").write_text(CONFIGURATION)
     (tree / "netboot.ipx").write_text(render_medium())
     floppy, tool = tree / "efi.img", partial(run, env=ENVIRONMENT)
     tool(["mformat", "-C", "-N", "0", "-f", str(FLOPPY_KIB), "-i", str(floppy), "::"])
     tool(["mmd", "-i", str(floppy), "::/EFI", "::/EFI/BOOT"])
-    loader = str(unpacked / "boot/ipxe.efi")
+    loader = str(packages.file_of("ipxe", unpacked, *IPXE_EFI))
     tool(["mcopy", "-i", str(floppy), loader, "::/EFI/BOOT/BOOTX64.EFI"])
     words = ["-as", "mkisofs", "-quiet", "-o", str(image), "-V", "NETBOOT"]
     words += ["--set_all_file_dates", f"={EPOCH}"]
     words += ["-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat"]
     words += ["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
-    words += ["-isohybrid-mbr", str(unpacked / "usr/lib/ISOLINUX/isohdpfx.bin")]
+    record = packages.file_of("isolinux", unpacked, "usr/lib/ISOLINUX/isohdpfx.bin")
+    words += ["-isohybrid-mbr", str(record)]
     words += ["-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot", "-isohybrid-gpt-basdat"]
     tool(["xorriso", *words, str(tree)])

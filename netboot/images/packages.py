@@ -1,11 +1,15 @@
 """Debian packages: found with apt-cache, downloaded and verified by apt, unpacked, not installed.
 
 apt runs as any user. It writes its binary index and its downloads to our own cache folder; the
-host's package system is only read.
+host's package system is only read. So the packages are those of the host's own release. Places that
+differ between releases are alternatives in one row (boot/arch.py, drivers.py): the first that is
+there is used.
 """
 
 import os
+import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +21,9 @@ from netboot.images.progress import Progress
 
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 UPDATE_SECONDS = 10  # for a mirror to answer; a build succeeds without firmware
+RELEASES = ("12", "13")  # of Debian; tools/setup knows them too
+MADE_FOR = f"images are made of packages of Debian {' and '.join(RELEASES)}"
+MERGED = ("bin", "lib", "sbin")  # Debian 13's packages have these below usr/, Debian 12's do not
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ class Apt:
                 packages[package.name] = package
         return packages
 
-    def need(self, names: Sequence[str]) -> dict[str, Package]:
+    def need(self, names: Sequence[str], hint: str = "") -> dict[str, Package]:
         """Return the packages ``names``, by name. Raises OperatorError if one is unknown."""
         packages = self.show(names)
         if self._lists_are_ours and len(packages) < len(set(names)):
@@ -69,9 +76,18 @@ class Apt:
         for name in names:
             if name not in packages:
                 raise OperatorError(
-                    f"apt knows no package {name}", hint="refresh its lists: sudo apt-get update"
+                    f"apt knows no package {name}",
+                    hint=hint or "refresh its lists: sudo apt-get update",
                 )
         return packages
+
+    def need_one(self, names: Sequence[str]) -> Package:
+        """Return the first of the packages ``names`` that exists. Raises OperatorError."""
+        known = self.show(names)
+        return (
+            next((known[name] for name in names if name in known), None)
+            or (self.need(names[-1:])[names[-1]])
+        )
 
     def download(self, package: Package, folder: Path, progress: Progress) -> Path:
         """Download the .deb into ``folder``; apt verifies it. Raises OperatorError."""
@@ -127,7 +143,7 @@ class Apt:
         program, *arguments = command
         return run(
             [program, *self._options, *arguments],
-            hint="images are built on Debian 12",
+            hint=MADE_FOR,
             env=self._environment,
             check=False,
         )
@@ -204,5 +220,41 @@ def _stale(host: Path, ours: Path) -> bool:
 
 
 def unpack(deb: Path, folder: Path) -> None:
-    """Unpack a package's files into ``folder``. Raises OperatorError."""
+    """Unpack a package's files into ``folder``, with all of MERGED below usr/. Raises OperatorError."""
     run(["dpkg-deb", "-x", str(deb), str(folder)], problem=f"{deb.name} cannot be unpacked")
+    for name in MERGED:
+        path, merged = folder / name, folder / "usr" / name
+        if path.is_dir() and merged.exists():
+            shutil.copytree(path, merged, symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(path)
+        elif path.is_dir():
+            merged.parent.mkdir(exist_ok=True)
+            path.rename(merged)
+
+
+def file_of(package: str, folder: Path, *places: str) -> Path:
+    """Return the first of ``places`` that the unpacked ``package`` has. Raises OperatorError."""
+    for place in places:
+        if (folder / place).exists():
+            return folder / place
+    raise OperatorError(
+        f"Debian's package {package} has no file {' or '.join(places)}",
+        hint=f"{MADE_FOR}; this is {system()}",
+    )
+
+
+def system() -> str:
+    """Return the name and release of this system, such as ``Debian GNU/Linux 12 (bookworm)``."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return "an unknown system"
+
+
+def is_supported() -> bool:
+    """Return True on a release of Debian in RELEASES."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return False
+    return release["ID"] == "debian" and release.get("VERSION_ID") in RELEASES

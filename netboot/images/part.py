@@ -28,6 +28,7 @@ from netboot.profile.processors import Processor
 DESCRIPTION_FILE = "part.json"
 BUSYBOX = "busybox-static"
 STUB = "systemd-boot-efi"
+EITHER = " or "
 
 
 class Sources:
@@ -41,6 +42,8 @@ class Sources:
         self._cache = cache
         self._progress = progress
         self.host = Apt(cache.path / "apt")
+        if not packages.is_supported():
+            self.complaints.append(f"{packages.MADE_FOR}; this is {packages.system()}")
         self._foreign: dict[str, Apt] = {}
 
     @cached_property
@@ -48,7 +51,8 @@ class Sources:
         """The apt that knows the firmware packages, and these packages by name."""
         folder = self._cache.path / "apt-firmware"
         apt, complaint = packages.firmware_apt(self.host, folder, self._progress)
-        found = apt.show(sorted(set(drivers.FIRMWARE_PACKAGES.values())))
+        names = {name for row in drivers.FIRMWARE_PACKAGES.values() for name in row}
+        found = apt.show(sorted(names))
         if complaint and not found:
             self.complaints.append(f"Debian's firmware packages cannot be found: {complaint}")
         return apt, found
@@ -98,7 +102,7 @@ def find(processor: Processor, wanted: str, sources: Sources) -> Part:
         image = Path(wanted)
         origin = digest(image)
     else:
-        image = kernel.kernel_package(apt, apt.need([wanted])[wanted])
+        image = kernel.kernel_package(apt, apt.need([wanted], _without(processor))[wanted])
         origin = f"{image.name} {image.version}"
     programs = apt.need([BUSYBOX, *([STUB] if processor.stub else [])])
     ingredients = [
@@ -114,6 +118,17 @@ def find(processor: Processor, wanted: str, sources: Sources) -> Part:
     ]
     key = hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:32]
     return Part(processor, sources, apt, image, programs, compiler, key)
+
+
+def _without(processor: Processor) -> str:
+    """Return the remedy if Debian has no kernel for this processor, empty if it always has one."""
+    last, name = processor.last_release, processor.name
+    if not last:
+        return ""
+    return (
+        f"Debian {last} is the last one with a kernel for {name}: build there, "
+        f"or leave {name} out of boot.architectures"
+    )
 
 
 def made(part: Part, cache: Cache, progress: Progress) -> tuple[Path, dict[str, Any]]:
@@ -133,10 +148,10 @@ def _make(part: Part, folder: Path, cache: Cache, progress: Progress) -> None:
     with cache.scratch() as scratch:
         for package in part.programs.values():
             packages.unpack(part.apt.download(package, scratch, progress), scratch)
-        busybox = (scratch / "bin/busybox").read_bytes()
+        busybox = packages.file_of(BUSYBOX, scratch, "usr/bin/busybox").read_bytes()
         if part.processor.stub:
-            stub = scratch / "usr/lib/systemd/boot/efi" / part.processor.stub
-            shutil.copyfile(stub, folder / STUB_FILE)
+            place = f"usr/lib/systemd/boot/efi/{part.processor.stub}"
+            shutil.copyfile(packages.file_of(STUB, scratch, place), folder / STUB_FILE)
     progress.step(f"packing the initramfs for {part.processor.name}")
     sources = initramfs.sources()
     agent = initramfs.agent(sources, part.compiler, cache)
@@ -173,9 +188,8 @@ def _firmware(sources: Sources, linux: Kernel, cache: Cache, progress: Progress)
     }
 
     def find(name: str) -> bytes | None:
-        package = _firmware_package(name)
-        path = folders.get(package, Path()) / name
-        return path.read_bytes() if package in folders and path.is_file() else None
+        paths = [folders[each] / name for each in _firmware_packages(name) if each in folders]
+        return next((path.read_bytes() for path in paths if path.is_file()), None)
 
     return kernel.firmware_of(linux.modules, find)
 
@@ -183,13 +197,18 @@ def _firmware(sources: Sources, linux: Kernel, cache: Cache, progress: Progress)
 def _lacks(chosen: Iterable[Module], firmware: Firmware) -> tuple[tuple[str, str], ...]:
     """Return the firmware that modules request and the build lacks, each with its package."""
     names = {name for module in chosen for name in firmware.missing.get(module.name, ())}
-    return tuple((name, _firmware_package(name)) for name in sorted(names))
+    return tuple((name, _firmware_words(name)) for name in sorted(names))
 
 
-def _firmware_package(name: str) -> str:
-    """Return the package with the firmware file ``name``, empty if none has it."""
+def _firmware_packages(name: str) -> tuple[str, ...]:
+    """Return the packages that may have the firmware file ``name``."""
     rows = drivers.FIRMWARE_PACKAGES.items()
-    return next((package for prefix, package in rows if name.startswith(prefix)), "")
+    return next((packages for prefix, packages in rows if name.startswith(prefix)), ())
+
+
+def _firmware_words(name: str) -> str:
+    """Return the same for people, empty if no package has it."""
+    return EITHER.join(_firmware_packages(name))
 
 
 def _description(part: Part, linux: Kernel, firmware: Firmware) -> dict[str, Any]:
@@ -202,7 +221,7 @@ def _description(part: Part, linux: Kernel, firmware: Firmware) -> dict[str, Any
         "modules": [module.name for module in linux.modules],
         "firmware": sorted(firmware.files),
         "firmware_missing": {
-            module: [{"file": name, "package": _firmware_package(name)} for name in names]
+            module: [{"file": name, "package": _firmware_words(name)} for name in names]
             for module, names in sorted(firmware.missing.items())
         },
     }
@@ -212,8 +231,9 @@ def without_firmware(description: dict[str, Any]) -> tuple[str, ...]:
     """Return one line for each package that drivers need and that was not available."""
     lacking: dict[str, list[str]] = {}
     for module, files in description["firmware_missing"].items():
-        for package in {file["package"] for file in files} - {"", *description["packages"]}:
-            lacking.setdefault(package, []).append(module)
+        for package in {file["package"] for file in files} - {""}:
+            if not set(package.split(EITHER)) & set(description["packages"]):
+                lacking.setdefault(package, []).append(module)
     return tuple(
         f"no firmware for {', '.join(names)}: Debian's package {package} is not available"
         for package, names in sorted(lacking.items())

@@ -15,6 +15,7 @@ class Processor:
     ``compiler`` a C compiler in the package ``compiler_package``, ``musl`` the folder below
     /usr/lib and /usr/include in which musl-dev has its C library. With a ``stub`` (a file of
     systemd's), a PC gets kernel and initramfs in one file (boot/unified.py), not in slices.
+    ``last_release`` is the last Debian that has this kernel, empty if the newest has it.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Processor:
     compiler_package: str
     musl: str
     stub: str = ""
+    last_release: str = ""
 
 
 AMD64 = Processor(
@@ -35,7 +37,12 @@ AMD64 = Processor(
 # Every x86 since the Pentium Pro of 1995 has PAE, except some Pentium M. The compiler's name does
 # not begin with Debian's name of the architecture.
 I386 = Processor(
-    "i386", "linux-image-686-pae", "i686-linux-gnu-gcc", "gcc-i686-linux-gnu", "i386-linux-musl"
+    "i386",
+    "linux-image-686-pae",
+    "i686-linux-gnu-gcc",
+    "gcc-i686-linux-gnu",
+    "i386-linux-musl",
+    last_release="12",
 )
 # These PCs have UEFI, and Debian has no iPXE for them.
 ARM64 = Processor(
