@@ -74,10 +74,11 @@ class Admission:
         self._reckoned = 0.0  # estimate of the bytes under way
         self._reckoned_at = 0.0
 
-    def ask(self, seat: str, size: int, now: float) -> Turn:
+    def ask(self, seat: str, size: int, now: float, *, at_last: bool = False) -> Turn:
         """Return the turn of ``seat``, which wants to download ``size`` bytes.
 
-        If it may download now, its bytes count as under way.
+        If it may download now, its bytes count as under way. ``at_last``: it waits no longer, so it
+        may download whatever is under way.
         """
         if self._rate is None:
             return Turn(0, 0)
@@ -95,7 +96,8 @@ class Admission:
         may_queue = named or seat in self._strangers or self._asked_before(seat, now)
         is_free = under_way + ahead < limit and left + ahead < 2 * limit
         # Places that become free go to the queue, not to strangers that come by.
-        if before == 0 or (is_free and (may_queue or not (self._waiting or self._strangers))):
+        comes_by = not (may_queue or not (self._waiting or self._strangers))
+        if before == 0 or at_last or (is_free and not comes_by):
             for places in (self._waiting, self._strangers, self._once):
                 places.pop(seat, None)
             self._reckoned += size
@@ -136,6 +138,11 @@ class Admission:
         if len(self._once) >= MAX_NOTES:
             del self._once[next(iter(self._once))]
         self._once[seat] = due
+
+    def is_admitted(self, seat: str, now: float) -> bool:
+        """Return True if ``seat`` may download and has not all of it yet."""
+        self._forget_gone(now)
+        return seat in self._downloads
 
     def begun(self, seat: str) -> None:
         """Record that ``seat`` begins to download a file."""

@@ -259,6 +259,28 @@ class Room:
         ]
         return self.admission.ask(seat.mac, max(sizes, default=0), time.monotonic())
 
+    def may_download(self, mac: str, name: str, patience: float) -> bool:
+        """Return True if a seat may fetch its unified image ``name`` now.
+
+        No script can tell firmware to wait. It is not answered, asks again, and gives up: so it may
+        download after ``patience`` seconds at the latest.
+        """
+        seat, now = self.seats.of(mac), time.monotonic()
+        if seat.is_probe or self.admission.is_admitted(mac, now):
+            return True
+        if seat.held_since is None or now - seat.held_since > 2 * patience:  # of another boot
+            seat.held_since = now
+        at_last = now - seat.held_since >= patience
+        turn = self.admission.ask(mac, self._size(name), now, at_last=at_last)
+        if turn.wait:
+            if seat.held_since == now:
+                message = f"{turn.wait} s, PCs in front: {turn.before}"
+                self.record(mac, "wait", message, **asdict(turn))
+            return False
+        seat.held_since = None
+        self.admission.begun(mac)
+        return True
+
     # Doors and keys.
 
     def seat_of(self, who: str, address: IPv4Address) -> str | None:
@@ -332,7 +354,8 @@ class Room:
 
     def _size(self, name: str) -> int:
         """Return the size of a boot image in bytes; 0 if there is none."""
-        path = self.file(name)
+        processor, _, own = name.partition("/")
+        path = self.templates.get(processor) if own == UNIFIED else self.file(name)
         try:
             return 0 if path is None else path.stat().st_size
         except OSError:

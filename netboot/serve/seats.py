@@ -39,6 +39,7 @@ class SeatState:
     machine: str = ""  # its UUID
     session: str = field(default="", repr=False)  # of its last boot, for loaders that read twice
     began: bool = False  # a boot, from its own address
+    held_since: float | None = None  # while its firmware waits for its turn, by time.monotonic()
     unproven: bool = False  # the slices that it was sent are damaged, or no beacon came since
     # Its firmware or a loader asked DHCP, from a port that needs privilege, and no Linux asked since.
     is_expected: bool = False

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 HTTP_FOLDER, GRUB_FOLDER = "boot/", "grub/"
 NOT_YET = Ignored("its address is not known yet: it asks again")
+NOT_ITS_TURN = Ignored("other PCs download: it asks again")
+# UEFI asks six times, 4 s apart (EDK2, PxeBcImpl.h: PXEBC_MTFTP_RETRIES, PXEBC_MTFTP_TIMEOUT).
+PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,11 @@ class TftpFiles:
         if is_configuration:
             return self._configuration(seat, name, server)
         made = self.room.unified(seat, name, server)
-        return None if made is None else WithEnd(*made)
+        if made is None:
+            return None
+        if client is not None and not self.room.may_download(seat, name, PATIENCE_SECONDS):
+            return NOT_ITS_TURN
+        return WithEnd(*made)
 
     def _loader(self, name: str, server: IPv4Address) -> bytes | Path | None:
         file = self.room.file(name)

@@ -52,6 +52,17 @@ def test_one_may_always_begin_however_large() -> None:
     assert admission.ask("b", 1, 0.0).wait == MAX_WAIT_SECONDS
 
 
+@both
+def test_a_pc_that_waits_no_longer_may_begin_and_counts(named: Container[str]) -> None:
+    admission = Admission(RATE, named)
+    admission.ask("a", 100 * RATE, 0.0)
+    assert admission.ask("b", RATE, 0.0).wait and not admission.is_admitted("b", 0.0)
+    assert admission.ask("b", RATE, 15.0, at_last=True).wait == 0
+    assert admission.is_admitted("b", 15.0)
+    admission.fetched("b", RATE)
+    assert not admission.is_admitted("b", 15.0)
+
+
 def test_a_download_that_is_through_makes_room() -> None:
     admission = Admission(RATE, EVERYONE)
     admission.ask("a", 100 * RATE, 0.0)

@@ -20,6 +20,7 @@ from netboot.pages.lease import Attached, LeaseTable
 from netboot.pages.nbd.name import WireName
 from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
+from netboot.profile.sections import Boot as BootSettings
 from netboot.profile.sections import Http, Swap
 from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.http.lease_request import LeaseRequest
@@ -425,6 +426,30 @@ def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: P
     assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or "", second), Chain)
     room.beacon(first, "init:start", parse_beacon("256 MiB", "1.0", "1.0"))
     assert isinstance(read(room.script(second, "bios.ipxe", SERVER) or "", second), Boot)
+
+
+def test_firmware_that_takes_no_script_waits_for_its_turn_unanswered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An arm64 PC loads all in one file. It asks every 4 s, and a busy link delays it by 16 s."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    profile = Profile(http=Http(rate=1000), boot=BootSettings(architectures=("arm64",)))
+    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
+    (template := tmp_path / "arm64-linux.efi").write_bytes(bytes(100_000))
+    room.templates["arm64"] = template
+    first, second = "52:54:00:12:34:01", MAC
+    assert room.may_download(first, "arm64/linux.efi", 15.0)
+    answers = []
+    for _ in range(5):
+        answers.append(room.may_download(second, "arm64/linux.efi", 15.0))
+        now[0] += 4.0
+    assert answers == [False, False, False, False, True]
+    assert [stage for stage, _ in stages(room)] == ["wait"]
+    assert room.may_download(second, "arm64/linux.efi", 15.0), "it is admitted"
+    for mac in (first, second):
+        room.fetched(mac, "arm64/linux.efi")
+    assert room.may_download("52:54:00:12:34:03", "arm64/linux.efi", 15.0)
 
 
 def test_the_swap_of_a_played_pc_is_a_page_and_ends_when_it_says_so(room: Room) -> None:

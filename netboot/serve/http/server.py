@@ -31,6 +31,8 @@ MAX_STAGE_CHARACTERS = 40
 MAX_RAM_DIGITS = 20  # of 64 bits
 SHUTDOWN_SECONDS = 1.0
 LOOPBACK = IPv4Address("127.0.0.1")
+# UEFI waits 5 s for an answer (EDK2, HttpBootDxe.h: HTTP_BOOT_RESPONSE_TIMEOUT).
+PATIENCE_SECONDS, TURN_SECONDS = 3.0, 0.25
 # The kernel's first question by ARP is answered in a millisecond, the next one comes a second later.
 LOOKS, LOOK_SECONDS = 6, 0.2
 
@@ -75,6 +77,9 @@ class Answers(Protocol):
 
         The result is a file that all seats share, and the text that replaces its last characters.
         """
+
+    def may_download(self, mac: str, name: str, patience: float) -> bool:
+        """Return True if a seat may fetch such a file now; True after ``patience`` seconds."""
 
     def lease(self, mac: str, request: LeaseRequest) -> str:
         """Grant a swap lease. Return ``size=BYTES`` or ``refused=REASON``.
@@ -248,6 +253,9 @@ class HttpServer:
         own = self._room.unified(mac, name, _own_address(request))
         if own is None:
             raise web.HTTPNotFound(text=f"no image {name}\n")
+        while not self._room.may_download(mac, name, PATIENCE_SECONDS):
+            await asyncio.sleep(TURN_SECONDS)
+        begin = self._now()
         return await send_with_end(request, *own, sent)
 
     def _sent(self, mac: str, name: str, size: int | None, seconds: float) -> None:

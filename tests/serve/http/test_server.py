@@ -38,6 +38,7 @@ class FakeRoom:
         self.image.write_bytes(IMAGE)
         self.records: list[tuple[str, str, str, dict[str, Any]]] = []
         self.files: list[tuple[str, str]] = []
+        self.held = 0
         self.made = 0  # answers to /status
         self.status_bytes = 9
         self.asked: list[tuple[str, str, bool]] = []
@@ -73,6 +74,10 @@ class FakeRoom:
 
     def begun(self, mac: str) -> None:
         pass
+
+    def may_download(self, mac: str, name: str, patience: float) -> bool:
+        self.held += 1
+        return self.held > 2  # the first two times it is not its turn
 
     def fetched(self, mac: str, name: str) -> None:
         self.files.append((mac, name))
