@@ -1,5 +1,6 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup demo test nightly fuzz test-deploy unit check lint fix coverage docs lock clean \
+.PHONY: help setup setup-vagrant setup-develop setup-test remove demo test nightly nightly-long \
+    fuzz test-deploy unit check lint fix coverage docs lock clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror room attack \
     bench-pages bench-client bench-boot
 
@@ -13,13 +14,17 @@ help:
 	@printf '%s\n' \
 	    'make demo          boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
 	    '' \
-	    'make setup         install the packages that the others need (the first time: minutes)' \
+	    'make setup         install what make demo, netboot and fab need (the first time: two minutes)' \
+	    'make setup-vagrant the same for vagrant up; the targets below install what they need' \
+	    'make remove        take away all that these targets installed; apt asks before' \
+	    '' \
 	    'make unit          tests that need no root and start no program' \
 	    'make lint          ruff, mypy, shellcheck, codespell, import-linter' \
 	    'make fix           let ruff fix mistakes and format' \
 	    'make check         make lint and make unit: before each commit' \
 	    'make test          all tests but the nightly ones (32 to 40 minutes)' \
 	    'make nightly       PCs with disks become seats and go back (three minutes); CI runs it too' \
+	    'make nightly-long  setup, demo and unit on fresh systems of Debian 12 and 13 (30 minutes)' \
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
 	    'make coverage      branch coverage of make unit; pages in build/coverage/html' \
@@ -35,8 +40,21 @@ help:
 	    'make lock          write the lock files for what pyproject.toml asks for (tools/lock)' \
 	    'make clean         remove built files; .venv, lab-logs and bench-results stay'
 
+# Sets of packages: tools/setup.
 setup:
-	@tools/setup
+	@tools/setup demo
+
+setup-vagrant:
+	@tools/setup demo vagrant
+
+setup-develop:
+	@tools/setup demo develop
+
+setup-test:
+	@tools/setup demo develop vagrant test
+
+remove:
+	@tools/setup --remove
 
 demo: setup
 	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --clients 1 --memory 256 \
@@ -46,7 +64,7 @@ demo: setup
 TWO := -n 2
 
 # As root one run; as another user what needs root goes first, while sudo still remembers.
-test: setup
+test: setup-test
 ifeq ($(SUDO),)
 	$(PYTEST) $(TWO) -m 'not nightly'
 else
@@ -55,36 +73,40 @@ else
 endif
 
 # What takes minutes and seldom breaks alone: CI runs it too.
-nightly: setup
+nightly: setup-test
 	$(SUDO) $(PYTEST) -p no:cacheprovider -m nightly
+
+# Each release in a chroot of its own, as its user meets it. Not in CI. RELEASES: some of them.
+nightly-long: setup-test
+	@$(SUDO) .venv/bin/python -m tests.debian --logs $(LOGS)/debian $(RELEASES)
 
 # As many parsers at a time as there are CPUs. FUZZ: the names of some, or --keep (tests/fuzz/run.py).
 FUZZ_SECONDS := 30
 
-fuzz: setup
-	@tools/setup-fuzz
+fuzz:
+	@tools/setup demo develop fuzz
 	.venv/bin/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ)
 
-unit: setup
+unit: setup-develop
 	$(PYTEST) -q $(UNIT)
 
 # The linters are tests, so make test runs them too.
-lint: setup
+lint: setup-develop
 	$(PYTEST) -q tests/test_linters.py tests/test_architecture.py
 
-fix: setup
+fix: setup-develop
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
 check: lint unit
 
-coverage: setup
+coverage: setup-develop
 	@mkdir -p build/coverage
 	env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/coverage run -m pytest -q $(UNIT)
 	.venv/bin/coverage html --quiet
 	.venv/bin/coverage report
 
-docs: setup
+docs: setup-develop
 	.venv/bin/mkdocs build --strict
 
 lock:
@@ -95,12 +117,12 @@ clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-test-deploy: setup
+test-deploy: setup-test
 	$(SUDO) $(PYTEST) -p no:cacheprovider tests/deploy
 
 # Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is
 # missed. Two at a time: an emulated PC keeps one CPU busy.
-torture: setup
+torture: setup-test
 	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync torture-192 torture-128 torture-96 \
 	    torture-loss torture-mirror
@@ -119,26 +141,26 @@ torture-mirror:
 	$(ONE_TORTURE) --mirror --memory 128
 
 # Fails if a PC does not come through, or is served badly.
-room: setup
+room: setup-test
 	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
 	@$(SUDO) .venv/bin/python -m tests.vm.room --table --images $(LOGS)/images --logs $(LOGS)/room
 
 # Fails if a bar is missed, or if an attack succeeds. Root: each machine is a network namespace.
-attack: setup
+attack: setup-test
 	@$(SUDO) .venv/bin/python -m tests.attack.load --logs $(LOGS)/attack
 
 # Fails if a bar is missed. Root: the veth rows need network namespaces.
-bench-pages: setup
+bench-pages:
 	@tools/setup-bench
 	$(SUDO) .venv/bin/python -m bench.pages $(BENCH)
 
 # Fails if a bar is missed. Root: virtual PCs and their network.
-bench-client: setup
+bench-client:
 	@tools/setup-bench
 	$(SUDO) .venv/bin/python -m bench.client $(BENCH)
 
 # The same for what a PC fetches while it boots.
-bench-boot: setup
+bench-boot:
 	@tools/setup-bench
 	@status=0; for part in boot dhcp storm seat; do \
 	    $(SUDO) .venv/bin/python -m bench.$$part $(BENCH) || status=1; \

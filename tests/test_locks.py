@@ -7,7 +7,11 @@ import pytest
 
 from tests import ROOT
 
-LOCKS = {"requirements.lock": ("pip",), "requirements-dev.lock": ("dev", "deploy")}
+LOCKS = {
+    "requirements.lock": ("pip",),
+    "requirements-deploy.lock": ("deploy",),
+    "requirements-dev.lock": ("dev", "deploy"),
+}
 
 
 def _locked(name: str) -> dict[str, str]:
@@ -36,8 +40,9 @@ def test_all_that_is_asked_for_is_locked_by_hash(name: str) -> None:
     assert wanted - {_plain(project["name"])} - set(_locked(name)) == set(), "run: make lock"
 
 
-def test_a_server_gets_the_versions_that_were_tested() -> None:
-    assert _locked("requirements.lock").items() <= _locked("requirements-dev.lock").items()
+@pytest.mark.parametrize("name", LOCKS)
+def test_everybody_gets_the_versions_that_were_tested(name: str) -> None:
+    assert _locked(name).items() <= _locked("requirements-dev.lock").items()
 
 
 @pytest.mark.parametrize("name", LOCKS)

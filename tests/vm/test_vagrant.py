@@ -87,7 +87,7 @@ def test_a_pc_that_is_late_is_shown_and_a_killed_lab_is_cleared_away(
     ],
 )
 def test_validate(tmp_path: Path, variable: str, value: str, complaint: str) -> None:
-    assert shutil.which("vagrant"), "make setup installs it"
+    assert shutil.which("vagrant"), "make setup-vagrant installs it"
     places = {"VAGRANT_HOME": str(tmp_path), "VAGRANT_DOTFILE_PATH": str(tmp_path / "state")}
     with isolated(**places, **{variable: value}) as machine:
         done = machine.run("vagrant", "validate")
