@@ -19,7 +19,15 @@ from fabric import Connection
 from invoke import Collection, Context, Task, task
 
 from netboot.cli import show as shown
-from netboot.cli.common import DEFAULT_PROFILE, INTERRUPTED
+from netboot.cli.common import DEFAULT_PROFILE
+from netboot.cli.ending import (
+    FAULT,
+    INTERRUPTED,
+    MISTAKE,
+    as_mistake,
+    discard_output,
+    open_streams,
+)
 from netboot.cli.profile_path import find_profile
 from netboot.deploy import bundle, classroom, hardware, remote, roster
 from netboot.deploy import wake as wakeonlan
@@ -334,11 +342,20 @@ def _finish(outcomes: Sequence[Outcome]) -> None:
 
 @contextmanager
 def _errors_in_one_line() -> Iterator[None]:
+    open_streams()
     try:
         yield
+        sys.stdout.flush()
     except OperatorError as error:
         print(printable_lines(error.text()), file=sys.stderr)
-        sys.exit(2)
+        sys.exit(MISTAKE)
+    except BrokenPipeError:  # the reader has enough: `| head`
+        discard_output()
+        sys.exit(FAULT)
+    except OSError as error:
+        discard_output()
+        print(printable_lines(as_mistake(error).text()), file=sys.stderr)
+        sys.exit(MISTAKE)
     except KeyboardInterrupt:
         print("interrupted; work that has begun on a machine goes on there", file=sys.stderr)
         sys.stdout.flush()

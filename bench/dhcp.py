@@ -145,6 +145,7 @@ def _command(name: str, folder: Path) -> list[str]:
         (folder / "profile.yaml").write_text(
             f"interface: {SERVER_DEVICE}\ndhcp: {{mode: {mode}, range: {FIRST}-{LAST}}}\n"
         )
+        (folder / "manifest.json").write_text('{"files": []}')
         words = [
             sys.executable,
             "-m",

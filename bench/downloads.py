@@ -116,6 +116,7 @@ def _command(name: str, host: str, folder: Path) -> list[str]:
     if name == OURS:
         profile = folder / "room.yaml"
         profile.write_text("swap: {capacity: 64MiB}\n")
+        (folder / "manifest.json").write_text('{"files": []}')
         state = str(folder / "state")
         words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
         words += ["--profile", str(profile)]

@@ -14,8 +14,8 @@ from netboot.host import faults
 if TYPE_CHECKING:
     from netboot.profile.profile import Profile
 
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 DEFAULT_PROFILE = "lab.yaml"
+MOST_SECONDS = 30 * 86400.0  # for an option; a larger number is a mistyped one
 DEFAULT_STATE = Path("/var/lib/netboot")
 
 ProfileOption = Annotated[

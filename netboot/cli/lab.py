@@ -11,7 +11,7 @@ import typer
 from netboot.cli import libvirt
 from netboot.cli.common import (
     DEFAULT_PROFILE,
-    INTERRUPTED,
+    MOST_SECONDS,
     ImagesOption,
     JsonOption,
     ProfileOption,
@@ -20,15 +20,17 @@ from netboot.cli.common import (
     until_stopped,
     write_medium,
 )
+from netboot.cli.ending import INTERRUPTED
 from netboot.cli.profile_path import find_profile
+from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
     from netboot.boot.events import BootEvent
     from netboot.lab.rig import Lesson, SeatReport
 
-app = typer.Typer()
-verb = typer.Typer(invoke_without_command=True)
+app = App()
+verb = App(invoke_without_command=True)
 app.add_typer(verb, name="lab")
 verb.add_typer(libvirt.app, name="libvirt")
 
@@ -46,7 +48,9 @@ def lab(
             min=1, max=120, metavar="N", help="Number of PCs. Default: one for each --firmware."
         ),
     ] = None,
-    memory: Annotated[int, typer.Option(min=64, metavar="MIB", help="RAM of each PC.")] = 256,
+    memory: Annotated[
+        int, typer.Option(min=64, max=1 << 20, metavar="MIB", help="RAM of each PC.")
+    ] = 256,
     firmware: Annotated[
         list[str],
         typer.Option(
@@ -59,11 +63,13 @@ def lab(
     dhcp: Annotated[
         Literal["proxy", "full"],
         typer.Option(
-            help="full: netboot gives out the addresses. proxy: dnsmasq does, as the LAN's router."
+            metavar="proxy|full",
+            help="full: netboot gives out the addresses. proxy: dnsmasq does, as the LAN's router.",
         ),
     ] = "full",
     until: Annotated[
-        Literal["swap", "userland"], typer.Option(help="The stage at which a PC is done.")
+        Literal["swap", "userland"],
+        typer.Option(metavar="swap|userland", help="The stage at which a PC is done."),
     ] = ("userland"),
     servers: Annotated[
         int,
@@ -74,6 +80,8 @@ def lab(
     load: Annotated[
         float | None,
         typer.Option(
+            min=0.01,
+            max=64,
             metavar="FACTOR",
             help="Then fill FACTOR times the RAM of each PC with data, and verify all of it.",
         ),
@@ -88,7 +96,13 @@ def lab(
         bool, typer.Option(help="Write all frames of each PC to a pcap file.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="A PC that is not done by then has failed.")
+        float,
+        typer.Option(
+            min=1,
+            max=MOST_SECONDS,
+            metavar="SECONDS",
+            help="A PC that is not done by then has failed.",
+        ),
     ] = 300.0,
     settings: SetOption = [],  # noqa: B006
     image_folder: ImagesOption = None,
@@ -97,12 +111,17 @@ def lab(
     """Boot a virtual classroom: PCs in QEMU and a server, on an isolated network."""
     if context.invoked_subcommand is not None:
         return
+    from netboot.cli import checks
     from netboot.images import build as images
     from netboot.lab import machine, network
     from netboot.lab.rig import Lesson
     from netboot.profile import file as profile_file
 
     path = find_profile(profile)
+    if logs is not None:
+        checks.check_output("--logs", logs, folder=True)
+    if image_folder is not None:
+        checks.check_images("--images", image_folder)
     if servers > 1:
         settings = [*settings, network.servers_setting(servers)]
     room_profile = profile_file.load(path, settings)

@@ -7,11 +7,12 @@ import typer
 
 from netboot.cli.common import ImagesOption, ProfileOption, SetOption, built
 from netboot.cli.profile_path import find_profile
+from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
 VAGRANT_PROFILE = "vagrant.yaml"
 
-app = typer.Typer(
+app = App(
     help="Run the libvirtd of `vagrant up`, separate from the libvirtd of this machine.",
     no_args_is_help=True,
 )

@@ -10,14 +10,16 @@ import typer
 from netboot.cli.common import (
     DEFAULT_PROFILE,
     DEFAULT_STATE,
-    INTERRUPTED,
+    MOST_SECONDS,
     JsonOption,
     ProfileOption,
     SetOption,
     StateOption,
     until_stopped,
 )
+from netboot.cli.ending import INTERRUPTED
 from netboot.cli.profile_path import find_profile
+from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 from netboot.profile import values
 
@@ -29,7 +31,7 @@ ServerOption = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="The HTTP address of the server.")
 ]
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(epilog="Example:  netboot status --json | jq '.seats[].hostname'")
@@ -45,6 +47,7 @@ def status(
     from netboot.cli import show
     from netboot.serve.http.status import fetch_histories, fetch_status
 
+    server = values.parse_server(server)
     secret = _secret_in(state)
     if as_json:
         print(json.dumps(fetch_histories(server, secret)))
@@ -71,10 +74,16 @@ def watch(
     ] = ["swap", "userland"],  # noqa: B006
     since: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="Ignore events before this time (date +%s)."),
+        typer.Option(min=0, metavar="SECONDS", help="Ignore events before this time (date +%s)."),
     ] = 0.0,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="A PC that is not done by then has failed.")
+        float,
+        typer.Option(
+            min=0.1,
+            max=MOST_SECONDS,
+            metavar="SECONDS",
+            help="A PC that is not done by then has failed.",
+        ),
     ] = 300.0,
     console: Annotated[
         Path | None,
@@ -86,10 +95,16 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Watch PCs boot until each has its swap and userland. Exit status 1 if one fails."""
-    from netboot.cli import show
+    from netboot.boot import stages
+    from netboot.cli import checks, show
     from netboot.lab.watch import watch
 
+    server = values.parse_server(server)
     macs = [values.parse_word("MAC", values.MAC, seat) for seat in seats]
+    stage = values.choice(stages.BY_NAME, "a stage such as swap or userland")
+    until = [values.parse_word("--until", stage, name) for name in until]
+    if console is not None:
+        checks.check_folder("--console", console.absolute().parent)
 
     def tell(seat: "Watched", event: "BootEvent") -> None:
         if not as_json:
@@ -118,17 +133,22 @@ def doctor(
     wait: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", help="Repeat the checks until all pass, for at most this time."
+            min=0,
+            max=MOST_SECONDS,
+            metavar="SECONDS",
+            help="Repeat the checks until all pass, for at most this time.",
         ),
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Play a PC against the server of this machine, step by step. Exit status 1 if a step fails."""
-    from netboot.cli import show
+    from netboot.cli import checks, show
     from netboot.deploy.doctor import examine
     from netboot.images import build as images
     from netboot.profile import file as profile_file
 
+    if image_folder is not None:
+        checks.check_images("--images", image_folder)
     manifest = None if image_folder is None else image_folder / images.MANIFEST_FILE
     findings = examine(profile_file.load(find_profile(profile), settings), manifest, wait)
     if as_json:

@@ -4,44 +4,17 @@ Each verb imports its own modules when it runs: so a killed page server is back 
 time.
 """
 
-import re
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 import netboot
 from netboot.cli import lab, looking, ordering, profiles, service, serving
-from netboot.cli.common import INTERRUPTED
-from netboot.errors import OperatorError
+from netboot.cli.ending import finish
+from netboot.cli.verbs import App
 
-# Phrases of the libraries that read options, and ours.
-PHRASES = (
-    (r"(unexpected extra argument.*\((\S+\.ya?ml)\))", r"\1; did you mean --profile \2?"),
-    (r"Value error, ('.*') is not one of (.*)\.", r"expected one of \2, found \1"),
-    (r"Input should be greater than or equal to (\S+)", r"expected \1 or more"),
-    (r"Input should be less than or equal to (\S+)", r"expected at most \1"),
-    (r"Input should be a valid integer.*", "expected a whole number"),
-    (r"Input should be a valid number.*", "expected a number"),
-)
-
-
-class Verbs(TyperGroup):
-    """The verbs. A mistake in an option is told in our words."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the verb."""
-        try:
-            return super().invoke(ctx)
-        except typer.TyperException as error:
-            for phrase, ours in PHRASES:
-                error.message = re.sub(phrase, ours, error.message)
-            raise
-
-
-app = typer.Typer(
-    cls=Verbs,
+app = App(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -59,7 +32,7 @@ def _print_version(wanted: bool) -> None:
     help="Boot a room of diskless PCs over PXE, TFTP and HTTP, with network swap before userland."
 )
 def options(
-    version: Annotated[
+    show_version: Annotated[
         bool,
         typer.Option(
             "--version", "-V", callback=_print_version, is_eager=True, help="Print the version."
@@ -69,18 +42,21 @@ def options(
     """Take the options that stand before a verb."""
 
 
+about = App()
+
+
+@about.command(epilog="Example:  netboot version")
+def version() -> None:
+    """Print the version."""
+    print(f"netboot {netboot.__version__}")
+
+
 for verbs in (serving, profiles, looking, ordering, lab):
     app.add_typer(verbs.app)
+app.add_typer(about)
 app.add_typer(service.app, name="service")
 
 
 def main() -> NoReturn:
     """Run the command. Print a line for each mistake of the operator, and exit with status 2."""
-    try:
-        app(standalone_mode=True)
-    except OperatorError as error:
-        print(error.text(), file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    sys.exit(0)
+    sys.exit(finish(app))

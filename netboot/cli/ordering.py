@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
+from netboot.cli.verbs import App
 from netboot.profile import values
 from netboot.serve.http.orders import ORDERS
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(epilog="Example:  sudo netboot order reboot 00:1e:37:aa:bb:01 00:1e:37:aa:bb:02")
@@ -34,6 +35,7 @@ def order(
     from netboot.serve.http.status import give_order
     from netboot.serve.secret import load_secret
 
+    server = values.parse_server(server)
     values.parse_word("order", values.choice(dict.fromkeys(ORDERS)), what)
     seats = [values.parse_word("MAC", values.MAC, text) for text in mac]
     secret = load_secret(state / "secret", make=False)

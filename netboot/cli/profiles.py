@@ -15,10 +15,13 @@ from netboot.cli.common import (
     built,
     write_medium,
 )
+from netboot.cli.ending import MISTAKE
 from netboot.cli.profile_path import find_profile
+from netboot.cli.verbs import App
+from netboot.errors import OperatorError
 from netboot.profile import values
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(epilog="Example:  netboot build --profile lab.yaml --output images")
@@ -34,10 +37,12 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Build the boot images: Debian's kernel, an initramfs with our swap agent, boot loaders."""
-    from netboot.cli import show
+    from netboot.cli import checks, show
     from netboot.images import build as images
     from netboot.profile import file as profile_file
 
+    if output is not None:
+        checks.check_output("--output", output, folder=True)
     folder = built(profile_file.load(find_profile(profile), settings), output)
     manifest = json.loads((folder / images.MANIFEST_FILE).read_text())
     print(json.dumps(manifest) if as_json else show.manifest(folder, manifest))
@@ -54,6 +59,9 @@ def media(
     as_json: JsonOption = False,
 ) -> None:
     """Write the image of a CD or USB stick, for PCs that cannot boot from the network."""
+    from netboot.cli import checks
+
+    checks.check_output("--output", output, folder=False)
     write_medium(output)
     size = output.stat().st_size
     if as_json:
@@ -63,20 +71,35 @@ def media(
 
 
 @app.command(epilog="Example:  netboot check --profile lab.yaml")
-def check(profile: ProfileOption = DEFAULT_PROFILE, settings: SetOption = []) -> None:  # noqa: B006
+def check(
+    profile: ProfileOption = DEFAULT_PROFILE,
+    settings: SetOption = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
     """Check a profile. Print a line for each mistake; exit status 2 if there is one."""
-    from netboot.pages.stores.image import open_image
+    from netboot.cli import checks
     from netboot.profile import file as profile_file
 
     path = find_profile(profile)
-    loaded = profile_file.load(path, settings)
-    for image in sorted(loaded.images):
-        open_image(Path(image)).close()
-    for doubt in loaded.doubts:
+    try:
+        loaded = profile_file.load(path, settings)
+        checks.check_paths(path, loaded)
+    except OperatorError as error:
+        if not as_json:
+            raise
+        print(json.dumps({"profile": str(path), "mistakes": str(error).splitlines()}))
+        sys.exit(MISTAKE)
+    doubts = [*loaded.doubts, *checks.doubts_here(loaded)]
+    clients, groups = len(loaded.clients), len(loaded.groups)
+    if as_json:
+        found = {"mistakes": [], "warnings": doubts, "explained": loaded.explained}
+        print(json.dumps({"profile": str(path), **found, "clients": clients, "groups": groups}))
+        return
+    for doubt in doubts:
         print(f"{path}: warning: {doubt}", file=sys.stderr)
     for line in loaded.explained:
         print(f"{path}: {line}")
-    print(f"{path}: no mistakes (clients: {len(loaded.clients)}, groups: {len(loaded.groups)})")
+    print(f"{path}: no mistakes (clients: {clients}, groups: {groups})")
 
 
 @app.command(epilog="Example:  netboot schema > netboot.schema.json")

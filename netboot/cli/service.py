@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netboot.cli.verbs import App
+from netboot.errors import OperatorError
+
 if TYPE_CHECKING:
     from netboot.deploy.service import Result
 
-app = typer.Typer(
+app = App(
     help="Manage the server installed on this machine. 'fab deploy' calls this over SSH.",
     no_args_is_help=True,
 )
@@ -61,6 +64,9 @@ def run() -> None:
     from netboot.deploy import layout
 
     command = [*layout.serve_command(), "--user", layout.USER]
+    if not os.path.exists(command[0]):
+        problem = f"no server is installed on this machine: there is no {command[0]}"
+        raise OperatorError(problem, hint="install one: fab deploy -H root@SERVER")
     os.execvp(command[0], command)
 
 

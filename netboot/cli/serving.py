@@ -5,6 +5,7 @@ import functools
 import importlib
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -26,7 +27,10 @@ from netboot.cli.common import (
 from netboot.cli.lines import Lines, LinesHandler
 from netboot.cli.profile_path import find_profile
 from netboot.cli.user import become, go_first
-from netboot.pages.upgrade import CHECK_VERB
+from netboot.cli.verbs import App
+from netboot.errors import OperatorError
+from netboot.pages.stores.folder import SUFFIX, find_kept
+from netboot.pages.upgrade import CHECK_VERB, LISTENERS
 from netboot.profile import values
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
 
 LAST_LINES_SECONDS = 1.0  # for the reader of our output to take the last lines
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(
@@ -81,15 +85,21 @@ def serve(
     """
     from netboot.boot.events import Journal
     from netboot.boot.rations import Rations
-    from netboot.cli import show
+    from netboot.cli import checks, show
     from netboot.host import notify
     from netboot.profile import file as profile_file
+    from netboot.profile.stores import parse_store
     from netboot.serve.services import Services
 
+    checks.check_state(state)
     if user:
         become(user, state)
     path = find_profile(profile)
     room_profile = profile_file.load(path, settings)
+    checks.check_store(f"{path}: key 'swap.store'", parse_store(room_profile.swap.store))
+    doubts = [*room_profile.doubts, *checks.unfit_sizes(room_profile)]
+    if not swap_only:
+        doubts += _unfit_files(path, room_profile, image_folder, initrd, state)
     folder = None if swap_only else image_folder or built(room_profile)
     stays = ""
     if not user:
@@ -106,7 +116,7 @@ def serve(
     logging.getLogger().addHandler(LinesHandler(warnings))
     if stays:
         logging.getLogger(__name__).warning("serving as root: %s", stays)
-    for doubt in room_profile.doubts:
+    for doubt in doubts:
         logging.getLogger(__name__).warning("%s: %s", path, doubt)
 
     rations = Rations(room_profile.clients)
@@ -197,9 +207,12 @@ def pages(
 ) -> None:
     """Serve pages alone until Ctrl-C: an NBD server for the given exports."""
     go_first()  # before the imports: they take longer than the rest of the start
+    from netboot.cli import checks
     from netboot.pages.static import serve_static, upgrade_static
+    from netboot.profile.stores import parse_store
 
     address = values.parse_endpoint(listen)
+    checks.check_store("--store", parse_store(store))
     if upgrade:
         print(f"upgraded: process {upgrade_static(address, store, name)}")
         return
@@ -217,6 +230,50 @@ def can_serve() -> None:
         importlib.import_module(module)
 
 
+def _unfit_files(
+    source: Path, profile: "Profile", images: Path | None, initrds: Sequence[Path], state: Path
+) -> list[str]:
+    """Check the files that PCs are to boot from.
+
+    Raises OperatorError; but if PCs wait for pages of this server, these come first: the mistake is
+    returned, to be a warning.
+    """
+    from netboot.cli import checks
+
+    try:
+        checks.check_paths(source, profile)
+        if images is not None:
+            checks.check_images("--images", images)
+        checks.check_initrds(initrds)
+    except OperatorError as error:
+        if not _has_pages(profile, state):
+            raise
+        return [str(error)]
+    return []
+
+
+def _has_pages(profile: "Profile", state: Path) -> bool:
+    """Return True if this server, started anew, or the one before it has pages of PCs."""
+    if LISTENERS in os.environ:
+        return True
+    return any(
+        next(folder.glob(f"*{SUFFIX}"), None) is not None
+        for folder in _kept_folders(profile, state, os.geteuid())
+    )
+
+
+def _kept_folders(profile: "Profile", state: Path, owner: int) -> list[Path]:
+    """Return the folders of a user with pages of the server that has this state folder."""
+    from netboot.pages.stores import memory
+    from netboot.profile.stores import parse_store
+    from netboot.serve.services import pages_name
+
+    own = parse_store(profile.swap.store).directory
+    parents = [parent for parent in (own, memory.TMPFS) if parent is not None]
+    kept = (find_kept(parent, pages_name(state), owner) for parent in parents)
+    return [folder for folder in kept if folder is not None]
+
+
 def _become_default(
     profile: "Profile", images: Path | None, state: Path, others: Sequence[Path], *, build: bool
 ) -> str:
@@ -230,18 +287,13 @@ def _become_default(
     user = users.default_user()
     if user is None:
         return ""
-    from netboot.pages.stores import memory
-    from netboot.pages.stores.folder import find_kept
     from netboot.profile.stores import parse_store
-    from netboot.serve.services import pages_name
 
     own = parse_store(profile.swap.store).directory
-    name = pages_name(state)
-    kept = (find_kept(parent, name, 0) for parent in (own, memory.TMPFS) if parent is not None)
     needs = users.Needs(
         state,
         read=[*others, *map(Path, profile.images), *([images] if images else [])],
         write=[own] if own is not None else [],
-        pages=next(filter(None, kept), None),
+        pages=next(iter(_kept_folders(profile, state, 0)), None),
     )
     return users.become_default(user, needs, images if build else None)

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from netboot.profile import values
 from netboot.profile.stores import STORE
-from netboot.profile.values import Nearest, Text
+from netboot.profile.values import Nearest, Text, Unreadable
 
 MIB = 1 << 20
 MAX_PREFIX = 30  # bits; a smaller network lacks addresses for one PC and its router
@@ -81,7 +81,10 @@ def _swap_size(text: str) -> SwapSize:
 
 
 def _store(text: str) -> str:
-    STORE.convert(text)
+    folder = STORE.convert(text).directory
+    if folder is not None and not folder.is_absolute():
+        # A relative one would depend on the folder in which the server is started.
+        raise Unreadable("an absolute folder such as /srv/pages")
     return text
 
 

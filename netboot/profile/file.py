@@ -188,5 +188,4 @@ def _found(value: object) -> str:
         return "nothing"
     if isinstance(value, dict | list):
         return "keys" if isinstance(value, dict) else "a list"
-    text = repr(value)  # as it was typed, but for characters that do not print
-    return text if len(text) <= FOUND_CHARACTERS else text[: FOUND_CHARACTERS - 4] + "...'"
+    return values.quoted(str(value), FOUND_CHARACTERS)

@@ -181,6 +181,9 @@ class Profile(Section):
         """Allowed settings that will probably not work as intended, one line each."""
         if self.dhcp.mode != "proxy":
             return ()
+        return (*self.dhcp.unused, *self._doubtful_loaders())
+
+    def _doubtful_loaders(self) -> tuple[str, ...]:
         loaders = {"boot": self.boot.loader}
         loaders |= {f"groups.{key}.boot": row.boot.loader for key, row in self.groups.items()}
         loaders |= {f"clients.{key}.boot": row.boot.loader for key, row in self.clients.items()}

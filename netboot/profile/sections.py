@@ -40,6 +40,7 @@ from netboot.profile.roots import BY_NAME as ROOTS
 from netboot.profile.values import OneOrMore
 
 PAGE = 4096
+FULL_MODE = ("range", "router", "dns", "ntp", "domain", "lease_time", "client_ids")
 MAX_SERVERS = 8  # a kernel command line has 2048 characters at most
 
 
@@ -117,6 +118,22 @@ class Dhcp(Section):
         if self.range and self.router and self.range.first <= self.router <= self.range.last:
             raise misplaced("must be outside dhcp.range, or a PC would get its address", "router")
         return self
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The keys that proxy mode does not use, in one line; empty if there are none."""
+        default = Dhcp()
+        keys = [
+            f"dhcp.{name}" for name in FULL_MODE if getattr(self, name) != getattr(default, name)
+        ]
+        for network, settings in self.networks.items():
+            keys += [f"dhcp.networks.{network}.{name}" for name in settings.model_fields_set]
+        if self.mode == "full" or not keys:
+            return ()
+        listed = ", ".join(f"'{key}'" for key in keys)
+        return (
+            f"not used with dhcp.mode proxy, where the LAN's DHCP server gives out addresses: {listed}",
+        )
 
 
 class Http(Section):

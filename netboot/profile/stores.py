@@ -70,6 +70,7 @@ def _convert(text: str) -> StoreSpec:
             raise Nearest(kind)
         return StoreSpec(kind)
     folder, _, size = rest.rpartition(",memory=") if "memory=" in row.form else (rest, "", "")
+    folder = folder.strip()
     if not folder or "\0" in folder:
         raise Nearest(row.form)
     if "memory=" not in row.form:

@@ -26,6 +26,9 @@ UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 AUTO = "auto"
+CURLY = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"
+MULTICAST = tuple("13579bdf")  # second digits of addresses of many cards (IEEE 802, I/G bit)
+ONE_CARD = "a MAC address such as 52:54:00:12:34:56"
 MAC_TAIL = "{tail}"  # in a group's hostname: the last six digits of the PC's MAC address
 
 
@@ -76,6 +79,8 @@ class Text(Annotation, Generic[T]):
             return self.convert(text.strip())
         except Nearest as guess:
             raise Unreadable(self.expected, str(guess)) from None
+        except Unreadable:  # it tells more than what is expected
+            raise
         except ValueError:
             raise Unreadable(self.expected) from None
 
@@ -141,15 +146,15 @@ def duration(first: str, last: str, example: str) -> Text[int]:
     return Text(expected, convert, {"type": ["string", "integer"], "pattern": f"^({pattern})$"})
 
 
-def choice(names: Mapping[str, object]) -> Text[str]:
-    """Return the reader of the names of a table."""
+def choice(names: Mapping[str, object], expected: str = "") -> Text[str]:
+    """Return the reader of the names of a table. ``expected`` is for a table with many names."""
 
     def convert(text: str) -> str:
         if text not in names:
             raise Nearest(nearest(text, names))
         return text
 
-    return Text(any_of(names), convert, {"enum": list(names)})
+    return Text(expected or any_of(names), convert, {"enum": list(names)})
 
 
 def boolean(text: str) -> bool:
@@ -227,10 +232,15 @@ def bit_rate(first: str, last: str, example: str) -> Text[int | None]:
 
 
 def mac(text: str) -> str:
-    """Return a MAC address in any usual notation as ``aa:bb:cc:dd:ee:ff``. Raises ValueError."""
+    """Return a MAC address in any usual notation as ``aa:bb:cc:dd:ee:ff``. Raises ValueError.
+
+    Addresses of several cards, which broadcasts and multicasts have, are refused.
+    """
     pair = "[0-9a-f]{2}"
     matched(rf"{pair}([:-]?)(?:{pair}\1){{4}}{pair}|[0-9a-f]{{4}}(\.[0-9a-f]{{4}}){{2}}", text)
     digits = re.sub("[^0-9a-f]", "", text.lower())
+    if digits[1] in MULTICAST:
+        raise Unreadable(f"{ONE_CARD}, not a broadcast or multicast address")
     return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
 
 
@@ -319,12 +329,38 @@ def parse_endpoint(text: str) -> tuple[str, int]:
         raise OperatorError(f"address {text!r}: {error}") from None
 
 
+def parse_server(text: str) -> str:
+    """Return ``HOST:PORT`` of a server's HTTP, also if it is written as a URL.
+
+    Raises OperatorError.
+    """
+    bare = text.strip().removeprefix("http://").rstrip("/")
+    match = re.fullmatch(r"(\[[0-9a-f:.%]+\]|[\w.-]+)(?::([0-9]{1,5}))?", bare, re.IGNORECASE)
+    if match is not None and match[2] and 1 <= int(match[2]) <= 65535:
+        return bare
+    guess = f"; did you mean '{bare}:8080'?" if match is not None and not match[2] else ""
+    expected = "HOST:PORT such as 127.0.0.1:8080"
+    raise OperatorError(f"--server: expected {expected}, found {quoted(text)}{guess}")
+
+
 def parse_word(where: str, kind: Text[T], text: str) -> T:
     """Return a value of the command line; ``where`` is its option. Raises OperatorError."""
     try:
         return kind.parse(text)
     except Unreadable as error:
-        raise OperatorError(f"{where}: {error}, found {text!r}") from None
+        guess = f"; did you mean '{error.nearest}'?" if error.nearest else ""
+        raise OperatorError(f"{where}: {error}, found {quoted(text)}{guess}") from None
+
+
+def quoted(text: str, most: int = 60) -> str:
+    """Return ``text`` in quotes, as it was typed, but for what does not print and what is too long.
+
+    Quotes that a word processor made are told, because they look like the right ones.
+    """
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    shown = shown if len(shown) <= most else f"{shown[: most - 3]}..."
+    curly = "; use plain quotes, \" or '" if any(c in CURLY for c in text) else ""
+    return f"'{shown}'{curly}"
 
 
 def nearest(name: str, names: Mapping[str, object]) -> str:
@@ -359,7 +395,7 @@ SIZE = Text(
     {"type": ["string", "integer"], "pattern": r"^[0-9.]+ ?([KMGTkmgt](i?[Bb])?)?$", "minimum": 0},
 )
 MAC = Text(
-    "a MAC address such as 52:54:00:12:34:56",
+    ONE_CARD,
     mac,
     {"type": "string", "pattern": "^([0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}$|^[0-9A-Fa-f.]{14}$"},
 )

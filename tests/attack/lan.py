@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import ROOT
+from tests.support.images import write_manifest
 
 SERVER, ROUTER, FAR = "10.99.0.1", "10.99.0.254", "10.88.0.66"
 
@@ -61,6 +62,7 @@ class Lan:
 
     def __init__(self, folder: Path, profile: str) -> None:
         self._folder = folder
+        write_manifest(folder)
         self.profile(profile)
         self.machines: dict[str, Machine] = {"server": Machine()}
         self.here = self.machines["server"]

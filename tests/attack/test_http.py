@@ -13,6 +13,7 @@ import pytest
 
 from tests import ROOT
 from tests.attack.http_attacker import SERVER
+from tests.support.images import write_manifest
 
 pytestmark = [pytest.mark.root, pytest.mark.system]
 
@@ -38,6 +39,7 @@ class Room:
         (folder / "images/undionly.kpxe").write_bytes(bytes(9000))
         with (folder / "images/amd64/vmlinuz").open("wb") as file:
             file.truncate(64 << 20)
+        write_manifest(folder / "images")
         (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
         self._outputs = [folder / "stdout", folder / "stderr"]
         words = ["prlimit", f"--nofile={USUAL_DESCRIPTORS}", sys.executable, "-P", "-m", "netboot"]

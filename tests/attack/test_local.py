@@ -23,6 +23,7 @@ from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.serve.services import pages_name
 from tests import ROOT
+from tests.support.images import write_manifest
 
 NOBODY = pwd.getpwnam("nobody")
 BIND_AND_RAW = f"{1 << 10 | 1 << 13:016x}"
@@ -90,7 +91,7 @@ class Server:
 def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="netboot-test-", dir="/tmp"))
     made.chmod(0o755)
-    (made / "images").mkdir()
+    write_manifest(made / "images")
     (made / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
     yield made
     shutil.rmtree(made)

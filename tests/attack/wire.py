@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import ROOT
+from tests.support.images import write_manifest
 
 SERVER, HONEST, ATTACKER = "10.99.0.1", "10.99.0.10", "10.99.0.66"
 SERVER_MAC = "52:54:99:00:00:01"
@@ -95,6 +96,7 @@ class Wire:
             subprocess.run(
                 ["truncate", "-s", str(IMAGE_BYTES), images / "amd64" / name], check=True
             )
+        write_manifest(images)
         path = self.folder / "room.yaml"
         path.write_text(f"swap: {{capacity: 64MiB}}\ninterface: br0\n{profile}")
         words: list[str | Path] = [sys.executable, "-m", "netboot", "serve", "--json"]

@@ -21,6 +21,7 @@ from netboot.host.privileges import command_as
 from tests import ROOT
 from tests.attack.test_local import needs_readable_checkout
 from tests.support.confined import settings
+from tests.support.images import write_manifest
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120), needs_readable_checkout]
 
@@ -51,9 +52,11 @@ def folder() -> Iterator[Path]:
     shutil.chown(made, "nobody")
     made.chmod(0o700)
     (made / "images/amd64").mkdir(parents=True)
+    write_manifest(made / "images")
     for name in ("undionly.kpxe", "amd64/vmlinuz", "amd64/initramfs.img"):
         (made / "images" / name).write_bytes(b"image")
     (made / "room.yaml").write_text(f"swap: {{capacity: 64MiB, store: 'disk:{made}/pages'}}\n")
+    (made / "pages").mkdir(mode=0o700)
     (made / layout.UNIT.name).write_text(layout.unit([made / "pages"]))
     for path in made.iterdir():
         shutil.chown(path, "nobody")

@@ -291,7 +291,10 @@ MISTAKES = [
     # What was typed is shown as it was typed, unless it does not print.
     (
         "dhcp: {mode: “proxy”}",
-        "f:1: key 'dhcp.mode': expected proxy or full, found '“proxy”'; did you mean 'proxy'?",
+        (
+            "f:1: key 'dhcp.mode': expected proxy or full, found '“proxy”'; use plain quotes, "
+            "\" or '; did you mean 'proxy'?"
+        ),
     ),
     (
         "café: 1",

@@ -16,6 +16,7 @@ from netboot.boot import ticket
 from tests import ROOT
 from tests.attack.machines import Machine, bridged
 from tests.pages.test_upgrade import free_port
+from tests.support.images import write_manifest
 
 # 0.1.0: the last commit before the modules of netboot/ moved into packages.
 RELEASE = "f9e7a45727cebdbfd7fc9340bcce30595e7eeb2c"
@@ -123,6 +124,7 @@ def test_a_room_between_releases(
 ) -> None:
     """A seat that 0.1.0 booted has its token for good. One of this release takes a key for it."""
     (tmp_path / "room.yaml").write_text("swap: {capacity: 64MiB, connections: 4}\n")
+    write_manifest(tmp_path)
     server = subprocess.Popen(
         ["nsenter", "-t", str(machines["server"].pid), "-n", *OWN_MEMORY]
         + [*NETBOOT, "serve", "--json"]

@@ -13,6 +13,7 @@ import pytest
 
 from netboot.boot import ticket
 from netboot.serve.secret import load_secret
+from tests.support.images import write_manifest
 
 pytestmark = pytest.mark.root
 
@@ -52,6 +53,7 @@ class Serving:
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
     (tmp_path / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
+    write_manifest(tmp_path)
     running: list[Serving] = []
 
     def start(*options: str, inside: Serving | None = None) -> Serving:

@@ -1,0 +1,181 @@
+"""The checks of paths and sizes before a server, a build or a connection begins.
+
+Each raises OperatorError: one line with the place, what was expected and what was found.
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from netboot.errors import OperatorError
+from netboot.profile.stores import StoreSpec
+
+if TYPE_CHECKING:
+    from netboot.profile.profile import Profile
+
+
+def check_images(where: str, folder: Path) -> None:
+    """Check a folder of images: each file that its manifest lists has to be there."""
+    from netboot.images.build import MANIFEST_FILE
+
+    hint = f"build them: netboot build --output {shlex.quote(str(folder))}"
+    check_folder(where, folder, hint)
+    try:
+        names = [
+            str(row["name"]) for row in json.loads((folder / MANIFEST_FILE).read_text())["files"]
+        ]
+    except FileNotFoundError:
+        problem = f"{where}: {folder} has no images: there is no {MANIFEST_FILE} in it"
+        raise OperatorError(problem, hint=hint) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is none of 'netboot build'"
+        raise OperatorError(f"{where}: {folder / MANIFEST_FILE}: {cause}", hint=hint) from None
+    for name in names:
+        check_file(where, folder / name, hint)
+
+
+def check_initrds(paths: Sequence[Path]) -> None:
+    """Check the files of ``--initrd``. PCs ask for them by name, so each needs a name of its own."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        check_file("--initrd", path)
+        if not path.stat().st_size:
+            raise OperatorError(f"--initrd: {path} is empty")
+        if path.name in seen:
+            problem = f"--initrd: {seen[path.name]} and {path} have the same name"
+            raise OperatorError(problem, hint="rename one of them")
+        seen[path.name] = path
+
+
+def check_state(folder: Path) -> None:
+    """Check a state folder, which may be missing: the server makes it, in a folder that exists."""
+    where = "--state"
+    if not _exists(folder):
+        check_folder(where, folder.parent, f"sudo mkdir -p {shlex.quote(str(folder.parent))}")
+        folder = folder.parent
+    check_folder(where, folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OperatorError(
+            f"{where}: this user cannot write to {folder}",
+            hint="serving needs root (sudo); or name a folder of this user",
+        )
+
+
+def check_store(where: str, spec: StoreSpec) -> None:
+    """Check the folder of a store. It is not made: a disk that is not mounted would fill ``/``."""
+    if spec.directory is None:
+        return
+    name = shlex.quote(str(spec.directory))
+    hint = f"mount the disk that belongs there, or make the folder: sudo mkdir -p {name}"
+    check_folder(where, spec.directory, hint)
+
+
+def check_output(where: str, path: Path, *, folder: bool) -> None:
+    """Check the place of a ``folder`` or file to write; missing folders above a folder are made."""
+    if not folder and path.is_dir():
+        raise OperatorError(f"{where}: {path} is a folder, expected the name of a file")
+    here = path if folder else path.absolute().parent
+    while folder and not _exists(here):
+        here = here.absolute().parent
+    check_folder(where, here, f"mkdir -p {shlex.quote(str(here))}")
+    if not os.access(here, os.W_OK | os.X_OK):
+        raise OperatorError(f"{where}: this user cannot write to {here}", hint="name another place")
+
+
+def check_file(where: str, path: Path, hint: str = "") -> None:
+    """Check a file that is to be read."""
+    if not _exists(path):
+        raise OperatorError(f"{where}: there is no file {path}", hint=hint)
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise OperatorError(f"{where}: {path} is {kind}, expected a file", hint=hint)
+    if not os.access(path, os.R_OK):
+        raise OperatorError(f"{where}: this user cannot read {path}", hint=hint)
+
+
+def check_paths(source: Path, profile: "Profile") -> None:
+    """Check the files and folders of ``profile``, which is in the file ``source``."""
+    from netboot.pages.stores.image import open_image
+
+    for image in sorted(profile.images):
+        open_image(Path(image)).close()
+    if profile.boot.kernel is not None and profile.boot.kernel.startswith("/"):
+        check_file(f"{source}: key 'boot.kernel'", Path(profile.boot.kernel))
+    if profile.boot.raspberry_pi is not None:
+        check_folder(f"{source}: key 'boot.raspberry_pi'", Path(profile.boot.raspberry_pi))
+
+
+def doubts_here(profile: "Profile") -> Iterator[str]:
+    """Yield what will not work on this machine, which need not be the server: one line each."""
+    from netboot.pages.stores.memory import TMPFS
+    from netboot.profile.stores import parse_store
+
+    spec = parse_store(profile.swap.store)
+    try:
+        check_store("key 'swap.store'", spec)
+    except OperatorError as error:
+        yield f"{error}; 'netboot serve' needs it"
+        spec = StoreSpec("null")
+    promised = [("swap.store", TMPFS, spec.memory_bytes)] if spec.memory_bytes else []
+    if profile.swap.capacity is not None and spec.kind != "null":
+        promised.append(("swap.capacity", spec.directory or TMPFS, profile.swap.capacity))
+    for key, folder, wanted in promised:
+        held = _held(folder)
+        if wanted > held:
+            yield f"key '{key}': {_size(wanted)} is promised, and {folder} holds {_size(held)} here"
+    yield from unfit_sizes(profile)
+    for ssh_key in sorted(
+        {profile.ssh.key, *(profile.seat(mac).ssh.key for mac in profile.clients)}
+    ):
+        if ssh_key and not Path(ssh_key).expanduser().is_file():
+            yield f"key 'ssh.key': there is no file {ssh_key} on this machine"
+
+
+def unfit_sizes(profile: "Profile") -> Iterator[str]:
+    """Yield the sizes of swap that no PC can get, because half of this machine's RAM is less."""
+    if profile.swap.capacity is not None or profile.swap.servers:
+        return
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    sizes = {"swap": profile.swap.size}
+    sizes |= {f"groups.{name}.swap": row.swap.size for name, row in profile.groups.items()}
+    sizes |= {f"clients.{mac}.swap": row.swap.size for mac, row in profile.clients.items()}
+    for path, size in sizes.items():
+        if (size.bytes or 0) > half * profile.swap.overcommit:
+            yield (
+                f"key '{path}.size': no PC can get {_size(size.bytes or 0)}, because all PCs together "
+                f"get {_size(half)}, half of this machine's RAM; set swap.capacity or a smaller size"
+            )
+
+
+def check_folder(where: str, path: Path, hint: str = "") -> None:
+    """Check a folder that has to exist."""
+    if not _exists(path):
+        raise OperatorError(f"{where}: there is no folder {path}", hint=hint)
+    if not path.is_dir():
+        raise OperatorError(f"{where}: {path} is a file, expected a folder")
+    if not os.access(path, os.X_OK):
+        raise OperatorError(f"{where}: this user cannot enter {path}", hint=hint)
+
+
+def _exists(path: Path) -> bool:
+    """Return whether ``path`` exists. Raises OSError, as for a folder that we may not enter."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _held(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_blocks * found.f_frsize
+
+
+def _size(count: int) -> str:
+    for power, unit in ((40, "TiB"), (30, "GiB")):
+        if count >= 1 << power:
+            return f"{count / (1 << power):.4g} {unit}"
+    return f"{count / (1 << 20):.4g} MiB"

@@ -1,0 +1,117 @@
+"""Paths and sizes that cannot work are refused before a server or a build begins."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from netboot.cli import checks
+from netboot.errors import OperatorError
+from netboot.profile import file as profile_file
+from netboot.profile.stores import StoreSpec, parse_store
+from tests.support.images import write_manifest
+
+
+def refused(check: object, *arguments: object, **options: object) -> str:
+    with pytest.raises(OperatorError) as error:
+        check(*arguments, **options)  # type: ignore[operator]
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_images_are_a_folder_with_all_that_its_manifest_lists(tmp_path: Path) -> None:
+    assert refused(checks.check_images, "--images", tmp_path / "x").endswith(
+        f"there is no folder {tmp_path}/x"
+    )
+    assert "has no images: there is no manifest.json" in refused(
+        checks.check_images, "--images", tmp_path
+    )
+    for text in ("", "[]", "{}", '{"files": 3}', '{"files": [3]}', "\x00"):
+        (tmp_path / "manifest.json").write_text(text)
+        assert "none of 'netboot build'" in refused(checks.check_images, "--images", tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": [{"name": "amd64/vmlinuz"}]}))
+    assert "no file" in refused(checks.check_images, "--images", tmp_path)
+    (tmp_path / "amd64/vmlinuz").mkdir(parents=True)
+    assert "is a folder, expected a file" in refused(checks.check_images, "--images", tmp_path)
+    write_manifest(tmp_path)
+    checks.check_images("--images", tmp_path)
+
+
+def test_initrds_are_files_with_names_of_their_own(tmp_path: Path) -> None:
+    one, two, empty = tmp_path / "one", tmp_path / "two/one", tmp_path / "empty"
+    two.parent.mkdir()
+    for path in (one, two):
+        path.write_bytes(b"x")
+    empty.touch()
+    checks.check_initrds([one])
+    for paths, said in (
+        ([tmp_path / "none"], "there is no file"),
+        ([tmp_path], "is a folder"),
+        ([empty], "is empty"),
+        ([one, two], "have the same name"),
+        ([Path("/dev/null")], "is no regular file"),
+    ):
+        assert said in refused(checks.check_initrds, paths)
+
+
+def test_a_state_folder_is_one_or_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    checks.check_state(tmp_path)
+    checks.check_state(tmp_path / "new")
+    checks.check_state(Path("new"))
+    assert "there is no folder" in refused(checks.check_state, tmp_path / "a/b")
+    assert "expected a folder" in refused(checks.check_state, tmp_path / "file")
+    assert "expected a folder" in refused(checks.check_state, tmp_path / "file/below")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_another_user_is_refused() -> None:
+    assert "this user cannot write to /etc" in refused(checks.check_state, Path("/etc/netboot-x"))
+
+
+def test_the_folder_of_a_store_is_not_made(tmp_path: Path) -> None:
+    for text in (f"disk:{tmp_path}/none", f"tiered:{tmp_path}/none,memory=8MiB"):
+        assert "there is no folder" in refused(checks.check_store, "--store", parse_store(text))
+    checks.check_store("--store", parse_store(f"disk: {tmp_path}"))
+    checks.check_store("--store", StoreSpec("memory"))
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_place_of_what_is_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    checks.check_output("--logs", tmp_path / "a/b/c", folder=True)
+    checks.check_output("--output", tmp_path / "a.iso", folder=False)
+    assert "expected a folder" in refused(
+        checks.check_output, "--logs", tmp_path / "file", folder=True
+    )
+    assert "there is no folder" in refused(
+        checks.check_output, "--output", tmp_path / "a/b.iso", folder=False
+    )
+    assert "is a folder" in refused(checks.check_output, "--output", tmp_path, folder=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("swap: {capacity: 900000TiB}", "key 'swap.capacity': 9e+05 TiB is promised"),
+        ("swap: {store: 'tiered:/,memory=900TiB'}", "key 'swap.store': 900 TiB is promised"),
+        ("swap: {store: 'disk:/nowhere'}", "key 'swap.store': there is no folder /nowhere"),
+        ("swap: {size: 99999TiB}", "key 'swap.size': no PC can get 1e+05 TiB"),
+        ("groups: {a: {match: '02:*', swap: {size: 99TiB}}}", "key 'groups.a.swap.size': no PC"),
+        ("ssh: {key: /nowhere}", "key 'ssh.key': there is no file /nowhere"),
+        ("swap: {capacity: 64MiB}", ""),
+        ("swap: {store: 'null', capacity: 900000TiB}", ""),
+    ],
+)
+def test_what_this_machine_does_not_have_is_told(text: str, said: str) -> None:
+    doubts = list(checks.doubts_here(profile_file.parse(text, "room.yaml")))
+    assert len(doubts) == (1 if said else 0)
+    assert not said or doubts[0].startswith(said)
+
+
+def test_files_that_the_profile_names_are_looked_for(tmp_path: Path) -> None:
+    for text in ("boot: {kernel: /nowhere}", "boot: {raspberry_pi: /nowhere}"):
+        profile = profile_file.parse(text, "room.yaml")
+        said = refused(checks.check_paths, Path("room.yaml"), profile)
+        assert said.startswith("room.yaml: key 'boot.") and said.endswith("/nowhere")

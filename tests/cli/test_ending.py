@@ -1,0 +1,90 @@
+"""The end of a command: one line for what the system refuses, a traceback for a bug of ours."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests import ROOT
+
+LAB = str(ROOT / "profiles/lab.yaml")
+CODE = "import sys, errno, os; from netboot.cli.ending import finish; sys.exit(finish(lambda: {}))"
+
+
+def ended(work: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-c", CODE.format(work)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+
+
+def in_shell(words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-c", words.replace("netboot", f"{sys.executable} -P -m netboot", 1)]
+    return subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "LAB": LAB, **variables},
+    )
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        ("open('/nowhere/x')", "/nowhere/x: No such file or directory\n"),
+        ("os.rename('/nowhere/x', '/y')", "/nowhere/x and /y: No such file or directory\n"),
+        ("os.listdir('/etc/passwd')", "/etc/passwd: Not a directory\n"),
+        (
+            "(_ for _ in ()).throw(OSError(errno.EMFILE, 'Too many open files', 'x'))",
+            "x: Too many open files\n  hint: allow more open files: ulimit -n 4096\n",
+        ),
+        ("(_ for _ in ()).throw(TimeoutError())", "the system refused: TimeoutError\n"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_and_status_2(work: str, said: str) -> None:
+    done = ended(work)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
+def test_a_bug_shows_its_traceback_and_what_to_do() -> None:
+    done = ended("1 // 0")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
+    assert done.stderr.endswith("please report it with the lines above\n")
+
+
+def test_what_the_terminal_cannot_show_is_escaped() -> None:
+    command = "PYTHONIOENCODING=latin-1 netboot check --profile $'caf\\xe9-\u201cx\u201d.yaml'"
+    done = in_shell(command)
+    assert done.returncode == 2
+    assert done.stderr.startswith("caf\\xe9-\\u201cx\\u201d.yaml: there is no such profile")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("netboot check -p $LAB >/dev/full", 2, "standard output cannot be written: No space left"),
+        ("netboot --help >/dev/full", 2, "standard output cannot be written: No space left"),
+        ("netboot check -p $LAB >/dev/full 2>&1", 2, ""),
+        ("netboot check -p $LAB >&- <&- 2>&-", 0, ""),
+        ("netboot schema | head -c 1; exit ${PIPESTATUS[0]}", 1, ""),
+        ("netboot service run", 2, "no server is installed on this machine"),
+        ("http_proxy=nonsense://here netboot status --server 127.0.0.1:9", 2, "no netboot server"),
+        ("LC_ALL=C TERM=dumb netboot order stop 52:54:00:12:34:56", 2, "order: expected reboot or"),
+    ],
+)
+def test_no_traceback_for_what_is_outside_of_our_code(words: str, status: int, said: str) -> None:
+    done = in_shell(words)
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith(said) and "Traceback" not in done.stderr
+    assert said or not done.stderr
+
+
+@pytest.mark.system
+def test_the_arguments_in_a_help_are_in_our_words() -> None:
+    text = in_shell("netboot order --help").stdout
+    assert "order [OPTIONS] reboot|poweroff MAC...\n" in text
+    assert "{" not in text and "<" not in text
+    assert "[default: 256; 64 to 1048576]" in in_shell("netboot lab --help").stdout
