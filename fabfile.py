@@ -18,6 +18,7 @@ from typing import Any
 from fabric import Connection
 from invoke import Collection, Context, Task, task
 
+from netboot.cli import checks
 from netboot.cli import show as shown
 from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.ending import (
@@ -29,15 +30,16 @@ from netboot.cli.ending import (
     open_streams,
 )
 from netboot.cli.profile_path import find_profile
-from netboot.deploy import bundle, classroom, hardware, remote, roster
+from netboot.deploy import bundle, classroom, hardware, remote, roster, sheet
 from netboot.deploy import wake as wakeonlan
 from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each
 from netboot.deploy.report import Outcome, table
-from netboot.deploy.seats import NewSeat, add_each, check_hostname
+from netboot.deploy.seats import NewSeat, add_each, change, check_hostname
 from netboot.errors import OperatorError
 from netboot.host.text import printable_lines
 from netboot.images import build
 from netboot.profile import file as profile_file
+from netboot.profile import values
 
 KNOWN_HOSTS = "~/.ssh/known_hosts"
 HELP = {
@@ -79,6 +81,8 @@ class Machines:
     @property
     def access(self) -> Access:
         """Return the way to reach the machines."""
+        if self.key:
+            checks.check_file("--key", Path(self.key).expanduser())
         return Access(Path(self.known_hosts).expanduser(), self.key, self.dry_run)
 
     @property
@@ -187,6 +191,8 @@ def adopt(machines: Machines, images: str = "") -> None:
     """Check the old PCs; write them into the profile."""
     room, seats = machines.room, dict[NewSeat, roster.Host]()
     hosts = machines.seats()
+    known, text = profile_file.load(room), room.read_text()
+    _check_merge(room, hosts)
     modules = _modules(_images(room, images) / build.MANIFEST_FILE)
 
     def step(far: Far) -> str:
@@ -200,7 +206,6 @@ def adopt(machines: Machines, images: str = "") -> None:
         return str(found)
 
     outcomes = on_each(hosts, machines.access, "look", step)
-    known, text = profile_file.load(room), room.read_text()
     added, refused = add_each(
         text,
         known,
@@ -210,7 +215,7 @@ def adopt(machines: Machines, images: str = "") -> None:
     left_out = {seats[seat].seat: f"left out: {reason}" for seat, reason in refused.items()}
     count = len(profile_file.parse(added, str(room)).clients) - len(known.clients)
     if machines.dry_run:
-        print(added)
+        print(change(text, added, str(room)), end="")
     elif count:
         room.write_text(added)
     print(f"{room}: {count or 'no'} new seat{'' if count == 1 else 's'}")
@@ -232,7 +237,7 @@ def netboot(
     timeout: str = "300",
 ) -> None:
     """Boot the PCs from the network, wave by wave."""
-    orders, dry_run = machines.orders, machines.dry_run
+    orders, dry_run, server = machines.orders, machines.dry_run, values.parse_server(server)
     size, most = _number("--wave", wave, 1), _number("--failures", failures)
     seconds, hosts = _number("--timeout", timeout, 1), machines.seats()
     with shown.BuildProgress() as progress:
@@ -298,13 +303,26 @@ namespace = Collection(
 def _text(path: Path) -> str:
     """Return the text of a file that a spreadsheet saved. Raises OperatorError."""
     try:
-        return path.read_text()
+        return sheet.text_of(path.read_bytes(), str(path))
     except OSError as error:
         raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise OperatorError(
-            f"{path}: not text in UTF-8", hint="save it from the spreadsheet as CSV, UTF-8"
-        ) from None
+
+
+def _check_merge(room: Path, hosts: Sequence[roster.Host]) -> None:
+    """Check that the profile can take the PCs, before the first connection. Raises OperatorError.
+
+    PCs whose MAC address is not known yet are checked when they have told it.
+    """
+    wanted = [NewSeat(host.mac, host.seat, host.address, "") for host in hosts if host.mac]
+    _, refused = add_each(
+        room.read_text(),
+        profile_file.load(room),
+        wanted,
+        lambda whole: profile_file.parse(whole, str(room)),
+    )
+    if refused:
+        lines = [f"{seat.hostname}: {reason}" for seat, reason in refused.items()]
+        raise OperatorError("\n".join(lines), hint=f"change the list, or {room}")
 
 
 def _modules(manifest: Path) -> dict[str, list[str]]:
@@ -322,6 +340,7 @@ def _images(room: Path, given: str) -> Path:
     """Check the profile and return the folder of its images, which are built unless given."""
     loaded = profile_file.load(room)
     if given:
+        checks.check_images("--images", Path(given))
         return Path(given)
     with shown.BuildProgress() as progress:
         return build.build(loaded, bundle.WORK / "images", build.default_cache(), progress).folder

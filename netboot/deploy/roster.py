@@ -1,18 +1,17 @@
 """The machines of a task: from the command line, a CSV file, or the profile's clients. Pure."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from netboot.deploy import sheet
+from netboot.deploy.sheet import MOST_SHOWN
 from netboot.errors import OperatorError
 from netboot.profile import values
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Ssh
 
 COLUMNS = ("seat", "mac", "address")
-MOST_SHOWN = 60  # characters of a cell or a word in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,8 @@ def from_words(text: str) -> list[Host]:
             raise OperatorError(f"-H: expected [USER@]HOST[:PORT], found {word[:MOST_SHOWN]!r}")
         address = match[2].strip("[]")
         host = Host(seat=address, address=address, user=match[1] or "")
+        if any(each.address == address and (match[3] or "22") == str(each.port) for each in hosts):
+            raise OperatorError(f"-H: {word[:MOST_SHOWN]!r} is given twice")
         hosts.append(replace(host, port=int(match[3])) if match[3] else host)
     return hosts
 
@@ -46,39 +47,37 @@ def from_words(text: str) -> list[Host]:
 def from_csv(text: str, source: str, ssh: Ssh = Ssh()) -> list[Host]:  # noqa: B008 # frozen
     """Parse a CSV with the columns seat, mac and address; the hosts are reached as ``ssh`` says.
 
-    The first line names the columns, in any order. The separator may be ``;``. Raises OperatorError
-    with one line for each mistake.
+    Raises OperatorError with one line for each mistake, also if two rows give the same seat, MAC
+    address or address.
     """
-    # newline=None: the lines of an old spreadsheet may end with a carriage return alone.
-    lines = io.StringIO(text.removeprefix("\ufeff"), newline=None)
-    first = lines.readline()
-    lines.seek(0)
-    reader = csv.DictReader(lines, delimiter=";" if first.count(";") else ",")
-    try:
-        return _hosts(reader, first, source, ssh)
-    except csv.Error as error:  # a cell of more than 131,072 characters
-        raise OperatorError(f"{source}:{reader.line_num + 1}: not CSV: {error}") from None
-
-
-def _hosts(reader: "csv.DictReader[str]", first: str, source: str, ssh: Ssh) -> list[Host]:
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    if not set(COLUMNS) <= set(reader.fieldnames):
-        raise OperatorError(
-            f"{source}:1: expected the columns {','.join(COLUMNS)}, found {first.strip()[:MOST_SHOWN]!r}"
-        )
     hosts, mistakes = [], []
-    for row in reader:
-        cells = {name: (row.get(name) or "").strip() for name in COLUMNS}
-        if not any(cells.values()):
-            continue
+    seen: dict[tuple[str, str], tuple[int, str]] = {}
+    for line, cells in sheet.rows(text, source, COLUMNS):
         wrong = list(_mistakes(cells))
-        mistakes += [f"{source}:{reader.line_num}: {mistake}" for mistake in wrong]
         if not wrong:
             mac = values.mac(cells["mac"]) if cells["mac"] else ""
-            hosts.append(Host(cells["seat"], cells["address"], mac, ssh.user, key=ssh.key))
+            host = Host(cells["seat"], cells["address"], mac, ssh.user, key=ssh.key)
+            wrong = list(_repeated(host, line, seen))
+            hosts.append(host)
+        mistakes += [f"{source}:{line}: {mistake}" for mistake in wrong]
     if mistakes:
         raise OperatorError("\n".join(mistakes))
+    if not hosts:
+        raise OperatorError(
+            f"{source}: no seats", hint="write a line for each PC below the columns"
+        )
     return hosts
+
+
+def _repeated(host: Host, line: int, seen: dict[tuple[str, str], tuple[int, str]]) -> Iterator[str]:
+    """Yield what an earlier row has already; add this row to ``seen``."""
+    for name, value in (("seat", host.seat), ("mac", host.mac), ("address", host.address)):
+        if not value:
+            continue
+        before, owner = seen.setdefault((name, value.lower()), (line, host.seat))
+        if before != line:
+            whose = f"in line {before}" if name == "seat" else f"{owner}'s (line {before})"
+            yield f"{name} {value} is {whose} already"
 
 
 def _mistakes(cells: dict[str, str]) -> Iterator[str]:

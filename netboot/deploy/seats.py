@@ -1,5 +1,6 @@
 """Add seats to the text of a profile and leave all other lines as they are. Pure."""
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,10 +32,36 @@ def add(text: str, profile: Profile, seats: Sequence[NewSeat]) -> str:
     if not lines:
         return text
     block = "\n".join(lines) + "\n"
-    section = re.search(r"^clients:[ \t]*(#.*)?$\n?", text, re.MULTILINE)
+    section = _section(text)
     if section is not None:
         return f"{text[: section.end()].rstrip(chr(10))}\n{block}{text[section.end() :]}"
     return f"{text.rstrip(chr(10))}\n\nclients:\n{block}"
+
+
+def _section(text: str) -> re.Match[str] | None:
+    """Return the line `clients:` of a profile; None if it has none. Raises OperatorError."""
+    section = re.search(r"^clients:[ \t]*(#.*)?$\n?", text, re.MULTILINE)
+    other = re.search(r"^['\"]?clients['\"]?[ \t]*:.*$", text, re.MULTILINE)
+    if section is None and other is not None:
+        line = text.count("\n", 0, other.start()) + 1
+        raise OperatorError(
+            f"line {line}, key 'clients': seats cannot be added behind it on its line",
+            hint="write each PC of 'clients' on a line of its own, without { and }",
+        )
+    return section
+
+
+def change(before: str, after: str, name: str) -> str:
+    """Return what would change in the file ``name``, as diff(1) does; empty if nothing would."""
+    return "".join(
+        difflib.unified_diff(
+            before.splitlines(keepends=True),
+            after.splitlines(keepends=True),
+            name,
+            f"{name} (new)",
+            n=1,
+        )
+    )
 
 
 def check_hostname(name: str) -> None:
@@ -55,6 +82,7 @@ def add_each(
     ``check`` raises OperatorError for a text that is no profile. One wrong seat costs the others
     nothing.
     """
+    _section(text)
     added = add(text, profile, seats)
     try:
         check(added)

@@ -101,7 +101,7 @@ def test_adopt_writes_seats_and_says_what_will_not_work(
     pcs[6].run("echo vendor: none > /mnt/cpu; mount --bind /mnt/cpu /proc/cpuinfo")
     words = ["--csv", str(room / "room.csv"), "--profile", str(room / "room.yaml")]
     with (room / "room.csv").open("a") as csv:
-        csv.write("row1-7,52:54:00:77:00:04,192.168.78.17\n")
+        csv.write("row1-7,52:54:00:77:00:07,192.168.78.17\n")
     status, text = lan.fab("classroom.adopt", *words, "--images", str(images))
     pcs[6].run("umount /proc/cpuinfo")
     assert status == 1 and "2 of 4 failed" in text, text
@@ -209,9 +209,12 @@ def test_ctrl_c_ends_it_though_a_pc_is_waited_for(lan: Lan, pcs: dict[int, Pc], 
         (("netboot", "--wave", "no"), "--wave: expected a number of 1 or more, found 'no'"),
         (("reboot", "--wave", "0"), "--wave: expected a number of 1 or more, found '0'"),
         (("restore", "--csv", "nosuch.csv"), "nosuch.csv: cannot be read: No such file"),
-        (("wake", "--csv", "room.xlsx"), "room.xlsx: not text in UTF-8"),
+        (
+            ("wake", "--csv", "room.xlsx"),
+            "room.xlsx: expected CSV, found a spreadsheet (.xlsx or .ods)",
+        ),
         (("adopt", "--profile", "no.yaml"), "no.yaml: there is no such profile"),
-        (("adopt", "-H", "pc", "--images", "."), "not a folder of images"),
+        (("adopt", "-H", "pc", "--images", "."), "--images: . has no images"),
         (("adopt",), "no PCs given; use --csv FILE, -H ADDRESSES, or clients in the profile"),
     ],
 )

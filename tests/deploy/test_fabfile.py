@@ -2,6 +2,7 @@
 
 import subprocess
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 
@@ -88,9 +89,37 @@ def test_the_help_of_a_task_shows_shared_options_and_its_own() -> None:
                 "--images",
                 "/nowhere",
             ],
-            "/nowhere: not a folder of images\n  hint: netboot build --output FOLDER\n",
+            (
+                "--images: there is no folder /nowhere\n"
+                "  hint: build them: netboot build --output /nowhere\n"
+            ),
         ),
+        (["status", "-H", "a,b,a"], "-H: 'a' is given twice\n"),
+        (["status", "-H", "a", "--key", "/nowhere"], "--key: there is no file /nowhere\n"),
     ],
 )
 def test_an_operator_s_mistake_is_one_line(words: list[str], complaint: str) -> None:
     assert _fab(*words) == (2, complaint)
+
+
+@pytest.mark.system
+def test_a_list_that_the_profile_cannot_take_is_told_before_a_connection(tmp_path: Path) -> None:
+    room, seats = tmp_path / "room.yaml", tmp_path / "room.csv"
+    inline = "02:fc:00:00:00:09: {hostname: row1-09, address: 10.0.0.9}"
+    room.write_text(f"clients:\n  {inline}\n")
+    before = room.read_bytes()
+    seats.write_text(
+        "seat,mac,address\nrow1-01,02:fc:00:00:00:01,10.0.0.9\nrow1-02,02:fc:00:00:00:02,10.0.0.2\n"
+        "row1-09,02:fc:00:00:00:03,\n"
+    )
+    status, text = _fab("classroom.adopt", "--csv", str(seats), "--profile", str(room))
+    assert status == 2, text
+    first, second, hint = text.splitlines()
+    assert first.startswith("row1-01: key 'clients.02:fc:00:00:00:0")
+    assert "10.0.0.9 is already the address of 02:fc:00:00:00:0" in first
+    assert second.startswith("row1-09: ") and "row1-09 is already the name of" in second
+    assert hint == f"  hint: change the list, or {room}"
+    assert room.read_bytes() == before
+    room.write_text(f"clients: {{{inline}}}\n")
+    status, text = _fab("classroom.adopt", "--csv", str(seats), "--profile", str(room))
+    assert status == 2 and text.startswith("line 1, key 'clients': seats cannot be added"), text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.deploy import bootorder, classroom, hardware, roster, seats
+from netboot.deploy import bootorder, classroom, hardware, roster, seats, sheet
 from netboot.deploy.report import Outcome, table
 from netboot.deploy.wake import magic_packet
 from netboot.errors import OperatorError
@@ -192,6 +192,81 @@ def test_a_teacher_s_csv_is_read_and_each_mistake_is_a_line() -> None:
     assert roster.from_csv(text.replace("\r\n", "\r"), "room.csv") == [host]
     with pytest.raises(OperatorError, match="room.csv:2: not CSV: field larger than"):
         roster.from_csv(f"seat,mac,address\n{'x' * 200_000},,\n", "room.csv")
+
+
+HEAD, ROW = "seat,mac,address\n", "row1-01,00:1e:37:aa:bb:01,10.0.0.11\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "mistakes"),
+    [
+        ("ROW1-01,,10.0.0.12\n", ["3: seat ROW1-01 is in line 2 already"]),
+        ("b,,10.0.0.11\n", ["3: address 10.0.0.11 is row1-01's (line 2) already"]),
+        ("b,001E.37AA.BB01,\n", ["3: mac 00:1e:37:aa:bb:01 is row1-01's (line 2) already"]),
+        (
+            "\nb,x,10.0.0.12\nc,,10.0.0.11\nd,,10.0.0.12\ne,,10.0.0.12\n",
+            [
+                "4: column 'mac': expected a MAC address such as 52:54:00:12:34:56, found 'x'",
+                "5: address 10.0.0.11 is row1-01's (line 2) already",
+                "7: address 10.0.0.12 is d's (line 6) already",
+            ],
+        ),
+        ("b,ff:ff:ff:ff:ff:ff,\n", ["3: column 'mac': expected a MAC address such as "]),
+    ],
+)
+def test_rows_of_a_csv_that_repeat_each_other_are_told_with_both_lines(
+    rows: str, mistakes: list[str]
+) -> None:
+    with pytest.raises(OperatorError) as failure:
+        roster.from_csv(HEAD + ROW + rows, "room.csv")
+    told = str(failure.value).splitlines()
+    assert len(told) == len(mistakes)
+    for line, mistake in zip(told, mistakes, strict=True):
+        assert line.startswith(f"room.csv:{mistake}")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (HEAD + ROW).encode(),
+        (HEAD + ROW).replace(",", "\t").encode(),
+        (HEAD + ROW).replace(",", ";").encode(),
+        b"sep=;\r\n" + (HEAD + ROW).replace(",", ";").encode(),
+        b'"sep=|"\n' + (HEAD + ROW).replace(",", "|").encode(),
+        (HEAD + ROW).replace(",", "\t").encode("utf-16"),
+        b"\xef\xbb\xbf" + (HEAD + ROW).replace("\n", "\r").encode(),
+        (HEAD + "\n,,\n" + ROW).encode(),
+    ],
+)
+def test_every_way_of_a_spreadsheet_to_write_a_csv_is_read(data: bytes) -> None:
+    (host,) = roster.from_csv(sheet.text_of(data, "room.csv"), "room.csv")
+    assert (host.seat, host.mac, host.address) == ("row1-01", "00:1e:37:aa:bb:01", "10.0.0.11")
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"PK\x03\x04\x14\x00", "room.csv: expected CSV, found a spreadsheet (.xlsx or .ods)"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "room.csv: expected CSV, found a spreadsheet (.xls)"),
+        ("seat,mac,address\nsalle-é,,\n".encode("latin-1"), "room.csv: not text in UTF-8"),
+        (b"", "room.csv:1: expected the columns seat,mac,address, found an empty line"),
+        (
+            b"sep=;\nseat;mac\n",
+            "room.csv:2: expected the columns seat,mac,address, found 'seat;mac'",
+        ),
+        (HEAD.encode(), "room.csv: no seats"),
+        (b"seat\tmac\taddress\na\tb\t\n", "room.csv:2: column 'mac': expected a MAC address"),
+    ],
+)
+def test_a_list_that_is_no_csv_is_told(data: bytes, problem: str) -> None:
+    with pytest.raises(OperatorError) as failure:
+        roster.from_csv(sheet.text_of(data, "room.csv"), "room.csv")
+    assert str(failure.value).startswith(problem)
+
+
+def test_a_change_of_a_profile_is_shown_as_a_difference() -> None:
+    assert seats.change("a\nb\n", "a\nb\nc\n", "x") == "--- x\n+++ x (new)\n@@ -2 +2,2 @@\n b\n+c\n"
+    assert seats.change("a\n", "a\n", "x") == ""
 
 
 NEW = seats.NewSeat("00:1e:37:aa:bb:cc", "old-07", "10.0.0.17", "2000 MiB, bios")
