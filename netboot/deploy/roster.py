@@ -31,7 +31,7 @@ class Host:
 
 def from_words(text: str) -> list[Host]:
     """Parse the hosts of ``-H``: ``[USER@]HOST[:PORT]``, with commas. Raises OperatorError."""
-    hosts = []
+    hosts: list[Host] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         match = re.fullmatch(r"(?:([^@\s]+)@)?([^@:\s\[\]]+|\[[\w:.%]+\])(?::([0-9]{1,5}))?", word)
         if match is None:
