@@ -44,7 +44,10 @@ class BootEvent:
 
 # Stages of events that need no proof: a packet with a seat's MAC address is enough.
 OF_OTHERS = frozenset(
-    ("dhcp", "pxe", "identity", "twin", "loader", "pages:in-use", "pages:refused")
+    (
+        *("dhcp", "pxe", "silent", "missing", "identity", "twin", "loader"),
+        *("pages:in-use", "pages:refused"),
+    )
 )
 
 

@@ -180,6 +180,14 @@ LOOKED_FOR = Limit(
     "the others have their turn when it asks again; a machine that answers keeps its address, so "
     "one that answers at many is a matter of port security at the switch",
 )
+# Two lessons' worth. Made-up PCs take the places of strangers for two minutes.
+SILENCE_WAITS = Limit(
+    "PCs whose next step is awaited",
+    None,
+    1000,
+    120.0,
+    "a PC that no profile names and that has not booted here is not awaited",
+)
 # A /22 of PCs behind relays, four times over.
 KNOWN_ADDRESSES = Limit(
     "addresses behind relays whose PC is known", None, 4096, None, "the oldest is forgotten"

@@ -90,6 +90,17 @@ BOOT = StageGroup(
             "behind a router that is not in `dhcp.networks`.",
         ),
         EventStage(
+            "silent",
+            "The PC was served and does not go on: the step that is missing, since when, and the "
+            "likeliest cause. It is told once, and the PC's next step ends it.",
+            "Act on the cause. If many PCs are silent at the same step, run `netboot doctor`.",
+        ),
+        EventStage(
+            "missing",
+            "The PC asked for a boot file that the server does not have.",
+            "Run `netboot build`, and restart the server if `boot.architectures` has changed.",
+        ),
+        EventStage(
             "storm",
             "A played PC of `netboot storm` reports that it has its swap. "
             "`netboot status` does not show played PCs.",
@@ -107,6 +118,11 @@ PAGES = StageGroup(
             "pages:detach",
             "A connection ended, and the message gives the reason.",
             "If the PC is still on, look for `agent:reattached`.",
+        ),
+        EventStage(
+            "pages:away",
+            "All connections to the PC's swap have ended, and none came back for 20 s.",
+            "If the PC is on, its link or the server's address has changed: look at both.",
         ),
         EventStage(
             "pages:refused",

@@ -266,6 +266,7 @@ class Crew:
             f"{attachment.export.name}: {reason}",
             address=client.address,
             connections=connections,
+            export=attachment.export.name,
         )
 
     def _died(self, worker: WorkerProcess) -> None:

@@ -11,9 +11,17 @@ from typing import Any
 
 from netboot.boot import ipxe, ticket, unified
 from netboot.boot.admission import Admission, Turn
-from netboot.boot.arch import ARCHITECTURES, BY_NAME, LOADERS, UNIFIED, Architecture, Firmware
+from netboot.boot.arch import (
+    ARCHITECTURES,
+    BY_NAME,
+    BY_OUI,
+    LOADERS,
+    UNIFIED,
+    Architecture,
+    Firmware,
+)
 from netboot.boot.client import Client, Stage, is_played
-from netboot.boot.events import Journal
+from netboot.boot.events import BootEvent, Journal
 from netboot.boot.plan import (
     INITRAMFS_FILE,
     KERNEL_FILE,
@@ -26,10 +34,13 @@ from netboot.boot.plan import (
     root_export,
     swap_export,
 )
+from netboot.boot.silence import Silence, Step
 from netboot.boot.slices import Catalogue
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
+from netboot.host.complaints import Complaints
 from netboot.host.files import replace_file
+from netboot.host.text import printable
 from netboot.pages.lease import LeaseTable
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
@@ -44,6 +55,7 @@ log = logging.getLogger(__name__)
 
 SCRIPT_SUFFIX = ".ipxe"
 DAMAGED = "failed:images"  # the beacon of a PC whose initramfs differs from the build (check.sh)
+MAX_NAME = 80  # characters of a file's name in a message; it is a stranger's text
 WHOLE: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # no slices: the whole initramfs
 
 
@@ -70,12 +82,20 @@ class Room:
     doors: Doors = field(init=False, repr=False)
     leases: Leases = field(init=False, repr=False)
     admission: Admission = field(init=False)
+    silence: Silence = field(init=False, repr=False)
+    _complaints: Complaints = field(default_factory=lambda: Complaints(log), repr=False)
 
     def __post_init__(self) -> None:
         self.seats = Seats(self.profile, self.journal, self._has_swap, self._is_connected)
         self.doors = Doors(self.secret, self.seats, self.identity)
         self.leases = Leases(self.seats, self.table)
         self.admission = Admission(self.profile.http.rate, self.profile.clients)
+        proxy = self.profile.dhcp.mode == "proxy"
+        self.silence = Silence(proxy=proxy, is_known=self.seats.is_known)
+        self.journal.subscribe(self._follow)
+
+    def _follow(self, event: BootEvent) -> None:
+        self.silence.record(event, time.monotonic())
 
     # The steps of a boot, in order: DHCP, loader, script, images, lease, beacons.
 
@@ -135,6 +155,7 @@ class Room:
         self._sent(seat, client, chosen)
         self.journal.prove(mac)
         seat.session = session
+        self.silence.heard(mac, Step.SCRIPT, time.monotonic())
         return ipxe.render(plan, self.base_url(server))
 
     def grub_plan(self, mac: str, arch: Architecture, server: IPv4Address) -> BootPlan:
@@ -178,6 +199,27 @@ class Room:
     def begun(self, mac: str) -> None:
         """Note that a seat has begun to fetch a boot file over HTTP."""
         self.admission.begun(mac)
+        self.silence.heard(mac, Step.FETCHING, time.monotonic())
+
+    def asked_file(self, address: IPv4Address) -> None:
+        """Note that the PC at ``address`` asks for a file over TFTP."""
+        mac = self.identity.mac_of(address)
+        if mac is not None:
+            self.silence.heard(mac, Step.FETCHING, time.monotonic())
+
+    def missing(self, mac: str, name: str, address: IPv4Address) -> None:
+        """Tell that a boot file is missing, once a minute for an address. ``mac`` may be empty."""
+        if is_played(mac):
+            return
+        if name in LOADERS or self.is_boot_file(name):
+            cause = "run 'netboot build'"
+        elif mac[:8] in BY_OUI:
+            cause = "copy it to the folder of boot.raspberry_pi"
+        else:
+            cause = "did another server name it (DHCP option 67)?"
+        message = f"there is no boot file {printable(name, MAX_NAME)}: {cause}"
+        if self._complaints.warn(str(address), "%s: %s", mac or address, message) and mac:
+            self.record(mac, "missing", message, file=printable(name, MAX_NAME))
 
     def fetched(self, mac: str, name: str) -> None:
         """Note that a seat has fetched the boot file ``name``."""
@@ -185,6 +227,7 @@ class Room:
         if seat.is_probe:
             return
         self.journal.prove(mac)
+        self.silence.fetched(mac, name, time.monotonic())
         if name in LOADERS:
             seat.attempts.loaded(time.monotonic())
         else:

@@ -17,7 +17,7 @@ from netboot.boot.events import Journal
 from netboot.boot.plan import image_export, verified_export
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
-from netboot.host import notify
+from netboot.host import faults, notify
 from netboot.host.files import replace_file
 from netboot.host.interfaces import find
 from netboot.host.neighbours import Neighbours
@@ -35,6 +35,7 @@ from netboot.profile.stores import parse_store
 from netboot.serve.dhcp.server import DhcpServer
 from netboot.serve.http.server import HttpServer
 from netboot.serve.identity import Identity
+from netboot.serve.noticing import Noticing
 from netboot.serve.room import Room
 from netboot.serve.secret import load_secret
 from netboot.serve.tftp.server import TftpServer
@@ -121,6 +122,9 @@ class Services:
         http = HttpServer(self._room, port=self._profile.http.port, holder=self._identity.holder_of)
         self._running.push_async_callback(http.stop)
         await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
+        noticing = asyncio.get_running_loop().create_task(Noticing(self._room).run())
+        faults.watch(noticing)
+        self._running.callback(noticing.cancel)
         if self._swap_only:
             return
         files = TftpFiles(self._room)

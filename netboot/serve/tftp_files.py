@@ -15,7 +15,7 @@ from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
 from netboot.errors import Ignored
 from netboot.serve.room import SCRIPT_SUFFIX, Room, ipxe_client
-from netboot.serve.tftp.server import Transfer, WithEnd
+from netboot.serve.tftp.server import NO_SUCH_FILE, Transfer, WithEnd
 from netboot.serve.tftp.transfer import Outcome
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class TftpFiles:
         Raspberry Pi the files that its firmware asks for. ``server`` is the address that ``client``
         asked. Without a ``client`` this is a rehearsal, for the seat that ``path`` names.
         """
+        if client is not None:
+            self.room.asked_file(client)
         if client is not None and self.room.profile.boot.raspberry_pi is not None:
             pi = self.room.identity.mac_of(client)
             own = pi and pi[:8] in BY_OUI and self._own_file_of_a_pi(path, pi, client, server)
@@ -162,6 +164,8 @@ class TftpFiles:
             return  # a Pi asks for a dozen files that need not exist
         if refused and not grub.is_needed(name):
             return
+        if refused and transfer.reason == NO_SUCH_FILE:
+            self.room.missing(mac, name, address)
         # Behind a router nobody knows better. On a link the kernel does, if it is the PC at all.
         is_far = not self.room.identity.links.is_on_link(IPv4Address(transfer.client))
         if transfer.outcome is Outcome.DONE and (known == mac or is_far):

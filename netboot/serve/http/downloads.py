@@ -20,10 +20,14 @@ class Download(web.FileResponse):
     """A response with a file, or with the requested range of it.
 
     ``sent`` is not called if the response has no content (HEAD, or the PC has the file already).
+    ``unreadable`` is called if the file does not exist or may not be read.
     """
 
-    def __init__(self, path: Path, sent: Sent, senders: Senders) -> None:
+    def __init__(
+        self, path: Path, sent: Sent, senders: Senders, unreadable: Callable[[], object]
+    ) -> None:
         super().__init__(path)
+        self._unreadable = unreadable
         self._report = sent
         self._senders = senders
 
@@ -33,6 +37,8 @@ class Download(web.FileResponse):
         except ConnectionError:
             self._report(None)
             raise
+        if self.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
+            self._unreadable()
         if request.method == "GET" and self.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             self._report(self.content_length or 0)
         return writer

@@ -72,6 +72,9 @@ class Answers(Protocol):
     def fetched(self, mac: str, name: str) -> None:
         """Note that a seat has fetched the boot file ``name``."""
 
+    def missing(self, mac: str, name: str, address: IPv4Address) -> None:
+        """Tell that a boot file does not exist. ``mac`` is empty if the seat is not known."""
+
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
         """Return the file ``name`` of this seat only, or None if there is none.
 
@@ -226,9 +229,9 @@ class HttpServer:
 
     async def _boot(self, request: web.Request) -> web.StreamResponse:
         who, name = ticket.split(request.match_info["path"])
-        if not self._room.is_boot_file(name):
-            raise web.HTTPNotFound(text=f"no boot file {name}\n")
         address, path = await self._asker(request), self._room.file(name)
+        if not self._room.is_boot_file(name):
+            raise self._missing(self._room.seat_of(who, address) or "", name, address)
         if name in LOADERS:  # nobody's secret
             mac = self._room.seat_of(who, address) or ""
         else:
@@ -237,7 +240,7 @@ class HttpServer:
         if name.endswith(".ipxe"):
             text = self._room.script(mac, name, _own_address(request))
             if text is None:
-                raise web.HTTPNotFound(text=f"no script {name}\n")
+                raise self._missing(mac, name, address)
             self._room.record(mac, "http", name, file=name, bytes=len(text))
             return web.Response(text=text)
         begin = self._now()
@@ -249,14 +252,19 @@ class HttpServer:
                 self._sent(mac, name, size, self._now() - begin)
 
         if path is not None:
-            return Download(path, sent, self._senders)
+            return Download(path, sent, self._senders, lambda: self._missing(mac, name, address))
         own = self._room.unified(mac, name, _own_address(request))
         if own is None:
-            raise web.HTTPNotFound(text=f"no image {name}\n")
+            raise self._missing(mac, name, address)
         while not self._room.may_download(mac, name, PATIENCE_SECONDS):
             await asyncio.sleep(TURN_SECONDS)
         begin = self._now()
         return await send_with_end(request, *own, sent)
+
+    def _missing(self, mac: str, name: str, address: IPv4Address) -> web.HTTPNotFound:
+        """Tell that a boot file does not exist, and return the answer."""
+        self._room.missing(mac, name, address)
+        return web.HTTPNotFound(text=f"no boot file {name}\n")
 
     def _sent(self, mac: str, name: str, size: int | None, seconds: float) -> None:
         if size is None:

@@ -39,6 +39,7 @@ REQUESTS_AT_ONCE = 64  # between two visits to the event loop
 MAX_REQUEST_BYTES = 65_536
 
 MODES = ("octet", "netascii")
+NO_SUCH_FILE = "no such file"
 Peer = tuple[str, int]
 
 
@@ -241,7 +242,7 @@ class TftpServer:
         if isinstance(content, Ignored):
             raise _NoAnswer
         if content is None:
-            raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file")
+            raise _Refusal(ErrorCode.FILE_NOT_FOUND, NO_SUCH_FILE)
         end = content.end if isinstance(content, WithEnd) else ""
         content = content.path if isinstance(content, WithEnd) else content
         file = _open_file(content) if isinstance(content, Path) else _in_memory(content)
@@ -409,11 +410,11 @@ def _open_file(path: Path) -> int:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         log.warning("TFTP: %s: %s", path, error.strerror)
-        raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file") from error
+        raise _Refusal(ErrorCode.FILE_NOT_FOUND, NO_SUCH_FILE) from error
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         log.warning("TFTP: %s is not a regular file", path)
-        raise _Refusal(ErrorCode.FILE_NOT_FOUND, "no such file")
+        raise _Refusal(ErrorCode.FILE_NOT_FOUND, NO_SUCH_FILE)
     return file
 
 

@@ -72,6 +72,9 @@ class FakeRoom:
     def file(self, name: str) -> Path | None:
         return self.image if name in ("vmlinuz", "snponly.efi") else None
 
+    def missing(self, mac: str, name: str, address: IPv4Address) -> None:
+        self.records.append((mac, "missing", name, {}))
+
     def begun(self, mac: str) -> None:
         pass
 
@@ -517,3 +520,12 @@ def test_who_waits_for_an_order_does_not_keep_the_server(tmp_path: Path) -> None
         rig.close()
         assert [wait.result(5)[1] for wait in waits] == [b"", b""]
     assert rig.room.records == []
+
+
+@pytest.mark.parametrize("name", ["vmlinuz", "pxelinux.0"])
+def test_a_boot_file_that_is_missing_is_told(rig: Rig, name: str) -> None:
+    rig.room.image.unlink()
+    response, _ = rig.ask("GET", f"/boot/{TICKET}/{name}")
+    assert response.status == 404
+    seat = MAC if name == "vmlinuz" else TICKET  # as this room's ``seat_of`` says
+    assert rig.record() == (seat, "missing", name, {})

@@ -1,0 +1,40 @@
+"""Noticing: PCs that do not go on are told, in the log and in their history."""
+
+import asyncio
+import logging
+import time
+
+from netboot.host.complaints import Complaints
+from netboot.serve.room import Room
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+
+
+class Noticing:
+    """Looks for silent PCs of ``room`` (netboot.boot.silence).
+
+    Anybody can make up PCs that fall silent. So those that never booted here have lines of their own.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._known, self._strangers = Complaints(log), Complaints(log)
+
+    async def run(self) -> None:
+        """Look once a second, until cancelled."""
+        while True:
+            self.look(time.monotonic())
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def look(self, now: float) -> None:
+        """Tell of each PC that has become silent."""
+        for silent in self._room.silence.overdue(now):
+            seats, wait = self._room.seats, silent.wait
+            waited = round(silent.seconds)
+            self._room.record(silent.mac, wait.stage, silent.message, seconds=waited)
+            lines = self._known if seats.is_known(silent.mac) else self._strangers
+            hostname = seats.of(silent.mac).settings.hostname
+            level = logging.WARNING if wait.alarm else logging.INFO
+            lines.warn(silent.mac, "%s (%s) %s", hostname, silent.mac, silent.message, level=level)

@@ -1,0 +1,92 @@
+"""Noticing in a room: events and log lines of PCs that fall silent, and of files that are missing."""
+
+import logging
+import time
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from netboot.boot.arch import BY_NAME
+from netboot.boot.client import PROBE_MAC, Client, Stage
+from netboot.boot.events import BootEvent, Journal
+from netboot.pages.lease import LeaseTable
+from netboot.profile.profile import Profile
+from netboot.serve.identity import Identity
+from netboot.serve.noticing import Noticing
+from netboot.serve.room import Room
+from netboot.serve.tftp.server import NO_SUCH_FILE, Transfer
+from netboot.serve.tftp.transfer import Outcome
+from netboot.serve.tftp_files import TftpFiles
+from tests.serve.links import FakeLinks
+
+MAC, PC, HERE = "52:54:00:12:34:56", IPv4Address("10.0.0.7"), IPv4Address("10.0.0.1")
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Room:
+    profile = Profile()
+    identity = Identity(profile, FakeLinks({str(PC): MAC}))
+    return Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(1 << 30), identity=identity)
+
+
+def dhcp(room: Room, kind: str, **data: str) -> None:
+    room.journal.record(BootEvent(time.time(), MAC, "dhcp", kind, {"type": kind, **data}))
+
+
+def last(room: Room) -> BootEvent:
+    return room.journal.history(MAC)[-1]
+
+
+def test_a_silent_pc_has_an_event_and_one_warning(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    noticing = Noticing(room)
+    dhcp(room, "DISCOVER", arch="bios", stage="firmware")
+    dhcp(room, "OFFER", file="undionly.kpxe")
+    dhcp(room, "REQUEST")
+    begin = time.monotonic()
+    with caplog.at_level(logging.INFO):
+        for second in range(60):
+            noticing.look(begin + second)
+    (line,) = caplog.records
+    assert line.levelno == logging.WARNING and MAC in line.message
+    assert "was offered a boot file and has asked for nothing for 20 s" in line.message
+    assert last(room).stage == "silent" and last(room).message in line.message
+
+
+def test_a_request_over_tftp_ends_the_silence(room: Room) -> None:
+    dhcp(room, "DISCOVER", arch="bios", stage="firmware")
+    dhcp(room, "OFFER", file="undionly.kpxe")
+    dhcp(room, "REQUEST")
+    TftpFiles(room).file("undionly.kpxe", HERE, PC)
+    Noticing(room).look(time.monotonic() + 60)
+    assert last(room).stage == "dhcp"
+
+
+def test_a_script_begins_a_wait_unless_it_says_wait(room: Room) -> None:
+    room.plan(Client(MAC, BY_NAME["bios"], Stage.IPXE, ours=True), HERE)
+    assert room.script(MAC, "bios.ipxe", HERE) is not None
+    Noticing(room).look(time.monotonic() + 21)
+    assert last(room).stage == "silent" and "fetched no kernel" in last(room).message
+
+
+def test_a_file_that_is_missing_is_told_once_a_minute_with_the_remedy(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        refused = Transfer(str(PC), "undionly.kpxe", None, 0, 0, Outcome.REFUSED, NO_SUCH_FILE)
+        TftpFiles(room).transferred(refused)
+    (line,) = caplog.records
+    assert line.message == f"{MAC}: there is no boot file undionly.kpxe: run 'netboot build'"
+    told = [event for event in room.journal.history(MAC) if event.stage == "missing"]
+    assert len(told) == 1 and told[0].data == {"file": "undionly.kpxe"}
+
+
+def test_a_name_of_another_server_has_another_remedy(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    room.missing("", "pxelinux.0\x1b[2J" + "x" * 200, PC)
+    room.missing(PROBE_MAC, "x", PC)
+    (line,) = caplog.records
+    assert "option 67" in line.message and "\x1b" not in line.message and len(line.message) < 200
