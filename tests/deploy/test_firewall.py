@@ -1,0 +1,221 @@
+"""What a firewall does with the packets of a PC: rules of real firewalls, and of all forms.
+
+The files in ``firewalls`` are what Debian 12's firewalld, ufw and firehol made in a namespace: as
+installed, and with the ports of docs/howto/firewall.md open on eth0 (chains of forwarding left out).
+"""
+
+import json
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netboot.deploy.firewall import iptables, nft
+from netboot.deploy.firewall.rules import Act, Chain, Opinion, Packet, Rule, Table, judge
+from netboot.errors import AnswerError
+
+FOLDER = Path(__file__).parent / "firewalls"
+HERE, PC, ALL = IPv4Address("10.9.0.1"), IPv4Address("10.9.0.50"), IPv4Address("255.255.255.255")
+DHCP = Packet("eth0", "udp", IPv4Address(0), ALL, 68, 67)
+PXE = Packet("eth0", "udp", PC, HERE, 4011, 4011)
+TFTP = Packet("eth0", "udp", PC, HERE, 2070, 69)
+ACK = Packet("eth0", "udp", PC, HERE, 2070, 40000, is_new=False)
+DATA = Packet("eth0", "udp", HERE, PC, 40000, 2070, answer=True)
+HTTP = Packet("eth0", "tcp", PC, HERE, 40000, 8080)
+NBD = Packet("eth0", "tcp", PC, HERE, 40000, 10809)
+REQUESTS = (DHCP, PXE, TFTP, HTTP, NBD)
+
+
+def read(name: str) -> list[Table]:
+    text = (FOLDER / name).read_text()
+    return iptables.parse(text) if name.endswith(".save") else list(nft.parse(text).values())
+
+
+@pytest.mark.parametrize("name", ["firewalld.json", "ufw.save", "firehol.save"])
+def test_a_real_firewall_as_installed_is_closed(name: str) -> None:
+    tables = read(name)
+    for packet in REQUESTS:
+        opinion = judge(tables, packet)
+        assert opinion.is_open is False, (packet, opinion)
+        assert opinion.rule
+    # What was asked for comes in, and what the server begins goes out.
+    assert judge(tables, ACK).is_open and judge(tables, DATA).is_open
+
+
+@pytest.mark.parametrize("name", ["firewalld-open.json", "ufw-open.save", "firehol-open.save"])
+def test_a_real_firewall_with_the_ports_of_the_guide_is_open(name: str) -> None:
+    tables = read(name)
+    for packet in (*REQUESTS, ACK, DATA):
+        assert judge(tables, packet) == Opinion(True), packet
+    assert judge(tables, Packet("eth0", "tcp", PC, HERE, 40000, 23)).is_open is False
+
+
+def test_ufw_is_open_on_the_named_card_only() -> None:
+    tables = read("ufw-open.save")
+    other = Packet("eth1", "udp", PC, HERE, 2070, 69)
+    assert judge(tables, other).is_open is False
+
+
+def ruleset(*rules: list[Any], policy: str = "accept", **more: Any) -> list[Table]:
+    """Return a table with a base chain ``input`` of these expressions, and further chains or sets."""
+    place = {"family": "inet", "table": "filter"}
+    base = {"hook": "input", "type": "filter", "prio": 0, "policy": policy}
+    objects: list[dict[str, Any]] = [{"table": {"family": "inet", "name": "filter"}}]
+    objects.append({"chain": {**place, "name": "input", **base}})
+    for name, content in more.items():
+        if isinstance(content, dict):
+            objects.append({content.pop("kind"): {**place, "name": name, **content}})
+        else:
+            objects.append({"chain": {**place, "name": name}})
+            objects += [{"rule": {**place, "chain": name, "expr": each}} for each in content]
+    objects += [{"rule": {**place, "chain": "input", "expr": expr}} for expr in rules]
+    return list(nft.parse(json.dumps({"nftables": objects})).values())
+
+
+def port(number: Any, protocol: str = "udp", op: str = "==") -> dict[str, Any]:
+    left = {"payload": {"protocol": protocol, "field": "dport"}}
+    return {"match": {"op": op, "left": left, "right": number}}
+
+
+def meta(key: str, value: Any, op: str = "==") -> dict[str, Any]:
+    return {"match": {"op": op, "left": {"meta": {"key": key}}, "right": value}}
+
+
+DROP, ACCEPT = {"drop": None}, {"accept": None}
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        69,
+        {"set": [67, 69]},
+        {"set": [{"range": [60, 70]}]},
+        {"range": [60, 70]},
+        "@ports",
+    ],
+)
+def test_every_way_to_write_a_port(number: Any) -> None:
+    ports = {"kind": "set", "elem": [{"elem": {"val": 69, "counter": {}}}, 4011]}
+    tables = ruleset([meta("iif", "eth0"), port(number), DROP], ports=ports)
+    opinion = judge(tables, TFTP)
+    assert opinion.is_open is False
+    assert opinion.rule.startswith("chain input: iif eth0 udp dport ")
+    assert opinion.rule.endswith(" drop")
+    assert judge(tables, HTTP).is_open
+
+
+@pytest.mark.parametrize(
+    ("name", "matches"), [("eth0", True), ("eth*", True), ("eth1", False), ("lo", False)]
+)
+@pytest.mark.parametrize("key", ["iif", "iifname"])
+def test_interfaces(key: str, name: str, matches: bool) -> None:
+    assert judge(ruleset([meta(key, name), DROP]), TFTP).is_open is not matches
+
+
+def test_a_verdict_map_and_a_set_of_networks() -> None:
+    key = {"payload": {"protocol": "udp", "field": "dport"}}
+    table = {
+        "vmap": {"key": key, "data": {"set": [[69, {"jump": {"target": "tftp"}}], [67, DROP]]}}
+    }
+    source = {"payload": {"protocol": "ip", "field": "saddr"}}
+    near = {"set": [{"prefix": {"addr": "10.9.0.0", "len": 24}}, "192.168.0.1"]}
+    tables = ruleset(
+        [table],
+        policy="drop",
+        tftp=[[{"match": {"op": "==", "left": source, "right": near}}, ACCEPT]],
+    )
+    assert judge(tables, TFTP).is_open and judge(tables, DHCP).is_open is False
+    far = Packet("eth0", "udp", IPv4Address("10.8.0.1"), HERE, 2070, 69)
+    assert judge(tables, far) == Opinion(False, "chain input: policy drop")
+
+
+def test_goto_does_not_come_back_and_return_does() -> None:
+    tables = ruleset(
+        [{"goto": {"target": "pcs"}}], [ACCEPT], policy="drop", pcs=[[port(67), ACCEPT]]
+    )
+    assert judge(tables, DHCP).is_open and judge(tables, TFTP).is_open is False
+    tables = ruleset(
+        [{"jump": {"target": "pcs"}}], [ACCEPT], policy="drop", pcs=[[{"return": None}]]
+    )
+    assert judge(tables, TFTP).is_open
+
+
+def test_a_rule_that_is_not_understood_leaves_a_doubt_only_if_it_decides() -> None:
+    odd = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 0}}
+    assert judge(ruleset([odd, DROP]), TFTP) == Opinion(None, "chain input: meta skuid 0 drop")
+    assert (
+        judge(ruleset([{"limit": {"rate": 3}}, {"log": None}], [port(69), DROP]), TFTP).is_open
+        is False
+    )
+    assert judge(ruleset([odd, ACCEPT]), TFTP).is_open
+    assert judge(ruleset([odd, DROP], policy="drop"), TFTP).is_open is False
+    assert judge(ruleset([port(69), {"queue": {"num": 1}}]), TFTP).is_open is None
+    assert (
+        judge(ruleset([port(69), {"xt": {"type": "match", "name": "u32"}}, DROP]), TFTP).is_open
+        is None
+    )
+    assert judge(ruleset([port(69), {"jump": {"target": "gone"}}]), TFTP).is_open is None
+
+
+def test_an_earlier_chain_that_drops_is_final_and_one_that_accepts_is_not() -> None:
+    drop = Rule("drop", (), Act.DROP)
+    accept = Rule("accept", (), Act.ACCEPT)
+    early = {"raw": Chain("raw", [accept], "prerouting", -300)}
+    late = {"last": Chain("last", [drop], "input", 10)}
+    assert judge([late, early], TFTP) == Opinion(False, "chain last: drop")
+    assert judge([early], TFTP) == Opinion(True) == judge([], TFTP)
+
+
+def test_chains_that_call_each_other_in_a_circle_are_in_doubt() -> None:
+    a = Chain("a", [Rule("jump b", (), Act.JUMP, "b")], "input")
+    b = Chain("b", [Rule("jump a", (), Act.JUMP, "a")])
+    assert judge([{"a": a, "b": b}], TFTP).is_open is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "matches"),
+    [
+        ("-i eth0 -p udp -m udp --dport 69 -j DROP", True),
+        (
+            "-i eth+ -p udp -m multiport --dports 67,69:70 -j REJECT --reject-with icmp-port-unreachable",
+            True,
+        ),
+        ("! -i eth0 -j DROP", False),
+        ("! -s 10.9.0.0/24 -j DROP", False),
+        ("-s 10.0.0.0/8 -d 10.9.0.1/32 -m conntrack --ctstate NEW -j DROP", True),
+        ("-m conntrack ! --ctstate ESTABLISHED,RELATED -j DROP", True),
+        ("-p tcp -m tcp --dport 69 -j DROP", False),
+        ("-p udp -m limit --limit 3/min -j DROP", None),
+        ("-p udp -m set --match-set bad src -j DROP", None),
+        ("-m comment --comment 'no -j ACCEPT here' -j DROP", True),
+        ("-j LOG --log-prefix '-j DROP'", False),
+        ("-p udp --dport 69 -j NFQUEUE --queue-num 0", None),
+        ("-m rpfilter --invert -j DROP", False),
+        ("-m addrtype --dst-type LOCAL -j DROP", True),
+        ("-m addrtype --dst-type BROADCAST -j DROP", False),
+        ("-p icmp -m icmp --icmp-type 8 -j DROP", False),
+    ],
+)
+def test_rules_of_iptables(rule: str, matches: bool | None) -> None:
+    tables = iptables.parse(f"*filter\n:INPUT ACCEPT [0:0]\n[3:42] -A INPUT {rule}\nCOMMIT\n")
+    opinion = judge(tables, TFTP)
+    assert opinion.is_open is (None if matches is None else not matches)
+
+
+def test_flags_of_tcp() -> None:
+    def closed(rule: str) -> bool | None:
+        text = f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp {rule} -j DROP\nCOMMIT\n"
+        return judge(iptables.parse(text), HTTP).is_open is False
+
+    assert closed("-m tcp --tcp-flags FIN,SYN,RST,ACK SYN") and closed("--syn")
+    assert not closed("-m tcp --tcp-flags FIN,ACK FIN,ACK") and not closed("! --syn")
+    assert not closed("--tcp-flags ALL NONE")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"nftables": [{"rule": {}}]}', "null"])
+def test_no_ruleset_is_an_answer_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(AnswerError):
+        nft.parse(text)
+    with pytest.raises(AnswerError):
+        iptables.parse("-A INPUT -j DROP\n")
