@@ -141,16 +141,21 @@ def doctor(
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Play a PC against the server of this machine, step by step. Exit status 1 if a step fails."""
+    """Play a PC against the server of this machine, step by step, and look at the firewall.
+
+    The PC's own packets do not come in by the network card, so the rules of the firewall are read,
+    and tried in a copy in a network namespace of its own. Exit status 1 if a check fails.
+    """
     from netboot.cli import checks, show
-    from netboot.deploy.doctor import examine
+    from netboot.deploy.doctor import examine, look_around
     from netboot.images import build as images
     from netboot.profile import file as profile_file
 
     if image_folder is not None:
         checks.check_images("--images", image_folder)
     manifest = None if image_folder is None else image_folder / images.MANIFEST_FILE
-    findings = examine(profile_file.load(find_profile(profile), settings), manifest, wait)
+    room = profile_file.load(find_profile(profile), settings)
+    findings = examine(room, manifest, wait) + look_around(room)
     if as_json:
         print(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:

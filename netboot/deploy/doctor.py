@@ -1,4 +1,4 @@
-"""``netboot doctor``: play a PC against the server of this machine, and check each step.
+"""``netboot doctor``: play a PC against the server of this machine, check each step, and look around.
 
 The played PC, ``PROBE_MAC``, is not a seat: it is in no list, and its swap is a single page.
 """
@@ -6,6 +6,7 @@ The played PC, ``PROBE_MAC``, is not a seat: it is in no list, and its swap is a
 import asyncio
 import hashlib
 import json
+import os
 import re
 import secrets
 import time
@@ -18,6 +19,7 @@ from typing import Any
 from netboot.boot.arch import BY_CODE
 from netboot.boot.client import PROBE_MAC
 from netboot.boot.ipxe import Boot, Chain, read
+from netboot.deploy import surroundings
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find
 from netboot.pages.nbd.backing import PAGE_BYTES
@@ -27,6 +29,7 @@ from netboot.serve.dhcp.client import Asking
 from netboot.serve.dhcp.packet import MessageType
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.client import http_download, http_read
+from netboot.serve.http.status import is_there
 from netboot.serve.leases import Granted, parse, serialize
 from netboot.serve.tftp.client import fetch
 
@@ -75,6 +78,17 @@ def examine(
         time.sleep(RETRY_SECONDS)
 
 
+def look_around(profile: Profile) -> list[Finding]:
+    """Check what is around the server of ``profile``: cards, clock, firewall. Raises OperatorError."""
+    findings = []
+    for interface in find(*profile.interface):
+        begin = time.monotonic()
+        sights = surroundings.look(profile, interface)
+        taken = round(time.monotonic() - begin, 3)
+        findings += [Finding(interface.name, s.check, s.ok, s.detail, taken) for s in sights]
+    return findings
+
+
 def _sums(manifest: Path) -> dict[str, str]:
     try:
         files = json.loads(manifest.read_text())["files"]
@@ -118,16 +132,26 @@ class _Walk:
 
     async def _dhcp(self) -> str:
         here = self._interface.address
+        if os.geteuid():
+            self._boot_file = f"{BY_CODE[0].name}.ipxe"
+            return "skipped: only root may ask as a PC does"
         question = Asker(PROBE_MAC, BY_CODE[0], ipxe=True).discover(secrets.randbits(32))
         with closing(Asking(self._interface)) as asking:
             try:
                 offer = await asking.ask(question, here, [MessageType.DHCPOFFER], DHCP_WAITS)
             except AnswerError as error:
-                raise AnswerError(f"{error}; is 'netboot serve' running?") from None
+                raise AnswerError(f"{error}; {self._whereabouts()}") from None
         self._boot_file = offer.file.decode("ascii", "replace")
         if not self._boot_file:
             raise AnswerError("the OFFER names no boot file")
         return f"OFFER from {here}"
+
+    def _whereabouts(self) -> str:
+        """Return what to look at if there is no OFFER."""
+        if is_there(f"127.0.0.1:{self._profile.http.port}"):
+            name = self._interface.name
+            return f"a server runs here: does it have this profile, and serve {name}?"
+        return "is 'netboot serve' running?"
 
     async def _tftp(self) -> str:
         content = await fetch(self._interface.address, self._boot_file)

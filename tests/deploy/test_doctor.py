@@ -40,7 +40,7 @@ def test_a_server_that_is_well(doctor: Doctor, images: Path, mode: str) -> None:
     profile = f"swap: {{size: 1GiB, capacity: 1GiB}}\n{mode}"
     status, findings = doctor(profile, "--images", str(images))
     assert [finding["check"] for finding in findings] == [
-        *("dhcp", "tftp", "script", "images", "pages")
+        *("dhcp", "tftp", "script", "images", "pages", "card", "clock", "firewall")
     ]
     assert status == 0 and all(finding["ok"] for finding in findings)
     assert findings[0]["detail"] == f"OFFER from {HERE}"
@@ -52,9 +52,9 @@ def test_images_that_are_not_those_that_were_built(
     manifest = (images / "manifest.json").read_text().replace('"sha256": "', '"sha256": "0')
     (tmp_path / "manifest.json").write_text(manifest)
     status, findings = doctor("", "--images", str(tmp_path))
-    assert status == 1 and findings[-1]["check"] == "images"
+    (failed,) = (finding for finding in findings if not finding["ok"])
     detail = "amd64/vmlinuz is not the file that was built: its SHA-256 differs"
-    assert findings[-1]["detail"] == detail
+    assert status == 1 and (failed["check"], failed["detail"]) == ("images", detail)
 
 
 def test_no_server_is_told_at_the_first_step(lan: Lan, tmp_path: Path) -> None:
@@ -64,7 +64,36 @@ def test_no_server_is_told_at_the_first_step(lan: Lan, tmp_path: Path) -> None:
         lan.command(*command), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stdout.split() == [
-        *("br0", "dhcp", "FAILED", done.stdout.split()[3], "s", "no", "OFFER", "from", HERE),
+    first = done.stdout.splitlines()[0]
+    assert first.split() == [
+        *("br0", "dhcp", "FAILED", first.split()[3], "s", "no", "OFFER", "from", HERE),
         *("in", "4", "s;", "is", "'netboot", "serve'", "running?"),
     ]
+
+
+CLOSED = """table inet filter {
+  chain input {
+    type filter hook input priority 0; policy accept;
+    iif br0 udp dport { 69, 4011 } drop
+    iif br0 tcp dport 8080 drop
+  }
+}
+"""
+
+
+def test_a_firewall_that_shuts_every_pc_out(doctor: Doctor, lan: Lan) -> None:
+    """Boot 4: each step is well, because the doctor's own packets go over lo."""
+    subprocess.run(lan.command("nft", "-f", "-"), input=CLOSED, text=True, check=True)
+    try:
+        status, findings = doctor("")
+    finally:
+        subprocess.run(lan.command("nft", "flush", "ruleset"), check=True)
+    (failed,) = (finding for finding in findings if not finding["ok"])
+    assert status == 1 and failed["check"] == "firewall"
+    for word in ("UDP 69", "UDP 4011", "TCP 8080", "nft insert rule inet filter input"):
+        assert word in failed["detail"]
+    assert "UDP 67" not in failed["detail"] and "TCP 10809" not in failed["detail"]
+    links = subprocess.run(
+        lan.command("ip", "-brief", "link"), capture_output=True, text=True, check=True
+    )
+    assert [line.split()[0] for line in links.stdout.splitlines()] == ["lo", "br0"]

@@ -100,7 +100,7 @@ def test_every_way_to_write_a_port(number: Any) -> None:
     tables = ruleset([meta("iif", "eth0"), port(number), DROP], ports=ports)
     opinion = judge(tables, TFTP)
     assert opinion.is_open is False
-    assert opinion.rule.startswith("chain input: iif eth0 udp dport ")
+    assert opinion.rule.startswith("chain inet filter input: iif eth0 udp dport ")
     assert opinion.rule.endswith(" drop")
     assert judge(tables, HTTP).is_open
 
@@ -127,7 +127,9 @@ def test_a_verdict_map_and_a_set_of_networks() -> None:
     )
     assert judge(tables, TFTP).is_open and judge(tables, DHCP).is_open is False
     far = Packet("eth0", "udp", IPv4Address("10.8.0.1"), HERE, 2070, 69)
-    assert judge(tables, far) == Opinion(False, "chain input: policy drop")
+    assert judge(tables, far) == Opinion(
+        False, "chain inet filter input: policy drop", "inet filter input"
+    )
 
 
 def test_goto_does_not_come_back_and_return_does() -> None:
@@ -143,7 +145,9 @@ def test_goto_does_not_come_back_and_return_does() -> None:
 
 def test_a_rule_that_is_not_understood_leaves_a_doubt_only_if_it_decides() -> None:
     odd = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 0}}
-    assert judge(ruleset([odd, DROP]), TFTP) == Opinion(None, "chain input: meta skuid 0 drop")
+    assert judge(ruleset([odd, DROP]), TFTP) == Opinion(
+        None, "chain inet filter input: meta skuid 0 drop"
+    )
     assert (
         judge(ruleset([{"limit": {"rate": 3}}, {"log": None}], [port(69), DROP]), TFTP).is_open
         is False
@@ -163,7 +167,7 @@ def test_an_earlier_chain_that_drops_is_final_and_one_that_accepts_is_not() -> N
     accept = Rule("accept", (), Act.ACCEPT)
     early = {"raw": Chain("raw", [accept], "prerouting", -300)}
     late = {"last": Chain("last", [drop], "input", 10)}
-    assert judge([late, early], TFTP) == Opinion(False, "chain last: drop")
+    assert judge([late, early], TFTP) == Opinion(False, "chain last: drop", "last")
     assert judge([early], TFTP) == Opinion(True) == judge([], TFTP)
 
 

@@ -34,7 +34,7 @@ def parse(text: str) -> list[Table]:
                 chain, policy = line[1:].split()[:2]
                 hook = HOOKS.get(chain, "")
                 act = Act.DROP if policy == "DROP" else Act.ACCEPT
-                tables[-1][chain] = Chain(chain, [], hook, PRIORITIES.get(name, 0), act)
+                tables[-1][chain] = Chain(chain, [], hook, PRIORITIES.get(name, 0), act, name)
             elif line.startswith(("-A ", "[")):
                 words = shlex.split(line[line.index("-A ") :])
                 tables[-1][words[1]].rules.append(_rule(words[2:], tables[-1]))

@@ -65,7 +65,8 @@ class _Ruleset:
     def chain(self, found: Json) -> None:
         policy = Act.DROP if found.get("policy") == "drop" else Act.ACCEPT
         hook, priority = found.get("hook", ""), found.get("prio", 0)
-        chain = Chain(found["name"], [], hook, priority if isinstance(priority, int) else 0, policy)
+        priority = priority if isinstance(priority, int) else 0
+        chain = Chain(found["name"], [], hook, priority, policy, " ".join(_key(found)))
         self.tables.setdefault(_key(found), {})[found["name"]] = chain
 
     def rule(self, found: Json) -> None:

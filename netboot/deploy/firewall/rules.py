@@ -69,13 +69,22 @@ class Rule:
 
 @dataclass(slots=True)
 class Chain:
-    """Rules in their order. A base chain has a ``hook`` and a ``policy``, other chains have none."""
+    """Rules in their order. A base chain has a ``hook`` and a ``policy``, other chains have none.
+
+    ``place`` is the table that it is in, as its program writes it.
+    """
 
     name: str
     rules: list[Rule] = field(default_factory=list)
     hook: str = ""
     priority: int = 0
     policy: Act = Act.ACCEPT
+    place: str = ""
+
+    @property
+    def path(self) -> str:
+        """Table and name, as its program writes them."""
+        return f"{self.place} {self.name}".strip()
 
 
 Table = Mapping[str, Chain]
@@ -83,10 +92,14 @@ Table = Mapping[str, Chain]
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What becomes of a packet. ``is_open`` is None if it is not known. ``rule`` decides, or is in doubt."""
+    """What becomes of a packet. ``is_open`` is None if it is not known.
+
+    ``rule`` decides, or is in doubt. ``base`` is the path of the base chain that leads to it.
+    """
 
     is_open: bool | None
     rule: str = ""
+    base: str = ""
 
 
 @dataclass(slots=True)
@@ -120,10 +133,10 @@ def judge(tables: Sequence[Table], packet: Packet) -> Opinion:
         ways = _walk(tables[number], name, packet, 0)
         chain = tables[number][name]
         if ways.falls and chain.policy is Act.DROP:
-            ways.dropped = ways.dropped or f"chain {chain.name}: policy drop"
+            ways.dropped = ways.dropped or f"chain {chain.path}: policy drop"
         passes = ways.accepted or (ways.falls and chain.policy is not Act.DROP)
         if ways.dropped and not passes and not ways.odd:
-            return Opinion(False, ways.dropped)
+            return Opinion(False, ways.dropped, chain.path)
         if ways.dropped or ways.odd:
             doubt = doubt or ways.odd or ways.doubt or ways.dropped
     return Opinion(None, doubt) if doubt else Opinion(True)
@@ -138,7 +151,7 @@ def _walk(table: Table, name: str, packet: Packet, depth: int) -> _Ways:
         matches = rule.matches(packet)
         if matches is False or rule.act is Act.NEXT:
             continue
-        text = f"chain {chain.name}: {rule.text}"
+        text = f"chain {chain.path}: {rule.text}"
         goes_on = False
         match rule.act:
             case Act.ACCEPT:

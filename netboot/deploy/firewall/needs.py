@@ -1,0 +1,129 @@
+"""The packets that a firewall must let through for a room, and how to have it do so. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Literal
+
+from netboot.deploy.firewall.rules import Opinion, Packet, Table
+
+Manager = Literal["firewalld", "ufw", "firehol", "iptables", "nft"]
+
+NOBODY, ALL = IPv4Address("0.0.0.0"), IPv4Address("255.255.255.255")
+# A boot ROM's port, and one that Linux gives to a transfer (net.ipv4.ip_local_port_range).
+ROM_PORT, TRANSFER_PORT = 2070, 40000
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A packet that has to pass. ``name`` is for a person.
+
+    ``port`` is the one to open. It is 0 if the packet belongs to a transfer that has begun.
+    """
+
+    name: str
+    packet: Packet
+    port: int = 0
+
+
+def needs(
+    interface: str, here: IPv4Address, pc: IPv4Address, ports: Mapping[str, int], *, proxy: bool
+) -> tuple[Need, ...]:
+    """Return what has to pass on ``interface``. ``ports``: TCP ports by their use.
+
+    ``here`` is the server's address, ``pc`` one of the same network.
+    """
+
+    def asks(name: str, protocol: str, port: int, source_port: int) -> Need:
+        packet = Packet(interface, protocol, pc, here, source_port, port)
+        return Need(f"{protocol.upper()} {port} ({name})", packet, port)
+
+    dhcp = Packet(interface, "udp", NOBODY, ALL, 68, 67)
+    offer = Packet(interface, "udp", here, ALL, 67, 68, answer=True)
+    data = Packet(interface, "udp", here, pc, TRANSFER_PORT, ROM_PORT, answer=True)
+    acknowledgement = Packet(interface, "udp", pc, here, ROM_PORT, TRANSFER_PORT, is_new=False)
+    return (
+        Need("UDP 67 (DHCP)", dhcp, 67),
+        asks("TFTP", "udp", 69, ROM_PORT),
+        *((asks("proxyDHCP of UEFI", "udp", 4011, 4011),) if proxy else ()),
+        Need("outgoing DHCP answers", offer),
+        Need("outgoing TFTP data", data),
+        Need("acknowledgements of TFTP data", acknowledgement),
+        *(asks(name, "tcp", port, TRANSFER_PORT) for name, port in ports.items()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """The opinion on all needs together. ``is_open`` is None if it is not known."""
+
+    is_open: bool | None
+    detail: str
+
+
+def conclude(found: Sequence[tuple[Need, Opinion]], manager: Manager) -> Conclusion:
+    """Return one line on all needs: what is closed, by which rule, and how to open it."""
+    closed = [(need, opinion) for need, opinion in found if opinion.is_open is False]
+    if closed:
+        names = ", ".join(need.name for need, _ in closed)
+        rule, command = closed[0][1].rule, remedy(closed, manager)
+        return Conclusion(False, f"the firewall is closed for {names} ({rule}): {command}")
+    doubts = [(need, opinion) for need, opinion in found if opinion.is_open is None]
+    if doubts:
+        names = ", ".join(need.name for need, _ in doubts)
+        return Conclusion(None, f"cannot tell for {names} ({doubts[0][1].rule})")
+    return Conclusion(True, "open: " + ", ".join(need.name for need, _ in found if need.port))
+
+
+def remedy(closed: Sequence[tuple[Need, Opinion]], manager: Manager) -> str:
+    """Return the command that opens what is closed."""
+    interface = closed[0][0].packet.interface
+    ports: dict[str, list[int]] = {}
+    for need, _ in closed:
+        if need.port:
+            ports.setdefault(need.packet.protocol, []).append(need.port)
+    if not ports:
+        return "let out UDP from port 67 and ports above 32767, and let in 'ct state established'"
+    joined = {protocol: ",".join(map(str, each)) for protocol, each in ports.items()}
+    match manager:
+        case "firewalld":
+            words = " ".join(
+                f"--add-port={p}/{proto}" for proto, each in ports.items() for p in each
+            )
+            return f"firewall-cmd --permanent {words} && firewall-cmd --reload"
+        case "ufw":
+            return " && ".join(
+                f"ufw allow in on {interface} proto {protocol} to any port {each}"
+                for protocol, each in joined.items()
+            )
+        case "firehol":
+            words = " ".join(f"{protocol}/{each}" for protocol, each in joined.items())
+            return (
+                f"add to the interface in /etc/firehol/firehol.conf, and restart firehol: "
+                f'server custom netboot "{words}" any accept'
+            )
+        case "iptables":
+            return " && ".join(
+                f"iptables -I INPUT -i {interface} -p {protocol} -m multiport --dports {each} "
+                "-j ACCEPT"
+                for protocol, each in joined.items()
+            )
+        case "nft":
+            base = closed[0][1].base or "inet filter input"
+            return " && ".join(
+                f"nft insert rule {base} iifname {interface} {protocol} dport '{{ {each} }}' accept"
+                for protocol, each in joined.items()
+            )
+
+
+def manager_of(tables: Sequence[Table]) -> Manager:
+    """Return the program that made these rules, as its chains show."""
+    chains = [chain for table in tables for chain in table.values()]
+    if any(chain.place.endswith(" firewalld") for chain in chains):
+        return "firewalld"
+    if any(chain.name == "ufw-user-input" for chain in chains):
+        return "ufw"
+    if any("UNMATCHED IN" in rule.text for chain in chains for rule in chain.rules):
+        return "firehol"  # the text that its rules log
+    is_nft = any(" " in chain.place for chain in chains)
+    return "nft" if is_nft or not chains else "iptables"

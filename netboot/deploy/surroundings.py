@@ -1,0 +1,65 @@
+"""The doctor's look around the server: the card's settings, the clock and the firewall.
+
+None of it is the work of a release, so a deploy does not go back because of it.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from netboot.deploy.firewall.check import check
+from netboot.host.interfaces import Interface
+from netboot.host.programs import run
+from netboot.profile.profile import Profile
+
+ETHERNET_MTU = 1500
+# Of this release. A machine without a battery for its clock starts in 1970, or with its image's date.
+EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One check; ``detail`` is one line to print, also if the check is ``ok``."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def look(profile: Profile, interface: Interface) -> list[Sight]:
+    """Return what is around the server on ``interface``."""
+    ports = {"HTTP": profile.http.port, "pages": profile.swap.port}
+    firewall = check(interface, ports, proxy=profile.dhcp.mode == "proxy")
+    card = _card(json.loads(run(["ip", "-j", "address", "show", "dev", interface.name]).stdout))
+    return [
+        Sight("card", True, card),
+        _clock(time.time()),
+        Sight("firewall", firewall.is_open is not False, firewall.detail),
+    ]
+
+
+def _card(shown: list[dict[str, Any]]) -> str:
+    """Return what an operator should know of a card, as ``ip -j address`` shows it."""
+    card = next((each for each in shown if each), {})
+    addresses = [each for each in card.get("addr_info", ()) if each.get("family") == "inet"]
+    mtu = card.get("mtu", ETHERNET_MTU)
+    told = []
+    if mtu < ETHERNET_MTU:
+        told.append(f"MTU {mtu}, below {ETHERNET_MTU}: boot ROMs that ask for larger packets fail")
+    told += [
+        f"{each['local']} comes from DHCP and can change: reserve it in the router"
+        for each in addresses
+        if each.get("dynamic")
+    ]
+    return "; ".join(told) or f"MTU {mtu}, fixed address"
+
+
+def _clock(now: float) -> Sight:
+    at = datetime.fromtimestamp(now, UTC)
+    if at < EARLIEST:
+        return Sight(
+            "clock", False, f"the clock says {at:%Y-%m-%d}: set it (timedatectl set-ntp on)"
+        )
+    return Sight("clock", True, f"{at:%Y-%m-%d %H:%M:%S} UTC")
