@@ -21,6 +21,7 @@ PURE = (
     "pages.worker.governor pages.worker.buffers pages.worker.work pages.worker.exchange "
     "serve.dhcp.packet serve.dhcp.frames serve.dhcp.pxe serve.dhcp.question serve.dhcp.sender "
     "serve.dhcp.findings serve.dhcp.lease serve.dhcp.scope serve.dhcp.responder serve.dhcp.record "
+    "serve.dhcp.answer serve.dhcp.full "
     "serve.dhcp.queue "
     "serve.tftp.packet serve.tftp.transfer serve.tftp.download "
     "images.cpio images.modules images.drivers images.divide images.progress "

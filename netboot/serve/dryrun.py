@@ -16,9 +16,10 @@ from netboot.errors import Ignored
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import packet as dhcp
+from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply
 from netboot.serve.dhcp.packet import MessageType, Option
 from netboot.serve.dhcp.question import Asker
-from netboot.serve.dhcp.responder import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply, respond
+from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import make_scopes
 from netboot.serve.room import Room
 from netboot.serve.tftp_files import TftpFiles

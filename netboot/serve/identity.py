@@ -13,8 +13,8 @@ from typing import Protocol, TypeVar
 
 from netboot.boot import limits
 from netboot.profile.profile import Profile
+from netboot.serve.dhcp.answer import Reply
 from netboot.serve.dhcp.packet import ANY, MessageType
-from netboot.serve.dhcp.responder import Reply
 
 K = TypeVar("K")
 V = TypeVar("V")

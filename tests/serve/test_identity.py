@@ -8,8 +8,8 @@ import pytest
 
 from netboot.boot import limits
 from netboot.profile.profile import Profile
+from netboot.serve.dhcp.answer import Reply
 from netboot.serve.dhcp.packet import ANY, BOOTREPLY, MessageType, Packet
-from netboot.serve.dhcp.responder import Reply
 from netboot.serve.identity import RELAYED_SECONDS, Identity
 from tests.serve.links import FakeLinks
 

@@ -20,6 +20,7 @@ from netboot.errors import ProtocolError
 from netboot.host import faults
 from netboot.host.interfaces import Interface
 from netboot.serve.dhcp import findings, sockets
+from netboot.serve.dhcp.answer import EVERYONE, SERVER_PORT, Claim, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.link import Link
 from netboot.serve.dhcp.packet import (
@@ -32,7 +33,6 @@ from netboot.serve.dhcp.packet import (
     serialize,
 )
 from netboot.serve.dhcp.pxe import PXE_CLIENT
-from netboot.serve.dhcp.responder import EVERYONE, SERVER_PORT, Claim, Reply, Shortage
 from netboot.serve.dhcp.scope import Scope
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ from typing import Any
 
 from netboot.boot.events import BootEvent
 from netboot.errors import Ignored
+from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Reply
 from netboot.serve.dhcp.packet import Packet
 from netboot.serve.dhcp.pxe import vendor_class
-from netboot.serve.dhcp.responder import BOOT_SERVER_PORT, SERVER_PORT, Reply
 
 STAGES = {SERVER_PORT: "dhcp", BOOT_SERVER_PORT: "pxe"}
 

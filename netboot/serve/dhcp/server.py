@@ -21,11 +21,12 @@ from netboot.host.files import replace_file
 from netboot.host.interfaces import Interface
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, sockets
+from netboot.serve.dhcp.answer import SERVER_PORT, Claim, Context, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
 from netboot.serve.dhcp.packet import MessageType, parse, serialize
 from netboot.serve.dhcp.queue import Queue
-from netboot.serve.dhcp.responder import SERVER_PORT, Claim, Context, Reply, Shortage, respond
+from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import Scope, make_scopes
 
 log = logging.getLogger(__name__)

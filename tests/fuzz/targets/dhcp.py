@@ -12,8 +12,9 @@ from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Dhcp
 from netboot.serve.dhcp import findings, packet, record
+from netboot.serve.dhcp.answer import EVERYONE, Context, Reply
 from netboot.serve.dhcp.packet import FILE_BYTES, SNAME_BYTES, Packet, parse, serialize
-from netboot.serve.dhcp.responder import EVERYONE, Context, Reply, respond
+from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import make_scopes
 
 US = IPv4Address("10.0.0.1")

@@ -19,8 +19,9 @@ from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Dhcp
 from netboot.serve.dhcp import pxe
+from netboot.serve.dhcp.answer import Context, Reply
 from netboot.serve.dhcp.packet import Option, Packet, parse, serialize
-from netboot.serve.dhcp.responder import Context, Reply, respond
+from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import make_scopes
 from netboot.serve.dhcp.sender import client_from_packet
 from tests import ROOT

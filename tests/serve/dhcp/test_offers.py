@@ -8,8 +8,9 @@ import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
 
 from netboot.boot.arch import ARCHITECTURES, Architecture, Firmware
+from netboot.serve.dhcp.answer import Context, Reply
 from netboot.serve.dhcp.packet import parse, serialize
-from netboot.serve.dhcp.responder import Context, Reply, respond
+from netboot.serve.dhcp.responder import respond
 from tests import ROOT
 from tests.serve.dhcp.test_responder import FULL, NOW, PROXY, US, context
 from tests.support import offers

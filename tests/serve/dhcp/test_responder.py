@@ -14,8 +14,9 @@ from netboot.errors import Ignored, ProtocolError
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Dhcp, DhcpNetwork
+from netboot.serve.dhcp.answer import Claim, Context, Reply
 from netboot.serve.dhcp.packet import HEADER, MAGIC_COOKIE, parse, serialize
-from netboot.serve.dhcp.responder import Claim, Context, Reply, respond
+from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import make_scopes
 from tests.support.pxe_client import BIOS, MACHINE, UEFI_X64, UEFI_X64_HTTP, PxeClient, decode
 

@@ -11,8 +11,9 @@ from netboot.boot.arch import ARCHITECTURES, Architecture, Firmware
 from netboot.boot.client import Client, Stage
 from netboot.errors import Ignored, ProtocolError
 from netboot.profile.profile import Profile
+from netboot.serve.dhcp.answer import Reply
 from netboot.serve.dhcp.packet import parse, serialize
-from netboot.serve.dhcp.responder import Reply, respond
+from netboot.serve.dhcp.responder import respond
 from tests.serve.dhcp.test_responder import CAMPUS, FULL, NOW, PROXY, US, ask, context, plan
 from tests.support.pxe_client import MACHINE, PxeClient
 

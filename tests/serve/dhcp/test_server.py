@@ -27,7 +27,7 @@ from netboot.host.interfaces import Interface, find
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Dhcp
-from netboot.serve.dhcp import responder
+from netboot.serve.dhcp import answer
 from netboot.serve.dhcp.packet import BOOTREPLY, MessageType, Packet, parse
 from netboot.serve.dhcp.server import ANSWERED_AT_ONCE, DhcpServer
 from netboot.serve.dhcp.sockets import BATCH
@@ -178,7 +178,7 @@ def test_each_lan_is_answered_from_its_own_address(tmp_path: Path) -> None:
 def test_an_old_raspberry_pi_waits_for_its_offer_and_nobody_else_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(responder, "SLOW_SECONDS", 0.3)
+    monkeypatch.setattr(answer, "SLOW_SECONDS", 0.3)
     profile = Profile(boot=Boot(raspberry_pi="/srv/pi"), dhcp=Dhcp(mode="proxy"))
 
     async def scenario(lan: Lan) -> None:

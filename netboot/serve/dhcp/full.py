@@ -1,0 +1,177 @@
+"""Full mode: answer as the LAN's only DHCP server (RFC 2131 section 4.3). Pure but for the leases."""
+
+from ipaddress import IPv4Address
+
+from netboot.boot.arch import Firmware
+from netboot.boot.client import Stage, is_played
+from netboot.errors import Ignored
+from netboot.serve.dhcp.answer import (
+    SKIP_PROXY_WAIT,
+    Claim,
+    Question,
+    Reply,
+    Shortage,
+    addressed,
+    bootfile_of,
+    compose,
+    is_raspberry_pi,
+    pxe_options,
+    server_names,
+    vendor_class,
+)
+from netboot.serve.dhcp.packet import ANY, BROADCAST_FLAG, Option
+from netboot.serve.dhcp.packet import MessageType as Type
+from netboot.serve.dhcp.scope import Scope, owner_of, scope_of
+
+
+def full_mode(question: Question, now: float) -> Reply | Ignored:
+    """Return the answer on port 67, or the reason for none."""
+    packet, context = question.packet, question.context
+    scope = scope_of(packet, context.server, context.scopes)
+    if scope is None:
+        where = "the network of " + str(context.server if packet.giaddr == ANY else packet.giaddr)
+        return Ignored(f"no addresses for {where}: not a network of the profile", serious=True)
+    owner = owner_of(packet, question.mac, context.profile)
+    match question.kind:
+        case Type.DHCPDISCOVER:
+            return _offer(question, scope, owner, now)
+        case Type.DHCPREQUEST:
+            return _request(question, scope, owner, now)
+        case Type.DHCPINFORM:
+            return _lease(question, Type.DHCPACK, ANY, scope, None)
+        case Type.DHCPRELEASE:
+            return _released(question, scope, owner, now)
+        case Type.DHCPDECLINE:
+            return _declined(question, scope, owner, now)
+        case _:
+            return Ignored(f"{question.kind.name} is sent by servers only")
+
+
+def _released(question: Question, scope: Scope, owner: str, now: float) -> Ignored:
+    """End a lease at its holder's wish; on our own link only if the address falls silent."""
+    address, context = question.packet.ciaddr, question.context
+    if scope.pool.address_of(owner) != address:
+        return Ignored(f"{address} released by a PC that does not have it")
+    reason, played = f"{address} released", is_played(question.mac)  # played PCs answer no ARP
+    if context.server in scope.network and not played:
+        return Claim(reason, False, Type.DHCPRELEASE, owner, question.mac, address, scope)
+    if context.source[0] != address and not played:
+        return Ignored(f"{address} released by {context.source[0]}, which does not have it")
+    scope.pool.release(owner, address, now)
+    return Ignored(reason)
+
+
+def _declined(question: Question, scope: Scope, owner: str, now: float) -> Ignored:
+    """Have another address for the PC; the declined one rests if a machine answers there."""
+    address = question.packet.address(Option.REQUESTED_IP_ADDRESS)
+    if address is None or not scope.pool.dislike(owner, address, now):
+        return Ignored(f"{address} declined by a PC that does not have it")
+    reason = f"{address} declined: in use by another machine"
+    if question.packet.giaddr != ANY or question.context.server not in scope.network:
+        return Ignored(reason, serious=True)  # machines behind a relay cannot receive our probe
+    return Claim(reason, True, Type.DHCPDECLINE, owner, question.mac, address, scope)
+
+
+def _offer(question: Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
+    packet, pool = question.packet, scope.pool
+    address = pool.offer(owner, now, packet.address(Option.REQUESTED_IP_ADDRESS))
+    if address is None:
+        return _shortage(question, scope, owner)
+    # Machines behind a relay cannot receive our probe.
+    unproven = packet.giaddr == ANY and pool.is_unproven(address, now)
+    return _lease(question, Type.DHCPOFFER, address, scope, pool.lease_time, unproven=unproven)
+
+
+def _shortage(question: Question, scope: Scope, owner: str) -> Ignored:
+    """Return the reason for no offer, one that can be mended if the PC is the profile's."""
+    profile, reason = (
+        question.context.profile,
+        f"no free address in {scope.network}: all are in use",
+    )
+
+    def is_named(owner: str) -> bool:
+        return owner.startswith("id:") or profile.names(owner)
+
+    # Machines behind a relay cannot receive our ARP requests.
+    is_far = question.packet.giaddr != ANY or question.context.server not in scope.network
+    if is_far or not is_named(owner):
+        return Ignored(reason, serious=True)
+    return Shortage(reason, True, owner, scope, is_named)
+
+
+def _request(question: Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
+    """Answer a DHCPREQUEST, whose four kinds differ in three fields (RFC 2131 section 4.3.2)."""
+    packet, network, pool = question.packet, scope.network, scope.pool
+    chosen = packet.address(Option.SERVER_IDENTIFIER)
+    if chosen is not None and chosen != question.context.server:
+        pool.withdraw(owner)
+        return Ignored(f"the client chose the DHCP server {chosen}")
+    rebooting = packet.ciaddr == ANY
+    address = packet.address(Option.REQUESTED_IP_ADDRESS) if rebooting else packet.ciaddr
+    if address is None:
+        return Ignored("DHCPREQUEST for no address")
+    if address in network and pool.commit(owner, address, now):
+        return _lease(question, Type.DHCPACK, address, scope, pool.lease_time)
+    # Only a client that just came to this link must learn that its address is from elsewhere. Any
+    # other unknown client may belong to another server.
+    unknown = pool.address_of(owner) is None and not pool.covers(address)
+    if chosen is None and unknown and (address in network or not rebooting):
+        return Ignored(f"{address} is not ours to give")
+    return _refusal(question, f"{address} is not your address on this network")
+
+
+def _refusal(question: Question, message: str) -> Reply:
+    """Return a DHCPNAK: no address, no configuration (RFC 2131 table 3)."""
+    flags = question.packet.flags
+    if question.packet.giaddr != ANY:
+        flags |= BROADCAST_FLAG  # the relay must not send it to the refused address
+    packet = compose(question, Type.DHCPNAK, {Option.MESSAGE: message.encode()}, flags=flags)
+    return addressed(question, Type.DHCPNAK, packet)
+
+
+def _lease(
+    question: Question,
+    kind: Type,
+    address: IPv4Address,
+    scope: Scope,
+    lease_time: int | None,
+    *,
+    unproven: bool = False,
+) -> Reply:
+    """Return a DHCPOFFER or DHCPACK with all settings; ``lease_time`` is None for an INFORM."""
+    request, context = question.packet, question.context
+    dhcp = context.profile.dhcp
+    options: dict[int, bytes] = {}
+    if lease_time is not None:
+        options[Option.IP_ADDRESS_LEASE_TIME] = lease_time.to_bytes(4, "big")
+    options[Option.SUBNET_MASK] = scope.network.netmask.packed
+    if scope.router is not None:
+        options[Option.ROUTER] = scope.router.packed
+    for option, servers in ((Option.DOMAIN_NAME_SERVER, scope.dns), (Option.NTP_SERVERS, dhcp.ntp)):
+        if servers:
+            options[option] = b"".join(server.packed for server in servers)
+    if dhcp.domain is not None:
+        options[Option.DOMAIN_NAME] = dhcp.domain.encode()
+    options[Option.HOST_NAME] = context.profile.hostname(question.mac).encode()
+    client = question.client
+    if client is not None and client.stage is Stage.IPXE:
+        options[Option.ETHERBOOT_ENCAPSULATED] = SKIP_PROXY_WAIT
+    if client is not None and client.arch.firmware is Firmware.UEFI_HTTP:
+        options |= vendor_class(question)  # without it EDK2 does not take the file for a URL
+    bootfile = bootfile_of(question)
+    if bootfile:
+        options |= server_names(question, bootfile)
+    if is_raspberry_pi(client):
+        options |= pxe_options(question)
+    # No option 60 for PXE: EDK2 then takes us for a plain DHCP server with a boot file, and neither
+    # waits for proxies nor asks on port 4011 (PxeBcSelectDhcp4Offer).
+    packet = compose(
+        question,
+        kind,
+        options,
+        ciaddr=ANY if kind is Type.DHCPOFFER else request.ciaddr,
+        yiaddr=address,
+        flags=request.flags,
+        bootfile=bootfile,
+    )
+    return addressed(question, kind, packet, unproven=unproven)
