@@ -9,7 +9,7 @@ NetbootError
 Any other exception is a bug, and shows its traceback once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class NetbootError(Exception):
@@ -45,7 +45,16 @@ class AnswerError(NetbootError):
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Traffic that gets no answer, and the reason. No error: most packets are not for us."""
+    """Traffic that gets no answer, and the reason. No error: most packets are not for us.
+
+    ``serious``: worth telling the operator. ``shows``: what the PC's screen shows then, if known.
+    """
 
     reason: str
-    serious: bool = False  # worth telling the operator
+    serious: bool = False
+    shows: str = field(default="", kw_only=True)
+
+    @property
+    def told(self) -> str:
+        """The reason, and the consequence if it is known."""
+        return self.reason + (f"; the PC shows: {self.shows}" if self.shows else "")

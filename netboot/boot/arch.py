@@ -159,6 +159,8 @@ ARCHITECTURES = (
 )
 
 BY_CODE = {row.code: row for row in ARCHITECTURES}
+# The row of the same PCs by the other way: HTTP boot instead of PXE, or PXE instead of HTTP boot.
+OTHER_WAY = {7: 16, 9: 16, 11: 19, 16: 7, 19: 11}
 BY_NAME = {row.name: row for row in ARCHITECTURES}
 BY_OUI = {oui: row for row in ARCHITECTURES for oui in row.ouis}
 BY_GRUB = {row.grub: row for row in reversed(ARCHITECTURES) if row.grub}

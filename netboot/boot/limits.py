@@ -159,6 +159,14 @@ DHCP_FLOOD = Limit(
     2.0,
     "dropped; a flood is a queue of 1,000 that was never empty for that time",
 )
+# Firmware asks again for 60 s (PXE 2.1). A /20 of PCs, all of them at the same time.
+DHCP_CONVERSATIONS = Limit(
+    "DHCP conversations whose DISCOVER is remembered",
+    None,
+    4096,
+    120.0,
+    "the oldest is forgotten: its REQUEST is judged by itself",
+)
 # A room has fewer. A PC has its place until its turn, or until it is 10 s late for it.
 ADMISSION_QUEUE = Limit(
     "PCs of no profile that wait for their turn to download",

@@ -1,6 +1,6 @@
 """Answer: the parts that all answers to DHCP messages have. Pure.
 
-What an answer depends on, its options for booting, and its target (RFC 2131 section 4.1).
+The context of a packet, the options for booting, and the target of an answer (RFC 2131 section 4.1).
 """
 
 from collections.abc import Callable, Sequence
@@ -43,14 +43,11 @@ SLOW_OUI, SLOW_SECONDS = "b8:27:eb", 2.0
 SKIP_PROXY_WAIT = pxe.serialize_suboptions({pxe.NO_PXEDHCP: b"\1"})
 
 
-# RFC 6842, RFC 4578, RFC 3046. The relay's option comes last, because a relay may cut it off. One that
-# was sent in several parts (RFC 3396) is not echoed: the answer would be more than a frame.
-ECHOED = (
-    Option.CLIENT_IDENTIFIER,
-    Option.CLIENT_MACHINE_IDENTIFIER,
-    Option.RELAY_AGENT_INFORMATION,
-)
-MOST_ECHOED = 255
+# RFC 6842, RFC 4578: as sent, and the first copy if it was sent twice.
+ECHOED = (Option.CLIENT_IDENTIFIER, Option.CLIENT_MACHINE_IDENTIFIER)
+# RFC 3046: all of it, and as the last option, because a relay may cut it off.
+ECHOED_TO_RELAY = Option.RELAY_AGENT_INFORMATION
+MOST_ECHOED = 700  # bytes in all: the answer must fit into a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +130,21 @@ def is_near(address: IPv4Address, context: Context) -> bool:
     return address != ANY and any(address in network for network in context.networks)
 
 
+def is_far_relay(question: Question) -> bool:
+    """Return True if the packet came through a relay that is in no network of ours."""
+    relay = question.packet.giaddr
+    return relay != ANY and not is_near(relay, question.context)
+
+
+def far_relay(question: Question) -> Ignored:
+    """Return the reason for no answer through such a relay."""
+    return Ignored(
+        f"the relay {question.packet.giaddr} is in no network of this server; if PCs boot there, "
+        "add its network to dhcp.networks",
+        serious=True,
+    )
+
+
 def is_raspberry_pi(client: Client | None) -> bool:
     return client is not None and client.arch.firmware is Firmware.RASPBERRY_PI
 
@@ -181,18 +193,27 @@ def compose(
     bootfile: bytes = b"",
     ciaddr: IPv4Address = ANY,
     yiaddr: IPv4Address = ANY,
+    identifier: IPv4Address | None = None,
 ) -> Packet:
-    """Return an answer with the fields common to all (RFC 2131 table 3) and those for booting."""
+    """Return an answer with the fields common to all (RFC 2131 table 3) and those for booting.
+
+    ``identifier`` is the server that the PC is to know, if it is not us.
+    """
     request, server = question.packet, question.context.server
     all_options = {
         int(Option.DHCP_MESSAGE_TYPE): bytes((kind,)),
-        int(Option.SERVER_IDENTIFIER): server.packed,
+        int(Option.SERVER_IDENTIFIER): (identifier or server).packed,
         **options,
     }
+    to_relay = request.options.get(ECHOED_TO_RELAY, b"")
+    room = MOST_ECHOED - len(to_relay)
     for echoed in ECHOED:
-        value = request.options.get(echoed, b"")
-        if 0 < len(value) <= MOST_ECHOED:
+        value = request.first(echoed)
+        if 0 < len(value) <= room and echoed not in request.recalled:
             all_options[echoed] = value
+            room -= len(value)
+    if 0 < len(to_relay) <= MOST_ECHOED:
+        all_options[ECHOED_TO_RELAY] = to_relay
     return Packet(
         op=BOOTREPLY,
         xid=request.xid,

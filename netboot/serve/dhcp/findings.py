@@ -6,7 +6,6 @@ Pure. The sender is known by its address. PXE 2.1 and EDK2's PxeBcDhcp4.c say ho
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from netboot.errors import ProtocolError
 from netboot.serve.dhcp import pxe
 from netboot.serve.dhcp.packet import ANY, MessageType, Option, Packet
 
@@ -27,7 +26,7 @@ class Finding:
 def inspect(packet: Packet, server: IPv4Address, where: str, *, full: bool) -> Finding | None:
     """Return the fault that an offer of ``server`` on the interface ``where`` shows, or None.
 
-    ``full`` is True if we give out addresses there. Raises ProtocolError if option 53 is damaged.
+    ``full`` is True if we give out addresses there.
     """
     if packet.message_type is not MessageType.DHCPOFFER:
         return None
@@ -61,8 +60,5 @@ def inspect(packet: Packet, server: IPv4Address, where: str, *, full: bool) -> F
 
 def _tells_how(packet: Packet) -> bool:
     """Return True if option 43 has PXE's sub-options 6 to 10: the sender is a PXE server itself."""
-    try:
-        told = pxe.parse_suboptions(packet.options.get(Option.VENDOR_SPECIFIC_INFORMATION, b""))
-    except ProtocolError:
-        return False
+    told = pxe.parse_suboptions(packet.options.get(Option.VENDOR_SPECIFIC_INFORMATION, b""))
     return any(pxe.DISCOVERY_CONTROL <= code <= pxe.MENU_PROMPT for code in told)

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 from netboot.boot.arch import Firmware
 from netboot.boot.client import Stage, is_played
 from netboot.errors import Ignored
+from netboot.serve.dhcp import relay
 from netboot.serve.dhcp.answer import (
     SKIP_PROXY_WAIT,
     Claim,
@@ -14,6 +15,8 @@ from netboot.serve.dhcp.answer import (
     addressed,
     bootfile_of,
     compose,
+    far_relay,
+    is_far_relay,
     is_raspberry_pi,
     pxe_options,
     server_names,
@@ -29,8 +32,11 @@ def full_mode(question: Question, now: float) -> Reply | Ignored:
     packet, context = question.packet, question.context
     scope = scope_of(packet, context.server, context.scopes)
     if scope is None:
-        where = "the network of " + str(context.server if packet.giaddr == ANY else packet.giaddr)
-        return Ignored(f"no addresses for {where}: not a network of the profile", serious=True)
+        where = context.server if packet.giaddr == ANY else relay.network_of(packet)
+        reason = f"no addresses for the network of {where}: not a network of the profile"
+        return Ignored(reason, serious=True)
+    if is_far_relay(question):
+        return far_relay(question)
     owner = owner_of(packet, question.mac, context.profile)
     match question.kind:
         case Type.DHCPDISCOVER:
@@ -103,13 +109,15 @@ def _request(question: Question, scope: Scope, owner: str, now: float) -> Reply 
     """Answer a DHCPREQUEST, whose four kinds differ in three fields (RFC 2131 section 4.3.2)."""
     packet, network, pool = question.packet, scope.network, scope.pool
     chosen = packet.address(Option.SERVER_IDENTIFIER)
-    if chosen is not None and chosen != question.context.server:
+    if chosen not in (None, question.context.server, relay.server_override(packet)):
         pool.withdraw(owner)
         return Ignored(f"the client chose the DHCP server {chosen}")
     rebooting = packet.ciaddr == ANY
     address = packet.address(Option.REQUESTED_IP_ADDRESS) if rebooting else packet.ciaddr
+    if address is None and chosen is not None:
+        address = pool.address_of(owner)  # it accepts our offer, and only fails to repeat it
     if address is None:
-        return Ignored("DHCPREQUEST for no address")
+        return Ignored("DHCPREQUEST for no address", serious=question.client is not None)
     if address in network and pool.commit(owner, address, now):
         return _lease(question, Type.DHCPACK, address, scope, pool.lease_time)
     # Only a client that just came to this link must learn that its address is from elsewhere. Any
@@ -125,7 +133,13 @@ def _refusal(question: Question, message: str) -> Reply:
     flags = question.packet.flags
     if question.packet.giaddr != ANY:
         flags |= BROADCAST_FLAG  # the relay must not send it to the refused address
-    packet = compose(question, Type.DHCPNAK, {Option.MESSAGE: message.encode()}, flags=flags)
+    packet = compose(
+        question,
+        Type.DHCPNAK,
+        {Option.MESSAGE: message.encode()},
+        flags=flags,
+        identifier=relay.server_override(question.packet),
+    )
     return addressed(question, Type.DHCPNAK, packet)
 
 
@@ -173,5 +187,6 @@ def _lease(
         yiaddr=address,
         flags=request.flags,
         bootfile=bootfile,
+        identifier=relay.server_override(request),
     )
     return addressed(question, kind, packet, unproven=unproven)

@@ -1,12 +1,12 @@
 """DHCP messages: bytes <-> Packet. Sans-IO (RFC 951, 2131, 2132, 3396).
 
-The parser accepts the forms that clients in the field send: no END, no padding, overload, split
-options.
+The parser accepts the forms that clients in the field send: no END, no padding, overload, split or
+doubled options, an option that is cut off. It refuses only a message whose header cannot be read.
 The serializer is strict: option 53 first, no overload, END, then zeros up to 300 bytes.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address
@@ -44,6 +44,9 @@ class MessageType(IntEnum):
     DHCPINFORM = 8
 
 
+MESSAGE_TYPES = {bytes((each,)): each for each in MessageType}
+
+
 class Option(IntEnum):
     """Option numbers by their names in RFC 2132, 3004, 3046, 4578; 175 is iPXE's own."""
 
@@ -71,6 +74,13 @@ class Option(IntEnum):
     ETHERBOOT_ENCAPSULATED = 175
 
 
+# The first bytes of these decide on the answer, so they count even if the option is cut off.
+DECIDE_CUT_OFF = (
+    Option.DHCP_MESSAGE_TYPE,
+    Option.VENDOR_CLASS_IDENTIFIER,
+    Option.CLIENT_SYSTEM_ARCHITECTURE,
+)
+
 ANY = IPv4Address(0)
 
 
@@ -80,6 +90,8 @@ class Packet:
 
     ``chaddr`` is all 16 bytes of the field; ``sname`` and ``file`` end before the first NUL.
     ``secs`` is in seconds. ``options`` maps an option's number to its value, in wire order.
+    ``firsts`` are the first copies of options that came in several. ``recalled`` are the options that
+    are known from an earlier packet only (conversation.py).
     """
 
     op: int
@@ -97,32 +109,34 @@ class Packet:
     sname: bytes = b""
     file: bytes = b""
     options: Mapping[int, bytes] = field(default_factory=dict)
+    firsts: Mapping[int, bytes] = field(default_factory=dict, compare=False)
+    recalled: Collection[int] = ()
 
     @property
     def mac(self) -> str | None:
-        """``aa:bb:cc:dd:ee:ff``, or None without an Ethernet address (EDK2 may send a GUID)."""
-        if self.htype != ETHERNET or self.hlen != 6:
+        """``aa:bb:cc:dd:ee:ff``, or None without an Ethernet address (EDK2 may send a GUID).
+
+        A hardware type or length that is wrong does no harm if the field has six bytes and no more.
+        """
+        if (self.htype != ETHERNET or self.hlen != 6) and (
+            any(self.chaddr[6:]) or not any(self.chaddr)
+        ):
             return None
         return self.chaddr[:6].hex(":")
 
     @property
     def message_type(self) -> MessageType | None:
-        """Option 53, or None for plain BOOTP. Raises ProtocolError if it is not a known type."""
-        value = self.options.get(Option.DHCP_MESSAGE_TYPE)
-        if value is None:
-            return None
-        if len(value) != 1 or not 1 <= value[0] <= len(MessageType):
-            raise ProtocolError(f"option 53 is {value[:8].hex()}, expected one byte from 01 to 08")
-        return MessageType(value[0])
+        """The first byte of option 53; None for plain BOOTP, and for types that PCs do not send."""
+        return MESSAGE_TYPES.get(self.options.get(Option.DHCP_MESSAGE_TYPE, b"")[:1])
+
+    def first(self, option: int) -> bytes:
+        """Return the first copy of an option, empty if it is absent."""
+        return self.firsts.get(option) or self.options.get(option, b"")
 
     def address(self, option: Option) -> IPv4Address | None:
-        """Return the address in ``option``, None if absent. Raises ProtocolError if not 4 bytes."""
-        value = self.options.get(option)
-        if value is None:
-            return None
-        if len(value) != 4:
-            raise ProtocolError(f"option {option.value} has {len(value)} bytes, expected 4")
-        return IPv4Address(value)
+        """Return the first address in ``option``; None if it is absent or too short."""
+        value = self.options.get(option, b"")
+        return IPv4Address(value[:4]) if len(value) >= 4 else None
 
 
 def parse(data: bytes) -> Packet:
@@ -135,20 +149,19 @@ def parse(data: bytes) -> Packet:
     )
     if op not in (BOOTREQUEST, BOOTREPLY):
         raise ProtocolError(f"op is {op}, expected {BOOTREQUEST} or {BOOTREPLY}")
-    if hlen > len(chaddr):
-        raise ProtocolError(f"hlen is {hlen}, expected at most {len(chaddr)}")
     cookie = data[HEADER.size : smallest]
     if cookie != MAGIC_COOKIE:
         raise ProtocolError(f"magic cookie is {cookie.hex()}, expected {MAGIC_COOKIE.hex()}")
     options: dict[int, bytes] = {}
-    _read_options(data[smallest:], "options", options)
+    firsts: dict[int, bytes] = {}
+    _read_options(data[smallest:], options, firsts)
     overloaded = _overload(options)
     # RFC 3396 section 5: the aggregate buffer is options, then file, then sname.
     if overloaded & 1:
-        _read_options(file, "file", options)
+        _read_options(file, options, firsts)
         file = b""
     if overloaded & 2:
-        _read_options(sname, "sname", options)
+        _read_options(sname, options, firsts)
         sname = b""
     options.pop(OVERLOAD, None)
     ciaddr, yiaddr, siaddr, giaddr = map(IPv4Address, addresses)
@@ -168,36 +181,38 @@ def parse(data: bytes) -> Packet:
         sname=sname.partition(b"\0")[0],
         file=file.partition(b"\0")[0],
         options=options,
+        firsts=firsts,
     )
 
 
 def _overload(options: dict[int, bytes]) -> int:
-    """Return option 52 (RFC 2132 section 9.3): bit 0 the file field, bit 1 the sname field."""
-    value = options.get(OVERLOAD, b"\0")
-    if value not in (b"\0", b"\1", b"\2", b"\3"):
-        raise ProtocolError(f"option 52 is {value[:8].hex()}, expected one byte from 01 to 03")
-    return value[0]
+    """Return option 52 (RFC 2132 section 9.3): bit 0 the file field, bit 1 the sname field.
+
+    A value that is not of the RFC is as good as none.
+    """
+    value = options.get(OVERLOAD, b"")[:1]
+    return value[0] if value in (b"\1", b"\2", b"\3") else 0
 
 
-def _read_options(data: bytes, where: str, options: dict[int, bytes]) -> None:
+def _read_options(data: bytes, options: dict[int, bytes], firsts: dict[int, bytes]) -> None:
     """Append the options in ``data`` to ``options``, up to END or to the end of the bytes.
 
-    ``where`` names the field in an error. Raises ProtocolError if an option is cut off.
+    Put the first copy of an option that came before into ``firsts``. Leave an option out that is
+    cut off, unless its beginning decides.
     """
-    at = 0
-    while at < len(data) and data[at] != END:
-        code = data[at]
+    at, size = 0, len(data)
+    while at < size and (code := data[at]) != END:
         if code == PAD:
             at += 1
             continue
-        if at + 1 == len(data):
-            raise ProtocolError(f"{where}: option {code} ends before its length")
-        length = data[at + 1]
-        value = data[at + 2 : at + 2 + length]
-        if len(value) != length:
-            raise ProtocolError(f"{where}: option {code} has {len(value)} of {length} bytes")
-        options[code] = options.get(code, b"") + value
-        at += 2 + length
+        end = at + 2 + data[at + 1] if at + 1 < size else size + 1
+        if end <= size or code in DECIDE_CUT_OFF:
+            value = data[at + 2 : end]
+            if code in options:
+                firsts.setdefault(code, options[code])
+                value = options[code] + value
+            options[code] = value
+        at = end
 
 
 def serialize(packet: Packet) -> bytes:

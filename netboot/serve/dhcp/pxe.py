@@ -3,17 +3,18 @@
 RFC 4578, RFC 3004 and the PXE specification 2.1; iPXE's own options after its include/ipxe/dhcp.h.
 """
 
+import re
 import struct
 from collections.abc import Mapping
 from uuid import UUID
 
 from netboot.boot.ipxe import OWN_USER_CLASS
-from netboot.errors import ProtocolError
 from netboot.serve.dhcp.packet import END, PAD, Option, Packet
 
 # Option 60 begins with one of these (PXE 2.1 section 2.2.1; UEFI 2.5 section 23.7.2.1).
 PXE_CLIENT = b"PXEClient"
 HTTP_CLIENT = b"HTTPClient"
+NAMED_ARCHITECTURE = re.compile(rb"(?:PXE|HTTP)Client:Arch:([0-9]{1,5})")
 IPXE_USER_CLASS = b"iPXE"
 
 # Option 43 (PXE 2.1, table 2-1). Bit 3 of discovery control: no discovery, load the file named.
@@ -34,21 +35,25 @@ PCI_BUS = 1
 def parse_suboptions(data: bytes) -> dict[int, bytes]:
     """Parse encapsulated options (RFC 2132 section 8.4) into a map from number to value.
 
-    Raises ProtocolError if one of them is cut off.
+    One that is cut off is left out.
     """
+    return _split(data)[0]
+
+
+def _split(data: bytes) -> tuple[dict[int, bytes], bool]:
+    """Return the encapsulated options, and whether all of them are whole."""
     suboptions: dict[int, bytes] = {}
-    at = 0
-    while at < len(data) and data[at] != END:
-        code = data[at]
+    at, size = 0, len(data)
+    while at < size and (code := data[at]) != END:
         if code == PAD:
             at += 1
             continue
-        end = at + 2 + data[at + 1] if at + 1 < len(data) else at + 2
-        if end > len(data):
-            raise ProtocolError(f"sub-option {code} ends {end - len(data)} bytes after its option")
+        end = at + 2 + data[at + 1] if at + 1 < size else size + 1
+        if end > size:
+            return suboptions, False
         suboptions[code] = data[at + 2 : end]
         at = end
-    return suboptions
+    return suboptions, True
 
 
 def serialize_suboptions(suboptions: Mapping[int, bytes]) -> bytes:
@@ -79,7 +84,7 @@ def _has_class(packet: Packet, name: bytes) -> bool:
     iPXE sends the bare string (its net/udp/dhcp.c); RFC 3004 has a length before each class.
     """
     value = packet.options.get(Option.USER_CLASS, b"")
-    if value == name:
+    if value.rstrip(b"\0") == name:
         return True
     at = 0
     while at < len(value):
@@ -90,45 +95,41 @@ def _has_class(packet: Packet, name: bytes) -> bool:
 
 
 def architectures(packet: Packet) -> tuple[int, ...]:
-    """Return the client system architecture types, option 93; empty if absent.
+    """Return the client system architecture types, empty if the packet names none.
 
-    Raises ProtocolError unless it is a list of 16-bit numbers (RFC 4578 section 2.1).
+    They are a list of 16-bit numbers in option 93 (RFC 4578 section 2.1). Without it, old ROMs have
+    the number in option 60 only (PXE 2.1 section 2.2.1).
     """
-    value = packet.options.get(Option.CLIENT_SYSTEM_ARCHITECTURE)
-    if value is None:
-        return ()
-    if not value or len(value) % 2:
-        raise ProtocolError(f"option 93 has {len(value)} bytes, expected 2 for each type")
-    return struct.unpack(f"!{len(value) // 2}H", value)
+    value = packet.options.get(Option.CLIENT_SYSTEM_ARCHITECTURE, b"")
+    if len(value) > 1:
+        return struct.unpack_from(f"!{len(value) // 2}H", value)
+    if value:
+        return (value[0],)
+    named = NAMED_ARCHITECTURE.match(packet.options.get(Option.VENDOR_CLASS_IDENTIFIER, b""))
+    return (int(named[1]),) if named else ()
 
 
 def machine(packet: Packet) -> str:
     """Return the machine's UUID (option 97), empty if there is none. Boot ROMs also send it empty.
 
-    Firmware and iPXE send the first three numbers in either byte order, of which one is chosen.
-    Raises ProtocolError for any length but 0 and 17 (RFC 4578 section 2.3).
+    Firmware and iPXE send the first three numbers in either byte order, of which one is chosen. A
+    value that is shorter than RFC 4578 section 2.3 says is none.
     """
-    value = packet.options.get(Option.CLIENT_MACHINE_IDENTIFIER, b"")
-    if len(value) not in (0, 17):
-        raise ProtocolError(f"option 97 has {len(value)} bytes, expected 17")
-    number = value[1:]  # after its type
-    return min(str(UUID(bytes=number)), str(UUID(bytes_le=number))) if any(number) else ""
+    value = packet.first(Option.CLIENT_MACHINE_IDENTIFIER)
+    number = value[1:17]  # after its type
+    if len(number) < 16 or not any(number):
+        return ""
+    return min(str(UUID(bytes=number)), str(UUID(bytes_le=number)))
 
 
 def ipxe_features(packet: Packet) -> frozenset[int]:
-    """Return the features of the sender's iPXE (option 175); empty if it sends none.
-
-    Raises ProtocolError if option 175 cannot be parsed.
-    """
-    encapsulated = packet.options.get(Option.ETHERBOOT_ENCAPSULATED, b"")
-    return frozenset(parse_suboptions(encapsulated)) & frozenset(FEATURES)
+    """Return the features of the sender's iPXE (option 175); empty if it does not tell all."""
+    told, is_whole = _split(packet.options.get(Option.ETHERBOOT_ENCAPSULATED, b""))
+    return frozenset(told) & frozenset(FEATURES) if is_whole else frozenset()
 
 
 def nic(packet: Packet) -> tuple[int, int] | None:
-    """Return PCI vendor and device of the sender's NIC, or None without iPXE's bus-id (175.177).
-
-    Raises ProtocolError if option 175 cannot be parsed.
-    """
+    """Return PCI vendor and device of the sender's NIC, or None without iPXE's bus-id (175.177)."""
     encapsulated = packet.options.get(Option.ETHERBOOT_ENCAPSULATED, b"")
     bus_id = parse_suboptions(encapsulated).get(BUS_ID, b"")
     if len(bus_id) != 5 or bus_id[0] != PCI_BUS:

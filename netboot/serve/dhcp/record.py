@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from netboot.boot.arch import Architecture, Firmware
 from netboot.boot.events import BootEvent
-from netboot.errors import Ignored
+from netboot.errors import Ignored, ProtocolError
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Reply
 from netboot.serve.dhcp.packet import Packet
-from netboot.serve.dhcp.pxe import vendor_class
+from netboot.serve.dhcp.pxe import architectures, vendor_class
+from netboot.serve.dhcp.refusal import mac_in
 
 STAGES = {SERVER_PORT: "dhcp", BOOT_SERVER_PORT: "pxe"}
 
@@ -17,14 +19,15 @@ def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) 
     ``when`` is seconds since the epoch.
     """
     kind = packet.message_type
-    if kind is None or packet.mac is None:
+    serious = isinstance(result, Ignored) and result.serious
+    if (kind is None and not serious) or packet.mac is None:
         return None
-    name = kind.name.removeprefix("DHCP")
+    name = "BOOTP" if kind is None else kind.name.removeprefix("DHCP")
     data: dict[str, Any] = {"type": name}
     if isinstance(result, Ignored):
         if vendor_class(packet) is None and not result.serious:
             return None
-        message = f"{name}: {result.reason}"
+        message = f"{name}: {result.told}"
     elif result.client is None:
         message = f"{name} from a DHCP client"
     else:
@@ -32,8 +35,24 @@ def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) 
         data["stage"] = result.client.stage.value
         named = vendor_class(packet) or b""
         sender = "iPXE" if data["stage"] == "ipxe" else named.decode()
-        message = f"{name} from {sender} {data['arch']}"
+        message = f"{name} from {sender} {data['arch']}{_misnamed(packet, result.client.arch)}"
     return BootEvent(when, packet.mac, STAGES[port], message, data)
+
+
+def _misnamed(packet: Packet, arch: Architecture) -> str:
+    """Return a note on the architecture, if the PC names none or one of another way to boot."""
+    codes = architectures(packet)
+    if arch.code in codes or arch.firmware is Firmware.RASPBERRY_PI:
+        return ""
+    return f" (option 93: {', '.join(map(str, codes))})" if codes else " (names no architecture)"
+
+
+def of_damage(data: bytes, port: int, error: ProtocolError, when: float) -> BootEvent | None:
+    """Return the event for a message that cannot be parsed; None if its header names no PC."""
+    mac = mac_in(data)
+    if not mac:
+        return None
+    return BootEvent(when, mac, STAGES[port], f"a damaged packet got no answer: {error}")
 
 
 def of_reply(reply: Reply, port: int, milliseconds: float, when: float) -> BootEvent:

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
+from netboot.serve.dhcp import relay
 from netboot.serve.dhcp.lease import LeasePool
 from netboot.serve.dhcp.packet import ANY, Option, Packet
 
@@ -64,11 +65,12 @@ def _scopes(
 def scope_of(packet: Packet, server: IPv4Address, scopes: Sequence[Scope]) -> Scope | None:
     """Return the scope of the sender, or None if none contains it.
 
-    The relay's address decides; else the sender's own address, because a PC with an address
-    bypasses the relay; else ``server``, our address on the interface that received the packet.
+    The relay's address decides, or the network that the relay names; else the sender's own address,
+    because a PC with an address bypasses the relay; else ``server``, our address on the interface
+    that received the packet.
     """
     if packet.giaddr != ANY:
-        return _containing(packet.giaddr, scopes)
+        return _containing(relay.network_of(packet), scopes)
     own = _containing(packet.ciaddr, scopes) if packet.ciaddr != ANY else None
     return own or _containing(server, scopes)
 
@@ -79,7 +81,7 @@ def owner_of(packet: Packet, mac: str, profile: Profile) -> str:
     Other client identifiers are ignored: firmware, iPXE and Linux send three different ones from
     one PC, which must keep its address.
     """
-    client_id = packet.options.get(Option.CLIENT_IDENTIFIER, b"").hex()
+    client_id = packet.first(Option.CLIENT_IDENTIFIER).hex()
     return f"id:{client_id}" if client_id in profile.dhcp.client_ids else mac
 
 

@@ -1,10 +1,14 @@
 """The sender of a DHCP packet: a client that we can boot, or a reason to ignore it. Pure."""
 
-from netboot.boot.arch import BY_CODE, BY_OUI, Firmware
+from collections.abc import Sequence
+
+from netboot.boot.arch import BY_CODE, BY_OUI, OTHER_WAY, Architecture, Firmware
 from netboot.boot.client import Client, Stage
 from netboot.errors import Ignored
 from netboot.serve.dhcp import pxe
 from netboot.serve.dhcp.packet import Packet
+
+BIOS = 0  # old ROMs name no architecture
 
 # The features that an iPXE needs for our scripts. On UEFI the firmware itself starts a kernel.
 NEEDED = {
@@ -15,39 +19,49 @@ NEEDED = {
 
 
 def client_from_packet(packet: Packet) -> Client | Ignored:
-    """Return the client that sent ``packet``, or the reason why we cannot boot the sender.
-
-    Raises ProtocolError if an option of PXE cannot be parsed.
-    """
+    """Return the client that sent ``packet``, or the reason why we cannot boot the sender."""
     vendor_class = pxe.vendor_class(packet)
     if vendor_class is None:
         return Ignored("not a boot client: option 60 begins with neither PXEClient nor HTTPClient")
     if packet.mac is None:
-        return Ignored(f"hardware type {packet.htype} with {packet.hlen} bytes is not Ethernet")
-    codes = pxe.architectures(packet)
+        return Ignored(not_ethernet(packet))
+    codes, by_http = pxe.architectures(packet), vendor_class == pxe.HTTP_CLIENT
+    if not codes and by_http:
+        return Ignored("an HTTPClient that names no architecture, in neither option 93 nor 60")
+    codes = codes or (BIOS,)
     # A Raspberry Pi's own firmware sends 0, BIOS (rpi-eeprom#182); UEFI on a Pi sends its own code.
     own = BY_OUI.get(packet.mac[:8])
     if own is not None:
-        codes = tuple(own.code if code == 0 else code for code in codes)
-    if not codes:
-        return Ignored("no architecture: a boot client without option 93")
-    by_http = vendor_class == pxe.HTTP_CLIENT
-    known = [
-        row
-        for row in map(BY_CODE.get, codes)
-        if row is not None and (row.firmware is Firmware.UEFI_HTTP) is by_http
-    ]
-    if not known:
+        codes = tuple(own.code if code == BIOS else code for code in codes)
+    arch = _architecture(codes, by_http=by_http)
+    if arch is None:
         numbers = ", ".join(map(str, codes))
         return Ignored(f"no boot loader for {vendor_class.decode()} architecture {numbers}")
-    machine = pxe.machine(packet)
     features = pxe.ipxe_features(packet)
     return Client(
         mac=packet.mac,
-        arch=known[0],
+        arch=arch,
         stage=Stage.IPXE if pxe.is_ipxe(packet) else Stage.FIRMWARE,
         nic=pxe.nic(packet),
-        machine=machine,
+        machine=pxe.machine(packet),
         ours=pxe.is_ours(packet),
-        able=not features or NEEDED.get(known[0].firmware, set()) <= features,
+        able=not features or NEEDED.get(arch.firmware, set()) <= features,
     )
+
+
+def _architecture(codes: Sequence[int], *, by_http: bool) -> Architecture | None:
+    """Return the first row that the firmware can boot in its way.
+
+    Option 60 says which answer it takes: a PXE server's, or one with a URL (UEFI 2.10 section
+    24.7.3.1). So that option decides if option 93 has the number of the other way.
+    """
+    for code in codes:
+        for row in (BY_CODE.get(code), BY_CODE.get(OTHER_WAY.get(code, code))):
+            if row is not None and (row.firmware is Firmware.UEFI_HTTP) is by_http:
+                return row
+    return None
+
+
+def not_ethernet(packet: Packet) -> str:
+    """Return the reason for no answer to a sender without a MAC address."""
+    return f"hardware type {packet.htype} with {packet.hlen} bytes is not Ethernet"

@@ -20,9 +20,10 @@ from netboot.errors import Ignored, OperatorError, ProtocolError
 from netboot.host.files import replace_file
 from netboot.host.interfaces import Interface
 from netboot.profile.profile import Profile
-from netboot.serve.dhcp import record, sockets
+from netboot.serve.dhcp import record, refusal, sockets
 from netboot.serve.dhcp.answer import SERVER_PORT, Claim, Context, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
+from netboot.serve.dhcp.conversation import Conversations
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
 from netboot.serve.dhcp.packet import MessageType, parse, serialize
 from netboot.serve.dhcp.queue import Queue
@@ -115,6 +116,7 @@ class DhcpServer:
         self._unsaved: list[tuple[_Arrived, _Answered]] = []  # wait for their lease to be on disk
         self._sockets: dict[int, socket.socket] = {}
         self._complaints = Complaints(log)
+        self._conversations = Conversations(time.monotonic)
         self._networks = (*(each.network for each in interfaces), *profile.dhcp.networks)
         self._neighbourhood: Neighbourhood | None = None
 
@@ -246,7 +248,7 @@ class DhcpServer:
         address, source_port = arrival.source
         sender = address  # a PC without an address has 0.0.0.0, until its packet is read
         try:
-            packet = parse(arrival.data)
+            packet = self._conversations.follow(parse(arrival.data))
             sender = packet.mac or sender
             if self._neighbourhood is not None and self._neighbourhood.asked(packet, interface):
                 return None
@@ -268,15 +270,24 @@ class DhcpServer:
                 if isinstance(result, Shortage) and self._neighbourhood is not None:
                     self._neighbourhood.make_room(result, interface)
                 if result.serious:
-                    self._complaints.warn(sender, "%s (asked by %s)", result.reason, sender)
+                    asker = refusal.sender(packet, IPv4Address(address))
+                    self._complaints.warn(sender, "%s (asked by %s)", result.told, asker)
                 return None
             return result, serialize(result.packet)
         except ProtocolError as error:
-            self._complaints.warn(sender, "port %d: bad packet from %s: %s", port, sender, error)
+            self._damaged(arrival, port, error)
         except Exception:  # noqa: BLE001 - a bug of ours must cost one seat and not the room
             message = "port %d: cannot answer a packet from %s\n%s"
             self._complaints.warn(sender, message, port, sender, traceback.format_exc())
         return None
+
+    def _damaged(self, arrival: sockets.Arrival, port: int, error: ProtocolError) -> None:
+        """Name the sender of a message that cannot be parsed, also in its seat's history."""
+        address, mac = arrival.source[0], refusal.mac_in(arrival.data)
+        message = "port %d: bad packet from %s, which gets no answer: %s"
+        asker = f"{mac} at {address}" if mac else address
+        if self._complaints.warn(mac or address, message, port, asker, error):
+            self._record(record.of_damage(arrival.data, port, error, time.time()))
 
     def _plan_from(self, server: IPv4Address, privileged: bool, client: Client) -> BootPlan:
         return self._plan(client, server, privileged=privileged)

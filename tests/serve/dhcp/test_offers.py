@@ -188,11 +188,24 @@ def test_an_answer_from_another_port_is_not_one() -> None:
     assert offers.acknowledged(Ask(OURS), Offer(good.data, ROUTER, 4011)) is None
 
 
-def test_a_client_is_asked_for_by_its_own_kind() -> None:
-    """A PXEClient with a code of HTTP boot, and the reverse, get a reason and no wrong answer."""
-    for data in (PxeClient(arch=16, vendor=b"PXEClient"), PxeClient(arch=7, vendor=b"HTTPClient")):
-        result = respond(parse(data.discover()), context(), NOW)
-        assert not isinstance(result, Reply)
+@pytest.mark.parametrize(
+    ("client", "row"),
+    [
+        (PxeClient(arch=16, vendor=b"PXEClient"), "uefi-x64"),
+        (PxeClient(arch=7, vendor=b"HTTPClient"), "uefi-x64-http"),
+        (PxeClient(arch=9, vendor=b"HTTPClient"), "uefi-x64-http"),
+        (PxeClient(arch=19, vendor=b"PXEClient"), "uefi-arm64"),
+        (PxeClient(arch=11, vendor=b"HTTPClient"), "uefi-arm64-http"),
+    ],
+)
+def test_option_60_decides_on_the_way_and_option_93_on_the_processor(
+    client: PxeClient, row: str
+) -> None:
+    """Firmware takes only an answer with its own class, so another one would be in vain."""
+    by_http = client.vendor == b"HTTPClient"
+    model = offers.edk2_http if by_http else offers.new_edk2
+    seen = [answer(client.discover(), context()), plain()]
+    assert boots(model(seen), client) == Boot(OURS, FILES[row])
 
 
 def test_the_tests_that_the_document_names_are_there() -> None:

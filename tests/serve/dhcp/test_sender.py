@@ -4,7 +4,7 @@ import pytest
 
 from netboot.boot.arch import BY_CODE
 from netboot.boot.client import Client, Stage
-from netboot.errors import Ignored, ProtocolError
+from netboot.errors import Ignored
 from netboot.serve.dhcp.packet import parse
 from netboot.serve.dhcp.sender import client_from_packet
 from tests.support.pxe_client import BIOS, UEFI_X64, PxeClient
@@ -58,11 +58,11 @@ def test_the_first_architecture_that_we_know_counts() -> None:
     [
         (PxeClient().plain("discover"), "not a boot client"),
         (PxeClient().plain("discover", ("vendor_class_id", b"MSFT 5.0")), "not a boot client"),
-        (PxeClient().plain("discover", ("vendor_class_id", b"PXEClient")), "without option 93"),
+        (PxeClient().plain("discover", ("vendor_class_id", b"HTTPClient")), "names no archi"),
         (PxeClient(arch=2).discover(), "PXEClient architecture 2"),
         (PxeClient(arch=65535).discover(), "PXEClient architecture 65535"),
-        (PxeClient().discover(hlen=16), "hardware type 1 with 16 bytes"),
-        (PxeClient().discover(htype=32), "hardware type 32 with 6 bytes"),
+        (PxeClient().discover(hlen=16, chaddr=bytes(range(16))), "type 1 with 16 bytes"),
+        (PxeClient().discover(htype=32, hlen=0, chaddr=b""), "hardware type 32 with 0 bytes"),
     ],
 )
 def test_who_is_not_a_client_and_why(data: bytes, reason: str) -> None:
@@ -71,9 +71,20 @@ def test_who_is_not_a_client_and_why(data: bytes, reason: str) -> None:
     assert reason in result.reason
 
 
-def test_a_client_that_cannot_write_its_uuid_is_refused() -> None:
-    data = PxeClient().plain(
-        "discover", ("vendor_class_id", b"PXEClient"), (93, b"\0\0"), (97, bytes(16))
+@pytest.mark.parametrize(
+    ("vendor_class", "code"),
+    [
+        (b"PXEClient:Arch:00000:UNDI:002001", 0),
+        (b"PXEClient:Arch:00007:UNDI:003016", 7),
+        (b"PXEClient", 0),
+    ],
+)
+def test_an_old_rom_without_option_93_is_known_by_option_60_or_a_bios(
+    vendor_class: bytes, code: int
+) -> None:
+    """As iPXE's maintainer advises (ipxe#1527)."""
+    client = client_from_packet(
+        parse(PxeClient().plain("discover", ("vendor_class_id", vendor_class)))
     )
-    with pytest.raises(ProtocolError, match="option 97"):
-        client_from_packet(parse(data))
+    assert isinstance(client, Client)
+    assert client.arch.code == code
