@@ -15,7 +15,8 @@ from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
 from netboot.errors import Ignored
 from netboot.serve.room import SCRIPT_SUFFIX, Room, ipxe_client
-from netboot.serve.tftp.server import NO_SUCH_FILE, Transfer, WithEnd
+from netboot.serve.tftp.content import NO_SUCH_FILE
+from netboot.serve.tftp.server import Transfer, WithEnd
 from netboot.serve.tftp.transfer import Outcome
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from netboot.profile.profile import Profile
 from netboot.serve.identity import Identity
 from netboot.serve.noticing import Noticing
 from netboot.serve.room import Room
-from netboot.serve.tftp.server import NO_SUCH_FILE, Transfer
+from netboot.serve.tftp.content import NO_SUCH_FILE
+from netboot.serve.tftp.server import Transfer
 from netboot.serve.tftp.transfer import Outcome
 from netboot.serve.tftp_files import TftpFiles
 from tests.serve.links import FakeLinks

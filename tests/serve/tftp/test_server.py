@@ -21,7 +21,7 @@ from scapy.layers.tftp import TFTP_Option as Option
 from scapy.layers.tftp import TFTP_Options as Options
 
 from netboot.errors import OperatorError
-from netboot.serve.tftp import server as tftp_server
+from netboot.serve.tftp import places
 from netboot.serve.tftp.server import TftpServer, Transfer, WithEnd
 from netboot.serve.tftp.transfer import Outcome
 
@@ -313,8 +313,8 @@ def test_a_stranger_does_not_disturb_a_transfer(rig: Rig) -> None:
 def test_an_address_without_a_place_waits_and_is_served_later(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tftp_server, "MAX_TRANSFERS", 4)
-    monkeypatch.setattr(tftp_server, "SHARE_OF_ADDRESS", 1)
+    monkeypatch.setattr(places, "MAX_TRANSFERS", 4)
+    monkeypatch.setattr(places, "SHARE_OF_ADDRESS", 1)
     with contextlib.ExitStack() as stack:
         peers = [stack.enter_context(Peer(rig, rrq("loader.efi"))) for _ in range(2)]
         for peer in peers:
@@ -335,7 +335,7 @@ def test_an_address_without_a_place_waits_and_is_served_later(
 
 
 def test_an_unproven_transfer_makes_room(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tftp_server, "MAX_TRANSFERS", 3)
+    monkeypatch.setattr(places, "MAX_TRANSFERS", 3)
     with contextlib.ExitStack() as stack:
         good = stack.enter_context(Peer(rig, rrq("loader.efi"), "127.0.0.8"))
         good.receive()
@@ -344,7 +344,7 @@ def test_an_unproven_transfer_makes_room(rig: Rig, monkeypatch: pytest.MonkeyPat
         for _ in range(2):
             silent = stack.enter_context(Peer(rig, rrq("loader.efi"), "127.0.0.7"))
             silent.receive()
-        time.sleep(tftp_server.UNPROVEN_GRACE_SECONDS)
+        time.sleep(places.UNPROVEN_GRACE_SECONDS)
         late = stack.enter_context(Peer(rig, rrq("loader.efi"), "127.0.0.9"))
         assert late.receive().op == 3
         assert rig.wait_for(1) == [Outcome.BROKEN]
