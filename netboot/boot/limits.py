@@ -121,6 +121,15 @@ NBD_KEPT = Limit(
     None,
     "their pages must stay within reach after a fault of the server",
 )
+# Linux has at most 128 requests of 128 KiB in flight on a connection, and most are of 4 KiB. A worker
+# divides the total among its areas.
+NBD_WAITING = Limit(
+    "bytes of a swap area's writes that wait for room in the store",
+    16 << 20,
+    64 << 20,
+    None,
+    "later requests of that connection wait as well",
+)
 # A PC has one transfer at a time. A room behind one router's address, or a storm, has many.
 TFTP_TRANSFERS = Limit(
     "TFTP transfers",

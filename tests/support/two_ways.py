@@ -158,13 +158,13 @@ class FastLoop:
                 buffers.input[:] = b"?" * BUFFER_BYTES  # as if another connection had its turn
                 buffers.input[: len(self._unparsed)] = self._unparsed
                 buffers.position, buffers.end = 0, len(self._unparsed)
+                if exchange.waiting:
+                    assert monotonic() < patience, "the store remains busy"
+                    exchange.retry(buffers)
                 exchange.answer(buffers)
                 self._unparsed = bytes(buffers.input[buffers.position : buffers.end])
                 yield output(buffers)
-                waits = exchange.hungry or exchange.closed
-                if exchange.blocked:
-                    assert monotonic() < patience, "the store remains busy"
-                    exchange.retry()
+                waits = (exchange.hungry and not exchange.waiting) or exchange.closed
 
 
 def output(buffers: Buffers) -> bytes:

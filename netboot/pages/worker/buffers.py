@@ -1,10 +1,13 @@
 """The data of a worker's turn: the buffers, and the lease's swap area with its counters."""
 
+import time
 from dataclasses import dataclass, field
 
+from netboot.boot.limits import NBD_WAITING
 from netboot.pages.nbd.backing import PageFile, pages_of
 from netboot.pages.nbd.dialect import MAX_FRAMING_BYTES
 from netboot.pages.nbd.export import Export
+from netboot.pages.worker.held import Held
 
 # Room for 64 requests or replies of 4 KiB, or two of 128 KiB, each with its header. Linux has 128
 # requests in flight on a connection, fio's rows in the benchmark 32.
@@ -12,6 +15,8 @@ BUFFER_BYTES = 260 << 10
 ROOM_BYTES = BUFFER_BYTES - MAX_FRAMING_BYTES
 IOV_MAX = 1024  # parts that one sendmsg takes: UIO_MAXIOV, linux/uio.h
 MOST_PARTS = IOV_MAX // 2
+# Memory of a request that waits, beside its payload: so empty requests are limited, too.
+OVERHEAD_BYTES = 2048
 
 _ZEROS = bytes(BUFFER_BYTES)
 
@@ -31,7 +36,8 @@ class Counters:
 class Area:
     """A lease's swap area in a worker, shared by all connections of the lease.
 
-    The governor charges the turns of its connections to ``seat``.
+    The governor charges the turns of its connections to ``seat``. The requests that wait for room in
+    the store have ``held`` bytes, at most ``allowance``.
     """
 
     lease: str
@@ -40,6 +46,37 @@ class Area:
     counters: Counters = field(default_factory=Counters)
     written: bool = False
     seat: str = ""
+    held: int = 0
+    allowance: int = NBD_WAITING.per_address or 0
+    _waiting: list[Held] = field(default_factory=list)
+
+    def admit(self, held: Held, payload_bytes: int = 0) -> bool:
+        """Let a request wait, with room for its payload; return False if it would be too much.
+
+        Call ``release`` when it is done or given up.
+        """
+        if held.cost:
+            return True
+        cost = payload_bytes + OVERHEAD_BYTES
+        if self.held + cost > self.allowance:
+            return False
+        held.cost, held.since = cost, time.monotonic()
+        held.data = memoryview(bytearray(payload_bytes))
+        self._waiting.append(held)
+        self.held += cost
+        return True
+
+    def release(self, held: Held) -> None:
+        """Let a request wait no more, if it did."""
+        if held.cost:
+            self.held -= held.cost
+            held.cost = 0
+            self._waiting.remove(held)
+
+    def done(self, begin: int, end: int) -> None:
+        """Note that a request which did not wait has changed a range."""
+        for held in self._waiting:
+            held.cut(begin, end)
 
     def fetch(self, offset: int, length: int, buffers: "Buffers") -> memoryview:
         """Return the bytes, as a view of the page file or read into scratch. Raises OSError."""

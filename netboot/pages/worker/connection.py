@@ -85,9 +85,9 @@ class Connection:
 
     def _answer(self, buffers: Buffers, limit: int) -> None:
         exchange, sent = self.exchange, 0
-        if exchange.blocked:
-            exchange.retry()
         exchange.heavy, begin = False, time.monotonic()
+        if exchange.waiting:
+            exchange.retry(buffers)
         while sent < limit:
             exchange.answer(buffers)
             filled = buffers.filled

@@ -7,6 +7,7 @@ proceeds a piece at a time.
 """
 
 from collections.abc import Iterator
+from itertools import repeat
 from struct import Struct
 
 from netboot.pages.nbd.backing import PAGE_BYTES, Busy, pages_of
@@ -35,6 +36,7 @@ from netboot.pages.worker.buffers import (
     Counters,
     is_zeros,
 )
+from netboot.pages.worker.held import Held
 from netboot.pages.worker.work import Pause, Work, begin_work
 
 __all__ = ["BUFFER_BYTES", "Area", "Buffers", "Counters", "Exchange"]
@@ -73,16 +75,20 @@ _REQUESTS = (
 _PLAIN_REQUESTS = (IOV_MAX - MOST_PARTS) // 2
 # A write up to this size is done at once, when all of it has arrived; a longer one piece by piece.
 _WHOLE_BYTES = 64 << 10
+# In place of the hot path while requests wait for room: each request becomes a work.
+_NOTHING_PLAIN = repeat(False)
+_RETRIED_AT_ONCE = 256  # parts of output, so all are fewer than IOV_MAX
 
 
 class Exchange:
     """The state of one connection in the loop.
 
     After ``answer``: if ``hungry``, the connection needs more input, which goes into ``sink`` if
-    that is not None. If ``blocked``, its store has no room, and nothing is done until ``retry``,
-    which may be called any number of times. If ``closed``, the connection has ended. Otherwise it
-    continues with its next turn. ``heavy`` becomes true at a request that can take long, however
-    few bytes it has: the caller then looks at the clock after each ``answer``.
+    that is not None. If ``waiting``, requests wait for room in the store until a ``retry``, which
+    may be called any number of times. If ``blocked``, nothing else is done before. If ``closed``,
+    the connection has ended. Otherwise it continues with its next turn. ``heavy`` becomes true at a
+    request that can take long, however few bytes it has: the caller then looks at the clock after
+    each ``answer``.
     """
 
     def __init__(self, area: Area, dialect: Dialect = SIMPLE) -> None:
@@ -92,6 +98,8 @@ class Exchange:
         self._work: Work | None = None
         self._sunk: int | None = None
         self._is_heavy = False  # the work
+        self._aside: list[tuple[Work, Held]] = []  # they wait for room; the oldest comes first
+        self.waiting = False
         self.heavy = False
         self.sink: memoryview | None = None
         self.hungry = False
@@ -101,15 +109,37 @@ class Exchange:
     @property
     def idle(self) -> bool:
         """True if no request is half done: then the unparsed bytes are the whole state."""
-        return self._work is None
+        return self._work is None and not self._aside
 
-    def retry(self) -> None:
-        """Let the next ``answer`` try the store again."""
-        self.blocked = False
+    @property
+    def waits_since(self) -> float | None:
+        """The time since which the oldest request waits that was set aside; None without one."""
+        return self._aside[0][1].since if self._aside else None
+
+    def retry(self, buffers: Buffers) -> None:
+        """Try the store again for the requests that wait, in order, until one finds no room."""
+        self.blocked, full, left = False, False, []
+        self.heavy |= bool(self._aside)
+        for work, held in self._aside:
+            if (full and held.spans) or len(buffers.parts) >= _RETRIED_AT_ONCE:
+                left.append((work, held))
+                continue
+            try:
+                next(work)
+            except StopIteration:
+                continue
+            full = True
+            left.append((work, held))
+        self._aside = left
+        self.waiting = bool(left)
+        if not left:
+            self._plain = None
 
     def abandon(self) -> None:
         """Release the page file for good, so that it can be closed."""
         self._plain = self._work = self.sink = None
+        self._aside.clear()
+        self.waiting = False
 
     def sunk(self, length: int) -> None:
         """Note that ``length`` bytes of input were put into ``sink``."""
@@ -142,12 +172,23 @@ class Exchange:
                 continue
             finally:
                 self._sunk = None
+            if isinstance(pause, Held):
+                self._set_aside(pause)
+                if self._is_heavy:
+                    return
+                continue
             if isinstance(pause, memoryview):
                 self.hungry, self.sink = True, pause
             else:
                 self.hungry = pause is Pause.INPUT
                 self.blocked = pause is Pause.ROOM
+                self.waiting |= self.blocked
             return
+
+    def _set_aside(self, held: Held) -> None:
+        assert self._work is not None, "it yielded what it holds"
+        self._aside.append((self._work, held))
+        self._work, self._plain, self.waiting = None, _NOTHING_PLAIN, True
 
     def _answer_plain(self, buffers: Buffers) -> Iterator[bool]:
         """Do the hot path: in each step the whole READs and WRITEs without flags that come next.
@@ -259,6 +300,9 @@ class Exchange:
             self.hungry = True
             return None
         request = self._dialect.parse(bytes(buffers.input[begin:end]))
+        if request.command == Command.DISC and self._aside:
+            self.blocked = True  # proto.md: the requests before it are done first
+            return None
         buffers.position = end
         if request.command == Command.DISC:
             self.closed = True

@@ -2,7 +2,8 @@
 
 A work is a generator. It yields the reason why it has to pause, and returns when the request is
 done and answered. So one client never delays the others and uses bounded memory. Between two steps
-other connections may use the buffers.
+other connections may use the buffers. A work that yields what is Held needs no input any more: later
+requests may overtake it.
 """
 
 from collections.abc import Callable, Generator
@@ -20,9 +21,12 @@ from netboot.pages.nbd.transmission import (
 )
 from netboot.pages.nbd.wire import Command, CommandFlag, Error, Request
 from netboot.pages.worker.buffers import Area, Buffers, is_zeros
+from netboot.pages.worker.held import Held
 
 # Freeing a page of a tmpfs costs about 0.1 us, allocating one 0.5 us: 8 ms at the most.
 ERASED_AT_ONCE_BYTES = 64 << 20
+# Of a write that found no room at first, in one turn.
+STORED_AT_ONCE_BYTES = 1 << 20
 
 _PIECE_ROOM = CHUNK_BYTES + MAX_FRAMING_BYTES
 _STATUS_ROOM = 16 * MAX_EXTENTS + MAX_FRAMING_BYTES
@@ -33,11 +37,11 @@ class Pause(Enum):
 
     INPUT = "input"
     TURN = "turn"  # needs an empty output, in its next turn
-    ROOM = "room"  # the store is full
+    ROOM = "room"  # the store is full, and the input is needed again
 
 
 # A work that waits for input may yield a place for it, and is then sent how many bytes came there.
-Work = Generator[Pause | memoryview, int | None, None]
+Work = Generator[Pause | memoryview | Held, int | None, None]
 
 
 def begin_work(
@@ -69,13 +73,15 @@ def begin_work(
             return _erase(area, dialect, buffers, request)
 
 
-def _persist(do: Callable[[], None]) -> Generator[Pause, int | None, Error]:
+def _persist(
+    area: Area, do: Callable[[], None], held: Held
+) -> Generator[Pause | Held, int | None, Error]:
     """Call ``do``, and retry it while the store is busy. Returns its error."""
     while True:
         try:
             do()
         except Busy:
-            yield Pause.ROOM
+            yield held if area.admit(held) else Pause.ROOM
         except OSError as failure:
             return error_of(failure)
         else:
@@ -99,29 +105,83 @@ def _refuse(dialect: Dialect, buffers: Buffers, request: Request, error: Error) 
 
 
 def _write(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
-    """Store the payload as it arrives."""
-    offset, end, error = request.offset, request.offset + request.length, Error.NONE
-
-    def store() -> None:
-        begin = buffers.position  # the bytes may move in the buffer while the store is busy
-        area.pages.write(offset, buffers.input[begin : begin + piece])
-
-    while offset < end:
-        piece = min(end - offset, buffers.end - buffers.position)
-        if not piece:
-            sink = area.pages.view(offset, end - offset) if error is Error.NONE else None
-            offset += (yield sink or Pause.INPUT) or 0
-            continue
-        if error is Error.NONE:
-            error = yield from _persist(store)
-        buffers.position += piece
-        offset += piece
-    if error is Error.NONE and request.flags & CommandFlag.FUA:
-        error = yield from _persist(area.pages.flush)
+    held = Held([(request.offset, request.offset + request.length)])
+    try:
+        error = yield from _receive(area, buffers, held)
+        if held.cost:
+            error = yield from _store(area, held)
+        if error is Error.NONE and request.flags & CommandFlag.FUA:
+            error = yield from _persist(area, area.pages.flush, held)
+    finally:
+        area.release(held)
     if error is Error.NONE:
         area.counters.writes += 1
         area.counters.bytes_written += request.length
     _answer(dialect, buffers, request, error)
+
+
+def _receive(
+    area: Area, buffers: Buffers, held: Held
+) -> Generator[Pause | memoryview, int | None, Error]:
+    """Store the payload as it arrives. Without room, take the rest of it out of the input."""
+    ((offset, end),), error = held.spans, Error.NONE
+    while offset < end:
+        begin, piece = buffers.position, min(end - offset, buffers.end - buffers.position)
+        if not piece:
+            sink = area.pages.view(offset, end - offset) if error is Error.NONE else None
+            piece = (yield sink or Pause.INPUT) or 0
+            area.done(offset, offset + piece)
+            offset += piece
+            continue
+        if error is Error.NONE:
+            try:
+                area.pages.write(offset, buffers.input[begin : begin + piece])
+            except Busy:
+                if area.admit(held, end - offset):
+                    held.spans, held.base = [(offset, end)], offset
+                    yield from _fill(buffers, held.data)
+                    break
+                yield Pause.ROOM
+                continue
+            except OSError as failure:
+                error = error_of(failure)
+            area.done(offset, offset + piece)
+        buffers.position += piece
+        offset += piece
+    return error
+
+
+def _fill(buffers: Buffers, data: memoryview) -> Generator[memoryview, int | None, None]:
+    while data:
+        begin, piece = buffers.position, min(len(data), buffers.end - buffers.position)
+        if piece:
+            data[:piece] = buffers.input[begin : begin + piece]
+            buffers.position += piece
+        else:
+            piece = (yield data) or 0
+        data = data[piece:]
+
+
+def _store(area: Area, held: Held) -> Generator[Pause | Held, int | None, Error]:
+    """Store what is held, as soon as there is room. Returns the error."""
+    yield held
+    turn = STORED_AT_ONCE_BYTES
+    while held.spans:
+        offset, length = held.first(CHUNK_BYTES)
+        begin = offset - held.base
+        try:
+            area.pages.write(offset, held.data[begin : begin + length])
+        except Busy:
+            yield held
+            continue
+        except OSError as failure:
+            return error_of(failure)
+        held.cut(offset, offset + length)
+        turn -= length
+        if turn <= 0 and held.spans:
+            yield Pause.TURN
+            turn = STORED_AT_ONCE_BYTES
+    return Error.NONE
 
 
 def _read_simple(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
@@ -213,29 +273,47 @@ def _tell_status(area: Area, dialect: Dialect, buffers: Buffers, request: Reques
 
 
 def _flush(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
-    error = yield from _persist(area.pages.flush)
+    """Flush the writes that were answered. Those that wait for room were not."""
+    held = Held([])
+    try:
+        error = yield from _persist(area, area.pages.flush, held)
+    finally:
+        area.release(held)
     _answer(dialect, buffers, request, error)
 
 
 def _erase(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
     """Do a TRIM or WRITE_ZEROES, a piece in each turn."""
-    offset, end, error = request.offset, request.offset + request.length, Error.NONE
+    held, error = Held([(request.offset, request.offset + request.length)]), Error.NONE
+    if not request.length:
+        held.spans.clear()
 
     def erase() -> None:
         if request.command == Command.TRIM:
-            area.pages.trim(offset, piece)
+            area.pages.trim(offset, length)
         else:
             allocate = bool(request.flags & CommandFlag.NO_HOLE)
-            area.pages.zero(offset, piece, allocate=allocate)
+            area.pages.zero(offset, length, allocate=allocate)
 
-    while offset < end and error is Error.NONE:
-        piece = min(end - offset, ERASED_AT_ONCE_BYTES)
-        error = yield from _persist(erase)
-        offset += piece
-        if offset < end and error is Error.NONE:
-            yield Pause.TURN
-    if error is Error.NONE and request.flags & CommandFlag.FUA:
-        error = yield from _persist(area.pages.flush)
+    try:
+        while held.spans and error is Error.NONE:
+            offset, length = held.first(ERASED_AT_ONCE_BYTES)
+            try:
+                erase()
+            except Busy:
+                yield held if area.admit(held) else Pause.ROOM
+                continue
+            except OSError as failure:
+                error = error_of(failure)
+            if not held.cost:
+                area.done(offset, offset + length)
+            held.cut(offset, offset + length)
+            if held.spans and error is Error.NONE:
+                yield Pause.TURN
+        if error is Error.NONE and request.flags & CommandFlag.FUA:
+            error = yield from _persist(area, area.pages.flush, held)
+    finally:
+        area.release(held)
     if error is Error.NONE:
         area.counters.trims += 1
     _answer(dialect, buffers, request, error)

@@ -14,6 +14,7 @@ import socket
 import time
 from dataclasses import asdict
 
+from netboot.boot.limits import NBD_WAITING
 from netboot.errors import ProtocolError
 from netboot.host import privileges
 from netboot.pages import control, liveness
@@ -48,7 +49,7 @@ class Worker:
         self._turns = 0
         self._next_report = 0.0
         self._dirty = False
-        self._blocked: dict[int, Connection] = {}
+        self._waiting: dict[int, Connection] = {}  # some of their requests wait for room
         self._resting: dict[int, Connection] = {}  # their seats are at their ceilings
         self._next_retry = 0.0
         self._warned: dict[str, float] = {}
@@ -76,7 +77,7 @@ class Worker:
                     self._turn(connection, TURN_BYTES, alone=alone)
             if self._resting:
                 self._wake()
-            if self._blocked and time.monotonic() >= self._next_retry:
+            if self._waiting and time.monotonic() >= self._next_retry:
                 self._retry()
             if self._leaving:
                 self._leave()
@@ -96,7 +97,7 @@ class Worker:
         self._epoll.close()
 
     def _patience(self) -> float | None:
-        if self._link.busy or self._blocked:
+        if self._link.busy or self._waiting:
             return RETRY_SECONDS
         now = time.monotonic()
         patience = max(self._next_report - now, 0) if self._dirty else None
@@ -175,7 +176,7 @@ class Worker:
     def _probe(self, connection: Connection, keepalive: list[int]) -> None:
         """Probe a client and report when it was last heard. Close a connection that has ended.
 
-        epoll would not tell the end of a connection whose requests wait for room.
+        epoll would not tell the end of a connection that waits for room and is not read from.
         """
         try:
             liveness.ask_after(connection.sock, keepalive)
@@ -206,6 +207,7 @@ class Worker:
                 message["lease"], export, pages, written=message["written"], seat=message["seat"]
             )
             self._areas[message["lease"]] = area
+            self._divide()
         else:
             for descriptor in page_descriptors:
                 os.close(descriptor)
@@ -219,6 +221,12 @@ class Worker:
         self._regroup()
         # The carried bytes may contain requests.
         self._register(connection, select.EPOLLOUT)
+
+    def _divide(self) -> None:
+        """Divide what requests that wait for room may hold among the areas."""
+        most, in_total = NBD_WAITING.per_address or 0, NBD_WAITING.in_total or 0
+        for area in self._areas.values():
+            area.allowance = min(most, in_total // len(self._areas))
 
     def _leases(self) -> set[str]:
         """Return the leases with connections. The others' pages stay mapped until a drop."""
@@ -256,6 +264,7 @@ class Worker:
         carried = control.carry(connection.unsent, connection.unparsed)
         descriptors = [connection.sock.fileno(), carried, *image]
         del self._connections[connection.sock.fileno()]
+        self._waiting.pop(connection.sock.fileno(), None)
         self._resting.pop(connection.sock.fileno(), None)
         self._link.give(message, descriptors)
         os.close(carried)
@@ -263,7 +272,7 @@ class Worker:
 
     def _close(self, connection: Connection, reason: str) -> None:
         self._register(connection, 0)
-        self._blocked.pop(connection.sock.fileno(), None)
+        self._waiting.pop(connection.sock.fileno(), None)
         self._resting.pop(connection.sock.fileno(), None)
         del self._connections[connection.sock.fileno()]
         connection.sock.close()
@@ -280,6 +289,7 @@ class Worker:
             connection.exchange.abandon()
         if area is not None:
             area.pages.close()
+            self._divide()
             if all(other.seat != area.seat for other in self._areas.values()):
                 self._governor.forget(area.seat)
         self._warned.pop(lease, None)
@@ -316,12 +326,13 @@ class Worker:
 
     def _await(self, connection: Connection) -> None:
         exchange = connection.exchange
-        if exchange.blocked and not connection.unsent:
-            self._register(connection, 0)
-            self._blocked[connection.sock.fileno()] = connection
-            if connection.blocked_since is None:
-                connection.blocked_since = time.monotonic()
-            return
+        if exchange.waiting:
+            self._waiting[connection.sock.fileno()] = connection
+            if exchange.blocked and not connection.unsent:
+                self._register(connection, 0)
+                if connection.blocked_since is None:
+                    connection.blocked_since = time.monotonic()
+                return
         connection.blocked_since = None
         ready = exchange.hungry and not connection.unsent
         self._register(connection, select.EPOLLIN if ready else select.EPOLLOUT)
@@ -339,13 +350,18 @@ class Worker:
 
     def _retry(self) -> None:
         """Retry the requests that had no room in a store, and report those that wait for long."""
-        blocked, self._blocked = self._blocked, {}
+        waiting, self._waiting = self._waiting, {}
         now = time.monotonic()
-        for connection in blocked.values():
-            self._governed_turn(connection, now)
+        for descriptor, connection in waiting.items():
+            if descriptor in self._resting:
+                self._waiting[descriptor] = connection
+            elif connection.exchange.waiting and not connection.closed:
+                self._governed_turn(connection, now)
         self._next_retry = now + RETRY_SECONDS
-        for connection in self._blocked.values():
-            lease, since = connection.area.lease, connection.blocked_since
+        for connection in self._waiting.values():
+            lease, since = connection.area.lease, connection.exchange.waits_since
+            if since is None:
+                since = connection.blocked_since
             seconds = now - (since if since is not None else now)
             if (
                 seconds >= WARN_SECONDS

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -180,12 +181,41 @@ def test_description_tells_the_generation(leases: Running) -> None:
         assert [text.split(",")[0] for text in texts] == [f"swap of {SEAT}"]
 
 
-def test_no_room_delays_the_answer_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass
+class Lone:
+    """A worker in a thread of ours, with one client. ``pages`` has room after ``refusals`` is 0."""
+
+    client: socket.socket
+    orders: socket.socket
+    pages: Full
+
+    def events(self) -> Iterator[control.Message]:
+        """Yield the worker's reports until it ends."""
+        while received := control.receive(self.orders):
+            yield received[0]
+
+    def ask(self, cookie: int, command: int, data: bytes = b"", length: int = 4096) -> None:
+        request = nbd.Request(type=command, offset=0, length=len(data) or length, cookie=cookie)
+        self.client.sendall(bytes(request) + data)
+
+    def answered(self) -> int:
+        """Return the cookie of the next reply, which is a success."""
+        reply = nbd.SimpleReply(self.client.recv(16, socket.MSG_WAITALL))
+        assert reply.error == 0
+        return int(reply.cookie)
+
+
+@pytest.fixture
+def lone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lone]:
+    files: list[Full] = []
+
     def adopt(descriptors: Sequence[int], size_bytes: int) -> PageFile:
-        return Full(memory.adopt(descriptors, size_bytes), refusals=10)
+        files.append(Full(memory.adopt(descriptors, size_bytes), refusals=1 << 60))
+        return files[0]
 
     monkeypatch.setattr(worker, "load", lambda kind: SimpleNamespace(adopt=adopt))
     monkeypatch.setattr(worker, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(worker, "WARN_SECONDS", 0.0001)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     client, served = socket.socketpair()
     thread = threading.Thread(target=worker.Worker(theirs, None).run)
@@ -205,7 +235,6 @@ def test_no_room_delays_the_answer_and_is_told(monkeypatch: pytest.MonkeyPatch) 
         "headers": 0,
         "allocation": False,
     }
-    monkeypatch.setattr(worker, "WARN_SECONDS", 0.0001)
     with closing(MemoryStore()) as store, closing(store.create("a", MIB)) as pages, ours, client:
         carried = control.carry(b"hello", b"")
         control.send(ours, message, [served.fileno(), carried, *pages.descriptors()])
@@ -213,15 +242,37 @@ def test_no_room_delays_the_answer_and_is_told(monkeypatch: pytest.MonkeyPatch) 
         os.close(carried)
         thread.start()
         client.settimeout(10)
-        request = nbd.Request(type=1, offset=0, length=4096, cookie=7)
-        client.sendall(bytes(request) + PAGE)
+        ours.settimeout(10)
         assert client.recv(5) == b"hello"
-        assert nbd.SimpleReply(client.recv(16)).error == 0
+        yield Lone(client, ours, files[0])
         control.send(ours, {"do": "stop"})
         thread.join()
         theirs.close()
-        events = []
-        while (received := control.receive(ours)) and received[0]["event"] != "counters":
-            events.append(received[0]["event"])
-        assert events[0] == "ready"
-        assert "delayed" in events
+
+
+def test_no_room_delays_the_answer_and_is_told(lone: Lone) -> None:
+    lone.ask(7, 1, PAGE)
+    assert "delayed" in (event["event"] for event in lone.events())
+    lone.pages.refusals = 0
+    assert lone.answered() == 7
+
+
+def test_a_read_passes_the_write_that_waits(lone: Lone) -> None:
+    """Swap fault 1.5: it waited behind the write, and so the whole PC did."""
+    lone.ask(7, 1, PAGE)
+    for cookie in (8, 9):
+        lone.ask(cookie, 0)
+        assert lone.answered() == cookie
+        assert lone.client.recv(4096, socket.MSG_WAITALL) == bytes(4096)
+    lone.pages.refusals = 0
+    assert lone.answered() == 7
+
+
+def test_the_end_of_a_client_that_waits_is_noticed_at_once(lone: Lone) -> None:
+    """Else its write could be done after the same write of another connection."""
+    lone.ask(7, 1, PAGE)
+    next(event for event in lone.events() if event["event"] == "delayed")
+    lone.client.close()
+    closed = next(event for event in lone.events() if event["event"] == "closed")
+    assert closed["reason"] == "closed by the client"
+    assert lone.pages.pages.view(0, 4096) is None, "nothing was written"
