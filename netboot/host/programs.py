@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.scheduling import give_way
 
 ENGLISH = {"LC_ALL": "C.UTF-8"}  # `cause` looks for English words
 COMMAND_CHARACTERS = 80  # of a command in a message: a compiler's has hundreds
@@ -88,15 +89,19 @@ def _finished(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
+    pipe = subprocess.PIPE
+    environment = {**os.environ, **ENGLISH, **(env or {})}
     try:
-        return subprocess.run(
-            command,
-            input=data,
-            env={**os.environ, **ENGLISH, **(env or {})},
-            cwd=cwd,
-            capture_output=True,
-            check=False,
-        )
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=cwd
+        ) as process:
+            give_way(process.pid)
+            try:
+                output, errors = process.communicate(data)
+            except BaseException:
+                process.kill()
+                raise
+            return subprocess.CompletedProcess(command, process.returncode, output, errors)
     except FileNotFoundError as error:
         if error.filename != command[0]:
             raise  # the folder ``cwd`` is missing: a bug

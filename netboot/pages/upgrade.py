@@ -20,6 +20,7 @@ from pathlib import Path
 from netboot.errors import OperatorError
 from netboot.host import privileges
 from netboot.host.files import PRIVATE, replace_file
+from netboot.host.scheduling import give_way
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ async def _python(*arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", *arguments, stderr=asyncio.subprocess.PIPE
     )
+    give_way(process.pid)
     _, errors = await process.communicate()
     return process.returncode or 0, errors.decode(errors="replace")
 

@@ -175,8 +175,7 @@ def test_only_one_module_runs_programs_to_their_end() -> None:
         ["grep", "-rlE", r"subprocess\.(run|check_output|check_call|call)\(", str(root)],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     ).stdout.split()
-    assert [Path(path).relative_to(root).as_posix() for path in found if path.endswith(".py")] == [
-        "host/programs.py"
-    ]
+    # host/programs.py does it with Popen, because it has to set the program's priority.
+    assert [path for path in found if path.endswith(".py")] == []

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from netboot.host.scheduling import give_way
+
 MAX_THREADS = 4
 _ONCE = select.EPOLLOUT | select.EPOLLONESHOT  # wakes one thread only
 
@@ -90,9 +92,7 @@ class Senders:
 
     def _run(self) -> None:
         # PCs on the same machine (netboot lab) get the CPU to read (docs/measurements/boot.md).
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        # The process precedes others (cli/serving.py); threads that only move bytes do not.
-        os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
+        give_way()
         while True:
             ((descriptor, _),) = self._epoll.poll(maxevents=1)
             if descriptor == self._end:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -85,9 +86,21 @@ class Worker:
             self._on_ended(report)
             return
         self._close()
-        log.error("TFTP worker %d died, status %s", self.pid, self._process.wait())
-        self._restart = asyncio.get_running_loop().call_later(RESTART_SECONDS, self._start)
+        status, loop = self._process.wait(), asyncio.get_running_loop()
+        self._restart = loop.call_later(RESTART_SECONDS, self._start_again, status)
+        if status != -signal.SIGTERM:
+            self._tell(status)
         self._on_death(self)
+
+    def _start_again(self, status: int) -> None:
+        # A SIGTERM may have been for the whole process group, ourselves included: then it is no
+        # news, and there is no next start.
+        if status == -signal.SIGTERM:
+            self._tell(status)
+        self._start()
+
+    def _tell(self, status: int) -> None:
+        log.error("TFTP worker %d died, status %s", self.pid, status)
 
     def _close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket)

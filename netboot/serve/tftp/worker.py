@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 from netboot.host import privileges
+from netboot.host.scheduling import give_way
 from netboot.serve.tftp import handover
 from netboot.serve.tftp.handover import Ended, Job
 from netboot.serve.tftp.transfer import Outcome, Sender, agree
@@ -220,8 +221,7 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # Clients on the same CPU send their ACKs before they are answered (docs/measurements/boot.md).
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    give_way()  # clients on the same CPU send their ACKs first (docs/measurements/boot.md)
     privileges.drop_all()  # it parses the bytes of strangers, and gets all it needs as descriptors
     Worker(socket.socket(fileno=descriptor)).run()
 
