@@ -32,7 +32,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,16 @@ def carried(descriptor: int) -> tuple[bytes, bytes]:
 
 
 def listen(folder: Path) -> tuple[socket.socket, str]:
-    """Return a listening socket for the next control plane, and the socket's name in ``folder``."""
+    """Return a listening socket for the next control plane, and the socket's name in ``folder``.
+
+    Raises OSError.
+    """
     name = f"{MEETING_PREFIX}{secrets.token_hex(8)}"
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with _short_path(folder) as path:
+    with _short_path(folder) as path, ExitStack() as undo:
+        listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         listener.bind(f"{path}/{name}")
-    listener.listen(8)
+        listener.listen(8)
+        undo.pop_all()
     return listener, name
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 # A worker that dies at its start must not be restarted in a busy loop.
 RESTART_SECONDS = 0.5
 LONG_LIFE_SECONDS = 2.0
+# A SIGTERM may be for the whole process group, ourselves included. Then it is no news.
+TERMINATED_SECONDS = 0.5
 STOP_SECONDS = 0.5
 RETRY_SECONDS = 0.01
 
@@ -50,22 +53,49 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Start the process. Messages can be sent at once: they wait in the socket."""
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control.setblocking(False)
-        with contextlib.ExitStack() as theirs_alone:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with contextlib.ExitStack() as theirs_alone, contextlib.ExitStack() as undo:
+            undo.enter_context(ours)
             descriptors = [theirs_alone.enter_context(theirs).fileno()]
-            if self._folder is not None:
-                listener, name = control.listen(self._folder)
+            listener = self._listen()
+            if listener is not None:
                 descriptors.append(theirs_alone.enter_context(listener).fileno())
-                self._meeting = self._folder / name
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "netboot.pages.worker", *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
             )
+            undo.pop_all()
+        self._control = ours
         self._born = time.monotonic()
         self._alive = True
         asyncio.get_running_loop().add_reader(self._control, self._readable)
+
+    def _listen(self) -> socket.socket | None:
+        """Return the socket at which the next server finds the worker; None if there is none."""
+        self._meeting = None
+        if self._folder is None:
+            return None
+        try:
+            listener, name = control.listen(self._folder)
+        except OSError as error:  # the folder was removed, or has no room: serve all the same
+            text = "pages: a worker will end with this server: %s: %s"
+            log.warning(text, self._folder, error.strerror)
+            return None
+        self._meeting = self._folder / name
+        return listener
+
+    def _start_again(self) -> None:
+        try:
+            self.start()
+        except OSError as error:
+            log.error("pages: cannot start a worker: %s; trying again", error.strerror)
+            self._start_in(LONG_LIFE_SECONDS)
+
+    def _start_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._restart = loop.call_later(seconds, self._start_again)
 
     async def send(self, message: control.Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message, to the next process if this one is dead. The caller sets a time limit."""
@@ -90,10 +120,17 @@ class WorkerProcess:
                 self._on_report(received[0])
             return
         self._end()
-        log.error("page worker %d died, status %s", self.pid, self._reap())
+        status = self._reap()
+        if status == -signal.SIGTERM:
+            loop = asyncio.get_running_loop()
+            self._restart = loop.call_later(TERMINATED_SECONDS, self._died, status)
+        else:
+            self._died(status)
+
+    def _died(self, status: int) -> None:
+        log.error("page worker %d died, status %s", self.pid, status)
         lived = time.monotonic() - self._born
-        delay = 0 if lived > LONG_LIFE_SECONDS else RESTART_SECONDS
-        self._restart = asyncio.get_running_loop().call_later(delay, self.start)
+        self._start_in(0 if lived > LONG_LIFE_SECONDS else RESTART_SECONDS)
         self._on_death()
 
     def _end(self) -> None:
@@ -101,7 +138,8 @@ class WorkerProcess:
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
         if self._meeting is not None:
-            self._meeting.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._meeting.unlink()
 
     def _reap(self) -> int:
         assert self._process is not None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import time
@@ -169,6 +170,27 @@ def test_killed_worker_is_replaced_and_pages_stay(static: Running) -> None:
     static.event("worker-died")
     assert static.event("detach").message == "a: its page worker died"
     assert static.server.worker_pids != [pid]
+
+
+def test_a_worker_that_somebody_terminates_is_told_and_replaced(static: Running) -> None:
+    (pid,) = static.server.worker_pids
+    os.kill(pid, signal.SIGTERM)
+    static.event("worker-died")
+    with NbdClient(static.address).attach("a") as client:
+        assert client.read(0, 4096) == bytes(4096)
+
+
+def test_a_worker_is_replaced_although_the_folder_of_pages_is_gone(tmp_path: Path) -> None:
+    """Swap fault 1.10: the timer that starts the next one failed, and nobody started it again."""
+    store = MemoryStore(tmp_path)
+    with running(StaticExports(store, {"a": MIB}), workers=1) as server:
+        with NbdClient(server.address).attach("a") as client:
+            assert client.write(0, PAGE) == 0
+        shutil.rmtree(store.directory)
+        os.kill(server.server.worker_pids[0], signal.SIGKILL)
+        server.event("worker-died")
+        with NbdClient(server.address).attach("a") as client:
+            assert client.read(0, 4096) == PAGE, "its page file is still open"
 
 
 def test_wrong_tokens_and_unknown_names_are_told(store: MemoryStore) -> None:

@@ -165,3 +165,16 @@ def test_listeners_are_inherited_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(upgrade.LISTENERS, "")
     assert upgrade.inherited() == []
     assert upgrade.LISTENERS not in os.environ
+
+
+def test_the_end_of_the_whole_process_group_is_no_news() -> None:
+    """Newcomer fault B7: each worker was told as dead with status -15."""
+    command = [*COMMAND, "--listen", f"127.0.0.1:{free_port()}", "--workers", "4"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as serving:
+        assert serving.stdout is not None
+        assert serving.stdout.readline().startswith("listening")
+        os.killpg(serving.pid, signal.SIGTERM)
+        _, complaints = serving.communicate(timeout=10)
+    assert (serving.returncode, complaints) == (0, "")

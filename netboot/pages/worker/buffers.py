@@ -1,6 +1,5 @@
 """The data of a worker's turn: the buffers, and the lease's swap area with its counters."""
 
-import time
 from dataclasses import dataclass, field
 
 from netboot.boot.limits import NBD_WAITING
@@ -60,7 +59,7 @@ class Area:
         cost = payload_bytes + OVERHEAD_BYTES
         if self.held + cost > self.allowance:
             return False
-        held.cost, held.since = cost, time.monotonic()
+        held.cost = cost
         held.data = memoryview(bytearray(payload_bytes))
         self._waiting.append(held)
         self.held += cost

@@ -9,6 +9,7 @@ from netboot.errors import ProtocolError
 from netboot.pages import control
 from netboot.pages.worker.exchange import BUFFER_BYTES, Area, Buffers, Exchange
 from netboot.pages.worker.governor import QUANTUM_BYTES, QUANTUM_SECONDS
+from netboot.pages.worker.held import Held
 
 # The most bytes for one connection before the next one has its turn.
 TURN_BYTES = 4 * BUFFER_BYTES
@@ -40,7 +41,8 @@ class Connection:
     received: int = 0
     sent: int = 0
     cost: int = 0
-    blocked_since: float | None = None
+    oldest: Held | None = None  # of its requests that wait for room, and since when it does
+    waits_since: float | None = None
     modest: int = 0  # turns until the next second look at its socket in a turn
 
     @property

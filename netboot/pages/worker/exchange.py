@@ -112,9 +112,9 @@ class Exchange:
         return self._work is None and not self._aside
 
     @property
-    def waits_since(self) -> float | None:
-        """The time since which the oldest request waits that was set aside; None without one."""
-        return self._aside[0][1].since if self._aside else None
+    def oldest(self) -> Held | None:
+        """The oldest request that waits aside; None without one."""
+        return self._aside[0][1] if self._aside else None
 
     def retry(self, buffers: Buffers) -> None:
         """Try the store again for the requests that wait, in order, until one finds no room."""

@@ -1,4 +1,4 @@
-"""What is left of a request that waits for room in the store.
+"""The rest of a request that waits for room in the store.
 
 A full store can still be read, and its stored pages rewritten. TRIM even makes room. So the payload
 of a WRITE that found no room is taken out of the input, and the next request begins: NBD allows
@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 class Held:
     """The ranges ``spans`` of offsets, each with begin and end, that are still to be changed.
 
-    ``data`` is the payload of a WRITE from the offset ``base`` on. The request has waited ``since``
-    that time of the monotonic clock. ``cost`` is what it counts for; 0 if it does not wait.
+    ``data`` is the payload of a WRITE from the offset ``base`` on. ``cost`` is what it counts for; 0
+    if it does not wait.
     """
 
     spans: list[tuple[int, int]]
     base: int = 0
     data: memoryview = field(default_factory=lambda: memoryview(b""))
     cost: int = 0
-    since: float = 0.0
 
     def cut(self, begin: int, end: int) -> None:
         """Leave out a range: it was done, or a later request has changed it."""

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from netboot.boot.limits import NBD_WAITING
 from netboot.errors import ProtocolError
 from netboot.host import privileges
+from netboot.host.scheduling import give_way
 from netboot.pages import control, liveness
 from netboot.pages.nbd.dialect import Dialect, Headers
 from netboot.pages.nbd.export import Export
@@ -328,12 +329,13 @@ class Worker:
         exchange = connection.exchange
         if exchange.waiting:
             self._waiting[connection.sock.fileno()] = connection
-            if exchange.blocked and not connection.unsent:
-                self._register(connection, 0)
-                if connection.blocked_since is None:
-                    connection.blocked_since = time.monotonic()
-                return
-        connection.blocked_since = None
+            if connection.waits_since is None or connection.oldest is not exchange.oldest:
+                connection.waits_since, connection.oldest = time.monotonic(), exchange.oldest
+        else:
+            connection.waits_since = connection.oldest = None
+        if exchange.blocked and not connection.unsent:
+            self._register(connection, 0)
+            return
         ready = exchange.hungry and not connection.unsent
         self._register(connection, select.EPOLLIN if ready else select.EPOLLOUT)
 
@@ -359,9 +361,7 @@ class Worker:
                 self._governed_turn(connection, now)
         self._next_retry = now + RETRY_SECONDS
         for connection in self._waiting.values():
-            lease, since = connection.area.lease, connection.exchange.waits_since
-            if since is None:
-                since = connection.blocked_since
+            lease, since = connection.area.lease, connection.waits_since
             seconds = now - (since if since is not None else now)
             if (
                 seconds >= WARN_SECONDS
@@ -384,12 +384,7 @@ def main(descriptor: int, meeting: int | None = None) -> None:
     # Ctrl-C and SIGHUP reach the whole process group; only the control plane ends a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # A client that shares the CPU can send all its requests before we run and answer them together:
-    # 20 to 40 % less CPU for each request (docs/explanation/page-server.md). A worker that wakes
-    # still gets an idle CPU at once.
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    # A worker inherits the raised priority of its parent (cli/user.py) but must not keep it.
-    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
+    give_way()
     # Without capabilities root cannot read a clone in another user's home of mode 0700.
     load_all()
     privileges.drop_all()  # it parses the bytes of strangers, and gets all it needs as descriptors
