@@ -1,5 +1,6 @@
 """The connections that the workers serve, and the limits on their number."""
 
+import resource
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ MAX_CONNECTIONS_OF_ADDRESS = NBD_CONNECTIONS.per_address or 0
 KEPT_CONNECTIONS = NBD_KEPT.in_total or 0
 MAX_IMAGES = NBD_IMAGES.in_total or 0
 MAX_IMAGES_OF_SEAT = NBD_IMAGES.per_address or 0
+MAPPED_TWICE = 2  # Python's mmap has a descriptor of its own, and a page file has two mappings
+KEPT_DESCRIPTORS = 24  # a worker's own, and those of a handover
 
 
 @dataclass(slots=True)
@@ -68,6 +71,18 @@ class Clients(dict[int, Client]):
             limit = MAX_CONNECTIONS_OF_ADDRESS
             return Refused(f"this address has {limit} connections, the limit for one")
         return None
+
+    def no_descriptor(self, worker: WorkerProcess, attachment: Attachment) -> Refused | None:
+        """Return the refusal if ``worker`` may not open as many files as ``attachment`` needs."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # a worker inherits it
+        each = len(attachment.pages.descriptors()) + MAPPED_TWICE
+        leases = {attachment.lease}
+        leases |= {lease for lease, seat in self.seats.items() if seat.worker is worker}
+        connections = sum(client.worker is worker for client in self.values())
+        if len(leases) * each + connections + KEPT_DESCRIPTORS <= limit:
+            return None
+        reason = f"the server may open {limit} files, which all are in use: raise that limit"
+        return Refused(reason, is_ours=True)
 
     def surplus(self, attachment: Attachment) -> Refused | None:
         """Return the refusal if an area, or the reader of an image, has too many connections."""

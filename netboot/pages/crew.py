@@ -15,7 +15,7 @@ from typing import Any
 from netboot.host import faults
 from netboot.pages import control
 from netboot.pages.clients import Client, Clients, SeatState
-from netboot.pages.exports import Attachment, Exports
+from netboot.pages.exports import UNSAVED, Attachment, Exports
 from netboot.pages.nbd.export import Refused
 from netboot.pages.nbd.handshake import Ready
 from netboot.pages.process import WorkerProcess, collect
@@ -85,12 +85,22 @@ class Crew:
         no_place = self._clients.no_place(asked, self._exports.ends(asked), address)
         attachment = no_place or self._exports.attach(asked, address)
         if isinstance(attachment, Refused):
-            return self._refuse("", attachment, address)
+            return self._refuse("", attachment, address, asked.export)
+        saving = self._exports.saving(attachment.lease)
+        if saving is not None:
+            if not await saving:
+                return self._refuse(attachment.seat, UNSAVED, address, asked.export)
+            attachment = self._exports.attach(asked, address)  # a newer set may have come meanwhile
+            if isinstance(attachment, Refused):
+                return self._refuse("", attachment, address, asked.export)
         number, surplus = attachment.set_number, self._clients.surplus(attachment)
         if surplus is not None:
-            return self._refuse(attachment.seat, surplus, address)
+            return self._refuse(attachment.seat, surplus, address, asked.export)
         self._make_room_for(attachment)
         seat = self._seat(attachment)
+        full = self._clients.no_descriptor(seat.worker, attachment)
+        if full is not None:
+            return self._refuse(attachment.seat, full, address, asked.export)
         if attachment.fences:
             await seat.worker.send({"do": "fence", "lease": attachment.lease, "set": number})
         carried = control.carry(reply(), ready.leftover)
@@ -116,8 +126,10 @@ class Crew:
             order = client.worker.send({"do": "close", "id": oldest})
             self._keep(asyncio.get_running_loop().create_task(order))
 
-    def _refuse(self, seat: str, refused: Refused, address: str) -> Refused:
-        self.teller.complain("refused", seat, f"{address}: {refused.reason}", address=address)
+    def _refuse(self, seat: str, refused: Refused, address: str, export: str) -> Refused:
+        whom = f"{export} at {address}" if refused.is_ours else address
+        text = f"{whom}: {refused.reason}"
+        self.teller.complain("refused", seat, text, address=address, is_ours=refused.is_ours)
         return refused
 
     async def take_over(self, names: Iterable[str]) -> None:
@@ -142,7 +154,7 @@ class Crew:
 
     async def _resume(self, message: control.Message, descriptors: Sequence[int]) -> None:
         (client, carried, *pages), address = descriptors, message["address"]
-        attachment = self._exports.resume(message["lease"], pages)
+        attachment = self._exports.resume(message["lease"], pages, message["set"])
         if attachment is None:
             log.info("pages: %s: connection dropped: its lease has ended", address)
             return

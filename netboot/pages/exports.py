@@ -1,20 +1,20 @@
 """The exports of a page server: a fixed table, or the leases of a room."""
 
 import contextlib
+import errno
 import hashlib
-import json
 import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from netboot.errors import OperatorError
-from netboot.host.files import PRIVATE, replace_file
 from netboot.pages.lease import MAX_CONNECTIONS, Ends, Lease, LeaseTable
+from netboot.pages.leasefile import LeaseFiles
 from netboot.pages.nbd.backing import PageFile
 from netboot.pages.nbd.export import Export, Refusal, Refused
 from netboot.pages.nbd.name import WireName
@@ -24,8 +24,12 @@ from netboot.profile.stores import BY_NAME
 
 log = logging.getLogger(__name__)
 
-STATE_FILE = "state-leases.json"  # in the store's directory, so it lasts as long as the pages
 KEY_BYTES = 16  # 128 bits, as of a token
+# Of a PC that waits until its new lease is saved: half of what its agent waits for an answer. A
+# save takes a second on a busy disk.
+SAVE_SECONDS = 5.0
+UNSAVED = Refused("the server cannot save its leases of swap; see its log", is_ours=True)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +83,20 @@ class Exports(Protocol):
         """Return the leases whose connections ``attach`` would end. Changes nothing."""
 
     def attach(self, name: WireName, address: str) -> Attachment | Refused:
-        """Attach a client at ``address``. Raises OSError if the pages cannot be opened or created."""
+        """Attach a client at ``address``. Its connection waits for ``saving``."""
 
-    def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
+    def saving(self, lease: str) -> Awaitable[bool] | None:
+        """Return None if the next server would know ``lease`` and its pages.
+
+        Else return what waits until they are saved, and tells whether they are. A lease is saved
+        once, at its first attachment: no other one depends on that.
+        """
+
+    def resume(self, lease: str, pages: Sequence[int], set_number: int = 0) -> Attachment | None:
         """Attach a client again that an earlier server attached; None if its lease has ended.
 
         ``pages`` are the descriptors of the image that the client reads; they remain the caller's.
-        They are empty for a writable export.
+        They are empty for a writable export. ``set_number`` is that of the connection.
         """
 
     def let_go(self, lease: str) -> None:
@@ -154,7 +165,11 @@ class StaticExports:
         """Attach the export of this name. The whole text counts: there are no tokens."""
         return self._attachments.get(name.text) or Refused("no such export", Refusal.UNKNOWN)
 
-    def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
+    def saving(self, lease: str) -> Awaitable[bool] | None:
+        """Return None: the table is on the command line."""
+        return None
+
+    def resume(self, lease: str, pages: Sequence[int], set_number: int = 0) -> Attachment | None:
         """Attach again by the lease's name.
 
         A client of an image that was replaced since keeps the image that it has open.
@@ -180,8 +195,9 @@ class LeasedExports:
     """The swap areas of a room: the leases of ``table``, each in a page file of its own.
 
     A page file is created when its seat first attaches, and wiped when the lease ends. The table is
-    saved next to the pages, where the next server finds it. ``ceiling`` returns the most bytes per
-    second that a seat may move, None for no limit.
+    saved where the next server finds it: next to the pages, and in the folder ``state`` if there is
+    one (leasefile.py). ``ceiling`` returns the most bytes per second that a seat may move, None for
+    no limit.
     """
 
     names = None
@@ -192,6 +208,7 @@ class LeasedExports:
         table: LeaseTable,
         clock: Callable[[], float] = time.time,
         ceiling: Callable[[str], int | None] = lambda seat: None,
+        state: Path | None = None,
     ) -> None:
         self._store = store
         self._table = table
@@ -200,41 +217,70 @@ class LeasedExports:
         self._pages: dict[str, PageFile] = {}
         self.directory = store.directory
         self.on_ended: Callable[[str], None] = _ignore_end
+        self.files = LeaseFiles(table, store, state)
+        self._keeper = self.files.keeper
+        self._since: dict[str, int] = {}  # the change in which each lease was granted or attached
         self._restore()
         table.use_keys(lambda: secrets.token_hex(KEY_BYTES))
         table.on_change = self._changed
+        if table.generations():
+            self._changed()  # of the keys, and of what this release writes down
 
     def find(self, name: WireName, address: str = "") -> Export | Refused:
         """Look the lease up in the table."""
         lease = self._table.find(name)
         if isinstance(lease, Refused):
             return lease
-        return _export(lease, self._table.key_for(name))
+        # An agent that has the key cannot go back to its token, so the next server must know it.
+        kept = self._keeper.is_saved(self._since.get(lease.generation, 0))
+        return _export(lease, self._table.key_for(name) if kept else "")
 
     def ends(self, name: WireName) -> Ends:
         """Look the lease up in the table."""
         return self._table.ends(name)
 
     def attach(self, name: WireName, address: str = "") -> Attachment | Refused:
-        """Attach the lease, and wipe the pages of the leases that this ends."""
+        """Attach the lease, and wipe the pages of the leases that this ends.
+
+        If the pages cannot be opened or created, nothing has changed.
+        """
+        lease = self._table.find(name)
+        if isinstance(lease, Refused):
+            return lease
+        first = self._table.ends(name).again is None
+        try:
+            self._open(lease, name if first else None)
+        except FileNotFoundError:
+            log.error("pages of %s are gone: its swap is refused; boot the PC again", lease.seat)
+            return Refused(f"this server no longer has the pages of {name.export}", is_ours=True)
+        except OSError as error:
+            reason = f"the server cannot open the pages of {name.export}: {error.strerror}"
+            return Refused(reason, is_ours=True)
         attached = self._table.attach(name, self._clock())
         if isinstance(attached, Refused):
             return attached
-        ended, lease = self._wipe_ended(), attached.lease
-        first = lease.generation not in self._pages
-        if first:
-            if lease.generation in self._store.names():
-                pages = self._store.open(lease.generation, lease.size_bytes)
-            else:
-                pages = self._store.create(lease.generation, lease.size_bytes)
-            self._pages[lease.generation] = pages
+        ended = self._wipe_ended()
         if first or ended or attached.fences or attached.proves:
-            self._save()
+            change = self._keeper.changed()
+            if first:
+                self._since[lease.generation] = change
         return self._attachment(lease, attached.set_number, attached.fences)
 
-    def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
+    def saving(self, lease: str) -> Awaitable[bool] | None:
+        """Return what waits for the save of the grant, or of the first attachment, of ``lease``."""
+        change = self._since.get(lease, 0)
+        if self._keeper.is_saved(change):
+            return None
+        return self._keeper.saved(change, SAVE_SECONDS)
+
+    async def is_granted(self, export: str) -> bool:
+        """Wait until the leases of ``export`` are saved; False if they cannot be saved now."""
+        found = (self.saving(each.generation) for each in self._table.leases_of(export))
+        return all([saving is None or await saving for saving in found])
+
+    def resume(self, lease: str, pages: Sequence[int], set_number: int = 0) -> Attachment | None:
         """Attach again by ``lease``, its generation."""
-        found = self._table.resume(lease)
+        found = self._table.resume(lease, set_number)
         if found is None:
             return None
         if lease not in self._pages:
@@ -244,6 +290,27 @@ class LeasedExports:
     def let_go(self, lease: str) -> None:
         """Note in the table that the last connection of ``lease`` has ended."""
         self._table.let_go(lease, self._clock())
+
+    def _open(self, lease: Lease, replaces: WireName | None) -> None:
+        """Open the pages of ``lease``, made if it is attached for the first time by ``replaces``.
+
+        Raises FileNotFoundError if they are lost, and OSError.
+        """
+        generation = lease.generation
+        if generation in self._pages:
+            return
+        if replaces is None or generation in self._store.names():
+            self._pages[generation] = self._store.open(generation, lease.size_bytes)
+            return
+        self._store.mend()
+        try:
+            self._pages[generation] = self._store.create(generation, lease.size_bytes)
+        except OSError as error:
+            # A PC that boots again in a full store takes the room of its boot before.
+            if error.errno not in NO_ROOM or not self._table.make_way(replaces):
+                raise
+            self._changed()
+            self._pages[generation] = self._store.create(generation, lease.size_bytes)
 
     def _attachment(self, lease: Lease, set_number: int, fences: bool) -> Attachment:
         return Attachment(
@@ -260,7 +327,8 @@ class LeasedExports:
 
     def _changed(self) -> None:
         self._wipe_ended()
-        self._save()
+        change = self._keeper.changed()
+        self._since = {each: self._since.get(each, change) for each in self._table.generations()}
 
     def _wipe_ended(self) -> bool:
         """Wipe the pages of ended leases; return whether there were any."""
@@ -269,7 +337,9 @@ class LeasedExports:
             pages = self._pages.pop(generation, None)
             if pages is not None:
                 pages.close()
-            if generation in self._store.names():
+            with contextlib.suppress(
+                FileNotFoundError
+            ):  # never attached, or the folder was removed
                 self._store.remove(generation)
             self.on_ended(generation)
         return bool(ended)
@@ -277,29 +347,21 @@ class LeasedExports:
     def _restore(self) -> None:
         if self.directory is None:
             return
-        with contextlib.suppress(FileNotFoundError):
-            path = self.directory / STATE_FILE
-            try:
-                self._table.restore(json.loads(path.read_bytes()), self._clock())
-            except ValueError as error:
-                raise OperatorError(
-                    f"cannot read the leases in {path}: {error}",
-                    hint="start the release that wrote them",
-                ) from None
+        self.files.restore(self._clock())
         kept = self._store.names()
         for lost in self._table.lose(kept):
             log.error("pages of %s are lost: its swap is refused; boot the PC again", lost.seat)
-        for stray in set(kept) - self._table.generations():
-            self._store.remove(stray)
-
-    def _save(self) -> None:
-        if self.directory is None:
+        strays = set(kept) - self._table.generations()
+        if strays and self.files.is_damaged:
+            log.warning(
+                "%s: pages of %d leases that are not known any more are kept until the next start; "
+                "free their room: restart the server",
+                self.directory,
+                len(strays),
+            )
             return
-        # A store on disk keeps its pages over a power cut once it was closed: so the leases must
-        # not be older than the pages, or the next server wipes what it does not know. In tmpfs
-        # this costs nothing.
-        state = json.dumps(self._table.as_json())
-        replace_file(self.directory / STATE_FILE, state, mode=PRIVATE, durable=True)
+        for stray in strays:
+            self._store.remove(stray)
 
 
 def _ignore_end(lease: str) -> None:

@@ -49,9 +49,9 @@ UNKNOWN = Refused("no such export, or wrong token", Refusal.UNKNOWN)
 class LeaseTable:
     """All leases of a room, with at most ``capacity_bytes`` times ``overcommit`` in all.
 
-    ``on_change`` is called after every grant and end, which must survive the server. After
-    ``attach`` the caller saves the table, as soon as the pages exist and before it answers: a seat
-    that knows that its key was taken never tries its token again.
+    ``on_change`` is called after every grant and end, which must survive the server. So must the
+    first attachment of a lease: the caller saves the table before it answers. It saves a newer set
+    and the use of a key as well, but no seat waits for that (docs/adr/0016).
     """
 
     def __init__(
@@ -181,11 +181,25 @@ class LeaseTable:
         self.on_change()
         return None
 
-    def resume(self, generation: str) -> Lease | None:
-        """Return the lease of a connection that is older than this server; None if it has ended."""
+    def make_way(self, name: WireName) -> bool:
+        """End the leases that the first attachment of ``name`` replaces; False if there are none."""
+        keyed = self._find(name)
+        if isinstance(keyed, Refused) or keyed.attached:
+            return False
+        replaced = self._replaced_by(keyed)
+        for old in replaced:
+            self._end(old)
+        return bool(replaced)
+
+    def resume(self, generation: str, set_number: int = 0) -> Lease | None:
+        """Return the lease of a connection that is older than this server; None if it has ended.
+
+        The connection is of ``set_number``, which the server before may have had no time to save.
+        """
         for keyed in self._places.all():
             if keyed.lease.generation == generation and keyed.attached and not keyed.lost:
                 keyed.in_use = True
+                keyed.set_number = max(keyed.set_number, set_number)
                 return keyed.lease
         return None
 
@@ -198,16 +212,16 @@ class LeaseTable:
     def lose(self, kept: Collection[str]) -> list[Lease]:
         """Refuse the leases with pages whose generation is not in ``kept``; return them.
 
-        To return zeros for lost pages would be worse.
+        To return zeros for lost pages would be worse. Pages that are back, because the store is the
+        one of before again, are as they were.
         """
-        gone = [
-            each
-            for each in self._places.all()
-            if each.attached and each.lease.generation not in kept
-        ]
-        for keyed in gone:
-            keyed.lost = True
-        return [keyed.lease for keyed in gone]
+        for keyed in self._places.all():
+            keyed.lost = keyed.attached and keyed.lease.generation not in kept
+        return [keyed.lease for keyed in self._places.all() if keyed.lost]
+
+    def leases_of(self, export: str) -> list[Lease]:
+        """Return the leases of ``export``: at most a pending one and an attached one."""
+        return [keyed.lease for keyed in self._places.get(export, Place()).leases()]
 
     def take_ended(self) -> list[Lease]:
         """Return the leases that ended since the last call. The caller wipes their pages."""

@@ -6,7 +6,7 @@ each asking address has few of them, and none keeps a PC that the profile names 
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from netboot.boot.limits import PENDING_LEASES
@@ -81,8 +81,9 @@ class Keyed:
 
     def as_json(self) -> dict[str, Any]:
         """Return the lease, its secrets included, as JSON values."""
+        lease = self.lease
         return {
-            **asdict(self.lease),
+            **{name: getattr(lease, name) for name in Lease.__slots__},
             "version": STATE_VERSION,
             **self.access.as_json(),
             "set_number": self.set_number,
@@ -116,8 +117,9 @@ class Place:
         return [keyed for keyed in (self.pending, self.attached) if keyed is not None]
 
     def size_bytes(self) -> int:
-        """Return the room that they take: one replaces the other."""
-        return max((keyed.lease.size_bytes for keyed in self.leases()), default=0)
+        """Return the room that they take: one replaces the other, and lost pages take none."""
+        held = (keyed.lease.size_bytes for keyed in self.leases() if not keyed.lost)
+        return max(held, default=0)
 
 
 class Places(dict[str, Place]):

@@ -42,6 +42,7 @@ class WorkerProcess:
         self.ready = asyncio.Event()
         self._on_report = on_report
         self._on_death = on_death
+        self._told = False  # that it cannot be started
         self._restart: asyncio.TimerHandle | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -52,7 +53,11 @@ class WorkerProcess:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the process. Messages can be sent at once: they wait in the socket."""
+        """Start the process. Messages can be sent at once: they wait in the socket.
+
+        Raises OSError. Without a socket in the folder, which has no room or is gone, the worker
+        ends with this process: its PCs attach again then.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with contextlib.ExitStack() as theirs_alone, contextlib.ExitStack() as undo:
@@ -79,9 +84,13 @@ class WorkerProcess:
             return None
         try:
             listener, name = control.listen(self._folder)
-        except OSError as error:  # the folder was removed, or has no room: serve all the same
-            text = "pages: a worker will end with this server: %s: %s"
-            log.warning(text, self._folder, error.strerror)
+        except OSError as error:
+            log.warning(
+                "pages: %s: no socket for a worker: %s; make room there: its PCs attach again when "
+                "this server is upgraded or ends",
+                self._folder,
+                error.strerror,
+            )
             return None
         self._meeting = self._folder / name
         return listener
@@ -90,8 +99,12 @@ class WorkerProcess:
         try:
             self.start()
         except OSError as error:
-            log.error("pages: cannot start a worker: %s; trying again", error.strerror)
-            self._start_in(LONG_LIFE_SECONDS)
+            if not self._told:
+                self._told = True
+                log.error("pages: cannot start a worker: %s; trying again", error)
+            self._start_in(RESTART_SECONDS)
+        else:
+            self._told = False
 
     def _start_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

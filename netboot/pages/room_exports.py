@@ -1,6 +1,6 @@
 """The exports that the seats of a room may attach: leased swap areas, and root images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,9 +68,14 @@ class ClassroomExports:
         reader = name.token[:MAC_DIGITS]
         return found if isinstance(found, Refused) else replace(found, reader=reader)
 
-    def resume(self, lease: str, pages: Sequence[int]) -> Attachment | None:
+    def saving(self, lease: str) -> Awaitable[bool] | None:
+        """Return what waits for the save of an area; an image needs none."""
+        return None if self._images.has(lease) else self._leased.saving(lease)
+
+    def resume(self, lease: str, pages: Sequence[int], set_number: int = 0) -> Attachment | None:
         """Attach again: no lease is both an image's and an area's, so both can be asked."""
-        return self._images.resume(lease, pages) or self._leased.resume(lease, pages)
+        image = self._images.resume(lease, pages)
+        return image or self._leased.resume(lease, pages, set_number)
 
     def let_go(self, lease: str) -> None:
         """Note the end of the last connection of an image or an area."""

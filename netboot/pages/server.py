@@ -45,11 +45,15 @@ LEAVE_SECONDS = 0.5  # for handshakes in progress; a slower client has to connec
 
 @dataclass(slots=True)
 class _Guest:
-    """A client whose handshake is not done. ``named``: it chose an export that it may attach."""
+    """A client whose handshake is not done. ``named``: it chose an export that it may attach.
+
+    ``export`` is the one that it asked for last, and may attach.
+    """
 
     address: str
     holder: str
     named: bool = False
+    export: str = ""
 
 
 class PageServer:
@@ -271,10 +275,16 @@ class PageServer:
                     await self._serve_handshake(sock, guest)
             except TimeoutError:
                 self._note(address, f"handshake not done in {self._handshake_seconds:g} s")
-            except OSError as error:
+            except ConnectionError as error:
                 self._note(address, error.strerror or str(error))
-            except Exception:
-                log.exception("pages: a handshake with %s failed", address)
+            except OSError as error:  # ours: too many open files, no memory
+                text = "pages: %s of %s is hung up on: %s"
+                whom = guest.export or "a client"
+                self._complaints.warn(f"ours {address}", text, whom, address, error.strerror)
+            except Exception:  # noqa: BLE001 - a bug of ours must cost one client and not the room
+                text, trace = "pages: a handshake with %s failed\n%s", traceback.format_exc()
+                sender = f"failed {address}"
+                self._complaints.warn(sender, text, address, trace, level=logging.ERROR)
 
     def _note(self, address: str, reason: str) -> None:
         self._complaints.warn(address, "pages: %s: %s", address, reason, level=logging.INFO)
@@ -284,7 +294,7 @@ class PageServer:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         liveness.ask_after(sock, liveness.USUAL)
-        handshake = Handshake(lambda name: self._find(name, address), self._exports.names)
+        handshake = Handshake(lambda name: self._find(name, guest), self._exports.names)
         while handshake.outcome is None:
             await loop.sock_sendall(sock, handshake.data_to_send())
             data = await loop.sock_recv(sock, RECEIVE_BYTES)
@@ -305,8 +315,11 @@ class PageServer:
         await loop.sock_sendall(sock, handshake.data_to_send())
         self._note(address, reason)
 
-    def _find(self, name: WireName, address: str) -> Export | Refused:
+    def _find(self, name: WireName, guest: _Guest) -> Export | Refused:
+        address = guest.address
         found = self._exports.find(name, address)
+        if isinstance(found, Export):
+            guest.export = found.name
         if isinstance(found, Refused):
             # Without the token: a mistyped one is still half a secret.
             export = name.export[:MAX_NAME]

@@ -41,14 +41,24 @@ class Teller:
         self._on_event = on_event
         self._complaints: defaultdict[str, Complaints] = defaultdict(lambda: Complaints(log))
 
-    def complain(self, kind: Kind, seat: str, message: str, *, address: str, **data: Any) -> None:
+    def complain(
+        self,
+        kind: Kind,
+        seat: str,
+        message: str,
+        *,
+        address: str,
+        is_ours: bool = False,
+        **data: Any,
+    ) -> None:
         """Tell an event that a client can cause at will: once a minute for an address and a seat.
 
-        Each kind has its own number of lines, so that strangers cannot hide a warning.
+        Each kind has its own number of lines, so that strangers cannot hide a warning. So have the
+        faults of the server's own, which are always warnings.
         """
-        text, level = "pages: %s: %s", _level(kind)
-        sender = f"{address} {seat}"
-        if self._complaints[kind].warn(sender, text, kind, message, level=level):
+        text, level = "pages: %s: %s", logging.WARNING if is_ours else _level(kind)
+        sender, row = f"{address} {seat}", f"{kind} ours" if is_ours else kind
+        if self._complaints[row].warn(sender, text, kind, message, level=level):
             self._pass_on(PageEvent(kind, seat, "", message, {"address": address, **data}))
 
     def tell(self, kind: Kind, seat: str, lease: str, message: str, **data: Any) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -78,6 +78,8 @@ class Room:
     templates: dict[str, Path] = field(default_factory=dict)  # of unified images, by processor
     trees: dict[str, HashTree] = field(default_factory=dict)  # of root images, by path
     identity: Identity = field(default_factory=lambda: Identity(Profile()))
+    # Waits until the leases of an export are saved; None if nothing outlives this server.
+    is_granted: Callable[[str], Awaitable[bool]] | None = None
     seats: Seats = field(init=False, repr=False)
     doors: Doors = field(init=False, repr=False)
     leases: Leases = field(init=False, repr=False)
@@ -238,6 +240,10 @@ class Room:
         session = request.session
         token = ticket.swap_token(self.secret, session) if session else ""
         return serialize(self.leases.grant(mac, request, token))
+
+    async def is_saved(self, mac: str, area: int) -> bool:
+        """Wait until the next server would know the lease of an area; False if it cannot be saved."""
+        return self.is_granted is None or await self.is_granted(swap_export(mac, area))
 
     def end_lease(self, mac: str, area: int) -> str:
         """End the lease of an area (see ``Leases.end``). Return the line to send to the seat."""

@@ -88,6 +88,7 @@ class Services:
             ),
             identity=self._identity,
         )
+        self._dhcp: DhcpServer | None = None
         self._running = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -111,8 +112,16 @@ class Services:
             promised = spec.memory_bytes or capacity or _half_of_ram()
             looking = headroom.watch(store.directory, promised)
             self._running.callback(asyncio.get_running_loop().create_task(looking).cancel)
+        self._leased = leased = LeasedExports(
+            store,
+            self._room.table,
+            ceiling=lambda seat: self._room.seats.of(seat).settings.swap.ceiling,
+            state=self._state,
+        )
+        self._room.is_granted = leased.is_granted
+        self._running.push_async_callback(leased.files.keeper.stop)
         self._pages = pages = PageServer(
-            self._exports(store, images),
+            ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of),
             listen=[(str(address), self._profile.swap.port) for address in addresses],
             on_event=self._paged,
             holder=self._identity.holder_of,
@@ -134,7 +143,7 @@ class Services:
         )
         self._running.push_async_callback(tftp.stop)
         await tftp.start(addresses)
-        dhcp = DhcpServer(
+        self._dhcp = dhcp = DhcpServer(
             self._profile,
             self._interfaces,
             self._room.plan,
@@ -148,7 +157,12 @@ class Services:
         await dhcp.start(
             alone=not (self._profile.dhcp.beside or pages.resumes or self._is_unattended())
         )
-        replace_file(self._state / STARTED_FILE, b"A start of this server went well.\n")
+        started = self._state / STARTED_FILE
+        if not started.exists():
+            try:
+                replace_file(started, b"A start of this server went well.\n")
+            except OSError as error:
+                log.warning("%s: cannot be written: %s; make room there", started, error.strerror)
 
     def _is_unattended(self) -> bool:
         """Return True if no person is at this start, so that a rival must not prevent it.
@@ -169,14 +183,6 @@ class Services:
         verified = verify_images(opened, self._state / "trees")
         self._room.trees = {path: each.tree for path, each in verified.items()}
         return exports | {verified_export(path): each.pages for path, each in verified.items()}
-
-    def _exports(self, store: stores.PageStore, images: dict[str, ImageFile]) -> ClassroomExports:
-        leased = LeasedExports(
-            store,
-            self._room.table,
-            ceiling=lambda seat: self._room.seats.of(seat).settings.swap.ceiling,
-        )
-        return ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of)
 
     def _paged(self, event: PageEvent) -> None:
         """Journal an event of the page server. A refused client is known by its address only."""
@@ -214,7 +220,11 @@ class Services:
         Return only if the new program does not start.
         """
         if await upgrade.check():
-            upgrade.reexecute(await self._pages.leave())
+            listeners = await self._pages.leave()
+            self._leased.files.keeper.flush()
+            if self._dhcp is not None:
+                self._dhcp.save()
+            upgrade.reexecute(listeners)
 
     def description(self) -> dict[str, Any]:
         """Return the DHCP mode, the ports and the interfaces that are served, JSON-ready."""

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from netboot.errors import AnswerError
-from netboot.pages.exports import STATE_FILE, LeasedExports
+from netboot.pages.exports import LeasedExports
 from netboot.pages.lease import Lease, LeaseTable
+from netboot.pages.leasefile import STATE_FILE
 from netboot.pages.nbd import client
 from netboot.pages.nbd.client import RefusedError, SwapEntry
 from netboot.pages.nbd.export import Export

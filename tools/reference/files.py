@@ -9,7 +9,7 @@ from netboot.deploy import layout
 from netboot.deploy.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
 from netboot.lab import libvirt
-from netboot.pages.exports import STATE_FILE
+from netboot.pages.leasefile import STATE_FILE
 from netboot.pages.stores.folder import KEPT_PREFIX, PREFIX, SUFFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.pages.upgrade import PROCESS_FILE

@@ -49,7 +49,11 @@ class Refusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A refusal of an export. ``reason`` is a sentence for the client's console."""
+    """A refusal of an export. ``reason`` is a sentence for the client's console.
+
+    ``is_ours``: the client did nothing wrong, and the server's operator has to do something.
+    """
 
     reason: str
     kind: Refusal = Refusal.POLICY
+    is_ours: bool = False

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from netboot.errors import OperatorError
 from netboot.host.boot import boot_id
-from netboot.host.files import replace_file
+from netboot.host.state import set_aside
 from netboot.pages.stores.folder import Folder
 from netboot.pages.stores.sparse import SparseFile, raise_busy
 from netboot.profile.stores import StoreSpec
@@ -43,15 +43,47 @@ class DiskStore:
         self._folder = Folder(parent, name)
         self._writer = self._folder.path / WRITER
         boot = boot_id()
-        if not self._writer.exists() or self._writer.read_text() not in (boot, CLOSED):
-            for lost in self._folder.names():
-                self._folder.remove(lost)
-        replace_file(self._writer, boot, durable=True)
+        try:
+            if self._noted() not in (boot, CLOSED):
+                for lost in self._folder.names():
+                    self._folder.remove(lost)
+            self._note(boot)
+        except OSError as error:
+            raise OperatorError(
+                f"cannot keep pages in {parent}: {error.strerror}", hint="make room there"
+            ) from error
+
+    def _noted(self) -> str:
+        """Return what ``_note`` wrote; an empty text if there is nothing that can be read."""
+        try:
+            return self._writer.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            set_aside(self._writer, error.strerror)
+            return ""
+
+    def _note(self, writer: str) -> None:
+        """Write who writes the pages, durably, and on a full disk over what is there.
+
+        If the power fails in the middle of it, the text is of nobody, and the pages are wiped.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+        with open(os.open(self._writer, flags, 0o644), "wb") as file:
+            file.write(writer.encode())
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
 
     @property
     def directory(self) -> Path:
         """The directory of the page files."""
         return self._folder.path
+
+    def mend(self) -> None:
+        """Make the directory again if it was removed."""
+        if self._folder.mend():
+            self._note(boot_id())
 
     def create(self, name: str, size_bytes: int) -> DiskFile:
         """Create a file of holes."""
@@ -76,7 +108,7 @@ class DiskStore:
                 descriptor = os.open(self._folder.path_of(name), os.O_RDWR)
                 os.fsync(descriptor)
                 os.close(descriptor)
-            replace_file(self._writer, CLOSED, durable=True)
+            self._note(CLOSED)
         self._folder.close()
 
 

@@ -54,6 +54,28 @@ class Folder:
         if not name:  # renamed only when locked, so that no other server's _sweep removes it
             self.path = self.path.rename(parent / self.path.name.removeprefix("."))
 
+    def mend(self) -> bool:
+        """Make the directory again if it was removed; return whether it was. Raises OSError.
+
+        logind removes what a user has in /dev/shm at the end of that user's last session, a server
+        that was started by hand included (RemoveIPC, logind.conf(5)).
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self.path.lstat(), os.fstat(self._lock)):
+                return False
+        with contextlib.suppress(FileExistsError):
+            self.path.mkdir(mode=0o700, parents=True)
+        lock = _open_own(self.path)
+        os.close(self._lock)
+        self._lock = lock
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        log.warning(
+            "pages: %s was removed, and is made again: PCs that have swap keep it until this server "
+            "ends; boot them again before that",
+            self.path,
+        )
+        return True
+
     def create(self, name: str, size_bytes: int) -> int:
         """Create a file of holes; return its descriptor. Raises OSError."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -88,7 +110,7 @@ class Folder:
         if not self.kept:
             for name in self.names():
                 self.remove(name)
-            shutil.rmtree(self.path)
+            shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
     def path_of(self, name: str) -> Path:

@@ -12,17 +12,23 @@ is freed. So a kill between two steps does no harm.
 """
 
 import contextlib
+import errno
+import logging
 import mmap
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
+from netboot.host.complaints import Complaints
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.stores.folder import Folder
 from netboot.pages.stores.sparse import SparseFile
 from netboot.profile.stores import StoreSpec
 
 TMPFS = Path("/dev/shm")
+
+_complaints = Complaints(logging.getLogger(__name__))
 
 # The notes: the state of a page.
 UNKNOWN = 0  # perhaps a hole
@@ -39,15 +45,36 @@ _ZEROS = bytes(PAGE_BYTES)
 
 
 class MemoryFile(SparseFile):
-    """A page file on a tmpfs."""
+    """A page file on a tmpfs, mapped at its first use.
 
-    def __init__(self, descriptor: int, size_bytes: int) -> None:
-        super().__init__(descriptor, size_bytes)
-        notes, end = _notes_at(size_bytes), _file_bytes(size_bytes)
+    The control plane uses none of them. It would need address space for all page files, and two
+    descriptors more for each.
+    """
+
+    @cached_property
+    def _mapping(self) -> mmap.mmap:
         # Never populated as a whole: that would allocate a page for each hole.
-        self._mapping = mmap.mmap(descriptor, notes)
-        self._mapped = memoryview(self._mapping)
-        self._states = mmap.mmap(descriptor, end - notes, offset=notes)
+        return mmap.mmap(self._descriptor, _notes_at(self._size_bytes))
+
+    @cached_property
+    def _mapped(self) -> memoryview:
+        return memoryview(self._mapping)
+
+    @cached_property
+    def _states(self) -> mmap.mmap:
+        notes, end = _notes_at(self._size_bytes), _file_bytes(self._size_bytes)
+        return mmap.mmap(self._descriptor, end - notes, offset=notes)
+
+    def map(self) -> None:
+        """Map the file now. Raises OSError, with the file unmapped."""
+        try:
+            self._mapped, self._states  # noqa: B018 # the properties map
+        except ValueError as error:  # the file is shorter than its pages and notes
+            self._unmap()
+            raise FileNotFoundError(errno.ENOENT, "the page file was truncated") from error
+        except OSError:
+            self._unmap()
+            raise
 
     def view(self, offset: int, length: int) -> memoryview | None:
         """Return a view if all pages of the range are known to be written."""
@@ -112,10 +139,30 @@ class MemoryFile(SparseFile):
 
     def close(self) -> None:
         """Close the descriptor and the mappings."""
-        self._mapped.release()
-        self._mapping.close()
-        self._states.close()
+        self._unmap()
         super().close()
+
+    def _unmap(self) -> None:
+        for name in ("_mapped", "_states", "_mapping"):
+            mapped = self.__dict__.pop(name, None)
+            if isinstance(mapped, memoryview):
+                mapped.release()
+            elif mapped is not None:
+                mapped.close()
+
+
+class UnmappedFile(SparseFile):
+    """A page file on a tmpfs for a process that has no address space, or no descriptor, to map it.
+
+    Each page costs a system call. A page that it writes stays unknown to processes with a mapping.
+    """
+
+    def trim(self, offset: int, length: int) -> None:
+        """Punch a hole over whole pages, whose notes are cleared before."""
+        begin, end = -(-offset // PAGE_BYTES), (offset + length) // PAGE_BYTES
+        if begin < end:
+            os.pwrite(self._descriptor, bytes(end - begin), _notes_at(self._size_bytes) + begin)
+        super().trim(offset, length)
 
 
 class MemoryStore:
@@ -131,6 +178,10 @@ class MemoryStore:
     def directory(self) -> Path:
         """The directory of the page files."""
         return self._folder.path
+
+    def mend(self) -> None:
+        """Make the directory again if it was removed."""
+        self._folder.mend()
 
     def create(self, name: str, size_bytes: int) -> MemoryFile:
         """Create a file of holes, with room for its notes: their mapping must never need more."""
@@ -178,7 +229,19 @@ def make_store(spec: StoreSpec, name: str) -> MemoryStore:
     return MemoryStore(TMPFS, name)
 
 
-def adopt(descriptors: Sequence[int], size_bytes: int) -> MemoryFile:
-    """Return the page file of a descriptor that another process sent."""
+def adopt(descriptors: Sequence[int], size_bytes: int) -> MemoryFile | UnmappedFile:
+    """Return the page file of a descriptor that another process sent.
+
+    Raises FileNotFoundError if the file is shorter than it was made.
+    """
     (descriptor,) = descriptors
-    return MemoryFile(descriptor, size_bytes)
+    file = MemoryFile(descriptor, size_bytes)
+    try:
+        file.map()
+    except OSError as error:
+        if error.errno not in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            raise
+        reason = "pages: page files are served without a mapping, more slowly: %s"
+        _complaints.warn("", reason, error.strerror)
+        return UnmappedFile(descriptor, size_bytes)
+    return file

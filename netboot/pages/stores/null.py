@@ -59,6 +59,9 @@ class NullStore:
     kind = "null"
     directory = None
 
+    def mend(self) -> None:
+        """Do nothing: there is no directory."""
+
     def create(self, name: str, size_bytes: int) -> NullFile:
         """Return a file of zeros."""
         return NullFile(size_bytes)

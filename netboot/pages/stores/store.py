@@ -36,6 +36,9 @@ class PageStore(Protocol):
         whose names begin with ``state``.
         """
 
+    def mend(self) -> None:
+        """Make the directory again if it was removed. Raises OSError."""
+
     def create(self, name: str, size_bytes: int) -> PageFile:
         """Create a page file. ``name`` has letters, digits and hyphens. Raises OSError."""
 
@@ -46,7 +49,7 @@ class PageStore(Protocol):
         """Return the names of the page files."""
 
     def remove(self, name: str) -> None:
-        """Wipe a page file.
+        """Wipe a page file. Raises FileNotFoundError if its name is gone already.
 
         A process that still has the file open reads the old content or gets OSError, never zeros.
         The room is free when the last such process has closed the file.

@@ -16,6 +16,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from netboot.errors import OperatorError
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.stores.disk import make_folder
 from netboot.pages.stores.folder import Folder
@@ -49,14 +50,26 @@ class TieredStore:
                 folder.path_of(half).unlink()  # not truncated: a worker may have it mapped
         flags = os.O_RDWR | os.O_CREAT
         self._descriptor = os.open(self._memory.path / LEDGER, flags, 0o600)
-        os.ftruncate(self._descriptor, FILE_BYTES)
+        try:
+            # Its pages are mapped, and a hole in a full tmpfs would end this process (SIGBUS).
+            os.posix_fallocate(self._descriptor, 0, FILE_BYTES)
+        except OSError as error:
+            raise OperatorError(
+                f"cannot keep pages in {tmpfs}: {error.strerror}", hint="make room there"
+            ) from error
         self._ledger = Ledger(self._descriptor)
         self._ledger.limit = memory_bytes // PAGE_BYTES
+        self._places: dict[str, tuple[int, int]] = {}  # of files whose names may be gone
 
     @property
     def directory(self) -> Path:
         """The directory of the memory tier: the pages last as long as this directory."""
         return self._memory.path
+
+    def mend(self) -> None:
+        """Make the directories again if they were removed. The ledger stays open."""
+        self._memory.mend()
+        self._disk.mend()
 
     def create(self, name: str, size_bytes: int) -> TieredFile:
         """Create an empty file. Raises OSError if the limit leaves no room for its map."""
@@ -71,12 +84,14 @@ class TieredStore:
             os.pwrite(memory, HEADER.pack(slot, generation), 0)
             disk = self._disk.create(name, size_bytes)
             undo.pop_all()
+        self._places[name] = (slot, generation)
         return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
     def open(self, name: str, size_bytes: int) -> TieredFile:
         """Open an existing file."""
         memory = self._memory.open(name, map_bytes(size_bytes) + size_bytes)
         disk = self._disk.open(name, size_bytes)
+        self._places[name] = self._place(name)
         return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
     def names(self) -> Sequence[str]:
@@ -85,13 +100,15 @@ class TieredStore:
 
     def remove(self, name: str) -> None:
         """Wipe both files. The map remains for processes that have it mapped."""
-        path = self._memory.path_of(name)
-        slot, generation = self._place(name)
-        size_bytes = self._disk.path_of(name).stat().st_size
-        os.truncate(path, map_bytes(size_bytes))
-        path.unlink()
-        self._disk.remove(name)
-        self._ledger.give_up(slot, generation)
+        place = self._places.pop(name, None) or self._place(name)
+        try:
+            path = self._memory.path_of(name)
+            size_bytes = self._disk.path_of(name).stat().st_size
+            os.truncate(path, map_bytes(size_bytes))
+            path.unlink()
+            self._disk.remove(name)
+        finally:
+            self._ledger.give_up(*place)
 
     def owner(self, name: str) -> int:
         """Return the process that changes and spills a page file; 0 if there is none."""

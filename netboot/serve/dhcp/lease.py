@@ -209,6 +209,11 @@ class LeasePool:
         held = self._by_owner.get(owner)
         return None if held is None else held.address
 
+    def owner_of(self, address: IPv4Address) -> str | None:
+        """Return the last owner of ``address``, or None if no PC had it."""
+        held = self._by_address.get(address)
+        return None if held is None else held.owner
+
     def covers(self, address: IPv4Address) -> bool:
         """Return True if this pool gives out ``address``, to any owner."""
         return address in self._owners or 0 <= int(address) - self._first < self._size

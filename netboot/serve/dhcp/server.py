@@ -1,7 +1,6 @@
 """DhcpServer: answers ports 67 and 4011, and keeps the lease file and the journal."""
 
 import asyncio
-import json
 import logging
 import socket
 import time
@@ -17,13 +16,14 @@ from netboot.boot.client import Client
 from netboot.boot.events import BootEvent, Journal
 from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored, OperatorError, ProtocolError
-from netboot.host.files import replace_file
+from netboot.host import faults
 from netboot.host.interfaces import Interface
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, refusal, sockets
 from netboot.serve.dhcp.answer import SERVER_PORT, Claim, Context, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.conversation import Conversations
+from netboot.serve.dhcp.leasefile import LeaseFile
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
 from netboot.serve.dhcp.packet import MessageType, parse, serialize
 from netboot.serve.dhcp.queue import Queue
@@ -109,11 +109,9 @@ class DhcpServer:
         self._plan = plan
         self._journal = journal
         self._notes = notes
-        self._lease_file = lease_file
         self._scopes: tuple[Scope, ...] = ()
-        self._saved = 0  # the pools' ``changes`` that the lease file shows
-        self._saving: asyncio.Task[None] | None = None
-        self._unsaved: list[tuple[_Arrived, _Answered]] = []  # wait for their lease to be on disk
+        self._leases = LeaseFile(lease_file) if lease_file is not None else None
+        self._waiting: set[asyncio.Task[None]] = set()  # for leases that are not on disk yet
         self._sockets: dict[int, socket.socket] = {}
         self._complaints = Complaints(log)
         self._conversations = Conversations(time.monotonic)
@@ -124,9 +122,8 @@ class DhcpServer:
         """Read the leases, bind ports 67 and 4011, and look for other servers.
 
         With ``alone``, answer no PC for ``RIVAL_PATIENCE`` seconds, in which others can show up.
-        Raises OperatorError if a port is taken or not permitted, or if the lease file cannot be
-        used. So it does if full mode's addresses are on none of the interfaces, or if another
-        server shows up.
+        Raises OperatorError if a port is taken or not permitted. So it does if full mode's
+        addresses are on none of the interfaces, or if another server shows up.
         """
         self._profile.check_networks(
             {interface.name: interface.network for interface in self._interfaces.values()}
@@ -153,8 +150,9 @@ class DhcpServer:
 
     async def stop(self) -> None:
         """Close the ports, when the leases are on disk."""
-        if self._saving is not None:
-            await self._saving
+        await asyncio.gather(*self._waiting, return_exceptions=True)
+        if self._leases is not None:
+            await self._leases.keeper.stop()
         if self._neighbourhood is not None:
             self._neighbourhood.stop()
         if self._serving is not None:
@@ -165,21 +163,16 @@ class DhcpServer:
         self._sockets.clear()
 
     def _load_leases(self) -> None:
-        path = self._lease_file
-        if not self._scopes or path is None or not path.exists():
+        if not self._scopes or self._leases is None:
             return
-        try:
-            saved = json.loads(path.read_bytes())
-            for scope in self._scopes:
-                scope.pool.restore(saved)
-        except (OSError, ValueError) as error:
-            raise OperatorError(
-                f"{path}: cannot read the leases: {error}",
-                hint="move the lease file away; PCs then get new leases",
-            ) from error
-        if self._notes is not None:
-            for row in (row for scope in self._scopes for row in scope.pool.as_json()["leases"]):
+        for row in self._leases.restore([scope.pool for scope in self._scopes]):
+            if self._notes is not None:
                 self._notes.restore(row["client"], IPv4Address(row["address"]), row["expires"])
+
+    def save(self) -> None:
+        """Save now what is not saved yet: this process is about to end."""
+        if self._leases is not None:
+            self._leases.keeper.flush()
 
     def _readable(self, bound: socket.socket, port: int) -> None:
         """Answer known PCs, and queue the others. Empty the socket: it holds packets of both."""
@@ -217,7 +210,7 @@ class DhcpServer:
             )
 
     def _answer_all(self, batch: Sequence[_Arrived]) -> None:
-        """Answer these; an ACK waits until its lease is on disk."""
+        """Answer these; an ACK waits until its lease is on disk, if it is a new one."""
         answered = []
         for each in batch:
             if each.bound.fileno() == -1:
@@ -225,14 +218,30 @@ class DhcpServer:
             result = self._answer(each.arrival, each.port, each.interface)
             if result is not None:
                 answered.append((each, _Answered(*result, each.interface, each.received)))
+        if self._leases is not None:
+            self._leases.note()
+        new = []
         for each, item in answered:
             # fsync(2) takes a second on a busy disk: no other PC waits for it.
-            if item.reply.answer is MessageType.DHCPACK and self._changes() != self._saved:
-                self._unsaved.append((each, item))
+            if item.reply.answer is MessageType.DHCPACK and not self._is_saved(item.reply):
+                new.append((each, item))
             else:
                 self._release(each, item)
-        if self._saving is None and self._changes() != self._saved:
-            self._saving = asyncio.get_running_loop().create_task(self._save())
+        if new:
+            task = asyncio.get_running_loop().create_task(self._release_saved(new))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+            faults.watch(task)
+
+    def _is_saved(self, reply: Reply) -> bool:
+        return self._leases is None or self._leases.has(reply.packet.yiaddr)
+
+    async def _release_saved(self, new: Sequence[tuple[_Arrived, _Answered]]) -> None:
+        """Send these answers when their leases are on disk. Otherwise the PCs have to ask again."""
+        assert self._leases is not None, "else none waits"
+        if await self._leases.saved():
+            for each, item in new:
+                self._release(each, item)
 
     def _release(self, each: _Arrived, item: _Answered) -> None:
         """Send an answer when its delay is over."""
@@ -291,31 +300,6 @@ class DhcpServer:
 
     def _plan_from(self, server: IPv4Address, privileged: bool, client: Client) -> BootPlan:
         return self._plan(client, server, privileged=privileged)
-
-    def _changes(self) -> int:
-        if self._lease_file is None:
-            return self._saved
-        return sum(scope.pool.changes for scope in self._scopes)
-
-    async def _save(self) -> None:
-        """Write changed leases in a thread, and then send the answers that wait for them."""
-        path = self._lease_file
-        assert path is not None, "only a server with a lease file has changes"
-        while (changes := self._changes()) != self._saved:
-            waiting, self._unsaved = self._unsaved, []
-            leases = [row for scope in self._scopes for row in scope.pool.as_json()["leases"]]
-            text = json.dumps({"leases": leases}, indent=1)
-            try:
-                await asyncio.to_thread(replace_file, path, text, durable=True)
-            except OSError as error:
-                self._complaints.warn(
-                    str(path), "cannot save the leases, so no answer is sent: %s", error
-                )
-                break
-            self._saved = changes
-            for each, item in waiting:
-                self._release(each, item)
-        self._saving = None
 
     def _send(self, bound: socket.socket, port: int, item: _Answered) -> None:
         if bound.fileno() == -1:

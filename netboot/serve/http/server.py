@@ -30,6 +30,7 @@ MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has a
 MAX_STAGE_CHARACTERS = 40
 MAX_RAM_DIGITS = 20  # of 64 bits
 SHUTDOWN_SECONDS = 1.0
+UNSAVED = "refused=the server cannot save its leases of swap; see its log"
 LOOPBACK = IPv4Address("127.0.0.1")
 # UEFI waits 5 s for an answer (EDK2, HttpBootDxe.h: HTTP_BOOT_RESPONSE_TIMEOUT).
 PATIENCE_SECONDS, TURN_SECONDS = 3.0, 0.25
@@ -89,6 +90,9 @@ class Answers(Protocol):
 
         `` token=TOKEN`` follows the size for a fresh lease and for a further area.
         """
+
+    async def is_saved(self, mac: str, area: int) -> bool:
+        """Wait until the next server would know the lease of an area; False if it cannot be saved."""
 
     def end_lease(self, mac: str, area: int) -> str:
         """End the lease of an area. Return ``ended`` or ``refused=REASON``."""
@@ -301,6 +305,8 @@ class HttpServer:
             address=str(_peer(request)),
         )
         answer = self._room.lease(key.mac, asked)
+        if not await self._room.is_saved(key.mac, asked.area):
+            answer = UNSAVED
         return web.Response(text=f"{answer}\n")
 
     async def _end_lease(self, request: web.Request) -> web.Response:

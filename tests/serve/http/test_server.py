@@ -33,6 +33,8 @@ PATIENCE = 30  # seconds for what takes milliseconds on an idle machine
 
 
 class FakeRoom:
+    saves = True
+
     def __init__(self, folder: Path) -> None:
         self.image = folder / "vmlinuz"
         self.image.write_bytes(IMAGE)
@@ -84,6 +86,9 @@ class FakeRoom:
 
     def fetched(self, mac: str, name: str) -> None:
         self.files.append((mac, name))
+
+    async def is_saved(self, mac: str, area: int) -> bool:
+        return self.saves
 
     def lease(self, mac: str, request: LeaseRequest) -> str:
         assert request.session == "session"

@@ -1,0 +1,164 @@
+"""The leases of a room in files, for the next server: two copies of the lease table.
+
+- ``state-leases.json`` beside the pages, which lives exactly as long as they do. It is a list of
+  rows, which releases up to 0.2.0 read: a rollback finds all leases. Each row has the sequence
+  number of its save, and the digest of the list.
+- ``swap.json`` in the server's state folder, which a full page store does not touch.
+
+A change is saved as soon as one copy has it, and the newest copy counts at the next start. The copy
+beside the pages has the last word about pending leases: in the other one alone they may have been
+attached since, and their pages may be lost. Such a lease must not come back with empty pages.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netboot.host.files import PRIVATE
+from netboot.host.keeper import Copy, Keeper
+from netboot.host.state import CHECK, StateFile, digest, parse_json, seal, unseal
+from netboot.pages.lease import LeaseTable
+from netboot.pages.places import Keyed
+from netboot.pages.stores.store import PageStore
+
+STATE_FILE = "state-leases.json"  # in the store's directory
+APART_FILE = "swap.json"  # in the server's state folder
+VERSION = 1  # of APART_FILE
+SEQUENCE = "sequence"
+
+_TYPES: dict[str, type] = {"seat": str, "export": str, "generation": str, "token": str}
+_TYPES |= {"size_bytes": int, "set_number": int, "attached": bool}
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A copy that was read. ``sequence`` is -1 if an older release wrote it, or if it is empty.
+
+    ``mark`` tells such a copy from another one; in APART_FILE it is the mark of the last one that
+    this release has read. ``pages`` is the store's directory. ``last`` is False for the save before.
+    """
+
+    rows: Rows
+    sequence: int
+    mark: str
+    pages: str = ""
+    last: bool = True
+
+
+class LeaseFiles:
+    """Restores ``table`` at the start and saves it after each change. ``apart``: the state folder."""
+
+    def __init__(self, table: LeaseTable, store: PageStore, apart: Path | None) -> None:
+        self._table = table
+        self._store = store
+        self._sequence = 0
+        self._mark = ""
+        self.is_damaged = False  # a copy was set aside, so pages without a lease may have had one
+        self.pages_before = ""  # the directory of the store of the server before
+        directory = store.directory
+        self._beside = (
+            None if directory is None else StateFile(directory / STATE_FILE, mode=PRIVATE)
+        )
+        self._apart = None
+        if apart is not None and directory is not None:
+            self._apart = StateFile(apart / APART_FILE, mode=PRIVATE)
+        self.keeper = Keeper(
+            "leases of swap",
+            [
+                Copy(file, text)
+                for file, text in ((self._beside, self._list), (self._apart, self._object))
+                if file is not None
+            ],
+        )
+
+    def restore(self, now: float) -> None:
+        """Read the newest copy into the table, which is empty."""
+        beside = self._read(self._beside, _parse_list)
+        apart = self._read(self._apart, _parse_object)
+        self.pages_before = apart.pages if apart is not None else ""
+        newest = _newest(beside, apart)
+        if newest is None:
+            return
+        self._sequence = max(0, *(each.sequence for each in (beside, apart) if each is not None))
+        self._mark = beside.mark if beside is not None and beside.sequence < 0 else newest.mark
+        rows = newest.rows
+        if newest is not beside or not beside.last:
+            rows = [row for row in rows if row["attached"]]
+        self._table.restore(rows, now)
+
+    def _read(self, file: StateFile | None, parse: Callable[[bytes], Saved]) -> Saved | None:
+        if file is None:
+            return None
+        aside = file.path.exists()
+        found = file.read(parse)
+        if found is None:
+            self.is_damaged |= aside
+            return None
+        saved, last = found
+        self.is_damaged |= not last and aside
+        return Saved(saved.rows, saved.sequence, saved.mark, saved.pages, last)
+
+    def _list(self) -> str:
+        self._store.mend()
+        sequence = self._sequence + self.keeper.change
+        rows = [{**row, SEQUENCE: sequence} for row in self._table.as_json()]
+        check = digest(rows)
+        return "[" + ",\n".join(json.dumps({**row, CHECK: check}) for row in rows) + "]"
+
+    def _object(self) -> str:
+        return seal(
+            {
+                "version": VERSION,
+                SEQUENCE: self._sequence + self.keeper.change,
+                "pages": str(self._store.directory),
+                "mark": self._mark,
+                "leases": self._table.as_json(),
+            }
+        )
+
+
+def _newest(beside: Saved | None, apart: Saved | None) -> Saved | None:
+    if beside is None or apart is None:
+        return beside or apart
+    if beside.sequence >= 0:
+        return beside if beside.sequence >= apart.sequence else apart
+    # An older release has served since, unless this one has read that copy and could not replace it.
+    return beside if beside.rows and beside.mark != apart.mark else apart
+
+
+def _parse_list(data: bytes) -> Saved:
+    rows = _rows(parse_json(data))
+    checks = {row.pop(CHECK, None) for row in rows}
+    if checks - {None} and checks != {digest(rows)}:
+        raise ValueError("damaged: its digest is another one")
+    numbers = {row.pop(SEQUENCE, -1) for row in rows}
+    sequence = numbers.pop() if checks - {None} and len(numbers) == 1 else -1
+    return Saved(rows, sequence, digest(rows) if sequence < 0 else "")
+
+
+def _parse_object(data: bytes) -> Saved:
+    content = unseal(data, VERSION)
+    try:
+        sequence, mark, pages = content[SEQUENCE], content["mark"], content["pages"]
+        return Saved(_rows(content["leases"]), int(sequence), str(mark), str(pages))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"damaged: {error!r}") from None
+
+
+def _rows(value: Any) -> Rows:
+    """Return the rows of leases. Raises ValueError if ``LeaseTable.restore`` could not read them."""
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise ValueError("damaged: expected a list of leases")
+    for row in value:
+        try:
+            Keyed.from_json(row, 0.0)
+            wrong = [name for name, kind in _TYPES.items() if not isinstance(row[name], kind)]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"damaged: a lease without {error}") from None
+        if wrong:
+            raise ValueError(f"damaged: a lease with a wrong {wrong[0]}")
+    return value
