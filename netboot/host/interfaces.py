@@ -1,64 +1,68 @@
 """The server's own network interfaces: names, indexes, IPv4 addresses."""
 
 import difflib
-import fcntl
-import socket
-import struct
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 
 from netboot.errors import OperatorError
+from netboot.host import netlink
+from netboot.host.netlink import IFF_BROADCAST, IFF_LOOPBACK, IFF_LOWER_UP, IFF_UP, Card
 
 AUTO = "auto"
-
-# linux/sockios.h, linux/if.h. A struct ifreq is a name of 16 bytes and a union of 24 bytes.
-SIOCGIFFLAGS = 0x8913
-SIOCGIFADDR = 0x8915
-SIOCGIFNETMASK = 0x891B
-IFF_UP = 0x1
-IFF_BROADCAST = 0x2
-IFF_LOOPBACK = 0x8
-IFREQ_BYTES = 40
+ETHERNET_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface that serves clients: its first IPv4 address and its network."""
+    """A network interface that serves clients: one of its IPv4 addresses, and that one's network.
+
+    An interface with several addresses is as many of these. ``mtu`` is in bytes; ``mac`` may be
+    empty. ``has_carrier`` is False if no cable is plugged in. ``lasts`` is False for an address that
+    has an end, as one from DHCP has.
+    """
 
     name: str
     index: int
     address: IPv4Address
     network: IPv4Network
+    mtu: int = ETHERNET_MTU
+    mac: bytes = b""
+    has_carrier: bool = True
+    lasts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The interfaces that can serve, and by name the errors of those that cannot."""
+
+    interfaces: tuple[Interface, ...]
+    lacking: Mapping[str, OperatorError] = field(default_factory=dict)
 
 
 def find(*names: str) -> list[Interface]:
-    """Return the interfaces called ``names``.
+    """Return the interfaces called ``names``, one for each of their IPv4 addresses.
 
     ``auto`` stands for all interfaces that are up, can broadcast and have an IPv4 address. Raises
     OperatorError if there is none; if a name is unknown, the message gives the nearest one.
     """
-    indexes = {known: index for index, known in socket.if_nameindex()}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        if AUTO not in names:
-            return [_named(probe, name, indexes) for name in dict.fromkeys(names)]
-        found = [
-            interface
-            for known, index in indexes.items()
-            if _flags(probe, known) & (IFF_UP | IFF_BROADCAST | IFF_LOOPBACK)
-            == IFF_UP | IFF_BROADCAST
-            and (interface := _read(probe, known, index))
-        ]
-    if not found:
-        raise OperatorError(
-            "no network interface is up with an IPv4 address",
-            hint="give one an address: ip addr add 10.0.0.1/24 dev NAME",
-        )
-    return found
+    found = look(*names)
+    for error in found.lacking.values():
+        raise error
+    return list(found.interfaces)
+
+
+def look(*names: str) -> Choice:
+    """Return the interfaces called ``names`` that can serve now. Raises no error for the others."""
+    return choose(names, netlink.cards())
 
 
 def find_one(name: str) -> Interface:
-    """Return the interface called ``name``; for ``auto`` the only one. Raises OperatorError."""
-    found = find(name)
+    """Return the first address of the interface called ``name``; for ``auto`` of the only one.
+
+    Raises OperatorError.
+    """
+    found = one_of_each(find(name))
     if len(found) > 1:
         names = ", ".join(interface.name for interface in found)
         raise OperatorError(
@@ -68,46 +72,81 @@ def find_one(name: str) -> Interface:
     return found[0]
 
 
-def _named(probe: socket.socket, name: str, indexes: dict[str, int]) -> Interface:
-    if name not in indexes:
-        nearest = difflib.get_close_matches(name, indexes, n=1, cutoff=0)
-        raise OperatorError(
+def one_of_each(
+    interfaces: Iterable[Interface], wanted: IPv4Address | None = None
+) -> list[Interface]:
+    """Return each interface once: with its address in the network of ``wanted``, or its first."""
+    chosen: dict[int, Interface] = {}
+    for interface in interfaces:
+        first = chosen.setdefault(interface.index, interface)
+        if wanted and wanted in interface.network and wanted not in first.network:
+            chosen[interface.index] = interface
+    return list(chosen.values())
+
+
+def choose(names: Sequence[str], cards: Sequence[Card]) -> Choice:
+    """Return the interfaces of ``cards`` that ``names`` stand for. Pure; see ``find``."""
+    if AUTO in names:
+        up = [card for card in cards if _is_usual(card)]
+        found = tuple(each for card in up for each in _interfaces(card))
+        return Choice(found, {} if found else {AUTO: _none_is_up()})
+    by_name = {card.name: card for card in cards}
+    interfaces: list[Interface] = []
+    lacking: dict[str, OperatorError] = {}
+    for name in dict.fromkeys(names):
+        error = _error(name, by_name)
+        if error is None:
+            interfaces += _interfaces(by_name[name])
+        else:
+            lacking[name] = error
+    return Choice(tuple(interfaces), lacking)
+
+
+def _is_usual(card: Card) -> bool:
+    wanted = IFF_UP | IFF_BROADCAST
+    return card.flags & (wanted | IFF_LOOPBACK) == wanted
+
+
+def _none_is_up() -> OperatorError:
+    return OperatorError(
+        "no network interface is up with an IPv4 address",
+        hint="give one an address: ip addr add 10.0.0.1/24 dev NAME",
+    )
+
+
+def _error(name: str, cards: dict[str, Card]) -> OperatorError | None:
+    """Return the reason why the interface ``name`` cannot serve; None if it can."""
+    card = cards.get(name)
+    if card is None:
+        nearest = difflib.get_close_matches(name, cards, n=1, cutoff=0)
+        return OperatorError(
             f"there is no network interface {name!r}; did you mean {nearest[0]!r}?",
-            hint=f"the interfaces are {', '.join(indexes)}",
+            hint=f"the interfaces are {', '.join(cards)}",
         )
-    if not _flags(probe, name) & IFF_UP:
-        raise OperatorError(
+    if not card.flags & IFF_UP:
+        return OperatorError(
             f"network interface '{name}' is down", hint=f"ip link set dev {name} up"
         )
-    interface = _read(probe, name, indexes[name])
-    if interface is None:
-        raise OperatorError(
+    if not card.addresses:
+        return OperatorError(
             f"network interface '{name}' has no IPv4 address",
             hint=f"ip addr add 10.0.0.1/24 dev {name}",
         )
-    return interface
+    return None
 
 
-def _read(probe: socket.socket, name: str, index: int) -> Interface | None:
-    address, mask = (_address(probe, name, request) for request in (SIOCGIFADDR, SIOCGIFNETMASK))
-    if address is None or mask is None:
-        return None
-    return Interface(name, index, address, IPv4Interface(f"{address}/{mask}").network)
-
-
-def _flags(probe: socket.socket, name: str) -> int:
-    answer = _ioctl(probe, name, SIOCGIFFLAGS)
-    return 0 if answer is None else int(struct.unpack_from("=H", answer, 16)[0])
-
-
-def _address(probe: socket.socket, name: str, request: int) -> IPv4Address | None:
-    answer = _ioctl(probe, name, request)
-    return None if answer is None else IPv4Address(answer[20:24])  # after sin_family, sin_port
-
-
-def _ioctl(probe: socket.socket, name: str, request: int) -> bytes | None:
-    """Return the kernel's answer; None if the interface has no such value, or no longer exists."""
-    try:
-        return fcntl.ioctl(probe, request, name.encode().ljust(IFREQ_BYTES, b"\0"))
-    except OSError:
-        return None
+def _interfaces(card: Card) -> list[Interface]:
+    carrier = bool(card.flags & IFF_LOWER_UP)
+    return [
+        Interface(
+            name=card.name,
+            index=card.index,
+            address=each.interface.ip,
+            network=each.interface.network,
+            mtu=card.mtu,
+            mac=card.mac,
+            has_carrier=carrier,
+            lasts=each.lasts,
+        )
+        for each in card.addresses
+    ]

@@ -28,9 +28,14 @@ class Neighbours:
     """The neighbours on the links of ``interfaces``. No method waits."""
 
     def __init__(self, interfaces: Collection[Interface]) -> None:
-        self._interfaces = interfaces
+        self.follow(interfaces)
         self._sequence = 0
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+
+    def follow(self, interfaces: Collection[Interface]) -> None:
+        """Look on the links of these interfaces from now on."""
+        self._interfaces = interfaces
+        self._indexes = tuple(dict.fromkeys(each.index for each in interfaces))
 
     def close(self) -> None:
         """Close the socket."""
@@ -38,17 +43,16 @@ class Neighbours:
 
     def mac_of(self, address: IPv4Address) -> str | None:
         """Return the MAC address that the kernel knows for ``address``, or None."""
-        for interface in self._interfaces:
-            found = self._ask(interface.index, address)
+        for index in self._indexes:
+            found = self._ask(index, address)
             if found is not None:
                 return found
         return None
 
     def is_on_link(self, address: IPv4Address) -> bool:
         """Return True if ``address`` is in the network of an interface, and not our own."""
-        return any(
-            address in interface.network and address != interface.address
-            for interface in self._interfaces
+        return any(address in each.network for each in self._interfaces) and not any(
+            address == each.address for each in self._interfaces
         )
 
     def probe(self, address: IPv4Address) -> None:
