@@ -1,7 +1,6 @@
 """The page server's control plane: listen, do the NBD handshakes, hand clients to workers."""
 
 import asyncio
-import itertools
 import logging
 import os
 import socket
@@ -9,6 +8,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from netboot.boot.limits import NBD_DIALS, NBD_HANDSHAKES
@@ -81,8 +81,8 @@ class PageServer:
         self._crew = Crew(exports, count, on_event)
         self._resumes = False
         self._settled = asyncio.Event()
-        self._listeners: list[socket.socket] = []
-        self._accepting: set[asyncio.Task[None]] = set()
+        self._listeners: dict[Address, socket.socket] = {}
+        self._accepting: dict[Address, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._guests: dict[asyncio.Task[None], _Guest] = {}  # oldest first
         self._held: Counter[str] = Counter()  # guests of each machine
@@ -96,23 +96,61 @@ class PageServer:
         ``listeners`` are listening sockets that the earlier server left. Raises OperatorError if an
         address cannot be bound.
         """
-        for given, address in itertools.zip_longest(listeners, self._listen):
-            try:
-                listener = given or _listen(address)
-            except OSError as error:
-                await self.stop()
-                host, port = address
-                raise OperatorError(
-                    f"cannot serve pages on {host} port {port}: {error.strerror}",
-                    hint="is another NBD server running?",
-                ) from error
-            listener.setblocking(False)
-            self._listeners.append(listener)
+        for address in self._listen:
+            left_to_us = next((each for each in listeners if _is_at(each, address)), None)
+            if left_to_us is not None:
+                self._listeners[address] = left_to_us
+        for listener in set(listeners) - set(self._listeners.values()):
+            listener.close()  # its address is not ours any more
+        try:
+            self._open(self._listen)
+        except OperatorError:
+            await self.stop()
+            raise
         left = self._crew.start()
         self._resumes = bool(left)
         self._spawn(self._take_over(left))
-        for listener in self._listeners:
-            self._spawn(self._accept(listener), self._accepting)
+        self._accept_all()
+
+    def follow(self, listen: Sequence[Address]) -> None:
+        """Listen on these addresses and on no other one. Clients that there are go on.
+
+        Raises OperatorError for the first address that is not available, after the others.
+        """
+        self._listen = listen
+        for gone in set(self._listeners) - set(listen):
+            listener, accepting = self._listeners.pop(gone), self._accepting.pop(gone)
+            accepting.add_done_callback(partial(_close, listener))
+            accepting.cancel()
+        try:
+            self._open(listen)
+        finally:
+            self._accept_all()
+
+    def _open(self, listen: Sequence[Address]) -> None:
+        """Listen also on those of the addresses that have no socket yet. Raises OperatorError."""
+        failed: OperatorError | None = None
+        for address in listen:
+            host, port = address
+            if address in self._listeners:
+                continue
+            try:
+                self._listeners[address] = _listen(address)
+            except OSError as error:
+                failed = failed or OperatorError(
+                    f"cannot serve pages on {host} port {port}: {error.strerror}",
+                    hint="is another NBD server running?",
+                )
+        if failed is not None:
+            raise failed
+
+    def _accept_all(self) -> None:
+        for address, listener in self._listeners.items():
+            if address not in self._accepting:
+                listener.setblocking(False)
+                task = asyncio.get_running_loop().create_task(self._accept(listener))
+                self._accepting[address] = task
+                faults.watch(task)
 
     async def _take_over(self, left: Sequence[str]) -> None:
         # Fencing needs to know all clients, so new ones wait until the old ones are taken over.
@@ -133,11 +171,11 @@ class PageServer:
 
     async def stop(self) -> None:
         """Close all connections and stop the workers, within a second."""
-        tasks = self._tasks | self._accepting
+        tasks = self._tasks | set(self._accepting.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
         await self._crew.stop()
@@ -148,17 +186,17 @@ class PageServer:
         After this the process may end, or be replaced, and attached clients notice nothing. Further
         clients wait in the queues of the listening sockets.
         """
-        for task in self._accepting:
+        for task in self._accepting.values():
             task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await asyncio.gather(*self._accepting.values(), return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LEAVE_SECONDS)
-        return self._listeners
+        return list(self._listeners.values())
 
     @property
     def addresses(self) -> list[Address]:
         """The addresses in use, with the port that the kernel chose for port 0."""
-        return [listener.getsockname()[:2] for listener in self._listeners]
+        return [listener.getsockname()[:2] for listener in self._listeners.values()]
 
     @property
     def worker_pids(self) -> list[int]:
@@ -174,13 +212,10 @@ class PageServer:
 
     # Handshakes.
 
-    def _spawn(
-        self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]] | None = None
-    ) -> None:
-        tasks = self._tasks if tasks is None else tasks
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         faults.watch(task)
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -327,6 +362,17 @@ class PageServer:
                 "refused", "", f"{address}: {found.reason}", address=address, export=export
             )
         return found
+
+
+def _close(listener: socket.socket, _: asyncio.Task[None]) -> None:
+    listener.close()
+
+
+def _is_at(listener: socket.socket, address: Address) -> bool:
+    """Return True if a socket listens at ``address``; for port 0 at the port that it was given."""
+    host, port = listener.getsockname()[:2]
+    wanted = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    return host in {found[4][0] for found in wanted} and address[1] in (0, port)
 
 
 def _listen(address: Address) -> socket.socket:

@@ -8,8 +8,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
-from ipaddress import IPv4Address
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
 from netboot.host import faults, notify
 from netboot.host.files import replace_file
-from netboot.host.interfaces import find
+from netboot.host.interfaces import Choice, Interface, look
+from netboot.host.monitor import Monitor
 from netboot.host.neighbours import Neighbours
 from netboot.images.build import MANIFEST_FILE
 from netboot.pages import headroom, upgrade
@@ -32,6 +33,8 @@ from netboot.pages.stores.image import ImageFile, open_image
 from netboot.pages.verity import verify_images
 from netboot.profile.profile import Profile
 from netboot.profile.stores import parse_store
+from netboot.serve import changes
+from netboot.serve.announcing import Announcer
 from netboot.serve.dhcp.server import DhcpServer
 from netboot.serve.http.server import HttpServer
 from netboot.serve.identity import Identity
@@ -70,8 +73,18 @@ class Services:
         self._profile = profile
         self._state = state
         self._journal = journal
-        self._interfaces = find(*profile.interface)
-        self._neighbours = Neighbours(self._interfaces)
+        self._choice = look(*profile.interface)
+        # A service serves an interface when it comes, such as a slow USB card. At a start by hand a
+        # person can mend the name.
+        self._is_patient = notify.is_service()
+        if not self._is_patient:
+            for error in self._choice.lacking.values():
+                raise error
+        self._monitor = Monitor(profile.interface, self._changed, self._choice)
+        self._announcer = Announcer()
+        self._followers: list[Callable[[Sequence[Interface]], None]] = []
+        self._told: set[str] = set()  # errors since the last change
+        self._neighbours = Neighbours(self._choice.interfaces)
         self._identity = Identity(profile, self._neighbours)
         self._attached_by: dict[str, str] = {}  # MAC addresses by the addresses with swap in use
         self._room = Room(
@@ -99,7 +112,13 @@ class Services:
         """
         _collect_seldom()
         self._running.callback(self._neighbours.close)
-        addresses = [interface.address for interface in self._interfaces]
+        self._running.callback(self._announcer.stop)
+        interfaces = self._choice.interfaces
+        addresses = _addresses(interfaces)
+        for error in self._choice.lacking.values():
+            log.warning("%s: served when it is there", error)
+        for line in changes.unsteady(interfaces):
+            log.warning("%s", line)
         images: dict[str, ImageFile] = {}
         if not self._swap_only:
             await asyncio.to_thread(self._room.make_templates, self._state)
@@ -122,7 +141,7 @@ class Services:
         self._running.push_async_callback(leased.files.keeper.stop)
         self._pages = pages = PageServer(
             ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of),
-            listen=[(str(address), self._profile.swap.port) for address in addresses],
+            listen=self._listen(addresses),
             on_event=self._paged,
             holder=self._identity.holder_of,
         )
@@ -130,22 +149,37 @@ class Services:
         await pages.start(upgrade.inherited())
         http = HttpServer(self._room, port=self._profile.http.port, holder=self._identity.holder_of)
         self._running.push_async_callback(http.stop)
-        await http.start(list(dict.fromkeys([LOOPBACK, *addresses])))
+        await http.start([LOOPBACK, *addresses])
+        self._followers += [
+            self._neighbours.follow,
+            lambda now: pages.follow(self._listen(_addresses(now))),
+            lambda now: http.follow([LOOPBACK, *_addresses(now)]),
+        ]
         noticing = asyncio.get_running_loop().create_task(Noticing(self._room).run())
         faults.watch(noticing)
         self._running.callback(noticing.cancel)
-        if self._swap_only:
-            return
+        if not self._swap_only:
+            await self._invite(pages)
+        self._followers.append(self._announcer.follow)
+        self._announcer.follow(interfaces)
+        self._running.callback(self._monitor.stop)
+        self._monitor.start()
+
+    async def _invite(self, pages: PageServer) -> None:
+        """Start TFTP and DHCP. Raises OperatorError."""
+        interfaces = self._choice.interfaces
         files = TftpFiles(self._room)
-        networks = (*(each.network for each in self._interfaces), *self._profile.dhcp.networks)
         tftp = TftpServer(
-            files.file, files.transferred, networks=networks, holder=self._identity.holder_of
+            files.file,
+            files.transferred,
+            networks=self._networks(interfaces),
+            holder=self._identity.holder_of,
         )
         self._running.push_async_callback(tftp.stop)
-        await tftp.start(addresses)
+        await tftp.start(_addresses(interfaces))
         self._dhcp = dhcp = DhcpServer(
             self._profile,
-            self._interfaces,
+            interfaces,
             self._room.plan,
             self._journal,
             self._state / "leases.json" if self._profile.dhcp.mode == "full" else None,
@@ -155,7 +189,8 @@ class Services:
         self._running.push_async_callback(dhcp.stop)
         # Seats that wait for their swap come first: a rival server then causes a warning only.
         await dhcp.start(
-            alone=not (self._profile.dhcp.beside or pages.resumes or self._is_unattended())
+            alone=not (self._profile.dhcp.beside or pages.resumes or self._is_unattended()),
+            complete=not self._choice.lacking,
         )
         started = self._state / STARTED_FILE
         if not started.exists():
@@ -163,6 +198,35 @@ class Services:
                 replace_file(started, b"A start of this server went well.\n")
             except OSError as error:
                 log.warning("%s: cannot be written: %s; make room there", started, error.strerror)
+        self._followers += [
+            lambda now: tftp.follow(_addresses(now), self._networks(now)),
+            dhcp.follow,
+        ]
+
+    def _changed(self, before: Choice, after: Choice) -> bool:
+        """Serve the interfaces as they are now. Return False if some of it has to be tried again."""
+        self._choice = after
+        if after.interfaces != before.interfaces:
+            self._told.clear()
+        for line in changes.told(before, after, self._profile.swap.patience):
+            log.warning("%s", line)
+        done = True
+        for follow in self._followers:
+            try:
+                follow(after.interfaces)
+            except OperatorError as error:
+                done = False
+                if str(error) not in self._told:
+                    self._told.add(str(error))
+                    log.warning("%s; tried again every few seconds", error)
+        return done
+
+    def _listen(self, addresses: Sequence[IPv4Address]) -> list[tuple[str, int]]:
+        return [(str(address), self._profile.swap.port) for address in addresses]
+
+    def _networks(self, interfaces: Sequence[Interface]) -> list[IPv4Network]:
+        """Return the networks whose PCs are served over TFTP."""
+        return [*(each.network for each in interfaces), *self._profile.dhcp.networks]
 
     def _is_unattended(self) -> bool:
         """Return True if no person is at this start, so that a rival must not prevent it.
@@ -234,9 +298,13 @@ class Services:
             "pages_port": self._profile.swap.port,
             "interfaces": [
                 {"interface": interface.name, "address": str(interface.address)}
-                for interface in self._interfaces
+                for interface in self._choice.interfaces
             ],
         }
+
+
+def _addresses(interfaces: Sequence[Interface]) -> list[IPv4Address]:
+    return list(dict.fromkeys(interface.address for interface in interfaces))
 
 
 def _catalogues(manifest: Path, wanted: Sequence[str]) -> dict[str, Catalogue]:

@@ -13,7 +13,8 @@ ARP_ETHERNET, ARP_IPV4, ARP_REQUEST = 1, 0x0800, 1
 IPV6 = struct.Struct("!IHBB16s16s")
 ICMPV6, HOP_LIMIT = 58, 255  # RFC 4861 section 6.1: so it cannot come from beyond this link
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 133, 134
-UDP_BYTES = 8
+UDP = struct.Struct("!HHHH")  # source port, target port, length, checksum
+UDP_BYTES, UDP_PROTOCOL = UDP.size, 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,16 @@ class Solicitation:
 
     source: IPv6Address
     is_router: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A datagram of UDP: the sender's IPv4 address, both ports, the payload."""
+
+    sender: bytes
+    source: int
+    target: int
+    payload: bytes
 
 
 def arp_probe(mac: bytes, address: IPv4Address) -> bytes:
@@ -43,13 +54,39 @@ def arp_sender(data: bytes) -> tuple[str, IPv4Address] | None:
     return mac.hex(":"), IPv4Address(address)
 
 
-def udp_payload(data: bytes) -> tuple[IPv4Address, bytes] | None:
-    """Return the sender's address and the payload of UDP over IPv4, or None if it is cut off."""
+def arp_announcement(mac: bytes, address: IPv4Address) -> bytes:
+    """Return an ARP announcement: the machine ``mac`` has ``address``. RFC 5227 section 2.3."""
+    head = (ARP_ETHERNET, ARP_IPV4, 6, 4, ARP_REQUEST)
+    return ARP.pack(*head, mac, address.packed, bytes(6), address.packed)
+
+
+def udp(data: bytes) -> Datagram | None:
+    """Return the datagram of UDP over IPv4, or None if it is cut off.
+
+    Its checksum is not looked at: between two machines on one host no card has filled it in.
+    """
     begin = 4 * (data[0] & 15) if data else 0
     if begin < 20 or len(data) < begin + UDP_BYTES:
         return None
-    length = int.from_bytes(data[begin + 4 : begin + 6], "big")
-    return IPv4Address(data[12:16]), data[begin + UDP_BYTES : begin + length]
+    source, target, length, _ = UDP.unpack_from(data, begin)
+    return Datagram(data[12:16], source, target, data[begin + UDP_BYTES : begin + length])
+
+
+def udp_datagram(
+    payload: bytes, source: tuple[IPv4Address, int], target: tuple[IPv4Address, int]
+) -> bytes:
+    """Return UDP's header with its checksum, and ``payload``, from one address and port to another.
+
+    The IP header is the kernel's.
+    """
+    length = UDP_BYTES + len(payload)
+    pseudo = (
+        source[0].packed + target[0].packed + bytes((0, UDP_PROTOCOL)) + length.to_bytes(2, "big")
+    )
+    head = UDP.pack(source[1], target[1], length, 0)
+    # RFC 1071's sum is the number modulo 0xFFFF, and its complement is never 0, which means none.
+    added = int.from_bytes(pseudo + head + payload + bytes(len(payload) % 2), "big") % 0xFFFF
+    return UDP.pack(source[1], target[1], length, 0xFFFF - added) + payload
 
 
 def router_discovery(data: bytes) -> Solicitation | None:

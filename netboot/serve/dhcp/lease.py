@@ -214,6 +214,14 @@ class LeasePool:
         held = self._by_address.get(address)
         return None if held is None else held.owner
 
+    def reserves(self, owner: str) -> bool:
+        """Return True if ``owner`` has a reservation here."""
+        return owner in self._reservations
+
+    def avoid(self, taken: Collection[IPv4Address]) -> None:
+        """Never give out the addresses ``taken`` from now on, instead of those of the beginning."""
+        self._taken = frozenset(taken)
+
     def covers(self, address: IPv4Address) -> bool:
         """Return True if this pool gives out ``address``, to any owner."""
         return address in self._owners or 0 <= int(address) - self._first < self._size

@@ -5,55 +5,53 @@ ours. It tells old iPXE that no IPv6 router exists to wait for.
 """
 
 import asyncio
-import ctypes
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from netboot.errors import OperatorError
+from netboot.host import filters
 from netboot.host.interfaces import Interface
 from netboot.serve.dhcp import frames
 from netboot.serve.dhcp.sockets import BATCH
 
-ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
+ETH_P_ALL, ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
 EVERYONE = b"\xff" * 6
 ALL_ROUTERS = bytes.fromhex("333300000002")  # ff02::2 (RFC 2464 section 7)
-# linux/if_packet.h, asm-generic/socket.h
+# linux/if_packet.h
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_IGNORE_OUTGOING, PACKET_MR_MULTICAST = 263, 1, 23, 0
-SO_ATTACH_FILTER = 26
+PACKET_OUTGOING = 4
 MEMBERSHIP = struct.Struct("=iHH8s")  # struct packet_mreq
 MAX_FRAME = 2048
 MAX_SEATS = 500
 
-# Classic BPF (linux/bpf_common.h) after the Ethernet header: code, jump if true, if false, value.
-_ACCEPT, _DROP = (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)
-DHCP_ANSWERS = (
-    (0x30, 0, 0, 9),  # A = the protocol of IPv4
-    (0x15, 0, 6, 17),  # UDP?
-    (0x28, 0, 0, 6),  # A = flags and fragment offset
-    (0x45, 4, 0, 0x1FFF),  # not the first fragment?
-    (0xB1, 0, 0, 0),  # X = length of the header
-    (0x48, 0, 0, 2),  # A = destination port
-    (0x15, 0, 1, 68),
-    _ACCEPT,
-    _DROP,
+DHCP_ANSWERS = filters.udp_to(68)
+# Of this machine, which only a socket for all protocols receives. The first loads are of the frame's
+# protocol and direction (SKF_AD_OFF in linux/filter.h).
+OWN_DHCP_ANSWERS: tuple[filters.Instruction, ...] = (
+    (0x28, 0, 0, 0xFFFFF000),
+    (0x15, 0, 10, ETH_P_IP),
+    (0x30, 0, 0, 0xFFFFF004),
+    (0x15, 0, 8, PACKET_OUTGOING),
+    *DHCP_ANSWERS,
 )
-ROUTER_DISCOVERY = (
+# Classic BPF after the Ethernet header (netboot.host.filters).
+ROUTER_DISCOVERY: tuple[filters.Instruction, ...] = (
     (0x30, 0, 0, 6),  # A = next header of IPv6
     (0x15, 0, 4, frames.ICMPV6),
     (0x30, 0, 0, 40),  # A = the type of ICMPv6
     (0x15, 1, 0, frames.ROUTER_SOLICITATION),
     (0x15, 0, 1, frames.ROUTER_ADVERTISEMENT),
-    _ACCEPT,
-    _DROP,
+    filters.ACCEPT,
+    filters.DROP,
 )
-ARP_REPLIES = (
+ARP_REPLIES: tuple[filters.Instruction, ...] = (
     (0x28, 0, 0, 6),  # A = the operation
     (0x15, 0, 1, 2),  # a reply? A LAN has many requests
-    _ACCEPT,
-    _DROP,
+    filters.ACCEPT,
+    filters.DROP,
 )
 
 
@@ -61,7 +59,7 @@ class Link:
     """Watches ``interface``.
 
     ``met(mac, address)`` is called for each ARP reply. ``answered(interface, server, data)`` is
-    called for each packet of another machine to a DHCP client; ``data`` is its UDP payload.
+    called for each packet to a DHCP client; ``data`` is its UDP payload.
     """
 
     def __init__(
@@ -91,18 +89,24 @@ class Link:
             (ETH_P_IP, DHCP_ANSWERS, self._take_ip),
             (ETH_P_IPV6, ROUTER_DISCOVERY, self._take_ipv6),
         )
-        loop = asyncio.get_running_loop()
         for protocol, program, take in readers:
-            bound = self._sockets[protocol] = self._open(protocol, program)
-            loop.add_reader(bound, self._readable, bound, take)
+            self._read(protocol, program, take)
         self._mac = self._sockets[ETH_P_ARP].getsockname()[4]
 
     def stop(self) -> None:
         """Close the sockets."""
-        for bound in self._sockets.values():
-            asyncio.get_running_loop().remove_reader(bound)
-            bound.close()
-        self._sockets.clear()
+        for protocol in list(self._sockets):
+            self._close(protocol)
+
+    def overhear_ourselves(self, *, begins: bool) -> None:
+        """Hear also the DHCP servers of this machine, or no longer.
+
+        The kernel copies each outgoing packet for that, so do it for seconds only.
+        """
+        if begins and ETH_P_ALL not in self._sockets:
+            self._read(ETH_P_ALL, OWN_DHCP_ANSWERS, self._take_ip)
+        elif not begins and ETH_P_ALL in self._sockets:
+            self._close(ETH_P_ALL)
 
     def probe(self, address: IPv4Address) -> None:
         """Send an ARP probe for ``address``. If a machine has it, ``met`` is called."""
@@ -120,7 +124,7 @@ class Link:
         if source is not None:
             self._tell_no_router(mac, source)
 
-    def _open(self, protocol: int, program: tuple[tuple[int, int, int, int], ...]) -> socket.socket:
+    def _open(self, protocol: int, program: Sequence[filters.Instruction]) -> socket.socket:
         name = self._interface.name
         try:
             # Protocol 0 receives nothing. Frames that come before the filter is set would pass it.
@@ -131,8 +135,9 @@ class Link:
                 hint="run the server as root: sudo netboot serve",
             ) from error
         try:
-            _attach(bound, program)
-            bound.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+            filters.attach(bound, program)
+            if protocol != ETH_P_ALL:
+                bound.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             if protocol == ETH_P_IPV6:
                 address = ALL_ROUTERS.ljust(8, b"\0")
                 group = (self._interface.index, PACKET_MR_MULTICAST, len(ALL_ROUTERS), address)
@@ -142,6 +147,20 @@ class Link:
             bound.close()
             raise OperatorError(f"cannot watch {name}: {error.strerror}") from error
         return bound
+
+    def _read(
+        self,
+        protocol: int,
+        program: Sequence[filters.Instruction],
+        take: Callable[[bytes, bytes], None],
+    ) -> None:
+        bound = self._sockets[protocol] = self._open(protocol, program)
+        asyncio.get_running_loop().add_reader(bound, self._readable, bound, take)
+
+    def _close(self, protocol: int) -> None:
+        bound = self._sockets.pop(protocol)
+        asyncio.get_running_loop().remove_reader(bound)
+        bound.close()
 
     def _readable(self, bound: socket.socket, take: Callable[[bytes, bytes], None]) -> None:
         for _ in range(BATCH):
@@ -157,9 +176,9 @@ class Link:
             self._met(*found)
 
     def _take_ip(self, data: bytes, _sender: bytes) -> None:
-        found = frames.udp_payload(data)
-        if found is not None and found[0] != self._interface.address:
-            self._answered(self._interface, *found)
+        found = frames.udp(data)
+        if found is not None:
+            self._answered(self._interface, IPv4Address(found.sender), found.payload)
 
     def _take_ipv6(self, data: bytes, sender: bytes) -> None:
         found = frames.router_discovery(data)
@@ -179,16 +198,10 @@ class Link:
             self._send(ETH_P_IPV6, bytes.fromhex(mac.replace(":", "")), data)
 
     def _send(self, protocol: int, mac: bytes, data: bytes) -> None:
-        bound = self._sockets[protocol]
+        bound = self._sockets.get(protocol)
+        if bound is None:
+            return  # stopped
         try:
             bound.sendto(data, (self._interface.name, protocol, 0, 0, mac))
         except OSError:
             return  # a full queue or a pulled cable: each question here is asked again
-
-
-def _attach(bound: socket.socket, program: tuple[tuple[int, int, int, int], ...]) -> None:
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code)
-    # struct sock_fprog; the kernel copies the program.
-    head = struct.pack("@HP", len(program), ctypes.addressof(buffer))
-    bound.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)

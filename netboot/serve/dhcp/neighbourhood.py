@@ -6,7 +6,6 @@ Other DHCP servers, addresses that are in use already, and PCs that wait for an 
 import asyncio
 import logging
 import secrets
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,14 +15,15 @@ from ipaddress import IPv4Address, IPv4Network
 from netboot.boot.client import Stage
 from netboot.boot.events import BootEvent, Journal
 from netboot.boot.limits import LOOKED_FOR
-from netboot.errors import ProtocolError
+from netboot.errors import OperatorError, ProtocolError
 from netboot.host import faults
-from netboot.host.interfaces import Interface
+from netboot.host.interfaces import Interface, one_of_each
 from netboot.serve.dhcp import findings, sockets
 from netboot.serve.dhcp.answer import EVERYONE, SERVER_PORT, Claim, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.link import Link
 from netboot.serve.dhcp.packet import (
+    ANY,
     BOOTREQUEST,
     BROADCAST_FLAG,
     MessageType,
@@ -74,18 +74,17 @@ class Neighbourhood:
     """Watches ``interfaces`` for other servers and for addresses in use.
 
     ``scopes`` are full mode's networks, none in proxy mode. Other servers are asked from
-    ``port_67``, a socket that the caller closes.
+    ``port_67``, which the caller closes.
     """
 
     def __init__(
         self,
         interfaces: Sequence[Interface],
         scopes: Sequence[Scope],
-        port_67: socket.socket,
+        port_67: sockets.Port,
         journal: Journal,
     ) -> None:
-        self._interfaces = {interface.index: interface for interface in interfaces}
-        self._scopes = scopes
+        self._adopt(interfaces, scopes)
         self._port_67 = port_67
         self._journal = journal
         self._complaints = Complaints(log)
@@ -94,18 +93,57 @@ class Neighbourhood:
         self._looks: dict[IPv4Network, _Look] = {}
         self._links: dict[int, Link] = {}
         self._probes: dict[IPv4Address, _Probe] = {}
-        self._survey: asyncio.Task[None] | None = None
+        self._surveys: set[asyncio.Task[None]] = set()
         self._answering: set[int] = set()  # interfaces on which another server gives addresses
+        self._lent: dict[int, IPv4Address] = {}  # the last address that another server gave
         self._rival: asyncio.Future[findings.Finding] | None = None
+
+    def _adopt(self, interfaces: Sequence[Interface], scopes: Sequence[Scope]) -> None:
+        self._interfaces = {each.index: each for each in one_of_each(interfaces)}
+        self._own = frozenset(each.address for each in interfaces)
+        self._scopes = scopes
 
     def start(self) -> None:
         """Watch the links, and begin the survey. Raises OperatorError if watching fails."""
-        for index, interface in self._interfaces.items():
-            link = Link(interface, self._met, self._overheard)
-            self._links[index] = link
-            link.start()
-        self._survey = asyncio.create_task(self._look_around())
-        faults.watch(self._survey)
+        new = [index for index in self._interfaces if index not in self._links]
+        failed: OperatorError | None = None
+        for index in new:
+            link = Link(self._interfaces[index], self._met, self._overheard)
+            try:
+                link.start()
+                if not self._scopes:
+                    link.overhear_ourselves(begins=True)
+            except OperatorError as error:  # the others are watched all the same
+                link.stop()
+                failed = error
+            else:
+                self._links[index] = link
+        if new:
+            survey = asyncio.create_task(self._look_around(new))
+            self._surveys.add(survey)
+            survey.add_done_callback(self._surveys.discard)
+            faults.watch(survey)
+        if failed is not None:
+            raise failed
+
+    def follow(self, interfaces: Sequence[Interface], scopes: Sequence[Scope]) -> None:
+        """Watch these interfaces from now on, and survey those that are new.
+
+        Raises OperatorError if watching fails.
+        """
+        before = self._interfaces
+        self._adopt(interfaces, scopes)
+        for index in list(self._links):
+            now, was = self._interfaces.get(index), before.get(index)
+            if now is None or was is None or (now.name, now.mac) != (was.name, was.mac):
+                self._links.pop(index).stop()
+                self._answering.discard(index)
+                self._lent.pop(index, None)
+        self.start()
+
+    def lent(self, index: int) -> IPv4Address | None:
+        """Return the last address that another server gave on an interface, None if unknown."""
+        return self._lent.get(index)
 
     async def rival(self, seconds: float) -> findings.Finding | None:
         """Return a server that does the same work as ours, or None if none is heard in ``seconds``.
@@ -120,8 +158,8 @@ class Neighbourhood:
 
     def stop(self) -> None:
         """Close all sockets but ``port_67``."""
-        if self._survey is not None:
-            self._survey.cancel()
+        for survey in self._surveys:
+            survey.cancel()
         for timer in self._timers:
             timer.cancel()
         for link in self._links.values():
@@ -129,7 +167,8 @@ class Neighbourhood:
 
     def asked(self, packet: Packet, interface: Interface) -> bool:
         """Return True if ``packet`` is our own survey, which a broadcast brings back to us."""
-        return packet.chaddr[:6] == self._links[interface.index].mac
+        link = self._links.get(interface.index)
+        return link is not None and packet.chaddr[:6] == link.mac
 
     def replying(self, reply: Reply, interface: Interface) -> None:
         """Act on a reply that is about to be sent: probe its address, release iPXE. Never wait."""
@@ -137,14 +176,22 @@ class Neighbourhood:
             self._look_for(reply, interface)
         client = reply.client
         if client is not None and client.stage is Stage.IPXE and self._is_ours_alone(interface):
-            self._links[interface.index].release(client.mac)
+            link = self._links.get(interface.index)
+            if link is not None:
+                link.release(client.mac)
 
     def _look_for(self, reply: Reply, interface: Interface) -> None:
         """Probe an address while it is offered."""
         address, mac = reply.packet.yiaddr, reply.packet.mac or ""
         scope = next(scope for scope in self._scopes if address in scope.network)
         self._probes[address] = _Probe(mac, scope, time.monotonic() + PROBE_PATIENCE)
-        self._links[interface.index].probe(address)
+        self._probe(interface, address)
+
+    def _probe(self, interface: Interface, address: IPv4Address) -> None:
+        """Look for a machine at ``address``, if the interface is still there."""
+        link = self._links.get(interface.index)
+        if link is not None:
+            link.probe(address)
 
     def verify(self, claim: Claim, interface: Interface) -> None:
         """Look for a machine at the address of ``claim``, and believe the claim or not. Never wait.
@@ -156,7 +203,7 @@ class Neighbourhood:
             return  # being looked at already
         self._claims[claim.address] = claim
         pause = LEAVE_SECONDS if claim.kind is MessageType.DHCPRELEASE else 0.0
-        self._later(pause, lambda: self._links[interface.index].probe(claim.address))
+        self._later(pause, lambda: self._probe(interface, claim.address))
         self._later(pause + PROBE_PATIENCE, lambda: self._silent(claim))
 
     def make_room(self, shortage: Shortage, interface: Interface) -> None:
@@ -182,7 +229,7 @@ class Neighbourhood:
     def _ask(self, look: _Look, interface: Interface) -> None:
         for address, mac in look.answers.items():
             if not mac:
-                self._links[interface.index].probe(address)
+                self._probe(interface, address)
 
     def _looked(self, look: _Look) -> None:
         """Offer the addresses of silent machines to the PCs that wait."""
@@ -258,17 +305,21 @@ class Neighbourhood:
         )
 
     def _overheard(self, interface: Interface, server: IPv4Address, data: bytes) -> None:
-        """Take another machine's answer to a DHCP client, or to our own survey."""
-        if any(server == own.address for own in self._interfaces.values()):
-            return
+        """Take another server's answer to a DHCP client, or to our own survey."""
+        is_here = server in self._own
+        if is_here and self._scopes:
+            return  # our own answer
         try:
             packet = parse(data)
+            if is_here and packet.yiaddr == ANY:
+                return  # our own answer; any other is of a server beside us, on this machine
             full = bool(self._scopes)
             finding = findings.inspect(packet, server, interface.name, full=full)
         except ProtocolError:
             return
         if packet.message_type is MessageType.DHCPOFFER and int(packet.yiaddr):
             self._answering.add(interface.index)
+            self._lent[interface.index] = packet.yiaddr
         if finding is None or packet.mac is None:
             return
         if finding.rival and self._rival is not None and not self._rival.cancelled():
@@ -276,7 +327,7 @@ class Neighbourhood:
                 self._rival.set_result(finding)
             return
         self._complaints.warn_once(finding.advice)
-        if packet.chaddr[:6] != self._links[interface.index].mac:
+        if not self.asked(packet, interface):
             self._journal.record(BootEvent(time.time(), packet.mac, "dhcp", finding.event))
 
     def _is_ours_alone(self, interface: Interface) -> bool:
@@ -285,33 +336,42 @@ class Neighbourhood:
             interface.address in scope.network and scope.router is None for scope in self._scopes
         )
 
-    async def _look_around(self) -> None:
+    async def _look_around(self, indexes: Sequence[int]) -> None:
         """Ask the LAN for an address as a PC does, to find the other servers."""
         begin = time.monotonic()
         for delay in SURVEY_SECONDS:
             await asyncio.sleep(begin + delay - time.monotonic())
-            for index, interface in self._interfaces.items():
-                try:
-                    for architecture in SURVEY_ARCHITECTURES:
-                        question = serialize(_survey(self._links[index].mac, architecture))
-                        target = (EVERYONE, SERVER_PORT)
-                        sockets.send(self._port_67, question, interface, target)
-                except OSError as error:
-                    self._complaints.warn(
-                        interface.name,
-                        "cannot look for DHCP servers on %s: %s",
-                        interface.name,
-                        error,
-                    )
+            for index in indexes:
+                self._ask_around(index)
         await asyncio.sleep(begin + SURVEY_PATIENCE - time.monotonic())
-        for index, interface in self._interfaces.items():
-            if not self._scopes and index not in self._answering:
+        for index in indexes:
+            interface, link = self._interfaces.get(index), self._links.get(index)
+            if interface is None or link is None:
+                continue  # gone meanwhile
+            link.overhear_ourselves(begins=False)
+            if not self._scopes and index not in self._answering and interface.has_carrier:
                 self._complaints.warn(
                     interface.name,
                     "no DHCP server answers on %s: PCs on this network get no address to boot "
                     "with; start a DHCP server there, or set dhcp.mode: full",
                     interface.name,
                 )
+
+    def _ask_around(self, index: int) -> None:
+        interface, link = self._interfaces.get(index), self._links.get(index)
+        if interface is None or link is None:
+            return  # gone meanwhile
+        try:
+            for architecture in SURVEY_ARCHITECTURES:
+                question = serialize(_survey(link.mac, architecture))
+                self._port_67.send(question, interface, (EVERYONE, SERVER_PORT))
+        except OSError as error:
+            self._complaints.warn(
+                interface.name,
+                "cannot look for DHCP servers on %s: %s",
+                interface.name,
+                error,
+            )
 
 
 def _survey(mac: bytes, architecture: int) -> Packet:

@@ -1,6 +1,6 @@
 """Scope: the addresses and the settings that full mode gives to PCs of one network. Pure."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -22,18 +22,29 @@ class Scope:
 
 
 def make_scopes(
-    profile: Profile, served: Collection[IPv4Network], servers: Collection[IPv4Address]
+    profile: Profile,
+    served: Collection[IPv4Network],
+    servers: Collection[IPv4Address],
+    before: Sequence[Scope] = (),
 ) -> tuple[Scope, ...]:
     """Return the profile's networks, none in proxy mode.
 
-    ``served`` are the networks of our interfaces, and one of them contains dhcp.range. ``servers``
-    are our own addresses, which no PC may get.
+    ``served`` are the networks of our interfaces. The one that contains dhcp.range may come later.
+    ``servers`` are our own addresses, which no PC may get. ``before`` are the scopes until now,
+    whose leases stay.
     """
-    return tuple(_scopes(profile, served, servers)) if profile.dhcp.mode == "full" else ()
+    if profile.dhcp.mode != "full":
+        return ()
+    pools = {scope.network: scope.pool for scope in before}
+    return tuple(_scopes(profile, served, servers, before, pools))
 
 
 def _scopes(
-    profile: Profile, served: Collection[IPv4Network], servers: Collection[IPv4Address]
+    profile: Profile,
+    served: Collection[IPv4Network],
+    servers: Collection[IPv4Address],
+    before: Sequence[Scope],
+    pools: Mapping[IPv4Network, LeasePool],
 ) -> Iterator[Scope]:
     dhcp = profile.dhcp
     reservations = {f"id:{name}": address for name, address in dhcp.client_ids.items()} | {
@@ -44,22 +55,42 @@ def _scopes(
 
     def scope(
         network: IPv4Network,
+        pool: LeasePool | None,
         addresses: AddressRange,
         router: IPv4Address | None,
         dns: tuple[IPv4Address, ...],
+        owners: Mapping[str, IPv4Address],
     ) -> Scope:
-        local = {owner: address for owner, address in reservations.items() if address in network}
         taken = {*servers, *dns, *([] if router is None else [router])}
-        pool = LeasePool(addresses, dhcp.lease_time, local, taken)
+        if pool is None:
+            pool = LeasePool(addresses, dhcp.lease_time, owners, taken)
+        pool.avoid(taken)
         return Scope(network, pool, router, dns)
 
-    for home in served:
-        if dhcp.range is not None and dhcp.range.first in home:
-            yield scope(home, dhcp.range, dhcp.router, dhcp.dns)
-            break
+    if dhcp.range is not None:
+        first = dhcp.range.first
+        old = next((each for each in before if each.network not in dhcp.networks), None)
+        known = _smallest(dhcp.range) if old is None else old.network
+        home = next((network for network in served if first in network), known)
+        far = {
+            owner
+            for owner, address in reservations.items()
+            if any(address in network for network in dhcp.networks)
+        }
+        near = {owner: reservations[owner] for owner in reservations.keys() - far}
+        pool = None if old is None else old.pool
+        yield scope(home, pool, dhcp.range, dhcp.router, dhcp.dns, near)
     for network, settings in dhcp.networks.items():
         assert settings.range is not None, "full mode has one"
-        yield scope(network, settings.range, settings.router, settings.dns or dhcp.dns)
+        local = {owner: each for owner, each in reservations.items() if each in network}
+        dns = settings.dns or dhcp.dns
+        yield scope(network, pools.get(network), settings.range, settings.router, dns, local)
+
+
+def _smallest(addresses: AddressRange) -> IPv4Network:
+    """Return the smallest network with all of the addresses: no interface is in theirs yet."""
+    differing = (int(addresses.first) ^ int(addresses.last)).bit_length()
+    return IPv4Network((int(addresses.first), 32 - differing), strict=False)
 
 
 def scope_of(packet: Packet, server: IPv4Address, scopes: Sequence[Scope]) -> Scope | None:

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import socket
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Protocol
 
@@ -17,18 +16,19 @@ from netboot.boot.events import BootEvent, Journal
 from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored, OperatorError, ProtocolError
 from netboot.host import faults
-from netboot.host.interfaces import Interface
+from netboot.host.interfaces import Interface, one_of_each
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, refusal, sockets
+from netboot.serve.dhcp.addresses import Route, choose
 from netboot.serve.dhcp.answer import SERVER_PORT, Claim, Context, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.conversation import Conversations
 from netboot.serve.dhcp.leasefile import LeaseFile
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
-from netboot.serve.dhcp.packet import MessageType, parse, serialize
+from netboot.serve.dhcp.packet import MessageType, Packet, parse, serialize
 from netboot.serve.dhcp.queue import Queue
 from netboot.serve.dhcp.responder import respond
-from netboot.serve.dhcp.scope import Scope, make_scopes
+from netboot.serve.dhcp.scope import Scope, make_scopes, owner_of
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,8 @@ class _Arrived:
     """A datagram that waits for its turn; ``received`` is of time.perf_counter()."""
 
     arrival: sockets.Arrival
-    bound: socket.socket
+    bound: sockets.Port
     port: int
-    interface: Interface
     received: float
 
 
@@ -105,48 +104,73 @@ class DhcpServer:
         self._profile = profile
         self._queue: Queue[_Arrived] = Queue(is_known)
         self._serving: asyncio.Handle | None = None  # of strangers that wait
-        self._interfaces = {interface.index: interface for interface in interfaces}
+        self._interfaces: Mapping[int, Sequence[Interface]] = {}
+        self._addresses = interfaces
         self._plan = plan
         self._journal = journal
         self._notes = notes
         self._scopes: tuple[Scope, ...] = ()
         self._leases = LeaseFile(lease_file) if lease_file is not None else None
         self._waiting: set[asyncio.Task[None]] = set()  # for leases that are not on disk yet
-        self._sockets: dict[int, socket.socket] = {}
+        self._ports: dict[int, sockets.Port] = {}
         self._complaints = Complaints(log)
         self._conversations = Conversations(time.monotonic)
-        self._networks = (*(each.network for each in interfaces), *profile.dhcp.networks)
+        self._networks: Sequence[IPv4Network] = ()
         self._neighbourhood: Neighbourhood | None = None
 
-    async def start(self, *, alone: bool = False) -> None:
-        """Read the leases, bind ports 67 and 4011, and look for other servers.
+    async def start(self, *, alone: bool = False, complete: bool = True) -> None:
+        """Read the leases, open ports 67 and 4011, and look for other servers.
 
         With ``alone``, answer no PC for ``RIVAL_PATIENCE`` seconds, in which others can show up.
-        Raises OperatorError if a port is taken or not permitted. So it does if full mode's
+        ``complete`` is False if interfaces are still missing. Raises OperatorError if a port is
+        taken or not permitted. So it does if full mode's
         addresses are on none of the interfaces, or if another server shows up.
         """
-        self._profile.check_networks(
-            {interface.name: interface.network for interface in self._interfaces.values()}
-        )
-        interfaces = self._interfaces.values()
-        self._scopes = make_scopes(
-            self._profile,
-            [interface.network for interface in interfaces],
-            [interface.address for interface in interfaces],
-        )
+        self._adopt(self._addresses)
+        if complete:
+            self._profile.check_networks(self._named_networks())
         self._load_leases()
-        loop = asyncio.get_running_loop()
-        for port in record.STAGES:
-            self._sockets[port] = sockets.open_port(port)
+        for number in record.STAGES:
+            self._ports[number] = sockets.Port(number)
         self._neighbourhood = Neighbourhood(
-            list(interfaces), self._scopes, self._sockets[SERVER_PORT], self._journal
+            self._addresses, self._scopes, self._ports[SERVER_PORT], self._journal
         )
         self._neighbourhood.start()
         rival = await self._neighbourhood.rival(RIVAL_PATIENCE) if alone else None
         if rival is not None:
             raise OperatorError(rival.advice, hint=BESIDE)
-        for port, bound in self._sockets.items():
-            loop.add_reader(bound, self._readable, bound, port)
+        for number, port in self._ports.items():
+            asyncio.get_running_loop().add_reader(port, self._readable, port, number)
+
+    def follow(self, interfaces: Sequence[Interface]) -> None:
+        """Answer on these interfaces from now on. Leases stay.
+
+        Raises OperatorError if one of them cannot be watched, or if full mode's addresses are on
+        none of them.
+        """
+        self._adopt(interfaces)
+        if self._neighbourhood is not None:
+            self._neighbourhood.follow(interfaces, self._scopes)
+        self._profile.check_networks(self._named_networks())
+
+    def _adopt(self, interfaces: Sequence[Interface]) -> None:
+        self._addresses = interfaces
+        by_index: dict[int, list[Interface]] = {}
+        for each in interfaces:
+            by_index.setdefault(each.index, []).append(each)
+        self._interfaces = by_index
+        networks = [each.network for each in interfaces]
+        self._networks = (*dict.fromkeys(networks), *self._profile.dhcp.networks)
+        own = [each.address for each in interfaces]
+        self._scopes = make_scopes(self._profile, networks, own, self._scopes)
+
+    def _named_networks(self) -> dict[str, IPv4Network]:
+        """Return the networks of our addresses, by interface and, if it has several, address."""
+        firsts = {each.address for each in one_of_each(self._addresses)}
+        return {
+            each.name if each.address in firsts else f"{each.name} ({each.address})": each.network
+            for each in self._addresses
+        }
 
     async def stop(self) -> None:
         """Close the ports, when the leases are on disk."""
@@ -157,10 +181,10 @@ class DhcpServer:
             self._neighbourhood.stop()
         if self._serving is not None:
             self._serving.cancel()
-        for bound in self._sockets.values():
-            asyncio.get_running_loop().remove_reader(bound)
-            bound.close()
-        self._sockets.clear()
+        for port in self._ports.values():
+            asyncio.get_running_loop().remove_reader(port)
+            port.close()
+        self._ports.clear()
 
     def _load_leases(self) -> None:
         if not self._scopes or self._leases is None:
@@ -174,22 +198,21 @@ class DhcpServer:
         if self._leases is not None:
             self._leases.keeper.flush()
 
-    def _readable(self, bound: socket.socket, port: int) -> None:
+    def _readable(self, bound: sockets.Port, port: int) -> None:
         """Answer known PCs, and queue the others. Empty the socket: it holds packets of both."""
         known: list[_Arrived] = []
         for _ in range(TAKEN_AT_ONCE):
             try:
-                arrival = sockets.receive(bound)
+                arrival = bound.receive()
             except OSError as error:
                 self._complaints.warn(f"port {port}", "port %d: %s", port, error)
                 continue
             if arrival is None:
                 break
-            interface = self._interfaces.get(arrival.index)
-            if interface is None:
+            if arrival.index not in self._interfaces:
                 continue
             received = time.perf_counter()
-            arrived = _Arrived(arrival, bound, port, interface, received)
+            arrived = _Arrived(arrival, bound, port, received)
             if self._queue.put(arrival.data, arrived, received):
                 known.append(arrived)
         self._answer_all(known)
@@ -215,9 +238,9 @@ class DhcpServer:
         for each in batch:
             if each.bound.fileno() == -1:
                 continue  # the server stopped while they waited
-            result = self._answer(each.arrival, each.port, each.interface)
+            result = self._answer(each.arrival, each.port)
             if result is not None:
-                answered.append((each, _Answered(*result, each.interface, each.received)))
+                answered.append((each, _Answered(*result, each.received)))
         if self._leases is not None:
             self._leases.note()
         new = []
@@ -251,14 +274,16 @@ class DhcpServer:
         else:
             self._send(each.bound, each.port, item)
 
-    def _answer(
-        self, arrival: sockets.Arrival, port: int, interface: Interface
-    ) -> tuple[Reply, bytes] | None:
+    def _answer(self, arrival: sockets.Arrival, port: int) -> tuple[Reply, bytes, Interface] | None:
         address, source_port = arrival.source
         sender = address  # a PC without an address has 0.0.0.0, until its packet is read
+        own = self._interfaces.get(arrival.index)
+        if own is None:
+            return None  # the interface has gone while the packet waited
         try:
             packet = self._conversations.follow(parse(arrival.data))
             sender = packet.mac or sender
+            interface = self._address_for(packet, arrival, own)
             if self._neighbourhood is not None and self._neighbourhood.asked(packet, interface):
                 return None
             context = Context(
@@ -282,7 +307,7 @@ class DhcpServer:
                     asker = refusal.sender(packet, IPv4Address(address))
                     self._complaints.warn(sender, "%s (asked by %s)", result.told, asker)
                 return None
-            return result, serialize(result.packet)
+            return result, serialize(result.packet), interface
         except ProtocolError as error:
             self._damaged(arrival, port, error)
         except Exception:  # noqa: BLE001 - a bug of ours must cost one seat and not the room
@@ -298,10 +323,21 @@ class DhcpServer:
         if self._complaints.warn(mac or address, message, port, asker, error):
             self._record(record.of_damage(arrival.data, port, error, time.time()))
 
+    def _address_for(
+        self, packet: Packet, arrival: sockets.Arrival, own: Sequence[Interface]
+    ) -> Interface:
+        """Return the one of our addresses on that interface that answers."""
+        if len(own) == 1:
+            return own[0]
+        lent = None if self._neighbourhood is None else self._neighbourhood.lent(arrival.index)
+        route = Route(IPv4Address(arrival.source[0]), IPv4Address(arrival.to), lent)
+        owner = owner_of(packet, packet.mac or "", self._profile)
+        return choose(packet, owner, route, own, self._scopes)
+
     def _plan_from(self, server: IPv4Address, privileged: bool, client: Client) -> BootPlan:
         return self._plan(client, server, privileged=privileged)
 
-    def _send(self, bound: socket.socket, port: int, item: _Answered) -> None:
+    def _send(self, bound: sockets.Port, port: int, item: _Answered) -> None:
         if bound.fileno() == -1:
             return  # the server stopped while the reply waited
         try:
@@ -310,14 +346,14 @@ class DhcpServer:
             sender, message = str(item.reply.packet.mac), "port %d: cannot reply to %s\n%s"
             self._complaints.warn(sender, message, port, sender, traceback.format_exc())
 
-    def _send_now(self, bound: socket.socket, port: int, item: _Answered) -> None:
+    def _send_now(self, bound: sockets.Port, port: int, item: _Answered) -> None:
         reply, interface = item.reply, item.interface
         if self._neighbourhood is not None:
             self._neighbourhood.replying(reply, interface)
         if self._notes is not None:
             self._notes.answered(reply)
         try:
-            sockets.send(bound, item.data, interface, (reply.address, reply.port))
+            bound.send(item.data, interface, (reply.address, reply.port))
         except OSError as error:
             sender, message = str(reply.address), "port %d: cannot reply to %s: %s"
             self._complaints.warn(sender, message, port, sender, error)

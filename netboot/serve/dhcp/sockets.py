@@ -1,4 +1,4 @@
-"""The UDP sockets of ports 67 and 4011, with the interface of each packet in and out."""
+"""The sockets of ports 67 and 4011, with the interface of each packet in and out."""
 
 import errno
 import socket
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from netboot.errors import OperatorError
+from netboot.host import filters
 from netboot.host.interfaces import Interface
 from netboot.host.sockets import widen_receive_buffer
+from netboot.serve.dhcp import frames
 
 # 500 PCs, two lessons' worth, that ask at once overrun the default buffer: dnsmasq and Kea answer
 # 166 of them (measured). A DISCOVER counts as 1,280 bytes in the kernel, so 6,500 fit. They are
@@ -23,62 +25,113 @@ BATCH = 64  # packets taken from one socket before others have their turn
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A datagram, its sender, and the index of the interface that received it (0: unknown)."""
+    """A datagram, its sender, and the index of the interface that received it (0: unknown).
+
+    ``to`` is the destination in its header: one of our addresses, or a broadcast address.
+    """
 
     data: bytes
     source: tuple[str, int]
     index: int
+    to: bytes = bytes(4)
 
 
-def open_port(port: int) -> socket.socket:
-    """Open a UDP socket on ``port`` of all addresses: broadcasts reach no other kind of socket.
+class Port:
+    """A UDP socket on one port of all addresses: broadcasts reach no other kind of UDP socket."""
 
-    SO_REUSEADDR lets the LAN's own DHCP server run on this machine too, if it also sets that
-    option. Raises OperatorError if the port is not available.
+    def __init__(self, number: int) -> None:
+        """Open it. Raises OperatorError if the port is not available."""
+        self._number = number
+        self._sock = self._open()
+
+    def _open(self) -> socket.socket:
+        return _socket(self._number, socket.SOCK_DGRAM, 0)
+
+    def fileno(self) -> int:
+        """Return the descriptor; -1 if the socket is closed."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def receive(self) -> Arrival | None:
+        """Return the next datagram, or None if the queue is empty.
+
+        Raises OSError, also for an ICMP error about an earlier reply of ours.
+        """
+        try:
+            data, ancillary, _flags, source = self._sock.recvmsg(MAX_MESSAGE, ANCILLARY_BYTES)
+        except BlockingIOError:
+            return None
+        for level, kind, value in ancillary:
+            if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+                index, _, to = PKTINFO.unpack(value)
+                return Arrival(data, source, index, to)
+        return Arrival(data, source, 0)
+
+    def send(self, data: bytes, interface: Interface, target: tuple[IPv4Address, int]) -> None:
+        """Send from our address on ``interface``, bypassing the routing table. Raises OSError."""
+        pktinfo = PKTINFO.pack(interface.index, interface.address.packed, bytes(4))
+        ancillary = [(socket.IPPROTO_IP, IP_PKTINFO, pktinfo)]
+        self._sock.sendmsg([data], ancillary, 0, (str(target[0]), target[1]))
+
+
+class SharedPort(Port):
+    """The same for a port that belongs to others: it takes no datagram from them.
+
+    A raw socket gets a copy of each datagram for this machine, after the kernel has put fragments
+    together, taken VLAN tags off and dropped packets for others. Of two UDP sockets on one port the
+    last one gets all that is not a broadcast: a DHCP server beside us got no renewal and nothing of
+    a relay. A packet socket would not get what programs of this machine broadcast.
     """
-    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def _open(self) -> socket.socket:
+        bound = _socket(self._number, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        filters.attach(bound, filters.udp_to(self._number))
+        return bound
+
+    def receive(self) -> Arrival | None:
+        """Return the next datagram, or None if the queue is empty. Raises OSError."""
+        while (arrival := super().receive()) is not None:
+            found = frames.udp(arrival.data)
+            # Datagrams that came before the filter was set passed it.
+            if found is not None and found.target == self._number:
+                source = (arrival.source[0], found.source)
+                return Arrival(found.payload, source, arrival.index, arrival.to)
+        return None
+
+    def send(self, data: bytes, interface: Interface, target: tuple[IPv4Address, int]) -> None:
+        """Send as from the port. Raises OSError."""
+        address, port = target
+        ends = (interface.address, self._number), (address, port)
+        super().send(frames.udp_datagram(data, *ends), interface, (address, 0))
+
+
+def _socket(port: int, kind: int, protocol: int) -> socket.socket:
     try:
+        bound = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
+    except OSError as error:
+        raise _failure(port, error) from error
+    try:
+        # The LAN's own DHCP server may run on this machine too, if it also sets this option.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         bound.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         widen_receive_buffer(bound, RECEIVE_BUFFER)
-        bound.bind(("0.0.0.0", port))
+        if kind == socket.SOCK_DGRAM:
+            bound.bind(("0.0.0.0", port))
     except OSError as error:
         bound.close()
-        raise OperatorError(
-            f"UDP port {port} cannot be opened: {error.strerror}", hint=_hint(error, port)
-        ) from error
+        raise _failure(port, error) from error
     return bound
 
 
-def receive(bound: socket.socket) -> Arrival | None:
-    """Return the next datagram, or None if the queue is empty.
-
-    Raises OSError, also for an ICMP error about an earlier reply of ours.
-    """
-    try:
-        data, ancillary, _flags, source = bound.recvmsg(MAX_MESSAGE, ANCILLARY_BYTES)
-    except BlockingIOError:
-        return None
-    for level, kind, value in ancillary:
-        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
-            return Arrival(data, source, PKTINFO.unpack(value)[0])
-    return Arrival(data, source, 0)
-
-
-def send(
-    bound: socket.socket, data: bytes, interface: Interface, target: tuple[IPv4Address, int]
-) -> None:
-    """Send from our address on ``interface``, bypassing the routing table. Raises OSError."""
-    pktinfo = PKTINFO.pack(interface.index, interface.address.packed, bytes(4))
-    ancillary = [(socket.IPPROTO_IP, IP_PKTINFO, pktinfo)]
-    bound.sendmsg([data], ancillary, 0, (str(target[0]), target[1]))
-
-
-def _hint(error: OSError, port: int) -> str:
+def _failure(port: int, error: OSError) -> OperatorError:
+    hint = "run the server as root: sudo netboot serve"
     if error.errno == errno.EADDRINUSE:
-        return (
+        hint = (
             f"another server uses it (dnsmasq, isc-dhcp-server, systemd-networkd?): "
             f"ss -ulpn 'sport = :{port}'"
         )
-    return "run the server as root: sudo netboot serve"
+    return OperatorError(f"UDP port {port} cannot be opened: {error.strerror}", hint=hint)

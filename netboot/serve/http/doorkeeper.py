@@ -96,7 +96,7 @@ class Doorkeeper:
         self._limit = connections
         self._in_total = connections.in_total or 0
         self._stalled_milliseconds = int(stalled_seconds * 1000)
-        self._listeners: list[socket.socket] = []
+        self._listeners: dict[IPv4Address, socket.socket] = {}
         self._visits: dict[str, dict[asyncio.Protocol, Visit]] = {}  # by holder, oldest first
         self._visit_of: dict[asyncio.Protocol, Visit] = {}
         self._opening: set[asyncio.Task[object]] = set()
@@ -106,7 +106,7 @@ class Doorkeeper:
     @property
     def port(self) -> int:
         """The port in use."""
-        return int(self._listeners[0].getsockname()[1])
+        return int(next(iter(self._listeners.values())).getsockname()[1])
 
     def listen(self, address: IPv4Address, port: int) -> None:
         """Accept connections to ``address``. Raises OSError if the port is not available."""
@@ -119,19 +119,27 @@ class Doorkeeper:
         except OSError:
             listener.close()
             raise
-        self._listeners.append(listener)
+        self._listeners[address] = listener
         asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    @property
+    def addresses(self) -> list[IPv4Address]:
+        """The addresses on which connections are accepted."""
+        return list(self._listeners)
+
+    def leave(self, address: IPv4Address) -> None:
+        """Accept no more connections to ``address``. Those that there are go on."""
+        listener = self._listeners.pop(address)
+        rest = self._resting.pop(listener, None)
+        if rest is not None:
+            rest.cancel()
+        asyncio.get_running_loop().remove_reader(listener)
+        listener.close()
 
     def close(self) -> None:
         """Accept no more connections. Those that there are go on."""
-        loop = asyncio.get_running_loop()
-        for rest in self._resting.values():
-            rest.cancel()
-        self._resting.clear()
-        while self._listeners:
-            listener = self._listeners.pop()
-            loop.remove_reader(listener)
-            listener.close()
+        for address in self.addresses:
+            self.leave(address)
         for task in self._opening:
             task.cancel()
 

@@ -186,16 +186,34 @@ class HttpServer:
             stalled_seconds=self._downloads.seconds or 0.0,
             holder=self._holder,
         )
-        for address in addresses:
+        try:
+            self.follow(addresses)
+        except OperatorError:
+            self._door.close()
+            await self._runner.cleanup()
+            raise
+
+    def follow(self, addresses: Sequence[IPv4Address]) -> None:
+        """Listen on ``addresses``, and on no other one. Connections that there are go on.
+
+        Raises OperatorError for the first address that is not available, after the others.
+        """
+        assert self._door is not None, "not started"
+        failed: OperatorError | None = None
+        for gone in set(self._door.addresses) - set(addresses):
+            self._door.leave(gone)
+        for address in dict.fromkeys(addresses):
+            if address in self._door.addresses:
+                continue
             try:
                 self._door.listen(address, self._port)
             except OSError as error:
-                self._door.close()
-                await self._runner.cleanup()
-                raise OperatorError(
+                failed = failed or OperatorError(
                     f"cannot serve HTTP on {address} port {self._port}: {error.strerror}",
                     hint="set another port in the profile: http: {port: 8081}",
-                ) from error
+                )
+        if failed is not None:
+            raise failed
 
     async def stop(self) -> None:
         """Close the listener and every connection."""

@@ -88,7 +88,7 @@ class TftpServer:
         self._report = report
         self._port = port
         self._mtu = mtu
-        self._listeners: list[socket.socket] = []
+        self._listeners: dict[IPv4Address, socket.socket] = {}
         self._workers: list[Worker] = []
         self._places = Places()
         self._last_number = 0
@@ -96,28 +96,50 @@ class TftpServer:
 
     async def start(self, addresses: Sequence[IPv4Address]) -> None:
         """Listen on ``addresses``. Raises OperatorError if one of them is not available."""
-        for address in addresses:
-            try:
-                listener = _listen(address, self._port)
-            except OSError as error:
-                await self.stop()
-                raise OperatorError(
-                    f"cannot serve TFTP on {address} port {self._port}: {error.strerror}",
-                    hint="is another TFTP server running (tftpd-hpa, atftpd, dnsmasq)? "
-                    "ports below 1024 need root",
-                ) from error
-            self._listeners.append(listener)
+        try:
+            self.follow(addresses, self._networks)
+        except OperatorError:
+            await self.stop()
+            raise
         self._workers = [
             Worker(self._places.heard, self._ended, self._died) for _ in range(number_of_workers())
         ]
+
+    def follow(self, addresses: Sequence[IPv4Address], networks: Sequence[IPv4Network]) -> None:
+        """Listen on ``addresses`` and on no other one, and answer clients in ``networks``.
+
+        Transfers that there are go on. Raises OperatorError for the first address that is not
+        available, after the others.
+        """
         loop = asyncio.get_running_loop()
-        for listener, address in zip(self._listeners, addresses, strict=True):
-            loop.add_reader(listener, self._readable, listener, address)
+        failed: OperatorError | None = None
+        self._networks = tuple(networks)
+        for gone in set(self._listeners) - set(addresses):
+            listener = self._listeners.pop(gone)
+            loop.remove_reader(listener)
+            listener.close()
+        for address in addresses:
+            if address in self._listeners:
+                continue
+            try:
+                listener = self._listeners[address] = _listen(address, self._port)
+            except OSError as error:
+                failed = failed or OperatorError(
+                    f"cannot serve TFTP on {address} port {self._port}: {error.strerror}",
+                    hint="is another TFTP server running (tftpd-hpa, atftpd, dnsmasq)? "
+                    "ports below 1024 need root",
+                )
+            else:
+                loop.add_reader(listener, self._readable, listener, address)
+        if failed is not None:
+            raise failed
 
     @property
     def port(self) -> int:
         """The port in use (a free one if 0 was asked for)."""
-        return int(self._listeners[0].getsockname()[1]) if self._listeners else self._port
+        for listener in self._listeners.values():
+            return int(listener.getsockname()[1])
+        return self._port
 
     @property
     def worker_pids(self) -> list[int]:
@@ -126,7 +148,7 @@ class TftpServer:
 
     async def stop(self) -> None:
         """Stop listening, and drop all transfers."""
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
         self._listeners.clear()

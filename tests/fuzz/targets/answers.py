@@ -46,7 +46,7 @@ def _tftp(data: bytes) -> None:
 
 def _frame(data: bytes) -> None:
     frames.arp_sender(data)
-    frames.udp_payload(data)
+    frames.udp(data)
     found = frames.router_discovery(data)
     if found is not None:
         answer = frames.no_router(b"\x52\x54\0\x12\x34\x56", found.source)

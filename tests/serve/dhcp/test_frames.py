@@ -30,7 +30,9 @@ def test_we_read_who_answers() -> None:
 
 def test_we_read_what_is_in_udp() -> None:
     options = bytes(IP(src="10.0.0.9", options=b"\x01\x01\x01\x00") / UDP() / Raw(b"hello"))
-    assert frames.udp_payload(options + b"padding") == (IPv4Address("10.0.0.9"), b"hello")
+    found = frames.udp(options + b"padding")
+    assert found is not None and found.sender == IPv4Address("10.0.0.9").packed
+    assert found.payload == b"hello"
 
 
 def test_router_discovery_is_told_from_the_rest() -> None:
@@ -59,5 +61,5 @@ def test_our_advertisement_configures_nothing() -> None:
 @given(st.binary(max_size=80))
 def test_any_bytes_are_read_or_nothing(data: bytes) -> None:
     frames.arp_sender(data)
-    frames.udp_payload(data)
+    frames.udp(data)
     frames.router_discovery(data)

@@ -365,10 +365,10 @@ def test_a_storm_is_answered_to_the_last_client(tmp_path: Path) -> None:
 @root
 def test_a_busy_port_is_the_operators_to_mend(tmp_path: Path) -> None:
     async def scenario(lan: Lan) -> None:
-        for port in (67, 4011):
+        for port, profile in ((67, FULL), (4011, PROXY)):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
                 other.bind(("0.0.0.0", port))
-                server = DhcpServer(PROXY, find("s0"), plan, lan.journal)
+                server = DhcpServer(profile, find("s0"), plan, lan.journal)
                 with pytest.raises(OperatorError, match=f"UDP port {port} ") as caught:
                     await server.start()
                 await server.stop()
