@@ -9,6 +9,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -147,6 +148,7 @@ def main() -> int:
     parser.add_argument("releases", nargs="*", metavar="RELEASE", default=RELEASES)
     parser.add_argument("--logs", type=Path, default=ROOT / "lab-logs/debian")
     wanted = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the systems are removed
     wanted.logs.mkdir(parents=True, exist_ok=True)
     passed = [newcomer(release, wanted.logs) for release in wanted.releases]
     return 0 if all(passed) else 1

@@ -115,6 +115,12 @@ def _user() -> str:
         ),
         ("~/.cache/netboot", "0755", "`netboot build`", "The same for other users."),
         (
+            "/var/lib/netboot-setup",
+            "0755",
+            "`make setup`",
+            "The packages that it installed, for `make remove`.",
+        ),
+        (
             DEFAULT_PROFILE,
             "0644",
             "the checkout",
