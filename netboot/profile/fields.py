@@ -3,10 +3,10 @@
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from netboot.profile import values
+from netboot.profile import patterns, values
 from netboot.profile.stores import STORE
 from netboot.profile.values import Nearest, Text, Unreadable
 
@@ -41,6 +41,19 @@ class Section(BaseModel):
             here, there = getattr(self, name), getattr(override, name)
             given[name] = here.changed(there) if isinstance(there, Overridable) else there
         return self.model_copy(update=given)
+
+
+class NothingIsEmpty(values.Annotation):
+    """The annotation of a mapping: nothing stands for an empty one."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "type": ["object", "null"]}
+
+    def read(self, value: object) -> object:
+        """Return ``value``, or an empty mapping for nothing."""
+        return {} if value is None else value
 
 
 class Overridable(Section):
@@ -89,7 +102,7 @@ def _store(text: str) -> str:
 
 
 def _factor(text: str) -> float:
-    return float(values.matched(r"[1-9][0-9]?(\.[0-9]{1,3})?", text)[0])
+    return float(values.matched(r"[1-9][0-9]?(\.[0-9]{1,18})?", text)[0])
 
 
 def _kernel(text: str) -> str:
@@ -101,7 +114,7 @@ def _absolute(text: str) -> str:
 
 
 def _path(of: str) -> Text[str]:
-    return Text(f"the path of {of}", _absolute, {"type": "string", "pattern": "^/"})
+    return Text(f"the path of {of}", _absolute, patterns.text(r"/[^\x00-\x1f]*[^\x00-\x1f\s]"))
 
 
 def _printable(text: str) -> str:
@@ -140,8 +153,12 @@ def _user_name(text: str) -> str:
 
 
 def _interface(text: str) -> str:
-    return values.matched(r"[!-.0-~]{1,15}", text)[0]  # IFNAMSIZ of <linux/if.h> is 16
+    # IFNAMSIZ of <linux/if.h> is 16. A comma stands between names.
+    return values.matched(r"[!-+.0-~-]{1,15}", text)[0]
 
+
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NOTHING = r"0|0(?:\.0{1,3})? ?[kKmMgGtT](?:[Ii][Bb])?"  # a size of no bytes
 
 Address = Annotated[IPv4Address, values.ADDRESS]
 Mac = Annotated[str, values.MAC]
@@ -149,60 +166,111 @@ Port = Annotated[int, values.integer(1, 65535)]
 Size = Annotated[int, values.SIZE]
 Range = Annotated[
     AddressRange,
-    Text("a range such as 10.0.0.50-10.0.0.99", _range, {"type": "string", "pattern": "-"}),
+    Text(
+        "a range such as 10.0.0.50-10.0.0.99",
+        _range,
+        patterns.text(rf"{values.OCTETS}\s*-\s*{values.OCTETS}"),
+    ),
 ]
 SizeOrTimes = Annotated[
     SwapSize,
     Text(
         "a size such as 1GiB, a multiple of the PC's RAM such as 2x, or 0",
         _swap_size,
-        {"type": ["string", "integer"], "pattern": r"^[0-9.]+ ?([xX]|[KMGTkmgt](i?[Bb])?)?$"},
+        patterns.text(
+            f"{_NOTHING}|{patterns.size(MIB, values.MAX_SIZE, values.UNITS)}"
+            r"|[0-9]{1,2}(?:\.[0-9]{1,3})? ?[xX]",
+            {"const": 0},
+            {"type": "integer", "minimum": MIB, "maximum": patterns.MOST_BYTES},
+        ),
     ),
 ]
 Factor = Annotated[
     float,
-    Text("a factor from 1 to 99 such as 1.5", _factor, {"type": "number", "minimum": 1}),
+    Text(
+        "a factor from 1 to 99 such as 1.5",
+        _factor,
+        patterns.text(
+            r"[1-9][0-9]?(?:\.[0-9]{1,18})?",
+            {"type": "number", "minimum": 1, "exclusiveMaximum": 100},
+        ),
+    ),
 ]
 Kernel = Annotated[
     str,
-    Text("a Debian package such as linux-image-amd64 or /path", _kernel, {"type": "string"}),
+    Text(
+        "a Debian package such as linux-image-amd64 or /path",
+        _kernel,
+        patterns.text(
+            "/[!-~]+|[A-Za-z0-9][A-Za-z0-9+.-]+",
+            {"type": "number", "minimum": 10},
+            patterns.BOOLEAN,
+        ),
+    ),
 ]
 ImageFile = Annotated[str, _path("a file such as /srv/root.squashfs")]
 Folder = Annotated[str, _path("a folder such as /srv/raspberry-pi")]
 Arguments = Annotated[
-    str, Text("words on one line, in ASCII", _printable, {"type": "string", "pattern": "^[ -~]*$"})
+    str,
+    Text(
+        "words on one line, in ASCII",
+        _printable,
+        patterns.text("[ -~]*", {"type": ["number", "boolean"]}),
+    ),
 ]
 InterfaceName = Annotated[
-    str, Text("auto or the name of a network interface", _interface, {"type": "string"})
+    str,
+    Text(
+        "auto or the name of a network interface",
+        _interface,
+        patterns.text("[!-+.0-~-]{1,15}", patterns.NUMBER, patterns.BOOLEAN),
+    ),
 ]
 Network = Annotated[
     IPv4Network,
-    Text("a network such as 10.9.0.0/24", _network, {"type": "string", "pattern": "/[0-9]+$"}),
+    Text(
+        "a network such as 10.9.0.0/24",
+        _network,
+        patterns.text(f"{values.OCTETS}/{patterns.between(0, MAX_PREFIX)}"),
+    ),
 ]
 InterfaceAddress = Annotated[
     IPv4Interface,
     Text(
         "an address with its prefix length such as 10.77.0.1/24",
         _interface_address,
-        {"type": "string", "pattern": "/[0-9]+$"},
+        patterns.text(f"{values.OCTETS}/(?:0[0-9]|{patterns.between(0, MAX_PREFIX)})"),
     ),
 ]
 Domain = Annotated[
-    str, Text("a domain such as school.example", _domain, {"type": "string", "format": "hostname"})
+    str,
+    Text(
+        "a domain such as school.example",
+        _domain,
+        patterns.text(
+            rf"(?=\S{{1,{MAX_DOMAIN}}}\s*$){_LABEL}(?:\.{_LABEL})*",
+            patterns.NUMBER,
+            patterns.BOOLEAN,
+        ),
+    ),
 ]
 ClientId = Annotated[
     str,
     Text(
         "a client identifier in hexadecimal such as 01:52:54:00:12:34:56",
         _client_id,
-        {"type": "string", "pattern": "^([0-9A-Fa-f]{2}:?)+$"},
+        patterns.text("(?:[0-9A-Fa-f]{2}:?){1,255}"),
     ),
 ]
 UserName = Annotated[
-    str, Text("a user name such as root", _user_name, {"type": "string", "minLength": 1})
+    str,
+    Text(
+        "a user name such as root",
+        _user_name,
+        patterns.text("[A-Za-z_][A-Za-z0-9_.-]{0,31}", patterns.BOOLEAN),
+    ),
 ]
 Store = Annotated[str, Text(STORE.expected, _store, STORE.schema)]
-NothingIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
 
 
 def hosts(network: IPv4Network, first: IPv4Address, last: IPv4Address) -> bool:

@@ -74,6 +74,17 @@ def schema() -> dict[str, Any]:
 class _AsWritten(GenerateJsonSchema):
     """Omits defaults: they are values of the models, and the descriptions give them."""
 
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        found = super().model_schema(schema)  # nothing stands for a section without keys
+        return found if "required" in found else {**found, "type": ["object", "null"]}
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        found = super().dict_schema(schema)
+        for values_schema in found.pop("patternProperties", {}).values():
+            found["additionalProperties"] = values_schema
+        names = self.generate_inner(schema["keys_schema"])
+        return found if names == {"type": "string"} else {**found, "propertyNames": names}
+
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from netboot.errors import OperatorError
-from netboot.profile import values
+from netboot.profile import rules, values
 from netboot.profile.fields import (
     Address,
     InterfaceName,
@@ -44,6 +44,8 @@ class SeatSettings(Section):
 
 class Group(SeatSettings):
     """The keys of one group in `groups`."""
+
+    model_config = ConfigDict(json_schema_extra=rules.GROUP)
 
     match: Annotated[tuple[Annotated[str, values.MAC_PATTERN], ...], OneOrMore()]
     """MAC addresses of the group's PCs, or beginnings of them with a star, such as 52:54:00:*."""
@@ -96,6 +98,8 @@ class Seat:
 class Profile(Section):
     """A room of PCs and the server that boots them."""
 
+    model_config = ConfigDict(json_schema_extra=rules.profile(Http().port, Swap().port))
+
     interface: Annotated[tuple[InterfaceName, ...], OneOrMore()] = ("auto",)
     """The network interfaces to serve. `auto` stands for all interfaces that are up and have an
     IPv4 address. Default: auto.
@@ -114,9 +118,9 @@ class Profile(Section):
     """The login of `fab` on a PC that still runs from its own disk."""
     vagrant: Vagrant = Vagrant()
     """The virtual PCs of `vagrant up`."""
-    groups: Annotated[dict[str, Group], NothingIsEmpty] = Field(default={})
+    groups: Annotated[dict[str, Group], NothingIsEmpty()] = Field(default={})
     """Sets of PCs, by names of your choice. If two groups give the same key, the later one wins."""
-    clients: Annotated[dict[Mac, ClientSettings], NothingIsEmpty] = Field(default={})
+    clients: Annotated[dict[Mac, ClientSettings], NothingIsEmpty()] = Field(default={})
     """Single PCs, by MAC address. Their keys override those of their groups."""
 
     def seat(self, mac: str) -> Seat:

@@ -7,9 +7,9 @@ import math
 from ipaddress import IPv4Interface
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from netboot.profile import values
+from netboot.profile import rules, values
 from netboot.profile.fields import (
     Address,
     Arguments,
@@ -66,6 +66,8 @@ class DhcpNetwork(Section):
 class Dhcp(Section):
     """The keys of `dhcp`."""
 
+    model_config = ConfigDict(json_schema_extra=rules.DHCP)
+
     mode: Literal["proxy", "full"] = "proxy"
     """proxy: another DHCP server gives out the addresses, and this server only says what to boot.
     full: this server gives out the addresses. Default: proxy.
@@ -82,11 +84,11 @@ class Dhcp(Section):
     """The domain that PCs are told in full mode, such as school.example."""
     lease_time: Annotated[int, values.duration("1m", "365d", "12h")] = 12 * 3600  # seconds
     """The time for which a PC may use an address of full mode unrenewed. Default: 12h."""
-    networks: Annotated[dict[Network, DhcpNetwork], NothingIsEmpty] = Field(default={})
+    networks: Annotated[dict[Network, DhcpNetwork], NothingIsEmpty()] = Field(default={})
     """More networks to serve, such as 10.9.0.0/24: behind DHCP relays and routers, or in full mode on
     other interfaces of this server. PCs of other networks get no answer.
     """
-    client_ids: Annotated[dict[ClientId, Address], NothingIsEmpty] = Field(default={})
+    client_ids: Annotated[dict[ClientId, Address], NothingIsEmpty()] = Field(default={})
     """Fixed addresses in full mode for devices that send a client identifier (option 61, in
     hexadecimal).
     """
@@ -166,9 +168,9 @@ class SeatBoot(Overridable):
 class Boot(SeatBoot):
     """The keys of `boot`."""
 
-    architectures: Annotated[tuple[Annotated[str, values.choice(PROCESSORS)], ...], OneOrMore()] = (
-        AMD64.name,
-    )
+    architectures: Annotated[
+        tuple[Annotated[str, values.choice(PROCESSORS)], ...], OneOrMore(least=1, unique=True)
+    ] = (AMD64.name,)
     """The processors of the PCs, by Debian's names: amd64, i386 or arm64. `netboot build` makes
     images for each. Default: amd64.
     """
@@ -281,6 +283,8 @@ class SeatSwap(Overridable):
 class Swap(SeatSwap):
     """The keys of `swap`."""
 
+    model_config = ConfigDict(json_schema_extra=rules.SWAP)
+
     store: Store = "memory"
     """The place where the server keeps the pages: memory, disk:DIR, or tiered:DIR,memory=SIZE,
     which fills that much memory first. null, for measurements, loses all pages. Default: memory.
@@ -295,7 +299,7 @@ class Swap(SeatSwap):
     """
     port: Port = 10809
     """TCP port of the page server. Default: 10809."""
-    servers: Annotated[tuple[Address, ...], OneOrMore()] = ()
+    servers: Annotated[tuple[Address, ...], OneOrMore(most=MAX_SERVERS, unique=True)] = ()
     """The addresses of the page servers, up to 8; all need this profile and the same secret.
     Without this key: the server that boots the PCs.
     """

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
-from netboot.profile.values import SIZE, Nearest, Text, Unreadable, any_of, nearest
+from netboot.profile import patterns
+from netboot.profile.values import (
+    MAX_SIZE,
+    SIZE,
+    UNITS,
+    Nearest,
+    Text,
+    Unreadable,
+    any_of,
+    nearest,
+)
 
 # The smallest memory with which a tiered store is of use.
 MIN_TIER_BYTES = 4 << 20
@@ -81,9 +91,13 @@ def _convert(text: str) -> StoreSpec:
     return StoreSpec(kind, Path(folder), memory_bytes)
 
 
+_TIER_SIZES = patterns.size(MIN_TIER_BYTES, MAX_SIZE, UNITS)
 # A profile keeps the text as it was written, after this check.
 STORE = Text(
     any_of(_FORMS),
     _convert,
-    {"type": "string", "pattern": r"^(memory|null|disk:.+|tiered:.+,memory=[0-9.]+ ?[A-Za-z]*)$"},
+    # Of a profile, where a folder is absolute.
+    patterns.text(
+        rf"memory|null|disk:\s*/[^\x00]*|tiered:\s*/[^\x00]*,memory=(?:{_TIER_SIZES})",
+    ),
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from netboot.errors import OperatorError
+from netboot.profile import patterns
 
 if TYPE_CHECKING:  # a page worker reads no profile, and pydantic takes a fifth of its start
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -98,14 +99,22 @@ class Text(Annotation, Generic[T]):
         return dict(self.schema)
 
 
+@dataclass(frozen=True, eq=False)
 class OneOrMore(Annotation):
-    """The annotation of a tuple: a list, or one text with commas."""
+    """The annotation of a tuple: a list, or one text with commas.
+
+    The bounds are for the JSON Schema; a section's validator tells a mistake in its own words.
+    """
+
+    least: int = 0
+    most: int | None = None
+    unique: bool = False
 
     def __get_pydantic_json_schema__(
         self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
     ) -> dict[str, Any]:
-        many = handler(schema)
-        return {"anyOf": [many, {"type": "string"}]}
+        item = handler(schema)["items"]
+        return patterns.one_or_more(item, self.least, self.most, unique=self.unique)
 
     def read(self, value: object) -> object:
         """Return a list as it is, a text split at its commas, or a list of any other value."""
@@ -124,8 +133,8 @@ def integer(first: int, last: int) -> Text[int]:
         number = int(matched(r"0|[1-9][0-9]{0,17}", text)[0])
         return _bounded(number, first, last)
 
-    schema = {"type": "integer", "minimum": first, "maximum": last}
-    return Text(f"a whole number from {first} to {last}", convert, schema)
+    expected = f"a whole number from {first} to {last}"
+    return Text(expected, convert, patterns.integer(first, last))
 
 
 def duration(first: str, last: str, example: str) -> Text[int]:
@@ -143,7 +152,7 @@ def duration(first: str, last: str, example: str) -> Text[int]:
         return _bounded(seconds(text), seconds(first), seconds(last))
 
     expected = f"a duration from {first} to {last} such as {example}"
-    return Text(expected, convert, {"type": ["string", "integer"], "pattern": f"^({pattern})$"})
+    return Text(expected, convert, patterns.duration(seconds(first), seconds(last), SECONDS))
 
 
 def choice(names: Mapping[str, object], expected: str = "") -> Text[str]:
@@ -204,8 +213,9 @@ def rate(least: str, example: str) -> Text[int | None]:
         return number
 
     expected = f"a rate of at least {least}/s such as {example}, or none"
-    pattern = r"^[Nn]one$|^[0-9.]+ ?([KMGTkmgt](i?[Bb])?)? ?/ ?s$"
-    return Text(expected, convert, {"type": "string", "pattern": pattern})
+    amounts = patterns.size(size(least), MAX_SIZE, UNITS)
+    none = patterns.any_case("none")
+    return Text(expected, convert, patterns.text(rf"(?:{amounts}) ?/ ?[Ss]|{none}"))
 
 
 def bit_rate(first: str, last: str, example: str) -> Text[int | None]:
@@ -228,7 +238,16 @@ def bit_rate(first: str, last: str, example: str) -> Text[int | None]:
         return _bounded(bits(text), bits(first), bits(last)) // 8
 
     expected = f"a rate from {first} to {last} such as {example}, or none"
-    return Text(expected, convert, {"type": "string", "pattern": f"^[Nn]one$|^{pattern}$"})
+    rows = []
+    for unit, factor in (("M", 10**6), ("G", 10**9)):
+        low, high = max(1, -(-bits(first) // factor)), min(9999, bits(last) // factor)
+        top = high * factor == bits(last)  # 400Gbit and 400.0Gbit, but not 400.1Gbit
+        number = rf"{patterns.between(low, high - top)}(?:\.[0-9])?"
+        number += rf"|{high}(?:\.0)?" if top else ""
+        rows.append(f"(?:{number}) ?{patterns.any_case(unit)}")
+    units = "|".join(rows)
+    written = rf"(?:{units}){patterns.any_case('bit')}(?:/[Ss])?|{patterns.any_case('none')}"
+    return Text(expected, convert, patterns.text(written))
 
 
 def mac(text: str) -> str:
@@ -389,36 +408,58 @@ def _bounded(number: int, first: int, last: int) -> int:
     return number
 
 
+# Notations for JSON Schemas.
+_PAIR = "[0-9A-Fa-f]{2}"
+_FIRST = "[0-9A-Fa-f][02468ACEace]"  # of one card's MAC address
+_MAC = "|".join(f"{_FIRST}(?:{mark}{_PAIR}){{5}}" for mark in (":", "-", ""))
+_MAC += rf"|{_FIRST}{_PAIR}(?:\.{_PAIR}{_PAIR}){{2}}"
+_MACS = rf"{_MAC}|(?:{_PAIR}[:-]){{0,5}}[0-9A-Fa-f]?[*]|(?:{_PAIR}[:-]){{0,4}}{_PAIR}[*]"
+_DIGITS = {"type": "integer", "minimum": 10**11, "maximum": 10**12 - 1}  # a MAC address like this
+OCTETS = rf"(?:{patterns.between(0, 255)}\.){{3}}{patterns.between(0, 255)}"
+_LETTER, _TAIL = "[A-Za-z0-9]", r"\{tail\}"
+
+
 SIZE = Text(
     "a size such as 512MiB or 2GiB",
     size,
-    {"type": ["string", "integer"], "pattern": r"^[0-9.]+ ?([KMGTkmgt](i?[Bb])?)?$", "minimum": 0},
+    patterns.text(
+        patterns.size(0, MAX_SIZE, UNITS),
+        {"type": "integer", "minimum": 0, "maximum": patterns.MOST_BYTES},
+    ),
 )
-MAC = Text(
-    ONE_CARD,
-    mac,
-    {"type": "string", "pattern": "^([0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}$|^[0-9A-Fa-f.]{14}$"},
-)
+MAC = Text(ONE_CARD, mac, patterns.text(_MAC, _DIGITS))
 MAC_PATTERN = Text(
     "a MAC address or its beginning and a star such as 52:54:00:*",
     mac_pattern,
-    {"type": "string", "pattern": "^[0-9A-Fa-f:.-]{0,17}[*]?$"},
+    patterns.text(_MACS, _DIGITS),
 )
 HOSTNAME = Text(
     "a host name of letters, digits and hyphens such as lab-07",
     hostname,
-    {"type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"},
+    patterns.text(
+        f"{_LETTER}(?:[A-Za-z0-9-]{{0,61}}{_LETTER})?", patterns.NATURAL, patterns.BOOLEAN
+    ),
 )
 HOSTNAME_PATTERN = Text(
     f"a host name such as lab-{MAC_TAIL}",
     hostname_pattern,
-    {"type": "string", "pattern": "^[A-Za-z0-9{}-]{1,63}$"},
+    patterns.text(
+        # {tail} has as many characters as the digits that it stands for.
+        rf"(?=\S{{1,63}}\s*$)(?:{_LETTER}|{_TAIL})(?:(?:[A-Za-z0-9-]|{_TAIL})*(?:{_LETTER}|{_TAIL}))?",
+        patterns.NATURAL,
+        patterns.BOOLEAN,
+    ),
 )
-BOOLEAN_OR_AUTO = Text("yes, no or auto", boolean_or_auto, {"enum": [True, False, *BOOLEANS, AUTO]})
-BOOLEAN = Text("yes or no", boolean, {"enum": [True, False, *BOOLEANS]})
-ADDRESS = Text(
-    "an IPv4 address such as 10.0.0.1",
-    IPv4Address,
-    {"type": "string", "format": "ipv4"},
+_YES_NO = [True, False, *BOOLEANS]
+BOOLEAN_OR_AUTO = Text(
+    "yes, no or auto",
+    boolean_or_auto,
+    {"anyOf": [{"enum": [*_YES_NO, AUTO]}, patterns.text(patterns.any_of([*BOOLEANS, AUTO]))]},
 )
+BOOLEAN = Text(
+    "yes or no",
+    boolean,
+    {"anyOf": [{"enum": _YES_NO}, patterns.text(patterns.any_of(BOOLEANS))]},
+)
+ADDRESS = Text("an IPv4 address such as 10.0.0.1", IPv4Address, patterns.text(OCTETS))
 CARD = Text("PCI ids of vendor and device such as 8086:100e", card, {"type": "string"})
