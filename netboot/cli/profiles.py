@@ -133,9 +133,15 @@ def plan(
     """Print each answer and file that one PC would get. This sends nothing."""
     from netboot.cli import show
     from netboot.profile import file as profile_file
-    from netboot.serve.dryrun import rehearse
+    from netboot.serve.dryrun import SOMEWHERE, rehearse
 
     seat = values.parse_word("--mac", values.MAC, mac)
     address = values.parse_word("--server", values.ADDRESS, server) if server else None
-    rehearsal = rehearse(profile_file.load(find_profile(profile), settings), seat, arch, address)
+    loaded = profile_file.load(find_profile(profile), settings)
+    rehearsal = rehearse(loaded, seat, arch, address)
+    if address is None and loaded.dhcp.range is None:
+        stands = (
+            f"netboot: {SOMEWHERE[1]} stands for the server's address; --server ADDRESS names it"
+        )
+        print(stands, file=sys.stderr)
     print(json.dumps(rehearsal.as_json(), indent=2) if as_json else show.rehearsal(rehearsal))

@@ -253,7 +253,7 @@ def _unfit_files(
 
 
 def _has_pages(profile: "Profile", state: Path) -> bool:
-    """Return True if this server, started anew, or the one before it has pages of PCs."""
+    """Return True if this server (after SIGHUP), or the one before it, has pages of PCs."""
     if LISTENERS in os.environ:
         return True
     return any(

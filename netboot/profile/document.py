@@ -99,7 +99,7 @@ def read(text: str, source: str) -> Document:
         character = f"character U+{ord(text[error.position]):04X} is not allowed; remove it"
         raise _mistake(source, line, character) from None
     except yaml.MarkedYAMLError as error:
-        raise _mistake(source, *_plain(error)) from None
+        raise _mistake(source, *(_forgotten_colon(text, error) or _plain(error))) from None
     except (ValueError, OverflowError):
         # PyYAML's chr() fails on an escape such as "\\UFFFFFFFF".
         raise _mistake(source, 1, "an escape that stands for no character") from None
@@ -110,6 +110,22 @@ def read(text: str, source: str) -> Document:
 
 def _mistake(source: str, line: int, problem: str) -> OperatorError:
     return OperatorError(f"{source}:{line}: cannot be read as YAML: {problem}")
+
+
+def _forgotten_colon(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str] | None:
+    """Return the line and the mistake if a line above lacks the colon behind its key.
+
+    YAML takes that word and the next line as one text, and notices the colon of the next line.
+    """
+    if error.problem != "mapping values are not allowed here" or error.problem_mark is None:
+        return None
+    lines = text.splitlines()[: error.problem_mark.line]
+    above = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    number, line = above[-1] if above else (0, "")
+    word = line.strip()
+    if not re.fullmatch(r"[\w.-]+", word):
+        return None
+    return number, f"a key without a colon; write '{word}:'"
 
 
 def _plain(error: yaml.MarkedYAMLError) -> tuple[int, str]:

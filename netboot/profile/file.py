@@ -162,7 +162,7 @@ def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
             guess = values.nearest(str(details["input"]), names)
             problem = f"expected {values.any_of(names)}, found {found}{_did_you_mean(guess)}"
         case "model_type" | "dict_type":
-            problem = f"expected a section with keys, found {found}"
+            problem = f"expected a section with keys, found {found}{_spaced(details['input'])}"
         case _:
             problem = f"expected {EXPECTED.get(kind, details['msg'])}, found {found}"
     return read.line(path), _line(read, path, problem)
@@ -192,6 +192,12 @@ def _section_at(path: Iterable[str | int]) -> type[Section]:
 
 def _did_you_mean(guess: str) -> str:
     return f"; did you mean '{guess}'?" if guess else ""
+
+
+def _spaced(value: object) -> str:
+    """Return the remedy for ``mode:proxy``, which YAML takes as one text."""
+    joined = re.fullmatch(r"(\w+):(\S.*)", value) if isinstance(value, str) else None
+    return f"; write a space behind the colon: '{joined[1]}: {joined[2]}'" if joined else ""
 
 
 def _found(value: object) -> str:

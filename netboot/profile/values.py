@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from unicodedata import normalize
 
 from netboot.errors import OperatorError
 from netboot.profile import patterns
@@ -281,7 +282,8 @@ def card(text: str) -> tuple[int, int]:
 def hostname(text: str) -> str:
     """Return one label of a host name (RFC 1123 section 2.1, RFC 952). Raises ValueError."""
     if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", text):
-        raise Nearest(re.sub("[^A-Za-z0-9]+", "-", text).strip("-")[:63].strip("-"))
+        plain = normalize("NFKD", text).encode("ascii", "ignore").decode()  # café: cafe
+        raise Nearest(re.sub("[^A-Za-z0-9]+", "-", plain).strip("-")[:63].strip("-"))
     return text
 
 

@@ -241,6 +241,10 @@ MISTAKES = [
     ("a: @x", "f:1: cannot be read as YAML: text that begins with @; put quotes around it"),
     (
         "swap\n  size: 2x",
+        "f:1: cannot be read as YAML: a key without a colon; write 'swap:'",
+    ),
+    (
+        "two words\n  size: 2x",
         (
             "f:2: cannot be read as YAML: unexpected ':'; "
             "check the line above, the indentation, and the quotes around text"
@@ -294,6 +298,38 @@ MISTAKES = [
         (
             "f:1: key 'dhcp.mode': expected proxy or full, found '“proxy”'; use plain quotes, "
             "\" or '; did you mean 'proxy'?"
+        ),
+    ),
+    (
+        "clients: {52:54:00:12:34:56: {hostname: café}}",
+        (
+            "f:1: key 'clients.52:54:00:12:34:56.hostname': expected a host name such as lab-{tail}, "
+            "found 'café'; did you mean 'cafe'?"
+        ),
+    ),
+    (
+        "dhcp\n  mode: proxy",
+        "f:1: cannot be read as YAML: a key without a colon; write 'dhcp:'",
+    ),
+    (
+        "dhcp:\n  mode:proxy",
+        (
+            "f:1: key 'dhcp': expected a section with keys, found 'mode:proxy'; "
+            "write a space behind the colon: 'mode: proxy'"
+        ),
+    ),
+    (
+        "clients: {ff:ff:ff:ff:ff:ff: {hostname: a}}",
+        (
+            "f:1: key 'clients.ff:ff:ff:ff:ff:ff': expected a MAC address such as 52:54:00:12:34:56, "
+            "not a broadcast or multicast address, found 'ff:ff:ff:ff:ff:ff'"
+        ),
+    ),
+    (
+        "swap: {store: 'disk:pages'}",
+        (
+            "f:1: key 'swap.store': expected an absolute folder such as /srv/pages, "
+            "found 'disk:pages'"
         ),
     ),
     (

@@ -266,3 +266,22 @@ def test_root_images_are_those_of_all_pcs() -> None:
     )
     assert profile.images == {"/a", "/b"}
     assert (profile.seat(MAC).root.kind, profile.seat(MAC).root.image) == ("nbd", "/b")
+
+
+@pytest.mark.parametrize(
+    ("dhcp", "keys"),
+    [
+        ("mode: proxy, lease_time: 12h, networks: {10.9.0.0/24: {}}, beside: yes", ""),
+        ("mode: proxy, range: 10.0.0.5-10.0.0.9, dns: 10.0.0.1", "'dhcp.range', 'dhcp.dns'"),
+        ("mode: proxy, lease_time: 1h", "'dhcp.lease_time'"),
+        (
+            "networks: {10.9.0.0/24: {router: 10.9.0.1}}",
+            "'dhcp.networks.10.9.0.0/24.router'",
+        ),
+        ("mode: full, range: 10.0.0.5-10.0.0.9, dns: 10.0.0.1", ""),
+    ],
+)
+def test_keys_that_proxy_mode_does_not_use_are_one_line(dhcp: str, keys: str) -> None:
+    doubts = parse(f"dhcp: {{{dhcp}}}", "f").doubts
+    assert len(doubts) == (1 if keys else 0)
+    assert not keys or doubts[0].endswith(f": {keys}")
