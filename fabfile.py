@@ -82,8 +82,8 @@ class Machines:
     def access(self) -> Access:
         """Return the way to reach the machines."""
         if self.key:
-            checks.check_file("--key", Path(self.key).expanduser())
-        return Access(Path(self.known_hosts).expanduser(), self.key, self.dry_run)
+            checks.check_file("--key", Path(os.path.expanduser(self.key)))
+        return Access(Path(os.path.expanduser(self.known_hosts)), self.key, self.dry_run)
 
     @property
     def orders(self) -> classroom.Orders:
@@ -303,7 +303,8 @@ namespace = Collection(
 def _text(path: Path) -> str:
     """Return the text of a file that a spreadsheet saved. Raises OperatorError."""
     try:
-        return sheet.text_of(path.read_bytes(), str(path))
+        with path.open("rb") as file:
+            return sheet.text_of(file.read(sheet.MOST_BYTES + 1), str(path))
     except OSError as error:
         raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -130,7 +130,7 @@ def doubts_here(profile: "Profile") -> Iterator[str]:
     for ssh_key in sorted(
         {profile.ssh.key, *(profile.seat(mac).ssh.key for mac in profile.clients)}
     ):
-        if ssh_key and not Path(ssh_key).expanduser().is_file():
+        if ssh_key and not os.path.isfile(os.path.expanduser(ssh_key)):
             yield f"key 'ssh.key': there is no file {ssh_key} on this machine"
 
 

@@ -6,6 +6,7 @@ Host keys are always checked. Passwords are neither asked for nor stored: keys a
 import contextlib
 import io
 import logging
+import os
 import shlex
 import socket
 import sys
@@ -60,7 +61,7 @@ class Far:
         self.dry = access.dry
         self._folder = ""
         key = access.key or host.key
-        if key and not Path(key).expanduser().exists():
+        if key and not os.path.exists(os.path.expanduser(key)):
             raise Failed(f"key file not found: {key}")
         kwargs = {"key_filename": key} if key else {}
         self._connection = fabric.Connection(

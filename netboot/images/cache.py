@@ -16,10 +16,18 @@ UNFINISHED = "unfinished-"
 
 
 def default_cache() -> Path:
-    """Return /var/cache/netboot for root, else netboot/ in the user's own cache folder."""
+    """Return /var/cache/netboot for root, else netboot/ in the user's own cache folder.
+
+    Raises OperatorError if that user has none.
+    """
     if os.geteuid() == 0:
         return Path("/var/cache/netboot")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netboot"
+    home = os.path.expanduser("~")
+    own = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    if not os.path.isabs(own):  # no HOME, and no such user in the list of users
+        problem = "no folder for the cache: HOME is not set"
+        raise OperatorError(problem, hint="export XDG_CACHE_HOME=FOLDER, with an absolute path")
+    return Path(own) / "netboot"
 
 
 WAITING = "waiting for another build"

@@ -14,12 +14,13 @@ from pydantic_core import ErrorDetails, core_schema
 
 from netboot.errors import OperatorError
 from netboot.profile import document, values
-from netboot.profile.document import Document, KeyPath, dotted
+from netboot.profile.document import MAX_CHARACTERS, Document, KeyPath, dotted
 from netboot.profile.fields import Section
 from netboot.profile.profile import Profile
 
 SETTING = "--set"  # the option that gives a key, and the place that its mistakes are reported for
 SETTING_LINE = 0
+MOST_BYTES = 4 * MAX_CHARACTERS + 4  # more is too long in any case; a device may never end
 FOUND_CHARACTERS = 40
 EXPECTED = {"tuple_type": "a list", "string_type": "text", "string_unicode": "text"}
 
@@ -27,7 +28,8 @@ EXPECTED = {"tuple_type": "a list", "string_type": "text", "string_unicode": "te
 def load(path: Path, settings: Sequence[str] = ()) -> Profile:
     """Return the profile in the file ``path``; see ``parse``. Raises OperatorError."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         hint = "copy profiles/lab.yaml and edit it, or name another file with --profile"
         raise OperatorError(f"{path}: there is no such profile", hint=hint) from None

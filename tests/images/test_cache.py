@@ -88,3 +88,6 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/ann")
     assert default_cache() == Path("/home/ann/.cache/netboot")
+    monkeypatch.setenv("HOME", "nowhere")
+    with pytest.raises(OperatorError, match="no folder for the cache"):
+        default_cache()
