@@ -53,7 +53,6 @@ def finish(work: Callable[[], object]) -> int:
     except OperatorError as error:
         return _tell(error)
     except OSError as error:
-        discard_output()
         return _tell(as_mistake(error))
     except MemoryError:
         return _tell(as_mistake(OSError(errno.ENOMEM, "not enough memory")))
@@ -91,8 +90,10 @@ def _status(work: Callable[[], object]) -> int:
 
 
 def _tell(error: OperatorError) -> int:
-    with contextlib.suppress(OSError):  # what was printed before the mistake comes before it
-        sys.stdout.flush()
+    try:
+        sys.stdout.flush()  # what was printed before the mistake comes before it
+    except OSError:
+        discard_output()
     print(error.text(), file=sys.stderr)
     return MISTAKE
 

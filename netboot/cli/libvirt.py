@@ -34,11 +34,14 @@ def up(
 
     This needs no systemd and changes no settings of this machine. Parts that run already stay.
     """
+    from netboot.cli import checks
     from netboot.host.interfaces import AUTO
     from netboot.lab import libvirt, network
     from netboot.profile import file as profile_file
     from netboot.serve.http.status import is_there
 
+    if image_folder is not None:
+        checks.check_images("--images", image_folder)
     path = find_profile(profile)
     room_profile = profile_file.load(path, settings)
     network.check_root()

@@ -16,3 +16,8 @@ def printable(text: str, most: int = MOST_CHARACTERS) -> str:
 def printable_lines(text: str, most: int = MOST_CHARACTERS) -> str:
     """Return ``text`` with each of its lines made ``printable``."""
     return "\n".join(printable(line, most) for line in text.split("\n"))
+
+
+def cause(error: OSError) -> str:
+    """Return why a call failed, without the arguments that socket.create_server adds to it."""
+    return (error.strerror or str(error)).partition(" (while ")[0]

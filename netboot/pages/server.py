@@ -1,6 +1,7 @@
 """The page server's control plane: listen, do the NBD handshakes, hand clients to workers."""
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -15,6 +16,7 @@ from netboot.boot.limits import NBD_DIALS, NBD_HANDSHAKES
 from netboot.errors import OperatorError
 from netboot.host import faults
 from netboot.host.complaints import Complaints
+from netboot.host.text import cause
 from netboot.pages import liveness
 from netboot.pages.crew import Crew
 from netboot.pages.exports import Exports
@@ -138,8 +140,10 @@ class PageServer:
                 self._listeners[address] = _listen(address)
             except OSError as error:
                 failed = failed or OperatorError(
-                    f"cannot serve pages on {host} port {port}: {error.strerror}",
-                    hint="is another NBD server running?",
+                    f"cannot serve pages on {host} port {port}: {cause(error)}",
+                    hint="is another NBD server running?"
+                    if error.errno == errno.EADDRINUSE
+                    else "listen at an address of this machine (ip -4 address), port 1024 or above",
                 )
         if failed is not None:
             raise failed

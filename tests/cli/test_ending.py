@@ -90,3 +90,18 @@ def test_the_arguments_in_a_help_are_in_our_words() -> None:
     assert "order [OPTIONS] reboot|poweroff MAC...\n" in text
     assert "{" not in text and "<" not in text
     assert "[default: 256; 64 to 1048576]" in in_shell("netboot lab --help").stdout
+
+
+def test_what_was_printed_before_an_error_is_not_lost() -> None:
+    done = ended("(print('before'), open('/nowhere'))")
+    assert (done.returncode, done.stdout) == (2, "before\n")
+    assert done.stderr == "/nowhere: No such file or directory\n"
+
+
+@pytest.mark.system
+def test_a_foreign_address_is_told_without_python_s_words() -> None:
+    done = in_shell("netboot pages --export a=1MiB --listen 192.0.2.77:10809")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "cannot serve pages on 192.0.2.77 port 10809: Cannot assign requested address\n  hint: "
+    )
