@@ -256,10 +256,13 @@ class Silence:
                     self._swap(mac, Step.AWAY, now)
             case "swap" if self._step(mac) in _BOOTING:
                 self.heard(mac, Step.LINUX, now)
-            case _ if stage.startswith("init:"):
-                self.heard(mac, Step.LINUX, now)
-            case _ if stage == "userland" or stage.startswith("failed:"):
-                self._ends(mac, failed=stage != "userland")
+            case "userland":
+                self._ends(mac, failed=False)
+            case _:
+                if stage.startswith("init:"):
+                    self.heard(mac, Step.LINUX, now)
+                elif stage.startswith("failed:"):
+                    self._ends(mac, failed=True)
 
     def _step(self, mac: str) -> Step | None:
         seat = self._seats.get(mac)

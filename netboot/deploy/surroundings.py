@@ -47,7 +47,7 @@ def _card(shown: list[dict[str, Any]]) -> str:
     mtu = card.get("mtu", ETHERNET_MTU)
     told = []
     if mtu < ETHERNET_MTU:
-        told.append(f"MTU {mtu}, below {ETHERNET_MTU}: boot ROMs that ask for larger packets fail")
+        told.append(f"MTU {mtu}, below {ETHERNET_MTU}: PCs with another MTU lose large packets")
     told += [
         f"{each['local']} comes from DHCP and can change: reserve it in the router"
         for each in addresses

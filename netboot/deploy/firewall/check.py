@@ -17,7 +17,7 @@ def check(interface: Interface, ports: Mapping[str, int], *, proxy: bool) -> Con
         return Conclusion(None, "skipped: only root sees the rules of the firewall")
     firewall = reading.read()
     here = interface.address
-    pc = next(each for each in interface.network.hosts() if each != here)
+    pc = next((each for each in interface.network.hosts() if each != here), here)
     wanted = needs(interface.name, here, pc, ports, proxy=proxy)
     found = [(need, judge(firewall.tables, need.packet)) for need in wanted]
     if firewall.tables:

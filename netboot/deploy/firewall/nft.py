@@ -75,7 +75,7 @@ class _Ruleset:
         act, target = Act.NEXT, ""
         rules = self.tables[key][found["chain"]].rules
         for part in found["expr"]:
-            (kind, content), *_ = part.items() if isinstance(part, dict) else [(part, None)]
+            kind, content = _split(part)
             if kind == "match":
                 tests.append(self._match(key, content))
             elif kind == "vmap":
@@ -98,7 +98,7 @@ class _Ruleset:
             return [Rule(text, (*tests, _doubted), Act.ODD)]
         rules = []
         for value, verdict in elements:
-            (kind, inner), *_ = verdict.items()
+            kind, inner = _split(verdict)
             act = ACTS.get(kind, Act.ODD)
             target = inner["target"] if act in (Act.JUMP, Act.GOTO) else ""
             match = self._match(key, {"op": "==", "left": content["key"], "right": value})
@@ -148,7 +148,13 @@ class _Ruleset:
                 return isinstance(value, IPv4Address) and value in network
             case dict():
                 return None
-        return _is_equal(value, right)
+            case _:
+                return _is_equal(value, right)
+
+
+def _split(part: Any) -> tuple[str, Any]:
+    """Return kind and content of a statement or an expression; a bare value has no content."""
+    return next(iter(part.items())) if isinstance(part, dict) and part else (str(part), None)
 
 
 def _doubted(packet: Packet) -> bool | None:
@@ -157,9 +163,9 @@ def _doubted(packet: Packet) -> bool | None:
 
 def _is_equal(value: Any, right: Any) -> bool | None:
     if isinstance(value, IPv4Address):
-        return str(value) == right
+        return bool(str(value) == right)
     if isinstance(value, frozenset):
-        return right in value
+        return bool(right in value)
     if isinstance(right, str) and right.endswith("*") and isinstance(value, str):
         return value.startswith(right[:-1])
     if isinstance(value, int) and not isinstance(right, int):
@@ -214,7 +220,8 @@ def _value(left: Any, packet: Packet) -> Any:
             if not isinstance(names, list):
                 return _UNKNOWN
             return frozenset(names) & _tcp_flags(packet)
-    return _UNKNOWN
+        case _:
+            return _UNKNOWN
 
 
 def _tcp_flags(packet: Packet) -> frozenset[str]:
@@ -256,9 +263,7 @@ def _payload(protocol: str, field: str, packet: Packet) -> Any:
 
 def _shown(part: Any) -> str:
     """Return a part of a rule about as nft prints it."""
-    if not isinstance(part, dict) or not part:
-        return str(part)
-    (kind, content), *_ = part.items()
+    kind, content = _split(part)
     match kind, content:
         case "match", {"op": op, "left": left, "right": right}:
             between = " " if op in ("==", "in") else f" {op} "
@@ -277,4 +282,5 @@ def _shown(part: Any) -> str:
             return f"{kind} {target}"
         case "xt", {"name": name}:
             return f"xt {name}"
-    return str(kind)
+        case _:
+            return kind

@@ -30,16 +30,14 @@ def read() -> Firewall:
     """Return the rules of this machine, as far as its programs show them to us."""
     found = Firewall()
     by_iptables = _read_nft(found)
-    if by_iptables or shutil.which("iptables-nft-save"):
-        is_read = _read_iptables(found, "nft")
-        if by_iptables and not is_read:
-            found.unread.append("iptables-nft-save is not installed, and iptables made rules")
+    if not _read_iptables(found, "nft") and by_iptables:
+        found.unread.append("iptables-nft-save does not show the rules that iptables made")
     try:
         has_legacy = bool(LEGACY_TABLES.read_text().strip())
     except OSError:  # no such tables, or not for us
         has_legacy = False
     if has_legacy and not _read_iptables(found, "legacy"):
-        found.unread.append("iptables-legacy-save is not installed, and such rules exist")
+        found.unread.append("iptables-legacy-save does not show the rules of its kind that exist")
     return found
 
 
@@ -69,6 +67,7 @@ def _read_nft(found: Firewall) -> bool:
 
 
 def _read_iptables(found: Firewall, kind: str) -> bool:
+    """Read the rules of one kind of iptables. Return False if it shows none."""
     program = f"iptables-{kind}"
     if shutil.which(f"{program}-save") is None:
         return False
@@ -80,4 +79,4 @@ def _read_iptables(found: Firewall, kind: str) -> bool:
         return True
     found.tables += tables
     found.saved.append((f"{program}-restore", done.stdout))
-    return True
+    return bool(tables)

@@ -37,7 +37,7 @@ ANY_PROTOCOL = 3  # ETH_P_ALL
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the process gets: cards, rules as texts, and the packets to send."""
+    """The input of the process: cards, rules as texts, and the packets to send."""
 
     interface: str
     here: str
@@ -189,7 +189,7 @@ def _with(data: bytes, place: int, checksum: int) -> bytes:
 
 def _sum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071)."""
-    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
+    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

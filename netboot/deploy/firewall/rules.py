@@ -1,4 +1,4 @@
-"""Chains of packet filters, and what becomes of one packet in them. Pure.
+"""Chains of packet filters, and the fate of one packet in them. Pure.
 
 A rule may have a part that is not understood here. It is then taken for a rule that may match and
 may not, and both ways are followed: so the opinion is certain, or says which rule is in doubt.
@@ -92,7 +92,7 @@ Table = Mapping[str, Chain]
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What becomes of a packet. ``is_open`` is None if it is not known.
+    """The fate of a packet. ``is_open`` is None if it is not known.
 
     ``rule`` decides, or is in doubt. ``base`` is the path of the base chain that leads to it.
     """
@@ -120,7 +120,7 @@ class _Ways:
 
 
 def judge(tables: Sequence[Table], packet: Packet) -> Opinion:
-    """Return what becomes of ``packet`` in all base chains of its way, in their order."""
+    """Return the fate of ``packet`` in all base chains of its way, in their order."""
     hooks = ("output", "postrouting") if packet.answer else ("ingress", "prerouting", "input")
     way = [
         (hooks.index(chain.hook), chain.priority, number, chain.name)
