@@ -220,8 +220,12 @@ class Room:
         else:
             cause = "did another server name it (DHCP option 67)?"
         message = f"there is no boot file {printable(name, MAX_NAME)}: {cause}"
-        if self._complaints.warn(str(address), "%s: %s", mac or address, message) and mac:
+        if self.warn(str(address), f"{mac or address}: {message}") and mac:
             self.record(mac, "missing", message, file=printable(name, MAX_NAME))
+
+    def warn(self, address: str, message: str) -> bool:
+        """Log a warning about an address, once a minute. Return False if it was only counted."""
+        return self._complaints.warn(address, "%s", message)
 
     def fetched(self, mac: str, name: str) -> None:
         """Note that a seat has fetched the boot file ``name``."""

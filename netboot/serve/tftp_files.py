@@ -4,7 +4,9 @@ Loaders and first scripts have fixed names and hold no secret. A file that begin
 seat's address only.
 """
 
+import errno
 import logging
+import os
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -14,6 +16,7 @@ from netboot.boot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
 from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
 from netboot.errors import Ignored
+from netboot.host.text import printable
 from netboot.serve.room import SCRIPT_SUFFIX, Room, ipxe_client
 from netboot.serve.tftp.content import NO_SUCH_FILE
 from netboot.serve.tftp.server import Transfer, WithEnd
@@ -22,6 +25,11 @@ from netboot.serve.tftp.transfer import Outcome
 log = logging.getLogger(__name__)
 
 HTTP_FOLDER, GRUB_FOLDER = "boot/", "grub/"
+# Likely causes by the reasons of transfers of which the client acknowledged nothing.
+CAUSES = {
+    "no answer": "a firewall, or a smaller MTU on the way?",
+    os.strerror(errno.EPERM): "this machine's firewall lets out no answer",
+}
 NOT_YET = Ignored("its address is not known yet: it asks again")
 NOT_ITS_TURN = Ignored("other PCs download: it asks again")
 # UEFI asks six times, 4 s apart (EDK2, PxeBcImpl.h: PXEBC_MTFTP_RETRIES, PXEBC_MTFTP_TIMEOUT).
@@ -156,6 +164,10 @@ class TftpFiles:
         name = (raspberry.names(name) or (name,))[-1].removeprefix(GRUB_FOLDER)
         address = IPv4Address(transfer.client)
         known, mac = self.room.identity.mac_of(address), self.room.seat_of(who, address)
+        why = _why(transfer)
+        if transfer.reason in CAUSES and not transfer.sent and not is_played(who):
+            message = f"TFTP: {address} acknowledged nothing of {printable(name)}{why}"
+            self.room.warn(str(address), message)
         if mac is None or transfer.outcome is Outcome.PROBE:
             return
         refused = transfer.outcome is Outcome.REFUSED
@@ -177,8 +189,16 @@ class TftpFiles:
             "tftp",
             f"{name} {kilobytes:.1f} kB in {transfer.seconds:.2f} s"
             + ("" if transfer.outcome is Outcome.DONE else f": {transfer.outcome}")
-            + (f" ({transfer.reason})" if transfer.outcome is Outcome.BROKEN else ""),
+            + why,
             file=name,
             bytes=transfer.sent,
             seconds=round(transfer.seconds, 3),
         )
+
+
+def _why(transfer: Transfer) -> str:
+    """Return why a transfer broke off, in brackets, with the likely cause if nothing arrived."""
+    if transfer.outcome is not Outcome.BROKEN:
+        return ""
+    cause = "" if transfer.sent else CAUSES.get(transfer.reason, "")
+    return f" ({transfer.reason}: {cause})" if cause else f" ({transfer.reason})"

@@ -91,3 +91,29 @@ def test_a_name_of_another_server_has_another_remedy(
     room.missing(PROBE_MAC, "x", PC)
     (line,) = caplog.records
     assert "option 67" in line.message and "\x1b" not in line.message and len(line.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("no answer", "a firewall, or a smaller MTU on the way?"),
+        ("Operation not permitted", "this machine's firewall lets out no answer"),
+    ],
+)
+@pytest.mark.parametrize("address", [str(PC), "10.8.0.60"])
+def test_a_transfer_that_nobody_acknowledges_is_told_also_from_behind_a_router(
+    room: Room, caplog: pytest.LogCaptureFixture, reason: str, cause: str, address: str
+) -> None:
+    """Boot 5: behind a router nobody knew, so nobody was told."""
+    for _ in range(2):
+        broken = Transfer(address, "undionly.kpxe", 70000, 0, 30.0, Outcome.BROKEN, reason)
+        TftpFiles(room).transferred(broken)
+    (line,) = caplog.records
+    text = f"acknowledged nothing of undionly.kpxe ({reason}: {cause})"
+    assert line.message == f"TFTP: {address} {text}"
+    if address == str(PC):
+        assert last(room).message.endswith(f": broken ({reason}: {cause})")
+    caplog.clear()
+    half = Transfer(address, "undionly.kpxe", 70000, 512, 30.0, Outcome.BROKEN, reason)
+    TftpFiles(room).transferred(half)
+    assert not caplog.records
