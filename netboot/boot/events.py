@@ -1,7 +1,7 @@
 """The events of each seat's boot, in order: the model of the timeline, status and metrics."""
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ from netboot.boot.limits import (
     JOURNAL_EVENTS,
     JOURNAL_EVENTS_OF_OTHERS,
     JOURNAL_EVENTS_OF_STRANGERS,
+    JOURNAL_EVENTS_OF_SWAP,
     JOURNAL_STRANGERS,
 )
 
@@ -50,6 +51,11 @@ OF_OTHERS = frozenset(
     )
 )
 
+# Stages of each round of swap that comes and goes. They must not push out the boot.
+OF_SWAP = frozenset(("pages:attach", "pages:detach", "agent:lost", "agent:reattached"))
+# Stages that share a limit, and its row.
+_SHARES = ((OF_OTHERS, JOURNAL_EVENTS_OF_OTHERS), (OF_SWAP, JOURNAL_EVENTS_OF_SWAP))
+
 
 # Of the JSON of an event without its message and data.
 EVENT_BYTES, VALUE_BYTES = 110, 12
@@ -82,23 +88,27 @@ class _Kept:
 class _History:
     events: deque[_Kept] = field(default_factory=deque)
     size: int = 0  # of the events
-    others: int = 0  # the number of events that others can cause
+    shares: Counter[Collection[str]] = field(default_factory=Counter)
 
     def add(self, kept: _Kept) -> None:
         """Append an event."""
         self.events.append(kept)
-        self.size += kept.size
-        self.others += kept.event.stage in OF_OTHERS
+        self._count(kept, +1)
 
-    def drop(self, *, of_others: bool = False) -> int:
-        """Drop the oldest event, or the oldest that others can cause. Return its size."""
+    def drop(self, stages: Collection[str] = ()) -> int:
+        """Drop the oldest event, or the oldest of ``stages``. Return its size."""
         kept = self.events[0]
-        if of_others:
-            kept = next(each for each in self.events if each.event.stage in OF_OTHERS)
+        if stages:
+            kept = next(each for each in self.events if each.event.stage in stages)
         self.events.remove(kept)
-        self.others -= kept.event.stage in OF_OTHERS
-        self.size -= kept.size
+        self._count(kept, -1)
         return kept.size
+
+    def _count(self, kept: _Kept, change: int) -> None:
+        self.size += change * kept.size
+        for stages, _ in _SHARES:
+            if kept.event.stage in stages:
+                self.shares[stages] += change
 
 
 class Journal:
@@ -184,8 +194,9 @@ class Journal:
         kept = _Kept(event, estimated_bytes(event))
         history.add(kept)
         self._size += kept.size
-        if history.others > (JOURNAL_EVENTS_OF_OTHERS.per_address or 0):
-            self._size -= history.drop(of_others=True)
+        for stages, limit in _SHARES:
+            if history.shares[stages] > (limit.per_address or 0):
+                self._size -= history.drop(stages)
         while len(history.events) > (most or 0):
             self._size -= history.drop()
         self._fit(seat)

@@ -60,6 +60,10 @@ JOURNAL_EVENTS = Limit("events of a seat in the journal", 100, None, None, "the 
 JOURNAL_EVENTS_OF_OTHERS = Limit(
     "events of a seat in the journal that others can cause", 40, None, None, "their oldest goes"
 )
+# Swap that is lost and attached again every 3 s makes six events in each round.
+JOURNAL_EVENTS_OF_SWAP = Limit(
+    "events of a seat in the journal about lost and attached swap", 40, None, None, "likewise"
+)
 JOURNAL_EVENTS_OF_STRANGERS = Limit(
     "events of a seat without a beacon or a download", 10, None, None, "the oldest goes"
 )

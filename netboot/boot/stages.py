@@ -120,6 +120,13 @@ PAGES = StageGroup(
             "If the PC is still on, look for `agent:reattached`.",
         ),
         EventStage(
+            "pages:flapping",
+            "The PC's swap is lost and attached again and again: how often in a minute, and the last "
+            "reason. `netboot status` shows this instead of the last round.",
+            "Act on the reason. If the store is full, make room; if all PCs flap, look at the "
+            "network and at the server's load.",
+        ),
+        EventStage(
             "pages:away",
             "All connections to the PC's swap have ended, and none came back for 20 s.",
             "If the PC is on, its link or the server's address has changed: look at both.",

@@ -29,12 +29,20 @@ class Noticing:
             await asyncio.sleep(LOOK_SECONDS)
 
     def look(self, now: float) -> None:
-        """Tell of each PC that has become silent."""
+        """Tell of each PC that has become silent, and of swap that comes and goes."""
+        self._room.seats.flapping.summaries(now, self._flaps)
         for silent in self._room.silence.overdue(now):
             seats, wait = self._room.seats, silent.wait
             waited = round(silent.seconds)
             self._room.record(silent.mac, wait.stage, silent.message, seconds=waited)
             lines = self._known if seats.is_known(silent.mac) else self._strangers
-            hostname = seats.of(silent.mac).settings.hostname
             level = logging.WARNING if wait.alarm else logging.INFO
-            lines.warn(silent.mac, "%s (%s) %s", hostname, silent.mac, silent.message, level=level)
+            self._warn(lines, silent.mac, silent.message, level)
+
+    def _flaps(self, mac: str, message: str, goes_on: bool) -> None:
+        self._room.record(mac, "pages:flapping", message)
+        self._warn(self._known, mac, message, logging.WARNING if goes_on else logging.INFO)
+
+    def _warn(self, lines: Complaints, mac: str, message: str, level: int) -> None:
+        hostname = self._room.seats.of(mac).settings.hostname
+        lines.warn(mac, "%s (%s) %s", hostname, mac, message, level=level)

@@ -97,7 +97,9 @@ class Room:
         self.journal.subscribe(self._follow)
 
     def _follow(self, event: BootEvent) -> None:
-        self.silence.record(event, time.monotonic())
+        now = time.monotonic()
+        self.silence.record(event, now)
+        self.seats.flapping.record(event, now)
 
     # The steps of a boot, in order: DHCP, loader, script, images, lease, beacons.
 

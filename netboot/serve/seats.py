@@ -13,6 +13,8 @@ from typing import Any
 from netboot.boot.attempts import Attempts
 from netboot.boot.client import PROBE_MAC, Client, is_played
 from netboot.boot.events import BootEvent, Journal
+from netboot.boot.flapping import STAGE as FLAPPING
+from netboot.boot.flapping import Flapping
 from netboot.boot.limits import JOURNAL_STRANGERS, STATUS_BYTES
 from netboot.host.complaints import Complaints
 from netboot.profile.profile import Profile, Seat
@@ -100,6 +102,7 @@ class Seats:
         self._states: dict[str, SeatState] = {}
         self._most = self._spare = len(profile.clients) + 2 * (JOURNAL_STRANGERS.in_total or 0)
         self._complaints = Complaints(log)
+        self.flapping = Flapping()
         self.journal = journal
         journal.in_use = in_use
 
@@ -194,13 +197,22 @@ class Seats:
         for mac in self.journal.seats():
             if is_played(mac):
                 continue
-            row = self._row(mac, self.journal.last_text(mac))
+            row = self._row(mac, self._last(mac))
             most_bytes -= len(row)
             if most_bytes > 0:
                 rows.append(row)
             else:
                 left_out += 1
         return f'"seats": [{", ".join(rows)}], "left_out": {left_out}'
+
+    def _last(self, mac: str) -> str:
+        """Return the last event of a seat as JSON; the last summary while its swap flaps."""
+        if self.flapping.is_flapping(mac):
+            told = zip(self.journal.history(mac), self.journal.texts(mac), strict=True)
+            summaries = [text for event, text in told if event.stage == FLAPPING]
+            if summaries:
+                return summaries[-1]
+        return self.journal.last_text(mac)
 
     def history(self, mac: str, most_bytes: int = STATUS_BYTES.in_total or 0) -> str | None:
         """Return a seat with its last events as JSON; None if there are none."""

@@ -1,5 +1,6 @@
 """Noticing in a room: events and log lines of PCs that fall silent, and of files that are missing."""
 
+import json
 import logging
 import time
 from ipaddress import IPv4Address
@@ -10,6 +11,8 @@ import pytest
 from netboot.boot.arch import BY_NAME
 from netboot.boot.client import PROBE_MAC, Client, Stage
 from netboot.boot.events import BootEvent, Journal
+from netboot.boot.flapping import ROUNDS
+from netboot.boot.plan import swap_export
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
 from netboot.serve.identity import Identity
@@ -117,3 +120,17 @@ def test_a_transfer_that_nobody_acknowledges_is_told_also_from_behind_a_router(
     half = Transfer(address, "undionly.kpxe", 70000, 512, 30.0, Outcome.BROKEN, reason)
     TftpFiles(room).transferred(half)
     assert not caplog.records
+
+
+def test_the_status_of_a_seat_that_flaps_is_the_summary(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = {"export": swap_export(MAC), "connections": 0}
+    for _ in range(ROUNDS):
+        room.record(MAC, "pages:detach", "timed out", **data)
+        room.record(MAC, "pages:attach", "attached", **(data | {"connections": 1}))
+    Noticing(room).look(time.monotonic())
+    room.record(MAC, "pages:attach", "attached", **(data | {"connections": 1}))
+    (seat,) = json.loads(room.status(0.0))["seats"]
+    assert [event["stage"] for event in seat["events"]] == ["pages:flapping"]
+    assert "5 times in 60 s" in caplog.records[0].message
