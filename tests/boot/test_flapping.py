@@ -23,6 +23,7 @@ class Told(list[tuple[str, str, bool]]):
 def test_rounds_of_3_5_seconds_are_one_summary_a_minute() -> None:
     """Swap 1.4: lost and attached again 18 times in 60 s, four lines each time."""
     flapping, told = Flapping(), Told()
+    now = 0.0
     for half_seconds in range(240):
         now = half_seconds / 2
         if half_seconds % 7 == 0:
