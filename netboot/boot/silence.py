@@ -42,6 +42,7 @@ class Step(Enum):
     IMAGES = auto()
     LINUX = auto()
     ROOT = auto()
+    USERLAND = auto()
     LEASE = auto()
     AWAY = auto()  # all connections of its swap have ended
 
@@ -76,7 +77,7 @@ WAITS = (
         Step.ADDRESSED,
         20.0,
         "was offered a boot file and has asked for nothing",
-        f"are UDP 69 and, for UEFI, 4011 open? {DOCTOR}; or another server named its own file",
+        f"are UDP 69 and, for UEFI, 4011 open? {DOCTOR}; or it boots from its disk or from another server",
     ),
     Wait(
         Step.ADDRESSED_HTTP,
@@ -155,7 +156,7 @@ SWAP_WAITS = (
     ),
 )
 
-_BY_STEP = {wait.begin: wait for wait in (*WAITS, *SWAP_WAITS)}
+BY_STEP = {wait.begin: wait for wait in (*WAITS, *SWAP_WAITS)}
 _BOOTING = frozenset(
     (Step.FETCHING, Step.LOADER, Step.CHAIN, Step.TURN, Step.SCRIPT, Step.IMAGES, Step.LINUX)
 )
@@ -246,7 +247,7 @@ class Silence:
             case "http" if "bytes" not in data:  # broken off: iPXE tries again in 3 s
                 self.heard(mac, Step.SCRIPT, now)
             case "init:root":
-                self.heard(mac, Step.ROOT, now)
+                self._reported(mac, Step.ROOT, now)
             case "lease" if "bytes_granted" in data and "area" not in data:
                 self._swap(mac, Step.LEASE, now)
             case "pages:attach" if data.get("export") == swap_export(mac):
@@ -257,12 +258,17 @@ class Silence:
             case "swap" if self._step(mac) in _BOOTING:
                 self.heard(mac, Step.LINUX, now)
             case "userland":
-                self._ends(mac, failed=False)
+                self.heard(mac, Step.USERLAND, now)
             case _:
                 if stage.startswith("init:"):
-                    self.heard(mac, Step.LINUX, now)
+                    self._reported(mac, Step.LINUX, now)
                 elif stage.startswith("failed:"):
                     self._ends(mac, failed=True)
+
+    def _reported(self, mac: str, step: Step, now: float) -> None:
+        """Note a report of the initramfs. One that userland's report has overtaken is no step."""
+        if self._step(mac) is not Step.USERLAND:
+            self.heard(mac, step, now)
 
     def _step(self, mac: str) -> Step | None:
         seat = self._seats.get(mac)
@@ -278,8 +284,11 @@ class Silence:
 
     def _swap(self, mac: str, step: Step | None, now: float) -> None:
         seat = self._place(mac)
-        if seat is not None:
-            seat.swap = None if step is None else _Stand(step, now)
+        if seat is None:
+            return
+        seat.swap = None if step is None else _Stand(step, now)
+        if seat.step in _BOOTING:  # a PC's reports wait until it has its swap
+            seat.boot = _Stand(Step.LINUX, now)
 
     def _dhcp(self, event: BootEvent, now: float) -> None:
         kind, data, mac = event.data.get("type"), event.data, event.seat
@@ -326,7 +335,7 @@ class Silence:
                 if stand is None:
                     continue
                 stand.since += gap if gap > STALL_SECONDS else 0.0
-                wait, waited = _BY_STEP.get(stand.step), now - stand.since
+                wait, waited = BY_STEP.get(stand.step), now - stand.since
                 if wait is not None and not stand.told and waited >= wait.seconds + stand.extra:
                     stand.told = True
                     found.append(Silent(mac, wait, waited))
@@ -352,7 +361,7 @@ class Silence:
 def _is_over(stand: _Stand, now: float) -> bool:
     """Return True if a step needs no place: it was told long ago, or nothing must follow soon."""
     is_old = now - stand.since >= REPEAT_SECONDS + stand.extra
-    return is_old and (stand.told or stand.step not in _BY_STEP)
+    return is_old and (stand.told or stand.step not in BY_STEP)
 
 
 def _step_after(name: str) -> Step | None:

@@ -323,3 +323,21 @@ def test_the_table_has_one_row_for_each_wait_and_known_stages() -> None:
     rows = (*WAITS, *SWAP_WAITS)
     assert len({row.begin for row in rows}) == len(rows)
     assert all(row.stage in BY_NAME for row in rows)
+
+
+def test_swap_is_a_sign_of_linux_before_the_first_report() -> None:
+    room = Room()
+    room.fetched("amd64/initramfs.img")
+    room.rest(50)
+    room.see("lease", bytes_granted=1 << 20)
+    room.rest(20)
+    room.see("pages:attach", export=EXPORT, connections=1)
+    room.only(Step.LINUX)
+
+
+def test_a_report_that_userland_has_overtaken_begins_no_wait() -> None:
+    room = Room()
+    room.see("init:root")
+    room.see("userland")
+    room.see("init:network", uptime=9)
+    assert not room.rest(600)

@@ -13,6 +13,7 @@ import pytest
 
 from netboot.boot import ticket
 from netboot.serve.secret import load_secret
+from tests import ROOT
 from tests.support.images import write_manifest
 
 pytestmark = pytest.mark.root
@@ -28,8 +29,14 @@ NETBOOT = (sys.executable, "-m", "netboot")
 
 
 class Serving:
-    def __init__(self, folder: Path, *options: str, inside: "Serving | None" = None) -> None:
-        command = [*NETBOOT, "serve", "--json", "--images", str(folder), *options]
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        inside: "Serving | None" = None,
+        program: tuple[str, ...] = NETBOOT,
+    ) -> None:
+        command = [*program, "serve", "--json", "--images", str(folder), *options]
         state = "state" if inside is None else "state of another"
         command += ["--state", str(folder / state), "--profile", str(folder / "room.yaml")]
         if inside is None:
@@ -56,8 +63,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Serving]]:
     write_manifest(tmp_path)
     running: list[Serving] = []
 
-    def start(*options: str, inside: Serving | None = None) -> Serving:
-        running.append(Serving(tmp_path, *options, inside=inside))
+    def start(
+        *options: str, inside: Serving | None = None, program: tuple[str, ...] = NETBOOT
+    ) -> Serving:
+        running.append(Serving(tmp_path, *options, inside=inside, program=program))
         return running[-1]
 
     yield start
@@ -164,3 +173,35 @@ def test_a_further_server_needs_the_rooms_secret(serve: Callable[..., Serving]) 
     assert status == 2
     assert "state/secret: there is no secret" in complaints
     assert "copy it from the server that boots the PCs" in complaints
+
+
+# The same program, which waits half a second for a PC that has an offer.
+IMPATIENT = """from dataclasses import replace
+from netboot.boot import silence
+row = silence.BY_STEP[silence.Step.OFFERED]
+silence.BY_STEP[row.begin] = replace(row, seconds=0.5)
+from netboot.__main__ import main
+main()"""
+DISCOVER = """import socket
+from tests.support.pxe_client import PxeClient
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lan0")
+    sock.bind(("", 68))
+    sock.sendto(PxeClient().discover(), ("255.255.255.255", 67))"""
+
+
+def test_a_pc_that_falls_silent_is_told_by_a_running_server(
+    serve: Callable[..., Serving],
+) -> None:
+    server = serve(*FULL, program=(sys.executable, "-c", IMPATIENT))
+    assert "ready" in server.line()
+    inside = ["nsenter", "-t", str(server.process.pid), "-n"]
+    subprocess.run([*inside, sys.executable, "-c", DISCOVER], check=True, cwd=ROOT)
+    stages = []
+    while not stages or stages[-1] != "silent":
+        stages.append(server.line()["stage"])
+    assert stages == ["dhcp", "dhcp", "silent"]
+    server.process.terminate()
+    _, complaints = server.end()
+    assert "pc-123456 (52:54:00:12:34:56) was offered a boot file" in complaints
