@@ -157,6 +157,14 @@ TFTP_AMPLIFICATION = Limit(
     None,
     "no packet is sent again",
 )
+# The tunnel or the router that makes an address narrow is there at the next boot as well.
+TFTP_NARROW = Limit(
+    "addresses that full TFTP blocks did not reach, which get blocks of 512 bytes",
+    None,
+    4096,
+    3600.0,
+    "the oldest is forgotten: it gets a full block again",
+)
 # Firmware sends at most two a second. A program that asks as fast as it gets answers sends 35.
 DHCP_MESSAGES = Limit("DHCP messages of a PC in a second", 50, None, 1.0, "dropped")
 # As many as the kernel's buffer holds (serve/dhcp/sockets.py): two lessons' worth of PCs, and more.

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 
 from netboot.serve.tftp import handover
-from netboot.serve.tftp.handover import Ended, Job
+from netboot.serve.tftp.handover import Ended, Job, Stuck
 
 log = logging.getLogger(__name__)
 
@@ -21,17 +21,20 @@ class Worker:
     """One worker process, restarted if it dies.
 
     ``on_heard`` is called with the number of each transfer when it is acknowledged for the first
-    time, ``on_ended`` for every transfer that has ended. ``on_death`` is called with this object
-    when the process has died; ``transfers`` then are the ones that were lost.
+    time, ``on_stuck`` with that of each one whose first packet does not seem to arrive, ``on_ended``
+    for every transfer that has ended. ``on_death`` is called with this object when the process has
+    died; ``transfers`` then are the ones that were lost.
     """
 
     def __init__(
         self,
         on_heard: Callable[[int], None],
+        on_stuck: Callable[[int], None],
         on_ended: Callable[[Ended], None],
         on_death: Callable[["Worker"], None],
     ):
         self._on_heard = on_heard
+        self._on_stuck = on_stuck
         self._on_ended = on_ended
         self._on_death = on_death
         self._restart: asyncio.TimerHandle | None = None
@@ -80,6 +83,9 @@ class Worker:
             report = None
         if isinstance(report, int):
             self._on_heard(report)
+            return
+        if isinstance(report, Stuck):
+            self._on_stuck(report.number)
             return
         if report is not None:
             self.transfers.discard(report.number)

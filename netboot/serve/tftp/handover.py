@@ -3,7 +3,8 @@
 To a worker: a transfer to make, with two descriptors. The first is a socket for this transfer,
 bound to the address that the client asked and connected to the client. The second is the file.
 Or the number of a transfer to end, because places are short. From a worker: the number of a
-transfer that was acknowledged for the first time, or the end of a transfer.
+transfer that was acknowledged for the first time, that of a transfer whose first packet does not
+seem to arrive, or the end of a transfer.
 """
 
 import json
@@ -31,6 +32,13 @@ class Job:
     mtu: int
     asked: int
     end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """The first packet of a transfer was repeated, and does not seem to arrive."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +83,18 @@ def send_heard(control: socket.socket, number: int) -> None:
     control.send(json.dumps(number).encode())
 
 
+def send_stuck(control: socket.socket, number: int) -> None:
+    """Report that the first packet of transfer ``number`` does not seem to arrive. Raises OSError."""
+    control.send(json.dumps([number]).encode())
+
+
 def send_ended(control: socket.socket, ended: Ended) -> None:
     """Report the end of a transfer. Raises OSError if the server is gone."""
     control.send(json.dumps(asdict(ended)).encode())
 
 
-def receive_report(worker: socket.socket) -> Ended | int | None:
-    """Return the end of a transfer, or the number of one that was acknowledged.
+def receive_report(worker: socket.socket) -> Ended | Stuck | int | None:
+    """Return the end of a transfer, one that is stuck, or the number of one that was acknowledged.
 
     Return None if the worker is gone.
     """
@@ -91,4 +104,6 @@ def receive_report(worker: socket.socket) -> Ended | int | None:
     fields = json.loads(packet)
     if isinstance(fields, int):
         return fields
+    if isinstance(fields, list):
+        return Stuck(fields[0])
     return Ended(**{**fields, "outcome": Outcome(fields["outcome"])})

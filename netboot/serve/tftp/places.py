@@ -25,7 +25,7 @@ Key = tuple[IPv4Address, Peer]  # the address that was asked, and the client
 class Pending:
     """A transfer in the hands of a worker. ``began`` is of time.monotonic()."""
 
-    key: tuple[IPv4Address, Peer]
+    key: Key
     holder: str  # the machine that it counts for
     worker: Worker
     filename: str

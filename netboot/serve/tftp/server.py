@@ -14,19 +14,21 @@ from pathlib import Path
 
 from netboot.errors import DeniedError, Ignored, OperatorError, ProtocolError
 from netboot.host.complaints import Complaints
-from netboot.host.sockets import widen_receive_buffer
+from netboot.host.sockets import let_fragment, path_mtu, widen_receive_buffer
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.content import NO_SUCH_FILE, Refusal, in_memory, open_file, translated
 from netboot.serve.tftp.crew import Worker, number_of_workers
 from netboot.serve.tftp.handover import Ended, Job
+from netboot.serve.tftp.narrow import Narrow
 from netboot.serve.tftp.packet import ErrorCode, Request
 from netboot.serve.tftp.places import Peer, Pending, Places
-from netboot.serve.tftp.transfer import Outcome
+from netboot.serve.tftp.transfer import DEFAULT_BLKSIZE, IP_UDP_TFTP_HEADERS, Outcome
 
 log = logging.getLogger(__name__)
 INFO = logging.INFO
 
 ETHERNET_MTU = 1500
+NARROW_MTU = DEFAULT_BLKSIZE + IP_UDP_TFTP_HEADERS
 REQUEST_QUEUE_BYTES = 2 << 20  # the requests of a whole room at the same instant
 REQUESTS_AT_ONCE = 64  # between two visits to the event loop
 MAX_REQUEST_BYTES = 65_536
@@ -68,8 +70,9 @@ class TftpServer:
     ``read(filename, server, client)`` returns the content, the path of a file or None; ``server``
     is the address that ``client`` asked. It returns Ignored if the client has to ask again, and
     raises DeniedError if the file is another client's. ``report(transfer)`` is called for each
-    finished transfer. Both are called in the event loop. ``mtu`` (bytes) bounds blksize. Only
-    clients in ``networks`` are answered. ``holder`` returns the machine that an address counts for.
+    finished transfer. Both are called in the event loop. ``mtu`` (bytes) bounds blksize, as the way to
+    the client does. Only clients in ``networks`` are answered. ``holder`` returns the machine that an
+    address counts for.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class TftpServer:
         self._listeners: dict[IPv4Address, socket.socket] = {}
         self._workers: list[Worker] = []
         self._places = Places()
+        self._narrow = Narrow(time.monotonic)
         self._last_number = 0
         self._complaints = Complaints(log)
 
@@ -102,7 +106,8 @@ class TftpServer:
             await self.stop()
             raise
         self._workers = [
-            Worker(self._places.heard, self._ended, self._died) for _ in range(number_of_workers())
+            Worker(self._places.heard, self._stuck, self._ended, self._died)
+            for _ in range(number_of_workers())
         ]
 
     def follow(self, addresses: Sequence[IPv4Address], networks: Sequence[IPv4Network]) -> None:
@@ -197,6 +202,7 @@ class TftpServer:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind((str(address), 0))
             sock.connect(peer)
+            let_fragment(sock)
             try:
                 with self._open(message, address, IPv4Address(peer[0])) as (file, end):
                     self._hand_over(message, asked, address, peer, holder, sock, file, end)
@@ -253,7 +259,8 @@ class TftpServer:
         # The worker with a transfer of this client knows if the client only repeats its request.
         known = self._places.workers_of(key)
         self._last_number += 1
-        job = Job(self._last_number, request.filename, request.options, self._mtu, asked, end)
+        mtu = NARROW_MTU if peer[0] in self._narrow else min(self._mtu, path_mtu(sock))
+        job = Job(self._last_number, request.filename, request.options, mtu, asked, end)
         for worker in known or sorted(self._workers, key=lambda each: len(each.transfers)):
             if worker.give(job, sock, file):
                 size, began = os.fstat(file).st_size, time.monotonic()
@@ -289,6 +296,18 @@ class TftpServer:
             holder,
         )
         return False
+
+    def _stuck(self, number: int) -> None:
+        """Have the client's next request answered with small blocks."""
+        pending = self._places.transfers.get(number)
+        if pending is not None and self._narrow.add(pending.client):
+            self._complaints.warn(
+                pending.client,
+                "TFTP: %s does not acknowledge the first packet of %s: its next requests get blocks "
+                "of 512 bytes; is the MTU smaller on the way, or are fragments dropped?",
+                pending.client,
+                packet.printable(pending.filename),
+            )
 
     def _ended(self, ended: Ended) -> None:
         pending = self._places.free(ended.number)

@@ -24,6 +24,9 @@ from netboot.serve.tftp.transfer import Outcome, Sender, agree
 TICK_SECONDS = 0.02
 RECEIVE_BYTES = 128  # an ACK has 4, an ERROR some text
 MAX_EVENTS = 64
+# A busy control plane hands a repeated request over after its client has had the answer to the first
+# one: busybox repeats after 50 ms. A PC that is switched off and on needs longer than this.
+LATE_SECONDS = 1.0
 
 SOL_UDP, UDP_SEGMENT = 17, 103  # <linux/udp.h>
 MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of older kernels
@@ -42,7 +45,9 @@ class Session:
     ) -> None:
         self.number = job.number
         self._on_heard = on_heard
-        self.request = (job.filename, job.options)
+        self.request = (job.filename, job.options, job.mtu)
+        self.told_stuck = False
+        self.began = 0.0
         self.sock = sock
         self.peer = (sock.getsockname()[0], sock.getpeername())
         self._file = file
@@ -75,6 +80,10 @@ class Session:
             self._receive = self.sender.receive
             self._on_heard(self.number)
         return datagrams
+
+    def may_repeat(self, now: float) -> bool:
+        """Return True if the same request now means this transfer, and not a PC that starts again."""
+        return not self.sender.heard or now - self.began < LATE_SECONDS
 
     def turn(self, now: float) -> None:
         """Receive a datagram of the client, if there is one, and send the answer."""
@@ -177,7 +186,7 @@ class Worker:
         """Begin one transfer. A client that missed our first packet repeats its request."""
         session.sock.setblocking(False)
         other = self._by_peer.get(session.peer)
-        if other is not None and other.request == session.request and not other.sender.heard:
+        if other is not None and other.request == session.request and other.may_repeat(now):
             other.sender.ask_again(session.asked, now)
             self._report(session, Outcome.PROBE, "a repeated request")
             session.close()
@@ -187,6 +196,7 @@ class Worker:
             self._end(other)
         self._sessions[session.sock.fileno()] = self._by_peer[session.peer] = session
         self._epoll.register(session.sock, select.EPOLLIN)
+        session.began = now
         session.send(session.sender.start(now))
         if session.sender.outcome is not None:
             self._end(session)
@@ -199,6 +209,14 @@ class Worker:
                     session.send(datagrams)
                 if session.sender.outcome is not None:
                     self._end(session)
+                elif session.sender.stuck and not session.told_stuck:
+                    session.told_stuck = True
+                    self._tell_stuck(session.number)
+
+    def _tell_stuck(self, number: int) -> None:
+        with contextlib.suppress(OSError):  # the server is gone, or its queue is full
+            if self._control is not None:
+                handover.send_stuck(self._control, number)
 
     def _end(self, session: Session) -> None:
         outcome = session.sender.outcome
