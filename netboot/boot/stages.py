@@ -155,6 +155,12 @@ PAGES = StageGroup(
             "Free memory or disk space on the server, or set a smaller `swap.overcommit`.",
         ),
         EventStage(
+            "pages:damaged",
+            "Somebody has made the page file of this PC's swap shorter, so its pages are lost. "
+            "Programs that need them end, and the PC then gets fresh swap.",
+            "Leave the files of the store alone while PCs swap; `netboot status` names the PCs.",
+        ),
+        EventStage(
             "pages:worker-died",
             "A page worker ended, and the server starts another. Its PCs attach again. "
             "This one belongs to no seat: only the server's log has it.",

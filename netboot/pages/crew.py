@@ -16,6 +16,7 @@ from netboot.host import faults
 from netboot.pages import control
 from netboot.pages.clients import Client, Clients, SeatState
 from netboot.pages.exports import UNSAVED, Attachment, Exports
+from netboot.pages.nbd.backing import Damaged
 from netboot.pages.nbd.export import Refused
 from netboot.pages.nbd.handshake import Ready
 from netboot.pages.process import WorkerProcess, collect
@@ -40,6 +41,7 @@ class Crew:
         self._workers = [self._make_worker() for _ in range(count)]
         self._numbers = itertools.count()
         self._clients = Clients()
+        self._lost: set[str] = set()  # leases whose pages are
         self._orders: set[asyncio.Task[Any]] = set()
         self._rivals = Rivals(self._clients, exports, self.teller, self._keep)
         exports.on_ended = self._drop
@@ -93,6 +95,11 @@ class Crew:
             attachment = self._exports.attach(asked, address)  # a newer set may have come meanwhile
             if isinstance(attachment, Refused):
                 return self._refuse("", attachment, address, asked.export)
+        try:
+            attachment.pages.check()
+        except Damaged as error:
+            self._lose(attachment.lease, attachment.seat, str(error))
+            return Refused(f"this server no longer has the pages of {attachment.export.name}")
         number, surplus = attachment.set_number, self._clients.surplus(attachment)
         if surplus is not None:
             return self._refuse(attachment.seat, surplus, address, asked.export)
@@ -125,6 +132,15 @@ class Crew:
             client.ending = True
             order = client.worker.send({"do": "close", "id": oldest})
             self._keep(asyncio.get_running_loop().create_task(order))
+
+    def _lose(self, lease: str, seat: str, reason: str) -> None:
+        """End a lease whose pages are lost. The seats beside it lose nothing."""
+        if lease in self._lost:
+            return
+        self._lost.add(lease)
+        self._exports.lose(lease)
+        text = f"the pages of {seat or lease} are lost: {reason}; the PC asks for fresh swap"
+        self.teller.tell("damaged", seat, lease, text)
 
     def _refuse(self, seat: str, refused: Refused, address: str, export: str) -> Refused:
         whom = f"{export} at {address}" if refused.is_ours else address
@@ -214,6 +230,7 @@ class Crew:
         return seat
 
     def _drop(self, lease: str) -> None:
+        self._lost.discard(lease)
         ended = self._clients.seats.pop(lease, None)
         if ended is not None:
             order = ended.worker.send({"do": "drop", "lease": lease})
@@ -254,6 +271,8 @@ class Crew:
                 waited = f"requests have waited for {message['seconds']:.0f} s"
                 text = f"page store is full: {waited}; make room on the server"
                 self.teller.tell("delayed", seat.seat, lease, text, seconds=message["seconds"])
+            case "damaged":
+                self._lose(lease, seat.seat, message["reason"])
             case "first-write" if not seat.written:
                 seat.written = True
                 self.teller.tell("first-write", seat.seat, lease, "first page written")

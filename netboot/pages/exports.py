@@ -102,6 +102,9 @@ class Exports(Protocol):
     def let_go(self, lease: str) -> None:
         """Note that the last connection of a lease has ended."""
 
+    def lose(self, lease: str) -> None:
+        """Refuse ``lease`` from now on, because its page file is not as it was made."""
+
 
 class StaticExports:
     """A fixed table: ``sizes`` in bytes by name, and ``images``, which are read-only: paths, or
@@ -145,6 +148,7 @@ class StaticExports:
             for name, size_bytes in sizes.items()
         }
         self._attachments |= opened
+        self._lost: set[str] = set()
         self._leases = {each.lease: each for each in self._attachments.values()}
 
     @property
@@ -163,6 +167,8 @@ class StaticExports:
 
     def attach(self, name: WireName, address: str = "") -> Attachment | Refused:
         """Attach the export of this name. The whole text counts: there are no tokens."""
+        if name.text in self._lost:
+            return Refused(f"this server no longer has the pages of {name.text}")
         return self._attachments.get(name.text) or Refused("no such export", Refusal.UNKNOWN)
 
     def saving(self, lease: str) -> Awaitable[bool] | None:
@@ -182,6 +188,10 @@ class StaticExports:
     def has(self, lease: str) -> bool:
         """Return whether ``lease`` is one of this table."""
         return lease in self._leases
+
+    def lose(self, lease: str) -> None:
+        """Serve this export no more."""
+        self._lost.add(lease)
 
     def let_go(self, lease: str) -> None:
         """Close an image that was replaced: no other client can attach it. Keep all other pages."""
@@ -290,6 +300,11 @@ class LeasedExports:
     def let_go(self, lease: str) -> None:
         """Note in the table that the last connection of ``lease`` has ended."""
         self._table.let_go(lease, self._clock())
+
+    def lose(self, lease: str) -> None:
+        """Refuse the lease as one whose pages are lost. Its seat then asks for a fresh one."""
+        self._table.lose(self._table.generations() - {lease})
+        self._changed()
 
     def _open(self, lease: Lease, replaces: WireName | None) -> None:
         """Open the pages of ``lease``, made if it is attached for the first time by ``replaces``.

@@ -61,7 +61,7 @@ class WorkerProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with contextlib.ExitStack() as theirs_alone, contextlib.ExitStack() as undo:
-            undo.enter_context(ours)
+            undo.callback(ours.close)
             descriptors = [theirs_alone.enter_context(theirs).fileno()]
             listener = self._listen()
             if listener is not None:
@@ -78,7 +78,6 @@ class WorkerProcess:
         asyncio.get_running_loop().add_reader(self._control, self._readable)
 
     def _listen(self) -> socket.socket | None:
-        """Return the socket at which the next server finds the worker; None if there is none."""
         self._meeting = None
         if self._folder is None:
             return None
@@ -96,6 +95,7 @@ class WorkerProcess:
         return listener
 
     def _start_again(self) -> None:
+        """Start the process, and try again until it can be started."""
         try:
             self.start()
         except OSError as error:
@@ -143,7 +143,8 @@ class WorkerProcess:
     def _died(self, status: int) -> None:
         log.error("page worker %d died, status %s", self.pid, status)
         lived = time.monotonic() - self._born
-        self._start_in(0 if lived > LONG_LIFE_SECONDS else RESTART_SECONDS)
+        delay = 0 if lived > LONG_LIFE_SECONDS else RESTART_SECONDS
+        self._restart = asyncio.get_running_loop().call_later(delay, self._start_again)
         self._on_death()
 
     def _end(self) -> None:

@@ -77,6 +77,10 @@ class ClassroomExports:
         image = self._images.resume(lease, pages)
         return image or self._leased.resume(lease, pages, set_number)
 
+    def lose(self, lease: str) -> None:
+        """Refuse a leased area. An image cannot be damaged: nobody writes it."""
+        self._leased.lose(lease)
+
     def let_go(self, lease: str) -> None:
         """Note the end of the last connection of an image or an area."""
         (self._images if self._images.has(lease) else self._leased).let_go(lease)

@@ -1,6 +1,7 @@
 """The page server's control plane: listen, do the NBD handshakes, hand clients to workers."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from netboot.boot.limits import NBD_DIALS, NBD_HANDSHAKES
 from netboot.errors import OperatorError
-from netboot.host import faults
+from netboot.host import faults, sigbus
 from netboot.host.complaints import Complaints
 from netboot.host.text import cause
 from netboot.pages import liveness
@@ -23,6 +24,7 @@ from netboot.pages.exports import Exports
 from netboot.pages.nbd.export import Export, Refused
 from netboot.pages.nbd.handshake import Handshake, Ready
 from netboot.pages.nbd.name import WireName
+from netboot.pages.stores.folder import SUFFIX
 from netboot.pages.telling import PageEvent
 
 __all__ = ["Address", "PageEvent", "PageServer"]
@@ -109,6 +111,8 @@ class PageServer:
         except OperatorError:
             await self.stop()
             raise
+        with contextlib.suppress(OSError):  # a worker tells that
+            sigbus.survive(lambda path, _: path.endswith(SUFFIX))  # its lease ends when it attaches
         left = self._crew.start()
         self._resumes = bool(left)
         self._spawn(self._take_over(left))

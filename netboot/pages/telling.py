@@ -12,10 +12,18 @@ from netboot.host.complaints import Complaints
 log = logging.getLogger(__name__)
 
 Kind = Literal[
-    "attach", "detach", "refused", "in-use", "moved", "first-write", "worker-died", "delayed"
+    "attach",
+    "detach",
+    "refused",
+    "in-use",
+    "moved",
+    "first-write",
+    "worker-died",
+    "delayed",
+    "damaged",
 ]
 
-WARNINGS = ("in-use", "moved", "delayed")
+WARNINGS = ("in-use", "moved", "delayed", "damaged")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,9 @@ class FaultyFile:
     def flush(self) -> None:
         self.pages.flush()
 
+    def check(self) -> None:
+        self.pages.check()
+
     def descriptors(self) -> Sequence[int]:
         return self.pages.descriptors()
 

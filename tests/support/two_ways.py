@@ -99,6 +99,9 @@ class ArrayFile:
     def flush(self) -> None:
         self.flushes += 1
 
+    def check(self) -> None:
+        pass
+
     def descriptors(self) -> Sequence[int]:
         return ()
 

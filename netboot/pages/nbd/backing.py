@@ -13,6 +13,13 @@ class Busy(Exception):
     """
 
 
+class Damaged(Exception):
+    """The page file is not as it was made: pages are lost, and its lease has to end.
+
+    No client may ever get zeros in their place.
+    """
+
+
 def pages_of(offset: int, length: int) -> range:
     """Return the offsets of the pages that a range of bytes touches."""
     return range(offset - offset % PAGE_BYTES, offset + length, PAGE_BYTES)
@@ -38,7 +45,7 @@ class PageFile(Protocol):
         """
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill ``buffer``. Never allocates a page that was not written."""
+        """Fill ``buffer``. Never allocates a page that was not written. Raises Damaged."""
 
     def write(self, offset: int, data: memoryview) -> None:
         """Store all of ``data``; every connection sees the data at once. Raises Busy."""
@@ -54,6 +61,9 @@ class PageFile(Protocol):
 
     def flush(self) -> None:
         """Wait until all writes are as durable as this store makes them. Raises Busy."""
+
+    def check(self) -> None:
+        """Raise Damaged if somebody has made the file shorter."""
 
     def descriptors(self) -> Sequence[int]:
         """Return the descriptors for ``adopt`` in another process. This object still owns them."""

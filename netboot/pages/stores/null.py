@@ -45,6 +45,9 @@ class NullFile:
     def flush(self) -> None:
         """Do nothing."""
 
+    def check(self) -> None:
+        """Do nothing."""
+
     def descriptors(self) -> Sequence[int]:
         """Return none: none are needed."""
         return ()

@@ -8,7 +8,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 
-from netboot.pages.nbd.backing import Busy
+from netboot.pages.nbd.backing import Busy, Damaged
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 
@@ -19,7 +19,8 @@ FALLOC_FL_PUNCH_HOLE = 2
 _fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
-_ZEROS = memoryview(bytes(1 << 20))
+_ZERO_BYTES = bytes(1 << 20)
+_ZEROS = memoryview(_ZERO_BYTES)
 
 
 class SparseFile:
@@ -39,10 +40,13 @@ class SparseFile:
         return None
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill ``buffer``."""
+        """Fill ``buffer``. Raises Damaged."""
         read = os.preadv(self._descriptor, (buffer,), offset)
         if read != len(buffer):
             _read_on(self._descriptor, offset, buffer, read)
+        # A hole, or what a truncation has left: a later write makes the file longer again.
+        if buffer and not buffer[0] and _ZERO_BYTES.startswith(buffer):
+            self.check()
 
     def write(self, offset: int, data: memoryview) -> None:
         """Store ``data``. Raises Busy if the file system is full."""
@@ -77,6 +81,10 @@ class SparseFile:
     def flush(self) -> None:
         """Do nothing: a write to memory needs no flush."""
 
+    def check(self) -> None:
+        """Raise Damaged if somebody has made the file shorter."""
+        check_size(self._descriptor, self._size_bytes)
+
     def descriptors(self) -> Sequence[int]:
         """Return the file's descriptor."""
         return (self._descriptor,)
@@ -93,8 +101,15 @@ def raise_busy(error: OSError) -> None:
     raise error
 
 
+def check_size(descriptor: int, size_bytes: int) -> None:
+    """Raise Damaged if a file is shorter than ``size_bytes``."""
+    found = os.fstat(descriptor).st_size
+    if found < size_bytes:
+        raise Damaged(f"its page file was truncated to {found} of {size_bytes} bytes")
+
+
 def read_all(descriptor: int, offset: int, buffer: memoryview) -> None:
-    """Fill ``buffer``. Raises OSError, also at the end of the file."""
+    """Fill ``buffer``. Raises OSError, and Damaged at the end of the file."""
     _read_on(descriptor, offset, buffer, 0)
 
 
@@ -103,7 +118,7 @@ def _read_on(descriptor: int, offset: int, buffer: memoryview, done: int) -> Non
     while done < len(buffer):
         read = os.preadv(descriptor, (buffer[done:],), offset + done)
         if not read:
-            raise OSError(errno.EIO, "page file is shorter than its lease")
+            raise Damaged(f"its page file ends at {offset + done} bytes")
         done += read
 
 

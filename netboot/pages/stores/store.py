@@ -51,7 +51,8 @@ class PageStore(Protocol):
     def remove(self, name: str) -> None:
         """Wipe a page file. Raises FileNotFoundError if its name is gone already.
 
-        A process that still has the file open reads the old content or gets OSError, never zeros.
+        A process that still has the file open reads the old content or gets OSError or Damaged,
+        never zeros.
         The room is free when the last such process has closed the file.
         """
 

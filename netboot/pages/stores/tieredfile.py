@@ -1,12 +1,11 @@
 """A page file of the tiered store as clients use it: read, write, trim, read ahead."""
 
-import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
 
 from netboot.pages.nbd.backing import PAGE_BYTES, Busy
-from netboot.pages.stores.sparse import punch, raise_busy, read_all
+from netboot.pages.stores.sparse import check_size, punch, raise_busy, read_all
 from netboot.pages.stores.tiermap import BOTH, EMPTY, FRESH, MAP_OFFSET, ON_DISK, spiller
 from netboot.pages.stores.writebehind import WriteBehind
 
@@ -78,8 +77,11 @@ class TieredFile(WriteBehind):
             if self._map.find(_ON_DISK, first, last) >= 0:
                 self._read_ahead(first - MAP_OFFSET, last - MAP_OFFSET)
                 self._read_mixed(offset, buffer, self._map[first:last])
-            elif os.preadv(self._memory, (buffer,), self._base + offset) != length:
-                raise OSError(errno.EIO, "page file is shorter than its lease")
+            else:
+                read_all(self._memory, self._base + offset, buffer)
+        # Zeros may be what a truncation has left: a later write makes the file longer again.
+        if buffer and not buffer[0] and _ZEROS.startswith(buffer[:PAGE_BYTES]):
+            self.check()
 
     def write(self, offset: int, data: memoryview) -> None:
         """Store ``data`` in memory. Raises Busy at the limit, until pages are spilled to disk."""
@@ -137,6 +139,11 @@ class TieredFile(WriteBehind):
 
     def flush(self) -> None:
         """Do nothing: a write to memory needs no flush."""
+
+    def check(self) -> None:
+        """Raise Damaged if somebody has made one of the files shorter."""
+        check_size(self._memory, self._base + self._size_bytes)
+        check_size(self._disk, self._size_bytes)
 
     def descriptors(self) -> Sequence[int]:
         """Return the descriptors of memory, disk and ledger."""

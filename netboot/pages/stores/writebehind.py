@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Sequence
 
-from netboot.pages.nbd.backing import PAGE_BYTES
+from netboot.pages.nbd.backing import PAGE_BYTES, Damaged
 from netboot.pages.stores.sparse import punch, read_all
 from netboot.pages.stores.tiermap import (
     EMPTY,
@@ -36,7 +36,7 @@ class WriteBehind(MappedPages):
     def __init__(self, memory: int, disk: int, ledger: int, size_bytes: int) -> None:
         super().__init__(memory, disk, ledger, size_bytes)
         self._batching = threading.Lock()  # held by a batch, so that close() waits for its end
-        self._closed = False
+        self._closed = self._damaged = False
         self._hand = 0
         limit = self._ledger.limit
         self._batch_pages = max(MIN_BATCH, min(MAX_BATCH, limit // BATCH_SHARE))
@@ -44,7 +44,7 @@ class WriteBehind(MappedPages):
     def spill(self, *, going: bool) -> int:
         """If memory is short, move a batch of old pages to disk; return how many left memory."""
         with self._batching:
-            if self._closed or not self._is_short(going=going):
+            if self._closed or self._damaged or not self._is_short(going=going):
                 return 0
             with self._batch():
                 if not self._is_owner() and not self._claim_orphan():
@@ -54,6 +54,10 @@ class WriteBehind(MappedPages):
                 batch = self._choose()
                 try:
                     self._copy(batch)
+                except Damaged:  # whoever serves the file finds out as well, and ends its lease
+                    self._damaged = True
+                    self._undo(batch)
+                    return 0
                 except BaseException:
                     self._undo(batch)
                     raise

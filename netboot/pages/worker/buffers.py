@@ -35,7 +35,7 @@ class Counters:
 class Area:
     """A lease's swap area in a worker, shared by all connections of the lease.
 
-    The governor charges the turns of its connections to ``seat``. The requests that wait for room in
+    ``damage`` is why the lease has to end, or empty. The governor charges the turns of its connections to ``seat``. The requests that wait for room in
     the store have ``held`` bytes, at most ``allowance``.
     """
 
@@ -45,6 +45,7 @@ class Area:
     counters: Counters = field(default_factory=Counters)
     written: bool = False
     seat: str = ""
+    damage: str = ""
     held: int = 0
     allowance: int = NBD_WAITING.per_address or 0
     _waiting: list[Held] = field(default_factory=list)

@@ -6,6 +6,7 @@ loop serves all connections. If the control plane is gone, a worker with a MEETI
 as it has clients.
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -14,14 +15,14 @@ import socket
 import time
 from dataclasses import asdict
 
-from netboot.boot.limits import NBD_WAITING
 from netboot.errors import ProtocolError
-from netboot.host import privileges
+from netboot.host import privileges, sigbus
 from netboot.host.scheduling import give_way
 from netboot.pages import control, liveness
+from netboot.pages.nbd.backing import Damaged
 from netboot.pages.nbd.dialect import Dialect, Headers
-from netboot.pages.nbd.export import Export
-from netboot.pages.stores.store import load, load_all
+from netboot.pages.stores.store import load_all
+from netboot.pages.worker.areas import Areas, closed_on_error, find_damage, why
 from netboot.pages.worker.connection import TURN_BYTES, Connection
 from netboot.pages.worker.exchange import Area, Buffers, Counters, Exchange
 from netboot.pages.worker.governor import QUANTUM_BYTES, Governor
@@ -44,7 +45,7 @@ class Worker:
         self._link = Link(self._epoll, control_socket, meeting, self._drift)
         self._link.report({"event": "ready"})
         self._connections: dict[int, Connection] = {}
-        self._areas: dict[str, Area] = {}
+        self._areas = Areas()
         self._governor = Governor()
         self._buffers = Buffers()
         self._turns = 0
@@ -75,7 +76,8 @@ class Worker:
             else:
                 alone = len(waiting) == 1
                 for connection in waiting:
-                    self._turn(connection, TURN_BYTES, alone=alone)
+                    if alone or not connection.closed:
+                        self._turn(connection, TURN_BYTES, alone=alone)
             if self._resting:
                 self._wake()
             if self._waiting and time.monotonic() >= self._next_retry:
@@ -151,9 +153,15 @@ class Worker:
         if received is None:
             return
         message, descriptors = received
+        try:
+            self._do(message, descriptors)
+        except Exception:  # one client's or one lease's, and the worker has many
+            log.exception("page worker: an order failed: %s", message.get("do"))
+
+    def _do(self, message: control.Message, descriptors: list[int]) -> None:
         match message["do"]:
             case "connect":
-                self._connect(message, descriptors)
+                self._welcome(message, descriptors)
             case "fence":
                 for connection in self._of_lease(message["lease"]):
                     if connection.message["set"] < message["set"]:
@@ -197,21 +205,23 @@ class Worker:
         for connection in self._connections.values():
             self._await(connection)  # some were held back for a move
 
+    def _welcome(self, message: control.Message, descriptors: list[int]) -> None:
+        """Take over a client. If its pages cannot be served, end that client and no other."""
+        try:
+            with closed_on_error(descriptors):
+                self._connect(message, descriptors)
+        except Exception as error:
+            lease, reason = message["lease"], why(error)
+            if isinstance(error, Damaged):
+                self._link.report({"event": "damaged", "lease": lease, "reason": reason})
+            elif not isinstance(error, OSError):
+                log.exception("page worker: lease %s cannot be served", lease)
+            self._link.report({"event": "closed", "id": message["id"], "reason": reason})
+
     def _connect(self, message: control.Message, descriptors: list[int]) -> None:
         client, carried, *page_descriptors = descriptors
+        area = self._areas.adopt(message, page_descriptors)
         unsent, unparsed = control.carried(carried)
-        area = self._areas.get(message["lease"])
-        if area is None:
-            pages = load(message["store"]).adopt(page_descriptors, message["size_bytes"])
-            export = Export(message["export"], message["size_bytes"], "", message["read_only"])
-            area = Area(
-                message["lease"], export, pages, written=message["written"], seat=message["seat"]
-            )
-            self._areas[message["lease"]] = area
-            self._divide()
-        else:
-            for descriptor in page_descriptors:
-                os.close(descriptor)
         sock = socket.socket(fileno=client)
         sock.setblocking(False)
         dialect = Dialect(Headers(message["headers"]), message["allocation"])
@@ -222,12 +232,6 @@ class Worker:
         self._regroup()
         # The carried bytes may contain requests.
         self._register(connection, select.EPOLLOUT)
-
-    def _divide(self) -> None:
-        """Divide what requests that wait for room may hold among the areas."""
-        most, in_total = NBD_WAITING.per_address or 0, NBD_WAITING.in_total or 0
-        for area in self._areas.values():
-            area.allowance = min(most, in_total // len(self._areas))
 
     def _leases(self) -> set[str]:
         """Return the leases with connections. The others' pages stay mapped until a drop."""
@@ -272,6 +276,8 @@ class Worker:
         connection.sock.close()
 
     def _close(self, connection: Connection, reason: str) -> None:
+        if connection.closed:
+            return
         self._register(connection, 0)
         self._waiting.pop(connection.sock.fileno(), None)
         self._resting.pop(connection.sock.fileno(), None)
@@ -285,21 +291,18 @@ class Worker:
         self._link.report({"event": "closed", "id": number, "reason": reason})
 
     def _forget(self, lease: str) -> None:
-        area = self._areas.pop(lease, None)
         for connection in self._of_lease(lease):
             connection.exchange.abandon()
-        if area is not None:
-            area.pages.close()
-            self._divide()
-            if all(other.seat != area.seat for other in self._areas.values()):
-                self._governor.forget(area.seat)
+        area = self._areas.forget(lease)
+        if area is not None and all(other.seat != area.seat for other in self._areas.values()):
+            self._governor.forget(area.seat)
         self._warned.pop(lease, None)
 
     def _report_counters(self) -> None:
         self._dirty = False
         self._next_report = time.monotonic() + REPORT_SECONDS
-        for area in self._areas.values():
-            if area.counters != Counters():
+        for area in list(self._areas.values()):
+            if area.counters != Counters() and self._is_whole(area):
                 counters = asdict(area.counters)
                 self._link.report({"event": "counters", "lease": area.lease, "done": counters})
                 area.counters = Counters()
@@ -311,19 +314,47 @@ class Worker:
         connection.last_turn = self._turns
         try:
             reason = connection.serve(self._buffers, limit, alone=alone)
-        except ProtocolError as error:
-            reason = str(error)
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (ProtocolError, OSError) as error:
+            reason = why(error)
+        except Damaged as error:
+            reason = connection.area.damage = str(error)
         except Exception:
             log.exception("page worker: a connection of lease %s failed", connection.area.lease)
             reason = "internal error; see the server's log"
         if reason is not None:
-            self._close(connection, reason)
+            if self._is_whole(connection.area):  # an access to a mapping beyond the file is EFAULT
+                self._close(connection, reason)
             return
         self._await(connection)
         if not self._dirty or not connection.area.written:
             self._note(connection.area)
+
+    def _is_whole(self, area: Area) -> bool:
+        """Return whether the page file is as it was made. If it is not, end the lease."""
+        if not find_damage(area):
+            return True
+        if self._areas.get(area.lease) is area:
+            report = {"event": "damaged", "lease": area.lease, "reason": area.damage}
+            self._link.report(report)
+            for connection in self._of_lease(area.lease):
+                self._close(connection, area.damage)
+            self._forget(area.lease)
+        return False
+
+    def mapping_failed(self, path: str, inode: int) -> bool:
+        """Note that an access to the mapped file of an area fails (host/sigbus.py).
+
+        No byte of the mapping may reach a client from now on. So the sockets are shut down: the turn
+        in which this happens ends with an error when it sends.
+        """
+        area = self._areas.of_file(inode)
+        if area is None:
+            return False
+        area.damage = f"its page file was truncated: {path}"
+        for connection in self._of_lease(area.lease):
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+        return True
 
     def _await(self, connection: Connection) -> None:
         exchange = connection.exchange
@@ -389,4 +420,9 @@ def main(descriptor: int, meeting: int | None = None) -> None:
     load_all()
     privileges.drop_all()  # it parses the bytes of strangers, and gets all it needs as descriptors
     listener = None if meeting is None else socket.socket(fileno=meeting)
-    Worker(socket.socket(fileno=descriptor), listener).run()
+    worker = Worker(socket.socket(fileno=descriptor), listener)
+    try:
+        sigbus.survive(worker.mapping_failed)
+    except OSError as error:
+        log.warning("page worker: a truncated page file will end this process: %s", error.strerror)
+    worker.run()

@@ -20,7 +20,7 @@ from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.backing import PageFile
 from netboot.pages.stores import memory
 from netboot.pages.stores.memory import MemoryStore
-from netboot.pages.worker import worker
+from netboot.pages.worker import areas, worker
 from netboot.pages.worker.buffers import BUFFER_BYTES
 from netboot.pages.worker.governor import BURST_SECONDS, QUANTUM_BYTES
 from tests.support import scapy_nbd as nbd
@@ -213,7 +213,7 @@ def lone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lone]:
         files.append(Full(memory.adopt(descriptors, size_bytes), refusals=1 << 60))
         return files[0]
 
-    monkeypatch.setattr(worker, "load", lambda kind: SimpleNamespace(adopt=adopt))
+    monkeypatch.setattr(areas, "load", lambda kind: SimpleNamespace(adopt=adopt))
     monkeypatch.setattr(worker, "RETRY_SECONDS", 0.001)
     monkeypatch.setattr(worker, "WARN_SECONDS", 0.0001)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,0 +1,98 @@
+"""The swap areas that a worker serves, and their page files, which others may damage."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+
+from netboot.boot.limits import NBD_WAITING
+from netboot.pages import control
+from netboot.pages.nbd.backing import Damaged
+from netboot.pages.nbd.export import Export
+from netboot.pages.stores.store import load
+from netboot.pages.worker.buffers import Area
+
+
+class Areas(dict[str, Area]):
+    """All areas of a worker, by their leases."""
+
+    def adopt(self, message: control.Message, descriptors: Sequence[int]) -> Area:
+        """Return the area of a ``connect`` message, which owns the descriptors of its page file.
+
+        Raises Damaged if the pages are lost, and OSError, with the descriptors left as they are.
+        """
+        lease, seat = message["lease"], message["seat"]
+        area = self.get(lease)
+        if area is not None:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return area
+        try:
+            pages = load(message["store"]).adopt(descriptors, message["size_bytes"])
+        except (FileNotFoundError, ValueError) as error:  # it would map more than the file has
+            raise Damaged(f"its page file cannot be used: {why(error)}") from error
+        try:
+            pages.check()
+        except Damaged:
+            pages.close()
+            raise
+        export = Export(message["export"], message["size_bytes"], "", message["read_only"])
+        self[lease] = area = Area(lease, export, pages, written=message["written"], seat=seat)
+        self._divide()
+        return area
+
+    def forget(self, lease: str) -> Area | None:
+        """Drop an area whose exchanges are abandoned, and close its page file."""
+        area = self.pop(lease, None)
+        if area is not None:
+            area.pages.close()
+            self._divide()
+        return area
+
+    def of_file(self, inode: int) -> Area | None:
+        """Return the area with that page file."""
+        for area in self.values():
+            if inode in (os.fstat(each).st_ino for each in area.pages.descriptors()):
+                return area
+        return None
+
+    def _divide(self) -> None:
+        """Divide what requests that wait for room may hold among the areas."""
+        most, in_total = NBD_WAITING.per_address or 0, NBD_WAITING.in_total or 0
+        for area in self.values():
+            area.allowance = min(most, in_total // len(self))
+
+
+def find_damage(area: Area) -> str:
+    """Return why the lease of ``area`` has to end; empty if its page file is as it was made."""
+    try:
+        area.pages.check()
+    except Damaged as error:
+        area.damage = area.damage or str(error)
+    return area.damage
+
+
+@contextlib.contextmanager
+def closed_on_error(descriptors: Sequence[int]) -> Iterator[None]:
+    """Close those ``descriptors`` after an exception that nobody has closed meanwhile."""
+    files = [(each, _file_of(each)) for each in descriptors]
+    try:
+        yield
+    except BaseException:
+        for descriptor, file in files:
+            if _file_of(descriptor) == file:  # else another file has this number by now
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        raise
+
+
+def _file_of(descriptor: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def why(error: Exception) -> str:
+    """Return the text of an error for the operator."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
