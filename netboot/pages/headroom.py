@@ -1,54 +1,175 @@
-"""Whether the file system of a store can hold what the server promises to its PCs.
+"""Whether the server can hold what it promises to its PCs, at the start and while it runs.
 
-Other programs and users fill it as well: every local user may write to /dev/shm.
+Other programs and users fill the file system of a store as well: every local user may write to
+/dev/shm. And what lies there is memory, of which a cgroup may have less than the machine.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from netboot.boot.limits import NBD_CONNECTIONS
+from netboot.host.memory import Limit, memory_limits, ram_bytes
+from netboot.pages.nbd.backing import PAGE_BYTES
+from netboot.pages.stores.memory import TMPFS
+from netboot.profile.stores import MIN_TIER_BYTES, StoreSpec
+
 BLOCK_BYTES = 512  # of st_blocks (stat(2))
-# /dev/shm has half of the RAM by default, as swap.capacity has, and other files that are small.
-TOLERATED = 0.1
+# Beside the pages: both files of the lease table, and what the notes of each area take to fill a
+# page, for 200 areas.
+BESIDE_BYTES = 1 << 20
+# Of a store. Each area has a file or two, each worker a socket.
+FEW_INODES = 2 * (NBD_CONNECTIONS.in_total or 0)
 LOOK_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the profile promises: ``capacity`` bytes, None if that is what fits, and ``overcommit``."""
+
+    spec: StoreSpec
+    capacity: int | None = None
+    overcommit: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a server can hold: bytes of pages, and the warnings about a promise of more.
+
+    ``granted`` is the most that may be granted, with ``swap.overcommit``. The kernel would kill
+    processes of this server if it stored more.
+    """
+
+    granted: int
+    warnings: tuple[str, ...] = ()
+
+
 def room(directory: Path) -> int:
     """Return the bytes that pages in ``directory`` use or could use. Raises OSError."""
     found = os.statvfs(directory)
-    used = 0
+    return found.f_bavail * found.f_frsize + used(directory)
+
+
+def used(directory: Path) -> int:
+    """Return the bytes that the files in ``directory`` have now. Raises OSError."""
+    total = 0
     for path in directory.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            used += path.stat().st_blocks * BLOCK_BYTES
-    return found.f_bavail * found.f_frsize + used
+            total += path.stat().st_blocks * BLOCK_BYTES
+    return total
 
 
-def shortage(directory: Path, promised_bytes: int) -> str:
-    """Return the warning if there is too little room; empty if there is enough. Raises OSError."""
-    left = room(directory)
-    if left >= promised_bytes * (1 - TOLERATED):
-        return ""
-    share = f"{left / (1 << 20):.0f} of {promised_bytes / (1 << 20):.0f} MiB"
+def pages_in(size_bytes: int) -> int:
+    """Return the bytes of pages for which ``size_bytes`` of a file system are enough.
+
+    Each page has a note of a byte.
+    """
+    return max(0, size_bytes - BESIDE_BYTES) * PAGE_BYTES // (PAGE_BYTES + 1)
+
+
+def affordable(spec: StoreSpec) -> StoreSpec:
+    """Return ``spec`` with no more memory than the kernel would let this server use.
+
+    Of a tiered store that starts now. Warns if that is less.
+    """
+    if not spec.memory_bytes:
+        return spec
+    least = min(memory_limits(), key=lambda each: each.size_bytes)
+    if least.size_bytes >= spec.memory_bytes:
+        return spec
+    most = max(MIN_TIER_BYTES, least.size_bytes)
+    log.warning(
+        "pages: swap.store: memory=%d MiB, but %s leaves %d MiB, which is used: raise it, or set a "
+        "smaller memory=",
+        spec.memory_bytes >> 20,
+        least.what,
+        most >> 20,
+    )
+    return replace(spec, memory_bytes=most)
+
+
+def look(promise: Promise, directory: Path, granted: int) -> Holding:
+    """Return what the server can hold whose store has ``directory``. Raises OSError.
+
+    ``granted`` bytes are promised to PCs already.
+    """
+    spec = promise.spec
+    limits = _limits(spec, directory)
+    fits = min(each.size_bytes for each in limits)
+    half = ram_bytes() // 2
+    capacity = promise.capacity or min(half, fits)
+    # Without a capacity in the profile nobody was promised more than was granted.
+    promised = promise.capacity or int(granted / promise.overcommit)
+    warnings = [_shortage(each, promised) for each in limits if each.size_bytes < promised]
+    warnings += _inodes(spec, directory)
+    most = int(capacity * promise.overcommit)
+    if spec.kind == "memory":
+        most = min(most, *(each.size_bytes for each in memory_limits(used(directory))))
+    return Holding(most, tuple(warnings))
+
+
+def _limits(spec: StoreSpec, directory: Path) -> list[Limit]:
+    """Return what limits the pages of a store."""
+    kept = directory
+    if spec.kind == "tiered":
+        assert spec.directory is not None, "parse_store requires it"
+        kept = spec.directory / directory.name
+    limits = [Limit(str(kept.parent), pages_in(room(kept)))]
+    if spec.kind == "memory":
+        limits += memory_limits(used(directory))
+    return limits
+
+
+def _shortage(limit: Limit, promised: int) -> str:
+    share = f"{limit.size_bytes >> 20} of {-(-promised // (1 << 20))} MiB"
     return (
-        f"{directory.parent} has room for {share} that PCs may store; remove other files "
-        "there, enlarge it, or set a smaller swap.capacity"
+        f"{limit.what} has room for {share} that PCs may store; remove other files there, enlarge "
+        "it, or set a smaller swap.capacity"
     )
 
 
-async def watch(directory: Path, promised_bytes: int) -> NoReturn:
-    """Warn each time when the file system of ``directory`` is found too full."""
-    told = False
+def _inodes(spec: StoreSpec, directory: Path) -> list[str]:
+    found = os.statvfs(directory)
+    if not found.f_files or found.f_favail >= FEW_INODES:  # 0: a file system without a limit
+        return []
+    left = f"{directory.parent} has {found.f_favail} inodes left, expected {FEW_INODES}"
+    return [f"{left}; remove files there, or enlarge their number"]
+
+
+def left_behind(directory: Path, before: Iterable[Path]) -> list[str]:
+    """Return a warning for each directory with pages of an earlier store of this server.
+
+    ``directory`` is that of its store now, ``before`` are those of its stores before.
+    """
+    found = []
+    for path in dict.fromkeys([TMPFS / directory.name, *before]):
+        with contextlib.suppress(OSError):
+            if path != directory and any(path.glob("*.pages")):
+                found.append(
+                    f"{path} has {used(path) >> 20} MiB of pages of an earlier swap.store; set it "
+                    f"back to serve them to their PCs, or free them: rm -r {path}"
+                )
+    return found
+
+
+async def watch(holding: Callable[[], Holding]) -> NoReturn:
+    """Look every 30 s, and tell each warning when it is new."""
+    told: set[str] = set()
     while True:
         try:
-            short = shortage(directory, promised_bytes)
+            warnings = holding().warnings
         except OSError as error:
-            short = f"{directory}: {error.strerror}"
-        if short and not told:
-            log.warning("pages: %s", short)
-        told = bool(short)
+            warnings = (f"{error.filename}: {error.strerror}",)
+        # The figures change with each page, and the text before them does not.
+        kinds = {text.partition(" has ")[0]: text for text in warnings}
+        for kind in kinds.keys() - told:
+            log.warning("pages: %s", kinds[kind])
+        told = set(kinds)
         await asyncio.sleep(LOOK_SECONDS)

@@ -115,6 +115,11 @@ class LeaseTable:
         self.on_change()
         return lease
 
+    @property
+    def granted_bytes(self) -> int:
+        """The size of all areas together."""
+        return sum(place.size_bytes() for place in self._places.values())
+
     def has(self, export: str) -> bool:
         """Return whether there is a lease of ``export``, attached or not."""
         return export in self._places

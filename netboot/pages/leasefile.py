@@ -39,13 +39,14 @@ class Saved:
     """A copy that was read. ``sequence`` is -1 if an older release wrote it, or if it is empty.
 
     ``mark`` tells such a copy from another one; in APART_FILE it is the mark of the last one that
-    this release has read. ``pages`` is the store's directory. ``last`` is False for the save before.
+    this release has read. ``places`` are the directories of this server's stores, those of before
+    too. ``last`` is False for the save before.
     """
 
     rows: Rows
     sequence: int
     mark: str
-    pages: str = ""
+    places: tuple[str, ...] = ()
     last: bool = True
 
 
@@ -58,7 +59,7 @@ class LeaseFiles:
         self._sequence = 0
         self._mark = ""
         self.is_damaged = False  # a copy was set aside, so pages without a lease may have had one
-        self.pages_before = ""  # the directory of the store of the server before
+        self.places: list[Path] = []  # the directories of the stores of the servers before
         directory = store.directory
         self._beside = (
             None if directory is None else StateFile(directory / STATE_FILE, mode=PRIVATE)
@@ -79,7 +80,8 @@ class LeaseFiles:
         """Read the newest copy into the table, which is empty."""
         beside = self._read(self._beside, _parse_list)
         apart = self._read(self._apart, _parse_object)
-        self.pages_before = apart.pages if apart is not None else ""
+        before = [Path(each) for each in apart.places] if apart is not None else []
+        self.places = [each for each in before if each != self._store.directory and each.is_dir()]
         newest = _newest(beside, apart)
         if newest is None:
             return
@@ -100,7 +102,7 @@ class LeaseFiles:
             return None
         saved, last = found
         self.is_damaged |= not last and aside
-        return Saved(saved.rows, saved.sequence, saved.mark, saved.pages, last)
+        return Saved(saved.rows, saved.sequence, saved.mark, saved.places, last)
 
     def _list(self) -> str:
         self._store.mend()
@@ -114,7 +116,7 @@ class LeaseFiles:
             {
                 "version": VERSION,
                 SEQUENCE: self._sequence + self.keeper.change,
-                "pages": str(self._store.directory),
+                "places": [str(each) for each in (self._store.directory, *self.places)],
                 "mark": self._mark,
                 "leases": self._table.as_json(),
             }
@@ -143,8 +145,8 @@ def _parse_list(data: bytes) -> Saved:
 def _parse_object(data: bytes) -> Saved:
     content = unseal(data, VERSION)
     try:
-        sequence, mark, pages = content[SEQUENCE], content["mark"], content["pages"]
-        return Saved(_rows(content["leases"]), int(sequence), str(mark), str(pages))
+        sequence, mark, places = content[SEQUENCE], content["mark"], content["places"]
+        return Saved(_rows(content["leases"]), int(sequence), str(mark), tuple(map(str, places)))
     except (KeyError, TypeError) as error:
         raise ValueError(f"damaged: {error!r}") from None
 

@@ -20,6 +20,7 @@ from netboot.errors import OperatorError
 from netboot.host import faults, notify
 from netboot.host.files import replace_file
 from netboot.host.interfaces import Choice, Interface, look
+from netboot.host.memory import ram_bytes
 from netboot.host.monitor import Monitor
 from netboot.host.neighbours import Neighbours
 from netboot.images.build import MANIFEST_FILE
@@ -32,7 +33,7 @@ from netboot.pages.stores import store as stores
 from netboot.pages.stores.image import ImageFile, open_image
 from netboot.pages.verity import verify_images
 from netboot.profile.profile import Profile
-from netboot.profile.stores import parse_store
+from netboot.profile.stores import StoreSpec, parse_store
 from netboot.serve import changes
 from netboot.serve.announcing import Announcer
 from netboot.serve.dhcp.server import DhcpServer
@@ -92,7 +93,7 @@ class Services:
             images=images,
             secret=load_secret(state / "secret", make=images is not None),
             journal=journal,
-            table=LeaseTable(profile.swap.capacity or _half_of_ram(), profile.swap.overcommit),
+            table=LeaseTable(profile.swap.capacity or ram_bytes() // 2, profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
             catalogues=(
                 {}
@@ -124,13 +125,9 @@ class Services:
             await asyncio.to_thread(self._room.make_templates, self._state)
             images = await asyncio.to_thread(self._images)
 
-        store = stores.make_store(parse_store(self._profile.swap.store), pages_name(self._state))
+        spec = headroom.affordable(parse_store(self._profile.swap.store))
+        store = stores.make_store(spec, pages_name(self._state))
         self._running.callback(_close_store, store)
-        if store.directory is not None:
-            spec, capacity = parse_store(self._profile.swap.store), self._profile.swap.capacity
-            promised = spec.memory_bytes or capacity or _half_of_ram()
-            looking = headroom.watch(store.directory, promised)
-            self._running.callback(asyncio.get_running_loop().create_task(looking).cancel)
         self._leased = leased = LeasedExports(
             store,
             self._room.table,
@@ -138,6 +135,10 @@ class Services:
             state=self._state,
         )
         self._room.is_granted = leased.is_granted
+        if store.directory is not None:
+            for left in headroom.left_behind(store.directory, leased.files.places):
+                log.warning("pages: %s", left)
+            self._watch_room(spec, store.directory)
         self._running.push_async_callback(leased.files.keeper.stop)
         self._pages = pages = PageServer(
             ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of),
@@ -248,6 +249,22 @@ class Services:
         self._room.trees = {path: each.tree for path, each in verified.items()}
         return exports | {verified_export(path): each.pages for path, each in verified.items()}
 
+    def _watch_room(self, spec: StoreSpec, directory: Path) -> None:
+        """Grant no more than the server can hold, from now on; warn if that is too little."""
+        swap, table = self._profile.swap, self._room.table
+        promise = headroom.Promise(spec, swap.capacity, swap.overcommit)
+
+        def look() -> headroom.Holding:
+            holding = headroom.look(promise, directory, table.granted_bytes)
+            table.capacity_bytes = holding.granted
+            return holding
+
+        with contextlib.suppress(OSError):  # the task tells it
+            look()
+        watching = asyncio.get_running_loop().create_task(headroom.watch(look))
+        faults.watch(watching)
+        self._running.callback(watching.cancel)
+
     def _paged(self, event: PageEvent) -> None:
         """Journal an event of the page server. A refused client is known by its address only."""
         mac = event.seat
@@ -344,12 +361,18 @@ def _collect_seldom() -> None:
 
 def _close_store(store: stores.PageStore) -> None:
     """Leave the pages of seats to the next server of this room. Remove a store without pages."""
-    empty = not store.names()
+    kept, directory = len(store.names()), store.directory
     store.close()
-    if empty and store.directory is not None:
-        shutil.rmtree(store.directory, ignore_errors=True)
-
-
-def _half_of_ram() -> int:
-    """Return half of this machine's RAM in bytes, the default size of a tmpfs (mm/shmem.c)."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    if directory is None:
+        return
+    if not kept:
+        shutil.rmtree(directory, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        log.warning(
+            "pages: %d MiB of swap stay in %s for the next start; if no PC needs its swap, free "
+            "them: rm -r %s",
+            headroom.used(directory) >> 20,
+            directory,
+            directory,
+        )

@@ -378,7 +378,7 @@ def test_pages_that_are_back_are_served_again(served: Server, tmp_path: Path) ->
     between = LeasedExports(store, LeaseTable(1 << 20), state=tmp_path / "state")
     lost = between.attach(WireName.parse("swap@token.5"))
     assert isinstance(lost, Refused) and "no longer has the pages" in lost.reason
-    assert between.files.pages_before == str(served.store.directory)
+    assert between.files.places == [served.store.directory]
     store.close()
     again = Server(tmp_path)
     assert reads(again.attach("token", 5)) == b"page"
