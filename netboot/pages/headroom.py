@@ -66,6 +66,11 @@ def used(directory: Path) -> int:
     return total
 
 
+def in_mib(directory: Path) -> int:
+    """Return what the files in ``directory`` have now, in MiB, rounded up. Raises OSError."""
+    return -(-used(directory) // (1 << 20))
+
+
 def pages_in(size_bytes: int) -> int:
     """Return the bytes of pages for which ``size_bytes`` of a file system are enough.
 
@@ -153,7 +158,7 @@ def left_behind(directory: Path, before: Iterable[Path]) -> list[str]:
         with contextlib.suppress(OSError):
             if path != directory and any(path.glob("*.pages")):
                 found.append(
-                    f"{path} has {used(path) >> 20} MiB of pages of an earlier swap.store; set it "
+                    f"{path} has {in_mib(path)} MiB of pages of an earlier swap.store; set it "
                     f"back to serve them to their PCs, or free them: rm -r {path}"
                 )
     return found

@@ -100,9 +100,16 @@ def _reap_children() -> None:
 
 
 def announce(directory: Path) -> None:
-    """Says in a store's directory that this process serves it now."""
+    """Say in a store's directory that this process serves it now. Serve on if there is no room."""
     text = f"{os.getpid()} {secrets.token_hex(8)}\n"
-    replace_file(directory / PROCESS_FILE, text, mode=PRIVATE)
+    try:
+        replace_file(directory / PROCESS_FILE, text, mode=PRIVATE)
+    except OSError as error:
+        log.warning(
+            "pages: %s cannot be written: %s; make room there: --upgrade cannot find this server",
+            directory / PROCESS_FILE,
+            error.strerror,
+        )
 
 
 def ask(directory: Path) -> int:

@@ -6,7 +6,9 @@ file of its own, which an export has behind the image. `veritysetup verify --no-
 """
 
 import contextlib
+import errno
 import hashlib
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ from netboot.boot.plan import HashTree
 from netboot.errors import OperatorError
 from netboot.host.files import PRIVATE, replace_file
 from netboot.pages.stores.image import BLOCK_BYTES, ImageFile, VerifiedFile
+
+log = logging.getLogger(__name__)
 
 SUFFIX = ".tree"
 DIGEST_BYTES = 32
@@ -61,8 +65,23 @@ def _kept(pages: ImageFile, folder: Path) -> Path:
         # The times of a device say nothing of its content.
         if path.stat().st_size == tree_bytes(pages.blocks) and not stat.S_ISBLK(status.st_mode):
             return path
-    replace_file(path, make_tree(pages), mode=PRIVATE, durable=True)
+    tree = make_tree(pages)
+    try:
+        replace_file(path, tree, mode=PRIVATE, durable=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        log.warning("%s: no room for the hash tree of a root image: it is kept in memory", path)
+        return _in_memory(tree)
     return path
+
+
+def _in_memory(content: bytes) -> Path:
+    """Return the path of an unnamed file in memory, which lives as long as this process."""
+    descriptor = os.memfd_create("netboot-tree")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
+    return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
 
 def _open(pages: ImageFile, path: Path) -> Verified:

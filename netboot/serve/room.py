@@ -436,7 +436,8 @@ class Room:
     def make_templates(self, folder: Path) -> None:
         """Write the part of the unified images that all seats share into ``folder``.
 
-        Takes half a second. Raises OperatorError if a file cannot be read or written.
+        Takes half a second. Raises OperatorError if a file cannot be read. If one cannot be written,
+        that of the server before is used, or none.
         """
         for name in self.profile.boot.architectures:
             if self.images is None or not PROCESSORS[name].stub:
@@ -447,12 +448,12 @@ class Room:
                 stub, kernel, *initrds = (
                     path.read_bytes() for path in (*files, *self.initrds.values())
                 )
-                template = folder / f"{name}-{UNIFIED}"
-                # Workers of the server before this one may be in the middle of the old file.
-                replace_file(template, unified.make_template(stub, kernel, initrds))
+                content = unified.make_template(stub, kernel, initrds)
             except OSError as error:
                 raise OperatorError(f"{error.filename}: {error.strerror}") from error
-            self.templates[name] = template
+            template = folder / f"{name}-{UNIFIED}"
+            if _is_written(template, content):
+                self.templates[name] = template
 
     def command_line(self, mac: str, processor: str, server: IPv4Address) -> str | None:
         """Return the command line in a seat's unified kernel image, or None without such an image.
@@ -472,3 +473,25 @@ def ipxe_client(mac: str, script_name: str) -> Client | None:
     """
     arch = BY_NAME.get(script_name.removesuffix(SCRIPT_SUFFIX))
     return None if arch is None else Client(mac, arch, Stage.IPXE)
+
+
+def _is_written(path: Path, content: bytes) -> bool:
+    """Write a template; return False, with a warning, if there is no room for it."""
+    try:
+        # At the next start its room may be taken. And other images are rare.
+        if path.read_bytes() == content:
+            return True
+    except OSError:
+        pass  # none yet
+    try:
+        # Workers of the server before this one may be in the middle of the old file.
+        replace_file(path, content)
+    except OSError as error:
+        log.warning(
+            "%s: cannot be written: %s; make room there and start again: PCs with Secure Boot get "
+            "no unified image",
+            path,
+            error.strerror,
+        )
+        return False
+    return True

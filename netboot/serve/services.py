@@ -372,7 +372,7 @@ def _close_store(store: stores.PageStore) -> None:
         log.warning(
             "pages: %d MiB of swap stay in %s for the next start; if no PC needs its swap, free "
             "them: rm -r %s",
-            headroom.used(directory) >> 20,
+            headroom.in_mib(directory),
             directory,
             directory,
         )

@@ -1,4 +1,4 @@
-"""The server's secret: made once, read by nobody else, refused if it is not whole."""
+"""The server's secret: made once, read by nobody else, and never one that is not whole."""
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,10 @@ def test_a_secret_is_made_once(tmp_path: Path) -> None:
     assert len(secret) == SECRET_BYTES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert load_secret(path) == load_secret(path, make=False) == secret
-    assert list(path.parent.iterdir()) == [path]
+    names = {each.name for each in path.parent.iterdir()}
+    assert names == {"secret", ".secret.spare"}
+    path.unlink()
+    assert load_secret(path) != secret, "an operator wants another one"
 
 
 def test_servers_that_start_at_once_agree(tmp_path: Path) -> None:
@@ -27,17 +30,48 @@ def test_servers_that_start_at_once_agree(tmp_path: Path) -> None:
             assert len(set(threads.map(load_secret, [path] * 4))) == 1
 
 
-@pytest.mark.parametrize("size", [0, 5, SECRET_BYTES + 1])
-def test_a_secret_that_is_not_whole_is_refused(tmp_path: Path, size: int) -> None:
+DAMAGED = [0, 5, SECRET_BYTES + 1]
+
+
+@pytest.mark.parametrize("size", DAMAGED)
+def test_the_spare_copy_takes_the_place_of_a_damaged_secret(
+    tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else PCs with their root on the server lose it."""
+    path = tmp_path / "secret"
+    load_secret(path)
+    secret = load_secret(path)
+    path.write_bytes(bytes(size))
+    assert load_secret(path) == load_secret(path) == secret
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(f"{path}: damaged: the secret has {size} bytes, expected 32; its spare")
+    assert line.endswith(f"it is set aside as {path}.aside-1")
+    assert (tmp_path / "secret.aside-1").stat().st_size == size
+
+
+def test_without_a_spare_copy_a_damaged_secret_is_replaced_by_a_new_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, spare = tmp_path / "secret", tmp_path / ".secret.spare"
+    load_secret(path)
+    path.write_bytes(b"")
+    secret = load_secret(path)
+    assert len(secret) == SECRET_BYTES and "PCs that are on have to boot again" in caplog.text
+    path.unlink()
+    path.mkdir()
+    spare.write_bytes(b"short")
+    assert load_secret(path) != secret
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("size", DAMAGED)
+def test_another_server_s_damaged_secret_is_refused(tmp_path: Path, size: int) -> None:
     (path := tmp_path / "secret").write_bytes(bytes(size))
     path.chmod(0o600)
-    expected = f"{path}: damaged: the secret has {size} bytes, expected 32"
-    with pytest.raises(OperatorError) as caught:
-        load_secret(path)
-    assert str(caught.value) == expected and caught.value.hint.startswith(f"rm {path}: ")
     with pytest.raises(OperatorError) as caught:
         load_secret(path, make=False)
-    assert str(caught.value) == expected and caught.value.hint.startswith("copy it again")
+    assert str(caught.value) == f"{path}: damaged: the secret has {size} bytes, expected 32"
+    assert caught.value.hint.startswith("copy it again")
     assert path.stat().st_size == size, "a secret that may be of use is not overwritten"
 
 
