@@ -27,15 +27,17 @@ MEMBERSHIP = struct.Struct("=iHH8s")  # struct packet_mreq
 MAX_FRAME = 2048
 MAX_SEATS = 500
 
-DHCP_ANSWERS = filters.udp_to(68)
-# Of this machine, which only a socket for all protocols receives. The first loads are of the frame's
-# protocol and direction (SKF_AD_OFF in linux/filter.h).
-OWN_DHCP_ANSWERS: tuple[filters.Instruction, ...] = (
-    (0x28, 0, 0, 0xFFFFF000),
-    (0x15, 0, 10, ETH_P_IP),
-    (0x30, 0, 0, 0xFFFFF004),
-    (0x15, 0, 8, PACKET_OUTGOING),
-    *DHCP_ANSWERS,
+DHCP_ANSWERS = filters.program(*filters.udp_to(68))
+# Of this machine, which only a socket for all protocols receives. The frame's protocol and direction
+# are loaded from SKF_AD_OFF (linux/filter.h). Our own offers of proxy mode have no address (yiaddr).
+OWN_DHCP_ANSWERS = filters.program(
+    (filters.LOAD_HALF, 0xFFFFF000),
+    (filters.EQUAL, ETH_P_IP, True),
+    (filters.LOAD_BYTE, 0xFFFFF004),
+    (filters.EQUAL, PACKET_OUTGOING, True),
+    *filters.udp_to(68),
+    (filters.LOAD_WORD_AFTER, frames.UDP_BYTES + 16),
+    (filters.EQUAL, 0, False),
 )
 # Classic BPF after the Ethernet header (netboot.host.filters).
 ROUTER_DISCOVERY: tuple[filters.Instruction, ...] = (

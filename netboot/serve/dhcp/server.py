@@ -20,7 +20,7 @@ from netboot.host.interfaces import Interface, one_of_each
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, refusal, sockets
 from netboot.serve.dhcp.addresses import Route, choose
-from netboot.serve.dhcp.answer import SERVER_PORT, Claim, Context, Reply, Shortage
+from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Claim, Context, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.conversation import Conversations
 from netboot.serve.dhcp.leasefile import LeaseFile
@@ -130,8 +130,10 @@ class DhcpServer:
         if complete:
             self._profile.check_networks(self._named_networks())
         self._load_leases()
-        for number in record.STAGES:
-            self._ports[number] = sockets.Port(number)
+        # In proxy mode other servers give the addresses, and one of them may be on this machine.
+        first = sockets.SharedPort if self._profile.dhcp.mode == "proxy" else sockets.Port
+        self._ports[SERVER_PORT] = first(SERVER_PORT)
+        self._ports[BOOT_SERVER_PORT] = sockets.Port(BOOT_SERVER_PORT)
         self._neighbourhood = Neighbourhood(
             self._addresses, self._scopes, self._ports[SERVER_PORT], self._journal
         )

@@ -60,6 +60,11 @@ class Port:
 
         Raises OSError, also for an ICMP error about an earlier reply of ours.
         """
+        found = self._take()
+        return None if found is None else Arrival(*found)
+
+    def _take(self) -> tuple[bytes, tuple[str, int], int, bytes] | None:
+        """Return the fields of an arrival."""
         try:
             data, ancillary, _flags, source = self._sock.recvmsg(MAX_MESSAGE, ANCILLARY_BYTES)
         except BlockingIOError:
@@ -67,8 +72,8 @@ class Port:
         for level, kind, value in ancillary:
             if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
                 index, _, to = PKTINFO.unpack(value)
-                return Arrival(data, source, index, to)
-        return Arrival(data, source, 0)
+                return data, source, index, to
+        return data, source, 0, bytes(4)
 
     def send(self, data: bytes, interface: Interface, target: tuple[IPv4Address, int]) -> None:
         """Send from our address on ``interface``, bypassing the routing table. Raises OSError."""
@@ -88,17 +93,17 @@ class SharedPort(Port):
 
     def _open(self) -> socket.socket:
         bound = _socket(self._number, socket.SOCK_RAW, socket.IPPROTO_UDP)
-        filters.attach(bound, filters.udp_to(self._number))
+        filters.attach(bound, filters.program(*filters.udp_to(self._number)))
         return bound
 
     def receive(self) -> Arrival | None:
         """Return the next datagram, or None if the queue is empty. Raises OSError."""
-        while (arrival := super().receive()) is not None:
-            found = frames.udp(arrival.data)
+        while (taken := self._take()) is not None:
+            data, (address, _), index, to = taken
+            found = frames.udp(data)
             # Datagrams that came before the filter was set passed it.
             if found is not None and found.target == self._number:
-                source = (arrival.source[0], found.source)
-                return Arrival(found.payload, source, arrival.index, arrival.to)
+                return Arrival(found.payload, (address, found.source), index, to)
         return None
 
     def send(self, data: bytes, interface: Interface, target: tuple[IPv4Address, int]) -> None:
