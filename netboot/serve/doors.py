@@ -75,13 +75,13 @@ class Doors:
 
     def is_good(self, session: str) -> bool:
         """Return True if ``session`` is one that has not expired."""
-        key = ticket.read(self.secret, session, time.time())
+        key = ticket.read(self.secret, session, self.identity.earliest())
         return key is not None and key.session != ""
 
     def _admitted(
         self, text: str, address: IPv4Address, *, begins: bool = False
     ) -> ticket.Key | None:
-        key = ticket.read(self.secret, text, time.time())
+        key = ticket.read(self.secret, text, self.identity.earliest())
         if key is None or is_played(key.mac):  # what a played PC can get is one page
             return key
         if key.session and not begins:

@@ -53,13 +53,24 @@ class NoLinks:
 
 @dataclass(slots=True)
 class Identity:
-    """The PCs of ``profile`` by address. ``now`` is seconds since the epoch."""
+    """The PCs of ``profile`` by address.
+
+    ``now`` is seconds since the epoch, by a clock that nobody sets (netboot.host.clock).
+    """
 
     profile: Profile
     links: Links = field(default_factory=NoLinks)
     now: Callable[[], float] = time.time
     _told: dict[IPv4Address, tuple[str, float]] = field(default_factory=dict, repr=False)
     _relayed: dict[tuple[IPv4Network, str], float] = field(default_factory=dict, repr=False)
+
+    def earliest(self) -> float:
+        """Return the time by which sessions end: the earlier one of this clock and the wall clock.
+
+        A session names its end by the wall clock, because another server may read it. So a wall
+        clock that jumps ends no boot that is under way.
+        """
+        return min(self.now(), time.time())
 
     def mac_of(self, address: IPv4Address) -> str | None:
         """Return the MAC address of the PC at ``address``; None if it is not known."""

@@ -6,7 +6,7 @@ read it.
 """
 
 import re
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from netboot.boot.limits import LEASE_RAM, LEASE_SHARE
@@ -62,11 +62,12 @@ def parse(line: str) -> Answer:
 
 
 class Leases:
-    """Grants and ends the leases of ``table`` for the PCs of ``seats``."""
+    """Grants and ends the leases of ``table`` for the PCs of ``seats``. ``now`` is in seconds."""
 
-    def __init__(self, seats: Seats, table: LeaseTable) -> None:
+    def __init__(self, seats: Seats, table: LeaseTable, now: Callable[[], float]) -> None:
         self._seats = seats
         self._table = table
+        self._now = now
 
     def grant(self, mac: str, request: LeaseRequest, token: str = "") -> Granted | Refused:
         """Grant a seat its swap, of a size that its profile derives from its RAM.
@@ -90,7 +91,7 @@ class Leases:
             export,
             token,
             size,
-            time.time(),
+            self._now(),
             fresh=request.fresh,
             connections=seat.settings.swap.connections,
             asker=asker,
@@ -125,7 +126,7 @@ class Leases:
             export,
             token,
             size,
-            time.time(),
+            self._now(),
             fresh=True,
             connections=swap.connections,
             asker=asker,

@@ -90,7 +90,7 @@ class Room:
     def __post_init__(self) -> None:
         self.seats = Seats(self.profile, self.journal, self._has_swap, self._is_connected)
         self.doors = Doors(self.secret, self.seats, self.identity)
-        self.leases = Leases(self.seats, self.table)
+        self.leases = Leases(self.seats, self.table, self.identity.now)
         self.admission = Admission(self.profile.http.rate, self.profile.clients)
         proxy = self.profile.dhcp.mode == "proxy"
         self.silence = Silence(proxy=proxy, is_known=self.seats.is_known)
@@ -345,7 +345,7 @@ class Room:
         """
         if is_played(who):
             return who
-        key = ticket.read(self.secret, who, time.time())
+        key = ticket.read(self.secret, who, self.identity.earliest())
         return self.identity.mac_of(address) if key is None else key.mac
 
     def is_awaited(self, address: IPv4Address) -> bool:

@@ -17,7 +17,7 @@ from netboot.boot.events import Journal
 from netboot.boot.plan import image_export, verified_export
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
-from netboot.host import faults, notify
+from netboot.host import clock, faults, notify
 from netboot.host.files import replace_file
 from netboot.host.interfaces import Choice, Interface, look
 from netboot.host.memory import ram_bytes
@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 LOOPBACK = IPv4Address("127.0.0.1")
 # Objects until a collection of the youngest, then collections until one of the next older ones.
 COLLECTIONS = (10_000, 10, 100)
+CLOCK_FILE = "clock"  # in the state folder (netboot.host.clock)
 STARTED_FILE = "started"  # in the state folder, after a start that went well
 
 
@@ -86,12 +87,14 @@ class Services:
         self._followers: list[Callable[[Sequence[Interface]], None]] = []
         self._told: set[str] = set()  # errors since the last change
         self._neighbours = Neighbours(self._choice.interfaces)
-        self._identity = Identity(profile, self._neighbours)
+        secret = load_secret(state / "secret", make=images is not None)  # makes the folder
+        self._clock = clock.load(state / CLOCK_FILE)
+        self._identity = Identity(profile, self._neighbours, self._clock.now)
         self._attached_by: dict[str, str] = {}  # MAC addresses by the addresses with swap in use
         self._room = Room(
             profile=profile,
             images=images,
-            secret=load_secret(state / "secret", make=images is not None),
+            secret=secret,
             journal=journal,
             table=LeaseTable(profile.swap.capacity or ram_bytes() // 2, profile.swap.overcommit),
             initrds={path.name: path for path in initrds},
@@ -131,6 +134,7 @@ class Services:
         self._leased = leased = LeasedExports(
             store,
             self._room.table,
+            self._clock.now,
             ceiling=lambda seat: self._room.seats.of(seat).settings.swap.ceiling,
             state=self._state,
         )
@@ -186,6 +190,7 @@ class Services:
             self._state / "leases.json" if self._profile.dhcp.mode == "full" else None,
             self._identity,
             self._room.seats.is_known,
+            self._clock.now,
         )
         self._running.push_async_callback(dhcp.stop)
         # Seats that wait for their swap come first: a rival server then causes a warning only.

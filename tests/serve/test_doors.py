@@ -127,3 +127,18 @@ def test_who_is_refused_is_told_and_so_is_the_operator_once_a_minute(
     assert caplog.messages == [f"{MAC}: {message}"]
     with pytest.raises(DeniedError, match="behind a router that is not in dhcp.networks"):
         doors.admit(TICKET, IPv4Address("10.77.0.1"))
+
+
+def test_a_wall_clock_that_jumps_ends_no_boot(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, year = time.time(), 365 * 86400
+    doors.identity.now = lambda: before + 1
+    for jump in (50 * year, -50 * year):
+        monkeypatch.setattr(time, "time", lambda now=before + jump: now)
+        assert doors.is_good(SESSION), "of before"
+        assert doors.is_good(doors.begin(MAC)), "of after"
+    doors.identity.now = lambda: before + 50 * year
+    assert doors.is_good(SESSION), "until both clocks agree"
+    monkeypatch.setattr(time, "time", lambda: before + 50 * year)
+    assert not doors.is_good(SESSION)

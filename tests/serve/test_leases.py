@@ -48,7 +48,7 @@ def test_any_line_is_an_answer_or_an_error(line: str) -> None:
 
 def granting(text: str) -> tuple[Leases, Journal]:
     journal, room = Journal(), profile_file.parse(f"clients: {{'{NAMED}': {{}}}}\n{text}", "room")
-    return Leases(Seats(room, journal), LeaseTable(1024 * MIB)), journal
+    return Leases(Seats(room, journal), LeaseTable(1024 * MIB), lambda: 0.0), journal
 
 
 def test_the_ram_that_a_stranger_claims_gets_half_of_the_capacity_at_most() -> None:

@@ -15,7 +15,7 @@ from netboot.pages.stores.memory import TMPFS
 from netboot.pages.upgrade import PROCESS_FILE
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
-from netboot.serve.services import STARTED_FILE
+from netboot.serve.services import CLOCK_FILE, STARTED_FILE
 from netboot.serve.tftp.client import PORT as TFTP
 from tools.reference.markdown import code, table
 
@@ -54,6 +54,12 @@ def _server() -> str:
             "0600",
             "`netboot serve`",
             "Says that a start went well: a later one without a terminal is not refused.",
+        ),
+        (
+            layout.STATE / CLOCK_FILE,
+            "0600",
+            "`netboot serve`",
+            "The time by which leases end, whatever the wall clock says.",
         ),
         (
             layout.STATE / f"*-{UNIFIED}",

@@ -1,5 +1,7 @@
 """LeasePool: the addresses of PCs in full mode. Pure: ``now`` is seconds since the epoch.
 
+The clock of ``now`` must be one that nobody sets (netboot.host.clock).
+
 A PC gets the same address again for as long as no other PC needs it. Its loader, its initramfs
 and its userland each ask for an address, and its swap connection depends on that address.
 """
@@ -217,6 +219,13 @@ class LeasePool:
     def reserves(self, owner: str) -> bool:
         """Return True if ``owner`` has a reservation here."""
         return owner in self._reservations
+
+    def shorten(self, now: float) -> None:
+        """End each lease as early as one of now would: the clock of its time was another one."""
+        latest = now + self.lease_time
+        for lease in list(self._by_address.values()):
+            if lease.expires > latest:
+                self._keep(replace(lease, expires=latest))
 
     def avoid(self, taken: Collection[IPv4Address]) -> None:
         """Never give out the addresses ``taken`` from now on, instead of those of the beginning."""

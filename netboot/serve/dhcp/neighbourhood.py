@@ -74,7 +74,7 @@ class Neighbourhood:
     """Watches ``interfaces`` for other servers and for addresses in use.
 
     ``scopes`` are full mode's networks, none in proxy mode. Other servers are asked from
-    ``port_67``, which the caller closes.
+    ``port_67``, which the caller closes. Leases end by ``clock``.
     """
 
     def __init__(
@@ -83,10 +83,12 @@ class Neighbourhood:
         scopes: Sequence[Scope],
         port_67: sockets.Port,
         journal: Journal,
+        clock: Callable[[], float],
     ) -> None:
         self._adopt(interfaces, scopes)
         self._port_67 = port_67
         self._journal = journal
+        self._clock = clock
         self._complaints = Complaints(log)
         self._claims: dict[IPv4Address, Claim] = {}
         self._timers: set[asyncio.TimerHandle] = set()
@@ -217,7 +219,7 @@ class Neighbourhood:
         look = self._looks.get(scope.network)
         if look is None:
             found = scope.pool.held(
-                shortage.owner, shortage.is_spared, time.time(), LOOKED_FOR.in_total or 0
+                shortage.owner, shortage.is_spared, self._clock(), LOOKED_FOR.in_total or 0
             )
             look = self._looks[scope.network] = _Look(scope, dict.fromkeys(found, ""))
             ending = look
@@ -233,7 +235,7 @@ class Neighbourhood:
 
     def _looked(self, look: _Look) -> None:
         """Offer the addresses of silent machines to the PCs that wait."""
-        network, now = look.scope.network, time.time()
+        network, now = look.scope.network, self._clock()
         del self._looks[network]
         silent = [address for address, mac in look.answers.items() if not mac]
         for owner, address in zip(look.waiting, silent, strict=False):
@@ -272,7 +274,7 @@ class Neighbourhood:
             return
         del self._claims[claim.address]
         if claim.kind is MessageType.DHCPRELEASE and claim.scope is not None:
-            claim.scope.pool.release(claim.owner, claim.address, time.time())
+            claim.scope.pool.release(claim.owner, claim.address, self._clock())
 
     def _answered(self, mac: str, address: IPv4Address) -> None:
         """Act on the claim about ``address``, if there is one: the machine ``mac`` is there."""
@@ -284,7 +286,7 @@ class Neighbourhood:
             pool.like(claim.owner)
             log.info("%s: not believed, because %s answers there", claim.reason, mac)
         else:
-            pool.decline(claim.owner, address, time.time())
+            pool.decline(claim.owner, address, self._clock())
 
     def _met(self, mac: str, address: IPv4Address) -> None:
         """Withdraw ``address``, which a machine uses, if it was just offered to another PC."""
@@ -298,7 +300,7 @@ class Neighbourhood:
         del self._probes[address]
         if time.monotonic() > probe.until:
             return
-        withdrawn = probe.scope.pool.occupied(address, time.time())
+        withdrawn = probe.scope.pool.occupied(address, self._clock())
         end = "the PC gets another address" if withdrawn else "boot one of the two again"
         self._complaints.warn(
             mac, "%s, offered to %s, is in use by %s: %s", address, probe.mac, mac, end

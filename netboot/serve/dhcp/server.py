@@ -88,7 +88,7 @@ class DhcpServer:
 
     ``plan`` decides on a client's boot. ``lease_file`` keeps full mode's leases. ``notes`` gets each
     lease and each answer. PCs for which ``is_known(mac)`` is True never wait for others
-    (dhcp/queue.py).
+    (dhcp/queue.py). Leases end by ``clock``, in seconds since the epoch.
     """
 
     def __init__(
@@ -100,8 +100,10 @@ class DhcpServer:
         lease_file: Path | None = None,
         notes: Notes | None = None,
         is_known: Callable[[str], bool] = lambda mac: False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._profile = profile
+        self._clock = clock
         self._queue: Queue[_Arrived] = Queue(is_known)
         self._serving: asyncio.Handle | None = None  # of strangers that wait
         self._interfaces: Mapping[int, Sequence[Interface]] = {}
@@ -130,12 +132,14 @@ class DhcpServer:
         if complete:
             self._profile.check_networks(self._named_networks())
         self._load_leases()
+        for scope in self._scopes:
+            scope.pool.shorten(self._clock())
         # In proxy mode other servers give the addresses, and one of them may be on this machine.
         first = sockets.SharedPort if self._profile.dhcp.mode == "proxy" else sockets.Port
         self._ports[SERVER_PORT] = first(SERVER_PORT)
         self._ports[BOOT_SERVER_PORT] = sockets.Port(BOOT_SERVER_PORT)
         self._neighbourhood = Neighbourhood(
-            self._addresses, self._scopes, self._ports[SERVER_PORT], self._journal
+            self._addresses, self._scopes, self._ports[SERVER_PORT], self._journal, self._clock
         )
         self._neighbourhood.start()
         rival = await self._neighbourhood.rival(RIVAL_PATIENCE) if alone else None
@@ -297,9 +301,8 @@ class DhcpServer:
                 networks=self._networks,
                 scopes=self._scopes,
             )
-            now = time.time()
-            result = respond(packet, context, now)
-            self._record(record.of_request(packet, port, result, now))
+            result = respond(packet, context, self._clock())
+            self._record(record.of_request(packet, port, result, time.time()))
             if isinstance(result, Ignored):
                 if isinstance(result, Claim) and self._neighbourhood is not None:
                     self._neighbourhood.verify(result, interface)

@@ -329,3 +329,16 @@ def test_no_two_pcs_ever_hold_one_address(steps: list[tuple[str, str, int, int]]
         elif holders.get(address, ("", 0))[0] == mac:
             (leases.release if verb == "release" else leases.decline)(mac, address, now)
             del holders[address]
+
+
+def test_a_lease_of_another_clock_ends_when_one_of_now_would() -> None:
+    pool = LeasePool(AddressRange(first=FIRST, last=FIRST + 9), 3600)
+    far = 50 * 365 * 86400.0
+    rows = [
+        {"client": ANN, "address": str(FIRST), "expires": far},
+        {"client": BOB, "address": str(FIRST + 1), "expires": 1500.0},
+    ]
+    pool.restore({"leases": rows})
+    pool.shorten(1000.0)
+    ends = {row["client"]: row["expires"] for row in pool.as_json()["leases"]}
+    assert ends == {ANN: 4600.0, BOB: 1500.0}
