@@ -1,5 +1,6 @@
 /* The swap agent's verbs; see agent.h. */
 #include "agent.h"
+#include "address.h"
 #include "area.h"
 #include "device.h"
 #include "grow.h"
@@ -27,6 +28,7 @@ static const char usage_text[] =
     "                    [verify=BLOCKS:HASH] [wait=yes]\n"
     "       agent standby area=N host=HOST port=PORT export=NAME connections=N timeout=SECONDS\n"
     "                    patience=SECONDS [encrypt=CIPHER] [discard=no]\n"
+    "       agent address CARD ADDRESS [MAC]\n"
     "       agent handshake host=HOST port=PORT export=NAME\n"
     "       agent lease URL\n"
     "       agent status\n"
@@ -46,6 +48,8 @@ static const char usage_text[] =
     "               `lease URL` prints an answer as the verb does, or failed=REASON\n"
     "standby: wait until swap is short, attach the export as a further area, detach it after it is\n"
     "not needed any more, and start over. area is 2 to 4; each area waits for the one before it.\n"
+    "address: have the DHCP server lend this PC its IPv4 address on until the PC goes off. MAC is the\n"
+    "address by which the server knows the PC, if it is not that of the network card.\n"
     "handshake: ask the server for the export's size, flags and generation.\n"
     "lease: print the boot server's answer at URL, http://ADDRESS:PORT/PATH. Takes at most 5 s.\n"
     "status: print a line for people, then key=value lines.\n"
@@ -86,6 +90,7 @@ static int wait_for_order(char *name)
     int code = device_open();
 
     settle(name);
+    check_kernel();
     while (code == OK) {
         if (length == sizeof line || read(0, line + length, 1) != 1)
             return complain(USAGE, "the standard input ended before the line `attach`");
@@ -109,8 +114,10 @@ static int attach(struct area *area, int mirror, char *name)
         code = mirror ? mirror_open(area) : area_open(area);
     if (code != OK)
         return code;
-    if (!area->waits)
+    if (!area->waits) {
         settle(name);
+        check_kernel();
+    }
     code = mirror ? mirror_start(area) : area_start(area);
     if (code != OK)
         return code;
@@ -133,6 +140,7 @@ static int standby(struct area *area, char *name)
     if (code != OK)
         return code;
     settle(name);
+    check_kernel();
     status_open(area, STANDBY);
     watch_memory();
     dprintf(1, "area=%u stands by\n", area->number);
@@ -175,6 +183,8 @@ int main(int count, char **arguments)
         code = read_words(FOR_HANDSHAKE, words, areas, &mirror);
         return code == OK ? handshake(&areas[0].target) : code;
     }
+    if ((count == 4 || count == 5) && strcmp(verb, "address") == 0)
+        return keep_address(arguments[2], arguments[3], arguments[4], arguments[0]);
     if (count == 3 && strcmp(verb, "lease") == 0)
         return lease(arguments[2]);
     if (count == 2 && strcmp(verb, "status") == 0)

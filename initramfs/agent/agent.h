@@ -26,6 +26,11 @@
  *   hold.c       the resident part: watches the connections, attaches again
  *   grow.c       further areas, attached while swap is short
  *   words.c      the command line
+ *   dhcp.c       DHCP messages
+ *   frame.c      packets around them, and ARP
+ *   renewal.c    when to ask for the PC's address again
+ *   port.c       the boot port's sockets for both
+ *   address.c    the verb `address`: keeps the PC's address
  *   agent.c      verbs
  *
  * No function allocates memory. Swap depends on the agent, so the agent must not wait for memory

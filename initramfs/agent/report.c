@@ -151,7 +151,7 @@ int await(struct pollfd *waits, unsigned count, int64_t until)
 }
 
 /* xorshift64 */
-static unsigned chance(unsigned below)
+unsigned chance(unsigned below)
 {
     static uint64_t random_state;
 

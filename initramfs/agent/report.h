@@ -14,6 +14,9 @@ int64_t now_ms(void);
  * sent meanwhile, so the agent waits nowhere else. `waits` has room for `count` + 1 entries. */
 int await(struct pollfd *waits, unsigned count, int64_t until);
 
+/* Return a number below `below`, by chance. */
+unsigned chance(unsigned below);
+
 /* Wait for a random time between `length` / 2 and `length` ms. Otherwise all PCs of a room would come
  * in the same instant. */
 void pause_for(unsigned length);

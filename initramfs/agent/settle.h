@@ -6,6 +6,9 @@
  * thing that the kernel does not grant, and go on. */
 void settle(char *name);
 
+/* Complain about each thing that this kernel lacks for network block devices. */
+void check_kernel(void);
+
 /* Return whether the kernel is older than `major`.`minor`. */
 int older_than(unsigned long major, unsigned long minor);
 

@@ -296,6 +296,43 @@ AGENT = StageGroup(
     ),
 )
 
+ADDRESS = StageGroup(
+    "The PC's address",
+    "A process of the swap agent's program reports these stages, for as long as the PC is on. It asks "
+    "the DHCP server to lend the PC its address on.",
+    (
+        EventStage(
+            "address:held",
+            "The address is lent to the PC: by which DHCP server, and for how long. This is told once, "
+            "and again after trouble.",
+        ),
+        EventStage(
+            "address:unanswered",
+            "The DHCP server does not answer. The PC goes on asking.",
+            "Bring the DHCP server back before the time in the message is over.",
+        ),
+        EventStage(
+            "address:expired",
+            "The DHCP server did not answer in time, and may lend the address to another machine. "
+            "The PC keeps it in use.",
+            "Bring the DHCP server back. If it has lent the address to another machine, boot the PC again.",
+        ),
+        EventStage(
+            "address:refused",
+            "A DHCP server says that the address is not for this PC, or offers another one. "
+            "The PC keeps it in use.",
+            "Look for a second DHCP server, or for a change of its addresses. Boot the PC again when "
+            "its work is done.",
+        ),
+        EventStage(
+            "address:conflict",
+            "Another machine has the PC's address: the message has its MAC address. Both lose "
+            "connections in turn, swap too.",
+            "Find the machine. A fixed address must not be one that the DHCP server lends.",
+        ),
+    ),
+)
+
 LAB = StageGroup(
     "The lab",
     "Only PCs with the lab's own initrd report these stages (`netboot lab --load`, `make demo`).",
@@ -311,7 +348,7 @@ LAB = StageGroup(
     ),
 )
 
-GROUPS = (BOOT, PAGES, LINUX, FAILURES, AGENT, LAB)
+GROUPS = (BOOT, PAGES, LINUX, FAILURES, AGENT, ADDRESS, LAB)
 
 BY_NAME = {stage.name: stage for group in GROUPS for stage in group.stages}
 

@@ -13,7 +13,7 @@ from tests import ROOT
 TABLE = ROOT / "netboot" / "boot" / "stages.py"
 INITRAMFS = ROOT / "initramfs"
 
-SOURCES = "init|agent|failed|load|pages"
+SOURCES = "init|agent|address|failed|load|pages"
 QUALIFIED = re.compile(rf"({SOURCES}):[a-z-]+")
 # Position of the stage among the arguments, by the function's name.
 RECORDERS = {"record": 1, "BootEvent": 2}

@@ -4,8 +4,10 @@ import contextlib
 import http.server
 import os
 import shutil
+import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -382,6 +384,39 @@ def test_a_kernel_without_verity_is_told(lib: Lib, mode: str, kernel_can: bool, 
     told = screen.read_text() if screen.exists() else ""
     assert ("80 root: not verified" in told) is (mode == "auto" and not kernel_can)
     assert bool(list((lib.folder / "beacons").iterdir())) is bool(told)
+
+
+def test_one_process_keeps_the_address(lib: Lib) -> None:
+    init = (INITRAMFS / "init").read_text()
+    function = init[init.index("keep_address() {") : init.index("\nwait_for_link")]
+    program = lib.folder / "agent"
+    program.write_text('#!/bin/sh\necho "$*, $NETBOOT_BEACON" >>"$RUN/kept"\nexec sleep 60\n')
+    program.chmod(0o755)
+    function = function.replace("/sbin/agent", str(program))
+    settings = f"{BEFORE}port=eth0 client=10.0.0.5\n{function}\nexec >/dev/null 2>&1\n"
+    lib.run(f"{settings}keep_address 52:54:00:00:00:01; keep_address ''")
+    _, first = (lib.folder / "keeper").read_text().split()
+    assert _ends(first) is False
+    lib.run(f"{settings}client=10.0.0.6; keep_address ''")
+    _, second = (lib.folder / "keeper").read_text().split()
+    assert _ends(first) is True, "one for each address"
+    url = "http://10.0.0.1:8080/beacon/abc"
+    wanted = [f"address eth0 10.0.0.5 52:54:00:00:00:01, {url}", f"address eth0 10.0.0.6, {url}"]
+    end = time.monotonic() + 5
+    while (kept := (lib.folder / "kept").read_text().splitlines()) != wanted:
+        assert time.monotonic() < end, kept
+        time.sleep(0.01)
+    os.kill(int(second), signal.SIGKILL)
+
+
+def _ends(pid: str) -> bool:
+    """Return whether a process ends within a tenth of a second."""
+    for _ in range(10):
+        state = Path(f"/proc/{pid}/stat")
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_root_hooks_are_the_root_kinds() -> None:

@@ -1,0 +1,221 @@
+/* The verb `address`: keeps the address that a DHCP server has lent to this PC.
+ *
+ * Root and swap hang on the address, so it is never given up, whatever a server says. What could become
+ * trouble is told once: on the console, and to the boot server. */
+#include "address.h"
+#include "agent.h"
+#include "dhcp.h"
+#include "frame.h"
+#include "port.h"
+#include "renewal.h"
+#include "report.h"
+#include "say.h"
+#include "settle.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FIRST_PAUSE_MS 4000 /* at most, so that a room does not ask in one instant */
+#define LOOK_MS 10000       /* poll(2) does not count the time that the PC sleeps */
+#define AGAIN_MS 600000     /* until the same trouble is told again */
+#define AT_ONCE 32          /* packets; reports must have their turn */
+#define MAX_PACKET 1500
+
+static struct renewal renewal;
+static struct port port;
+static int64_t told[NEWS];       /* when each kind was told last */
+static unsigned since_held;      /* bit N: kind N was told since the address was held */
+static uint8_t rival[MAC_BYTES]; /* the other holder that was told last */
+static int64_t rival_told;
+
+/* Return ms that also pass while the PC sleeps: a lease ends then, too. */
+static int64_t lease_clock(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static const char *dotted(uint32_t address, char *text)
+{
+    return inet_ntop(AF_INET, &address, text, INET_ADDRSTRLEN);
+}
+
+/* Report the last complaint. */
+static void report_complaint(const char *stage, const char *address, const char *server)
+{
+    report(stage, "%s\naddress=%s%s%s", last_complaint(), address, *server ? "\nserver=" : "", server);
+}
+
+static void tell_held(const char *address, const char *server)
+{
+    unsigned seconds = renewal.seconds;
+
+    if (since_held)
+        complain(OK, "%s is lent to this PC again, by the DHCP server %s", address, server);
+    if (seconds == UINT32_MAX)
+        report("address:held", "%s is lent by %s for ever\naddress=%s\nserver=%s", address, server,
+               address, server);
+    else
+        report("address:held", "%s is lent by %s for %u s\naddress=%s\nserver=%s\nseconds=%u", address,
+               server, seconds, address, server, seconds);
+    since_held = 0;
+}
+
+static void tell(enum news news, int64_t now)
+{
+    char address[INET_ADDRSTRLEN], server[INET_ADDRSTRLEN] = "", other[INET_ADDRSTRLEN];
+    const char *stage = "address:refused";
+    int first = !told[HELD];
+
+    if (news == NO_NEWS)
+        return;
+    dotted(renewal.address, address);
+    if (news == FORBIDDEN || news == REPLACED)
+        dotted(renewal.refuser, server);
+    else if (renewal.server)
+        dotted(renewal.server, server);
+    if (news == HELD) {
+        if (first || since_held)
+            tell_held(address, server);
+        told[HELD] = now;
+        return;
+    }
+    if (since_held & 1u << news || (told[news] && now - told[news] < AGAIN_MS))
+        return;
+    since_held |= 1u << news;
+    told[news] = now;
+    if (news == SILENT && !*server) {
+        stage = "address:unanswered";
+        complain(OK, "no DHCP server answers, so nobody may know that this PC has %s", address);
+    } else if (news == SILENT) {
+        stage = "address:unanswered";
+        complain(OK, "the DHCP server %s does not answer: %s is lent to this PC for %d s more", server,
+                 address, (int)((renewal.end - now) / 1000));
+    } else if (news == EXPIRED) {
+        stage = "address:expired";
+        complain(OK, "%s is lent to this PC no longer: no DHCP server answered in time; it stays in use",
+                 address);
+    } else if (news == FORBIDDEN) {
+        complain(OK, "the DHCP server %s says that %s is not for this PC; it stays in use", server,
+                 address);
+    } else {
+        complain(OK, "the DHCP server %s offers %s in place of %s, which stays in use", server,
+                 dotted(renewal.offered, other), address);
+    }
+    report_complaint(stage, address, server);
+}
+
+/* Tell that another card has the address; each card once in a while, and not many in short time. */
+static void tell_rival(const uint8_t *mac, int64_t now)
+{
+    char address[INET_ADDRSTRLEN];
+    int64_t pause = memcmp(mac, rival, MAC_BYTES) == 0 ? AGAIN_MS : AGAIN_MS / 10;
+
+    if (rival_told && now - rival_told < pause)
+        return;
+    memcpy(rival, mac, MAC_BYTES);
+    rival_told = now;
+    complain(OK, "another machine has %s, too: %02x:%02x:%02x:%02x:%02x:%02x",
+             dotted(renewal.address, address), mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+    report_complaint("address:conflict", address, "");
+}
+
+static void ask(int64_t now)
+{
+    uint8_t message[DHCP_BYTES];
+    uint32_t server;
+    size_t length;
+
+    tell(renewal_ask(&renewal, now, chance(UINT32_MAX)), now);
+    length = dhcp_write(&renewal.question, message);
+    server = renewal.state == RENEWING ? renewal.server : 0;
+    port_send(&port, message, length, server, renewal.question.address);
+    if (renewal.state == ASKING)
+        port_probe(&port); /* is the address still this PC's alone? */
+}
+
+static void hear_dhcp(int64_t now)
+{
+    uint8_t packet[MAX_PACKET];
+    struct answer answer;
+
+    for (int count = 0; count < AT_ONCE; count++) {
+        size_t length = port_receive(port.dhcp, packet, sizeof packet);
+        const uint8_t *message = length ? frame_read(packet, length, &length) : NULL;
+
+        if (!length)
+            return;
+        if (message && dhcp_read(message, length, &answer))
+            tell(renewal_take(&renewal, &answer, now, chance(UINT32_MAX)), now);
+    }
+}
+
+static void hear_arp(int64_t now)
+{
+    uint8_t packet[MAX_PACKET], mac[MAC_BYTES];
+
+    for (int count = 0; count < AT_ONCE; count++) {
+        size_t length = port_receive(port.arp, packet, sizeof packet);
+
+        if (!length)
+            return;
+        if (arp_read(packet, length, port.mac, renewal.address, mac))
+            tell_rival(mac, now);
+    }
+}
+
+static int read_mac(const char *text, uint8_t *mac)
+{
+    for (unsigned at = 0; at < MAC_BYTES; at++) {
+        char *end;
+
+        mac[at] = (uint8_t)strtoul(text, &end, 16);
+        if (end != text + 2 || *end != (at < MAC_BYTES - 1 ? ':' : '\0'))
+            return 0;
+        text = end + 1;
+    }
+    return 1;
+}
+
+int keep_address(const char *card, const char *text, const char *mac, char *name)
+{
+    const char *beacon = getenv("NETBOOT_BEACON");
+    uint8_t known[MAC_BYTES];
+    struct in_addr address;
+    int code = OK;
+
+    if (inet_pton(AF_INET, text, &address) != 1)
+        return complain(USAGE, "'%s': expected an IPv4 address", text);
+    if (mac && !read_mac(mac, known))
+        return complain(USAGE, "'%s': expected a MAC address with colons", mac);
+    if (beacon)
+        code = report_to(beacon);
+    if (code == OK)
+        code = port_open(&port, card, address.s_addr);
+    if (code != OK)
+        return code;
+    settle(name);
+    complain_to_kernel("address");
+    renewal_begin(&renewal, mac ? known : port.mac, address.s_addr,
+                  lease_clock() + chance(FIRST_PAUSE_MS));
+    for (;;) {
+        struct pollfd waits[PORT_SOCKETS + 1];
+        int64_t now = lease_clock(), wait = renewal.next - now;
+
+        if (wait <= 0) {
+            ask(now);
+            continue;
+        }
+        port_waits(&port, waits);
+        if (await(waits, PORT_SOCKETS, now_ms() + (wait < LOOK_MS ? wait : LOOK_MS))) {
+            hear_dhcp(lease_clock());
+            hear_arp(lease_clock());
+        }
+    }
+}

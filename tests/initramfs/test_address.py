@@ -1,0 +1,378 @@
+"""`agent address` on a LAN of namespaces: against scripted and real DHCP servers, in real time."""
+
+import ctypes
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scapy.layers.dhcp import BOOTP, DHCP
+
+from netboot.images import compiler
+from tests import ROOT
+from tests.attack.wire import Machine
+from tests.support.pxe_client import decode
+
+pytestmark = pytest.mark.root
+
+AGENT = ROOT / "initramfs/agent"
+# All of the agent takes 20 s to compile with checks on a busy machine.
+MODULES = ("text", "say", "url", "report", "settle", "dhcp", "frame", "renewal", "port", "address")
+MAIN = """#include "address.h"
+int main(int count, char **words) { return keep_address(words[2], words[3], count > 4 ? words[4] : 0, words[0]); }
+"""
+SERVER, ADDRESS, OTHER = "10.55.0.1", "10.55.0.50", "10.55.0.60"
+MAC, RIVAL_MAC = "52:54:00:55:00:50", "52:54:00:55:00:66"
+IDENTIFIER = b"\x01" + bytes.fromhex(MAC.replace(":", ""))
+CLONE_NEWNET = 0x40000000
+WAIT_SECONDS = 12.0
+
+
+def socket_in(pid: int, make: Callable[[], socket.socket]) -> socket.socket:
+    """Return a socket that was made in the network namespace of ``pid``."""
+    made: list[socket.socket] = []
+
+    def inside() -> None:
+        with open(f"/proc/{pid}/ns/net") as namespace:
+            assert ctypes.CDLL(None).setns(namespace.fileno(), CLONE_NEWNET) == 0
+        made.append(make())
+
+    thread = threading.Thread(target=inside)  # the namespace ends with the thread
+    thread.start()
+    thread.join()
+    return made[0]
+
+
+def dhcp_port() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"br0")
+    sock.bind(("", 67))
+    return sock
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the agent with gcc's checks of addresses and undefined behaviour; each is fatal."""
+    program = tmp_path_factory.mktemp("agent") / "agent"
+    checks = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    command = ["gcc", "-std=gnu11", "-g", f"-I{AGENT}", *checks, "-o", program]
+    files = [AGENT / f"{name}.c" for name in MODULES]
+    subprocess.run([*command, *files, "-x", "c", "-"], input=MAIN, text=True, check=True)
+    return program
+
+
+class Lan:
+    """A server, a PC and a rival on a switch, and the agent of the PC; the server's program is the test."""
+
+    def __init__(self, agent: Path, folder: Path) -> None:
+        self.server, self.pc, self.rival = Machine(), Machine(), Machine()
+        self._agent_program, self.folder = agent, folder
+        self._agent: subprocess.Popen[bytes] | None = None
+        self._sockets: list[socket.socket] = []
+        self.server.script(
+            f"ip link add br0 type bridge forward_delay 0; ip address add {SERVER}/24 dev br0; ip link set br0 up;"
+            + "".join(
+                f"ip link add p{number} type veth peer name eth0 netns {machine.pid};"
+                f"ip link set p{number} master br0 up;"
+                for number, machine in enumerate((self.pc, self.rival))
+            )
+        )
+        self.pc.script(f"ip link set eth0 address {MAC} up; ip address add {ADDRESS}/24 dev eth0")
+        self.rival.script(f"ip link set eth0 address {RIVAL_MAC} up")
+        self._listener = self._open(self.server, self._listen)
+        self.beacons: list[tuple[str, str]] = []
+        threading.Thread(target=self._take_beacons, daemon=True).start()
+
+    def _listen(self) -> socket.socket:
+        return socket.create_server(("", 8080))
+
+    def _open(self, machine: Machine, make: Callable[[], socket.socket]) -> socket.socket:
+        self._sockets.append(socket_in(machine.pid, make))
+        return self._sockets[-1]
+
+    def _take_beacons(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                return
+            with peer:
+                head, _, body = peer.recv(4096).decode().partition("\r\n\r\n")
+                self.beacons.append((head.split("/")[3].partition("?")[0], body))
+                peer.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+
+    def script_dhcp(self) -> "Script":
+        """Have the test be the DHCP server."""
+        return Script(self._open(self.server, dhcp_port))
+
+    def start(self, *words: str) -> None:
+        """Start the agent of the PC."""
+        # A mount namespace, because settle() raises the guard of the OOM killer, and /dev/kmsg is this machine's.
+        script = (
+            "mount --bind /dev/null /dev/kmsg; exec env - NETBOOT_BEACON=$1 $2 address eth0 $3 $4"
+        )
+        beacon = f"http://{SERVER}:8080/beacon/ticket"
+        command = self.pc.command(
+            *("unshare", "--mount", "sh", "-c", script, "sh", beacon, self._agent_program),
+            *(words or (ADDRESS,)),
+        )
+        self._agent = subprocess.Popen(command)
+
+    def expect_beacon(self, stage: str) -> str:
+        """Return the body of the first report of ``stage``."""
+        end = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < end:
+            found = [body for name, body in self.beacons if name == stage]
+            if found:
+                return found[0]
+            time.sleep(0.02)
+        raise AssertionError(f"no {stage} in {WAIT_SECONDS} s: {self.beacons}")
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        if self._agent is not None:
+            self._agent.kill()
+            self._agent.wait()
+        for machine in (self.pc, self.rival, self.server):
+            machine.end()
+
+
+class Script:
+    """The DHCP server that the test is."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.asked: tuple[Any, dict[Any, Any]]
+        self.sender = ""
+        self.arrived = 0.0
+
+    def hear(self, seconds: float = WAIT_SECONDS) -> tuple[Any, dict[Any, Any]]:
+        """Return the PC's next question: the BOOTP layer and the options."""
+        self.sock.settimeout(seconds)
+        data, (self.sender, port) = self.sock.recvfrom(1500)
+        self.arrived = time.monotonic()
+        assert port == 68 and len(data) >= 300
+        self.asked = decode(data)
+        return self.asked
+
+    def say(self, kind: str, *options: Any, address: str = ADDRESS, to: str = "") -> None:
+        """Answer the question."""
+        bootp = self.asked[0]
+        reply = BOOTP(
+            op=2,
+            xid=bootp.xid,
+            yiaddr=address,
+            ciaddr=bootp.ciaddr,
+            chaddr=bootp.chaddr,
+            flags=bootp.flags,
+        ) / DHCP(options=[("message-type", kind), ("server_id", SERVER), *options, "end"])
+        if not to:
+            to = "255.255.255.255" if bootp.ciaddr == "0.0.0.0" or kind == "nak" else bootp.ciaddr
+        self.sock.sendto(bytes(reply), (to, 68))
+
+    def lend(self, seconds: int, *options: Any) -> None:
+        self.say("ack", ("lease_time", seconds), *options)
+
+
+@pytest.fixture
+def lan(agent: Path, tmp_path: Path) -> Iterator[Lan]:
+    lan = Lan(agent, tmp_path)
+    yield lan
+    lan.close()
+
+
+def test_a_lease_is_learnt_renewed_and_rebound(lan: Lan) -> None:
+    script = lan.script_dhcp()
+    lan.start()
+    bootp, options = script.hear()
+    assert (bootp.ciaddr, bootp.yiaddr, bootp.flags) == ("0.0.0.0", "0.0.0.0", "B")
+    assert script.sender == "0.0.0.0"
+    assert options["message-type"] == 3
+    assert options["requested_addr"] == ADDRESS and "server_id" not in options
+    assert options["client_id"] == IDENTIFIER and bytes(bootp.chaddr[:6]) == IDENTIFIER[1:]
+    script.lend(60, ("renewal_time", 2), ("rebinding_time", 4))
+    begin = script.arrived
+    assert f"{ADDRESS} is lent by {SERVER} for 60 s" in lan.expect_beacon("address:held")
+    for _ in range(2):
+        bootp, options = script.hear()
+        assert 1.8 < script.arrived - begin < 2.2, "T1"
+        assert (script.sender, bootp.ciaddr, bootp.flags) == (ADDRESS, ADDRESS, "")
+        assert not {"requested_addr", "server_id"} & set(options)
+        script.lend(60, ("renewal_time", 2), ("rebinding_time", 4))
+        begin = script.arrived
+    script.hear()  # T1, without an answer
+    bootp, options = script.hear()
+    assert 3.7 < script.arrived - begin < 4.2, "T2"
+    assert bootp.ciaddr == ADDRESS
+    said = lan.expect_beacon("address:unanswered")
+    assert said.startswith(
+        f"the DHCP server {SERVER} does not answer: {ADDRESS} is lent to this PC for 5"
+    )
+    script.lend(60)
+    end = time.monotonic() + WAIT_SECONDS
+    while [stage for stage, _ in lan.beacons].count("address:held") < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    assert [stage for stage, _ in lan.beacons] == [
+        "address:held",
+        "address:unanswered",
+        "address:held",
+    ]
+
+
+def test_after_the_end_the_address_stays_and_is_asked_for(lan: Lan) -> None:
+    script = lan.script_dhcp()
+    lan.start()
+    script.hear()
+    script.lend(4)
+    begin = script.arrived
+    kinds = []
+    while script.arrived - begin < 4:
+        bootp, options = script.hear()
+        kinds.append((bootp.ciaddr, options.get("requested_addr")))
+    assert kinds[-1] == ("0.0.0.0", ADDRESS) and set(kinds[:-1]) == {(ADDRESS, None)}
+    assert "it stays in use" in lan.expect_beacon("address:expired")
+    addresses = subprocess.run(
+        lan.pc.command("ip", "-brief", "address", "show", "eth0"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{ADDRESS}/24" in addresses.stdout
+    script.lend(60)
+    while [stage for stage, _ in lan.beacons].count("address:held") < 2:
+        time.sleep(0.02)
+
+
+def test_a_refusal_is_told_and_the_same_address_is_asked_for(lan: Lan) -> None:
+    script = lan.script_dhcp()
+    lan.start()
+    script.hear()
+    script.lend(60, ("renewal_time", 2))
+    script.hear()
+    script.say("nak", address="0.0.0.0")
+    said = lan.expect_beacon("address:refused")
+    assert said == (
+        f"the DHCP server {SERVER} says that {ADDRESS} is not for this PC; it stays in use\n"
+        f"address={ADDRESS}\nserver={SERVER}"
+    )
+    _, options = script.hear()
+    assert (options["message-type"], options["requested_addr"]) == (1, ADDRESS)
+    script.say("offer", ("lease_time", 60), address=OTHER, to="255.255.255.255")
+    script.say("offer", ("lease_time", 60))
+    _, options = script.hear(2)
+    assert (options["message-type"], options["server_id"]) == (3, SERVER)
+    script.lend(60)
+    while [stage for stage, _ in lan.beacons].count("address:held") < 2:
+        time.sleep(0.02)
+
+
+def test_another_machine_with_the_address_is_told(lan: Lan) -> None:
+    lan.script_dhcp()
+    lan.rival.script(f"ip address add {ADDRESS}/24 dev eth0")
+    lan.start()
+    assert lan.expect_beacon("address:conflict") == (
+        f"another machine has {ADDRESS}, too: {RIVAL_MAC}\naddress={ADDRESS}"
+    )
+
+
+def test_a_pc_known_by_another_cards_mac_address_stays_that_client(lan: Lan) -> None:
+    script = lan.script_dhcp()
+    lan.start(ADDRESS, "02:00:00:00:00:07")
+    bootp, options = script.hear()
+    assert bytes(bootp.chaddr[:6]) == bytes.fromhex("020000000007")
+    assert options["client_id"] == b"\x01" + bytes.fromhex("020000000007")
+    script.lend(60)
+    lan.expect_beacon("address:held")
+
+
+def test_a_firewall_of_the_userland_stops_no_answer(lan: Lan) -> None:
+    lan.pc.script(
+        "nft 'table inet f { chain i { type filter hook input priority 0; policy drop; ct state established accept; };"
+        " chain o { type filter hook output priority 0; udp dport 67 drop; }; }'"
+    )
+    script = lan.script_dhcp()
+    lan.start()
+    script.hear()
+    script.lend(60, ("renewal_time", 2))
+    lan.expect_beacon("address:held")
+    bootp, _ = script.hear()
+    assert bootp.ciaddr == ADDRESS
+
+
+def test_other_clients_of_port_68_are_left_alone(lan: Lan) -> None:
+    """A DHCP client of the userland on another card, which shares the port with nobody."""
+    lan.pc.script("ip link add eth1 type veth peer name eth2; ip link set eth1 up")
+    script = lan.script_dhcp()
+    lan.start()
+    script.hear()
+
+    def other() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1")
+        sock.bind(("", 68))
+        return sock
+
+    socket_in(lan.pc.pid, other).close()
+    script.lend(60)
+    lan.expect_beacon("address:held")
+
+
+def test_a_flood_of_nonsense_changes_nothing(lan: Lan) -> None:
+    script = lan.script_dhcp()
+    lan.start()
+    script.hear()
+    for number in range(2000):
+        script.sock.sendto(os.urandom(number % 700), ("255.255.255.255", 68))
+    script.asked[0].xid ^= 1
+    script.say("nak", address="0.0.0.0")
+    script.asked[0].xid ^= 1
+    script.lend(60)
+    lan.expect_beacon("address:held")
+    assert [stage for stage, _ in lan.beacons] == ["address:held"]
+
+
+def test_a_card_that_is_made_anew_is_found_again(lan: Lan) -> None:
+    script = lan.script_dhcp()
+    lan.start()
+    script.hear()
+    script.lend(60, ("renewal_time", 2), ("rebinding_time", 3))
+    lan.expect_beacon("address:held")
+    lan.pc.script("ip link del eth0")
+    lan.server.script(
+        f"ip link add p0 type veth peer name eth0 netns {lan.pc.pid}; ip link set p0 master br0 up"
+    )
+    lan.pc.script(f"ip link set eth0 address {MAC} up; ip address add {ADDRESS}/24 dev eth0")
+    bootp, _ = script.hear()
+    assert bootp.ciaddr == ADDRESS
+    script.lend(60, ("renewal_time", 2))
+    bootp, _ = script.hear()
+    assert bootp.ciaddr == ADDRESS, "the answer was heard"
+
+
+def test_the_program_of_pcs_is_the_one_that_is_tested(tmp_path: Path) -> None:
+    command = [
+        *compiler.native().command,
+        *compiler.FLAGS,
+        "-Werror",
+        "-o",
+        str(tmp_path / "agent"),
+    ]
+    subprocess.run([*command, *map(str, sorted(AGENT.glob("*.c")))], check=True)
+    for words, said in (
+        (("eth0", "nonsense"), "'nonsense': expected an IPv4 address"),
+        (("nocard", ADDRESS), "network card 'nocard': No such device"),
+        (("a" * 20, ADDRESS), "network card 'aaaaaaaaaaaaaaaaaaaa': expected at most 15 letters"),
+        (("lo", ADDRESS, "02:00"), "'02:00': expected a MAC address with colons"),
+        (("lo", ADDRESS, "02:00:00:00:00:07:08"), "expected a MAC address with colons"),
+    ):
+        done = subprocess.run(
+            [tmp_path / "agent", "address", *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode in (2, 5) and said in done.stderr
