@@ -297,7 +297,7 @@ AGENT = StageGroup(
 )
 
 ADDRESS = StageGroup(
-    "The PC's address",
+    "Address of the PC",
     "A process of the swap agent's program reports these stages, for as long as the PC is on. It asks "
     "the DHCP server to lend the PC its address on.",
     (
