@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FIRST_PAUSE_MS 4000 /* at most, so that a room does not ask in one instant */
+#define FIRST_PAUSE_MS 1000 /* at most, so that a room does not ask in one instant */
 #define LOOK_MS 10000       /* poll(2) does not count the time that the PC sleeps */
 #define AGAIN_MS 600000     /* until the same trouble is told again */
 #define AT_ONCE 32          /* packets; reports must have their turn */

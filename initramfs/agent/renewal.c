@@ -48,14 +48,28 @@ static void ask(struct renewal *renewal, enum dhcp_kind kind, int64_t now, uint3
     renewal->refusal = NO_NEWS;
 }
 
-/* Ask as a client that has no lease: it reboots, or looks for a server. */
+/* Begin to ask as a client that has no lease. */
+static void lose(struct renewal *renewal, unsigned tries)
+{
+    renewal->state = ASKING;
+    renewal->tries = tries;
+    renewal->pauses = 0;
+}
+
+/* Ask as a client that has no lease: it reboots twice, looks for a server, and takes the address from a
+ * server that it knows. That one may offer another address because this PC itself answers its ping. */
 static void ask_anew(struct renewal *renewal, int64_t now, uint32_t random)
 {
-    unsigned doublings = renewal->tries < MOST_DOUBLINGS ? renewal->tries : MOST_DOUBLINGS;
+    uint32_t server = renewal->server ? renewal->server : renewal->refuser;
+    unsigned step = renewal->tries % 4;
 
-    ask(renewal, renewal->tries / 2 % 2 ? DISCOVER : REQUEST, now, random);
+    ask(renewal, step < 2 || (step == 3 && server) ? REQUEST : DISCOVER, now, random);
+    if (step == 3)
+        renewal->question.server = server;
     renewal->tries++;
-    renewal->next = now + (FIRST_WAIT << doublings) - 1000 + random % 2000;
+    renewal->next = now + (FIRST_WAIT << renewal->pauses) - 1000 + random % 2000;
+    if (renewal->pauses < MOST_DOUBLINGS)
+        renewal->pauses++;
 }
 
 /* Ask for more time, and again after half of the time until `end`. */
@@ -75,10 +89,8 @@ static enum news take_refusal(struct renewal *renewal)
     enum news refusal = renewal->refusal;
 
     renewal->refusal = NO_NEWS;
-    if (renewal->state != ASKING) {
-        renewal->state = ASKING;
-        renewal->tries = 2; /* rebooting would be refused as well */
-    }
+    if (renewal->state != ASKING)
+        lose(renewal, 2); /* rebooting would be refused as well */
     return refusal;
 }
 
@@ -111,8 +123,7 @@ enum news renewal_ask(struct renewal *renewal, int64_t now, uint32_t random)
         news = SILENT;
     }
     if (renewal->state == REBINDING && now >= renewal->end) {
-        renewal->state = ASKING;
-        renewal->tries = 0;
+        lose(renewal, 0);
         news = EXPIRED;
     }
     if (renewal->state == RENEWING) {
@@ -129,12 +140,16 @@ enum news renewal_ask(struct renewal *renewal, int64_t now, uint32_t random)
     return news;
 }
 
-/* Return the time of `seconds` after the question, up to a sixteenth earlier: not all PCs at once. */
-static int64_t after(const struct renewal *renewal, uint32_t seconds, uint32_t random)
+/* Set T1, T2 and the end of a lease. Both are up to a sixteenth of T1 earlier: not all PCs of a room ask in
+ * one instant. */
+static void set_times(struct renewal *renewal, uint32_t early, uint32_t late, uint32_t random)
 {
-    int64_t length = (int64_t)seconds * 1000;
+    int64_t begin = renewal->sent - random % ((int64_t)early * 1000 / 16);
+    int is_endless = renewal->seconds == INFINITE;
 
-    return renewal->sent + length - random % (length / 16);
+    renewal->renew = is_endless ? NEVER : begin + (int64_t)early * 1000;
+    renewal->rebind = is_endless ? NEVER : begin + (int64_t)late * 1000;
+    renewal->end = is_endless ? NEVER : renewal->sent + (int64_t)renewal->seconds * 1000;
 }
 
 static enum news take_lease(struct renewal *renewal, const struct answer *answer, uint32_t random)
@@ -153,9 +168,7 @@ static enum news take_lease(struct renewal *renewal, const struct answer *answer
     renewal->refusal = NO_NEWS;
     renewal->server = answer->server;
     renewal->seconds = seconds;
-    renewal->renew = seconds == INFINITE ? NEVER : after(renewal, early, random);
-    renewal->rebind = seconds == INFINITE ? NEVER : after(renewal, late, random);
-    renewal->end = seconds == INFINITE ? NEVER : renewal->sent + (int64_t)seconds * 1000;
+    set_times(renewal, early, late, random);
     renewal->next = renewal->renew;
     renewal->unnamed = !renewal->question.named;
     renewal->question.kind = 0;

@@ -1,7 +1,9 @@
 """`agent address` on a LAN of namespaces: against scripted and real DHCP servers, in real time."""
 
 import ctypes
+import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -73,6 +75,7 @@ class Lan:
     def __init__(self, agent: Path, folder: Path) -> None:
         self.server, self.pc, self.rival = Machine(), Machine(), Machine()
         self._agent_program, self.folder = agent, folder
+        self.address = ADDRESS
         self._agent: subprocess.Popen[bytes] | None = None
         self._sockets: list[socket.socket] = []
         self.server.script(
@@ -110,6 +113,39 @@ class Lan:
     def script_dhcp(self) -> "Script":
         """Have the test be the DHCP server."""
         return Script(self._open(self.server, dhcp_port))
+
+    def take_address(self) -> None:
+        """Have the PC get its address as the initramfs does."""
+        script = self.folder / "udhcpc"
+        script.write_text(
+            '#!/bin/sh\n[ "$1" != bound ] || ip address add "$ip/24" dev eth0\n'
+            f'[ "$1" != bound ] || echo "$ip" >{self.folder}/address\n'
+        )
+        script.chmod(0o755)
+        words = (
+            "busybox",
+            "udhcpc",
+            "-f",
+            "-q",
+            "-n",
+            "-t",
+            "8",
+            "-T",
+            "1",
+            "-i",
+            "eth0",
+            "-s",
+            script,
+        )
+        subprocess.run(self.pc.command(*words), check=True, timeout=20, capture_output=True)
+        self.address = (self.folder / "address").read_text().strip()
+
+    def until(self, done: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
+        """Wait for ``done``."""
+        end = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < end, f"{what}: {self.beacons}"
+            time.sleep(0.05)
 
     def start(self, *words: str) -> None:
         """Start the agent of the PC."""
@@ -376,3 +412,106 @@ def test_the_program_of_pcs_is_the_one_that_is_tested(tmp_path: Path) -> None:
             [tmp_path / "agent", "address", *words], capture_output=True, text=True, check=False
         )
         assert done.returncode in (2, 5) and said in done.stderr
+
+
+class Dnsmasq:
+    """A LAN's dnsmasq, which looks by ping before it gives an address out. Its leases last 2 minutes at least."""
+
+    def __init__(self, lan: Lan) -> None:
+        self.lan, self.leases, self.log = lan, lan.folder / "leases", lan.folder / "log"
+        self._words = [
+            *(
+                "dnsmasq",
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+                "--port=0",
+                "--user=root",
+            ),
+            *(
+                "--interface=br0",
+                "--bind-interfaces",
+                f"--dhcp-leasefile={self.leases}",
+                "--pid-file=",
+            ),
+            *(
+                f"--dhcp-range={ADDRESS},{OTHER},255.255.255.0,2m",
+                "--log-dhcp",
+                f"--log-facility={self.log}",
+            ),
+            *("--dhcp-option-force=option:T1,3"),
+        ]
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self.lan.server.command(*self._words))
+
+    def forget(self) -> None:
+        """Restart the server without its leases."""
+        self.stop()
+        self.leases.unlink(missing_ok=True)
+        self.start()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def acknowledged(self) -> int:
+        """Return how often it has lent the PC's address."""
+        text = self.log.read_text() if self.log.exists() else ""
+        return text.count(f"DHCPACK(br0) {self.lan.address} {MAC}")
+
+
+class Kea(Dnsmasq):
+    """A Kea, which has no idea whether an address is in use."""
+
+    def __init__(self, lan: Lan) -> None:
+        self.lan, self.leases, self.log = lan, lan.folder / "leases", lan.folder / "log"
+        pool = {"subnet": "10.55.0.0/24", "pools": [{"pool": f"{ADDRESS} - {OTHER}"}]}
+        settings = {
+            "interfaces-config": {"interfaces": ["br0"]},
+            "lease-database": {"type": "memfile", "name": str(self.leases)},
+            "valid-lifetime": 120,
+            "renew-timer": 3,
+            "rebind-timer": 8,
+            "authoritative": True,
+            "subnet4": [pool],
+            "loggers": [
+                {
+                    "name": "kea-dhcp4",
+                    "output_options": [{"output": str(self.log)}],
+                    "severity": "DEBUG",
+                    "debuglevel": 40,
+                }
+            ],
+        }
+        config = lan.folder / "kea.json"
+        config.write_text(json.dumps({"Dhcp4": settings}))
+        self._words = ["kea-dhcp4", "-c", str(config)]
+        os.environ["KEA_LOCKFILE_DIR"] = os.environ["KEA_PIDFILE_DIR"] = str(lan.folder)
+        self.start()
+
+    def acknowledged(self) -> int:
+        text = self.log.read_text() if self.log.exists() else ""
+        return len(re.findall(rf"DHCP4_LEASE_ALLOC .*lease {self.lan.address} ", text))
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("serve", [Dnsmasq, Kea], ids=["dnsmasq", "kea"])
+def test_a_strangers_server_lends_the_address_on_even_if_it_forgot(
+    lan: Lan, serve: Callable[[Lan], Dnsmasq]
+) -> None:
+    lan.pc.script("ip address flush dev eth0")
+    server = serve(lan)
+    try:
+        lan.take_address()
+        lan.start(lan.address)
+        assert f"{lan.address} is lent by {SERVER} for 120 s" in lan.expect_beacon("address:held")
+        lan.until(lambda: server.acknowledged() >= 3, "the loader's, the first and a renewal")
+        server.forget()
+        before = server.acknowledged()
+        lan.until(lambda: server.acknowledged() > before, "lent again")
+        lan.until(lambda: server.acknowledged() > before + 1, "renewed")
+        assert {stage for stage, _ in lan.beacons} <= {"address:held", "address:refused"}
+        assert lan.beacons[-1][0] == "address:held"
+    finally:
+        server.stop()

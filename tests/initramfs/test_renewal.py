@@ -144,6 +144,13 @@ def test_a_refusal_is_told_unless_another_server_says_yes(play: Play) -> None:
     )
 
 
+def test_a_server_that_offers_another_address_is_asked_for_this_one(play: Play) -> None:
+    """dnsmasq looks by ping first, and the PC itself answers."""
+    asked = play("to 12", f"offer 10.0.0.9 {SERVER}", "to 35", f"{ACK} 60")
+    assert asked[-2] == f"28 asking REQUEST wants {ADDRESS} of {SERVER} REPLACED"
+    assert asked[-1] == "35 bound HELD"
+
+
 @pytest.mark.parametrize("kind", ["offer", "ack"])
 def test_another_address_is_not_taken(play: Play, kind: str) -> None:
     when = 13 if kind == "offer" else 0

@@ -74,7 +74,8 @@ class Reply:
     """A packet and its target; ``client`` is None for a DHCP client that does not boot.
 
     ``unproven`` is True if the offered address may be in use on the link and must be probed.
-    ``delay`` is the least number of seconds before the reply is sent.
+    ``delay`` is the least number of seconds before the reply is sent. ``renews`` is True for a
+    running PC that keeps its address: this is no part of a boot.
     """
 
     packet: Packet
@@ -85,6 +86,7 @@ class Reply:
     client: Client | None
     unproven: bool = False
     delay: float = 0.0
+    renews: bool = False
 
 
 @dataclass(frozen=True, slots=True)

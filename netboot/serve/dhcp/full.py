@@ -1,5 +1,6 @@
 """Full mode: answer as the LAN's only DHCP server (RFC 2131 section 4.3). Pure but for the leases."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from netboot.boot.arch import Firmware
@@ -119,7 +120,9 @@ def _request(question: Question, scope: Scope, owner: str, now: float) -> Reply 
     if address is None:
         return Ignored("DHCPREQUEST for no address", serious=question.client is not None)
     if address in network and pool.commit(owner, address, now):
-        return _lease(question, Type.DHCPACK, address, scope, pool.lease_time)
+        reply = _lease(question, Type.DHCPACK, address, scope, pool.lease_time)
+        # Firmware and iPXE take an offer. A client that names no server has had the address before.
+        return replace(reply, renews=chosen is None and question.client is None)
     # Only a client that just came to this link must learn that its address is from elsewhere. Any
     # other unknown client may belong to another server.
     unknown = pool.address_of(owner) is None and not pool.covers(address)

@@ -14,9 +14,10 @@ STAGES = {SERVER_PORT: "dhcp", BOOT_SERVER_PORT: "pxe"}
 
 
 def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) -> BootEvent | None:
-    """Return the event for a packet of a seat, or None for traffic of others without an answer.
+    """Return the event for a packet of a seat.
 
-    ``when`` is seconds since the epoch.
+    Return None for traffic of others without an answer, and for a PC that renews its lease: it does
+    so for as long as it is on. ``when`` is seconds since the epoch.
     """
     kind = packet.message_type
     serious = isinstance(result, Ignored) and result.serious
@@ -28,6 +29,8 @@ def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) 
         if vendor_class(packet) is None and not result.serious:
             return None
         message = f"{name}: {result.told}"
+    elif result.renews:
+        return None
     elif result.client is None:
         message = f"{name} from a DHCP client"
     else:
@@ -55,8 +58,10 @@ def of_damage(data: bytes, port: int, error: ProtocolError, when: float) -> Boot
     return BootEvent(when, mac, STAGES[port], f"a damaged packet got no answer: {error}")
 
 
-def of_reply(reply: Reply, port: int, milliseconds: float, when: float) -> BootEvent:
-    """Return the event for an answer, which took ``milliseconds``."""
+def of_reply(reply: Reply, port: int, milliseconds: float, when: float) -> BootEvent | None:
+    """Return the event for an answer, which took ``milliseconds``; None if its PC renews a lease."""
+    if reply.renews:
+        return None
     packet, name = reply.packet, reply.answer.name.removeprefix("DHCP")
     file = packet.file.decode().rpartition("/")[2]
     data: dict[str, Any] = {"type": name, "ms": round(milliseconds, 3)}

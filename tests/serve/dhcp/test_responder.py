@@ -14,6 +14,7 @@ from netboot.errors import Ignored
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot, Dhcp, DhcpNetwork
+from netboot.serve.dhcp import record
 from netboot.serve.dhcp.answer import Claim, Context, Reply
 from netboot.serve.dhcp.packet import HEADER, MAGIC_COOKIE, parse, serialize
 from netboot.serve.dhcp.responder import respond
@@ -277,6 +278,37 @@ def test_rebooting_client_gets_its_address_confirmed_even_after_the_leases_are_l
     assert kind(seen) == "DHCPACK"
     assert seen.header.yiaddr == address
     assert seen.target == ("255.255.255.255", 68)
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "is_told"),
+    [
+        ([], {"ciaddr": "10.0.0.52", "flags": 0}, False),  # RENEWING
+        ([], {"ciaddr": "10.0.0.52"}, False),  # REBINDING
+        ([("requested_addr", "10.0.0.52")], {}, False),  # INIT-REBOOT
+        ([("requested_addr", "10.0.0.52"), ("server_id", str(US))], {}, True),  # SELECTING
+    ],
+)
+def test_a_pc_that_renews_its_lease_is_no_new_boot(
+    options: list[Any], fields: dict[str, Any], is_told: bool
+) -> None:
+    """It does so for as long as it is on, and its timeline is for its boots."""
+    packet = parse(PxeClient().plain("request", *options, **fields))
+    reply = respond(packet, context(FULL), NOW)
+    assert isinstance(reply, Reply) and reply.answer.name == "DHCPACK"
+    assert reply.client is None and reply.packet.file == b"", "no plan, so no session"
+    assert (record.of_request(packet, 67, reply, NOW) is not None) is is_told
+    assert (record.of_reply(reply, 67, 1.0, NOW) is not None) is is_told
+
+
+def test_a_pc_whose_renewal_is_refused_is_told() -> None:
+    where = context(FULL)
+    address = leased(where, PxeClient())
+    packet = parse(PxeClient(mac="52:54:00:00:00:99").plain("request", ciaddr=address))
+    reply = respond(packet, where, NOW)
+    assert isinstance(reply, Reply) and reply.answer.name == "DHCPNAK"
+    assert record.of_request(packet, 67, reply, NOW) is not None
+    assert record.of_reply(reply, 67, 1.0, NOW) is not None
 
 
 def test_refusals_go_to_everyone_and_say_nothing_else() -> None:
