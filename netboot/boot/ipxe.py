@@ -10,27 +10,30 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from netboot.boot.admission import Turn
+from netboot.boot.memory import OWN_MODULES, Shortage
 from netboot.boot.plan import BootPlan, Images
 from netboot.errors import AnswerError
 from netboot.profile.processors import AMD64, I386
 
 OWN_USER_CLASS = b"netboot"  # by which an iPXE of ours can be recognised
 OWN_MAC = "${netX/mac}"  # netX is the card that iPXE opened last: it boots from that one
+OWN_RAM = f"?modules={OWN_MODULES}"
 RETRY_SECONDS = 3
 UNFIT_SECONDS = 60
+SMALL_SECONDS = 30
 
 
 def render_chain(script: str, base_url: str) -> str:
     """Return the script sent over TFTP: fetch ``script`` over HTTP, and keep trying.
 
     It is the same for all PCs. iPXE names its own MAC address, which the server compares with what
-    the kernel knows. So a PC that is taken for another one is told why.
+    the kernel knows. So a PC that is taken for another one is told why. iPXE also tells its RAM.
     """
     return "\n".join(
         (
             "#!ipxe",
             ":retry",
-            f"chain --autofree {base_url}/boot/{OWN_MAC}/{script} ||",
+            f"chain --autofree {base_url}/boot/{OWN_MAC}/{script}{OWN_RAM} ||",
             f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
             f"sleep {RETRY_SECONDS}",
             "goto retry",
@@ -50,7 +53,7 @@ def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
             # Ctrl-C ends the sleep, not the boot.
             f"sleep {turn.wait} ||",
             ":retry",
-            f"chain --replace --autofree {base_url}/{plan.script_path} ||",
+            f"chain --replace --autofree {base_url}/{plan.script_path}{OWN_RAM} ||",
             f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
             f"sleep {RETRY_SECONDS}",
             "goto retry",
@@ -78,8 +81,12 @@ def render_medium() -> str:
     )
 
 
-def render(plan: BootPlan, base_url: str) -> str:
-    """Return the script that loads kernel and initramfs over HTTP and starts them."""
+def render(plan: BootPlan, base_url: str, small: Shortage | None = None) -> str:
+    """Return the script that loads kernel and initramfs over HTTP and starts them.
+
+    A PC that has too little RAM (``small``) says so and waits before, because it will go dark. It
+    tries nevertheless: its firmware may tell less RAM than there is.
+    """
     # ip= as in the kernel's nfsroot.rst. The values are iPXE's settings, so the initramfs needs no
     # second DHCP exchange.
     address = f"ip=${{ip}}::${{gateway}}:${{netmask}}:{plan.seat.hostname}::off"
@@ -88,6 +95,7 @@ def render(plan: BootPlan, base_url: str) -> str:
         (
             "#!ipxe",
             f"echo netboot: {plan.seat.hostname} boots from {base_url}",
+            *([] if small is None else _warning(small)),
             ":retry",
             *_choice(plan),
             *(line for images in plan.images for line in _load(images, arguments, base_url)),
@@ -98,6 +106,15 @@ def render(plan: BootPlan, base_url: str) -> str:
             "goto retry",
             "",
         )
+    )
+
+
+def _warning(small: Shortage) -> tuple[str, ...]:
+    """Return the lines that tell too little RAM. Ctrl-C ends the wait."""
+    return (
+        f"echo netboot: TOO LITTLE RAM: {small}",
+        f"echo netboot: it tries in {SMALL_SECONDS} s, and will probably stop with a dark screen",
+        f"sleep {SMALL_SECONDS} ||",
     )
 
 
@@ -183,4 +200,5 @@ def read(script: str, mac: str) -> Chain | Boot:
         raise AnswerError("the script neither boots nor leads to another one")
     # A sleep after the chain counts only if the chain fails.
     wait = re.search(r"^sleep ([0-9]{1,4}) \|\|$", script[: chained.start()], re.MULTILINE)
-    return Chain(chained[1].replace(OWN_MAC, mac), int(wait[1]) if wait else 0)
+    url = chained[1].removesuffix(OWN_RAM).replace(OWN_MAC, mac)
+    return Chain(url, int(wait[1]) if wait else 0)

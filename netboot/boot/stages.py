@@ -202,13 +202,19 @@ LINUX = StageGroup(
 
 FAILURES = StageGroup(
     "Failures",
-    "The PC reports these stages, except for `failed:loader` (the boot server). After a failure in the "
+    "The PC reports these stages, except for `failed:loader` and `failed:memory` (the boot server). After a failure in the "
     "initramfs the PC opens a rescue shell or reboots, as `boot.on_failure` says.",
     (
         EventStage(
             "failed:loader",
             "GRUB could not start the kernel that it loaded.",
             "With Secure Boot, use a kernel that is signed.",
+        ),
+        EventStage(
+            "failed:memory",
+            "The PC has less RAM than a boot needs: both in MiB, by the tables of its firmware. "
+            "Its screen says so for 30 s, then the PC tries to boot.",
+            "Add RAM. A PC whose network card is known needs 96 MiB, another one 128 MiB.",
         ),
         EventStage(
             "failed:start",
@@ -355,7 +361,7 @@ BY_NAME = {stage.name: stage for group in GROUPS for stage in group.stages}
 # What the server itself saw or computed. Nobody else may say so; a played PC reports ``storm``.
 OF_SERVER = frozenset(stage.name for group in (BOOT, PAGES) for stage in group.stages) - {
     "storm"
-} | {"kernel", "failed:loader"}
+} | {"kernel", "failed:loader", "failed:memory"}
 PAGES_PREFIX = "pages:"
 
 

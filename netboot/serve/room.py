@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from netboot.boot import ipxe, ticket, unified
+from netboot.boot import ipxe, memory, ticket, unified
 from netboot.boot.admission import Admission, Turn
 from netboot.boot.arch import (
     ARCHITECTURES,
@@ -139,9 +139,10 @@ class Room:
         wanted = seat.settings.boot.loader
         return wanted == "auto" or seat.attempts.is_ours(time.monotonic())
 
-    def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
+    def script(self, mac: str, name: str, server: IPv4Address, modules: str = "") -> str | None:
         """Return the HTTP script ``name`` of a seat, or None if there is no such script.
 
+        ``modules`` is what its iPXE told of its RAM (see ``memory.shortage``).
         The script begins a boot with a new session. While other PCs use up ``http.rate``, it makes
         the seat wait and ask again instead, and no boot begins.
         """
@@ -160,7 +161,10 @@ class Room:
         self.journal.prove(mac)
         seat.session = session
         self.silence.heard(mac, Step.SCRIPT, time.monotonic())
-        return ipxe.render(plan, self.base_url(server))
+        small = memory.shortage(modules, whole=not chosen)
+        if small is not None:
+            self.record(mac, "failed:memory", str(small), ram_mib=small.has, needs_mib=small.needs)
+        return ipxe.render(plan, self.base_url(server), small)
 
     def grub_plan(self, mac: str, arch: Architecture, server: IPv4Address) -> BootPlan:
         """Return the plan for a seat's GRUB. Note that GRUB has started: it asks for this plan."""

@@ -10,6 +10,7 @@ import pytest
 from netboot.boot import ipxe, ticket
 from netboot.boot.arch import ARCHITECTURES, BY_NAME, UNIFIED, Architecture, Firmware, is_grub
 from netboot.boot.client import Client, Stage
+from netboot.boot.memory import Shortage
 from netboot.boot.plan import (
     BootPlan,
     HashTree,
@@ -109,7 +110,20 @@ def test_no_answer_of_dhcp_holds_a_secret_or_the_name_of_a_seat() -> None:
 
 def test_the_chain_script_is_the_same_for_all_and_ipxe_names_its_card_in_it() -> None:
     text = ipxe.render_chain("bios.ipxe", "http://10.0.0.1:8080")
-    assert "chain --autofree http://10.0.0.1:8080/boot/${netX/mac}/bios.ipxe ||" in text
+    url = "http://10.0.0.1:8080/boot/${netX/mac}/bios.ipxe"
+    memory = ".".join(f"${{smbios/{number}.17.12.2:hexraw}}" for number in range(4))
+    assert f"chain --autofree {url}?modules={memory} ||" in text
+    read = ipxe.read(text, "52:54:00:00:00:07")
+    assert read == ipxe.Chain(url.replace("${netX/mac}", "52:54:00:00:00:07"))
+
+
+def test_a_pc_with_too_little_ram_says_so_before_its_screen_goes_dark() -> None:
+    plan, url = plan_of(Profile()), "http://10.0.0.1:8080"
+    lines = ipxe.render(plan, url, Shortage(64, 96)).splitlines()
+    said = "echo netboot: TOO LITTLE RAM: this PC has 64 MiB of RAM, and needs 96 MiB to boot"
+    assert lines.index(said) < lines.index(":retry"), "once"
+    assert lines[lines.index(":retry") - 1] == "sleep 30 ||"
+    assert "RAM" not in ipxe.render(plan, url)
 
 
 def test_without_swap_no_token_is_given() -> None:

@@ -242,6 +242,21 @@ def test_what_is_no_loader_tells_nothing_of_one(room: Room) -> None:
     assert files(room, Stage.FIRMWARE) == {"undionly.kpxe"}
 
 
+@pytest.mark.parametrize(
+    ("modules", "told"),
+    [
+        ("4000...", "this PC has 64 MiB of RAM, and needs 128 MiB to boot"),
+        ("8000...", ""),
+        ("...", ""),  # no SMBIOS
+        ("", ""),
+    ],
+)
+def test_a_pc_with_too_little_ram_is_told_and_boots(room: Room, modules: str, told: str) -> None:
+    script = room.script(MAC, "bios.ipxe", SERVER, modules) or ""
+    assert (told in script) and "\nboot || " in script
+    assert stages(room) == ([("failed:memory", told)] if told else [])
+
+
 def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_path: Path) -> None:
     room.catalogues = {"amd64": Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})}
     bios = BY_NAME["bios"]

@@ -61,7 +61,7 @@ class Answers(Protocol):
     def is_boot_file(self, name: str) -> bool:
         """Return True if there may be a boot file ``name``, for all seats or for each its own."""
 
-    def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
+    def script(self, mac: str, name: str, server: IPv4Address, modules: str = "") -> str | None:
         """Return the iPXE script ``name`` of a seat, or None if there is no such script."""
 
     def file(self, name: str) -> Path | None:
@@ -260,7 +260,8 @@ class HttpServer:
             # A script, or a kernel with a seat's command line, begins a boot.
             mac = _allowed(lambda: self._room.open(who, address, begins=path is None)).mac
         if name.endswith(".ipxe"):
-            text = self._room.script(mac, name, _own_address(request))
+            modules = request.query.get("modules", "")
+            text = self._room.script(mac, name, _own_address(request), modules)
             if text is None:
                 raise self._missing(mac, name, address)
             self._room.record(mac, "http", name, file=name, bytes=len(text))

@@ -65,7 +65,7 @@ class FakeRoom:
     def is_boot_file(self, name: str) -> bool:
         return name in ("bios.ipxe", "arm64/linux.efi", "vmlinuz", "snponly.efi")
 
-    def script(self, mac: str, name: str, server: IPv4Address) -> str | None:
+    def script(self, mac: str, name: str, server: IPv4Address, modules: str = "") -> str | None:
         return f"#!ipxe\n# {mac} {server}\n" if name == "bios.ipxe" else None
 
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:

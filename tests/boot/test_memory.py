@@ -1,0 +1,43 @@
+"""netboot/boot/memory.py: the RAM that iPXE reads from SMBIOS, and too little of it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netboot.boot import memory
+
+
+@pytest.mark.parametrize(
+    ("modules", "ram"),
+    [
+        ("4000...", 64),  # little-endian
+        ("4000.2000..", 96),
+        ("4000.0000.0000.0000", 64),  # three empty sockets
+        ("0020...", 8192),
+        ("0080...", None),  # 0 KiB
+        ("0084...", 1),  # 1024 KiB
+        ("ffff...", None),  # unknown
+        ("4000.ffff..", None),
+        ("ff7f...", None),  # 32 GiB or more
+        ("0000.0000.0000.0000", None),
+        ("...", None),  # no SMBIOS
+        ("", None),
+        ("${smbios/17.12.2:hexraw}", None),  # a program that is no iPXE
+        ("nonsense", None),
+        ("40 00", 64),
+    ],
+)
+def test_the_modules_are_added(modules: str, ram: int | None) -> None:
+    assert memory.ram_mib(modules) == ram
+
+
+def test_a_pc_with_slices_needs_less() -> None:
+    assert memory.shortage("6000...", whole=False) is None
+    found = memory.shortage("6000...", whole=True)
+    assert str(found) == "this PC has 96 MiB of RAM, and needs 128 MiB to boot"
+    assert memory.shortage("...", whole=True) is None
+
+
+@given(st.text(max_size=40))
+def test_no_text_breaks_it(text: str) -> None:
+    assert (memory.ram_mib(text) or 1) > 0
