@@ -142,12 +142,13 @@ TFTP_TRANSFERS = Limit(
     30.0,
     "a machine with more gets places of the first half only; the others ask again",
 )
-# A boot ROM acknowledges in milliseconds. If an answer is lost, it sends its request again.
+# A boot ROM acknowledges in milliseconds. If that is lost, it repeats it after 4 to 6 s, to the same
+# port. So the transfer stays, but sends nothing more.
 TFTP_UNPROVEN = Limit(
     "TFTP transfers that were never acknowledged",
     None,
     None,
-    3.0,
+    12.0,
     "the oldest of the machine that has most of them ends when places are short",
 )
 TFTP_AMPLIFICATION = Limit(

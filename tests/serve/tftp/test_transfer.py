@@ -148,7 +148,7 @@ def test_silence_is_answered_ever_more_slowly_and_then_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "sendings"), [({}, 1), ({"blksize": 1468}, 3), ({"timeout": 10}, 2)]
+    ("options", "sendings"), [({}, 1), ({"blksize": 1468}, 3), ({"timeout": 10}, 3)]
 )
 def test_an_unproven_address_gets_little_and_not_for_long(
     options: Mapping[str, int], sendings: int
@@ -163,6 +163,16 @@ def test_an_unproven_address_gets_little_and_not_for_long(
     assert len(datagrams) == sendings
     sent = sum(FRAME_HEADERS + len(each) for each in datagrams)
     assert sent <= AMPLIFICATION * (FRAME_HEADERS + ASKED)
+
+
+def test_a_first_acknowledgement_that_is_repeated_late_is_heard() -> None:
+    """tftp-hpa repeats it after 5 s, to the port that it knows: it ended with a time-out."""
+    ours = sender(b"x" * 2000)
+    assert blocks(ours.start(0.0)) == [1]
+    while ours.deadline < 5.0:
+        ours.tick(ours.deadline)
+    assert ours.outcome is None
+    assert blocks(ours.receive(packet.ack(1), 5.0)) == [2]
 
 
 def test_a_client_that_repeats_its_request_gets_the_first_packet_again() -> None:
