@@ -17,6 +17,7 @@ from netboot.profile.processors import AMD64, I386
 
 OWN_USER_CLASS = b"netboot"  # by which an iPXE of ours can be recognised
 OWN_MAC = "${netX/mac}"  # netX is the card that iPXE opened last: it boots from that one
+AUTOEXEC_FILE = "autoexec.ipxe"  # iPXE looks for it beside itself, and goes on without it
 OWN_RAM = f"?modules={OWN_MODULES}"
 RETRY_SECONDS = 3
 UNFIT_SECONDS = 60

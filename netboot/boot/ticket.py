@@ -32,6 +32,9 @@ _WHO = re.compile(
     f"|[0-9a-f]{{{_SIGNED + 2 * TAG_BYTES}}}|)/"
 )
 
+_SECRET = re.compile("[0-9A-Fa-f]{32,}")
+MAX_NAME_CHARACTERS = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -91,6 +94,12 @@ def split(path: str) -> tuple[str, str]:
     """
     found = _WHO.match(path)
     return (found[1], path[found.end() :]) if found else ("", path)
+
+
+def redacted(text: str) -> str:
+    """Return words of a stranger for a log: printable, short, and without what may be a secret."""
+    short = _SECRET.sub("...", text)[:MAX_NAME_CHARACTERS]
+    return "".join(each if each.isprintable() else "?" for each in short)
 
 
 def swap_token(secret: bytes, session: str) -> str:

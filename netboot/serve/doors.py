@@ -31,6 +31,13 @@ UNKNOWN = "whose MAC address is not known: it is behind a router that is not in 
 RUNS = "which begins a boot, but this PC runs, and its firmware did not ask DHCP again"
 
 
+# The words for a file that the server does not give (docs/troubleshooting.md).
+SHOWS = {
+    "tftp": "a TFTP error, PXE-E3B (BIOS) or PXE-E23 (UEFI)",
+    "http": "'No such file or directory' (iPXE) or an HTTP error (UEFI)",
+}
+
+
 @dataclass(slots=True)
 class Doors:
     """The doors of the room with this ``secret``."""
@@ -68,6 +75,30 @@ class Doors:
                 raise self._denied(key.mac, address, RUNS)
             self.seats.of(key.mac).began = True
         return key
+
+    def refused(
+        self,
+        mac: str | None,
+        address: IPv4Address,
+        door: str,
+        name: str,
+        reason: str,
+        *,
+        stage: str = "",
+    ) -> None:
+        """Tell of a boot file that was refused: a warning, and an event of the seat if it is known.
+
+        ``door`` is tftp or http, and the event's stage if there is no other. ``name`` is the file
+        that ``address`` asked for. A machine is told of once a minute.
+        """
+        told = f"{ticket.redacted(name)}: refused: {reason}; the PC shows: {SHOWS[door]}"
+        machine = mac or self.identity.mac_of(address)
+        where = f"{machine} at {address}" if machine else f"{address}"
+        is_told = self._complaints.warn(
+            machine or str(address), "%s: %s: %s", door.upper(), where, told
+        )
+        if mac is not None and is_told:
+            self.seats.record(mac, stage or door, told, file=ticket.redacted(name), bytes=0)
 
     def begin(self, mac: str) -> str:
         """Return the session of a new boot."""

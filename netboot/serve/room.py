@@ -40,7 +40,6 @@ from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
 from netboot.host.complaints import Complaints
 from netboot.host.files import replace_file
-from netboot.host.text import printable
 from netboot.pages.lease import LeaseTable
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
@@ -139,17 +138,25 @@ class Room:
         wanted = seat.settings.boot.loader
         return wanted == "auto" or seat.attempts.is_ours(time.monotonic())
 
-    def script(self, mac: str, name: str, server: IPv4Address, modules: str = "") -> str | None:
+    def script(
+        self, mac: str, name: str, server: IPv4Address, modules: str = "", *, begins: bool = True
+    ) -> str | None:
         """Return the HTTP script ``name`` of a seat, or None if there is no such script.
 
         ``modules`` is what its iPXE told of its RAM (see ``memory.shortage``).
         The script begins a boot with a new session. While other PCs use up ``http.rate``, it makes
-        the seat wait and ask again instead, and no boot begins.
+        the seat wait and ask again instead, and no boot begins. If it does not ``begins`` one, it is
+        only as long as the script would be.
         """
         client = ipxe_client(mac, name)
         if client is None or self.images is None:
             return None
         seat = self.seats.of(mac)
+        if not begins:
+            plan = self._plan(
+                client, server, seat, self.doors.begin(mac), slices=self._slices(seat)
+            )
+            return ipxe.render(plan, self.base_url(server))
         seat.attempts.scripted()
         chosen, session = self._slices(seat), self.doors.begin(mac)
         plan = self._plan(client, server, seat, session, slices=chosen)
@@ -215,8 +222,8 @@ class Room:
         if mac is not None:
             self.silence.heard(mac, Step.FETCHING, time.monotonic())
 
-    def missing(self, mac: str, name: str, address: IPv4Address) -> None:
-        """Tell that a boot file is missing, once a minute for an address. ``mac`` may be empty."""
+    def missing(self, mac: str, name: str, address: IPv4Address, door: str = "http") -> None:
+        """Tell that a boot file is missing, once a minute for a machine. ``mac`` may be empty."""
         if is_played(mac):
             return
         if name in LOADERS or self.is_boot_file(name):
@@ -225,9 +232,8 @@ class Room:
             cause = "copy it to the folder of boot.raspberry_pi"
         else:
             cause = "did another server name it (DHCP option 67)?"
-        message = f"there is no boot file {printable(name, MAX_NAME)}: {cause}"
-        if self.warn(str(address), f"{mac or address}: {message}") and mac:
-            self.record(mac, "missing", message, file=printable(name, MAX_NAME))
+        reason = f"there is no such file ({cause})"
+        self.doors.refused(mac or None, address, door, name, reason, stage="missing")
 
     def warn(self, address: str, message: str) -> bool:
         """Log a warning about an address, once a minute. Return False if it was only counted."""

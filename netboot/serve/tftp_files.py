@@ -164,21 +164,17 @@ class TftpFiles:
         name = (raspberry.names(name) or (name,))[-1].removeprefix(GRUB_FOLDER)
         address = IPv4Address(transfer.client)
         known, mac = self.room.identity.mac_of(address), self.room.seat_of(who, address)
+        if transfer.outcome is Outcome.REFUSED:
+            self._refused(known, address, name, transfer)
+            return
         why = _why(transfer)
         if transfer.reason in CAUSES and not transfer.sent and not is_played(who):
             message = f"TFTP: {address} acknowledged nothing of {printable(name)}{why}"
             self.room.warn(str(address), message)
         if mac is None or transfer.outcome is Outcome.PROBE:
             return
-        refused = transfer.outcome is Outcome.REFUSED
-        if known != mac and (known is not None or refused):
+        if known not in (mac, None):
             return  # another machine with this seat's key, which ``open`` told if it matters
-        if refused and mac[:8] in BY_OUI and not raspberry.is_needed(transfer.filename):
-            return  # a Pi asks for a dozen files that need not exist
-        if refused and not grub.is_needed(name):
-            return
-        if refused and transfer.reason == NO_SUCH_FILE:
-            self.room.missing(mac, name, address)
         # Behind a router nobody knows better. On a link the kernel does, if it is the PC at all.
         is_far = not self.room.identity.links.is_on_link(IPv4Address(transfer.client))
         if transfer.outcome is Outcome.DONE and (known == mac or is_far):
@@ -194,6 +190,20 @@ class TftpFiles:
             bytes=transfer.sent,
             seconds=round(transfer.seconds, 3),
         )
+
+    def _refused(
+        self, mac: str | None, address: IPv4Address, name: str, transfer: Transfer
+    ) -> None:
+        """Tell of a refusal, but not of files that need not exist."""
+        is_pi = mac is not None and mac[:8] in BY_OUI
+        if is_pi and not raspberry.is_needed(transfer.filename):
+            return  # a Pi asks for a dozen of them
+        if not grub.is_needed(name) or name == ipxe.AUTOEXEC_FILE:
+            return
+        if transfer.reason == NO_SUCH_FILE:
+            self.room.missing(mac or "", name, address, "tftp")
+        else:
+            self.room.doors.refused(mac, address, "tftp", name, transfer.reason)
 
 
 def _why(transfer: Transfer) -> str:

@@ -22,6 +22,7 @@ from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot as BootSettings
 from netboot.profile.sections import Http, Swap
+from netboot.serve.doors import SHOWS
 from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.room import DAMAGED, Room
@@ -196,11 +197,39 @@ def test_a_pc_that_runs_begins_no_boot_unless_its_firmware_asks_dhcp(room: Room)
         room.open("", seat, begins=True)
 
 
-def test_what_grub_looks_for_in_vain_is_no_news(room: Room) -> None:
+@pytest.mark.parametrize("path", ["/grub/i386-efi/fs.lst", "autoexec.ipxe"])
+def test_what_a_loader_looks_for_in_vain_is_no_news(
+    room: Room, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
     room.identity.links = FakeLinks({"10.0.0.9": MAC})
-    path = "/grub/i386-efi/fs.lst"
     TftpFiles(room).transferred(Transfer("10.0.0.9", path, None, 0, 0.1, Outcome.REFUSED))
-    assert stages(room) == []
+    assert stages(room) == [] and caplog.messages == []
+
+
+def test_a_refused_file_is_told_with_its_reason_and_without_a_secret(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    """boot 12: the event had no reason. One line a minute for each machine."""
+    room.identity.links = FakeLinks({"10.0.0.9": MAC})
+    session = room.doors.begin(MAC).upper()
+    for client in ("10.0.0.9", "10.0.0.77"):
+        for name in (session + "/x\x1b[2J", "gone.efi"):
+            told = Transfer(client, name, None, 0, 0.1, Outcome.REFUSED, "unknown mode")
+            TftpFiles(room).transferred(told)
+    shows = f"...x?[2J: refused: unknown mode; the PC shows: {SHOWS['tftp']}"
+    assert stages(room) == [("tftp", shows)]
+    assert caplog.messages == [
+        f"TFTP: {MAC} at 10.0.0.9: {shows}",
+        f"TFTP: 10.0.0.77: {shows}",
+    ]
+
+
+def test_the_length_of_a_script_can_be_asked_for_without_a_boot(room: Room) -> None:
+    """boot 12: HEAD of a script counted as a boot."""
+    asked = room.script(MAC, "bios.ipxe", SERVER, begins=False)
+    assert room.seats.of(MAC).session == "" and stages(room) == []
+    got = room.script(MAC, "bios.ipxe", SERVER)
+    assert asked is not None and got is not None and len(asked) == len(got)
 
 
 def test_a_loader_that_is_not_heard_of_is_followed_by_the_other_one(room: Room) -> None:
@@ -524,10 +553,13 @@ def test_transfers_are_the_seats_whose_key_they_name_and_probes_are_no_news(room
     TftpFiles(room).transferred(Transfer("10.0.0.66", path, 200, 200, 0.5, Outcome.DONE))
     TftpFiles(room).transferred(Transfer("10.0.0.9", path, 200, 200, 0.5, Outcome.DONE))
     TftpFiles(room).transferred(Transfer("10.0.0.9", path, 200, 0, 0.1, Outcome.PROBE))
-    TftpFiles(room).transferred(Transfer("10.0.0.9", "/" + path, None, 0, 0.1, Outcome.REFUSED))
+    reason = "mode: expected octet"
+    for client in ("10.0.0.9", "10.0.0.66"):
+        told = Transfer(client, "/" + path, None, 0, 0.1, Outcome.REFUSED, reason)
+        TftpFiles(room).transferred(told)
     assert stages(room) == [
         ("tftp", "bios.ipxe 0.2 kB in 0.50 s"),
-        ("tftp", "bios.ipxe 0.0 kB in 0.10 s: refused"),
+        ("tftp", f"bios.ipxe: refused: {reason}; the PC shows: {SHOWS['tftp']}"),
     ]
     for client, named, seat in (
         ("10.0.0.9", "", MAC),

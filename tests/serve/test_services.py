@@ -198,7 +198,7 @@ def test_a_pc_that_falls_silent_is_told_by_a_running_server(
     assert "ready" in server.line()
     inside = ["nsenter", "-t", str(server.process.pid), "-n"]
     subprocess.run([*inside, sys.executable, "-c", DISCOVER], check=True, cwd=ROOT)
-    stages = []
+    stages: list[str] = []
     while not stages or stages[-1] != "silent":
         stages.append(server.line()["stage"])
     assert stages == ["dhcp", "dhcp", "silent"]

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from aiohttp.http import HttpProcessingError
+from aiohttp.http_exceptions import InvalidURLError
+from aiohttp.web import RequestPayloadError
 
 from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.host.complaints import Complaints
@@ -251,28 +253,46 @@ def _affordable() -> int:
 class Objections(logging.Filter):
     """Makes at most one line a minute for each sender of what aiohttp says about its requests.
 
-    aiohttp logs a stack trace for each malformed request.
+    aiohttp logs a stack trace for each malformed request, with words of the request, which can be a
+    session. ``holder`` returns the machine that an address counts for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, holder: Callable[[str], str] = str) -> None:
         super().__init__()
+        self._holder = holder
         self._complaints = Complaints(log)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Log the record in our words, or only count it. Return False: it is dealt with."""
         sender = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
-            cause = error.message.partition("\n")[0][:MAX_CAUSE_CHARACTERS]
-            self._complaints.warn(sender, "HTTP: malformed request of %s: %r", sender, cause)
-        else:
+        if isinstance(error, HttpProcessingError | RequestPayloadError):
+            machine = self._holder(sender) if sender else "a stranger"
+            where = f"{machine} at {sender}" if machine != sender and sender else machine
+            self._complaints.warn(
+                machine, "HTTP: malformed request of %s: %s", where, _cause(error)
+            )
+        elif not isinstance(error, ConnectionError):  # the PC hung up
             text = "".join(traceback.format_exception(error)) if error else ""
             self._complaints.warn(sender, "%s\n%s", record.getMessage(), text, level=record.levelno)
         return False
 
 
-def quiet_logger() -> logging.Logger:
-    """Return the logger for aiohttp's server, whose lines strangers cause."""
+def _cause(error: Exception) -> str:
+    """Return aiohttp's words about a request, without those of the request itself."""
+    if isinstance(error, InvalidURLError):
+        return "invalid URL"
+    text = error.message if isinstance(error, HttpProcessingError) else str(error)
+    # A payload's error is "400, message:" and the words in the next line.
+    first = text.removeprefix("400, message:").strip().partition("\n")[0].partition(":")[0]
+    return "".join(each if each.isprintable() else "?" for each in first[:MAX_CAUSE_CHARACTERS])
+
+
+def quiet_logger(holder: Callable[[str], str] = str) -> logging.Logger:
+    """Return the logger for aiohttp's server, whose lines strangers cause.
+
+    ``holder`` returns the machine that an address counts for.
+    """
     logger = logging.getLogger("netboot.serve.http.aiohttp")
-    logger.filters[:] = [Objections()]
+    logger.filters[:] = [Objections(holder)]
     return logger

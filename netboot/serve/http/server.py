@@ -4,6 +4,7 @@ aiohttp keeps connections and always sends Content-Length. `make bench-boot` com
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from netboot.boot import ticket
 from netboot.boot.arch import LOADERS
+from netboot.boot.ipxe import AUTOEXEC_FILE
 from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.boot.stages import is_for_seats
 from netboot.boot.ticket import Key
@@ -28,6 +30,7 @@ from netboot.serve.http.sending import Senders
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
 MAX_STAGE_CHARACTERS = 40
+SLASHES = re.compile("/{2,}")
 MAX_RAM_DIGITS = 20  # of 64 bits
 SHUTDOWN_SECONDS = 1.0
 UNSAVED = "refused=the server cannot save its leases of swap; see its log"
@@ -61,8 +64,13 @@ class Answers(Protocol):
     def is_boot_file(self, name: str) -> bool:
         """Return True if there may be a boot file ``name``, for all seats or for each its own."""
 
-    def script(self, mac: str, name: str, server: IPv4Address, modules: str = "") -> str | None:
-        """Return the iPXE script ``name`` of a seat, or None if there is no such script."""
+    def script(
+        self, mac: str, name: str, server: IPv4Address, modules: str = "", *, begins: bool = True
+    ) -> str | None:
+        """Return the iPXE script ``name`` of a seat, or None if there is no such script.
+
+        ``begins``: the script begins a boot. Else only its length counts.
+        """
 
     def file(self, name: str) -> Path | None:
         """Return the path of the boot image ``name``, or None if there is none."""
@@ -159,6 +167,7 @@ class HttpServer:
         app.add_routes(
             [
                 web.get("/boot/{path:.+}", self._boot),
+                web.get("/{slashes:/+}boot/{path:.+}", self._boot),
                 web.post("/beacon/{ticket}/{stage}", self._beacon),
                 web.get("/lease/{ticket}", self._lease),
                 web.delete("/lease/{ticket}", self._end_lease),
@@ -176,7 +185,7 @@ class HttpServer:
             handle_signals=False,
             shutdown_timeout=SHUTDOWN_SECONDS,
             keepalive_timeout=self._connections.seconds,
-            logger=quiet_logger(),
+            logger=quiet_logger(self._holder),
         )
         await self._runner.setup()
         assert self._runner.server is not None
@@ -234,6 +243,8 @@ class HttpServer:
                 await request.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout(text="the request has no end\n") from None
+        except web.RequestPayloadError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
         return await handler(request)
 
     async def _key(self, request: web.Request) -> Key:
@@ -250,7 +261,9 @@ class HttpServer:
         return address
 
     async def _boot(self, request: web.Request) -> web.StreamResponse:
-        who, name = ticket.split(request.match_info["path"])
+        # Firmware joins a folder and a name with one slash too many (tinkerbell/smee#229).
+        who, name = ticket.split(SLASHES.sub("/", request.match_info["path"]).lstrip("/"))
+        begins = request.method != "HEAD"
         address, path = await self._asker(request), self._room.file(name)
         if not self._room.is_boot_file(name):
             raise self._missing(self._room.seat_of(who, address) or "", name, address)
@@ -258,16 +271,18 @@ class HttpServer:
             mac = self._room.seat_of(who, address) or ""
         else:
             # A script, or a kernel with a seat's command line, begins a boot.
-            mac = _allowed(lambda: self._room.open(who, address, begins=path is None)).mac
+            begins = begins and path is None
+            mac = _allowed(lambda: self._room.open(who, address, begins=begins)).mac
         if name.endswith(".ipxe"):
             modules = request.query.get("modules", "")
-            text = self._room.script(mac, name, _own_address(request), modules)
+            text = self._room.script(mac, name, _own_address(request), modules, begins=begins)
             if text is None:
                 raise self._missing(mac, name, address)
-            self._room.record(mac, "http", name, file=name, bytes=len(text))
+            if begins:
+                self._room.record(mac, "http", name, file=name, bytes=len(text))
             return web.Response(text=text)
         begin = self._now()
-        if mac:
+        if mac and request.method != "HEAD":
             self._room.begun(mac)
 
         def sent(size: int | None) -> None:
@@ -285,8 +300,9 @@ class HttpServer:
         return await send_with_end(request, *own, sent)
 
     def _missing(self, mac: str, name: str, address: IPv4Address) -> web.HTTPNotFound:
-        """Tell that a boot file does not exist, and return the answer."""
-        self._room.missing(mac, name, address)
+        """Tell that a boot file does not exist, unless none need, and return the answer."""
+        if name != AUTOEXEC_FILE:
+            self._room.missing(mac, name, address)
         return web.HTTPNotFound(text=f"no boot file {name}\n")
 
     def _sent(self, mac: str, name: str, size: int | None, seconds: float) -> None:

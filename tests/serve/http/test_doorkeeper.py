@@ -133,6 +133,56 @@ def test_no_descriptors_left_is_told_once(lobby: Lobby, caplog: pytest.LogCaptur
     assert "Too many open files" in line
 
 
+SECRET = b"5" * 64
+URL = b"/boot/" + SECRET + b"/bios.ipxe"
+BEACON = b"POST /beacon/" + SECRET + b"/x HTTP/1.1\r\nHost: x\r\n"
+NOISE = {
+    "lines end with LF": b"GET " + URL + b" HTTP/1.1\nHost: x\n\n",
+    "a folded header": b"GET " + URL + b" HTTP/1.1\r\nHost: x\r\nUser-Agent: a\r\n b\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x00\x05hello",
+    "SMB": b"\x00\x00\x00\x85\xffSMBr\x00\x00\x00\x00\x18S\xc8",
+    "binary": bytes(range(256)),
+    "a long line": b"GET " + URL + b"?" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n",
+    "a long header": b"GET / HTTP/1.1\r\nX: " + SECRET * 150 + b"\r\n\r\n",
+    "a bad header": b"GET / HTTP/1.1\r\nno colon " + SECRET + b"\r\n\r\n",
+    "a bad URL": b"GET http://[::1/" + SECRET + b" HTTP/1.1\r\n\r\n",
+    "a bad port": b"GET http://x:99999999" + URL + b" HTTP/1.1\r\n\r\n",
+    "a bad method": b"G@T " + URL + b" HTTP/1.1\r\n\r\n",
+    "a bad version": b"GET " + URL + b" HTTP/9\r\n\r\n",
+    "a bad length": BEACON + b"Content-Length: abc\r\n\r\n",
+    "bad chunks": BEACON + b"Transfer-Encoding: chunked\r\n\r\nzz" + SECRET + b"\r\n\r\n",
+    "a bad chunk": BEACON + b"Transfer-Encoding: chunked\r\n\r\n2\r\nxx" + SECRET + b"\r\n\r\n",
+    "a bad encoding": BEACON + b"Transfer-Encoding: gzip\r\n\r\nxx",
+    "no gzip": BEACON + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nxxxxx",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a second request": STATUS + b"GET " + URL + b" HTTP/1.1\n\n",
+}
+
+
+@pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
+def test_noise_is_one_line_without_a_secret(
+    lobby: Lobby, caplog: pytest.LogCaptureFixture, noise: bytes
+) -> None:
+    """boot 11: ten lines of a traceback with the seat's session, for each packet of a scanner."""
+    for _ in range(3):
+        visit = lobby.visit(HERE, noise)
+        answer = b""
+        while b" 400 " not in answer:
+            answer = visit.recv(4096)
+    lines = told(caplog)
+    assert len(lines) <= 1, "aiohttp says nothing about a first request that is no HTTP"
+    assert all(line.isprintable() and "malformed request of " in line for line in lines)
+    assert "5555" not in caplog.text and "Traceback" not in caplog.text
+
+
+def test_a_client_that_hangs_up_in_the_middle_is_no_news(
+    lobby: Lobby, caplog: pytest.LogCaptureFixture
+) -> None:
+    lobby.visit(HERE, BEACON + b"Content-Length: 50\r\n\r\nxx").close()
+    assert lobby.visit(HERE, STATUS).recv(4096).startswith(b"HTTP/1.1 200")
+    assert told(caplog) == []
+
+
 def test_malformed_requests_fill_no_log(lobby: Lobby, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(20):
         answer = lobby.visit(HERE, b"GET / HTTP/1.1\r\nbad\x1b header\r\n\r\n").recv(4096)

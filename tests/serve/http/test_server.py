@@ -65,7 +65,9 @@ class FakeRoom:
     def is_boot_file(self, name: str) -> bool:
         return name in ("bios.ipxe", "arm64/linux.efi", "vmlinuz", "snponly.efi")
 
-    def script(self, mac: str, name: str, server: IPv4Address, modules: str = "") -> str | None:
+    def script(
+        self, mac: str, name: str, server: IPv4Address, modules: str = "", *, begins: bool = True
+    ) -> str | None:
         return f"#!ipxe\n# {mac} {server}\n" if name == "bios.ipxe" else None
 
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
@@ -179,6 +181,33 @@ def test_a_seats_own_file_has_its_length_and_an_end_of_its_own(rig: Rig) -> None
         assert response.headers["Content-Type"] == "application/efi"
     _, stage, _, data = rig.record()
     assert (stage, data["bytes"]) == ("http", len(IMAGE))
+
+
+def test_a_head_of_a_script_begins_no_boot(rig: Rig) -> None:
+    """boot 12: it counted as a boot, with a session and an event."""
+    response, content = rig.ask("HEAD", f"/boot/{TICKET}/bios.ipxe")
+    script = rig.room.script(MAC, "bios.ipxe", LOCALHOST) or ""
+    assert (response.status, content) == (200, b"")
+    assert response.headers["Content-Length"] == str(len(script))
+    assert rig.room.asked == [(TICKET, "127.0.0.1", False)]
+    assert rig.room.records == [] and rig.room.files == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//boot/{}/vmlinuz", "/boot//{}/vmlinuz", "/boot/{}//vmlinuz", "///boot///{}////vmlinuz"],
+)
+def test_more_than_one_slash_is_one(rig: Rig, path: str) -> None:
+    """EDK2 joins a folder and a name with one slash too many (tinkerbell/smee#229)."""
+    response, content = rig.ask("GET", path.format(TICKET))
+    assert (response.status, content) == (200, IMAGE)
+
+
+@pytest.mark.parametrize("path", ["/boot/autoexec.ipxe", "/elsewhere"])
+def test_a_file_that_need_not_exist_is_no_news(rig: Rig, path: str) -> None:
+    """iPXE goes on without its own script; the other one is a browser's."""
+    assert rig.ask("GET", path)[0].status == 404
+    assert rig.room.records == []
 
 
 def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:
