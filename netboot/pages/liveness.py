@@ -4,7 +4,8 @@ A keepalive probe asks for an acknowledgement. A kernel that has the connection 
 its programs do. A rebooted PC answers with a reset, and a PC without power or cable not at all.
 
 While data wait for an acknowledgement the kernel repeats them instead, at growing intervals, and
-sends no probes (tcp_keepalive_timer): then silence is the only sign of death.
+sends no probes (tcp_keepalive_timer): then silence is the only sign of death. It would go on for 15
+minutes, so TCP_USER_TIMEOUT ends it after the same time as probes do.
 """
 
 import socket
@@ -31,11 +32,15 @@ def ask_after(sock: socket.socket, times: Sequence[int]) -> None:
     The kernel sends the first probe at once if the connection has been idle for longer (tcp.c,
     tcp_sock_set_keepidle_locked). A further call with the same times changes nothing.
     """
-    idle, *others = times
+    idle, interval, number = times
     if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in zip(_TIMES, others, strict=True):
+    # With this timeout one lost probe is enough once the peer was silent for that long (tcp_timer.c).
+    # So not while a probe decides who gets the swap.
+    most = 0 if tuple(times) == URGENT else 1000 * (idle + interval * number)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, most)
+    for option, value in zip(_TIMES, (interval, number), strict=True):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
 

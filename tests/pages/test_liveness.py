@@ -1,6 +1,9 @@
 """Whether the kernel at the other end of a connection answers."""
 
+import errno
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,6 +12,7 @@ from typing import cast
 import pytest
 
 from netboot.pages import liveness
+from tests import ROOT
 
 PATIENCE_SECONDS = 5.0
 
@@ -77,3 +81,42 @@ def test_a_busy_server_does_not_take_a_dead_peer_for_a_live_one(
     died = time.monotonic()
     heard = liveness.last_heard(cast(socket.socket, Preempted(here)))
     assert heard is not None and heard < died + 0.02
+
+
+# Loopback is cut while data are under way; the test says how long the kernel goes on.
+CUT = """import socket, subprocess, sys, time
+from netboot.pages import liveness
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+listener = socket.create_server(("127.0.0.1", 0))
+there = socket.create_connection(listener.getsockname())
+here = listener.accept()[0]
+liveness.ask_after(here, (1, 1, 1))
+subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
+here.send(b"a page")
+here.settimeout(20)
+begin = time.monotonic()
+try:
+    here.recv(1)
+except OSError as error:
+    print(type(error).__name__, error.errno, time.monotonic() - begin)"""
+
+
+@pytest.mark.root
+def test_data_that_nobody_acknowledges_end_a_connection_as_probes_do() -> None:
+    """Swap 5: a PC that lost its link in the middle of a page was attached for 15 minutes."""
+    command = ["unshare", "--net", sys.executable, "-c", CUT]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    name, number, seconds = done.stdout.split()
+    assert int(number) == errno.ETIMEDOUT, name
+    assert 1.5 < float(seconds) < 10
+
+
+def test_a_probe_that_decides_may_be_lost_once(ends: tuple[socket.socket, socket.socket]) -> None:
+    here, _ = ends
+    for times, most in (
+        (liveness.USUAL, 60_000),
+        (list(liveness.URGENT), 0),
+        ([30, 10, 3], 60_000),
+    ):
+        liveness.ask_after(here, times)
+        assert here.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == most

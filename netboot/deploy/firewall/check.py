@@ -1,7 +1,6 @@
 """The doctor's look at the firewall of one interface: what its rules say, and a try in a copy."""
 
 import os
-import shutil
 import socket
 from collections.abc import Mapping
 
@@ -9,6 +8,8 @@ from netboot.deploy.firewall import reading, replica
 from netboot.deploy.firewall.needs import Conclusion, Need, conclude, manager_of, needs
 from netboot.deploy.firewall.rules import Opinion, judge
 from netboot.host.interfaces import Interface
+
+TRIED = "a copy of the rules drops it"
 
 
 def check(interface: Interface, ports: Mapping[str, int], *, proxy: bool) -> Conclusion:
@@ -20,38 +21,37 @@ def check(interface: Interface, ports: Mapping[str, int], *, proxy: bool) -> Con
     pc = next((each for each in interface.network.hosts() if each != here), here)
     wanted = needs(interface.name, here, pc, ports, proxy=proxy)
     found = [(need, judge(firewall.tables, need.packet)) for need in wanted]
+    note = ""
     if firewall.tables:
-        found = _tried(found, interface, firewall)
+        passed = replica.ask(_order(found, interface, firewall))
+        if isinstance(passed, str):
+            note = f"; not tried in a copy of the rules: {passed}"
+        else:
+            found = _corrected(found, passed)
     result = conclude(found, manager_of(firewall.tables))
     if firewall.unread and result.is_open is not False:
         return Conclusion(None, "cannot tell: " + "; ".join(firewall.unread))
-    return result
+    return Conclusion(result.is_open, result.detail + note)
 
 
-def _tried(
+def _order(
     found: list[tuple[Need, Opinion]], interface: Interface, firewall: reading.Firewall
-) -> list[tuple[Need, Opinion]]:
-    """Return the opinions, corrected by what the kernel does in a copy of the rules."""
-    if not all(shutil.which(program) for program in ("unshare", "ip")):
-        return found
+) -> replica.Order:
     names = [name for _, name in socket.if_nameindex()]
-    passed = replica.ask(
-        replica.Order(
-            interface.name,
-            str(interface.address),
-            interface.network.prefixlen,
-            replica.names_of(names, interface.name),
-            firewall.texts,
-            firewall.saved,
-            [replica.as_order(need) for need, _ in found],
-        )
+    return replica.Order(
+        interface.name,
+        str(interface.address),
+        interface.network.prefixlen,
+        replica.names_of(names, interface.name),
+        firewall.texts,
+        firewall.saved,
+        [replica.as_order(need) for need, _ in found],
     )
-    if isinstance(passed, str):
-        return found
+
+
+def _corrected(found: list[tuple[Need, Opinion]], passed: list[bool]) -> list[tuple[Need, Opinion]]:
+    """Return the opinions with the kernel's verdicts, each with the rule that explains it."""
     return [
         (need, opinion if opinion.is_open is passes else Opinion(passes, opinion.rule or TRIED))
         for (need, opinion), passes in zip(found, passed, strict=True)
     ]
-
-
-TRIED = "it is dropped in a copy of the rules"

@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,8 @@ from typing import Any
 
 from netboot.deploy.firewall.needs import Need
 from netboot.deploy.firewall.rules import Packet
+from netboot.errors import OperatorError
+from netboot.host.programs import convert
 
 SECONDS = 20  # for all of it; it takes a half
 WAIT_SECONDS = 0.3  # for a packet that goes from one end of a cable in memory to the other
@@ -52,17 +53,9 @@ def ask(order: Order) -> list[bool] | str:
     """Return for each packet of ``order`` whether it passes, or why no copy can be made."""
     command = ["unshare", "--net", sys.executable, "-P", "-m", __name__]
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(asdict(order)),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS + 5,
-            check=False,
-        )
-        answer = json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return "no network namespace can be made here"
+        answer = json.loads(convert(command, json.dumps(asdict(order)).encode()))
+    except (OperatorError, ValueError) as error:  # no namespace, or too slow
+        return str(error)
     return [bool(each) for each in answer] if isinstance(answer, list) else str(answer)
 
 
@@ -83,22 +76,21 @@ def main() -> None:
     order = Order(**json.load(sys.stdin))
     try:
         _build(order)
-    except (OSError, subprocess.CalledProcessError) as error:
-        cause = getattr(error, "stderr", "") or str(error)
-        json.dump(cause.strip().splitlines()[0], sys.stdout)
+    except OperatorError as error:
+        json.dump(str(error), sys.stdout)
         return
     json.dump([_passes(_packet(each)) for each in order.packets], sys.stdout)
 
 
 def _run(*command: str, text: str = "") -> None:
-    subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    convert(command, text.encode())
 
 
 def _build(order: Order) -> None:
-    """Make the cards and load the rules. Raises OSError, CalledProcessError."""
+    """Make the cards and load the rules. Raises OperatorError."""
     _run("ip", "link", "set", "lo", "up")
     for number, name in enumerate(order.others):
-        with contextlib.suppress(subprocess.CalledProcessError):  # this kernel has one already
+        with contextlib.suppress(OperatorError):  # this kernel has one already
             _run("ip", "link", "add", name, "type", "veth", "peer", "name", f"nb-other{number}")
     peer = ("type", "veth", "peer", "name", PC_CARD)
     _run("ip", "link", "add", order.interface, "address", HERE_MAC.hex(":"), *peer)
