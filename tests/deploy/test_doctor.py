@@ -97,3 +97,22 @@ def test_a_firewall_that_shuts_every_pc_out(doctor: Doctor, lan: Lan) -> None:
         lan.command("ip", "-brief", "link"), capture_output=True, text=True, check=True
     )
     assert [line.split()[0] for line in links.stdout.splitlines()] == ["lo", "br0"]
+
+
+def test_without_root_it_says_what_it_could_not_look_at(serve: Serve, lan: Lan) -> None:
+    serve("")
+    user = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    profile = ("--profile", "profiles/lab.yaml", "--set", "interface=br0")
+    done = subprocess.run(
+        lan.command(*user, *DOCTOR, "--json", *profile),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    skipped = {
+        name for name, row in found.items() if row["detail"].startswith("skipped: only root")
+    }
+    assert skipped == {"dhcp", "firewall"} and all(row["ok"] for row in found.values())
+    assert found["script"]["detail"].startswith("boot script") and done.returncode == 0

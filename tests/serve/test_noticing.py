@@ -135,3 +135,12 @@ def test_the_status_of_a_seat_that_flaps_is_the_summary(
     (seat,) = json.loads(room.status(0.0))["seats"]
     assert [event["stage"] for event in seat["events"]] == ["pages:flapping"]
     assert "5 times in 60 s" in caplog.records[0].message
+
+
+def test_a_missing_file_is_told_also_if_nobody_knows_the_pc(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    far = Transfer("10.8.0.60", "snponly.efi", None, 0, 0, Outcome.REFUSED, NO_SUCH_FILE)
+    TftpFiles(room).transferred(far)
+    (line,) = caplog.records
+    assert line.message == "10.8.0.60: there is no boot file snponly.efi: run 'netboot build'"
