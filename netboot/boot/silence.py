@@ -114,7 +114,7 @@ WAITS = (
         Step.SCRIPT,
         20.0,
         "has its boot script and has fetched no kernel",
-        "look at its screen; its processor has no image here, or its link is lost",
+        "look at its screen: too little RAM, a processor without an image here, or no link",
     ),
     # The first report comes when the PC has an address: unpacking, drivers, and 20 s for a link.
     Wait(
