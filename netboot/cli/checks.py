@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from netboot.cli.common import DEFAULT_STATE
 from netboot.errors import OperatorError
 from netboot.profile.stores import StoreSpec
 
@@ -64,9 +65,12 @@ def check_state(folder: Path) -> None:
         )
 
 
-def check_store(where: str, spec: StoreSpec) -> None:
-    """Check the folder of a store. It is not made: a disk that is not mounted would fill ``/``."""
-    if spec.directory is None:
+def check_store(where: str, spec: StoreSpec, state: Path | None = None) -> None:
+    """Check the folder of a store. It is not made: a disk that is not mounted would fill ``/``.
+
+    It may be the ``state`` folder, which the server makes itself.
+    """
+    if spec.directory is None or spec.directory == (state and state.absolute()):
         return
     name = shlex.quote(str(spec.directory))
     hint = f"mount the disk that belongs there, or make the folder: sudo mkdir -p {name}"
@@ -115,7 +119,7 @@ def doubts_here(profile: "Profile") -> Iterator[str]:
 
     spec = parse_store(profile.swap.store)
     try:
-        check_store("key 'swap.store'", spec)
+        check_store("key 'swap.store'", spec, DEFAULT_STATE)
     except OperatorError as error:
         yield f"{error}; 'netboot serve' needs it"
         spec = StoreSpec("null")
@@ -123,6 +127,8 @@ def doubts_here(profile: "Profile") -> Iterator[str]:
     if profile.swap.capacity is not None and spec.kind != "null":
         promised.append(("swap.capacity", spec.directory or TMPFS, profile.swap.capacity))
     for key, folder, wanted in promised:
+        while not _exists(folder):
+            folder = folder.parent
         held = _held(folder)
         if wanted > held:
             yield f"key '{key}': {_size(wanted)} is promised, and {folder} holds {_size(held)} here"

@@ -96,7 +96,7 @@ def serve(
         become(user, state)
     path = find_profile(profile)
     room_profile = profile_file.load(path, settings)
-    checks.check_store(f"{path}: key 'swap.store'", parse_store(room_profile.swap.store))
+    checks.check_store(f"{path}: key 'swap.store'", parse_store(room_profile.swap.store), state)
     doubts = [*room_profile.doubts, *checks.unfit_sizes(room_profile)]
     if not swap_only:
         doubts += _unfit_files(path, room_profile, image_folder, initrd, state)

@@ -287,7 +287,8 @@ class Swap(SeatSwap):
 
     store: Store = "memory"
     """The place where the server keeps the pages: memory, disk:DIR, or tiered:DIR,memory=SIZE,
-    which fills that much memory first. null, for measurements, loses all pages. Default: memory.
+    which fills that much memory first. DIR is an absolute path, and must exist. null, for
+    measurements, loses all pages. Default: memory.
     """
     capacity: Size | None = None  # bytes
     """The most that all PCs together may store, such as 8GiB. Without this key: half of the

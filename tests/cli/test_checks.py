@@ -75,6 +75,7 @@ def test_the_folder_of_a_store_is_not_made(tmp_path: Path) -> None:
         assert "there is no folder" in refused(checks.check_store, "--store", parse_store(text))
     checks.check_store("--store", parse_store(f"disk: {tmp_path}"))
     checks.check_store("--store", StoreSpec("memory"))
+    checks.check_store("--store", parse_store(f"disk:{tmp_path}/none"), tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
