@@ -193,6 +193,8 @@ def adopt(machines: Machines, images: str = "") -> None:
     hosts = machines.seats()
     known, text = profile_file.load(room), room.read_text()
     _check_merge(room, hosts)
+    if not (machines.dry_run or os.access(room, os.W_OK)):
+        raise OperatorError(f"{room}: this user cannot write to it")
     modules = _modules(_images(room, images) / build.MANIFEST_FILE)
 
     def step(far: Far) -> str:

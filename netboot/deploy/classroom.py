@@ -125,7 +125,13 @@ class Orders:
 
     def _read(self) -> dict[str, str]:
         with contextlib.suppress(FileNotFoundError):
-            orders: dict[str, str] = json.loads(self._path.read_text())
+            try:
+                orders: dict[str, str] = json.loads(self._path.read_text())
+            except ValueError:
+                raise OperatorError(
+                    f"{self._path}: damaged, so original boot orders are not known",
+                    hint="restore it from a backup, or remove it",
+                ) from None
             return orders
         return {}
 
