@@ -78,7 +78,11 @@ class Clients(dict[int, Client]):
         each = len(attachment.pages.descriptors()) + MAPPED_TWICE
         leases = {attachment.lease}
         leases |= {lease for lease, seat in self.seats.items() if seat.worker is worker}
-        connections = sum(client.worker is worker for client in self.values())
+        connections = sum(
+            # A seat that comes back closes those that it had.
+            each.worker is worker and each.attachment.lease != attachment.lease
+            for each in self.values()
+        )
         if len(leases) * each + connections + KEPT_DESCRIPTORS <= limit:
             return None
         reason = f"the server may open {limit} files, which all are in use: raise that limit"

@@ -100,16 +100,35 @@ class Crew:
         except Damaged as error:
             self._lose(attachment.lease, attachment.seat, str(error))
             return Refused(f"this server no longer has the pages of {attachment.export.name}")
-        number, surplus = attachment.set_number, self._clients.surplus(attachment)
-        if surplus is not None:
-            return self._refuse(attachment.seat, surplus, address, asked.export)
-        self._make_room_for(attachment)
-        seat = self._seat(attachment)
-        full = self._clients.no_descriptor(seat.worker, attachment)
-        if full is not None:
-            return self._refuse(attachment.seat, full, address, asked.export)
-        if attachment.fences:
+        refused, given = None, False
+        try:
+            refused = await self._hand_over(attachment, sock, address, ready, reply)
+            given = refused is None
+        finally:
+            if not given and not self._clients.of_lease(attachment.lease):
+                self._exports.let_go(attachment.lease)
+        if refused is not None:
+            return self._refuse(attachment.seat, refused, address, asked.export)
+        text = f"attached by {address}, connection {self._clients.of_lease(attachment.lease)}"
+        self._tell_attached(attachment, address, text)
+        return None
+
+    async def _hand_over(
+        self,
+        attachment: Attachment,
+        sock: socket.socket,
+        address: str,
+        ready: Ready,
+        reply: Callable[[], bytes],
+    ) -> Refused | None:
+        number, seat = attachment.set_number, self._seat(attachment)
+        if attachment.fences:  # also if there is no place for this connection: its number counts
             await seat.worker.send({"do": "fence", "lease": attachment.lease, "set": number})
+        no_place = self._clients.surplus(attachment)
+        no_place = no_place or self._clients.no_descriptor(seat.worker, attachment)
+        if no_place is not None:
+            return no_place
+        self._make_room_for(attachment)
         carried = control.carry(reply(), ready.leftover)
         message = {
             "set": number,
@@ -121,8 +140,6 @@ class Crew:
             await self._give(attachment, address, message, [sock.fileno(), carried])
         finally:
             os.close(carried)
-        text = f"attached by {address}, connection {self._clients.of_lease(attachment.lease)}"
-        self._tell_attached(attachment, address, text)
         return None
 
     def _make_room_for(self, attachment: Attachment) -> None:
