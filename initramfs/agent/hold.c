@@ -32,6 +32,35 @@
 #define FIRST_PAUSE_MS 100
 #define LOOK_MS 1000 /* between two checks whether a further area is still needed */
 
+/* A set of connections has settled if it lives for longer than the timeout. The driver's timer looks
+ * once a second, and the kernel sends at once all requests that waited. */
+#define SETTLE_MS 2000
+
+/* Without one answer the next try waits, doubled up to the second value. A server that is healthy again
+ * should not be kept waiting for longer than a few seconds. */
+#define UNANSWERED_PAUSE_MS 1000
+#define LONGEST_UNANSWERED_MS 4000
+
+/* A leg whose server leaves requests unanswered is dropped after this time: the other one may have the
+ * same fault in this moment. It is tried again after 10 s, then after 20 s, and so on. */
+#define GRACE_MS 500
+#define REPLACE_MS 10000
+#define LONGEST_REPLACE_MS 320000
+
+/* The losses since the area had settled last. */
+static struct {
+    int64_t since;         /* the first loss */
+    int64_t attached;      /* the last time that it was attached again */
+    unsigned losses;
+    enum ending ending;    /* of the last loss */
+    unsigned pause;        /* ms before the next try */
+    unsigned replace;      /* ms before a dropped leg is tried again */
+    uint64_t handshake[MAX_CONNECTIONS]; /* bytes; whatever follows are answers */
+} trouble;
+
+static const char *const endings[] = {"no packet in time, or reset", "closed by the server",
+                                      "no answer to a request in time"};
+
 /* Return whether a connection has ended, and put its number and the reason into `why`. */
 static int has_ended(const struct area *area, const struct pollfd *waits, char *why, size_t room)
 {
@@ -41,16 +70,19 @@ static int has_ended(const struct area *area, const struct pollfd *waits, char *
 
         if (!waits[at].revents)
             continue;
+        trouble.ending = ending_of(area->fds[at], area->target.timeout);
         getsockopt(area->fds[at], SOL_SOCKET, SO_ERROR, &error, &length);
         snprintf(why, room, "connection %u of %u: %s", at + 1, area->connections,
-                 error ? strerror(error) : "closed, or no answer in time");
+                 error ? strerror(error) : endings[trouble.ending]);
         return 1;
     }
     return 0;
 }
 
-/* Wait until a connection has ended (return 1) or the area is detached (return 0). */
-static int watch(struct area *area, char *why, size_t room)
+enum watched { DETACHED, ENDED, SETTLED };
+
+/* Wait until a connection has ended, the area is detached, or the time `settles` has come. */
+static enum watched watch(struct area *area, int64_t settles, char *why, size_t room)
 {
     struct pollfd waits[MAX_CONNECTIONS + 2];
     unsigned count = area->connections;
@@ -58,16 +90,20 @@ static int watch(struct area *area, char *why, size_t room)
     for (;;) {
         int64_t look = area->number > 1 ? now_ms() + LOOK_MS : md_look(area);
 
+        if (settles < look)
+            look = settles;
         for (unsigned at = 0; at < count; at++)
             waits[at] = (struct pollfd){.fd = area->fds[at], .events = POLLRDHUP};
         waits[count] = (struct pollfd){.fd = area->leaving, .events = POLLIN};
         if (!await(waits, count + 1, look)) {
+            if (now_ms() >= settles)
+                return SETTLED;
             if (area->number > 1)
                 leave_if_idle(area);
         } else if (waits[count].revents && area_stop(area) == OK) {
-            return 0;
+            return DETACHED;
         } else if (has_ended(area, waits, why, room)) {
-            return 1;
+            return ENDED;
         }
     }
 }
@@ -110,6 +146,7 @@ static int attach_again(struct area *area, int64_t end)
     for (unsigned at = 0; at < count; at++) {
         close(area->fds[at]);
         area->fds[at] = fds[at];
+        trouble.handshake[at] = received_bytes(fds[at]);
     }
     code = device_reconnect(area);
     if (code != OK)
@@ -132,16 +169,17 @@ static void fail(const struct area *area)
     unsigned long out = swapped_mib();
 
     if (area->root) {
-        report("failed:root", "no server for %u s: reading programs and files fails\n"
-               "device=/dev/%s\nreason=%s", area->patience, area->device, last_complaint());
+        report("failed:root", "not attached for %u s, %s: reading programs and files fails\n"
+               "device=/dev/%s\nreason=%s", area->patience, last_complaint(), area->device,
+               last_complaint());
         return;
     }
     report("failed:swap",
-           "no server for %u s: %lu MiB of swapped pages are lost, programs that need them end\n"
+           "not attached for %u s, %s: %lu MiB of swapped pages are lost, programs that need them end\n"
            "device=/dev/%s\nswapped_mib=%lu\nreason=%s",
-           area->patience, out, area->device, out, last_complaint());
+           area->patience, last_complaint(), out, area->device, out, last_complaint());
     status_set(area, FAILED, last_complaint());
-    complain(OK, "/dev/%s: no server for %u s: %lu MiB of swapped pages are lost", area->device,
+    complain(OK, "/dev/%s: not attached for %u s: %lu MiB of swapped pages are lost", area->device,
              area->patience, out);
 }
 
@@ -177,9 +215,9 @@ static int renew(struct area *area)
     return code;
 }
 
-/* Drop a leg, whose pages are on the other one too, and attach a new area in its place. Return an exit
- * code. */
-static int replace(struct area *leg)
+/* Drop a leg, whose pages are on the other one too, and attach a new area in its place, after a pause if
+ * the server does not `serve`. Return an exit code. */
+static int replace(struct area *leg, int serves)
 {
     int code = area_stop(leg);
 
@@ -189,6 +227,12 @@ static int replace(struct area *leg)
     report("agent:degraded", "the mirror continues without %s:%s\ndevice=/dev/%s", leg->target.host,
            leg->target.port, leg->device);
     leg->target.token = "";
+    if (!serves) {
+        trouble.replace = trouble.replace ? trouble.replace * 2 : REPLACE_MS;
+        if (trouble.replace > LONGEST_REPLACE_MS)
+            trouble.replace = LONGEST_REPLACE_MS;
+        pause_for(trouble.replace);
+    }
     start_fresh(leg);
     return OK;
 }
@@ -200,14 +244,24 @@ static void note_refusal(const struct area *area, enum state state)
     report("agent:refused", "%s\ndevice=/dev/%s", last_complaint(), area->device);
 }
 
-/* Try until swap works again: the kernel takes connections even after it failed requests. Return
- * whether the pages are the same. */
-static int recover(struct area *area, int64_t lost)
+/* Try until swap works again: the kernel takes connections even after it failed requests. With `serves`
+ * the server is only away, otherwise it leaves requests unanswered. Return whether the pages are the
+ * same. */
+static int recover(struct area *area, int64_t lost, int serves)
 {
     int64_t end = lost + (int64_t)area->patience * 1000, leg_end = lost + area->target.timeout * 1000;
     unsigned pause = FIRST_PAUSE_MS;
     int refused = 0, failed = 0, code;
 
+    if (!serves && area->leg) {
+        struct pollfd nothing[1];
+
+        await(nothing, 0, lost + GRACE_MS);
+        if (md_may_drop(area) && replace(area, 0) == OK)
+            return 0;
+    }
+    if (trouble.pause)
+        pause_for(trouble.pause);
     for (;;) {
         unsigned length;
 
@@ -216,7 +270,7 @@ static int recover(struct area *area, int64_t lost)
         if (code == OK)
             return 1;
         length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
-        if ((code == REFUSED || now_ms() >= leg_end) && md_may_drop(area) && replace(area) == OK)
+        if ((code == REFUSED || now_ms() >= leg_end) && md_may_drop(area) && replace(area, 1) == OK)
             return 0;
         if (code != CANNOT_CONNECT && !refused) {
             note_refusal(area, failed ? FAILED : LOST);
@@ -237,8 +291,58 @@ static int recover(struct area *area, int64_t lost)
     }
 }
 
+/* Return whether the server has answered a request since the area was attached again. */
+static int has_answered(const struct area *area)
+{
+    for (unsigned at = 0; at < area->connections; at++)
+        if (received_bytes(area->fds[at]) > trouble.handshake[at])
+            return 1;
+    return 0;
+}
+
+/* Count a loss. Whatever happens again and again is told twice, and then when it is over. */
+static void note_loss(const struct area *area, const char *why, int absent)
+{
+    double seconds = (double)(now_ms() - trouble.attached) / 1000;
+
+    if (++trouble.losses == 1)
+        trouble.since = now_ms();
+    if (trouble.losses == 1 || absent || has_answered(area))
+        trouble.pause = 0;
+    else if (trouble.pause < LONGEST_UNANSWERED_MS)
+        trouble.pause = trouble.pause ? trouble.pause * 2 : UNANSWERED_PAUSE_MS;
+    status_set(area, LOST, why);
+    if (trouble.losses == 1) {
+        complain(OK, "/dev/%s lost %s, %s", area->device, area->target.host, why);
+        report("agent:lost", "%s: %s\ndevice=/dev/%s", area->target.host, why, area->device);
+    } else if (trouble.losses == 2) {
+        complain(OK, "/dev/%s lost %s again, %.1f s after it was attached, %s", area->device,
+                 area->target.host, seconds, why);
+        report("agent:lost",
+               "%s again, %.1f s after it was attached: %s; trying on, told when it lasts\n"
+               "device=/dev/%s",
+               area->target.host, seconds, why, area->device);
+    }
+}
+
+/* Tell that the area is attached again, at the time `attached`. */
+static void note_return(const struct area *area, int same)
+{
+    double seconds = (double)(trouble.attached - trouble.since) / 1000;
+
+    status_set(area, ATTACHED, "");
+    complain(OK, trouble.losses > 1 ? "/dev/%s %s after %.2f s, lost %u times"
+                                    : "/dev/%s %s after %.2f s",
+             area->device, same ? "attached again" : "attached as a new area", seconds,
+             trouble.losses);
+    report(same ? "agent:reattached" : "agent:renewed",
+           "after %.2f s\ndevice=/dev/%s\nseconds=%.2f\nlosses=%u", seconds, area->device, seconds,
+           trouble.losses);
+}
+
 void hold(struct area *area)
 {
+    int64_t settles = FOREVER;
     char why[MAX_TEXT];
 
     if (area->index != NO_DEVICE)
@@ -247,30 +351,40 @@ void hold(struct area *area)
                area->device, area->target.host, area->connections, area->device, area->number,
                area->target.timeout, area->patience);
     for (;;) {
-        int64_t lost;
-        double seconds;
-        int same = 0, absent = area->index == NO_DEVICE;
+        int same = 0, absent = area->index == NO_DEVICE, serves;
+        enum watched now = ENDED;
 
         if (absent)
             snprintf(why, sizeof why, "it did not answer when the PC started");
-        else if (!watch(area, why, sizeof why))
+        else
+            now = watch(area, settles, why, sizeof why);
+        if (now == DETACHED)
             return;
-        lost = now_ms();
+        if (now == SETTLED) {
+            /* Only now: the other leg must not be dropped because of a server that takes connections
+             * and serves nothing. */
+            md_note(area, 0);
+            if (trouble.losses > 1)
+                note_return(area, 1);
+            trouble.losses = 0;
+            settles = FOREVER;
+            continue;
+        }
+        if (md_is_whole(area))
+            trouble.replace = 0;
+        note_loss(area, why, absent);
         md_note(area, 1);
         shut_down(area);
-        status_set(area, LOST, why);
-        complain(OK, "/dev/%s lost %s, %s", area->device, area->target.host, why);
-        report("agent:lost", "%s: %s\ndevice=/dev/%s", area->target.host, why, area->device);
+        serves = trouble.losses == 1 && trouble.ending != UNANSWERED;
         if (absent)
             start_fresh(area);
         else
-            same = recover(area, lost);
-        md_note(area, 0);
-        seconds = (double)(now_ms() - lost) / 1000;
-        status_set(area, ATTACHED, "");
-        complain(OK, "/dev/%s %s after %.2f s", area->device,
-                 same ? "attached again" : "attached as a new area", seconds);
-        report(same ? "agent:reattached" : "agent:renewed", "after %.2f s\ndevice=/dev/%s\nseconds=%.2f",
-               seconds, area->device, seconds);
+            same = recover(area, now_ms(), serves);
+        trouble.attached = now_ms();
+        settles = trouble.attached + area->target.timeout * 1000 + SETTLE_MS;
+        if (trouble.losses == 1 || !same) {
+            note_return(area, same);
+            trouble.losses = same ? trouble.losses : 0;
+        }
     }
 }

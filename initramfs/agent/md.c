@@ -168,6 +168,11 @@ int md_may_drop(const struct area *leg)
            missing == leg->leg;
 }
 
+int md_is_whole(const struct area *leg)
+{
+    return !leg->leg || __atomic_load_n(&shared->missing, __ATOMIC_SEQ_CST) != leg->leg;
+}
+
 int md_drop(const struct area *leg)
 {
     int64_t until = now_ms() + DROP_MS;

@@ -23,6 +23,9 @@ void md_note(const struct area *leg, int lost);
  * all pages again. Return 0 if the area is no leg. */
 int md_may_drop(const struct area *leg);
 
+/* Return whether the leg has all pages, or the area is no leg. */
+int md_is_whole(const struct area *leg);
+
 /* Drop a leg: take the leg out of the array and its device from the kernel. Requests that wait for the
  * leg go on with the other one. Return an exit code. */
 int md_drop(const struct area *leg);

@@ -31,6 +31,76 @@
 /* Seconds between keepalive probes on an idle connection. */
 #define PROBE_INTERVAL 2
 
+/* struct tcp_info (uapi/linux/tcp.h), written out because musl's and glibc's headers differ. `MS` are
+ * the milliseconds since then. */
+#define INFO_BYTES 136
+#define INFO_SENT_MS 44
+#define INFO_RECEIVED_MS 52
+#define INFO_ACK_MS 56
+#define INFO_RECEIVED 128 /* tcpi_bytes_received, 8 bytes, since Linux 4.1 */
+#define FIN_WAIT1 4       /* tcpi_state: this side closed first */
+#define FIN_WAIT2 5
+#define CLOSE_WAIT 8 /* the other side did */
+#define LAST_ACK 9
+#define CLOSING 11
+#define BLUR_MS 200 /* between the driver's clock and TCP's */
+
+static void read_info(int fd, unsigned char *info)
+{
+    socklen_t length = INFO_BYTES;
+
+    memset(info, 0, INFO_BYTES);
+    getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &length);
+}
+
+static uint32_t take_ms(const unsigned char *info, unsigned at)
+{
+    uint32_t value;
+
+    memcpy(&value, info + at, sizeof value);
+    return value;
+}
+
+/* The driver closes a connection whose request was not answered in time. If the server has closed its
+ * side as well by now, the state tells no more who was first: then a request that is younger than the
+ * last answer does, if that answer is as old as the timeout. */
+enum ending ending_of(int fd, unsigned timeout)
+{
+    unsigned char info[INFO_BYTES];
+    uint32_t sent, received, ack, limit = timeout * 1000 - BLUR_MS;
+    int is_there, waited;
+
+    read_info(fd, info);
+    sent = take_ms(info, INFO_SENT_MS);
+    received = take_ms(info, INFO_RECEIVED_MS);
+    ack = take_ms(info, INFO_ACK_MS);
+    is_there = ack <= sent || ack < limit;
+    waited = sent < received && received >= limit;
+    switch (info[0]) {
+    case CLOSE_WAIT:
+    case LAST_ACK:
+        return CLOSED;
+    case FIN_WAIT1:
+    case FIN_WAIT2:
+    case CLOSING:
+        waited = 1;
+        break;
+    }
+    if (!is_there)
+        return SILENT;
+    return waited ? UNANSWERED : CLOSED;
+}
+
+uint64_t received_bytes(int fd)
+{
+    unsigned char info[INFO_BYTES];
+    uint64_t received;
+
+    read_info(fd, info);
+    memcpy(&received, info + INFO_RECEIVED, sizeof received);
+    return received;
+}
+
 uint64_t next_set(void)
 {
     static uint64_t last;

@@ -16,6 +16,19 @@ uint64_t next_set(void);
 int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, unsigned *count,
                   struct export *export);
 
+/* How a connection ended, as far as TCP shows it. */
+enum ending {
+    SILENT,     /* no packet came within the timeout; or it was reset */
+    CLOSED,     /* by the server */
+    UNANSWERED, /* the server's TCP is there, and a request had no answer within the timeout */
+};
+
+/* Tell how a connection ended whose `timeout`, in seconds, the kernel's driver has. */
+enum ending ending_of(int fd, unsigned timeout);
+
+/* Return the bytes that the server has sent over a connection. */
+uint64_t received_bytes(int fd);
+
 /* End sessions that the kernel does not have, as proto.md asks (NBD_CMD_DISC). */
 void close_sessions(const int *fds, unsigned count);
 

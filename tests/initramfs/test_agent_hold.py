@@ -1,0 +1,360 @@
+"""The resident part of the swap agent, with a played kernel and a played server.
+
+The kernel's NBD driver is played by a thread. It sends a request over each new set of connections, and
+shuts the connections down if there is no answer in time, as the driver's timer does. md is played by
+a variable. So the sockets, the handshakes and the decisions are the real ones.
+"""
+
+import http.server
+import re
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.initramfs.test_agent import (
+    GO,
+    GREETING,
+    REP_ACK,
+    REP_INFO,
+    SANITIZERS,
+    SOURCES,
+    WARNINGS,
+    export,
+    reply,
+)
+
+pytestmark = pytest.mark.system
+
+CONNECTIONS = 2
+
+# The driver waits for timer_ms, mostly less than swap.timeout: the tests must not take so long.
+KERNEL = r"""
+#include "agent.h"
+#include "area.h"
+#include "device.h"
+#include "hold.h"
+#include "md.h"
+#include "mirror.h"
+#include "report.h"
+#include "say.h"
+#include "session.h"
+#include "swap.h"
+#include "types.h"
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+
+static int may_drop, missing, timer_ms;
+
+static void *drive(void *argument)
+{
+    int fd = dup(*(int *)argument);
+    unsigned char request[28] = {0x25, 0x60, 0x95, 0x13}, answer[16];
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+
+    request[27] = 1;
+    free(argument);
+    if (send(fd, request, sizeof request, MSG_NOSIGNAL) < 0 || poll(&wait, 1, timer_ms) != 1)
+        shutdown(fd, SHUT_RDWR);
+    else if (recv(fd, answer, sizeof answer, MSG_WAITALL) <= 0)
+        shutdown(fd, SHUT_RDWR);
+    close(fd);
+    return NULL;
+}
+
+static int play(const struct area *area)
+{
+    int *fd = malloc(sizeof *fd);
+    pthread_t thread;
+
+    *fd = area->fds[0];
+    pthread_create(&thread, NULL, drive, fd);
+    pthread_detach(thread);
+    return OK;
+}
+
+int device_open(void) { return OK; }
+int device_connect(struct area *area) { area->index = 0; return play(area); }
+int device_reconnect(const struct area *area) { return play(area); }
+void device_disconnect(uint32_t index) { (void)index; }
+void device_release(const char *name) { (void)name; }
+int swap_on(struct area *area) { (void)area; return OK; }
+
+int md_may_drop(const struct area *leg)
+{
+    missing = leg->leg && may_drop ? leg->leg : missing;
+    return leg->leg && may_drop;
+}
+
+int md_is_whole(const struct area *leg) { return missing != leg->leg; }
+int md_drop(const struct area *leg) { (void)leg; dprintf(1, "dropped\n"); return OK; }
+int md_join(const struct area *leg) { (void)leg; dprintf(1, "joined\n"); return OK; }
+int64_t md_look(const struct area *leg) { (void)leg; return FOREVER; }
+void md_note(const struct area *leg, int lost) { (void)leg; dprintf(1, "note %d\n", lost); }
+int md_start(struct area *legs, uint64_t size) { (void)legs; (void)size; return OK; }
+void md_stop(const struct area *legs) { (void)legs; }
+
+int main(int count, char **words)
+{
+    static struct area area = {.target = {.host = "127.0.0.1", .export = "seat-1", .timeout = 1,
+                                          .token = ""},
+                               .connections = 2, .number = 1, .leaving = -1};
+
+    (void)count;
+    area.target.port = words[1];
+    report_to(words[2]);
+    area.leg = atoi(words[3]);
+    may_drop = atoi(words[4]);
+    area.patience = (unsigned)atoi(words[5]);
+    timer_ms = atoi(words[6]);
+    if (area_open(&area) != OK)
+        return 1;
+    device_connect(&area);
+    strcpy(area.device, area.leg ? "md0" : "nbd0");
+    hold(&area);
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hold")
+    (folder / "kernel.c").write_text(KERNEL)
+    played = {"agent.c", "device.c", "md.c", "swap.c"}
+    sources = [source for source in SOURCES if source.name not in played]
+    options = [*WARNINGS, *SANITIZERS, "-I", str(SOURCES[0].parent), "-o", str(folder / "hold")]
+    subprocess.run(["gcc", *options, str(folder / "kernel.c"), *sources], check=True)
+    return folder / "hold"
+
+
+class Pages:
+    """A page server that shakes hands.
+
+    ``serve``: it "answers" requests or "nothing", or it "hangs up" on the first set, or on all later
+    handshakes ("ends").
+    """
+
+    def __init__(self, serve: str) -> None:
+        self.serve = serve
+        self.linger = 0.05  # seconds until it notices the end of a connection
+        self.sets: list[float] = []  # the times of the handshakes
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
+
+    def _talk(self, peer: socket.socket) -> None:
+        with peer:
+            if self.serve == "ends" and len(self.sets) >= CONNECTIONS:
+                return
+            peer.sendall(GREETING)
+            peer.recv(4, socket.MSG_WAITALL)
+            header = peer.recv(16, socket.MSG_WAITALL)
+            option, length = struct.unpack(">II", header[8:])
+            peer.recv(length, socket.MSG_WAITALL)
+            assert option == GO
+            text = b"swap of seat 1, generation " + b"0123456789abcdef" * 2
+            description = reply(REP_INFO, struct.pack(">H", 2) + text)
+            peer.sendall(export() + description + reply(REP_ACK))
+            self.sets.append(time.monotonic())
+            if self.serve in ("hangs up", "ends") and len(self.sets) <= CONNECTIONS:
+                time.sleep(0.05)  # until the other connection is there
+                return
+            while request := peer.recv(28, socket.MSG_WAITALL):
+                if self.serve != "nothing":
+                    peer.sendall(struct.pack(">II", 0x67446698, 0) + request[8:16])
+            time.sleep(self.linger)
+
+    def gaps(self) -> list[float]:
+        """Return the seconds between two sets."""
+        begins = self.sets[::CONNECTIONS]
+        return [after - before for before, after in pairwise(begins)]
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+class Beacons:
+    """The boot server: the stages and texts of all reports."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.news = threading.Condition()
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                stage = self.path.split("?")[0].rsplit("/", 1)[1]
+                with outer.news:
+                    outer.told.append((stage, body))
+                    outer.news.notify_all()
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/beacon"
+
+    def stages(self) -> list[str]:
+        return [stage for stage, _ in self.told]
+
+    def wait(self, done: Callable[[], bool], seconds: float = 12.0) -> None:
+        with self.news:
+            assert self.news.wait_for(done, seconds), self.told
+
+
+class Pc:
+    """The agent of a PC, one leg of a mirror if ``leg``."""
+
+    def __init__(
+        self,
+        program: Path,
+        serve: str,
+        *,
+        leg: int = 0,
+        other_is_healthy: bool = False,
+        patience: int = 600,
+        timer_ms: int = 150,
+    ) -> None:
+        self.pages, self.beacons = Pages(serve), Beacons()
+        words = (self.pages.port, self.beacons.url, leg, int(other_is_healthy), patience, timer_ms)
+        self.process = subprocess.Popen(
+            [program, *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._done: tuple[list[str], str] | None = None
+
+    def wait_for(self, stage: str, count: int = 1) -> str:
+        beacons = self.beacons
+        beacons.wait(lambda: beacons.stages().count(stage) >= count)
+        return [text for told, text in beacons.told if told == stage][count - 1]
+
+    def end(self) -> tuple[list[str], str]:
+        """Return what it did to md, and what was on the console."""
+        if self._done is not None:
+            return self._done
+        self.process.kill()
+        output, console = self.process.communicate()
+        self.beacons.server.shutdown()
+        self.beacons.server.server_close()
+        self.pages.close()
+        self._done = output.splitlines(), console
+        return self._done
+
+
+@pytest.fixture
+def start(program: Path) -> Iterator[Callable[..., Pc]]:
+    running: list[Pc] = []
+
+    def begin(serve: str, **options: Any) -> Pc:
+        running.append(Pc(program, serve, **options))
+        running[-1].wait_for("agent:attached")
+        return running[-1]
+
+    yield begin
+    for pc in running:
+        pc.end()
+
+
+def test_a_server_that_answers_nothing_is_told_twice_and_tried_more_and_more_rarely(
+    start: Callable[..., Pc],
+) -> None:
+    """Swap fault 1.4: four lines every 3.5 s, for as long as the server's disk was full.
+
+    A leg whose other server has the same fault is not dropped. It counts as lost until it serves:
+    the other one must not be dropped either.
+    """
+    pc = start("nothing", leg=1, other_is_healthy=False)
+    assert "no answer to a request in time" in pc.wait_for("agent:lost")
+    again = pc.wait_for("agent:lost", 2)
+    assert "again, 0." in again and "no answer to a request in time" in again
+    while len(pc.pages.sets) < 3 * CONNECTIONS:  # two more losses
+        time.sleep(0.02)
+    pc.pages.serve = "answers"
+    back = pc.wait_for("agent:reattached", 2)
+    assert int(re.findall(r"losses=(\d+)", back)[0]) >= 3
+    done, console = pc.end()
+    assert "dropped" not in done
+    assert done.count("note 0") == 1 and done[-1] == "note 0"
+    first, second, *_ = pc.pages.gaps()[1:]
+    assert first >= 0.5 and second >= 1.0, "half of 1 s and of 2 s at least"
+    assert pc.beacons.stages().count("agent:lost") == 2
+    assert "closed" not in console
+    assert len(console.splitlines()) == 4, console
+
+
+def test_a_server_that_notices_the_end_at_once_is_called_silent_as_well(
+    start: Callable[..., Pc],
+) -> None:
+    """Both sides have closed the connection when the agent looks."""
+    pc = start("nothing", timer_ms=1000)
+    pc.pages.linger = 0.0
+    assert "no answer to a request in time" in pc.wait_for("agent:lost")
+
+
+def test_a_server_that_hangs_up_is_not_called_silent(start: Callable[..., Pc]) -> None:
+    pc = start("hangs up")
+    pc.wait_for("agent:reattached")
+    _, console = pc.end()
+    assert re.search(
+        "lost 127.0.0.1, connection [12] of 2: (closed by the server|Connection reset)", console
+    )
+
+
+def test_a_leg_whose_server_answers_nothing_is_dropped_at_once(start: Callable[..., Pc]) -> None:
+    """Swap fault 1.4: a program stood still for 66 s beside a healthy server."""
+    pc = start("nothing", leg=1, other_is_healthy=True)
+    pc.wait_for("agent:lost")
+    begin = time.monotonic()
+    pc.wait_for("agent:degraded")
+    assert time.monotonic() - begin < 1.5, "swap.timeout is over already"
+    done, _ = pc.end()
+    assert done == ["note 1", "dropped"]
+    assert pc.beacons.stages() == ["agent:attached", "agent:lost", "agent:degraded"]
+    assert len(pc.pages.sets) == CONNECTIONS, "it is left alone for some seconds"
+
+
+def test_a_leg_whose_server_hung_up_once_is_attached_again(start: Callable[..., Pc]) -> None:
+    pc = start("hangs up", leg=2, other_is_healthy=True)
+    pc.wait_for("agent:reattached")
+    done, _ = pc.end()
+    assert "dropped" not in done
+
+
+def test_the_end_of_patience_is_told_with_its_cause(start: Callable[..., Pc]) -> None:
+    """Swap fault 1.1: a server that hung up was called no server."""
+    pc = start("ends", patience=2)
+    told = pc.wait_for("failed:swap")
+    pc.end()
+    assert told.startswith("not attached for 2 s, the server closed the connection before ")
