@@ -8,12 +8,15 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from pathlib import Path
 
 from netboot.lab import network
 from netboot.lab.network import BRIDGE, PRIVATE_TMPFS
 from netboot.lab.rig import STATE_FOLDER, Classroom, SeatReport
 
 LOSS_PERCENT = 5
+OTHER_ADDRESS = IPv4Interface("10.77.0.9/24")
 BACK_SECONDS = 10.0  # seconds; a killed server is back after at most these
 REPLACED_SECONDS = 8.0, 12.0  # seconds; a broken server is replaced after these
 COPIED = ("agent:lost", "agent:degraded", "agent:renewed", "agent:resynced")
@@ -99,6 +102,28 @@ async def _cut_switch(scene: Scene, seconds: float) -> None:
     network.ip("link", "set", tap, "up")
 
 
+async def _change_address(scene: Scene, seconds: float) -> None:
+    """Give the server another address, as the DHCP server of its LAN may, and then its own again."""
+    _readdress(network.SERVER, OTHER_ADDRESS)
+    await asyncio.sleep(seconds)
+    _readdress(OTHER_ADDRESS, network.SERVER)
+
+
+def _readdress(old: IPv4Interface, new: IPv4Interface) -> None:
+    network.ip("address", "del", str(old), "dev", BRIDGE)
+    network.ip("address", "add", str(new), "dev", BRIDGE)
+
+
+async def _replace_card(scene: Scene, seconds: float) -> None:
+    """Remove the server's card, with all cables, and make it again with another index."""
+    cables = [path.name for path in Path(f"/sys/class/net/{BRIDGE}/brif").iterdir()]
+    network.ip("link", "del", BRIDGE)
+    await asyncio.sleep(seconds)
+    network.make_bridge()
+    for cable in cables:
+        network.ip("link", "set", cable, "master", BRIDGE)
+
+
 async def _lose_packets(scene: Scene, seconds: float) -> None:
     """Drop packets both ways, at the server."""
     drop = f"numgen random mod 100 < {LOSS_PERCENT} drop"
@@ -173,6 +198,8 @@ FAULTS = {
     "cable pulled, 60 s": Fault(_for(60, _pull_cable), loses=True),
     "switch dead, 8 s": Fault(_for(8, _cut_switch), loses=True),
     "switch dead, 60 s": Fault(_for(60, _cut_switch), loses=True),
+    "server's address changed and back": Fault(_for(8, _change_address), loses=True),
+    "card removed and made again": Fault(_for(8, _replace_card), loses=True),
     "5 % of packets lost, 60 s": Fault(_for(60, _lose_packets), loses=None, away=None),
     "100 Mbit/s, 60 s": Fault(_for(60, _slow_down), loses=None, away=None),
     "first of two servers replaced": Fault(_break_first, True, away=False, tells=COPIED),
@@ -188,6 +215,7 @@ LONG = (
     *("server upgraded",) * 5,
     *("state file damaged",) * 5,
     *("server stopped, 60 s", "cable pulled, 60 s", "switch dead, 60 s"),
+    *("server's address changed and back", "card removed and made again"),
     *("5 % of packets lost, 60 s", "100 Mbit/s, 60 s"),
 )
 # A server breaks after the other one was replaced: does the new one have all pages?
