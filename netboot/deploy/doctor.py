@@ -21,7 +21,7 @@ from netboot.boot.client import PROBE_MAC
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.deploy import surroundings
 from netboot.errors import AnswerError, OperatorError, ProtocolError
-from netboot.host.interfaces import Interface, find
+from netboot.host.interfaces import Interface, find, one_of_each
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.nbd.client import SwapEntry
 from netboot.profile.profile import Profile
@@ -66,10 +66,11 @@ def examine(
     """
     deadline = time.monotonic() + wait
     sums = {} if manifest is None else _sums(manifest)
+    first = None if profile.dhcp.range is None else profile.dhcp.range.first
     while True:
         findings = [
             finding
-            for interface in find(*profile.interface)
+            for interface in one_of_each(find(*profile.interface), first)
             for finding in asyncio.run(_Walk(profile, interface, sums).steps())
         ]
         well = all(finding.ok for finding in findings)

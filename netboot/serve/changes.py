@@ -51,7 +51,7 @@ def _of_one(
         yield f"{name}: {_words(come)} is served as well from now on{_unsteady(come)}"
     was, now = old[0], new[0]
     if now.index != was.index:
-        yield f"{name}: the card was removed and made anew: served again, at {_words(new)}"
+        yield f"{name}: the card was removed and made again: served again, at {_words(new)}"
     elif now.mac != was.mac:
         yield f"{name}: the MAC address is {now.mac.hex(':')} now: told to the PCs (ARP)"
     if now.mtu != was.mtu:

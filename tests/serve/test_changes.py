@@ -23,7 +23,7 @@ GONE = OperatorError("there is no network interface 'eth0'; did you mean 'eth1'?
         ([], [ETH], "eth0: 10.9.0.1 is served from now on"),
         ([], [replace(ETH, lasts=False)], "eth0: 10.9.0.1 is served from now on (it may change"),
         ([ETH], [], "eth0: 10.9.0.1 is not served any more: there is no network interface 'eth0';"),
-        ([ETH], [replace(ETH, index=9)], "eth0: the card was removed and made anew: served again"),
+        ([ETH], [replace(ETH, index=9)], "eth0: the card was removed and made again: served again"),
         ([ETH], [replace(ETH, mac=b"\2other")], "eth0: the MAC address is 02:6f:74:68:65:72 now"),
         ([ETH], [replace(ETH, mtu=1400)], "eth0: the MTU is 1400 now, no longer 1500"),
         ([ETH], [replace(ETH, has_carrier=False)], "eth0: no link: is the cable plugged in"),

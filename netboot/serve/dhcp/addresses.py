@@ -36,10 +36,12 @@ def choose(
         for each in own:
             if each.address.packed == address:
                 return each
-    given = [route.lent] if route.lent is not None and not scopes else _networks(owner, own, scopes)
     wanted = packet.options.get(Option.REQUESTED_IP_ADDRESS, b"")
-    last = [IPv4Address(wanted)] if len(wanted) == 4 else []
-    for near in (packet.giaddr, packet.ciaddr, route.source, *given, *last):
+    last = IPv4Address(wanted) if len(wanted) == 4 else ANY
+    lent = [] if route.lent is None else [route.lent]
+    # A program of this machine, such as the doctor, asks from our first address.
+    given = [*_networks(owner, own, scopes), route.source] if scopes else [route.source, *lent]
+    for near in (packet.giaddr, packet.ciaddr, *given, last):
         for each in own:
             if near != ANY and near in each.network:
                 return each

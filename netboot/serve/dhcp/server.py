@@ -5,7 +5,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -24,8 +24,9 @@ from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Claim, Cont
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.conversation import Conversations
 from netboot.serve.dhcp.leasefile import LeaseFile
+from netboot.serve.dhcp.doubles import Doubles
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
-from netboot.serve.dhcp.packet import MessageType, Packet, parse, serialize
+from netboot.serve.dhcp.packet import MessageType, Option, Packet, parse, serialize
 from netboot.serve.dhcp.queue import Queue
 from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import Scope, make_scopes, owner_of
@@ -117,6 +118,7 @@ class DhcpServer:
         self._ports: dict[int, sockets.Port] = {}
         self._complaints = Complaints(log)
         self._conversations = Conversations(time.monotonic)
+        self._doubles = Doubles()
         self._networks: Sequence[IPv4Network] = ()
         self._neighbourhood: Neighbourhood | None = None
 
@@ -157,7 +159,8 @@ class DhcpServer:
         self._adopt(interfaces)
         if self._neighbourhood is not None:
             self._neighbourhood.follow(interfaces, self._scopes)
-        self._profile.check_networks(self._named_networks())
+        if interfaces:
+            self._profile.check_networks(self._named_networks())
 
     def _adopt(self, interfaces: Sequence[Interface]) -> None:
         self._addresses = interfaces
@@ -290,6 +293,8 @@ class DhcpServer:
             packet = self._conversations.follow(parse(arrival.data))
             sender = packet.mac or sender
             interface = self._address_for(packet, arrival, own)
+            if interface is None:
+                return None
             if self._neighbourhood is not None and self._neighbourhood.asked(packet, interface):
                 return None
             context = Context(
@@ -330,14 +335,37 @@ class DhcpServer:
 
     def _address_for(
         self, packet: Packet, arrival: sockets.Arrival, own: Sequence[Interface]
-    ) -> Interface:
-        """Return the one of our addresses on that interface that answers."""
-        if len(own) == 1:
+    ) -> Interface | None:
+        """Return the one of our addresses that answers; None if another card of ours answers."""
+        if len(self._addresses) == 1:
             return own[0]
+        for each in self._addresses:
+            if each.address.packed == arrival.to and each.index != arrival.index:
+                # The PC has heard of this card that the address is here: Linux answers ARP for all
+                # its addresses on each card.
+                return replace(each, index=arrival.index)
         lent = None if self._neighbourhood is None else self._neighbourhood.lent(arrival.index)
         route = Route(IPv4Address(arrival.source[0]), IPv4Address(arrival.to), lent)
         owner = owner_of(packet, packet.mac or "", self._profile)
-        return choose(packet, owner, route, own, self._scopes)
+        chosen = choose(packet, owner, route, own, self._scopes)
+        several = len(self._interfaces) > 1
+        return None if several and self._is_of_another_card(packet, chosen) else chosen
+
+    def _is_of_another_card(self, packet: Packet, interface: Interface) -> bool:
+        """Return True if another card of ours, which is on the same LAN, answers ``packet``."""
+        named = packet.options.get(Option.SERVER_IDENTIFIER, b"")
+        for each in self._addresses:
+            if each.address.packed == named:
+                return each.index != interface.index
+        first = self._doubles.first(packet, interface, time.monotonic())
+        if first is None:
+            return False
+        one, other = sorted((first.name, interface.name))
+        self._complaints.warn_once(
+            f"{one} and {other} are on one LAN, {interface.network}: PCs are answered on one of "
+            f"them; unplug the other one, or name one: --set interface={one}"
+        )
+        return True
 
     def _plan_from(self, server: IPv4Address, privileged: bool, client: Client) -> BootPlan:
         return self._plan(client, server, privileged=privileged)

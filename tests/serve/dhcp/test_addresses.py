@@ -9,7 +9,7 @@ from netboot.profile.fields import AddressRange
 from netboot.profile.profile import ClientSettings, Profile
 from netboot.profile.sections import Dhcp, DhcpNetwork
 from netboot.serve.dhcp.addresses import Route, choose
-from netboot.serve.dhcp.packet import ANY, BOOTREQUEST, Option, Packet
+from netboot.serve.dhcp.packet import BOOTREQUEST, Option, Packet
 from netboot.serve.dhcp.scope import Scope, make_scopes
 
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"
@@ -73,7 +73,7 @@ def test_proxy_mode_answers_from_the_network_of_the_pc(
 
 
 def test_full_mode_answers_from_the_network_that_has_an_address_for_the_pc() -> None:
-    route = Route(ANY, EVERYONE, IPv4Address("10.1.0.3"))
+    route = Route(FIRST.address, EVERYONE, IPv4Address("10.1.0.3"))
     assert choose(packet(), MAC, route, own, SCOPES) is SECOND, "the network of dhcp.range"
     assert choose(packet(), OTHER, route, own, SCOPES) is FIRST, "the network of its reservation"
     assert choose(packet(), MAC, route, [ALONE], SCOPES) is ALONE

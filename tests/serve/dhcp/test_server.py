@@ -65,6 +65,9 @@ class Cable:
         frame = Ether(src=ANN.mac, dst="ff:ff:ff:ff:ff:ff") / IP(src=source, dst=to)
         self._socket.send(bytes(frame / UDP(sport=port, dport=target) / Raw(data)))
 
+    def put(self, frame: Any) -> None:
+        self._socket.send(bytes(frame))
+
     async def reply(self) -> tuple[Any, Packet]:
         """Return a server's next frame: its IP layer by scapy, and its DHCP message by us."""
         while True:
@@ -114,6 +117,23 @@ class Lan:
     def unplug(self) -> None:
         """Take the server's first interface down."""
         subprocess.run(["ip", "link", "set", "s0", "down"], check=True)
+
+    def join(self) -> None:
+        """Connect all cables, and give the second interface an address in the network of the first."""
+        commands = """\
+            link add lan type bridge forward_delay 0
+            link set lan up
+            link set c0 master lan
+            link set c1 master lan
+            link set c2 master lan
+            addr flush dev s1
+            addr add 10.1.0.2/24 dev s1"""
+        subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
+
+    def knows(self, address: str, device: str) -> None:
+        """Have the kernel know ANN's card at ``address``."""
+        words = ["ip", "neigh", "replace", address, "lladdr", ANN.mac, "dev", device]
+        subprocess.run(words, check=True)
 
     def messages(self, client: PxeClient) -> list[str]:
         return [f"{event.stage}: {event.message}" for event in self.journal.history(client.mac)]
@@ -401,3 +421,35 @@ def test_addresses_of_no_interface_are_the_operators_to_mend() -> None:
     elsewhere = Interface("s0", 7, IPv4Address("10.9.0.1"), IPv4Network("10.9.0.0/24"))
     with pytest.raises(OperatorError, match=r"dhcp\.range"):
         asyncio.run(DhcpServer(FULL, [elsewhere], plan, Journal()).start())
+
+
+@root
+def test_two_cards_on_one_lan_are_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(lan: Lan) -> None:
+        lan.join()
+        await lan.serve(FULL)
+        cable = Cable("s2")
+        lan.stack.callback(cable.close)
+        cable.send(ANN.discover())
+        ip, offer = await cable.reply()
+        server = ip.src
+        cable.send(ANN.request(("server_id", server), ("requested_addr", str(offer.yiaddr))))
+        ip, ack = await cable.reply()
+        assert (ip.src, ack.message_type) == (server, MessageType.DHCPACK)
+        kinds = [message.split()[1] for message in lan.messages(ANN)]
+        assert kinds == ["DISCOVER", "OFFER", "REQUEST", "ACK"]
+
+        # ARP of one card may have told the PC that the other one's address is there.
+        other = "s1" if server == "10.1.0.1" else "s0"
+        address, card = str(ack.yiaddr), find(other)[0].mac.hex(":")
+        frame = Ether(src=ANN.mac, dst=card) / IP(src=address, dst=server)
+        lan.knows(address, other)
+        renewal = ANN.request(ciaddr=address)
+        cable.put(frame / UDP(sport=68, dport=67) / Raw(renewal))
+        ip, ack = await cable.reply()
+        assert (ip.src, ack.message_type) == (server, MessageType.DHCPACK)
+
+    with caplog.at_level(logging.WARNING):
+        on_lan(tmp_path, scenario)
+    (line,) = [line for line in caplog.messages if "are on one LAN" in line]
+    assert line.startswith("s0 and s1 are on one LAN, 10.1.0.0/24")
