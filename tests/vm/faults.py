@@ -19,6 +19,9 @@ LOSS_PERCENT = 5
 OTHER_ADDRESS = IPv4Interface("10.77.0.9/24")
 BACK_SECONDS = 10.0  # seconds; a killed server is back after at most these
 REPLACED_SECONDS = 8.0, 12.0  # seconds; a broken server is replaced after these
+LEASE_SECONDS = 60  # of an address; the PC renews it in every torture
+LATE_SECONDS = 30.0  # seconds; a beacon of a busy PC
+LONGEST_DHCP_PAUSE = 70.0  # seconds between two questions of the PC
 COPIED = ("agent:lost", "agent:degraded", "agent:renewed", "agent:resynced")
 
 
@@ -135,6 +138,27 @@ async def _lose_packets(scene: Scene, seconds: float) -> None:
     _run("nft", "delete table inet fault")
 
 
+async def _end_dhcp_lease(scene: Scene) -> None:
+    """Drop what the PC asks its DHCP server until its lease has ended: only the address's owner knows."""
+    tap = scene.seat.machine.tap
+    _run("nft", "add table netdev fault")
+    hook = f'{{ type filter hook ingress device "{tap}" priority 0; }}'
+    _run("nft", f"add chain netdev fault dhcp {hook}")
+    _run("nft", "add rule netdev fault dhcp udp dport 67 drop")
+    held = _count(scene, "address:held")
+    async with asyncio.timeout(LEASE_SECONDS + LATE_SECONDS):
+        while not _count(scene, "address:expired"):
+            await asyncio.sleep(0.5)
+    _run("nft", "delete table netdev fault")
+    async with asyncio.timeout(LONGEST_DHCP_PAUSE):
+        while _count(scene, "address:held") == held:
+            await asyncio.sleep(0.5)
+
+
+def _count(scene: Scene, stage: str) -> int:
+    return sum(event.stage == stage for event in scene.seat.events)
+
+
 async def _slow_down(scene: Scene, seconds: float) -> None:
     """Allow 100 Mbit/s both ways, as an old switch does, which drops the rest."""
     tap = scene.seat.machine.tap
@@ -202,6 +226,7 @@ FAULTS = {
     "card removed and made again": Fault(_for(8, _replace_card), loses=True),
     "5 % of packets lost, 60 s": Fault(_for(60, _lose_packets), loses=None, away=None),
     "100 Mbit/s, 60 s": Fault(_for(60, _slow_down), loses=None, away=None),
+    "DHCP lease run out": Fault(_end_dhcp_lease, loses=False, away=False),
     "first of two servers replaced": Fault(_break_first, True, away=False, tells=COPIED),
     "second of two servers replaced": Fault(_break_second, True, away=False, tells=COPIED),
 }
@@ -216,7 +241,7 @@ LONG = (
     *("state file damaged",) * 5,
     *("server stopped, 60 s", "cable pulled, 60 s", "switch dead, 60 s"),
     *("server's address changed and back", "card removed and made again"),
-    *("5 % of packets lost, 60 s", "100 Mbit/s, 60 s"),
+    *("5 % of packets lost, 60 s", "100 Mbit/s, 60 s", "DHCP lease run out"),
 )
 # A server breaks after the other one was replaced: does the new one have all pages?
 MIRROR = ("second of two servers replaced", "first of two servers replaced")

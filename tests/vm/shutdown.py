@@ -109,6 +109,7 @@ def body() -> int:
     # Without zswap, which would keep pages of zeros.
     profile.write_text(
         f"root: {{kind: nbd, image: {image}}}\nswap: {{size: 3x, zswap: {{enabled: no}}}}\n"
+        "dhcp: {lease_time: 1m}\n"
     )
 
     def tell(seat: SeatReport, event: BootEvent) -> None:

@@ -26,6 +26,10 @@ def test_a_systemd_userland_survives_a_crash_and_ends_with_swap_in_use(
         assert (loaded["pupil"], loaded["pupil_sees"]) == (65534, 0), "a user reads a secret"
         assert loaded["token_length"] == 32
         assert loaded["pupil_attaches"] == "4 no such export, or wrong token"
+        # The lease of a minute was renewed, by a process that systemd left alone.
+        times = {stage: seconds for seconds, stage, _, _ in seat["stages"]}
+        assert times["load:ended"] - times["address:held"] > 60
+        assert "address:expired" not in events
         machine_ids.add(loaded["machine_id"])
         attached_again = [d["device"] for _, s, _, d in seat["stages"] if s == "agent:reattached"]
         assert sorted(attached_again) == ["/dev/dm-0", "/dev/dm-1"], "verified, encrypted"

@@ -19,9 +19,9 @@ from typing import Any
 from netboot.boot.events import BootEvent
 from netboot.images import build as images
 from netboot.lab import network
-from netboot.lab.rig import Classroom, Lesson, SeatReport
+from netboot.lab.rig import STATE_FOLDER, Classroom, Lesson, SeatReport
 from tests import ROOT
-from tests.vm.faults import BOOT, FAULTS, LONG, MIRROR, SHORT, Scene, lose_pages
+from tests.vm.faults import BOOT, FAULTS, LEASE_SECONDS, LONG, MIRROR, SHORT, Scene, lose_pages
 
 ENDLESS_ROUNDS = 9999
 BOOT_SECONDS, RECOVERY_SECONDS, ROUND_SECONDS, END_SECONDS = 120, 120, 240, 30
@@ -117,7 +117,7 @@ class Ward:
         )
 
     def _heard(self, _: SeatReport, event: BootEvent) -> None:
-        if event.stage.startswith(("agent:", "load:stall", "load:round", "failed:")):
+        if event.stage.startswith(("agent:", "address:", "load:stall", "load:round", "failed:")):
             _note(f"    {event.stage} {event.message}")
         if event.stage == "load:stall":
             self._stalled(event.when, float(event.data["seconds"]))
@@ -141,8 +141,18 @@ class Ward:
             late = injury.longest_stall - injury.seconds * bool(away)
             if away is not None and late > BAR_SECONDS:
                 failures.append(f"{injury.fault}: a stall {late:.1f} s longer than the server's")
+        failures += self._failures_of_address()
         injuries = [asdict(injury) for injury in self.injuries]
         return {"failures": failures, "rounds": len(rounds), "wrong": wrong, "injuries": injuries}
+
+    def _failures_of_address(self) -> list[str]:
+        """Return what is wrong with the PC's address, which its server lends for a minute each time."""
+        told = {event.stage for event in self.seat.events if event.stage.startswith("address:")}
+        failures = sorted({"address:refused", "address:conflict"} & told)
+        leases = json.loads((STATE_FOLDER / "leases.json").read_text())["leases"]
+        if "address:held" not in told or leases[0]["expires"] < time.time():
+            failures.append("the PC does not renew its address")
+        return failures
 
 
 async def torture(
@@ -240,7 +250,7 @@ def main() -> None:
     chance = random.Random(options.seed)
     faults = list(LONG if options.long else SHORT)
     chance.shuffle(faults)
-    settings = tuple(options.set)
+    settings = (f"dhcp.lease_time={LEASE_SECONDS}s", *options.set)
     if options.mirror:
         faults = list(MIRROR)
         settings += (network.servers_setting(2), "swap.layout=mirror")

@@ -23,8 +23,8 @@ from netboot.serve.dhcp.addresses import Route, choose
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Claim, Context, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.conversation import Conversations
-from netboot.serve.dhcp.leasefile import LeaseFile
 from netboot.serve.dhcp.doubles import Doubles
+from netboot.serve.dhcp.leasefile import LeaseFile
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
 from netboot.serve.dhcp.packet import MessageType, Option, Packet, parse, serialize
 from netboot.serve.dhcp.queue import Queue
