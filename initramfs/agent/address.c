@@ -90,7 +90,7 @@ static void tell(enum news news, int64_t now)
         return;
     since_held |= 1u << news;
     told[news] = now;
-    if (news == SILENT && !*server) {
+    if (news == SILENT && renewal.state == ASKING) {
         stage = "address:unanswered";
         complain(OK, "no DHCP server answers, so nobody may know that this PC has %s", address);
     } else if (news == SILENT) {

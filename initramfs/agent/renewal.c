@@ -107,6 +107,7 @@ static void take_offer(struct renewal *renewal, int64_t now)
 enum news renewal_ask(struct renewal *renewal, int64_t now, uint32_t random)
 {
     enum news news = NO_NEWS;
+    int unanswered = renewal->question.kind != 0; /* 0: the PC slept for too long to ask */
 
     if (renewal->chosen) {
         take_offer(renewal, now);
@@ -120,11 +121,11 @@ enum news renewal_ask(struct renewal *renewal, int64_t now, uint32_t random)
     }
     if (renewal->state == RENEWING && now >= renewal->rebind) {
         renewal->state = REBINDING;
-        news = SILENT;
+        news = unanswered ? SILENT : NO_NEWS;
     }
     if (renewal->state == REBINDING && now >= renewal->end) {
         lose(renewal, 0);
-        news = EXPIRED;
+        news = unanswered ? EXPIRED : NO_NEWS;
     }
     if (renewal->state == RENEWING) {
         ask_for_more(renewal, now, renewal->rebind, random);

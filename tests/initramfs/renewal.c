@@ -1,6 +1,7 @@
 /* Plays a clock and DHCP servers to the agent's renewal.c: a line of the standard input is a step.
  *
  *   to SECONDS                                      the clock goes on, and what is asked is printed
+ *   sleep SECONDS                                   the clock goes on, and the PC does not see it
  *   ack|nak|offer ADDRESS SERVER [SECONDS [RENEW [REBIND]]]   a server answers the last question
  */
 #include "renewal.h"
@@ -58,6 +59,10 @@ int main(int count, char **words)
                 news = renewal_ask(&renewal, now, chance);
                 show(&renewal, now, news);
             }
+            now = (int64_t)(until * 1000);
+            continue;
+        }
+        if (sscanf(line, "sleep %lf", &until) == 1) {
             now = (int64_t)(until * 1000);
             continue;
         }

@@ -1,6 +1,7 @@
 """The agent's renewal.c by a played clock: when a PC asks for its address again (RFC 2131, 4.4.5)."""
 
 import itertools
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,23 @@ def test_times_of_nonsense_are_replaced(play: Play, times: str, renew: int, rebi
 def test_a_room_does_not_ask_in_one_instant(play: Play, chance: int) -> None:
     asked = play("to 0", f"{ACK} 3600", "to 1800", chance=chance)
     assert 1800 * 15 / 16 < float(asked[2].split()[0]) <= 1800
+
+
+@pytest.mark.parametrize(
+    ("wake", "asked"),
+    [
+        (2000, f"2000 renewing REQUEST from {ADDRESS}"),
+        (3200, f"3200 rebinding REQUEST from {ADDRESS}"),
+        (9999, f"9999 asking REQUEST wants {ADDRESS}"),
+    ],
+)
+def test_a_pc_that_wakes_up_asks_at_once_and_blames_nobody(
+    play: Play, wake: int, asked: str
+) -> None:
+    steps = ("to 0", f"{ACK} 3600", f"sleep {wake}", f"to {wake}")
+    assert play(*steps, f"{ACK} 3600")[2:] == [asked, f"{wake} bound"]
+    told = next(line for line in play(*steps, "to 20000")[2:] if re.search("SILENT|EXPIRED", line))
+    assert float(told.split()[0]) > wake, "later, if nobody answers"
 
 
 def test_an_address_that_is_lent_for_ever_is_not_asked_for(play: Play) -> None:
