@@ -46,12 +46,15 @@ BOOT = StageGroup(
         ),
         EventStage(
             "tftp",
-            "The PC fetched a file by TFTP: name, size, time. Or the transfer ended early.",
-            "If transfers end early, look for packet loss: cable, switch, network card.",
+            "The PC fetched a file by TFTP: name, size, time. Or the transfer ended early. Or the file was "
+            "refused, and the message gives the reason.",
+            "If transfers end early, look for packet loss: cable, switch, network card. If a file is "
+            "missing, remove the boot file from the router, or run `netboot build`.",
         ),
         EventStage(
             "http",
-            "The PC fetched a file by HTTP: name, size, time, rate. Or it closed the connection.",
+            "The PC fetched a file by HTTP: name, size, time, rate. Or it closed the connection. Or the "
+            "file was refused, and the message gives the reason.",
         ),
         EventStage(
             "wait",
@@ -76,8 +79,8 @@ BOOT = StageGroup(
         ),
         EventStage(
             "twin",
-            "A PC with another UUID asked with this PC's MAC address. The message has both UUIDs and "
-            "the cards' PCI numbers, as far as they are known.",
+            "A PC with another UUID asked with this PC's MAC address; or one with another card, if a UUID "
+            "is missing. The message has both UUIDs and the cards' PCI numbers, as far as they are known.",
             "A network adapter was moved from one PC to another. If both PCs run, give one of them "
             "another adapter.",
         ),

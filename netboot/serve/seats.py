@@ -74,7 +74,19 @@ class SeatState:
 
 
 def _machine(uuid: str, nic: tuple[int, int] | None) -> str:
-    return f"UUID {uuid}" + (f", card {nic[0]:04x}:{nic[1]:04x}" if nic else "")
+    words = [f"UUID {uuid}"] if uuid else []
+    return ", ".join(words + ([f"card {nic[0]:04x}:{nic[1]:04x}"] if nic else []))
+
+
+def _is_other(seat: SeatState, client: Client) -> bool:
+    """Return True if a client is certainly another machine than the one that asked before.
+
+    Cards decide only if a UUID is missing. One PC may use its MAC address with two cards: its own, and
+    that of a dock.
+    """
+    if client.machine and seat.machine:
+        return client.machine != seat.machine
+    return None not in (client.nic, seat.nic) and client.nic != seat.nic
 
 
 def new_token() -> str:
@@ -152,7 +164,7 @@ class Seats:
     def met(self, client: Client) -> None:
         """Note the card and the machine that ask. Warn if it is another machine than before."""
         seat = self.of(client.mac)
-        if client.machine and seat.machine not in ("", client.machine):
+        if _is_other(seat, client):
             now, before = _machine(client.machine, client.nic), _machine(seat.machine, seat.nic)
             message = f"another PC asks with this MAC address: {now}; before it was {before}"
             if self._complaints.warn(client.mac, "%s: %s", client.mac, message):

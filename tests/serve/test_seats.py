@@ -92,6 +92,30 @@ def test_a_seat_is_known_by_the_profile_or_by_its_boot() -> None:
     assert seats.is_known(other)
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (("", (1, 2)), ("", (1, 3)), "card 0001:0003; before it was card 0001:0002"),
+        (("a", (1, 2)), ("", (1, 3)), "card 0001:0003; before it was UUID a, card 0001:0002"),
+        (("", (1, 2)), ("", (1, 2)), ""),
+        (("", (1, 2)), ("", None), ""),
+        (("a", (1, 2)), ("a", (1, 3)), ""),  # its own card and that of a dock
+        (("", None), ("b", (1, 3)), ""),
+    ],
+)
+def test_machines_without_a_uuid_are_told_apart_by_their_cards(
+    before: tuple[str, tuple[int, int] | None],
+    now: tuple[str, tuple[int, int] | None],
+    told: str,
+) -> None:
+    journal = Journal()
+    seats = Seats(Profile(), journal)
+    for machine, nic in (before, now):
+        seats.met(Client(MAC, ARCHITECTURES[0], Stage.IPXE, nic, machine=machine))
+    messages = [event.message for event in journal.history(MAC) if event.stage == "twin"]
+    assert messages == ([f"another PC asks with this MAC address: {told}"] if told else [])
+
+
 def test_another_machine_with_the_same_mac_address_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
