@@ -1,6 +1,6 @@
 """Machines for one test: anonymous network namespaces with cables between them.
 
-The kernel removes a machine, its cables and its processes with its first process.
+The kernel removes a machine and its cables with its last process.
 """
 
 import ctypes
@@ -16,25 +16,24 @@ from tests import ROOT
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-KILLED_WITH = ("--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 class Machine:
-    """A network namespace. ``pid`` is a process in it."""
+    """A network namespace. ``pid`` is a process in it, which ends with ``stack``."""
 
     def __init__(self, stack: ExitStack) -> None:
-        words = ["unshare", "--net", *KILLED_WITH, "sh", "-c", "ip link set lo up; echo; sleep inf"]
+        script = "ip link set lo up; echo; exec sleep infinity"
+        words = ["unshare", "--net", "sh", "-c", script]
         holder = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         stack.enter_context(holder)
         stack.callback(holder.kill)
         assert holder.stdout is not None
         holder.stdout.readline()
-        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
-        self.pid = int(children[0])
+        self.pid = holder.pid
 
     def command(self, *words: str | Path) -> list[str]:
-        """Return the command that runs ``words`` here. Its children end with the machine."""
-        enter = ["nsenter", "--target", str(self.pid), "--net", "--pid", "--no-fork"]
+        """Return the command that runs ``words`` here."""
+        enter = ["nsenter", "--target", str(self.pid), "--net"]
         return [*enter, "env", f"PYTHONPATH={ROOT}", *map(str, words)]
 
     def run(self, *words: str | Path) -> None:
@@ -43,7 +42,7 @@ class Machine:
 
     def configure(self, *lines: str) -> None:
         """Run lines of ip(8)."""
-        batch = ["nsenter", "--target", str(self.pid), "--net", "ip", "-batch", "-"]
+        batch = self.command("ip", "-batch", "-")
         subprocess.run(batch, input="\n".join(lines), text=True, check=True)
 
     def filter(self, rules: str) -> None:
