@@ -67,7 +67,8 @@ def test_pages_are_shared_by_connections_and_kept_between_them(static: Running) 
         assert first.write(4096, PAGE) == 0
         assert second.read(4096, 4096) == PAGE
         assert second.command(3) == 0
-    assert static.event("detach", 2).data["connections"] == 0
+    data = static.event("detach", 2).data
+    assert (data["connections"], data["export"]) == (0, "a")
     with NbdClient(static.address).attach("a") as third:
         assert third.read(0, 8192) == bytes(4096) + PAGE
     with NbdClient(static.address).attach("b") as other:
