@@ -90,10 +90,10 @@ static void tell(enum news news, int64_t now)
         return;
     since_held |= 1u << news;
     told[news] = now;
-    if (news == SILENT && renewal.state == ASKING) {
+    if (news == NO_SERVER && renewal.state == ASKING) {
         stage = "address:unanswered";
         complain(OK, "no DHCP server answers, so nobody may know that this PC has %s", address);
-    } else if (news == SILENT) {
+    } else if (news == NO_SERVER) {
         stage = "address:unanswered";
         complain(OK, "the DHCP server %s does not answer: %s is lent to this PC for %d s more", server,
                  address, (int)((renewal.end - now) / 1000));

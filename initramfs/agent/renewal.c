@@ -121,7 +121,7 @@ enum news renewal_ask(struct renewal *renewal, int64_t now, uint32_t random)
     }
     if (renewal->state == RENEWING && now >= renewal->rebind) {
         renewal->state = REBINDING;
-        news = unanswered ? SILENT : NO_NEWS;
+        news = unanswered ? NO_SERVER : NO_NEWS;
     }
     if (renewal->state == REBINDING && now >= renewal->end) {
         lose(renewal, 0);
@@ -133,7 +133,7 @@ enum news renewal_ask(struct renewal *renewal, int64_t now, uint32_t random)
         ask_for_more(renewal, now, renewal->end, random);
     } else {
         if (renewal->tries == SILENT_TRIES && !renewal->troubled)
-            news = SILENT;
+            news = NO_SERVER;
         ask_anew(renewal, now, random);
     }
     if (news != NO_NEWS)

@@ -11,7 +11,7 @@
 enum news {
     NO_NEWS,
     HELD,      /* the address is lent to the PC, for the first time or after trouble */
-    SILENT,    /* no DHCP server answers */
+    NO_SERVER, /* no DHCP server answers */
     EXPIRED,   /* the address is lent to the PC no longer */
     FORBIDDEN, /* a server says that the PC must not have the address */
     REPLACED,  /* a server offers another address */

@@ -68,7 +68,7 @@ def test_a_server_that_is_gone_is_asked_again_until_all_are(play: Play) -> None:
         ["3150", "rebinding"],
         ["3375", "rebinding"],
     ]
-    assert asked[6].endswith(f"REQUEST from {ADDRESS} SILENT")
+    assert asked[6].endswith(f"REQUEST from {ADDRESS} NO_SERVER")
     assert f"3600 asking REQUEST wants {ADDRESS} EXPIRED" in asked
 
 
@@ -115,7 +115,9 @@ def test_a_pc_that_wakes_up_asks_at_once_and_blames_nobody(
 ) -> None:
     steps = ("to 0", f"{ACK} 3600", f"sleep {wake}", f"to {wake}")
     assert play(*steps, f"{ACK} 3600")[2:] == [asked, f"{wake} bound"]
-    told = next(line for line in play(*steps, "to 20000")[2:] if re.search("SILENT|EXPIRED", line))
+    told = next(
+        line for line in play(*steps, "to 20000")[2:] if re.search("NO_SERVER|EXPIRED", line)
+    )
     assert float(told.split()[0]) > wake, "later, if nobody answers"
 
 
@@ -147,7 +149,7 @@ def test_half_of_the_questions_have_no_client_identifier_until_one_is_answered(p
 
 
 def test_no_server_at_all_is_told_once(play: Play) -> None:
-    told = [line for line in play("to 10000") if "SILENT" in line]
+    told = [line for line in play("to 10000") if "NO_SERVER" in line]
     assert [line.split()[0] for line in told] == ["60"]
 
 

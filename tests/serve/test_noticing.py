@@ -143,4 +143,7 @@ def test_a_missing_file_is_told_also_if_nobody_knows_the_pc(
     far = Transfer("10.8.0.60", "snponly.efi", None, 0, 0, Outcome.REFUSED, NO_SUCH_FILE)
     TftpFiles(room).transferred(far)
     (line,) = caplog.records
-    assert line.message == "10.8.0.60: there is no boot file snponly.efi: run 'netboot build'"
+    assert (
+        "10.8.0.60: snponly.efi: refused: there is no such file (run 'netboot build')"
+        in line.message
+    )
