@@ -137,7 +137,8 @@ PAGES = StageGroup(
         EventStage(
             "pages:refused",
             "The page server refused a connection, and the message gives the reason.",
-            "Boot the PC again. Its token is of an older boot, or its pages are lost.",
+            "Boot the PC again if its token is of an older boot, or its pages are lost. If the server "
+            "has no room, no files or no memory left, give it more.",
         ),
         EventStage(
             "pages:in-use",

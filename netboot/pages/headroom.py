@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What the profile promises: ``capacity`` bytes, None if that is what fits, and ``overcommit``."""
+    """The promise of a profile: ``capacity`` bytes, None if that is what fits, and ``overcommit``."""
 
     spec: StoreSpec
     capacity: int | None = None
@@ -41,7 +41,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a server can hold: bytes of pages, and the warnings about a promise of more.
+    """The bytes of pages that a server can hold, and the warnings about a promise of more.
 
     ``granted`` is the most that may be granted, with ``swap.overcommit``. The kernel would kill
     processes of this server if it stored more.
@@ -174,7 +174,8 @@ async def watch(holding: Callable[[], Holding]) -> NoReturn:
             warnings = (f"{error.filename}: {error.strerror}",)
         # The figures change with each page, and the text before them does not.
         kinds = {text.partition(" has ")[0]: text for text in warnings}
-        for kind in kinds.keys() - told:
-            log.warning("pages: %s", kinds[kind])
+        for kind, text in kinds.items():
+            if kind not in told:
+                log.warning("pages: %s", text)
         told = set(kinds)
         await asyncio.sleep(LOOK_SECONDS)

@@ -82,10 +82,12 @@ class LeaseFiles:
         apart = self._read(self._apart, _parse_object)
         before = [Path(each) for each in apart.places] if apart is not None else []
         self.places = [each for each in before if each != self._store.directory and each.is_dir()]
+        # Also newer than a copy of another machine, or of long ago, that is restored one day.
+        numbers = (each.sequence for each in (beside, apart) if each is not None)
+        self._sequence = max(int(now * 1000), *numbers, 0)
         newest = _newest(beside, apart)
         if newest is None:
             return
-        self._sequence = max(0, *(each.sequence for each in (beside, apart) if each is not None))
         self._mark = beside.mark if beside is not None and beside.sequence < 0 else newest.mark
         rows = newest.rows
         if newest is not beside or not beside.last:

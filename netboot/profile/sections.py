@@ -291,8 +291,8 @@ class Swap(SeatSwap):
     measurements, loses all pages. Default: memory.
     """
     capacity: Size | None = None  # bytes
-    """The most that all PCs together may store, such as 8GiB. Without this key: half of the
-    server's RAM.
+    """The most that all PCs together may store, such as 8GiB. Without this key: what fits, at most
+    half of the server's RAM.
     """
     overcommit: Factor = 1.0
     """The factor by which more than the capacity may be promised, since few PCs fill their swap.

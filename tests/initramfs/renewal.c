@@ -12,7 +12,8 @@
 #include <string.h>
 
 static const uint8_t mac[MAC_BYTES] = {0x52, 0x54, 0, 0x77, 0, 1};
-static const char *const news_names[] = {"", " HELD", " NO_SERVER", " EXPIRED", " FORBIDDEN", " REPLACED"};
+static const char *const news_names[] = {"", " HELD", " NO_SERVER", " EXPIRED",
+                                         " FORBIDDEN", " REPLACED"};
 static const char *const states[] = {"asking", "bound", "renewing", "rebinding"};
 
 static const char *dotted(uint32_t address)

@@ -9,7 +9,7 @@ from netboot.deploy import layout
 from netboot.deploy.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
 from netboot.lab import libvirt
-from netboot.pages.leasefile import STATE_FILE
+from netboot.pages.leasefile import APART_FILE, STATE_FILE
 from netboot.pages.stores.folder import KEPT_PREFIX, PREFIX, SUFFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.pages.upgrade import PROCESS_FILE
@@ -42,6 +42,24 @@ def _server() -> str:
             "0600",
             "`netboot serve`",
             "The secret of sessions and orders. The server refuses one that others can read.",
+        ),
+        (
+            layout.STATE / APART_FILE,
+            "0600",
+            "`netboot serve`",
+            "The leases of swap once more, apart from the pages.",
+        ),
+        (
+            layout.STATE / ".*.spare",
+            "0600",
+            "`netboot serve`",
+            "The room for the next save of a state file, with the save before; a copy of the secret.",
+        ),
+        (
+            layout.STATE / "*.aside-*",
+            "0600",
+            "`netboot serve`",
+            "Up to three state files that could not be used, as the log said.",
         ),
         (
             layout.STATE / "leases.json",

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from netboot.host.files import READABLE
+from netboot.host.files import PRIVATE
 from netboot.host.keeper import Copy, Keeper
 from netboot.host.state import StateFile, seal, unseal
 from netboot.serve.dhcp.lease import LeasePool
@@ -23,7 +23,7 @@ class LeaseFile:
     """Keeps the leases of pools in ``path``, whose form releases since 0.1.0 read and write."""
 
     def __init__(self, path: Path) -> None:
-        self._file = StateFile(path, mode=READABLE)
+        self._file = StateFile(path, mode=PRIVATE)
         self._pools: Sequence[LeasePool] = ()
         self._noted = 0
         self._since: dict[tuple[str, str], int] = {}  # owner and address: the change that has them
