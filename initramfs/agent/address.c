@@ -19,7 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FIRST_PAUSE_MS 1000 /* at most, so that a room does not ask in one instant */
 #define LOOK_MS 10000       /* poll(2) does not count the time that the PC sleeps */
 #define AGAIN_MS 600000     /* until the same trouble is told again */
 #define AT_ONCE 32          /* packets; reports must have their turn */
@@ -202,8 +201,7 @@ int keep_address(const char *card, const char *text, const char *mac, char *name
         return code;
     settle(name);
     complain_to_kernel("address");
-    renewal_begin(&renewal, mac ? known : port.mac, address.s_addr,
-                  lease_clock() + chance(FIRST_PAUSE_MS));
+    renewal_begin(&renewal, mac ? known : port.mac, address.s_addr, lease_clock());
     for (;;) {
         struct pollfd waits[PORT_SOCKETS + 1];
         int64_t now = lease_clock(), wait = renewal.next - now;
