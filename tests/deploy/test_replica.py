@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from netboot.deploy.firewall import nft, replica
-from netboot.deploy.firewall.needs import Need, conclude, manager_of, needs
-from netboot.deploy.firewall.rules import Opinion, judge
+from netboot.deploy.firewall.needs import Need, conclude, judge_need, manager_of, needs
+from netboot.deploy.firewall.rules import Opinion
 from tests import ROOT
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
@@ -64,6 +64,10 @@ def as_json(text: str) -> str:
         ),
         (table(OUTPUT.format("drop", ESTABLISHED)), ["outgoing DHCP", "outgoing TFTP"]),
         (
+            table(OUTPUT.format("accept", "tcp flags & (syn|ack) == syn|ack drop;")),
+            ["TCP 8080", "TCP 10809"],
+        ),
+        (
             table(
                 INPUT.format("accept", "udp dport vmap { 69 : drop, 67 : jump pcs };"),
                 "chain pcs { drop; }",
@@ -84,7 +88,7 @@ def test_the_kernel_and_we_are_of_one_opinion(text: str, closed: list[str]) -> N
     shut = [need.name for need, passes in zip(NEEDS, passed, strict=True) if not passes]
     assert [any(name.startswith(each) for each in closed) for name in shut] == [True] * len(closed)
     tables = list(nft.parse(as_json(text)).values())
-    assert [judge(tables, need.packet).is_open for need in NEEDS] == passed
+    assert [judge_need(tables, need).is_open for need in NEEDS] == passed
 
 
 def test_rules_that_cannot_be_loaded_are_told() -> None:
@@ -94,7 +98,7 @@ def test_rules_that_cannot_be_loaded_are_told() -> None:
 def test_the_remedy_opens_the_firewall() -> None:
     text = table(INPUT.format("accept", "iif eth0 udp dport { 67, 69 } drop; tcp dport 8080 drop;"))
     tables = list(nft.parse(as_json(text)).values())
-    found = [(need, judge(tables, need.packet)) for need in NEEDS]
+    found = [(need, judge_need(tables, need)) for need in NEEDS]
     command = conclude(found, manager_of(tables)).detail.partition("): ")[2]
     script = f"ip link add eth0 type veth peer name pc0; nft -f -; {command}; nft list ruleset"
     opened = subprocess.run(

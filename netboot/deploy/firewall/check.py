@@ -5,8 +5,8 @@ import socket
 from collections.abc import Mapping
 
 from netboot.deploy.firewall import reading, replica
-from netboot.deploy.firewall.needs import Conclusion, Need, conclude, manager_of, needs
-from netboot.deploy.firewall.rules import Opinion, judge
+from netboot.deploy.firewall.needs import Conclusion, Need, conclude, judge_need, manager_of, needs
+from netboot.deploy.firewall.rules import Opinion
 from netboot.host.interfaces import Interface
 
 TRIED = "a copy of the rules drops it"
@@ -20,7 +20,7 @@ def check(interface: Interface, ports: Mapping[str, int], *, proxy: bool) -> Con
     here = interface.address
     pc = next((each for each in interface.network.hosts() if each != here), here)
     wanted = needs(interface.name, here, pc, ports, proxy=proxy)
-    found = [(need, judge(firewall.tables, need.packet)) for need in wanted]
+    found = [(need, judge_need(firewall.tables, need)) for need in wanted]
     note = ""
     if firewall.tables:
         passed = replica.ask(_order(found, interface, firewall))

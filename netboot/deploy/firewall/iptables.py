@@ -145,7 +145,7 @@ def _kind(packet: Packet) -> str:
 
 
 def _has_flags(packet: Packet, mask: str, wanted: str) -> bool:
-    own = {"SYN"} if packet.is_new else {"ACK"}
+    own = {"SYN", "ACK"} if packet.answer else {"SYN"} if packet.is_new else {"ACK"}
     looked_at = set(mask.split(",")) if mask != "ALL" else own | set(wanted.split(","))
     expected = set() if wanted == "NONE" else set(wanted.split(","))
     return packet.protocol == "tcp" and own & looked_at == expected

@@ -1,11 +1,11 @@
 """The packets that a firewall must let through for a room, and how to have it do so. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Literal
 
-from netboot.deploy.firewall.rules import Opinion, Packet, Table
+from netboot.deploy.firewall.rules import Opinion, Packet, Table, judge
 
 Manager = Literal["firewalld", "ufw", "firehol", "iptables", "nft"]
 
@@ -51,6 +51,24 @@ def needs(
         Need("acknowledgements of TFTP data", acknowledgement),
         *(asks(name, "tcp", port, TRANSFER_PORT) for name, port in ports.items()),
     )
+
+
+def judge_need(tables: Sequence[Table], need: Need) -> Opinion:
+    """Return the fate of a need's packet, and of its answer if it begins a TCP connection."""
+    packet = need.packet
+    opinion = judge(tables, packet)
+    if packet.protocol != "tcp" or not opinion.is_open:
+        return opinion
+    answer = replace(
+        packet,
+        source=packet.target,
+        target=packet.source,
+        source_port=packet.target_port,
+        target_port=packet.source_port,
+        is_new=False,
+        answer=True,
+    )
+    return judge(tables, answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,8 @@ def _value(left: Any, packet: Packet) -> Any:
 
 
 def _tcp_flags(packet: Packet) -> frozenset[str]:
+    if packet.answer:
+        return frozenset(("syn", "ack"))
     return frozenset(("syn",) if packet.is_new else ("ack",))
 
 
