@@ -20,22 +20,28 @@ if TYPE_CHECKING:
 
 def check_images(where: str, folder: Path) -> None:
     """Check a folder of images: each file that its manifest lists has to be there."""
+    for name in listed(where, folder):
+        check_file(where, folder / name, _build(folder))
+
+
+def listed(where: str, folder: Path) -> list[str]:
+    """Return the names of the files that the manifest of a folder of images lists."""
     from netboot.images.build import MANIFEST_FILE
 
-    hint = f"build them: netboot build --output {shlex.quote(str(folder))}"
-    check_folder(where, folder, hint)
+    check_folder(where, folder, _build(folder))
+    manifest = folder / MANIFEST_FILE
     try:
-        names = [
-            str(row["name"]) for row in json.loads((folder / MANIFEST_FILE).read_text())["files"]
-        ]
+        return [str(row["name"]) for row in json.loads(manifest.read_text())["files"]]
     except FileNotFoundError:
         problem = f"{where}: {folder} has no images: there is no {MANIFEST_FILE} in it"
-        raise OperatorError(problem, hint=hint) from None
+        raise OperatorError(problem, hint=_build(folder)) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is none of 'netboot build'"
-        raise OperatorError(f"{where}: {folder / MANIFEST_FILE}: {cause}", hint=hint) from None
-    for name in names:
-        check_file(where, folder / name, hint)
+        raise OperatorError(f"{where}: {manifest}: {cause}", hint=_build(folder)) from None
+
+
+def _build(folder: Path) -> str:
+    return f"build them: netboot build --output {shlex.quote(str(folder))}"
 
 
 def check_initrds(paths: Sequence[Path]) -> None:

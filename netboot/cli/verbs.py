@@ -1,26 +1,47 @@
 """The verbs as Typer shows them: their help and the mistakes in their options, in our words."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from netboot.errors import OperatorError
+from netboot.profile import values
+
 F = TypeVar("F", bound=Callable[..., Any])
 Replacements = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
+
+def _one_of(found: re.Match[str]) -> str:
+    names = found[2].replace("'", "").split(", ")
+    return f"expected {values.any_of(dict.fromkeys(names))}, found {found[1]}"
+
+
 # Phrases of the libraries that read options, and ours.
 MISTAKES: Replacements = (
-    (r"(unexpected extra argument.*\((\S+\.ya?ml)\))", r"\1; did you mean --profile \2?"),
-    (r"Value error, ('.*') is not one of (.*)\.", r"expected one of \2, found \1"),
+    (r"Invalid value for (.*?): (?=\S)", lambda found: found[1].replace("'", "") + ": "),
+    (r"Value error, ('.*') is not one of (.*)\.", _one_of),
+    (r"Value error, ", ""),
     (r"Input should be greater than or equal to (\S+)", r"expected \1 or more"),
     (r"Input should be greater than (\S+)", r"expected more than \1"),
     (r"Input should be less than or equal to (\S+)", r"expected at most \1"),
     (r"Input should be a valid integer.*", "expected a whole number"),
-    (r"Input should be a valid number.*", "expected a number"),
-    (r"Input should be a finite number.*", "expected a number"),
-    (r"Value error, ", ""),
+    (r"Input should be a (?:valid|finite) number.*", "expected a number"),
+    (
+        r"Got unexpected extra argument(?:\(s\)|s)? \((\S+\.ya?ml)\)",
+        r"unexpected word '\1'; did you mean --profile \1?",
+    ),
+    (r"Got unexpected extra argument(?:\(s\)|s)? \((.*)\)", r"unexpected words '\1'"),
+    (r"Missing (?:argument|option) '(.*)'\.", r"missing \1"),
+    (r"No such option: (\S+)", r"unknown option \1"),
+    (r" \(Possible options?: (.*)\)", r"; did you mean \1?"),
+    (r"No such command ('.*?')\.", r"unknown verb \1"),
+    (r" Did you mean (.*?)(?:, 'can-serve')?\?$", r"; did you mean \1?"),
+    (r"Option '(.*)' requires an argument\.", r"\1: expected a value"),
+    (r"Option '(.*)' does not take a value\.", r"\1: takes no value"),
 )
 # Marks of Typer, which say what Python makes of a word. A column keeps its place.
 MARKS: Replacements = (
@@ -56,13 +77,28 @@ class Verbs(TyperGroup):
         """Return their help."""
         return _said(super().get_help(ctx), MARKS)
 
+    def make_context(self, *words: Any, **more: Any) -> Any:
+        """Read the options that stand before a verb. Raises OperatorError."""
+        with _mistakes_in_our_words():
+            return super().make_context(*words, **more)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run the verb."""
-        try:
+        """Run the verb. Raises OperatorError."""
+        with _mistakes_in_our_words():
             return super().invoke(ctx)
-        except typer.TyperException as error:
-            error.message = _said(error.message, MISTAKES)
+
+
+@contextmanager
+def _mistakes_in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except typer.TyperException as error:
+        told = str(error.format_message())
+        if not told or "\n" in told:  # the help, for a command without any word
             raise
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "netboot"
+        raise OperatorError(_said(told, MISTAKES), hint=f"{path} --help") from None
 
 
 class App(typer.Typer):

@@ -1,0 +1,99 @@
+"""What cannot work is refused before anything begins, in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from netboot.cli.main import app
+from netboot.errors import OperatorError
+from tests import ROOT
+
+LAB = str(ROOT / "profiles/lab.yaml")
+
+
+def refused(*words: str) -> OperatorError:
+    with pytest.raises(OperatorError) as error:
+        app(list(words))
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("lab --dhcp x", "--dhcp: expected proxy or full, found 'x'"),
+        ("lab --memory 1", "--memory: expected 64 or more"),
+        ("lab --memory x", "--memory: expected a whole number"),
+        ("lab --load x", "--load: expected a number"),
+        ("pages --workers 99", "--workers: expected at most 64"),
+        ("check room.yaml", "unexpected word 'room.yaml'; did you mean --profile room.yaml?"),
+        ("check a b", "unexpected words 'a b'"),
+        ("serv", "unknown verb 'serv'; did you mean 'serve', 'service'?"),
+        ("--foo", "unknown option --foo"),
+        ("check --profil x", "unknown option --profil; did you mean --profile?"),
+        ("order reboot", "missing MAC"),
+        ("plan", "missing --mac"),
+        ("check --profile", "--profile: expected a value"),
+        ("check --json=1", "--json: takes no value"),
+        ("lab libvirt frob", "unknown verb 'frob'"),
+    ],
+)
+def test_a_mistake_in_an_option_is_told_in_our_words(words: str, complaint: str) -> None:
+    error = refused(*words.split())
+    assert str(error) == complaint and error.hint.endswith(" --help")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("serve --images /nowhere --state {tmp}", "--images: there is no folder /nowhere"),
+        ("serve --images {tmp} --state {tmp}", "--images: {tmp} has no images: there is no man"),
+        ("serve --initrd /nowhere --state {tmp}", "--initrd: there is no file /nowhere"),
+        ("serve --state /nowhere/x", "--state: there is no folder /nowhere"),
+        ("serve --state {tmp}/file", "--state: {tmp}/file is a file, expected a folder"),
+        (
+            "serve --state {tmp} --set swap.store=disk:/nowhere",
+            "{LAB}: key 'swap.store': there is no folder /nowhere",
+        ),
+        ("check --set boot.kernel=/nowhere", "{LAB}: key 'boot.kernel': there is no file /nowhere"),
+        ("watch 52:54:00:12:34:56 --until foo", "--until: expected a stage such as swap or"),
+        ("watch 52:54:00:12:34:56 --until userlnd", "--until: expected a stage such as swap or"),
+        ("watch ff:ff:ff:ff:ff:ff", "MAC: expected a MAC address such as 52:54:00:12:34:56, not a"),
+        ("plan --mac 01:00:5e:00:00:01", "--mac: expected a MAC address such as 52:54:00:12:34:"),
+        ("status --server 10.0.0.1", "--server: expected HOST:PORT such as 127.0.0.1:8080, found "),
+        ("status --server 10.0.0.1:0", "--server: expected HOST:PORT such as 127.0.0.1:8080, foun"),
+        ("build --output {tmp}/file", "--output: {tmp}/file is a file, expected a folder"),
+        ("media --output {tmp}", "--output: {tmp} is a folder, expected the name of a file"),
+        ("lab --logs {tmp}/file", "--logs: {tmp}/file is a file, expected a folder"),
+        ("lab --images {tmp}", "--images: {tmp} has no images: there is no manifest.json in it"),
+        ("doctor --images {tmp}", "--images: {tmp} has no images: there is no manifest.json"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(
+    words: str, complaint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    names = {"tmp": str(tmp_path), "LAB": LAB}
+    verb, *rest = words.format(**names).split()
+    if verb in ("serve", "check", "plan", "build", "lab", "doctor"):
+        rest += ["--profile", LAB]
+    assert str(refused(verb, *rest)).startswith(complaint.format(**names))
+    assert not Path("/nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "lab --load -1",
+        "lab --load 0",
+        "lab --timeout -1",
+        "lab --timeout nan",
+        "lab --memory 99999999",
+        "watch 52:54:00:12:34:56 --timeout 0",
+        "watch 52:54:00:12:34:56 --since -5",
+        "doctor --wait -1",
+        "doctor --wait inf",
+    ],
+)
+def test_numbers_have_bounds(words: str) -> None:
+    assert str(refused(*words.split())).startswith(f"{words.split()[-2]}: expected ")
