@@ -26,7 +26,7 @@ from netboot.cli.common import (
 )
 from netboot.cli.lines import Lines, LinesHandler
 from netboot.cli.profile_path import find_profile
-from netboot.cli.user import become, go_first
+from netboot.cli.user import become, default_user, go_first
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 from netboot.pages.stores.folder import SUFFIX, find_kept
@@ -256,10 +256,10 @@ def _has_pages(profile: "Profile", state: Path) -> bool:
     """Return True if this server (after SIGHUP), or the one before it, has pages of PCs."""
     if LISTENERS in os.environ:
         return True
-    return any(
-        next(folder.glob(f"*{SUFFIX}"), None) is not None
-        for folder in _kept_folders(profile, state, os.geteuid())
-    )
+    user = default_user()  # that root is about to become
+    owners = (os.geteuid(), *(() if user is None else (user.pw_uid,)))
+    folders = (folder for owner in owners for folder in _kept_folders(profile, state, owner))
+    return any(next(folder.glob(f"*{SUFFIX}"), None) is not None for folder in folders)
 
 
 def _kept_folders(profile: "Profile", state: Path, owner: int) -> list[Path]:
@@ -284,7 +284,7 @@ def _become_default(
     """
     from netboot.cli import user as users
 
-    user = users.default_user()
+    user = default_user()
     if user is None:
         return ""
     from netboot.profile.stores import parse_store
