@@ -264,7 +264,7 @@ def test_a_local_user_who_fills_the_memory_for_pages_is_noticed(
     server = start()
     assert server.serves()
     warning = server.end()
-    assert f"pages: {TMPFS} has room for 24 of 64 MiB that PCs may store; remove other" in warning
+    assert f"pages: {TMPFS} has room for 22 of 64 MiB that PCs may store; remove other" in warning
 
 
 # As a local user: list the folders of pages, open each file below them, talk to each socket.

@@ -221,6 +221,7 @@ class Place:
         self.proxy.address = self.server.address
 
     def stop(self) -> None:
+        self.server.ask(self.exports.files.keeper.flush)
         self._context.__exit__(None, None, None)
         self._store.close()
 
@@ -246,6 +247,7 @@ class Place:
             return self.table.grant(SEAT, EXPORT, token, MIB, time.time(), fresh=fresh)
 
         assert isinstance(self.server.ask(now), Lease)
+        assert self.server.ask(self.exports.files.keeper.flush), "as the answer over HTTP waits"
 
     def key(self, token: str) -> str:
         found = self.exports.find(WireName.parse(f"{EXPORT}@{token}.0"))
