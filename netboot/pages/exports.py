@@ -364,7 +364,7 @@ class LeasedExports:
             return
         self.files.restore(self._clock())
         kept = self._store.names()
-        for lost in self._table.lose(kept):
+        for lost in self._table.miss(kept):
             log.error("pages of %s are lost: its swap is refused; boot the PC again", lost.seat)
         strays = set(kept) - self._table.generations()
         if strays and self.files.is_damaged:

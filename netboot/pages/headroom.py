@@ -112,7 +112,9 @@ def look(promise: Promise, directory: Path, granted: int) -> Holding:
     capacity = promise.capacity or min(half, fits)
     # Without a capacity in the profile nobody was promised more than was granted.
     promised = promise.capacity or int(granted / promise.overcommit)
-    warnings = [_shortage(each, promised) for each in limits if each.size_bytes < promised]
+    # What fits goes up and down with the server's own processes; a capacity is exact.
+    least = promised if promise.capacity else promised * 15 // 16
+    warnings = [_shortage(each, promised) for each in limits if each.size_bytes < least]
     warnings += _inodes(spec, directory)
     most = int(capacity * promise.overcommit)
     if spec.kind == "memory":

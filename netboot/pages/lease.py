@@ -202,7 +202,7 @@ class LeaseTable:
         The connection is of ``set_number``, which the server before may have had no time to save.
         """
         for keyed in self._places.all():
-            if keyed.lease.generation == generation and keyed.attached and not keyed.lost:
+            if keyed.lease.generation == generation and keyed.attached and not keyed.is_gone:
                 keyed.in_use = True
                 keyed.set_number = max(keyed.set_number, set_number)
                 return keyed.lease
@@ -217,12 +217,26 @@ class LeaseTable:
     def lose(self, kept: Collection[str]) -> list[Lease]:
         """Refuse the leases with pages whose generation is not in ``kept``; return them.
 
-        To return zeros for lost pages would be worse. Pages that are back, because the store is the
-        one of before again, are as they were.
+        To return zeros for lost pages would be worse.
         """
-        for keyed in self._places.all():
-            keyed.lost = keyed.attached and keyed.lease.generation not in kept
-        return [keyed.lease for keyed in self._places.all() if keyed.lost]
+        gone = self._without(kept)
+        for keyed in gone:
+            keyed.lost = True
+        return [keyed.lease for keyed in gone]
+
+    def miss(self, kept: Collection[str]) -> list[Lease]:
+        """Do as ``lose``, but for this run of the server alone.
+
+        The next one may have the pages again, as they were: its store is the one of before.
+        """
+        gone = self._without(kept)
+        for keyed in gone:
+            keyed.missing = True
+        return [keyed.lease for keyed in gone]
+
+    def _without(self, kept: Collection[str]) -> list[Keyed]:
+        leases = self._places.all()
+        return [each for each in leases if each.attached and each.lease.generation not in kept]
 
     def leases_of(self, export: str) -> list[Lease]:
         """Return the leases of ``export``: at most a pending one and an attached one."""
@@ -293,7 +307,7 @@ class LeaseTable:
         keyed = opened[0] if opened else None
         if keyed is None or name.set_number is None:
             return UNKNOWN
-        if keyed.lost:
+        if keyed.is_gone:
             return Refused(f"this server no longer has the pages of {name.export}")
         return keyed
 

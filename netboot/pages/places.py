@@ -76,8 +76,14 @@ class Keyed:
     attached: bool = False  # at any time, so there may be pages
     in_use: bool = False
     lost: bool = False  # the server no longer has the pages
+    missing: bool = False  # its store does not have them now; not saved
     fresh: bool = False  # further lease of a boot that has swap; any other begins a new boot
     asker: str = ""  # the address that asked for it; empty for a PC that the profile names
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the lease is refused, because its pages cannot be served."""
+        return self.lost or self.missing
 
     def as_json(self) -> dict[str, Any]:
         """Return the lease, its secrets included, as JSON values."""
@@ -118,7 +124,7 @@ class Place:
 
     def size_bytes(self) -> int:
         """Return the room that they take: one replaces the other, and lost pages take none."""
-        held = (keyed.lease.size_bytes for keyed in self.leases() if not keyed.lost)
+        held = (keyed.lease.size_bytes for keyed in self.leases() if not keyed.is_gone)
         return max(held, default=0)
 
 

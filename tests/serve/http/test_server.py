@@ -435,6 +435,12 @@ def test_a_beacon_says_nothing_in_the_name_of_the_server(rig: Rig, stage: str) -
     assert rig.room.records == []
 
 
+def test_a_lease_that_the_next_server_would_not_know_is_refused(rig: Rig) -> None:
+    rig.room.saves = False
+    refused = rig.ask("GET", f"/lease/{TICKET}?ram=1000")[1]
+    assert refused == b"refused=the server cannot save its leases of swap; see its log\n"
+
+
 def test_a_lease_is_asked_for_with_the_ram_of_the_pc(rig: Rig) -> None:
     assert rig.ask("GET", f"/lease/{TICKET}?ram=1000")[1] == b"size=2000\n"
     assert rig.ask("GET", f"/lease/{TICKET}?ram=10&fresh=1")[1] == b"size=20 token=beef\n"
