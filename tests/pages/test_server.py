@@ -16,6 +16,7 @@ import pytest
 
 from netboot.boot.limits import NBD_DIALS
 from netboot.errors import OperatorError
+from netboot.pages import clients
 from netboot.pages.clients import MAX_CONNECTIONS_OF_ADDRESS
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
@@ -501,3 +502,29 @@ def test_serve_static_says_where_and_cleans_up() -> None:
         return line
 
     assert asyncio.run(serve()).startswith("listening on 127.0.0.1:")
+
+
+def test_a_seat_for_which_no_descriptor_is_left_is_refused_and_told(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The fence of its set counts all the same, and its lease is not in use afterwards."""
+    table = LeaseTable(MIB)
+    table.grant(SEAT, EXPORT, "t1", MIB, time.time())
+    with (
+        leased(store, table, workers=1) as server,
+        NbdClient(server.address).attach(f"{EXPORT}@t1.1") as first,
+    ):
+        assert first.write(0, PAGE) == 0
+        with monkeypatch.context() as full:
+            full.setattr(clients, "KEPT_DESCRIPTORS", 1 << 40)
+            with NbdClient(server.address) as second:
+                reply = second.go(f"{EXPORT}@t1.2")[-1]
+        assert b"files, which all are in use: raise that limit" in reply.data
+        with pytest.raises((EOFError, ConnectionError)):
+            first.read(0, 4096)
+        server.event("detach")
+        assert not server.ask(lambda: table.is_in_use(EXPORT))
+        with NbdClient(server.address).attach(f"{EXPORT}@t1.2") as third:
+            assert third.read(0, 4096) == PAGE
+    told = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert [EXPORT in each.getMessage() for each in told] == [True]

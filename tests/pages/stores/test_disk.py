@@ -9,7 +9,7 @@ import pytest
 from netboot.errors import OperatorError
 from netboot.host import boot
 from netboot.pages.stores import disk
-from netboot.pages.stores.disk import DiskStore
+from netboot.pages.stores.disk import CLOSED, WRITER, DiskStore
 from netboot.pages.stores.null import NullStore
 from netboot.pages.stores.store import load
 
@@ -80,3 +80,29 @@ def test_null_store_forgets() -> None:
     store.remove("a")
     pages.close()
     store.close()
+
+
+def test_a_full_disk_keeps_no_server_from_its_pages(tmp_path: Path) -> None:
+    """The note of the writer is written over the old one: that needs no room."""
+    with closing(DiskStore(tmp_path, "room")) as store:
+        store.create("a", 4096).close()
+        note = store.directory / WRITER
+        before = note.stat()
+    assert note.read_text() == CLOSED
+    with closing(DiskStore(tmp_path, "room")) as again:
+        assert note.read_text() == boot.boot_id() and note.stat().st_ino == before.st_ino
+        assert again.names() == ["a"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"clos", b"\xff\xfe", b"closed" + bytes(30)])
+def test_a_damaged_note_of_the_writer_is_of_nobody(tmp_path: Path, damage: bytes) -> None:
+    with closing(DiskStore(tmp_path, "room")) as store:
+        store.create("a", 4096).close()
+        note = store.directory / WRITER
+    note.write_bytes(damage)
+    with closing(DiskStore(tmp_path, "room")) as again:
+        assert again.names() == [], "wiped: they may be older than what was answered"
+    note.unlink()
+    note.mkdir()
+    with closing(DiskStore(tmp_path, "room")) as again:
+        assert note.read_text() == boot.boot_id() and again.names() == []
