@@ -138,7 +138,7 @@ torture-loss:
 	$(ONE_TORTURE) --loss --set swap.patience=12s
 
 torture-mirror:
-	$(ONE_TORTURE) --mirror --memory 128
+	$(ONE_TORTURE) --mirror --long --memory 128
 
 # Fails if a PC does not come through, or is served badly.
 room: setup-test

@@ -258,8 +258,8 @@ FAILURES = StageGroup(
         ),
         EventStage(
             "failed:swap",
-            "Swap could not be attached. In a PC that ran: its server was away longer than "
-            "`swap.patience`, and pages are lost.",
+            "Swap could not be attached. In a PC that ran: it was not attached for longer "
+            "than `swap.patience`, and pages are lost. The message gives the cause.",
             "Check the page server. A PC that ran gets fresh swap when the server is back.",
         ),
         EventStage(
@@ -282,10 +282,14 @@ AGENT = StageGroup(
         EventStage("agent:attached", "The agent holds the swap device."),
         EventStage(
             "agent:lost",
-            "A server was lost: its address, and why. Programs wait when they need a swapped page.",
+            "A server was lost: its address, and why. Programs wait when they need a swapped page. "
+            "If the swap is lost again as soon as it is back, that is told once more, and then no more.",
             "Bring the server back within `swap.patience`.",
         ),
-        EventStage("agent:reattached", "The same swap is back: the seconds it was away."),
+        EventStage(
+            "agent:reattached",
+            "The same swap is back: the seconds it was away, and how often it was lost.",
+        ),
         EventStage(
             "agent:refused",
             "A server or the kernel refused the agent, and the message gives the reason.",

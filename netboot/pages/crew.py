@@ -179,11 +179,20 @@ class Crew:
             with worker:
                 try:
                     async with asyncio.timeout(TAKE_OVER_SECONDS):
-                        await collect(worker, self._resume)
+                        await collect(worker, self._resume_one)
                 except TimeoutError:
                     log.warning("pages: an older worker does not finish its requests; stopping it")
                     control.send(worker, {"do": "stop"})
         (folder / name).unlink(missing_ok=True)
+
+    async def _resume_one(self, message: control.Message, descriptors: Sequence[int]) -> None:
+        """Take over one client. If that fails, it attaches again, and the others notice nothing."""
+        try:
+            await self._resume(message, descriptors)
+        except (OSError, Damaged) as error:
+            log.warning("pages: %s: not taken over: %s", message["address"], error)
+        except Exception:
+            log.exception("pages: %s: not taken over", message["address"])
 
     async def _resume(self, message: control.Message, descriptors: Sequence[int]) -> None:
         (client, carried, *pages), address = descriptors, message["address"]

@@ -1,5 +1,6 @@
 """Whatever is wrong with the pages of one lease ends that lease, and nothing of the seats beside it."""
 
+import asyncio
 import errno
 import os
 import signal
@@ -9,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from netboot.pages import control
-from netboot.pages.exports import LeasedExports
+from netboot.pages.crew import Crew
+from netboot.pages.exports import Exports, LeasedExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.backing import PageFile
 from netboot.pages.stores import memory
@@ -244,3 +247,16 @@ def test_pages_that_cannot_be_adopted_end_one_client(
             events.append((received[0]["event"], received[0].get("id", received[0].get("lease"))))
     lost = [("damaged", "l0")] if isinstance(error, FileNotFoundError) else []
     assert events[: len(lost) + 1] == [*lost, ("closed", 0)]
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "truncated"), RuntimeError("a bug")])
+def test_a_client_that_cannot_be_taken_over_keeps_no_other_back(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    def resume(*_: object) -> None:
+        raise error
+
+    exports = cast(Exports, SimpleNamespace(resume=resume, directory=None, on_ended=None))
+    moved = {"address": "10.0.0.1", "lease": "a", "set": 0}
+    asyncio.run(Crew(exports, 0, None)._resume_one(moved, [0, 0]))
+    assert "10.0.0.1: not taken over" in caplog.text

@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
@@ -198,6 +199,29 @@ async def _break_second(scene: Scene) -> None:
     await scene.room.start_server(2)
 
 
+async def _fill_store(scene: Scene, seconds: float, *, server: int = 1) -> None:
+    """Leave a server's store no room, neither now nor for pages in place of freed ones."""
+    pid = scene.room.server_processes(server)[0]
+    mounted = Path(f"/proc/{pid}/root{PRIVATE_TMPFS}")
+    usual, end = os.statvfs(mounted), time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = os.statvfs(mounted)
+        # Fails if a page comes meanwhile: the next one has its chance in a moment.
+        _resize(pid, (found.f_blocks - found.f_bfree) * found.f_frsize, check=False)
+        await asyncio.sleep(0.1)
+    _resize(pid, usual.f_blocks * usual.f_frsize)
+
+
+async def _fill_second(scene: Scene, seconds: float) -> None:
+    """Leave the store of the other server no room."""
+    await _fill_store(scene, seconds, server=2)
+
+
+def _resize(pid: int, size_bytes: int, *, check: bool = True) -> None:
+    command = ["nsenter", "-t", str(pid), "-m", "mount", "-o", f"remount,size={size_bytes}"]
+    subprocess.run([*command, PRIVATE_TMPFS], check=check, stderr=subprocess.DEVNULL)
+
+
 def _run(*command: str) -> None:
     subprocess.run(command, check=True)
 
@@ -227,6 +251,8 @@ FAULTS = {
     "5 % of packets lost, 60 s": Fault(_for(60, _lose_packets), loses=None, away=None),
     "100 Mbit/s, 60 s": Fault(_for(60, _slow_down), loses=None, away=None),
     "DHCP lease run out": Fault(_end_dhcp_lease, loses=False, away=False),
+    "store full and healed": Fault(_for(20, _fill_store), loses=True),
+    "store full under a mirror": Fault(_for(20, _fill_second), True, away=False, tells=COPIED),
     "first of two servers replaced": Fault(_break_first, True, away=False, tells=COPIED),
     "second of two servers replaced": Fault(_break_second, True, away=False, tells=COPIED),
 }
@@ -242,6 +268,8 @@ LONG = (
     *("server stopped, 60 s", "cable pulled, 60 s", "switch dead, 60 s"),
     *("server's address changed and back", "card removed and made again"),
     *("5 % of packets lost, 60 s", "100 Mbit/s, 60 s", "DHCP lease run out"),
+    *("store full and healed",) * 2,
 )
 # A server breaks after the other one was replaced: does the new one have all pages?
 MIRROR = ("second of two servers replaced", "first of two servers replaced")
+LONG_MIRROR = ("store full under a mirror", *MIRROR)

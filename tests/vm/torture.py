@@ -21,7 +21,17 @@ from netboot.images import build as images
 from netboot.lab import network
 from netboot.lab.rig import STATE_FOLDER, Classroom, Lesson, SeatReport
 from tests import ROOT
-from tests.vm.faults import BOOT, FAULTS, LEASE_SECONDS, LONG, MIRROR, SHORT, Scene, lose_pages
+from tests.vm.faults import (
+    BOOT,
+    FAULTS,
+    LEASE_SECONDS,
+    LONG,
+    LONG_MIRROR,
+    MIRROR,
+    SHORT,
+    Scene,
+    lose_pages,
+)
 
 ENDLESS_ROUNDS = 9999
 BOOT_SECONDS, RECOVERY_SECONDS, ROUND_SECONDS, END_SECONDS = 120, 120, 240, 30
@@ -252,7 +262,7 @@ def main() -> None:
     chance.shuffle(faults)
     settings = (f"dhcp.lease_time={LEASE_SECONDS}s", *options.set)
     if options.mirror:
-        faults = list(MIRROR)
+        faults = list(LONG_MIRROR if options.long else MIRROR)
         settings += (network.servers_setting(2), "swap.layout=mirror")
     _note(f"seed {options.seed}")
     lesson = Lesson(

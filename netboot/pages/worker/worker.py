@@ -13,10 +13,12 @@ import select
 import signal
 import socket
 import time
+import traceback
 from dataclasses import asdict
 
 from netboot.errors import ProtocolError
 from netboot.host import privileges, sigbus
+from netboot.host.complaints import Complaints
 from netboot.host.scheduling import give_way
 from netboot.pages import control, liveness
 from netboot.pages.nbd.backing import Damaged
@@ -58,6 +60,7 @@ class Worker:
         self._shared = False
         self._leaving = False
         self._ended = False
+        self._complaints = Complaints(log)
 
     def run(self) -> None:
         """Serve until the control plane orders a stop, or is gone and no client is left."""
@@ -155,8 +158,8 @@ class Worker:
         message, descriptors = received
         try:
             self._do(message, descriptors)
-        except Exception:  # one client's or one lease's, and the worker has many
-            log.exception("page worker: an order failed: %s", message.get("do"))
+        except Exception as error:  # noqa: BLE001 - one client's fault, and the worker has many
+            self._complain(f"order {message.get('do')}", error)
 
     def _do(self, message: control.Message, descriptors: list[int]) -> None:
         match message["do"]:
@@ -210,12 +213,12 @@ class Worker:
         try:
             with closed_on_error(descriptors):
                 self._connect(message, descriptors)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - likewise
             lease, reason = message["lease"], why(error)
             if isinstance(error, Damaged):
                 self._link.report({"event": "damaged", "lease": lease, "reason": reason})
-            elif not isinstance(error, OSError):
-                log.exception("page worker: lease %s cannot be served", lease)
+            else:
+                self._complain(f"lease {lease}", error)
             self._link.report({"event": "closed", "id": message["id"], "reason": reason})
 
     def _connect(self, message: control.Message, descriptors: list[int]) -> None:
@@ -318,8 +321,8 @@ class Worker:
             reason = why(error)
         except Damaged as error:
             reason = connection.area.damage = str(error)
-        except Exception:
-            log.exception("page worker: a connection of lease %s failed", connection.area.lease)
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._complain(f"lease {connection.area.lease}", error)
             reason = "internal error; see the server's log"
         if reason is not None:
             if self._is_whole(connection.area):  # an access to a mapping beyond the file is EFAULT
@@ -328,6 +331,14 @@ class Worker:
         self._await(connection)
         if not self._dirty or not connection.area.written:
             self._note(connection.area)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        """Log what went wrong for one lease. The agent of its PC tries again, many times."""
+        if isinstance(error, OSError):
+            self._complaints.warn(what, "pages: %s cannot be served: %s", what, why(error))
+            return
+        trace = "".join(traceback.format_exception(error))
+        self._complaints.warn(what, "pages: %s failed\n%s", what, trace, level=logging.ERROR)
 
     def _is_whole(self, area: Area) -> bool:
         """Return whether the page file is as it was made. If it is not, end the lease."""
