@@ -63,8 +63,8 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the agent with gcc's checks of addresses and undefined behaviour; each is fatal."""
     program = tmp_path_factory.mktemp("agent") / "agent"
     checks = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    command = ["gcc", "-std=gnu11", "-g", f"-I{AGENT}", *checks, "-o", program]
-    files = [AGENT / f"{name}.c" for name in MODULES]
+    command = ["gcc", "-std=gnu11", "-g", f"-I{AGENT}", *checks, "-o", str(program)]
+    files = [str(AGENT / f"{name}.c") for name in MODULES]
     subprocess.run([*command, *files, "-x", "c", "-"], input=MAIN, text=True, check=True)
     return program
 
