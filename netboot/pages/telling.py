@@ -23,7 +23,7 @@ Kind = Literal[
     "damaged",
 ]
 
-WARNINGS = ("in-use", "moved", "delayed", "damaged")
+WARNINGS = ("refused", "in-use", "moved", "delayed", "damaged")
 
 
 @dataclass(frozen=True, slots=True)

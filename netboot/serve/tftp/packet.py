@@ -112,9 +112,9 @@ def _parse_error(datagram: bytes) -> Error:
 
 
 def _parse_request(body: bytes, *, upload: bool) -> Request:
-    *fields, rest = body.split(b"\0")
-    if rest or len(fields) < 2:
-        raise ProtocolError("a request: expected a file name and a mode that end with a zero byte")
+    fields = body.removesuffix(b"\0").split(b"\0")  # the last zero byte may be missing
+    if len(fields) < 2:
+        raise ProtocolError("a request: expected a file name and a mode, with a zero byte between")
     name, mode, *words = (field.decode("utf-8", "replace") for field in fields)
     options: dict[str, str] = {}
     for option, value in zip(words[::2], words[1::2], strict=False):

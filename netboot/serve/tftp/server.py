@@ -25,9 +25,9 @@ from netboot.serve.tftp.places import Peer, Pending, Places
 from netboot.serve.tftp.transfer import DEFAULT_BLKSIZE, IP_UDP_TFTP_HEADERS, Outcome
 
 log = logging.getLogger(__name__)
-INFO = logging.INFO
 
 ETHERNET_MTU = 1500
+OPEN_TIMEOUT = "PXE-E32: TFTP open timeout (BIOS), PXE-E18 (UEFI)"
 NARROW_MTU = DEFAULT_BLKSIZE + IP_UDP_TFTP_HEADERS
 REQUEST_QUEUE_BYTES = 2 << 20  # the requests of a whole room at the same instant
 REQUESTS_AT_ONCE = 64  # between two visits to the event loop
@@ -170,19 +170,18 @@ class TftpServer:
             try:
                 self._request(packet.parse(datagram), len(datagram), address, peer)
             except ProtocolError as error:
-                self._complaints.warn(
-                    peer[0], "TFTP: dropped a packet from %s: %s", peer[0], error, level=INFO
-                )
-            except OSError as error:  # no route to the client's address
-                self._complaints.warn(
-                    peer[0],
-                    "TFTP: cannot answer %s port %s: %s",
-                    *peer,
-                    error.strerror,
-                    level=INFO,
-                )
+                self._refuse(peer, "dropped a packet", str(error))
+            except OSError as error:  # no route to the client's address, or a firewall
+                self._refuse(peer, "no answer is sent", f"{error.strerror}")
             except Exception:  # noqa: BLE001 - a bug of ours must cost one request and not the room
                 self._fault(peer[0])
+
+    def _refuse(self, peer: Peer, event: str, reason: str) -> None:
+        """Name a client that gets no answer."""
+        machine, address = self._holder(peer[0]), peer[0]
+        who = address if machine == address else f"{machine} at {address}"
+        text = "TFTP: %s, port %d: %s: %s; a PC shows: %s"
+        self._complaints.warn(machine, text, who, peer[1], event, reason, OPEN_TIMEOUT)
 
     def _request(
         self,

@@ -57,6 +57,13 @@ def test_any_bytes_are_read_or_refused(datagram: bytes) -> None:
         assert message.message.isprintable()
 
 
+@pytest.mark.parametrize("end", [b"", b"\0", b"\0\0\0\0", b"\0tsize\x000", b"\0tsize\0"])
+def test_the_end_of_a_request_may_be_missing_or_padded(end: bytes) -> None:
+    request = packet.parse(b"\0\1loader.efi\0octet" + end)
+    assert isinstance(request, Request)
+    assert (request.filename, request.mode) == ("loader.efi", "octet")
+
+
 def test_an_option_given_twice_counts_once() -> None:
     got = packet.parse(b"\0\1a\0octet\0blksize\x001024\0BLKSIZE\x00512\0lonely\0")
     assert got == Request("a", "octet", {"blksize": "1024"})

@@ -288,10 +288,13 @@ def test_uploads_and_unknown_modes_are_refused(rig: Rig) -> None:
 def test_a_hostile_packet_stops_nothing_and_costs_a_line_at_most(
     rig: Rig, hostile: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, caplog.at_level("INFO"):
-        peer.sendto(hostile, (str(SERVER), rig.server.port))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, caplog.at_level("WARNING"):
+        for _ in range(3):
+            peer.sendto(hostile, (str(SERVER), rig.server.port))
         assert ask(rig, rrq("loader.efi")).op == 3
     assert len(caplog.records) <= 1
+    named = "TFTP: 127.0.0.1, port "
+    assert all(line.startswith(named) and "PXE-E32" in line for line in caplog.messages)
 
 
 def test_a_fault_of_ours_costs_one_request(
