@@ -132,6 +132,17 @@ def test_a_verdict_map_and_a_set_of_networks() -> None:
     )
 
 
+def test_a_reject_implies_its_protocol() -> None:
+    for kind, packet, is_open in (
+        ("icmpv6", TFTP, True),
+        ("tcp reset", TFTP, True),
+        ("tcp reset", HTTP, False),
+        ("icmpx", TFTP, False),
+    ):
+        assert judge(ruleset([{"reject": {"type": kind}}]), packet).is_open is is_open
+    assert judge(ruleset([{"reject": None}]), TFTP).is_open is False
+
+
 def test_goto_does_not_come_back_and_return_does() -> None:
     tables = ruleset(
         [{"goto": {"target": "pcs"}}], [ACCEPT], policy="drop", pcs=[[port(67), ACCEPT]]

@@ -62,6 +62,10 @@ def as_json(text: str) -> str:
             ),
             ["acknowledgements"],
         ),
+        (
+            table(INPUT.format("accept", "meta nfproto ipv6 reject; reject with tcp reset;")),
+            ["TCP 8080", "TCP 10809"],
+        ),
         (table(OUTPUT.format("drop", ESTABLISHED)), ["outgoing DHCP", "outgoing TFTP"]),
         (
             table(OUTPUT.format("accept", "tcp flags & (syn|ack) == syn|ack drop;")),

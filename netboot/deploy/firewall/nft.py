@@ -81,6 +81,8 @@ class _Ruleset:
             elif kind == "vmap":
                 rules += self._verdicts(key, content, tuple(tests), text)
             elif kind in ACTS:
+                if kind == "reject":
+                    tests.append(_implied_by(content))
                 act = ACTS[kind]
                 target = content["target"] if act in (Act.JUMP, Act.GOTO) else ""
             elif kind not in PASSING:
@@ -155,6 +157,12 @@ class _Ruleset:
 def _split(part: Any) -> tuple[str, Any]:
     """Return kind and content of a statement or an expression; a bare value has no content."""
     return next(iter(part.items())) if isinstance(part, dict) and part else (str(part), None)
+
+
+def _implied_by(reject: Any) -> Test:
+    """Return the test of a protocol that nft does not print, because the kind of reject implies it."""
+    kind = reject.get("type", "") if isinstance(reject, dict) else ""
+    return lambda packet: kind != "icmpv6" and (kind != "tcp reset" or packet.protocol == "tcp")
 
 
 def _doubted(packet: Packet) -> bool | None:
