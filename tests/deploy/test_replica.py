@@ -66,6 +66,20 @@ def as_json(text: str) -> str:
             table(INPUT.format("accept", "meta nfproto ipv6 reject; reject with tcp reset;")),
             ["TCP 8080", "TCP 10809"],
         ),
+        (
+            table(
+                "chain raw { type filter hook prerouting priority -300; ct state invalid udp dport 69 drop; }"
+            ),
+            ["UDP 69"],
+        ),
+        (
+            table(
+                OUTPUT.format(
+                    "accept", "meta pkttype broadcast drop; tcp sport 8080 pkttype host drop;"
+                )
+            ),
+            ["TCP 8080"],
+        ),
         (table(OUTPUT.format("drop", ESTABLISHED)), ["outgoing DHCP", "outgoing TFTP"]),
         (
             table(OUTPUT.format("accept", "tcp flags & (syn|ack) == syn|ack drop;")),

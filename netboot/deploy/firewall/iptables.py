@@ -104,11 +104,13 @@ def _test(option: str, values: Sequence[str]) -> Test:
                 _is_in(packet.target_port, value) or _is_in(packet.source_port, value)
             )
         case "--ctstate" | "--state":
-            return lambda packet: ("NEW" if packet.is_new else "ESTABLISHED") in value.split(",")
+            return lambda packet: _state(packet) in value.split(",")
         case "--dst-type":
             return lambda packet: _kind(packet) in value.split(",")
         case "--pkt-type":
-            return lambda packet: value == ("broadcast" if packet.is_broadcast else "unicast")
+            return lambda packet: (
+                value == ("broadcast" if packet.is_broadcast and not packet.answer else "unicast")
+            )
         case "--tcp-flags" if len(values) > 1:
             return lambda packet: _has_flags(packet, *values[:2])
         case "--syn":
@@ -119,6 +121,12 @@ def _test(option: str, values: Sequence[str]) -> Test:
             return lambda packet: False
         case _:
             return lambda packet: None
+
+
+def _state(packet: Packet) -> str:
+    if not packet.is_tracked:
+        return "INVALID"
+    return "NEW" if packet.is_new else "ESTABLISHED"
 
 
 def _is_named(interface: str, pattern: str) -> bool:

@@ -205,7 +205,10 @@ def _value(left: Any, packet: Packet) -> Any:
         case {"payload": {"protocol": str(protocol), "field": str(field)}}:
             return _payload(protocol, field, packet)
         case {"ct": {"key": "state"}}:
-            return frozenset(("new" if packet.is_new else "established",))
+            state = "new" if packet.is_new else "established"
+            return frozenset((state if packet.is_tracked else "invalid",))
+        case {"ct": _} if not packet.is_tracked:
+            return None
         case {"ct": {"key": "status"}}:
             return frozenset(() if packet.is_new else ("seen-reply", "confirmed", "assured"))
         case {"ct": {"key": "direction"}}:
@@ -248,7 +251,8 @@ def _meta(key: str, packet: Packet) -> Any:
         "l4proto": packet.protocol,
         "protocol": "ip",
         "nfproto": "ipv4",
-        "pkttype": "broadcast" if packet.is_broadcast else "host",
+        # The kernel does not set it on the way out.
+        "pkttype": "broadcast" if packet.is_broadcast and not packet.answer else "host",
     }
     return known.get(key, _UNKNOWN)
 

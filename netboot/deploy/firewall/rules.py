@@ -5,18 +5,21 @@ may not, and both ways are followed: so the opinion is certain, or says which ru
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from ipaddress import IPv4Address
 
 MOST_DEPTH = 32  # of jumps; nftables allows 16
+# Chains of a hook come in this order, and connection tracking has its turn among them.
+CONNTRACK_PRIORITY = -200  # linux/netfilter_ipv4.h
+UNTRACKED_HOOKS = ("ingress", "prerouting", "output")
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
     """One packet of a PC to this server, or an ``answer`` to it. ``interface`` is the server's.
 
-    ``is_new``: it begins a connection, as connection tracking sees it.
+    ``is_new``: it begins a connection, as connection tracking sees it, if it is tracked yet.
     """
 
     interface: str
@@ -27,6 +30,7 @@ class Packet:
     target_port: int
     is_new: bool = True
     answer: bool = False
+    is_tracked: bool = True
 
     @property
     def is_broadcast(self) -> bool:
@@ -129,9 +133,11 @@ def judge(tables: Sequence[Table], packet: Packet) -> Opinion:
         if chain.hook in hooks
     ]
     doubt = ""
-    for _, _, number, name in sorted(way):
-        ways = _walk(tables[number], name, packet, 0)
+    for _, priority, number, name in sorted(way):
         chain = tables[number][name]
+        is_early = chain.hook in UNTRACKED_HOOKS and priority < CONNTRACK_PRIORITY
+        early = replace(packet, is_tracked=False)
+        ways = _walk(tables[number], name, early if is_early else packet, 0)
         if ways.falls and chain.policy is Act.DROP:
             ways.dropped = ways.dropped or f"chain {chain.path}: policy drop"
         passes = ways.accepted or (ways.falls and chain.policy is not Act.DROP)
