@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 # Between two saves: a table of 1,000 leases takes some milliseconds of the event loop to write down.
-REST_SECONDS = 0.01
+REST_SECONDS = 0.05
 
 
 @dataclass(slots=True, eq=False)

@@ -91,6 +91,8 @@ class Crew:
         saving = self._exports.saving(attachment.lease)
         if saving is not None:
             if not await saving:
+                if not self._clients.of_lease(attachment.lease):
+                    self._exports.let_go(attachment.lease)
                 return self._refuse(attachment.seat, UNSAVED, address, asked.export)
             attachment = self._exports.attach(asked, address)  # a newer set may have come meanwhile
             if isinstance(attachment, Refused):

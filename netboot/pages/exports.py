@@ -229,12 +229,15 @@ class LeasedExports:
         self.on_ended: Callable[[str], None] = _ignore_end
         self.files = LeaseFiles(table, store, state)
         self._keeper = self.files.keeper
-        self._since: dict[str, int] = {}  # the change in which each lease was granted or attached
         self._restore()
+        # The change in which each lease was granted or first attached.
+        self._since = dict.fromkeys(table.generations(), 0)
+        self._keyed = 0  # the change in which the leases of an older release got their keys
         table.use_keys(lambda: secrets.token_hex(KEY_BYTES))
         table.on_change = self._changed
-        if table.generations():
-            self._changed()  # of the keys, and of what this release writes down
+        if self._since:
+            self._changed()
+            self._keyed = self._keeper.change
 
     def find(self, name: WireName, address: str = "") -> Export | Refused:
         """Look the lease up in the table."""
@@ -242,7 +245,7 @@ class LeasedExports:
         if isinstance(lease, Refused):
             return lease
         # An agent that has the key cannot go back to its token, so the next server must know it.
-        kept = self._keeper.is_saved(self._since.get(lease.generation, 0))
+        kept = self._keeper.is_saved(max(self._keyed, self._since.get(lease.generation, 0)))
         return _export(lease, self._table.key_for(name) if kept else "")
 
     def ends(self, name: WireName) -> Ends:
@@ -293,8 +296,12 @@ class LeasedExports:
         found = self._table.resume(lease, set_number)
         if found is None:
             return None
-        if lease not in self._pages:
-            self._pages[lease] = self._store.open(lease, found.size_bytes)
+        try:
+            self._open(found, None)
+        except OSError as error:
+            log.error("pages of %s cannot be opened: %s", found.seat, error.strerror or error)
+            self.let_go(lease)
+            return None
         return self._attachment(found, 0, False)
 
     def let_go(self, lease: str) -> None:

@@ -280,6 +280,35 @@ def test_a_known_lease_depends_on_no_save(
     again.kill()
 
 
+def test_a_known_lease_depends_on_no_save_after_a_restart_either(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: StateFile, text: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(StateFile, "write", fail)
+    again = Server(tmp_path)
+    found = again.attach("token", 6)
+    assert reads(found) == b"page"
+    assert isinstance(found, Attachment) and again.exports.saving(found.lease) is None
+    again.kill()
+
+
+def test_pages_that_cannot_be_opened_end_one_connection_of_a_take_over(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = Server(tmp_path)
+    (lease,) = again.store.names()
+
+    def fail(name: str, size_bytes: int) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(again.store, "open", fail)
+    assert again.exports.resume(lease, (), 7) is None
+    assert not again.table.is_in_use("swap")
+    again.kill()
+
+
 def test_a_set_that_was_not_saved_is_known_by_its_connections(
     served: Server, tmp_path: Path
 ) -> None:
