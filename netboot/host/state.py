@@ -234,13 +234,16 @@ def _set_aside(path: Path) -> str:
 def _read(path: Path) -> bytes:
     # O_NONBLOCK: to open a named pipe would block until it has a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("expected a file")
         if status.st_size > MAX_BYTES:
             raise ValueError(f"{status.st_size} bytes, expected at most {MAX_BYTES}")
-        return file.read()
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def _enlarge(descriptor: int, size: int, wanted: int) -> None:
