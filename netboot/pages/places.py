@@ -82,7 +82,7 @@ class Keyed:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the lease is refused, because its pages cannot be served."""
+        """Return True if the lease is refused, because its pages cannot be served."""
         return self.lost or self.missing
 
     def as_json(self) -> dict[str, Any]:
