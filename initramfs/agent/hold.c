@@ -59,6 +59,7 @@ static struct {
 } trouble;
 
 static const char *const endings[] = {"no packet in time, or reset", "closed by the server",
+                                      "closed, or no answer to a request in time",
                                       "no answer to a request in time"};
 
 /* Return whether a connection has ended, and put its number and the reason into `why`. */

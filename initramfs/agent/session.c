@@ -88,7 +88,7 @@ enum ending ending_of(int fd, unsigned timeout)
     }
     if (!is_there)
         return SILENT;
-    return waited ? UNANSWERED : CLOSED;
+    return waited ? UNANSWERED : EITHER;
 }
 
 uint64_t received_bytes(int fd)

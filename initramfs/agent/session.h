@@ -20,6 +20,7 @@ int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, un
 enum ending {
     SILENT,     /* no packet came within the timeout; or it was reset */
     CLOSED,     /* by the server */
+    EITHER,     /* both sides have closed it, and nothing tells who was first */
     UNANSWERED, /* the server's TCP is there, and a request had no answer within the timeout */
 };
 

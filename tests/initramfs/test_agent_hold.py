@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ class Pages:
             threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
 
     def _talk(self, peer: socket.socket) -> None:
-        with peer:
+        with peer, suppress(OSError, struct.error):  # the agent was killed
             if self.serve == "ends" and len(self.sets) >= CONNECTIONS:
                 return
             peer.sendall(GREETING)
@@ -327,9 +328,7 @@ def test_a_server_that_hangs_up_is_not_called_silent(start: Callable[..., Pc]) -
     pc = start("hangs up")
     pc.wait_for("agent:reattached")
     _, console = pc.end()
-    assert re.search(
-        "lost 127.0.0.1, connection [12] of 2: (closed by the server|Connection reset)", console
-    )
+    assert re.search("lost 127.0.0.1, connection [12] of 2: (closed|Connection reset)", console)
 
 
 def test_a_leg_whose_server_answers_nothing_is_dropped_at_once(start: Callable[..., Pc]) -> None:
