@@ -166,4 +166,6 @@ def test_the_server_works_under_the_restrictions_of_its_unit(folder: Path) -> No
             os.kill(pid, signal.SIGKILL)
         server.kill()
         server.communicate()
-    assert warnings == ""
+    # There is no DHCP server at the other end, which is told if all this takes 10 s.
+    told = [line for line in warnings.splitlines() if "no DHCP server answers on lan0" not in line]
+    assert told == []

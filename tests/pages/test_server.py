@@ -528,3 +528,26 @@ def test_a_seat_for_which_no_descriptor_is_left_is_refused_and_told(
             assert third.read(0, 4096) == PAGE
     told = [each for each in caplog.records if each.levelname == "WARNING"]
     assert [EXPORT in each.getMessage() for each in told] == [True]
+
+
+def test_addresses_come_and_go_and_clients_stay(store: MemoryStore) -> None:
+    with running(StaticExports(store, {"a": MIB})) as server:
+        listening = server.server
+        client = NbdClient(server.address).attach("a")
+        (port,) = (port for _, port in listening.addresses)
+        second = ("127.0.0.2", port)
+        server.ask(lambda: listening.follow([("127.0.0.1", 0), second]))
+        assert listening.addresses == [server.address, second]
+        with closing(NbdClient(second).attach("a").sock):
+            client.write(0, b"x" * 4096)
+
+        server.ask(lambda: listening.follow([second]))
+        server.ask(lambda: None)  # the listener is closed when its task has ended
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(server.address)
+        with socket.create_server(server.address):  # as long as another program has that address
+            with pytest.raises(OperatorError, match="cannot serve pages on 127.0.0.1"):
+                server.ask(lambda: listening.follow([server.address, second]))
+            assert listening.addresses == [second]
+        assert client.read(0, 4096) == b"x" * 4096
+        client.sock.close()

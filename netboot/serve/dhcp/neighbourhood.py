@@ -113,20 +113,22 @@ class Neighbourhood:
             link = Link(self._interfaces[index], self._met, self._overheard)
             try:
                 link.start()
-                if not self._scopes:
-                    link.overhear_ourselves(begins=True)
             except OperatorError as error:  # the others are watched all the same
                 link.stop()
                 failed = error
             else:
                 self._links[index] = link
-        if new:
-            survey = asyncio.create_task(self._look_around(new))
-            self._surveys.add(survey)
-            survey.add_done_callback(self._surveys.discard)
-            faults.watch(survey)
+        self._begin_survey(new)
         if failed is not None:
             raise failed
+
+    def _begin_survey(self, indexes: Sequence[int]) -> None:
+        if not indexes:
+            return
+        survey = asyncio.create_task(self._look_around(indexes))
+        self._surveys.add(survey)
+        survey.add_done_callback(self._surveys.discard)
+        faults.watch(survey)
 
     def follow(self, interfaces: Sequence[Interface], scopes: Sequence[Scope]) -> None:
         """Watch these interfaces from now on, and survey those that are new.
@@ -141,6 +143,8 @@ class Neighbourhood:
                 self._links.pop(index).stop()
                 self._answering.discard(index)
                 self._lent.pop(index, None)
+            elif now.has_carrier and not was.has_carrier:
+                self._begin_survey([index])  # the cable may lead elsewhere now
         self.start()
 
     def lent(self, index: int) -> IPv4Address | None:
@@ -341,6 +345,9 @@ class Neighbourhood:
     async def _look_around(self, indexes: Sequence[int]) -> None:
         """Ask the LAN for an address as a PC does, to find the other servers."""
         begin = time.monotonic()
+        for index in indexes:
+            if not self._scopes and index in self._links:
+                self._links[index].overhear_ourselves(begins=True)
         for delay in SURVEY_SECONDS:
             await asyncio.sleep(begin + delay - time.monotonic())
             for index in indexes:
