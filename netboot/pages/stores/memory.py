@@ -17,7 +17,6 @@ import logging
 import mmap
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 from netboot.host.complaints import Complaints
@@ -45,36 +44,21 @@ _ZEROS = bytes(PAGE_BYTES)
 
 
 class MemoryFile(SparseFile):
-    """A page file on a tmpfs, mapped at its first use.
+    """A page file on a tmpfs, mapped."""
 
-    The control plane uses none of them. It would need address space for all page files, and two
-    descriptors more for each.
-    """
-
-    @cached_property
-    def _mapping(self) -> mmap.mmap:
-        # Never populated as a whole: that would allocate a page for each hole.
-        return mmap.mmap(self._descriptor, _notes_at(self._size_bytes))
-
-    @cached_property
-    def _mapped(self) -> memoryview:
-        return memoryview(self._mapping)
-
-    @cached_property
-    def _states(self) -> mmap.mmap:
-        notes, end = _notes_at(self._size_bytes), _file_bytes(self._size_bytes)
-        return mmap.mmap(self._descriptor, end - notes, offset=notes)
-
-    def map(self) -> None:
-        """Map the file now. Raises OSError, with the file unmapped."""
-        try:
-            self._mapped, self._states  # noqa: B018 # the properties map
-        except ValueError as error:  # the file is shorter than its pages and notes
-            self._unmap()
-            raise FileNotFoundError(errno.ENOENT, "the page file was truncated") from error
-        except OSError:
-            self._unmap()
-            raise
+    def __init__(self, descriptor: int, size_bytes: int) -> None:
+        """Own ``descriptor``. Raises OSError, and FileNotFoundError if the file was truncated."""
+        super().__init__(descriptor, size_bytes)
+        notes, end = _notes_at(size_bytes), _file_bytes(size_bytes)
+        with contextlib.ExitStack() as undo:
+            try:
+                # Never populated as a whole: that would allocate a page for each hole.
+                self._mapping = undo.enter_context(mmap.mmap(descriptor, notes))
+                self._states = mmap.mmap(descriptor, end - notes, offset=notes)
+            except ValueError as error:  # the file is shorter than its pages and notes
+                raise FileNotFoundError(errno.ENOENT, "the page file was truncated") from error
+            undo.pop_all()
+        self._mapped = memoryview(self._mapping)
 
     def view(self, offset: int, length: int) -> memoryview | None:
         """Return a view if all pages of the range are known to be written."""
@@ -139,20 +123,14 @@ class MemoryFile(SparseFile):
 
     def close(self) -> None:
         """Close the descriptor and the mappings."""
-        self._unmap()
+        self._mapped.release()
+        self._mapping.close()
+        self._states.close()
         super().close()
-
-    def _unmap(self) -> None:
-        for name in ("_mapped", "_states", "_mapping"):
-            mapped = self.__dict__.pop(name, None)
-            if isinstance(mapped, memoryview):
-                mapped.release()
-            elif mapped is not None:
-                mapped.close()
 
 
 class UnmappedFile(SparseFile):
-    """A page file on a tmpfs for a process that has no address space, or no descriptor, to map it.
+    """A page file on a tmpfs for a process that cannot map it, or need not.
 
     Each page costs a system call. A page that it writes stays unknown to processes with a mapping.
     """
@@ -166,12 +144,13 @@ class UnmappedFile(SparseFile):
 
 
 class MemoryStore:
-    """A directory of page files on ``tmpfs``."""
+    """A directory of page files on ``tmpfs``, which are mapped if ``maps``."""
 
     kind = "memory"
 
-    def __init__(self, tmpfs: Path = TMPFS, name: str = "") -> None:
+    def __init__(self, tmpfs: Path = TMPFS, name: str = "", *, maps: bool = True) -> None:
         """Open or create the directory. Raises OperatorError if ``tmpfs`` cannot hold files."""
+        self._file = MemoryFile if maps else UnmappedFile
         self._folder = Folder(tmpfs, name)
 
     @property
@@ -183,7 +162,7 @@ class MemoryStore:
         """Make the directory again if it was removed."""
         self._folder.mend()
 
-    def create(self, name: str, size_bytes: int) -> MemoryFile:
+    def create(self, name: str, size_bytes: int) -> SparseFile:
         """Create a file of holes, with room for its notes: their mapping must never need more."""
         descriptor = self._folder.create(name, _file_bytes(size_bytes))
         notes = _notes_at(size_bytes)
@@ -193,11 +172,11 @@ class MemoryStore:
             os.close(descriptor)
             self.remove(name)
             raise
-        return MemoryFile(descriptor, size_bytes)
+        return self._file(descriptor, size_bytes)
 
-    def open(self, name: str, size_bytes: int) -> MemoryFile:
+    def open(self, name: str, size_bytes: int) -> SparseFile:
         """Open an existing file."""
-        return MemoryFile(self._folder.open(name, _file_bytes(size_bytes)), size_bytes)
+        return self._file(self._folder.open(name, _file_bytes(size_bytes)), size_bytes)
 
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""
@@ -225,8 +204,12 @@ def _file_bytes(size_bytes: int) -> int:
 
 
 def make_store(spec: StoreSpec, name: str) -> MemoryStore:
-    """Return a store on the machine's shared-memory tmpfs."""
-    return MemoryStore(TMPFS, name)
+    """Return a store on the machine's shared-memory tmpfs.
+
+    The control plane reads no page. To map all page files, it would need address space for them, and
+    two descriptors more for each.
+    """
+    return MemoryStore(TMPFS, name, maps=False)
 
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> MemoryFile | UnmappedFile:
@@ -235,13 +218,11 @@ def adopt(descriptors: Sequence[int], size_bytes: int) -> MemoryFile | UnmappedF
     Raises FileNotFoundError if the file is shorter than it was made.
     """
     (descriptor,) = descriptors
-    file = MemoryFile(descriptor, size_bytes)
     try:
-        file.map()
+        return MemoryFile(descriptor, size_bytes)
     except OSError as error:
         if error.errno not in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
             raise
         reason = "pages: page files are served without a mapping, more slowly: %s"
         _complaints.warn("", reason, error.strerror)
         return UnmappedFile(descriptor, size_bytes)
-    return file

@@ -12,6 +12,8 @@ import pytest
 
 from netboot.pages.stores import memory
 from netboot.pages.stores.memory import TMPFS, MemoryStore, UnmappedFile
+from netboot.pages.stores.sparse import SparseFile
+from netboot.profile.stores import StoreSpec
 
 PAGE = 4096
 
@@ -22,40 +24,44 @@ def store(tmp_path: Path) -> Iterator[MemoryStore]:
         yield found
 
 
-@pytest.fixture
-def full(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A process without address space."""
+def fill_address_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process map nothing more."""
 
     def refuse(*arguments: object, **options: object) -> NoReturn:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(mmap, "mmap", refuse)
-    return monkeypatch
 
 
-def read(pages: memory.MemoryFile | UnmappedFile, offset: int) -> bytes:
+def read(pages: SparseFile, offset: int) -> bytes:
     data = bytearray(4)
     pages.read_into(offset, memoryview(data))
     return bytes(data)
 
 
 def test_the_process_that_makes_page_files_maps_none(
-    store: MemoryStore, full: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with closing(store.create("a", 64 * PAGE)) as made, closing(store.open("a", 64 * PAGE)):
+    fill_address_space(monkeypatch)
+    with (
+        closing(memory.make_store(StoreSpec("memory"), "")) as store,
+        closing(store.create("a", 64 * PAGE)) as made,
+        closing(store.open("a", 64 * PAGE)),
+    ):
         assert len(made.descriptors()) == 1
 
 
 def test_without_address_space_a_page_file_is_served_unmapped(
-    store: MemoryStore, full: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(store.create("a", 64 * PAGE)) as made:
         (descriptor,) = made.descriptors()
+        fill_address_space(monkeypatch)
         unmapped = memory.adopt([os.dup(descriptor)], 64 * PAGE)
         assert isinstance(unmapped, UnmappedFile)
         assert "served without a mapping, more slowly: Cannot allocate memory" in caplog.text
         unmapped.write(0, memoryview(b"page" * 1024))
-        full.undo()
+        monkeypatch.undo()
         assert read(made, 0) == b"page"
         made.write(PAGE, memoryview(b"more" * 1024))
         assert made.view(PAGE, PAGE) is not None, "noted as written"

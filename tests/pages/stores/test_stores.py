@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from netboot.errors import OperatorError
 from netboot.pages.nbd.backing import Damaged, PageFile
+from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.stores.store import PageStore, load, make_store
 from netboot.profile.stores import BY_NAME, STORE_KINDS, StoreSpec, parse_store
 
@@ -38,9 +39,11 @@ def spec(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSpec:
     return spec_of(request.param, tmp_path)
 
 
-@pytest.fixture
-def store(spec: StoreSpec) -> Iterator[PageStore]:
-    with closing(make_store(spec)) as made:
+@pytest.fixture(params=[*KEEPING, "memory, mapped"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PageStore]:
+    is_mapped = request.param not in KEEPING  # as a worker has it
+    made = MemoryStore() if is_mapped else make_store(spec_of(request.param, tmp_path))
+    with closing(made):
         yield made
 
 
@@ -62,7 +65,7 @@ def write(pages: PageFile, offset: int, data: bytes) -> None:
 
 @pytest.fixture
 def tmpfs_store() -> Iterator[PageStore]:
-    with closing(make_store(StoreSpec("memory"))) as made:
+    with closing(MemoryStore()) as made:
         yield made
 
 
