@@ -15,6 +15,7 @@ from netboot.boot.plan import BootPlan, HashTree
 from netboot.errors import Ignored
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
+from netboot.serve.boot_files import BootFiles
 from netboot.serve.dhcp import packet as dhcp
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply
 from netboot.serve.dhcp.packet import MessageType, Option
@@ -76,7 +77,11 @@ class _Rehearsal:
         self._loader = arch.loader_at(0, profile.seat(mac).boot.loader, proxy=proxy)
         self._server = server
         self._room = Room(
-            profile, Path(), bytes(ticket.SECRET_BYTES), Journal(), LeaseTable(capacity_bytes=0)
+            profile,
+            BootFiles(Path(), profile),
+            bytes(ticket.SECRET_BYTES),
+            Journal(),
+            LeaseTable(capacity_bytes=0),
         )
         # The hash needs all of an image, which may be of another machine.
         self._room.trees = {path: HashTree(0, "<hash>") for path in profile.images}

@@ -10,10 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 from netboot.boot import ipxe, memory, ticket, unified
-from netboot.boot.admission import Admission, Turn
+from netboot.boot.admission import Admission
 from netboot.boot.arch import (
     ARCHITECTURES,
-    BY_NAME,
     BY_OUI,
     LOADERS,
     UNIFIED,
@@ -23,36 +22,30 @@ from netboot.boot.arch import (
 from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.events import BootEvent, Journal
 from netboot.boot.plan import (
-    INITRAMFS_FILE,
-    KERNEL_FILE,
-    STUB_FILE,
     BootPlan,
     HashTree,
     SeatKeys,
     boot_plan,
-    features,
     root_export,
     swap_export,
 )
 from netboot.boot.silence import Silence, Step
-from netboot.boot.slices import Catalogue
 from netboot.boot.ticket import Key
-from netboot.errors import DeniedError, OperatorError
+from netboot.errors import DeniedError
 from netboot.host.complaints import Complaints
-from netboot.host.files import replace_file
 from netboot.pages.lease import LeaseTable
-from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
+from netboot.serve.boot_files import BootFiles, ipxe_client
 from netboot.serve.doors import Doors
 from netboot.serve.http.beacon import Beacon
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.identity import Identity
 from netboot.serve.leases import Leases, serialize
 from netboot.serve.seats import Seats, SeatState
+from netboot.serve.turns import Turns
 
 log = logging.getLogger(__name__)
 
-SCRIPT_SUFFIX = ".ipxe"
 DAMAGED = "failed:images"  # the beacon of a PC whose initramfs differs from the build (check.sh)
 MAX_NAME = 80  # characters of a file's name in a message; it is a stranger's text
 WHOLE: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # no slices: the whole initramfs
@@ -62,19 +55,14 @@ WHOLE: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # no slices: the wh
 class Room:
     """The answers of one room. Its state is in ``seats``, ``leases``, ``admission``, ``journal``.
 
-    ``images`` is a folder that ``netboot build`` filled, or None if another server boots the PCs.
-    ``initrds`` are further initramfs files for every PC, by name. The servers call the methods
-    from the event loop: none of them waits, but ``make_templates`` needs a thread.
+    The servers call the methods from the event loop: none of them waits.
     """
 
     profile: Profile
-    images: Path | None
+    files: BootFiles
     secret: bytes = field(repr=False)
     journal: Journal
     table: LeaseTable
-    initrds: dict[str, Path] = field(default_factory=dict)
-    catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by processor
-    templates: dict[str, Path] = field(default_factory=dict)  # of unified images, by processor
     trees: dict[str, HashTree] = field(default_factory=dict)  # of root images, by path
     identity: Identity = field(default_factory=lambda: Identity(Profile()))
     # Waits until the leases of an export are saved; None if nothing outlives this server.
@@ -83,6 +71,7 @@ class Room:
     doors: Doors = field(init=False, repr=False)
     leases: Leases = field(init=False, repr=False)
     admission: Admission = field(init=False)
+    turns: Turns = field(init=False, repr=False)
     silence: Silence = field(init=False, repr=False)
     _complaints: Complaints = field(default_factory=lambda: Complaints(log), repr=False)
 
@@ -91,6 +80,7 @@ class Room:
         self.doors = Doors(self.secret, self.seats, self.identity)
         self.leases = Leases(self.seats, self.table, self.identity.now)
         self.admission = Admission(self.profile.http.rate, self.profile.clients)
+        self.turns = Turns(self.files, self.seats, self.admission)
         proxy = self.profile.dhcp.mode == "proxy"
         self.silence = Silence(proxy=proxy, is_known=self.seats.is_known)
         self.journal.subscribe(self._follow)
@@ -149,22 +139,22 @@ class Room:
         only as long as the script would be.
         """
         client = ipxe_client(mac, name)
-        if client is None or self.images is None:
+        if client is None or self.files.images is None:
             return None
         seat = self.seats.of(mac)
         if not begins:
             plan = self._plan(
-                client, server, seat, self.doors.begin(mac), slices=self._slices(seat)
+                client, server, seat, self.doors.begin(mac), slices=self.turns.slices(seat)
             )
             return ipxe.render(plan, self.base_url(server))
         seat.attempts.scripted()
-        chosen, session = self._slices(seat), self.doors.begin(mac)
+        chosen, session = self.turns.slices(seat), self.doors.begin(mac)
         plan = self._plan(client, server, seat, session, slices=chosen)
-        turn = self._turn(seat, plan)
+        turn = self.turns.turn(seat, plan)
         if turn.wait:
             self.record(mac, "wait", f"{turn.wait} s, PCs in front: {turn.before}", **asdict(turn))
             return ipxe.render_wait(plan, self.base_url(server), turn)
-        self._sent(seat, client, chosen)
+        self.turns.sent(seat, client, chosen)
         self.journal.prove(mac)
         seat.session = session
         self.silence.heard(mac, Step.SCRIPT, time.monotonic())
@@ -206,7 +196,7 @@ class Room:
             ),
             server=server,
             slices=slices,
-            initrds=tuple(self.initrds),
+            initrds=tuple(self.files.initrds),
             attempt=seat.attempts.failed,
             trees=self.trees,
         )
@@ -226,7 +216,7 @@ class Room:
         """Tell that a boot file is missing, once a minute for a machine. ``mac`` may be empty."""
         if is_played(mac):
             return
-        if name in LOADERS or self.is_boot_file(name):
+        if name in LOADERS or self.files.may_exist(name):
             cause = "run 'netboot build'"
         elif mac[:8] in BY_OUI:
             cause = "copy it to the folder of boot.raspberry_pi"
@@ -249,7 +239,7 @@ class Room:
         if name in LOADERS:
             seat.attempts.loaded(time.monotonic())
         else:
-            self.admission.fetched(mac, self._size(name))
+            self.admission.fetched(mac, self.files.size(name))
 
     def lease(self, mac: str, request: LeaseRequest) -> str:
         """Grant a seat swap (see ``Leases.grant``). Return the line to send to the seat."""
@@ -284,67 +274,9 @@ class Room:
         """Return whether a seat has connections to its first area."""
         return self.table.is_in_use(swap_export(mac))
 
-    # The slices of the initramfs, and the turn to download them.
-
-    def _slices(self, seat: SeatState) -> dict[str, tuple[str, ...]]:
-        """Return the slices of the initramfs for a seat, by the processors that it may have.
-
-        Empty means the whole initramfs: always after a boot that sent no beacon, or in which the
-        initramfs was damaged, and while it is not certain which card the PC has.
-        """
-        if seat.unproven or time.monotonic() < seat.other_nic_until:
-            return {}
-        wanted = features(seat.settings)
-        found = {name: each.choose(seat.nic, wanted) for name, each in self.catalogues.items()}
-        return {name: files for name, files in found.items() if files}
-
-    def _sent(self, seat: SeatState, client: Client, chosen: dict[str, tuple[str, ...]]) -> None:
-        """Note that a seat is sent these slices. They are unproven until its first beacon."""
-        mac, nic = seat.mac, seat.nic
-        if nic is not None:
-            served = [row.name for row in client.arch.processors if row.name in self.catalogues]
-            lacking = [self.catalogues[name].complaint(nic) for name in served]
-            # Images of another processor may have the missing part; only iPXE knows the processor.
-            if lacking and all(lacking):
-                log.warning("%s: %s", seat.settings.hostname, lacking[0])
-                self.record(mac, "initramfs", lacking[0], card=f"{nic[0]:04x}:{nic[1]:04x}")
-        if seat.unproven:
-            self.record(mac, "initramfs", "the last boot did not finish; sending all drivers")
-        seat.unproven = bool(chosen)
-
-    def _turn(self, seat: SeatState, plan: BootPlan) -> Turn:
-        """Return a seat's turn to download. Of several processors' images the largest counts."""
-        if seat.is_probe:
-            return Turn(0, 0)
-        sizes = [
-            sum(
-                self._size(path.split("/", 2)[2]) for path in (each.kernel_path, *each.initrd_paths)
-            )
-            for each in plan.images
-        ]
-        return self.admission.ask(seat.mac, max(sizes, default=0), time.monotonic())
-
     def may_download(self, mac: str, name: str, patience: float) -> bool:
-        """Return True if a seat may fetch its unified image ``name`` now.
-
-        No script can tell firmware to wait. It is not answered, asks again, and gives up: so it may
-        download after ``patience`` seconds at the latest.
-        """
-        seat, now = self.seats.of(mac), time.monotonic()
-        if seat.is_probe or self.admission.is_admitted(mac, now):
-            return True
-        if seat.held_since is None or now - seat.held_since > 2 * patience:  # of another boot
-            seat.held_since = now
-        at_last = now - seat.held_since >= patience
-        turn = self.admission.ask(mac, self._size(name), now, at_last=at_last)
-        if turn.wait:
-            if seat.held_since == now:
-                message = f"{turn.wait} s, PCs in front: {turn.before}"
-                self.record(mac, "wait", message, **asdict(turn))
-            return False
-        seat.held_since = None
-        self.admission.begun(mac)
-        return True
+        """Return True if a seat may fetch its unified image ``name`` now (see ``Turns``)."""
+        return self.turns.may_download(self.seats.of(mac), name, patience)
 
     # Doors and keys.
 
@@ -410,27 +342,11 @@ class Room:
 
     def file(self, name: str) -> Path | None:
         """Return the path of the boot image ``name``, or None if there is none."""
-        processor, _, own = name.rpartition("/")
-        catalogue = self.catalogues.get(processor, Catalogue())
-        files = (KERNEL_FILE, INITRAMFS_FILE, *catalogue.files())
-        if name in LOADERS or (processor in self.profile.boot.architectures and own in files):
-            return None if self.images is None else self.images / name
-        return self.initrds.get(name)
-
-    def _size(self, name: str) -> int:
-        """Return the size of a boot image in bytes; 0 if there is none."""
-        processor, _, own = name.partition("/")
-        path = self.templates.get(processor) if own == UNIFIED else self.file(name)
-        try:
-            return 0 if path is None else path.stat().st_size
-        except OSError:
-            return 0
+        return self.files.path(name)
 
     def is_boot_file(self, name: str) -> bool:
         """Return True if there may be a boot file ``name``, for all seats or for each its own."""
-        processor, _, own = name.partition("/")
-        is_unified = own == UNIFIED and processor in self.profile.boot.architectures
-        return is_unified or ipxe_client("", name) is not None or self.file(name) is not None
+        return self.files.may_exist(name)
 
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
         """Return a seat's kernel, initramfs and command line as the one file ``name``.
@@ -440,30 +356,8 @@ class Room:
         """
         processor, _, own = name.partition("/")
         line = self.command_line(mac, processor, server) if own == UNIFIED else None
-        template = self.templates.get(processor)
+        template = self.files.templates.get(processor)
         return None if line is None or template is None else (template, unified.end_of(line))
-
-    def make_templates(self, folder: Path) -> None:
-        """Write the part of the unified images that all seats share into ``folder``.
-
-        Takes half a second. Raises OperatorError if a file cannot be read. If one cannot be written,
-        that of the server before is used, or none.
-        """
-        for name in self.profile.boot.architectures:
-            if self.images is None or not PROCESSORS[name].stub:
-                continue
-            own = self.images / name
-            files = (own / STUB_FILE, own / KERNEL_FILE, own / INITRAMFS_FILE)
-            try:
-                stub, kernel, *initrds = (
-                    path.read_bytes() for path in (*files, *self.initrds.values())
-                )
-                content = unified.make_template(stub, kernel, initrds)
-            except OSError as error:
-                raise OperatorError(f"{error.filename}: {error.strerror}") from error
-            template = folder / f"{name}-{UNIFIED}"
-            if _is_written(template, content):
-                self.templates[name] = template
 
     def command_line(self, mac: str, processor: str, server: IPv4Address) -> str | None:
         """Return the command line in a seat's unified kernel image, or None without such an image.
@@ -474,34 +368,3 @@ class Room:
         if arch is None or processor not in self.profile.boot.architectures:
             return None
         return unified.command_line(self.plan_of(Client(mac, arch, Stage.FIRMWARE), server))
-
-
-def ipxe_client(mac: str, script_name: str) -> Client | None:
-    """Return the iPXE of ``mac`` that asks for the script, whose name has its architecture.
-
-    Return None if ``script_name`` has none.
-    """
-    arch = BY_NAME.get(script_name.removesuffix(SCRIPT_SUFFIX))
-    return None if arch is None else Client(mac, arch, Stage.IPXE)
-
-
-def _is_written(path: Path, content: bytes) -> bool:
-    """Write a template; return False, with a warning, if there is no room for it."""
-    try:
-        # At the next start its room may be taken. And other images are rare.
-        if path.read_bytes() == content:
-            return True
-    except OSError:
-        pass  # none yet
-    try:
-        # Workers of the server before this one may be in the middle of the old file.
-        replace_file(path, content)
-    except OSError as error:
-        log.warning(
-            "%s: cannot be written: %s; make room there and start again: PCs with Secure Boot get "
-            "no unified image",
-            path,
-            error.strerror,
-        )
-        return False
-    return True

@@ -36,6 +36,7 @@ from netboot.profile.profile import Profile
 from netboot.profile.stores import StoreSpec, parse_store
 from netboot.serve import changes
 from netboot.serve.announcing import Announcer
+from netboot.serve.boot_files import BootFiles
 from netboot.serve.dhcp.server import DhcpServer
 from netboot.serve.http.server import HttpServer
 from netboot.serve.identity import Identity
@@ -93,16 +94,17 @@ class Services:
         self._attached_by: dict[str, str] = {}  # MAC addresses by the addresses with swap in use
         self._room = Room(
             profile=profile,
-            images=images,
+            files=BootFiles(
+                images,
+                profile,
+                {path.name: path for path in initrds},
+                {}
+                if images is None
+                else _catalogues(images / MANIFEST_FILE, profile.boot.architectures),
+            ),
             secret=secret,
             journal=journal,
             table=LeaseTable(profile.swap.capacity or ram_bytes() // 2, profile.swap.overcommit),
-            initrds={path.name: path for path in initrds},
-            catalogues=(
-                {}
-                if images is None
-                else _catalogues(images / MANIFEST_FILE, profile.boot.architectures)
-            ),
             identity=self._identity,
         )
         self._dhcp: DhcpServer | None = None
@@ -125,7 +127,7 @@ class Services:
             log.warning("%s", line)
         images: dict[str, ImageFile] = {}
         if not self._swap_only:
-            await asyncio.to_thread(self._room.make_templates, self._state)
+            await asyncio.to_thread(self._room.files.make_templates, self._state)
             images = await asyncio.to_thread(self._images)
 
         spec = headroom.affordable(parse_store(self._profile.swap.store))

@@ -17,7 +17,8 @@ from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
 from netboot.errors import Ignored
 from netboot.host.text import printable
-from netboot.serve.room import SCRIPT_SUFFIX, Room, ipxe_client
+from netboot.serve.boot_files import SCRIPT_SUFFIX, ipxe_client
+from netboot.serve.room import Room
 from netboot.serve.tftp.content import NO_SUCH_FILE
 from netboot.serve.tftp.server import Transfer, WithEnd
 from netboot.serve.tftp.transfer import Outcome
@@ -117,7 +118,7 @@ class TftpFiles:
             self.room.record(mac, "failed:loader", message)
             return grub.render_failed().encode()
         arch = BY_GRUB.get(name.removesuffix(grub.CONFIG_SUFFIX))
-        if arch is None or self.room.images is None:
+        if arch is None or self.room.files.images is None:
             return None
         return grub.render(self.room.grub_plan(mac, arch, server), str(server)).encode()
 
@@ -134,7 +135,7 @@ class TftpFiles:
 
         Return None if neither exists, or if Pis are not served.
         """
-        if self.room.profile.boot.raspberry_pi is None or self.room.images is None:
+        if self.room.profile.boot.raspberry_pi is None or self.room.files.images is None:
             return None
         folder, names = Path(self.room.profile.boot.raspberry_pi).resolve(), raspberry.names(path)
         for name in names:

@@ -19,6 +19,7 @@ from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.worker.buffers import BUFFER_BYTES
 from netboot.profile.profile import Profile
+from netboot.serve.boot_files import BootFiles
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.room import Room
 from tests import ROOT
@@ -396,7 +397,7 @@ def test_made_up_pcs_do_not_take_the_rooms_swap(tmp_path: Path) -> None:
     for start in range(2):
         with closing(DiskStore(tmp_path, "room")) as store:
             table = LeaseTable(1024 * MIB)
-            room = Room(Profile(), tmp_path, b"s" * 32, Journal(), table)
+            room = Room(Profile(), BootFiles(tmp_path, Profile()), b"s" * 32, Journal(), table)
             LeasedExports(store, table)
             for number, ram in enumerate([400, 400, 200, 100, 30, 8, 1, 1 << 200] * 3):
                 mac = f"02:00:00:00:0{start}:{number:02x}"

@@ -17,6 +17,7 @@ from netboot.boot.client import Client, Stage
 from netboot.boot.events import Journal
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
+from netboot.serve.boot_files import BootFiles
 from netboot.serve.dhcp.packet import parse
 from netboot.serve.room import Room
 from netboot.serve.tftp.server import TftpServer
@@ -118,7 +119,9 @@ class Server:
         self.room = self.make_room(with_pis(PROXY, str(folder / "pi")))
 
     def make_room(self, profile: Profile) -> Room:
-        return Room(profile, self._images, b"s" * 32, Journal(), LeaseTable(1 << 30))
+        return Room(
+            profile, BootFiles(self._images, profile), b"s" * 32, Journal(), LeaseTable(1 << 30)
+        )
 
     def read(self, paths: list[str], mac: str = PI_4) -> list[bytes | None]:
         """Return the content of each path; None if it was refused."""
@@ -236,7 +239,7 @@ def test_what_a_pi_asks_for_is_for_pis(server: Server) -> None:
 
 
 def test_uefi_on_a_pi_gets_loaders_too(server: Server) -> None:
-    (Path(server.room.images or "") / "snponly.efi").write_text("loader")
+    (Path(server.room.files.images or "") / "snponly.efi").write_text("loader")
     assert server.read(["snponly.efi"]) == [b"loader"]
 
 

@@ -15,6 +15,7 @@ from netboot.errors import DeniedError, OperatorError
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot
+from netboot.serve.boot_files import BootFiles
 from netboot.serve.room import Room
 from netboot.serve.tftp.server import WithEnd
 from netboot.serve.tftp_files import TftpFiles
@@ -87,8 +88,8 @@ def room(stub: bytes, tmp_path: Path) -> Room:
     for name, content in (("stub.efi", stub), ("vmlinuz", KERNEL), ("initramfs.img", INITRAMFS)):
         (tmp_path / "arm64" / name).write_bytes(content)
     profile = Profile(boot=Boot(architectures=("arm64",)))
-    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(1 << 30))
-    room.make_templates(tmp_path)
+    room = Room(profile, BootFiles(tmp_path, profile), b"s" * 32, Journal(), LeaseTable(1 << 30))
+    room.files.make_templates(tmp_path)
     return room
 
 
@@ -148,4 +149,4 @@ def test_nothing_else_is_made(room: Room, name: str) -> None:
 def test_images_without_their_stub_are_said(room: Room, tmp_path: Path) -> None:
     (tmp_path / "arm64/stub.efi").unlink()
     with pytest.raises(OperatorError, match="stub.efi: No such file"):
-        room.make_templates(tmp_path)
+        room.files.make_templates(tmp_path)

@@ -15,6 +15,7 @@ from netboot.boot.flapping import ROUNDS
 from netboot.boot.plan import swap_export
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
+from netboot.serve.boot_files import BootFiles
 from netboot.serve.identity import Identity
 from netboot.serve.noticing import Noticing
 from netboot.serve.room import Room
@@ -31,7 +32,14 @@ MAC, PC, HERE = "52:54:00:12:34:56", IPv4Address("10.0.0.7"), IPv4Address("10.0.
 def room(tmp_path: Path) -> Room:
     profile = Profile()
     identity = Identity(profile, FakeLinks({str(PC): MAC}))
-    return Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(1 << 30), identity=identity)
+    return Room(
+        profile,
+        BootFiles(tmp_path, profile),
+        b"s" * 32,
+        Journal(),
+        LeaseTable(1 << 30),
+        identity=identity,
+    )
 
 
 def dhcp(room: Room, kind: str, **data: str) -> None:

@@ -22,6 +22,7 @@ from netboot.profile.fields import SwapSize
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot as BootSettings
 from netboot.profile.sections import Http, Swap
+from netboot.serve.boot_files import BootFiles
 from netboot.serve.doors import SHOWS
 from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.http.lease_request import LeaseRequest
@@ -39,11 +40,13 @@ GIB = 1 << 30
 @pytest.fixture
 def room(tmp_path: Path) -> Room:
     (tmp_path / "snponly.efi").write_bytes(b"loader")
-    return Room(Profile(), tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
+    return Room(Profile(), BootFiles(tmp_path, Profile()), b"s" * 32, Journal(), LeaseTable(GIB))
 
 
 def other_room(room: Room, profile: Profile) -> Room:
-    return Room(profile, room.images, room.secret, room.journal, room.table)
+    return Room(
+        profile, BootFiles(room.files.images, profile), room.secret, room.journal, room.table
+    )
 
 
 def token_of(room: Room) -> str:
@@ -287,7 +290,7 @@ def test_a_pc_with_too_little_ram_is_told_and_boots(room: Room, modules: str, to
 
 
 def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_path: Path) -> None:
-    room.catalogues = {"amd64": Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})}
+    room.files.catalogues = {"amd64": Catalogue({BASE: Slice(), "e1000": Slice(("8086:100e",))})}
     bios = BY_NAME["bios"]
 
     def initrds() -> list[str]:
@@ -321,7 +324,7 @@ def test_a_known_card_gets_slices_until_a_boot_is_not_heard_of(room: Room, tmp_p
 def test_a_false_card_costs_a_pc_no_driver(room: Room) -> None:
     """Anybody can send DHCP in a seat's name. For ten minutes the PC gets all drivers."""
     slices = {BASE: Slice(), "e1000": Slice(("8086:100e",)), "r8169": Slice(("10ec:8168",))}
-    room.catalogues = {"amd64": Catalogue(slices)}
+    room.files.catalogues = {"amd64": Catalogue(slices)}
     for nic in ((0x8086, 0x100E), (0x10EC, 0x8168), (0x8086, 0x100E)):
         room.plan(Client(MAC, BY_NAME["bios"], Stage.IPXE, nic=nic), SERVER)
     for _ in range(2):
@@ -335,7 +338,10 @@ def test_a_card_that_the_images_do_not_serve_is_told_before_the_pc_finds_out(
 ) -> None:
     lacks = (("rtl_nic/rtl8168h-2.fw", "firmware-realtek"),)
     served = Catalogue({BASE: Slice(), "r8169": Slice(("10ec:8168",), lacks=lacks)})
-    room.catalogues = {"amd64": served, "another": Catalogue({"all": Slice(("10ec:*", "8086:*"))})}
+    room.files.catalogues = {
+        "amd64": served,
+        "another": Catalogue({"all": Slice(("10ec:*", "8086:*"))}),
+    }
     for nic, message in (
         ((0x10EC, 0x8168), "firmware-realtek"),
         ((0x8086, 0xFFFF), "no driver is known"),
@@ -348,7 +354,7 @@ def test_a_card_that_the_images_do_not_serve_is_told_before_the_pc_finds_out(
 
 
 def test_a_server_without_images_boots_nobody(room: Room) -> None:
-    room.images = None
+    room.files.images = None
     assert room.script(MAC, "bios.ipxe", SERVER) is None
     assert room.file("amd64/vmlinuz") is None
     assert TftpFiles(room).file("snponly.efi", SERVER) is None
@@ -373,8 +379,12 @@ def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_sess
 ) -> None:
     servers = (SERVER, IPv4Address("10.0.0.2"))
     profile = Profile(swap=Swap(servers=servers, layout="stripe"))
-    first = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
-    other = Room(profile, room.images, room.secret, Journal(), LeaseTable(GIB))
+    first = Room(
+        profile, BootFiles(room.files.images, profile), room.secret, Journal(), LeaseTable(GIB)
+    )
+    other = Room(
+        profile, BootFiles(room.files.images, profile), room.secret, Journal(), LeaseTable(GIB)
+    )
     mac = other.seat_of(first.doors.begin(MAC), SERVER)
     assert mac == MAC
     text, _, token = other.lease(mac, LeaseRequest(GIB // 4, fresh=True)).partition(" token=")
@@ -405,7 +415,13 @@ def test_a_server_that_was_restarted_takes_the_session_of_a_boot_before(room: Ro
     boot = read(script or "", MAC)
     assert isinstance(boot, Boot)
     session, token = (boot.arguments[f"netboot.{name}"] for name in ("ticket", "token"))
-    after = Room(room.profile, room.images, room.secret, Journal(), LeaseTable(GIB))
+    after = Room(
+        room.profile,
+        BootFiles(room.files.images, room.profile),
+        room.secret,
+        Journal(),
+        LeaseTable(GIB),
+    )
     assert after.lease(MAC, LeaseRequest(GIB // 4, session=session)) == f"size={GIB // 2}"
     assert after.lease(MAC, LeaseRequest(GIB // 4, session=session)) == f"size={GIB // 2}", (
         "asked again"
@@ -429,7 +445,7 @@ def test_a_seat_that_lost_its_pages_gets_a_fresh_lease_even_after_a_restart(room
 
 def test_a_seat_may_have_as_many_further_areas_as_its_profile_says(tmp_path: Path) -> None:
     profile = Profile(swap=Swap(size=SwapSize(bytes=GIB // 4), grow=2))
-    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB // 2))
+    room = Room(profile, BootFiles(tmp_path, profile), b"s" * 32, Journal(), LeaseTable(GIB // 2))
     room.script(MAC, "bios.ipxe", SERVER)
     boot_token = token_of(room)
     assert ask_for_lease(room, GIB) == f"size={GIB // 4}"
@@ -457,7 +473,7 @@ def test_a_seat_waits_for_its_turn_and_nothing_of_its_boot_has_begun(tmp_path: P
     for name in ("vmlinuz", "initramfs.img"):
         (tmp_path / "amd64" / name).write_bytes(bytes(1_000_000))
     profile = Profile(http=Http(rate=125_000))  # 1Mbit
-    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
+    room = Room(profile, BootFiles(tmp_path, profile), b"s" * 32, Journal(), LeaseTable(GIB))
     first, second = "52:54:00:00:00:01", "52:54:00:00:00:02"
     assert isinstance(read(room.script(first, "bios.ipxe", SERVER) or "", first), Boot)
     waits = read(room.script(second, "bios.ipxe", SERVER) or "", second)
@@ -479,9 +495,9 @@ def test_firmware_that_takes_no_script_waits_for_its_turn_unanswered(
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     profile = Profile(http=Http(rate=1000), boot=BootSettings(architectures=("arm64",)))
-    room = Room(profile, tmp_path, b"s" * 32, Journal(), LeaseTable(GIB))
+    room = Room(profile, BootFiles(tmp_path, profile), b"s" * 32, Journal(), LeaseTable(GIB))
     (template := tmp_path / "arm64-linux.efi").write_bytes(bytes(100_000))
-    room.templates["arm64"] = template
+    room.files.templates["arm64"] = template
     first, second = "52:54:00:12:34:01", MAC
     assert room.may_download(first, "arm64/linux.efi", 15.0)
     answers = []

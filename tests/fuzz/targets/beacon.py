@@ -9,6 +9,7 @@ from netboot.boot.events import Journal
 from netboot.boot.limits import BEACON_BYTES, BEACON_KEYS
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
+from netboot.serve.boot_files import BootFiles
 from netboot.serve.http.beacon import MAX_AGE_SECONDS, parse_beacon
 from netboot.serve.room import Room
 
@@ -32,7 +33,7 @@ def one_input(data: bytes) -> None:
     json.dumps(beacon.data, allow_nan=False)
     if not stage.isprintable():
         return  # the HTTP server answers 400
-    room = Room(PROFILE, None, b"s" * 32, Journal(), LeaseTable(1 << 30))
+    room = Room(PROFILE, BootFiles(None, PROFILE), b"s" * 32, Journal(), LeaseTable(1 << 30))
     room.beacon(SEAT, stage[:40], beacon)
     # A report can make an event of its own and some that follow from it.
     for text in room.journal.texts(SEAT):

@@ -12,6 +12,7 @@ from netboot.boot.events import Journal
 from netboot.errors import DeniedError, Ignored, ProtocolError
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
+from netboot.serve.boot_files import BootFiles
 from netboot.serve.room import Room
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.packet import MAX_REASON_CHARACTERS, Error, Request
@@ -62,7 +63,7 @@ def _parse(datagram: bytes) -> object:
 
 def _look_up(request: Request) -> None:
     """Without images and without a ticket of ours there is nothing but GRUB's first file."""
-    room = Room(PROFILE, None, b"s" * 32, Journal(), LeaseTable(1 << 30))
+    room = Room(PROFILE, BootFiles(None, PROFILE), b"s" * 32, Journal(), LeaseTable(1 << 30))
     try:
         found = TftpFiles(room).file(request.filename, SERVER, CLIENT)
     except DeniedError as error:
