@@ -38,8 +38,8 @@ from netboot.deploy.seats import NewSeat, add_each, change, check_hostname
 from netboot.errors import OperatorError
 from netboot.host.text import printable_lines
 from netboot.images import build
+from netboot.profile import arguments
 from netboot.profile import file as profile_file
-from netboot.profile import values
 
 KNOWN_HOSTS = "~/.ssh/known_hosts"
 HELP = {
@@ -239,7 +239,7 @@ def netboot(
     timeout: str = "300",
 ) -> None:
     """Boot the PCs from the network, wave by wave."""
-    orders, dry_run, server = machines.orders, machines.dry_run, values.parse_server(server)
+    orders, dry_run, server = machines.orders, machines.dry_run, arguments.parse_server(server)
     size, most = _number("--wave", wave, 1), _number("--failures", failures)
     seconds, hosts = _number("--timeout", timeout, 1), machines.seats()
     with shown.BuildProgress() as progress:

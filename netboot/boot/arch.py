@@ -9,7 +9,7 @@ from enum import Enum
 
 from netboot.errors import OperatorError
 from netboot.profile.processors import AMD64, ARM64, I386, Processor
-from netboot.profile.values import nearest
+from netboot.profile.reading import nearest
 
 
 class Firmware(Enum):

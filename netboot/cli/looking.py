@@ -21,7 +21,7 @@ from netboot.cli.ending import INTERRUPTED
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
-from netboot.profile import values
+from netboot.profile import arguments, values
 
 if TYPE_CHECKING:
     from netboot.boot.events import BootEvent
@@ -47,7 +47,7 @@ def status(
     from netboot.cli import show
     from netboot.serve.http.status import fetch_histories, fetch_status
 
-    server = values.parse_server(server)
+    server = arguments.parse_server(server)
     secret = _secret_in(state)
     if as_json:
         print(json.dumps(fetch_histories(server, secret)))
@@ -99,10 +99,10 @@ def watch(
     from netboot.cli import checks, show
     from netboot.lab.watch import watch
 
-    server = values.parse_server(server)
-    macs = [values.parse_word("MAC", values.MAC, seat) for seat in seats]
+    server = arguments.parse_server(server)
+    macs = [arguments.parse_word("MAC", values.MAC, seat) for seat in seats]
     stage = values.choice(stages.BY_NAME, "a stage such as swap or userland")
-    until = [values.parse_word("--until", stage, name) for name in until]
+    until = [arguments.parse_word("--until", stage, name) for name in until]
     if console is not None:
         checks.check_folder("--console", console.absolute().parent)
 
@@ -215,13 +215,13 @@ def storm(
     from netboot.lab.storm.report import Report
 
     found = find_one(interface)
-    address = values.parse_word("--server", values.ADDRESS, server) if server else found.address
+    address = arguments.parse_word("--server", values.ADDRESS, server) if server else found.address
     wanted = Storm(
         interface=found,
         server=address,
         clients=clients,
         arch=architectures.parse(arch),
-        card=values.parse_word("--card", values.CARD, card),
+        card=arguments.parse_word("--card", values.CARD, card),
         over=over,
         limit=limit,
     )

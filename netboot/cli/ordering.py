@@ -9,7 +9,7 @@ import typer
 
 from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
 from netboot.cli.verbs import App
-from netboot.profile import values
+from netboot.profile import arguments, values
 from netboot.serve.http.orders import ORDERS
 
 app = App()
@@ -35,9 +35,9 @@ def order(
     from netboot.serve.http.status import give_order
     from netboot.serve.secret import load_secret
 
-    server = values.parse_server(server)
-    values.parse_word("order", values.choice(dict.fromkeys(ORDERS)), what)
-    seats = [values.parse_word("MAC", values.MAC, text) for text in mac]
+    server = arguments.parse_server(server)
+    arguments.parse_word("order", values.choice(dict.fromkeys(ORDERS)), what)
+    seats = [arguments.parse_word("MAC", values.MAC, text) for text in mac]
     secret = load_secret(state / "secret", make=False)
     against = {}
     for seat in seats:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from netboot.errors import OperatorError
-from netboot.profile import values
+from netboot.profile import reading
 
 INSTALLED = Path("/etc/netboot")
 
@@ -38,8 +38,8 @@ def search(name: str, folders: Sequence[Path]) -> Path:
         if os.path.isfile(folder / name):  # Path.is_file raises for a folder that we may not read
             return folder / name
     known = {path.stem: path.name for folder in folders for path in folder.glob("*.yaml")}
-    guess = known.get(values.nearest(Path(name).stem, known))
-    looked = values.any_of({_called(folder): None for folder in folders})
+    guess = known.get(reading.nearest(Path(name).stem, known))
+    looked = reading.any_of({_called(folder): None for folder in folders})
     hint = f"; did you mean '{guess}'?" if guess else ""
     raise OperatorError(f"{name}: there is no such profile in {looked}{hint}")
 

@@ -19,7 +19,7 @@ from netboot.cli.ending import MISTAKE
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
-from netboot.profile import values
+from netboot.profile import arguments, values
 
 app = App()
 
@@ -135,8 +135,8 @@ def plan(
     from netboot.profile import file as profile_file
     from netboot.serve.dryrun import SOMEWHERE, rehearse
 
-    seat = values.parse_word("--mac", values.MAC, mac)
-    address = values.parse_word("--server", values.ADDRESS, server) if server else None
+    seat = arguments.parse_word("--mac", values.MAC, mac)
+    address = arguments.parse_word("--server", values.ADDRESS, server) if server else None
     loaded = profile_file.load(find_profile(profile), settings)
     rehearsal = rehearse(loaded, seat, arch, address)
     if address is None and loaded.dhcp.range is None:

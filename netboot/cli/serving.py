@@ -31,7 +31,7 @@ from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 from netboot.pages.stores.folder import SUFFIX, find_kept
 from netboot.pages.upgrade import CHECK_VERB, LISTENERS
-from netboot.profile import values
+from netboot.profile import arguments
 
 if TYPE_CHECKING:
     from netboot.boot.events import BootEvent
@@ -211,13 +211,13 @@ def pages(
     from netboot.pages.static import serve_static, upgrade_static
     from netboot.profile.stores import parse_store
 
-    address = values.parse_endpoint(listen)
+    address = arguments.parse_endpoint(listen)
     checks.check_store("--store", parse_store(store))
     if upgrade:
         print(f"upgraded: process {upgrade_static(address, store, name)}")
         return
-    exports = values.parse_exports(export)
-    read_only = values.parse_images(image)
+    exports = arguments.parse_exports(export)
+    read_only = arguments.parse_images(image)
     ready = functools.partial(print, flush=True)
     work = serve_static(address, exports, store, ready, name, read_only, workers)
     until_stopped(work)

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from netboot.errors import OperatorError
-from netboot.profile import values
+from netboot.profile import reading
 
 F = TypeVar("F", bound=Callable[..., Any])
 Replacements = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
@@ -17,7 +17,7 @@ Replacements = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
 def _one_of(found: re.Match[str]) -> str:
     names = found[2].replace("'", "").split(", ")
-    return f"expected {values.any_of(dict.fromkeys(names))}, found {found[1]}"
+    return f"expected {reading.any_of(dict.fromkeys(names))}, found {found[1]}"
 
 
 # Phrases of the libraries that read options, and ours.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from netboot.deploy import sheet
 from netboot.deploy.sheet import MOST_SHOWN
 from netboot.errors import OperatorError
-from netboot.profile import values
+from netboot.profile import reading, values
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Ssh
 
@@ -87,7 +87,7 @@ def _mistakes(cells: dict[str, str]) -> Iterator[str]:
             continue  # a PC without an address can be woken, and a PC without a MAC reached
         try:
             kind.parse(cells[name])
-        except values.Unreadable as error:
+        except reading.Unreadable as error:
             guess = f"; did you mean '{error.nearest}'?" if error.nearest else ""
             yield f"column '{name}': {error}, found {cells[name][:MOST_SHOWN]!r}{guess}"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from netboot.errors import OperatorError
-from netboot.profile import values
+from netboot.profile import reading, values
 from netboot.profile.profile import Profile
 
 
@@ -68,7 +68,7 @@ def check_hostname(name: str) -> None:
     """Raise OperatorError if ``name``, which a PC gave, is no host name."""
     try:
         values.HOSTNAME.parse(name)
-    except values.Unreadable:
+    except reading.Unreadable:
         raise OperatorError(
             f"its host name {name!a} is none: letters, digits and hyphens; name it in a --csv"
         ) from None

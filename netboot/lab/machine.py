@@ -12,7 +12,7 @@ from pathlib import Path
 from netboot.errors import OperatorError
 from netboot.host.programs import check_installed
 from netboot.profile.processors import AMD64, ARM64, I386, Processor
-from netboot.profile.values import nearest
+from netboot.profile.reading import nearest
 
 OVMF = Path("/usr/share/OVMF")
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from netboot.profile import patterns, values
+from netboot.profile import patterns, reading, values
+from netboot.profile.reading import Nearest, Text, Unreadable
 from netboot.profile.stores import STORE
-from netboot.profile.values import Nearest, Text, Unreadable
 
 MIB = 1 << 20
 MAX_PREFIX = 30  # bits; a smaller network lacks addresses for one PC and its router
@@ -43,7 +43,7 @@ class Section(BaseModel):
         return self.model_copy(update=given)
 
 
-class NothingIsEmpty(values.Annotation):
+class NothingIsEmpty(reading.Annotation):
     """The annotation of a mapping: nothing stands for an empty one."""
 
     def __get_pydantic_json_schema__(
@@ -85,7 +85,7 @@ def _range(text: str) -> AddressRange:
 
 def _swap_size(text: str) -> SwapSize:
     if text[-1:] in ("x", "X"):
-        times = float(values.matched(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?x", text)[1])
+        times = float(reading.matched(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?x", text)[1])
         return SwapSize(times_ram=times) if times else SwapSize(bytes=0)
     size = values.size(text)
     if 0 < size < MIB:
@@ -102,15 +102,15 @@ def _store(text: str) -> str:
 
 
 def _factor(text: str) -> float:
-    return float(values.matched(r"[1-9][0-9]?(\.[0-9]{1,18})?", text)[0])
+    return float(reading.matched(r"[1-9][0-9]?(\.[0-9]{1,18})?", text)[0])
 
 
 def _kernel(text: str) -> str:
-    return values.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
+    return reading.matched(r"/[!-~]+|[a-z0-9][a-z0-9+.-]+", text)[0]
 
 
 def _absolute(text: str) -> str:
-    return values.matched(r"/[^\x00-\x1f]+", text)[0]
+    return reading.matched(r"/[^\x00-\x1f]+", text)[0]
 
 
 def _path(of: str) -> Text[str]:
@@ -118,11 +118,11 @@ def _path(of: str) -> Text[str]:
 
 
 def _printable(text: str) -> str:
-    return values.matched(r"[ -~]*", text)[0]
+    return reading.matched(r"[ -~]*", text)[0]
 
 
 def _network(text: str) -> IPv4Network:
-    network = IPv4Network(values.matched(r"[0-9.]+/[0-9]{1,2}", text)[0], strict=False)
+    network = IPv4Network(reading.matched(r"[0-9.]+/[0-9]{1,2}", text)[0], strict=False)
     if network.prefixlen > MAX_PREFIX:
         raise ValueError("no room for PCs")
     if str(network) != text:  # 10.9.0.1/24 is a machine in a network
@@ -131,7 +131,7 @@ def _network(text: str) -> IPv4Network:
 
 
 def _interface_address(text: str) -> IPv4Interface:
-    address = IPv4Interface(values.matched(r"[0-9.]+/[0-9]{1,2}", text)[0])
+    address = IPv4Interface(reading.matched(r"[0-9.]+/[0-9]{1,2}", text)[0])
     if not hosts(address.network, address.ip, address.ip):
         raise ValueError("not a host's")
     return address
@@ -139,22 +139,22 @@ def _interface_address(text: str) -> IPv4Interface:
 
 def _domain(text: str) -> str:
     label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-    if len(values.matched(rf"{label}(\.{label})*", text)[0]) > MAX_DOMAIN:
+    if len(reading.matched(rf"{label}(\.{label})*", text)[0]) > MAX_DOMAIN:
         raise ValueError("too long")
     return text.lower()
 
 
 def _client_id(text: str) -> str:
-    return values.matched(r"([0-9a-f]{2}:?){1,255}", text)[0].lower().replace(":", "")
+    return reading.matched(r"([0-9a-f]{2}:?){1,255}", text)[0].lower().replace(":", "")
 
 
 def _user_name(text: str) -> str:
-    return values.matched(r"[a-z_][a-z0-9_.-]{0,31}", text)[0]
+    return reading.matched(r"[a-z_][a-z0-9_.-]{0,31}", text)[0]
 
 
 def _interface(text: str) -> str:
     # IFNAMSIZ of <linux/if.h> is 16. A comma stands between names.
-    return values.matched(r"[!-+.0-~-]{1,15}", text)[0]
+    return reading.matched(r"[!-+.0-~-]{1,15}", text)[0]
 
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

@@ -13,7 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
 from netboot.errors import OperatorError
-from netboot.profile import document, values
+from netboot.profile import document, reading, values
 from netboot.profile.document import MAX_CHARACTERS, Document, KeyPath, dotted
 from netboot.profile.fields import Section
 from netboot.profile.profile import Profile
@@ -154,15 +154,15 @@ def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
             path, problem = path[:-1], f"missing key '{path[-1]}'"
         case "misplaced":
             path, problem = (*path, *context["path"]), context["problem"]
-        case "value_error" if isinstance(context["error"], values.Unreadable):
+        case "value_error" if isinstance(context["error"], reading.Unreadable):
             # pydantic appends "[key]" if the key itself is wrong.
             path = path[:-1] if path[-1] == "[key]" else path
             error = context["error"]
             problem = f"{error}, found {found}{_did_you_mean(error.nearest)}"
         case "literal_error":
             names = dict.fromkeys(re.findall(r"'([^']*)'", context["expected"]))
-            guess = values.nearest(str(details["input"]), names)
-            problem = f"expected {values.any_of(names)}, found {found}{_did_you_mean(guess)}"
+            guess = reading.nearest(str(details["input"]), names)
+            problem = f"expected {reading.any_of(names)}, found {found}{_did_you_mean(guess)}"
         case "model_type" | "dict_type":
             problem = f"expected a section with keys, found {found}{_spaced(details['input'])}"
         case _:
@@ -174,9 +174,9 @@ def _unknown(path: KeyPath) -> str:
     section, name = _section_at(path[:-1]), str(path[-1])
     if any(name in wider.model_fields for wider in section.__subclasses__()):
         return "cannot differ between PCs; set it for the whole room"
-    guess = values.nearest(name, section.model_fields)
+    guess = reading.nearest(name, section.model_fields)
     return "unknown key" + (
-        _did_you_mean(guess) or f"; expected {values.any_of(section.model_fields)}"
+        _did_you_mean(guess) or f"; expected {reading.any_of(section.model_fields)}"
     )
 
 
@@ -207,4 +207,4 @@ def _found(value: object) -> str:
         return "nothing"
     if isinstance(value, dict | list):
         return "keys" if isinstance(value, dict) else "a list"
-    return values.quoted(str(value), FOUND_CHARACTERS)
+    return reading.quoted(str(value), FOUND_CHARACTERS)

@@ -22,9 +22,9 @@ from netboot.profile.fields import (
     hosts,
     misplaced,
 )
+from netboot.profile.reading import OneOrMore
 from netboot.profile.roots import BY_NAME as ROOTS
 from netboot.profile.sections import Boot, Dhcp, Http, Root, SeatBoot, SeatSwap, Ssh, Swap, Vagrant
-from netboot.profile.values import OneOrMore
 
 
 class SeatSettings(Section):

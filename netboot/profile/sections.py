@@ -36,8 +36,8 @@ from netboot.profile.fields import (
 )
 from netboot.profile.processors import AMD64, Processor
 from netboot.profile.processors import BY_NAME as PROCESSORS
+from netboot.profile.reading import OneOrMore
 from netboot.profile.roots import BY_NAME as ROOTS
-from netboot.profile.values import OneOrMore
 
 PAGE = 4096
 FULL_MODE = ("range", "router", "dns", "ntp", "domain", "lease_time", "client_ids")

@@ -10,16 +10,8 @@ from pathlib import Path
 
 from netboot.errors import OperatorError
 from netboot.profile import patterns
-from netboot.profile.values import (
-    MAX_SIZE,
-    SIZE,
-    UNITS,
-    Nearest,
-    Text,
-    Unreadable,
-    any_of,
-    nearest,
-)
+from netboot.profile.reading import Nearest, Text, Unreadable, any_of, nearest
+from netboot.profile.values import MAX_SIZE, SIZE, UNITS
 
 # The smallest memory with which a tiered store is of use.
 MIN_TIER_BYTES = 4 << 20

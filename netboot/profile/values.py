@@ -5,21 +5,20 @@ only this module decides what a value means.
 """
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Mapping
 from ipaddress import IPv4Address
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TypeVar
 from unicodedata import normalize
 
-from netboot.errors import OperatorError
 from netboot.profile import patterns
-
-if TYPE_CHECKING:  # a page worker reads no profile, and pydantic takes a fifth of its start
-    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-    from pydantic_core import CoreSchema
+from netboot.profile.reading import (
+    Nearest,
+    Text,
+    Unreadable,
+    any_of,
+    matched,
+    nearest,
+)
 
 T = TypeVar("T")
 
@@ -28,100 +27,9 @@ UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 AUTO = "auto"
-CURLY = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"
 MULTICAST = tuple("13579bdf")  # second digits of addresses of many cards (IEEE 802, I/G bit)
 ONE_CARD = "a MAC address such as 52:54:00:12:34:56"
 MAC_TAIL = "{tail}"  # in a group's hostname: the last six digits of the PC's MAC address
-
-
-class Unreadable(ValueError):
-    """A value that its key does not take. ``nearest``, the likely intention, may be empty."""
-
-    def __init__(self, expected: str, nearest: str = "") -> None:
-        super().__init__(f"expected {expected}")
-        self.expected = expected
-        self.nearest = nearest
-
-
-class Nearest(ValueError):
-    """Raised by a conversion that can guess the intended value; its text is the guess."""
-
-
-class Annotation(ABC):
-    """A pydantic annotation that reads what stands in a YAML file before pydantic does."""
-
-    @abstractmethod
-    def read(self, value: object) -> object:
-        """Return the value of what stands in the file. Raises ValueError."""
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: "GetCoreSchemaHandler"
-    ) -> "CoreSchema":
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_before_validator_function(self.read, handler(source))
-
-
-@dataclass(frozen=True, eq=False)
-class Text(Annotation, Generic[T]):
-    """The notation of one kind of value; also a pydantic annotation that reads it.
-
-    ``expected`` completes "expected ...". ``convert`` raises ValueError. ``schema`` is the JSON
-    Schema of the value as a user writes it. Values that are neither text nor a YAML container pass
-    unchanged, so that typed values can make models too.
-    """
-
-    expected: str
-    convert: Callable[[str], T]
-    schema: Mapping[str, Any]
-
-    def parse(self, text: str) -> T:
-        """Return the value of ``text``. Raises Unreadable."""
-        try:
-            return self.convert(text.strip())
-        except Nearest as guess:
-            raise Unreadable(self.expected, str(guess)) from None
-        except Unreadable:  # it tells more than what is expected
-            raise
-        except ValueError:
-            raise Unreadable(self.expected) from None
-
-    def read(self, value: object) -> object:
-        """Return the value of anything that a YAML file may hold here. Raises Unreadable."""
-        if isinstance(value, str):
-            return self.parse(value)
-        if value is None or isinstance(value, list | dict):
-            raise Unreadable(self.expected)
-        return value
-
-    def __get_pydantic_json_schema__(
-        self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
-    ) -> dict[str, Any]:
-        return dict(self.schema)
-
-
-@dataclass(frozen=True, eq=False)
-class OneOrMore(Annotation):
-    """The annotation of a tuple: a list, or one text with commas.
-
-    The bounds are for the JSON Schema; a section's validator tells a mistake in its own words.
-    """
-
-    least: int = 0
-    most: int | None = None
-    unique: bool = False
-
-    def __get_pydantic_json_schema__(
-        self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
-    ) -> dict[str, Any]:
-        item = handler(schema)["items"]
-        return patterns.one_or_more(item, self.least, self.most, unique=self.unique)
-
-    def read(self, value: object) -> object:
-        """Return a list as it is, a text split at its commas, or a list of any other value."""
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",")]
-        return value if isinstance(value, (list, tuple)) else [value]
 
 
 def integer(first: int, last: int) -> Text[int]:
@@ -291,117 +199,6 @@ def hostname_pattern(text: str) -> str:
     """Return a host name in which ``{tail}`` may stand for digits of the MAC. Raises ValueError."""
     hostname(text.replace(MAC_TAIL, "0" * 6))
     return text
-
-
-def parse_exports(texts: Iterable[str]) -> dict[str, int]:
-    """Return the bytes of exports given as ``NAME=SIZE``, by name.
-
-    Raises OperatorError, also if a name is given twice.
-    """
-    return _by_name("export", map(_parse_export, texts))
-
-
-def parse_images(texts: Iterable[str]) -> dict[str, Path]:
-    """Return the files of read-only exports given as ``NAME=FILE``, by name.
-
-    Raises OperatorError, also if a name is given twice.
-    """
-    return _by_name("image", map(_parse_image, texts))
-
-
-def _by_name(what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
-    found: dict[str, T] = {}
-    for name, value in pairs:
-        if name in found:
-            raise OperatorError(f"{what} {name!r}: given twice", hint="give each a different name")
-        found[name] = value
-    return found
-
-
-def _parse_export(text: str) -> tuple[str, int]:
-    name, _, written = text.rpartition("=")
-    try:
-        if not name:
-            raise Unreadable("NAME=SIZE such as scratch=1GiB")
-        return name, SIZE.parse(written)
-    except Unreadable as error:
-        hint = f"did you mean '{name}={error.nearest}'?" if error.nearest else ""
-        raise OperatorError(f"export {text!r}: {error}", hint=hint) from None
-
-
-def _parse_image(text: str) -> tuple[str, Path]:
-    name, _, path = text.partition("=")
-    if not name or not path or "\0" in path:
-        raise OperatorError(f"image {text!r}: expected NAME=FILE such as root=/srv/root.img")
-    return name, Path(path)
-
-
-def parse_endpoint(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``. Raises OperatorError.
-
-    IPv6 addresses are in brackets. Port 0 stands for any free port.
-    """
-    match = re.fullmatch(r"(?:\[([\w:.%]+)\]|([^:\[\]]+)):([0-9]+)", text, re.ASCII)
-    try:
-        if match is None:
-            raise Unreadable("HOST:PORT such as 127.0.0.1:10809")
-        return match[1] or match[2], integer(0, 65535).parse(match[3])
-    except Unreadable as error:
-        raise OperatorError(f"address {text!r}: {error}") from None
-
-
-def parse_server(text: str) -> str:
-    """Return ``HOST:PORT`` of a server's HTTP, also if it is written as a URL.
-
-    Raises OperatorError.
-    """
-    bare = text.strip().removeprefix("http://").rstrip("/")
-    match = re.fullmatch(r"(\[[0-9a-f:.%]+\]|[\w.-]+)(?::([0-9]{1,5}))?", bare, re.IGNORECASE)
-    if match is not None and match[2] and 1 <= int(match[2]) <= 65535:
-        return bare
-    guess = f"; did you mean '{bare}:8080'?" if match is not None and not match[2] else ""
-    expected = "HOST:PORT such as 127.0.0.1:8080"
-    raise OperatorError(f"--server: expected {expected}, found {quoted(text)}{guess}")
-
-
-def parse_word(where: str, kind: Text[T], text: str) -> T:
-    """Return a value of the command line; ``where`` is its option. Raises OperatorError."""
-    try:
-        return kind.parse(text)
-    except Unreadable as error:
-        guess = f"; did you mean '{error.nearest}'?" if error.nearest else ""
-        raise OperatorError(f"{where}: {error}, found {quoted(text)}{guess}") from None
-
-
-def quoted(text: str, most: int = 60) -> str:
-    """Return ``text`` in quotes, as it was typed, but for what does not print and what is too long.
-
-    Quotes that a word processor made are told, because they look like the right ones.
-    """
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    shown = shown if len(shown) <= most else f"{shown[: most - 3]}..."
-    curly = "; use plain quotes, \" or '" if any(c in CURLY for c in text) else ""
-    return f"'{shown}'{curly}"
-
-
-def nearest(name: str, names: Mapping[str, object]) -> str:
-    """Return the one of ``names`` that is most like ``name``; empty if none is similar."""
-    return next(iter(get_close_matches(name.lower(), names, n=1, cutoff=0.5)), "")
-
-
-def any_of(names: Mapping[str, object]) -> str:
-    """Return ``a, b or c``."""
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def matched(pattern: str, text: str) -> re.Match[str]:
-    """Match the whole of ``text`` with ``pattern``, in either case. Raises ValueError."""
-    # ASCII: otherwise digits of all scripts match [0-9], and the Kelvin sign matches K.
-    match = re.fullmatch(pattern, text, re.ASCII | re.IGNORECASE)
-    if match is None:
-        raise ValueError(text)
-    return match
 
 
 def _bounded(number: int, first: int, last: int) -> int:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from netboot.errors import OperatorError
-from netboot.profile import fields, patterns, values
+from netboot.profile import fields, patterns, reading, values
 from netboot.profile import file as profile_file
-from netboot.profile.values import Text
+from netboot.profile.reading import Text
 from tests.profile import yaml12
 
 SCHEMA = Draft202012Validator(profile_file.schema())
@@ -550,7 +550,7 @@ def test_the_expression_of_a_kind_takes_what_its_reader_takes(
     ):
         try:
             kind.parse(text)
-        except values.Unreadable:
+        except reading.Unreadable:
             assert not pattern.search(text), text
         else:
             assert pattern.search(text), text

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from netboot.errors import OperatorError
+from netboot.profile.arguments import parse_endpoint, parse_exports, parse_images
+from netboot.profile.reading import Text, Unreadable
 from netboot.profile.values import (
     BOOLEAN,
     BOOLEAN_OR_AUTO,
@@ -14,14 +16,9 @@ from netboot.profile.values import (
     MAC,
     MAC_PATTERN,
     SIZE,
-    Text,
-    Unreadable,
     bit_rate,
     duration,
     integer,
-    parse_endpoint,
-    parse_exports,
-    parse_images,
     rate,
 )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from netboot.profile import document, values
+from netboot.profile import document, reading
 from netboot.profile.fields import Overridable, Section
 from netboot.profile.processors import PROCESSORS
 from netboot.profile.profile import Profile
@@ -44,7 +44,7 @@ def key_paths() -> list[str]:
 def _section_of(field: FieldInfo) -> type[Section] | None:
     """Return the section that a key has below it, if any. A value written as one text has none."""
     annotation = field.annotation
-    if any(isinstance(kind, values.Text) for kind in field.metadata):
+    if any(isinstance(kind, reading.Text) for kind in field.metadata):
         return None
     if get_origin(annotation) is dict:
         annotation = get_args(annotation)[1]
@@ -54,13 +54,13 @@ def _section_of(field: FieldInfo) -> type[Section] | None:
 def _form(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     """Return what a value looks like, in words."""
     for kind in metadata:
-        if isinstance(kind, values.Text):
+        if isinstance(kind, reading.Text):
             return kind.expected
     origin, below = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _form(below[0], below[1:])
     if origin is Literal:
-        return values.any_of(dict.fromkeys(map(code, below)))
+        return reading.any_of(dict.fromkeys(map(code, below)))
     if origin is tuple:
         return f"a list, each {_form(below[0])}"
     if origin is dict:
