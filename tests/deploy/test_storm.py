@@ -100,8 +100,8 @@ def test_what_fails_is_told_by_stage_and_reason(
     lan: Lan, serve: Serve, images: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(images, folder := tmp_path / "images")
-    (folder / "amd64" / "vmlinuz").unlink()
     serve("", folder)
+    (folder / "amd64" / "vmlinuz").unlink()
     status, report = _storm(lan, "--clients", "3")
     assert (status, report["failed"]) == (1, 3)
     assert report["failures"] == {"images: HTTP 404 Not Found": 3}

@@ -366,7 +366,8 @@ def test_programs_and_modules_are_for_the_processor(foreign: Built, processor: s
     programs += [each.content for name, each in found.items() if name.endswith(".ko")]
     assert len(programs) > 10
     assert {int.from_bytes(each[18:20], "little") for each in programs} == {ELF_MACHINES[processor]}
-    assert len(programs[0]) <= 64 << 10, "the agent is locked into RAM"
+    # Swap and the PC's address, which share one C library. Each alone would lock 20 KiB more.
+    assert len(programs[0]) <= 76 << 10, "the agent is locked into RAM"
     assert set(catalogue(foreign, processor).files()) <= {path.name for path in folder.iterdir()}
 
 

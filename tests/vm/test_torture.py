@@ -39,6 +39,6 @@ def test_lost_pages_are_never_zeros_init_lives_and_swap_is_renewed(
     assert report["wrong"] == 0
     assert "MiB of swapped pages are lost" in report["told"]["failed:swap"]
     console = (tmp_path / "pc1.console").read_text(errors="replace")
-    assert "netboot: swap: no such export" in console
+    assert "netboot: swap: this server no longer has the pages of seat-525400770001" in console
     assert "is wrong" not in console, "pages that were lost were served"
     assert "Kernel panic" not in console

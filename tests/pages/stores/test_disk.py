@@ -94,7 +94,7 @@ def test_a_full_disk_keeps_no_server_from_its_pages(tmp_path: Path) -> None:
         assert again.names() == ["a"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"clos", b"\xff\xfe", b"closed" + bytes(30)])
+@pytest.mark.parametrize("damage", [b"", b"close", b"\xff\xfe", b"closed" + bytes(30)])
 def test_a_damaged_note_of_the_writer_is_of_nobody(tmp_path: Path, damage: bytes) -> None:
     with closing(DiskStore(tmp_path, "room")) as store:
         store.create("a", 4096).close()
