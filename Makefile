@@ -22,7 +22,7 @@ help:
 	    'make lint          ruff, mypy, shellcheck, codespell, import-linter' \
 	    'make fix           let ruff fix mistakes and format' \
 	    'make check         make lint and make unit: before each commit' \
-	    'make test          all tests but the nightly ones (32 to 40 minutes)' \
+	    'make test          all tests but the nightly ones (28 minutes)' \
 	    'make nightly       PCs with disks become seats and go back (three minutes); CI runs it too' \
 	    'make nightly-long  setup, demo and unit on fresh systems of Debian 12 and 13 (30 minutes)' \
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
