@@ -5,7 +5,7 @@ RFC 4578, RFC 3004 and the PXE specification 2.1; iPXE's own options after its i
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from netboot.boot.ipxe import OWN_USER_CLASS
 from netboot.serve.dhcp.packet import END, PAD, Option, Packet
@@ -15,6 +15,7 @@ PXE_CLIENT = b"PXEClient"
 HTTP_CLIENT = b"HTTPClient"
 NAMED_ARCHITECTURE = re.compile(rb"(?:PXE|HTTP)Client:Arch:([0-9]{1,5})")
 IPXE_USER_CLASS = b"iPXE"
+MOST_LISTED = 8  # architecture types; firmware names one or two, a stranger's packet 127
 
 # Option 43 (PXE 2.1, table 2-1). Bit 3 of discovery control: no discovery, load the file named.
 DISCOVERY_CONTROL = 6
@@ -108,6 +109,12 @@ def architectures(packet: Packet) -> tuple[int, ...]:
         return (value[0],)
     named = NAMED_ARCHITECTURE.match(packet.options.get(Option.VENDOR_CLASS_IDENTIFIER, b""))
     return (int(named[1]),) if named else ()
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Return architecture types for a message, the first ``MOST_LISTED`` of them."""
+    text = ", ".join(map(str, numbers[:MOST_LISTED]))
+    return text if len(numbers) <= MOST_LISTED else f"{text} and more"
 
 
 def machine(packet: Packet) -> str:

@@ -7,7 +7,7 @@ from netboot.boot.events import BootEvent
 from netboot.errors import Ignored, ProtocolError
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Reply
 from netboot.serve.dhcp.packet import Packet
-from netboot.serve.dhcp.pxe import architectures, vendor_class
+from netboot.serve.dhcp.pxe import architectures, listed, vendor_class
 from netboot.serve.dhcp.refusal import mac_in
 
 STAGES = {SERVER_PORT: "dhcp", BOOT_SERVER_PORT: "pxe"}
@@ -47,7 +47,7 @@ def _misnamed(packet: Packet, arch: Architecture) -> str:
     codes = architectures(packet)
     if arch.code in codes or arch.firmware is Firmware.RASPBERRY_PI:
         return ""
-    return f" (option 93: {', '.join(map(str, codes))})" if codes else " (names no architecture)"
+    return f" (option 93: {listed(codes)})" if codes else " (names no architecture)"
 
 
 def of_damage(data: bytes, port: int, error: ProtocolError, when: float) -> BootEvent | None:

@@ -35,8 +35,8 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
         codes = tuple(own.code if code == BIOS else code for code in codes)
     arch = _architecture(codes, by_http=by_http)
     if arch is None:
-        numbers = ", ".join(map(str, codes))
-        return Ignored(f"no boot loader for {vendor_class.decode()} architecture {numbers}")
+        text = f"no boot loader for {vendor_class.decode()} architecture {pxe.listed(codes)}"
+        return Ignored(text)
     features = pxe.ipxe_features(packet)
     return Client(
         mac=packet.mac,

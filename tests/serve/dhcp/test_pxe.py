@@ -1,5 +1,6 @@
 """The options of PXE and iPXE, in the forms that occur in the field."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
@@ -141,3 +142,11 @@ def test_a_machine_identifier_of_another_length_counts_if_it_has_all_of_a_uuid()
 )
 def test_ipxe_tells_which_nic_it_drives(value: bytes, expected: tuple[int, int] | None) -> None:
     assert pxe.nic(packet(o175=value)) == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [((6,), "6"), ((6, 9), "6, 9"), (range(127), "0, 1, 2, 3, 4, 5, 6, 7 and more")],
+)
+def test_a_list_of_architectures_in_a_message_is_short(numbers: Sequence[int], text: str) -> None:
+    assert pxe.listed(numbers) == text
