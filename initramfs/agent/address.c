@@ -1,7 +1,7 @@
 /* The verb `address`: keeps the address that a DHCP server has lent to this PC.
  *
- * Root and swap hang on the address, so it is never given up, whatever a server says. What could become
- * trouble is told once: on the console, and to the boot server. */
+ * Root and swap hang on the address, so it is never given up, whatever a server says. Possible trouble is
+ * told once: on the console, and to the boot server. */
 #include "address.h"
 #include "agent.h"
 #include "dhcp.h"

@@ -301,7 +301,7 @@ static int has_answered(const struct area *area)
     return 0;
 }
 
-/* Count a loss. Whatever happens again and again is told twice, and then when it is over. */
+/* Count a loss. Repeated losses are told twice, and then when they are over. */
 static void note_loss(const struct area *area, const char *why, int absent)
 {
     double seconds = (double)(now_ms() - trouble.attached) / 1000;

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -122,10 +121,7 @@ class Pc:
                     return packet
 
 
-NO_KEA = pytest.mark.skipif(shutil.which("kea-dhcp4") is None, reason="needs kea-dhcp4")
-
-
-@pytest.mark.parametrize("name", [*SERVERS, pytest.param("kea", marks=NO_KEA)])
+@pytest.mark.parametrize("name", [*SERVERS, "kea"])
 def test_the_server_beside_us_keeps_renewals_and_relays(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
