@@ -49,7 +49,7 @@ def is_open(doors: Doors, text: str, address: str, *, begins: bool = False) -> b
     return key.mac == MAC
 
 
-@pytest.mark.parametrize("text", [TICKET, OLD])
+@pytest.mark.parametrize("text", [TICKET, OLD], ids=["ticket", "old session"])
 @pytest.mark.parametrize("begins", [False, True])
 def test_a_ticket_opens_for_the_address_of_its_seat_alone(
     doors: Doors, text: str, begins: bool
