@@ -17,6 +17,7 @@ from netboot.boot.limits import NBD_DIALS, NBD_HANDSHAKES
 from netboot.errors import OperatorError
 from netboot.host import faults, sigbus
 from netboot.host.complaints import Complaints
+from netboot.host.listeners import Address, Listeners
 from netboot.host.text import cause
 from netboot.pages import liveness
 from netboot.pages.crew import Crew
@@ -30,8 +31,6 @@ from netboot.pages.telling import PageEvent
 __all__ = ["Address", "PageEvent", "PageServer"]
 
 log = logging.getLogger(__name__)
-
-Address = tuple[str, int]
 
 HANDSHAKE_SECONDS = NBD_HANDSHAKES.seconds or 0.0
 MAX_HANDSHAKES = NBD_HANDSHAKES.in_total or 0
@@ -85,7 +84,9 @@ class PageServer:
         self._crew = Crew(exports, count, on_event)
         self._resumes = False
         self._settled = asyncio.Event()
-        self._listeners: dict[Address, socket.socket] = {}
+        self._listeners = Listeners(
+            _listen, begin=self._begin_accepting, end=self._end_accepting, failure=_failure
+        )
         self._accepting: dict[Address, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._guests: dict[asyncio.Task[None], _Guest] = {}  # oldest first
@@ -103,11 +104,11 @@ class PageServer:
         for address in self._listen:
             left_to_us = next((each for each in listeners if _is_at(each, address)), None)
             if left_to_us is not None:
-                self._listeners[address] = left_to_us
-        for listener in set(listeners) - set(self._listeners.values()):
+                self._listeners.adopt(address, left_to_us)
+        for listener in set(listeners) - set(self._listeners.sockets):
             listener.close()  # its address is not ours any more
         try:
-            self._open(self._listen)
+            self.follow(self._listen)
         except OperatorError:
             await self.stop()
             raise
@@ -116,49 +117,24 @@ class PageServer:
         left = self._crew.start()
         self._resumes = bool(left)
         self._spawn(self._take_over(left))
-        self._accept_all()
 
     def follow(self, listen: Sequence[Address]) -> None:
         """Listen on these addresses and on no other one. Clients that there are go on.
 
         Raises OperatorError for the first address that is not available, after the others.
         """
-        self._listen = listen
-        for gone in set(self._listeners) - set(listen):
-            listener, accepting = self._listeners.pop(gone), self._accepting.pop(gone)
-            accepting.add_done_callback(partial(_close, listener))
-            accepting.cancel()
-        try:
-            self._open(listen)
-        finally:
-            self._accept_all()
+        self._listeners.follow(listen)
 
-    def _open(self, listen: Sequence[Address]) -> None:
-        """Listen also on those of the addresses that have no socket yet. Raises OperatorError."""
-        failed: OperatorError | None = None
-        for address in listen:
-            host, port = address
-            if address in self._listeners:
-                continue
-            try:
-                self._listeners[address] = _listen(address)
-            except OSError as error:
-                failed = failed or OperatorError(
-                    f"cannot serve pages on {host} port {port}: {cause(error)}",
-                    hint="is another NBD server running?"
-                    if error.errno == errno.EADDRINUSE
-                    else "listen at an address of this machine (ip -4 address), port 1024 or above",
-                )
-        if failed is not None:
-            raise failed
+    def _begin_accepting(self, address: Address, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._accept(listener))
+        self._accepting[address] = task
+        faults.watch(task)
 
-    def _accept_all(self) -> None:
-        for address, listener in self._listeners.items():
-            if address not in self._accepting:
-                listener.setblocking(False)
-                task = asyncio.get_running_loop().create_task(self._accept(listener))
-                self._accepting[address] = task
-                faults.watch(task)
+    def _end_accepting(self, address: Address, listener: socket.socket) -> None:
+        accepting = self._accepting.pop(address)
+        accepting.add_done_callback(partial(_close, listener))
+        accepting.cancel()
 
     async def _take_over(self, left: Sequence[str]) -> None:
         # Fencing needs to know all clients, so new ones wait until the old ones are taken over.
@@ -180,12 +156,10 @@ class PageServer:
     async def stop(self) -> None:
         """Close all connections and stop the workers, within a second."""
         tasks = self._tasks | set(self._accepting.values())
+        self._listeners.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for listener in self._listeners.values():
-            listener.close()
-        self._listeners.clear()
         await self._crew.stop()
 
     async def leave(self) -> Sequence[socket.socket]:
@@ -199,12 +173,12 @@ class PageServer:
         await asyncio.gather(*self._accepting.values(), return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LEAVE_SECONDS)
-        return list(self._listeners.values())
+        return self._listeners.sockets
 
     @property
     def addresses(self) -> list[Address]:
         """The addresses in use, with the port that the kernel chose for port 0."""
-        return [listener.getsockname()[:2] for listener in self._listeners.values()]
+        return self._listeners.in_use
 
     @property
     def worker_pids(self) -> list[int]:
@@ -386,3 +360,13 @@ def _is_at(listener: socket.socket, address: Address) -> bool:
 def _listen(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     return socket.create_server(address, family=family, backlog=BACKLOG)
+
+
+def _failure(address: Address, error: OSError) -> OperatorError:
+    host, port = address
+    return OperatorError(
+        f"cannot serve pages on {host} port {port}: {cause(error)}",
+        hint="is another NBD server running?"
+        if error.errno == errno.EADDRINUSE
+        else "listen at an address of this machine (ip -4 address), port 1024 or above",
+    )

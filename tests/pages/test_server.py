@@ -16,6 +16,7 @@ import pytest
 
 from netboot.boot.limits import NBD_DIALS
 from netboot.errors import OperatorError
+from netboot.host.sockets import IP_MTU_DISCOVER, IP_PMTUDISC_DONT
 from netboot.pages import clients
 from netboot.pages.clients import MAX_CONNECTIONS_OF_ADDRESS
 from netboot.pages.exports import LeasedExports, StaticExports
@@ -77,6 +78,11 @@ def test_pages_are_shared_by_connections_and_kept_between_them(static: Running) 
     static.event("detach", 4)
     assert counted(static, "a", reads=2, writes=1, bytes_read=3 * 4096, connections=0)
     assert [event.kind for event in static.events].count("first-write") == 1
+
+
+def test_a_router_may_fragment_what_is_read(static: Running) -> None:
+    (listener,) = static.server._listeners.sockets
+    assert listener.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == IP_PMTUDISC_DONT
 
 
 def test_a_static_export_is_served_by_all_workers(store: MemoryStore) -> None:

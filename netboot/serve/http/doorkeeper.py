@@ -11,7 +11,7 @@ import logging
 import resource
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
 from aiohttp.http import HttpProcessingError
@@ -19,7 +19,10 @@ from aiohttp.http_exceptions import InvalidURLError
 from aiohttp.web import RequestPayloadError
 
 from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
+from netboot.errors import OperatorError
 from netboot.host.complaints import Complaints
+from netboot.host.listeners import Address, Listeners
+from netboot.host.text import cause
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +101,7 @@ class Doorkeeper:
         self._limit = connections
         self._in_total = connections.in_total or 0
         self._stalled_milliseconds = int(stalled_seconds * 1000)
-        self._listeners: dict[IPv4Address, socket.socket] = {}
+        self._listeners = Listeners(_listen, begin=self._begin, end=self._end, failure=_failure)
         self._visits: dict[str, dict[asyncio.Protocol, Visit]] = {}  # by holder, oldest first
         self._visit_of: dict[asyncio.Protocol, Visit] = {}
         self._opening: set[asyncio.Task[object]] = set()
@@ -108,30 +111,20 @@ class Doorkeeper:
     @property
     def port(self) -> int:
         """The port in use."""
-        return int(next(iter(self._listeners.values())).getsockname()[1])
+        return self._listeners.in_use[0][1]
 
-    def listen(self, address: IPv4Address, port: int) -> None:
-        """Accept connections to ``address``. Raises OSError if the port is not available."""
+    def follow(self, addresses: Sequence[IPv4Address], port: int) -> None:
+        """Accept connections to ``addresses`` and to no other one. Those that there are go on.
+
+        Raises OperatorError for the first address that is not available, after the others.
+        """
         self._in_total = min(self._in_total, _affordable())
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((str(address), port))
-            listener.listen(BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-        self._listeners[address] = listener
+        self._listeners.follow([(str(address), port) for address in addresses])
+
+    def _begin(self, _: Address, listener: socket.socket) -> None:
         asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
-    @property
-    def addresses(self) -> list[IPv4Address]:
-        """The addresses on which connections are accepted."""
-        return list(self._listeners)
-
-    def leave(self, address: IPv4Address) -> None:
-        """Accept no more connections to ``address``. Those that there are go on."""
-        listener = self._listeners.pop(address)
+    def _end(self, _: Address, listener: socket.socket) -> None:
         rest = self._resting.pop(listener, None)
         if rest is not None:
             rest.cancel()
@@ -140,8 +133,7 @@ class Doorkeeper:
 
     def close(self) -> None:
         """Accept no more connections. Those that there are go on."""
-        for address in self.addresses:
-            self.leave(address)
+        self._listeners.close()
         for task in self._opening:
             task.cancel()
 
@@ -240,6 +232,20 @@ class Doorkeeper:
                 connection.close()
 
         task.add_done_callback(opened)
+
+
+def _listen(address: Address) -> socket.socket:
+    listener = socket.create_server(address, backlog=BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _failure(address: Address, error: OSError) -> OperatorError:
+    host, port = address
+    return OperatorError(
+        f"cannot serve HTTP on {host} port {port}: {cause(error)}",
+        hint="set another port in the profile: http: {port: 8081}",
+    )
 
 
 def _affordable() -> int:

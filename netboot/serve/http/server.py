@@ -208,21 +208,7 @@ class HttpServer:
         Raises OperatorError for the first address that is not available, after the others.
         """
         assert self._door is not None, "not started"
-        failed: OperatorError | None = None
-        for gone in set(self._door.addresses) - set(addresses):
-            self._door.leave(gone)
-        for address in dict.fromkeys(addresses):
-            if address in self._door.addresses:
-                continue
-            try:
-                self._door.listen(address, self._port)
-            except OSError as error:
-                failed = failed or OperatorError(
-                    f"cannot serve HTTP on {address} port {self._port}: {error.strerror}",
-                    hint="set another port in the profile: http: {port: 8081}",
-                )
-        if failed is not None:
-            raise failed
+        self._door.follow(addresses, self._port)
 
     async def stop(self) -> None:
         """Close the listener and every connection."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from netboot.errors import DeniedError, Ignored, OperatorError, ProtocolError
 from netboot.host.complaints import Complaints
+from netboot.host.listeners import Address, Listeners
 from netboot.host.sockets import let_fragment, path_mtu, widen_receive_buffer
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.content import NO_SUCH_FILE, Refusal, in_memory, open_file, translated
@@ -91,7 +92,7 @@ class TftpServer:
         self._report = report
         self._port = port
         self._mtu = mtu
-        self._listeners: dict[IPv4Address, socket.socket] = {}
+        self._listeners = Listeners(_listen, begin=self._begin, end=_end, failure=_failure)
         self._workers: list[Worker] = []
         self._places = Places()
         self._narrow = Narrow(time.monotonic)
@@ -116,35 +117,18 @@ class TftpServer:
         Transfers that there are go on. Raises OperatorError for the first address that is not
         available, after the others.
         """
-        loop = asyncio.get_running_loop()
-        failed: OperatorError | None = None
         self._networks = tuple(networks)
-        for gone in set(self._listeners) - set(addresses):
-            listener = self._listeners.pop(gone)
-            loop.remove_reader(listener)
-            listener.close()
-        for address in addresses:
-            if address in self._listeners:
-                continue
-            try:
-                listener = self._listeners[address] = _listen(address, self._port)
-            except OSError as error:
-                failed = failed or OperatorError(
-                    f"cannot serve TFTP on {address} port {self._port}: {error.strerror}",
-                    hint="is another TFTP server running (tftpd-hpa, atftpd, dnsmasq)? "
-                    "ports below 1024 need root",
-                )
-            else:
-                loop.add_reader(listener, self._readable, listener, address)
-        if failed is not None:
-            raise failed
+        self._listeners.follow([(str(address), self._port) for address in addresses])
+
+    def _begin(self, address: Address, listener: socket.socket) -> None:
+        own = IPv4Address(address[0])
+        asyncio.get_running_loop().add_reader(listener, self._readable, listener, own)
 
     @property
     def port(self) -> int:
         """The port in use (a free one if 0 was asked for)."""
-        for listener in self._listeners.values():
-            return int(listener.getsockname()[1])
-        return self._port
+        in_use = self._listeners.in_use
+        return in_use[0][1] if in_use else self._port
 
     @property
     def worker_pids(self) -> list[int]:
@@ -153,10 +137,7 @@ class TftpServer:
 
     async def stop(self) -> None:
         """Stop listening, and drop all transfers."""
-        for listener in self._listeners.values():
-            asyncio.get_running_loop().remove_reader(listener)
-            listener.close()
-        self._listeners.clear()
+        self._listeners.close()
         for worker in self._workers:
             worker.stop()
         self._workers.clear()
@@ -341,13 +322,27 @@ class TftpServer:
         worker.transfers.clear()
 
 
-def _listen(address: IPv4Address, port: int) -> socket.socket:
+def _listen(address: Address) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         listener.setblocking(False)
         widen_receive_buffer(listener, REQUEST_QUEUE_BYTES)
-        listener.bind((str(address), port))
+        listener.bind(address)
     except OSError:
         listener.close()
         raise
     return listener
+
+
+def _end(_: Address, listener: socket.socket) -> None:
+    asyncio.get_running_loop().remove_reader(listener)
+    listener.close()
+
+
+def _failure(address: Address, error: OSError) -> OperatorError:
+    host, port = address
+    return OperatorError(
+        f"cannot serve TFTP on {host} port {port}: {error.strerror}",
+        hint="is another TFTP server running (tftpd-hpa, atftpd, dnsmasq)? "
+        "ports below 1024 need root",
+    )

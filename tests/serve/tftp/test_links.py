@@ -1,4 +1,4 @@
-"""TFTP over links that are narrower than Ethernet, or that lose packets (boot 5)."""
+"""TFTP and TCP over links that are narrower than Ethernet, or that lose packets (boot 5)."""
 
 import contextlib
 import json
@@ -97,9 +97,9 @@ def near(folder: Path, mtu: int = 1500) -> Iterator[tuple[Room, Machine]]:
 
 
 @contextlib.contextmanager
-def far(folder: Path, *, icmp: bool) -> Iterator[tuple[Room, Machine]]:
-    """Yield our server and a PC behind a router, whose link to the PC has an MTU of 1400."""
-    with machines(3) as (ours, router, pc), ExitStack() as stack:
+def behind_a_router(*, icmp: bool) -> Iterator[tuple[Machine, Machine]]:
+    """Yield our machine and a PC behind a router, whose link to the PC has an MTU of 1400."""
+    with machines(3) as (ours, router, pc):
         connect(ours, router, {ours: "10.9.0.1/24", router: "10.9.0.254/24"})
         connect(router, pc, {router: "10.8.0.254/24", pc: "10.8.0.2/24"}, 1400)
         ours.configure("route add default via 10.9.0.254")
@@ -107,6 +107,13 @@ def far(folder: Path, *, icmp: bool) -> Iterator[tuple[Room, Machine]]:
         router.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
         if not icmp:
             router.filter(NO_ICMP)
+        yield ours, pc
+
+
+@contextlib.contextmanager
+def far(folder: Path, *, icmp: bool) -> Iterator[tuple[Room, Machine]]:
+    """Yield our TFTP server and a PC behind such a router."""
+    with behind_a_router(icmp=icmp) as (ours, pc), ExitStack() as stack:
         yield Room(stack, ours, "10.9.0.1", folder), pc
 
 
@@ -132,6 +139,44 @@ def test_a_pc_that_gets_no_fragments_gets_small_blocks_at_its_second_try(tmp_pat
         reasons, log = room.stop()
     assert reasons[0] == "no answer to the first packet, with blocks of 1468 bytes"
     assert log.count("blocks of 512 bytes") == 1
+
+
+SENT_BYTES = 400_000
+SEND = f"""import asyncio
+from ipaddress import IPv4Address
+from netboot.serve.http.doorkeeper import Doorkeeper
+class Sender(asyncio.Protocol):
+    def connection_made(self, transport):
+        transport.write(bytes({SENT_BYTES}))
+        transport.close()
+async def main():
+    Doorkeeper(Sender).follow([IPv4Address("10.9.0.1")], 8080)
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def received() -> int:
+    """Return the number of bytes that the server sends us, or that came until it was silent."""
+    count = 0
+    with socket.create_connection(("10.9.0.1", 8080), 3) as sock, contextlib.suppress(TimeoutError):
+        while data := sock.recv(65536):
+            count += len(data)
+    return count
+
+
+def test_a_router_that_swallows_what_it_may_not_fragment_lets_a_connection_pass() -> None:
+    """HTTP and pages stood still for ever: no byte came."""
+    with behind_a_router(icmp=False) as (ours, pc):
+        # A tunnel between them is what is narrow: the PC knows nothing of it, and announces 1460.
+        pc.configure("link set c1080254 mtu 1500")
+        words = ours.command(sys.executable, "-P", "-c", SEND)
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None and server.stdout.readline() == "ready\n"
+            count = pc.call(received)
+            server.kill()
+    assert count == SENT_BYTES
 
 
 LOSSY_BYTES = 80_000
