@@ -18,7 +18,7 @@ from netboot.boot.limits import LOOKED_FOR
 from netboot.errors import OperatorError, ProtocolError
 from netboot.host import faults
 from netboot.host.interfaces import Interface, one_of_each
-from netboot.serve.dhcp import findings, sockets
+from netboot.serve.dhcp import findings
 from netboot.serve.dhcp.answer import EVERYONE, SERVER_PORT, Claim, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.link import Link
@@ -32,6 +32,7 @@ from netboot.serve.dhcp.packet import (
     parse,
     serialize,
 )
+from netboot.serve.dhcp.ports import Ports
 from netboot.serve.dhcp.pxe import PXE_CLIENT
 from netboot.serve.dhcp.scope import Scope
 
@@ -74,19 +75,19 @@ class Neighbourhood:
     """Watches ``interfaces`` for other servers and for addresses in use.
 
     ``scopes`` are full mode's networks, none in proxy mode. Other servers are asked from
-    ``port_67``, which the caller closes. Leases end by ``clock``.
+    ``ports``, which the caller closes. Leases end by ``clock``.
     """
 
     def __init__(
         self,
         interfaces: Sequence[Interface],
         scopes: Sequence[Scope],
-        port_67: sockets.Port,
+        ports: Ports,
         journal: Journal,
         clock: Callable[[], float],
     ) -> None:
         self._adopt(interfaces, scopes)
-        self._port_67 = port_67
+        self._ports = ports
         self._journal = journal
         self._clock = clock
         self._complaints = Complaints(log)
@@ -163,7 +164,7 @@ class Neighbourhood:
             return None
 
     def stop(self) -> None:
-        """Close all sockets but ``port_67``."""
+        """Close all sockets but ``ports``."""
         for survey in self._surveys:
             survey.cancel()
         for timer in self._timers:
@@ -373,7 +374,7 @@ class Neighbourhood:
         try:
             for architecture in SURVEY_ARCHITECTURES:
                 question = serialize(_survey(link.mac, architecture))
-                self._port_67.send(question, interface, (EVERYONE, SERVER_PORT))
+                self._ports.send(question, interface, (EVERYONE, SERVER_PORT))
         except OSError as error:
             self._complaints.warn(
                 interface.name,

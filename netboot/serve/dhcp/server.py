@@ -20,23 +20,24 @@ from netboot.host.interfaces import Interface, one_of_each
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, refusal, sockets
 from netboot.serve.dhcp.addresses import Route, choose
-from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Claim, Context, Reply, Shortage
+from netboot.serve.dhcp.answer import Claim, Context, Reply, Shortage
 from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.conversation import Conversations
 from netboot.serve.dhcp.doubles import Doubles
 from netboot.serve.dhcp.leasefile import LeaseFile
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
 from netboot.serve.dhcp.packet import MessageType, Option, Packet, parse, serialize
+from netboot.serve.dhcp.ports import Ports
 from netboot.serve.dhcp.queue import Queue
 from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import Scope, make_scopes, owner_of
+from netboot.serve.dhcp.sockets import PRIVILEGED_BELOW
 
 log = logging.getLogger(__name__)
 
 # A second server must be known before the first PC is answered. proxyDHCP servers answer in
 # milliseconds; a slower server causes a warning when it answers.
 RIVAL_PATIENCE = 0.5
-PRIVILEGED_BELOW = 1024  # Linux's net.ipv4.ip_unprivileged_port_start
 # Before other servers have their turn: packets taken from a socket, 1 ms, and PCs that are not
 # known, 2 ms. An HTTP answer takes some turns, so a turn must be short while all doors are attacked.
 TAKEN_AT_ONCE, ANSWERED_AT_ONCE = 64, 16
@@ -115,7 +116,8 @@ class DhcpServer:
         self._scopes: tuple[Scope, ...] = ()
         self._leases = LeaseFile(lease_file) if lease_file is not None else None
         self._waiting: set[asyncio.Task[None]] = set()  # for leases that are not on disk yet
-        self._ports: dict[int, sockets.Port] = {}
+        # In proxy mode other servers give the addresses, and one of them may be on this machine.
+        self._ports = Ports(self._readable, shared=profile.dhcp.mode == "proxy")
         self._complaints = Complaints(log)
         self._conversations = Conversations(time.monotonic)
         self._doubles = Doubles()
@@ -136,29 +138,28 @@ class DhcpServer:
         self._load_leases()
         for scope in self._scopes:
             scope.pool.shorten(self._clock())
-        # In proxy mode other servers give the addresses, and one of them may be on this machine.
-        first = sockets.SharedPort if self._profile.dhcp.mode == "proxy" else sockets.Port
-        self._ports[SERVER_PORT] = first(SERVER_PORT)
-        self._ports[BOOT_SERVER_PORT] = sockets.Port(BOOT_SERVER_PORT)
+        self._ports.follow(self._interfaces)
         self._neighbourhood = Neighbourhood(
-            self._addresses, self._scopes, self._ports[SERVER_PORT], self._journal, self._clock
+            self._addresses, self._scopes, self._ports, self._journal, self._clock
         )
         self._neighbourhood.start()
         rival = await self._neighbourhood.rival(RIVAL_PATIENCE) if alone else None
         if rival is not None:
             raise OperatorError(rival.advice, hint=BESIDE)
-        for number, port in self._ports.items():
-            asyncio.get_running_loop().add_reader(port, self._readable, port, number)
+        self._ports.read()
 
     def follow(self, interfaces: Sequence[Interface]) -> None:
         """Answer on these interfaces from now on. Leases stay.
 
-        Raises OperatorError if one of them cannot be watched, or if full mode's addresses are on
-        none of them.
+        Raises OperatorError if one of them cannot be watched or heard, or if full mode's addresses
+        are on none of them.
         """
         self._adopt(interfaces)
-        if self._neighbourhood is not None:
-            self._neighbourhood.follow(interfaces, self._scopes)
+        try:
+            self._ports.follow(self._interfaces)
+        finally:
+            if self._neighbourhood is not None:
+                self._neighbourhood.follow(interfaces, self._scopes)
         if interfaces:
             self._profile.check_networks(self._named_networks())
 
@@ -190,10 +191,7 @@ class DhcpServer:
             self._neighbourhood.stop()
         if self._serving is not None:
             self._serving.cancel()
-        for port in self._ports.values():
-            asyncio.get_running_loop().remove_reader(port)
-            port.close()
-        self._ports.clear()
+        self._ports.close()
 
     def _load_leases(self) -> None:
         if not self._scopes or self._leases is None:

@@ -16,10 +16,12 @@ from netboot.serve.dhcp import frames
 # 166 of them (measured). A DISCOVER counts as 1,280 bytes in the kernel, so 6,500 fit. They are
 # answered in less than the 2 s that iPXE waits.
 RECEIVE_BUFFER = 8 << 20
+SO_BINDTOIFINDEX = 62  # asm-generic/socket.h
 IP_PKTINFO = 8  # linux/in.h; the socket module has it from Python 3.14
 PKTINFO = struct.Struct("=i4s4s")  # interface index, our address, destination of the header
 ANCILLARY_BYTES = socket.CMSG_SPACE(PKTINFO.size)
 MAX_MESSAGE = 4096
+PRIVILEGED_BELOW = 1024  # Linux's net.ipv4.ip_unprivileged_port_start
 BATCH = 64  # packets taken from one socket before others have their turn
 
 
@@ -37,15 +39,19 @@ class Arrival:
 
 
 class Port:
-    """A UDP socket on one port of all addresses: broadcasts reach no other kind of UDP socket."""
+    """A UDP socket on one port of all addresses: broadcasts reach no other kind of UDP socket.
 
-    def __init__(self, number: int) -> None:
+    ``card`` is the index of the only card that it hears; 0 for all cards.
+    """
+
+    def __init__(self, number: int, card: int = 0) -> None:
         """Open it. Raises OperatorError if the port is not available."""
         self._number = number
+        self._card = card
         self._sock = self._open()
 
     def _open(self) -> socket.socket:
-        return _socket(self._number, socket.SOCK_DGRAM, 0)
+        return _socket(self._number, socket.SOCK_DGRAM, 0, self._card)
 
     def fileno(self) -> int:
         """Return the descriptor; -1 if the socket is closed."""
@@ -92,7 +98,7 @@ class SharedPort(Port):
     """
 
     def _open(self) -> socket.socket:
-        bound = _socket(self._number, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        bound = _socket(self._number, socket.SOCK_RAW, socket.IPPROTO_UDP, self._card)
         filters.attach(bound, filters.program(*filters.udp_to(self._number)))
         return bound
 
@@ -113,14 +119,18 @@ class SharedPort(Port):
         super().send(frames.udp_datagram(data, *ends), interface, (address, 0))
 
 
-def _socket(port: int, kind: int, protocol: int) -> socket.socket:
+def _socket(port: int, kind: int, protocol: int, card: int) -> socket.socket:
     try:
         bound = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
     except OSError as error:
         raise _failure(port, error) from error
     try:
-        # The LAN's own DHCP server may run on this machine too, if it also sets this option.
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A DHCP server may run on this machine too, if it also sets this option. Any user's program
+        # could take a port from us so that is not privileged.
+        if port < PRIVILEGED_BELOW:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if card:
+            bound.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, card)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         bound.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         widen_receive_buffer(bound, RECEIVE_BUFFER)

@@ -400,6 +400,30 @@ def test_a_busy_port_is_the_operators_to_mend(tmp_path: Path) -> None:
 
 
 @root
+def test_unicast_on_a_card_that_is_not_served_is_left_to_a_server_there(tmp_path: Path) -> None:
+    """Of two sockets for all cards the last one got it: renewals at the other server were lost."""
+    renewal = BOB.plain("request", ciaddr="10.3.0.77")
+
+    async def scenario(lan: Lan) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("0.0.0.0", 67))
+            other.setblocking(False)
+            await lan.serve(FULL)
+            frame = Ether(src=ANN.mac, dst=find("s2")[0].mac.hex(":"))
+            frame /= IP(src="10.3.0.77", dst="10.3.0.1") / UDP(sport=68, dport=67)
+            lan.cables[2].put(frame / Raw(renewal))
+            async with asyncio.timeout(2):
+                while await asyncio.get_running_loop().sock_recv(other, 2048) != renewal:
+                    pass  # a question of our server to other servers
+            lan.cables[0].send(ANN.discover())
+            _, offer = await lan.cables[0].reply()
+            assert offer.message_type is MessageType.DHCPOFFER
+
+    on_lan(tmp_path, scenario)
+
+
+@root
 def test_interfaces_of_a_namespace(tmp_path: Path) -> None:
     async def scenario(lan: Lan) -> None:
         assert [interface.name for interface in find("auto")] == ["s0", "s1", "s2"]
