@@ -87,6 +87,9 @@ class Monitor:
         self._rested_until = asyncio.get_running_loop().time() + REST_FACTOR * taken
         if self._is_due or found.interfaces != self._now.interfaces:
             before, self._now = self._now, found
-            self._is_due = not self._changed(before, found)
-            if self._is_due:
-                self._later(RETRY_SECONDS)
+            self._is_due = True
+            try:
+                self._is_due = not self._changed(before, found)
+            finally:
+                if self._is_due:  # also after a fault
+                    self._later(RETRY_SECONDS)

@@ -4,6 +4,7 @@ pyroute2 encodes and decodes the messages. Its own sockets bring an event loop a
 plain ones.
 """
 
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,7 +105,10 @@ def _answers(asked: socket.socket) -> Iterator[Any]:
     while True:
         for message in codec.parse(asked.recv(ANSWER_BYTES)):
             if message["header"]["type"] == NLMSG_ERROR:
-                raise message["header"]["error"] or OSError("rtnetlink: no answer")
+                error = message["header"]["error"]
+                # pyroute2's NetlinkError is no OSError, and has a code.
+                code = getattr(error, "errno", 0) or getattr(error, "code", 0)
+                raise OSError(code, f"rtnetlink: {os.strerror(code) if code else 'no answer'}")
             yield message
             if message["header"]["type"] == NLMSG_DONE:
                 return

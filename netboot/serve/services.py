@@ -222,7 +222,7 @@ class Services:
         for follow in self._followers:
             try:
                 follow(after.interfaces)
-            except OperatorError as error:
+            except (OperatorError, OSError) as error:
                 done = False
                 if str(error) not in self._told:
                     self._told.add(str(error))

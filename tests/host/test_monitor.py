@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -76,6 +77,34 @@ def test_what_could_not_be_served_is_tried_again(monkeypatch: pytest.MonkeyPatch
 
     news.run(changed, done)
     assert seen == [(BEFORE, AFTER), (AFTER, AFTER), (AFTER, AFTER)]
+
+
+def test_a_fault_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a descriptor for a new card, that card was never served."""
+    news, seen, done = News(monkeypatch), [], asyncio.Event()
+
+    def changed(before: Choice, after: Choice) -> bool:
+        seen.append((before, after))
+        if len(seen) == 1:
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+            raise OSError(errno.EMFILE, "no descriptor")
+        done.set()
+        return True
+
+    news.run(changed, done)
+    assert seen == [(BEFORE, AFTER), (AFTER, AFTER)]
+
+
+def test_an_error_of_the_kernel_is_an_oserror() -> None:
+    answer = struct.pack("=IHHIIi", 36, netlink.NLMSG_ERROR, 0, 0, 0, -errno.ENOBUFS) + bytes(16)
+
+    class Asked:
+        def recv(self, size: int) -> bytes:
+            return answer
+
+    with pytest.raises(OSError) as caught:
+        list(netlink._answers(Asked()))  # type: ignore[arg-type]
+    assert caught.value.errno == errno.ENOBUFS
 
 
 def test_messages_that_the_kernel_lost_do_not_matter() -> None:

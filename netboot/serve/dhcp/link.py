@@ -131,10 +131,11 @@ class Link:
         try:
             # Protocol 0 receives nothing. Frames that come before the filter is set would pass it.
             bound = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
-        except PermissionError as error:
+        except OSError as error:  # no right, or no descriptor
+            is_denied = isinstance(error, PermissionError)
             raise OperatorError(
                 f"cannot watch {name}: {error.strerror}",
-                hint="run the server as root: sudo netboot serve",
+                hint="run the server as root: sudo netboot serve" if is_denied else "",
             ) from error
         try:
             filters.attach(bound, program)
