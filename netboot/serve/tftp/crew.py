@@ -1,6 +1,7 @@
 """The worker processes as the server sees them: start, hand over transfers, restart."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -38,18 +39,23 @@ class Worker:
         self._on_ended = on_ended
         self._on_death = on_death
         self._restart: asyncio.TimerHandle | None = None
+        self._told = False  # that it cannot be started
         self.transfers: set[int] = set()
         self._start()
 
     def _start(self) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.setblocking(False)
-        with theirs:
+        """Start the process. Raises OSError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with contextlib.ExitStack() as undo, theirs:
+            undo.callback(ours.close)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "netboot.serve.tftp.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
+            undo.pop_all()
+        self._socket = ours
         asyncio.get_running_loop().add_reader(self._socket, self._readable)
 
     @property
@@ -92,18 +98,31 @@ class Worker:
             self._on_ended(report)
             return
         self._close()
-        status, loop = self._process.wait(), asyncio.get_running_loop()
-        self._restart = loop.call_later(RESTART_SECONDS, self._start_again, status)
+        status = self._process.wait()
+        self._start_later(status)
         if status != -signal.SIGTERM:
             self._tell(status)
         self._on_death(self)
 
+    def _start_later(self, status: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._restart = loop.call_later(RESTART_SECONDS, self._start_again, status)
+
     def _start_again(self, status: int) -> None:
+        """Start the process, and try again until it can be started."""
         # A SIGTERM may have been for the whole process group, ourselves included: then it is no
         # news, and there is no next start.
         if status == -signal.SIGTERM:
             self._tell(status)
-        self._start()
+        try:
+            self._start()
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                log.error("TFTP: cannot start a worker: %s; trying again", error)
+            self._start_later(0)
+        else:
+            self._told = False
 
     def _tell(self, status: int) -> None:
         log.error("TFTP worker %d died, status %s", self.pid, status)

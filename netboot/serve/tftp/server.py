@@ -247,6 +247,7 @@ class TftpServer:
                 pending = Pending(key, holder, worker, request.filename, size, began)
                 self._places.take(job.number, pending)
                 return
+        self._refuse(peer, "no answer is sent", "no worker of the server can take a transfer")
 
     def _is_near(self, address: str) -> bool:
         """Return True if a client is in a network that we serve: its address is not far away."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import tftpy
@@ -21,7 +22,7 @@ from scapy.layers.tftp import TFTP_Option as Option
 from scapy.layers.tftp import TFTP_Options as Options
 
 from netboot.errors import OperatorError
-from netboot.serve.tftp import places
+from netboot.serve.tftp import crew, places
 from netboot.serve.tftp.server import TftpServer, Transfer, WithEnd
 from netboot.serve.tftp.transfer import Outcome
 from netboot.serve.tftp.worker import LATE_SECONDS
@@ -395,6 +396,33 @@ def test_a_worker_that_dies_is_replaced(rig: Rig, caplog: pytest.LogCaptureFixtu
 
         wait_until(served)
     assert "died" in caplog.text
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_and_told(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One fork that failed left the room without boot files for ever, without a line."""
+    started, is_short = subprocess.Popen, threading.Event()
+    is_short.set()
+
+    def start(*words: Any, **options: Any) -> Any:
+        if is_short.is_set():
+            raise OSError(errno.EAGAIN, "no process")
+        return started(*words, **options)
+
+    monkeypatch.setattr(crew, "RESTART_SECONDS", 0.05)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    pids = rig.server.worker_pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: caplog.text.count("cannot start a worker") == len(pids))
+    with Peer(rig, rrq("loader.efi")) as peer:
+        wait_until(lambda: "no worker of the server can take" in caplog.text)
+        is_short.clear()
+        wait_until(lambda: not set(pids) & set(rig.server.worker_pids))
+        peer.request(rrq("loader.efi"))
+        assert peer.receive().op == 3
+    assert caplog.text.count("cannot start a worker") == len(pids)
 
 
 def test_a_busy_port_is_the_operators_to_mend(rig: Rig) -> None:
