@@ -8,7 +8,7 @@ from netboot.errors import Ignored, ProtocolError
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Reply
 from netboot.serve.dhcp.packet import Packet
 from netboot.serve.dhcp.pxe import architectures, listed, vendor_class
-from netboot.serve.dhcp.refusal import mac_in
+from netboot.serve.dhcp.refusal import mac_in, screen
 
 STAGES = {SERVER_PORT: "dhcp", BOOT_SERVER_PORT: "pxe"}
 
@@ -56,6 +56,15 @@ def of_damage(data: bytes, port: int, error: ProtocolError, when: float) -> Boot
     if not mac:
         return None
     return BootEvent(when, mac, STAGES[port], f"a damaged packet got no answer: {error}")
+
+
+def of_failure(
+    asked: Packet, reply: Reply, port: int, mode: str, reason: str, when: float
+) -> BootEvent:
+    """Return the event for an answer that could not be sent, for ``reason``."""
+    name = reply.answer.name.removeprefix("DHCP")
+    told = Ignored(f"no {name} is sent: {reason}", shows=screen(asked, port, mode)).told
+    return BootEvent(when, asked.mac or "", STAGES[port], told)
 
 
 def of_reply(reply: Reply, port: int, milliseconds: float, when: float) -> BootEvent | None:

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from errno import EPERM
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -57,8 +58,12 @@ class _Arrived:
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """A reply that waits for the leases to be on disk; ``received`` is of time.perf_counter()."""
+    """A reply to ``asked`` that waits for the leases to be on disk.
 
+    ``received`` is of time.perf_counter().
+    """
+
+    asked: Packet
     reply: Reply
     data: bytes
     interface: Interface
@@ -245,9 +250,9 @@ class DhcpServer:
         for each in batch:
             if each.bound.fileno() == -1:
                 continue  # the server stopped while they waited
-            result = self._answer(each.arrival, each.port)
-            if result is not None:
-                answered.append((each, _Answered(*result, each.received)))
+            item = self._answer(each)
+            if item is not None:
+                answered.append((each, item))
         if self._leases is not None:
             self._leases.note()
         new = []
@@ -269,9 +274,14 @@ class DhcpServer:
     async def _release_saved(self, new: Sequence[tuple[_Arrived, _Answered]]) -> None:
         """Send these answers when their leases are on disk. Otherwise the PCs have to ask again."""
         assert self._leases is not None, "else none waits"
-        if await self._leases.saved():
-            for each, item in new:
+        is_saved = await self._leases.saved()
+        for each, item in new:
+            if is_saved:
                 self._release(each, item)
+            else:
+                self._unanswered(
+                    each.port, item, "its lease cannot be saved; make room on the disk"
+                )
 
     def _release(self, each: _Arrived, item: _Answered) -> None:
         """Send an answer when its delay is over."""
@@ -281,7 +291,8 @@ class DhcpServer:
         else:
             self._send(each.bound, each.port, item)
 
-    def _answer(self, arrival: sockets.Arrival, port: int) -> tuple[Reply, bytes, Interface] | None:
+    def _answer(self, each: _Arrived) -> _Answered | None:
+        arrival, port = each.arrival, each.port
         address, source_port = arrival.source
         sender = address  # a PC without an address has 0.0.0.0, until its packet is read
         own = self._interfaces.get(arrival.index)
@@ -307,21 +318,26 @@ class DhcpServer:
             result = respond(packet, context, self._clock())
             self._record(record.of_request(packet, port, result, time.time()))
             if isinstance(result, Ignored):
-                if isinstance(result, Claim) and self._neighbourhood is not None:
-                    self._neighbourhood.verify(result, interface)
-                if isinstance(result, Shortage) and self._neighbourhood is not None:
-                    self._neighbourhood.make_room(result, interface)
-                if result.serious:
-                    asker = refusal.sender(packet, IPv4Address(address))
-                    self._complaints.warn(sender, "%s (asked by %s)", result.told, asker)
+                self._refused(packet, result, interface, address)
                 return None
-            return result, serialize(result.packet), interface
+            return _Answered(packet, result, serialize(result.packet), interface, each.received)
         except ProtocolError as error:
             self._damaged(arrival, port, error)
         except Exception:  # noqa: BLE001 - a bug of ours must cost one seat and not the room
             message = "port %d: cannot answer a packet from %s\n%s"
             self._complaints.warn(sender, message, port, sender, traceback.format_exc())
         return None
+
+    def _refused(self, packet: Packet, result: Ignored, interface: Interface, address: str) -> None:
+        """Ask the link if that can help, and name a PC that gets no answer and should."""
+        if isinstance(result, Claim) and self._neighbourhood is not None:
+            self._neighbourhood.verify(result, interface)
+        if isinstance(result, Shortage) and self._neighbourhood is not None:
+            self._neighbourhood.make_room(result, interface)
+        if result.serious:
+            asker = refusal.sender(packet, IPv4Address(address))
+            sender = packet.mac or address
+            self._complaints.warn(sender, "%s (asked by %s)", result.told, asker)
 
     def _damaged(self, arrival: sockets.Arrival, port: int, error: ProtocolError) -> None:
         """Name the sender of a message that cannot be parsed, also in its seat's history."""
@@ -330,6 +346,14 @@ class DhcpServer:
         asker = f"{mac} at {address}" if mac else address
         if self._complaints.warn(mac or address, message, port, asker, error):
             self._record(record.of_damage(arrival.data, port, error, time.time()))
+
+    def _unanswered(self, port: int, item: _Answered, reason: str) -> None:
+        """Name a PC whose answer this server could not give, also in its seat's history."""
+        event = record.of_failure(
+            item.asked, item.reply, port, self._profile.dhcp.mode, reason, time.time()
+        )
+        self._complaints.warn(event.seat, "port %d: %s: %s", port, event.seat, event.message)
+        self._record(event)
 
     def _address_for(
         self, packet: Packet, arrival: sockets.Arrival, own: Sequence[Interface]
@@ -386,8 +410,8 @@ class DhcpServer:
         try:
             bound.send(item.data, interface, (reply.address, reply.port))
         except OSError as error:
-            sender, message = str(reply.address), "port %d: cannot reply to %s: %s"
-            self._complaints.warn(sender, message, port, sender, error)
+            cause = ": this machine's firewall lets it not out" if error.errno == EPERM else ""
+            self._unanswered(port, item, f"{error.strerror}{cause}")
             return
         milliseconds = (time.perf_counter() - item.received) * 1000
         self._record(record.of_reply(reply, port, milliseconds, time.time()))

@@ -159,10 +159,16 @@ class TftpServer:
 
     def _refuse(self, peer: Peer, event: str, reason: str) -> None:
         """Name a client that gets no answer."""
-        machine, address = self._holder(peer[0]), peer[0]
-        who = address if machine == address else f"{machine} at {address}"
         text = "TFTP: %s, port %d: %s: %s; a PC shows: %s"
-        self._complaints.warn(machine, text, who, peer[1], event, reason, OPEN_TIMEOUT)
+        who = self._named(peer[0])
+        self._complaints.warn(
+            self._holder(peer[0]), text, who, peer[1], event, reason, OPEN_TIMEOUT
+        )
+
+    def _named(self, address: str) -> str:
+        """Return the machine at an address, as far as it is known, and the address."""
+        machine = self._holder(address)
+        return address if machine == address else f"{machine} at {address}"
 
     def _request(
         self,
@@ -173,7 +179,7 @@ class TftpServer:
     ) -> None:
         if not isinstance(message, Request):
             return  # of a transfer that has ended; an answer could start an endless exchange
-        if peer[1] == 0 or not self._is_near(peer[0]):
+        if peer[1] == 0 or not self._is_near(peer):
             return
         holder = self._holder(peer[0])
         if not self._has_room(holder):
@@ -249,16 +255,12 @@ class TftpServer:
                 return
         self._refuse(peer, "no answer is sent", "no worker of the server can take a transfer")
 
-    def _is_near(self, address: str) -> bool:
+    def _is_near(self, peer: Peer) -> bool:
         """Return True if a client is in a network that we serve: its address is not far away."""
-        if any(IPv4Address(address) in network for network in self._networks):
+        if any(IPv4Address(peer[0]) in network for network in self._networks):
             return True
-        self._complaints.warn(
-            address,
-            "TFTP: %s is in no network of this server; add its network to dhcp.networks if PCs "
-            "boot there",
-            address,
-        )
+        reason = "it is in no network of this server; if PCs boot there, add its network to "
+        self._refuse(peer, "no answer is sent", reason + "dhcp.networks")
         return False
 
     def _has_room(self, holder: str) -> bool:
@@ -286,7 +288,7 @@ class TftpServer:
                 pending.client,
                 "TFTP: %s does not acknowledge the first packet of %s: its next requests get blocks "
                 "of 512 bytes; is the MTU smaller on the way, or are fragments dropped?",
-                pending.client,
+                self._named(pending.client),
                 packet.printable(pending.filename),
             )
 

@@ -34,6 +34,7 @@ SERVER = IPv4Address("127.0.0.2")
 NEAR = [IPv4Network("127.0.0.0/16")]
 FILES = {"loader.efi": bytes(range(256)) * 700, "empty": b"", "dir/boot.ipxe": b"#!ipxe\n"}
 ON_DISK = {"loader.efi"}
+MACHINES = {"127.9.0.1": "02:00:00:00:09:01"}
 # Each client gets its own end of this file. That end lies across two chunks that a worker reads.
 SHARED = bytes((2 << 16) + 100)
 FILES["shared.efi"] = SHARED[:-300] + b"own" * 100
@@ -52,7 +53,13 @@ class Rig:
         (folder / "secret").write_text("of the operator's\n")
         (folder / "link").symlink_to("secret")
         self.transfers: list[Transfer] = []
-        self.server = TftpServer(self.read, self.transfers.append, networks=NEAR, port=0)
+        self.server = TftpServer(
+            self.read,
+            self.transfers.append,
+            networks=NEAR,
+            port=0,
+            holder=lambda address: MACHINES.get(address, address),
+        )
         self.loop = asyncio.new_event_loop()
         self.loop.run_until_complete(self.server.start([SERVER]))
         self.thread = threading.Thread(target=self.loop.run_forever)
@@ -377,7 +384,9 @@ def test_an_address_of_no_network_gets_no_answer(
         far.sock.settimeout(0.2)
         with pytest.raises(TimeoutError):
             far.receive()
-    assert ["127.9.0.1 is in no network" in line for line in caplog.messages] == [True]
+    (line,) = caplog.messages
+    assert "02:00:00:00:09:01 at 127.9.0.1" in line and "it is in no network" in line
+    assert "a PC shows: PXE-E32" in line
 
 
 def test_a_worker_that_dies_is_replaced(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
