@@ -21,6 +21,8 @@ from netboot.boot.plan import swap_export
 
 # A server that did not run for this long has not listened: its waits are that much longer.
 STALL_SECONDS = 5.0
+# Firmware waits longer than this before it asks again for a file that does not go on (EDK2: 4 s).
+AGAIN_SECONDS = 3.0
 # Firmware repeats a question for a minute (PXE 2.1: 4, 8, 16 and 32 s), and the wait goes on.
 REPEAT_SECONDS = 120.0
 
@@ -35,6 +37,7 @@ class Step(Enum):
     ADDRESSED_HTTP = auto()
     BOOT_SERVER = auto()  # has its answer from port 4011
     FETCHING = auto()
+    BROKEN = auto()  # the transfer of its last request by TFTP broke off
     LOADER = auto()
     CHAIN = auto()  # the first script, by TFTP
     TURN = auto()
@@ -90,6 +93,13 @@ WAITS = (
         20.0,
         "has its answer of port 4011 and has asked for no file",
         f"is UDP 69 open? {DOCTOR}",
+    ),
+    Wait(
+        Step.BROKEN,
+        20.0,
+        "has only a part of a boot file and has not asked for it again",
+        "it was switched off, or packets are lost: look at its link and cable, at a smaller MTU on the "
+        "way, and at a firewall",
     ),
     Wait(
         Step.LOADER,
@@ -158,7 +168,10 @@ SWAP_WAITS = (
 
 BY_STEP = {wait.begin: wait for wait in (*WAITS, *SWAP_WAITS)}
 _BOOTING = frozenset(
-    (Step.FETCHING, Step.LOADER, Step.CHAIN, Step.TURN, Step.SCRIPT, Step.IMAGES, Step.LINUX)
+    (
+        *(Step.FETCHING, Step.BROKEN, Step.LOADER, Step.CHAIN),
+        *(Step.TURN, Step.SCRIPT, Step.IMAGES, Step.LINUX),
+    )
 )
 _DHCP = frozenset(
     (Step.OFFERED, Step.REQUESTED, Step.ADDRESSED, Step.ADDRESSED_HTTP, Step.BOOT_SERVER)
@@ -244,6 +257,8 @@ class Silence:
                 self._dhcp(event, now)
             case "wait":
                 self.heard(mac, Step.TURN, now, float(data.get("wait", 0)))
+            case "tftp" if data.get("broken"):
+                self._broke_off(mac, now, began=now - data["seconds"])
             case "http" if "bytes" not in data:  # broken off: iPXE tries again in 3 s
                 self.heard(mac, Step.SCRIPT, now)
             case "init:root":
@@ -264,6 +279,17 @@ class Silence:
                     self._reported(mac, Step.LINUX, now)
                 elif stage.startswith("failed:"):
                     self._ends(mac, failed=True)
+
+    def _broke_off(self, mac: str, now: float, began: float) -> None:
+        """Note that a transfer broke off, if it ``began`` with the PC's last request."""
+        seat = self._seats.get(mac)
+        stand = None if seat is None else seat.boot
+        if (
+            stand is not None
+            and stand.step is Step.FETCHING
+            and stand.since < began + AGAIN_SECONDS
+        ):
+            self.heard(mac, Step.BROKEN, now)
 
     def _reported(self, mac: str, step: Step, now: float) -> None:
         """Note a report of the initramfs. One that userland's report has overtaken is no step."""

@@ -190,6 +190,7 @@ class TftpFiles:
             file=name,
             bytes=transfer.sent,
             seconds=round(transfer.seconds, 3),
+            **({"broken": True} if transfer.outcome is Outcome.BROKEN else {}),
         )
 
     def _refused(

@@ -198,6 +198,27 @@ def test_a_download_that_broke_off_is_awaited_again() -> None:
     room.only(Step.SCRIPT)
 
 
+def test_a_transfer_that_broke_off_in_the_middle_is_told() -> None:
+    room = Room()
+    room.heard(Step.FETCHING)
+    room.rest(30)
+    room.see("tftp", file="snponly.efi", bytes=100, seconds=30.0, broken=True)
+    assert "has only a part of a boot file" in room.only(Step.BROKEN).message
+
+
+def test_a_transfer_that_the_pc_has_begun_again_does_not_count() -> None:
+    room = Room()
+    room.heard(Step.FETCHING)
+    room.rest(6)
+    room.heard(Step.FETCHING)  # from another port
+    room.rest(24)
+    room.see("tftp", file="snponly.efi", bytes=100, seconds=30.0, broken=True)
+    room.rest(60)
+    room.fetched("snponly.efi")
+    room.see("tftp", file="snponly.efi", bytes=100, seconds=0.0, broken=True)
+    room.only(Step.LOADER)
+
+
 def test_another_servers_clients_and_systems_on_disks_are_not_told() -> None:
     room = Room()
     room.discover()

@@ -131,6 +131,14 @@ def test_a_transfer_that_nobody_acknowledges_is_told_also_from_behind_a_router(
     assert not caplog.records
 
 
+def test_a_pc_whose_transfer_breaks_off_in_the_middle_is_told(room: Room) -> None:
+    room.asked_file(PC)
+    half = Transfer(str(PC), "undionly.kpxe", 70000, 512, 0.1, Outcome.BROKEN, "no answer")
+    TftpFiles(room).transferred(half)
+    Noticing(room).look(time.monotonic() + 21)
+    assert last(room).stage == "silent" and "only a part of a boot file" in last(room).message
+
+
 def test_the_status_of_a_seat_that_flaps_is_the_summary(
     room: Room, caplog: pytest.LogCaptureFixture
 ) -> None:
