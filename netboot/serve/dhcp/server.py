@@ -125,7 +125,6 @@ class DhcpServer:
         self._ports = Ports(self._readable, shared=profile.dhcp.mode == "proxy")
         self._complaints = Complaints(log)
         self._conversations = Conversations(time.monotonic)
-        self._doubles = Doubles()
         self._networks: Sequence[IPv4Network] = ()
         self._neighbourhood: Neighbourhood | None = None
 
@@ -176,6 +175,7 @@ class DhcpServer:
         self._interfaces = by_index
         networks = [each.network for each in interfaces]
         self._networks = (*dict.fromkeys(networks), *self._profile.dhcp.networks)
+        self._doubles = Doubles()  # a cable may lead elsewhere now
         own = [each.address for each in interfaces]
         self._scopes = make_scopes(self._profile, networks, own, self._scopes)
 
@@ -365,27 +365,36 @@ class DhcpServer:
             if each.address.packed == arrival.to and each.index != arrival.index:
                 # The PC has heard of this card that the address is here: Linux answers ARP for all
                 # its addresses on each card.
-                return replace(each, index=arrival.index)
+                return _moved(each, own[0])
         lent = None if self._neighbourhood is None else self._neighbourhood.lent(arrival.index)
         route = Route(IPv4Address(arrival.source[0]), IPv4Address(arrival.to), lent)
         owner = owner_of(packet, packet.mac or "", self._profile)
-        chosen = choose(packet, owner, route, own, self._scopes)
+        # Cards on one LAN are as good as one card with the addresses of all.
+        beside = self._doubles.beside(arrival.index)
+        others = [
+            _moved(each, own[0])
+            for each in self._addresses
+            if each.index != arrival.index
+            and (each.index in beside or (lent is not None and lent in each.network))
+        ]
+        chosen = choose(packet, owner, route, [*own, *others], self._scopes)
         several = len(self._interfaces) > 1
         return None if several and self._is_of_another_card(packet, chosen) else chosen
 
     def _is_of_another_card(self, packet: Packet, interface: Interface) -> bool:
         """Return True if another card of ours, which is on the same LAN, answers ``packet``."""
-        named = packet.options.get(Option.SERVER_IDENTIFIER, b"")
-        for each in self._addresses:
-            if each.address.packed == named:
-                return each.index != interface.index
+        named = packet.address(Option.SERVER_IDENTIFIER)
+        if named != interface.address and any(named == each.address for each in self._addresses):
+            return True
         first = self._doubles.first(packet, interface, time.monotonic())
         if first is None:
             return False
         one, other = sorted((first.name, interface.name))
+        networks = [each.network for each in self._addresses if each.name in (one, other)]
         self._complaints.warn_once(
-            f"{one} and {other} are on one LAN, {interface.network}: PCs are answered on one of "
-            f"them; unplug the other one, or name one: --set interface={one}"
+            f"{one} and {other} are on one LAN, {' and '.join(map(str, dict.fromkeys(networks)))}: "
+            f"PCs are answered on one of them; unplug the other one, or name one: "
+            f"--set interface={one}"
         )
         return True
 
@@ -419,3 +428,8 @@ class DhcpServer:
     def _record(self, event: BootEvent | None) -> None:
         if event is not None:
             self._journal.record(event)
+
+
+def _moved(interface: Interface, card: Interface) -> Interface:
+    """Return the address of one card as one of ``card``, on whose LAN it is."""
+    return replace(card, address=interface.address, network=interface.network)

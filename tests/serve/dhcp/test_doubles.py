@@ -23,7 +23,17 @@ def test_the_card_that_hears_it_first_answers() -> None:
     assert seen.first(DISCOVER, ETH0, 0.2) is None, "the PC asks again"
     assert seen.first(REQUEST, ETH1, 0.3) is None, "another question"
     assert seen.first(replace(DISCOVER, xid=8), ETH1, 0.3) is None
-    assert seen.first(DISCOVER, OTHER, 0.3) is None, "another network on the same wire"
+    relayed = replace(DISCOVER, giaddr=IPv4Address("10.8.0.9"))
+    assert seen.first(relayed, OTHER, 0.3) is None, "a relay's copy says nothing of the wire"
+    assert (seen.beside(2), seen.beside(3), seen.beside(4)) == ({3}, {2}, set())
+
+
+def test_cards_of_different_networks_on_one_wire_are_doubles() -> None:
+    seen = Doubles()
+    assert seen.first(DISCOVER, ETH0, 0.0) is None
+    assert seen.first(DISCOVER, OTHER, 0.1) is ETH0
+    padded = replace(DISCOVER, htype=1, hlen=6, chaddr=DISCOVER.chaddr[:6] + b"otherjunk!")
+    assert seen.first(padded, OTHER, 0.1) is ETH0, "what follows the MAC address does not count"
 
 
 def test_another_card_answers_when_the_first_one_is_deaf() -> None:
