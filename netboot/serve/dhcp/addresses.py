@@ -31,13 +31,11 @@ def choose(
     """
     if len(own) == 1:
         return own[0]
-    named = packet.options.get(Option.SERVER_IDENTIFIER, b"")
-    for address in (named, route.to.packed):
+    for address in (packet.address(Option.SERVER_IDENTIFIER), route.to):
         for each in own:
-            if each.address.packed == address:
+            if each.address == address:
                 return each
-    wanted = packet.options.get(Option.REQUESTED_IP_ADDRESS, b"")
-    last = IPv4Address(wanted) if len(wanted) == 4 else ANY
+    last = packet.address(Option.REQUESTED_IP_ADDRESS) or ANY
     lent = [] if route.lent is None else [route.lent]
     # A program of this machine, such as the doctor, asks from our first address.
     given = [*_networks(owner, own, scopes), route.source] if scopes else [route.source, *lent]

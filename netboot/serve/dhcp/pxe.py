@@ -86,7 +86,7 @@ def _has_class(packet: Packet, name: bytes) -> bool:
     iPXE sends the bare string (its net/udp/dhcp.c); RFC 3004 has a length before each class.
     """
     value = packet.options.get(Option.USER_CLASS, b"")
-    if value.rstrip(b"\0") == name:
+    if name in (value.rstrip(b"\0"), packet.first(Option.USER_CLASS).rstrip(b"\0")):
         return True
     at = 0
     while at < len(value):
@@ -100,13 +100,16 @@ def architectures(packet: Packet) -> tuple[int, ...]:
     """Return the client system architecture types, empty if the packet names none.
 
     They are a list of 16-bit numbers in option 93 (RFC 4578 section 2.1). Without it, old ROMs have
-    the number in option 60 only (PXE 2.1 section 2.2.1).
+    the number in option 60 only.
     """
-    value = packet.options.get(Option.CLIENT_SYSTEM_ARCHITECTURE, b"")
+    value = packet.first(Option.CLIENT_SYSTEM_ARCHITECTURE)
     if len(value) > 1:
         return struct.unpack_from(f"!{len(value) // 2}H", value)
-    if value:
-        return (value[0],)
+    return (value[0],) if value else named_architecture(packet)
+
+
+def named_architecture(packet: Packet) -> tuple[int, ...]:
+    """Return the architecture type in option 60 (PXE 2.1 section 2.2.1), empty if there is none."""
     named = NAMED_ARCHITECTURE.match(packet.options.get(Option.VENDOR_CLASS_IDENTIFIER, b""))
     return (int(named[1]),) if named else ()
 

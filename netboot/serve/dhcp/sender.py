@@ -33,7 +33,8 @@ def client_from_packet(packet: Packet) -> Client | Ignored:
     own = BY_OUI.get(packet.mac[:8])
     if own is not None:
         codes = tuple(own.code if code == BIOS else code for code in codes)
-    arch = _architecture(codes, by_http=by_http)
+    # Firmware whose option 93 makes no sense, such as the bytes the other way round, has option 60.
+    arch = _architecture((*codes, *pxe.named_architecture(packet)), by_http=by_http)
     if arch is None:
         text = f"no boot loader for {vendor_class.decode()} architecture {pxe.listed(codes)}"
         return Ignored(text)

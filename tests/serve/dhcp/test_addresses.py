@@ -1,5 +1,6 @@
 """A card with several addresses answers with the right one."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -9,7 +10,7 @@ from netboot.profile.fields import AddressRange
 from netboot.profile.profile import ClientSettings, Profile
 from netboot.profile.sections import Dhcp, DhcpNetwork
 from netboot.serve.dhcp.addresses import Route, choose
-from netboot.serve.dhcp.packet import BOOTREQUEST, Option, Packet
+from netboot.serve.dhcp.packet import ANY, BOOTREQUEST, Option, Packet
 from netboot.serve.dhcp.scope import Scope, make_scopes
 
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"
@@ -70,6 +71,16 @@ def test_proxy_mode_answers_from_the_network_of_the_pc(
 ) -> None:
     route = Route(IPv4Address(source), to, None if lent is None else IPv4Address(lent))
     assert choose(asked, MAC, route, own, ()) is expected
+
+
+def test_a_doubled_address_is_its_first_copy() -> None:
+    """54 and 50 are read in one way everywhere: full mode read the first four bytes."""
+    for asked, expected in (
+        (packet(named="10.2.0.9"), SAME_NET),
+        (packet(wanted="10.2.0.7"), SECOND),
+    ):
+        twice = replace(asked, options={code: value * 2 for code, value in asked.options.items()})
+        assert choose(twice, MAC, Route(ANY, EVERYONE), own, ()) is expected
 
 
 def test_full_mode_answers_from_the_network_that_has_an_address_for_the_pc() -> None:

@@ -1,6 +1,7 @@
 """The options of PXE and iPXE, in the forms that occur in the field."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -93,6 +94,12 @@ def test_architectures_are_a_list() -> None:
 )
 def test_half_an_architecture_is_read_as_far_as_it_goes(value: bytes, codes: object) -> None:
     assert pxe.architectures(packet(o93=value)) == codes
+
+
+def test_the_first_copy_of_an_option_counts() -> None:
+    twice = replace(packet(o93=b"\7\0\7", o77=b"iPXEiPXE"), firsts={93: b"\7", 77: b"iPXE"})
+    assert pxe.architectures(twice) == (7,)
+    assert pxe.is_ipxe(twice)
 
 
 @pytest.mark.parametrize(

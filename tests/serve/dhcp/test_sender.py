@@ -54,6 +54,26 @@ def test_the_first_architecture_that_we_know_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("codes", "code"),
+    [
+        ([b"\7", b"\0\7"], 7),  # sent twice: read joined they are 1792
+        ([b"\7\0\7"], 7),
+        ([b"\7\0"], 7),  # little-endian
+        ([b"\0\6"], 6),  # option 93 comes first
+        ([b"\0\2"], 7),  # a number without a boot loader
+    ],
+)
+def test_an_architecture_that_makes_no_sense_is_that_of_option_60(
+    codes: list[bytes], code: int
+) -> None:
+    vendor = ("vendor_class_id", b"PXEClient:Arch:00007:UNDI:003016")
+    data = PxeClient().plain("discover", vendor, *((93, each) for each in codes))
+    client = client_from_packet(parse(data))
+    assert isinstance(client, Client)
+    assert client.arch.code == code
+
+
+@pytest.mark.parametrize(
     ("data", "reason"),
     [
         (PxeClient().plain("discover"), "not a boot client"),
