@@ -24,12 +24,12 @@ MISSED = (
     Option.PARAMETER_REQUEST_LIST,
 )
 
-Key = tuple[int, bytes]
+Key = tuple[int, str]
 
 
 @dataclass(slots=True)
 class Conversations:
-    """The DISCOVERs of the last minutes by xid and chaddr. ``now`` is a clock in seconds."""
+    """The DISCOVERs of the last minutes by xid and card. ``now`` is a clock in seconds."""
 
     now: Callable[[], float]
     _begun: dict[Key, tuple[float, dict[int, bytes]]] = field(default_factory=dict, repr=False)
@@ -39,7 +39,7 @@ class Conversations:
         kind = packet.message_type
         if kind is None or packet.op != BOOTREQUEST:
             return packet
-        key = packet.xid, packet.chaddr
+        key = packet.xid, packet.card
         if kind is MessageType.DHCPDISCOVER:
             self._remember(key, packet)
             return packet

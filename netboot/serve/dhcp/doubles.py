@@ -34,7 +34,7 @@ class Doubles:
         # what it hears to another address of ours.
         key = (
             packet.giaddr,
-            packet.mac or packet.chaddr.hex(),
+            packet.card,
             packet.xid,
             packet.options.get(Option.DHCP_MESSAGE_TYPE, b""),
         )

@@ -89,6 +89,8 @@ class LeasePool:
 
     def commit(self, owner: str, address: IPv4Address, now: float) -> bool:
         """Lease ``address`` to ``owner`` from ``now``. Return False if it must not have it."""
+        if address in self._taken and address not in self._owners:
+            return False  # it became a server's
         held = self._by_owner.get(owner)
         # A PC keeps its address even if the profile has changed: else it would lose its swap.
         # While it has that address it gets no other one (RFC 2131 section 4.3.2, INIT-REBOOT).

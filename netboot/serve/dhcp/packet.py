@@ -125,6 +125,11 @@ class Packet:
         return self.chaddr[:6].hex(":")
 
     @property
+    def card(self) -> str:
+        """The sender's card: its MAC address, without the junk that may follow; else all of chaddr."""
+        return self.mac or self.chaddr.hex()
+
+    @property
     def message_type(self) -> MessageType | None:
         """The first byte of option 53; None for plain BOOTP, and for types that PCs do not send."""
         return MESSAGE_TYPES.get(self.options.get(Option.DHCP_MESSAGE_TYPE, b"")[:1])

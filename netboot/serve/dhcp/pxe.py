@@ -17,6 +17,9 @@ NAMED_ARCHITECTURE = re.compile(rb"(?:PXE|HTTP)Client:Arch:([0-9]{1,5})")
 IPXE_USER_CLASS = b"iPXE"
 MOST_LISTED = 8  # architecture types; firmware names one or two, a stranger's packet 127
 
+# UUIDs that board makers leave on all boards of a kind, in the order of bytes that is chosen below.
+PLACEHOLDERS = ("00020003-0004-0005-0006-000700080009", "12345678-1234-5678-90ab-cddeefaabbcc")
+
 # Option 43 (PXE 2.1, table 2-1). Bit 3 of discovery control: no discovery, load the file named.
 DISCOVERY_CONTROL = 6
 BOOT_MENU = 9
@@ -124,15 +127,16 @@ def machine(packet: Packet) -> str:
     """Return the machine's UUID (option 97), empty if there is none. Boot ROMs also send it empty.
 
     Firmware and iPXE send the first three numbers in either byte order, of which one is chosen. A
-    value that is shorter than RFC 4578 section 2.3 says is none.
+    value that is shorter than RFC 4578 section 2.3 says is none, and so is a placeholder.
     """
     value = packet.first(Option.CLIENT_MACHINE_IDENTIFIER)
     number = value[1:17]  # after its type
-    if len(number) < 16 or not any(number):
+    if len(number) < 16 or len(set(number)) == 1:  # all 0, all ff
         return ""
     other = number[3::-1] + number[5:3:-1] + number[7:5:-1] + number[8:]
     text = min(number, other).hex()  # uuid.UUID takes 3 us, of the 40 for an answer
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    found = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return "" if found in PLACEHOLDERS else found
 
 
 def ipxe_features(packet: Packet) -> frozenset[int]:

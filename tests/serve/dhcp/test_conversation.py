@@ -90,6 +90,15 @@ def test_a_reserved_client_identifier_is_remembered() -> None:
     assert 61 not in ack.packet.options
 
 
+def test_junk_behind_the_mac_address_makes_no_other_pc() -> None:
+    server, client = Server(), PxeClient()
+    told = parse(client.discover())
+    offer = server.answer(replace(told, chaddr=told.chaddr[:6] + b"junkjunkju"))
+    asked = request(client, offer, 60, 93)
+    ack = server.answer(replace(asked, chaddr=told.chaddr[:6] + b"otherjunk!"))
+    assert ack.packet.file == offer.packet.file == b"undionly.kpxe"
+
+
 def test_another_xid_or_another_card_is_judged_anew() -> None:
     for other in (PxeClient(xid=9), PxeClient(mac="52:54:00:00:00:99")):
         server = Server()

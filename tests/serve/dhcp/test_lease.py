@@ -244,6 +244,16 @@ def test_taken_addresses_are_never_given() -> None:
     assert not leases.commit(BOB, FIRST, 0)
 
 
+def test_an_address_that_became_the_servers_is_not_renewed() -> None:
+    leases = pool()
+    address = lease(leases, ANN, 0)
+    leases.avoid({address})
+    assert not leases.commit(ANN, address, 1)
+    assert lease(leases, ANN, 2) != address
+    ours = pool(reservations={ANN: FIRST}, taken=(FIRST,))
+    assert lease(ours, ANN, 0) == FIRST, "a server with a reservation, such as that of DNS"
+
+
 def test_leases_survive_as_json_and_offers_do_not() -> None:
     before = pool()
     address = lease(before, ANN, 0)

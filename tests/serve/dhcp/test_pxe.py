@@ -125,6 +125,19 @@ def test_the_machine_identifier_may_be_absent_or_empty(identifier: bytes | None)
     assert pxe.machine(packet() if identifier is None else packet(o97=identifier)) == ""
 
 
+@pytest.mark.parametrize(
+    "number",
+    [
+        "03000200-0400-0500-0006-000700080009",
+        "12345678-1234-5678-90ab-cddeefaabbcc",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    ],
+)
+def test_a_uuid_that_many_boards_have_tells_no_machine(number: str) -> None:
+    for each in (UUID(number).bytes, UUID(number).bytes_le):
+        assert pxe.machine(packet(o97=b"\0" + each)) == ""
+
+
 def test_a_machine_has_one_uuid_in_either_byte_order() -> None:
     number = UUID("bbbbbbbb-1111-4222-8333-000000000002")
     orders = {pxe.machine(packet(o97=b"\0" + each)) for each in (number.bytes, number.bytes_le)}
