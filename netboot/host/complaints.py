@@ -6,17 +6,28 @@ from collections.abc import Callable
 
 LINES = 60  # of all senders together in each period
 PERIOD_SECONDS = 60.0
+# Of faults that stay until an operator mends them: different ones in a day, each a line.
+LASTING_LINES, DAY_SECONDS = 10, 86_400.0
 
 
 class Complaints:
-    """Log at most one line for each sender in a period, and ``LINES`` for all of them together.
+    """Log at most one line for each sender in a period, and ``lines`` for all of them together.
 
     Further lines are counted, and the next period begins with their number. Memory is bounded: only
     senders that got a line are remembered.
     """
 
-    def __init__(self, log: logging.Logger, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        log: logging.Logger,
+        *,
+        lines: int = LINES,
+        seconds: float = PERIOD_SECONDS,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._log = log
+        self._lines = lines
+        self._seconds = seconds
         self._now = now
         self._begin = float("-inf")
         self._told: set[str] = set()
@@ -27,14 +38,25 @@ class Complaints:
     ) -> bool:
         """Log a line about ``sender`` (an address), or only count it. Return True if logged."""
         now = self._now()
-        if now - self._begin >= PERIOD_SECONDS:
+        if now - self._begin >= self._seconds:
             if self._suppressed:
                 self._log.warning("%d more warnings suppressed", self._suppressed)
             self._begin, self._suppressed = now, 0
             self._told.clear()
-        if sender in self._told or len(self._told) >= LINES:
+        if sender in self._told or len(self._told) >= self._lines:
             self._suppressed += 1
             return False
         self._told.add(sender)
         self._log.log(level, message, *arguments)
         return True
+
+
+class Lasting:
+    """Lines about faults that last: each text once a day, and ``LASTING_LINES`` of them in a day."""
+
+    def __init__(self, log: logging.Logger, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._lines = Complaints(log, lines=LASTING_LINES, seconds=DAY_SECONDS, now=now)
+
+    def warn(self, text: str) -> None:
+        """Log ``text``, or only count it."""
+        self._lines.warn(text, "%s", text)

@@ -17,10 +17,10 @@ from netboot.boot.events import BootEvent, Journal
 from netboot.boot.limits import LOOKED_FOR
 from netboot.errors import OperatorError, ProtocolError
 from netboot.host import faults
+from netboot.host.complaints import Complaints, Lasting
 from netboot.host.interfaces import Interface, one_of_each
 from netboot.serve.dhcp import findings
 from netboot.serve.dhcp.answer import EVERYONE, SERVER_PORT, Claim, Reply, Shortage
-from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.link import Link
 from netboot.serve.dhcp.packet import (
     ANY,
@@ -91,6 +91,7 @@ class Neighbourhood:
         self._journal = journal
         self._clock = clock
         self._complaints = Complaints(log)
+        self._lasting = Lasting(log)
         self._claims: dict[IPv4Address, Claim] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._looks: dict[IPv4Network, _Look] = {}
@@ -333,7 +334,7 @@ class Neighbourhood:
             if not self._rival.done():
                 self._rival.set_result(finding)
             return
-        self._complaints.warn_once(finding.advice)
+        self._lasting.warn(finding.advice)
         if not self.asked(packet, interface):
             self._journal.record(BootEvent(time.time(), packet.mac, "dhcp", finding.event))
 

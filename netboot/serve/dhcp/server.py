@@ -17,12 +17,12 @@ from netboot.boot.events import BootEvent, Journal
 from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored, OperatorError, ProtocolError
 from netboot.host import faults
+from netboot.host.complaints import Complaints, Lasting
 from netboot.host.interfaces import Interface, one_of_each
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, refusal, sockets
 from netboot.serve.dhcp.addresses import Route, choose
 from netboot.serve.dhcp.answer import Claim, Context, Reply, Shortage
-from netboot.serve.dhcp.complaints import Complaints
 from netboot.serve.dhcp.conversation import Conversations
 from netboot.serve.dhcp.doubles import Doubles
 from netboot.serve.dhcp.leasefile import LeaseFile
@@ -124,6 +124,7 @@ class DhcpServer:
         # In proxy mode other servers give the addresses, and one of them may be on this machine.
         self._ports = Ports(self._readable, shared=profile.dhcp.mode == "proxy")
         self._complaints = Complaints(log)
+        self._lasting = Lasting(log)
         self._conversations = Conversations(time.monotonic)
         self._networks: Sequence[IPv4Network] = ()
         self._neighbourhood: Neighbourhood | None = None
@@ -391,7 +392,7 @@ class DhcpServer:
             return False
         one, other = sorted((first.name, interface.name))
         networks = [each.network for each in self._addresses if each.name in (one, other)]
-        self._complaints.warn_once(
+        self._lasting.warn(
             f"{one} and {other} are on one LAN, {' and '.join(map(str, dict.fromkeys(networks)))}: "
             f"PCs are answered on one of them; unplug the other one, or name one: "
             f"--set interface={one}"
