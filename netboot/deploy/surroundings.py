@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from netboot.deploy.firewall.check import check
-from netboot.host.interfaces import Interface
+from netboot.host.interfaces import ETHERNET_MTU, Interface
 from netboot.host.programs import run
 from netboot.profile.profile import Profile
 
-ETHERNET_MTU = 1500
 # Of this release. A machine without a battery for its clock starts in 1970, or with its image's date.
 EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 

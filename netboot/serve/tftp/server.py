@@ -15,6 +15,7 @@ from pathlib import Path
 from netboot.errors import DeniedError, Ignored, OperatorError, ProtocolError
 from netboot.host.complaints import Complaints
 from netboot.host.listeners import Address, Listeners
+from netboot.host.interfaces import ETHERNET_MTU
 from netboot.host.sockets import let_fragment, path_mtu, widen_receive_buffer
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.content import NO_SUCH_FILE, Refusal, in_memory, open_file, translated
@@ -27,7 +28,6 @@ from netboot.serve.tftp.transfer import DEFAULT_BLKSIZE, IP_UDP_TFTP_HEADERS, Ou
 
 log = logging.getLogger(__name__)
 
-ETHERNET_MTU = 1500
 OPEN_TIMEOUT = "PXE-E32: TFTP open timeout (BIOS), PXE-E18 (UEFI)"
 NARROW_MTU = DEFAULT_BLKSIZE + IP_UDP_TFTP_HEADERS
 REQUEST_QUEUE_BYTES = 2 << 20  # the requests of a whole room at the same instant
@@ -71,9 +71,8 @@ class TftpServer:
     ``read(filename, server, client)`` returns the content, the path of a file or None; ``server``
     is the address that ``client`` asked. It returns Ignored if the client has to ask again, and
     raises DeniedError if the file is another client's. ``report(transfer)`` is called for each
-    finished transfer. Both are called in the event loop. ``mtu`` (bytes) bounds blksize, as the way to
-    the client does. Only clients in ``networks`` are answered. ``holder`` returns the machine that an
-    address counts for.
+    finished transfer. Both are called in the event loop. Only clients in ``networks`` are answered.
+    ``holder`` returns the machine that an address counts for.
     """
 
     def __init__(
@@ -83,7 +82,6 @@ class TftpServer:
         *,
         networks: Sequence[IPv4Network],
         port: int = 69,
-        mtu: int = ETHERNET_MTU,
         holder: Callable[[str], str] = str,
     ) -> None:
         self._holder = holder
@@ -91,7 +89,6 @@ class TftpServer:
         self._networks = tuple(networks)
         self._report = report
         self._port = port
-        self._mtu = mtu
         self._listeners = Listeners(_listen, begin=self._begin, end=_end, failure=_failure)
         self._workers: list[Worker] = []
         self._places = Places()
@@ -245,7 +242,8 @@ class TftpServer:
         # The worker with a transfer of this client knows if the client only repeats its request.
         known = self._places.workers_of(key)
         self._last_number += 1
-        mtu = NARROW_MTU if peer[0] in self._narrow else min(self._mtu, path_mtu(sock))
+        most = NARROW_MTU if peer[0] in self._narrow else ETHERNET_MTU
+        mtu = min(most, path_mtu(sock))
         job = Job(self._last_number, request.filename, request.options, mtu, asked, end)
         for worker in known or sorted(self._workers, key=lambda each: len(each.transfers)):
             if worker.give(job, sock, file):

@@ -45,7 +45,9 @@ UNPROVEN_SECONDS = limits.TFTP_UNPROVEN.seconds or math.inf
 UNPROVEN_SENDINGS = 3
 AMPLIFICATION = limits.TFTP_AMPLIFICATION.per_address or 0
 CHUNK_BYTES = 64 << 10  # of the file, read at a time
-STUCK_REPEATS = 2  # of the first packet: after 1.5 s it is no chance any more
+# Repeats of the first packet, the second after 1.5 s: no chance any more. A client that asks for them
+# gets them earlier.
+STUCK_REPEATS, STUCK_SECONDS = 2, 1.25
 
 _HEADER = struct.Struct(">HH").pack
 _DATA, _ACK = int(Opcode.DATA), int(Opcode.ACK)  # looking a member up costs a quarter of a block
@@ -116,6 +118,7 @@ class Sender:
     __slots__ = (
         "_acked",
         "_awaited",
+        "_begun_at",
         "_blksize",
         "_budget",
         "_chunk",
@@ -160,6 +163,7 @@ class Sender:
         self._sent_at = self._progress_at = self.deadline = 0.0
         self._budget = AMPLIFICATION * (asked + FRAME_HEADERS)  # bytes to send, while unproven
         self._sendings = 0  # of the first packet, for the limit on an unproven transfer
+        self._begun_at = 0.0  # when the window was first sent
         self._repeats = -1  # of the window
         self._chunk = memoryview(b"")
         self._chunk_at = 0
@@ -177,8 +181,9 @@ class Sender:
     @property
     def stuck(self) -> bool:
         """True if the first packet of a transfer with large blocks does not seem to arrive."""
-        small = self._blksize <= DEFAULT_BLKSIZE
-        return self._acked <= 0 and self._repeats >= STUCK_REPEATS and not small
+        is_late = self._sent_at - self._begun_at >= STUCK_SECONDS
+        is_repeated = self._repeats >= STUCK_REPEATS and is_late
+        return self._acked <= 0 and is_repeated and self._blksize > DEFAULT_BLKSIZE
 
     def ask_again(self, asked: int, now: float) -> None:
         """Take a repeated request of ``asked`` bytes: the first packet may be sent once more."""
@@ -249,7 +254,7 @@ class Sender:
             self.outcome = Outcome.DONE
             return _NOTHING
         self._heard = self._awaited != b""
-        self._progress_at = now
+        self._progress_at = self._begun_at = now
         self._wait = self._terms.timeout
         self._repeats = -1
         return self._window(now)

@@ -218,6 +218,16 @@ def test_blksize_is_clamped_to_the_mtu(rig: Rig) -> None:
     assert acknowledged(answer) == {b"blksize": b"1468"}
 
 
+@pytest.mark.parametrize(("way", "blksize"), [(1500, 512), (400, 368)])
+def test_blksize_is_clamped_to_the_smallest_mtu_that_is_known(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, way: int, blksize: int
+) -> None:
+    monkeypatch.setattr("netboot.serve.tftp.server.path_mtu", lambda sock: way)
+    rig.server._narrow.add("127.0.0.1")
+    answer = ask(rig, rrq("loader.efi", blksize=1468))
+    assert acknowledged(answer) == {b"blksize": str(blksize).encode()}
+
+
 def test_size_probe_of_uefi_is_no_failure(rig: Rig) -> None:
     answer = ask(rig, rrq("loader.efi", tsize=0))
     assert acknowledged(answer) == {b"tsize": str(len(FILES["loader.efi"])).encode()}

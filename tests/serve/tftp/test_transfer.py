@@ -245,6 +245,18 @@ def test_a_transfer_that_goes_on_is_not_stuck() -> None:
         assert not ours.stuck
 
 
+def test_repeats_that_a_client_asks_for_are_no_sign_of_a_smaller_mtu() -> None:
+    """A network that doubles packets, or a fast client, has them within milliseconds."""
+    ours = sender(b"x" * 9000, blksize=1468)
+    ours.start(0.0)
+    ours.receive(packet.ack(0), 0.0)
+    for step in range(1, 10):
+        ours.receive(packet.ack(0), 0.1 * step)
+        assert ours.tick(0.1 * step) and not ours.stuck
+    ours.tick(ours.deadline)
+    assert ours.stuck, "also if it asks all the time"
+
+
 def test_a_doubled_ack_doubles_nothing() -> None:
     """RFC 1123 section 4.2.3.1: an answer to it would double every packet from then on."""
     ours = sender(b"x" * 2000)
