@@ -18,6 +18,7 @@ from netboot.boot.plan import image_export, verified_export
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
 from netboot.host import clock, faults, notify
+from netboot.host.complaints import Complaints
 from netboot.host.files import replace_file
 from netboot.host.interfaces import Choice, Interface, look
 from netboot.host.memory import ram_bytes
@@ -87,6 +88,7 @@ class Services:
         self._announcer = Announcer()
         self._followers: list[Callable[[Sequence[Interface]], None]] = []
         self._told: set[str] = set()  # errors since the last change
+        self._changes = Complaints(log)  # a loose cable makes two lines a second
         self._neighbours = Neighbours(self._choice.interfaces)
         secret = load_secret(state / "secret", make=images is not None)  # makes the folder
         self._clock = clock.load(state / CLOCK_FILE)
@@ -123,7 +125,7 @@ class Services:
         addresses = _addresses(interfaces)
         for error in self._choice.lacking.values():
             log.warning("%s: served when it is there", error)
-        for line in changes.unsteady(interfaces):
+        for line in changes.at_start(interfaces):
             log.warning("%s", line)
         images: dict[str, ImageFile] = {}
         if not self._swap_only:
@@ -217,7 +219,7 @@ class Services:
         if after.interfaces != before.interfaces:
             self._told.clear()
         for line in changes.told(before, after, self._profile.swap.patience):
-            log.warning("%s", line)
+            self._changes.warn(line, "%s", line)
         done = True
         for follow in self._followers:
             try:

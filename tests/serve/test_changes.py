@@ -11,6 +11,7 @@ from netboot.serve import changes
 
 ETH = Interface("eth0", 2, IPv4Address("10.9.0.1"), IPv4Network("10.9.0.0/24"), mac=b"\2netbo")
 OTHER = replace(ETH, address=IPv4Address("10.9.0.2"))
+BRIDGE = replace(ETH, name="br0", index=5)
 GONE = OperatorError("there is no network interface 'eth0'; did you mean 'eth1'?")
 
 
@@ -22,6 +23,16 @@ GONE = OperatorError("there is no network interface 'eth0'; did you mean 'eth1'?
         ([ETH], [ETH, OTHER], "eth0: 10.9.0.2 is served as well from now on"),
         ([], [ETH], "eth0: 10.9.0.1 is served from now on"),
         ([], [replace(ETH, lasts=False)], "eth0: 10.9.0.1 is served from now on (it may change"),
+        ([], [ETH, OTHER], "eth0: 10.9.0.1 and 10.9.0.2 are served from now on"),
+        ([ETH], [BRIDGE], "br0: the card instead of eth0: 10.9.0.1 is served on, and PCs lose"),
+        ([ETH], [replace(ETH, name="lan")], "lan: the new name of eth0: 10.9.0.1 is served on"),
+        (
+            [ETH],
+            [replace(ETH, network=IPv4Network("10.9.0.0/16"))],
+            "eth0: the network of 10.9.0.1 is 10.9.0.0/16 now, no longer 10.9.0.0/24: its PCs",
+        ),
+        ([ETH], [replace(ETH, lasts=False)], "eth0: 10.9.0.1 was lent to this server, as DHCP"),
+        ([replace(ETH, lasts=False)], [ETH], "eth0: 10.9.0.1 is a fixed address now"),
         ([ETH], [], "eth0: 10.9.0.1 is not served any more: there is no network interface 'eth0';"),
         ([ETH], [replace(ETH, index=9)], "eth0: the card was removed and made again: served again"),
         ([ETH], [replace(ETH, mac=b"\2other")], "eth0: the MAC address is 02:6f:74:68:65:72 now"),
@@ -43,5 +54,24 @@ def test_what_stays_is_not_told() -> None:
 
 
 def test_an_address_that_is_lent_is_told_at_the_start() -> None:
-    (line,) = changes.unsteady([ETH, replace(OTHER, lasts=False)])
-    assert line.startswith("eth0: 10.9.0.2 was lent to this server")
+    (found,) = changes.at_start([ETH, replace(OTHER, lasts=False)])
+    assert found.startswith("eth0: 10.9.0.2 was lent to this server")
+
+
+def test_a_card_without_a_link_is_told_at_the_start_once() -> None:
+    deaf = [replace(each, has_carrier=False) for each in (ETH, OTHER)]
+    (found,) = changes.at_start(deaf)
+    assert found.startswith("eth0: no link: is the cable plugged in")
+
+
+def test_of_two_addresses_the_one_that_moves_is_not_lost() -> None:
+    moved = replace(OTHER, name="br0", index=5)
+    (found,) = changes.told(Choice((ETH, OTHER)), Choice((ETH, moved)), 600)
+    assert found == "br0: the card instead of eth0: 10.9.0.2 is served on, and PCs lose nothing"
+
+
+def test_a_cable_that_flaps_has_two_lines_in_a_minute() -> None:
+    """Services limits equal lines."""
+    up, down = Choice((ETH,)), Choice((replace(ETH, has_carrier=False),))
+    found = [*changes.told(up, down, 600), *changes.told(down, up, 600)] * 100
+    assert len(set(found)) == 2

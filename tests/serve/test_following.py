@@ -191,7 +191,7 @@ def test_addresses_and_cards_that_change_are_followed(tmp_path: Path) -> None:
                 served.line("lan0: the link is back")
 
             ip("link del lan0\n")
-            served.line("lan0: 10.99.0.2 and 10.98.0.1 is not served any more: there is no")
+            served.line("lan0: 10.99.0.2 and 10.98.0.1 are not served any more: there is no")
             ip(f"{CARD}addr add 10.99.0.1/24 dev lan0\n")
             with Wire() as wire:
                 served.line("lan0: 10.99.0.1 is served from now on")
