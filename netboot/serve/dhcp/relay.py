@@ -5,9 +5,7 @@ from ipaddress import IPv4Address
 from netboot.serve.dhcp.packet import ANY, Option, Packet
 
 LINK_SELECTION = 5  # RFC 3527: the PC's network, if the relay's address is in another one
-SERVER_OVERRIDE = (
-    11  # RFC 5107: the server that the PC is to know, so that it renews past the relay
-)
+SERVER_OVERRIDE = 11  # RFC 5107: the server that the PC is to know: it renews past the relay
 
 
 def server_override(packet: Packet) -> IPv4Address | None:

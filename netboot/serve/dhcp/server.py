@@ -134,8 +134,8 @@ class DhcpServer:
 
         With ``alone``, answer no PC for ``RIVAL_PATIENCE`` seconds, in which others can show up.
         ``complete`` is False if interfaces are still missing. Raises OperatorError if a port is
-        taken or not permitted. So it does if full mode's
-        addresses are on none of the interfaces, or if another server shows up.
+        taken or not permitted, if full mode's addresses are on none of the interfaces, or if
+        another server shows up.
         """
         self._adopt(self._addresses)
         if complete:
@@ -420,7 +420,7 @@ class DhcpServer:
         try:
             bound.send(item.data, interface, (reply.address, reply.port))
         except OSError as error:
-            cause = ": this machine's firewall lets it not out" if error.errno == EPERM else ""
+            cause = ": this machine's firewall does not let it out" if error.errno == EPERM else ""
             self._unanswered(port, item, f"{error.strerror}{cause}")
             return
         milliseconds = (time.perf_counter() - item.received) * 1000

@@ -24,7 +24,7 @@ def test_a_firewall_that_lets_no_answer_out_is_told_for_each_pc(
     asked, refused = journal.history(ANN.mac)
     assert asked.message.startswith("DISCOVER")
     assert refused.message == (
-        "no OFFER is sent: Operation not permitted: this machine's firewall lets it not out; "
+        "no OFFER is sent: Operation not permitted: this machine's firewall does not let it out; "
         "the PC shows: PXE-E16: No valid offer received"
     )
     assert f"{ANN.mac}: {refused.message}" in caplog.text
