@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+from netboot.boot.client import Client
 from netboot.boot.events import Journal
 from netboot.boot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.host.interfaces import Interface
@@ -52,9 +53,9 @@ def server(
     leases: Path | None = None,
     interfaces: Sequence[Interface] = (ETH,),
 ) -> DhcpServer:
-    def plan(client: Any, address: IPv4Address, *, privileged: bool) -> BootPlan:
+    def plan(client: Client, server: IPv4Address, *, privileged: bool) -> BootPlan:
         seat = profile.seat(client.mac)
-        return boot_plan(profile, seat, client, SeatKeys("token"), server=address)
+        return boot_plan(profile, seat, client, SeatKeys("token"), server=server)
 
     made = DhcpServer(profile, interfaces, plan, journal, leases)
     made._adopt(interfaces)
