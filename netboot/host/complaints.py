@@ -6,28 +6,18 @@ from collections.abc import Callable
 
 LINES = 60  # of all senders together in each period
 PERIOD_SECONDS = 60.0
-# Of faults that stay until an operator mends them: different ones in a day, each a line.
 LASTING_LINES, DAY_SECONDS = 10, 86_400.0
 
 
 class Complaints:
-    """Log at most one line for each sender in a period, and ``lines`` for all of them together.
+    """Log at most one line for each sender in a period, and ``LINES`` for all of them together.
 
     Further lines are counted, and the next period begins with their number. Memory is bounded: only
     senders that got a line are remembered.
     """
 
-    def __init__(
-        self,
-        log: logging.Logger,
-        *,
-        lines: int = LINES,
-        seconds: float = PERIOD_SECONDS,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, log: logging.Logger, *, now: Callable[[], float] = time.monotonic) -> None:
         self._log = log
-        self._lines = lines
-        self._seconds = seconds
         self._now = now
         self._begin = float("-inf")
         self._told: set[str] = set()
@@ -38,12 +28,12 @@ class Complaints:
     ) -> bool:
         """Log a line about ``sender`` (an address), or only count it. Return True if logged."""
         now = self._now()
-        if now - self._begin >= self._seconds:
+        if now - self._begin >= PERIOD_SECONDS:
             if self._suppressed:
                 self._log.warning("%d more warnings suppressed", self._suppressed)
             self._begin, self._suppressed = now, 0
             self._told.clear()
-        if sender in self._told or len(self._told) >= self._lines:
+        if sender in self._told or len(self._told) >= LINES:
             self._suppressed += 1
             return False
         self._told.add(sender)
@@ -52,11 +42,23 @@ class Complaints:
 
 
 class Lasting:
-    """Lines about faults that last: each text once a day, and ``LASTING_LINES`` of them in a day."""
+    """Log lines about faults that stay until an operator mends them.
+
+    Each text comes once a day, and ``LASTING_LINES`` different ones at most. Memory is bounded.
+    """
 
     def __init__(self, log: logging.Logger, *, now: Callable[[], float] = time.monotonic) -> None:
-        self._lines = Complaints(log, lines=LASTING_LINES, seconds=DAY_SECONDS, now=now)
+        self._log = log
+        self._now = now
+        self._begin = float("-inf")
+        self._told: set[str] = set()
 
     def warn(self, text: str) -> None:
-        """Log ``text``, or only count it."""
-        self._lines.warn(text, "%s", text)
+        """Log ``text``, if it is its turn."""
+        now = self._now()
+        if now - self._begin >= DAY_SECONDS:
+            self._begin = now
+            self._told.clear()
+        if text not in self._told and len(self._told) < LASTING_LINES:
+            self._told.add(text)
+            self._log.warning("%s", text)
