@@ -4,15 +4,14 @@ A second cable, or Wi-Fi beside a cable. A PC would get two offers, and each eve
 """
 
 from collections.abc import Collection
-from ipaddress import IPv4Address
 
 from netboot.boot.limits import DHCP_WAITING
 from netboot.host.interfaces import Interface
-from netboot.serve.dhcp.packet import Option, Packet
+from netboot.serve.dhcp.packet import ANY, Option, Packet
 
 TOGETHER_SECONDS = 1.0  # both arrive at once; a PC repeats a question after some seconds
 
-Key = tuple[IPv4Address, str, int, bytes]
+Key = tuple[str, int, bytes]
 
 
 class Doubles:
@@ -30,10 +29,10 @@ class Doubles:
 
         ``interface`` is our address that would answer. ``now`` is of a clock that nobody sets.
         """
-        # The kind of message tells a REQUEST from the DISCOVER before it. A relay sends copies of
-        # what it hears to another address of ours.
+        if packet.giaddr != ANY:
+            return None  # no broadcast: a relay may send a copy to each address of ours
+        # The kind of message tells a REQUEST from the DISCOVER before it.
         key = (
-            packet.giaddr,
             packet.card,
             packet.xid,
             packet.options.get(Option.DHCP_MESSAGE_TYPE, b""),
