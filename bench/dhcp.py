@@ -23,6 +23,7 @@ from bench.machine import versions
 from bench.report import OURS, Verdict, in_network, medians, parser, publish, tell
 from bench.servers import Server
 from netboot.lab import network
+from tests.support.images import write_manifest
 
 NAMESPACE = "nb-bench-dhcp"
 SERVER_DEVICE, CLIENT_DEVICE = "nb-d0", "nb-d1"
@@ -145,7 +146,7 @@ def _command(name: str, folder: Path) -> list[str]:
         (folder / "profile.yaml").write_text(
             f"interface: {SERVER_DEVICE}\ndhcp: {{mode: {mode}, range: {FIRST}-{LAST}}}\n"
         )
-        (folder / "manifest.json").write_text('{"files": []}')
+        write_manifest(folder)
         words = [
             sys.executable,
             "-m",

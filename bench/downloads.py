@@ -12,6 +12,7 @@ from bench.servers import Server, end
 from bench.transfers import BLKSIZE, WITHOUT_CPU, Row, Sample
 from netboot.boot import ticket
 from netboot.boot.plan import KERNEL_FILE, image_name
+from tests.support.images import write_manifest
 
 START_SECONDS = 10.0
 RUN_SECONDS = 15.0
@@ -116,7 +117,7 @@ def _command(name: str, host: str, folder: Path) -> list[str]:
     if name == OURS:
         profile = folder / "room.yaml"
         profile.write_text("swap: {capacity: 64MiB}\n")
-        (folder / "manifest.json").write_text('{"files": []}')
+        write_manifest(folder)
         state = str(folder / "state")
         words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
         words += ["--profile", str(profile)]

@@ -3,7 +3,6 @@
 Each raises OperatorError: one line with the place, what was expected and what was found.
 """
 
-import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -15,27 +14,36 @@ from netboot.errors import OperatorError
 from netboot.profile.stores import StoreSpec
 
 if TYPE_CHECKING:
+    from netboot.images.manifest import Manifest
     from netboot.profile.profile import Profile
 
 
-def check_images(where: str, folder: Path) -> None:
-    """Check a folder of images: each file that its manifest lists has to be there."""
-    for name in listed(where, folder):
-        check_file(where, folder / name, _build(folder))
+def check_images(where: str, folder: Path, processors: Sequence[str] = ()) -> None:
+    """Check a folder of images: each file that its manifest lists has to be there.
+
+    So do the images for ``processors``, which a profile lists.
+    """
+    found = check_manifest(where, folder)
+    for file in found.files:
+        check_file(where, folder / file.name, _build(folder))
+    for name in processors if found.processors is not None else ():
+        if name not in found.processors:
+            problem = f"{where}: {folder} has no images for {name}, which boot.architectures lists"
+            raise OperatorError(problem, hint=_build(folder))
 
 
-def listed(where: str, folder: Path) -> list[str]:
-    """Return the names of the files that the manifest of a folder of images lists."""
-    from netboot.images.build import MANIFEST_FILE
+def check_manifest(where: str, folder: Path) -> "Manifest":
+    """Return the manifest of a folder of images."""
+    from netboot.images.manifest import MANIFEST_FILE, read
 
     check_folder(where, folder, _build(folder))
     manifest = folder / MANIFEST_FILE
     try:
-        return [str(row["name"]) for row in json.loads(manifest.read_text())["files"]]
+        return read(manifest)
     except FileNotFoundError:
         problem = f"{where}: {folder} has no images: there is no {MANIFEST_FILE} in it"
         raise OperatorError(problem, hint=_build(folder)) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is none of 'netboot build'"
         raise OperatorError(f"{where}: {manifest}: {cause}", hint=_build(folder)) from None
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PROFILE = "lab.yaml"
 MOST_SECONDS = 30 * 86400.0  # for an option; a larger number is a mistyped one
+IMAGES = "images"  # in the cache
 DEFAULT_STATE = Path("/var/lib/netboot")
 
 ProfileOption = Annotated[
@@ -51,18 +52,19 @@ StateOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
-def built(profile: "Profile", output: Path | None = None) -> Path:
+def built(profile: "Profile", output: Path | None = None, *, waits: bool = True) -> Path:
     """Build the images of ``profile`` unless they are current; return their folder.
 
-    That is ``output``, or by default one in the cache.
+    That is ``output``, or by default one in the cache. Without ``waits`` another build that runs is
+    an error.
     """
     from netboot.cli import show
     from netboot.images import build as images
 
     cache = images.default_cache()
-    target = output or cache / "images"
+    target = output or cache / IMAGES
     with show.BuildProgress() as progress:
-        built = images.build(profile, target, cache, progress)
+        built = images.build(profile, target, cache, progress, waits=waits)
     for warning in built.warnings:
         print(f"netboot: {warning}", file=sys.stderr)
     return target

@@ -17,6 +17,7 @@ import typer
 
 from netboot.cli.common import (
     DEFAULT_PROFILE,
+    IMAGES,
     ImagesOption,
     JsonOption,
     ProfileOption,
@@ -24,6 +25,7 @@ from netboot.cli.common import (
     built,
     until_stopped,
 )
+from netboot.cli.ending import as_mistake
 from netboot.cli.lines import Lines, LinesHandler
 from netboot.cli.profile_path import find_profile
 from netboot.cli.user import become, default_user, go_first
@@ -98,9 +100,16 @@ def serve(
     room_profile = profile_file.load(path, settings)
     checks.check_store(f"{path}: key 'swap.store'", parse_store(room_profile.swap.store), state)
     doubts = [*room_profile.doubts, *checks.unfit_sizes(room_profile)]
+    folder = None
     if not swap_only:
-        doubts += _unfit_files(path, room_profile, image_folder, initrd, state)
-    folder = None if swap_only else image_folder or built(room_profile)
+        waited_for = _has_pages(room_profile, state)
+        try:
+            _check_files(path, room_profile, image_folder, initrd)
+        except OperatorError as error:
+            if not waited_for:
+                raise
+            doubts.append(str(error))
+        folder = image_folder or _built(room_profile, state, waited_for=waited_for)
     stays = ""
     if not user:
         build = folder is not None and image_folder is None
@@ -230,26 +239,37 @@ def can_serve() -> None:
         importlib.import_module(module)
 
 
-def _unfit_files(
-    source: Path, profile: "Profile", images: Path | None, initrds: Sequence[Path], state: Path
-) -> list[str]:
-    """Check the files that PCs are to boot from.
-
-    Raises OperatorError; but if PCs wait for pages of this server, these come first: the mistake is
-    returned, to be a warning.
-    """
+def _check_files(
+    source: Path, profile: "Profile", images: Path | None, initrds: Sequence[Path]
+) -> None:
+    """Check the files that PCs are to boot from. Raises OperatorError."""
     from netboot.cli import checks
 
+    checks.check_paths(source, profile)
+    if images is not None:
+        checks.check_images("--images", images, profile.boot.architectures)
+    checks.check_initrds(initrds)
+
+
+def _built(profile: "Profile", state: Path, *, waited_for: bool) -> Path:
+    """Build the images and return their folder.
+
+    Raises OperatorError; but if PCs wait for our pages, these come first. A build that fails is a
+    warning then, and PCs boot from the one before, if there is one.
+    """
+    from netboot.images.cache import default_cache
+
     try:
-        checks.check_paths(source, profile)
-        if images is not None:
-            checks.check_images("--images", images)
-        checks.check_initrds(initrds)
-    except OperatorError as error:
-        if not _has_pages(profile, state):
+        return built(profile, waits=not waited_for)
+    except (OperatorError, OSError) as error:
+        if not waited_for:
             raise
-        return [str(error)]
-    return []
+        mistake = as_mistake(error) if isinstance(error, OSError) else error
+    print(f"netboot: no new images: {mistake}; serving those of the last build", file=sys.stderr)
+    try:
+        return default_cache() / IMAGES
+    except OperatorError:  # no cache
+        return state / IMAGES
 
 
 def _has_pages(profile: "Profile", state: Path) -> bool:
@@ -290,9 +310,10 @@ def _become_default(
     from netboot.profile.stores import parse_store
 
     own = parse_store(profile.swap.store).directory
+    read = [*others, *map(Path, profile.images), *([images] if images else [])]
     needs = users.Needs(
         state,
-        read=[*others, *map(Path, profile.images), *([images] if images else [])],
+        read=[path for path in read if path.exists()],  # those that are missing have been told
         write=[own] if own is not None else [],
         pages=next(iter(_kept_folders(profile, state, 0)), None),
     )

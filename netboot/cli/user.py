@@ -1,7 +1,6 @@
 """The user that serves: root gives its rights up before the first packet is read."""
 
 import contextlib
-import dataclasses
 import os
 import pwd
 import sys
@@ -93,7 +92,7 @@ def become_default(user: pwd.struct_passwd, needs: Needs, images: Path | None) -
     ``images`` are those that we built, to be named on the new command line: only root has them in
     its cache. An installation whose files are root's goes on as root, and loses nothing.
     """
-    reason = obstacle(user, dataclasses.replace(needs, read=[*needs.read, *filter(None, [images])]))
+    reason = obstacle(user, needs)
     if reason:
         return reason
     words = [] if images is None else ["--images", str(images.resolve())]

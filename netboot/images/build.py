@@ -18,6 +18,7 @@ from netboot.errors import OperatorError
 from netboot.host.files import replace_file
 from netboot.images import cpio, initramfs, packages, part
 from netboot.images.cache import Cache, default_cache
+from netboot.images.manifest import MANIFEST_FILE
 from netboot.images.packages import Apt, Package
 from netboot.images.part import DESCRIPTION_FILE, Part, Sources, digest
 from netboot.images.progress import Progress
@@ -36,7 +37,6 @@ __all__ = [
     "default_cache",
 ]
 
-MANIFEST_FILE = "manifest.json"
 LOAD_FILE = "load.img"
 
 
@@ -49,13 +49,15 @@ class Built:
     warnings: tuple[str, ...]
 
 
-def build(profile: Profile, output: Path, cache: Path, progress: Progress) -> Built:
+def build(
+    profile: Profile, output: Path, cache: Path, progress: Progress, *, waits: bool = True
+) -> Built:
     """Make ``output`` hold the images of ``profile``; the same ingredients give the same bytes.
 
-    Raises OperatorError.
+    Raises OperatorError; without ``waits`` also if another build runs.
     """
     store = Cache(cache)
-    with store.alone(progress):
+    with store.alone(progress, waits=waits):
         progress.step("looking for packages")
         sources = Sources(store, progress)
         loaders = _loaders(profile, sources)

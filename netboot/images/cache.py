@@ -66,8 +66,11 @@ class Cache:
             yield Path(name)
 
     @contextmanager
-    def alone(self, progress: Progress) -> Iterator[None]:
-        """Keep other builds out, and remove the leftovers of killed ones."""
+    def alone(self, progress: Progress, *, waits: bool = True) -> Iterator[None]:
+        """Keep other builds out, and remove the leftovers of killed ones.
+
+        If another build runs, wait for its end; without ``waits`` raise OperatorError.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / "lock", "w")  # noqa: SIM115
@@ -80,6 +83,8 @@ class Cache:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not waits:
+                    raise OperatorError(f"another build uses the image cache {self.path}") from None
                 progress.step(WAITING)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             for left in self.path.glob(UNFINISHED + "*"):

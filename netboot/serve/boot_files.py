@@ -60,8 +60,8 @@ class BootFiles:
     def make_templates(self, folder: Path) -> None:
         """Write the part of the unified images that all seats share into ``folder``.
 
-        Takes half a second. Raises OperatorError if a file cannot be read. If one cannot be written,
-        that of the server before is used, or none.
+        Takes half a second. A processor whose files cannot be read or written has no unified
+        image, with a warning: seats that wait for their pages come first.
         """
         for name in self.profile.boot.architectures:
             if self.images is None or not PROCESSORS[name].stub:
@@ -73,8 +73,10 @@ class BootFiles:
                     path.read_bytes() for path in (*files, *self.initrds.values())
                 )
                 content = unified.make_template(stub, kernel, initrds)
-            except OSError as error:
-                raise OperatorError(f"{error.filename}: {error.strerror}") from error
+            except (OSError, OperatorError) as error:
+                why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+                log.warning("%s; PCs with Secure Boot get no unified image", why)
+                continue
             template = folder / f"{name}-{UNIFIED}"
             if _is_written(template, content):
                 self.templates[name] = template

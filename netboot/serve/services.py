@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -24,7 +23,7 @@ from netboot.host.interfaces import Choice, Interface, look
 from netboot.host.memory import ram_bytes
 from netboot.host.monitor import Monitor
 from netboot.host.neighbours import Neighbours
-from netboot.images.build import MANIFEST_FILE
+from netboot.images.manifest import MANIFEST_FILE, read
 from netboot.pages import headroom, upgrade
 from netboot.pages.exports import LeasedExports, StaticExports
 from netboot.pages.lease import LeaseTable
@@ -100,9 +99,7 @@ class Services:
                 images,
                 profile,
                 {path.name: path for path in initrds},
-                {}
-                if images is None
-                else _catalogues(images / MANIFEST_FILE, profile.boot.architectures),
+                {} if images is None else _catalogues(images / MANIFEST_FILE),
             ),
             secret=secret,
             journal=journal,
@@ -247,14 +244,24 @@ class Services:
         return notify.is_service() or served_before
 
     def _images(self) -> dict[str, ImageFile]:
-        """Open the root images, and return them by their exports.
+        """Open the root images, and return them by their exports. Warn of one that is missing.
 
-        Makes the hash tree of an image that is new or changed (see ``verify_images``).
+        Makes the hash tree of an image that is new or changed (see ``verify_images``). Without
+        trees no image is served: PCs would boot what they cannot verify.
         """
-        opened = {path: open_image(Path(path)) for path in sorted(self._profile.images)}
+        opened: dict[str, ImageFile] = {}
+        for path in sorted(self._profile.images):
+            try:
+                opened[path] = open_image(Path(path))
+            except OperatorError as error:
+                log.warning("%s; PCs with this root do not boot", error)
         exports = {image_export(path): pages for path, pages in opened.items()}
         # Also with root.verify: no, because PCs that verify may have booted before.
-        verified = verify_images(opened, self._state / "trees")
+        try:
+            verified = verify_images(opened, self._state / "trees")
+        except OperatorError as error:
+            log.warning("%s; %s; PCs with a root image do not boot", error, error.hint)
+            return {}
         self._room.trees = {path: each.tree for path, each in verified.items()}
         return exports | {verified_export(path): each.pages for path, each in verified.items()}
 
@@ -333,23 +340,13 @@ def _addresses(interfaces: Sequence[Interface]) -> list[IPv4Address]:
     return list(dict.fromkeys(interface.address for interface in interfaces))
 
 
-def _catalogues(manifest: Path, wanted: Sequence[str]) -> dict[str, Catalogue]:
-    """Return the slices of a build by processor, none if ``manifest`` is not one of ours.
-
-    Raises OperatorError if a build of ours lacks images for one of the ``wanted`` processors.
-    """
+def _catalogues(manifest: Path) -> dict[str, Catalogue]:
+    """Return the slices of a build by processor, none if ``manifest`` is not one of ours."""
     try:
-        parts = json.loads(manifest.read_text())["processors"]
-        found = {name: Catalogue.of(part) for name, part in parts.items()}
+        parts = read(manifest).processors or {}
+        return {name: Catalogue.of(part) for name, part in parts.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-    for name in wanted:
-        if name not in found:
-            raise OperatorError(
-                f"{manifest.parent}: no images for {name}, which boot.architectures lists",
-                hint=f"build them: netboot build --output {manifest.parent}",
-            )
-    return found
 
 
 def pages_name(state: Path) -> str:

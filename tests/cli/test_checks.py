@@ -27,13 +27,27 @@ def test_images_are_a_folder_with_all_that_its_manifest_lists(tmp_path: Path) ->
     assert "has no images: there is no manifest.json" in refused(
         checks.check_images, "--images", tmp_path
     )
-    for text in ("", "[]", "{}", '{"files": 3}', '{"files": [3]}', "\x00"):
+    row = {"name": "amd64/vmlinuz", "size": 2, "sha256": "00"}
+    wrong = [
+        {**row, "name": name} for name in ("", "/etc/passwd", "../x", "a/../../x", "a\0", 5, ".")
+    ]
+    wrong += [{**row, "size": "2"}, {**row, "size": True}, {"name": "amd64/vmlinuz"}]
+    files = [json.dumps({"files": [each]}) for each in wrong]
+    for text in ("", "[]", "{}", '{"files": 3}', '{"files": [3]}', "\x00", *files):
         (tmp_path / "manifest.json").write_text(text)
         assert "none of 'netboot build'" in refused(checks.check_images, "--images", tmp_path)
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": [{"name": "amd64/vmlinuz"}]}))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"files": [row], "processors": {"i386": {}}})
+    )
     assert "no file" in refused(checks.check_images, "--images", tmp_path)
     (tmp_path / "amd64/vmlinuz").mkdir(parents=True)
     assert "is a folder, expected a file" in refused(checks.check_images, "--images", tmp_path)
+    (tmp_path / "amd64/vmlinuz").rmdir()
+    (tmp_path / "amd64/vmlinuz").write_bytes(b"xy")
+    checks.check_images("--images", tmp_path, ["i386"])
+    assert "has no images for amd64, which boot.architectures lists" in refused(
+        checks.check_images, "--images", tmp_path, ["i386", "amd64"]
+    )
     write_manifest(tmp_path)
     checks.check_images("--images", tmp_path)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from netboot.boot import ticket
+from netboot.pages.upgrade import LISTENERS
 from netboot.serve.secret import load_secret
 from tests import ROOT
 from tests.support.images import write_manifest
@@ -95,6 +96,26 @@ def test_it_says_what_it_serves_and_stops_in_two_seconds(
     assert (status, complaints) == (0, "")
     assert time.monotonic() - begin < 2
     assert not list(Path("/dev/shm").glob(f"netboot-pages-*{server.process.pid}*"))
+
+
+def test_pcs_that_wait_for_pages_are_served_without_their_boot_files(
+    serve: Callable[..., Serving], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "processors": {}}))
+    gone = ["--set", f"root.image={tmp_path}/gone.img", "--set", "root.kind=nbd"]
+    gone += ["--set", "boot.architectures=amd64,arm64"]
+    status, complaints = serve(*gone).end()
+    assert status == 2 and "gone.img: No such file" in complaints
+    status, complaints = serve().end()
+    assert status == 2 and "has no images for amd64" in complaints
+    monkeypatch.setenv(LISTENERS, "")  # as if PCs waited
+    server = serve(*gone)
+    assert "ready" in server.line()
+    server.process.terminate()
+    status, complaints = server.end()
+    assert status == 0 and "gone.img: No such file or directory; PCs with this root" in complaints
+    assert "stub.efi: No such file or directory; PCs with Secure Boot get no" in complaints
 
 
 def test_status_is_asked_over_loopback(serve: Callable[..., Serving]) -> None:
