@@ -25,14 +25,14 @@ from netboot.cli.common import (
     built,
     until_stopped,
 )
-from netboot.cli.ending import as_mistake
+from netboot.cli.ending import FAULT, as_mistake
 from netboot.cli.lines import Lines, LinesHandler
 from netboot.cli.profile_path import find_profile
 from netboot.cli.user import become, default_user, go_first
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 from netboot.pages.stores.folder import SUFFIX, find_kept
-from netboot.pages.upgrade import CHECK_VERB, LISTENERS
+from netboot.pages.upgrade import CHECK_VERB, LISTENERS, WORDS
 from netboot.profile import arguments
 
 if TYPE_CHECKING:
@@ -99,6 +99,12 @@ def serve(
     path = find_profile(profile)
     room_profile = profile_file.load(path, settings)
     checks.check_store(f"{path}: key 'swap.store'", parse_store(room_profile.swap.store), state)
+    if WORDS in os.environ:  # of a server that is to replace its program, and would lose all
+        if not swap_only:
+            _check_files(path, room_profile, image_folder, initrd)
+        images = None if swap_only else image_folder or state
+        Services(room_profile, images, state, Journal(), initrds=initrd).check()
+        return
     doubts = [*room_profile.doubts, *checks.unfit_sizes(room_profile)]
     folder = None
     if not swap_only:
@@ -218,6 +224,7 @@ def pages(
     go_first()  # before the imports: they take longer than the rest of the start
     from netboot.cli import checks
     from netboot.pages.static import serve_static, upgrade_static
+    from netboot.pages.stores.image import open_image
     from netboot.profile.stores import parse_store
 
     address = arguments.parse_endpoint(listen)
@@ -227,6 +234,10 @@ def pages(
         return
     exports = arguments.parse_exports(export)
     read_only = arguments.parse_images(image)
+    if WORDS in os.environ:
+        for path in read_only.values():
+            open_image(path).close()
+        return
     ready = functools.partial(print, flush=True)
     work = serve_static(address, exports, store, ready, name, read_only, workers)
     until_stopped(work)
@@ -234,9 +245,19 @@ def pages(
 
 @app.command(CHECK_VERB, hidden=True)
 def can_serve() -> None:
-    """Import all that serves, and exit. A running server calls this before it upgrades itself."""
+    """Do all that a start does before it serves, and exit.
+
+    A running server calls this before it upgrades itself. The environment has its command line.
+    """
     for module in ("netboot.pages.static", "netboot.pages.worker.worker", "netboot.serve.services"):
         importlib.import_module(module)
+    try:
+        if words := json.loads(os.environ.get(WORDS, "[]")):
+            app(words)
+    except (OperatorError, OSError) as error:
+        mistake = as_mistake(error) if isinstance(error, OSError) else error
+        print("; ".join(str(mistake).splitlines()), file=sys.stderr)
+        sys.exit(FAULT)  # the status of a mistake says that there is no such verb
 
 
 def _check_files(

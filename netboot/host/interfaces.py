@@ -84,6 +84,15 @@ def one_of_each(
     return list(chosen.values())
 
 
+def named_networks(interfaces: Sequence[Interface]) -> dict[str, IPv4Network]:
+    """Return the networks of ``interfaces`` by name and, if one has several, by address too."""
+    firsts = {each.address for each in one_of_each(interfaces)}
+    return {
+        each.name if each.address in firsts else f"{each.name} ({each.address})": each.network
+        for each in interfaces
+    }
+
+
 def choose(names: Sequence[str], cards: Sequence[Card]) -> Choice:
     """Return the interfaces of ``cards`` that ``names`` stand for. Pure; see ``find``."""
     if AUTO in names:

@@ -7,6 +7,7 @@ finds them as it would after a crash (control.py), and moves their clients to ne
 
 import asyncio
 import fcntl
+import json
 import logging
 import os
 import secrets
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 LISTENERS = "NETBOOT_PAGE_LISTENERS"  # in the environment: descriptors, separated by commas
 PROCESS_FILE = "state-process"  # in the store's directory: process id and a word for each start
 CHECK_VERB = "can-serve"  # of the command line; releases since 0.2.0 check each other with it
+WORDS = "NETBOOT_SERVE_WORDS"  # in that verb's environment: the server's command line, as JSON
 UNKNOWN_VERB = 2  # exit status of a release that has no such verb
 MODULES_OF_0_1 = "netboot.command.serving, netboot.pages.worker, netboot.services"
 PATIENCE_SECONDS = 10.0
@@ -34,7 +36,7 @@ POLL_SECONDS = 0.02
 
 
 async def check() -> bool:
-    """Return whether the program on disk can at least be started.
+    """Return whether the program on disk starts with the command line of this one.
 
     The check runs a verb of its command line and names no modules: another release may have others.
     Release 0.1.0, to which an upgrade can be rolled back, does not know the verb.
@@ -44,14 +46,18 @@ async def check() -> bool:
         status, errors = await _python("-c", f"import {MODULES_OF_0_1}")
     if status != 0:
         why = errors.strip().rpartition("\n")[2] or f"exit status {status}"
-        log.error("pages: not upgraded: the new program does not start: %s; serving on", why)
+        log.error("not upgraded: the new program does not start: %s; serving on", why)
     return status == 0
 
 
 async def _python(*arguments: str) -> tuple[int, str]:
     """Run Python on the program on disk; return its status and its errors."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", *arguments, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-P",
+        *arguments,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, WORDS: json.dumps(sys.argv[1:])},
     )
     give_way(process.pid)
     _, errors = await process.communicate()

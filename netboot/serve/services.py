@@ -19,7 +19,7 @@ from netboot.errors import OperatorError
 from netboot.host import clock, faults, notify
 from netboot.host.complaints import Complaints
 from netboot.host.files import replace_file
-from netboot.host.interfaces import Choice, Interface, look
+from netboot.host.interfaces import Choice, Interface, look, named_networks
 from netboot.host.memory import ram_bytes
 from netboot.host.monitor import Monitor
 from netboot.host.neighbours import Neighbours
@@ -108,6 +108,11 @@ class Services:
         )
         self._dhcp: DhcpServer | None = None
         self._running = contextlib.AsyncExitStack()
+
+    def check(self) -> None:
+        """Compare the profile with the networks that it is to serve. Raises OperatorError."""
+        if not (self._swap_only or self._choice.lacking):
+            self._profile.check_networks(named_networks(self._choice.interfaces))
 
     async def start(self) -> None:
         """Start pages, HTTP, TFTP and last DHCP, which invites PCs.

@@ -118,6 +118,29 @@ def test_pcs_that_wait_for_pages_are_served_without_their_boot_files(
     assert "stub.efi: No such file or directory; PCs with Secure Boot get no" in complaints
 
 
+def test_a_mistake_at_sighup_is_one_line_and_the_server_serves_on(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    server, room = serve(), tmp_path / "room.yaml"
+    assert "ready" in server.line()
+    room_before = room.read_text()
+    assert server.process.stderr is not None
+    for text, told in (
+        ("swap: {size: 5 GB}", "swap.size"),
+        (f"root: {{kind: nbd, image: {tmp_path}/gone.img}}", "gone.img: No such file"),
+        ("dhcp: {mode: full, range: 10.1.0.50-10.1.0.60}", "10.99.0.0/24 of lan0"),
+    ):
+        room.write_text(text)
+        server.process.send_signal(signal.SIGHUP)
+        line = next(line for line in server.process.stderr if "not upgraded" in line)
+        assert told in line and line.endswith("; serving on\n")
+    room.write_text(room_before)
+    server.process.send_signal(signal.SIGHUP)
+    assert "ready" in server.line()
+    server.process.terminate()
+    assert server.end()[0] == 0
+
+
 def test_status_is_asked_over_loopback(serve: Callable[..., Serving]) -> None:
     server = serve(*FULL)
     server.line()

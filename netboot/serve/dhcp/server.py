@@ -18,7 +18,7 @@ from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored, OperatorError, ProtocolError
 from netboot.host import faults
 from netboot.host.complaints import Complaints, Lasting
-from netboot.host.interfaces import Interface, one_of_each
+from netboot.host.interfaces import Interface, named_networks
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, refusal, sockets
 from netboot.serve.dhcp.addresses import Route, choose
@@ -139,7 +139,7 @@ class DhcpServer:
         """
         self._adopt(self._addresses)
         if complete:
-            self._profile.check_networks(self._named_networks())
+            self._profile.check_networks(named_networks(self._addresses))
         self._load_leases()
         for scope in self._scopes:
             scope.pool.shorten(self._clock())
@@ -166,7 +166,7 @@ class DhcpServer:
             if self._neighbourhood is not None:
                 self._neighbourhood.follow(interfaces, self._scopes)
         if interfaces:
-            self._profile.check_networks(self._named_networks())
+            self._profile.check_networks(named_networks(self._addresses))
 
     def _adopt(self, interfaces: Sequence[Interface]) -> None:
         self._addresses = interfaces
@@ -179,14 +179,6 @@ class DhcpServer:
         self._doubles = Doubles()  # a cable may lead elsewhere now
         own = [each.address for each in interfaces]
         self._scopes = make_scopes(self._profile, networks, own, self._scopes)
-
-    def _named_networks(self) -> dict[str, IPv4Network]:
-        """Return the networks of our addresses, by interface and, if it has several, address."""
-        firsts = {each.address for each in one_of_each(self._addresses)}
-        return {
-            each.name if each.address in firsts else f"{each.name} ({each.address})": each.network
-            for each in self._addresses
-        }
 
     async def stop(self) -> None:
         """Close the ports, when the leases are on disk."""
