@@ -343,7 +343,7 @@ def _images(room: Path, given: str) -> Path:
     """Check the profile and return the folder of its images, which are built unless given."""
     loaded = profile_file.load(room)
     if given:
-        checks.check_images("--images", Path(given))
+        checks.check_images("--images", Path(given), room, loaded.boot.architectures)
         return Path(given)
     with shown.BuildProgress() as progress:
         return build.build(loaded, bundle.WORK / "images", build.default_cache(), progress).folder

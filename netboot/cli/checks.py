@@ -3,8 +3,11 @@
 Each raises OperatorError: one line with the place, what was expected and what was found.
 """
 
+import contextlib
+import errno
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,41 +18,56 @@ from netboot.profile.stores import StoreSpec
 
 if TYPE_CHECKING:
     from netboot.images.manifest import Manifest
+    from netboot.pages.stores.image import ImageFile
     from netboot.profile.profile import Profile
 
+SQUASHFS = b"hsqs"  # little-endian, as mksquashfs writes since its version 4
 
-def check_images(where: str, folder: Path, processors: Sequence[str] = ()) -> None:
-    """Check a folder of images: each file that its manifest lists has to be there.
 
-    So do the images for ``processors``, which a profile lists.
+def check_images(
+    where: str, folder: Path, profile: Path | None = None, processors: Sequence[str] = ()
+) -> None:
+    """Check a folder of images: each file that its manifest lists has to be there, in full.
+
+    So do the images for ``processors``, which the file ``profile`` lists.
     """
-    found = check_manifest(where, folder)
+    hint = _build(folder, profile)
+    found = check_manifest(where, folder, profile)
     for file in found.files:
-        check_file(where, folder / file.name, _build(folder))
+        path = folder / file.name
+        check_file(where, path, hint)
+        if (size := path.stat().st_size) != file.size:
+            problem = f"{where}: {path} has {size} bytes, expected {file.size} as in its manifest"
+            raise OperatorError(problem, hint=hint)
     for name in processors if found.processors is not None else ():
         if name not in found.processors:
             problem = f"{where}: {folder} has no images for {name}, which boot.architectures lists"
-            raise OperatorError(problem, hint=_build(folder))
+            raise OperatorError(problem, hint=hint)
 
 
-def check_manifest(where: str, folder: Path) -> "Manifest":
-    """Return the manifest of a folder of images."""
+def check_manifest(where: str, folder: Path, profile: Path | None = None) -> "Manifest":
+    """Return the manifest of a folder of images, which lists a file at least."""
     from netboot.images.manifest import MANIFEST_FILE, read
 
-    check_folder(where, folder, _build(folder))
+    hint = _build(folder, profile)
+    check_folder(where, folder, hint)
     manifest = folder / MANIFEST_FILE
     try:
-        return read(manifest)
+        found = read(manifest)
     except FileNotFoundError:
         problem = f"{where}: {folder} has no images: there is no {MANIFEST_FILE} in it"
-        raise OperatorError(problem, hint=_build(folder)) from None
+        raise OperatorError(problem, hint=hint) from None
     except (OSError, ValueError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is none of 'netboot build'"
-        raise OperatorError(f"{where}: {manifest}: {cause}", hint=_build(folder)) from None
+        raise OperatorError(f"{where}: {manifest}: {cause}", hint=hint) from None
+    if not found.files:
+        raise OperatorError(f"{where}: {manifest}: it lists no file", hint=hint)
+    return found
 
 
-def _build(folder: Path) -> str:
-    return f"build them: netboot build --output {shlex.quote(str(folder))}"
+def _build(folder: Path, profile: Path | None) -> str:
+    room = f" --profile {shlex.quote(str(profile))}" if profile else ""
+    return f"build them: netboot build{room} --output {shlex.quote(str(folder))}"
 
 
 def check_initrds(paths: Sequence[Path]) -> None:
@@ -79,16 +97,34 @@ def check_state(folder: Path) -> None:
         )
 
 
-def check_store(where: str, spec: StoreSpec, state: Path | None = None) -> None:
+def check_store(
+    where: str, spec: StoreSpec, state: Path | None = None, *, writes: bool = True
+) -> None:
     """Check the folder of a store. It is not made: a disk that is not mounted would fill ``/``.
 
-    It may be the ``state`` folder, which the server makes itself.
+    It may be the ``state`` folder, which the server makes itself. ``writes`` is False if another
+    user is to write there.
     """
     if spec.directory is None or spec.directory == (state and state.absolute()):
         return
     name = shlex.quote(str(spec.directory))
     hint = f"mount the disk that belongs there, or make the folder: sudo mkdir -p {name}"
     check_folder(where, spec.directory, hint)
+    if writes:
+        _check_writable(where, spec.directory)
+
+
+def _check_writable(where: str, folder: Path) -> None:
+    """Check that files can be made in a folder. A full disk passes: PCs may have pages there."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return
+        problem = f"{where}: no file can be made in {folder}: {error.strerror}"
+        raise OperatorError(
+            problem, hint="name another folder, or let this user write there"
+        ) from None
 
 
 def check_output(where: str, path: Path, *, folder: bool) -> None:
@@ -116,14 +152,29 @@ def check_file(where: str, path: Path, hint: str = "") -> None:
 
 def check_paths(source: Path, profile: "Profile") -> None:
     """Check the files and folders of ``profile``, which is in the file ``source``."""
+    from netboot.images.kernel import image_version
     from netboot.pages.stores.image import open_image
 
     for image in sorted(profile.images):
-        open_image(Path(image)).close()
+        with contextlib.closing(open_image(Path(image))) as opened:
+            _check_squashfs(image, opened)
     if profile.boot.kernel is not None and profile.boot.kernel.startswith("/"):
-        check_file(f"{source}: key 'boot.kernel'", Path(profile.boot.kernel))
+        kernel, key = Path(profile.boot.kernel), f"{source}: key 'boot.kernel'"
+        check_file(key, kernel)
+        try:
+            image_version(kernel)
+        except OperatorError as error:
+            raise OperatorError(f"{key}: {error}") from None
     if profile.boot.raspberry_pi is not None:
         check_folder(f"{source}: key 'boot.raspberry_pi'", Path(profile.boot.raspberry_pi))
+
+
+def _check_squashfs(name: str, image: "ImageFile") -> None:
+    """Check the first bytes of a root image (the kernel's fs/squashfs/squashfs_fs.h)."""
+    magic = bytearray(len(SQUASHFS))
+    image.read_into(0, memoryview(magic))
+    if magic != SQUASHFS:
+        raise OperatorError(f"image {name}: expected a squashfs", hint="make one: tools/make-root")
 
 
 def doubts_here(profile: "Profile") -> Iterator[str]:
@@ -133,7 +184,7 @@ def doubts_here(profile: "Profile") -> Iterator[str]:
 
     spec = parse_store(profile.swap.store)
     try:
-        check_store("key 'swap.store'", spec, DEFAULT_STATE)
+        check_store("key 'swap.store'", spec, DEFAULT_STATE, writes=False)
     except OperatorError as error:
         yield f"{error}; 'netboot serve' needs it"
         spec = StoreSpec("null")

@@ -121,7 +121,7 @@ def lab(
     if logs is not None:
         checks.check_output("--logs", logs, folder=True)
     if image_folder is not None:
-        checks.check_images("--images", image_folder)
+        checks.check_images("--images", image_folder, path)
     if servers > 1:
         settings = [*settings, network.servers_setting(servers)]
     room_profile = profile_file.load(path, settings)

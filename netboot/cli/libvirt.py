@@ -40,9 +40,9 @@ def up(
     from netboot.profile import file as profile_file
     from netboot.serve.http.status import is_there
 
-    if image_folder is not None:
-        checks.check_images("--images", image_folder)
     path = find_profile(profile)
+    if image_folder is not None:
+        checks.check_images("--images", image_folder, path)
     room_profile = profile_file.load(path, settings)
     network.check_root()
     libvirt.check_programs()

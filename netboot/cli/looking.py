@@ -152,7 +152,7 @@ def doctor(
     from netboot.profile import file as profile_file
 
     if image_folder is not None:
-        checks.check_manifest("--images", image_folder)
+        checks.check_manifest("--images", image_folder, find_profile(profile))
     manifest = None if image_folder is None else image_folder / images.MANIFEST_FILE
     room = profile_file.load(find_profile(profile), settings)
     findings = examine(room, manifest, wait) + look_around(room)

@@ -268,7 +268,7 @@ def _check_files(
 
     checks.check_paths(source, profile)
     if images is not None:
-        checks.check_images("--images", images, profile.boot.architectures)
+        checks.check_images("--images", images, source, profile.boot.architectures)
     checks.check_initrds(initrds)
 
 

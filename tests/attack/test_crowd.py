@@ -22,7 +22,7 @@ clients: {{"{VICTIM}": {{}}}}
 
 @pytest.fixture
 def lan(tmp_path: Path) -> Iterator[Lan]:
-    (tmp_path / "root.squashfs").write_bytes(b"shadow" * 1000)
+    (tmp_path / "root.squashfs").write_bytes(b"hsqs" + b"shadow" * 1000)
     (tmp_path / "undionly.kpxe").write_bytes(bytes(100_000))
     lan = Lan(tmp_path, ROOM.replace("IMAGE", str(tmp_path / "root.squashfs")))
     try:

@@ -48,7 +48,7 @@ while True:
 
 @pytest.fixture
 def lan(tmp_path: Path) -> Iterator[Lan]:
-    (tmp_path / "root.squashfs").write_bytes(b"shadow" * 1000)
+    (tmp_path / "root.squashfs").write_bytes(b"hsqs" + b"shadow" * 1000)
     lan = Lan(tmp_path, ROOM.replace("IMAGE", str(tmp_path / "root.squashfs")))
     try:
         lan.add("victim", VICTIM, "10.99.0.10")

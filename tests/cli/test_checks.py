@@ -44,10 +44,17 @@ def test_images_are_a_folder_with_all_that_its_manifest_lists(tmp_path: Path) ->
     assert "is a folder, expected a file" in refused(checks.check_images, "--images", tmp_path)
     (tmp_path / "amd64/vmlinuz").rmdir()
     (tmp_path / "amd64/vmlinuz").write_bytes(b"xy")
-    checks.check_images("--images", tmp_path, ["i386"])
+    checks.check_images("--images", tmp_path, None, ["i386"])
+    (tmp_path / "amd64/vmlinuz").write_bytes(b"")
+    with pytest.raises(OperatorError, match="has 0 bytes, expected 2 as in its manifest") as error:
+        checks.check_images("--images", tmp_path, Path("a room.yaml"))
+    assert error.value.hint.startswith("build them: netboot build --profile 'a room.yaml' --output")
+    (tmp_path / "amd64/vmlinuz").write_bytes(b"xy")
     assert "has no images for amd64, which boot.architectures lists" in refused(
-        checks.check_images, "--images", tmp_path, ["i386", "amd64"]
+        checks.check_images, "--images", tmp_path, None, ["i386", "amd64"]
     )
+    (tmp_path / "manifest.json").write_text('{"files": []}')
+    assert "it lists no file" in refused(checks.check_images, "--images", tmp_path)
     write_manifest(tmp_path)
     checks.check_images("--images", tmp_path)
 
@@ -91,6 +98,9 @@ def test_the_folder_of_a_store_is_not_made(tmp_path: Path) -> None:
     checks.check_store("--store", StoreSpec("memory"))
     checks.check_store("--store", parse_store(f"disk:{tmp_path}/none"), tmp_path / "none")
     assert not (tmp_path / "none").exists()
+    said = refused(checks.check_store, "--store", parse_store("disk:/proc"))
+    assert said.startswith("--store: no file can be made in /proc: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_place_of_what_is_written(tmp_path: Path) -> None:
@@ -130,3 +140,17 @@ def test_files_that_the_profile_names_are_looked_for(tmp_path: Path) -> None:
         profile = profile_file.parse(text, "room.yaml")
         said = refused(checks.check_paths, Path("room.yaml"), profile)
         assert said.startswith("room.yaml: key 'boot.") and said.endswith("/nowhere")
+
+
+def test_files_that_cannot_boot_are_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("root:x:0:0\n" * 200)
+    kernel = profile_file.parse(f"boot: {{kernel: {text}}}", "room.yaml")
+    assert refused(checks.check_paths, Path("room.yaml"), kernel) == (
+        f"room.yaml: key 'boot.kernel': {text} is not a Linux kernel for PCs"
+    )
+    root = profile_file.parse(f"root: {{kind: nbd, image: {text}}}", "room.yaml")
+    said = refused(checks.check_paths, Path("room.yaml"), root)
+    assert said == f"image {text}: expected a squashfs"
+    text.write_bytes(b"hsqs" + bytes(1000))
+    checks.check_paths(Path("room.yaml"), root)
