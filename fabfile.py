@@ -38,7 +38,7 @@ from netboot.deploy.seats import NewSeat, add_each, change, check_hostname
 from netboot.errors import OperatorError
 from netboot.host.text import printable_lines
 from netboot.images import build
-from netboot.profile import arguments
+from netboot.profile import arguments, values
 from netboot.profile import file as profile_file
 
 KNOWN_HOSTS = "~/.ssh/known_hosts"
@@ -83,7 +83,10 @@ class Machines:
         """Return the way to reach the machines."""
         if self.key:
             checks.check_file("--key", Path(os.path.expanduser(self.key)))
-        return Access(Path(os.path.expanduser(self.known_hosts)), self.key, self.dry_run)
+        known_hosts = Path(os.path.expanduser(self.known_hosts))
+        if self.known_hosts != KNOWN_HOSTS:  # the usual file need not exist yet
+            checks.check_file("--known-hosts", known_hosts)
+        return Access(known_hosts, self.key, self.dry_run)
 
     @property
     def orders(self) -> classroom.Orders:
@@ -273,6 +276,7 @@ def restore(machines: Machines) -> None:
 def wake(machines: Machines, broadcast: str = "255.255.255.255", wave: str = "8") -> None:
     """Switch the PCs on (Wake-on-LAN), wave by wave."""
     hosts, size = machines.seats(), _number("--wave", wave, 1)
+    arguments.parse_word("--broadcast", values.ADDRESS, broadcast)
     if machines.dry_run:
         print("\n".join(f"[{host.seat}] wake {host.mac or '?'}" for host in hosts))
     else:

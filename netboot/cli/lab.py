@@ -136,6 +136,8 @@ def lab(
         found = " and ".join(row.name for row in processors)
         raise OperatorError(f"--load: expected PCs of one processor, found {found}")
     folder = logs or Path(tempfile.mkdtemp(prefix="netboot-lab-"))
+    kept = logs.resolve() if logs is not None and logs.exists() else None
+    before = frozenset[Path]() if kept is None else frozenset((kept, *kept.rglob("*")))
     folder.mkdir(parents=True, exist_ok=True)
     image_folder = image_folder or built(room_profile)
     medium = None
@@ -162,10 +164,10 @@ def lab(
         servers=servers,
         medium=medium,
     )
-    network.run_isolated(lambda: _lesson(lesson, as_json))
+    network.run_isolated(lambda: _lesson(lesson, before, as_json))
 
 
-def _lesson(lesson: "Lesson", as_json: bool) -> int:
+def _lesson(lesson: "Lesson", before: frozenset[Path], as_json: bool) -> int:
     from netboot.cli import show
     from netboot.lab.rig import Classroom
 
@@ -175,7 +177,7 @@ def _lesson(lesson: "Lesson", as_json: bool) -> int:
 
     classroom = Classroom(lesson, tell)
     until_stopped(classroom.run(), INTERRUPTED)
-    _hand_over(lesson.folder)
+    _hand_over(lesson.folder, before)
     if as_json:
         print(json.dumps(classroom.as_json(), indent=2))
     else:
@@ -183,9 +185,13 @@ def _lesson(lesson: "Lesson", as_json: bool) -> int:
     return 0 if classroom.ok else 1
 
 
-def _hand_over(folder: Path) -> None:
-    """Give files created under sudo to the calling user, who could not delete them otherwise."""
+def _hand_over(folder: Path, before: frozenset[Path]) -> None:
+    """Give files created under sudo to the calling user, who could not delete them otherwise.
+
+    What was there ``before`` keeps its owner.
+    """
     owner = os.environ.get("SUDO_UID")
     if owner is not None:
         for path in (folder, *folder.rglob("*")):
-            os.chown(path, int(owner), -1, follow_symlinks=False)
+            if path not in before:
+                os.chown(path, int(owner), -1, follow_symlinks=False)

@@ -100,21 +100,20 @@ def serve(
     room_profile = profile_file.load(path, settings)
     checks.check_store(f"{path}: key 'swap.store'", parse_store(room_profile.swap.store), state)
     if WORDS in os.environ:  # of a server that is to replace its program, and would lose all
-        if not swap_only:
-            _check_files(path, room_profile, image_folder, initrd)
+        _check_files(path, None if swap_only else room_profile, image_folder, initrd)
         images = None if swap_only else image_folder or state
         Services(room_profile, images, state, Journal(), initrds=initrd).check()
         return
     doubts = [*room_profile.doubts, *checks.unfit_sizes(room_profile)]
+    waited_for = _has_pages(room_profile, state)
+    try:
+        _check_files(path, None if swap_only else room_profile, image_folder, initrd)
+    except OperatorError as error:
+        if not waited_for:
+            raise
+        doubts.append(str(error))
     folder = None
     if not swap_only:
-        waited_for = _has_pages(room_profile, state)
-        try:
-            _check_files(path, room_profile, image_folder, initrd)
-        except OperatorError as error:
-            if not waited_for:
-                raise
-            doubts.append(str(error))
         folder = image_folder or _built(room_profile, state, waited_for=waited_for)
     stays = ""
     if not user:
@@ -234,6 +233,9 @@ def pages(
         return
     exports = arguments.parse_exports(export)
     read_only = arguments.parse_images(image)
+    if not (exports or read_only):
+        problem = "nothing to serve; give an --export or an --image"
+        raise OperatorError(problem, hint="netboot pages --help")
     if WORDS in os.environ:
         for path in read_only.values():
             open_image(path).close()
@@ -261,14 +263,19 @@ def can_serve() -> None:
 
 
 def _check_files(
-    source: Path, profile: "Profile", images: Path | None, initrds: Sequence[Path]
+    source: Path, profile: "Profile | None", images: Path | None, initrds: Sequence[Path]
 ) -> None:
-    """Check the files that PCs are to boot from. Raises OperatorError."""
+    """Check the files that PCs are to boot from. Raises OperatorError.
+
+    ``profile`` is None if another server boots the PCs.
+    """
     from netboot.cli import checks
 
-    checks.check_paths(source, profile)
+    if profile is not None:
+        checks.check_paths(source, profile)
     if images is not None:
-        checks.check_images("--images", images, source, profile.boot.architectures)
+        processors = () if profile is None else profile.boot.architectures
+        checks.check_images("--images", images, source, processors)
     checks.check_initrds(initrds)
 
 

@@ -55,15 +55,17 @@ class Needs:
 def become(name: str, state: Path) -> None:
     """Restart this command as the user ``name``. Make a missing state folder, owned by that user.
 
-    Returns for root itself, and if we are not root. Raises OperatorError.
+    Returns if we are that user. Raises OperatorError.
     """
-    if os.geteuid() != 0 or name == ROOT:
-        return
     try:
         user = pwd.getpwnam(name)
     except KeyError:
         hint = f"sudo useradd --system --user-group {name}"
         raise OperatorError(f"--user: there is no user {name!r}", hint=hint) from None
+    if os.geteuid() == user.pw_uid:
+        return
+    if os.geteuid() != 0:
+        raise OperatorError(f"--user: only root can run this as {name}", hint="sudo")
     secret = state / SECRET_FILE
     with contextlib.suppress(FileNotFoundError):
         if secret.stat().st_uid != user.pw_uid:

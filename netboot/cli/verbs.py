@@ -43,6 +43,7 @@ MISTAKES: Replacements = (
     (r"Option '(.*)' requires an argument\.", r"\1: expected a value"),
     (r"Option '(.*)' does not take a value\.", r"\1: takes no value"),
 )
+PATHS = ("FILE", "FOLDER")  # options with this metavar
 # Marks of Typer, which say what Python makes of a word. A column keeps its place.
 MARKS: Replacements = (
     (r"\{([A-Za-z|]+)\}", r"\1"),
@@ -65,6 +66,11 @@ class Verb(TyperCommand):
         """Return its help."""
         return _said(super().get_help(ctx), MARKS)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the options. Raises OperatorError."""
+        _check_paths(self, ctx, args)
+        return super().parse_args(ctx, args)
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the line that stands above a mistake."""
         return [_said(piece, MARKS) for piece in super().collect_usage_pieces(ctx)]
@@ -77,6 +83,11 @@ class Verbs(TyperGroup):
         """Return their help."""
         return _said(super().get_help(ctx), MARKS)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the options that stand before a verb. Raises OperatorError."""
+        _check_paths(self, ctx, args)
+        return super().parse_args(ctx, args)
+
     def make_context(self, *words: Any, **more: Any) -> Any:
         """Read the options that stand before a verb. Raises OperatorError."""
         with _mistakes_in_our_words():
@@ -86,6 +97,16 @@ class Verbs(TyperGroup):
         """Run the verb. Raises OperatorError."""
         with _mistakes_in_our_words():
             return super().invoke(ctx)
+
+
+def _check_paths(command: Any, ctx: Any, words: list[str]) -> None:
+    """Refuse an empty path: that of a variable that is not set would mean the current folder."""
+    paths = {name for each in command.params if each.metavar in PATHS for name in each.opts}
+    for before, word in zip(("", *words), words, strict=False):
+        name, mark, value = word.partition("=")
+        if (name in paths and mark and not value) or (before in paths and not word):
+            option = name if mark else before
+            raise OperatorError(f"{option}: expected a path", hint=f"{ctx.command_path} --help")
 
 
 @contextmanager

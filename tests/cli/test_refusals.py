@@ -1,9 +1,11 @@
 """What cannot work is refused before anything begins, in one line."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from netboot.cli import user
 from netboot.cli.main import app
 from netboot.errors import OperatorError
 from tests import ROOT
@@ -33,6 +35,7 @@ def refused(*words: str) -> OperatorError:
         ("check --profil x", "unknown option --profil; did you mean --profile?"),
         ("order reboot", "missing MAC"),
         ("plan", "missing --mac"),
+        ("pages", "nothing to serve; give an --export or an --image"),
         ("check --profile", "--profile: expected a value"),
         ("check --json=1", "--json: takes no value"),
         ("lab libvirt frob", "unknown verb 'frob'"),
@@ -79,6 +82,38 @@ def test_what_cannot_work_is_refused_in_one_line(
         rest += ["--profile", LAB]
     assert str(refused(verb, *rest)).startswith(complaint.format(**names))
     assert not Path("/nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("build", "--output", ""),
+        ("build", "-o", ""),
+        ("build", "--output="),
+        ("serve", "--state", ""),
+        ("serve", "--initrd", "", "--json"),
+        ("lab", "--logs", ""),
+        ("check", "--profile="),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(words: tuple[str, ...]) -> None:
+    assert str(refused(*words)) == f"{words[1].rstrip('=')}: expected a path"
+
+
+def test_a_further_server_looks_at_the_files_that_it_is_given(tmp_path: Path) -> None:
+    words = ("serve", "--profile", LAB, "--swap-only", "--state", str(tmp_path))
+    assert str(refused(*words, "--images", "/nowhere")) == "--images: there is no folder /nowhere"
+    assert str(refused(*words, "--initrd", "/nowhere")) == "--initrd: there is no file /nowhere"
+
+
+def test_another_user_cannot_be_taken_by_an_ordinary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    user.become("nobody", tmp_path)  # that is this one
+    for name in ("root", "daemon"):
+        with pytest.raises(OperatorError, match=f"--user: only root can run this as {name}"):
+            user.become(name, tmp_path)
 
 
 @pytest.mark.parametrize(

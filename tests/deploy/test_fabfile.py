@@ -91,8 +91,16 @@ def test_the_help_of_a_task_shows_shared_options_and_its_own() -> None:
             ],
             (
                 "--images: there is no folder /nowhere\n"
-                "  hint: build them: netboot build --output /nowhere\n"
+                "  hint: build them: netboot build --profile profiles/lab.yaml --output /nowhere\n"
             ),
+        ),
+        (
+            ["status", "-H", "a", "--known-hosts", "/nowhere"],
+            "--known-hosts: there is no file /nowhere\n",
+        ),
+        (
+            ["classroom.wake", "-H", "pc1", "--broadcast", "here"],
+            "--broadcast: expected an IPv4 address such as 10.0.0.1, found 'here'\n",
         ),
         (["status", "-H", "a,b,a"], "-H: 'a' is given twice\n"),
         (["status", "-H", "a", "--key", "/nowhere"], "--key: there is no file /nowhere\n"),

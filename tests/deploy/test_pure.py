@@ -161,6 +161,9 @@ def test_hosts_of_the_command_line() -> None:
     assert (two.user, two.address, two.port) == ("", "pc7", 22)
     with pytest.raises(OperatorError, match="expected .* found 'a b'"):
         roster.from_words("a b")
+    for word in ("pc:0", "pc:65536", "a..b", f"{'x' * 64}.example"):
+        with pytest.raises(OperatorError, match="expected .USER@.HOST"):
+            roster.from_words(word)
 
 
 def test_hosts_of_a_profile_with_their_users_and_keys() -> None:
