@@ -9,6 +9,8 @@ import contextlib
 import errno
 import io
 import os
+import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -67,11 +69,23 @@ def finish(work: Callable[[], object]) -> int:
 
 def as_mistake(error: OSError) -> OperatorError:
     """Return an error of the operating system in one line, with a remedy if one is known."""
+    if isinstance(error, shutil.Error):
+        error = _first_of(error)
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
     cause = error.strerror or str(error) or type(error).__name__
     problem = " and ".join(names) if names else "the system refused"
     verb = " cannot be written" if names == [OUTPUT] else ""
     return OperatorError(f"{problem}{verb}: {cause}", hint=HINTS.get(error.errno or 0, ""))
+
+
+def _first_of(error: shutil.Error) -> OSError:
+    """Return the first failure of those that a copied tree had, each in three texts."""
+    match error.args:
+        case ([(source, target, why), *_],):
+            found = re.match(r"\[Errno ([0-9]+)\]", str(why))
+            number = int(found[1]) if found is not None else errno.EIO
+            return OSError(number, os.strerror(number), str(source), None, str(target))
+    return error
 
 
 def _is_name(name: object) -> bool:

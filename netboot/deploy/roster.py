@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from netboot.deploy import sheet
 from netboot.deploy.sheet import MOST_SHOWN
 from netboot.errors import OperatorError
-from netboot.profile import reading, values
+from netboot.profile import arguments, reading, values
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Ssh
 
@@ -34,7 +34,11 @@ def from_words(text: str) -> list[Host]:
     hosts: list[Host] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         match = re.fullmatch(r"(?:([^@\s]+)@)?([^@:\s\[\]]+|\[[\w:.%]+\])(?::([0-9]{1,5}))?", word)
-        if match is None or not _is_host(match[2]) or not 1 <= int(match[3] or 22) <= 65535:
+        if (
+            match is None
+            or not arguments.is_host(match[2].strip("[]"))
+            or not 1 <= int(match[3] or 22) <= 65535
+        ):
             raise OperatorError(f"-H: expected [USER@]HOST[:PORT], found {word[:MOST_SHOWN]!r}")
         address = match[2].strip("[]")
         host = Host(seat=address, address=address, user=match[1] or "")
@@ -42,12 +46,6 @@ def from_words(text: str) -> list[Host]:
             raise OperatorError(f"-H: {word[:MOST_SHOWN]!r} is given twice")
         hosts.append(replace(host, port=int(match[3])) if match[3] else host)
     return hosts
-
-
-def _is_host(name: str) -> bool:
-    """Return whether a resolver takes ``name``, or if it is an IPv6 address in brackets."""
-    labels = name.removesuffix(".").split(".")
-    return name.startswith("[") or all(0 < len(label) < 64 for label in labels)
 
 
 def from_csv(text: str, source: str, ssh: Ssh = Ssh()) -> list[Host]:  # noqa: B008 # frozen

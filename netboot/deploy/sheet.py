@@ -52,6 +52,8 @@ def rows(text: str, source: str, columns: Sequence[str]) -> Iterator[tuple[int, 
         separator, skipped, begin, first = said[1], 1, lines.tell(), lines.readline()
     lines.seek(begin)
     separator = separator or max(SEPARATORS, key=first.count)
+    if separator in '"\r\n':  # Python 3.13 raises ValueError
+        raise OperatorError(f"{source}:1: expected a separator such as ';', found {separator!r}")
     reader = csv.DictReader(lines, delimiter=separator)
     try:
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]

@@ -394,7 +394,14 @@ def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
     # An export's name may contain any character, a page file's name may not.
     file_name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
     if file_name not in store.names():
-        return store.create(file_name, size_bytes)
+        try:
+            return store.create(file_name, size_bytes)
+        except OSError as error:
+            where = store.directory or "this store"
+            raise OperatorError(
+                f"export {name}: {where} takes no {size_bytes} bytes: {error.strerror}",
+                hint="give it a smaller size, or name another store",
+            ) from error
     try:
         return store.open(file_name, size_bytes)
     except FileNotFoundError:

@@ -32,7 +32,9 @@ def _by_name(what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
     found: dict[str, T] = {}
     for name, value in pairs:
         if name in found:
-            raise OperatorError(f"{what} {name!r}: given twice", hint="give each a different name")
+            raise OperatorError(
+                f"{what} {quoted(name)}: given twice", hint="give each a different name"
+            )
         found[name] = value
     return found
 
@@ -45,13 +47,13 @@ def _parse_export(text: str) -> tuple[str, int]:
         return name, SIZE.parse(written)
     except Unreadable as error:
         hint = f"did you mean '{name}={error.nearest}'?" if error.nearest else ""
-        raise OperatorError(f"export {text!r}: {error}", hint=hint) from None
+        raise OperatorError(f"export {quoted(text)}: {error}", hint=hint) from None
 
 
 def _parse_image(text: str) -> tuple[str, Path]:
     name, _, path = text.partition("=")
     if not name or not path or "\0" in path:
-        raise OperatorError(f"image {text!r}: expected NAME=FILE such as root=/srv/root.img")
+        raise OperatorError(f"image {quoted(text)}: expected NAME=FILE such as root=/srv/root.img")
     return name, Path(path)
 
 
@@ -62,11 +64,20 @@ def parse_endpoint(text: str) -> tuple[str, int]:
     """
     match = re.fullmatch(r"(?:\[([\w:.%]+)\]|([^:\[\]]+)):([0-9]+)", text, re.ASCII)
     try:
-        if match is None:
+        if match is None or not is_host(match[1] or match[2]):
             raise Unreadable("HOST:PORT such as 127.0.0.1:10809")
         return match[1] or match[2], integer(0, 65535).parse(match[3])
     except Unreadable as error:
-        raise OperatorError(f"address {text!r}: {error}") from None
+        raise OperatorError(f"address {quoted(text)}: {error}") from None
+
+
+def is_host(name: str) -> bool:
+    """Return whether a resolver takes the name of a host, such as not ``a..b`` (RFC 3490)."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def parse_server(text: str) -> str:
@@ -76,6 +87,8 @@ def parse_server(text: str) -> str:
     """
     bare = text.strip().removeprefix("http://").rstrip("/")
     match = re.fullmatch(r"(\[[0-9a-f:.%]+\]|[\w.-]+)(?::([0-9]{1,5}))?", bare, re.IGNORECASE)
+    if match is not None and not (match[1].startswith("[") or is_host(match[1])):
+        match = None
     if match is not None and match[2] and 1 <= int(match[2]) <= 65535:
         return bare
     guess = f"; did you mean '{bare}:8080'?" if match is not None and not match[2] else ""

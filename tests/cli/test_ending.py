@@ -39,6 +39,10 @@ def in_shell(words: str, **variables: str) -> subprocess.CompletedProcess[str]:
             "(_ for _ in ()).throw(OSError(errno.EMFILE, 'Too many open files', 'x'))",
             "x: Too many open files\n  hint: allow more open files: ulimit -n 4096\n",
         ),
+        (
+            "(_ for _ in ()).throw(__import__('shutil').Error([('/a/b', '/c/b', '[Errno 28] x')]))",
+            "/a/b and /c/b: No space left on device\n  hint: free some space there (df -h, df -i)\n",
+        ),
         ("(_ for _ in ()).throw(TimeoutError())", "the system refused: TimeoutError\n"),
     ],
 )

@@ -64,6 +64,8 @@ def test_a_mistake_in_an_option_is_told_in_our_words(words: str, complaint: str)
         ("watch ff:ff:ff:ff:ff:ff", "MAC: expected a MAC address such as 52:54:00:12:34:56, not a"),
         ("plan --mac 01:00:5e:00:00:01", "--mac: expected a MAC address such as 52:54:00:12:34:"),
         ("status --server 10.0.0.1", "--server: expected HOST:PORT such as 127.0.0.1:8080, found "),
+        ("status --server a..b:80", "--server: expected HOST:PORT such as 127.0.0.1:8080, found "),
+        (f"status --server {'x' * 64}.de:80", "--server: expected HOST:PORT such as 127.0.0.1:80"),
         ("status --server 10.0.0.1:0", "--server: expected HOST:PORT such as 127.0.0.1:8080, foun"),
         ("build --output {tmp}/file", "--output: {tmp}/file is a file, expected a folder"),
         ("media --output {tmp}", "--output: {tmp} is a folder, expected the name of a file"),

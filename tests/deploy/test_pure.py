@@ -257,6 +257,8 @@ def test_every_way_of_a_spreadsheet_to_write_a_csv_is_read(data: bytes) -> None:
             b"sep=;\nseat;mac\n",
             "room.csv:2: expected the columns seat,mac,address, found 'seat;mac'",
         ),
+        (b'sep="\nseat"mac\n', "room.csv:1: expected a separator such as ';', found '\"'"),
+        (b"sep=\n\n" + HEAD.encode(), "room.csv:1: expected a separator"),
         (HEAD.encode(), "room.csv: no seats"),
         (b"seat\tmac\taddress\na\tb\t\n", "room.csv:2: column 'mac': expected a MAC address"),
     ],

@@ -13,9 +13,10 @@ from typing import NoReturn
 
 import pytest
 
+from netboot.errors import OperatorError
 from netboot.host.state import StateFile
 from netboot.pages import exports as page_exports
-from netboot.pages.exports import Attachment, LeasedExports
+from netboot.pages.exports import Attachment, LeasedExports, StaticExports
 from netboot.pages.lease import UNKNOWN, LeaseTable
 from netboot.pages.leasefile import APART_FILE, STATE_FILE
 from netboot.pages.nbd.export import Export, Refused
@@ -412,3 +413,15 @@ def test_pages_that_are_back_are_served_again(served: Server, tmp_path: Path) ->
     again = Server(tmp_path)
     assert reads(again.attach("token", 5)) == b"page"
     again.kill()
+
+
+def test_an_export_without_room_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(DiskStore, "create", create)
+    with (
+        closing(DiskStore(tmp_path, "room")) as store,
+        pytest.raises(OperatorError, match="^export big: .* takes no 8192 bytes: No space left"),
+    ):
+        StaticExports(store, {"big": 8192})

@@ -150,6 +150,7 @@ def test_exports_and_endpoints_of_the_command_line() -> None:
     ("text", "line", "hint"),
     [
         ("1GiB", "export '1GiB': expected NAME=SIZE such as scratch=1GiB", ""),
+        ("x" * 5000, f"export '{'x' * 57}...': expected NAME=SIZE such as scratch=1GiB", ""),
         ("a=1GB", f"export 'a=1GB': expected {SIZE.expected}", "did you mean 'a=1GiB'?"),
     ],
 )
@@ -166,7 +167,7 @@ def test_image_is_refused(text: str) -> None:
         parse_images([text])
 
 
-@pytest.mark.parametrize("text", ["10809", ":1", "host:", "host:65536", "::1"])
+@pytest.mark.parametrize("text", ["10809", ":1", "host:", "host:65536", "::1", "a..b:80"])
 def test_endpoint_is_refused(text: str) -> None:
     with pytest.raises(OperatorError, match="^address '.*': expected "):
         parse_endpoint(text)
