@@ -215,7 +215,9 @@ def storm(
     from netboot.lab.storm.report import Report
 
     found = find_one(interface)
-    address = arguments.parse_word("--server", values.ADDRESS, server) if server else found.address
+    address = (
+        arguments.parse_word("--server", values.HOST_ADDRESS, server) if server else found.address
+    )
     wanted = Storm(
         interface=found,
         server=address,

@@ -136,7 +136,7 @@ def plan(
     from netboot.serve.dryrun import SOMEWHERE, rehearse
 
     seat = arguments.parse_word("--mac", values.MAC, mac)
-    address = arguments.parse_word("--server", values.ADDRESS, server) if server else None
+    address = arguments.parse_word("--server", values.HOST_ADDRESS, server) if server else None
     loaded = profile_file.load(find_profile(profile), settings)
     rehearsal = rehearse(loaded, seat, arch, address)
     if address is None and loaded.dhcp.range is None:

@@ -85,7 +85,7 @@ def _repeated(host: Host, line: int, seen: dict[tuple[str, str], tuple[int, str]
 
 
 def _mistakes(cells: dict[str, str]) -> Iterator[str]:
-    kinds = (("seat", values.HOSTNAME), ("mac", values.MAC), ("address", values.ADDRESS))
+    kinds = (("seat", values.HOSTNAME), ("mac", values.MAC), ("address", values.HOST_ADDRESS))
     for name, kind in kinds:
         if not cells[name] and name != "seat":
             continue  # a PC without an address can be woken, and a PC without a MAC reached

@@ -75,7 +75,7 @@ class SwapSize(Section):
 
 
 def _range(text: str) -> AddressRange:
-    first, last = (IPv4Address(part.strip()) for part in text.split("-"))
+    first, last = (values.host_address(part.strip()) for part in text.split("-"))
     if last < first:
         raise Nearest(f"{last}-{first}")
     if int(last) - int(first) >= MAX_POOL:
@@ -123,6 +123,7 @@ def _printable(text: str) -> str:
 
 def _network(text: str) -> IPv4Network:
     network = IPv4Network(reading.matched(r"[0-9.]+/[0-9]{1,2}", text)[0], strict=False)
+    values.host_address(str(network.network_address))
     if network.prefixlen > MAX_PREFIX:
         raise ValueError("no room for PCs")
     if str(network) != text:  # 10.9.0.1/24 is a machine in a network
@@ -132,6 +133,7 @@ def _network(text: str) -> IPv4Network:
 
 def _interface_address(text: str) -> IPv4Interface:
     address = IPv4Interface(reading.matched(r"[0-9.]+/[0-9]{1,2}", text)[0])
+    values.host_address(str(address.ip))
     if not hosts(address.network, address.ip, address.ip):
         raise ValueError("not a host's")
     return address
@@ -160,7 +162,7 @@ def _interface(text: str) -> str:
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NOTHING = r"0|0(?:\.0{1,3})? ?[kKmMgGtT](?:[Ii][Bb])?"  # a size of no bytes
 
-Address = Annotated[IPv4Address, values.ADDRESS]
+Address = Annotated[IPv4Address, values.HOST_ADDRESS]
 Mac = Annotated[str, values.MAC]
 Port = Annotated[int, values.integer(1, 65535)]
 Size = Annotated[int, values.SIZE]
@@ -169,7 +171,7 @@ Range = Annotated[
     Text(
         "a range such as 10.0.0.50-10.0.0.99",
         _range,
-        patterns.text(rf"{values.OCTETS}\s*-\s*{values.OCTETS}"),
+        patterns.text(rf"{values.HOST}\s*-\s*{values.HOST}"),
     ),
 ]
 SizeOrTimes = Annotated[
@@ -231,7 +233,7 @@ Network = Annotated[
     Text(
         "a network such as 10.9.0.0/24",
         _network,
-        patterns.text(f"{values.OCTETS}/{patterns.between(0, MAX_PREFIX)}"),
+        patterns.text(f"{values.HOST}/{patterns.between(0, MAX_PREFIX)}"),
     ),
 ]
 InterfaceAddress = Annotated[
@@ -239,7 +241,7 @@ InterfaceAddress = Annotated[
     Text(
         "an address with its prefix length such as 10.77.0.1/24",
         _interface_address,
-        patterns.text(f"{values.OCTETS}/(?:0[0-9]|{patterns.between(0, MAX_PREFIX)})"),
+        patterns.text(f"{values.HOST}/(?:0[0-9]|{patterns.between(0, MAX_PREFIX)})"),
     ),
 ]
 Domain = Annotated[

@@ -162,13 +162,16 @@ def bit_rate(first: str, last: str, example: str) -> Text[int | None]:
 def mac(text: str) -> str:
     """Return a MAC address in any usual notation as ``aa:bb:cc:dd:ee:ff``. Raises ValueError.
 
-    Addresses of several cards, which broadcasts and multicasts have, are refused.
+    Refused are addresses of several cards, which broadcasts and multicasts have, and all zeros,
+    which a card without an address shows.
     """
     pair = "[0-9a-f]{2}"
     matched(rf"{pair}([:-]?)(?:{pair}\1){{4}}{pair}|[0-9a-f]{{4}}(\.[0-9a-f]{{4}}){{2}}", text)
     digits = re.sub("[^0-9a-f]", "", text.lower())
     if digits[1] in MULTICAST:
         raise Unreadable(f"{ONE_CARD}, not a broadcast or multicast address")
+    if not int(digits, 16):
+        raise Unreadable(f"{ONE_CARD}, not zeros alone")
     return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
 
 
@@ -179,6 +182,14 @@ def mac_pattern(text: str) -> str:
     pair = "[0-9a-f]{2}"
     beginning = rf"(?:{pair}:){{0,5}}[0-9a-f]?\*|(?:{pair}:){{0,4}}{pair}\*"
     return matched(beginning, text.replace("-", ":"))[0].lower()
+
+
+def host_address(text: str) -> IPv4Address:
+    """Return an address that a machine on a network may have (RFC 6890). Raises ValueError."""
+    address = IPv4Address(text)
+    if not (1 <= address.packed[0] < 224 and address.packed[0] != 127):
+        raise Unreadable("an IPv4 address that PCs can reach such as 10.0.0.1")
+    return address
 
 
 def card(text: str) -> tuple[int, int]:
@@ -212,9 +223,12 @@ _PAIR = "[0-9A-Fa-f]{2}"
 _FIRST = "[0-9A-Fa-f][02468ACEace]"  # of one card's MAC address
 _MAC = "|".join(f"{_FIRST}(?:{mark}{_PAIR}){{5}}" for mark in (":", "-", ""))
 _MAC += rf"|{_FIRST}{_PAIR}(?:\.{_PAIR}{_PAIR}){{2}}"
+_MAC = rf"(?![0:.-]+\s*(?:,|$))(?:{_MAC})"
 _MACS = rf"{_MAC}|(?:{_PAIR}[:-]){{0,5}}[0-9A-Fa-f]?[*]|(?:{_PAIR}[:-]){{0,4}}{_PAIR}[*]"
 _DIGITS = {"type": "integer", "minimum": 10**11, "maximum": 10**12 - 1}  # a MAC address like this
-OCTETS = rf"(?:{patterns.between(0, 255)}\.){{3}}{patterns.between(0, 255)}"
+_OCTET = patterns.between(0, 255)
+_OCTETS = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
+HOST = rf"(?:{patterns.between(1, 126)}|{patterns.between(128, 223)})(?:\.{_OCTET}){{3}}"
 _LETTER, _TAIL = "[A-Za-z0-9]", r"\{tail\}"
 
 
@@ -260,5 +274,6 @@ BOOLEAN = Text(
     boolean,
     {"anyOf": [{"enum": _YES_NO}, patterns.text(patterns.any_of(BOOLEANS))]},
 )
-ADDRESS = Text("an IPv4 address such as 10.0.0.1", IPv4Address, patterns.text(OCTETS))
+ADDRESS = Text("an IPv4 address such as 10.0.0.1", IPv4Address, patterns.text(_OCTETS))
+HOST_ADDRESS = Text(ADDRESS.expected, host_address, patterns.text(HOST))
 CARD = Text("PCI ids of vendor and device such as 8086:100e", card, {"type": "string"})

@@ -9,8 +9,10 @@ from netboot.errors import OperatorError
 from netboot.profile.arguments import parse_endpoint, parse_exports, parse_images
 from netboot.profile.reading import Text, Unreadable
 from netboot.profile.values import (
+    ADDRESS,
     BOOLEAN,
     BOOLEAN_OR_AUTO,
+    HOST_ADDRESS,
     HOSTNAME,
     HOSTNAME_PATTERN,
     MAC,
@@ -171,3 +173,17 @@ def test_image_is_refused(text: str) -> None:
 def test_endpoint_is_refused(text: str) -> None:
     with pytest.raises(OperatorError, match="^address '.*': expected "):
         parse_endpoint(text)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"])
+def test_addresses_that_no_pc_can_use_are_refused(text: str) -> None:
+    with pytest.raises(Unreadable, match="an IPv4 address that PCs can reach"):
+        HOST_ADDRESS.parse(text)
+    assert str(ADDRESS.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["00:00:00:00:00:00", "000000000000", "0000.0000.0000"])
+def test_a_mac_address_of_zeros_is_refused(text: str) -> None:
+    for kind in (MAC, MAC_PATTERN):
+        with pytest.raises(Unreadable, match="not zeros alone"):
+            kind.parse(text)
