@@ -4,7 +4,6 @@ Put -H behind the task: fab deploy -H root@server --profile room.yaml
 """
 
 import inspect
-import json
 import os
 import re
 import sys
@@ -38,6 +37,7 @@ from netboot.deploy.seats import NewSeat, add_each, change, check_hostname
 from netboot.errors import OperatorError
 from netboot.host.text import printable_lines
 from netboot.images import build
+from netboot.images.manifest import MANIFEST_FILE, read
 from netboot.profile import arguments, values
 from netboot.profile import file as profile_file
 
@@ -198,7 +198,7 @@ def adopt(machines: Machines, images: str = "") -> None:
     _check_merge(room, hosts)
     if not (machines.dry_run or os.access(room, os.W_OK)):
         raise OperatorError(f"{room}: this user cannot write to it")
-    modules = _modules(_images(room, images) / build.MANIFEST_FILE)
+    modules = _modules(_images(room, images) / MANIFEST_FILE)
 
     def step(far: Far) -> str:
         found = classroom.ask(far)
@@ -335,9 +335,9 @@ def _check_merge(room: Path, hosts: Sequence[roster.Host]) -> None:
 def _modules(manifest: Path) -> dict[str, list[str]]:
     """Return the drivers of a folder of images, by processor. Raises OperatorError."""
     try:
-        parts = json.loads(manifest.read_text())["processors"]
+        parts = read(manifest).processors or {}
         return {name: part["modules"] for name, part in parts.items()}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise OperatorError(
             f"{manifest.parent}: not a folder of images", hint="netboot build --output FOLDER"
         ) from None

@@ -39,8 +39,8 @@ def check_images(
         if (size := path.stat().st_size) != file.size:
             problem = f"{where}: {path} has {size} bytes, expected {file.size} as in its manifest"
             raise OperatorError(problem, hint=hint)
-    for name in processors if found.processors is not None else ():
-        if name not in found.processors:
+    for name in processors:
+        if found.processors is not None and name not in found.processors:
             problem = f"{where}: {folder} has no images for {name}, which boot.architectures lists"
             raise OperatorError(problem, hint=hint)
 

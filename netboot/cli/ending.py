@@ -85,7 +85,8 @@ def _first_of(error: shutil.Error) -> OSError:
             found = re.match(r"\[Errno ([0-9]+)\]", str(why))
             number = int(found[1]) if found is not None else errno.EIO
             return OSError(number, os.strerror(number), str(source), None, str(target))
-    return error
+        case _:
+            return error
 
 
 def _is_name(name: object) -> bool:

@@ -188,7 +188,7 @@ def _lesson(lesson: "Lesson", before: frozenset[Path], as_json: bool) -> int:
 def _hand_over(folder: Path, before: frozenset[Path]) -> None:
     """Give files created under sudo to the calling user, who could not delete them otherwise.
 
-    What was there ``before`` keeps its owner.
+    Files that were there ``before`` keep their owner.
     """
     owner = os.environ.get("SUDO_UID")
     if owner is not None:

@@ -57,10 +57,10 @@ def status(
 
 def _secret_in(state: Path) -> bytes:
     """Return the secret in a state folder; empty if there is none that we may read."""
-    from netboot.serve.secret import load_secret
+    from netboot.serve.secret import SECRET_FILE, load_secret
 
     try:
-        return load_secret(state / "secret", make=False)
+        return load_secret(state / SECRET_FILE, make=False)
     except OperatorError:
         return b""
 

@@ -33,12 +33,12 @@ def order(
     """Reboot or switch off seats that run without their disks. Exit status 1 if one cannot."""
     from netboot.boot import ticket
     from netboot.serve.http.status import give_order
-    from netboot.serve.secret import load_secret
+    from netboot.serve.secret import SECRET_FILE, load_secret
 
     server = arguments.parse_server(server)
     arguments.parse_word("order", values.choice(dict.fromkeys(ORDERS)), what)
     seats = [arguments.parse_word("MAC", values.MAC, text) for text in mac]
-    secret = load_secret(state / "secret", make=False)
+    secret = load_secret(state / SECRET_FILE, make=False)
     against = {}
     for seat in seats:
         key = ticket.order_key(secret, what, seat, int(time.time()))

@@ -17,6 +17,7 @@ import typer
 
 from netboot.cli.common import (
     DEFAULT_PROFILE,
+    DEFAULT_STATE,
     IMAGES,
     ImagesOption,
     JsonOption,
@@ -54,7 +55,7 @@ def serve(
     image_folder: ImagesOption = None,
     state: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where leases and the server's secret are kept.")
-    ] = Path("/var/lib/netboot"),
+    ] = DEFAULT_STATE,
     initrd: Annotated[
         list[Path],
         typer.Option(

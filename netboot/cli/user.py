@@ -16,7 +16,6 @@ from netboot.host.programs import run
 from netboot.pages import upgrade
 
 ROOT = "root"
-SECRET_FILE = "secret"  # in the state folder (netboot.serve.services)
 USER = "netboot"  # of a server that root starts, if there is such a user
 
 # Nice value of the control plane: PCs that attach wait for it, while page workers may use all CPU.
@@ -66,6 +65,8 @@ def become(name: str, state: Path) -> None:
         return
     if os.geteuid() != 0:
         raise OperatorError(f"--user: only root can run this as {name}", hint="sudo")
+    from netboot.serve.secret import SECRET_FILE
+
     secret = state / SECRET_FILE
     with contextlib.suppress(FileNotFoundError):
         if secret.stat().st_uid != user.pw_uid:

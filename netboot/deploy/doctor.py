@@ -5,7 +5,6 @@ The played PC, ``PROBE_MAC``, is not a seat: it is in no list, and its swap is a
 
 import asyncio
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -22,6 +21,7 @@ from netboot.boot.ipxe import Boot, Chain, read
 from netboot.deploy import surroundings
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find, one_of_each
+from netboot.images.manifest import read as read_manifest
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.nbd.client import SwapEntry
 from netboot.profile.profile import Profile
@@ -92,9 +92,8 @@ def look_around(profile: Profile) -> list[Finding]:
 
 def _sums(manifest: Path) -> dict[str, str]:
     try:
-        files = json.loads(manifest.read_text())["files"]
-        return {file["name"]: file["sha256"] for file in files}
-    except (OSError, ValueError, KeyError) as error:
+        return {file.name: file.sha256 for file in read_manifest(manifest).files}
+    except (OSError, ValueError) as error:
         raise OperatorError(f"{manifest}: not a manifest of images: {error}") from None
 
 

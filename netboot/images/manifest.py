@@ -39,11 +39,16 @@ def read(path: Path) -> Manifest:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a manifest: {error!r}") from None
     for file in files:
-        if not (isinstance(file.name, str) and _is_inside(file.name)):
-            raise ValueError(f"{file.name!r} is no file of the folder")
-        if type(file.size) is not int or not isinstance(file.sha256, str):
-            raise ValueError(f"{file.name}: no size, or no sum")
+        _check(file)
     return Manifest(files, names)
+
+
+def _check(file: Any) -> None:
+    """Check a row, whose values may be of any type. Raises ValueError."""
+    if not (isinstance(file.name, str) and _is_inside(file.name)):
+        raise ValueError(f"{file.name!r} is no file of the folder")
+    if type(file.size) is not int or not isinstance(file.sha256, str):
+        raise ValueError(f"{file.name}: no size, or no sum")
 
 
 def _is_inside(name: str) -> bool:

@@ -9,6 +9,8 @@ from netboot.errors import OperatorError
 from netboot.host.files import PRIVATE, create_file
 from netboot.host.state import set_aside
 
+SECRET_FILE = "secret"  # in the state folder
+
 
 def load_secret(path: Path, *, make: bool = True) -> bytes:
     """Return the server's secret, made on first use, so that tickets stay good across a restart.

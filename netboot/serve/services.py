@@ -42,7 +42,7 @@ from netboot.serve.http.server import HttpServer
 from netboot.serve.identity import Identity
 from netboot.serve.noticing import Noticing
 from netboot.serve.room import Room
-from netboot.serve.secret import load_secret
+from netboot.serve.secret import SECRET_FILE, load_secret
 from netboot.serve.tftp.server import TftpServer
 from netboot.serve.tftp_files import TftpFiles
 
@@ -89,7 +89,7 @@ class Services:
         self._told: set[str] = set()  # errors since the last change
         self._changes = Complaints(log)  # a loose cable makes two lines a second
         self._neighbours = Neighbours(self._choice.interfaces)
-        secret = load_secret(state / "secret", make=images is not None)  # makes the folder
+        secret = load_secret(state / SECRET_FILE, make=images is not None)  # makes the folder
         self._clock = clock.load(state / CLOCK_FILE)
         self._identity = Identity(profile, self._neighbours, self._clock.now)
         self._attached_by: dict[str, str] = {}  # MAC addresses by the addresses with swap in use
