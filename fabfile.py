@@ -35,6 +35,7 @@ from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each
 from netboot.deploy.report import Outcome, table
 from netboot.deploy.seats import NewSeat, add_each, change, check_hostname
 from netboot.errors import OperatorError
+from netboot.host.files import rewrite_file
 from netboot.host.text import printable_lines
 from netboot.images import build
 from netboot.images.manifest import MANIFEST_FILE, read
@@ -196,8 +197,9 @@ def adopt(machines: Machines, images: str = "") -> None:
     hosts = machines.seats()
     known, text = profile_file.load(room), room.read_text()
     _check_merge(room, hosts)
-    if not (machines.dry_run or os.access(room, os.W_OK)):
-        raise OperatorError(f"{room}: this user cannot write to it")
+    for place in () if machines.dry_run else (room, room.resolve().parent):
+        if not os.access(place, os.W_OK):
+            raise OperatorError(f"{place}: this user cannot write to it")
     modules = _modules(_images(room, images) / MANIFEST_FILE)
 
     def step(far: Far) -> str:
@@ -222,7 +224,7 @@ def adopt(machines: Machines, images: str = "") -> None:
     if machines.dry_run:
         print(change(text, added, str(room)), end="")
     elif count:
-        room.write_text(added)
+        rewrite_file(room, added)
     print(f"{room}: {count or 'no'} new seat{'' if count == 1 else 's'}")
     _finish(
         [

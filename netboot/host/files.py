@@ -7,6 +7,7 @@ Two writers at once are safe: the last one wins. A writer that is killed leaves 
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,23 @@ def replace_file(
         aside.replace(path)
     if durable:
         _sync_folder(path.parent)
+
+
+def rewrite_file(path: Path, content: bytes | str) -> None:
+    """Give a file that exists other content, durably; its mode stays, and its owner if we may.
+
+    A symbolic link stays one: the file that it names is replaced. Raises OSError; the file is
+    unchanged then.
+    """
+    path = path.resolve()
+    was = path.stat()
+    with _aside(path) as aside:
+        _write(aside, content, stat.S_IMODE(was.st_mode), durable=True)
+        for owner in ((-1, was.st_gid), (was.st_uid, -1)):
+            with contextlib.suppress(PermissionError):  # a file of another user, who lets us write
+                os.chown(aside, *owner)
+        aside.replace(path)
+    _sync_folder(path.parent)
 
 
 def create_file(path: Path, content: bytes | str, *, mode: int = READABLE) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.host.files import PRIVATE, create_file, replace_file, replace_link
+from netboot.host.files import PRIVATE, create_file, replace_file, replace_link, rewrite_file
 
 
 @pytest.fixture(params=[0o022, 0o077, 0], ids=oct)
@@ -103,6 +103,33 @@ def test_a_disk_that_fails_leaves_the_old_file(
         create_file(tmp_path / "other", "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_rewritten_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
+    (path := tmp_path / "file").write_text("old")
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 1234, 1235)
+    was = path.stat()
+    (link := tmp_path / "link").symlink_to("file")
+    rewrite_file(link, "new\r\n")
+    now = path.stat()
+    assert link.is_symlink() and path.read_bytes() == b"new\r\n"
+    assert (now.st_mode, now.st_uid, now.st_gid) == (was.st_mode, was.st_uid, was.st_gid)
+    assert set(tmp_path.iterdir()) == {path, link}
+
+
+def test_a_full_disk_does_not_empty_a_file_that_is_rewritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    (path := tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        rewrite_file(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_what_is_in_the_way_stays_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
