@@ -23,6 +23,7 @@ ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 UPDATE_SECONDS = 10  # for a mirror to answer; a build succeeds without firmware
 RELEASES = ("12", "13")  # of Debian; tools/setup knows them too
 MADE_FOR = f"images are made of packages of Debian {' and '.join(RELEASES)}"
+NO_MIRROR = "this machine's apt knows no mirror of Debian"
 MERGED = ("bin", "lib", "sbin")  # Debian 13's packages have these below usr/, Debian 12's do not
 
 
@@ -173,8 +174,11 @@ def _apart(
 ) -> tuple[Apt, str]:
     lists, config = state / "lists", state / "apt.conf"
     (lists / "partial").mkdir(parents=True, exist_ok=True)
+    # A repository of others may have neither field, and has none before its first update.
     mirrors = [
-        row for row in host.targets() if row["Origin"] == "Debian" and row["Component"] == "main"
+        row
+        for row in host.targets()
+        if (row.get("Origin"), row.get("Component")) == ("Debian", "main")
     ]
     signed = f"[signed-by={ARCHIVE_KEYRING}] " if ARCHIVE_KEYRING.exists() else ""
     sources = {
@@ -201,6 +205,8 @@ def _apart(
     kept += [f'{key} "{value}";' for key, value in settings.items()]
     config.write_text("\n".join(kept) + "\n")
     apart = Apt(state / "cache", config)
+    if not mirrors:
+        return apart, NO_MIRROR
     if not any(_stale(Path(row["Filename"]).parent, lists) for row in mirrors):
         return apart, ""
     progress.step(text)

@@ -1,6 +1,7 @@
 """Files of packages are found where either release of Debian has them, and missed in one line."""
 
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -8,6 +9,7 @@ from netboot.errors import OperatorError
 from netboot.images import drivers, initramfs, packages, part
 from netboot.images.packages import Apt, Package, file_of, unpack
 from netboot.profile.processors import AMD64, I386
+from tests.images.test_cache import Steps
 
 OS_RELEASES = {
     "ID=debian\nVERSION_ID=12\nPRETTY_NAME=Twelve\n": True,
@@ -95,3 +97,32 @@ def test_firmware_that_moved_to_another_package_is_not_missed() -> None:
     assert len(part.without_firmware(lacking)) == 1
     for name in drivers.FIRMWARE_PACKAGES["e100/"]:
         assert part.without_firmware(lacking | {"packages": {name: "1"}}) == ()
+
+
+DEBIAN = """\
+Origin: Debian
+Component: main
+Release: bookworm
+Repo-URI: http://127.0.0.1:9/debian/
+Filename: {folder}/host/Packages
+"""
+# A flat repository without a Release file, and one that says who it is.
+FOREIGN = "Created-By: Packages\nRepo-URI: http://127.0.0.1:9/flat/\nRelease: ./\n"
+VENDOR = FOREIGN + "Origin: Vendor\nComponent: main\n"
+
+
+@pytest.mark.parametrize("others", ["", f"{FOREIGN}\n{VENDOR}\n"])
+@pytest.mark.parametrize("debian", ["", DEBIAN])
+def test_repositories_of_others_are_no_mirrors_of_debian(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: str, debian: str
+) -> None:
+    def apt(command: list[str], **_: object) -> CompletedProcess[str]:
+        shown = others + debian.format(folder=tmp_path) if "indextargets" in command else ""
+        return CompletedProcess(command, 0, shown, "")
+
+    monkeypatch.setattr(packages, "run", apt)
+    state = tmp_path / "state"
+    _, complaint = packages.foreign_apt(Apt(tmp_path / "cache"), "i386", state, Steps())
+    assert complaint == ("" if debian else "this machine's apt knows no mirror of Debian")
+    sources = (state / "sources.list").read_text()
+    assert sources.count("deb ") == bool(debian) and "flat" not in sources
