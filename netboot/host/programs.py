@@ -17,6 +17,8 @@ from netboot.errors import OperatorError
 from netboot.host.scheduling import give_way
 
 ENGLISH = {"LC_ALL": "C.UTF-8"}  # `cause` looks for English words
+# nft, ip and modinfo are there; the PATH that su(1) and cron(8) give to root has neither.
+SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 COMMAND_CHARACTERS = 80  # of a command in a message: a compiler's has hundreds
 MOST_ERRORS = 3  # later ones mostly follow from the first
 
@@ -70,13 +72,23 @@ def cause(status: int, errors: str, output: str = "") -> str:
     return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
+def search_path() -> str:
+    """Return the PATH for other programs: ours, then the folders of the system's programs."""
+    return ":".join(filter(None, (os.environ.get("PATH", os.defpath), SYSTEM_FOLDERS)))
+
+
+def is_installed(program: str) -> bool:
+    """Return True if ``run`` finds ``program``."""
+    return shutil.which(program, path=search_path()) is not None
+
+
 def check_installed(packages: Mapping[str, str]) -> None:
     """Raise OperatorError for a program of ``packages`` that is not installed.
 
     ``packages`` gives the Debian package of each program.
     """
     for program, package in packages.items():
-        if shutil.which(program) is None:
+        if not is_installed(program):
             raise _not_installed(program, package)
 
 
@@ -90,7 +102,7 @@ def _finished(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     pipe = subprocess.PIPE
-    environment = {**os.environ, **ENGLISH, **(env or {})}
+    environment = {**os.environ, "PATH": search_path(), **ENGLISH, **(env or {})}
     try:
         with subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=cwd

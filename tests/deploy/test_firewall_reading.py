@@ -9,6 +9,7 @@ import pytest
 from netboot.deploy.firewall import reading
 from netboot.deploy.firewall.needs import manager_of
 from netboot.deploy.firewall.rules import Packet, judge
+from netboot.host import programs
 
 FOLDER = Path(__file__).parent / "firewalls"
 PC, HERE = IPv4Address("10.9.0.50"), IPv4Address("10.9.0.1")
@@ -21,6 +22,7 @@ class Programs:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         monkeypatch.setenv("PATH", str(folder))
+        monkeypatch.setattr(programs, "SYSTEM_FOLDERS", "")
         monkeypatch.setattr(reading, "LEGACY_TABLES", folder / "tables")
 
     def add(self, name: str, output: str, status: int = 0) -> None:
@@ -31,7 +33,7 @@ class Programs:
 
 
 @pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     return Programs(tmp_path, monkeypatch)
 
 
@@ -47,51 +49,51 @@ MADE_BY_IPTABLES = json.dumps(
 )
 
 
-def test_no_rules_are_open(programs: Programs) -> None:
-    programs.add("nft", EMPTY)
+def test_no_rules_are_open(installed: Programs) -> None:
+    installed.add("nft", EMPTY)
     found = reading.read()
     assert (found.tables, found.unread) == ([], []) and judge(found.tables, TFTP).is_open
 
 
-def test_a_machine_without_nft_says_so(programs: Programs) -> None:
+def test_a_machine_without_nft_says_so(installed: Programs) -> None:
     assert reading.read().unread == ["nft is not installed (apt install nftables)"]
 
 
-def test_nft_that_may_not_look_says_so(programs: Programs) -> None:
-    programs.add("nft", "", status=1)
+def test_nft_that_may_not_look_says_so(installed: Programs) -> None:
+    installed.add("nft", "", status=1)
     (told,) = reading.read().unread
     assert told.startswith("nft: ")
-    programs.add("nft", "no JSON")
+    installed.add("nft", "no JSON")
     (told,) = reading.read().unread
     assert "cannot be read" in told
 
 
-def test_tables_of_nft_itself(programs: Programs) -> None:
-    programs.add("nft", (FOLDER / "firewalld.json").read_text())
+def test_tables_of_nft_itself(installed: Programs) -> None:
+    installed.add("nft", (FOLDER / "firewalld.json").read_text())
     found = reading.read()
     assert judge(found.tables, TFTP).is_open is False and manager_of(found.tables) == "firewalld"
     assert len(found.texts) == 1 and not found.saved and not found.unread
 
 
-def test_tables_that_iptables_made_are_read_by_its_own_program(programs: Programs) -> None:
-    programs.add("nft", MADE_BY_IPTABLES)
+def test_tables_that_iptables_made_are_read_by_its_own_program(installed: Programs) -> None:
+    installed.add("nft", MADE_BY_IPTABLES)
     (told,) = reading.read().unread
     assert told == "iptables-nft-save does not show the rules that iptables made"
-    programs.add("iptables-nft-save", (FOLDER / "ufw.save").read_text())
+    installed.add("iptables-nft-save", (FOLDER / "ufw.save").read_text())
     found = reading.read()
     assert not found.unread and manager_of(found.tables) == "ufw"
     assert judge(found.tables, TFTP).is_open is False
     assert [program for program, _ in found.saved] == ["iptables-nft-restore"] and not found.texts
 
 
-def test_tables_of_the_older_iptables_are_read_if_there_are_any(programs: Programs) -> None:
-    programs.add("nft", EMPTY)
-    (programs.folder / "tables").write_text("filter\n")
+def test_tables_of_the_older_iptables_are_read_if_there_are_any(installed: Programs) -> None:
+    installed.add("nft", EMPTY)
+    (installed.folder / "tables").write_text("filter\n")
     (told,) = reading.read().unread
     assert told.startswith("iptables-legacy-save does not show")
-    programs.add("iptables-legacy-save", (FOLDER / "firehol.save").read_text())
+    installed.add("iptables-legacy-save", (FOLDER / "firehol.save").read_text())
     found = reading.read()
     assert not found.unread and manager_of(found.tables) == "firehol"
     assert [program for program, _ in found.saved] == ["iptables-legacy-restore"]
-    (programs.folder / "tables").write_text("")
+    (installed.folder / "tables").write_text("")
     assert reading.read().tables == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from netboot.errors import OperatorError
+from netboot.host import programs
 from netboot.host.programs import cause, check_installed, convert, run
 
 
@@ -52,6 +53,18 @@ def test_a_program_that_is_not_installed_is_named_with_its_package() -> None:
         run(["nobody-has-this"], hint="use Debian")
     assert caught.value.hint == "use Debian"
     check_installed({"sh": "dash"})
+
+
+def test_the_system_s_programs_are_found_with_a_user_s_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (program := tmp_path / "nobody-has-this").write_text("#!/bin/sh\necho found\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/games")  # after su(1)
+    assert not programs.is_installed(program.name)
+    monkeypatch.setattr(programs, "SYSTEM_FOLDERS", f"/sbin:{tmp_path}")
+    check_installed({program.name: "nobody"})
+    assert run([program.name]).stdout == "found\n"
 
 
 def test_a_missing_folder_is_not_taken_for_a_missing_program(tmp_path: Path) -> None:

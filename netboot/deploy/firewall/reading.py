@@ -1,13 +1,12 @@
 """The packet filter of this machine, as its own programs print it."""
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from netboot.deploy.firewall import iptables, nft
 from netboot.deploy.firewall.rules import Table
 from netboot.errors import AnswerError
-from netboot.host.programs import run
+from netboot.host.programs import is_installed, run
 
 # Of the older kind of iptables, whose rules nft does not show.
 LEGACY_TABLES = Path("/proc/net/ip_tables_names")
@@ -43,7 +42,7 @@ def read() -> Firewall:
 
 def _read_nft(found: Firewall) -> bool:
     """Read nft's own tables. Return True if iptables has tables, which nft cannot show whole."""
-    if shutil.which("nft") is None:
+    if not is_installed("nft"):
         found.unread.append("nft is not installed (apt install nftables)")
         return False
     done = run(["nft", "-j", "list", "ruleset"], check=False)
@@ -69,7 +68,7 @@ def _read_nft(found: Firewall) -> bool:
 def _read_iptables(found: Firewall, kind: str) -> bool:
     """Read the rules of one kind of iptables. Return False if it shows none."""
     program = f"iptables-{kind}"
-    if shutil.which(f"{program}-save") is None:
+    if not is_installed(f"{program}-save"):
         return False
     done = run([f"{program}-save"], check=False)
     try:
