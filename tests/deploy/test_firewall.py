@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from netboot.deploy.firewall import iptables, nft
+from netboot.deploy.firewall.check import corrected
+from netboot.deploy.firewall.needs import Need
 from netboot.deploy.firewall.rules import Act, Chain, Opinion, Packet, Rule, Table, judge
 from netboot.errors import AnswerError
 
@@ -157,7 +159,7 @@ def test_goto_does_not_come_back_and_return_does() -> None:
 def test_a_rule_that_is_not_understood_leaves_a_doubt_only_if_it_decides() -> None:
     odd = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 0}}
     assert judge(ruleset([odd, DROP]), TFTP) == Opinion(
-        None, "chain inet filter input: meta skuid 0 drop"
+        None, "chain inet filter input: meta skuid 0 drop", varies=True
     )
     assert (
         judge(ruleset([{"limit": {"rate": 3}}, {"log": None}], [port(69), DROP]), TFTP).is_open
@@ -171,6 +173,64 @@ def test_a_rule_that_is_not_understood_leaves_a_doubt_only_if_it_decides() -> No
         is None
     )
     assert judge(ruleset([port(69), {"jump": {"target": "gone"}}]), TFTP).is_open is None
+
+
+ETHER = {"payload": {"protocol": "ether", "field": "saddr"}}
+FLOOD = {"op": "update", "elem": "x", "set": "@pcs", "stmt": [{"limit": {"rate": 9}}]}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"limit": {"rate": 3, "per": "minute", "inv": True}},
+        {"limit": "by-name"},
+        {"quota": {"val": 1, "val_unit": "mbytes"}},
+        {"ct count": {"val": 4, "inv": True}},
+        {"set": FLOOD},
+        meta("hour", {"range": ["22:00", "6:00"]}),
+        meta("day", "Sunday"),
+        {"match": {"op": "!=", "left": ETHER, "right": {"set": ["52:54:00:00:00:01"]}}},
+        {"match": {"op": "==", "left": {"concat": [ETHER, port(69)["match"]["left"]]}, "right": 0}},
+        {"match": {"op": ">", "left": {"ct": {"key": "bytes"}}, "right": 1000}},
+    ],
+)
+def test_a_try_in_a_copy_does_not_settle_what_a_rule_does_with_a_room(part: Any) -> None:
+    unknown = {"match": {"op": "==", "left": {"fib": {"result": "type", "flags": "iif"}}}}
+    unknown["match"]["right"] = "local"
+    need = Need("UDP 69 (TFTP)", TFTP, 69)
+    opinion = judge(ruleset([port(69), part, DROP]), TFTP)
+    assert opinion.is_open is None and opinion.varies
+    for passes in (True, False):
+        assert corrected([(need, opinion)], [passes]) == [(need, opinion)]
+    # Neither another doubt on the way, nor a certain end, hides it or is changed by it.
+    both = judge(ruleset([unknown, DROP], [port(69), part, DROP]), TFTP)
+    assert both == opinion
+    assert judge(ruleset([port(69), part, DROP], policy="drop"), TFTP).is_open is False
+    assert not judge(ruleset([port(67), part, DROP]), TFTP).varies
+    other = judge(ruleset([unknown, DROP]), TFTP)
+    assert other.is_open is None and not other.varies
+    assert corrected([(need, other)], [True]) == [(need, Opinion(True, other.rule))]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-m limit --limit 3/min",
+        "-m hashlimit --hashlimit-above 3/min --hashlimit-name x",
+        "-m recent --update --seconds 60 --name x",
+        "-m connlimit --connlimit-above 4",
+        "-m time --timestart 22:00:00 --timestop 06:00:00",
+        "-m mac ! --mac-source 52:54:00:00:00:01",
+        "-m statistic --mode random --probability 0.5",
+        "-m quota --quota 1000",
+    ],
+)
+def test_rules_of_iptables_that_vary(words: str) -> None:
+    text = f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p udp {words} -j DROP\nCOMMIT\n"
+    opinion = judge(iptables.parse(text), TFTP)
+    assert opinion.is_open is None and opinion.varies and words.split()[1] in opinion.rule
+    text = text.replace(words, "-m set --match-set bad src")
+    assert judge(iptables.parse(text), TFTP).varies is False
 
 
 def test_an_earlier_chain_that_drops_is_final_and_one_that_accepts_is_not() -> None:

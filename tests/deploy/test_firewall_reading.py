@@ -97,3 +97,24 @@ def test_tables_of_the_older_iptables_are_read_if_there_are_any(installed: Progr
     assert [program for program, _ in found.saved] == ["iptables-legacy-restore"]
     (installed.folder / "tables").write_text("")
     assert reading.read().tables == []
+
+
+@pytest.mark.parametrize("family", ["bridge", "arp"])
+@pytest.mark.parametrize(
+    ("policy", "expr", "told"),
+    [
+        ("accept", [{"counter": None}, {"drop": None}], True),
+        ("accept", [{"xt": {"type": "target", "name": "DROP"}}], True),
+        ("drop", [{"accept": None}], True),
+        ("accept", [{"counter": None}, {"log": None}, {"accept": None}], False),
+    ],
+)
+def test_a_table_that_drops_frames_is_told(
+    installed: Programs, family: str, policy: str, expr: list[object], told: bool
+) -> None:
+    place = {"family": family, "table": "frames"}
+    chain = {**place, "name": "in", "hook": "input", "prio": 0, "policy": policy}
+    objects = [{"chain": chain}, {"rule": {**place, "chain": "in", "expr": expr}}]
+    installed.add("nft", json.dumps({"nftables": objects}))
+    line = f"table {family} frames drops frames, and is not looked at"
+    assert reading.read().unread == ([line] if told else [])

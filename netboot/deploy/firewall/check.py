@@ -27,7 +27,7 @@ def check(interface: Interface, ports: Mapping[str, int], *, proxy: bool) -> Con
         if isinstance(passed, str):
             note = f"; not tried in a copy of the rules: {passed}"
         else:
-            found = _corrected(found, passed)
+            found = corrected(found, passed)
     result = conclude(found, manager_of(firewall.tables))
     if firewall.unread and result.is_open is not False:
         return Conclusion(None, "cannot tell: " + "; ".join(firewall.unread))
@@ -49,9 +49,14 @@ def _order(
     )
 
 
-def _corrected(found: list[tuple[Need, Opinion]], passed: list[bool]) -> list[tuple[Need, Opinion]]:
-    """Return the opinions with the kernel's verdicts, each with the rule that explains it."""
+def corrected(found: list[tuple[Need, Opinion]], passed: list[bool]) -> list[tuple[Need, Opinion]]:
+    """Return the opinions with the kernel's verdicts, each with the rule that explains it.
+
+    A rule that varies stays in doubt: the kernel was asked once, and not for a whole room.
+    """
     return [
-        (need, opinion if opinion.is_open is passes else Opinion(passes, opinion.rule or TRIED))
+        (need, opinion)
+        if opinion.varies or opinion.is_open is passes
+        else (need, Opinion(passes, opinion.rule or TRIED))
         for (need, opinion), passes in zip(found, passed, strict=True)
     ]

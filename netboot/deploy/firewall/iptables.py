@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network
 
 from netboot.deploy.firewall.rules import Act, Chain, Packet, Rule, Table, Test
+from netboot.deploy.firewall.varying import MATCHES
 from netboot.errors import AnswerError
 
 # Base chains by table: hook and priority (linux/netfilter_ipv4.h).
@@ -45,17 +46,18 @@ def parse(text: str) -> list[Table]:
 
 def _rule(words: Sequence[str], table: Table) -> Rule:
     tests: list[Test] = []
-    text, at = shlex.join(words), 0
+    text, at, varies = shlex.join(words), 0, False
     while at < len(words):
         negated = words[at] == "!"
         at += negated
         option = words[at]
         if option in ("-j", "--jump", "-g", "--goto"):
-            return Rule(text, tuple(tests), *_verdict(option, words[at + 1], table))
+            return Rule(text, tuple(tests), *_verdict(option, words[at + 1], table), varies)
         end = at + 1
         while end < len(words) and not words[end].startswith("-") and words[end] != "!":
             end += 1
         values = words[at + 1 : end]
+        varies |= option in ("-m", "--match") and not MATCHES.isdisjoint(values)
         test = None if option in SILENT else _test(option, values)
         if test is not None:
             tests.append(_not(test) if negated else test)

@@ -6,9 +6,11 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from netboot.deploy.firewall.rules import Act, Chain, Packet, Rule, Table, Test
+from netboot.deploy.firewall.varying import varies_in_nft
 from netboot.errors import AnswerError
 
 FAMILIES = ("ip", "inet", "netdev")  # those that see IPv4 on its way to a program
+FRAME_FAMILIES = ("bridge", "arp")  # those that can keep its frames away from there
 ACTS = {
     "accept": Act.ACCEPT,
     "drop": Act.DROP,
@@ -53,6 +55,26 @@ def managed_by_iptables(text: str) -> set[Key]:
     return {_key(rule) for rule in found if any("xt" in part for part in rule.get("expr", ()))}
 
 
+def frame_filters(text: str) -> list[str]:
+    """Return the paths of the tables of FRAME_FAMILIES that drop frames: they are not judged."""
+    return sorted(
+        {
+            " ".join(_key(found))
+            for each in json.loads(text)["nftables"]
+            for kind, found in each.items()
+            if kind in ("chain", "rule") and found["family"] in FRAME_FAMILIES and _drops(found)
+        }
+    )
+
+
+def _drops(found: Json) -> bool:
+    if found.get("policy") == "drop":
+        return True
+    # iptables' kinds of a match or a target, and maps of verdicts, may drop as well.
+    passing = PASSING | {"match", "accept", "return", "continue", "jump", "goto"}
+    return any(_split(part)[0] not in passing for part in found.get("expr", ()))
+
+
 def _key(found: Json) -> Key:
     return found["family"], found["table"]
 
@@ -72,14 +94,14 @@ class _Ruleset:
     def rule(self, found: Json) -> None:
         key, tests = _key(found), list[Test]()
         text = " ".join(map(_shown, found["expr"]))
-        act, target = Act.NEXT, ""
+        act, target, varies = Act.NEXT, "", varies_in_nft(found["expr"])
         rules = self.tables[key][found["chain"]].rules
         for part in found["expr"]:
             kind, content = _split(part)
             if kind == "match":
                 tests.append(self._match(key, content))
             elif kind == "vmap":
-                rules += self._verdicts(key, content, tuple(tests), text)
+                rules += self._verdicts(key, content, tuple(tests), text, varies)
             elif kind in ACTS:
                 if kind == "reject":
                     tests.append(_implied_by(content))
@@ -87,9 +109,11 @@ class _Ruleset:
                 target = content["target"] if act in (Act.JUMP, Act.GOTO) else ""
             elif kind not in PASSING:
                 tests.append(_doubted)
-        rules.append(Rule(text, tuple(tests), act, target))
+        rules.append(Rule(text, tuple(tests), act, target, varies))
 
-    def _verdicts(self, key: Key, content: Json, tests: tuple[Test, ...], text: str) -> list[Rule]:
+    def _verdicts(
+        self, key: Key, content: Json, tests: tuple[Test, ...], text: str, varies: bool
+    ) -> list[Rule]:
         """Return a rule for each element of a verdict map."""
         data = content["data"]
         if isinstance(data, str):
@@ -97,14 +121,14 @@ class _Ruleset:
         else:
             elements = data.get("set")
         if not isinstance(elements, list):
-            return [Rule(text, (*tests, _doubted), Act.ODD)]
+            return [Rule(text, (*tests, _doubted), Act.ODD, varies=varies)]
         rules = []
         for value, verdict in elements:
             kind, inner = _split(verdict)
             act = ACTS.get(kind, Act.ODD)
             target = inner["target"] if act in (Act.JUMP, Act.GOTO) else ""
             match = self._match(key, {"op": "==", "left": content["key"], "right": value})
-            rules.append(Rule(text, (*tests, match), act, target))
+            rules.append(Rule(text, (*tests, match), act, target, varies))
         return rules
 
     def _match(self, key: Key, content: Json) -> Test:

@@ -51,6 +51,10 @@ def _read_nft(found: Firewall) -> bool:
         return False
     try:
         tables, foreign = nft.parse(done.stdout), nft.managed_by_iptables(done.stdout)
+        found.unread += [
+            f"table {path} drops frames, and is not looked at"
+            for path in nft.frame_filters(done.stdout)
+        ]
     except AnswerError as error:
         found.unread.append(str(error))
         return False

@@ -56,12 +56,16 @@ Test = Callable[[Packet], bool | None]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. All ``tests`` must match. ``text`` is for a person."""
+    """One rule. All ``tests`` must match. ``text`` is for a person.
+
+    ``varies``: it may do otherwise with an equal packet later, or of another PC.
+    """
 
     text: str
     tests: tuple[Test, ...]
     act: Act
     target: str = ""
+    varies: bool = False
 
     def matches(self, packet: Packet) -> bool | None:
         """Return whether the rule matches, None if a part of it is in doubt."""
@@ -99,11 +103,13 @@ class Opinion:
     """The fate of a packet. ``is_open`` is None if it is not known.
 
     ``rule`` decides, or is in doubt. ``base`` is the path of the base chain that leads to it.
+    ``varies``: a rule on the way that varies is in doubt, so no single packet can settle it.
     """
 
     is_open: bool | None
     rule: str = ""
     base: str = ""
+    varies: bool = False
 
 
 @dataclass(slots=True)
@@ -113,6 +119,7 @@ class _Ways:
     accepted: bool = False
     dropped: str = ""
     doubt: str = ""  # a rule that may match and may not
+    varying: str = ""  # such a rule that varies
     odd: str = ""  # a rule whose verdict is not understood
     falls: bool = False  # it may leave the chain without a verdict
 
@@ -120,6 +127,7 @@ class _Ways:
         self.accepted |= other.accepted
         self.dropped = self.dropped or other.dropped
         self.doubt = self.doubt or other.doubt
+        self.varying = self.varying or other.varying
         self.odd = self.odd or other.odd
 
 
@@ -132,7 +140,7 @@ def judge(tables: Sequence[Table], packet: Packet) -> Opinion:
         for chain in table.values()
         if chain.hook in hooks
     ]
-    doubt = ""
+    doubt = varying = ""
     for _, priority, number, name in sorted(way):
         chain = tables[number][name]
         is_early = chain.hook in UNTRACKED_HOOKS and priority < CONNTRACK_PRIORITY
@@ -145,7 +153,8 @@ def judge(tables: Sequence[Table], packet: Packet) -> Opinion:
             return Opinion(False, ways.dropped, chain.path)
         if ways.dropped or ways.odd:
             doubt = doubt or ways.odd or ways.doubt or ways.dropped
-    return Opinion(None, doubt) if doubt else Opinion(True)
+            varying = varying or ways.varying
+    return Opinion(None, varying or doubt, varies=bool(varying)) if doubt else Opinion(True)
 
 
 def _walk(table: Table, name: str, packet: Packet, depth: int) -> _Ways:
@@ -175,6 +184,7 @@ def _walk(table: Table, name: str, packet: Packet, depth: int) -> _Ways:
                 goes_on = inner.falls and rule.act is Act.JUMP
         if matches is None:
             ways.doubt = ways.doubt or text
+            ways.varying = ways.varying or (text if rule.varies else "")
         elif not goes_on:
             return ways
     ways.falls = True
