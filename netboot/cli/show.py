@@ -142,7 +142,7 @@ def watched(seats: list[Watched], console: Path | None) -> str:
 def findings(all_findings: list[Finding]) -> str:
     """Return a line for each check of the doctor."""
     return "\n".join(
-        f"{finding.interface:<10} {finding.check:<8} {'ok' if finding.ok else 'FAILED':<7} "
+        f"{finding.interface:<10} {finding.check:<8} {finding.verdict:<7} "
         f"{finding.seconds:7.3f} s  {finding.detail}"
         for finding in all_findings
     )

@@ -39,13 +39,22 @@ DHCP_WAITS = (1.0, 1.0, 1.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check on one interface. ``detail`` is one line to print, also if the check is ``ok``."""
+    """One check on one interface. ``detail`` is one line to print, also if the check is ``ok``.
+
+    What could not be looked at is ``ok``, as it is no failure, but not ``known``.
+    """
 
     interface: str
     check: str
     ok: bool
     detail: str
     seconds: float
+    known: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """One word for a person."""
+        return "FAILED" if not self.ok else "ok" if self.known else "unknown"
 
     def as_json(self) -> dict[str, Any]:
         """Return the finding as JSON-ready values."""
@@ -86,7 +95,10 @@ def look_around(profile: Profile) -> list[Finding]:
         begin = time.monotonic()
         sights = surroundings.look(profile, interface)
         taken = round(time.monotonic() - begin, 3)
-        findings += [Finding(interface.name, s.check, s.ok, s.detail, taken) for s in sights]
+        findings += [
+            Finding(interface.name, sight.check, sight.ok, sight.detail, taken, sight.known)
+            for sight in sights
+        ]
     return findings
 
 
@@ -95,6 +107,10 @@ def _sums(manifest: Path) -> dict[str, str]:
         return {file.name: file.sha256 for file in read_manifest(manifest).files}
     except (OSError, ValueError) as error:
         raise OperatorError(f"{manifest}: not a manifest of images: {error}") from None
+
+
+class _NotLookedAt(Exception):
+    """A step that this user cannot take. The next steps go on without its answer."""
 
 
 class _Walk:
@@ -119,13 +135,15 @@ class _Walk:
             ("pages", self._pages),
         )
         for name, step in steps:
-            begin = time.monotonic()
+            begin, known = time.monotonic(), True
             try:
                 detail, fine = await step(), True
+            except _NotLookedAt as reason:
+                detail, fine, known = str(reason), True, False
             except (AnswerError, OperatorError, ProtocolError) as error:
                 detail, fine = str(error), False
             taken = round(time.monotonic() - begin, 3)
-            findings.append(Finding(self._interface.name, name, fine, detail, taken))
+            findings.append(Finding(self._interface.name, name, fine, detail, taken, known))
             if not fine:
                 break
         return findings
@@ -134,7 +152,7 @@ class _Walk:
         here = self._interface.address
         if os.geteuid():
             self._boot_file = f"{BY_CODE[0].name}.ipxe"
-            return "skipped: only root may ask as a PC does"
+            raise _NotLookedAt("skipped: only root may ask as a PC does")
         question = Asker(PROBE_MAC, BY_CODE[0], ipxe=True).discover(secrets.randbits(32))
         with closing(Asking(self._interface)) as asking:
             try:

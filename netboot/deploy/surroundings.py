@@ -11,6 +11,7 @@ from typing import Any
 
 from netboot.deploy.firewall.check import check
 from netboot.host.interfaces import ETHERNET_MTU, Interface
+from netboot.deploy.firewall.needs import Conclusion
 from netboot.host.programs import run
 from netboot.profile.profile import Profile
 
@@ -20,22 +21,22 @@ EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One check; ``detail`` is one line to print, also if the check is ``ok``."""
+    """One check; see ``doctor.Finding``."""
 
     check: str
     ok: bool
     detail: str
+    known: bool = True
 
 
 def look(profile: Profile, interface: Interface) -> list[Sight]:
     """Return what is around the server on ``interface``."""
     ports = {"HTTP": profile.http.port, "pages": profile.swap.port}
-    firewall = check(interface, ports, proxy=profile.dhcp.mode == "proxy")
     card = _card(json.loads(run(["ip", "-j", "address", "show", "dev", interface.name]).stdout))
     return [
         Sight("card", True, card),
         _clock(time.time()),
-        Sight("firewall", firewall.is_open is not False, firewall.detail),
+        _firewall(check(interface, ports, proxy=profile.dhcp.mode == "proxy")),
     ]
 
 
@@ -53,6 +54,11 @@ def _card(shown: list[dict[str, Any]]) -> str:
         if each.get("dynamic")
     ]
     return "; ".join(told) or f"MTU {mtu}, fixed address"
+
+
+def _firewall(found: Conclusion) -> Sight:
+    is_open = found.is_open
+    return Sight("firewall", is_open is not False, found.detail, known=is_open is not None)
 
 
 def _clock(now: float) -> Sight:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netboot.deploy import bootorder, classroom, hardware, roster, seats, sheet
+from netboot.cli import show
+from netboot.deploy import bootorder, classroom, doctor, hardware, roster, seats, sheet
 from netboot.deploy.report import Outcome, table
 from netboot.deploy.wake import magic_packet
 from netboot.errors import OperatorError
@@ -310,6 +311,17 @@ def test_the_table_tells_who_failed() -> None:
         "! pc10  look      8.0  off",
         "1 of 2 failed",
     ]
+
+
+def test_what_the_doctor_could_not_look_at_is_not_called_ok() -> None:
+    found = [
+        doctor.Finding("eth0", "tftp", True, "fine", 0.1),
+        doctor.Finding("eth0", "pages", False, "no", 0.1),
+        doctor.Finding("eth0", "firewall", True, "cannot tell", 0.1, known=False),
+    ]
+    shown = [line.split()[2] for line in show.findings(found).splitlines()]
+    assert shown == ["ok", "FAILED", "unknown"]
+    assert [each.as_json()["known"] for each in found] == [True, True, False]
 
 
 def test_many_pcs_at_once_keep_the_orders_they_had(tmp_path: Path) -> None:
