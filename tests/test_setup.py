@@ -1,4 +1,4 @@
-"""tools/packages in a folder that stands for the system: what it starts, keeps and takes away."""
+"""tools/packages and tools/setup in a folder that stands for the system, with programs that play apt."""
 
 import os
 import re
@@ -157,3 +157,103 @@ def test_what_a_removed_package_left_behind_was_not_there_before(system: System)
     apt.write_text(f"{unmask}{apt.read_text()}\n{installed}")
     assert system.run("install", "new-server")[0] == 0
     assert system.started() == ["old"] and system.enabled() == []
+
+
+PROGRAMS = {
+    # The package lists know nothing before the first update, and then this.
+    "apt-cache": "[ ! -e HERE/lists ] || case $* in *clang-rt-dev* | *linux-image*) echo there ;; esac",
+    "apt-get": "echo apt-get $1 >>HERE/log; [ $1 != update ] || touch HERE/lists",
+    "dpkg": "cat HERE/architecture",
+    "dpkg-query": "true",
+    "sudo": 'shift 2; "$@"',
+    "packages": 'shift; echo installed "$@" >>HERE/log',
+    "python3": (
+        "[ $1 = -V ] && exec cat HERE/version\n"
+        "echo venv >>HERE/log; mkdir -p .venv/bin; ln -sf /bin/true .venv/bin/python"
+    ),
+}
+
+
+class Clone:
+    """A clone with tools/setup, on a system of Debian 12 without package lists."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.folder = root, root / "clone"
+        (self.folder / "tools").mkdir(parents=True)
+        (root / "bin").mkdir()
+        text = (ROOT / "tools/setup").read_text()
+        text = text.replace("/usr/bin/python3", f"{root}/bin/python3")
+        text = text.replace("/etc/os-release", f"{root}/os-release")
+        text = text.replace("tools/packages", f"{root}/bin/packages")
+        self._program(self.folder / "tools/setup", text)
+        for name, body in PROGRAMS.items():
+            self._program(root / "bin" / name, f"#!/bin/sh\n{body.replace('HERE', str(root))}\n")
+        for name in ("pyproject.toml", "requirements-deploy.lock", "requirements-dev.lock"):
+            (self.folder / name).touch()
+        (root / "os-release").write_text("ID=debian VERSION_ID=12 PRETTY_NAME=Twelve\n")
+        (root / "architecture").write_text("amd64\n")
+        (root / "version").write_text("Python 3.11.2\n")
+
+    @staticmethod
+    def _program(path: Path, text: str) -> None:
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def setup(self, *words: str) -> tuple[list[str], str]:
+        """Return what was done, without what was asked, and what was told."""
+        (log := self.root / "log").write_text("")
+        environment = {**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}"}
+        done = subprocess.run(
+            [self.folder / "tools/setup", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = log.read_text().splitlines()
+        return [line for line in lines if line != "apt-get install"], done.stdout + done.stderr
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+def test_packages_are_chosen_among_those_that_the_lists_have(clone: Clone) -> None:
+    done, _ = clone.setup("fuzz")
+    assert done == ["apt-get update", "installed clang libclang-rt-dev libc6-dev llvm", "venv"]
+
+
+def test_python_s_packages_are_for_this_place_and_this_python(clone: Clone) -> None:
+    assert "venv" in clone.setup()[0]
+    assert "venv" not in clone.setup()[0]
+    clone.folder = clone.folder.rename(clone.root / "moved")
+    assert "venv" in clone.setup()[0]
+    (clone.root / "version").write_text("Python 3.13.5\n")
+    assert "venv" in clone.setup()[0]
+    assert "venv" not in clone.setup()[0]
+
+
+@pytest.mark.parametrize(
+    ("system_id", "architecture", "told"),
+    [
+        ("ID=debian VERSION_ID=13", "amd64", ""),
+        (
+            "ID=debian VERSION_ID=12",
+            "arm64",
+            "made for Debian 12 and 13 on amd64; this is X on arm64",
+        ),
+        (
+            "ID=ubuntu VERSION_ID=12",
+            "amd64",
+            "made for Debian 12 and 13 on amd64; this is X on amd64",
+        ),
+    ],
+)
+def test_another_system_or_processor_is_told(
+    clone: Clone, system_id: str, architecture: str, told: str
+) -> None:
+    (clone.root / "os-release").write_text(f"{system_id} PRETTY_NAME=X\n")
+    (clone.root / "architecture").write_text(f"{architecture}\n")
+    output = clone.setup()[1]
+    assert told in output and ("warning" in output) == bool(told)

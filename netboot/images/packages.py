@@ -21,8 +21,8 @@ from netboot.images.progress import Progress
 
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 UPDATE_SECONDS = 10  # for a mirror to answer; a build succeeds without firmware
-RELEASES = ("12", "13")  # of Debian; tools/setup knows them too
-MADE_FOR = f"images are made of packages of Debian {' and '.join(RELEASES)}"
+RELEASES, MACHINE = ("12", "13"), "x86_64"  # of Debian, and uname -m; tools/setup knows them too
+MADE_FOR = f"images are made of packages of Debian {' and '.join(RELEASES)} on amd64"
 NO_MIRROR = "this machine's apt knows no mirror of Debian"
 MERGED = ("bin", "lib", "sbin")  # Debian 13's packages have these below usr/, Debian 12's do not
 
@@ -250,17 +250,19 @@ def file_of(package: str, folder: Path, *places: str) -> Path:
 
 
 def system() -> str:
-    """Return the name and release of this system, such as ``Debian GNU/Linux 12 (bookworm)``."""
+    """Return this system, such as ``Debian GNU/Linux 12 (bookworm) on x86_64``."""
     try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
+        name = platform.freedesktop_os_release()["PRETTY_NAME"]
     except OSError:
-        return "an unknown system"
+        name = "an unknown system"
+    return f"{name} on {platform.machine()}"
 
 
 def is_supported() -> bool:
-    """Return True on a release of Debian in RELEASES."""
+    """Return True on a release of Debian in RELEASES and a processor of MACHINE."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
         return False
-    return release["ID"] == "debian" and release.get("VERSION_ID") in RELEASES
+    is_debian = release["ID"] == "debian" and release.get("VERSION_ID") in RELEASES
+    return is_debian and platform.machine() == MACHINE

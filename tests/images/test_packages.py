@@ -41,7 +41,7 @@ def test_the_first_place_that_exists_counts(tmp_path: Path) -> None:
     assert file_of("ipxe", tmp_path, *places) == tmp_path / "boot/ipxe.efi"
     with pytest.raises(OperatorError, match="ipxe has no file usr/lib/a or boot/b") as caught:
         file_of("ipxe", tmp_path, "usr/lib/a", "boot/b")
-    assert "Debian 12 and 13; this is" in caught.value.hint
+    assert "Debian 12 and 13 on amd64; this is" in caught.value.hint
 
 
 @pytest.mark.parametrize(("text", "supported"), OS_RELEASES.items())
@@ -50,8 +50,13 @@ def test_other_systems_are_told(
 ) -> None:
     fields = dict(line.split("=") for line in text.splitlines())
     monkeypatch.setattr("platform.freedesktop_os_release", lambda: fields)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     assert packages.is_supported() is supported
-    assert packages.system() == fields["PRETTY_NAME"]
+    assert packages.system() == f"{fields['PRETTY_NAME']} on x86_64"
+    monkeypatch.setattr(
+        "platform.machine", lambda: "aarch64"
+    )  # Raspberry Pi OS calls itself Debian
+    assert not packages.is_supported()
 
 
 @pytest.mark.parametrize("before", [b"\0", b" ", b""])
