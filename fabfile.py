@@ -195,7 +195,7 @@ def adopt(machines: Machines, images: str = "") -> None:
     """Check the old PCs; write them into the profile."""
     room, seats = machines.room, dict[NewSeat, roster.Host]()
     hosts = machines.seats()
-    known, text = profile_file.load(room), room.read_text()
+    known, text = profile_file.load(room), _profile_text(room)
     _check_merge(room, hosts)
     for place in () if machines.dry_run else (room, room.resolve().parent):
         if not os.access(place, os.W_OK):
@@ -317,6 +317,11 @@ def _text(path: Path) -> str:
         raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def _profile_text(room: Path) -> str:
+    """Return the text of a profile that could be read, with its own ends of lines."""
+    return room.read_bytes().decode()
+
+
 def _check_merge(room: Path, hosts: Sequence[roster.Host]) -> None:
     """Check that the profile can take the PCs, before the first connection. Raises OperatorError.
 
@@ -324,7 +329,7 @@ def _check_merge(room: Path, hosts: Sequence[roster.Host]) -> None:
     """
     wanted = [NewSeat(host.mac, host.seat, host.address, "") for host in hosts if host.mac]
     _, refused = add_each(
-        room.read_text(),
+        _profile_text(room),
         profile_file.load(room),
         wanted,
         lambda whole: profile_file.parse(whole, str(room)),

@@ -1,12 +1,13 @@
 """Add seats to the text of a profile and leave all other lines as they are. Pure."""
 
+import contextlib
 import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from netboot.errors import OperatorError
-from netboot.profile import reading, values
+from netboot.profile import document, reading, values
 from netboot.profile.profile import Profile
 
 
@@ -20,28 +21,38 @@ class NewSeat:
     remark: str
 
 
+ANY_SEAT = NewSeat("a-new-seat", "new", "", "")  # of no profile: its name is no MAC address
+INDENTATION, ENDS = "  ", "\r\n"
+
+
 def add(text: str, profile: Profile, seats: Sequence[NewSeat]) -> str:
-    """Return ``text``, the file of ``profile``, with the ``seats`` that it lacks."""
+    """Return ``text``, the file of ``profile``, with the ``seats`` that it lacks.
+
+    They get the text's ends of lines, and the indentation of the seats that it has.
+    """
+    section = _section(text)
+    pad = INDENTATION if section is None else _indentation(text[section.end() :])
     lines = []
     for seat in seats:
         if seat.mac in profile.clients:
             continue
-        lines += [f"  {seat.mac}: # {seat.remark}", f"    hostname: {seat.hostname}"]
+        lines += [f"{pad}{seat.mac}: # {seat.remark}", f"{pad}{pad}hostname: {seat.hostname}"]
         if seat.address:
-            lines.append(f"    address: {seat.address}")
+            lines.append(f"{pad}{pad}address: {seat.address}")
     if not lines:
         return text
-    block = "\n".join(lines) + "\n"
-    section = _section(text)
+    end = "\r\n" if "\r\n" in text else "\n"
+    block = "".join(f"{line}{end}" for line in lines)
     if section is not None:
-        return f"{text[: section.end()].rstrip(chr(10))}\n{block}{text[section.end() :]}"
-    return f"{text.rstrip(chr(10))}\n\nclients:\n{block}"
+        return f"{text[: section.end()].rstrip(ENDS)}{end}{block}{text[section.end() :]}"
+    return f"{text.rstrip(ENDS)}{end}{end}clients:{end}{block}"
 
 
 def _section(text: str) -> re.Match[str] | None:
     """Return the line `clients:` of a profile; None if it has none. Raises OperatorError."""
-    section = re.search(r"^clients:[ \t]*(#.*)?$\n?", text, re.MULTILINE)
-    other = re.search(r"^['\"]?clients['\"]?[ \t]*:.*$", text, re.MULTILINE)
+    key = r"^\ufeff?(['\"]?)clients\1[ \t]*:"
+    section = re.search(key + r"[ \t]*(#.*)?\r?$\n?", text, re.MULTILINE)
+    other = re.search(key, text, re.MULTILINE)
     if section is None and other is not None:
         line = text.count("\n", 0, other.start()) + 1
         raise OperatorError(
@@ -49,6 +60,24 @@ def _section(text: str) -> re.Match[str] | None:
             hint="write each PC of 'clients' on a line of its own, without { and }",
         )
     return section
+
+
+def _indentation(below: str) -> str:
+    """Return the indentation of the first key in the text ``below`` a section's line."""
+    first = re.search(r"^( *)[^\s#]", below, re.MULTILINE)
+    return INDENTATION if first is None else first[1] or INDENTATION
+
+
+def _check_form(text: str, profile: Profile) -> None:
+    """Raise OperatorError if ``text`` is a profile, but no seat can join it in this way."""
+    with contextlib.suppress(OperatorError):
+        tree = document.read(add(text, profile, [ANY_SEAT]), "").tree
+        if ANY_SEAT.mac in tree["clients"]:
+            return
+    raise OperatorError(
+        "seats cannot be added to a profile in this form",
+        hint="begin each outermost key, such as 'clients:', in the first column of a line of its own",
+    )
 
 
 def change(before: str, after: str, name: str) -> str:
@@ -91,6 +120,7 @@ def add_each(
     else:
         return added, {}
     check(text)  # if the file itself is wrong, no seat is at fault
+    _check_form(text, profile)
     good: list[NewSeat] = []
     refused: dict[NewSeat, str] = {}
     for seat in seats:

@@ -301,6 +301,49 @@ def test_new_seats_join_a_profile_that_stays_as_it_was(text: str) -> None:
     assert seats.add(added, profile, [NEW]) == added
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "pad"),
+    [
+        (
+            "swap:\n    size: 1x\nclients:\n",
+            "    00:1e:37:00:00:01:\n        hostname: a\n",
+            "    ",
+        ),
+        ("clients:\n", " 00:1e:37:00:00:01:\n  hostname: a\n", " "),
+        ("clients: # ours\n", "\n# row 1\n    # row 1\n   00:1e:37:00:00:01: {}\n", "   "),
+        ("clients:\r\n", "    00:1e:37:00:00:01:\r\n        hostname: a\r\n", "    "),
+        ("clients:\r\n", "swap:\r\n    size: 1x\r\n", "  "),
+        ("clients:", "", "  "),
+        ("'clients' :\n", "    00:1e:37:00:00:01: {}\n", "    "),
+        ('\ufeff"clients":\n', "    00:1e:37:00:00:01: {}\n", "    "),
+    ],
+)
+def test_new_seats_are_written_as_the_others(before: str, after: str, pad: str) -> None:
+    text = f"{before}{after}"
+    profile = profile_file.parse(text, "room.yaml")
+    added, refused = seats.add_each(
+        text, profile, [NEW], lambda whole: profile_file.parse(whole, "room.yaml")
+    )
+    assert not refused and added.startswith(before) and added.endswith(after)
+    end = "\r\n" if "\r\n" in text else "\n"
+    block = added[len(before) : len(added) - len(after)].removeprefix(end)
+    assert block.split(end)[:2] == [
+        f"{pad}{NEW.mac}: # {NEW.remark}",
+        f"{pad}{pad}hostname: {NEW.hostname}",
+    ]
+    assert len(profile_file.parse(added, "room.yaml").clients) == len(profile.clients) + 1
+    assert added.count("\n") == added.count(end)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"swap": {"size": "1x"}}\n', "  swap:\n    size: 1x\n", "swap: {size: 1x}\n...\n"]
+)
+def test_a_profile_that_takes_no_seats_is_told_and_the_seats_are_not_blamed(text: str) -> None:
+    profile = profile_file.parse(text, "room.yaml")
+    with pytest.raises(OperatorError, match="cannot be added to a profile in this form"):
+        seats.add_each(text, profile, [NEW], lambda whole: profile_file.parse(whole, "room.yaml"))
+
+
 def test_the_table_tells_who_failed() -> None:
     shown = table(
         [Outcome("pc1", "look", True, "fine", 0.52), Outcome("pc10", "look", False, "off", 8)]
