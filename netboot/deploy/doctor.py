@@ -41,7 +41,7 @@ DHCP_WAITS = (1.0, 1.0, 1.0, 1.0)
 class Finding:
     """One check on one interface. ``detail`` is one line to print, also if the check is ``ok``.
 
-    What could not be looked at is ``ok``, as it is no failure, but not ``known``.
+    A thing that could not be looked at is ``ok``, as it is no failure, but not ``known``.
     """
 
     interface: str

@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from typing import Any
 
 from netboot.deploy.firewall.check import check
@@ -36,7 +37,7 @@ def look(profile: Profile, interface: Interface) -> list[Sight]:
     return [
         Sight("card", True, card),
         _clock(time.time()),
-        _firewall(check(interface, ports, proxy=profile.dhcp.mode == "proxy")),
+        _firewall(check(interface, ports, _pcs(profile), proxy=profile.dhcp.mode == "proxy")),
     ]
 
 
@@ -54,6 +55,13 @@ def _card(shown: list[dict[str, Any]]) -> str:
         if each.get("dynamic")
     ]
     return "; ".join(told) or f"MTU {mtu}, fixed address"
+
+
+def _pcs(profile: Profile) -> list[IPv4Address]:
+    """Return addresses of PCs that the profile names."""
+    ranges = [profile.dhcp.range, *(each.range for each in profile.dhcp.networks.values())]
+    seats = [seat.address for seat in profile.clients.values()]
+    return [each.first for each in ranges if each] + [each for each in seats if each]
 
 
 def _firewall(found: Conclusion) -> Sight:

@@ -5,17 +5,19 @@ installed, and with the ports of docs/howto/firewall.md open on eth0 (chains of 
 """
 
 import json
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from netboot.deploy import surroundings
 from netboot.deploy.firewall import iptables, nft
 from netboot.deploy.firewall.check import corrected
-from netboot.deploy.firewall.needs import Need
+from netboot.deploy.firewall.needs import Need, judge_need, likely_pc, remedy
 from netboot.deploy.firewall.rules import Act, Chain, Opinion, Packet, Rule, Table, judge
 from netboot.errors import AnswerError
+from netboot.profile import file as profile_file
 
 FOLDER = Path(__file__).parent / "firewalls"
 HERE, PC, ALL = IPv4Address("10.9.0.1"), IPv4Address("10.9.0.50"), IPv4Address("255.255.255.255")
@@ -231,6 +233,61 @@ def test_rules_of_iptables_that_vary(words: str) -> None:
     assert opinion.is_open is None and opinion.varies and words.split()[1] in opinion.rule
     text = text.replace(words, "-m set --match-set bad src")
     assert judge(iptables.parse(text), TFTP).varies is False
+
+
+@pytest.mark.parametrize(
+    ("network", "here", "known", "pc"),
+    [
+        ("10.9.0.0/24", "10.9.0.2", [], "10.9.0.128"),  # not .1, mostly the router
+        ("10.9.0.0/24", "10.9.0.2", ["10.8.0.9", "10.9.0.50", "10.9.0.60"], "10.9.0.50"),
+        ("10.9.0.0/24", "10.9.0.128", ["10.9.0.128"], "10.9.0.1"),
+        ("10.9.0.0/30", "10.9.0.2", [], "10.9.0.1"),
+        ("10.9.0.0/31", "10.9.0.1", [], "10.9.0.0"),
+        ("10.9.0.1/32", "10.9.0.1", [], "10.9.0.1"),
+    ],
+)
+def test_the_pc_that_is_played_is_none_that_a_firewall_may_know(
+    network: str, here: str, known: list[str], pc: str
+) -> None:
+    addresses = [IPv4Address(each) for each in known]
+    assert str(likely_pc(IPv4Address(here), IPv4Network(network), addresses)) == pc
+
+
+def test_a_profile_names_addresses_of_pcs() -> None:
+    text = """
+dhcp:
+  mode: full
+  range: 10.0.0.50-10.0.0.60
+  networks: {10.9.0.0/24: {range: 10.9.0.70-10.9.0.80}}
+clients:
+  02:fc:00:00:00:01: {address: 10.0.0.9}
+  02:fc:00:00:00:02: {hostname: pc2}
+"""
+    found = surroundings._pcs(profile_file.parse(text, "room.yaml"))
+    assert [str(each) for each in found] == ["10.0.0.50", "10.9.0.70", "10.0.0.9"]
+
+
+def test_the_remedy_is_for_the_chain_that_closes_a_port() -> None:
+    offer = Need("outgoing DHCP answers", Packet("eth0", "udp", HERE, ALL, 67, 68, answer=True))
+    tftp, http = Need("UDP 69 (TFTP)", TFTP, 69), Need("TCP 8080 (HTTP)", HTTP, 8080)
+    out = Opinion(False, "drop", "inet filter output")
+    udp, tcp = Opinion(False, "drop", "inet early pre"), Opinion(False, "drop", "ip mine in")
+    assert remedy([(offer, out), (tftp, udp), (http, tcp)], "nft") == (
+        "nft insert rule inet early pre iifname eth0 udp dport '{ 69 }' accept && "
+        "nft insert rule ip mine in iifname eth0 tcp dport '{ 8080 }' accept"
+    )
+    assert "inet filter input iifname" in remedy([(tftp, Opinion(False, "a copy drops it"))], "nft")
+
+
+def test_an_answer_that_is_dropped_is_not_a_port_to_open() -> None:
+    text = "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp --sport 8080 -j DROP\nCOMMIT\n"
+    http = Need("TCP 8080 (HTTP)", HTTP, 8080)
+    opinion = judge_need(iptables.parse(text), http)
+    assert opinion.is_open is False and opinion.of_answer
+    assert not judge_need([], http).of_answer
+    assert remedy([(http, opinion)], "iptables").startswith(
+        "let out UDP from port 67 and ports above 32767, and TCP from port 8080, and let in"
+    )
 
 
 def test_an_earlier_chain_that_drops_is_final_and_one_that_accepts_is_not() -> None:

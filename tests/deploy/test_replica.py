@@ -166,7 +166,11 @@ def _namespaces() -> set[str]:
 @pytest.mark.parametrize(
     ("manager", "words"),
     [
-        ("firewalld", "firewall-cmd --permanent --add-port=69/udp --add-port=8080/tcp"),
+        (
+            "firewalld",
+            "firewall-cmd --permanent --zone=$(firewall-cmd --get-zone-of-interface=eth0",
+        ),
+        ("firewalld", "--get-default-zone) --add-port=69/udp --add-port=8080/tcp && firewall-cmd"),
         ("ufw", "ufw allow in on eth0 proto udp to any port 69 && ufw allow in on eth0 proto tcp"),
         ("firehol", 'server custom netboot "udp/69 tcp/8080" any accept'),
         ("iptables", "iptables -I INPUT -i eth0 -p udp -m multiport --dports 69 -j ACCEPT"),

@@ -2,23 +2,38 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address
 
 from netboot.deploy.firewall import reading, replica
-from netboot.deploy.firewall.needs import Conclusion, Need, conclude, judge_need, manager_of, needs
+from netboot.deploy.firewall.needs import (
+    Conclusion,
+    Need,
+    conclude,
+    judge_need,
+    likely_pc,
+    manager_of,
+    needs,
+)
 from netboot.deploy.firewall.rules import Opinion
 from netboot.host.interfaces import Interface
 
 TRIED = "a copy of the rules drops it"
 
 
-def check(interface: Interface, ports: Mapping[str, int], *, proxy: bool) -> Conclusion:
-    """Return whether the firewall lets PCs of ``interface`` in. ``ports``: TCP ports by their use."""
+def check(
+    interface: Interface, ports: Mapping[str, int], pcs: Iterable[IPv4Address], *, proxy: bool
+) -> Conclusion:
+    """Return whether the firewall lets PCs of ``interface`` in. ``ports``: TCP ports by their use.
+
+    The PC that is asked for is the first one of ``pcs``, addresses of PCs, in the network.
+    """
     if os.geteuid():
         return Conclusion(None, "skipped: only root sees the rules of the firewall")
     firewall = reading.read()
     here = interface.address
-    pc = next((each for each in interface.network.hosts() if each != here), here)
+    pc = likely_pc(here, interface.network, pcs)
     wanted = needs(interface.name, here, pc, ports, proxy=proxy)
     found = [(need, judge_need(firewall.tables, need)) for need in wanted]
     note = ""
@@ -31,7 +46,7 @@ def check(interface: Interface, ports: Mapping[str, int], *, proxy: bool) -> Con
     result = conclude(found, manager_of(firewall.tables))
     if firewall.unread and result.is_open is not False:
         return Conclusion(None, "cannot tell: " + "; ".join(firewall.unread))
-    return Conclusion(result.is_open, result.detail + note)
+    return Conclusion(result.is_open, f"from {pc}: {result.detail}{note}")
 
 
 def _order(
@@ -57,6 +72,6 @@ def corrected(found: list[tuple[Need, Opinion]], passed: list[bool]) -> list[tup
     return [
         (need, opinion)
         if opinion.varies or opinion.is_open is passes
-        else (need, Opinion(passes, opinion.rule or TRIED))
+        else (need, replace(opinion, is_open=passes, rule=opinion.rule or TRIED))
         for (need, opinion), passes in zip(found, passed, strict=True)
     ]

@@ -1,8 +1,8 @@
 """The packets that a firewall must let through for a room, and how to have it do so. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from netboot.deploy.firewall.rules import Opinion, Packet, Table, judge
@@ -10,6 +10,7 @@ from netboot.deploy.firewall.rules import Opinion, Packet, Table, judge
 Manager = Literal["firewalld", "ufw", "firehol", "iptables", "nft"]
 
 NOBODY, ALL = IPv4Address("0.0.0.0"), IPv4Address("255.255.255.255")
+INPUT = "inet filter input"  # the chain that a table of one's own mostly has
 # A boot ROM's port, and one that Linux gives to a transfer (net.ipv4.ip_local_port_range).
 ROM_PORT, TRANSFER_PORT = 2070, 40000
 
@@ -24,6 +25,16 @@ class Need:
     name: str
     packet: Packet
     port: int = 0
+
+
+def likely_pc(here: IPv4Address, network: IPv4Network, known: Iterable[IPv4Address]) -> IPv4Address:
+    """Return an address of a PC in the server's network: the first of ``known`` there, or the middle.
+
+    A network's first and last addresses are mostly routers', which a firewall may treat otherwise.
+    """
+    middle = network[network.num_addresses // 2]
+    likely = (*known, middle, *network.hosts())
+    return next((each for each in likely if each in network and each != here), here)
 
 
 def needs(
@@ -68,7 +79,8 @@ def judge_need(tables: Sequence[Table], need: Need) -> Opinion:
         is_new=False,
         answer=True,
     )
-    return judge(tables, answer)
+    opinion = judge(tables, answer)
+    return opinion if opinion.is_open else replace(opinion, of_answer=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +109,29 @@ def remedy(closed: Sequence[tuple[Need, Opinion]], manager: Manager) -> str:
     """Return the command that opens what is closed."""
     interface = closed[0][0].packet.interface
     ports: dict[str, list[int]] = {}
-    for need, _ in closed:
-        if need.port:
+    bases: dict[str, str] = {}  # of nft: the chain that a protocol is closed in
+    for need, opinion in closed:
+        if need.port and not opinion.of_answer:
             ports.setdefault(need.packet.protocol, []).append(need.port)
+            bases.setdefault(need.packet.protocol, opinion.base)
     if not ports:
-        return "let out UDP from port 67 and ports above 32767, and let in 'ct state established'"
+        answers = [str(need.port) for need, opinion in closed if opinion.of_answer]
+        more = f", and TCP from port {', '.join(answers)}" if answers else ""
+        return (
+            f"let out UDP from port 67 and ports above 32767{more}, and let in "
+            "'ct state established'"
+        )
     joined = {protocol: ",".join(map(str, each)) for protocol, each in ports.items()}
     match manager:
         case "firewalld":
             words = " ".join(
                 f"--add-port={p}/{proto}" for proto, each in ports.items() for p in each
             )
-            return f"firewall-cmd --permanent {words} && firewall-cmd --reload"
+            zone = (
+                f"$(firewall-cmd --get-zone-of-interface={interface} || "
+                "firewall-cmd --get-default-zone)"
+            )
+            return f"firewall-cmd --permanent --zone={zone} {words} && firewall-cmd --reload"
         case "ufw":
             return " && ".join(
                 f"ufw allow in on {interface} proto {protocol} to any port {each}"
@@ -127,9 +150,8 @@ def remedy(closed: Sequence[tuple[Need, Opinion]], manager: Manager) -> str:
                 for protocol, each in joined.items()
             )
         case "nft":
-            base = closed[0][1].base or "inet filter input"
             return " && ".join(
-                f"nft insert rule {base} iifname {interface} {protocol} dport '{{ {each} }}' accept"
+                f"nft insert rule {bases[protocol] or INPUT} iifname {interface} {protocol} dport '{{ {each} }}' accept"
                 for protocol, each in joined.items()
             )
 

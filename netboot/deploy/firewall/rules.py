@@ -104,12 +104,14 @@ class Opinion:
 
     ``rule`` decides, or is in doubt. ``base`` is the path of the base chain that leads to it.
     ``varies``: a rule on the way that varies is in doubt, so no single packet can settle it.
+    ``of_answer``: the packet itself comes in, and this is the fate of the server's answer to it.
     """
 
     is_open: bool | None
     rule: str = ""
     base: str = ""
     varies: bool = False
+    of_answer: bool = False
 
 
 @dataclass(slots=True)
