@@ -59,19 +59,19 @@ class System:
         script = f"case $3 in *Conffiles*) printf '%s' '{left}' ;; *) printf '%s' '{names}' ;; esac"
         self.program("dpkg-query", f"#!/bin/sh\n{script}\n")
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
+    def run(self, *words: str) -> tuple[int, str]:
         environment = {**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}"}
         # The locale of an operator: its order of words is not that of the files' writer.
         environment["LC_ALL"] = "en_US.UTF-8"
-        command = [self.root / "bin/packages", *words]
-        return subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        done = subprocess.run(
+            [f"{self.root}/bin/packages", *words],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
-
-    def run(self, *words: str) -> tuple[int, str]:
-        with self.start(*words) as process:
-            output, _ = process.communicate()
-        return process.returncode, output.decode()
+        return done.returncode, done.stdout
 
     def started(self) -> list[str]:
         path = self.root / "started"
