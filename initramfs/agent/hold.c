@@ -292,11 +292,12 @@ static int recover(struct area *area, int64_t lost, int serves)
     }
 }
 
-/* Return whether the server has answered a request since the area was attached again. */
+/* Return whether the server has answered a request since the area was attached again. Linux counts the
+ * end of the server's bytes (FIN) as one of them. */
 static int has_answered(const struct area *area)
 {
     for (unsigned at = 0; at < area->connections; at++)
-        if (received_bytes(area->fds[at]) > trouble.handshake[at])
+        if (received_bytes(area->fds[at]) > trouble.handshake[at] + 1)
             return 1;
     return 0;
 }

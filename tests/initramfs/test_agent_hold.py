@@ -145,8 +145,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Pages:
     """A page server that shakes hands.
 
-    ``serve``: it "answers" requests or "nothing", or it "hangs up" on the first set, or on all later
-    handshakes ("ends").
+    ``serve``: it "answers" requests or "nothing", or "closes" each set as it has read a request, or it
+    "hangs up" on the first set, or on all later handshakes ("ends").
     """
 
     def __init__(self, serve: str) -> None:
@@ -183,6 +183,8 @@ class Pages:
                 time.sleep(0.05)  # until the other connection is there
                 return
             while request := peer.recv(28, socket.MSG_WAITALL):
+                if self.serve == "closes":
+                    return
                 if self.serve != "nothing":
                     peer.sendall(struct.pack(">II", 0x67446698, 0) + request[8:16])
             time.sleep(self.linger)
@@ -313,6 +315,18 @@ def test_a_server_that_answers_nothing_is_told_twice_and_tried_more_and_more_rar
     assert pc.beacons.stages().count("agent:lost") == 2
     assert "closed" not in console
     assert len(console.splitlines()) == 4, console
+
+
+def test_a_server_that_closes_each_set_without_an_answer_is_tried_more_and_more_rarely(
+    start: Callable[..., Pc],
+) -> None:
+    """The end of its bytes is no answer: it was sent 270 sets in a second."""
+    pc = start("closes", timer_ms=3000)
+    end = time.monotonic() + 12
+    while len(pc.pages.sets) < 4 * CONNECTIONS and time.monotonic() < end:
+        time.sleep(0.02)
+    first, second, *_ = pc.pages.gaps()[1:]
+    assert first >= 0.5 and second >= 1.0, "half of 1 s and of 2 s at least"
 
 
 def test_a_server_that_notices_the_end_at_once_is_called_silent_as_well(
