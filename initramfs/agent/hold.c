@@ -347,6 +347,7 @@ void hold(struct area *area)
     int64_t settles = FOREVER;
     char why[MAX_TEXT];
 
+    memset(&trouble, 0, sizeof trouble); /* a further area was held before */
     if (area->index != NO_DEVICE)
         report("agent:attached",
                "holds /dev/%s of %s, %u connections\ndevice=/dev/%s\narea=%u\ntimeout=%u\npatience=%u",

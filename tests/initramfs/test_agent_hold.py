@@ -54,9 +54,9 @@ KERNEL = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
 
 static int may_drop, missing, timer_ms;
 
@@ -108,6 +108,24 @@ void md_note(const struct area *leg, int lost) { (void)leg; dprintf(1, "note %d\
 int md_start(struct area *legs, uint64_t size) { (void)legs; (void)size; return OK; }
 void md_stop(const struct area *legs) { (void)legs; }
 
+int klogctl(int type, char *text, int length) { (void)type; (void)text; (void)length; return 0; }
+
+/* Give the area back after a line of the standard input. */
+static void leave(struct area *area)
+{
+    int ends[2];
+
+    if (pipe(ends) < 0)
+        _exit(1);
+    area->leaving = ends[0];
+    area->swapoff = fork();
+    if (area->swapoff == 0) {
+        getchar();
+        _exit(0);
+    }
+    close(ends[1]);
+}
+
 int main(int count, char **words)
 {
     static struct area area = {.target = {.host = "127.0.0.1", .export = "seat-1", .timeout = 1,
@@ -125,6 +143,15 @@ int main(int count, char **words)
         return 1;
     device_connect(&area);
     strcpy(area.device, area.leg ? "md0" : "nbd0");
+    if (atoi(words[7])) {
+        area.number = 2;
+        leave(&area);
+        hold(&area);
+        area.number = 1; /* asks no figures of this machine */
+        if (area_open(&area) != OK || device_connect(&area) != OK)
+            return 1;
+        strcpy(area.device, "nbd0");
+    }
     hold(&area);
     return 0;
 }
@@ -153,6 +180,7 @@ class Pages:
         self.serve = serve
         self.linger = 0.05  # seconds until it notices the end of a connection
         self.sets: list[float] = []  # the times of the handshakes
+        self.answers = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -187,6 +215,7 @@ class Pages:
                     return
                 if self.serve != "nothing":
                     peer.sendall(struct.pack(">II", 0x67446698, 0) + request[8:16])
+                    self.answers += 1
             time.sleep(self.linger)
 
     def gaps(self) -> list[float]:
@@ -236,7 +265,10 @@ class Beacons:
 
 
 class Pc:
-    """The agent of a PC, one leg of a mirror if ``leg``."""
+    """The agent of a PC, one leg of a mirror if ``leg``.
+
+    ``returns``: its area is given back after a line of its standard input, and attached again.
+    """
 
     def __init__(
         self,
@@ -247,11 +279,16 @@ class Pc:
         other_is_healthy: bool = False,
         patience: int = 600,
         timer_ms: int = 150,
+        returns: bool = False,
     ) -> None:
         self.pages, self.beacons = Pages(serve), Beacons()
-        words = (self.pages.port, self.beacons.url, leg, int(other_is_healthy), patience, timer_ms)
+        words = (
+            *(self.pages.port, self.beacons.url, leg, int(other_is_healthy), patience, timer_ms),
+            int(returns),
+        )
         self.process = subprocess.Popen(
             [program, *map(str, words)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -371,3 +408,17 @@ def test_the_end_of_patience_is_told_with_its_cause(start: Callable[..., Pc]) ->
     told = pc.wait_for("failed:swap")
     pc.end()
     assert told.startswith("not attached for 2 s, the server closed the connection before ")
+
+
+def test_a_further_area_that_is_attached_again_has_no_losses_yet(start: Callable[..., Pc]) -> None:
+    """Its first loss was told as one more of its life before, and waited for a pause."""
+    pc = start("hangs up", timer_ms=1000, returns=True)
+    pc.wait_for("agent:reattached")
+    while not pc.pages.answers:
+        time.sleep(0.01)
+    pc.pages.serve = "nothing"
+    assert pc.process.stdin is not None
+    pc.process.stdin.write("\n")
+    pc.process.stdin.flush()
+    assert "again, " not in pc.wait_for("agent:lost", 2)
+    assert "losses=1" in pc.wait_for("agent:reattached", 2)
