@@ -12,7 +12,9 @@
 
 #define FIRST_WAIT 4000         /* doubled with each question, up to 16 times that (section 4.1) */
 #define MOST_DOUBLINGS 4
-#define LEAST_REPEAT 60000      /* between questions that renew a lease */
+#define LEAST_REPEAT 60000      /* between questions that renew a lease, unless it is a short one */
+#define ANSWERLESS_TRIES 2      /* one packet may be lost */
+#define LATE 15000              /* a question comes later only if the PC slept */
 #define REFUSAL_WAIT 2000       /* another server may still say yes */
 #define SILENT_TRIES 4          /* a minute */
 #define LEAST_SECONDS 4         /* shorter leases are renewed as if they were that long */
@@ -39,7 +41,8 @@ static void ask(struct renewal *renewal, enum dhcp_kind kind, int64_t now, uint3
     memcpy(question->mac, renewal->mac, MAC_BYTES);
     /* iPXE and udhcpc name themselves by their MAC address. Other loaders do not, and a server may take
      * the PC for another one: so half of the questions have none until a server lends the address. */
-    question->named = (renewal->tries / 4 % 2 == 0) == !renewal->unnamed;
+    question->named =
+        (renewal->state != ASKING || renewal->tries / 4 % 2 == 0) == !renewal->unnamed;
     if (renewal->state == ASKING)
         question->wanted = renewal->address;
     else
@@ -72,14 +75,18 @@ static void ask_anew(struct renewal *renewal, int64_t now, uint32_t random)
         renewal->pauses++;
 }
 
-/* Ask for more time, and again after half of the time until `end`. */
+/* Ask for more time, and again after half of the time until `end`. A short lease leaves room for a few
+ * questions. */
 static void ask_for_more(struct renewal *renewal, int64_t now, int64_t end, uint32_t random)
 {
-    int64_t wait = (end - now) / 2;
+    int64_t wait = (end - now) / 2, least = (renewal->end - renewal->renew) / 4;
 
     ask(renewal, REQUEST, now, random);
-    if (wait < LEAST_REPEAT)
-        wait = LEAST_REPEAT;
+    renewal->tries++;
+    if (least > LEAST_REPEAT)
+        least = LEAST_REPEAT;
+    if (wait < least)
+        wait = least;
     renewal->next = now + wait < end ? now + wait : end;
 }
 
@@ -104,11 +111,31 @@ static void take_offer(struct renewal *renewal, int64_t now)
     renewal->next = renewal->patience;
 }
 
+/* Forget the questions before the PC slept: no server could answer them. */
+static void wake(struct renewal *renewal)
+{
+    renewal->question.kind = 0;
+    renewal->chosen = 0;
+    renewal->refusal = NO_NEWS;
+    renewal->tries = 0;
+    renewal->pauses = 0;
+}
+
+/* Return whether the lease has ended, whatever became of it before; once. */
+static int has_ended(struct renewal *renewal, int64_t now)
+{
+    if (!renewal->end || now < renewal->end)
+        return 0;
+    renewal->end = NEVER;
+    return 1;
+}
+
 enum news renewal_ask(struct renewal *renewal, int64_t now, uint32_t random)
 {
     enum news news = NO_NEWS;
-    int unanswered = renewal->question.kind != 0; /* 0: the PC slept for too long to ask */
 
+    if (now - renewal->next > LATE)
+        wake(renewal);
     if (renewal->chosen) {
         take_offer(renewal, now);
         return NO_NEWS;
@@ -119,20 +146,21 @@ enum news renewal_ask(struct renewal *renewal, int64_t now, uint32_t random)
         renewal->state = RENEWING;
         renewal->tries = 0;
     }
-    if (renewal->state == RENEWING && now >= renewal->rebind) {
+    if (renewal->state == RENEWING && now >= renewal->rebind)
         renewal->state = REBINDING;
-        news = unanswered ? NO_SERVER : NO_NEWS;
-    }
-    if (renewal->state == REBINDING && now >= renewal->end) {
-        lose(renewal, 0);
-        news = unanswered ? EXPIRED : NO_NEWS;
+    if (news == NO_NEWS && has_ended(renewal, now)) {
+        news = renewal->tries ? EXPIRED : NO_NEWS; /* 0: the PC slept */
+        if (renewal->state != ASKING)
+            lose(renewal, 0);
     }
     if (renewal->state == RENEWING) {
         ask_for_more(renewal, now, renewal->rebind, random);
     } else if (renewal->state == REBINDING) {
+        if (renewal->tries >= ANSWERLESS_TRIES && !renewal->troubled)
+            news = NO_SERVER;
         ask_for_more(renewal, now, renewal->end, random);
     } else {
-        if (renewal->tries == SILENT_TRIES && !renewal->troubled)
+        if (renewal->tries == SILENT_TRIES && !renewal->troubled && news == NO_NEWS)
             news = NO_SERVER;
         ask_anew(renewal, now, random);
     }

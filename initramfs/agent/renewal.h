@@ -27,7 +27,8 @@ struct renewal {
     enum { ASKING, BOUND, RENEWING, REBINDING } state;
     int64_t renew, rebind, end; /* of the lease */
     int64_t next;               /* the time for renewal_ask() */
-    unsigned tries, pauses;     /* while ASKING */
+    unsigned tries;             /* questions without an answer, in a row */
+    unsigned pauses;            /* doublings of the wait, while ASKING */
     struct question question;   /* the last one; kind 0: no answer counts */
     int64_t sent;
     uint32_t chosen; /* the server whose offer is to be taken at `next`; 0: none */

@@ -121,6 +121,34 @@ def test_a_pc_that_wakes_up_asks_at_once_and_blames_nobody(
     assert float(told.split()[0]) > wake, "later, if nobody answers"
 
 
+def test_one_lost_packet_of_a_short_lease_is_not_told(play: Play) -> None:
+    """It was told as a server that is gone, because no other question came before T2."""
+    lost = play("to 0", f"{ACK} 60 30 37", "to 30", "to 37", f"{ACK} 60 30 37", chance=0)
+    assert lost[-2:] == [f"37 rebinding REQUEST from {ADDRESS}", "37 bound"]
+    gone = [line for line in play("to 0", f"{ACK} 60", "to 60", chance=0) if "NO_SERVER" in line]
+    assert [line.split()[0] for line in gone] == ["52"], "before the end, all the same"
+    for seconds in (60, 120, 600):
+        asked = play("to 0", f"{ACK} {seconds}", f"to {seconds}", chance=0)[2:]
+        assert len([line for line in asked if "renewing" in line]) >= 2
+
+
+def test_the_time_that_the_pc_slept_is_not_the_servers(play: Play) -> None:
+    """It asked once, or was refused once, and slept past the end of the lease."""
+    for heard in ((), (f"nak 0.0.0.0 {OTHER}",)):
+        steps = ("to 0", f"{ACK} 3600", "to 1800", *heard, "sleep 9000", "to 9000", f"{ACK} 3600")
+        assert play(*steps)[-2:] == [f"9000 asking REQUEST wants {ADDRESS}", "9000 bound"]
+    steps = ("to 0", f"{ACK} 3600", "to 1800", "sleep 3200", "to 3200", f"{ACK} 3600")
+    assert play(*steps)[-1] == "3200 bound"
+
+
+def test_the_end_of_the_lease_is_told_after_a_refusal_too(play: Play) -> None:
+    steps = ("to 0", f"{ACK} 3600", "to 1800", f"nak 0.0.0.0 {OTHER}", "to 9000")
+    told = [line.split()[-1] for line in play(*steps) if re.search("[A-Z_]{6,}$", line)]
+    assert told == ["FORBIDDEN", "EXPIRED"]
+    ended = next(line for line in play(*steps) if "EXPIRED" in line)
+    assert 3600 <= float(ended.split()[0]) <= 3666
+
+
 def test_an_address_that_is_lent_for_ever_is_not_asked_for(play: Play) -> None:
     assert play("to 0", f"{ACK} 4294967295", "to 100000000")[1:] == ["0 bound HELD"]
 
