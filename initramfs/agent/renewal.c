@@ -20,6 +20,7 @@
 #define LEAST_SECONDS 4         /* shorter leases are renewed as if they were that long */
 #define UNKNOWN_SECONDS 3600    /* of a lease that comes without its length */
 #define INFINITE 0xffffffffu
+#define DAY 86400 /* seconds; a server may forget even a lease that it gave for ever */
 #define NEVER INT64_MAX
 
 void renewal_begin(struct renewal *renewal, const uint8_t *mac, uint32_t address, int64_t now)
@@ -87,6 +88,8 @@ static void ask_for_more(struct renewal *renewal, int64_t now, int64_t end, uint
         least = LEAST_REPEAT;
     if (wait < least)
         wait = least;
+    if (wait > DAY * 1000)
+        wait = DAY * 1000; /* a lease without an end */
     renewal->next = now + wait < end ? now + wait : end;
 }
 
@@ -174,20 +177,23 @@ enum news renewal_ask(struct renewal *renewal, int64_t now, uint32_t random)
 static void set_times(struct renewal *renewal, uint32_t early, uint32_t late, uint32_t random)
 {
     int64_t begin = renewal->sent - random % ((int64_t)early * 1000 / 16);
-    int is_endless = renewal->seconds == INFINITE;
 
-    renewal->renew = is_endless ? NEVER : begin + (int64_t)early * 1000;
-    renewal->rebind = is_endless ? NEVER : begin + (int64_t)late * 1000;
-    renewal->end = is_endless ? NEVER : renewal->sent + (int64_t)renewal->seconds * 1000;
+    renewal->renew = begin + (int64_t)early * 1000;
+    renewal->rebind = begin + (int64_t)late * 1000;
+    renewal->end = renewal->seconds == INFINITE ? NEVER
+                                                : renewal->sent + (int64_t)renewal->seconds * 1000;
 }
 
 static enum news take_lease(struct renewal *renewal, const struct answer *answer, uint32_t random)
 {
     uint32_t seconds = answer->seconds ? answer->seconds : UNKNOWN_SECONDS, early, late;
+    int is_endless = seconds == INFINITE;
     enum news news = renewal->troubled || !renewal->end ? HELD : NO_NEWS;
 
     if (seconds < LEAST_SECONDS)
         seconds = LEAST_SECONDS;
+    if (is_endless)
+        seconds = 2 * DAY; /* so T1 is a day */
     early = answer->renew && answer->renew < seconds ? answer->renew : seconds / 2;
     late = answer->rebind > early && answer->rebind < seconds ? answer->rebind
            : early < seconds / 8 * 7                          ? seconds / 8 * 7 + seconds % 8 * 7 / 8
@@ -196,7 +202,7 @@ static enum news take_lease(struct renewal *renewal, const struct answer *answer
     renewal->troubled = 0;
     renewal->refusal = NO_NEWS;
     renewal->server = answer->server;
-    renewal->seconds = seconds;
+    renewal->seconds = is_endless ? INFINITE : seconds;
     set_times(renewal, early, late, random);
     renewal->next = renewal->renew;
     renewal->unnamed = !renewal->question.named;

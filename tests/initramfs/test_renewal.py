@@ -149,8 +149,20 @@ def test_the_end_of_the_lease_is_told_after_a_refusal_too(play: Play) -> None:
     assert 3600 <= float(ended.split()[0]) <= 3666
 
 
-def test_an_address_that_is_lent_for_ever_is_not_asked_for(play: Play) -> None:
-    assert play("to 0", f"{ACK} 4294967295", "to 100000000")[1:] == ["0 bound HELD"]
+def test_an_address_that_is_lent_for_ever_is_asked_for_once_a_day(play: Play) -> None:
+    """The server may have lost its leases."""
+    ack, day = f"{ACK} 4294967295", 86400
+    refusal = (f"nak 0.0.0.0 {SERVER}", f"to {2 * day + 3}")
+    asked = play("to 0", ack, f"to {day}", ack, f"to {2 * day}", *refusal, chance=0)
+    assert asked[1:5] == [
+        "0 bound HELD",
+        *(f"{day} renewing REQUEST from {ADDRESS}", f"{day} bound"),
+        f"{2 * day} renewing REQUEST from {ADDRESS}",
+    ]
+    assert asked[-1].endswith("FORBIDDEN")
+    gone = play("to 0", ack, f"to {10 * day}", chance=0)
+    assert [line for line in gone if "NO_SERVER" in line] and not re.search("EXPIRED", str(gone))
+    assert len([line for line in gone if "rebinding" in line]) in range(7, 10)
 
 
 def test_after_the_end_the_pc_asks_on_and_holds_the_address_again(play: Play) -> None:
