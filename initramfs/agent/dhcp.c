@@ -7,7 +7,7 @@
 
 enum { TO_SERVER = 1, TO_CLIENT = 2, ETHERNET = 1 };
 /* The places of fields. */
-enum { ID = 4, FLAGS = 10, CIADDR = 12, YIADDR = 16, CHADDR = 28 };
+enum { ID = 4, SECS = 8, FLAGS = 10, CIADDR = 12, YIADDR = 16, CHADDR = 28 };
 enum { SNAME = 44, FILE_NAME = 108, COOKIE = 236, OPTIONS = 240 };
 /* Options (RFC 2132). */
 enum { PAD = 0, WANTED = 50, SECONDS = 51, OVERLOAD = 52, KIND = 53, SERVER = 54, PARAMETERS = 55 };
@@ -35,6 +35,8 @@ size_t dhcp_write(const struct question *question, uint8_t *message)
     message[1] = ETHERNET;
     message[2] = MAC_BYTES;
     memcpy(message + ID, &question->id, 4);
+    message[SECS] = (uint8_t)(question->seconds >> 8);
+    message[SECS + 1] = (uint8_t)question->seconds;
     /* An offer of another address would not reach this PC unless it is broadcast. */
     if (!question->address)
         message[FLAGS] = 0x80;

@@ -14,6 +14,7 @@ enum dhcp_kind { DISCOVER = 1, OFFER = 2, REQUEST = 3, ACK = 5, NAK = 6 };
 struct question {
     enum dhcp_kind kind;
     uint32_t id; /* the answer repeats it */
+    uint16_t seconds; /* since the first question that had no answer */
     uint8_t mac[MAC_BYTES];
     int named;        /* option 61 is sent: Ethernet and the MAC address */
     uint32_t address; /* in use, field ciaddr; the answer then goes to it, else to all */

@@ -36,9 +36,14 @@ static void ask(struct renewal *renewal, enum dhcp_kind kind, int64_t now, uint3
 {
     struct question *question = &renewal->question;
 
+    if (!question->kind)
+        renewal->begun = now;
     memset(question, 0, sizeof *question);
     question->kind = kind;
     question->id = random;
+    /* Some relays and standby servers leave a PC to others until it has asked for some time. */
+    question->seconds = (uint16_t)(now - renewal->begun < 65535000 ? (now - renewal->begun) / 1000
+                                                                   : 65535);
     memcpy(question->mac, renewal->mac, MAC_BYTES);
     /* iPXE and udhcpc name themselves by their MAC address. Other loaders do not, and a server may take
      * the PC for another one: so half of the questions have none until a server lends the address. */

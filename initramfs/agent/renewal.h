@@ -30,7 +30,7 @@ struct renewal {
     unsigned tries;             /* questions without an answer, in a row */
     unsigned pauses;            /* doublings of the wait, while ASKING */
     struct question question;   /* the last one; kind 0: no answer counts */
-    int64_t sent;
+    int64_t sent, begun; /* the last question, and the first of those without an answer */
     uint32_t chosen; /* the server whose offer is to be taken at `next`; 0: none */
     int64_t patience; /* the value of `next` after that */
     enum news refusal; /* the answer to the question so far: FORBIDDEN or REPLACED */

@@ -2,6 +2,7 @@
  *
  *   to SECONDS                                      the clock goes on, and what is asked is printed
  *   sleep SECONDS                                   the clock goes on, and the PC does not see it
+ *   secs                                            the field of the last question is printed
  *   ack|nak|offer ADDRESS SERVER [SECONDS [RENEW [REBIND]]]   a server answers the last question
  */
 #include "renewal.h"
@@ -65,6 +66,10 @@ int main(int count, char **words)
         }
         if (sscanf(line, "sleep %lf", &until) == 1) {
             now = (int64_t)(until * 1000);
+            continue;
+        }
+        if (strncmp(line, "secs", 4) == 0) {
+            printf("%u\n", renewal.question.seconds);
             continue;
         }
         if (sscanf(line, "%7s %15s %15s %u %u %u", kind, address, server, &answer.seconds,

@@ -264,6 +264,7 @@ def test_a_lease_is_learnt_renewed_and_rebound(lan: Lan) -> None:
     bootp, options = script.hear()
     assert 3.7 < script.arrived - begin < 6, "T2"
     assert bootp.ciaddr == ADDRESS and not any("unanswered" in stage for stage, _ in lan.beacons)
+    assert bootp.secs in (1, 2), "since T1"
     script.hear()
     said = lan.expect_beacon("address:unanswered")
     assert said.startswith(

@@ -188,6 +188,14 @@ def test_half_of_the_questions_have_no_client_identifier_until_one_is_answered(p
     assert "unnamed" in held[-1], held
 
 
+def test_a_question_says_for_how_long_the_pc_asks(play: Play) -> None:
+    """Field secs: a standby server of Kea, and some relays, take no PC that asked just now."""
+    said = play("to 0", "secs", "to 4", "secs", "to 100", "secs", "to 99999", "secs")
+    assert [line for line in said if " " not in line] == ["0", "4", "60", "65535"]
+    again = play("to 70", f"{ACK} 60", "to 90", "secs", "to 100", "secs")
+    assert [line for line in again if " " not in line] == ["0", "11"]
+
+
 def test_no_server_at_all_is_told_once(play: Play) -> None:
     told = [line for line in play("to 10000") if "NO_SERVER" in line]
     assert [line.split()[0] for line in told] == ["60"]
