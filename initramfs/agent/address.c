@@ -6,6 +6,7 @@
 #include "agent.h"
 #include "dhcp.h"
 #include "frame.h"
+#include "news.h"
 #include "port.h"
 #include "renewal.h"
 #include "report.h"
@@ -20,14 +21,12 @@
 #include <unistd.h>
 
 #define LOOK_MS 10000       /* poll(2) does not count the time that the PC sleeps */
-#define AGAIN_MS 600000     /* until the same trouble is told again */
 #define AT_ONCE 32          /* packets; reports must have their turn */
 #define MAX_PACKET 1500
 
 static struct renewal renewal;
 static struct port port;
-static int64_t told[NEWS];       /* when each kind was told last */
-static unsigned since_held;      /* bit N: kind N was told since the address was held */
+static struct told told;
 static uint8_t rival[MAC_BYTES]; /* the other holder that was told last */
 static int64_t rival_told;
 
@@ -51,11 +50,11 @@ static void report_complaint(const char *stage, const char *address, const char 
     report(stage, "%s\naddress=%s%s%s", last_complaint(), address, *server ? "\nserver=" : "", server);
 }
 
-static void tell_held(const char *address, const char *server)
+static void tell_held(const char *address, const char *server, int again)
 {
     unsigned seconds = renewal.seconds;
 
-    if (since_held)
+    if (again)
         complain(OK, "%s is lent to this PC again, by the DHCP server %s", address, server);
     if (seconds == UINT32_MAX)
         report("address:held", "%s is lent by %s for ever\naddress=%s\nserver=%s", address, server,
@@ -63,16 +62,15 @@ static void tell_held(const char *address, const char *server)
     else
         report("address:held", "%s is lent by %s for %u s\naddress=%s\nserver=%s\nseconds=%u", address,
                server, seconds, address, server, seconds);
-    since_held = 0;
 }
 
 static void tell(enum news news, int64_t now)
 {
     char address[INET_ADDRSTRLEN], server[INET_ADDRSTRLEN] = "", other[INET_ADDRSTRLEN];
     const char *stage = "address:refused";
-    int first = !told[HELD];
+    int again = told.since_held != 0;
 
-    if (news == NO_NEWS)
+    if (!news_is_due(&told, news, now))
         return;
     dotted(renewal.address, address);
     if (news == FORBIDDEN || news == REPLACED)
@@ -80,15 +78,9 @@ static void tell(enum news news, int64_t now)
     else if (renewal.server)
         dotted(renewal.server, server);
     if (news == HELD) {
-        if (first || since_held)
-            tell_held(address, server);
-        told[HELD] = now;
+        tell_held(address, server, again);
         return;
     }
-    if (since_held & 1u << news || (told[news] && now - told[news] < AGAIN_MS))
-        return;
-    since_held |= 1u << news;
-    told[news] = now;
     if (news == NO_SERVER && renewal.state == ASKING) {
         stage = "address:unanswered";
         complain(OK, "no DHCP server answers, so nobody may know that this PC has %s", address);
@@ -210,6 +202,7 @@ int keep_address(const char *card, const char *text, const char *mac, char *name
             ask(now);
             continue;
         }
+        tell(news_late(&told, now), now);
         port_waits(&port, waits);
         if (await(waits, PORT_SOCKETS, now_ms() + (wait < LOOK_MS ? wait : LOOK_MS))) {
             hear_dhcp(lease_clock());

@@ -1,10 +1,12 @@
-/* Plays a clock and DHCP servers to the agent's renewal.c: a line of the standard input is a step.
+/* Plays a clock and DHCP servers to the agent's renewal.c and news.c: a line of the standard input is a
+ * step. The words: a number that is taken for each random one, and 1 if only what is told is printed.
  *
  *   to SECONDS                                      the clock goes on, and what is asked is printed
  *   sleep SECONDS                                   the clock goes on, and the PC does not see it
  *   secs                                            the field of the last question is printed
  *   ack|nak|offer ADDRESS SERVER [SECONDS [RENEW [REBIND]]]   a server answers the last question
  */
+#include "news.h"
 #include "renewal.h"
 
 #include <arpa/inet.h>
@@ -15,6 +17,7 @@
 static const uint8_t mac[MAC_BYTES] = {0x52, 0x54, 0, 0x77, 0, 1};
 static const char *const news_names[] = {"", " HELD", " NO_SERVER", " EXPIRED",
                                          " FORBIDDEN", " REPLACED"};
+static int only_told;
 static const char *const states[] = {"asking", "bound", "renewing", "rebinding"};
 
 static const char *dotted(uint32_t address)
@@ -26,10 +29,25 @@ static const char *dotted(uint32_t address)
     return inet_ntop(AF_INET, &address, texts[at], INET_ADDRSTRLEN);
 }
 
+static void tell(enum news news, int64_t now)
+{
+    static struct told told;
+
+    if (news_is_due(&told, news, now))
+        printf("%g%s\n", (double)now / 1000, news_names[news]);
+    news = news_late(&told, now);
+    if (news != NO_NEWS)
+        tell(news, now);
+}
+
 static void show(const struct renewal *renewal, int64_t now, enum news news)
 {
     const struct question *asked = &renewal->question;
 
+    if (only_told) {
+        tell(news, now);
+        return;
+    }
     printf("%g %s %s", (double)now / 1000, states[renewal->state],
            asked->kind == DISCOVER ? "DISCOVER" : "REQUEST");
     if (asked->address)
@@ -48,6 +66,7 @@ int main(int count, char **words)
     int64_t now = 0;
     char line[128];
 
+    only_told = count > 2 && words[2][0] == '1';
     renewal_begin(&renewal, mac, inet_addr("10.0.0.5"), 0);
     while (fgets(line, sizeof line, stdin)) {
         char kind[8], address[16], server[16];
@@ -80,7 +99,10 @@ int main(int count, char **words)
         answer.server = inet_addr(server);
         memcpy(answer.mac, mac, MAC_BYTES);
         news = renewal_take(&renewal, &answer, now, chance);
-        printf("%g %s%s\n", (double)now / 1000, states[renewal.state], news_names[news]);
+        if (only_told)
+            tell(news, now);
+        else
+            printf("%g %s%s\n", (double)now / 1000, states[renewal.state], news_names[news]);
     }
     return 0;
 }

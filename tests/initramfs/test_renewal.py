@@ -21,16 +21,16 @@ ACK = f"ack {ADDRESS} {SERVER}"
 @pytest.fixture(scope="module")
 def player(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("renewal") / "play"
-    files = [Path(__file__).with_name("renewal.c"), AGENT / "renewal.c"]
+    files = [Path(__file__).with_name("renewal.c"), AGENT / "renewal.c", AGENT / "news.c"]
     subprocess.run(["gcc", *CHECKS, f"-I{AGENT}", "-o", program, *files], check=True)
     return program
 
 
 @pytest.fixture
 def play(player: Path) -> Play:
-    def run(*steps: str, chance: int = 1000) -> list[str]:
+    def run(*steps: str, chance: int = 1000, told: bool = False) -> list[str]:
         done = subprocess.run(
-            [player, str(chance)],
+            [player, str(chance), str(int(told))],
             input="\n".join(steps),
             capture_output=True,
             text=True,
@@ -230,3 +230,17 @@ def test_another_address_is_not_taken(play: Play, kind: str) -> None:
 
 def test_a_proxy_that_offers_no_address_is_no_server(play: Play) -> None:
     assert not any("REPLACED" in line for line in play("to 13", f"offer 0.0.0.0 {OTHER}", "to 90"))
+
+
+def test_trouble_that_is_back_soon_and_lasts_is_told(play: Play) -> None:
+    """The last word was that the address is held, while its lease was over for days."""
+    steps = ("to 0", f"{ACK} 60", "to 65", f"{ACK} 60")  # the second one ends 60 s later
+    told = play(*steps, "to 9000", chance=0, told=True)
+    assert [line.split()[1] for line in told] == [
+        *("HELD", "NO_SERVER", "EXPIRED", "HELD"),
+        "EXPIRED",  # without one more NO_SERVER, which is old by then
+    ]
+    again = float(told[-1].split()[0]) - float(told[2].split()[0])
+    assert 600 <= again <= 670
+    over = play(*steps, "to 125", f"{ACK} 9000", "to 4000", chance=0, told=True)
+    assert over == told[:4], "it did not last"
