@@ -50,56 +50,60 @@ static void report_complaint(const char *stage, const char *address, const char 
     report(stage, "%s\naddress=%s%s%s", last_complaint(), address, *server ? "\nserver=" : "", server);
 }
 
-static void tell_held(const char *address, const char *server, int again)
+/* Return for how long the address is lent, as words; `seconds` are left. */
+static const char *for_time(int64_t seconds, const char *more)
 {
-    unsigned seconds = renewal.seconds;
+    static char text[40];
 
-    if (again)
-        complain(OK, "%s is lent to this PC again, by the DHCP server %s", address, server);
-    if (seconds == UINT32_MAX)
-        report("address:held", "%s is lent by %s for ever\naddress=%s\nserver=%s", address, server,
-               address, server);
-    else
-        report("address:held", "%s is lent by %s for %u s\naddress=%s\nserver=%s\nseconds=%u", address,
-               server, seconds, address, server, seconds);
+    snprintf(text, sizeof text, "for %lld s%s", (long long)seconds, more);
+    return renewal.seconds == UINT32_MAX ? "for ever" : text;
 }
 
 static void tell(enum news news, int64_t now)
 {
+    static const char *const stages[NEWS] = {"", "address:held", "address:unanswered",
+                                             "address:expired", "address:refused", "address:refused"};
     char address[INET_ADDRSTRLEN], server[INET_ADDRSTRLEN] = "", other[INET_ADDRSTRLEN];
-    const char *stage = "address:refused";
-    int again = told.since_held != 0;
+    char who[48], seconds[24] = "";
+    uint32_t speaker = news == FORBIDDEN || news == REPLACED ? renewal.refuser : renewal.server;
+    int is_first = !told.when[HELD], troubled = told.since_held != 0;
 
     if (!news_is_due(&told, news, now))
         return;
     dotted(renewal.address, address);
-    if (news == FORBIDDEN || news == REPLACED)
-        dotted(renewal.refuser, server);
-    else if (renewal.server)
-        dotted(renewal.server, server);
-    if (news == HELD) {
-        tell_held(address, server, again);
+    if (speaker)
+        dotted(speaker, server);
+    snprintf(who, sizeof who, speaker ? "the DHCP server %s" : "a DHCP server without an address%s",
+             server);
+    switch (news) {
+    case HELD:
+        if (troubled)
+            complain(OK, "%s is lent to this PC%s, by %s", address, is_first ? "" : " again", who);
+        if (renewal.seconds != UINT32_MAX)
+            snprintf(seconds, sizeof seconds, "\nseconds=%u", renewal.seconds);
+        report(stages[HELD], "%s is lent by %s %s\naddress=%s%s%s%s", address,
+               speaker ? server : who, for_time(renewal.seconds, ""), address,
+               speaker ? "\nserver=" : "", server, seconds);
         return;
-    }
-    if (news == NO_SERVER && renewal.state == ASKING) {
-        stage = "address:unanswered";
-        complain(OK, "no DHCP server answers, so nobody may know that this PC has %s", address);
-    } else if (news == NO_SERVER) {
-        stage = "address:unanswered";
-        complain(OK, "the DHCP server %s does not answer: %s is lent to this PC for %d s more", server,
-                 address, (int)((renewal.end - now) / 1000));
-    } else if (news == EXPIRED) {
-        stage = "address:expired";
-        complain(OK, "%s is lent to this PC no longer: no DHCP server answered in time; it stays in use",
+    case NO_SERVER:
+        if (renewal.state == ASKING)
+            complain(OK, "no DHCP server answers, so nobody may know that this PC has %s", address);
+        else
+            complain(OK, "%s does not answer: %s is lent to this PC %s", who, address,
+                     for_time((renewal.end - now) / 1000, " more"));
+        break;
+    case EXPIRED:
+        complain(OK, "%s is lent to this PC no longer: no DHCP server lent it on; it stays in use",
                  address);
-    } else if (news == FORBIDDEN) {
-        complain(OK, "the DHCP server %s says that %s is not for this PC; it stays in use", server,
-                 address);
-    } else {
-        complain(OK, "the DHCP server %s offers %s in place of %s, which stays in use", server,
+        break;
+    case FORBIDDEN:
+        complain(OK, "%s says that %s is not for this PC; it stays in use", who, address);
+        break;
+    default:
+        complain(OK, "%s offers %s in place of %s, which stays in use", who,
                  dotted(renewal.offered, other), address);
     }
-    report_complaint(stage, address, server);
+    report_complaint(stages[news], address, server);
 }
 
 /* Tell that another card has the address; each card once in a while, and not many in short time. */

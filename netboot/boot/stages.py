@@ -327,7 +327,7 @@ ADDRESS = StageGroup(
         ),
         EventStage(
             "address:expired",
-            "The DHCP server did not answer in time, and may lend the address to another machine. "
+            "No DHCP server lent the address on in time. One may lend it to another machine. "
             "The PC keeps it in use.",
             "Bring the DHCP server back. If it has lent the address to another machine, boot the PC again.",
         ),

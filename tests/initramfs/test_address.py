@@ -218,8 +218,15 @@ class Script:
         self.asked = decode(data)
         return self.asked
 
-    def say(self, kind: str, *options: Any, address: str = ADDRESS, to: str = "") -> None:
-        """Answer the question."""
+    def say(
+        self,
+        kind: str,
+        *options: Any,
+        address: str = ADDRESS,
+        to: str = "",
+        server: tuple[Any, ...] = (("server_id", SERVER),),
+    ) -> None:
+        """Answer the question. ``server``: the option that names this server."""
         bootp = self.asked[0]
         reply = BOOTP(
             op=2,
@@ -228,7 +235,7 @@ class Script:
             ciaddr=bootp.ciaddr,
             chaddr=bootp.chaddr,
             flags=bootp.flags,
-        ) / DHCP(options=[("message-type", kind), ("server_id", SERVER), *options, "end"])
+        ) / DHCP(options=[("message-type", kind), *server, *options, "end"])
         if not to:
             to = "255.255.255.255" if bootp.ciaddr == "0.0.0.0" or kind == "nak" else bootp.ciaddr
         self.sock.sendto(bytes(reply), (to, 68))
@@ -280,6 +287,18 @@ def test_a_lease_is_learnt_renewed_and_rebound(lan: Lan) -> None:
         "address:unanswered",
         "address:held",
     ]
+
+
+def test_a_server_without_an_address_that_lends_for_ever(lan: Lan) -> None:
+    """Its words were "is lent by  for ever"."""
+    script = lan.script_dhcp()
+    lan.start()
+    script.hear()
+    script.say("ack", ("lease_time", 0xFFFFFFFF), ("renewal_time", 1), server=())
+    said = f"{ADDRESS} is lent by a DHCP server without an address for ever\naddress={ADDRESS}"
+    assert lan.expect_beacon("address:held") == said
+    bootp, _ = script.hear()
+    assert bootp.ciaddr == ADDRESS, "it is asked all the same"
 
 
 def test_after_the_end_the_address_stays_and_is_asked_for(lan: Lan) -> None:
