@@ -4,6 +4,7 @@
  * told once: on the console, and to the boot server. */
 #include "address.h"
 #include "agent.h"
+#include "cards.h"
 #include "dhcp.h"
 #include "frame.h"
 #include "news.h"
@@ -112,7 +113,7 @@ static void tell_rival(const uint8_t *mac, int64_t now)
     char address[INET_ADDRSTRLEN];
     int64_t pause = memcmp(mac, rival, MAC_BYTES) == 0 ? AGAIN_MS : AGAIN_MS / 10;
 
-    if ((rival_told && now - rival_told < pause) || port_is_own(mac))
+    if ((rival_told && now - rival_told < pause) || card_is_own(mac))
         return;
     memcpy(rival, mac, MAC_BYTES);
     rival_told = now;

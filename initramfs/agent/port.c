@@ -21,7 +21,6 @@
 
 #define ETHERNET_IPV4 0x0800
 #define ETHERNET_ARP 0x0806
-#define MAX_CARDS 64 /* numbers of network cards that are looked at */
 #define COUNT(of) (sizeof(of) / sizeof *(of))
 
 /* Classic BPF over the packet behind the Ethernet header (linux/filter.h, bpf_common.h). */
@@ -180,21 +179,6 @@ void port_probe(const struct port *port)
 
     arp_write(port->mac, port->address, packet);
     sendto(port->arp, packet, sizeof packet, MSG_DONTWAIT, (struct sockaddr *)&all, sizeof all);
-}
-
-int port_is_own(const uint8_t *mac)
-{
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), found = 0;
-
-    for (int index = 1; index <= MAX_CARDS && !found; index++) {
-        struct ifreq card = {.ifr_ifindex = index};
-
-        found = ioctl(fd, SIOCGIFNAME, &card) == 0 && ioctl(fd, SIOCGIFHWADDR, &card) == 0 &&
-                memcmp(card.ifr_hwaddr.sa_data, mac, MAC_BYTES) == 0;
-    }
-    if (fd >= 0)
-        close(fd);
-    return found;
 }
 
 size_t port_receive(int fd, uint8_t *packet, size_t room)

@@ -33,10 +33,6 @@ void port_send(struct port *port, const uint8_t *message, size_t length, uint32_
 /* Ask by ARP for another holder of the address. */
 void port_probe(const struct port *port);
 
-/* Return whether a card of this PC has the address `mac`. Linux answers ARP on each card for all of its
- * addresses. */
-int port_is_own(const uint8_t *mac);
-
 /* Receive a packet from one of the sockets. Return its length, 0 if there is none. */
 size_t port_receive(int fd, uint8_t *packet, size_t room);
 

@@ -25,7 +25,7 @@ AGENT = ROOT / "initramfs/agent"
 # All of the agent takes 20 s to compile with checks on a busy machine.
 MODULES = (
     *("text", "say", "url", "report", "settle"),
-    *("dhcp", "frame", "renewal", "news", "port", "address"),
+    *("dhcp", "frame", "renewal", "news", "cards", "port", "address"),
 )
 MAIN = """#include "address.h"
 int main(int count, char **words) { return keep_address(words[2], words[3], count > 4 ? words[4] : 0, words[0]); }
@@ -358,11 +358,12 @@ def test_another_machine_with_the_address_is_told(lan: Lan) -> None:
 
 
 def test_another_card_of_the_pc_is_no_other_machine(lan: Lan) -> None:
-    """Linux answers ARP on each card for the addresses of all."""
-    lan.server.script(
-        f"ip link add p5 type veth peer name eth1 netns {lan.pc.pid}; ip link set p5 master br0 up"
+    """Linux answers ARP on each card for the addresses of all. The numbers of cards grow without limit."""
+    lan.pc.script(
+        f"ip link add eth1 index 70000 type veth peer name p5 netns {lan.server.pid};"
+        "for n in $(seq 9); do ip link add bridge$n type bridge; done; ip link set eth1 up"
     )
-    lan.pc.script("ip link set eth1 up")
+    lan.server.script("ip link set p5 master br0 up")
     heard = lan.hear_arp(lan.pc)
     script = lan.script_dhcp()
     lan.start()
