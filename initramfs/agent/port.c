@@ -37,7 +37,11 @@ enum { LOAD_WORD = 0x20, LOAD_HALF = 0x28, LOAD_BYTE = 0x30 };
 enum { LOAD_HEADER_LENGTH = 0xb1, LOAD_HALF_BEHIND_HEADER = 0x48 };
 enum { IF_EQUAL = 0x15, IF_BITS = 0x45, RETURN = 6 };
 
+/* Linux shows packets of a VLAN that this PC is not in as those of another host (SKF_AD_PKTTYPE). */
+#define UNLESS_OTHER_HOST(skipped) {LOAD_BYTE, 0, 0, 0xfffff004}, {IF_EQUAL, skipped, 0, PACKET_OTHERHOST}
+
 static const struct instruction to_dhcp_client[] = {
+    UNLESS_OTHER_HOST(8),
     {LOAD_BYTE, 0, 0, 9}, /* protocol */
     {IF_EQUAL, 0, 6, IPPROTO_UDP},
     {LOAD_HALF, 0, 0, 6}, /* offset of a fragment */
@@ -49,6 +53,7 @@ static const struct instruction to_dhcp_client[] = {
     {RETURN, 0, 0, 0},
 };
 static struct instruction from_address[] = {
+    UNLESS_OTHER_HOST(3),
     {LOAD_WORD, 0, 0, 14}, /* ARP: the sender's address */
     {IF_EQUAL, 0, 1, 0},   /* the address of this PC */
     {RETURN, 0, 0, 0xffff},
@@ -129,7 +134,7 @@ int port_open(struct port *port, const char *name, uint32_t address)
         return complain(USAGE, "network card '%s': expected at most %d letters", name, IFNAMSIZ - 1);
     if (!find(port))
         return complain(KERNEL_REFUSED, "network card '%s': %s", name, strerror(errno));
-    from_address[1].value = ntohl(address);
+    from_address[3].value = ntohl(address);
     port->dhcp = open_packets(port, ETHERNET_IPV4, to_dhcp_client, COUNT(to_dhcp_client));
     port->arp = open_packets(port, ETHERNET_ARP, from_address, COUNT(from_address));
     port->udp = open_udp(port);

@@ -91,14 +91,15 @@ class Lan:
         )
         self.pc.script(f"ip link set eth0 address {MAC} up; ip address add {ADDRESS}/24 dev eth0")
         self.rival.script(f"ip link set eth0 address {RIVAL_MAC} up")
-        self._listener = self._open(self.server, self._listen)
+        self._listener = self.open(self.server, self._listen)
         self.beacons: list[tuple[str, str]] = []
         threading.Thread(target=self._take_beacons, daemon=True).start()
 
     def _listen(self) -> socket.socket:
         return socket.create_server(("", 8080))
 
-    def _open(self, machine: Machine, make: Callable[[], socket.socket]) -> socket.socket:
+    def open(self, machine: Machine, make: Callable[[], socket.socket]) -> socket.socket:
+        """Return a socket of ``machine``, which is closed at the end."""
         self._sockets.append(socket_in(machine.pid, make))
         return self._sockets[-1]
 
@@ -122,7 +123,7 @@ class Lan:
             sock.settimeout(WAIT_SECONDS)
             return sock
 
-        sock = self._open(machine, packets)
+        sock = self.open(machine, packets)
 
         def answer() -> bytes:
             while (data := sock.recv(100))[6:8] != b"\0\2" or data[14:18] != ADDRESS_BYTES:
@@ -133,7 +134,7 @@ class Lan:
 
     def script_dhcp(self) -> "Script":
         """Have the test be the DHCP server."""
-        return Script(self._open(self.server, dhcp_port))
+        return Script(self.open(self.server, dhcp_port))
 
     def take_address(self) -> None:
         """Have the PC get its address as the initramfs does."""
@@ -355,6 +356,25 @@ def test_another_machine_with_the_address_is_told(lan: Lan) -> None:
     assert lan.expect_beacon("address:conflict") == (
         f"another machine has {ADDRESS}, too: {RIVAL_MAC}\naddress={ADDRESS}"
     )
+
+
+def test_packets_of_another_vlan_are_not_heard(lan: Lan) -> None:
+    """On a port with several VLANs the same address may be another room's, and its servers are strangers."""
+    script = lan.script_dhcp()
+    lan.start()
+    script.hear()
+
+    def packets() -> socket.socket:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        sock.bind(("eth0", 0))
+        return sock
+
+    rival = lan.open(lan.rival, packets)
+    for source, tag in (("52:54:00:55:00:77", b"\x81\0\0\5"), (RIVAL_MAC, b"")):
+        mac = bytes.fromhex(source.replace(":", ""))
+        arp = b"\0\1\x08\0\6\4\0\1" + mac + ADDRESS_BYTES + bytes(6) + socket.inet_aton(OTHER)
+        rival.send(b"\xff" * 6 + mac + tag + b"\x08\x06" + arp + bytes(18))
+    assert RIVAL_MAC in lan.expect_beacon("address:conflict")
 
 
 def test_another_card_of_the_pc_is_no_other_machine(lan: Lan) -> None:
