@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define LOOK_MS 10000       /* poll(2) does not count the time that the PC sleeps */
+#define DEFEND_MS 10000     /* between two announcements (RFC 5227, DEFEND_INTERVAL) */
 #define AT_ONCE 32          /* packets; reports must have their turn */
 #define MAX_PACKET 1500
 
@@ -29,7 +30,7 @@ static struct renewal renewal;
 static struct port port;
 static struct told told;
 static uint8_t rival[MAC_BYTES]; /* the other holder that was told last */
-static int64_t rival_told;
+static int64_t rival_told, defended;
 
 /* Return ms that also pass while the PC sleeps: a lease ends then, too. */
 static int64_t lease_clock(void)
@@ -107,13 +108,22 @@ static void tell(enum news news, int64_t now)
     report_complaint(stages[news], address, server);
 }
 
-/* Tell that another card has the address; each card once in a while, and not many in short time. */
-static void tell_rival(const uint8_t *mac, int64_t now)
+/* Defend the address against another card that has it (RFC 5227, 2.4 (c)), and tell of it: of each card once
+ * in a while, and not of many in short time. */
+static void meet_rival(const uint8_t *mac, int64_t now)
 {
     char address[INET_ADDRSTRLEN];
     int64_t pause = memcmp(mac, rival, MAC_BYTES) == 0 ? AGAIN_MS : AGAIN_MS / 10;
+    int is_told = rival_told && now - rival_told < pause;
+    int is_defended = defended && now - defended < DEFEND_MS;
 
-    if ((rival_told && now - rival_told < pause) || card_is_own(mac))
+    if ((is_told && is_defended) || card_is_own(mac))
+        return;
+    if (!is_defended) {
+        defended = now;
+        port_announce(&port);
+    }
+    if (is_told)
         return;
     memcpy(rival, mac, MAC_BYTES);
     rival_told = now;
@@ -162,7 +172,7 @@ static void hear_arp(int64_t now)
         if (!length)
             return;
         if (arp_read(packet, length, port.mac, renewal.address, mac))
-            tell_rival(mac, now);
+            meet_rival(mac, now);
     }
 }
 

@@ -75,12 +75,13 @@ const uint8_t *frame_read(const uint8_t *packet, size_t length, size_t *message_
     return packet + header + UDP_HEADER;
 }
 
-void arp_write(const uint8_t *mac, uint32_t address, uint8_t *packet)
+void arp_write(const uint8_t *mac, uint32_t sender, uint32_t address, uint8_t *packet)
 {
     memset(packet, 0, ARP_BYTES);
     memcpy(packet, arp_begin, sizeof arp_begin);
-    put16(packet + sizeof arp_begin, 1); /* a request; its sender has no address */
+    put16(packet + sizeof arp_begin, 1); /* a request */
     memcpy(packet + SENDER_MAC, mac, MAC_BYTES);
+    memcpy(packet + SENDER, &sender, 4);
     memcpy(packet + ASKED, &address, 4);
 }
 

@@ -19,8 +19,9 @@ size_t frame_write(uint32_t source, const uint8_t *message, size_t length, uint8
 /* Return the message in an IPv4 packet to a DHCP client, and set its length; NULL if there is none. */
 const uint8_t *frame_read(const uint8_t *packet, size_t length, size_t *message_length);
 
-/* Write the ARP request of the card `mac` for the holder of `address`: a probe (RFC 5227, 1.1). */
-void arp_write(const uint8_t *mac, uint32_t address, uint8_t *packet);
+/* Write the ARP request of the card `mac` for the holder of `address`: a probe if `sender` is 0, an
+ * announcement if it is `address` (RFC 5227, 1.1). */
+void arp_write(const uint8_t *mac, uint32_t sender, uint32_t address, uint8_t *packet);
 
 /* Return whether an ARP packet says that a card other than `mac` has `address`, and copy that card's
  * address to `other`. */

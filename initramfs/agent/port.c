@@ -177,13 +177,23 @@ void port_send(struct port *port, const uint8_t *message, size_t length, uint32_
         open_again(port); /* for the next question: the card was removed */
 }
 
-void port_probe(const struct port *port)
+static void send_arp(const struct port *port, uint32_t sender)
 {
     struct sockaddr_ll all = everybody(port, ETHERNET_ARP);
     uint8_t packet[ARP_BYTES];
 
-    arp_write(port->mac, port->address, packet);
+    arp_write(port->mac, sender, port->address, packet);
     sendto(port->arp, packet, sizeof packet, MSG_DONTWAIT, (struct sockaddr *)&all, sizeof all);
+}
+
+void port_probe(const struct port *port)
+{
+    send_arp(port, 0);
+}
+
+void port_announce(const struct port *port)
+{
+    send_arp(port, port->address);
 }
 
 size_t port_receive(int fd, uint8_t *packet, size_t room)

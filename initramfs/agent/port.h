@@ -33,6 +33,9 @@ void port_send(struct port *port, const uint8_t *message, size_t length, uint32_
 /* Ask by ARP for another holder of the address. */
 void port_probe(const struct port *port);
 
+/* Tell all by ARP that this PC has the address. */
+void port_announce(const struct port *port);
+
 /* Receive a packet from one of the sockets. Return its length, 0 if there is none. */
 size_t port_receive(int fd, uint8_t *packet, size_t room);
 

@@ -114,8 +114,8 @@ class Lan:
                 self.beacons.append((head.split("/")[3].partition("?")[0], body))
                 peer.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
 
-    def hear_arp(self, machine: Machine) -> Callable[[], bytes]:
-        """Return a function that waits for the next ARP answer to ``machine``."""
+    def hear_arp(self, machine: Machine, kind: int = 2) -> Callable[[], bytes]:
+        """Return a function that waits for the next ARP answer to ``machine``; kind 1: ARP request."""
 
         def packets() -> socket.socket:
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0806))
@@ -126,7 +126,7 @@ class Lan:
         sock = self.open(machine, packets)
 
         def answer() -> bytes:
-            while (data := sock.recv(100))[6:8] != b"\0\2" or data[14:18] != ADDRESS_BYTES:
+            while (data := sock.recv(100))[7] != kind or data[14:18] != ADDRESS_BYTES:
                 pass
             return data
 
@@ -349,10 +349,16 @@ def test_a_refusal_is_told_and_the_same_address_is_asked_for(lan: Lan) -> None:
     lan.expect_beacon("address:held", 2)
 
 
-def test_another_machine_with_the_address_is_told(lan: Lan) -> None:
+def test_another_machine_with_the_address_is_told_and_the_address_defended(lan: Lan) -> None:
+    """RFC 5227, 2.4 (c): the packets of swap would go to the other machine for minutes."""
     lan.script_dhcp()
     lan.rival.script(f"ip address add {ADDRESS}/24 dev eth0")
+    announced = lan.hear_arp(lan.rival, kind=1)
     lan.start()
+    begin = time.monotonic()
+    data = announced()
+    assert data[8:14] == bytes.fromhex(MAC.replace(":", "")) and data[24:28] == ADDRESS_BYTES
+    assert time.monotonic() - begin < 3
     assert lan.expect_beacon("address:conflict") == (
         f"another machine has {ADDRESS}, too: {RIVAL_MAC}\naddress={ADDRESS}"
     )
