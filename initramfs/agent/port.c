@@ -150,21 +150,28 @@ void port_waits(const struct port *port, struct pollfd *waits)
     waits[1] = (struct pollfd){.fd = port->arp, .events = POLLIN};
 }
 
-static void open_again(struct port *port)
+/* Open the sockets again if the last error was that of a card that was removed. Return whether it is back. */
+static int open_again(struct port *port)
 {
-    if (!find(port))
-        return;
+    if ((errno != ENXIO && errno != ENODEV && errno != EBADF && errno != ENETDOWN) || !find(port))
+        return 0;
     close(port->dhcp);
     close(port->arp);
     close(port->udp);
-    port_open(port, port->name, port->address);
+    return port_open(port, port->name, port->address) == OK;
+}
+
+static int send_to_all(const struct port *port, const uint8_t *packet, size_t length)
+{
+    struct sockaddr_ll all = everybody(port, ETHERNET_IPV4);
+
+    return sendto(port->dhcp, packet, length, MSG_DONTWAIT, (struct sockaddr *)&all, sizeof all) > 0;
 }
 
 void port_send(struct port *port, const uint8_t *message, size_t length, uint32_t server,
                uint32_t source)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(DHCP_SERVER_PORT)};
-    struct sockaddr_ll all = everybody(port, ETHERNET_IPV4);
     uint8_t packet[FRAME_BYTES];
 
     to.sin_addr.s_addr = server;
@@ -172,9 +179,8 @@ void port_send(struct port *port, const uint8_t *message, size_t length, uint32_
         sendto(port->udp, message, length, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof to) > 0)
         return;
     length = frame_write(source, message, length, packet);
-    if (sendto(port->dhcp, packet, length, MSG_DONTWAIT, (struct sockaddr *)&all, sizeof all) < 0 &&
-        (errno == ENXIO || errno == ENODEV || errno == EBADF))
-        open_again(port); /* for the next question: the card was removed */
+    if (!send_to_all(port, packet, length) && open_again(port))
+        send_to_all(port, packet, length);
 }
 
 static void send_arp(const struct port *port, uint32_t sender)
