@@ -265,7 +265,6 @@ int device_reconnect(const struct area *area)
 
     while ((count = not_taken(area, left)) > 0) {
         struct message message;
-        struct pollfd nothing[1];
         int error;
 
         if (now_ms() >= until)
@@ -280,7 +279,7 @@ int device_reconnect(const struct area *area)
         /* A new socket takes the place of a dead connection. A kernel thread marks the connection as
          * dead a moment after its end. */
         if (not_taken(area, left) > 0)
-            await(nothing, 0, now_ms() + RETRY_MS);
+            wait_until(now_ms() + RETRY_MS);
     }
     return OK;
 }

@@ -245,19 +245,18 @@ static void note_refusal(const struct area *area, enum state state)
     report("agent:refused", "%s\ndevice=/dev/%s", last_complaint(), area->device);
 }
 
-/* Try until swap works again: the kernel takes connections even after it failed requests. With `serves`
- * the server is only away, otherwise it leaves requests unanswered. Return whether the pages are the
- * same. */
-static int recover(struct area *area, int64_t lost, int serves)
+/* Try until swap works again: the kernel takes connections even after it failed requests. Return whether
+ * the pages are the same. */
+static int recover(struct area *area)
 {
-    int64_t end = lost + (int64_t)area->patience * 1000, leg_end = lost + area->target.timeout * 1000;
+    int serves = trouble.losses == 1 && trouble.ending != UNANSWERED; /* it is only away */
+    int64_t lost = now_ms(), end = lost + (int64_t)area->patience * 1000;
+    int64_t leg_end = lost + area->target.timeout * 1000;
     unsigned pause = FIRST_PAUSE_MS;
     int refused = 0, failed = 0, code;
 
     if (!serves && area->leg) {
-        struct pollfd nothing[1];
-
-        await(nothing, 0, lost + GRACE_MS);
+        wait_until(lost + GRACE_MS);
         if (md_may_drop(area) && replace(area, 0) == OK)
             return 0;
     }
@@ -280,9 +279,7 @@ static int recover(struct area *area, int64_t lost, int serves)
         if (failed && code == REFUSED && !area->leg && *area->lease.path && renew(area) == OK)
             return 0;
         if (!failed && now_ms() + length >= end) {
-            struct pollfd nothing[1];
-
-            await(nothing, 0, end);
+            wait_until(end);
             fail(area);
             failed = 1;
             continue;
@@ -354,7 +351,7 @@ void hold(struct area *area)
                area->device, area->target.host, area->connections, area->device, area->number,
                area->target.timeout, area->patience);
     for (;;) {
-        int same = 0, absent = area->index == NO_DEVICE, serves;
+        int same = 0, absent = area->index == NO_DEVICE;
         enum watched now = ENDED;
 
         if (absent)
@@ -378,11 +375,10 @@ void hold(struct area *area)
         note_loss(area, why, absent);
         md_note(area, 1);
         shut_down(area);
-        serves = trouble.losses == 1 && trouble.ending != UNANSWERED;
         if (absent)
             start_fresh(area);
         else
-            same = recover(area, now_ms(), serves);
+            same = recover(area);
         trouble.attached = now_ms();
         settles = trouble.attached + area->target.timeout * 1000 + SETTLE_MS;
         if (trouble.losses == 1 || !same) {

@@ -176,7 +176,6 @@ int md_is_whole(const struct area *leg)
 int md_drop(const struct area *leg)
 {
     int64_t until = now_ms() + DROP_MS;
-    struct pollfd nothing[1];
 
     /* Mark the leg as faulty first, or md would try to repair the sectors that fail now. */
     if (ioctl(md, SET_DISK_FAULTY, device_of(leg)) < 0 && errno != ENODEV)
@@ -185,7 +184,7 @@ int md_drop(const struct area *leg)
     while (ioctl(md, HOT_REMOVE_DISK, device_of(leg)) < 0 && errno != ENXIO) {
         if (now_ms() >= until)
             return complain(KERNEL_REFUSED, "mirror: md does not release the dropped leg");
-        await(nothing, 0, now_ms() + RETRY_MS);
+        wait_until(now_ms() + RETRY_MS);
     }
     return OK;
 }

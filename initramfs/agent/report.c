@@ -165,9 +165,14 @@ unsigned chance(unsigned below)
     return (unsigned)(random_state % below);
 }
 
-void pause_for(unsigned length)
+void wait_until(int64_t until)
 {
     struct pollfd nothing[1];
 
-    await(nothing, 0, now_ms() + length / 2 + chance(length / 2));
+    await(nothing, 0, until);
+}
+
+void pause_for(unsigned length)
+{
+    wait_until(now_ms() + length / 2 + chance(length / 2));
 }

@@ -14,6 +14,9 @@ int64_t now_ms(void);
  * sent meanwhile, so the agent waits nowhere else. `waits` has room for `count` + 1 entries. */
 int await(struct pollfd *waits, unsigned count, int64_t until);
 
+/* Wait until the time `until`. */
+void wait_until(int64_t until);
+
 /* Return a number below `below`, by chance. */
 unsigned chance(unsigned below);
 
