@@ -23,6 +23,7 @@
 
 #define LOOK_MS 10000       /* poll(2) does not count the time that the PC sleeps */
 #define DEFEND_MS 10000     /* between two announcements (RFC 5227, DEFEND_INTERVAL) */
+#define LAST_WORD_MS 5000   /* for the report of an end */
 #define AT_ONCE 32          /* packets; reports must have their turn */
 #define MAX_PACKET 1500
 
@@ -193,22 +194,26 @@ int keep_address(const char *card, const char *text, const char *mac, char *name
 {
     const char *beacon = getenv("NETBOOT_BEACON");
     uint8_t known[MAC_BYTES];
+    int is_known = mac && read_mac(mac, known);
     struct in_addr address;
     int code = OK;
 
     if (inet_pton(AF_INET, text, &address) != 1)
         return complain(USAGE, "'%s': expected an IPv4 address", text);
-    if (mac && !read_mac(mac, known))
-        return complain(USAGE, "'%s': expected a MAC address with colons", mac);
+    if (mac && !is_known) /* a boot loader's; the server may know the card's as well */
+        complain(OK, "'%s': expected a MAC address with colons; the card's own is taken", mac);
     if (beacon)
         code = report_to(beacon);
     if (code == OK)
         code = port_open(&port, card, address.s_addr);
-    if (code != OK)
+    if (code != OK) {
+        report_complaint("address:unanswered", text, "");
+        wait_until(now_ms() + LAST_WORD_MS);
         return code;
+    }
     settle(name);
     complain_to_kernel("address");
-    renewal_begin(&renewal, mac ? known : port.mac, address.s_addr, lease_clock());
+    renewal_begin(&renewal, is_known ? known : port.mac, address.s_addr, lease_clock());
     for (;;) {
         struct pollfd waits[PORT_SOCKETS + 1];
         int64_t now = lease_clock(), wait = renewal.next - now;

@@ -169,16 +169,16 @@ class Lan:
             assert time.monotonic() < end, f"{what}: {self.beacons}"
             time.sleep(0.02)
 
-    def start(self, *words: str) -> None:
+    def start(self, *words: str, card: str = "eth0") -> None:
         """Start the agent of the PC."""
         # A mount namespace, because settle() raises the guard of the OOM killer, and /dev/kmsg is this machine's.
         script = (
-            "mount --bind /dev/null /dev/kmsg; exec env - NETBOOT_BEACON=$1 $2 address eth0 $3 $4"
+            "mount --bind /dev/null /dev/kmsg; exec env - NETBOOT_BEACON=$1 $2 address $3 $4 $5"
         )
         beacon = f"http://{SERVER}:8080/beacon/ticket"
         command = self.pc.command(
             *("unshare", "--mount", "sh", "-c", script, "sh", beacon, self._agent_program),
-            *(words or (ADDRESS,)),
+            *(card, *(words or (ADDRESS,))),
         )
         self._agent = subprocess.Popen(command)
 
@@ -408,6 +408,20 @@ def test_a_pc_known_by_another_cards_mac_address_stays_that_client(lan: Lan) -> 
     assert options["client_id"] == b"\x01" + bytes.fromhex("020000000007")
     script.lend(60)
     lan.expect_beacon("address:held")
+
+
+def test_a_mac_address_that_is_none_costs_the_pc_nothing(lan: Lan) -> None:
+    """It came from a boot loader's BOOTIF, and the agent ended unnoticed."""
+    script = lan.script_dhcp()
+    lan.start(ADDRESS, "20:00:aa")
+    bootp, _ = script.hear()
+    assert bytes(bootp.chaddr[:6]) == bytes.fromhex(MAC.replace(":", ""))
+
+
+def test_an_agent_that_cannot_begin_reports_why(lan: Lan) -> None:
+    lan.start(card="eth9")
+    said = lan.expect_beacon("address:unanswered")
+    assert said == f"network card 'eth9': No such device\naddress={ADDRESS}"
 
 
 def test_a_firewall_of_the_userland_stops_no_answer(lan: Lan) -> None:
