@@ -7,7 +7,7 @@ too little RAM ends before it can print a word, so the script must say it. Pure.
 
 from dataclasses import dataclass
 
-MODULES = 4  # of the boards that are old enough to matter
+MODULES = 8  # sockets for them; the most that a board of that age has
 # iPXE replaces a setting that does not exist by nothing.
 OWN_MODULES = ".".join(f"${{smbios/{number}.17.12.2:hexraw}}" for number in range(MODULES))
 LARGE = 0x7FFF  # its size, 32 GiB or more, is elsewhere

@@ -111,7 +111,7 @@ def test_no_answer_of_dhcp_holds_a_secret_or_the_name_of_a_seat() -> None:
 def test_the_chain_script_is_the_same_for_all_and_ipxe_names_its_card_in_it() -> None:
     text = ipxe.render_chain("bios.ipxe", "http://10.0.0.1:8080")
     url = "http://10.0.0.1:8080/boot/${netX/mac}/bios.ipxe"
-    memory = ".".join(f"${{smbios/{number}.17.12.2:hexraw}}" for number in range(4))
+    memory = ".".join(f"${{smbios/{number}.17.12.2:hexraw}}" for number in range(8))
     assert f"chain --autofree {url}?modules={memory} ||" in text
     read = ipxe.read(text, "52:54:00:00:00:07")
     assert read == ipxe.Chain(url.replace("${netX/mac}", "52:54:00:00:00:07"))

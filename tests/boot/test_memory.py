@@ -12,6 +12,7 @@ from netboot.boot import memory
     [
         ("4000...", 64),  # little-endian
         ("4000.2000..", 96),
+        (".".join(["1000"] * 8), 128),  # eight sockets
         ("4000.0000.0000.0000", 64),  # three empty sockets
         ("0020...", 8192),
         ("0080...", None),  # 0 KiB
