@@ -32,6 +32,7 @@ import json
 import os
 import secrets
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -42,6 +43,9 @@ Message = dict[str, Any]
 MAX_PACKET_BYTES = 64 << 10
 MAX_DESCRIPTORS = 16
 MEETING_PREFIX = "state-worker-"  # of the sockets' names, in a store's directory
+BACKLOG = 8
+WORKER = "netboot.pages.worker"  # the module that a worker's command line names
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred of unix(7): process, user, group
 
 
 def send(control: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
@@ -84,7 +88,7 @@ def listen(folder: Path) -> tuple[socket.socket, str]:
     with _short_path(folder) as path, ExitStack() as undo:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         listener.bind(f"{path}/{name}")
-        listener.listen(8)
+        listener.listen(BACKLOG)
         undo.pop_all()
     return listener, name
 
@@ -104,6 +108,33 @@ def meet(folder: Path, name: str) -> socket.socket | None:
         sock.close()
         return None
     return sock
+
+
+def make_known(listener: socket.socket) -> None:
+    """Let ``process_of`` find this process, a worker with the ``listener`` of its parent.
+
+    The kernel notes the process that listened last (SO_PEERCRED, unix(7)).
+    """
+    listener.listen(BACKLOG)
+
+
+def process_of(worker: socket.socket) -> int | None:
+    """Return a descriptor (pidfd_open(2)) of the worker that ``meet`` has connected to.
+
+    None if the worker is dead, or of a release whose workers did not make themselves known.
+    """
+    size = _CREDENTIALS.size
+    credentials = worker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    pid, _, _ = _CREDENTIALS.unpack(credentials)
+    try:
+        process = os.pidfd_open(pid)
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    if WORKER.encode() in words:
+        return process
+    os.close(process)
+    return None
 
 
 @contextmanager

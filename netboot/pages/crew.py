@@ -1,6 +1,7 @@
 """The workers of a page server, and the assignment of clients to workers."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -19,7 +20,7 @@ from netboot.pages.exports import UNSAVED, Attachment, Exports
 from netboot.pages.nbd.backing import Damaged
 from netboot.pages.nbd.export import Refused
 from netboot.pages.nbd.handshake import Ready
-from netboot.pages.process import WorkerProcess, collect
+from netboot.pages.process import WorkerProcess, collect, kill
 from netboot.pages.rivals import Rivals
 from netboot.pages.telling import PageEvent, Teller
 from netboot.pages.worker.connection import DISCONNECTED
@@ -176,7 +177,11 @@ class Crew:
         await asyncio.gather(*(self._take_over(folder, name) for name in names))
 
     async def _take_over(self, folder: Path, name: str) -> None:
-        worker = control.meet(folder, name)
+        try:
+            worker = control.meet(folder, name)
+        except OSError as error:
+            log.warning("pages: an older worker cannot be reached: %s", error.strerror)
+            return
         if worker is not None:
             with worker:
                 try:
@@ -184,8 +189,12 @@ class Crew:
                         await collect(worker, self._resume_one)
                 except TimeoutError:
                     log.warning("pages: an older worker does not finish its requests; stopping it")
-                    control.send(worker, {"do": "stop"})
-        (folder / name).unlink(missing_ok=True)
+                    await kill(worker)
+                except Exception:
+                    log.exception("pages: an older worker gives its clients back wrongly")
+                    await kill(worker)
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
 
     async def _resume_one(self, message: control.Message, descriptors: Sequence[int]) -> None:
         """Take over one client. If that fails, it attaches again, and the others notice nothing."""

@@ -23,6 +23,7 @@ LONG_LIFE_SECONDS = 2.0
 TERMINATED_SECONDS = 0.5
 STOP_SECONDS = 0.5
 RETRY_SECONDS = 0.01
+KILLED_SECONDS = 1.0
 
 
 class WorkerProcess:
@@ -67,7 +68,7 @@ class WorkerProcess:
             if listener is not None:
                 descriptors.append(theirs_alone.enter_context(listener).fileno())
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "netboot.pages.worker", *map(str, descriptors)],
+                [sys.executable, "-P", "-m", control.WORKER, *map(str, descriptors)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
             )
@@ -207,3 +208,27 @@ async def collect(
         return
     finally:
         loop.remove_reader(descriptor)
+
+
+async def kill(worker: socket.socket) -> None:
+    """Kill a worker of another process that does not answer, and wait until it is dead.
+
+    It may have been stopped or frozen in front of a client's request. If it went on later, it would
+    write pages that are older than those that our own workers have stored meanwhile.
+    """
+    process = control.process_of(worker)
+    if process is None:
+        with contextlib.suppress(OSError):
+            control.send(worker, {"do": "stop"})
+        return
+    loop, dead = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(process, dead.set)
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        # A slow disk may keep it from its end. It runs no more code of its own, which is enough.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KILLED_SECONDS):
+                await dead.wait()
+    finally:
+        loop.remove_reader(process)
+        os.close(process)

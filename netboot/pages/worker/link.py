@@ -62,7 +62,7 @@ class Link:
             assert self._meeting is not None, "only its event leads here"
             self._epoll.unregister(self._meeting)
             self._join(self._meeting.accept()[0])
-            return None
+            assert self._control is not None
         try:
             received = control.receive(self._control)
         except BlockingIOError:

@@ -71,7 +71,10 @@ class Worker:
                 if connection is not None:
                     waiting.append(connection)
                 elif self._link.owns(descriptor):
-                    self._obey()
+                    while self._obey():  # all orders, before any client's turn
+                        pass
+            if self._ended:
+                break
             # An order may have fenced a connection that was ready in the same poll.
             waiting = [each for each in waiting if not each.closed]
             if self._shared:
@@ -151,15 +154,17 @@ class Worker:
 
     # The control plane.
 
-    def _obey(self) -> None:
+    def _obey(self) -> bool:
+        """Carry out the next order; return False if there is none."""
         received = self._link.order()
         if received is None:
-            return
+            return False
         message, descriptors = received
         try:
             self._do(message, descriptors)
         except Exception as error:  # noqa: BLE001 - one client's fault, and the worker has many
             self._complain(f"order {message.get('do')}", error)
+        return True
 
     def _do(self, message: control.Message, descriptors: list[int]) -> None:
         match message["do"]:
@@ -431,6 +436,8 @@ def main(descriptor: int, meeting: int | None = None) -> None:
     load_all()
     privileges.drop_all()  # it parses the bytes of strangers, and gets all it needs as descriptors
     listener = None if meeting is None else socket.socket(fileno=meeting)
+    if listener is not None:
+        control.make_known(listener)
     worker = Worker(socket.socket(fileno=descriptor), listener)
     try:
         sigbus.survive(worker.mapping_failed)

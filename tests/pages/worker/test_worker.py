@@ -34,6 +34,23 @@ SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"
 CEILING = 4 * MIB  # bytes per second
 OTHER, OTHER_EXPORT = "52:54:00:12:34:02", "seat-525400123402"
 
+CONNECT = {
+    "do": "connect",
+    "id": 0,
+    "lease": "a",
+    "set": 0,
+    "address": "",
+    "export": "a",
+    "store": "memory",
+    "size_bytes": MIB,
+    "read_only": False,
+    "ceiling": None,
+    "seat": "lease",
+    "written": True,
+    "headers": 0,
+    "allocation": False,
+}
+
 
 @pytest.fixture
 def leases() -> Iterator[Running]:
@@ -219,25 +236,9 @@ def lone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lone]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     client, served = socket.socketpair()
     thread = threading.Thread(target=worker.Worker(theirs, None).run)
-    message = {
-        "do": "connect",
-        "id": 0,
-        "lease": "a",
-        "set": 0,
-        "address": "",
-        "export": "a",
-        "store": "memory",
-        "size_bytes": MIB,
-        "read_only": False,
-        "ceiling": None,
-        "seat": "lease",
-        "written": True,
-        "headers": 0,
-        "allocation": False,
-    }
     with closing(MemoryStore()) as store, closing(store.create("a", MIB)) as pages, ours, client:
         carried = control.carry(b"hello", b"")
-        control.send(ours, message, [served.fileno(), carried, *pages.descriptors()])
+        control.send(ours, CONNECT, [served.fileno(), carried, *pages.descriptors()])
         served.close()
         os.close(carried)
         thread.start()
@@ -276,3 +277,20 @@ def test_the_end_of_a_client_that_waits_is_noticed_at_once(lone: Lone) -> None:
     closed = next(event for event in lone.events() if event["event"] == "closed")
     assert closed["reason"] == "closed by the client"
     assert lone.pages.pages.view(0, 4096) is None, "nothing was written"
+
+
+def test_no_client_has_a_turn_between_two_orders() -> None:
+    """A worker that stood still has several: the last one may say that its pages are old."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    client, served = socket.socketpair()
+    with closing(MemoryStore()) as store, closing(store.create("a", MIB)) as pages, ours, client:
+        client.sendall(bytes(nbd.Request(type=1, offset=0, length=4096, cookie=1)) + PAGE)
+        with served, os.fdopen(control.carry(b"", b"")) as carried:
+            descriptors = [served.fileno(), carried.fileno(), *pages.descriptors()]
+            control.send(ours, CONNECT, descriptors)
+        for order in ("leave", "fence", "stop"):
+            control.send(ours, {"do": order, "lease": "another", "set": 1})
+        worker.Worker(theirs, None).run()
+        found = bytearray(4096)
+        pages.read_into(0, memoryview(found))
+        assert found == bytes(4096)
