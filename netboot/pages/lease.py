@@ -87,6 +87,7 @@ class LeaseTable:
         The same export and token return the same lease again. Capacity is counted once for each
         export: the older lease ends when the new one is attached. All other leases of the seat end
         as well, unless the new lease is ``fresh``: a further one for a boot that has swap already.
+        So an export may have as much again as it has, whatever the capacity is now.
 
         ``asker`` is the address of a PC that no profile names, and empty for any other. Such an
         address has at most 4 pending leases: with the fifth its oldest ends. PCs that are PLAYED
@@ -98,10 +99,12 @@ class LeaseTable:
         for known in self._places.get(export, Place()).leases():
             if known.access.began_with(token):
                 return known.lease
-        while size_bytes > (left := self._places.left(export, self.capacity_bytes)):
+        # The capacity may have shrunk since then; what the PC holds already is promised to it.
+        held = self._places.get(export, Place()).size_bytes()
+        while size_bytes > (left := max(held, self._places.left(export, self.capacity_bytes))):
             surplus = self._places.surplus(export, asker, size_bytes)
             if surplus is None:
-                asked, free, all_ = map(_readable, (size_bytes, max(left, 0), self.capacity_bytes))
+                asked, free, all_ = map(_readable, (size_bytes, left, self.capacity_bytes))
                 return Refused(f"no room: {asked} asked, {free} of {all_} left")
             self._end(surplus)
         generation = _generation(export, token, size_bytes, now)

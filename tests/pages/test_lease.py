@@ -118,6 +118,21 @@ def test_a_newer_set_fences_older_ones_for_good() -> None:
         assert isinstance(table.attach(wire(f"{EXPORT}@t1.{malformed}"), 2.0), Refused)
 
 
+def test_a_pc_that_boots_again_has_room_also_if_the_capacity_has_shrunk() -> None:
+    """Another program took room of /dev/shm: "4 MiB asked, 0.0 MiB of 6.0 MiB left"."""
+    table = LeaseTable(12 * MIB)
+    for export in (EXPORT, OTHER_EXPORT, "third"):
+        granted(table.grant(export, export, "t1", 4 * MIB, 0.0))
+        attached(table.attach(wire(f"{export}@t1"), 0.0))
+    table.capacity_bytes = 6 * MIB
+    refused = table.grant(EXPORT, EXPORT, "t2", 5 * MIB, 1.0)
+    assert refused == Refused("no room: 5 MiB asked, 4 MiB of 6 MiB left")
+    granted(table.grant(EXPORT, EXPORT, "t2", 4 * MIB, 1.0))
+    attached(table.attach(wire(f"{EXPORT}@t2"), 1.0))
+    assert table.granted_bytes == 12 * MIB
+    assert isinstance(table.grant("new", "new", "t1", MIB, 1.0), Refused)
+
+
 def test_overcommit_is_how_often_the_capacity_is_promised() -> None:
     table = LeaseTable(100, overcommit=1.5)
     granted(table.grant(SEAT, EXPORT, "t1", 100, 0.0))
