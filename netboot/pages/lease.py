@@ -99,6 +99,8 @@ class LeaseTable:
         for known in self._places.get(export, Place()).leases():
             if known.access.began_with(token):
                 return known.lease
+        if size_bytes <= 0:
+            return Refused(f"expected an area of at least a page, {size_bytes} bytes asked")
         # The capacity may have shrunk since then; what the PC holds already is promised to it.
         held = self._places.get(export, Place()).size_bytes()
         while size_bytes > (left := max(held, self._places.left(export, self.capacity_bytes))):

@@ -18,6 +18,8 @@ from netboot.profile.sections import PAGE
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.seats import Seats, SeatState, new_token
 
+# A server that has lost its room refuses a PC: half of a few pages would be no swap at all.
+LEAST_SHARE_BYTES = 1 << 20
 IN_USE = "in use"  # part of the reason why a lease with connections cannot end (pages/lease.py)
 
 
@@ -110,7 +112,7 @@ class Leases:
         swap = seat.settings.swap
         asked = PAGE if seat.is_played else swap.area_bytes_for(ram_bytes)
         most = self._table.capacity_bytes * (LEASE_SHARE.per_address or 0) // 100 // PAGE * PAGE
-        if asked <= most or not asker or swap.size.bytes is not None:
+        if asked <= most or not asker or swap.size.bytes is not None or most < LEAST_SHARE_BYTES:
             return asked, ""
         return most, f", of {asked >> 20} asked: half of swap.capacity; name the PC in clients"
 

@@ -133,6 +133,12 @@ def test_a_pc_that_boots_again_has_room_also_if_the_capacity_has_shrunk() -> Non
     assert isinstance(table.grant("new", "new", "t1", MIB, 1.0), Refused)
 
 
+def test_an_area_has_a_page_at_least() -> None:
+    table = LeaseTable(0)
+    assert isinstance(table.grant(SEAT, EXPORT, "t1", 0, 0.0), Refused)
+    assert not table.has(EXPORT)
+
+
 def test_overcommit_is_how_often_the_capacity_is_promised() -> None:
     table = LeaseTable(100, overcommit=1.5)
     granted(table.grant(SEAT, EXPORT, "t1", 100, 0.0))

@@ -46,9 +46,9 @@ def test_any_line_is_an_answer_or_an_error(line: str) -> None:
         assert "\n" not in str(error)
 
 
-def granting(text: str) -> tuple[Leases, Journal]:
+def granting(text: str, capacity_bytes: int = 1024 * MIB) -> tuple[Leases, Journal]:
     journal, room = Journal(), profile_file.parse(f"clients: {{'{NAMED}': {{}}}}\n{text}", "room")
-    return Leases(Seats(room, journal), LeaseTable(1024 * MIB), lambda: 0.0), journal
+    return Leases(Seats(room, journal), LeaseTable(capacity_bytes), lambda: 0.0), journal
 
 
 def test_the_ram_that_a_stranger_claims_gets_half_of_the_capacity_at_most() -> None:
@@ -60,6 +60,14 @@ def test_the_ram_that_a_stranger_claims_gets_half_of_the_capacity_at_most() -> N
     assert leases.grant(NAMED, LeaseRequest(256 * MIB, address="10.0.0.9"), "t2") == Granted(
         512 * MIB
     )
+
+
+@pytest.mark.parametrize("left", [0, 5 * 4096, 2 * MIB - 1])
+def test_half_of_nothing_is_a_refusal_and_no_area(left: int) -> None:
+    """An area of 0 bytes, which cannot be attached (EINVAL), was granted."""
+    leases, _ = granting("swap: {size: 2x}", left)
+    refused = leases.grant(STRANGER, LeaseRequest(256 * MIB, address="10.0.0.66"), "t1")
+    assert isinstance(refused, Refused) and refused.reason.startswith("no room: 512 MiB asked")
 
 
 def test_a_size_that_the_profile_gives_is_never_cut() -> None:
