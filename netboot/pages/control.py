@@ -10,11 +10,14 @@ One packet is one line of JSON, with file descriptors. Messages to a worker:
   ``heard`` for each
 - ``leave``: give all clients back, then exit. The clients of a lease go together, when all its
   connections are between two requests
+- ``ping``: report ``pong``
 - ``stop``: close everything and exit
 
 Messages from a worker:
 
-- ``ready``: the worker runs; always the first message
+- ``ready``: the worker runs; always the first message. It understands ``ping`` if that is true:
+  the program on disk, of which a worker is started, may be of an earlier release
+- ``pong``: the answer to ``ping``
 - ``closed``: a connection has ended
 - ``counters``: the work done since the last report
 - ``heard``: the kernel of a client was last heard ``at`` this time of the monotonic clock

@@ -24,6 +24,10 @@ TERMINATED_SECONDS = 0.5
 STOP_SECONDS = 0.5
 RETRY_SECONDS = 0.01
 KILLED_SECONDS = 1.0
+# A worker that is stopped, or waits for a disk, answers nobody. Pings are counted, and not seconds:
+# the control plane may have been stopped as well.
+PING_SECONDS = 1.0
+MAX_UNANSWERED = 10
 
 
 class WorkerProcess:
@@ -45,6 +49,8 @@ class WorkerProcess:
         self._on_death = on_death
         self._told = False  # that it cannot be started
         self._restart: asyncio.TimerHandle | None = None
+        self._pinging: asyncio.TimerHandle | None = None
+        self._unanswered = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -128,10 +134,8 @@ class WorkerProcess:
         except ConnectionError:
             received = None
         if received is not None:
-            if received[0]["event"] == "ready":
-                self.ready.set()
-            else:
-                self._on_report(received[0])
+            self._unanswered = 0
+            self._report(received[0])
             return
         self._end()
         status = self._reap()
@@ -140,6 +144,29 @@ class WorkerProcess:
             self._restart = loop.call_later(TERMINATED_SECONDS, self._died, status)
         else:
             self._died(status)
+
+    def _report(self, message: control.Message) -> None:
+        match message["event"]:
+            case "ready":
+                self.ready.set()
+                if message.get("ping"):
+                    self._ping()
+            case "pong":
+                pass
+            case _:
+                self._on_report(message)
+
+    def _ping(self) -> None:
+        """Ping the process every second, and kill it if it does not answer."""
+        if self._unanswered == MAX_UNANSWERED:
+            assert self._process is not None, "it was ready"
+            log.error("page worker %d left %d pings unanswered", self.pid, MAX_UNANSWERED)
+            self._process.kill()  # its socket tells when it is dead
+            return
+        self._unanswered += 1
+        with contextlib.suppress(OSError):  # a full socket: the worker reads nothing
+            control.send(self._control, {"do": "ping"})
+        self._pinging = asyncio.get_running_loop().call_later(PING_SECONDS, self._ping)
 
     def _died(self, status: int) -> None:
         log.error("page worker %d died, status %s", self.pid, status)
@@ -150,6 +177,9 @@ class WorkerProcess:
 
     def _end(self) -> None:
         self._alive = False
+        self._unanswered = 0
+        if self._pinging is not None:
+            self._pinging.cancel()
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
         if self._meeting is not None:

@@ -213,7 +213,7 @@ def test_pages_that_cannot_be_adopted_end_one_client(
     thread = threading.Thread(target=Worker(theirs, None).run)
     with closing(MemoryStore(tmp_path)) as store, ours:
         thread.start()
-        assert control.receive(ours) == ({"event": "ready"}, [])
+        assert control.receive(ours) == ({"event": "ready", "ping": True}, [])
         for number, size in enumerate((SIZE, MIB)):
             client, served = socket.socketpair()
             carried = control.carry(b"hello", b"")

@@ -32,7 +32,7 @@ class Left:
                 [sys.executable, "-P", "-m", control.WORKER, *map(str, descriptors)],
                 pass_fds=descriptors,
             )
-            assert control.receive(ours) == ({"event": "ready"}, [])
+            assert control.receive(ours) == ({"event": "ready", "ping": True}, [])
             self.process.send_signal(signal.SIGSTOP)
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class Worker:
     def __init__(self, control_socket: socket.socket, meeting: socket.socket | None) -> None:
         self._epoll = select.epoll()
         self._link = Link(self._epoll, control_socket, meeting, self._drift)
-        self._link.report({"event": "ready"})
+        self._link.report({"event": "ready", "ping": True})
         self._connections: dict[int, Connection] = {}
         self._areas = Areas()
         self._governor = Governor()
@@ -185,6 +185,8 @@ class Worker:
             case "probe":
                 for connection in self._of_lease(message["lease"]):
                     self._probe(connection, message["keepalive"])
+            case "ping":
+                self._link.report({"event": "pong"})
             case "leave":
                 self._leaving = True
             case _:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from netboot.pages import control
+from netboot.pages import control, process
 from netboot.pages.exports import LeasedExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.backing import PageFile
@@ -196,6 +197,22 @@ def test_description_tells_the_generation(leases: Running) -> None:
         replies = client.option(nbd.go(f"{EXPORT}@t1".encode(), 2))
         texts = [reply.data[2:].decode() for reply in replies if reply.data[:2] == b"\0\2"]
         assert [text.split(",")[0] for text in texts] == [f"swap of {SEAT}"]
+
+
+def test_a_worker_that_does_not_answer_is_replaced(
+    leases: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its PCs attached in vain ("no answer in 10 s"), and no line told it."""
+    (before,) = leases.server.worker_pids
+    with NbdClient(leases.address) as client, monkeypatch.context() as patch:
+        assert client.attach(f"{EXPORT}@t1").write(0, PAGE) == 0
+        patch.setattr(process, "PING_SECONDS", 0.02)
+        os.kill(before, signal.SIGSTOP)
+        leases.event("worker-died")
+    with NbdClient(leases.address) as again:
+        assert again.attach(f"{EXPORT}@t1").read(0, 4096) == PAGE
+    assert leases.server.worker_pids != [before]
+    assert f"page worker {before} left 10 pings unanswered" in caplog.text
 
 
 @dataclass
