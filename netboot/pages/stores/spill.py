@@ -64,22 +64,28 @@ class Spiller:
                 if not self._files:
                     self._thread = None
                     return
-            try:
-                going = False
-                while self._round(going):
-                    going = True
-            except OSError as error:
-                self._tell(error)
-            except Exception:
-                log.exception("pages: spilling failed")  # the next waiting write retries
+            going = False
+            while self._round(going):
+                going = True
 
     def _round(self, going: bool) -> bool:
         """Spill one batch of the largest file that has one; return whether there was one."""
         with self._changed:
             files = sorted(self._files, key=lambda file: file.pages_in_memory, reverse=True)
-        return any(file.spill(going=going) for file in files)
+        return any(self._spill(file, going) for file in files)
 
-    def _tell(self, error: OSError) -> None:
-        if time.monotonic() - self._told >= TELL_SECONDS:
-            self._told = time.monotonic()
+    def _spill(self, file: Spillable, going: bool) -> int:
+        """Spill a batch of ``file``. If that fails, the others are spilled; a later round retries."""
+        try:
+            return file.spill(going=going)
+        except Exception as error:  # noqa: BLE001 - the thread has the files of many PCs
+            if time.monotonic() - self._told >= TELL_SECONDS:
+                self._told = time.monotonic()
+                self._tell(error)
+            return 0
+
+    def _tell(self, error: Exception) -> None:
+        if isinstance(error, OSError):
             log.warning("pages: cannot spill to disk: %s; writes may be delayed", error.strerror)
+        else:
+            log.error("pages: spilling failed", exc_info=error)
