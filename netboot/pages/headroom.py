@@ -16,6 +16,7 @@ from typing import NoReturn
 from netboot.boot.limits import NBD_CONNECTIONS
 from netboot.host.memory import Limit, memory_limits, ram_bytes
 from netboot.pages.nbd.backing import PAGE_BYTES
+from netboot.pages.stores.folder import find_kept
 from netboot.pages.stores.memory import TMPFS
 from netboot.profile.stores import MIN_TIER_BYTES, StoreSpec
 
@@ -53,8 +54,12 @@ class Holding:
 
 def room(directory: Path) -> int:
     """Return the bytes that pages in ``directory`` use or could use. Raises OSError."""
+    return _free(directory) + used(directory)
+
+
+def _free(directory: Path) -> int:
     found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize + used(directory)
+    return found.f_bavail * found.f_frsize
 
 
 def used(directory: Path) -> int:
@@ -79,14 +84,19 @@ def pages_in(size_bytes: int) -> int:
     return max(0, size_bytes - BESIDE_BYTES) * PAGE_BYTES // (PAGE_BYTES + 1)
 
 
-def affordable(spec: StoreSpec) -> StoreSpec:
-    """Return ``spec`` with no more memory than the kernel would let this server use.
+def affordable(spec: StoreSpec, name: str) -> StoreSpec:
+    """Return ``spec`` with no more memory than the kernel would let the server ``name`` use.
 
-    Of a tiered store that starts now. Warns if that is less.
+    Of a tiered store that starts now, and may have pages of before. Warns if that is less.
     """
     if not spec.memory_bytes:
         return spec
-    least = min(memory_limits(), key=lambda each: each.size_bytes)
+    limits, own = [], 0
+    with contextlib.suppress(OSError):  # the store says that there is no tmpfs
+        kept = find_kept(TMPFS, name, os.geteuid())
+        own = used(kept) if kept else 0
+        limits = [Limit(str(TMPFS), max(0, _free(TMPFS) + own - BESIDE_BYTES))]
+    least = min([*limits, *memory_limits(own)], key=lambda each: each.size_bytes)
     if least.size_bytes >= spec.memory_bytes:
         return spec
     most = max(MIN_TIER_BYTES, least.size_bytes)

@@ -134,8 +134,9 @@ class Services:
             await asyncio.to_thread(self._room.files.make_templates, self._state)
             images = await asyncio.to_thread(self._images)
 
-        spec = headroom.affordable(parse_store(self._profile.swap.store))
-        store = stores.make_store(spec, pages_name(self._state))
+        name = pages_name(self._state)
+        spec = headroom.affordable(parse_store(self._profile.swap.store), name)
+        store = stores.make_store(spec, name)
         self._running.callback(_close_store, store)
         self._leased = leased = LeasedExports(
             store,

@@ -19,6 +19,7 @@ MEMORY = StoreSpec("memory")
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of a store: 1 GiB of room in 8 GiB of RAM without any other limit."""
     monkeypatch.setattr(headroom, "room", lambda directory: GIB)
+    monkeypatch.setattr(headroom, "_free", lambda directory: 2 * GIB)
     monkeypatch.setattr(headroom, "ram_bytes", lambda: 8 * GIB)
     monkeypatch.setattr(headroom, "memory_limits", lambda own=0: [Limit("the RAM", 7 * GIB)])
     monkeypatch.setattr(headroom, "_inodes", lambda spec, directory: [])
@@ -100,10 +101,32 @@ def test_the_memory_of_a_tiered_store_is_no_more_than_its_cgroup_has(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = StoreSpec("tiered", store, GIB)
-    assert headroom.affordable(spec) == spec
+    assert headroom.affordable(spec, "room") == spec
     monkeypatch.setattr(headroom, "memory_limits", lambda own=0: [Limit("cgroup /x", 100 * MIB)])
-    assert headroom.affordable(spec) == StoreSpec("tiered", store, 100 * MIB)
+    assert headroom.affordable(spec, "room") == StoreSpec("tiered", store, 100 * MIB)
     assert "memory=1024 MiB, but cgroup /x leaves 100 MiB, which is used" in caplog.text
+
+
+def test_the_memory_of_a_tiered_store_fits_into_its_tmpfs_with_the_pages_of_before(
+    store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All writes waited at a tmpfs smaller than memory=. After an upgrade ours are there as well."""
+    tmpfs, spec = store.parent, StoreSpec("tiered", store, 128 * MIB)
+    monkeypatch.setattr(headroom, "TMPFS", tmpfs)
+    monkeypatch.setattr(headroom, "_free", lambda directory: 100 * MIB + BESIDE_BYTES)
+    own: list[int] = []
+
+    def limits(used: int) -> list[Limit]:
+        own.append(used)
+        return []
+
+    monkeypatch.setattr(headroom, "memory_limits", limits)
+    assert headroom.affordable(spec, "room").memory_bytes == 100 * MIB
+    assert f"memory=128 MiB, but {tmpfs} leaves 100 MiB, which is used" in caplog.text
+    (kept := tmpfs / "netboot-kept-room").mkdir()
+    monkeypatch.setattr(headroom, "used", lambda directory: 28 * MIB * (directory == kept))
+    assert headroom.affordable(spec, "room") == spec
+    assert own == [0, 28 * MIB]
 
 
 def test_few_inodes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ FILE_BYTES = 3 * _COLUMN_BYTES
 
 
 class Ledger:
-    """One process's view. Slot 0 has the limit, each other slot a page file. Counts are pages."""
+    """One process's view. Slot 0 has the limit and ``full``, each other slot a page file. Counts are pages."""
 
     def __init__(self, descriptor: int) -> None:
         """Open the file of ``descriptor`` again, so that this object has a lock of its own."""
@@ -39,6 +39,18 @@ class Ledger:
     @limit.setter
     def limit(self, pages: int) -> None:
         self._reserved[0] = pages
+
+    @property
+    def full(self) -> bool:
+        """True if the tmpfs had no room for a page, although the limit left some.
+
+        Other programs write there too. Each process spills its files until a batch has left memory.
+        """
+        return bool(self._owners[0])
+
+    @full.setter
+    def full(self, found: bool) -> None:
+        self._owners[0] = found
 
     def room(self) -> int:
         """Return the number of unreserved pages; below 0 if the limit was lowered."""

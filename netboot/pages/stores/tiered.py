@@ -22,6 +22,7 @@ from netboot.pages.stores.disk import make_folder
 from netboot.pages.stores.folder import Folder
 from netboot.pages.stores.ledger import FILE_BYTES, Ledger
 from netboot.pages.stores.memory import TMPFS
+from netboot.pages.stores.sparse import NO_ROOM
 from netboot.pages.stores.tieredfile import TieredFile, open_tiered
 from netboot.pages.stores.tiermap import HEADER, map_bytes
 from netboot.profile.stores import StoreSpec
@@ -80,7 +81,11 @@ class TieredStore:
             memory = self._memory.create(name, base + size_bytes)
             undo.callback(os.close, memory)
             undo.callback(self._memory.remove, name)
-            os.posix_fallocate(memory, 0, base)
+            try:
+                os.posix_fallocate(memory, 0, base)
+            except OSError as error:
+                self._ledger.full = error.errno in NO_ROOM  # the PC finds room when it asks again
+                raise
             os.pwrite(memory, HEADER.pack(slot, generation), 0)
             disk = self._disk.create(name, size_bytes)
             undo.pop_all()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from netboot.pages.nbd.backing import PAGE_BYTES, Busy
-from netboot.pages.stores.sparse import check_size, punch, raise_busy, read_all
+from netboot.pages.stores.sparse import NO_ROOM, check_size, punch, raise_busy, read_all
 from netboot.pages.stores.tiermap import BOTH, EMPTY, FRESH, MAP_OFFSET, ON_DISK, spiller
 from netboot.pages.stores.writebehind import WriteBehind
 
@@ -174,7 +174,9 @@ class TieredFile(WriteBehind):
             while written < length:
                 written += os.pwrite(self._memory, data[written:], self._base + offset + written)
         except OSError as error:
-            spiller.wake()
+            if error.errno in NO_ROOM:
+                self._ledger.full = True
+                spiller.wake()
             raise_busy(error)
 
     def _fetch_edges(self, begin: int, end: int) -> None:

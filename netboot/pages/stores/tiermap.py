@@ -78,7 +78,7 @@ class MappedPages:
 
     def _is_short(self, *, going: bool) -> bool:
         limit = self._ledger.limit
-        return self._ledger.room() < (limit // 16 * 3 if going else limit // 8)
+        return self._ledger.full or self._ledger.room() < (limit // 16 * 3 if going else limit // 8)
 
     def _afford(self, cost: int, *, spared: int = 0) -> None:
         """Reserve ``cost`` spare pages and leave ``spared`` for other files. Raises Busy."""

@@ -61,7 +61,10 @@ class WriteBehind(MappedPages):
                 except BaseException:
                     self._undo(batch)
                     raise
-                return sum(self._leave(page, count) for page, count, _ in batch)
+                left = sum(self._leave(page, count) for page, count, _ in batch)
+                if left:
+                    self._ledger.full = False
+                return left
 
     def _choose(self) -> list[tuple[int, int, bool]]:
         """Return the pages to spill: first page, count, and whether they must be copied.

@@ -251,6 +251,50 @@ def test_full_disk_makes_writes_wait_and_reads_go_on(
     pages.close()
 
 
+def test_a_tmpfs_with_less_room_than_the_limit_is_spilled(
+    store: TieredStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other programs have filled it. All writes waited for ever, though the disk was empty."""
+    other, pages = store.create("other", 2 * MIB), store.create("a", 8 * MIB)
+    for number in range(256):
+        write(other, number, content(number))
+    memories, real = [each.descriptors()[0] for each in (other, pages)], os.pwrite
+
+    def limited(descriptor: int, data: memoryview, offset: int) -> int:
+        if descriptor in memories and memory_bytes(store) > MIB:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", limited)
+    for page in range(1024):
+        write(pages, page, content(page))
+    for page in range(1024):
+        assert read(pages, page) == content(page)
+    other.close()
+    pages.close()
+
+
+def test_no_room_for_a_map_makes_room_for_it(
+    store: TieredStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = store.create("a", 2 * MIB)
+    for page in range(256):
+        write(pages, page, content(page))
+    before, real = memory_bytes(store), os.posix_fallocate
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        if memory_bytes(store) >= before:
+            raise OSError(28, "No space left on device")
+        real(descriptor, offset, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        store.create("b", 2 * MIB)
+    wait_for(lambda: memory_bytes(store) < before)
+    store.create("b", 2 * MIB).close()
+    pages.close()
+
+
 def test_reading_in_order_reads_ahead_more_and_more(store: TieredStore) -> None:
     pages = store.create("a", 8 * MIB)
     for page in range(2048):
