@@ -65,15 +65,14 @@ class Worker:
     def run(self) -> None:
         """Serve until the control plane orders a stop, or is gone and no client is left."""
         while not self._ended:
-            waiting = []
+            waiting, goes_on = [], True
             for descriptor, _ in self._epoll.poll(self._patience()):
                 connection = self._connections.get(descriptor)
                 if connection is not None:
                     waiting.append(connection)
                 elif self._link.owns(descriptor):
-                    while self._obey():  # all orders, before any client's turn
-                        pass
-            if self._ended:
+                    goes_on = self._obey()
+            if not goes_on:
                 break
             # An order may have fenced a connection that was ready in the same poll.
             waiting = [each for each in waiting if not each.closed]
@@ -155,16 +154,18 @@ class Worker:
     # The control plane.
 
     def _obey(self) -> bool:
-        """Carry out the next order; return False if there is none."""
-        received = self._link.order()
-        if received is None:
-            return False
-        message, descriptors = received
-        try:
-            self._do(message, descriptors)
-        except Exception as error:  # noqa: BLE001 - one client's fault, and the worker has many
-            self._complain(f"order {message.get('do')}", error)
-        return True
+        """Carry out all orders that there are; return False if the worker has to end.
+
+        Without a control plane that can find it later, it must not serve requests that waited while
+        it stood still: its successor has stored newer pages.
+        """
+        while received := self._link.order():
+            message, descriptors = received
+            try:
+                self._do(message, descriptors)
+            except Exception as error:  # noqa: BLE001 - one client's fault, and the worker has many
+                self._complain(f"order {message.get('do')}", error)
+        return not self._ended and (self._link.can_be_met or not self._link.adrift)
 
     def _do(self, message: control.Message, descriptors: list[int]) -> None:
         match message["do"]:

@@ -296,7 +296,8 @@ def test_the_end_of_a_client_that_waits_is_noticed_at_once(lone: Lone) -> None:
     assert lone.pages.pages.view(0, 4096) is None, "nothing was written"
 
 
-def test_no_client_has_a_turn_between_two_orders() -> None:
+@pytest.mark.parametrize("stops", [True, False], ids=["stop", "no control plane"])
+def test_no_client_has_a_turn_between_the_last_orders(stops: bool) -> None:
     """A worker that stood still has several: the last one may say that its pages are old."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     client, served = socket.socketpair()
@@ -305,8 +306,10 @@ def test_no_client_has_a_turn_between_two_orders() -> None:
         with served, os.fdopen(control.carry(b"", b"")) as carried:
             descriptors = [served.fileno(), carried.fileno(), *pages.descriptors()]
             control.send(ours, CONNECT, descriptors)
-        for order in ("leave", "fence", "stop"):
+        for order in ("leave", "fence", "stop" if stops else "drop"):
             control.send(ours, {"do": order, "lease": "another", "set": 1})
+        if not stops:
+            ours.close()
         worker.Worker(theirs, None).run()
         found = bytearray(4096)
         pages.read_into(0, memoryview(found))
