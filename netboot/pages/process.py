@@ -160,7 +160,9 @@ class WorkerProcess:
         """Ping the process every second, and kill it if it does not answer."""
         if self._unanswered == MAX_UNANSWERED:
             assert self._process is not None, "it was ready"
-            log.error("page worker %d left %d pings unanswered", self.pid, MAX_UNANSWERED)
+            log.error(
+                "page worker %d left %d pings unanswered; killing it", self.pid, MAX_UNANSWERED
+            )
             self._process.kill()  # its socket tells when it is dead
             return
         self._unanswered += 1

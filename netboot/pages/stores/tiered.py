@@ -84,7 +84,7 @@ class TieredStore:
             try:
                 os.posix_fallocate(memory, 0, base)
             except OSError as error:
-                self._ledger.full = error.errno in NO_ROOM  # the PC finds room when it asks again
+                self._ledger.full |= error.errno in NO_ROOM  # the PC finds room when it asks again
                 raise
             os.pwrite(memory, HEADER.pack(slot, generation), 0)
             disk = self._disk.create(name, size_bytes)
