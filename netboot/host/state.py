@@ -77,7 +77,7 @@ class StateFile:
         warning. The spare file, which has the save before, takes its place. None without both.
         """
         try:
-            return parse(_read(self.path)), True
+            return parse(read_regular(self.path)), True
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
@@ -85,7 +85,7 @@ class StateFile:
             where = _set_aside(self.path)
             log.warning("%s: %s; it is set aside as %s", self.path, reason, where)
         with contextlib.suppress(OSError, ValueError):
-            return parse(_read(self._spare_path)), False
+            return parse(read_regular(self._spare_path)), False
         return None
 
     def close(self) -> None:
@@ -231,13 +231,14 @@ def _set_aside(path: Path) -> str:
     return str(free)
 
 
-def _read(path: Path) -> bytes:
+def read_regular(path: Path) -> bytes:
+    """Return the content of a file. Raises ValueError for anything else, or if it is too large."""
     # O_NONBLOCK: to open a named pipe would block until it has a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("expected a file")
+            raise ValueError("damaged: expected a file")
         if status.st_size > MAX_BYTES:
             raise ValueError(f"{status.st_size} bytes, expected at most {MAX_BYTES}")
         with open(descriptor, "rb", closefd=False) as file:

@@ -1,13 +1,16 @@
 """The server's secret, from which tickets and order keys are made."""
 
 import contextlib
+import logging
 import secrets
 from pathlib import Path
 
 from netboot.boot import ticket
 from netboot.errors import OperatorError
-from netboot.host.files import PRIVATE, create_file
-from netboot.host.state import set_aside
+from netboot.host.files import PRIVATE, create_file, replace_file
+from netboot.host.state import read_regular, set_aside
+
+log = logging.getLogger(__name__)
 
 SECRET_FILE = "secret"  # in the state folder
 
@@ -19,17 +22,20 @@ def load_secret(path: Path, *, make: bool = True) -> bytes:
     secret is made. Without ``make`` it is another server's, and has to be there. Raises
     OperatorError if it can be neither read nor made, or if others can read it.
     """
-    spare = path.with_name(f".{path.name}.spare")
+    spare, coming = (path.with_name(f".{path.name}.{end}") for end in ("spare", "next"))
     try:
+        if coming.exists():  # a server has ended in the middle of ``_replaced``
+            coming.replace(spare if path.exists() else path)
         if not path.exists():
             spare.unlink(missing_ok=True)  # an operator who removes the secret wants another one
         else:
             try:
                 secret = _read(path)
             except ValueError as error:
-                secret = _replaced(path, spare, error, make=make)
+                secret = _replaced(path, spare, coming, error, make=make)
             with contextlib.suppress(OSError):  # no room: the next start tries again
-                create_file(spare, secret, mode=PRIVATE)
+                if not _is_copy(spare, secret):
+                    replace_file(spare, secret, mode=PRIVATE, durable=True)
             return secret
         if not make:
             raise OperatorError(
@@ -45,8 +51,11 @@ def load_secret(path: Path, *, make: bool = True) -> bytes:
         ) from error
 
 
-def _replaced(path: Path, spare: Path, error: ValueError, *, make: bool) -> bytes:
-    """Return the secret that takes the place of a damaged one."""
+def _replaced(path: Path, spare: Path, coming: Path, error: ValueError, *, make: bool) -> bytes:
+    """Return the secret that takes the place of a damaged one, which is on disk before that goes.
+
+    The spare copy needs no room: it is renamed. Raises OSError if there is no room for a new one.
+    """
     try:
         secret = _read(spare)
     except (OSError, ValueError):
@@ -54,20 +63,30 @@ def _replaced(path: Path, spare: Path, error: ValueError, *, make: bool) -> byte
             raise OperatorError(
                 f"{path}: {error}", hint="copy it again from the server that boots the PCs"
             ) from None
-        spare.unlink(missing_ok=True)
         secret = secrets.token_bytes(ticket.SECRET_BYTES)
+        create_file(coming, secret, mode=PRIVATE)
         set_aside(path, f"{error}; a new one is made, and PCs that are on have to boot again")
-    else:
+        coming.replace(path)
+        return secret
+    try:
+        spare.replace(coming)
         set_aside(path, f"{error}; its spare copy takes its place")
-    create_file(path, secret, mode=PRIVATE)
-    return _read(path)
+        coming.replace(path)
+    except OSError as failure:
+        log.warning("%s: %s; its spare copy is used: %s", path, error, failure.strerror)
+    return secret
+
+
+def _is_copy(spare: Path, secret: bytes) -> bool:
+    try:
+        return _read(spare) == secret
+    except (OSError, ValueError, OperatorError):
+        return False
 
 
 def _read(path: Path) -> bytes:
     """Return the secret in ``path``. Raises OSError, ValueError if damaged, OperatorError."""
-    if path.is_dir():
-        raise ValueError("damaged: the secret is a folder, expected a file")
-    secret = path.read_bytes()
+    secret = read_regular(path)
     if path.stat().st_mode & 0o077:
         raise OperatorError(f"{path}: others can read it", hint=f"chmod 600 {path}")
     if len(secret) != ticket.SECRET_BYTES:

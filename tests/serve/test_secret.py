@@ -1,6 +1,9 @@
 """The server's secret: made once, read by nobody else, and never one that is not whole."""
 
+import errno
+import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +31,81 @@ def test_servers_that_start_at_once_agree(tmp_path: Path) -> None:
         path = tmp_path / f"{number}"
         with ThreadPoolExecutor(4) as threads:
             assert len(set(threads.map(load_secret, [path] * 4))) == 1
+
+
+def test_a_secret_that_the_operator_replaces_has_its_own_spare_copy(tmp_path: Path) -> None:
+    load_secret(path := tmp_path / "secret")
+    load_secret(path)
+    path.write_bytes(other := b"o" * SECRET_BYTES)
+    assert load_secret(path) == other
+    path.write_bytes(b"")
+    assert load_secret(path) == other
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_damaged(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "secret"
+    load_secret(path)
+    secret = load_secret(path)
+    path.unlink()
+    path.mkdir() if kind == "folder" else os.mkfifo(path, 0o600)
+    assert load_secret(path) == load_secret(path) == secret
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_a_start_that_fails_at_any_call_loses_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """A full disk, or one that became read-only, while a damaged secret is replaced."""
+    path = tmp_path / "secret"
+    load_secret(path)
+    secret = load_secret(path)
+    path.write_bytes(b"")
+    left = call
+    rename, replace = os.rename, Path.replace
+
+    def failing(call: Callable[..., object]) -> Callable[..., object]:
+        def called(*arguments: object) -> object:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return call(*arguments)
+
+        return called
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "rename", failing(rename))
+        full.setattr(Path, "replace", failing(replace))
+        assert load_secret(path) == secret
+    assert load_secret(path) == secret
+
+
+def test_without_room_for_a_new_secret_the_damaged_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "secret").write_bytes(b"damaged")
+    path.chmod(0o600)
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("netboot.serve.secret.create_file", full)
+    with pytest.raises(OperatorError, match="No space left on device"):
+        load_secret(path)
+    assert path.read_bytes() == b"damaged"
+
+
+def test_a_server_that_was_killed_between_two_names_loses_no_secret(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    load_secret(path)
+    secret = load_secret(path)
+    (tmp_path / ".secret.spare").rename(tmp_path / ".secret.next")
+    path.write_bytes(b"")
+    assert load_secret(path) == secret, "before the damaged one was set aside"
+    (tmp_path / ".secret.spare").rename(tmp_path / ".secret.next")
+    path.unlink()
+    assert load_secret(path) == secret, "after that"
 
 
 DAMAGED = [0, 5, SECRET_BYTES + 1]
