@@ -4,8 +4,6 @@ The wall clock of a machine without a battery jumps by years when NTP comes. A l
 all else that ages, would then end at once or never.
 """
 
-import contextlib
-import json
 import logging
 import math
 import time
@@ -14,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.host.boot import boot_id
-from netboot.host.files import PRIVATE, replace_file
+from netboot.host.files import PRIVATE
+from netboot.host.state import StateFile, seal, unseal
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +49,29 @@ def load(
     clock, and never before the time at which the last server started.
     """
     now, offset = wall(), wall() - ticks()
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            saved = json.loads(path.read_bytes())
-            before, at = float(saved["offset"]), float(saved["at"])
-            if not (math.isfinite(before) and math.isfinite(at)):
-                raise ValueError("no time")
-            offset = before if saved["boot"] == boot() else max(now, at) - ticks()
-        except (ValueError, KeyError, TypeError) as error:
-            log.warning("%s: not a clock: %r; it begins again, by the wall clock", path, error)
+    file = StateFile(path, mode=PRIVATE)
+    found = file.read(_parse)
+    if found is not None:
+        (before, at, booted), _ = found
+        offset = before if booted == boot().strip() else max(now, at) - ticks()
     clock = Clock(offset, ticks)
-    row = {"version": VERSION, "boot": boot(), "offset": offset, "at": clock.now()}
+    row = {"version": VERSION, "boot": boot().strip(), "offset": offset, "at": clock.now()}
     try:
-        replace_file(path, json.dumps(row) + "\n", mode=PRIVATE)
+        file.write(seal(row))
     except OSError as error:  # a full disk: the next server begins by the wall clock
         log.warning("%s: cannot keep the clock: %s", path, error.strerror)
+    finally:
+        file.close()
     return clock
+
+
+def _parse(data: bytes) -> tuple[float, float, str]:
+    """Return the offset, the time of the save and the boot. Raises ValueError."""
+    saved = unseal(data, VERSION)
+    try:
+        offset, at, boot = float(saved["offset"]), float(saved["at"]), str(saved["boot"])
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"damaged: {error!r}") from None
+    if not (math.isfinite(offset) and math.isfinite(at)):
+        raise ValueError("damaged: no time")
+    return offset, at, boot.strip()

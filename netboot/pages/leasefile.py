@@ -149,7 +149,7 @@ def _parse_object(data: bytes) -> Saved:
     try:
         sequence, mark, places = content[SEQUENCE], content["mark"], content["places"]
         return Saved(_rows(content["leases"]), int(sequence), str(mark), tuple(map(str, places)))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"damaged: {error!r}") from None
 
 

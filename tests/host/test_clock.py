@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -54,25 +55,63 @@ def test_without_a_battery_time_does_not_go_back(tmp_path: Path) -> None:
     assert machine.start().now() == NOW
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"offset": "x"}', '{"offset": NaN, "at": 1}'])
-def test_a_spoilt_file_begins_again(
-    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+SPOILT = {
+    "empty": "",
+    "cut": "{",
+    "a list": "[]",
+    "a text": '{"offset": "x"}',
+    "no number": '{"offset": NaN, "at": 1, "boot": ""}',
+    "endless": '{"offset": 1, "at": Infinity, "boot": ""}',
+    "too long": '{"offset": ' + "9" * 400 + ', "at": 1, "boot": ""}',
+    "deep": "[" * 100_000,
+    "newer": '{"version": 99, "offset": 1, "at": 1, "boot": ""}',
+}
+
+
+@pytest.mark.parametrize("kind", [*SPOILT, "a folder", "a pipe", "a loop"])
+def test_a_spoilt_file_is_set_aside_and_the_clock_begins_again(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine = Machine(tmp_path)
-    machine.path.write_text(content)
+    if kind in SPOILT:
+        machine.path.write_text(SPOILT[kind])
+    elif kind == "a folder":
+        machine.path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(machine.path)
+    else:
+        machine.path.symlink_to(machine.path)
     with caplog.at_level(logging.WARNING):
         assert machine.start().now() == NOW
-    assert len(caplog.messages) == 1
+    assert len(caplog.messages) == 1 and os.path.lexists(tmp_path / "clock.aside-1")
     assert json.loads(machine.path.read_text())["version"] == clock.VERSION
+
+
+def test_the_save_before_takes_the_place_of_a_spoilt_file(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.start()
+    machine.start()
+    machine.path.write_text("")
+    machine.wait(10)
+    machine.wall += YEAR
+    assert machine.start().now() == NOW + 10
+
+
+def test_a_clock_of_before_had_no_digest_and_a_newline(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    row = {"version": 1, "boot": "first\n", "offset": NOW - 50 + 7, "at": NOW}
+    machine.path.write_text(json.dumps(row) + "\n")
+    assert machine.start().now() == NOW + 7
 
 
 def test_a_clock_that_cannot_be_kept_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    machine = Machine(tmp_path / "missing")
+    (tmp_path / "file").touch()
+    machine = Machine(tmp_path / "file")
     with caplog.at_level(logging.WARNING):
         assert machine.start().now() == NOW
-    assert "cannot keep the clock: No such file" in caplog.text
+    assert "cannot keep the clock: File exists" in caplog.text
 
 
 def test_the_kernel_counts() -> None:

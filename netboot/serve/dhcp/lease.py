@@ -9,6 +9,7 @@ and its userland each ask for an address, and its swap connection depends on tha
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+from math import isfinite
 from typing import Any
 from zlib import crc32
 
@@ -257,8 +258,10 @@ class LeasePool:
                 Lease(str(row["client"]), IPv4Address(row["address"]), float(row["expires"]), True)
                 for row in saved["leases"]
             ]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a list of leases: {error!r}") from error
+        if not all(isfinite(lease.expires) for lease in leases):
+            raise ValueError("not a list of leases: an end that is no time")
         for lease in leases:
             if self._may_have(lease.address, lease.owner):
                 self._keep(lease)

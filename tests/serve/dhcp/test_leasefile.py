@@ -88,9 +88,12 @@ def test_an_address_that_goes_to_another_pc_is_a_new_lease(
     assert not server.file.has(FIRST)
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"leases": [{}]}', '{"leases": 1}', "\udcff", '{"version": 2}']
-)
+ENDS = '{"leases": [{"client": "x", "address": "10.0.0.9", "expires": %s}]}'
+SPOILT = ["", "{", "[]", '{"leases": [{}]}', '{"leases": 1}', "\udcff", '{"version": 2}']
+SPOILT += [ENDS % number for number in ("NaN", "Infinity", "9" * 400)]
+
+
+@pytest.mark.parametrize("content", SPOILT)
 def test_a_spoilt_lease_file_is_set_aside_and_the_save_before_counts(
     path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
