@@ -11,6 +11,7 @@ attached since, and their pages may be lost. Such a lease must not come back wit
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ class LeaseFiles:
         beside = self._read(self._beside, _parse_list)
         apart = self._read(self._apart, _parse_object)
         before = [Path(each) for each in apart.places] if apart is not None else []
-        self.places = [each for each in before if each != self._store.directory and each.is_dir()]
+        self.places = [each for each in before if each != self._store.directory and _may_be(each)]
         # Also newer than a copy of another machine, or of long ago, that is restored one day.
         numbers = (each.sequence for each in (beside, apart) if each is not None)
         self._sequence = max(int(now * 1000), *numbers, 0)
@@ -97,7 +98,7 @@ class LeaseFiles:
     def _read(self, file: StateFile | None, parse: Callable[[bytes], Saved]) -> Saved | None:
         if file is None:
             return None
-        aside = file.path.exists()
+        aside = os.path.lexists(file.path)
         found = file.read(parse)
         if found is None:
             self.is_damaged |= aside
@@ -123,6 +124,14 @@ class LeaseFiles:
                 "leases": self._table.as_json(),
             }
         )
+
+
+def _may_be(directory: Path) -> bool:
+    """Return False if there is no such directory: one that cannot be looked at may come back."""
+    try:
+        return directory.is_dir()
+    except OSError:  # an NFS server that is away, or a folder that only root may enter
+        return True
 
 
 def _newest(beside: Saved | None, apart: Saved | None) -> Saved | None:

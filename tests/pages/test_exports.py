@@ -425,3 +425,21 @@ def test_an_export_without_room_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         pytest.raises(OperatorError, match="^export big: .* takes no 8192 bytes: No space left"),
     ):
         StaticExports(store, {"big": 8192})
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EIO])
+def test_a_store_of_before_that_cannot_be_looked_at_prevents_no_start(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    before = served.store.directory
+    is_dir = Path.is_dir
+
+    def fail(self: Path) -> bool:
+        if self == before:
+            raise OSError(number, os.strerror(number))
+        return is_dir(self)
+
+    monkeypatch.setattr(Path, "is_dir", fail)
+    with closing(DiskStore(tmp_path / "elsewhere", "room")) as store:
+        exports = LeasedExports(store, LeaseTable(1 << 20), state=tmp_path / "state")
+        assert exports.files.places == [before], "it may come back"
