@@ -1,6 +1,5 @@
 """The exports of a page server: a fixed table, or the leases of a room."""
 
-import contextlib
 import errno
 import hashlib
 import logging
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from netboot.errors import OperatorError
+from netboot.host.complaints import Complaints
 from netboot.pages.lease import MAX_CONNECTIONS, Ends, Lease, LeaseTable
 from netboot.pages.leasefile import LeaseFiles
 from netboot.pages.nbd.backing import PageFile
@@ -225,6 +225,7 @@ class LeasedExports:
         self._clock = clock
         self._ceiling = ceiling
         self._pages: dict[str, PageFile] = {}
+        self._complaints = Complaints(log)
         self.directory = store.directory
         self.on_ended: Callable[[str], None] = _ignore_end
         self.files = LeaseFiles(table, store, state)
@@ -356,15 +357,27 @@ class LeasedExports:
         """Wipe the pages of ended leases; return whether there were any."""
         ended = [old.generation for old in self._table.take_ended()]
         for generation in ended:
+            self._wipe(generation)
+            self.on_ended(generation)
+        return bool(ended)
+
+    def _wipe(self, generation: str) -> None:
+        """Wipe pages that nobody may read any more, or leave them to the next start."""
+        try:
             pages = self._pages.pop(generation, None)
             if pages is not None:
                 pages.close()
-            with contextlib.suppress(
-                FileNotFoundError
-            ):  # never attached, or the folder was removed
-                self._store.remove(generation)
-            self.on_ended(generation)
-        return bool(ended)
+            self._store.remove(generation)
+        except FileNotFoundError:
+            pass  # never attached, or the folder was removed
+        except OSError as error:
+            self._complaints.warn(
+                "wipe",
+                "%s: pages that have ended cannot be wiped: %s; mend the file system: the next start "
+                "frees their room",
+                self.directory,
+                error.strerror,
+            )
 
     def _restore(self) -> None:
         if self.directory is None:
@@ -383,7 +396,7 @@ class LeasedExports:
             )
             return
         for stray in strays:
-            self._store.remove(stray)
+            self._wipe(stray)
 
 
 def _ignore_end(lease: str) -> None:

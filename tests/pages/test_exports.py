@@ -443,3 +443,29 @@ def test_a_store_of_before_that_cannot_be_looked_at_prevents_no_start(
     with closing(DiskStore(tmp_path / "elsewhere", "room")) as store:
         exports = LeasedExports(store, LeaseTable(1 << 20), state=tmp_path / "state")
         assert exports.files.places == [before], "it may come back"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO])
+def test_pages_that_cannot_be_wiped_stop_no_pc_and_no_start(
+    served: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+) -> None:
+    def fail(name: str) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(DiskStore, "remove", lambda self, name: fail(name))
+    again = Server(tmp_path)
+    ended: list[str] = []
+    again.exports.on_ended = ended.append
+    (old,) = again.store.names()
+    again.grant("new")
+    found = again.attach("new", 1)
+    assert isinstance(found, Attachment) and ended == [old], "its boot before has ended"
+    assert caplog.text.count("pages that have ended cannot be wiped") == 1
+    again.kill()
+    last = Server(tmp_path)
+    assert isinstance(last.attach("new", 2), Attachment)
+    last.kill()

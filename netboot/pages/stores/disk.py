@@ -6,6 +6,7 @@ store was closed, which flushes them. Otherwise they are wiped: no client may ev
 in place of a new one.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from netboot.profile.stores import StoreSpec
 
 WRITER = "state-boot"  # file in the folder: the boot id of the kernel that writes, or CLOSED
 CLOSED = "closed"
+
+log = logging.getLogger(__name__)
 
 
 class DiskFile(SparseFile):
@@ -104,11 +107,22 @@ class DiskStore:
     def close(self) -> None:
         """Wipe all files; if the store has a name, flush and keep them instead."""
         if self._folder.kept:
-            for name in self.names():
-                descriptor = os.open(self._folder.path_of(name), os.O_RDWR)
-                os.fsync(descriptor)
-                os.close(descriptor)
-            self._note(CLOSED)
+            try:
+                for name in self.names():
+                    descriptor = os.open(self._folder.path_of(name), os.O_RDWR)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+                self._note(CLOSED)
+            except FileNotFoundError:
+                pass  # the folder was removed, with all pages
+            except OSError as error:
+                log.warning(
+                    "pages: %s: pages are not flushed: %s; they are lost if this machine boots again",
+                    self.directory,
+                    error.strerror,
+                )
         self._folder.close()
 
 

@@ -12,6 +12,7 @@ So a process that adopts the files continues where a killed process stopped.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from netboot.errors import OperatorError
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.stores.disk import make_folder
 from netboot.pages.stores.folder import Folder
-from netboot.pages.stores.ledger import FILE_BYTES, Ledger
+from netboot.pages.stores.ledger import FILE_BYTES, SLOTS, Ledger
 from netboot.pages.stores.memory import TMPFS
 from netboot.pages.stores.sparse import NO_ROOM
 from netboot.pages.stores.tieredfile import TieredFile, open_tiered
@@ -93,10 +94,15 @@ class TieredStore:
         return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
     def open(self, name: str, size_bytes: int) -> TieredFile:
-        """Open an existing file."""
+        """Open an existing file. Raises FileNotFoundError, also for a damaged one."""
+        place = self._place(name)
         memory = self._memory.open(name, map_bytes(size_bytes) + size_bytes)
-        disk = self._disk.open(name, size_bytes)
-        self._places[name] = self._place(name)
+        try:
+            disk = self._disk.open(name, size_bytes)
+        except OSError:
+            os.close(memory)
+            raise
+        self._places[name] = place
         return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
     def names(self) -> Sequence[str]:
@@ -105,7 +111,9 @@ class TieredStore:
 
     def remove(self, name: str) -> None:
         """Wipe both files. The map remains for processes that have it mapped."""
-        place = self._places.pop(name, None) or self._place(name)
+        place = self._places.pop(name, None)
+        with contextlib.suppress(FileNotFoundError):  # a damaged file: its slot is not known
+            place = place or self._place(name)
         try:
             path = self._memory.path_of(name)
             size_bytes = self._disk.path_of(name).stat().st_size
@@ -113,16 +121,22 @@ class TieredStore:
             path.unlink()
             self._disk.remove(name)
         finally:
-            self._ledger.give_up(*place)
+            if place is not None:
+                self._ledger.give_up(*place)
 
     def owner(self, name: str) -> int:
         """Return the process that changes and spills a page file; 0 if there is none."""
         return self._ledger.owner(*self._place(name))
 
     def _place(self, name: str) -> tuple[int, int]:
+        """Return slot and generation by a file's header. Raises FileNotFoundError without one."""
         with self._memory.path_of(name).open("rb") as file:
-            slot, generation = HEADER.unpack(file.read(HEADER.size))
-        return slot, generation
+            header = file.read(HEADER.size)
+        if len(header) == HEADER.size:
+            slot, generation = HEADER.unpack(header)
+            if 0 < slot < SLOTS:
+                return slot, generation
+        raise FileNotFoundError(errno.ENOENT, f"page file {name} has no header")
 
     def close(self) -> None:
         """Wipe all files, or keep them if the store has a name."""

@@ -1,5 +1,7 @@
 """The disk store on its own: the pages that it trusts after a restart. And the null store."""
 
+import errno
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -106,3 +108,29 @@ def test_a_damaged_note_of_the_writer_is_of_nobody(tmp_path: Path, damage: bytes
     note.mkdir()
     with closing(DiskStore(tmp_path, "room")) as again:
         assert note.read_text() == boot.boot_id() and again.names() == []
+
+
+def test_a_store_whose_folder_was_removed_is_closed_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = DiskStore(tmp_path, "room")
+    store.create("a", 4096).close()
+    shutil.rmtree(store.directory)
+    store.close()
+    assert not caplog.records
+
+
+def test_pages_that_were_not_flushed_are_not_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = DiskStore(tmp_path, "room")
+    store.create("a", 4096).close()
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        store.close()
+    assert (store.directory / WRITER).read_text() == boot.boot_id()
+    assert "pages are not flushed: Input/output error" in caplog.text

@@ -383,3 +383,33 @@ def test_removed_file_frees_its_memory_and_refuses_who_has_it_open(store: Tiered
     pages.close()
     assert read(again, 1499) == content(1499)
     again.close()
+
+
+@pytest.mark.parametrize("header", [b"", b"short", bytes(16), b"\xff" * 16])
+def test_a_file_with_a_damaged_header_is_gone_and_can_be_removed(
+    store: TieredStore, header: bytes
+) -> None:
+    store.create("a", MIB).close()
+    path = store.directory / "a.pages"
+    size = path.stat().st_size
+    path.write_bytes(header)
+    if len(header) == 16:
+        os.truncate(path, size)
+    store._places.clear()  # as at the next start
+    with pytest.raises(FileNotFoundError):
+        store.open("a", MIB)
+    store.remove("a")
+    assert store.names() == []
+
+
+def test_a_file_whose_half_on_disk_is_cut_takes_no_descriptor(
+    store: TieredStore, tmp_path: Path
+) -> None:
+    store.create("a", MIB).close()
+    (half,) = tmp_path.glob("*/a.pages")
+    os.truncate(half, 0)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(FileNotFoundError):
+        store.open("a", MIB)
+    assert len(os.listdir("/proc/self/fd")) == before
+    store.remove("a")
