@@ -5,6 +5,7 @@ again until it can: no caller must wait for that.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -42,6 +43,12 @@ class Keeper:
         self._writing = threading.Lock()
         self._news = asyncio.Event()
         self._complaints = Complaints(log)
+
+    def prepare(self) -> None:
+        """Keep room back for the first save, before the disk is full. The state was read before."""
+        for copy in self._copies:
+            with contextlib.suppress(OSError):  # the save tells it
+                copy.file.prepare()
 
     @property
     def change(self) -> int:

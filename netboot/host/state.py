@@ -74,12 +74,15 @@ class StateFile:
         """Return what ``parse`` makes of the file, and True if no save is missing in it.
 
         A file that cannot be read, or for which ``parse`` raises ValueError, is set aside with one
-        warning. The spare file, which has the save before, takes its place. None without both.
+        warning. The spare file, which has the save before, takes its place. None without both, or if
+        somebody has removed the file.
         """
         try:
             return parse(read_regular(self.path)), True
         except FileNotFoundError:
-            pass
+            # Else a server was killed after it had set the file aside.
+            if not any(os.path.lexists(each) for each in (self.path, *_places_aside(self.path))):
+                return None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             where = _set_aside(self.path)
@@ -216,7 +219,7 @@ def set_aside(path: Path, reason: str | None) -> None:
 
 def _set_aside(path: Path) -> str:
     """Rename ``path``; the oldest of those that were set aside goes. Return what to tell."""
-    places = [path.with_name(f"{path.name}.aside-{n}") for n in range(1, MAX_ASIDE + 1)]
+    places = _places_aside(path)
     try:
         free = next((each for each in places if not os.path.lexists(each)), None)
         if free is None:
@@ -229,6 +232,10 @@ def _set_aside(path: Path) -> str:
     except OSError as error:
         return f"nothing ({error.strerror})"
     return str(free)
+
+
+def _places_aside(path: Path) -> list[Path]:
+    return [path.with_name(f"{path.name}.aside-{n}") for n in range(1, MAX_ASIDE + 1)]
 
 
 def read_regular(path: Path) -> bytes:

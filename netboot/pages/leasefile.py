@@ -86,6 +86,7 @@ class LeaseFiles:
         # Also newer than a copy of another machine, or of long ago, that is restored one day.
         numbers = (each.sequence for each in (beside, apart) if each is not None)
         self._sequence = max(int(now * 1000), *numbers, 0)
+        self.keeper.prepare()
         newest = _newest(beside, apart)
         if newest is None:
             return

@@ -117,6 +117,20 @@ def test_without_the_save_before_nothing_is_found(path: Path) -> None:
     assert aside(path) == ["state.json.aside-1"]
 
 
+def test_a_file_that_an_operator_removes_is_not_brought_back(path: Path) -> None:
+    saved(path, 1, 2).close()
+    path.unlink()
+    assert found(path) is None
+    saved(path, 3)
+    assert found(path) == (content(3), True)
+
+
+def test_a_server_that_is_killed_after_it_has_set_a_file_aside_loses_nothing(path: Path) -> None:
+    saved(path, 1, 2).close()
+    path.write_bytes(b"")
+    assert found(path) == found(path) == (content(1), False)
+
+
 def test_only_a_few_are_set_aside(path: Path) -> None:
     for number in range(2 * MAX_ASIDE):
         if number % 2:

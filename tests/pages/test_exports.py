@@ -14,7 +14,7 @@ from typing import NoReturn
 import pytest
 
 from netboot.errors import OperatorError
-from netboot.host.state import StateFile
+from netboot.host.state import RESERVE_BYTES, StateFile
 from netboot.pages import exports as page_exports
 from netboot.pages.exports import Attachment, LeasedExports, StaticExports
 from netboot.pages.lease import UNKNOWN, LeaseTable
@@ -469,3 +469,10 @@ def test_pages_that_cannot_be_wiped_stop_no_pc_and_no_start(
     last = Server(tmp_path)
     assert isinstance(last.attach("new", 2), Attachment)
     last.kill()
+
+
+def test_the_first_save_has_its_room_before_the_disk_is_full(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    for path in (server.beside, server.apart):
+        assert spare_of(path).stat().st_blocks * 512 >= RESERVE_BYTES and not path.exists()
+    server.kill()

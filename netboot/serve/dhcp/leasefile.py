@@ -33,6 +33,7 @@ class LeaseFile:
         """Read the leases into ``pools``, which are kept from now on. Return their rows."""
         self._pools = pools
         self._file.read(self._parse)
+        self.keeper.prepare()
         rows = self._rows()
         self._since = {(row["client"], row["address"]): 0 for row in rows}
         return rows

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.host.state import StateFile
+from netboot.host.state import RESERVE_BYTES, StateFile
 from netboot.profile.fields import AddressRange
 from netboot.serve.dhcp import leasefile
 from netboot.serve.dhcp.lease import LeasePool
@@ -117,3 +117,9 @@ def test_a_lease_file_that_is_cut_anywhere_is_the_save_before_or_the_whole(path:
         assert len(Server(path).rows) == 1
     path.write_bytes(whole)
     assert len(Server(path).rows) == 2
+
+
+def test_the_first_save_has_its_room_before_the_disk_is_full(path: Path) -> None:
+    Server(path)
+    spare = path.with_name(".leases.json.spare")
+    assert spare.stat().st_blocks * 512 >= RESERVE_BYTES and not path.exists()
