@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from netboot.boot.plan import HashTree
@@ -60,12 +61,13 @@ def _kept(pages: ImageFile, folder: Path) -> Path:
     status = os.fstat(pages.descriptors()[0])
     facts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     key = hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
-    path = folder / f"{key}{SUFFIX}"
-    with contextlib.suppress(FileNotFoundError):
-        # The times of a device say nothing of its content.
-        if path.stat().st_size == tree_bytes(pages.blocks) and not stat.S_ISBLK(status.st_mode):
-            return path
+    if not stat.S_ISBLK(status.st_mode):  # the times of a device say nothing of its content
+        for path in folder.glob(f"{key}-*{SUFFIX}"):
+            if _is_whole(path, pages.blocks):
+                return path
+            log.warning("%s: damaged; the hash tree of a root image is made again", path)
     tree = make_tree(pages)
+    path = folder / f"{key}-{_root_hash(tree)}{SUFFIX}"
     try:
         replace_file(path, tree, mode=PRIVATE, durable=True)
     except OSError as error:
@@ -86,9 +88,9 @@ def _in_memory(content: bytes) -> Path:
 
 def _open(pages: ImageFile, path: Path) -> Verified:
     descriptor = os.open(path, os.O_RDONLY)
-    top = os.pread(descriptor, BLOCK_BYTES, 0)
+    root_hash = _root_hash(os.pread(descriptor, BLOCK_BYTES, 0))
     verified = VerifiedFile(os.dup(pages.descriptors()[0]), descriptor, pages.blocks * BLOCK_BYTES)
-    return Verified(verified, HashTree(pages.blocks, hashlib.sha256(top).hexdigest()))
+    return Verified(verified, HashTree(pages.blocks, root_hash))
 
 
 def tree_bytes(blocks: int) -> int:
@@ -100,11 +102,38 @@ def make_tree(pages: ImageFile) -> bytes:
     """Return the tree: the levels one after the other, the top one first. Each is whole blocks."""
     levels = [_padded(b"".join(_digests(pages)))]
     while len(levels[0]) > BLOCK_BYTES:
-        below = memoryview(levels[0])
-        starts = range(0, len(below), BLOCK_BYTES)
-        hashes = (hashlib.sha256(below[at : at + BLOCK_BYTES]).digest() for at in starts)
-        levels.insert(0, _padded(b"".join(hashes)))
+        levels.insert(0, _above(levels[0]))
     return b"".join(levels)
+
+
+def _above(level: bytes) -> bytes:
+    """Return the level above one: the hashes of its blocks."""
+    below = memoryview(level)
+    starts = range(0, len(below), BLOCK_BYTES)
+    return _padded(b"".join(hashlib.sha256(below[at : at + BLOCK_BYTES]).digest() for at in starts))
+
+
+def _root_hash(tree: bytes) -> str:
+    return hashlib.sha256(tree[:BLOCK_BYTES]).hexdigest()
+
+
+def _is_whole(path: Path, blocks: int) -> bool:
+    """Return whether a tree is as it was made: each level by the one above, the top by the name.
+
+    10 ms for each GB of the image. PCs would find each damaged byte as a root that they cannot read.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size != tree_bytes(blocks):
+            return False
+        tree = path.read_bytes()
+    except OSError:
+        return False
+    levels, end = [], len(tree)
+    for count in _levels(blocks):
+        levels.append(tree[end - count * BLOCK_BYTES : end])
+        end -= count * BLOCK_BYTES
+    agree = all(_above(below) == above for below, above in pairwise(levels))
+    return agree and path.stem.endswith(f"-{_root_hash(tree)}")
 
 
 def _digests(pages: ImageFile) -> Iterator[bytes]:

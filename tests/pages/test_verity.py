@@ -159,3 +159,24 @@ def test_no_room_for_a_tree_is_one_line(opened: ImageFile, tmp_path: Path) -> No
     (tmp_path / "trees").touch()
     with pytest.raises(OperatorError, match="hash tree of a root image cannot be kept"):
         verified(opened, tmp_path / "trees")
+
+
+@pytest.mark.parametrize("at", [0, 40, 4095, 4096, 2 * 4096 + 5, 3 * 4096 + 4000])
+def test_a_tree_with_a_changed_byte_is_made_again(
+    opened: ImageFile, tmp_path: Path, at: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The image has 301 blocks, so its tree has a block at the top and three below."""
+    folder = tmp_path / "trees"
+    first = verified(opened, folder)
+    before = content(first.pages)
+    first.pages.close()
+    (kept,) = folder.iterdir()
+    damaged = bytearray(kept.read_bytes())
+    damaged[at] ^= 1
+    kept.write_bytes(damaged)
+    again = verified(opened, folder)
+    with closing(again.pages):
+        assert again.tree == first.tree and content(again.pages) == before
+    (line,) = caplog.messages
+    assert line == f"{kept}: damaged; the hash tree of a root image is made again"
+    assert list(folder.iterdir()) == [kept]
