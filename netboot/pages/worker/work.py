@@ -145,7 +145,8 @@ def _receive(
                 continue
             except OSError as failure:
                 error = error_of(failure)
-            area.done(offset, offset + piece)
+            else:
+                area.done(offset, offset + piece)
         buffers.position += piece
         offset += piece
     return error
@@ -296,7 +297,7 @@ def _erase(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
             area.pages.zero(offset, length, allocate=allocate)
 
     try:
-        while held.spans and error is Error.NONE:
+        while held.spans:
             offset, length = held.first(ERASED_AT_ONCE_BYTES)
             try:
                 erase()
@@ -305,10 +306,11 @@ def _erase(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
                 continue
             except OSError as failure:
                 error = error_of(failure)
+                break
             if not held.cost:
                 area.done(offset, offset + length)
             held.cut(offset, offset + length)
-            if held.spans and error is Error.NONE:
+            if held.spans:
                 yield Pause.TURN
         if error is Error.NONE and request.flags & CommandFlag.FUA:
             error = yield from _persist(area, area.pages.flush, held)

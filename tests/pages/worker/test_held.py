@@ -1,5 +1,6 @@
 """Requests that wait for room: later requests go on, and the pages become what order demands."""
 
+import errno
 import random
 from collections import defaultdict
 from contextlib import suppress
@@ -207,6 +208,29 @@ def test_a_failure_is_told_when_there_is_room() -> None:
     pages.room, pages.broken = SIZE, range(8192, 8193)
     client.turn()
     assert client.result(waits) == 5
+
+
+@pytest.mark.parametrize("command", [WRITE, TRIM, WRITE_ZEROES])
+def test_a_request_that_fails_takes_no_place_of_a_write_that_waits(
+    command: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the older write is answered as stored, and nobody has stored it."""
+    client = Client(pages := Cramped(SIZE))
+    first = client.ask(WRITE, 8 * KIB, 4096, PAGE)
+
+    def fail(offset: int, *rest: object, **options: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        for name in ("write", "trim", "zero"):
+            broken.setattr(pages, name, fail)
+        data = PAGE[::-1] if command == WRITE else b""
+        broken.setattr(client.exchange, "retry", lambda buffers: None)
+        second = client.ask(command, 8 * KIB, 4096, data)
+        assert client.result(first) is None and client.result(second) == errno.EIO
+    pages.room = SIZE
+    client.turn()
+    assert client.result(first) == 0 and client.read(8 * KIB, 4096) == PAGE
 
 
 def test_a_disconnection_comes_after_the_requests_before_it() -> None:
