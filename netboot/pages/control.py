@@ -57,8 +57,14 @@ def send(control: socket.socket, message: Message, descriptors: Sequence[int] = 
 
 
 def receive(control: socket.socket) -> tuple[Message, list[int]] | None:
-    """Return the next message and its descriptors; None if the peer has closed its end."""
-    packet, descriptors, _, _ = socket.recv_fds(control, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
+    """Return the next message and its descriptors; None if the peer has closed its end.
+
+    A message of which some descriptors do not fit into this process comes without any.
+    """
+    packet, descriptors, flags, _ = socket.recv_fds(control, MAX_PACKET_BYTES, MAX_DESCRIPTORS)
+    if flags & socket.MSG_CTRUNC:
+        while descriptors:
+            os.close(descriptors.pop())
     return (json.loads(packet), descriptors) if packet else None
 
 

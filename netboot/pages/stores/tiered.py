@@ -156,5 +156,12 @@ def make_store(spec: StoreSpec, name: str) -> TieredStore:
 
 
 def adopt(descriptors: Sequence[int], size_bytes: int) -> TieredFile:
-    """Return the page file of descriptors that another process sent."""
-    return open_tiered(descriptors, size_bytes, take=True)
+    """Return the page file of descriptors that another process sent.
+
+    Raises FileNotFoundError if the file is shorter than it was made.
+    """
+    memory, disk, ledger = descriptors
+    try:
+        return open_tiered([memory, disk, ledger], size_bytes, take=True)
+    except ValueError as error:  # it would map more than the file has
+        raise FileNotFoundError(errno.ENOENT, "the page file was truncated") from error

@@ -28,7 +28,7 @@ class Areas(dict[str, Area]):
             return area
         try:
             pages = load(message["store"]).adopt(descriptors, message["size_bytes"])
-        except (FileNotFoundError, ValueError) as error:  # it would map more than the file has
+        except FileNotFoundError as error:
             raise Damaged(f"its page file cannot be used: {why(error)}") from error
         try:
             pages.check()

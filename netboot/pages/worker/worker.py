@@ -7,6 +7,7 @@ as it has clients.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import select
@@ -230,6 +231,8 @@ class Worker:
             self._link.report({"event": "closed", "id": message["id"], "reason": reason})
 
     def _connect(self, message: control.Message, descriptors: list[int]) -> None:
+        if not descriptors:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         client, carried, *page_descriptors = descriptors
         area = self._areas.adopt(message, page_descriptors)
         unsent, unparsed = control.carried(carried)

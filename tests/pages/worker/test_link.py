@@ -1,5 +1,6 @@
 """A worker's end of the control socket: a break does no harm, and another one can follow."""
 
+import os
 import select
 import socket
 from collections.abc import Iterator
@@ -87,3 +88,11 @@ def test_a_link_that_broke_is_joined_by_the_next_control_plane(ends: Ends, notic
         assert ends.link.order() == ({"do": "leave"}, [])
         ends.link.give({"event": "moved"}, [])
         assert control.receive(successor) == ({"event": "moved"}, [])
+
+
+def test_a_message_whose_descriptors_do_not_fit_comes_without_any(ends: Ends) -> None:
+    """As for a process that has no descriptor left. Some of them would be mistaken for others."""
+    before = os.listdir("/proc/self/fd")
+    control.send(ends.theirs, {"do": "connect"}, [0] * (control.MAX_DESCRIPTORS + 1))
+    assert ends.link.order() == ({"do": "connect"}, [])
+    assert os.listdir("/proc/self/fd") == before

@@ -1,0 +1,63 @@
+"""The areas of a worker: what their page files must be, and what the areas may hold."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from netboot.pages import control
+from netboot.pages.nbd.backing import Damaged
+from netboot.pages.stores.disk import DiskStore
+from netboot.pages.stores.store import PageStore
+from netboot.pages.stores.tiered import TieredStore
+from netboot.pages.worker.areas import Areas, closed_on_error
+
+MIB = 1 << 20
+
+
+def connect(store: PageStore, lease: str = "a", size_bytes: int = MIB) -> control.Message:
+    return {
+        "lease": lease,
+        "seat": "",
+        "store": store.kind,
+        "size_bytes": size_bytes,
+        "export": lease,
+        "read_only": False,
+        "written": True,
+    }
+
+
+def adopted(store: PageStore, count: int | None = None) -> None:
+    """Adopt a page file of ``store`` by the first ``count`` of its descriptors."""
+    with closing(store.open("a", MIB)) as pages:
+        given = [os.dup(each) for each in pages.descriptors()][:count]
+        areas = Areas()
+        with closed_on_error(given):
+            areas.adopt(connect(store), given)
+        areas.forget("a")
+
+
+@pytest.mark.system
+def test_a_missing_descriptor_is_no_damage(tmp_path: Path) -> None:
+    """Else a sound lease would end, because a process was short of descriptors."""
+    (tmp_path / "disk").mkdir()
+    for store in (DiskStore(tmp_path / "disk"), TieredStore(tmp_path, 4 * MIB)):
+        with closing(store):
+            store.create("a", MIB).close()
+            adopted(store)
+            for count in range(1 if store.kind == "disk" else 3):
+                with pytest.raises(ValueError, match="unpack"):
+                    adopted(store, count)
+
+
+@pytest.mark.system
+def test_a_tiered_file_that_is_cut_is_damaged(tmp_path: Path) -> None:
+    with closing(TieredStore(tmp_path, 4 * MIB)) as store:
+        store.create("a", MIB).close()
+        with closing(store.open("a", MIB)) as pages:
+            given = [os.dup(each) for each in pages.descriptors()]
+            os.truncate(store.directory / "a.pages", 4096)
+            with closed_on_error(given), pytest.raises(Damaged, match="truncated"):
+                Areas().adopt(connect(store), given)
+            os.truncate(store.directory / "a.pages", 2 * MIB)  # for whoever still has it mapped
