@@ -42,7 +42,7 @@ class Crew:
         self._workers = [self._make_worker() for _ in range(count)]
         self._numbers = itertools.count()
         self._clients = Clients()
-        self._lost: set[str] = set()  # leases whose pages are
+        self._lost: set[str] = set()  # leases whose pages are lost
         self._orders: set[asyncio.Task[Any]] = set()
         self._rivals = Rivals(self._clients, exports, self.teller, self._keep)
         exports.on_ended = self._drop
@@ -127,6 +127,8 @@ class Crew:
         number, seat = attachment.set_number, self._seat(attachment)
         if attachment.fences:  # also if there is no place for this connection: its number counts
             await seat.worker.send({"do": "fence", "lease": attachment.lease, "set": number})
+            if self._clients.seats.get(attachment.lease) is not seat:
+                return Refused("its lease has ended")  # with its descriptors, meanwhile
         no_place = self._clients.surplus(attachment)
         no_place = no_place or self._clients.no_descriptor(seat.worker, attachment)
         if no_place is not None:

@@ -16,9 +16,12 @@ import pytest
 
 from netboot.pages import control
 from netboot.pages.crew import Crew
-from netboot.pages.exports import Exports, LeasedExports
+from netboot.pages.exports import Attachment, Exports, LeasedExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.backing import PageFile
+from netboot.pages.nbd.export import Export, Refused
+from netboot.pages.nbd.handshake import Ready
+from netboot.pages.nbd.name import WireName
 from netboot.pages.stores import memory
 from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.memory import MemoryStore
@@ -260,3 +263,29 @@ def test_a_client_that_cannot_be_taken_over_keeps_no_other_back(
     moved = {"address": "10.0.0.1", "lease": "a", "set": 0}
     asyncio.run(Crew(exports, 0, None)._resume_one(moved, [0, 0]))
     assert "10.0.0.1: not taken over" in caplog.text
+
+
+def test_a_lease_that_ends_while_its_fence_waits_is_given_to_no_worker() -> None:
+    """Its descriptors are closed by then, and their numbers may be another lease's."""
+    pages = cast(PageFile, SimpleNamespace(descriptors=lambda: pytest.fail("they are closed")))
+    attachment = Attachment("l", "", Export("a", MIB), "disk", pages, 1, fences=True)
+    exports = cast(Exports, SimpleNamespace(directory=None, on_ended=None))
+    crew = Crew(exports, 1, None)
+    ready = Ready(WireName.parse("a"), attachment.export, b"")
+    sent: list[str] = []
+
+    async def send(message: control.Message, descriptors: Sequence[int] = ()) -> None:
+        sent.append(message["do"])
+        if message["do"] == "fence":
+            exports.on_ended("l")
+        await asyncio.sleep(0)
+
+    async def run() -> Refused | None:
+        crew._workers[0].send = send  # type: ignore[method-assign]
+        with closing(socket.socket()) as client:
+            refused = await crew._hand_over(attachment, client, "10.0.0.1", ready, lambda: b"")
+        await asyncio.sleep(0.001)
+        return refused
+
+    assert asyncio.run(run()) == Refused("its lease has ended")
+    assert sent == ["fence", "drop"] and not crew.counters()
