@@ -47,10 +47,12 @@ class DiskStore:
         self._writer = self._folder.path / WRITER
         boot = boot_id()
         try:
-            if self._noted() not in (boot, CLOSED):
+            noted = self._noted()
+            if noted not in (boot, CLOSED):
                 for lost in self._folder.names():
                     self._folder.remove(lost)
-            self._note(boot)
+            if noted != boot:  # a write that is cut by a power failure wipes all pages
+                self._note(boot)
         except OSError as error:
             raise OperatorError(
                 f"cannot keep pages in {parent}: {error.strerror}", hint="make room there"

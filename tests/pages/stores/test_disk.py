@@ -134,3 +134,17 @@ def test_pages_that_were_not_flushed_are_not_said_to_be(
         store.close()
     assert (store.directory / WRITER).read_text() == boot.boot_id()
     assert "pages are not flushed: Input/output error" in caplog.text
+
+
+def test_the_note_of_the_same_boot_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was killed, and a disk that became read-only: a cut write would be of nobody."""
+    with closing(DiskStore(tmp_path, "room")) as store:
+        store.create("a", 4096).close()
+    (store.directory / WRITER).write_text(boot.boot_id())
+    with monkeypatch.context() as patch:
+        patch.setattr(DiskStore, "_note", lambda self, writer: pytest.fail("written"))
+        again = DiskStore(tmp_path, "room")
+    assert again.names() == ["a"]
+    again.close()
