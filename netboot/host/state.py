@@ -81,12 +81,10 @@ class StateFile:
             return parse(read_regular(self.path)), True
         except FileNotFoundError:
             # Else a server was killed after it had set the file aside.
-            if not any(os.path.lexists(each) for each in (self.path, *_places_aside(self.path))):
+            if not any(os.path.lexists(each) for each in (self.path, *_names_aside(self.path))):
                 return None
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            where = _set_aside(self.path)
-            log.warning("%s: %s; it is set aside as %s", self.path, reason, where)
+            set_aside(self.path, error.strerror if isinstance(error, OSError) else str(error))
         with contextlib.suppress(OSError, ValueError):
             return parse(read_regular(self._spare_path)), False
         return None
@@ -144,7 +142,7 @@ class StateFile:
         except OSError as error:
             if error.errno not in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
                 raise
-            _set_aside(self._spare_path)
+            _rename_aside(self._spare_path)
             descriptor = os.open(self._spare_path, flags, PRIVATE)
         os.fchmod(descriptor, self._mode)
         return descriptor
@@ -214,16 +212,16 @@ def digest(value: Any) -> str:
 
 def set_aside(path: Path, reason: str | None) -> None:
     """Rename a state file that cannot be used, with one warning."""
-    log.warning("%s: %s; it is set aside as %s", path, reason, _set_aside(path))
+    log.warning("%s: %s; it is set aside as %s", path, reason, _rename_aside(path))
 
 
-def _set_aside(path: Path) -> str:
+def _rename_aside(path: Path) -> str:
     """Rename ``path``; the oldest of those that were set aside goes. Return what to tell."""
-    places = _places_aside(path)
+    names = _names_aside(path)
     try:
-        free = next((each for each in places if not os.path.lexists(each)), None)
+        free = next((each for each in names if not os.path.lexists(each)), None)
         if free is None:
-            free = min(places, key=lambda each: each.lstat().st_mtime)
+            free = min(names, key=lambda each: each.lstat().st_mtime)
             if free.is_dir() and not free.is_symlink():
                 shutil.rmtree(free)
             else:
@@ -234,7 +232,7 @@ def _set_aside(path: Path) -> str:
     return str(free)
 
 
-def _places_aside(path: Path) -> list[Path]:
+def _names_aside(path: Path) -> list[Path]:
     return [path.with_name(f"{path.name}.aside-{n}") for n in range(1, MAX_ASIDE + 1)]
 
 

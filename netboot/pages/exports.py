@@ -1,6 +1,5 @@
 """The exports of a page server: a fixed table, or the leases of a room."""
 
-import errno
 import hashlib
 import logging
 import os
@@ -19,6 +18,7 @@ from netboot.pages.nbd.backing import PageFile
 from netboot.pages.nbd.export import Export, Refusal, Refused
 from netboot.pages.nbd.name import WireName
 from netboot.pages.stores import image
+from netboot.pages.stores.sparse import NO_ROOM
 from netboot.pages.stores.store import PageStore
 from netboot.profile.stores import BY_NAME
 
@@ -29,7 +29,6 @@ KEY_BYTES = 16  # 128 bits, as of a token
 # save takes a second on a busy disk.
 SAVE_SECONDS = 5.0
 UNSAVED = Refused("the server cannot save its leases of swap; see its log", is_ours=True)
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +255,8 @@ class LeasedExports:
     def attach(self, name: WireName, address: str = "") -> Attachment | Refused:
         """Attach the lease, and wipe the pages of the leases that this ends.
 
-        If the pages cannot be opened or created, nothing has changed.
+        If the pages cannot be opened or created, nothing has changed, but that a boot before may
+        have made way.
         """
         lease = self._table.find(name)
         if isinstance(lease, Refused):

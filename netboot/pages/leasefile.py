@@ -109,7 +109,7 @@ class LeaseFiles:
         return Saved(saved.rows, saved.sequence, saved.mark, saved.places, last)
 
     def _list(self) -> str:
-        self._store.mend()
+        self._store.mend()  # the text goes to the store's directory, which may have been removed
         sequence = self._sequence + self.keeper.change
         rows = [{**row, SEQUENCE: sequence} for row in self._table.as_json()]
         check = digest(rows)

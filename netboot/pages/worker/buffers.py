@@ -35,8 +35,9 @@ class Counters:
 class Area:
     """A lease's swap area in a worker, shared by all connections of the lease.
 
-    ``damage`` is why the lease has to end, or empty. The governor charges the turns of its connections to ``seat``. The requests that wait for room in
-    the store have ``held`` bytes, at most ``allowance``.
+    ``damage`` is why the lease has to end, or empty. The governor charges the turns of its
+    connections to ``seat``. The requests that wait for room in the store have ``held`` bytes, at
+    most ``allowance``.
     """
 
     lease: str
