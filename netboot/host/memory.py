@@ -29,8 +29,19 @@ class Limit:
 def ram_bytes(root: Path = Path("/")) -> int:
     """Return the RAM of this machine or container in bytes."""
     found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    match = re.search(r"^MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
-    return min(found, int(match[1]) << 10) if match and int(match[1]) else found
+    total = _meminfo(root).get("MemTotal", 0)
+    return min(found, total) if total else found
+
+
+def free_bytes(root: Path = Path("/")) -> int:
+    """Return the RAM and swap that no program has now, in bytes; caches count as free."""
+    found = _meminfo(root)
+    return found.get("MemAvailable", ram_bytes(root)) + found.get("SwapFree", 0)
+
+
+def _meminfo(root: Path) -> dict[str, int]:
+    rows = re.findall(r"^(\w+):\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    return {name: int(kib) << 10 for name, kib in rows}
 
 
 def memory_limits(own_bytes: int = 0, root: Path = Path("/")) -> list[Limit]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from netboot.boot.limits import NBD_CONNECTIONS
-from netboot.host.memory import Limit, memory_limits, ram_bytes
+from netboot.host.memory import Limit, free_bytes, memory_limits, ram_bytes
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.stores.folder import find_kept
 from netboot.pages.stores.memory import TMPFS
@@ -127,8 +127,16 @@ def look(promise: Promise, directory: Path, granted: int) -> Holding:
     warnings = [_shortage(each, promised) for each in limits if each.size_bytes < least]
     warnings += _inodes(spec, directory)
     most = int(capacity * promise.overcommit)
+    if spec.kind in ("memory", "tiered"):
+        warnings += _taken(spec.memory_bytes or promised, used(directory))
     if spec.kind == "memory":
-        most = min(most, *(each.size_bytes for each in memory_limits(used(directory))))
+        tmpfs, *others = limits
+        least_other = min(others, key=lambda each: each.size_bytes)
+        # A tmpfs that is full first makes writes wait, and no process dies of that.
+        if least_other.size_bytes < min(most, tmpfs.size_bytes):
+            if least_other.size_bytes >= promised:
+                warnings.append(_capped(least_other, most, tmpfs))
+            most = least_other.size_bytes
     return Holding(most, tuple(warnings))
 
 
@@ -149,6 +157,26 @@ def _shortage(limit: Limit, promised: int) -> str:
     return (
         f"{limit.what} has room for {share} that PCs may store; remove other files there, enlarge "
         "it, or set a smaller swap.capacity"
+    )
+
+
+def _taken(promised: int, own: int) -> list[str]:
+    """Return a warning if other programs have the memory that is ``promised``."""
+    left = free_bytes() + own
+    if left >= promised:
+        return []
+    share = f"{left >> 20} of {-(-promised // (1 << 20))} MiB"
+    text = (
+        f"this machine, beside its other programs, has room for {share} that PCs may store; stop "
+        "some of them, add RAM or swap, or promise less in the profile (swap)"
+    )
+    return [text]
+
+
+def _capped(limit: Limit, most: int, tmpfs: Limit) -> str:
+    return (
+        f"{limit.what} has room for {limit.size_bytes >> 20} of the {most >> 20} MiB of "
+        f"swap.overcommit, so no more is granted; add RAM, or make {tmpfs.what} smaller than that"
     )
 
 

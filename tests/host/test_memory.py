@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from netboot.host.memory import SPARED_BYTES, SPARED_SHARE, Limit, memory_limits, ram_bytes
+from netboot.host.memory import (
+    SPARED_BYTES,
+    SPARED_SHARE,
+    Limit,
+    free_bytes,
+    memory_limits,
+    ram_bytes,
+)
 
 MIB = 1 << 20
 
@@ -92,3 +99,9 @@ def test_a_limit_that_is_used_up_leaves_nothing(machine: Machine) -> None:
 
 def test_a_machine_without_cgroups_has_its_ram(machine: Machine) -> None:
     assert memory_limits(0, machine.root) == [Limit("the RAM of this machine", left(1024 * MIB))]
+
+
+def test_what_no_program_has_is_free(machine: Machine) -> None:
+    assert free_bytes(machine.root) == 1024 * MIB, "a kernel that does not say"
+    machine.write("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:  2048 kB\nSwapFree: 1024 kB\n")
+    assert free_bytes(machine.root) == 3 * MIB

@@ -22,6 +22,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(headroom, "_free", lambda directory: 2 * GIB)
     monkeypatch.setattr(headroom, "ram_bytes", lambda: 8 * GIB)
     monkeypatch.setattr(headroom, "memory_limits", lambda own=0: [Limit("the RAM", 7 * GIB)])
+    monkeypatch.setattr(headroom, "free_bytes", lambda: 8 * GIB)
     monkeypatch.setattr(headroom, "_inodes", lambda spec, directory: [])
     (directory := tmp_path / "store").mkdir()
     return directory
@@ -127,6 +128,33 @@ def test_the_memory_of_a_tiered_store_fits_into_its_tmpfs_with_the_pages_of_befo
     monkeypatch.setattr(headroom, "used", lambda directory: 28 * MIB * (directory == kept))
     assert headroom.affordable(spec, "room") == spec
     assert own == [0, 28 * MIB]
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [Promise(MEMORY, GIB // 2), Promise(StoreSpec("tiered", Path("/"), GIB // 2), GIB // 2)],
+)
+def test_memory_that_other_programs_have_is_told(
+    store: Path, monkeypatch: pytest.MonkeyPatch, promise: Promise
+) -> None:
+    assert look(promise, store, 0).warnings == ()
+    monkeypatch.setattr(headroom, "free_bytes", lambda: 100 * MIB)
+    (store / "a.pages").write_bytes(bytes(MIB))
+    (warning,) = look(promise, store, 0).warnings
+    told = "this machine, beside its other programs, has room for 101 of 512 MiB that PCs may store"
+    assert warning.startswith(told)
+
+
+def test_overcommit_is_bounded_by_ram_only_if_the_tmpfs_is_larger(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tmpfs that is full makes writes wait; without RAM the kernel kills."""
+    assert look(Promise(MEMORY, GIB // 2, 16.0), store, 0) == Holding(8 * GIB)
+    monkeypatch.setattr(headroom, "room", lambda directory: 64 * GIB)
+    found = look(Promise(MEMORY, GIB, 8.0), store, 0)
+    assert found.granted == 7 * GIB
+    (warning,) = found.warnings
+    assert warning.startswith("the RAM has room for 7168 of the 8192 MiB of swap.overcommit, so no")
 
 
 def test_few_inodes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
