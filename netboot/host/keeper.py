@@ -7,9 +7,11 @@ again until it can: no caller must wait for that.
 import asyncio
 import contextlib
 import logging
+import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netboot.host import faults
 from netboot.host.complaints import Complaints
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 # Between two saves: a table of 1,000 leases takes some milliseconds of the event loop to write down.
 REST_SECONDS = 0.05
+FLUSH_SECONDS = 5.0  # at an upgrade or the end, in which no PC is answered
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +34,8 @@ class Copy:
     saved: int = 0  # the change that the file shows
     told: bool = False  # that it cannot be written
     task: "asyncio.Task[None] | None" = None
+    # A flush overtakes a thread, whose older text must not come after it. One copy waits for no other.
+    writing: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Keeper:
@@ -40,7 +45,6 @@ class Keeper:
         self._what = what
         self._copies = copies
         self._change = 0
-        self._writing = threading.Lock()
         self._news = asyncio.Event()
         self._complaints = Complaints(log)
 
@@ -87,16 +91,39 @@ class Keeper:
         return True
 
     def flush(self) -> bool:
-        """Save now, and return when it is done; True if all copies have all changes."""
-        for copy in self._copies:
-            if copy.saved < self._change:
-                try:
-                    self._write(copy, self._change, copy.text())
-                except OSError as error:
-                    self._failed(copy, error)
-                else:
-                    self._succeeded(copy)
-        return all(copy.saved >= self._change for copy in self._copies)
+        """Save now, and return when it is done; True if all copies have all changes.
+
+        A disk that hangs is waited for ``FLUSH_SECONDS`` at most, and holds up no other copy.
+        """
+        number, copies = self._change, [each for each in self._copies if each.saved < self._change]
+        written: queue.SimpleQueue[tuple[Copy, OSError | None]] = queue.SimpleQueue()
+
+        def write(copy: Copy, text: str) -> None:
+            try:
+                self._write(copy, number, text)
+            except OSError as error:
+                written.put((copy, error))
+            else:
+                written.put((copy, None))
+
+        for copy in copies:
+            # A daemon: a disk that hangs must not keep the program from its end.
+            thread = threading.Thread(target=write, args=(copy, copy.text()), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread can be started
+                write(copy, copy.text())
+        end = time.monotonic() + FLUSH_SECONDS
+        for _ in copies:
+            try:
+                copy, error = written.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                break
+            if error is None:
+                self._succeeded(copy)
+            else:
+                self._failed(copy, error)
+        return all(copy.saved >= number for copy in self._copies)
 
     async def stop(self) -> None:
         """Save what is not saved yet, and close the files."""
@@ -105,7 +132,8 @@ class Keeper:
                 copy.task.cancel()
         self.flush()
         for copy in self._copies:
-            copy.file.close()
+            if not copy.writing.locked():  # else its disk hangs, and so would this
+                copy.file.close()
 
     async def _save(self, copy: Copy) -> None:
         try:
@@ -124,7 +152,7 @@ class Keeper:
             copy.task = None
 
     def _write(self, copy: Copy, number: int, text: str) -> None:
-        with self._writing:  # a flush overtakes a thread, whose older text must not come after it
+        with copy.writing:
             if number > copy.saved:
                 copy.file.write(text)
                 copy.saved = number

@@ -129,3 +129,35 @@ def test_a_state_without_copies_is_as_saved_as_it_can_be(tmp_path: Path) -> None
 def test_without_a_loop_a_change_is_saved_at_once(place: Place) -> None:
     place.change()
     assert [disk.texts for disk in place.disks] == [["1"], ["1"]]
+
+
+def test_a_disk_that_hangs_holds_up_no_other_copy_and_no_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state folder on NFS, say, beside pages on a tmpfs."""
+    monkeypatch.setattr(keepers, "FLUSH_SECONDS", 0.02)
+    fast, slow = place.disks
+    slow.may_go_on.clear()
+
+    async def run() -> None:
+        for _ in range(3):
+            assert await place.keeper.saved(place.change(), 1)
+        assert fast.texts[-1] == "3" and slow.texts == []
+        place.change()
+        assert not place.keeper.flush() and fast.texts[-1] == "4"
+        await place.keeper.stop()
+        slow.may_go_on.set()
+
+    asyncio.run(run())
+    assert slow.texts == sorted(slow.texts), "an older text never comes after a newer one"
+
+
+def test_without_another_thread_a_flush_writes_all_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    place.change()
+    assert [disk.texts for disk in place.disks] == [["1"], ["1"]]
