@@ -26,6 +26,7 @@ from netboot.pages.nbd.export import Export, Refused
 from netboot.pages.nbd.handshake import Handshake, Ready
 from netboot.pages.nbd.name import WireName
 from netboot.pages.stores.folder import SUFFIX
+from netboot.pages.stores.ledger import LEDGER
 from netboot.pages.telling import PageEvent
 
 __all__ = ["Address", "PageEvent", "PageServer"]
@@ -113,7 +114,8 @@ class PageServer:
             await self.stop()
             raise
         with contextlib.suppress(OSError):  # a worker tells that
-            sigbus.survive(lambda path, _: path.endswith(SUFFIX))  # its lease ends when it attaches
+            # The lease of a page file ends when it attaches; without a ledger no new one is granted.
+            sigbus.survive(lambda path, _: path.endswith((SUFFIX, f"/{LEDGER}")))
         left = self._crew.start()
         self._resumes = bool(left)
         self._spawn(self._take_over(left))

@@ -14,6 +14,7 @@ import mmap
 import os
 from collections.abc import Iterator
 
+LEDGER = "ledger"  # name of the file
 SLOTS = 1024
 _COLUMN_BYTES = SLOTS * 8
 FILE_BYTES = 3 * _COLUMN_BYTES

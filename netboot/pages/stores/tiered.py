@@ -21,14 +21,12 @@ from netboot.errors import OperatorError
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.stores.disk import make_folder
 from netboot.pages.stores.folder import Folder
-from netboot.pages.stores.ledger import FILE_BYTES, SLOTS, Ledger
+from netboot.pages.stores.ledger import FILE_BYTES, LEDGER, SLOTS, Ledger
 from netboot.pages.stores.memory import TMPFS
 from netboot.pages.stores.sparse import NO_ROOM
 from netboot.pages.stores.tieredfile import TieredFile, open_tiered
 from netboot.pages.stores.tiermap import HEADER, map_bytes
 from netboot.profile.stores import StoreSpec
-
-LEDGER = "ledger"
 
 
 class TieredStore:

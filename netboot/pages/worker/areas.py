@@ -48,12 +48,13 @@ class Areas(dict[str, Area]):
             self._divide()
         return area
 
-    def of_file(self, inode: int) -> Area | None:
-        """Return the area with that page file."""
-        for area in self.values():
-            if inode in (os.fstat(each).st_ino for each in area.pages.descriptors()):
-                return area
-        return None
+    def of_file(self, path: str, inode: int) -> list[Area]:
+        """Return the areas with that file: one for its pages, all of a store for its ledger."""
+        return [
+            area
+            for area in self.values()
+            if any(_is_file(each, path, inode) for each in area.pages.descriptors())
+        ]
 
     def _divide(self) -> None:
         """Divide what requests that wait for room may hold among the areas."""
@@ -83,6 +84,12 @@ def closed_on_error(descriptors: Sequence[int]) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
         raise
+
+
+def _is_file(descriptor: int, path: str, inode: int) -> bool:
+    # The file systems of two files may give them the same inode number.
+    target = os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(" (deleted)")
+    return os.fstat(descriptor).st_ino == inode and target == path
 
 
 def _file_of(descriptor: int) -> tuple[int, int] | None:

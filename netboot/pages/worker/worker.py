@@ -369,14 +369,13 @@ class Worker:
         No byte of the mapping may reach a client from now on. So the sockets are shut down: the turn
         in which this happens ends with an error when it sends.
         """
-        area = self._areas.of_file(inode)
-        if area is None:
-            return False
-        area.damage = f"its page file was truncated: {path}"
-        for connection in self._of_lease(area.lease):
-            with contextlib.suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
-        return True
+        areas = self._areas.of_file(path, inode)
+        for area in areas:
+            area.damage = f"its page file was truncated: {path}"
+            for connection in self._of_lease(area.lease):
+                with contextlib.suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+        return bool(areas)
 
     def _await(self, connection: Connection) -> None:
         exchange = connection.exchange

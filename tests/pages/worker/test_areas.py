@@ -61,3 +61,22 @@ def test_a_tiered_file_that_is_cut_is_damaged(tmp_path: Path) -> None:
             with closed_on_error(given), pytest.raises(Damaged, match="truncated"):
                 Areas().adopt(connect(store), given)
             os.truncate(store.directory / "a.pages", 2 * MIB)  # for whoever still has it mapped
+
+
+@pytest.mark.system
+def test_a_damaged_ledger_is_that_of_all_areas_of_its_store(tmp_path: Path) -> None:
+    """The handler of SIGBUS knows path and inode; two file systems may have the same inode."""
+    with closing(TieredStore(tmp_path, 4 * MIB)) as store:
+        areas, inodes = Areas(), {}
+        for name in "ab":
+            with closing(store.create(name, MIB)) as pages:
+                areas.adopt(connect(store, name), [os.dup(each) for each in pages.descriptors()])
+            path = store.directory / f"{name}.pages"
+            inodes[name] = path.stat().st_ino
+            assert [each.lease for each in areas.of_file(str(path), inodes[name])] == [name]
+        ledger = store.directory / "ledger"
+        found = areas.of_file(str(ledger), ledger.stat().st_ino)
+        assert [each.lease for each in found] == ["a", "b"]
+        assert areas.of_file("/another/a.pages", inodes["a"]) == []
+        for name in "ab":
+            areas.forget(name)
