@@ -11,8 +11,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from netboot.deploy.firewall.check import check
-from netboot.host.interfaces import ETHERNET_MTU, Interface
 from netboot.deploy.firewall.needs import Conclusion
+from netboot.host.interfaces import ETHERNET_MTU, Interface
 from netboot.host.programs import run
 from netboot.profile.profile import Profile
 

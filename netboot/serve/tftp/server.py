@@ -14,8 +14,8 @@ from pathlib import Path
 
 from netboot.errors import DeniedError, Ignored, OperatorError, ProtocolError
 from netboot.host.complaints import Complaints
-from netboot.host.listeners import Address, Listeners
 from netboot.host.interfaces import ETHERNET_MTU
+from netboot.host.listeners import Address, Listeners
 from netboot.host.sockets import let_fragment, path_mtu, widen_receive_buffer
 from netboot.serve.tftp import packet
 from netboot.serve.tftp.content import NO_SUCH_FILE, Refusal, in_memory, open_file, translated
