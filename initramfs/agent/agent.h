@@ -27,9 +27,11 @@
  *   grow.c       further areas, attached while swap is short
  *   words.c      the command line
  *   dhcp.c       DHCP messages
+ *   cards.c      the PC's own network cards
  *   frame.c      packets around them, and ARP
  *   renewal.c    when to ask for the PC's address again
  *   port.c       the boot port's sockets for both
+ *   news.c       which trouble with the address is told, and when
  *   address.c    the verb `address`: keeps the PC's address
  *   agent.c      verbs
  *

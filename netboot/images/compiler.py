@@ -19,11 +19,13 @@ MUSL = "musl-dev"
 # Static, so that a program runs in an initramfs without a C library. No build id, no symbols and no
 # paths of this machine: the same sources give the same bytes everywhere. Code and constants share
 # a segment, which saves two pages of padding. Unwind tables, which only debuggers use, and unused
-# functions are left out.
+# functions are left out. Nothing would protect "relro" data in a static program with musl, so no
+# page is filled up for it.
 FLAGS = (
     *("-Os", "-static", "-s", "-std=gnu11", "-Wall", "-Wextra"),
     *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-Wl,--gc-sections"),
     *("-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-Wl,-z,max-page-size=4096"),
+    "-Wl,-z,norelro",
 )
 
 
