@@ -1,0 +1,1 @@
+"""Root images: the systems that PCs run. Definitions, builds, versions on the server, imports."""
