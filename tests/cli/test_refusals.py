@@ -5,12 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from netboot.cli import user
+from netboot.cli import serving, user
 from netboot.cli.main import app
 from netboot.errors import OperatorError
 from tests import ROOT
 
 LAB = str(ROOT / "profiles/lab.yaml")
+
+
+@pytest.fixture(autouse=True)
+def own_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave this process the priority that it has: the programs of later tests would inherit it."""
+    monkeypatch.setattr(serving, "go_first", lambda: None)
 
 
 def refused(*words: str) -> OperatorError:

@@ -526,7 +526,10 @@ def test_a_seat_for_which_no_descriptor_is_left_is_refused_and_told(
             with NbdClient(server.address) as second:
                 reply = second.go(f"{EXPORT}@t1.2")[-1]
         assert b"files, which all are in use: raise that limit" in reply.data
+        # The worker obeys the fence meanwhile: the refusal does not wait for it.
         with pytest.raises((EOFError, ConnectionError)):
+            while server.ask(lambda: table.is_in_use(EXPORT)):
+                first.read(0, 4096)
             first.read(0, 4096)
         server.event("detach")
         assert not server.ask(lambda: table.is_in_use(EXPORT))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.images import renew_manifest
 from tests.vm.conftest import Outcome
 
 Lab = Callable[..., Outcome]
@@ -70,6 +71,7 @@ def test_a_loader_that_fails_is_followed_by_the_next_one(
     shutil.copytree(images, folder)
     (folder / "snponly.efi").write_bytes(bytes(4096))
     (folder / "undionly.kpxe").write_bytes(HANGS)
+    renew_manifest(folder)
     profile = tmp_path / "room.yaml"
     profile.write_text("clients: {52:54:00:77:00:04: {boot: {loader: ipxe}}}\n")
     options = (*GRUBS_MEMORY, "--dhcp", "proxy", "--images", str(folder))

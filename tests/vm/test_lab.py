@@ -15,6 +15,7 @@ import pytest
 
 from netboot.images import initramfs
 from tests import ROOT
+from tests.support.images import renew_manifest
 from tests.vm.conftest import Outcome
 
 Lab = Callable[..., Outcome]
@@ -122,6 +123,7 @@ def test_a_damaged_slice_is_told_and_not_used(lab: Lab, images: Path, tmp_path: 
     archive = bytearray(done.stdout)
     archive[archive.index(b"\x7fELF") + 1000] ^= 1
     path.write_bytes(initramfs.compressed(bytes(archive)))
+    renew_manifest(damaged)
     outcome = lab("--images", str(damaged), "--set", "swap.zswap.compressor=lz4")
     assert outcome.status == 1
     assert_in_order(outcome.stages(), "init:start", "init:network", "failed:images")
