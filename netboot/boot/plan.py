@@ -118,7 +118,7 @@ def boot_plan(
 ) -> BootPlan:
     """Decide what ``client`` boots from the server whose address towards it is ``server``.
 
-    ``seat`` is ``profile.seat(client.mac)``. Callers keep it, because merging takes 2 us, and 15 us
+    ``seat`` is ``profile.seat_of(client.mac)``. Callers keep it, because merging takes 2 us, and 15 us
     with three groups.
     ``slices``: the files of the initramfs by the processor's name (netboot.boot.slices); a
     processor without an entry gets the full initramfs. ``initrds``: more files, for every PC.

@@ -199,7 +199,7 @@ def doubts_here(profile: "Profile") -> Iterator[str]:
             yield f"key '{key}': {_size(wanted)} is promised, and {folder} holds {_size(held)} here"
     yield from unfit_sizes(profile)
     for ssh_key in sorted(
-        {profile.ssh.key, *(profile.seat(mac).ssh.key for mac in profile.clients)}
+        {profile.ssh.key, *(profile.seat_of(mac).ssh.key for mac in profile.clients)}
     ):
         if ssh_key and not os.path.isfile(os.path.expanduser(ssh_key)):
             yield f"key 'ssh.key': there is no file {ssh_key} on this machine"

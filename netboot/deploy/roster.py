@@ -98,7 +98,7 @@ def _mistakes(cells: dict[str, str]) -> Iterator[str]:
 
 def from_profile(profile: Profile) -> list[Host]:
     """Return the profile's clients."""
-    seats = [profile.seat(mac) for mac in profile.clients]
+    seats = [profile.seat_of(mac) for mac in profile.clients]
     return [
         Host(seat.hostname, str(seat.address or ""), seat.mac, seat.ssh.user, key=seat.ssh.key)
         for seat in seats

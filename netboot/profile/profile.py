@@ -123,7 +123,7 @@ class Profile(Section):
     clients: Annotated[dict[Mac, ClientSettings], NothingIsEmpty()] = Field(default={})
     """Single PCs, by MAC address. Their keys override those of their groups."""
 
-    def seat(self, mac: str) -> Seat:
+    def seat_of(self, mac: str) -> Seat:
         """Return the settings of ``mac`` (``aa:bb:cc:dd:ee:ff``): profile, then groups, then
         client.
         """
@@ -174,7 +174,7 @@ class Profile(Section):
         if self.swap.encrypt is not None:
             return ()
         kinds = {self.root.changed(group.root).kind for group in self.groups.values()}
-        kinds |= {self.root.kind, *(self.seat(mac).root.kind for mac in self.clients)}
+        kinds |= {self.root.kind, *(self.seat_of(mac).root.kind for mac in self.clients)}
         return tuple(
             f"swap.encrypt: auto means {'yes' if ROOTS[kind].users else 'no'} for root kind {kind}"
             for kind in sorted(kinds)
@@ -246,7 +246,7 @@ class Profile(Section):
                 path = ("dhcp", "client_ids", client_id)
                 raise misplaced(f"{address} is already the address of {other}", *path)
         for mac, client in self.clients.items():
-            name = self.seat(mac).hostname
+            name = self.seat_of(mac).hostname
             other = names.setdefault(name.lower(), mac)
             if other != mac:
                 raise misplaced(f"{name} is already the name of {other}", "clients", mac)
@@ -273,7 +273,7 @@ class Profile(Section):
         for name, group in self.groups.items():
             roots["groups", name, "root"] = self.root.changed(group.root)
         for mac in self.clients:
-            roots["clients", mac, "root"] = self.seat(mac).root
+            roots["clients", mac, "root"] = self.seat_of(mac).root
         for path, root in roots.items():
             if ROOTS[root.kind].image and root.image is None:
                 raise misplaced(

@@ -74,7 +74,7 @@ class _Rehearsal:
         self._firmware = Asker(mac, arch)
         self._ipxe = self._firmware.chained()
         proxy = profile.dhcp.mode == "proxy"
-        self._loader = arch.loader_at(0, profile.seat(mac).boot.loader, proxy=proxy)
+        self._loader = arch.loader_at(0, profile.seat_of(mac).boot.loader, proxy=proxy)
         self._server = server
         self._room = Room(
             profile,

@@ -124,7 +124,7 @@ class Seats:
         if state is None:
             if len(self._states) >= self._most:
                 self._forget_strangers()
-            state = SeatState(self._profile.seat(mac), self._profile.names(mac))
+            state = SeatState(self._profile.seat_of(mac), self._profile.names(mac))
             self._states[mac] = state
         return state
 

@@ -20,7 +20,7 @@ SERVER = IPv4Address("10.0.0.1")
 def configuration(profile: Profile, *initrds: str) -> str:
     client = Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE)
     plan = boot_plan(
-        profile, profile.seat(client.mac), client, KEYS, server=SERVER, initrds=initrds
+        profile, profile.seat_of(client.mac), client, KEYS, server=SERVER, initrds=initrds
     )
     return grub.render(plan, str(SERVER))
 

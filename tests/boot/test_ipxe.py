@@ -43,7 +43,7 @@ def plan_of(
     client = Client(MAC, arch, stage)
     return boot_plan(
         profile,
-        profile.seat(client.mac),
+        profile.seat_of(client.mac),
         client,
         KEYS,
         server=SERVER,
@@ -96,10 +96,10 @@ def test_no_answer_of_dhcp_holds_a_secret_or_the_name_of_a_seat() -> None:
             for attempt in range(3):
                 client = Client(MAC, arch, stage)
                 plan = boot_plan(
-                    Profile(), Profile().seat(MAC), client, KEYS, server=SERVER, attempt=attempt
+                    Profile(), Profile().seat_of(MAC), client, KEYS, server=SERVER, attempt=attempt
                 )
                 other = replace(client, mac="52:54:00:00:00:01")
-                seat = Profile().seat(other.mac)
+                seat = Profile().seat_of(other.mac)
                 assert (
                     plan.bootfile
                     == boot_plan(
@@ -142,7 +142,7 @@ def swap_words(layout: str, mac: str = MAC) -> dict[str, str]:
     )
     swap = Swap.model_validate({"servers": others, "layout": layout})
     profile, client = Profile(swap=swap), Client(mac, BIOS, Stage.IPXE)
-    plan = boot_plan(profile, profile.seat(mac), client, KEYS, server=SERVER)
+    plan = boot_plan(profile, profile.seat_of(mac), client, KEYS, server=SERVER)
     return dict(word.split("=", 1) for word in plan.arguments if word.startswith("netboot."))
 
 

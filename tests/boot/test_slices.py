@@ -69,14 +69,14 @@ def test_a_manifest_keeps_the_catalogue() -> None:
 
 def test_features_of_a_seat() -> None:
     mac = "52:54:00:12:34:56"
-    assert features(Profile().seat(mac)) == ("lzo",)
+    assert features(Profile().seat_of(mac)) == ("lzo",)
     swap = Swap(encrypt=True, zswap=Zswap(enabled=False))
-    assert features(Profile(swap=swap).seat(mac)) == ("encrypt",)
+    assert features(Profile(swap=swap).seat_of(mac)) == ("encrypt",)
     root = Root(kind="nbd", image="/srv/root.squashfs")
-    assert {"image", "verify", "encrypt"} <= set(features(Profile(root=root).seat(mac)))
-    assert "encrypt" not in features(Profile(root=root, swap=Swap(encrypt=False)).seat(mac))
+    assert {"image", "verify", "encrypt"} <= set(features(Profile(root=root).seat_of(mac)))
+    assert "encrypt" not in features(Profile(root=root, swap=Swap(encrypt=False)).seat_of(mac))
     root = Root(kind="nbd", image="/srv/root.squashfs", verify=False)
-    assert "verify" not in features(Profile(root=root).seat(mac))
+    assert "verify" not in features(Profile(root=root).seat_of(mac))
 
 
 def module(path: str, *depends: str, aliases: tuple[str, ...] = ()) -> Module:

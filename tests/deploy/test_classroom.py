@@ -112,7 +112,7 @@ def test_adopt_writes_seats_and_says_what_will_not_work(
         (MACS[4], "192.168.78.14"),
         (MACS[5], "192.168.78.15"),
     ]
-    assert profile.seat(MACS[4]).hostname == "row1-4"
+    assert profile.seat_of(MACS[4]).hostname == "row1-4"
     assert (room / "room.yaml").read_text().startswith("# ours\nswap: {size: 1x}\n")
 
 

@@ -297,7 +297,7 @@ def test_new_seats_join_a_profile_that_stays_as_it_was(text: str) -> None:
         "    address: 10.0.0.17",
     ]
     profile = profile_file.parse(added, "room.yaml")
-    assert profile.seat(NEW.mac).hostname == "old-07" and profile.swap.size.times_ram in (1, 2)
+    assert profile.seat_of(NEW.mac).hostname == "old-07" and profile.swap.size.times_ram in (1, 2)
     assert seats.add(added, profile, [NEW]) == added
 
 

@@ -419,8 +419,8 @@ def test_what_yaml_1_1_reads_otherwise() -> None:
         "swap: {zswap: {enabled: on}, capacity: ~}\nboot: {arguments: 2001-01-01}",
         "f",
     )
-    assert profile.seat("52:54:00:12:34:56").hostname == "on"
-    assert profile.seat("52:54:00:12:34:57").hostname == "0755"
+    assert profile.seat_of("52:54:00:12:34:56").hostname == "on"
+    assert profile.seat_of("52:54:00:12:34:57").hostname == "0755"
     assert profile.boot.arguments == "2001-01-01"
 
 
@@ -430,7 +430,7 @@ def test_settings_replace_keys_of_the_file() -> None:
     profile = parse("dhcp: {mode: proxy, lease_time: 1h}\nswap:\n", "f", settings)
     assert (profile.dhcp.mode, profile.dhcp.lease_time) == ("full", 3600)
     assert profile.boot.arguments == "a=b c=d"
-    assert profile.seat("52:54:00:12:34:56").hostname == "x"
+    assert profile.seat_of("52:54:00:12:34:56").hostname == "x"
     assert not profile.swap.zswap.enabled
 
 
@@ -515,7 +515,7 @@ def test_any_text_is_a_profile_or_lines_with_a_place(text: str) -> None:
         assert str(error).isprintable() or "\n" in str(error)
     else:
         assert isinstance(profile, Profile)
-        profile.seat("52:54:00:12:34:56")
+        profile.seat_of("52:54:00:12:34:56")
 
 
 def test_schema_is_of_the_file_as_written() -> None:

@@ -27,7 +27,7 @@ def test_profile_defaults_from_an_empty_file() -> None:
 
 def test_seat_without_entry_has_the_rooms_settings() -> None:
     profile = Profile()
-    seat = profile.seat(MAC)
+    seat = profile.seat_of(MAC)
     assert (seat.mac, seat.hostname, seat.address) == (MAC, "pc-123456", None)
     assert (seat.boot, seat.root, seat.swap) == (profile.boot, profile.root, profile.swap)
 
@@ -47,17 +47,17 @@ clients:
 def test_seat_is_profile_then_groups_in_order_then_client() -> None:
     profile = parse(GROUPS, "f")
 
-    teacher = profile.seat(MAC)
+    teacher = profile.seat_of(MAC)
     assert (teacher.hostname, teacher.address) == ("teacher", IPv4Address("10.0.0.9"))
     assert (teacher.boot.arguments, teacher.boot.on_failure) == ("", "reboot")
     assert teacher.swap.size == SwapSize(bytes=0)
 
-    pupil = profile.seat("02:00:00:00:00:01")
+    pupil = profile.seat_of("02:00:00:00:00:01")
     assert pupil.hostname == "row-000001"
     zswap = pupil.swap.zswap
     assert (zswap.enabled, zswap.compressor, zswap.pool_percent) == (False, "zstd", 10)
 
-    guest = profile.seat("02:00:00:00:00:02")
+    guest = profile.seat_of("02:00:00:00:00:02")
     assert guest.hostname == "pc-000002"
     assert (guest.swap.size, guest.swap.port) == (SwapSize(times_ram=3.0), 4000)
     assert guest.boot == profile.boot
@@ -247,8 +247,8 @@ def test_ceilings_differ_from_seat_to_seat() -> None:
     profile = parse(
         f"swap: {{ceiling: 20MiB/s}}\nclients:\n  {MAC}:\n    swap: {{ceiling: none}}", "f"
     )
-    assert profile.seat("52:54:00:00:00:01").swap.ceiling == 20 << 20
-    assert profile.seat(MAC).swap.ceiling is None
+    assert profile.seat_of("52:54:00:00:00:01").swap.ceiling == 20 << 20
+    assert profile.seat_of(MAC).swap.ceiling is None
 
 
 def test_root_kinds_are_those_of_the_table() -> None:
@@ -265,7 +265,7 @@ def test_root_images_are_those_of_all_pcs() -> None:
         "f",
     )
     assert profile.images == {"/a", "/b"}
-    assert (profile.seat(MAC).root.kind, profile.seat(MAC).root.image) == ("nbd", "/b")
+    assert (profile.seat_of(MAC).root.kind, profile.seat_of(MAC).root.image) == ("nbd", "/b")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_the_settings_of_a_seat_are_merged_once() -> None:
     profile = Profile.model_validate({"clients": {MAC: {"hostname": "window"}}})
     seats = Seats(profile, Journal())
     seat = seats.of(MAC)
-    assert seat.settings == profile.seat(MAC) and seat.settings.hostname == "window"
+    assert seat.settings == profile.seat_of(MAC) and seat.settings.hostname == "window"
     assert seats.of(MAC) is seat
 
 

@@ -62,7 +62,7 @@ def _answer(question: Packet, message: bytes, choice: int) -> None:
 
     def plan(client: Client) -> BootPlan:
         return boot_plan(
-            profile, profile.seat(client.mac), client, SeatKeys(TICKET, "token"), server=US
+            profile, profile.seat_of(client.mac), client, SeatKeys(TICKET, "token"), server=US
         )
 
     context = Context(

@@ -18,5 +18,5 @@ def one_input(data: bytes) -> None:
             assert line.isprintable() and len(line) <= MOST_CHARACTERS + len(data), line
         return
     for mac in [*profile.clients, "52:54:00:12:34:56"]:
-        seat = profile.seat(mac)
+        seat = profile.seat_of(mac)
         assert seat.hostname.isascii() and seat.hostname.isprintable()

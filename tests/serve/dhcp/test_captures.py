@@ -68,7 +68,7 @@ def _story(path: Path, mode: str) -> Iterator[str]:
     scopes = make_scopes(profile, [LAN], [US])
 
     def plan(client: Client) -> BootPlan:
-        return boot_plan(profile, profile.seat(client.mac), client, SeatKeys("TOKEN"), server=US)
+        return boot_plan(profile, profile.seat_of(client.mac), client, SeatKeys("TOKEN"), server=US)
 
     for frame in questions(path):
         ip, udp = frame[IP], frame[UDP]

@@ -304,7 +304,7 @@ def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture
                 every,
                 find("b0"),
                 lambda client, us, privileged: boot_plan(
-                    every, every.seat(client.mac), client, keys, server=us
+                    every, every.seat_of(client.mac), client, keys, server=us
                 ),
                 lan.journal,
             )

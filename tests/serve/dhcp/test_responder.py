@@ -56,7 +56,7 @@ every_client = pytest.mark.parametrize(("client", "file"), CLIENTS.values(), ids
 
 
 def plan(client: Client) -> BootPlan:
-    return boot_plan(PROXY, PROXY.seat(client.mac), client, SeatKeys("token"), server=US)
+    return boot_plan(PROXY, PROXY.seat_of(client.mac), client, SeatKeys("token"), server=US)
 
 
 def context(profile: Profile = PROXY, port: int = 67, source: str = "0.0.0.0") -> Context:

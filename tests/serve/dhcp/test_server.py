@@ -45,7 +45,7 @@ BOB = PxeClient(mac="52:54:00:00:00:02", xid=2)
 
 
 def plan(client: Client, server: IPv4Address, *, privileged: bool = True) -> BootPlan:
-    return boot_plan(PROXY, PROXY.seat(client.mac), client, SeatKeys("token"), server=server)
+    return boot_plan(PROXY, PROXY.seat_of(client.mac), client, SeatKeys("token"), server=server)
 
 
 class Cable:

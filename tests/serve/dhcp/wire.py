@@ -54,7 +54,7 @@ def server(
     interfaces: Sequence[Interface] = (ETH,),
 ) -> DhcpServer:
     def plan(client: Client, server: IPv4Address, *, privileged: bool) -> BootPlan:
-        seat = profile.seat(client.mac)
+        seat = profile.seat_of(client.mac)
         return boot_plan(profile, seat, client, SeatKeys("token"), server=server)
 
     made = DhcpServer(profile, interfaces, plan, journal, leases)
