@@ -212,6 +212,7 @@ Kernel = Annotated[
 ]
 ImageFile = Annotated[str, _path("a file such as /srv/root.squashfs")]
 Folder = Annotated[str, _path("a folder such as /srv/raspberry-pi")]
+LocalFile = Annotated[str, _path("a file of the server such as /srv/room/logo.png")]
 Arguments = Annotated[
     str,
     Text(

@@ -158,7 +158,8 @@ def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
             # pydantic appends "[key]" if the key itself is wrong.
             path = path[:-1] if path[-1] == "[key]" else path
             error = context["error"]
-            problem = f"{error}, found {found}{_did_you_mean(error.nearest)}"
+            shown = "" if error.is_secret else f", found {found}"
+            problem = f"{error}{shown}{_did_you_mean(error.nearest)}"
         case "literal_error":
             names = dict.fromkeys(re.findall(r"'([^']*)'", context["expected"]))
             guess = reading.nearest(str(details["input"]), names)

@@ -24,6 +24,7 @@ from netboot.profile.fields import (
 )
 from netboot.profile.reading import OneOrMore
 from netboot.profile.roots import BY_NAME as ROOTS
+from netboot.profile.seat import SeatOwn
 from netboot.profile.sections import Boot, Dhcp, Http, Root, SeatBoot, SeatSwap, Ssh, Swap, Vagrant
 
 
@@ -40,6 +41,8 @@ class SeatSettings(Section):
     """Keys of `swap` to override for these PCs."""
     ssh: Ssh = Ssh()
     """Keys of `ssh` to override for these PCs."""
+    seat: SeatOwn = SeatOwn()
+    """Keys of `seat` to override for these PCs."""
 
 
 class Group(SeatSettings):
@@ -87,6 +90,7 @@ class Seat:
     root: Root
     swap: Swap
     ssh: Ssh
+    own: SeatOwn
 
     @property
     def encrypts(self) -> bool:
@@ -116,6 +120,10 @@ class Profile(Section):
     """The memory that a PC borrows from the server over the network."""
     ssh: Ssh = Ssh()
     """The login of `fab` on a PC that still runs from its own disk."""
+    seat: SeatOwn = SeatOwn()
+    """The PC's own settings, which are in no root image: language, keyboard, login, printers. PCs with
+    root kind nbd use them.
+    """
     vagrant: Vagrant = Vagrant()
     """The virtual PCs of `vagrant up`."""
     groups: Annotated[dict[str, Group], NothingIsEmpty()] = Field(default={})
@@ -129,11 +137,13 @@ class Profile(Section):
         """
         client = self.clients.get(mac)
         boot, root, swap, ssh = self.boot, self.root, self.swap, self.ssh
+        own = self.seat
         for settings in self._settings(mac):
             boot = boot.changed(settings.boot)
             root = root.changed(settings.root)
             swap = swap.changed(settings.swap)
             ssh = ssh.changed(settings.ssh)
+            own = own.changed(settings.seat)
         return Seat(
             mac=mac,
             hostname=self.hostname(mac),
@@ -142,6 +152,7 @@ class Profile(Section):
             root=root,
             swap=swap,
             ssh=ssh,
+            own=own,
         )
 
     def names(self, mac: str) -> bool:

@@ -19,12 +19,16 @@ CURLY = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"
 
 
 class Unreadable(ValueError):
-    """A value that its key does not take. ``nearest``, the likely intention, may be empty."""
+    """A value that its key does not take. ``nearest``, the likely intention, may be empty.
 
-    def __init__(self, expected: str, nearest: str = "") -> None:
+    ``is_secret``: no message may show the value.
+    """
+
+    def __init__(self, expected: str, nearest: str = "", *, is_secret: bool = False) -> None:
         super().__init__(f"expected {expected}")
         self.expected = expected
         self.nearest = nearest
+        self.is_secret = is_secret
 
 
 class Nearest(ValueError):

@@ -336,7 +336,7 @@ MISTAKES = [
         "café: 1",
         (
             "f:1: key 'café': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
-            "vagrant, groups or clients"
+            "seat, vagrant, groups or clients"
         ),
     ),
     ("root: {kind: 'a\u202eb'}", r"f:1: key 'root.kind': expected ram or nbd, found 'a\u202eb'"),
@@ -369,7 +369,7 @@ MISTAKES = [
         "<<: {a: 1}",
         (
             "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
-            "vagrant, "
+            "seat, vagrant, "
             "groups or clients"
         ),
     ),
@@ -442,7 +442,7 @@ def test_settings_replace_keys_of_the_file() -> None:
             "=1",
             (
                 "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, "
-                "ssh, vagrant, "
+                "ssh, seat, vagrant, "
                 "groups or clients"
             ),
         ),

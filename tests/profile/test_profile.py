@@ -63,6 +63,72 @@ def test_seat_is_profile_then_groups_in_order_then_client() -> None:
     assert guest.boot == profile.boot
 
 
+def test_what_is_a_seats_own_is_merged_key_by_key() -> None:
+    profile = parse(
+        """
+seat: {keyboard: de(nodeadkeys), locale: de_DE.UTF-8, printers: 10.0.0.5}
+groups: {row: {match: "52:54:*", seat: {start: kiosk, url: "http://10.0.0.1/", keyboard: fr}}}
+clients: {52:54:00:12:34:56: {seat: {start: desktop, printers: []}}}
+""",
+        "f",
+    )
+    own = profile.seat_of(MAC).own
+    assert (own.keyboard, own.locale, own.timezone) == ("fr", "de_DE.UTF-8", "UTC")
+    assert (own.start, own.url, own.printers) == ("desktop", "http://10.0.0.1/", ())
+    assert profile.seat_of("02:00:00:00:00:01").own == profile.seat
+
+
+HASH = "$6$vwemE1GhKa.cyT8A$xAzWahK08BakUtal4Rg3p8nEv31ChtRhgKmqVRsCXDP0hsrZK5LX"
+
+
+def test_no_listing_of_a_profile_shows_a_hash() -> None:
+    profile = parse(f"seat: {{accounts: {{anna: {HASH}}}}}", "f")
+    assert profile.seat_of(MAC).own.accounts == {"anna": HASH}
+    assert HASH not in repr(profile) + repr(profile.seat_of(MAC))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "seat: {accounts: {anna: geheim}}",
+            (
+                "f:1: key 'seat.accounts.anna': expected the hash of a password, not the password; "
+                "make one with 'mkpasswd'"
+            ),
+        ),
+        (
+            "seat: {accounts: anna:geheim}",
+            "f:1: key 'seat.accounts': expected pairs of a name and a hash",
+        ),
+        (
+            "seat: {home: nfs:10.0.0.1:/home}",
+            (
+                "f:1: key 'seat.home': expected none; homes on the server (seat, nfs) are planned, and "
+                "not there yet, found 'nfs:10.0.0.1:/home'"
+            ),
+        ),
+        (
+            "seat: {locale: de_DE}",
+            (
+                "f:1: key 'seat.locale': expected a locale such as de_DE.UTF-8, found 'de_DE'; "
+                "did you mean 'de_DE.UTF-8'?"
+            ),
+        ),
+        (
+            "seat: {printers: [a, b]}",
+            "f:1: key 'seat.printers': expected at most one CUPS server; the others need a URI",
+        ),
+    ],
+)
+def test_a_mistake_in_what_is_a_seats_own_is_one_line_without_a_password(
+    text: str, message: str
+) -> None:
+    with pytest.raises(OperatorError) as caught:
+        parse(text, "f")
+    assert str(caught.value) == message
+
+
 @pytest.mark.parametrize(
     ("size", "ram", "expected"),
     [
@@ -186,7 +252,9 @@ def test_lab_profile_shows_every_key_and_its_examples_are_right() -> None:
     profile = parse(text, "lab.yaml")
     assert profile.dhcp.range and profile.swap.capacity and profile.groups and profile.clients
     given = set(_given(profile))
-    partial = re.compile(r"(groups|clients)\.\*\.(boot|root|swap|ssh)\..*")  # sections shown above
+    partial = re.compile(
+        r"(groups|clients)\.\*\.(boot|root|swap|ssh|seat)\..*"
+    )  # sections shown above
     assert {key for key in KEYS if not partial.fullmatch(key)} - given == set()
 
 

@@ -360,6 +360,61 @@ SPELLINGS = {
     ("ssh: {user: VALUE}",): ("root", "_x", "a.b", "Teacher", "1a", "", "a b", "true", "a" * 33),
     ("ssh: {key: VALUE}",): ("/k", "''", "", "é", "~/.ssh/id"),
     ("root: {kind: VALUE}",): ("ram", "nbd", "nfs", "", "RAM", "{a: b}"),
+    ("seat: {keyboard: VALUE}",): (
+        *("de", "de(nodeadkeys)", "us(dvorak-alt-intl)", "no", "true", "DE", "de nodeadkeys"),
+        *("de()", "d", "de(a'b)", "", "1", "[de]", "' fr '", "de,us"),
+    ),
+    ("seat: {locale: VALUE}",): (
+        *("de_DE.UTF-8", "C.UTF-8", "ca_ES.UTF-8@valencia", "de_DE", "de", "de_DE.utf8", "C", ""),
+    ),
+    ("seat: {timezone: VALUE}",): (
+        *("Europe/Berlin", "UTC", "America/Argentina/Buenos_Aires", "Etc/GMT+1", "EST5EDT"),
+        *("europe/berlin", "Europe/", "../etc/passwd", "Europe/../X", "", "1", "+1"),
+    ),
+    ("seat: {start: VALUE}", f"clients: {{{PC}: {{seat: {{start: VALUE}}}}}}"): (
+        *("auto", "kiosk", "none", "/usr/bin/xterm -e top", "/", "xterm", "Auto", "\"/a 'b'\"", ""),
+        *("/a\\b", "true", "' kiosk '"),
+    ),
+    ("seat: {url: VALUE}",): (
+        *("http://10.0.0.1/", "'https://a.example/x?y=1&z=$2#w'", "vnc://10.0.0.5:5901"),
+        *("10.0.0.1", "http://", '"http://a/\'b"', "'http://a b'", "", "HTTP://a"),
+    ),
+    ("seat: {login: VALUE}",): ("guest", "local", "none", "ldap", "", "Guest"),
+    ("seat: {home: VALUE}",): ("none", "seat", "nfs:10.0.0.1:/home", "/home", "", "None"),
+    ("seat: {screen: VALUE}",): (
+        *("auto", "1024x768", "1920x1080", "1024", "1024*768", "1024x768x16", "x", "", "01024x768"),
+    ),
+    ("seat: {printers: VALUE}",): (
+        *("10.0.0.5", "[cups.example]", "[10.0.0.5, 'ipp://10.0.0.9/ipp/print']", "[]", ""),
+        *('"ipp://a/b, ipp://c/d"', "['ipp://a b']", "'socket://10.0.0.9:9100'", "ipp", "[-a]"),
+    ),
+    ("seat: {accounts: {anna: VALUE}}",): (
+        *("$6$vwemE1GhKa.cyT8A$xAzWahK08BakUtal4Rg3p8nEv31ChtRhgKmqVRsCXDP0hsrZK5LX", "password"),
+        *("$y$j9T$yxb1aWl2o0rlAlPA9pWLP1$WsHwGj0tWcbeZkdAdYvLLPjXL0LyjwuRjKaEEFYH9l6", "''", ""),
+        *(
+            "$1$vwemE1Gh$xAzWahK08BakUtal4Rg3p8",
+            "$6$short",
+            "'$6$a:b$xAzWahK08BakUtal4Rg3p8'",
+            "{}",
+        ),
+    ),
+    ("seat: {accounts: {VALUE: $6$vwemE1GhKa.cyT8A$xAzWahK08BakUtal4Rg3}}",): (
+        *("anna", "_a-1", "Anna", "a.b", "a b", "1a", "a" * 32, "a" * 33),
+    ),
+    ("seat: {files: {VALUE: /srv/a}}",): (
+        *("/etc/xdg/a.conf", "/opt/.x", "etc/a", "/", "/etc/../a", "/etc/.", "/run/a", "/tmp/x/y"),
+        *("/running/a", "/a//b", "'/a b'", "/etc/", "/..a"),
+    ),
+    ("seat: {files: {/etc/a: VALUE}}",): ("/srv/a b", "a", "", "{}"),
+    ("seat: {ntp: VALUE}",): (
+        "10.0.0.1",
+        "[ntp.example, 10.0.0.2]",
+        "[]",
+        "''",
+        "'a b'",
+        "-a",
+        "12",
+    ),
     ("vagrant: {clients: VALUE}",): ("1", "120", "0", "121", "x"),
     ("vagrant: {nic: VALUE}",): (
         "e1000",
@@ -451,6 +506,10 @@ EXCEPTIONS = {
         f"clients: {{{PC}: {{address: 10.0.0.1}}, 52:54:00:12:34:57: {{address: 10.0.0.1}}}}",
         f"clients: {{{PC}: {{hostname: a}}, 52-54-00-12-34-56: {{hostname: b}}}}",
         "swap: {capacity: 1GiB, size: 2GiB}",
+    ),
+    "several values are counted": (
+        "seat: {printers: [10.0.0.5, 10.0.0.6]}",
+        f"seat: {{files: {{{', '.join(f'/etc/f{n}: /srv/a' for n in range(65))}}}}}",
     ),
     "an address is computed": (
         "dhcp: {networks: {10.9.0.5/24: {}}}",

@@ -1,0 +1,161 @@
+"""The section ``seat`` of a profile: what is a PC's own, and therefore in no root image. Pure.
+
+The server makes files of it for one boot (netboot.boot.seat_files). No value has a quote or a
+backslash, because shell scripts and systemd read the values in single quotes.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from netboot.profile import patterns
+from netboot.profile.fields import LocalFile, NothingIsEmpty, Overridable, misplaced
+from netboot.profile.reading import Nearest, OneOrMore, Text, Unreadable
+
+UTF_8 = ".UTF-8"
+STARTS = ("auto", "kiosk", "desktop", "thin", "none")
+MAX_FILES = 64  # that a profile adds to a PC; a program belongs into the image
+
+_LETTERS = r"[!#-&(-\[\]-~]"  # all that print in ASCII but quotes, the backslash and the blank
+_KEYBOARD = r"[a-z]{2,8}(?:\([A-Za-z0-9_-]{1,32}\))?"
+_LOCALE = r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8(?:@[a-z]{1,16})?"
+_ZONE_WORD = "[A-Z][A-Za-z0-9_+-]{0,31}"
+_ZONE = f"{_ZONE_WORD}(?:/{_ZONE_WORD}){{0,2}}"
+_START = rf"{'|'.join(STARTS)}|/(?:{_LETTERS}| )*"
+_URL = rf"[a-z][a-z0-9+.-]{{0,15}}://{_LETTERS}{{1,1000}}"
+_SCREEN = "auto|[1-9][0-9]{2,4}x[1-9][0-9]{2,4}"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+_PRINTER = rf"{_HOST}|[a-z]{{3,8}}://[!#-&(-+\--\[\]-~]{{1,1000}}"  # no comma: it ends an item
+_ACCOUNT = "[a-z_][a-z0-9_-]{0,31}"
+# What mkpasswd makes and the C library of Debian 12 and 13 takes, but for MD5 and DES (crypt(5)).
+_HASH = r"\$(?:y|gy|7|2[aby]|6|5)\$[./A-Za-z0-9$=,-]{20,250}"
+_PLACE = r"(?!/(?:dev|proc|run|sys|tmp)/)(?:/(?!\.{1,2}(?:/|\s*$))[A-Za-z0-9_@+.-]{1,255}){1,32}"
+
+
+def _whole(pattern: str, text: str) -> str:
+    """Return ``text`` if it is ``pattern``, upper and lower case as written. Raises ValueError."""
+    if re.fullmatch(pattern, text) is None:
+        raise ValueError(text)
+    return text
+
+
+def _text(expected: str, pattern: str, *others: patterns.Schema) -> Text[str]:
+    return Text(expected, lambda text: _whole(pattern, text), patterns.text(pattern, *others))
+
+
+def _locale(text: str) -> str:
+    match = re.fullmatch(r"([A-Za-z]{2,3})_([A-Za-z]{2})(?:\.[A-Za-z0-9-]*)?", text)
+    guess = f"{match[1].lower()}_{match[2].upper()}{UTF_8}" if match else text
+    if guess != text:
+        raise Nearest(guess)
+    return _whole(_LOCALE, text)
+
+
+def _home(text: str) -> str:
+    if re.match("seat|nfs", text):
+        raise Unreadable("none; homes on the server (seat, nfs) are planned, and not there yet")
+    return _whole("none", text)
+
+
+@dataclass(frozen=True, eq=False)
+class Secret(Text[str]):
+    """A text that no message may show, because a user may have typed a password there."""
+
+    def read(self, value: object) -> object:
+        """Return the value as ``Text`` does. Raises Unreadable, as a secret."""
+        try:
+            return super().read(value)
+        except Unreadable as error:
+            error.is_secret = True
+            raise
+
+
+class Accounts(NothingIsEmpty):
+    """The annotation of the accounts: no message shows what is written in their place."""
+
+    def read(self, value: object) -> object:
+        """Return a mapping, also for nothing. Raises Unreadable, as a secret."""
+        if isinstance(value, (str, list)):
+            raise Unreadable("pairs of a name and a hash", is_secret=True)
+        return super().read(value)
+
+
+Host = Annotated[
+    str, _text("the name or address of a host", _HOST, {"type": ["number", "boolean"]})
+]
+Account = Annotated[str, _text("the name of an account such as anna", _ACCOUNT)]
+Place = Annotated[
+    str, _text("a path on the PC such as /etc/xdg/room.conf, not below /run or /tmp", _PLACE)
+]
+Hash = Annotated[
+    str,
+    Secret(
+        "the hash of a password, not the password; make one with 'mkpasswd'",
+        lambda text: _whole(_HASH, text),
+        patterns.text(_HASH),
+    ),
+]
+
+
+class SeatOwn(Overridable):
+    """The keys of `seat`."""
+
+    keyboard: Annotated[
+        str,
+        _text("a keyboard layout such as de or de(nodeadkeys)", _KEYBOARD, patterns.BOOLEAN),
+    ] = "us"
+    """The layout of the PC's keyboard, with its variant in brackets. Default: us."""
+    locale: Annotated[
+        str, Text("a locale such as de_DE.UTF-8", _locale, patterns.text(_LOCALE))
+    ] = f"C{UTF_8}"
+    """The language of programs; the root image must have it. Default: C.UTF-8."""
+    timezone: Annotated[str, _text("a time zone such as Europe/Berlin", _ZONE)] = "UTC"
+    """The time zone of the PC. Default: UTC."""
+    start: Annotated[
+        str,
+        _text("auto, kiosk, desktop, thin, none, or a command such as /usr/bin/xterm", _START),
+    ] = "auto"
+    """The program that the PC shows. auto: the one for which the root image was built; kiosk: a
+    browser; desktop; thin: the session of a server; none: a text console. Default: auto.
+    """
+    url: Annotated[str | None, _text("a URL such as http://10.0.0.1/", _URL)] = None
+    """The page of the kiosk, or the server of the thin client, such as vnc://10.0.0.5 or
+    rdp://10.0.0.5. Without this key: the page of the root image.
+    """
+    login: Literal["guest", "local", "none"] = "guest"
+    """guest: the PC starts without a password, and forgets what was done; local: with an account of
+    `seat.accounts`; none: nobody logs in at the screen. Default: guest.
+    """
+    home: Annotated[str, Text("none", _home, {"const": "none"})] = "none"
+    """The place of users' files. none: the PC's memory, until it is off. Default: none."""
+    screen: Annotated[str, _text("auto or a size such as 1024x768", _SCREEN)] = "auto"
+    """The size of the picture in pixels. auto: what the monitor reports. Default: auto."""
+    printers: Annotated[
+        tuple[Annotated[str, _text("a CUPS server or a printer's URI", _PRINTER)], ...], OneOrMore()
+    ] = ()
+    """The CUPS server whose printers the PC uses, such as 10.0.0.5, or URIs of printers, such as
+    ipp://10.0.0.9/ipp/print.
+    """
+    accounts: Annotated[dict[Account, Hash], Accounts()] = Field(default={}, repr=False)
+    """Accounts of the PC by name, each with the hash of its password, which 'mkpasswd' makes. An
+    account that the root image has gets this password.
+    """
+    files: Annotated[dict[Place, LocalFile], NothingIsEmpty()] = Field(default={})
+    """More files of the PC: the place there, and the file on the server. At most 64 files and 1 MiB
+    together; all users of the PC can read them.
+    """
+    ntp: Annotated[tuple[Host, ...], OneOrMore()] = ()
+    """The time servers that the PC asks. Without this key: those of `dhcp.ntp` in full mode, else
+    those of the root image.
+    """
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if sum("://" not in printer for printer in self.printers) > 1:
+            raise misplaced("expected at most one CUPS server; the others need a URI", "printers")
+        if len(self.files) > MAX_FILES:
+            found = len(self.files)
+            raise misplaced(f"expected at most {MAX_FILES} files, found {found}", "files")
+        return self
