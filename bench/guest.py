@@ -7,10 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from netboot.boot import cpio
+from netboot.boot.cpio import Record
 from netboot.errors import OperatorError
-from netboot.images import cpio, initramfs, kernel, packages
+from netboot.images import initramfs, kernel, packages
 from netboot.images.cache import Cache
-from netboot.images.cpio import Record
 from netboot.images.packages import Apt
 from netboot.images.progress import Progress
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from netboot.boot import cpio
 from netboot.boot.arch import loaders_for
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, image_name
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
-from netboot.images import cpio, initramfs, packages, part
+from netboot.images import initramfs, packages, part
 from netboot.images.cache import Cache, default_cache
 from netboot.images.manifest import MANIFEST_FILE
 from netboot.images.packages import Apt, Package

@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from netboot.boot import cpio
+from netboot.boot.cpio import Record
 from netboot.errors import OperatorError
 from netboot.host.programs import convert
-from netboot.images import cpio, modules, resources
+from netboot.images import modules, resources
 from netboot.images.cache import Cache
 from netboot.images.compiler import Compiler
-from netboot.images.cpio import Record
 from netboot.images.kernel import BUILTIN, Firmware, Kernel
 from netboot.images.modules import Module
 

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from netboot.boot import slices
+from netboot.boot import cpio, slices
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
-from netboot.images import compiler, cpio, drivers, initramfs, kernel, packages
+from netboot.images import compiler, drivers, initramfs, kernel, packages
 from netboot.images.cache import Cache
 from netboot.images.compiler import Compiler
 from netboot.images.divide import divide

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from netboot.boot import cpio
 from netboot.boot.arch import LOADERS
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
 from netboot.images import build as images
-from netboot.images import compiler, cpio, initramfs, kernel, modules, packages
+from netboot.images import compiler, initramfs, kernel, modules, packages
 from netboot.images.build import Built, build, build_load_image, default_cache
 from netboot.images.cache import WAITING, Cache
 from netboot.images.kernel import Kernel

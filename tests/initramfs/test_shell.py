@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import pytest
 
-from netboot.images import cpio, initramfs
+from netboot.boot import cpio
+from netboot.images import initramfs
 from netboot.pages.nbd.export import Refused
 from netboot.profile.roots import BY_NAME
 from netboot.serve.leases import Granted, serialize

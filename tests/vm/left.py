@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from netboot.boot import cpio
 from netboot.boot.events import BootEvent
-from netboot.images import cpio, initramfs
+from netboot.images import initramfs
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 from tests import ROOT

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from netboot.boot import cpio
+from netboot.boot.cpio import Record
 from netboot.boot.events import BootEvent
 from netboot.images import build as images
-from netboot.images import compiler, cpio, initramfs
+from netboot.images import compiler, initramfs
 from netboot.images.cache import Cache
-from netboot.images.cpio import Record
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 from tests.images.test_cache import Steps

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netboot.images import cpio
-from netboot.images.cpio import Record
+from netboot.boot import cpio
+from netboot.boot.cpio import Record
 from tests.support import newc
 
 PIECES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
