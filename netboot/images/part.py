@@ -115,6 +115,7 @@ def find(processor: Processor, wanted: str, sources: Sources) -> Part:
         compiler.version,
         initramfs.source_digest(initramfs.sources()),
         initramfs.source_digest(Path(__file__).parent, "*.py"),
+        initramfs.source_digest(Path(cpio.__file__).parent, "cpio.py"),
     ]
     key = hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:32]
     return Part(processor, sources, apt, image, programs, compiler, key)
