@@ -37,6 +37,11 @@ def file(name: str, content: bytes, *, executable: bool = False) -> Record:
     return Record(name, FILE | (0o755 if executable else 0o644), content)
 
 
+def private(name: str, content: bytes) -> Record:
+    """Return a regular file that only root can read, with mode 0600."""
+    return Record(name, FILE | 0o600, content)
+
+
 def directory(name: str) -> Record:
     """Return a directory, with mode 0755."""
     return Record(name, DIRECTORY | 0o755)
@@ -60,10 +65,11 @@ def is_file(record: Record) -> bool:
     return record.mode & FILE_TYPE == FILE
 
 
-def archive(records: Iterable[Record]) -> bytes:
+def archive(records: Iterable[Record], *, parents: bool = True) -> bytes:
     """Return the archive of ``records`` and of all their parent directories.
 
-    Raises ValueError for a name that is not a plain relative path, and for two different records
+    Without ``parents`` it has none of them: it is unpacked over a tree whose directories keep their
+    modes. Linux unpacks no such archive; busybox does (``cpio -d``). Raises ValueError for a name that is not a plain relative path, and for two different records
     with one name.
     """
     members: dict[str, Record] = {}
@@ -72,7 +78,7 @@ def archive(records: Iterable[Record]) -> bytes:
         if members.setdefault(record.name, record) != record:
             raise ValueError(f"two different records are named {record.name}")
     for name in list(members):
-        while "/" in name:
+        while parents and "/" in name:
             name = name.rpartition("/")[0]
             parent = members.setdefault(name, directory(name))
             if parent.mode & FILE_TYPE != DIRECTORY:
