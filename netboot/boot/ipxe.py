@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from netboot.boot.admission import Turn
 from netboot.boot.memory import OWN_MODULES, Shortage
-from netboot.boot.plan import BootPlan, Images
+from netboot.boot.plan import BootPlan, Images, has_own_files
 from netboot.errors import AnswerError
 from netboot.profile.processors import AMD64, I386
 
@@ -91,7 +91,7 @@ def render(plan: BootPlan, base_url: str, small: Shortage | None = None) -> str:
     # ip= as in the kernel's nfsroot.rst. The values are iPXE's settings, so the initramfs needs no
     # second DHCP exchange.
     address = f"ip=${{ip}}::${{gateway}}:${{netmask}}:{plan.seat.hostname}::off"
-    arguments = (address, "BOOTIF=01-${mac:hexhyp}", *plan.arguments)
+    arguments = (address, "BOOTIF=01-${mac:hexhyp}", *_names(plan), *plan.arguments)
     return "\n".join(
         (
             "#!ipxe",
@@ -108,6 +108,16 @@ def render(plan: BootPlan, base_url: str, small: Shortage | None = None) -> str:
             "",
         )
     )
+
+
+def _names(plan: BootPlan) -> tuple[str, ...]:
+    """Return the words with the name server and the domain of iPXE's own lease, for resolv.conf.
+
+    iPXE tells the first name server only. A blank in the domain would begin a word of its own.
+    """
+    if not has_own_files(plan.seat):
+        return ()
+    return ("netboot.dns=${dns}", "netboot.domain=${domain:uristring}")
 
 
 def _warning(small: Shortage) -> tuple[str, ...]:

@@ -168,6 +168,11 @@ def _images(
     return tuple(found)
 
 
+def has_own_files(seat: Seat) -> bool:
+    """Return True if /init fetches the files of this seat (netboot.boot.seat_files)."""
+    return ROOTS[seat.root.kind].users
+
+
 def features(seat: Seat) -> tuple[str, ...]:
     """Return the slices that a seat's profile requires (images.drivers.FEATURES)."""
     swap, zswap = seat.swap, seat.swap.zswap
@@ -214,6 +219,8 @@ def _arguments(
         f"netboot.root={seat.root.kind}",
         f"netboot.on_failure={seat.boot.on_failure}",
     ]
+    if has_own_files(seat):
+        words.append("netboot.seat=1")
     image, swaps = root_export(seat.root), swap.size.bytes != 0
     tree = None if seat.root.verify is False else trees.get(seat.root.image or "")
     if image is not None and tree is not None:

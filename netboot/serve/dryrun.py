@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot import arch as architectures
-from netboot.boot import grub, raspberry, ticket
+from netboot.boot import grub, raspberry, seat_files, ticket
 from netboot.boot.arch import LOADERS, UNIFIED, Architecture, Firmware, is_grub
 from netboot.boot.client import Client
 from netboot.boot.events import Journal
-from netboot.boot.plan import BootPlan, HashTree
+from netboot.boot.host_key import HostKey
+from netboot.boot.plan import BootPlan, HashTree, has_own_files
+from netboot.boot.seat_files import Facts
 from netboot.errors import Ignored
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
@@ -99,6 +101,8 @@ class _Rehearsal:
             parts += self._unified()
         else:
             parts += self._grub() if is_grub(self._loader) else self._ipxe_and_scripts()
+        if has_own_files(self._profile.seat_of(self._mac)):
+            parts.append(self._own_files())
         return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
 
     def _dhcp(self, program: str, asker: Asker) -> Iterator[tuple[str, str]]:
@@ -130,6 +134,16 @@ class _Rehearsal:
         yield f"TFTP read of {script}", _text(self._tftp.script(script, self._server))
         text = self._room.script(self._mac, script, self._server)
         yield f"HTTP GET /boot/{self._mac}/{script}", text or ""
+
+    def _own_files(self) -> tuple[str, str]:
+        """Return the names of the seat's own files. Some hold secrets."""
+        seat = self._profile.seat_of(self._mac)
+        facts = Facts(self._server, self._server + 1, HostKey("", ""))
+        names = [each.name for each in seat_files.render(seat, self._profile.dhcp, facts)]
+        names += [place.lstrip("/") for place in seat.own.files]
+        return "HTTP GET /seat/<session>, by /init", "\n".join(
+            f"/{name}" for name in sorted(set(names))
+        )
 
     def _ask(self, asker: Asker, port: int) -> str:
         """Return the answer to a packet of this PC, which has an address on port 4011 only."""

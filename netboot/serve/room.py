@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from netboot.boot import ipxe, memory, ticket, unified
+from netboot.boot import ipxe, memory, seat_files, ticket, unified
 from netboot.boot.admission import Admission
 from netboot.boot.arch import (
     ARCHITECTURES,
@@ -21,14 +21,17 @@ from netboot.boot.arch import (
 )
 from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.events import BootEvent, Journal
+from netboot.boot.host_key import host_key
 from netboot.boot.plan import (
     BootPlan,
     HashTree,
     SeatKeys,
     boot_plan,
+    has_own_files,
     root_export,
     swap_export,
 )
+from netboot.boot.seat_files import Facts
 from netboot.boot.silence import Silence, Step
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError
@@ -41,6 +44,7 @@ from netboot.serve.http.beacon import Beacon
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.identity import Identity
 from netboot.serve.leases import Leases, serialize
+from netboot.serve.seat_content import read_files
 from netboot.serve.seats import Seats, SeatState
 from netboot.serve.turns import Turns
 
@@ -314,6 +318,23 @@ class Room:
         if key is None or is_played(key.mac):
             return None
         return root_export(self.seats.of(key.mac).settings.root)
+
+    def own_files(self, key: Key, server: IPv4Address, address: IPv4Address) -> bytes:
+        """Return the archive with the files of a seat, for its /init at ``address``.
+
+        Raises DeniedError without the session of its boot: users of a running seat ask from its
+        address too, and these files have its secrets.
+        """
+        settings = self.seats.of(key.mac).settings
+        if is_played(key.mac) or not has_own_files(settings):
+            raise DeniedError("a PC with this root has no files of its own")
+        if not key.session:
+            raise DeniedError("the files of a seat need the session of its boot: boot again")
+        files, refused = read_files(settings.own.files)
+        for line in refused:
+            self._complaints.warn(f"{key.mac} {line}", "%s: key 'seat.files': %s", key.mac, line)
+        facts = Facts(server, address, host_key(self.secret, key.mac), files)
+        return seat_files.archive(settings, self.profile.dhcp, facts)
 
     def order_refusal(self, key: str, order: str, mac: str) -> str:
         """Return why a caller with this key may not give the order; empty if it may."""

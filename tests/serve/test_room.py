@@ -1,7 +1,9 @@
 """The room: its answers to each server about a seat, and the time when a boot gets its keys."""
 
 import json
+import os
 import time
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from netboot.boot.grub import OWN_SCRIPT
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.boot.plan import image_export
 from netboot.boot.slices import BASE, Catalogue, Slice
+from netboot.boot.ticket import Key
 from netboot.errors import DeniedError
 from netboot.pages.lease import Attached, LeaseTable
 from netboot.pages.nbd.name import WireName
@@ -27,10 +30,12 @@ from netboot.serve.doors import SHOWS
 from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.room import DAMAGED, Room
+from netboot.serve.seat_content import read_files
 from netboot.serve.tftp.server import Transfer
 from netboot.serve.tftp.transfer import Outcome
 from netboot.serve.tftp_files import NOT_YET, TftpFiles
 from tests.serve.links import FakeLinks
+from tests.support import newc
 
 MAC = "52:54:00:12:34:56"
 SERVER = IPv4Address("10.0.0.1")
@@ -604,6 +609,62 @@ def test_a_root_image_opens_for_a_boot_but_not_for_a_played_one(room: Room) -> N
     played = (room.doors.begin(played_mac(3)), ticket.issue(room.secret, PROBE_MAC))
     for text in ("", MAC, "guess", session[:-1], *played):
         assert room.image_of(text, "10.0.0.9") is None
+
+
+def test_the_files_of_a_seat_are_for_its_boot_alone(room: Room, tmp_path: Path) -> None:
+    (tmp_path / "logo").write_bytes(b"a picture")
+    seat = {"files": {"/opt/logo": str(tmp_path / "logo"), "/opt/gone": str(tmp_path / "gone")}}
+    root = {"kind": "nbd", "image": "/srv/root.squashfs"}
+    room = other_room(room, Profile.model_validate({"root": root, "seat": seat}))
+    session, old = room.doors.begin(MAC), ticket.issue(room.secret, MAC)
+    home = IPv4Address("10.0.0.9")
+    room.identity.links = FakeLinks({str(home): MAC})
+    key = room.admit(session, home)
+    assert key is not None
+    files = {each.name: each for each in newc.members(room.own_files(key, SERVER, home))}
+    assert files["opt/logo"].content == b"a picture" and "opt/gone" not in files
+    assert b"PRIVATE KEY" in files["etc/ssh/ssh_host_ed25519_key"].content
+    # A user of the running seat has its address, and may make a ticket of its MAC address.
+    ticket_of_a_user = room.admit(old, home)
+    assert ticket_of_a_user is not None
+    with pytest.raises(DeniedError, match="need the session of its boot"):
+        room.own_files(ticket_of_a_user, SERVER, home)
+    played = Key(played_mac(3), room.doors.begin(played_mac(3)))
+    with pytest.raises(DeniedError, match="no files of its own"):
+        room.own_files(played, SERVER, home)
+    with pytest.raises(DeniedError, match="no files of its own"):
+        other_room(room, Profile()).own_files(key, SERVER, home)
+
+
+def test_the_words_for_a_seats_own_files_are_for_kinds_with_users(room: Room) -> None:
+    assert "netboot.seat" not in (room.script(MAC, "bios.ipxe", SERVER) or "")
+    root = {"kind": "nbd", "image": "/srv/root.squashfs"}
+    room = other_room(room, Profile.model_validate({"root": root}))
+    script = room.script(MAC, "bios.ipxe", SERVER) or ""
+    words = " netboot.dns=${dns} netboot.domain=${domain:uristring} "
+    assert words in script and " netboot.seat=1 " in script
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.symlink_to("/dev/null"), "expected a file, found a folder or a device"),
+        (lambda path: os.mkfifo(path), "expected a file, found a folder or a device"),
+        (lambda path: path.write_bytes(bytes((1 << 20) + 1)), "have at most 1048576 bytes"),
+        (lambda path: None, "No such file or directory"),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_one_line(
+    tmp_path: Path, make: Callable[[Path], object], why: str
+) -> None:
+    (tmp_path / "good").write_bytes(b"#!/bin/sh\n")
+    (tmp_path / "good").chmod(0o755)
+    make(tmp_path / "bad")
+    wanted = {"/opt/bad": str(tmp_path / "bad"), "/opt/good": str(tmp_path / "good")}
+    found, (line,) = read_files(wanted)
+    assert found == {"/opt/good": (b"#!/bin/sh\n", True)}
+    assert why in line and line.endswith("; the PC gets no /opt/bad")
 
 
 def test_status_holds_no_secret(room: Room) -> None:

@@ -105,6 +105,9 @@ class Answers(Protocol):
     def end_lease(self, mac: str, area: int) -> str:
         """End the lease of an area. Return ``ended`` or ``refused=REASON``."""
 
+    def own_files(self, key: Key, server: IPv4Address, address: IPv4Address) -> bytes:
+        """Return the archive with the files of a seat. Raises DeniedError without a session."""
+
     def order_refusal(self, key: str, order: str, mac: str) -> str:
         """Return why a caller with this key may not give the order; empty if it may."""
 
@@ -171,6 +174,7 @@ class HttpServer:
                 web.post("/beacon/{ticket}/{stage}", self._beacon),
                 web.get("/lease/{ticket}", self._lease),
                 web.delete("/lease/{ticket}", self._end_lease),
+                web.get("/seat/{ticket}", self._own_files),
                 web.get("/status", self._status),
                 web.get("/status/{mac}", self._history),
                 web.get("/orders/{ticket}", self._wait_for_order),
@@ -333,6 +337,14 @@ class HttpServer:
     async def _end_lease(self, request: web.Request) -> web.Response:
         mac, area = (await self._key(request)).mac, _area(request)
         return web.Response(text=self._room.end_lease(mac, area) + "\n")
+
+    async def _own_files(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        try:
+            body = self._room.own_files(key, _own_address(request), _peer(request))
+        except DeniedError as error:
+            raise web.HTTPForbidden(text=f"{error}\n") from None
+        return web.Response(body=body)
 
     def _is_reader(self, request: web.Request) -> bool:
         """Return True for a program of this machine, or with a key. Raises HTTPForbidden."""

@@ -44,6 +44,7 @@ class FakeRoom:
         self.made = 0  # answers to /status
         self.status_bytes = 9
         self.asked: list[tuple[str, str, bool]] = []
+        self.expired: list[IPv4Address] = []
         self.awaited = 0  # look-ups until the kernel knows who asks
 
     def is_awaited(self, address: IPv4Address) -> bool:
@@ -98,6 +99,11 @@ class FakeRoom:
 
     def end_lease(self, mac: str, area: int) -> str:
         return f"ended {mac} {area}"
+
+    def own_files(self, key: Key, server: IPv4Address, address: IPv4Address) -> bytes:
+        if address in self.expired:
+            raise DeniedError("boot again")
+        return f"{key.mac} {server} {address}".encode()
 
     def order_refusal(self, key: str, order: str, mac: str) -> str:
         return "" if key == "key" else "wrong key"
@@ -358,6 +364,7 @@ def test_what_is_not_there_is_404(rig: Rig, path: str) -> None:
         ("GET", "lease/{}?ram=1&fresh=1", False),
         ("DELETE", "lease/{}?area=2", False),
         ("GET", "orders/{}", False),
+        ("GET", "seat/{}", False),
         ("POST", "beacon/{}/swap", False),
     ],
 )
@@ -454,6 +461,16 @@ def test_an_area_can_be_given_back(rig: Rig) -> None:
     assert rig.ask("DELETE", f"/lease/{TICKET}?ram=10&area=2")[1] == f"ended {MAC} 2\n".encode()
     assert rig.ask("DELETE", "/lease/guess?area=2")[0].status == 404
     assert rig.ask("DELETE", f"/lease/{TICKET}?area=x")[0].status == 400
+
+
+def test_a_seat_gets_its_own_files_with_its_session(rig: Rig) -> None:
+    response, content = rig.ask("GET", f"/seat/{TICKET}")
+    assert (response.status, content.decode()) == (200, f"{MAC} 127.0.0.1 127.0.0.1")
+    assert "Date" in response.headers, "the PC sets its clock"
+    assert rig.ask("GET", f"/seat/{DENIED}")[0].status == 403
+    assert rig.ask("GET", "/seat/guess")[0].status == 404
+    rig.room.expired = [LOCALHOST]
+    assert rig.ask("GET", f"/seat/{TICKET}")[0].status == 403
 
 
 def test_status_is_json_and_made_once_a_second(rig: Rig) -> None:
