@@ -11,6 +11,7 @@
 queue=$run/beacons
 conf=$run/netboot.conf
 server='' ticket='' token='' online=no uptime=0 value=''
+clock=no # yes: the server's time is known
 users=no # yes: users may look at the list of processes
 newline='
 '
@@ -155,9 +156,53 @@ send_beacon() {
     if [ $users = yes ]; then
         request POST "$name" 2 "$1" >/dev/null || return 1
     else
-        timeout 2 wget -q -O /dev/null --post-file "$1" "$server$name" 2>/dev/null || return 1
+        timeout 2 wget -q -S -O /dev/null --post-file "$1" "$server$name" 2>"$run/answer" || return 1
     fi
     rm "$1"
+    [ $users = yes ] || set_clock
+}
+
+# set_clock: set this PC's clock by the headers of the server's answer in $run/answer, once a boot, if it
+# is wrong by more than a minute. With a clock of years ago no certificate is valid yet.
+set_clock() {
+    local key word date='' month server_time own_time before
+    [ $clock = no ] && [ -e "$run/answer" ] || return 0
+    while read -r key word; do
+        case $key in [Dd]ate:) date=$word ;; esac
+    done <"$run/answer"
+    rm -f "$run/answer"
+    # Such as: Sun, 29 Nov 2026 03:20:30 GMT (RFC 9110, section 5.6.7).
+    case $date in ???,\ [0-3][0-9]\ ???\ 20[0-9][0-9]\ [0-9][0-9]:[0-9][0-9]:[0-9][0-9]\ GMT*) ;; *) return 0 ;; esac
+    # shellcheck disable=SC2086 # a list of words
+    set -- $date
+    case $3 in
+    Jan) month=01 ;; Feb) month=02 ;; Mar) month=03 ;; Apr) month=04 ;; May) month=05 ;; Jun) month=06 ;;
+    Jul) month=07 ;; Aug) month=08 ;; Sep) month=09 ;; Oct) month=10 ;; Nov) month=11 ;; Dec) month=12 ;;
+    *) return 0 ;;
+    esac
+    date="$4-$month-$2 $5"
+    server_time=$(date -u -d "$date" +%s) && own_time=$(date -u +%s) || return 0
+    clock=yes
+    [ $((server_time - own_time)) -gt 60 ] || [ $((own_time - server_time)) -gt 60 ] || return 0
+    before=$(date -u "+%Y-%m-%d %H:%M")
+    date -u -s "$date" >/dev/null || return 0
+    console "clock: set to $date UTC, the server's time; it was $before"
+    beacon init:clock "set to $date UTC; it was $before" "wrong_seconds=$((server_time - own_time))"
+}
+
+# name_servers WORD... : set $dns to the addresses among the words, separated by blanks.
+name_servers() {
+    local word
+    dns=''
+    for word in "$@"; do
+        ! address "$word" || dns="$dns${dns:+ }$word"
+    done
+}
+
+# domain_name TEXT: set $domain to TEXT if it is a domain, otherwise to nothing.
+domain_name() {
+    domain=''
+    case $1 in '' | *[!A-Za-z0-9.-]*) ;; *) domain=$1 ;; esac
 }
 
 # request METHOD PATH SECONDS [FILE]: send a request, with FILE as its body, and print the answer's last

@@ -13,6 +13,10 @@ bound | renew)
     # The server lists routers by preference, the best first (RFC 2132, section 3.5).
     [ -z "${router:-}" ] || ip route replace default via "${router%% *}" dev "$interface"
     # /init runs this file as shell, so it contains nothing but addresses and numbers.
-    address "$ip" && printf 'client=%s bits=%d\n' "$ip" "${mask:-24}" >"$run/dhcp"
+    # shellcheck disable=SC2086 # a list of words
+    name_servers ${dns:-}
+    domain_name "${domain:-}"
+    address "$ip" && printf "client=%s bits=%d dns='%s' domain=%s\n" "$ip" "${mask:-24}" "$dns" "$domain" \
+        >"$run/dhcp"
     ;;
 esac

@@ -24,7 +24,7 @@ HEADING = "# Made by the netboot server for this PC at its start.\n"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the files of a seat need beside the profile.
+    """The facts that the files of a seat need beside the profile.
 
     ``address`` is the one from which the PC asks. ``files`` are the contents of `seat.files`, each
     with True for a program, by their place on the PC.

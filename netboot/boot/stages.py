@@ -185,6 +185,11 @@ LINUX = StageGroup(
         EventStage("init:zswap", "Compression in RAM is set up, or off and why."),
         EventStage("init:network", "The network port has a link and an address."),
         EventStage(
+            "init:clock",
+            "The PC's clock was wrong by more than a minute, and shows the server's time now.",
+            "If it is so at each boot, the battery of the PC's clock is empty.",
+        ),
+        EventStage(
             "init:lease",
             "The PC has the server's answer about its swap, or it asks again.",
             "If the PC asks again, check that the server runs and that HTTP reaches it.",
@@ -264,7 +269,8 @@ FAILURES = StageGroup(
         ),
         EventStage(
             "failed:root",
-            "The root file system could not be mounted. In a PC that ran: its server is away.",
+            "The root file system could not be mounted, or the server gave no files of this PC. In a PC "
+            "that ran: its server is away.",
             "Check `root.image` with `netboot check`, and the page server.",
         ),
         EventStage(
