@@ -4,9 +4,8 @@ import os
 import stat
 from collections.abc import Mapping
 
-MOST_BYTES = (
-    1 << 20
-)  # of all files of one PC: a script or a picture; programs belong into the image
+# All files of one PC: scripts, a picture. Programs belong into the image.
+MOST_BYTES = 1 << 20
 
 
 def read_files(wanted: Mapping[str, str]) -> tuple[dict[str, tuple[bytes, bool]], list[str]]:
