@@ -45,8 +45,8 @@ add_accounts() {
             continue
         fi
         # The name decides, so that an account has the same ID on all PCs.
-        id=$(echo "$name" | cksum)
-        id=$((ACCOUNT_IDS + ${id%% *} % ACCOUNT_NUMBER))
+        id=$(echo "$name" | md5sum | cut -c -7)
+        id=$((ACCOUNT_IDS + 0x$id % ACCOUNT_NUMBER))
         while grep -q -e "^[^:]*:[^:]*:$id:" "$etc/passwd" "$etc/group"; do
             id=$((id + 1))
         done
