@@ -177,6 +177,36 @@ def _check_squashfs(name: str, image: "ImageFile") -> None:
         raise OperatorError(f"image {name}: expected a squashfs", hint="make one: tools/make-root")
 
 
+def _unfit_seats(profile: "Profile") -> Iterator[str]:
+    """Yield time zones that this machine does not know, and files for PCs that it cannot send."""
+    from zoneinfo import available_timezones
+
+    from netboot.profile.reading import nearest
+    from netboot.serve.seat_content import read_files
+
+    owns = {"seat": profile.seat}
+    owns |= {f"groups.{name}.seat": group.seat for name, group in profile.groups.items()}
+    owns |= {f"clients.{mac}.seat": client.seat for mac, client in profile.clients.items()}
+    zones = dict.fromkeys(available_timezones())
+    for key, own in owns.items():
+        if zones and own.timezone not in zones:
+            names = {zone.lower(): zone for zone in zones}
+            guess = names.get(nearest(own.timezone, names))
+            likely = f"; did you mean '{guess}'?" if guess else ""
+            yield f"key '{key}.timezone': no time zone is called '{own.timezone}'{likely}"
+        for line in read_files(own.files)[1]:
+            yield f"key '{key}.files': {line}"
+
+
+def doubts_of_readers(source: Path, profile: "Profile") -> Iterator[str]:
+    """Yield a line if other users can read the file ``source`` and the hashes in it."""
+    owns = [profile.seat, *(group.seat for group in profile.groups.values())]
+    owns += [client.seat for client in profile.clients.values()]
+    if any(own.accounts for own in owns) and source.stat().st_mode & 0o004:
+        remedy = f"chgrp netboot {source} && chmod 640 {source}"
+        yield f"all users of this machine can read the hashes of its accounts: {remedy}"
+
+
 def doubts_here(profile: "Profile") -> Iterator[str]:
     """Yield what will not work on this machine, which need not be the server: one line each."""
     from netboot.pages.stores.memory import TMPFS
@@ -198,6 +228,7 @@ def doubts_here(profile: "Profile") -> Iterator[str]:
         if wanted > held:
             yield f"key '{key}': {_size(wanted)} is promised, and {folder} holds {_size(held)} here"
     yield from unfit_sizes(profile)
+    yield from _unfit_seats(profile)
     for ssh_key in sorted(
         {profile.ssh.key, *(profile.seat_of(mac).ssh.key for mac in profile.clients)}
     ):

@@ -90,6 +90,7 @@ def check(
         print(json.dumps({"profile": str(path), "mistakes": str(error).splitlines()}))
         sys.exit(MISTAKE)
     doubts = [*loaded.doubts, *checks.doubts_here(loaded)]
+    doubts += checks.doubts_of_readers(path, loaded)
     clients, groups = len(loaded.clients), len(loaded.groups)
     if as_json:
         found = {"mistakes": [], "warnings": doubts, "explained": loaded.explained}

@@ -106,6 +106,7 @@ def serve(
         Services(room_profile, images, state, Journal(), initrds=initrd).check()
         return
     doubts = [*room_profile.doubts, *checks.unfit_sizes(room_profile)]
+    doubts += checks.doubts_of_readers(path, room_profile)
     waited_for = _has_pages(room_profile, state)
     try:
         _check_files(path, None if swap_only else room_profile, image_folder, initrd)

@@ -125,6 +125,15 @@ def test_the_place_of_what_is_written(tmp_path: Path) -> None:
         ("swap: {size: 99999TiB}", "key 'swap.size': no PC can get 1e+05 TiB"),
         ("groups: {a: {match: '02:*', swap: {size: 99TiB}}}", "key 'groups.a.swap.size': no PC"),
         ("ssh: {key: /nowhere}", "key 'ssh.key': there is no file /nowhere"),
+        (
+            "seat: {timezone: Europe/Berln}",
+            "key 'seat.timezone': no time zone is called 'Europe/Berln'; did you mean 'Europe/Berlin'?",
+        ),
+        (
+            "groups: {a: {match: '02:*', seat: {files: {/opt/a: /nowhere}}}}",
+            "key 'groups.a.seat.files': /nowhere: cannot be read: No such file or directory; the PC",
+        ),
+        ("seat: {timezone: Europe/Berlin}", ""),
         ("swap: {capacity: 64MiB}", ""),
         ("swap: {store: 'null', capacity: 900000TiB}", ""),
     ],
@@ -133,6 +142,19 @@ def test_what_this_machine_does_not_have_is_told(text: str, said: str) -> None:
     doubts = list(checks.doubts_here(profile_file.parse(text, "room.yaml")))
     assert len(doubts) == (1 if said else 0)
     assert not said or doubts[0].startswith(said)
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o644, 1), (0o640, 0), (0o600, 0)])
+def test_hashes_that_all_users_can_read_are_told(tmp_path: Path, mode: int, told: int) -> None:
+    hashed = "$6$vwemE1GhKa.cyT8A$xAzWahK08BakUtal4Rg3p8nEv31ChtRhgKmqVRsCXDP0hsrZK5LX"
+    (path := tmp_path / "room.yaml").touch()
+    path.chmod(mode)
+    profile = profile_file.parse(
+        f"clients: {{52:54:00:12:34:56: {{seat: {{accounts: {{a: {hashed}}}}}}}}}", "f"
+    )
+    doubts = list(checks.doubts_of_readers(path, profile))
+    assert len(doubts) == told and not any(hashed in line for line in doubts)
+    assert not list(checks.doubts_of_readers(path, profile_file.parse("", "f")))
 
 
 def test_files_that_the_profile_names_are_looked_for(tmp_path: Path) -> None:
