@@ -200,9 +200,7 @@ def _unfit_seats(profile: "Profile") -> Iterator[str]:
 
 def doubts_of_readers(source: Path, profile: "Profile") -> Iterator[str]:
     """Yield a line if other users can read the file ``source`` and the hashes in it."""
-    owns = [profile.seat, *(group.seat for group in profile.groups.values())]
-    owns += [client.seat for client in profile.clients.values()]
-    if any(own.accounts for own in owns) and source.stat().st_mode & 0o004:
+    if profile.has_hashes and source.stat().st_mode & 0o004:
         remedy = f"chgrp netboot {source} && chmod 640 {source}"
         yield f"all users of this machine can read the hashes of its accounts: {remedy}"
 

@@ -19,7 +19,7 @@ from netboot.deploy import layout
 from netboot.deploy.doctor import Finding, examine
 from netboot.deploy.supervisor import supervisor
 from netboot.errors import OperatorError
-from netboot.host.files import replace_file, replace_link
+from netboot.host.files import READABLE, replace_file, replace_link
 from netboot.host.programs import run
 from netboot.images.build import MANIFEST_FILE
 from netboot.pages.stores.memory import TMPFS
@@ -196,10 +196,19 @@ def _put(release: str) -> None:
     for path in (layout.STATE, *writable):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(path, owner.pw_uid, owner.pw_gid)
-    replace_file(layout.PROFILE, (folder / layout.PROFILE_FILE).read_bytes())
+    _put_profile(folder / layout.PROFILE_FILE, owner.pw_gid, has_hashes=profile.has_hashes)
     _link(layout.IMAGES / "current", release)
     supervisor().install(layout.unit(writable, whole_proc=_needs_whole_proc(release)))
     _link(layout.CURRENT, release)
+
+
+def _put_profile(source: Path, group: int, *, has_hashes: bool) -> None:
+    """Install the profile of a release. Hashes of accounts are for root and the server alone."""
+    if has_hashes:
+        source.chmod(0o600)
+    replace_file(layout.PROFILE, source.read_bytes(), mode=0o640 if has_hashes else READABLE)
+    if has_hashes:
+        os.chown(layout.PROFILE, -1, group)
 
 
 def _start(release: str, say: Callable[[str], None], *, restart: bool) -> None:

@@ -180,6 +180,13 @@ class Profile(Section):
         return frozenset(root.image for root in roots if root.image is not None)
 
     @property
+    def has_hashes(self) -> bool:
+        """True if the profile has accounts, whose hashes not everybody should read."""
+        owns = [self.seat, *(group.seat for group in self.groups.values())]
+        owns += [client.seat for client in self.clients.values()]
+        return any(own.accounts for own in owns)
+
+    @property
     def explained(self) -> tuple[str, ...]:
         """The meaning of auto for the PCs of this room, one line each."""
         if self.swap.encrypt is not None:

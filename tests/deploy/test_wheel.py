@@ -132,3 +132,16 @@ def test_the_manual_page_has_every_verb() -> None:
     commands = typer.main.get_group(app).commands
     verbs = [name for name, command in commands.items() if not command.hidden]
     assert sorted(re.findall(r"^\.TP\n\.B (\w+)$", page, re.MULTILINE)) == sorted(verbs)
+
+
+@pytest.mark.parametrize(("has_hashes", "modes"), [(False, (0o644, 0o644)), (True, (0o600, 0o640))])
+def test_an_installed_profile_with_hashes_is_not_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_hashes: bool, modes: tuple[int, int]
+) -> None:
+    source, installed = tmp_path / "release.yaml", tmp_path / "profile.yaml"
+    source.write_text("swap: {size: 1GiB}\n")
+    source.chmod(0o644)
+    monkeypatch.setattr(layout, "PROFILE", installed)
+    service._put_profile(source, os.getgid(), has_hashes=has_hashes)
+    assert installed.read_text() == source.read_text()
+    assert (source.stat().st_mode & 0o777, installed.stat().st_mode & 0o777) == modes
