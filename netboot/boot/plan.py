@@ -84,6 +84,21 @@ class HashTree:
         return f"{self.blocks}:{self.root_hash}"
 
 
+@dataclass(frozen=True, slots=True)
+class RootVersion:
+    """The version of a root image that a PC is to boot: its export, and its hash tree."""
+
+    export: str
+    tree: HashTree
+
+
+RootVersions = Callable[[str], RootVersion | None]
+
+
+def no_root_version(name: str) -> None:
+    """Return None, for a server without root images."""
+
+
 def image_name(processor: str, file: str) -> str:
     """Return the name of a processor's file in the folder of images, and in URLs."""
     return f"{processor}/{file}"
@@ -99,9 +114,18 @@ def verified_export(image: str) -> str:
     return image_export(image) + VERIFIED
 
 
+def version_export(short: str) -> str:
+    """Return the export name of a root image's version, by the first digits of its digest."""
+    return f"image-{short}"
+
+
 def root_export(root: Root) -> str | None:
-    """Return the export that a PC with this root reads; None if it reads none."""
-    return image_export(root.image) if ROOTS[root.kind].image and root.image else None
+    """Return the export of the file that a PC with this root reads; None if it reads none.
+
+    PCs with a root image may read any version of it (netboot.pages.room_exports).
+    """
+    kind = ROOTS[root.kind]
+    return image_export(root.image) if kind.image and not kind.named and root.image else None
 
 
 def boot_plan(
@@ -115,6 +139,7 @@ def boot_plan(
     initrds: tuple[str, ...] = (),
     attempt: int = 0,
     trees: Mapping[str, HashTree] = MappingProxyType({}),
+    versions: RootVersions = no_root_version,
 ) -> BootPlan:
     """Decide what ``client`` boots from the server whose address towards it is ``server``.
 
@@ -122,7 +147,9 @@ def boot_plan(
     with three groups.
     ``slices``: the files of the initramfs by the processor's name (netboot.boot.slices); a
     processor without an entry gets the full initramfs. ``initrds``: more files, for every PC.
-    ``trees``: the hash trees of root images, by path; an image without one is not verified.
+    ``trees``: the hash trees of images by path; an image without one is not verified.
+    ``versions`` returns the current version of a root image by its name, None if there is none. It
+    is called as late as the kernel command line is made.
     ``attempt``: how many of its loaders have failed (netboot.boot.attempts).
     """
     script = f"{client.arch.name}.ipxe"
@@ -147,7 +174,7 @@ def boot_plan(
         swap_export=export,
         by_grub=client.stage is Stage.FIRMWARE and is_grub(loader),
         _images=partial(_images, profile, client, f"boot/{keys.session}", slices, initrds),
-        _arguments=partial(_arguments, profile, seat, keys, server, export, trees),
+        _arguments=partial(_arguments, profile, seat, keys, server, export, trees, versions),
     )
 
 
@@ -204,6 +231,17 @@ def _page_servers(seat: Seat, server: IPv4Address) -> str:
     return ",".join(map(str, servers))
 
 
+def _image(
+    root: Root, trees: Mapping[str, HashTree], versions: RootVersions
+) -> tuple[str, HashTree | None]:
+    """Return the export of a PC's image, empty for none, and its tree if the PC is to verify it."""
+    export, tree = root_export(root) or "", trees.get(root.image or "")
+    if ROOTS[root.kind].named and root.image is not None:
+        version = versions(root.image)
+        export, tree = ("", None) if version is None else (version.export, version.tree)
+    return export, None if root.verify is False else tree
+
+
 def _arguments(
     profile: Profile,
     seat: Seat,
@@ -211,25 +249,26 @@ def _arguments(
     server: IPv4Address,
     export: str,
     trees: Mapping[str, HashTree],
+    versions: RootVersions,
 ) -> tuple[str, ...]:
     swap, zswap = seat.swap, seat.swap.zswap
     words = [
         f"netboot.server=http://{server}:{profile.http.port}",
         f"netboot.ticket={keys.session}",
-        f"netboot.root={seat.root.kind}",
+        f"netboot.root={ROOTS[seat.root.kind].hook}",
         f"netboot.on_failure={seat.boot.on_failure}",
     ]
     if has_own_files(seat):
         words.append("netboot.seat=1")
-    image, swaps = root_export(seat.root), swap.size.bytes != 0
-    tree = None if seat.root.verify is False else trees.get(seat.root.image or "")
-    if image is not None and tree is not None:
+    image, tree = _image(seat.root, trees, versions)
+    swaps = swap.size.bytes != 0
+    if image and tree is not None:
         image += VERIFIED
         mode = "yes" if seat.root.verify else "auto"
         words.append(f"netboot.verify={mode},{tree}")
-    if image is not None:
+    if image:
         words.append(f"netboot.image={server}:{swap.port}/{image}")
-    if image is not None or swaps:
+    if image or swaps:
         words.append(f"netboot.timeout={swap.timeout}")
     if swaps:
         words += [

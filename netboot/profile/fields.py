@@ -8,11 +8,14 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from netboot.profile import patterns, reading, values
 from netboot.profile.reading import Nearest, Text, Unreadable
+from netboot.profile.roots import is_path
 from netboot.profile.stores import STORE
 
 MIB = 1 << 20
 MAX_PREFIX = 30  # bits; a smaller network lacks addresses for one PC and its router
 MAX_DOMAIN = 253  # characters (RFC 1035 section 2.3.4, without the root's)
+_PATH = r"/[^\x00-\x1f]*[^\x00-\x1f\s]"
+IMAGE_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,39}"  # of a root image
 MAX_POOL = 1 << 16  # addresses; only a mistyped octet makes a larger range
 
 
@@ -113,8 +116,12 @@ def _absolute(text: str) -> str:
     return reading.matched(r"/[^\x00-\x1f]+", text)[0]
 
 
+def _image(text: str) -> str:
+    return _absolute(text) if is_path(text) else reading.matched(IMAGE_NAME, text)[0]
+
+
 def _path(of: str) -> Text[str]:
-    return Text(f"the path of {of}", _absolute, patterns.text(r"/[^\x00-\x1f]*[^\x00-\x1f\s]"))
+    return Text(f"the path of {of}", _absolute, patterns.text(_PATH))
 
 
 def _printable(text: str) -> str:
@@ -210,7 +217,14 @@ Kernel = Annotated[
         ),
     ),
 ]
-ImageFile = Annotated[str, _path("a file such as /srv/root.squashfs")]
+RootImage = Annotated[
+    str,
+    Text(
+        "the name of a root image such as kiosk, or the path of a file such as /srv/root.squashfs",
+        _image,
+        patterns.text(f"{_PATH}|{IMAGE_NAME}", patterns.NUMBER, patterns.BOOLEAN),
+    ),
+]
 Folder = Annotated[str, _path("a folder such as /srv/raspberry-pi")]
 LocalFile = Annotated[str, _path("a file of the server such as /srv/room/logo.png")]
 Arguments = Annotated[

@@ -3,6 +3,7 @@
 file.py reads it.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -22,10 +23,13 @@ from netboot.profile.fields import (
     hosts,
     misplaced,
 )
-from netboot.profile.reading import OneOrMore
+from netboot.profile.reading import OneOrMore, quoted
 from netboot.profile.roots import BY_NAME as ROOTS
+from netboot.profile.roots import is_path
 from netboot.profile.seat import SeatOwn
 from netboot.profile.sections import Boot, Dhcp, Http, Root, SeatBoot, SeatSwap, Ssh, Swap, Vagrant
+
+FILE = "a file such as /srv/root.squashfs"
 
 
 class SeatSettings(Section):
@@ -174,10 +178,17 @@ class Profile(Section):
 
     @property
     def images(self) -> frozenset[str]:
-        """The paths of all root images that PCs of this room may use."""
+        """The paths of all files that PCs of this room may use as root images."""
         roots = [self.root, *(group.root for group in self.groups.values())]
         roots += [client.root for client in self.clients.values()]
-        return frozenset(root.image for root in roots if root.image is not None)
+        images = (root.image for root in roots if root.image is not None)
+        return frozenset(image for image in images if is_path(image))
+
+    @property
+    def image_names(self) -> frozenset[str]:
+        """The names of all root images whose versions PCs of this room boot."""
+        roots = self._roots().values()
+        return frozenset(each.image for each in roots if each.image and ROOTS[each.kind].named)
 
     @property
     def has_hashes(self) -> bool:
@@ -286,18 +297,36 @@ class Profile(Section):
             if areas and self.swap.servers:
                 raise misplaced("cannot be combined with swap.servers", *path, "grow")
 
-    def _check_roots(self) -> None:
+    def _roots(self) -> dict[tuple[str, ...], Root]:
+        """Return the roots that PCs of this room may have, by the keys that give them."""
         roots: dict[tuple[str, ...], Root] = {("root",): self.root}
         for name, group in self.groups.items():
             roots["groups", name, "root"] = self.root.changed(group.root)
         for mac in self.clients:
-            roots["clients", mac, "root"] = self.seat_of(mac).root
-        for path, root in roots.items():
-            if ROOTS[root.kind].image and root.image is None:
+            root = self.root
+            for settings in self._settings(mac):
+                root = root.changed(settings.root)
+            roots["clients", mac, "root"] = root
+        return roots
+
+    def _check_roots(self) -> None:
+        for path, root in self._roots().items():
+            kind = ROOTS[root.kind]
+            if not kind.image:
+                continue
+            if root.image is None:
+                needs = "the name of a root image such as kiosk" if kind.named else FILE
+                raise misplaced(f"missing key 'image': root kind {kind.name} needs {needs}", *path)
+            if kind.named and is_path(root.image):
+                remedy = (
+                    f"set kind: nbd, or: sudo netboot image import NAME {shlex.quote(root.image)}"
+                )
+                problem = f"expected the name of a root image, found the path {quoted(root.image)}"
+                raise misplaced(f"{problem}; {remedy}", *path, "image")
+            if not kind.named and not is_path(root.image):
+                problem = f"root kind {kind.name} needs {FILE}, found {quoted(root.image)}"
                 raise misplaced(
-                    f"missing key 'image': root kind {root.kind} needs a file such as "
-                    "/srv/root.squashfs",
-                    *path,
+                    f"{problem}; for a root image of that name set kind: image", *path, "image"
                 )
 
     def _check_capacity(self) -> None:

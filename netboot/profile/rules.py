@@ -75,6 +75,14 @@ GROUP = _rules((_has("match", _SEVERAL), _may_have("hostname", _TAIL)))
 _OF_IMAGE = _has("kind", {"enum": [row.name for row in ROOT_KINDS if row.image]})
 _IMAGE = _has("image", _GIVEN)
 _COMPLETE = {"if": _OF_IMAGE, "then": _IMAGE}
+# The image of a section that has the kind, too; that of another section is compared in words.
+_PATH = {"anyOf": [{"type": "null"}, {"type": "string", "pattern": r"^\s*/"}]}
+_NAMED = {"enum": [row.name for row in ROOT_KINDS if row.named]}
+_FILED = {"enum": [row.name for row in ROOT_KINDS if row.image and not row.named]}
+ROOT = _rules(
+    (_has("kind", _FILED), _may_have("image", _PATH)),
+    (_has("kind", _NAMED), _may_have("image", {"anyOf": [{"type": "null"}, {"not": _PATH}]})),
+)
 _NO_IMAGE = {"not": _has("root", _IMAGE)}
 _NO_GROW = _may_have("swap", _may_have("grow", _ZERO))
 

@@ -17,7 +17,6 @@ from netboot.profile.fields import (
     Domain,
     Factor,
     Folder,
-    ImageFile,
     InterfaceAddress,
     Kernel,
     Network,
@@ -25,6 +24,7 @@ from netboot.profile.fields import (
     Overridable,
     Port,
     Range,
+    RootImage,
     Section,
     Size,
     SizeOrTimes,
@@ -201,15 +201,20 @@ class Boot(SeatBoot):
 class Root(Overridable):
     """The keys of `root`."""
 
+    model_config = ConfigDict(json_schema_extra=rules.ROOT)
+
     kind: Annotated[str, values.choice(ROOTS)] = "ram"
-    """The origin of the root file system. ram: a small system in the PC's memory; nbd: an image on
-    the server that all PCs share and none can change. Default: ram.
+    """The origin of the root file system. ram: a small system in the PC's memory; image: a root image
+    that `netboot image` made, which all PCs share and none can change; nbd: the same with a file of
+    your own. Default: ram.
     """
-    image: ImageFile | None = None
-    """The image for root kind nbd, and required there: the path of a squashfs on the server."""
+    image: RootImage | None = None
+    """The image, required for root kind image: its name, whose current version a PC boots; and for
+    root kind nbd: the path of a squashfs on the server.
+    """
     verify: Annotated[bool | None, values.BOOLEAN_OR_AUTO] = None
     """Comparison of each block of the image with a hash that the PC got when it booted, so that a
-    changed block is an error. auto: on for root kind nbd, unless the PC's kernel cannot do it.
+    changed block is an error. auto: on for root kinds image and nbd, unless the PC's kernel cannot do it.
     Default: auto.
     """
 

@@ -14,9 +14,12 @@ from netboot.boot.memory import Shortage
 from netboot.boot.plan import (
     BootPlan,
     HashTree,
+    RootVersion,
+    RootVersions,
     SeatKeys,
     boot_plan,
     image_export,
+    no_root_version,
     verified_export,
 )
 from netboot.profile.fields import SwapSize
@@ -39,6 +42,7 @@ def plan_of(
     arch: Architecture = BIOS,
     initrds: tuple[str, ...] = (),
     trees: Mapping[str, HashTree] = MappingProxyType({}),
+    versions: RootVersions = no_root_version,
 ) -> BootPlan:
     client = Client(MAC, arch, stage)
     return boot_plan(
@@ -49,6 +53,7 @@ def plan_of(
         server=SERVER,
         initrds=initrds,
         trees=trees,
+        versions=versions,
     )
 
 
@@ -193,6 +198,26 @@ def test_a_root_image_is_verified_by_the_hash_of_its_tree(verify: str, mode: str
     assert words["netboot.image"] == f"10.0.0.1:10809/{export}"
     assert words.get("netboot.verify", "") == (f"{mode},300:{'cafe' * 16}" if mode else "")
     assert not [word for word in plan_of(Profile(), trees=trees).arguments if "verify" in word]
+
+
+@pytest.mark.parametrize(("verify", "mode"), [("auto", "auto"), ("yes", "yes"), ("no", "")])
+def test_a_root_image_is_resolved_when_the_command_line_is_made(verify: str, mode: str) -> None:
+    root = {"kind": "image", "image": "kiosk", "verify": verify}
+    profile = Profile.model_validate({"root": root})
+    current = {"kiosk": RootVersion("image-1", HashTree(300, "cafe" * 16))}
+    plan = plan_of(profile, versions=current.get)
+
+    def words() -> dict[str, str]:
+        return dict(word.split("=", 1) for word in plan.arguments if "=" in word)
+
+    assert words()["netboot.root"] == "nbd", "the hook of the initramfs"
+    suffix = "-verified" if mode else ""
+    assert words()["netboot.image"] == f"10.0.0.1:10809/image-1{suffix}"
+    assert words().get("netboot.verify", "") == (f"{mode},300:{'cafe' * 16}" if mode else "")
+    current["kiosk"] = RootVersion("image-2", HashTree(300, "cafe" * 16))
+    assert words()["netboot.image"] == f"10.0.0.1:10809/image-2{suffix}"
+    del current["kiosk"]
+    assert "netboot.image" not in words() and "netboot.verify" not in words()
 
 
 def test_the_operators_arguments_come_last_so_that_they_win() -> None:

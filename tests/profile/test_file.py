@@ -68,7 +68,7 @@ MISTAKES = [
         "swap: {zswap: {enabled: onn}}",
         "f:1: key 'swap.zswap.enabled': expected yes or no, found 'onn'; did you mean 'on'?",
     ),
-    ("root: {kind: nfs}", "f:1: key 'root.kind': expected ram or nbd, found 'nfs'"),
+    ("root: {kind: nfs}", "f:1: key 'root.kind': expected ram, nbd or image, found 'nfs'"),
     (
         "dhcp:\n  dns: [10.0.0.1,\n    10.0.0.256]",
         "f:3: key 'dhcp.dns.1': expected an IPv4 address such as 10.0.0.1, found '10.0.0.256'",
@@ -339,7 +339,10 @@ MISTAKES = [
             "seat, vagrant, groups or clients"
         ),
     ),
-    ("root: {kind: 'a\u202eb'}", r"f:1: key 'root.kind': expected ram or nbd, found 'a\u202eb'"),
+    (
+        "root: {kind: 'a\u202eb'}",
+        r"f:1: key 'root.kind': expected ram, nbd or image, found 'a\u202eb'",
+    ),
     (
         "swap:\nroot: {kind: nbd}",
         (
@@ -357,8 +360,33 @@ MISTAKES = [
     (
         "root: {kind: nbd, image: root.squashfs}",
         (
-            "f:1: key 'root.image': expected the path of a file such as /srv/root.squashfs, "
-            "found 'root.squashfs'"
+            "f:1: key 'root.image': root kind nbd needs a file such as /srv/root.squashfs, found "
+            "'root.squashfs'; for a root image of that name set kind: image"
+        ),
+    ),
+    (
+        "root: {kind: nbd, image: a/b}",
+        (
+            "f:1: key 'root.image': expected the name of a root image such as kiosk, or the path of "
+            "a file such as /srv/root.squashfs, found 'a/b'"
+        ),
+    ),
+    (
+        "root: {kind: image}",
+        (
+            "f:1: key 'root': missing key 'image': root kind image needs the name of a root image "
+            "such as kiosk"
+        ),
+    ),
+    (
+        (
+            "root: {kind: image, image: kiosk}\ngroups:\n  a:\n    match: 52:*\n    root:\n"
+            "      image: /srv/my room.img"
+        ),
+        (
+            "f:6: key 'groups.a.root.image': expected the name of a root image, found the path "
+            "'/srv/my room.img'; set kind: nbd, or: sudo netboot image import NAME "
+            "'/srv/my room.img'"
         ),
     ),
     (

@@ -320,9 +320,9 @@ def test_ceilings_differ_from_seat_to_seat() -> None:
 
 
 def test_root_kinds_are_those_of_the_table() -> None:
-    for kind in roots.BY_NAME:
-        settings = [f"root.kind={kind}", "root.image=/srv/root.squashfs"]
-        assert parse("", "f", settings).root.kind == kind
+    for kind, row in roots.BY_NAME.items():
+        image = "kiosk" if row.named else "/srv/root.squashfs"
+        assert parse("", "f", [f"root.kind={kind}", f"root.image={image}"]).root.kind == kind
 
 
 def test_root_images_are_those_of_all_pcs() -> None:
@@ -334,6 +334,22 @@ def test_root_images_are_those_of_all_pcs() -> None:
     )
     assert profile.images == {"/a", "/b"}
     assert (profile.seat_of(MAC).root.kind, profile.seat_of(MAC).root.image) == ("nbd", "/b")
+
+
+def test_groups_and_clients_may_boot_different_root_images() -> None:
+    profile = parse(
+        "root: {kind: image, image: kiosk}\n"
+        "groups:\n"
+        "  old: {match: '52:54:*', root: {image: thin}}\n"
+        "  own: {match: '52:55:*', root: {kind: nbd, image: /a}}\n"
+        "  ram: {match: '52:56:*', root: {kind: ram, image: unused}}\n"
+        f"clients:\n  {MAC}: {{root: {{image: Room-1.2_b}}}}",
+        "f",
+    )
+    assert profile.image_names == {"kiosk", "thin", "Room-1.2_b"} and profile.images == {"/a"}
+    assert profile.seat(MAC).root.image == "Room-1.2_b"
+    assert profile.seat("52:54:00:00:00:09").root.image == "thin"
+    assert profile.seat("52:55:00:00:00:09").encrypts, "its users are not root"
 
 
 @pytest.mark.parametrize(

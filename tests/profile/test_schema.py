@@ -335,8 +335,13 @@ SPELLINGS = {
     ("boot: {kernel: VALUE}",): (
         *("linux-image-amd64", "/boot/vmlinuz", "vmlinuz", "", "'a b'", "/a b", "x", "true", "é"),
     ),
-    ("boot: {raspberry_pi: VALUE}", "root: {image: VALUE}"): (
-        *("/srv/pi", "/srv/a b", "srv", "~/x", "", "'/'", "/é", "[/srv]", "1"),
+    ("boot: {raspberry_pi: VALUE}", "root: {image: VALUE}", "root: {kind: image, image: VALUE}"): (
+        *("/srv/pi", "/srv/a b", "srv", "~/x", "", "'/'", "/é", "[/srv]", "1", "true"),
+        *("Kiosk-1.2_b", ".a", "-a", "a/b", "a" * 40, "a" * 41, "kiosk@1", "' kiosk '"),
+    ),
+    ("root: {kind: nbd, image: VALUE}",): ("/srv/pi", "kiosk", "'/'", "1", "' /srv/pi '"),
+    ("groups: {a: {match: '52:*', root: {kind: image, image: VALUE}}}",): (
+        *("/srv/pi", "kiosk", ""),
     ),
     ("boot: {arguments: VALUE}",): (
         *("quiet", "'a b=c'", "12", "1.5", "true", "''", "", "[quiet]", "é", '"a\\nb"'),
@@ -359,7 +364,7 @@ SPELLINGS = {
     ),
     ("ssh: {user: VALUE}",): ("root", "_x", "a.b", "Teacher", "1a", "", "a b", "true", "a" * 33),
     ("ssh: {key: VALUE}",): ("/k", "''", "", "é", "~/.ssh/id"),
-    ("root: {kind: VALUE}",): ("ram", "nbd", "nfs", "", "RAM", "{a: b}"),
+    ("root: {kind: VALUE}",): ("ram", "nbd", "image", "nfs", "", "RAM", "{a: b}"),
     ("seat: {keyboard: VALUE}",): (
         *("de", "de(nodeadkeys)", "us(dvorak-alt-intl)", "no", "true", "DE", "de nodeadkeys"),
         *("de()", "d", "de(a'b)", "", "1", "[de]", "' fr '", "de,us"),
@@ -454,6 +459,8 @@ FILES = (
     f"dhcp: {{{FULL}, networks: {{10.9.0.0/24: {{range: 10.9.0.10-10.9.0.20}}}}}}\n",
     f"dhcp: {{{FULL}, networks: {{10.9.0.0/24: {{}}}}}}\n",
     *("root: {kind: nbd}\n", "root: {kind: nbd, image: /a}\n", "root: {kind: nbd, image: }\n"),
+    *("root: {kind: image, image: a}\n", "root: {kind: image}\n", "root: {image: kiosk}\n"),
+    "root: {image: a}\ngroups: {a: {match: '52:*', root: {kind: image}}}\n",
     "groups: {a: {match: '52:*', root: {kind: nbd}}}\n",
     "groups: {a: {match: '52:*', root: {kind: nbd, image: /a}}}\n",
     "root: {image: /a}\ngroups: {a: {match: '52:*', root: {kind: nbd}}}\n",
@@ -519,6 +526,11 @@ EXCEPTIONS = {
     "a client has keys of the groups that match its MAC address": (
         f"groups: {{a: {{match: '53:*'}}}}\nclients: {{{PC}: {{root: {{kind: nbd}}}}}}",
         "root: {image: /a}\ngroups: {a: {match: '52:*', root: {kind: nbd, image: }}}",
+    ),
+    "a root has keys of another section": (
+        "root: {image: a}\ngroups: {a: {match: '52:*', root: {kind: nbd}}}",
+        "root: {image: /a}\ngroups: {a: {match: '52:*', root: {kind: image}}}",
+        f"root: {{kind: image, image: a}}\nclients: {{{PC}: {{root: {{image: /a}}}}}}",
     ),
     "an editor sees a number, not how it is written": (
         *("http: {port: 0755}", "http: {port: 8080.0}", "http: {port: 0x50}", "http: {port: 1e3}"),
@@ -594,7 +606,7 @@ KINDS: dict[str, Text[Any]] = {
     **{
         name: getattr(fields, name).__metadata__[0]
         for name in ("SizeOrTimes", "Factor", "Kernel", "Arguments", "InterfaceName", "Domain")
-        + ("ClientId", "UserName", "ImageFile", "Store")
+        + ("ClientId", "UserName", "RootImage", "Store")
     },
 }
 PIECES = (
