@@ -38,6 +38,7 @@ class SeatState:
 
     seat: str
     worker: WorkerProcess
+    spread: bool = False  # other workers may have clients of it, too
     address: str = ""  # of its last connection
     left: float = float("-inf")  # when one last ended without a word, by time.monotonic()
     counters: Counters = field(default_factory=Counters)

@@ -66,6 +66,10 @@ class Crew:
         """Process ids of the workers."""
         return [worker.pid for worker in self._workers]
 
+    def readers(self) -> set[str]:
+        """Return the readers of images that have a connection (see ``Attachment``)."""
+        return {each.attachment.reader for each in self._clients.values()} - {""}
+
     def counters(self) -> dict[str, dict[str, int]]:
         """Return the counters by lease, as ``PageServer.counters`` does."""
         return {
@@ -214,7 +218,8 @@ class Crew:
             log.info("pages: %s: connection dropped: its lease has ended", address)
             return
         self._seat(attachment).written = message["written"]
-        attachment = replace(attachment, set_number=message["set"])
+        reader = message.get("reader", "")  # releases up to 0.1.0 do not tell it
+        attachment = replace(attachment, set_number=message["set"], reader=reader)
         await self._give(attachment, address, message, [client, carried])
         self._tell_attached(attachment, address, f"still attached by {address}, to a new process")
 
@@ -234,6 +239,7 @@ class Crew:
             "lease": attachment.lease,
             "seat": attachment.seat or attachment.lease,
             "address": address,
+            "reader": attachment.reader,
             "export": export.name,
             "store": attachment.store,
             "size_bytes": export.size_bytes,
@@ -265,15 +271,18 @@ class Crew:
             )
             mate = next(mates, None)
             worker = self._least_loaded() if mate is None else mate.worker
-            seat = self._clients.seats[attachment.lease] = SeatState(attachment.seat, worker)
+            seat = SeatState(attachment.seat, worker, spread=attachment.spread)
+            self._clients.seats[attachment.lease] = seat
         return seat
 
     def _drop(self, lease: str) -> None:
         self._lost.discard(lease)
         ended = self._clients.seats.pop(lease, None)
         if ended is not None:
-            order = ended.worker.send({"do": "drop", "lease": lease})
-            self._keep(asyncio.get_running_loop().create_task(order))
+            # Each worker may have clients of an image, and keeps its file open until a drop.
+            for worker in self._workers if ended.spread else [ended.worker]:
+                order = worker.send({"do": "drop", "lease": lease})
+                self._keep(asyncio.get_running_loop().create_task(order))
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._orders.add(task)

@@ -187,6 +187,10 @@ class PageServer:
         """Process ids of the workers."""
         return self._crew.pids
 
+    def readers(self) -> set[str]:
+        """Return the seats, as the 12 digits of their MAC addresses, that read an image now."""
+        return self._crew.readers()
+
     def counters(self) -> dict[str, dict[str, int]]:
         """Return by lease: reads, writes, trims, bytes_read, bytes_written and connections.
 

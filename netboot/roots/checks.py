@@ -1,0 +1,106 @@
+"""What keeps a version of a root image from booting: one line each, *problem; remedy*.
+
+``netboot check`` and ``netboot serve`` refuse by these lines at the start, ``netboot doctor`` reports
+them, and a running server shows them on the screen of the PC that cannot boot.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from netboot.errors import OperatorError
+from netboot.pages.verity import tree_bytes
+from netboot.roots.library import Library, Version
+from netboot.roots.manifest import Manifest
+
+BLOCK_BYTES = 4096  # of a hash tree
+READ_BYTES = 1 << 20
+
+
+def missing(name: str, folder: Path) -> str:
+    """Return the line for an image without a version."""
+    return f"root image '{name}': there is none in {folder}; sudo netboot image build {name}"
+
+
+def misfit(found: Manifest, kernels: Mapping[str, str], processors: Iterable[str]) -> str:
+    """Return why PCs with none of these processors can run the image; empty if some can.
+
+    ``kernels``: the releases that the boot images have, by processor. A processor that is not in it
+    is not judged.
+    """
+    if not found.init:
+        return "it has no init, so no PC can start it"
+    wanted = {kernels[each]: None for each in processors if each in kernels}
+    if not wanted or not wanted.keys().isdisjoint(found.kernels):
+        return ""
+    has = f"modules for {', '.join(found.kernels)} only" if found.kernels else "no modules"
+    return f"it has {has}, and the PCs' kernel is {' or '.join(wanted)}"
+
+
+def flaw(version: Version) -> str:
+    """Return what is wrong with the files of a version, found in no time; empty if nothing is."""
+    found = version.manifest
+    try:
+        size, tree = version.image.stat().st_size, version.tree.stat().st_size
+        with version.tree.open("rb") as file:
+            top = hashlib.sha256(file.read(BLOCK_BYTES)).hexdigest()
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    if size != found.size:
+        return f"it is damaged: {size} bytes, expected {found.size}"
+    if tree != tree_bytes(found.blocks) or top != found.root_hash:
+        return "its hash tree is damaged"
+    return ""
+
+
+def damage(version: Version) -> str:
+    """Return the same after all of the image was read: 1 s for each GB, and more from a disk."""
+    if problem := flaw(version):
+        return problem
+    digest = hashlib.sha256()
+    try:
+        with version.image.open("rb") as file:
+            while data := file.read(READ_BYTES):
+                digest.update(data)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    found = digest.hexdigest()
+    return "" if found == version.manifest.digest else f"it is damaged: its SHA-256 is {found}"
+
+
+def line(version: Version, problem: str) -> str:
+    """Return the line for a version with this problem."""
+    remedy = f"sudo netboot image update {version.manifest.name}"
+    return f"root image {version.label}: {problem}; {remedy}"
+
+
+def obstacle(
+    library: Library, name: str, kernels: Mapping[str, str], processors: Iterable[str]
+) -> str:
+    """Return the line that tells why PCs cannot boot the image ``name`` now; empty if they can."""
+    version = library.current(name)
+    if version is None:
+        return missing(name, library.folder)
+    problem = misfit(version.manifest, kernels, processors) or flaw(version)
+    return line(version, problem) if problem else ""
+
+
+def check(
+    library: Library, names: Iterable[str], kernels: Mapping[str, str], processors: Iterable[str]
+) -> None:
+    """Check all images that a profile names. Raises OperatorError with a line for each that fails."""
+    wanted = tuple(processors)
+    lines = [obstacle(library, name, kernels, wanted) for name in sorted(names)]
+    if any(lines):
+        raise OperatorError("\n".join(filter(None, lines)))
+
+
+def kernels_of(processors: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the kernel release of each processor in a manifest of boot images.
+
+    A description that lacks it is left out.
+    """
+    rows = (processors or {}).items()
+    found = {name: row.get("kernel") for name, row in rows if isinstance(row, Mapping)}
+    return {name: kernel for name, kernel in found.items() if isinstance(kernel, str)}
