@@ -16,6 +16,7 @@ FIRST_FILE = "grub/grub.cfg"
 CONFIG_SUFFIX = ".cfg"
 FAILED_FILE = "failed.cfg"
 RETRY_SECONDS = 10
+OBSTACLE_SECONDS = 30
 OWN_SCRIPT = """if [ -e $prefix/PLATFORM/grub.cfg ]; then
 \tsource $prefix/PLATFORM/grub.cfg
 else
@@ -77,6 +78,20 @@ def render(plan: BootPlan, server: str) -> str:
             f"source {base}/{folder}/{FAILED_FILE}",
             f"sleep {RETRY_SECONDS}",
             "done",
+            "",
+        )
+    )
+
+
+def render_obstacle(plan: BootPlan, server: str, obstacle: str) -> str:
+    """Return the file for a seat that cannot boot now: it shows the line, and asks again."""
+    folder, platform = plan.script_path.rpartition("/")[0], plan.client.arch.grub
+    return "\n".join(
+        (
+            f"echo netboot: {plan.seat.hostname} cannot boot: {shlex.quote(obstacle)}",
+            f"echo netboot: next try in {OBSTACLE_SECONDS} s",
+            f"sleep {OBSTACLE_SECONDS}",
+            f"source (tftp,{server})/{folder}/{platform}{CONFIG_SUFFIX}",
             "",
         )
     )

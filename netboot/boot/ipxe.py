@@ -22,6 +22,7 @@ OWN_RAM = f"?modules={OWN_MODULES}"
 RETRY_SECONDS = 3
 UNFIT_SECONDS = 60
 SMALL_SECONDS = 30
+OBSTACLE_SECONDS = 30
 
 
 def render_chain(script: str, base_url: str) -> str:
@@ -61,6 +62,35 @@ def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
             "",
         )
     )
+
+
+def render_obstacle(plan: BootPlan, base_url: str, obstacle: str) -> str:
+    """Return the script for a seat that cannot boot now: it shows the line, and asks again."""
+    return "\n".join(
+        (
+            "#!ipxe",
+            f"echo netboot: {plan.seat.hostname} cannot boot: {_plain(obstacle)}",
+            f"echo netboot: next try in {OBSTACLE_SECONDS} s",
+            f"sleep {OBSTACLE_SECONDS} ||",
+            ":retry",
+            f"chain --replace --autofree {base_url}/{plan.script_path}{OWN_RAM} ||",
+            f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
+            f"sleep {RETRY_SECONDS}",
+            "goto retry",
+            "",
+        )
+    )
+
+
+def read_obstacle(script: str) -> str:
+    """Return the line that a script of ``render_obstacle`` shows; empty for any other script."""
+    found = re.search(r"^echo netboot: \S+ cannot boot: (.*)$", script, re.MULTILINE)
+    return "" if found is None else found[1]
+
+
+def _plain(text: str) -> str:
+    """Return text that iPXE prints as it is: without settings, operators and other scripts."""
+    return re.sub(r"[^ !%'()*+,./0-9:;=?@A-Z_a-z-]", "?", text)
 
 
 def render_medium() -> str:

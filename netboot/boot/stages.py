@@ -211,8 +211,8 @@ LINUX = StageGroup(
 
 FAILURES = StageGroup(
     "Failures",
-    "The PC reports these stages, except for `failed:loader` and `failed:memory` (the boot server). After a failure in the "
-    "initramfs the PC opens a rescue shell or reboots, as `boot.on_failure` says.",
+    "The PC reports these stages, except for `failed:loader`, `failed:memory` and `failed:version` (the boot "
+    "server). After a failure in the initramfs the PC opens a rescue shell or reboots, as `boot.on_failure` says.",
     (
         EventStage(
             "failed:loader",
@@ -224,6 +224,12 @@ FAILURES = StageGroup(
             "The PC has less RAM than a boot needs: both in MiB, by the tables of its firmware. "
             "Its screen says so for 30 s, then the PC tries to boot.",
             "Add RAM. A PC whose network card is known needs 96 MiB, another one 128 MiB.",
+        ),
+        EventStage(
+            "failed:version",
+            "The root image that the profile names has no version that this PC can boot; the message tells "
+            "why. The PC's screen says so, and it asks again every 30 s.",
+            "Build or update the image (`netboot image`); the server needs no restart.",
         ),
         EventStage(
             "failed:start",
@@ -375,7 +381,7 @@ BY_NAME = {stage.name: stage for group in GROUPS for stage in group.stages}
 # What the server itself saw or computed. Nobody else may say so; a played PC reports ``storm``.
 OF_SERVER = frozenset(stage.name for group in (BOOT, PAGES) for stage in group.stages) - {
     "storm"
-} | {"kernel", "failed:loader", "failed:memory"}
+} | {"kernel", "failed:loader", "failed:memory", "failed:version"}
 PAGES_PREFIX = "pages:"
 
 

@@ -169,6 +169,24 @@ def check_paths(source: Path, profile: "Profile") -> None:
         check_folder(f"{source}: key 'boot.raspberry_pi'", Path(profile.boot.raspberry_pi))
 
 
+def check_roots(profile: "Profile", roots: Path, images: Path | None) -> None:
+    """Check the root images that ``profile`` names, which are in the folder ``roots``.
+
+    They have to fit the kernels in ``images``, a folder of boot images that may be missing.
+    """
+    if not profile.image_names:
+        return
+    from netboot.images.manifest import MANIFEST_FILE, read
+    from netboot.roots import checks
+    from netboot.roots.library import Library
+
+    kernels: dict[str, str] = {}
+    if images is not None:
+        with contextlib.suppress(OSError, ValueError):  # none yet, or none of ours: told elsewhere
+            kernels = checks.kernels_of(read(images / MANIFEST_FILE).processors)
+    checks.check(Library(roots), profile.image_names, kernels, profile.boot.architectures)
+
+
 def _check_squashfs(name: str, image: "ImageFile") -> None:
     """Check the first bytes of a root image (the kernel's fs/squashfs/squashfs_fs.h)."""
     magic = bytearray(len(SQUASHFS))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from netboot.errors import OperatorError
 from netboot.host import faults
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ DEFAULT_PROFILE = "lab.yaml"
 MOST_SECONDS = 30 * 86400.0  # for an option; a larger number is a mistyped one
 IMAGES = "images"  # in the cache
 DEFAULT_STATE = Path("/var/lib/netboot")
+DEFAULT_ROOTS = DEFAULT_STATE / "roots"
 
 ProfileOption = Annotated[
     str,
@@ -45,6 +47,12 @@ ImagesOption = Annotated[
         help="The images, as 'netboot build' wrote them. Default: build them.",
     ),
 ]
+RootsOption = Annotated[
+    Path,
+    typer.Option(
+        "--roots", metavar="FOLDER", help="The root images, as 'netboot image' keeps them."
+    ),
+]
 StateOption = Annotated[
     Path,
     typer.Option("--state", metavar="FOLDER", help="The server's state folder, with its secret."),
@@ -68,6 +76,16 @@ def built(profile: "Profile", output: Path | None = None, *, waits: bool = True)
     for warning in built.warnings:
         print(f"netboot: {warning}", file=sys.stderr)
     return target
+
+
+def last_build() -> Path | None:
+    """Return the folder in which a server builds its images; None if this user has no cache."""
+    from netboot.images.cache import default_cache
+
+    try:
+        return default_cache() / IMAGES
+    except OperatorError:
+        return None
 
 
 def write_medium(target: Path) -> None:

@@ -9,10 +9,12 @@ import typer
 
 from netboot.cli.common import (
     DEFAULT_PROFILE,
+    DEFAULT_ROOTS,
     DEFAULT_STATE,
     MOST_SECONDS,
     JsonOption,
     ProfileOption,
+    RootsOption,
     SetOption,
     StateOption,
     until_stopped,
@@ -130,6 +132,7 @@ def doctor(
             "--images", metavar="FOLDER", help="Compare the served images with this folder."
         ),
     ] = None,
+    roots: RootsOption = DEFAULT_ROOTS,
     wait: Annotated[
         float,
         typer.Option(
@@ -147,15 +150,17 @@ def doctor(
     and tried in a copy in a network namespace of its own. Exit status 1 if a check fails.
     """
     from netboot.cli import checks, show
-    from netboot.deploy.doctor import examine, look_around
+    from netboot.deploy.doctor import examine, look_around, read_roots
     from netboot.images import build as images
     from netboot.profile import file as profile_file
+    from netboot.roots.library import Library
 
     if image_folder is not None:
         checks.check_manifest("--images", image_folder, find_profile(profile))
     manifest = None if image_folder is None else image_folder / images.MANIFEST_FILE
     room = profile_file.load(find_profile(profile), settings)
     findings = examine(room, manifest, wait) + look_around(room)
+    findings += read_roots(room, Library(roots))
     if as_json:
         print(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:

@@ -9,10 +9,13 @@ import typer
 
 from netboot.cli.common import (
     DEFAULT_PROFILE,
+    DEFAULT_ROOTS,
     JsonOption,
     ProfileOption,
+    RootsOption,
     SetOption,
     built,
+    last_build,
     write_medium,
 )
 from netboot.cli.ending import MISTAKE
@@ -74,9 +77,13 @@ def media(
 def check(
     profile: ProfileOption = DEFAULT_PROFILE,
     settings: SetOption = [],  # noqa: B006
+    roots: RootsOption = DEFAULT_ROOTS,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a profile. Print a line for each mistake; exit status 2 if there is one."""
+    """Check a profile. Print a line for each mistake; exit status 2 if there is one.
+
+    Its root images have to fit the kernels of the last 'netboot build' on this machine.
+    """
     from netboot.cli import checks
     from netboot.profile import file as profile_file
 
@@ -84,6 +91,7 @@ def check(
     try:
         loaded = profile_file.load(path, settings)
         checks.check_paths(path, loaded)
+        checks.check_roots(loaded, roots, last_build())
     except OperatorError as error:
         if not as_json:
             raise

@@ -17,13 +17,16 @@ import typer
 
 from netboot.cli.common import (
     DEFAULT_PROFILE,
+    DEFAULT_ROOTS,
     DEFAULT_STATE,
     IMAGES,
     ImagesOption,
     JsonOption,
     ProfileOption,
+    RootsOption,
     SetOption,
     built,
+    last_build,
     until_stopped,
 )
 from netboot.cli.ending import FAULT, as_mistake
@@ -63,6 +66,7 @@ def serve(
             help="A further initrd for every PC. Files below /userland go to the PC's root.",
         ),
     ] = [],  # noqa: B006
+    roots: RootsOption = DEFAULT_ROOTS,
     swap_only: Annotated[
         bool,
         typer.Option(
@@ -103,7 +107,9 @@ def serve(
     if WORDS in os.environ:  # of a server that is to replace its program, and would lose all
         _check_files(path, None if swap_only else room_profile, image_folder, initrd)
         images = None if swap_only else image_folder or state
-        Services(room_profile, images, state, Journal(), initrds=initrd).check()
+        if not swap_only:
+            checks.check_roots(room_profile, roots, image_folder or last_build())
+        Services(room_profile, images, state, Journal(), initrds=initrd, roots=roots).check()
         return
     doubts = [*room_profile.doubts, *checks.unfit_sizes(room_profile)]
     doubts += checks.doubts_of_readers(path, room_profile)
@@ -117,13 +123,20 @@ def serve(
     folder = None
     if not swap_only:
         folder = image_folder or _built(room_profile, state, waited_for=waited_for)
+        try:
+            checks.check_roots(room_profile, roots, folder)
+        except OperatorError as error:
+            if not waited_for:
+                raise
+            doubts += str(error).splitlines()
     stays = ""
     if not user:
         build = folder is not None and image_folder is None
-        stays = _become_default(room_profile, folder, state, [path, *initrd], build=build)
+        read = [path, *initrd, *_root_files(room_profile, roots)]
+        stays = _become_default(room_profile, folder, state, read, build=build)
     go_first()
     journal = Journal(room_profile.clients)
-    services = Services(room_profile, folder, state, journal, initrds=initrd)
+    services = Services(room_profile, folder, state, journal, initrds=initrd, roots=roots)
     lines = Lines(
         sys.stdout.fileno(),
         lambda count: json.dumps({"lost": count}) if as_json else show.lost(count),
@@ -279,6 +292,14 @@ def _check_files(
         processors = () if profile is None else profile.boot.architectures
         checks.check_images("--images", images, source, processors)
     checks.check_initrds(initrds)
+
+
+def _root_files(profile: "Profile", roots: Path) -> list[Path]:
+    """Return the files of the root images that the profile's PCs boot now."""
+    from netboot.roots.library import Library
+
+    found = map(Library(roots).current, sorted(profile.image_names))
+    return [path for each in found if each is not None for path in (each.image, each.tree)]
 
 
 def _built(profile: "Profile", state: Path, *, waited_for: bool) -> Path:

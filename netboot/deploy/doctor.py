@@ -17,7 +17,7 @@ from typing import Any
 
 from netboot.boot.arch import BY_CODE
 from netboot.boot.client import PROBE_MAC
-from netboot.boot.ipxe import Boot, Chain, read
+from netboot.boot.ipxe import Boot, Chain, read, read_obstacle
 from netboot.deploy import surroundings
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find, one_of_each
@@ -25,6 +25,8 @@ from netboot.images.manifest import read as read_manifest
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.nbd.client import SwapEntry
 from netboot.profile.profile import Profile
+from netboot.roots import checks
+from netboot.roots.library import Library
 from netboot.serve.dhcp.client import Asking
 from netboot.serve.dhcp.packet import MessageType
 from netboot.serve.dhcp.question import Asker
@@ -99,6 +101,21 @@ def look_around(profile: Profile) -> list[Finding]:
             Finding(interface.name, sight.check, sight.ok, sight.detail, taken, sight.known)
             for sight in sights
         ]
+    return findings
+
+
+def read_roots(profile: Profile, library: Library) -> list[Finding]:
+    """Check the current version of each root image of ``profile``: all its bytes are read."""
+    findings = []
+    for name in sorted(profile.image_names):
+        begin, version = time.monotonic(), library.current(name)
+        if version is None:
+            told, fine = checks.missing(name, library.folder), False
+        else:
+            told = checks.line(version, checks.damage(version))
+            told, fine = told or f"{version.label}, {version.manifest.size / 1e6:.1f} MB", not told
+        taken = round(time.monotonic() - begin, 3)
+        findings.append(Finding("", "root", fine, told, taken))
     return findings
 
 
@@ -181,9 +198,10 @@ class _Walk:
 
     async def _http_script(self) -> str:
         content = await http_read(self._script)
-        boot = read(content.decode("ascii", "replace"), PROBE_MAC)
+        script = content.decode("ascii", "replace")
+        boot = read(script, PROBE_MAC)
         if not isinstance(boot, Boot):
-            raise AnswerError("the boot script loads no kernel")
+            raise AnswerError(read_obstacle(script) or "the boot script loads no kernel")
         self._boot = boot
         return f"boot script, {len(content)} bytes"
 

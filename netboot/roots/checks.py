@@ -1,4 +1,4 @@
-"""What keeps a version of a root image from booting: one line each, *problem; remedy*.
+"""Faults that keep a version of a root image from booting: one line each, *problem; remedy*.
 
 ``netboot check`` and ``netboot serve`` refuse by these lines at the start, ``netboot doctor`` reports
 them, and a running server shows them on the screen of the PC that cannot boot.
@@ -35,7 +35,7 @@ def misfit(found: Manifest, kernels: Mapping[str, str], processors: Iterable[str
     if not wanted or not wanted.keys().isdisjoint(found.kernels):
         return ""
     has = f"modules for {', '.join(found.kernels)} only" if found.kernels else "no modules"
-    return f"it has {has}, and the PCs' kernel is {' or '.join(wanted)}"
+    return f"it has {has}, and the PCs' kernel is {' or '.join(wanted)} (netboot build)"
 
 
 def flaw(version: Version) -> str:
@@ -70,9 +70,9 @@ def damage(version: Version) -> str:
 
 
 def line(version: Version, problem: str) -> str:
-    """Return the line for a version with this problem."""
+    """Return the line for a version with this problem; empty if that is empty."""
     remedy = f"sudo netboot image update {version.manifest.name}"
-    return f"root image {version.label}: {problem}; {remedy}"
+    return f"root image {version.label}: {problem}; {remedy}" if problem else ""
 
 
 def obstacle(
@@ -82,8 +82,7 @@ def obstacle(
     version = library.current(name)
     if version is None:
         return missing(name, library.folder)
-    problem = misfit(version.manifest, kernels, processors) or flaw(version)
-    return line(version, problem) if problem else ""
+    return line(version, misfit(version.manifest, kernels, processors) or flaw(version))
 
 
 def check(

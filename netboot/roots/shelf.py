@@ -48,7 +48,7 @@ class Shelf:
             return checks.missing(name, self.library.folder)
         made = found.version.manifest
         problem = checks.misfit(made, self.kernels, processors) or found.flaw
-        return checks.line(found.version, problem) if problem else ""
+        return checks.line(found.version, problem)
 
     def version(self, name: str, short: str) -> Version | None:
         """Return a version of an image that the library has, current or older; None if it has not."""

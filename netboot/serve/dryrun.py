@@ -1,6 +1,6 @@
 """``netboot plan``: rehearse one PC's boot with the objects of the servers. Nothing is sent."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -12,11 +12,12 @@ from netboot.boot.arch import LOADERS, UNIFIED, Architecture, Firmware, is_grub
 from netboot.boot.client import Client
 from netboot.boot.events import Journal
 from netboot.boot.host_key import HostKey
-from netboot.boot.plan import BootPlan, HashTree, has_own_files
+from netboot.boot.plan import BootPlan, HashTree, RootVersion, has_own_files, version_export
 from netboot.boot.seat_files import Facts
 from netboot.errors import Ignored
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
+from netboot.roots.shelf import Shelf
 from netboot.serve.boot_files import BootFiles
 from netboot.serve.dhcp import packet as dhcp
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Context, Reply
@@ -69,6 +70,18 @@ def rehearse(profile: Profile, mac: str, arch: str, server: IPv4Address | None =
     return _Rehearsal(profile, mac, architectures.parse(arch), server).play()
 
 
+class _AnyVersion(Shelf):
+    """A shelf that has each image: the rehearsal may run on another machine than the server."""
+
+    def boots(self, name: str) -> RootVersion:
+        """Return a stand-in for the version that is current when the PC boots."""
+        return RootVersion(version_export(f"<version of {name}>"), HashTree(0, "<hash>"))
+
+    def obstacle(self, name: str, processors: Iterable[str]) -> str:
+        """Return nothing: every PC can boot."""
+        return ""
+
+
 class _Rehearsal:
     def __init__(self, profile: Profile, mac: str, arch: Architecture, server: IPv4Address) -> None:
         self._profile = profile
@@ -87,6 +100,7 @@ class _Rehearsal:
         )
         # The hash needs all of an image, which may be of another machine.
         self._room.trees = {path: HashTree(0, "<hash>") for path in profile.images}
+        self._room.shelf = _AnyVersion()
         self._tftp = TftpFiles(self._room)
         network = IPv4Network(f"{server}/24", strict=False)
         self._scopes = make_scopes(profile, [network], [server])

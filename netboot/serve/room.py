@@ -38,6 +38,9 @@ from netboot.errors import DeniedError
 from netboot.host.complaints import Complaints
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
+from netboot.profile.roots import BY_NAME as ROOTS
+from netboot.profile.sections import Root
+from netboot.roots.shelf import Shelf
 from netboot.serve.boot_files import BootFiles, ipxe_client
 from netboot.serve.doors import Doors
 from netboot.serve.http.beacon import Beacon
@@ -67,7 +70,8 @@ class Room:
     secret: bytes = field(repr=False)
     journal: Journal
     table: LeaseTable
-    trees: dict[str, HashTree] = field(default_factory=dict)  # of root images, by path
+    trees: dict[str, HashTree] = field(default_factory=dict)  # of images, by path
+    shelf: Shelf = field(default_factory=Shelf)  # of root images
     identity: Identity = field(default_factory=lambda: Identity(Profile()))
     # Waits until the leases of an export are saved; None if nothing outlives this server.
     is_granted: Callable[[str], Awaitable[bool]] | None = None
@@ -121,6 +125,8 @@ class Room:
         if plan.by_grub or plan.unified or is_pi:
             # Not when the PC reads its configuration: it may send that TFTP request twice.
             seat.session = self.doors.begin(client.mac)
+            if not plan.by_grub:  # GRUB's file shows it
+                self.obstacle(plan)
         return plan
 
     def _is_for_script(self, seat: SeatState, client: Client) -> bool:
@@ -146,14 +152,15 @@ class Room:
         if client is None or self.files.images is None:
             return None
         seat = self.seats.of(mac)
-        if not begins:
-            plan = self._plan(
-                client, server, seat, self.doors.begin(mac), slices=self.turns.slices(seat)
-            )
-            return ipxe.render(plan, self.base_url(server))
-        seat.attempts.scripted()
         chosen, session = self.turns.slices(seat), self.doors.begin(mac)
         plan = self._plan(client, server, seat, session, slices=chosen)
+        if begins:
+            seat.attempts.scripted()
+        obstacle = self.obstacle(plan, tells=begins)
+        if obstacle:
+            return ipxe.render_obstacle(plan, self.base_url(server), obstacle)
+        if not begins:
+            return ipxe.render(plan, self.base_url(server))
         turn = self.turns.turn(seat, plan)
         if turn.wait:
             self.record(mac, "wait", f"{turn.wait} s, PCs in front: {turn.before}", **asdict(turn))
@@ -166,6 +173,23 @@ class Room:
         if small is not None:
             self.record(mac, "failed:memory", str(small), ram_mib=small.has, needs_mib=small.needs)
         return ipxe.render(plan, self.base_url(server), small)
+
+    def obstacle(self, plan: BootPlan, *, tells: bool = True) -> str:
+        """Return one line on why the PC of a plan cannot boot its root image; empty if it can.
+
+        ``tells``: it is a warning and an event of the seat, too, once a minute.
+        """
+        root, mac = plan.seat.root, plan.client.mac
+        if not (ROOTS[root.kind].named and root.image):
+            return ""
+        known = (each.name for each in plan.client.arch.processors)
+        processors = [each for each in known if each in self.profile.boot.architectures]
+        obstacle = self.shelf.obstacle(root.image, processors)
+        if obstacle and tells:
+            sender = f"{mac} {root.image}"
+            if self._complaints.warn(sender, "%s: cannot boot: %s", mac, obstacle):
+                self.record(mac, "failed:version", obstacle, image=root.image)
+        return obstacle
 
     def grub_plan(self, mac: str, arch: Architecture, server: IPv4Address) -> BootPlan:
         """Return the plan for a seat's GRUB. Note that GRUB has started: it asks for this plan."""
@@ -203,6 +227,7 @@ class Room:
             initrds=tuple(self.files.initrds),
             attempt=seat.attempts.failed,
             trees=self.trees,
+            versions=self.shelf.boots,
         )
 
     def begun(self, mac: str) -> None:
@@ -307,17 +332,26 @@ class Room:
         return self.doors.open(who, address, begins=begins)
 
     def image_of(self, text: str, address: str) -> str | None:
-        """Return the export of the root image of a seat, or None if ``address`` may not read it.
+        """Return the export of the image of a seat, or None if ``address`` may not read it.
 
         ``text`` is a session. A PC that 0.1.0 booted has a ticket, and goes on reading its root.
         """
+        root = self._root_of(text, address)
+        return None if root is None else root_export(root)
+
+    def root_of(self, text: str, address: str) -> str | None:
+        """Return the name of the root image of a seat, like ``image_of``: it may read each version."""
+        root = self._root_of(text, address)
+        return root.image if root is not None and ROOTS[root.kind].named else None
+
+    def _root_of(self, text: str, address: str) -> Root | None:
         try:
             key = self.doors.admit(text, IPv4Address(address))
         except DeniedError:
             return None
         if key is None or is_played(key.mac):
             return None
-        return root_export(self.seats.of(key.mac).settings.root)
+        return self.seats.of(key.mac).settings.root
 
     def own_files(self, key: Key, server: IPv4Address, address: IPv4Address) -> bytes:
         """Return the archive with the files of a seat, for its /init at ``address``.

@@ -32,8 +32,12 @@ from netboot.pages.server import PageEvent, PageServer
 from netboot.pages.stores import store as stores
 from netboot.pages.stores.image import ImageFile, open_image
 from netboot.pages.verity import verify_images
+from netboot.pages.versions import Files, VersionExports
 from netboot.profile.profile import Profile
 from netboot.profile.stores import StoreSpec, parse_store
+from netboot.roots.checks import kernels_of
+from netboot.roots.library import DEFAULT_FOLDER, Library
+from netboot.roots.shelf import Shelf
 from netboot.serve import changes
 from netboot.serve.announcing import Announcer
 from netboot.serve.boot_files import BootFiles
@@ -59,7 +63,8 @@ class Services:
     """The running servers of one room.
 
     ``images`` is a folder that ``netboot build`` filled. ``state`` is the folder of all that must
-    survive a restart. ``initrds`` are sent to every PC after the initramfs. Without ``images``
+    survive a restart. ``initrds`` are sent to every PC after the initramfs. ``roots`` is the folder
+    of root images, which ``netboot image`` fills while this server runs. Without ``images``
     this is a further server of a room that another server boots: it grants leases and keeps pages.
     """
 
@@ -71,6 +76,7 @@ class Services:
         journal: Journal,
         *,
         initrds: Sequence[Path] = (),
+        roots: Path = DEFAULT_FOLDER,
     ) -> None:
         self._swap_only = images is None
         self._profile = profile
@@ -105,6 +111,7 @@ class Services:
             journal=journal,
             table=LeaseTable(profile.swap.capacity or ram_bytes() // 2, profile.swap.overcommit),
             identity=self._identity,
+            shelf=Shelf(Library(roots), {} if images is None else _kernels(images / MANIFEST_FILE)),
         )
         self._dhcp: DhcpServer | None = None
         self._running = contextlib.AsyncExitStack()
@@ -152,7 +159,13 @@ class Services:
             self._watch_room(spec, store.directory)
         self._running.push_async_callback(leased.files.keeper.stop)
         self._pages = pages = PageServer(
-            ClassroomExports(leased, StaticExports(store, {}, images), self._room.image_of),
+            ClassroomExports(
+                leased,
+                StaticExports(store, {}, images),
+                self._room.image_of,
+                VersionExports(self._files_of),
+                self._room.root_of,
+            ),
             listen=self._listen(addresses),
             on_event=self._paged,
             holder=self._identity.holder_of,
@@ -271,6 +284,10 @@ class Services:
         self._room.trees = {path: each.tree for path, each in verified.items()}
         return exports | {verified_export(path): each.pages for path, each in verified.items()}
 
+    def _files_of(self, name: str, short: str) -> Files | None:
+        version = self._room.shelf.version(name, short)
+        return None if version is None else Files(version.image, version.tree)
+
     def _watch_room(self, spec: StoreSpec, directory: Path) -> None:
         """Grant no more than the server can hold, from now on; warn if that is too little."""
         swap, table = self._profile.swap, self._room.table
@@ -352,6 +369,14 @@ def _catalogues(manifest: Path) -> dict[str, Catalogue]:
         parts = read(manifest).processors or {}
         return {name: Catalogue.of(part) for name, part in parts.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _kernels(manifest: Path) -> dict[str, str]:
+    """Return the kernel releases of a build by processor, none if ``manifest`` is not one of ours."""
+    try:
+        return kernels_of(read(manifest).processors)
+    except (OSError, ValueError):
         return {}
 
 

@@ -120,7 +120,11 @@ class TftpFiles:
         arch = BY_GRUB.get(name.removesuffix(grub.CONFIG_SUFFIX))
         if arch is None or self.room.files.images is None:
             return None
-        return grub.render(self.room.grub_plan(mac, arch, server), str(server)).encode()
+        plan = self.room.grub_plan(mac, arch, server)
+        obstacle = self.room.obstacle(plan)
+        if obstacle:
+            return grub.render_obstacle(plan, str(server), obstacle).encode()
+        return grub.render(plan, str(server)).encode()
 
     def _own_file_of_a_pi(
         self, path: str, mac: str, client: IPv4Address, server: IPv4Address

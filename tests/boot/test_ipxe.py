@@ -220,6 +220,15 @@ def test_a_root_image_is_resolved_when_the_command_line_is_made(verify: str, mod
     assert "netboot.image" not in words() and "netboot.verify" not in words()
 
 
+def test_a_line_on_the_screen_is_shown_and_never_obeyed() -> None:
+    line = "root image kiosk@1: it has ${net0/mac} || shell && reboot\nsanboot 'x'; é"
+    plan, base = plan_of(Profile()), "http://10.0.0.1:8080"
+    text = ipxe.render_obstacle(plan, base, line)
+    shown = "root image kiosk@1: it has ??net0/mac? ?? shell ?? reboot?sanboot 'x'; ?"
+    assert text.splitlines()[1] == f"echo netboot: {plan.seat.hostname} cannot boot: {shown}"
+    assert ipxe.read(text, MAC) == ipxe.Chain(f"{base}/{plan.script_path}", 30)
+
+
 def test_the_operators_arguments_come_last_so_that_they_win() -> None:
     profile = Profile(boot=Boot(arguments="quiet netboot.on_failure=reboot"))
     assert plan_of(profile).arguments[-2:] == ("quiet", "netboot.on_failure=reboot")

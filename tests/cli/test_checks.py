@@ -10,6 +10,8 @@ from netboot.cli import checks
 from netboot.errors import OperatorError
 from netboot.profile import file as profile_file
 from netboot.profile.stores import StoreSpec, parse_store
+from netboot.roots.library import Library
+from tests.roots.making import make_version
 from tests.support.images import write_manifest
 
 
@@ -162,6 +164,27 @@ def test_files_that_the_profile_names_are_looked_for(tmp_path: Path) -> None:
         profile = profile_file.parse(text, "room.yaml")
         said = refused(checks.check_paths, Path("room.yaml"), profile)
         assert said.startswith("room.yaml: key 'boot.") and said.endswith("/nowhere")
+
+
+def test_root_images_have_to_fit_the_boot_images(tmp_path: Path) -> None:
+    profile = profile_file.parse("root: {kind: image, image: kiosk}", "room.yaml")
+    roots = tmp_path / "roots"
+    assert refused(checks.check_roots, profile, roots, None) == (
+        f"root image 'kiosk': there is none in {roots}; sudo netboot image build kiosk"
+    )
+    made = make_version(Library(roots))
+    for processors in ('{"amd64": {"kernel": "6.1.0-56-amd64"}}', "{}", "null", "[]", "{"):
+        text = '{"files": [], "processors": PROCESSORS}'.replace("PROCESSORS", processors)
+        (tmp_path / "manifest.json").write_text(text)
+        checks.check_roots(profile, roots, tmp_path)
+    checks.check_roots(profile, roots, tmp_path / "none")
+    text = '{"files": [], "processors": {"amd64": {"kernel": "6.1.0-57-amd64"}}}'
+    (tmp_path / "manifest.json").write_text(text)
+    assert refused(checks.check_roots, profile, roots, tmp_path) == (
+        f"root image {made.label}: it has modules for 6.1.0-56-amd64 only, and the PCs' kernel is "
+        "6.1.0-57-amd64 (netboot build); sudo netboot image update kiosk"
+    )
+    checks.check_roots(profile_file.parse("", "room.yaml"), tmp_path / "none", tmp_path)
 
 
 def test_files_that_cannot_boot_are_refused(tmp_path: Path) -> None:

@@ -61,15 +61,15 @@ def test_the_manifest_is_read_once(library: Library, monkeypatch: pytest.MonkeyP
         (
             ("6.1.0-50-amd64", "6.1.0-51-amd64"),
             ["amd64"],
-            f"it has modules for 6.1.0-50-amd64, 6.1.0-51-amd64 only, and the PCs' kernel is {KERNEL}",
+            f"it has modules for 6.1.0-50-amd64, 6.1.0-51-amd64 only, and the PCs' kernel is {KERNEL} (netboot build)",
         ),
-        ((), ["amd64"], f"it has no modules, and the PCs' kernel is {KERNEL}"),
+        ((), ["amd64"], f"it has no modules, and the PCs' kernel is {KERNEL} (netboot build)"),
         (
             ("6.1.0-50-amd64",),
             ["amd64", "i386"],
             (
                 "it has modules for 6.1.0-50-amd64 only, and the PCs' kernel is "
-                f"{KERNEL} or 6.1.0-56-686-pae"
+                f"{KERNEL} or 6.1.0-56-686-pae (netboot build)"
             ),
         ),
     ],
