@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,7 +38,8 @@ verb.add_typer(libvirt.app, name="libvirt")
 
 @verb.callback(
     epilog="Examples:  sudo netboot lab --clients 4 --dhcp proxy --until userland  |  "
-    "sudo netboot lab --memory 256 --load 2"
+    "sudo netboot lab --memory 256 --load 2  |  "
+    "sudo netboot lab --image kiosk --memory 256 --screenshot page.png"
 )
 def lab(
     context: typer.Context,
@@ -68,9 +70,30 @@ def lab(
         ),
     ] = "full",
     until: Annotated[
-        Literal["swap", "userland"],
-        typer.Option(metavar="swap|userland", help="The stage at which a PC is done."),
-    ] = ("userland"),
+        Literal["swap", "userland", "screen"] | None,
+        typer.Option(
+            metavar="swap|userland|screen",
+            help="The stage at which a PC is done. Default: userland; with --screenshot of a root "
+            "image that has a screen: screen.",
+        ),
+    ] = None,
+    image: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="The root image of all PCs, as 'netboot image list' names it."
+        ),
+    ] = "",
+    screen: Annotated[
+        bool, typer.Option("--screen", help="Give each PC a screen, a keyboard and a mouse.")
+    ] = False,
+    screenshot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take a picture of the screen when the PC is done: a .png or a .ppm. With several "
+            "PCs: FILE-1.png, FILE-2.png and so on. Implies --screen.",
+        ),
+    ] = None,
     servers: Annotated[
         int,
         typer.Option(
@@ -120,6 +143,10 @@ def lab(
     path = find_profile(profile)
     if logs is not None:
         checks.check_output("--logs", logs, folder=True)
+    if screenshot is not None:
+        _check_screenshot(screenshot, load)
+    if image:
+        settings = [*settings, *_root_image(image)]
     if image_folder is not None:
         checks.check_images("--images", image_folder, path)
     if servers > 1:
@@ -153,7 +180,7 @@ def lab(
         memory=memory,
         firmware=tuple(firmware),
         dhcp=dhcp,
-        until=until,
+        until=_stage(until, image, screenshot),
         load=load,
         capture=capture,
         timeout=timeout,
@@ -163,20 +190,71 @@ def lab(
         else (images.build_load_image(images.default_cache(), *processors),),
         servers=servers,
         medium=medium,
+        screen=screen or screenshot is not None,
     )
-    network.run_isolated(lambda: _lesson(lesson, before, as_json))
+    target = screenshot and screenshot.absolute()
+    network.run_isolated(lambda: _lesson(lesson, before, target, as_json))
 
 
-def _lesson(lesson: "Lesson", before: frozenset[Path], as_json: bool) -> int:
+def _check_screenshot(path: Path, load: float | None) -> None:
+    from netboot.cli import checks
+    from netboot.lab.screen import SUFFIXES
+
+    checks.check_output("--screenshot", path, folder=False)
+    if path.suffix not in SUFFIXES:
+        expected = " or ".join(SUFFIXES)
+        raise OperatorError(f"--screenshot: expected a file {expected}, found '{path}'")
+    if load is not None:
+        problem = "--screenshot: no picture with --load, which ends with the PC switched off"
+        raise OperatorError(problem, hint="leave one of them out")
+
+
+def _root_image(name: str) -> list[str]:
+    """Return the settings for the root image ``name``. Raises OperatorError if there is none."""
+    from netboot.roots.library import Library
+
+    plain, at, _ = name.partition("@")
+    if at:
+        problem = f"--image: expected a name, found '{name}': PCs get the current version"
+        raise OperatorError(problem, hint=f"sudo netboot image use {name}; --image {plain}")
+    found = Library().find(name)
+    return ["root.kind=image", f"root.image={found.manifest.name}"]
+
+
+def _stage(until: str | None, image: str, screenshot: Path | None) -> str:
+    """Return the stage of ``--until``, and without one that which fits the image."""
+    from netboot.lab.pictures import SHOWN
+    from netboot.roots.library import Library
+
+    if until is None and image and screenshot is not None:
+        definition = Library().find(image).manifest.definition
+        until = "userland" if definition.get("screen") == "none" else "screen"
+    return SHOWN if until == "screen" else until or "userland"
+
+
+def _lesson(
+    lesson: "Lesson", before: frozenset[Path], screenshot: Path | None, as_json: bool
+) -> int:
     from netboot.cli import show
+    from netboot.lab import pictures
     from netboot.lab.rig import Classroom
 
     def tell(report: "SeatReport", event: "BootEvent") -> None:
         if not as_json:
             print(show.timeline_line(report, event), flush=True)
 
+    def tell_picture(report: "SeatReport", message: str) -> None:
+        if not as_json:
+            print(show.picture_line(report, message), flush=True)
+
     classroom = Classroom(lesson, tell)
-    until_stopped(classroom.run(), INTERRUPTED)
+    if screenshot is None:
+        until_stopped(classroom.run(), INTERRUPTED)
+    else:
+        shown = pictures.paths(screenshot, lesson.clients)
+        before |= {path for path in shown if path.exists()}
+        until_stopped(pictures.photograph(classroom, screenshot, tell_picture), INTERRUPTED)
+        _give([path for path in shown if path.exists()], before)
     _hand_over(lesson.folder, before)
     if as_json:
         print(json.dumps(classroom.as_json(), indent=2))
@@ -190,8 +268,12 @@ def _hand_over(folder: Path, before: frozenset[Path]) -> None:
 
     Files that were there ``before`` keep their owner.
     """
+    _give((folder, *folder.rglob("*")), before)
+
+
+def _give(paths: Iterable[Path], before: frozenset[Path]) -> None:
     owner = os.environ.get("SUDO_UID")
     if owner is not None:
-        for path in (folder, *folder.rglob("*")):
+        for path in paths:
             if path not in before:
                 os.chown(path, int(owner), -1, follow_symlinks=False)

@@ -85,6 +85,12 @@ def timeline_line(report: SeatReport, event: BootEvent) -> str:
     )
 
 
+def picture_line(report: SeatReport, message: str) -> str:
+    """Return the line of a picture of a lab PC's screen, like those of its events."""
+    seconds = time.time() - report.powered_on
+    return f"{seconds:8.2f} s  pc{report.machine.number:<3} {'screenshot':<14} {message}"
+
+
 def ready(description: dict[str, Any]) -> str:
     """Return the lines that say where a room is served."""
     lines = [f"netboot: serving with {description['dhcp']} DHCP; Ctrl-C stops"]
@@ -212,6 +218,10 @@ def _seat_summary(report: SeatReport) -> list[str]:
         if event is not None:
             lines.append(f"  {text + ':':<28} {report.seconds(event):8.2f} s")
     lines.append(f"  {'files sent:':<28} {report.bytes_sent / 1e6:8.2f} MB")
+    if report.picture is not None:
+        lines.append(f"  {'picture of its screen:':<28} {report.picture}")
+    if report.doubt:
+        lines.append(f"  warning: {report.doubt}")
     verified = report.first("load:verified")
     if verified is not None:
         for key, text in (

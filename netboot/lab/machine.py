@@ -1,4 +1,4 @@
-"""One virtual PC: QEMU with a network card and a serial console, and no other device."""
+"""One virtual PC: QEMU with a network card, a serial console and, if wanted, a screen."""
 
 import asyncio
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from netboot.errors import OperatorError
 from netboot.host.programs import check_installed
+from netboot.lab.screen import Screen
 from netboot.profile.processors import AMD64, ARM64, I386, Processor
 from netboot.profile.reading import nearest
 
@@ -29,12 +30,20 @@ class Flash:
     package: str = "ovmf"
 
 
+# A mouse that tells where it is, not how far it was moved, needs USB. Its controller has a name, as
+# a stick may have one of its own.
+_MOUSE = ("-device", "qemu-xhci,id=hands", "-device", "usb-tablet,bus=hands.0")
+_PC_SCREEN = ("-device", "VGA,xres=1024,yres=768", *_MOUSE)  # the keyboard is on the board
+_ARM64_SCREEN = ("-device", "virtio-gpu-pci", *_MOUSE, "-device", "usb-kbd,bus=hands.0")
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of PC. ``board`` is QEMU's words for board and devices, ``card`` the network card.
 
     Without ``flash`` the firmware is QEMU's own BIOS. ``package`` is the Debian package of
     ``program``, ``processor`` chooses the images, ``console`` is Linux's name of the serial port.
+    ``screen`` are QEMU's words for graphics, mouse and keyboard, which a PC has only if asked for.
     """
 
     board: tuple[str, ...]
@@ -45,6 +54,7 @@ class Kind:
     processor: Processor = AMD64
     console: str = "ttyS0"
     medium: bool = False  # it boots from a USB stick or CD of ``netboot media``
+    screen: tuple[str, ...] = _PC_SCREEN
 
 
 _PC = ("-M", "pc,graphics=off")
@@ -96,8 +106,8 @@ KINDS = {
         _NO_ROM,
         Flash("OVMF32_CODE_4M.secboot.fd", "OVMF32_VARS_4M.fd", "ovmf-ia32"),
     ),
-    "uefi-arm64": Kind(_VIRT, _NO_ROM, _AAVMF, *_ARM64),
-    "uefi-arm64-http": Kind((*_VIRT, *_ONLY_HTTP), _NO_ROM, _AAVMF, *_ARM64),
+    "uefi-arm64": Kind(_VIRT, _NO_ROM, _AAVMF, *_ARM64, screen=_ARM64_SCREEN),
+    "uefi-arm64-http": Kind((*_VIRT, *_ONLY_HTTP), _NO_ROM, _AAVMF, *_ARM64, screen=_ARM64_SCREEN),
 }
 
 
@@ -112,6 +122,7 @@ class Machine:
     capture: bool = False
     devices: tuple[str, ...] = ()  # further devices, as words for QEMU
     medium: Path | None = None  # the image to boot from if its kind has a medium
+    screen: bool = False
 
     @property
     def mac(self) -> str:
@@ -156,9 +167,15 @@ class Machine:
             code = OVMF / kind.flash.code
             words += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
             words += ["-drive", f"if=pflash,format=raw,file={self._nvram}"]
-        words += [word.replace("{medium}", str(self.medium)) for word in kind.board]
+        words += [word.replace("{medium}", str(self.medium)) for word in self._board(kind)]
         words += ["-device", f"{kind.card},netdev=n0,mac={self.mac}"]
         return [*words, *self.devices]
+
+    def _board(self, kind: Kind) -> tuple[str, ...]:
+        """Return QEMU's words for the board. With a screen its firmware draws there, too."""
+        if not self.screen:
+            return kind.board
+        return (*(word.replace(",graphics=off", "") for word in kind.board), *kind.screen)
 
     @property
     def _nvram(self) -> Path:
@@ -170,17 +187,20 @@ class Machine:
         if flash is not None:
             shutil.copyfile(OVMF / flash.variables, self._nvram)
         ours, theirs = socket.socketpair()
+        hands, qemus = socket.socketpair()
         monitor = ["-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "monitor"]
-        with theirs, (self.folder / f"pc{self.number}.qemu").open("wb") as complaints:
+        monitor += ["-chardev", f"socket,id=hands,fd={qemus.fileno()}"]
+        monitor += ["-mon", "hands,mode=control"]
+        with theirs, qemus, (self.folder / f"pc{self.number}.qemu").open("wb") as complaints:
             process = await asyncio.create_subprocess_exec(
                 *self.command(),
                 *monitor,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=complaints,
                 stderr=complaints,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), qemus.fileno()],
             )
-        return Power(process, ours)
+        return Power(process, ours, Screen(hands))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +209,7 @@ class Power:
 
     process: asyncio.subprocess.Process
     monitor: socket.socket
+    screen: Screen  # shows something only if the machine has a screen
 
     def tell(self, command: str) -> None:
         """Give QEMU's monitor a command: ``set_link n0 off`` or ``sendkey ctrl-alt-delete``."""

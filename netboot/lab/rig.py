@@ -62,6 +62,7 @@ class Lesson:
     servers: int = 1  # the first one boots the PCs, the others serve pages alone
     devices: tuple[str, ...] = ()  # further devices of each PC, as words for QEMU
     medium: Path | None = None  # the output of `netboot media`, for PCs that boot from it
+    screen: bool = False  # each PC has one, with keyboard and mouse
 
 
 @dataclass(slots=True)
@@ -74,6 +75,8 @@ class SeatReport:
     failure: str = ""
     done: bool = False
     power: Power | None = None
+    picture: Path | None = None  # of its screen
+    doubt: str = ""  # why the picture may not show what it should, or why there is none
 
     def seconds(self, event: BootEvent) -> float:
         """Return the seconds from power-on to ``event``."""
@@ -91,6 +94,8 @@ class SeatReport:
             "failure": self.failure,
             "console": str(self.machine.console),
             "bytes_sent": self.bytes_sent,
+            "picture": str(self.picture or ""),
+            "doubt": self.doubt,
             "stages": [
                 {
                     "stage": event.stage,
@@ -127,6 +132,7 @@ class Classroom:
                     lesson.capture,
                     lesson.devices,
                     lesson.medium,
+                    lesson.screen,
                 )
                 for number in range(1, lesson.clients + 1)
             )
@@ -176,6 +182,9 @@ class Classroom:
             yield
         finally:
             self._closing = True
+            for report in self.seats.values():
+                if report.power is not None:
+                    report.power.screen.close()
             for process in reversed(self._processes):
                 await _stop(process)
             for watcher in self._watchers:
@@ -327,6 +336,10 @@ class Classroom:
         # A PC that waits for a CPU misses ticks. Linux would panic over such a timer, hence
         # no_timer_check. With panic=1 and -no-reboot a panic ends QEMU, which we notice.
         consoles = dict.fromkeys(f"console={KINDS[kind].console}" for kind in lesson.firmware)
+        if lesson.screen:
+            # The kernel writes to both. The last one is /dev/console, to which programs write: as on
+            # a PC whose command line names none.
+            consoles["console=tty0"] = None
         arguments = [lesson.arguments, *consoles, "no_timer_check", "panic=1"]
         if lesson.load is not None:
             arguments += [f"netboot.load={lesson.load:g}", "netboot.poweroff=1"]

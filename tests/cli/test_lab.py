@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,3 +20,33 @@ def test_only_files_that_the_lab_made_get_another_owner(
     (tmp_path / "server.log").touch()
     lab._hand_over(tmp_path, before)
     assert given == [tmp_path / "server.log"]
+
+
+def test_a_picture_belongs_to_the_calling_user_unless_it_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Path] = []
+    monkeypatch.setenv("SUDO_UID", "1000")
+    monkeypatch.setattr(os, "chown", lambda path, *_, **__: given.append(path))
+    new, old = tmp_path / "new.png", tmp_path / "old.png"
+    lab._give([new, old], frozenset([old]))
+    assert given == [new]
+
+
+def test_a_picture_of_an_image_with_a_screen_is_taken_when_the_screen_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from netboot.roots import library
+
+    def found(_: object, name: str) -> SimpleNamespace:
+        screen = {"server": "none"}.get(name, name)
+        return SimpleNamespace(manifest=SimpleNamespace(definition={"screen": screen}, name=name))
+
+    monkeypatch.setattr(library.Library, "find", found)
+    picture = tmp_path / "a.png"
+    assert lab._stage(None, "kiosk", picture) == "screen:shown"
+    assert lab._stage(None, "server", picture) == "userland"
+    assert lab._stage(None, "kiosk", None) == "userland"
+    assert lab._stage("swap", "kiosk", picture) == "swap"
+    assert lab._stage("screen", "", None) == "screen:shown"
+    assert lab._root_image("kiosk") == ["root.kind=image", "root.image=kiosk"]
