@@ -227,8 +227,10 @@ def _stage(until: str | None, image: str, screenshot: Path | None) -> str:
     from netboot.roots.library import Library
 
     if until is None and image and screenshot is not None:
-        definition = Library().find(image).manifest.definition
-        until = "userland" if definition.get("screen") == "none" else "screen"
+        found = Library().find(image).manifest
+        # An imported image need not have our screen.
+        plain = bool(found.source) or found.definition.get("screen") == "none"
+        until = "userland" if plain else "screen"
     return SHOWN if until == "screen" else until or "userland"
 
 

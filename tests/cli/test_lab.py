@@ -40,12 +40,15 @@ def test_a_picture_of_an_image_with_a_screen_is_taken_when_the_screen_shows_it(
 
     def found(_: object, name: str) -> SimpleNamespace:
         screen = {"server": "none"}.get(name, name)
-        return SimpleNamespace(manifest=SimpleNamespace(definition={"screen": screen}, name=name))
+        source = "room.tar" * (name == "imported")
+        manifest = SimpleNamespace(definition={"screen": screen}, name=name, source=source)
+        return SimpleNamespace(manifest=manifest)
 
     monkeypatch.setattr(library.Library, "find", found)
     picture = tmp_path / "a.png"
     assert lab._stage(None, "kiosk", picture) == "screen:shown"
     assert lab._stage(None, "server", picture) == "userland"
+    assert lab._stage(None, "imported", picture) == "userland"
     assert lab._stage(None, "kiosk", None) == "userland"
     assert lab._stage("swap", "kiosk", picture) == "swap"
     assert lab._stage("screen", "", None) == "screen:shown"
