@@ -2,7 +2,7 @@
 .PHONY: help setup setup-vagrant setup-develop setup-test remove demo test nightly nightly-long \
     fuzz test-deploy unit check lint fix coverage docs lock clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror room attack \
-    bench-pages bench-client bench-boot
+    bench-pages bench-client bench-boot bench-screen
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -36,6 +36,7 @@ help:
 	    'make bench-pages   our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
 	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
 	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
+	    'make bench-screen  PCs until their page is shown, and what they read (an hour; BENCH=--quick: 15)' \
 	    '' \
 	    'make lock          write the lock files for what pyproject.toml asks for (tools/lock)' \
 	    'make clean         remove built files; .venv, lab-logs and bench-results stay'
@@ -165,3 +166,8 @@ bench-boot:
 	@status=0; for part in boot dhcp storm seat; do \
 	    $(SUDO) .venv/bin/python -m bench.$$part $(BENCH) || status=1; \
 	done; exit $$status
+
+# PCs with a screen; the first time it builds their root images (half an hour).
+bench-screen:
+	@tools/setup-bench
+	$(SUDO) .venv/bin/python -m bench.screen $(BENCH)

@@ -124,6 +124,7 @@ async def _until_attached(pc: Machine, began: float) -> dict[str, float]:
             power.process.kill()
         await power.process.wait()
         power.monitor.close()
+        power.screen.close()
 
 
 @contextlib.contextmanager

@@ -123,6 +123,7 @@ class Machine:
     devices: tuple[str, ...] = ()  # further devices, as words for QEMU
     medium: Path | None = None  # the image to boot from if its kind has a medium
     screen: bool = False
+    sent_only: bool = False  # ``pcap`` has only the frames that the PC sends
 
     @property
     def mac(self) -> str:
@@ -162,7 +163,10 @@ class Machine:
         header = ",vnet_hdr=off" if self.capture else ""
         words += ["-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no{header}"]
         if self.capture:
-            words += ["-object", f"filter-dump,id=dump,netdev=n0,file={self.pcap}"]
+            # "rx" as QEMU sees it.
+            queue = "rx" if self.sent_only else "all"
+            dump = f"filter-dump,id=dump,netdev=n0,queue={queue},file={self.pcap}"
+            words += ["-object", dump]
         if kind.flash is not None:
             code = OVMF / kind.flash.code
             words += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]

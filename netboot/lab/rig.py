@@ -63,6 +63,7 @@ class Lesson:
     devices: tuple[str, ...] = ()  # further devices of each PC, as words for QEMU
     medium: Path | None = None  # the output of `netboot media`, for PCs that boot from it
     screen: bool = False  # each PC has one, with keyboard and mouse
+    sent_only: bool = False  # of the frames to capture
 
 
 @dataclass(slots=True)
@@ -133,6 +134,7 @@ class Classroom:
                     lesson.devices,
                     lesson.medium,
                     lesson.screen,
+                    lesson.sent_only,
                 )
                 for number in range(1, lesson.clients + 1)
             )

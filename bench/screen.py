@@ -1,0 +1,236 @@
+"""Diskless PCs until their page is on the screen: ``python -m bench.screen [--quick] [--only NAME]``.
+
+Each row boots virtual PCs from a root image, and counts what they read of it and what they swap,
+until the beacon ``screen:shown``. It builds the images of bench/images that are missing, prints a
+table and the result of each bar, and writes JSON and a picture of each row. The exit status is 1 if
+a bar is missed. It needs root. Seconds depend on the machine; bytes and requests hardly do.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean
+from typing import Any, NoReturn
+
+from bench import screens, wire
+from bench.client import PROFILE, isolated
+from bench.guest import HERE
+from bench.machine import versions
+from bench.report import finish, parser, publish, tell
+from bench.screens import QUICK, ROWS, Row, Sample
+from netboot.cli.show import BuildProgress
+from netboot.errors import AnswerError
+from netboot.images import build as images
+from netboot.images import cpio, initramfs
+from netboot.lab import machine, network
+from netboot.lab.machine import console_tail
+from netboot.lab.pictures import SHOWN
+from netboot.lab.rig import Classroom, Lesson, SeatReport
+from netboot.profile import file as profile_file
+from netboot.roots.library import Library
+
+DEFINITIONS = Path(__file__).parent / "images"
+BOOT_SECONDS = 600.0  # of an emulated PC that has too little memory
+STILL_SECONDS = 180.0
+PAGE_PORT = 8000
+TICKS = os.sysconf("SC_CLK_TCK")
+KILLED = re.compile(rb"[Oo]ut of memory: Killed process")
+
+
+def settings(row: Row) -> tuple[str, ...]:
+    """Return the profile's settings of a row."""
+    swap = "0"
+    if row.swap == "network":
+        swap = "4x" if row.clients == 1 else "2x"  # a room has to fit into the server's RAM
+    page = (f"seat.url=http://{network.SERVER.ip}:{PAGE_PORT}/",) if row.page else ()
+    return ("root.kind=image", f"root.image={row.image}", f"swap.size={swap}", *page)
+
+
+def zram_image(folder: Path) -> Path:
+    """Write an initrd that gives the PC swap on zram; return its path."""
+    unit = "userland/etc/systemd/system/{}bench-zram.service"
+    records = [
+        cpio.file(unit.format(""), (HERE / "guest/bench-zram.service").read_bytes()),
+        cpio.symlink(unit.format("sysinit.target.wants/"), "../bench-zram.service"),
+        cpio.file("userland/etc/bench-zram", (HERE / "guest/bench-zram").read_bytes()),
+    ]
+    path = folder / "zram.img"
+    path.write_bytes(initramfs.compressed(cpio.archive(records)))
+    return path
+
+
+def measure(row: Row, built: Path, picture: Path) -> Sample:
+    """Boot the PCs of a row in namespaces of their own. Raises RuntimeError if the server fails."""
+
+    def body(folder: Path) -> dict[str, Any]:
+        lesson = Lesson(
+            PROFILE,
+            built,
+            folder,
+            clients=row.clients,
+            memory=row.memory,
+            until=SHOWN,
+            capture=True,
+            sent_only=True,
+            screen=True,
+            timeout=BOOT_SECONDS,
+            settings=settings(row),
+            initrds=(zram_image(folder),) if row.swap == "zram" else (),
+        )
+        with _page(folder) if row.page else contextlib.nullcontext():
+            return asdict(asyncio.run(_boot(Classroom(lesson), row, picture)))
+
+    return Sample(**isolated(body))
+
+
+async def _boot(room: Classroom, row: Row, picture: Path) -> Sample:
+    reports = list(room.seats.values())
+    async with room.open():
+        began = time.time()
+        await room.power_on()
+        await room.wait()
+        if room.server_failure:
+            raise RuntimeError(room.server_failure)
+        await _look(reports[0], row, picture)
+        ended = time.time()
+        server_cpu = sum(map(_cpu_seconds, room.server_processes()))
+        wire_mb = sum(_to_pc(report) for report in reports) / 1e6
+    for report in reports:
+        if report.failure:
+            tail = "\n".join(console_tail(report.machine.console, 5))
+            tell(f"  pc{report.machine.number}: {report.failure}\n{tail}")
+    shown = [event for report in reports if (event := report.first(SHOWN)) is not None]
+    last = max(event.when for event in shown) if len(shown) == len(reports) else ended
+    return _sample(row, reports, len(shown), last - began, wire_mb, server_cpu)
+
+
+async def _look(report: SeatReport, row: Row, picture: Path) -> None:
+    """Take a picture of the first PC, and wait until it is still if the row wants that."""
+    if report.power is None:
+        return
+    with contextlib.suppress(AnswerError):  # it has switched itself off
+        await report.power.screen.still_picture(picture, STILL_SECONDS if row.until_still else 0)
+
+
+def _sample(
+    row: Row,
+    reports: Sequence[SeatReport],
+    shown: int,
+    seconds: float,
+    wire_mb: float,
+    server_cpu: float,
+) -> Sample:
+    stage = "" if row.until_still else SHOWN
+    traffic = [wire.read(report.machine.pcap, stage) for report in reports]
+    consoles = [report.machine.console.read_bytes() for report in reports]
+    return Sample(
+        shown=shown,
+        seconds=seconds,
+        image_requests=mean(each.image.requests for each in traffic),
+        image_mb=mean(each.image.bytes for each in traffic) / 1e6,
+        again_mb=mean(each.image.again for each in traffic) / 1e6,
+        out_mb=mean(each.swapped_out.bytes for each in traffic) / 1e6,
+        in_mb=mean(each.swapped_in.bytes for each in traffic) / 1e6,
+        killed=sum(len(KILLED.findall(console)) for console in consoles),
+        wire_mb=wire_mb,
+        server_cpu=server_cpu,
+    )
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS  # utime, stime (proc(5))
+
+
+def _to_pc(report: SeatReport) -> int:
+    path = Path(f"/sys/class/net/{report.machine.tap}/statistics/tx_bytes")
+    return int(path.read_text()) if path.exists() else 0
+
+
+@contextlib.contextmanager
+def _page(folder: Path) -> Iterator[None]:
+    """Serve bench/page over HTTP, on all addresses of this namespace."""
+    words = ["-m", "http.server", str(PAGE_PORT), "--directory", str(HERE / "page")]
+    with (folder / "page.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def build_missing(rows: Sequence[Row]) -> float | None:
+    """Build the images that are missing; return the seconds of one more build, with nothing new."""
+    names = dict.fromkeys(row.image for row in rows)
+    there = Library().names()
+    for name in names:
+        if name not in there:
+            _build(name)
+    if not names:
+        return None
+    began = time.monotonic()
+    _build(next(iter(names)))
+    return time.monotonic() - began
+
+
+def _build(name: str) -> None:
+    tell(f"netboot image build {name}")
+    path = DEFINITIONS / f"{name}.yaml"
+    subprocess.run([sys.executable, "-m", "netboot", "image", "build", str(path)], check=True)
+
+
+def run(rows: Sequence[Row], built: Path, folder: Path, build_seconds: float | None) -> int:
+    """Measure, print, write ``screen.json`` and pictures; return the number of missed bars."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for number, row in enumerate(rows, 1):
+        name = re.sub("[^a-z0-9]+", "-", row.title.lower())
+        results[row] = got = measure(row, built, folder / f"screen-{name}.png")
+        said = f"{got.shown}/{row.clients} shown, {got.seconds:.0f} s, {got.image_mb:.1f} MB"
+        tell(f"{number}/{len(rows)} {row.title}: {said}, {got.image_requests:.0f} requests")
+    program = machine.KINDS["bios"].program
+    about = {
+        "versions": versions({"qemu": (program, "--version")}),
+        "accelerator": machine.accelerator(program),
+    }
+    return publish(
+        folder,
+        "screen",
+        screens.verdicts(results, build_seconds),
+        tables=[screens.table(results)],
+        details=screens.details(results),
+        about=about,
+    )
+
+
+def main() -> NoReturn:
+    """Run the command line. Exits with status 1 if a bar is missed."""
+    options = parser("screen", __doc__, "only the rows with a bar for what is read of the image")
+    options.add_argument("--only", default="", help="only rows whose title contains this")
+    given = options.parse_args()
+    rows = [row for row in (QUICK if given.quick else ROWS) if given.only in row.title]
+
+    def measured() -> int:
+        network.check_root()
+        machine.check_programs(["bios"])
+        build_seconds = build_missing(rows)
+        with tempfile.TemporaryDirectory() as name:
+            with BuildProgress() as progress:
+                profile = profile_file.load(PROFILE, [])
+                images.build(profile, Path(name), images.default_cache(), progress)
+            return run(rows, Path(name), given.output.resolve(), build_seconds)
+
+    finish(measured)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""PCs with a screen: rows, results, bars and the table of their benchmark. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from bench.report import Verdict
+
+Swap = Literal["network", "zram", "none"]
+KIOSK, NETSURF, DESKTOP, FIREFOX = "bench-kiosk", "bench-netsurf", "bench-desktop", "bench-firefox"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One boot of ``clients`` PCs with ``memory`` MiB until their page is shown.
+
+    ``image`` is a definition in bench/images. ``mb`` and ``requests``: at most so many of the image,
+    for each PC. ``shows``: the page has to come. ``kills``: the kernel may end programs to get RAM.
+    """
+
+    name: str
+    image: str
+    memory: int
+    swap: Swap = "network"
+    clients: int = 1
+    mb: float | None = None
+    requests: int | None = None
+    shows: bool = True
+    kills: bool = True
+    until_still: bool = False  # and not only until the page is shown
+    page: bool = False  # one that is fetched, with a script, a picture and much text
+
+    @property
+    def title(self) -> str:
+        """The name in the table."""
+        return f"{self.name}, {self.memory} MB, swap: {self.swap}"
+
+
+ROWS = (
+    Row("kiosk, surf", KIOSK, 256, mb=180, requests=4000, kills=False),
+    Row("kiosk, surf", KIOSK, 256, "none", shows=False),
+    Row("kiosk, surf", KIOSK, 256, "zram", shows=False),
+    Row("kiosk, NetSurf", NETSURF, 192, mb=50, requests=1500, kills=False),
+    Row("kiosk, NetSurf", NETSURF, 128),
+    Row("desktop, three programs", DESKTOP, 256, mb=130, kills=False, until_still=True),
+    Row("Firefox, a real page", FIREFOX, 512, kills=False, page=True),
+    Row("Firefox, a real page", FIREFOX, 384, kills=False, page=True),
+    Row("Firefox, a real page", FIREFOX, 256, shows=False, page=True),
+    Row("12 kiosks at once, surf", KIOSK, 256, clients=12),
+)
+QUICK = tuple(row for row in ROWS if row.mb is not None)
+BUILD_BAR = 2.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One boot. Figures of the image and of swap are those of one PC, the mean of all.
+
+    ``shown``: PCs whose page came. ``seconds``: until the last one. ``again_mb``: of the image's, read
+    before. ``killed``: programs, of all PCs. ``wire_mb``: all that the server's cable carried to PCs.
+    """
+
+    shown: int
+    seconds: float
+    image_requests: float
+    image_mb: float
+    again_mb: float
+    out_mb: float
+    in_mb: float
+    killed: int
+    wire_mb: float
+    server_cpu: float
+
+
+Results = Mapping[Row, Sample]
+
+
+def verdicts(results: Results, build_seconds: float | None) -> list[Verdict]:
+    """Return the bars. ``build_seconds``: of a build with nothing new; None if not measured."""
+    found = [verdict for row, got in results.items() for verdict in _of_row(row, got)]
+    if build_seconds is not None:
+        name = "image build, the second time: s"
+        found.append(Verdict(name, build_seconds, BUILD_BAR, at_least=False))
+    return found
+
+
+def _of_row(row: Row, got: Sample) -> list[Verdict]:
+    found = []
+    if row.mb is not None:
+        found.append(Verdict(f"{row.title}: MB of image", got.image_mb, row.mb, at_least=False))
+    if row.requests is not None:
+        name = f"{row.title}: requests of image"
+        found.append(Verdict(name, got.image_requests, row.requests, at_least=False))
+    if row.shows:
+        found.append(Verdict(f"{row.title}: shown", got.shown, row.clients, at_least=True))
+    if not row.kills:
+        found.append(Verdict(f"{row.title}: killed", got.killed, 0, at_least=False))
+    return found
+
+
+def table(results: Results) -> str:
+    """Return a Markdown table with a line for each row."""
+    titles = "screen | RAM MB | swap | shown | s | / with network swap | image: requests | MB "
+    titles += "| MB again | swap out MB | in MB | killed | wire MB | server CPU s"
+    lines = [f"| {titles} |", "|---|--:|---|" + "--:|" * 11]
+    return "\n".join(lines + [_line(row, got, results) for row, got in results.items()])
+
+
+def _line(row: Row, got: Sample, results: Results) -> str:
+    seconds = f"{got.seconds:.0f}" if got.shown == row.clients else f"never in {got.seconds:.0f}"
+    return (
+        f"| {row.name} | {row.memory} | {row.swap} | {got.shown}/{row.clients} | {seconds} "
+        f"| {_ratio(row, got, results)} | {got.image_requests:.0f} | {got.image_mb:.1f} "
+        f"| {got.again_mb:.1f} | {got.out_mb:.1f} | {got.in_mb:.1f} | {got.killed} "
+        f"| {got.wire_mb:.0f} | {got.server_cpu:.1f} |"
+    )
+
+
+def _ratio(row: Row, got: Sample, results: Results) -> str:
+    """Return the seconds in relation to the same PC with network swap."""
+    peers = [
+        each
+        for other, each in results.items()
+        if (other.name, other.memory, other.swap) == (row.name, row.memory, "network")
+    ]
+    if row.swap == "network" or not peers or not peers[0].shown or not got.shown:
+        return "-"
+    return f"{got.seconds / peers[0].seconds:.2f}"
+
+
+def details(results: Results) -> dict[str, Any]:
+    """Return the figures for the JSON."""
+    return {"rows": [{**asdict(row), **asdict(got)} for row, got in results.items()]}
