@@ -2,8 +2,9 @@
 
 Each row boots virtual PCs from a root image, and counts what they read of it and what they swap,
 until the beacon ``screen:shown``. It builds the images of bench/images that are missing, prints a
-table and the result of each bar, and writes JSON and a picture of each row. The exit status is 1 if
-a bar is missed. It needs root. Seconds depend on the machine; bytes and requests hardly do.
+table and the result of each bar, and writes JSON and a picture of each row. The same programs are
+also booted as LTSP would do it (bench.peer). The exit status is 1 if a bar is missed. It needs root.
+Seconds depend on the machine; bytes and requests hardly do.
 """
 
 import asyncio
@@ -20,12 +21,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NoReturn
 
-from bench import screens, wire
+from bench import peer, screens, wire
 from bench.client import PROFILE, isolated
 from bench.guest import HERE
 from bench.machine import versions
 from bench.report import finish, parser, publish, tell
 from bench.screens import QUICK, ROWS, Row, Sample
+from bench.seat import BASELINE_IMAGES, Boot
 from netboot.cli.show import BuildProgress
 from netboot.errors import AnswerError
 from netboot.images import build as images
@@ -188,6 +190,17 @@ def _build(name: str) -> None:
     subprocess.run([sys.executable, "-m", "netboot", "image", "build", str(path)], check=True)
 
 
+def measure_peer() -> Boot | None:
+    """Boot the peer with the same image. Return None if its page does not come."""
+    subprocess.run(["tools/baseline-images", str(BASELINE_IMAGES)], check=True)
+    root = peer.squashfs_of(Library().find(screens.BESIDE_PEER.image))
+    try:
+        return peer.measure(root, screens.BESIDE_PEER.memory, BOOT_SECONDS)
+    except RuntimeError as error:
+        tell(f"the peer: {error}")
+        return None
+
+
 def run(rows: Sequence[Row], built: Path, folder: Path, build_seconds: float | None) -> int:
     """Measure, print, write ``screen.json`` and pictures; return the number of missed bars."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,6 +210,7 @@ def run(rows: Sequence[Row], built: Path, folder: Path, build_seconds: float | N
         results[row] = got = measure(row, built, folder / f"screen-{name}.png")
         said = f"{got.shown}/{row.clients} shown, {got.seconds:.0f} s, {got.image_mb:.1f} MB"
         tell(f"{number}/{len(rows)} {row.title}: {said}, {got.image_requests:.0f} requests")
+    beside = measure_peer() if screens.BESIDE_PEER in rows else None
     program = machine.KINDS["bios"].program
     about = {
         "versions": versions({"qemu": (program, "--version")}),
@@ -205,9 +219,9 @@ def run(rows: Sequence[Row], built: Path, folder: Path, build_seconds: float | N
     return publish(
         folder,
         "screen",
-        screens.verdicts(results, build_seconds),
-        tables=[screens.table(results)],
-        details=screens.details(results),
+        screens.verdicts(results, build_seconds, beside),
+        tables=[screens.table(results, beside)],
+        details=screens.details(results, beside),
         about=about,
     )
 

@@ -1,10 +1,11 @@
-"""PCs with a screen: rows, results, bars and the table of their benchmark. Pure."""
+"""PCs with a screen: rows, results, bars and the table of their benchmark. Nothing is measured here."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from bench.report import Verdict
+from bench.seat import Boot
 
 Swap = Literal["network", "zram", "none"]
 KIOSK, NETSURF, DESKTOP, FIREFOX = "bench-kiosk", "bench-netsurf", "bench-desktop", "bench-firefox"
@@ -46,9 +47,14 @@ ROWS = (
     Row("Firefox, a real page", FIREFOX, 512, kills=False, page=True),
     Row("Firefox, a real page", FIREFOX, 384, kills=False, page=True),
     Row("Firefox, a real page", FIREFOX, 256, shows=False, page=True),
+    Row("kiosk, NetSurf", NETSURF, 512),
     Row("12 kiosks at once, surf", KIOSK, 256, clients=12),
 )
 QUICK = tuple(row for row in ROWS if row.mb is not None)
+# The peer has no swap, and its initramfs needs RAM: with less it would not come to its page.
+BESIDE_PEER = next(row for row in ROWS if row.memory == 512 and row.image == NETSURF)
+PEER = "LTSP-like peer, NetSurf"
+PEER_BAR = 0.5  # of its seconds and of its bytes
 BUILD_BAR = 2.0  # seconds
 
 
@@ -75,9 +81,17 @@ class Sample:
 Results = Mapping[Row, Sample]
 
 
-def verdicts(results: Results, build_seconds: float | None) -> list[Verdict]:
-    """Return the bars. ``build_seconds``: of a build with nothing new; None if not measured."""
+def verdicts(results: Results, build_seconds: float | None, peer: Boot | None) -> list[Verdict]:
+    """Return the bars. ``build_seconds``: of a build with nothing new. None is what was not measured."""
     found = [verdict for row, got in results.items() for verdict in _of_row(row, got)]
+    ours = results.get(BESIDE_PEER)
+    if peer is not None and ours is not None:
+        for unit, ratio in (
+            ("s", ours.seconds / peer.seconds),
+            ("bytes on the wire", ours.wire_mb / peer.mb),
+        ):
+            name = f"{BESIDE_PEER.title}: {unit} / {PEER}"
+            found.append(Verdict(name, ratio, PEER_BAR, at_least=False))
     if build_seconds is not None:
         name = "image build, the second time: s"
         found.append(Verdict(name, build_seconds, BUILD_BAR, at_least=False))
@@ -98,12 +112,16 @@ def _of_row(row: Row, got: Sample) -> list[Verdict]:
     return found
 
 
-def table(results: Results) -> str:
-    """Return a Markdown table with a line for each row."""
+def table(results: Results, peer: Boot | None) -> str:
+    """Return a Markdown table with a line for each row, and one for the peer if it was measured."""
     titles = "screen | RAM MB | swap | shown | s | / with network swap | image: requests | MB "
     titles += "| MB again | swap out MB | in MB | killed | wire MB | server CPU s"
     lines = [f"| {titles} |", "|---|--:|---|" + "--:|" * 11]
-    return "\n".join(lines + [_line(row, got, results) for row, got in results.items()])
+    lines += [_line(row, got, results) for row, got in results.items()]
+    if peer is not None:
+        shown = f"{BESIDE_PEER.memory} | none | 1/1 | {peer.seconds:.0f}"
+        lines.append(f"| {PEER} | {shown} {'| - ' * 7}| {peer.mb:.0f} | - |")
+    return "\n".join(lines)
 
 
 def _line(row: Row, got: Sample, results: Results) -> str:
@@ -128,6 +146,7 @@ def _ratio(row: Row, got: Sample, results: Results) -> str:
     return f"{got.seconds / peers[0].seconds:.2f}"
 
 
-def details(results: Results) -> dict[str, Any]:
+def details(results: Results, peer: Boot | None) -> dict[str, Any]:
     """Return the figures for the JSON."""
-    return {"rows": [{**asdict(row), **asdict(got)} for row, got in results.items()]}
+    rows = [{**asdict(row), **asdict(got)} for row, got in results.items()]
+    return {"rows": rows, "peer": None if peer is None else asdict(peer)}

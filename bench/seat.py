@@ -96,27 +96,33 @@ def _to_pc(pc: Machine) -> float:
     return int(Path(f"/sys/class/net/{pc.tap}/statistics/tx_bytes").read_text()) / 1e6
 
 
-def baseline(folder: Path) -> dict[str, float]:
-    """Return one boot of the baseline. Raises RuntimeError if the PC does not reach its swap."""
+def prepare(folder: Path, script: str) -> None:
+    """Make the network, and the files that the baseline's PCs fetch."""
     network.make_bridge()
     network.ip("address", "add", RA_NETWORK, "dev", network.BRIDGE, "nodad")
     (folder / "tftp").mkdir()
     for name in ("vmlinuz", "initrd.img"):
         (folder / "tftp" / name).symlink_to(BASELINE_IMAGES / name)
-    (folder / "tftp" / "boot.ipxe").write_text(SCRIPT)
+    (folder / "tftp" / "boot.ipxe").write_text(script)
+
+
+def baseline(folder: Path) -> dict[str, float]:
+    """Return one boot of the baseline. Raises RuntimeError if the PC does not reach its swap."""
+    prepare(folder, SCRIPT)
     pc = Machine(1, KIND, MEMORY, folder)
     network.add_tap(pc.tap)
-    with _dnsmasq(folder), _nbd_server(folder):
-        began = time.monotonic()
-        return asyncio.run(_until_attached(pc, began))
+    with dnsmasq(folder), _nbd_server(folder):
+        return asyncio.run(until_said(pc, ATTACHED, BOOT_SECONDS))
 
 
-async def _until_attached(pc: Machine, began: float) -> dict[str, float]:
+async def until_said(pc: Machine, text: bytes, seconds: float) -> dict[str, float]:
+    """Boot a PC until its console has ``text``. Raises RuntimeError if that takes too long."""
+    began = time.monotonic()
     power = await pc.power_on()
     try:
-        while not (pc.console.exists() and ATTACHED in pc.console.read_bytes()):
-            if power.process.returncode is not None or time.monotonic() > began + BOOT_SECONDS:
-                raise RuntimeError(f"the baseline has no swap:\n{_tail(pc)}")
+        while not (pc.console.exists() and text in pc.console.read_bytes()):
+            if power.process.returncode is not None or time.monotonic() > began + seconds:
+                raise RuntimeError(f"the baseline did not say '{text.decode()}':\n{_tail(pc)}")
             await asyncio.sleep(0.02)
         return asdict(Boot(time.monotonic() - began, _to_pc(pc)))
     finally:
@@ -128,7 +134,8 @@ async def _until_attached(pc: Machine, began: float) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _dnsmasq(folder: Path) -> Iterator[None]:
+def dnsmasq(folder: Path) -> Iterator[None]:
+    """Run the baseline's DHCP and TFTP server, which sends the files of ``folder``/tftp."""
     first, last = network.SERVER.ip + 49, network.SERVER.ip + 98
     words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]
     words += [f"--interface={network.BRIDGE}", "--bind-interfaces", "--pid-file=", "--no-ping"]

@@ -14,6 +14,7 @@ from scapy.utils import wrpcap
 
 from bench import screen, screens
 from bench.screens import ROWS, Row, Sample
+from bench.seat import Boot
 from netboot.boot.events import BootEvent
 from netboot.lab.machine import Machine, Power
 from netboot.lab.rig import Classroom, SeatReport
@@ -31,21 +32,23 @@ def test_rows_are_the_issues_and_each_has_a_definition_and_a_title_of_its_own() 
 
 def test_bars_are_decided_by_bytes_requests_pages_and_kills() -> None:
     row = ROWS[0]
-    assert all(verdict.met for verdict in screens.verdicts({row: GOOD}, build_seconds=1.0))
+    assert all(verdict.met for verdict in screens.verdicts({row: GOOD}, 1.0, None))
     for bad in ("image_mb", "image_requests", "killed"):
         got = replace(GOOD, **{bad: 5000})
-        missed = [verdict.name for verdict in screens.verdicts({row: got}, None) if not verdict.met]
+        missed = [
+            verdict.name for verdict in screens.verdicts({row: got}, None, None) if not verdict.met
+        ]
         assert len(missed) == 1, missed
-    (dark,) = (v for v in screens.verdicts({row: replace(GOOD, shown=0)}, None) if not v.met)
+    (dark,) = (v for v in screens.verdicts({row: replace(GOOD, shown=0)}, None, None) if not v.met)
     assert dark.name == "kiosk, surf, 256 MB, swap: network: shown"
-    assert not screens.verdicts({row: GOOD}, build_seconds=2.1)[-1].met
+    assert not screens.verdicts({row: GOOD}, 2.1, None)[-1].met
 
 
 def test_a_row_without_bars_is_shown_beside_the_others() -> None:
     plain, none, zram = ROWS[:3]
     never, slow = replace(GOOD, shown=0, seconds=600.0, killed=2), replace(GOOD, seconds=140.0)
-    assert screens.verdicts({none: never}, None) == []
-    lines = screens.table({plain: GOOD, none: never, zram: slow}).splitlines()
+    assert screens.verdicts({none: never}, None, None) == []
+    lines = screens.table({plain: GOOD, none: never, zram: slow}, None).splitlines()
     assert "| 1/1 | 70 | - | 3000 | 150.0 | 5.0 |" in lines[2]
     assert "| none | 0/1 | never in 600 | - |" in lines[3]
     assert "| zram | 1/1 | 140 | 2.00 |" in lines[4]
@@ -114,10 +117,14 @@ def test_a_run_leaves_its_figures_and_a_picture_of_each_row(
 
     monkeypatch.setattr(screen, "measure", measured)
     monkeypatch.setattr(screen, "versions", lambda _: {})
+    monkeypatch.setattr(screen, "measure_peer", lambda: Boot(100.0, 400.0))
     missed = screen.run(ROWS, tmp_path, tmp_path / "out", None)
-    assert missed == 3, "NetSurf's MB and requests, the desktop's MB, and no more"
+    assert missed == 4, "NetSurf's MB and requests, the desktop's MB, the peer's time"
     assert len(set(taken)) == len(ROWS)
     assert all(re.fullmatch(r"screen-[a-z0-9-]+\.png", path.name) for path in taken)
     written = json.loads((tmp_path / "out/screen.json").read_text())
     assert len(written["rows"]) == len(ROWS)
+    bars = {bar["name"].rpartition(": ")[2]: bar["value"] for bar in written["bars"]}
+    assert bars[f"s / {screens.PEER}"] == 0.7, "which is one of the missed ones"
+    assert bars[f"bytes on the wire / {screens.PEER}"] == 0.425
     assert "| 12 kiosks at once, surf | 256 | network | 12/12 |" in capsys.readouterr().out
