@@ -36,7 +36,7 @@ help:
 	    'make bench-pages   our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
 	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
 	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
-	    'make bench-screen  PCs until their page is shown, and what they read (an hour; BENCH=--quick: 15)' \
+	    'make bench-screen  PCs until their page is shown, and what they read (BENCH=--quick: three rows)' \
 	    '' \
 	    'make lock          write the lock files for what pyproject.toml asks for (tools/lock)' \
 	    'make clean         remove built files; .venv, lab-logs and bench-results stay'
@@ -167,7 +167,7 @@ bench-boot:
 	    $(SUDO) .venv/bin/python -m bench.$$part $(BENCH) || status=1; \
 	done; exit $$status
 
-# PCs with a screen; the first time it builds their root images (half an hour).
+# PCs with a screen, without and with swap, and their peer. It builds root images that are missing.
 bench-screen:
 	@tools/setup-bench
 	$(SUDO) .venv/bin/python -m bench.screen $(BENCH)
