@@ -72,9 +72,9 @@ def lab(
     until: Annotated[
         Literal["swap", "userland", "screen"] | None,
         typer.Option(
-            metavar="swap|userland|screen",
-            help="The stage at which a PC is done. Default: userland; with --screenshot of a root "
-            "image that has a screen: screen.",
+            metavar="STAGE",
+            help="The stage at which a PC is done: swap, userland or screen (its page is shown). "
+            "Default: userland; with --image and --screenshot: screen, if the image has one.",
         ),
     ] = None,
     image: Annotated[
