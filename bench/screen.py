@@ -28,10 +28,11 @@ from bench.machine import versions
 from bench.report import finish, parser, publish, tell
 from bench.screens import QUICK, ROWS, Row, Sample
 from bench.seat import BASELINE_IMAGES, Boot
+from netboot.boot import cpio
 from netboot.cli.show import BuildProgress
 from netboot.errors import AnswerError
 from netboot.images import build as images
-from netboot.images import cpio, initramfs
+from netboot.images import initramfs
 from netboot.lab import machine, network
 from netboot.lab.machine import console_tail
 from netboot.lab.pictures import SHOWN
