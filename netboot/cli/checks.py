@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from netboot.pages.stores.image import ImageFile
     from netboot.profile.profile import Profile
 
-SQUASHFS = b"hsqs"  # little-endian, as mksquashfs writes since its version 4
+# Offset and bytes by which initramfs/image.sh knows a file system (the kernel's
+# fs/squashfs/squashfs_fs.h, fs/erofs/erofs_fs.h; little-endian, as both are written).
+SUPERBLOCKS = {"EROFS": (1024, b"\xe2\xe1\xf5\xe0"), "squashfs": (0, b"hsqs")}
 
 
 def check_images(
@@ -157,7 +159,7 @@ def check_paths(source: Path, profile: "Profile") -> None:
 
     for image in sorted(profile.images):
         with contextlib.closing(open_image(Path(image))) as opened:
-            _check_squashfs(image, opened)
+            _check_format(image, opened)
     if profile.boot.kernel is not None and profile.boot.kernel.startswith("/"):
         kernel, key = Path(profile.boot.kernel), f"{source}: key 'boot.kernel'"
         check_file(key, kernel)
@@ -187,12 +189,16 @@ def check_roots(profile: "Profile", roots: Path, images: Path | None) -> None:
     checks.check(Library(roots), profile.image_names, kernels, profile.boot.architectures)
 
 
-def _check_squashfs(name: str, image: "ImageFile") -> None:
-    """Check the first bytes of a root image (the kernel's fs/squashfs/squashfs_fs.h)."""
-    magic = bytearray(len(SQUASHFS))
-    image.read_into(0, memoryview(magic))
-    if magic != SQUASHFS:
-        raise OperatorError(f"image {name}: expected a squashfs", hint="make one: tools/make-root")
+def _check_format(name: str, image: "ImageFile") -> None:
+    """Check that a root image has a file system that the initramfs can mount."""
+    for offset, magic in SUPERBLOCKS.values():
+        found = bytearray(len(magic))
+        if offset + len(magic) <= image.size_bytes:
+            image.read_into(offset, memoryview(found))
+        if found == magic:
+            return
+    expected = " or a ".join(SUPERBLOCKS)
+    raise OperatorError(f"image {name}: expected an {expected}", hint="make one: tools/make-root")
 
 
 def _unfit_seats(profile: "Profile") -> Iterator[str]:

@@ -42,7 +42,12 @@ FEATURES = {
         *("drivers/md/dm-verity", "arch/x86/crypto/sha256-ssse3"),
         *("arch/arm64/crypto/sha256-arm64", "arch/arm64/crypto/sha2-ce"),
     ),
-    "image": ("drivers/block/loop", "fs/overlayfs/overlay", "fs/squashfs/squashfs"),
+    "image": (
+        *("drivers/block/loop", "fs/overlayfs/overlay", "fs/squashfs/squashfs", "fs/erofs/erofs"),
+        # libcrc32c, which erofs needs, does not load without an implementation of crc32c. The kernel
+        # names none as its dependency.
+        "crypto/crc32c_generic",
+    ),
 }
 
 # A card's driver requests the PHY driver only when it finds the PHY. So a card that has a PHY gets

@@ -387,6 +387,43 @@ def test_a_kernel_without_verity_is_told(lib: Lib, mode: str, kernel_can: bool, 
     assert bool(list((lib.folder / "beacons").iterdir())) is bool(told)
 
 
+EROFS = bytes(1024) + b"\xe2\xe1\xf5\xe0" + bytes(3068)
+SQUASHFS = b"hsqs" + bytes(4092)
+OLD = "Linux 3.2 has no {}, the file system of the root image; boot Debian's kernel"
+NEITHER = "the root image is neither an EROFS nor a squashfs"
+
+
+@pytest.mark.parametrize(
+    ("content", "kernel_has", "result"),
+    [
+        (EROFS, "erofs", "-q crc32c_generic\n-q erofs\n-t erofs -o ro DEVICE /image\nmounted\n"),
+        (SQUASHFS, "squashfs", "-q squashfs\n-t squashfs -o ro DEVICE /image\nmounted\n"),
+        (EROFS, "squashfs", f"-q crc32c_generic\n-q erofs\n{OLD.format('erofs')}\n"),
+        (SQUASHFS, "erofs", f"-q squashfs\n{OLD.format('squashfs')}\n"),
+        (bytes(4096), "erofs", f"{NEITHER}\n"),
+        (b"hsq", "squashfs", f"{NEITHER}\n"),
+        (b"", "squashfs", f"{NEITHER}\n"),
+        (None, "erofs", "reading DEVICE failed: No such file or directory\n"),
+    ],
+)
+def test_the_superblock_tells_the_file_system(
+    lib: Lib, content: bytes | None, kernel_has: str, result: str
+) -> None:
+    (lib.folder / "sys/kernel").mkdir(parents=True)
+    (lib.folder / "sys/kernel/osrelease").write_text("3.2\n")
+    (lib.folder / "filesystems").write_text(f"nodev\tproc\n\t{kernel_has}\n")
+    device = lib.folder / "nbd0"
+    if content is not None:
+        device.write_bytes(content)
+    said = lib.run(
+        f". {INITRAMFS / 'image.sh'}\n"
+        'modprobe() { echo "$*" >&2; return 1; }; mount() { echo "$*" >&3; }\n'
+        f'if mount_image {device} /image; then echo mounted; else echo "$why"; fi 2>&1 3>&1'
+    )
+    assert said.replace(str(device), "DEVICE") == result
+    assert not (lib.folder / "superblock").exists()
+
+
 def test_one_process_keeps_the_address(lib: Lib) -> None:
     init = (INITRAMFS / "init").read_text()
     function = init[init.index("keep_address() {") : init.index("\nwait_for_link")]

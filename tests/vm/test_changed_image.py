@@ -15,4 +15,4 @@ def test_a_changed_block_of_the_root_is_an_error(
     assert "is the image the one whose hash this boot has? Boot again" in told["failed:root"]
     console = (tmp_path / "pc1.console").read_text(errors="replace")
     assert "data block 0 is corrupted" in console
-    assert "mounting /dev/dm-0 on /image failed: Input/output error" in told["failed:root"]
+    assert "reading /dev/dm-0 failed: Input/output error" in told["failed:root"]
