@@ -1,12 +1,12 @@
 """A profile's file -> Profile, its mistakes as one line each, and its JSON Schema.
 
-Pure except ``load``, which reads the one file that it is given.
+Pure except ``load`` and ``read_text``, which read the one file that they are given.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -22,17 +22,26 @@ SETTING = "--set"  # the option that gives a key, and the place that its mistake
 SETTING_LINE = 0
 MOST_BYTES = 4 * MAX_CHARACTERS + 4  # more is too long in any case; a device may never end
 FOUND_CHARACTERS = 40
+S = TypeVar("S", bound=Section)
 EXPECTED = {"tuple_type": "a list", "string_type": "text", "string_unicode": "text"}
 
 
 def load(path: Path, settings: Sequence[str] = ()) -> Profile:
     """Return the profile in the file ``path``; see ``parse``. Raises OperatorError."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MOST_BYTES).decode("utf-8-sig")
+        return parse(read_text(path), str(path), settings)
     except FileNotFoundError:
         hint = "copy profiles/lab.yaml and edit it, or name another file with --profile"
         raise OperatorError(f"{path}: there is no such profile", hint=hint) from None
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file. Raises OperatorError, and FileNotFoundError if there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise OperatorError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -40,7 +49,6 @@ def load(path: Path, settings: Sequence[str] = ()) -> Profile:
         raise OperatorError(
             f"{path}:{line}: not UTF-8 text", hint="save the file in the encoding UTF-8"
         ) from None
-    return parse(text, str(path), settings)
 
 
 def parse(text: str, source: str, settings: Sequence[str] = ()) -> Profile:
@@ -49,18 +57,31 @@ def parse(text: str, source: str, settings: Sequence[str] = ()) -> Profile:
     ``settings`` are ``dotted.key=value``; each replaces a value of the text. Raises OperatorError
     with one line for each mistake: ``source:line: key 'dotted.key': problem``.
     """
+    read = read_keys(text, source, "swap:")
+    for setting in settings:
+        _set(read, setting)
+    _name_clients_alike(read)
+    return validated(read, Profile)
+
+
+def read_keys(text: str, source: str, example: str) -> Document:
+    """Return the document of a text that has keys such as ``example``. Raises OperatorError."""
     read = document.read(text, source)
     if read.tree is None:
         read.tree = {}
     if not isinstance(read.tree, dict):
-        raise OperatorError(f"{source}:1: expected keys such as 'swap:', found {_found(read.tree)}")
-    for setting in settings:
-        _set(read, setting)
-    _name_clients_alike(read)
+        found = _found(read.tree)
+        raise OperatorError(f"{source}:1: expected keys such as '{example}', found {found}")
+    return read
+
+
+def validated(read: Document, model: type[S]) -> S:
+    """Return the ``model`` of a document with keys. Raises OperatorError, a line for each mistake."""
     try:
-        return Profile.model_validate(read.tree)
+        return model.model_validate(read.tree)
     except ValidationError as error:
-        mistakes = sorted(_mistake(read, details) for details in error.errors(include_url=False))
+        errors = error.errors(include_url=False)
+        mistakes = sorted(_mistake(read, details, model) for details in errors)
         raise OperatorError("\n".join(text for _, text in mistakes)) from None
 
 
@@ -143,13 +164,13 @@ def _line(read: Document, path: KeyPath, problem: str) -> str:
     return f"{_where(read, path)}: key '{dotted(path)}': {problem}"
 
 
-def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
+def _mistake(read: Document, details: ErrorDetails, model: type[Section]) -> tuple[int, str]:
     """Return the line number and the text of one of pydantic's errors."""
     path, kind, context = details["loc"], details["type"], details.get("ctx", {})
     found = _found(details["input"])
     match kind:
         case "extra_forbidden":
-            problem = _unknown(path)
+            problem = _unknown(path, model)
         case "missing":
             path, problem = path[:-1], f"missing key '{path[-1]}'"
         case "misplaced":
@@ -171,8 +192,8 @@ def _mistake(read: Document, details: ErrorDetails) -> tuple[int, str]:
     return read.line(path), _line(read, path, problem)
 
 
-def _unknown(path: KeyPath) -> str:
-    section, name = _section_at(path[:-1]), str(path[-1])
+def _unknown(path: KeyPath, model: type[Section]) -> str:
+    section, name = _section_at(path[:-1], model), str(path[-1])
     if any(name in wider.model_fields for wider in section.__subclasses__()):
         return "cannot differ between PCs; set it for the whole room"
     guess = reading.nearest(name, section.model_fields)
@@ -181,9 +202,9 @@ def _unknown(path: KeyPath) -> str:
     )
 
 
-def _section_at(path: Iterable[str | int]) -> type[Section]:
-    """Return the model of the section at ``path``."""
-    here: Any = Profile
+def _section_at(path: Iterable[str | int], model: type[Section]) -> type[Section]:
+    """Return the model of the section at ``path`` below ``model``."""
+    here: Any = model
     for name in path:
         if isinstance(here, type) and issubclass(here, Section):
             here = here.model_fields[str(name)].annotation
