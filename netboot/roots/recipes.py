@@ -1,0 +1,232 @@
+"""What a definition of a root image stands for: packages, file trees, units, firmware. Pure.
+
+A kind of screen is one row of ``SCREENS``, a browser one row of ``BROWSERS``. The trees are folders
+below ``rootfs/``; the engine copies them over the image's root in their order, with mode 0755 for
+a file that begins with "#!" and 0644 for any other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+TRIXIE = "trixie"
+
+
+class Wanted(Protocol):
+    """What a recipe needs of a definition (netboot.roots.definition.Definition has it)."""
+
+    @property
+    def screen(self) -> str: ...
+    @property
+    def browser(self) -> str: ...
+    @property
+    def packages(self) -> Sequence[str]: ...
+    @property
+    def hardware(self) -> Sequence[str]: ...
+    @property
+    def locales(self) -> Sequence[str]: ...
+    @property
+    def drop_drivers(self) -> Sequence[str]: ...
+    @property
+    def keep_drivers(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A kind of screen. ``browser``: if it has one. ``renamed``: packages with other names in trixie."""
+
+    packages: tuple[str, ...]
+    trees: tuple[str, ...]
+    enable: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+    browser: bool = False
+    renamed: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """A browser: its packages, and the least RAM in MiB that a PC with network swap needs for it."""
+
+    packages: tuple[str, ...]
+    least_ram: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that the engine has to know, in the order of its use.
+
+    ``packages``: of the component main, without the kernel. ``firmware``: packages of the component
+    non-free-firmware. ``trees``: folders below rootfs/. ``enable``, ``mask``: units of systemd.
+    ``drop``, ``keep``: patterns of kernel drivers, relative to the folder ``kernel`` of a release's modules;
+    what ``keep`` names stays although ``drop`` names it too.
+    """
+
+    packages: tuple[str, ...]
+    firmware: tuple[str, ...]
+    trees: tuple[str, ...]
+    enable: tuple[str, ...]
+    mask: tuple[str, ...]
+    drop: tuple[str, ...]
+    keep: tuple[str, ...]
+
+
+BASE = ("systemd-sysv", "udev", "kmod", "dbus", "ca-certificates", "iproute2", "tzdata")
+
+# dzen2 draws messages: 140 KB, and no toolkit. x11-utils has xprop, which tells titles of windows.
+DRAWING = (
+    "xserver-xorg-core",
+    "xserver-xorg-input-libinput",
+    "xserver-xorg-video-fbdev",
+    "x11-xserver-utils",
+    "x11-xkb-utils",
+    "x11-utils",
+    "dzen2",
+    "fonts-dejavu-core",
+    "earlyoom",
+    "alsa-utils",
+)
+ONE_WINDOW = ("matchbox-window-manager",)
+DESKTOP = ("icewm", "pcmanfm", "mousepad", "gvfs", "udisks2", "polkitd", "xterm", "cups-client")
+
+# Jobs for a system that stays: the image is read-only, and its changes are gone at the next boot.
+LASTING = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "ldconfig.service",
+    "logrotate.timer",
+    "man-db.timer",
+    "systemd-hwdb-update.service",
+    "systemd-journal-catalog-update.service",
+    "systemd-journal-flush.service",
+    "systemd-pstore.service",
+    "systemd-random-seed.service",
+    "systemd-update-done.service",
+)
+# Services that imported systems have, that cost RAM and that a seat has no use for.
+COSTLY = (
+    "ModemManager.service",
+    "NetworkManager-wait-online.service",
+    "PackageKit.service",
+    "packagekit.service",
+    "snapd.service",
+    "snapd.socket",
+    "systemd-networkd-wait-online.service",
+    "systemd-oomd.service",
+    "unattended-upgrades.service",
+    "whoopsie.service",
+)
+# No account of the image has a password, so a login prompt is of no use.
+PROMPT = ("getty@tty1.service",)
+SHOWN = ("netboot-screen.service", "earlyoom.service")
+
+SCREENS = {
+    "kiosk": Screen(
+        (*BASE, *DRAWING, *ONE_WINDOW), ("common", "screen"), SHOWN, PROMPT, browser=True
+    ),
+    "desktop": Screen(
+        (*BASE, *DRAWING, *DESKTOP), ("common", "screen", "desktop"), SHOWN, PROMPT, browser=True
+    ),
+    "thin": Screen(
+        (*BASE, *DRAWING, *ONE_WINDOW, "tigervnc-viewer", "freerdp2-x11"),
+        ("common", "screen"),
+        SHOWN,
+        PROMPT,
+        renamed={"freerdp2-x11": "freerdp3-x11"},
+    ),
+    "none": Screen(BASE, ("common",)),
+}
+
+BROWSERS = {
+    "netsurf": Browser(("netsurf-gtk",), 128),
+    "surf": Browser(("surf",), 256),
+    "firefox-esr": Browser(("firefox-esr",), 384),
+    "chromium": Browser(("chromium", "chromium-sandbox"), 512),
+    "none": Browser((), 0),
+}
+
+FIRMWARE = {
+    "amd": ("firmware-amd-graphics",),
+    "broadcom": ("firmware-bnx2",),
+    "intel": ("firmware-misc-nonfree",),
+    "nvidia": ("firmware-misc-nonfree",),
+    "realtek": ("firmware-realtek",),
+}
+FIRMWARE_OF_TRIXIE = {
+    **FIRMWARE,
+    "intel": ("firmware-intel-graphics",),
+    "nvidia": ("firmware-nvidia-graphics",),
+}
+
+# The driver of the card that a PC boots from is loaded from the initramfs, and a PC's own disks
+# are not to be touched by its users. USB sticks need drivers/scsi itself, webcams drivers/media/usb/uvc.
+NO_SEAT_HAS = (
+    "drivers/ata",
+    "drivers/iio",
+    "drivers/infiniband",
+    "drivers/isdn",
+    "drivers/media/dvb-*",
+    "drivers/media/firewire",
+    "drivers/media/pci",
+    "drivers/media/platform",
+    "drivers/media/radio",
+    "drivers/media/tuners",
+    "drivers/media/usb",
+    "drivers/mtd",
+    "drivers/net/ethernet",
+    "drivers/net/wireless",
+    "drivers/nvme",
+    "drivers/scsi/*/*",
+    "drivers/staging",
+    "drivers/target",
+    "fs/afs",
+    "fs/bcachefs",
+    "fs/btrfs",
+    "fs/ceph",
+    "fs/coda",
+    "fs/f2fs",
+    "fs/gfs2",
+    "fs/jffs2",
+    "fs/jfs",
+    "fs/nilfs2",
+    "fs/ocfs2",
+    "fs/orangefs",
+    "fs/reiserfs",
+    "fs/ubifs",
+    "fs/xfs",
+    "net/ceph",
+    "net/dccp",
+    "net/mac80211",
+    "net/openvswitch",
+    "net/rds",
+    "net/sctp",
+    "net/tipc",
+    "net/wireless",
+)
+STAYS = ("drivers/media/usb/uvc",)
+
+
+def recipe(definition: Wanted, base: str) -> Recipe:
+    """Return what ``definition`` stands for in the release ``base``: bookworm or trixie."""
+    screen = SCREENS[definition.screen]
+    browser = BROWSERS[definition.browser if screen.browser else "none"]
+    renamed = (screen.renamed or {}) if base == TRIXIE else {}
+    packages = (*screen.packages, *browser.packages, *(("locales",) if definition.locales else ()))
+    firmware = FIRMWARE_OF_TRIXIE if base == TRIXIE else FIRMWARE
+    return Recipe(
+        packages=_once(*(renamed.get(each, each) for each in packages), *definition.packages),
+        firmware=_once(*(package for word in definition.hardware for package in firmware[word])),
+        trees=screen.trees,
+        enable=screen.enable,
+        mask=_once(*LASTING, *COSTLY, *screen.mask),
+        drop=_once(*NO_SEAT_HAS, *definition.drop_drivers),
+        keep=_once(*STAYS, *definition.keep_drivers),
+    )
+
+
+def _once(*words: str) -> tuple[str, ...]:
+    """Return the words in their order, each once."""
+    return tuple(dict.fromkeys(words))
