@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ RELEASES, MACHINE = ("12", "13"), "x86_64"  # of Debian, and uname -m; tools/set
 MADE_FOR = f"images are made of packages of Debian {' and '.join(RELEASES)} on amd64"
 NO_MIRROR = "this machine's apt knows no mirror of Debian"
 MERGED = ("bin", "lib", "sbin")  # Debian 13's packages have these below usr/, Debian 12's do not
+
+Mirror = dict[str, str]  # a package list that apt knows: fields of apt-get indextargets
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,30 @@ class Apt:
             if paragraph
         ]
 
+    def mirrors(self) -> list[dict[str, str]]:
+        """Return the package lists of Debian's own mirrors, without other components than main."""
+        # A repository of others may have neither field, and has none before its first update.
+        return [
+            row
+            for row in self.targets()
+            if (row.get("Origin"), row.get("Component")) == ("Debian", "main")
+        ]
+
+    def would_install(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the versions of all packages that apt would install for ``names``, by name.
+
+        Raises OperatorError.
+        """
+        command = ["apt-get", "-s", "-y", "-oAPT::Install-Recommends=false", "install", *names]
+        done = self._run(command)
+        if done.returncode:
+            raise OperatorError(
+                f"apt cannot install the packages: {cause(done.returncode, done.stderr)}",
+                hint="correct the names, or refresh the lists: sudo apt-get update",
+            )
+        found = re.findall(r"^Inst (\S+) \((\S+) ", done.stdout, re.MULTILINE)
+        return dict(sorted(found))
+
     def architecture(self) -> str:
         """Return Debian's name of the architecture of these packages."""
         shell = self._run(["apt-config", "shell", "name", "APT::Architecture"]).stdout
@@ -172,21 +198,41 @@ def foreign_apt(host: Apt, architecture: str, state: Path, progress: Progress) -
 def _apart(
     host: Apt, state: Path, component: str, more: dict[str, str], text: str, progress: Progress
 ) -> tuple[Apt, str]:
+    def line(mirror: Mirror) -> str:
+        return f"deb {signed_by()}{mirror['Repo-URI']} {mirror['Release']} {component}\n"
+
+    return separate_apt(host, state, line, more, text, progress)
+
+
+def signed_by() -> str:
+    """Return the option of a line in sources.list that names Debian's keys, if they are here."""
+    return f"[signed-by={ARCHIVE_KEYRING}] " if ARCHIVE_KEYRING.exists() else ""
+
+
+def separate_apt(
+    host: Apt,
+    state: Path,
+    line: Callable[[Mirror], str],
+    more: dict[str, str],
+    text: str,
+    progress: Progress,
+    *,
+    fresh: bool = False,
+) -> tuple[Apt, str]:
+    """Return a separate apt: ``line`` gives its source for a mirror of the host's, ``more`` settings.
+
+    Return also the error of refreshing its lists, empty if there was none. They are refreshed if
+    the host's lists are newer, if the sources are not those of the last time, or if ``fresh``; the
+    display then gets the step ``text``.
+    """
     lists, config = state / "lists", state / "apt.conf"
     (lists / "partial").mkdir(parents=True, exist_ok=True)
-    # A repository of others may have neither field, and has none before its first update.
-    mirrors = [
-        row
-        for row in host.targets()
-        if (row.get("Origin"), row.get("Component")) == ("Debian", "main")
-    ]
-    signed = f"[signed-by={ARCHIVE_KEYRING}] " if ARCHIVE_KEYRING.exists() else ""
-    sources = {
-        f"deb {signed}{row['Repo-URI']} {row['Release']} {component}\n": 0 for row in mirrors
-    }
-    (state / "sources.list").write_text("".join(sources))
+    mirrors = host.mirrors()
+    file, sources = state / "sources.list", "".join(dict.fromkeys(map(line, mirrors)))
+    fresh = fresh or not file.exists() or file.read_text() != sources
+    file.write_text(sources)
     settings = {
-        "Dir::Etc::sourcelist": str(state / "sources.list"),
+        "Dir::Etc::sourcelist": str(file),
         "Dir::Etc::sourceparts": "/dev/null",
         "Dir::Etc::main": "/dev/null",
         "Dir::Etc::parts": "/dev/null",
@@ -207,7 +253,7 @@ def _apart(
     apart = Apt(state / "cache", config)
     if not mirrors:
         return apart, NO_MIRROR
-    if not any(_stale(Path(row["Filename"]).parent, lists) for row in mirrors):
+    if not fresh and not any(_stale(Path(row["Filename"]).parent, lists) for row in mirrors):
         return apart, ""
     progress.step(text)
     return apart, apart.update()

@@ -244,6 +244,7 @@ def without_firmware(description: dict[str, Any]) -> tuple[str, ...]:
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal. Raises OperatorError if it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise OperatorError(f"{path} cannot be read: {error.strerror}") from error

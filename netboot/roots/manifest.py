@@ -25,7 +25,8 @@ class Manifest:
     ``size``: bytes. ``blocks`` and ``root_hash``: the image's hash tree (netboot.pages.verity).
     ``kernels``: the releases whose modules it has, such as 6.1.0-56-amd64. ``packages``: versions
     by name. ``ram_tried``: the smallest RAM in MiB that it was tried with, 0 for none.
-    ``definition``: what it was built from; ``source``: where it was imported from.
+    ``definition``: what it was built from; ``source``: where it was imported from. ``key``: the digest
+    of all that a build depends on, by which a build with nothing new is known.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Manifest:
     ram_tried: int = 0
     definition: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
+    key: str = ""
 
     @property
     def short(self) -> str:
@@ -89,7 +91,7 @@ def _check(found: Manifest) -> None:
         value = getattr(found, name)
         if type(value) is not int or value < 0:
             raise ValueError(f"{name}: expected a number, found {printable(str(value))}")
-    words = (found.name, found.format, found.architecture, found.init, *found.kernels)
+    words = (found.name, found.format, found.architecture, found.init, found.key, *found.kernels)
     if not all(isinstance(word, str) and printable(word) == word for word in words):
         raise ValueError("expected texts that can be printed")
     if not all(isinstance(each, Mapping) for each in (found.packages, found.definition)):
