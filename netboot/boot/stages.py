@@ -206,6 +206,8 @@ LINUX = StageGroup(
             "If the PC tries again, check the page server and `root.image`.",
         ),
         EventStage("userland", "Programs run: RAM for them, and swap."),
+        EventStage("screen:start", "The screen runs: the kind that comes next, such as kiosk."),
+        EventStage("screen:shown", "The first page or the desktop is on the screen: its title."),
     ),
 )
 

@@ -27,7 +27,16 @@ from netboot.images.progress import Progress
 
 CHECKOUT = Path(netboot.__file__).parent.parent
 WORK = CHECKOUT / "build/fab"  # wheels and archives, kept for the next run
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "docs", "netboot", "initramfs", "profiles")
+SOURCES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "docs",
+    "netboot",
+    "initramfs",
+    "profiles",
+    "rootfs",
+)
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 DISTRIBUTION = "netboot-classroom"
 WHEELS = "netboot_classroom-*.whl"

@@ -1,4 +1,4 @@
-"""Files that come with netboot but are not Python: initramfs sources and example profiles.
+"""Files that come with netboot but are not Python: initramfs sources, root images' files, profiles.
 
 In a checkout they are beside the package; a wheel puts them into PREFIX/share/netboot.
 """
@@ -11,7 +11,7 @@ from netboot.errors import OperatorError
 
 
 def folder(name: str) -> Path:
-    """Return the folder ``initramfs`` or ``profiles``. Raises OperatorError if it is missing."""
+    """Return ``initramfs``, ``profiles`` or ``rootfs``. Raises OperatorError if it is missing."""
     checkout = Path(netboot.__file__).parent.parent / name
     installed = Path(sysconfig.get_path("data")) / "share/netboot" / name
     # A folder of that name beside an installed package would belong to another program.

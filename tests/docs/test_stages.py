@@ -12,6 +12,7 @@ from tests import ROOT
 
 TABLE = ROOT / "netboot" / "boot" / "stages.py"
 INITRAMFS = ROOT / "initramfs"
+ROOTFS = ROOT / "rootfs"
 
 SOURCES = "init|agent|address|failed|load|pages"
 QUALIFIED = re.compile(rf"({SOURCES}):[a-z-]+")
@@ -61,6 +62,7 @@ def _shell_stages(text: str) -> set[str]:
 def _initramfs() -> set[str]:
     files = [path for path in sorted(INITRAMFS.rglob("*")) if path.is_file()]
     shell = [path for path in files if path.suffix not in (".c", ".h")]
+    shell += [path for path in sorted(ROOTFS.rglob("*")) if path.is_file()]
     found = _shell_stages("\n".join(path.read_text() for path in shell))
     agent = "\n".join(path.read_text() for path in (INITRAMFS / "agent").glob("*.c"))
     found |= {match[1] for match in re.finditer(rf'"((?:{SOURCES}):[a-z-]+)"', agent)}
@@ -84,7 +86,14 @@ def _reported() -> set[str]:
 def test_scanners_find_stages_of_each_source() -> None:
     assert {"tftp", "http", "lease", "wait", "kernel", "order"} <= _texts()
     assert {"loader", "lease"} <= _recorded()
-    assert {"userland", "swap", "init:root", "failed:images", "agent:lost"} <= _initramfs()
+    assert {
+        "userland",
+        "swap",
+        "init:root",
+        "failed:images",
+        "agent:lost",
+        "screen:shown",
+    } <= _initramfs()
     assert _played() == {"storm"}
 
 

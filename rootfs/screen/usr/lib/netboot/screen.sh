@@ -1,0 +1,120 @@
+# shellcheck shell=dash disable=SC2034 # other files use the variables
+# What the screen of a seat decides: functions over the settings of /etc/netboot/seat.conf, with
+# the shell's own commands alone. Results are in variables that each function names.
+
+: "${texts:=/usr/share/netboot/texts}" # tests set it
+
+# load_settings FILE: set SEAT_... from a file of KEY='value' lines, and the rest to its default.
+load_settings() {
+    SEAT_START=auto SEAT_URL='' SEAT_KEYBOARD=us SEAT_LOCALE=C.UTF-8 SEAT_LOGIN=guest SEAT_SCREEN=auto
+    SEAT_SERVER='' SEAT_HOSTNAME=''
+    # shellcheck source=/dev/null
+    [ ! -r "$1" ] || . "$1"
+}
+
+# split_url URL: set $scheme, $user, $host and $port. Each is empty if the URL has no such part.
+split_url() {
+    local rest=$1
+    scheme='' user='' host='' port=''
+    case $rest in *://*) scheme=${rest%%://*} rest=${rest#*://} ;; *) return 0 ;; esac
+    rest=${rest%%[/?]*}
+    case $rest in *@*) user=${rest%@*} rest=${rest##*@} ;; esac
+    case $rest in
+    \[*\]*) host=${rest%%]*} host=${host#[} rest=${rest#*]} ;;
+    *) host=${rest%%:*} rest=${rest#"$host"} ;;
+    esac
+    port=${rest#:}
+    [ -n "$host" ] || port=''
+    [ -z "$host" ] || [ -n "$port" ] || case $scheme in
+        http) port=80 ;; https) port=443 ;; vnc) port=5900 ;; rdp) port=3389 ;;
+    esac
+}
+
+# has PROGRAM: return true if the image has it.
+has() {
+    command -v "$1" >/dev/null
+}
+
+# choose_start: set $start to kiosk, desktop, thin, none, missing, or a command. The image's own kind
+# is told by its programs.
+choose_start() {
+    start=$SEAT_START
+    case $start in
+    auto)
+        case $SEAT_URL in
+        vnc://* | rdp://*) start=thin ;;
+        *) if has icewm-session; then start=desktop; else start=kiosk; fi ;;
+        esac
+        ;;
+    esac
+    choose_program
+    [ -n "$program" ] || case $start in kiosk | thin | desktop) start=missing ;; esac
+}
+
+# choose_program: set $program to the program of $start, empty if the image has none for it.
+choose_program() {
+    local each candidates=''
+    program=''
+    case $start in
+    kiosk) candidates='surf netsurf-gtk firefox-esr chromium' ;;
+    desktop) candidates=icewm-session ;;
+    thin)
+        case $SEAT_URL in
+        vnc://*) candidates=xtigervncviewer ;;
+        rdp://*) candidates='xfreerdp3 xfreerdp' ;;
+        esac
+        ;;
+    esac
+    for each in $candidates; do
+        if has "$each"; then
+            program=$each
+            return
+        fi
+    done
+}
+
+# split_keyboard LAYOUT(VARIANT): set $layout and $variant.
+split_keyboard() {
+    layout=${1%%(*} variant=''
+    case $1 in *\(*\)) variant=${1#*(} variant=${variant%)} ;; esac
+}
+
+# next_pause SECONDS LIFE: set $pause to the seconds before a program starts again that ended after
+# LIFE seconds. A program that cannot run must not keep the PC busy.
+next_pause() {
+    pause=$(($1 * 2))
+    [ "$pause" -le 30 ] || pause=30
+    [ "$2" -lt 60 ] || pause=1
+}
+
+# is_page TITLE: return true if a window's title is that of a page, and not of a program that loads.
+is_page() {
+    local title=$1
+    case $title in *' - NetSurf' | *' - Chromium') title=${title% - *} ;; *' — Mozilla Firefox') title=${title% — *} ;; esac
+    case $title in
+    '' | NetSurf | surf | Surf | Chromium | 'Mozilla Firefox' | Firefox | firefox-esr | netsurf-gtk) return 1 ;;
+    Untitled | 'New Tab' | about:* | Loading* | '['*%*']'* | *'...' | *…) return 1 ;;
+    esac
+}
+
+# text KEY [VALUE]: set $text to the sentence of $texts in the seat's language, else in English, with
+# VALUE in place of %s.
+text() {
+    local key language line
+    text=''
+    while IFS='|' read -r key language line; do
+        [ "$key" = "$1" ] || continue
+        case $language in
+        en) [ -n "$text" ] || text=$line ;;
+        "${SEAT_LOCALE%%_*}") text=$line ;;
+        esac
+    done <"$texts"
+    case $text in *%s*) text=${text%%%s*}${2:-}${text#*%s} ;; esac
+}
+
+# beacon STAGE MESSAGE: report to the boot server, if this PC has one. busybox has the programs that
+# lib.sh needs.
+beacon() {
+    [ ! -r /run/netboot.conf ] ||
+        /run/netboot/busybox sh -c '. /run/netboot/lib.sh && load_conf && beacon "$@"' sh "$@" || true
+}

@@ -1,0 +1,176 @@
+"""The screen of a seat: what rootfs/screen/usr/lib/netboot/screen.sh decides; run by dash and busybox."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+SCREEN = ROOT / "rootfs/screen"
+LIBRARY = SCREEN / "usr/lib/netboot/screen.sh"
+TEXTS = SCREEN / "usr/share/netboot/texts"
+LANGUAGES = ("en", "de", "fr", "es", "pt", "it")
+SHELLS = [["sh"]] + ([["busybox", "sh"]] if shutil.which("busybox") else [])
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell[0])
+def seat(request: pytest.FixtureRequest, tmp_path: Path) -> "Seat":
+    return Seat(request.param, tmp_path)
+
+
+class Seat:
+    """A runner of shell text after screen.sh, on a PC that has no program but those it is given."""
+
+    def __init__(self, shell: list[str], folder: Path) -> None:
+        self.shell = [shutil.which(shell[0]) or shell[0], *shell[1:]]
+        self.folder = folder
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+
+    def run(self, text: str, conf: str = "") -> str:
+        (self.folder / "seat.conf").write_text(conf)
+        script = (
+            f"set -u\ntexts={TEXTS}\n. {LIBRARY}\nload_settings {self.folder}/seat.conf\n{text}\n"
+        )
+        done = subprocess.run(
+            [*self.shell, "-c", script],
+            env={"PATH": str(self.programs), "LANG": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stderr == ""
+        return done.stdout.strip()
+
+    def has(self, *programs: str) -> None:
+        for name in programs:
+            (self.programs / name).write_text("#!/bin/sh\n")
+            (self.programs / name).chmod(0o755)
+
+    def choice(self, **settings: str) -> str:
+        conf = "".join(f"SEAT_{key.upper()}='{value}'\n" for key, value in settings.items())
+        return self.run('choose_start; echo "$start $program"', conf)
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://10.0.0.1/page?x=1", "http  10.0.0.1 80"),
+        ("https://school.example", "https  school.example 443"),
+        ("http://10.0.0.1:8080/a:b@c", "http  10.0.0.1 8080"),
+        ("rdp://anna@10.0.0.5", "rdp anna 10.0.0.5 3389"),
+        ("vnc://[fd00::5]:5901", "vnc  fd00::5 5901"),
+        ("vnc://10.0.0.5", "vnc  10.0.0.5 5900"),
+        ("file:///run/netboot/welcome.html", "file   "),
+        ("", "   "),
+    ],
+)
+def test_a_url_is_split_into_its_parts(seat: Seat, url: str, parts: str) -> None:
+    found = seat.run(f"split_url '{url}'; echo \"$scheme $user $host $port\"")
+    assert found == parts.strip()
+
+
+def test_an_image_with_icewm_is_a_desktop(seat: Seat) -> None:
+    seat.has("icewm-session", "netsurf-gtk")
+    assert seat.choice() == "desktop icewm-session"
+
+
+def test_an_image_with_a_browser_is_a_kiosk(seat: Seat) -> None:
+    seat.has("netsurf-gtk", "matchbox-window-manager")
+    assert seat.choice() == "kiosk netsurf-gtk"
+
+
+def test_the_profile_may_start_a_kiosk_on_a_desktop(seat: Seat) -> None:
+    seat.has("icewm-session", "netsurf-gtk")
+    assert seat.choice(start="kiosk") == "kiosk netsurf-gtk"
+
+
+@pytest.mark.parametrize(
+    ("url", "program"),
+    [("vnc://10.0.0.5", "xtigervncviewer"), ("rdp://10.0.0.5", "xfreerdp3")],
+)
+def test_the_scheme_of_the_url_chooses_the_viewer(seat: Seat, url: str, program: str) -> None:
+    seat.has("xtigervncviewer", "xfreerdp3", "icewm-session")
+    assert seat.choice(url=url) == f"thin {program}"
+
+
+def test_a_program_that_the_image_lacks_is_missing(seat: Seat) -> None:
+    seat.has("netsurf-gtk")
+    assert seat.choice(start="desktop") == "missing"
+    assert seat.choice(url="rdp://10.0.0.5") == "missing"
+
+
+def test_a_command_is_started_as_it_is(seat: Seat) -> None:
+    assert seat.choice(start="/usr/bin/xterm -e top") == "/usr/bin/xterm -e top"
+
+
+@pytest.mark.parametrize(
+    ("keyboard", "parts"), [("us", "us ."), ("de(nodeadkeys)", "de nodeadkeys.")]
+)
+def test_a_keyboard_has_a_layout_and_a_variant(seat: Seat, keyboard: str, parts: str) -> None:
+    assert seat.run(f"split_keyboard '{keyboard}'; echo \"$layout $variant.\"") == parts
+
+
+@pytest.mark.parametrize(
+    ("before", "life", "pause"), [(1, 0, 2), (16, 3, 30), (30, 0, 30), (30, 3600, 1)]
+)
+def test_pauses_grow_while_a_program_does_not_stay(
+    seat: Seat, before: int, life: int, pause: int
+) -> None:
+    assert seat.run(f'next_pause {before} {life}; echo "$pause"') == str(pause)
+
+
+@pytest.mark.parametrize(
+    ("title", "page"),
+    [
+        ("Welcome", True),
+        ("Welcome - NetSurf", True),
+        ("Library catalogue — Mozilla Firefox", True),
+        ("100:---- | Welcome", True),
+        ("NetSurf", False),
+        ("", False),
+        ("[50%] @@:--- | http://10.0.0.1/", False),
+        ("Untitled - Chromium", False),
+        ("Mozilla Firefox", False),
+    ],
+)
+def test_a_window_that_loads_shows_no_page(seat: Seat, title: str, page: bool) -> None:
+    assert seat.run(f"is_page '{title}' && echo yes") == ("yes" if page else "")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_sentence_is_there_in_each_language(seat: Seat, language: str) -> None:
+    lines = [line.split("|") for line in TEXTS.read_text().splitlines()]
+    assert all(len(line) == 3 for line in lines)
+    keys = {key for key, _, _ in lines}
+    assert {key for key, spoken, _ in lines if spoken == language} == keys
+    for key in keys:
+        wanted = next(text for name, spoken, text in lines if (name, spoken) == (key, language))
+        locale = f"SEAT_LOCALE='{language}_XX.UTF-8'\n"
+        assert seat.run(f'text {key} ab; echo "$text"', locale) == wanted.replace("%s", "ab")
+
+
+def test_english_stands_in_for_a_language_that_is_not_there(seat: Seat) -> None:
+    assert seat.run('text start; echo "$text"', "SEAT_LOCALE='nb_NO.UTF-8'\n").startswith("This PC")
+
+
+def test_sentences_fit_on_a_screen_of_1024_pixels() -> None:
+    """DejaVu Sans of 16 points is about 12 pixels wide."""
+    assert max(len(line.split("|")[2]) for line in TEXTS.read_text().splitlines()) <= 84
+
+
+def test_settings_that_are_missing_have_a_default(seat: Seat) -> None:
+    shown = seat.run('echo "$SEAT_START $SEAT_KEYBOARD $SEAT_LOCALE $SEAT_LOGIN $SEAT_SCREEN"')
+    assert shown == "auto us C.UTF-8 guest auto"
+
+
+def test_a_seat_without_a_boot_server_reports_nothing(seat: Seat) -> None:
+    assert seat.run("beacon screen:start x; echo done") == "done"
+
+
+def test_the_welcome_page_has_the_sentence_that_tests_read() -> None:
+    page = (SCREEN / "usr/share/netboot/welcome.html").read_text()
+    assert "This page is shown by a diskless PC." in page
+    assert "background: #ffffff; color: #000000" in page
