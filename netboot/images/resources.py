@@ -11,7 +11,7 @@ from netboot.errors import OperatorError
 
 
 def folder(name: str) -> Path:
-    """Return ``initramfs``, ``profiles`` or ``rootfs``. Raises OperatorError if it is missing."""
+    """Return ``initramfs``, ``profiles``, ``rootfs`` or ``tools``. Raises OperatorError if missing."""
     checkout = Path(netboot.__file__).parent.parent / name
     installed = Path(sysconfig.get_path("data")) / "share/netboot" / name
     # A folder of that name beside an installed package would belong to another program.

@@ -25,11 +25,7 @@ def dress(root: Path, definition: Definition, recipe: Recipe) -> None:
         _copy(Path(here), root / there.lstrip("/"))
     if (root / "usr/bin/systemd-sysusers").exists():
         _run(root, ["systemd-sysusers"], "accounts cannot be made")
-    for unit in recipe.mask:
-        link = root / UNITS / unit
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to("/dev/null")
+    mask(root, recipe.mask)
     if recipe.enable:
         _run(root, ["systemctl", "enable", *recipe.enable], "units cannot be enabled")
     if definition.locales:
@@ -38,6 +34,15 @@ def dress(root: Path, definition: Definition, recipe: Recipe) -> None:
         if not os.access(hook, os.X_OK):
             raise OperatorError(f"hook {hook}: no program", hint=f"chmod +x {hook}")
         around(root, [hook, str(root)], problem=f"hook {hook} failed", env=ENVIRONMENT)
+
+
+def mask(root: Path, units: Iterable[str]) -> None:
+    """Let systemd never start these units. Raises OSError."""
+    folder = root / UNITS
+    folder.mkdir(parents=True, exist_ok=True)
+    for unit in units:
+        (folder / unit).unlink(missing_ok=True)
+        (folder / unit).symlink_to("/dev/null")
 
 
 def _run(root: Path, command: list[str], problem: str) -> None:

@@ -2,7 +2,7 @@
 
 The same folder gives the same bytes: files are sorted, and have neither times of the build nor a
 random UUID. EROFS is read in far fewer requests than squashfs, because Linux keeps its metadata in
-the page cache (docs/explanation/root-images.md has the figures).
+the page cache (docs/howto/root-image.md has the figures).
 """
 
 import os
