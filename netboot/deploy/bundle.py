@@ -36,6 +36,7 @@ SOURCES = (
     "initramfs",
     "profiles",
     "rootfs",
+    "tools/strip-secrets",
 )
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 DISTRIBUTION = "netboot-classroom"
@@ -125,6 +126,7 @@ def wheel(folder: Path) -> Path:
             if (CHECKOUT / name).is_dir():
                 shutil.copytree(CHECKOUT / name, f"{scratch}/{name}", ignore=LEFT_OUT)
             else:
+                Path(scratch, name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(CHECKOUT / name, f"{scratch}/{name}")
         for path in Path(scratch).rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)  # not the umask of the user who cloned

@@ -41,7 +41,8 @@ def test_the_wheel_has_every_file_and_the_same_bytes_each_time(tmp_path: Path) -
     assert wheels[0].name.startswith(f"netboot_classroom-{__version__}-")
     names = zipfile.ZipFile(wheels[0]).namelist()
     data = {name.partition(".data/data/share/netboot/")[2] for name in names} - {""}
-    assert data == _files("initramfs") | _files("profiles") | _files("rootfs")
+    folders = _files("initramfs") | _files("profiles") | _files("rootfs")
+    assert data == folders | {"tools/strip-secrets"}
     assert any(name.endswith(".data/data/share/man/man1/netboot.1") for name in names)
     modules = {name for name in names if name.startswith("netboot/")}
     assert modules == {name for name in _files("netboot") if "__pycache__" not in name}
