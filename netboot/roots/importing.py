@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from netboot.errors import OperatorError
-from netboot.host.programs import check_installed
 from netboot.images.progress import Progress
 from netboot.profile import reading
-from netboot.roots import tidy
+from netboot.roots import layers, tidy
 from netboot.roots.build import Made, add, check_root
 from netboot.roots.definition import NAME, Definition
 from netboot.roots.dressing import mask
@@ -30,10 +29,6 @@ OCI = "oci:"
 BLOCK_BYTES = 512
 # Neither devices nor programs with another user's rights work while the image is mounted here.
 MOUNTED = 'mount -o loop,ro,nosuid,nodev "$1" "$2" && exec cp -a --sparse=auto "$2/." "$3"'
-UNPACKED = """
-skopeo copy --quiet "oci-archive:$1" "oci:$2/oci:image"
-umoci raw unpack --image "$2/oci:image" "$3"
-"""
 KINDS = "a folder, a tar archive, a squashfs, EROFS or ext4 image, or oci:FILE"
 
 
@@ -130,6 +125,4 @@ def _mount(path: Path, folder: Path, root: Path) -> None:
 
 
 def _unpack_oci(path: Path, folder: Path, root: Path) -> None:
-    check_installed({"skopeo": "skopeo umoci", "umoci": "skopeo umoci"})
-    command = ["sh", "-euc", UNPACKED, "sh", str(path), str(folder), str(root)]
-    follow(command, problem=f"{path} cannot be unpacked as an OCI archive")
+    layers.unpack(path, root)
