@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,20 +23,17 @@ from netboot.pages.stores.image import BLOCK_BYTES, open_image
 from netboot.pages.verity import make_tree
 from netboot.roots import sources, tidy
 from netboot.roots.definition import Definition
-from netboot.roots.dressing import ENVIRONMENT, dress, files_below
+from netboot.roots.dressing import dress, files_below
 from netboot.roots.format import PACKERS, pack
+from netboot.roots.installing import install
 from netboot.roots.library import Library, Version
 from netboot.roots.manifest import Manifest
 from netboot.roots.recipes import Recipe, recipe
-from netboot.roots.running import follow
 from netboot.roots.scratch import scratch
 from netboot.roots.sources import Source
 
 ENGINE = 1  # counted up if other code makes another image of the same definition
 INITS = ("sbin/init", "usr/lib/systemd/systemd", "lib/systemd/systemd")
-LITTLE_ROOM = 64 << 20  # bytes; with less the disk is full
-# Lines of mmdebstrap that tell a failure: names of packages have the word "error" in them too.
-FAILURES = r"^E: |^Err:|^dpkg: error|No space left|cannot copy extracted|^ *trying to overwrite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +67,17 @@ def build(
     source = sources.source(
         base, definition.architecture, cache, progress, firmware=bool(wanted.firmware), fresh=fresh
     )
-    packages = [definition.kernel_package, *wanted.packages, *wanted.firmware]
-    versions = source.versions(packages)
+    packages, versions, remarks = _packages(definition, wanted, source)
     key = _key(definition, wanted, base, versions)
     assert definition.name is not None
     for version in library.versions(definition.name):
         if version.manifest.key == key and version.image.stat().st_size == version.manifest.size:
             if library.current(definition.name) != version:
                 library.use(version)
-            return Made(version, new=False)
+            return Made(version, new=False, told=remarks)
     with scratch(library.folder) as folder:
         root = folder / "root"
-        _install(root, source, packages, len(versions), folder, progress)
+        install(root, source, packages, len(versions), folder, progress)
         progress.step("adding files and settings")
         dress(root, definition, wanted)
         told = _reduce(root, definition, wanted, progress)
@@ -98,7 +93,32 @@ def build(
             definition=definition.as_json(),
             key=key,
         )
-        return Made(add(root, made, folder, library, progress), new=True, told=told)
+        return Made(add(root, made, folder, library, progress), new=True, told=(*remarks, *told))
+
+
+def _packages(
+    definition: Definition, wanted: Recipe, source: Source
+) -> tuple[list[str], dict[str, str], tuple[str, ...]]:
+    """Return what to install, the versions of all that comes with it, and remarks.
+
+    Raises OperatorError.
+    """
+    remarks = (
+        (f"older lists of packages were used: {source.complaint}",) if source.complaint else ()
+    )
+    others = [*wanted.packages, *wanted.firmware]
+    kernel = source.kernel(definition.kernel_package)
+    try:
+        return [kernel, *others], source.versions([kernel, *others]), remarks
+    except OperatorError:
+        if kernel == definition.kernel_package:
+            raise
+    packages = [definition.kernel_package, *others]
+    versions = source.versions(packages)
+    gone = (
+        f"{kernel} is on no mirror any more; for boot images with the newer kernel of this image: "
+    )
+    return packages, versions, (*remarks, f"{gone}sudo apt-get update")
 
 
 def check_root() -> None:
@@ -175,64 +195,6 @@ def installed(root: Path) -> dict[str, str]:
         if fields.get("Status", "").endswith(" installed"):
             found[fields["Package"]] = fields.get("Version", "")
     return dict(sorted(found.items()))
-
-
-def _install(
-    root: Path,
-    source: Source,
-    packages: list[str],
-    count: int,
-    folder: Path,
-    progress: Progress,
-) -> None:
-    """Install packages and what they need into ``root``. Raises OperatorError."""
-    config = folder / "apt.conf"
-    config.write_text(source.config)
-    command = ["mmdebstrap", "--verbose", "--mode=root", "--variant=essential"]
-    command += [f"--architectures={source.architecture}", f"--aptopt={config}"]
-    command += [f"--include={','.join(packages)}", source.base, str(root), str(source.file)]
-    # The boot server makes the initramfs; Debian's would take minutes.
-    environment = {**ENVIRONMENT, "INITRD": "No", "TMPDIR": str(folder)}
-    installing = Installing(progress, count)
-    try:
-        follow(
-            command,
-            installing.hear,
-            problem="the packages cannot be installed",
-            package="mmdebstrap",
-            env=environment,
-            errors=FAILURES,
-        )
-    except OperatorError:
-        if shutil.disk_usage(folder).free < LITTLE_ROOM:
-            raise OperatorError(f"{folder.parent} is full", hint="free some space there") from None
-        raise
-
-
-class Installing:
-    """Progress of mmdebstrap by its output: packages that were downloaded, unpacked, set up."""
-
-    def __init__(self, progress: Progress, count: int) -> None:
-        self._progress, self._count = progress, max(count, 1)
-        self._rest, self._step = b"", ""
-        self._fetched, self._done = 0, 0
-
-    def hear(self, chunk: bytes) -> None:
-        """Report what a chunk of output says."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            if re.match(rb"Get:\d+ .* \[", line) and b" Packages [" not in line:
-                self._fetched += 1
-                self._tell("downloading packages", self._fetched, self._count)
-            elif line.startswith((b"Unpacking ", b"Setting up ")):
-                self._done += 1
-                self._tell("installing packages", self._done, 2 * self._count)
-
-    def _tell(self, step: str, done: int, total: int) -> None:
-        if step != self._step:
-            self._step = step
-            self._progress.step(step)
-        self._progress.advance(min(done, total), total)
 
 
 def _reduce(

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netboot.errors import OperatorError
@@ -125,6 +125,17 @@ class Library:
         with self.alone(version.manifest.name):
             replace_link(version.folder / CURRENT, f"{version.manifest.short}{MANIFEST_SUFFIX}")
             _sync(version.folder)
+
+    def note_ram(self, version: Version, mebibytes: int) -> Version:
+        """Note that a version was tried with that much RAM, if it is less than before. Raises OSError."""
+        before = version.manifest.ram_tried
+        if before and before <= mebibytes:
+            return version
+        noted = replace(version, manifest=replace(version.manifest, ram_tried=mebibytes))
+        with self.alone(noted.manifest.name):
+            path = noted.folder / f"{noted.manifest.short}{MANIFEST_SUFFIX}"
+            replace_file(path, manifest.dump(noted.manifest), durable=True)
+        return noted
 
     def remove(self, version: Version) -> None:
         """Remove a version's files. Raises OSError, and OperatorError for the current one."""

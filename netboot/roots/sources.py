@@ -11,12 +11,13 @@ import os
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
+from netboot.images.kernel import kernel_package
 from netboot.images.packages import NO_MIRROR, Apt, Mirror, separate_apt, signed_by
 from netboot.images.progress import Progress
 from netboot.profile.reading import any_of
@@ -25,7 +26,7 @@ BASES = ("bookworm", "trixie")
 FIRMWARE = "non-free-firmware"
 LISTS_AGE = 6 * 3600  # seconds after which a build asks the mirrors for newer packages
 STAMP = "asked"
-KEPT, MOST_KEPT = "versions-", 8  # files with apt's answers, one for each set of packages
+KEPT, MOST_KEPT = "answer-", 16  # files with apt's answers
 # A mirror of a server in a school may be slow, and the host's own proxy counts.
 PROXY = r"(?im)^Acquire::https?::[^ ]*proxy[^ ]* .*|^Acquire::Check-[^ ]* .*"
 
@@ -34,7 +35,8 @@ PROXY = r"(?im)^Acquire::https?::[^ ]*proxy[^ ]* .*|^Acquire::Check-[^ ]* .*"
 class Source:
     """An apt for one base. ``file``: its sources.list. ``config``: settings for mmdebstrap's apt.
 
-    ``complaint``: why its lists could not be refreshed, empty if they were.
+    ``complaint``: why its lists could not be refreshed, empty if they were. ``host``: the machine's
+    own apt if it has the same base and architecture, which chooses the kernel that PCs boot.
     """
 
     apt: Apt
@@ -43,36 +45,59 @@ class Source:
     file: Path
     config: str
     complaint: str = ""
+    host: Apt | None = None
+
+    def kernel(self, name: str) -> str:
+        """Return the package of the kernel that PCs boot, for ``name`` such as linux-image-amd64.
+
+        ``netboot build`` takes the version that the lists of this machine have, which may be older
+        than the newest one. Drivers of another version would be of no use.
+        """
+        if self.host is None:
+            return name
+        host = self.host
+        folders = {Path(row["Filename"]).parent for row in host.mirrors()}
+
+        def ask() -> dict[str, str]:
+            known = host.show([name]).get(name)
+            return {"kernel": kernel_package(host, known).name if known else name}
+
+        return self._remembered(folders, name, ask)["kernel"]
 
     def versions(self, packages: Sequence[str]) -> dict[str, str]:
-        """Return the versions that an image with ``packages`` would have. Raises OperatorError.
-
-        apt needs 1 to 2 s to find out, so the answer is kept until its lists change.
-        """
+        """Return the versions that an image with ``packages`` would have. Raises OperatorError."""
         wanted = ["?essential", *packages]
-        kept = self.file.with_name(f"{KEPT}{self._question(wanted)}.json")
+        try:
+            lists = {self.file.parent / "lists"}
+            return self._remembered(lists, wanted, lambda: self.apt.would_install(wanted))
+        except OperatorError as error:
+            self.file.with_name(STAMP).unlink(missing_ok=True)  # so that the next build asks again
+            if self.complaint:
+                raise OperatorError(f"{error}; {self.complaint}", hint=error.hint) from None
+            raise
+
+    def _remembered(
+        self, folders: Iterable[Path], question: object, ask: Callable[[], dict[str, str]]
+    ) -> dict[str, str]:
+        """Return the answer of apt, which is kept until the package lists in ``folders`` change.
+
+        apt needs 1 to 2 s for each.
+        """
+        lists = [path for folder in folders for path in folder.glob("*_*")]
+        state = sorted((str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in lists)
+        name = hashlib.sha256(repr((question, state)).encode()).hexdigest()[:32]
+        kept = self.file.with_name(f"{KEPT}{name}.json")
         with contextlib.suppress(OSError, ValueError):
             found = json.loads(kept.read_bytes())
             if isinstance(found, dict) and found:
                 os.utime(kept)  # the time of its last use
                 return found
-        try:
-            found = self.apt.would_install(wanted)
-        except OperatorError as error:
-            if self.complaint:
-                raise OperatorError(f"{error}; {self.complaint}", hint=error.hint) from None
-            raise
+        found = ask()
         replace_file(kept, json.dumps(found))
         answers = kept.parent.glob(f"{KEPT}*.json")
         for old in sorted(answers, key=lambda path: path.stat().st_mtime)[:-MOST_KEPT]:
             old.unlink()
         return found
-
-    def _question(self, wanted: Sequence[str]) -> str:
-        """Return a name of what apt is asked and of the lists that it knows."""
-        lists = (self.file.parent / "lists").glob("*_*")
-        state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in lists]
-        return hashlib.sha256(repr((wanted, sorted(state))).encode()).hexdigest()[:32]
 
 
 def own_base() -> str:
@@ -127,10 +152,11 @@ def source(
     )
     if complaint == NO_MIRROR:
         raise OperatorError(NO_MIRROR, hint="sudo apt-get update")
-    if not complaint:
-        stamp.touch()
+    stamp.touch()  # also if it failed: an answer of a mirror that is away takes 10 s
     config = "\n".join(re.findall(PROXY, host.configuration())) + "\n"
-    return Source(apt, base, architecture, state / "sources.list", config, complaint)
+    same = not foreign and any(_release(row, base) == row["Release"] for row in host.mirrors())
+    own = host if same else None
+    return Source(apt, base, architecture, state / "sources.list", config, complaint, own)
 
 
 def _release(mirror: Mirror, base: str) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from netboot.errors import OperatorError
 from netboot.roots import dressing
-from netboot.roots.build import Installing, installed
+from netboot.roots.build import installed
+from netboot.roots.installing import Installing
 from netboot.roots.running import follow
 from netboot.roots.scratch import PREFIX, scratch
 from tests.roots.test_format import Told

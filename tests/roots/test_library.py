@@ -111,3 +111,11 @@ def test_a_link_leads_to_no_other_folder(library: Library) -> None:
     link.unlink()
     link.symlink_to("missing.json")
     assert library.current("kiosk") is None
+
+
+def test_the_smallest_ram_that_was_tried_is_kept(library: Library) -> None:
+    version = add(library, NEW)
+    for tried, kept in ((512, 512), (256, 256), (384, 256)):
+        version = library.note_ram(version, tried)
+        assert version.manifest.ram_tried == kept
+        assert library.current("kiosk") == version
