@@ -86,7 +86,7 @@ DRAWING = (
     "alsa-utils",
 )
 ONE_WINDOW = ("matchbox-window-manager",)
-DESKTOP = ("icewm", "pcmanfm", "mousepad", "gvfs", "udisks2", "polkitd", "xterm", "cups-client")
+DESKTOP = ("icewm", "pcmanfm", "mousepad", "gvfs", "udisks2", "polkitd", "cups-client")
 
 # Jobs for a system that stays: the image is read-only, and its changes are gone at the next boot.
 LASTING = (
