@@ -1,4 +1,4 @@
-"""What a definition of a root image stands for: packages, file trees, units, firmware. Pure.
+"""The recipe of a root image, from its definition: packages, file trees, units, firmware. Pure.
 
 A kind of screen is one row of ``SCREENS``, a browser one row of ``BROWSERS``. The trees are folders
 below ``rootfs/``; the engine copies them over the image's root in their order, with mode 0755 for
@@ -13,7 +13,7 @@ TRIXIE = "trixie"
 
 
 class Wanted(Protocol):
-    """What a recipe needs of a definition (netboot.roots.definition.Definition has it)."""
+    """The keys of a definition that a recipe needs (netboot.roots.definition.Definition)."""
 
     @property
     def screen(self) -> str: ...

@@ -1,4 +1,4 @@
-"""What definitions of root images stand for: rows, packages that exist, units, drivers."""
+"""Recipes of root images: rows, packages that exist, units, drivers."""
 
 import shutil
 import subprocess
