@@ -82,7 +82,7 @@ def parse(data: bytes) -> Manifest:
     return found
 
 
-def _check(found: Manifest) -> None:
+def _check(found: Any) -> None:
     """Check values, which may be of any type: they become paths and kernel arguments."""
     for name, digits in (("digest", found.digest), ("root_hash", found.root_hash)):
         if not (isinstance(digits, str) and len(digits) == 64 and _is_hex(digits)):

@@ -347,9 +347,9 @@ def test_groups_and_clients_may_boot_different_root_images() -> None:
         "f",
     )
     assert profile.image_names == {"kiosk", "thin", "Room-1.2_b"} and profile.images == {"/a"}
-    assert profile.seat(MAC).root.image == "Room-1.2_b"
-    assert profile.seat("52:54:00:00:00:09").root.image == "thin"
-    assert profile.seat("52:55:00:00:00:09").encrypts, "its users are not root"
+    assert profile.seat_of(MAC).root.image == "Room-1.2_b"
+    assert profile.seat_of("52:54:00:00:00:09").root.image == "thin"
+    assert profile.seat_of("52:55:00:00:00:09").encrypts, "its users are not root"
 
 
 @pytest.mark.parametrize(
