@@ -2,14 +2,16 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from netboot.errors import OperatorError
-from netboot.roots import dressing
-from netboot.roots.build import installed
+from netboot.roots import definition, dressing
+from netboot.roots.build import build, installed
 from netboot.roots.installing import Installing
+from netboot.roots.library import Library
 from netboot.roots.running import follow
 from netboot.roots.scratch import PREFIX, scratch
 from tests.roots.test_format import Told
@@ -92,3 +94,34 @@ def test_an_interrupted_program_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not os.path.ismount(tmp_path)
     mounts = Path("/proc/self/mounts").read_text()
     assert str(tmp_path) not in mounts
+
+
+@pytest.mark.root
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_two_builds_give_the_same_bytes_and_a_third_is_none(tmp_path: Path) -> None:
+    path, cache = tmp_path / "small.yaml", tmp_path / "cache"
+    path.write_text("screen: none\nhardware: []\npackages: [busybox]\n")
+    wanted = definition.parse(path.read_text(), path)
+    made = [build(wanted, Library(tmp_path / name), cache, Told()) for name in ("one", "two")]
+    assert all(each.new for each in made)
+    one, two = (each.version.manifest for each in made)
+    assert (one.digest, one.root_hash) == (two.digest, two.root_hash)
+    assert one.packages["busybox"] and one.kernels and one.init == "/sbin/init"
+    began = time.monotonic()
+    again = build(wanted, Library(tmp_path / "one"), cache, Told())
+    assert time.monotonic() - began < 2
+    assert again.version == made[0].version and not again.new
+
+
+@pytest.mark.root
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_a_package_that_does_not_exist_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text("screen: none\nhardware: []\npackages: [no-such-package]\n")
+    wanted = definition.parse(path.read_text(), path)
+    library = Library(tmp_path / "roots")
+    with pytest.raises(OperatorError, match="Unable to locate package no-such-package"):
+        build(wanted, library, tmp_path / "cache", Told())
+    assert library.names() == () and not list(tmp_path.glob("roots/.making-*"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from netboot.boot.arch import UNIFIED
 from netboot.cli.common import DEFAULT_PROFILE
+from netboot.cli.image import OWN_DEFINITIONS
 from netboot.deploy import layout
 from netboot.deploy.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
@@ -14,6 +15,7 @@ from netboot.pages.stores.folder import KEPT_PREFIX, PREFIX, SUFFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.pages.upgrade import PROCESS_FILE
 from netboot.profile.profile import Profile
+from netboot.roots.library import DEFAULT_FOLDER
 from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
 from netboot.serve.services import CLOCK_FILE, STARTED_FILE
 from netboot.serve.tftp.client import PORT as TFTP
@@ -30,6 +32,18 @@ def _server() -> str:
             "0755",
             "`fab deploy`",
             f"A link to the images that are served, with `{MANIFEST_FILE}`.",
+        ),
+        (
+            DEFAULT_FOLDER / "NAME/DIGEST.img",
+            "0644",
+            "`netboot image`",
+            "A version of a root image, with its hash tree and its manifest. Link `current`: the next.",
+        ),
+        (
+            OWN_DEFINITIONS / "NAME.yaml",
+            "any",
+            "you",
+            "A definition of a root image, which `netboot image build NAME` finds.",
         ),
         (
             layout.STATE,
