@@ -20,6 +20,7 @@ LEFTOVERS = (
     "boot/*",
     "vmlinuz*",
     "initrd.img*",
+    "etc/apt/apt.conf.d/99mmdebstrap",  # what this build told apt
     "etc/resolv.conf",
     "etc/hostname",
     "etc/*-",
