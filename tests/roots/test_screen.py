@@ -113,6 +113,14 @@ def test_a_keyboard_has_a_layout_and_a_variant(seat: Seat, keyboard: str, parts:
     assert seat.run(f"split_keyboard '{keyboard}'; echo \"$layout $variant.\"") == parts
 
 
+def test_the_keyboard_of_the_seat_is_one_for_all_that_are_plugged_in(seat: Seat) -> None:
+    section = seat.run("keyboard_section 'de(nodeadkeys)'")
+    assert section.splitlines()[0] == 'Section "InputClass"'
+    assert 'Option "XkbLayout" "de"' in section
+    assert 'Option "XkbVariant" "nodeadkeys"' in section
+    assert "XkbVariant" not in seat.run("keyboard_section us")
+
+
 @pytest.mark.parametrize(
     ("before", "life", "pause"), [(1, 0, 2), (16, 3, 30), (30, 0, 30), (30, 3600, 1)]
 )

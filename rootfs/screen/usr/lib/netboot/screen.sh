@@ -79,6 +79,19 @@ split_keyboard() {
     case $1 in *\(*\)) variant=${1#*(} variant=${variant%)} ;; esac
 }
 
+# keyboard_section LAYOUT(VARIANT): print the keyboard's section for X.org. A keyboard that is plugged
+# in later has the layout too, which setxkbmap does not do.
+keyboard_section() {
+    local layout variant
+    split_keyboard "$1"
+    echo 'Section "InputClass"'
+    echo '    Identifier "keyboard of the seat"'
+    echo '    MatchIsKeyboard "on"'
+    echo "    Option \"XkbLayout\" \"$layout\""
+    [ -z "$variant" ] || echo "    Option \"XkbVariant\" \"$variant\""
+    echo 'EndSection'
+}
+
 # next_pause SECONDS LIFE: set $pause to the seconds before a program starts again that ended after
 # LIFE seconds. A program that cannot run must not keep the PC busy.
 next_pause() {
