@@ -222,5 +222,13 @@ SILENCE_WAITS = Limit(
 KNOWN_ADDRESSES = Limit(
     "addresses behind relays whose PC is known", None, 4096, None, "the oldest is forgotten"
 )
+# A prune removes the version of a forgotten seat from the disk; its file is served on.
+ROOT_USES = Limit(
+    "seats whose version of a root image is recorded",
+    None,
+    4096,
+    7 * 86400.0,
+    "the one heard longest ago is forgotten",
+)
 
 LIMITS = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

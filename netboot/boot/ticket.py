@@ -71,7 +71,7 @@ def read(secret: bytes, text: str, now: float) -> Key | None:
     if not hmac.compare_digest(_tag(secret, f"session {signed}").encode(), text[_SIGNED:].encode()):
         return None
     expires = int(signed[MAC_DIGITS : MAC_DIGITS + EXPIRY_DIGITS], 16)
-    return Key(_mac(signed), text if now < expires else "")
+    return Key(mac_of(signed), text if now < expires else "")
 
 
 def seat_of(secret: bytes, ticket: str) -> str | None:
@@ -79,7 +79,7 @@ def seat_of(secret: bytes, ticket: str) -> str | None:
     digits = ticket[:MAC_DIGITS]
     if not hmac.compare_digest(_bytes(issue(secret, digits)), _bytes(ticket)):
         return None
-    return _mac(digits)
+    return mac_of(digits)
 
 
 def is_mac(text: str) -> bool:
@@ -134,7 +134,8 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _mac(digits: str) -> str:
+def mac_of(digits: str) -> str:
+    """Return the MAC address with these 12 digits."""
     return ":".join(digits[index : index + 2] for index in range(0, MAC_DIGITS, 2))
 
 

@@ -120,13 +120,16 @@ def manifest(folder: Path, content: dict[str, Any]) -> str:
 
 
 def status(report: dict[str, Any]) -> str:
-    """Return a line for each seat: its last event and how long ago that was."""
+    """Return a line for each seat: the version of a root image that it runs, its last event, its age."""
     lines = []
-    for seat in report["seats"]:
+    images = [str(seat.get("image", "")) for seat in report["seats"]]
+    width = max(map(len, images), default=0)
+    for seat, image in zip(report["seats"], images, strict=True):
         last = seat["events"][-1]
         ago = time.time() - last["when"]
         lines.append(
-            f"{seat['mac']}  {seat['hostname']:<12} {last['stage']:<14} {ago:6.0f} s ago  "
+            f"{seat['mac']}  {seat['hostname']:<12} {f'{image:<{width}} ' if width else ''}"
+            f"{last['stage']:<14} {ago:6.0f} s ago  "
             f"{last['message']}"
         )
     if report.get("left_out"):

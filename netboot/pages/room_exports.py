@@ -17,7 +17,7 @@ def _no_root(token: str, address: str) -> None:
     """Return None, for a room without root images."""
 
 
-def _nobody_asks(reader: str, export: str) -> None:
+def _nobody_asks(reader: str, root: str, export: str) -> None:
     """Note nothing."""
 
 
@@ -30,7 +30,7 @@ class ClassroomExports:
     restart of the server. ``root_of`` does the same with the name of a root image: it opens each of
     its versions, so that a seat can attach again whatever version is current by then. It is asked
     first, so a stranger's name never reaches the file system. ``on_root`` is called with the reader
-    (see ``Attachment``) and the export of each version that is attached.
+    (see ``Attachment``), the image and the export of each version that is attached.
     """
 
     names = None
@@ -42,7 +42,7 @@ class ClassroomExports:
         image_of: Callable[[str, str], str | None],
         versions: VersionExports | None = None,
         root_of: Callable[[str, str], str | None] = _no_root,
-        on_root: Callable[[str, str], None] = _nobody_asks,
+        on_root: Callable[[str, str, str], None] = _nobody_asks,
     ) -> None:
         self._leased = leased
         self._images = images
@@ -125,7 +125,7 @@ class ClassroomExports:
             return UNKNOWN
         found = self._versions.attach(root, name.export)
         if not isinstance(found, Refused):
-            self._on_root(reader, name.export)
+            self._on_root(reader, root, name.export)
         return found
 
     def _image(self, name: WireName, address: str) -> WireName | Refused | None:

@@ -1,19 +1,129 @@
-"""Which versions of root images seats run now: a record that the server writes into the library."""
+"""The record of the versions that seats run: a state file, from which ``netboot image prune`` learns.
 
-import json
-from collections.abc import Mapping
+A seat runs the version that it attached last. It leaves that version when it attaches another one,
+or when it was not heard for a week: an old PC in a cupboard must not keep a version for ever. No
+request of a seat waits for the file (docs/adr/0016-state-with-room-kept-back.md).
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-RECORD = "uses.json"
+from netboot.boot.limits import ROOT_USES
+from netboot.errors import OperatorError
+from netboot.host.files import PRIVATE
+from netboot.host.keeper import Copy, Keeper
+from netboot.host.state import StateFile, read_regular, seal, unseal
+
+USES_FILE = "uses.json"  # in the state folder
+VERSION = 1
+FORGET_SECONDS = 7 * 86400.0
+SAVE_SECONDS = 3600.0  # between two saves of nothing but times
+MAX_SEATS = ROOT_USES.in_total or 0
 
 
-def read_uses(folder: Path) -> Mapping[str, list[str]] | None:
-    """Return the seats that run a version, by the short digest of the version; None if unknown.
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The version that a seat runs: ``short`` of its digest, its ``label``, when it was heard last."""
 
-    ``folder`` is the library's.
+    short: str
+    label: str
+    seen: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the use as JSON values."""
+        return {"short": self.short, "label": self.label, "seen": self.seen}
+
+
+class Uses:
+    """The versions that seats run, by MAC address, kept in the folder ``state`` if there is one.
+
+    ``clock`` tells the seconds since the epoch, as it does for the next server.
     """
+
+    def __init__(self, state: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._seats: dict[str, Use] = {}
+        self._saved_at = clock()
+        copies = []
+        if state is not None:
+            file = StateFile(state / USES_FILE, mode=PRIVATE)
+            found = file.read(_parse)
+            self._seats = {} if found is None else found[0]
+            copies.append(Copy(file, self._text))
+        self.keeper = Keeper("root images in use", copies)
+
+    def of(self, mac: str) -> Use | None:
+        """Return the version that a seat runs; None if it is not known to run one."""
+        return self._seats.get(mac)
+
+    def attached(self, mac: str, short: str, label: Callable[[], str]) -> None:
+        """Note that a seat has attached a version. ``label`` is called if it is another one."""
+        now, before = self._clock(), self._seats.get(mac)
+        if before is not None and before.short == short:
+            self.heard((mac,))
+            return
+        if before is None and len(self._seats) >= MAX_SEATS:
+            del self._seats[min(self._seats, key=lambda each: self._seats[each].seen)]
+        self._seats[mac] = Use(short, label(), now)
+        self._save()
+
+    def heard(self, macs: Iterable[str]) -> None:
+        """Note that seats still run what they have attached."""
+        now = self._clock()
+        for mac in macs:
+            if (use := self._seats.get(mac)) is not None:
+                self._seats[mac] = Use(use.short, use.label, now)
+        if now - self._saved_at >= SAVE_SECONDS:
+            self._save()
+
+    def forget(self) -> None:
+        """Forget the seats that were not heard for a week. Call it when all had time to come back."""
+        oldest = self._clock() - FORGET_SECONDS
+        kept = {mac: use for mac, use in self._seats.items() if use.seen >= oldest}
+        if len(kept) < len(self._seats):
+            self._seats = kept
+            self._save()
+
+    def _save(self) -> None:
+        self._saved_at = self._clock()
+        self.keeper.changed()
+
+    def _text(self) -> str:
+        seats = {mac: use.as_json() for mac, use in self._seats.items()}
+        return seal({"version": VERSION, "seats": seats})
+
+
+def read_uses(state: Path) -> Mapping[str, tuple[str, ...]]:
+    """Return the MAC addresses of the seats that run each version, by the version's short digest.
+
+    ``state`` is the state folder of a server, which may be running. No server has kept a record
+    there if the result is empty. Raises OperatorError if it cannot be read.
+    """
+    path = state / USES_FILE
     try:
-        content = json.loads((folder / RECORD).read_bytes())
-        return {str(short): [str(seat) for seat in seats] for short, seats in content.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return None
+        seats = _parse(read_regular(path))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        hint = "sudo; or if it is damaged: restart the server, which makes it again"
+        raise OperatorError(f"{path}: {reason}", hint=hint) from None
+    found: dict[str, tuple[str, ...]] = {}
+    for mac, use in sorted(seats.items()):
+        found[use.short] = (*found.get(use.short, ()), mac)
+    return found
+
+
+def _parse(data: bytes) -> dict[str, Use]:
+    """Return the uses in the content of a state file. Raises ValueError."""
+    rows = unseal(data, VERSION)
+    try:
+        return {
+            str(mac): Use(str(row["short"]), str(row["label"]), float(row["seen"]))
+            for mac, row in rows["seats"].items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"damaged: {error!r}") from None

@@ -41,6 +41,7 @@ from netboot.profile.profile import Profile
 from netboot.profile.roots import BY_NAME as ROOTS
 from netboot.profile.sections import Root
 from netboot.roots.shelf import Shelf
+from netboot.roots.uses import Uses
 from netboot.serve.boot_files import BootFiles, ipxe_client
 from netboot.serve.doors import Doors
 from netboot.serve.http.beacon import Beacon
@@ -72,6 +73,7 @@ class Room:
     table: LeaseTable
     trees: dict[str, HashTree] = field(default_factory=dict)  # of images, by path
     shelf: Shelf = field(default_factory=Shelf)  # of root images
+    uses: Uses = field(default_factory=Uses)  # of their versions
     identity: Identity = field(default_factory=lambda: Identity(Profile()))
     # Waits until the leases of an export are saved; None if nothing outlives this server.
     is_granted: Callable[[str], Awaitable[bool]] | None = None
@@ -84,7 +86,9 @@ class Room:
     _complaints: Complaints = field(default_factory=lambda: Complaints(log), repr=False)
 
     def __post_init__(self) -> None:
-        self.seats = Seats(self.profile, self.journal, self._has_swap, self._is_connected)
+        self.seats = Seats(
+            self.profile, self.journal, self._has_swap, self._is_connected, self.uses.of
+        )
         self.doors = Doors(self.secret, self.seats, self.identity)
         self.leases = Leases(self.seats, self.table, self.identity.now)
         self.admission = Admission(self.profile.http.rate, self.profile.clients)
@@ -369,6 +373,15 @@ class Room:
             self._complaints.warn(f"{key.mac} {line}", "%s: key 'seat.files': %s", key.mac, line)
         facts = Facts(server, address, host_key(self.secret, key.mac), files)
         return seat_files.archive(settings, self.profile.dhcp, facts)
+
+    def reads(self, reader: str, name: str, short: str) -> None:
+        """Note that a seat (``reader``: the digits of its MAC address) reads a version of an image."""
+
+        def label() -> str:
+            version = self.shelf.version(name, short)
+            return f"{name}@{short}" if version is None else version.label
+
+        self.uses.attached(ticket.mac_of(reader), short, label)
 
     def order_refusal(self, key: str, order: str, mac: str) -> str:
         """Return why a caller with this key may not give the order; empty if it may."""

@@ -18,6 +18,7 @@ from netboot.boot.flapping import Flapping
 from netboot.boot.limits import JOURNAL_STRANGERS, STATUS_BYTES
 from netboot.host.complaints import Complaints
 from netboot.profile.profile import Profile, Seat
+from netboot.roots.uses import Use
 from netboot.serve.http.beacon import Beacon
 
 TOKEN_BYTES = 16
@@ -98,7 +99,8 @@ class Seats:
     """The seats of ``profile`` by MAC address. Their events go to ``journal``.
 
     Seats of the profile, seats with a lease (``in_use``) and seats in the journal keep their state.
-    ``is_connected`` tells whether a seat has connections to its swap.
+    ``is_connected`` tells whether a seat has connections to its swap, and ``use_of`` the version of a
+    root image that it runs.
     """
 
     def __init__(
@@ -107,10 +109,12 @@ class Seats:
         journal: Journal,
         in_use: Callable[[str], bool] = lambda mac: False,
         is_connected: Callable[[str], bool] = lambda mac: False,
+        use_of: Callable[[str], Use | None] = lambda mac: None,
     ) -> None:
         self._profile = profile
         self._in_use = in_use
         self._is_connected = is_connected
+        self._use_of = use_of
         self._states: dict[str, SeatState] = {}
         self._most = self._spare = len(profile.clients) + 2 * (JOURNAL_STRANGERS.in_total or 0)
         self._complaints = Complaints(log)
@@ -236,8 +240,11 @@ class Seats:
         return self._row(mac, ", ".join(texts[len(texts) - fit :]))
 
     def _row(self, mac: str, events: str) -> str:
-        hostname = json.dumps(self._profile.hostname(mac))
-        return f'{{"mac": "{mac}", "hostname": {hostname}, "events": [{events}]}}'
+        hostname, use = json.dumps(self._profile.hostname(mac)), self._use_of(mac)
+        image = (
+            "" if use is None else f'"image": {json.dumps(use.label)}, "digest": "{use.short}", '
+        )
+        return f'{{"mac": "{mac}", "hostname": {hostname}, {image}"events": [{events}]}}'
 
 
 def _beacons_of_this_boot(history: list[BootEvent]) -> list[BootEvent]:

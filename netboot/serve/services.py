@@ -15,6 +15,7 @@ from typing import Any
 from netboot.boot.events import Journal
 from netboot.boot.plan import image_export, verified_export
 from netboot.boot.slices import Catalogue
+from netboot.boot.ticket import mac_of
 from netboot.errors import OperatorError
 from netboot.host import clock, faults, notify
 from netboot.host.complaints import Complaints
@@ -38,6 +39,7 @@ from netboot.profile.stores import StoreSpec, parse_store
 from netboot.roots.checks import kernels_of
 from netboot.roots.library import DEFAULT_FOLDER, Library
 from netboot.roots.shelf import Shelf
+from netboot.roots.uses import Uses
 from netboot.serve import changes
 from netboot.serve.announcing import Announcer
 from netboot.serve.boot_files import BootFiles
@@ -56,6 +58,8 @@ LOOPBACK = IPv4Address("127.0.0.1")
 # Objects until a collection of the youngest, then collections until one of the next older ones.
 COLLECTIONS = (10_000, 10, 100)
 CLOCK_FILE = "clock"  # in the state folder (netboot.host.clock)
+# More than a PC takes to attach again after a restart of the server.
+USES_SECONDS = 600.0
 STARTED_FILE = "started"  # in the state folder, after a start that went well
 
 
@@ -112,6 +116,7 @@ class Services:
             table=LeaseTable(profile.swap.capacity or ram_bytes() // 2, profile.swap.overcommit),
             identity=self._identity,
             shelf=Shelf(Library(roots), {} if images is None else _kernels(images / MANIFEST_FILE)),
+            uses=Uses(None if images is None else state, self._clock.now),
         )
         self._dhcp: DhcpServer | None = None
         self._running = contextlib.AsyncExitStack()
@@ -158,6 +163,7 @@ class Services:
                 log.warning("pages: %s", left)
             self._watch_room(spec, store.directory)
         self._running.push_async_callback(leased.files.keeper.stop)
+        self._running.push_async_callback(self._room.uses.keeper.stop)
         self._pages = pages = PageServer(
             ClassroomExports(
                 leased,
@@ -165,6 +171,7 @@ class Services:
                 self._room.image_of,
                 VersionExports(self._files_of),
                 self._room.root_of,
+                self._read,
             ),
             listen=self._listen(addresses),
             on_event=self._paged,
@@ -184,6 +191,7 @@ class Services:
         faults.watch(noticing)
         self._running.callback(noticing.cancel)
         if not self._swap_only:
+            self._watch_uses(pages)
             await self._invite(pages)
         self._followers.append(self._announcer.follow)
         self._announcer.follow(interfaces)
@@ -288,6 +296,24 @@ class Services:
         version = self._room.shelf.version(name, short)
         return None if version is None else Files(version.image, version.tree)
 
+    def _read(self, reader: str, name: str, export: str) -> None:
+        self._room.reads(reader, name, VersionExports.short_of(export))
+
+    def _watch_uses(self, pages: PageServer) -> None:
+        """Note from time to time which seats still run their version of a root image."""
+        if self._profile.image_names:
+            self._room.uses.keeper.prepare()
+
+        async def watch() -> None:
+            while True:
+                await asyncio.sleep(USES_SECONDS)
+                self._room.uses.heard(map(mac_of, pages.readers()))
+                self._room.uses.forget()
+
+        watching = asyncio.get_running_loop().create_task(watch())
+        faults.watch(watching)
+        self._running.callback(watching.cancel)
+
     def _watch_room(self, spec: StoreSpec, directory: Path) -> None:
         """Grant no more than the server can hold, from now on; warn if that is too little."""
         swap, table = self._profile.swap, self._room.table
@@ -342,6 +368,7 @@ class Services:
         if await upgrade.check():
             listeners = await self._pages.leave()
             self._leased.files.keeper.flush()
+            self._room.uses.keeper.flush()
             if self._dhcp is not None:
                 self._dhcp.save()
             upgrade.reexecute(listeners)

@@ -24,7 +24,7 @@ class Room:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.looked: list[tuple[str, str]] = []
-        self.booted: list[tuple[str, str]] = []
+        self.booted: list[tuple[str, ...]] = []
         self.ended: list[str] = []
         for export in (OLD, NEW):
             (folder / export).write_bytes(export.encode() * 1000)
@@ -37,7 +37,7 @@ class Room:
             lambda *who: None,
             VersionExports(self.files_of),
             lambda token, address: {SESSION: "kiosk", "thin": "thin"}.get(token),
-            lambda reader, export: self.booted.append((reader, export)),
+            lambda *what: self.booted.append(what),
         )
         self.exports.on_ended = self.ended.append
 
@@ -75,7 +75,7 @@ def test_a_seat_may_open_each_version_of_its_image(room: Room) -> None:
             assert descriptors() == before, "find leaves nothing open"
     attached = room.attach(f"{NEW}-verified@{SESSION}")
     assert attached.spread and not attached.fences and attached.reader == "525400123456"
-    assert room.booted == [("525400123456", f"{NEW}-verified")]
+    assert room.booted == [("525400123456", "kiosk", f"{NEW}-verified")]
     assert room.attach(f"{NEW}-verified@{SESSION}.2").pages is attached.pages, "shared"
     assert descriptors() == before + 2
     room.exports.let_go(attached.lease)

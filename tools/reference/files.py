@@ -16,6 +16,7 @@ from netboot.pages.stores.memory import TMPFS
 from netboot.pages.upgrade import PROCESS_FILE
 from netboot.profile.profile import Profile
 from netboot.roots.library import DEFAULT_FOLDER
+from netboot.roots.uses import USES_FILE
 from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
 from netboot.serve.services import CLOCK_FILE, STARTED_FILE
 from netboot.serve.tftp.client import PORT as TFTP
@@ -80,6 +81,12 @@ def _server() -> str:
             "0600",
             "`netboot serve`",
             "The addresses that full mode has given out.",
+        ),
+        (
+            layout.STATE / USES_FILE,
+            "0600",
+            "`netboot serve`",
+            "The versions of root images that seats run.",
         ),
         (
             layout.STATE / STARTED_FILE,
