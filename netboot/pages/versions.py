@@ -5,6 +5,7 @@ a PC has it open. A lease is one opening of a version, ``EXPORT@version/NAME/NUM
 next server all that it needs beside the descriptors, so the library may lack the version by then.
 """
 
+import hashlib
 import os
 import re
 import secrets
@@ -119,4 +120,12 @@ class VersionExports:
 
 
 def _export(name: str, export: str, pages: image.ImageFile) -> Export:
-    return Export(export, pages.size_bytes, f"root image {name}", read_only=True)
+    """Return an export whose generation is the same at each opening, and at each server.
+
+    A PC's agent attaches again only to the generation that it had (initramfs/agent/hold.c). The
+    digest in the export's name is that of the content, so a file's times do not count.
+    """
+    content = f"{export} {pages.size_bytes}".encode()
+    generation = hashlib.blake2b(content, digest_size=16).hexdigest()
+    text = f"image, generation {generation}, root image {name}"
+    return Export(export, pages.size_bytes, text, read_only=True)

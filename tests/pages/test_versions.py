@@ -1,6 +1,7 @@
 """Versions of root images: opened for the seats that may read them, and closed after the last."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,25 @@ def test_a_seat_may_open_each_version_of_its_image(room: Room) -> None:
     assert room.attach(f"{NEW}-verified@{SESSION}").lease != attached.lease, (
         "so no late drop hits it"
     )
+
+
+def test_a_generation_is_that_of_the_content(room: Room, tmp_path: Path) -> None:
+    """An agent refuses to attach again to another generation, and its PC would lose its root."""
+
+    def generation(of: Room, export: str) -> str:
+        found = of.find(f"{export}@{SESSION}")
+        assert not isinstance(found, Refused)
+        (digits,) = re.findall(r"^image, generation ([0-9a-f]{32}), ", found.description)
+        return str(digits)
+
+    first = room.attach(f"{OLD}@{SESSION}")
+    there = {generation(room, export) for export in (OLD, NEW, f"{OLD}-verified")}
+    assert len(there) == 3 and generation(room, OLD) in first.export.description
+    room.exports.let_go(first.lease)
+    (tmp_path / "next").mkdir()
+    copy = Room(tmp_path / "next")
+    os.utime(copy.folder / OLD, (0, 0))
+    assert generation(copy, OLD) == generation(room, OLD), "built again, or copied back"
 
 
 @pytest.mark.parametrize("token", ["", "guess", "@", "kiosk"])

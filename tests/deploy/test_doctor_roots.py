@@ -1,0 +1,29 @@
+"""The doctor reads all bytes of the root images that a profile names."""
+
+from pathlib import Path
+
+from netboot.deploy.doctor import read_roots
+from netboot.profile.profile import Profile
+from netboot.roots.library import Library
+from tests.roots.making import make_version
+
+
+def test_a_damaged_or_missing_root_image_is_a_failure(tmp_path: Path) -> None:
+    groups = {"a": {"match": "52:*", "root": {"image": "thin"}}}
+    profile = Profile.model_validate(
+        {"root": {"kind": "image", "image": "kiosk"}, "groups": groups}
+    )
+    library = Library(tmp_path)
+    made = make_version(library)
+    fine, missing = read_roots(profile, library)
+    assert fine.ok and fine.detail == f"{made.label}, 0.0 MB" and fine.check == "root"
+    assert not missing.ok and missing.detail == (
+        f"root image 'thin': there is none in {tmp_path}; sudo netboot image build thin"
+    )
+    with made.image.open("r+b") as file:
+        file.write(b"X")
+    damaged, _ = read_roots(profile, library)
+    assert not damaged.ok and damaged.detail.startswith(
+        f"root image {made.label}: it is damaged: its SHA-256 is "
+    )
+    assert read_roots(Profile(), library) == []
