@@ -13,7 +13,7 @@ from netboot.lab.rig import Classroom, Lesson
 GUEST = Path(__file__).parent / "userland/seat"
 WANTED = "userland/etc/systemd/system/multi-user.target.wants"
 UNIT = """[Unit]
-After=netboot-userland.service
+After=multi-user.target
 [Service]
 ExecStart=/run/netboot/busybox sh /usr/local/bin/seat
 """
