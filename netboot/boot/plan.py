@@ -4,7 +4,7 @@ Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the s
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
@@ -242,6 +242,15 @@ def _image(
     return export, None if root.verify is False else tree
 
 
+def _changes(root: Root) -> Iterator[str]:
+    """Yield the size of the tmpfs over the image: in KiB, or in percent of the PC's RAM."""
+    size = root.changes
+    if size is not None:
+        times = size.times_ram
+        amount = f"{(size.bytes or 0) >> 10}" if times is None else f"{round(times * 100)}%"
+        yield f"netboot.changes={amount}"
+
+
 def _arguments(
     profile: Profile,
     seat: Seat,
@@ -268,6 +277,7 @@ def _arguments(
         words.append(f"netboot.verify={mode},{tree}")
     if image:
         words.append(f"netboot.image={server}:{swap.port}/{image}")
+        words += _changes(seat.root)
     if image or swaps:
         words.append(f"netboot.timeout={swap.timeout}")
     if swaps:

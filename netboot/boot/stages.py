@@ -208,6 +208,14 @@ LINUX = StageGroup(
         EventStage("userland", "Programs run: RAM for them, and swap."),
         EventStage("screen:start", "The screen runs: the kind that comes next, such as kiosk."),
         EventStage("screen:shown", "The first page or the desktop is on the screen: its title."),
+        EventStage(
+            "overlay:full",
+            "A PC with a root image has used 90 % of the space for its changes: percent. When all is used, "
+            "programs go on, but save nothing more.",
+            "Delete files on the PC, or set a larger `root.changes` and boot it again. With more swap the "
+            "default is larger.",
+        ),
+        EventStage("overlay:free", "Less than 85 % of that space is used again."),
     ),
 )
 

@@ -12,6 +12,7 @@ from netboot.profile.roots import is_path
 from netboot.profile.stores import STORE
 
 MIB = 1 << 20
+LEAST_CHANGES = 16 * MIB  # a system that has just booted has changed 8 MiB
 MAX_PREFIX = 30  # bits; a smaller network lacks addresses for one PC and its router
 MAX_DOMAIN = 253  # characters (RFC 1035 section 2.3.4, without the root's)
 _PATH = r"/[^\x00-\x1f]*[^\x00-\x1f\s]"
@@ -96,6 +97,17 @@ def _swap_size(text: str) -> SwapSize:
     return SwapSize(bytes=size)
 
 
+def _changes(text: str) -> SwapSize | None:
+    if text.lower() == values.AUTO:
+        return None
+    if text[-1:] in ("x", "X"):
+        return SwapSize(times_ram=float(reading.matched(rf"({_TIMES}) ?x", text)[1]))
+    size = values.size(text)
+    if size < LEAST_CHANGES:
+        raise Nearest(f"{text}x" if 0 < size < 100 else "16MiB")
+    return SwapSize(bytes=size)
+
+
 def _store(text: str) -> str:
     folder = STORE.convert(text).directory
     if folder is not None and not folder.is_absolute():
@@ -167,6 +179,7 @@ def _interface(text: str) -> str:
 
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_TIMES = r"0?0\.[1-9][0-9]{0,2}|(?:0?[1-9]|[1-9][0-9])(?:\.[0-9]{1,3})?"  # 0.1 and more
 _NOTHING = r"0|0(?:\.0{1,3})? ?[kKmMgGtT](?:[Ii][Bb])?"  # a size of no bytes
 
 Address = Annotated[IPv4Address, values.HOST_ADDRESS]
@@ -191,6 +204,18 @@ SizeOrTimes = Annotated[
             r"|[0-9]{1,2}(?:\.[0-9]{1,3})? ?[xX]",
             {"const": 0},
             {"type": "integer", "minimum": MIB, "maximum": patterns.MOST_BYTES},
+        ),
+    ),
+]
+Changes = Annotated[
+    SwapSize | None,
+    Text(
+        "auto, a size of at least 16MiB such as 512MiB, or a multiple of the PC's RAM such as 1.5x",
+        _changes,
+        patterns.text(
+            f"{patterns.any_case(values.AUTO)}|(?:{_TIMES}) ?[xX]"
+            f"|{patterns.size(LEAST_CHANGES, values.MAX_SIZE, values.UNITS)}",
+            {"type": "integer", "minimum": LEAST_CHANGES, "maximum": patterns.MOST_BYTES},
         ),
     ),
 ]

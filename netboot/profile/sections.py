@@ -13,6 +13,7 @@ from netboot.profile import rules, values
 from netboot.profile.fields import (
     Address,
     Arguments,
+    Changes,
     ClientId,
     Domain,
     Factor,
@@ -216,6 +217,11 @@ class Root(Overridable):
     """Comparison of each block of the image with a hash that the PC got when it booted, so that a
     changed block is an error. auto: on for root kinds image and nbd, unless the PC's kernel cannot do it.
     Default: auto.
+    """
+    changes: Changes = None
+    """The most that a PC may change or add over the image, until it is switched off: a size such as
+    512MiB, or a multiple of its RAM such as 1.5x. The changes are in its memory, and can be swapped
+    out. auto: half of its RAM and half of its swap. Default: auto.
     """
 
 

@@ -229,6 +229,23 @@ def test_a_line_on_the_screen_is_shown_and_never_obeyed() -> None:
     assert ipxe.read(text, MAC) == ipxe.Chain(f"{base}/{plan.script_path}", 30)
 
 
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ("auto", None),
+        ("512MiB", "netboot.changes=524288"),
+        ("16 MiB", "netboot.changes=16384"),
+        ("1.5x", "netboot.changes=150%"),
+        ("0.125x", "netboot.changes=12%"),
+        ("2X", "netboot.changes=200%"),
+    ],
+)
+def test_a_pc_is_told_how_much_it_may_change(changes: str, word: str | None) -> None:
+    root = {"kind": "nbd", "image": "/srv/root.squashfs", "changes": changes}
+    words = plan_of(Profile.model_validate({"root": root})).arguments
+    assert [each for each in words if "changes" in each] == ([word] if word else [])
+
+
 def test_the_operators_arguments_come_last_so_that_they_win() -> None:
     profile = Profile(boot=Boot(arguments="quiet netboot.on_failure=reboot"))
     assert plan_of(profile).arguments[-2:] == ("quiet", "netboot.on_failure=reboot")

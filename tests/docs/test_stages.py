@@ -14,7 +14,7 @@ TABLE = ROOT / "netboot" / "boot" / "stages.py"
 INITRAMFS = ROOT / "initramfs"
 ROOTFS = ROOT / "rootfs"
 
-SOURCES = "init|agent|address|failed|load|pages"
+SOURCES = "init|agent|address|failed|load|overlay|pages"
 QUALIFIED = re.compile(rf"({SOURCES}):[a-z-]+")
 # Position of the stage among the arguments, by the function's name.
 RECORDERS = {"record": 1, "BootEvent": 2}

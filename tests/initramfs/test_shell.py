@@ -424,6 +424,76 @@ def test_the_superblock_tells_the_file_system(
     assert not (lib.folder / "superblock").exists()
 
 
+IOMEM = "00001000-0009fbff : System RAM\n00100000-0fffffff : System RAM\n"  # 255.6 MiB
+
+
+@pytest.mark.parametrize(
+    ("command_line", "kib"),
+    [
+        ("", 105_000 + 262_144),  # half of what programs have, and half of the swap
+        ("netboot.changes=524288", 524_288),
+        ("netboot.changes=100%", 261_755),
+        ("netboot.changes=150%", 392_632),
+        *(
+            (f"netboot.changes={wrong}", 367_144)
+            for wrong in ("", "0", "%", "1%2", "x", "-1", "1k")
+        ),
+    ],
+)
+def test_the_space_for_changes_has_a_size(lib: Lib, command_line: str, kib: int) -> None:
+    meminfo = "MemTotal:       210000 kB\nMemFree: 1000 kB\nSwapTotal:      524288 kB\n"
+    (lib.folder / "meminfo").write_text(meminfo)
+    (lib.folder / "iomem").write_text(IOMEM)
+    said = lib.run(f". {INITRAMFS / 'changes.sh'}\nread_changes; echo $kib", command_line)
+    assert int(said) == kib
+
+
+def test_a_full_space_for_changes_is_told_once_and_when_it_is_free_again(lib: Lib) -> None:
+    (lib.folder / "netboot").mkdir()
+    full = (
+        "if [ -e $run/netboot/overlay-full ]; then cat $run/netboot/overlay-full; else echo -; fi"
+    )
+    looks = (
+        ("1000 101 4096 500 500", "-"),
+        ("1000 100 4096 500 500", "90 0"),
+        ("1000 0 4096 500 500", "100 0"),
+        ("100000 14100 4096 500 500", "85 55"),  # not yet free
+        ("100000 16000 4096 500 500", "-"),
+        ("100000 90000 4096 500 25", "95 351"),  # many small files
+        ("100000 90000 4096 0 0", "-"),
+        ("", "-"),
+    )
+    text = f". {INITRAMFS / 'changes.sh'}\nserver=http://10.0.0.1:8080 ticket=t online=yes\n"
+    text += "".join(
+        f"stat() {{ echo '{numbers}'; }}\nlook_at_changes; {full}\n" for numbers, _ in looks
+    )
+    assert lib.run(text).splitlines() == [said for _, said in looks]
+    words = [line.partition("beacon/t/")[2].split("?")[0] for line in lib.posted()]
+    assert words == ["overlay:full", "overlay:free"] * 2
+    assert "90 % of the space for changes is used percent=90 left_mib=0" in lib.posted()[0]
+
+
+def test_the_real_statfs_has_five_numbers(lib: Lib) -> None:
+    (lib.folder / "netboot").mkdir()
+    text = f". {INITRAMFS / 'changes.sh'}\nfolder=/proc FULL_PERCENT=0; look_at_changes; echo fine"
+    assert lib.run(text) == "fine\n"
+    text = f". {INITRAMFS / 'changes.sh'}\nfolder=/dev/shm FULL_PERCENT=0; look_at_changes"
+    lib.run(text)
+    used, left = (lib.folder / "netboot/overlay-full").read_text().split()
+    assert 0 <= int(used) <= 100
+    assert int(left) >= 0
+
+
+def test_reading_and_swapping_are_tuned_where_the_kernel_can(lib: Lib) -> None:
+    text = f". {INITRAMFS / 'changes.sh'}\ntune /dev/dm-1; echo fine"
+    assert lib.run(text) == "fine\n"
+    for folder in ("sys/vm", "block/dm-1/queue"):
+        (lib.folder / folder).mkdir(parents=True)
+    assert lib.run(text) == "fine\n"
+    assert (lib.folder / "sys/vm/swappiness").read_text() == "180\n"
+    assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
+
+
 def test_one_process_keeps_the_address(lib: Lib) -> None:
     init = (INITRAMFS / "init").read_text()
     function = init[init.index("keep_address() {") : init.index("\nwait_for_link")]
