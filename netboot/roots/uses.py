@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot.limits import ROOT_USES
-from netboot.errors import OperatorError
 from netboot.host.files import PRIVATE
 from netboot.host.keeper import Copy, Keeper
 from netboot.host.state import StateFile, read_regular, seal, unseal
@@ -55,6 +54,11 @@ class Uses:
             copies.append(Copy(file, self._text))
         self.keeper = Keeper("root images in use", copies)
 
+    def begin(self) -> None:
+        """Make the record, with room for its growth: from now on it is known who runs what."""
+        self.keeper.prepare()
+        self._save()
+
     def of(self, mac: str) -> Use | None:
         """Return the version that a seat runs; None if it is not known to run one."""
         return self._seats.get(mac)
@@ -96,25 +100,25 @@ class Uses:
         return seal({"version": VERSION, "seats": seats})
 
 
-def read_uses(state: Path) -> Mapping[str, tuple[str, ...]]:
+def read_uses(*states: Path) -> Mapping[str, tuple[str, ...]] | None:
     """Return the MAC addresses of the seats that run each version, by the version's short digest.
 
-    ``state`` is the state folder of a server, which may be running. No server has kept a record
-    there if the result is empty. Raises OperatorError if it cannot be read.
+    ``states`` are the state folders that a server of this machine may have. None if it is not known
+    who runs what: no server has a record in any of them, or one of them cannot be read.
     """
-    path = state / USES_FILE
-    try:
-        seats = _parse(read_regular(path))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        hint = "sudo; or if it is damaged: restart the server, which makes it again"
-        raise OperatorError(f"{path}: {reason}", hint=hint) from None
-    found: dict[str, tuple[str, ...]] = {}
-    for mac, use in sorted(seats.items()):
-        found[use.short] = (*found.get(use.short, ()), mac)
-    return found
+    found: dict[str, set[str]] = {}
+    is_known = False
+    for state in states:
+        try:
+            seats = _parse(read_regular(state / USES_FILE))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError):
+            return None
+        is_known = True
+        for mac, use in seats.items():
+            found.setdefault(use.short, set()).add(mac)
+    return {short: tuple(sorted(macs)) for short, macs in found.items()} if is_known else None
 
 
 def _parse(data: bytes) -> dict[str, Use]:

@@ -75,7 +75,7 @@ class _AnyVersion(Shelf):
 
     def boots(self, name: str) -> RootVersion:
         """Return a stand-in for the version that is current when the PC boots."""
-        return RootVersion(version_export(f"<version of {name}>"), HashTree(0, "<hash>"))
+        return RootVersion(version_export(f"<version-of-{name}>"), HashTree(0, "<hash>"))
 
     def obstacle(self, name: str, processors: Iterable[str]) -> str:
         """Return nothing: every PC can boot."""

@@ -302,7 +302,7 @@ class Services:
     def _watch_uses(self, pages: PageServer) -> None:
         """Note from time to time which seats still run their version of a root image."""
         if self._profile.image_names:
-            self._room.uses.keeper.prepare()
+            self._room.uses.begin()
 
         async def watch() -> None:
             while True:

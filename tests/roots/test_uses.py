@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from netboot.errors import OperatorError
 from netboot.roots import uses
 from netboot.roots.uses import FORGET_SECONDS, SAVE_SECONDS, USES_FILE, Uses, read_uses
 
@@ -32,7 +31,9 @@ def attach(record: Uses, mac: str, short: str) -> None:
 
 def test_a_seat_runs_the_version_that_it_attached_last(tmp_path: Path, clock: Clock) -> None:
     record = Uses(tmp_path, clock)
-    assert read_uses(tmp_path) == {} and not (tmp_path / USES_FILE).exists()
+    assert read_uses(tmp_path) is None and not (tmp_path / USES_FILE).exists()
+    record.begin()
+    assert read_uses(tmp_path) == {}
     for mac, short in ((PC, OLD), (OTHER, OLD), (OTHER, NEW), (PC, OLD)):
         attach(record, mac, short)
     assert read_uses(tmp_path) == {OLD: (PC,), NEW: (OTHER,)}
@@ -95,8 +96,7 @@ def test_a_damaged_record_is_set_aside_and_prunes_nothing(
     tmp_path: Path, clock: Clock, content: str
 ) -> None:
     (tmp_path / USES_FILE).write_text(content)
-    with pytest.raises(OperatorError, match="uses.json"):
-        read_uses(tmp_path)
+    assert read_uses(tmp_path) is None
     record = Uses(tmp_path, clock)
     attach(record, PC, OLD)
     assert read_uses(tmp_path) == {OLD: (PC,)}
@@ -108,5 +108,14 @@ def test_a_full_disk_keeps_no_seat_waiting(tmp_path: Path, clock: Clock) -> None
     folder.write_text("no folder")  # so it cannot be written
     attach(record, PC, OLD)
     assert record.of(PC) is not None
-    with pytest.raises(OperatorError, match="uses.json"):
-        read_uses(folder)
+    assert read_uses(folder) is None
+
+
+def test_two_servers_of_a_machine_are_read_together(tmp_path: Path, clock: Clock) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    attach(Uses(one, clock), PC, OLD)
+    assert read_uses(one, two) == {OLD: (PC,)}
+    attach(Uses(two, clock), OTHER, OLD)
+    assert read_uses(one, two) == {OLD: (PC, OTHER)}
+    (two / USES_FILE).write_text("damaged")
+    assert read_uses(one, two) is None, "so nothing is removed"
