@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netboot.cli.common import JsonOption
+from netboot.cli.common import DEFAULT_ROOTS, JsonOption, RootsOption
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from netboot.roots.build import Made
     from netboot.roots.definition import Definition
     from netboot.roots.library import Library, Version
 
-FOLDER = Path("/var/lib/netboot/roots")  # netboot.roots.library.DEFAULT_FOLDER
 OWN_DEFINITIONS = Path("/etc/netboot/images")
 SUFFIXES = (".yaml", ".yml")
 FULL = "NAME[@VERSION]"
 
-LibraryOption = Annotated[
-    Path, typer.Option("--library", metavar="FOLDER", help="The folder of all root images.")
-]
 NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="NAME...", help="Names of images. Default: all.")
 ]
@@ -50,7 +48,7 @@ def build(
             help="kiosk, desktop, thin, none, the name of a file in /etc/netboot/images, or FILE.yaml.",
         ),
     ],
-    library: LibraryOption = FOLDER,
+    roots: RootsOption = DEFAULT_ROOTS,
     as_json: JsonOption = False,
 ) -> None:
     """Build an image. The next boots get it, and seats that run keep theirs.
@@ -66,24 +64,24 @@ def build(
         text = file.read_text(path)
     except FileNotFoundError:
         raise OperatorError(f"{path}: there is no such definition") from None
-    _report(_built(definitions.parse(text, path), library, fresh=False), library, as_json)
+    _report(_built(definitions.parse(text, path), roots, fresh=False), roots, as_json)
 
 
 @app.command(epilog="Example:  sudo netboot image update kiosk")
 def update(
     names: NamesArgument = None,
-    library: LibraryOption = FOLDER,
+    roots: RootsOption = DEFAULT_ROOTS,
     as_json: JsonOption = False,
 ) -> None:
     """Build images again by the definitions that they were built from, with the newest packages."""
     from netboot.roots import definition as definitions
 
-    wanted = [_library(library).find(name) for name in names or _built_names(library)]
+    wanted = [_library(roots).find(name) for name in names or _built_names(roots)]
     if not wanted:
-        raise OperatorError(f"no image in {library} was built here", hint="netboot image list")
+        raise OperatorError(f"no image in {roots} was built here", hint="netboot image list")
     for version in wanted:
         stored = definitions.stored(version.manifest.definition, version.label)
-        _report(_built(stored, library, fresh=True), library, as_json)
+        _report(_built(stored, roots, fresh=True), roots, as_json)
 
 
 @app.command("import", epilog="Example:  sudo netboot image import room /srv/room.tar")
@@ -96,7 +94,7 @@ def import_image(
             help="A folder, a tar archive, a squashfs, EROFS or ext4 image, or oci:FILE.",
         ),
     ],
-    library: LibraryOption = FOLDER,
+    roots: RootsOption = DEFAULT_ROOTS,
     as_json: JsonOption = False,
 ) -> None:
     """Make an image of a system that podman, mkosi, debootstrap or a virtual machine made.
@@ -108,17 +106,19 @@ def import_image(
 
     _end_as_interrupted()
     with BuildProgress() as progress:
-        made = import_system(name, source, _library(library), progress)
-    _report(made, library, as_json)
+        made = import_system(name, source, _library(roots), progress)
+    _report(made, roots, as_json)
 
 
 @app.command("list", epilog="Example:  netboot image list")
-def list_images(library: LibraryOption = FOLDER, as_json: JsonOption = False) -> None:
+def list_images(
+    roots: RootsOption = DEFAULT_ROOTS,
+    as_json: JsonOption = False,
+) -> None:
     """List all versions of all images, and mark those that the next boots get."""
     from netboot.cli import image_lines
-    from netboot.roots.uses import read_uses
 
-    found, uses = _library(library), read_uses(library)
+    found, uses = _library(roots), _uses(roots)
     rows = [
         (version, version == found.current(name))
         for name in found.names()
@@ -129,7 +129,7 @@ def list_images(library: LibraryOption = FOLDER, as_json: JsonOption = False) ->
     elif rows:
         print(image_lines.table(rows, uses))
     else:
-        print(f"no images in {library}; make one: sudo netboot image build kiosk")
+        print(f"no images in {roots}; make one: sudo netboot image build kiosk")
 
 
 @app.command(epilog="Example:  netboot image inspect kiosk@20261120")
@@ -138,14 +138,13 @@ def inspect(
     packages: Annotated[
         bool, typer.Option("--packages", help="List all packages with their versions.")
     ] = False,
-    library: LibraryOption = FOLDER,
+    roots: RootsOption = DEFAULT_ROOTS,
     as_json: JsonOption = False,
 ) -> None:
     """Show all about a version, and which packages differ from the version before it."""
     from netboot.cli import image_lines
-    from netboot.roots.uses import read_uses
 
-    kept, uses = _library(library), read_uses(library)
+    kept, uses = _library(roots), _uses(roots)
     found = kept.find(version)
     current = kept.current(found.manifest.name) == found
     if as_json:
@@ -162,13 +161,13 @@ def inspect(
 @app.command(epilog="Example:  sudo netboot image use kiosk@20261120")
 def use(
     version: VersionArgument,
-    library: LibraryOption = FOLDER,
+    roots: RootsOption = DEFAULT_ROOTS,
     as_json: JsonOption = False,
 ) -> None:
     """Let the next boots get another version. Seats that run keep theirs."""
     from netboot.cli import image_lines
 
-    kept = _library(library)
+    kept = _library(roots)
     if "@" not in version:
         listed = ", ".join(each.label for each in kept.versions(version)) or FULL
         raise OperatorError(f"{version}: a version is missing", hint=f"expected one of {listed}")
@@ -189,13 +188,12 @@ def prune(
             "--force", help="Remove versions also if it is unknown whether seats run them."
         ),
     ] = False,
-    library: LibraryOption = FOLDER,
+    roots: RootsOption = DEFAULT_ROOTS,
     as_json: JsonOption = False,
 ) -> None:
     """Remove the versions that the next boots do not get and that no seat runs."""
-    from netboot.roots.uses import read_uses
 
-    kept, uses = _library(library), read_uses(library)
+    kept, uses = _library(roots), _uses(roots)
     old = [
         version
         for name in names or kept.names()
@@ -214,6 +212,16 @@ def prune(
         print(json.dumps({"removed": [version.label for version in unused]}))
     else:
         print(f"removed: {_labels(unused)}" if unused else "nothing to remove")
+
+
+def _uses(roots: Path) -> "Mapping[str, Sequence[str]] | None":
+    """Return the seats that run each version; None if no server has kept a record.
+
+    A server that ``fab`` installed has its state in a folder beside the images.
+    """
+    from netboot.roots.uses import read_uses
+
+    return read_uses(roots.parent, roots.parent / "state")
 
 
 def find_definition(word: str) -> Path:

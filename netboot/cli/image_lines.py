@@ -6,7 +6,7 @@ from typing import Any
 
 from netboot.roots.library import Version
 
-Uses = Mapping[str, list[str]] | None  # seats by short digest; None if no server has told them
+Uses = Mapping[str, Sequence[str]] | None  # seats by short digest; None if no server has told them
 
 
 def line(version: Version) -> str:

@@ -17,7 +17,7 @@ from netboot.profile.processors import AMD64
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.reading import OneOrMore, Text
 
-NAME = "[a-z0-9][a-z0-9_.-]{0,63}"
+NAME = "[a-z0-9][a-z0-9_.-]{0,39}"
 PACKAGE = r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9][A-Za-z0-9.+~:-]*)?"
 LOCALE = r"[A-Za-z]{2,8}(?:_[A-Za-z]{2})?(?:\.[A-Za-z0-9-]+)?(?:@[a-z0-9]+)?"
 PATTERN = r"[A-Za-z0-9_*?][A-Za-z0-9_.*?/+-]*"  # of drivers' paths

@@ -10,8 +10,6 @@ from netboot.roots.dressing import ENVIRONMENT
 from netboot.roots.running import follow
 from netboot.roots.sources import Source
 
-# A build that a power cut breaks off is begun anew, so nothing of it has to be on disk at once.
-HASTE = 'DPkg::Options:: "--force-unsafe-io";\n'
 LITTLE_ROOM = 64 << 20  # bytes; with less the disk is full
 # Lines of mmdebstrap that tell a failure: names of packages have the word "error" in them too.
 FAILURES = r"^E: |^Err:|^dpkg: error|No space left|cannot copy extracted|^ *trying to overwrite"
@@ -27,9 +25,11 @@ def install(
 ) -> None:
     """Install packages and what they need into ``root``. Raises OperatorError."""
     config = folder / "apt.conf"
-    config.write_text(source.config + HASTE)
+    config.write_text(source.config)
     command = ["mmdebstrap", "--verbose", "--mode=root", "--variant=essential"]
     command += [f"--architectures={source.architecture}", f"--aptopt={config}"]
+    # A build that a power cut breaks off is begun anew, so nothing of it has to be on disk at once.
+    command += ["--dpkgopt=force-unsafe-io"]
     command += [f"--include={','.join(packages)}", source.base, str(root), str(source.file)]
     # The boot server makes the initramfs; Debian's would take minutes.
     environment = {**ENVIRONMENT, "INITRD": "No", "TMPDIR": str(folder)}

@@ -20,7 +20,8 @@ LEFTOVERS = (
     "boot/*",
     "vmlinuz*",
     "initrd.img*",
-    "etc/apt/apt.conf.d/99mmdebstrap",  # what this build told apt
+    "etc/apt/apt.conf.d/99mmdebstrap",  # what this build told apt and dpkg
+    "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
     "etc/resolv.conf",
     "etc/hostname",
     "etc/*-",

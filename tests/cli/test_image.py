@@ -8,10 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from netboot.cli import image, image_lines
+from netboot.cli.common import DEFAULT_ROOTS
 from netboot.cli.image import app, find_definition
 from netboot.errors import OperatorError
+from netboot.host.state import seal
 from netboot.roots.library import DEFAULT_FOLDER, Library, Version
-from netboot.roots.uses import RECORD, read_uses
+from netboot.roots.uses import USES_FILE, VERSION
 from tests.roots.test_library import NEW, OLD, add
 
 
@@ -24,14 +26,20 @@ def library(tmp_path: Path) -> Library:
 
 
 def netboot(library: Library, *words: str) -> str:
-    done = CliRunner().invoke(app, [*words, "--library", str(library.folder)])
+    done = CliRunner().invoke(app, [*words, "--roots", str(library.folder)])
     if done.exception is not None:
         raise done.exception
     return done.stdout
 
 
 def uses(library: Library, **seats: list[str]) -> None:
-    (library.folder / RECORD).write_text(json.dumps(seats))
+    rows = {
+        seat: {"short": short, "label": short, "seen": 1.0}
+        for short, names in seats.items()
+        for seat in names
+    }
+    record = seal({"version": VERSION, "seats": rows})
+    (library.folder.parent / USES_FILE).write_text(record)
 
 
 def label(version: Version | None) -> str:
@@ -40,7 +48,7 @@ def label(version: Version | None) -> str:
 
 
 def test_the_default_is_the_library_that_the_server_reads() -> None:
-    assert image.FOLDER == DEFAULT_FOLDER
+    assert DEFAULT_ROOTS == DEFAULT_FOLDER
 
 
 def test_versions_are_listed_with_the_current_one_marked(library: Library) -> None:
@@ -95,12 +103,6 @@ def test_an_imported_image_cannot_be_updated(library: Library) -> None:
         netboot(library, "update", "kiosk")
     with pytest.raises(OperatorError, match="was built here"):
         netboot(library, "update")
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}'])
-def test_a_damaged_record_of_uses_is_none(tmp_path: Path, content: str) -> None:
-    (tmp_path / RECORD).write_text(content)
-    assert read_uses(tmp_path) is None
 
 
 def test_a_definition_is_a_name_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from netboot.images.cpio import Record
+
 from netboot.boot.events import BootEvent
 from netboot.images import cpio, initramfs
-from netboot.images.cpio import Record
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 
