@@ -102,6 +102,14 @@ def test_a_program_that_the_image_lacks_is_missing(seat: Seat) -> None:
     assert seat.choice(url="rdp://10.0.0.5") == "missing"
 
 
+def test_a_screen_without_a_greeter_opens_no_session_where_a_password_is_asked_for(
+    seat: Seat,
+) -> None:
+    seat.has("netsurf-gtk")
+    assert seat.choice(login="local").split()[0] == "missing"
+    assert seat.choice(login="none").split()[0] == "none"
+
+
 def test_a_command_is_started_as_it_is(seat: Seat) -> None:
     assert seat.choice(start="/usr/bin/xterm -e top") == "/usr/bin/xterm -e top"
 
