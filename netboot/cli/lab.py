@@ -12,10 +12,12 @@ import typer
 from netboot.cli import libvirt
 from netboot.cli.common import (
     DEFAULT_PROFILE,
+    DEFAULT_ROOTS,
     MOST_SECONDS,
     ImagesOption,
     JsonOption,
     ProfileOption,
+    RootsOption,
     SetOption,
     built,
     until_stopped,
@@ -129,6 +131,7 @@ def lab(
     ] = 300.0,
     settings: SetOption = [],  # noqa: B006
     image_folder: ImagesOption = None,
+    roots: RootsOption = DEFAULT_ROOTS,
     as_json: JsonOption = False,
 ) -> None:
     """Boot a virtual classroom: PCs in QEMU and a server, on an isolated network."""
@@ -146,7 +149,7 @@ def lab(
     if screenshot is not None:
         _check_screenshot(screenshot, load)
     if image:
-        settings = [*settings, *_root_image(image)]
+        settings = [*settings, *_root_image(image, roots)]
     if image_folder is not None:
         checks.check_images("--images", image_folder, path)
     if servers > 1:
@@ -162,11 +165,12 @@ def lab(
     if load is not None and len(processors) > 1:
         found = " and ".join(row.name for row in processors)
         raise OperatorError(f"--load: expected PCs of one processor, found {found}")
+    image_folder = image_folder or built(room_profile)
+    checks.check_roots(room_profile, roots, image_folder)
     folder = logs or Path(tempfile.mkdtemp(prefix="netboot-lab-"))
     kept = logs.resolve() if logs is not None and logs.exists() else None
     before = frozenset[Path]() if kept is None else frozenset((kept, *kept.rglob("*")))
     folder.mkdir(parents=True, exist_ok=True)
-    image_folder = image_folder or built(room_profile)
     medium = None
     if any(machine.KINDS[name].medium for name in firmware):
         medium = folder.resolve() / "medium.iso"
@@ -180,7 +184,7 @@ def lab(
         memory=memory,
         firmware=tuple(firmware),
         dhcp=dhcp,
-        until=_stage(until, image, screenshot),
+        until=_stage(until, image, screenshot, roots),
         load=load,
         capture=capture,
         timeout=timeout,
@@ -191,6 +195,7 @@ def lab(
         servers=servers,
         medium=medium,
         screen=screen or screenshot is not None,
+        roots=roots.resolve(),
     )
     target = screenshot and screenshot.absolute()
     network.run_isolated(lambda: _lesson(lesson, before, target, as_json))
@@ -209,7 +214,7 @@ def _check_screenshot(path: Path, load: float | None) -> None:
         raise OperatorError(problem, hint="leave one of them out")
 
 
-def _root_image(name: str) -> list[str]:
+def _root_image(name: str, roots: Path) -> list[str]:
     """Return the settings for the root image ``name``. Raises OperatorError if there is none."""
     from netboot.roots.library import Library
 
@@ -217,20 +222,18 @@ def _root_image(name: str) -> list[str]:
     if at:
         problem = f"--image: expected a name, found '{name}': PCs get the current version"
         raise OperatorError(problem, hint=f"sudo netboot image use {name}; --image {plain}")
-    found = Library().find(name)
+    found = Library(roots).find(name)
     return ["root.kind=image", f"root.image={found.manifest.name}"]
 
 
-def _stage(until: str | None, image: str, screenshot: Path | None) -> str:
+def _stage(until: str | None, image: str, screenshot: Path | None, roots: Path) -> str:
     """Return the stage of ``--until``, and without one that which fits the image."""
     from netboot.lab.pictures import SHOWN
     from netboot.roots.library import Library
+    from netboot.roots.manifest import has_screen
 
     if until is None and image and screenshot is not None:
-        found = Library().find(image).manifest
-        # An imported image need not have our screen.
-        plain = bool(found.source) or found.definition.get("screen") == "none"
-        until = "userland" if plain else "screen"
+        until = "screen" if has_screen(Library(roots).find(image).manifest) else "userland"
     return SHOWN if until == "screen" else until or "userland"
 
 
@@ -238,7 +241,7 @@ def _lesson(
     lesson: "Lesson", before: frozenset[Path], screenshot: Path | None, as_json: bool
 ) -> int:
     from netboot.cli import show
-    from netboot.lab import pictures
+    from netboot.lab import pictures, tried
     from netboot.lab.rig import Classroom
 
     def tell(report: "SeatReport", event: "BootEvent") -> None:
@@ -257,6 +260,7 @@ def _lesson(
         before |= {path for path in shown if path.exists()}
         until_stopped(pictures.photograph(classroom, screenshot, tell_picture), INTERRUPTED)
         _give([path for path in shown if path.exists()], before)
+    tried.note(classroom)
     _hand_over(lesson.folder, before)
     if as_json:
         print(json.dumps(classroom.as_json(), indent=2))

@@ -28,6 +28,7 @@ from netboot.lab.network import (
     make_bridge,
     server_address,
 )
+from netboot.roots.library import DEFAULT_FOLDER
 
 FIRST_ADDRESS, LAST_ADDRESS = SERVER.ip + 49, SERVER.ip + 199
 STOP_SECONDS = 5.0
@@ -64,6 +65,7 @@ class Lesson:
     medium: Path | None = None  # the output of `netboot media`, for PCs that boot from it
     screen: bool = False  # each PC has one, with keyboard and mouse
     sent_only: bool = False  # of the frames to capture
+    roots: Path = DEFAULT_FOLDER  # the folder of the root images
 
 
 @dataclass(slots=True)
@@ -353,7 +355,7 @@ class Classroom:
         }
         words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
         words += ["--profile", str(lesson.profile), "--images", str(lesson.images)]
-        words += ["--state", str(STATE_FOLDER)]
+        words += ["--state", str(STATE_FOLDER), "--roots", str(lesson.roots)]
         for setting in (*lesson.settings, *(f"{key}={value}" for key, value in settings.items())):
             words += ["--set", setting]
         for initrd in lesson.initrds:

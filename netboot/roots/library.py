@@ -127,13 +127,16 @@ class Library:
             _sync(version.folder)
 
     def note_ram(self, version: Version, mebibytes: int) -> Version:
-        """Note that a version was tried with that much RAM, if it is less than before. Raises OSError."""
-        before = version.manifest.ram_tried
-        if before and before <= mebibytes:
-            return version
-        noted = replace(version, manifest=replace(version.manifest, ram_tried=mebibytes))
-        with self.alone(noted.manifest.name):
-            path = noted.folder / f"{noted.manifest.short}{MANIFEST_SUFFIX}"
+        """Note that a version was tried with that much RAM, if it is less than before. Raises OSError.
+
+        A version that was removed meanwhile stays so.
+        """
+        path = version.folder / f"{version.manifest.short}{MANIFEST_SUFFIX}"
+        with self.alone(version.manifest.name):
+            found = _read(path)
+            if found is None or 0 < found.manifest.ram_tried <= mebibytes:
+                return found or version
+            noted = replace(found, manifest=replace(found.manifest, ram_tried=mebibytes))
             replace_file(path, manifest.dump(noted.manifest), durable=True)
         return noted
 

@@ -61,6 +61,11 @@ class Manifest:
         return HashTree(self.blocks, self.root_hash)
 
 
+def has_screen(manifest: Manifest) -> bool:
+    """Return whether the image has our screen, which reports its page. An imported one need not."""
+    return not manifest.source and manifest.definition.get("screen") != "none"
+
+
 def dump(manifest: Manifest) -> str:
     """Return the manifest as the text of its file."""
     return json.dumps({"version": VERSION, **asdict(manifest)}, indent=1, sort_keys=True) + "\n"

@@ -46,10 +46,10 @@ def test_a_picture_of_an_image_with_a_screen_is_taken_when_the_screen_shows_it(
 
     monkeypatch.setattr(library.Library, "find", found)
     picture = tmp_path / "a.png"
-    assert lab._stage(None, "kiosk", picture) == "screen:shown"
-    assert lab._stage(None, "server", picture) == "userland"
-    assert lab._stage(None, "imported", picture) == "userland"
-    assert lab._stage(None, "kiosk", None) == "userland"
-    assert lab._stage("swap", "kiosk", picture) == "swap"
-    assert lab._stage("screen", "", None) == "screen:shown"
-    assert lab._root_image("kiosk") == ["root.kind=image", "root.image=kiosk"]
+    assert lab._stage(None, "kiosk", picture, tmp_path) == "screen:shown"
+    assert lab._stage(None, "server", picture, tmp_path) == "userland"
+    assert lab._stage(None, "imported", picture, tmp_path) == "userland"
+    assert lab._stage(None, "kiosk", None, tmp_path) == "userland"
+    assert lab._stage("swap", "kiosk", picture, tmp_path) == "swap"
+    assert lab._stage("screen", "", None, tmp_path) == "screen:shown"
+    assert lab._root_image("kiosk", tmp_path) == ["root.kind=image", "root.image=kiosk"]

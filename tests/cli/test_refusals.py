@@ -1,5 +1,6 @@
 """What cannot work is refused before anything begins, in one line."""
 
+import json
 import os
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import pytest
 from netboot.cli import serving, user
 from netboot.cli.main import app
 from netboot.errors import OperatorError
+from netboot.lab import machine, network
+from netboot.roots.library import Library
 from tests import ROOT
+from tests.roots.making import make_version
 
 LAB = str(ROOT / "profiles/lab.yaml")
 
@@ -81,6 +85,7 @@ def test_a_mistake_in_an_option_is_told_in_our_words(words: str, complaint: str)
         ("lab --screenshot a.jpg", "--screenshot: expected a file .png or .ppm, found 'a.jpg'"),
         ("lab --screenshot a.png --load 2", "--screenshot: no picture with --load, which ends wi"),
         ("lab --image nonesuch", "there is no root image 'nonesuch' in /var/lib/netboot/roots"),
+        ("lab --image nonesuch --roots {tmp}", "there is no root image 'nonesuch' in {tmp}"),
         ("lab --image kiosk@2026", "--image: expected a name, found 'kiosk@2026': PCs get the cur"),
         ("lab --images {tmp}", "--images: {tmp} has no images: there is no manifest.json in it"),
         ("doctor --images {tmp}", "--images: {tmp} has no images: there is no manifest.json"),
@@ -113,6 +118,28 @@ def test_what_cannot_work_is_refused_in_one_line(
 )
 def test_an_empty_path_is_not_the_current_folder(words: tuple[str, ...]) -> None:
     assert str(refused(*words)) == f"{words[1].rstrip('=')}: expected a path"
+
+
+def test_the_lab_boots_no_root_image_without_drivers_for_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "check_root", lambda: None)
+    monkeypatch.setattr(machine, "check_programs", lambda firmware: None)
+    made = make_version(Library(tmp_path / "roots"))
+    (tmp_path / "kernel").touch()
+    manifest = {
+        "version": 1,
+        "files": [{"name": "kernel", "size": 0, "sha256": "0" * 64, "parts": []}],
+        "processors": {"amd64": {"kernel": "6.1.0-57-amd64"}},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    logs = tmp_path / "logs"
+    words = ["lab", "--image", "kiosk", "--roots", f"{tmp_path}/roots", "--logs", str(logs)]
+    assert str(refused(*words, "--images", str(tmp_path), "--profile", LAB)) == (
+        f"root image {made.label}: it has modules for 6.1.0-56-amd64 only, and the PCs' kernel is "
+        "6.1.0-57-amd64 (netboot build); sudo netboot image update kiosk"
+    )
+    assert not logs.exists()
 
 
 def test_a_further_server_looks_at_the_files_that_it_is_given(tmp_path: Path) -> None:

@@ -119,3 +119,12 @@ def test_the_smallest_ram_that_was_tried_is_kept(library: Library) -> None:
         version = library.note_ram(version, tried)
         assert version.manifest.ram_tried == kept
         assert library.current("kiosk") == version
+
+
+def test_the_ram_of_a_version_that_was_removed_is_not_kept(library: Library) -> None:
+    old = add(library, OLD)
+    add(library, NEW)
+    library.remove(old)
+    library.note_ram(old, 256)
+    assert [each.manifest.short for each in library.versions("kiosk")] == [NEW.short]
+    assert library.with_digest("kiosk", OLD.short) is None
