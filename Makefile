@@ -1,5 +1,5 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup setup-vagrant setup-develop setup-test remove demo test nightly nightly-long \
+.PHONY: help setup setup-vagrant setup-develop setup-test remove demo demo-screen pictures test nightly nightly-long \
     fuzz test-deploy unit check lint fix coverage docs lock clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror room attack \
     bench-pages bench-client bench-boot bench-screen
@@ -13,6 +13,7 @@ UNIT := -m 'not root and not vm and not system'
 help:
 	@printf '%s\n' \
 	    'make demo          boot a diskless PC of 256 MB in QEMU and load it with twice its RAM' \
+	    'make demo-screen   boot one that shows a browser, and take a picture (the first time: 15 minutes)' \
 	    '' \
 	    'make setup         install what make demo, netboot and fab need (the first time: two minutes)' \
 	    'make setup-vagrant the same for vagrant up; the targets below install what they need' \
@@ -28,6 +29,7 @@ help:
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
 	    'make coverage      branch coverage of make unit; pages in build/coverage/html' \
+	    'make pictures      take the pictures of docs/tutorial again, with virtual PCs (10 minutes)' \
 	    'make docs          build the documents into build/docs; a dead link is an error' \
 	    '' \
 	    'make torture       every fault of docs/measurements/reliability.md, at three sizes of RAM (45 minutes)' \
@@ -60,6 +62,14 @@ remove:
 demo: setup
 	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --clients 1 --memory 256 \
 	    --load 2 --timeout 900 --logs $(LOGS)
+	@echo 'a PC that shows a browser: make demo-screen'
+
+# A build with nothing new takes a second.
+demo-screen: setup
+	@mkdir -p $(LOGS)
+	@$(SUDO) .venv/bin/netboot image build kiosk
+	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --image kiosk --memory 256 \
+	    --timeout 900 --logs $(LOGS) --screenshot $(LOGS)/screen.png
 
 # Two processes: virtual PCs, and all other tests (tests/conftest.py).
 TWO := -n 2
@@ -109,6 +119,12 @@ coverage: setup-develop
 
 docs: setup-develop
 	.venv/bin/mkdocs build --strict
+
+# Look at each picture before you commit it.
+pictures: setup
+	@$(SUDO) .venv/bin/netboot image build kiosk
+	@$(SUDO) .venv/bin/netboot image build desktop
+	@$(SUDO) .venv/bin/python -m tools.pictures
 
 lock:
 	tools/lock

@@ -1,0 +1,186 @@
+"""Take the pictures of docs/tutorial with virtual PCs: ``python -m tools.pictures [NAME...]``.
+
+It needs root and the root images ``kiosk`` and ``desktop``. Each scene boots one PC; its pictures
+replace those in docs/tutorial. Look at each of them before you commit it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from netboot.cli.common import built
+from netboot.errors import OperatorError
+from netboot.lab import machine, network
+from netboot.lab.pictures import SHOWN
+from netboot.lab.rig import Classroom, Lesson, SeatReport
+from netboot.lab.screen import Screen
+from netboot.profile import file as profile_file
+
+HERE = Path(__file__).parent
+TUTORIAL = HERE.parent.parent / "docs/tutorial"
+PROFILE = HERE.parent.parent / "profiles/lab.yaml"
+BOOT_SECONDS = 900.0  # without KVM, on a busy machine
+STILL_SECONDS = 120.0
+AWAY_SECONDS = 60
+PAGE_PORT = 8000
+MENU = (24, 756)  # the button of IceWM's menu, with 1024 x 768 pixels
+SIZE = (1024, 768)
+
+
+def tell(line: str) -> None:
+    """Write a line of progress."""
+    sys.stderr.write(f"{line}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A classroom with one PC that is switched on."""
+
+    room: Classroom
+    report: SeatReport
+    folder: Path
+
+    @property
+    def screen(self) -> Screen:
+        """Return the PC's screen."""
+        assert self.report.power is not None
+        return self.report.power.screen
+
+    async def until(self, stage: str) -> None:
+        """Wait for a stage of the PC. Raises OperatorError if it does not come."""
+        report = self.report
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BOOT_SECONDS):
+                while report.first(stage) is None and not self.room.server_failure:
+                    if report.failure:
+                        break
+                    await asyncio.sleep(0.2)
+        if report.first(stage) is None:
+            reason = self.room.server_failure or report.failure or f"not in {BOOT_SECONDS:.0f} s"
+            raise OperatorError(f"{stage}: {reason}; console: {report.machine.console}")
+
+    async def take(self, name: str, *, still: bool = True) -> None:
+        """Write a picture: of a screen that does not change any more, if ``still``."""
+        path = self.folder / f"{name}.png"
+        if still:
+            await self.screen.still_picture(path, STILL_SECONDS)
+        else:
+            await self.screen.picture(path)
+        shutil.copyfile(path, TUTORIAL / path.name)
+        tell(f"{TUTORIAL / path.name}: {path.stat().st_size} bytes")
+
+
+async def _kiosk(stage: Stage) -> None:
+    """Show the stages of a boot, the page, and the page while the server is away."""
+    await stage.until("init:root")
+    await stage.take("boot", still=False)
+    await stage.until(SHOWN)
+    await stage.take("kiosk")
+    stage.room.kill_server()
+    await asyncio.sleep(AWAY_SECONDS)
+    await stage.take("away")
+
+
+async def _school(stage: Stage) -> None:
+    """Show a page of the school, on which a German keyboard has typed."""
+    await stage.until(SHOWN)
+    await stage.screen.still_picture(stage.folder / "before.png", STILL_SECONDS)
+    await stage.screen.press("shift", "bracket_left")  # Ü, where a US keyboard has {
+    await stage.screen.keys("bung")
+    await stage.take("school")
+
+
+async def _desktop(stage: Stage) -> None:
+    """Show the desktop and its menu."""
+    await stage.until(SHOWN)
+    await stage.screen.still_picture(stage.folder / "before.png", STILL_SECONDS)
+    await stage.screen.click(*MENU, SIZE)
+    await stage.take("desktop")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The pictures of one PC of 256 MB, which runs a root image with settings of a profile."""
+
+    play: Callable[[Stage], Awaitable[None]]
+    image: str
+    settings: tuple[str, ...] = ()
+
+
+_GERMAN = ("seat.keyboard=de", "seat.locale=de_DE.UTF-8", "seat.timezone=Europe/Berlin")
+SCENES = {
+    "kiosk": Scene(_kiosk, "kiosk"),
+    "school": Scene(
+        _school, "kiosk", (*_GERMAN, f"seat.url=http://{network.SERVER.ip}:{PAGE_PORT}/")
+    ),
+    "desktop": Scene(_desktop, "desktop"),
+}
+
+
+async def _play(scene: Scene, images: Path, arguments: str, folder: Path) -> None:
+    lesson = Lesson(
+        PROFILE,
+        images,
+        folder,
+        screen=True,
+        arguments=arguments,
+        settings=("root.kind=image", f"root.image={scene.image}", *scene.settings),
+    )
+    room = Classroom(lesson)
+    async with room.open():
+        await room.power_on()
+        (report,) = room.seats.values()
+        if report.power is None:
+            raise OperatorError(room.server_failure)
+        await scene.play(Stage(room, report, folder))
+
+
+@contextlib.contextmanager
+def _school_page(folder: Path) -> Iterator[None]:
+    """Serve the school's page over HTTP, on all addresses of this namespace."""
+    words = ["-m", "http.server", str(PAGE_PORT), "--directory", str(HERE)]
+    with (folder / "page.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.pictures", description=__doc__)
+    parser.add_argument("scenes", nargs="*", metavar="NAME", help=f"of {', '.join(SCENES)}")
+    names = parser.parse_args().scenes or list(SCENES)
+    if unknown := sorted({*names} - {*SCENES}):
+        parser.error(f"expected {', '.join(SCENES)}, found {', '.join(unknown)}")
+    network.check_root()
+    machine.check_programs(["bios"])
+    folder = Path(tempfile.mkdtemp(prefix="netboot-pictures-"))
+    tell(f"logs: {folder}")
+    profile = profile_file.load(PROFILE, [])
+    images = built(profile, folder / "images")
+
+    def play() -> int:
+        with _school_page(folder):
+            for name in names:
+                (folder / name).mkdir()
+                asyncio.run(_play(SCENES[name], images, profile.boot.arguments, folder / name))
+        return 0
+
+    network.run_isolated(play)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OperatorError as error:
+        sys.exit(str(error))
