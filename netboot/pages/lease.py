@@ -106,7 +106,7 @@ class LeaseTable:
         while size_bytes > (left := max(held, self._places.left(export, self.capacity_bytes))):
             surplus = self._places.surplus(export, asker, size_bytes)
             if surplus is None:
-                asked, free, all_ = map(_readable, (size_bytes, left, self.capacity_bytes))
+                asked, free, all_ = map(readable, (size_bytes, left, self.capacity_bytes))
                 return Refused(f"no room: {asked} asked, {free} of {all_} left")
             self._end(surplus)
         generation = _generation(export, token, size_bytes, now)
@@ -323,7 +323,8 @@ def _generation(export: str, token: str, size_bytes: int, now: float) -> str:
     return hashlib.blake2b(text.encode(), digest_size=GENERATION_BYTES).hexdigest()
 
 
-def _readable(size_bytes: int) -> str:
+def readable(size_bytes: int) -> str:
+    """Return a size for people: whole GiB or MiB, else MiB with a decimal."""
     for shift, unit in ((30, "GiB"), (20, "MiB")):
         if size_bytes >= 1 << shift and size_bytes % (1 << shift) == 0:
             return f"{size_bytes >> shift} {unit}"
