@@ -24,7 +24,7 @@
 
 static const char usage_text[] =
     "usage: agent attach host=HOST[,HOST] port=PORT export=NAME connections=N timeout=SECONDS\n"
-    "                    patience=SECONDS [encrypt=CIPHER] [discard=no] [use=root]\n"
+    "                    patience=SECONDS [encrypt=CIPHER] [discard=no] [use=root|keep]\n"
     "                    [verify=BLOCKS:HASH] [wait=yes]\n"
     "       agent standby area=N host=HOST port=PORT export=NAME connections=N timeout=SECONDS\n"
     "                    patience=SECONDS [encrypt=CIPHER] [discard=no]\n"
@@ -41,7 +41,7 @@ static const char usage_text[] =
     "  patience     the kernel waits so long for a lost server, then requests fail\n"
     "  encrypt      aes or adiantum, with a random key that stays on this PC; the server sees noise\n"
     "  discard      no: the server is not told which pages are free again\n"
-    "  use          root: no swap, only a device to read a file system from\n"
+    "  use          root: no swap, only a device to read a file system from; keep: one to write, too\n"
     "  verify       a changed block of the root is an I/O error: the number of its 4 KiB blocks, and\n"
     "               the hash of the tree that follows them\n"
     "  wait         get ready, then wait for the line `attach` on the standard input; the line\n"
@@ -106,6 +106,8 @@ static int wait_for_order(char *name)
     return code;
 }
 
+static const char *const uses[] = {"swap", "root", "keep"};
+
 static int attach(struct area *area, int mirror, char *name)
 {
     int code = area->waits ? wait_for_order(name) : OK;
@@ -123,10 +125,10 @@ static int attach(struct area *area, int mirror, char *name)
         return code;
     dprintf(1, "device=/dev/%s size=%llu connections=%u\n", area->device,
             (unsigned long long)area->export.size, area->connections);
-    complain_to_kernel(area->root ? "root" : "swap");
+    complain_to_kernel(uses[area->use]);
     if (mirror)
         area = mirror_divide(area, name);
-    if (!area->root)
+    if (!area->use)
         status_open(area, ATTACHED);
     hold(area);
     return OK; /* never reached: the first area is held until the PC goes off */

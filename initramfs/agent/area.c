@@ -56,7 +56,7 @@ static int connect_area(struct area *area)
 
 int area_open(struct area *area)
 {
-    int asks = *area->lease.path && !area->root, needed = !*area->target.token, code = OK;
+    int asks = *area->lease.path && !area->use, needed = !*area->target.token, code = OK;
 
     if (!asks || !needed) {
         code = connect_area(area);
@@ -73,9 +73,9 @@ int area_open(struct area *area)
         if (code == OK)
             code = connect_area(area);
     }
-    if (code == OK && !area->root && area->export.flags & FLAG_READ_ONLY) {
+    if (code == OK && area->use != FOR_ROOT && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);
-        return complain(BAD_PROTOCOL, "the export is read-only: swap needs a writable one");
+        return complain(BAD_PROTOCOL, "the export is read-only: a writable one is needed");
     }
     return code;
 }
@@ -104,7 +104,7 @@ int area_start(struct area *area)
         code = md_join(area);
     } else {
         snprintf(area->device, sizeof area->device, "nbd%u", area->index);
-        code = !area->root ? make_swap(area) : area->blocks ? start_verification(area) : OK;
+        code = !area->use ? make_swap(area) : area->blocks ? start_verification(area) : OK;
     }
     if (code != OK)
         device_disconnect(area->index);

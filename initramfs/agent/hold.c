@@ -169,8 +169,9 @@ static void fail(const struct area *area)
 {
     unsigned long out = swapped_mib();
 
-    if (area->root) {
-        report("failed:root", "not attached for %u s, %s: reading programs and files fails\n"
+    if (area->use) {
+        report(area->use == FOR_ROOT ? "failed:root" : "failed:keep",
+               "not attached for %u s, %s: reading and writing files fails\n"
                "device=/dev/%s\nreason=%s", area->patience, last_complaint(), area->device,
                last_complaint());
         return;

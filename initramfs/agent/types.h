@@ -45,6 +45,10 @@ struct export {
     char generation[GENERATION_DIGITS + 1];
 };
 
+/* The uses of a device, in the order of the values of use=. A root is only read; what a seat keeps is
+ * a file system that outlives the boot. */
+enum { FOR_SWAP, FOR_ROOT, FOR_KEEPING };
+
 /* An attached export. The kernel has the sockets too; the agent's descriptors watch and end them. */
 struct area {
     struct target target;
@@ -53,7 +57,7 @@ struct area {
     unsigned patience; /* seconds until the kernel fails requests to a lost server */
     struct url lease;  /* asked for a fresh lease after the pages are lost; path "": no such place */
     char fresh[MAX_TOKEN + 1]; /* that lease's token */
-    int root;        /* a file system's device, which is read; 0: swap */
+    int use;         /* of the device: FOR_SWAP and so on */
     const char *verify; /* BLOCKS:HASH of a root image, which are these: */
     unsigned blocks;    /* of the image; 0: it is not verified */
     const char *hash;   /* at the top of its hash tree */

@@ -38,7 +38,7 @@ static const struct key {
     {"patience", NUMBER, RESIDENT, 1, offsetof(struct area, patience), 1, 1000000, {0}},
     {"encrypt", CHOICE, RESIDENT, 0, offsetof(struct area, cipher), 0, 0, {"no", "aes", "adiantum"}},
     {"discard", CHOICE, RESIDENT, 0, offsetof(struct area, keeps), 0, 0, {"yes", "no"}},
-    {"use", CHOICE, FOR_ATTACH, 0, offsetof(struct area, root), 0, 0, {"swap", "root"}},
+    {"use", CHOICE, FOR_ATTACH, 0, offsetof(struct area, use), 0, 0, {"swap", "root", "keep"}},
     {"verify", TEXT, FOR_ATTACH, 0, offsetof(struct area, verify), 0, 0, {0}},
     {"wait", CHOICE, FOR_ATTACH, 0, offsetof(struct area, waits), 0, 0, {"no", "yes"}},
 };
@@ -157,7 +157,7 @@ static int read_verify(struct area *area)
 
     if (!area->verify)
         return OK;
-    if (!area->root)
+    if (area->use != FOR_ROOT)
         return complain(USAGE, "verify= needs use=root");
     if (colon)
         *colon = '\0';
@@ -172,9 +172,9 @@ static int check_area(enum verb verb, struct area *area)
 {
     int code = check_target(&area->target);
 
-    area->target.trades = verb != FOR_HANDSHAKE && !area->root;
-    if (code == OK && area->root && (area->cipher || area->keeps))
-        code = complain(USAGE, "use=root cannot be combined with encrypt= or discard=no");
+    area->target.trades = verb != FOR_HANDSHAKE && area->use != FOR_ROOT;
+    if (code == OK && area->use && (area->cipher || area->keeps))
+        code = complain(USAGE, "use=root and use=keep cannot be combined with encrypt= or discard=no");
     if (code == OK)
         code = read_verify(area);
     return code == OK ? read_lease(verb, area) : code;
@@ -198,7 +198,7 @@ int read_words(enum verb verb, char **words, struct area *areas, int *mirror)
             code = complain(USAGE, "missing key '%s'; needed: %s", keys[at].name, list(verb, 1));
     if (code != OK)
         return code;
-    second = verb == FOR_ATTACH && !area->root ? strchr(area->target.host, ',') : NULL;
+    second = verb == FOR_ATTACH && !area->use ? strchr(area->target.host, ',') : NULL;
     *mirror = second != NULL;
     if (second) {
         *second = '\0';

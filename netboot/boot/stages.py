@@ -290,6 +290,11 @@ FAILURES = StageGroup(
             "Check `root.image` with `netboot check`, and the page server.",
         ),
         EventStage(
+            "failed:keep",
+            "The files that a PC keeps could not be mounted. In a PC that ran: their server is away.",
+            "Check the page server. The message gives the cause.",
+        ),
+        EventStage(
             "failed:load",
             "The lab's memory load found wrong pages, or ended early.",
             "Wrong pages are a fault of netboot: report it with the logs.",

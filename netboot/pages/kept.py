@@ -1,7 +1,6 @@
 """Kept areas: what a seat keeps over its reboots, one area for each seat that may. Pure.
 
-A kept area never ends, and neither does its lease: the name of the export is its generation. Each boot
-asks for a token (grant). The first attachment of a boot with its token replaces the boot before: its
+A kept area never ends, and neither does its lease, whose name is that of the export. Each boot asks for a token (grant). The first attachment of a boot with its token replaces the boot before: its
 token is dead from then on. Boots are counted, and a set of connections has the number
 ``boot << 64 | set``, so that an earlier boot's connections are fenced as those of an earlier set
 (docs/adr/0017-areas-that-are-kept.md).
@@ -20,6 +19,7 @@ from netboot.pages.places import MAX_CONNECTIONS, PENDING_SECONDS, Attached, End
 VERSION = 1
 _SET_BITS = 64  # of a number on the wire
 _TYPES: dict[str, type] = {"seat": str, "export": str, "size_bytes": int, "boot": int}
+_TYPES |= {"generation": str}
 _TYPES |= {"set_number": int, "granted": float}
 
 
@@ -28,13 +28,14 @@ class _Area:
     """An area. ``boot`` counts the boots that have attached it; ``set_number`` is the current set's.
 
     ``current`` opens it for the boot that attached last, ``pending`` for one that was granted since.
-    ``granted`` is in seconds. A ``pinned`` area may be open in a worker, so its size stays.
+    ``granted`` is in seconds. ``generation`` names the file: 32 hexadecimal digits. A ``pinned`` area may be open in a worker, so its size stays.
     """
 
     seat: str
     export: str
     size_bytes: int
     granted: float
+    generation: str
     boot: int = 0
     set_number: int = 0
     current: Access | None = None
@@ -90,7 +91,7 @@ class KeptTable:
             asked, free, all_ = map(readable, (wanted, left, self.capacity_bytes))
             return Refused(f"no room to keep files: {asked} asked, {free} of {all_} left")
         if area is None:
-            area = self._areas[export] = _Area(seat, export, wanted, now)
+            area = self._areas[export] = _Area(seat, export, wanted, now, self._new_key())
         area.size_bytes, area.granted = wanted, now
         if not any(each.began_with(token) for each in (area.current, area.pending) if each):
             area.pending = Access(token, self._new_key())
@@ -145,6 +146,14 @@ class KeptTable:
         area.set_number, area.pinned = max(area.set_number, set_number), True
         area.boot = area.set_number >> _SET_BITS
         return area.lease
+
+    def generation_of(self, export: str) -> str:
+        """Return the name of the file of an area."""
+        return self._areas[export].generation
+
+    def renew(self, export: str) -> None:
+        """Give an area whose file is gone another generation: a PC that had it open must not go on."""
+        self._areas[export].generation = self._new_key()
 
     def has(self, export: str) -> bool:
         """Return whether there is an area ``export``."""

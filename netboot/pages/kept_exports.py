@@ -73,7 +73,7 @@ class KeptExports:
             return lease
         # An agent that has the key cannot go back to its token, so the next server must know it.
         kept = self.keeper.is_saved(self._since.get(lease.export, 0))
-        return _export(lease, self._table.key_for(name) if kept else "")
+        return self._export(lease, self._table.key_for(name) if kept else "")
 
     def ends(self, name: WireName) -> Ends:
         """Look the area up in the table."""
@@ -165,13 +165,18 @@ class KeptExports:
         return Attachment(
             lease.generation,
             lease.seat,
-            _export(lease),
+            self._export(lease),
             KIND,
             self._files[lease.export],
             attached.set_number,
             attached.fences,
             connections=lease.connections,
         )
+
+    def _export(self, lease: Lease, key: str = "") -> Export:
+        generation = self._table.generation_of(lease.export)
+        text = f"files of {lease.seat}, generation {generation}"
+        return Export(lease.export, lease.size_bytes, text, key=key)
 
     def _changed(self) -> None:
         change = self.keeper.changed()
@@ -180,8 +185,12 @@ class KeptExports:
 
     def _restore(self) -> None:
         found = self._state.read(_parse)
-        if found is not None:
-            self._table.restore(found[0])
+        if found is None:
+            return
+        self._table.restore(found[0])
+        for lease in self._table.leases():
+            if not self._path(lease.export).exists():
+                self._table.renew(lease.export)
 
     def _text(self) -> str:
         return seal({"version": VERSION, "areas": self._table.as_json()})
@@ -194,7 +203,3 @@ def _parse(data: bytes) -> list[dict[str, object]]:
         raise ValueError("damaged: expected a list of areas")  # noqa: TRY004
     KeptTable(0, str).restore(rows)  # raises ValueError
     return rows
-
-
-def _export(lease: Lease, key: str = "") -> Export:
-    return Export(lease.export, lease.size_bytes, f"files that {lease.seat} keeps", key=key)

@@ -274,9 +274,14 @@ def test_fits(shipped: Path) -> None:
         (words("attach", patience="9" * 23), "patience=" + "9" * 23 + ": expected a number"),
         (words("attach", encrypt="yes"), "encrypt=yes: expected no or aes or adiantum"),
         (words("attach", discard=""), "discard=: expected yes or no"),
-        (words("attach", use="disk"), "use=disk: expected swap or root"),
-        (words("attach", use="root", discard="no"), "use=root cannot be combined with encrypt="),
+        (words("attach", use="disk"), "use=disk: expected swap or root or keep"),
+        (
+            words("attach", use="root", discard="no"),
+            "use=root and use=keep cannot be combined with encrypt=",
+        ),
+        (words("attach", use="keep", encrypt="aes"), "use=root and use=keep cannot be combined"),
         (words("attach", verify="2:" + "a" * 64), "verify= needs use=root"),
+        (words("attach", use="keep", verify="2:" + "a" * 64), "verify= needs use=root"),
         (
             words("attach", use="root", verify="2"),
             "verify=: expected BLOCKS:HASH, the hash with 64",

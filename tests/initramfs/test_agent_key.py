@@ -20,7 +20,9 @@ import pytest
 
 from netboot.errors import AnswerError
 from netboot.pages.exports import LeasedExports
-from netboot.pages.lease import Lease, LeaseTable
+from netboot.pages.kept import KeptTable
+from netboot.pages.kept_exports import KeptExports, new_key
+from netboot.pages.lease import UNKNOWN, Lease, LeaseTable
 from netboot.pages.leasefile import STATE_FILE
 from netboot.pages.nbd import client
 from netboot.pages.nbd.client import RefusedError, SwapEntry
@@ -424,3 +426,15 @@ def test_a_dead_token_is_refused_like_a_wrong_one(
             (reply,) = asking.option(b"")
             assert bytes(reply.data) == b"no such export, or wrong token"
             assert reply.sprintf("%type%") == "ERR_UNKNOWN"
+
+
+def test_an_agent_for_kept_files_uses_its_key_too(agent: Path, tmp_path: Path) -> None:
+    table = KeptTable(MIB, new_key)
+    exports = KeptExports(tmp_path / "persist", table)
+    table.grant(SEAT, EXPORT, "cafe", MIB, 0.0)
+    with running(exports) as server:
+        line = words("attach", server.address[1], export=EXPORT, use="keep", connections=2)
+        done = run(agent, *line, token="cafe")
+        assert done.returncode == KERNEL_REFUSED, done.stderr  # there is no NBD driver here
+    assert table.find(WireName.parse(f"{EXPORT}@cafe.f")) == UNKNOWN, "the key was used"
+    assert [lease.size_bytes for lease in table.leases()] == [MIB]

@@ -75,7 +75,7 @@ def test_the_key_takes_the_tokens_place() -> None:
     areas = table()
     booted(areas, "one")
     key = areas.key_for(name("one"))
-    assert key == "key1"
+    assert key == "key2"
     assert attached(areas.attach(name(key, 1), 0.0)).proves
     assert areas.find(name("one")) == UNKNOWN
     assert areas.key_for(name(key)) == ""
@@ -144,6 +144,14 @@ def test_the_next_server_knows_boots_sets_and_keys() -> None:
     assert areas.resume(EXPORT, before) is None, "of a boot that was replaced"
     assert areas.resume(OTHER, before) is None
     assert attached(restored(areas).attach(name("two"), 4.0)).set_number > before
+
+
+def test_an_area_whose_file_is_gone_gets_another_name() -> None:
+    areas = table()
+    booted(areas, "one")
+    assert areas.generation_of(EXPORT) == restored(areas).generation_of(EXPORT) == "key1"
+    areas.renew(EXPORT)
+    assert areas.generation_of(EXPORT) == "key3"
 
 
 def test_a_damaged_area_is_refused_until_the_next_server() -> None:

@@ -87,8 +87,13 @@ def test_a_larger_size_counts_from_the_next_start(tmp_path: Path) -> None:
 
 def test_a_deleted_file_begins_empty(tmp_path: Path) -> None:
     Server(tmp_path).boot("one").pages.write(0, memoryview(b"kept"))
+    before = Server(tmp_path)
+    found = before.exports.find(WireName.parse(f"{EXPORT}@one"))
+    before.file.unlink()
     server = Server(tmp_path)
-    server.file.unlink()
+    renewed = server.exports.find(WireName.parse(f"{EXPORT}@one"))
+    assert isinstance(found, Export) and isinstance(renewed, Export)
+    assert found.description != renewed.description, "a PC that runs must not go on"
     assert read(server.boot("two")) == bytes(4)
 
 
