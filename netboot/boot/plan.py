@@ -19,6 +19,7 @@ from netboot.profile.sections import Root
 
 KERNEL_FILE = "vmlinuz"
 INITRAMFS_FILE = "initramfs.img"
+KEPT = "-persist"  # ends the name of the export with what a seat keeps
 VERIFIED = "-verified"  # ends the name of the export with an image and its hash tree
 STUB_FILE = "stub.efi"  # for processors with a unified kernel image
 
@@ -219,6 +220,11 @@ def swap_export(mac: str, area: int = 1) -> str:
     return name if area == 1 else f"{name}-{area}"
 
 
+def kept_export(mac: str) -> str:
+    """Return the export name of the area in which a seat keeps files."""
+    return f"{swap_export(mac)}{KEPT}"
+
+
 def _page_servers(seat: Seat, server: IPv4Address) -> str:
     """Return the servers for a seat's pages, in the order for this seat.
 
@@ -278,6 +284,8 @@ def _arguments(
     if image:
         words.append(f"netboot.image={server}:{swap.port}/{image}")
         words += _changes(seat.root)
+        if seat.root.persist is not None:
+            words.append(f"netboot.persist={server}:{swap.port}/{kept_export(seat.mac)}")
     if image or swaps:
         words.append(f"netboot.timeout={swap.timeout}")
     if swaps:

@@ -132,6 +132,10 @@ def status(report: dict[str, Any]) -> str:
             f"{last['stage']:<14} {ago:6.0f} s ago  "
             f"{last['message']}"
         )
+    lines += [
+        f"{row['mac']}  keeps files: {row['used_bytes'] >> 20} of {row['size_bytes'] >> 20} MiB"
+        for row in report.get("kept", [])
+    ]
     if report.get("left_out"):
         lines.append(f"{report['left_out']} more, which the profile does not name")
     return "\n".join(lines) or "no seat has asked for anything yet"

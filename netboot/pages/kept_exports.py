@@ -13,12 +13,14 @@ import stat
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from netboot.errors import OperatorError
 from netboot.host.files import PRIVATE
 from netboot.host.keeper import Copy, Keeper
 from netboot.host.state import StateFile, seal, unseal
-from netboot.pages.exports import KEY_BYTES, SAVE_SECONDS, Attachment
+from netboot.pages.exports import KEY_BYTES, SAVE_SECONDS, Attachment, Exports
+from netboot.pages.headroom import room
 from netboot.pages.kept import VERSION, KeptTable
 from netboot.pages.lease import Attached, Ends, Lease
 from netboot.pages.nbd.export import Export, Refused
@@ -65,6 +67,14 @@ class KeptExports:
             str, int
         ] = {}  # the change in which an area was granted or first attached
         table.on_change = self._changed
+
+    def grant(self, seat: str, export: str, token: str, size_bytes: int) -> Lease | Refused:
+        """Let the boot of ``seat`` that has ``token`` attach ``export``, if the disk has room."""
+        try:
+            self._table.capacity_bytes = room(self.directory)
+        except OSError as error:
+            return Refused(f"the server cannot keep files: {error.strerror}", is_ours=True)
+        return self._table.grant(seat, export, token, size_bytes, self._clock())
 
     def find(self, name: WireName, address: str = "") -> Export | Refused:
         """Look the area up in the table."""
@@ -132,6 +142,17 @@ class KeptExports:
         """Refuse the area: somebody has made its file shorter while it was open."""
         self._table.lose(lease)
 
+    def as_rows(self) -> list[dict[str, Any]]:
+        """Return the areas as JSON values, without secrets: what they may and what they do take."""
+        return [
+            {
+                "mac": lease.seat,
+                "size_bytes": lease.size_bytes,
+                "used_bytes": self.used_bytes(lease.export),
+            }
+            for lease in self._table.leases()
+        ]
+
     def used_bytes(self, export: str) -> int:
         """Return what the file of an area takes on its disk; 0 if there is none."""
         try:
@@ -194,6 +215,66 @@ class KeptExports:
 
     def _text(self) -> str:
         return seal({"version": VERSION, "areas": self._table.as_json()})
+
+
+class WithKept:
+    """The areas of ``kept`` and the exports of ``others`` behind one interface."""
+
+    def __init__(self, kept: KeptExports, others: Exports, suffix: str) -> None:
+        """``suffix`` ends the names of kept areas, and of no other export."""
+        self._kept = kept
+        self._others = others
+        self._suffix = suffix
+
+    @property
+    def names(self) -> Sequence[str] | None:
+        """The answer to LIST."""
+        return self._others.names
+
+    @property
+    def on_ended(self) -> Callable[[str], None]:
+        """The callback for ended leases. No area that is kept ends."""
+        return self._others.on_ended
+
+    @on_ended.setter
+    def on_ended(self, call: Callable[[str], None]) -> None:
+        self._others.on_ended = call
+
+    @property
+    def directory(self) -> Path | None:
+        """The folder of the others' state."""
+        return self._others.directory
+
+    def find(self, name: WireName, address: str) -> Export | Refused:
+        """Return the export of this name."""
+        return self._of(name.export).find(name, address)
+
+    def ends(self, name: WireName) -> Ends:
+        """Return the leases that an attachment of this name ends."""
+        return self._of(name.export).ends(name)
+
+    def attach(self, name: WireName, address: str) -> Attachment | Refused:
+        """Attach the export of this name."""
+        return self._of(name.export).attach(name, address)
+
+    def saving(self, lease: str) -> Awaitable[bool] | None:
+        """Return what waits for the save of a lease."""
+        return self._of(lease).saving(lease)
+
+    def resume(self, lease: str, pages: Sequence[int], set_number: int = 0) -> Attachment | None:
+        """Attach again by ``lease``: that of a kept area is the name of its export."""
+        return self._of(lease).resume(lease, pages, set_number)
+
+    def let_go(self, lease: str) -> None:
+        """Note the end of the last connection of a lease."""
+        self._of(lease).let_go(lease)
+
+    def lose(self, lease: str) -> None:
+        """Refuse a lease whose file is damaged."""
+        self._of(lease).lose(lease)
+
+    def _of(self, name: str) -> Exports:
+        return self._kept if name.endswith(self._suffix) else self._others
 
 
 def _parse(data: bytes) -> list[dict[str, object]]:

@@ -12,6 +12,8 @@ from netboot.profile.roots import is_path
 from netboot.profile.stores import STORE
 
 MIB = 1 << 20
+PAGE = 4096  # bytes
+LEAST_PERSIST = 16 * MIB  # the journal of ext4 takes 4 MiB, and its tables 1
 LEAST_CHANGES = 16 * MIB  # a system that has just booted has changed 8 MiB
 MAX_PREFIX = 30  # bits; a smaller network lacks addresses for one PC and its router
 MAX_DOMAIN = 253  # characters (RFC 1035 section 2.3.4, without the root's)
@@ -106,6 +108,15 @@ def _changes(text: str) -> SwapSize | None:
     if size < LEAST_CHANGES:
         raise Nearest(f"{text}x" if 0 < size < 100 else "16MiB")
     return SwapSize(bytes=size)
+
+
+def _persist(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    size = values.size(text)
+    if size < LEAST_PERSIST:
+        raise Nearest("16MiB" if size else "none")
+    return size // PAGE * PAGE
 
 
 def _store(text: str) -> str:
@@ -216,6 +227,18 @@ Changes = Annotated[
             f"{patterns.any_case(values.AUTO)}|(?:{_TIMES}) ?[xX]"
             f"|{patterns.size(LEAST_CHANGES, values.MAX_SIZE, values.UNITS)}",
             {"type": "integer", "minimum": LEAST_CHANGES, "maximum": patterns.MOST_BYTES},
+        ),
+    ),
+]
+Persist = Annotated[
+    int | None,
+    Text(
+        "none, or a size of at least 16MiB such as 2GiB",
+        _persist,
+        patterns.text(
+            f"{patterns.any_case('none')}"
+            f"|{patterns.size(LEAST_PERSIST, values.MAX_SIZE, values.UNITS)}",
+            {"type": "integer", "minimum": LEAST_PERSIST, "maximum": patterns.MOST_BYTES},
         ),
     ),
 ]

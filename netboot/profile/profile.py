@@ -198,6 +198,13 @@ class Profile(Section):
         return any(own.accounts for own in owns)
 
     @property
+    def keeps(self) -> bool:
+        """Return whether a PC of this room may keep files on the server."""
+        roots = [self.root, *(group.root for group in self.groups.values())]
+        roots += [client.root for client in self.clients.values()]
+        return any(root.persist is not None for root in roots)
+
+    @property
     def explained(self) -> tuple[str, ...]:
         """The meaning of auto for the PCs of this room, one line each."""
         if self.swap.encrypt is not None:

@@ -23,6 +23,7 @@ from netboot.profile.fields import (
     Network,
     NothingIsEmpty,
     Overridable,
+    Persist,
     Port,
     Range,
     RootImage,
@@ -222,6 +223,11 @@ class Root(Overridable):
     """The most that a PC may change or add over the image, until it is switched off: a size such as
     512MiB, or a multiple of its RAM such as 1.5x. The changes are in its memory, and can be swapped
     out. auto: half of its RAM and half of its swap. Default: auto.
+    """
+    persist: Persist = None
+    """The size of an area on this server in which a PC with an image keeps files over its boots, at
+    `/persist`: a size such as 2GiB, or none. It is never made smaller, and never deleted. Default:
+    none.
     """
 
 

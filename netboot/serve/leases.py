@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netboot.boot.limits import LEASE_RAM, LEASE_SHARE
-from netboot.boot.plan import swap_export
+from netboot.boot.plan import kept_export, swap_export
 from netboot.errors import AnswerError
+from netboot.pages.kept_exports import KeptExports
 from netboot.pages.lease import PLAYED, LeaseTable
 from netboot.pages.nbd.export import Refused
 from netboot.profile.sections import PAGE
@@ -70,6 +71,7 @@ class Leases:
         self._seats = seats
         self._table = table
         self._now = now
+        self.kept: KeptExports | None = None  # the areas in which seats keep files
 
     def grant(self, mac: str, request: LeaseRequest, token: str = "") -> Granted | Refused:
         """Grant a seat its swap, of a size that its profile derives from its RAM.
@@ -80,6 +82,8 @@ class Leases:
         seat = self._seats.of(mac)
         ram_bytes = min(request.ram_bytes, LEASE_RAM.per_address or request.ram_bytes)
         asker = PLAYED if seat.is_played else "" if seat.is_named else request.address
+        if request.area == 0:
+            return self._keep(seat)
         if request.area > 1:
             return self._further(seat, request.area, ram_bytes, asker)
         size, cut = self._size(seat, ram_bytes, asker)
@@ -139,11 +143,28 @@ class Leases:
         self._seats.record(seat.mac, "lease", message, bytes_granted=size, area=area)
         return Granted(size, token)
 
+    def _keep(self, seat: SeatState) -> Granted | Refused:
+        """Let a boot of a seat attach the area in which it keeps files."""
+        size = seat.settings.root.persist
+        if size is None or self.kept is None or seat.is_played:
+            return Refused("nothing is kept for this PC: its profile has no root.persist")
+        token = new_token()
+        granted = self.kept.grant(seat.mac, kept_export(seat.mac), token, size)
+        if isinstance(granted, Refused):
+            self._seats.record(seat.mac, "lease", f"refused: {granted.reason}")
+            return granted
+        size = granted.size_bytes
+        message = f"files are kept in {size >> 20} MiB"
+        self._seats.record(seat.mac, "lease", message, bytes_granted=size, area=0)
+        return Granted(size, token)
+
     def end(self, mac: str, area: int) -> Ended | Refused:
         """End the lease of a further area that its seat has given back.
 
         A seat keeps its first area for as long as it is on, unless the PC is only played.
         """
+        if area == 0:
+            return Refused("area 0 cannot end: files are kept")
         if area == 1 and not self._seats.of(mac).is_played:
             return Refused("area 1 cannot end: a seat keeps its first area while it is on")
         refused = self._table.end(swap_export(mac, area))

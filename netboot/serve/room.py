@@ -1,5 +1,6 @@
 """The room: the one place that answers DHCP, TFTP, HTTP and the page server, so that they agree."""
 
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,6 +29,7 @@ from netboot.boot.plan import (
     SeatKeys,
     boot_plan,
     has_own_files,
+    kept_export,
     root_export,
     swap_export,
 )
@@ -282,6 +284,9 @@ class Room:
 
     async def is_saved(self, mac: str, area: int) -> bool:
         """Wait until the next server would know the lease of an area; False if it cannot be saved."""
+        if area == 0:
+            kept = self.leases.kept
+            return kept is None or await kept.is_granted(kept_export(mac))
         return self.is_granted is None or await self.is_granted(swap_export(mac, area))
 
     def end_lease(self, mac: str, area: int) -> str:
@@ -400,7 +405,9 @@ class Room:
 
         ``cpu_seconds`` is the CPU time that all processes of this server have used so far.
         """
-        return f'{{{self.seats.overview()}, "cpu_seconds": {cpu_seconds!r}}}\n'
+        rows = [] if self.leases.kept is None else self.leases.kept.as_rows()
+        kept = f', "kept": {json.dumps(rows)}' if rows else ""
+        return f'{{{self.seats.overview()}{kept}, "cpu_seconds": {cpu_seconds!r}}}\n'
 
     def history(self, mac: str) -> str | None:
         """Return the events of a seat as JSON, without secrets; None if there are none."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot.events import Journal
-from netboot.boot.plan import image_export, verified_export
+from netboot.boot.plan import KEPT, image_export, verified_export
 from netboot.boot.slices import Catalogue
 from netboot.boot.ticket import mac_of
 from netboot.errors import OperatorError
@@ -26,7 +26,9 @@ from netboot.host.monitor import Monitor
 from netboot.host.neighbours import Neighbours
 from netboot.images.manifest import MANIFEST_FILE, read
 from netboot.pages import headroom, upgrade
-from netboot.pages.exports import LeasedExports, StaticExports
+from netboot.pages.exports import Exports, LeasedExports, StaticExports
+from netboot.pages.kept import KeptTable
+from netboot.pages.kept_exports import KeptExports, WithKept, new_key
 from netboot.pages.lease import LeaseTable
 from netboot.pages.room_exports import ClassroomExports
 from netboot.pages.server import PageEvent, PageServer
@@ -60,6 +62,7 @@ COLLECTIONS = (10_000, 10, 100)
 CLOCK_FILE = "clock"  # in the state folder (netboot.host.clock)
 # More than a PC takes to attach again after a restart of the server.
 USES_SECONDS = 600.0
+KEPT_FOLDER = "persist"  # of the areas in which PCs keep files
 STARTED_FILE = "started"  # in the state folder, after a start that went well
 
 
@@ -165,13 +168,15 @@ class Services:
         self._running.push_async_callback(leased.files.keeper.stop)
         self._running.push_async_callback(self._room.uses.keeper.stop)
         self._pages = pages = PageServer(
-            ClassroomExports(
-                leased,
-                StaticExports(store, {}, images),
-                self._room.image_of,
-                VersionExports(self._files_of),
-                self._room.root_of,
-                self._read,
+            self._with_kept(
+                ClassroomExports(
+                    leased,
+                    StaticExports(store, {}, images),
+                    self._room.image_of,
+                    VersionExports(self._files_of),
+                    self._room.root_of,
+                    self._read,
+                )
             ),
             listen=self._listen(addresses),
             on_event=self._paged,
@@ -197,6 +202,16 @@ class Services:
         self._announcer.follow(interfaces)
         self._running.callback(self._monitor.stop)
         self._monitor.start()
+
+    def _with_kept(self, others: Exports) -> Exports:
+        """Add the areas in which PCs keep files, if a profile gives some now or gave some before."""
+        folder = self._state / KEPT_FOLDER
+        if not (self._profile.keeps or folder.exists()):
+            return others
+        kept = KeptExports(folder, KeptTable(0, new_key), self._clock.now)
+        self._running.push_async_callback(kept.keeper.stop)
+        self._room.leases.kept = kept
+        return WithKept(kept, others, KEPT)
 
     async def _invite(self, pages: PageServer) -> None:
         """Start TFTP and DHCP. Raises OperatorError."""
@@ -369,6 +384,8 @@ class Services:
             listeners = await self._pages.leave()
             self._leased.files.keeper.flush()
             self._room.uses.keeper.flush()
+            if self._room.leases.kept is not None:
+                self._room.leases.kept.keeper.flush()
             if self._dhcp is not None:
                 self._dhcp.save()
             upgrade.reexecute(listeners)

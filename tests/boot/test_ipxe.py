@@ -246,6 +246,18 @@ def test_a_pc_is_told_how_much_it_may_change(changes: str, word: str | None) -> 
     assert [each for each in words if "changes" in each] == ([word] if word else [])
 
 
+def test_a_pc_is_told_where_its_files_are_kept() -> None:
+    root = {"kind": "nbd", "image": "/srv/root.squashfs", "persist": "2GiB"}
+    (word,) = [
+        each
+        for each in plan_of(Profile.model_validate({"root": root})).arguments
+        if "persist" in each
+    ]
+    assert word == f"netboot.persist=10.0.0.1:10809/seat-{MAC.replace(':', '')}-persist"
+    ram = Profile.model_validate({"root": {"persist": "2GiB"}})
+    assert "persist" not in " ".join(plan_of(ram).arguments), "nothing mounts it"
+
+
 def test_the_operators_arguments_come_last_so_that_they_win() -> None:
     profile = Profile(boot=Boot(arguments="quiet netboot.on_failure=reboot"))
     assert plan_of(profile).arguments[-2:] == ("quiet", "netboot.on_failure=reboot")

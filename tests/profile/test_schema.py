@@ -125,6 +125,10 @@ SPELLINGS = {
         "infinite",
         "0",
     ),
+    ("root: {persist: VALUE}",): (
+        *("none", "None", "16MiB", "16777215", "16777216", "2GiB", "2 g", "0", "0MiB", "2GB"),
+        *("auto", "no", "1x", "", "1.5GiB", "15.999MiB", "1048576TiB", "1048577TiB", "[2GiB]"),
+    ),
     ("root: {changes: VALUE}",): (
         *("auto", "Auto", "16MiB", "16 mib", "16777216", "16777215", "15.999MiB", "0.016GiB", "0"),
         *(

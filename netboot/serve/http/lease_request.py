@@ -9,7 +9,7 @@ class LeaseRequest:
 
     ``session`` is its boot, empty if the PC did not say which. A ``fresh`` lease is for a seat whose
     pages are lost. A further ``area``, from 2, is for a seat that needs more swap (swap.grow).
-    ``address`` is the PC's.
+    Area 0 is not swap, but what the seat keeps (root.persist). ``address`` is the PC's.
     """
 
     ram_bytes: int

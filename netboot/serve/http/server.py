@@ -389,8 +389,8 @@ class HttpServer:
 
 def _area(request: web.Request) -> int:
     text = request.query.get("area", "1")
-    if len(text) != 1 or text not in "123456789":
-        raise web.HTTPBadRequest(text="area: expected 1 to 9\n")
+    if len(text) != 1 or text not in "0123456789":
+        raise web.HTTPBadRequest(text="area: expected 0 to 9\n")
     return int(text)
 
 

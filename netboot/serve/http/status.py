@@ -42,7 +42,11 @@ def fetch_status(server: str, secret: bytes = b"") -> dict[str, Any]:
         status = _fetch(server, "/status", secret)
         if "count" in status and "seats" not in status:
             raise _no_secret(server)
-        return status | {"seats": [_seat(row) for row in _rows(status, "seats")]}
+        kept = [_kept(row) for row in _rows(status, "kept")] if "kept" in status else []
+        return status | {
+            "seats": [_seat(row) for row in _rows(status, "seats")],
+            **({"kept": kept} if kept else {}),
+        }
     except OSError as error:
         raise _nobody(server, error) from error
 
@@ -133,6 +137,13 @@ def _seat(row: dict[str, Any]) -> dict[str, Any]:
         "hostname": str(row.get("hostname", "")),
         "events": [_event(event) for event in events],
     }
+
+
+def _kept(row: dict[str, Any]) -> dict[str, Any]:
+    sizes = [row.get(name) for name in ("size_bytes", "used_bytes")]
+    if not (isinstance(row.get("mac"), str) and all(isinstance(each, int) for each in sizes)):
+        raise _Odd("an area that is kept has a MAC address and sizes")
+    return row
 
 
 def _event(event: dict[str, Any]) -> dict[str, Any]:
