@@ -210,6 +210,7 @@ def features(seat: Seat) -> tuple[str, ...]:
         "mirror": swap.layout == "mirror",
         "image": ROOTS[seat.root.kind].image,
         "verify": ROOTS[seat.root.kind].image and seat.root.verify is not False,
+        "keep": ROOTS[seat.root.kind].image and seat.root.persist is not None,
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 

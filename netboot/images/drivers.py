@@ -48,6 +48,8 @@ FEATURES = {
         # names none as its dependency.
         "crypto/crc32c_generic",
     ),
+    # Files that a PC keeps (root.persist).
+    "keep": ("fs/ext4/ext4", "crypto/crc32c_generic"),
 }
 
 # A card's driver requests the PHY driver only when it finds the PHY. So a card that has a PHY gets

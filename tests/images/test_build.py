@@ -45,7 +45,7 @@ CARDS = """
 """
 OTHERS = """
     nbd realtek xhci_pci ehci_pci ohci_pci uhci_hcd usbhid zstd lz4 zsmalloc z3fold overlay
-    squashfs loop erofs crc32c_generic
+    squashfs loop erofs crc32c_generic ext4
 """
 
 
