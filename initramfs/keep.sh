@@ -17,7 +17,10 @@ attach_kept() {
     reply=$(agent lease "$server/lease/$ticket?ram=0&area=0" 2>&1) || :
     case $reply in
     size=*' token='*) token=${reply##*token=} ;;
-    *) keep_failed "${reply#refused=}" && return ;;
+    *)
+        keep_failed "${reply#refused=}"
+        return 0
+        ;;
     esac
     unset NETBOOT_LEASE
     local rest=${place#*:}

@@ -494,6 +494,49 @@ def test_reading_and_swapping_are_tuned_where_the_kernel_can(lib: Lib) -> None:
     assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
 
 
+KEPT = "host=10.0.0.1 port=10809 export=seat-1-persist"
+KEEP = "netboot.persist=10.0.0.1:10809/seat-1-persist"
+
+
+@pytest.mark.parametrize(
+    ("command_line", "answer", "started", "device", "told"),
+    [
+        ("", "size=1 token=ab", "", "", ""),
+        (
+            KEEP,
+            "size=67108864 token=ab",
+            f"ab {KEPT} connections=2 timeout=3 patience=1000 use=keep\n",
+            "/dev/nbd2",
+            "",
+        ),
+        (KEEP, "refused=no room to keep files", "", "", "no room to keep files"),
+        (KEEP, "agent: cannot connect", "", "", "agent: cannot connect"),
+        (KEEP, "size=1 token=bad", "bad ", "", "unknown"),
+    ],
+)
+def test_files_are_kept_only_if_the_server_agrees(
+    lib: Lib, command_line: str, answer: str, started: str, device: str, told: str
+) -> None:
+    (lib.folder / "netboot").mkdir()
+    text = f". {INITRAMFS / 'keep.sh'}\n{BEFORE}"
+    text += "queue=$run/beacons screen=$run/screen timeout=3 PATIENCE=1000 code=0 why=\n"
+    text += "load_nbd() { :; }; modprobe() { return 1; }\n"
+    text += f'agent() {{ echo "$*" >"$run/asked"; echo "{answer}"; }}\n'
+    text += (
+        'start_agent() { echo "$*" >"$run/started"; why=unknown; [ "$1" != bad ] || return 1; '
+        'answer="device=/dev/nbd2 size=1 connections=2"; }\n'
+    )
+    lib.run(f"{text}attach_kept && echo fine", command_line)
+    found = lib.folder / "started"
+    assert (found.read_text() if found.exists() else "").startswith(started or "")
+    assert found.exists() is bool(started)
+    kept = lib.folder / "netboot/keep"
+    assert (kept.read_text() if kept.exists() else "") == (f"{device}\n" if device else "")
+    beacons = [path.read_text() for path in (lib.folder / "beacons").iterdir()]
+    assert beacons == ([f"{told}\n"] if told else [])
+    assert (lib.folder / "asked").exists() is bool(command_line)
+
+
 def test_one_process_keeps_the_address(lib: Lib) -> None:
     init = (INITRAMFS / "init").read_text()
     function = init[init.index("keep_address() {") : init.index("\nwait_for_link")]

@@ -18,7 +18,7 @@ from netboot.profile.profile import Profile
 from netboot.roots.library import DEFAULT_FOLDER
 from netboot.roots.uses import USES_FILE
 from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
-from netboot.serve.services import CLOCK_FILE, STARTED_FILE
+from netboot.serve.services import CLOCK_FILE, KEPT_FOLDER, STARTED_FILE
 from netboot.serve.tftp.client import PORT as TFTP
 from tools.reference.markdown import code, table
 
@@ -63,6 +63,12 @@ def _server() -> str:
             "0600",
             "`netboot serve`",
             "The leases of swap once more, apart from the pages.",
+        ),
+        (
+            layout.STATE / KEPT_FOLDER,
+            "0700",
+            "`netboot serve`",
+            "What PCs keep (`root.persist`): an ext4 for each in `seat-MAC-persist.img`; and secrets.",
         ),
         (
             layout.STATE / ".*.spare",
