@@ -70,7 +70,17 @@ class Recipe:
     keep: tuple[str, ...]
 
 
-BASE = ("systemd-sysv", "udev", "kmod", "dbus", "ca-certificates", "iproute2", "tzdata")
+# e2fsprogs makes the area of a PC that keeps files (root.persist).
+BASE = (
+    "systemd-sysv",
+    "udev",
+    "kmod",
+    "dbus",
+    "ca-certificates",
+    "iproute2",
+    "tzdata",
+    "e2fsprogs",
+)
 
 # dzen2 draws messages: 140 KB, and no toolkit. x11-utils has xprop, which tells titles of windows.
 DRAWING = (

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from netboot.boot import cpio
+from netboot.boot.cpio import Record
 from netboot.boot.events import BootEvent
-from netboot.images import cpio, initramfs
-from netboot.images.cpio import Record
+from netboot.images import initramfs
 from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 
