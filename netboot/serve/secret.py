@@ -13,6 +13,7 @@ from netboot.host.state import read_regular, set_aside
 log = logging.getLogger(__name__)
 
 SECRET_FILE = "secret"  # in the state folder
+MANY_ZEROS = 8  # bytes; no random secret ends so
 
 
 def load_secret(path: Path, *, make: bool = True) -> bytes:
@@ -31,6 +32,7 @@ def load_secret(path: Path, *, make: bool = True) -> bytes:
         else:
             try:
                 secret = _read(path)
+                _check_end(secret, spare)
             except ValueError as error:
                 secret = _replaced(path, spare, coming, error, make=make)
             with contextlib.suppress(OSError):  # no room: the next start tries again
@@ -75,6 +77,21 @@ def _replaced(path: Path, spare: Path, coming: Path, error: ValueError, *, make:
     except OSError as failure:
         log.warning("%s: %s; its spare copy is used: %s", path, error, failure.strerror)
     return secret
+
+
+def _check_end(secret: bytes, spare: Path) -> None:
+    """Raise ValueError if a power cut has put zeros in the place of the secret's end.
+
+    A secret that an operator has put there does not begin as the spare copy of the one before.
+    """
+    known = secret.rstrip(b"\0")
+    many = len(secret) - len(known) >= MANY_ZEROS
+    try:
+        kept = _read(spare)
+    except (OSError, ValueError, OperatorError):
+        kept = b""
+    if many or (known != secret != kept and kept.startswith(known)):
+        raise ValueError("damaged: zeros are in the place of its end")
 
 
 def _is_copy(spare: Path, secret: bytes) -> bool:

@@ -127,6 +127,26 @@ def test_the_spare_copy_takes_the_place_of_a_damaged_secret(
     assert (tmp_path / "secret.aside-1").stat().st_size == size
 
 
+@pytest.mark.parametrize("left", [0, 1, 24, 31])
+def test_zeros_at_the_end_of_a_secret_are_a_damage(tmp_path: Path, left: int) -> None:
+    """A file system may keep a file's length through a power cut, and lose its content."""
+    path = tmp_path / "secret"
+    secret = bytes(range(1, 33))
+    path.write_bytes(secret)
+    path.chmod(0o600)
+    assert load_secret(path) == secret
+    path.write_bytes(secret[:left] + bytes(32 - left))
+    assert load_secret(path) == secret
+
+
+def test_a_secret_of_zeros_is_never_used(tmp_path: Path) -> None:
+    """Everybody knows that key."""
+    path = tmp_path / "secret"
+    path.write_bytes(bytes(32))
+    path.chmod(0o600)
+    assert load_secret(path) != bytes(32)
+
+
 def test_without_a_spare_copy_a_damaged_secret_is_replaced_by_a_new_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
