@@ -154,6 +154,10 @@ def test_a_file_that_was_made_shorter_is_refused(tmp_path: Path) -> None:
         with NbdClient(served.address) as client:
             client.attach(f"{EXPORT}@one.1")
         os.truncate(server.file, 4096)
-        for reason in (b"no longer has the pages", b"is damaged: restore it on the server"):
+        # The worker finds it out: when the area is attached, or by itself before.
+        replies = []
+        for _ in range(2):
             with NbdClient(served.address) as client:
-                assert reason in client.go(f"{EXPORT}@one.2")[-1].data
+                replies.append(client.go(f"{EXPORT}@one.2")[-1].data)
+        assert b"no longer has the pages" in replies[0] or replies[0] == replies[1]
+        assert b"is damaged: restore it on the server" in replies[1]

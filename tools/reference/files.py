@@ -68,7 +68,7 @@ def _server() -> str:
             layout.STATE / KEPT_FOLDER,
             "0700",
             "`netboot serve`",
-            "What PCs keep (`root.persist`): an ext4 for each in `seat-MAC-persist.img`; and secrets.",
+            "Files that PCs keep (`root.persist`): an ext4 for each in `seat-MAC-persist.img`; and secrets.",
         ),
         (
             layout.STATE / ".*.spare",
