@@ -29,6 +29,8 @@ PROFILE = HERE.parent.parent / "profiles/lab.yaml"
 BOOT_SECONDS = 900.0  # without KVM, on a busy machine
 STILL_SECONDS = 120.0
 AWAY_SECONDS = 60
+LINUX_SECONDS = 1.5
+REACTION_SECONDS = 30  # of a program whose pages are on swap
 PAGE_PORT = 8000
 MENU = (24, 756)  # the button of IceWM's menu, with 1024 x 768 pixels
 SIZE = (1024, 768)
@@ -53,16 +55,20 @@ class Stage:
         assert self.report.power is not None
         return self.report.power.screen
 
-    async def until(self, stage: str) -> None:
-        """Wait for a stage of the PC. Raises OperatorError if it does not come."""
+    async def until(self, stage: str, word: str = "") -> None:
+        """Wait for a stage of the PC whose message has ``word``. Raises OperatorError if it does not come."""
         report = self.report
+
+        def is_over() -> bool:
+            return any(each.stage == stage and word in each.message for each in report.events)
+
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BOOT_SECONDS):
-                while report.first(stage) is None and not self.room.server_failure:
+                while not is_over() and not self.room.server_failure:
                     if report.failure:
                         break
                     await asyncio.sleep(0.2)
-        if report.first(stage) is None:
+        if not is_over():
             reason = self.room.server_failure or report.failure or f"not in {BOOT_SECONDS:.0f} s"
             raise OperatorError(f"{stage}: {reason}; console: {report.machine.console}")
 
@@ -77,10 +83,15 @@ class Stage:
         tell(f"{TUTORIAL / path.name}: {path.stat().st_size} bytes")
 
 
-async def _kiosk(stage: Stage) -> None:
-    """Show the stages of a boot, the page, and the page while the server is away."""
-    await stage.until("init:root")
+async def _boot(stage: Stage) -> None:
+    """Show iPXE when it has loaded all, before Linux writes over it."""
+    await stage.until("http", "initramfs")
+    await asyncio.sleep(LINUX_SECONDS)
     await stage.take("boot", still=False)
+
+
+async def _kiosk(stage: Stage) -> None:
+    """Show the page, and the page while the server is away."""
     await stage.until(SHOWN)
     await stage.take("kiosk")
     stage.room.kill_server()
@@ -94,6 +105,7 @@ async def _school(stage: Stage) -> None:
     await stage.screen.still_picture(stage.folder / "before.png", STILL_SECONDS)
     await stage.screen.press("shift", "bracket_left")  # Ü, where a US keyboard has {
     await stage.screen.keys("bung")
+    await asyncio.sleep(REACTION_SECONDS)
     await stage.take("school")
 
 
@@ -102,20 +114,22 @@ async def _desktop(stage: Stage) -> None:
     await stage.until(SHOWN)
     await stage.screen.still_picture(stage.folder / "before.png", STILL_SECONDS)
     await stage.screen.click(*MENU, SIZE)
+    await asyncio.sleep(REACTION_SECONDS)
     await stage.take("desktop")
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The pictures of one PC of 256 MB, which runs a root image with settings of a profile."""
+    """The pictures of one PC of 256 MB: with settings of a profile, and a root image if it has one."""
 
     play: Callable[[Stage], Awaitable[None]]
-    image: str
+    image: str = ""
     settings: tuple[str, ...] = ()
 
 
 _GERMAN = ("seat.keyboard=de", "seat.locale=de_DE.UTF-8", "seat.timezone=Europe/Berlin")
 SCENES = {
+    "boot": Scene(_boot),
     "kiosk": Scene(_kiosk, "kiosk"),
     "school": Scene(
         _school, "kiosk", (*_GERMAN, f"seat.url=http://{network.SERVER.ip}:{PAGE_PORT}/")
@@ -125,13 +139,14 @@ SCENES = {
 
 
 async def _play(scene: Scene, images: Path, arguments: str, folder: Path) -> None:
+    root = ("root.kind=image", f"root.image={scene.image}") if scene.image else ()
     lesson = Lesson(
         PROFILE,
         images,
         folder,
         screen=True,
         arguments=arguments,
-        settings=("root.kind=image", f"root.image={scene.image}", *scene.settings),
+        settings=(*root, *scene.settings),
     )
     room = Classroom(lesson)
     async with room.open():
