@@ -32,7 +32,7 @@ AWAY_SECONDS = 60
 LINUX_SECONDS = 1.5
 REACTION_SECONDS = 30  # of a program whose pages are on swap
 PAGE_PORT = 8000
-MENU = (24, 756)  # the button of IceWM's menu, with 1024 x 768 pixels
+MENU, EDITOR = (24, 756), (125, 753)  # buttons of IceWM's panel, with 1024 x 768 pixels
 SIZE = (1024, 768)
 
 
@@ -110,9 +110,14 @@ async def _school(stage: Stage) -> None:
 
 
 async def _desktop(stage: Stage) -> None:
-    """Show the desktop and its menu."""
+    """Show the desktop with an editor and the menu."""
     await stage.until(SHOWN)
     await stage.screen.still_picture(stage.folder / "before.png", STILL_SECONDS)
+    await stage.screen.click(*EDITOR, SIZE)
+    await asyncio.sleep(REACTION_SECONDS)
+    await stage.screen.still_picture(stage.folder / "editor.png", STILL_SECONDS)
+    await stage.screen.keys("Hallo! Dieser PC hat keine Festplatte.")
+    await asyncio.sleep(REACTION_SECONDS)
     await stage.screen.click(*MENU, SIZE)
     await asyncio.sleep(REACTION_SECONDS)
     await stage.take("desktop")
@@ -134,7 +139,7 @@ SCENES = {
     "school": Scene(
         _school, "kiosk", (*_GERMAN, f"seat.url=http://{network.SERVER.ip}:{PAGE_PORT}/")
     ),
-    "desktop": Scene(_desktop, "desktop"),
+    "desktop": Scene(_desktop, "desktop", _GERMAN),
 }
 
 
