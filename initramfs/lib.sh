@@ -141,8 +141,9 @@ send_beacons() {
     local file
     [ "$online" != no ] || return 1
     for file in "$queue"/*; do
-        [ -e "$file" ] || return 0
-        send_beacon "$file" || return 1
+        # Another program may send and remove a beacon at the same time.
+        [ -e "$file" ] || continue
+        send_beacon "$file" || [ ! -e "$file" ] || return 1
     done
 }
 

@@ -209,6 +209,21 @@ def test_beacons_survive_a_server_that_is_away(lib: Lib) -> None:
     assert [line.split()[1] for line in lib.posted()] == ["one", "two", "three"]
 
 
+def test_a_beacon_that_another_program_sends_meanwhile_delays_no_other(lib: Lib) -> None:
+    lib.run(BEFORE + "online=later\nbeacon one 1; beacon two 2; beacon three 3; beacon four 4")
+    takes = 'takes() { rm "$queue"/*"_$1_"*; }\n'
+    sends = """send_beacon() {
+        case $1 in
+        *_one_*) takes one && takes two ;;
+        *_three_*) takes three && false ;; # taken while it was sent
+        *) rm "$1" && echo "${1##*/}" ;;
+        esac
+    }\n"""
+    sent = lib.run(BEFORE + takes + sends + "online=yes\nsend_beacons && echo done")
+    assert sent == "100004_four_7.05\ndone\n"
+    assert list((lib.folder / "beacons").iterdir()) == []
+
+
 def test_without_a_server_there_is_nothing_to_report_to(lib: Lib) -> None:
     assert lib.run("online=yes\nbeacon swap one; echo on") == "on\n"
     assert list((lib.folder / "beacons").iterdir()) == []
