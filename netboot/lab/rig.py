@@ -195,11 +195,13 @@ class Classroom:
                 watcher.cancel()
             await asyncio.gather(*self._watchers, return_exceptions=True)
 
-    async def power_on(self) -> None:
-        """Switch every PC on."""
+    async def power_on(self, *numbers: int) -> None:
+        """Switch every PC on, or those of these ``numbers``, which begin with 1."""
         if self.server_failure:
             return
         for report in self.seats.values():
+            if numbers and report.machine.number not in numbers:
+                continue
             report.machine.console.unlink(missing_ok=True)
             add_tap(report.machine.tap)
             report.powered_on = time.time()

@@ -1,7 +1,8 @@
-"""Virtual PCs for the tests: ``netboot lab`` as its user runs it, and one boot set."""
+"""Virtual PCs for the tests: ``netboot lab`` as its user runs it, one boot set, root images."""
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,17 +13,25 @@ from typing import Any
 import pytest
 
 from netboot.images.cache import Cache, default_cache
+from netboot.images.manifest import MANIFEST_FILE, read
+from netboot.roots.checks import kernels_of
+from netboot.roots.library import CURRENT, Library, Version
 from tests import ROOT
 from tests.images.test_cache import Steps
 
 LAB_SECONDS = 400
+BUILD_SECONDS = 900  # of a root image on a busy machine
+KIOSK, ROOM = "kiosk", "room"
+KIOSK_FILE = Path(__file__).parent / "data/kiosk.yaml"
+KEPT = 3  # versions of a root image: for as many branches
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vm)
-            item.add_marker(pytest.mark.timeout(LAB_SECONDS + 20))
+            builds = isinstance(item, pytest.Function) and "kiosk" in item.fixturenames
+            item.add_marker(pytest.mark.timeout(LAB_SECONDS + 20 + builds * BUILD_SECONDS))
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,60 @@ def root_image() -> Path:
     cache = Cache(default_cache() / "tests")  # a lock of its own: builds need not wait for it
     with cache.alone(Steps()):
         return cache.folder("roots", key, make) / "root.squashfs"
+
+
+def made_once(name: str, *words: object) -> Version:
+    """Run a verb of ``netboot image`` in the library of the tests; return the image's version.
+
+    The verb finds out by itself whether that version is there.
+    """
+    library = Library(default_cache() / "tests/library")
+    command = [sys.executable, "-m", "netboot", "image", *map(str, words)]
+    with Cache(default_cache() / "tests").alone(Steps()):
+        subprocess.run([*command, "--roots", library.folder], check=True, cwd=ROOT)
+        current = library.find(name)
+        for old in library.versions(name)[KEPT:]:
+            if old != current:
+                library.remove(old)
+    return current
+
+
+@pytest.fixture(scope="session")
+def kiosk() -> Version:
+    """Return a kiosk with the smallest browser; it is built once for each version of what is in it."""
+    return made_once(KIOSK, "build", KIOSK_FILE)
+
+
+@pytest.fixture(scope="session")
+def room(images: Path, root_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Version:
+    """Return the minimal Debian as another image, which ``netboot image import`` made of an archive.
+
+    It has no driver, but a folder for them: that of the kernel which the PCs boot.
+    """
+    kernel = kernels_of(read(images / MANIFEST_FILE).processors)["amd64"]
+    source = f"{root_image.parent.name}-{kernel}.tar"  # its first part is the digest of its recipe
+    for version in Library(default_cache() / "tests/library").versions(ROOM):
+        if Path(version.manifest.source).name == source:
+            return version
+    folder = tmp_path_factory.mktemp("room")
+    tree, archive = folder / "tree", folder / source
+    subprocess.run(["unsquashfs", "-q", "-n", "-d", tree, root_image], check=True)
+    (tree / "usr/lib/modules" / kernel / "kernel").mkdir(parents=True)
+    subprocess.run(["tar", "-C", tree, "-cf", archive, "."], check=True)
+    return made_once(ROOM, "import", ROOM, archive)
+
+
+def library_with(folder: Path, *versions: Version) -> Path:
+    """Make a library in ``folder`` for one test, which may change it, with links to ``versions``."""
+    for version in versions:
+        mine = folder / version.manifest.name
+        mine.mkdir(parents=True)
+        manifest = version.image.with_suffix(".json")
+        shutil.copy(manifest, mine)
+        for file in (version.image, version.tree):
+            (mine / file.name).symlink_to(file)
+        (mine / CURRENT).symlink_to(manifest.name)
+    return folder
 
 
 def report_of(*command: object) -> tuple[int, Any]:
