@@ -28,7 +28,9 @@ place_seat() {
         return 1
     }
     rm -f "$seat_archive"
-    add_accounts "$1"
+    # In a child. /init, process 1, gets a signal when any orphan ends. If one comes while the overlay
+    # copies a file that is opened, Linux ends open(2) with EINTR, and busybox does not try again.
+    (add_accounts "$1")
 }
 
 # add_accounts ROOT: give ROOT the accounts in its etc/netboot/accounts (lines NAME:HASH), and remove

@@ -244,6 +244,20 @@ def test_an_account_has_the_same_id_whatever_else_there_is(lib: Lib, tmp_path: P
 
 
 @needs_busybox
+def test_accounts_are_made_where_no_orphan_disturbs(lib: Lib) -> None:
+    image = Image(lib)
+    image.place(f"anna: {HASH}")
+    own = "who=init; add_accounts() { who=child; }; "
+    assert (
+        lib.run(
+            f"{SEAT}{CPIO}cpio() {{ :; }}; {own}: >$run/seat.img; seat_archive=$run/seat.img; "
+            "place_seat $run/root; echo $who"
+        )
+        == "init\n"
+    )
+
+
+@needs_busybox
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
