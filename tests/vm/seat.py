@@ -18,6 +18,7 @@ After=multi-user.target
 ExecStart=/run/netboot/busybox sh /usr/local/bin/seat
 """
 HASH = "$6$vwemE1GhKa.cyT8A$xAzWahK08BakUtal4Rg3p8nEv31ChtRhgKmqVRsCXDP0hsrZK5LXcgY9XWQzJhsmLfIQq4"
+ZONE = "usr/share/zoneinfo/Europe/Berlin"  # of the package tzdata, which the minimal image has not
 CLOCK = ("-rtc", "base=2009-03-01T12:00:00")
 
 
@@ -28,6 +29,7 @@ def body() -> int:
         cpio.file("userland/usr/local/bin/seat", GUEST.read_bytes(), executable=True),
         cpio.file("userland/etc/systemd/system/seat.service", UNIT.encode()),
         cpio.symlink(f"{WANTED}/seat.service", "../seat.service"),
+        cpio.file(f"userland/{ZONE}", Path("/", ZONE).read_bytes()),
     )
     check.write_bytes(initramfs.compressed(cpio.archive(records)))
     logo.write_text("a picture")
