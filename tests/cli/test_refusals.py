@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.cli import serving, user
+from netboot.cli import profiles, serving, user
 from netboot.cli.main import app
 from netboot.errors import OperatorError
 from netboot.lab import machine, network
@@ -120,11 +120,12 @@ def test_an_empty_path_is_not_the_current_folder(words: tuple[str, ...]) -> None
     assert str(refused(*words)) == f"{words[1].rstrip('=')}: expected a path"
 
 
-def test_the_lab_boots_no_root_image_without_drivers_for_the_kernel(
+def test_check_and_lab_refuse_a_root_image_without_drivers_for_the_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network, "check_root", lambda: None)
     monkeypatch.setattr(machine, "check_programs", lambda firmware: None)
+    monkeypatch.setattr(profiles, "last_build", lambda: tmp_path)
     made = make_version(Library(tmp_path / "roots"))
     (tmp_path / "kernel").touch()
     manifest = {
@@ -134,10 +135,16 @@ def test_the_lab_boots_no_root_image_without_drivers_for_the_kernel(
     }
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     logs = tmp_path / "logs"
-    words = ["lab", "--image", "kiosk", "--roots", f"{tmp_path}/roots", "--logs", str(logs)]
-    assert str(refused(*words, "--images", str(tmp_path), "--profile", LAB)) == (
+    room = ["--profile", LAB, "--roots", str(tmp_path / "roots")]
+    said = (
         f"root image {made.label}: it has modules for 6.1.0-56-amd64 only, and the PCs' kernel is "
         "6.1.0-57-amd64 (netboot build); sudo netboot image update kiosk"
+    )
+    words = ["--image", "kiosk", "--images", str(tmp_path), "--logs", str(logs)]
+    assert str(refused("lab", *room, *words)) == said
+    assert (
+        str(refused("check", *room, "--set", "root.kind=image", "--set", "root.image=kiosk"))
+        == said
     )
     assert not logs.exists()
 
