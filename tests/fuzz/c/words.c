@@ -20,7 +20,7 @@ static void check(const struct area *area)
     expect(strlen(area->target.export) + strlen(area->target.token) < MAX_WIRE_NAME, "a short name");
     expect(area->connections <= MAX_CONNECTIONS, "few connections");
     expect(area->number >= 1 && area->number <= MAX_AREAS, "an area");
-    expect(!area->root || !area->cipher, "a root that is not encrypted");
+    expect(!area->use || !area->cipher, "that only swap is encrypted");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
