@@ -24,7 +24,7 @@ help:
 	    'make fix           let ruff fix mistakes and format' \
 	    'make check         make lint and make unit: before each commit' \
 	    'make test          all tests but the nightly ones (28 minutes)' \
-	    'make nightly       PCs with disks become seats and go back (three minutes); CI runs it too' \
+	    'make nightly       PCs with disks, builds and versions of root images (ten minutes); CI runs it too' \
 	    'make nightly-long  setup, demo and unit on fresh systems of Debian 12 and 13 (30 minutes)' \
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
