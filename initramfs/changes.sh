@@ -13,8 +13,10 @@ FREE_PERCENT=85 # below it the space counts as free again
 LOOK_SECONDS=5
 
 # tune DEVICE: set how the PC reads the image on this device, and when it swaps. Older kernels refuse a
-# swappiness above 100.
+# swappiness above 100. With generations (MGLRU, off in Debian's 6.1) Linux keeps the pages that are used
+# again: a browser in 256 MiB read 307 MB of its image, and 358 MB without.
 tune() {
+    echo y >"$sys/kernel/mm/lru_gen/enabled" || :
     echo $SWAPPINESS >"$proc/sys/vm/swappiness" || :
     echo $READ_AHEAD >"$sys/block/${1##*/}/queue/read_ahead_kb" || :
 } 2>/dev/null

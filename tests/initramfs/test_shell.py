@@ -502,9 +502,10 @@ def test_the_real_statfs_has_five_numbers(lib: Lib) -> None:
 def test_reading_and_swapping_are_tuned_where_the_kernel_can(lib: Lib) -> None:
     text = f". {INITRAMFS / 'changes.sh'}\ntune /dev/dm-1; echo fine"
     assert lib.run(text) == "fine\n"
-    for folder in ("sys/vm", "block/dm-1/queue"):
+    for folder in ("sys/vm", "block/dm-1/queue", "kernel/mm/lru_gen"):
         (lib.folder / folder).mkdir(parents=True)
     assert lib.run(text) == "fine\n"
+    assert (lib.folder / "kernel/mm/lru_gen/enabled").read_text() == "y\n"
     assert (lib.folder / "sys/vm/swappiness").read_text() == "180\n"
     assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
 
