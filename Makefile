@@ -23,7 +23,7 @@ help:
 	    'make lint          ruff, mypy, shellcheck, codespell, import-linter' \
 	    'make fix           let ruff fix mistakes and format' \
 	    'make check         make lint and make unit: before each commit' \
-	    'make test          all tests but the nightly ones (28 minutes)' \
+	    'make test          all tests but the nightly ones (35 minutes)' \
 	    'make nightly       PCs with disks, builds and versions of root images (ten minutes); CI runs it too' \
 	    'make nightly-long  setup, demo and unit on fresh systems of Debian 12 and 13 (30 minutes)' \
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
