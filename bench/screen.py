@@ -15,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 from typing import Any, NoReturn
 
-from bench import peer, screens, wire
+from bench import peer, screens, web, wire
 from bench.client import PROFILE, isolated
 from bench.guest import HERE
 from bench.machine import versions
@@ -43,7 +43,6 @@ from netboot.roots.library import Library
 DEFINITIONS = Path(__file__).parent / "images"
 BOOT_SECONDS = 600.0  # of an emulated PC that has too little memory
 STILL_SECONDS = 180.0
-PAGE_PORT = 8000
 TICKS = os.sysconf("SC_CLK_TCK")
 KILLED = re.compile(rb"[Oo]ut of memory: Killed process")
 
@@ -53,7 +52,7 @@ def settings(row: Row) -> tuple[str, ...]:
     swap = "0"
     if row.swap == "network":
         swap = "4x" if row.clients == 1 else "2x"  # a room has to fit into the server's RAM
-    page = (f"seat.url=http://{network.SERVER.ip}:{PAGE_PORT}/",) if row.page else ()
+    page = (f"seat.url=http://{network.SERVER.ip}:{web.PORT}/",) if row.page else ()
     return ("root.kind=image", f"root.image={row.image}", f"swap.size={swap}", *page)
 
 
@@ -88,7 +87,9 @@ def measure(row: Row, built: Path, picture: Path) -> Sample:
             settings=settings(row),
             initrds=(zram_image(folder),) if row.swap == "zram" else (),
         )
-        with _page(folder) if row.page else contextlib.nullcontext():
+        with (
+            web.serve(HERE / "page", folder / "page.log") if row.page else contextlib.nullcontext()
+        ):
             return asdict(asyncio.run(_boot(Classroom(lesson), row, picture)))
 
     return Sample(**isolated(body))
@@ -156,19 +157,6 @@ def _cpu_seconds(pid: int) -> float:
 def _to_pc(report: SeatReport) -> int:
     path = Path(f"/sys/class/net/{report.machine.tap}/statistics/tx_bytes")
     return int(path.read_text()) if path.exists() else 0
-
-
-@contextlib.contextmanager
-def _page(folder: Path) -> Iterator[None]:
-    """Serve bench/page over HTTP, on all addresses of this namespace."""
-    words = ["-m", "http.server", str(PAGE_PORT), "--directory", str(HERE / "page")]
-    with (folder / "page.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def build_missing(rows: Sequence[Row]) -> float | None:

@@ -21,7 +21,7 @@ fetch_seat() {
 }
 
 # place_seat ROOT: put the files into ROOT, and give it the accounts. Return false with the reason in
-# $why. What is there is removed first: a link of the image may lead anywhere.
+# $why. A file of the image is removed before, because it may be a link to anywhere.
 place_seat() {
     why=$(cd "$1" 2>&1 && cpio -idu <"$seat_archive" 2>&1) || {
         why="unpacking the files of this PC: $why"

@@ -14,7 +14,7 @@ struct told {
     unsigned waiting;    /* bit N: kind N came too early to be told again, and lasts */
 };
 
-/* Return whether `news` of the time `now` is to be told now. What comes too early waits. */
+/* Return whether `news` of the time `now` is to be told now. News that come too early wait. */
 int news_is_due(struct told *told, enum news news, int64_t now);
 
 /* Return the trouble that waited, lasts, and is due now; NO_NEWS if there is none. */

@@ -31,16 +31,17 @@ def render_chain(script: str, base_url: str) -> str:
     It is the same for all PCs. iPXE names its own MAC address, which the server compares with what
     the kernel knows. So a PC that is taken for another one is told why. iPXE also tells its RAM.
     """
-    return "\n".join(
-        (
-            "#!ipxe",
-            ":retry",
-            f"chain --autofree {base_url}/boot/{OWN_MAC}/{script}{OWN_RAM} ||",
-            f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
-            f"sleep {RETRY_SECONDS}",
-            "goto retry",
-            "",
-        )
+    return "\n".join(("#!ipxe", *_fetch(f"{base_url}/boot/{OWN_MAC}/{script}", base_url), ""))
+
+
+def _fetch(url: str, base_url: str, how: str = "") -> tuple[str, ...]:
+    """Return the lines that fetch and run a script, and try until there is one."""
+    return (
+        ":retry",
+        f"chain {how}--autofree {url}{OWN_RAM} ||",
+        f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
+        f"sleep {RETRY_SECONDS}",
+        "goto retry",
     )
 
 
@@ -54,11 +55,7 @@ def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
             f"echo netboot: {plan.seat.hostname} {message}",
             # Ctrl-C ends the sleep, not the boot.
             f"sleep {turn.wait} ||",
-            ":retry",
-            f"chain --replace --autofree {base_url}/{plan.script_path}{OWN_RAM} ||",
-            f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
-            f"sleep {RETRY_SECONDS}",
-            "goto retry",
+            *_fetch(f"{base_url}/{plan.script_path}", base_url, "--replace "),
             "",
         )
     )
@@ -72,11 +69,7 @@ def render_obstacle(plan: BootPlan, base_url: str, obstacle: str) -> str:
             f"echo netboot: {plan.seat.hostname} cannot boot: {_plain(obstacle)}",
             f"echo netboot: next try in {OBSTACLE_SECONDS} s",
             f"sleep {OBSTACLE_SECONDS} ||",
-            ":retry",
-            f"chain --replace --autofree {base_url}/{plan.script_path}{OWN_RAM} ||",
-            f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
-            f"sleep {RETRY_SECONDS}",
-            "goto retry",
+            *_fetch(f"{base_url}/{plan.script_path}", base_url, "--replace "),
             "",
         )
     )

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -488,20 +489,20 @@ def test_a_card_that_is_made_anew_is_found_again(lan: Lan) -> None:
     assert bootp.ciaddr == ADDRESS, "the answer was heard"
 
 
-class Server:
+class Server(ABC):
     """A DHCP server's program on the LAN, which writes its leases and a log."""
 
     def __init__(self, lan: Lan) -> None:
         self.lan, self.leases, self.log = lan, lan.folder / "leases", lan.folder / "log"
         self.start()
 
+    @abstractmethod
     def words(self) -> list[str]:
         """Return its command."""
-        raise NotImplementedError
 
+    @abstractmethod
     def acknowledged(self) -> int:
         """Return how often it has lent the PC's address."""
-        raise NotImplementedError
 
     def start(self) -> None:
         folder = str(self.lan.folder)  # of Kea; not /run

@@ -4,7 +4,6 @@ The report is JSON: the events, each with stage, message and data.
 """
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +11,11 @@ from pathlib import Path
 
 from netboot.boot import cpio
 from netboot.boot.cpio import Record
-from netboot.boot.events import BootEvent
-from netboot.images import initramfs
 from netboot.lab import network
-from netboot.lab.rig import Classroom, Lesson, SeatReport
+from netboot.lab.rig import Classroom
+from tests.vm.guest import WANTED, run, until
 
 GUEST = Path(__file__).parent / "userland/fill"
-WANTED = "userland/etc/systemd/system/multi-user.target.wants"
 UNIT = """[Unit]
 After=multi-user.target
 [Service]
@@ -47,38 +44,15 @@ def as_erofs(squashfs: Path, folder: Path) -> Path:
 
 
 async def lesson(room: Classroom) -> None:
-    (seat,) = room.seats.values()
     async with room.open(), asyncio.timeout(SECONDS):
         await room.power_on()
-        while not {"load:ended", LAST} <= {event.stage for event in seat.events}:
-            assert not seat.failure, seat.failure
-            assert not room.server_failure, room.server_failure
-            await asyncio.sleep(0.2)
+        await until(room, lambda seat: {"load:ended", LAST} <= {each.stage for each in seat.events})
 
 
 def body() -> int:
     image, folder, built = map(Path, sys.argv[1:4])
-    load, profile = folder / "fill.img", folder / "room.yaml"
-    load.write_bytes(initramfs.compressed(cpio.archive(guest_records())))
-    root = as_erofs(image, folder)
-    profile.write_text(f"root: {{kind: nbd, image: {root}}}\nswap: {{size: 1x}}\n")
-
-    def tell(seat: SeatReport, event: BootEvent) -> None:
-        sys.stderr.write(f"{seat.seconds(event):7.2f} {event.stage} {event.message}\n")
-
-    evening = Lesson(
-        profile, built, folder, memory=192, initrds=(load,), settings=tuple(sys.argv[4:])
-    )
-    classroom = Classroom(evening, tell)
-    failure = ""
-    try:
-        asyncio.run(lesson(classroom))
-    except (AssertionError, TimeoutError) as error:
-        failure = f"{type(error).__name__} {error}".strip()
-    (report,) = classroom.seats.values()
-    events = [[event.stage, event.message, event.data] for event in report.events]
-    sys.stdout.write(json.dumps({"failure": failure, "events": events}) + "\n")
-    return 1 if failure else 0
+    root = f"{{kind: nbd, image: {as_erofs(image, folder)}}}"
+    return run(lesson, guest_records(), root, folder, built, settings=tuple(sys.argv[4:]))
 
 
 if __name__ == "__main__":

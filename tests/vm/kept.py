@@ -4,20 +4,17 @@ The report is JSON: the events, each with stage, message and data.
 """
 
 import asyncio
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from netboot.boot import cpio
 from netboot.boot.cpio import Record
-from netboot.boot.events import BootEvent
-from netboot.images import initramfs
 from netboot.lab import network
-from netboot.lab.rig import Classroom, Lesson, SeatReport
+from netboot.lab.rig import Classroom, SeatReport
+from tests.vm.guest import WANTED, run, until
 
 GUEST = Path(__file__).parent / "userland/keep"
-WANTED = "userland/etc/systemd/system/multi-user.target.wants"
 UNIT = """[Unit]
 After=multi-user.target netboot-userland.service
 [Service]
@@ -44,51 +41,24 @@ def guest_records() -> Iterator[Record]:
         yield cpio.file(f"userland/{LIBRARY_FOLDER}/{name}", content, executable=True)
 
 
+def has_written(count: int) -> Callable[[SeatReport], bool]:
+    return lambda seat: sum(each.stage == "load:written" for each in seat.events) >= count
+
+
 async def lesson(room: Classroom) -> None:
-    (seat,) = room.seats.values()
-
-    async def until(count: int) -> None:
-        while sum(event.stage == "load:written" for event in seat.events) < count:
-            assert not seat.failure, seat.failure
-            assert not room.server_failure, room.server_failure
-            await asyncio.sleep(0.2)
-
     async with room.open(), asyncio.timeout(SECONDS):
         await room.power_on()
-        await until(1)
+        await until(room, has_written(1))
         room.kill_server()
         await room.start_server()
-        await until(2)
+        await until(room, has_written(2))
 
 
 def body() -> int:
     image, folder, built = map(Path, sys.argv[1:4])
-    load, profile = folder / "keep.img", folder / "room.yaml"
-    load.write_bytes(initramfs.compressed(cpio.archive(guest_records())))
-    profile.write_text(f"root: {{kind: nbd, image: {image}, persist: 64MiB}}\nswap: {{size: 1x}}\n")
-
-    def tell(seat: SeatReport, event: BootEvent) -> None:
-        sys.stderr.write(f"{seat.seconds(event):7.2f} {event.stage} {event.message}\n")
-
-    evening = Lesson(
-        profile,
-        built,
-        folder,
-        memory=192,
-        initrds=(load,),
-        devices=RESETS,
-        settings=tuple(sys.argv[4:]),
-    )
-    classroom = Classroom(evening, tell)
-    failure = ""
-    try:
-        asyncio.run(lesson(classroom))
-    except (AssertionError, TimeoutError) as error:
-        failure = f"{type(error).__name__} {error}".strip()
-    (report,) = classroom.seats.values()
-    events = [[event.stage, event.message, event.data] for event in report.events]
-    sys.stdout.write(json.dumps({"failure": failure, "events": events}) + "\n")
-    return 1 if failure else 0
+    root = f"{{kind: nbd, image: {image}, persist: 64MiB}}"
+    more = {"devices": RESETS, "settings": tuple(sys.argv[4:])}
+    return run(lesson, guest_records(), root, folder, built, **more)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import argparse
 import asyncio
 import contextlib
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import web
 from netboot.cli.common import built
 from netboot.errors import OperatorError
 from netboot.lab import machine, network
@@ -31,7 +31,6 @@ STILL_SECONDS = 120.0
 AWAY_SECONDS = 60
 LINUX_SECONDS = 1.5
 REACTION_SECONDS = 30  # of a program whose pages are on swap
-PAGE_PORT = 8000
 MENU, EDITOR = (24, 756), (125, 753)  # buttons of IceWM's panel, with 1024 x 768 pixels
 SIZE = (1024, 768)
 
@@ -137,7 +136,7 @@ SCENES = {
     "boot": Scene(_boot),
     "kiosk": Scene(_kiosk, "kiosk"),
     "school": Scene(
-        _school, "kiosk", (*_GERMAN, f"seat.url=http://{network.SERVER.ip}:{PAGE_PORT}/")
+        _school, "kiosk", (*_GERMAN, f"seat.url=http://{network.SERVER.ip}:{web.PORT}/")
     ),
     "desktop": Scene(_desktop, "desktop", _GERMAN),
 }
@@ -162,19 +161,6 @@ async def _play(scene: Scene, images: Path, arguments: str, folder: Path) -> Non
         await scene.play(Stage(room, report, folder))
 
 
-@contextlib.contextmanager
-def _school_page(folder: Path) -> Iterator[None]:
-    """Serve the school's page over HTTP, on all addresses of this namespace."""
-    words = ["-m", "http.server", str(PAGE_PORT), "--directory", str(HERE)]
-    with (folder / "page.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.pictures", description=__doc__)
@@ -190,7 +176,7 @@ def main() -> None:
     images = built(profile, folder / "images")
 
     def play() -> int:
-        with _school_page(folder):
+        with web.serve(HERE, folder / "page.log"):
             for name in names:
                 (folder / name).mkdir()
                 asyncio.run(_play(SCENES[name], images, profile.boot.arguments, folder / name))
