@@ -58,7 +58,8 @@ def details(version: Version, before: Version | None, *, current: bool, uses: Us
     }
     text = [f"{name + ':':14} {value}" for name, value in rows.items() if value]
     if before is not None:
-        text += [f"other than {before.label}:", *(differences(before, version) or ["  nothing"])]
+        changed = differences(before, version) or ["  none"]
+        text += [f"packages that differ from {before.label}:", *changed]
     return "\n".join(text)
 
 

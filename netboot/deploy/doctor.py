@@ -110,7 +110,7 @@ def read_roots(profile: Profile, library: Library) -> list[Finding]:
     for name in sorted(profile.image_names):
         begin, version = time.monotonic(), library.current(name)
         if version is None:
-            told, fine = checks.missing(name, library.folder), False
+            told, fine = checks.missing(name, library), False
         else:
             told = checks.line(version, checks.damage(version))
             told, fine = told or f"{version.label}, {version.manifest.size / 1e6:.1f} MB", not told

@@ -219,9 +219,14 @@ class Profile(Section):
     @property
     def doubts(self) -> tuple[str, ...]:
         """Allowed settings that will probably not work as intended, one line each."""
+        unused = tuple(
+            f"not used with root kind {root.kind}, which has no image: '{key}.persist'"
+            for key, root in ((".".join(path), root) for path, root in self._roots().items())
+            if root.persist is not None and not ROOTS[root.kind].image
+        )
         if self.dhcp.mode != "proxy":
-            return ()
-        return (*self.dhcp.unused, *self._doubtful_loaders())
+            return unused
+        return (*unused, *self.dhcp.unused, *self._doubtful_loaders())
 
     def _doubtful_loaders(self) -> tuple[str, ...]:
         loaders = {"boot": self.boot.loader}

@@ -6,7 +6,6 @@ them, and a running server shows them on the screen of the PC that cannot boot.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from netboot.errors import OperatorError
@@ -18,9 +17,9 @@ BLOCK_BYTES = 4096  # of a hash tree
 READ_BYTES = 1 << 20
 
 
-def missing(name: str, folder: Path) -> str:
+def missing(name: str, library: Library) -> str:
     """Return the line for an image without a version."""
-    return f"root image '{name}': there is none in {folder}; sudo netboot image build {name}"
+    return f"root image '{name}': there is none in {library.folder}; {library.remedy(name)}"
 
 
 def misfit(found: Manifest, kernels: Mapping[str, str], processors: Iterable[str]) -> str:
@@ -81,7 +80,7 @@ def obstacle(
     """Return the line that tells why PCs cannot boot the image ``name`` now; empty if they can."""
     version = library.current(name)
     if version is None:
-        return missing(name, library.folder)
+        return missing(name, library)
     return line(version, misfit(version.manifest, kernels, processors) or flaw(version))
 
 

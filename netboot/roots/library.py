@@ -87,10 +87,8 @@ class Library:
         name, at, wanted = text.partition("@")
         versions = self.versions(name) if name else ()
         if not versions:
-            guess = nearest(name, dict.fromkeys(self.names()))
             raise OperatorError(
-                f"there is no root image '{name}' in {self.folder}",
-                hint=f"did you mean '{guess}'?" if guess else f"sudo netboot image build {name}",
+                f"there is no root image '{name}' in {self.folder}", hint=self.remedy(name)
             )
         if not at:
             return self.current(name) or versions[0]
@@ -100,6 +98,11 @@ class Library:
         listed = ", ".join(each.label for each in fitting or versions)
         problem = "several versions begin so" if fitting else "there is no such version"
         raise OperatorError(f"{text}: {problem}", hint=f"expected one of {listed}")
+
+    def remedy(self, name: str) -> str:
+        """Return what to do about an image that is not there: the nearest name, or a build."""
+        guess = nearest(name, dict.fromkeys(self.names()))
+        return f"did you mean '{guess}'?" if guess else f"sudo netboot image build {name}"
 
     def add(self, made: Manifest, image: Path, tree: Path) -> Version:
         """Move an image and its hash tree in, and let the next boots get them. Keep all others.

@@ -45,7 +45,7 @@ class Shelf:
         """Return one line on why a PC with one of these processors cannot boot; empty if it can."""
         found = self._current(name)
         if found is None:
-            return checks.missing(name, self.library.folder)
+            return checks.missing(name, self.library)
         made = found.version.manifest
         problem = checks.misfit(made, self.kernels, processors) or found.flaw
         return checks.line(found.version, problem)

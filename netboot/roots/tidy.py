@@ -69,7 +69,7 @@ HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 def strip_secrets(root: Path) -> tuple[str, ...]:
     """Remove secrets and return a line for each. Raises OperatorError."""
     if not (root / "etc").is_dir() or (root / "etc").is_symlink():
-        raise OperatorError(f"{root}: there is no folder /etc: not the root of a system")
+        raise OperatorError("there is no folder /etc: this is not the root of a system")
     for path in TOUCHED:
         if not _is_inside(root, (root / path).parent):
             raise OperatorError(f"/{path.rpartition('/')[0]} is a link that leads out of the image")

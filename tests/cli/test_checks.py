@@ -173,6 +173,8 @@ def test_root_images_have_to_fit_the_boot_images(tmp_path: Path) -> None:
         f"root image 'kiosk': there is none in {roots}; sudo netboot image build kiosk"
     )
     made = make_version(Library(roots))
+    near = profile_file.parse("root: {kind: image, image: kisok}", "room.yaml")
+    assert refused(checks.check_roots, near, roots, None).endswith("; did you mean 'kiosk'?")
     for processors in ('{"amd64": {"kernel": "6.1.0-56-amd64"}}', "{}", "null", "[]", "{"):
         text = '{"files": [], "processors": PROCESSORS}'.replace("PROCESSORS", processors)
         (tmp_path / "manifest.json").write_text(text)

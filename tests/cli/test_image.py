@@ -70,7 +70,10 @@ def test_a_library_without_images_says_how_to_make_one(tmp_path: Path) -> None:
 
 def test_inspect_tells_what_differs_from_the_version_before(library: Library) -> None:
     text = netboot(library, "inspect", "kiosk")
-    assert f"other than kiosk@{OLD.stamp}:\n  + ed 1\n  surf 2.0 -> 2.1\n  - vim 9" in text
+    assert (
+        f"packages that differ from kiosk@{OLD.stamp}:\n  + ed 1\n  surf 2.0 -> 2.1\n  - vim 9"
+        in text
+    )
     assert "seats now:     unknown" in text and "screen:      kiosk" in text
     assert netboot(library, "inspect", "kiosk", "--packages") == "ed 1\nsurf 2.1\n"
     assert json.loads(netboot(library, "inspect", "kiosk", "--json"))["digest"] == NEW.digest

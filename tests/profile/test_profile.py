@@ -369,3 +369,12 @@ def test_keys_that_proxy_mode_does_not_use_are_one_line(dhcp: str, keys: str) ->
     doubts = parse(f"dhcp: {{{dhcp}}}", "f").doubts
     assert len(doubts) == (1 if keys else 0)
     assert not keys or doubts[0].endswith(f": {keys}")
+
+
+def test_what_a_pc_would_keep_needs_an_image() -> None:
+    text = (
+        "root: {persist: 64MiB}\ngroups: {a: {match: '52:54:*', root: {kind: image, image: kiosk}}}"
+    )
+    assert parse(text, "f").doubts == (
+        "not used with root kind ram, which has no image: 'root.persist'",
+    )
