@@ -72,10 +72,19 @@ class KeptTable:
         return sum(area.size_bytes for area in self._areas.values())
 
     def grant(
-        self, seat: str, export: str, token: str, size_bytes: int, now: float
+        self,
+        seat: str,
+        export: str,
+        token: str,
+        size_bytes: int,
+        now: float,
+        *,
+        is_named: bool = True,
     ) -> Lease | Refused:
         """Let the boot of ``seat`` that has ``token`` attach ``export``.
 
+        Areas never end, so made-up PCs could take all room for good: PCs that the profile does not
+        name (``is_named``) get areas from the first half of the capacity only.
         An area is never made smaller. It is made larger if no worker of this server may have it open.
         """
         self._forget(now)
@@ -84,11 +93,12 @@ class KeptTable:
         wanted = has if area is not None and area.pinned else max(has, size_bytes)
         if wanted <= 0:
             return Refused(f"expected an area of at least a page, {size_bytes} bytes asked")
-        left = max(0, self.capacity_bytes - self.promised_bytes)
+        capacity = self.capacity_bytes if is_named else self.capacity_bytes // 2
+        left = max(0, capacity - self.promised_bytes)
         if wanted - has > left and has:
             wanted = has  # what the PC has already is promised to it
         if wanted - has > left:
-            asked, free, all_ = map(readable, (wanted, left, self.capacity_bytes))
+            asked, free, all_ = map(readable, (wanted, left, capacity))
             return Refused(f"no room to keep files: {asked} asked, {free} of {all_} left")
         if area is None:
             area = self._areas[export] = _Area(seat, export, wanted, now, self._new_key())

@@ -68,13 +68,19 @@ class KeptExports:
         ] = {}  # the change in which an area was granted or first attached
         table.on_change = self._changed
 
-    def grant(self, seat: str, export: str, token: str, size_bytes: int) -> Lease | Refused:
-        """Let the boot of ``seat`` that has ``token`` attach ``export``, if the disk has room."""
+    def grant(
+        self, seat: str, export: str, token: str, size_bytes: int, *, is_named: bool = True
+    ) -> Lease | Refused:
+        """Let the boot of ``seat`` that has ``token`` attach ``export``, if the disk has room.
+
+        ``is_named``: the profile names the seat (see KeptTable.grant).
+        """
         try:
             self._table.capacity_bytes = room(self.directory)
         except OSError as error:
             return Refused(f"the server cannot keep files: {error.strerror}", is_ours=True)
-        return self._table.grant(seat, export, token, size_bytes, self._clock())
+        now = self._clock()
+        return self._table.grant(seat, export, token, size_bytes, now, is_named=is_named)
 
     def find(self, name: WireName, address: str = "") -> Export | Refused:
         """Look the area up in the table."""

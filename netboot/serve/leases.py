@@ -149,7 +149,9 @@ class Leases:
         if size is None or self.kept is None or seat.is_played:
             return Refused("nothing is kept for this PC: its profile has no root.persist")
         token = new_token()
-        granted = self.kept.grant(seat.mac, kept_export(seat.mac), token, size)
+        granted = self.kept.grant(
+            seat.mac, kept_export(seat.mac), token, size, is_named=seat.is_named
+        )
         if isinstance(granted, Refused):
             self._seats.record(seat.mac, "lease", f"refused: {granted.reason}")
             return granted

@@ -47,6 +47,14 @@ def test_each_boot_gets_the_same_area() -> None:
     assert first.lease.size_bytes == second.lease.size_bytes == 10 * MIB
 
 
+def test_made_up_pcs_leave_half_of_the_room_to_pcs_of_the_profile() -> None:
+    areas = table(40 * MIB)
+    granted(areas.grant(SEAT, EXPORT, "one", 20 * MIB, 0.0, is_named=False))
+    refused = areas.grant("made up", OTHER, "two", MIB, 0.0, is_named=False)
+    assert isinstance(refused, Refused) and "of 20 MiB left" in refused.reason
+    granted(areas.grant("named", OTHER, "two", 20 * MIB, 0.0))
+
+
 def test_a_new_boot_shuts_out_the_one_before_when_it_attaches() -> None:
     areas = table()
     first = booted(areas, "one")
