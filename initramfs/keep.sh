@@ -42,9 +42,14 @@ keep_failed() {
 # mount_kept, in the userland: mount the area on /persist, and first make its file system if it has none.
 # The programs for that are the root image's.
 mount_kept() {
-    local device said
+    local device said head=$run/netboot/keep.head
     read -r device <"$run/netboot/keep"
-    if ! head -c $ZEROS "$device" | tr -d '\0' | grep -q .; then
+    # An area that cannot be read now is not an empty one.
+    if ! head -c $ZEROS "$device" >"$head" || [ "$(wc -c <"$head")" != $ZEROS ]; then
+        keep_failed "its first bytes cannot be read"
+        return 1
+    fi
+    if ! tr -d '\0' <"$head" | grep -q .; then
         said=$(/sbin/mke2fs -q -t ext4 -L persist -E nodiscard "$device" 2>&1) || {
             keep_failed "no file system can be made: $said; the root image needs e2fsprogs"
             return 1

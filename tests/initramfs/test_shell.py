@@ -553,6 +553,35 @@ def test_files_are_kept_only_if_the_server_agrees(
     assert (lib.folder / "asked").exists() is bool(command_line)
 
 
+@pytest.mark.parametrize(
+    ("content", "called"),
+    [
+        (bytes(70000), "mke2fs"),
+        (bytes(1024) + b"\x53\xef" + bytes(70000), "e2fsck"),
+        (bytes(4096), ""),
+        (None, ""),
+    ],
+)
+def test_only_an_area_that_was_read_and_is_empty_gets_a_file_system(
+    lib: Lib, content: bytes | None, called: str
+) -> None:
+    """A read that fails while the server is away must not cost a pupil's files."""
+    (lib.folder / "netboot").mkdir()
+    (lib.folder / "netboot/keep").write_text(f"{lib.folder}/area\n")
+    if content is not None:
+        (lib.folder / "area").write_bytes(content)
+    text = (INITRAMFS / "keep.sh").read_text().replace("/persist", f"{lib.folder}/persist")
+    for name in ("mke2fs", "e2fsck"):
+        text = text.replace(f"/sbin/{name}", name)
+        text += f'{name}() {{ echo {name} >"$run/called"; }}\n'
+    text += f"mount() {{ :; }}\n{BEFORE}queue=$run/beacons screen=$run/screen\n"
+    lib.run(f"{text}mount_kept 2>/dev/null; :")
+    found = lib.folder / "called"
+    assert (found.read_text() if found.exists() else "") == (f"{called}\n" if called else "")
+    beacons = [path.read_text() for path in (lib.folder / "beacons").iterdir()]
+    assert beacons == ([] if called else ["its first bytes cannot be read\n"])
+
+
 def test_one_process_keeps_the_address(lib: Lib) -> None:
     init = (INITRAMFS / "init").read_text()
     function = init[init.index("keep_address() {") : init.index("\nwait_for_link")]
