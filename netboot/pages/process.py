@@ -219,10 +219,11 @@ async def collect(
     """
     loop, descriptor = asyncio.get_running_loop(), worker.fileno()
     worker.setblocking(False)
-    control.send(worker, {"do": "leave"})
     readable = asyncio.Event()
     loop.add_reader(descriptor, readable.set)
     try:
+        # One without clients ends by itself, perhaps between our connection and this order.
+        control.send(worker, {"do": "leave"})
         while True:
             await readable.wait()
             readable.clear()

@@ -88,6 +88,28 @@ def test_a_worker_that_cannot_be_met_ends_no_other_take_over(
     assert "an older worker cannot be reached: Too many open files" in caplog.text
 
 
+def test_a_worker_that_ends_before_its_order_is_not_told_as_a_fault(
+    store: MemoryStore,
+    left: list[Left],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It has no client and no control plane: it ends while a connection waits at its socket."""
+    meet = control.meet
+
+    def meet_and_wait(folder: Path, name: str) -> socket.socket | None:
+        worker = meet(folder, name)
+        each = next(each for each in left if each.name == name)
+        each.process.send_signal(signal.SIGCONT)
+        assert each.process.wait(10) == 0
+        return worker
+
+    monkeypatch.setattr(control, "meet", meet_and_wait)
+    take_over(store, left)
+    assert caplog.text == ""
+    assert control.meetings(store.directory) == []
+
+
 def test_a_process_that_is_no_worker_is_not_killed(tmp_path: Path) -> None:
     """A release before listened for its workers: the credentials are those of a control plane."""
     listener, name = control.listen(tmp_path)
