@@ -76,23 +76,28 @@ def is_open(sock: socket.socket) -> bool:
 
 
 def hold(said: bytes, number: int, is_over: Callable[[], bool]) -> Counter[str]:
-    """Hold ``number`` connections. Those that are hung up on are made again, at a bounded rate."""
+    """Hold ``number`` connections. Those that are hung up on are made again, at a bounded rate.
+
+    ``most open`` counts those that were open for a second: a busy server may not have seen the
+    newest yet.
+    """
     found: Counter[str] = Counter()
-    held = list[socket.socket]()
+    held = dict[socket.socket, float]()
     while not is_over():
         if len(held) < number:
             sock = connect(said)
             found["dialled"] += 1
             if sock is not None:
-                held.append(sock)
+                held[sock] = time.monotonic()
         else:
             time.sleep(0.1)
-            kept = [sock for sock in held if is_open(sock)]
-            for sock in set(held) - set(kept):
+            gone = [sock for sock in held if not is_open(sock)]
+            for sock in gone:
+                del held[sock]
                 sock.close()
-            found["hung up on"] += len(held) - len(kept)
-            found["most open"] = max(found["most open"], len(kept))
-            held = kept
+            found["hung up on"] += len(gone)
+            settled = sum(since < time.monotonic() - 1 for since in held.values())
+            found["most open"] = max(found["most open"], settled)
     return found
 
 
