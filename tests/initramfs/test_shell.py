@@ -502,12 +502,15 @@ def test_the_real_statfs_has_five_numbers(lib: Lib) -> None:
 def test_reading_and_swapping_are_tuned_where_the_kernel_can(lib: Lib) -> None:
     text = f". {INITRAMFS / 'changes.sh'}\ntune /dev/dm-1; echo fine"
     assert lib.run(text) == "fine\n"
-    for folder in ("sys/vm", "block/dm-1/queue", "kernel/mm/lru_gen"):
+    parameters = [f"module/{name}/parameters" for name in ("dm_bufio", "dm_verity")]
+    for folder in ("sys/vm", "block/dm-1/queue", "kernel/mm/lru_gen", *parameters):
         (lib.folder / folder).mkdir(parents=True)
     assert lib.run(text) == "fine\n"
     assert (lib.folder / "kernel/mm/lru_gen/enabled").read_text() == "y\n"
     assert (lib.folder / "sys/vm/swappiness").read_text() == "180\n"
     assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
+    assert (lib.folder / parameters[0] / "retain_bytes").read_text() == "2097152\n"
+    assert (lib.folder / parameters[1] / "prefetch_cluster").read_text() == "16384\n"
 
 
 KEPT = "host=10.0.0.1 port=10809 export=seat-1-persist"
