@@ -21,7 +21,8 @@ from netboot.images.part import digest
 from netboot.images.progress import Progress
 from netboot.pages.stores.image import BLOCK_BYTES, open_image
 from netboot.pages.verity import make_tree
-from netboot.roots import sources, tidy
+from netboot.roots import sources, stubs, tidy
+from netboot.roots.caches import renew_caches
 from netboot.roots.definition import Definition
 from netboot.roots.dressing import dress, files_below
 from netboot.roots.format import PACKERS, pack
@@ -32,7 +33,7 @@ from netboot.roots.recipes import Recipe, recipe
 from netboot.roots.scratch import scratch
 from netboot.roots.sources import Source
 
-ENGINE = 1  # counted up if other code makes another image of the same definition
+ENGINE = 2  # counted up if other code makes another image of the same definition
 INITS = ("sbin/init", "usr/lib/systemd/systemd", "lib/systemd/systemd")
 
 
@@ -60,9 +61,12 @@ def build(
     check_root()
     packer = PACKERS[definition.format]
     program = packer.command(Path(), Path())[0]
-    check_installed({"mmdebstrap": "mmdebstrap", program: packer.package, "depmod": "kmod"})
     base = definition.base or sources.own_base()
     wanted = recipe(definition, base)
+    light = stubs.programs(definition.architecture) if wanted.light else {}
+    check_installed(
+        {"mmdebstrap": "mmdebstrap", program: packer.package, "depmod": "kmod", **light}
+    )
     progress.step("looking for packages")
     source = sources.source(
         base, definition.architecture, cache, progress, firmware=bool(wanted.firmware), fresh=fresh
@@ -80,6 +84,8 @@ def build(
         install(root, source, packages, len(versions), folder, progress)
         progress.step("adding files and settings")
         dress(root, definition, wanted)
+        if wanted.light:
+            stubs.make_stubs(root, definition.architecture)
         told = _reduce(root, definition, wanted, progress)
         made = Manifest(
             name=definition.name,
@@ -209,6 +215,7 @@ def _reduce(
     tidy.remove_translations(root, definition.locales)
     told = tidy.strip_secrets(root)
     tidy.remove_leftovers(root)
+    renew_caches(root)
     return told
 
 
@@ -218,7 +225,7 @@ def _key(definition: Definition, wanted: Recipe, base: str, versions: dict[str, 
     ours = [rootfs / tree for tree in wanted.trees]
     ours += [resources.folder("tools") / "strip-secrets"]
     theirs = [Path(each) for each in (*definition.files.values(), *definition.hooks)]
-    tools = ["mmdebstrap", PACKERS[definition.format].package]
+    tools = ["mmdebstrap", PACKERS[definition.format].package, "gcc"]
     ingredients: dict[str, Any] = {
         "engine": ENGINE,
         "base": base,

@@ -9,7 +9,7 @@ from netboot.errors import OperatorError
 from netboot.images import resources
 from netboot.roots.definition import Definition
 from netboot.roots.format import SOURCE_DATE_EPOCH
-from netboot.roots.recipes import Recipe
+from netboot.roots.recipes import GENERATORS, Recipe
 from netboot.roots.running import around, in_root
 
 UNITS = "etc/systemd/system"
@@ -25,7 +25,8 @@ def dress(root: Path, definition: Definition, recipe: Recipe) -> None:
         _copy(Path(here), root / there.lstrip("/"))
     if (root / "usr/bin/systemd-sysusers").exists():
         _run(root, ["systemd-sysusers"], "accounts cannot be made")
-    mask(root, recipe.mask)
+    mask(root, UNITS, recipe.mask)
+    mask(root, "etc/systemd/system-generators", GENERATORS)
     if recipe.enable:
         _run(root, ["systemctl", "enable", *recipe.enable], "units cannot be enabled")
     if definition.locales:
@@ -36,13 +37,13 @@ def dress(root: Path, definition: Definition, recipe: Recipe) -> None:
         around(root, [hook, str(root)], problem=f"hook {hook} failed", env=ENVIRONMENT)
 
 
-def mask(root: Path, units: Iterable[str]) -> None:
-    """Let systemd never start these units. Raises OSError."""
-    folder = root / UNITS
+def mask(root: Path, where: str, names: Iterable[str]) -> None:
+    """Let systemd never start these units, or run these generators, of a folder. Raises OSError."""
+    folder = root / where
     folder.mkdir(parents=True, exist_ok=True)
-    for unit in units:
-        (folder / unit).unlink(missing_ok=True)
-        (folder / unit).symlink_to("/dev/null")
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to("/dev/null")
 
 
 def _run(root: Path, command: list[str], problem: str) -> None:

@@ -17,7 +17,7 @@ from netboot.profile import reading
 from netboot.roots import layers, tidy
 from netboot.roots.build import Made, add, check_root
 from netboot.roots.definition import NAME, Definition
-from netboot.roots.dressing import mask
+from netboot.roots.dressing import UNITS, mask
 from netboot.roots.format import detect
 from netboot.roots.library import Library
 from netboot.roots.manifest import Manifest
@@ -55,7 +55,7 @@ def import_system(
         unpack(path, folder, root)
         told = tidy.strip_secrets(root)
         tidy.remove_leftovers(root)
-        mask(root, recipe(Definition(screen="none"), "").mask)
+        mask(root, UNITS, recipe(Definition(screen="none"), "").mask)
         kept = f"{OCI if source.startswith(OCI) else ''}{path}"
         made = Manifest(name, "", int(time.time()), format, 0, 0, "", source=kept)
         return Made(add(root, made, folder, library, progress), new=True, told=told)

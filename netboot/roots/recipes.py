@@ -58,7 +58,7 @@ class Recipe:
     ``packages``: of the component main, without the kernel. ``firmware``: packages of the component
     non-free-firmware. ``trees``: folders below rootfs/. ``enable``, ``mask``: units of systemd.
     ``drop``, ``keep``: patterns of kernel drivers, relative to the folder ``kernel`` of a release's modules;
-    what ``keep`` names stays although ``drop`` names it too.
+    what ``keep`` names stays although ``drop`` names it too. ``light``: with stubs of heavy libraries.
     """
 
     packages: tuple[str, ...]
@@ -68,6 +68,7 @@ class Recipe:
     mask: tuple[str, ...]
     drop: tuple[str, ...]
     keep: tuple[str, ...]
+    light: bool
 
 
 # e2fsprogs makes the area of a PC that keeps files (root.persist).
@@ -129,6 +130,15 @@ COSTLY = (
     "unattended-upgrades.service",
     "whoopsie.service",
 )
+# Programs that look for disks with systems, encryption and updates, at each start of systemd.
+GENERATORS = (
+    "systemd-cryptsetup-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-integritysetup-generator",
+    "systemd-system-update-generator",
+    "systemd-veritysetup-generator",
+)
 # No account of the image has a password, so a login prompt is of no use.
 PROMPT = ("getty@tty1.service",)
 SHOWN = ("netboot-screen.service", "earlyoom.service")
@@ -174,6 +184,7 @@ FIRMWARE_OF_TRIXIE = {
 # The driver of the card that a PC boots from is loaded from the initramfs, and a PC's own disks
 # are not to be touched by its users. USB sticks need drivers/scsi itself, webcams drivers/media/usb/uvc.
 NO_SEAT_HAS = (
+    "arch/x86/kvm",
     "drivers/ata",
     "drivers/iio",
     "drivers/infiniband",
@@ -234,6 +245,7 @@ def recipe(definition: Wanted, base: str) -> Recipe:
         mask=_once(*LASTING, *COSTLY, *screen.mask),
         drop=_once(*NO_SEAT_HAS, *definition.drop_drivers),
         keep=_once(*STAYS, *definition.keep_drivers),
+        light="screen" in screen.trees,
     )
 
 

@@ -80,7 +80,7 @@ def strip_secrets(root: Path) -> tuple[str, ...]:
 
 def remove_leftovers(root: Path) -> None:
     """Remove what the image must not have of the build. Raises OSError."""
-    _remove(root, LEFTOVERS)
+    remove(root, LEFTOVERS)
     hosts = root / "etc/hosts"
     if not os.path.lexists(hosts):
         hosts.write_text(HOSTS)
@@ -92,7 +92,7 @@ def remove_leftovers(root: Path) -> None:
 
 def remove_documentation(root: Path) -> None:
     """Remove manual pages and documents, but no licence. Raises OSError."""
-    _remove(root, DOCUMENTATION)
+    remove(root, DOCUMENTATION)
     for path in _matching(root, f"{DOCS}/*/*"):
         if path.name != "copyright":
             _remove_path(path)
@@ -139,18 +139,19 @@ def kernels(root: Path) -> tuple[str, ...]:
     return ()
 
 
+def remove(root: Path, patterns: Iterable[str]) -> None:
+    """Remove files and folders by names with stars. Raises OSError."""
+    for pattern in patterns:
+        for path in _matching(root, pattern):
+            _remove_path(path)
+
+
 def _languages(locale: str) -> set[str]:
     """Return the folders of a locale: de_AT.UTF-8@euro has those of de, de_AT, de_AT@euro, ..."""
     name, _, modifier = locale.partition("@")
     name = name.partition(".")[0]
     found = {name, name.partition("_")[0]}
     return found | ({f"{each}@{modifier}" for each in found} if modifier else set())
-
-
-def _remove(root: Path, patterns: Iterable[str]) -> None:
-    for pattern in patterns:
-        for path in _matching(root, pattern):
-            _remove_path(path)
 
 
 def _matching(root: Path, pattern: str) -> Iterator[Path]:
