@@ -37,7 +37,8 @@ class Packer:
 
 
 PACKERS = {
-    # 32 KiB: blocks of 64 KiB read as much in as many requests. -x-1: from a folder without extended
+    # 16 KiB: with 32 KiB NetSurf's start reads 51 MB instead of 48, in 1,800 requests instead of 1,930,
+    # and the image is 3 % smaller. Cables are slower than requests. -x-1: from a folder without extended
     # attributes mkfs.erofs 1.5 fails otherwise. No -T: it gives all files one time, and caches of
     # fonts and icons compare times.
     "erofs": Packer(
@@ -45,7 +46,7 @@ PACKERS = {
         lambda folder, image: [
             "mkfs.erofs",
             "-zlz4hc",
-            "-C32768",
+            "-C16384",
             "-x-1",
             f"-U{UUID}",
             str(image),
