@@ -25,6 +25,7 @@ from netboot.roots import sources, stubs, tidy
 from netboot.roots.caches import renew_caches
 from netboot.roots.definition import Definition
 from netboot.roots.dressing import dress, files_below
+from netboot.roots.foreign import check_runs
 from netboot.roots.format import PACKERS, pack
 from netboot.roots.installing import install
 from netboot.roots.library import Library, Version
@@ -61,6 +62,7 @@ def build(
     check_root()
     packer = PACKERS[definition.format]
     program = packer.command(Path(), Path())[0]
+    check_runs(definition.architecture)
     base = definition.base or sources.own_base()
     wanted = recipe(definition, base)
     light = stubs.programs(definition.architecture) if wanted.light else {}
