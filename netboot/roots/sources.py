@@ -1,7 +1,8 @@
 """Where the packages of a root image come from: the Debian mirrors of this machine's apt.
 
 Another release, architecture or component of the same mirrors will do: a separate apt knows their
-packages, without a change to the machine's own.
+packages, without a change to the machine's own. The kernel is always one of this machine's release,
+because PCs boot such a one.
 """
 
 import contextlib
@@ -18,11 +19,19 @@ from pathlib import Path
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
 from netboot.images.kernel import kernel_package
-from netboot.images.packages import NO_MIRROR, Apt, Mirror, separate_apt, signed_by
+from netboot.images.packages import (
+    NO_MIRROR,
+    Apt,
+    Mirror,
+    foreign_apt,
+    separate_apt,
+    signed_by,
+)
 from netboot.images.progress import Progress
 from netboot.profile.reading import any_of
 
-BASES = ("bookworm", "trixie")
+BASES = ("bookworm", "trixie")  # the oldest first
+PREFERRED = "APT::Default-Release"
 FIRMWARE = "non-free-firmware"
 LISTS_AGE = 6 * 3600  # seconds after which a build asks the mirrors for newer packages
 STAMP = "asked"
@@ -35,8 +44,8 @@ PROXY = r"(?im)^Acquire::https?::[^ ]*proxy[^ ]* .*|^Acquire::Check-[^ ]* .*"
 class Source:
     """An apt for one base. ``file``: its sources.list. ``config``: settings for mmdebstrap's apt.
 
-    ``complaint``: why its lists could not be refreshed, empty if they were. ``host``: the machine's
-    own apt if it has the same base and architecture, which chooses the kernel that PCs boot.
+    ``complaint``: why its lists could not be refreshed, empty if they were. ``kernels``: the apt that
+    chooses the kernel which PCs boot, None if that kernel cannot be installed in this base.
     """
 
     apt: Apt
@@ -45,7 +54,7 @@ class Source:
     file: Path
     config: str
     complaint: str = ""
-    host: Apt | None = None
+    kernels: Apt | None = None
 
     def kernel(self, name: str) -> str:
         """Return the package of the kernel that PCs boot, for ``name`` such as linux-image-amd64.
@@ -53,14 +62,14 @@ class Source:
         ``netboot build`` takes the version that the lists of this machine have, which may be older
         than the newest one. Drivers of another version would be of no use.
         """
-        if self.host is None:
+        if self.kernels is None:
             return name
-        host = self.host
-        folders = {Path(row["Filename"]).parent for row in host.mirrors()}
+        kernels = self.kernels
+        folders = {Path(row["Filename"]).parent for row in kernels.mirrors()}
 
         def ask() -> dict[str, str]:
-            known = host.show([name]).get(name)
-            return {"kernel": kernel_package(host, known).name if known else name}
+            known = kernels.show([name]).get(name)
+            return {"kernel": kernel_package(kernels, known).name if known else name}
 
         return self._remembered(folders, name, ask)["kernel"]
 
@@ -135,17 +144,23 @@ def source(
     aged = not stamp.exists() or not 0 <= time.time() - stamp.stat().st_mtime < LISTS_AGE
     components = f"main {FIRMWARE}" if firmware else "main"
 
-    def line(mirror: Mirror) -> str:
-        return f"deb {signed_by()}{mirror['Repo-URI']} {_release(mirror, base)} {components}\n"
-
     host = Apt(cache / "roots" / "host")
     foreign = architecture != host.architecture()
+    own = _release_of_kernels(base)
+    releases = dict.fromkeys((base, own or base))
+
+    def lines(mirror: Mirror) -> str:
+        start = f"deb {signed_by()}{mirror['Repo-URI']}"
+        return "".join(f"{start} {_release(mirror, each)} {components}\n" for each in releases)
+
     settings = {"APT::Architecture": architecture, "APT::Architectures::": architecture}
+    if len(releases) > 1:
+        settings |= {PREFERRED: f"/^{base}/"}
     apt, complaint = separate_apt(
         host,
         state,
-        line,
-        settings if foreign else {},
+        lines,
+        settings if foreign or len(releases) > 1 else {},
         f"asking the mirrors for packages of {base}",
         progress,
         fresh=fresh or aged,
@@ -154,9 +169,28 @@ def source(
         raise OperatorError(NO_MIRROR, hint="sudo apt-get update")
     stamp.touch()  # also if it failed: an answer of a mirror that is away takes 10 s
     config = "\n".join(re.findall(PROXY, host.configuration())) + "\n"
-    same = not foreign and any(_release(row, base) == row["Release"] for row in host.mirrors())
-    own = host if same else None
-    return Source(apt, base, architecture, state / "sources.list", config, complaint, own)
+    if PREFERRED in settings:
+        config += f'{PREFERRED} "{settings[PREFERRED]}";\n'
+    kernels = host
+    if foreign:  # the lists by which the boot images of these PCs are made (images/part.py)
+        folder = cache / f"apt-{architecture}"
+        kernels, _ = foreign_apt(host, architecture, folder, progress)
+    return Source(
+        apt, base, architecture, state / "sources.list", config, complaint, kernels if own else None
+    )
+
+
+def _release_of_kernels(base: str) -> str:
+    """Return the release whose kernels the PCs boot; empty if ``base`` cannot have them.
+
+    That is the release of this machine. A newer base can have an older kernel; an older one lacks
+    what a newer kernel's package needs.
+    """
+    with contextlib.suppress(OperatorError):
+        own = own_base()
+        if BASES.index(own) <= BASES.index(base):
+            return own
+    return ""
 
 
 def _release(mirror: Mirror, base: str) -> str:

@@ -60,7 +60,26 @@ def test_an_answer_is_kept_until_the_lists_change(lists: Path) -> None:
     assert apt.asked == 5
 
 
-def test_the_kernel_of_another_release_is_its_newest(lists: Path) -> None:
+@pytest.mark.parametrize(
+    ("own", "base", "kernels"),
+    [
+        ("bookworm", "bookworm", "bookworm"),
+        ("bookworm", "trixie", "bookworm"),
+        ("trixie", "bookworm", ""),
+        ("trixie", "trixie", "trixie"),
+        ("sid", "trixie", ""),
+    ],
+)
+def test_a_base_has_the_kernel_that_pcs_boot_unless_it_is_older(
+    own: str, base: str, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "platform.freedesktop_os_release", lambda: {"VERSION_CODENAME": own}, raising=True
+    )
+    assert sources._release_of_kernels(base) == kernels
+
+
+def test_the_kernel_of_an_older_base_is_its_newest(lists: Path) -> None:
     found = Source(Fake(lists), "trixie", "amd64", lists.parent / "sources.list", "")
     assert found.kernel("linux-image-amd64") == "linux-image-amd64"
 
