@@ -1,6 +1,7 @@
 """Install Debian's packages into an empty folder, with mmdebstrap."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -23,13 +24,20 @@ def install(
     folder: Path,
     progress: Progress,
 ) -> None:
-    """Install packages and what they need into ``root``. Raises OperatorError."""
+    """Install packages and what they need into ``root``. Raises OperatorError.
+
+    With the lists of ``source``: the image has the versions that its key was made of, and a mirror
+    whose lists cannot be read now is no obstacle.
+    """
     config = folder / "apt.conf"
     config.write_text(source.config)
     command = ["mmdebstrap", "--verbose", "--mode=root", "--variant=essential"]
     command += [f"--architectures={source.architecture}", f"--aptopt={config}"]
     # A build that a power cut breaks off is begun anew, so nothing of it has to be on disk at once.
     command += ["--dpkgopt=force-unsafe-io"]
+    lists = source.file.with_name("lists")
+    copy = f'cp {shlex.quote(str(lists))}/*_* "$1/var/lib/apt/lists/"'
+    command += ["--skip=update", f"--setup-hook={copy}"]
     command += [f"--include={','.join(packages)}", source.base, str(root), str(source.file)]
     # The boot server makes the initramfs; Debian's would take minutes.
     environment = {**ENVIRONMENT, "INITRD": "No", "TMPDIR": str(folder)}
@@ -44,6 +52,7 @@ def install(
             errors=FAILURES,
         )
     except OperatorError:
+        source.forget()  # a package that the lists have may be on no mirror any more
         if shutil.disk_usage(folder).free < LITTLE_ROOM:
             raise OperatorError(f"{folder.parent} is full", hint="free some space there") from None
         raise

@@ -80,10 +80,14 @@ class Source:
             lists = {self.file.parent / "lists"}
             return self._remembered(lists, wanted, lambda: self.apt.would_install(wanted))
         except OperatorError as error:
-            self.file.with_name(STAMP).unlink(missing_ok=True)  # so that the next build asks again
+            self.forget()
             if self.complaint:
                 raise OperatorError(f"{error}; {self.complaint}", hint=error.hint) from None
             raise
+
+    def forget(self) -> None:
+        """Let the next build ask the mirrors for newer lists. Raises OSError."""
+        self.file.with_name(STAMP).unlink(missing_ok=True)
 
     def _remembered(
         self, folders: Iterable[Path], question: object, ask: Callable[[], dict[str, str]]
