@@ -112,11 +112,17 @@ def check(
 
 
 @app.command(epilog="Example:  netboot schema > netboot.schema.json")
-def schema() -> None:
+def schema(
+    image: Annotated[
+        bool, typer.Option("--image", help="That of definitions of root images.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of profiles, for editors."""
     from netboot.profile import file as profile_file
+    from netboot.roots import definition
 
-    print(json.dumps(profile_file.schema(), indent=2))
+    found = definition.schema() if image else profile_file.schema()
+    print(json.dumps(found, indent=2))
 
 
 @app.command(epilog="Example:  netboot plan --profile lab.yaml --mac 52:54:00:77:00:01 --arch bios")

@@ -87,10 +87,15 @@ def validated(read: Document, model: type[S]) -> S:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a profile as users write it, for editors."""
+    return schema_of(Profile, "netboot profile")
+
+
+def schema_of(model: type[Section], title: str) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the files that ``validated`` reads as this model."""
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
-        **Profile.model_json_schema(schema_generator=_AsWritten),
-        "title": "netboot profile",
+        **model.model_json_schema(schema_generator=_AsWritten),
+        "title": title,
     }
 
 

@@ -4,16 +4,17 @@ Each key has a default, so an empty file is a definition. The file's name is the
 paths in it are relative to its folder.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from netboot.errors import OperatorError
-from netboot.profile import file, patterns, reading, values
-from netboot.profile.fields import Kernel, NothingIsEmpty, Section, misplaced
-from netboot.profile.processors import AMD64
+from netboot.profile import file, patterns, reading, rules, values
+from netboot.profile.fields import NothingIsEmpty, Section, misplaced
+from netboot.profile.processors import AMD64, I386
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.reading import OneOrMore, Text
 
@@ -21,12 +22,17 @@ NAME = "[a-z0-9][a-z0-9_.-]{0,39}"
 PACKAGE = r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9][A-Za-z0-9.+~:-]*)?"
 LOCALE = r"[A-Za-z]{2,8}(?:_[A-Za-z]{2})?(?:\.[A-Za-z0-9-]+)?(?:@[a-z0-9]+)?"
 PATTERN = r"[A-Za-z0-9_*?][A-Za-z0-9_.*?/+-]*"  # of drivers' paths
+# Not "..", not the root folder, and not Unicode's characters that do not print.
+IN_IMAGE = r"(?!.*/\.\.(?:/|\s*$))(?!/(?:[./]*/)?\.?\s*$)/[^\x00-\x1f\x7f-\xa0\xad]+"
+PACKAGE_NAME = r"[a-z0-9][a-z0-9+.-]+"
+PATH = r"[^\x00-\x1f]+"
 SUFFIXES = (".yaml", ".yml")
 
 
 def _text(expected: str, pattern: str) -> Text[str]:
     def convert(text: str) -> str:
-        reading.matched(pattern, text)
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError(text)
         return text
 
     return Text(expected, convert, patterns.text(pattern))
@@ -45,23 +51,39 @@ def _path_in_image(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    return reading.matched(r"[^\x00-\x1f]+", text)[0]
+    return reading.matched(PATH, text)[0]
 
 
 Name = Annotated[str, _text("a name such as kiosk or room-12", NAME)]
+KERNEL = _text("a Debian package such as linux-image-amd64", PACKAGE_NAME)
 Package = Annotated[str, _text("a Debian package such as hunspell-de-de", PACKAGE)]
 Locale = Annotated[str, _text("a locale such as de_DE.UTF-8", LOCALE)]
 Pattern = Annotated[
     str, _text("a folder or file of drivers such as drivers/media or *wifi*", PATTERN)
 ]
 PathInImage = Annotated[
-    str, Text("a path in the image such as /etc/motd", _path_in_image, patterns.text("/.+"))
+    str, Text("a path in the image such as /etc/motd", _path_in_image, patterns.text(IN_IMAGE))
 ]
-OwnPath = Annotated[str, Text("the path of a file or folder", _path, patterns.text(".+"))]
+OwnPath = Annotated[str, Text("the path of a file or folder", _path, patterns.text(PATH))]
+
+
+# The rules of Definition._fitting, for editors.
+RULES = rules.rules(
+    (
+        rules.has("architecture", {"enum": [I386.name]}),
+        rules.may_have("base", {"not": {"const": "trixie"}}),
+    ),
+    (
+        {"not": rules.has("screen", {"const": "desktop"})},
+        rules.may_have("desktop", {"const": "icewm"}),
+    ),
+)
 
 
 class Definition(Section):
     """The keys of a definition."""
+
+    model_config = ConfigDict(json_schema_extra=RULES)
 
     name: Name | None = None
     """The image's name. Default: the name of this file, without `.yaml`."""
@@ -69,13 +91,17 @@ class Definition(Section):
     """The release of Debian: bookworm (12) or trixie (13). Default: the one of this machine."""
     architecture: Annotated[str, values.choice(PROCESSORS)] = AMD64.name
     """The processor of the PCs, by Debian's names: amd64, i386 or arm64. Default: amd64."""
-    kernel: Kernel | None = None
+    kernel: Annotated[str, KERNEL] | None = None
     """The Debian package of the kernel whose drivers the image has; it must be the profile's
     `boot.kernel`. Without this key: Debian's default kernel, such as linux-image-amd64.
     """
     screen: Literal["kiosk", "desktop", "thin", "none"] = "kiosk"
     """The purpose of the screen. kiosk: one browser and nothing else; desktop: a panel, windows and
     programs; thin: the screen of another computer, by VNC or RDP; none: a console. Default: kiosk.
+    """
+    desktop: Literal["icewm", "xfce"] = "icewm"
+    """The programs of `screen: desktop`, by the RAM of a PC with network swap. icewm: a panel and
+    a menu, on 256 MB; xfce: Xfce, on 512 MB. Default: icewm.
     """
     browser: Literal["netsurf", "surf", "firefox-esr", "chromium", "none"] = "surf"
     """The browser of kiosk and desktop, by the RAM of a PC with network swap: netsurf runs on
@@ -120,8 +146,13 @@ class Definition(Section):
         last = PROCESSORS[self.architecture].last_release
         if last == "12" and self.base == "trixie":
             raise misplaced(f"trixie has no kernel for {self.architecture}", "base")
-        if self.kernel is not None and self.kernel.startswith("/"):
-            raise misplaced("expected a Debian package: a file has no drivers beside it", "kernel")
+        if self.desktop != "icewm" and self.screen != "desktop":
+            raise misplaced(f"{self.desktop} needs 'screen: desktop'", "desktop")
+        for key in ("hardware", "locales"):
+            words = getattr(self, key)
+            twice = next((word for word in words if words.count(word) > 1), "")
+            if twice:
+                raise misplaced(f"'{twice}' is there twice", key)
         return self
 
     @property
@@ -148,6 +179,11 @@ def parse(text: str, path: Path) -> Definition:
         "name": found.name or named(path),
     }
     return found.model_copy(update=changes)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a definition as users write it, for editors."""
+    return file.schema_of(Definition, "netboot root image")
 
 
 def named(path: Path) -> str:
