@@ -1,6 +1,6 @@
 """The recipe of a root image, from its definition: packages, file trees, units, firmware. Pure.
 
-A kind of screen is one row of ``SCREENS``, a browser one row of ``BROWSERS``. The trees are folders
+A kind of screen is one row of ``SCREENS``, a desktop one of ``DESKTOPS``, a browser one of ``BROWSERS``. The trees are folders
 below ``rootfs/``; the engine copies them over the image's root in their order, with mode 0755 for
 a file that begins with "#!" and 0644 for any other.
 """
@@ -18,6 +18,8 @@ class Wanted(Protocol):
     @property
     def screen(self) -> str: ...
     @property
+    def desktop(self) -> str: ...
+    @property
     def browser(self) -> str: ...
     @property
     def packages(self) -> Sequence[str]: ...
@@ -33,14 +35,27 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """A kind of screen. ``browser``: if it has one. ``renamed``: packages with other names in trixie."""
+    """A kind of screen. ``browser``, ``desktop``: if it has one.
+
+    ``renamed``: packages with other names in trixie.
+    """
 
     packages: tuple[str, ...]
     trees: tuple[str, ...]
     enable: tuple[str, ...] = ()
     mask: tuple[str, ...] = ()
     browser: bool = False
+    desktop: bool = False
     renamed: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Desktop:
+    """A desktop: its packages, its trees beside those of all desktops, and its least RAM in MiB."""
+
+    packages: tuple[str, ...]
+    least_ram: int
+    trees: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +112,8 @@ DRAWING = (
     "alsa-utils",
 )
 ONE_WINDOW = ("matchbox-window-manager",)
-DESKTOP = ("icewm", "pcmanfm", "mousepad", "gvfs", "udisks2", "polkitd", "cups-client")
+# Files, an editor, USB sticks and printing: any desktop has these.
+WORK = ("mousepad", "gvfs", "udisks2", "polkitd", "cups-client")
 
 # Jobs for a system that stays: the image is read-only, and its changes are gone at the next boot.
 LASTING = (
@@ -148,7 +164,12 @@ SCREENS = {
         (*BASE, *DRAWING, *ONE_WINDOW), ("common", "screen"), SHOWN, PROMPT, browser=True
     ),
     "desktop": Screen(
-        (*BASE, *DRAWING, *DESKTOP), ("common", "screen", "desktop"), SHOWN, PROMPT, browser=True
+        (*BASE, *DRAWING, *WORK),
+        ("common", "screen", "desktop"),
+        SHOWN,
+        PROMPT,
+        browser=True,
+        desktop=True,
     ),
     "thin": Screen(
         (*BASE, *DRAWING, *ONE_WINDOW, "tigervnc-viewer", "freerdp2-x11"),
@@ -158,6 +179,16 @@ SCREENS = {
         renamed={"freerdp2-x11": "freerdp3-x11"},
     ),
     "none": Screen(BASE, ("common",)),
+}
+
+DESKTOPS = {
+    "icewm": Desktop(("icewm", "pcmanfm"), 256),
+    "xfce": Desktop(
+        # librsvg2-common: the panel's icons are SVGs.
+        ("xfce4-session", "xfce4-panel", "xfdesktop4", "xfwm4", "thunar", "librsvg2-common"),
+        512,
+        ("xfce",),
+    ),
 }
 
 BROWSERS = {
@@ -234,13 +265,15 @@ def recipe(definition: Wanted, base: str) -> Recipe:
     """Return what ``definition`` stands for in the release ``base``: bookworm or trixie."""
     screen = SCREENS[definition.screen]
     browser = BROWSERS[definition.browser if screen.browser else "none"]
+    desktop = DESKTOPS[definition.desktop] if screen.desktop else Desktop((), 0)
     renamed = (screen.renamed or {}) if base == TRIXIE else {}
-    packages = (*screen.packages, *browser.packages, *(("locales",) if definition.locales else ()))
+    packages = (*screen.packages, *desktop.packages, *browser.packages)
+    packages += ("locales",) if definition.locales else ()
     firmware = FIRMWARE_OF_TRIXIE if base == TRIXIE else FIRMWARE
     return Recipe(
         packages=_once(*(renamed.get(each, each) for each in packages), *definition.packages),
         firmware=_once(*(package for word in definition.hardware for package in firmware[word])),
-        trees=screen.trees,
+        trees=(*screen.trees, *desktop.trees),
         enable=screen.enable,
         mask=_once(*LASTING, *COSTLY, *screen.mask),
         drop=_once(*NO_SEAT_HAS, *definition.drop_drivers),

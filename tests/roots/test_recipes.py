@@ -5,12 +5,14 @@ import subprocess
 from dataclasses import dataclass
 from itertools import product
 from pathlib import PurePosixPath
+from typing import get_args
 
 import pytest
 import yaml
 
 from netboot.roots import recipes
-from netboot.roots.recipes import BROWSERS, FIRMWARE, SCREENS, recipe
+from netboot.roots.definition import Definition
+from netboot.roots.recipes import BROWSERS, DESKTOPS, FIRMWARE, SCREENS, recipe
 from tests import ROOT
 
 ROOTFS = ROOT / "rootfs"
@@ -21,6 +23,7 @@ class Wanted:
     """A definition, as far as a recipe needs it."""
 
     screen: str = "kiosk"
+    desktop: str = "icewm"
     browser: str = "netsurf"
     packages: tuple[str, ...] = ()
     hardware: tuple[str, ...] = ()
@@ -36,9 +39,25 @@ def test_each_screen_has_a_definition_that_is_shipped(screen: str) -> None:
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_each_tree_of_a_screen_is_a_folder(screen: str) -> None:
-    for tree in recipe(Wanted(screen), "bookworm").trees:
+@pytest.mark.parametrize("desktop", DESKTOPS)
+def test_each_tree_of_a_screen_is_a_folder(screen: str, desktop: str) -> None:
+    for tree in recipe(Wanted(screen, desktop), "bookworm").trees:
         assert (ROOTFS / tree).is_dir()
+
+
+def test_only_a_desktop_has_the_packages_and_trees_of_one() -> None:
+    for name, row in DESKTOPS.items():
+        found = {screen: recipe(Wanted(screen, name), "bookworm") for screen in SCREENS}
+        having = {screen for screen, each in found.items() if set(row.packages) <= {*each.packages}}
+        assert having == {"desktop"}
+        assert not {*row.trees} & {*found["kiosk"].trees}
+        assert {*row.trees} <= {*found["desktop"].trees}
+
+
+def test_a_definition_may_have_each_row_of_the_tables() -> None:
+    tables = {"screen": [*SCREENS], "desktop": [*DESKTOPS], "browser": [*BROWSERS]}
+    for key, names in tables.items():
+        assert {*get_args(Definition.model_fields[key].annotation)} == {*names}
 
 
 def test_only_screens_with_a_browser_have_its_packages() -> None:
@@ -96,8 +115,8 @@ def test_drivers_of_usb_sticks_are_in_each_image() -> None:
 def test_debian_12_has_all_packages_of_all_recipes() -> None:
     names = {
         name
-        for screen, browser in product(SCREENS, BROWSERS)
-        for name in recipe(Wanted(screen, browser), "bookworm").packages
+        for screen, desktop, browser in product(SCREENS, DESKTOPS, BROWSERS)
+        for name in recipe(Wanted(screen, desktop, browser), "bookworm").packages
     }
     known = _known(names)
     if "systemd-sysv" not in known:

@@ -77,6 +77,11 @@ def test_an_image_with_icewm_is_a_desktop(seat: Seat) -> None:
     assert seat.choice() == "desktop icewm-session"
 
 
+def test_an_image_with_xfce_is_a_desktop(seat: Seat) -> None:
+    seat.has("xfce4-session", "netsurf-gtk")
+    assert seat.choice() == "desktop xfce4-session"
+
+
 def test_an_image_with_a_browser_is_a_kiosk(seat: Seat) -> None:
     seat.has("netsurf-gtk", "matchbox-window-manager")
     assert seat.choice() == "kiosk netsurf-gtk"

@@ -43,7 +43,7 @@ choose_start() {
     auto)
         case $SEAT_URL in
         vnc://* | rdp://*) start=thin ;;
-        *) if has icewm-session; then start=desktop; else start=kiosk; fi ;;
+        *) if has icewm-session || has xfce4-session; then start=desktop; else start=kiosk; fi ;;
         esac
         ;;
     esac
@@ -59,7 +59,7 @@ choose_program() {
     program=''
     case $start in
     kiosk) candidates='surf netsurf-gtk firefox-esr chromium' ;;
-    desktop) candidates=icewm-session ;;
+    desktop) candidates='xfce4-session icewm-session' ;;
     thin)
         case $SEAT_URL in
         vnc://*) candidates=xtigervncviewer ;;
@@ -107,7 +107,7 @@ is_page() {
     local title=$1
     case $title in *' - NetSurf' | *' - Chromium') title=${title% - *} ;; *' — Mozilla Firefox') title=${title% — *} ;; esac
     case $title in
-    '' | NetSurf | surf | Surf | Chromium | 'Mozilla Firefox' | Firefox | firefox-esr | netsurf-gtk) return 1 ;;
+    '' | NetSurf | surf | Surf | Chromium | 'Mozilla Firefox' | Firefox | firefox-esr | netsurf-gtk | xfce4-panel) return 1 ;;
     Untitled | 'New Tab' | about:* | Loading* | '['*%*']'* | *'...' | *…) return 1 ;;
     esac
 }
