@@ -6,7 +6,7 @@ a file that begins with "#!" and 0644 for any other.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 TRIXIE = "trixie"
@@ -60,10 +60,15 @@ class Desktop:
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """A browser: its packages, and the least RAM in MiB that a PC with network swap needs for it."""
+    """A browser: its packages, and the least RAM in MiB that a PC with network swap needs for it.
+
+    ``languages``: the packages of its translations, by the ends of their names; one that ends with
+    nothing has all languages. No package of ``packages`` has any.
+    """
 
     packages: tuple[str, ...]
     least_ram: int
+    languages: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +196,20 @@ DESKTOPS = {
     ),
 }
 
+# The translations of Firefox in Debian 12 and 13, without those into English.
+FIREFOX = (
+    "ach af an ar ast az be bg bn br bs ca ca-valencia cak cs cy da de dsb el eo es-ar es-cl es-es "
+    "es-mx et eu fa ff fi fr fur fy-nl ga-ie gd gl gn gu-in he hi-in hr hsb hu hy-am ia id is it ja "
+    "ka kab kk km kn ko lij lt lv mk mr ms my nb-no ne-np nl nn-no oc pa-in pl pt-br pt-pt rm ro ru "
+    "sat sc sco si sk skr sl son sq sr sv-se szl ta te tg th tl tr trs uk ur uz vi xh zh-cn zh-tw"
+)
 BROWSERS = {
     "netsurf": Browser(("netsurf-gtk",), 128),
     "surf": Browser(("surf",), 256),
-    "firefox-esr": Browser(("firefox-esr",), 384),
-    "chromium": Browser(("chromium", "chromium-sandbox"), 512),
+    "firefox-esr": Browser(
+        ("firefox-esr",), 384, {name: f"firefox-esr-l10n-{name}" for name in FIREFOX.split()}
+    ),
+    "chromium": Browser(("chromium", "chromium-sandbox"), 512, {"": "chromium-l10n"}),
     "none": Browser((), 0),
 }
 
@@ -268,6 +282,7 @@ def recipe(definition: Wanted, base: str) -> Recipe:
     desktop = DESKTOPS[definition.desktop] if screen.desktop else Desktop((), 0)
     renamed = (screen.renamed or {}) if base == TRIXIE else {}
     packages = (*screen.packages, *desktop.packages, *browser.packages)
+    packages += _translations(browser, definition.locales)
     packages += ("locales",) if definition.locales else ()
     firmware = FIRMWARE_OF_TRIXIE if base == TRIXIE else FIRMWARE
     return Recipe(
@@ -280,6 +295,18 @@ def recipe(definition: Wanted, base: str) -> Recipe:
         keep=_once(*STAYS, *definition.keep_drivers),
         light="screen" in screen.trees,
     )
+
+
+def _translations(browser: Browser, locales: Sequence[str]) -> tuple[str, ...]:
+    """Return the packages with the browser's translations into the languages of ``locales``."""
+    found = []
+    for locale in locales:
+        name, _, modifier = locale.lower().partition("@")
+        language, _, country = name.partition(".")[0].partition("_")
+        if language not in ("c", "en"):
+            ends = (f"{language}-{modifier}", f"{language}-{country}", language, "")
+            found += [browser.languages[end] for end in ends if end in browser.languages][:1]
+    return tuple(found)
 
 
 def _once(*words: str) -> tuple[str, ...]:

@@ -110,13 +110,38 @@ def test_drivers_of_usb_sticks_are_in_each_image() -> None:
     assert not {"drivers/usb", "drivers/scsi", "fs/fat", "fs/exfat"} & set(recipes.NO_SEAT_HAS)
 
 
+@pytest.mark.parametrize(
+    ("locale", "package"),
+    [
+        ("de_DE.UTF-8", "de"),
+        ("de_AT.UTF-8", "de"),
+        ("pt_BR.UTF-8", "pt-br"),
+        ("ca_ES.UTF-8@valencia", "ca-valencia"),
+        ("nb_NO.UTF-8", "nb-no"),
+        ("en_GB.UTF-8", ""),
+        ("C.UTF-8", ""),
+        ("yi_US.UTF-8", ""),
+    ],
+)
+def test_firefox_speaks_the_languages_of_the_image(locale: str, package: str) -> None:
+    found = recipe(Wanted(browser="firefox-esr", locales=(locale,)), "bookworm").packages
+    translations = [name for name in found if name.startswith("firefox-esr-")]
+    assert translations == ([f"firefox-esr-l10n-{package}"] if package else [])
+
+
+def test_chromium_has_one_package_of_all_languages() -> None:
+    found = recipe(Wanted(browser="chromium", locales=("de_DE", "fr_FR")), "bookworm").packages
+    assert found.count("chromium-l10n") == 1
+
+
 @pytest.mark.system
 @pytest.mark.skipif(not shutil.which("apt-cache"), reason="needs apt")
 def test_debian_12_has_all_packages_of_all_recipes() -> None:
+    locales = tuple(name.replace("-", "_") for name in recipes.FIREFOX.split())
     names = {
         name
         for screen, desktop, browser in product(SCREENS, DESKTOPS, BROWSERS)
-        for name in recipe(Wanted(screen, desktop, browser), "bookworm").packages
+        for name in recipe(Wanted(screen, desktop, browser, locales=locales), "bookworm").packages
     }
     known = _known(names)
     if "systemd-sysv" not in known:
