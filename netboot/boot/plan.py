@@ -87,10 +87,14 @@ class HashTree:
 
 @dataclass(frozen=True, slots=True)
 class RootVersion:
-    """The version of a root image that a PC is to boot: its export, and its hash tree."""
+    """The version of a root image that a PC is to boot: its export, and its hash tree.
+
+    ``processors``: those whose kernel has its drivers in the image; empty if none is known.
+    """
 
     export: str
     tree: HashTree
+    processors: tuple[str, ...] = ()
 
 
 RootVersions = Callable[[str], RootVersion | None]
@@ -174,21 +178,28 @@ def boot_plan(
         unified=own and client.stage is Stage.FIRMWARE,
         swap_export=export,
         by_grub=client.stage is Stage.FIRMWARE and is_grub(loader),
-        _images=partial(_images, profile, client, f"boot/{keys.session}", slices, initrds),
+        _images=partial(
+            _images, profile, seat, client, f"boot/{keys.session}", slices, initrds, versions
+        ),
         _arguments=partial(_arguments, profile, seat, keys, server, export, trees, versions),
     )
 
 
 def _images(
     profile: Profile,
+    seat: Seat,
     client: Client,
     base: str,
     slices: Mapping[str, tuple[str, ...]],
     initrds: tuple[str, ...],
+    versions: RootVersions,
 ) -> tuple[Images, ...]:
     found = []
+    version = versions(seat.root.image) if ROOTS[seat.root.kind].named and seat.root.image else None
+    # A PC of 64 bits runs an image for i386 by the kernel whose drivers the image has.
+    fitting = (version and version.processors) or profile.boot.architectures
     for processor in client.arch.processors:
-        if processor.name in profile.boot.architectures:
+        if processor.name in profile.boot.architectures and processor.name in fitting:
             initramfs = slices.get(processor.name) or (INITRAMFS_FILE,)
             own = (image_name(processor.name, file) for file in (KERNEL_FILE, *initramfs))
             kernel, *paths = (f"{base}/{name}" for name in (*own, *initrds))

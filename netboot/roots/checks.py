@@ -10,6 +10,7 @@ from typing import Any
 
 from netboot.errors import OperatorError
 from netboot.pages.verity import tree_bytes
+from netboot.profile.reading import any_of
 from netboot.roots.library import Library, Version
 from netboot.roots.manifest import Manifest
 
@@ -35,6 +36,20 @@ def misfit(found: Manifest, kernels: Mapping[str, str], processors: Iterable[str
         return ""
     has = f"modules for {', '.join(found.kernels)} only" if found.kernels else "no modules"
     return f"it has {has}, and the PCs' kernel is {' or '.join(wanted)} (netboot build)"
+
+
+def foreign(found: Manifest, processors: Iterable[str]) -> str:
+    """Return why PCs with these processors cannot run the image's programs, and the remedy.
+
+    Empty if some can, or if the image was imported: nobody has told its processor.
+    """
+    own, theirs = found.architecture, dict.fromkeys(processors)
+    if found.source or not theirs or own in theirs:
+        return ""
+    return (
+        f"it is for {own}, and these PCs are {any_of(theirs)}; add {own} to boot.architectures if they "
+        f"can run it, otherwise build an image for {any_of(theirs)}"
+    )
 
 
 def flaw(version: Version) -> str:
@@ -74,6 +89,19 @@ def line(version: Version, problem: str) -> str:
     return f"root image {version.label}: {problem}; {remedy}" if problem else ""
 
 
+def judged(
+    version: Version, kernels: Mapping[str, str], processors: Iterable[str], flaw: str
+) -> str:
+    """Return the line that tells why PCs cannot boot a version; empty if they can.
+
+    ``flaw``: what is wrong with its files.
+    """
+    wanted = tuple(processors)
+    if problem := foreign(version.manifest, wanted):
+        return f"root image {version.label}: {problem}"
+    return line(version, misfit(version.manifest, kernels, wanted) or flaw)
+
+
 def obstacle(
     library: Library, name: str, kernels: Mapping[str, str], processors: Iterable[str]
 ) -> str:
@@ -81,7 +109,7 @@ def obstacle(
     version = library.current(name)
     if version is None:
         return missing(name, library)
-    return line(version, misfit(version.manifest, kernels, processors) or flaw(version))
+    return judged(version, kernels, processors, flaw(version))
 
 
 def check(

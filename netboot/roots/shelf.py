@@ -39,16 +39,15 @@ class Shelf:
         if found is None:
             return None
         made = found.version.manifest
-        return RootVersion(version_export(made.short), made.tree)
+        fitting = tuple(name for name, each in self.kernels.items() if each in made.kernels)
+        return RootVersion(version_export(made.short), made.tree, fitting)
 
     def obstacle(self, name: str, processors: Iterable[str]) -> str:
         """Return one line on why a PC with one of these processors cannot boot; empty if it can."""
         found = self._current(name)
         if found is None:
             return checks.missing(name, self.library)
-        made = found.version.manifest
-        problem = checks.misfit(made, self.kernels, processors) or found.flaw
-        return checks.line(found.version, problem)
+        return checks.judged(found.version, self.kernels, processors, found.flaw)
 
     def version(self, name: str, short: str) -> Version | None:
         """Return a version of an image that the library has, current or older; None if it has not."""

@@ -220,6 +220,22 @@ def test_a_root_image_is_resolved_when_the_command_line_is_made(verify: str, mod
     assert "netboot.image" not in words() and "netboot.verify" not in words()
 
 
+@pytest.mark.parametrize(
+    ("fitting", "processors"),
+    [((), ["amd64", "i386"]), (("amd64",), ["amd64"]), (("i386",), ["i386"])],
+)
+def test_a_pc_boots_by_a_kernel_whose_drivers_its_image_has(
+    fitting: tuple[str, ...], processors: list[str]
+) -> None:
+    boot = {"architectures": ["amd64", "i386"]}
+    profile = Profile.model_validate({"boot": boot, "root": {"kind": "image", "image": "kiosk"}})
+    current = {"kiosk": RootVersion("image-1", HashTree(300, "cafe" * 16), fitting)}
+    plan = plan_of(profile, versions=current.get)
+    assert [each.processor.name for each in plan.images] == processors
+    text = ipxe.render(plan, "http://10.0.0.1:8080")
+    assert ("cpuid" in text) == (processors != ["i386"])
+
+
 def test_a_line_on_the_screen_is_shown_and_never_obeyed() -> None:
     line = "root image kiosk@1: it has ${net0/mac} || shell && reboot\nsanboot 'x'; é"
     plan, base = plan_of(Profile()), "http://10.0.0.1:8080"

@@ -19,6 +19,7 @@ def make_version(
     *,
     kernels: tuple[str, ...] = (KERNEL,),
     init: str = "/sbin/init",
+    architecture: str = "amd64",
 ) -> Version:
     """Add a version whose image repeats ``content``, and let the next boots get it."""
     library.folder.mkdir(parents=True, exist_ok=True)
@@ -38,5 +39,6 @@ def make_version(
         hashlib.sha256(hashes[:4096]).hexdigest(),
         kernels=kernels,
         init=init,
+        architecture=architecture,
     )
     return library.add(made, image, tree)

@@ -57,7 +57,6 @@ def test_the_manifest_is_read_once(library: Library, monkeypatch: pytest.MonkeyP
         ((KERNEL,), ["amd64"], ""),
         ((KERNEL, "6.1.0-50-amd64"), ["i386", "amd64"], ""),
         ((), [], ""),
-        (("6.1.0-50-amd64",), ["arm64"], ""),  # not judged: nothing is known of its kernel
         (
             ("6.1.0-50-amd64", "6.1.0-51-amd64"),
             ["amd64"],
@@ -81,6 +80,25 @@ def test_modules_have_to_fit_the_kernel_of_the_boot_images(
     told = Shelf(library, KERNELS).obstacle("kiosk", processors)
     assert told == (f"root image {version.label}: {problem}; {UPDATE}" if problem else "")
     assert told == checks.obstacle(library, "kiosk", KERNELS, processors)
+
+
+def test_an_image_for_another_processor_is_told_with_the_remedy(library: Library) -> None:
+    version = make_version(library, architecture="i386")
+    for told in (
+        Shelf(library, KERNELS).obstacle("kiosk", ["amd64", "arm64"]),
+        checks.obstacle(library, "kiosk", KERNELS, ["amd64", "arm64"]),
+    ):
+        assert told == (
+            f"root image {version.label}: it is for i386, and these PCs are amd64 or arm64; add i386 to "
+            "boot.architectures if they can run it, otherwise build an image for amd64 or arm64"
+        )
+
+
+def test_a_pc_boots_a_kernel_whose_drivers_the_image_has(library: Library) -> None:
+    make_version(library, architecture="i386", kernels=("6.1.0-56-686-pae",))
+    found = Shelf(library, KERNELS).boots("kiosk")
+    assert found is not None and found.processors == ("i386",)
+    assert Shelf(library, KERNELS).obstacle("kiosk", ["amd64", "i386"]) == ""
 
 
 def test_each_fault_of_an_image_is_one_line(library: Library) -> None:
