@@ -22,10 +22,14 @@ def home(tmp_path: Path) -> Path:
     for name, text in (("xrandr", f"printf '{SCREENS}'"), ("dbus-run-session", 'echo "$@"')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
+    applications = tmp_path / "applications"
+    applications.mkdir()
+    for name, icon in (("netsurf-gtk", "netsurf.png"), ("thunar", "org.xfce.thunar")):
+        (applications / f"{name}.desktop").write_text(f"Name=x\nIcon={icon}\n")
     done = subprocess.run(
         ["sh", SCRIPT],
         cwd=tmp_path,
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "applications": str(applications)},
         capture_output=True,
         text=True,
         check=True,
@@ -47,9 +51,15 @@ def test_each_monitor_that_is_there_has_the_colour(home: Path) -> None:
 def test_each_plugin_of_the_panel_is_described(home: Path) -> None:
     panel = ElementTree.parse(home / SETTINGS / "xfce4-panel.xml").getroot()
     listed = panel.findall(".//property[@name='plugin-ids']/value")
-    assert len(listed) >= 7
+    assert len(listed) == 7 + 2, "the image has two of the programs"
     for each in listed:
         assert f"plugin-{each.get('value')}" in names(panel)
+
+
+def test_an_icon_has_a_name_that_xfce_finds(home: Path) -> None:
+    own = home / ".local/share/applications"
+    assert [path.name for path in own.iterdir()] == ["netsurf-gtk.desktop"]
+    assert (own / "netsurf-gtk.desktop").read_text() == "Name=x\nIcon=netsurf\n"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
