@@ -24,7 +24,7 @@ PURE = (
     "serve.dhcp.answer serve.dhcp.full serve.dhcp.conversation serve.dhcp.relay "
     "serve.dhcp.refusal serve.dhcp.queue serve.dhcp.addresses serve.dhcp.doubles serve.changes "
     "serve.tftp.packet serve.tftp.transfer serve.tftp.download serve.tftp.narrow "
-    "roots.definition roots.manifest roots.recipes "
+    "roots.definition roots.manifest roots.recipes roots.translations "
     "images.modules images.drivers images.divide images.progress "
     "deploy.layout deploy.report deploy.roster deploy.hardware deploy.bootorder deploy.seats deploy.sheet "
     "deploy.firewall.rules deploy.firewall.nft deploy.firewall.iptables deploy.firewall.needs "

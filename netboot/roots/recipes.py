@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from netboot.roots import translations
+
 TRIXIE = "trixie"
 
 
@@ -196,18 +198,11 @@ DESKTOPS = {
     ),
 }
 
-# The translations of Firefox in Debian 12 and 13, without those into English.
-FIREFOX = (
-    "ach af an ar ast az be bg bn br bs ca ca-valencia cak cs cy da de dsb el eo es-ar es-cl es-es "
-    "es-mx et eu fa ff fi fr fur fy-nl ga-ie gd gl gn gu-in he hi-in hr hsb hu hy-am ia id is it ja "
-    "ka kab kk km kn ko lij lt lv mk mr ms my nb-no ne-np nl nn-no oc pa-in pl pt-br pt-pt rm ro ru "
-    "sat sc sco si sk skr sl son sq sr sv-se szl ta te tg th tl tr trs uk ur uz vi xh zh-cn zh-tw"
-)
 BROWSERS = {
     "netsurf": Browser(("netsurf-gtk",), 128),
     "surf": Browser(("surf",), 256),
     "firefox-esr": Browser(
-        ("firefox-esr",), 384, {name: f"firefox-esr-l10n-{name}" for name in FIREFOX.split()}
+        ("firefox-esr",), 384, {name: f"firefox-esr-l10n-{name}" for name in translations.FIREFOX}
     ),
     "chromium": Browser(("chromium", "chromium-sandbox"), 512, {"": "chromium-l10n"}),
     "none": Browser((), 0),
@@ -282,7 +277,7 @@ def recipe(definition: Wanted, base: str) -> Recipe:
     desktop = DESKTOPS[definition.desktop] if screen.desktop else Desktop((), 0)
     renamed = (screen.renamed or {}) if base == TRIXIE else {}
     packages = (*screen.packages, *desktop.packages, *browser.packages)
-    packages += _translations(browser, definition.locales)
+    packages += translations.packages(browser.languages, definition.locales)
     packages += ("locales",) if definition.locales else ()
     firmware = FIRMWARE_OF_TRIXIE if base == TRIXIE else FIRMWARE
     return Recipe(
@@ -295,18 +290,6 @@ def recipe(definition: Wanted, base: str) -> Recipe:
         keep=_once(*STAYS, *definition.keep_drivers),
         light="screen" in screen.trees,
     )
-
-
-def _translations(browser: Browser, locales: Sequence[str]) -> tuple[str, ...]:
-    """Return the packages with the browser's translations into the languages of ``locales``."""
-    found = []
-    for locale in locales:
-        name, _, modifier = locale.lower().partition("@")
-        language, _, country = name.partition(".")[0].partition("_")
-        if language not in ("c", "en"):
-            ends = (f"{language}-{modifier}", f"{language}-{country}", language, "")
-            found += [browser.languages[end] for end in ends if end in browser.languages][:1]
-    return tuple(found)
 
 
 def _once(*words: str) -> tuple[str, ...]:

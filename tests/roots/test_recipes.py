@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from netboot.roots import recipes
+from netboot.roots import recipes, translations
 from netboot.roots.definition import Definition
 from netboot.roots.recipes import BROWSERS, DESKTOPS, FIRMWARE, SCREENS, recipe
 from tests import ROOT
@@ -137,7 +137,7 @@ def test_chromium_has_one_package_of_all_languages() -> None:
 @pytest.mark.system
 @pytest.mark.skipif(not shutil.which("apt-cache"), reason="needs apt")
 def test_debian_12_has_all_packages_of_all_recipes() -> None:
-    locales = tuple(name.replace("-", "_") for name in recipes.FIREFOX.split())
+    locales = tuple(name.replace("-", "_") for name in translations.FIREFOX)
     names = {
         name
         for screen, desktop, browser in product(SCREENS, DESKTOPS, BROWSERS)
