@@ -160,9 +160,11 @@ PAGES = StageGroup(
         ),
         EventStage(
             "pages:damaged",
-            "Somebody has made the page file of this PC's swap shorter, so its pages are lost. "
-            "Programs that need them end, and the PC then gets fresh swap.",
-            "Leave the files of the store alone while PCs swap; `netboot status` names the PCs.",
+            "Somebody has made a file of this PC on the server shorter: that of its swap, or the one in "
+            "which it keeps files. Programs that need the lost pages end. The PC then gets fresh swap; the "
+            "files that it keeps are refused until the server starts again.",
+            "Leave the files of the store alone while PCs use them; `netboot status` names the PCs. Restore "
+            "a file of the folder `persist` from its backup, and restart the server.",
         ),
         EventStage(
             "pages:worker-died",

@@ -164,8 +164,8 @@ class Crew:
         if lease in self._lost:
             return
         self._lost.add(lease)
-        self._exports.lose(lease)
-        text = f"the pages of {seat or lease} are lost: {reason}; the PC asks for fresh swap"
+        follows = self._exports.lose(lease)
+        text = f"the pages of {seat or lease} are lost: {reason}; {follows}"
         self.teller.tell("damaged", seat, lease, text)
 
     def _refuse(self, seat: str, refused: Refused, address: str, export: str) -> Refused:

@@ -101,8 +101,11 @@ class Exports(Protocol):
     def let_go(self, lease: str) -> None:
         """Note that the last connection of a lease has ended."""
 
-    def lose(self, lease: str) -> None:
-        """Refuse ``lease`` from now on, because its page file is not as it was made."""
+    def lose(self, lease: str) -> str:
+        """Refuse ``lease`` from now on, because its page file is not as it was made.
+
+        Return what follows from that, for the operator.
+        """
 
 
 class StaticExports:
@@ -188,9 +191,10 @@ class StaticExports:
         """Return whether ``lease`` is one of this table."""
         return lease in self._leases
 
-    def lose(self, lease: str) -> None:
+    def lose(self, lease: str) -> str:
         """Serve this export no more."""
         self._lost.add(lease)
+        return "it is served again after a restart of this server"
 
     def let_go(self, lease: str) -> None:
         """Close an image that was replaced: no other client can attach it. Keep all other pages."""
@@ -309,10 +313,11 @@ class LeasedExports:
         """Note in the table that the last connection of ``lease`` has ended."""
         self._table.let_go(lease, self._clock())
 
-    def lose(self, lease: str) -> None:
+    def lose(self, lease: str) -> str:
         """Refuse the lease as one whose pages are lost. Its seat then asks for a fresh one."""
         self._table.lose(self._table.generations() - {lease})
         self._changed()
+        return "the PC asks for fresh swap"
 
     def _open(self, lease: Lease, replaces: WireName | None) -> None:
         """Open the pages of ``lease``, made if it is attached for the first time by ``replaces``.

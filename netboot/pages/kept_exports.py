@@ -144,9 +144,10 @@ class KeptExports:
     def let_go(self, lease: str) -> None:
         """Do nothing: no area ages."""
 
-    def lose(self, lease: str) -> None:
+    def lose(self, lease: str) -> str:
         """Refuse the area: somebody has made its file shorter while it was open."""
         self._table.lose(lease)
+        return f"restore {self._path(lease)} and start the server again; the PC keeps nothing until then"
 
     def as_rows(self) -> list[dict[str, Any]]:
         """Return the areas as JSON values, without secrets: what they may and what they do take."""
@@ -275,9 +276,9 @@ class WithKept:
         """Note the end of the last connection of a lease."""
         self._of(lease).let_go(lease)
 
-    def lose(self, lease: str) -> None:
+    def lose(self, lease: str) -> str:
         """Refuse a lease whose file is damaged."""
-        self._of(lease).lose(lease)
+        return self._of(lease).lose(lease)
 
     def _of(self, name: str) -> Exports:
         return self._kept if name.endswith(self._suffix) else self._others

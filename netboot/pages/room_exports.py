@@ -102,9 +102,9 @@ class ClassroomExports:
         image = self._images.resume(lease, pages) or self._versions.resume(lease, pages)
         return image or self._leased.resume(lease, pages, set_number)
 
-    def lose(self, lease: str) -> None:
+    def lose(self, lease: str) -> str:
         """Refuse a leased area. An image cannot be damaged: nobody writes it."""
-        self._leased.lose(lease)
+        return self._leased.lose(lease)
 
     def let_go(self, lease: str) -> None:
         """Note the end of the last connection of an image or an area."""

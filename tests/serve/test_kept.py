@@ -1,6 +1,8 @@
 """Areas in which seats keep files: asked for over HTTP's line, served beside swap, listed."""
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from netboot.boot.events import Journal
@@ -57,6 +59,23 @@ def test_no_more_is_promised_than_the_disk_has(tmp_path: Path) -> None:
     _, kept, _ = leases_of(tmp_path)
     refused = kept.grant(OTHER, kept_export(OTHER), "token", 1 << 60)
     assert isinstance(refused, Refused) and refused.reason.startswith("no room to keep files: ")
+
+
+def test_the_message_of_a_damaged_area_is_not_that_of_swap(tmp_path: Path) -> None:
+    leases, kept, _ = leases_of(tmp_path)
+    with running(kept, workers=1) as server:
+        granted = server.ask(lambda: leases.grant(MAC, ASKED))
+        with NbdClient(server.address) as files:
+            files.attach(f"{kept_export(MAC)}@{granted.token}.1")
+            assert files.write(MIB, b"kept" * 1024) == 0
+            file = tmp_path / f"persist/{kept_export(MAC)}.img"
+            os.truncate(file, 0)
+            with suppress(EOFError, ConnectionError):
+                files.read(MIB, 4096)
+                files.receive(1)
+        message = server.event("damaged").message
+    assert f"restore {file} and start the server again" in message
+    assert "swap" not in message
 
 
 def test_swap_and_kept_files_are_served_side_by_side(tmp_path: Path) -> None:
