@@ -26,7 +26,7 @@ from netboot.profile.fields import (
 from netboot.profile.reading import OneOrMore, quoted
 from netboot.profile.roots import BY_NAME as ROOTS
 from netboot.profile.roots import is_path
-from netboot.profile.seat import SeatOwn
+from netboot.profile.seat import SeatOwn, is_nfs
 from netboot.profile.sections import Boot, Dhcp, Http, Root, SeatBoot, SeatSwap, Ssh, Swap, Vagrant
 
 FILE = "a file such as /srv/root.squashfs"
@@ -191,6 +191,16 @@ class Profile(Section):
         return frozenset(each.image for each in roots if each.image and ROOTS[each.kind].named)
 
     @property
+    def nfs_images(self) -> frozenset[str]:
+        """The names of root images that PCs of this room boot whose homes are on an NFS server."""
+        owns = self._owns()
+        return frozenset(
+            root.image
+            for path, root in self._roots().items()
+            if root.image and ROOTS[root.kind].named and is_nfs(owns[path[:-1]].home)
+        )
+
+    @property
     def has_hashes(self) -> bool:
         """True if the profile has accounts, whose hashes not everybody should read."""
         owns = [self.seat, *(group.seat for group in self.groups.values())]
@@ -279,6 +289,7 @@ class Profile(Section):
         self._check_capacity()
         self._check_grow()
         self._check_roots()
+        self._check_homes()
         names: dict[str, str] = {}
         addresses: dict[IPv4Address, str] = {}
         for client_id, address in self.dhcp.client_ids.items():
@@ -320,6 +331,28 @@ class Profile(Section):
                 root = root.changed(settings.root)
             roots["clients", mac, "root"] = root
         return roots
+
+    def _owns(self) -> dict[tuple[str, ...], SeatOwn]:
+        """Return the same of the section seat, by the keys above it."""
+        owns: dict[tuple[str, ...], SeatOwn] = {(): self.seat}
+        for name, group in self.groups.items():
+            owns["groups", name] = self.seat.changed(group.seat)
+        for mac in self.clients:
+            owns["clients", mac] = self.seat_of(mac).own
+        return owns
+
+    def _check_homes(self) -> None:
+        roots = self._roots()
+        for path, own in self._owns().items():
+            root = roots[*path, "root"]
+            if own.home == "seat" and ROOTS[root.kind].users and root.persist is None:
+                keys = ".".join((*path, "root.persist"))
+                raise misplaced(
+                    f"seat needs an area in which the PC keeps files; set {keys}: 2GiB",
+                    *path,
+                    "seat",
+                    "home",
+                )
 
     def _check_roots(self) -> None:
         for path, root in self._roots().items():

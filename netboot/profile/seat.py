@@ -28,6 +28,9 @@ _URL = rf"[a-z][a-z0-9+.-]{{0,15}}://{_LETTERS}{{1,1000}}"
 _SCREEN = "auto|[1-9][0-9]{2,4}x[1-9][0-9]{2,4}"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _PRINTER = rf"{_HOST}|[a-z]{{3,8}}://[!#-&(-+\--\[\]-~]{{1,1000}}"  # no comma: it ends an item
+# No comma, which ends an option of mount(8), and no '..'.
+_EXPORT = r"(?:/|(?:/(?!\.{1,2}(?:/|\s*$))[A-Za-z0-9_@+.-]{1,255}){1,32})"
+_HOME = f"none|seat|nfs:{_HOST}:{_EXPORT}"
 _ACCOUNT = "[a-z_][a-z0-9_-]{0,31}"
 # What mkpasswd makes and the C library of Debian 12 and 13 takes, but for MD5 and DES (crypt(5)).
 _HASH = r"\$(?:y|gy|7|2[aby]|6|5)\$[./A-Za-z0-9$=,-]{20,250}"
@@ -54,9 +57,15 @@ def _locale(text: str) -> str:
 
 
 def _home(text: str) -> str:
-    if re.match("seat|nfs", text):
-        raise Unreadable("none; homes on the server (seat, nfs) are planned, and not there yet")
-    return _whole("none", text)
+    spelled = re.fullmatch(r"(?:nfs4?:)?(?://)?([A-Za-z0-9.-]+):?(/\S*)", text)
+    if re.fullmatch(_HOME, text) is None and spelled and spelled[1] not in ("seat", "none"):
+        raise Nearest(f"nfs:{spelled[1]}:{spelled[2].rstrip('/') or '/'}")
+    return _whole(_HOME, text)
+
+
+def is_nfs(home: str) -> bool:
+    """Return whether a value of `seat.home` names an NFS export."""
+    return home.startswith("nfs:")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +134,21 @@ class SeatOwn(Overridable):
     rdp://10.0.0.5. Without this key: the page of the root image.
     """
     login: Literal["guest", "local", "none"] = "guest"
-    """guest: the PC starts without a password, and forgets what was done; local: with an account of
-    `seat.accounts`; none: nobody logs in at the screen. Default: guest.
+    """guest: the PC starts without a password, and forgets what was done unless `seat.home` keeps it;
+    local: with an account of `seat.accounts`; none: nobody logs in at the screen. Default: guest.
     """
-    home: Annotated[str, Text("none", _home, {"const": "none"})] = "none"
-    """The place of users' files. none: the PC's memory, until it is off. Default: none."""
+    home: Annotated[
+        str,
+        Text(
+            "none, seat, or an NFS export such as nfs:10.0.0.1:/srv/homes",
+            _home,
+            patterns.text(_HOME),
+        ),
+    ] = "none"
+    """The place of users' files. none: the PC's memory, until it is off, or until a guest's session
+    ends; seat: the area of `root.persist`, where a guest's files stay for the next guest, too;
+    nfs:SERVER:/FOLDER: an export of an NFS server (4.2). Default: none.
+    """
     screen: Annotated[str, _text("auto or a size such as 1024x768", _SCREEN)] = "auto"
     """The size of the picture in pixels. auto: what the monitor reports. Default: auto."""
     printers: Annotated[

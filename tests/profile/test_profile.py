@@ -102,10 +102,34 @@ def test_no_listing_of_a_profile_shows_a_hash() -> None:
             "f:1: key 'seat.accounts': expected pairs of a name and a hash",
         ),
         (
-            "seat: {home: nfs:10.0.0.1:/home}",
+            "seat: {home: 10.0.0.1:/home}",
             (
-                "f:1: key 'seat.home': expected none; homes on the server (seat, nfs) are planned, and "
-                "not there yet, found 'nfs:10.0.0.1:/home'"
+                "f:1: key 'seat.home': expected none, seat, or an NFS export such as "
+                "nfs:10.0.0.1:/srv/homes, found '10.0.0.1:/home'; did you mean 'nfs:10.0.0.1:/home'?"
+            ),
+        ),
+        (
+            "seat: {home: nfs}",
+            (
+                "f:1: key 'seat.home': expected none, seat, or an NFS export such as "
+                "nfs:10.0.0.1:/srv/homes, found 'nfs'"
+            ),
+        ),
+        (
+            "root: {kind: image, image: a}\nseat: {home: seat}",
+            (
+                "f:2: key 'seat.home': seat needs an area in which the PC keeps files; set "
+                "root.persist: 2GiB"
+            ),
+        ),
+        (
+            (
+                "root: {kind: image, image: a, persist: 1GiB}\n"
+                "groups: {g: {match: 52:*, root: {persist: none}, seat: {home: seat}}}"
+            ),
+            (
+                "f:2: key 'groups.g.seat.home': seat needs an area in which the PC keeps files; set "
+                "groups.g.root.persist: 2GiB"
             ),
         ),
         (

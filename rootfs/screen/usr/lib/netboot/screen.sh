@@ -7,7 +7,7 @@
 # load_settings FILE: set SEAT_... from a file of KEY='value' lines, and the rest to its default.
 load_settings() {
     SEAT_START=auto SEAT_URL='' SEAT_KEYBOARD=us SEAT_LOCALE=C.UTF-8 SEAT_LOGIN=guest SEAT_SCREEN=auto
-    SEAT_SERVER='' SEAT_HOSTNAME=''
+    SEAT_SERVER='' SEAT_HOSTNAME='' SEAT_HOME=none
     # shellcheck source=/dev/null
     [ ! -r "$1" ] || . "$1"
 }
