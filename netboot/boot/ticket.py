@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 SECRET_BYTES = 32
 TAG_BYTES = 16  # 128 bits
+DELETE = "delete"  # the order to delete the files that a seat keeps
 READ = "read"  # the order to tell what the server knows of its seats
 ORDER_SECONDS = 60  # by which the clocks of two machines may differ
 MAX_TIME_DIGITS = 12

@@ -50,14 +50,14 @@ def status(
     from netboot.serve.http.status import fetch_histories, fetch_status
 
     server = arguments.parse_server(server)
-    secret = _secret_in(state)
+    secret = secret_in(state)
     if as_json:
         print(json.dumps(fetch_histories(server, secret)))
     else:
         print(show.status(fetch_status(server, secret)))
 
 
-def _secret_in(state: Path) -> bytes:
+def secret_in(state: Path) -> bytes:
     """Return the secret in a state folder; empty if there is none that we may read."""
     from netboot.serve.secret import SECRET_FILE, load_secret
 
@@ -113,7 +113,7 @@ def watch(
             print(show.event_line(event, seat.hostname), flush=True)
 
     watched = watch(
-        server, macs, until, since=since, secret=_secret_in(state), seconds=timeout, tell=tell
+        server, macs, until, since=since, secret=secret_in(state), seconds=timeout, tell=tell
     )
     if as_json:
         print(json.dumps([seat.as_json() for seat in watched]))

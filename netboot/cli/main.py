@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import netboot
-from netboot.cli import image, lab, looking, ordering, profiles, service, serving
+from netboot.cli import image, lab, looking, ordering, persist, profiles, service, serving
 from netboot.cli.ending import finish
 from netboot.cli.verbs import App
 
@@ -55,6 +55,7 @@ for verbs in (serving, profiles, looking, ordering, lab):
     app.add_typer(verbs.app)
 app.add_typer(about)
 app.add_typer(image.app, name="image")
+app.add_typer(persist.app, name="persist")
 app.add_typer(service.app, name="service")
 
 

@@ -141,6 +141,20 @@ def status(report: dict[str, Any]) -> str:
     return "\n".join(lines) or "no seat has asked for anything yet"
 
 
+def kept(rows: list[dict[str, Any]], names: dict[str, str]) -> str:
+    """Return a line for each PC that keeps files. ``names``: host names by MAC address."""
+    lines = []
+    for row in sorted(rows, key=lambda each: each["last_boot"] or 0):
+        used, size = row["used_bytes"] >> 20, row["size_bytes"] >> 20
+        date = time.strftime("%Y-%m-%d", time.localtime(row["last_boot"] or 0))
+        last = (
+            "on now" if row["in_use"] else f"last start {date if row['last_boot'] else 'unknown'}"
+        )
+        name = names.get(row["mac"], "")
+        lines.append(f"{row['mac']}  {name:<12} {used:6} of {size:6} MiB  {last}")
+    return "\n".join(lines)
+
+
 def watched(seats: list[Watched], console: Path | None) -> str:
     """Return the result of each watched seat, and after a failure the end of ``console``."""
     lines = []

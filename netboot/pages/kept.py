@@ -169,6 +169,25 @@ class KeptTable:
         """Return whether there is an area ``export``."""
         return export in self._areas
 
+    def last_boot(self, export: str) -> float:
+        """Return the time of the last grant or attachment of an area, in seconds."""
+        return self._areas[export].granted
+
+    def was_attached(self, export: str) -> bool:
+        """Return whether a boot has attached an area, so that a PC may still have it in use."""
+        return export in self._areas and self._areas[export].boot > 0
+
+    def remove(self, export: str, now: float) -> Refused | None:
+        """Remove an area that has no connection. Return the refusal if a boot is about to attach it."""
+        self._forget(now)
+        area = self._areas.get(export)
+        if area is None:
+            return Refused("it keeps no files on this server")
+        if area.pending is not None and now - area.granted < PENDING_SECONDS:
+            return Refused("it starts now; switch it off first")
+        del self._areas[export]
+        return None
+
     def lose(self, export: str) -> None:
         """Refuse an area whose file is damaged, until this server ends."""
         self._areas[export].lost = True

@@ -1,8 +1,8 @@
 """The kept areas of a room as exports: one file for each, in a folder of the server's state.
 
-The files outlive everything: nothing here removes one. While the server is stopped, an operator may
-copy, mount or delete a file; a seat whose file was deleted begins with an empty one. While it runs, a
-worker keeps the file of an area open.
+The files outlive everything: only ``delete`` removes one, by an operator's order. While the server is
+stopped, an operator may copy, mount or delete a file; a seat whose file was deleted begins with an
+empty one. While it runs, a worker keeps the file of an area open.
 """
 
 import errno
@@ -29,6 +29,7 @@ from netboot.pages.stores.disk import DiskFile
 
 STATE_FILE = "areas.json"
 SUFFIX = ".img"
+RETURN_SECONDS = 60.0  # in which PCs that are on attach their areas at a new server
 KIND = "disk"  # name by which a worker finds ``adopt``: a flush is fdatasync
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,10 @@ class KeptExports:
         self.directory = folder
         self._table = table
         self._clock = clock
+        self._began = clock()
         self._files: dict[str, DiskFile] = {}
-        self.on_ended: Callable[[str], None] = lambda lease: None  # no area ends
+        self._in_use: set[str] = set()  # exports with connections
+        self.on_ended: Callable[[str], None] = lambda lease: None
         self._state = StateFile(folder / STATE_FILE, mode=PRIVATE)
         self._restore()
         self.keeper = Keeper("areas that PCs keep", [Copy(self._state, self._text)])
@@ -142,7 +145,29 @@ class KeptExports:
         return self._table.has(lease)
 
     def let_go(self, lease: str) -> None:
-        """Do nothing: no area ages."""
+        """Note that no connection is left: the area may be deleted, but does not age."""
+        self._in_use.discard(lease)
+
+    def delete(self, export: str) -> Refused | None:
+        """Delete an area with all its files, for good. Return the refusal if a PC has it in use.
+
+        The next boot of its PC begins with an empty one, if its profile still gives it one.
+        """
+        if export in self._in_use:
+            return Refused("it is on and has its files in use; switch it off first")
+        left = self._began + RETURN_SECONDS - self._clock()
+        if left > 0 and self._table.was_attached(export):
+            return Refused(f"this server has just started; ask again in {left:.0f} s")
+        refused = self._table.remove(export, self._clock())
+        if refused is not None:
+            return refused
+        self.on_ended(export)  # a worker may have the file open
+        file = self._files.pop(export, None)
+        if file is not None:
+            file.close()
+        self._path(export).unlink(missing_ok=True)
+        self._changed()
+        return None
 
     def lose(self, lease: str) -> str:
         """Refuse the area: somebody has made its file shorter while it was open."""
@@ -156,6 +181,8 @@ class KeptExports:
                 "mac": lease.seat,
                 "size_bytes": lease.size_bytes,
                 "used_bytes": self.used_bytes(lease.export),
+                "in_use": lease.export in self._in_use,
+                "last_boot": self._table.last_boot(lease.export),
             }
             for lease in self._table.leases()
         ]
@@ -190,6 +217,7 @@ class KeptExports:
 
     def _attachment(self, attached: Attached) -> Attachment:
         lease = attached.lease
+        self._in_use.add(lease.export)
         return Attachment(
             lease.generation,
             lease.seat,
@@ -240,12 +268,12 @@ class WithKept:
 
     @property
     def on_ended(self) -> Callable[[str], None]:
-        """The callback for ended leases. No area that is kept ends."""
+        """The callback for ended leases, and for areas that are deleted."""
         return self._others.on_ended
 
     @on_ended.setter
     def on_ended(self, call: Callable[[str], None]) -> None:
-        self._others.on_ended = call
+        self._others.on_ended = self._kept.on_ended = call
 
     @property
     def directory(self) -> Path | None:

@@ -226,8 +226,8 @@ class Root(Overridable):
     """
     persist: Persist = None
     """The size of an area on this server in which a PC with an image keeps files over its boots, at
-    `/persist`: a size such as 2GiB, or none. It is never made smaller, and never deleted. Default:
-    none.
+    `/persist`: a size such as 2GiB, or none. It is never made smaller, and stays until
+    `netboot persist delete`. Default: none.
     """
 
 

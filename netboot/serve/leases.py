@@ -160,6 +160,21 @@ class Leases:
         self._seats.record(seat.mac, "lease", message, bytes_granted=size, area=0)
         return Granted(size, token)
 
+    def delete_kept(self, mac: str) -> str:
+        """Delete the files that a seat keeps. Return the refusal; empty if they are gone."""
+        export = kept_export(mac)
+        used = 0 if self.kept is None else self.kept.used_bytes(export)
+        try:
+            refused = self.kept and self.kept.delete(export)
+        except OSError as error:
+            return f"the server cannot delete its file: {error.strerror}"
+        if self.kept is None or refused is not None:
+            return refused.reason if refused else "this server keeps no files of PCs"
+        self._seats.record(
+            mac, "lease", f"the files that it kept are deleted: {used >> 20} MiB", area=0
+        )
+        return ""
+
     def end(self, mac: str, area: int) -> Ended | Refused:
         """End the lease of a further area that its seat has given back.
 

@@ -293,6 +293,10 @@ class Room:
         """End the lease of an area (see ``Leases.end``). Return the line to send to the seat."""
         return serialize(self.leases.end(mac, area))
 
+    def delete_kept(self, mac: str) -> str:
+        """Delete the files that a seat keeps (see ``Leases.delete_kept``)."""
+        return self.leases.delete_kept(mac)
+
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
         """Journal a beacon of an initramfs. The PC has its files, so free its place."""
         self.admission.left(mac)

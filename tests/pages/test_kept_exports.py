@@ -25,7 +25,8 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.table = KeptTable(64 * MIB, new_key)
-        self.exports = KeptExports(folder / "persist", self.table)
+        self.now = 0.0
+        self.exports = KeptExports(folder / "persist", self.table, lambda: self.now)
         self.file = folder / "persist" / f"{EXPORT}.img"
 
     def grant(self, token: str, size: int = MIB) -> None:
@@ -161,3 +162,56 @@ def test_a_file_that_was_made_shorter_is_refused(tmp_path: Path) -> None:
                 replies.append(client.go(f"{EXPORT}@one.2")[-1].data)
         assert b"no longer has the pages" in replies[0] or replies[0] == replies[1]
         assert b"is damaged: restore it on the server" in replies[1]
+
+
+def refusal(server: Server) -> str:
+    refused = server.exports.delete(EXPORT)
+    return "" if refused is None else refused.reason
+
+
+def test_an_area_is_deleted_only_if_no_pc_can_have_it_in_use(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    ended: list[str] = []
+    server.exports.on_ended = ended.append
+    assert refusal(server) == "it keeps no files on this server"
+    server.boot("one").pages.write(0, memoryview(b"kept"))
+    assert refusal(server) == "it is on and has its files in use; switch it off first"
+    server.exports.let_go(EXPORT)
+    server.now = 10.0
+    assert refusal(server) == "this server has just started; ask again in 50 s"
+    server.now = 60.0
+    server.table.grant(SEAT, EXPORT, "two", MIB, server.now)
+    assert refusal(server) == "it starts now; switch it off first"
+    assert server.file.exists() and server.exports.as_rows()[0]["in_use"] is False
+    server.now = 180.0
+    assert (refusal(server), ended) == ("", [EXPORT])
+    assert not server.file.exists() and server.exports.as_rows() == []
+    assert server.attach("one") == UNKNOWN
+    assert Server(tmp_path).exports.as_rows() == [], "the next server does not know it either"
+    assert read(server.boot("three")) == bytes(4)
+
+
+def test_an_area_that_came_from_the_server_before_is_in_use(tmp_path: Path) -> None:
+    number = Server(tmp_path).boot("one").set_number
+    server = Server(tmp_path)
+    server.now = 100.0
+    assert server.exports.resume(EXPORT, (), number) is not None
+    assert refusal(server) == "it is on and has its files in use; switch it off first"
+
+
+def test_a_worker_lets_the_file_of_a_deleted_area_go(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    with running(server.exports, workers=1) as served:
+        served.ask(lambda: server.grant("one"))
+        with NbdClient(served.address).attach(f"{EXPORT}@one.1") as client:
+            assert client.write(0, b"kept" * 1024) == 0
+            assert served.ask(lambda: refusal(server)).startswith("it is on")
+            client.sock.sendall(client.request(2))  # NBD_CMD_DISC
+        served.event("detach")
+        server.now = 500.0
+        assert served.ask(lambda: refusal(server)) == ""
+        served.ask(lambda: server.grant("two"))
+        with NbdClient(served.address).attach(f"{EXPORT}@two.1") as client:
+            assert client.read(0, 4) == bytes(4)
+            assert client.write(0, b"next" * 1024) == 0
+    assert server.file.read_bytes()[:4] == b"next"

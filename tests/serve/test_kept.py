@@ -55,6 +55,18 @@ def test_a_seat_whose_profile_says_so_gets_an_area(tmp_path: Path) -> None:
     assert isinstance(leases.grant(MAC, ASKED), Refused)
 
 
+def test_files_are_deleted_by_order_and_told(tmp_path: Path) -> None:
+    leases, kept, journal = leases_of(tmp_path)
+    assert leases.delete_kept(MAC) == "it keeps no files on this server"
+    leases.grant(MAC, ASKED)
+    assert leases.delete_kept(MAC) == "it starts now; switch it off first"
+    kept.delete = lambda export: None  # type: ignore[method-assign]
+    assert leases.delete_kept(MAC) == ""
+    assert journal.history(MAC)[-1].message == "the files that it kept are deleted: 0 MiB"
+    leases.kept = None
+    assert leases.delete_kept(MAC) == "this server keeps no files of PCs"
+
+
 def test_no_more_is_promised_than_the_disk_has(tmp_path: Path) -> None:
     _, kept, _ = leases_of(tmp_path)
     refused = kept.grant(OTHER, kept_export(OTHER), "token", 1 << 60)

@@ -105,6 +105,9 @@ class Answers(Protocol):
     def end_lease(self, mac: str, area: int) -> str:
         """End the lease of an area. Return ``ended`` or ``refused=REASON``."""
 
+    def delete_kept(self, mac: str) -> str:
+        """Delete the files that a seat keeps. Return the refusal; empty if they are gone."""
+
     def own_files(self, key: Key, server: IPv4Address, address: IPv4Address) -> bytes:
         """Return the archive with the files of a seat. Raises DeniedError without a session."""
 
@@ -179,6 +182,7 @@ class HttpServer:
                 web.get("/status/{mac}", self._history),
                 web.get("/orders/{ticket}", self._wait_for_order),
                 web.post("/orders/{mac}/{order}", self._give_order),
+                web.delete("/kept/{mac}", self._delete_kept),
             ]
         )
         # aiohttp applies this time to a connection that waits for a whole head of a request, also
@@ -384,6 +388,15 @@ class HttpServer:
             raise web.HTTPNotFound(text=f"order: expected {' or '.join(ORDERS)}\n")
         if not self._orders.give(mac, order):
             raise web.HTTPNotFound(text="the PC is off, or did not boot from this server\n")
+        return web.Response(text="")
+
+    async def _delete_kept(self, request: web.Request) -> web.Response:
+        mac = request.match_info["mac"]
+        refusal = self._room.order_refusal(_bearer(request), ticket.DELETE, mac)
+        if refusal:
+            raise web.HTTPForbidden(text=f"{refusal}\n")
+        if refusal := self._room.delete_kept(mac):
+            raise web.HTTPConflict(text=f"{refusal}\n")
         return web.Response(text="")
 
 

@@ -143,7 +143,9 @@ def _kept(row: dict[str, Any]) -> dict[str, Any]:
     sizes = [row.get(name) for name in ("size_bytes", "used_bytes")]
     if not (isinstance(row.get("mac"), str) and all(isinstance(each, int) for each in sizes)):
         raise _Odd("an area that is kept has a MAC address and sizes")
-    return row
+    when = row.get("last_boot")  # which older servers do not tell
+    known = isinstance(when, int | float) and 0 <= when < LAST_SECOND
+    return row | {"in_use": row.get("in_use") is True, "last_boot": when if known else None}
 
 
 def _event(event: dict[str, Any]) -> dict[str, Any]:
@@ -159,8 +161,20 @@ def give_order(server: str, key: str, mac: str, order: str) -> str:
 
     Return the server's objection, or an empty text. Raises OperatorError if no server answers.
     """
-    url, headers = f"http://{server}/orders/{mac}/{order}", {"Authorization": f"Bearer {key}"}
-    request = urllib.request.Request(url, method="POST", headers=headers)
+    return _told(server, "POST", f"/orders/{mac}/{order}", key)
+
+
+def delete_kept(server: str, key: str, mac: str) -> str:
+    """Have a running server (``HOST:PORT``) delete the files that a seat keeps.
+
+    Return the server's objection, or an empty text. Raises OperatorError if no server answers.
+    """
+    return _told(server, "DELETE", f"/kept/{mac}", key)
+
+
+def _told(server: str, method: str, path: str, key: str) -> str:
+    headers = {"Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(f"http://{server}{path}", method=method, headers=headers)
     try:
         _open(request, timeout=STATUS_SECONDS).close()
     except urllib.error.HTTPError as error:

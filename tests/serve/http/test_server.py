@@ -97,6 +97,10 @@ class FakeRoom:
         assert request.session == "session"
         return f"size={2 * request.ram_bytes * request.area}" + " token=beef" * request.fresh
 
+    def delete_kept(self, mac: str) -> str:
+        self.records.append((mac, "deleted", "", {}))
+        return "in use" if mac == "in-use" else ""
+
     def end_lease(self, mac: str, area: int) -> str:
         return f"ended {mac} {area}"
 
@@ -566,6 +570,14 @@ def test_a_seat_waits_for_an_order_and_who_has_the_secret_gives_it(rig: Rig) -> 
             assert not seat.done()
         assert seat.result(5)[1] == b"reboot"
     assert rig.record()[:3] == (MAC, "order", "reboot")
+
+
+def test_files_that_a_pc_keeps_are_deleted_with_the_secret_only(rig: Rig) -> None:
+    def status(mac: str, key: str) -> int:
+        return rig.ask("DELETE", f"/kept/{mac}", None, Authorization=f"Bearer {key}")[0].status
+
+    assert status(MAC, "guess") == 403 and rig.room.records == []
+    assert (status(MAC, "key"), status("in-use", "key")) == (200, 409)
 
 
 def test_who_waits_for_an_order_does_not_keep_the_server(tmp_path: Path) -> None:
