@@ -186,7 +186,13 @@ def check_roots(profile: "Profile", roots: Path, images: Path | None) -> None:
     if images is not None:
         with contextlib.suppress(OSError, ValueError):  # none yet, or none of ours: told elsewhere
             kernels = checks.kernels_of(read(images / MANIFEST_FILE).processors)
-    checks.check(Library(roots), profile.image_names, kernels, profile.boot.architectures)
+    checks.check(
+        Library(roots),
+        profile.image_names,
+        kernels,
+        profile.boot.architectures,
+        profile.nfs_images,
+    )
 
 
 def _check_format(name: str, image: "ImageFile") -> None:

@@ -35,6 +35,7 @@ from netboot.roots.scratch import scratch
 from netboot.roots.sources import Source
 
 ENGINE = 2  # counted up if other code makes another image of the same definition
+NFS_DRIVER = "fs/nfs/nfsv4"
 INITS = ("sbin/init", "usr/lib/systemd/systemd", "lib/systemd/systemd")
 
 
@@ -150,13 +151,13 @@ def add(
         raise OperatorError(
             "the system has no drivers: /lib/modules is empty", hint=_needs("kernel")
         )
-    packages = installed(root)
+    packages, nfs = installed(root), tidy.has_driver(root, NFS_DRIVER)
     image, tree = folder / "image", folder / "tree"
     pack(root, image, manifest.format, progress)
     return add_image(
         image,
         tree,
-        replace(manifest, init=f"/{init}", kernels=kernels, packages=packages),
+        replace(manifest, init=f"/{init}", kernels=kernels, packages=packages, nfs=nfs),
         library,
         progress,
     )

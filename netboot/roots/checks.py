@@ -16,6 +16,7 @@ from netboot.roots.manifest import Manifest
 
 BLOCK_BYTES = 4096  # of a hash tree
 READ_BYTES = 1 << 20
+NO_NFS = "it lacks the kernel driver fs/nfs/nfsv4, which seat.home needs (keep_drivers in its definition)"
 
 
 def missing(name: str, library: Library) -> str:
@@ -112,12 +113,26 @@ def obstacle(
     return judged(version, kernels, processors, flaw(version))
 
 
+def without_nfs(version: Version) -> str:
+    """Return the line for a version whose PCs have homes on an NFS server and no client; else empty."""
+    return "" if version.manifest.nfs else line(version, NO_NFS)
+
+
 def check(
-    library: Library, names: Iterable[str], kernels: Mapping[str, str], processors: Iterable[str]
+    library: Library,
+    names: Iterable[str],
+    kernels: Mapping[str, str],
+    processors: Iterable[str],
+    nfs: Iterable[str] = (),
 ) -> None:
-    """Check all images that a profile names. Raises OperatorError with a line for each that fails."""
+    """Check all images that a profile names. Raises OperatorError with a line for each that fails.
+
+    ``nfs``: those whose PCs have homes on an NFS server.
+    """
     wanted = tuple(processors)
     lines = [obstacle(library, name, kernels, wanted) for name in sorted(names)]
+    found = [library.current(name) for name in sorted(nfs)]
+    lines += [without_nfs(version) for version in found if version is not None]
     if any(lines):
         raise OperatorError("\n".join(filter(None, lines)))
 

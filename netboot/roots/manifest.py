@@ -26,7 +26,8 @@ class Manifest:
     ``kernels``: the releases whose modules it has, such as 6.1.0-56-amd64. ``packages``: versions
     by name. ``ram_tried``: the smallest RAM in MiB that it was tried with, 0 for none.
     ``definition``: what it was built from; ``source``: where it was imported from. ``key``: the digest
-    of all that a build depends on, by which a build with nothing new is known.
+    of all that a build depends on, by which a build with nothing new is known. ``nfs``: if its kernels
+    have the driver of an NFS client; images of older releases of netboot do not say that they lack it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Manifest:
     definition: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     key: str = ""
+    nfs: bool = True
 
     @property
     def short(self) -> str:
@@ -96,6 +98,8 @@ def _check(found: Any) -> None:
         value = getattr(found, name)
         if type(value) is not int or value < 0:
             raise ValueError(f"{name}: expected a number, found {printable(str(value))}")
+    if type(found.nfs) is not bool:
+        raise ValueError("nfs: expected true or false")
     words = (found.name, found.format, found.architecture, found.init, found.key, *found.kernels)
     if not all(isinstance(word, str) and printable(word) == word for word in words):
         raise ValueError("expected texts that can be printed")

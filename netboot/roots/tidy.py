@@ -146,6 +146,22 @@ def remove(root: Path, patterns: Iterable[str]) -> None:
             _remove_path(path)
 
 
+def has_driver(root: Path, driver: str) -> bool:
+    """Return whether all kernels of the folder have a driver, such as fs/nfs/nfsv4, or are built with it."""
+    folders = [root / "usr/lib/modules" / each for each in kernels(root)]
+    if not all(folder.is_dir() for folder in folders):
+        folders = [root / "lib/modules" / each for each in kernels(root)]
+    return all(
+        any(folder.glob(f"kernel/{driver}.ko*")) or _has_built_in(folder, driver)
+        for folder in folders
+    )
+
+
+def _has_built_in(folder: Path, driver: str) -> bool:
+    table = folder / "modules.builtin"
+    return table.is_file() and f"kernel/{driver}.ko" in table.read_text().splitlines()
+
+
 def _languages(locale: str) -> set[str]:
     """Return the folders of a locale: de_AT.UTF-8@euro has those of de, de_AT, de_AT@euro, ..."""
     name, _, modifier = locale.partition("@")

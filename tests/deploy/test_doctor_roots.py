@@ -27,3 +27,16 @@ def test_a_damaged_or_missing_root_image_is_a_failure(tmp_path: Path) -> None:
         f"root image {made.label}: it is damaged: its SHA-256 is "
     )
     assert read_roots(Profile(), library) == []
+
+
+def test_homes_on_a_server_need_a_client_in_the_image(tmp_path: Path) -> None:
+    groups = {"a": {"match": "52:*", "seat": {"home": "nfs:10.0.0.1:/srv/homes"}}}
+    profile = Profile.model_validate(
+        {"root": {"kind": "image", "image": "kiosk"}, "groups": groups}
+    )
+    library = Library(tmp_path)
+    make_version(library, nfs=False)
+    (found,) = read_roots(profile, library)
+    assert not found.ok and "lacks the kernel driver fs/nfs/nfsv4" in found.detail
+    (found,) = read_roots(profile.model_copy(update={"groups": {}}), library)
+    assert found.ok

@@ -20,6 +20,7 @@ def make_version(
     kernels: tuple[str, ...] = (KERNEL,),
     init: str = "/sbin/init",
     architecture: str = "amd64",
+    nfs: bool = True,
 ) -> Version:
     """Add a version whose image repeats ``content``, and let the next boots get it."""
     library.folder.mkdir(parents=True, exist_ok=True)
@@ -40,5 +41,6 @@ def make_version(
         kernels=kernels,
         init=init,
         architecture=architecture,
+        nfs=nfs,
     )
     return library.add(made, image, tree)

@@ -44,6 +44,7 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
         {"name": "a\nb"},
         {"packages": []},
         {"kernels": [1]},
+        {"nfs": "yes"},
     ],
 )
 def test_what_is_no_manifest_of_ours_is_refused(change: dict[str, object]) -> None:

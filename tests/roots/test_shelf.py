@@ -112,6 +112,17 @@ def test_each_fault_of_an_image_is_one_line(library: Library) -> None:
     ]
 
 
+def test_homes_on_a_server_need_a_client_in_the_image(library: Library) -> None:
+    version = make_version(library, nfs=False)
+    checks.check(library, {"kiosk"}, KERNELS, ["amd64"])
+    with pytest.raises(OperatorError) as caught:
+        checks.check(library, {"kiosk"}, KERNELS, ["amd64"], {"kiosk", "missing"})
+    assert str(caught.value) == (
+        f"root image {version.label}: it lacks the kernel driver fs/nfs/nfsv4, which seat.home needs "
+        f"(keep_drivers in its definition); {UPDATE}"
+    )
+
+
 def test_damage_is_found_cheaply_or_by_reading_all(library: Library) -> None:
     version = make_version(library)
     checks.check(library, {"kiosk"}, KERNELS, ["amd64"])

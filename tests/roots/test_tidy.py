@@ -94,3 +94,15 @@ def test_kernels_are_those_with_drivers(root: Path) -> None:
     (root / "usr/lib/modules/old").mkdir()
     (root / "lib").symlink_to("usr/lib")
     assert tidy.kernels(root) == ("6.1.0-56-amd64",)
+
+
+def test_a_driver_is_a_module_or_built_in_for_each_kernel(root: Path) -> None:
+    first, second = (root / "usr/lib/modules" / name for name in ("6.1", "6.12"))
+    (first / "kernel/fs/nfs").mkdir(parents=True)
+    assert not tidy.has_driver(root, "fs/nfs/nfsv4")
+    (first / "kernel/fs/nfs/nfsv4.ko.xz").touch()
+    assert tidy.has_driver(root, "fs/nfs/nfsv4") and not tidy.has_driver(root, "fs/nfs/nfs")
+    (second / "kernel").mkdir(parents=True)
+    assert not tidy.has_driver(root, "fs/nfs/nfsv4")
+    (second / "modules.builtin").write_text("kernel/fs/fuse.ko\nkernel/fs/nfs/nfsv4.ko\n")
+    assert tidy.has_driver(root, "fs/nfs/nfsv4")
