@@ -195,3 +195,51 @@ def test_the_welcome_page_has_the_sentence_that_tests_read() -> None:
     page = (SCREEN / "usr/share/netboot/welcome.html").read_text()
     assert "This page is shown by a diskless PC." in page
     assert "background: #ffffff; color: #000000" in page
+
+
+def function(name: str) -> str:
+    """Return a function of the script that runs a screen."""
+    text = (SCREEN / "usr/lib/netboot/screen").read_text()
+    begin = text.index(f"{name}() {{")
+    return text[begin : text.index("\n}\n", begin) + 3]
+
+
+@pytest.mark.parametrize(
+    ("home", "done", "said", "ram"),
+    [
+        ("none", False, "", ""),
+        ("seat", True, "", ""),
+        ("nfs:nas:/homes", False, "server nas", "homebad\n"),
+    ],
+)
+def test_a_session_waits_for_its_home_but_not_for_ever(
+    seat: Seat, tmp_path: Path, home: str, done: bool, said: str, ram: str
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "home.sh").touch()
+    (run / "home.waits").write_text("nas\n")
+    if done:
+        (run / "home.done").touch()
+    text = f"run={run} HOME_SECONDS=1\nsay() {{ echo $*; }}\nsleep() {{ :; }}\n"
+    assert seat.run(f"{text}{function('await_home')}await_home", f"SEAT_HOME='{home}'\n") == said
+    written = run / "home.ram"
+    assert (written.read_text() if written.exists() else "") == ram
+    assert (run / "home.closed").exists() is (home != "none"), "no home may come later"
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+def test_a_guest_gets_a_new_home_unless_it_lies_elsewhere(
+    seat: Seat, tmp_path: Path, mounted: bool
+) -> None:
+    run, home = tmp_path / "run", tmp_path / "home"
+    for folder in (run, home):
+        folder.mkdir()
+    (home / "old").touch()
+    (run / "home.full").symlink_to("/persist/home/seat")
+    text = f"run={run} home={home}\nmountpoint() {{ {'true' if mounted else 'false'}; }}\n"
+    text += "PATH=/usr/bin:/bin\nchown() { :; }\ninstall() { :; }\n"
+    body = function("renew_home").replace("/run/user", f"{run}/user").replace("/etc/skel", str(run))
+    seat.run(f"{text}{body}renew_home")
+    assert (home / "old").exists() is mounted
+    assert (home / "FULL").is_symlink() is not mounted
