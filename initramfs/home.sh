@@ -44,7 +44,7 @@ home_failed() {
     shift
     console "homes are in RAM: $reason" >"${screen:-/dev/console}"
     [ -e "$state/home.ram" ] || echo "$*" >"$state/home.ram"
-    beacon failed:home "$reason"
+    beacon home:ram "$reason"
 }
 
 # open_area: look whether homes can be in the area that this PC keeps. Return false if not.

@@ -220,6 +220,13 @@ LINUX = StageGroup(
         EventStage("overlay:free", "Less than 85 % of that space is used again."),
         EventStage("home:ready", "The homes of the PC's users are where `seat.home` says."),
         EventStage(
+            "home:ram",
+            "A user's home is in the PC's memory, and not where `seat.home` says: files are lost when the "
+            "PC is off. The message gives the cause, and the screen says so for a minute.",
+            "Remove the cause and boot the PC again: a full area (`netboot persist list`), an NFS server "
+            "that is off, an export that does not let this PC in, a folder with another owner.",
+        ),
+        EventStage(
             "home:away",
             "The NFS server of the homes does not answer. Programs that use files there wait.",
             "Bring the NFS server back: programs go on by themselves.",
@@ -302,13 +309,6 @@ FAILURES = StageGroup(
             "failed:keep",
             "The files that a PC keeps could not be mounted. In a PC that ran: their server is away.",
             "Check the page server. The message gives the cause.",
-        ),
-        EventStage(
-            "failed:home",
-            "A user's home is in the PC's memory, and not where `seat.home` says: files are lost when the "
-            "PC is off. The message gives the cause, and the screen says so for a minute.",
-            "Remove the cause and boot the PC again: a full area (`netboot persist list`), an NFS server "
-            "that is off, an export that does not let this PC in, a folder with another owner.",
         ),
         EventStage(
             "failed:load",

@@ -134,7 +134,7 @@ def test_a_pc_whose_area_is_of_no_use_gets_a_home_in_ram(
     assert found == "0\n"
     assert pc.state("ram") == key
     (told,) = pc.told()
-    assert told.startswith("failed:home: ") and message in told
+    assert told.startswith("home:ram: ") and message in told
     assert message in (pc.folder / "console").read_text()
     assert (pc.folder / "netboot/home.done").exists()
     links = (pc.folder / "netboot/home.full", pc.top / "home/anna/FULL")

@@ -1,4 +1,4 @@
-"""A PC writes a file to /persist, reboots while its server restarts, and finds the file again.
+"""A PC writes files to /persist and to a home, reboots while its server restarts, and finds them again.
 
 The report is JSON: the events, each with stage, message and data.
 """
@@ -26,6 +26,8 @@ LIBRARIES = ("libext2fs.so.2", "libcom_err.so.2", "libe2p.so.2")
 LIBRARY_FOLDER = "usr/lib/x86_64-linux-gnu"
 RESETS = ("-action", "reboot=reset")  # not the end of QEMU
 SECONDS = 380
+HASH = "$6$vwemE1GhKa.cyT8A$xAzWahK08BakUtal4Rg3p8nEv31ChtRhgKmqVRsCXDP0hsrZK5LXcgY9XWQzJhsmLfIQq4"
+HOMES = ("seat.home=seat", f"seat.accounts.anna={HASH}")
 
 
 def guest_records() -> Iterator[Record]:
@@ -57,7 +59,7 @@ async def lesson(room: Classroom) -> None:
 def body() -> int:
     image, folder, built = map(Path, sys.argv[1:4])
     root = f"{{kind: nbd, image: {image}, persist: 64MiB}}"
-    more = {"devices": RESETS, "settings": tuple(sys.argv[4:])}
+    more = {"devices": RESETS, "settings": (*HOMES, *sys.argv[4:])}
     return run(lesson, guest_records(), root, folder, built, **more)
 
 

@@ -15,8 +15,12 @@ def test_a_file_survives_the_server_and_the_boot(
     )
     assert "No such file" in first[0]
     assert second[0] == "written once"
+    assert "No such file" in first[1]["home"]
+    assert (second[1]["home"], second[1]["owner"]) == ("written once", "700:anna")
+    stages = [stage for stage, _, _ in report["events"]]
+    assert stages.count("home:ready") == 2
     assert first[1]["kind"] == second[1]["kind"] == "ext4"
     assert 50 << 10 < first[1]["size_kib"] < 64 << 10
-    assert "failed:keep" not in [stage for stage, _, _ in report["events"]]
+    assert not {"failed:keep", "home:ram"} & set(stages)
     console = (tmp_path / "pc1.console").read_text(errors="replace")
     assert "recovering journal" not in console, "it was unmounted"
