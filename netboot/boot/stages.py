@@ -209,7 +209,10 @@ LINUX = StageGroup(
         ),
         EventStage("userland", "Programs run: RAM for them, and swap."),
         EventStage("screen:start", "The screen runs: the kind that comes next, such as kiosk."),
-        EventStage("screen:shown", "The first page or the desktop is on the screen: its title."),
+        EventStage(
+            "screen:shown",
+            "The first page, the desktop or the login window is on the screen: the title, or login.",
+        ),
         EventStage(
             "overlay:full",
             "A PC with a root image has used 90 % of the space for its changes: percent. When all is used, "

@@ -195,6 +195,16 @@ def check_roots(profile: "Profile", roots: Path, images: Path | None) -> None:
     )
 
 
+def doubts_of_logins(profile: "Profile", roots: Path) -> list[str]:
+    """Return a line for each root image whose PCs are to show a login window, and which has none."""
+    if not profile.login_images:
+        return []
+    from netboot.roots import checks
+    from netboot.roots.library import Library
+
+    return checks.logins(Library(roots), profile.login_images)
+
+
 def _check_format(name: str, image: "ImageFile") -> None:
     """Check that a root image has a file system that the initramfs can mount."""
     for offset, magic in SUPERBLOCKS.values():

@@ -99,6 +99,7 @@ def check(
         sys.exit(MISTAKE)
     doubts = [*loaded.doubts, *checks.doubts_here(loaded)]
     doubts += checks.doubts_of_readers(path, loaded)
+    doubts += checks.doubts_of_logins(loaded, roots)
     clients, groups = len(loaded.clients), len(loaded.groups)
     if as_json:
         found = {"mistakes": [], "warnings": doubts, "explained": loaded.explained}

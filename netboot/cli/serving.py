@@ -129,6 +129,7 @@ def serve(
             if not waited_for:
                 raise
             doubts += str(error).splitlines()
+        doubts += checks.doubts_of_logins(room_profile, roots)
     stays = ""
     if not user:
         build = folder is not None and image_folder is None

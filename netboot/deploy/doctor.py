@@ -114,6 +114,7 @@ def read_roots(profile: Profile, library: Library) -> list[Finding]:
         else:
             told = checks.line(version, checks.damage(version))
             told = told or (checks.without_nfs(version) if name in profile.nfs_images else "")
+            told = told or (checks.without_login(version) if name in profile.login_images else "")
             told, fine = told or f"{version.label}, {version.manifest.size / 1e6:.1f} MB", not told
         taken = round(time.monotonic() - begin, 3)
         findings.append(Finding("", "root", fine, told, taken))

@@ -4,7 +4,7 @@ file.py reads it.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Self
@@ -193,11 +193,20 @@ class Profile(Section):
     @property
     def nfs_images(self) -> frozenset[str]:
         """The names of root images that PCs of this room boot whose homes are on an NFS server."""
+        return self._images_of(lambda own: is_nfs(own.home))
+
+    @property
+    def login_images(self) -> frozenset[str]:
+        """The names of root images whose PCs show a login window (`seat.login: local`)."""
+        return self._images_of(lambda own: own.login == "local" and own.start != "none")
+
+    def _images_of(self, wanted: Callable[[SeatOwn], bool]) -> frozenset[str]:
+        """Return the names of root images that PCs boot whose section seat is ``wanted``."""
         owns = self._owns()
         return frozenset(
             root.image
             for path, root in self._roots().items()
-            if root.image and ROOTS[root.kind].named and is_nfs(owns[path[:-1]].home)
+            if root.image and ROOTS[root.kind].named and wanted(owns[path[:-1]])
         )
 
     @property

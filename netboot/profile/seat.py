@@ -135,7 +135,8 @@ class SeatOwn(Overridable):
     """
     login: Literal["guest", "local", "none"] = "guest"
     """guest: the PC starts without a password, and forgets what was done unless `seat.home` keeps it;
-    local: with an account of `seat.accounts`; none: nobody logs in at the screen. Default: guest.
+    local: the screen asks for an account of `seat.accounts` and its password; none: nobody logs in at
+    the screen. Default: guest.
     """
     home: Annotated[
         str,

@@ -12,7 +12,8 @@ from netboot.errors import OperatorError
 from netboot.pages.verity import tree_bytes
 from netboot.profile.reading import any_of
 from netboot.roots.library import Library, Version
-from netboot.roots.manifest import Manifest
+from netboot.roots.manifest import Manifest, has_screen
+from netboot.roots.recipes import GREETER, SCREENS
 
 BLOCK_BYTES = 4096  # of a hash tree
 READ_BYTES = 1 << 20
@@ -116,6 +117,27 @@ def obstacle(
 def without_nfs(version: Version) -> str:
     """Return the line for a version whose PCs have homes on an NFS server and no client; else empty."""
     return "" if version.manifest.nfs else line(version, NO_NFS)
+
+
+def without_login(version: Version) -> str:
+    """Return the line for an image of ours that has no login window; empty if it has one.
+
+    An imported image has a screen of its own, which is not judged.
+    """
+    found = version.manifest
+    if not has_screen(found) or all(name in found.packages for name in GREETER):
+        return ""
+    problem = "it has no login window, which 'seat.login: local' needs"
+    screen = SCREENS.get(found.definition.get("screen", "kiosk"))
+    if screen is not None and set(GREETER) <= set(screen.packages):
+        return line(version, problem)
+    return f"root image {version.label}: {problem}; add 'packages: [{', '.join(GREETER)}]' to it"
+
+
+def logins(library: Library, names: Iterable[str]) -> list[str]:
+    """Return a line for each of these images that has no login window. A missing one is passed over."""
+    versions = filter(None, map(library.current, sorted(names)))
+    return list(filter(None, map(without_login, versions)))
 
 
 def check(

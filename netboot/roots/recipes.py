@@ -118,6 +118,8 @@ DRAWING = (
     "earlyoom",
     "alsa-utils",
 )
+# The login window of `seat.login: local`: 3 MB with what it needs beside GTK.
+GREETER = ("lightdm", "lightdm-gtk-greeter")
 ONE_WINDOW = ("matchbox-window-manager",)
 # Files, an editor, USB sticks and printing: any desktop has these.
 WORK = ("mousepad", "gvfs", "udisks2", "polkitd", "cups-client")
@@ -163,15 +165,20 @@ GENERATORS = (
     "systemd-veritysetup-generator",
 )
 # No account of the image has a password, so a login prompt is of no use.
-PROMPT = ("getty@tty1.service",)
+# netboot-screen.service starts LightDM, and only for `seat.login: local`.
+PROMPT = ("getty@tty1.service", "lightdm.service")
 SHOWN = ("netboot-screen.service", "earlyoom.service")
 
 SCREENS = {
     "kiosk": Screen(
-        (*BASE, *DRAWING, *ONE_WINDOW), ("common", "screen"), SHOWN, PROMPT, browser=True
+        (*BASE, *DRAWING, *GREETER, *ONE_WINDOW),
+        ("common", "screen"),
+        SHOWN,
+        PROMPT,
+        browser=True,
     ),
     "desktop": Screen(
-        (*BASE, *DRAWING, *WORK),
+        (*BASE, *DRAWING, *GREETER, *WORK),
         ("common", "screen", "desktop"),
         SHOWN,
         PROMPT,

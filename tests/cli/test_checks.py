@@ -189,6 +189,27 @@ def test_root_images_have_to_fit_the_boot_images(tmp_path: Path) -> None:
     checks.check_roots(profile_file.parse("", "room.yaml"), tmp_path / "none", tmp_path)
 
 
+def test_an_image_without_a_login_window_is_told(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    made = make_version(library)
+    make_version(library, "new", packages={"lightdm": "1.26", "lightdm-gtk-greeter": "2.0"})
+    make_version(library, "viewer", definition={"screen": "thin"})
+    make_version(library, "text", definition={"screen": "none"})
+    make_version(library, "others", source="room.tar")
+    needs = "it has no login window, which 'seat.login: local' needs"
+    add = "add 'packages: [lightdm, lightdm-gtk-greeter]' to it"
+    expected = {
+        "kiosk": [f"root image {made.label}: {needs}; sudo netboot image update kiosk"],
+        "viewer": [f"root image {library.find('viewer').label}: {needs}; {add}"],
+    }
+    for name in ("kiosk", "new", "viewer", "text", "others", "missing"):
+        text = f"root: {{kind: image, image: {name}}}\nseat: {{login: local}}"
+        profile = profile_file.parse(text, "room.yaml")
+        assert checks.doubts_of_logins(profile, tmp_path) == expected.get(name, [])
+    guests = profile_file.parse("root: {kind: image, image: kiosk}", "room.yaml")
+    assert not checks.doubts_of_logins(guests, tmp_path)
+
+
 def test_files_that_cannot_boot_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("root:x:0:0\n" * 200)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from netboot.deploy.doctor import read_roots
 from netboot.profile.profile import Profile
+from netboot.profile.seat import SeatOwn
 from netboot.roots.library import Library
 from tests.roots.making import make_version
 
@@ -20,6 +21,9 @@ def test_a_damaged_or_missing_root_image_is_a_failure(tmp_path: Path) -> None:
     assert not missing.ok and missing.detail == (
         f"root image 'thin': there is none in {tmp_path}; sudo netboot image build thin"
     )
+    local = profile.model_copy(update={"seat": SeatOwn(login="local")})
+    (told, _) = read_roots(local, library)
+    assert not told.ok and "no login window" in told.detail
     with made.image.open("r+b") as file:
         file.write(b"X")
     damaged, _ = read_roots(profile, library)

@@ -376,6 +376,20 @@ def test_groups_and_clients_may_boot_different_root_images() -> None:
     assert profile.seat_of("52:55:00:00:00:09").encrypts, "its users are not root"
 
 
+def test_images_with_a_login_window_are_those_of_pcs_where_users_log_in() -> None:
+    profile = parse(
+        "root: {kind: image, image: kiosk}\n"
+        "groups:\n"
+        "  old: {match: '52:54:*', root: {image: desktop}, seat: {login: local}}\n"
+        "  console: {match: '52:55:*', root: {image: text}, seat: {login: local, start: none}}\n"
+        "  own: {match: '52:56:*', root: {kind: nbd, image: /a}, seat: {login: local}}\n"
+        f"clients:\n  {MAC}: {{root: {{image: viewer}}, seat: {{login: local}}}}",
+        "f",
+    )
+    assert profile.login_images == {"desktop", "viewer"}
+    assert parse("root: {kind: image, image: kiosk}", "f").login_images == frozenset()
+
+
 @pytest.mark.parametrize(
     ("dhcp", "keys"),
     [

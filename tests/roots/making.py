@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from typing import Any
 
 from netboot.pages.stores.image import open_image
 from netboot.pages.verity import make_tree
@@ -19,10 +20,12 @@ def make_version(
     *,
     kernels: tuple[str, ...] = (KERNEL,),
     init: str = "/sbin/init",
-    architecture: str = "amd64",
-    nfs: bool = True,
+    **more: Any,
 ) -> Version:
-    """Add a version whose image repeats ``content``, and let the next boots get it."""
+    """Add a version whose image repeats ``content``, and let the next boots get it.
+
+    ``more`` are further fields of its manifest.
+    """
     library.folder.mkdir(parents=True, exist_ok=True)
     image, tree = library.folder / "image", library.folder / "tree"
     data = (content * 4096)[: 3 * 4096]
@@ -40,7 +43,6 @@ def make_version(
         hashlib.sha256(hashes[:4096]).hexdigest(),
         kernels=kernels,
         init=init,
-        architecture=architecture,
-        nfs=nfs,
+        **more,
     )
     return library.add(made, image, tree)

@@ -112,6 +112,8 @@ def test_a_screen_without_a_greeter_opens_no_session_where_a_password_is_asked_f
 ) -> None:
     seat.has("netsurf-gtk")
     assert seat.choice(login="local").split()[0] == "missing"
+    seat.has("lightdm")
+    assert seat.choice(login="local") == "kiosk netsurf-gtk"
     assert seat.choice(login="none").split()[0] == "none"
 
 

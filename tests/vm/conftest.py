@@ -23,6 +23,7 @@ LAB_SECONDS = 400
 BUILD_SECONDS = 900  # of a root image on a busy machine
 KIOSK, ROOM = "kiosk", "room"
 KIOSK_FILE = Path(__file__).parent / "data/kiosk.yaml"
+DESKTOP, DESKTOP_FILE = "desktop", KIOSK_FILE.with_name("desktop.yaml")
 KEPT = 3  # versions of a root image: for as many branches
 
 
@@ -102,6 +103,12 @@ def kiosk() -> Version:
 
 
 @pytest.fixture(scope="session")
+def desktop() -> Version:
+    """Return a small desktop in German, for PCs whose users log in."""
+    return made_once(DESKTOP, "build", DESKTOP_FILE)
+
+
+@pytest.fixture(scope="session")
 def room(images: Path, root_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Version:
     """Return the minimal Debian as another image, which ``netboot image import`` made of an archive.
 
@@ -133,14 +140,14 @@ def library_with(folder: Path, *versions: Version) -> Path:
     return folder
 
 
-def report_of(*command: object) -> tuple[int, Any]:
+def report_of(*command: object, seconds: float = LAB_SECONDS) -> tuple[int, Any]:
     """Run a Python program, named as for ``-m``; return its exit status and JSON output."""
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=LAB_SECONDS,
+        timeout=seconds,
         check=False,
     )
     assert done.stdout, "no report"

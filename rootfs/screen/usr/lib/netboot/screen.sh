@@ -50,7 +50,7 @@ choose_start() {
     choose_program
     [ -n "$program" ] || case $start in kiosk | thin | desktop) start=missing ;; esac
     # A screen for guests would be open to all, where the profile asks for a password.
-    case $SEAT_LOGIN in local) start=missing ;; none) start=none ;; esac
+    case $SEAT_LOGIN in local) has lightdm || start=missing ;; none) start=none ;; esac
 }
 
 # choose_program: set $program to the program of $start, empty if the image has none for it.

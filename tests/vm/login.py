@@ -1,0 +1,180 @@
+"""Use a PC with a desktop: ``python -m tests.vm.login IMAGES FOLDER ROOTS IMAGE LOGIN``.
+
+LOGIN `local`: a wrong password, the right one, logout, the power button. LOGIN `guest`: a desktop, logout,
+and the desktop again. Pictures go to FOLDER; the result is JSON.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from netboot.boot import cpio
+from netboot.boot.events import BootEvent
+from netboot.errors import AnswerError
+from netboot.images import initramfs
+from netboot.lab import network
+from netboot.lab.pictures import SHOWN
+from netboot.lab.rig import Classroom, Lesson, SeatReport
+from netboot.lab.screen import Screen
+from tests.support.picture import sentence_on, share_of_colour
+from tests.vm.guest import WANTED
+
+USERS = Path(__file__).parent / "userland/users"
+UNIT = """[Service]
+ExecStart=/run/netboot/busybox sh /usr/local/bin/users
+"""
+# "Zyklop-ä", typed on a German keyboard; the keys have other characters on the US one.
+HASH = (
+    "$6$kB7nGqLw"
+    "$IOczSLw3kVvkw9jeWAP.FI7TGaDxOjhMmD9eQcOHUxrz.xAnMaeqEfcL6v6HLoJLhGl./rTpSY3DjpXpw1Trv1"
+)
+TYPED = "Yzklop/'"
+WINDOW, WRONG, LEAVING = "Anmelden", "nicht korrekt", "Beim Abmelden werden"
+# The desktop's ground, and the most of white that icons have; the login window has 5 % of it.
+GROUND, GROUND_SHARE, WHITE_SHARE = "2e4a62", 0.85, 0.02
+BOOT_SECONDS, STEP_SECONDS = 480.0, 150.0
+OFF_SECONDS = 60.0
+
+
+class Failed(Exception):
+    """A step of a lesson whose result was not seen."""
+
+
+def is_desktop(picture: Path) -> bool:
+    """Return whether a picture shows an empty desktop. OCR does not read its labels."""
+    ground, white = (share_of_colour(picture, colour) for colour in (GROUND, "ffffff"))
+    return ground > GROUND_SHARE and white < WHITE_SHARE
+
+
+async def shows(screen: Screen, picture: Path, wanted: str | Callable[[Path], bool]) -> None:
+    """Take pictures until one has the sentence, or is as wanted. Raises Failed."""
+    end = time.monotonic() + STEP_SECONDS
+    while True:
+        await screen.picture(picture)
+        if isinstance(wanted, str):
+            seen = await asyncio.to_thread(sentence_on, picture, wanted)
+        else:
+            seen = wanted(picture)
+        if seen:
+            return
+        if time.monotonic() > end:
+            raise Failed(f"{picture.name} does not show what it should")
+        await asyncio.sleep(2)
+
+
+async def told(report: SeatReport, stage: str, count: int = 1) -> None:
+    """Wait until the PC has told ``stage`` so many times. Raises Failed."""
+    end = time.monotonic() + STEP_SECONDS
+    while sum(event.stage == stage for event in report.events) < count:
+        if time.monotonic() > end:
+            raise Failed(f"{stage} did not come {count} times")
+        await asyncio.sleep(0.5)
+
+
+async def log_in(report: SeatReport, folder: Path) -> None:
+    """Type a wrong password, then the right one; look at the desktop, and log out."""
+    assert report.power is not None
+    screen = report.power.screen
+    await shows(screen, folder / "window.png", WINDOW)
+    await screen.keys("anna\n")
+    await asyncio.sleep(5)  # the greeter asks PAM before it takes the password
+    await screen.keys("wrong\n")
+    await shows(screen, folder / "wrong.png", WRONG)
+    await screen.keys(f"{TYPED}\n")
+    await told(report, "users:desktop")
+    await shows(screen, folder / "desktop.png", is_desktop)
+    await log_out(screen, folder)
+    await told(report, "users:left")
+    await shows(screen, folder / "again.png", WINDOW)
+
+
+async def be_a_guest(report: SeatReport, folder: Path) -> None:
+    """Let the guest save a file (userland/users), log out, and look at the next guest's desktop."""
+    assert report.power is not None
+    screen = report.power.screen
+    await told(report, "users:desktop")
+    await shows(screen, folder / "before.png", is_desktop)
+    await log_out(screen, folder)
+    await told(report, "users:desktop", 2)
+    await shows(screen, folder / "after.png", is_desktop)
+
+
+async def log_out(screen: Screen, folder: Path) -> None:
+    """Open IceWM's dialog with the keyboard, and choose Abmelden (log out) and OK. Raises Failed."""
+    await screen.press("ctrl", "alt", "delete")
+    await asyncio.sleep(5)
+    await screen.press("a")
+    await shows(screen, folder / "leaving.png", LEAVING)
+    await screen.press("o")
+
+
+async def lesson(room: Classroom, act: Callable[[SeatReport, Path], Awaitable[None]]) -> Any:
+    (report,) = room.seats.values()
+    result: dict[str, Any] = {"off_seconds": None}
+    async with room.open():
+        await room.power_on()
+        await room.wait()
+        if report.power is not None and room.ok:
+            try:
+                await act(report, room.lesson.folder)
+                result["off_seconds"] = await _switch_off(report)
+            except (AnswerError, Failed) as error:
+                report.failure = str(error)
+                await report.power.screen.picture(room.lesson.folder / "failed.png")
+    result["failure"] = room.server_failure or report.failure
+    result["stages"] = [[event.stage, event.message, event.data] for event in report.events]
+    return result
+
+
+async def _switch_off(report: SeatReport) -> float | None:
+    """Press the power button; return the seconds until the PC is off, None if it stays on."""
+    assert report.power is not None
+    began = time.monotonic()
+    await report.power.screen.power_button()
+    try:
+        async with asyncio.timeout(OFF_SECONDS):
+            await report.power.process.wait()
+    except TimeoutError:
+        return None
+    return time.monotonic() - began
+
+
+def body() -> int:
+    images, folder, roots, image, login = sys.argv[1:]
+    profile, users = Path(folder, "room.yaml"), Path(folder, "users.img")
+    profile.write_text(
+        f"root: {{kind: image, image: {image}}}\n"
+        f"seat: {{keyboard: de, locale: de_DE.UTF-8, login: {login}, accounts: {{anna: {HASH}}}}}\n"
+    )
+    records = (
+        cpio.file("userland/usr/local/bin/users", USERS.read_bytes(), executable=True),
+        cpio.file("userland/etc/systemd/system/users.service", UNIT.encode()),
+        cpio.symlink(f"{WANTED}/users.service", "../users.service"),
+    )
+    users.write_bytes(initramfs.compressed(cpio.archive(records)))
+    wanted = Lesson(
+        profile,
+        Path(images),
+        Path(folder),
+        until=SHOWN,
+        screen=True,
+        timeout=BOOT_SECONDS,
+        initrds=(users,),
+        roots=Path(roots),
+    )
+
+    def tell(seat: SeatReport, event: BootEvent) -> None:
+        sys.stderr.write(f"{seat.seconds(event):7.2f} {event.stage} {event.message} {event.data}\n")
+
+    act = log_in if login == "local" else be_a_guest
+    result = asyncio.run(lesson(Classroom(wanted, tell), act))
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 1 if result["failure"] else 0
+
+
+if __name__ == "__main__":
+    network.run_isolated(body)
