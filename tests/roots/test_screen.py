@@ -1,5 +1,6 @@
 """The screen of a seat: what rootfs/screen/usr/lib/netboot/screen.sh decides; run by dash and busybox."""
 
+import configparser
 import shutil
 import subprocess
 from pathlib import Path
@@ -115,6 +116,22 @@ def test_a_screen_without_a_greeter_opens_no_session_where_a_password_is_asked_f
     seat.has("lightdm")
     assert seat.choice(login="local") == "kiosk netsurf-gtk"
     assert seat.choice(login="none").split()[0] == "none"
+
+
+def test_lightdm_is_told_of_programs_and_a_session_that_are_there() -> None:
+    folder = SCREEN / "usr/share/lightdm"
+    settings = configparser.ConfigParser()
+    settings.read(folder / "lightdm.conf.d/50-netboot.conf")
+    seat = settings["Seat:*"]
+    commands = [seat[key].split() for key in seat if "/usr/lib/netboot/" in seat[key]]
+    assert len(commands) == 5
+    for command in commands:
+        program = next(word for word in command if word.startswith("/usr/lib/netboot/"))
+        content = (SCREEN / program.lstrip("/")).read_bytes()
+        assert content.startswith(b"#!"), "the engine makes a program of it"
+    sessions = Path(settings["LightDM"]["sessions-directory"])
+    assert sessions == Path("/", folder.relative_to(SCREEN), "sessions")
+    assert (folder / f"sessions/{seat['user-session']}.desktop").exists()
 
 
 def test_a_command_is_started_as_it_is(seat: Seat) -> None:
