@@ -34,8 +34,8 @@ HASH = (
 )
 TYPED = "Yzklop/'"
 WINDOW, WRONG, LEAVING = "Anmelden", "nicht korrekt", "Beim Abmelden werden"
-# The desktop's ground, and the most of white that icons have; the login window has 5 % of it.
-GROUND, GROUND_SHARE, WHITE_SHARE = "2e4a62", 0.85, 0.02
+# The ground of a desktop, and its taskbar, which is black; the strip covers an eighth of the screen.
+GROUND, GROUND_SHARE, BAR_SHARE = "2e4a62", 0.94, 0.01
 BOOT_SECONDS, STEP_SECONDS = 480.0, 150.0
 OFF_SECONDS = 60.0
 
@@ -46,8 +46,8 @@ class Failed(Exception):
 
 def is_desktop(picture: Path) -> bool:
     """Return whether a picture shows an empty desktop. OCR does not read its labels."""
-    ground, white = (share_of_colour(picture, colour) for colour in (GROUND, "ffffff"))
-    return ground > GROUND_SHARE and white < WHITE_SHARE
+    ground, black = (share_of_colour(picture, colour) for colour in (GROUND, "000000"))
+    return ground > GROUND_SHARE and black > BAR_SHARE
 
 
 async def shows(screen: Screen, picture: Path, wanted: str | Callable[[Path], bool]) -> None:
@@ -98,9 +98,11 @@ async def be_a_guest(report: SeatReport, folder: Path) -> None:
     screen = report.power.screen
     await told(report, "users:desktop")
     await shows(screen, folder / "before.png", is_desktop)
+    await screen.still_picture(folder / "before.png")
     await log_out(screen, folder)
     await told(report, "users:desktop", 2)
     await shows(screen, folder / "after.png", is_desktop)
+    await screen.still_picture(folder / "after.png")
 
 
 async def log_out(screen: Screen, folder: Path) -> None:

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from netboot.roots.library import Version
+from tests.support.picture import share_of_colour
 from tests.vm.conftest import BUILD_SECONDS, DESKTOP, library_with, report_of
 
+GROUND, ICON_SHARE = "2e4a62", 0.001  # an icon with its name covers 0.0025 of the desktop
+PICTURES, DESKTOPS = ("before", "after"), "users:desktop"
 LESSON_SECONDS = 1500  # some minutes for each step on a busy machine without KVM
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(LESSON_SECONDS + BUILD_SECONDS)]
 
@@ -33,7 +36,7 @@ def test_a_pupil_logs_in_with_a_password_of_the_keyboard(
     assert told["screen:shown"][0] == "login"
     user, data = told["users:desktop"]
     assert user == "anna" and data["score"] == 300, "the kernel ends X last"
-    assert told["users:left"] == ("anna", {"processes": 0, "files": 0})
+    assert told["users:left"] == ("anna", {"processes": 0})
     assert [stage for stage, _, _ in stages].count("screen:start") == 1
 
 
@@ -41,7 +44,7 @@ def test_a_guest_finds_nothing_of_the_guest_before(
     images: Path, desktop: Version, tmp_path: Path
 ) -> None:
     stages = lesson(images, desktop, tmp_path, "guest")
-    users = [message for stage, message, _ in stages if stage == "users:desktop"]
-    assert users == ["seat", "seat"]
-    (left,) = [data for stage, _, data in stages if stage == "users:left"]
-    assert left["files"] == 0
+    users = [(message, data["files"]) for stage, message, data in stages if stage == DESKTOPS]
+    assert users == [("seat", 0), ("seat", 0)], "a file of the first guest"
+    before, after = (share_of_colour(tmp_path / f"{name}.png", GROUND) for name in PICTURES)
+    assert after - before > ICON_SHARE, "the icon of the file is gone"
