@@ -131,6 +131,7 @@ def _settings(seat: Seat, facts: Facts) -> str:
     values = {
         "START": own.start,
         "URL": own.url or "",
+        "FINGERPRINT": own.fingerprint or "",
         "KEYBOARD": own.keyboard,
         "LOCALE": own.locale,
         "TIMEZONE": own.timezone,

@@ -24,7 +24,10 @@ _LOCALE = r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8(?:@[a-z]{1,16})?"
 _ZONE_WORD = "[A-Z][A-Za-z0-9_+-]{0,31}"
 _ZONE = f"{_ZONE_WORD}(?:/{_ZONE_WORD}){{0,2}}"
 _START = rf"{'|'.join(STARTS)}|/(?:{_LETTERS}| )*"
-_URL = rf"[a-z][a-z0-9+.-]{{0,15}}://{_LETTERS}{{1,1000}}"
+# A password in it would be in a file and on a command line that all users of the PC can read.
+_NO_PASSWORD = r"(?![a-z0-9+.-]*://[^/?#@]*:[^/?#@]*@)"
+_URL = rf"{_NO_PASSWORD}[a-z][a-z0-9+.-]{{0,15}}://{_LETTERS}{{1,1000}}"
+_FINGERPRINT = "[0-9A-Fa-f]{2}(?::?[0-9A-Fa-f]{2}){31}"
 _SCREEN = "auto|[1-9][0-9]{2,4}x[1-9][0-9]{2,4}"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _PRINTER = rf"{_HOST}|[a-z]{{3,8}}://[!#-&(-+\--\[\]-~]{{1,1000}}"  # no comma: it ends an item
@@ -54,6 +57,18 @@ def _locale(text: str) -> str:
     if guess != text:
         raise Nearest(guess)
     return _whole(_LOCALE, text)
+
+
+def _url(text: str) -> str:
+    if re.match(_NO_PASSWORD, text) is None:
+        expected = "a URL without a password, which all users of the PC could read"
+        raise Unreadable(expected, is_secret=True)
+    return _whole(_URL, text)
+
+
+def _fingerprint(text: str) -> str:
+    digits = _whole(_FINGERPRINT, text).replace(":", "").lower()
+    return ":".join(re.findall("..", digits))
 
 
 def _home(text: str) -> str:
@@ -129,9 +144,23 @@ class SeatOwn(Overridable):
     """The program that the PC shows. auto: the one for which the root image was built; kiosk: a
     browser; desktop; thin: the session of a server; none: a text console. Default: auto.
     """
-    url: Annotated[str | None, _text("a URL such as http://10.0.0.1/", _URL)] = None
+    url: Annotated[
+        str | None, Text("a URL such as http://10.0.0.1/", _url, patterns.text(_URL))
+    ] = None
     """The page of the kiosk, or the server of the thin client, such as vnc://10.0.0.5 or
-    rdp://10.0.0.5. Without this key: the page of the root image.
+    rdp://anna@10.0.0.5. It has no password: that one is typed at the PC. Without this key: the
+    page of the root image.
+    """
+    fingerprint: Annotated[
+        str | None,
+        Text(
+            "the SHA-256 of a certificate, 64 digits such as 4b:a7:...",
+            _fingerprint,
+            patterns.text(_FINGERPRINT),
+        ),
+    ] = None
+    """The SHA-256 of the certificate of the RDP server in `seat.url`. Without this key: only a
+    certificate that a known authority has signed is trusted.
     """
     login: Literal["guest", "local", "none"] = "guest"
     """guest: the PC starts without a password, and forgets what was done unless `seat.home` keeps it;

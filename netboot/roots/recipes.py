@@ -186,7 +186,7 @@ SCREENS = {
         desktop=True,
     ),
     "thin": Screen(
-        (*BASE, *DRAWING, *ONE_WINDOW, "tigervnc-viewer", "freerdp2-x11"),
+        (*BASE, *DRAWING, *ONE_WINDOW, "tigervnc-viewer", "freerdp2-x11", "xterm"),
         ("common", "screen"),
         SHOWN,
         PROMPT,

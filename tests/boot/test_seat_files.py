@@ -59,7 +59,8 @@ GOLDEN = {
     ),
     "etc/locale.conf": "LANG=de_DE.UTF-8\n",
     "etc/netboot/seat.conf": (
-        "SEAT_START='kiosk'\nSEAT_URL='http://10.0.0.1/?a=$b'\nSEAT_KEYBOARD='de(nodeadkeys)'\n"
+        "SEAT_START='kiosk'\nSEAT_URL='http://10.0.0.1/?a=$b'\nSEAT_FINGERPRINT=''\n"
+        "SEAT_KEYBOARD='de(nodeadkeys)'\n"
         "SEAT_LOCALE='de_DE.UTF-8'\nSEAT_TIMEZONE='Europe/Berlin'\nSEAT_LOGIN='guest'\n"
         "SEAT_HOME='none'\nSEAT_SCREEN='auto'\nSEAT_SERVER='10.0.0.1'\nSEAT_HOSTNAME='teacher'\n"
     ),

@@ -404,6 +404,10 @@ SPELLINGS = {
     ("seat: {url: VALUE}",): (
         *("http://10.0.0.1/", "'https://a.example/x?y=1&z=$2#w'", "vnc://10.0.0.5:5901"),
         *("10.0.0.1", "http://", '"http://a/\'b"', "'http://a b'", "", "HTTP://a"),
+        *("rdp://anna@a", "rdp://anna:b@a", "'vnc://:b@a'", "http://a/b:c@d", "'http://a?b:c@d'"),
+    ),
+    ("seat: {fingerprint: VALUE}",): (
+        *(":".join(["4b"] * 32), "4B" * 32, "'" + ":".join(["00"] * 31) + "'", "4b" * 33, "", "no"),
     ),
     ("seat: {login: VALUE}",): ("guest", "local", "none", "ldap", "", "Guest"),
     ("seat: {home: VALUE}",): (

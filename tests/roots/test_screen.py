@@ -73,6 +73,34 @@ def test_a_url_is_split_into_its_parts(seat: Seat, url: str, parts: str) -> None
     assert found == parts.strip()
 
 
+@pytest.mark.parametrize(("host", "written"), [("10.0.0.5", "10.0.0.5"), ("fd00::5", "[fd00::5]")])
+def test_an_address_with_colons_has_brackets(seat: Seat, host: str, written: str) -> None:
+    assert seat.run(f"bracketed {host}") == written
+
+
+@pytest.mark.parametrize(
+    ("remote", "state", "retries", "user", "stalled"),
+    [
+        ("0100630A:170D", "01", 5, 1000, True),
+        ("0100630A:170D", "01", 10, 1000, True),
+        ("0100630A:170D", "01", 4, 1000, False),
+        ("0100630A:170D", "06", 9, 1000, False),  # it has ended
+        ("0100630A:170D", "01", 9, 0, False),  # not the session's
+        ("0100630A:1F90", "01", 9, 1000, False),
+    ],
+)
+def test_a_server_that_acknowledges_nothing_is_away(
+    seat: Seat, remote: str, state: str, retries: int, user: int, stalled: bool
+) -> None:
+    table = seat.folder / "tcp"
+    table.write_text(
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout\n"
+        f"   1: 0200630A:D0A2 {remote} {state} 00000008:00000000 01:00000123 {retries:08X} {user:5} 0\n"
+    )
+    found = seat.run(f"connections='{table} {table}6'; stalled 5901 && echo yes")
+    assert found == ("yes" if stalled else "")
+
+
 def test_an_image_with_icewm_is_a_desktop(seat: Seat) -> None:
     seat.has("icewm-session", "netsurf-gtk")
     assert seat.choice() == "desktop icewm-session"

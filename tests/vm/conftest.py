@@ -21,9 +21,9 @@ from tests.images.test_cache import Steps
 
 LAB_SECONDS = 400
 BUILD_SECONDS = 900  # of a root image on a busy machine
-KIOSK, ROOM = "kiosk", "room"
-KIOSK_FILE = Path(__file__).parent / "data/kiosk.yaml"
-DESKTOP, DESKTOP_FILE = "desktop", KIOSK_FILE.with_name("desktop.yaml")
+KIOSK, ROOM, DESKTOP, THIN = "kiosk", "room", "desktop", "thin"
+DATA = Path(__file__).parent / "data"
+KIOSK_FILE, DESKTOP_FILE, THIN_FILE = (DATA / f"{name}.yaml" for name in (KIOSK, DESKTOP, THIN))
 KEPT = 3  # versions of a root image: for as many branches
 
 
@@ -31,7 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vm)
-            builds = isinstance(item, pytest.Function) and "kiosk" in item.fixturenames
+            builds = isinstance(item, pytest.Function) and bool(
+                {KIOSK, THIN} & set(item.fixturenames)
+            )
             item.add_marker(pytest.mark.timeout(LAB_SECONDS + 20 + builds * BUILD_SECONDS))
 
 
@@ -106,6 +108,12 @@ def kiosk() -> Version:
 def desktop() -> Version:
     """Return a small desktop in German, for PCs whose users log in."""
     return made_once(DESKTOP, "build", DESKTOP_FILE)
+
+
+@pytest.fixture(scope="session")
+def thin() -> Version:
+    """Return a thin client; it is built once for each version of what is in it."""
+    return made_once(THIN, "build", THIN_FILE)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 # What the screen of a seat decides: functions over the settings of /etc/netboot/seat.conf, with
 # the shell's own commands alone. Results are in variables that each function names.
 
-: "${texts:=/usr/share/netboot/texts}" # tests set it
+: "${texts:=/usr/share/netboot/texts}" "${connections:=/proc/net/tcp /proc/net/tcp6}" # tests set them
 
 # load_settings FILE: set SEAT_... from a file of KEY='value' lines, and the rest to its default.
 load_settings() {
     SEAT_START=auto SEAT_URL='' SEAT_KEYBOARD=us SEAT_LOCALE=C.UTF-8 SEAT_LOGIN=guest SEAT_SCREEN=auto
-    SEAT_SERVER='' SEAT_HOSTNAME='' SEAT_HOME=none
+    SEAT_SERVER='' SEAT_HOSTNAME='' SEAT_HOME=none SEAT_FINGERPRINT=''
     # shellcheck source=/dev/null
     [ ! -r "$1" ] || . "$1"
 }
@@ -28,6 +28,27 @@ split_url() {
     [ -z "$host" ] || [ -n "$port" ] || case $scheme in
         http) port=80 ;; https) port=443 ;; vnc) port=5900 ;; rdp) port=3389 ;;
     esac
+}
+
+# bracketed HOST: print the host as a viewer of VNC or RDP wants it before a port.
+bracketed() {
+    case $1 in *:*) echo "[$1]" ;; *) echo "$1" ;; esac
+}
+
+# stalled PORT: return true if the user's connection to that port has sent something five times, for
+# some 6 s, and its server says nothing. So no server is asked: some block a PC that asks often.
+stalled() {
+    local wanted file remote state retries uid _
+    wanted=$(printf %04X "$1")
+    for file in $connections; do
+        [ -r "$file" ] || continue
+        while read -r _ _ remote state _ _ retries uid _; do
+            case $remote:$state:$uid in
+            *:"$wanted:01:1000") [ $((0x$retries)) -lt 5 ] || return 0 ;;
+            esac
+        done <"$file"
+    done
+    return 1
 }
 
 # has PROGRAM: return true if the image has it.
@@ -100,6 +121,11 @@ next_pause() {
     pause=$(($1 * 2))
     [ "$pause" -le 30 ] || pause=30
     [ "$2" -lt 60 ] || pause=1
+}
+
+# is_refused STATUS: return true if a viewer of RDP that ended so does not trust the server's certificate.
+is_refused() {
+    [ "$1" = 143 ]
 }
 
 # is_page TITLE: return true if a window's title is that of a page, and not of a program that loads.

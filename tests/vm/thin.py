@@ -1,0 +1,117 @@
+"""A thin client and its server: ``python -m tests.vm.thin IMAGES FOLDER ROOTS IMAGE URL [INITRD...]``.
+
+The server is away at the PC's start, comes, dies, comes back, and is silent for a while. With RDP its
+certificate is first another one. Pictures go to FOLDER; the report is JSON, with the seconds of each step.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+from netboot.boot.events import BootEvent
+from netboot.errors import AnswerError
+from netboot.lab import network
+from netboot.lab.pictures import SHOWN
+from netboot.lab.rig import Classroom, Lesson, SeatReport
+from tests import ROOT
+from tests.support.picture import sentence_on, share_of_colour
+from tests.support.sessions import SENTENCE, Computer
+
+MEMORY = 192
+BOOT_SECONDS, SEEN_SECONDS = 300.0, 120.0
+STRIP, STRIP_SHARE = "fff3c4", 0.05
+AWAY = "antwortet nicht. Dieser PC wartet"
+UNTRUSTED = "wird nicht vertraut"
+
+
+class Watcher:
+    """One PC that is looked at. ``seconds`` has what was seen, and after how long."""
+
+    def __init__(self, room: Classroom, report: SeatReport) -> None:
+        self.room, self.report = room, report
+        self.seconds: dict[str, float] = {}
+
+    async def sees(self, name: str, text: str, *, strip: bool, within: float) -> None:
+        """Take pictures until ``text`` is on one, with the strip or without. Raises AssertionError."""
+        assert self.report.power is not None
+        path, began = self.room.lesson.folder / f"{name}.png", time.monotonic()
+        while time.monotonic() - began < within:
+            assert not self.report.failure, self.report.failure
+            assert not self.room.server_failure, self.room.server_failure
+            await self.report.power.screen.picture(path)
+            if (share_of_colour(path, STRIP) > STRIP_SHARE) == strip and sentence_on(path, text):
+                self.seconds[name] = round(time.monotonic() - began, 1)
+                return
+            await asyncio.sleep(1)
+        raise AssertionError(f"{name}.png: no '{text}' within {within:g} s")
+
+    async def click(self) -> None:
+        """Press a mouse button, so that the PC has something to send."""
+        assert self.report.power is not None
+        await self.report.power.screen.click(900, 700, (1024, 768))
+
+
+async def lesson(watcher: Watcher, computer: Computer, certificate: str) -> None:
+    async with watcher.room.open():
+        await watcher.room.power_on()
+        await watcher.sees("absent", AWAY, strip=True, within=BOOT_SECONDS)
+        if certificate:
+            await computer.start("other")
+            await watcher.sees("untrusted", UNTRUSTED, strip=True, within=SEEN_SECONDS)
+            computer.kill()
+        await computer.start(certificate)
+        await watcher.sees("session", SENTENCE, strip=False, within=SEEN_SECONDS)
+        computer.kill()
+        await watcher.sees("killed", AWAY, strip=True, within=SEEN_SECONDS)
+        await computer.start(certificate)
+        await watcher.sees("back", SENTENCE, strip=False, within=SEEN_SECONDS)
+        computer.silence(on=True)
+        await watcher.click()
+        await watcher.sees("silent", AWAY, strip=True, within=SEEN_SECONDS)
+        computer.silence(on=False)
+        await watcher.sees("again", SENTENCE, strip=False, within=SEEN_SECONDS)
+    computer.kill()
+
+
+def main() -> int:
+    images, folder, roots = map(Path, sys.argv[1:4])
+    image, url = sys.argv[4:6]
+    computer = Computer(folder / "server", str(network.SERVER.ip))
+    computer.folder.mkdir(parents=True)
+    settings = ["root.kind=image", f"root.image={image}", f"seat.url={url}"]
+    certificate, wrong = "", ""
+    if url.startswith("rdp"):
+        certificate, wrong = "room", computer.certificate("other")
+        settings.append(f"seat.fingerprint={computer.certificate(certificate)}")
+
+    def tell(seat: SeatReport, event: BootEvent) -> None:
+        sys.stderr.write(f"{seat.seconds(event):7.2f} {event.stage} {event.message}\n")
+
+    wanted = Lesson(
+        ROOT / "profiles/lab.yaml",
+        images,
+        folder,
+        memory=MEMORY,
+        until=SHOWN,
+        screen=True,
+        settings=(*settings, "seat.locale=de_DE.UTF-8"),
+        initrds=tuple(map(Path, sys.argv[6:])),
+        roots=roots,
+    )
+    room = Classroom(wanted, tell)
+    (report,) = room.seats.values()
+    watcher, failure = Watcher(room, report), ""
+    try:
+        asyncio.run(lesson(watcher, computer, certificate))
+    except (AssertionError, AnswerError, TimeoutError) as error:
+        failure = f"{type(error).__name__} {error}".strip()
+    stages = [[event.stage, event.message] for event in report.events]
+    result = {"failure": failure, "seconds": watcher.seconds, "wrong": wrong, "stages": stages}
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 1 if failure else 0
+
+
+if __name__ == "__main__":
+    network.run_isolated(main)
