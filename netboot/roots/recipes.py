@@ -167,7 +167,7 @@ GENERATORS = (
 # No account of the image has a password, so a login prompt is of no use.
 # netboot-screen.service starts LightDM, and only for `seat.login: local`.
 PROMPT = ("getty@tty1.service", "lightdm.service")
-SHOWN = ("netboot-screen.service", "earlyoom.service")
+SHOWN = ("netboot-screen.service", "netboot-printers.service", "earlyoom.service")
 
 SCREENS = {
     "kiosk": Screen(

@@ -64,6 +64,7 @@ class Seat:
         ("rdp://anna@10.0.0.5", "rdp anna 10.0.0.5 3389"),
         ("vnc://[fd00::5]:5901", "vnc  fd00::5 5901"),
         ("vnc://10.0.0.5", "vnc  10.0.0.5 5900"),
+        ("ipp://10.0.0.9/ipp/print", "ipp  10.0.0.9 631"),
         ("file:///run/netboot/welcome.html", "file   "),
         ("", "   "),
     ],
@@ -99,6 +100,17 @@ def test_a_server_that_acknowledges_nothing_is_away(
     )
     found = seat.run(f"connections='{table} {table}6'; stalled 5901 && echo yes")
     assert found == ("yes" if stalled else "")
+
+
+@pytest.mark.parametrize(
+    ("ended", "answered"),
+    [(0, True), (143, True), (1, False)],  # of timeout, of nc without an answer
+)
+def test_a_server_that_only_waits_has_answered(seat: Seat, ended: int, answered: bool) -> None:
+    (seat.folder / "busybox").write_text(f"#!/bin/sh\nexit {ended}\n")
+    (seat.folder / "busybox").chmod(0o755)
+    asked = f"busybox={seat.folder}/busybox; split_url vnc://10.0.0.5; answers && echo yes"
+    assert seat.run(asked) == ("yes" if answered else "")
 
 
 def test_an_image_with_icewm_is_a_desktop(seat: Seat) -> None:

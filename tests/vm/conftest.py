@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.vm)
             builds = isinstance(item, pytest.Function) and bool(
-                {KIOSK, THIN} & set(item.fixturenames)
+                {KIOSK, THIN, DESKTOP} & set(item.fixturenames)
             )
             item.add_marker(pytest.mark.timeout(LAB_SECONDS + 20 + builds * BUILD_SECONDS))
 
@@ -114,6 +114,12 @@ def desktop() -> Version:
 def thin() -> Version:
     """Return a thin client; it is built once for each version of what is in it."""
     return made_once(THIN, "build", THIN_FILE)
+
+
+@pytest.fixture(scope="session")
+def desktop() -> Version:
+    """Return a desktop; it is built once for each version of what is in it."""
+    return made_once(DESKTOP, "build", DESKTOP_FILE)
 
 
 @pytest.fixture(scope="session")

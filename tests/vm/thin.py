@@ -22,8 +22,8 @@ from tests.support.sessions import SENTENCE, Computer
 MEMORY = 192
 BOOT_SECONDS, SEEN_SECONDS = 300.0, 120.0
 STRIP, STRIP_SHARE = "fff3c4", 0.05
-AWAY = "antwortet nicht. Dieser PC wartet"
-UNTRUSTED = "wird nicht vertraut"
+AWAY = "antwortet nicht. Dieser"  # the mouse is over the next word
+UNTRUSTED = "Dem Zertifikat von"
 
 
 class Watcher:

@@ -3,6 +3,7 @@
 # the shell's own commands alone. Results are in variables that each function names.
 
 : "${texts:=/usr/share/netboot/texts}" "${connections:=/proc/net/tcp /proc/net/tcp6}" # tests set them
+: "${busybox:=/run/netboot/busybox}"
 
 # load_settings FILE: set SEAT_... from a file of KEY='value' lines, and the rest to its default.
 load_settings() {
@@ -26,13 +27,21 @@ split_url() {
     port=${rest#:}
     [ -n "$host" ] || port=''
     [ -z "$host" ] || [ -n "$port" ] || case $scheme in
-        http) port=80 ;; https) port=443 ;; vnc) port=5900 ;; rdp) port=3389 ;;
+        http) port=80 ;; https) port=443 ;; vnc) port=5900 ;; rdp) port=3389 ;; ipp | ipps) port=631 ;;
     esac
 }
 
 # bracketed HOST: print the host as a viewer of VNC or RDP wants it before a port.
 bracketed() {
     case $1 in *:*) echo "[$1]" ;; *) echo "$1" ;; esac
+}
+
+# answers: return true if $host takes connections at $port, or if nothing can be asked. A server that then
+# only waits makes timeout end nc with 143; without a connection nc ends with 1.
+answers() {
+    if [ -z "$port" ] || [ ! -x "$busybox" ]; then return 0; fi
+    "$busybox" timeout 5 "$busybox" nc -w 3 "$host" "$port" </dev/null >/dev/null 2>&1
+    [ $? != 1 ]
 }
 
 # stalled PORT: return true if the user's connection to that port has sent something five times, for
