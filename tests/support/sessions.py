@@ -43,6 +43,7 @@ class Computer:
 
     async def start(self, certificate: str = "") -> None:
         """Start the VNC server with a window; with a certificate an RDP server, too."""
+        self.kill()  # what an interrupted test left behind
         words = ["Xtigervnc", DISPLAY, "-rfbport", str(VNC_PORT), "-interface", self.address]
         self._spawn(*words, "-SecurityTypes", "None", "-AlwaysShared", "-geometry", SIZE)
         await self._until(VNC_PORT)
