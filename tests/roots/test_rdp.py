@@ -13,6 +13,7 @@ FOLDER = ROOT / "rootfs/screen"
 SCRIPT = FOLDER / "usr/lib/netboot/rdp"
 NOTED = """#!/bin/sh
 echo "$*" >>{folder}/words
+[ ! -e {folder}/nla ] || case "$*" in *nla*) exit 133 ;; esac
 case "$*" in */from-stdin*) cat >{folder}/typed; echo 0 ;; *) echo {status} ;; esac >{folder}/status
 case "$*" in */f*) ;; *) printf '\\tThumbprint:  4b:a7:00\\n' ;; esac
 read -r status <{folder}/status; exit "$status"
@@ -67,7 +68,7 @@ def seat(tmp_path: Path) -> Seat:
 def test_the_server_shows_its_own_login(seat: Seat, program: str, words: str) -> None:
     assert seat.run(status=0, program=program) == 0
     (line,) = seat.words
-    assert line.startswith("/v:10.0.0.5:3389 /f ") and line.endswith(words)
+    assert line.startswith("/v:10.0.0.5 /port:3389 /f ") and line.endswith(words)
     assert "/cert:deny " in line, "no certificate is trusted because it is the first"
 
 
@@ -90,10 +91,20 @@ def test_a_password_is_on_no_command_line(seat: Seat) -> None:
     assert "secret" not in line
 
 
-def test_a_server_that_wants_a_password_first_gets_a_window_for_it(seat: Seat) -> None:
+@pytest.mark.parametrize(("trusted", "status"), [(True, 7), (False, 143)])
+def test_a_server_that_wants_a_password_first_gets_a_window_for_it(
+    seat: Seat, trusted: bool, status: int
+) -> None:
+    """If its certificate is trusted; nobody types a password for another one."""
+    window = seat.folder / "window"
+    (seat.folder / "nla").touch()
     (seat.folder / "xterm").write_text(
-        f'#!/bin/sh\necho "$*" >{seat.folder}/window\necho 7 >{seat.folder}/status\n'
+        f'#!/bin/sh\necho "$*" >{window}\necho 7 >{seat.folder}/status\n'
     )
     (seat.folder / "xterm").chmod(0o755)
-    seat.run(status=133)
-    assert (seat.folder / "window").read_text().rstrip().endswith(f"-e sh {seat.folder}/rdp ask")
+    assert seat.run(status=159 if trusted else 143) == status
+    assert window.exists() == trusted
+    if trusted:
+        assert window.read_text().rstrip().endswith(f"-e sh {seat.folder}/rdp ask")
+    else:
+        assert (seat.folder / "fingerprint").read_text() == "4b:a7:00\n"

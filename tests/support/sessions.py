@@ -15,6 +15,10 @@ VNC_PORT, RDP_PORT = 5901, 3389
 DISPLAY = ":71"
 SIZE = "1024x768"
 WAIT_SECONDS = 60
+USER, PASSWORD = "anna", "secret"
+# The password as both servers keep it: DES with VNC's fixed key, and NTLM's hash.
+_VNC_PASSWORD = bytes.fromhex("2e2dbf576eb06c9e")
+_NTLM_HASH = "878d8014606cda29677a44efa1353fc7"
 SHADOWS = ("freerdp-shadow-cli", "freerdp-shadow-cli3")  # of Debian 12 and 13
 
 
@@ -41,11 +45,17 @@ class Computer:
         ).stdout
         return shown.partition("=")[2].strip()
 
-    async def start(self, certificate: str = "") -> None:
-        """Start the VNC server with a window; with a certificate an RDP server, too."""
+    async def start(self, certificate: str = "", *, asks: bool = False) -> None:
+        """Start the VNC server with a window; with a certificate an RDP server, too.
+
+        ``asks``: for a password (VNC), or for a name and a password before a connection (NLA).
+        """
         self.kill()  # what an interrupted test left behind
         words = ["Xtigervnc", DISPLAY, "-rfbport", str(VNC_PORT), "-interface", self.address]
-        self._spawn(*words, "-SecurityTypes", "None", "-AlwaysShared", "-geometry", SIZE)
+        (self.folder / "vnc").write_bytes(_VNC_PASSWORD)
+        (self.folder / "sam").write_text(f"{USER}:::{_NTLM_HASH}:::\n")
+        security = ("VncAuth", "-PasswordFile", str(self.folder / "vnc")) if asks else ("None",)
+        self._spawn(*words, "-AlwaysShared", "-geometry", SIZE, "-SecurityTypes", *security)
         await self._until(VNC_PORT)
         font = ["-fa", "DejaVu Sans Mono", "-fs", "20", "-bg", "#ffffff", "-fg", "#000000"]
         shell = f"echo; echo '{SENTENCE}'; exec sleep 1000000"
@@ -54,7 +64,9 @@ class Computer:
             place = self.folder / ".config/freerdp/shadow"
             place.unlink(missing_ok=True)
             place.symlink_to(f"shadow-{certificate}")
-            words = [f"/bind-address:{self.address}", f"/port:{RDP_PORT}", "/sec:tls", "-auth"]
+            words = [f"/bind-address:{self.address}", f"/port:{RDP_PORT}"]
+            sam = f"/sam-file:{self.folder / 'sam'}"
+            words += ["/sec:nla", "+auth", sam] if asks else ["/sec:tls", "-auth"]
             self._spawn(next(filter(_is_there, SHADOWS)), *words)
             await self._until(RDP_PORT)
 

@@ -1,7 +1,7 @@
 """A thin client and its server: ``python -m tests.vm.thin IMAGES FOLDER ROOTS IMAGE URL [INITRD...]``.
 
-The server is away at the PC's start, comes, dies, comes back, and is silent for a while. With RDP its
-certificate is first another one. Pictures go to FOLDER; the report is JSON, with the seconds of each step.
+The server is away at the PC's start, comes, dies, comes back, and is silent for a while. At the
+end it asks for a password. With RDP its certificate is first another one. Pictures go to FOLDER; the report is JSON, with the seconds of each step.
 """
 
 import asyncio
@@ -17,12 +17,13 @@ from netboot.lab.pictures import SHOWN
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 from tests import ROOT
 from tests.support.picture import sentence_on, share_of_colour
-from tests.support.sessions import SENTENCE, Computer
+from tests.support.sessions import PASSWORD, SENTENCE, USER, Computer
 
 MEMORY = 192
 BOOT_SECONDS, SEEN_SECONDS = 300.0, 120.0
 STRIP, STRIP_SHARE = "fff3c4", 0.05
 AWAY = "antwortet nicht. Dieser"  # the mouse is over the next word
+LOGIN, VNC_LOGIN = "Anmeldung an", "Passw"
 UNTRUSTED = "Dem Zertifikat von"
 
 
@@ -46,6 +47,11 @@ class Watcher:
                 return
             await asyncio.sleep(1)
         raise AssertionError(f"{name}.png: no '{text}' within {within:g} s")
+
+    async def keys(self, text: str) -> None:
+        """Type at the PC."""
+        assert self.report.power is not None
+        await self.report.power.screen.keys(text)
 
     async def click(self) -> None:
         """Press a mouse button, so that the PC has something to send."""
@@ -72,6 +78,13 @@ async def lesson(watcher: Watcher, computer: Computer, certificate: str) -> None
         await watcher.sees("silent", AWAY, strip=True, within=SEEN_SECONDS)
         computer.silence(on=False)
         await watcher.sees("again", SENTENCE, strip=False, within=SEEN_SECONDS)
+        computer.kill()
+        await computer.start(certificate, asks=True)
+        await watcher.sees(
+            "asked", LOGIN if certificate else VNC_LOGIN, strip=False, within=SEEN_SECONDS
+        )
+        await watcher.keys(f"{USER}\n{PASSWORD}\n" if certificate else f"{PASSWORD}\n")
+        await watcher.sees("admitted", SENTENCE, strip=False, within=SEEN_SECONDS)
     computer.kill()
 
 
