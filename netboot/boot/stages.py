@@ -214,6 +214,11 @@ LINUX = StageGroup(
             "The first page, the desktop or the login window is on the screen: the title, or login.",
         ),
         EventStage(
+            "screen:certificate",
+            "The PC does not trust the certificate of its RDP server: the SHA-256 that it found, for"
+            " `seat.fingerprint`.",
+        ),
+        EventStage(
             "overlay:full",
             "A PC with a root image has used 90 % of the space for its changes: percent. When all is used, "
             "programs go on, but save nothing more.",

@@ -106,7 +106,7 @@ def kiosk() -> Version:
 
 @pytest.fixture(scope="session")
 def desktop() -> Version:
-    """Return a small desktop in German, for PCs whose users log in."""
+    """Return a small desktop in German; it is built once for each version of what is in it."""
     return made_once(DESKTOP, "build", DESKTOP_FILE)
 
 
@@ -114,12 +114,6 @@ def desktop() -> Version:
 def thin() -> Version:
     """Return a thin client; it is built once for each version of what is in it."""
     return made_once(THIN, "build", THIN_FILE)
-
-
-@pytest.fixture(scope="session")
-def desktop() -> Version:
-    """Return a desktop; it is built once for each version of what is in it."""
-    return made_once(DESKTOP, "build", DESKTOP_FILE)
 
 
 @pytest.fixture(scope="session")
