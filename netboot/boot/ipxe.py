@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from netboot.boot import ticket
 from netboot.boot.admission import Turn
 from netboot.boot.memory import OWN_MODULES, Shortage
 from netboot.boot.plan import BootPlan, Images, has_own_files
@@ -19,10 +20,14 @@ OWN_USER_CLASS = b"netboot"  # by which an iPXE of ours can be recognised
 OWN_MAC = "${netX/mac}"  # netX is the card that iPXE opened last: it boots from that one
 AUTOEXEC_FILE = "autoexec.ipxe"  # iPXE looks for it beside itself, and goes on without it
 OWN_RAM = f"?modules={OWN_MODULES}"
+USER = "netboot"  # HTTP wants a name beside a password
 RETRY_SECONDS = 3
 UNFIT_SECONDS = 60
 SMALL_SECONDS = 30
 OBSTACLE_SECONDS = 30
+
+_IN_PATH = re.compile("^(http://)([^/@]+)/boot/([0-9a-f]{64})/")
+_IN_PASSWORD = re.compile(f"^(http://){USER}:([0-9a-f]{{64}})@([^/@]+){ticket.OF_PASSWORD}")
 
 
 def render_chain(script: str, base_url: str) -> str:
@@ -152,6 +157,20 @@ def _warning(small: Shortage) -> tuple[str, ...]:
     )
 
 
+def hidden(url: str) -> str:
+    """Return the URL of a boot file with its session as the password, and not in the path.
+
+    iPXE shows each URL on the screen, where pupils read, but no password (imgdownload in its
+    usr/imgmgmt.c). It sends one when the server asks for it.
+    """
+    return _IN_PATH.sub(rf"\1{USER}:\3@\2{ticket.OF_PASSWORD}", url)
+
+
+def _revealed(url: str) -> str:
+    """Return the URL with the session in its path again."""
+    return _IN_PASSWORD.sub(r"\1\3/boot/\2/", url)
+
+
 def _choice(plan: BootPlan) -> Iterator[str]:
     """Yield the lines that choose between 32 and 64 bits, if the firmware does not tell.
 
@@ -176,11 +195,14 @@ def _load(images: Images, arguments: tuple[str, ...], base_url: str) -> Iterator
 
     EFI kernels find an initrd by the name given with ``initrd=``; BIOS kernels ignore that word.
     """
+    kernel, *initrds = (
+        hidden(f"{base_url}/{path}") for path in (images.kernel_path, *images.initrd_paths)
+    )
     names = [path.rsplit("/", 1)[-1] for path in images.initrd_paths]
     words = [*(f"initrd={name}" for name in names), *arguments]
     yield f":{images.processor.name}"
-    yield f"kernel {base_url}/{images.kernel_path} {' '.join(words)} || goto failed"
-    yield from (f"initrd {base_url}/{path} || goto failed" for path in images.initrd_paths)
+    yield f"kernel {kernel} {' '.join(words)} || goto failed"
+    yield from (f"initrd {url} || goto failed" for url in initrds)
     yield "boot || goto failed"
 
 
@@ -228,7 +250,7 @@ def read(script: str, mac: str) -> Chain | Boot:
         line = re.search(r"^kernel \S+ (.*)", first, re.MULTILINE)
         words = line[1].split() if line else []
         arguments = dict(word.split("=", 1) for word in words if "=" in word)
-        return Boot(tuple(files), arguments)
+        return Boot(tuple(map(_revealed, files)), arguments)
     chained = re.search(r"^chain .*?(http://\S+)", script, re.MULTILINE)
     if chained is None:
         raise AnswerError("the script neither boots nor leads to another one")

@@ -10,6 +10,7 @@ still have theirs. A ticket proves nothing: it opens something only for the addr
 knows as that MAC address (netboot.serve.identity).
 """
 
+import base64
 import hmac
 import re
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 SECRET_BYTES = 32
 TAG_BYTES = 16  # 128 bits
 DELETE = "delete"  # the order to delete the files that a seat keeps
+OF_PASSWORD = "/boot/own/"  # the start of a path whose seat is told by the request's password
 READ = "read"  # the order to tell what the server knows of its seats
 ORDER_SECONDS = 60  # by which the clocks of two machines may differ
 MAX_TIME_DIGITS = 12
@@ -35,6 +37,7 @@ _WHO = re.compile(
 
 _SECRET = re.compile("[0-9A-Fa-f]{32,}")
 MAX_NAME_CHARACTERS = 80
+MAX_PASSWORD_CHARACTERS = 200  # of a name and a session in base64
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,17 @@ def split(path: str) -> tuple[str, str]:
     """
     found = _WHO.match(path)
     return (found[1], path[found.end() :]) if found else ("", path)
+
+
+def password(authorization: str) -> str:
+    """Return the password of an HTTP header (RFC 7617), empty if there is none."""
+    kind, _, encoded = authorization.partition(" ")
+    if kind.lower() != "basic" or len(encoded) > MAX_PASSWORD_CHARACTERS:
+        return ""
+    try:
+        return base64.b64decode(encoded, validate=True).decode("ascii").partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def redacted(text: str) -> str:

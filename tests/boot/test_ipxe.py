@@ -79,7 +79,7 @@ def test_the_script_names_every_file_and_the_swap_of_the_seat() -> None:
     text = ipxe.render(plan_of(Profile(), initrds=("load.img",)), "http://10.0.0.1:8080")
     lines = text.splitlines()
     assert lines[0] == "#!ipxe"
-    base = f"http://10.0.0.1:8080/boot/{KEYS.session}"
+    base = f"http://netboot:{KEYS.session}@10.0.0.1:8080/boot/own"
     kernel = next(line for line in lines if line.startswith("kernel "))
     assert kernel.startswith(f"kernel {base}/amd64/vmlinuz initrd=initramfs.img initrd=load.img ")
     assert f"initrd {base}/amd64/initramfs.img || goto failed" in lines

@@ -256,7 +256,7 @@ class HttpServer:
 
     async def _boot(self, request: web.Request) -> web.StreamResponse:
         # Firmware joins a folder and a name with one slash too many (tinkerbell/smee#229).
-        who, name = ticket.split(SLASHES.sub("/", request.match_info["path"]).lstrip("/"))
+        who, name = _named(request)
         begins = request.method != "HEAD"
         address, path = await self._asker(request), self._room.file(name)
         if not self._room.is_boot_file(name):
@@ -398,6 +398,22 @@ class HttpServer:
         if refusal := self._room.delete_kept(mac):
             raise web.HTTPConflict(text=f"{refusal}\n")
         return web.Response(text="")
+
+
+def _named(request: web.Request) -> tuple[str, str]:
+    """Return what tells the seat of a boot file, and the file's name. Raises HTTPUnauthorized.
+
+    Firmware joins a folder and a name with one slash too many (tinkerbell/smee#229).
+    """
+    path = SLASHES.sub("/", request.match_info["path"]).lstrip("/")
+    if not f"/boot/{path}".startswith(ticket.OF_PASSWORD):
+        return ticket.split(path)
+    name = f"/boot/{path}".removeprefix(ticket.OF_PASSWORD)
+    who, rest = ticket.split(f"{ticket.password(request.headers.get('Authorization', ''))}/{name}")
+    if not who:  # iPXE keeps its password until it is asked
+        challenge = {"WWW-Authenticate": 'Basic realm="netboot"'}
+        raise web.HTTPUnauthorized(text="the session is the password\n", headers=challenge)
+    return who, rest
 
 
 def _area(request: web.Request) -> int:

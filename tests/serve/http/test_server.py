@@ -1,6 +1,7 @@
 """The HTTP server over loopback, asked by the standard library's client and by raw bytes."""
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import json
@@ -180,6 +181,25 @@ def test_an_image_comes_whole_with_its_length_and_is_journaled(rig: Rig) -> None
     assert (mac, stage, data["file"], data["bytes"]) == (MAC, "http", "vmlinuz", len(IMAGE))
     assert "MB/s" in message
     assert rig.room.files == [(MAC, "vmlinuz")]
+
+
+def test_a_session_may_be_the_password_of_a_path_that_names_none(rig: Rig) -> None:
+    """iPXE shows paths on the screen, but no password. It sends one when it is asked for it."""
+    response, _ = rig.ask("GET", "/boot/own/vmlinuz")
+    assert response.status == 401
+    assert response.headers["WWW-Authenticate"].startswith("Basic ")
+    assert rig.room.asked == [] and rig.room.records == []
+    password = base64.b64encode(f"netboot:{TICKET}".encode()).decode()
+    response, content = rig.ask("GET", "/boot/own/vmlinuz", Authorization=f"Basic {password}")
+    assert (response.status, content) == (200, IMAGE)
+    assert rig.record()[0] == MAC
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Basic", "Basic ***", "Bearer YTpi", "Basic YTo=", "Basic /w=="]
+)
+def test_what_is_no_password_is_asked_for_again(rig: Rig, header: str) -> None:
+    assert rig.ask("GET", "/boot/own/vmlinuz", Authorization=header)[0].status == 401
 
 
 def test_a_seats_own_file_has_its_length_and_an_end_of_its_own(rig: Rig) -> None:
