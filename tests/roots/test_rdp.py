@@ -63,7 +63,7 @@ def seat(tmp_path: Path) -> Seat:
 
 
 @pytest.mark.parametrize(
-    ("program", "words"), [("xfreerdp", " -sec-nla"), ("xfreerdp3", " /sec:nla:off /p:")]
+    ("program", "words"), [("xfreerdp", " -sec-nla /u:"), ("xfreerdp3", " /sec:nla:off /u: /p:")]
 )
 def test_the_server_shows_its_own_login(seat: Seat, program: str, words: str) -> None:
     assert seat.run(status=0, program=program) == 0
