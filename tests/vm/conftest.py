@@ -149,7 +149,10 @@ def library_with(folder: Path, *versions: Version) -> Path:
 
 
 def report_of(*command: object, seconds: float = LAB_SECONDS) -> tuple[int, Any]:
-    """Run a Python program, named as for ``-m``; return its exit status and JSON output."""
+    """Run a Python program, named as for ``-m``; return its exit status and JSON output.
+
+    Raises subprocess.TimeoutExpired after ``seconds``.
+    """
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)],
         cwd=ROOT,
