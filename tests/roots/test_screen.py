@@ -1,6 +1,7 @@
 """The screen of a seat: what rootfs/screen/usr/lib/netboot/screen.sh decides; run by dash and busybox."""
 
 import configparser
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -172,6 +173,14 @@ def test_lightdm_is_told_of_programs_and_a_session_that_are_there() -> None:
     sessions = Path(settings["LightDM"]["sessions-directory"])
     assert sessions == Path("/", folder.relative_to(SCREEN), "sessions")
     assert (folder / f"sessions/{seat['user-session']}.desktop").exists()
+
+
+def test_a_session_of_a_user_gets_what_one_of_a_guest_gets() -> None:
+    def variables(name: str) -> set[str]:
+        return set(re.findall(r"SEAT_[A-Z]+", (LIBRARY.parent / name).read_text()))
+
+    needed = variables("session")
+    assert needed <= variables("screen") and needed <= variables("login-session")
 
 
 def test_a_command_is_started_as_it_is(seat: Seat) -> None:
