@@ -1,5 +1,5 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup setup-vagrant setup-develop setup-test remove demo demo-screen pictures test nightly nightly-long \
+.PHONY: help setup setup-vagrant setup-develop setup-test remove demo demo-screen pictures test nightly nightly-screens nightly-long \
     fuzz test-deploy unit check lint fix coverage docs lock clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror room attack \
     bench-pages bench-client bench-boot bench-screen
@@ -25,6 +25,7 @@ help:
 	    'make check         make lint and make unit: before each commit' \
 	    'make test          all tests but the nightly ones (35 minutes)' \
 	    'make nightly       PCs with disks, builds and versions of root images (ten minutes); CI runs it too' \
+	    'make nightly-screens  PCs with a screen: logins, homes, thin clients, sticks, old PCs (N minutes)' \
 	    'make nightly-long  setup, demo and unit on fresh systems of Debian 12 and 13 (30 minutes)' \
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
@@ -85,7 +86,11 @@ endif
 
 # What takes minutes and seldom breaks alone: CI runs it too.
 nightly: setup-test
-	$(SUDO) $(PYTEST) -p no:cacheprovider -m nightly
+	$(SUDO) $(PYTEST) -p no:cacheprovider -m 'nightly and not screens'
+
+# PCs that show something, in more ways than make test has. CI runs it while there is time.
+nightly-screens: setup-test
+	$(SUDO) $(PYTEST) -p no:cacheprovider -m screens
 
 # Each release in a chroot of its own, as its user meets it. Not in CI. RELEASES: some of them.
 nightly-long: setup-test

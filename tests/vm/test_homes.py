@@ -8,7 +8,7 @@ from netboot.roots.library import Version
 from tests.support.picture import sentence_on
 from tests.vm.conftest import KIOSK, library_with, report_of
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.nightly, pytest.mark.screens]
 
 SERVER = "10.77.0.1"
 AWAY = "does not answer"

@@ -14,6 +14,7 @@ MEMORY = 192
 
 
 @pytest.mark.nightly
+@pytest.mark.screens
 @pytest.mark.timeout(BUILD_SECONDS + LAB_SECONDS)
 def test_a_pentium_3_shows_a_page(lab: Callable[..., Outcome], tmp_path: Path) -> None:
     image = made_once(OLD.stem, "build", OLD)

@@ -12,7 +12,11 @@ from tests.vm.conftest import BUILD_SECONDS, DESKTOP, library_with, report_of
 GROUND, ICON_SHARE = "2e4a62", 0.001  # an icon with its name covers 0.0025 of the desktop
 PICTURES, DESKTOPS = ("before", "after"), "users:desktop"
 LESSON_SECONDS = 1500  # some minutes for each step on a busy machine without KVM
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(LESSON_SECONDS + BUILD_SECONDS)]
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.screens,
+    pytest.mark.timeout(LESSON_SECONDS + BUILD_SECONDS),
+]
 
 
 def lesson(images: Path, desktop: Version, folder: Path, login: str) -> list[tuple[str, str, Any]]:

@@ -8,7 +8,7 @@ from netboot.roots.library import Version
 from tests.support.printing import PRINTER
 from tests.vm.conftest import DESKTOP, library_with, report_of
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.nightly, pytest.mark.screens]
 
 
 def test_a_user_plays_prints_and_writes_to_a_stick(

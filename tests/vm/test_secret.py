@@ -9,7 +9,7 @@ from tests.support.picture import texts_on
 from tests.vm.conftest import report_of
 from tests.vm.secret import PICTURE
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.nightly, pytest.mark.screens]
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])

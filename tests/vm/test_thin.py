@@ -11,7 +11,11 @@ from tests.vm.conftest import BUILD_SECONDS, THIN, library_with, report_of
 
 SECONDS = 800  # 350 on two busy cores without KVM
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(SECONDS + BUILD_SECONDS)]
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.screens,
+    pytest.mark.timeout(SECONDS + BUILD_SECONDS),
+]
 
 
 @pytest.mark.parametrize("url", [f"vnc://{SERVER.ip}:{VNC_PORT}", f"rdp://{SERVER.ip}"])
