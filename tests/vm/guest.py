@@ -6,6 +6,7 @@ The report is JSON: ``failure``, and the events, each with stage, message and da
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from netboot.boot.events import BootEvent
 from netboot.images import initramfs
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 
+OFF_SECONDS = 60.0
 WANTED = "userland/etc/systemd/system/multi-user.target.wants"
 
 
@@ -35,9 +37,6 @@ def run(
     load.write_bytes(initramfs.compressed(cpio.archive(records)))
     profile.write_text(f"root: {root}\nswap: {{size: 1x}}\n")
 
-    def tell(seat: SeatReport, event: BootEvent) -> None:
-        sys.stderr.write(f"{seat.seconds(event):7.2f} {event.stage} {event.message}\n")
-
     classroom = Classroom(
         Lesson(profile, built, folder, memory=192, initrds=(load,), **settings), tell
     )
@@ -50,6 +49,24 @@ def run(
     events = [[event.stage, event.message, event.data] for event in report.events]
     sys.stdout.write(json.dumps({"failure": failure, "events": events}) + "\n")
     return 1 if failure else 0
+
+
+def tell(seat: SeatReport, event: BootEvent) -> None:
+    """Print an event of a seat, for who watches a test."""
+    sys.stderr.write(f"{seat.seconds(event):7.2f} {event.stage} {event.message} {event.data}\n")
+
+
+async def switch_off(report: SeatReport) -> float | None:
+    """Press the power button; return the seconds until the PC is off, None if it stays on."""
+    assert report.power is not None
+    began = time.monotonic()
+    await report.power.screen.power_button()
+    try:
+        async with asyncio.timeout(OFF_SECONDS):
+            await report.power.process.wait()
+    except TimeoutError:
+        return None
+    return time.monotonic() - began
 
 
 async def until(room: Classroom, condition: Callable[[SeatReport], bool]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot import cpio
-from netboot.boot.events import BootEvent
 from netboot.errors import AnswerError
 from netboot.images import initramfs
 from netboot.lab import network
@@ -21,7 +20,7 @@ from netboot.lab.pictures import SHOWN
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 from netboot.lab.screen import Screen
 from tests.support.picture import sentence_on, share_of_colour
-from tests.vm.guest import WANTED
+from tests.vm.guest import WANTED, switch_off, tell
 
 USERS = Path(__file__).parent / "userland/users"
 UNIT = """[Service]
@@ -37,7 +36,6 @@ WINDOW, WRONG, LEAVING = "Anmelden", "nicht korrekt", "Beim Abmelden werden"
 # The ground of a desktop, and its taskbar, which is black; the strip covers an eighth of the screen.
 GROUND, GROUND_SHARE, BAR_SHARE = "2e4a62", 0.94, 0.01
 BOOT_SECONDS, STEP_SECONDS = 480.0, 150.0
-OFF_SECONDS = 60.0
 
 
 class Failed(Exception):
@@ -123,26 +121,13 @@ async def lesson(room: Classroom, act: Callable[[SeatReport, Path], Awaitable[No
         if report.power is not None and room.ok:
             try:
                 await act(report, room.lesson.folder)
-                result["off_seconds"] = await _switch_off(report)
+                result["off_seconds"] = await switch_off(report)
             except (AnswerError, Failed) as error:
                 report.failure = str(error)
                 await report.power.screen.picture(room.lesson.folder / "failed.png")
     result["failure"] = room.server_failure or report.failure
     result["stages"] = [[event.stage, event.message, event.data] for event in report.events]
     return result
-
-
-async def _switch_off(report: SeatReport) -> float | None:
-    """Press the power button; return the seconds until the PC is off, None if it stays on."""
-    assert report.power is not None
-    began = time.monotonic()
-    await report.power.screen.power_button()
-    try:
-        async with asyncio.timeout(OFF_SECONDS):
-            await report.power.process.wait()
-    except TimeoutError:
-        return None
-    return time.monotonic() - began
 
 
 def body() -> int:
@@ -168,9 +153,6 @@ def body() -> int:
         initrds=(users,),
         roots=Path(roots),
     )
-
-    def tell(seat: SeatReport, event: BootEvent) -> None:
-        sys.stderr.write(f"{seat.seconds(event):7.2f} {event.stage} {event.message} {event.data}\n")
 
     act = log_in if login == "local" else be_a_guest
     result = asyncio.run(lesson(Classroom(wanted, tell), act))

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from netboot.boot import cpio
 from netboot.boot.cpio import Record
-from netboot.boot.events import BootEvent
 from netboot.errors import AnswerError
 from netboot.images import initramfs
 from netboot.lab import network
@@ -27,7 +26,7 @@ from netboot.lab.rig import Classroom, Lesson, SeatReport
 from tests import ROOT
 from tests.support.picture import sentence_on
 from tests.support.printing import jobs, print_server
-from tests.vm.guest import WANTED, until
+from tests.vm.guest import WANTED, tell, until
 
 MEMORY = 256
 SECONDS = 380
@@ -109,9 +108,6 @@ def main() -> int:
     sound = folder / "sound.wav"
     load.write_bytes(initramfs.compressed(cpio.archive(guest_records())))
     make_stick(stick)
-
-    def tell(seat: SeatReport, event: BootEvent) -> None:
-        sys.stderr.write(f"{seat.seconds(event):7.2f} {event.stage} {event.message}\n")
 
     wanted = Lesson(
         ROOT / "profiles/lab.yaml",

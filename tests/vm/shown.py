@@ -19,10 +19,10 @@ from netboot.lab.rig import Classroom, Lesson, SeatReport
 from netboot.lab.screen import Screen
 from tests import ROOT
 from tests.support.picture import share_of_colour
+from tests.vm.guest import switch_off
 
 AWAY_SECONDS = 20
 TOLD_SECONDS = 90.0
-OFF_SECONDS = 60.0
 # The strip of rootfs/screen/usr/lib/netboot/watch: 96 of 768 lines, and its letters are black.
 STRIP, STRIP_SHARE = "fff3c4", 0.08
 TIMEOUT = 300.0
@@ -37,7 +37,7 @@ async def lesson(room: Classroom, folder: Path) -> dict[str, Any]:
         if report.power is not None and room.ok:
             try:
                 result |= await _look(room, report, folder)
-                result["off_seconds"] = await _switch_off(report)
+                result["off_seconds"] = await switch_off(report)
             except AnswerError as error:
                 report.failure = str(error)
     result["failure"] = room.server_failure or report.failure
@@ -73,19 +73,6 @@ async def _until(screen: Screen, picture: Path, done: Callable[[], bool]) -> flo
             return round(seconds, 1)
         await asyncio.sleep(0.5)
     return None
-
-
-async def _switch_off(report: SeatReport) -> float | None:
-    """Press the power button; return the seconds until the PC is off, None if it stays on."""
-    assert report.power is not None
-    began = time.monotonic()
-    await report.power.screen.power_button()
-    try:
-        async with asyncio.timeout(OFF_SECONDS):
-            await report.power.process.wait()
-    except TimeoutError:
-        return None
-    return time.monotonic() - began
 
 
 def main() -> int:

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-from netboot.boot.events import BootEvent
 from netboot.errors import AnswerError
 from netboot.lab import network
 from netboot.lab.pictures import SHOWN
@@ -18,6 +17,7 @@ from netboot.lab.rig import Classroom, Lesson, SeatReport
 from tests import ROOT
 from tests.support.picture import sentence_on, share_of_colour
 from tests.support.sessions import PASSWORD, SENTENCE, USER, Computer
+from tests.vm.guest import tell
 
 MEMORY = 192
 BOOT_SECONDS, SEEN_SECONDS = 300.0, 120.0
@@ -109,9 +109,6 @@ def main() -> int:
     if url.startswith("rdp"):
         certificate, wrong = "room", computer.certificate("other")
         settings.append(f"seat.fingerprint={computer.certificate(certificate)}")
-
-    def tell(seat: SeatReport, event: BootEvent) -> None:
-        sys.stderr.write(f"{seat.seconds(event):7.2f} {event.stage} {event.message}\n")
 
     wanted = Lesson(
         ROOT / "profiles/lab.yaml",
