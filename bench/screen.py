@@ -42,6 +42,7 @@ from netboot.roots.library import Library
 
 DEFINITIONS = Path(__file__).parent / "images"
 BOOT_SECONDS = 600.0  # of an emulated PC that has too little memory
+SETTLING_SECONDS = 30.0  # after the first program's window, in which others may not have opened yet
 STILL_SECONDS = 180.0
 TICKS = os.sysconf("SC_CLK_TCK")
 KILLED = re.compile(rb"[Oo]ut of memory: Killed process")
@@ -120,6 +121,8 @@ async def _look(report: SeatReport, row: Row, picture: Path) -> None:
     """Take a picture of the first PC, and wait until it is still if the row wants that."""
     if report.power is None:
         return
+    if row.until_still:
+        await asyncio.sleep(SETTLING_SECONDS)
     with contextlib.suppress(AnswerError):  # it has switched itself off
         await report.power.screen.still_picture(picture, STILL_SECONDS if row.until_still else 0)
 
