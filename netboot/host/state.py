@@ -94,6 +94,9 @@ class StateFile:
         with self._lock:
             self._close()
 
+    def __del__(self) -> None:
+        self._close()
+
     def _close(self) -> None:
         for descriptor in (self._spare, self._live, self._folder):
             if descriptor is not None:
