@@ -501,6 +501,7 @@ def test_the_real_statfs_has_five_numbers(lib: Lib) -> None:
 
 def test_reading_and_swapping_are_tuned_where_the_kernel_can(lib: Lib) -> None:
     text = f". {INITRAMFS / 'changes.sh'}\ntune /dev/dm-1; echo fine"
+    (lib.folder / "iomem").write_text("00100000-0fffffff : System RAM\n")
     assert lib.run(text) == "fine\n"
     parameters = [f"module/{name}/parameters" for name in ("dm_bufio", "dm_verity")]
     for folder in ("sys/vm", "block/dm-1/queue", "kernel/mm/lru_gen", *parameters):
@@ -511,6 +512,14 @@ def test_reading_and_swapping_are_tuned_where_the_kernel_can(lib: Lib) -> None:
     assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
     assert (lib.folder / parameters[0] / "retain_bytes").read_text() == "2097152\n"
     assert (lib.folder / parameters[1] / "prefetch_cluster").read_text() == "16384\n"
+
+
+def test_a_pc_with_very_little_ram_has_no_generations(lib: Lib) -> None:
+    """Nearly all of its pages are used again, and Linux would find none to drop."""
+    (lib.folder / "kernel/mm/lru_gen").mkdir(parents=True)
+    (lib.folder / "iomem").write_text("00100000-07ffffff : System RAM\n")
+    assert lib.run(f". {INITRAMFS / 'changes.sh'}\ntune /dev/dm-1; echo fine") == "fine\n"
+    assert not (lib.folder / "kernel/mm/lru_gen/enabled").exists()
 
 
 KEPT = "host=10.0.0.1 port=10809 export=seat-1-persist"
