@@ -59,8 +59,14 @@ def tell(seat: SeatReport, event: BootEvent) -> None:
 async def switch_off(report: SeatReport) -> float | None:
     """Press the power button; return the seconds until the PC is off, None if it stays on."""
     assert report.power is not None
-    began = time.monotonic()
     await report.power.screen.power_button()
+    return await until_off(report)
+
+
+async def until_off(report: SeatReport) -> float | None:
+    """Return the seconds until the PC is off, None if it stays on."""
+    assert report.power is not None
+    began = time.monotonic()
     try:
         async with asyncio.timeout(OFF_SECONDS):
             await report.power.process.wait()

@@ -1,7 +1,8 @@
 """Use a PC with a desktop: ``python -m tests.vm.login IMAGES FOLDER ROOTS IMAGE LOGIN``.
 
-LOGIN `local`: a wrong password, the right one, logout, the power button. LOGIN `guest`: a desktop, logout,
-and the desktop again. Pictures go to FOLDER; the result is JSON.
+LOGIN `local`: a wrong password, the right one, logout, a second login, the desktop's menu switches the PC
+off. LOGIN `guest`: a desktop, logout, the desktop again, the power button. Pictures go to FOLDER; the
+result is JSON.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from netboot.lab.pictures import SHOWN
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 from netboot.lab.screen import Screen
 from tests.support.picture import sentence_on, share_of_colour
-from tests.vm.guest import WANTED, switch_off, tell
+from tests.vm.guest import WANTED, tell, until_off
 
 USERS = Path(__file__).parent / "userland/users"
 UNIT = """[Service]
@@ -88,6 +89,14 @@ async def log_in(report: SeatReport, folder: Path) -> None:
     await log_out(screen, folder)
     await told(report, "users:left")
     await shows(screen, folder / "again.png", WINDOW)
+    await screen.keys("anna\n")
+    await asyncio.sleep(5)
+    await screen.keys(f"{TYPED}\n")
+    await told(report, "users:desktop", 2)
+    await shows(screen, folder / "second.png", is_desktop)
+    await choose(screen, "h")  # Herunterfahren (shut down)
+    await asyncio.sleep(3)
+    await screen.press("o")
 
 
 async def be_a_guest(report: SeatReport, folder: Path) -> None:
@@ -101,15 +110,21 @@ async def be_a_guest(report: SeatReport, folder: Path) -> None:
     await told(report, "users:desktop", 2)
     await shows(screen, folder / "after.png", is_desktop)
     await screen.still_picture(folder / "after.png")
+    await screen.power_button()
 
 
 async def log_out(screen: Screen, folder: Path) -> None:
-    """Open IceWM's dialog with the keyboard, and choose Abmelden (log out) and OK. Raises Failed."""
-    await screen.press("ctrl", "alt", "delete")
-    await asyncio.sleep(5)
-    await screen.press("a")
+    """Choose Abmelden (log out), and OK in the dialog that follows. Raises Failed."""
+    await choose(screen, "a")
     await shows(screen, folder / "leaving.png", LEAVING)
     await screen.press("o")
+
+
+async def choose(screen: Screen, key: str) -> None:
+    """Open IceWM's dialog of the session, and press the key of one of its buttons."""
+    await screen.press("ctrl", "alt", "delete")
+    await asyncio.sleep(5)
+    await screen.press(key)
 
 
 async def lesson(room: Classroom, act: Callable[[SeatReport, Path], Awaitable[None]]) -> Any:
@@ -121,7 +136,7 @@ async def lesson(room: Classroom, act: Callable[[SeatReport, Path], Awaitable[No
         if report.power is not None and room.ok:
             try:
                 await act(report, room.lesson.folder)
-                result["off_seconds"] = await switch_off(report)
+                result["off_seconds"] = await until_off(report)
             except (AnswerError, Failed) as error:
                 report.failure = str(error)
                 await report.power.screen.picture(room.lesson.folder / "failed.png")
