@@ -25,7 +25,7 @@ help:
 	    'make check         make lint and make unit: before each commit' \
 	    'make test          all tests but the nightly ones (35 minutes)' \
 	    'make nightly       PCs with disks, builds and versions of root images (ten minutes); CI runs it too' \
-	    'make nightly-screens  PCs with a screen: logins, homes, thin clients, sticks, old PCs (N minutes)' \
+	    'make nightly-screens  PCs with a screen: logins, homes, thin clients, sticks, old PCs (25 minutes)' \
 	    'make nightly-long  setup, demo and unit on fresh systems of Debian 12 and 13 (30 minutes)' \
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
