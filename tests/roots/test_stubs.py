@@ -12,6 +12,8 @@ from netboot.roots.recipes import SCREENS, recipe
 from netboot.roots.stubs import LIGHT, make_stubs, programs, versions
 from tests.roots.test_recipes import Wanted
 
+pytestmark = pytest.mark.system
+
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LLVM = """int big_table[9]; int compile(void) { return 7; } int unused(void) { return 8; }"""
 MESA = """extern int big_table[9]; int compile(void);
