@@ -1,5 +1,6 @@
 """`agent address` on a LAN of namespaces: against scripted and real DHCP servers, in real time."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -467,7 +468,10 @@ def test_a_flood_of_nonsense_changes_nothing(lan: Lan) -> None:
     script.say("nak", address="0.0.0.0")
     script.asked[0].xid ^= 1
     script.lend(60)
-    lan.expect_beacon("address:held")
+    while not lan.beacons:
+        with contextlib.suppress(TimeoutError):  # the answer was lost where the flood was
+            script.hear(2)
+            script.lend(60)
     assert [stage for stage, _ in lan.beacons] == ["address:held"]
 
 
