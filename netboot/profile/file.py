@@ -22,6 +22,7 @@ SETTING = "--set"  # the option that gives a key, and the place that its mistake
 SETTING_LINE = 0
 MOST_BYTES = 4 * MAX_CHARACTERS + 4  # more is too long in any case; a device may never end
 FOUND_CHARACTERS = 40
+KEY_CHARACTERS = 200
 S = TypeVar("S", bound=Section)
 EXPECTED = {"tuple_type": "a list", "string_type": "text", "string_unicode": "text"}
 
@@ -166,7 +167,8 @@ def _where(read: Document, path: KeyPath) -> str:
 
 
 def _line(read: Document, path: KeyPath, problem: str) -> str:
-    return f"{_where(read, path)}: key '{dotted(path)}': {problem}"
+    key = reading.shortened(dotted(path), KEY_CHARACTERS)
+    return f"{_where(read, path)}: key '{key}': {problem}"
 
 
 def _mistake(read: Document, details: ErrorDetails, model: type[Section]) -> tuple[int, str]:

@@ -118,9 +118,13 @@ def quoted(text: str, most: int = 60) -> str:
     Quotes that a word processor made are told, because they look like the right ones.
     """
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    shown = shown if len(shown) <= most else f"{shown[: most - 3]}..."
     curly = "; use plain quotes, \" or '" if any(c in CURLY for c in text) else ""
-    return f"'{shown}'{curly}"
+    return f"'{shortened(shown, most)}'{curly}"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return at most so many characters of ``text``, with dots in place of the rest."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def nearest(name: str, names: Mapping[str, object]) -> str:

@@ -552,3 +552,11 @@ def test_schema_is_of_the_file_as_written() -> None:
     kinds = definitions["Swap"]["properties"]["size"]["anyOf"]
     assert [kind.get("type") for kind in kinds] == ["string", None, "integer"]
     assert "port" not in definitions["SeatSwap"]["properties"]
+
+
+def test_a_key_of_a_thousand_letters_is_one_short_line() -> None:
+    with pytest.raises(OperatorError) as caught:
+        parse("{}", "f", ["swap." + 1000 * "\x1d" + "t=1"])
+    line = str(caught.value)
+    assert line.startswith("--set: key 'swap.") and "...': unknown key" in line
+    assert len(line) < 500
