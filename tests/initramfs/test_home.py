@@ -1,12 +1,11 @@
 """initramfs/home.sh: homes on a real file system, in a mount namespace; NFS is played. Needs root."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.initramfs.test_shell import BEFORE, INITRAMFS, SHELLS
+from tests.support.shell import BEFORE, INITRAMFS, SHELLS, run
 
 pytestmark = [pytest.mark.system, pytest.mark.root]
 
@@ -45,25 +44,13 @@ class Pc:
             if not path.is_dir():
                 path.unlink()
         environment = {
-            "PATH": os.environ["PATH"],
             "run": str(self.folder),
             "top": str(self.top),
             "screen": str(self.folder / "console"),
         }
         before = f"{BEFORE}HOME_SECONDS=0\n"
-        script = (
-            f"set -u\n. {INITRAMFS / 'lib.sh'}\n. {INITRAMFS / 'home.sh'}\nonline=no\n{before}"
-            f"cd {self.top}\n{text}\n"
-        )
-        done = subprocess.run(
-            ["unshare", "--mount", *self.shell, "-c", script],
-            check=False,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.stderr == ""
-        return done.stdout
+        script = f". {INITRAMFS / 'home.sh'}\nonline=no\n{before}cd {self.top}\n{text}\n"
+        return run(self.shell, script, environment, ("unshare", "--mount"))
 
     def told(self) -> list[str]:
         """Return the stages and messages that the PC reports."""

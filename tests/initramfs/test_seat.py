@@ -16,10 +16,8 @@ from netboot.boot import seat_files
 from netboot.boot.host_key import host_key
 from netboot.boot.seat_files import Facts
 from netboot.profile.file import parse
-from tests import ROOT
-from tests.initramfs.test_shell import BEFORE, SHELLS, Lib
+from tests.support.shell import BEFORE, INITRAMFS, SHELLS, Lib
 
-INITRAMFS = ROOT / "initramfs"
 HASH = "$y$j9T$yxb1aWl2o0rlAlPA9pWLP1$WsHwGj0tWcbeZkdAdYvLLPjXL0LyjwuRjKaEEFYH9l6"
 ADDRESS = IPv4Address("10.0.0.1")
 MAC = "52:54:00:12:34:56"
