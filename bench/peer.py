@@ -2,7 +2,8 @@
 
 dnsmasq for DHCP and TFTP, iPXE, an initramfs of initramfs-tools with nbd-client, and the root image
 as a squashfs over NBD under a tmpfs (bench/baseline/nbdroot). The image is netboot's own, packed by
-mksquashfs as it comes, so programs and their settings are the same.
+mksquashfs as it comes, so programs and their settings are the same. Only X is as Debian ships it,
+with GLX, and nothing stands in for LLVM: LTSP does neither.
 """
 
 import asyncio
