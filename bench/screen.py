@@ -42,6 +42,7 @@ from netboot.roots.library import Library
 
 DEFINITIONS = Path(__file__).parent / "images"
 BOOT_SECONDS = 600.0  # of an emulated PC that has too little memory
+CLIENT_SECONDS = 120.0  # of each PC of a room: a core emulates one at a time
 SETTLING_SECONDS = 30.0  # after the first program's window, in which others may not have opened yet
 STILL_SECONDS = 180.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -84,7 +85,7 @@ def measure(row: Row, built: Path, picture: Path) -> Sample:
             capture=True,
             sent_only=True,
             screen=True,
-            timeout=BOOT_SECONDS,
+            timeout=max(BOOT_SECONDS, CLIENT_SECONDS * row.clients),
             settings=settings(row),
             initrds=(zram_image(folder),) if row.swap == "zram" else (),
         )
