@@ -1,10 +1,9 @@
 """Diskless PCs until their page is on the screen: ``python -m bench.screen [--quick] [--only NAME]``.
 
 Each row boots virtual PCs from a root image, and counts what they read of it and what they swap,
-until the beacon ``screen:shown``. It builds the images of bench/images that are missing, prints a
-table and the result of each bar, and writes JSON and a picture of each row. The same programs are
-also booted as LTSP would do it (bench.peer). The exit status is 1 if a bar is missed. It needs root.
-Seconds depend on the machine; bytes and requests hardly do.
+until the beacon ``screen:shown``. It builds the images of bench/images, prints a table and the result
+of each bar, and writes JSON and a picture of each row. The same programs are also booted as LTSP would
+do it (bench.peer). The exit status is 1 if a bar is missed. It needs root. Seconds depend on the machine; bytes and requests hardly do.
 """
 
 import asyncio
@@ -163,17 +162,18 @@ def _to_pc(report: SeatReport) -> int:
     return int(path.read_text()) if path.exists() else 0
 
 
-def build_missing(rows: Sequence[Row]) -> float | None:
-    """Build the images that are missing; return the seconds of one more build, with nothing new."""
-    names = dict.fromkeys(row.image for row in rows)
-    there = Library().names()
+def build_images(rows: Sequence[Row]) -> float | None:
+    """Build the images, as far as there is something new, so that they have the peer's kernel.
+
+    Return the seconds of one more build, with nothing new.
+    """
+    names = list(dict.fromkeys(row.image for row in rows))
     for name in names:
-        if name not in there:
-            _build(name)
+        _build(name)
     if not names:
         return None
     began = time.monotonic()
-    _build(next(iter(names)))
+    _build(names[0])
     return time.monotonic() - began
 
 
@@ -229,7 +229,7 @@ def main() -> NoReturn:
     def measured() -> int:
         network.check_root()
         machine.check_programs(["bios"])
-        build_seconds = build_missing(rows)
+        build_seconds = build_images(rows)
         with tempfile.TemporaryDirectory() as name:
             with BuildProgress() as progress:
                 profile = profile_file.load(PROFILE, [])
