@@ -20,8 +20,8 @@ from typing import Any, Protocol, Self
 import aiohttp
 
 from netboot.errors import AnswerError
-from netboot.feed.reading import Wrong, read
-from netboot.feed.records import MAX_LINE_BYTES, PROTOCOL, Event, Hello, Record, ServerRow
+from netboot.feed.reading import Reader, Wrong
+from netboot.feed.records import PROTOCOL, Event, Hello, Record, ServerRow
 from netboot.host.text import cause, printable
 from netboot.panel.ports import Order
 
@@ -165,20 +165,20 @@ class Follower:
         ) as answer:
             if answer.status != HTTPStatus.OK:
                 raise AnswerError(await _refusal(answer))
-            wrong = 0
-            greeted = False
-            async for line in _lines(answer.content):
-                record = read(line)
-                if isinstance(record, Wrong):
-                    wrong += 1
-                    if wrong == MOST_WRONG_LINES or not greeted:
-                        raise AnswerError(f"no feed of netboot: {printable(record.reason)}")
-                    continue
-                if not greeted:
-                    self._greet(record)
-                    greeted = True
-                if not isinstance(record, Event) or self._is_new(record):
-                    yield record
+            reader, wrong, greeted = Reader(), 0, False
+            async for piece in answer.content.iter_any():
+                for record in reader.feed(piece):
+                    if isinstance(record, Wrong):
+                        wrong += 1
+                        if wrong == MOST_WRONG_LINES or not greeted:
+                            raise AnswerError(f"no feed of netboot: {printable(record.reason)}")
+                        continue
+                    if not greeted:
+                        self._greet(record)
+                        greeted = True
+                    if not isinstance(record, Event) or self._is_new(record):
+                        yield record
+                await asyncio.sleep(0)  # a fast server must not keep the browsers waiting
 
     def _greet(self, record: Record) -> None:
         if not isinstance(record, Hello):
@@ -215,22 +215,6 @@ class Follower:
             raise AnswerError(f"no answer for {ORDER_SECONDS:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise AnswerError(_why(error)) from error
-
-
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield the lines of a stream. Raises AnswerError for one that is too long."""
-    rest = b""
-    async for piece in stream.iter_any():
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            if len(line) > MAX_LINE_BYTES:
-                break
-            yield line
-        else:
-            if len(rest) <= MAX_LINE_BYTES:
-                await asyncio.sleep(0)  # a fast server must not keep the browsers waiting
-                continue
-        raise AnswerError(f"a line of more than {MAX_LINE_BYTES} bytes")
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:

@@ -308,6 +308,10 @@ class Room:
         self._dirty_servers.update(self._servers)
         self._told.set()
 
+    def server_name(self, link: str) -> str:
+        """Return the name of a server."""
+        return self._server(link).name
+
     def servers_of(self, mac: str) -> list[str]:
         """Return the links of the connected servers that know a seat, its own first."""
         source = self._source(mac)

@@ -192,8 +192,8 @@ HELLO = line(Hello("school", "0.2.0", "r", 0.0, 1, 1))
     (
         (b"<html>\n", "no feed of netboot: "),
         (line(figures(1.0)), "it does not begin with a hello"),
-        (b"x" * (MAX_LINE_BYTES + 1), "a line of more than 65536 bytes"),
-        (HELLO + b"x" * (MAX_LINE_BYTES + 1) + b"\n", "a line of more than 65536 bytes"),
+        (b"x" * (MAX_LINE_BYTES + 1), "no feed of netboot: more than 65536 bytes"),
+        (HELLO + b"x" * (MAX_LINE_BYTES + 1) + b"\n", "the server ended the feed"),
         (HELLO + b"?\n" * 20, "no feed of netboot: "),
         (HELLO + b"?\n" * 19, "the server ended the feed"),
         (HELLO + b'{"type":"seat"', "the server ended the feed"),
