@@ -100,7 +100,7 @@ class RoomCollector(Collector):
         yield from self._memory(seats)
 
     def _memory(self, seats: dict[str, list[RoomSeat]]) -> Iterator[Metric]:
-        """Yield what the seats report of their memory: of each, or the sum and the worst of all."""
+        """Yield the memory that seats report: of each, or the sum and the worst of all."""
         labels = ("server", "mac", "name") if self._each_seat else ("server",)
         for name, text, of, together in SEAT_GAUGES:
             how = "" if self._each_seat else f" The {together.__name__} of all seats."
@@ -236,7 +236,7 @@ def _states(seats: dict[str, list[RoomSeat]]) -> Iterator[Metric]:
 
 
 class Room(Protocol):
-    """What the metrics are made of."""
+    """The room that the metrics are made of."""
 
     def view(self) -> RoomView:
         """Return the room as it is now."""

@@ -31,7 +31,7 @@ REST_SECONDS = 0.4  # between two patches: the servers' seconds begin at differe
 
 @dataclass
 class _Server:
-    """What one server has told."""
+    """One server, as its feed told it."""
 
     link: str
     name: str
