@@ -253,4 +253,36 @@ ROOT_USES = Limit(
     "the one heard longest ago is forgotten",
 )
 
+# A browser has up to six connections. 64: the bench's browsers, and a school behind one address.
+PANEL_CONNECTIONS = Limit(
+    "connections to the panel", 64, 400, 10.0, "hung up on; so is one that sends no whole request"
+)
+# A tab has one. They are taken from the connections.
+PANEL_STREAMS = Limit("open streams of the panel", 32, 200, None, "refused")
+# Linux's buffers are full then, and 64 KiB more.
+PANEL_ANSWERS = Limit(
+    "answers of the panel of which a browser takes nothing", None, None, 30.0, "hung up on"
+)
+# A patch of 1,000 seats that all changed has 1 MB; all streams share it.
+PANEL_STREAM_QUEUE = Limit(
+    "patches that wait for a browser", 8, None, None, "the browser is told to load the room again"
+)
+PANEL_BODY = Limit("bytes of a request to the panel", 256 << 10, None, None, "refused")
+# A check of a password takes 0.1 s and 32 MiB.
+PANEL_CHECKS = Limit("passwords that wait to be checked by the panel", 4, 16, None, "refused")
+PANEL_FAILURES = Limit(
+    "senders and accounts with wrong passwords", None, 4096, 3600.0, "the oldest is forgotten"
+)
+PANEL_FRESH = Limit(
+    "logins to an account while it has a delay, from addresses that have not failed",
+    20,
+    None,
+    600.0,
+    "refused until the delay is over",
+)
+PANEL_SESSIONS = Limit(
+    "sessions of the panel", 20, 1000, 8 * 3600.0, "the one that was idle longest ends"
+)
+PANEL_ORDER = Limit("seats of one order, or names of one plan", 4096, None, None, "refused")
+
 LIMITS = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

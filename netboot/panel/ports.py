@@ -1,4 +1,4 @@
-"""What the panel's routes stand on: the room in memory, the history, the orders. Protocols and records.
+"""The ports on which the panel stands: the room in memory, the history, the orders; and their records.
 
 The routes (``api.py``, ``stream.py``) know these names and nothing behind them. ``room.py`` implements
 ``Room``, ``history`` implements ``History``, ``follow.py`` implements ``Orders``; tests have fakes. Times
@@ -26,7 +26,7 @@ class PortError(NetbootError):
 
 @dataclass(frozen=True, slots=True)
 class RoomSeat(SeatRow):
-    """A seat and the server that heard of it last. See ``of``."""
+    """A seat and its server: that to which it spoke last."""
 
     server: str = ""
 
