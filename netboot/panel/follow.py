@@ -28,7 +28,7 @@ from netboot.panel.ports import Order
 FEED, ORDERS = "/feed", "/feed/orders"
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 15.0  # a server tells its figures every second
-ORDER_SECONDS = 20.0  # a server under load; a seat that waits for an order answers at once
+ORDER_SECONDS = 20.0  # a server under load
 MOST_ANSWER_BYTES = 1 << 20  # results for 4,096 seats
 MOST_REASON = 200  # characters
 MOST_WRONG_LINES = 20  # in one connection; a server of another release would fill the log

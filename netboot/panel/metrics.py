@@ -181,9 +181,6 @@ def _builds(servers: Sequence[RoomServer]) -> Iterator[Metric]:
 
 def _counters(servers: Sequence[RoomServer]) -> Iterator[Metric]:
     """Yield the totals that each server keeps since its start."""
-    delayed = CounterMetricFamily(
-        "netboot_pages_delayed_seconds", "Time that pages waited for fairness.", labels=("server",)
-    )
     refused = CounterMetricFamily(
         "netboot_pages_refused", "Refusals of connections and leases.", labels=("server", "reason")
     )
@@ -191,12 +188,11 @@ def _counters(servers: Sequence[RoomServer]) -> Iterator[Metric]:
         "netboot_dhcp_packets", "DHCP packets.", labels=("server", "type")
     )
     for server in servers:
-        delayed.add_metric((server.name,), server.delayed)
         for reason, count in server.refused.items():
             refused.add_metric((server.name, reason), count)
         for kind, count in server.packets.items():
             packets.add_metric((server.name, kind), count)
-    yield from (delayed, refused, packets)
+    yield from (refused, packets)
 
 
 def _latency(servers: Sequence[RoomServer]) -> Metric:

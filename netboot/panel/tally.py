@@ -43,6 +43,9 @@ class Tally:
 
         self._requests = counter("netboot_pages_requests", "Requests of pages that were answered.")
         self._bytes = counter("netboot_pages_bytes", "Bytes of pages that were moved.", "direction")
+        self._delayed = counter(
+            "netboot_pages_delayed_seconds", "Time that pages waited for fairness."
+        )
         self._cpu = counter("netboot_server_cpu_seconds", "CPU time of a server's processes.")
         self._outcomes = counter("netboot_boots", "Boots that ended, by their outcome.", "outcome")
         self._reattached = counter("netboot_seat_reattached", "Times that lost swap was back.")
@@ -80,6 +83,7 @@ class Tally:
         self._bytes.labels(name, "read").inc(max(row.read_rate, 0) * seconds)
         self._bytes.labels(name, "written").inc(max(row.write_rate, 0) * seconds)
         self._cpu.labels(name).inc(max(row.cpu, 0) * seconds)
+        self._delayed.labels(name).inc(max(row.delayed, 0))
 
     def _take_event(self, link: str, event: Event) -> None:
         if event.stage == "agent:reattached":
