@@ -82,6 +82,10 @@ class Browser:
         return b"".join(texts)
 
 
+def _nothing() -> None:
+    pass
+
+
 class Hub:
     """All open streams, and the task that feeds them. ``start`` needs a running loop."""
 
@@ -93,7 +97,7 @@ class Hub:
         self._of: Counter[str] = Counter()
         self._changed: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
-        self._unsubscribe: Callable[[], None] = lambda: None
+        self._unsubscribe: Callable[[], None] = _nothing
 
     def start(self) -> None:
         """Begin to feed the streams."""
@@ -104,6 +108,7 @@ class Hub:
     def close(self) -> None:
         """End all streams. Browsers come back by themselves."""
         self._unsubscribe()
+        self._unsubscribe = _nothing
         for browser in self._browsers:
             browser.end()
         if self._task is not None:
