@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from netboot.boot.limits import PANEL_CHECKS
 from netboot.panel.accounts import Account, Accounts
+from netboot.panel.description import COOKIE, TOKEN
 from netboot.panel.lockout import FREE, Attempt, Lockout, device, is_local, mark, network
 from netboot.panel.ports import AuditEntry, Ports
 from netboot.panel.problems import refuse
@@ -30,8 +31,12 @@ CSRF = "X-CSRF-Token"
 MOST_CHECKS, MOST_OF_ADDRESS = PANEL_CHECKS.in_total or 0, PANEL_CHECKS.per_address or 0
 
 # For the API's description alone: a request without them is refused with a sentence of ours.
-_cookie = APIKeyCookie(name=SESSION, auto_error=False, description="Given by POST /api/v1/login.")
-_header = APIKeyHeader(name=CSRF, auto_error=False, description="Given by GET /api/v1/me.")
+_cookie = APIKeyCookie(
+    name=SESSION, scheme_name=COOKIE, auto_error=False, description="Given by POST /api/v1/login."
+)
+_header = APIKeyHeader(
+    name=CSRF, scheme_name=TOKEN, auto_error=False, description="Given by GET /api/v1/me."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,23 +96,28 @@ class Accounts:
             return None
         return account
 
-    def add(self, name: str, role: Role, password: str) -> None:
-        """Make an account."""
+    def check_new(self, name: str) -> None:
+        """Raise the error that ``add`` would, before somebody types a password."""
         if not NAME.fullmatch(name):
             raise OperatorError(
                 f"name of an account: expected a small letter, then up to 31 of a-z 0-9 . _ -, "
                 f"found {name!r}"
             )
+        accounts = self._read().accounts
+        if name in accounts:
+            hint = f"netboot panel user passwd {name}"
+            raise OperatorError(f"there is an account {name!r} already", hint=hint)
+        if len(accounts) >= MAX_ACCOUNTS:
+            raise OperatorError(f"there are {MAX_ACCOUNTS} accounts already, the most there can be")
+
+    def known(self, name: str) -> Account:
+        """Return an account that must exist."""
+        return _known(self._read().accounts, name)
+
+    def add(self, name: str, role: Role, password: str) -> None:
+        """Make an account."""
         with self._changing() as accounts:
-            if name in accounts:
-                raise OperatorError(
-                    f"there is an account {name!r} already",
-                    hint=f"netboot panel user passwd {name}",
-                )
-            if len(accounts) >= MAX_ACCOUNTS:
-                raise OperatorError(
-                    f"there are {MAX_ACCOUNTS} accounts already, the most there can be"
-                )
+            self.check_new(name)
             accounts[name] = self._account(name, role, password)
 
     def set_password(self, name: str, password: str) -> None:

@@ -10,7 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 import netboot
 from netboot.boot.limits import PANEL_BODY
-from netboot.panel import api, entry, files, problems
+from netboot.panel import api, description, entry, files, problems
 from netboot.panel.access import Panel
 from netboot.panel.accounts import Accounts
 from netboot.panel.guard import Guard
@@ -50,6 +50,7 @@ def create_app(
         description=ABOUT,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=description.name_of,
         lifespan=lifespan,
         max_body_size=PANEL_BODY.per_address,
         middleware=[
@@ -62,4 +63,5 @@ def create_app(
     for router in (entry.health, entry.entry, api.room, api.acting):
         app.include_router(router)
     app.include_router(files.router(files.read_files(static)))
+    app.openapi = description.described(app, login_for_all=login_for_all)  # type: ignore[method-assign]
     return app

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from netboot.boot.limits import PANEL_ORDER
 from netboot.panel.accounts import MAX_PASSWORD
@@ -48,11 +48,21 @@ def _in_order(days: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(days)))
 
 
+_TEXT = {"pattern": r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]*$"}
+_TARGET = {"pattern": rf"^(group:.+|{MAC[1:-1]})$"}
 Mac = Annotated[str, Field(pattern=MAC), AfterValidator(str.lower)]
-Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_printable)]
-Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_printable)]
-Target = Annotated[str, Field(max_length=MAX_NAME + len(GROUP)), AfterValidator(_seat_or_group)]
-Day = Annotated[int, Field(ge=0, lt=DAYS)]
+Name = Annotated[
+    str, Field(max_length=MAX_NAME, json_schema_extra=_TEXT), AfterValidator(_printable)
+]
+Text = Annotated[
+    str, Field(max_length=MAX_TEXT, json_schema_extra=_TEXT), AfterValidator(_printable)
+]
+Target = Annotated[
+    str,
+    Field(max_length=MAX_NAME + len(GROUP), json_schema_extra=_TARGET),
+    AfterValidator(_seat_or_group),
+]
+Day = Annotated[int, Field(ge=0, lt=DAYS, strict=True)]
 
 
 class _Body(BaseModel):
@@ -105,7 +115,7 @@ class ScheduleBody(_Ordered):
         Field(min_length=1, max_length=DAYS, description="0 is Monday."),
         AfterValidator(_in_order),
     ] = tuple(range(DAYS))
-    enabled: bool = True
+    enabled: StrictBool = True
 
     def schedule(self, by: str) -> Schedule:
         """Return the schedule, without an id."""

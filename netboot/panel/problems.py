@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from netboot.boot.limits import PANEL_BODY
 from netboot.errors import OperatorError
@@ -90,7 +91,7 @@ async def _http(request: Request, error: Exception) -> Response:
         case 404 if text == "Not Found":
             text = f"nothing at {path!r}: no page and no part of the API has this path; {DOCS}"
         case 405:
-            may = headers.get("Allow", "another method")
+            may = headers["Allow"] = _allowed(request) or headers.get("Allow", "GET")
             text = f"method {request.method} at {path!r}: expected {may}; {DOCS}"
         case 413:
             most = PANEL_BODY.per_address or 0
@@ -100,6 +101,19 @@ async def _http(request: Request, error: Exception) -> Response:
         case _:
             pass
     return _answer(error.status_code, text, headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of a path of the API. The router tells those of one route, not of all."""
+    app = request.app
+    assert isinstance(app, FastAPI)
+    methods = {
+        method.upper()
+        for template, found in app.openapi()["paths"].items()
+        if compile_path(template)[0].fullmatch(request.url.path)
+        for method in found
+    }
+    return ", ".join(sorted(methods))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
