@@ -270,10 +270,17 @@ ROOT_USES = Limit(
 
 # A browser has up to six connections. 64: the bench's browsers, and a school behind one address.
 PANEL_CONNECTIONS = Limit(
-    "connections to the panel", 64, 400, 10.0, "hung up on; so is one that sends no whole request"
+    "connections to the panel",
+    64,
+    400,
+    10.0,
+    "over the total, the address with the most loses one; else hung up on; so is one that sends no "
+    "whole request",
 )
 # A tab has one. They are taken from the connections.
-PANEL_STREAMS = Limit("open streams of the panel", 32, 200, None, "refused")
+PANEL_STREAMS = Limit(
+    "open streams of the panel", 32, 200, None, "likewise: the address with the most loses one"
+)
 # Linux's buffers are full then, and 64 KiB more.
 PANEL_ANSWERS = Limit(
     "answers of the panel of which a browser takes nothing", None, None, 30.0, "hung up on"

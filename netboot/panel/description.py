@@ -25,11 +25,19 @@ def described(app: FastAPI, *, login_for_all: bool) -> Callable[[], dict[str, An
         if app.openapi_schema is None:
             for methods in original()["paths"].values():
                 for operation in methods.values():
+                    _set_summary(operation)
                     if "security" in operation:
                         _set_security(operation, login_for_all=login_for_all)
         return app.openapi_schema or {}
 
     return openapi
+
+
+def _set_summary(operation: dict[str, Any]) -> None:
+    """Make the first sentence of the description the summary, instead of the function's name."""
+    first, _, rest = operation["description"].partition(". ")
+    operation["summary"] = first.strip().removesuffix(".")
+    operation["description"] = rest.strip()
 
 
 def _set_security(operation: dict[str, Any], *, login_for_all: bool) -> None:

@@ -8,6 +8,7 @@ see ``access.py``).
 """
 
 import json
+import logging
 import socket
 from collections.abc import Collection
 from ipaddress import ip_address
@@ -15,6 +16,8 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 CSP = (
@@ -31,6 +34,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+MOST_SHOWN = 80  # characters of a request
 NOT_KEPT = "no-store"  # of all that does not say otherwise
 
 
@@ -62,8 +66,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        has_begun = False
+
         async def send_safely(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
@@ -72,8 +80,15 @@ class Guard:
 
         refusal = self._refusal(scope)
         if refusal is None:
-            await self._app(scope, receive, send_safely)
-            return
+            try:
+                await self._app(scope, receive, send_safely)
+                return
+            except Exception as error:
+                if has_begun:
+                    raise
+                log.exception("%s %s failed", scope["method"], scope["path"][:MOST_SHOWN])
+                kind = type(error).__name__
+                refusal = 500, f"the panel failed: {kind}, a fault of ours; its log has more"
         status, text = refusal
         body = problem(text)
         fields = [
@@ -90,7 +105,7 @@ class Guard:
             return 400, f"header Host: expected one, found {len(hosts)}; ask with HTTP/1.1"
         if not self._is_own(hosts[0]):
             return 421, (
-                f"header Host: {hosts[0][:80]!r} is not a name of this panel; use its IP address, or "
+                f"header Host: {hosts[0][:MOST_SHOWN]!r} is not a name of this panel; use its IP address, or "
                 "start 'netboot panel' with that name"
             )
         if scope["method"] in SAFE:
@@ -103,8 +118,8 @@ class Guard:
         if foreign:
             told = origin if origin is not None else site
             return 403, (
-                f"a page of another site sent this change: origin {str(told)[:80]!r}, expected "
-                f"{hosts[0][:80]!r}; use the panel's own page"
+                f"a page of another site sent this change: origin {str(told)[:MOST_SHOWN]!r}, expected "
+                f"{hosts[0][:MOST_SHOWN]!r}; use the panel's own page"
             )
         return None
 

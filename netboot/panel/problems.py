@@ -1,7 +1,6 @@
 """Errors of the panel's API: one line, *problem: cause; remedy*, as ``{"detail": ...}``."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -18,7 +17,6 @@ from netboot.panel.answers import JSON
 from netboot.panel.guard import problem
 from netboot.panel.ports import PortError
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 WAIT = 15.0  # seconds for the history or a server to answer
@@ -76,7 +74,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(PortError, _away)
     app.add_exception_handler(OperatorError, _away)
-    app.add_exception_handler(Exception, _failed)
 
 
 def _answer(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
@@ -160,10 +157,4 @@ def _shown(value: Any) -> str:
 
 async def _away(request: Request, error: Exception) -> Response:
     hint = error.hint if isinstance(error, OperatorError) else ""
-    log.warning("%s %s: %s", request.method, request.url.path, error)
     return _answer(503, f"{error}; {hint}" if hint else str(error))
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    kind = type(error).__name__
-    return _answer(500, f"the panel failed: {kind}, a fault of ours; its log has the traceback")

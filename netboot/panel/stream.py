@@ -122,12 +122,27 @@ class Hub:
         """Return why an address gets no further stream; empty if it does."""
         if self._of[network(address)] >= MOST_OF_ADDRESS:
             return f"{MOST_OF_ADDRESS} streams of {address} are open, the most there can be"
-        if len(self._browsers) >= MOST:
+        if len(self._browsers) >= MOST and self._rival(address) is None:
             return f"{MOST} streams are open, the most there can be"
         return ""
 
+    def _rival(self, address: str) -> Browser | None:
+        """Return a stream of the address with the most, if that has more than this one."""
+        most, count = self._of.most_common(1)[0]
+        if count <= self._of[network(address)] + 1:
+            return None
+        theirs = (each for each in self._browsers if network(each.address) == most)
+        return next((each for each in theirs if not each.ended), None)
+
     def join(self, address: str, after: int | None) -> Browser:
-        """Open a stream; it begins with what changed after that number, None: with the next change."""
+        """Open a stream; it begins with what changed after that number, None: with the next change.
+
+        Over the limit, the address with the most streams loses one.
+        """
+        if len(self._browsers) >= MOST:
+            rival = self._rival(address)
+            if rival is not None:
+                rival.end()
         browser = Browser(address, self._room.number)
         patch = Patch(browser.at) if after is None else self._room.changes(after)
         if patch is None:
@@ -182,6 +197,7 @@ class StreamResponse(Response):
     def __init__(self, hub: Hub, browser: Browser, may_stay: Callable[[], bool]) -> None:
         super().__init__()
         del self.headers["content-length"]
+        self.headers["X-Accel-Buffering"] = "no"  # nginx gathers answers otherwise
         self._hub = hub
         self._browser = browser
         self._may_stay = may_stay

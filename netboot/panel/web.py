@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections import Counter
 
 import h11
 import uvicorn
@@ -28,20 +29,30 @@ class Connection(H11Protocol):
 
     _request: asyncio.TimerHandle | None = None
     _answer: asyncio.TimerHandle | None = None
+    began = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or hang up if there are too many."""
         super().connection_made(transport)
-        own = self._network()
-        of_address = sum(
-            1
-            for each in self.connections
-            if isinstance(each, Connection) and each._network() == own
-        )
-        if len(self.connections) > MOST or of_address > MOST_OF_ADDRESS:
-            transport.abort()
-            return
+        self.began = self.loop.time()
         self._watch()
+        surplus = self._surplus()
+        if surplus is not None:
+            surplus._hang_up()
+
+    def _surplus(self) -> "Connection | None":
+        """Return a connection that is one too many: of the sender with the most, else this one."""
+        others = [each for each in self.connections if isinstance(each, Connection)]
+        counts = Counter(each._network() for each in others)
+        own = self._network()
+        if counts[own] > MOST_OF_ADDRESS:
+            return self
+        if len(others) <= MOST:
+            return None
+        most = counts.most_common(1)[0][0]
+        if counts[most] <= counts[own]:
+            return self
+        return min((each for each in others if each._network() == most), key=_age)
 
     def _network(self) -> str:
         return network(self.client[0]) if self.client else ""
@@ -83,6 +94,10 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
 
+def _age(connection: Connection) -> float:
+    return connection.began
+
+
 class WebServer(uvicorn.Server):
     """Uvicorn that ends the streams first: they would last for ever."""
 
@@ -94,6 +109,8 @@ class WebServer(uvicorn.Server):
             loop="asyncio",
             lifespan="on",
             log_config=None,
+            # Any stranger can send what is no request, and each would be a warning.
+            log_level="error",
             access_log=False,
             server_header=False,
             proxy_headers=False,

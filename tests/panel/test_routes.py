@@ -278,3 +278,17 @@ def test_each_error_is_one_line_with_where_and_expected(
     answer = desk.logged_in().ask(method, path, None)
     assert (answer.status, answer.detail[: len(said)]) == (status, said)
     assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_fault_of_ours_is_an_answer_and_tells_no_secret(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise KeyError("hunter2")
+
+    monkeypatch.setattr(desk.fakes.room, "view", broken)
+    answer = desk.browser().get("/api/v1/room")
+    assert answer.status == 500
+    assert answer.detail == "the panel failed: KeyError, a fault of ours; its log has more"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "hunter2" in caplog.text

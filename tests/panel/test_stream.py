@@ -107,9 +107,25 @@ def test_streams_have_a_limit_by_address_and_in_all() -> None:
     assert hub.refusal("192.0.2.2") == ""
     hub.leave(browsers[0])
     assert hub.refusal("192.0.2.1") == ""
-    for number in range(stream.MOST):
-        hub.join(f"10.0.0.{number}", None)
-    assert hub.refusal("192.0.2.2").startswith("200 streams are open")
+
+
+def test_an_address_with_many_streams_gives_one_to_another_address() -> None:
+    hub = Hub(FakeRoom())
+    many = [hub.join(f"10.0.0.{n % 10}", None) for n in range(stream.MOST)]
+    assert hub.refusal("192.0.2.2") == ""
+    hub.join("192.0.2.2", None)
+    [loser] = [each for each in many if each.ended]
+    hub.leave(loser)
+    for number in range(stream.MOST - 10):
+        address = f"10.1.{number >> 8}.{number & 255}"
+        if hub.refusal(address) == "":
+            hub.join(address, None)
+            for each in many:
+                if each.ended and each in hub._browsers:
+                    hub.leave(each)
+    assert len(hub) == stream.MOST
+    assert hub.refusal("192.0.2.3").startswith("200 streams are open")
+    assert all(hub._of[f"10.0.0.{n}"] >= 1 for n in range(10))
 
 
 # Real browsers

@@ -105,6 +105,27 @@ def test_an_address_has_a_limit_of_connections(port: int, monkeypatch: pytest.Mo
         sock.close()
 
 
+def test_over_the_total_the_address_with_the_most_loses_one(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "REQUEST_SECONDS", PATIENCE)
+    monkeypatch.setattr(web, "MOST", 6)
+    socks = [_connected(port) for _ in range(6)]
+    for sock in socks:
+        sock.sendall(GET)
+        assert _is_answered(sock)
+    with socket.create_connection(
+        ("127.0.0.1", port), timeout=PATIENCE, source_address=("127.0.0.9", 0)
+    ) as other:
+        other.sendall(GET)
+        assert _is_answered(other)
+        assert _is_hung_up_on(socks[0])
+        with _connected(port) as late:
+            assert _is_hung_up_on(late) or _is_hung_up_on(socks[1])
+    for sock in socks:
+        sock.close()
+
+
 @pytest.mark.parametrize(
     "sent",
     [

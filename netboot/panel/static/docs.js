@@ -36,6 +36,9 @@ function short(schema, deep = 0) {
   return [found.type ?? "any", found.pattern].filter(Boolean).join(" ");
 }
 
+// A text with `code` in it.
+const written = (text) => text.split("`").map((part, number) => (number % 2 ? node("code", part) : part));
+
 function content(part) {
   return Object.entries(part?.content ?? {}).flatMap(([kind, { schema }]) => [
     node("p", node("code", kind)),
@@ -64,8 +67,8 @@ function shown(method, path, operation) {
   });
   const name = node("span", method.toUpperCase(), { class: "method" });
   return node("details", [
-    node("summary", [name, node("code", path), " ", operation.summary ?? ""]),
-    node("p", operation.description ?? ""),
+    node("summary", [name, node("code", path), " ", ...written((operation.summary ?? "").replaceAll("``", "`"))]),
+    node("p", written((operation.description ?? "").replaceAll("``", "`"))),
     ...parameters(operation),
     ...(operation.requestBody ? [node("h3", "Body"), ...content(operation.requestBody)] : []),
     node("h3", "Answers"),
@@ -84,7 +87,8 @@ async function begin() {
       groups.set(tag, [...(groups.get(tag) ?? []), shown(method, path, methods[method])]);
     }
   }
-  docs.append(node("p", `Version ${all.info.version}. ${all.info.description}`));
+  docs.append(node("p", `Version ${all.info.version}`));
+  for (const text of all.info.description.split("\n\n")) docs.append(node("p", written(text)));
   docs.append(node("p", ["The same as JSON: ", node("a", "/openapi.json", { href: "/openapi.json" })]));
   for (const [tag, items] of groups) docs.append(node("section", [node("h2", tag), ...items]));
 }
