@@ -2,20 +2,20 @@
 
 The swap agent writes it (initramfs/agent/figures.c), ``KEY=VALUE`` joined by ``&``::
 
-    v=1&m=2012340&a=1012340&z=40960,12288&s=123456/524284&p=12.34,0.00,1.20,0.00&f=5678&r=9,1234
-    &o=0&l=0.12&d=1,4700&u=1&k=kiosk
+    v=1&d=1,4700&m=2012340&a=1012340&z=40960,12288&s=123456/524284&p=12.34,0.00&i=1.20,0.00&f=5678
+    &r=9,1234&o=0&l=0.12&u=1&k=kiosk
 
 | key | value |
 |---|---|
 | v | the version of this text, 1; it comes first |
+| d | losses of the server since the boot, and the longest of them in ms |
 | m, a | RAM, and what of it is available: KiB |
 | z | what zswap stores, and what that takes in RAM: KiB |
 | s | used and whole KiB of each area of swap, at most four; the last one stands for all further ones |
-| p | pressure in per cent over 10 s: memory some and full, io some and full |
+| p, i | pressure of memory and of io, some and full: per cent over 10 s |
 | f, o | major faults, and OOM kills, since the boot |
 | r | refaults since the boot: of anonymous pages and of files |
 | l | load, over a minute |
-| d | losses of the server since the boot, and the longest of them in ms |
 | u, k | sessions of the screen, and its kind |
 
 A figure that the seat does not know is empty, and so is a key that is missing. Keys that are not in
@@ -39,6 +39,7 @@ _WHOLE = re.compile("[0-9]{1,15}")  # no number of ours has more digits, and a d
 _DECIMAL = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,3})?")
 _KIND = re.compile("[a-z]{1,12}")
 _SHOWN_CHARACTERS = 24
+_SHARES = ("memory_some", "memory_full", "io_some", "io_full")
 
 
 def _wrong(key: str, expected: str, found: str) -> ProtocolError:
@@ -94,11 +95,15 @@ def _areas(key: str, text: str) -> dict[str, Any]:
     return {"areas": tuple(areas)}
 
 
-def _pressure(key: str, text: str) -> dict[str, Any]:
-    parts = (text or ",,,").split(",")
-    if len(parts) != 4:
-        raise _wrong(key, "four numbers with commas", text)
-    return {"pressure": Pressure(*(_decimal(key, part, 100.0) for part in parts))}
+def _shares(name: str) -> Callable[[str, str], dict[str, Any]]:
+    def read(key: str, text: str) -> dict[str, Any]:
+        parts = (text or ",").split(",")
+        if len(parts) != 2:
+            raise _wrong(key, "two numbers with a comma", text)
+        some, full = (_decimal(key, part, 100.0) for part in parts)
+        return {f"{name}_some": some, f"{name}_full": full}
+
+    return read
 
 
 def _refaults(key: str, text: str) -> dict[str, Any]:
@@ -129,7 +134,8 @@ _READERS: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "a": _bytes("available"),
     "z": _zswap,
     "s": _areas,
-    "p": _pressure,
+    "p": _shares("memory"),
+    "i": _shares("io"),
     "f": _count("major_faults"),
     "r": _refaults,
     "o": _count("oom_kills"),
@@ -160,7 +166,8 @@ def parse(text: str, when: float) -> Report:
         reader = _READERS.get(key)
         if reader is not None:
             found |= reader(key, value)
-    return Report(when=when, **found)
+    shares = {name: found.pop(name) for name in _SHARES if name in found}
+    return Report(when=when, pressure=Pressure(**shares), **found)
 
 
 def _shown(key: str) -> str:
@@ -170,19 +177,19 @@ def _shown(key: str) -> str:
 def text(report: Report) -> str:
     """Return a report as its seat writes it, without its last figures if they do not fit."""
     pressure, users = report.pressure, "" if report.users < 0 else report.users
-    shares = (pressure.memory_some, pressure.memory_full, pressure.io_some, pressure.io_full)
     pieces = (
         f"v={VERSION}",
+        f"d={report.losses},{round(report.longest_loss * 1000)}",
         f"m={report.memory // KIB}",
         f"a={report.available // KIB}",
         f"z={report.zswap[0] // KIB},{report.zswap[1] // KIB}",
         "s=" + ",".join(f"{used // KIB}/{size // KIB}" for used, size in _fewer(report.areas)),
-        "p=" + ",".join(f"{share:.2f}" for share in shares),
+        f"p={pressure.memory_some:.2f},{pressure.memory_full:.2f}",
+        f"i={pressure.io_some:.2f},{pressure.io_full:.2f}",
         f"f={report.major_faults}",
         f"r={report.refaults}",
         f"o={report.oom_kills}",
         f"l={report.load:.2f}",
-        f"d={report.losses},{round(report.longest_loss * 1000)}",
         f"u={users}",
         f"k={report.screen}",
     )

@@ -11,8 +11,8 @@ from netboot.feed.records import Pressure, Report
 from netboot.feed.report import KIB, MAX_AREAS, MAX_BYTES, parse, text
 
 SAMPLE = (
-    "v=1&m=2012340&a=1012340&z=40960,12288&s=123456/524284&p=12.34,0.00,1.20,0.00&f=5678&r=9,1234"
-    "&o=0&l=0.12&d=1,4700&u=1&k=kiosk"
+    "v=1&d=1,4700&m=2012340&a=1012340&z=40960,12288&s=123456/524284&p=12.34,0.00&i=1.20,0.00&f=5678"
+    "&r=9,1234&o=0&l=0.12&u=1&k=kiosk"
 )
 REPORT = Report(
     when=7.0,
@@ -72,7 +72,7 @@ def test_a_report_of_a_seat() -> None:
 def test_what_a_seat_writes_is_read_as_it_was(report: Report) -> None:
     written = text(report)
     assert len(written.encode()) <= MAX_BYTES
-    fits = written.count("&") == 12
+    fits = written.count("&") == 13
     assert parse(written, 7.0) == report or not fits
 
 
@@ -112,7 +112,7 @@ def test_any_text_is_a_report_or_a_reason_of_one_line(said: str) -> None:
 
 
 def test_what_a_seat_does_not_know_is_empty() -> None:
-    unknown = parse("v=1&m=&a=&z=,&s=&p=,,,&f=&r=,&o=&l=&d=,&u=&k=", 0.0)
+    unknown = parse("v=1&m=&a=&z=,&s=&p=,&i=,&f=&r=,&o=&l=&d=,&u=&k=", 0.0)
     assert unknown == Report(when=0.0) == parse("v=1", 0.0)
     assert (unknown.users, unknown.screen) == (-1, "")
 
@@ -147,9 +147,9 @@ def test_further_areas_are_told_with_the_last_one() -> None:
             "v=1&s=" + ",".join(["0/1"] * 5),
             "report: key 's': expected at most 4 areas, found '0/1,0/1,0/1,0/1,0/1'",
         ),
-        ("v=1&p=1,2,3", "report: key 'p': expected four numbers with commas, found '1,2,3'"),
-        ("v=1&p=0,0,0,100.01", "report: key 'p': expected a number from 0 to 100, found '100.01'"),
-        ("v=1&p=0,0,0,1e1", "report: key 'p': expected a number from 0 to 100, found '1e1'"),
+        ("v=1&p=1,2,3", "report: key 'p': expected two numbers with a comma, found '1,2,3'"),
+        ("v=1&i=0,100.01", "report: key 'i': expected a number from 0 to 100, found '100.01'"),
+        ("v=1&p=0,1e1", "report: key 'p': expected a number from 0 to 100, found '1e1'"),
         ("v=1&l=nan", "report: key 'l': expected a number from 0 to 99999, found 'nan'"),
         ("v=1&k=<b>", "report: key 'k': expected at most 12 small letters, found '<b>'"),
         ("v=1&k=\x1b[2J", "report: key 'k': expected at most 12 small letters, found '?[2J'"),
