@@ -244,10 +244,10 @@ class Room(Protocol):
 class Metrics:
     """The metrics of a room. ``tally`` is a receiver of records, like the room itself."""
 
-    def __init__(self, room: Room, *, each_seat: bool = False) -> None:
-        """``each_seat``: give the seats' memory for each MAC address."""
+    def __init__(self, room: Room, began: float, *, each_seat: bool = False) -> None:
+        """``began``: when the panel did. ``each_seat``: give the seats' memory for each MAC address."""
         self._registry = CollectorRegistry()
-        self.tally = Tally(self._registry, room.server_name)
+        self.tally = Tally(self._registry, room.server_name, began)
         self._registry.register(RoomCollector(room.view, each_seat=each_seat))
         ProcessCollector(registry=self._registry)
 

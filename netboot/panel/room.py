@@ -305,6 +305,7 @@ class Room:
     def set_plan(self, rows: Rows) -> None:
         """Show this plan instead of the profiles'; an empty one shows the profiles' again."""
         self._made_by_hand = rows
+        self._lay_out(self._number + 1)
         self._dirty_servers.update(self._servers)
         self._told.set()
 

@@ -3,40 +3,32 @@
 They begin at zero with the panel, and count what happens while a feed is read.
 """
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from netboot.boot.stages import BY_NAME
-from netboot.feed.records import Event, Record, SeatRow, ServerRow
+from netboot.feed.records import Event, Record, ServerRow
+from netboot.panel.ports import Boot, Outcome
 
 BOOT_BUCKETS = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)  # seconds
 MOST_GAP = 5.0  # seconds between two figures of a server that its rates are taken to hold for
-MOST_BOOTS = 8192  # seats whose boot is looked at
-MOST_STAGES = 100  # events of one boot
-
-
-@dataclass(slots=True)
-class _Boot:
-    """The boot of one seat, as far as it is counted."""
-
-    name: str = ""
-    is_counted: bool = True
-    events: deque[tuple[str, float]] = field(default_factory=lambda: deque(maxlen=MOST_STAGES))
+MOST_BOOTS = 8192  # seats whose last boot is known
 
 
 class Tally:
     """Counters of what the feeds tell. A receiver of records, see netboot.panel.follow."""
 
-    def __init__(self, registry: CollectorRegistry, name_of: Callable[[str], str]) -> None:
-        """``name_of``: the name of a server by its link."""
+    def __init__(
+        self, registry: CollectorRegistry, name_of: Callable[[str], str], began: float
+    ) -> None:
+        """``name_of``: the name of a server by its link. ``began``: events of before are not counted."""
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._name = name_of
         self._last: dict[str, float] = {}
-        self._boots: dict[tuple[str, str], _Boot] = {}
+        self._began = began
+        self._boots: dict[tuple[str, str], tuple[float, Outcome]] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, ("server", *labels), registry=registry)
@@ -68,8 +60,6 @@ class Tally:
         match record:
             case ServerRow():
                 self._take_figures(link, record)
-            case SeatRow():
-                self._take_row(link, record)
             case Event():
                 self._take_event(link, record)
             case _:
@@ -86,41 +76,23 @@ class Tally:
         self._delayed.labels(name).inc(max(row.delayed, 0))
 
     def _take_event(self, link: str, event: Event) -> None:
-        if event.stage == "agent:reattached":
+        if event.stage == "agent:reattached" and event.when >= self._began:
             self._reattached.labels(self._name(link)).inc()
-        boot = self._boots.get((link, event.seat))
-        if boot is not None and event.stage in BY_NAME:
-            boot.events.append((event.stage, event.when))
 
-    def _take_row(self, link: str, row: SeatRow) -> None:
-        boot = self._boots.get((link, row.mac))
-        is_running = row.state in ("running", "short")
-        if boot is None:
-            if len(self._boots) >= MOST_BOOTS:
-                del self._boots[next(iter(self._boots))]
-            # A boot that ran before this panel is not counted; one that goes on is.
-            boot = self._boots[link, row.mac] = _Boot(
-                row.boot, row.state not in ("booting", "waiting")
-            )
-        if row.boot != boot.name:
-            if not boot.is_counted:
-                self._end(link, boot, row, "unfinished")
-            boot.name, boot.is_counted = row.boot, not row.boot
-        if boot.is_counted:
+    def take_boot(self, link: str, mac: str, name: str, boot: Boot) -> None:
+        """Take a boot that grew or ended, see netboot.panel.boots."""
+        key = link, mac
+        before = self._boots.pop(key, None)
+        if before is None and len(self._boots) >= MOST_BOOTS:
+            del self._boots[next(iter(self._boots))]
+        self._boots[key] = boot.began, boot.outcome
+        if before is not None and before[0] != boot.began and before[1] == "unfinished":
+            self._outcomes.labels(self._name(link), "unfinished").inc()
+        is_new = before != (boot.began, boot.outcome) and (boot.ended or 0.0) >= self._began
+        if boot.outcome == "unfinished" or not is_new:
             return
-        if is_running:
-            self._end(link, boot, row, "running")
-        elif row.stage.startswith("failed:"):
-            self._end(link, boot, row, "failed")
-
-    def _end(self, link: str, boot: _Boot, row: SeatRow, outcome: str) -> None:
-        boot.is_counted = True
-        self._outcomes.labels(self._name(link), outcome).inc()
-        if outcome == "running":
-            first: dict[str, float] = {}
-            for stage, when in boot.events:
-                if when >= row.booted:
-                    first.setdefault(stage, when)
-            for stage, when in first.items():
-                self._stages.labels(self._name(link), stage).observe(when - row.booted)
-            boot.events.clear()
+        self._outcomes.labels(self._name(link), boot.outcome).inc()
+        if boot.outcome == "running":
+            for step in boot.stages:
+                if step.stage in BY_NAME:
+                    self._stages.labels(self._name(link), step.stage).observe(step.at)

@@ -19,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from netboot.feed.records import Event, Hello, SeatRow, ServerRow
+from netboot.panel.boots import Boots
 from netboot.panel.metrics import CONTENT_TYPE, Metrics
 from netboot.panel.room import Room
 from tests import ROOT
@@ -35,7 +36,8 @@ class Played:
 
     def __init__(self, *, each_seat: bool = False) -> None:
         self.room = Room((A, B), clock=lambda: NOW)
-        self.metrics = Metrics(self.room, each_seat=each_seat)
+        self.metrics = Metrics(self.room, NOW, each_seat=each_seat)
+        self.boots = Boots((self.metrics.tally.take_boot,))
 
     def begin(self, link: str, name: str, *rows: SeatRow) -> None:
         self.connected(link, "")
@@ -51,6 +53,7 @@ class Played:
     def take(self, link: str, record: Any) -> None:
         self.room.take(link, record)
         self.metrics.tally.take(link, record)
+        self.boots.take(link, record)
 
     def samples(self) -> dict[tuple[str, ...], float]:
         """Return each sample by its name and the values of its labels, in the order of their names."""
@@ -63,13 +66,10 @@ class Played:
         return found
 
 
-def boot(played: Played, number: int, name: str, seconds: float) -> None:
+def boot(played: Played, number: int, began: float, seconds: float) -> None:
     """Play a boot that comes to userland after so many seconds."""
-    row = replace(a_seat(number, NOW, "booting", "dhcp"), boot=name, booted=NOW)
-    played.take(A, row)
-    for index, (stage, at) in enumerate((("dhcp", 0.0), ("swap", 9.0), ("userland", seconds))):
-        played.take(A, Event(index, NOW + at, row.mac, stage, ""))
-    played.take(A, replace(row, state="running", stage="userland", since=NOW + seconds))
+    for at, stage in ((0.0, "kernel"), (9.0, "swap"), (seconds, "userland")):
+        played.take(A, Event(1, began + at, mac_of(number), stage, "", {"uptime": at}))
 
 
 def test_seats_are_counted_by_state_and_by_stage() -> None:
@@ -117,11 +117,12 @@ def test_latency_is_a_histogram_in_seconds() -> None:
 
 def test_boots_are_counted_once_with_the_seconds_of_their_stages() -> None:
     played = Played()
-    played.begin(A, "school", replace(a_seat(1, NOW), boot="old"), a_seat(2, NOW, "off", ""))
-    assert ("netboot_boots_total", "running", "school") not in played.samples()
-    boot(played, 1, "new", 40.0)
-    boot(played, 2, "first", 20.0)
-    played.take(A, replace(a_seat(2, NOW), boot="first", state="short"))
+    played.begin(A, "school")
+    boot(played, 1, NOW - 500, 40.0)
+    assert ("netboot_boots_total", "running", "school") not in played.samples(), "of before"
+    boot(played, 1, NOW, 40.0)
+    boot(played, 2, NOW, 20.0)
+    boot(played, 2, NOW, 20.0)
     found = played.samples()
     assert found["netboot_boots_total", "running", "school"] == 2
     assert found["netboot_boot_stage_seconds_sum", "school", "userland"] == 60
@@ -131,12 +132,9 @@ def test_boots_are_counted_once_with_the_seconds_of_their_stages() -> None:
 
 def test_a_boot_that_fails_and_one_that_begins_again_are_counted() -> None:
     played = Played()
-    played.begin(A, "school", a_seat(1, NOW, "off", ""))
-    row = replace(a_seat(1, NOW, "booting", "kernel"), boot="one")
-    played.take(A, row)
-    played.take(A, replace(row, boot="two"))
-    played.take(A, replace(row, boot="two", stage="failed:network"))
-    played.take(A, replace(row, boot="two", stage="failed:network"))
+    played.begin(A, "school")
+    for at, stage in ((0.0, "kernel"), (60.0, "kernel"), (65.0, "failed:network")):
+        played.take(A, Event(1, NOW + at, mac_of(1), stage, ""))
     found = played.samples()
     assert found["netboot_boots_total", "unfinished", "school"] == 1
     assert found["netboot_boots_total", "failed", "school"] == 1
@@ -206,11 +204,11 @@ def test_a_scrape_of_1000_seats_is_cheap() -> None:
 def full(*, each_seat: bool) -> Played:
     """Return a room that has each metric."""
     played = Played(each_seat=each_seat)
-    played.begin(A, "school", *a_room(60, NOW), replace(a_seat(99, NOW), boot="old"))
+    played.begin(A, "school", *a_room(60, NOW))
     played.begin(B, "annexe", *(a_seat(200 + each, NOW) for each in range(5)))
     played.take(A, figures(NOW + 1))
     played.take(A, Event(9, NOW, mac_of(1), "agent:reattached", ""))
-    boot(played, 99, "new", 30.0)
+    boot(played, 99, NOW, 30.0)
     played.connected(B, "the connection broke")
     played.connected(B, "")
     played.room.publish()

@@ -199,6 +199,7 @@ def test_the_plan_of_hand_replaces_the_plans_of_the_servers_until_it_is_empty(ro
     assert room.view().plan == (("a", "b"), ("c",))
     number = room.number
     room.set_plan((("b", "a"),))
+    assert room.view().plan == (("b", "a"),), "at once, for the answer to the browser"
     room.publish()
     assert changed(room, number).plan == (("b", "a"),)
     room.set_plan(())
