@@ -75,7 +75,7 @@ class Room:
         self._plan: Rows = ()
         self._plan_number = self._number
         self._made_by_hand: Rows = ()
-        self._dirty: set[str] = set()
+        self._dirty: dict[str, None] = {}  # in the order in which servers tell them: the profile's
         self._dirty_servers: set[str] = set(self._servers)
         self._new_events = False
         self._listeners: list[Callable[[], None]] = []
@@ -89,7 +89,7 @@ class Room:
         server = self._server(link)
         if server.connected != (not reason):
             server.connected, server.since = not reason, self._clock()
-            self._dirty.update(server.rows)
+            self._dirty.update(dict.fromkeys(server.rows))
             self._dirty_servers.add(link)
             self._told.set()
 
@@ -101,7 +101,7 @@ class Room:
                 if record.mac in server.rows or len(server.rows) < MOST_SEATS:
                     server.rows[record.mac] = record
                     server.before.discard(record.mac)
-                    self._dirty.add(record.mac)
+                    self._dirty[record.mac] = None
             case Event():
                 self._add_event(RoomEvent.of(record, server.name))
             case ServerRow():
@@ -119,7 +119,7 @@ class Room:
                 server.version, server.started = record.version, record.started
                 server.before = set(server.rows)
                 self._dirty_servers.add(link)
-                self._dirty.update(server.rows)
+                self._dirty.update(dict.fromkeys(server.rows))
 
     def _server(self, link: str) -> _Server:
         return self._servers.setdefault(link, _Server(link, link, self._clock()))
@@ -133,7 +133,7 @@ class Room:
         for mac in macs:
             server.before.discard(mac)
             if server.rows.pop(mac, None) is not None:
-                self._dirty.add(mac)
+                self._dirty[mac] = None
 
     def _add_event(self, event: RoomEvent) -> None:
         self._events.append((self._number + 1, event))
@@ -177,22 +177,23 @@ class Room:
             listener()
         return True
 
-    def _renamed(self) -> set[str]:
+    def _renamed(self) -> dict[str, None]:
         """Return the seats that changed, and those that have or had a name with one of them."""
-        affected = set(self._dirty)
+        affected = dict(self._dirty)
         for mac in self._dirty:
             old = self._called.pop(mac, "")
             new = source[1].name if (source := self._source(mac)) else ""
             if old != new and old:
                 self._names[old].discard(mac)
-                affected |= self._names[old]
+                affected.update(dict.fromkeys(self._names[old]))
                 if not self._names[old]:
                     del self._names[old]
             if new:
                 self._called[mac] = new
                 macs = self._names.setdefault(new, set())
                 macs.add(mac)
-                affected |= macs
+                if len(macs) > 1:
+                    affected.update(dict.fromkeys(macs))
         return affected
 
     def _is_twice(self, name: str) -> bool:

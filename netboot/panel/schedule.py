@@ -23,6 +23,8 @@ from netboot.panel.ports import Order, RoomSeat, Schedule
 LATE_SECONDS = 300.0  # an order that is later is not given
 # A clock that was set back must not give an order twice, and one of the wrong year must not end them all.
 BACK_SECONDS = 86400.0
+SETTLE_SECONDS = 5.0  # in which the servers tell of their seats
+EMPTY_SECONDS = 2.0  # between two looks at a room without a seat
 LOOK_SECONDS = 15.0  # between two looks at the schedules, which a person may change at any time
 KEEP_SECONDS = 60.0  # between two writes without an order
 GROUP = "group:"
@@ -129,6 +131,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Give orders for ever."""
+        await asyncio.sleep(SETTLE_SECONDS)
         while True:
             wait = LOOK_SECONDS
             try:
@@ -138,7 +141,13 @@ class Scheduler:
             await asyncio.sleep(wait)
 
     async def look(self) -> float:
-        """Give the orders that are due. Return how many seconds to wait until the next look."""
+        """Give the orders that are due. Return how many seconds to wait until the next look.
+
+        As long as no server has told of a seat, orders wait.
+        """
+        seats = self._seats()
+        if not seats:
+            return EMPTY_SECONDS
         schedules = await self._plans.schedules()
         now, zone = self._clock(), self._zone()
         if self._done > now + BACK_SECONDS:
@@ -148,7 +157,7 @@ class Scheduler:
         if orders or now - self._written >= KEEP_SECONDS:
             self._keep(now)
         for when, schedule in orders:
-            macs = targets(schedule, self._seats())
+            macs = targets(schedule, seats)
             log.info(
                 "schedule %d: %s for %d seats, %.0f s late",
                 *(schedule.id, schedule.order, len(macs), now - when),

@@ -147,11 +147,12 @@ class Panel:
     now: float
     plans: Plans = field(default_factory=Plans)
     given: list[Order] = field(default_factory=list)
+    seats: Sequence[RoomSeat] = field(default_factory=lambda: seats())
 
     def start(self) -> "Panel":
         self.scheduler = Scheduler(
             self.plans,
-            seats,
+            lambda: self.seats,
             lambda _, order: self.given.append(order),
             self.kept,
             zone=lambda: BERLIN,
@@ -226,6 +227,14 @@ def test_a_clock_of_the_future_that_is_mended_is_no_end_of_all_orders(panel: Pan
     assert len(panel.given) == 1
 
 
+def test_an_order_waits_for_a_server_that_starts_at_the_same_time(panel: Panel) -> None:
+    room, panel.seats = panel.seats, ()
+    assert panel.look(FIVE + 1) == module.EMPTY_SECONDS
+    panel.seats = room
+    panel.look(FIVE + 30)
+    assert len(panel.given[0].seats) == 6
+
+
 def test_a_database_that_is_away_delays_an_order(panel: Panel) -> None:
     panel.plans.is_away = True
     with pytest.raises(PortError):
@@ -254,6 +263,7 @@ def test_the_task_goes_on_while_the_database_is_away(
     panel: Panel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "SETTLE_SECONDS", 0.01)
     panel.plans.is_away = True
     panel.now = FIVE + 1
 
