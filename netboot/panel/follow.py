@@ -7,6 +7,7 @@ as the server keeps it. Nothing of a server is trusted to end: lines, times and 
 """
 
 import asyncio
+import errno
 import json
 import os
 import random
@@ -30,6 +31,7 @@ CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 15.0  # a server tells its figures every second
 ORDER_SECONDS = 20.0  # a server under load
 MOST_ANSWER_BYTES = 1 << 20  # results for 4,096 seats
+MOST_SEATS = 2000  # of one order; a server takes 2,500
 MOST_REASON = 200  # characters
 MOST_WRONG_LINES = 20  # in one connection; a server of another release would fill the log
 LEAST_WAIT, MOST_WAIT = 0.5, 10.0  # seconds between two attempts
@@ -245,6 +247,8 @@ def _results(content: bytes) -> dict[str, str]:
 def _why(error: Exception) -> str:
     """Return an error of a connection as a cause."""
     if isinstance(error, aiohttp.ClientConnectorError):
+        if error.errno == errno.EACCES:
+            return "not allowed to read the feed: run this as root, or in the group of the socket"
         # asyncio's own text has the address, and not the cause.
         return f"cannot connect: {os.strerror(error.errno) if error.errno else error.os_error}"
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
@@ -282,7 +286,11 @@ class Followers:
             for link in links if order.order in EVERYWHERE else links[:1]:
                 parts.setdefault(link, []).append(mac)
         answers = await asyncio.gather(
-            *(self._part(self._followers[link], order, macs) for link, macs in parts.items())
+            *(
+                self._part(self._followers[link], order, macs[begin : begin + MOST_SEATS])
+                for link, macs in parts.items()
+                for begin in range(0, len(macs), MOST_SEATS)
+            )
         )
         for answer in answers:
             for mac, reason in answer.items():

@@ -93,6 +93,8 @@ class Keeper:
         match record:
             case Hello():
                 self._runs[link] = record.run
+                # It may have one from before the panel's start, under the name that it has just told.
+                self._history.trouble(self._room.server_name(link), None)
             case Event():
                 self._numbers[link] = record.number
             case ServerRow():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -309,6 +310,27 @@ def test_orders_go_to_the_server_of_each_seat(tmp_path: Path) -> None:
             assert two.orders == [body | {"seats": [mac_of(3)]}]
 
     run(work())
+
+
+def test_an_order_for_many_seats_is_given_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "MOST_SEATS", 2)
+
+    async def work() -> None:
+        async with fed(tmp_path / "a") as server, Follower(server.source, ()) as follower:
+            followers = Followers((follower,), lambda _: [server.source.link])
+            macs = tuple(mac_of(each) for each in range(5))
+            assert await followers.send(Order("wake", macs, "anna")) == dict.fromkeys(macs, "")
+            assert sorted(len(order["seats"]) for order in server.orders) == [1, 2, 2]
+
+    run(work())
+
+
+def test_a_socket_of_another_user_is_told_with_its_remedy() -> None:
+    key = aiohttp.client_reqrep.ConnectionKey("x", 0, False, False, None, None, None)
+    error = aiohttp.ClientConnectorError(key, PermissionError(13, "Permission denied"))
+    assert follow._why(error).startswith("not allowed to read the feed: run this as root")
 
 
 def test_a_lease_ends_at_each_server_that_has_one(tmp_path: Path) -> None:

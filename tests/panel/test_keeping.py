@@ -153,6 +153,11 @@ def test_a_server_is_in_trouble_if_it_is_away_for_longer_than_a_restart(played: 
     assert played.heard.take("trouble") == [("trouble", "school", None, "")]
 
 
+def test_a_trouble_of_before_the_panels_start_ends_under_the_servers_name(played: Played) -> None:
+    played.begin(A, "school")
+    assert ("trouble", "school", None, "") in played.heard.take("trouble")
+
+
 def test_what_becomes_of_a_feed_is_logged_once(
     played: Played, caplog: pytest.LogCaptureFixture
 ) -> None:
