@@ -257,6 +257,15 @@ def test_each_metric_of_seats_and_servers_is_on_the_dashboard() -> None:
     assert left <= {"netboot_panel_build_info", "netboot_seat_io_pressure_ratio"}
 
 
+def test_the_how_to_names_each_metric_of_seats_and_servers() -> None:
+    names = set(NAME.findall((ROOT / "docs/howto/metrics.md").read_text()))
+    bare = {re.sub("_(bucket|sum|count)$", "", name) for name in exported()}
+    assert names <= bare
+    assert {each for each in bare if each.startswith("netboot_")} - names <= {
+        "netboot_panel_build_info"
+    }
+
+
 def test_the_dashboard_has_unique_panels_with_units_and_one_data_source() -> None:
     board = json.loads(DASHBOARD.read_text())
     numbers = [panel["id"] for panel in board["panels"]]
@@ -331,6 +340,18 @@ def prometheus(folder: Path, target: int) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
+
+
+@pytest.mark.system
+def test_promtool_takes_the_rules_of_the_how_to(tmp_path: Path) -> None:
+    blocks = (ROOT / "docs/howto/metrics.md").read_text().split("```yaml\n")[1:]
+    scrape, rules = (block.split("```")[0] for block in blocks)
+    for name, content, kind in (("a.yml", scrape, "config"), ("b.yml", rules, "rules")):
+        (tmp_path / name).write_text(content)
+        words = ["promtool", "check", kind, str(tmp_path / name)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert set(NAME.findall(rules)) <= exported()
 
 
 @pytest.mark.system
