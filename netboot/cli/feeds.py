@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from netboot.panel.follow import Source
 
 SOCKET, KEY = "feed.sock", "panel.key"  # in the state folder of a server
+PANEL_STATE = DEFAULT_STATE / "panel"
 INSTALLED_STATE = DEFAULT_STATE / "state"
 _KEY = re.compile("[0-9a-f]{64}")
 COPY = "copy panel.key from the state folder of that server, and name it with --key"
@@ -44,6 +45,15 @@ KeysOption = Annotated[
         metavar="FILE",
         help="The key of the servers, a copy of panel.key in their state folder; or one for each "
         "--server, in the same order. Default: that of this machine's server.",
+    ),
+]
+PanelStateOption = Annotated[
+    Path,
+    typer.Option(
+        "--state",
+        metavar="FOLDER",
+        help="The panel's own state folder, with its accounts and history: that of a server is "
+        "'panel' in the server's.",
     ),
 ]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
+from netboot.cli.common import JsonOption
+from netboot.cli.feeds import PANEL_STATE, PanelStateOption
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
@@ -39,7 +40,7 @@ def add(
     name: NameArgument,
     role: RoleOption = "viewer",
     generate: GenerateOption = False,
-    state: StateOption = DEFAULT_STATE,
+    state: PanelStateOption = PANEL_STATE,
 ) -> None:
     """Make an account. Its password is asked for, or read from standard input."""
     from netboot.panel.accounts import ROLES
@@ -55,7 +56,7 @@ def add(
 
 
 @app.command("list", epilog="Example:  sudo netboot panel user list")
-def list_accounts(state: StateOption = DEFAULT_STATE, as_json: JsonOption = False) -> None:
+def list_accounts(state: PanelStateOption = PANEL_STATE, as_json: JsonOption = False) -> None:
     """List the accounts and their roles."""
     rows = [{"name": each.name, "role": each.role} for each in _accounts(state).all()]
     if as_json:
@@ -70,7 +71,7 @@ def list_accounts(state: StateOption = DEFAULT_STATE, as_json: JsonOption = Fals
 
 @app.command("passwd", epilog="Example:  sudo netboot panel user passwd operator --generate")
 def passwd(
-    name: NameArgument, generate: GenerateOption = False, state: StateOption = DEFAULT_STATE
+    name: NameArgument, generate: GenerateOption = False, state: PanelStateOption = PANEL_STATE
 ) -> None:
     """Set another password. Sessions of the account end, and so does its delay after wrong ones."""
     accounts = _accounts(state)
@@ -80,7 +81,7 @@ def passwd(
 
 
 @app.command("delete", epilog="Example:  sudo netboot panel user delete anna")
-def delete(name: NameArgument, state: StateOption = DEFAULT_STATE) -> None:
+def delete(name: NameArgument, state: PanelStateOption = PANEL_STATE) -> None:
     """Delete an account. Its sessions end. The last operator stays."""
     _accounts(state).delete(name)
     print(f"account {name!r} is deleted")
@@ -92,7 +93,7 @@ def _accounts(state: Path) -> "Accounts":
     if not state.is_dir():
         raise OperatorError(
             f"--state: there is no folder {state}",
-            hint="the first start of the server makes it; --state names another one",
+            hint="the first start of the panel makes it; --state names another one",
         )
     return Accounts(state)
 
