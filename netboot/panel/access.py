@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from netboot.boot.limits import PANEL_CHECKS
 from netboot.panel.accounts import Account, Accounts
+from netboot.panel.answers import encode
 from netboot.panel.description import COOKIE, TOKEN
 from netboot.panel.lockout import FREE, Attempt, Lockout, device, is_local, mark, network
 from netboot.panel.ports import AuditEntry, Ports
@@ -46,7 +47,7 @@ class Visitor:
     name: str = ""
     role: Literal["anonymous", "viewer", "operator"] = "anonymous"
     address: str = ""
-    session: str = ""
+    session: str = field(default="", repr=False)
 
     @property
     def csrf(self) -> str:
@@ -71,6 +72,14 @@ class Panel:
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="password")
     )
     checks: Counter[str] = field(default_factory=Counter)
+    _view: tuple[int, bytes] = (-1, b"")
+
+    def view(self) -> bytes:
+        """Return the room as JSON; many browsers that load it at a time get the same bytes."""
+        number = self.ports.room.number
+        if self._view[0] != number:
+            self._view = (number, encode(self.ports.room.view()))
+        return self._view[1]
 
     def visitor(self, request: Request, *, touch: bool = True) -> Visitor:
         """Return the sender of a request."""

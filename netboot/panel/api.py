@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response
 
 from netboot.panel.access import Changer, Onlooker, Operator, ThePanel
-from netboot.panel.answers import answer
+from netboot.panel.answers import JSON, answer
 from netboot.panel.models import (
     Mac,
     OrderAnswer,
@@ -51,8 +51,7 @@ Points = Annotated[int, Query(ge=2, le=2000, description="Rows, at most.")]
 @room.get("/room", response_model=RoomAnswer)
 async def get_room(panel: ThePanel, _: Onlooker) -> Response:
     """Return the whole room as it is now."""
-    view = panel.ports.room.view()
-    return answer(RoomAnswer(panel.wall(), view.number, view.servers, view.plan, view.seats))
+    return Response(b'{"server_time":%.3f,%b' % (panel.wall(), panel.view()[1:]), media_type=JSON)
 
 
 @room.get(

@@ -73,7 +73,7 @@ class LoginBody(_Body):
     """A name and its password."""
 
     name: Annotated[str, Field(max_length=MAX_NAME)]
-    password: Annotated[str, Field(max_length=MAX_PASSWORD)]
+    password: Annotated[str, Field(max_length=MAX_PASSWORD, repr=False)]
 
 
 class _Ordered(_Body):

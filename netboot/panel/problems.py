@@ -143,6 +143,8 @@ def _mistake(mistake: dict[str, Any]) -> str:
         return f"{where}: {said}"
     if not said.startswith("expected"):
         said = said[:1].lower() + said[1:]
+    if path and path[-1] == "password":
+        return f"{where}: {said}"
     return f"{where}: {said}, found {_shown(mistake.get('input'))}"
 
 

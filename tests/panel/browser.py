@@ -15,7 +15,7 @@ FAST = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 HOST = "192.0.2.1:8081"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """An answer: its status, headers by their small names, and body."""
 

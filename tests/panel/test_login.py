@@ -6,6 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from netboot.panel.access import Visitor
+from netboot.panel.models import LoginBody
 from tests.panel.conftest import PASSWORD, Desk
 
 ME = "/api/v1/me"
@@ -169,6 +171,17 @@ def test_a_strange_body_is_one_line(desk: Desk, body: bytes, kind: str, status: 
     answer = desk.browser().ask("POST", LOGIN, body, content_type=kind)
     assert answer.status == status
     assert len(answer.detail) < 300
+
+
+def test_no_password_is_told_or_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    for name, password in (("olga", "hunter2" * 99), ("olga", "hunter2"), ("\ud800", "hunter2")):
+        answer = desk.browser().log_in(name, password)
+        assert b"hunter2" not in answer.body
+    assert "hunter2" not in caplog.text
+    assert "hunter2" not in repr(LoginBody(name="olga", password="hunter2"))
+    session = desk.logged_in().cookies["netboot_session"]
+    assert session not in caplog.text + repr(desk.panel) + repr(Visitor(session=session))
 
 
 JSON_VALUES = st.recursive(

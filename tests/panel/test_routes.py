@@ -35,6 +35,20 @@ def test_the_room_has_servers_plan_and_seats(desk: Desk) -> None:
     assert answer["seats"][0]["server"] == "first"
 
 
+def test_the_room_is_made_once_for_all_browsers_until_it_changes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert desk.browser().get("/api/v1/room").json["server_time"] == 1000.0
+    desk.now = 1001.5
+    monkeypatch.setattr(desk.fakes.room, "view", None)
+    assert desk.browser().get("/api/v1/room").json["server_time"] == 1001.5
+    monkeypatch.undo()
+    desk.fakes.room.change(MAC, stage="swap")
+    answer = desk.browser().get("/api/v1/room").json
+    assert (answer["number"], answer["seats"][0]["stage"]) == (101, "swap")
+    assert list(answer) == ["server_time", "number", "servers", "plan", "seats"]
+
+
 def test_a_seat_has_its_events_and_boots(desk: Desk) -> None:
     desk.fakes.room.told = [RoomEvent(1, 2.0, MAC, "swap", "attached", {"x": 1}, "first")]
     answer = desk.browser().get(f"/api/v1/seats/{MAC.upper()}").json
