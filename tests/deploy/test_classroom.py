@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from netboot.boot import ticket
-from netboot.deploy.wake import magic_packet
+from netboot.host.wake import magic_packet
 from netboot.profile import file as profile_file
 from tests import ROOT
 from tests.deploy.rig import FAB, HERE, Lan, Pc
