@@ -89,6 +89,18 @@ FEED_EVENTS_OF_STRANGERS = Limit(
 FEED_BYTES_OF_STRANGERS = Limit(
     "bytes of such events in the feed", None, 512 << 10, None, "likewise"
 )
+# A panel of its own, those of other servers, and `netboot top`; each has the key, or is of this machine.
+FEED_READERS = Limit("readers of the feed", None, 8, None, "refused")
+# A second of a room of 1,000 PCs that all change is 1 MB, and all that the feed keeps 8 MiB.
+FEED_WAITING = Limit(
+    "bytes that wait for a reader of the feed",
+    16 << 20,
+    None,
+    None,
+    "hung up on; it comes back by the number of its last event",
+)
+# A name of 1,000 PCs has 20 bytes.
+FEED_ORDER_BYTES = Limit("bytes of an order of a panel", None, 64 << 10, None, "refused")
 # A boot has 30 events, and a room of 60 PCs that no profile names boots with 2000.
 TIMELINE_LINES = Limit(
     "lines of a seat in the timeline in a minute", 200, 5000, 60.0, "the number of others is told"

@@ -175,6 +175,10 @@ class Profile(Section):
         tail = mac.replace(":", "")[-6:]
         return given[-1].replace(values.MAC_TAIL, tail) if given else f"pc-{tail}"
 
+    def groups_of(self, mac: str) -> tuple[str, ...]:
+        """Return the names of the groups of ``mac``, in their order."""
+        return tuple(name for name, group in self.groups.items() if group.has(mac))
+
     def _settings(self, mac: str) -> list[SeatSettings]:
         """Return the overrides for ``mac``; later ones win."""
         found: list[SeatSettings] = [group for group in self.groups.values() if group.has(mac)]

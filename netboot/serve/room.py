@@ -79,6 +79,9 @@ class Room:
     identity: Identity = field(default_factory=lambda: Identity(Profile()))
     # Waits until the leases of an export are saved; None if nothing outlives this server.
     is_granted: Callable[[str], Awaitable[bool]] | None = None
+    # Told of a seat's report, whose mistake it returns, and of one that asks for orders.
+    on_report: Callable[[str, str], str] = lambda mac, text: ""
+    on_asked: Callable[[str], None] = lambda mac: None
     seats: Seats = field(init=False, repr=False)
     doors: Doors = field(init=False, repr=False)
     leases: Leases = field(init=False, repr=False)
@@ -303,6 +306,14 @@ class Room:
         # If the initramfs was damaged, the next boot gets the whole one instead of these slices.
         self.seats.of(mac).unproven = stage == DAMAGED
         self.seats.report(mac, stage, beacon)
+
+    def report(self, mac: str, text: str) -> str:
+        """Take what a seat tells of itself. Return the mistake in it; empty if there is none."""
+        return "" if is_played(mac) else self.on_report(mac, text)
+
+    def asked_orders(self, mac: str) -> None:
+        """Note that the userland of a seat asks for orders."""
+        self.on_asked(mac)
 
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journal an event."""

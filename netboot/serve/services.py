@@ -46,6 +46,7 @@ from netboot.serve import changes
 from netboot.serve.announcing import Announcer
 from netboot.serve.boot_files import BootFiles
 from netboot.serve.dhcp.server import DhcpServer
+from netboot.serve.feed.service import FeedService
 from netboot.serve.http.server import HttpServer
 from netboot.serve.identity import Identity
 from netboot.serve.noticing import Noticing
@@ -73,6 +74,7 @@ class Services:
     survive a restart. ``initrds`` are sent to every PC after the initramfs. ``roots`` is the folder
     of root images, which ``netboot image`` fills while this server runs. Without ``images``
     this is a further server of a room that another server boots: it grants leases and keeps pages.
+    ``panel_group`` is the group of a panel on this machine, -1 for ours.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class Services:
         *,
         initrds: Sequence[Path] = (),
         roots: Path = DEFAULT_FOLDER,
+        panel_group: int = -1,
     ) -> None:
         self._swap_only = images is None
+        self._panel_group = panel_group
         self._profile = profile
         self._state = state
         self._journal = journal
@@ -184,9 +188,18 @@ class Services:
         )
         self._running.push_async_callback(pages.stop)
         await pages.start(upgrade.inherited())
-        http = HttpServer(self._room, port=self._profile.http.port, holder=self._identity.holder_of)
+        feed = self._make_feed(pages, store, spec)
+        http = HttpServer(
+            self._room,
+            port=self._profile.http.port,
+            orders=feed.orders,
+            panels=feed.door,
+            holder=self._identity.holder_of,
+        )
         self._running.push_async_callback(http.stop)
         await http.start([LOOPBACK, *addresses])
+        self._running.push_async_callback(feed.stop)
+        await feed.start()
         self._followers += [
             self._neighbours.follow,
             lambda now: pages.follow(self._listen(_addresses(now))),
@@ -202,6 +215,20 @@ class Services:
         self._announcer.follow(interfaces)
         self._running.callback(self._monitor.stop)
         self._monitor.start()
+
+    def _make_feed(
+        self, pages: PageServer, store: stores.PageStore, spec: StoreSpec
+    ) -> FeedService:
+        """Return the feed for panels."""
+        folders = [] if store.directory is None else [store.directory]
+        if spec.kind == "tiered" and spec.directory is not None:
+            folders += [spec.directory / each.name for each in folders]
+
+        def links() -> list[tuple[IPv4Address, IPv4Address]]:
+            found = self._choice.interfaces
+            return [(each.address, each.network.broadcast_address) for each in found]
+
+        return FeedService(self._room, pages, folders, links, self._state, self._panel_group)
 
     def _with_kept(self, others: Exports) -> Exports:
         """Add the areas in which PCs keep files, if a profile gives some now or gave some before."""

@@ -30,6 +30,7 @@ from netboot.serve.http.sending import Senders
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
 MAX_STAGE_CHARACTERS = 40
+MAX_REPORT_BYTES = 200  # netboot.feed.report makes no longer one
 SLASHES = re.compile("/{2,}")
 MAX_RAM_DIGITS = 20  # of 64 bits
 SHUTDOWN_SECONDS = 1.0
@@ -129,12 +130,28 @@ class Answers(Protocol):
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
         """Journal a beacon of an initramfs."""
 
+    def report(self, mac: str, text: str) -> str:
+        """Take what a seat tells of itself. Return the mistake in it; empty if there is none."""
+
+    def asked_orders(self, mac: str) -> None:
+        """Note that the userland of a seat asks for orders."""
+
+
+class Panels(Protocol):
+    """What is for panels (netboot.serve.feed)."""
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """Return the routes that ask each request for the key of a panel."""
+
+    def most_bytes(self, request: web.Request) -> int | None:
+        """Return how long the body of a request may be; None for what holds for all."""
+
 
 class HttpServer:
     """Serves ``room`` on ``port``. ``now`` is a clock in seconds.
 
     ``connections`` and ``downloads`` limit what a sender can hold; ``holder`` returns the machine
-    that an address counts for.
+    that an address counts for. ``orders`` are those of seats that wait.
     """
 
     def __init__(
@@ -142,6 +159,8 @@ class HttpServer:
         room: Answers,
         *,
         port: int,
+        orders: Orders | None = None,
+        panels: Panels | None = None,
         now: Callable[[], float] = time.monotonic,
         connections: Limit = HTTP_CONNECTIONS,
         downloads: Limit = HTTP_DOWNLOADS,
@@ -155,7 +174,8 @@ class HttpServer:
         self._downloads = downloads
         self._runner: web.AppRunner | None = None
         self._door: Doorkeeper | None = None
-        self._orders = Orders()
+        self._orders = orders or Orders()
+        self._panels = panels
         self._senders = Senders()
         self._overview = Overview(room.status, now)
         self._count = Overview(room.count, now)
@@ -183,6 +203,8 @@ class HttpServer:
                 web.get("/orders/{ticket}", self._wait_for_order),
                 web.post("/orders/{mac}/{order}", self._give_order),
                 web.delete("/kept/{mac}", self._delete_kept),
+                web.post("/report/{ticket}", self._report),
+                *(() if self._panels is None else self._panels.routes()),
             ]
         )
         # aiohttp applies this time to a connection that waits for a whole head of a request, also
@@ -232,6 +254,8 @@ class HttpServer:
         """Wait for the whole request, for a limited time, and answer it."""
         if self._door is not None:
             self._door.asked(request.protocol)
+        if self._panels is not None and (most := self._panels.most_bytes(request)) is not None:
+            request = request.clone(client_max_size=most)
         try:
             async with asyncio.timeout(self._connections.seconds):
                 await request.read()
@@ -321,6 +345,15 @@ class HttpServer:
         self._room.beacon(mac, stage, beacon)
         return web.Response(text="")
 
+    async def _report(self, request: web.Request) -> web.Response:
+        mac = (await self._key(request)).mac
+        body = await request.read()
+        if len(body) > MAX_REPORT_BYTES:
+            raise web.HTTPRequestEntityTooLarge(MAX_REPORT_BYTES, len(body))
+        if mistake := self._room.report(mac, body.decode("ascii", "replace")):
+            raise web.HTTPBadRequest(text=f"{mistake}\n")
+        return web.Response(text="")
+
     async def _lease(self, request: web.Request) -> web.Response:
         key, ram = await self._key(request), request.query.get("ram", "")
         # Python raises an error for a number of 4300 digits, which fit into a request's head.
@@ -374,9 +407,11 @@ class HttpServer:
 
     async def _wait_for_order(self, request: web.Request) -> web.Response:
         mac = (await self._key(request)).mac
-        order = await self._orders.wait(mac)
+        self._room.asked_orders(mac)
+        can = request.query.get("can", "").split(",")
+        order = await self._orders.wait(mac, can)
         if order:
-            self._room.record(mac, "order", order)
+            self._room.record(mac, "order", order.partition(" ")[0])
         return web.Response(text=order)
 
     async def _give_order(self, request: web.Request) -> web.Response:

@@ -129,6 +129,13 @@ class FakeRoom:
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
         self.records.append((mac, stage, beacon.message, beacon.data | {"age": beacon.age}))
 
+    def report(self, mac: str, text: str) -> str:
+        self.records.append((mac, "report", text, {}))
+        return "" if text == "good" else "report: no figures"
+
+    def asked_orders(self, mac: str) -> None:
+        pass
+
 
 class Rig:
     """The server in a thread with its own event loop, so tests can be plain blocking code."""
