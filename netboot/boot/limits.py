@@ -45,6 +45,8 @@ STATUS_ANSWERS = Limit("answers to /status under way", 8, None, 10.0, "refused; 
 # Of the largest beacon, 300 bytes and 9 keys, some times over.
 BEACON_KEYS = Limit("keys of a beacon", 16, None, None, "further keys are left out")
 BEACON_BYTES = Limit("bytes kept of a beacon", 1024, None, None, "the rest is cut off")
+# A seat with four areas of 4 GiB needs 190 (netboot/feed/report.py).
+REPORT_BYTES = Limit("bytes of the report that a seat sends each 10 s", 200, None, None, "refused")
 JOURNAL_BYTES = Limit(
     "bytes of the journal", None, 16 << 20, None, "strangers go first, then the oldest events"
 )

@@ -259,6 +259,24 @@ def test_a_seat_without_a_boot_server_reports_nothing(seat: Seat) -> None:
     assert seat.run("beacon screen:start x; echo done") == "done"
 
 
+@pytest.mark.parametrize(
+    ("start", "kind"), [("kiosk", "kiosk"), ("desktop", "desktop"), ("xterm -e x", "command")]
+)
+def test_the_agent_is_told_of_users_over_the_old_text_in_place(
+    seat: Seat, tmp_path: Path, start: str, kind: str
+) -> None:
+    (file := tmp_path / "agent.screen").write_bytes(bytes(64))
+    before = file.stat().st_ino
+    assert seat.run(f"figures={file} start='{start}'; tell_users 12; tell_users 1") == ""
+    assert file.read_bytes().rstrip(b"\0").decode().split() == ["users=1", f"kind={kind}"]
+    assert (file.stat().st_ino, file.stat().st_size) == (before, 64), "its page stays where it is"
+
+
+def test_an_agent_of_before_is_told_of_no_users(seat: Seat, tmp_path: Path) -> None:
+    seat.run(f"figures={tmp_path / 'none'} start=kiosk; tell_users 1")
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_welcome_page_has_the_sentence_that_tests_read() -> None:
     page = (SCREEN / "usr/share/netboot/welcome.html").read_text()
     assert "This page is shown by a diskless PC." in page

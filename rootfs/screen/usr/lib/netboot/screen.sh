@@ -3,7 +3,7 @@
 # the shell's own commands alone. Results are in variables that each function names.
 
 : "${texts:=/usr/share/netboot/texts}" "${connections:=/proc/net/tcp /proc/net/tcp6}" # tests set them
-: "${busybox:=/run/netboot/busybox}"
+: "${busybox:=/run/netboot/busybox}" "${figures:=/run/agent.screen}"
 
 # load_settings FILE: set SEAT_... from a file of KEY='value' lines, and the rest to its default.
 load_settings() {
@@ -160,6 +160,14 @@ text() {
         esac
     done <"$texts"
     case $text in *%s*) text=${text%%%s*}${2:-}${text#*%s} ;; esac
+}
+
+# tell_users NUMBER: tell the agent how many sessions the screen has, for the PC's figures. Over the old text
+# in place: the agent has locked the page of this file into RAM.
+tell_users() {
+    local kind=$start
+    case $kind in kiosk | desktop | thin | missing) ;; *) kind='command' ;; esac
+    [ ! -w "$figures" ] || printf '%-40s\n' "users=$1 kind=$kind" 1<>"$figures"
 }
 
 # beacon STAGE MESSAGE: report to the boot server, if this PC has one. busybox has the programs that
