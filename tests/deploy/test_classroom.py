@@ -56,7 +56,17 @@ def secret(lan: Lan, images: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Return the secret of a real server on the LAN, where seats report."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\ninterface: br0\n")
-    command = [sys.executable, "-m", "netboot", "serve", "--json", "--state", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "netboot",
+        "serve",
+        "--json",
+        "--set",
+        "http.panel=off",
+        "--state",
+        str(folder),
+    ]
     command += ["--profile", str(folder / "room.yaml"), "--images", str(images)]
     with subprocess.Popen(lan.command(*command), cwd=ROOT, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None and b"ready" in server.stdout.readline()

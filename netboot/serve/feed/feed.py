@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import chain
 
 from netboot import __version__
@@ -159,29 +159,33 @@ class Feed:
         while True:
             due = max(due + SECOND, loop.time())
             await asyncio.sleep(due - loop.time())
-            for chunk in self._news(time.time()):
+            async for chunk in self._news(time.time()):
                 self.readers.put(chunk)
                 await asyncio.sleep(0)
 
-    def _news(self, when: float) -> Iterable[bytes]:
-        """Take the figures. Return the lines for readers, made as they are taken."""
-        rows, self._server = self._figures.take(when)
+    async def _news(self, when: float) -> AsyncIterator[bytes]:
+        """Take the figures. Yield the lines for readers, which are made only if there are some."""
+        rows, self._server = await self._figures.take(when)
         for mac in self._pages.keys() - rows.keys():
             self._state.pages(mac, NOTHING)
-        for mac, pages in rows.items():
-            if self._pages.get(mac, NOTHING) != pages:
-                self._state.pages(mac, pages)
+        moved = [mac for mac, pages in rows.items() if self._pages.get(mac, NOTHING) != pages]
         self._pages = rows
+        for number, mac in enumerate(moved):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+            self._state.pages(mac, rows[mac])
+        await asyncio.sleep(0)
         changed, gone = self._state.tick(when), self._state.gone()
         if not self.readers:
-            return ()
+            return
         self._send_events()
         told: Iterator[Record] = chain(
             map(Gone, gone),
             (self._state.row(mac) for mac in changed if mac in self._state),
             (self._server,),
         )
-        return chunks(map(line, told))
+        for chunk in chunks(map(line, told)):
+            yield chunk
 
     # For a reader.
 

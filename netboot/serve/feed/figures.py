@@ -1,5 +1,6 @@
 """The figures of each second: the pages of each seat, and the server as a whole."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from netboot.pages.stores.folder import SUFFIX
 from netboot.serve.feed.usage import Lag, Processor, disk, resident, stored
 
 ROUND = 5  # seconds in which each page file is looked at once
+AT_ONCE = 100  # leases or seats between two visits to the event loop
 LEAST_LOOKED_AT = 20  # page files in a second
 
 
@@ -93,15 +95,21 @@ class Figures:
         self._share = LEAST_LOOKED_AT
         self._at = time.monotonic()
 
-    def take(self, when: float) -> tuple[dict[str, Pages], ServerRow]:
-        """Return the pages of each seat with swap, and the server. ``when``: seconds since the epoch."""
+    async def take(self, when: float) -> tuple[dict[str, Pages], ServerRow]:
+        """Return the pages of each seat with swap, and the server. ``when``: seconds since the epoch.
+
+        PCs are answered in between.
+        """
         now = time.monotonic()
         elapsed, self._at = max(now - self._at, 1e-3), now
         counters, owners = self._pages.counters(), self._pages.seats()
         moved: dict[str, _Done] = {}
         connections: Counter[str] = Counter()
         total = _Done()
-        for lease, counted in counters.items():
+        await asyncio.sleep(0)
+        for number, (lease, counted) in enumerate(counters.items()):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
             step = self._step(lease, counted)
             seat = owners.get(lease, "")
             _add(total, step)
@@ -110,12 +118,17 @@ class Figures:
                 _add(moved.setdefault(seat, _Done()), step)
         for lease in self._leases.keys() - counters.keys():
             del self._leases[lease]
+        await asyncio.sleep(0)
         held = self._table.holdings()
         self._look(generation for _, files in held.values() for generation in files)
-        found = {
-            seat: self._row(seat, moved.get(seat), connections[seat], held.get(seat), elapsed)
-            for seat in held.keys() | moved.keys()
-        }
+        await asyncio.sleep(0)
+        found: dict[str, Pages] = {}
+        for seat in held.keys() | moved.keys():
+            if len(found) % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+            found[seat] = self._row(
+                seat, moved.get(seat), connections[seat], held.get(seat), elapsed
+            )
         for seat in self._seats.keys() - found.keys():
             del self._seats[seat]
         return found, self._server(when, total, elapsed)

@@ -16,7 +16,7 @@ from aiohttp import web
 from netboot.boot import ticket
 from netboot.boot.arch import LOADERS
 from netboot.boot.ipxe import AUTOEXEC_FILE
-from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
+from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, REPORT_BYTES, Limit
 from netboot.boot.stages import is_for_seats
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
@@ -30,7 +30,7 @@ from netboot.serve.http.sending import Senders
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
 MAX_STAGE_CHARACTERS = 40
-MAX_REPORT_BYTES = 200  # netboot.feed.report makes no longer one
+MAX_REPORT_BYTES = REPORT_BYTES.per_address or 0
 SLASHES = re.compile("/{2,}")
 MAX_RAM_DIGITS = 20  # of 64 bits
 SHUTDOWN_SECONDS = 1.0

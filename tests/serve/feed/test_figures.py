@@ -1,5 +1,6 @@
 """The figures of each second, against a page server made of numbers."""
 
+import asyncio
 import os
 import time
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import pytest
 
 from netboot.boot.admission import Admission
 from netboot.boot.events import BootEvent
-from netboot.feed.records import Pages
+from netboot.feed.records import Pages, ServerRow
 from netboot.pages.lease import Lease, LeaseTable
 from netboot.pages.nbd.name import WireName
 from netboot.serve.feed import figures as figures_module
@@ -48,6 +49,10 @@ def lease_of(table: LeaseTable, seat: str, export: str) -> str:
     return lease.generation
 
 
+def take(figures: Figures, when: float) -> tuple[dict[str, Pages], ServerRow]:
+    return asyncio.run(figures.take(when))
+
+
 class Ticks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -67,7 +72,7 @@ def test_a_seat_has_the_sum_of_its_leases(tmp_path: Path, monkeypatch: pytest.Mo
     }
     figures = Figures(pages, table, Admission(None), [tmp_path])
     ticks.now += 2.0
-    rows, server = figures.take(50.0)
+    rows, server = take(figures, 50.0)
     assert rows == {SEAT: Pages(3, 2 * MIB, 16384, 4096, 8192, 2048.0, 4096.0)}
     assert (server.when, server.connections, server.stored) == (50.0, 8, 16384)
     assert (server.requests_rate, server.read_rate, server.write_rate) == (7.5, 2547.5, 4096.0)
@@ -75,7 +80,7 @@ def test_a_seat_has_the_sum_of_its_leases(tmp_path: Path, monkeypatch: pytest.Mo
     assert server.memory > MIB and 0 < server.disk[0] <= server.disk[1]
     assert server.most_connections == 480 and server.waiting == 0
     ticks.now += 1.0
-    rows, server = figures.take(51.0)
+    rows, server = take(figures, 51.0)
     assert rows[SEAT] == Pages(3, 2 * MIB, 16384, 4096, 8192), "nothing moved"
     assert (server.requests_rate, server.read_rate) == (0.0, 0.0)
 
@@ -88,10 +93,10 @@ def test_a_new_lease_takes_nothing_from_what_its_seat_has_done(
     for lease in ("a", "b"):
         pages.owners, pages.done = {lease: SEAT}, {lease: (1, 1, 0, 4096, 4096, 1)}
         ticks.now += 1.0
-        rows, _ = figures.take(0.0)
+        rows, _ = take(figures, 0.0)
     assert (rows[SEAT].read, rows[SEAT].written) == (8192, 8192)
     pages.owners, pages.done = {}, {}
-    assert figures.take(0.0)[0] == {}, "it has no lease any more"
+    assert take(figures, 0.0)[0] == {}, "it has no lease any more"
 
 
 def test_a_few_files_are_looked_at_in_each_second(
@@ -109,10 +114,10 @@ def test_a_few_files_are_looked_at_in_each_second(
     figures = Figures(FakePages(), table, Admission(None), [tmp_path])
     for _ in range(figures_module.ROUND):
         before = len(looked)
-        figures.take(0.0)
+        take(figures, 0.0)
         assert len(looked) - before == 40
     assert {Path(path).stem for path in looked} == names
-    assert figures.take(0.0)[1].stored == 200 * 4096
+    assert take(figures, 0.0)[1].stored == 200 * 4096
 
 
 def test_events_are_counted_by_what_they_tell() -> None:
