@@ -103,6 +103,21 @@ FEED_WAITING = Limit(
 )
 # A name of 1,000 PCs has 20 bytes.
 FEED_ORDER_BYTES = Limit("bytes of an order of a panel", None, 64 << 10, None, "refused")
+# A flood of made-up PCs changes so many rows of the feed in a second, and no others.
+FEED_STRANGERS = Limit(
+    "rows of the feed of seats without a beacon or a download",
+    None,
+    64,
+    None,
+    "the stranger that was silent for longest goes",
+)
+FEED_UNNAMED = Limit(
+    "rows of the feed of other seats that no profile names",
+    None,
+    1000,
+    None,
+    "the one that was silent for longest goes",
+)
 # A boot has 30 events, and a room of 60 PCs that no profile names boots with 2000.
 TIMELINE_LINES = Limit(
     "lines of a seat in the timeline in a minute", 200, 5000, 60.0, "the number of others is told"
