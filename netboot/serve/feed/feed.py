@@ -20,7 +20,8 @@ from netboot.errors import ProtocolError
 from netboot.feed import report as reports
 from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, ServerRow, line
 from netboot.feed.ring import Ring
-from netboot.feed.state import Known, RoomState
+from netboot.feed.seat import Known
+from netboot.feed.state import RoomState
 from netboot.host import faults
 from netboot.serve.feed.acting import Acting, Order
 from netboot.serve.feed.figures import Figures

@@ -138,7 +138,7 @@ class Answers(Protocol):
 
 
 class Panels(Protocol):
-    """What is for panels (netboot.serve.feed)."""
+    """The part of the server for panels (netboot.serve.feed)."""
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return the routes that ask each request for the key of a panel."""
