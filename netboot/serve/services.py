@@ -49,6 +49,7 @@ from netboot.serve.dhcp.server import DhcpServer
 from netboot.serve.feed.service import FeedService
 from netboot.serve.http.server import HttpServer
 from netboot.serve.identity import Identity
+from netboot.serve.next_boot import NextBoots
 from netboot.serve.noticing import Noticing
 from netboot.serve.room import Room
 from netboot.serve.secret import SECRET_FILE, load_secret
@@ -124,6 +125,7 @@ class Services:
             identity=self._identity,
             shelf=Shelf(Library(roots), {} if images is None else _kernels(images / MANIFEST_FILE)),
             uses=Uses(None if images is None else state, self._clock.now),
+            next_boots=NextBoots(None if images is None else state),
         )
         self._dhcp: DhcpServer | None = None
         self._running = contextlib.AsyncExitStack()
@@ -171,6 +173,7 @@ class Services:
             self._watch_room(spec, store.directory)
         self._running.push_async_callback(leased.files.keeper.stop)
         self._running.push_async_callback(self._room.uses.keeper.stop)
+        self._running.push_async_callback(self._room.next_boots.keeper.stop)
         self._pages = pages = PageServer(
             self._with_kept(
                 ClassroomExports(
@@ -411,6 +414,7 @@ class Services:
             listeners = await self._pages.leave()
             self._leased.files.keeper.flush()
             self._room.uses.keeper.flush()
+            self._room.next_boots.keeper.flush()
             if self._room.leases.kept is not None:
                 self._room.leases.kept.keeper.flush()
             if self._dhcp is not None:

@@ -115,7 +115,8 @@ class Acting:
             answer[mac] = refusal
             if is_played(mac) or not self._is_known(mac):
                 continue
-            told = f"{order.kind} by {order.by}" + (f", refused: {refusal}" if refusal else "")
+            what = " ".join(filter(None, (order.kind, order.image or order.loader)))
+            told = f"{what} by {order.by}" + (f", refused: {refusal}" if refusal else "")
             self._room.record(mac, STAGE, told, order=order.kind, by=order.by, refused=refusal)
         if order.kind == WAKE:
             self._wake([mac for mac, refusal in answer.items() if not refusal])
@@ -134,14 +135,24 @@ class Acting:
                 return "" if self._links() else "this server has no network now"
             case "end-lease":
                 return self._room.leases.end_all(mac)
-            case "image" | "loader":
-                return "this server cannot do that yet"
+            case "image":
+                return self._order_image(mac, order.image)
+            case "loader":
+                self._room.next_boots.order(mac, loader=order.loader)
+                return ""
             case _:
                 text = f"{order.kind} {order.text.strip()}" if order.kind == MESSAGE else order.kind
                 refusal = self._orders.refusal(mac, text)
                 if not refusal:
                     self._orders.give(mac, text)
                 return refusal
+
+    def _order_image(self, mac: str, image: str) -> str:
+        processors = self._room.profile.boot.architectures
+        obstacle = self._room.shelf.obstacle(image, processors) if image else ""
+        if not obstacle:
+            self._room.next_boots.order(mac, image=image)
+        return obstacle
 
     def _wake(self, seats: Sequence[str]) -> None:
         async def send() -> None:

@@ -319,6 +319,20 @@ def test_orders_reach_a_seat_and_are_journaled_with_who_gave_them(tmp_path: Path
     run(tmp_path, work)
 
 
+def test_an_image_and_a_loader_are_ordered_for_the_next_boot(tmp_path: Path) -> None:
+    async def work(rig: Rig) -> None:
+        refused = await rig.order(order="image", seats=[TEACHER], image="nope")
+        assert refused[TEACHER].startswith("root image 'nope': there is none in ")
+        assert await rig.order(order="loader", seats=[TEACHER], loader="native") == {TEACHER: ""}
+        seat = rig.room.seats.of(TEACHER).settings
+        assert rig.room.next_boots.before(seat).boot.loader == "native"
+        told = [event.message for event in rig.room.journal.history(TEACHER)]
+        assert told[0].startswith("image nope by anna, refused: ")
+        assert told[1] == "loader native by anna"
+
+    run(tmp_path, work)
+
+
 def test_a_pc_is_woken_on_each_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(rig: Rig) -> None:
         assert "no network" in (await rig.order(order="wake", seats=[TEACHER]))[TEACHER]
