@@ -118,9 +118,15 @@ class Life:
         if (self.boot is None and pages.connections > 0) or (moved and self._may_move()):
             self._signed(now)
 
-    def shift(self, seconds: float) -> None:
-        """Forgive a time in which the server, or its clock, stood still."""
-        self._heard += seconds
+    def shift(self, seconds: float, now: float) -> None:
+        """Forgive a time in which the server stood still, or by which its clock was set."""
+        self._heard = min(self._heard + seconds, now)
+        if seconds < 0:
+            self.seen = min(self.seen, now)
+            self._others.clamp(now)
+            for boot in (self.boot, self._before):
+                if boot is not None:
+                    boot.clamp(now)
 
     def judge(self, now: float) -> State:
         """Return the state at the time ``now``. Note if the seat is off."""

@@ -704,6 +704,49 @@ def test_a_server_or_a_clock_that_stood_still_loses_no_seat() -> None:
         assert seat.state == "lost"
 
 
+def test_a_report_that_comes_before_the_tick_after_a_stall_counts_once() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(100, reports=True)
+    seat.now += 86_400
+    seat.report()
+    seat.room.tick(seat.now)
+    assert seat.state == "running"
+    seat.rest(31)
+    assert seat.state == "lost"
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(100, reports=True)
+    seat.say("overlay:full", "90 %")
+    seat.say("overlay:free", "80 %")
+    seat.see("identity", "10.0.0.66 asked for its files", address="10.0.0.66")
+    seat.detach()
+    seat.now -= 3600
+    seat.booted -= 3600
+    seat.room.tick(seat.now)
+    assert (seat.state, seat.row.since, seat.row.seen) == ("lost", seat.now, seat.now)
+    seat.attach()
+    assert (seat.state, seat.row.stage) == ("running", "pages:attach")
+    seat.rest(600, reports=True)
+    troubles = [seat.trouble]
+    seat.say("overlay:full", "90 %")
+    assert [*troubles, seat.trouble] == ["", "overlay:full"]
+    seat.see("order", "poweroff")
+    seat.rest(40)
+    seat.now -= 3600
+    seat.room.tick(seat.now)
+    assert seat.state == "off"
+    seat.report()
+    assert seat.state == "running"
+    seat.detach("disconnected by the client")
+    seat.rest(10)
+    seat.boot()
+    assert seat.state == "running"
+
+
 def test_a_thousand_seats_are_judged_in_milliseconds() -> None:
     names = {f"00:1e:37:00:{number >> 8:02x}:{number & 255:02x}": "x" for number in range(1000)}
     room = RoomState(names)
