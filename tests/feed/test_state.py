@@ -113,13 +113,13 @@ def test_a_further_area_and_the_root_image_come_and_go_while_the_seat_runs() -> 
 def test_a_seat_without_swap_is_lost_with_its_root_image() -> None:
     seat = Played()
     seat.load()
-    seat.attach("desktop")
-    seat.attach("desktop", 2)
+    seat.attach("desktop", 37)  # of all seats together
+    seat.attach("desktop", 38)
     seat.say("userland")
     assert seat.state == "running"
-    seat.detach(export="desktop", left=1)
+    seat.detach(export="desktop", left=40)
     assert seat.state == "running"
-    seat.detach(export="desktop")
+    seat.detach(export="desktop", left=39)
     assert seat.state == "lost"
 
 
@@ -152,6 +152,17 @@ def test_a_power_cut_ends_at_the_next_boot() -> None:
     assert seat.state == "booting" and not seat.trouble
     seat.userland()
     assert seat.state == "running"
+
+
+def test_connections_of_the_boot_before_that_end_late_are_no_trouble() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(60, reports=True)
+    seat.load()
+    for _ in range(3):
+        seat.detach("Connection timed out")
+    seat.see("pages:away", "has no connection to its swap any more for 20 s", seconds=20)
+    assert (seat.state, seat.trouble) == ("booting", "")
 
 
 @pytest.mark.parametrize("swap", [True, False])
