@@ -29,7 +29,7 @@ class Pressure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The report that a seat sends every 10 s. Counters are since its boot.
+    """The report of a seat, one every 10 s. Counters are since its boot.
 
     ``areas``: used and whole bytes of each area of swap. ``zswap``: stored and compressed bytes.
     ``users``: sessions of its screen, -1 if it has none. ``longest_loss``: seconds.
@@ -79,7 +79,7 @@ class Pages:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """The hardware of a PC. ``card``: PCI ids, ``8086:100e``. ``arch``: a name of boot.arch."""
+    """The facts about a PC. ``card``: PCI ids, ``8086:100e``. ``arch``: a name of boot.arch."""
 
     memory: int = 0
     card: str = ""
@@ -102,8 +102,8 @@ class Trouble:
 class SeatRow:
     """One seat as it is now. ``boot`` names its boot, and is nobody's secret.
 
-    ``since``: when it came into its ``state``. ``booted``: when its last boot began. ``seen``: when
-    it was seen last. ``stage`` and ``message``: its last event. ``named``: it is in the profile.
+    ``since``: the begin of its ``state``. ``booted``: the begin of its last boot. ``seen``: its last sign
+    of life. ``stage`` and ``message``: its last event. ``named``: the profile names it.
     """
 
     mac: str
