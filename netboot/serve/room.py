@@ -37,6 +37,7 @@ from netboot.boot.seat_files import Facts
 from netboot.boot.silence import Silence, Step
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError
+from netboot.feed.records import Report
 from netboot.host.complaints import Complaints
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
@@ -303,6 +304,10 @@ class Room:
         # If the initramfs was damaged, the next boot gets the whole one instead of these slices.
         self.seats.of(mac).unproven = stage == DAMAGED
         self.seats.report(mac, stage, beacon)
+
+    def report(self, mac: str, report: Report) -> None:
+        """Note how a seat is: the last report counts."""
+        self.seats.of(mac).report = report
 
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journal an event."""

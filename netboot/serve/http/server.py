@@ -1,4 +1,4 @@
-"""HTTP: iPXE scripts, kernel and initramfs, beacons from the initramfs, leases, orders, status.
+"""HTTP: iPXE scripts, kernel and initramfs, beacons and reports of seats, leases, orders, status.
 
 aiohttp keeps connections and always sends Content-Length. `make bench-boot` compares it with nginx.
 """
@@ -20,12 +20,14 @@ from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.boot.stages import is_for_seats
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
+from netboot.feed.records import Report
 from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.http.orders import ORDERS, Orders
 from netboot.serve.http.overview import Overview, Readers
+from netboot.serve.http.reports import Reports
 from netboot.serve.http.sending import Senders
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
@@ -129,6 +131,9 @@ class Answers(Protocol):
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
         """Journal a beacon of an initramfs."""
 
+    def report(self, mac: str, report: Report) -> None:
+        """Note how a seat is. Each one tells it every 10 s."""
+
 
 class HttpServer:
     """Serves ``room`` on ``port``. ``now`` is a clock in seconds.
@@ -156,6 +161,7 @@ class HttpServer:
         self._runner: web.AppRunner | None = None
         self._door: Doorkeeper | None = None
         self._orders = Orders()
+        self._reports = Reports(room)
         self._senders = Senders()
         self._overview = Overview(room.status, now)
         self._count = Overview(room.count, now)
@@ -175,6 +181,7 @@ class HttpServer:
                 web.get("/boot/{path:.+}", self._boot),
                 web.get("/{slashes:/+}boot/{path:.+}", self._boot),
                 web.post("/beacon/{ticket}/{stage}", self._beacon),
+                web.post("/report/{ticket}", self._report),
                 web.get("/lease/{ticket}", self._lease),
                 web.delete("/lease/{ticket}", self._end_lease),
                 web.get("/seat/{ticket}", self._own_files),
@@ -202,6 +209,7 @@ class HttpServer:
             connections=self._connections,
             stalled_seconds=self._downloads.seconds or 0.0,
             holder=self._holder,
+            shortcut=self._reports.answer,
         )
         try:
             self.follow(addresses)
@@ -320,6 +328,11 @@ class HttpServer:
         beacon = parse_beacon(body, query.get("uptime", ""), query.get("sent", ""))
         self._room.beacon(mac, stage, beacon)
         return web.Response(text="")
+
+    async def _report(self, request: web.Request) -> web.Response:
+        """Take a report that the doorkeeper has not answered (reports.py)."""
+        self._reports.take(request.match_info["ticket"], _peer(request), await request.read())
+        return web.Response()
 
     async def _lease(self, request: web.Request) -> web.Response:
         key, ram = await self._key(request), request.query.get("ram", "")
