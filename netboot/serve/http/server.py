@@ -1,4 +1,4 @@
-"""HTTP: iPXE scripts, kernel and initramfs, beacons from the initramfs, leases, orders, status.
+"""HTTP: iPXE scripts, kernel and initramfs, beacons and reports of seats, leases, orders, status.
 
 aiohttp keeps connections and always sends Content-Length. `make bench-boot` compares it with nginx.
 """
@@ -16,21 +16,22 @@ from aiohttp import web
 from netboot.boot import ticket
 from netboot.boot.arch import LOADERS
 from netboot.boot.ipxe import AUTOEXEC_FILE
-from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, REPORT_BYTES, Limit
+from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.boot.stages import is_for_seats
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
+from netboot.feed.records import Report
 from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.http.orders import ORDERS, Orders
 from netboot.serve.http.overview import Overview, Readers
+from netboot.serve.http.reports import Reports
 from netboot.serve.http.sending import Senders
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
 MAX_STAGE_CHARACTERS = 40
-MAX_REPORT_BYTES = REPORT_BYTES.per_address or 0
 SLASHES = re.compile("/{2,}")
 MAX_RAM_DIGITS = 20  # of 64 bits
 SHUTDOWN_SECONDS = 1.0
@@ -130,8 +131,8 @@ class Answers(Protocol):
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
         """Journal a beacon of an initramfs."""
 
-    def report(self, mac: str, text: str) -> str:
-        """Take what a seat tells of itself. Return the mistake in it; empty if there is none."""
+    def report(self, mac: str, report: Report) -> None:
+        """Note how a seat is. Each one tells it every 10 s."""
 
     def asked_orders(self, mac: str) -> None:
         """Note that the userland of a seat asks for orders."""
@@ -176,6 +177,7 @@ class HttpServer:
         self._door: Doorkeeper | None = None
         self._orders = orders or Orders()
         self._panels = panels
+        self._reports = Reports(room)
         self._senders = Senders()
         self._overview = Overview(room.status, now)
         self._count = Overview(room.count, now)
@@ -195,6 +197,7 @@ class HttpServer:
                 web.get("/boot/{path:.+}", self._boot),
                 web.get("/{slashes:/+}boot/{path:.+}", self._boot),
                 web.post("/beacon/{ticket}/{stage}", self._beacon),
+                web.post("/report/{ticket}", self._report),
                 web.get("/lease/{ticket}", self._lease),
                 web.delete("/lease/{ticket}", self._end_lease),
                 web.get("/seat/{ticket}", self._own_files),
@@ -203,7 +206,6 @@ class HttpServer:
                 web.get("/orders/{ticket}", self._wait_for_order),
                 web.post("/orders/{mac}/{order}", self._give_order),
                 web.delete("/kept/{mac}", self._delete_kept),
-                web.post("/report/{ticket}", self._report),
                 *(() if self._panels is None else self._panels.routes()),
             ]
         )
@@ -224,6 +226,7 @@ class HttpServer:
             connections=self._connections,
             stalled_seconds=self._downloads.seconds or 0.0,
             holder=self._holder,
+            shortcut=self._reports.answer,
         )
         try:
             self.follow(addresses)
@@ -346,13 +349,9 @@ class HttpServer:
         return web.Response(text="")
 
     async def _report(self, request: web.Request) -> web.Response:
-        mac = (await self._key(request)).mac
-        body = await request.read()
-        if len(body) > MAX_REPORT_BYTES:
-            raise web.HTTPRequestEntityTooLarge(MAX_REPORT_BYTES, len(body))
-        if mistake := self._room.report(mac, body.decode("ascii", "replace")):
-            raise web.HTTPBadRequest(text=f"{mistake}\n")
-        return web.Response(text="")
+        """Take a report that the doorkeeper has not answered (reports.py)."""
+        self._reports.take(request.match_info["ticket"], _peer(request), await request.read())
+        return web.Response()
 
     async def _lease(self, request: web.Request) -> web.Response:
         key, ram = await self._key(request), request.query.get("ram", "")
