@@ -91,6 +91,18 @@ FEED_EVENTS_OF_STRANGERS = Limit(
 FEED_BYTES_OF_STRANGERS = Limit(
     "bytes of such events in the feed", None, 512 << 10, None, "likewise"
 )
+# A panel of its own, those of other servers, and `netboot top`; each has the key, or is of this machine.
+FEED_READERS = Limit("readers of the feed", None, 8, None, "refused")
+# A second of a room of 1,000 PCs that all change is 1 MB, and all that the feed keeps 8 MiB.
+FEED_WAITING = Limit(
+    "bytes that wait for a reader of the feed",
+    16 << 20,
+    None,
+    None,
+    "hung up on; it comes back by the number of its last event",
+)
+# A name of 1,000 PCs has 20 bytes.
+FEED_ORDER_BYTES = Limit("bytes of an order of a panel", None, 64 << 10, None, "refused")
 # A flood of made-up PCs changes so many rows of the feed in a second, and no others.
 FEED_STRANGERS = Limit(
     "rows of the feed of seats without a beacon or a download",

@@ -72,6 +72,17 @@ class Boot:
         self.phase, self.step = max(self.phase, phase), max(self.step, when)
         self.proven, self.failed, self.wait_until = True, False, 0.0
 
+    def clamp(self, now: float) -> None:
+        """Move the times after ``now`` to it: the server's clock was set back."""
+        self.step, self.kernel = min(self.step, now), min(self.kernel, now)
+        self.reported, self.killed = min(self.reported, now), min(self.killed, now)
+        self.wait_until = min(self.wait_until, now)
+        self.ordered = self.ordered[0], min(self.ordered[1], now)
+        self.attached = {export: min(when, now) for export, when in self.attached.items()}
+        self.cut = None if self.cut is None else min(self.cut, now)
+        self.over = None if self.over is None else min(self.over, now - SETTLE_SECONDS - 1)
+        self.troubles.clamp(now)
+
 
 def judge(boot: Boot, heard: float, report: Report | None, now: float) -> State:
     """Return the state of a boot of a seat that was ``heard`` last at that time."""

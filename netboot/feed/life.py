@@ -25,7 +25,7 @@ SAME_KERNEL_SECONDS = 10.0  # an init that started again tells of the same kerne
 # The server's own remarks, and what others do: they show no sign of life.
 NO_STEPS = frozenset(
     (
-        *("silent", "twin", "identity", "pages:in-use", "pages:moved", "pages:away"),
+        *("ordered", "silent", "twin", "identity", "pages:in-use", "pages:moved", "pages:away"),
         *("pages:flapping", "pages:detach", "pages:delayed", "pages:damaged", "pages:worker-died"),
     )
 )
@@ -87,6 +87,8 @@ class Life:
         if step and (event.stage not in OF_OTHERS or self._may_be_asked()):
             self._alive(now)
         kind, boot = kind_of(event), self.boot
+        if event.stage == "pages:away" and (boot is None or boot.cut is None):
+            kind = None  # of the boot before, whose connections end late
         if boot is None or (kind is not None and kind.lasts):
             self._others.note(event, kind, is_step=step)
             return
@@ -118,9 +120,15 @@ class Life:
         if (self.boot is None and pages.connections > 0) or (moved and self._may_move()):
             self._signed(now)
 
-    def shift(self, seconds: float) -> None:
-        """Forgive a time in which the server, or its clock, stood still."""
-        self._heard += seconds
+    def shift(self, seconds: float, now: float) -> None:
+        """Forgive a time in which the server stood still, or by which its clock was set."""
+        self._heard = min(self._heard + seconds, now)
+        if seconds < 0:
+            self.seen = min(self.seen, now)
+            self._others.clamp(now)
+            for boot in (self.boot, self._before):
+                if boot is not None:
+                    boot.clamp(now)
 
     def judge(self, now: float) -> State:
         """Return the state at the time ``now``. Note if the seat is off."""
@@ -296,10 +304,15 @@ class Life:
             return
         boot = self._signed(when)
         boot.phase = max(boot.phase, Phase.LINUX)
-        boot.connections[export] = int(figure(data, "connections") or 1)
+        # The server counts an image's connections for all seats together.
+        count = figure(data, "connections") if self._is_own(export) else None
+        boot.connections[export] = int(count or boot.connections.get(export, 0) + 1)
         boot.attached[export] = when
         if export == self._swap or self._swap not in boot.attached:
             boot.cut, boot.clean = None, False
+
+    def _is_own(self, export: str) -> bool:
+        return export.startswith(self._swap)
 
     def _detached(self, event: Event) -> None:
         export, boot = event.data.get("export"), self.current
@@ -308,7 +321,9 @@ class Life:
         is_replaced = event.message.endswith(REPLACED)
         if is_replaced and event.when - boot.attached[export] < REPLACED_SECONDS:
             return
-        left = int(figure(event.data, "connections") or 0)
+        left = boot.connections[export] - 1
+        if self._is_own(export):
+            left = int(figure(event.data, "connections") or 0)
         if left > 0:
             boot.connections[export] = left
             return

@@ -167,6 +167,13 @@ class SeatState:
         self.changed()
         self.judge(report.when)
 
+    def shift(self, seconds: float, now: float) -> None:
+        """Forgive a time in which the server stood still, or by which its clock was set."""
+        self.life.shift(seconds, now)
+        if seconds < 0:
+            self.told_at, self.since = min(self.told_at, now), min(self.since, now)
+            self.changed()
+
     def judge(self, now: float, at: float | None = None) -> None:
         """Set state and trouble. ``at``: the time of the event that made it necessary."""
         state = self.life.judge(now)

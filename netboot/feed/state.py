@@ -13,6 +13,8 @@ from netboot.boot.limits import FEED_STRANGERS, FEED_UNNAMED
 from netboot.feed.records import Event, Pages, Report, SeatRow
 from netboot.feed.seat import NOTHING, Known, SeatState
 
+__all__ = ["Known", "RoomState"]
+
 STALL_SECONDS = 5.0  # between two ticks: the server stood still, or its clock was set
 
 
@@ -104,7 +106,7 @@ class RoomState:
         for seats in (self._named, self._proven, self._strangers):
             for mac, seat in seats.items():
                 if is_stall:
-                    seat.life.shift(gap)
+                    seat.shift(gap, now)
                 seat.judge(now)
                 if seat.is_new:
                     seat.is_new = False

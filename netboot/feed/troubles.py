@@ -5,7 +5,7 @@ seat boots again. Reports of a PC can arrive late, so a trouble that was mended 
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netboot.boot.flapping import PERIOD_SECONDS
 from netboot.boot.stages import BY_NAME
@@ -146,6 +146,14 @@ class Troubles:
     def clear(self) -> None:
         """Drop all troubles."""
         self._open.clear()
+
+    def clamp(self, now: float) -> None:
+        """Move the times after ``now`` to it: the server's clock was set back."""
+        self._mended = {stage: min(when, now) for stage, when in self._mended.items()}
+        for stage, each in self._open.items():
+            trouble = replace(each.trouble, when=min(each.trouble.when, now))
+            until = min(each.until, now + each.kind.seconds)
+            self._open[stage] = replace(each, trouble=trouble, until=until)
 
     def worst(self, now: float) -> tuple[tuple[bool, float], Trouble] | None:
         """Return the newest of the gravest troubles, with its rank. Drop those whose time is over."""

@@ -113,13 +113,13 @@ def test_a_further_area_and_the_root_image_come_and_go_while_the_seat_runs() -> 
 def test_a_seat_without_swap_is_lost_with_its_root_image() -> None:
     seat = Played()
     seat.load()
-    seat.attach("desktop")
-    seat.attach("desktop", 2)
+    seat.attach("desktop", 37)  # of all seats together
+    seat.attach("desktop", 38)
     seat.say("userland")
     assert seat.state == "running"
-    seat.detach(export="desktop", left=1)
+    seat.detach(export="desktop", left=40)
     assert seat.state == "running"
-    seat.detach(export="desktop")
+    seat.detach(export="desktop", left=39)
     assert seat.state == "lost"
 
 
@@ -152,6 +152,17 @@ def test_a_power_cut_ends_at_the_next_boot() -> None:
     assert seat.state == "booting" and not seat.trouble
     seat.userland()
     assert seat.state == "running"
+
+
+def test_connections_of_the_boot_before_that_end_late_are_no_trouble() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(60, reports=True)
+    seat.load()
+    for _ in range(3):
+        seat.detach("Connection timed out")
+    seat.see("pages:away", "has no connection to its swap any more for 20 s", seconds=20)
+    assert (seat.state, seat.trouble) == ("booting", "")
 
 
 @pytest.mark.parametrize("swap", [True, False])
@@ -702,6 +713,49 @@ def test_a_server_or_a_clock_that_stood_still_loses_no_seat() -> None:
         assert seat.state == "running"
         seat.rest(32)
         assert seat.state == "lost"
+
+
+def test_a_report_that_comes_before_the_tick_after_a_stall_counts_once() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(100, reports=True)
+    seat.now += 86_400
+    seat.report()
+    seat.room.tick(seat.now)
+    assert seat.state == "running"
+    seat.rest(31)
+    assert seat.state == "lost"
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(100, reports=True)
+    seat.say("overlay:full", "90 %")
+    seat.say("overlay:free", "80 %")
+    seat.see("identity", "10.0.0.66 asked for its files", address="10.0.0.66")
+    seat.detach()
+    seat.now -= 3600
+    seat.booted -= 3600
+    seat.room.tick(seat.now)
+    assert (seat.state, seat.row.since, seat.row.seen) == ("lost", seat.now, seat.now)
+    seat.attach()
+    assert (seat.state, seat.row.stage) == ("running", "pages:attach")
+    seat.rest(600, reports=True)
+    troubles = [seat.trouble]
+    seat.say("overlay:full", "90 %")
+    assert [*troubles, seat.trouble] == ["", "overlay:full"]
+    seat.see("order", "poweroff")
+    seat.rest(40)
+    seat.now -= 3600
+    seat.room.tick(seat.now)
+    assert seat.state == "off"
+    seat.report()
+    assert seat.state == "running"
+    seat.detach("disconnected by the client")
+    seat.rest(10)
+    seat.boot()
+    assert seat.state == "running"
 
 
 def test_a_thousand_seats_are_judged_in_milliseconds() -> None:

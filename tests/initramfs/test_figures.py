@@ -16,6 +16,7 @@ import pytest
 from netboot.feed.records import Pressure, Report
 from netboot.feed.report import KIB, MAX_BYTES, parse
 from netboot.images import compiler
+from netboot.serve.http.reports import REQUEST
 from tests.attack.wire import Machine
 from tests.initramfs.test_address import socket_in
 from tests.initramfs.test_agent import SANITIZERS, WARNINGS, build
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.root
 ADDRESS = "10.55.0.50"
 PERIOD_MS = 300
 WAIT_SECONDS = 12.0
+SESSION = "7" * 64
 
 FILES = {
     "meminfo": "MemTotal:        2012340 kB\nMemFree:          100 kB\nMemAvailable:    1012340 kB\n"
@@ -82,6 +84,7 @@ class Pc:
             (self.proc / name).write_text(text)
         self.answer: bytes | None = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"
         self.asked: list[tuple[float, str, str]] = []  # when, the first line, the body
+        self.requests: list[bytes] = []
         self._program = program
         self._agent: subprocess.Popen[bytes] | None = None
         self._listener = socket_in(self.machine.pid, lambda: socket.create_server((ADDRESS, 8080)))
@@ -97,7 +100,9 @@ class Pc:
 
     def _talk(self, peer: socket.socket) -> None:
         with peer:
-            head, _, body = peer.recv(4096).decode().partition("\r\n\r\n")
+            data = peer.recv(4096)
+            self.requests.append(data)
+            head, _, body = data.decode().partition("\r\n\r\n")
             assert int(head.partition("Content-Length: ")[2]) == len(body)
             self.asked.append((time.monotonic(), head.partition("\r\n")[0], body))
             if self.answer is None:
@@ -105,7 +110,7 @@ class Pc:
             else:
                 peer.sendall(self.answer)
 
-    def start(self, beacon: str = f"http://{ADDRESS}:8080/beacon/ticket") -> None:
+    def start(self, beacon: str = f"http://{ADDRESS}:8080/beacon/{SESSION}") -> None:
         mounts = "".join(
             f"mount --bind {self.proc / path} /proc/{path};"
             for path in FILES
@@ -173,7 +178,8 @@ def test_the_figures_are_those_of_the_kernels_files(start: Start) -> None:
     pc = start()
     assert pc.next_report() == REPORT
     when, line, _ = pc.asked[-1]
-    assert line == "POST /report/ticket HTTP/1.0"
+    assert line == f"POST /report/{SESSION} HTTP/1.0"
+    assert REQUEST.fullmatch(pc.requests[-1]), "the server has a short way for this form"
     (pc.proc / "loadavg").write_text("7.00 0 0 1/1 1\n")
     assert pc.next_report().load == 7.0
     assert pc.asked[-1][0] - when < 2.0
