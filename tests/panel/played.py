@@ -203,7 +203,7 @@ class Played:
         def samples(mac: str, since: float, until: float, points: int = 300) -> Json:
             return room.samples(since, until, points)
 
-        @app.get("/api/v1/servers/{name}/samples")
+        @app.get("/api/v1/servers/{name:path}/samples")
         def server_samples(name: str, since: float, until: float, points: int = 300) -> Json:
             return room.server_samples(since, until, points)
 

@@ -53,6 +53,13 @@ def test_the_page_has_no_inline_script_and_no_inline_style() -> None:
     assert re.findall(r"<script(?![^>]*\bsrc=)[^>]*>|<style|\son\w+=|\sstyle=", text) == []
 
 
+def test_the_page_loads_all_its_modules_at_once() -> None:
+    text = (STATIC / "index.html").read_text()
+    preloaded = set(re.findall(r'rel="modulepreload" href="/static/([\w./]+)"', text))
+    own = {path.name for path in SCRIPTS} - {"app.js"}
+    assert preloaded == own | {"vendor/preact.mjs", "vendor/htm.mjs"}
+
+
 def test_each_text_is_there_in_both_languages_with_the_same_places() -> None:
     for key, texts in TEXTS.items():
         assert set(texts) == {"en", "de"}, key

@@ -28,19 +28,22 @@ class App extends Component {
     onMe(() => this.setState({}));
     listen((change) => this.changed(change));
     addEventListener("hashchange", () => this.go());
+  }
+
+  componentDidUpdate() {
     this.title();
   }
 
   go() {
     this.setState({ place: placeOf(location.hash) }, () => {
-      this.title();
       document.querySelector("h1")?.focus();
       scrollTo(0, 0);
     });
   }
 
   title() {
-    document.title = `${document.querySelector("h1")?.textContent ?? ""} – netboot`;
+    const title = `${document.querySelector("h1")?.textContent ?? ""} – netboot`;
+    if (title !== document.title) document.title = title;
   }
 
   speak(text, shown) {
@@ -127,7 +130,7 @@ class App extends Component {
 
   translate() {
     setLanguage(language === "de" ? "en" : "de", true);
-    this.setState({}, () => this.title());
+    this.setState({});
   }
 }
 
