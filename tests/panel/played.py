@@ -19,10 +19,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 
 from tests import ROOT
-from tests.panel.room import PlayedRoom
+from tests.panel.played_room import PlayedRoom
 
 STATIC = ROOT / "netboot/panel/static"
-POLICY = "default-src 'self'"
+POLICY = (
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "object-src 'none'"
+)
 NAME, PASSWORD, CSRF, SESSION = "operator", "secret", "token-of-this-session", "session-1"
 # Texts of a fixed form: the panel checks them, or makes them.
 FIXED = {

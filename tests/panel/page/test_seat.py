@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import expect
 
-from tests.panel.conftest import Open
+from tests.panel.page.conftest import Open
 from tests.panel.played import Running
-from tests.panel.room import FAILED, GIB, STAGES, TAIL
+from tests.panel.played_room import FAILED, GIB, STAGES, TAIL
 
 pytestmark = pytest.mark.system
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.panel.conftest import PAINTED, Open
+from tests.panel.page.conftest import PAINTED, Open
 from tests.panel.played import Played, Running
 
 pytestmark = pytest.mark.system

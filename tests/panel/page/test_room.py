@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.panel.conftest import Open
+from tests.panel.page.conftest import Open
 from tests.panel.played import Played, Running
-from tests.panel.room import LOST
+from tests.panel.played_room import LOST
 
 pytestmark = pytest.mark.system
 

@@ -6,10 +6,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests import ROOT
-from tests.panel.browser import Visit
-from tests.panel.conftest import PAINTED, Open
+from tests.panel.page.conftest import PAINTED, Open
+from tests.panel.page.visit import Visit
 from tests.panel.played import Played, Running
-from tests.panel.room import FAILED
+from tests.panel.played_room import FAILED
 
 pytestmark = pytest.mark.system
 

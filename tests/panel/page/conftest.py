@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.panel.browser import Visit, chromium
+from tests.panel.page.visit import Visit, chromium
 from tests.panel.played import Played, Running
 
 PAINTED = ".tile[class*=s-]"  # a tile that has its state

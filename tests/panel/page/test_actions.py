@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.panel.conftest import Open
+from tests.panel.page.conftest import Open
 from tests.panel.played import Running
 
 pytestmark = pytest.mark.system
@@ -179,7 +179,7 @@ def test_a_trouble_is_acknowledged(visit: Open, panel: Running) -> None:
 
 def test_schedules_are_added_and_removed(visit: Open, panel: Running) -> None:
     page = visit(operator=True).go("schedules")
-    page.get_by_label("What").select_option("poweroff")
+    page.locator("[name=order]").select_option("poweroff")
     page.get_by_label("For").select_option("group:room-a")
     page.locator("[name=at]").fill("17:00")
     page.get_by_label("Fri").uncheck()
@@ -199,7 +199,7 @@ def test_schedules_are_added_and_removed(visit: Open, panel: Running) -> None:
 
 def test_a_message_is_scheduled_with_its_text(visit: Open, panel: Running) -> None:
     page = visit(operator=True).go("schedules")
-    page.get_by_label("What").select_option("message")
+    page.locator("[name=order]").select_option("message")
     page.get_by_label("Text").fill("Ten minutes left")
     page.locator("[name=at]").fill("12:50")
     page.get_by_role("button", name="Add").click()
