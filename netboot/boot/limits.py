@@ -69,6 +69,55 @@ JOURNAL_EVENTS_OF_SWAP = Limit(
 JOURNAL_EVENTS_OF_STRANGERS = Limit(
     "events of a seat without a beacon or a download", 10, None, None, "the oldest goes"
 )
+# 40 of a seat are two boots. Its others are those of ``JOURNAL_EVENTS_OF_OTHERS``. 20,000: about 5 MB.
+FEED_EVENTS = Limit(
+    "events of the feed for panels",
+    40,
+    20_000,
+    None,
+    "the oldest of a seat with more goes, then the oldest of the seat that was silent for longest",
+)
+FEED_EVENTS_OF_OTHERS = Limit(
+    "events of a seat in the feed that others can cause", 20, None, None, "likewise"
+)
+FEED_BYTES = Limit("bytes of the feed's events", None, 8 << 20, None, "likewise")
+FEED_EVENTS_OF_STRANGERS = Limit(
+    "events in the feed of seats without a beacon or a download",
+    10,
+    1000,
+    None,
+    "the oldest of the stranger that was silent for longest goes",
+)
+FEED_BYTES_OF_STRANGERS = Limit(
+    "bytes of such events in the feed", None, 512 << 10, None, "likewise"
+)
+# A panel of its own, those of other servers, and `netboot top`; each has the key, or is of this machine.
+FEED_READERS = Limit("readers of the feed", None, 8, None, "refused")
+# A second of a room of 1,000 PCs that all change is 1 MB, and all that the feed keeps 8 MiB.
+FEED_WAITING = Limit(
+    "bytes that wait for a reader of the feed",
+    16 << 20,
+    None,
+    None,
+    "hung up on; it comes back by the number of its last event",
+)
+# A name of 1,000 PCs has 20 bytes.
+FEED_ORDER_BYTES = Limit("bytes of an order of a panel", None, 64 << 10, None, "refused")
+# A flood of made-up PCs changes so many rows of the feed in a second, and no others.
+FEED_STRANGERS = Limit(
+    "rows of the feed of seats without a beacon or a download",
+    None,
+    64,
+    None,
+    "the stranger that was silent for longest goes",
+)
+FEED_UNNAMED = Limit(
+    "rows of the feed of other seats that no profile names",
+    None,
+    1000,
+    None,
+    "the one that was silent for longest goes",
+)
 # A boot has 30 events, and a room of 60 PCs that no profile names boots with 2000.
 TIMELINE_LINES = Limit(
     "lines of a seat in the timeline in a minute", 200, 5000, 60.0, "the number of others is told"

@@ -37,6 +37,20 @@ def command_as(user: str, group: int, command: Sequence[str]) -> list[str]:
     ]
 
 
+def command_without(user: tuple[str, int] | None, command: Sequence[str]) -> list[str]:
+    """Return a command line with which ``command`` has no capability, nor ever gets one.
+
+    If we are root it runs as ``user``, a name and a group; None is root without a capability. It is
+    ended when the thread that starts it ends, also by a kill (setpriv(1)).
+    """
+    words = ["setpriv", "--no-new-privs", "--pdeathsig", "TERM"]
+    if os.geteuid() == 0:  # others have none to give up, see keep_from_programs
+        words += ["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
+        if user is not None:
+            words += [f"--reuid={user[0]}", f"--regid={user[1]}", "--init-groups"]
+    return [*words, *command]
+
+
 def keep_from_programs() -> None:
     """Let no program that this thread starts have our capabilities, unless root runs it."""
     _checked(_libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))

@@ -329,3 +329,37 @@ def test_a_guest_gets_a_new_home_unless_it_lies_elsewhere(
     seat.run(f"{text}{body}renew_home")
     assert (home / "old").exists() is mounted
     assert (home / "FULL").is_symlink() is not mounted
+
+
+@pytest.mark.parametrize(
+    ("order", "shown"),
+    [
+        (
+            "50\nmessage it's 5 o'clock; save $(all) * work\n",
+            "message it's 5 o'clock; save $(all) * work",
+        ),
+        ("50\nmessage ^fg(red)a^^\n", "message ^^fg(red)a^^^^"),
+        ("50\nidentify\n", "identify"),
+        ("43\nidentify\n", "identify"),
+        ("42\nidentify\n", ""),
+        ("50\n", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_what_the_server_orders_is_shown_for_a_while(
+    seat: Seat, order: str | None, shown: str
+) -> None:
+    (seat.folder / "uptime").write_text("42.17 99.00\n")
+    if order is not None:
+        (seat.folder / "order").write_text(order)
+    text = f"clock={seat.folder}/uptime\nordered {seat.folder}/order\nprintf '%s' \"$order\""
+    assert seat.run(text) == shown
+
+
+def test_a_message_keeps_its_words(seat: Seat) -> None:
+    text = "text message 'a %s * b'; printf '%s' \"$text\""
+    assert seat.run(text) == "Message: a %s * b"
+    assert (
+        seat.run("text identify pc-7; echo $text", "SEAT_LOCALE=de_DE.UTF-8\n") == "Das ist pc-7."
+    )

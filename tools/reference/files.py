@@ -7,7 +7,7 @@ from netboot.boot.arch import UNIFIED
 from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.image import OWN_DEFINITIONS
 from netboot.deploy import layout
-from netboot.deploy.wake import DISCARD_PORT
+from netboot.host.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
 from netboot.lab import libvirt
 from netboot.pages.leasefile import APART_FILE, STATE_FILE

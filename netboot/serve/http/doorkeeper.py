@@ -267,7 +267,7 @@ def _failure(address: Address, error: OSError) -> OperatorError:
     host, port = address
     return OperatorError(
         f"cannot serve HTTP on {host} port {port}: {cause(error)}",
-        hint="set another port in the profile: http: {port: 8081}",
+        hint="set another port in the profile: http: {port: 8090}",
     )
 
 
