@@ -37,6 +37,7 @@ from netboot.boot.seat_files import Facts
 from netboot.boot.silence import Silence, Step
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError
+from netboot.feed.records import Report
 from netboot.host.complaints import Complaints
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
@@ -81,8 +82,8 @@ class Room:
     identity: Identity = field(default_factory=lambda: Identity(Profile()))
     # Waits until the leases of an export are saved; None if nothing outlives this server.
     is_granted: Callable[[str], Awaitable[bool]] | None = None
-    # Told of a seat's report, whose mistake it returns, and of one that asks for orders.
-    on_report: Callable[[str, str], str] = lambda mac, text: ""
+    # Called with a seat's report, and with a seat that asks for orders.
+    on_report: Callable[[str, Report], None] = lambda mac, report: None
     on_asked: Callable[[str], None] = lambda mac: None
     seats: Seats = field(init=False, repr=False)
     doors: Doors = field(init=False, repr=False)
@@ -315,9 +316,10 @@ class Room:
         self.seats.of(mac).unproven = stage == DAMAGED
         self.seats.report(mac, stage, beacon)
 
-    def report(self, mac: str, text: str) -> str:
-        """Take what a seat tells of itself. Return the mistake in it; empty if there is none."""
-        return "" if is_played(mac) else self.on_report(mac, text)
+    def report(self, mac: str, report: Report) -> None:
+        """Note how a seat is: the last report counts."""
+        self.seats.of(mac).report = report
+        self.on_report(mac, report)
 
     def asked_orders(self, mac: str) -> None:
         """Note that the userland of a seat asks for orders."""

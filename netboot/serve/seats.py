@@ -16,6 +16,7 @@ from netboot.boot.events import BootEvent, Journal
 from netboot.boot.flapping import STAGE as FLAPPING
 from netboot.boot.flapping import Flapping
 from netboot.boot.limits import JOURNAL_STRANGERS, STATUS_BYTES
+from netboot.feed.records import Report
 from netboot.host.complaints import Complaints
 from netboot.profile.profile import Profile, Seat
 from netboot.roots.uses import Use
@@ -48,6 +49,7 @@ class SeatState:
     # Its firmware or a loader asked DHCP, from a port that needs privilege, and no Linux asked since.
     is_expected: bool = False
     heard_at: float = -math.inf  # when its Linux asked last, by time.monotonic()
+    report: Report | None = None  # the last one of its Linux
 
     @property
     def mac(self) -> str:

@@ -16,9 +16,7 @@ from itertools import chain
 from netboot import __version__
 from netboot.boot.client import is_played
 from netboot.boot.events import BootEvent
-from netboot.errors import ProtocolError
-from netboot.feed import report as reports
-from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, ServerRow, line
+from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, Report, ServerRow, line
 from netboot.feed.ring import Ring
 from netboot.feed.seat import Known
 from netboot.feed.state import RoomState
@@ -136,18 +134,11 @@ class Feed:
 
     # What seats tell of themselves.
 
-    def _reported(self, mac: str, text: str) -> str:
-        now = time.time()
-        try:
-            report = reports.parse(text, now)
-        except ProtocolError as error:
-            return str(error)
-        if mac in self._state:
-            last = self._state.row(mac).report
-            if last is not None and 0 <= now - last.when < LEAST_REPORT_SECONDS:
-                return f"report: expected one in {LEAST_REPORT_SECONDS:g} s at most"
-        self._state.report(mac, report, self._known(mac))
-        return ""
+    def _reported(self, mac: str, report: Report) -> None:
+        """Take a report, unless it comes too soon after the one before."""
+        last = self._state.row(mac).report if mac in self._state else None
+        if last is None or not 0 <= report.when - last.when < LEAST_REPORT_SECONDS:
+            self._state.report(mac, report, self._known(mac))
 
     def _asked(self, mac: str) -> None:
         self._state.asked_orders(mac, time.time())

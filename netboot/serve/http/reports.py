@@ -6,14 +6,16 @@ are later than that, or differ, the same request takes the usual way, to the sam
 """
 
 import re
+import time
 from ipaddress import IPv4Address
 from typing import Protocol
 
 from aiohttp import web
 
 from netboot.boot.ticket import Key
-from netboot.errors import DeniedError
-from netboot.feed.report import MAX_BYTES
+from netboot.errors import DeniedError, ProtocolError
+from netboot.feed.records import Report
+from netboot.feed.report import MAX_BYTES, parse
 
 REQUEST = re.compile(
     rb"POST /report/([0-9a-f]{1,100}) HTTP/1\.0\r\nContent-Length: ([0-9]{1,3})\r\n\r\n([ -~]+)"
@@ -26,8 +28,8 @@ class Room(Protocol):
     def admit(self, text: str, address: IPv4Address) -> Key | None:
         """Return the ticket or session ``text``, or None. Raises DeniedError."""
 
-    def report(self, mac: str, text: str) -> str:
-        """Take what a seat tells of itself. Return the mistake in it; empty if there is none."""
+    def report(self, mac: str, report: Report) -> None:
+        """Note how a seat is. Each one tells it every 10 s."""
 
 
 class Reports:
@@ -50,8 +52,11 @@ class Reports:
             raise web.HTTPNotFound(text="no such seat\n")
         if len(body) > MAX_BYTES:
             raise web.HTTPBadRequest(text=f"report: expected at most {MAX_BYTES} bytes\n")
-        if mistake := self._room.report(key.mac, body.decode("ascii", "replace")):
-            raise web.HTTPBadRequest(text=f"{mistake}\n")
+        try:
+            report = parse(body.decode("ascii", "replace"), time.time())
+        except ProtocolError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        self._room.report(key.mac, report)
 
     def answer(self, data: bytes, address: str) -> bytes | None:
         """Return the answer to a whole request; None if it takes the usual way."""

@@ -20,6 +20,7 @@ from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.boot.stages import is_for_seats
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
+from netboot.feed.records import Report
 from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
@@ -130,8 +131,8 @@ class Answers(Protocol):
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
         """Journal a beacon of an initramfs."""
 
-    def report(self, mac: str, text: str) -> str:
-        """Take what a seat tells of itself. Return the mistake in it; empty if there is none."""
+    def report(self, mac: str, report: Report) -> None:
+        """Note how a seat is. Each one tells it every 10 s."""
 
     def asked_orders(self, mac: str) -> None:
         """Note that the userland of a seat asks for orders."""

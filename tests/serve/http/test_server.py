@@ -20,9 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.boot.ticket import Key
-from netboot.errors import DeniedError, OperatorError, ProtocolError
+from netboot.errors import DeniedError, OperatorError
 from netboot.feed.records import Report
-from netboot.feed.report import parse as parse_report
 from netboot.serve.http.beacon import MAX_AGE_SECONDS, Beacon, parse_beacon
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.http.reports import Reports
@@ -133,12 +132,8 @@ class FakeRoom:
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
         self.records.append((mac, stage, beacon.message, beacon.data | {"age": beacon.age}))
 
-    def report(self, mac: str, text: str) -> str:
-        try:
-            self.reports.append((mac, parse_report(text, time.time())))
-        except ProtocolError as error:
-            return str(error)
-        return ""
+    def report(self, mac: str, report: Report) -> None:
+        self.reports.append((mac, report))
 
     def asked_orders(self, mac: str) -> None:
         pass
