@@ -25,7 +25,7 @@ SAME_KERNEL_SECONDS = 10.0  # an init that started again tells of the same kerne
 # The server's own remarks, and what others do: they show no sign of life.
 NO_STEPS = frozenset(
     (
-        *("silent", "twin", "identity", "pages:in-use", "pages:moved", "pages:away"),
+        *("ordered", "silent", "twin", "identity", "pages:in-use", "pages:moved", "pages:away"),
         *("pages:flapping", "pages:detach", "pages:delayed", "pages:damaged", "pages:worker-died"),
     )
 )
@@ -36,6 +36,13 @@ REPLACED = ("its lease has ended", "replaced by newer connections of its seat")
 CLEAN = "disconnected by the client"  # netboot.pages.worker.connection: NBD_CMD_DISC
 ORDERS = ("reboot", "poweroff")
 QUESTIONS = ("DISCOVER", "REQUEST", "INFORM")
+
+
+def is_step(event: Event) -> bool:
+    """Return True if the PC itself caused an event."""
+    # An operator may delete what a seat keeps; a seat asks, and is granted swap or refused.
+    granted = "bytes_granted" in event.data or event.message.startswith("refused")
+    return event.stage not in NO_STEPS and (event.stage != "lease" or granted)
 
 
 def figure(data: dict[str, Any], key: str) -> float | None:
@@ -78,7 +85,7 @@ class Life:
 
     def event(self, event: Event, now: float) -> None:
         """Take an event."""
-        step = event.stage not in NO_STEPS
+        step = is_step(event)
         if "uptime" in event.data and event.stage != "kernel":
             self._revive()
         self._follow(event)

@@ -200,6 +200,24 @@ def test_an_ended_lease_that_nothing_replaces_is_a_loss() -> None:
     assert seat.state == "lost"
 
 
+def test_what_an_operator_does_is_no_sign_of_life() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(60, reports=True)
+    seat.rest(40)
+    seen = seat.row.seen
+    for order in ("wake", "reboot", "poweroff", "end-lease"):
+        seat.see("ordered", f"{order} by anna", order=order, by="anna", refused="")
+        seat.see("lease", "the files that it kept are deleted: 5 MiB", area=0)
+        seat.rest(1)
+    assert (seat.state, seat.row.seen, seat.row.stage) == ("lost", seen, "lease")
+    seat.rest(1800)
+    assert seat.state == "off"
+    seat.see("ordered", "wake by anna", order="wake", by="anna", refused="")
+    seat.rest(10)
+    assert seat.state == "off"
+
+
 def test_an_order_that_a_seat_survives_explains_nothing_later() -> None:
     seat = Played()
     seat.boot()
