@@ -65,6 +65,9 @@ class NoPages:
     def seats(self) -> dict[str, str]:
         return {}
 
+    def latency(self) -> tuple[int, ...]:
+        return (0, 3, 1)
+
 
 @dataclass
 class Rig:
