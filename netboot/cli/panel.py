@@ -1,7 +1,6 @@
 """``netboot panel``: the page of a room, and the accounts of its operators."""
 
 import json
-import logging
 import os
 import pwd
 import sys
@@ -20,8 +19,10 @@ from netboot.cli.feeds import (
     ServersOption,
     sources,
 )
+from netboot.cli.telling import LogLevelOption, QuietOption, VerboseOption, level_of, log_to_errors
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
+from netboot.host.journald import Priority
 from netboot.profile import arguments
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ def panel(
             "--metrics-of-seats", help="Give the memory of each seat in /metrics, by MAC address."
         ),
     ] = False,
+    log_level: LogLevelOption = "",
+    verbose: VerboseOption = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Serve the page that shows the room until Ctrl-C: seats, troubles, orders, history.
@@ -86,7 +90,8 @@ def panel(
     """
     if context.invoked_subcommand is not None:
         return
-    logging.basicConfig(format="netboot: %(message)s")
+    level = level_of(log_level, verbose=verbose, quiet=quiet)
+    log_to_errors(level, "netboot: ")
     address = arguments.parse_endpoint(listen)
     found = sources(feed, server, key)
     from netboot.host import notify
@@ -107,7 +112,8 @@ def panel(
         tell_password(service.password, as_json=as_json)
 
         def ready() -> None:
-            tell(listener, service, as_json=as_json)
+            if as_json or level >= Priority.INFO:
+                tell(listener, service, as_json=as_json)
             notify.ready()
 
         try:

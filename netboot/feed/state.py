@@ -5,17 +5,26 @@ the epoch by its clock. Each call takes the same time for any number of seats, b
 An event takes 6 us, a report 5 us, and a ``tick`` of 1,000 seats 0.8 ms (2 vCPUs, Python 3.11).
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from netboot.boot.client import is_played
 from netboot.boot.limits import FEED_STRANGERS, FEED_UNNAMED
-from netboot.feed.records import Event, Pages, Report, SeatRow
+from netboot.feed.records import Event, Pages, Report, SeatRow, State
 from netboot.feed.seat import NOTHING, Known, SeatState
 
-__all__ = ["Known", "RoomState"]
+__all__ = ["Known", "RoomState", "Standing"]
 
 STALL_SECONDS = 5.0  # between two ticks: the server stood still, or its clock was set
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many seats are in each state, and how many are ``troubled``, whatever their state is."""
+
+    states: Counter[State] = field(default_factory=Counter)
+    troubled: int = 0
 
 
 class RoomState:
@@ -141,6 +150,16 @@ class RoomState:
             for seats in (self._named, self._proven, self._strangers)
             for seat in seats.values()
         ]
+
+    def standing(self) -> Standing:
+        """Return how many seats there are of each kind."""
+        everyone = [
+            seat
+            for seats in (self._named, self._proven, self._strangers)
+            for seat in seats.values()
+        ]
+        troubled = sum(seat.trouble is not None for seat in everyone)
+        return Standing(Counter(seat.state for seat in everyone), troubled)
 
     def _find(self, mac: str) -> SeatState | None:
         return self._named.get(mac) or self._proven.get(mac) or self._strangers.get(mac)

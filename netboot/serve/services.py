@@ -17,6 +17,7 @@ from netboot.boot.plan import KEPT, image_export, verified_export
 from netboot.boot.slices import Catalogue
 from netboot.boot.ticket import mac_of
 from netboot.errors import OperatorError
+from netboot.feed.state import Standing
 from netboot.host import clock, faults, notify
 from netboot.host.complaints import Complaints
 from netboot.host.files import replace_file
@@ -128,6 +129,7 @@ class Services:
             next_boots=NextBoots(None if images is None else state),
         )
         self._dhcp: DhcpServer | None = None
+        self._feed: FeedService | None = None
         self._running = contextlib.AsyncExitStack()
 
     def check(self) -> None:
@@ -191,7 +193,7 @@ class Services:
         )
         self._running.push_async_callback(pages.stop)
         await pages.start(upgrade.inherited())
-        feed = self._make_feed(pages, store, spec)
+        feed = self._feed = self._make_feed(pages, store, spec)
         http = HttpServer(
             self._room,
             port=self._profile.http.port,
@@ -218,6 +220,10 @@ class Services:
         self._announcer.follow(interfaces)
         self._running.callback(self._monitor.stop)
         self._monitor.start()
+
+    def standing(self) -> Standing:
+        """Return how the room stands: seats of each state, and in trouble. All 0 before the start."""
+        return Standing() if self._feed is None else self._feed.standing()
 
     def _make_feed(
         self, pages: PageServer, store: stores.PageStore, spec: StoreSpec

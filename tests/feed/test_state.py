@@ -1,6 +1,7 @@
 """The row of a seat says what became of it, whatever order its events come in."""
 
 import time
+from collections import Counter
 
 import pytest
 
@@ -16,7 +17,7 @@ from netboot.feed import judging
 from netboot.feed.life import REPEAT_SECONDS
 from netboot.feed.records import STATES, Event, Hardware, Pages, Pressure, Report
 from netboot.feed.seat import Known
-from netboot.feed.state import STALL_SECONDS, RoomState
+from netboot.feed.state import STALL_SECONDS, RoomState, Standing
 from netboot.feed.troubles import OTHERS_SECONDS
 from tests import ROOT
 from tests.feed.playing import BEGIN, MAC, Played
@@ -874,3 +875,15 @@ def test_the_page_on_the_state_of_a_seat_has_the_figures_of_the_code() -> None:
         assert f" {limit.in_total:,} " in page
     assert f"last {FEED_EVENTS.per_address} of a seat" in page
     assert all(f"| `{state}` |" in page for state in STATES)
+
+
+def test_the_standing_counts_states_and_troubles() -> None:
+    seat = Played()
+    assert seat.room.standing() == Standing(Counter({"unknown": 1}), 0)
+    seat.boot()
+    assert seat.room.standing() == Standing(Counter({"running": 1}), 0)
+    seat.say("overlay:full", "90 %")
+    assert seat.room.standing() == Standing(Counter({"running": 1}), 1)
+    seat.rest(40)
+    seat.detach()
+    assert seat.room.standing() == Standing(Counter({"lost": 1}), 1)

@@ -19,7 +19,7 @@ from netboot.boot.events import BootEvent
 from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, Report, ServerRow, line
 from netboot.feed.ring import Ring
 from netboot.feed.seat import Known
-from netboot.feed.state import RoomState
+from netboot.feed.state import RoomState, Standing
 from netboot.host import faults
 from netboot.serve.feed.acting import Acting, Order
 from netboot.serve.feed.figures import Figures
@@ -78,6 +78,10 @@ class Feed:
             task.cancel()
         self._acting.stop()
         self.readers.end()
+
+    def standing(self) -> Standing:
+        """Return how many seats there are of each state, and how many are in trouble."""
+        return self._state.standing()
 
     async def carry_out(self, order: Order) -> dict[str, str]:
         """Carry out an order of a panel (see ``Acting``)."""

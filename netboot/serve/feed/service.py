@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from netboot.boot import ticket
+from netboot.feed.state import Standing
 from netboot.host.files import replace_file
 from netboot.serve.feed.acting import Acting
 from netboot.serve.feed.door import Door
@@ -53,6 +54,10 @@ class FeedService:
         except OSError as error:
             where = error.filename or self._state
             log.warning("no panel can follow this server: %s: %s", where, error.strerror)
+
+    def standing(self) -> Standing:
+        """Return how many seats there are of each state, and how many are in trouble."""
+        return self._feed.standing()
 
     async def stop(self) -> None:
         """Let all panels go."""
