@@ -38,6 +38,13 @@ ORDERS = ("reboot", "poweroff")
 QUESTIONS = ("DISCOVER", "REQUEST", "INFORM")
 
 
+def is_step(event: Event) -> bool:
+    """Return True if the PC itself caused an event."""
+    # An operator may delete what a seat keeps; a seat asks, and is granted swap or refused.
+    granted = "bytes_granted" in event.data or event.message.startswith("refused")
+    return event.stage not in NO_STEPS and (event.stage != "lease" or granted)
+
+
 def figure(data: dict[str, Any], key: str) -> float | None:
     """Return a figure of an event; None if it is missing or no figure: PCs report what they like."""
     value = data.get(key)
@@ -78,7 +85,7 @@ class Life:
 
     def event(self, event: Event, now: float) -> None:
         """Take an event."""
-        step = event.stage not in NO_STEPS
+        step = is_step(event)
         if "uptime" in event.data and event.stage != "kernel":
             self._revive()
         self._follow(event)

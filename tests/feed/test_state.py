@@ -5,11 +5,20 @@ import time
 import pytest
 
 from netboot.boot.client import PROBE_MAC, played_mac
-from netboot.boot.limits import FEED_STRANGERS, FEED_UNNAMED
+from netboot.boot.limits import (
+    FEED_EVENTS,
+    FEED_EVENTS_OF_STRANGERS,
+    FEED_STRANGERS,
+    FEED_UNNAMED,
+)
 from netboot.boot.stages import BY_NAME
-from netboot.feed.records import Event, Hardware, Pages, Pressure, Report
+from netboot.feed import judging
+from netboot.feed.life import REPEAT_SECONDS
+from netboot.feed.records import STATES, Event, Hardware, Pages, Pressure, Report
 from netboot.feed.seat import Known
-from netboot.feed.state import RoomState
+from netboot.feed.state import STALL_SECONDS, RoomState
+from netboot.feed.troubles import OTHERS_SECONDS
+from tests import ROOT
 from tests.feed.playing import BEGIN, MAC, Played
 
 
@@ -198,6 +207,24 @@ def test_an_ended_lease_that_nothing_replaces_is_a_loss() -> None:
     seat.rest(60, reports=True)
     seat.detach("its lease has ended")
     assert seat.state == "lost"
+
+
+def test_what_an_operator_does_is_no_sign_of_life() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(60, reports=True)
+    seat.rest(40)
+    seen = seat.row.seen
+    for order in ("wake", "reboot", "poweroff", "end-lease"):
+        seat.see("ordered", f"{order} by anna", order=order, by="anna", refused="")
+        seat.see("lease", "the files that it kept are deleted: 5 MiB", area=0)
+        seat.rest(1)
+    assert (seat.state, seat.row.seen, seat.row.stage) == ("lost", seen, "lease")
+    seat.rest(1800)
+    assert seat.state == "off"
+    seat.see("ordered", "wake by anna", order="wake", by="anna", refused="")
+    seat.rest(10)
+    assert seat.state == "off"
 
 
 def test_an_order_that_a_seat_survives_explains_nothing_later() -> None:
@@ -776,3 +803,19 @@ def test_a_thousand_seats_are_judged_in_milliseconds() -> None:
         room.report(mac, Report(BEGIN + 40, pressure=Pressure(1.0)))
     reports = time.process_time() - begin
     assert ticks < 0.05 and reports < 0.5, f"{ticks * 1e3:.1f} ms, {reports * 1e3:.0f} ms"
+
+
+def test_the_page_on_the_state_of_a_seat_has_the_figures_of_the_code() -> None:
+    page = (ROOT / "docs" / "explanation" / "room.md").read_text()
+    for seconds in (
+        *(judging.REPORT_SILENCE, judging.ORDER_SILENCE, judging.BOOT_SILENCE),
+        *(judging.LONG_SILENCE, judging.POWEROFF_SECONDS, judging.REBOOT_SECONDS),
+        *(judging.SETTLE_SECONDS, judging.KILLED_SECONDS, STALL_SECONDS),
+        *(REPEAT_SECONDS, OTHERS_SECONDS),
+    ):
+        assert f"{seconds:g} s" in page
+    assert f"{judging.SHORT_PERCENT:g} %" in page
+    for limit in (FEED_EVENTS, FEED_EVENTS_OF_STRANGERS, FEED_STRANGERS):
+        assert f" {limit.in_total:,} " in page
+    assert f"last {FEED_EVENTS.per_address} of a seat" in page
+    assert all(f"| `{state}` |" in page for state in STATES)
