@@ -1,4 +1,4 @@
-"""What the panel's routes stand on: the room in memory, the history, the orders. Protocols and records.
+"""The ports on which the panel stands: the room in memory, the history, the orders; and their records.
 
 The routes (``api.py``, ``stream.py``) know these names and nothing behind them. ``room.py`` implements
 ``Room``, ``history`` implements ``History``, ``follow.py`` implements ``Orders``; tests have fakes. Times
@@ -26,7 +26,7 @@ class PortError(NetbootError):
 
 @dataclass(frozen=True, slots=True)
 class RoomSeat(SeatRow):
-    """A seat and the server that heard of it last. See ``of``."""
+    """A seat and its server: that to which it spoke last."""
 
     server: str = ""
 
@@ -278,7 +278,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """What somebody did. ``action``: ``order:reboot``, ``login``, ``plan`` ... ``outcome``: "" is well."""
+    """One deed of an account. ``action``: ``order:reboot``, ``login``, ``plan`` ... ``outcome``: "" is well."""
 
     when: float
     by: str
@@ -291,7 +291,7 @@ class AuditEntry:
 
 
 class History(Protocol):
-    """What was: boots, samples, troubles, plan, schedules, audit. Raises PortError if it is away."""
+    """The past: boots, samples, troubles, plan, schedules, audit. Raises PortError if it is away."""
 
     async def boots(self, mac: str, limit: int) -> Sequence[Boot]:
         """Return the last boots of a seat, newest first."""
@@ -309,7 +309,7 @@ class History(Protocol):
         """Return troubles, newest first; without those that are over or acknowledged, unless asked."""
 
     async def acknowledge(self, trouble: int, by: str, when: float) -> TroubleEntry | None:
-        """Note that somebody has seen a trouble, and return it; None if there is no such one."""
+        """Note that a person has seen a trouble, and return it; None if there is no such one."""
 
     async def inventory(self) -> Sequence[InventoryRow]:
         """Return each PC that was ever seen, by name."""
