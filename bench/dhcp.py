@@ -152,6 +152,8 @@ def _command(name: str, folder: Path) -> list[str]:
             "-m",
             "netboot",
             "serve",
+            "--set",
+            "http.panel=off",
             "--user",
             "root",
             "--images",

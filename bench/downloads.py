@@ -119,7 +119,17 @@ def _command(name: str, host: str, folder: Path) -> list[str]:
         profile.write_text("swap: {capacity: 64MiB}\n")
         write_manifest(folder)
         state = str(folder / "state")
-        words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
+        words = [
+            sys.executable,
+            "-m",
+            "netboot",
+            "serve",
+            "--json",
+            "--set",
+            "http.panel=off",
+            "--user",
+            "root",
+        ]
         words += ["--profile", str(profile)]
         return [*words, "--images", str(folder), "--state", state]
     peers = PEERS_FOLDER / "usr/sbin"

@@ -162,7 +162,17 @@ def _serving(row: Row, built: Path, folder: Path) -> Iterator[None]:
     profile.write_text(
         f"interface: {LINKS[0]}\ndhcp: {{mode: full, range: {pool}}}\nhttp: {{rate: {row.rate}}}\n"
     )
-    words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
+    words = [
+        sys.executable,
+        "-m",
+        "netboot",
+        "serve",
+        "--json",
+        "--set",
+        "http.panel=off",
+        "--user",
+        "root",
+    ]
     words += ["--profile", str(profile)]
     words += ["--images", str(built), "--state", str(folder / "state")]
     log = folder / "log"

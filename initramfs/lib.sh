@@ -239,13 +239,31 @@ report_userland() {
     beacon userland "$said" "ram_kib=$ram_kib" "swap_kib=$swap_kib"
 }
 
+# show_order ORDER: have the screen show a message for a minute, or blink with the PC's name for 20 s. On a
+# PC without a screen of its own the console has it.
+show_order() {
+    local seconds=60 name=
+    case $1 in
+    identify)
+        seconds=20
+        read -r name <"$proc/sys/kernel/hostname"
+        console "this is $name$(printf '\a')"
+        ;;
+    *) console "$1" ;;
+    esac
+    read_uptime
+    printf '%s\n%s\n' "$((${uptime%.*} + seconds))" "$1" >"$run/screen.order.new"
+    mv "$run/screen.order.new" "$run/screen.order" # at once: it is read each second
+}
+
 # take_orders: wait for the server's orders until the PC goes off. The PC has no disk to unmount, so an
 # order may be carried out at once; systemd stops its services first.
 take_orders() {
     local order
     while :; do
-        order=$(request GET "/orders/$ticket" 120) || sleep 15
+        order=$(request GET "/orders/$ticket?can=message,identify" 120) || sleep 15
         case $order in
+        'message '?* | identify) show_order "$order" ;;
         reboot | poweroff)
             console "$order: ordered by the server"
             if [ -d "$run/systemd/system" ]; then

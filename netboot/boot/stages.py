@@ -75,7 +75,12 @@ BOOT = StageGroup(
         ),
         EventStage(
             "order",
-            "The PC fetched an order of `netboot order`: reboot or poweroff.",
+            "The PC fetched an order: reboot, poweroff, message or identify.",
+        ),
+        EventStage(
+            "ordered",
+            "A person gave an order for the PC in a panel: which one, and who. Or it was refused, and the "
+            "message gives the reason.",
         ),
         EventStage(
             "twin",

@@ -33,28 +33,40 @@ ServerOption = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="The HTTP address of the server.")
 ]
 
+LOCAL = "127.0.0.1:8080"
+SOCKET = "feed.sock"  # in the state folder of a server
+
 app = App()
 
 
 @app.command(epilog="Example:  netboot status --json | jq '.seats[].hostname'")
 def status(
-    server: ServerOption = "127.0.0.1:8080",
+    server: ServerOption = LOCAL,
     state: StateOption = DEFAULT_STATE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the seats of a running server: the last stage of each, and when.
+    """Show the seats of a running server, those in trouble first: state, swap, memory, last stage.
 
-    A server on another machine tells them with its secret only.
+    A server on another machine tells the last stage alone, and with its secret only.
     """
     from netboot.cli import show
     from netboot.serve.http.status import fetch_histories, fetch_status
 
-    server = arguments.parse_server(server)
+    address = arguments.parse_server(server)
     secret = secret_in(state)
     if as_json:
-        print(json.dumps(fetch_histories(server, secret)))
-    else:
-        print(show.status(fetch_status(server, secret)))
+        print(json.dumps(fetch_histories(address, secret)))
+        return
+    print(_table(server, state) or show.status(fetch_status(address, secret)))
+
+
+def _table(server: str, state: Path) -> str | None:
+    """Return the seats of the server of ``state`` as a table; None if another one is asked."""
+    if server != LOCAL or not (state / SOCKET).exists():
+        return None
+    from netboot.cli import status_table
+
+    return status_table.fetch(state / SOCKET)
 
 
 def secret_in(state: Path) -> bytes:

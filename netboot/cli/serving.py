@@ -92,7 +92,7 @@ def serve(
     """
     from netboot.boot.events import Journal
     from netboot.boot.rations import Rations
-    from netboot.cli import checks, show
+    from netboot.cli import checks, panelled, show
     from netboot.host import notify
     from netboot.profile import file as profile_file
     from netboot.profile.stores import parse_store
@@ -137,7 +137,22 @@ def serve(
         stays = _become_default(room_profile, folder, state, read, build=build)
     go_first()
     journal = Journal(room_profile.clients)
-    services = Services(room_profile, folder, state, journal, initrds=initrd, roots=roots)
+    panel = "" if swap_only else panelled.panel_of(room_profile, state)
+    beside = None
+    if isinstance(panel, panelled.Panel):
+        beside = panelled.PanelProcess(panel, state)
+    else:
+        panelled.end_former()
+        doubts += [panel] if panel else []
+    services = Services(
+        room_profile,
+        folder,
+        state,
+        journal,
+        initrds=initrd,
+        roots=roots,
+        panel_group=panelled.group_of(panel),
+    )
     lines = Lines(
         sys.stdout.fileno(),
         lambda count: json.dumps({"lost": count}) if as_json else show.lost(count),
@@ -171,12 +186,19 @@ def serve(
             hung_up = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
             notify.ready()
+            if beside is not None:
+                beside.start()
             while await hung_up.wait():
                 hung_up.clear()
                 await asyncio.to_thread(lines.drain, LAST_LINES_SECONDS)
+                if beside is None:
+                    await services.upgrade()
+                    continue
+                beside.hand_on()
                 await services.upgrade()
+                beside.keep()
         finally:
-            await services.stop()
+            await asyncio.gather(services.stop(), *(() if beside is None else (beside.stop(),)))
             for output in (lines, warnings):
                 output.drain(LAST_LINES_SECONDS)
 

@@ -1,1 +1,1 @@
-"""What a server tells of its room: rows, events and figures, as a stream of lines; pure."""
+"""The feed of a server: rows, events and figures of its room, as a stream of lines; pure."""

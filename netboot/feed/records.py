@@ -29,7 +29,7 @@ class Pressure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a seat says of itself every 10 s. Counters are since its boot.
+    """The report of a seat, one every 10 s. Counters are since its boot.
 
     ``areas``: used and whole bytes of each area of swap. ``zswap``: stored and compressed bytes.
     ``users``: sessions of its screen, -1 if it has none. ``longest_loss``: seconds.
@@ -79,7 +79,7 @@ class Pages:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What is known of a PC. ``card``: PCI ids, ``8086:100e``. ``arch``: a name of boot.arch."""
+    """The facts about a PC. ``card``: PCI ids, ``8086:100e``. ``arch``: a name of boot.arch."""
 
     memory: int = 0
     card: str = ""
@@ -102,8 +102,8 @@ class Trouble:
 class SeatRow:
     """One seat as it is now. ``boot`` names its boot, and is nobody's secret.
 
-    ``since``: when it came into its ``state``. ``booted``: when its last boot began. ``seen``: when it
-    was last heard of. ``stage`` and ``message``: its last event. ``named``: it is in the profile.
+    ``since``: the begin of its ``state``. ``booted``: the begin of its last boot. ``seen``: its last sign
+    of life. ``stage`` and ``message``: its last event. ``named``: the profile names it.
     """
 
     mac: str
@@ -217,6 +217,17 @@ def as_json(record: Record) -> dict[str, Any]:
     return {"type": _NAMES[type(record)], **asdict(record)}
 
 
+def _fields(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_fields)
+
+
 def line(record: Record) -> bytes:
-    """Return a record as a line."""
-    return json.dumps(as_json(record), separators=(",", ":")).encode() + b"\n"
+    """Return a record as a line.
+
+    It is that of ``as_json``, which takes four times as long: a second of 1,000 seats has 1,000 rows.
+    """
+    text = _ENCODER.encode({"type": _NAMES[type(record)], **_fields(record)})
+    return text.encode() + b"\n"

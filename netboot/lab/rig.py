@@ -358,7 +358,12 @@ class Classroom:
         words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
         words += ["--profile", str(lesson.profile), "--images", str(lesson.images)]
         words += ["--state", str(STATE_FOLDER), "--roots", str(lesson.roots)]
-        for setting in (*lesson.settings, *(f"{key}={value}" for key, value in settings.items())):
+        own = ("http.panel=off",)  # nobody looks at the room of a test
+        for setting in (
+            *own,
+            *lesson.settings,
+            *(f"{key}={value}" for key, value in settings.items()),
+        ):
             words += ["--set", setting]
         for initrd in lesson.initrds:
             words += ["--initrd", str(initrd)]

@@ -9,7 +9,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,27 @@ class Crew:
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return the counters by lease, as ``PageServer.counters`` does."""
+        connections = Counter(each.attachment.lease for each in self._clients.values())
         return {
-            lease: {**asdict(seat.counters), "connections": self._clients.of_lease(lease)}
+            lease: {
+                "reads": seat.counters.reads,
+                "writes": seat.counters.writes,
+                "trims": seat.counters.trims,
+                "bytes_read": seat.counters.bytes_read,
+                "bytes_written": seat.counters.bytes_written,
+                "connections": connections[lease],
+            }
             for lease, seat in self._clients.seats.items()
         }
+
+    def seats(self) -> dict[str, str]:
+        """Return the seat of each lease that has counters; empty for what a room shares."""
+        return {lease: seat.seat for lease, seat in self._clients.seats.items()}
+
+    @property
+    def connections(self) -> int:
+        """The number of connections."""
+        return len(self._clients)
 
     async def connect(
         self, sock: socket.socket, address: str, ready: Ready, reply: Callable[[], bytes]

@@ -198,6 +198,15 @@ class PageServer:
         """
         return self._crew.counters()
 
+    def seats(self) -> dict[str, str]:
+        """Return the seat of each lease of ``counters``, its MAC address; empty for shared exports."""
+        return self._crew.seats()
+
+    @property
+    def connections(self) -> int:
+        """The number of connections, those that read images included."""
+        return self._crew.connections
+
     # Handshakes.
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -110,7 +110,7 @@ class Lan:
     def serve(self) -> None:
         """Start the server, or restart it."""
         self.stop()
-        words = [sys.executable, "-m", "netboot", "serve", "--json"]
+        words = [sys.executable, "-m", "netboot", "serve", "--json", "--set", "http.panel=off"]
         words += ["--profile", str(self._folder / "room.yaml"), "--images", str(self._folder)]
         words += ["--state", str(self._folder / "state")]
         self._server = subprocess.Popen(

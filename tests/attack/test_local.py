@@ -46,7 +46,16 @@ class Server:
 
     def __init__(self, folder: Path, *options: str) -> None:
         command = ["unshare", "--net", "--mount", "sh", "-c", MACHINE, "sh", str(folder)]
-        command += [sys.executable, "-P", "-m", "netboot", "serve", "--json"]
+        command += [
+            sys.executable,
+            "-P",
+            "-m",
+            "netboot",
+            "serve",
+            "--json",
+            "--set",
+            "http.panel=off",
+        ]
         command += ["--profile", str(folder / "room.yaml"), "--images", str(folder / "images")]
         command += ["--state", str(folder / "state"), *options]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}

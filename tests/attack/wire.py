@@ -99,7 +99,15 @@ class Wire:
         write_manifest(images)
         path = self.folder / "room.yaml"
         path.write_text(f"swap: {{capacity: 64MiB}}\ninterface: br0\n{profile}")
-        words: list[str | Path] = [sys.executable, "-m", "netboot", "serve", "--json"]
+        words: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "netboot",
+            "serve",
+            "--json",
+            "--set",
+            "http.panel=off",
+        ]
         words += ["--profile", path, "--images", images, "--state", self.folder / "state"]
         return self.server.command(*words)
 

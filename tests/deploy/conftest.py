@@ -61,7 +61,17 @@ def serve(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Serve]:
 
     def start(profile: str, folder: Path = images) -> list[dict[str, Any]]:
         (room := tmp_path / "room.yaml").write_text(f"interface: br0\n{profile}")
-        command = [sys.executable, "-m", "netboot", "serve", "--json", "--state", str(tmp_path)]
+        command = [
+            sys.executable,
+            "-m",
+            "netboot",
+            "serve",
+            "--json",
+            "--set",
+            "http.panel=off",
+            "--state",
+            str(tmp_path),
+        ]
         command += ["--profile", str(room), "--images", str(folder)]
         server = subprocess.Popen(lan.command(*command), cwd=ROOT, stdout=subprocess.PIPE)
         running.append(server)

@@ -75,7 +75,16 @@ def start(folder: Path) -> "subprocess.Popen[str]":
     words += ["sh", str(folder), "prlimit", *limits, "nice", "-n", unit["Nice"][0]]
     words += ["chrt", "--reset-on-fork", "--batch", "0"]
     python = [sys.executable, "-P", "-m"]
-    serve = [*python, "netboot", "serve", "--json", "--profile", str(folder / "room.yaml")]
+    serve = [
+        *python,
+        "netboot",
+        "serve",
+        "--json",
+        "--set",
+        "http.panel=off",
+        "--profile",
+        str(folder / "room.yaml"),
+    ]
     serve += ["--images", str(folder / "images"), "--state", str(folder / "state")]
     confined = [*python, "tests.support.confined", str(folder / layout.UNIT.name), *serve]
     words += command_as("nobody", NOBODY.pw_gid, confined)

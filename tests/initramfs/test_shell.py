@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import os
+import shlex
 import shutil
 import signal
 import threading
@@ -273,6 +274,25 @@ def test_an_order_is_carried_out(lib: Lib, answer: str, done: str) -> None:
         f"{name}() {{ echo {name} $1; exit; }}\n" for name in ("sleep", "reboot", "poweroff")
     )
     assert lib.run(f"{stubs}{BEFORE}take_orders").splitlines()[-1] == done
+
+
+def test_a_message_is_written_down_for_the_screen(lib: Lib, tmp_path: Path) -> None:
+    order = tmp_path / "screen.order"
+    words = "message save your work; it's 5 o'clock * $(reboot)"
+    quoted = shlex.quote(words)
+    stubs = (
+        f"request() {{ echo $2 >>{tmp_path}/asked; printf %s {quoted}; }}\nsleep() {{ exit; }}\n"
+    )
+    shown = lib.run(f"{stubs}{BEFORE}take_orders")
+    assert words in shown
+    assert order.read_text() == f"67\n{words}\n"
+    assert (tmp_path / "asked").read_text().strip().endswith("?can=message,identify")
+    (tmp_path / "sys/kernel").mkdir(parents=True)
+    (tmp_path / "sys/kernel/hostname").write_text("pc-7\n")
+    shown = lib.run(
+        f"{BEFORE}proc={tmp_path}\nread_uptime() {{ uptime=7.05; }}\nshow_order identify"
+    )
+    assert "this is pc-7\a" in shown and order.read_text() == "27\nidentify\n"
 
 
 def test_systemd_ends_what_it_runs(lib: Lib) -> None:

@@ -50,7 +50,17 @@ class Served:
     def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\ninterface: lan0\n")
         write_manifest(folder)
-        command = [sys.executable, "-P", "-m", "netboot", "serve", "--json", *options]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "netboot",
+            "serve",
+            "--json",
+            "--set",
+            "http.panel=off",
+            *options,
+        ]
         command += ["--images", str(folder), "--state", str(folder / "state")]
         self.process = subprocess.Popen(
             [*command, "--profile", str(folder / "room.yaml")],

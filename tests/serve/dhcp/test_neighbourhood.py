@@ -390,7 +390,15 @@ def netboot_serve(folder: Path, interface: str, *words: str) -> list[str | Path]
     (folder / interface).mkdir(exist_ok=True)
     write_manifest(folder)
     (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
-    command: list[str | Path] = [sys.executable, "-m", "netboot", "serve", "--json"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "netboot",
+        "serve",
+        "--json",
+        "--set",
+        "http.panel=off",
+    ]
     command += ["--images", folder, "--profile", folder / "room.yaml"]
     command += ["--state", folder / interface, "--set", f"interface={interface}"]
     return [*command, *words]

@@ -1,0 +1,112 @@
+"""``netboot panel user``: the accounts of the panel."""
+
+import getpass
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netboot.cli.common import JsonOption
+from netboot.cli.feeds import PANEL_STATE, PanelStateOption
+from netboot.cli.verbs import App
+from netboot.errors import OperatorError
+
+if TYPE_CHECKING:
+    from netboot.panel.accounts import Accounts
+
+app = App(
+    help="Make, list, change and delete the accounts of the panel, while it runs or not.",
+    no_args_is_help=True,
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
+RoleOption = Annotated[
+    str,
+    typer.Option(
+        "--role", metavar="ROLE", help="viewer: may look; operator: may give orders as well."
+    ),
+]
+GenerateOption = Annotated[
+    bool,
+    typer.Option("--generate", help="Make a random password, and print it."),
+]
+
+
+@app.command("add", epilog="Example:  sudo netboot panel user add anna --role viewer")
+def add(
+    name: NameArgument,
+    role: RoleOption = "viewer",
+    generate: GenerateOption = False,
+    state: PanelStateOption = PANEL_STATE,
+) -> None:
+    """Make an account. Its password is asked for, or read from standard input."""
+    from netboot.panel.accounts import ROLES
+
+    for known in ROLES:
+        if role == known:
+            accounts = _accounts(state)
+            accounts.check_new(name)
+            accounts.add(name, known, _password(generate))
+            print(f"account {name!r} is made: {known}")
+            return
+    raise OperatorError(f"--role: expected {' or '.join(ROLES)}, found {role!r}")
+
+
+@app.command("list", epilog="Example:  sudo netboot panel user list")
+def list_accounts(state: PanelStateOption = PANEL_STATE, as_json: JsonOption = False) -> None:
+    """List the accounts and their roles."""
+    rows = [{"name": each.name, "role": each.role} for each in _accounts(state).all()]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        print(f"{row['name']:{width}}  {row['role']}")
+    if not rows:
+        print("there is no account: the first start of the panel makes 'operator'")
+
+
+@app.command("passwd", epilog="Example:  sudo netboot panel user passwd operator --generate")
+def passwd(
+    name: NameArgument, generate: GenerateOption = False, state: PanelStateOption = PANEL_STATE
+) -> None:
+    """Set another password. Sessions of the account end, and so does its delay after wrong ones."""
+    accounts = _accounts(state)
+    accounts.known(name)
+    accounts.set_password(name, _password(generate))
+    print(f"account {name!r} has another password; its sessions have ended")
+
+
+@app.command("delete", epilog="Example:  sudo netboot panel user delete anna")
+def delete(name: NameArgument, state: PanelStateOption = PANEL_STATE) -> None:
+    """Delete an account. Its sessions end. The last operator stays."""
+    _accounts(state).delete(name)
+    print(f"account {name!r} is deleted")
+
+
+def _accounts(state: Path) -> "Accounts":
+    from netboot.panel.accounts import Accounts
+
+    if not state.is_dir():
+        raise OperatorError(
+            f"--state: there is no folder {state}",
+            hint="the first start of the panel makes it; --state names another one",
+        )
+    return Accounts(state)
+
+
+def _password(generate: bool) -> str:
+    """Return a password from the keyboard, from standard input, or a new one, which is printed."""
+    if generate:
+        password = secrets.token_urlsafe(12)
+        print(f"password: {password}")
+        return password
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().removesuffix("\n")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("The same again: ") != password:
+        raise OperatorError("password: the second one is another one; nothing is changed")
+    return password

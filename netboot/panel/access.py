@@ -1,0 +1,248 @@
+"""Sender and rights of a request: the roles, the sessions, the login.
+
+Anybody may look by default; with ``login_for_all`` only an account may. Only an operator may change
+something, and each change carries the token of CSRF that ``/api/v1/me`` tells.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyCookie, APIKeyHeader
+from starlette.responses import Response
+
+from netboot.boot.limits import PANEL_CHECKS
+from netboot.panel.accounts import Account, Accounts
+from netboot.panel.answers import encode
+from netboot.panel.description import COOKIE, TOKEN
+from netboot.panel.lockout import FREE, Attempt, Lockout, device, is_local, mark, network
+from netboot.panel.ports import AuditEntry, Ports
+from netboot.panel.problems import refuse
+from netboot.panel.sessions import Sessions, csrf_token, is_csrf_token
+from netboot.panel.stream import Hub
+
+SESSION, DEVICE = "netboot_session", "netboot_device"  # cookies
+DEVICE_SECONDS = 180 * 86400
+CSRF = "X-CSRF-Token"
+MOST_CHECKS, MOST_OF_ADDRESS = PANEL_CHECKS.in_total or 0, PANEL_CHECKS.per_address or 0
+
+# For the API's description alone: a request without them is refused with a sentence of ours.
+_cookie = APIKeyCookie(
+    name=SESSION, scheme_name=COOKIE, auto_error=False, description="Given by POST /api/v1/login."
+)
+_header = APIKeyHeader(
+    name=CSRF, scheme_name=TOKEN, auto_error=False, description="Given by GET /api/v1/me."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """The sender of a request. ``session``: its token; empty without one."""
+
+    name: str = ""
+    role: Literal["anonymous", "viewer", "operator"] = "anonymous"
+    address: str = ""
+    session: str = field(default="", repr=False)
+
+    @property
+    def csrf(self) -> str:
+        """The token that its changes must carry."""
+        return csrf_token(self.session) if self.session else ""
+
+
+@dataclass
+class Panel:
+    """All that the routes share. ``clock`` never goes back; ``wall`` is the time of the day."""
+
+    ports: Ports
+    accounts: Accounts
+    hub: Hub
+    login_for_all: bool = False
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sessions: Sessions = field(default_factory=Sessions)
+    lockout: Lockout = field(default_factory=Lockout)
+    # One thread: a check takes 32 MiB, and all its time is one CPU's.
+    checker: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="password")
+    )
+    checks: Counter[str] = field(default_factory=Counter)
+    _view: tuple[int, bytes] = (-1, b"")
+
+    def view(self) -> bytes:
+        """Return the room as JSON; many browsers that load it at a time get the same bytes."""
+        number = self.ports.room.number
+        if self._view[0] != number:
+            self._view = (number, encode(self.ports.room.view()))
+        return self._view[1]
+
+    def visitor(self, request: Request, *, touch: bool = True) -> Visitor:
+        """Return the sender of a request."""
+        address = request.client.host if request.client else ""
+        token = request.cookies.get(SESSION, "")
+        holder = self.sessions.find(token, self.clock(), touch=touch) if token else None
+        if holder is None:
+            return Visitor(address=address)
+        account = self.accounts.find(holder.name)
+        if account is None or account.stamp != holder.stamp:
+            self.sessions.close(token)
+            return Visitor(address=address)
+        return Visitor(account.name, account.role, address, token)
+
+    def may_look(self, visitor: Visitor) -> bool:
+        """Return whether somebody may see the room."""
+        return bool(visitor.name) or not self.login_for_all
+
+    def note(
+        self,
+        visitor: Visitor,
+        action: str,
+        *,
+        seats: tuple[str, ...] = (),
+        detail: str = "",
+        outcome: str = "",
+    ) -> None:
+        """Write down what somebody did."""
+        entry = AuditEntry(
+            self.wall(), visitor.name, visitor.address, action, seats, detail, outcome
+        )
+        self.ports.history.note(entry)
+
+    async def log_in(
+        self, request: Request, response: Response, name: str, password: str
+    ) -> Visitor:
+        """Check a password, and give the browser a session. Raises an error for the browser."""
+        address = request.client.host if request.client else ""
+        if self.checks.total() >= MOST_CHECKS or self.checks[network(address)] >= MOST_OF_ADDRESS:
+            raise refuse(503, "login: other passwords are being checked; try again", wait=1.0)
+        attempt = self._attempt(request, name, address)
+        wait = self.lockout.begin(attempt, self.clock())
+        if wait:
+            raise refuse(429, f"login: too many wrong passwords; wait {int(wait) + 1} s", wait=wait)
+        account = await self._check(address, name, password)
+        if account is None:
+            if self.lockout.failures(attempt, self.clock()) == FREE:
+                self.note(Visitor(name, address=address), "login", outcome="wrong passwords")
+            raise refuse(
+                401,
+                "login: wrong name or password; an administrator can set another one: "
+                "netboot panel user passwd NAME",
+            )
+        self.lockout.succeed(attempt, self.clock())
+        self.sessions.close(request.cookies.get(SESSION, ""))
+        token = self.sessions.open(account.name, account.stamp, self.clock())
+        visitor = Visitor(account.name, account.role, address, token)
+        secure = _is_secure(request)
+        _set(response, SESSION, token, secure=secure)
+        if not attempt.device:
+            seal = mark(self.accounts.key, account.name, account.stamp)
+            _set(response, DEVICE, seal, secure=secure, seconds=DEVICE_SECONDS)
+        self.note(visitor, "login")
+        return visitor
+
+    def _attempt(self, request: Request, name: str, address: str) -> Attempt:
+        account = self.accounts.find(name)
+        if account is None:
+            return Attempt(name, "", address)
+        cookie = request.cookies.get(DEVICE, "")
+        known = device(self.accounts.key, name, account.stamp, cookie) if cookie else ""
+        return Attempt(name, account.stamp, address, known)
+
+    async def _check(self, address: str, name: str, password: str) -> Account | None:
+        key = network(address)
+        self.checks[key] += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.checker, self.accounts.check, name, password)
+        finally:
+            self.checks[key] -= 1
+            self.checks += Counter()  # drops zeros
+
+    def log_out(self, request: Request, response: Response, visitor: Visitor) -> None:
+        """End the session of a browser."""
+        self.sessions.close(visitor.session)
+        response.delete_cookie(SESSION, path="/", httponly=True, samesite="strict")
+        if visitor.name:
+            self.note(visitor, "logout")
+
+
+def _set(
+    response: Response, name: str, value: str, *, secure: bool, seconds: int | None = None
+) -> None:
+    response.set_cookie(
+        name, value, max_age=seconds, path="/", httponly=True, samesite="strict", secure=secure
+    )
+
+
+def _is_secure(request: Request) -> bool:
+    # A proxy may end TLS; the browser says in Origin by which scheme it has the page.
+    return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https:")
+
+
+def panel_of(request: Request) -> Panel:
+    """Return the panel of this application."""
+    panel = request.app.state.panel
+    assert isinstance(panel, Panel)
+    return panel
+
+
+ThePanel = Annotated[Panel, Depends(panel_of)]
+
+
+async def anybody(
+    request: Request, panel: ThePanel, cookie: Annotated[str | None, Depends(_cookie)] = None
+) -> Visitor:
+    """Return the sender of a request that anybody may send."""
+    return panel.visitor(request)
+
+
+Anybody = Annotated[Visitor, Depends(anybody)]
+
+
+async def onlooker(panel: ThePanel, visitor: Anybody) -> Visitor:
+    """Return the sender of a request for something that is to be seen."""
+    if not panel.may_look(visitor):
+        raise refuse(401, "not logged in: this panel is for accounts only; log in")
+    return visitor
+
+
+async def scraper(panel: ThePanel, visitor: Anybody) -> Visitor:
+    """Return the sender of a request for figures: Prometheus on this machine needs no account."""
+    if not panel.may_look(visitor) and not is_local(visitor.address):
+        raise refuse(401, "not logged in: figures are for accounts and for this machine; log in")
+    return visitor
+
+
+async def operator(visitor: Anybody) -> Visitor:
+    """Return the operator who asks for what only operators may see."""
+    if not visitor.name:
+        raise refuse(401, "not logged in: an operator may do this; log in")
+    if visitor.role != "operator":
+        raise refuse(
+            403,
+            f"account {visitor.name!r}: its role is {visitor.role}, expected operator; log in as one",
+        )
+    return visitor
+
+
+async def changer(
+    visitor: Annotated[Visitor, Depends(operator)],
+    token: Annotated[str | None, Depends(_header)] = None,
+) -> Visitor:
+    """Return the operator who changes something, with the session's token of CSRF."""
+    if not is_csrf_token(visitor.session, token or ""):
+        raise refuse(
+            403, f"header {CSRF}: missing or of another session; take it from GET /api/v1/me"
+        )
+    return visitor
+
+
+Onlooker = Annotated[Visitor, Depends(onlooker)]
+Scraper = Annotated[Visitor, Depends(scraper)]
+Operator = Annotated[Visitor, Depends(operator)]
+Changer = Annotated[Visitor, Depends(changer)]

@@ -1,0 +1,308 @@
+"""Follow the feeds of servers: read each for as long as the panel runs, and give orders.
+
+A feed is read over the server's Unix socket, or over HTTP with the panel's key. A broken one is opened
+again, after a wait that doubles and has a random part: a room of panels must not come back at once. The
+reader asks for the events after the last number that it has of the server's run, so none is lost as long
+as the server keeps it. Nothing of a server is trusted to end: lines, times and answers have bounds.
+"""
+
+import asyncio
+import errno
+import json
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import aiohttp
+
+from netboot.errors import AnswerError
+from netboot.feed.reading import Reader, Wrong
+from netboot.feed.records import PROTOCOL, Event, Hello, Record, ServerRow
+from netboot.host.text import cause, printable
+from netboot.panel.ports import Order
+
+FEED, ORDERS = "/feed", "/feed/orders"
+CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 15.0  # a server tells its figures every second
+ORDER_SECONDS = 20.0  # a server under load
+MOST_ANSWER_BYTES = 1 << 20  # results for 4,096 seats
+MOST_SEATS = 2000  # of one order; a server takes 2,500
+MOST_REASON = 200  # characters
+MOST_WRONG_LINES = 20  # in one connection; a server of another release would fill the log
+LEAST_WAIT, MOST_WAIT = 0.5, 10.0  # seconds between two attempts
+HEALTHY_SECONDS = 10.0  # a feed that was read for so long is opened again without a long wait
+EVERYWHERE = frozenset(("end-lease",))  # orders for each server that knows the seat
+PROBLEMS = {
+    HTTPStatus.UNAUTHORIZED: "wrong key: copy STATE/panel.key of that server",
+    HTTPStatus.FORBIDDEN: "wrong key: copy STATE/panel.key of that server",
+    HTTPStatus.NOT_FOUND: "no feed there: its release is older than this panel; update it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a server's feed is: a Unix socket, or ``HOST:PORT`` with a key."""
+
+    path: Path | None = None
+    address: str = ""
+    key: str = field(default="", repr=False)
+
+    @property
+    def link(self) -> str:
+        """The name of this source until its server has told its own; each has another one."""
+        return str(self.path) if self.path is not None else self.address
+
+
+class Sink(Protocol):
+    """The receiver of records. Its calls must not block."""
+
+    def connected(self, link: str, reason: str) -> None:
+        """Take that a feed is read (``reason`` empty), or why it is not."""
+
+    def take(self, link: str, record: Record) -> None:
+        """Take a record."""
+
+
+class Follower:
+    """The reader of one feed. ``run`` reads for ever; ``give`` gives an order."""
+
+    def __init__(
+        self,
+        source: Source,
+        sinks: Collection[Sink],
+        *,
+        run: str = "",
+        number: int = 0,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """Follow ``source``. ``run`` and ``number``: of the last event of it that is known already."""
+        self.source = source
+        self.reason = "not asked yet"  # why the feed is not read; empty if it is
+        self.server = source.link
+        self._sinks = sinks
+        self._run, self._number = run, number
+        self._chance = chance
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = (
+            aiohttp.TCPConnector(limit=8)
+            if self.source.path is None
+            else aiohttp.UnixConnector(path=str(self.source.path), limit=8)
+        )
+        headers = {"Accept-Encoding": "identity"}
+        if self.source.key:
+            headers["Authorization"] = f"Bearer {self.source.key}"
+        self._session = aiohttp.ClientSession(
+            f"http://{self.source.address or 'netboot'}",
+            connector=connector,
+            headers=headers,
+            auto_decompress=False,  # an answer that grows a thousandfold
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def run(self) -> None:
+        """Read the feed for ever."""
+        loop, wait = asyncio.get_running_loop(), LEAST_WAIT
+        while True:
+            began = loop.time()
+            reason = await self._attempt()
+            self._tell(reason)
+            wait = LEAST_WAIT if loop.time() - began > HEALTHY_SECONDS else min(2 * wait, MOST_WAIT)
+            await asyncio.sleep(wait * (0.5 + self._chance() / 2))
+
+    async def first(self, seconds: float) -> list[Record]:
+        """Return what the feed begins with, up to the server's first figures. Raises AnswerError."""
+        found: list[Record] = []
+        try:
+            async with asyncio.timeout(seconds):
+                async for record in self._records():
+                    found.append(record)
+                    if isinstance(record, ServerRow):  # the rows and events of before are told
+                        break
+        except TimeoutError:
+            if not found:
+                raise AnswerError(f"{self.source.link}: nothing came for {seconds:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise AnswerError(f"{self.source.link}: {_why(error)}") from error
+        return found
+
+    async def _attempt(self) -> str:
+        """Read until the feed ends; return why it did."""
+        try:
+            async for record in self._records():
+                for sink in self._sinks:
+                    sink.take(self.source.link, record)
+            return "the server ended the feed"
+        except AnswerError as error:
+            return str(error)
+        except TimeoutError:
+            return f"nothing came for {SILENCE_SECONDS:g} s"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _why(error)
+
+    def _tell(self, reason: str) -> None:
+        self.reason = reason
+        for sink in self._sinks:
+            sink.connected(self.source.link, reason)
+
+    async def _records(self) -> AsyncIterator[Record]:
+        """Yield the records of one connection. Raises AnswerError and what aiohttp raises."""
+        assert self._session is not None
+        known = {"after": str(self._number), "run": self._run}
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
+        )
+        async with self._session.get(
+            FEED, params=known, timeout=limits, allow_redirects=False
+        ) as answer:
+            if answer.status != HTTPStatus.OK:
+                raise AnswerError(await _refusal(answer))
+            reader, wrong, greeted = Reader(), 0, False
+            async for piece in answer.content.iter_any():
+                for record in reader.feed(piece):
+                    if isinstance(record, Wrong):
+                        wrong += 1
+                        if wrong == MOST_WRONG_LINES or not greeted:
+                            raise AnswerError(f"no feed of netboot: {printable(record.reason)}")
+                        continue
+                    if not greeted:
+                        self._greet(record)
+                        greeted = True
+                    if not isinstance(record, Event) or self._is_new(record):
+                        yield record
+                await asyncio.sleep(0)  # a fast server must not keep the browsers waiting
+
+    def _greet(self, record: Record) -> None:
+        if not isinstance(record, Hello):
+            raise AnswerError("no feed of netboot: it does not begin with a hello")
+        if record.protocol != PROTOCOL:
+            raise AnswerError(
+                f"the server speaks feed protocol {record.protocol}, this panel {PROTOCOL}; "
+                "update the older of them"
+            )
+        if record.run != self._run:
+            self._run, self._number = record.run, 0
+        self.server = record.server
+        self._tell("")
+
+    def _is_new(self, event: Event) -> bool:
+        """Return False for an event that came before."""
+        if event.number <= self._number:
+            return False
+        self._number = event.number
+        return True
+
+    async def give(self, order: Mapping[str, Any]) -> dict[str, str]:
+        """Give an order, and return what the server says of each seat. Raises AnswerError."""
+        assert self._session is not None
+        limits = aiohttp.ClientTimeout(total=ORDER_SECONDS, sock_connect=CONNECT_SECONDS)
+        try:
+            async with self._session.post(
+                ORDERS, json=order, timeout=limits, allow_redirects=False
+            ) as answer:
+                if answer.status != HTTPStatus.OK:
+                    raise AnswerError(await _refusal(answer))
+                return _results(await _body(answer))
+        except TimeoutError:
+            raise AnswerError(f"no answer for {ORDER_SECONDS:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise AnswerError(_why(error)) from error
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    content = b""
+    async for piece in answer.content.iter_any():
+        content += piece
+        if len(content) > MOST_ANSWER_BYTES:
+            raise AnswerError(f"an answer of more than {MOST_ANSWER_BYTES} bytes")
+    return content
+
+
+async def _refusal(answer: aiohttp.ClientResponse) -> str:
+    """Return why the server did not answer with a feed or with results."""
+    known = {status.value: text for status, text in PROBLEMS.items()}
+    if answer.status in known:
+        return known[answer.status]
+    text = (await answer.content.read(MOST_REASON)).decode("utf-8", "replace").strip()
+    return f"the server refused: {printable(text, MOST_REASON) or f'HTTP {answer.status}'}"
+
+
+def _results(content: bytes) -> dict[str, str]:
+    found = json.loads(content)
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise ValueError("no results of netboot")
+    return {mac: printable(reason, MOST_REASON) for mac, reason in found.items()}
+
+
+def _why(error: Exception) -> str:
+    """Return an error of a connection as a cause."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if error.errno == errno.EACCES:
+            return "not allowed to read the feed: run this as root, or in the group of the socket"
+        # asyncio's own text has the address, and not the cause.
+        return f"cannot connect: {os.strerror(error.errno) if error.errno else error.os_error}"
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
+        return "the connection broke"
+    if isinstance(error, OSError):
+        return printable(cause(error))
+    return printable(f"not HTTP: {error}")
+
+
+class Followers:
+    """The readers of all feeds. They give orders to the servers that know a seat."""
+
+    def __init__(
+        self, followers: Iterable[Follower], servers_of: Callable[[str], list[str]]
+    ) -> None:
+        """``servers_of``: the links of the connected servers that know a seat, its own first."""
+        self._followers = {each.source.link: each for each in followers}
+        self._servers_of = servers_of
+
+    async def run(self) -> None:
+        """Read all feeds for ever."""
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            for follower in self._followers.values():
+                await stack.enter_async_context(follower)
+                tasks.create_task(follower.run(), name=f"follow {follower.source.link}")
+
+    async def send(self, order: Order) -> dict[str, str]:
+        """Give an order to the server of each seat. Return for each seat "" or why it was refused."""
+        parts: dict[str, list[str]] = {}
+        results = {}
+        for mac in dict.fromkeys(order.seats):
+            links = self._servers_of(mac)
+            if not links:
+                results[mac] = "no connected server knows this seat"
+            for link in links if order.order in EVERYWHERE else links[:1]:
+                parts.setdefault(link, []).append(mac)
+        answers = await asyncio.gather(
+            *(
+                self._part(self._followers[link], order, macs[begin : begin + MOST_SEATS])
+                for link, macs in parts.items()
+                for begin in range(0, len(macs), MOST_SEATS)
+            )
+        )
+        for answer in answers:
+            for mac, reason in answer.items():
+                results[mac] = results.get(mac) or reason
+        return {mac: results[mac] for mac in dict.fromkeys(order.seats)}
+
+    async def _part(self, follower: Follower, order: Order, macs: list[str]) -> dict[str, str]:
+        words = {"text": order.text, "image": order.image, "loader": order.loader}
+        body = {"order": order.order, "seats": macs, "by": order.by}
+        try:
+            told = await follower.give(body | {name: text for name, text in words.items() if text})
+        except AnswerError as error:
+            return dict.fromkeys(macs, f"server {follower.server} did not take it: {error}")
+        missing = f"server {follower.server} says nothing of this seat"
+        return {mac: told.get(mac, missing) for mac in macs}

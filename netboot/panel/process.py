@@ -1,0 +1,167 @@
+"""The panel as one process: feeds, room, history, schedules and the web server, and their end."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from netboot.host.faults import watch
+from netboot.panel.accounts import Accounts
+from netboot.panel.app import create_app
+from netboot.panel.boots import Boots
+from netboot.panel.follow import Follower, Followers, Source
+from netboot.panel.history import History
+from netboot.panel.keeping import Keeper, Teller
+from netboot.panel.metrics import Metrics
+from netboot.panel.ports import AuditEntry, Order, PortError, Ports, Schedule
+from netboot.panel.room import Room
+from netboot.panel.schedule import Scheduler, local_zone
+from netboot.panel.web import WebServer
+
+SCHEDULED = "schedules.done"  # in the state folder
+AGAIN_SECONDS = 15.0  # until the plan is asked for again
+END_SECONDS = 5.0  # for the web server
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The sources, the folder and the options of a panel."""
+
+    sources: Sequence[Source]
+    state: Path
+    database: str = field(default="", repr=False)
+    login_for_all: bool = False
+    names: Sequence[str] = ()
+    each_seat: bool = False
+
+
+class _Server(WebServer):
+    """A web server that leaves the signals to the command."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing."""
+        yield
+
+
+class PanelService:
+    """A panel. Create it, ``run`` it, and ``close`` it, also if it never ran."""
+
+    def __init__(self, wanted: Wanted, listener: socket.socket) -> None:
+        """Open the state folder; ``listener`` is of netboot.panel.web. Raises OperatorError.
+
+        ``password``: of the first operator's account, if this start has made it.
+        """
+        self._wanted = wanted
+        self._socket = listener
+        self._accounts = Accounts(wanted.state)
+        self._history = History(wanted.state, wanted.database)
+        self.password = self._accounts.begin()
+        self.room = Room(source.link for source in wanted.sources)
+        self._giving: set[asyncio.Task[None]] = set()
+
+    @property
+    def where(self) -> str:
+        """The database of the history, for a person."""
+        return self._history.where
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Work until the task is cancelled. ``ready`` is called when browsers are answered.
+
+        Raises OperatorError if the tables of the database are not this release's.
+        """
+        await asyncio.to_thread(self._history.start)
+        known: dict[str, tuple[str, int]] = {}
+        with suppress(PortError):
+            known = await self._history.numbers()
+        keeper = Keeper(self._history, self.room)
+        metrics = Metrics(self.room, time.time(), each_seat=self._wanted.each_seat)
+        boots = Boots((keeper.take_boot, metrics.tally.take_boot), known)
+        sinks = (self.room, keeper, boots, metrics.tally, Teller(self.room))
+        followers = Followers(
+            [Follower(source, sinks) for source in self._wanted.sources], self.room.servers_of
+        )
+        ports = Ports(self.room, followers, self._history, metrics.text)
+        server = _Server(
+            create_app(
+                ports,
+                self._accounts,
+                login_for_all=self._wanted.login_for_all,
+                names=self._wanted.names,
+            )
+        )
+        scheduler = Scheduler(
+            self._history,
+            lambda: self.room.view().seats,
+            partial(self._give, followers),
+            self._wanted.state / SCHEDULED,
+            zone=local_zone,
+        )
+        serving = asyncio.create_task(server.serve([self._socket]), name="panel web")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for work in (followers.run(), self.room.run(), scheduler.run(), self._plan()):
+                    tasks.create_task(work)
+                tasks.create_task(_ended(serving))
+                while not server.started and not serving.done():
+                    await asyncio.sleep(0.01)
+                ready()
+        finally:
+            server.should_exit = True
+            with suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(serving, END_SECONDS)
+
+    async def _plan(self) -> None:
+        """Show the plan that somebody made by hand, as soon as the history tells it."""
+        while True:
+            try:
+                rows = await self._history.plan()
+            except PortError:
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            if rows:
+                self.room.set_plan(rows)
+            return
+
+    def _give(self, followers: Followers, schedule: Schedule, order: Order) -> None:
+        task = asyncio.get_running_loop().create_task(self._given(followers, schedule, order))
+        self._giving.add(task)
+        task.add_done_callback(self._giving.discard)
+        watch(task)
+
+    async def _given(self, followers: Followers, schedule: Schedule, order: Order) -> None:
+        """Give the order of a schedule, and write down what became of it."""
+        results = await followers.send(order)
+        refused = sum(1 for reason in results.values() if reason)
+        detail = order.text or order.image or order.loader
+        self._history.note(
+            AuditEntry(
+                time.time(),
+                order.by,
+                "",
+                f"order:{order.order}",
+                order.seats,
+                detail,
+                f"{refused} of {len(order.seats)} refused" if refused else "",
+            )
+        )
+        with suppress(PortError):
+            await self._history.schedule_ran(schedule.id, time.time())
+
+    def close(self) -> None:
+        """End all. Writes what the history has not written yet, for at most 5 s."""
+        self._socket.close()
+        self._history.close()
+
+
+async def _ended(serving: "asyncio.Task[None]") -> None:
+    """Raise if the web server ends by itself."""
+    await asyncio.shield(serving)
+    raise RuntimeError("the panel's web server has ended")

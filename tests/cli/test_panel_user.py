@@ -1,0 +1,87 @@
+"""``netboot panel user``: accounts are made, listed, changed and deleted; passwords stay unseen."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from netboot.cli import panel_user
+from netboot.errors import OperatorError
+from netboot.panel import accounts
+from netboot.panel.accounts import Accounts
+from tests.panel.browser import FAST
+
+GOOD = "twelve letters"
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of a first start, and passwords that are hashed quickly."""
+    monkeypatch.setattr(accounts.Accounts.__init__, "__kwdefaults__", {"hasher": FAST})
+    Accounts(tmp_path).begin()
+    return tmp_path
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input with a password."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{GOOD}\n"))
+
+
+def test_an_account_is_made_with_the_password_of_standard_input(
+    state: Path, keyboard: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panel_user.add("anna", role="viewer", state=state)
+    assert capsys.readouterr().out == "account 'anna' is made: viewer\n"
+    account = Accounts(state).check("anna", GOOD)
+    assert account is not None
+    assert account.role == "viewer"
+
+
+def test_a_generated_password_is_printed_once_and_is_right(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panel_user.passwd("operator", generate=True, state=state)
+    first, second = capsys.readouterr().out.splitlines()
+    assert Accounts(state).check("operator", first.removeprefix("password: ")) is not None
+    assert second == "account 'operator' has another password; its sessions have ended"
+
+
+def test_accounts_are_listed_and_deleted(
+    state: Path, keyboard: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panel_user.add("anna", role="operator", state=state)
+    capsys.readouterr()
+    panel_user.list_accounts(state=state)
+    assert capsys.readouterr().out == "anna      operator\noperator  operator\n"
+    panel_user.delete("operator", state=state)
+    capsys.readouterr()
+    panel_user.list_accounts(state=state, as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{"name": "anna", "role": "operator"}]
+
+
+def test_two_different_passwords_change_nothing(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = iter((GOOD, "other letters"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
+    before = (state / accounts.FILE).read_bytes()
+    with pytest.raises(OperatorError, match="the second one is another one"):
+        panel_user.passwd("operator", state=state)
+    assert (state / accounts.FILE).read_bytes() == before
+
+
+def test_a_mistake_is_told_before_a_password_is_asked_for(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(OperatorError, match="--role: expected viewer or operator, found 'root'"):
+        panel_user.add("anna", role="root", state=state)
+    with pytest.raises(OperatorError, match="there is an account 'operator' already"):
+        panel_user.add("operator", role="viewer", state=state)
+    with pytest.raises(OperatorError, match="there is no account 'anna'"):
+        panel_user.passwd("anna", state=state)
+    with pytest.raises(OperatorError, match="--state: there is no folder"):
+        panel_user.list_accounts(state=state / "none")
