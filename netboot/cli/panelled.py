@@ -35,7 +35,7 @@ OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", HANDED_ON)  # of the se
 MISTAKE = 2  # exit status of a command that cannot work as it was given
 FIRST_SECONDS, MOST_SECONDS, MISTAKE_SECONDS = 1.0, 300.0, 60.0  # until a panel is started again
 HEALTHY_SECONDS = 60.0  # after which a panel that ends is no longer one that fails at its start
-HELD_SECONDS = 2.0  # in which a line may turn out to be the reason for the end
+HELD_SECONDS = 0.5  # in which a line may turn out to be the reason for the end
 STOP_SECONDS = 0.7
 NICE, OOM_SCORE = 5, 500  # pages and DHCP come first, and the panel is killed first
 MAX_LINES, MAX_CHARACTERS = 20, 300
@@ -173,6 +173,7 @@ class PanelProcess:
     def hand_on(self) -> None:
         """Leave the panel to the program that replaces this one."""
         if self._pid:
+            self._pass_on(self._pid)
             os.set_inheritable(self._output, True)
             os.environ[HANDED_ON] = f"{self._pid} {self._output} {self._panel.mark}"
 
@@ -264,7 +265,8 @@ class PanelProcess:
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[-LINE_BYTES:]
         told = [printable(line.decode("utf-8", "replace"), MAX_CHARACTERS) for line in lines]
-        self._lines.extend(line.strip() for line in told if line.strip())
+        own = (line.strip().removeprefix("netboot: ") for line in told)
+        self._lines.extend(line for line in own if line)
         if lines:
             asyncio.get_running_loop().call_later(HELD_SECONDS, self._pass_on, self._pid)
 

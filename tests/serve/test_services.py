@@ -310,3 +310,59 @@ def test_a_panel_follows_a_running_server(serve: Callable[..., Serving], tmp_pat
     assert (status, complaints) == (0, "") and time.monotonic() - begin < 2
     assert not stale.exists()
     panel.communicate(timeout=5)
+
+
+# The same program, with a script in the place of the panel.
+BESIDE = """import os, sys, time
+if "panel" in sys.argv[1:]:
+    with open(sys.argv[sys.argv.index("--state") + 1] + "/../../panels", "a") as file:
+        print(os.getpid(), *sys.argv[1:], file=file, flush=True)
+    print("netboot: the room is shown", flush=True)
+    time.sleep(600)
+from netboot.cli import panelled
+panelled.PACKAGES = ()
+found = panelled.panel_of
+def panel_of(profile, state):
+    panel = found(profile, state)
+    command = (sys.executable, "-c", open("/proc/self/cmdline").read().split(chr(0))[2])
+    return panelled.Panel((*command, *panel.command[4:]), {}, None)
+panelled.panel_of = panel_of
+from netboot.__main__ import main
+main()"""
+
+
+def test_a_panel_runs_beside_the_server_and_stays_over_an_upgrade(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    panels = tmp_path / "panels"
+
+    def begun() -> list[list[str]]:
+        return [line.split() for line in panels.read_text().splitlines()] if panels.exists() else []
+
+    def within(seconds: float, is_true: Callable[[], bool]) -> bool:
+        end = time.monotonic() + seconds
+        while not is_true() and time.monotonic() < end:
+            time.sleep(0.05)
+        return is_true()
+
+    server = serve("--set", "http.panel=local", program=(sys.executable, "-c", BESIDE))
+    assert "ready" in server.line()
+    assert within(10, lambda: len(begun()) == 1)
+    pid, *words = begun()[0]
+    state = tmp_path / "state"
+    assert words == [
+        *("panel", "--feed", f"{state}/feed.sock", "--listen", "127.0.0.1:8081"),
+        *("--state", f"{state}/panel"),
+    ]
+    server.process.send_signal(signal.SIGHUP)
+    assert "ready" in server.line()
+    assert Path(f"/proc/{pid}").exists() and len(begun()) == 1
+    subprocess.run(["kill", pid], check=True)
+    assert within(10, lambda: len(begun()) == 2), "it is started again"
+    begin = time.monotonic()
+    server.process.terminate()
+    status, complaints = server.end()
+    assert status == 0 and time.monotonic() - begin < 2
+    assert within(2, lambda: not Path(f"/proc/{begun()[1][0]}").exists())
+    assert "panel: the room is shown\n" in complaints and "a fault" not in complaints
+    assert "no panel: killed by SIGTERM; tried again in 1 s; the room is served\n" in complaints

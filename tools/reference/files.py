@@ -6,6 +6,7 @@ from pathlib import Path
 from netboot.boot.arch import UNIFIED
 from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.image import OWN_DEFINITIONS
+from netboot.cli.panelled import FOLDER as PANEL_FOLDER
 from netboot.deploy import layout
 from netboot.host.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
@@ -18,6 +19,9 @@ from netboot.profile.profile import Profile
 from netboot.roots.library import DEFAULT_FOLDER
 from netboot.roots.uses import USES_FILE
 from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
+from netboot.serve.feed.door import SOCKET_FILE, SOCKET_MODE
+from netboot.serve.feed.service import KEY_FILE, KEY_MODE
+from netboot.serve.next_boot import FILE as NEXT_BOOT_FILE
 from netboot.serve.services import CLOCK_FILE, KEPT_FOLDER, STARTED_FILE
 from netboot.serve.tftp.client import PORT as TFTP
 from tools.reference.markdown import code, table
@@ -93,6 +97,31 @@ def _server() -> str:
             "0600",
             "`netboot serve`",
             "The versions of root images that seats run.",
+        ),
+        (
+            layout.STATE / NEXT_BOOT_FILE,
+            "0600",
+            "`netboot serve`",
+            "The images and loaders that panels ordered for single boots.",
+        ),
+        (
+            layout.STATE / SOCKET_FILE,
+            f"{SOCKET_MODE:04o}",
+            "`netboot serve`",
+            "A Unix socket: the feed of the room, for panels of this machine. It goes with the server.",
+        ),
+        (
+            layout.STATE / KEY_FILE,
+            f"{KEY_MODE:04o}",
+            "`netboot serve`",
+            "The key with which a panel of another machine follows this server and gives orders.",
+        ),
+        (
+            layout.STATE / PANEL_FOLDER,
+            "0700",
+            "`netboot panel`",
+            "Accounts and history of the panel. With a user `netboot-panel` and a server of root it is "
+            "that user's.",
         ),
         (
             layout.STATE / STARTED_FILE,
@@ -212,13 +241,21 @@ def _ports() -> str:
                 "`http.port`",
             ),
             (str(profile.swap.port), "TCP", "PCs", "page server", "always", "`swap.port`"),
+            (
+                str(profile.http.panel_port),
+                "TCP",
+                "browsers",
+                "server",
+                "unless `http.panel` is off",
+                "`http.panel_port`",
+            ),
             ("22", "TCP", "your desk", "server, PCs with disks", "`fab` only", ""),
             (
                 str(DISCARD_PORT),
                 "UDP",
-                "your desk",
+                "your desk, server",
                 "PCs (broadcast)",
-                "`fab classroom.wake` only",
+                "`fab classroom.wake`, and a panel's order to wake PCs",
                 "",
             ),
         ),
