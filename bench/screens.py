@@ -46,6 +46,9 @@ ROWS = (
     Row("desktop, three programs", DESKTOP, 256, mb=130, kills=False, until_still=True),
     Row("Firefox, a real page", FIREFOX, 512, kills=False, page=True),
     Row("Firefox, a real page", FIREFOX, 384, kills=False, page=True),
+    # Programs of this PC do not fit into its RAM, so its kind of swap decides.
+    Row("Firefox, a real page", FIREFOX, 384, "none", shows=False, page=True),
+    Row("Firefox, a real page", FIREFOX, 384, "zram", shows=False, page=True),
     Row("Firefox, a real page", FIREFOX, 256, shows=False, page=True),
     Row("kiosk, NetSurf", NETSURF, 512),
     Row("12 kiosks at once, surf", KIOSK, 256, clients=12),

@@ -9,6 +9,7 @@ of the TFTP server that the DHCPACK gave. In unsigned images this script is repl
 
 import shlex
 
+from netboot.boot import splash
 from netboot.boot.plan import BootPlan, Images
 from netboot.profile.processors import AMD64
 
@@ -73,6 +74,7 @@ def render(plan: BootPlan, server: str) -> str:
     return "\n".join(
         (
             f"echo netboot: {plan.seat.hostname} boots from {server}",
+            *splash.lines(plan.seat, "boots"),
             "while true; do",
             *(_load(images, words, base) for images in plan.images),
             f"source {base}/{folder}/{FAILED_FILE}",
@@ -90,6 +92,7 @@ def render_obstacle(plan: BootPlan, server: str, obstacle: str) -> str:
         (
             f"echo netboot: {plan.seat.hostname} cannot boot: {shlex.quote(obstacle)}",
             f"echo netboot: next try in {OBSTACLE_SECONDS} s",
+            *splash.lines(plan.seat, "obstacle", OBSTACLE_SECONDS),
             f"sleep {OBSTACLE_SECONDS}",
             f"source (tftp,{server})/{folder}/{platform}{CONFIG_SUFFIX}",
             "",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from netboot.boot import ticket
+from netboot.boot import splash, ticket
 from netboot.boot.admission import Turn
 from netboot.boot.memory import OWN_MODULES, Shortage
 from netboot.boot.plan import BootPlan, Images, has_own_files
@@ -58,6 +58,7 @@ def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
         (
             "#!ipxe",
             f"echo netboot: {plan.seat.hostname} {message}",
+            *splash.lines(plan.seat, "turn", turn.wait),
             # Ctrl-C ends the sleep, not the boot.
             f"sleep {turn.wait} ||",
             *_fetch(f"{base_url}/{plan.script_path}", base_url, "--replace "),
@@ -73,6 +74,7 @@ def render_obstacle(plan: BootPlan, base_url: str, obstacle: str) -> str:
             "#!ipxe",
             f"echo netboot: {plan.seat.hostname} cannot boot: {_plain(obstacle)}",
             f"echo netboot: next try in {OBSTACLE_SECONDS} s",
+            *splash.lines(plan.seat, "obstacle", OBSTACLE_SECONDS),
             f"sleep {OBSTACLE_SECONDS} ||",
             *_fetch(f"{base_url}/{plan.script_path}", base_url, "--replace "),
             "",
@@ -124,12 +126,14 @@ def render(plan: BootPlan, base_url: str, small: Shortage | None = None) -> str:
         (
             "#!ipxe",
             f"echo netboot: {plan.seat.hostname} boots from {base_url}",
+            *splash.lines(plan.seat, "boots" if small is None else "memory"),
             *([] if small is None else _warning(small)),
             ":retry",
             *_choice(plan),
             *(line for images in plan.images for line in _load(images, arguments, base_url)),
             ":failed",
             f"echo netboot: download failed, next try in {RETRY_SECONDS} s",
+            *splash.lines(plan.seat, "failed", RETRY_SECONDS),
             "imgfree",
             f"sleep {RETRY_SECONDS}",
             "goto retry",

@@ -9,6 +9,7 @@ from pathlib import Path
 from netboot.roots import tidy
 from netboot.roots.dressing import ENVIRONMENT
 from netboot.roots.format import clamp_times
+from netboot.roots.merging import merge_files
 from netboot.roots.running import in_root
 
 # Names of devices for people to read, 10 of the 13 MB of a table in which udev looks for each device.
@@ -19,7 +20,8 @@ FONT_CACHES = ("var/cache/fontconfig/*",)
 
 
 def renew_caches(root: Path) -> None:
-    """Make the caches of fonts, icons and devices. Raises OperatorError, OSError."""
+    """Make the caches of fonts, icons and devices, and merge small files. Raises OperatorError, OSError."""
+    merge_files(root)
     tidy.remove(root, FONT_CACHES)
     for folder in FONTS:
         if (root / folder).is_dir():

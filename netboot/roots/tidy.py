@@ -71,7 +71,7 @@ def strip_secrets(root: Path) -> tuple[str, ...]:
     if not (root / "etc").is_dir() or (root / "etc").is_symlink():
         raise OperatorError("there is no folder /etc: this is not the root of a system")
     for path in TOUCHED:
-        if not _is_inside(root, (root / path).parent):
+        if not is_inside(root, (root / path).parent):
             raise OperatorError(f"/{path.rpartition('/')[0]} is a link that leads out of the image")
     program = resources.folder("tools") / "strip-secrets"
     done = run(["sh", str(program), str(root)], problem="secrets cannot be removed")
@@ -86,7 +86,7 @@ def remove_leftovers(root: Path) -> None:
         hosts.write_text(HOSTS)
     # Without these systemd takes each boot for the first one, and makes its tables anew.
     for folder in ("etc", "var"):
-        if _is_inside(root, root / folder) and (root / folder).is_dir():
+        if is_inside(root, root / folder) and (root / folder).is_dir():
             (root / folder / ".updated").touch()
 
 
@@ -109,12 +109,12 @@ def remove_translations(root: Path, locales: Iterable[str]) -> None:
 def remove_drivers(root: Path, release: str, drop: Iterable[str], keep: Iterable[str]) -> int:
     """Remove drivers of the kernel ``release``; return how many. Raises OperatorError, OSError."""
     folder = root / "lib/modules" / release
-    if not _is_inside(root, folder):
+    if not is_inside(root, folder):
         raise OperatorError("/lib/modules is a link that leads out of the image")
     table = folder / "modules.dep"
     removed = drivers.left_out(table.read_text(), drop, keep) if table.is_file() else ()
     for path in removed:
-        if _is_inside(root, (folder / path).parent):
+        if is_inside(root, (folder / path).parent):
             (folder / path).unlink(missing_ok=True)
     run(
         ["depmod", "-b", str(root), release],
@@ -132,7 +132,7 @@ def kernels(root: Path) -> tuple[str, ...]:
     """Return the releases of the kernels whose modules the folder has."""
     for name in ("lib/modules", "usr/lib/modules"):
         folder = root / name
-        if folder.is_dir() and _is_inside(root, folder):
+        if folder.is_dir() and is_inside(root, folder):
             found = sorted(each.name for each in folder.iterdir() if (each / "kernel").is_dir())
             if found:
                 return tuple(found)
@@ -173,11 +173,12 @@ def _languages(locale: str) -> set[str]:
 def _matching(root: Path, pattern: str) -> Iterator[Path]:
     """Yield paths below ``root`` that are not reached by a link out of it."""
     for path in sorted(root.glob(pattern)):
-        if _is_inside(root, path.parent):
+        if is_inside(root, path.parent):
             yield path
 
 
-def _is_inside(root: Path, folder: Path) -> bool:
+def is_inside(root: Path, folder: Path) -> bool:
+    """Return whether no link leads from ``folder`` out of the system."""
     real = os.path.realpath(folder)
     whole = os.path.realpath(root)
     return real == whole or real.startswith(f"{whole}/")

@@ -1,7 +1,11 @@
 """``netboot top``: the room in a terminal of 80x24, by the keyboard."""
 
 import asyncio
+import contextlib
+import os
+import pty
 import sys
+import termios
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +22,7 @@ from netboot.errors import OperatorError
 from netboot.panel.follow import Follower, Source
 from netboot.panel.ports import RoomSeat
 from netboot.panel.room import Room
+from tests import ROOT
 from tests.panel.feeding import Feeding, a_room, a_seat, fed, figures, mac_of
 
 NOW = 1_700_000_000.0
@@ -209,6 +214,45 @@ def test_a_server_that_is_not_there_is_told_before_a_screen_is_shown(
         OperatorError, match=r"no server tells of a room: .*feed.sock: cannot connect"
     ):
         top.top(feed=tmp_path / "feed.sock")
+
+
+@pytest.mark.system
+def test_it_runs_in_a_terminal_and_q_ends_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fed(tmp_path / "s") as server:
+            server.send(*a_room(10, NOW), figures(NOW))
+            ours, its = pty.openpty()
+            termios.tcsetwinsize(its, (24, 80))
+            words = ("-P", "-m", "netboot", "top", "--feed", str(tmp_path / "s"))
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *words,
+                env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"},
+                stdin=its,
+                stdout=its,
+                stderr=its,
+                start_new_session=True,
+            )
+            os.close(its)
+            os.set_blocking(ours, False)
+            shown = bytearray()
+
+            def read() -> None:
+                with contextlib.suppress(OSError):
+                    shown.extend(os.read(ours, 65536))
+
+            loop = asyncio.get_running_loop()
+            loop.add_reader(ours, read)
+            while b"pc-005" not in shown:
+                await asyncio.sleep(0.05)
+            os.write(ours, b"q")
+            assert await process.wait() == 0
+            read()
+            loop.remove_reader(ours)
+            os.close(ours)
+            assert b"\x1b[?1049l" in shown, "the terminal is as it was"
+
+    run(work())
 
 
 # The lines themselves.

@@ -72,7 +72,9 @@ def test_a_server_shows_its_room_by_itself_and_to_a_panel_elsewhere(
     words = ["serve", "--json", "--state", str(state), "--profile", str(profile)]
     words += ["--images", str(images), "--set", "http.panel=local", "--user", "root"]
     with started(lan, *words):
-        room = until(lan, "http://127.0.0.1:8081/api/v1/room", lambda room: len(room["seats"]) == 12)
+        room = until(
+            lan, "http://127.0.0.1:8081/api/v1/room", lambda room: len(room["seats"]) == 12
+        )
         assert [seat["name"] for seat in room["seats"]] == list(SEATS.values())
         assert room["plan"] == [["pc-01", "", "pc-02"], ["pc-03"]]
         assert {seat["state"] for seat in room["seats"]} == {"unknown"}

@@ -120,8 +120,7 @@ def _server() -> str:
             layout.STATE / PANEL_FOLDER,
             "0700",
             "`netboot panel`",
-            "Accounts and history of the panel. With a user `netboot-panel` and a server of root it is "
-            "that user's.",
+            "Accounts and history of the panel, of the user `netboot-panel` if root serves and it exists.",
         ),
         (
             layout.STATE / STARTED_FILE,

@@ -25,8 +25,8 @@ from netboot.panel.history.writing import Writing
 from netboot.panel.ports import PortError
 
 BATCH_SECONDS = 1.0
-MOST_QUEUED = 30_000  # half an hour of 1,000 seats, about 20 MB
-MOST_SAMPLES = 25_000  # the rest is for boots, troubles and what people did
+MOST_QUEUED = 20_000  # a quarter of an hour of 1,000 seats, hours of 60; about 20 MB
+MOST_SAMPLES = 15_000  # the rest is for boots, troubles and what people did
 MOST_BATCH = 2000
 UPKEEP_SECONDS = 600.0
 TELL_SECONDS = 60.0
@@ -139,7 +139,6 @@ class Writer:
     def _prepare(self) -> None:
         if self._database.prepare():
             self._writing.forget()
-            self._next_upkeep = 0.0
 
     def _take(self) -> bool:
         """Fill the batch; return False if there is nothing to write."""

@@ -80,7 +80,7 @@ class App extends Component {
 
   async entered() {
     await start();
-    location.hash = "#/room";
+    if (placeOf(location.hash)[0] === "login") location.hash = "#/room"; // or where the reader went meanwhile
   }
 
   screen() {

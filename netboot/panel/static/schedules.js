@@ -67,14 +67,14 @@ export class Schedules extends Component {
   }
 
   list(schedules) {
-    return html`<div class="scroller" tabindex="0" role="region" aria-label=${t("nav.schedules")}><table><thead><tr>
+    return html`<div class="card"><div class="scroller" tabindex="0" role="region" aria-label=${t("nav.schedules")}><table><thead><tr>
       <th scope="col">${t("schedule.at")}</th><th scope="col">${t("schedule.days")}</th><th scope="col">${t("schedule.order")}</th>
       <th scope="col">${t("schedule.to")}</th>${isOperator() && html`<th scope="col"><span class="sr">${t("remove")}</span></th>`}</tr></thead>
       <tbody>${schedules.map((each) => html`<tr key=${each.id}><th scope="row">${each.at}</th>
         <td>${each.days.length === 7 ? t("schedule.daily") : each.days.map(dayName).join(", ")}</td>
         <td>${t(`order.${each.order}`)} ${each.text || each.image || each.loader || ""}${!each.enabled && ` (${t("schedule.disabled")})`}</td>
         <td>${whom(each.seats)}</td>${isOperator() && html`<td><button onClick=${() => this.setState({ asked: each })}
-          aria-label="${t("remove")}: ${t(`order.${each.order}`)}, ${each.at}">${t("remove")}</button></td>`}</tr>`)}</tbody></table></div>`;
+          aria-label="${t("remove")}: ${t(`order.${each.order}`)}, ${each.at}">${t("remove")}</button></td>`}</tr>`)}</tbody></table></div></div>`;
   }
 
   form() {

@@ -24,5 +24,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     expect(strlen(body + 4) <= 200, "a short report");
     for (; *(body + 4); body++)
         expect(body[4] > ' ' && body[4] <= '~', "printable text");
+    world_begin((const uint8_t *)"taken", 5, 1);
+    wait_until(figures_look());
+    report("waits", "here");
+    figures_look();
+    wait_until(now_ms() + 60000);
+    expect(strstr(world_sent, "POST /beacon/t/waits?") != NULL, "a beacon");
+    expect(strstr(world_sent, "/report/") == NULL, "no figures beside it");
     return 0;
 }

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from netboot.feed.records import ServerRow, Trouble
+from netboot.panel import ports
 from netboot.panel.history import History
 from netboot.panel.ports import AuditEntry, Boot, Schedule, Step
 from tests.panel.history.conftest import Make
@@ -25,6 +26,11 @@ from tests.panel.history.rig import (
 SERVER = "alpha"
 # What a PC may send: NUL, half a surrogate pair, SQL, an escape, other scripts.
 NASTY = "a\0b\ud800'; DROP TABLE boots; --\x1b[31m %s :x ? \u202e\U0001f600"
+
+
+def as_port(history: History) -> ports.History:
+    """Let mypy see that the routes can use it."""
+    return history
 
 
 def test_boots_come_back_newest_first_and_survive_a_restart(make: Make) -> None:
