@@ -219,6 +219,10 @@ class Life:
                 words = str(data.get("order", event.message)).split()
                 if self.boot is not None and words and words[0] in ORDERS:
                     self.boot.ordered = (words[0], when)
+            case "off":
+                if self.boot is not None:
+                    boots_again = data.get("how") in ("reboot", "kexec")
+                    self.boot.ordered = ("reboot" if boots_again else "poweroff", when)
             case "pages:attach":
                 self._attached(data, when)
             case "pages:detach":

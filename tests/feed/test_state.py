@@ -201,6 +201,61 @@ def test_a_seat_that_was_ordered_off_is_off(swap: bool) -> None:
     assert seat.state == "off" and not seat.trouble
 
 
+@pytest.mark.parametrize(("how", "state"), [("poweroff", "off"), ("", "off"), ("halt", "off")])
+@pytest.mark.parametrize("swap", [True, False])
+def test_a_seat_that_its_user_switches_off_is_off(how: str, state: str, swap: bool) -> None:
+    seat = Played()
+    seat.load()
+    if swap:
+        seat.linux()
+    seat.userland()
+    seat.rest(60, reports=swap)
+    seat.say("off", f"{how}: the system ends", how=how)
+    assert seat.state == "running", "its services end, and that may take a while"
+    seat.rest(30, reports=swap)
+    assert seat.state == ("running" if swap else state)
+    seat.rest(21)
+    assert (seat.state, seat.trouble) == (state, "")
+    if swap:
+        seat.detach()
+    seat.rest(10_000)
+    assert (seat.state, seat.trouble) == ("off", "")
+    seat.discover()
+    assert seat.state == "booting"
+
+
+@pytest.mark.parametrize("how", ["reboot", "kexec"])
+def test_a_seat_that_its_user_reboots_boots(how: str) -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(60, reports=True)
+    seat.say("off", f"{how}: the system ends", how=how)
+    seat.rest(21)
+    assert (seat.state, seat.trouble) == ("booting", "")
+    seat.boot()
+    assert (seat.state, seat.trouble) == ("running", "")
+
+
+def test_a_shutdown_that_does_not_end_is_no_excuse_for_long() -> None:
+    seat = Played()
+    seat.boot()
+    seat.say("off", "poweroff: the system ends", how="poweroff")
+    seat.rest(600, reports=True)
+    assert seat.state == "running"
+    seat.rest(31)
+    assert seat.state == "lost"
+
+
+def test_a_seat_that_is_switched_off_before_its_userland_runs_is_off() -> None:
+    seat = Played()
+    seat.load()
+    seat.linux()
+    seat.say("off", "poweroff: the system ends", how="poweroff")
+    assert seat.state == "booting"
+    seat.rest(21)
+    assert (seat.state, seat.trouble) == ("off", "")
+
+
 def test_an_ended_lease_that_nothing_replaces_is_a_loss() -> None:
     seat = Played()
     seat.boot()
