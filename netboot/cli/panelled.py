@@ -57,10 +57,18 @@ class Panel:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def panel_of(profile: "Profile", state: Path) -> Panel | str:
+def has_unit(state: Path) -> bool:
+    """Return True if systemd runs the panel of the server with this state folder (`fab deploy`)."""
+    from netboot.deploy import layout
+
+    return layout.PANEL_UNIT.exists() and state.resolve() == layout.STATE
+
+
+def panel_of(profile: "Profile", state: Path, folder: Path | None = None) -> Panel | str:
     """Return the panel that the profile asks for, or the reason why it cannot work.
 
-    The reason is empty if the profile wants no panel.
+    The reason is empty if the profile wants no panel. ``folder`` is the panel's own; by default it is
+    in the server's state folder.
     """
     http = profile.http
     if http.panel == "off" or http.panel_port in (http.port, profile.swap.port):
@@ -72,7 +80,7 @@ def panel_of(profile: "Profile", state: Path) -> Panel | str:
     address = "127.0.0.1" if http.panel == "local" else "0.0.0.0"
     state = state.resolve()
     words = ["--feed", str(state / "feed.sock"), "--listen", f"{address}:{http.panel_port}"]
-    words += ["--state", str(state / FOLDER)]
+    words += ["--state", str(folder or state / FOLDER)]
     database, password = without_password(profile.panel.database)
     words += ["--database", database] if database else []
     environment = {"PGPASSWORD": password} if password else {}

@@ -143,7 +143,8 @@ def serve(
         stays = _become_default(room_profile, folder, state, read, build=build)
     go_first()
     journal = Journal(room_profile.clients)
-    panel = "" if swap_only else panelled.panel_of(room_profile, state)
+    has_no_child = swap_only or panelled.has_unit(state)
+    panel = "" if has_no_child else panelled.panel_of(room_profile, state)
     beside = None
     if isinstance(panel, panelled.Panel):
         beside = panelled.PanelProcess(panel, state)

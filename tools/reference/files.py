@@ -52,7 +52,7 @@ def _server() -> str:
         ),
         (
             layout.STATE,
-            "0700",
+            f"{layout.STATE_MODE:04o}",
             "`fab deploy`",
             "The state of an installed server; without one, `--state` names the folder.",
         ),
@@ -120,7 +120,14 @@ def _server() -> str:
             layout.STATE / PANEL_FOLDER,
             "0700",
             "`netboot panel`",
-            "Accounts and history of the panel, of the user `netboot-panel` if root serves and it exists.",
+            "Accounts and history of a panel that the server started, of the user `netboot-panel` if root "
+            "serves and it exists.",
+        ),
+        (
+            layout.PANEL_STATE,
+            "0700",
+            "`netboot panel`",
+            "The same of an installed server, whose panel systemd runs as `netboot-panel`.",
         ),
         (
             layout.STATE / STARTED_FILE,
@@ -152,6 +159,7 @@ def _server() -> str:
         (layout.CURRENT, "link", "`fab deploy`", "The release that is served."),
         (layout.PREVIOUS, "link", "`fab deploy`", "The release that `fab rollback` goes back to."),
         (layout.UNIT, "0644", "`fab deploy`", "The unit of systemd."),
+        (layout.PANEL_UNIT, "0644", "`fab deploy`", "The unit of the panel."),
         (layout.PID_FILE, "0644", "`fab deploy`", "Without systemd: the server's process."),
         (layout.LOG, "0644", "`fab deploy`", "Without systemd: the server's log."),
         (layout.LOCK, "0644", "`netboot service`", "Held while a deploy changes any of these."),
