@@ -43,8 +43,9 @@ KEPT_RELEASES = 3
 WATCHDOG_SECONDS = 30
 
 
-# What no part of netboot needs.
+# Of each unit: its name in the journal, and no right that no part of netboot needs.
 CONFINED = {
+    "SyslogIdentifier": SERVICE,
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",
     "ProtectHome": "yes",
