@@ -64,7 +64,7 @@ remove:
 
 demo: setup
 	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --clients 1 --memory 256 \
-	    --load 2 --timeout 900 --logs $(LOGS)
+	    --load 2 --timeout 900 --logs $(LOGS) --panel
 	@echo 'a PC that shows a browser: make demo-screen'
 
 # A build with nothing new takes a second.
