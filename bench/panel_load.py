@@ -2,7 +2,8 @@
 
 It runs where the seats are, and prints one JSON object. MODE ``begin``: each seat says once that its
 userland runs. MODE ``work``: each seat sends a report every 10 s, and browsers read the panel's
-stream. The standard input has the session of each MAC address. Each seat and each
+stream. MODE ``look``: one browser notes how old the reports are that it gets; it is a process of its
+own, because the others are slow when the machine is busy. The standard input has the session of each MAC address. Each seat and each
 browser has an address of its own.
 """
 
@@ -21,6 +22,7 @@ from netboot.feed.report import text
 from tests.panel.feeding import a_report
 
 FIRST_SEAT, FIRST_BROWSER = IPv4Address("10.78.0.1"), IPv4Address("10.78.128.1")
+LOOKING = IPv4Address("10.78.192.1")  # the browser that looks at reports
 REPORT_SECONDS, JITTER = 10.0, 0.2
 CONNECT_SECONDS = 5.0
 AT_ONCE = 20  # that begin
@@ -30,16 +32,15 @@ GOOD = (b"HTTP/1.0 200", b"HTTP/1.1 200")
 
 @dataclass
 class Load:
-    """What was sent and seen. ``sent``: when each seat sent its last report, and that before."""
+    """What was sent and seen."""
 
     server: str
     port: int
     panel: int
-    sent: dict[str, tuple[float, float]] = field(default_factory=dict)
     reports: int = 0
     refused: int = 0
     waits: list[float] = field(default_factory=list)  # from connect to the answer
-    ages: list[float] = field(default_factory=list)  # from a report's sending to a browser
+    ages: list[float] = field(default_factory=list)  # from a report's arrival to a browser
     patches: int = 0
     received: int = 0  # bytes of all streams
     counts: bool = False  # False while all begins
@@ -48,11 +49,13 @@ class Load:
         """Send a request as a PC does; return whether the answer is good.
 
         A PC has nothing else to do between connect(2) and send(2), so neither waits for other seats.
+        As in the agent, the request comes with the acknowledgement that makes the connection.
         """
         loop = asyncio.get_running_loop()
         with socket.socket() as one:
             one.bind((str(source), 0))
             one.settimeout(CONNECT_SECONDS)
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
             one.connect((self.server, self.port))
             one.send(request)
             one.setblocking(False)
@@ -73,7 +76,7 @@ class Load:
 
         await asyncio.gather(*(say(index, each) for index, each in enumerate(sessions.values())))
 
-    async def seat(self, index: int, mac: str, session: str) -> None:
+    async def seat(self, index: int, session: str) -> None:
         """Send reports for good, as the agent does (initramfs/agent/figures.c)."""
         chance = random.Random(index)
         source = FIRST_SEAT + index
@@ -83,7 +86,6 @@ class Load:
             used, some = chance.randrange(500), chance.random() * 5
             body = text(a_report(begin, used=used, some=some, load=chance.random()))
             head = f"POST /report/{session} HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
-            self.sent[mac] = (begin, self.sent.get(mac, (0.0, 0.0))[0])
             try:
                 good = await self.ask(source, (head + body).encode())
             except OSError:
@@ -96,8 +98,8 @@ class Load:
             await asyncio.sleep(max(begin + REPORT_SECONDS * share - time.time(), 0))
 
     async def browser(self, index: int, *, reads: bool) -> None:
-        """Read a stream for good; ``reads``: look up when its reports were sent."""
-        source = (str(FIRST_BROWSER + index), 0)
+        """Read a stream for good; ``reads``: look at its reports."""
+        source = (str((LOOKING if reads else FIRST_BROWSER) + index), 0)
         reader, writer = await asyncio.open_connection(
             self.server, self.panel, local_addr=source, limit=LINE_BYTES
         )
@@ -129,18 +131,16 @@ class Load:
                 continue
             fresh = mac in seen
             seen[mac] = report["when"]
-            # The report that came at that time is the last one that was sent before it.
-            sent = next((each for each in self.sent.get(mac, ()) if each <= report["when"]), 0.0)
-            if self.counts and fresh and sent:
-                self.ages.append(now - sent)
+            if self.counts and fresh:
+                self.ages.append(now - report["when"])
 
     async def work(
         self, sessions: Mapping[str, str], browsers: int, warm: float, seconds: float
     ) -> None:
-        """Report and read. Figures count after ``warm`` seconds."""
-        seats = (self.seat(index, *each) for index, each in enumerate(sessions.items()))
-        last = browsers - 1
-        streams = (self.browser(index, reads=index in (0, last)) for index in range(browsers))
+        """Report and read. Figures count after ``warm`` seconds. Without seats: look at reports."""
+        seats = (self.seat(index, each) for index, each in enumerate(sessions.values()))
+        reads = not sessions
+        streams = (self.browser(index, reads=reads) for index in range(browsers))
         tasks = [asyncio.create_task(each) for each in (*seats, *streams)]
         for counts, span in ((False, warm), (True, seconds)):
             self.counts = counts
@@ -168,7 +168,7 @@ class Load:
 def main() -> None:
     """Run the command line."""
     options = argparse.ArgumentParser(prog="bench.panel_load", description=__doc__)
-    options.add_argument("mode", choices=("begin", "work"))
+    options.add_argument("mode", choices=("begin", "work", "look"))
     options.add_argument("--server", default="10.77.0.1")
     options.add_argument("--port", type=int, default=8080)
     options.add_argument("--panel", type=int, default=8081)
@@ -176,7 +176,7 @@ def main() -> None:
     options.add_argument("--warm", type=float, default=12.0)
     options.add_argument("--seconds", type=float, default=20.0)
     given = options.parse_args()
-    sessions: dict[str, str] = json.load(sys.stdin)
+    sessions: dict[str, str] = {} if given.mode == "look" else json.load(sys.stdin)
     load = Load(given.server, given.port, given.panel)
     if given.mode == "begin":
         asyncio.run(load.begin(sessions))

@@ -77,13 +77,10 @@ def test_the_table_shows_a_dash_for_what_there_is_not() -> None:
     assert "| a chart, ms: a day 20.0, 30 days 12.0 | 20.0 |" in shown
 
 
-def test_the_age_of_a_report_begins_when_it_was_sent() -> None:
+def test_a_report_has_an_age_once_and_not_the_first_one_of_a_seat() -> None:
     load = Load("10.77.0.1", 8080, 8081, counts=True)
-    load.sent["m"] = (20.0, 10.0)
-    seen = {"m": 0.5}
-    # The last report has not arrived yet: the row tells of the one before.
-    load.look({"seats": [{"mac": "m", "report": {"when": 10.2}}]}, 11.0, seen)
-    load.look({"seats": [{"mac": "m", "report": {"when": 10.2}}]}, 12.0, seen)  # the same again
-    load.look({"seats": [{"mac": "m", "report": {"when": 20.5}}]}, 20.9, seen)
+    seen: dict[str, float] = {}
+    for when, now in ((10.2, 11.0), (10.2, 12.0), (20.5, 20.9)):
+        load.look({"seats": [{"mac": "m", "report": {"when": when}}]}, now, seen)
     load.look({"seats": [{"mac": "n", "report": None}]}, 20.9, seen)
-    assert load.ages == pytest.approx([1.0, 0.9])
+    assert load.ages == pytest.approx([0.4])

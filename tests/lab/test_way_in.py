@@ -1,7 +1,9 @@
-"""Connections from outside of the lab, here through one network."""
+"""Connections from outside of the lab."""
 
 import asyncio
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +12,25 @@ from netboot.lab.way_in import LOOPBACK, listen, way_in
 
 pytestmark = pytest.mark.system
 LARGE = bytes(range(256)) * 2000
+# A program in a network of its own, which has the port on which it listens there.
+LAB = """
+import asyncio, sys
+from netboot.lab import network
+from netboot.lab.way_in import listen, way_in
+
+listener = listen(0)
+print(listener.getsockname()[1], flush=True)
+
+async def say(reader, writer):
+    writer.write(b"from within")
+    writer.close()
+
+async def work():
+    async with await asyncio.start_server(say, "127.0.0.1", 8081), way_in(listener, 8081):
+        await asyncio.to_thread(sys.stdin.read)
+
+network.run_isolated(lambda: asyncio.run(work()) or 0)
+"""
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,3 +99,15 @@ def test_a_port_in_use_gives_another_one() -> None:
         port = used.getsockname()[1]
         with listen(port) as other:
             assert other.getsockname()[1] != port
+
+
+@pytest.mark.root
+def test_a_listener_leads_into_the_network_of_the_lab() -> None:
+    words = [sys.executable, "-c", LAB]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as lab:
+        assert lab.stdin is not None and lab.stdout is not None
+        port = int(lab.stdout.readline())
+        with socket.create_connection((LOOPBACK, port), timeout=20) as browser:
+            assert browser.recv(100) == b"from within"
+        lab.stdin.close()
+        assert lab.wait(20) == 0
