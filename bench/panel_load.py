@@ -176,7 +176,9 @@ def main() -> None:
     options.add_argument("--warm", type=float, default=12.0)
     options.add_argument("--seconds", type=float, default=20.0)
     given = options.parse_args()
-    sessions: dict[str, str] = {} if given.mode == "look" else json.load(sys.stdin)
+    sessions: dict[str, str] = json.load(sys.stdin)
+    if given.mode == "look":
+        sessions.clear()
     load = Load(given.server, given.port, given.panel)
     if given.mode == "begin":
         asyncio.run(load.begin(sessions))
