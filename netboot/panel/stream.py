@@ -1,4 +1,4 @@
-"""Server-sent events: each browser gets what changed in the room, at most once a second.
+"""Server-sent events: each browser gets what changed in the room, as a server tells it each second.
 
 One patch is made for all browsers, as bytes. Each browser has a queue of them. One that takes nothing
 while its queue fills is told to load the room again, and its stream ends; so a slow browser costs
