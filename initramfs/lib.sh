@@ -239,6 +239,12 @@ report_userland() {
     beacon userland "$said" "ram_kib=$ram_kib" "swap_kib=$swap_kib"
 }
 
+# report_off [HOW]: report that this PC is shut down, such as for a reboot. A PC that said nothing would count
+# as lost. The caller ends this after 1.5 s: no PC waits for its server to go off.
+report_off() {
+    beacon off "${1:-shutdown}: the system ends" ${1:+"how=$1"}
+}
+
 # show_order ORDER: have the screen show a message for a minute, or blink with the PC's name for 20 s. On a
 # PC without a screen of its own the console has it.
 show_order() {

@@ -245,6 +245,11 @@ LINUX = StageGroup(
             "Bring the NFS server back: programs go on by themselves.",
         ),
         EventStage("home:back", "The NFS server of the homes answers again."),
+        EventStage(
+            "off",
+            "The PC is shut down, by its user or by an order: poweroff, reboot, halt or kexec. Busybox does "
+            "not tell which.",
+        ),
     ),
 )
 

@@ -1,5 +1,6 @@
 """The verbs that examine a running server."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from netboot.cli.common import (
     until_stopped,
 )
 from netboot.cli.ending import INTERRUPTED
+from netboot.cli.feeds import INSTALLED_STATE, SOCKET
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
@@ -34,7 +36,6 @@ ServerOption = Annotated[
 ]
 
 LOCAL = "127.0.0.1:8080"
-SOCKET = "feed.sock"  # in the state folder of a server
 
 app = App()
 
@@ -57,16 +58,25 @@ def status(
     if as_json:
         print(json.dumps(fetch_histories(address, secret)))
         return
-    print(_table(server, state) or show.status(fetch_status(address, secret)))
+    table = _table(server, state)
+    if table is None:
+        print(show.status(fetch_status(address, secret)))
+        return
+    print(table)
+    with contextlib.suppress(OperatorError):  # the feed has no areas that are kept
+        for line in show.kept_areas(fetch_status(address, secret)):
+            print(line)
 
 
 def _table(server: str, state: Path) -> str | None:
-    """Return the seats of the server of ``state`` as a table; None if another one is asked."""
-    if server != LOCAL or not (state / SOCKET).exists():
+    """Return the seats of this machine's server as a table; None if it has no feed, or another is asked."""
+    folders = (state, INSTALLED_STATE) if state == DEFAULT_STATE else (state,)
+    found = next((each / SOCKET for each in folders if (each / SOCKET).exists()), None)
+    if server != LOCAL or found is None:
         return None
     from netboot.cli import status_table
 
-    return status_table.fetch(state / SOCKET)
+    return status_table.fetch(found)
 
 
 def secret_in(state: Path) -> bytes:

@@ -22,6 +22,7 @@ from netboot.cli.feeds import (
 )
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
+from netboot.host import notify
 from netboot.profile import arguments
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from netboot.panel.process import PanelService
 
+OTHER = "netboot panel user passwd operator"
 ANY = ("0.0.0.0", "::", "")
 
 app = App(invoke_without_command=True)
@@ -86,10 +88,9 @@ def panel(
     """
     if context.invoked_subcommand is not None:
         return
-    logging.basicConfig(format="netboot: %(message)s")
+    logging.basicConfig(format=f"{_prefix()}%(message)s")
     address = arguments.parse_endpoint(listen)
     found = sources(feed, server, key)
-    from netboot.host import notify
     from netboot.panel import web
     from netboot.panel.process import PanelService, Wanted
 
@@ -126,7 +127,13 @@ def tell(listener: "socket.socket", service: "PanelService", *, as_json: bool) -
         return
     shown = f"http://127.0.0.1:{port}/ and each address of this machine" if address in ANY else ""
     where = shown or f"http://{host}:{port}/"
-    print(f"netboot: the room is shown at {where}; Ctrl-C stops", flush=True)
+    ends = "; Ctrl-C stops" if notify.at_terminal() else ""
+    print(f"{_prefix()}the room is shown at {where}{ends}", flush=True)
+
+
+def _prefix() -> str:
+    """Return the beginning of a line for a person. A server that started us puts its own there."""
+    return "netboot: " if notify.at_terminal() else ""
 
 
 def tell_password(password: str | None, *, as_json: bool) -> None:
@@ -138,8 +145,8 @@ def tell_password(password: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"account": {"name": OPERATOR, "password": password}}), flush=True)
     else:
-        print(f"netboot: log in as '{OPERATOR}' with the password {password}", flush=True)
-        print("netboot: it is told once; another one: netboot panel user passwd NAME", flush=True)
+        print(f"{_prefix()}log in as '{OPERATOR}' with the password {password}", flush=True)
+        print(f"{_prefix()}it is told once; for another one: {OTHER}", flush=True)
 
 
 def prepare(state: Path) -> None:

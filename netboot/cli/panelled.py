@@ -227,9 +227,7 @@ class PanelProcess:
         finally:
             os.close(writing)
         process.returncode = 0  # we wait for it ourselves, also after an upgrade
-        give_way(process.pid)
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+        give_way(process.pid, NICE)
         with contextlib.suppress(OSError):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(OOM_SCORE))
         self._watch(process.pid, reading)

@@ -107,7 +107,11 @@ def counted(seats: Sequence[RoomSeat], shown: int) -> str:
     states = [f"{found[state]} {state}" for state in ORDER if found[state]]
     trouble = sum(map(is_in_trouble, seats))
     of = "" if shown == len(seats) else f"{shown} of "
-    parts = [f"{of}{len(seats)} seats", *([f"{trouble} in trouble"] if trouble else []), *states]
+    parts = [
+        f"{of}{len(seats)} seat{'s' if len(seats) != 1 else ''}",
+        *([f"{trouble} in trouble"] if trouble else []),
+        *states,
+    ]
     return ", ".join(parts)
 
 

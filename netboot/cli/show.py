@@ -132,13 +132,18 @@ def status(report: dict[str, Any]) -> str:
             f"{last['stage']:<14} {ago:6.0f} s ago  "
             f"{last['message']}"
         )
-    lines += [
-        f"{row['mac']}  keeps files: {row['used_bytes'] >> 20} of {row['size_bytes'] >> 20} MiB"
-        for row in report.get("kept", [])
-    ]
+    lines += kept_areas(report)
     if report.get("left_out"):
         lines.append(f"{report['left_out']} more, which the profile does not name")
     return "\n".join(lines) or "no seat has asked for anything yet"
+
+
+def kept_areas(report: dict[str, Any]) -> list[str]:
+    """Return a line for each PC that keeps files on the server."""
+    return [
+        f"{row['mac']}  keeps files: {row['used_bytes'] >> 20} of {row['size_bytes'] >> 20} MiB"
+        for row in report.get("kept", [])
+    ]
 
 
 def kept(rows: list[dict[str, Any]], names: dict[str, str]) -> str:

@@ -5,7 +5,7 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich import box
@@ -16,6 +16,7 @@ from rich.text import Text
 from netboot.cli import seat_lines
 from netboot.errors import AnswerError
 from netboot.feed.records import Record
+from netboot.host.text import printable
 from netboot.panel.follow import Follower, Source
 from netboot.panel.ports import RoomSeat, RoomView
 from netboot.panel.room import Room
@@ -23,6 +24,8 @@ from netboot.panel.room import Room
 SECONDS = 5.0
 WIDTH = 200  # of a line for another program
 COLUMNS = ("Name", "MAC address", "State", "Since", "Swap", "Mem")
+IMAGE = "Image"
+WIDE = 100  # from here on there is a column for the version of the root image
 
 
 def fetch(feed: Path) -> str | None:
@@ -61,19 +64,24 @@ def text(view: RoomView, columns: int, now: float, *, colours: bool = False) -> 
     return "\n".join([*lines, _table(view.seats, columns, now, colours=colours)])
 
 
-def _table(seats: Iterable[RoomSeat], columns: int, now: float, *, colours: bool) -> str:
-    lines = [seat_lines.line(seat, now) for seat in seat_lines.ordered(seats)]
-    rows = [(each.cells[0], each.mac, *each.cells[1:5]) for each in lines]
-    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
+def _table(seats: Sequence[RoomSeat], columns: int, now: float, *, colours: bool) -> str:
+    shown = seat_lines.ordered(seats)
+    lines = [seat_lines.line(seat, now) for seat in shown]
+    rows: list[tuple[str, ...]] = [(each.cells[0], each.mac, *each.cells[1:5]) for each in lines]
+    names: tuple[str, ...] = COLUMNS
+    if columns >= WIDE and any(seat.image for seat in shown):
+        names += (IMAGE,)
+        rows = [(*row, printable(seat.image)) for row, seat in zip(rows, shown, strict=True)]
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
-    for name, width in zip(COLUMNS, widths, strict=True):
+    for name, width in zip(names, widths, strict=True):
         right = name in ("Since", "Swap", "Mem")
         table.add_column(name, no_wrap=True, width=width, justify="right" if right else "left")
     # What is left behind two spaces a column; Rich would narrow all columns for a long text.
     rest = max(columns - sum(widths) - 2 * len(widths) - 1, seat_lines.SHORTEST_LAST)
     table.add_column("Last", no_wrap=True, overflow="ellipsis", width=rest)
     for line, cells in zip(lines, rows, strict=True):
-        styled = (line.style if name in ("Name", "State") else "" for name in COLUMNS)
+        styled = (line.style if name in ("Name", "State") else "" for name in names)
         table.add_row(*map(Text, cells, styled), Text(line.cells[-1]))
     output = io.StringIO()
     console = Console(

@@ -89,7 +89,11 @@ def judge(boot: Boot, heard: float, report: Report | None, now: float) -> State:
     if boot.over is not None:
         return "off"
     silent = now - heard
+    order, since = boot.ordered[0], now - boot.ordered[1]
+    is_gone = boot.cut is not None or silent > ORDERED_SILENCE
     if boot.phase is not Phase.RUNNING:
+        if order == "poweroff" and is_gone and since < POWEROFF_SECONDS:
+            return "off"
         return _booting(boot, silent, now)
     limit = REPORT_SILENCE if boot.reported else ORDER_SILENCE
     # Without reports, a connection that the page server has not given up is a sign of life.
@@ -97,7 +101,6 @@ def judge(boot: Boot, heard: float, report: Report | None, now: float) -> State:
     cut = None if boot.degraded and not is_silent else boot.cut
     if cut is not None and boot.clean and heard > cut + SETTLE_SECONDS:
         cut = None  # it gave its swap back, and runs
-    order, since = boot.ordered[0], now - boot.ordered[1]
     is_gone = cut is not None or silent > ORDERED_SILENCE
     if order == "poweroff" and is_gone and since < POWEROFF_SECONDS:
         return "off"

@@ -38,6 +38,13 @@ ORDERS = ("reboot", "poweroff")
 QUESTIONS = ("DISCOVER", "REQUEST", "INFORM")
 
 
+def is_step(event: Event) -> bool:
+    """Return True if the PC itself caused an event."""
+    # An operator may delete what a seat keeps; a seat asks, and is granted swap or refused.
+    granted = "bytes_granted" in event.data or event.message.startswith("refused")
+    return event.stage not in NO_STEPS and (event.stage != "lease" or granted)
+
+
 def figure(data: dict[str, Any], key: str) -> float | None:
     """Return a figure of an event; None if it is missing or no figure: PCs report what they like."""
     value = data.get(key)
@@ -78,7 +85,7 @@ class Life:
 
     def event(self, event: Event, now: float) -> None:
         """Take an event."""
-        step = event.stage not in NO_STEPS
+        step = is_step(event)
         if "uptime" in event.data and event.stage != "kernel":
             self._revive()
         self._follow(event)
@@ -212,6 +219,10 @@ class Life:
                 words = str(data.get("order", event.message)).split()
                 if self.boot is not None and words and words[0] in ORDERS:
                     self.boot.ordered = (words[0], when)
+            case "off":
+                if self.boot is not None:
+                    boots_again = data.get("how") in ("reboot", "kexec")
+                    self.boot.ordered = ("reboot" if boots_again else "poweroff", when)
             case "pages:attach":
                 self._attached(data, when)
             case "pages:detach":

@@ -23,6 +23,7 @@ from netboot.pages.nbd.handshake import Ready
 from netboot.pages.process import WorkerProcess, collect, kill
 from netboot.pages.rivals import Rivals
 from netboot.pages.telling import PageEvent, Teller
+from netboot.pages.worker.buffers import MOST_POWER
 from netboot.pages.worker.connection import DISCONNECTED
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,9 @@ class Crew:
         self._numbers = itertools.count()
         self._clients = Clients()
         self._lost: set[str] = set()  # leases whose pages are lost
+        self.timed = [0] * (
+            MOST_POWER + 1
+        )  # turns of all workers, by powers of two of microseconds
         self._orders: set[asyncio.Task[Any]] = set()
         self._rivals = Rivals(self._clients, exports, self.teller, self._keep)
         exports.on_ended = self._drop
@@ -323,6 +327,10 @@ class Crew:
         if message["event"] == "heard":
             if message["id"] in self._clients:
                 self._clients[message["id"]].heard = message["at"]
+            return
+        if message["event"] == "timed":
+            for power, turns in enumerate(message["turns"][: len(self.timed)]):
+                self.timed[power] += turns
             return
         lease = message["lease"]
         seat = self._clients.seats.get(lease)

@@ -67,6 +67,7 @@ class Panel:
         command = [sys.executable, "-P", "-m", "netboot", "panel", *place, *words]
         self.process = subprocess.Popen(
             command,
+            stdin=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -209,10 +210,8 @@ def test_servers_that_are_away_and_refuse_are_told_once_each_and_found_later(
                 panel.until("/api/v1/room", has_rows)
             _, errors = panel.end()
         lines = sorted(set(errors.splitlines()))
-        assert (
-            f"netboot: server {address}: wrong key: copy STATE/panel.key of that server" in errors
-        )
-        assert f"netboot: server {place}: cannot connect: No such file or directory" in errors
+        assert f"server {address}: wrong key: copy STATE/panel.key of that server" in errors
+        assert f"server {place}: cannot connect: No such file or directory" in errors
         assert errors.count("wrong key") == 1 and lines
         with running(tmp_path, "--server", address, "--key", str(key)) as panel:
             panel.ready()

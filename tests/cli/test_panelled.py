@@ -3,9 +3,12 @@
 import asyncio
 import logging
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -261,3 +264,42 @@ def test_nobody_hears_of_a_panel_that_cannot_be_started_twice(
     with caplog.at_level(logging.INFO):
         run(work)
     assert len(caplog.records) == 1 and "cannot be started" in caplog.records[0].getMessage()
+
+
+@pytest.mark.root
+def test_a_server_of_root_gives_its_panel_a_user_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(panelled, "USER", "nobody")
+    nobody = pwd.getpwnam("nobody")
+    state = Path(tempfile.mkdtemp(dir="/dev/shm"))  # pytest's own folders are root's alone
+    (state / "secret").write_bytes(b"s" * 32)
+    (state / "secret").chmod(0o600)
+    tries = (
+        "import os, sys, time\n"
+        "folder = sys.argv[sys.argv.index('--state') + 1]\n"
+        "def may(path, how):\n"
+        "    try: os.close(os.open(path, how)); return 'yes'\n"
+        "    except OSError: return 'no'\n"
+        "print(os.getuid(), os.getgid(), may(f'{folder}/../secret', os.O_RDONLY), "
+        "may(f'{folder}/..', os.O_RDONLY), may(f'{folder}/new', os.O_CREAT), flush=True)\n"
+        "time.sleep(60)"
+    )
+    found = panel_of(parse("", "f"), state)
+    assert isinstance(found, Panel) and found.user == nobody
+    assert panelled.group_of(found) == nobody.pw_gid and panelled.group_of("") == -1
+    words = ("/usr/bin/python3", "-c", tries, *found.command[4:])
+    mine = Panel(words, {}, found.user)
+
+    async def work() -> None:
+        process = PanelProcess(mine, state)
+        process.start()
+        await until(lambda: bool(caplog.records))
+        await process.stop()
+
+    try:
+        run(work)
+        assert caplog.messages == [f"panel: {nobody.pw_uid} {nobody.pw_gid} no no yes"]
+        assert state.stat().st_mode & 0o777 == 0o710
+    finally:
+        shutil.rmtree(state)

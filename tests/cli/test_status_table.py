@@ -27,7 +27,9 @@ def test_60_seats_are_a_line_each_with_troubles_first(columns: int) -> None:
     assert len(lines) == 64 and max(map(len, lines)) <= columns
     assert lines[0].startswith("school 0.2.0  pages 9.0G of 64G")
     assert lines[1].startswith("60 seats, 12 in trouble, 6 lost, 6 short, 6 waiting")
-    assert lines[2].split() == ["Name", "MAC", "address", "State", "Since", "Swap", "Mem", "Last"]
+    image = ["Image"] if columns > 80 else []
+    titles = ["Name", "MAC", "address", "State", "Since", "Swap", "Mem", *image, "Last"]
+    assert lines[2].split() == titles
     words = lines[4].split()
     assert words[:6] == ["pc-005", mac_of(5), "lost", "1m", "100M/512M", "1"]
     states = [line.split()[2] for line in lines[4:]]
@@ -76,12 +78,19 @@ def feeding(place: Path) -> Iterator[None]:
         loop.close()
 
 
-def test_status_shows_the_table_of_the_servers_feed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_status_shows_the_table_of_the_servers_feed_and_areas_that_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept = {"mac": mac_of(1), "used_bytes": 3 << 20, "size_bytes": 9 << 20}
     with feeding(tmp_path / "feed.sock"):
+        monkeypatch.setattr("netboot.serve.http.status.fetch_status", lambda *_: {"kept": [kept]})
         looking.status(state=tmp_path)
-    assert "10 seats, 2 in trouble" in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert "10 seats, 2 in trouble" in shown and "kiosk" in shown
+        assert shown.splitlines()[-1] == f"{mac_of(1)}  keeps files: 3 of 9 MiB"
+        monkeypatch.undo()
+        looking.status(state=tmp_path)
+        assert "10 seats, 2 in trouble" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("server", ("127.0.0.1:8080", "10.0.0.5:8080"))

@@ -5,11 +5,20 @@ import time
 import pytest
 
 from netboot.boot.client import PROBE_MAC, played_mac
-from netboot.boot.limits import FEED_STRANGERS, FEED_UNNAMED
+from netboot.boot.limits import (
+    FEED_EVENTS,
+    FEED_EVENTS_OF_STRANGERS,
+    FEED_STRANGERS,
+    FEED_UNNAMED,
+)
 from netboot.boot.stages import BY_NAME
-from netboot.feed.records import Event, Hardware, Pages, Pressure, Report
+from netboot.feed import judging
+from netboot.feed.life import REPEAT_SECONDS
+from netboot.feed.records import STATES, Event, Hardware, Pages, Pressure, Report
 from netboot.feed.seat import Known
-from netboot.feed.state import RoomState
+from netboot.feed.state import STALL_SECONDS, RoomState
+from netboot.feed.troubles import OTHERS_SECONDS
+from tests import ROOT
 from tests.feed.playing import BEGIN, MAC, Played
 
 
@@ -192,12 +201,85 @@ def test_a_seat_that_was_ordered_off_is_off(swap: bool) -> None:
     assert seat.state == "off" and not seat.trouble
 
 
+@pytest.mark.parametrize(("how", "state"), [("poweroff", "off"), ("", "off"), ("halt", "off")])
+@pytest.mark.parametrize("swap", [True, False])
+def test_a_seat_that_its_user_switches_off_is_off(how: str, state: str, swap: bool) -> None:
+    seat = Played()
+    seat.load()
+    if swap:
+        seat.linux()
+    seat.userland()
+    seat.rest(60, reports=swap)
+    seat.say("off", f"{how}: the system ends", how=how)
+    assert seat.state == "running", "its services end, and that may take a while"
+    seat.rest(30, reports=swap)
+    assert seat.state == ("running" if swap else state)
+    seat.rest(21)
+    assert (seat.state, seat.trouble) == (state, "")
+    if swap:
+        seat.detach()
+    seat.rest(10_000)
+    assert (seat.state, seat.trouble) == ("off", "")
+    seat.discover()
+    assert seat.state == "booting"
+
+
+@pytest.mark.parametrize("how", ["reboot", "kexec"])
+def test_a_seat_that_its_user_reboots_boots(how: str) -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(60, reports=True)
+    seat.say("off", f"{how}: the system ends", how=how)
+    seat.rest(21)
+    assert (seat.state, seat.trouble) == ("booting", "")
+    seat.boot()
+    assert (seat.state, seat.trouble) == ("running", "")
+
+
+def test_a_shutdown_that_does_not_end_is_no_excuse_for_long() -> None:
+    seat = Played()
+    seat.boot()
+    seat.say("off", "poweroff: the system ends", how="poweroff")
+    seat.rest(600, reports=True)
+    assert seat.state == "running"
+    seat.rest(31)
+    assert seat.state == "lost"
+
+
+def test_a_seat_that_is_switched_off_before_its_userland_runs_is_off() -> None:
+    seat = Played()
+    seat.load()
+    seat.linux()
+    seat.say("off", "poweroff: the system ends", how="poweroff")
+    assert seat.state == "booting"
+    seat.rest(21)
+    assert (seat.state, seat.trouble) == ("off", "")
+
+
 def test_an_ended_lease_that_nothing_replaces_is_a_loss() -> None:
     seat = Played()
     seat.boot()
     seat.rest(60, reports=True)
     seat.detach("its lease has ended")
     assert seat.state == "lost"
+
+
+def test_what_an_operator_does_is_no_sign_of_life() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(60, reports=True)
+    seat.rest(40)
+    seen = seat.row.seen
+    for order in ("wake", "reboot", "poweroff", "end-lease"):
+        seat.see("ordered", f"{order} by anna", order=order, by="anna", refused="")
+        seat.see("lease", "the files that it kept are deleted: 5 MiB", area=0)
+        seat.rest(1)
+    assert (seat.state, seat.row.seen, seat.row.stage) == ("lost", seen, "lease")
+    seat.rest(1800)
+    assert seat.state == "off"
+    seat.see("ordered", "wake by anna", order="wake", by="anna", refused="")
+    seat.rest(10)
+    assert seat.state == "off"
 
 
 def test_an_order_that_a_seat_survives_explains_nothing_later() -> None:
@@ -776,3 +858,19 @@ def test_a_thousand_seats_are_judged_in_milliseconds() -> None:
         room.report(mac, Report(BEGIN + 40, pressure=Pressure(1.0)))
     reports = time.process_time() - begin
     assert ticks < 0.05 and reports < 0.5, f"{ticks * 1e3:.1f} ms, {reports * 1e3:.0f} ms"
+
+
+def test_the_page_on_the_state_of_a_seat_has_the_figures_of_the_code() -> None:
+    page = (ROOT / "docs" / "explanation" / "room.md").read_text()
+    for seconds in (
+        *(judging.REPORT_SILENCE, judging.ORDER_SILENCE, judging.BOOT_SILENCE),
+        *(judging.LONG_SILENCE, judging.POWEROFF_SECONDS, judging.REBOOT_SECONDS),
+        *(judging.SETTLE_SECONDS, judging.KILLED_SECONDS, STALL_SECONDS),
+        *(REPEAT_SECONDS, OTHERS_SECONDS),
+    ):
+        assert f"{seconds:g} s" in page
+    assert f"{judging.SHORT_PERCENT:g} %" in page
+    for limit in (FEED_EVENTS, FEED_EVENTS_OF_STRANGERS, FEED_STRANGERS):
+        assert f" {limit.in_total:,} " in page
+    assert f"last {FEED_EVENTS.per_address} of a seat" in page
+    assert all(f"| `{state}` |" in page for state in STATES)

@@ -361,5 +361,5 @@ def test_a_message_keeps_its_words(seat: Seat) -> None:
     text = "text message 'a %s * b'; printf '%s' \"$text\""
     assert seat.run(text) == "Message: a %s * b"
     assert (
-        seat.run("text identify pc-7; echo $text", "SEAT_LOCALE=de_DE.UTF-8\n") == "Das ist pc-7."
+        seat.run("text identify pc-7; echo $text", "SEAT_LOCALE=fr_FR.UTF-8\n") == "Ceci est pc-7."
     )

@@ -26,6 +26,7 @@ from netboot.pages.nbd.backing import Damaged
 from netboot.pages.nbd.dialect import Dialect, Headers
 from netboot.pages.stores.store import load_all
 from netboot.pages.worker.areas import Areas, closed_on_error, find_damage, why
+from netboot.pages.worker.buffers import MOST_POWER
 from netboot.pages.worker.connection import TURN_BYTES, Connection
 from netboot.pages.worker.exchange import Area, Buffers, Counters, Exchange
 from netboot.pages.worker.governor import QUANTUM_BYTES, Governor
@@ -38,6 +39,7 @@ RETRY_SECONDS = 0.05  # if the control plane is slow to read reports, or a store
 # Less than half of the 3 s after which our agent considers a connection dead (swap.timeout).
 WARN_SECONDS = 1.0
 WARN_AGAIN_SECONDS = 10.0
+SAMPLED = 64  # of so many turns one is timed
 
 
 class Worker:
@@ -52,6 +54,7 @@ class Worker:
         self._governor = Governor()
         self._buffers = Buffers()
         self._turns = 0
+        self._timed = [0] * (MOST_POWER + 1)  # turns by the power of two of their microseconds
         self._next_report = 0.0
         self._dirty = False
         self._waiting: dict[int, Connection] = {}  # some of their requests wait for room
@@ -315,6 +318,11 @@ class Worker:
     def _report_counters(self) -> None:
         self._dirty = False
         self._next_report = time.monotonic() + REPORT_SECONDS
+        if any(
+            self._timed
+        ):  # a control plane of an earlier release passes over a lease without a name
+            self._link.report({"event": "timed", "lease": "", "turns": self._timed})
+            self._timed = [0] * len(self._timed)
         for area in list(self._areas.values()):
             if area.counters != Counters() and self._is_whole(area):
                 counters = asdict(area.counters)
@@ -326,6 +334,7 @@ class Worker:
     def _turn(self, connection: Connection, limit: int, *, alone: bool = False) -> None:
         self._turns += 1
         connection.last_turn = self._turns
+        begin = 0.0 if self._turns % SAMPLED else time.monotonic()
         try:
             reason = connection.serve(self._buffers, limit, alone=alone)
         except (ProtocolError, OSError) as error:
@@ -335,6 +344,9 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - likewise
             self._complain(f"lease {connection.area.lease}", error)
             reason = "internal error; see the server's log"
+        if begin:
+            power = int((time.monotonic() - begin) * 1e6).bit_length()
+            self._timed[min(power, MOST_POWER)] += 1
         if reason is not None:
             if self._is_whole(connection.area):  # an access to a mapping beyond the file is EFAULT
                 self._close(connection, reason)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from netboot.errors import OperatorError
 from netboot.panel.history.postgresql import Postgresql
@@ -89,6 +90,8 @@ class Database:
         """Return *cause; remedy* of an error in one line."""
         if isinstance(error, OperatorError):
             return f"{error}; {error.hint}" if error.hint else str(error)
+        if isinstance(error, PoolTimeoutError):
+            return f"too many questions to {self.where} at once; ask again"
         return self._kind.reason(error)
 
     def size(self, connection: Connection) -> int:

@@ -18,6 +18,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from netboot.errors import OperatorError
 from netboot.feed.records import SeatRow, ServerRow, Trouble
 from netboot.panel.history import changing, charts, reading
 from netboot.panel.history.database import Database
@@ -84,10 +85,14 @@ class History:
         Raises OperatorError if the tables are a newer release's or another program's. A database that
         is away is no error: it is tried again each second.
         """
-        for _ in range(2):  # a file that is no database is set aside by the first
-            with suppress(SQLAlchemyError, OSError):
-                self._database.prepare()
-                break
+        try:
+            for _ in range(2):  # a file that is no database is set aside by the first
+                with suppress(SQLAlchemyError, OSError):
+                    self._database.prepare()
+                    break
+        except OperatorError:
+            self.close()
+            raise
         self._writer.start()
 
     def close(self) -> None:

@@ -65,6 +65,8 @@ def rolled(connection: Connection) -> int:
 def roll(connection: Connection, limits: Limits, now: float) -> None:
     """Make hours of all hours that are over; remove minutes that are too old to be shown."""
     begin, end = rolled(connection), int(now // 60) // HOUR * HOUR
+    if begin > end:  # the clock was ahead: hours that are there stay
+        begin = 0
     if end > begin:
         for kind in ALL_SAMPLES:
             _make_hours(connection, kind, begin, end)

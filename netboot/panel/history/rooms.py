@@ -11,6 +11,7 @@ from netboot.panel.ports import Outcome, PreviousBoot, RoomBoot, SlowSeat, Step
 GAP_SECONDS = 600.0  # without a PC that begins, the boot of the room is over
 LEAST_PART = 0.25  # of the largest one: a teacher who starts one PC again boots no room
 SLOWEST = 5
+WAIT_SECONDS = 1800.0  # a PC that began earlier and does not run was switched off
 # A regression is told if the median of the same PCs' boots is larger by both.
 SLOWER_RATIO, SLOWER_SECONDS = 1.25, 5.0
 
@@ -49,8 +50,8 @@ def divided(boots: Sequence[SeatBoot]) -> list[Room]:
 
 def slowest(room: Room, now: float) -> list[SeatBoot]:
     """Return the boots that took or take longest, slowest first."""
-    ordered = sorted(room, key=lambda boot: _seconds(boot, now), reverse=True)
-    return ordered[:SLOWEST]
+    known = [boot for boot in room if not _is_given_up(boot, now)]
+    return sorted(known, key=lambda boot: _seconds(boot, now), reverse=True)[:SLOWEST]
 
 
 def summary(rooms: Sequence[Room], stages: dict[int, Sequence[Step]], now: float) -> RoomBoot:
@@ -58,7 +59,7 @@ def summary(rooms: Sequence[Room], stages: dict[int, Sequence[Step]], now: float
     if not rooms:
         return RoomBoot()
     last = rooms[0]
-    outcomes = [boot.outcome for boot in last]
+    outcomes = ["failed" if _is_given_up(boot, now) else boot.outcome for boot in last]
     return RoomBoot(
         began=min(boot.began for boot in last),
         seats=len(last),
@@ -94,6 +95,10 @@ def regression(last: Room, before: Room) -> str:
         f"this boot is slower: {now:.0f} s in {pcs}, {then:.0f} s the time before; "
         "compare the stages of the slowest PCs"
     )
+
+
+def _is_given_up(boot: SeatBoot, now: float) -> bool:
+    return boot.outcome == "unfinished" and now - boot.began > WAIT_SECONDS
 
 
 def _seconds(boot: SeatBoot, now: float) -> float:

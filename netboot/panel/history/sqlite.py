@@ -125,6 +125,7 @@ class Sqlite:
             pool_size=most,
             max_overflow=0,
             pool_timeout=self._read_seconds,
+            hide_parameters=True,
         )
 
         # The driver's own BEGIN comes too late for a reader, and does not lock for a writer.

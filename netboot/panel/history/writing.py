@@ -153,7 +153,10 @@ class Writing:
         again = statement.on_conflict_do_update(
             index_elements=key, set_={name: statement.excluded[name] for name in names}
         )
-        connection.execute(again, [self._boot(record) for record in records])
+        # A boot is told with each of its stages: only the last record of a batch counts.
+        rows = [self._boot(record) for record in records]
+        newest = {(row["server"], row["mac"], row["began"]): row for row in rows}
+        connection.execute(again, list(newest.values()))
 
     def _boot(self, record: BootDone) -> dict[str, Any]:
         boot = record.boot

@@ -85,7 +85,7 @@ class Question extends Component {
         <${OrderField} field=${order.field} />
         <${Problem} error=${error} />
         <p class="buttons"><button type="button" onClick=${onClose}>${t("cancel")}</button>
-          <button class="primary" disabled=${busy}>${t(`order.${order.name}`)}</button></p>
+          <button class="primary" disabled=${busy}>${order.field === "text" ? t("send") : t(`order.${order.name}`)}</button></p>
       </form><//>`;
   }
 }

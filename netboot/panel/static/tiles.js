@@ -1,10 +1,12 @@
 // The tiles of a room, by hand and not by preact: 1,000 of them change each second. A tile keeps its
 // elements and touches those that differ; a frame spends BUDGET_MS on it, and the rest waits for the next.
-import { Icon, clock, duration, html, isTroubled, nameOf, naturally, percent, bytes, swapOf, t, tn } from "./ui.js";
+import { Icon, clock, duration, has, html, isTroubled, nameOf, naturally, percent, bytes, swapOf, t, tn } from "./ui.js";
 import { now, room } from "./live.js";
 import { render } from "./vendor/preact.mjs";
 
 const BUDGET_MS = 6;
+const MANY_COLUMNS = 8;
+const AISLE = "minmax(1rem, 0.4fr)"; // a column of the plan without a seat
 export const MOST_ON_PLAN = 300; // above it the seats are in groups, and drawn small
 
 // One line about a seat that fits its state.
@@ -20,6 +22,9 @@ export function detailOf(seat) {
   if (state === "unknown") return t("tile.unknown");
   return t("tile.since", { since: clock(seat.since) });
 }
+
+// A tile has room for a short word.
+const wordOf = (state) => t(has(`tile.state.${state}`) ? `tile.state.${state}` : `state.${state}`);
 
 function element(name, className, parent) {
   const made = document.createElement(name);
@@ -38,9 +43,9 @@ class Tile {
     const head = element("span", "name", this.link);
     this.name = document.createTextNode("");
     head.append(this.name);
-    this.sign = element("span", "sign", head);
     const word = element("span", "word", this.link);
     element("span", "dot", word);
+    this.sign = element("span", "sign", word); // in place of the dot
     this.word = document.createTextNode("");
     word.append(this.word);
     const detail = element("span", "detail", this.link);
@@ -67,7 +72,7 @@ class Tile {
     const kind = `tile s-${seat.state}${troubled ? " troubled" : ""}${gone ? " gone" : ""}${selected ? " selected" : ""}`;
     this.set("kind", kind, (value) => (this.item.className = value));
     this.set("name", nameOf(seat), (value) => (this.name.data = value));
-    this.set("word", t(`state.${seat.state}`), (value) => (this.word.data = value));
+    this.set("word", wordOf(seat.state), (value) => (this.word.data = value));
     this.set("detail", detailOf(seat), (value) => (this.detail.data = value));
     this.set("fill", size ? Math.round((used / size) * 100) : -1, (value) => this.fillTo(value));
     this.set("sign", troubled ? t("tile.trouble") : "", (value) => this.mark(value));
@@ -82,7 +87,7 @@ class Tile {
   }
 
   mark(text) {
-    render(text ? html`<${Icon} name="alert" /><span class="sr"> ${text}</span>` : null, this.sign);
+    render(text ? html`<${Icon} name="alert" /><span class="sr">${text}: </span>` : null, this.sign);
   }
 
   offer(label) {
@@ -152,17 +157,19 @@ export class Tiles {
     this.sections = sectionsOf(room.seats.values(), room.plan);
     const { selectable } = this.options();
     const parts = this.sections.map((section) => {
-      const part = element("section", `field ${section.columns ? "on-plan" : ""} ${section.group === undefined ? "" : "small"}`);
+      const part = element("section", `field ${section.columns ? "on-plan" : ""} ${section.columns > MANY_COLUMNS ? "dense" : ""} ${section.group === undefined ? "" : "small"}`);
       if (section.title) this.heading(section, part, selectable);
       const scroller = element("div", "scroller", part);
-      if (section.columns > 8) {
+      if (section.columns > MANY_COLUMNS) {
         scroller.tabIndex = 0;
         scroller.role = "region";
         scroller.ariaLabel = t("room.plan");
       }
       const list = element("ul", "tiles", scroller);
       if (section.columns) {
-        list.style.setProperty("--columns", section.columns);
+        const widths = Array.from({ length: section.columns }, (_, x) =>
+          section.places.some((place) => place.x === x + 1) ? "minmax(6.4rem, 1fr)" : AISLE);
+        list.style.setProperty("--columns", widths.join(" "));
         list.style.setProperty("--rows", section.rows);
       }
       for (const place of section.places) list.append(this.placed(place));

@@ -31,6 +31,9 @@ class Counted(Protocol):
     def seats(self) -> Mapping[str, str]:
         """Return the seat of each of these leases, empty for none."""
 
+    def latency(self) -> tuple[int, ...]:
+        """Return how many timed turns there were by the power of two of their microseconds."""
+
     @property
     def connections(self) -> int:
         """The number of connections."""
@@ -197,6 +200,7 @@ class Figures:
             read_rate=round(total.read / elapsed, 1),
             write_rate=round(total.written / elapsed, 1),
             delayed=delayed,
+            latency=self._pages.latency(),
             waiting=self._admission.waiting(time.monotonic()),
             disk=disk(self._folders[-1]) if self._folders else (0, 0),
             refused=dict(self.told.refused),

@@ -425,6 +425,19 @@ def test_a_reader_has_a_time_limit_and_cannot_write(make: Make, url: str, tmp_pa
     end(slow)
 
 
+def test_too_many_questions_at_once_are_refused(make: Make, url: str, tmp_path: Path) -> None:
+    make().close()
+    used = Database(url, tmp_path, read_seconds=0.1)
+
+    def nested(depth: int) -> None:
+        used.read(lambda connection: nested(depth - 1) if depth else None)
+
+    nested(3)
+    with pytest.raises(PortError, match="too many questions to '.*' at once; ask again"):
+        nested(4)
+    end(used)
+
+
 @pytest.mark.parametrize(
     ("url", "found"),
     [

@@ -222,6 +222,10 @@ def test_the_room_s_boot_is_compared_with_the_one_before(history: History, clock
     assert found.previous is not None
     assert (found.previous.seats, found.previous.seconds) == (10, 39.0)
     assert "54 s in the median of 10 PCs, 30 s the time before" in found.regression
+    clock.now = NOW + 3600
+    later = run(history.room_boot())
+    assert (later.failed, later.waiting) == (2, 0)  # one was switched off
+    assert [each.name for each in later.slowest] == ["pc9", "pc8", "pc7", "pc6", "pc5"]
 
 
 def test_an_empty_history_answers(history: History) -> None:

@@ -108,6 +108,18 @@ def test_hours_are_made_once_and_a_chart_shows_each_minute_once(store: Store, cl
     assert times[5] - times[4] == 3600
 
 
+def test_hours_are_made_again_after_a_clock_that_was_ahead(store: Store, clock: Clock) -> None:
+    clock.now = NOW + 20 * 86400
+    store.upkeep.run()
+    clock.now = NOW
+    for hour in range(26):
+        store.write(*(sample(BEGIN + 60 * hour + each) for each in range(60)))
+        clock.now = NOW + 3600 * (hour + 1) + 1
+        store.upkeep.run()
+    assert store.count(SEATS.hours) == 26
+    assert len(store.chart(MAC, 30 / 24, points=2000).rows) == 2 + 24 * 60
+
+
 def test_short_of_memory_is_known_from_hours_and_minutes(store: Store, clock: Clock) -> None:
     store.write(*(sample(BEGIN + each, short=6 if each < 30 else 0) for each in range(90)))
     clock.now = NOW + 90 * 60

@@ -91,7 +91,7 @@ def test_the_browsers_language_is_used_until_another_is_chosen(visit: Open) -> N
     menu = page.get_by_role("navigation").get_by_role("link")
     expect(menu.first).to_have_text("Raum")
     expect(page.locator("html")).to_have_attribute("lang", "de")
-    expect(page.locator(".tile .word").nth(7)).to_have_text("Speicher knapp")
+    expect(page.locator(".tile .word").nth(7)).to_have_text("hat eine Störung: RAM knapp")
     expect(page).to_have_title("Raum – netboot")
     seat.go(f"seat/{MAC}")
     expect(page.locator(".meter").nth(1)).to_contain_text("1,9 GiB von 2 GiB")

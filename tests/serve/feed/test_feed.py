@@ -14,6 +14,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netboot.boot import ticket
 from netboot.boot.client import played_mac
@@ -44,6 +46,13 @@ clients: {{{TEACHER}: {{hostname: teacher}}, {OTHER}: {{hostname: pc-2}}}}
 room: {{plan: [['', teacher], [pc-2]]}}
 """
 SECRET = b"s" * 32
+WORDS = st.sampled_from(["reboot", "message", "image", TEACHER, "", "a"]) | st.text(max_size=9)
+JSON = st.none() | st.booleans() | st.integers() | st.floats() | WORDS
+KEYS = st.sampled_from(["order", "seats", "by", "text", "image", "loader", "x"])
+
+
+def nested(each: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.dictionaries(KEYS, each)
 
 
 class NoPages:
@@ -55,6 +64,9 @@ class NoPages:
 
     def seats(self) -> dict[str, str]:
         return {}
+
+    def latency(self) -> tuple[int, ...]:
+        return (0, 3, 1)
 
 
 @dataclass
@@ -112,13 +124,13 @@ class Lines:
         return first
 
 
-def run(folder: Path, work: Callable[[Rig], Coroutine[Any, Any, None]]) -> None:
+def run(folder: Path, work: Callable[[Rig], Coroutine[Any, Any, None]], group: int = -1) -> None:
     async def play() -> None:
         profile = parse(PROFILE, "room.yaml")
         journal, table = Journal(profile.clients), LeaseTable(64 * MIB)
         room = Room(profile, BootFiles(folder, profile), SECRET, journal, table)
         links: list[tuple[IPv4Address, IPv4Address]] = []
-        service = FeedService(room, NoPages(), [], lambda: links, folder)
+        service = FeedService(room, NoPages(), [], lambda: links, folder, group)
         await service.start()
         try:
             await asyncio.wait_for(work(Rig(room, service, folder, links)), 3 * PATIENCE)
@@ -416,3 +428,17 @@ def test_a_thousand_events_are_looked_at_without_a_long_pause(tmp_path: Path) ->
         assert loop.is_running() and os.getpid()
 
     run(tmp_path, work)
+
+
+@given(st.binary(max_size=200) | st.recursive(JSON, lambda each: st.lists(each) | nested(each)))
+def test_any_body_is_an_order_or_a_mistake(body: object) -> None:
+    found = parse_order(body if isinstance(body, bytes) else json.dumps(body).encode())
+    assert isinstance(found, Order) or (found and found.isprintable())
+
+
+@pytest.mark.root
+def test_the_socket_is_for_the_group_of_the_panel(tmp_path: Path) -> None:
+    async def work(rig: Rig) -> None:
+        assert (tmp_path / SOCKET_FILE).stat().st_gid == 65534
+
+    run(tmp_path, work, group=65534)

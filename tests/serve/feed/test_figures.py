@@ -33,6 +33,9 @@ class FakePages:
     def seats(self) -> dict[str, str]:
         return self.owners
 
+    def latency(self) -> tuple[int, ...]:
+        return (0, 3, 1)
+
     @property
     def connections(self) -> int:
         return sum(done[-1] for done in self.done.values())
@@ -78,6 +81,7 @@ def test_a_seat_has_the_sum_of_its_leases(tmp_path: Path, monkeypatch: pytest.Mo
     assert (server.requests_rate, server.read_rate, server.write_rate) == (7.5, 2547.5, 4096.0)
     assert (server.granted, server.capacity) == (2 * MIB, 64 * MIB)
     assert server.memory > MIB and 0 < server.disk[0] <= server.disk[1]
+    assert server.latency == (0, 3, 1)
     assert server.most_connections == 480 and server.waiting == 0
     ticks.now += 1.0
     rows, server = take(figures, 51.0)
