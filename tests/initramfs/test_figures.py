@@ -85,6 +85,9 @@ class Pc:
         self.answer: bytes | None = b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"
         self.asked: list[tuple[float, str, str]] = []  # when, the first line, the body
         self.requests: list[bytes] = []
+        self.with_connection: list[
+            bool
+        ] = []  # whether a request was there as soon as its connection
         self._program = program
         self._agent: subprocess.Popen[bytes] | None = None
         self._listener = socket_in(self.machine.pid, lambda: socket.create_server((ADDRESS, 8080)))
@@ -96,6 +99,11 @@ class Pc:
                 peer, _ = self._listener.accept()
             except OSError:
                 return
+            try:
+                there = bool(peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                there = False
+            self.with_connection.append(there)
             threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
 
     def _talk(self, peer: socket.socket) -> None:
@@ -180,6 +188,7 @@ def test_the_figures_are_those_of_the_kernels_files(start: Start) -> None:
     when, line, _ = pc.asked[-1]
     assert line == f"POST /report/{SESSION} HTTP/1.0"
     assert REQUEST.fullmatch(pc.requests[-1]), "the server has a short way for this form"
+    assert all(pc.with_connection), "and for a request that is there when the server accepts"
     (pc.proc / "loadavg").write_text("7.00 0 0 1/1 1\n")
     assert pc.next_report().load == 7.0
     assert pc.asked[-1][0] - when < 2.0
