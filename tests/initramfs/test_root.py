@@ -138,10 +138,11 @@ def test_reading_and_swapping_are_tuned_where_the_kernel_can(lib: Lib) -> None:
         (lib.folder / folder).mkdir(parents=True)
     assert lib.run(text) == "fine\n"
     assert (lib.folder / "kernel/mm/lru_gen/enabled").read_text() == "y\n"
-    assert (lib.folder / "sys/vm/swappiness").read_text() == "180\n"
-    assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
+    assert (lib.folder / "sys/vm/swappiness").read_text() == "200\n"
+    assert (lib.folder / "sys/vm/watermark_boost_factor").read_text() == "0\n"
+    assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "192\n"
     assert (lib.folder / parameters[0] / "retain_bytes").read_text() == "2097152\n"
-    assert (lib.folder / parameters[1] / "prefetch_cluster").read_text() == "16384\n"
+    assert (lib.folder / parameters[1] / "prefetch_cluster").read_text() == "32768\n"
 
 
 def test_a_pc_with_very_little_ram_has_no_generations(lib: Lib) -> None:
