@@ -145,12 +145,16 @@ def test_reading_and_swapping_are_tuned_where_the_kernel_can(lib: Lib) -> None:
     assert (lib.folder / parameters[1] / "prefetch_cluster").read_text() == "32768\n"
 
 
-def test_a_pc_with_very_little_ram_has_no_generations(lib: Lib) -> None:
+def test_a_pc_with_very_little_ram_reads_less_ahead(lib: Lib) -> None:
     """Nearly all of its pages are used again, and Linux would find none to drop."""
-    (lib.folder / "kernel/mm/lru_gen").mkdir(parents=True)
+    for folder in ("kernel/mm/lru_gen", "sys/vm", "block/dm-1/queue"):
+        (lib.folder / folder).mkdir(parents=True)
     (lib.folder / "iomem").write_text("00100000-07ffffff : System RAM\n")
     assert lib.run(f". {INITRAMFS / 'changes.sh'}\ntune /dev/dm-1; echo fine") == "fine\n"
     assert not (lib.folder / "kernel/mm/lru_gen/enabled").exists()
+    assert not (lib.folder / "sys/vm/watermark_boost_factor").exists()
+    assert (lib.folder / "sys/vm/swappiness").read_text() == "180\n"
+    assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
 
 
 KEPT = "host=10.0.0.1 port=10809 export=seat-1-persist"
