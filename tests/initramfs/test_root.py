@@ -157,6 +157,18 @@ def test_a_pc_with_very_little_ram_reads_less_ahead(lib: Lib) -> None:
     assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
 
 
+@pytest.mark.parametrize(("pages", "ahead"), [(1023, 192), (1024, 128)])
+def test_a_pc_that_swaps_reads_less_ahead(lib: Lib, pages: int, ahead: int) -> None:
+    for folder in ("block/dm-1/queue", "module/dm_verity/parameters"):
+        (lib.folder / folder).mkdir(parents=True)
+    path = lib.folder / "block/dm-1/queue/read_ahead_kb"
+    path.write_text("192\n")
+    (lib.folder / "vmstat").write_text(f"pswpin 7\npswpout {pages}\npgpgin 9\n")
+    text = f". {INITRAMFS / 'changes.sh'}\nswaps=''; read_less_ahead; echo \"fine $swaps\""
+    assert lib.run(text) == f"fine {'yes' if ahead == 128 else ''}\n"
+    assert path.read_text() == f"{ahead}\n"
+
+
 KEPT = "host=10.0.0.1 port=10809 export=seat-1-persist"
 KEEP = "netboot.persist=10.0.0.1:10809/seat-1-persist"
 
