@@ -18,11 +18,11 @@ FULL_PERCENT=90
 FREE_PERCENT=85 # below it the space counts as free again
 LOOK_SECONDS=5
 
-# A PC with less RAM than this, and one that has swapped out so many pages, uses nearly all pages again.
-# What is read ahead pushes out what is needed then. In 128 MiB NetSurf read 793 MB with the values above,
-# and 695 MB with these; Firefox in 384 MiB read 406 MB and 333 MB.
+# A PC with less RAM than this, and one that has read so many pages again, is short of RAM: what is read
+# ahead pushes out what is needed. In 128 MiB NetSurf read 793 MB with the values above, and 695 MB with
+# these; Firefox in 384 MiB read 406 MB and 333 MB. NetSurf in 192 MiB reads 1,200 pages again.
 LITTLE_MIB=160
-SWAPPED_PAGES=1024
+AGAIN_PAGES=4096
 LITTLE_SWAPPINESS=180
 LITTLE_READ_AHEAD=128
 LITTLE_PREFETCHED=16384
@@ -102,16 +102,15 @@ look_at_changes() {
     echo "$used $left" >"$full"
 }
 
-# read_less_ahead: once the PC swaps, read as little ahead as one with little RAM, for good. Pages that
-# zswap takes do not count.
+# read_less_ahead: once the PC reads pages again, read as little ahead as one with little RAM, for good.
 read_less_ahead() {
-    local key count swapped=0 file
-    [ -z "$swaps" ] || return 0
+    local key count again=0 file
+    [ -z "$short" ] || return 0
     while read -r key count; do
-        [ "$key" != pswpout ] || swapped=$count
+        [ "$key" != workingset_refault_file ] || again=$count
     done <"$proc/vmstat"
-    [ "$swapped" -ge $SWAPPED_PAGES ] || return 0
-    swaps=yes
+    [ "$again" -ge $AGAIN_PAGES ] || return 0
+    short=yes
     for file in "$sys"/block/*/queue/read_ahead_kb; do
         echo $LITTLE_READ_AHEAD >"$file" || :
     done
@@ -120,7 +119,7 @@ read_less_ahead() {
 
 # watch_changes: look until the PC goes off.
 watch_changes() {
-    local swaps=''
+    local short=''
     while :; do
         look_at_changes
         read_less_ahead

@@ -157,14 +157,14 @@ def test_a_pc_with_very_little_ram_reads_less_ahead(lib: Lib) -> None:
     assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
 
 
-@pytest.mark.parametrize(("pages", "ahead"), [(1023, 192), (1024, 128)])
-def test_a_pc_that_swaps_reads_less_ahead(lib: Lib, pages: int, ahead: int) -> None:
+@pytest.mark.parametrize(("pages", "ahead"), [(4095, 192), (4096, 128)])
+def test_a_pc_that_reads_pages_again_reads_less_ahead(lib: Lib, pages: int, ahead: int) -> None:
     for folder in ("block/dm-1/queue", "module/dm_verity/parameters"):
         (lib.folder / folder).mkdir(parents=True)
     path = lib.folder / "block/dm-1/queue/read_ahead_kb"
     path.write_text("192\n")
-    (lib.folder / "vmstat").write_text(f"pswpin 7\npswpout {pages}\npgpgin 9\n")
-    text = f". {INITRAMFS / 'changes.sh'}\nswaps=''; read_less_ahead; echo \"fine $swaps\""
+    (lib.folder / "vmstat").write_text(f"pswpin 7\nworkingset_refault_file {pages}\npgpgin 9\n")
+    text = f". {INITRAMFS / 'changes.sh'}\nshort=''; read_less_ahead; echo \"fine $short\""
     assert lib.run(text) == f"fine {'yes' if ahead == 128 else ''}\n"
     assert path.read_text() == f"{ahead}\n"
 
