@@ -5,11 +5,9 @@
 # programs without it. So Linux is to take those of programs first. Measured with a browser in 128 MiB:
 # 501 MB of image were read with 180, and 814 MB with 60, the default.
 SWAPPINESS=200
-# KiB of the image, and bytes of its hash tree, that are read at once. With these, with SWAPPINESS and
-# without Linux's boost of watermarks NetSurf in 192 MiB reads its image by 1,455 requests, and by 1,655
-# with 128, 16384 and 180.
-READ_AHEAD=192
-PREFETCHED=32768
+# KiB of the image, and bytes of its hash tree, that are read at once.
+READ_AHEAD=128
+PREFETCHED=16384
 # Bytes of the hash tree that stay in RAM when it is short. 2 MiB check 256 MiB of the image. With
 # Linux's 256 KiB for both, a browser in 256 MiB read 16 MB of a tree of 4 MB.
 RETAINED=2097152
@@ -18,14 +16,17 @@ FULL_PERCENT=90
 FREE_PERCENT=85 # below it the space counts as free again
 LOOK_SECONDS=5
 
-# A PC with less RAM than this, and one that has read so many pages again, is short of RAM: what is read
-# ahead pushes out what is needed. In 128 MiB NetSurf read 793 MB with the values above, and 695 MB with
-# these; Firefox in 384 MiB read 406 MB and 333 MB. NetSurf in 192 MiB reads 1,200 pages again.
+# The values of a PC with less RAM than this, in which a light browser runs: NetSurf in 192 MiB reads its
+# image by 1,455 requests, and by 1,655 with those above. Firefox in 384 MiB is short of RAM in another
+# way: what is read ahead pushes out what is needed, and it read 388 MB, and 333 MB with those above.
+SMALL_MIB=224
+SMALL_READ_AHEAD=192
+SMALL_PREFETCHED=32768
+
+# With less than this nearly all pages are used again: in 128 MiB NetSurf read 793 MB with the small PC's
+# values, and 695 MB with 180 and those above.
 LITTLE_MIB=160
-AGAIN_PAGES=4096
 LITTLE_SWAPPINESS=180
-LITTLE_READ_AHEAD=128
-LITTLE_PREFETCHED=16384
 
 # tune DEVICE: set how the PC reads the image on this device, and when it swaps. Older kernels refuse a
 # swappiness above 100.
@@ -40,8 +41,9 @@ tune() {
     local swappiness=$SWAPPINESS ahead=$READ_AHEAD prefetched=$PREFETCHED
     read_ram
     if [ "$((ram >> 20))" -lt $LITTLE_MIB ]; then
-        swappiness=$LITTLE_SWAPPINESS ahead=$LITTLE_READ_AHEAD prefetched=$LITTLE_PREFETCHED
+        swappiness=$LITTLE_SWAPPINESS
     else
+        [ "$((ram >> 20))" -ge $SMALL_MIB ] || ahead=$SMALL_READ_AHEAD prefetched=$SMALL_PREFETCHED
         echo y >"$sys/kernel/mm/lru_gen/enabled" || :
         echo 0 >"$proc/sys/vm/watermark_boost_factor" || :
     fi
@@ -102,27 +104,10 @@ look_at_changes() {
     echo "$used $left" >"$full"
 }
 
-# read_less_ahead: once the PC reads pages again, read as little ahead as one with little RAM, for good.
-read_less_ahead() {
-    local key count again=0 file
-    [ -z "$short" ] || return 0
-    while read -r key count; do
-        [ "$key" != workingset_refault_file ] || again=$count
-    done <"$proc/vmstat"
-    [ "$again" -ge $AGAIN_PAGES ] || return 0
-    short=yes
-    for file in "$sys"/block/*/queue/read_ahead_kb; do
-        echo $LITTLE_READ_AHEAD >"$file" || :
-    done
-    echo $LITTLE_PREFETCHED >"$sys/module/dm_verity/parameters/prefetch_cluster" || :
-} 2>/dev/null
-
 # watch_changes: look until the PC goes off.
 watch_changes() {
-    local short=''
     while :; do
         look_at_changes
-        read_less_ahead
         sleep $LOOK_SECONDS
     done
 }
