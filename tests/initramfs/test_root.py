@@ -129,27 +129,37 @@ def test_the_real_statfs_has_five_numbers(lib: Lib) -> None:
     assert int(left) >= 0
 
 
-def test_reading_and_swapping_are_tuned_where_the_kernel_can(lib: Lib) -> None:
+@pytest.mark.parametrize(
+    ("top", "ahead", "prefetched"), [("0fffffff", 128, 16384), ("0bffffff", 192, 32768)]
+)
+def test_reading_and_swapping_are_tuned_where_the_kernel_can(
+    lib: Lib, top: str, ahead: int, prefetched: int
+) -> None:
     text = f". {INITRAMFS / 'changes.sh'}\ntune /dev/dm-1; echo fine"
-    (lib.folder / "iomem").write_text("00100000-0fffffff : System RAM\n")
+    (lib.folder / "iomem").write_text(f"00100000-{top} : System RAM\n")
     assert lib.run(text) == "fine\n"
     parameters = [f"module/{name}/parameters" for name in ("dm_bufio", "dm_verity")]
     for folder in ("sys/vm", "block/dm-1/queue", "kernel/mm/lru_gen", *parameters):
         (lib.folder / folder).mkdir(parents=True)
     assert lib.run(text) == "fine\n"
     assert (lib.folder / "kernel/mm/lru_gen/enabled").read_text() == "y\n"
-    assert (lib.folder / "sys/vm/swappiness").read_text() == "180\n"
-    assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
+    assert (lib.folder / "sys/vm/swappiness").read_text() == "200\n"
+    assert (lib.folder / "sys/vm/watermark_boost_factor").read_text() == "0\n"
+    assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == f"{ahead}\n"
     assert (lib.folder / parameters[0] / "retain_bytes").read_text() == "2097152\n"
-    assert (lib.folder / parameters[1] / "prefetch_cluster").read_text() == "16384\n"
+    assert (lib.folder / parameters[1] / "prefetch_cluster").read_text() == f"{prefetched}\n"
 
 
-def test_a_pc_with_very_little_ram_has_no_generations(lib: Lib) -> None:
+def test_a_pc_with_very_little_ram_reads_less_ahead(lib: Lib) -> None:
     """Nearly all of its pages are used again, and Linux would find none to drop."""
-    (lib.folder / "kernel/mm/lru_gen").mkdir(parents=True)
+    for folder in ("kernel/mm/lru_gen", "sys/vm", "block/dm-1/queue"):
+        (lib.folder / folder).mkdir(parents=True)
     (lib.folder / "iomem").write_text("00100000-07ffffff : System RAM\n")
     assert lib.run(f". {INITRAMFS / 'changes.sh'}\ntune /dev/dm-1; echo fine") == "fine\n"
     assert not (lib.folder / "kernel/mm/lru_gen/enabled").exists()
+    assert not (lib.folder / "sys/vm/watermark_boost_factor").exists()
+    assert (lib.folder / "sys/vm/swappiness").read_text() == "180\n"
+    assert (lib.folder / "block/dm-1/queue/read_ahead_kb").read_text() == "128\n"
 
 
 KEPT = "host=10.0.0.1 port=10809 export=seat-1-persist"
