@@ -3,7 +3,8 @@
 Each row boots virtual PCs from a root image, and counts what they read of it and what they swap,
 until the beacon ``screen:shown``. It builds the images of bench/images, prints a table and the result
 of each bar, and writes JSON and a picture of each row. The same programs are also booted as LTSP would
-do it (bench.peer). The exit status is 1 if a bar is missed. It needs root. Seconds depend on the machine; bytes and requests hardly do.
+do it (bench.peer). The exit status is 1 if a bar is missed. It needs root. Seconds depend on the
+machine; bytes and requests hardly do.
 """
 
 import asyncio
