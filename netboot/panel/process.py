@@ -81,6 +81,8 @@ class PanelService:
         known: dict[str, tuple[str, int]] = {}
         with suppress(PortError):
             known = await self._history.numbers()
+            for pc in await self._history.inventory():
+                self.room.facts.learn(pc.mac, pc.uuid, pc.hardware)
         keeper = Keeper(self._history, self.room)
         metrics = Metrics(self.room, time.time(), each_seat=self._wanted.each_seat)
         boots = Boots((keeper.take_boot, metrics.tally.take_boot), known)
