@@ -1,6 +1,6 @@
 """The ports on which the panel stands: the room in memory, the history, the orders; and their records.
 
-The routes (``api.py``, ``stream.py``) know these names and nothing behind them. ``room.py`` implements
+The routes (``web/``) know these names and nothing behind them. ``room.py`` implements
 ``Room``, ``history`` implements ``History``, ``follow.py`` implements ``Orders``; tests have fakes. Times
 are seconds since the epoch, sizes bytes.
 

@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 
 from netboot.host.faults import watch
-from netboot.panel.accounts import Accounts
-from netboot.panel.app import create_app
 from netboot.panel.boots import Boots
 from netboot.panel.follow import Follower, Followers, Source
 from netboot.panel.history import History
 from netboot.panel.keeping import Keeper, Teller
+from netboot.panel.login.accounts import Accounts
 from netboot.panel.metrics import Metrics
 from netboot.panel.ports import AuditEntry, Order, PortError, Ports, Schedule
 from netboot.panel.room import Room
 from netboot.panel.schedule import Scheduler, local_zone
-from netboot.panel.web import WebServer
+from netboot.panel.web.app import create_app
+from netboot.panel.web.server import WebServer
 
 SCHEDULED = "schedules.done"  # in the state folder
 AGAIN_SECONDS = 15.0  # until the plan is asked for again
@@ -55,7 +55,7 @@ class PanelService:
     """A panel. Create it, ``run`` it, and ``close`` it, also if it never ran."""
 
     def __init__(self, wanted: Wanted, listener: socket.socket) -> None:
-        """Open the state folder; ``listener`` is of netboot.panel.web. Raises OperatorError.
+        """Open the state folder; ``listener`` is of ``web.server.listen``. Raises OperatorError.
 
         ``password``: of the first operator's account, if this start has made it.
         """

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from netboot.feed.records import SeatRow, ServerRow, Trouble
 from netboot.panel.history.records import Record, SeatKnown, SeatMinute, ServerMinute, TroubleNow
 from netboot.panel.history.records import Values as Stored
-from netboot.panel.schema import SEATS, SERVERS, Figure, scaled
+from netboot.panel.history.schema import SEATS, SERVERS, Figure, scaled
 
 MINUTE = 60
 MOST_SEATS = 20_000  # of all servers; a feed has 4,096 at most

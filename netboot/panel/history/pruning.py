@@ -17,8 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from netboot.panel.history.writing import insert_new
-from netboot.panel.schema import (
+from netboot.panel.history.schema import (
     ALL_SAMPLES,
     Figure,
     Samples,
@@ -28,6 +27,7 @@ from netboot.panel.schema import (
     seats,
     troubles,
 )
+from netboot.panel.history.writing import insert_new
 
 HOUR = 60  # in minutes
 DAY = 24 * HOUR

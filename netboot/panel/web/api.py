@@ -5,18 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response
 
-from netboot.panel.access import Changer, Onlooker, Operator, ThePanel
-from netboot.panel.answers import JSON, answer
-from netboot.panel.models import (
-    Mac,
-    OrderAnswer,
-    OrderBody,
-    PlanAnswer,
-    PlanBody,
-    RoomAnswer,
-    ScheduleBody,
-    SeatAnswer,
-)
 from netboot.panel.ports import (
     AuditEntry,
     Boot,
@@ -26,8 +14,20 @@ from netboot.panel.ports import (
     Schedule,
     TroubleEntry,
 )
-from netboot.panel.problems import ask, documented, refuse
-from netboot.panel.stream import StreamResponse
+from netboot.panel.web.access import Changer, Onlooker, Operator, ThePanel
+from netboot.panel.web.answers import JSON, answer
+from netboot.panel.web.models import (
+    Mac,
+    OrderAnswer,
+    OrderBody,
+    PlanAnswer,
+    PlanBody,
+    RoomAnswer,
+    ScheduleBody,
+    SeatAnswer,
+)
+from netboot.panel.web.problems import ask, documented, refuse
+from netboot.panel.web.stream import StreamResponse
 
 LATEST = 1e11  # seconds since the epoch: a mistyped time is found
 MOST_NUMBER = (1 << 63) - 1

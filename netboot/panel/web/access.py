@@ -17,14 +17,14 @@ from fastapi.security import APIKeyCookie, APIKeyHeader
 from starlette.responses import Response
 
 from netboot.boot.limits import PANEL_CHECKS
-from netboot.panel.accounts import Account, Accounts
-from netboot.panel.answers import encode
-from netboot.panel.description import COOKIE, TOKEN
-from netboot.panel.lockout import FREE, Attempt, Lockout, device, is_local, mark, network
+from netboot.panel.login.accounts import Account, Accounts
+from netboot.panel.login.lockout import FREE, Attempt, Lockout, device, is_local, mark, network
+from netboot.panel.login.sessions import Sessions, csrf_token, is_csrf_token
 from netboot.panel.ports import AuditEntry, Ports
-from netboot.panel.problems import refuse
-from netboot.panel.sessions import Sessions, csrf_token, is_csrf_token
-from netboot.panel.stream import Hub
+from netboot.panel.web.answers import encode
+from netboot.panel.web.description import COOKIE, TOKEN
+from netboot.panel.web.problems import refuse
+from netboot.panel.web.stream import Hub
 
 SESSION, DEVICE = "netboot_session", "netboot_device"  # cookies
 DEVICE_SECONDS = 180 * 86400

@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from netboot.panel.columns import Json, Whole, Words
+from netboot.panel.history.columns import Json, Whole, Words
 
 # Characters of texts. A stage's message has 500 at most on the wire.
 MAC, NAME, STAGE, MESSAGE, LONG = 32, 128, 64, 600, 2000

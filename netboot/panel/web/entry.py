@@ -4,11 +4,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 import netboot
-from netboot.panel.access import Anybody, Panel, Scraper, ThePanel, Visitor
-from netboot.panel.answers import JSON, answer, encode
-from netboot.panel.models import Health, LoginBody, Me, ServerHealth
-from netboot.panel.problems import documented, refuse
-from netboot.panel.sessions import is_csrf_token
+from netboot.panel.login.sessions import is_csrf_token
+from netboot.panel.web.access import Anybody, Panel, Scraper, ThePanel, Visitor
+from netboot.panel.web.answers import JSON, answer, encode
+from netboot.panel.web.models import Health, LoginBody, Me, ServerHealth
+from netboot.panel.web.problems import documented, refuse
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from netboot.boot.limits import PANEL_ORDER
-from netboot.panel.accounts import MAX_PASSWORD
+from netboot.panel.login.accounts import MAX_PASSWORD
 from netboot.panel.ports import (
     Boot,
     Order,
