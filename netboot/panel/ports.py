@@ -12,11 +12,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 from netboot.errors import NetbootError
+from netboot.feed.protocol import OrderName
 from netboot.feed.records import Event, Hardware, SeatRow, ServerRow
 
-OrderName = Literal[
-    "reboot", "poweroff", "message", "identify", "wake", "end-lease", "image", "loader"
-]
 Outcome = Literal["running", "failed", "unfinished"]
 
 
