@@ -98,7 +98,7 @@ class PanelService:
             )
         )
         scheduler = Scheduler(
-            self._history,
+            self._history.schedules,
             lambda: self.room.view().seats,
             partial(self._give, followers),
             self._wanted.state / SCHEDULED,
@@ -139,21 +139,7 @@ class PanelService:
     async def _given(self, followers: Followers, schedule: Schedule, order: Order) -> None:
         """Give the order of a schedule, and write down what became of it."""
         results = await followers.send(order)
-        refused = sum(1 for reason in results.values() if reason)
-        detail = order.text or order.image or order.loader
-        self._history.note(
-            AuditEntry(
-                time.time(),
-                order.by,
-                "",
-                f"order:{order.order}",
-                order.seats,
-                detail,
-                f"{refused} of {len(order.seats)} refused" if refused else "",
-            )
-        )
-        with suppress(PortError):
-            await self._history.schedule_ran(schedule.id, time.time())
+        self._history.note(AuditEntry.of(order, time.time(), results))
 
     def close(self) -> None:
         """End all. Writes what the history has not written yet, for at most 5 s."""

@@ -207,12 +207,6 @@ def _schedule(row: Any) -> Schedule:
     )
 
 
-def schedule_runs(connection: Connection) -> dict[int, float]:
-    """Return when each schedule ran last, by id; those that never did are left out."""
-    rows = connection.execute(select(schedules.c.id, schedules.c.ran))
-    return {row.id: row.ran / 1000 for row in rows if row.ran is not None}
-
-
 def saved_plan(connection: Connection) -> Rows:
     """Return the plan that was made by hand; empty without one."""
     lines = connection.scalar(select(plan.c.lines)) or []

@@ -207,7 +207,6 @@ plan = Table(
     Column("lines", Json(NAME), nullable=False),
 )
 
-# ``ran``: when its order was given last.
 schedules = Table(
     "schedules",
     METADATA,
@@ -219,7 +218,6 @@ schedules = Table(
     Column("days", Json(NAME), nullable=False),
     Column("words", Json(MESSAGE), nullable=False),
     Column("who", Words(NAME), nullable=False),
-    Column("ran", Whole(64)),
     sqlite_autoincrement=True,
 )
 

@@ -180,7 +180,7 @@ def test_a_history_that_is_too_large_loses_its_oldest_days(
         newest = store.database.read(partial(reading.audit_entries, limit=1))
         assert newest[0].when == NOW - 86400 + 99
         (line,) = [each.getMessage() for each in caplog.records]
-        assert "days have 0.5 MB, expected 30" in line
+        assert "days fill 0.5 MB, expected 30 days" in line
         store.upkeep.run()
         if not url:  # the file has no free pages
             pages = partial(Connection.exec_driver_sql, statement="PRAGMA page_count")
