@@ -21,10 +21,11 @@ from netboot.cli.common import (
     until_stopped,
 )
 from netboot.cli.ending import INTERRUPTED
-from netboot.cli.feeds import INSTALLED_STATE, SOCKET
+from netboot.cli.feeds import INSTALLED_STATE
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
+from netboot.feed.protocol import SOCKET_FILE
 from netboot.profile import arguments, values
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def status(
 def _table(server: str, state: Path) -> str | None:
     """Return the seats of this machine's server as a table; None if it has no feed, or another is asked."""
     folders = (state, INSTALLED_STATE) if state == DEFAULT_STATE else (state,)
-    found = next((each / SOCKET for each in folders if (each / SOCKET).exists()), None)
+    found = next((each / SOCKET_FILE for each in folders if (each / SOCKET_FILE).exists()), None)
     if server != LOCAL or found is None:
         return None
     from netboot.cli import status_table

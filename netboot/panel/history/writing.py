@@ -18,8 +18,7 @@ from netboot.panel.history.records import (
     ServerMinute,
     TroubleNow,
 )
-from netboot.panel.ports import AuditEntry
-from netboot.panel.schema import (
+from netboot.panel.history.schema import (
     SEATS,
     SERVERS,
     Samples,
@@ -29,6 +28,7 @@ from netboot.panel.schema import (
     servers,
     troubles,
 )
+from netboot.panel.ports import AuditEntry
 
 DAY_SECONDS = 86_400.0
 MOST_STEPS = 200  # of a boot

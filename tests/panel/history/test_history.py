@@ -258,7 +258,6 @@ def test_plan_schedules_and_audit_come_back(make: Make) -> None:
     given = Schedule(0, "poweroff", ("group:a", MAC), "17:00", (0, 4), True, "t", "i", "l", "anna")
     added = run(history.add_schedule(given))
     other = run(history.add_schedule(replace(given, enabled=False)))
-    run(history.schedule_ran(added.id, NOW))
     entry = AuditEntry(NOW, "anna", "10.0.0.5", "order:reboot", (MAC,), "detail", "refused")
     history.note(entry)
     history.note(replace(entry, when=NOW + 1, action="login"))
@@ -266,7 +265,6 @@ def test_plan_schedules_and_audit_come_back(make: Make) -> None:
     history = make()
     assert run(history.plan()) == rows
     assert run(history.schedules()) == [added, other]
-    assert run(history.schedule_runs()) == {added.id: NOW}
     assert [each.action for each in run(history.audit(10))] == ["login", "order:reboot"]
     assert replace(run(history.audit(10))[1], id=0) == entry
     assert run(history.remove_schedule(added.id)) is True
