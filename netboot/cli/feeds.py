@@ -15,6 +15,7 @@ from netboot.profile import arguments
 if TYPE_CHECKING:
     from netboot.panel.follow import Source
 
+LOCAL = "127.0.0.1:8080"  # the HTTP address of the server of this machine
 PANEL_STATE = DEFAULT_STATE / "panel"
 INSTALLED_STATE = DEFAULT_STATE / "state"
 _KEY = re.compile("[0-9a-f]{64}")
@@ -81,6 +82,13 @@ def sources(feed: Path | None, servers: Sequence[str], keys: Sequence[Path]) -> 
         Source(address=address, key=key) for address, key in zip(addresses, read, strict=True)
     ]
     return found
+
+
+def feed_of(server: str, state: Path) -> Path | None:
+    """Return the socket of this machine's server; None if it has none, or ``server`` is another."""
+    folders = (state, INSTALLED_STATE) if state == DEFAULT_STATE else (state,)
+    found = next((each / SOCKET_FILE for each in folders if (each / SOCKET_FILE).exists()), None)
+    return found if server == LOCAL else None
 
 
 def default_feed() -> Path:

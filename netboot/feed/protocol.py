@@ -1,4 +1,4 @@
-"""What a server and its panels agree on beside the records: the feed's places, and the orders. Pure."""
+"""Words that a server and its panels share beside the records: the places of the feed, and orders. Pure."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What PCs are, kept for rows that lack it: a server that starts again sees a PC's hardware at its next boot."""
+"""Facts about PCs, kept for rows that lack it: a server that starts again sees a PC's hardware at its next boot."""
 
 from collections import OrderedDict
 from dataclasses import fields, replace
