@@ -248,7 +248,7 @@ report_userland() {
 }
 
 # report_off [HOW]: report that this PC is shut down, such as for a reboot. A PC that said nothing would count
-# as lost. The caller ends this after 1.5 s: no PC waits for its server to go off.
+# as lost. It takes at most 2 s, and systemd ends it after 1.5 s: no PC waits for its server to go off.
 report_off() {
     beacon off "${1:-shutdown}: the system ends" ${1:+"how=$1"}
 }
@@ -283,6 +283,7 @@ take_orders() {
             if [ -d "$run/systemd/system" ]; then
                 systemctl "$order"
             else
+                report_off "$order"
                 "$order" -f
             fi
             ;;

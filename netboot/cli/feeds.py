@@ -9,16 +9,17 @@ import typer
 
 from netboot.cli.common import DEFAULT_STATE
 from netboot.errors import OperatorError
+from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
 from netboot.profile import arguments
 
 if TYPE_CHECKING:
     from netboot.panel.follow import Source
 
-SOCKET, KEY = "feed.sock", "panel.key"  # in the state folder of a server
+LOCAL = "127.0.0.1:8080"  # the HTTP address of the server of this machine
 PANEL_STATE = DEFAULT_STATE / "panel"
 INSTALLED_STATE = DEFAULT_STATE / "state"
 _KEY = re.compile("[0-9a-f]{64}")
-COPY = "copy panel.key from the state folder of that server, and name it with --key"
+COPY = f"copy {KEY_FILE} from the state folder of that server, and name it with --key"
 
 FeedOption = Annotated[
     Path | None,
@@ -83,14 +84,21 @@ def sources(feed: Path | None, servers: Sequence[str], keys: Sequence[Path]) -> 
     return found
 
 
+def feed_of(server: str, state: Path) -> Path | None:
+    """Return the socket of this machine's server; None if it has none, or ``server`` is another."""
+    folders = (state, INSTALLED_STATE) if state == DEFAULT_STATE else (state,)
+    found = next((each / SOCKET_FILE for each in folders if (each / SOCKET_FILE).exists()), None)
+    return found if server == LOCAL else None
+
+
 def default_feed() -> Path:
     """Return the socket of this machine's server, whether it runs or not."""
-    return _first(SOCKET)
+    return _first(SOCKET_FILE)
 
 
 def default_key() -> Path:
     """Return the file with the key of this machine's server, whether it exists or not."""
-    return _first(KEY)
+    return _first(KEY_FILE)
 
 
 def _first(name: str) -> Path:

@@ -96,8 +96,8 @@ def panel(
     log_to_errors(level, _prefix())
     address = arguments.parse_endpoint(listen)
     found = sources(feed, server, key)
-    from netboot.panel import web
     from netboot.panel.process import PanelService, Wanted
+    from netboot.panel.web.server import listen as listen_at
 
     wanted = Wanted(
         found,
@@ -107,7 +107,7 @@ def panel(
         names=name,
         each_seat=metrics_of_seats,
     )
-    with web.listen(*address) as listener:
+    with listen_at(*address) as listener:
         prepare(state)
         service = PanelService(wanted, listener)
         tell_password(service.password, as_json=as_json)
@@ -144,7 +144,7 @@ def _prefix() -> str:
 
 def tell_password(password: str | None, *, as_json: bool) -> None:
     """Say the password of the first operator, once."""
-    from netboot.panel.accounts import OPERATOR
+    from netboot.panel.login.accounts import OPERATOR
 
     if password is None:
         return

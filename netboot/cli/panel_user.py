@@ -15,7 +15,7 @@ from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
-    from netboot.panel.accounts import Accounts
+    from netboot.panel.login.accounts import Accounts
 
 app = App(
     help="Make, list, change and delete the accounts of the panel, while it runs or not.",
@@ -43,7 +43,7 @@ def add(
     state: PanelStateOption = PANEL_STATE,
 ) -> None:
     """Make an account. Its password is asked for, or read from standard input."""
-    from netboot.panel.accounts import ROLES
+    from netboot.panel.login.accounts import ROLES
 
     for known in ROLES:
         if role == known:
@@ -88,7 +88,7 @@ def delete(name: NameArgument, state: PanelStateOption = PANEL_STATE) -> None:
 
 
 def _accounts(state: Path) -> "Accounts":
-    from netboot.panel.accounts import Accounts
+    from netboot.panel.login.accounts import Accounts
 
     if not state.is_dir():
         raise OperatorError(

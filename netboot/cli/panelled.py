@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from netboot import __version__
+from netboot.feed.protocol import SOCKET_FILE
 from netboot.host.privileges import command_without
 from netboot.host.scheduling import give_way
 from netboot.host.text import printable
@@ -79,7 +80,7 @@ def panel_of(profile: "Profile", state: Path, folder: Path | None = None) -> Pan
         return f"no panel: {names} cannot be imported; install the packages, or set http.panel: off"
     address = "127.0.0.1" if http.panel == "local" else "0.0.0.0"
     state = state.resolve()
-    words = ["--feed", str(state / "feed.sock"), "--listen", f"{address}:{http.panel_port}"]
+    words = ["--feed", str(state / SOCKET_FILE), "--listen", f"{address}:{http.panel_port}"]
     words += ["--state", str(folder or state / FOLDER)]
     database, password = without_password(profile.panel.database)
     words += ["--database", database] if database else []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from netboot.feed.judging import Boot as Known
-from netboot.feed.judging import Phase
+from netboot.feed.judging import Phase, boot_name
 from netboot.feed.life import NO_STEPS, Life
 from netboot.feed.records import Event, Gone, Hello, Record, SeatRow
 from netboot.panel.ports import Boot, Outcome, Step
@@ -88,14 +88,16 @@ class Boots:
         if is_step and all(step.stage != event.stage for step in steps):
             at = max(round(event.when - known.began, 3), 0.0)
             steps.append(Step(event.stage, at, event.message[:MOST_TEXT]))
-        if known.proven and event.number > self._known.get(link, ("", 0))[1]:
+        # Of a presumed one neither begin nor stages were seen: its server started again.
+        is_seen = known.proven and not known.presumed
+        if is_seen and event.number > self._known.get(link, ("", 0))[1]:
             self._tell(link, event.seat, seat, known, event.when)
 
     def _take_row(self, link: str, row: SeatRow) -> None:
         seat = self._seat(link, row.mac)
         seat.name = row.name
         told = seat.told
-        if not row.boot or told is None or row.boot != _name(told):
+        if not row.boot or told is None or row.boot != boot_name(told.began):
             return
         changed = replace(told, image=row.image or told.image)
         if told.outcome == "unfinished" and row.state in ("running", "short"):
@@ -104,7 +106,7 @@ class Boots:
 
     def _tell(self, link: str, mac: str, seat: _Seat, known: Known, when: float) -> None:
         told = seat.told
-        is_same = told is not None and _name(told) == known.name
+        is_same = told is not None and boot_name(told.began) == known.name
         if is_same and told is not None and told.outcome == "running":
             return
         image = told.image if is_same and told is not None else ""
@@ -123,10 +125,6 @@ class Boots:
         seat.told = boot
         for listener in self._listeners:
             listener(link, mac, seat.name, boot)
-
-
-def _name(boot: Boot) -> str:
-    return f"{round(boot.began * 1000):x}"  # as netboot.feed.judging names it
 
 
 def _ended(boot: Boot, outcome: Outcome, when: float) -> Boot:

@@ -21,12 +21,12 @@ from typing import Any, Protocol, Self
 import aiohttp
 
 from netboot.errors import AnswerError
+from netboot.feed.protocol import FEED_PATH, KEY_FILE, ORDERS_PATH
 from netboot.feed.reading import Reader, Wrong
 from netboot.feed.records import PROTOCOL, Event, Hello, Record, ServerRow
 from netboot.host.text import cause, printable
 from netboot.panel.ports import Order
 
-FEED, ORDERS = "/feed", "/feed/orders"
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 15.0  # a server tells its figures every second
 ORDER_SECONDS = 20.0  # a server under load
@@ -37,10 +37,11 @@ MOST_WRONG_LINES = 20  # in one connection; a server of another release would fi
 LEAST_WAIT, MOST_WAIT = 0.5, 10.0  # seconds between two attempts
 HEALTHY_SECONDS = 10.0  # a feed that was read for so long is opened again without a long wait
 EVERYWHERE = frozenset(("end-lease",))  # orders for each server that knows the seat
-PROBLEMS = {
-    HTTPStatus.UNAUTHORIZED: "wrong key: copy STATE/panel.key of that server",
-    HTTPStatus.FORBIDDEN: "wrong key: copy STATE/panel.key of that server",
-    HTTPStatus.NOT_FOUND: "no feed there: its release is older than this panel; update it",
+WRONG_KEY = f"wrong key: copy {KEY_FILE} from the state folder of that server"
+PROBLEMS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: WRONG_KEY,
+    HTTPStatus.FORBIDDEN: WRONG_KEY,
+    HTTPStatus.NOT_FOUND: "no feed there: its release is older than this panel's; update the server",
 }
 
 
@@ -163,7 +164,7 @@ class Follower:
             total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
         )
         async with self._session.get(
-            FEED, params=known, timeout=limits, allow_redirects=False
+            FEED_PATH, params=known, timeout=limits, allow_redirects=False
         ) as answer:
             if answer.status != HTTPStatus.OK:
                 raise AnswerError(await _refusal(answer))
@@ -208,7 +209,7 @@ class Follower:
         limits = aiohttp.ClientTimeout(total=ORDER_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
             async with self._session.post(
-                ORDERS, json=order, timeout=limits, allow_redirects=False
+                ORDERS_PATH, json=order, timeout=limits, allow_redirects=False
             ) as answer:
                 if answer.status != HTTPStatus.OK:
                     raise AnswerError(await _refusal(answer))
@@ -230,9 +231,8 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
 
 async def _refusal(answer: aiohttp.ClientResponse) -> str:
     """Return why the server did not answer with a feed or with results."""
-    known = {status.value: text for status, text in PROBLEMS.items()}
-    if answer.status in known:
-        return known[answer.status]
+    if answer.status in PROBLEMS:
+        return PROBLEMS[answer.status]
     text = (await answer.content.read(MOST_REASON)).decode("utf-8", "replace").strip()
     return f"the server refused: {printable(text, MOST_REASON) or f'HTTP {answer.status}'}"
 

@@ -7,7 +7,6 @@ themselves. A seat has no label of its own unless that is asked for: 1,000 seats
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -24,6 +23,7 @@ import netboot
 from netboot.boot.stages import BY_NAME
 from netboot.feed.records import STATES
 from netboot.panel.ports import RoomSeat, RoomServer, RoomView
+from netboot.panel.room import Room
 from netboot.panel.tally import Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -74,7 +74,7 @@ class RoomCollector(Collector):
         self._each_seat = each_seat
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: names need no room to be registered."""
+        """Return no metric: the collector is registered before the room has a server."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
@@ -281,16 +281,6 @@ def _states(seats: dict[str, list[RoomSeat]]) -> Iterator[Metric]:
             stages.add_metric((server, stage), count)
     yield states
     yield stages
-
-
-class Room(Protocol):
-    """The room that the metrics are made of."""
-
-    def view(self) -> RoomView:
-        """Return the room as it is now."""
-
-    def server_name(self, link: str) -> str:
-        """Return the name of a server."""
 
 
 class Metrics:

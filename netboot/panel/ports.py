@@ -1,22 +1,20 @@
 """The ports on which the panel stands: the room in memory, the history, the orders; and their records.
 
-The routes (``api.py``, ``stream.py``) know these names and nothing behind them. ``room.py`` implements
+The routes (``web/``) know these names and nothing behind them. ``room.py`` implements
 ``Room``, ``history`` implements ``History``, ``follow.py`` implements ``Orders``; tests have fakes. Times
 are seconds since the epoch, sizes bytes.
 
 A port that cannot answer raises ``PortError``. Its text is *problem: cause; remedy*, and is for the user.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 from netboot.errors import NetbootError
+from netboot.feed.protocol import OrderName
 from netboot.feed.records import Event, Hardware, SeatRow, ServerRow
 
-OrderName = Literal[
-    "reboot", "poweroff", "message", "identify", "wake", "end-lease", "image", "loader"
-]
 Outcome = Literal["running", "failed", "unfinished"]
 
 
@@ -294,6 +292,21 @@ class AuditEntry:
     detail: str = ""
     outcome: str = ""
     id: int = 0  # given by the history
+
+    @classmethod
+    def of(cls, order: Order, when: float, results: Mapping[str, str] | None) -> "AuditEntry":
+        """Return the entry of an order. ``results``: those of ``Orders.send``, None without an answer."""
+        refused = sum(map(bool, (results or {}).values()))
+        outcome = f"{refused} of {len(order.seats)} refused" if refused else ""
+        return cls(
+            when,
+            order.by,
+            order.address,
+            f"order:{order.order}",
+            order.seats,
+            order.text or order.image or order.loader,
+            "no answer" if results is None else outcome,
+        )
 
 
 class History(Protocol):

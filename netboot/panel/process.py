@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 
 from netboot.host.faults import watch
-from netboot.panel.accounts import Accounts
-from netboot.panel.app import create_app
 from netboot.panel.boots import Boots
 from netboot.panel.follow import Follower, Followers, Source
 from netboot.panel.history import History
 from netboot.panel.keeping import Keeper, Teller
+from netboot.panel.login.accounts import Accounts
 from netboot.panel.metrics import Metrics
 from netboot.panel.ports import AuditEntry, Order, PortError, Ports, Schedule
 from netboot.panel.room import Room
 from netboot.panel.schedule import Scheduler, local_zone
-from netboot.panel.web import WebServer
+from netboot.panel.web.app import create_app
+from netboot.panel.web.server import WebServer
 
 SCHEDULED = "schedules.done"  # in the state folder
 AGAIN_SECONDS = 15.0  # until the plan is asked for again
@@ -55,7 +55,7 @@ class PanelService:
     """A panel. Create it, ``run`` it, and ``close`` it, also if it never ran."""
 
     def __init__(self, wanted: Wanted, listener: socket.socket) -> None:
-        """Open the state folder; ``listener`` is of netboot.panel.web. Raises OperatorError.
+        """Open the state folder; ``listener`` is of ``web.server.listen``. Raises OperatorError.
 
         ``password``: of the first operator's account, if this start has made it.
         """
@@ -81,6 +81,8 @@ class PanelService:
         known: dict[str, tuple[str, int]] = {}
         with suppress(PortError):
             known = await self._history.numbers()
+            for pc in await self._history.inventory():
+                self.room.facts.learn(pc.mac, pc.uuid, pc.hardware)
         keeper = Keeper(self._history, self.room)
         metrics = Metrics(self.room, time.time(), each_seat=self._wanted.each_seat)
         boots = Boots((keeper.take_boot, metrics.tally.take_boot), known)
@@ -98,7 +100,7 @@ class PanelService:
             )
         )
         scheduler = Scheduler(
-            self._history,
+            self._history.schedules,
             lambda: self.room.view().seats,
             partial(self._give, followers),
             self._wanted.state / SCHEDULED,
@@ -139,21 +141,7 @@ class PanelService:
     async def _given(self, followers: Followers, schedule: Schedule, order: Order) -> None:
         """Give the order of a schedule, and write down what became of it."""
         results = await followers.send(order)
-        refused = sum(1 for reason in results.values() if reason)
-        detail = order.text or order.image or order.loader
-        self._history.note(
-            AuditEntry(
-                time.time(),
-                order.by,
-                "",
-                f"order:{order.order}",
-                order.seats,
-                detail,
-                f"{refused} of {len(order.seats)} refused" if refused else "",
-            )
-        )
-        with suppress(PortError):
-            await self._history.schedule_ran(schedule.id, time.time())
+        self._history.note(AuditEntry.of(order, time.time(), results))
 
     def close(self) -> None:
         """End all. Writes what the history has not written yet, for at most 5 s."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import takewhile
 
 from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, SeatRow, ServerRow
+from netboot.panel.facts import Facts
 from netboot.panel.ports import Patch, RoomEvent, RoomSeat, RoomServer, RoomView, Rows
 
 MOST_SEATS = 4096  # of a server; a room has 1,000
@@ -64,8 +65,12 @@ class Room:
     def __init__(
         self, links: Iterable[str] = (), *, clock: Callable[[], float] = time.time
     ) -> None:
-        """Begin without a seat. ``links``: the servers that will be followed, as follow.py calls them."""
+        """Begin without a seat. ``links``: the servers that will be followed, as follow.py calls them.
+
+        ``facts``: what PCs are, for rows that lack it.
+        """
         self._clock = clock
+        self.facts = Facts()
         self._oldest = self._number = int(clock() * NUMBERS_A_SECOND)
         self._servers = {link: _Server(link, link, clock()) for link in links}
         self._seats: dict[str, RoomSeat] = {}
@@ -225,7 +230,7 @@ class Room:
             row = replace(row, pages=_sum((row.pages, *pages)))
         if self._is_twice(row.name):
             row = replace(row, name=f"{row.name}@{server.name}")
-        return RoomSeat.of(row, server.name)
+        return RoomSeat.of(self.facts.complete(row), server.name)
 
     def _set(self, mac: str, seat: RoomSeat | None, number: int) -> None:
         if seat == self._seats.get(mac):

@@ -11,10 +11,9 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Protocol
 
 from netboot.errors import NetbootError
 from netboot.host.files import replace_file
@@ -99,19 +98,12 @@ def order_of(schedule: Schedule, macs: tuple[str, ...]) -> Order:
     )
 
 
-class Plans(Protocol):
-    """The history, as far as schedules need it."""
-
-    async def schedules(self) -> Sequence[Schedule]:
-        """Return all schedules."""
-
-
 class Scheduler:
     """Gives the orders of schedules when their time comes. ``run`` does so for ever."""
 
     def __init__(
         self,
-        plans: Plans,
+        schedules: Callable[[], Awaitable[Sequence[Schedule]]],
         seats: Callable[[], Sequence[RoomSeat]],
         give: Callable[[Schedule, Order], object],
         kept: Path,
@@ -119,8 +111,11 @@ class Scheduler:
         zone: Callable[[], tzinfo],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``give`` starts to give an order. ``kept``: the file of the moment up to which all is done."""
-        self._plans = plans
+        """``schedules`` and ``seats`` return all there are; ``give`` starts to give an order.
+
+        ``kept``: the file with the time up to which all orders are given.
+        """
+        self._schedules = schedules
         self._seats = seats
         self._give = give
         self._kept = kept
@@ -148,7 +143,7 @@ class Scheduler:
         seats = self._seats()
         if not seats:
             return EMPTY_SECONDS
-        schedules = await self._plans.schedules()
+        schedules = await self._schedules()
         now, zone = self._clock(), self._zone()
         if self._done > now + BACK_SECONDS:
             self._done = now

@@ -210,7 +210,10 @@ def test_servers_that_are_away_and_refuse_are_told_once_each_and_found_later(
                 panel.until("/api/v1/room", has_rows)
             _, errors = panel.end()
         lines = sorted(set(errors.splitlines()))
-        assert f"server {address}: wrong key: copy STATE/panel.key of that server" in errors
+        assert (
+            f"server {address}: wrong key: copy panel.key from the state folder of that server"
+            in errors
+        )
         assert f"server {place}: cannot connect: No such file or directory" in errors
         assert errors.count("wrong key") == 1 and lines
         with running(tmp_path, "--server", address, "--key", str(key)) as panel:

@@ -8,8 +8,8 @@ import pytest
 
 from netboot.cli import panel_user
 from netboot.errors import OperatorError
-from netboot.panel import accounts
-from netboot.panel.accounts import Accounts
+from netboot.panel.login import accounts
+from netboot.panel.login.accounts import Accounts
 from tests.panel.browser import FAST
 
 GOOD = "twelve letters"

@@ -309,10 +309,13 @@ def test_no_process_of_userland_shows_the_ticket(tmp_path: Path) -> None:
     ],
 )
 def test_an_order_is_carried_out(lib: Lib, answer: str, done: str) -> None:
-    stubs = f"request() {{ {answer}; }}\n" + "".join(
+    stubs = f"request() {{ {answer}; }}\nreport_off() {{ echo off $1; }}\n" + "".join(
         f"{name}() {{ echo {name} $1; exit; }}\n" for name in ("sleep", "reboot", "poweroff")
     )
-    assert lib.run(f"{stubs}{BEFORE}take_orders").splitlines()[-1] == done
+    *before, last = lib.run(f"{stubs}{BEFORE}take_orders").splitlines()
+    assert last == done
+    ends = done.removesuffix(" -f") if done.endswith(" -f") else ""
+    assert [line for line in before if line.startswith("off")] == ([f"off {ends}"] if ends else [])
 
 
 def test_a_message_is_written_down_for_the_screen(lib: Lib, tmp_path: Path) -> None:

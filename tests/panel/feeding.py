@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -247,3 +248,27 @@ async def fed(place: Path | None = None, **options: Any) -> AsyncIterator[Feedin
     finally:
         feeding.break_off()
         await runner.cleanup()
+
+
+@contextmanager
+def fed_beside(place: Path, *records: Record) -> Iterator[Feeding]:
+    """Play a server that has told ``records``, in a thread, for a command that blocks."""
+    up, end, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
+    played: list[Feeding] = []
+
+    async def work() -> None:
+        async with fed(place) as server:
+            server.send(*records)
+            played.append(server)
+            up.set()
+            await end.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(work(),))
+    thread.start()
+    try:
+        assert up.wait(10)
+        yield played[0]
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
+        loop.close()

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.errors import OperatorError
-from netboot.panel import lockout, sessions
-from netboot.panel.accounts import FILE, HASHER, VERSION, Accounts
-from netboot.panel.lockout import Attempt, Lockout
-from netboot.panel.sessions import Sessions
+from netboot.panel.login import lockout, sessions
+from netboot.panel.login.accounts import FILE, HASHER, VERSION, Accounts
+from netboot.panel.login.lockout import Attempt, Lockout
+from netboot.panel.login.sessions import Sessions
 from tests.panel.browser import FAST
 
 GOOD = "twelve letters"

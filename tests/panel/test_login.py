@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netboot.panel.access import Visitor
-from netboot.panel.models import LoginBody
+from netboot.panel.web.access import Visitor
+from netboot.panel.web.models import LoginBody
 from tests.panel.conftest import PASSWORD, Desk
 
 ME = "/api/v1/me"

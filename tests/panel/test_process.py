@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from netboot.panel import process, schedule, web
+from netboot.panel import process, schedule
 from netboot.panel.history import History
 from netboot.panel.ports import Schedule
 from netboot.panel.process import PanelService, Wanted
 from netboot.panel.schedule import local_zone
+from netboot.panel.web.server import listen
 from tests.panel.feeding import Feeding, a_room, fed, figures, mac_of
 
 pytestmark = pytest.mark.system
@@ -41,7 +42,7 @@ async def working(tmp_path: Path, server: Feeding) -> AsyncIterator[PanelService
     """Run a panel of one played server."""
     state = tmp_path / "panel"
     state.mkdir(exist_ok=True)
-    service = PanelService(Wanted((server.source,), state), web.listen("127.0.0.1", 0))
+    service = PanelService(Wanted((server.source,), state), listen("127.0.0.1", 0))
     ready = asyncio.Event()
     task = asyncio.create_task(service.run(ready.set))
     try:

@@ -106,7 +106,7 @@ def test_an_order_tells_each_seats_refusal(desk: Desk) -> None:
     assert answer.json == {"results": {MAC: "", MACS[2]: "it is off"}}
     [order] = desk.fakes.orders.sent
     assert (order.order, order.text, order.by, order.seats) == (
-        *("message", "break\nnow", "olga"),
+        *("message", "break now", "olga"),  # a screen has one line for it
         (MAC, MACS[2]),
     )
 
@@ -127,6 +127,7 @@ def test_an_order_tells_each_seats_refusal(desk: Desk) -> None:
             "body 'text': expected printable",
         ),
         ({"order": "message", "text": "\ud800", "seats": [MAC]}, "body 'text': "),
+        ({"order": "message", "text": "x" * 201, "seats": [MAC]}, "body 'text': expected to"),
         ([], "body: "),
     ],
 )

@@ -151,7 +151,7 @@ class Panel:
 
     def start(self) -> "Panel":
         self.scheduler = Scheduler(
-            self.plans,
+            self.plans.schedules,
             lambda: self.seats,
             lambda _, order: self.given.append(order),
             self.kept,

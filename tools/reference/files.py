@@ -8,6 +8,7 @@ from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.image import OWN_DEFINITIONS
 from netboot.cli.panelled import FOLDER as PANEL_FOLDER
 from netboot.deploy import layout
+from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
 from netboot.host.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
 from netboot.lab import libvirt
@@ -19,8 +20,8 @@ from netboot.profile.profile import Profile
 from netboot.roots.library import DEFAULT_FOLDER
 from netboot.roots.uses import USES_FILE
 from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
-from netboot.serve.feed.door import SOCKET_FILE, SOCKET_MODE
-from netboot.serve.feed.service import KEY_FILE, KEY_MODE
+from netboot.serve.feed.door import SOCKET_MODE
+from netboot.serve.feed.service import KEY_MODE
 from netboot.serve.next_boot import FILE as NEXT_BOOT_FILE
 from netboot.serve.services import CLOCK_FILE, KEPT_FOLDER, STARTED_FILE
 from netboot.serve.tftp.client import PORT as TFTP

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from netboot.boot import ticket
+from netboot.feed.protocol import KEY_FILE
 from netboot.feed.state import Standing
 from netboot.host.files import replace_file
 from netboot.serve.feed.acting import Acting
@@ -18,7 +19,7 @@ from netboot.serve.room import Room
 
 log = logging.getLogger(__name__)
 
-KEY_FILE, KEY_MODE = "panel.key", 0o640  # in the state folder
+KEY_MODE = 0o640
 
 
 class FeedService:

@@ -21,6 +21,7 @@ from netboot.boot import ticket
 from netboot.boot.client import played_mac
 from netboot.boot.events import Journal
 from netboot.boot.plan import swap_export
+from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
 from netboot.feed.records import Report
 from netboot.host import wake
 from netboot.pages.lease import LeaseTable
@@ -30,8 +31,7 @@ from netboot.serve.boot_files import BootFiles
 from netboot.serve.feed import feed as feed_module
 from netboot.serve.feed import readers as readers_module
 from netboot.serve.feed.acting import Order, parse_order
-from netboot.serve.feed.door import SOCKET_FILE
-from netboot.serve.feed.service import KEY_FILE, FeedService
+from netboot.serve.feed.service import FeedService
 from netboot.serve.http.orders import OFF
 from netboot.serve.http.server import HttpServer
 from netboot.serve.room import Room
@@ -370,7 +370,7 @@ def test_a_lease_ends_when_its_pc_is_off(tmp_path: Path) -> None:
         lease = table.grant(TEACHER, export, "t", MIB, 0.0)
         table.attach(WireName.parse(f"{export}@t"), 0.0)
         refused = await rig.order(order="end-lease", seats=[TEACHER])
-        assert refused == {TEACHER: "it is on and uses its swap; switch it off first"}
+        assert refused[TEACHER].startswith("its swap is in use: switch it off")
         table.let_go(getattr(lease, "generation", ""), 0.0)
         assert await rig.order(order="end-lease", seats=[TEACHER, OTHER]) == {
             TEACHER: "",

@@ -13,9 +13,9 @@ from starlette.routing import compile_path
 
 from netboot.boot.limits import PANEL_BODY
 from netboot.errors import OperatorError
-from netboot.panel.answers import JSON
-from netboot.panel.guard import problem
 from netboot.panel.ports import PortError
+from netboot.panel.web.answers import JSON
+from netboot.panel.web.guard import problem
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from netboot.panel.problems import refuse
+from netboot.panel.web.problems import refuse
 
-FOLDER = Path(__file__).parent / "static"
+FOLDER = Path(__file__).parent.parent / "static"
 INDEX, DOCS = "index.html", "docs.html"
 TYPES = {
     ".html": "text/html; charset=utf-8",

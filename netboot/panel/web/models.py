@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from netboot.boot.limits import PANEL_ORDER
-from netboot.panel.accounts import MAX_PASSWORD
+from netboot.feed.protocol import MAX_NAME, MAX_TEXT, OrderName
+from netboot.panel.login.accounts import MAX_PASSWORD
 from netboot.panel.ports import (
     Boot,
     Order,
-    OrderName,
     RoomEvent,
     RoomSeat,
     RoomServer,
@@ -23,7 +23,7 @@ MAC = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
 TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 GROUP = "group:"
 MOST_SEATS = PANEL_ORDER.per_address or 0
-MAX_TEXT, MAX_NAME, MAX_ROW = 500, 64, 400  # characters of a message, of a name; seats of a row
+MAX_ROW = 400  # seats
 DAYS = 7
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -34,6 +34,11 @@ def _printable(text: str) -> str:
     if _CONTROL.search(text):
         raise ValueError("expected printable text, found a control character")
     return text
+
+
+def _one_line(text: str) -> str:
+    """Return a message as the server takes it: without the line breaks that a person typed."""
+    return " ".join(_printable(text).split())
 
 
 def _seat_or_group(text: str) -> str:
@@ -55,7 +60,7 @@ Name = Annotated[
     str, Field(max_length=MAX_NAME, json_schema_extra=_TEXT), AfterValidator(_printable)
 ]
 Text = Annotated[
-    str, Field(max_length=MAX_TEXT, json_schema_extra=_TEXT), AfterValidator(_printable)
+    str, Field(max_length=MAX_TEXT, json_schema_extra=_TEXT), AfterValidator(_one_line)
 ]
 Target = Annotated[
     str,

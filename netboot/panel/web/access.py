@@ -1,7 +1,7 @@
 """Sender and rights of a request: the roles, the sessions, the login.
 
 Anybody may look by default; with ``login_for_all`` only an account may. Only an operator may change
-something, and each change carries the token of CSRF that ``/api/v1/me`` tells.
+something, and each change carries the CSRF token that ``GET /api/v1/me`` returns.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from fastapi.security import APIKeyCookie, APIKeyHeader
 from starlette.responses import Response
 
 from netboot.boot.limits import PANEL_CHECKS
-from netboot.panel.accounts import Account, Accounts
-from netboot.panel.answers import encode
-from netboot.panel.description import COOKIE, TOKEN
-from netboot.panel.lockout import FREE, Attempt, Lockout, device, is_local, mark, network
+from netboot.panel.login.accounts import Account, Accounts
+from netboot.panel.login.lockout import FREE, Attempt, Lockout, device, is_local, mark, network
+from netboot.panel.login.sessions import Sessions, csrf_token, is_csrf_token
 from netboot.panel.ports import AuditEntry, Ports
-from netboot.panel.problems import refuse
-from netboot.panel.sessions import Sessions, csrf_token, is_csrf_token
-from netboot.panel.stream import Hub
+from netboot.panel.web.answers import encode
+from netboot.panel.web.description import COOKIE, TOKEN
+from netboot.panel.web.problems import refuse
+from netboot.panel.web.stream import Hub
 
 SESSION, DEVICE = "netboot_session", "netboot_device"  # cookies
 DEVICE_SECONDS = 180 * 86400
@@ -81,18 +81,28 @@ class Panel:
             self._view = (number, encode(self.ports.room.view()))
         return self._view[1]
 
-    def visitor(self, request: Request, *, touch: bool = True) -> Visitor:
+    def visitor(self, request: Request) -> Visitor:
         """Return the sender of a request."""
         address = request.client.host if request.client else ""
         token = request.cookies.get(SESSION, "")
-        holder = self.sessions.find(token, self.clock(), touch=touch) if token else None
-        if holder is None:
+        account = self.account_of(token) if token else None
+        if account is None:
             return Visitor(address=address)
+        return Visitor(account.name, account.role, address, token)
+
+    def account_of(self, token: str, *, touch: bool = True) -> Account | None:
+        """Return the account of a session; None if the session has ended, or its password has.
+
+        ``touch``: the session is in use, so its idle time begins again.
+        """
+        holder = self.sessions.find(token, self.clock(), touch=touch)
+        if holder is None:
+            return None
         account = self.accounts.find(holder.name)
         if account is None or account.stamp != holder.stamp:
             self.sessions.close(token)
-            return Visitor(address=address)
-        return Visitor(account.name, account.role, address, token)
+            return None
+        return account
 
     def may_look(self, visitor: Visitor) -> bool:
         """Return whether somebody may see the room."""
@@ -234,12 +244,17 @@ async def changer(
     visitor: Annotated[Visitor, Depends(operator)],
     token: Annotated[str | None, Depends(_header)] = None,
 ) -> Visitor:
-    """Return the operator who changes something, with the session's token of CSRF."""
+    """Return the operator who changes something, with the CSRF token of the session."""
+    check_token(visitor, token)
+    return visitor
+
+
+def check_token(visitor: Visitor, token: str | None) -> None:
+    """Raise an error for the browser if a change lacks the CSRF token of its session."""
     if not is_csrf_token(visitor.session, token or ""):
         raise refuse(
             403, f"header {CSRF}: missing or of another session; take it from GET /api/v1/me"
         )
-    return visitor
 
 
 Onlooker = Annotated[Visitor, Depends(onlooker)]

@@ -84,7 +84,7 @@ class Accounts:
 
     @property
     def key(self) -> bytes:
-        """The key that marks known browsers (``lockout.py``)."""
+        """The key that marks known browsers (``netboot.panel.login.lockout``)."""
         return self._read().key
 
     def check(self, name: str, password: str) -> Account | None:

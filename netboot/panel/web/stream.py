@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from netboot.boot.limits import PANEL_STREAM_QUEUE, PANEL_STREAMS
-from netboot.panel.answers import encode
-from netboot.panel.lockout import network
+from netboot.panel.login.lockout import network
 from netboot.panel.ports import Patch, Room
+from netboot.panel.web.answers import encode
 
 # Seconds between two patches, at least. A server tells its rows each second: a patch of them must not
 # wait for the rest of a second that began with the one before.

@@ -11,8 +11,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from netboot.boot.limits import PANEL_ANSWERS, PANEL_CONNECTIONS
 from netboot.errors import OperatorError
-from netboot.panel.access import Panel
-from netboot.panel.lockout import network
+from netboot.panel.login.lockout import network
+from netboot.panel.web.access import Panel
 
 MOST, MOST_OF_ADDRESS = PANEL_CONNECTIONS.in_total or 0, PANEL_CONNECTIONS.per_address or 0
 REQUEST_SECONDS = PANEL_CONNECTIONS.seconds or 0.0

@@ -10,12 +10,12 @@ from starlette.middleware.gzip import GZipMiddleware
 
 import netboot
 from netboot.boot.limits import PANEL_BODY
-from netboot.panel import api, description, entry, files, problems
-from netboot.panel.access import Panel
-from netboot.panel.accounts import Accounts
-from netboot.panel.guard import Guard
+from netboot.panel.login.accounts import Accounts
 from netboot.panel.ports import Ports
-from netboot.panel.stream import Hub
+from netboot.panel.web import api, description, entry, files, problems
+from netboot.panel.web.access import Panel
+from netboot.panel.web.guard import Guard
+from netboot.panel.web.stream import Hub
 
 ABOUT = """The room of netboot, live: seats, servers, troubles, history, orders.
 
