@@ -109,7 +109,7 @@ class SeatState:
 
     @property
     def mirror(self) -> Mirror:
-        """How the mirror of its swap is; empty without one, and for a seat that is off."""
+        """The state of its swap's mirror; empty without one, and for a seat that is off."""
         boot, report = self.life.current, self.life.report
         if boot is None or self.state not in ALIVE:
             return ""

@@ -33,7 +33,7 @@ class Delays:
         self.held = any(self._since.values())
 
     def end(self, seat: str, now: float) -> None:
-        """Note that a seat waits no more, or that this has to be noted anew."""
+        """Note that a seat waits no more; if it does, ``follow`` tells so."""
         for reason, since in self._since.items():
             if seat in since:
                 self._waited[reason] += now - since.pop(seat)

@@ -66,7 +66,7 @@ class Transferring(Protocol):
 
     @property
     def ended(self) -> Mapping[str, int]:
-        """How many transfers have ended, by how they did."""
+        """The numbers of transfers that have ended, by how they did."""
 
 
 @dataclass(slots=True)
