@@ -242,6 +242,8 @@ def test_the_profile_decides_which_panel_there_is(
         ("postgresql://a@b/c", ("postgresql://a@b/c", "")),
         ("postgresql://a:b@c:5432/d?x=1", ("postgresql://a@c:5432/d?x=1", "b")),
         ("postgresql+psycopg://a:b:c@d/e", ("postgresql+psycopg://a@d/e", "b:c")),
+        ("postgresql://a@b/c?password=d%40e&x=1", ("postgresql://a@b/c?x=1", "d@e")),
+        ("postgresql://a:b@[::1]:5/c?password=d", ("postgresql://a@[::1]:5/c", "d")),
         ("", ("", "")),
     ],
 )
