@@ -1,5 +1,6 @@
 """Options that name the feeds of servers, for ``panel``, ``top`` and ``status``."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from netboot.panel.follow import Source
 
 SOCKET, KEY = "feed.sock", "panel.key"  # in the state folder of a server
-PANEL_STATE = DEFAULT_STATE / "panel"
+PANEL = "panel"  # the panel's folder in the state folder of its server
+PANEL_STATE = DEFAULT_STATE / PANEL
 INSTALLED_STATE = DEFAULT_STATE / "state"
+OTHERS = 0o006  # may neither read nor write a key
 _KEY = re.compile("[0-9a-f]{64}")
 COPY = "copy panel.key from the state folder of that server, and name it with --key"
 
@@ -102,6 +105,7 @@ def read_key(path: Path) -> str:
     """Return the key in a file. Raises OperatorError."""
     try:
         with path.open("rb") as file:
+            is_open = os.fstat(file.fileno()).st_mode & OTHERS
             text = file.read(200).decode("ascii", "replace").strip()
     except FileNotFoundError:
         raise OperatorError(f"no key of the server: {path} does not exist", hint=COPY) from None
@@ -112,4 +116,8 @@ def read_key(path: Path) -> str:
         ) from None
     if _KEY.fullmatch(text) is None:
         raise OperatorError(f"{path}: expected a key, 64 digits of 0-9 and a-f", hint=COPY)
+    if is_open:
+        raise OperatorError(
+            f"{path}: others can read this key, which gives orders", hint=f"chmod 640 {path}"
+        )
     return text
