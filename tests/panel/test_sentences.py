@@ -6,6 +6,7 @@ import re
 from netboot.boot.stages import BY_NAME
 from netboot.feed.records import STATES
 from netboot.feed.troubles import KINDS
+from netboot.panel.files import read_files
 from netboot.panel.keeping import FEED
 from netboot.panel.models import OrderBody
 from tests import ROOT
@@ -13,7 +14,7 @@ from tests.panel import sentences
 
 STATIC = ROOT / "netboot/panel/static"
 GERMAN: dict[str, str] = json.loads((STATIC / "sentences.de.json").read_text())
-TEXTS = json.loads((STATIC / "texts.json").read_text())
+TEXTS = json.loads(read_files(STATIC)["texts.json"].content)
 PLACES = re.compile(r"\{(\w+)\}")
 CODE = re.compile(r"`[^`]+`")
 JOINTS = re.compile(r"\{\w+\}|: |; |, |\? ")  # what programs put between parts

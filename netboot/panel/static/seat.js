@@ -61,6 +61,7 @@ export class Seat extends Component {
       <div class="title"><h1 tabindex="-1">${nameOf(seat)}</h1><${StateWord} state=${seat.state} />
         <span class="fine">${t("seat.since", { since: clock(seat.since), ago: ago(seat.since) })}</span></div>
       <${Problem} error=${error} />
+      <${Now} seat=${seat} />
       <${Trouble} seat=${seat} />
       <${Actions} seats=${[seat]} />
       <div class="cards two">
@@ -85,6 +86,13 @@ export class Seat extends Component {
           lines=${[line("memory_some", "--orange", { fill: true }), line("memory_full", "--red"), line("io_some", "--blue", { dash: [4, 4] })]} />
         </div>`}`;
   }
+}
+
+// What a PC that boots says on its screen too (netboot/boot/words.py). A wait begins with its seconds.
+function Now({ seat }) {
+  const seconds = parseInt(seat.message, 10);
+  if (!has(`now.${seat.state}`) || (seat.state === "waiting" && !(seconds > 0))) return null;
+  return html`<p>${t(`now.${seat.state}`, { n: number(seconds) })}</p>`;
 }
 
 function Trouble({ seat }) {

@@ -25,6 +25,8 @@ GERMAN = {
     "inventory": (
         "wartete in 7 Tagen 23% der Zeit auf Speicher: seine 3072 MiB sind zu wenig; RAM einbauen",
     ),
+    "seat/52:54:00:77:00:06": ("Dieser PC startet. Das dauert etwa eine Minute.",),
+    "seat/52:54:00:77:00:07": ("Dieser ist in etwa 12 s an der Reihe.",),
     f"seat/{MAC}": ("Linux startet", "Bildschirm ist fertig", "Moodle of our school"),
 }
 
