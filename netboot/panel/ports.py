@@ -36,13 +36,17 @@ class RoomSeat(SeatRow):
 
 @dataclass(frozen=True, slots=True)
 class RoomServer(ServerRow):
-    """A server of the room. ``started``: when it did. ``since``: when ``connected`` changed last."""
+    """A server of the room. ``started``: when it did. ``since``: when ``connected`` changed last.
+
+    ``version``: of netboot. ``versions``: of other programs, see ``Hello``.
+    """
 
     name: str = ""
     version: str = ""
     connected: bool = False
     started: float = 0.0
     since: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -51,6 +55,7 @@ class RoomServer(ServerRow):
         name: str,
         version: str,
         *,
+        versions: dict[str, str],
         connected: bool,
         started: float,
         since: float,
@@ -60,6 +65,7 @@ class RoomServer(ServerRow):
             **_values(row),
             name=name,
             version=version,
+            versions=versions,
             connected=connected,
             started=started,
             since=since,

@@ -38,6 +38,7 @@ class _Server:
     name: str
     since: float
     version: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
     started: float = 0.0
     connected: bool = False
     row: ServerRow = field(default_factory=lambda: ServerRow(0.0))
@@ -51,6 +52,7 @@ class _Server:
             self.row,
             self.name,
             self.version,
+            versions=self.versions,
             connected=self.connected,
             started=self.started,
             since=self.since,
@@ -122,6 +124,7 @@ class Room:
             case Hello():
                 server.name = self._unique(record.server, server)
                 server.version, server.started = record.version, record.started
+                server.versions = record.versions
                 server.before = set(server.rows)
                 self._dirty_servers.add(link)
                 self._dirty.update(dict.fromkeys(server.rows))

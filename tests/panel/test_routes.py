@@ -280,7 +280,9 @@ def test_an_order_to_a_server_that_is_away_is_noted(desk: Desk) -> None:
 
 def test_health_is_degraded_if_a_server_is_away(desk: Desk, closed_desk: Desk) -> None:
     assert closed_desk.browser().get("/health").json["status"] == "ok"
-    away = RoomServer.of(ServerRow(1.0), "second", "", connected=False, started=0.0, since=5.0)
+    away = RoomServer.of(
+        ServerRow(1.0), "second", "", versions={}, connected=False, started=0.0, since=5.0
+    )
     desk.fakes.room.servers += (away,)
     answer = desk.browser().get("/health").json
     assert answer["status"] == "degraded"

@@ -68,6 +68,9 @@ class NoPages:
     def latency(self) -> tuple[int, ...]:
         return (0, 3, 1)
 
+    def waited(self) -> dict[str, float]:
+        return {}
+
 
 @dataclass
 class Rig:
