@@ -1,5 +1,6 @@
 """Options that name the feeds of servers, for ``panel``, ``top`` and ``status``."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from netboot.panel.follow import Source
 
 LOCAL = "127.0.0.1:8080"  # the HTTP address of the server of this machine
-PANEL_STATE = DEFAULT_STATE / "panel"
+PANEL = "panel"  # the panel's folder in the state folder of its server
+PANEL_STATE = DEFAULT_STATE / PANEL
 INSTALLED_STATE = DEFAULT_STATE / "state"
+OTHERS = 0o006  # may neither read nor write a key
 _KEY = re.compile("[0-9a-f]{64}")
 COPY = f"copy {KEY_FILE} from the state folder of that server, and name it with --key"
 
@@ -110,6 +113,7 @@ def read_key(path: Path) -> str:
     """Return the key in a file. Raises OperatorError."""
     try:
         with path.open("rb") as file:
+            is_open = os.fstat(file.fileno()).st_mode & OTHERS
             text = file.read(200).decode("ascii", "replace").strip()
     except FileNotFoundError:
         raise OperatorError(f"no key of the server: {path} does not exist", hint=COPY) from None
@@ -120,4 +124,8 @@ def read_key(path: Path) -> str:
         ) from None
     if _KEY.fullmatch(text) is None:
         raise OperatorError(f"{path}: expected a key, 64 digits of 0-9 and a-f", hint=COPY)
+    if is_open:
+        raise OperatorError(
+            f"{path}: others can read this key, which gives orders", hint=f"chmod 640 {path}"
+        )
     return text

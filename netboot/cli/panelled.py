@@ -15,13 +15,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from netboot import __version__
 from netboot.feed.protocol import SOCKET_FILE
 from netboot.host.privileges import command_without
 from netboot.host.scheduling import give_way
 from netboot.host.text import printable
+from netboot.profile.panel import without_password
 
 if TYPE_CHECKING:
     from netboot.profile.profile import Profile
@@ -96,16 +96,6 @@ def _own_user() -> pwd.struct_passwd | None:
     with contextlib.suppress(KeyError):
         return pwd.getpwnam(USER)
     return None
-
-
-def without_password(url: str) -> tuple[str, str]:
-    """Return a URL without its password, and the password: all users can read command lines."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url, ""
-    user, _, host = parts.netloc.rpartition("@")
-    user = user.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@{host}")), unquote(parts.password)
 
 
 def group_of(panel: Panel | str) -> int:

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from netboot.cli import panelled
-from netboot.cli.panelled import HANDED_ON, Panel, PanelProcess, panel_of, without_password
+from netboot.cli.panelled import HANDED_ON, Panel, PanelProcess, panel_of
 from netboot.profile.file import parse
+from netboot.profile.panel import without_password
 
 PATIENCE = 20.0
 
@@ -242,6 +243,8 @@ def test_the_profile_decides_which_panel_there_is(
         ("postgresql://a@b/c", ("postgresql://a@b/c", "")),
         ("postgresql://a:b@c:5432/d?x=1", ("postgresql://a@c:5432/d?x=1", "b")),
         ("postgresql+psycopg://a:b:c@d/e", ("postgresql+psycopg://a@d/e", "b:c")),
+        ("postgresql://a@b/c?password=d%40e&x=1", ("postgresql://a@b/c?x=1", "d@e")),
+        ("postgresql://a:b@[::1]:5/c?password=d", ("postgresql://a@[::1]:5/c", "d")),
         ("", ("", "")),
     ],
 )

@@ -14,14 +14,12 @@ from typing import Any, Self
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.middleware.gzip import GZipMiddleware
 
-from tests import ROOT
+from netboot.panel.web import files
 from tests.panel.played_room import PlayedRoom
 
-STATIC = ROOT / "netboot/panel/static"
 POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'"
@@ -165,11 +163,7 @@ class Played:
         app, room = self.app, self.room
         app.add_middleware(GZipMiddleware)
         app.middleware("http")(self.guard)
-        app.mount("/static", StaticFiles(directory=STATIC))
-
-        @app.get("/")
-        def page() -> Response:
-            return FileResponse(STATIC / "index.html")
+        app.include_router(files.router(files.read_files()))
 
         @app.get("/api/v1/me")
         def me(request: Request) -> Json:

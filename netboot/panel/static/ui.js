@@ -2,6 +2,7 @@
 import { h, Component, createRef } from "./vendor/preact.mjs";
 import htm from "./vendor/htm.mjs";
 import { now } from "./live.js";
+import { loadSentences, said } from "./sentences.js";
 
 export const html = htm.bind(h);
 export { Component, createRef };
@@ -19,8 +20,12 @@ export async function loadTexts() {
 export function setLanguage(name, keep = false) {
   language = name;
   document.documentElement.lang = name;
+  loadSentences(name).then(() => translated(), () => {});
   if (keep) store("language", name);
 }
+
+let translated = () => {};
+export const onTranslated = (listener) => (translated = listener);
 
 // Some browsers refuse storage; then the choice lasts until the page is closed.
 function stored(key) {
@@ -53,6 +58,9 @@ export function tn(key, n, values = {}) {
 export function has(key) {
   return key in texts;
 }
+
+// A stage's name for people. The stages of other releases have none.
+export const stageName = (stage) => (has(`stage.${stage}`) ? t(`stage.${stage}`) : stage);
 
 const SPACE = "\u00a0";
 
@@ -135,7 +143,7 @@ export const Facts = ({ rows }) => html`<dl class="facts">
 </dl>`;
 
 export const Problem = ({ error }) =>
-  error ? html`<p class="note bad" role="alert">${error}</p>` : null;
+  error ? html`<p class="note bad" role="alert">${said(error)}</p>` : null;
 
 // A dialog over the page. The browser keeps the focus inside, and gives it back.
 export class Dialog extends Component {
@@ -151,6 +159,9 @@ export class Dialog extends Component {
       <h2 id="dialog-title">${title}</h2>${children}</dialog>`;
   }
 }
+
+// A sentence of a server; `names` in it are those of commands and keys.
+export const Prose = ({ text }) => html`${said(text).split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part))}`;
 
 let speaker = null;
 export const setSpeaker = (speak) => (speaker = speak);

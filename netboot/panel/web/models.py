@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
@@ -18,12 +18,15 @@ from netboot.panel.ports import (
     Rows,
     Schedule,
 )
+from netboot.profile.fields import IMAGE_NAME
+from netboot.profile.sections import SeatBoot
 
 MAC = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
 TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 GROUP = "group:"
 MOST_SEATS = PANEL_ORDER.per_address or 0
 MAX_ROW = 400  # seats
+LOADERS = get_args(SeatBoot.model_fields["loader"].annotation)
 DAYS = 7
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -36,9 +39,24 @@ def _printable(text: str) -> str:
     return text
 
 
-def _one_line(text: str) -> str:
-    """Return a message as the server takes it: without the line breaks that a person typed."""
-    return " ".join(_printable(text).split())
+def _line(text: str) -> str:
+    """Return a message as servers take it: on one line, of characters that show."""
+    line = " ".join(text.split())
+    if not line.isprintable():
+        raise ValueError("expected printable text, found a control character")
+    return line
+
+
+def _image(text: str) -> str:
+    if text and not re.fullmatch(IMAGE_NAME, text):
+        raise ValueError(f"expected the name of a root image, found {text!a}")
+    return text
+
+
+def _loader(text: str) -> str:
+    if text not in ("", *LOADERS):
+        raise ValueError(f"expected one of {', '.join(LOADERS)}, found {text!a}")
+    return text
 
 
 def _seat_or_group(text: str) -> str:
@@ -59,9 +77,7 @@ Mac = Annotated[str, Field(pattern=MAC), AfterValidator(str.lower)]
 Name = Annotated[
     str, Field(max_length=MAX_NAME, json_schema_extra=_TEXT), AfterValidator(_printable)
 ]
-Text = Annotated[
-    str, Field(max_length=MAX_TEXT, json_schema_extra=_TEXT), AfterValidator(_one_line)
-]
+Text = Annotated[str, Field(max_length=MAX_TEXT, json_schema_extra=_TEXT), AfterValidator(_line)]
 Target = Annotated[
     str,
     Field(max_length=MAX_NAME + len(GROUP), json_schema_extra=_TARGET),
@@ -84,8 +100,12 @@ class LoginBody(_Body):
 class _Ordered(_Body):
     order: OrderName
     text: Text = Field("", description="Of order message.")
-    image: Name = Field("", description="Of order image; empty: the profile's again.")
-    loader: Name = Field("", description="Of order loader.")
+    image: Annotated[Name, AfterValidator(_image)] = Field(
+        "", description="Of order image; empty: the profile's again."
+    )
+    loader: Annotated[Name, AfterValidator(_loader)] = Field(
+        "", description=f"Of order loader: {', '.join(LOADERS)}."
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> "_Ordered":

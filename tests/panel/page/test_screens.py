@@ -40,9 +40,9 @@ def test_the_boot_of_the_room_is_told(visit: Open) -> None:
     expect(page.get_by_role("heading", name="7 of 12 PCs run")).to_be_visible()
     bar = page.get_by_role("progressbar")
     expect(bar).to_have_attribute("aria-valuenow", "7")
-    expect(page.get_by_text("the stage http was 9 s longer")).to_be_visible()
+    expect(page.get_by_text("this boot is slower: 43 s")).to_be_visible()
     expect(page.get_by_text("12 PCs in 31 s")).to_be_visible()
-    expect(page.get_by_role("row", name="pc-07")).to_contain_text("3 PCs before it")
+    expect(page.get_by_role("row", name="pc-07")).to_contain_text("PCs in front: 3")
     expect(page.get_by_role("row", name="pc-01")).to_contain_text("43 s")
 
 
@@ -66,9 +66,12 @@ def test_each_server_is_told(visit: Open, panel: Running) -> None:
 def test_a_trouble_has_cause_and_remedy(visit: Open) -> None:
     page = visit().go("troubles")
     item = page.locator(".troubles li")
-    expect(item).to_contain_text("all connections to the swap have ended")
-    expect(item).to_contain_text("Cause: the PC was switched off, or its cable is out")
-    expect(item).to_contain_text("What to do: look at the PC")
+    expect(item).to_contain_text("has no connection to its swap any more for 20 s")
+    expect(item).to_contain_text("What to do: If the PC is on, its link")
+    page.get_by_role("checkbox").check()
+    expect(item.last).to_contain_text(
+        "the panel does not hear of this server Cause: the connection broke"
+    )
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
 
 
