@@ -90,7 +90,7 @@ class Panel:
             return Visitor(address=address)
         account = self.accounts.find(holder.name)
         if account is None or account.stamp != holder.stamp:
-            self.sessions.close(token)
+            self.sessions.close(token, self.clock())
             return Visitor(address=address)
         return Visitor(account.name, account.role, address, token)
 
@@ -134,7 +134,7 @@ class Panel:
                 "netboot panel user passwd NAME",
             )
         self.lockout.succeed(attempt, self.clock())
-        self.sessions.close(request.cookies.get(SESSION, ""))
+        self.sessions.close(request.cookies.get(SESSION, ""), self.clock())
         token = self.sessions.open(account.name, account.stamp, self.clock())
         visitor = Visitor(account.name, account.role, address, token)
         secure = _is_secure(request)
@@ -165,7 +165,7 @@ class Panel:
 
     def log_out(self, request: Request, response: Response, visitor: Visitor) -> None:
         """End the session of a browser."""
-        self.sessions.close(visitor.session)
+        self.sessions.close(visitor.session, self.clock())
         response.delete_cookie(SESSION, path="/", httponly=True, samesite="strict")
         if visitor.name:
             self.note(visitor, "logout")

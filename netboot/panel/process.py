@@ -21,6 +21,8 @@ from netboot.panel.metrics import Metrics
 from netboot.panel.ports import AuditEntry, Order, PortError, Ports, Schedule
 from netboot.panel.room import Room
 from netboot.panel.schedule import Scheduler, local_zone
+from netboot.panel.sessions import FILE as SESSIONS
+from netboot.panel.sessions import Sessions
 from netboot.panel.web import WebServer
 
 SCHEDULED = "schedules.done"  # in the state folder
@@ -62,6 +64,7 @@ class PanelService:
         self._wanted = wanted
         self._socket = listener
         self._accounts = Accounts(wanted.state)
+        self._sessions = Sessions(wanted.state / SESSIONS)
         self._history = History(wanted.state, wanted.database)
         self.password = self._accounts.begin()
         self.room = Room(source.link for source in wanted.sources)
@@ -78,6 +81,7 @@ class PanelService:
         Raises OperatorError if the tables of the database are not this release's.
         """
         await asyncio.to_thread(self._history.start)
+        self._sessions.load(time.monotonic())
         known: dict[str, tuple[str, int]] = {}
         with suppress(PortError):
             known = await self._history.numbers()
@@ -95,6 +99,7 @@ class PanelService:
                 self._accounts,
                 login_for_all=self._wanted.login_for_all,
                 names=self._wanted.names,
+                sessions=self._sessions,
             )
         )
         scheduler = Scheduler(
@@ -117,6 +122,7 @@ class PanelService:
             server.should_exit = True
             with suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(serving, END_SECONDS)
+            self._sessions.keep(time.monotonic())
 
     async def _plan(self) -> None:
         """Show the plan that somebody made by hand, as soon as the history tells it."""

@@ -1,13 +1,19 @@
 """Login over HTTP: cookies, wrong passwords, delays, and what ends a session."""
 
 import json
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netboot.panel.access import Visitor
+from netboot.panel.app import create_app
 from netboot.panel.models import LoginBody
+from netboot.panel.sessions import Sessions
+from tests.panel.browser import Browser
 from tests.panel.conftest import PASSWORD, Desk
 
 ME = "/api/v1/me"
@@ -121,6 +127,28 @@ def test_another_password_a_deletion_and_idleness_end_a_session(desk: Desk) -> N
     assert third.get(ME).json["name"] == ""
     desk.accounts.set_password("olga", PASSWORD)
     assert first.get(ME).json["name"] == ""
+
+
+def test_a_restart_of_the_panel_ends_no_session_but_of_other_passwords(
+    desk: Desk, tmp_path: Path
+) -> None:
+    def started() -> Callable[..., Browser]:
+        kept = Sessions(tmp_path / "sessions.json")
+        kept.load(time.monotonic())
+        app = create_app(desk.fakes.ports, desk.accounts, sessions=kept)
+        return lambda **more: Browser(app, **more)
+
+    browsers = started()
+    olga, viktor = browsers(), browsers()
+    assert olga.log_in("olga", PASSWORD).status == viktor.log_in("viktor", PASSWORD).status == 200
+    desk.accounts.set_password("viktor", PASSWORD)
+    browsers = started()
+    again = browsers(cookies=dict(olga.cookies), csrf=olga.csrf)
+    assert again.get(ME).json["name"] == "olga"
+    assert again.ask("PUT", "/api/v1/plan", {"rows": []}).status == 200
+    assert browsers(cookies=dict(viktor.cookies)).get(ME).json["name"] == ""
+    again.post("/api/v1/logout")
+    assert started()(cookies=dict(olga.cookies)).get(ME).json["name"] == ""
 
 
 def test_a_login_replaces_the_session_of_the_browser(desk: Desk) -> None:
