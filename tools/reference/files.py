@@ -6,7 +6,7 @@ from pathlib import Path
 from netboot.boot.arch import UNIFIED
 from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.image import OWN_DEFINITIONS
-from netboot.cli.panelled import FOLDER as PANEL_FOLDER
+from netboot.cli.panel_command import FOLDER as PANEL_FOLDER
 from netboot.deploy import layout
 from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
 from netboot.host.wake import DISCARD_PORT
