@@ -1,4 +1,4 @@
-"""What a server and its panels agree on beside the records: the feed's places, and the orders. Pure."""
+"""The agreement of a server and its panels besides the records: names of files, paths, orders. Pure."""
 
 from typing import Literal
 
