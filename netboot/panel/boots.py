@@ -13,7 +13,7 @@ from netboot.feed.judging import Phase, boot_name
 from netboot.feed.life import Life
 from netboot.feed.records import Event, Gone, Hello, Record, SeatRow
 from netboot.feed.steps import NO_STEPS
-from netboot.panel.ports import Boot, Outcome, Step
+from netboot.panel.records import Boot, Outcome, Step
 
 MOST_SEATS = 8192  # of all servers
 MOST_STEPS = 60  # a boot has 25

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from netboot.feed.records import Event, Hello, Record, SeatRow, ServerRow, Trouble
-from netboot.panel.ports import Boot
+from netboot.panel.records import Boot
 from netboot.panel.room import Room
 
 AWAY_SECONDS = 10.0  # a server that starts again is no trouble

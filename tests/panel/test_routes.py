@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from netboot.feed.records import ServerRow
-from netboot.panel.ports import RoomEvent, RoomServer, Schedule
+from netboot.panel.records import RoomEvent, RoomServer, Schedule
 from tests.panel.conftest import Desk
 from tests.panel.fakes import MACS, XSS
 
