@@ -56,8 +56,8 @@ PanelStateOption = Annotated[
     typer.Option(
         "--state",
         metavar="FOLDER",
-        help="The panel's own state folder, with its accounts and history: that of a server is "
-        "'panel' in the server's.",
+        help="The panel's own folder, with its accounts and history. The panel that 'netboot serve "
+        "--state FOLDER' starts has FOLDER/panel.",
     ),
 ]
 

@@ -40,7 +40,7 @@ app.add_typer(panel_user.app, name="user")
 
 
 @app.callback(
-    epilog="Examples:  sudo netboot panel  |  "
+    epilog="Examples:  sudo netboot panel  |  sudo netboot panel --login-for-all  |  "
     "netboot panel --server 10.0.0.5:8080 --server 10.0.0.6:8080 --key panel.key --state panel"
 )
 def panel(
@@ -72,13 +72,15 @@ def panel(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="A further host name by which browsers reach the panel, such as one of DNS.",
+            help="A further name by which browsers reach the panel, such as panel.school.lan. May be "
+            "given several times.",
         ),
     ] = [],  # noqa: B006
     metrics_of_seats: Annotated[
         bool,
         typer.Option(
-            "--metrics-of-seats", help="Give the memory of each seat in /metrics, by MAC address."
+            "--metrics-of-seats",
+            help="Tell the memory of each seat in /metrics, labelled with its MAC address.",
         ),
     ] = False,
     log_level: LogLevelOption = "",
@@ -86,10 +88,10 @@ def panel(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the page that shows the room until Ctrl-C: seats, troubles, orders, history.
+    """Serve a web page that shows the room, until Ctrl-C: seats, troubles, orders, history.
 
-    'netboot serve' starts a panel by itself (http.panel). Several servers are shown as one room. The
-    panel needs no rights: if root starts it, it runs as the owner of its state folder.
+    'netboot serve' starts a panel by itself, unless http.panel is off. With several --server, all
+    are shown as one room. The panel needs no rights: root's panel becomes the owner of its folder.
     """
     if context.invoked_subcommand is not None:
         return
@@ -170,7 +172,10 @@ def tell_password(password: str | None, state: Path, *, as_json: bool) -> None:
     else:
         print(f"{_prefix()}log in as '{OPERATOR}' with the password {password}", flush=True)
         where = "" if state == PANEL_STATE else f" --state {shlex.quote(str(state.absolute()))}"
-        print(f"{_prefix()}it is told once; for another one: {OTHER}{where}", flush=True)
+        print(
+            f"{_prefix()}this password is shown once; to set another one: {OTHER}{where}",
+            flush=True,
+        )
 
 
 def prepare(state: Path) -> None:
@@ -195,7 +200,7 @@ def prepare(state: Path) -> None:
     try:
         drop_all()
     except OSError as error:
-        print(f"netboot: capabilities are kept: {error.strerror}", file=sys.stderr)
+        print(f"netboot: the panel keeps its capabilities: {error.strerror}", file=sys.stderr)
 
 
 def become(user: int, group: int) -> None:

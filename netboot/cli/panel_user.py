@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 app = App(
     help="Make, list, change and delete the accounts of the panel, while it runs or not.",
     no_args_is_help=True,
+    epilog="Examples:  sudo netboot panel user list  |  sudo netboot panel user add anna --role operator",
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
 RoleOption = Annotated[
     str,
     typer.Option(
-        "--role", metavar="ROLE", help="viewer: may look; operator: may give orders as well."
+        "--role",
+        metavar="ROLE",
+        help="operator: may give orders; viewer: may look, where a login is needed for that.",
     ),
 ]
 GenerateOption = Annotated[
@@ -75,7 +78,7 @@ def list_accounts(state: PanelStateOption = PANEL_STATE, as_json: JsonOption = F
 def passwd(
     name: NameArgument, generate: GenerateOption = False, state: PanelStateOption = PANEL_STATE
 ) -> None:
-    """Set another password. Sessions of the account end, and so does its delay after wrong ones."""
+    """Set another password. The sessions of the account end, and its delay after wrong passwords."""
     accounts = _accounts(state)
     accounts.known(name)
     password = _password(generate)
@@ -86,7 +89,7 @@ def passwd(
 
 @app.command("delete", epilog="Example:  sudo netboot panel user delete anna")
 def delete(name: NameArgument, state: PanelStateOption = PANEL_STATE) -> None:
-    """Delete an account. Its sessions end. The last operator stays."""
+    """Delete an account, and end its sessions. The last operator cannot be deleted."""
     _accounts(state).delete(name)
     print(f"account {name!r} is deleted")
 
@@ -119,7 +122,7 @@ def _password(generate: bool) -> str:
     except EOFError:
         raise OperatorError("password: none was typed; nothing is changed") from None
     if again != password:
-        raise OperatorError("password: the second one is another one; nothing is changed")
+        raise OperatorError("password: the two entries differ; nothing is changed, so try again")
     return password
 
 

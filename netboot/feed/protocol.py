@@ -1,4 +1,4 @@
-"""Words that a server and its panels share beside the records: the places of the feed, and orders. Pure."""
+"""The agreement of a server and its panels besides the records: names of files, paths, orders. Pure."""
 
 from typing import Literal
 

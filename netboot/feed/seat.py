@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from netboot.boot.arch import BY_NAME as ARCHITECTURES
 from netboot.feed.judging import ALIVE, SHORT_PERCENT
-from netboot.feed.life import Life, figure
+from netboot.feed.life import Life
 from netboot.feed.records import Event, Hardware, Mirror, Pages, Report, SeatRow, State, Trouble
+from netboot.feed.steps import figure
 from netboot.feed.troubles import MAX_TEXT
 
 MAX_WORD = 60  # characters of a fact that a PC tells

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from netboot.feed.judging import Boot as Known
 from netboot.feed.judging import Phase, boot_name
-from netboot.feed.life import NO_STEPS, Life
+from netboot.feed.life import Life
 from netboot.feed.records import Event, Gone, Hello, Record, SeatRow
-from netboot.panel.ports import Boot, Outcome, Step
+from netboot.feed.steps import NO_STEPS
+from netboot.panel.records import Boot, Outcome, Step
 
 MOST_SEATS = 8192  # of all servers
 MOST_STEPS = 60  # a boot has 25

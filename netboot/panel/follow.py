@@ -12,8 +12,7 @@ import json
 import logging
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -26,18 +25,15 @@ from netboot.feed.protocol import FEED_PATH, KEY_FILE, ORDERS_PATH
 from netboot.feed.reading import Reader, Wrong
 from netboot.feed.records import PROTOCOL, Event, Hello, Record, ServerRow
 from netboot.host.text import cause, printable
-from netboot.panel.ports import Order
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 15.0  # a server tells its figures every second
 ORDER_SECONDS = 20.0  # a server under load
 MOST_ANSWER_BYTES = 1 << 20  # results for 4,096 seats
-MOST_SEATS = 2000  # of one order; a server takes 2,500
 MOST_REASON = 200  # characters
 MOST_WRONG_LINES = 20  # in one connection; a server of another release would fill the log
 LEAST_WAIT, MOST_WAIT = 0.5, 10.0  # seconds between two attempts
 HEALTHY_SECONDS = 10.0  # a feed that was read for so long is opened again without a long wait
-EVERYWHERE = frozenset(("end-lease",))  # orders for each server that knows the seat
 WRONG_KEY = f"wrong key: copy {KEY_FILE} from the state folder of that server"
 PROBLEMS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: WRONG_KEY,
@@ -266,53 +262,3 @@ def _why(error: Exception) -> str:
     if isinstance(error, OSError):
         return printable(cause(error))
     return printable(f"not HTTP: {error}")
-
-
-class Followers:
-    """The readers of all feeds. They give orders to the servers that know a seat."""
-
-    def __init__(
-        self, followers: Iterable[Follower], servers_of: Callable[[str], list[str]]
-    ) -> None:
-        """``servers_of``: the links of the connected servers that know a seat, its own first."""
-        self._followers = {each.source.link: each for each in followers}
-        self._servers_of = servers_of
-
-    async def run(self) -> None:
-        """Read all feeds for ever."""
-        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-            for follower in self._followers.values():
-                await stack.enter_async_context(follower)
-                tasks.create_task(follower.run(), name=f"follow {follower.source.link}")
-
-    async def send(self, order: Order) -> dict[str, str]:
-        """Give an order to the server of each seat. Return for each seat "" or why it was refused."""
-        parts: dict[str, list[str]] = {}
-        results = {}
-        for mac in dict.fromkeys(order.seats):
-            links = self._servers_of(mac)
-            if not links:
-                results[mac] = "no connected server knows this seat"
-            for link in links if order.order in EVERYWHERE else links[:1]:
-                parts.setdefault(link, []).append(mac)
-        answers = await asyncio.gather(
-            *(
-                self._part(self._followers[link], order, macs[begin : begin + MOST_SEATS])
-                for link, macs in parts.items()
-                for begin in range(0, len(macs), MOST_SEATS)
-            )
-        )
-        for answer in answers:
-            for mac, reason in answer.items():
-                results[mac] = results.get(mac) or reason
-        return {mac: results[mac] for mac in dict.fromkeys(order.seats)}
-
-    async def _part(self, follower: Follower, order: Order, macs: list[str]) -> dict[str, str]:
-        words = {"text": order.text, "image": order.image, "loader": order.loader}
-        body = {"order": order.order, "seats": macs, "by": order.by}
-        try:
-            told = await follower.give(body | {name: text for name, text in words.items() if text})
-        except AnswerError as error:
-            return dict.fromkeys(macs, f"server {follower.server} did not take it: {error}")
-        missing = f"server {follower.server} says nothing of this seat"
-        return {mac: told.get(mac, missing) for mac in macs}

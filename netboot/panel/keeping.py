@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from netboot.feed.records import Event, Hello, Record, SeatRow, ServerRow, Trouble
-from netboot.panel.ports import Boot
+from netboot.panel.records import Boot
 from netboot.panel.room import Room
 
 FEED = "feed"  # in place of a stage

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 import netboot
 from netboot.boot.stages import BY_NAME
 from netboot.feed.records import STATES
-from netboot.panel.ports import RoomSeat, RoomServer, RoomView
+from netboot.panel.records import RoomSeat, RoomServer, RoomView
 from netboot.panel.room import Room
 from netboot.panel.tally import Tally
 

@@ -16,16 +16,18 @@ from netboot.errors import OperatorError
 from netboot.host.faults import watch
 from netboot.host.files import PRIVATE
 from netboot.panel.boots import Boots
-from netboot.panel.follow import Follower, Followers, Source
+from netboot.panel.follow import Follower, Source
 from netboot.panel.history import History
 from netboot.panel.keeping import Keeper, Teller
 from netboot.panel.login.accounts import Accounts
 from netboot.panel.login.sessions import FILE as SESSIONS
 from netboot.panel.login.sessions import Sessions
 from netboot.panel.metrics import Metrics
-from netboot.panel.ports import AuditEntry, Order, PortError, Ports, Schedule
+from netboot.panel.ports import PortError, Ports
+from netboot.panel.records import AuditEntry, Order, Schedule
 from netboot.panel.room import Room
 from netboot.panel.schedule import Scheduler, local_zone
+from netboot.panel.servers import Servers
 from netboot.panel.web.app import create_app
 from netboot.panel.web.server import WebServer
 
@@ -97,10 +99,10 @@ class PanelService:
         metrics = Metrics(self.room, time.time(), each_seat=self._wanted.each_seat)
         boots = Boots((keeper.take_boot, metrics.tally.take_boot), known)
         sinks = (self.room, keeper, boots, metrics.tally, Teller(self.room))
-        followers = Followers(
+        servers = Servers(
             [Follower(source, sinks) for source in self._wanted.sources], self.room.servers_of
         )
-        ports = Ports(self.room, followers, self._history, metrics.text)
+        ports = Ports(self.room, servers, self._history, metrics.text)
         server = _Server(
             create_app(
                 ports,
@@ -113,14 +115,14 @@ class PanelService:
         scheduler = Scheduler(
             self._history.schedules,
             lambda: self.room.view().seats,
-            partial(self._give, followers),
+            partial(self._give, servers),
             self._wanted.state / SCHEDULED,
             zone=local_zone,
         )
         serving = asyncio.create_task(server.serve([self._socket]), name="panel web")
         try:
             async with asyncio.TaskGroup() as tasks:
-                for work in (followers.run(), self.room.run(), scheduler.run(), self._plan()):
+                for work in (servers.run(), self.room.run(), scheduler.run(), self._plan()):
                     tasks.create_task(work)
                 tasks.create_task(_ended(serving))
                 while not server.started and not serving.done():
@@ -144,15 +146,15 @@ class PanelService:
                 self.room.set_plan(rows)
             return
 
-    def _give(self, followers: Followers, schedule: Schedule, order: Order) -> None:
-        task = asyncio.get_running_loop().create_task(self._given(followers, schedule, order))
+    def _give(self, servers: Servers, schedule: Schedule, order: Order) -> None:
+        task = asyncio.get_running_loop().create_task(self._given(servers, schedule, order))
         self._giving.add(task)
         task.add_done_callback(self._giving.discard)
         watch(task)
 
-    async def _given(self, followers: Followers, schedule: Schedule, order: Order) -> None:
+    async def _given(self, servers: Servers, schedule: Schedule, order: Order) -> None:
         """Give the order of a schedule, and write down what became of it."""
-        results = await followers.send(order)
+        results = await servers.send(order)
         self._history.note(AuditEntry.of(order, time.time(), results))
 
     def close(self) -> None:

@@ -1,21 +1,19 @@
-"""The rows of all servers in memory, merged into one room, and what changed by number.
+"""The room in memory: its rows, its plan and its last events, and what changed by number.
 
-A seat is its MAC address. Several servers may know the same one: one boots it, others have its swap. Its
-row is the one of the connected server that booted it last, and its traffic is the sum of all. A change
-has a number, once a second: ``changes`` makes a patch of any older number from the rows themselves, so
-that a slow browser costs no memory. The servers' records come from follow.py.
+A change has a number, once a second. ``changes`` makes a patch of any older number from the rows
+themselves, so that a slow browser costs no memory. The servers' records come from follow.py.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 
-from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, SeatRow, ServerRow
+from netboot.feed.records import Event, Gone, Hello, Plan, Record, SeatRow, ServerRow
 from netboot.panel.facts import Facts
-from netboot.panel.ports import Patch, RoomEvent, RoomSeat, RoomServer, RoomView, Rows
+from netboot.panel.merging import Merging, Server
+from netboot.panel.records import Patch, RoomEvent, RoomSeat, RoomView, Rows
 
 MOST_SEATS = 4096  # of a server; a room has 1,000
 MOST_EVENTS = 20_000  # of all servers: a boot of 600 PCs; the history has the others
@@ -30,60 +28,25 @@ NUMBERS_A_SECOND = (
 REST_SECONDS = 0.4  # between two patches: the servers' seconds begin at different times
 
 
-@dataclass
-class _Server:
-    """One server, as its feed told it."""
-
-    link: str
-    name: str
-    since: float
-    version: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    started: float = 0.0
-    connected: bool = False
-    row: ServerRow = field(default_factory=lambda: ServerRow(0.0))
-    plan: Rows = ()
-    rows: dict[str, SeatRow] = field(default_factory=dict)
-    before: set[str] = field(default_factory=set)  # rows of before the last Hello, not told since
-    number: int = 0  # of its last change
-
-    def shown(self) -> RoomServer:
-        return RoomServer.of(
-            self.row,
-            self.name,
-            self.version,
-            versions=self.versions,
-            connected=self.connected,
-            started=self.started,
-            since=self.since,
-        )
-
-
 class Room:
     """The room of netboot.panel.ports. ``clock`` returns seconds since the epoch."""
 
     def __init__(
         self, links: Iterable[str] = (), *, clock: Callable[[], float] = time.time
     ) -> None:
-        """Begin without a seat. ``links``: the servers that will be followed, as follow.py calls them.
-
-        ``facts``: what PCs are, for rows that lack it.
-        """
+        """Begin without a seat. ``links``: the servers that will be followed, as follow.py calls them."""
         self._clock = clock
-        self.facts = Facts()
         self._oldest = self._number = int(clock() * NUMBERS_A_SECOND)
-        self._servers = {link: _Server(link, link, clock()) for link in links}
+        self._merging = Merging(links, clock)
         self._seats: dict[str, RoomSeat] = {}
         self._numbers: dict[str, int] = {}  # of each seat's last change
-        self._called: dict[str, str] = {}  # name of each seat, as its server calls it
-        self._names: dict[str, set[str]] = {}  # MAC addresses by such a name
         self._gone: deque[tuple[int, str]] = deque()
         self._events: deque[tuple[int, RoomEvent]] = deque()
         self._plan: Rows = ()
         self._plan_number = self._number
         self._made_by_hand: Rows = ()
         self._dirty: dict[str, None] = {}  # in the order in which servers tell them: the profile's
-        self._dirty_servers: set[str] = set(self._servers)
+        self._dirty_servers: set[str] = set(self._merging.servers)
         self._new_events = False
         self._listeners: list[Callable[[], None]] = []
         self._patches: dict[int, Patch] = {}  # of the current number
@@ -93,7 +56,7 @@ class Room:
 
     def connected(self, link: str, reason: str) -> None:
         """Take that a server's feed is read (``reason`` empty) or why it is not."""
-        server = self._server(link)
+        server = self._merging.server(link)
         if server.connected != (not reason):
             server.connected, server.since = not reason, self._clock()
             self._dirty.update(dict.fromkeys(server.rows))
@@ -102,7 +65,7 @@ class Room:
 
     def take(self, link: str, record: Record) -> None:
         """Take a record of a server's feed."""
-        server = self._server(link)
+        server = self._merging.server(link)
         match record:
             case SeatRow():
                 if record.mac in server.rows or len(server.rows) < MOST_SEATS:
@@ -122,22 +85,14 @@ class Room:
                 server.plan = record.rows
                 self._dirty_servers.add(link)
             case Hello():
-                server.name = self._unique(record.server, server)
+                server.name = self._merging.unique(record.server, server)
                 server.version, server.started = record.version, record.started
                 server.versions = record.versions
                 server.before = set(server.rows)
                 self._dirty_servers.add(link)
                 self._dirty.update(dict.fromkeys(server.rows))
 
-    def _server(self, link: str) -> _Server:
-        return self._servers.setdefault(link, _Server(link, link, self._clock()))
-
-    def _unique(self, name: str, server: _Server) -> str:
-        """Return the name of a server, with its link if another one has the same name."""
-        others = {each.name for each in self._servers.values() if each is not server}
-        return f"{name} ({server.link})" if name in others else name
-
-    def _forget(self, server: _Server, macs: Iterable[str]) -> None:
+    def _forget(self, server: Server, macs: Iterable[str]) -> None:
         for mac in macs:
             server.before.discard(mac)
             if server.rows.pop(mac, None) is not None:
@@ -171,9 +126,9 @@ class Room:
             return False
         number = self._number + 1
         for link in self._dirty_servers:
-            self._servers[link].number = number
-        for mac in self._renamed():
-            self._set(mac, self._merged(mac), number)
+            self._merging.servers[link].number = number
+        for mac in self._merging.renamed(self._dirty):
+            self._set(mac, self._merging.merged(mac), number)
         if self._dirty or self._dirty_servers:
             self._lay_out(number)
         self._dirty.clear()
@@ -184,53 +139,6 @@ class Room:
         for listener in tuple(self._listeners):
             listener()
         return True
-
-    def _renamed(self) -> dict[str, None]:
-        """Return the seats that changed, and those that have or had a name with one of them."""
-        affected = dict(self._dirty)
-        for mac in self._dirty:
-            old = self._called.pop(mac, "")
-            new = source[1].name if (source := self._source(mac)) else ""
-            if old != new and old:
-                self._names[old].discard(mac)
-                affected.update(dict.fromkeys(self._names[old]))
-                if not self._names[old]:
-                    del self._names[old]
-            if new:
-                self._called[mac] = new
-                macs = self._names.setdefault(new, set())
-                macs.add(mac)
-                if len(macs) > 1:
-                    affected.update(dict.fromkeys(macs))
-        return affected
-
-    def _is_twice(self, name: str) -> bool:
-        """Return True if seats of several servers have this name."""
-        macs = self._names.get(name, ())
-        return len(macs) > 1 and len({each[0].link for each in map(self._source, macs) if each}) > 1
-
-    def _source(self, mac: str) -> tuple[_Server, SeatRow] | None:
-        """Return the server and the row that tell most of a seat: see the module."""
-        found = [(each, row) for each in self._servers.values() if (row := each.rows.get(mac))]
-        if not found:
-            return None
-        return max(found, key=lambda each: (each[0].connected, each[1].booted, each[1].seen))
-
-    def _merged(self, mac: str) -> RoomSeat | None:
-        source = self._source(mac)
-        if source is None:
-            return None
-        server, row = source
-        pages = [
-            other.pages
-            for each in self._servers.values()
-            if each is not server and each.connected and (other := each.rows.get(mac))
-        ]
-        if pages:
-            row = replace(row, pages=_sum((row.pages, *pages)))
-        if self._is_twice(row.name):
-            row = replace(row, name=f"{row.name}@{server.name}")
-        return RoomSeat.of(self.facts.complete(row), server.name)
 
     def _set(self, mac: str, seat: RoomSeat | None, number: int) -> None:
         if seat == self._seats.get(mac):
@@ -246,18 +154,16 @@ class Room:
 
     def _lay_out(self, number: int) -> None:
         """Make the plan of the room: of hand, or those of the servers below each other."""
-        plan = self._made_by_hand or tuple(self._plans())
+        plan = self._made_by_hand or tuple(self._merging.plans())
         if plan != self._plan:
             self._plan, self._plan_number = plan, number
 
-    def _plans(self) -> Iterator[tuple[str, ...]]:
-        for server in self._servers.values():
-            for row in server.plan:
-                yield tuple(
-                    f"{name}@{server.name}" if self._is_twice(name) else name for name in row
-                )
-
     # What netboot.panel.ports asks for.
+
+    @property
+    def facts(self) -> Facts:
+        """The facts about PCs, for rows that lack them."""
+        return self._merging.facts
 
     @property
     def number(self) -> int:
@@ -266,7 +172,7 @@ class Room:
 
     def view(self) -> RoomView:
         """Return the room as it is now."""
-        servers = tuple(each.shown() for each in self._servers.values())
+        servers = tuple(each.shown() for each in self._merging.servers.values())
         return RoomView(self._number, servers, self._plan, tuple(self._seats.values()))
 
     def changes(self, after: int) -> Patch | None:
@@ -287,7 +193,7 @@ class Room:
             self._number,
             tuple(seats),
             tuple(mac for mac in gone if mac not in self._seats),
-            tuple(each.shown() for each in self._servers.values() if each.number > after),
+            tuple(each.shown() for each in self._merging.servers.values() if each.number > after),
             tuple(reversed(events[:EVENTS_OF_PATCH])),
             self._plan if self._plan_number > after else None,
         )
@@ -315,25 +221,16 @@ class Room:
         """Show this plan instead of the profiles'; an empty one shows the profiles' again."""
         self._made_by_hand = rows
         self._lay_out(self._number + 1)
-        self._dirty_servers.update(self._servers)
+        self._dirty_servers.update(self._merging.servers)
         self._told.set()
-
-    def server_name(self, link: str) -> str:
-        """Return the name of a server."""
-        return self._server(link).name
 
     def servers_of(self, mac: str) -> list[str]:
         """Return the links of the connected servers that know a seat, its own first."""
-        source = self._source(mac)
-        known = [each for each in self._servers.values() if each.connected and mac in each.rows]
-        return [
-            each.link
-            for each in sorted(known, key=lambda each: not source or each is not source[0])
-        ]
+        return self._merging.servers_of(mac)
 
-
-def _sum(parts: Sequence[Pages]) -> Pages:
-    return Pages(*(sum(getattr(part, each.name) for part in parts) for each in fields(Pages)))
+    def server_name(self, link: str) -> str:
+        """Return the name of a server."""
+        return self._merging.server(link).name
 
 
 def _is_after(after: int) -> Callable[[tuple[int, object]], bool]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from netboot.errors import NetbootError
 from netboot.host.files import replace_file
-from netboot.panel.ports import Order, RoomSeat, Schedule
+from netboot.panel.records import Order, RoomSeat, Schedule
 
 LATE_SECONDS = 300.0  # an order that is later is not given
 # A clock that was set back must not give an order twice, and one of the wrong year must not end them all.

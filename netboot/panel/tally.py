@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from netboot.boot.stages import BY_NAME
 from netboot.feed.records import Event, Record, ServerRow
-from netboot.panel.ports import Boot, Outcome
+from netboot.panel.records import Boot, Outcome
 
 BOOT_BUCKETS = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)  # seconds
 MOST_GAP = 5.0  # seconds between two figures of a server that its rates are taken to hold for

@@ -69,7 +69,7 @@ def test_two_different_passwords_change_nothing(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
     before = (state / accounts.FILE).read_bytes()
-    with pytest.raises(OperatorError, match="the second one is another one"):
+    with pytest.raises(OperatorError, match="the two entries differ"):
         panel_user.passwd("operator", state=state)
     assert (state / accounts.FILE).read_bytes() == before
 

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from netboot.feed.records import Hardware, Report, SeatRow, ServerRow, Trouble
-from netboot.panel.ports import (
+from netboot.panel.ports import PortError, Ports
+from netboot.panel.records import (
     AuditEntry,
     Boot,
     InventoryRow,
     Order,
     Patch,
-    PortError,
-    Ports,
     RoomBoot,
     RoomEvent,
     RoomSeat,

@@ -8,7 +8,7 @@ import pytest
 from netboot.feed.records import Event, Gone, Hello
 from netboot.panel import boots as module
 from netboot.panel.boots import Boots
-from netboot.panel.ports import Boot
+from netboot.panel.records import Boot
 from tests.panel.feeding import a_seat, figures, mac_of
 
 NOW = 1_700_000_000.0

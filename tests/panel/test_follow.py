@@ -14,10 +14,11 @@ from aiohttp import web
 
 from netboot.errors import AnswerError
 from netboot.feed.records import MAX_LINE_BYTES, Event, Hello, Record, SeatRow, ServerRow, line
-from netboot.panel import follow
-from netboot.panel.follow import Follower, Followers, Source
-from netboot.panel.ports import Order
+from netboot.panel import follow, servers
+from netboot.panel.follow import Follower, Source
+from netboot.panel.records import Order
 from netboot.panel.room import Room
+from netboot.panel.servers import Servers
 from tests.panel.feeding import Feeding, a_room, a_seat, fed, figures, mac_of
 
 KEY = "k" * 64
@@ -238,7 +239,7 @@ def test_a_record_that_breaks_a_receiver_ends_no_other_feed(
     async def work() -> None:
         async with fed(tmp_path / "s") as server, fed(tmp_path / "t") as other:
             brittle, heard = Brittle(), Heard()
-            followers = Followers(
+            followers = Servers(
                 [Follower(server.source, (brittle,)), Follower(other.source, (heard,))],
                 lambda mac: [],
             )
@@ -310,13 +311,13 @@ def test_the_first_records_of_a_feed_are_the_room(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def two_servers(tmp_path: Path) -> AsyncIterator[tuple[Feeding, Feeding, Room, Followers]]:
+async def two_servers(tmp_path: Path) -> AsyncIterator[tuple[Feeding, Feeding, Room, Servers]]:
     async with fed(tmp_path / "a", name="one") as one, fed(key=KEY, name="two") as two:
         one.send(a_seat(1, 1000.0), a_seat(2, 1000.0))
         two.send(a_seat(3, 1000.0), SeatRow(mac_of(1), "pc-001"))
         room = Room()
         readers = [Follower(each.source, (room,)) for each in (one, two)]
-        followers = Followers(readers, room.servers_of)
+        followers = Servers(readers, room.servers_of)
         task = asyncio.create_task(followers.run())
         await until(lambda: all(room.servers_of(mac_of(each)) for each in (1, 2, 3)))
         await until(lambda: len(room.servers_of(mac_of(1))) == 2)
@@ -346,11 +347,11 @@ def test_orders_go_to_the_server_of_each_seat(tmp_path: Path) -> None:
 def test_an_order_for_many_seats_is_given_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "MOST_SEATS", 2)
+    monkeypatch.setattr(servers, "MOST_SEATS", 2)
 
     async def work() -> None:
         async with fed(tmp_path / "a") as server, Follower(server.source, ()) as follower:
-            followers = Followers((follower,), lambda _: [server.source.link])
+            followers = Servers((follower,), lambda _: [server.source.link])
             macs = tuple(mac_of(each) for each in range(5))
             assert await followers.send(Order("wake", macs, "anna")) == dict.fromkeys(macs, "")
             assert sorted(len(order["seats"]) for order in server.orders) == [1, 2, 2]

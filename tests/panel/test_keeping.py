@@ -8,7 +8,7 @@ import pytest
 from netboot.feed.records import Event, Gone, Hello, Record, SeatRow, ServerRow, Trouble
 from netboot.panel.boots import Boots
 from netboot.panel.keeping import AWAY_SECONDS, Keeper, Teller
-from netboot.panel.ports import Boot
+from netboot.panel.records import Boot
 from netboot.panel.room import Room
 from tests.panel.feeding import a_seat, figures, mac_of
 

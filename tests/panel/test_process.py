@@ -16,8 +16,8 @@ from netboot.errors import OperatorError
 from netboot.panel import process, schedule
 from netboot.panel.history import History
 from netboot.panel.login.sessions import Sessions
-from netboot.panel.ports import Schedule
 from netboot.panel.process import PanelService, Wanted
+from netboot.panel.records import Schedule
 from netboot.panel.schedule import local_zone
 from netboot.panel.web.server import listen
 from tests.panel.feeding import Feeding, a_room, fed, figures, mac_of

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, SeatRow
 from netboot.panel import room as module
-from netboot.panel.ports import Patch, RoomSeat
+from netboot.panel.records import Patch, RoomSeat
 from netboot.panel.room import Room
 from tests.panel.feeding import MIB, a_room, a_seat, figures, mac_of
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from netboot.feed.records import ServerRow
-from netboot.panel.ports import RoomEvent, RoomServer, Schedule
+from netboot.panel.records import RoomEvent, RoomServer, Schedule
 from netboot.serve.feed import acting
 from netboot.serve.feed.acting import parse_order
 from tests.panel.conftest import Desk

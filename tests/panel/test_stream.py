@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netboot.panel.ports import Patch
+from netboot.panel.records import Patch
 from netboot.panel.web import server as web
 from netboot.panel.web import stream
 from netboot.panel.web.stream import Browser, Hub

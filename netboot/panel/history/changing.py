@@ -5,7 +5,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from netboot.panel.history.reading import trouble_entry
 from netboot.panel.history.schema import plan, schedules, troubles
 from netboot.panel.history.writing import milliseconds
-from netboot.panel.ports import Rows, Schedule, TroubleEntry
+from netboot.panel.records import Rows, Schedule, TroubleEntry
 
 
 def acknowledge(connection: Connection, trouble: int, by: str, when: float) -> TroubleEntry | None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Float, Integer, Select, cast, func, literal, 
 
 from netboot.panel.history.pruning import DAY, Limits, first_minute, merged, rolled
 from netboot.panel.history.schema import SEATS, SERVERS, Figure, Samples, seats, servers, unscaled
-from netboot.panel.ports import Samples as Table
+from netboot.panel.records import Samples as Table
 
 MOST_POINTS = 2000
 

@@ -28,11 +28,11 @@ from netboot.panel.history.records import BootDone, Numbered, Record, TroubleNow
 from netboot.panel.history.upkeep import Upkeep
 from netboot.panel.history.writer import Writer
 from netboot.panel.history.writing import Writing
-from netboot.panel.ports import (
+from netboot.panel.ports import PortError
+from netboot.panel.records import (
     AuditEntry,
     Boot,
     InventoryRow,
-    PortError,
     RoomBoot,
     Rows,
     Samples,

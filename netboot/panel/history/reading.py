@@ -18,7 +18,7 @@ from netboot.panel.history.schema import (
     servers,
     troubles,
 )
-from netboot.panel.ports import (
+from netboot.panel.records import (
     AuditEntry,
     Boot,
     InventoryRow,

@@ -28,7 +28,7 @@ from netboot.panel.history.schema import (
     servers,
     troubles,
 )
-from netboot.panel.ports import AuditEntry
+from netboot.panel.records import AuditEntry
 
 DAY_SECONDS = 86_400.0
 MOST_STEPS = 200  # of a boot

@@ -29,7 +29,8 @@ from netboot.panel.login.lockout import (
     network,
 )
 from netboot.panel.login.sessions import Sessions, csrf_token, is_csrf_token
-from netboot.panel.ports import AuditEntry, Ports
+from netboot.panel.ports import Ports
+from netboot.panel.records import AuditEntry
 from netboot.panel.web.answers import encode
 from netboot.panel.web.description import COOKIE, TOKEN
 from netboot.panel.web.problems import refuse

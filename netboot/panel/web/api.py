@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response
 
-from netboot.panel.ports import (
+from netboot.panel.records import (
     AuditEntry,
     Boot,
     InventoryRow,

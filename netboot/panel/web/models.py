@@ -9,15 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, m
 from netboot.boot.limits import PANEL_ORDER
 from netboot.feed.protocol import MAX_NAME, MAX_TEXT, OrderName
 from netboot.panel.login.accounts import MAX_PASSWORD
-from netboot.panel.ports import (
-    Boot,
-    Order,
-    RoomEvent,
-    RoomSeat,
-    RoomServer,
-    Rows,
-    Schedule,
-)
+from netboot.panel.records import Boot, Order, RoomEvent, RoomSeat, RoomServer, Rows, Schedule
 from netboot.profile.fields import IMAGE_NAME
 from netboot.profile.sections import SeatBoot
 

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from netboot.boot.limits import PANEL_STREAM_QUEUE, PANEL_STREAMS
 from netboot.panel.login.lockout import network
-from netboot.panel.ports import Patch, Room
+from netboot.panel.ports import Room
+from netboot.panel.records import Patch
 from netboot.panel.web.answers import encode
 
 # Seconds between two patches, at least. A server tells its rows each second: a patch of them must not

@@ -8,7 +8,7 @@ import pytest
 from netboot.feed.records import Hardware, ServerRow, Trouble
 from netboot.panel import ports
 from netboot.panel.history import History
-from netboot.panel.ports import AuditEntry, Boot, Schedule, Step
+from netboot.panel.records import AuditEntry, Boot, Schedule, Step
 from tests.panel.history.conftest import Make
 from tests.panel.history.rig import (
     MAC,

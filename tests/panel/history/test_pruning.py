@@ -27,7 +27,7 @@ from netboot.panel.history.records import (
 from netboot.panel.history.schema import METADATA, SEATS, SERVERS, boots, seats, troubles
 from netboot.panel.history.upkeep import Upkeep
 from netboot.panel.history.writing import Writing
-from netboot.panel.ports import AuditEntry, Boot, Samples, Step
+from netboot.panel.records import AuditEntry, Boot, Samples, Step
 from tests.panel.history.rig import MAC, NOW, Clock, boot, mac_of, row
 
 BEGIN = int(NOW // 60)  # the minute of NOW
