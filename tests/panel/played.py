@@ -39,6 +39,10 @@ FIXED = {
     "results",
     "gone",
 }
+WRONG = (
+    "login: wrong name or password; an administrator can set another one: "
+    "netboot panel user passwd NAME"
+)
 Json = Any
 
 
@@ -146,7 +150,7 @@ class Played:
         is_open = path in ("/api/v1/me", "/api/v1/login", "/api/v1/logout")
         who = self.me(request)
         if who["needs_login"] and not is_open:
-            return 401, "not logged in: this panel shows nothing to guests; log in"
+            return 401, "not logged in: this panel is for accounts only; log in"
         if request.method == "GET":
             return None
         body = await request.body()
@@ -172,7 +176,7 @@ class Played:
         @app.post("/api/v1/login")
         def login(body: dict[str, Json], response: Response) -> Json:
             if (body["name"], body["password"]) != (NAME, PASSWORD):
-                return JSONResponse({"detail": "not logged in: name or password is wrong"}, 401)
+                return JSONResponse({"detail": WRONG}, 401)
             response.set_cookie("netboot_session", SESSION, httponly=True, samesite="strict")
             return {"name": NAME, "role": "operator", "csrf": CSRF}
 
@@ -192,7 +196,10 @@ class Played:
         @app.get("/api/v1/seats/{mac}")
         def seat(mac: str) -> Json:
             if mac not in room.seats:
-                return JSONResponse({"detail": f"no seat '{mac}': it was never seen"}, 404)
+                return JSONResponse(
+                    {"detail": f"no seat {mac!r}: no server knows it; GET /api/v1/room lists all"},
+                    404,
+                )
             (row,) = room.rows([mac])
             return {"seat": row, "events": room.events(mac), "boots": room.boots(mac)}
 

@@ -3,7 +3,7 @@ import { get, isOperator, post, remove } from "./api.js";
 import { ORDERS, OrderField } from "./actions.js";
 import { room } from "./live.js";
 import { said } from "./sentences.js";
-import { Component, Dialog, Problem, clock, has, html, language, nameOf, naturally, say, t, tn } from "./ui.js";
+import { Component, Dialog, Icon, Problem, clock, has, html, language, nameOf, naturally, say, t, tn } from "./ui.js";
 
 const DAYS = [0, 1, 2, 3, 4, 5, 6]; // 0 is Monday
 const WEEK = new Set([0, 1, 2, 3, 4]);
@@ -17,7 +17,7 @@ function daysOf(days) {
   if (days.length === DAYS.length) return t("schedule.daily");
   const [first, last] = [days[0], days.at(-1)];
   const isSpan = days.length > 2 && last - first === days.length - 1;
-  return isSpan ? `${dayName(first)}–${dayName(last)}` : days.map(dayName).join(", ");
+  return isSpan ? `${dayName(first)}\u2060–\u2060${dayName(last)}` : days.map(dayName).join(", ");
 }
 
 // What an entry of the audit tells: order:NAME, or another action.
@@ -89,7 +89,7 @@ export class Schedules extends Component {
         <td>${daysOf(each.days)}</td>
         <td>${t(`order.${each.order}`)} ${each.text || each.image || each.loader || ""}${!each.enabled && ` (${t("schedule.disabled")})`}</td>
         <td>${whom(each.seats)}</td>${isOperator() && html`<td><button onClick=${() => this.setState({ asked: each })}
-          aria-label="${t("remove")}: ${t(`order.${each.order}`)}, ${each.at}">${t("remove")}</button></td>`}</tr>`)}</tbody></table></div></div>`;
+          title=${t("remove")} aria-label="${t("remove")}: ${t(`order.${each.order}`)}, ${each.at}"><${Icon} name="remove" /></button></td>`}</tr>`)}</tbody></table></div></div>`;
   }
 
   form() {
