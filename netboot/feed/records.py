@@ -139,7 +139,7 @@ class Hello:
 
     ``first`` and ``next``: numbers of the oldest event that is kept and of the next one. They begin at
     1 with each ``run``. ``version``: of netboot. ``versions``: of other programs: ``linux``,
-    ``python``, and by ``pcs:PROCESSOR`` of the kernels that PCs boot.
+    ``Python``, and by ``pcs:PROCESSOR`` of the kernels that PCs boot.
     """
 
     server: str

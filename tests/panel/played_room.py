@@ -211,7 +211,7 @@ class PlayedRoom:
                 "started": self.began - 5 * HOUR,
                 "versions": {
                     "linux": "6.12.1-amd64",
-                    "python": "3.11.2",
+                    "Python": "3.11.2",
                     "pcs:amd64": "6.1.0-40-amd64",
                 },
                 "since": time.time() - 90,

@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { Chart } from "./chart.js";
 import { listen, now, room } from "./live.js";
-import { Bar, Component, Facts, Problem, ago, bytes, clock, duration, html, number, percent, rate, ratio, t, tn } from "./ui.js";
+import { Bar, Component, Facts, Problem, ago, bytes, clock, duration, has, html, number, percent, rate, ratio, t, tn } from "./ui.js";
 
 const HOUR = 3600;
 const SAMPLES_MS = 60000;
@@ -92,7 +92,7 @@ class Server extends Component {
         <div class="card"><h3>${t("server.latency")}</h3><${Latency} buckets=${server.latency} /></div>
         <div class="card"><h3>${t("server.packets")}</h3><${Facts} rows=${[
           ...Object.entries(server.packets).map(([name, many]) => [name, number(many)]),
-          ...Object.entries(server.transfers_ended).map(([name, many]) => [t("server.tftp", { how: name }), number(many)]),
+          ...Object.entries(server.transfers_ended).map(([name, many]) => [`TFTP: ${name}`, number(many)]),
           [t("server.sent"), bytes(server.sent)],
           ...Object.entries(server.refused).map(([name, many]) => [t("server.refused", { why: name }), number(many)])]} /></div>
         ${charts.map(({ title, show, scale, lines }) => html`<div class="card" key=${title}><${Chart} title=${t(title)} samples=${samples}
@@ -111,9 +111,9 @@ function versionsOf(server, seats) {
     const name = `${image} ${digest.slice(0, 12)}`;
     images.set(name, (images.get(name) ?? 0) + 1);
   }
-  const nameOf = (name) => (name.startsWith(PCS) ? t("version.pcs", { name: name.slice(PCS.length) }) : t(`version.${name}`));
+  const nameOf = (name) => (name.startsWith(PCS) ? t("version.pcs", { name: name.slice(PCS.length) }) : has(`version.${name}`) ? t(`version.${name}`) : name);
   return [["netboot", server.version], ...Object.entries(server.versions).map(([name, version]) => [nameOf(name), version]),
-    ...[...images].sort(([a], [b]) => a.localeCompare(b)).map(([name, many]) => [t("version.image", { name }), tn("server.pcs", many)])];
+    ...[...images].sort(([a], [b]) => a.localeCompare(b)).map(([name, many]) => [t("version.image", { name }), tn("seats", many)])];
 }
 
 // Requests by the power of two of their microseconds.

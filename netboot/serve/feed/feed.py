@@ -220,5 +220,5 @@ class Feed:
 
 def _versions(kernels: Mapping[str, str]) -> dict[str, str]:
     """Return the versions of what runs here, and of the ``kernels`` that PCs boot, by processor."""
-    own = {"linux": platform.release(), "python": platform.python_version()}
+    own = {"linux": platform.release(), "Python": platform.python_version()}
     return own | {f"{PCS}{name}": kernel for name, kernel in kernels.items()}

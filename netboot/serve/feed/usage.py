@@ -54,8 +54,9 @@ class Processor:
         steps = {
             pid: max(0.0, seconds - self._spent.get(pid, 0.0)) for pid, seconds in spent.items()
         }
-        used = sum(steps.values())
-        self.of_workers += used - steps[os.getpid()]
+        own_step = steps.pop(os.getpid())
+        self.of_workers += sum(steps.values())
+        used = own_step + sum(steps.values())
         elapsed, first = max(now - self._at, 1e-3), not self._spent
         self._at, self._spent = now, spent
         return 0.0 if first else used / elapsed

@@ -208,7 +208,7 @@ def test_a_failure_has_the_last_lines_of_the_console(tmp_path: Path) -> None:
         rig.room.beacon(TEACHER, "failed:network", parse_beacon(body, "9.5", "9.5"))
         async with rig.follow() as lines:
             hello = await lines.next()
-            assert hello["versions"]["python"] == platform.python_version()
+            assert hello["versions"]["Python"] == platform.python_version()
             while (event := await lines.next("event"))["stage"] != "failed:network":
                 pass
             record = read(json.dumps(event).encode())
