@@ -43,8 +43,8 @@ FAILED = Trouble(
 UNHEARD = Trouble(0, FEED, "the panel does not hear of this server", REMEDY)
 NOT_SEEN: dict[str, Json] = {"acknowledged_by": "", "acknowledged_at": None}
 SLOWER = regression(
-    (SeatBoot(1, "", "", 0, 43.0, "running", 43.0),),
-    (SeatBoot(2, "", "", 0, 31.0, "running", 31.0),),
+    tuple(SeatBoot(n, f"{n}", "", 0, 43.0, "running", 43.0) for n in range(12)),
+    tuple(SeatBoot(n, f"{n}", "", 0, 31.0, "running", 31.0) for n in range(12)),
 )
 ADVICE = (
     "waited for memory 23% of its time in 7 days: its 3072 MiB are too little; "

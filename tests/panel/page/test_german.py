@@ -18,7 +18,7 @@ GERMAN = {
         "Keine Verbindung zum Swap",
     ),
     "boot": (
-        "dieser Start ist langsamer: 43 s bei 1 PC, davor 31 s; die Schritte der langsamsten PCs vergleichen",
+        "dieser Start ist langsamer: 43 s bei 12 PCs im Median, davor 31 s; die Schritte der langsamsten PCs vergleichen",
         "12 s, PCs davor: 3",
         "Datei über HTTP",
     ),
