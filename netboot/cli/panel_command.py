@@ -87,6 +87,9 @@ def open_state(panel: Panel, state: Path) -> None:
     folder = state / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     if panel.user is not None:
+        if folder.stat().st_uid == 0:  # of a time without that user, who could put nothing in it
+            for path in folder.iterdir():
+                os.chown(path, panel.user.pw_uid, panel.user.pw_gid, follow_symlinks=False)
         os.chown(folder, panel.user.pw_uid, panel.user.pw_gid)
         # To pass through. Files with secrets are root's alone.
         os.chown(state, -1, panel.user.pw_gid)

@@ -16,10 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 from netboot.boot.ticket import is_mac
 from netboot.feed.records import KINDS, MAX_LINE_BYTES, Event, Gone, Record, SeatRow, ServerRow
 
-TYPE = "type"
+TYPE, ROW = "type", "seat"
 MAX_SHOWN = 24  # characters of a value
 MAX_REASON = 200  # characters; a part of it is the server's text
 MOST = 1 << 63  # of a whole number, as in a database: sums and shares of it are still finite
+MAX_ROW_BYTES = 16384  # of a seat's row, of which a panel keeps thousands; it has about 1 KB
 MOST_BUCKETS = 64  # of a histogram by powers of two
 KEPT = "\n\t"  # of a PC's console
 LONG = f"more than {MAX_LINE_BYTES} bytes"
@@ -54,6 +55,8 @@ def read(line: bytes) -> Record | Wrong | None:
     adapter = _ADAPTERS.get(kind)
     if adapter is None:
         return None
+    if kind == ROW and len(line) > MAX_ROW_BYTES:
+        return Wrong(f"{kind}: more than {MAX_ROW_BYTES} bytes")
     try:
         # From JSON: strict rules for Python values would want tuples where JSON has lists.
         record: Record = adapter.validate_json(line, strict=True)

@@ -307,3 +307,20 @@ def test_a_server_of_root_gives_its_panel_a_user_of_its_own(
         assert state.stat().st_mode & 0o777 == 0o710
     finally:
         shutil.rmtree(state)
+
+
+@pytest.mark.root
+def test_a_new_user_of_the_panel_gets_what_root_has_kept(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    folder, secret = tmp_path / "panel", tmp_path / "secret"
+    secret.touch()
+    folder.mkdir(mode=0o700)
+    (folder / "panel-accounts.json").touch(mode=0o600)
+    (folder / "link").symlink_to(secret)
+    panel_command.open_state(Panel(("true",), {}, nobody), tmp_path)
+    owners = {path.name: path.lstat().st_uid for path in (folder, *folder.iterdir())}
+    assert owners == dict.fromkeys(("panel", "panel-accounts.json", "link"), nobody.pw_uid)
+    assert secret.stat().st_uid == 0
+    (folder / "roots").touch()  # from here on root changes nothing that the user may have put there
+    panel_command.open_state(Panel(("true",), {}, nobody), tmp_path)
+    assert (folder / "roots").stat().st_uid == 0

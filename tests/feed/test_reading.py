@@ -122,6 +122,14 @@ def test_no_record_has_a_figure_that_nobody_can_reckon_with(number: str) -> None
     assert isinstance(found, Wrong)
 
 
+def test_a_row_that_is_no_row_of_ours_is_left_out() -> None:
+    assert isinstance(
+        read(line(SeatRow(MAC, "row1-1", message="x" * 15_000)).rstrip(b"\n")), SeatRow
+    )
+    found = read(line(SeatRow(MAC, "row1-1", message="x" * 16_400)).rstrip(b"\n"))
+    assert found == Wrong("seat: more than 16384 bytes")
+
+
 def test_a_histogram_has_as_many_buckets_as_there_are_powers() -> None:
     row = ServerRow(1.0, latency=(1,) * 64)
     assert read(line(row).rstrip(b"\n")) == row

@@ -117,7 +117,8 @@ def test_a_wrong_change_says_why_and_changes_nothing(
         (b"", "damaged"),
         (b"{", "damaged"),
         (b"[]", "damaged"),
-        (b'{"version": 2}', "version 2, expected 1"),
+        (b'{"version": 0}', "damaged: version 0, expected 1"),
+        (b'{"version": 2}', "made by a newer release: version 2, expected 1"),
         (b'{"version": 1, "key": "", "accounts": [{"name": "a"}]}', "damaged"),
         (
             b'{"version":1,"key":"","accounts":[{"name":"a","role":"root","hash":"","stamp":""}]}',

@@ -171,6 +171,13 @@ def test_the_plan_is_kept_and_shown(desk: Desk) -> None:
     }
     assert desk.fakes.history.saved == (("b", ""), ("a",))
     assert desk.browser().get("/api/v1/plan").json == {"rows": [["b", ""], ["a"]]}
+    twice = {"rows": [["a", "b"], ["", "", "a"]]}
+    assert (
+        "a seat has one place, found 'a' at 2" in browser.ask("PUT", "/api/v1/plan", twice).detail
+    )
+    for name in ("\u202ea", "a\nb", "\x1b[2J"):
+        answer = browser.ask("PUT", "/api/v1/plan", {"rows": [[name]]})
+        assert answer.status == 422 and "printable" in answer.detail
     large = {"rows": [["a"] * 400] * 11}
     assert "4400 places" in browser.ask("PUT", "/api/v1/plan", large).detail
 

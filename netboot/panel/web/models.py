@@ -1,6 +1,7 @@
 """Bodies of requests to the panel's API, and answers that are no record of a port."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
@@ -21,22 +22,19 @@ MAX_ROW = 400  # seats
 LOADERS = get_args(SeatBoot.model_fields["loader"].annotation)
 DAYS = 7
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_BREAKS = re.compile(r"[ \t\n]+")
 _MAC = re.compile(MAC)
 
 
 def _printable(text: str) -> str:
-    if _CONTROL.search(text):
+    if not text.isprintable():
         raise ValueError("expected printable text, found a control character")
     return text
 
 
 def _line(text: str) -> str:
     """Return a message as servers take it: on one line, of characters that show."""
-    line = " ".join(text.split())
-    if not line.isprintable():
-        raise ValueError("expected printable text, found a control character")
-    return line
+    return _printable(_BREAKS.sub(" ", text).strip(" "))
 
 
 def _image(text: str) -> str:
@@ -63,11 +61,12 @@ def _in_order(days: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(days)))
 
 
+_NAME = {"pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"}
 _TEXT = {"pattern": r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]*$"}
 _TARGET = {"pattern": rf"^(group:.+|{MAC[1:-1]})$"}
 Mac = Annotated[str, Field(pattern=MAC), AfterValidator(str.lower)]
 Name = Annotated[
-    str, Field(max_length=MAX_NAME, json_schema_extra=_TEXT), AfterValidator(_printable)
+    str, Field(max_length=MAX_NAME, json_schema_extra=_NAME), AfterValidator(_printable)
 ]
 Text = Annotated[str, Field(max_length=MAX_TEXT, json_schema_extra=_TEXT), AfterValidator(_line)]
 Target = Annotated[
@@ -163,6 +162,9 @@ class PlanBody(_Body):
         places = sum(len(row) for row in self.rows)
         if places > MOST_SEATS:
             raise ValueError(f"rows: {places} places, expected at most {MOST_SEATS}")
+        names = Counter(name for row in self.rows for name in row if name)
+        if names and (twice := names.most_common(1)[0])[1] > 1:
+            raise ValueError(f"rows: a seat has one place, found {twice[0]!a} at {twice[1]}")
         return self
 
 
