@@ -223,7 +223,7 @@ class PanelProcess:
         """Tell why there is no panel, once for each reason."""
         if reason != self._told:
             self._told = reason
-            log.warning("no panel: %s; tried again in %.0f s; the room is served", reason, again)
+            log.warning("no panel: %s; retried in %.0f s; the room is served", reason, again)
 
     def _close(self) -> None:
         if self._output >= 0:

@@ -1,4 +1,4 @@
-"""Boots out of the events of seats, each with the seconds of its stages: for the history and the metrics.
+"""Boots made of the events of seats, with the seconds of their stages, for history and metrics.
 
 The rules by which a boot begins and ends are the server's (netboot.feed.life). A panel that was away gets
 the events that the server has kept, so it knows of the boots of that time as well.
@@ -26,7 +26,7 @@ Listener = Callable[[str, str, str, Boot], None]
 
 @dataclass(slots=True)
 class _Seat:
-    """One seat: what its events tell, the boots that they belong to, and what was told of the last one."""
+    """One seat: its life, the steps of its last boots, and the boot as it was told last."""
 
     life: Life
     name: str
@@ -36,7 +36,7 @@ class _Seat:
 
 
 class Boots:
-    """Tells each boot as it grows, and once when it has ended. A receiver of records.
+    """Tells each boot as it grows, and once when it has ended. A sink of records.
 
     ``known``: run and number of the last event of each link that was taken before: boots without a later
     one are not told again.

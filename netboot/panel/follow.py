@@ -1,9 +1,9 @@
-"""Follow the feeds of servers: read each for as long as the panel runs, and give orders.
+"""Follow the feed of a server: read it for as long as the panel runs, and give orders.
 
-A feed is read over the server's Unix socket, or over HTTP with the panel's key. A broken one is opened
-again, after a wait that doubles and has a random part: a room of panels must not come back at once. The
-reader asks for the events after the last number that it has of the server's run, so none is lost as long
-as the server keeps it. Nothing of a server is trusted to end: lines, times and answers have bounds.
+A feed is read over the server's Unix socket, or over HTTP with the panel's key. A feed that ends is
+opened again after a wait, which doubles and has a random part, because many panels must not come back at
+once. The reader asks for the events after the last number that it has of the server's run, so none is lost
+while the server keeps it. Lines, waits and answers have limits, whatever a server sends.
 """
 
 import asyncio
@@ -59,10 +59,10 @@ class Source:
 
 
 class Sink(Protocol):
-    """The receiver of records. Its calls must not block."""
+    """A receiver of records. Its calls must not block."""
 
     def connected(self, link: str, reason: str) -> None:
-        """Take that a feed is read (``reason`` empty), or why it is not."""
+        """Note that a feed is read, or for which ``reason`` it is not."""
 
     def take(self, link: str, record: Record) -> None:
         """Take a record."""
@@ -80,7 +80,7 @@ class Follower:
         number: int = 0,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Follow ``source``. ``run`` and ``number``: of the last event of it that is known already."""
+        """Follow ``source``. ``run`` and ``number`` are those of the last event that is known already."""
         self.source = source
         self.reason = "not asked yet"  # why the feed is not read; empty if it is
         self.server = source.link
@@ -103,7 +103,7 @@ class Follower:
             f"http://{self.source.address or 'netboot'}",
             connector=connector,
             headers=headers,
-            auto_decompress=False,  # an answer that grows a thousandfold
+            auto_decompress=False,  # a small answer could become a thousand times larger
         )
         return self
 
@@ -122,7 +122,7 @@ class Follower:
             await asyncio.sleep(wait * (0.5 + self._chance() / 2))
 
     async def first(self, seconds: float) -> list[Record]:
-        """Return what the feed begins with, up to the server's first figures. Raises AnswerError."""
+        """Return the first records of the feed, up to the server's first figures. Raises AnswerError."""
         found: list[Record] = []
         try:
             async with asyncio.timeout(seconds):
@@ -210,7 +210,7 @@ class Follower:
         return True
 
     async def give(self, order: Mapping[str, Any]) -> dict[str, str]:
-        """Give an order, and return what the server says of each seat. Raises AnswerError."""
+        """Give an order. Return for each seat "" or why it was refused. Raises AnswerError."""
         assert self._session is not None
         limits = aiohttp.ClientTimeout(total=ORDER_SECONDS, sock_connect=CONNECT_SECONDS)
         try:

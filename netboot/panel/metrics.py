@@ -1,7 +1,7 @@
 """The panel's /metrics: the room and its servers, for Prometheus. A scrape does no I/O.
 
 Gauges are read from the room when they are asked for. tally.py counts what the servers do not count
-themselves. A seat has no label of its own unless that is asked for: 1,000 seats are 5,000 series.
+themselves. A seat has a label of its own only on request: 1,000 seats are 5,000 series.
 """
 
 from collections import Counter as Counts

@@ -1,4 +1,4 @@
-"""The panel as one process: feeds, room, history, schedules and the web server, and their end."""
+"""The process of the panel: starts and stops feeds, room, history, schedules and the web server."""
 
 import asyncio
 import fcntl
@@ -135,7 +135,7 @@ class PanelService:
             self._sessions.keep(time.monotonic())
 
     async def _plan(self) -> None:
-        """Show the plan that somebody made by hand, as soon as the history tells it."""
+        """Show the plan that somebody made by hand, as soon as the history has been read."""
         while True:
             try:
                 rows = await self._history.plan()
@@ -153,12 +153,12 @@ class PanelService:
         watch(task)
 
     async def _given(self, servers: Servers, schedule: Schedule, order: Order) -> None:
-        """Give the order of a schedule, and write down what became of it."""
+        """Give the order of a schedule, and add it to the audit."""
         results = await servers.send(order)
         self._history.note(AuditEntry.of(order, time.time(), results))
 
     def close(self) -> None:
-        """End all. Writes what the history has not written yet, for at most 5 s."""
+        """Close the socket and the history. Waits at most 5 s for records that are not written yet."""
         self._socket.close()
         self._history.close()
         os.close(self._lock)

@@ -22,7 +22,7 @@ MOST_EVENT_BYTES = 32 << 20  # of all servers; a server's feed keeps 8 MiB
 MOST_GONE = 10_000
 EVENTS_OF_SEAT = 60
 EVENTS_OF_PATCH = 1000
-SECONDS = 1.0  # without any record, a change is looked for
+SECONDS = 1.0  # after which a change is published, if no record came
 GATHER_SECONDS = 0.05  # a server's rows come before its figures, in one write
 NUMBERS_A_SECOND = (
     10  # more than are used, so that a panel that starts again goes on with higher ones
@@ -58,7 +58,7 @@ class Room:
     # What follow.py tells.
 
     def connected(self, link: str, reason: str) -> None:
-        """Take that a server's feed is read (``reason`` empty) or why it is not."""
+        """Note that a server's feed is read, or for which ``reason`` it is not."""
         server = self._merging.server(link)
         if server.connected != (not reason):
             server.connected, server.since = not reason, self._clock()
@@ -181,7 +181,7 @@ class Room:
         return RoomView(self._number, servers, self._plan, tuple(self._seats.values()))
 
     def changes(self, after: int) -> Patch | None:
-        """Return what changed after that number; None if that is too long ago, or not of this room."""
+        """Return what changed after that number; None if it is too old, or was never given."""
         if not self._oldest <= after <= self._number:
             return None
         if after == self._number:
@@ -218,7 +218,7 @@ class Room:
         return found[::-1]
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener`` after each change; return the call that ends that. It must be cheap."""
+        """Call ``listener``, which must be cheap, after each change. Return the function that ends this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 

@@ -57,6 +57,6 @@ class Servers:
         try:
             told = await follower.give(body | {name: text for name, text in words.items() if text})
         except AnswerError as error:
-            return dict.fromkeys(macs, f"server {follower.server} did not take it: {error}")
-        missing = f"server {follower.server} says nothing of this seat"
+            return dict.fromkeys(macs, f"server {follower.server} did not take the order: {error}")
+        missing = f"server {follower.server} gave no answer for this seat"
         return {mac: told.get(mac, missing) for mac in macs}

@@ -1,4 +1,4 @@
-"""Counters of what the feeds tell: bytes of pages, boots and their stages, for metrics.py.
+"""Counters over the feeds: bytes of pages, boots and their stages, for metrics.py.
 
 They begin at zero with the panel, and count what happens while a feed is read.
 """
@@ -18,7 +18,7 @@ MOST_BOOTS = 8192  # seats whose last boot is known
 
 
 class Tally:
-    """Counters of what the feeds tell. A receiver of records, see netboot.panel.follow."""
+    """Counters over the feeds. A sink of records, see netboot.panel.follow."""
 
     def __init__(
         self, registry: CollectorRegistry, name_of: Callable[[str], str], began: float
@@ -47,7 +47,7 @@ class Tally:
         )
 
     def connected(self, link: str, reason: str) -> None:
-        """Take that a server's feed is read (``reason`` empty) or why it is not."""
+        """Note that a server's feed is read, or for which ``reason`` it is not."""
         if reason and self._last.pop(link, None) is not None:
             self._lost.labels(self._name(link)).inc()
 

@@ -100,7 +100,7 @@ def test_one_that_dies_is_started_again_and_one_line_tells_why(
 
     run(work)
     told = [record.getMessage() for record in caplog.records]
-    assert told == ["no panel: killed by SIGKILL; tried again in 0 s; the room is served"]
+    assert told == ["no panel: killed by SIGKILL; retried in 0 s; the room is served"]
 
 
 def test_a_mistake_is_one_line_however_often_it_is_made(
@@ -120,7 +120,7 @@ def test_a_mistake_is_one_line_however_often_it_is_made(
     assert [record.getMessage() for record in caplog.records] == [
         (
             "no panel: cannot listen on port 8081: Address already in use; hint: set http.panel_port"
-            "; tried again in 0 s; the room is served"
+            "; retried in 0 s; the room is served"
         )
     ]
 

@@ -383,7 +383,7 @@ def test_an_order_that_a_server_does_not_take_is_a_refusal(tmp_path: Path) -> No
             result = await followers.send(Order("reboot", (mac_of(1), mac_of(3)), "anna"))
             assert result[mac_of(3)] == ""
             assert result[mac_of(1)] == (
-                "server one did not take it: the server refused: busy: come later"
+                "server one did not take the order: the server refused: busy: come later"
             )
 
     run(work())

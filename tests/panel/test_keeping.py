@@ -147,7 +147,7 @@ def test_a_server_is_in_trouble_if_it_is_away_for_longer_than_a_restart(played: 
     assert played.heard.take("trouble") == []
     played.now = NOW + AWAY_SECONDS
     played.connected(A, "cannot connect")
-    message = "the panel does not hear of this server"
+    message = "the panel cannot read this server's feed"
     assert played.heard.take("trouble") == [("trouble", "school", message, "cannot connect")]
     played.connected(A, "")
     assert played.heard.take("trouble") == [("trouble", "school", None, "")]
@@ -167,8 +167,8 @@ def test_what_becomes_of_a_feed_is_logged_once(
         teller.connected(A, reason)
     teller.connected(B, "cannot connect")
     assert caplog.messages == [
-        f"server {A}: wrong key; tried again",
+        f"server {A}: wrong key; retried",
         f"server {A}: connected",
-        f"server {A}: wrong key; tried again",
-        f"server {B}: cannot connect; tried again",
+        f"server {A}: wrong key; retried",
+        f"server {B}: cannot connect; retried",
     ]

@@ -348,6 +348,9 @@ def test_a_fault_of_ours_is_an_answer_and_tells_no_secret(
     monkeypatch.setattr(desk.fakes.room, "view", broken)
     answer = desk.browser().get("/api/v1/room")
     assert answer.status == 500
-    assert answer.detail == "the panel failed: KeyError, a fault of ours; its log has more"
+    assert (
+        answer.detail
+        == "the panel failed: KeyError is a fault of netboot; the panel's log has the details"
+    )
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "hunter2" in caplog.text

@@ -1,4 +1,4 @@
-"""Sender and rights of a request: the roles, the sessions, the login.
+"""The sender of a request and the sender's rights: roles, sessions, the login.
 
 Anybody may look by default; with ``login_for_all`` only an account may. Only an operator may change
 something, and each change carries the CSRF token that ``GET /api/v1/me`` returns.
@@ -43,7 +43,7 @@ FORWARDED = ("x-forwarded-for", "forwarded", "via", "x-real-ip", "x-forwarded-ho
 PROXY = "a proxy"  # of whose client nothing is known
 MOST_CHECKS, MOST_OF_ADDRESS = PANEL_CHECKS.in_total or 0, PANEL_CHECKS.per_address or 0
 
-# For the API's description alone: a request without them is refused with a sentence of ours.
+# For the description of the API alone: the routes refuse a request without them in our own words.
 _cookie = APIKeyCookie(
     name=SESSION, scheme_name=COOKIE, auto_error=False, description="Given by POST /api/v1/login."
 )
@@ -63,13 +63,13 @@ class Visitor:
 
     @property
     def csrf(self) -> str:
-        """The token that its changes must carry."""
+        """The CSRF token that changes in this session must carry."""
         return csrf_token(self.session) if self.session else ""
 
 
 @dataclass
 class Panel:
-    """All that the routes share. ``clock`` never goes back; ``wall`` is the time of the day."""
+    """The objects that the routes share. ``clock`` is monotonic, ``wall`` returns seconds since the epoch."""
 
     ports: Ports
     accounts: Accounts
@@ -87,7 +87,7 @@ class Panel:
     _view: tuple[int, bytes] = (-1, b"")
 
     def view(self) -> bytes:
-        """Return the room as JSON; many browsers that load it at a time get the same bytes."""
+        """Return the room as JSON. It is made once for all browsers that load the same state."""
         number = self.ports.room.number
         if self._view[0] != number:
             self._view = (number, encode(self.ports.room.view()))
@@ -129,7 +129,7 @@ class Panel:
         detail: str = "",
         outcome: str = "",
     ) -> None:
-        """Write down what somebody did."""
+        """Add an entry to the audit."""
         entry = AuditEntry(
             self.wall(), visitor.name, visitor.address, action, seats, detail, outcome
         )
@@ -138,10 +138,12 @@ class Panel:
     async def log_in(
         self, request: Request, response: Response, name: str, password: str
     ) -> Visitor:
-        """Check a password, and give the browser a session. Raises an error for the browser."""
+        """Check a password and give the browser a session. Raises the error 401, 429 or 503."""
         address = sender_of(request)
         if self.checks.total() >= MOST_CHECKS or self.checks[network(address)] >= MOST_OF_ADDRESS:
-            raise refuse(503, "login: other passwords are being checked; try again", wait=1.0)
+            raise refuse(
+                503, "login: too many passwords are being checked; try again in a second", wait=1.0
+            )
         attempt = self._attempt(request, name, address)
         wait = self.lockout.begin(attempt, self.clock())
         if wait:
@@ -240,23 +242,23 @@ Anybody = Annotated[Visitor, Depends(anybody)]
 
 
 async def onlooker(panel: ThePanel, visitor: Anybody) -> Visitor:
-    """Return the sender of a request for something that is to be seen."""
+    """Return the sender of a request to look. Raises the error 401 if looking needs an account."""
     if not panel.may_look(visitor):
         raise refuse(401, "not logged in: this panel is for accounts only; log in")
     return visitor
 
 
 async def scraper(panel: ThePanel, visitor: Anybody) -> Visitor:
-    """Return the sender of a request for figures: Prometheus on this machine needs no account."""
+    """Return the sender of a request for metrics. Prometheus on this machine needs no account."""
     if not panel.may_look(visitor) and not is_local(visitor.address):
-        raise refuse(401, "not logged in: figures are for accounts and for this machine; log in")
+        raise refuse(401, "not logged in: metrics are for accounts and for this machine; log in")
     return visitor
 
 
 async def operator(visitor: Anybody) -> Visitor:
-    """Return the operator who asks for what only operators may see."""
+    """Return the sender of a request that only operators may send. Raises the error 401 or 403."""
     if not visitor.name:
-        raise refuse(401, "not logged in: an operator may do this; log in")
+        raise refuse(401, "not logged in: only an operator may do this; log in")
     if visitor.role != "operator":
         raise refuse(
             403,

@@ -36,7 +36,7 @@ async def get_health(panel: ThePanel) -> Response:
 async def get_metrics(panel: ThePanel, _: Scraper) -> Response:
     """Return the figures of all servers and of the panel, for Prometheus."""
     if panel.ports.metrics is None:
-        raise refuse(404, "metrics: this panel has none; see /api/v1/room")
+        raise refuse(404, "no metrics: this panel was started without them; see /api/v1/room")
     return Response(panel.ports.metrics(), headers={"Content-Type": CONTENT_TYPE})
 
 
