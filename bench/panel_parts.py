@@ -25,7 +25,6 @@ from tests.panel.history.test_pruning import (
     server_figures,
 )
 from tests.panel.page.conftest import PAINTED
-from tests.panel.page.test_speed import COUNT
 from tests.panel.page.visit import Visit, chromium
 from tests.panel.played import Played, Running
 
@@ -35,6 +34,12 @@ FILES = """performance.getEntriesByType('navigation').concat(performance.getEntr
 .filter(each => !each.name.includes('/api/')).reduce((sum, each) => sum + each.transferSize, 0)"""
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 SEAT = "52:54:00:77:00:08"  # of the played room
+# The times of all frames of so many seconds.
+COUNT = """seconds => new Promise(done => {
+  const times = []; const end = performance.now() + seconds * 1000;
+  const frame = now => { times.push(now); now < end ? requestAnimationFrame(frame) : done(times); };
+  requestAnimationFrame(frame);
+})"""
 CHARTS = {"an hour": 1 / 24, "a day": 1.0, "30 days": 30.0}
 
 
