@@ -120,7 +120,7 @@ def _server() -> str:
             layout.STATE / PANEL_FOLDER,
             "0700",
             "`netboot panel`",
-            "Accounts and history of the panel, of the user `netboot-panel` if root serves and it exists.",
+            "Accounts, sessions and history of the panel, of `netboot-panel` if root serves and it exists.",
         ),
         (
             layout.PANEL_STATE,
