@@ -180,7 +180,7 @@ def _lock(folder: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return descriptor
-        except OSError:
+        except BlockingIOError:
             if time.monotonic() < until:
                 time.sleep(0.1)
                 continue
@@ -188,6 +188,12 @@ def _lock(folder: Path) -> int:
             raise OperatorError(
                 f"--state: another panel works in {folder}",
                 hint="end that panel, or name another folder",
+            ) from None
+        except OSError as error:  # of a network's file system
+            os.close(descriptor)
+            raise OperatorError(
+                f"--state: {folder} cannot be locked: {error.strerror}",
+                hint="name a folder on a disk of this machine",
             ) from None
 
 

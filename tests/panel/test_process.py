@@ -1,6 +1,7 @@
 """The parts of a panel together: schedules, plan and history, in this process."""
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -120,6 +121,13 @@ def test_a_second_panel_of_one_folder_is_refused_and_one_that_ends_is_waited_for
         ending.start()
         PanelService(wanted, listener).close()
         ending.join()
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr("fcntl.flock", refuse)
+        with pytest.raises(OperatorError, match="cannot be locked: No locks available"):
+            PanelService(wanted, listener)
 
 
 def test_sessions_are_kept_at_the_end(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from netboot.pages.stores.memory import TMPFS
 from netboot.pages.upgrade import PROCESS_FILE
 from netboot.panel.history.database import FILE as HISTORY_FILE
 from netboot.panel.login.accounts import FILE as ACCOUNTS_FILE
-from netboot.panel.process import SCHEDULED
+from netboot.panel.login.sessions import FILE as SESSIONS_FILE
+from netboot.panel.process import LOCK, SCHEDULED
 from netboot.profile.profile import Profile
 from netboot.roots.library import DEFAULT_FOLDER
 from netboot.roots.uses import USES_FILE
@@ -133,6 +134,12 @@ def _server() -> str:
             "The accounts of the panel, with hashes of their passwords (`netboot panel user`).",
         ),
         (
+            layout.PANEL_STATE / SESSIONS_FILE,
+            "0600",
+            "`netboot panel`",
+            "The sessions of logged-in browsers, with hashes of their tokens: a restart of the panel ends none.",
+        ),
+        (
             layout.PANEL_STATE / HISTORY_FILE,
             "0600",
             "`netboot panel`",
@@ -143,6 +150,12 @@ def _server() -> str:
             "0644",
             "`netboot panel`",
             "The time up to which the orders of schedules are given, so that none is given twice.",
+        ),
+        (
+            layout.PANEL_STATE / LOCK,
+            "0600",
+            "`netboot panel`",
+            "Locked while a panel runs: a second one with the same folder is refused.",
         ),
         (
             layout.STATE / STARTED_FILE,

@@ -2,7 +2,7 @@
 
 A session's token is known to its browser alone; the table and the file have a hash of it. The token of
 CSRF follows from the session's token, so that it needs no place either. A session is bound to the stamp
-of its account's password, so a password that was changed while the panel was off ends it, too.
+of its account's password, so another password ends it, also while the panel is off.
 """
 
 import contextlib
