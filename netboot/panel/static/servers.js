@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { Chart } from "./chart.js";
 import { listen, now, room } from "./live.js";
-import { Bar, Component, Facts, Problem, ago, bytes, clock, duration, html, number, percent, rate, ratio, t } from "./ui.js";
+import { Bar, Component, Facts, Problem, ago, bytes, clock, duration, has, html, number, percent, rate, ratio, t } from "./ui.js";
 
 const HOUR = 3600;
 const SAMPLES_MS = 60000;
@@ -82,7 +82,7 @@ class Server extends Component {
         <div class="card"><h3>${t("server.latency")}</h3><${Latency} buckets=${server.latency} /></div>
         <div class="card"><h3>${t("server.packets")}</h3><${Facts} rows=${[
           ...Object.entries(server.packets).map(([name, many]) => [name, number(many)]),
-          ...Object.entries(server.refused).map(([name, many]) => [t("server.refused", { why: name }), number(many)])]} /></div>
+          ...Object.entries(server.refused).map(([name, many]) => [t("server.refused", { why: has(`refused.${name}`) ? t(`refused.${name}`) : name }), number(many)])]} /></div>
         ${charts.map(({ title, show, scale, lines }) => html`<div class="card" key=${title}><${Chart} title=${t(title)} samples=${samples}
           since=${since} until=${until} show=${show} lines=${lines.map(([column, color]) => ({ column, color, scale, label: t(`column.${column}`) }))} /></div>`)}
       </div></section>`;
