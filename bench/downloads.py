@@ -12,6 +12,7 @@ from bench.servers import Server, end
 from bench.transfers import BLKSIZE, WITHOUT_CPU, Row, Sample
 from netboot.boot import ticket
 from netboot.boot.plan import KERNEL_FILE, image_name
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 
 START_SECONDS = 10.0
@@ -122,11 +123,7 @@ def _command(name: str, host: str, folder: Path) -> list[str]:
         words = [
             sys.executable,
             "-m",
-            "netboot",
-            "serve",
-            "--json",
-            "--set",
-            "http.panel=off",
+            *SERVE,
             "--user",
             "root",
         ]

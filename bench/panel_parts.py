@@ -14,7 +14,7 @@ from playwright.sync_api import Browser
 
 from netboot.panel.history import reading
 from netboot.panel.history.records import SeatMinute, ServerMinute
-from netboot.panel.schema import SEATS
+from netboot.panel.history.schema import SEATS
 from tests.panel.history.rig import NOW, Clock, mac_of, row
 from tests.panel.history.test_pruning import (
     BEGIN,

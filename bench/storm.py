@@ -26,6 +26,7 @@ from netboot.cli.show import BuildProgress
 from netboot.images import build as images
 from netboot.lab import network
 from netboot.profile import file as profile_file
+from tests.support.command import SERVE
 
 CLIENTS = 60
 MBIT = 1000
@@ -165,11 +166,7 @@ def _serving(row: Row, built: Path, folder: Path) -> Iterator[None]:
     words = [
         sys.executable,
         "-m",
-        "netboot",
-        "serve",
-        "--json",
-        "--set",
-        "http.panel=off",
+        *SERVE,
         "--user",
         "root",
     ]

@@ -29,7 +29,8 @@ PURE = (
     "deploy.layout deploy.report deploy.roster deploy.hardware deploy.bootorder deploy.seats deploy.sheet "
     "deploy.firewall.rules deploy.firewall.nft deploy.firewall.iptables deploy.firewall.needs "
     "deploy.firewall.varying "
-    "panel.columns panel.schema panel.history.records panel.history.minutes panel.history.rooms"
+    "panel.history.columns panel.history.schema panel.history.records panel.history.minutes "
+    "panel.history.rooms panel.records panel.merging"
 )
 IMPURE_ALL_THE_SAME = {"pages.nbd.client"}  # the client half, which tests and played PCs use
 # Packages of tests alone: a peer must not be tested against itself; scapy is GPL-2.0-only.

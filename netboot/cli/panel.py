@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,7 +40,7 @@ app.add_typer(panel_user.app, name="user")
 
 
 @app.callback(
-    epilog="Examples:  sudo netboot panel  |  "
+    epilog="Examples:  sudo netboot panel  |  sudo netboot panel --login-for-all  |  "
     "netboot panel --server 10.0.0.5:8080 --server 10.0.0.6:8080 --key panel.key --state panel"
 )
 def panel(
@@ -71,13 +72,15 @@ def panel(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="A further host name by which browsers reach the panel, such as one of DNS.",
+            help="A further name by which browsers reach the panel, such as panel.school.lan. May be "
+            "given several times.",
         ),
     ] = [],  # noqa: B006
     metrics_of_seats: Annotated[
         bool,
         typer.Option(
-            "--metrics-of-seats", help="Give the memory of each seat in /metrics, by MAC address."
+            "--metrics-of-seats",
+            help="Tell the memory of each seat in /metrics, labelled with its MAC address.",
         ),
     ] = False,
     log_level: LogLevelOption = "",
@@ -85,10 +88,10 @@ def panel(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the page that shows the room until Ctrl-C: seats, troubles, orders, history.
+    """Serve a web page that shows the room, until Ctrl-C: seats, troubles, orders, history.
 
-    'netboot serve' starts a panel by itself (http.panel). Several servers are shown as one room. The
-    panel needs no rights: if root starts it, it runs as the owner of its state folder.
+    'netboot serve' starts a panel by itself, unless http.panel is off. With several --server, all
+    are shown as one room. The panel needs no rights: root's panel becomes the owner of its folder.
     """
     if context.invoked_subcommand is not None:
         return
@@ -96,8 +99,9 @@ def panel(
     log_to_errors(level, _prefix())
     address = arguments.parse_endpoint(listen)
     found = sources(feed, server, key)
-    from netboot.panel import web
+    check_database(database)
     from netboot.panel.process import PanelService, Wanted
+    from netboot.panel.web.server import listen as listen_at
 
     wanted = Wanted(
         found,
@@ -107,10 +111,10 @@ def panel(
         names=name,
         each_seat=metrics_of_seats,
     )
-    with web.listen(*address) as listener:
+    with listen_at(*address) as listener:
         prepare(state)
         service = PanelService(wanted, listener)
-        tell_password(service.password, as_json=as_json)
+        tell_password(service.password, state, as_json=as_json)
 
         def ready() -> None:
             if as_json or level >= Priority.INFO:
@@ -121,6 +125,21 @@ def panel(
             until_stopped(service.run(ready))
         finally:
             service.close()
+
+
+def check_database(url: str) -> None:
+    """Refuse a URL with a password: each user of this machine can read command lines."""
+    from netboot.profile.panel import without_password
+
+    try:
+        _, password = without_password(url)
+    except ValueError:
+        return  # it is no URL, which the history tells
+    if password:
+        raise OperatorError(
+            "--database: the URL has a password, which other users see in the list of processes",
+            hint="leave it out, and give it by PGPASSWORD, or by ~/.pgpass of the panel's user",
+        )
 
 
 def tell(listener: "socket.socket", service: "PanelService", *, as_json: bool) -> None:
@@ -142,9 +161,9 @@ def _prefix() -> str:
     return "netboot: " if notify.at_terminal() else ""
 
 
-def tell_password(password: str | None, *, as_json: bool) -> None:
+def tell_password(password: str | None, state: Path, *, as_json: bool) -> None:
     """Say the password of the first operator, once."""
-    from netboot.panel.accounts import OPERATOR
+    from netboot.panel.login.accounts import OPERATOR
 
     if password is None:
         return
@@ -152,7 +171,11 @@ def tell_password(password: str | None, *, as_json: bool) -> None:
         print(json.dumps({"account": {"name": OPERATOR, "password": password}}), flush=True)
     else:
         print(f"{_prefix()}log in as '{OPERATOR}' with the password {password}", flush=True)
-        print(f"{_prefix()}it is told once; for another one: {OTHER}", flush=True)
+        where = "" if state == PANEL_STATE else f" --state {shlex.quote(str(state.absolute()))}"
+        print(
+            f"{_prefix()}this password is shown once; to set another one: {OTHER}{where}",
+            flush=True,
+        )
 
 
 def prepare(state: Path) -> None:
@@ -177,7 +200,7 @@ def prepare(state: Path) -> None:
     try:
         drop_all()
     except OSError as error:
-        print(f"netboot: capabilities are kept: {error.strerror}", file=sys.stderr)
+        print(f"netboot: the panel keeps its capabilities: {error.strerror}", file=sys.stderr)
 
 
 def become(user: int, group: int) -> None:

@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netboot.cli.common import JsonOption
-from netboot.cli.feeds import PANEL_STATE, PanelStateOption
+from netboot.cli.feeds import INSTALLED_STATE, PANEL, PANEL_STATE, PanelStateOption
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
-    from netboot.panel.accounts import Accounts
+    from netboot.panel.login.accounts import Accounts
 
 app = App(
     help="Make, list, change and delete the accounts of the panel, while it runs or not.",
     no_args_is_help=True,
+    epilog="Examples:  sudo netboot panel user list  |  sudo netboot panel user add anna --role operator",
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
 RoleOption = Annotated[
     str,
     typer.Option(
-        "--role", metavar="ROLE", help="viewer: may look; operator: may give orders as well."
+        "--role",
+        metavar="ROLE",
+        help="operator: may give orders; viewer: may look, where a login is needed for that.",
     ),
 ]
 GenerateOption = Annotated[
@@ -43,13 +46,15 @@ def add(
     state: PanelStateOption = PANEL_STATE,
 ) -> None:
     """Make an account. Its password is asked for, or read from standard input."""
-    from netboot.panel.accounts import ROLES
+    from netboot.panel.login.accounts import ROLES
 
     for known in ROLES:
         if role == known:
             accounts = _accounts(state)
             accounts.check_new(name)
-            accounts.add(name, known, _password(generate))
+            password = _password(generate)
+            accounts.add(name, known, password)
+            _tell(password, generate)
             print(f"account {name!r} is made: {known}")
             return
     raise OperatorError(f"--role: expected {' or '.join(ROLES)}, found {role!r}")
@@ -73,23 +78,28 @@ def list_accounts(state: PanelStateOption = PANEL_STATE, as_json: JsonOption = F
 def passwd(
     name: NameArgument, generate: GenerateOption = False, state: PanelStateOption = PANEL_STATE
 ) -> None:
-    """Set another password. Sessions of the account end, and so does its delay after wrong ones."""
+    """Set another password. The sessions of the account end, and its delay after wrong passwords."""
     accounts = _accounts(state)
     accounts.known(name)
-    accounts.set_password(name, _password(generate))
+    password = _password(generate)
+    accounts.set_password(name, password)
+    _tell(password, generate)
     print(f"account {name!r} has another password; its sessions have ended")
 
 
 @app.command("delete", epilog="Example:  sudo netboot panel user delete anna")
 def delete(name: NameArgument, state: PanelStateOption = PANEL_STATE) -> None:
-    """Delete an account. Its sessions end. The last operator stays."""
+    """Delete an account, and end its sessions. The last operator cannot be deleted."""
     _accounts(state).delete(name)
     print(f"account {name!r} is deleted")
 
 
 def _accounts(state: Path) -> "Accounts":
-    from netboot.panel.accounts import Accounts
+    from netboot.panel.login.accounts import FILE, Accounts
 
+    kept = INSTALLED_STATE / PANEL
+    if state == PANEL_STATE and not (state / FILE).exists() and (kept / FILE).exists():
+        state = kept  # of an installed server that has no unit for its panel
     if not state.is_dir():
         raise OperatorError(
             f"--state: there is no folder {state}",
@@ -99,14 +109,24 @@ def _accounts(state: Path) -> "Accounts":
 
 
 def _password(generate: bool) -> str:
-    """Return a password from the keyboard, from standard input, or a new one, which is printed."""
+    """Return a password from the keyboard, from standard input, or a new one."""
     if generate:
-        password = secrets.token_urlsafe(12)
-        print(f"password: {password}")
-        return password
+        return secrets.token_urlsafe(12)
+    if sys.stdin is None:  # it was closed
+        raise OperatorError("password: there is no standard input", hint="--generate makes one")
     if not sys.stdin.isatty():
         return sys.stdin.readline().removesuffix("\n")
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("The same again: ") != password:
-        raise OperatorError("password: the second one is another one; nothing is changed")
+    try:
+        password = getpass.getpass("Password: ")
+        again = getpass.getpass("The same again: ")
+    except EOFError:
+        raise OperatorError("password: none was typed; nothing is changed") from None
+    if again != password:
+        raise OperatorError("password: the two entries differ; nothing is changed, so try again")
     return password
+
+
+def _tell(password: str, generate: bool) -> None:
+    """Print a generated password, once it is the account's."""
+    if generate:
+        print(f"password: {password}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from netboot.feed.records import State
 from netboot.host.text import printable
-from netboot.panel.ports import RoomEvent, RoomSeat, RoomServer
+from netboot.panel.records import RoomEvent, RoomSeat, RoomServer
 
 # The order in which a person wants to see them, and the colour of each.
 ORDER: tuple[State, ...] = ("lost", "short", "waiting", "booting", "running", "off", "unknown")

@@ -76,13 +76,13 @@ def panel() -> None:
 
     Exit at once if the profile wants no panel.
     """
-    from netboot.cli import panelled
+    from netboot.cli import panel_command
     from netboot.deploy import layout
     from netboot.profile import file as profile_file
 
     profile = profile_file.load(layout.PROFILE)
-    found = panelled.panel_of(profile, layout.STATE, layout.PANEL_STATE)
-    if isinstance(found, panelled.Panel):
+    found = panel_command.panel_of(profile, layout.STATE, layout.PANEL_STATE)
+    if isinstance(found, panel_command.Panel):
         os.execve(found.command[0], found.command, {**os.environ, **found.environment})
     elif found:
         raise OperatorError(found)

@@ -97,7 +97,7 @@ def serve(
     On SIGHUP the server replaces its own program. Seats keep their swap and notice nothing.
     """
     from netboot.boot.events import Journal
-    from netboot.cli import checks, panelled, show
+    from netboot.cli import checks, panel_child, panel_command, show
     from netboot.host import notify
     from netboot.profile import file as profile_file
     from netboot.profile.stores import parse_store
@@ -143,13 +143,13 @@ def serve(
         stays = _become_default(room_profile, folder, state, read, build=build)
     go_first()
     journal = Journal(room_profile.clients)
-    has_no_child = swap_only or panelled.has_unit(state)
-    panel = "" if has_no_child else panelled.panel_of(room_profile, state)
+    has_no_child = swap_only or panel_command.has_unit(state)
+    panel = "" if has_no_child else panel_command.panel_of(room_profile, state)
     beside = None
-    if isinstance(panel, panelled.Panel):
-        beside = panelled.PanelProcess(panel, state)
+    if isinstance(panel, panel_command.Panel):
+        beside = panel_child.PanelProcess(panel, state)
     else:
-        panelled.end_former()
+        panel_child.end_former()
         doubts += [panel] if panel else []
     services = Services(
         room_profile,
@@ -158,7 +158,7 @@ def serve(
         journal,
         initrds=initrd,
         roots=roots,
-        panel_group=panelled.group_of(panel),
+        panel_group=panel_command.group_of(panel),
     )
     telling = Telling(room_profile, level, as_json=as_json)
     if stays:

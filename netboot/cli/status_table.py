@@ -18,7 +18,7 @@ from netboot.errors import AnswerError
 from netboot.feed.records import Record
 from netboot.host.text import printable
 from netboot.panel.follow import Follower, Source
-from netboot.panel.ports import RoomSeat, RoomView
+from netboot.panel.records import RoomSeat, RoomView
 from netboot.panel.room import Room
 
 SECONDS = 5.0

@@ -16,9 +16,10 @@ from textual.widgets import DataTable, Footer, Input, Static
 from netboot.cli import seat_lines
 from netboot.cli.seat_lines import COLUMNS, Line
 from netboot.host.text import printable
-from netboot.panel.follow import Follower, Followers
-from netboot.panel.ports import RoomSeat
+from netboot.panel.follow import Follower
+from netboot.panel.records import RoomSeat
 from netboot.panel.room import Room
+from netboot.panel.servers import Servers
 
 SECONDS = 1.0
 MOST_SERVERS = 4  # lines above the table
@@ -122,8 +123,8 @@ class TopApp(App[None]):
         for name, width in zip(COLUMNS, (*WIDTHS, self._rest()), strict=True):
             table.add_column(name, key=name, width=width)
         table.focus()
-        followers = Followers(self._followers.values(), self._room.servers_of)
-        self._reading = asyncio.create_task(followers.run())
+        servers = Servers(self._followers.values(), self._room.servers_of)
+        self._reading = asyncio.create_task(servers.run())
         self.set_interval(SECONDS, self.update)
         self.set_timer(SECONDS / 4, self.update)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
 
-from netboot.feed.records import Report, State
+from netboot.feed.records import Mirror, Report, State
 from netboot.feed.troubles import Troubles
 
 # Three reports are missing. A seat without reports asks for orders once a minute.
@@ -13,7 +13,7 @@ LONG_SILENCE = 1800.0  # a PC that was lost is off
 ORDERED_SILENCE = 20.0  # until a PC without swap counts as gone after an order
 POWEROFF_SECONDS, REBOOT_SECONDS = 150.0, 300.0  # for which an order explains that a PC is gone
 SETTLE_SECONDS = 5.0  # in which a packet of a PC that is off may still arrive
-SHORT_PERCENT = 10.0
+SHORT_PERCENT = 10.0  # of the time in which some task waited for memory (PSI)
 KILLED_SECONDS = 60.0
 ALIVE: frozenset[State] = frozenset(("booting", "waiting", "running", "short"))
 
@@ -50,7 +50,7 @@ class Boot:
     attached: dict[str, float] = field(default_factory=dict)  # when last
     cut: float | None = None  # when the last connection to its swap ended
     clean: bool = False  # it said that it goes
-    degraded: bool = False  # its mirror goes on with another server
+    mirror: Mirror = ""  # as far as it told of a change
     over: float | None = None  # when it was judged to be off
     kills: int | None = None  # that its last report told
     killed: float = 0.0
@@ -59,7 +59,12 @@ class Boot:
     @property
     def name(self) -> str:
         """A name that no other boot of the seat has; empty if its begin is not known."""
-        return f"{round(self.began * 1000):x}" if self.began else ""
+        return boot_name(self.began) if self.began else ""
+
+    @property
+    def degraded(self) -> bool:
+        """True if its mirror goes on with another server."""
+        return self.mirror in ("degraded", "resyncing")
 
     @property
     def may_run_on(self) -> bool:
@@ -82,6 +87,11 @@ class Boot:
         self.cut = None if self.cut is None else min(self.cut, now)
         self.over = None if self.over is None else min(self.over, now - SETTLE_SECONDS - 1)
         self.troubles.clamp(now)
+
+
+def boot_name(began: float) -> str:
+    """Return the name of the boot that began then, in seconds since the epoch."""
+    return f"{round(began * 1000):x}"
 
 
 def judge(boot: Boot, heard: float, report: Report | None, now: float) -> State:

@@ -7,12 +7,11 @@ no other boot.
 
 from typing import Any
 
-from netboot.boot.arch import BOOTCODE, LOADERS
 from netboot.boot.events import OF_OTHERS
-from netboot.boot.grub import CONFIG_SUFFIX
 from netboot.boot.plan import swap_export
 from netboot.feed.judging import ALIVE, SETTLE_SECONDS, Boot, Phase, judge
-from netboot.feed.records import Event, Pages, Report, State, Trouble
+from netboot.feed.records import Event, Mirror, Pages, Report, State, Trouble
+from netboot.feed.steps import NO_END, figure, is_loader_file, is_step
 from netboot.feed.troubles import FAILED, INIT, Troubles, kind_of
 
 # Firmware repeats a question for a minute (PXE 2.1), and people look at an error for another one.
@@ -22,35 +21,18 @@ REPLACED_SECONDS = 30.0  # in which the connections of a lease end that another 
 TURN_SECONDS = 3.0  # from the end of a wait until the PC's next step is seen
 SAME_KERNEL_SECONDS = 10.0  # an init that started again tells of the same kernel
 
-# The server's own remarks, and what others do: they show no sign of life.
-NO_STEPS = frozenset(
-    (
-        *("ordered", "silent", "twin", "identity", "pages:in-use", "pages:moved", "pages:away"),
-        *("pages:flapping", "pages:detach", "pages:delayed", "pages:damaged", "pages:worker-died"),
-    )
-)
-# They are told before a boot that may succeed, or of a PC that runs.
-NO_END = frozenset(("failed:memory", "failed:version", "failed:keep", "failed:load"))
 # The ends of a lease's connections when a newer lease has them.
 REPLACED = ("its lease has ended", "replaced by newer connections of its seat")
+# What the agents of a mirror's two legs tell. An area without a mirror is renewed, too.
+FRESH_LEG = "agent:renewed"
+MIRROR_CHANGES: dict[str, Mirror] = {
+    "agent:degraded": "degraded",
+    FRESH_LEG: "resyncing",
+    "agent:resynced": "whole",
+}
 CLEAN = "disconnected by the client"  # netboot.pages.worker.connection: NBD_CMD_DISC
 ORDERS = ("reboot", "poweroff")
 QUESTIONS = ("DISCOVER", "REQUEST", "INFORM")
-
-
-def is_step(event: Event) -> bool:
-    """Return True if the PC itself caused an event."""
-    # An operator may delete what a seat keeps; a seat asks, and is granted swap or refused.
-    granted = "bytes_granted" in event.data or event.message.startswith("refused")
-    return event.stage not in NO_STEPS and (event.stage != "lease" or granted)
-
-
-def figure(data: dict[str, Any], key: str) -> float | None:
-    """Return a figure of an event; None if it is missing or no figure: PCs report what they like."""
-    value = data.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if -(2**63) < value < 2**63 else None
 
 
 class Life:
@@ -257,7 +239,7 @@ class Life:
         if not isinstance(data.get("file"), str):
             return
         name = data["file"].rpartition("/")[2]
-        is_loader = name in LOADERS or name == BOOTCODE or name.endswith((".ipxe", CONFIG_SUFFIX))
+        is_loader = is_loader_file(name)
         is_whole = bool(figure(data, "bytes")) and not data.get("broken")
         if boot is not None and event.when <= boot.kernel:
             return  # told late
@@ -301,9 +283,8 @@ class Life:
                 self._step(boot, when, Phase.LINUX)
         elif uptime is not None and stage != "swap":
             boot = self._signed(when)
-            boot.degraded = (boot.degraded or stage == "agent:degraded") and (
-                stage != "agent:resynced"
-            )
+            if stage in MIRROR_CHANGES and (stage != FRESH_LEG or boot.degraded):
+                boot.mirror = MIRROR_CHANGES[stage]
         if uptime is not None and self.boot is not None and self.boot.presumed:
             self.boot.began = self.boot.began or began
 

@@ -1,4 +1,4 @@
-"""Boots out of the events of seats, each with the seconds of its stages: for the history and the metrics.
+"""Boots made of the events of seats, with the seconds of their stages, for history and metrics.
 
 The rules by which a boot begins and ends are the server's (netboot.feed.life). A panel that was away gets
 the events that the server has kept, so it knows of the boots of that time as well.
@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from netboot.feed.judging import Boot as Known
-from netboot.feed.judging import Phase
-from netboot.feed.life import NO_STEPS, Life
+from netboot.feed.judging import Phase, boot_name
+from netboot.feed.life import Life
 from netboot.feed.records import Event, Gone, Hello, Record, SeatRow
-from netboot.panel.ports import Boot, Outcome, Step
+from netboot.feed.steps import NO_STEPS
+from netboot.panel.records import Boot, Outcome, Step
 
 MOST_SEATS = 8192  # of all servers
 MOST_STEPS = 60  # a boot has 25
@@ -25,7 +26,7 @@ Listener = Callable[[str, str, str, Boot], None]
 
 @dataclass(slots=True)
 class _Seat:
-    """One seat: what its events tell, the boots that they belong to, and what was told of the last one."""
+    """One seat: its life, the steps of its last boots, and the boot as it was told last."""
 
     life: Life
     name: str
@@ -35,7 +36,7 @@ class _Seat:
 
 
 class Boots:
-    """Tells each boot as it grows, and once when it has ended. A receiver of records.
+    """Tells each boot as it grows, and once when it has ended. A sink of records.
 
     ``known``: run and number of the last event of each link that was taken before: boots without a later
     one are not told again.
@@ -88,14 +89,16 @@ class Boots:
         if is_step and all(step.stage != event.stage for step in steps):
             at = max(round(event.when - known.began, 3), 0.0)
             steps.append(Step(event.stage, at, event.message[:MOST_TEXT]))
-        if known.proven and event.number > self._known.get(link, ("", 0))[1]:
+        # Of a presumed one neither begin nor stages were seen: its server started again.
+        is_seen = known.proven and not known.presumed
+        if is_seen and event.number > self._known.get(link, ("", 0))[1]:
             self._tell(link, event.seat, seat, known, event.when)
 
     def _take_row(self, link: str, row: SeatRow) -> None:
         seat = self._seat(link, row.mac)
         seat.name = row.name
         told = seat.told
-        if not row.boot or told is None or row.boot != _name(told):
+        if not row.boot or told is None or row.boot != boot_name(told.began):
             return
         changed = replace(told, image=row.image or told.image)
         if told.outcome == "unfinished" and row.state in ("running", "short"):
@@ -104,7 +107,7 @@ class Boots:
 
     def _tell(self, link: str, mac: str, seat: _Seat, known: Known, when: float) -> None:
         told = seat.told
-        is_same = told is not None and _name(told) == known.name
+        is_same = told is not None and boot_name(told.began) == known.name
         if is_same and told is not None and told.outcome == "running":
             return
         image = told.image if is_same and told is not None else ""
@@ -123,10 +126,6 @@ class Boots:
         seat.told = boot
         for listener in self._listeners:
             listener(link, mac, seat.name, boot)
-
-
-def _name(boot: Boot) -> str:
-    return f"{round(boot.began * 1000):x}"  # as netboot.feed.judging names it
 
 
 def _ended(boot: Boot, outcome: Outcome, when: float) -> Boot:

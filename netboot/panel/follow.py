@@ -1,18 +1,18 @@
-"""Follow the feeds of servers: read each for as long as the panel runs, and give orders.
+"""Follow the feed of a server: read it for as long as the panel runs, and give orders.
 
-A feed is read over the server's Unix socket, or over HTTP with the panel's key. A broken one is opened
-again, after a wait that doubles and has a random part: a room of panels must not come back at once. The
-reader asks for the events after the last number that it has of the server's run, so none is lost as long
-as the server keeps it. Nothing of a server is trusted to end: lines, times and answers have bounds.
+A feed is read over the server's Unix socket, or over HTTP with the panel's key. A feed that ends is
+opened again after a wait, which doubles and has a random part, because many panels must not come back at
+once. The reader asks for the events after the last number that it has of the server's run, so none is lost
+while the server keeps it. Lines, waits and answers have limits, whatever a server sends.
 """
 
 import asyncio
 import errno
 import json
+import logging
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -21,27 +21,27 @@ from typing import Any, Protocol, Self
 import aiohttp
 
 from netboot.errors import AnswerError
+from netboot.feed.protocol import FEED_PATH, KEY_FILE, ORDERS_PATH
 from netboot.feed.reading import Reader, Wrong
 from netboot.feed.records import PROTOCOL, Event, Hello, Record, ServerRow
 from netboot.host.text import cause, printable
-from netboot.panel.ports import Order
 
-FEED, ORDERS = "/feed", "/feed/orders"
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 15.0  # a server tells its figures every second
 ORDER_SECONDS = 20.0  # a server under load
 MOST_ANSWER_BYTES = 1 << 20  # results for 4,096 seats
-MOST_SEATS = 2000  # of one order; a server takes 2,500
 MOST_REASON = 200  # characters
 MOST_WRONG_LINES = 20  # in one connection; a server of another release would fill the log
 LEAST_WAIT, MOST_WAIT = 0.5, 10.0  # seconds between two attempts
 HEALTHY_SECONDS = 10.0  # a feed that was read for so long is opened again without a long wait
-EVERYWHERE = frozenset(("end-lease",))  # orders for each server that knows the seat
-PROBLEMS = {
-    HTTPStatus.UNAUTHORIZED: "wrong key: copy STATE/panel.key of that server",
-    HTTPStatus.FORBIDDEN: "wrong key: copy STATE/panel.key of that server",
-    HTTPStatus.NOT_FOUND: "no feed there: its release is older than this panel; update it",
+WRONG_KEY = f"wrong key: copy {KEY_FILE} from the state folder of that server"
+PROBLEMS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: WRONG_KEY,
+    HTTPStatus.FORBIDDEN: WRONG_KEY,
+    HTTPStatus.NOT_FOUND: "no feed there: its release is older than this panel's; update the server",
 }
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class Source:
 
 
 class Sink(Protocol):
-    """The receiver of records. Its calls must not block."""
+    """A receiver of records. Its calls must not block."""
 
     def connected(self, link: str, reason: str) -> None:
-        """Take that a feed is read (``reason`` empty), or why it is not."""
+        """Note that a feed is read, or for which ``reason`` it is not."""
 
     def take(self, link: str, record: Record) -> None:
         """Take a record."""
@@ -80,13 +80,14 @@ class Follower:
         number: int = 0,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Follow ``source``. ``run`` and ``number``: of the last event of it that is known already."""
+        """Follow ``source``. ``run`` and ``number`` are those of the last event that is known already."""
         self.source = source
         self.reason = "not asked yet"  # why the feed is not read; empty if it is
         self.server = source.link
         self._sinks = sinks
         self._run, self._number = run, number
         self._chance = chance
+        self._fault = ""  # the last one of ours, which is logged once
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -102,7 +103,7 @@ class Follower:
             f"http://{self.source.address or 'netboot'}",
             connector=connector,
             headers=headers,
-            auto_decompress=False,  # an answer that grows a thousandfold
+            auto_decompress=False,  # a small answer could become a thousand times larger
         )
         return self
 
@@ -121,7 +122,7 @@ class Follower:
             await asyncio.sleep(wait * (0.5 + self._chance() / 2))
 
     async def first(self, seconds: float) -> list[Record]:
-        """Return what the feed begins with, up to the server's first figures. Raises AnswerError."""
+        """Return the first records of the feed, up to the server's first figures. Raises AnswerError."""
         found: list[Record] = []
         try:
             async with asyncio.timeout(seconds):
@@ -149,6 +150,12 @@ class Follower:
             return f"nothing came for {SILENCE_SECONDS:g} s"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _why(error)
+        except Exception as error:  # of a sink: the feeds of other servers must go on
+            reason = f"its feed is more than this panel can take: {type(error).__name__}; report it"
+            if reason != self._fault:
+                self._fault = reason
+                log.exception("server %s: %s", self.source.link, reason)
+            return reason
 
     def _tell(self, reason: str) -> None:
         self.reason = reason
@@ -163,7 +170,7 @@ class Follower:
             total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
         )
         async with self._session.get(
-            FEED, params=known, timeout=limits, allow_redirects=False
+            FEED_PATH, params=known, timeout=limits, allow_redirects=False
         ) as answer:
             if answer.status != HTTPStatus.OK:
                 raise AnswerError(await _refusal(answer))
@@ -203,12 +210,12 @@ class Follower:
         return True
 
     async def give(self, order: Mapping[str, Any]) -> dict[str, str]:
-        """Give an order, and return what the server says of each seat. Raises AnswerError."""
+        """Give an order. Return for each seat "" or why it was refused. Raises AnswerError."""
         assert self._session is not None
         limits = aiohttp.ClientTimeout(total=ORDER_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
             async with self._session.post(
-                ORDERS, json=order, timeout=limits, allow_redirects=False
+                ORDERS_PATH, json=order, timeout=limits, allow_redirects=False
             ) as answer:
                 if answer.status != HTTPStatus.OK:
                     raise AnswerError(await _refusal(answer))
@@ -230,9 +237,8 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
 
 async def _refusal(answer: aiohttp.ClientResponse) -> str:
     """Return why the server did not answer with a feed or with results."""
-    known = {status.value: text for status, text in PROBLEMS.items()}
-    if answer.status in known:
-        return known[answer.status]
+    if answer.status in PROBLEMS:
+        return PROBLEMS[answer.status]
     text = (await answer.content.read(MOST_REASON)).decode("utf-8", "replace").strip()
     return f"the server refused: {printable(text, MOST_REASON) or f'HTTP {answer.status}'}"
 
@@ -256,53 +262,3 @@ def _why(error: Exception) -> str:
     if isinstance(error, OSError):
         return printable(cause(error))
     return printable(f"not HTTP: {error}")
-
-
-class Followers:
-    """The readers of all feeds. They give orders to the servers that know a seat."""
-
-    def __init__(
-        self, followers: Iterable[Follower], servers_of: Callable[[str], list[str]]
-    ) -> None:
-        """``servers_of``: the links of the connected servers that know a seat, its own first."""
-        self._followers = {each.source.link: each for each in followers}
-        self._servers_of = servers_of
-
-    async def run(self) -> None:
-        """Read all feeds for ever."""
-        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-            for follower in self._followers.values():
-                await stack.enter_async_context(follower)
-                tasks.create_task(follower.run(), name=f"follow {follower.source.link}")
-
-    async def send(self, order: Order) -> dict[str, str]:
-        """Give an order to the server of each seat. Return for each seat "" or why it was refused."""
-        parts: dict[str, list[str]] = {}
-        results = {}
-        for mac in dict.fromkeys(order.seats):
-            links = self._servers_of(mac)
-            if not links:
-                results[mac] = "no connected server knows this seat"
-            for link in links if order.order in EVERYWHERE else links[:1]:
-                parts.setdefault(link, []).append(mac)
-        answers = await asyncio.gather(
-            *(
-                self._part(self._followers[link], order, macs[begin : begin + MOST_SEATS])
-                for link, macs in parts.items()
-                for begin in range(0, len(macs), MOST_SEATS)
-            )
-        )
-        for answer in answers:
-            for mac, reason in answer.items():
-                results[mac] = results.get(mac) or reason
-        return {mac: results[mac] for mac in dict.fromkeys(order.seats)}
-
-    async def _part(self, follower: Follower, order: Order, macs: list[str]) -> dict[str, str]:
-        words = {"text": order.text, "image": order.image, "loader": order.loader}
-        body = {"order": order.order, "seats": macs, "by": order.by}
-        try:
-            told = await follower.give(body | {name: text for name, text in words.items() if text})
-        except AnswerError as error:
-            return dict.fromkeys(macs, f"server {follower.server} did not take it: {error}")
-        missing = f"server {follower.server} says nothing of this seat"
-        return {mac: told.get(mac, missing) for mac in macs}

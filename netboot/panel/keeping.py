@@ -1,4 +1,4 @@
-"""Give the history what the feeds tell, and the log what becomes of the feeds.
+"""Fill the history from the feeds, and log which feeds are read.
 
 The history gets the seats of the merged room: one that two servers know is one seat there, too.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from netboot.feed.records import Event, Hello, Record, SeatRow, ServerRow, Trouble
-from netboot.panel.ports import Boot
+from netboot.panel.records import Boot
 from netboot.panel.room import Room
 
 FEED = "feed"  # in place of a stage
@@ -20,25 +20,25 @@ log = logging.getLogger(__name__)
 
 
 class History(Protocol):
-    """The history, as far as feeds fill it. No call waits."""
+    """The part of the history that the feeds fill. No call waits."""
 
     def seat(self, server: str, row: SeatRow) -> None:
         """Take a seat's row, whenever it has changed."""
 
     def gone(self, server: str, mac: str) -> None:
-        """Take it that a server has forgotten a seat."""
+        """Note that a server has forgotten a seat."""
 
     def server(self, name: str, row: ServerRow) -> None:
         """Take a server's figures."""
 
     def boot(self, server: str, mac: str, name: str, boot: Boot) -> None:
-        """Take a boot, when it has ended or before."""
+        """Take a boot, which may be unfinished."""
 
     def trouble(self, server: str, trouble: Trouble | None, cause: str = "") -> None:
         """Take the trouble that a server itself has from now on, or None."""
 
     def number(self, server: str, run: str, number: int) -> None:
-        """Take it that all events of a link up to ``number`` were given to the history."""
+        """Note that the history has all events of a link up to ``number``."""
 
 
 class Keeper:
@@ -79,13 +79,13 @@ class Keeper:
         self._history.boot(self._room.server_name(link), mac, name, boot)
 
     def connected(self, link: str, reason: str) -> None:
-        """Take that a server's feed is read (``reason`` empty) or why it is not."""
+        """Note that a server's feed is read, or for which ``reason`` it is not."""
         name, now = self._room.server_name(link), self._clock()
         if not reason:
             self._away.pop(link, None)
             self._history.trouble(name, None)
         elif now - self._away.setdefault(link, now) >= AWAY_SECONDS:
-            message = "the panel does not hear of this server"
+            message = "the panel cannot read this server's feed"
             trouble = Trouble(self._away[link], FEED, message, REMEDY)
             self._history.trouble(name, trouble, reason)
 
@@ -94,7 +94,7 @@ class Keeper:
         match record:
             case Hello():
                 self._runs[link] = record.run
-                # It may have one from before the panel's start, under the name that it has just told.
+                # The history may have its trouble from before the panel's start, under the name just told.
                 self._history.trouble(self._room.server_name(link), None)
             case Event():
                 self._numbers[link] = record.number
@@ -108,7 +108,7 @@ class Keeper:
 
 
 class Teller:
-    """A receiver that logs when a feed is read, and why it is not: each reason once."""
+    """A sink that logs when a feed is read, and why it is not, each reason once."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -122,7 +122,7 @@ class Teller:
         self._reasons[link] = reason
         name = self._room.server_name(link)
         if reason:
-            log.warning("server %s: %s; tried again", name, reason)
+            log.warning("server %s: %s; retried", name, reason)
         elif not first:
             log.warning("server %s: connected", name)
 

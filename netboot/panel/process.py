@@ -1,7 +1,9 @@
-"""The panel as one process: feeds, room, history, schedules and the web server, and their end."""
+"""The process of the panel: starts and stops feeds, room, history, schedules and the web server."""
 
 import asyncio
+import fcntl
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,22 +12,29 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from netboot.errors import OperatorError
 from netboot.host.faults import watch
-from netboot.panel.accounts import Accounts
-from netboot.panel.app import create_app
+from netboot.host.files import PRIVATE
 from netboot.panel.boots import Boots
-from netboot.panel.follow import Follower, Followers, Source
+from netboot.panel.follow import Follower, Source
 from netboot.panel.history import History
 from netboot.panel.keeping import Keeper, Teller
+from netboot.panel.login.accounts import Accounts
+from netboot.panel.login.sessions import FILE as SESSIONS
+from netboot.panel.login.sessions import Sessions
 from netboot.panel.metrics import Metrics
-from netboot.panel.ports import AuditEntry, Order, PortError, Ports, Schedule
+from netboot.panel.ports import PortError, Ports
+from netboot.panel.records import AuditEntry, Order, Schedule
 from netboot.panel.room import Room
 from netboot.panel.schedule import Scheduler, local_zone
-from netboot.panel.web import WebServer
+from netboot.panel.servers import Servers
+from netboot.panel.web.app import create_app
+from netboot.panel.web.server import WebServer
 
-SCHEDULED = "schedules.done"  # in the state folder
+SCHEDULED, LOCK = "schedules.done", "panel.lock"  # in the state folder
 AGAIN_SECONDS = 15.0  # until the plan is asked for again
 END_SECONDS = 5.0  # for the web server
+LOCK_SECONDS = 10.0  # a panel that ends writes its history for 5 s at most
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +64,15 @@ class PanelService:
     """A panel. Create it, ``run`` it, and ``close`` it, also if it never ran."""
 
     def __init__(self, wanted: Wanted, listener: socket.socket) -> None:
-        """Open the state folder; ``listener`` is of netboot.panel.web. Raises OperatorError.
+        """Open the state folder; ``listener`` is of ``web.server.listen``. Raises OperatorError.
 
         ``password``: of the first operator's account, if this start has made it.
         """
         self._wanted = wanted
         self._socket = listener
+        self._lock = _lock(wanted.state)
         self._accounts = Accounts(wanted.state)
+        self._sessions = Sessions(wanted.state / SESSIONS)
         self._history = History(wanted.state, wanted.database)
         self.password = self._accounts.begin()
         self.room = Room(source.link for source in wanted.sources)
@@ -78,36 +89,40 @@ class PanelService:
         Raises OperatorError if the tables of the database are not this release's.
         """
         await asyncio.to_thread(self._history.start)
+        self._sessions.load(time.monotonic())
         known: dict[str, tuple[str, int]] = {}
         with suppress(PortError):
             known = await self._history.numbers()
+            for pc in await self._history.inventory():
+                self.room.facts.learn(pc.mac, pc.uuid, pc.hardware)
         keeper = Keeper(self._history, self.room)
         metrics = Metrics(self.room, time.time(), each_seat=self._wanted.each_seat)
         boots = Boots((keeper.take_boot, metrics.tally.take_boot), known)
         sinks = (self.room, keeper, boots, metrics.tally, Teller(self.room))
-        followers = Followers(
+        servers = Servers(
             [Follower(source, sinks) for source in self._wanted.sources], self.room.servers_of
         )
-        ports = Ports(self.room, followers, self._history, metrics.text)
+        ports = Ports(self.room, servers, self._history, metrics.text)
         server = _Server(
             create_app(
                 ports,
                 self._accounts,
                 login_for_all=self._wanted.login_for_all,
                 names=self._wanted.names,
+                sessions=self._sessions,
             )
         )
         scheduler = Scheduler(
-            self._history,
+            self._history.schedules,
             lambda: self.room.view().seats,
-            partial(self._give, followers),
+            partial(self._give, servers),
             self._wanted.state / SCHEDULED,
             zone=local_zone,
         )
         serving = asyncio.create_task(server.serve([self._socket]), name="panel web")
         try:
             async with asyncio.TaskGroup() as tasks:
-                for work in (followers.run(), self.room.run(), scheduler.run(), self._plan()):
+                for work in (servers.run(), self.room.run(), scheduler.run(), self._plan()):
                     tasks.create_task(work)
                 tasks.create_task(_ended(serving))
                 while not server.started and not serving.done():
@@ -117,9 +132,10 @@ class PanelService:
             server.should_exit = True
             with suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(serving, END_SECONDS)
+            self._sessions.keep(time.monotonic())
 
     async def _plan(self) -> None:
-        """Show the plan that somebody made by hand, as soon as the history tells it."""
+        """Show the plan that somebody made by hand, as soon as the history has been read."""
         while True:
             try:
                 rows = await self._history.plan()
@@ -130,35 +146,49 @@ class PanelService:
                 self.room.set_plan(rows)
             return
 
-    def _give(self, followers: Followers, schedule: Schedule, order: Order) -> None:
-        task = asyncio.get_running_loop().create_task(self._given(followers, schedule, order))
+    def _give(self, servers: Servers, schedule: Schedule, order: Order) -> None:
+        task = asyncio.get_running_loop().create_task(self._given(servers, schedule, order))
         self._giving.add(task)
         task.add_done_callback(self._giving.discard)
         watch(task)
 
-    async def _given(self, followers: Followers, schedule: Schedule, order: Order) -> None:
-        """Give the order of a schedule, and write down what became of it."""
-        results = await followers.send(order)
-        refused = sum(1 for reason in results.values() if reason)
-        detail = order.text or order.image or order.loader
-        self._history.note(
-            AuditEntry(
-                time.time(),
-                order.by,
-                "",
-                f"order:{order.order}",
-                order.seats,
-                detail,
-                f"{refused} of {len(order.seats)} refused" if refused else "",
-            )
-        )
-        with suppress(PortError):
-            await self._history.schedule_ran(schedule.id, time.time())
+    async def _given(self, servers: Servers, schedule: Schedule, order: Order) -> None:
+        """Give the order of a schedule, and add it to the audit."""
+        results = await servers.send(order)
+        self._history.note(AuditEntry.of(order, time.time(), results))
 
     def close(self) -> None:
-        """End all. Writes what the history has not written yet, for at most 5 s."""
+        """Close the socket and the history. Waits at most 5 s for records that are not written yet."""
         self._socket.close()
         self._history.close()
+        os.close(self._lock)
+
+
+def _lock(folder: Path) -> int:
+    """Return an open file that keeps other panels from this folder. Raises OperatorError.
+
+    Two panels of one folder would give each order of a schedule twice. One that ends, as that of a
+    server that was killed, is waited for.
+    """
+    path = folder / LOCK
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+    except OSError as error:
+        raise OperatorError(f"{path}: {error.strerror}", hint="check the panel's folder") from None
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            if time.monotonic() < until:
+                time.sleep(0.1)
+                continue
+            os.close(descriptor)
+            raise OperatorError(
+                f"--state: another panel works in {folder}",
+                hint="end that panel, or name another folder",
+            ) from None
 
 
 async def _ended(serving: "asyncio.Task[None]") -> None:

@@ -1,59 +1,33 @@
-"""The rows of all servers in memory, merged into one room, and what changed by number.
+"""The room in memory: its rows, its plan and its last events, and what changed by number.
 
-A seat is its MAC address. Several servers may know the same one: one boots it, others have its swap. Its
-row is the one of the connected server that booted it last, and its traffic is the sum of all. A change
-has a number, once a second: ``changes`` makes a patch of any older number from the rows themselves, so
-that a slow browser costs no memory. The servers' records come from follow.py.
+A change has a number, once a second. ``changes`` makes a patch of any older number from the rows
+themselves, so that a slow browser costs no memory. The servers' records come from follow.py.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 
-from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, SeatRow, ServerRow
-from netboot.panel.ports import Patch, RoomEvent, RoomSeat, RoomServer, RoomView, Rows
+from netboot.boot.events import estimate
+from netboot.feed.records import Event, Gone, Hello, Plan, Record, SeatRow, ServerRow
+from netboot.panel.facts import Facts
+from netboot.panel.merging import Merging, Server
+from netboot.panel.records import Patch, RoomEvent, RoomSeat, RoomView, Rows
 
 MOST_SEATS = 4096  # of a server; a room has 1,000
 MOST_EVENTS = 20_000  # of all servers: a boot of 600 PCs; the history has the others
+MOST_EVENT_BYTES = 32 << 20  # of all servers; a server's feed keeps 8 MiB
 MOST_GONE = 10_000
 EVENTS_OF_SEAT = 60
 EVENTS_OF_PATCH = 1000
-SECONDS = 1.0  # without any record, a change is looked for
+SECONDS = 1.0  # after which a change is published, if no record came
 GATHER_SECONDS = 0.05  # a server's rows come before its figures, in one write
 NUMBERS_A_SECOND = (
     10  # more than are used, so that a panel that starts again goes on with higher ones
 )
 REST_SECONDS = 0.4  # between two patches: the servers' seconds begin at different times
-
-
-@dataclass
-class _Server:
-    """One server, as its feed told it."""
-
-    link: str
-    name: str
-    since: float
-    version: str = ""
-    started: float = 0.0
-    connected: bool = False
-    row: ServerRow = field(default_factory=lambda: ServerRow(0.0))
-    plan: Rows = ()
-    rows: dict[str, SeatRow] = field(default_factory=dict)
-    before: set[str] = field(default_factory=set)  # rows of before the last Hello, not told since
-    number: int = 0  # of its last change
-
-    def shown(self) -> RoomServer:
-        return RoomServer.of(
-            self.row,
-            self.name,
-            self.version,
-            connected=self.connected,
-            started=self.started,
-            since=self.since,
-        )
 
 
 class Room:
@@ -65,18 +39,17 @@ class Room:
         """Begin without a seat. ``links``: the servers that will be followed, as follow.py calls them."""
         self._clock = clock
         self._oldest = self._number = int(clock() * NUMBERS_A_SECOND)
-        self._servers = {link: _Server(link, link, clock()) for link in links}
+        self._merging = Merging(links, clock)
         self._seats: dict[str, RoomSeat] = {}
         self._numbers: dict[str, int] = {}  # of each seat's last change
-        self._called: dict[str, str] = {}  # name of each seat, as its server calls it
-        self._names: dict[str, set[str]] = {}  # MAC addresses by such a name
         self._gone: deque[tuple[int, str]] = deque()
         self._events: deque[tuple[int, RoomEvent]] = deque()
+        self._bytes = 0  # of the events, about
         self._plan: Rows = ()
         self._plan_number = self._number
         self._made_by_hand: Rows = ()
         self._dirty: dict[str, None] = {}  # in the order in which servers tell them: the profile's
-        self._dirty_servers: set[str] = set(self._servers)
+        self._dirty_servers: set[str] = set(self._merging.servers)
         self._new_events = False
         self._listeners: list[Callable[[], None]] = []
         self._patches: dict[int, Patch] = {}  # of the current number
@@ -85,8 +58,8 @@ class Room:
     # What follow.py tells.
 
     def connected(self, link: str, reason: str) -> None:
-        """Take that a server's feed is read (``reason`` empty) or why it is not."""
-        server = self._server(link)
+        """Note that a server's feed is read, or for which ``reason`` it is not."""
+        server = self._merging.server(link)
         if server.connected != (not reason):
             server.connected, server.since = not reason, self._clock()
             self._dirty.update(dict.fromkeys(server.rows))
@@ -95,7 +68,7 @@ class Room:
 
     def take(self, link: str, record: Record) -> None:
         """Take a record of a server's feed."""
-        server = self._server(link)
+        server = self._merging.server(link)
         match record:
             case SeatRow():
                 if record.mac in server.rows or len(server.rows) < MOST_SEATS:
@@ -115,21 +88,14 @@ class Room:
                 server.plan = record.rows
                 self._dirty_servers.add(link)
             case Hello():
-                server.name = self._unique(record.server, server)
+                server.name = self._merging.unique(record.server, server)
                 server.version, server.started = record.version, record.started
+                server.versions = record.versions
                 server.before = set(server.rows)
                 self._dirty_servers.add(link)
                 self._dirty.update(dict.fromkeys(server.rows))
 
-    def _server(self, link: str) -> _Server:
-        return self._servers.setdefault(link, _Server(link, link, self._clock()))
-
-    def _unique(self, name: str, server: _Server) -> str:
-        """Return the name of a server, with its link if another one has the same name."""
-        others = {each.name for each in self._servers.values() if each is not server}
-        return f"{name} ({server.link})" if name in others else name
-
-    def _forget(self, server: _Server, macs: Iterable[str]) -> None:
+    def _forget(self, server: Server, macs: Iterable[str]) -> None:
         for mac in macs:
             server.before.discard(mac)
             if server.rows.pop(mac, None) is not None:
@@ -137,9 +103,11 @@ class Room:
 
     def _add_event(self, event: RoomEvent) -> None:
         self._events.append((self._number + 1, event))
+        self._bytes += estimate(event.message, event.data)
         self._new_events = True
-        if len(self._events) > MOST_EVENTS:
-            number, _ = self._events.popleft()
+        while len(self._events) > MOST_EVENTS or self._bytes > MOST_EVENT_BYTES:
+            number, old = self._events.popleft()
+            self._bytes -= estimate(old.message, old.data)
             self._oldest = max(self._oldest, min(number, self._number))
 
     # The change, once a second.
@@ -163,9 +131,9 @@ class Room:
             return False
         number = self._number + 1
         for link in self._dirty_servers:
-            self._servers[link].number = number
-        for mac in self._renamed():
-            self._set(mac, self._merged(mac), number)
+            self._merging.servers[link].number = number
+        for mac in self._merging.renamed(self._dirty):
+            self._set(mac, self._merging.merged(mac), number)
         if self._dirty or self._dirty_servers:
             self._lay_out(number)
         self._dirty.clear()
@@ -176,53 +144,6 @@ class Room:
         for listener in tuple(self._listeners):
             listener()
         return True
-
-    def _renamed(self) -> dict[str, None]:
-        """Return the seats that changed, and those that have or had a name with one of them."""
-        affected = dict(self._dirty)
-        for mac in self._dirty:
-            old = self._called.pop(mac, "")
-            new = source[1].name if (source := self._source(mac)) else ""
-            if old != new and old:
-                self._names[old].discard(mac)
-                affected.update(dict.fromkeys(self._names[old]))
-                if not self._names[old]:
-                    del self._names[old]
-            if new:
-                self._called[mac] = new
-                macs = self._names.setdefault(new, set())
-                macs.add(mac)
-                if len(macs) > 1:
-                    affected.update(dict.fromkeys(macs))
-        return affected
-
-    def _is_twice(self, name: str) -> bool:
-        """Return True if seats of several servers have this name."""
-        macs = self._names.get(name, ())
-        return len(macs) > 1 and len({each[0].link for each in map(self._source, macs) if each}) > 1
-
-    def _source(self, mac: str) -> tuple[_Server, SeatRow] | None:
-        """Return the server and the row that tell most of a seat: see the module."""
-        found = [(each, row) for each in self._servers.values() if (row := each.rows.get(mac))]
-        if not found:
-            return None
-        return max(found, key=lambda each: (each[0].connected, each[1].booted, each[1].seen))
-
-    def _merged(self, mac: str) -> RoomSeat | None:
-        source = self._source(mac)
-        if source is None:
-            return None
-        server, row = source
-        pages = [
-            other.pages
-            for each in self._servers.values()
-            if each is not server and each.connected and (other := each.rows.get(mac))
-        ]
-        if pages:
-            row = replace(row, pages=_sum((row.pages, *pages)))
-        if self._is_twice(row.name):
-            row = replace(row, name=f"{row.name}@{server.name}")
-        return RoomSeat.of(row, server.name)
 
     def _set(self, mac: str, seat: RoomSeat | None, number: int) -> None:
         if seat == self._seats.get(mac):
@@ -238,18 +159,16 @@ class Room:
 
     def _lay_out(self, number: int) -> None:
         """Make the plan of the room: of hand, or those of the servers below each other."""
-        plan = self._made_by_hand or tuple(self._plans())
+        plan = self._made_by_hand or tuple(self._merging.plans())
         if plan != self._plan:
             self._plan, self._plan_number = plan, number
 
-    def _plans(self) -> Iterator[tuple[str, ...]]:
-        for server in self._servers.values():
-            for row in server.plan:
-                yield tuple(
-                    f"{name}@{server.name}" if self._is_twice(name) else name for name in row
-                )
-
     # What netboot.panel.ports asks for.
+
+    @property
+    def facts(self) -> Facts:
+        """The facts about PCs, for rows that lack them."""
+        return self._merging.facts
 
     @property
     def number(self) -> int:
@@ -258,11 +177,11 @@ class Room:
 
     def view(self) -> RoomView:
         """Return the room as it is now."""
-        servers = tuple(each.shown() for each in self._servers.values())
+        servers = tuple(each.shown() for each in self._merging.servers.values())
         return RoomView(self._number, servers, self._plan, tuple(self._seats.values()))
 
     def changes(self, after: int) -> Patch | None:
-        """Return what changed after that number; None if that is too long ago, or not of this room."""
+        """Return what changed after that number; None if it is too old, or was never given."""
         if not self._oldest <= after <= self._number:
             return None
         if after == self._number:
@@ -279,7 +198,7 @@ class Room:
             self._number,
             tuple(seats),
             tuple(mac for mac in gone if mac not in self._seats),
-            tuple(each.shown() for each in self._servers.values() if each.number > after),
+            tuple(each.shown() for each in self._merging.servers.values() if each.number > after),
             tuple(reversed(events[:EVENTS_OF_PATCH])),
             self._plan if self._plan_number > after else None,
         )
@@ -299,7 +218,7 @@ class Room:
         return found[::-1]
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener`` after each change; return the call that ends that. It must be cheap."""
+        """Call ``listener``, which must be cheap, after each change. Return the function that ends this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -307,25 +226,16 @@ class Room:
         """Show this plan instead of the profiles'; an empty one shows the profiles' again."""
         self._made_by_hand = rows
         self._lay_out(self._number + 1)
-        self._dirty_servers.update(self._servers)
+        self._dirty_servers.update(self._merging.servers)
         self._told.set()
-
-    def server_name(self, link: str) -> str:
-        """Return the name of a server."""
-        return self._server(link).name
 
     def servers_of(self, mac: str) -> list[str]:
         """Return the links of the connected servers that know a seat, its own first."""
-        source = self._source(mac)
-        known = [each for each in self._servers.values() if each.connected and mac in each.rows]
-        return [
-            each.link
-            for each in sorted(known, key=lambda each: not source or each is not source[0])
-        ]
+        return self._merging.servers_of(mac)
 
-
-def _sum(parts: Sequence[Pages]) -> Pages:
-    return Pages(*(sum(getattr(part, each.name) for part in parts) for each in fields(Pages)))
+    def server_name(self, link: str) -> str:
+        """Return the name of a server."""
+        return self._merging.server(link).name
 
 
 def _is_after(after: int) -> Callable[[tuple[int, object]], bool]:

@@ -1,9 +1,9 @@
 """Orders at a time of the day, such as all PCs off at 17:00 and on at 7:30.
 
-A time is one of the wall clock where the panel runs. In the hour that a summer time leaves out, an order
-comes an hour later by that clock; in the hour that comes twice it is given the first time. An order is
-given once: the moment up to which all are done is kept on disk before it is given. A panel that was off
-at the time makes up for at most five minutes. ``due`` and ``next_due`` are pure.
+Times are those of the wall clock of the panel's machine. An order in the hour that the change to summer time
+leaves out is given an hour later by that clock. An order in the hour that comes twice is given the first
+time. Each order is given once: the time up to which all orders are given is saved before it is given. A panel
+that was off at that time gives orders that are at most five minutes late. ``due`` and ``next_due`` are pure.
 """
 
 import asyncio
@@ -11,17 +11,16 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Protocol
 
 from netboot.errors import NetbootError
 from netboot.host.files import replace_file
-from netboot.panel.ports import Order, RoomSeat, Schedule
+from netboot.panel.records import Order, RoomSeat, Schedule
 
 LATE_SECONDS = 300.0  # an order that is later is not given
-# A clock that was set back must not give an order twice, and one of the wrong year must not end them all.
+# If the clock is set back, no order is given twice. But a clock of a wrong year must not end all orders.
 BACK_SECONDS = 86400.0
 SETTLE_SECONDS = 5.0  # in which the servers tell of their seats
 EMPTY_SECONDS = 2.0  # between two looks at a room without a seat
@@ -76,9 +75,9 @@ def _times(schedule: Schedule, begin: float, zone: tzinfo, days: int) -> Iterato
 
 
 def targets(schedule: Schedule, seats: Sequence[RoomSeat]) -> tuple[str, ...]:
-    """Return the MAC addresses of the seats that a schedule means, in the order of the room.
+    """Return the MAC addresses of the seats of a schedule, in the order of the room.
 
-    A schedule without seats means all that a profile names: a stranger's PC is nobody's to switch off.
+    A schedule without seats is for all that a profile names, and never for a stranger's PC.
     """
     named = set(schedule.seats)
     if not named:
@@ -99,19 +98,12 @@ def order_of(schedule: Schedule, macs: tuple[str, ...]) -> Order:
     )
 
 
-class Plans(Protocol):
-    """The history, as far as schedules need it."""
-
-    async def schedules(self) -> Sequence[Schedule]:
-        """Return all schedules."""
-
-
 class Scheduler:
-    """Gives the orders of schedules when their time comes. ``run`` does so for ever."""
+    """Gives the orders of schedules when they are due. ``run`` does so for ever."""
 
     def __init__(
         self,
-        plans: Plans,
+        schedules: Callable[[], Awaitable[Sequence[Schedule]]],
         seats: Callable[[], Sequence[RoomSeat]],
         give: Callable[[Schedule, Order], object],
         kept: Path,
@@ -119,8 +111,11 @@ class Scheduler:
         zone: Callable[[], tzinfo],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``give`` starts to give an order. ``kept``: the file of the moment up to which all is done."""
-        self._plans = plans
+        """``schedules`` and ``seats`` return all there are; ``give`` starts to give an order.
+
+        ``kept``: the file with the time up to which all orders are given.
+        """
+        self._schedules = schedules
         self._seats = seats
         self._give = give
         self._kept = kept
@@ -148,7 +143,7 @@ class Scheduler:
         seats = self._seats()
         if not seats:
             return EMPTY_SECONDS
-        schedules = await self._plans.schedules()
+        schedules = await self._schedules()
         now, zone = self._clock(), self._zone()
         if self._done > now + BACK_SECONDS:
             self._done = now

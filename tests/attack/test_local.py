@@ -23,6 +23,7 @@ from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.serve.services import pages_name
 from tests import ROOT
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 
 NOBODY = pwd.getpwnam("nobody")
@@ -50,11 +51,7 @@ class Server:
             sys.executable,
             "-P",
             "-m",
-            "netboot",
-            "serve",
-            "--json",
-            "--set",
-            "http.panel=off",
+            *SERVE,
         ]
         command += ["--profile", str(folder / "room.yaml"), "--images", str(folder / "images")]
         command += ["--state", str(folder / "state"), *options]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import ROOT
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 
 SERVER, HONEST, ATTACKER = "10.99.0.1", "10.99.0.10", "10.99.0.66"
@@ -102,11 +103,7 @@ class Wire:
         words: list[str | Path] = [
             sys.executable,
             "-m",
-            "netboot",
-            "serve",
-            "--json",
-            "--set",
-            "http.panel=off",
+            *SERVE,
         ]
         words += ["--profile", path, "--images", images, "--state", self.folder / "state"]
         return self.server.command(*words)

@@ -20,7 +20,7 @@ from netboot.cli import seat_lines, top
 from netboot.cli.top_screen import SeatScreen, TopApp
 from netboot.errors import OperatorError
 from netboot.panel.follow import Follower, Source
-from netboot.panel.ports import RoomSeat
+from netboot.panel.records import RoomSeat
 from netboot.panel.room import Room
 from tests import ROOT
 from tests.panel.feeding import Feeding, a_room, a_seat, fed, figures, mac_of

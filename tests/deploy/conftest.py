@@ -20,6 +20,7 @@ from netboot.serve.services import pages_name
 from tests import ROOT
 from tests.deploy.disk import Disk, make_disk
 from tests.deploy.rig import Lan, Serve
+from tests.support.command import SERVE
 
 
 class _Silent:
@@ -64,11 +65,7 @@ def serve(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Serve]:
         command = [
             sys.executable,
             "-m",
-            "netboot",
-            "serve",
-            "--json",
-            "--set",
-            "http.panel=off",
+            *SERVE,
             "--state",
             str(tmp_path),
         ]

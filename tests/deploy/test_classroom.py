@@ -20,6 +20,7 @@ from netboot.host.wake import magic_packet
 from netboot.profile import file as profile_file
 from tests import ROOT
 from tests.deploy.rig import FAB, HERE, Lan, Pc
+from tests.support.command import SERVE
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
@@ -59,11 +60,7 @@ def secret(lan: Lan, images: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     command = [
         sys.executable,
         "-m",
-        "netboot",
-        "serve",
-        "--json",
-        "--set",
-        "http.panel=off",
+        *SERVE,
         "--state",
         str(folder),
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from netboot.cli import panelled
+from netboot.cli import panel_command
 from netboot.cli import service as verbs
 from netboot.deploy import layout, service, supervisor
 from netboot.deploy.supervisor import Systemd
@@ -157,10 +157,12 @@ def test_a_server_with_a_unit_for_its_panel_starts_none(
 ) -> None:
     monkeypatch.setattr(layout, "PANEL_UNIT", tmp_path / "unit")
     monkeypatch.setattr(layout, "STATE", tmp_path / "state")
-    assert not panelled.has_unit(layout.STATE)
+    assert not panel_command.has_unit(layout.STATE)
     layout.PANEL_UNIT.touch()
-    assert panelled.has_unit(layout.STATE)
-    assert not panelled.has_unit(tmp_path / "other"), "a server by hand beside the installed one"
+    assert panel_command.has_unit(layout.STATE)
+    assert not panel_command.has_unit(tmp_path / "other"), (
+        "a server by hand beside the installed one"
+    )
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from netboot.host import boot, processes
 from netboot.host.privileges import command_as
 from tests import ROOT
 from tests.attack.test_local import needs_readable_checkout
+from tests.support.command import SERVE
 from tests.support.confined import settings
 from tests.support.images import write_manifest
 
@@ -77,11 +78,7 @@ def start(folder: Path) -> "subprocess.Popen[str]":
     python = [sys.executable, "-P", "-m"]
     serve = [
         *python,
-        "netboot",
-        "serve",
-        "--json",
-        "--set",
-        "http.panel=off",
+        *SERVE,
         "--profile",
         str(folder / "room.yaml"),
     ]

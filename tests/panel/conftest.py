@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from netboot.panel.access import Panel
-from netboot.panel.accounts import Accounts
-from netboot.panel.app import create_app
+from netboot.panel.login.accounts import Accounts
+from netboot.panel.web.access import Panel
+from netboot.panel.web.app import create_app
 from tests.panel.browser import FAST, Browser
 from tests.panel.fakes import Fakes
 

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from netboot.feed.records import Hardware, Report, SeatRow, ServerRow, Trouble
-from netboot.panel.ports import (
+from netboot.panel.ports import PortError, Ports
+from netboot.panel.records import (
     AuditEntry,
     Boot,
     InventoryRow,
     Order,
     Patch,
-    PortError,
-    Ports,
     RoomBoot,
     RoomEvent,
     RoomSeat,
@@ -52,7 +51,9 @@ class FakeRoom:
         self.number = 100
         self.seats = {mac: seat(mac) for mac in MACS}
         self.servers: tuple[RoomServer, ...] = (
-            RoomServer.of(ServerRow(1.0), "first", "1", connected=True, started=1.0, since=1.0),
+            RoomServer.of(
+                ServerRow(1.0), "first", "1", versions={}, connected=True, started=1.0, since=1.0
+            ),
         )
         self.plan: Rows = (("pc-01", "", "pc-02"),)
         self.told: list[RoomEvent] = []

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.middleware.gzip import GZipMiddleware
 
-from netboot.panel import files
+from netboot.panel.web import files
 from tests.panel.played_room import PlayedRoom
 
 POLICY = (

@@ -158,6 +158,11 @@ class PlayedRoom:
             disk=(310 * GIB, 480 * GIB),
             refused={"no room": 2},
             packets={"DISCOVER": 41, "OFFER": 40, "REQUEST": 40, "ACK": 40},
+            mirrors={"whole": 4, "degraded": 2, "resyncing": 1, "unknown": 0},
+            delays={"rate": 12.5, "store": 1.5},
+            downloads=3,
+            transfers={"unanswered": 1, "sending": 4},
+            transfers_ended={"done": 120, "broken": 2},
         )
 
     def step(self) -> list[str]:
@@ -204,6 +209,11 @@ class PlayedRoom:
                 "version": "0.2.0",
                 "connected": self.connected[name],
                 "started": self.began - 5 * HOUR,
+                "versions": {
+                    "linux": "6.12.1-amd64",
+                    "Python": "3.11.2",
+                    "pcs:amd64": "6.1.0-40-amd64",
+                },
                 "since": time.time() - 90,
             }
             for name, row in self.servers.items()
@@ -220,7 +230,7 @@ class PlayedRoom:
         for index, (stage, at, message) in enumerate(self._stages(mac)):
             text = message.format(n=number)
             event = {"number": index, "when": self.began + at, "seat": mac, "stage": stage}
-            data = {"console": TAIL} if stage.startswith("failed") else {}
+            data = {"console": TAIL.split("\n")} if stage.startswith("failed") else {}
             rows.append(event | {"message": text, "data": data, "server": self.server_of(mac)})
         return rows
 

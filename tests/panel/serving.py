@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from fastapi import FastAPI
 
-from netboot.panel.web import WebServer, listen
+from netboot.panel.web.server import WebServer, listen
 
 PATIENCE = 20.0
 

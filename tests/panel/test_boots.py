@@ -8,7 +8,7 @@ import pytest
 from netboot.feed.records import Event, Gone, Hello
 from netboot.panel import boots as module
 from netboot.panel.boots import Boots
-from netboot.panel.ports import Boot
+from netboot.panel.records import Boot
 from tests.panel.feeding import a_seat, figures, mac_of
 
 NOW = 1_700_000_000.0
@@ -152,6 +152,15 @@ def test_events_of_another_run_are_all_new() -> None:
     told.boots.take(LINK, Hello("school", "0.2.0", "another", 0.0, 1, 1))
     told.boot()
     assert told.last.outcome == "running"
+
+
+def test_a_pc_that_ran_before_its_server_started_has_no_boot_yet() -> None:
+    told = Told()
+    told.event(0.0, "pages:attach", {"export": "seat-525400770001", "connections": 1})
+    told.event(1.0, "agent:reattached", {"uptime": 40.0})
+    assert told.all == []
+    told.boot(60.0)
+    assert told.last.outcome == "running" and told.last.began == NOW + 60
 
 
 def test_boots_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,11 @@ from aiohttp import web
 
 from netboot.errors import AnswerError
 from netboot.feed.records import MAX_LINE_BYTES, Event, Hello, Record, SeatRow, ServerRow, line
-from netboot.panel import follow
-from netboot.panel.follow import Follower, Followers, Source
-from netboot.panel.ports import Order
+from netboot.panel import follow, servers
+from netboot.panel.follow import Follower, Source
+from netboot.panel.records import Order
 from netboot.panel.room import Room
+from netboot.panel.servers import Servers
 from tests.panel.feeding import Feeding, a_room, a_seat, fed, figures, mac_of
 
 KEY = "k" * 64
@@ -227,6 +228,37 @@ def test_a_wrong_line_is_left_out(tmp_path: Path) -> None:
     run(work())
 
 
+def test_a_record_that_breaks_a_receiver_ends_no_other_feed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Brittle(Heard):
+        def take(self, link: str, record: Record) -> None:
+            if isinstance(record, Event):
+                raise OverflowError("cannot convert float infinity to integer")
+
+    async def work() -> None:
+        async with fed(tmp_path / "s") as server, fed(tmp_path / "t") as other:
+            brittle, heard = Brittle(), Heard()
+            followers = Servers(
+                [Follower(server.source, (brittle,)), Follower(other.source, (heard,))],
+                lambda mac: [],
+            )
+            task = asyncio.create_task(followers.run())
+            await until(lambda: server.readers and other.readers)
+            for attempt in (1, 2):
+                server.send(server.event(1, "dhcp"))
+                await until(lambda attempt=attempt: len(server.asked) > attempt)  # type: ignore[misc]
+                await until(lambda: server.readers)
+            other.send(other.event(1, "dhcp"))
+            await until(lambda: heard.numbers == [1])
+            assert not task.done()
+            assert "more than this panel can take: OverflowError" in "".join(brittle.reasons)
+            task.cancel()
+
+    run(work())
+    assert [each.name for each in caplog.records].count(follow.log.name) == 1
+
+
 def test_a_server_that_falls_silent_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,13 +311,13 @@ def test_the_first_records_of_a_feed_are_the_room(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def two_servers(tmp_path: Path) -> AsyncIterator[tuple[Feeding, Feeding, Room, Followers]]:
+async def two_servers(tmp_path: Path) -> AsyncIterator[tuple[Feeding, Feeding, Room, Servers]]:
     async with fed(tmp_path / "a", name="one") as one, fed(key=KEY, name="two") as two:
         one.send(a_seat(1, 1000.0), a_seat(2, 1000.0))
         two.send(a_seat(3, 1000.0), SeatRow(mac_of(1), "pc-001"))
         room = Room()
         readers = [Follower(each.source, (room,)) for each in (one, two)]
-        followers = Followers(readers, room.servers_of)
+        followers = Servers(readers, room.servers_of)
         task = asyncio.create_task(followers.run())
         await until(lambda: all(room.servers_of(mac_of(each)) for each in (1, 2, 3)))
         await until(lambda: len(room.servers_of(mac_of(1))) == 2)
@@ -315,11 +347,11 @@ def test_orders_go_to_the_server_of_each_seat(tmp_path: Path) -> None:
 def test_an_order_for_many_seats_is_given_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "MOST_SEATS", 2)
+    monkeypatch.setattr(servers, "MOST_SEATS", 2)
 
     async def work() -> None:
         async with fed(tmp_path / "a") as server, Follower(server.source, ()) as follower:
-            followers = Followers((follower,), lambda _: [server.source.link])
+            followers = Servers((follower,), lambda _: [server.source.link])
             macs = tuple(mac_of(each) for each in range(5))
             assert await followers.send(Order("wake", macs, "anna")) == dict.fromkeys(macs, "")
             assert sorted(len(order["seats"]) for order in server.orders) == [1, 2, 2]
@@ -351,7 +383,7 @@ def test_an_order_that_a_server_does_not_take_is_a_refusal(tmp_path: Path) -> No
             result = await followers.send(Order("reboot", (mac_of(1), mac_of(3)), "anna"))
             assert result[mac_of(3)] == ""
             assert result[mac_of(1)] == (
-                "server one did not take it: the server refused: busy: come later"
+                "server one did not take the order: the server refused: busy: come later"
             )
 
     run(work())

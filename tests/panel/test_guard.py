@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.panel import files
+from netboot.panel.web import files
 from tests.panel.browser import HOST
 from tests.panel.conftest import PASSWORD, Desk, make_desk
 

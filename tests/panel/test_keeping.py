@@ -8,7 +8,7 @@ import pytest
 from netboot.feed.records import Event, Gone, Hello, Record, SeatRow, ServerRow, Trouble
 from netboot.panel.boots import Boots
 from netboot.panel.keeping import AWAY_SECONDS, Keeper, Teller
-from netboot.panel.ports import Boot
+from netboot.panel.records import Boot
 from netboot.panel.room import Room
 from tests.panel.feeding import a_seat, figures, mac_of
 
@@ -147,7 +147,7 @@ def test_a_server_is_in_trouble_if_it_is_away_for_longer_than_a_restart(played: 
     assert played.heard.take("trouble") == []
     played.now = NOW + AWAY_SECONDS
     played.connected(A, "cannot connect")
-    message = "the panel does not hear of this server"
+    message = "the panel cannot read this server's feed"
     assert played.heard.take("trouble") == [("trouble", "school", message, "cannot connect")]
     played.connected(A, "")
     assert played.heard.take("trouble") == [("trouble", "school", None, "")]
@@ -167,8 +167,8 @@ def test_what_becomes_of_a_feed_is_logged_once(
         teller.connected(A, reason)
     teller.connected(B, "cannot connect")
     assert caplog.messages == [
-        f"server {A}: wrong key; tried again",
+        f"server {A}: wrong key; retried",
         f"server {A}: connected",
-        f"server {A}: wrong key; tried again",
-        f"server {B}: cannot connect; tried again",
+        f"server {A}: wrong key; retried",
+        f"server {B}: cannot connect; retried",
     ]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from netboot.feed.records import Event, Gone, Hello, Pages, Plan, Record, SeatRow
 from netboot.panel import room as module
-from netboot.panel.ports import Patch, RoomSeat
+from netboot.panel.records import Patch, RoomSeat
 from netboot.panel.room import Room
 from tests.panel.feeding import MIB, a_room, a_seat, figures, mac_of
 
@@ -241,6 +241,15 @@ def test_events_and_gone_seats_are_bounded_and_old_numbers_reload(
         room.take(A, Gone(mac_of(each)))
         room.publish()
     assert room.changes(number) is None
+
+
+def test_long_events_take_the_place_of_many(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_EVENT_BYTES", 200_000)
+    begin(room, A)
+    for each in range(8):
+        room.take(A, replace(event(each), data={"console": "x" * 60_000}))
+    room.publish()
+    assert [each.number for each in room.events(event(7).seat)] == [5, 6, 7]
 
 
 def test_a_flood_of_seats_is_bounded(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

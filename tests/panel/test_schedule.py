@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netboot.panel import schedule as module
-from netboot.panel.ports import Order, PortError, RoomSeat, Schedule
+from netboot.panel.ports import PortError
+from netboot.panel.records import Order, RoomSeat, Schedule
 from netboot.panel.schedule import Scheduler, due, local_zone, next_due, targets
 from tests.panel.feeding import a_room, a_seat, mac_of
 
@@ -151,7 +152,7 @@ class Panel:
 
     def start(self) -> "Panel":
         self.scheduler = Scheduler(
-            self.plans,
+            self.plans.schedules,
             lambda: self.seats,
             lambda _, order: self.given.append(order),
             self.kept,

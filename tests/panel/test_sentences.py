@@ -8,9 +8,9 @@ import re
 from netboot.boot.stages import BY_NAME
 from netboot.feed.records import STATES
 from netboot.feed.troubles import KINDS
-from netboot.panel.files import read_files
 from netboot.panel.keeping import FEED
-from netboot.panel.models import OrderBody
+from netboot.panel.web.files import read_files
+from netboot.panel.web.models import OrderBody
 from tests import ROOT
 from tests.panel import sentences
 
@@ -27,6 +27,10 @@ def test_each_sentence_of_the_python_side_has_a_german_text() -> None:
     sent = sentences.sent()
     assert len(sent) > 120
     assert [each for each in sent if each[1] not in known] == []
+
+
+def test_the_modules_that_are_searched_exist() -> None:
+    assert [name for name in sentences.WHOLE if not (ROOT / "netboot" / name).is_file()] == []
 
 
 def test_each_remedy_has_a_german_text() -> None:

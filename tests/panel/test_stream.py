@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from netboot.panel import stream, web
-from netboot.panel.ports import Patch
-from netboot.panel.stream import Browser, Hub
+from netboot.panel.records import Patch
+from netboot.panel.web import server as web
+from netboot.panel.web import stream
+from netboot.panel.web.stream import Browser, Hub
 from tests.panel.conftest import Desk, make_desk
 from tests.panel.fakes import MACS, XSS, FakeRoom
 from tests.panel.serving import Stream, serving, unread

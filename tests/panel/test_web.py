@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from netboot.errors import OperatorError
-from netboot.panel import web
+from netboot.panel.web import server
 from tests.panel.conftest import Desk
 from tests.panel.serving import PATIENCE, serving, unread
 
@@ -17,8 +17,8 @@ GET = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 @pytest.fixture
 def port(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A panel with short patience."""
-    monkeypatch.setattr(web, "REQUEST_SECONDS", 0.5)
-    monkeypatch.setattr(web, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.5)
     with serving(desk.browser().app) as (found, _):
         yield found
 
@@ -89,8 +89,8 @@ def test_an_answer_that_nobody_takes_is_dropped(port: int, desk: Desk) -> None:
 
 
 def test_an_address_has_a_limit_of_connections(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "REQUEST_SECONDS", PATIENCE)
-    monkeypatch.setattr(web, "MOST_OF_ADDRESS", 8)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", PATIENCE)
+    monkeypatch.setattr(server, "MOST_OF_ADDRESS", 8)
     socks = [_connected(port) for _ in range(8)]
     for sock in socks:
         sock.sendall(GET)
@@ -108,8 +108,8 @@ def test_an_address_has_a_limit_of_connections(port: int, monkeypatch: pytest.Mo
 def test_over_the_total_the_address_with_the_most_loses_one(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "REQUEST_SECONDS", PATIENCE)
-    monkeypatch.setattr(web, "MOST", 6)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", PATIENCE)
+    monkeypatch.setattr(server, "MOST", 6)
     socks = [_connected(port) for _ in range(6)]
     for sock in socks:
         sock.sendall(GET)
@@ -157,10 +157,10 @@ def test_no_version_of_a_library_is_told(port: int) -> None:
 
 
 def test_a_port_in_use_is_a_mistake_of_the_operator() -> None:
-    with web.listen("127.0.0.1", 0) as taken:
+    with server.listen("127.0.0.1", 0) as taken:
         number = taken.getsockname()[1]
         with pytest.raises(
             OperatorError, match=f"panel: cannot listen at 127.0.0.1, port {number}"
         ):
-            web.listen("127.0.0.1", number)
+            server.listen("127.0.0.1", number)
         assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30000

@@ -22,6 +22,7 @@ from scapy.packet import Raw
 
 from netboot.serve.dhcp.packet import BOOTREPLY, Option, parse
 from tests import ROOT
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 from tests.support.pxe_client import UEFI_X64, PxeClient
 
@@ -54,11 +55,7 @@ class Served:
             sys.executable,
             "-P",
             "-m",
-            "netboot",
-            "serve",
-            "--json",
-            "--set",
-            "http.panel=off",
+            *SERVE,
             *options,
         ]
         command += ["--images", str(folder), "--state", str(folder / "state")]

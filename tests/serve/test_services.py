@@ -319,14 +319,14 @@ if "panel" in sys.argv[1:]:
         print(os.getpid(), *sys.argv[1:], file=file, flush=True)
     print("netboot: the room is shown", flush=True)
     time.sleep(600)
-from netboot.cli import panelled
-panelled.PACKAGES = ()
-found = panelled.panel_of
+from netboot.cli import panel_command
+panel_command.PACKAGES = ()
+found = panel_command.panel_of
 def panel_of(profile, state):
     panel = found(profile, state)
     command = (sys.executable, "-c", open("/proc/self/cmdline").read().split(chr(0))[2])
-    return panelled.Panel((*command, *panel.command[4:]), {}, None)
-panelled.panel_of = panel_of
+    return panel_command.Panel((*command, *panel.command[4:]), {}, None)
+panel_command.panel_of = panel_of
 from netboot.__main__ import main
 main()"""
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from netboot.boot.arch import UNIFIED
 from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.image import OWN_DEFINITIONS
-from netboot.cli.panelled import FOLDER as PANEL_FOLDER
+from netboot.cli.panel_command import FOLDER as PANEL_FOLDER
 from netboot.deploy import layout
+from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
 from netboot.host.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
 from netboot.lab import libvirt
@@ -15,12 +16,15 @@ from netboot.pages.leasefile import APART_FILE, STATE_FILE
 from netboot.pages.stores.folder import KEPT_PREFIX, PREFIX, SUFFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.pages.upgrade import PROCESS_FILE
+from netboot.panel.history.database import FILE as HISTORY_FILE
+from netboot.panel.login.accounts import FILE as ACCOUNTS_FILE
+from netboot.panel.process import SCHEDULED
 from netboot.profile.profile import Profile
 from netboot.roots.library import DEFAULT_FOLDER
 from netboot.roots.uses import USES_FILE
 from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
-from netboot.serve.feed.door import SOCKET_FILE, SOCKET_MODE
-from netboot.serve.feed.service import KEY_FILE, KEY_MODE
+from netboot.serve.feed.door import SOCKET_MODE
+from netboot.serve.feed.service import KEY_MODE
 from netboot.serve.next_boot import FILE as NEXT_BOOT_FILE
 from netboot.serve.services import CLOCK_FILE, KEPT_FOLDER, STARTED_FILE
 from netboot.serve.tftp.client import PORT as TFTP
@@ -117,16 +121,28 @@ def _server() -> str:
             "The key with which a panel of another machine follows this server and gives orders.",
         ),
         (
-            layout.STATE / PANEL_FOLDER,
-            "0700",
-            "`netboot panel`",
-            "Accounts and history of the panel, of the user `netboot-panel` if root serves and it exists.",
-        ),
-        (
             layout.PANEL_STATE,
             "0700",
             "`netboot panel`",
-            "The same of an installed server, whose panel systemd runs as `netboot-panel`.",
+            f"The panel's folder. Without its unit it is `{PANEL_FOLDER}` in the server's state folder.",
+        ),
+        (
+            layout.PANEL_STATE / ACCOUNTS_FILE,
+            "0600",
+            "`netboot panel`",
+            "The accounts of the panel, with hashes of their passwords (`netboot panel user`).",
+        ),
+        (
+            layout.PANEL_STATE / HISTORY_FILE,
+            "0600",
+            "`netboot panel`",
+            "The history of the room, unless `panel.database` is set; SQLite's `-wal` and `-shm` beside it.",
+        ),
+        (
+            layout.PANEL_STATE / SCHEDULED,
+            "0644",
+            "`netboot panel`",
+            "The time up to which the orders of schedules are given, so that none is given twice.",
         ),
         (
             layout.STATE / STARTED_FILE,

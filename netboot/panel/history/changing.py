@@ -3,9 +3,9 @@
 from sqlalchemy import Connection, delete, insert, select, update
 
 from netboot.panel.history.reading import trouble_entry
+from netboot.panel.history.schema import plan, schedules, troubles
 from netboot.panel.history.writing import milliseconds
-from netboot.panel.ports import Rows, Schedule, TroubleEntry
-from netboot.panel.schema import plan, schedules, troubles
+from netboot.panel.records import Rows, Schedule, TroubleEntry
 
 
 def acknowledge(connection: Connection, trouble: int, by: str, when: float) -> TroubleEntry | None:
@@ -47,9 +47,3 @@ def add_schedule(connection: Connection, schedule: Schedule) -> int:
 def remove_schedule(connection: Connection, schedule: int) -> bool:
     """Remove a schedule; False if there is no such one."""
     return connection.execute(delete(schedules).where(schedules.c.id == schedule)).rowcount > 0
-
-
-def schedule_ran(connection: Connection, schedule: int, when: float) -> None:
-    """Note when a schedule's order was given."""
-    statement = update(schedules).where(schedules.c.id == schedule)
-    connection.execute(statement.values(ran=milliseconds(when)))

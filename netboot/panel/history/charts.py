@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, Float, Integer, Select, cast, func, literal, select, union_all
 
 from netboot.panel.history.pruning import DAY, Limits, first_minute, merged, rolled
-from netboot.panel.ports import Samples as Table
-from netboot.panel.schema import SEATS, SERVERS, Figure, Samples, seats, servers, unscaled
+from netboot.panel.history.schema import SEATS, SERVERS, Figure, Samples, seats, servers, unscaled
+from netboot.panel.records import Samples as Table
 
 MOST_POINTS = 2000
 

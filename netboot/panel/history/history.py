@@ -28,11 +28,11 @@ from netboot.panel.history.records import BootDone, Numbered, Record, TroubleNow
 from netboot.panel.history.upkeep import Upkeep
 from netboot.panel.history.writer import Writer
 from netboot.panel.history.writing import Writing
-from netboot.panel.ports import (
+from netboot.panel.ports import PortError
+from netboot.panel.records import (
     AuditEntry,
     Boot,
     InventoryRow,
-    PortError,
     RoomBoot,
     Rows,
     Samples,
@@ -185,10 +185,6 @@ class History:
         """Return all schedules, by id."""
         return await self._read(reading.schedule_entries)
 
-    async def schedule_runs(self) -> dict[int, float]:
-        """Return when each schedule ran last, by id; those that never did are left out."""
-        return await self._read(reading.schedule_runs)
-
     async def numbers(self) -> dict[str, tuple[str, int]]:
         """Return run and last number of each server's feed, so that the panel can catch up."""
         return await self._read(reading.numbers)
@@ -211,10 +207,6 @@ class History:
     async def remove_schedule(self, schedule: int) -> bool:
         """Remove a schedule; False if there is no such one."""
         return await self._change(partial(changing.remove_schedule, schedule=schedule))
-
-    async def schedule_ran(self, schedule: int, when: float) -> None:
-        """Note when a schedule's order was given, so that a restart does not give it again."""
-        await self._change(partial(changing.schedule_ran, schedule=schedule, when=when))
 
     async def _chart(
         self, question: Callable[..., Samples], name: str, since: float, until: float, points: int

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from netboot.feed.judging import SHORT_PERCENT
 from netboot.feed.records import SeatRow, ServerRow, Trouble
 from netboot.panel.history.records import Record, SeatKnown, SeatMinute, ServerMinute, TroubleNow
 from netboot.panel.history.records import Values as Stored
-from netboot.panel.schema import SEATS, SERVERS, Figure, scaled
+from netboot.panel.history.schema import SEATS, SERVERS, Figure, scaled
 
 MINUTE = 60
 MOST_SEATS = 20_000  # of all servers; a feed has 4,096 at most
-SHORT_PERCENT = 10.0  # the state "short" (netboot.feed.state)
 SAMPLED = frozenset(("booting", "waiting", "running", "short"))
 RATES = ("read_rate", "write_rate")
 

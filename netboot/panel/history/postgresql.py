@@ -6,7 +6,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, sele
 from sqlalchemy.exc import DBAPIError
 
 from netboot.errors import OperatorError
-from netboot.panel.schema import METADATA
+from netboot.panel.history.schema import METADATA
 
 CONNECT_SECONDS = 5
 WRITE_SECONDS = 60  # of one statement: the hours of a day of 1,000 seats take 2

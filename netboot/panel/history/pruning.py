@@ -17,8 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from netboot.panel.history.writing import insert_new
-from netboot.panel.schema import (
+from netboot.panel.history.schema import (
     ALL_SAMPLES,
     Figure,
     Samples,
@@ -28,6 +27,7 @@ from netboot.panel.schema import (
     seats,
     troubles,
 )
+from netboot.panel.history.writing import insert_new
 
 HOUR = 60  # in minutes
 DAY = 24 * HOUR
@@ -40,11 +40,14 @@ MOST_TROUBLES, MOST_BOOTS, MOST_AUDIT, MOST_STRANGERS = 20_000, 100_000, 50_000,
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how large the history may be. ``minutes``: hours with a sample a minute."""
+    """How long and how large the history may be.
+
+    ``detailed_hours``: the last hours, of which each minute has a sample; before, each hour has one.
+    """
 
     days: float = 30.0
     megabytes: float = 200.0
-    minutes: int = 24
+    detailed_hours: int = 24
 
 
 def merged(figure: Figure, column: Any) -> Any:
@@ -79,7 +82,7 @@ def roll(connection: Connection, limits: Limits, now: float) -> None:
 
 def first_minute(rolled_to: int, limits: Limits, now: float) -> int:
     """Return the minute before which a chart has hours."""
-    return min(rolled_to, (int(now // 60) - limits.minutes * 60) // HOUR * HOUR)
+    return min(rolled_to, (int(now // 60) - limits.detailed_hours * 60) // HOUR * HOUR)
 
 
 def _make_hours(connection: Connection, kind: Samples, begin: int, end: int) -> None:

@@ -8,17 +8,7 @@ from sqlalchemy import Connection, func, select
 from netboot.feed.records import Hardware
 from netboot.panel.history import rooms
 from netboot.panel.history.pruning import DAY, rolled
-from netboot.panel.ports import (
-    AuditEntry,
-    Boot,
-    InventoryRow,
-    RoomBoot,
-    Rows,
-    Schedule,
-    Step,
-    TroubleEntry,
-)
-from netboot.panel.schema import (
+from netboot.panel.history.schema import (
     SEATS,
     audit,
     boots,
@@ -27,6 +17,16 @@ from netboot.panel.schema import (
     seats,
     servers,
     troubles,
+)
+from netboot.panel.records import (
+    AuditEntry,
+    Boot,
+    InventoryRow,
+    RoomBoot,
+    Rows,
+    Schedule,
+    Step,
+    TroubleEntry,
 )
 
 MOST_ROWS = 5000
@@ -205,12 +205,6 @@ def _schedule(row: Any) -> Schedule:
         loader,
         row.who,
     )
-
-
-def schedule_runs(connection: Connection) -> dict[int, float]:
-    """Return when each schedule ran last, by id; those that never did are left out."""
-    rows = connection.execute(select(schedules.c.id, schedules.c.ran))
-    return {row.id: row.ran / 1000 for row in rows if row.ran is not None}
 
 
 def saved_plan(connection: Connection) -> Rows:

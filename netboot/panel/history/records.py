@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from netboot.feed.records import SeatRow, Trouble
-from netboot.panel.ports import AuditEntry, Boot
+from netboot.panel.records import AuditEntry, Boot
 
 Values = tuple[int | None, ...]  # of a sample, as its columns have them
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from netboot.panel.ports import Outcome, PreviousBoot, RoomBoot, SlowSeat, Step
+from netboot.panel.records import Outcome, PreviousBoot, RoomBoot, SlowSeat, Step
 
 GAP_SECONDS = 600.0  # without a PC that begins, the boot of the room is over
 LEAST_PART = 0.25  # of the largest one: a teacher who starts one PC again boots no room

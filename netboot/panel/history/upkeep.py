@@ -1,4 +1,4 @@
-"""Look after the database every ten minutes: hours, age, number, size."""
+"""Maintenance of the database, every ten minutes: hourly samples, age, number of rows, size."""
 
 import logging
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from netboot.panel.history.database import Database
 from netboot.panel.history.pruning import DAY, HOUR, Limits
 
 MEGABYTE = 1_000_000
-MOST_STEPS = 12  # each removes a quarter of the time: 3 % of it are left then
+MOST_STEPS = 12  # each removes a quarter of the time, so that 3 % are left after the last
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Upkeep:
         self._told = Lasting(log)
 
     def run(self) -> None:
-        """Do it once, in several transactions. Raises SQLAlchemyError and OSError."""
+        """Maintain the database once, in several transactions. Raises SQLAlchemyError and OSError."""
         now, database = self._clock(), self._database
         database.write(lambda connection: pruning.roll(connection, self._limits, now))
         first = int(now // 60 - self._limits.days * DAY)
@@ -48,10 +48,12 @@ class Upkeep:
             self._database.write(partial(pruning.prune_by_age, first=first))
             if not self._is_too_large():
                 self._told.warn(
-                    f"history: {(now - first) / DAY:.1f} days have {self._limits.megabytes:g} MB, "
-                    f"expected {self._limits.days:g}; older ones are removed; allow it more, or less days"
+                    f"history: {(now - first) / DAY:.1f} days fill {self._limits.megabytes:g} MB, "
+                    f"expected {self._limits.days:g} days: more seats or events than reckoned with; "
+                    "older days are removed"
                 )
                 return
         self._told.warn(
-            f"history: larger than {self._limits.megabytes:g} MB without anything old; allow it more"
+            f"history: more than {self._limits.megabytes:g} MB, of which nothing is older than an hour; "
+            "report it"
         )

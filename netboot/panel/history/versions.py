@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, func, inspect, select, update
 
 from netboot.errors import OperatorError
-from netboot.panel.schema import METADATA, meta
+from netboot.panel.history.schema import METADATA, meta
 
 Migration = Callable[[Connection], None]
 
-# The n-th one makes version n + 1 of version n (from 1). It must not use netboot.panel.schema, which
+# The n-th one makes version n + 1 of version n (from 1). It must not use netboot.panel.history.schema, which
 # is of the newest version. A row in here is never changed after its release.
 MIGRATIONS: tuple[Migration, ...] = ()
 

@@ -120,6 +120,7 @@ function Memory({ seat }) {
     <${Facts} rows=${[
       [t("seat.rates"), t("seat.in-out", { read: rate(pages.read_rate), write: rate(pages.write_rate) })],
       [t("seat.stored"), bytes(pages.stored)],
+      [t("seat.mirror"), seat.mirror && t(`mirror.${seat.mirror}`)],
       [t("seat.zswap"), stored ? t("seat.zswap.packed", { stored: bytes(stored), compressed: bytes(compressed) }) : t("seat.zswap.none")],
       [t("seat.oom"), number(report.oom_kills)],
       [t("seat.load"), number(report.load, 2)],
@@ -141,11 +142,12 @@ function Machine({ seat }) {
   ]} />`;
 }
 
-// The last lines of a failed boot's console: a text of several lines in the data of its event.
+// The last lines of a failed boot's console, or another text of several lines in its event.
 function Console({ events }) {
   const failed = events.filter((event) => event.stage.startsWith("failed")).at(-1);
-  const texts = failed ? [...Object.values(failed.data ?? {}), failed.message] : [];
-  const tail = texts.map((text) => (Array.isArray(text) ? text.join("\n") : text)).find((text) => typeof text === "string" && text.includes("\n"));
+  const lines = (text) => (Array.isArray(text) ? text.join("\n") : text);
+  const texts = failed ? [...Object.values(failed.data ?? {}), failed.message].map(lines) : [];
+  const tail = lines(failed?.data?.console) || texts.find((text) => typeof text === "string" && text.includes("\n"));
   if (!tail) return null;
   return html`<section class="card wide"><h2>${t("seat.console")}</h2>
     <pre tabindex="0" role="region" aria-label=${t("seat.console")}>${tail}</pre></section>`;

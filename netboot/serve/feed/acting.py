@@ -10,19 +10,18 @@ from typing import Any, get_args
 
 from netboot.boot import ticket
 from netboot.boot.client import is_played
+from netboot.feed.protocol import MAX_NAME, MAX_TEXT, OrderName
 from netboot.host import wake
 from netboot.profile import reading
 from netboot.profile.fields import IMAGE_NAME
 from netboot.profile.sections import SeatBoot
-from netboot.serve.http.orders import IDENTIFY, MESSAGE, ORDERS, Orders
+from netboot.serve.http.orders import MESSAGE, Orders
 from netboot.serve.room import Room
 
-WAKE, END_LEASE, IMAGE, LOADER = "wake", "end-lease", "image", "loader"
-KINDS = (*ORDERS, MESSAGE, IDENTIFY, WAKE, END_LEASE, IMAGE, LOADER)
+NAMES: tuple[OrderName, ...] = get_args(OrderName)
 LOADERS = get_args(SeatBoot.model_fields["loader"].annotation)
 KEYS = ("order", "seats", "by", "text", "image", "loader")
 MAX_SEATS = 2500  # as many fit into the largest order
-MAX_TEXT, MAX_NAME = 200, 64  # characters
 AT_ONCE = 20  # seats between two visits to the event loop
 WAVE, PAUSE_SECONDS = 16, 2.0  # PCs that start at once: a whole room may trip its fuse
 STAGE = "ordered"
@@ -35,7 +34,7 @@ class Order:
     ``image`` and ``loader`` are for the next boot; an empty one takes an earlier order back.
     """
 
-    kind: str
+    kind: OrderName
     seats: tuple[str, ...]
     by: str
     text: str = ""
@@ -55,8 +54,8 @@ def parse_order(body: bytes) -> Order | str:
     if unknown:
         return f"order: unknown key {reading.quoted(unknown[0])}"
     kind, seats = given.get("order"), given.get("seats")
-    if kind not in KINDS:
-        return f"order: expected {reading.any_of(dict.fromkeys(KINDS))}"
+    if kind not in NAMES:
+        return f"order: expected {reading.any_of(dict.fromkeys(NAMES))}"
     if not isinstance(seats, list) or not 0 < len(seats) <= MAX_SEATS:
         return f"seats: expected 1 to {MAX_SEATS} MAC addresses"
     if not all(isinstance(mac, str) and ticket.is_mac(mac) for mac in seats):
@@ -118,7 +117,7 @@ class Acting:
             what = " ".join(filter(None, (order.kind, order.image or order.loader)))
             told = f"{what} by {order.by}" + (f", refused: {refusal}" if refusal else "")
             self._room.record(mac, STAGE, told, order=order.kind, by=order.by, refused=refusal)
-        if order.kind == WAKE:
+        if order.kind == "wake":
             self._wake([mac for mac, refusal in answer.items() if not refusal])
         return answer
 

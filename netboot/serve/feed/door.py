@@ -14,16 +14,15 @@ from typing import Protocol
 from aiohttp import web
 
 from netboot.boot.limits import FEED_ORDER_BYTES
+from netboot.feed.protocol import FEED_PATH, ORDERS_PATH, SOCKET_FILE
 from netboot.serve.feed.acting import Order, parse_order
 from netboot.serve.feed.readers import Reader, Readers
 from netboot.serve.http.doorkeeper import quiet_logger
 
 log = logging.getLogger(__name__)
 
-SOCKET_FILE = "feed.sock"  # in the state folder
 SOCKET_MODE = 0o660
 BACKLOG = 16
-ORDERS_PATH = "/feed/orders"
 MOST_ORDER_BYTES = FEED_ORDER_BYTES.in_total or 0
 MAX_DIGITS = 18
 SHUTDOWN_SECONDS = 0.2
@@ -56,7 +55,7 @@ class Door:
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return the routes that ask for the key."""
         return [
-            web.get("/feed", partial(self._asked, self._feed), allow_head=False),
+            web.get(FEED_PATH, partial(self._asked, self._feed), allow_head=False),
             web.post(ORDERS_PATH, partial(self._asked, self._orders)),
         ]
 
@@ -82,7 +81,7 @@ class Door:
         app = web.Application(client_max_size=MOST_ORDER_BYTES)
         app.add_routes(
             [
-                web.get("/feed", self._feed, allow_head=False),
+                web.get(FEED_PATH, self._feed, allow_head=False),
                 web.post(ORDERS_PATH, self._orders),
             ]
         )

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from netboot.feed.records import Hardware, Pages, Pressure, Report, SeatRow, Trouble
 from netboot.panel.history import History
-from netboot.panel.ports import Boot, Step
+from netboot.panel.records import Boot, Step
 
 NOW = 1_800_000_000.0  # the begin of an hour
 MAC = "52:54:00:00:00:01"

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, inspect, text
 from netboot.errors import OperatorError
 from netboot.panel.history import History, writer
 from netboot.panel.history.database import Database
-from netboot.panel.ports import AuditEntry, PortError
+from netboot.panel.ports import PortError
+from netboot.panel.records import AuditEntry
 from tests.panel.history.conftest import Make
 from tests.panel.history.rig import MAC, NOW, Clock, boot, eventually, row, run, written
 from tests.support.postgresql import PostgresqlServer

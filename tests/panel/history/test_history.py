@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from netboot.feed.records import ServerRow, Trouble
+from netboot.feed.records import Hardware, ServerRow, Trouble
 from netboot.panel import ports
 from netboot.panel.history import History
-from netboot.panel.ports import AuditEntry, Boot, Schedule, Step
+from netboot.panel.records import AuditEntry, Boot, Schedule, Step
 from tests.panel.history.conftest import Make
 from tests.panel.history.rig import (
     MAC,
@@ -200,6 +200,18 @@ def test_the_inventory_tells_which_pcs_lack_memory(history: History, clock: Cloc
     assert well.last_seen == clock.now - 60
 
 
+def test_a_server_that_starts_again_wipes_no_hardware(history: History, clock: Clock) -> None:
+    history.seat(SERVER, row(NOW))
+    eventually(lambda: bool(run(history.inventory())) and history.waiting == 0)
+    (before,) = run(history.inventory())
+    clock.now = NOW + 60
+    bare = Hardware(memory=400 * MIB)  # of its report
+    history.seat(SERVER, row(clock.now, name="anna", uuid="", hardware=bare))
+    eventually(lambda: run(history.inventory())[0].name == "anna")
+    (after,) = run(history.inventory())
+    assert (after.hardware, after.uuid) == (before.hardware, before.uuid)
+
+
 def test_the_room_s_boot_is_compared_with_the_one_before(history: History, clock: Clock) -> None:
     for index in range(10):
         history.boot(SERVER, mac_of(index), f"pc{index}", boot(NOW - 86400 + index, 30.0))
@@ -246,7 +258,6 @@ def test_plan_schedules_and_audit_come_back(make: Make) -> None:
     given = Schedule(0, "poweroff", ("group:a", MAC), "17:00", (0, 4), True, "t", "i", "l", "anna")
     added = run(history.add_schedule(given))
     other = run(history.add_schedule(replace(given, enabled=False)))
-    run(history.schedule_ran(added.id, NOW))
     entry = AuditEntry(NOW, "anna", "10.0.0.5", "order:reboot", (MAC,), "detail", "refused")
     history.note(entry)
     history.note(replace(entry, when=NOW + 1, action="login"))
@@ -254,7 +265,6 @@ def test_plan_schedules_and_audit_come_back(make: Make) -> None:
     history = make()
     assert run(history.plan()) == rows
     assert run(history.schedules()) == [added, other]
-    assert run(history.schedule_runs()) == {added.id: NOW}
     assert [each.action for each in run(history.audit(10))] == ["login", "order:reboot"]
     assert replace(run(history.audit(10))[1], id=0) == entry
     assert run(history.remove_schedule(added.id)) is True

@@ -24,10 +24,10 @@ from netboot.panel.history.records import (
     TroubleNow,
     Values,
 )
+from netboot.panel.history.schema import METADATA, SEATS, SERVERS, boots, seats, troubles
 from netboot.panel.history.upkeep import Upkeep
 from netboot.panel.history.writing import Writing
-from netboot.panel.ports import AuditEntry, Boot, Samples, Step
-from netboot.panel.schema import METADATA, SEATS, SERVERS, boots, seats, troubles
+from netboot.panel.records import AuditEntry, Boot, Samples, Step
 from tests.panel.history.rig import MAC, NOW, Clock, boot, mac_of, row
 
 BEGIN = int(NOW // 60)  # the minute of NOW
@@ -180,7 +180,7 @@ def test_a_history_that_is_too_large_loses_its_oldest_days(
         newest = store.database.read(partial(reading.audit_entries, limit=1))
         assert newest[0].when == NOW - 86400 + 99
         (line,) = [each.getMessage() for each in caplog.records]
-        assert "days have 0.5 MB, expected 30" in line
+        assert "days fill 0.5 MB, expected 30 days" in line
         store.upkeep.run()
         if not url:  # the file has no free pages
             pages = partial(Connection.exec_driver_sql, statement="PRAGMA page_count")

@@ -50,7 +50,11 @@ def test_each_server_is_told(visit: Open, panel: Running) -> None:
     page = visit().go("servers")
     for name in ("server-1", "server-2"):
         server = page.get_by_role("region", name=name)
-        for text in ("9 GiB of 32 GiB", "22 of 4,096", "11 MB/s", "3.1 ms", "refused: no room"):
+        for text in (
+            *("9 GiB of 32 GiB", "22 of 4,096", "11 MB/s", "3.1 ms", "refused: no room"),
+            *("4,224", "6.12.1-amd64", "Linux of PCs, amd64", "At their byte rate", "13 s"),
+            *("on one server", "being copied to the second server", "TFTP: broken"),
+        ):
             expect(server.get_by_text(text, exact=True).first).to_be_visible()
         expect(server.locator("canvas")).to_have_count(4)
     panel.played.room.connected["server-1"] = False

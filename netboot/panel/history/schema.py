@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from netboot.panel.columns import Json, Whole, Words
+from netboot.panel.history.columns import Json, Whole, Words
 
 # Characters of texts. A stage's message has 500 at most on the wire.
 MAC, NAME, STAGE, MESSAGE, LONG = 32, 128, 64, 600, 2000
@@ -207,7 +207,6 @@ plan = Table(
     Column("lines", Json(NAME), nullable=False),
 )
 
-# ``ran``: when its order was given last.
 schedules = Table(
     "schedules",
     METADATA,
@@ -219,7 +218,6 @@ schedules = Table(
     Column("days", Json(NAME), nullable=False),
     Column("words", Json(MESSAGE), nullable=False),
     Column("who", Words(NAME), nullable=False),
-    Column("ran", Whole(64)),
     sqlite_autoincrement=True,
 )
 

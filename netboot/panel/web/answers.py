@@ -1,4 +1,4 @@
-"""JSON of the panel's records. The bytes are made once, by pydantic; nothing is checked again."""
+"""JSON of the panel's records. Pydantic makes the bytes, and FastAPI does not check them again."""
 
 import json
 import math
@@ -12,7 +12,7 @@ JSON = "application/json"
 
 
 def encode(value: Any, kind: Any = None) -> bytes:
-    """Return a dataclass as JSON, or a value of the type ``kind``. Figures that are none become null.
+    """Return a dataclass as JSON, or a value of the type ``kind``. NaN and infinity become null.
 
     A PC's text may have half a character of UTF-16 in it, for which UTF-8 has no bytes. It is escaped.
     """
@@ -23,7 +23,7 @@ def encode(value: Any, kind: Any = None) -> bytes:
         text = b""
     if text and b"NaN" not in text and b"Infinity" not in text:
         return text
-    # The rare text above, or a number that is none in an event's data.
+    # The rare text above, or NaN or infinity in the data of an event.
     return json.dumps(_plain(adapter.dump_python(value)), separators=(",", ":")).encode()
 
 

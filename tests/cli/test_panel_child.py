@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
-from netboot.cli import panelled
-from netboot.cli.panelled import HANDED_ON, Panel, PanelProcess, panel_of, without_password
+from netboot.cli import panel_child, panel_command
+from netboot.cli.panel_child import HANDED_ON, PanelProcess
+from netboot.cli.panel_command import Panel, panel_of
 from netboot.profile.file import parse
+from netboot.profile.panel import without_password
 
 PATIENCE = 20.0
 
@@ -38,9 +40,9 @@ async def until(is_true: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(panelled, "FIRST_SECONDS", 0.05)
-    monkeypatch.setattr(panelled, "MISTAKE_SECONDS", 0.1)
-    monkeypatch.setattr(panelled, "HELD_SECONDS", 0.2)
+    monkeypatch.setattr(panel_child, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(panel_child, "MISTAKE_SECONDS", 0.1)
+    monkeypatch.setattr(panel_child, "HELD_SECONDS", 0.2)
     monkeypatch.delenv(HANDED_ON, raising=False)
 
 
@@ -71,7 +73,7 @@ def test_it_runs_without_rights_in_a_session_of_its_own_and_ends_with_us(
         assert os.getsid(pid) == pid
         status = Path(f"/proc/{pid}/status").read_text()
         assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
-        assert os.getpriority(os.PRIO_PROCESS, pid) >= panelled.NICE
+        assert os.getpriority(os.PRIO_PROCESS, pid) >= panel_child.NICE
         assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "500"
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         assert b"SECRET=hush" in environment and b"NOTIFY_SOCKET=/nowhere" not in environment
@@ -98,7 +100,7 @@ def test_one_that_dies_is_started_again_and_one_line_tells_why(
 
     run(work)
     told = [record.getMessage() for record in caplog.records]
-    assert told == ["no panel: killed by SIGKILL; tried again in 0 s; the room is served"]
+    assert told == ["no panel: killed by SIGKILL; retried in 0 s; the room is served"]
 
 
 def test_a_mistake_is_one_line_however_often_it_is_made(
@@ -118,7 +120,7 @@ def test_a_mistake_is_one_line_however_often_it_is_made(
     assert [record.getMessage() for record in caplog.records] == [
         (
             "no panel: cannot listen on port 8081: Address already in use; hint: set http.panel_port"
-            "; tried again in 0 s; the room is served"
+            "; retried in 0 s; the room is served"
         )
     ]
 
@@ -188,7 +190,7 @@ def test_an_upgrade_keeps_it_and_another_command_ends_it(
         assert other._running is not None
         other._running.cancel()
         await asyncio.sleep(0)
-        panelled.end_former()
+        panel_child.end_former()
         await until(lambda: not is_alive(second))
         assert HANDED_ON not in os.environ
 
@@ -199,7 +201,7 @@ def test_an_upgrade_keeps_it_and_another_command_ends_it(
 
 def test_it_does_not_outlive_a_server_that_was_killed(tmp_path: Path) -> None:
     program = (
-        "import asyncio, sys; from pathlib import Path; from netboot.cli.panelled import *\n"
+        "import asyncio, sys; from pathlib import Path; from netboot.cli.panel_child import *\n"
         f"panel = Panel((sys.executable, '-c', {WRITES!r}, sys.argv[1]), {{}}, None)\n"
         "async def run(): PanelProcess(panel, Path(sys.argv[2])).start(); await asyncio.sleep(60)\n"
         "asyncio.run(run())"
@@ -231,7 +233,7 @@ def test_the_profile_decides_which_panel_there_is(
     assert found.environment == {"PGPASSWORD": "hu@sh"}
     assert panel_of(parse("http: {panel: off}", "f"), tmp_path) == ""
     assert panel_of(parse("http: {port: 8081}", "f"), tmp_path) == ""
-    monkeypatch.setattr(panelled, "PACKAGES", ("json", "no_such_package"))
+    monkeypatch.setattr(panel_command, "PACKAGES", ("json", "no_such_package"))
     reason = panel_of(parse("", "f"), tmp_path)
     assert isinstance(reason, str) and "no_such_package cannot be imported" in reason
 
@@ -242,6 +244,8 @@ def test_the_profile_decides_which_panel_there_is(
         ("postgresql://a@b/c", ("postgresql://a@b/c", "")),
         ("postgresql://a:b@c:5432/d?x=1", ("postgresql://a@c:5432/d?x=1", "b")),
         ("postgresql+psycopg://a:b:c@d/e", ("postgresql+psycopg://a@d/e", "b:c")),
+        ("postgresql://a@b/c?password=d%40e&x=1", ("postgresql://a@b/c?x=1", "d@e")),
+        ("postgresql://a:b@[::1]:5/c?password=d", ("postgresql://a@[::1]:5/c", "d")),
         ("", ("", "")),
     ],
 )
@@ -252,7 +256,7 @@ def test_a_password_is_taken_out_of_its_url(url: str, without: tuple[str, str]) 
 def test_nobody_hears_of_a_panel_that_cannot_be_started_twice(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(panelled, "MOST_SECONDS", 0.01)
+    monkeypatch.setattr(panel_child, "MOST_SECONDS", 0.01)
     (tmp_path / "panel").write_text("a file in the place of its folder")
 
     async def work() -> None:
@@ -270,7 +274,7 @@ def test_nobody_hears_of_a_panel_that_cannot_be_started_twice(
 def test_a_server_of_root_gives_its_panel_a_user_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(panelled, "USER", "nobody")
+    monkeypatch.setattr(panel_command, "USER", "nobody")
     nobody = pwd.getpwnam("nobody")
     state = Path(tempfile.mkdtemp(dir="/dev/shm"))  # pytest's own folders are root's alone
     (state / "secret").write_bytes(b"s" * 32)
@@ -287,7 +291,7 @@ def test_a_server_of_root_gives_its_panel_a_user_of_its_own(
     )
     found = panel_of(parse("", "f"), state)
     assert isinstance(found, Panel) and found.user == nobody
-    assert panelled.group_of(found) == nobody.pw_gid and panelled.group_of("") == -1
+    assert panel_command.group_of(found) == nobody.pw_gid and panel_command.group_of("") == -1
     words = ("/usr/bin/python3", "-c", tries, *found.command[4:])
     mine = Panel(words, {}, found.user)
 
@@ -303,3 +307,20 @@ def test_a_server_of_root_gives_its_panel_a_user_of_its_own(
         assert state.stat().st_mode & 0o777 == 0o710
     finally:
         shutil.rmtree(state)
+
+
+@pytest.mark.root
+def test_a_new_user_of_the_panel_gets_what_root_has_kept(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    folder, secret = tmp_path / "panel", tmp_path / "secret"
+    secret.touch()
+    folder.mkdir(mode=0o700)
+    (folder / "panel-accounts.json").touch(mode=0o600)
+    (folder / "link").symlink_to(secret)
+    panel_command.open_state(Panel(("true",), {}, nobody), tmp_path)
+    owners = {path.name: path.lstat().st_uid for path in (folder, *folder.iterdir())}
+    assert owners == dict.fromkeys(("panel", "panel-accounts.json", "link"), nobody.pw_uid)
+    assert secret.stat().st_uid == 0
+    (folder / "roots").touch()  # from here on root changes nothing that the user may have put there
+    panel_command.open_state(Panel(("true",), {}, nobody), tmp_path)
+    assert (folder / "roots").stat().st_uid == 0

@@ -4,13 +4,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 import netboot
-from netboot.panel.access import Anybody, Panel, Scraper, ThePanel, Visitor
-from netboot.panel.answers import JSON, answer, encode
-from netboot.panel.models import Health, LoginBody, Me, ServerHealth
-from netboot.panel.problems import documented, refuse
-from netboot.panel.sessions import is_csrf_token
-
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
+from netboot.panel.metrics import CONTENT_TYPE
+from netboot.panel.web.access import CSRF, Anybody, Panel, Scraper, ThePanel, Visitor, check_token
+from netboot.panel.web.answers import JSON, answer, encode
+from netboot.panel.web.models import Health, LoginBody, Me, ServerHealth
+from netboot.panel.web.problems import documented, refuse
 
 health = APIRouter(responses=documented(400, 421), tags=["health"])
 entry = APIRouter(prefix="/api/v1", responses=documented(400, 421, 503), tags=["login"])
@@ -30,13 +28,16 @@ async def get_health(panel: ThePanel) -> Response:
 @health.get(
     "/metrics",
     response_class=Response,
-    responses={**documented(401, 404), 200: {"content": {METRICS: {"schema": {"type": "string"}}}}},
+    responses={
+        **documented(401, 404),
+        200: {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}},
+    },
 )
 async def get_metrics(panel: ThePanel, _: Scraper) -> Response:
     """Return the figures of all servers and of the panel, for Prometheus."""
     if panel.ports.metrics is None:
-        raise refuse(404, "metrics: this panel has none; see /api/v1/room")
-    return Response(panel.ports.metrics(), headers={"Content-Type": METRICS})
+        raise refuse(404, "no metrics: this panel was started without them; see /api/v1/room")
+    return Response(panel.ports.metrics(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _me(panel: Panel, visitor: Visitor) -> Me:
@@ -62,8 +63,8 @@ async def log_in(panel: ThePanel, request: Request, body: LoginBody) -> Response
 @entry.post("/logout", response_model=Me, responses=documented(403))
 async def log_out(panel: ThePanel, request: Request, visitor: Anybody) -> Response:
     """End the session of this browser. Without one, nothing happens."""
-    if visitor.name and not is_csrf_token(visitor.session, request.headers.get("x-csrf-token", "")):
-        raise refuse(403, "header X-CSRF-Token: missing or of another session; take it from me")
+    if visitor.name:
+        check_token(visitor, request.headers.get(CSRF))
     response = answer(_me(panel, Visitor(address=visitor.address)))
     panel.log_out(request, response, visitor)
     return response

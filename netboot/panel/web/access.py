@@ -1,7 +1,7 @@
-"""Sender and rights of a request: the roles, the sessions, the login.
+"""The sender of a request and the sender's rights: roles, sessions, the login.
 
 Anybody may look by default; with ``login_for_all`` only an account may. Only an operator may change
-something, and each change carries the token of CSRF that ``/api/v1/me`` tells.
+something, and each change carries the CSRF token that ``GET /api/v1/me`` returns.
 """
 
 import asyncio
@@ -17,21 +17,33 @@ from fastapi.security import APIKeyCookie, APIKeyHeader
 from starlette.responses import Response
 
 from netboot.boot.limits import PANEL_CHECKS
-from netboot.panel.accounts import Account, Accounts
-from netboot.panel.answers import encode
-from netboot.panel.description import COOKIE, TOKEN
-from netboot.panel.lockout import FREE, Attempt, Lockout, device, is_local, mark, network
-from netboot.panel.ports import AuditEntry, Ports
-from netboot.panel.problems import refuse
-from netboot.panel.sessions import Sessions, csrf_token, is_csrf_token
-from netboot.panel.stream import Hub
+from netboot.panel.login.accounts import Account, Accounts
+from netboot.panel.login.lockout import (
+    FREE,
+    Attempt,
+    Lockout,
+    device,
+    is_address,
+    is_local,
+    mark,
+    network,
+)
+from netboot.panel.login.sessions import Sessions, csrf_token, is_csrf_token
+from netboot.panel.ports import Ports
+from netboot.panel.records import AuditEntry
+from netboot.panel.web.answers import encode
+from netboot.panel.web.description import COOKIE, TOKEN
+from netboot.panel.web.problems import refuse
+from netboot.panel.web.stream import Hub
 
 SESSION, DEVICE = "netboot_session", "netboot_device"  # cookies
 DEVICE_SECONDS = 180 * 86400
 CSRF = "X-CSRF-Token"
+FORWARDED = ("x-forwarded-for", "forwarded", "via", "x-real-ip", "x-forwarded-host")
+PROXY = "a proxy"  # of whose client nothing is known
 MOST_CHECKS, MOST_OF_ADDRESS = PANEL_CHECKS.in_total or 0, PANEL_CHECKS.per_address or 0
 
-# For the API's description alone: a request without them is refused with a sentence of ours.
+# For the description of the API alone: the routes refuse a request without them in our own words.
 _cookie = APIKeyCookie(
     name=SESSION, scheme_name=COOKIE, auto_error=False, description="Given by POST /api/v1/login."
 )
@@ -51,13 +63,13 @@ class Visitor:
 
     @property
     def csrf(self) -> str:
-        """The token that its changes must carry."""
+        """The CSRF token that changes in this session must carry."""
         return csrf_token(self.session) if self.session else ""
 
 
 @dataclass
 class Panel:
-    """All that the routes share. ``clock`` never goes back; ``wall`` is the time of the day."""
+    """The objects that the routes share. ``clock`` is monotonic, ``wall`` returns seconds since the epoch."""
 
     ports: Ports
     accounts: Accounts
@@ -75,24 +87,34 @@ class Panel:
     _view: tuple[int, bytes] = (-1, b"")
 
     def view(self) -> bytes:
-        """Return the room as JSON; many browsers that load it at a time get the same bytes."""
+        """Return the room as JSON. It is made once for all browsers that load the same state."""
         number = self.ports.room.number
         if self._view[0] != number:
             self._view = (number, encode(self.ports.room.view()))
         return self._view[1]
 
-    def visitor(self, request: Request, *, touch: bool = True) -> Visitor:
+    def visitor(self, request: Request) -> Visitor:
         """Return the sender of a request."""
-        address = request.client.host if request.client else ""
+        address = sender_of(request)
         token = request.cookies.get(SESSION, "")
-        holder = self.sessions.find(token, self.clock(), touch=touch) if token else None
-        if holder is None:
-            return Visitor(address=address)
-        account = self.accounts.find(holder.name)
-        if account is None or account.stamp != holder.stamp:
-            self.sessions.close(token)
+        account = self.account_of(token) if token else None
+        if account is None:
             return Visitor(address=address)
         return Visitor(account.name, account.role, address, token)
+
+    def account_of(self, token: str, *, touch: bool = True) -> Account | None:
+        """Return the account of a session; None if the session has ended, or its password has.
+
+        ``touch``: the session is in use, so its idle time begins again.
+        """
+        holder = self.sessions.find(token, self.clock(), touch=touch)
+        if holder is None:
+            return None
+        account = self.accounts.find(holder.name)
+        if account is None or account.stamp != holder.stamp:
+            self.sessions.close(token, self.clock())
+            return None
+        return account
 
     def may_look(self, visitor: Visitor) -> bool:
         """Return whether somebody may see the room."""
@@ -107,7 +129,7 @@ class Panel:
         detail: str = "",
         outcome: str = "",
     ) -> None:
-        """Write down what somebody did."""
+        """Add an entry to the audit."""
         entry = AuditEntry(
             self.wall(), visitor.name, visitor.address, action, seats, detail, outcome
         )
@@ -116,10 +138,12 @@ class Panel:
     async def log_in(
         self, request: Request, response: Response, name: str, password: str
     ) -> Visitor:
-        """Check a password, and give the browser a session. Raises an error for the browser."""
-        address = request.client.host if request.client else ""
+        """Check a password and give the browser a session. Raises the error 401, 429 or 503."""
+        address = sender_of(request)
         if self.checks.total() >= MOST_CHECKS or self.checks[network(address)] >= MOST_OF_ADDRESS:
-            raise refuse(503, "login: other passwords are being checked; try again", wait=1.0)
+            raise refuse(
+                503, "login: too many passwords are being checked; try again in a second", wait=1.0
+            )
         attempt = self._attempt(request, name, address)
         wait = self.lockout.begin(attempt, self.clock())
         if wait:
@@ -134,7 +158,7 @@ class Panel:
                 "netboot panel user passwd NAME",
             )
         self.lockout.succeed(attempt, self.clock())
-        self.sessions.close(request.cookies.get(SESSION, ""))
+        self.sessions.close(request.cookies.get(SESSION, ""), self.clock())
         token = self.sessions.open(account.name, account.stamp, self.clock())
         visitor = Visitor(account.name, account.role, address, token)
         secure = _is_secure(request)
@@ -165,7 +189,7 @@ class Panel:
 
     def log_out(self, request: Request, response: Response, visitor: Visitor) -> None:
         """End the session of a browser."""
-        self.sessions.close(visitor.session)
+        self.sessions.close(visitor.session, self.clock())
         response.delete_cookie(SESSION, path="/", httponly=True, samesite="strict")
         if visitor.name:
             self.note(visitor, "logout")
@@ -177,6 +201,19 @@ def _set(
     response.set_cookie(
         name, value, max_age=seconds, path="/", httponly=True, samesite="strict", secure=secure
     )
+
+
+def sender_of(request: Request) -> str:
+    """Return the address of a browser. That of a proxy with TLS on this machine is its client's.
+
+    A request that came through a proxy is not one of this machine, whatever the proxy says: figures
+    without a login, and logins without a delay, are for people who have an account here.
+    """
+    host = request.client.host if request.client else ""
+    if not is_local(host) or not any(name in request.headers for name in FORWARDED):
+        return host
+    told = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
+    return told if is_address(told) and not is_local(told) else PROXY
 
 
 def _is_secure(request: Request) -> bool:
@@ -205,23 +242,23 @@ Anybody = Annotated[Visitor, Depends(anybody)]
 
 
 async def onlooker(panel: ThePanel, visitor: Anybody) -> Visitor:
-    """Return the sender of a request for something that is to be seen."""
+    """Return the sender of a request to look. Raises the error 401 if looking needs an account."""
     if not panel.may_look(visitor):
         raise refuse(401, "not logged in: this panel is for accounts only; log in")
     return visitor
 
 
 async def scraper(panel: ThePanel, visitor: Anybody) -> Visitor:
-    """Return the sender of a request for figures: Prometheus on this machine needs no account."""
+    """Return the sender of a request for metrics. Prometheus on this machine needs no account."""
     if not panel.may_look(visitor) and not is_local(visitor.address):
-        raise refuse(401, "not logged in: figures are for accounts and for this machine; log in")
+        raise refuse(401, "not logged in: metrics are for accounts and for this machine; log in")
     return visitor
 
 
 async def operator(visitor: Anybody) -> Visitor:
-    """Return the operator who asks for what only operators may see."""
+    """Return the sender of a request that only operators may send. Raises the error 401 or 403."""
     if not visitor.name:
-        raise refuse(401, "not logged in: an operator may do this; log in")
+        raise refuse(401, "not logged in: only an operator may do this; log in")
     if visitor.role != "operator":
         raise refuse(
             403,
@@ -234,12 +271,17 @@ async def changer(
     visitor: Annotated[Visitor, Depends(operator)],
     token: Annotated[str | None, Depends(_header)] = None,
 ) -> Visitor:
-    """Return the operator who changes something, with the session's token of CSRF."""
+    """Return the operator who changes something, with the CSRF token of the session."""
+    check_token(visitor, token)
+    return visitor
+
+
+def check_token(visitor: Visitor, token: str | None) -> None:
+    """Raise an error for the browser if a change lacks the CSRF token of its session."""
     if not is_csrf_token(visitor.session, token or ""):
         raise refuse(
             403, f"header {CSRF}: missing or of another session; take it from GET /api/v1/me"
         )
-    return visitor
 
 
 Onlooker = Annotated[Visitor, Depends(onlooker)]

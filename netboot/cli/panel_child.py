@@ -1,35 +1,22 @@
-"""The panel of a server: a process of its own, which may fail and end without harm to the room."""
+"""The panel of a server as a child process, which may fail and end without harm to the room."""
 
 import asyncio
 import contextlib
-import hashlib
-import importlib.util
 import logging
 import os
-import pwd
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit, urlunsplit
 
-from netboot import __version__
+from netboot.cli.panel_command import Panel, open_state
 from netboot.host.privileges import command_without
 from netboot.host.scheduling import give_way
 from netboot.host.text import printable
 
-if TYPE_CHECKING:
-    from netboot.profile.profile import Profile
-
 log = logging.getLogger(__name__)
 
-USER = "netboot-panel"
-FOLDER = "panel"  # in the state folder: what the panel keeps
-PACKAGES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client")
 HANDED_ON = "NETBOOT_PANEL"  # in the environment: process, descriptor and mark of a panel
 OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", HANDED_ON)  # of the server alone
 MISTAKE = 2  # exit status of a command that cannot work as it was given
@@ -40,87 +27,6 @@ STOP_SECONDS = 0.7
 NICE, OOM_SCORE = 5, 500  # pages and DHCP come first, and the panel is killed first
 MAX_LINES, MAX_CHARACTERS = 20, 300
 LINE_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """The command of a panel, what is added to its environment, and its user; None is ours."""
-
-    command: tuple[str, ...]
-    environment: dict[str, str] = field(repr=False)
-    user: pwd.struct_passwd | None
-
-    @property
-    def mark(self) -> str:
-        """A word that differs for another release, command or password."""
-        text = repr((__version__, self.command, sorted(self.environment.items())))
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def has_unit(state: Path) -> bool:
-    """Return True if systemd runs the panel of the server with this state folder (`fab deploy`)."""
-    from netboot.deploy import layout
-
-    return layout.PANEL_UNIT.exists() and state.resolve() == layout.STATE
-
-
-def panel_of(profile: "Profile", state: Path, folder: Path | None = None) -> Panel | str:
-    """Return the panel that the profile asks for, or the reason why it cannot work.
-
-    The reason is empty if the profile wants no panel. ``folder`` is the panel's own; by default it is
-    in the server's state folder.
-    """
-    http = profile.http
-    if http.panel == "off" or http.panel_port in (http.port, profile.swap.port):
-        return ""  # the port is one of the profile's doubts, which are told
-    lacking = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if lacking:
-        names = ", ".join(lacking)
-        return f"no panel: {names} cannot be imported; install the packages, or set http.panel: off"
-    address = "127.0.0.1" if http.panel == "local" else "0.0.0.0"
-    state = state.resolve()
-    words = ["--feed", str(state / "feed.sock"), "--listen", f"{address}:{http.panel_port}"]
-    words += ["--state", str(folder or state / FOLDER)]
-    database, password = without_password(profile.panel.database)
-    words += ["--database", database] if database else []
-    environment = {"PGPASSWORD": password} if password else {}
-    command = (sys.executable, "-P", "-m", "netboot", "panel", *words)
-    return Panel(command, environment, _own_user())
-
-
-def _own_user() -> pwd.struct_passwd | None:
-    """Return the panel's own user, if there is one and we may become it."""
-    if os.geteuid() != 0:
-        return None
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam(USER)
-    return None
-
-
-def without_password(url: str) -> tuple[str, str]:
-    """Return a URL without its password, and the password: all users can read command lines."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url, ""
-    user, _, host = parts.netloc.rpartition("@")
-    user = user.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@{host}")), unquote(parts.password)
-
-
-def group_of(panel: Panel | str) -> int:
-    """Return the group that may read the feed's socket; -1 if it is ours."""
-    return -1 if isinstance(panel, str) or panel.user is None else panel.user.pw_gid
-
-
-def open_state(panel: Panel, state: Path) -> None:
-    """Make the folder in which the panel keeps its files, and let its user reach it. Raises OSError."""
-    folder = state / FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if panel.user is not None:
-        os.chown(folder, panel.user.pw_uid, panel.user.pw_gid)
-        # To pass through. Files with secrets are root's alone.
-        os.chown(state, -1, panel.user.pw_gid)
-        state.chmod(state.stat().st_mode & 0o700 | 0o010)
 
 
 def _handed_on() -> tuple[int, int, str] | None:
@@ -317,7 +223,7 @@ class PanelProcess:
         """Tell why there is no panel, once for each reason."""
         if reason != self._told:
             self._told = reason
-            log.warning("no panel: %s; tried again in %.0f s; the room is served", reason, again)
+            log.warning("no panel: %s; retried in %.0f s; the room is served", reason, again)
 
     def _close(self) -> None:
         if self._output >= 0:

@@ -1,4 +1,4 @@
-"""The web server under the panel: uvicorn, with limits that it does not have itself."""
+"""The web server of the panel: uvicorn, with limits that uvicorn does not have."""
 
 import asyncio
 import socket
@@ -11,8 +11,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from netboot.boot.limits import PANEL_ANSWERS, PANEL_CONNECTIONS
 from netboot.errors import OperatorError
-from netboot.panel.access import Panel
-from netboot.panel.lockout import network
+from netboot.host.text import cause
+from netboot.panel.login.lockout import network
+from netboot.panel.web.access import Panel
 
 MOST, MOST_OF_ADDRESS = PANEL_CONNECTIONS.in_total or 0, PANEL_CONNECTIONS.per_address or 0
 REQUEST_SECONDS = PANEL_CONNECTIONS.seconds or 0.0
@@ -74,13 +75,13 @@ class Connection(H11Protocol):
         self.transport.abort()
 
     def pause_writing(self) -> None:
-        """Wait for a browser that takes nothing, but not for ever."""
+        """Wait for a browser that reads nothing, for a limited time."""
         super().pause_writing()
         if self._answer is None:
             self._answer = self.loop.call_later(ANSWER_SECONDS, self._hang_up)
 
     def resume_writing(self) -> None:
-        """Go on: the browser took something."""
+        """Go on, because the browser has read something."""
         super().resume_writing()
         if self._answer is not None:
             self._answer.cancel()
@@ -99,7 +100,7 @@ def _age(connection: Connection) -> float:
 
 
 class WebServer(uvicorn.Server):
-    """Uvicorn that ends the streams first: they would last for ever."""
+    """A uvicorn that ends the streams first, because they would last for ever."""
 
     def __init__(self, app: FastAPI) -> None:
         config = uvicorn.Config(
@@ -128,7 +129,7 @@ class WebServer(uvicorn.Server):
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Return a socket that listens there; an empty address is all of this machine's, IPv6 as well.
+    """Return a listening socket. An empty address means all addresses of this machine, IPv6 included.
 
     Port 0 is any free one. Raises OperatorError.
     """
@@ -140,8 +141,8 @@ def listen(address: str, port: int) -> socket.socket:
         )
     except OSError as error:
         raise OperatorError(
-            f"panel: cannot listen at {address or 'any address'}, port {port}: {error.strerror}",
-            hint="another port: --listen ADDRESS:PORT",
+            f"panel: cannot listen at {address or 'any address'}, port {port}: {cause(error)}",
+            hint="name another port: --listen ADDRESS:PORT, or http.panel_port in the profile",
         ) from None
     # For a peer that is gone: the connections have it from this socket.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(ANSWER_SECONDS * 1000))

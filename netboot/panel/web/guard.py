@@ -44,14 +44,14 @@ def problem(text: str) -> bytes:
 
 
 def machine_names() -> frozenset[str]:
-    """Return the names of this machine, without asking a name server."""
+    """Return the names of this machine, without a query to a name server."""
     name = socket.gethostname().lower().rstrip(".")
     short = name.partition(".")[0]
     return frozenset(each for each in ("localhost", name, short, f"{short}.local") if short)
 
 
 class Guard:
-    """Refuses requests for other sites or from them, and adds the headers of security.
+    """Refuses requests for other sites or from other sites, and adds security headers to answers.
 
     ``names``: further names by which browsers reach the panel, without a port.
     """
@@ -88,7 +88,10 @@ class Guard:
                     raise
                 log.exception("%s %s failed", scope["method"], scope["path"][:MOST_SHOWN])
                 kind = type(error).__name__
-                refusal = 500, f"the panel failed: {kind}, a fault of ours; its log has more"
+                refusal = (
+                    500,
+                    f"the panel failed: {kind} is a fault of netboot; the panel's log has the details",
+                )
         status, text = refusal
         body = problem(text)
         fields = [

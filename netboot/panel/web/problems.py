@@ -13,9 +13,9 @@ from starlette.routing import compile_path
 
 from netboot.boot.limits import PANEL_BODY
 from netboot.errors import OperatorError
-from netboot.panel.answers import JSON
-from netboot.panel.guard import problem
 from netboot.panel.ports import PortError
+from netboot.panel.web.answers import JSON
+from netboot.panel.web.guard import problem
 
 T = TypeVar("T")
 
@@ -38,14 +38,14 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _MEANINGS = {
-    400: "The request is no HTTP/1.1 or no JSON",
+    400: "The request is not HTTP/1.1, or its body is not JSON",
     401: "Not logged in, or a wrong password",
     403: "Not allowed for this account, or sent by another site's page",
-    404: "There is no such thing",
-    409: "There are too many already",
+    404: "It does not exist",
+    409: "The limit is reached",
     413: "The request is too large",
     421: "The header Host is not a name of this panel",
-    422: "A value is not as it must be",
+    422: "A value is invalid",
     429: "Too many attempts; see Retry-After",
     503: "The history or a server does not answer",
 }
@@ -58,7 +58,7 @@ async def ask(port: Awaitable[T]) -> T:
             return await port
     except TimeoutError:
         raise PortError(
-            f"no answer in {WAIT:.0f} s: the history or a server is slow; try again"
+            f"no answer within {WAIT:.0f} s: the history or a server is slow; try again"
         ) from None
 
 
@@ -86,7 +86,7 @@ async def _http(request: Request, error: Exception) -> Response:
     path = request.url.path[:MOST_SHOWN]
     match error.status_code:
         case 404 if text == "Not Found":
-            text = f"nothing at {path!r}: no page and no part of the API has this path; {DOCS}"
+            text = f"nothing at {path!r}: neither a page nor the API has this path; {DOCS}"
         case 405:
             may = headers["Allow"] = _allowed(request) or headers.get("Allow", "GET")
             text = f"method {request.method} at {path!r}: expected {may}; {DOCS}"
@@ -94,7 +94,7 @@ async def _http(request: Request, error: Exception) -> Response:
             most = PANEL_BODY.per_address or 0
             text = f"body: more than {most} bytes; send less"
         case 400:
-            text = f"body: expected JSON, found something that is none; {DOCS}"
+            text = f"body: expected JSON, found other data; {DOCS}"
         case _:
             pass
     return _answer(error.status_code, text, headers)
@@ -127,7 +127,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _mistake(mistake: dict[str, Any]) -> str:
-    """Return one mistake: where, the expected value, the found one."""
+    """Return one mistake: its place, the expected value, the value that was found."""
     place, *path = mistake["loc"]
     kind, said = mistake["type"], str(mistake["msg"])
     if kind == "json_invalid":

@@ -1,9 +1,9 @@
-"""Server-sent events: each browser gets what changed in the room, as a server tells it each second.
+"""Server-sent events: each browser gets the changes of the room, once a second.
 
-One patch is made for all browsers, as bytes. Each browser has a queue of them. One that takes nothing
-while its queue fills is told to load the room again, and its stream ends; so a slow browser costs
-neither memory nor time. A browser that comes back says the number that it has (``Last-Event-ID``), and
-gets one patch with all it lacks.
+One patch is made for all browsers, as bytes. Each browser has a queue of them. A browser that
+reads nothing while its queue fills is told to load the room again, and its stream ends. So a slow browser
+costs neither memory nor time. A browser that comes back sends the number of its last patch
+(``Last-Event-ID``), and gets one patch with all later changes.
 """
 
 import asyncio
@@ -15,9 +15,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from netboot.boot.limits import PANEL_STREAM_QUEUE, PANEL_STREAMS
-from netboot.panel.answers import encode
-from netboot.panel.lockout import network
-from netboot.panel.ports import Patch, Room
+from netboot.panel.login.lockout import network
+from netboot.panel.ports import Room
+from netboot.panel.records import Patch
+from netboot.panel.web.answers import encode
 
 # Seconds between two patches, at least. A server tells its rows each second: a patch of them must not
 # wait for the rest of a second that began with the one before.
@@ -117,11 +118,11 @@ class Hub:
             self._task.cancel()
 
     def __len__(self) -> int:
-        """Return how many streams are open."""
+        """Return the number of open streams."""
         return len(self._browsers)
 
     def refusal(self, address: str) -> str:
-        """Return why an address gets no further stream; empty if it does."""
+        """Return the reason why an address gets no further stream; empty if it gets one."""
         if self._of[network(address)] >= MOST_OF_ADDRESS:
             return f"{MOST_OF_ADDRESS} streams of {address} are open, the most there can be"
         if len(self._browsers) >= MOST and self._rival(address) is None:
@@ -192,7 +193,7 @@ class Hub:
 
 
 class StreamResponse(Response):
-    """The answer that lasts. ``may_stay`` is asked at each heartbeat and patch: a session may end."""
+    """The answer with the events. ``may_stay`` is called before each one, because a session may end."""
 
     media_type = "text/event-stream"
 
@@ -205,7 +206,7 @@ class StreamResponse(Response):
         self._may_stay = may_stay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the browser or the session goes."""
+        """Send events until the browser leaves or the session ends."""
         left = asyncio.create_task(_left(receive, self._browser))
         try:
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}

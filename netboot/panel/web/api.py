@@ -5,9 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import Response
 
-from netboot.panel.access import Changer, Onlooker, Operator, ThePanel
-from netboot.panel.answers import JSON, answer
-from netboot.panel.models import (
+from netboot.panel.records import (
+    AuditEntry,
+    Boot,
+    InventoryRow,
+    RoomBoot,
+    Samples,
+    Schedule,
+    TroubleEntry,
+)
+from netboot.panel.web.access import Changer, Onlooker, Operator, ThePanel
+from netboot.panel.web.answers import JSON, answer
+from netboot.panel.web.models import (
     Mac,
     OrderAnswer,
     OrderBody,
@@ -17,17 +26,8 @@ from netboot.panel.models import (
     ScheduleBody,
     SeatAnswer,
 )
-from netboot.panel.ports import (
-    AuditEntry,
-    Boot,
-    InventoryRow,
-    RoomBoot,
-    Samples,
-    Schedule,
-    TroubleEntry,
-)
-from netboot.panel.problems import ask, documented, refuse
-from netboot.panel.stream import StreamResponse
+from netboot.panel.web.problems import ask, documented, refuse
+from netboot.panel.web.stream import StreamResponse
 
 LATEST = 1e11  # seconds since the epoch: a mistyped time is found
 MOST_NUMBER = (1 << 63) - 1
@@ -74,11 +74,7 @@ async def get_stream(
     browser = panel.hub.join(visitor.address, after)
 
     def may_stay() -> bool:
-        if not visitor.session:
-            return True
-        holder = panel.sessions.find(visitor.session, panel.clock(), touch=False)
-        account = panel.accounts.find(holder.name) if holder else None
-        return account is not None and holder is not None and account.stamp == holder.stamp
+        return not visitor.session or panel.account_of(visitor.session, touch=False) is not None
 
     return StreamResponse(panel.hub, browser, may_stay)
 
@@ -185,16 +181,11 @@ async def get_schedules(panel: ThePanel, _: Onlooker) -> Response:
 async def send_order(panel: ThePanel, visitor: Changer, body: OrderBody) -> Response:
     """Give an order to seats."""
     order = body.order_of(visitor.name, visitor.address)
-    detail = order.text or order.image or order.loader
-    outcome = "no answer"
+    results = None
     try:
         results = await ask(panel.ports.orders.send(order))
-        refused = sum(1 for reason in results.values() if reason)
-        outcome = f"{refused} of {len(order.seats)} refused" if refused else ""
     finally:
-        panel.note(
-            visitor, f"order:{order.order}", seats=order.seats, detail=detail, outcome=outcome
-        )
+        panel.ports.history.note(AuditEntry.of(order, panel.wall(), results))
     return answer(OrderAnswer({mac: results.get(mac, "no answer") for mac in order.seats}))
 
 

@@ -1,4 +1,4 @@
-"""The page's own files, read once: a request can name a file that was there at the start, and no path."""
+"""The files of the page, read once at the start. A request names one of these, and never a path."""
 
 import functools
 import gzip
@@ -12,9 +12,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from netboot.boot import words
-from netboot.panel.problems import refuse
+from netboot.panel.web.problems import refuse
 
-FOLDER = Path(__file__).parent / "static"
+FOLDER = Path(__file__).parent.parent / "static"
 INDEX, DOCS, TEXTS = "index.html", "docs.html", "texts.json"
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -90,7 +90,9 @@ def router(files: Mapping[str, File]) -> APIRouter:
 def _send(request: Request, files: Mapping[str, File], name: str) -> Response:
     file = files.get(name)
     if file is None:
-        raise refuse(404, f"no file {name[:60]!a}: the panel's page has none of this name; see /")
+        raise refuse(
+            404, f"no file {name[:60]!a}: the panel's page has no file of this name; see /"
+        )
     takes = request.headers.get("accept-encoding", "")
     packed = bool(file.packed) and "gzip" in takes and "gzip;q=0" not in takes.replace(" ", "")
     tag = f'"{file.tag}{"-gz" if packed else ""}"'
