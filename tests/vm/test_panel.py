@@ -28,6 +28,6 @@ def test_a_teacher_sees_the_room_boot_and_acts(images: Path, tmp_path: Path) -> 
     assert all(text.endswith("sent to 1 PC.") for text in told.values()), told
     # What a panel knows survives the end of its server, which was killed.
     assert [boot["outcome"] for boot in report["seat"]["boots"]] == ["running", "running"]
-    assert report["seat"]["seat"]["report"]["losses"] == 1
+    assert report["seat"]["seat"]["hardware"]["kernel"].startswith("6.")
     console = (tmp_path / "pc1.console").read_text(errors="replace")
     assert "Kernel panic" not in console
