@@ -28,8 +28,11 @@ WHOLE = {
     "panel/follow.py": ("WRONG_KEY", "PROBLEMS", "_refusal", "_why"),
     "panel/servers.py": ("send", "_part"),
     "panel/web/guard.py": ("_refusal", "__call__"),
+    "panel/history/database.py": ("reason",),
+    "panel/history/postgresql.py": ("_REASONS", "reason"),
     "panel/history/reading.py": ("_inventory_row",),
     "panel/history/rooms.py": ("regression",),
+    "panel/history/sqlite.py": ("_REASONS", "reason"),
     "panel/keeping.py": ("REMEDY", "connected"),
     "panel/web/problems.py": ("DOCS", "_http", "_away"),
     "panel/web/stream.py": ("refusal",),
@@ -112,7 +115,7 @@ def sent() -> list[tuple[str, str]]:
         name = str(path.relative_to(ROOT / "netboot"))
         if name in WHOLE or (name.startswith(FOLDERS) and not NOT_SHOWN.search(name)):
             tree = ast.parse(path.read_text())
-            found += [(name, each) for each in _found(tree, name, WHOLE.get(name, ()))]
+            found += [(name, bare(each)) for each in _found(tree, name, WHOLE.get(name, ()))]
     unique = dict.fromkeys(found)
     return [each for each in unique if is_sentence(each[1]) and each[1] not in LEFT_OUT]
 

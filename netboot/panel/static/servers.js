@@ -94,7 +94,7 @@ class Server extends Component {
           ...Object.entries(server.packets).map(([name, many]) => [name, number(many)]),
           ...Object.entries(server.transfers_ended).map(([name, many]) => [`TFTP: ${name}`, number(many)]),
           [t("server.sent"), bytes(server.sent)],
-          ...Object.entries(server.refused).map(([name, many]) => [t("server.refused", { why: name }), number(many)])]} /></div>
+          ...Object.entries(server.refused).map(([name, many]) => [t("server.refused", { why: has(`refused.${name}`) ? t(`refused.${name}`) : name }), number(many)])]} /></div>
         ${charts.map(({ title, show, scale, lines }) => html`<div class="card" key=${title}><${Chart} title=${t(title)} samples=${samples}
           since=${since} until=${until} show=${show} lines=${lines.map(([column, color]) => ({ column, color, scale, label: t(`column.${column}`) }))} /></div>`)}
       </div></section>`;
