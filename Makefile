@@ -146,9 +146,10 @@ test-deploy: setup-test
 
 # What make test has of the panel, its commands and its feed.
 test-panel: setup-test
-	$(SUDO) $(PYTEST) -p no:cacheprovider tests/panel tests/feed tests/serve/feed \
+	$(SUDO) $(PYTEST) $(TWO) -p no:cacheprovider tests/panel tests/feed tests/serve/feed \
 	    tests/cli/test_panel.py tests/cli/test_panel_user.py tests/cli/test_panel_child.py \
-	    tests/cli/test_feeds.py tests/cli/test_status_table.py tests/cli/test_top.py
+	    tests/cli/test_feeds.py tests/cli/test_ordering.py tests/cli/test_status_table.py tests/cli/test_top.py \
+	    tests/vm/test_panel.py
 
 # Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is
 # missed. Two at a time: an emulated PC keeps one CPU busy.

@@ -135,6 +135,14 @@ beacon() {
     [ "$online" != yes ] || send_beacons || true
 }
 
+# log_tail: print the last lines of the kernel's log, each as console=LINE, for the beacon of a failure. The
+# agent's and the drivers' words are there. The server keeps 1 KiB of a beacon. A line that may have a secret
+# is left out: of the kernel command line, of netboot.ticket and netboot.token, and of what they are.
+log_tail() {
+    dmesg 2>/dev/null | grep -vF -e 'ommand line' -e netboot.t \
+        -e "${ticket:-netboot.t}" -e "${token:-netboot.t}" | tail -n 7 | cut -c 1-96 | sed 's/^/console=/'
+}
+
 # send_beacons: send the queued beacons, the oldest first. Return false if a beacon is left. Stop at the
 # first failure: without a server each stage then loses only 2 s.
 send_beacons() {
@@ -240,7 +248,7 @@ report_userland() {
 }
 
 # report_off [HOW]: report that this PC is shut down, such as for a reboot. A PC that said nothing would count
-# as lost. The caller ends this after 1.5 s: no PC waits for its server to go off.
+# as lost. It takes at most 2 s, and systemd ends it after 1.5 s: no PC waits for its server to go off.
 report_off() {
     beacon off "${1:-shutdown}: the system ends" ${1:+"how=$1"}
 }
@@ -275,6 +283,7 @@ take_orders() {
             if [ -d "$run/systemd/system" ]; then
                 systemctl "$order"
             else
+                report_off "$order"
                 "$order" -f
             fi
             ;;

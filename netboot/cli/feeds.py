@@ -1,5 +1,6 @@
 """Options that name the feeds of servers, for ``panel``, ``top`` and ``status``."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,11 @@ from netboot.profile import arguments
 if TYPE_CHECKING:
     from netboot.panel.follow import Source
 
-PANEL_STATE = DEFAULT_STATE / "panel"
+LOCAL = "127.0.0.1:8080"  # the HTTP address of the server of this machine
+PANEL = "panel"  # the panel's folder in the state folder of its server
+PANEL_STATE = DEFAULT_STATE / PANEL
 INSTALLED_STATE = DEFAULT_STATE / "state"
+OTHERS = 0o006  # may neither read nor write a key
 _KEY = re.compile("[0-9a-f]{64}")
 COPY = f"copy {KEY_FILE} from the state folder of that server, and name it with --key"
 
@@ -83,6 +87,13 @@ def sources(feed: Path | None, servers: Sequence[str], keys: Sequence[Path]) -> 
     return found
 
 
+def feed_of(server: str, state: Path) -> Path | None:
+    """Return the socket of this machine's server; None if it has none, or ``server`` is another."""
+    folders = (state, INSTALLED_STATE) if state == DEFAULT_STATE else (state,)
+    found = next((each / SOCKET_FILE for each in folders if (each / SOCKET_FILE).exists()), None)
+    return found if server == LOCAL else None
+
+
 def default_feed() -> Path:
     """Return the socket of this machine's server, whether it runs or not."""
     return _first(SOCKET_FILE)
@@ -102,6 +113,7 @@ def read_key(path: Path) -> str:
     """Return the key in a file. Raises OperatorError."""
     try:
         with path.open("rb") as file:
+            is_open = os.fstat(file.fileno()).st_mode & OTHERS
             text = file.read(200).decode("ascii", "replace").strip()
     except FileNotFoundError:
         raise OperatorError(f"no key of the server: {path} does not exist", hint=COPY) from None
@@ -112,4 +124,8 @@ def read_key(path: Path) -> str:
         ) from None
     if _KEY.fullmatch(text) is None:
         raise OperatorError(f"{path}: expected a key, 64 digits of 0-9 and a-f", hint=COPY)
+    if is_open:
+        raise OperatorError(
+            f"{path}: others can read this key, which gives orders", hint=f"chmod 640 {path}"
+        )
     return text

@@ -21,11 +21,10 @@ from netboot.cli.common import (
     until_stopped,
 )
 from netboot.cli.ending import INTERRUPTED
-from netboot.cli.feeds import INSTALLED_STATE
+from netboot.cli.feeds import LOCAL, feed_of
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
-from netboot.feed.protocol import SOCKET_FILE
 from netboot.profile import arguments, values
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 ServerOption = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="The HTTP address of the server.")
 ]
-
-LOCAL = "127.0.0.1:8080"
 
 app = App()
 
@@ -71,9 +68,8 @@ def status(
 
 def _table(server: str, state: Path) -> str | None:
     """Return the seats of this machine's server as a table; None if it has no feed, or another is asked."""
-    folders = (state, INSTALLED_STATE) if state == DEFAULT_STATE else (state,)
-    found = next((each / SOCKET_FILE for each in folders if (each / SOCKET_FILE).exists()), None)
-    if server != LOCAL or found is None:
+    found = feed_of(server, state)
+    if found is None:
         return None
     from netboot.cli import status_table
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,6 +99,7 @@ def panel(
     log_to_errors(level, _prefix())
     address = arguments.parse_endpoint(listen)
     found = sources(feed, server, key)
+    check_database(database)
     from netboot.panel.process import PanelService, Wanted
     from netboot.panel.web.server import listen as listen_at
 
@@ -112,7 +114,7 @@ def panel(
     with listen_at(*address) as listener:
         prepare(state)
         service = PanelService(wanted, listener)
-        tell_password(service.password, as_json=as_json)
+        tell_password(service.password, state, as_json=as_json)
 
         def ready() -> None:
             if as_json or level >= Priority.INFO:
@@ -123,6 +125,21 @@ def panel(
             until_stopped(service.run(ready))
         finally:
             service.close()
+
+
+def check_database(url: str) -> None:
+    """Refuse a URL with a password: each user of this machine can read command lines."""
+    from netboot.profile.panel import without_password
+
+    try:
+        _, password = without_password(url)
+    except ValueError:
+        return  # it is no URL, which the history tells
+    if password:
+        raise OperatorError(
+            "--database: the URL has a password, which other users see in the list of processes",
+            hint="leave it out, and give it by PGPASSWORD, or by ~/.pgpass of the panel's user",
+        )
 
 
 def tell(listener: "socket.socket", service: "PanelService", *, as_json: bool) -> None:
@@ -144,7 +161,7 @@ def _prefix() -> str:
     return "netboot: " if notify.at_terminal() else ""
 
 
-def tell_password(password: str | None, *, as_json: bool) -> None:
+def tell_password(password: str | None, state: Path, *, as_json: bool) -> None:
     """Say the password of the first operator, once."""
     from netboot.panel.login.accounts import OPERATOR
 
@@ -154,7 +171,11 @@ def tell_password(password: str | None, *, as_json: bool) -> None:
         print(json.dumps({"account": {"name": OPERATOR, "password": password}}), flush=True)
     else:
         print(f"{_prefix()}log in as '{OPERATOR}' with the password {password}", flush=True)
-        print(f"{_prefix()}this password is shown once; to set another one: {OTHER}", flush=True)
+        where = "" if state == PANEL_STATE else f" --state {shlex.quote(str(state.absolute()))}"
+        print(
+            f"{_prefix()}this password is shown once; to set another one: {OTHER}{where}",
+            flush=True,
+        )
 
 
 def prepare(state: Path) -> None:

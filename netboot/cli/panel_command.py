@@ -9,10 +9,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from netboot import __version__
 from netboot.feed.protocol import SOCKET_FILE
+from netboot.profile.panel import without_password
 
 if TYPE_CHECKING:
     from netboot.profile.profile import Profile
@@ -77,16 +77,6 @@ def _own_user() -> pwd.struct_passwd | None:
     return None
 
 
-def without_password(url: str) -> tuple[str, str]:
-    """Return a URL without its password, and the password: all users can read command lines."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url, ""
-    user, _, host = parts.netloc.rpartition("@")
-    user = user.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@{host}")), unquote(parts.password)
-
-
 def group_of(panel: Panel | str) -> int:
     """Return the group that may read the feed's socket; -1 if it is ours."""
     return -1 if isinstance(panel, str) or panel.user is None else panel.user.pw_gid
@@ -97,6 +87,9 @@ def open_state(panel: Panel, state: Path) -> None:
     folder = state / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     if panel.user is not None:
+        if folder.stat().st_uid == 0:  # of a time without that user, who could put nothing in it
+            for path in folder.iterdir():
+                os.chown(path, panel.user.pw_uid, panel.user.pw_gid, follow_symlinks=False)
         os.chown(folder, panel.user.pw_uid, panel.user.pw_gid)
         # To pass through. Files with secrets are root's alone.
         os.chown(state, -1, panel.user.pw_gid)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netboot.cli.common import JsonOption
-from netboot.cli.feeds import PANEL_STATE, PanelStateOption
+from netboot.cli.feeds import INSTALLED_STATE, PANEL, PANEL_STATE, PanelStateOption
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
@@ -52,7 +52,9 @@ def add(
         if role == known:
             accounts = _accounts(state)
             accounts.check_new(name)
-            accounts.add(name, known, _password(generate))
+            password = _password(generate)
+            accounts.add(name, known, password)
+            _tell(password, generate)
             print(f"account {name!r} is made: {known}")
             return
     raise OperatorError(f"--role: expected {' or '.join(ROLES)}, found {role!r}")
@@ -79,7 +81,9 @@ def passwd(
     """Set another password. The sessions of the account end, and its delay after wrong passwords."""
     accounts = _accounts(state)
     accounts.known(name)
-    accounts.set_password(name, _password(generate))
+    password = _password(generate)
+    accounts.set_password(name, password)
+    _tell(password, generate)
     print(f"account {name!r} has another password; its sessions have ended")
 
 
@@ -91,8 +95,11 @@ def delete(name: NameArgument, state: PanelStateOption = PANEL_STATE) -> None:
 
 
 def _accounts(state: Path) -> "Accounts":
-    from netboot.panel.login.accounts import Accounts
+    from netboot.panel.login.accounts import FILE, Accounts
 
+    kept = INSTALLED_STATE / PANEL
+    if state == PANEL_STATE and not (state / FILE).exists() and (kept / FILE).exists():
+        state = kept  # of an installed server that has no unit for its panel
     if not state.is_dir():
         raise OperatorError(
             f"--state: there is no folder {state}",
@@ -102,14 +109,24 @@ def _accounts(state: Path) -> "Accounts":
 
 
 def _password(generate: bool) -> str:
-    """Return a password from the keyboard, from standard input, or a new one, which is printed."""
+    """Return a password from the keyboard, from standard input, or a new one."""
     if generate:
-        password = secrets.token_urlsafe(12)
-        print(f"password: {password}")
-        return password
+        return secrets.token_urlsafe(12)
+    if sys.stdin is None:  # it was closed
+        raise OperatorError("password: there is no standard input", hint="--generate makes one")
     if not sys.stdin.isatty():
         return sys.stdin.readline().removesuffix("\n")
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("The same again: ") != password:
+    try:
+        password = getpass.getpass("Password: ")
+        again = getpass.getpass("The same again: ")
+    except EOFError:
+        raise OperatorError("password: none was typed; nothing is changed") from None
+    if again != password:
         raise OperatorError("password: the two entries differ; nothing is changed, so try again")
     return password
+
+
+def _tell(password: str, generate: bool) -> None:
+    """Print a generated password, once it is the account's."""
+    if generate:
+        print(f"password: {password}")

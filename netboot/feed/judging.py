@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
 
-from netboot.feed.records import Report, State
+from netboot.feed.records import Mirror, Report, State
 from netboot.feed.troubles import Troubles
 
 # Three reports are missing. A seat without reports asks for orders once a minute.
@@ -50,7 +50,7 @@ class Boot:
     attached: dict[str, float] = field(default_factory=dict)  # when last
     cut: float | None = None  # when the last connection to its swap ended
     clean: bool = False  # it said that it goes
-    degraded: bool = False  # its mirror goes on with another server
+    mirror: Mirror = ""  # as far as it told of a change
     over: float | None = None  # when it was judged to be off
     kills: int | None = None  # that its last report told
     killed: float = 0.0
@@ -60,6 +60,11 @@ class Boot:
     def name(self) -> str:
         """A name that no other boot of the seat has; empty if its begin is not known."""
         return boot_name(self.began) if self.began else ""
+
+    @property
+    def degraded(self) -> bool:
+        """True if its mirror goes on with another server."""
+        return self.mirror in ("degraded", "resyncing")
 
     @property
     def may_run_on(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from netboot.boot.events import OF_OTHERS
 from netboot.boot.plan import swap_export
 from netboot.feed.judging import ALIVE, SETTLE_SECONDS, Boot, Phase, judge
-from netboot.feed.records import Event, Pages, Report, State, Trouble
+from netboot.feed.records import Event, Mirror, Pages, Report, State, Trouble
 from netboot.feed.steps import NO_END, figure, is_loader_file, is_step
 from netboot.feed.troubles import FAILED, INIT, Troubles, kind_of
 
@@ -23,6 +23,13 @@ SAME_KERNEL_SECONDS = 10.0  # an init that started again tells of the same kerne
 
 # The ends of a lease's connections when a newer lease has them.
 REPLACED = ("its lease has ended", "replaced by newer connections of its seat")
+# What the agents of a mirror's two legs tell. An area without a mirror is renewed, too.
+FRESH_LEG = "agent:renewed"
+MIRROR_CHANGES: dict[str, Mirror] = {
+    "agent:degraded": "degraded",
+    FRESH_LEG: "resyncing",
+    "agent:resynced": "whole",
+}
 CLEAN = "disconnected by the client"  # netboot.pages.worker.connection: NBD_CMD_DISC
 ORDERS = ("reboot", "poweroff")
 QUESTIONS = ("DISCOVER", "REQUEST", "INFORM")
@@ -276,9 +283,8 @@ class Life:
                 self._step(boot, when, Phase.LINUX)
         elif uptime is not None and stage != "swap":
             boot = self._signed(when)
-            boot.degraded = (boot.degraded or stage == "agent:degraded") and (
-                stage != "agent:resynced"
-            )
+            if stage in MIRROR_CHANGES and (stage != FRESH_LEG or boot.degraded):
+                boot.mirror = MIRROR_CHANGES[stage]
         if uptime is not None and self.boot is not None and self.boot.presumed:
             self.boot.began = self.boot.began or began
 

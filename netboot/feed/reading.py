@@ -2,20 +2,27 @@
 
 A newer server may send keys and types that this release does not know: they are left out. Everything else
 that is no record is a ``Wrong`` with its reason, never an exception: one bad line must not end a reader.
+A server may be broken or somebody else's: a record has only figures that can be reckoned with, MAC
+addresses that are some, and texts without a character that acts on a terminal or turns the writing.
 """
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from netboot.feed.records import KINDS, MAX_LINE_BYTES, Record
+from netboot.boot.ticket import is_mac
+from netboot.feed.records import KINDS, MAX_LINE_BYTES, Event, Gone, Record, SeatRow, ServerRow
 
-TYPE = "type"
+TYPE, ROW = "type", "seat"
+MAX_SHOWN = 24  # characters of a value
 MAX_REASON = 200  # characters; a part of it is the server's text
+MOST = 1 << 63  # of a whole number, as in a database: sums and shares of it are still finite
+MAX_ROW_BYTES = 16384  # of a seat's row, of which a panel keeps thousands; it has about 1 KB
+MOST_BUCKETS = 64  # of a histogram by powers of two
+KEPT = "\n\t"  # of a PC's console
 LONG = f"more than {MAX_LINE_BYTES} bytes"
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in KINDS.items()}
 
@@ -32,7 +39,12 @@ def read(line: bytes) -> Record | Wrong | None:
     if len(line) > MAX_LINE_BYTES:
         return Wrong(LONG)
     try:
-        content = json.loads(line.decode(), parse_float=_finite, parse_constant=_finite)
+        content = json.loads(
+            line.decode(), parse_int=_whole, parse_float=_finite, parse_constant=_finite
+        )
+        if b"\\" in line or not line.isascii():  # else each character is one of a keyboard
+            content = _plain(content)
+            line = json.dumps(content).encode()
     except (ValueError, RecursionError) as error:
         return Wrong(_short(f"no JSON: {error}"))
     if not isinstance(content, dict):
@@ -43,6 +55,8 @@ def read(line: bytes) -> Record | Wrong | None:
     adapter = _ADAPTERS.get(kind)
     if adapter is None:
         return None
+    if kind == ROW and len(line) > MAX_ROW_BYTES:
+        return Wrong(f"{kind}: more than {MAX_ROW_BYTES} bytes")
     try:
         # From JSON: strict rules for Python values would want tuples where JSON has lists.
         record: Record = adapter.validate_json(line, strict=True)
@@ -50,14 +64,46 @@ def read(line: bytes) -> Record | Wrong | None:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(each) for each in first["loc"])
         return Wrong(_short(f"{kind}: {where}{': ' if where else ''}{first['msg']}"))
-    return record
+    mistake = _mistake(record)
+    return Wrong(_short(f"{kind}: {mistake}")) if mistake else record
+
+
+def _mistake(record: Record) -> str:
+    """Return what is wrong with a record of the right types, empty if nothing is."""
+    match record:
+        case SeatRow(mac=mac) | Gone(mac=mac) | Event(seat=mac) if not is_mac(mac):
+            return f"expected a MAC address, found '{mac[:MAX_SHOWN]}'"
+        case ServerRow() if len(record.latency) > MOST_BUCKETS:
+            return f"latency: expected at most {MOST_BUCKETS} figures, found {len(record.latency)}"
+        case _:
+            return ""
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if not -MOST <= number < MOST:
+        raise ValueError(f"{text[:MAX_SHOWN]} is no figure")
+    return number
 
 
 def _finite(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is no figure")
+    if not -MOST <= number <= MOST:  # nor is NaN
+        raise ValueError(f"{text[:MAX_SHOWN]} is no figure")
     return number
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON value without characters that do something, in its texts and keys."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(map(_shown, value))
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
+
+
+def _shown(letter: str) -> str:
+    return letter if letter.isprintable() or letter in KEPT else "?"
 
 
 def _short(reason: str) -> str:

@@ -14,6 +14,8 @@ PROTOCOL = 1
 MAX_LINE_BYTES = 65536  # of a record; a row has about 1 KB
 
 State = Literal["booting", "waiting", "running", "short", "lost", "off", "unknown"]
+Mirror = Literal["", "whole", "degraded", "resyncing", "unknown"]
+MIRRORS: tuple[Mirror, ...] = ("whole", "degraded", "resyncing", "unknown")
 STATES: tuple[State, ...] = ("booting", "waiting", "running", "short", "lost", "off", "unknown")
 
 
@@ -103,7 +105,10 @@ class SeatRow:
     """One seat as it is now. ``boot`` names its boot, and is nobody's secret.
 
     ``since``: the begin of its ``state``. ``booted``: the begin of its last boot. ``seen``: its last sign
-    of life. ``stage`` and ``message``: its last event. ``named``: the profile names it.
+    of life. ``stage`` and ``message``: its last event. ``named``: the profile names it. ``mirror``: whether
+    both servers of its swap have its pages; empty without a mirror. It is ``degraded`` with one server,
+    ``resyncing`` while md copies all pages to the other one, and ``unknown`` if this server started later
+    than the PC, which tells only of changes.
     """
 
     mac: str
@@ -125,6 +130,7 @@ class SeatRow:
     pages: Pages = field(default_factory=Pages)
     report: Report | None = None
     trouble: Trouble | None = None
+    mirror: Mirror = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,8 @@ class Hello:
     """The beginning of a feed. ``server``: its name. ``run``: random, new with each start.
 
     ``first`` and ``next``: numbers of the oldest event that is kept and of the next one. They begin at
-    1 with each ``run``.
+    1 with each ``run``. ``version``: of netboot. ``versions``: of other programs: ``linux``,
+    ``Python``, and by ``pcs:PROCESSOR`` of the kernels that PCs boot.
     """
 
     server: str
@@ -142,6 +149,7 @@ class Hello:
     first: int
     next: int
     protocol: int = PROTOCOL
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +180,17 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class ServerRow:
-    """One server as it is now. Rates are those of the last second.
+    """One server as it is now. Rates are those of the last second; the rest counts since its start.
 
     ``cpu``: of one CPU, 0 to 1 for each. ``lag``: seconds that the event loop was late, at most, in
     that second. ``latency``: requests of pages by the power of two of their microseconds, sampled.
-    ``waiting``: seats that wait for their turn. ``delayed``: seconds that pages waited for fairness.
-    ``disk``: free and whole bytes of the store's file system.
+    ``waiting``: seats that wait for their turn. ``delayed``: seconds in that second, of all seats together,
+    that their pages waited because the server decided so; ``delays``: the same since the start, by reason
+    (netboot.pages.worker.delays). ``disk``: free and whole bytes of the store's file system. ``mirrors``:
+    seats that are on, by the state of their mirror; a seat tells the server that booted it. ``requests``:
+    of pages: read, write, trim. ``worker_cpu``: seconds of CPU of the page workers. ``sent``: bytes over
+    HTTP, ``downloads``: files that HTTP sends now. ``transfers``: over TFTP now, unanswered or sending;
+    ``transfers_ended``: by how they ended.
     """
 
     when: float
@@ -198,6 +211,14 @@ class ServerRow:
     disk: tuple[int, int] = (0, 0)
     refused: dict[str, int] = field(default_factory=dict)
     packets: dict[str, int] = field(default_factory=dict)
+    mirrors: dict[str, int] = field(default_factory=dict)
+    requests: dict[str, int] = field(default_factory=dict)
+    delays: dict[str, float] = field(default_factory=dict)
+    worker_cpu: float = 0.0
+    sent: int = 0
+    downloads: int = 0
+    transfers: dict[str, int] = field(default_factory=dict)
+    transfers_ended: dict[str, int] = field(default_factory=dict)
 
 
 Record = Hello | Plan | SeatRow | Event | Gone | ServerRow

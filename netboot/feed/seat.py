@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass, replace
 
 from netboot.boot.arch import BY_NAME as ARCHITECTURES
-from netboot.feed.judging import SHORT_PERCENT
+from netboot.feed.judging import ALIVE, SHORT_PERCENT
 from netboot.feed.life import Life
-from netboot.feed.records import Event, Hardware, Pages, Report, SeatRow, State, Trouble
+from netboot.feed.records import Event, Hardware, Mirror, Pages, Report, SeatRow, State, Trouble
 from netboot.feed.steps import figure
 from netboot.feed.troubles import MAX_TEXT
 
@@ -28,13 +28,17 @@ REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Facts of a seat that the server itself knows; empty texts are unknown. ``card``: PCI ids, ``8086:100e``."""
+    """Facts of a seat that the server itself knows; empty texts are unknown. ``card``: PCI ids, ``8086:100e``.
+
+    ``mirrored``: its profile has its swap on two servers.
+    """
 
     uuid: str = ""
     card: str = ""
     address: str = ""
     image: str = ""
     digest: str = ""
+    mirrored: bool = False
 
 
 NOTHING = Known()
@@ -100,8 +104,21 @@ class SeatState:
                 pages=self.pages,
                 report=self.life.report,
                 trouble=self.trouble,
+                mirror=self.mirror,
             )
         return self._row
+
+    @property
+    def mirror(self) -> Mirror:
+        """The state of its swap's mirror; empty without one, and for a seat that is off."""
+        boot, report = self.life.current, self.life.report
+        if boot is None or self.state not in ALIVE:
+            return ""
+        if boot.mirror:
+            return boot.mirror
+        if not (self.known.mirrored and boot.reported and report and report.areas):
+            return ""
+        return "unknown" if boot.presumed else "whole"
 
     def know(self, known: Known) -> None:
         """Take what the server knows. Facts that it does not know now stay as they are."""
@@ -115,6 +132,7 @@ class SeatState:
                 known.address or self.known.address,
                 known.image or self.known.image,
                 known.digest or self.known.digest,
+                known.mirrored or self.known.mirrored,
             ),
         )
         if self.known == before:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from netboot.boot.client import is_played
 from netboot.boot.limits import FEED_STRANGERS, FEED_UNNAMED
-from netboot.feed.records import Event, Pages, Report, SeatRow, State
+from netboot.feed.records import MIRRORS, Event, Pages, Report, SeatRow, State
 from netboot.feed.seat import NOTHING, Known, SeatState
 
 __all__ = ["Known", "RoomState", "Standing"]
@@ -160,6 +160,16 @@ class RoomState:
         ]
         troubled = sum(seat.trouble is not None for seat in everyone)
         return Standing(Counter(seat.state for seat in everyone), troubled)
+
+    def mirrors(self) -> dict[str, int]:
+        """Return how many seats there are by the state of their mirror; empty if none has one."""
+        found = Counter(
+            seat.mirror
+            for seats in (self._named, self._proven, self._strangers)
+            for seat in seats.values()
+        )
+        del found[""]
+        return {state: found[state] for state in MIRRORS} if found else {}
 
     def _find(self, mac: str) -> SeatState | None:
         return self._named.get(mac) or self._proven.get(mac) or self._strangers.get(mac)

@@ -47,6 +47,7 @@ class Crew:
         self.timed = [0] * (
             MOST_POWER + 1
         )  # turns of all workers, by powers of two of microseconds
+        self.waited: Counter[str] = Counter()  # seconds of all workers' seats, by reason
         self._orders: set[asyncio.Task[Any]] = set()
         self._rivals = Rivals(self._clients, exports, self.teller, self._keep)
         exports.on_ended = self._drop
@@ -331,6 +332,9 @@ class Crew:
         if message["event"] == "timed":
             for power, turns in enumerate(message["turns"][: len(self.timed)]):
                 self.timed[power] += turns
+            return
+        if message["event"] == "waited":
+            self.waited.update(message["seconds"])
             return
         lease = message["lease"]
         seat = self._clients.seats.get(lease)

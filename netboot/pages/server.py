@@ -209,6 +209,10 @@ class PageServer:
         """
         return tuple(self._crew.timed)
 
+    def waited(self) -> dict[str, float]:
+        """Return for how many seconds seats waited, by reason: see netboot.pages.worker.delays."""
+        return dict(self._crew.waited)
+
     @property
     def connections(self) -> int:
         """The number of connections, those that read images included."""

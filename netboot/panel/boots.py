@@ -89,7 +89,9 @@ class Boots:
         if is_step and all(step.stage != event.stage for step in steps):
             at = max(round(event.when - known.began, 3), 0.0)
             steps.append(Step(event.stage, at, event.message[:MOST_TEXT]))
-        if known.proven and event.number > self._known.get(link, ("", 0))[1]:
+        # Of a presumed one neither begin nor stages were seen: its server started again.
+        is_seen = known.proven and not known.presumed
+        if is_seen and event.number > self._known.get(link, ("", 0))[1]:
             self._tell(link, event.seat, seat, known, event.when)
 
     def _take_row(self, link: str, row: SeatRow) -> None:

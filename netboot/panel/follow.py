@@ -9,6 +9,7 @@ while the server keeps it. Lines, waits and answers have limits, whatever a serv
 import asyncio
 import errno
 import json
+import logging
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -39,6 +40,8 @@ PROBLEMS: dict[int, str] = {
     HTTPStatus.FORBIDDEN: WRONG_KEY,
     HTTPStatus.NOT_FOUND: "no feed there: its release is older than this panel's; update the server",
 }
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Follower:
         self._sinks = sinks
         self._run, self._number = run, number
         self._chance = chance
+        self._fault = ""  # the last one of ours, which is logged once
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -146,6 +150,12 @@ class Follower:
             return f"nothing came for {SILENCE_SECONDS:g} s"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _why(error)
+        except Exception as error:  # of a sink: the feeds of other servers must go on
+            reason = f"its feed is more than this panel can take: {type(error).__name__}; report it"
+            if reason != self._fault:
+                self._fault = reason
+                log.exception("server %s: %s", self.source.link, reason)
+            return reason
 
     def _tell(self, reason: str) -> None:
         self.reason = reason

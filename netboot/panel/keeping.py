@@ -12,6 +12,7 @@ from netboot.feed.records import Event, Hello, Record, SeatRow, ServerRow, Troub
 from netboot.panel.records import Boot
 from netboot.panel.room import Room
 
+FEED = "feed"  # in place of a stage
 AWAY_SECONDS = 10.0  # a server that starts again is no trouble
 REMEDY = "see whether 'netboot serve' runs there, and the network between it and the panel"
 
@@ -85,7 +86,7 @@ class Keeper:
             self._history.trouble(name, None)
         elif now - self._away.setdefault(link, now) >= AWAY_SECONDS:
             message = "the panel cannot read this server's feed"
-            trouble = Trouble(self._away[link], "feed", message, REMEDY)
+            trouble = Trouble(self._away[link], FEED, message, REMEDY)
             self._history.trouble(name, trouble, reason)
 
     def take(self, link: str, record: Record) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from netboot.feed.records import Pages, SeatRow, ServerRow
+from netboot.panel.facts import Facts
 from netboot.panel.records import RoomSeat, RoomServer, Rows
 
 
@@ -20,6 +21,7 @@ class Server:
     name: str
     since: float
     version: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
     started: float = 0.0
     connected: bool = False
     row: ServerRow = field(default_factory=lambda: ServerRow(0.0))
@@ -34,6 +36,7 @@ class Server:
             self.row,
             self.name,
             self.version,
+            versions=self.versions,
             connected=self.connected,
             started=self.started,
             since=self.since,
@@ -45,6 +48,7 @@ class Merging:
 
     def __init__(self, links: Iterable[str], clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.facts = Facts()
         self.servers = {link: Server(link, link, clock()) for link in links}
         self._called: dict[str, str] = {}  # name of each seat, as its server calls it
         self._names: dict[str, set[str]] = {}  # MAC addresses by such a name
@@ -89,7 +93,7 @@ class Merging:
             row = replace(row, pages=_sum((row.pages, *pages)))
         if self._is_twice(row.name):
             row = replace(row, name=f"{row.name}@{server.name}")
-        return RoomSeat.of(row, server.name)
+        return RoomSeat.of(self.facts.complete(row), server.name)
 
     def plans(self) -> Iterator[tuple[str, ...]]:
         """Yield the rows of the servers' plans, below each other."""

@@ -5,7 +5,7 @@ themselves. A seat has a label of its own only on request: 1,000 seats are 5,000
 """
 
 from collections import Counter as Counts
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import prometheus_client
@@ -57,6 +57,7 @@ SERVER_GAUGES = (
         "Longest delay of the event loop in a second.",
         lambda row: row.lag,
     ),
+    _Gauge("http_downloads", "Files that are sent over HTTP now.", lambda row: row.downloads),
     _Gauge("server_memory_bytes", "Memory of the server's processes.", lambda row: row.memory),
     _Gauge("disk_free_bytes", "Free bytes where the pages are.", lambda row: row.disk[0]),
     _Gauge(
@@ -94,7 +95,7 @@ class RoomCollector(Collector):
             yield _each(
                 gauge.name, gauge.text, [(server.name, float(gauge.of(server))) for server in here]
             )
-        yield from _counters(here)
+        yield from _split(here)
         yield _latency(here)
         yield from _states(seats)
         yield from self._memory(seats)
@@ -179,20 +180,71 @@ def _builds(servers: Sequence[RoomServer]) -> Iterator[Metric]:
     )
 
 
-def _counters(servers: Sequence[RoomServer]) -> Iterator[Metric]:
-    """Yield the totals that each server keeps since its start."""
-    refused = CounterMetricFamily(
-        "netboot_pages_refused", "Refusals of connections and leases.", labels=("server", "reason")
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """Figures of each server by one label: the name without ``netboot_``, the label, a text and the values."""
+
+    name: str
+    label: str
+    text: str
+    of: Callable[[RoomServer], Mapping[str, float]]
+
+
+SPLIT_GAUGES = (
+    _Split(
+        "tftp_transfers",
+        "state",
+        "TFTP transfers: unanswered by the PC yet, or sending.",
+        lambda row: row.transfers,
+    ),
+    _Split("mirrors", "state", "Seats that are on, by their mirror.", lambda row: row.mirrors),
+)
+# The totals that each server keeps since its start.
+SPLIT_COUNTERS = (
+    _Split(
+        "pages_refused", "reason", "Refusals of connections and leases.", lambda row: row.refused
+    ),
+    _Split("dhcp_packets", "type", "DHCP packets.", lambda row: row.packets),
+    _Split(
+        "pages_requests", "op", "Requests of pages that were answered.", lambda row: row.requests
+    ),
+    _Split(
+        "pages_delayed_seconds",
+        "reason",
+        "Time that seats waited: for room in the store, at their byte rate, for turns of others.",
+        lambda row: row.delays,
+    ),
+    _Split(
+        "tftp_transfers_ended",
+        "outcome",
+        "TFTP transfers that ended, by their outcome.",
+        lambda row: row.transfers_ended,
+    ),
+)
+COUNTERS = (
+    _Gauge("http_sent_bytes", "Bytes that were sent over HTTP.", lambda row: row.sent),
+    _Gauge("worker_cpu_seconds", "CPU time of the page workers.", lambda row: row.worker_cpu),
+)
+
+
+def _split(servers: Sequence[RoomServer]) -> Iterator[Metric]:
+    """Yield the figures of servers that have a label of their own, and their totals."""
+    families: Iterable[tuple[type[GaugeMetricFamily | CounterMetricFamily], tuple[_Split, ...]]] = (
+        (GaugeMetricFamily, SPLIT_GAUGES),
+        (CounterMetricFamily, SPLIT_COUNTERS),
     )
-    packets = CounterMetricFamily(
-        "netboot_dhcp_packets", "DHCP packets.", labels=("server", "type")
-    )
-    for server in servers:
-        for reason, count in server.refused.items():
-            refused.add_metric((server.name, reason), count)
-        for kind, count in server.packets.items():
-            packets.add_metric((server.name, kind), count)
-    yield from (refused, packets)
+    for family, each in families:
+        for split in each:
+            metric = family(f"netboot_{split.name}", split.text, labels=("server", split.label))
+            for server in servers:
+                for value, figure in split.of(server).items():
+                    metric.add_metric((server.name, value), figure)
+            yield metric
+    for total in COUNTERS:
+        counter = CounterMetricFamily(f"netboot_{total.name}", total.text, labels=("server",))
+        for server in servers:
+            counter.add_metric((server.name,), total.of(server))
+        yield counter
 
 
 def _latency(servers: Sequence[RoomServer]) -> Metric:

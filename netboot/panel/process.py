@@ -1,7 +1,9 @@
 """The process of the panel: starts and stops feeds, room, history, schedules and the web server."""
 
 import asyncio
+import fcntl
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +12,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from netboot.errors import OperatorError
 from netboot.host.faults import watch
+from netboot.host.files import PRIVATE
 from netboot.panel.boots import Boots
 from netboot.panel.follow import Follower, Source
 from netboot.panel.history import History
 from netboot.panel.keeping import Keeper, Teller
 from netboot.panel.login.accounts import Accounts
+from netboot.panel.login.sessions import FILE as SESSIONS
+from netboot.panel.login.sessions import Sessions
 from netboot.panel.metrics import Metrics
 from netboot.panel.ports import PortError, Ports
 from netboot.panel.records import AuditEntry, Order, Schedule
@@ -25,9 +31,10 @@ from netboot.panel.servers import Servers
 from netboot.panel.web.app import create_app
 from netboot.panel.web.server import WebServer
 
-SCHEDULED = "schedules.done"  # in the state folder
+SCHEDULED, LOCK = "schedules.done", "panel.lock"  # in the state folder
 AGAIN_SECONDS = 15.0  # until the plan is asked for again
 END_SECONDS = 5.0  # for the web server
+LOCK_SECONDS = 10.0  # a panel that ends writes its history for 5 s at most
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +70,9 @@ class PanelService:
         """
         self._wanted = wanted
         self._socket = listener
+        self._lock = _lock(wanted.state)
         self._accounts = Accounts(wanted.state)
+        self._sessions = Sessions(wanted.state / SESSIONS)
         self._history = History(wanted.state, wanted.database)
         self.password = self._accounts.begin()
         self.room = Room(source.link for source in wanted.sources)
@@ -80,9 +89,12 @@ class PanelService:
         Raises OperatorError if the tables of the database are not this release's.
         """
         await asyncio.to_thread(self._history.start)
+        self._sessions.load(time.monotonic())
         known: dict[str, tuple[str, int]] = {}
         with suppress(PortError):
             known = await self._history.numbers()
+            for pc in await self._history.inventory():
+                self.room.facts.learn(pc.mac, pc.uuid, pc.hardware)
         keeper = Keeper(self._history, self.room)
         metrics = Metrics(self.room, time.time(), each_seat=self._wanted.each_seat)
         boots = Boots((keeper.take_boot, metrics.tally.take_boot), known)
@@ -97,6 +109,7 @@ class PanelService:
                 self._accounts,
                 login_for_all=self._wanted.login_for_all,
                 names=self._wanted.names,
+                sessions=self._sessions,
             )
         )
         scheduler = Scheduler(
@@ -119,6 +132,7 @@ class PanelService:
             server.should_exit = True
             with suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(serving, END_SECONDS)
+            self._sessions.keep(time.monotonic())
 
     async def _plan(self) -> None:
         """Show the plan that somebody made by hand, as soon as the history has been read."""
@@ -147,6 +161,34 @@ class PanelService:
         """Close the socket and the history. Waits at most 5 s for records that are not written yet."""
         self._socket.close()
         self._history.close()
+        os.close(self._lock)
+
+
+def _lock(folder: Path) -> int:
+    """Return an open file that keeps other panels from this folder. Raises OperatorError.
+
+    Two panels of one folder would give each order of a schedule twice. One that ends, as that of a
+    server that was killed, is waited for.
+    """
+    path = folder / LOCK
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+    except OSError as error:
+        raise OperatorError(f"{path}: {error.strerror}", hint="check the panel's folder") from None
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            if time.monotonic() < until:
+                time.sleep(0.1)
+                continue
+            os.close(descriptor)
+            raise OperatorError(
+                f"--state: another panel works in {folder}",
+                hint="end that panel, or name another folder",
+            ) from None
 
 
 async def _ended(serving: "asyncio.Task[None]") -> None:

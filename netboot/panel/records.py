@@ -27,13 +27,17 @@ class RoomSeat(SeatRow):
 
 @dataclass(frozen=True, slots=True)
 class RoomServer(ServerRow):
-    """A server of the room. ``started``: the time of its start. ``since``: of the last change of ``connected``."""
+    """A server of the room. ``started``: the time of its start. ``since``: of the last change of ``connected``.
+
+    ``version``: of netboot. ``versions``: of other programs, see ``Hello``.
+    """
 
     name: str = ""
     version: str = ""
     connected: bool = False
     started: float = 0.0
     since: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -42,6 +46,7 @@ class RoomServer(ServerRow):
         name: str,
         version: str,
         *,
+        versions: dict[str, str],
         connected: bool,
         started: float,
         since: float,
@@ -51,6 +56,7 @@ class RoomServer(ServerRow):
             **_values(row),
             name=name,
             version=version,
+            versions=versions,
             connected=connected,
             started=started,
             since=since,

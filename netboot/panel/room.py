@@ -10,12 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 
+from netboot.boot.events import estimate
 from netboot.feed.records import Event, Gone, Hello, Plan, Record, SeatRow, ServerRow
+from netboot.panel.facts import Facts
 from netboot.panel.merging import Merging, Server
 from netboot.panel.records import Patch, RoomEvent, RoomSeat, RoomView, Rows
 
 MOST_SEATS = 4096  # of a server; a room has 1,000
 MOST_EVENTS = 20_000  # of all servers: a boot of 600 PCs; the history has the others
+MOST_EVENT_BYTES = 32 << 20  # of all servers; a server's feed keeps 8 MiB
 MOST_GONE = 10_000
 EVENTS_OF_SEAT = 60
 EVENTS_OF_PATCH = 1000
@@ -41,6 +44,7 @@ class Room:
         self._numbers: dict[str, int] = {}  # of each seat's last change
         self._gone: deque[tuple[int, str]] = deque()
         self._events: deque[tuple[int, RoomEvent]] = deque()
+        self._bytes = 0  # of the events, about
         self._plan: Rows = ()
         self._plan_number = self._number
         self._made_by_hand: Rows = ()
@@ -86,6 +90,7 @@ class Room:
             case Hello():
                 server.name = self._merging.unique(record.server, server)
                 server.version, server.started = record.version, record.started
+                server.versions = record.versions
                 server.before = set(server.rows)
                 self._dirty_servers.add(link)
                 self._dirty.update(dict.fromkeys(server.rows))
@@ -98,9 +103,11 @@ class Room:
 
     def _add_event(self, event: RoomEvent) -> None:
         self._events.append((self._number + 1, event))
+        self._bytes += estimate(event.message, event.data)
         self._new_events = True
-        if len(self._events) > MOST_EVENTS:
-            number, _ = self._events.popleft()
+        while len(self._events) > MOST_EVENTS or self._bytes > MOST_EVENT_BYTES:
+            number, old = self._events.popleft()
+            self._bytes -= estimate(old.message, old.data)
             self._oldest = max(self._oldest, min(number, self._number))
 
     # The change, once a second.
@@ -157,6 +164,11 @@ class Room:
             self._plan, self._plan_number = plan, number
 
     # What netboot.panel.ports asks for.
+
+    @property
+    def facts(self) -> Facts:
+        """The facts about PCs, for rows that lack them."""
+        return self._merging.facts
 
     @property
     def number(self) -> int:

@@ -1,4 +1,4 @@
-"""Counters over the feeds: requests, bytes, boots and their stages, for metrics.py.
+"""Counters over the feeds: bytes of pages, boots and their stages, for metrics.py.
 
 They begin at zero with the panel, and count what happens while a feed is read.
 """
@@ -33,11 +33,7 @@ class Tally:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, ("server", *labels), registry=registry)
 
-        self._requests = counter("netboot_pages_requests", "Requests of pages that were answered.")
         self._bytes = counter("netboot_pages_bytes", "Bytes of pages that were moved.", "direction")
-        self._delayed = counter(
-            "netboot_pages_delayed_seconds", "Time that pages waited for fairness."
-        )
         self._cpu = counter("netboot_server_cpu_seconds", "CPU time of a server's processes.")
         self._outcomes = counter("netboot_boots", "Boots that ended, by their outcome.", "outcome")
         self._reattached = counter("netboot_seat_reattached", "Times that lost swap was back.")
@@ -69,11 +65,9 @@ class Tally:
         seconds = min(max(row.when - self._last.get(link, row.when), 0.0), MOST_GAP)
         self._last[link] = row.when
         name = self._name(link)
-        self._requests.labels(name).inc(max(row.requests_rate, 0) * seconds)
         self._bytes.labels(name, "read").inc(max(row.read_rate, 0) * seconds)
         self._bytes.labels(name, "written").inc(max(row.write_rate, 0) * seconds)
         self._cpu.labels(name).inc(max(row.cpu, 0) * seconds)
-        self._delayed.labels(name).inc(max(row.delayed, 0))
 
     def _take_event(self, link: str, event: Event) -> None:
         if event.stage == "agent:reattached" and event.when >= self._began:

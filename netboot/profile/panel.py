@@ -1,7 +1,9 @@
 """The sections ``panel`` and ``room`` of a profile: the page that shows the room. Pure."""
 
 import re
+from contextlib import suppress
 from typing import Annotated, Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
@@ -14,9 +16,27 @@ DATABASE = r"(?:postgresql(?:\+psycopg)?://[!-~]{1,1000})?"
 
 
 def _database(text: str) -> str:
-    if re.fullmatch(DATABASE, text) is None:
-        raise ValueError("not shown: it may have a password")
-    return text
+    with suppress(ValueError):  # of a port or an IPv6 address that is none
+        if re.fullmatch(DATABASE, text) is not None and urlsplit(text).port != 0:
+            return text
+    raise ValueError("not shown: it may have a password")
+
+
+def without_password(url: str) -> tuple[str, str]:
+    """Return a URL without its password, and the password: all users can read command lines.
+
+    libpq takes a password as a parameter, too.
+    """
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    password = dict(query).get("password", unquote(parts.password or ""))
+    if parts.password is not None:
+        user, _, host = parts.netloc.rpartition("@")
+        parts = parts._replace(netloc=f"{user.partition(':')[0]}@{host}")
+    if "password" in dict(query):
+        rest = [(key, value) for key, value in query if key != "password"]
+        parts = parts._replace(query=urlencode(rest))
+    return urlunsplit(parts), password
 
 
 def _place(text: str) -> str:

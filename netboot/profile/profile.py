@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -24,7 +23,7 @@ from netboot.profile.fields import (
     hosts,
     misplaced,
 )
-from netboot.profile.panel import Panel, RoomPlan
+from netboot.profile.panel import Panel, RoomPlan, without_password
 from netboot.profile.reading import OneOrMore, nearest, quoted
 from netboot.profile.roots import BY_NAME as ROOTS
 from netboot.profile.roots import is_path
@@ -229,7 +228,7 @@ class Profile(Section):
     @property
     def has_password(self) -> bool:
         """True if the profile has the password of a database."""
-        return urlsplit(self.panel.database).password is not None
+        return without_password(self.panel.database)[1] != ""
 
     @property
     def keeps(self) -> bool:

@@ -183,7 +183,9 @@ class Leases:
         """
         exports = [swap_export(mac, area) for area in range(1, MOST_AREAS + 1)]
         if any(map(self._table.is_in_use, exports)):
-            return "it is on and uses its swap; switch it off first"
+            return (
+                "its swap is in use: switch it off, and wait up to a minute until that is noticed"
+            )
         for export in exports:
             self._table.end(export)
         return ""

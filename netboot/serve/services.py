@@ -204,6 +204,7 @@ class Services:
         self._running.push_async_callback(http.stop)
         await http.start([LOOPBACK, *addresses])
         self._running.push_async_callback(feed.stop)
+        feed.count(http)
         await feed.start()
         self._followers += [
             self._neighbours.follow,
@@ -215,7 +216,7 @@ class Services:
         self._running.callback(noticing.cancel)
         if not self._swap_only:
             self._watch_uses(pages)
-            await self._invite(pages)
+            await self._invite(pages, lambda tftp: feed.count(http, tftp))
         self._followers.append(self._announcer.follow)
         self._announcer.follow(interfaces)
         self._running.callback(self._monitor.stop)
@@ -249,8 +250,8 @@ class Services:
         self._room.leases.kept = kept
         return WithKept(kept, others, KEPT)
 
-    async def _invite(self, pages: PageServer) -> None:
-        """Start TFTP and DHCP. Raises OperatorError."""
+    async def _invite(self, pages: PageServer, count: Callable[[TftpServer], None]) -> None:
+        """Start TFTP, which is to be counted, and DHCP. Raises OperatorError."""
         interfaces = self._choice.interfaces
         files = TftpFiles(self._room)
         tftp = TftpServer(
@@ -261,6 +262,7 @@ class Services:
         )
         self._running.push_async_callback(tftp.stop)
         await tftp.start(_addresses(interfaces))
+        count(tftp)
         self._dhcp = dhcp = DhcpServer(
             self._profile,
             interfaces,

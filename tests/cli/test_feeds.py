@@ -17,6 +17,7 @@ A, B = "10.0.0.5:8080", "10.0.0.6:8080"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, key in (("panel.key", KEY), ("other.key", OTHER)):
         (tmp_path / name).write_text(f"{key}\n")
+        (tmp_path / name).chmod(0o640)
     monkeypatch.setattr(feeds, "DEFAULT_STATE", tmp_path)
     monkeypatch.setattr(feeds, "INSTALLED_STATE", tmp_path / "state")
     return tmp_path
@@ -61,3 +62,12 @@ def test_mistakes_are_told(
         sources(None, servers, [folder / key for key in keys])
     assert found.value.hint or "did you mean" in str(found.value)
     assert KEY not in found.value.text()
+
+
+@pytest.mark.parametrize("mode", (0o644, 0o602, 0o666))
+def test_a_key_that_others_can_read_or_change_is_refused(folder: Path, mode: int) -> None:
+    (folder / "panel.key").chmod(mode)
+    with pytest.raises(OperatorError, match="others can read this key") as found:
+        sources(None, (A,), ())
+    assert found.value.hint == f"chmod 640 {folder / 'panel.key'}"
+    assert KEY not in str(found.value)

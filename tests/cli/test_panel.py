@@ -18,6 +18,8 @@ from typing import Any, Self
 
 import pytest
 
+from netboot.cli.feeds import PANEL_STATE
+from netboot.cli.panel import tell_password
 from netboot.feed.records import Plan
 from tests import ROOT
 from tests.panel.feeding import Feeding, a_room, fed, figures, mac_of
@@ -166,6 +168,16 @@ def test_the_password_is_told_once_and_the_history_stays(tmp_path: Path) -> None
     assert password not in (tmp_path / "panel/panel-accounts.json").read_text()
 
 
+def test_the_way_to_another_password_names_the_folder_of_the_panel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_password("hush", tmp_path / "my panel", as_json=False)
+    told = capsys.readouterr().out
+    assert told.endswith(f"netboot panel user passwd operator --state '{tmp_path}/my panel'\n")
+    tell_password("hush", PANEL_STATE, as_json=False)
+    assert capsys.readouterr().out.endswith("netboot panel user passwd operator\n")
+
+
 def test_it_has_no_rights_and_tells_systemd_that_it_is_ready(tmp_path: Path) -> None:
     place = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -197,6 +209,8 @@ def test_servers_that_are_away_and_refuse_are_told_once_each_and_found_later(
     key, wrong = tmp_path / "panel.key", tmp_path / "wrong.key"
     key.write_text("a" * 64)
     wrong.write_text("b" * 64)
+    for path in (key, wrong):
+        path.chmod(0o600)
     place = tmp_path / "feed.sock"
     with Server(None, key="a" * 64, name="annexe") as server:
         address = server.feeding.source.address
@@ -236,13 +250,24 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         (("--listen", "8081"), "expected HOST:PORT"),
         (("--state", "/proc/none"), "--state: /proc/none cannot be made"),
         (("--database", "mysql://x"), "mysql"),
+        (
+            ("--database", "postgresql://u:hush@h/d"),
+            "which other users see in the list of processes",
+        ),
+        (("--database", "postgresql://u@h/d?password=hush"), "PGPASSWORD"),
+        (("--database", "postgresql://u:hush@h:99x/d"), "which other users see"),
+        (
+            ("--database", "postgresql://u@h:99x/d"),
+            "panel.database: expected postgresql://USER@HOST",
+        ),
+        (("--listen", "no-such-name.invalid:80"), "port 80: Name or service not known\n"),
         (("--nonsense",), "unknown option --nonsense"),
         (("nonsense",), "unknown verb 'nonsense'"),
     ),
 )
 def test_mistakes_are_told(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     errors = refused(tmp_path, *words)
-    assert message in errors and "Traceback" not in errors
+    assert message in errors and "Traceback" not in errors and "hush" not in errors
 
 
 def test_a_database_that_is_away_does_not_stop_it(tmp_path: Path) -> None:

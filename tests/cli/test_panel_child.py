@@ -18,8 +18,9 @@ import pytest
 
 from netboot.cli import panel_child, panel_command
 from netboot.cli.panel_child import HANDED_ON, PanelProcess
-from netboot.cli.panel_command import Panel, panel_of, without_password
+from netboot.cli.panel_command import Panel, panel_of
 from netboot.profile.file import parse
+from netboot.profile.panel import without_password
 
 PATIENCE = 20.0
 
@@ -243,6 +244,8 @@ def test_the_profile_decides_which_panel_there_is(
         ("postgresql://a@b/c", ("postgresql://a@b/c", "")),
         ("postgresql://a:b@c:5432/d?x=1", ("postgresql://a@c:5432/d?x=1", "b")),
         ("postgresql+psycopg://a:b:c@d/e", ("postgresql+psycopg://a@d/e", "b:c")),
+        ("postgresql://a@b/c?password=d%40e&x=1", ("postgresql://a@b/c?x=1", "d@e")),
+        ("postgresql://a:b@[::1]:5/c?password=d", ("postgresql://a@[::1]:5/c", "d")),
         ("", ("", "")),
     ],
 )
@@ -304,3 +307,20 @@ def test_a_server_of_root_gives_its_panel_a_user_of_its_own(
         assert state.stat().st_mode & 0o777 == 0o710
     finally:
         shutil.rmtree(state)
+
+
+@pytest.mark.root
+def test_a_new_user_of_the_panel_gets_what_root_has_kept(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    folder, secret = tmp_path / "panel", tmp_path / "secret"
+    secret.touch()
+    folder.mkdir(mode=0o700)
+    (folder / "panel-accounts.json").touch(mode=0o600)
+    (folder / "link").symlink_to(secret)
+    panel_command.open_state(Panel(("true",), {}, nobody), tmp_path)
+    owners = {path.name: path.lstat().st_uid for path in (folder, *folder.iterdir())}
+    assert owners == dict.fromkeys(("panel", "panel-accounts.json", "link"), nobody.pw_uid)
+    assert secret.stat().st_uid == 0
+    (folder / "roots").touch()  # from here on root changes nothing that the user may have put there
+    panel_command.open_state(Panel(("true",), {}, nobody), tmp_path)
+    assert (folder / "roots").stat().st_uid == 0

@@ -44,6 +44,7 @@ def test_a_generated_password_is_printed_once_and_is_right(
 ) -> None:
     panel_user.passwd("operator", generate=True, state=state)
     first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("password: ")
     assert Accounts(state).check("operator", first.removeprefix("password: ")) is not None
     assert second == "account 'operator' has another password; its sessions have ended"
 
@@ -85,3 +86,48 @@ def test_a_mistake_is_told_before_a_password_is_asked_for(
         panel_user.passwd("anna", state=state)
     with pytest.raises(OperatorError, match="--state: there is no folder"):
         panel_user.list_accounts(state=state / "none")
+
+
+def test_no_password_is_told_that_is_not_the_accounts(
+    state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(accounts, "rewrite_file", full)
+    with pytest.raises(OperatorError, match="No space left on device"):
+        panel_user.passwd("operator", generate=True, state=state)
+    assert capsys.readouterr().out == ""
+
+
+def test_without_a_keyboard_it_says_what_else_there_is(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(OperatorError, match="there is no standard input"):
+        panel_user.passwd("operator", state=state)
+
+    def ended(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", ended)
+    with pytest.raises(OperatorError, match="none was typed; nothing is changed"):
+        panel_user.passwd("operator", state=state)
+
+
+def test_without_a_folder_it_is_that_of_the_panel_of_this_machine(
+    state: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    installed = tmp_path_factory.mktemp("state")
+    monkeypatch.setattr(panel_user, "PANEL_STATE", state)
+    monkeypatch.setattr(panel_user, "INSTALLED_STATE", installed)
+    panel_user.list_accounts(state=state)
+    assert capsys.readouterr().out == "operator  operator\n"
+    state.rename(installed / "panel")
+    panel_user.list_accounts(state=state)
+    assert capsys.readouterr().out == "operator  operator\n"

@@ -1,9 +1,5 @@
 """``netboot status`` as a table: troubles first, readable at 60 seats, with the old way to fall back on."""
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +7,7 @@ import pytest
 
 from netboot.cli import looking, status_table
 from netboot.feed.records import Hello, Record
-from tests.panel.feeding import a_room, a_seat, fed, figures, mac_of
+from tests.panel.feeding import a_room, a_seat, fed_beside, figures, mac_of
 
 NOW = 1_700_000_000.0
 
@@ -56,33 +52,11 @@ def test_a_room_without_a_seat_says_so() -> None:
     assert table().splitlines()[-1] == "no seat has asked for anything yet"
 
 
-@contextmanager
-def feeding(place: Path) -> Iterator[None]:
-    up, loop = threading.Event(), asyncio.new_event_loop()
-    end = asyncio.Event()
-
-    async def work() -> None:
-        async with fed(place) as server:
-            server.send(*a_room(10, NOW), figures(NOW))
-            up.set()
-            await end.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(work(),))
-    thread.start()
-    try:
-        assert up.wait(10)
-        yield
-    finally:
-        loop.call_soon_threadsafe(end.set)
-        thread.join()
-        loop.close()
-
-
 def test_status_shows_the_table_of_the_servers_feed_and_areas_that_are_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = {"mac": mac_of(1), "used_bytes": 3 << 20, "size_bytes": 9 << 20}
-    with feeding(tmp_path / "feed.sock"):
+    with fed_beside(tmp_path / "feed.sock", *a_room(10, NOW), figures(NOW)):
         monkeypatch.setattr("netboot.serve.http.status.fetch_status", lambda *_: {"kept": [kept]})
         looking.status(state=tmp_path)
         shown = capsys.readouterr().out

@@ -34,6 +34,10 @@ class Played:
         return self.row.state
 
     @property
+    def mirror(self) -> str:
+        return self.row.mirror
+
+    @property
     def trouble(self) -> str:
         """The stage of the trouble that is shown; empty if there is none."""
         return "" if self.row.trouble is None else self.row.trouble.stage

@@ -76,7 +76,13 @@ def test_what_a_newer_server_adds_is_left_out() -> None:
         (b"{", "no JSON"),
         (b"\xff\xfe", "no JSON"),
         (b'"\\ud800"', "expected an object"),
-        (b'{"type": "gone", "mac": "\\ud800"}', "gone: "),
+        (b'{"type": "gone", "mac": "\\ud800"}', "gone: expected a MAC address, found '?'"),
+        (b'{"type": "gone", "mac": "<img src=x>"}', "gone: expected a MAC address"),
+        (b'{"type": "seat", "mac": "../../x", "name": "n"}', "seat: expected a MAC address"),
+        (
+            b'{"type": "event", "number": 1, "when": 1, "seat": "x", "stage": "s", "message": ""}',
+            "event: e",
+        ),
         (b'{"type": "gone", "mac": ' + b"9" * 5000 + b"}", "no JSON"),
         ('{"type": "gone"}'.encode("utf-16"), "no JSON"),
         (b"[" * 60_000, "no JSON"),
@@ -105,12 +111,45 @@ def test_a_wrong_line_says_what_is_wrong(text: bytes, reason: str) -> None:
     assert len(found.reason) <= MAX_REASON and found.reason.isprintable()
 
 
-@pytest.mark.parametrize("number", ["1e999", "-1e999", "Infinity", "-Infinity"])
-def test_no_record_has_a_figure_that_json_has_not(number: str) -> None:
+@pytest.mark.parametrize(
+    "number",
+    ["1e999", "-1e999", "Infinity", "-Infinity", "1e300", "-1e19", f"{1 << 63}", f"{-(1 << 64)}"],
+)
+def test_no_record_has_a_figure_that_nobody_can_reckon_with(number: str) -> None:
     found = read(f'{{"type": "server", "when": {number}}}'.encode())
     assert isinstance(found, Wrong)
     found = read(f'{{"type": "event", "data": {{"a": [{number}]}}}}'.encode())
     assert isinstance(found, Wrong)
+
+
+def test_a_row_that_is_no_row_of_ours_is_left_out() -> None:
+    assert isinstance(
+        read(line(SeatRow(MAC, "row1-1", message="x" * 15_000)).rstrip(b"\n")), SeatRow
+    )
+    found = read(line(SeatRow(MAC, "row1-1", message="x" * 16_400)).rstrip(b"\n"))
+    assert found == Wrong("seat: more than 16384 bytes")
+
+
+def test_a_histogram_has_as_many_buckets_as_there_are_powers() -> None:
+    row = ServerRow(1.0, latency=(1,) * 64)
+    assert read(line(row).rstrip(b"\n")) == row
+    assert isinstance(read(line(ServerRow(1.0, latency=(1,) * 65)).rstrip(b"\n")), Wrong)
+
+
+@pytest.mark.parametrize("letter", ("\x1b", "\x07", "\0", "\x9b", "\u202e", "\u2028", "\ud800"))
+def test_no_text_acts_on_a_terminal_or_turns_the_writing(letter: str) -> None:
+    event = Event(5, 4.5, MAC, "http", f"a{letter}b", {f"k{letter}": [f"{letter}c"]})
+    expected = Event(5, 4.5, MAC, "http", "a?b", {"k?": ["?c"]})
+    assert read(line(event).rstrip(b"\n")) == expected
+    row = json.dumps(dataclasses.asdict(SeatRow(MAC, letter)) | {"type": "seat"}).encode()
+    assert read(row) == SeatRow(MAC, "?")
+
+
+def test_accents_and_the_lines_of_a_console_stay() -> None:
+    event = Event(5, 4.5, MAC, "failed:swap", "Café „ö“ ✓", {"console": "one\n\ttwo\n"})
+    assert read(line(event).rstrip(b"\n")) == event
+    raw = json.dumps(dataclasses.asdict(event) | {"type": "event"}, ensure_ascii=False)
+    assert read(raw.encode()) == event
 
 
 def test_a_long_line_is_thrown_away_and_the_next_one_is_read() -> None:

@@ -590,6 +590,46 @@ def test_a_mirror_that_goes_on_with_another_server_is_not_lost() -> None:
     assert seat.state == "lost"
 
 
+def test_a_mirror_is_whole_until_its_seat_tells_otherwise() -> None:
+    seat = Played()
+    seat.boot()
+    assert seat.mirror == "", "the profile gives it none"
+    seat.room.know(MAC, Known(mirrored=True))
+    assert seat.mirror == "", "it has no swap"
+    area = ((0, 1 << 30),)
+    seat.report(areas=area)
+    assert seat.mirror == "whole"
+    seat.say("agent:lost", "10.0.0.1: no answer")
+    assert seat.mirror == "whole", "no leg is dropped yet"
+    seat.say("agent:degraded", "the mirror continues without 10.0.0.1:10809")
+    assert seat.mirror == "degraded"
+    assert seat.room.mirrors() == {"whole": 0, "degraded": 1, "resyncing": 0, "unknown": 0}
+    seat.say("agent:renewed", "after 61.03 s")
+    assert seat.mirror == "resyncing"
+    seat.say("agent:degraded", "the mirror continues without 10.0.0.1:10809")
+    seat.say("agent:renewed", "after 20.00 s")
+    seat.say("agent:resynced", "the mirror is complete again")
+    assert seat.mirror == "whole"
+    seat.see("off", "poweroff", how="poweroff")
+    seat.detach()
+    seat.rest(30)
+    assert (seat.state, seat.mirror) == ("off", "")
+    assert seat.room.mirrors() == {}
+
+
+def test_a_mirror_of_before_the_servers_start_is_unknown_and_a_renewed_area_is_none() -> None:
+    seat = Played()
+    seat.room.know(MAC, Known(mirrored=True))
+    seat.report(areas=((0, 1 << 30),))
+    seat.room.know(MAC, Known(mirrored=True))
+    seat.report(areas=((0, 1 << 30),))
+    assert (seat.state, seat.mirror) == ("running", "unknown")
+    seat.say("agent:renewed", "after 61.03 s")
+    assert seat.mirror == "unknown"
+    seat.say("agent:resynced", "the mirror is complete again")
+    assert seat.mirror == "whole"
+
+
 def test_flapping_ends_when_it_is_told_or_not_told_again() -> None:
     seat = Played()
     seat.boot()

@@ -51,7 +51,9 @@ class FakeRoom:
         self.number = 100
         self.seats = {mac: seat(mac) for mac in MACS}
         self.servers: tuple[RoomServer, ...] = (
-            RoomServer.of(ServerRow(1.0), "first", "1", connected=True, started=1.0, since=1.0),
+            RoomServer.of(
+                ServerRow(1.0), "first", "1", versions={}, connected=True, started=1.0, since=1.0
+            ),
         )
         self.plan: Rows = (("pc-01", "", "pc-02"),)
         self.told: list[RoomEvent] = []

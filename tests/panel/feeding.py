@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,14 @@ def figures(when: float, **more: Any) -> ServerRow:
             disk=(10 << 30, 40 << 30),
             refused={"full": 2},
             packets={"discover": 60, "request": 60},
+            mirrors={"whole": 20, "degraded": 2, "resyncing": 1, "unknown": 0},
+            requests={"read": 7000, "write": 3000, "trim": 100},
+            delays={"store": 1.5, "rate": 20.0},
+            worker_cpu=40.0,
+            sent=5 << 30,
+            downloads=2,
+            transfers={"unanswered": 1, "sending": 4},
+            transfers_ended={"done": 60, "broken": 1},
         ),
         **more,
     )
@@ -239,3 +248,27 @@ async def fed(place: Path | None = None, **options: Any) -> AsyncIterator[Feedin
     finally:
         feeding.break_off()
         await runner.cleanup()
+
+
+@contextmanager
+def fed_beside(place: Path, *records: Record) -> Iterator[Feeding]:
+    """Play a server that has told ``records``, in a thread, for a command that blocks."""
+    up, end, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
+    played: list[Feeding] = []
+
+    async def work() -> None:
+        async with fed(place) as server:
+            server.send(*records)
+            played.append(server)
+            up.set()
+            await end.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(work(),))
+    thread.start()
+    try:
+        assert up.wait(10)
+        yield played[0]
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
+        loop.close()

@@ -14,14 +14,12 @@ from typing import Any, Self
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.middleware.gzip import GZipMiddleware
 
-from tests import ROOT
+from netboot.panel.web import files
 from tests.panel.played_room import PlayedRoom
 
-STATIC = ROOT / "netboot/panel/static"
 POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'"
@@ -41,6 +39,10 @@ FIXED = {
     "results",
     "gone",
 }
+WRONG = (
+    "login: wrong name or password; an administrator can set another one: "
+    "netboot panel user passwd NAME"
+)
 Json = Any
 
 
@@ -148,7 +150,7 @@ class Played:
         is_open = path in ("/api/v1/me", "/api/v1/login", "/api/v1/logout")
         who = self.me(request)
         if who["needs_login"] and not is_open:
-            return 401, "not logged in: this panel shows nothing to guests; log in"
+            return 401, "not logged in: this panel is for accounts only; log in"
         if request.method == "GET":
             return None
         body = await request.body()
@@ -165,11 +167,7 @@ class Played:
         app, room = self.app, self.room
         app.add_middleware(GZipMiddleware)
         app.middleware("http")(self.guard)
-        app.mount("/static", StaticFiles(directory=STATIC))
-
-        @app.get("/")
-        def page() -> Response:
-            return FileResponse(STATIC / "index.html")
+        app.include_router(files.router(files.read_files()))
 
         @app.get("/api/v1/me")
         def me(request: Request) -> Json:
@@ -178,7 +176,7 @@ class Played:
         @app.post("/api/v1/login")
         def login(body: dict[str, Json], response: Response) -> Json:
             if (body["name"], body["password"]) != (NAME, PASSWORD):
-                return JSONResponse({"detail": "not logged in: name or password is wrong"}, 401)
+                return JSONResponse({"detail": WRONG}, 401)
             response.set_cookie("netboot_session", SESSION, httponly=True, samesite="strict")
             return {"name": NAME, "role": "operator", "csrf": CSRF}
 
@@ -198,7 +196,10 @@ class Played:
         @app.get("/api/v1/seats/{mac}")
         def seat(mac: str) -> Json:
             if mac not in room.seats:
-                return JSONResponse({"detail": f"no seat '{mac}': it was never seen"}, 404)
+                return JSONResponse(
+                    {"detail": f"no seat {mac!r}: no server knows it; GET /api/v1/room lists all"},
+                    404,
+                )
             (row,) = room.rows([mac])
             return {"seat": row, "events": room.events(mac), "boots": room.boots(mac)}
 

@@ -7,20 +7,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from netboot.boot.silence import BY_STEP, Silent, Step
+from netboot.boot.stages import BY_NAME
 from netboot.feed.records import Hardware, Pages, Pressure, Report, SeatRow, ServerRow, Trouble
+from netboot.panel.history.rooms import SeatBoot, regression
+from netboot.panel.keeping import FEED, REMEDY
 
 Json = Any
 MIB, GIB = 2**20, 2**30
 HOUR = 3600
 STAGES = [  # of a boot, with the seconds after power-on
-    ("dhcp", 0.0, "10.77.0.{n} offered, snponly.efi"),
-    ("tftp", 1.1, "snponly.efi, 245 KiB in 0.3 s"),
-    ("http", 2.2, "initrd, 21.4 MiB in 1.9 s, 11.3 MB/s"),
+    ("dhcp", 0.0, "OFFER 10.77.0.{n}, boot file snponly.efi"),
+    ("tftp", 1.1, "snponly.efi 250.9 kB in 0.30 s"),
+    ("http", 2.2, "amd64/vmlinuz 21.4 MB in 1.90 s, 11.3 MB/s"),
     ("kernel", 6.3, "Linux starts"),
     ("init:start", 8.0, "2032 MiB of RAM, Linux 6.1.0-40-amd64"),
     ("init:network", 9.4, "eth0, 1000 Mbit/s, 10.77.0.{n}"),
     ("swap", 10.2, "/dev/nbd0, 1024 MiB, 2 connections"),
-    ("init:root", 11.0, "kiosk, 412 MiB, by the network"),
+    ("init:root", 11.0, "nbd, starting userland"),
     ("userland", 14.5, "1.9 GiB of RAM, 1 GiB of swap"),
     ("screen:shown", 21.0, "Moodle of our school"),
 ]
@@ -28,17 +32,23 @@ TAIL = """[    8.012] init: e1000e loaded, port eth0
 [    9.406] init: link is up, 1000 Mbit/s
 [   29.410] init: no answer to DHCP for 20 s
 [   29.411] init: failed: no address"""
-LOST = Trouble(
-    0,
-    "pages:away",
-    "all connections to the swap have ended, and none came back for 20 s",
-    "look at the PC, its cable and the switch; if it was switched off, nothing is to do",
-)
+AWAY = Silent("", BY_STEP[Step.AWAY], 20.0).message
+LOST = Trouble(0, "pages:away", AWAY, BY_NAME["pages:away"].remedy)
 FAILED = Trouble(
     0,
     "failed:network",
-    "no address: no answer to DHCP for 20 s",
-    "check the cable, the switch port and the DHCP server",
+    "no IP address: none on the command line (ip=), no answer by DHCP",
+    BY_NAME["failed:network"].remedy,
+)
+UNHEARD = Trouble(0, FEED, "the panel does not hear of this server", REMEDY)
+NOT_SEEN: dict[str, Json] = {"acknowledged_by": "", "acknowledged_at": None}
+SLOWER = regression(
+    tuple(SeatBoot(n, f"{n}", "", 0, 43.0, "running", 43.0) for n in range(12)),
+    tuple(SeatBoot(n, f"{n}", "", 0, 31.0, "running", 31.0) for n in range(12)),
+)
+ADVICE = (
+    "waited for memory 23% of its time in 7 days: its 3072 MiB are too little; "
+    "add RAM, or boot a smaller image"
 )
 
 
@@ -74,7 +84,7 @@ class PlayedRoom:
         stage = {"booting": "init:network", "waiting": "wait", "unknown": "", "off": "order"}
         message = {
             "booting": f"eth0, 1000 Mbit/s, 10.77.0.{number}",
-            "waiting": "waits 12 s for its turn, 3 PCs before it",
+            "waiting": "12 s, PCs in front: 3",
             "off": "poweroff, by operator",
         }
         row = SeatRow(
@@ -148,6 +158,11 @@ class PlayedRoom:
             disk=(310 * GIB, 480 * GIB),
             refused={"no room": 2},
             packets={"DISCOVER": 41, "OFFER": 40, "REQUEST": 40, "ACK": 40},
+            mirrors={"whole": 4, "degraded": 2, "resyncing": 1, "unknown": 0},
+            delays={"rate": 12.5, "store": 1.5},
+            downloads=3,
+            transfers={"unanswered": 1, "sending": 4},
+            transfers_ended={"done": 120, "broken": 2},
         )
 
     def step(self) -> list[str]:
@@ -194,6 +209,11 @@ class PlayedRoom:
                 "version": "0.2.0",
                 "connected": self.connected[name],
                 "started": self.began - 5 * HOUR,
+                "versions": {
+                    "linux": "6.12.1-amd64",
+                    "Python": "3.11.2",
+                    "pcs:amd64": "6.1.0-40-amd64",
+                },
                 "since": time.time() - 90,
             }
             for name, row in self.servers.items()
@@ -210,7 +230,7 @@ class PlayedRoom:
         for index, (stage, at, message) in enumerate(self._stages(mac)):
             text = message.format(n=number)
             event = {"number": index, "when": self.began + at, "seat": mac, "stage": stage}
-            data = {"console": TAIL} if stage.startswith("failed") else {}
+            data = {"console": TAIL.split("\n")} if stage.startswith("failed") else {}
             rows.append(event | {"message": text, "data": data, "server": self.server_of(mac)})
         return rows
 
@@ -275,7 +295,7 @@ class PlayedRoom:
                 for at, row in enumerate(slow)
             ],
             "previous": {"seats": len(seats), "seconds": 31.0},
-            "regression": "The room took 43 s and not 31 s: the stage http was 9 s longer.",
+            "regression": SLOWER,
         }
 
     def troubles(self) -> list[Json]:
@@ -285,11 +305,9 @@ class PlayedRoom:
             if row.trouble is None:
                 continue
             trouble = {"id": number, "seat": row.mac, "name": row.name, **asdict(row.trouble)}
-            trouble["cause"] = "the PC was switched off, or its cable is out"
-            rows.append(trouble | {"acknowledged_by": "", "acknowledged_at": None, "over": None})
-        first = next(iter(self.seats.values()))
-        over = {"id": 9999, "seat": first.mac, "name": first.name, **asdict(FAILED)}
-        over |= {"when": self.began, "cause": "", "acknowledged_by": "", "acknowledged_at": None}
+            rows.append(trouble | {"cause": ""} | NOT_SEEN | {"over": None})
+        over = {"id": 9999, "seat": "server-2", "name": "server-2", **asdict(UNHEARD)} | NOT_SEEN
+        over |= {"when": self.began, "cause": "the connection broke"}
         return [*rows, over | {"over": self.began + 60}]
 
     def inventory(self) -> list[Json]:
@@ -304,9 +322,7 @@ class PlayedRoom:
                 "image": row.image,
                 "last_seen": row.seen,
                 "short_ratio": 0.23 if index % 5 == 2 else 0.004,
-                "advice": "add 1 GiB of RAM: it waited for memory 23 % of the lesson"
-                if index % 5 == 2
-                else "",
+                "advice": ADVICE if index % 5 == 2 else "",
             }
             for index, row in enumerate(rows)
         ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -116,7 +117,8 @@ def test_a_wrong_change_says_why_and_changes_nothing(
         (b"", "damaged"),
         (b"{", "damaged"),
         (b"[]", "damaged"),
-        (b'{"version": 2}', "version 2, expected 1"),
+        (b'{"version": 0}', "damaged: version 0, expected 1"),
+        (b'{"version": 2}', "made by a newer release: version 2, expected 1"),
         (b'{"version": 1, "key": "", "accounts": [{"name": "a"}]}', "damaged"),
         (
             b'{"version":1,"key":"","accounts":[{"name":"a","role":"root","hash":"","stamp":""}]}',
@@ -168,6 +170,84 @@ def test_the_table_of_sessions_has_hashes_and_limits() -> None:
     for number in range(1100):
         table.open(f"user{number}", "s", 30.0)
     assert len(table._sessions) == 1000
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    return tmp_path / sessions.FILE
+
+
+def test_sessions_outlive_the_panel_in_a_private_file_with_hashes(kept: Path) -> None:
+    wall = 1e9
+    table = Sessions(kept, lambda: wall)
+    first, second = table.open("anna", "s", 50.0), table.open("bert", "t", 3650.0)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert first not in kept.read_text() and second not in kept.read_text()
+    wall += 600  # the panel was killed; the machine's other clock began again
+    again = Sessions(kept, lambda: wall)
+    again.load(5.0)
+    assert again.find(first, 5.0 + 6.5 * 3600, touch=False) == sessions.Holder("anna", "s")
+    assert again.find(first, 5.0 + 7 * 3600, touch=False) is None
+    assert again.find(second, 5.0 + 7 * 3600, touch=False) == sessions.Holder("bert", "t")
+
+
+def test_a_session_that_has_ended_does_not_come_back(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = Sessions(kept)
+    token, other = table.open("anna", "s", 0.0), table.open("anna", "s", 0.0)
+    table.close(token, 1.0)
+    again = Sessions(kept)
+    again.load(0.0)
+    assert again.find(token, 1.0) is None and again.find(other, 1.0) is not None
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sessions, "replace_file", full)
+    again.close(other, 2.0)
+    assert "sessions end with the panel: No space left on device" in caplog.text
+    last = Sessions(kept)
+    last.load(0.0)
+    assert last.find(other, 2.0) is None
+
+
+def test_the_last_use_of_a_session_is_kept_now_and_then(kept: Path) -> None:
+    wall = 1e9
+    table = Sessions(kept, lambda: wall)
+    token = table.open("anna", "s", 0.0)
+    before = kept.read_text()
+    assert table.find(token, 200.0) and kept.read_text() == before
+    assert table.find(token, 300.0) and kept.read_text() == before  # used at the same time of day
+    wall += 5 * 3600
+    assert table.find(token, 5 * 3600.0) and kept.read_text() != before
+
+
+@pytest.mark.parametrize(
+    "content",
+    (
+        *(
+            b"",
+            b"{",
+            b"[]",
+            b"\xff",
+            b"null",
+            b"[" * 9999,
+            b'{"sessions": 5}',
+            b'{"sessions": [5]}',
+        ),
+        b'{"sessions": [{"hash": "zz", "name": "a", "stamp": "b", "used": 9e9}]}',
+        b'{"sessions": [{"hash": "00", "name": ["a"], "stamp": "b", "used": 9e9}]}',
+        b'{"sessions": [{"hash": "00", "name": "a", "stamp": "b", "used": NaN}]}',
+        b'{"sessions": [{"hash": "00", "name": "a", "stamp": "b", "used": "x"}]}',
+    ),
+)
+def test_a_damaged_file_has_no_sessions(kept: Path, content: bytes) -> None:
+    kept.write_bytes(content)
+    table = Sessions(kept)
+    table.load(0.0)
+    assert not table._sessions
+    assert table.find(table.open("anna", "s", 0.0), 1.0) is not None
 
 
 def test_a_csrf_token_is_of_its_session() -> None:

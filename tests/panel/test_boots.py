@@ -154,6 +154,15 @@ def test_events_of_another_run_are_all_new() -> None:
     assert told.last.outcome == "running"
 
 
+def test_a_pc_that_ran_before_its_server_started_has_no_boot_yet() -> None:
+    told = Told()
+    told.event(0.0, "pages:attach", {"export": "seat-525400770001", "connections": 1})
+    told.event(1.0, "agent:reattached", {"uptime": 40.0})
+    assert told.all == []
+    told.boot(60.0)
+    assert told.last.outcome == "running" and told.last.began == NOW + 60
+
+
 def test_boots_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_SEATS", 5)
     monkeypatch.setattr(module, "MOST_STEPS", 3)

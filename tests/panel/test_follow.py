@@ -228,6 +228,37 @@ def test_a_wrong_line_is_left_out(tmp_path: Path) -> None:
     run(work())
 
 
+def test_a_record_that_breaks_a_receiver_ends_no_other_feed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Brittle(Heard):
+        def take(self, link: str, record: Record) -> None:
+            if isinstance(record, Event):
+                raise OverflowError("cannot convert float infinity to integer")
+
+    async def work() -> None:
+        async with fed(tmp_path / "s") as server, fed(tmp_path / "t") as other:
+            brittle, heard = Brittle(), Heard()
+            followers = Servers(
+                [Follower(server.source, (brittle,)), Follower(other.source, (heard,))],
+                lambda mac: [],
+            )
+            task = asyncio.create_task(followers.run())
+            await until(lambda: server.readers and other.readers)
+            for attempt in (1, 2):
+                server.send(server.event(1, "dhcp"))
+                await until(lambda attempt=attempt: len(server.asked) > attempt)  # type: ignore[misc]
+                await until(lambda: server.readers)
+            other.send(other.event(1, "dhcp"))
+            await until(lambda: heard.numbers == [1])
+            assert not task.done()
+            assert "more than this panel can take: OverflowError" in "".join(brittle.reasons)
+            task.cancel()
+
+    run(work())
+    assert [each.name for each in caplog.records].count(follow.log.name) == 1
+
+
 def test_a_server_that_falls_silent_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

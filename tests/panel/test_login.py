@@ -1,13 +1,19 @@
 """Login over HTTP: cookies, wrong passwords, delays, and what ends a session."""
 
 import json
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from netboot.panel.login.sessions import Sessions
 from netboot.panel.web.access import Visitor
+from netboot.panel.web.app import create_app
 from netboot.panel.web.models import LoginBody
+from tests.panel.browser import Browser
 from tests.panel.conftest import PASSWORD, Desk
 
 ME = "/api/v1/me"
@@ -89,6 +95,45 @@ def test_the_operator_logs_in_while_a_stranger_guesses(desk: Desk) -> None:
     assert desk.browser(address="192.0.2.8").log_in("olga", PASSWORD).status == 200
 
 
+def test_browsers_behind_a_proxy_of_this_machine_are_told_apart(desk: Desk) -> None:
+    proxy = "127.0.0.1"
+    pupil, teacher = desk.browser(address=proxy), desk.browser(address=proxy)
+    theirs = {"X-Forwarded-For": "127.0.0.1, 192.0.2.66"}
+    guess = {"name": "olga", "password": "a guess of a pupil"}
+    assert [pupil.post(LOGIN, guess, **theirs).status for _ in range(5)][-1] == 429
+    body = {"name": "olga", "password": PASSWORD}
+    assert pupil.post(LOGIN, body, **theirs).status == 429
+    assert teacher.post(LOGIN, body, **{"X-Forwarded-For": "192.0.2.7"}).status == 200
+    assert desk.fakes.history.noted[-1].address == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    (
+        {"X-Forwarded-For": "192.0.2.7"},
+        {"X-Forwarded-For": "192.0.2.7, 127.0.0.1"},
+        {"X-Forwarded-For": "::1"},
+        {"X-Forwarded-For": ""},
+        {"X-Forwarded-For": "<b>"},
+        {"Forwarded": "for=192.0.2.7"},
+        {"Via": "1.1 proxy"},
+    ),
+)
+def test_what_is_for_this_machine_is_for_nobody_behind_its_proxy(
+    closed_desk: Desk, headers: dict[str, str]
+) -> None:
+    here = closed_desk.browser(address="127.0.0.1")
+    assert here.get("/metrics").status != 401
+    assert here.get("/metrics", **headers).status == 401
+
+
+def test_a_browser_in_the_lan_cannot_say_that_it_is_another_one(desk: Desk) -> None:
+    browser = desk.browser()
+    guess = {"name": "olga", "password": "a guess of a pupil"}
+    told = ({"X-Forwarded-For": f"192.0.2.{number}"} for number in range(5))
+    assert [browser.post(LOGIN, guess, **each).status for each in told][-1] == 429
+
+
 def test_a_mark_of_a_known_browser_is_of_one_account(desk: Desk) -> None:
     browser = desk.logged_in("viktor")
     for _ in range(3):
@@ -121,6 +166,28 @@ def test_another_password_a_deletion_and_idleness_end_a_session(desk: Desk) -> N
     assert third.get(ME).json["name"] == ""
     desk.accounts.set_password("olga", PASSWORD)
     assert first.get(ME).json["name"] == ""
+
+
+def test_a_restart_of_the_panel_ends_no_session_but_of_other_passwords(
+    desk: Desk, tmp_path: Path
+) -> None:
+    def started() -> Callable[..., Browser]:
+        kept = Sessions(tmp_path / "sessions.json")
+        kept.load(time.monotonic())
+        app = create_app(desk.fakes.ports, desk.accounts, sessions=kept)
+        return lambda **more: Browser(app, **more)
+
+    browsers = started()
+    olga, viktor = browsers(), browsers()
+    assert olga.log_in("olga", PASSWORD).status == viktor.log_in("viktor", PASSWORD).status == 200
+    desk.accounts.set_password("viktor", PASSWORD)
+    browsers = started()
+    again = browsers(cookies=dict(olga.cookies), csrf=olga.csrf)
+    assert again.get(ME).json["name"] == "olga"
+    assert again.ask("PUT", "/api/v1/plan", {"rows": []}).status == 200
+    assert browsers(cookies=dict(viktor.cookies)).get(ME).json["name"] == ""
+    again.post("/api/v1/logout")
+    assert started()(cookies=dict(olga.cookies)).get(ME).json["name"] == ""
 
 
 def test_a_login_replaces_the_session_of_the_browser(desk: Desk) -> None:

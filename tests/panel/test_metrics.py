@@ -97,12 +97,33 @@ def test_rates_of_each_second_become_totals() -> None:
     played = Played()
     played.begin(A, "school")
     for second in (1, 2, 3, 60, 50):  # the panel was away for a while; a clock was set back
-        played.take(A, figures(NOW + second, requests_rate=100.0, read_rate=10.0, write_rate=0.0))
+        played.take(A, figures(NOW + second, read_rate=10.0, write_rate=0.0))
     found = played.samples()
-    assert found["netboot_pages_requests_total", "school"] == 800
     assert found["netboot_pages_bytes_total", "read", "school"] == 80
     assert found["netboot_pages_bytes_total", "written", "school"] == 0
     assert found["netboot_server_cpu_seconds_total", "school"] == 2.0
+
+
+def test_totals_of_servers_are_theirs_and_have_a_label() -> None:
+    played = Played()
+    played.begin(A, "school")
+    found = played.samples()
+    for key, value in {
+        ("netboot_pages_requests_total", "read", "school"): 7000,
+        ("netboot_pages_requests_total", "trim", "school"): 100,
+        ("netboot_pages_delayed_seconds_total", "rate", "school"): 20.0,
+        ("netboot_tftp_transfers", "school", "sending"): 4,
+        ("netboot_tftp_transfers_ended_total", "broken", "school"): 1,
+        ("netboot_http_sent_bytes_total", "school"): 5 << 30,
+        ("netboot_http_downloads", "school"): 2,
+        ("netboot_worker_cpu_seconds_total", "school"): 40.0,
+        ("netboot_mirrors", "school", "degraded"): 2,
+    }.items():
+        assert found[key] == value
+    played.take(A, figures(NOW + 1, requests={"read": 1}))
+    assert played.samples()["netboot_pages_requests_total", "read", "school"] == 1, (
+        "it started anew"
+    )
 
 
 def test_latency_is_a_histogram_in_seconds() -> None:

@@ -36,7 +36,8 @@ ROUTES = {
     "GET /api/v1/audit",
 }
 
-# Rules between two values, which a schema cannot say: a message needs a text, since is before until.
+# Rules that a schema cannot say: a message needs a text, since is before until, a seat has one place,
+# and a letter that turns the writing is none.
 CONFIG = """
 seed = 1
 [auth.openapi.session]
@@ -49,7 +50,7 @@ database = "none"
 [phases.stateful]
 enabled = false
 [[operations]]
-include-path-regex = "/(orders|schedules|samples)$"
+include-path-regex = "/(orders|plan|schedules|samples)$"
 checks.positive_data_acceptance.enabled = false
 """
 

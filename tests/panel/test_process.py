@@ -1,6 +1,7 @@
 """The parts of a panel together: schedules, plan and history, in this process."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from netboot.errors import OperatorError
 from netboot.panel import process, schedule
 from netboot.panel.history import History
+from netboot.panel.login.sessions import Sessions
 from netboot.panel.process import PanelService, Wanted
 from netboot.panel.records import Schedule
 from netboot.panel.schedule import local_zone
@@ -99,6 +102,34 @@ def test_the_plan_of_hand_is_there_after_a_restart(tmp_path: Path) -> None:
                 await history.save_plan((("a", "b"),))
             async with working(tmp_path, server) as service:
                 await until(lambda: service.room.view().plan == (("a", "b"),))
+
+    run(work())
+
+
+def test_a_second_panel_of_one_folder_is_refused_and_one_that_ends_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Wanted((), tmp_path)
+    with listen("127.0.0.1", 0) as listener:
+        monkeypatch.setattr(process, "LOCK_SECONDS", 0.2)
+        first = PanelService(wanted, listener)
+        with pytest.raises(OperatorError, match="another panel works in"):
+            PanelService(wanted, listener)
+        monkeypatch.setattr(process, "LOCK_SECONDS", 20.0)
+        ending = threading.Timer(0.3, first.close)
+        ending.start()
+        PanelService(wanted, listener).close()
+        ending.join()
+
+
+def test_sessions_are_kept_at_the_end(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fed(tmp_path / "s") as server, working(tmp_path, server) as service:
+            token = service._sessions.open("operator", "s", time.monotonic() - 3600)
+        kept = Sessions(tmp_path / "panel" / "panel-sessions.json")
+        kept.load(time.monotonic())
+        assert kept.find(token, time.monotonic() + 6.9 * 3600, touch=False)
+        assert kept.find(token, time.monotonic() + 7.1 * 3600) is None
 
     run(work())
 

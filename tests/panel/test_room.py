@@ -243,6 +243,15 @@ def test_events_and_gone_seats_are_bounded_and_old_numbers_reload(
     assert room.changes(number) is None
 
 
+def test_long_events_take_the_place_of_many(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_EVENT_BYTES", 200_000)
+    begin(room, A)
+    for each in range(8):
+        room.take(A, replace(event(each), data={"console": "x" * 60_000}))
+    room.publish()
+    assert [each.number for each in room.events(event(7).seat)] == [5, 6, 7]
+
+
 def test_a_flood_of_seats_is_bounded(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_SEATS", 20)
     begin(room, A, *a_room(50, BEGAN))

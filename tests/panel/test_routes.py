@@ -1,11 +1,14 @@
 """Each route of the API: its answer, and who may ask."""
 
+import json
 from typing import Any
 
 import pytest
 
 from netboot.feed.records import ServerRow
 from netboot.panel.records import RoomEvent, RoomServer, Schedule
+from netboot.serve.feed import acting
+from netboot.serve.feed.acting import parse_order
 from tests.panel.conftest import Desk
 from tests.panel.fakes import MACS, XSS
 
@@ -101,12 +104,12 @@ def test_a_trouble_is_acknowledged_by_name(desk: Desk) -> None:
 
 
 def test_an_order_tells_each_seats_refusal(desk: Desk) -> None:
-    body = {"order": "message", "text": "break\nnow", "seats": [MAC.upper(), MAC, MACS[2]]}
+    body = {"order": "message", "text": " break\n\tnow\n", "seats": [MAC.upper(), MAC, MACS[2]]}
     answer = desk.logged_in().post("/api/v1/orders", body)
     assert answer.json == {"results": {MAC: "", MACS[2]: "it is off"}}
     [order] = desk.fakes.orders.sent
     assert (order.order, order.text, order.by, order.seats) == (
-        *("message", "break now", "olga"),  # a screen has one line for it
+        *("message", "break now", "olga"),
         (MAC, MACS[2]),
     )
 
@@ -127,7 +130,16 @@ def test_an_order_tells_each_seats_refusal(desk: Desk) -> None:
             "body 'text': expected printable",
         ),
         ({"order": "message", "text": "\ud800", "seats": [MAC]}, "body 'text': "),
-        ({"order": "message", "text": "x" * 201, "seats": [MAC]}, "body 'text': expected to"),
+        (
+            {"order": "message", "text": "\u202egnp", "seats": [MAC]},
+            "body 'text': expected printable",
+        ),
+        ({"order": "message", "text": "x" * 201, "seats": [MAC]}, "body 'text': "),
+        ({"order": "image", "image": "../x", "seats": [MAC]}, "body 'image': expected the name of"),
+        (
+            {"order": "loader", "loader": "grub", "seats": [MAC]},
+            "body 'loader': expected one of auto",
+        ),
         ([], "body: "),
     ],
 )
@@ -138,6 +150,20 @@ def test_a_wrong_order_is_refused_in_one_line(desk: Desk, body: Any, said: str) 
     assert desk.fakes.orders.sent == []
 
 
+def test_an_order_that_the_panel_takes_is_one_that_a_server_reads(desk: Desk) -> None:
+    browser = desk.logged_in()
+    text = "a\n" + 99 * "ö "
+    words = ({"text": text[:200]}, {"image": "Kiosk-1.2"}, {"image": ""}, {"loader": "native"})
+    for order, word in zip(("message", "image", "image", "loader"), words, strict=True):
+        assert (
+            browser.post("/api/v1/orders", {"order": order, "seats": [MAC], **word}).status == 200
+        )
+        sent = desk.fakes.orders.sent[-1]
+        values = {"text": sent.text, "image": sent.image, "loader": sent.loader}
+        body = {"order": sent.order, "seats": sent.seats, "by": sent.by, **values}
+        assert isinstance(parse_order(json.dumps(body).encode()), acting.Order)
+
+
 def test_the_plan_is_kept_and_shown(desk: Desk) -> None:
     browser = desk.logged_in()
     assert browser.ask("PUT", "/api/v1/plan", {"rows": [["b", ""], ["a"]]}).json == {
@@ -145,6 +171,13 @@ def test_the_plan_is_kept_and_shown(desk: Desk) -> None:
     }
     assert desk.fakes.history.saved == (("b", ""), ("a",))
     assert desk.browser().get("/api/v1/plan").json == {"rows": [["b", ""], ["a"]]}
+    twice = {"rows": [["a", "b"], ["", "", "a"]]}
+    assert (
+        "a seat has one place, found 'a' at 2" in browser.ask("PUT", "/api/v1/plan", twice).detail
+    )
+    for name in ("\u202ea", "a\nb", "\x1b[2J"):
+        answer = browser.ask("PUT", "/api/v1/plan", {"rows": [[name]]})
+        assert answer.status == 422 and "printable" in answer.detail
     large = {"rows": [["a"] * 400] * 11}
     assert "4400 places" in browser.ask("PUT", "/api/v1/plan", large).detail
 
@@ -163,7 +196,16 @@ def test_a_schedule_is_added_and_removed(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"at": "24:00"}, {"days": []}, {"days": [7]}, {"seats": ["pc-01"]}, {"seats": ["group:"]}],
+    [
+        {"at": "24:00"},
+        {"days": []},
+        {"days": [7]},
+        {"seats": ["pc-01"]},
+        {"seats": ["group:"]},
+        {"order": "message", "text": "x" * 201},
+        {"order": "loader", "loader": "grub"},
+        {"order": "image", "image": "a b"},
+    ],
 )
 def test_a_wrong_schedule_is_refused(desk: Desk, wrong: dict[str, Any]) -> None:
     body = {"order": "wake", "at": "07:30", **wrong}
@@ -245,7 +287,9 @@ def test_an_order_to_a_server_that_is_away_is_noted(desk: Desk) -> None:
 
 def test_health_is_degraded_if_a_server_is_away(desk: Desk, closed_desk: Desk) -> None:
     assert closed_desk.browser().get("/health").json["status"] == "ok"
-    away = RoomServer.of(ServerRow(1.0), "second", "", connected=False, started=0.0, since=5.0)
+    away = RoomServer.of(
+        ServerRow(1.0), "second", "", versions={}, connected=False, started=0.0, since=5.0
+    )
     desk.fakes.room.servers += (away,)
     answer = desk.browser().get("/health").json
     assert answer["status"] == "degraded"

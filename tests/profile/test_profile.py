@@ -281,6 +281,13 @@ def test_a_port_of_before_costs_the_panel_and_not_the_room() -> None:
 def test_the_password_of_a_database_is_seen_by_nobody() -> None:
     profile = parse("panel: {database: 'postgresql://netboot:hushhush@10.0.0.5/netboot'}", "f")
     assert profile.has_password and "hushhush" not in repr(profile)
+    assert parse(
+        "panel: {database: 'postgresql://netboot@h/n?password=hushhush'}", "f"
+    ).has_password
+    for wrong in ("postgresql://u:hushhush@[bad/x", "postgresql://u:hushhush@h:99x/x"):
+        with pytest.raises(OperatorError) as found:
+            parse(f"panel: {{database: '{wrong}'}}", "f")
+        assert "panel.database" in str(found.value) and "hushhush" not in str(found.value)
     assert not parse("panel: {database: 'postgresql://netboot@10.0.0.5/netboot'}", "f").has_password
 
 

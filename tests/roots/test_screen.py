@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from netboot.boot.words import WORDS
 from tests import ROOT
 
 SCREEN = ROOT / "rootfs/screen"
@@ -239,6 +240,13 @@ def test_each_sentence_is_there_in_each_language(seat: Seat, language: str) -> N
         wanted = next(text for name, spoken, text in lines if (name, spoken) == (key, language))
         locale = f"SEAT_LOCALE='{language}_XX.UTF-8'\n"
         assert seat.run(f'text {key} ab; echo "$text"', locale) == wanted.replace("%s", "ab")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_strip_begins_with_the_words_that_the_page_says_too(language: str) -> None:
+    lines = [line.split("|") for line in TEXTS.read_text().splitlines()]
+    lost = next(text for key, spoken, text in lines if (key, spoken) == ("lost", language))
+    assert lost.startswith(f"{WORDS['server'][language]} ")
 
 
 def test_english_stands_in_for_a_language_that_is_not_there(seat: Seat) -> None:

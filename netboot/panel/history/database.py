@@ -116,7 +116,7 @@ def _kind(url: str, folder: Path, read_seconds: float) -> Sqlite | Postgresql:
         return Sqlite(folder / FILE, read_seconds)
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number
         parsed = None
     if parsed is None or parsed.get_backend_name() not in ("postgresql", "postgres"):
         found = "no URL" if parsed is None else f"'{parsed.drivername}://'"

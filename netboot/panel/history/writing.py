@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from netboot.feed.records import SeatRow
+from netboot.feed.records import Hardware, SeatRow
+from netboot.panel.facts import completed
 from netboot.panel.history.records import (
     BootDone,
     Numbered,
@@ -82,9 +83,13 @@ class Writing:
 
     def _know(self, connection: Connection, records: Iterable[SeatKnown]) -> None:
         for record in records:
-            number = self._seat(connection, record.server, record.row)
-            values = self._described(record.row)
-            connection.execute(update(seats).where(seats.c.id == number).values(values))
+            where = seats.c.id == self._seat(connection, record.server, record.row)
+            # The database may have been away when the panel started: then the row may lack something.
+            uuid, hardware = connection.execute(
+                select(seats.c.uuid, seats.c.hardware).where(where)
+            ).one()
+            row = completed(record.row, uuid, Hardware(**hardware))
+            connection.execute(update(seats).where(where).values(self._described(row)))
 
     def _seat_minutes(self, connection: Connection, records: Sequence[SeatMinute]) -> None:
         seen: dict[int, int | None] = {}

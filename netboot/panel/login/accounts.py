@@ -53,6 +53,10 @@ class _Content:
     accounts: dict[str, Account]
 
 
+class _NewerError(Exception):
+    """The file is a newer release's: it is whole."""
+
+
 class Accounts:
     """The accounts in the state folder ``folder``. All methods may raise OperatorError."""
 
@@ -204,6 +208,11 @@ class Accounts:
             self._content, self._seen = _Content(b"", {}), None
         except OSError as error:
             raise _failed(self.path, error) from None
+        except _NewerError as error:
+            raise OperatorError(
+                f"{self.path}: made by a newer release: {error}, expected {VERSION}",
+                hint="update this one; without the file all accounts are lost",
+            ) from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise OperatorError(
                 f"{self.path}: damaged: {error}",
@@ -215,6 +224,8 @@ class Accounts:
 def _parsed(data: bytes) -> _Content:
     content: dict[str, Any] = json.loads(data)
     version = content["version"]
+    if isinstance(version, int) and version > VERSION:
+        raise _NewerError(f"version {version}")
     if version != VERSION:
         raise ValueError(f"version {version}, expected {VERSION}")
     accounts = [Account(**each) for each in content["accounts"]]

@@ -136,6 +136,15 @@ def network(address: str) -> str:
     return str(found)
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text is an address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_local(address: str) -> bool:
     """Return whether an address is one of this machine's loopback."""
     try:

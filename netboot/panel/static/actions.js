@@ -1,6 +1,7 @@
 // What an operator can do to one seat, a selection or a group. Many seats, and what ends work, are asked for.
 import { isOperator, post } from "./api.js";
 import { room } from "./live.js";
+import { said } from "./sentences.js";
 import { Component, Dialog, Icon, Problem, html, nameOf, say, t, tn } from "./ui.js";
 
 // asks: always, even for one seat. field: what else the order says.
@@ -32,7 +33,7 @@ export class Actions extends Component {
       const answer = await post("orders", { order: order.name, seats: seats.map(({ mac }) => mac), ...more });
       this.tell(order, seats, answer.results);
     } catch (error) {
-      if (!this.state.order) say(error.message, true);
+      if (!this.state.order) say(said(error.message), true);
       else throw error;
     }
   }
@@ -53,7 +54,7 @@ export class Actions extends Component {
       ${order && html`<${Question} order=${order} seats=${seats} onClose=${() => this.setState({ order: null })}
         onSend=${(more) => this.send(order, more)} />`}
       ${refused && html`<${Dialog} title=${tn("order.refused", refused.length)} onClose=${() => this.setState({ refused: null })}>
-        <ul class="names">${refused.map(([name, why]) => html`<li><b>${name}</b>: ${why}</li>`)}</ul>
+        <ul class="names">${refused.map(([name, why]) => html`<li><b>${name}</b>: ${said(why)}</li>`)}</ul>
         <p class="buttons"><button class="primary" onClick=${() => this.setState({ refused: null })}>${t("close")}</button></p>
       <//>`}
     </div>`;

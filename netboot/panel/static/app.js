@@ -6,12 +6,13 @@ import { Inventory } from "./inventory.js";
 import { listen, load, room, start, stop } from "./live.js";
 import { Login } from "./login.js";
 import { Room } from "./room.js";
+import { said } from "./sentences.js";
 import { Schedules } from "./schedules.js";
 import { Seat } from "./seat.js";
 import { Servers } from "./servers.js";
 import { Troubles } from "./troubles.js";
 import {
-  Component, Icon, clock, html, isTroubled, language, loadTexts, nameOf, say, setLanguage, setSpeaker, t, tn,
+  Component, Icon, clock, html, isTroubled, language, loadTexts, nameOf, onTranslated, say, setLanguage, setSpeaker, t, tn,
 } from "./ui.js";
 
 const SCREENS = { room: Room, boot: Boot, servers: Servers, troubles: Troubles, inventory: Inventory, schedules: Schedules };
@@ -26,6 +27,7 @@ class App extends Component {
   componentDidMount() {
     setSpeaker((text, shown) => this.speak(text, shown));
     onMe(() => this.setState({}));
+    onTranslated(() => this.setState({}));
     listen((change) => this.changed(change));
     addEventListener("hashchange", () => this.go());
   }
@@ -63,7 +65,7 @@ class App extends Component {
     }
     if (fresh.length === 1) {
       const [seat] = fresh;
-      say(t("trouble.new", { name: nameOf(seat), what: seat.trouble?.message ?? t(`state.${seat.state}`) }));
+      say(t("trouble.new", { name: nameOf(seat), what: said(seat.trouble?.message) || t(`state.${seat.state}`) }));
     } else if (fresh.length > 1) say(tn("trouble.new", fresh.length));
     this.setState({});
   }

@@ -1,7 +1,7 @@
 // The boot of the whole room: how far it is, who waits, who is slow, and how it was the last time.
 import { get } from "./api.js";
 import { listen, room } from "./live.js";
-import { Bar, Component, Facts, Problem, ago, clock, duration, html, nameOf, naturally, number, t, tn } from "./ui.js";
+import { Bar, Component, Facts, Problem, Prose, ago, clock, duration, html, nameOf, naturally, number, stageName, t, tn } from "./ui.js";
 
 const EVERY_MS = 3000;
 
@@ -37,7 +37,7 @@ export class Boot extends Component {
     const share = boot.done / boot.seats;
     const slowest = Math.max(...boot.slowest.map(({ seconds }) => seconds), 1);
     return html`
-      ${boot.regression && html`<p class="note warn" role="status"><b>${t("boot.slower")}</b> ${boot.regression}</p>`}
+      ${boot.regression && html`<p class="note warn sentence" role="status"><${Prose} text=${boot.regression} /></p>`}
       <section class="card"><h2>${t("boot.progress", { done: number(boot.done), seats: number(boot.seats) })}</h2>
         <div class="progress" role="progressbar" aria-label=${t("boot.title")} aria-valuemin="0" aria-valuemax=${boot.seats} aria-valuenow=${boot.done}>
           <${Bar} value=${share} tone="green" /></div>
@@ -54,7 +54,7 @@ export class Boot extends Component {
           ${boot.slowest.length ? html`<table><thead><tr><th scope="col">${t("pc.name")}</th><th scope="col" class="figure">${t("boot.took")}</th>
             <th scope="col">${t("boot.longest")}</th><th scope="col" class="wide" aria-hidden="true"></th></tr></thead>
           <tbody>${boot.slowest.map((seat) => html`<tr><th scope="row"><a href="#/seat/${seat.mac}">${nameOf(seat)}</a></th>
-            <td class="figure">${duration(seat.seconds)}</td><td>${seat.stage}</td>
+            <td class="figure">${duration(seat.seconds)}</td><td title=${seat.stage}>${stageName(seat.stage)}</td>
             <td class="wide" aria-hidden="true"><${Bar} value=${seat.seconds / slowest} tone="blue" /></td></tr>`)}</tbody></table>`
             : html`<p class="empty">${t("boot.none-slow")}</p>`}</section></div>`;
   }
@@ -65,7 +65,7 @@ export class Boot extends Component {
     return html`<table><thead><tr><th scope="col">${t("pc.name")}</th><th scope="col">${t("boot.stage")}</th>
       <th scope="col">${t("event.message")}</th></tr></thead><tbody>${seats.slice(0, 50).map((seat) => html`<tr key=${seat.mac}>
       <th scope="row"><a href="#/seat/${seat.mac}">${nameOf(seat)}</a></th>
-      <td><span class="word s-${seat.state}"><span class="dot"></span>${seat.state === "waiting" ? t("state.waiting") : seat.stage}</span></td>
-      <td>${seat.message}</td></tr>`)}</tbody></table>`;
+      <td><span class="word s-${seat.state}"><span class="dot"></span>${seat.state === "waiting" ? t("state.waiting") : stageName(seat.stage)}</span></td>
+      <td><${Prose} text=${seat.message} /></td></tr>`)}</tbody></table>`;
   }
 }

@@ -1,15 +1,16 @@
 // All PCs that were ever seen, and which of them need more RAM.
 import { get } from "./api.js";
+import { said } from "./sentences.js";
 import { Component, Problem, bytes, clock, html, nameOf, naturally, ratio, t, tn } from "./ui.js";
 
 const SHORT = 0.1; // part of the running time; above it more RAM helps
 
 const COLUMNS = [
   { key: "name", of: nameOf, show: (row) => html`<a href="#/seat/${row.mac}">${nameOf(row)}</a>` },
-  { key: "mac", of: (row) => row.mac },
   { key: "memory", of: (row) => row.hardware.memory, show: (row) => (row.hardware.memory ? bytes(row.hardware.memory) : "–"), figure: true },
   { key: "short", of: (row) => row.short_ratio, show: (row) => ratio(row.short_ratio), figure: true },
-  { key: "advice", of: (row) => row.advice },
+  { key: "advice", of: (row) => said(row.advice) },
+  { key: "mac", of: (row) => row.mac },
   { key: "card", of: (row) => `${row.hardware.card} ${row.hardware.driver}` },
   { key: "arch", of: (row) => row.hardware.arch },
   { key: "kernel", of: (row) => row.hardware.kernel },

@@ -2,7 +2,8 @@
 import { get, isOperator, post, remove } from "./api.js";
 import { ORDERS, OrderField } from "./actions.js";
 import { room } from "./live.js";
-import { Component, Dialog, Problem, clock, html, language, nameOf, naturally, say, t, tn } from "./ui.js";
+import { said } from "./sentences.js";
+import { Component, Dialog, Icon, Problem, clock, has, html, language, nameOf, naturally, say, t, tn } from "./ui.js";
 
 const DAYS = [0, 1, 2, 3, 4, 5, 6]; // 0 is Monday
 const WEEK = new Set([0, 1, 2, 3, 4]);
@@ -10,6 +11,20 @@ const GROUP = "group:";
 
 // 1 January 2024 was a Monday.
 const dayName = (day) => new Date(2024, 0, 1 + day).toLocaleDateString(language, { weekday: "short" });
+
+// Three days or more that follow each other are a span.
+function daysOf(days) {
+  if (days.length === DAYS.length) return t("schedule.daily");
+  const [first, last] = [days[0], days.at(-1)];
+  const isSpan = days.length > 2 && last - first === days.length - 1;
+  return isSpan ? `${dayName(first)}\u2060–\u2060${dayName(last)}` : days.map(dayName).join(", ");
+}
+
+// What an entry of the audit tells: order:NAME, or another action.
+function actionName(action) {
+  const key = action.startsWith("order:") ? action.replace("order:", "order.") : `action.${action}`;
+  return has(key) ? t(key) : action;
+}
 
 function whom(seats) {
   if (!seats.length) return t("schedule.everybody");
@@ -71,10 +86,10 @@ export class Schedules extends Component {
       <th scope="col">${t("schedule.at")}</th><th scope="col">${t("schedule.days")}</th><th scope="col">${t("schedule.order")}</th>
       <th scope="col">${t("schedule.to")}</th>${isOperator() && html`<th scope="col"><span class="sr">${t("remove")}</span></th>`}</tr></thead>
       <tbody>${schedules.map((each) => html`<tr key=${each.id}><th scope="row">${each.at}</th>
-        <td>${each.days.length === 7 ? t("schedule.daily") : each.days.map(dayName).join(", ")}</td>
+        <td>${daysOf(each.days)}</td>
         <td>${t(`order.${each.order}`)} ${each.text || each.image || each.loader || ""}${!each.enabled && ` (${t("schedule.disabled")})`}</td>
         <td>${whom(each.seats)}</td>${isOperator() && html`<td><button onClick=${() => this.setState({ asked: each })}
-          aria-label="${t("remove")}: ${t(`order.${each.order}`)}, ${each.at}">${t("remove")}</button></td>`}</tr>`)}</tbody></table></div></div>`;
+          title=${t("remove")} aria-label="${t("remove")}: ${t(`order.${each.order}`)}, ${each.at}"><${Icon} name="remove" /></button></td>`}</tr>`)}</tbody></table></div></div>`;
   }
 
   form() {
@@ -100,7 +115,7 @@ export class Schedules extends Component {
       ${entries.length > 0 && html`<div class="scroller" tabindex="0" role="region" aria-label=${t("audit.title")}><table><thead><tr>
         <th scope="col">${t("event.when")}</th><th scope="col">${t("audit.by")}</th><th scope="col">${t("audit.action")}</th>
         <th scope="col">${t("audit.detail")}</th></tr></thead><tbody>${entries.map((entry) => html`<tr><td class="time">${clock(entry.when, true)}</td>
-        <td>${entry.by} <span class="fine">${entry.address}</span></td><td>${entry.action}</td><td class="prose">${entry.seats.length > 6
-          ? tn("seats", entry.seats.length) : entry.seats.length ? whom(entry.seats) : ""} ${entry.detail} ${entry.outcome}</td></tr>`)}</tbody></table></div>`}</section>`;
+        <td>${entry.by} <span class="fine">${entry.address}</span></td><td>${actionName(entry.action)}</td><td class="prose">${entry.seats.length > 6
+          ? tn("seats", entry.seats.length) : entry.seats.length ? whom(entry.seats) : ""} ${entry.detail} ${said(entry.outcome)}</td></tr>`)}</tbody></table></div>`}</section>`;
   }
 }

@@ -5,7 +5,7 @@ import { Chart } from "./chart.js";
 import { listen, now, room } from "./live.js";
 import { Waterfall } from "./waterfall.js";
 import {
-  Bar, Component, Facts, Icon, Problem, StateWord, ago, bytes, clock, html, nameOf, number, percent, rate, swapOf, t, has,
+  Bar, Component, Facts, Icon, Problem, Prose, StateWord, ago, bytes, clock, has, html, nameOf, number, percent, rate, stageName, swapOf, t,
 } from "./ui.js";
 
 const RANGES = { hour: 3600, day: 86400 };
@@ -61,6 +61,7 @@ export class Seat extends Component {
       <div class="title"><h1 tabindex="-1">${nameOf(seat)}</h1><${StateWord} state=${seat.state} />
         <span class="fine">${t("seat.since", { since: clock(seat.since), ago: ago(seat.since) })}</span></div>
       <${Problem} error=${error} />
+      <${Now} seat=${seat} />
       <${Trouble} seat=${seat} />
       <${Actions} seats=${[seat]} />
       <div class="cards two">
@@ -87,14 +88,21 @@ export class Seat extends Component {
   }
 }
 
+// What a PC that boots says on its screen too (netboot/boot/words.py). A wait begins with its seconds.
+function Now({ seat }) {
+  const seconds = parseInt(seat.message, 10);
+  if (!has(`now.${seat.state}`) || (seat.state === "waiting" && !(seconds > 0))) return null;
+  return html`<p>${t(`now.${seat.state}`, { n: number(seconds) })}</p>`;
+}
+
 function Trouble({ seat }) {
   const { trouble, state } = seat;
   const hint = has(`hint.${state}`) ? t(`hint.${state}`) : "";
   if (!trouble && !hint) return null;
   return html`<section class="note ${trouble || state === "lost" ? "bad" : "warn"}" aria-label=${t("seat.trouble")}>
     <${Icon} name="alert" /><div>
-    ${trouble && html`<p><b>${trouble.message}</b> <span class="fine">${trouble.stage}, ${clock(trouble.when, true)}</span></p>`}
-    <p>${t("seat.remedy")} ${trouble?.remedy || hint || t("hint.other")}</p></div></section>`;
+    ${trouble && html`<p><b><${Prose} text=${trouble.message} /></b> <span class="fine" title=${trouble.stage}>${stageName(trouble.stage)}, ${clock(trouble.when, true)}</span></p>`}
+    <p>${t("seat.remedy")} <${Prose} text=${trouble?.remedy || hint || t("hint.other")} /></p></div></section>`;
 }
 
 function Memory({ seat }) {
@@ -112,6 +120,7 @@ function Memory({ seat }) {
     <${Facts} rows=${[
       [t("seat.rates"), t("seat.in-out", { read: rate(pages.read_rate), write: rate(pages.write_rate) })],
       [t("seat.stored"), bytes(pages.stored)],
+      [t("seat.mirror"), seat.mirror && t(`mirror.${seat.mirror}`)],
       [t("seat.zswap"), stored ? t("seat.zswap.packed", { stored: bytes(stored), compressed: bytes(compressed) }) : t("seat.zswap.none")],
       [t("seat.oom"), number(report.oom_kills)],
       [t("seat.load"), number(report.load, 2)],
@@ -133,11 +142,12 @@ function Machine({ seat }) {
   ]} />`;
 }
 
-// The last lines of a failed boot's console: a text of several lines in the data of its event.
+// The last lines of a failed boot's console, or another text of several lines in its event.
 function Console({ events }) {
   const failed = events.filter((event) => event.stage.startsWith("failed")).at(-1);
-  const texts = failed ? [...Object.values(failed.data ?? {}), failed.message] : [];
-  const tail = texts.map((text) => (Array.isArray(text) ? text.join("\n") : text)).find((text) => typeof text === "string" && text.includes("\n"));
+  const lines = (text) => (Array.isArray(text) ? text.join("\n") : text);
+  const texts = failed ? [...Object.values(failed.data ?? {}), failed.message].map(lines) : [];
+  const tail = lines(failed?.data?.console) || texts.find((text) => typeof text === "string" && text.includes("\n"));
   if (!tail) return null;
   return html`<section class="card wide"><h2>${t("seat.console")}</h2>
     <pre tabindex="0" role="region" aria-label=${t("seat.console")}>${tail}</pre></section>`;
@@ -148,5 +158,5 @@ function Events({ events }) {
   return html`<div class="scroller" tabindex="0" role="region" aria-label=${t("seat.events")}><table class="events">
     <thead><tr><th scope="col">${t("event.when")}</th><th scope="col">${t("boot.stage")}</th><th scope="col">${t("event.message")}</th></tr></thead>
     <tbody>${[...events].reverse().map((event) => html`<tr class=${event.stage.startsWith("failed") ? "failed" : ""}>
-      <td class="time">${clock(event.when, true)}</td><td>${event.stage}</td><td>${event.message}</td></tr>`)}</tbody></table></div>`;
+      <td class="time">${clock(event.when, true)}</td><td class="stage">${stageName(event.stage)}<span class="fine">${event.stage}</span></td><td><${Prose} text=${event.message} /></td></tr>`)}</tbody></table></div>`;
 }

@@ -2,10 +2,12 @@
 import { get } from "./api.js";
 import { Chart } from "./chart.js";
 import { listen, now, room } from "./live.js";
-import { Bar, Component, Facts, Problem, ago, bytes, clock, duration, html, number, percent, rate, ratio, t } from "./ui.js";
+import { Bar, Component, Facts, Problem, ago, bytes, clock, duration, has, html, number, percent, rate, ratio, t, tn } from "./ui.js";
 
 const HOUR = 3600;
 const SAMPLES_MS = 60000;
+const PAGE = 4096;
+const PCS = "pcs:"; // before a processor, of the kernel that its PCs boot
 // Columns of a server's samples that are drawn, if the history has them.
 const CHARTS = [
   { title: "server.traffic", show: rate, lines: [["read_rate", "--blue"], ["write_rate", "--orange"]] },
@@ -57,6 +59,8 @@ class Server extends Component {
 
   render({ server }, { samples, since, until, error }) {
     const [free, whole] = server.disk;
+    const seats = [...room.seats.values()].filter((seat) => seat.server === server.name);
+    const downloads = server.downloads + total(server.transfers);
     const meter = (name, part, all, show, tone) => html`<div class="meter"><span>${name}</span>
       <span>${t("of", { part: show(part), whole: show(all) })}</span><${Bar} value=${all ? part / all : 0} tone=${tone} /></div>`;
     const charts = samples ? CHARTS.map((chart) => ({ ...chart, lines: chart.lines.filter(([column]) => samples.columns.includes(column)) }))
@@ -74,19 +78,42 @@ class Server extends Component {
           ${meter(t("server.disk"), whole - free, whole, bytes, "blue")}</div>
         <div class="card"><h3>${t("server.work")}</h3><${Facts} rows=${[
           [t("server.cpu"), percent(server.cpu * 100)],
-          [t("server.requests"), number(server.requests_rate)], [t("server.read"), rate(server.read_rate)],
+          [t("server.pages"), number((server.read_rate + server.write_rate) / PAGE)], [t("server.requests"), number(server.requests_rate)], [t("server.read"), rate(server.read_rate)],
           [t("server.written"), rate(server.write_rate)], [t("server.lag"), `${number(server.lag * 1000, 1)} ms`],
-          [t("server.waiting"), number(server.waiting)], [t("server.delayed"), duration(server.delayed)],
-          [t("server.process"), bytes(server.memory)], [t("server.seats"), number([...room.seats.values()].filter((seat) => seat.server === server.name).length)],
+          [t("server.waiting"), number(server.waiting)], [t("server.downloads"), number(downloads)],
+          [t("server.process"), bytes(server.memory)], [t("server.seats"), number(seats.length)],
           [t("server.heard"), t("ago", { ago: ago(server.when) })]]} /></div>
+        ${total(server.mirrors) > 0 && html`<div class="card"><h3>${t("server.mirrors")}</h3><${Facts} rows=${
+          Object.entries(server.mirrors).filter(([, many]) => many).map(([state, many]) => [t(`mirror.${state}`), number(many)])} /></div>`}
+        <div class="card"><h3>${t("server.versions")}</h3><${Facts} rows=${versionsOf(server, seats)} /></div>
+        <div class="card"><h3>${t("server.delays")}</h3><${Facts} rows=${[
+          [t("server.delayed"), duration(server.delayed)],
+          ...Object.entries(server.delays).map(([reason, seconds]) => [t(`delay.${reason}`), duration(seconds)])]} /></div>
         <div class="card"><h3>${t("server.latency")}</h3><${Latency} buckets=${server.latency} /></div>
         <div class="card"><h3>${t("server.packets")}</h3><${Facts} rows=${[
           ...Object.entries(server.packets).map(([name, many]) => [name, number(many)]),
+          ...Object.entries(server.transfers_ended).map(([name, many]) => [`TFTP: ${name}`, number(many)]),
+          [t("server.sent"), bytes(server.sent)],
           ...Object.entries(server.refused).map(([name, many]) => [t("server.refused", { why: name }), number(many)])]} /></div>
         ${charts.map(({ title, show, scale, lines }) => html`<div class="card" key=${title}><${Chart} title=${t(title)} samples=${samples}
           since=${since} until=${until} show=${show} lines=${lines.map(([column, color]) => ({ column, color, scale, label: t(`column.${column}`) }))} /></div>`)}
       </div></section>`;
   }
+}
+
+const total = (counts) => Object.values(counts).reduce((sum, many) => sum + many, 0);
+
+// What runs on a server, and which versions of images its PCs run.
+function versionsOf(server, seats) {
+  const images = new Map();
+  for (const { image, digest, state } of seats) {
+    if (!image || state === "off" || state === "lost") continue;
+    const name = `${image} ${digest.slice(0, 12)}`;
+    images.set(name, (images.get(name) ?? 0) + 1);
+  }
+  const nameOf = (name) => (name.startsWith(PCS) ? t("version.pcs", { name: name.slice(PCS.length) }) : has(`version.${name}`) ? t(`version.${name}`) : name);
+  return [["netboot", server.version], ...Object.entries(server.versions).map(([name, version]) => [nameOf(name), version]),
+    ...[...images].sort(([a], [b]) => a.localeCompare(b)).map(([name, many]) => [t("version.image", { name }), tn("seats", many)])];
 }
 
 // Requests by the power of two of their microseconds.

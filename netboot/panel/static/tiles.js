@@ -1,6 +1,6 @@
 // The tiles of a room, by hand and not by preact: 1,000 of them change each second. A tile keeps its
 // elements and touches those that differ; a frame spends BUDGET_MS on it, and the rest waits for the next.
-import { Icon, clock, duration, has, html, isTroubled, nameOf, naturally, percent, bytes, swapOf, t, tn } from "./ui.js";
+import { Icon, clock, duration, has, html, isTroubled, nameOf, naturally, percent, bytes, stageName, swapOf, t, tn } from "./ui.js";
 import { now, room } from "./live.js";
 import { render } from "./vendor/preact.mjs";
 
@@ -13,7 +13,7 @@ export const MOST_ON_PLAN = 300; // above it the seats are in groups, and drawn 
 export function detailOf(seat) {
   const { state } = seat;
   if (state === "booting" || state === "waiting")
-    return `${seat.stage} · ${duration(Math.floor(now() - (seat.booted || seat.since)))}`;
+    return `${stageName(seat.stage)} · ${duration(Math.floor(now() - (seat.booted || seat.since)))}`;
   if (state === "short") return t("tile.short", { part: percent(seat.report?.pressure?.memory_some ?? 0) });
   if (state === "running") {
     const { used, size } = swapOf(seat);

@@ -1,7 +1,8 @@
 // What went wrong: one sentence, its cause and what to do; newest first.
 import { get, isOperator, post } from "./api.js";
 import { listen } from "./live.js";
-import { Component, Icon, Problem, clock, html, nameOf, say, t } from "./ui.js";
+import { said } from "./sentences.js";
+import { Component, Icon, Problem, Prose, clock, html, nameOf, say, stageName, t } from "./ui.js";
 
 const AGAIN_MS = 2000;
 
@@ -46,14 +47,14 @@ export class Troubles extends Component {
       ${troubles && !troubles.length && html`<p class="empty">${t("trouble.none")}</p>`}
       <ul class="troubles">${(troubles ?? []).map((trouble) => html`<li key=${trouble.id}
         class="card ${trouble.over || trouble.acknowledged_by ? "done" : ""}">
-        <p class="fine"><a href="#/seat/${trouble.seat}">${trouble.name || trouble.seat}</a> · ${clock(trouble.when, true)} · ${trouble.stage}
+        <p class="fine"><a href="#/seat/${trouble.seat}">${trouble.name || trouble.seat}</a> · ${clock(trouble.when, true)} · <span title=${trouble.stage}>${stageName(trouble.stage)}</span>
           ${trouble.over != null && html` · ${t("trouble.over", { when: clock(trouble.over, true) })}`}</p>
-        <p><b>${trouble.message}</b>${trouble.cause && html` ${t("trouble.cause")} ${trouble.cause}`}</p>
-        ${trouble.remedy && html`<p>${t("seat.remedy")} ${trouble.remedy}</p>`}
+        <p><b><${Prose} text=${trouble.message} /></b>${trouble.cause && html` ${t("trouble.cause")} <${Prose} text=${trouble.cause} />`}</p>
+        ${trouble.remedy && html`<p>${t("seat.remedy")} <${Prose} text=${trouble.remedy} /></p>`}
         ${trouble.acknowledged_by
           ? html`<p class="fine">${t("trouble.seen-by", { name: trouble.acknowledged_by, when: clock(trouble.acknowledged_at) })}</p>`
           : isOperator() && html`<button onClick=${() => this.acknowledge(trouble)}
-              aria-label="${t("trouble.acknowledge")}: ${trouble.name || trouble.seat}, ${trouble.message}">
+              aria-label="${t("trouble.acknowledge")}: ${trouble.name || trouble.seat}, ${said(trouble.message)}">
               <${Icon} name="check" />${t("trouble.acknowledge")}</button>`}</li>`)}</ul>`;
   }
 }

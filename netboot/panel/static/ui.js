@@ -2,6 +2,7 @@
 import { h, Component, createRef } from "./vendor/preact.mjs";
 import htm from "./vendor/htm.mjs";
 import { now } from "./live.js";
+import { loadSentences, said } from "./sentences.js";
 
 export const html = htm.bind(h);
 export { Component, createRef };
@@ -19,8 +20,12 @@ export async function loadTexts() {
 export function setLanguage(name, keep = false) {
   language = name;
   document.documentElement.lang = name;
+  loadSentences(name).then(() => translated(), () => {});
   if (keep) store("language", name);
 }
+
+let translated = () => {};
+export const onTranslated = (listener) => (translated = listener);
 
 // Some browsers refuse storage; then the choice lasts until the page is closed.
 function stored(key) {
@@ -53,6 +58,9 @@ export function tn(key, n, values = {}) {
 export function has(key) {
   return key in texts;
 }
+
+// A stage's name for people. The stages of other releases have none.
+export const stageName = (stage) => (has(`stage.${stage}`) ? t(`stage.${stage}`) : stage);
 
 const SPACE = "\u00a0";
 
@@ -113,6 +121,7 @@ const ICONS = {
   image: "M12 3 3 8l9 5 9-5-9-5zM3 12.5l9 5 9-5M3 17l9 5 9-5",
   loader: "M12 3v11m-4-4 4 4 4-4M4 20h16",
   "end-lease": "M5 8h14v12H5zM9 8V4h6v4M9 12l6 5M15 12l-6 5",
+  remove: "M4 7h16M9 7V4h6v3M6.5 7l1 13h9l1-13M10 11v5m4-5v5",
   check: "M4 12l5 6L20 5",
   plan: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
 };
@@ -135,7 +144,7 @@ export const Facts = ({ rows }) => html`<dl class="facts">
 </dl>`;
 
 export const Problem = ({ error }) =>
-  error ? html`<p class="note bad" role="alert">${error}</p>` : null;
+  error ? html`<p class="note bad" role="alert">${said(error)}</p>` : null;
 
 // A dialog over the page. The browser keeps the focus inside, and gives it back.
 export class Dialog extends Component {
@@ -151,6 +160,9 @@ export class Dialog extends Component {
       <h2 id="dialog-title">${title}</h2>${children}</dialog>`;
   }
 }
+
+// A sentence of a server; `names` in it are those of commands and keys.
+export const Prose = ({ text }) => html`${said(text).split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part))}`;
 
 let speaker = null;
 export const setSpeaker = (speak) => (speaker = speak);

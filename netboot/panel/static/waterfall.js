@@ -1,5 +1,6 @@
 // The stages of a boot as bars under each other, beside those of the boots before.
-import { Component, clock, duration, html, t } from "./ui.js";
+import { said } from "./sentences.js";
+import { Component, clock, duration, html, stageName, t } from "./ui.js";
 
 const SHADES = ["first", "second", "third"];
 
@@ -32,7 +33,7 @@ export class Waterfall extends Component {
         <tbody>${names.map((name) => {
           const own = columns[0].get(name);
           return html`<tr class=${name.startsWith("failed") ? "failed" : ""}>
-            <th scope="row" title=${own?.message}>${name}</th>
+            <th scope="row" title=${[name, own && said(own.message)].filter(Boolean).join(": ")}>${stageName(name)}</th>
             <td class="figure">${own ? duration(own.end - own.at) : "–"}</td>
             <td class="wide" aria-hidden="true"><div class="lanes">${columns.map((stages, index) => {
               const stage = stages.get(name);

@@ -18,7 +18,16 @@ from starlette.responses import Response
 
 from netboot.boot.limits import PANEL_CHECKS
 from netboot.panel.login.accounts import Account, Accounts
-from netboot.panel.login.lockout import FREE, Attempt, Lockout, device, is_local, mark, network
+from netboot.panel.login.lockout import (
+    FREE,
+    Attempt,
+    Lockout,
+    device,
+    is_address,
+    is_local,
+    mark,
+    network,
+)
 from netboot.panel.login.sessions import Sessions, csrf_token, is_csrf_token
 from netboot.panel.ports import Ports
 from netboot.panel.records import AuditEntry
@@ -30,6 +39,8 @@ from netboot.panel.web.stream import Hub
 SESSION, DEVICE = "netboot_session", "netboot_device"  # cookies
 DEVICE_SECONDS = 180 * 86400
 CSRF = "X-CSRF-Token"
+FORWARDED = ("x-forwarded-for", "forwarded", "via", "x-real-ip", "x-forwarded-host")
+PROXY = "a proxy"  # of whose client nothing is known
 MOST_CHECKS, MOST_OF_ADDRESS = PANEL_CHECKS.in_total or 0, PANEL_CHECKS.per_address or 0
 
 # For the description of the API alone: the routes refuse a request without them in our own words.
@@ -84,7 +95,7 @@ class Panel:
 
     def visitor(self, request: Request) -> Visitor:
         """Return the sender of a request."""
-        address = request.client.host if request.client else ""
+        address = sender_of(request)
         token = request.cookies.get(SESSION, "")
         account = self.account_of(token) if token else None
         if account is None:
@@ -101,7 +112,7 @@ class Panel:
             return None
         account = self.accounts.find(holder.name)
         if account is None or account.stamp != holder.stamp:
-            self.sessions.close(token)
+            self.sessions.close(token, self.clock())
             return None
         return account
 
@@ -128,7 +139,7 @@ class Panel:
         self, request: Request, response: Response, name: str, password: str
     ) -> Visitor:
         """Check a password and give the browser a session. Raises the error 401, 429 or 503."""
-        address = request.client.host if request.client else ""
+        address = sender_of(request)
         if self.checks.total() >= MOST_CHECKS or self.checks[network(address)] >= MOST_OF_ADDRESS:
             raise refuse(
                 503, "login: too many passwords are being checked; try again in a second", wait=1.0
@@ -147,7 +158,7 @@ class Panel:
                 "netboot panel user passwd NAME",
             )
         self.lockout.succeed(attempt, self.clock())
-        self.sessions.close(request.cookies.get(SESSION, ""))
+        self.sessions.close(request.cookies.get(SESSION, ""), self.clock())
         token = self.sessions.open(account.name, account.stamp, self.clock())
         visitor = Visitor(account.name, account.role, address, token)
         secure = _is_secure(request)
@@ -178,7 +189,7 @@ class Panel:
 
     def log_out(self, request: Request, response: Response, visitor: Visitor) -> None:
         """End the session of a browser."""
-        self.sessions.close(visitor.session)
+        self.sessions.close(visitor.session, self.clock())
         response.delete_cookie(SESSION, path="/", httponly=True, samesite="strict")
         if visitor.name:
             self.note(visitor, "logout")
@@ -190,6 +201,19 @@ def _set(
     response.set_cookie(
         name, value, max_age=seconds, path="/", httponly=True, samesite="strict", secure=secure
     )
+
+
+def sender_of(request: Request) -> str:
+    """Return the address of a browser. That of a proxy with TLS on this machine is its client's.
+
+    A request that came through a proxy is not one of this machine, whatever the proxy says: figures
+    without a login, and logins without a delay, are for people who have an account here.
+    """
+    host = request.client.host if request.client else ""
+    if not is_local(host) or not any(name in request.headers for name in FORWARDED):
+        return host
+    told = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
+    return told if is_address(told) and not is_local(told) else PROXY
 
 
 def _is_secure(request: Request) -> bool:

@@ -11,6 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 import netboot
 from netboot.boot.limits import PANEL_BODY
 from netboot.panel.login.accounts import Accounts
+from netboot.panel.login.sessions import Sessions
 from netboot.panel.ports import Ports
 from netboot.panel.web import api, description, entry, files, problems
 from netboot.panel.web.access import Panel
@@ -31,10 +32,11 @@ def create_app(
     login_for_all: bool = False,
     names: Collection[str] = (),
     static: Path = files.FOLDER,
+    sessions: Sessions | None = None,
 ) -> FastAPI:
     """Return the application. ``names``: further host names by which browsers reach the panel.
 
-    Without ``login_for_all`` anybody may look. ``static``: the folder of the page.
+    ``sessions``: those that are kept; without them they end with the application. Without ``login_for_all`` anybody may look. ``static``: the folder of the page.
     """
     hub = Hub(ports.room)
 
@@ -58,7 +60,9 @@ def create_app(
             Middleware(GZipMiddleware, minimum_size=PACKED_BYTES, compresslevel=PACKED_LEVEL),
         ],
     )
-    app.state.panel = Panel(ports, accounts, hub, login_for_all)
+    app.state.panel = Panel(
+        ports, accounts, hub, login_for_all, sessions=Sessions() if sessions is None else sessions
+    )
     problems.install(app)
     for router in (entry.health, entry.entry, api.room, api.acting):
         app.include_router(router)

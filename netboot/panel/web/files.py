@@ -3,6 +3,7 @@
 import functools
 import gzip
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from netboot.boot import words
 from netboot.panel.web.problems import refuse
 
 FOLDER = Path(__file__).parent.parent / "static"
-INDEX, DOCS = "index.html", "docs.html"
+INDEX, DOCS, TEXTS = "index.html", "docs.html", "texts.json"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -50,12 +52,20 @@ def read_files(folder: Path = FOLDER) -> dict[str, File]:
 
 def _read(path: Path) -> File:
     content = path.read_bytes()
+    if path.name == TEXTS:
+        content = whole_texts(content)
     packed = b""
     if path.suffix in PACKED and len(content) >= MIN_PACKED:
         packed = gzip.compress(content, 9, mtime=0)
     tag = hashlib.blake2b(content, digest_size=12).hexdigest()
     is_small = len(packed) < len(content)
     return File(content, packed if is_small else b"", TYPES.get(path.suffix, PLAIN), tag)
+
+
+def whole_texts(own: bytes) -> bytes:
+    """Return the page's own texts, and those that the PCs say too."""
+    texts = json.loads(own) | words.of_page()
+    return json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def router(files: Mapping[str, File]) -> APIRouter:

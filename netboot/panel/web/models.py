@@ -1,8 +1,9 @@
 """Bodies of requests to the panel's API, and answers that are no record of a port."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
@@ -10,27 +11,42 @@ from netboot.boot.limits import PANEL_ORDER
 from netboot.feed.protocol import MAX_NAME, MAX_TEXT, OrderName
 from netboot.panel.login.accounts import MAX_PASSWORD
 from netboot.panel.records import Boot, Order, RoomEvent, RoomSeat, RoomServer, Rows, Schedule
+from netboot.profile.fields import IMAGE_NAME
+from netboot.profile.sections import SeatBoot
 
 MAC = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
 TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 GROUP = "group:"
 MOST_SEATS = PANEL_ORDER.per_address or 0
 MAX_ROW = 400  # seats
+LOADERS = get_args(SeatBoot.model_fields["loader"].annotation)
 DAYS = 7
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_BREAKS = re.compile(r"[ \t\n]+")
 _MAC = re.compile(MAC)
 
 
 def _printable(text: str) -> str:
-    if _CONTROL.search(text):
+    if not text.isprintable():
         raise ValueError("expected printable text, found a control character")
     return text
 
 
-def _one_line(text: str) -> str:
-    """Return a message as the server takes it: without the line breaks that a person typed."""
-    return " ".join(_printable(text).split())
+def _line(text: str) -> str:
+    """Return a message as servers take it: on one line, of characters that show."""
+    return _printable(_BREAKS.sub(" ", text).strip(" "))
+
+
+def _image(text: str) -> str:
+    if text and not re.fullmatch(IMAGE_NAME, text):
+        raise ValueError(f"expected the name of a root image, found {text!a}")
+    return text
+
+
+def _loader(text: str) -> str:
+    if text not in ("", *LOADERS):
+        raise ValueError(f"expected one of {', '.join(LOADERS)}, found {text!a}")
+    return text
 
 
 def _seat_or_group(text: str) -> str:
@@ -45,15 +61,14 @@ def _in_order(days: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(days)))
 
 
+_NAME = {"pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"}
 _TEXT = {"pattern": r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]*$"}
 _TARGET = {"pattern": rf"^(group:.+|{MAC[1:-1]})$"}
 Mac = Annotated[str, Field(pattern=MAC), AfterValidator(str.lower)]
 Name = Annotated[
-    str, Field(max_length=MAX_NAME, json_schema_extra=_TEXT), AfterValidator(_printable)
+    str, Field(max_length=MAX_NAME, json_schema_extra=_NAME), AfterValidator(_printable)
 ]
-Text = Annotated[
-    str, Field(max_length=MAX_TEXT, json_schema_extra=_TEXT), AfterValidator(_one_line)
-]
+Text = Annotated[str, Field(max_length=MAX_TEXT, json_schema_extra=_TEXT), AfterValidator(_line)]
 Target = Annotated[
     str,
     Field(max_length=MAX_NAME + len(GROUP), json_schema_extra=_TARGET),
@@ -76,8 +91,12 @@ class LoginBody(_Body):
 class _Ordered(_Body):
     order: OrderName
     text: Text = Field("", description="Of order message.")
-    image: Name = Field("", description="Of order image; empty: the profile's again.")
-    loader: Name = Field("", description="Of order loader.")
+    image: Annotated[Name, AfterValidator(_image)] = Field(
+        "", description="Of order image; empty: the profile's again."
+    )
+    loader: Annotated[Name, AfterValidator(_loader)] = Field(
+        "", description=f"Of order loader: {', '.join(LOADERS)}."
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> "_Ordered":
@@ -143,6 +162,9 @@ class PlanBody(_Body):
         places = sum(len(row) for row in self.rows)
         if places > MOST_SEATS:
             raise ValueError(f"rows: {places} places, expected at most {MOST_SEATS}")
+        names = Counter(name for row in self.rows for name in row if name)
+        if names and (twice := names.most_common(1)[0])[1] > 1:
+            raise ValueError(f"rows: a seat has one place, found {twice[0]!a} at {twice[1]}")
         return self
 
 

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from netboot.boot.limits import PANEL_ANSWERS, PANEL_CONNECTIONS
 from netboot.errors import OperatorError
+from netboot.host.text import cause
 from netboot.panel.login.lockout import network
 from netboot.panel.web.access import Panel
 
@@ -140,7 +141,7 @@ def listen(address: str, port: int) -> socket.socket:
         )
     except OSError as error:
         raise OperatorError(
-            f"panel: cannot listen at {address or 'any address'}, port {port}: {error.strerror}",
+            f"panel: cannot listen at {address or 'any address'}, port {port}: {cause(error)}",
             hint="name another port: --listen ADDRESS:PORT, or http.panel_port in the profile",
         ) from None
     # For a peer that is gone: the connections have it from this socket.

@@ -6,11 +6,13 @@ sent once a second, and made only if there is a reader.
 
 import asyncio
 import logging
+import platform
 import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 
 from netboot import __version__
@@ -35,6 +37,7 @@ SECOND = 1.0
 LEAST_REPORT_SECONDS = 2.0  # between two reports of a seat, which sends one every 10 s
 RUN_BYTES = 8
 NOTHING = Pages()
+PCS = "pcs:"  # before a processor, of the kernel that its PCs boot
 
 
 class Feed:
@@ -55,6 +58,7 @@ class Feed:
         )
         self._name, self._run = socket.gethostname(), secrets.token_hex(RUN_BYTES)
         self._started = time.time()
+        self._versions = _versions(room.shelf.kernels)
         self._plan = Plan(profile.room.plan)
         self._server: ServerRow | None = None
         self._pages: dict[str, Pages] = {}  # of the last second
@@ -134,6 +138,7 @@ class Feed:
             address="" if seat is None else seat.address,
             image="" if use is None else use.label,
             digest="" if use is None else use.short,
+            mirrored=seat is not None and seat.settings.swap.layout == "mirror",
         )
 
     # What seats tell of themselves.
@@ -172,6 +177,7 @@ class Feed:
             self._state.pages(mac, rows[mac])
         await asyncio.sleep(0)
         changed, gone = self._state.tick(when), self._state.gone()
+        self._server = replace(self._server, mirrors=self._state.mirrors())
         if not self.readers:
             return
         self._send_events()
@@ -202,6 +208,7 @@ class Feed:
                 self._started,
                 self._ring.first,
                 self._ring.next,
+                versions=self._versions,
             ),
             self._plan,
             *self._state.rows(),
@@ -209,3 +216,9 @@ class Feed:
             *self._ring.kept(known),
         ]
         return chunks(map(line, records))
+
+
+def _versions(kernels: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of what runs here, and of the ``kernels`` that PCs boot, by processor."""
+    own = {"linux": platform.release(), "Python": platform.python_version()}
+    return own | {f"{PCS}{name}": kernel for name, kernel in kernels.items()}

@@ -34,6 +34,9 @@ class Counted(Protocol):
     def latency(self) -> tuple[int, ...]:
         """Return how many timed turns there were by the power of two of their microseconds."""
 
+    def waited(self) -> Mapping[str, float]:
+        """Return for how many seconds seats waited, by reason."""
+
     @property
     def connections(self) -> int:
         """The number of connections."""
@@ -43,11 +46,36 @@ class Counted(Protocol):
         """The processes of the page workers."""
 
 
+class Sending(Protocol):
+    """The HTTP server as the feed needs it."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """The bytes of all answers since the start."""
+
+    @property
+    def downloads(self) -> int:
+        """The number of files that are sent now."""
+
+
+class Transferring(Protocol):
+    """The TFTP server as the feed needs it."""
+
+    def transfers(self) -> Mapping[str, int]:
+        """Return how many transfers there are now, by their state."""
+
+    @property
+    def ended(self) -> Mapping[str, int]:
+        """The numbers of transfers that have ended, by how they did."""
+
+
 @dataclass(slots=True)
 class _Done:
-    """The work done for a lease, or for a seat, since the server's start."""
+    """The work done for a lease, or for a seat, since the server's start. ``reads`` and so on: requests."""
 
-    requests: int = 0
+    reads: int = 0
+    writes: int = 0
+    trims: int = 0
     read: int = 0
     written: int = 0
 
@@ -58,15 +86,12 @@ class Told:
 
     refused: Counter[str] = field(default_factory=Counter)
     packets: Counter[str] = field(default_factory=Counter)
-    delayed: float = 0.0
 
     def count(self, event: BootEvent) -> None:
         """Count an event: a DHCP message by its type, a refusal by the part that refused."""
         stage = event.stage
         if stage in ("dhcp", "pxe"):
             self.packets[str(event.data.get("type", "damaged"))] += 1
-        elif stage == "pages:delayed":
-            self.delayed += float(event.data.get("seconds", 0.0))
         elif stage == "pages:refused":
             self.refused["pages"] += 1
         elif stage == "identity" or (
@@ -79,6 +104,7 @@ class Figures:
     """Takes the figures of the page server ``pages`` and of this process.
 
     ``folders`` have the page files, the last one is on the disk that counts. Call ``take`` each second.
+    ``http`` and ``tftp`` are None as long as these servers do not run.
     """
 
     def __init__(
@@ -90,6 +116,10 @@ class Figures:
         self._folders = folders
         self.lag = Lag()
         self.told = Told()
+        self.http: Sending | None = None
+        self.tftp: Transferring | None = None
+        self._done = _Done()  # for all
+        self._waited = 0.0
         self._processor = Processor()
         self._leases: dict[str, _Done] = {}
         self._seats: dict[str, _Done] = {}
@@ -140,12 +170,16 @@ class Figures:
         """Return the work since the last second."""
         before = self._leases.get(lease, _Done())
         now = self._leases[lease] = _Done(
-            counted["reads"] + counted["writes"] + counted["trims"],
+            counted["reads"],
+            counted["writes"],
+            counted["trims"],
             counted["bytes_read"],
             counted["bytes_written"],
         )
         return _Done(
-            max(0, now.requests - before.requests),
+            max(0, now.reads - before.reads),
+            max(0, now.writes - before.writes),
+            max(0, now.trims - before.trims),
             max(0, now.read - before.read),
             max(0, now.written - before.written),
         )
@@ -185,7 +219,11 @@ class Figures:
         del self._unseen[-self._share :]
 
     def _server(self, when: float, total: _Done, elapsed: float) -> ServerRow:
-        delayed, self.told.delayed = self.told.delayed, 0.0
+        done, http, tftp = self._done, self.http, self.tftp
+        _add(done, total)
+        requests = total.reads + total.writes + total.trims
+        delays = {reason: round(seconds, 3) for reason, seconds in self._pages.waited().items()}
+        delayed, self._waited = sum(delays.values()) - self._waited, sum(delays.values())
         return ServerRow(
             when=when,
             cpu=round(self._processor.take(self._pages.worker_pids), 4),
@@ -196,19 +234,28 @@ class Figures:
             stored=sum(self._stored.values()),
             connections=self._pages.connections,
             most_connections=NBD_CONNECTIONS.in_total or 0,
-            requests_rate=round(total.requests / elapsed, 1),
+            requests_rate=round(requests / elapsed, 1),
             read_rate=round(total.read / elapsed, 1),
             write_rate=round(total.written / elapsed, 1),
-            delayed=delayed,
+            delayed=round(delayed, 3),
             latency=self._pages.latency(),
             waiting=self._admission.waiting(time.monotonic()),
             disk=disk(self._folders[-1]) if self._folders else (0, 0),
             refused=dict(self.told.refused),
             packets=dict(self.told.packets),
+            requests={"read": done.reads, "write": done.writes, "trim": done.trims},
+            delays=delays,
+            worker_cpu=round(self._processor.of_workers, 2),
+            sent=0 if http is None else http.sent_bytes,
+            downloads=0 if http is None else http.downloads,
+            transfers={} if tftp is None else dict(tftp.transfers()),
+            transfers_ended={} if tftp is None else dict(tftp.ended),
         )
 
 
 def _add(total: _Done, step: _Done) -> None:
-    total.requests += step.requests
+    total.reads += step.reads
+    total.writes += step.writes
+    total.trims += step.trims
     total.read += step.read
     total.written += step.written

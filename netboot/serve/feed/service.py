@@ -13,7 +13,7 @@ from netboot.host.files import replace_file
 from netboot.serve.feed.acting import Acting
 from netboot.serve.feed.door import Door
 from netboot.serve.feed.feed import Feed
-from netboot.serve.feed.figures import Counted, Figures
+from netboot.serve.feed.figures import Counted, Figures, Sending, Transferring
 from netboot.serve.http.orders import Orders
 from netboot.serve.room import Room
 
@@ -42,7 +42,8 @@ class FeedService:
         self._state, self._group = state, group
         self.orders = Orders()
         acting = Acting(room, self.orders, links)
-        self._feed = Feed(room, Figures(pages, room.table, room.admission, folders), acting)
+        self._figures = Figures(pages, room.table, room.admission, folders)
+        self._feed = Feed(room, self._figures, acting)
         self.door = Door(self._feed, partial(ticket.is_panel_key, room.secret))
 
     async def start(self) -> None:
@@ -59,6 +60,10 @@ class FeedService:
     def standing(self) -> Standing:
         """Return how many seats there are of each state, and how many are in trouble."""
         return self._feed.standing()
+
+    def count(self, http: Sending, tftp: Transferring | None = None) -> None:
+        """Tell what these servers send, from now on."""
+        self._figures.http, self._figures.tftp = http, tftp
 
     async def stop(self) -> None:
         """Let all panels go."""

@@ -41,6 +41,7 @@ class Processor:
     def __init__(self) -> None:
         self._at = time.monotonic()
         self._spent: dict[int, float] = {}
+        self.of_workers = 0.0  # seconds since the begin
 
     def take(self, workers: Iterable[int]) -> float:
         """Return what they used since the last call, of one CPU: 1.0 is all of it."""
@@ -50,7 +51,12 @@ class Processor:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 spent[pid] = processes.own_cpu_seconds(pid)
         # A worker that is new has used what it used since then.
-        used = sum(max(0.0, seconds - self._spent.get(pid, 0.0)) for pid, seconds in spent.items())
+        steps = {
+            pid: max(0.0, seconds - self._spent.get(pid, 0.0)) for pid, seconds in spent.items()
+        }
+        own_step = steps.pop(os.getpid())
+        self.of_workers += sum(steps.values())
+        used = own_step + sum(steps.values())
         elapsed, first = max(now - self._at, 1e-3), not self._spent
         self._at, self._spent = now, spent
         return 0.0 if first else used / elapsed

@@ -179,6 +179,7 @@ class HttpServer:
         self._panels = panels
         self._reports = Reports(room)
         self._senders = Senders()
+        self._answered = 0  # bytes of answers but files
         self._overview = Overview(room.status, now)
         self._count = Overview(room.count, now)
         self._readers = Readers()
@@ -243,6 +244,16 @@ class HttpServer:
         assert self._door is not None, "not started"
         self._door.follow(addresses, self._port)
 
+    @property
+    def sent_bytes(self) -> int:
+        """The bytes of content that were sent since the start, without heads."""
+        return self._senders.sent + self._answered
+
+    @property
+    def downloads(self) -> int:
+        """The number of files that are sent now."""
+        return self._senders.under_way
+
     async def stop(self) -> None:
         """Close the listener and every connection."""
         self._orders.release()
@@ -266,7 +277,10 @@ class HttpServer:
             raise web.HTTPRequestTimeout(text="the request has no end\n") from None
         except web.RequestPayloadError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from None
-        return await handler(request)
+        answer = await handler(request)
+        if not isinstance(answer, Download) and request.method != "HEAD":
+            self._answered += answer.content_length or 0
+        return answer
 
     async def _key(self, request: web.Request) -> Key:
         text, address = request.match_info["ticket"], await self._asker(request)

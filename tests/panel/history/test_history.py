@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from netboot.feed.records import ServerRow, Trouble
+from netboot.feed.records import Hardware, ServerRow, Trouble
 from netboot.panel import ports
 from netboot.panel.history import History
 from netboot.panel.records import AuditEntry, Boot, Schedule, Step
@@ -198,6 +198,18 @@ def test_the_inventory_tells_which_pcs_lack_memory(history: History, clock: Cloc
     assert short.advice.startswith("waited for memory 20% of its time")
     assert (well.short_ratio, well.advice) == (0.0, "")
     assert well.last_seen == clock.now - 60
+
+
+def test_a_server_that_starts_again_wipes_no_hardware(history: History, clock: Clock) -> None:
+    history.seat(SERVER, row(NOW))
+    eventually(lambda: bool(run(history.inventory())) and history.waiting == 0)
+    (before,) = run(history.inventory())
+    clock.now = NOW + 60
+    bare = Hardware(memory=400 * MIB)  # of its report
+    history.seat(SERVER, row(clock.now, name="anna", uuid="", hardware=bare))
+    eventually(lambda: run(history.inventory())[0].name == "anna")
+    (after,) = run(history.inventory())
+    assert (after.hardware, after.uuid) == (before.hardware, before.uuid)
 
 
 def test_the_room_s_boot_is_compared_with_the_one_before(history: History, clock: Clock) -> None:

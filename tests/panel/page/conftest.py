@@ -13,9 +13,9 @@ PAINTED = ".tile[class*=s-]"  # a tile that has its state
 Open = Callable[..., Visit]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium. Playwright's event loop runs in this thread, so it ends before other tests."""
     with chromium() as browser:
         yield browser
 

@@ -24,7 +24,7 @@ MAC = "52:54:00:77:00:08"
 PICTURES: dict[str, tuple[str, int, dict[str, Any]]] = {
     "room": ("room", 570, {}),
     "room-dark": ("room", 570, {"color_scheme": "dark", "locale": "de-DE"}),
-    "seat": (f"seat/{MAC}", 1468, {}),
+    "seat": (f"seat/{MAC}", 1424, {}),
     "boot": ("boot", 670, {}),
     "servers": ("servers", 840, {}),
     "troubles": ("troubles", 300, {}),

@@ -1,6 +1,5 @@
 """The page's files: complete texts, vendored files as npm ships them, no way for a text to become HTML."""
 
-import gzip
 import hashlib
 import json
 import re
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from netboot.boot import words
+from netboot.panel.web.files import read_files
 from tests import ROOT
 from tests.docs.pages import name
 
@@ -16,8 +17,11 @@ STATIC = ROOT / "netboot/panel/static"
 VENDOR = STATIC / "vendor"
 OWN = sorted(path for path in STATIC.glob("*") if path.is_file())
 # docs.html, the description of the API, is a page of its own.
+# Loaded after the page is there, and by its German readers alone.
+SENTENCES = STATIC / "sentences.de.json"
 SCRIPTS = [path for path in OWN if path.suffix == ".js" and path.stem != "docs"]
-TEXTS = json.loads((STATIC / "texts.json").read_text())
+FILES = read_files(STATIC)
+TEXTS = json.loads(FILES["texts.json"].content)
 PLACES = re.compile(r"\{(\w+)\}")
 MOST_BYTES = 150_000
 # Ways to make elements or programs out of a text, and styles that the policy refuses.
@@ -85,15 +89,24 @@ def test_no_text_is_left_over() -> None:
     assert {key for key in plain if f'"{key}"' not in source and not key.startswith(parts)} == set()
 
 
+def test_what_a_pc_says_too_is_in_one_catalogue() -> None:
+    own = json.loads((STATIC / "texts.json").read_text())
+    assert not own.keys() & words.of_page().keys()
+    assert TEXTS == own | words.of_page()
+    assert TEXTS["now.waiting"]["de"].startswith("Andere PCs starten gerade.")
+    assert TEXTS["stage.failed:memory"]["en"] == "This PC has too little memory"
+
+
 def test_the_page_is_light() -> None:
-    served = [
-        path
-        for path in [*OWN, *VENDOR.iterdir()]
-        if path.stem != "docs" and not path.name.startswith("LICENCE")
-    ]
-    served = [path for path in served if path.name != "vendor.lock"]
-    weight = sum(len(gzip.compress(path.read_bytes())) for path in served)
-    first = sum(path.stat().st_size for path in served if not path.name.startswith("uPlot"))
+    """As they are served: the catalogue of texts has no blanks then, and the PCs' words."""
+    unseen, later = ("docs.", "LICENCE", "vendor.lock"), ("uPlot", SENTENCES.name)
+    served = {
+        Path(path).name: file
+        for path, file in FILES.items()
+        if not Path(path).name.startswith(unseen)
+    }
+    weight = sum(len(file.packed or file.content) for file in served.values())
+    first = sum(len(file.content) for name, file in served.items() if not name.startswith(later))
     sys.stdout.write(
         f"page weight: {weight} bytes of all files with gzip; the room without gzip: {first}\n"
     )

@@ -40,9 +40,9 @@ def test_the_boot_of_the_room_is_told(visit: Open) -> None:
     expect(page.get_by_role("heading", name="7 of 12 PCs run")).to_be_visible()
     bar = page.get_by_role("progressbar")
     expect(bar).to_have_attribute("aria-valuenow", "7")
-    expect(page.get_by_text("the stage http was 9 s longer")).to_be_visible()
+    expect(page.get_by_text("this boot is slower: 43 s")).to_be_visible()
     expect(page.get_by_text("12 PCs in 31 s")).to_be_visible()
-    expect(page.get_by_role("row", name="pc-07")).to_contain_text("3 PCs before it")
+    expect(page.get_by_role("row", name="pc-07")).to_contain_text("PCs in front: 3")
     expect(page.get_by_role("row", name="pc-01")).to_contain_text("43 s")
 
 
@@ -50,7 +50,11 @@ def test_each_server_is_told(visit: Open, panel: Running) -> None:
     page = visit().go("servers")
     for name in ("server-1", "server-2"):
         server = page.get_by_role("region", name=name)
-        for text in ("9 GiB of 32 GiB", "22 of 4,096", "11 MB/s", "3.1 ms", "refused: no room"):
+        for text in (
+            *("9 GiB of 32 GiB", "22 of 4,096", "11 MB/s", "3.1 ms", "refused: no room"),
+            *("4,224", "6.12.1-amd64", "Linux of PCs, amd64", "At their byte rate", "13 s"),
+            *("on one server", "being copied to the second server", "TFTP: broken"),
+        ):
             expect(server.get_by_text(text, exact=True).first).to_be_visible()
         expect(server.locator("canvas")).to_have_count(4)
     panel.played.room.connected["server-1"] = False
@@ -62,9 +66,12 @@ def test_each_server_is_told(visit: Open, panel: Running) -> None:
 def test_a_trouble_has_cause_and_remedy(visit: Open) -> None:
     page = visit().go("troubles")
     item = page.locator(".troubles li")
-    expect(item).to_contain_text("all connections to the swap have ended")
-    expect(item).to_contain_text("Cause: the PC was switched off, or its cable is out")
-    expect(item).to_contain_text("What to do: look at the PC")
+    expect(item).to_contain_text("has no connection to its swap any more for 20 s")
+    expect(item).to_contain_text("What to do: If the PC is on, its link")
+    page.get_by_role("checkbox").check()
+    expect(item.last).to_contain_text(
+        "the panel does not hear of this server Cause: the connection broke"
+    )
     expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
 
 

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.panel.page.conftest import Open
+from tests.panel.page.test_files import TEXTS
 from tests.panel.played import Running
 from tests.panel.played_room import FAILED, GIB, STAGES, TAIL
 
@@ -28,7 +29,9 @@ def test_the_last_boots_are_shown_stage_by_stage(visit: Open) -> None:
     page = visit().go(f"seat/{MAC}")
     rows = page.locator(".waterfall tbody tr")
     expect(rows).to_have_count(len(STAGES))
-    assert rows.locator("th").all_inner_texts() == [stage for stage, *_ in STAGES]
+    assert rows.locator("th").all_inner_texts() == [
+        TEXTS[f"stage.{stage}"]["en"] for stage, *_ in STAGES
+    ]
     expect(rows.nth(2)).to_contain_text("4.1 s")
     expect(rows.nth(2).locator(".span")).to_have_count(3)
     expect(page.locator(".legend li")).to_have_count(3)

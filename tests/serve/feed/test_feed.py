@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -22,7 +23,8 @@ from netboot.boot.client import played_mac
 from netboot.boot.events import Journal
 from netboot.boot.plan import swap_export
 from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
-from netboot.feed.records import Report
+from netboot.feed.reading import read
+from netboot.feed.records import Event, Report
 from netboot.host import wake
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.name import WireName
@@ -32,6 +34,7 @@ from netboot.serve.feed import feed as feed_module
 from netboot.serve.feed import readers as readers_module
 from netboot.serve.feed.acting import Order, parse_order
 from netboot.serve.feed.service import FeedService
+from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.http.orders import OFF
 from netboot.serve.http.server import HttpServer
 from netboot.serve.room import Room
@@ -67,6 +70,9 @@ class NoPages:
 
     def latency(self) -> tuple[int, ...]:
         return (0, 3, 1)
+
+    def waited(self) -> dict[str, float]:
+        return {}
 
 
 @dataclass
@@ -124,9 +130,16 @@ class Lines:
         return first
 
 
-def run(folder: Path, work: Callable[[Rig], Coroutine[Any, Any, None]], group: int = -1) -> None:
+def run(
+    folder: Path,
+    work: Callable[[Rig], Coroutine[Any, Any, None]],
+    group: int = -1,
+    profile: str = PROFILE,
+) -> None:
+    text = profile
+
     async def play() -> None:
-        profile = parse(PROFILE, "room.yaml")
+        profile = parse(text, "room.yaml")
         journal, table = Journal(profile.clients), LeaseTable(64 * MIB)
         room = Room(profile, BootFiles(folder, profile), SECRET, journal, table)
         links: list[tuple[IPv4Address, IPv4Address]] = []
@@ -187,6 +200,38 @@ def test_played_pcs_are_in_no_feed(tmp_path: Path) -> None:
         rig.room.report(played_mac(1), Report(1.0))
 
     run(tmp_path, work)
+
+
+def test_a_failure_has_the_last_lines_of_the_console(tmp_path: Path) -> None:
+    async def work(rig: Rig) -> None:
+        body = "no link\nconsole=[ 7.0] e1000: down\nconsole=[ 8.0] nbd0: gone\n"
+        rig.room.beacon(TEACHER, "failed:network", parse_beacon(body, "9.5", "9.5"))
+        async with rig.follow() as lines:
+            hello = await lines.next()
+            assert hello["versions"]["Python"] == platform.python_version()
+            while (event := await lines.next("event"))["stage"] != "failed:network":
+                pass
+            record = read(json.dumps(event).encode())
+            assert isinstance(record, Event) and record.message == "no link"
+            assert record.data["console"] == ["[ 7.0] e1000: down", "[ 8.0] nbd0: gone"]
+
+    run(tmp_path, work)
+
+
+def test_a_mirror_of_the_profile_is_counted_once_its_seat_reports(tmp_path: Path) -> None:
+    async def work(rig: Rig) -> None:
+        rig.room.seats.of(TEACHER)
+        rig.room.beacon(TEACHER, "userland", parse_beacon("on", "9.5", "9.5"))
+        async with rig.follow() as lines:
+            await lines.row(TEACHER, lambda row: row["stage"] == "userland")
+            rig.room.report(TEACHER, Report(time.time(), areas=((0, MIB),)))
+            await lines.row(TEACHER, lambda row: row["mirror"] == "whole")
+            while (server := await lines.next("server"))["mirrors"].get("whole") != 1:
+                pass
+            assert server["mirrors"] == {"whole": 1, "degraded": 0, "resyncing": 0, "unknown": 0}
+
+    servers = "swap: {capacity: 64MiB, servers: [10.0.0.5, 10.0.0.6], layout: mirror}"
+    run(tmp_path, work, profile=PROFILE.replace("swap: {capacity: 64MiB}", servers))
 
 
 def test_a_report_of_a_seat_is_in_its_row(tmp_path: Path) -> None:
@@ -367,7 +412,7 @@ def test_a_lease_ends_when_its_pc_is_off(tmp_path: Path) -> None:
         lease = table.grant(TEACHER, export, "t", MIB, 0.0)
         table.attach(WireName.parse(f"{export}@t"), 0.0)
         refused = await rig.order(order="end-lease", seats=[TEACHER])
-        assert refused == {TEACHER: "it is on and uses its swap; switch it off first"}
+        assert refused[TEACHER].startswith("its swap is in use: switch it off")
         table.let_go(getattr(lease, "generation", ""), 0.0)
         assert await rig.order(order="end-lease", seats=[TEACHER, OTHER]) == {
             TEACHER: "",

@@ -3,14 +3,17 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from netboot.boot.admission import Admission
 from netboot.boot.events import BootEvent
 from netboot.feed.records import Pages, ServerRow
+from netboot.host import processes
 from netboot.pages.lease import Lease, LeaseTable
 from netboot.pages.nbd.name import WireName
 from netboot.serve.feed import figures as figures_module
@@ -26,6 +29,7 @@ class FakePages:
     def __init__(self) -> None:
         self.done: dict[str, tuple[int, ...]] = {}
         self.owners: dict[str, str] = {}
+        self.delays: dict[str, float] = {}
 
     def counters(self) -> dict[str, dict[str, int]]:
         return {lease: dict(zip(COUNTERS, done, strict=True)) for lease, done in self.done.items()}
@@ -35,6 +39,9 @@ class FakePages:
 
     def latency(self) -> tuple[int, ...]:
         return (0, 3, 1)
+
+    def waited(self) -> dict[str, float]:
+        return self.delays
 
     @property
     def connections(self) -> int:
@@ -87,6 +94,41 @@ def test_a_seat_has_the_sum_of_its_leases(tmp_path: Path, monkeypatch: pytest.Mo
     rows, server = take(figures, 51.0)
     assert rows[SEAT] == Pages(3, 2 * MIB, 16384, 4096, 8192), "nothing moved"
     assert (server.requests_rate, server.read_rate) == (0.0, 0.0)
+    assert server.requests == {"read": 10, "write": 2, "trim": 3}, "of all leases, since the start"
+    pages.done, pages.owners = {}, {}
+    assert take(figures, 52.0)[1].requests == server.requests, "the leases have ended"
+
+
+def test_delays_are_a_total_by_reason_and_the_sum_of_a_second(tmp_path: Path) -> None:
+    pages = FakePages()
+    figures = Figures(pages, LeaseTable(64 * MIB), Admission(None), [tmp_path])
+    pages.delays = {"rate": 2.0}
+    assert take(figures, 50.0)[1].delayed == 2.0
+    pages.delays = {"rate": 2.5, "store": 0.25}
+    _, server = take(figures, 51.0)
+    assert (server.delays, server.delayed) == ({"rate": 2.5, "store": 0.25}, 0.75)
+    assert take(figures, 52.0)[1].delayed == 0.0
+
+
+class FakeTraffic:
+    """An HTTP server and a TFTP server."""
+
+    sent_bytes, downloads = 5000, 3
+    ended: ClassVar = Counter({"done": 2})
+
+    def transfers(self) -> dict[str, int]:
+        return {"unanswered": 1, "sending": 0}
+
+
+def test_what_is_sent_is_told_once_these_servers_run(tmp_path: Path) -> None:
+    figures = Figures(FakePages(), LeaseTable(64 * MIB), Admission(None), [tmp_path])
+    _, server = take(figures, 50.0)
+    assert (server.sent, server.downloads, server.transfers) == (0, 0, {})
+    figures.http = figures.tftp = FakeTraffic()
+    _, server = take(figures, 51.0)
+    assert (server.sent, server.downloads) == (5000, 3)
+    assert server.transfers == {"unanswered": 1, "sending": 0}
+    assert server.transfers_ended == {"done": 2}
 
 
 def test_a_new_lease_takes_nothing_from_what_its_seat_has_done(
@@ -131,7 +173,6 @@ def test_events_are_counted_by_what_they_tell() -> None:
         ("dhcp", "OFFER", {"type": "OFFER"}),
         ("pxe", "a damaged packet got no answer", {}),
         ("pages:refused", "x", {}),
-        ("pages:delayed", "x", {"seconds": 2.5}),
         ("lease", "refused: no room", {}),
         ("lease", "swap of 1 MiB granted", {}),
         ("http", "a: refused: there is no such file", {}),
@@ -140,7 +181,6 @@ def test_events_are_counted_by_what_they_tell() -> None:
         told.count(BootEvent(0.0, SEAT, stage, message, data))
     assert told.packets == {"DISCOVER": 1, "OFFER": 1, "damaged": 1}
     assert told.refused == {"pages": 1, "lease": 1, "http": 1, "identity": 1}
-    assert told.delayed == 2.5
 
 
 def test_what_the_kernel_does_not_know_is_nothing(tmp_path: Path) -> None:
@@ -150,3 +190,16 @@ def test_what_the_kernel_does_not_know_is_nothing(tmp_path: Path) -> None:
     assert processor.take([os.getpid()]) == 0.0
     sum(range(1_000_000))
     assert processor.take([]) > 0.0
+    assert processor.of_workers == 0.0
+
+
+def test_the_workers_have_a_total_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = {1: 5.0, 2: 1.0}
+    monkeypatch.setattr(processes, "own_cpu_seconds", spent.__getitem__)
+    processor = usage.Processor()
+    processor.take([1, 2])
+    spent[1] = 5.5
+    processor.take([1])  # the other one died
+    spent[3] = 0.25
+    processor.take([1, 3])
+    assert processor.of_workers == 6.75

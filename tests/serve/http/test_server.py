@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -174,6 +174,13 @@ class Rig:
         self.loop.close()
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     rig = Rig(FakeRoom(tmp_path))
@@ -254,6 +261,27 @@ def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:
     assert response.status == 206
     assert response.headers["Content-Range"] == f"bytes 100-299/{len(IMAGE)}"
     assert content == IMAGE[100:300]
+
+
+def test_all_bytes_of_answers_are_counted_and_files_while_they_are_sent(rig: Rig) -> None:
+    sent = 0
+    asked: tuple[tuple[str, str, dict[str, str]], ...] = (
+        ("GET", f"/boot/{TICKET}/vmlinuz", {}),
+        ("GET", f"/boot/{TICKET}/vmlinuz", {"Range": "bytes=100-299"}),
+        ("GET", f"/boot/{TICKET}/arm64/linux.efi", {}),
+        ("GET", f"/boot/{TICKET}/bios.ipxe", {}),
+        ("HEAD", f"/boot/{TICKET}/vmlinuz", {}),
+        ("HEAD", f"/boot/{TICKET}/bios.ipxe", {}),
+    )
+    for method, path, headers in asked:
+        sent += len(rig.ask(method, path, None, **headers)[1])
+    assert sent > 2 * len(IMAGE) + 200
+    wait_until(lambda: rig.server.sent_bytes == sent and not rig.server.downloads)
+    with rig.room.image.open("ab") as image:
+        image.truncate(1 << 30)
+    with socket.create_connection(("127.0.0.1", rig.server.port)) as slow:
+        slow.sendall(f"GET /boot/{TICKET}/vmlinuz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        wait_until(lambda: rig.server.downloads == 1)
 
 
 def test_an_image_goes_from_the_page_cache_to_the_socket(
@@ -653,6 +681,11 @@ def test_any_beacon_is_read_and_can_be_shown_on_a_terminal(
     for text in (beacon.message, *beacon.data, *map(str, beacon.data.values())):
         assert text.isprintable()
     json.dumps(beacon.data, allow_nan=False)
+
+
+def test_the_lines_of_a_console_are_a_list() -> None:
+    beacon = parse_beacon("no link\nconsole=[ 1.5] e1000: up\nport=eth0\nconsole=12\n", "7", "8")
+    assert beacon.data == {"console": ["[ 1.5] e1000: up", "12"], "port": "eth0", "uptime": 7}
 
 
 def test_of_a_large_beacon_16_keys_and_1_kb_are_kept() -> None:
