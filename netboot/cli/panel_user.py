@@ -15,7 +15,7 @@ from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
-    from netboot.panel.login.accounts import Accounts
+    from netboot.panel.login.accounts import Accounts, Role
 
 app = App(
     help="Make, list, change and delete the accounts of the panel, while it runs or not.",
@@ -46,18 +46,13 @@ def add(
     state: PanelStateOption = PANEL_STATE,
 ) -> None:
     """Make an account. Its password is asked for, or read from standard input."""
-    from netboot.panel.login.accounts import ROLES
-
-    for known in ROLES:
-        if role == known:
-            accounts = _accounts(state)
-            accounts.check_new(name)
-            password = _password(generate)
-            accounts.add(name, known, password)
-            _tell(password, generate)
-            print(f"account {name!r} is made: {known}")
-            return
-    raise OperatorError(f"--role: expected {' or '.join(ROLES)}, found {role!r}")
+    known = _role("--role", role)
+    accounts = _accounts(state)
+    accounts.check_new(name)
+    password = _password(generate)
+    accounts.add(name, known, password)
+    _tell(password, generate)
+    print(f"account {name!r} is made: {known}")
 
 
 @app.command("list", epilog="Example:  sudo netboot panel user list")
@@ -87,11 +82,33 @@ def passwd(
     print(f"account {name!r} has another password; its sessions have ended")
 
 
+@app.command("role", epilog="Example:  sudo netboot panel user role anna operator")
+def change_role(
+    name: NameArgument,
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="viewer or operator.")],
+    state: PanelStateOption = PANEL_STATE,
+) -> None:
+    """Give an account another role. The last operator keeps the role."""
+    known = _role("ROLE", role)
+    _accounts(state).set_role(name, known)
+    print(f"account {name!r} has the role {known} from its next request on")
+
+
 @app.command("delete", epilog="Example:  sudo netboot panel user delete anna")
 def delete(name: NameArgument, state: PanelStateOption = PANEL_STATE) -> None:
     """Delete an account, and end its sessions. The last operator cannot be deleted."""
     _accounts(state).delete(name)
     print(f"account {name!r} is deleted")
+
+
+def _role(where: str, text: str) -> "Role":
+    """Return the role that somebody typed. Raises OperatorError."""
+    from netboot.panel.login.accounts import ROLES
+
+    for known in ROLES:
+        if text == known:
+            return known
+    raise OperatorError(f"{where}: expected {' or '.join(ROLES)}, found {text!r}")
 
 
 def _accounts(state: Path) -> "Accounts":

@@ -49,6 +49,17 @@ def test_a_generated_password_is_printed_once_and_is_right(
     assert second == "account 'operator' has another password; its sessions have ended"
 
 
+def test_an_account_gets_another_role(
+    state: Path, keyboard: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panel_user.add("anna", role="viewer", state=state)
+    panel_user.change_role("anna", "operator", state=state)
+    assert "account 'anna' has the role operator" in capsys.readouterr().out
+    assert Accounts(state).known("anna").role == "operator"
+    with pytest.raises(OperatorError, match="ROLE: expected viewer or operator, found 'root'"):
+        panel_user.change_role("anna", "root", state=state)
+
+
 def test_accounts_are_listed_and_deleted(
     state: Path, keyboard: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -365,4 +365,4 @@ def test_a_panel_runs_beside_the_server_and_stays_over_an_upgrade(
     assert status == 0 and time.monotonic() - begin < 2
     assert within(2, lambda: not Path(f"/proc/{begun()[1][0]}").exists())
     assert "panel: the room is shown\n" in complaints and "a fault" not in complaints
-    assert "no panel: killed by SIGTERM; tried again in 1 s; the room is served\n" in complaints
+    assert "no panel: killed by SIGTERM; retried in 1 s; the room is served\n" in complaints

@@ -1,4 +1,4 @@
-"""Boots, samples, troubles and orders in SQLite or PostgreSQL. Nothing waits for the database."""
+"""Boots, samples, troubles and orders in SQLite or PostgreSQL. No part of the panel waits for the database."""
 
 from netboot.panel.history.history import History
 from netboot.panel.history.pruning import Limits

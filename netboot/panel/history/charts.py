@@ -1,6 +1,7 @@
-"""Figures over time, made small by the database: minutes of the last day, hours of before."""
+"""Samples for a chart, which the database reduces: minutes of the last day, hours before."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Float, Integer, Select, cast, func, literal, select, union_all
@@ -12,43 +13,34 @@ from netboot.panel.records import Samples as Table
 MOST_POINTS = 2000
 
 
-def seat_samples(
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """The rows whose samples a chart shows. ``ids`` selects their numbers."""
+
+    kind: Samples
+    ids: Select[Any]
+
+
+def of_seat(mac: str) -> Owners:
+    """Return a PC as each server knows it."""
+    return Owners(SEATS, select(seats.c.id).where(seats.c.mac == mac))
+
+
+def of_server(name: str) -> Owners:
+    """Return a server."""
+    return Owners(SERVERS, select(servers.c.id).where(servers.c.name == name))
+
+
+def samples(
     connection: Connection,
-    mac: str,
-    since: float,
-    until: float,
-    points: int,
-    limits: Limits,
-    now: float,
-) -> Table:
-    """Return the figures of a PC, of all servers that know it."""
-    owners = select(seats.c.id).where(seats.c.mac == mac)
-    return _samples(connection, SEATS, owners, (since, until), points, limits, now)
-
-
-def server_samples(
-    connection: Connection,
-    name: str,
-    since: float,
-    until: float,
-    points: int,
-    limits: Limits,
-    now: float,
-) -> Table:
-    """Return the figures of a server."""
-    owners = select(servers.c.id).where(servers.c.name == name)
-    return _samples(connection, SERVERS, owners, (since, until), points, limits, now)
-
-
-def _samples(
-    connection: Connection,
-    kind: Samples,
-    owners: Select[Any],
+    owners: Owners,
     span: tuple[float, float],
     points: int,
     limits: Limits,
     now: float,
 ) -> Table:
+    """Return the figures of ``span`` in at most ``points`` rows. Times are seconds since the epoch."""
+    kind = owners.kind
     begin, end = _span(span, limits, now)
     width = math.ceil((end - begin + 1) / max(1, min(points, MOST_POINTS)))
     first = first_minute(rolled(connection), limits, now)
@@ -61,7 +53,7 @@ def _samples(
         figures = [merged(each, table.c[each.name]).label(each.name) for each in kind.shown]
         parts.append(
             select(table.c.owner, bucket.label("bucket"), *figures)
-            .where(table.c.owner.in_(owners), table.c.at.between(low, min(high, end)))
+            .where(table.c.owner.in_(owners.ids), table.c.at.between(low, min(high, end)))
             .group_by(table.c.owner, bucket)
         )
     both = union_all(*parts).subquery()

@@ -100,7 +100,7 @@ class History:
         self._writer.close()
         self._database.close_readers()
 
-    # What is seen. Of the event loop's thread.
+    # Facts, from the thread of the event loop.
 
     def seat(self, server: str, row: SeatRow) -> None:
         """Take a seat's row, whenever it has changed."""
@@ -109,7 +109,7 @@ class History:
         self._put(records)
 
     def gone(self, server: str, mac: str) -> None:
-        """Take it that a server has forgotten a seat."""
+        """Note that a server has forgotten a seat."""
         with self._lock:
             records = list(self._minutes.gone(server, mac, self._clock()))
         self._put(records)
@@ -121,19 +121,19 @@ class History:
         self._put(records)
 
     def boot(self, server: str, mac: str, name: str, boot: Boot) -> None:
-        """Take a boot, when it has ended or before. A later one with the same beginning replaces it."""
+        """Take a boot, finished or not. A later one with the same beginning replaces it."""
         self._writer.put(BootDone(server, mac, name, boot))
 
     def trouble(self, server: str, trouble: Trouble | None, cause: str = "") -> None:
-        """Take the trouble that a server itself has from now on, or None. Seats' are in their rows."""
+        """Note the present trouble of a server itself, or that it has none. Those of seats are in rows."""
         self._writer.put(TroubleNow(server, "", server, self._clock(), trouble, cause))
 
     def number(self, server: str, run: str, number: int) -> None:
-        """Take it that all events of a server up to ``number`` were given to the history."""
+        """Note that the history has all events of a server up to ``number``."""
         self._writer.put(Numbered(server, run, number))
 
     def note(self, entry: AuditEntry) -> None:
-        """Take what somebody did."""
+        """Queue an entry of the audit."""
         self._writer.put(entry)
 
     def _put(self, records: Iterable[Record]) -> None:
@@ -153,11 +153,11 @@ class History:
 
     async def samples(self, mac: str, since: float, until: float, points: int) -> Samples:
         """Return a seat's figures, at most ``points`` rows."""
-        return await self._chart(charts.seat_samples, mac, since, until, points)
+        return await self._chart(charts.of_seat(mac), (since, until), points)
 
     async def server_samples(self, name: str, since: float, until: float, points: int) -> Samples:
         """Return a server's figures, at most ``points`` rows."""
-        return await self._chart(charts.server_samples, name, since, until, points)
+        return await self._chart(charts.of_server(name), (since, until), points)
 
     async def room_boot(self) -> RoomBoot:
         """Return the last boot of the room, beside the one before."""
@@ -209,11 +209,11 @@ class History:
         return await self._change(partial(changing.remove_schedule, schedule=schedule))
 
     async def _chart(
-        self, question: Callable[..., Samples], name: str, since: float, until: float, points: int
+        self, owners: charts.Owners, span: tuple[float, float], points: int
     ) -> Samples:
-        now, limits = self._clock(), self._limits
+        limits, now = self._limits, self._clock()
         return await self._read(
-            lambda connection: question(connection, name, since, until, points, limits, now)
+            lambda connection: charts.samples(connection, owners, span, points, limits, now)
         )
 
     async def _read(self, question: Callable[[Connection], T]) -> T:

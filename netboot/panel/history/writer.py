@@ -1,7 +1,7 @@
-"""The thread that writes: batches of a second, from a bounded queue. Nobody waits for it.
+"""The thread that writes a batch each second, from a bounded queue. No caller waits for it.
 
-If the database is away, full or locked, the batch is kept and tried again every second, and the queue
-grows to its bound. That is told once a minute, and once when it is over.
+If the database is away, full or locked, the batch is kept and retried every second, and the queue grows
+to its limit. A fault is logged once a minute, and once when it is over.
 """
 
 import logging
@@ -92,7 +92,11 @@ class Writer:
         future: Future[T] = Future()
         with self._lock:
             if self._stopping or len(self._asked) >= MOST_BATCH:
-                future.set_exception(PortError("the history is busy: too many wait; try again"))
+                future.set_exception(
+                    PortError(
+                        "the history is busy: too many changes wait for the database; try again"
+                    )
+                )
                 return future
             self._asked.append((future, function))
         self._wake.set()
@@ -208,7 +212,7 @@ class Writer:
 
 
 class _Trouble:
-    """Tells a fault once a minute at most, and once that it is over."""
+    """Logs a fault at most once a minute, and its end once."""
 
     def __init__(self) -> None:
         self._began: float | None = None

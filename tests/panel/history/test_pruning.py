@@ -56,7 +56,9 @@ class Store:
         now = self.clock.now
         span = (now - days * 86400, now)
         return self.database.read(
-            lambda connection: charts.seat_samples(connection, mac, *span, points, self.limits, now)
+            lambda connection: charts.samples(
+                connection, charts.of_seat(mac), span, points, self.limits, now
+            )
         )
 
     def size(self) -> int:
