@@ -144,9 +144,9 @@ clean:
 test-deploy: setup-test
 	$(SUDO) $(PYTEST) -p no:cacheprovider tests/deploy
 
-# What make test has of the panel, its commands and its feed.
+# What make test has of the panel, its commands and its feed. A browser waits for much of its time.
 test-panel: setup-test
-	$(SUDO) $(PYTEST) $(TWO) -p no:cacheprovider tests/panel tests/feed tests/serve/feed \
+	$(SUDO) $(PYTEST) -n 3 -p no:cacheprovider tests/panel tests/feed tests/serve/feed \
 	    tests/cli/test_panel.py tests/cli/test_panel_user.py tests/cli/test_panel_child.py \
 	    tests/cli/test_feeds.py tests/cli/test_ordering.py tests/cli/test_status_table.py tests/cli/test_top.py \
 	    tests/vm/test_panel.py
