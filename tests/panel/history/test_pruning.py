@@ -1,8 +1,7 @@
-"""Hours are made of minutes, and old, many or large rows go. A month of a room is small and quick."""
+"""Hours are made of minutes, and old, many or large rows go. A month of a room is small."""
 
 import random
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,7 @@ from netboot.panel.history.records import (
     TroubleNow,
     Values,
 )
-from netboot.panel.history.schema import METADATA, SEATS, SERVERS, boots, seats, troubles
+from netboot.panel.history.schema import SEATS, SERVERS, boots, seats, troubles
 from netboot.panel.history.upkeep import Upkeep
 from netboot.panel.history.writing import Writing
 from netboot.panel.records import AuditEntry, Boot, Samples, Step
@@ -196,9 +195,7 @@ def test_a_history_that_is_too_large_loses_its_oldest_days(
 
 @pytest.mark.system
 @pytest.mark.timeout(240)
-def test_a_month_of_a_room_is_small_and_its_charts_are_quick(
-    store: Store, clock: Clock, url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_month_of_a_room_is_small(store: Store, url: str) -> None:
     """60 seats, 30 days: a sample of each minute of the last day and of each hour, boots, troubles."""
     chance = random.Random(18)
     store.write(*(SeatMinute("alpha", row(NOW, mac_of(each)), 0, None) for each in range(60)))
@@ -206,39 +203,13 @@ def test_a_month_of_a_room_is_small_and_its_charts_are_quick(
     fill(store, url, SEATS.minutes, range(BEGIN - DAY, BEGIN), chance)
     for at in range(BEGIN - DAY, BEGIN, 10):
         store.write(ServerMinute("alpha", at, server_figures(chance)))
-    of_minutes = store.size()
     for day in range(30):
         store.write(*events_of_a_day(NOW - 86400 * (day + 1), chance))
     store.upkeep.run()
     size = store.size()
-    seconds = {days: best(partial(store.chart, mac_of(7), days)) for days in (0.05, 1, 30)}
-    others = {
-        "inventory": best(lambda: store.database.read(partial(reading.inventory, now=NOW))),
-        "boot of the room": best(lambda: store.database.read(partial(reading.room_boot, now=NOW))),
-    }
     assert len(store.chart(mac_of(7), 30).rows) > 200
-    rows = {each.name: store.count(each) for each in METADATA.sorted_tables}
-    told = (
-        f"{'PostgreSQL' if url else 'SQLite'}: 30 days of 60 seats have {size / 1e6:.1f} MB",
-        f"a sample: {of_minutes / (rows['seat_minutes'] + rows['seat_hours']):.0f} bytes",
-        f"rows: {', '.join(f'{count} {name}' for name, count in rows.items() if count)}",
-        *(f"chart of {days:g} days: {each * 1000:.1f} ms" for days, each in seconds.items()),
-        *(f"{name}: {each * 1000:.1f} ms" for name, each in others.items()),
-    )
-    with capsys.disabled():
-        sys.stdout.write("\n" + "\n  ".join(told) + "\n")
+    sys.stdout.write(f"30 days of 60 seats have {size / 1e6:.1f} MB\n")
     assert size < 40_000_000
-    assert max(seconds.values()) < 0.1
-
-
-def best(question: object) -> float:
-    """Return the seconds of the quickest of several: the machine may be busy."""
-    times = []
-    for _ in range(7):
-        begin = time.perf_counter()
-        question()  # type: ignore[operator]
-        times.append(time.perf_counter() - begin)
-    return min(times)
 
 
 def figures(chance: random.Random) -> Values:
