@@ -1,8 +1,8 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
 .PHONY: help setup setup-vagrant setup-develop setup-test remove demo demo-screen pictures test nightly nightly-screens nightly-long \
-    fuzz test-deploy unit check lint fix coverage docs lock clean \
+    fuzz test-deploy test-panel unit check lint fix coverage docs lock clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror room attack \
-    bench-pages bench-client bench-boot bench-screen
+    bench-pages bench-client bench-boot bench-screen bench-panel
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -29,6 +29,7 @@ help:
 	    'make nightly-long  setup, demo and unit on fresh systems of Debian 12 and 13 (30 minutes)' \
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
+	    'make test-panel    only the page of the room: browser, databases, Prometheus (four minutes)' \
 	    'make coverage      branch coverage of make unit; pages in build/coverage/html' \
 	    'make pictures      take the pictures of docs/tutorial again, with virtual PCs (10 minutes)' \
 	    'make docs          build the documents into build/docs; a dead link is an error' \
@@ -40,6 +41,7 @@ help:
 	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
 	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
 	    'make bench-screen  PCs until their page is shown, and what they read (BENCH=--quick: three rows)' \
+	    'make bench-panel   1,000 seats and 20 browsers at the page of the room (10 minutes; BENCH=--quick: 4)' \
 	    '' \
 	    'make lock          write the lock files for what pyproject.toml asks for (tools/lock)' \
 	    'make clean         remove built files; .venv, lab-logs and bench-results stay'
@@ -62,7 +64,7 @@ remove:
 
 demo: setup
 	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --clients 1 --memory 256 \
-	    --load 2 --timeout 900 --logs $(LOGS)
+	    --load 2 --timeout 900 --logs $(LOGS) --panel
 	@echo 'a PC that shows a browser: make demo-screen'
 
 # A build with nothing new takes a second.
@@ -142,6 +144,13 @@ clean:
 test-deploy: setup-test
 	$(SUDO) $(PYTEST) -p no:cacheprovider tests/deploy
 
+# What make test has of the panel, its commands and its feed. A browser waits for much of its time.
+test-panel: setup-test
+	$(SUDO) $(PYTEST) -n 3 -p no:cacheprovider tests/panel tests/feed tests/serve/feed \
+	    tests/cli/test_panel.py tests/cli/test_panel_user.py tests/cli/test_panel_child.py \
+	    tests/cli/test_feeds.py tests/cli/test_ordering.py tests/cli/test_status_table.py tests/cli/test_top.py \
+	    tests/vm/test_panel.py
+
 # Three seeds; what a run prints as its seed repeats it: TORTURE='--seed 4711'. Fails if a bar is
 # missed. Two at a time: an emulated PC keeps one CPU busy.
 torture: setup-test
@@ -192,3 +201,7 @@ bench-boot:
 bench-screen:
 	@tools/setup-bench
 	$(SUDO) .venv/bin/python -m bench.screen $(BENCH)
+
+# A server with 1,000 played seats, 20 browsers' streams, a real browser, a month in SQLite.
+bench-panel: setup-test
+	$(SUDO) .venv/bin/python -m bench.panel $(BENCH)

@@ -152,6 +152,8 @@ def _command(name: str, folder: Path) -> list[str]:
             "-m",
             "netboot",
             "serve",
+            "--set",
+            "http.panel=off",
             "--user",
             "root",
             "--images",
@@ -198,7 +200,7 @@ def _kea(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _lan() -> Iterator[None]:
+def lan() -> Iterator[None]:
     """Make a cable: the server's end is here, the clients' end in a namespace."""
     network.ip("netns", "add", NAMESPACE)
     try:
@@ -237,7 +239,7 @@ def running(name: str) -> Iterator[Server]:
 
 def _await(name: str, process: subprocess.Popen[bytes], folder: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not _load(Row("closed", 1, 0.2, 1), 1 << 24)["in_time"]:
+    while not load(Row("closed", 1, 0.2, 1), 1 << 24)["in_time"]:
         # dnsmasq pings an address for 3 s before it answers its first client.
         if name == "dnsmasq" and process.poll() is None and time.monotonic() > deadline - 17:
             return
@@ -245,7 +247,7 @@ def _await(name: str, process: subprocess.Popen[bytes], folder: Path) -> None:
             raise RuntimeError(f"{name} did not start: {(folder / 'output').read_text()}")
 
 
-def _load(row: Row, first: int) -> dict[str, float]:
+def load(row: Row, first: int) -> dict[str, float]:
     words = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-m", "bench.dhcp_load"]
     words += [CLIENT_DEVICE, row.scenario, str(first), str(row.clients), str(row.seconds)]
     figures: dict[str, float] = json.loads(
@@ -258,7 +260,7 @@ def sample(name: str, row: Row) -> Sample:
     """Return one run of a row on a newly started server."""
     with running(name) as server:
         before = server.cpu_seconds()
-        figures = _load(row, 1)
+        figures = load(row, 1)
         spent = server.cpu_seconds() - before
         return Sample(**figures, cpu_us=spent / max(figures["in_time"], 1) * 1e6)
 
@@ -282,7 +284,7 @@ def measure(wanted: Sequence[Row], names: Sequence[str], repetitions: int) -> Re
 
 def run(wanted: Sequence[Row], names: Sequence[str], repetitions: int, folder: Path) -> int:
     """Measure, print, write ``dhcp.json``; return the number of missed bars."""
-    with _lan():
+    with lan():
         results = measure(wanted, names, repetitions)
     about = {"versions": versions(VERSIONS), "repetitions": repetitions}
     rows = [

@@ -12,6 +12,7 @@ from bench.servers import Server, end
 from bench.transfers import BLKSIZE, WITHOUT_CPU, Row, Sample
 from netboot.boot import ticket
 from netboot.boot.plan import KERNEL_FILE, image_name
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 
 START_SECONDS = 10.0
@@ -119,7 +120,13 @@ def _command(name: str, host: str, folder: Path) -> list[str]:
         profile.write_text("swap: {capacity: 64MiB}\n")
         write_manifest(folder)
         state = str(folder / "state")
-        words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
+        words = [
+            sys.executable,
+            "-m",
+            *SERVE,
+            "--user",
+            "root",
+        ]
         words += ["--profile", str(profile)]
         return [*words, "--images", str(folder), "--state", state]
     peers = PEERS_FOLDER / "usr/sbin"

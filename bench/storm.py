@@ -26,6 +26,7 @@ from netboot.cli.show import BuildProgress
 from netboot.images import build as images
 from netboot.lab import network
 from netboot.profile import file as profile_file
+from tests.support.command import SERVE
 
 CLIENTS = 60
 MBIT = 1000
@@ -162,7 +163,13 @@ def _serving(row: Row, built: Path, folder: Path) -> Iterator[None]:
     profile.write_text(
         f"interface: {LINKS[0]}\ndhcp: {{mode: full, range: {pool}}}\nhttp: {{rate: {row.rate}}}\n"
     )
-    words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
+    words = [
+        sys.executable,
+        "-m",
+        *SERVE,
+        "--user",
+        "root",
+    ]
     words += ["--profile", str(profile)]
     words += ["--images", str(built), "--state", str(folder / "state")]
     log = folder / "log"

@@ -135,6 +135,14 @@ beacon() {
     [ "$online" != yes ] || send_beacons || true
 }
 
+# log_tail: print the last lines of the kernel's log, each as console=LINE, for the beacon of a failure. The
+# agent's and the drivers' words are there. The server keeps 1 KiB of a beacon. A line that may have a secret
+# is left out: of the kernel command line, of netboot.ticket and netboot.token, and of what they are.
+log_tail() {
+    dmesg 2>/dev/null | grep -vF -e 'ommand line' -e netboot.t \
+        -e "${ticket:-netboot.t}" -e "${token:-netboot.t}" | tail -n 7 | cut -c 1-96 | sed 's/^/console=/'
+}
+
 # send_beacons: send the queued beacons, the oldest first. Return false if a beacon is left. Stop at the
 # first failure: without a server each stage then loses only 2 s.
 send_beacons() {
@@ -239,18 +247,43 @@ report_userland() {
     beacon userland "$said" "ram_kib=$ram_kib" "swap_kib=$swap_kib"
 }
 
+# report_off [HOW]: report that this PC is shut down, such as for a reboot. A PC that said nothing would count
+# as lost. It takes at most 2 s, and systemd ends it after 1.5 s: no PC waits for its server to go off.
+report_off() {
+    beacon off "${1:-shutdown}: the system ends" ${1:+"how=$1"}
+}
+
+# show_order ORDER: have the screen show a message for a minute, or blink with the PC's name for 20 s. On a
+# PC without a screen of its own the console has it.
+show_order() {
+    local seconds=60 name=
+    case $1 in
+    identify)
+        seconds=20
+        read -r name <"$proc/sys/kernel/hostname"
+        console "this is $name$(printf '\a')"
+        ;;
+    *) console "$1" ;;
+    esac
+    read_uptime
+    printf '%s\n%s\n' "$((${uptime%.*} + seconds))" "$1" >"$run/screen.order.new"
+    mv "$run/screen.order.new" "$run/screen.order" # at once: it is read each second
+}
+
 # take_orders: wait for the server's orders until the PC goes off. The PC has no disk to unmount, so an
 # order may be carried out at once; systemd stops its services first.
 take_orders() {
     local order
     while :; do
-        order=$(request GET "/orders/$ticket" 120) || sleep 15
+        order=$(request GET "/orders/$ticket?can=message,identify" 120) || sleep 15
         case $order in
+        'message '?* | identify) show_order "$order" ;;
         reboot | poweroff)
             console "$order: ordered by the server"
             if [ -d "$run/systemd/system" ]; then
                 systemctl "$order"
             else
+                report_off "$order"
                 "$order" -f
             fi
             ;;

@@ -15,6 +15,7 @@ settings.load_profile("netboot")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FOLDERS.index(folder_of(item.nodeid)))
     if os.geteuid() == 0:
         return
     for item in items:
@@ -22,15 +23,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
 
 
-class ByCpu(LoadScopeScheduling):  # type: ignore[misc]
-    """A scheduler of pytest-xdist for two processes: virtual PCs, and all other tests.
+# The kinds of tests that run beside each other, the longest first: virtual PCs, most others, a browser, databases.
+FOLDERS = ("tests/vm/", "", "tests/panel/page/", "tests/panel/history/")
 
-    A test of either kind keeps a CPU busy for most of its time.
+
+def folder_of(nodeid: str) -> str:
+    """Return the folder of FOLDERS that a test is in; an empty text for most."""
+    return next((folder for folder in FOLDERS if folder and nodeid.startswith(folder)), "")
+
+
+class ByKind(LoadScopeScheduling):  # type: ignore[misc]
+    """A scheduler of pytest-xdist for two processes or three: each takes the next kind of tests that is left.
+
+    A virtual PC keeps a CPU busy for most of its time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "vm" if nodeid.startswith("tests/vm/") else "other"
+        return folder_of(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByCpu:
-    return ByCpu(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByKind:
+    config.option.loadscopereorder = (
+        False  # it would begin with the most tests, and end with virtual PCs
+    )
+    return ByKind(config, log)

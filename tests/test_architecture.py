@@ -17,7 +17,7 @@ IMPURE = {"asyncio", "multiprocessing", "os", "random", "secrets", "select", "si
 IMPURE |= {"subprocess", "threading", "time"}
 # ``name.*`` is every module of a package.
 PURE = (
-    "errors boot.* profile.* pages.nbd.* pages.lease pages.places pages.access pages.kept lab.storm.report "
+    "errors boot.* feed.* profile.* pages.nbd.* pages.lease pages.places pages.access pages.kept lab.storm.report "
     "pages.worker.governor pages.worker.buffers pages.worker.work pages.worker.exchange "
     "serve.dhcp.packet serve.dhcp.frames serve.dhcp.pxe serve.dhcp.question serve.dhcp.sender "
     "serve.dhcp.findings serve.dhcp.lease serve.dhcp.scope serve.dhcp.responder serve.dhcp.record "
@@ -28,7 +28,9 @@ PURE = (
     "images.modules images.drivers images.divide images.progress "
     "deploy.layout deploy.report deploy.roster deploy.hardware deploy.bootorder deploy.seats deploy.sheet "
     "deploy.firewall.rules deploy.firewall.nft deploy.firewall.iptables deploy.firewall.needs "
-    "deploy.firewall.varying"
+    "deploy.firewall.varying "
+    "panel.history.columns panel.history.schema panel.history.records panel.history.minutes "
+    "panel.history.rooms panel.records panel.merging"
 )
 IMPURE_ALL_THE_SAME = {"pages.nbd.client"}  # the client half, which tests and played PCs use
 # Packages of tests alone: a peer must not be tested against itself; scapy is GPL-2.0-only.

@@ -1,4 +1,5 @@
-/* The verb `address`: keeps the address that a DHCP server has lent to this PC.
+/* The verb `address`: keeps the address that a DHCP server has lent to this PC. Each PC has one such
+ * process, with and without swap, so it sends the PC's figures, too.
  *
  * Root and swap hang on the address, so it is never given up, whatever a server says. Possible trouble is
  * told once: on the console, and to the boot server. */
@@ -6,6 +7,7 @@
 #include "agent.h"
 #include "cards.h"
 #include "dhcp.h"
+#include "figures.h"
 #include "frame.h"
 #include "news.h"
 #include "port.h"
@@ -213,10 +215,11 @@ int keep_address(const char *card, const char *text, const char *mac, char *name
     }
     settle(name);
     complain_to_kernel("address");
+    figures_open();
     renewal_begin(&renewal, is_known ? known : port.mac, address.s_addr, lease_clock());
     for (;;) {
         struct pollfd waits[PORT_SOCKETS + 1];
-        int64_t now = lease_clock(), wait = renewal.next - now;
+        int64_t now = lease_clock(), wait = renewal.next - now, until, figures;
 
         if (wait <= 0) {
             ask(now);
@@ -224,7 +227,9 @@ int keep_address(const char *card, const char *text, const char *mac, char *name
         }
         tell(news_late(&told, now), now);
         port_waits(&port, waits);
-        if (await(waits, PORT_SOCKETS, now_ms() + (wait < LOOK_MS ? wait : LOOK_MS))) {
+        figures = figures_look();
+        until = now_ms() + (wait < LOOK_MS ? wait : LOOK_MS);
+        if (await(waits, PORT_SOCKETS, figures < until ? figures : until)) {
             hear_dhcp(lease_clock());
             hear_arp(lease_clock());
         }

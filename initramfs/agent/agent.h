@@ -32,6 +32,7 @@
  *   renewal.c    when to ask for the PC's address again
  *   port.c       the boot port's sockets for both
  *   news.c       which trouble with the address is told, and when
+ *   figures.c    memory, swap and pressure of the PC, told every 10 s
  *   address.c    the verb `address`: keeps the PC's address
  *   agent.c      verbs
  *

@@ -1,6 +1,7 @@
 /* Beacons to the boot server: POST URL/STAGE?uptime=SECONDS&sent=SECONDS, as the initramfs' shell
  * sends them (lib.sh). Delivery is best effort: reports wait in a queue while the server does not
- * answer, and a full queue drops its oldest report.
+ * answer, and a full queue drops its oldest report. Figures are a report without a stage: they come only
+ * if the queue is empty, and are tried once.
  *
  * The one socket never blocks. A report advances whenever the agent waits for anything else, so
  * await() is part of this module.
@@ -9,6 +10,7 @@
 #include "say.h"
 #include "url.h"
 
+#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,9 +23,11 @@
 #define ANSWER_MS 5000     /* for one report, from connect to the server's answer */
 #define PAUSE_MS 3000      /* after a report that the server did not take */
 #define MAX_REPORT (MAX_TEXT + 160)
+#define BEACONS "/beacon" /* begins the path of a beacon, and in its place: */
+#define FIGURES "/report"
 
 struct report {
-    char stage[24];
+    char stage[24]; /* "": figures */
     char body[MAX_REPORT];
     int64_t made;
 };
@@ -53,6 +57,7 @@ static void finish(int taken)
     close(fd);
     fd = -1;
     sent = 0;
+    taken |= !*queue[oldest].stage;
     if (taken) {
         oldest = (oldest + 1) % QUEUED;
         queued--;
@@ -70,8 +75,10 @@ void report(const char *stage, const char *format, ...)
     if (queued == QUEUED) {
         if (fd >= 0)
             finish(0);
-        oldest = (oldest + 1) % QUEUED;
-        queued--;
+        if (queued == QUEUED) { /* not if figures were given up */
+            oldest = (oldest + 1) % QUEUED;
+            queued--;
+        }
     }
     fresh = &queue[(oldest + queued) % QUEUED];
     snprintf(fresh->stage, sizeof fresh->stage, "%s", stage);
@@ -82,27 +89,42 @@ void report(const char *stage, const char *format, ...)
     queued++;
 }
 
+void report_figures(const char *text)
+{
+    if (!queued && strncmp(base.path, BEACONS "/", sizeof BEACONS) == 0)
+        report("", "%s", text);
+}
+
 static void begin(void)
 {
+    static const int later = 0;
+
     fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     next_step = now_ms() + ANSWER_MS;
-    if (fd >= 0) /* EINPROGRESS; poll(2) returns at once after any other error */
-        connect(fd, (struct sockaddr *)&base.server, sizeof base.server);
-    else
+    if (fd < 0) {
         next_step = now_ms() + PAUSE_MS;
+        return;
+    }
+    /* The acknowledgement that makes the connection waits for the request, and goes with it. So the
+     * server has both when it accepts, and answers at once (netboot/serve/http/reports.py). */
+    setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &later, sizeof later);
+    connect(fd, (struct sockaddr *)&base.server, sizeof base.server); /* EINPROGRESS, or poll(2) says */
 }
 
 static int post(const struct report *report)
 {
     static char request[sizeof base.path + MAX_REPORT + 256];
     int64_t now = now_ms();
-    int length = snprintf(request, sizeof request,
-                          "POST %s/%s?uptime=%lld.%02d&sent=%lld.%02d HTTP/1.0\r\n"
-                          "Content-Length: %zu\r\n\r\n%s",
-                          base.path, report->stage, (long long)(report->made / 1000),
-                          (int)(report->made % 1000 / 10), (long long)(now / 1000),
-                          (int)(now % 1000 / 10), strlen(report->body), report->body);
+    int length = *report->stage
+                     ? snprintf(request, sizeof request, "POST %s/%s?uptime=%lld.%02d&sent=%lld.%02d",
+                                base.path, report->stage, (long long)(report->made / 1000),
+                                (int)(report->made % 1000 / 10), (long long)(now / 1000),
+                                (int)(now % 1000 / 10))
+                     : snprintf(request, sizeof request, "POST " FIGURES "%s",
+                                base.path + sizeof BEACONS - 1);
 
+    length += snprintf(request + length, sizeof request - (size_t)length,
+                       " HTTP/1.0\r\nContent-Length: %zu\r\n\r\n%s", strlen(report->body), report->body);
     return send(fd, request, (size_t)length, MSG_DONTWAIT) == length;
 }
 

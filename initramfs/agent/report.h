@@ -30,4 +30,7 @@ int report_to(const char *url);
 /* Queue a report: a line for people, then key=value lines. Never waits and never fails. */
 void report(const char *stage, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Send figures of this PC, KEY=VALUE&KEY=VALUE, unless a report waits. They are tried once. */
+void report_figures(const char *text);
+
 #endif

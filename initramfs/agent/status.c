@@ -43,7 +43,7 @@ static const char *const names[] = {"attached", "lost", "failed", "standby"};
 
 static struct status nobody; /* the agent's own, if the file cannot be made */
 static struct status *status = &nobody;
-static const union page *all; /* of all agents; NULL without the file */
+static union page *all; /* of all agents; NULL without the file */
 
 static void describe(const struct area *area)
 {
@@ -64,20 +64,24 @@ static unsigned place_of(const struct area *area)
     return area->leg ? (unsigned)area->leg - 1 : area->index % AGENTS;
 }
 
-void status_open(const struct area *area, enum state state)
+void status_watch(void)
 {
     int fd = open(STATUS_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    union page *pages;
 
     if (fd < 0 || ftruncate(fd, AGENTS * PAGE) < 0 ||
-        (pages = mmap(NULL, AGENTS * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
+        (all = mmap(NULL, AGENTS * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
         complain(OK, "%s: %s; 'agent status' shows nothing", STATUS_FILE, strerror(errno));
-    } else {
-        all = pages;
-        status = &pages[place_of(area)].status;
+        all = NULL;
     }
     if (fd >= 0)
         close(fd);
+}
+
+void status_open(const struct area *area, enum state state)
+{
+    status_watch();
+    if (all)
+        status = &all[place_of(area)].status;
     status->state = state;
     status->pid = getpid();
     status->since = now_ms();
@@ -107,6 +111,21 @@ void status_set(const struct area *area, enum state state, const char *reason)
     snprintf(status->reason, sizeof status->reason, "%s", reason);
     describe(area);
     __atomic_fetch_add(&status->sequence, 1, __ATOMIC_SEQ_CST);
+}
+
+/* One more agent writes meanwhile. Each number is read at once: no loss lasts for 2^32 ms. */
+void status_losses(unsigned *losses, unsigned *longest)
+{
+    *losses = *longest = 0;
+    for (unsigned place = 0; place < AGENTS && all; place++) {
+        const struct status *other = &all[place].status;
+        int lost = other->state == LOST || other->state == FAILED;
+        unsigned lasts = (unsigned)(lost ? now_ms() - other->since : 0);
+
+        lasts = lasts > (unsigned)other->longest ? lasts : (unsigned)other->longest;
+        *losses += other->losses;
+        *longest = lasts > *longest ? lasts : *longest;
+    }
 }
 
 static int read_status(int fd, unsigned place, struct status *copy)
@@ -161,6 +180,6 @@ int status_show(void)
             code = code == NOT_ATTACHED ? code : shown;
         }
     if (code == USAGE)
-        dprintf(2, "no agent holds swap on this PC (%s is missing)\n", STATUS_FILE);
+        dprintf(2, "no agent holds swap on this PC\n");
     return code;
 }

@@ -12,6 +12,12 @@ void status_open(const struct area *area, enum state state);
 /* Return whether area `number` is attached, even if its server is lost now. */
 int status_in_use(unsigned number);
 
+/* Watch the agents of this PC without being one of them. */
+void status_watch(void);
+
+/* Count how often the agents lost their servers. `longest`: ms, a loss that lasts included. */
+void status_losses(unsigned *losses, unsigned *longest);
+
 /* Show a new state, or another reason for the old state. */
 void status_set(const struct area *area, enum state state, const char *reason);
 

@@ -74,6 +74,11 @@ class Admission:
         self._reckoned = 0.0  # estimate of the bytes under way
         self._reckoned_at = 0.0
 
+    def waiting(self, now: float) -> int:
+        """Return the number of seats that wait for their turn."""
+        self._forget_gone(now)
+        return len(self._waiting) + len(self._strangers)
+
     def ask(self, seat: str, size: int, now: float, *, at_last: bool = False) -> Turn:
         """Return the turn of ``seat``, which wants to download ``size`` bytes.
 

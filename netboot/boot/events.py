@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,8 +63,13 @@ EVENT_BYTES, VALUE_BYTES = 110, 12
 
 def estimated_bytes(event: BootEvent) -> int:
     """Return the size of an event as JSON, about. To make the JSON takes ten times as long."""
-    size = EVENT_BYTES + len(event.message)
-    for key, value in event.data.items():
+    return estimate(event.message, event.data)
+
+
+def estimate(message: str, data: Mapping[str, Any]) -> int:
+    """Return the size of an event with this message and data as JSON, about."""
+    size = EVENT_BYTES + len(message)
+    for key, value in data.items():
         is_number = isinstance(value, int | float)
         size += VALUE_BYTES + len(key) + (0 if is_number else len(str(value)))
     return size
@@ -147,6 +152,10 @@ class Journal:
         if seat not in self._clients and seat not in self._proven:
             self._proven[seat] = self._strangers.pop(seat, _History())
             self._fit(seat)
+
+    def is_proven(self, seat: str) -> bool:
+        """Return whether a seat is the profile's, or has proven that it is a PC (see ``prove``)."""
+        return seat in self._clients or seat in self._proven
 
     def seats(self) -> Iterable[str]:
         """Return the MAC addresses of all seats with events: the profile's, proven ones, others.

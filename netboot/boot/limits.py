@@ -45,6 +45,8 @@ STATUS_ANSWERS = Limit("answers to /status under way", 8, None, 10.0, "refused; 
 # Of the largest beacon, 300 bytes and 9 keys, some times over.
 BEACON_KEYS = Limit("keys of a beacon", 16, None, None, "further keys are left out")
 BEACON_BYTES = Limit("bytes kept of a beacon", 1024, None, None, "the rest is cut off")
+# A seat with four areas of 4 GiB needs 190 (netboot/feed/report.py).
+REPORT_BYTES = Limit("bytes of the report that a seat sends each 10 s", 200, None, None, "refused")
 JOURNAL_BYTES = Limit(
     "bytes of the journal", None, 16 << 20, None, "strangers go first, then the oldest events"
 )
@@ -66,6 +68,55 @@ JOURNAL_EVENTS_OF_SWAP = Limit(
 )
 JOURNAL_EVENTS_OF_STRANGERS = Limit(
     "events of a seat without a beacon or a download", 10, None, None, "the oldest goes"
+)
+# 40 of a seat are two boots. Its others are those of ``JOURNAL_EVENTS_OF_OTHERS``. 20,000: about 5 MB.
+FEED_EVENTS = Limit(
+    "events of the feed for panels",
+    40,
+    20_000,
+    None,
+    "the oldest of a seat with more goes, then the oldest of the seat that was silent for longest",
+)
+FEED_EVENTS_OF_OTHERS = Limit(
+    "events of a seat in the feed that others can cause", 20, None, None, "likewise"
+)
+FEED_BYTES = Limit("bytes of the feed's events", None, 8 << 20, None, "likewise")
+FEED_EVENTS_OF_STRANGERS = Limit(
+    "events in the feed of seats without a beacon or a download",
+    10,
+    1000,
+    None,
+    "the oldest of the stranger that was silent for longest goes",
+)
+FEED_BYTES_OF_STRANGERS = Limit(
+    "bytes of such events in the feed", None, 512 << 10, None, "likewise"
+)
+# A panel of its own, those of other servers, and `netboot top`; each has the key, or is of this machine.
+FEED_READERS = Limit("readers of the feed", None, 8, None, "refused")
+# A second of a room of 1,000 PCs that all change is 1 MB, and all that the feed keeps 8 MiB.
+FEED_WAITING = Limit(
+    "bytes that wait for a reader of the feed",
+    16 << 20,
+    None,
+    None,
+    "hung up on; it comes back by the number of its last event",
+)
+# A name of 1,000 PCs has 20 bytes.
+FEED_ORDER_BYTES = Limit("bytes of an order of a panel", None, 64 << 10, None, "refused")
+# A flood of made-up PCs changes so many rows of the feed in a second, and no others.
+FEED_STRANGERS = Limit(
+    "rows of the feed of seats without a beacon or a download",
+    None,
+    64,
+    None,
+    "the stranger that was silent for longest goes",
+)
+FEED_UNNAMED = Limit(
+    "rows of the feed of other seats that no profile names",
+    None,
+    1000,
+    None,
+    "the one that was silent for longest goes",
 )
 # A boot has 30 events, and a room of 60 PCs that no profile names boots with 2000.
 TIMELINE_LINES = Limit(
@@ -230,5 +281,44 @@ ROOT_USES = Limit(
     7 * 86400.0,
     "the one heard longest ago is forgotten",
 )
+
+# A browser has up to six connections. 64: the bench's browsers, and a school behind one address.
+PANEL_CONNECTIONS = Limit(
+    "connections to the panel",
+    64,
+    400,
+    10.0,
+    "over the total, the address with the most loses one; else hung up on; so is one that sends no "
+    "whole request",
+)
+# A tab has one. They are taken from the connections.
+PANEL_STREAMS = Limit(
+    "open streams of the panel", 32, 200, None, "likewise: the address with the most loses one"
+)
+# Linux's buffers are full then, and 64 KiB more.
+PANEL_ANSWERS = Limit(
+    "answers of the panel of which a browser takes nothing", None, None, 30.0, "hung up on"
+)
+# A patch of 1,000 seats that all changed has 1 MB; all streams share it.
+PANEL_STREAM_QUEUE = Limit(
+    "patches that wait for a browser", 8, None, None, "the browser is told to load the room again"
+)
+PANEL_BODY = Limit("bytes of a request to the panel", 256 << 10, None, None, "refused")
+# A check of a password takes 0.1 s and 32 MiB.
+PANEL_CHECKS = Limit("passwords that wait to be checked by the panel", 4, 16, None, "refused")
+PANEL_FAILURES = Limit(
+    "senders and accounts with wrong passwords", None, 4096, 3600.0, "the oldest is forgotten"
+)
+PANEL_FRESH = Limit(
+    "logins to an account while it has a delay, from addresses that have not failed",
+    20,
+    None,
+    600.0,
+    "refused until the delay is over",
+)
+PANEL_SESSIONS = Limit(
+    "sessions of the panel", 20, 1000, 8 * 3600.0, "the one that was idle longest ends"
+)
+PANEL_ORDER = Limit("seats of one order, or names of one plan", 4096, None, None, "refused")
 
 LIMITS = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

@@ -48,6 +48,7 @@ class Step(Enum):
     USERLAND = auto()
     LEASE = auto()
     AWAY = auto()  # all connections of its swap have ended
+    OFF = auto()  # it said that it is shut down
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,10 +269,13 @@ class Silence:
             case "pages:attach" if data.get("export") == swap_export(mac):
                 self._swap(mac, None, now)
             case "pages:detach" if data.get("export") == swap_export(mac):
-                if not data.get("connections"):
+                if not data.get("connections") and not self._is_off(mac):
                     self._swap(mac, Step.AWAY, now)
             case "swap" if self._step(mac) in _BOOTING:
                 self.heard(mac, Step.LINUX, now)
+            case "off":
+                self._ends(mac, failed=False)
+                self._swap(mac, Step.OFF, now)
             case "userland":
                 self.heard(mac, Step.USERLAND, now)
             case _:
@@ -295,6 +299,11 @@ class Silence:
         """Note a report of the initramfs. One that userland's report has overtaken is no step."""
         if self._step(mac) is not Step.USERLAND:
             self.heard(mac, step, now)
+
+    def _is_off(self, mac: str) -> bool:
+        """Return True if a PC said that it is shut down: its swap then goes away."""
+        seat = self._seats.get(mac)
+        return seat is not None and seat.swap is not None and seat.swap.step is Step.OFF
 
     def _step(self, mac: str) -> Step | None:
         seat = self._seats.get(mac)
@@ -365,7 +374,7 @@ class Silence:
                 if wait is not None and not stand.told and waited >= wait.seconds + stand.extra:
                     stand.told = True
                     found.append(Silent(mac, wait, waited))
-            if seat.swap is not None and seat.swap.told:
+            if seat.swap is not None and (seat.swap.told or _is_over(seat.swap, now)):
                 seat.swap = None
             if seat.boot is not None and _is_over(seat.boot, now):
                 seat.boot = None

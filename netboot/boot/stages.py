@@ -75,7 +75,12 @@ BOOT = StageGroup(
         ),
         EventStage(
             "order",
-            "The PC fetched an order of `netboot order`: reboot or poweroff.",
+            "The PC fetched an order: reboot, poweroff, message or identify.",
+        ),
+        EventStage(
+            "ordered",
+            "A person gave an order for the PC in a panel: which one, and who. Or it was refused, and the "
+            "message gives the reason.",
         ),
         EventStage(
             "twin",
@@ -240,6 +245,11 @@ LINUX = StageGroup(
             "Bring the NFS server back: programs go on by themselves.",
         ),
         EventStage("home:back", "The NFS server of the homes answers again."),
+        EventStage(
+            "off",
+            "The PC is shut down, by its user or by an order: poweroff, reboot, halt or kexec. Busybox does "
+            "not tell which.",
+        ),
     ),
 )
 

@@ -144,6 +144,16 @@ def order_refusal(secret: bytes, key: str, order: str, mac: str, now: float) -> 
     return ""
 
 
+def panel_key(secret: bytes) -> str:
+    """Return the key that opens the feed of a server and its orders: a panel's, for good."""
+    return hmac.digest(secret, b"panel", "sha256").hex()
+
+
+def is_panel_key(secret: bytes, text: str) -> bool:
+    """Return True if ``text`` is the key of a panel."""
+    return hmac.compare_digest(panel_key(secret).encode(), _bytes(text))
+
+
 def _bytes(text: str) -> bytes:
     """Return the bytes of a text that a stranger sent; it may have halves of surrogate pairs."""
     return text.encode("utf-8", "surrogatepass")

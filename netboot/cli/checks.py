@@ -239,10 +239,15 @@ def _unfit_seats(profile: "Profile") -> Iterator[str]:
 
 
 def doubts_of_readers(source: Path, profile: "Profile") -> Iterator[str]:
-    """Yield a line if other users can read the file ``source`` and the hashes in it."""
-    if profile.has_hashes and source.stat().st_mode & 0o004:
-        remedy = f"chgrp netboot {source} && chmod 640 {source}"
-        yield f"all users of this machine can read the hashes of its accounts: {remedy}"
+    """Yield a line for what other users can read in the file ``source``, and should not."""
+    secret = {
+        "the hashes of its accounts": profile.has_hashes,
+        "the password of its database": profile.has_password,
+    }
+    for what, there in secret.items():
+        if there and source.stat().st_mode & 0o004:
+            remedy = f"chgrp netboot {source} && chmod 640 {source}"
+            yield f"all users of this machine can read {what}: {remedy}"
 
 
 def doubts_here(profile: "Profile") -> Iterator[str]:

@@ -1,11 +1,13 @@
 """``netboot lab``: a virtual classroom."""
 
+import contextlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,8 +31,13 @@ from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Coroutine
+
     from netboot.boot.events import BootEvent
     from netboot.lab.rig import Lesson, SeatReport
+
+    Door = tuple[socket.socket, int]  # a listener outside of the lab, and the panel's port within
 
 app = App()
 verb = App(invoke_without_command=True)
@@ -96,6 +103,10 @@ def lab(
             "PCs: FILE-1.png, FILE-2.png and so on. Implies --screen.",
         ),
     ] = None,
+    panel: Annotated[
+        bool,
+        typer.Option("--panel", help="Show the room to browsers of this machine while it runs."),
+    ] = False,
     servers: Annotated[
         int,
         typer.Option(
@@ -154,6 +165,8 @@ def lab(
         checks.check_images("--images", image_folder, path)
     if servers > 1:
         settings = [*settings, network.servers_setting(servers)]
+    if panel:
+        settings = [*settings, "http.panel=local"]
     room_profile = profile_file.load(path, settings)
     network.check_root()
     machine.check_programs(firmware)
@@ -198,7 +211,31 @@ def lab(
         roots=roots.resolve(),
     )
     target = screenshot and screenshot.absolute()
-    network.run_isolated(lambda: _lesson(lesson, before, target, as_json))
+    door = _door(room_profile.http.panel_port, folder) if panel else None
+    network.run_isolated(lambda: _lesson(lesson, before, target, as_json, door))
+
+
+def _door(port: int, folder: Path) -> "Door":
+    """Listen in the network of this machine, which the lab is about to leave; tell where.
+
+    Raises OperatorError.
+    """
+    from netboot.lab.rig import SERVER_LOG
+    from netboot.lab.way_in import listen
+
+    try:
+        listener = listen(port)
+    except OSError as error:
+        raise OperatorError(f"--panel: no port of 127.0.0.1 is free: {error.strerror}") from None
+    address, outside = listener.getsockname()
+    # Not among the lines of --json.
+    print(
+        f"netboot: the room is shown at http://{address}:{outside}/ while its PCs run; "
+        f"the password is in {folder / SERVER_LOG}.log",
+        file=sys.stderr,
+        flush=True,
+    )
+    return listener, port
 
 
 def _check_screenshot(path: Path, load: float | None) -> None:
@@ -238,7 +275,11 @@ def _stage(until: str | None, image: str, screenshot: Path | None, roots: Path) 
 
 
 def _lesson(
-    lesson: "Lesson", before: frozenset[Path], screenshot: Path | None, as_json: bool
+    lesson: "Lesson",
+    before: frozenset[Path],
+    screenshot: Path | None,
+    as_json: bool,
+    door: "Door | None" = None,
 ) -> int:
     from netboot.cli import show
     from netboot.lab import pictures, tried
@@ -254,11 +295,12 @@ def _lesson(
 
     classroom = Classroom(lesson, tell)
     if screenshot is None:
-        until_stopped(classroom.run(), INTERRUPTED)
+        until_stopped(_seen(classroom.run(), door), INTERRUPTED)
     else:
         shown = pictures.paths(screenshot, lesson.clients)
         before |= {path for path in shown if path.exists()}
-        until_stopped(pictures.photograph(classroom, screenshot, tell_picture), INTERRUPTED)
+        taken = pictures.photograph(classroom, screenshot, tell_picture)
+        until_stopped(_seen(taken, door), INTERRUPTED)
         _give([path for path in shown if path.exists()], before)
     tried.note(classroom)
     _hand_over(lesson.folder, before)
@@ -267,6 +309,14 @@ def _lesson(
     else:
         print(show.lesson(classroom))
     return 0 if classroom.ok else 1
+
+
+async def _seen(work: "Coroutine[Any, Any, None]", door: "Door | None") -> None:
+    """Do ``work``, and let browsers through the ``door`` meanwhile."""
+    from netboot.lab.way_in import way_in
+
+    async with way_in(*door) if door is not None else contextlib.nullcontext():
+        await work
 
 
 def _hand_over(folder: Path, before: frozenset[Path]) -> None:

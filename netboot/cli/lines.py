@@ -1,4 +1,7 @@
-"""Output by lines that never blocks: a pipe without a reader must not stop a server."""
+"""Output by lines that never blocks: a pipe without a reader must not stop a server.
+
+If systemd has connected our output with its journal, lines are entries there, with a priority and fields.
+"""
 
 import errno
 import logging
@@ -6,8 +9,12 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from netboot.host.journald import Journald, Priority, entry, is_journal
+
+IDENTIFIER = {"SYSLOG_IDENTIFIER": "netboot"}
 KEPT = 10_000  # lines, some 2 MB; a room of 60 boots with 2,000
 # The thread gathers lines for this time. If each line woke it, the thread and the writer would take
 # Python's lock from each other at every system call: half of the CPU of a DHCP server at full load.
@@ -16,26 +23,45 @@ RETRY_SECONDS = 1.0  # on a full disk
 GONE = (errno.EPIPE, errno.EBADF)  # the reader will not come back
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. ``message`` and ``fields`` are for the journal; without ``message`` it gets ``text``."""
+
+    text: str
+    priority: Priority = Priority.INFO
+    message: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def as_entry(self) -> bytes:
+        """Return the line for the journal."""
+        return entry(self.message or self.text, self.priority, {**IDENTIFIER, **self.fields})
+
+
 class Lines:
     """Lines that a thread writes to a file descriptor, in order.
 
     While ``KEPT`` lines wait, further lines are dropped. ``lost`` turns their number into a line
     that takes their place. Lines for a full disk are lost too, until it has room again. Once the
-    reader is gone, all lines are dropped.
+    reader is gone, all lines are dropped. With a ``journal`` they go there, and to the descriptor
+    while it is away.
     """
 
-    def __init__(self, descriptor: int, lost: Callable[[int], str]) -> None:
+    def __init__(
+        self, descriptor: int, lost: Callable[[int], str], journal: Journald | None = None
+    ) -> None:
         self._descriptor = descriptor
+        self._journal = journal
         self._lost_line = lost
         self._lost = 0
-        self._waiting: list[str] = []
+        self._waiting: list[Line] = []
         self._writing = 0
         self._closed = False
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name="lines", daemon=True).start()
 
-    def write(self, line: str) -> None:
+    def write(self, line: str | Line) -> None:
         """Queue ``line`` and return at once."""
+        line = Line(line) if isinstance(line, str) else line
         with self._changed:
             if self._closed:
                 return
@@ -57,7 +83,12 @@ class Lines:
         torn = b""  # the end of a line that the disk took in part
         while True:
             lines, lost = self._gather()
-            data = torn + ("\n".join(lines) + "\n").encode("utf-8", "replace")
+            if self._journal is not None:
+                taken = self._journal.send(line.as_entry() for line in lines)
+                lines = lines[taken:]
+                if not lines:
+                    continue
+            data = torn + ("\n".join(line.text for line in lines) + "\n").encode("utf-8", "replace")
             left, error = self._put(data)
             if error in GONE:
                 with self._changed:
@@ -84,7 +115,7 @@ class Lines:
                 return data, error.errno or errno.EIO
         return data, 0
 
-    def _gather(self) -> tuple[list[str], int]:
+    def _gather(self) -> tuple[list[Line], int]:
         """Wait for lines; return them, and the number of lost ones if they tell it."""
         with self._changed:
             self._writing = 0
@@ -96,18 +127,39 @@ class Lines:
                 lines, self._waiting, lost = self._waiting, [], 0
             else:
                 lost, self._lost = self._lost, 0
-                lines = [self._lost_line(lost)]
+                lines = [Line(self._lost_line(lost), Priority.WARNING)]
             self._writing = len(lines)
             return lines, lost
 
 
-class LinesHandler(logging.Handler):
-    """A logging handler that writes to ``lines``."""
+def lines_to(descriptor: int, lost: Callable[[int], str], *, plain: bool = False) -> Lines:
+    """Return the lines of a descriptor: entries of the journal if that is what it leads to.
 
-    def __init__(self, lines: Lines) -> None:
+    ``plain`` lines are for a program, and never such entries.
+    """
+    journal = Journald() if is_journal(descriptor) and not plain else None
+    return Lines(descriptor, lost, journal)
+
+
+class LinesHandler(logging.Handler):
+    """A logging handler that writes to ``lines``, with ``prefix`` before each message."""
+
+    def __init__(self, lines: Lines, prefix: str = "") -> None:
         super().__init__()
         self._lines = lines
+        self._prefix = prefix
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue one record."""
-        self._lines.write(self.format(record))
+        message = self.format(record)
+        fields = {"LOGGER": record.name}
+        self._lines.write(Line(f"{self._prefix}{message}", priority_of(record), message, fields))
+
+
+def priority_of(record: logging.LogRecord) -> Priority:
+    """Return the priority of a record."""
+    if record.levelno >= logging.ERROR:
+        return Priority.ERROR
+    if record.levelno >= logging.WARNING:
+        return Priority.WARNING
+    return Priority.INFO if record.levelno >= logging.INFO else Priority.DEBUG

@@ -1,5 +1,6 @@
 """The verbs that examine a running server."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from netboot.cli.common import (
     until_stopped,
 )
 from netboot.cli.ending import INTERRUPTED
+from netboot.cli.feeds import LOCAL, feed_of
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
@@ -38,23 +40,40 @@ app = App()
 
 @app.command(epilog="Example:  netboot status --json | jq '.seats[].hostname'")
 def status(
-    server: ServerOption = "127.0.0.1:8080",
+    server: ServerOption = LOCAL,
     state: StateOption = DEFAULT_STATE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the seats of a running server: the last stage of each, and when.
+    """Show the seats of a running server, those in trouble first: state, swap, memory, last stage.
 
-    A server on another machine tells them with its secret only.
+    A server on another machine tells the last stage alone, and with its secret only.
     """
     from netboot.cli import show
     from netboot.serve.http.status import fetch_histories, fetch_status
 
-    server = arguments.parse_server(server)
+    address = arguments.parse_server(server)
     secret = secret_in(state)
     if as_json:
-        print(json.dumps(fetch_histories(server, secret)))
-    else:
-        print(show.status(fetch_status(server, secret)))
+        print(json.dumps(fetch_histories(address, secret)))
+        return
+    table = _table(server, state)
+    if table is None:
+        print(show.status(fetch_status(address, secret)))
+        return
+    print(table)
+    with contextlib.suppress(OperatorError):  # the feed has no areas that are kept
+        for line in show.kept_areas(fetch_status(address, secret)):
+            print(line)
+
+
+def _table(server: str, state: Path) -> str | None:
+    """Return the seats of this machine's server as a table; None if it has no feed, or another is asked."""
+    found = feed_of(server, state)
+    if found is None:
+        return None
+    from netboot.cli import status_table
+
+    return status_table.fetch(found)
 
 
 def secret_in(state: Path) -> bytes:

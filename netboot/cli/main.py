@@ -10,7 +10,18 @@ from typing import Annotated, NoReturn
 import typer
 
 import netboot
-from netboot.cli import image, lab, looking, ordering, persist, profiles, service, serving
+from netboot.cli import (
+    image,
+    lab,
+    looking,
+    ordering,
+    panel,
+    persist,
+    profiles,
+    service,
+    serving,
+    top,
+)
 from netboot.cli.ending import finish
 from netboot.cli.verbs import App
 
@@ -51,12 +62,13 @@ def version() -> None:
     print(f"netboot {netboot.__version__}")
 
 
-for verbs in (serving, profiles, looking, ordering, lab):
+for verbs in (serving, profiles, looking, top, ordering, lab):
     app.add_typer(verbs.app)
 app.add_typer(about)
 app.add_typer(image.app, name="image")
 app.add_typer(persist.app, name="persist")
 app.add_typer(service.app, name="service")
+app.add_typer(panel.app, name="panel")
 
 
 def main() -> NoReturn:

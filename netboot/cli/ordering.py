@@ -1,50 +1,122 @@
 """The verb that gives orders to seats."""
 
+import asyncio
 import json
+import os
+import pwd
 import sys
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, get_args
 
 import typer
 
 from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
+from netboot.cli.feeds import LOCAL, feed_of
 from netboot.cli.verbs import App
+from netboot.errors import AnswerError, OperatorError
+from netboot.feed.protocol import OrderName
 from netboot.profile import arguments, values
 from netboot.serve.http.orders import ORDERS
+
+NAMES = get_args(OrderName)
+# The option that an order needs.
+NEEDED = {"message": "text", "image": "image", "loader": "loader"}
 
 app = App()
 
 
-@app.command(epilog="Example:  sudo netboot order reboot 00:1e:37:aa:bb:01 00:1e:37:aa:bb:02")
+@app.command(
+    epilog="Examples:  sudo netboot order reboot 00:1e:37:aa:bb:01 00:1e:37:aa:bb:02  |  "
+    "sudo netboot order message 00:1e:37:aa:bb:01 --text 'Ten minutes left'  |  "
+    "sudo netboot order image 00:1e:37:aa:bb:01 --image desktop"
+)
 def order(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="|".join(ORDERS), help="The order.", autocompletion=lambda: list(ORDERS)
+            metavar="ORDER", help="One of: " + ", ".join(NAMES) + ".", autocompletion=lambda: NAMES
         ),
     ],
     mac: Annotated[list[str], typer.Argument(metavar="MAC", help="MAC addresses of the seats.")],
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="The text of a message.")] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The root image of the next boot; '' for the profile's again."
+        ),
+    ] = None,
+    loader: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="The boot loader of the next boot: ipxe, native or signed; auto for the profile's.",
+        ),
+    ] = None,
     server: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="The HTTP address of the server.")
-    ] = "127.0.0.1:8080",
+    ] = LOCAL,
     state: StateOption = DEFAULT_STATE,
     as_json: JsonOption = False,
 ) -> None:
-    """Reboot or switch off seats that run without their disks. Exit status 1 if one cannot."""
-    from netboot.boot import ticket
-    from netboot.serve.http.status import give_order
-    from netboot.serve.secret import SECRET_FILE, load_secret
+    """Give an order to seats. Exit status 1 if one is refused.
 
-    server = arguments.parse_server(server)
-    arguments.parse_word("order", values.choice(dict.fromkeys(ORDERS)), what)
-    seats = [arguments.parse_word("MAC", values.MAC, text) for text in mac]
-    secret = load_secret(state / SECRET_FILE, make=False)
-    against = {}
-    for seat in seats:
-        key = ticket.order_key(secret, what, seat, int(time.time()))
-        against[seat] = give_order(server, key, seat, what)
+    A server on another machine takes reboot and poweroff alone, with its secret.
+    """
+    address = arguments.parse_server(server)
+    arguments.parse_word("order", values.choice(dict.fromkeys(NAMES)), what)
+    seats = [arguments.parse_word("MAC", values.MAC, word) for word in mac]
+    given = {"text": text, "image": image, "loader": loader}
+    for name, value in given.items():
+        if (NEEDED.get(what) == name) != (value is not None):
+            raise OperatorError(
+                f"order {what}: {'expected' if value is None else 'takes no'} --{name}"
+            )
+    feed = feed_of(server, state)
+    if feed is not None:
+        against = _by_feed(feed, what, seats, {name: value or "" for name, value in given.items()})
+    elif what in ORDERS:
+        against = _by_secret(address, state, what, seats)
+    else:
+        raise OperatorError(
+            f"order {what}: no feed of a server of this machine",
+            hint="give it on the machine of the server, or on the page of the room",
+        )
     if as_json:
         print(json.dumps(against))
     else:
         print("\n".join(f"{seat}  {reason or 'told'}" for seat, reason in against.items()))
     sys.exit(1 if any(against.values()) else 0)
+
+
+def _by_feed(feed: Path, what: str, seats: list[str], words: dict[str, str]) -> dict[str, str]:
+    """Give an order as a panel of this machine does; return the refusals by seat."""
+    from netboot.panel.follow import Follower, Source
+
+    person = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    words = {name: word for name, word in words.items() if word}
+
+    async def ask() -> dict[str, str]:
+        async with Follower(Source(feed), ()) as follower:
+            return await follower.give({"order": what, "seats": seats, "by": person, **words})
+
+    try:
+        return asyncio.run(ask())
+    except AnswerError as error:
+        raise OperatorError(
+            f"{feed}: {error}", hint="does 'netboot serve' run? As another user: sudo"
+        ) from None
+
+
+def _by_secret(server: str, state: Path, what: str, seats: list[str]) -> dict[str, str]:
+    """Give an order with a key that is good for it alone; return the refusals by seat."""
+    from netboot.boot import ticket
+    from netboot.serve.http.status import give_order
+    from netboot.serve.secret import SECRET_FILE, load_secret
+
+    secret = load_secret(state / SECRET_FILE, make=False)
+    now = int(time.time())
+    return {
+        seat: give_order(server, ticket.order_key(secret, what, seat, now), seat, what)
+        for seat in seats
+    }

@@ -52,7 +52,7 @@ def status() -> None:
 def uninstall(
     purge: Annotated[bool, typer.Option(help="Also remove the profile in /etc/netboot.")] = False,
 ) -> None:
-    """Stop the server and remove it with its images, state and user."""
+    """Stop the server and remove it with its images, state and users."""
     from netboot.deploy import service
 
     _end(service.uninstall(keep_profile=not purge, say=_say))
@@ -68,6 +68,24 @@ def run() -> None:
         problem = f"no server is installed on this machine: there is no {command[0]}"
         raise OperatorError(problem, hint="install one: fab deploy -H root@SERVER")
     os.execvp(command[0], command)
+
+
+@app.command(hidden=True)
+def panel() -> None:
+    """Serve the page of the room that the installed server serves, as its unit does.
+
+    Exit at once if the profile wants no panel.
+    """
+    from netboot.cli import panel_command
+    from netboot.deploy import layout
+    from netboot.profile import file as profile_file
+
+    profile = profile_file.load(layout.PROFILE)
+    found = panel_command.panel_of(profile, layout.STATE, layout.PANEL_STATE)
+    if isinstance(found, panel_command.Panel):
+        os.execve(found.command[0], found.command, {**os.environ, **found.environment})
+    elif found:
+        raise OperatorError(found)
 
 
 def _say(line: str) -> None:

@@ -1,14 +1,12 @@
 """The verbs that serve: a room, or pages alone."""
 
 import asyncio
-import functools
 import importlib
 import json
 import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,20 +28,25 @@ from netboot.cli.common import (
     until_stopped,
 )
 from netboot.cli.ending import FAULT, as_mistake
-from netboot.cli.lines import Lines, LinesHandler
 from netboot.cli.profile_path import find_profile
+from netboot.cli.telling import (
+    LogLevelOption,
+    QuietOption,
+    Telling,
+    VerboseOption,
+    level_of,
+    log_to_errors,
+)
 from netboot.cli.user import become, default_user, go_first
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
+from netboot.host.journald import Priority
 from netboot.pages.stores.folder import SUFFIX, find_kept
 from netboot.pages.upgrade import CHECK_VERB, LISTENERS, WORDS
 from netboot.profile import arguments
 
 if TYPE_CHECKING:
-    from netboot.boot.events import BootEvent
     from netboot.profile.profile import Profile
-
-LAST_LINES_SECONDS = 1.0  # for the reader of our output to take the last lines
 
 app = App()
 
@@ -84,6 +87,9 @@ def serve(
             "readable; else root. 'root' keeps root.",
         ),
     ] = "",
+    log_level: LogLevelOption = "",
+    verbose: VerboseOption = False,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Serve a room until Ctrl-C: DHCP or proxyDHCP, TFTP, HTTP and network swap.
@@ -91,13 +97,13 @@ def serve(
     On SIGHUP the server replaces its own program. Seats keep their swap and notice nothing.
     """
     from netboot.boot.events import Journal
-    from netboot.boot.rations import Rations
-    from netboot.cli import checks, show
+    from netboot.cli import checks, panel_child, panel_command, show
     from netboot.host import notify
     from netboot.profile import file as profile_file
     from netboot.profile.stores import parse_store
     from netboot.serve.services import Services
 
+    level = level_of(log_level, verbose=verbose, quiet=quiet)
     checks.check_state(state)
     if user:
         become(user, state)
@@ -137,48 +143,53 @@ def serve(
         stays = _become_default(room_profile, folder, state, read, build=build)
     go_first()
     journal = Journal(room_profile.clients)
-    services = Services(room_profile, folder, state, journal, initrds=initrd, roots=roots)
-    lines = Lines(
-        sys.stdout.fileno(),
-        lambda count: json.dumps({"lost": count}) if as_json else show.lost(count),
+    has_no_child = swap_only or panel_command.has_unit(state)
+    panel = "" if has_no_child else panel_command.panel_of(room_profile, state)
+    beside = None
+    if isinstance(panel, panel_command.Panel):
+        beside = panel_child.PanelProcess(panel, state)
+    else:
+        panel_child.end_former()
+        doubts += [panel] if panel else []
+    services = Services(
+        room_profile,
+        folder,
+        state,
+        journal,
+        initrds=initrd,
+        roots=roots,
+        panel_group=panel_command.group_of(panel),
     )
-    warnings = Lines(sys.stderr.fileno(), show.lost)
-    logging.getLogger().addHandler(LinesHandler(warnings))
+    telling = Telling(room_profile, level, as_json=as_json)
     if stays:
         logging.getLogger(__name__).warning("serving as root: %s", stays)
     for doubt in doubts:
         logging.getLogger(__name__).warning("%s: %s", path, doubt)
 
-    rations = Rations(room_profile.clients)
-
-    def tell(event: "BootEvent") -> None:
-        if as_json:  # for a program, which wants each event
-            lines.write(json.dumps(event.as_json()))
-            return
-        fills_a_line = rations.take(event.seat, time.monotonic())
-        if refused := rations.take_refused():
-            logging.getLogger(__name__).warning("%d more events in the last minute", refused)
-        if fills_a_line:
-            lines.write(show.event_line(event, room_profile.hostname(event.seat)))
-
-    journal.subscribe(tell)
+    journal.subscribe(telling.tell)
 
     async def run() -> None:
         try:
             await services.start()
-            ready = services.description()
-            lines.write(json.dumps({"ready": ready}) if as_json else show.ready(ready))
+            telling.ready(services.description())
             hung_up = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
             notify.ready()
+            notify.keep_status(lambda: show.standing(services.standing()))
+            if beside is not None:
+                beside.start()
             while await hung_up.wait():
                 hung_up.clear()
-                await asyncio.to_thread(lines.drain, LAST_LINES_SECONDS)
+                await asyncio.to_thread(telling.drain)
+                if beside is None:
+                    await services.upgrade()
+                    continue
+                beside.hand_on()
                 await services.upgrade()
+                beside.keep()
         finally:
-            await services.stop()
-            for output in (lines, warnings):
-                output.drain(LAST_LINES_SECONDS)
+            await asyncio.gather(services.stop(), *(() if beside is None else (beside.stop(),)))
+            telling.drain()
 
     until_stopped(run())
 
@@ -234,6 +245,9 @@ def pages(
             "program, as SIGHUP does. Its clients notice nothing.",
         ),
     ] = False,
+    log_level: LogLevelOption = "",
+    verbose: VerboseOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Serve pages alone until Ctrl-C: an NBD server for the given exports."""
     go_first()  # before the imports: they take longer than the rest of the start
@@ -242,6 +256,7 @@ def pages(
     from netboot.pages.stores.image import open_image
     from netboot.profile.stores import parse_store
 
+    level = level_of(log_level, verbose=verbose, quiet=quiet)
     address = arguments.parse_endpoint(listen)
     checks.check_store("--store", parse_store(store))
     if upgrade:
@@ -256,7 +271,12 @@ def pages(
         for path in read_only.values():
             open_image(path).close()
         return
-    ready = functools.partial(print, flush=True)
+    log_to_errors(level)
+
+    def ready(line: str) -> None:
+        if level >= Priority.INFO:
+            print(line, flush=True)
+
     work = serve_static(address, exports, store, ready, name, read_only, workers)
     until_stopped(work)
 

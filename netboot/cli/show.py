@@ -15,6 +15,7 @@ from netboot.boot.limits import TIMELINE_CHARACTERS
 from netboot.boot.plan import image_name
 from netboot.boot.slices import Catalogue
 from netboot.deploy.doctor import Finding
+from netboot.feed.state import Standing
 from netboot.lab.machine import console_tail
 from netboot.lab.rig import Classroom, SeatReport
 from netboot.lab.storm.play import Storm
@@ -71,6 +72,24 @@ def event_line(event: BootEvent, hostname: str) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(event.when))
     line = f"{clock} {hostname:<12} {event.stage:<14} {event.message}"
     return line[: TIMELINE_CHARACTERS.per_address]
+
+
+def event_message(event: BootEvent, hostname: str) -> str:
+    """Return one event of a room for the journal, which notes the time itself."""
+    return f"{hostname} {event.stage}: {event.message}"[: TIMELINE_CHARACTERS.per_address]
+
+
+def standing(room: Standing) -> str:
+    """Return how a room stands: ``60 seats: 52 running, 5 booting, 3 in trouble``."""
+    seats = sum(room.states.values())
+    counts = {
+        "running": room.states["running"] + room.states["short"],
+        "booting": room.states["booting"] + room.states["waiting"],
+        "off": room.states["off"],
+        "in trouble": room.troubled,
+    }
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    return f"{seats} seat{'' if seats == 1 else 's'}: {told or 'none was seen yet'}"
 
 
 def lost(count: int) -> str:
@@ -132,13 +151,18 @@ def status(report: dict[str, Any]) -> str:
             f"{last['stage']:<14} {ago:6.0f} s ago  "
             f"{last['message']}"
         )
-    lines += [
-        f"{row['mac']}  keeps files: {row['used_bytes'] >> 20} of {row['size_bytes'] >> 20} MiB"
-        for row in report.get("kept", [])
-    ]
+    lines += kept_areas(report)
     if report.get("left_out"):
         lines.append(f"{report['left_out']} more, which the profile does not name")
     return "\n".join(lines) or "no seat has asked for anything yet"
+
+
+def kept_areas(report: dict[str, Any]) -> list[str]:
+    """Return a line for each PC that keeps files on the server."""
+    return [
+        f"{row['mac']}  keeps files: {row['used_bytes'] >> 20} of {row['size_bytes'] >> 20} MiB"
+        for row in report.get("kept", [])
+    ]
 
 
 def kept(rows: list[dict[str, Any]], names: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The paths of `fab deploy` on a server, the systemd unit, and the server's command line. Pure.
+"""The paths of `fab deploy` on a server, the systemd units, and the server's command line. Pure.
 
 A release is a folder with its own Python environment, profile and images. The link ``current``
 points to the release that is served, so that a rollback changes one link.
@@ -12,6 +12,8 @@ from netboot.host.privileges import CAPABILITIES
 
 SERVICE = "netboot"
 USER = "netboot"
+PANEL_SERVICE = "netboot-panel"
+PANEL_USER = "netboot-panel"  # of the group of USER, which may read the feed's socket
 
 BASE = Path("/opt/netboot")
 RELEASES = BASE / "releases"
@@ -22,7 +24,10 @@ PROFILE = CONFIGURATION / "profile.yaml"
 DATA = Path("/var/lib/netboot")
 IMAGES = DATA / "images"
 STATE = DATA / "state"
+STATE_MODE = 0o710  # the panel passes through to the socket; secrets in it are the server's alone
+PANEL_STATE = DATA / "panel"
 UNIT = Path("/etc/systemd/system/netboot.service")
+PANEL_UNIT = Path("/etc/systemd/system/netboot-panel.service")
 LOG = Path("/var/log/netboot.log")
 PID_FILE = Path("/run/netboot.pid")
 LOCK = Path("/run/netboot-deploy.lock")  # held by each process that changes any of this
@@ -32,9 +37,35 @@ PROFILE_FILE = "profile.yaml"
 COMPLETE_FILE = "complete"
 PYTHON_FILE = "venv/bin/python"
 BOOT_MODULES = "venv/lib/python3*/site-packages/netboot/host/boot.py"  # a pattern
+PANEL_MODULES = "venv/lib/python3*/site-packages/netboot/panel/process.py"
 
 KEPT_RELEASES = 3
 WATCHDOG_SECONDS = 30
+
+
+# Of each unit: its name in the journal, and no right that no part of netboot needs.
+CONFINED = {
+    "SyslogIdentifier": SERVICE,
+    "NoNewPrivileges": "yes",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "PrivateMounts": "yes",
+    "ProtectClock": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectHostname": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectProc": "invisible",
+    "LockPersonality": "yes",
+    "MemoryDenyWriteExecute": "yes",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "SystemCallArchitectures": "native",
+}
 
 
 def netboot_command(release: Path) -> list[str]:
@@ -51,13 +82,22 @@ def serve_command() -> list[str]:
     ]
 
 
+def panel_command() -> list[str]:
+    """Return the panel's command line, which reads the profile for its port and its database."""
+    return [*netboot_command(CURRENT), "service", "panel"]
+
+
 def unit(writable: Sequence[Path] = (), *, whole_proc: bool = False) -> str:
     """Return the systemd unit. ``writable`` are further folders for pages.
 
     ``whole_proc``: the server sees all of /proc, which releases without BOOT_MODULES need.
     """
+    return _text(_sections(writable, whole_proc=whole_proc))
+
+
+def _text(sections: Mapping[str, Mapping[str, str | Sequence[str]]]) -> str:
     lines: list[str] = []
-    for section, keys in _sections(writable, whole_proc=whole_proc).items():
+    for section, keys in sections.items():
         lines.append(f"[{section}]")
         for key, value in keys.items():
             lines += [f"{key}={each}" for each in ([value] if isinstance(value, str) else value)]
@@ -104,31 +144,13 @@ def _sections(
             # Pages are in /dev/shm and must outlive a restart.
             "RemoveIPC": "no",
             "StateDirectory": STATE.relative_to("/var/lib").as_posix(),
-            "StateDirectoryMode": "0700",
+            "StateDirectoryMode": f"{STATE_MODE:04o}",
             "ReadWritePaths": [str(path) for path in writable],
             "AmbientCapabilities": capabilities,
             "CapabilityBoundingSet": capabilities,
-            "NoNewPrivileges": "yes",
-            "ProtectSystem": "strict",
-            "ProtectHome": "yes",
-            "PrivateTmp": "yes",
-            "PrivateDevices": "yes",
-            "PrivateMounts": "yes",
-            "ProtectClock": "yes",
-            "ProtectControlGroups": "yes",
-            "ProtectHostname": "yes",
-            "ProtectKernelLogs": "yes",
-            "ProtectKernelModules": "yes",
-            "ProtectKernelTunables": "yes",
-            "ProtectProc": "invisible",
+            **CONFINED,
             **({} if whole_proc else {"ProcSubset": "pid", "Environment": f"{BOOT_ID}=%b"}),
-            "LockPersonality": "yes",
-            "MemoryDenyWriteExecute": "yes",
             "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_UNIX",
-            "RestrictNamespaces": "yes",
-            "RestrictRealtime": "yes",
-            "RestrictSUIDSGID": "yes",
-            "SystemCallArchitectures": "native",
             # A worker's calls for its priority and scheduler do nothing and succeed (error 0): the
             # unit has done that already, and workers of earlier releases end if they are refused.
             "SystemCallFilter": [
@@ -140,3 +162,43 @@ def _sections(
         },
         "Install": {"WantedBy": "multi-user.target"},
     }
+
+
+def panel_unit() -> str:
+    """Return the unit of the panel. It has a user of its own, and may harm nothing but its own files."""
+    return _text(
+        {
+            "Unit": {
+                "Description": "netboot: the page of the room",
+                "Documentation": "man:netboot(1)",
+                "Wants": "network-online.target",
+                "After": f"network-online.target {SERVICE}.service",
+                "StartLimitIntervalSec": "0",
+            },
+            "Service": {
+                "Type": "exec",
+                "ExecStart": " ".join(panel_command()),
+                # It ends well if http.panel is off. A notify unit would have failed then.
+                "Restart": "on-failure",
+                "RestartSec": "5",
+                "User": PANEL_USER,
+                "Group": PANEL_USER,
+                "SupplementaryGroups": USER,
+                # Pages and DHCP go first, and when memory is short the panel goes first.
+                "Nice": "5",
+                "OOMScoreAdjust": "500",
+                "MemoryMax": "1G",
+                "UMask": "0077",
+                "RemoveIPC": "yes",
+                "StateDirectory": PANEL_STATE.relative_to("/var/lib").as_posix(),
+                "StateDirectoryMode": "0700",
+                "CapabilityBoundingSet": "",
+                **CONFINED,
+                "ProcSubset": "pid",
+                "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_UNIX",
+                "SystemCallFilter": ["@system-service", "~@privileged @resources"],
+                "SystemCallErrorNumber": "EPERM",
+            },
+            "Install": {"WantedBy": "multi-user.target"},
+        }
+    )

@@ -65,7 +65,7 @@ def _activate(release: str, say: Callable[[str], None]) -> Result:
         well = all(finding.ok for finding in findings)
         done = "nothing new" if well else f"nothing new, but a check failed: {_first_bad(findings)}"
         return Result(well, False, release, done, findings)
-    _make_user()
+    _make_users()
     complaint, findings = _serve(release, say)
     if complaint is None:
         if before != release:
@@ -105,7 +105,7 @@ def status() -> dict[str, Any]:
 
 
 def uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
-    """Stop the server and remove it with images, state and user."""
+    """Stop the server and its panel, and remove them with images, state and users."""
     with _alone():
         return _uninstall(keep_profile=keep_profile, say=say)
 
@@ -126,7 +126,10 @@ def _uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
         for path in TMPFS.iterdir():  # pages of seats
             if path.stat().st_uid == owner:
                 shutil.rmtree(path)
-        run(["userdel", layout.USER], package="passwd")
+    # The group of the server goes with its last member.
+    for name in (layout.PANEL_USER, layout.USER):
+        if _has_user(name):
+            run(["userdel", name], package="passwd")
     kept = f"; {layout.PROFILE} stays" if keep_profile and layout.PROFILE.exists() else ""
     return Result(True, True, "", f"uninstalled{kept}")
 
@@ -174,6 +177,7 @@ def _serve(
     try:
         _put(release)
         _start(release, say, restart=restart)
+        _start_panel(say)
     except OperatorError as error:
         return str(error), ()
     findings = _doctor(release, DOCTOR_SECONDS)
@@ -196,9 +200,11 @@ def _put(release: str) -> None:
     for path in (layout.STATE, *writable):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chown(path, owner.pw_uid, owner.pw_gid)
+    layout.STATE.chmod(layout.STATE_MODE)
     _put_profile(folder / layout.PROFILE_FILE, owner.pw_gid, has_hashes=profile.has_hashes)
     _link(layout.IMAGES / "current", release)
     supervisor().install(layout.unit(writable, whole_proc=_needs_whole_proc(release)))
+    supervisor().install_panel(layout.panel_unit() if _has_panel(release) else "")
     _link(layout.CURRENT, release)
 
 
@@ -237,6 +243,19 @@ def _start(release: str, say: Callable[[str], None], *, restart: bool) -> None:
         raise OperatorError(f"the server does not change to release {release}: {_last_words()}")
     say(f"process {pid} does not change to it; restarting the server")
     manager.restart()
+
+
+def _start_panel(say: Callable[[str], None]) -> None:
+    """Start the panel. No seat needs it: a deploy does not go back for it."""
+    try:
+        supervisor().restart_panel()
+    except OperatorError as error:
+        say(f"no panel: {error}")
+
+
+def _has_panel(release: str) -> bool:
+    """Return whether a release, later than 0.2.0, has a panel."""
+    return any((layout.RELEASES / release).glob(layout.PANEL_MODULES))
 
 
 def _needs_whole_proc(release: str) -> bool:
@@ -283,13 +302,25 @@ def _link(link: Path, release: str | None) -> None:
     replace_link(link, f"releases/{release}" if link.parent == layout.BASE else release)
 
 
-def _make_user() -> None:
-    with contextlib.suppress(KeyError):
-        pwd.getpwnam(layout.USER)
+def _make_users() -> None:
+    """Make the user of the server, and that of the panel, which may read the feed of the server."""
+    _make_user(layout.USER, layout.DATA)
+    _make_user(layout.PANEL_USER, layout.PANEL_STATE, "--groups", layout.USER)
+
+
+def _make_user(name: str, home: Path, *words: str) -> None:
+    if _has_user(name):
         return
-    home = ("--home-dir", str(layout.DATA), "--no-create-home")
-    account = ("--system", "--user-group", *home, "--shell", "/usr/sbin/nologin", layout.USER)
-    run(["useradd", *account], package="passwd")
+    account = ("--home-dir", str(home), "--no-create-home", "--shell", "/usr/sbin/nologin", name)
+    run(["useradd", "--system", "--user-group", *words, *account], package="passwd")
+
+
+def _has_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _prune() -> None:

@@ -1,4 +1,7 @@
-"""Start and stop the server on this machine: by systemd, or ourselves if there is none."""
+"""Start and stop the server on this machine: by systemd, or ourselves if there is none.
+
+systemd runs the panel as well, as a user of its own. Without systemd it is a child of the server.
+"""
 
 import contextlib
 import os
@@ -25,6 +28,12 @@ class Supervisor(Protocol):
 
     def install(self, unit: str) -> None:
         """Have the server start with the machine, if that is possible here."""
+
+    def install_panel(self, unit: str) -> None:
+        """Have the panel run by ``unit``, if that is possible here; an empty one removes it."""
+
+    def restart_panel(self) -> None:
+        """Begin to start the panel, if it is installed, with the release of now."""
 
     def start(self) -> None:
         """Start the server, which does not run."""
@@ -58,6 +67,19 @@ class Systemd:
             _systemctl("daemon-reload")
         _systemctl("enable", "--quiet", layout.SERVICE)
 
+    def install_panel(self, unit: str) -> None:
+        if not unit:
+            self._remove(layout.PANEL_UNIT, layout.PANEL_SERVICE)
+            return
+        if not layout.PANEL_UNIT.exists() or layout.PANEL_UNIT.read_text() != unit:
+            layout.PANEL_UNIT.write_text(unit)
+            _systemctl("daemon-reload")
+        _systemctl("enable", "--quiet", layout.PANEL_SERVICE)
+
+    def restart_panel(self) -> None:
+        if layout.PANEL_UNIT.exists():
+            _systemctl("restart", "--no-block", layout.PANEL_SERVICE)
+
     def start(self) -> None:
         # Returns after the server has reported that it serves, or has failed.
         _systemctl("start", layout.SERVICE)
@@ -74,9 +96,13 @@ class Systemd:
         return int(shown) or None
 
     def remove(self) -> None:
-        if layout.UNIT.exists():
-            _systemctl("disable", "--quiet", "--now", layout.SERVICE)
-            layout.UNIT.unlink()
+        self._remove(layout.PANEL_UNIT, layout.PANEL_SERVICE)
+        self._remove(layout.UNIT, layout.SERVICE)
+
+    def _remove(self, unit: Path, service: str) -> None:
+        if unit.exists():
+            _systemctl("disable", "--quiet", "--now", service)
+            unit.unlink()
             _systemctl("daemon-reload")
 
 
@@ -86,6 +112,12 @@ class Detached:
     name = "no systemd"
 
     def install(self, unit: str) -> None:
+        pass
+
+    def install_panel(self, unit: str) -> None:
+        pass
+
+    def restart_panel(self) -> None:
         pass
 
     def start(self) -> None:

@@ -16,6 +16,7 @@ from netboot.host.interfaces import ETHERNET_MTU, Interface
 from netboot.host.programs import run
 from netboot.profile.profile import Profile
 
+PANEL = "the room's page, for browsers"
 # Of this release. A machine without a battery for its clock starts in 1970, or with its image's date.
 EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -37,7 +38,15 @@ def look(profile: Profile, interface: Interface) -> list[Sight]:
     return [
         Sight("card", True, card),
         _clock(time.time()),
-        _firewall(check(interface, ports, _pcs(profile), proxy=profile.dhcp.mode == "proxy")),
+        _firewall(
+            check(
+                interface,
+                ports,
+                _pcs(profile),
+                proxy=profile.dhcp.mode == "proxy",
+                optional={PANEL: profile.http.panel_port} if profile.http.panel == "lan" else {},
+            )
+        ),
     ]
 
 

@@ -1,9 +1,12 @@
-"""Notifications to systemd: that the server is ready, and that it is alive (sd_notify(3))."""
+"""Notifications to systemd: that the server is ready, alive, and how it stands (sd_notify(3))."""
 
 import asyncio
+import contextlib
 import os
 import socket
+from collections.abc import Callable
 
+STATUS_SECONDS = 5.0  # between two lines of the status, at least
 BEATS = 3  # notifications in the time within which systemd expects one
 
 
@@ -16,6 +19,15 @@ def ready() -> None:
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     if microseconds.isdecimal():
         _beat(asyncio.get_running_loop(), int(microseconds) / 1e6 / BEATS)
+
+
+def keep_status(text: Callable[[], str]) -> None:
+    """Have ``systemctl status`` show what ``text`` returns, from now on. Call it in an event loop.
+
+    Without systemd, do nothing.
+    """
+    if os.environ.get("NOTIFY_SOCKET"):
+        _tell_status(asyncio.get_running_loop(), text, "")
 
 
 def is_service() -> bool:
@@ -31,6 +43,14 @@ def is_service() -> bool:
 def at_terminal() -> bool:
     """Return True if a person can read our errors or answer us: we have a terminal."""
     return any(os.isatty(descriptor) for descriptor in (0, 2))
+
+
+def _tell_status(loop: asyncio.AbstractEventLoop, text: Callable[[], str], before: str) -> None:
+    now = " ".join(text().split())  # a line break would begin another notification
+    if now != before:
+        with contextlib.suppress(OSError):
+            _tell(f"STATUS={now}")
+    loop.call_later(STATUS_SECONDS, _tell_status, loop, text, now)
 
 
 def _beat(loop: asyncio.AbstractEventLoop, seconds: float) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import struct
+import sys
 from collections.abc import Sequence
 
 # For ports 67 and 69, which a SIGHUP opens again, and for packet sockets (netboot.serve.dhcp.link),
@@ -12,6 +13,7 @@ CAPABILITIES = ("CAP_NET_BIND_SERVICE", "CAP_NET_RAW")
 _NUMBERS = (10, 13)  # linux/capability.h
 
 # linux/prctl.h, linux/capability.h.
+PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
@@ -20,6 +22,13 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _HEADER = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)  # 0: this thread
 _SETS = struct.Struct("=6I")  # effective, permitted and inheritable, of capabilities 0-31 and 32-63
 _NONE = bytes(_SETS.size)
+
+# Runs the program of its arguments.
+_LAST_RIGHTS = f"""import ctypes, os, signal, sys
+prctl = ctypes.CDLL(None).prctl
+prctl({PR_SET_NO_NEW_PRIVS}, 1, 0, 0, 0)
+prctl({PR_SET_PDEATHSIG}, signal.SIGTERM, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,6 +44,22 @@ def command_as(user: str, group: int, command: Sequence[str]) -> list[str]:
         *(f"--inh-caps=-all,{names}", f"--ambient-caps=-all,{names}"),
         *(f"--bounding-set=-all,{names}", *command),
     ]
+
+
+def command_without(user: tuple[str, int] | None, command: Sequence[str]) -> list[str]:
+    """Return a command line with which ``command`` has no capability, nor ever gets one.
+
+    If we are root it runs as ``user``, a name and a group; None is root without a capability. It gets
+    SIGTERM when the thread that starts it ends, also by a kill. Call ``keep_from_programs`` before.
+    """
+    if os.geteuid() != 0:
+        # setpriv(1) calls capset(2) whatever it is asked to do, and a service's unit has none.
+        return [sys.executable, "-I", "-S", "-c", _LAST_RIGHTS, *command]
+    words = ["setpriv", "--no-new-privs", "--pdeathsig", "TERM"]
+    words += ["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
+    if user is not None:
+        words += [f"--reuid={user[0]}", f"--regid={user[1]}", "--init-groups"]
+    return [*words, *command]
 
 
 def keep_from_programs() -> None:

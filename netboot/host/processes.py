@@ -33,6 +33,11 @@ def cpu_seconds(pid: int) -> float:
     return total / TICKS
 
 
+def own_cpu_seconds(pid: int) -> float:
+    """Return the user and system time of a process without its children. Raises OSError."""
+    return sum(int(word) for word in _stat(pid)[11:13]) / TICKS
+
+
 def _stat(pid: int) -> list[str]:
     """Return /proc/PID/stat from the third field on; the second may contain blanks."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

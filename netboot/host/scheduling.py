@@ -9,8 +9,10 @@ import contextlib
 import os
 
 
-def give_way(pid: int = 0) -> None:
+def give_way(pid: int = 0, least: int = 0) -> None:
     """Let the process ``pid``, or this thread for 0, precede no other program (nice 0, SCHED_BATCH).
+
+    ``least`` is its nice value if it is to come after others.
 
     A waking process of SCHED_BATCH does not preempt the running one, and still gets an idle CPU at
     once. A client that shares the CPU can send all its requests before they are answered together:
@@ -20,4 +22,4 @@ def give_way(pid: int = 0) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
         nice = os.getpriority(os.PRIO_PROCESS, pid)
-        os.setpriority(os.PRIO_PROCESS, pid, max(nice, 0))
+        os.setpriority(os.PRIO_PROCESS, pid, max(nice, least))

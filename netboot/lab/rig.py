@@ -224,7 +224,7 @@ class Classroom:
             )
         else:
             device = f"server{number}-{self._started}"
-            server = await self._spawn_host(
+            server = await self.start_host(
                 device,
                 server_address(number),
                 _ONLY_THE_SECRET,
@@ -306,9 +306,9 @@ class Classroom:
         # dnsmasq's ping before each offer would take 3 s of every boot (its PING_WAIT).
         words += ["--no-ping", "--dhcp-authoritative"]
         prepare = f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
-        await self._spawn_host(ROUTER_DEVICE, ROUTER, prepare, words, log=ROUTER_LOG)
+        await self.start_host(ROUTER_DEVICE, ROUTER, prepare, words, log=ROUTER_LOG)
 
-    async def _spawn_host(
+    async def start_host(
         self,
         device: str,
         address: IPv4Interface,
@@ -358,7 +358,12 @@ class Classroom:
         words = [sys.executable, "-m", "netboot", "serve", "--json", "--user", "root"]
         words += ["--profile", str(lesson.profile), "--images", str(lesson.images)]
         words += ["--state", str(STATE_FOLDER), "--roots", str(lesson.roots)]
-        for setting in (*lesson.settings, *(f"{key}={value}" for key, value in settings.items())):
+        own = ("http.panel=off",)  # nobody looks at the room of a test
+        for setting in (
+            *own,
+            *lesson.settings,
+            *(f"{key}={value}" for key, value in settings.items()),
+        ):
             words += ["--set", setting]
         for initrd in lesson.initrds:
             words += ["--initrd", str(initrd)]

@@ -23,6 +23,8 @@ Messages from a worker:
 - ``heard``: the kernel of a client was last heard ``at`` this time of the monotonic clock
 - ``first-write``: the first page of a lease was written
 - ``delayed``: the writes of a lease wait for room in the store
+- ``timed``: how many turns of connections took how long since the last report
+- ``waited``: for how many ``seconds`` seats waited since the last report, by reason (worker/delays.py)
 - ``damaged``: a lease has to end, because its page file is not as it was made, for this ``reason``
 - ``moved``: a client is given back. Descriptors: the client's socket, its pending bytes in both
   directions, and those of the page file if that is an image

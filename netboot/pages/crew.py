@@ -9,7 +9,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from netboot.pages.nbd.handshake import Ready
 from netboot.pages.process import WorkerProcess, collect, kill
 from netboot.pages.rivals import Rivals
 from netboot.pages.telling import PageEvent, Teller
+from netboot.pages.worker.buffers import MOST_POWER
 from netboot.pages.worker.connection import DISCONNECTED
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ class Crew:
         self._numbers = itertools.count()
         self._clients = Clients()
         self._lost: set[str] = set()  # leases whose pages are lost
+        self.timed = [0] * (
+            MOST_POWER + 1
+        )  # turns of all workers, by powers of two of microseconds
+        self.waited: Counter[str] = Counter()  # seconds of all workers' seats, by reason
         self._orders: set[asyncio.Task[Any]] = set()
         self._rivals = Rivals(self._clients, exports, self.teller, self._keep)
         exports.on_ended = self._drop
@@ -72,10 +77,27 @@ class Crew:
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return the counters by lease, as ``PageServer.counters`` does."""
+        connections = Counter(each.attachment.lease for each in self._clients.values())
         return {
-            lease: {**asdict(seat.counters), "connections": self._clients.of_lease(lease)}
+            lease: {
+                "reads": seat.counters.reads,
+                "writes": seat.counters.writes,
+                "trims": seat.counters.trims,
+                "bytes_read": seat.counters.bytes_read,
+                "bytes_written": seat.counters.bytes_written,
+                "connections": connections[lease],
+            }
             for lease, seat in self._clients.seats.items()
         }
+
+    def seats(self) -> dict[str, str]:
+        """Return the seat of each lease that has counters; empty for what a room shares."""
+        return {lease: seat.seat for lease, seat in self._clients.seats.items()}
+
+    @property
+    def connections(self) -> int:
+        """The number of connections."""
+        return len(self._clients)
 
     async def connect(
         self, sock: socket.socket, address: str, ready: Ready, reply: Callable[[], bytes]
@@ -306,6 +328,13 @@ class Crew:
         if message["event"] == "heard":
             if message["id"] in self._clients:
                 self._clients[message["id"]].heard = message["at"]
+            return
+        if message["event"] == "timed":
+            for power, turns in enumerate(message["turns"][: len(self.timed)]):
+                self.timed[power] += turns
+            return
+        if message["event"] == "waited":
+            self.waited.update(message["seconds"])
             return
         lease = message["lease"]
         seat = self._clients.seats.get(lease)

@@ -125,6 +125,17 @@ class LeaseTable:
         """The size of all areas together."""
         return sum(place.size_bytes() for place in self._places.values())
 
+    def holdings(self) -> dict[str, tuple[int, list[str]]]:
+        """Return by seat the granted bytes, and the generations that may have pages."""
+        found: dict[str, tuple[int, list[str]]] = {}
+        for place in self._places.values():
+            for keyed in place.leases()[-1:]:  # both are of one seat
+                held, generations = found.get(keyed.lease.seat, (0, []))
+                found[keyed.lease.seat] = (held + place.size_bytes(), generations)
+                if keyed.attached:
+                    generations.append(keyed.lease.generation)
+        return found
+
     def has(self, export: str) -> bool:
         """Return whether there is a lease of ``export``, attached or not."""
         return export in self._places

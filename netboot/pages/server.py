@@ -198,6 +198,26 @@ class PageServer:
         """
         return self._crew.counters()
 
+    def seats(self) -> dict[str, str]:
+        """Return the seat of each lease of ``counters``, its MAC address; empty for shared exports."""
+        return self._crew.seats()
+
+    def latency(self) -> tuple[int, ...]:
+        """Return how many turns took 1 us, 2 us, 4 us and so on; one of 64 is timed.
+
+        A turn answers the requests that have arrived on a connection: so long the last one waits.
+        """
+        return tuple(self._crew.timed)
+
+    def waited(self) -> dict[str, float]:
+        """Return for how many seconds seats waited, by reason: see netboot.pages.worker.delays."""
+        return dict(self._crew.waited)
+
+    @property
+    def connections(self) -> int:
+        """The number of connections, those that read images included."""
+        return self._crew.connections
+
     # Handshakes.
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

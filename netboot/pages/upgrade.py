@@ -96,7 +96,11 @@ def _reap_children() -> None:
 
     def reap() -> None:
         for pid in list(left):
-            if os.waitpid(pid, os.WNOHANG)[0]:
+            try:
+                gone = os.waitpid(pid, os.WNOHANG)[0]
+            except ChildProcessError:  # somebody else has reaped it
+                gone = pid
+            if gone:
                 left.discard(pid)
         if not left:
             loop.remove_signal_handler(signal.SIGCHLD)

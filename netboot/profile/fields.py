@@ -22,7 +22,7 @@ IMAGE_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,39}"  # of a root image
 MAX_POOL = 1 << 16  # addresses; only a mistyped octet makes a larger range
 
 
-def misplaced(problem: str, *path: str) -> PydanticCustomError:
+def misplaced(problem: str, *path: str | int) -> PydanticCustomError:
     """Return a mistake that only several keys together show; ``path`` is the key to point at."""
     return PydanticCustomError("misplaced", "{problem}", {"problem": problem, "path": path})
 

@@ -23,7 +23,8 @@ from netboot.profile.fields import (
     hosts,
     misplaced,
 )
-from netboot.profile.reading import OneOrMore, quoted
+from netboot.profile.panel import Panel, RoomPlan, without_password
+from netboot.profile.reading import OneOrMore, nearest, quoted
 from netboot.profile.roots import BY_NAME as ROOTS
 from netboot.profile.roots import is_path
 from netboot.profile.seat import SeatOwn, is_nfs
@@ -128,6 +129,10 @@ class Profile(Section):
     """The PC's own settings, which are in no root image: language, keyboard, login, printers. PCs with
     root kind nbd use them.
     """
+    panel: Panel = Panel()
+    """The page that shows the room, beside `http.panel`."""
+    room: RoomPlan = RoomPlan()
+    """The places of the PCs in the room."""
     vagrant: Vagrant = Vagrant()
     """The virtual PCs of `vagrant up`."""
     groups: Annotated[dict[str, Group], NothingIsEmpty()] = Field(default={})
@@ -168,6 +173,10 @@ class Profile(Section):
         given = [settings.hostname for settings in self._settings(mac) if settings.hostname]
         tail = mac.replace(":", "")[-6:]
         return given[-1].replace(values.MAC_TAIL, tail) if given else f"pc-{tail}"
+
+    def groups_of(self, mac: str) -> tuple[str, ...]:
+        """Return the names of the groups of ``mac``, in their order."""
+        return tuple(name for name, group in self.groups.items() if group.has(mac))
 
     def _settings(self, mac: str) -> list[SeatSettings]:
         """Return the overrides for ``mac``; later ones win."""
@@ -217,6 +226,11 @@ class Profile(Section):
         return any(own.accounts for own in owns)
 
     @property
+    def has_password(self) -> bool:
+        """True if the profile has the password of a database."""
+        return without_password(self.panel.database)[1] != ""
+
+    @property
     def keeps(self) -> bool:
         """Return whether a PC of this room may keep files on the server."""
         roots = [self.root, *(group.root for group in self.groups.values())]
@@ -243,6 +257,10 @@ class Profile(Section):
             for key, root in ((".".join(path), root) for path, root in self._roots().items())
             if root.persist is not None and not ROOTS[root.kind].image
         )
+        taken = self._panel_port_of()
+        if taken:
+            problem = f"{self.http.panel_port} is already the value of {taken}"
+            unused += (f"key 'http.panel_port': {problem}; there is no panel",)
         if self.dhcp.mode != "proxy":
             return unused
         return (*unused, *self.dhcp.unused, *self._doubtful_loaders())
@@ -295,6 +313,7 @@ class Profile(Section):
     def _consistent(self) -> Self:
         if self.http.port == self.swap.port:
             raise misplaced(f"{self.swap.port} is already the value of http.port", "swap", "port")
+        self._check_panel_port()
         self._check_capacity()
         self._check_grow()
         self._check_roots()
@@ -319,7 +338,37 @@ class Profile(Section):
                 raise misplaced(
                     f"{client.address} is already the address of {owner}", "clients", mac, "address"
                 )
+        self._check_plan(names)
         return self
+
+    def _panel_port_of(self) -> str:
+        """Return the key that has the port of the panel already; empty if there is none."""
+        if self.http.panel == "off":
+            return ""
+        ports = {self.swap.port: "swap.port", self.http.port: "http.port"}
+        return ports.get(self.http.panel_port, "")
+
+    def _check_panel_port(self) -> None:
+        taken = self._panel_port_of()
+        # A profile of before may have the port of the default. That room has no panel.
+        if taken and "panel_port" in self.http.model_fields_set:
+            port = self.http.panel_port
+            raise misplaced(f"{port} is already the value of {taken}", "http", "panel_port")
+
+    def _check_plan(self, macs: Mapping[str, str]) -> None:
+        """Check that each name of the plan is that of a client. ``macs`` are by names in small letters."""
+        placed: set[str] = set()
+        for number, row in enumerate(self.room.plan):
+            for name in filter(None, row):
+                path = ("room", "plan", number)
+                if name.lower() not in macs:
+                    guess = nearest(name, macs)
+                    guess = self.hostname(macs[guess]) if guess else ""
+                    remedy = f"; did you mean '{guess}'?" if guess else ""
+                    raise misplaced(f"no PC in clients has the name {quoted(name)}{remedy}", *path)
+                if name.lower() in placed:
+                    raise misplaced(f"{quoted(name)} has two places", *path)
+                placed.add(name.lower())
 
     def _check_grow(self) -> None:
         grown: dict[tuple[str, ...], int] = {("swap",): self.swap.grow}

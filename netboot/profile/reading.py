@@ -89,6 +89,19 @@ class Text(Annotation, Generic[T]):
 
 
 @dataclass(frozen=True, eq=False)
+class Secret(Text[str]):
+    """A text that no message may show, because a user may have typed a password there."""
+
+    def read(self, value: object) -> object:
+        """Return the value as ``Text`` does. Raises Unreadable, as a secret."""
+        try:
+            return super().read(value)
+        except Unreadable as error:
+            error.is_secret = True
+            raise
+
+
+@dataclass(frozen=True, eq=False)
 class OneOrMore(Annotation):
     """The annotation of a tuple: a list, or one text with commas.
 

@@ -5,14 +5,13 @@ backslash, because shell scripts and systemd read the values in single quotes.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from netboot.profile import patterns
 from netboot.profile.fields import LocalFile, NothingIsEmpty, Overridable, misplaced
-from netboot.profile.reading import Nearest, OneOrMore, Text, Unreadable
+from netboot.profile.reading import Nearest, OneOrMore, Secret, Text, Unreadable
 
 UTF_8 = ".UTF-8"
 STARTS = ("auto", "kiosk", "desktop", "thin", "none")
@@ -81,19 +80,6 @@ def _home(text: str) -> str:
 def is_nfs(home: str) -> bool:
     """Return whether a value of `seat.home` names an NFS export."""
     return home.startswith("nfs:")
-
-
-@dataclass(frozen=True, eq=False)
-class Secret(Text[str]):
-    """A text that no message may show, because a user may have typed a password there."""
-
-    def read(self, value: object) -> object:
-        """Return the value as ``Text`` does. Raises Unreadable, as a secret."""
-        try:
-            return super().read(value)
-        except Unreadable as error:
-            error.is_secret = True
-            raise
 
 
 class Accounts(NothingIsEmpty):

@@ -149,6 +149,12 @@ class Http(Section):
     """The speed of the server's network link, such as 100Mbit or 2.5Gbit. PCs beyond what the link
     can serve within 3 seconds wait for their turn to download. none: no PC waits. Default: 1Gbit.
     """
+    panel: Literal["lan", "local", "off"] = "lan"
+    """The page that shows the room. lan: for all machines that reach this server; local: for programs
+    of this machine only; off: no page. Default: lan.
+    """
+    panel_port: Port = 8081
+    """TCP port of that page. Default: 8081."""
 
 
 class SeatBoot(Overridable):

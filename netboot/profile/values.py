@@ -230,6 +230,7 @@ _OCTET = patterns.between(0, 255)
 _OCTETS = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
 HOST = rf"(?:{patterns.between(1, 126)}|{patterns.between(128, 223)})(?:\.{_OCTET}){{3}}"
 _LETTER, _TAIL = "[A-Za-z0-9]", r"\{tail\}"
+HOSTNAME_LETTERS = f"{_LETTER}(?:[A-Za-z0-9-]{{0,61}}{_LETTER})?"
 
 
 SIZE = Text(
@@ -249,9 +250,7 @@ MAC_PATTERN = Text(
 HOSTNAME = Text(
     "a host name of letters, digits and hyphens such as lab-07",
     hostname,
-    patterns.text(
-        f"{_LETTER}(?:[A-Za-z0-9-]{{0,61}}{_LETTER})?", patterns.NATURAL, patterns.BOOLEAN
-    ),
+    patterns.text(HOSTNAME_LETTERS, patterns.NATURAL, patterns.BOOLEAN),
 )
 HOSTNAME_PATTERN = Text(
     f"a host name such as lab-{MAC_TAIL}",

@@ -54,7 +54,7 @@ class Doors:
         """
         key = self._admitted(text, address)
         if key is not None and not is_played(key.mac):
-            self.seats.of(key.mac).heard(time.monotonic())
+            self.seats.of(key.mac).heard(time.monotonic(), str(address))
         return key
 
     def open(self, who: str, address: IPv4Address, *, begins: bool = False) -> ticket.Key | None:

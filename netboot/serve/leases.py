@@ -21,6 +21,7 @@ from netboot.serve.seats import Seats, SeatState, new_token
 
 # A server that has lost its room refuses a PC: half of a few pages would be no swap at all.
 LEAST_SHARE_BYTES = 1 << 20
+MOST_AREAS = 4  # of a seat: swap.grow is at most 3
 IN_USE = "in use"  # part of the reason why a lease with connections cannot end (pages/lease.py)
 
 
@@ -173,6 +174,20 @@ class Leases:
         self._seats.record(
             mac, "lease", f"the files that it kept are deleted: {used >> 20} MiB", area=0
         )
+        return ""
+
+    def end_all(self, mac: str) -> str:
+        """End all leases of a seat that is off. Return the refusal; empty if there are none any more.
+
+        The areas in which it keeps files stay.
+        """
+        exports = [swap_export(mac, area) for area in range(1, MOST_AREAS + 1)]
+        if any(map(self._table.is_in_use, exports)):
+            return (
+                "its swap is in use: switch it off, and wait up to a minute until that is noticed"
+            )
+        for export in exports:
+            self._table.end(export)
         return ""
 
     def end(self, mac: str, area: int) -> Ended | Refused:

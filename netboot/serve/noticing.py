@@ -41,7 +41,7 @@ class Noticing:
             self._warn(lines, silent.mac, silent.message, level)
 
     def _flaps(self, mac: str, message: str, goes_on: bool) -> None:
-        self._room.record(mac, flapping.STAGE, message)
+        self._room.record(mac, flapping.STAGE, message, goes_on=goes_on)
         self._warn(self._known, mac, message, logging.WARNING if goes_on else logging.INFO)
 
     def _warn(self, lines: Complaints, mac: str, message: str, level: int) -> None:

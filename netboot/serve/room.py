@@ -37,6 +37,7 @@ from netboot.boot.seat_files import Facts
 from netboot.boot.silence import Silence, Step
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError
+from netboot.feed.records import Report
 from netboot.host.complaints import Complaints
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
@@ -50,6 +51,7 @@ from netboot.serve.http.beacon import Beacon
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.identity import Identity
 from netboot.serve.leases import Leases, serialize
+from netboot.serve.next_boot import NextBoots
 from netboot.serve.seat_content import read_files
 from netboot.serve.seats import Seats, SeatState
 from netboot.serve.turns import Turns
@@ -76,9 +78,13 @@ class Room:
     trees: dict[str, HashTree] = field(default_factory=dict)  # of images, by path
     shelf: Shelf = field(default_factory=Shelf)  # of root images
     uses: Uses = field(default_factory=Uses)  # of their versions
+    next_boots: NextBoots = field(default_factory=NextBoots)
     identity: Identity = field(default_factory=lambda: Identity(Profile()))
     # Waits until the leases of an export are saved; None if nothing outlives this server.
     is_granted: Callable[[str], Awaitable[bool]] | None = None
+    # Called with a seat's report, and with a seat that asks for orders.
+    on_report: Callable[[str, Report], None] = lambda mac, report: None
+    on_asked: Callable[[str], None] = lambda mac: None
     seats: Seats = field(init=False, repr=False)
     doors: Doors = field(init=False, repr=False)
     leases: Leases = field(init=False, repr=False)
@@ -98,6 +104,7 @@ class Room:
         proxy = self.profile.dhcp.mode == "proxy"
         self.silence = Silence(proxy=proxy, is_known=self.seats.is_known)
         self.journal.subscribe(self._follow)
+        self.next_boots.tell = lambda mac, text: self.record(mac, "ordered", text)
 
     def _follow(self, event: BootEvent) -> None:
         now = time.monotonic()
@@ -122,6 +129,8 @@ class Room:
             seat.attempts.started()
         else:
             restarted = seat.attempts.restarted()
+            if restarted:
+                self.next_boots.loader_failed(client.mac)
         plan = self._plan(client, server, seat)
         if restarted:
             loader = plan.bootfile.rpartition("/")[2]
@@ -131,6 +140,7 @@ class Room:
         if plan.by_grub or plan.unified or is_pi:
             # Not when the PC reads its configuration: it may send that TFTP request twice.
             seat.session = self.doors.begin(client.mac)
+            self.next_boots.began(client.mac, seat.session, time.monotonic())
             if not plan.by_grub:  # GRUB's file shows it
                 self.obstacle(plan)
         return plan
@@ -141,7 +151,7 @@ class Room:
             return client.ours
         if seat.is_probe:
             return True
-        wanted = seat.settings.boot.loader
+        wanted = self.next_boots.before(seat.settings).boot.loader
         return wanted == "auto" or seat.attempts.is_ours(time.monotonic())
 
     def script(
@@ -158,7 +168,8 @@ class Room:
         if client is None or self.files.images is None:
             return None
         seat = self.seats.of(mac)
-        chosen, session = self.turns.slices(seat), self.doors.begin(mac)
+        settings = self.next_boots.before(seat.settings)
+        chosen, session = self.turns.slices(seat, settings), self.doors.begin(mac)
         plan = self._plan(client, server, seat, session, slices=chosen)
         if begins:
             seat.attempts.scripted()
@@ -174,6 +185,7 @@ class Room:
         self.turns.sent(seat, client, chosen)
         self.journal.prove(mac)
         seat.session = session
+        self.next_boots.began(mac, session, time.monotonic())
         self.silence.heard(mac, Step.SCRIPT, time.monotonic())
         small = memory.shortage(modules, whole=not chosen)
         if small is not None:
@@ -222,7 +234,7 @@ class Room:
     ) -> BootPlan:
         return boot_plan(
             self.profile,
-            seat.settings,
+            self.next_boots.before(seat.settings),
             client,
             SeatKeys(
                 ticket.swap_token(self.secret, session) if session else "",
@@ -304,6 +316,15 @@ class Room:
         self.seats.of(mac).unproven = stage == DAMAGED
         self.seats.report(mac, stage, beacon)
 
+    def report(self, mac: str, report: Report) -> None:
+        """Note how a seat is: the last report counts."""
+        self.seats.of(mac).report = report
+        self.on_report(mac, report)
+
+    def asked_orders(self, mac: str) -> None:
+        """Note that the userland of a seat asks for orders."""
+        self.on_asked(mac)
+
     def record(self, mac: str, stage: str, message: str, **data: Any) -> None:
         """Journal an event."""
         self.seats.record(mac, stage, message, **data)
@@ -338,7 +359,10 @@ class Room:
 
     def admit(self, text: str, address: IPv4Address) -> Key | None:
         """Return the ticket or session ``text`` if ``address`` may use it (see ``Doors``)."""
-        return self.doors.admit(text, address)
+        key = self.doors.admit(text, address)
+        if key is not None and key.session:
+            self.next_boots.runs(key.mac, key.session)
+        return key
 
     def open(self, who: str, address: IPv4Address, *, begins: bool = False) -> Key | None:
         """Return the seat of a loader that asks for a boot file (see ``Doors``)."""
@@ -364,7 +388,7 @@ class Room:
             return None
         if key is None or is_played(key.mac):
             return None
-        return self.seats.of(key.mac).settings.root
+        return self.next_boots.during(self.seats.of(key.mac).settings, key.session).root
 
     def own_files(self, key: Key, server: IPv4Address, address: IPv4Address) -> bytes:
         """Return the archive with the files of a seat, for its /init at ``address``.
@@ -372,7 +396,7 @@ class Room:
         Raises DeniedError without the session of its boot: users of a running seat ask from its
         address too, and these files have its secrets.
         """
-        settings = self.seats.of(key.mac).settings
+        settings = self.next_boots.during(self.seats.of(key.mac).settings, key.session)
         if is_played(key.mac) or not has_own_files(settings):
             raise DeniedError("a PC with this root has no files of its own")
         if not key.session:

@@ -16,6 +16,7 @@ from netboot.boot.events import BootEvent, Journal
 from netboot.boot.flapping import STAGE as FLAPPING
 from netboot.boot.flapping import Flapping
 from netboot.boot.limits import JOURNAL_STRANGERS, STATUS_BYTES
+from netboot.feed.records import Report
 from netboot.host.complaints import Complaints
 from netboot.profile.profile import Profile, Seat
 from netboot.roots.uses import Use
@@ -40,6 +41,7 @@ class SeatState:
     nic: tuple[int, int] | None = None  # PCI vendor and device
     other_nic_until: float = 0.0  # while DHCP packets named another card too, by time.monotonic()
     machine: str = ""  # its UUID
+    address: str = ""  # from which its Linux asked last
     session: str = field(default="", repr=False)  # of its last boot, for loaders that read twice
     began: bool = False  # a boot, from its own address
     held_since: float | None = None  # while its firmware waits for its turn, by time.monotonic()
@@ -47,6 +49,7 @@ class SeatState:
     # Its firmware or a loader asked DHCP, from a port that needs privilege, and no Linux asked since.
     is_expected: bool = False
     heard_at: float = -math.inf  # when its Linux asked last, by time.monotonic()
+    report: Report | None = None  # the last one of its Linux
 
     @property
     def mac(self) -> str:
@@ -59,9 +62,10 @@ class SeatState:
             self.other_nic_until = now + OTHER_NIC_SECONDS
         self.nic = nic
 
-    def heard(self, now: float) -> None:
+    def heard(self, now: float, address: str = "") -> None:
         """Note that its Linux asks."""
         self.is_expected, self.heard_at = False, now
+        self.address = address or self.address
 
     @property
     def is_probe(self) -> bool:
@@ -131,6 +135,10 @@ class Seats:
             state = SeatState(self._profile.seat_of(mac), self._profile.names(mac))
             self._states[mac] = state
         return state
+
+    def peek(self, mac: str) -> SeatState | None:
+        """Return the state of ``mac``; None if there is none."""
+        return self._states.get(mac)
 
     def number(self) -> int:
         """Return the number of seats whose state is kept."""

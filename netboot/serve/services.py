@@ -17,6 +17,7 @@ from netboot.boot.plan import KEPT, image_export, verified_export
 from netboot.boot.slices import Catalogue
 from netboot.boot.ticket import mac_of
 from netboot.errors import OperatorError
+from netboot.feed.state import Standing
 from netboot.host import clock, faults, notify
 from netboot.host.complaints import Complaints
 from netboot.host.files import replace_file
@@ -46,8 +47,10 @@ from netboot.serve import changes
 from netboot.serve.announcing import Announcer
 from netboot.serve.boot_files import BootFiles
 from netboot.serve.dhcp.server import DhcpServer
+from netboot.serve.feed.service import FeedService
 from netboot.serve.http.server import HttpServer
 from netboot.serve.identity import Identity
+from netboot.serve.next_boot import NextBoots
 from netboot.serve.noticing import Noticing
 from netboot.serve.room import Room
 from netboot.serve.secret import SECRET_FILE, load_secret
@@ -73,6 +76,7 @@ class Services:
     survive a restart. ``initrds`` are sent to every PC after the initramfs. ``roots`` is the folder
     of root images, which ``netboot image`` fills while this server runs. Without ``images``
     this is a further server of a room that another server boots: it grants leases and keeps pages.
+    ``panel_group`` is the group of a panel on this machine, -1 for ours.
     """
 
     def __init__(
@@ -84,8 +88,10 @@ class Services:
         *,
         initrds: Sequence[Path] = (),
         roots: Path = DEFAULT_FOLDER,
+        panel_group: int = -1,
     ) -> None:
         self._swap_only = images is None
+        self._panel_group = panel_group
         self._profile = profile
         self._state = state
         self._journal = journal
@@ -120,8 +126,10 @@ class Services:
             identity=self._identity,
             shelf=Shelf(Library(roots), {} if images is None else _kernels(images / MANIFEST_FILE)),
             uses=Uses(None if images is None else state, self._clock.now),
+            next_boots=NextBoots(None if images is None else state),
         )
         self._dhcp: DhcpServer | None = None
+        self._feed: FeedService | None = None
         self._running = contextlib.AsyncExitStack()
 
     def check(self) -> None:
@@ -167,6 +175,7 @@ class Services:
             self._watch_room(spec, store.directory)
         self._running.push_async_callback(leased.files.keeper.stop)
         self._running.push_async_callback(self._room.uses.keeper.stop)
+        self._running.push_async_callback(self._room.next_boots.keeper.stop)
         self._pages = pages = PageServer(
             self._with_kept(
                 ClassroomExports(
@@ -184,9 +193,19 @@ class Services:
         )
         self._running.push_async_callback(pages.stop)
         await pages.start(upgrade.inherited())
-        http = HttpServer(self._room, port=self._profile.http.port, holder=self._identity.holder_of)
+        feed = self._feed = self._make_feed(pages, store, spec)
+        http = HttpServer(
+            self._room,
+            port=self._profile.http.port,
+            orders=feed.orders,
+            panels=feed.door,
+            holder=self._identity.holder_of,
+        )
         self._running.push_async_callback(http.stop)
         await http.start([LOOPBACK, *addresses])
+        self._running.push_async_callback(feed.stop)
+        feed.count(http)
+        await feed.start()
         self._followers += [
             self._neighbours.follow,
             lambda now: pages.follow(self._listen(_addresses(now))),
@@ -197,11 +216,29 @@ class Services:
         self._running.callback(noticing.cancel)
         if not self._swap_only:
             self._watch_uses(pages)
-            await self._invite(pages)
+            await self._invite(pages, lambda tftp: feed.count(http, tftp))
         self._followers.append(self._announcer.follow)
         self._announcer.follow(interfaces)
         self._running.callback(self._monitor.stop)
         self._monitor.start()
+
+    def standing(self) -> Standing:
+        """Return how the room stands: seats of each state, and in trouble. All 0 before the start."""
+        return Standing() if self._feed is None else self._feed.standing()
+
+    def _make_feed(
+        self, pages: PageServer, store: stores.PageStore, spec: StoreSpec
+    ) -> FeedService:
+        """Return the feed for panels."""
+        folders = [] if store.directory is None else [store.directory]
+        if spec.kind == "tiered" and spec.directory is not None:
+            folders += [spec.directory / each.name for each in folders]
+
+        def links() -> list[tuple[IPv4Address, IPv4Address]]:
+            found = self._choice.interfaces
+            return [(each.address, each.network.broadcast_address) for each in found]
+
+        return FeedService(self._room, pages, folders, links, self._state, self._panel_group)
 
     def _with_kept(self, others: Exports) -> Exports:
         """Add the areas in which PCs keep files, if a profile gives some now or gave some before."""
@@ -213,8 +250,8 @@ class Services:
         self._room.leases.kept = kept
         return WithKept(kept, others, KEPT)
 
-    async def _invite(self, pages: PageServer) -> None:
-        """Start TFTP and DHCP. Raises OperatorError."""
+    async def _invite(self, pages: PageServer, count: Callable[[TftpServer], None]) -> None:
+        """Start TFTP, which is to be counted, and DHCP. Raises OperatorError."""
         interfaces = self._choice.interfaces
         files = TftpFiles(self._room)
         tftp = TftpServer(
@@ -225,6 +262,7 @@ class Services:
         )
         self._running.push_async_callback(tftp.stop)
         await tftp.start(_addresses(interfaces))
+        count(tftp)
         self._dhcp = dhcp = DhcpServer(
             self._profile,
             interfaces,
@@ -384,6 +422,7 @@ class Services:
             listeners = await self._pages.leave()
             self._leased.files.keeper.flush()
             self._room.uses.keeper.flush()
+            self._room.next_boots.keeper.flush()
             if self._room.leases.kept is not None:
                 self._room.leases.kept.keeper.flush()
             if self._dhcp is not None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from netboot.boot.admission import Admission, Turn
 from netboot.boot.client import Client
 from netboot.boot.plan import BootPlan, features
+from netboot.profile.profile import Seat
 from netboot.serve.boot_files import BootFiles
 from netboot.serve.seats import Seats, SeatState
 
@@ -21,15 +22,17 @@ class Turns:
     seats: Seats
     admission: Admission
 
-    def slices(self, seat: SeatState) -> dict[str, tuple[str, ...]]:
+    def slices(self, seat: SeatState, settings: Seat) -> dict[str, tuple[str, ...]]:
         """Return the slices of the initramfs for a seat, by the processors that it may have.
+
+        ``settings`` are those of its boot.
 
         Empty means the whole initramfs: always after a boot that sent no beacon, or in which the
         initramfs was damaged, and while it is not certain which card the PC has.
         """
         if seat.unproven or time.monotonic() < seat.other_nic_until:
             return {}
-        wanted = features(seat.settings)
+        wanted = features(settings)
         found = {
             name: each.choose(seat.nic, wanted) for name, each in self.files.catalogues.items()
         }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import ROOT
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 
 SERVER, ROUTER, FAR = "10.99.0.1", "10.99.0.254", "10.88.0.66"
@@ -110,7 +111,7 @@ class Lan:
     def serve(self) -> None:
         """Start the server, or restart it."""
         self.stop()
-        words = [sys.executable, "-m", "netboot", "serve", "--json"]
+        words = [sys.executable, "-m", *SERVE]
         words += ["--profile", str(self._folder / "room.yaml"), "--images", str(self._folder)]
         words += ["--state", str(self._folder / "state")]
         self._server = subprocess.Popen(

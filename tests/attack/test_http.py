@@ -43,7 +43,7 @@ class Room:
         (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
         self._outputs = [folder / "stdout", folder / "stderr"]
         words = ["prlimit", f"--nofile={USUAL_DESCRIPTORS}", sys.executable, "-P", "-m", "netboot"]
-        words += ["serve", "--images", str(folder / "images")]
+        words += ["serve", "--set", "http.panel=off", "--images", str(folder / "images")]
         words += ["--profile", str(folder / "room.yaml"), "--state", str(folder / "state")]
         outputs = [opened.enter_context(path.open("wb")) for path in self._outputs]
         self._server = subprocess.Popen(

@@ -23,6 +23,7 @@ from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.serve.services import pages_name
 from tests import ROOT
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 
 NOBODY = pwd.getpwnam("nobody")
@@ -46,7 +47,12 @@ class Server:
 
     def __init__(self, folder: Path, *options: str) -> None:
         command = ["unshare", "--net", "--mount", "sh", "-c", MACHINE, "sh", str(folder)]
-        command += [sys.executable, "-P", "-m", "netboot", "serve", "--json"]
+        command += [
+            sys.executable,
+            "-P",
+            "-m",
+            *SERVE,
+        ]
         command += ["--profile", str(folder / "room.yaml"), "--images", str(folder / "images")]
         command += ["--state", str(folder / "state"), *options]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}

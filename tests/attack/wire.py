@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import ROOT
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 
 SERVER, HONEST, ATTACKER = "10.99.0.1", "10.99.0.10", "10.99.0.66"
@@ -99,7 +100,11 @@ class Wire:
         write_manifest(images)
         path = self.folder / "room.yaml"
         path.write_text(f"swap: {{capacity: 64MiB}}\ninterface: br0\n{profile}")
-        words: list[str | Path] = [sys.executable, "-m", "netboot", "serve", "--json"]
+        words: list[str | Path] = [
+            sys.executable,
+            "-m",
+            *SERVE,
+        ]
         words += ["--profile", path, "--images", images, "--state", self.folder / "state"]
         return self.server.command(*words)
 

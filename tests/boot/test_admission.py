@@ -252,3 +252,11 @@ def test_the_queue_of_strangers_and_the_memory_of_them_are_bounded() -> None:
     last = admission.ask("last", SMALL, MAX_WAIT_SECONDS + 1.0)
     assert last.before == MAX_STRANGERS + 1
     assert len(admission._once) <= 16 * MAX_STRANGERS
+
+
+def test_seats_that_wait_are_counted_until_they_are_late() -> None:
+    admission = Admission(RATE, EVERYONE)
+    waits = [admission.ask(seat, 5 * RATE, 0.0).wait for seat in "abc"]
+    assert waits[0] == 0 and all(waits[1:])
+    assert admission.waiting(1.0) == 2
+    assert admission.waiting(MAX_WAIT_SECONDS + LATE_SECONDS + 1.0) == 0

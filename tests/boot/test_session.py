@@ -49,3 +49,11 @@ def test_a_path_names_its_seat_or_nobody() -> None:
         assert ticket.split(f"{who}/arm64/linux.efi") == (who, "arm64/linux.efi")
     for path in ("bios.ipxe", "arm64/linux.efi", f"{MAC}", f"{SESSION}0/x", f"{MAC.upper()}0/x"):
         assert ticket.split(path) == ("", path)
+
+
+def test_the_key_of_a_panel_is_no_other_key() -> None:
+    key = ticket.panel_key(SECRET)
+    assert ticket.is_panel_key(SECRET, key) and key != ticket.panel_key(OTHER)
+    for text in ("", "panel", key[:-1], f"{key}0", ticket.panel_key(OTHER), SESSION, "é\udce9"):
+        assert not ticket.is_panel_key(SECRET, text)
+    assert ticket.read(SECRET, key, NOW) is None

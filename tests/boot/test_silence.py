@@ -291,6 +291,20 @@ def test_a_pc_whose_swap_is_away_is_shown_and_raises_no_alarm() -> None:
     assert not room.rest(600)
 
 
+def test_a_pc_that_said_that_it_is_shut_down_is_not_away() -> None:
+    room = Room()
+    room.see("off", "poweroff: the system ends", how="poweroff")
+    room.rest(15)
+    room.see("pages:detach", export=EXPORT, connections=0)
+    assert not room.rest(600) and not len(room.silence)
+    room.see("off", "reboot: the system ends", how="reboot")
+    room.rest(15)
+    room.see("pages:attach", export=EXPORT, connections=1)
+    room.rest(60)
+    room.see("pages:detach", export=EXPORT, connections=0)
+    room.only(Step.AWAY)
+
+
 def test_a_pc_that_boots_again_is_not_away() -> None:
     room = Room()
     room.see("pages:detach", export=EXPORT, connections=0)

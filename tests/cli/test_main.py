@@ -117,7 +117,7 @@ def test_the_dry_run_of_a_grub(arch: str, loader: str, platform: str) -> None:
         (("pages", "--image", "root=/"), "image /: it is a directory"),
         (("status", "--server", "127.0.0.1:9"), "no netboot server answers"),
         (("lab", "--firmware", "bioss"), "bioss"),
-        (("order", "shutdown", "52:54:00:12:34:56"), "order: expected reboot or poweroff, found "),
+        (("order", "shutdown", "52:54:00:12:34:56"), "order: expected reboot, poweroff, message, "),
         (("serv",), "serve"),
         (("check", "room.yaml"), "did you mean --profile room.yaml?"),
         (("serve", "--profile", "lba.yaml"), "did you mean 'lab.yaml'?"),

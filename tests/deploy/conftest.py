@@ -20,6 +20,7 @@ from netboot.serve.services import pages_name
 from tests import ROOT
 from tests.deploy.disk import Disk, make_disk
 from tests.deploy.rig import Lan, Serve
+from tests.support.command import SERVE
 
 
 class _Silent:
@@ -61,7 +62,13 @@ def serve(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Serve]:
 
     def start(profile: str, folder: Path = images) -> list[dict[str, Any]]:
         (room := tmp_path / "room.yaml").write_text(f"interface: br0\n{profile}")
-        command = [sys.executable, "-m", "netboot", "serve", "--json", "--state", str(tmp_path)]
+        command = [
+            sys.executable,
+            "-m",
+            *SERVE,
+            "--state",
+            str(tmp_path),
+        ]
         command += ["--profile", str(room), "--images", str(folder)]
         server = subprocess.Popen(lan.command(*command), cwd=ROOT, stdout=subprocess.PIPE)
         running.append(server)

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from netboot.boot import ticket
-from netboot.deploy.wake import magic_packet
+from netboot.host.wake import magic_packet
 from netboot.profile import file as profile_file
 from tests import ROOT
 from tests.deploy.rig import FAB, HERE, Lan, Pc
+from tests.support.command import SERVE
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
@@ -56,7 +57,13 @@ def secret(lan: Lan, images: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Return the secret of a real server on the LAN, where seats report."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\ninterface: br0\n")
-    command = [sys.executable, "-m", "netboot", "serve", "--json", "--state", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        *SERVE,
+        "--state",
+        str(folder),
+    ]
     command += ["--profile", str(folder / "room.yaml"), "--images", str(images)]
     with subprocess.Popen(lan.command(*command), cwd=ROOT, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None and b"ready" in server.stdout.readline()

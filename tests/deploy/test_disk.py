@@ -42,7 +42,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def serving(lan: Lan, profile: Path, images: Path) -> Iterator[None]:
     """Start a server on the LAN."""
-    command = [*NETBOOT, "serve", "--json", "--profile", str(profile), "--images", str(images)]
+    command = [
+        *NETBOOT,
+        "serve",
+        "--json",
+        "--set",
+        "http.panel=off",
+        "--profile",
+        str(profile),
+        "--images",
+        str(images),
+    ]
     command += ["--state", str(profile.parent / "state")]
     with subprocess.Popen(lan.command(*command), cwd=ROOT, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None and b"ready" in server.stdout.readline()

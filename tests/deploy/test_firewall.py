@@ -14,9 +14,18 @@ import pytest
 from netboot.deploy import surroundings
 from netboot.deploy.firewall import iptables, nft
 from netboot.deploy.firewall.check import corrected
-from netboot.deploy.firewall.needs import Need, judge_need, likely_pc, remedy
+from netboot.deploy.firewall.needs import (
+    Conclusion,
+    Need,
+    conclude,
+    judge_need,
+    likely_pc,
+    needs,
+    remedy,
+)
 from netboot.deploy.firewall.rules import Act, Chain, Opinion, Packet, Rule, Table, judge
 from netboot.errors import AnswerError
+from netboot.host.interfaces import Interface
 from netboot.profile import file as profile_file
 
 FOLDER = Path(__file__).parent / "firewalls"
@@ -351,3 +360,45 @@ def test_no_ruleset_is_an_answer_that_cannot_be_read(text: str) -> None:
         nft.parse(text)
     with pytest.raises(AnswerError):
         iptables.parse("-A INPUT -j DROP\n")
+
+
+def test_a_closed_port_that_no_pc_needs_is_a_hint() -> None:
+    """A closed port of the panel is told with its remedy, and fails no check."""
+    tables = read("ufw-open.save")
+    wanted = needs("eth0", HERE, PC, {"HTTP": 8080}, proxy=True, optional={"the room's page": 8081})
+    found = [(need, judge_need(tables, need)) for need in wanted]
+    result = conclude(found, "ufw")
+    assert result.is_open
+    is_open, _, hint = result.detail.partition("; closed for ")
+    assert "TCP 8080 (HTTP)" in is_open and "8081" not in is_open
+    assert hint == (
+        "TCP 8081 (the room's page), which no PC needs; to open it: "
+        "ufw allow in on eth0 proto tcp to any port 8081"
+    )
+
+    closed = conclude([(need, Opinion(False, "x")) for need in wanted], "ufw")
+    assert closed.is_open is False and "8081" not in closed.detail
+    in_doubt = conclude([(need, Opinion(None, "x")) for need in wanted], "ufw")
+    assert in_doubt.is_open is None and "8081" not in in_doubt.detail
+    everything = conclude([(need, Opinion(True)) for need in wanted], "ufw")
+    assert everything.detail.endswith("TCP 8080 (HTTP), TCP 8081 (the room's page)")
+
+
+@pytest.mark.parametrize(
+    ("panel", "optional"), [("lan", {surroundings.PANEL: 8081}), ("local", {}), ("off", {})]
+)
+def test_the_doctor_asks_for_the_panel_if_the_lan_may_see_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, panel: str, optional: dict[str, int]
+) -> None:
+    (path := tmp_path / "room.yaml").write_text(f"http: {{panel: '{panel}'}}\n")
+    asked: list[Any] = []
+
+    def check(*_: Any, **words: Any) -> Conclusion:
+        asked.append(words["optional"])
+        return Conclusion(True, "")
+
+    monkeypatch.setattr(surroundings, "check", check)
+    monkeypatch.setattr(surroundings, "_card", lambda _: "")
+    loopback = Interface("lo", 1, IPv4Address("127.0.0.1"), IPv4Network("127.0.0.0/8"))
+    surroundings.look(profile_file.load(path), loopback)
+    assert asked == [optional]

@@ -9,7 +9,6 @@ import pytest
 from netboot.cli import show
 from netboot.deploy import bootorder, classroom, doctor, hardware, roster, seats, sheet
 from netboot.deploy.report import Outcome, table
-from netboot.deploy.wake import magic_packet
 from netboot.errors import OperatorError
 from netboot.profile import file as profile_file
 
@@ -377,7 +376,3 @@ def test_many_pcs_at_once_keep_the_orders_they_had(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda mac: orders.put(mac, ""), macs))
     assert not any(orders.get(mac) for mac in macs)
-
-
-def test_the_magic_packet() -> None:
-    assert magic_packet("00:1e:37:aa:bb:cc") == b"\xff" * 6 + bytes.fromhex("001e37aabbcc") * 16

@@ -192,7 +192,12 @@ def test_rollback_status_and_uninstall(lan: Lan, server: Pc) -> None:
     assert status == 0 and "uninstalled; /etc/netboot/profile.yaml stays" in text, text
     gone = ("/opt/netboot", "/var/lib/netboot", "/var/log/netboot.log", "/run/netboot.pid")
     assert not any(server.path(path).exists() for path in gone)
-    assert server.run("getent passwd netboot || true; pgrep -f '[n]etboot serve' || true") == ""
+    assert (
+        server.run(
+            "getent passwd netboot netboot-panel || true; pgrep -f '[n]etboot serve' || true"
+        )
+        == ""
+    )
     for task in ("status", "rollback", "uninstall"):
         status, text = lan.fab(task, *where)
         assert status == 1 and "netboot is not installed there; remedy: fab deploy" in text, text

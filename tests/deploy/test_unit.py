@@ -20,6 +20,7 @@ from netboot.host import boot, processes
 from netboot.host.privileges import command_as
 from tests import ROOT
 from tests.attack.test_local import needs_readable_checkout
+from tests.support.command import SERVE
 from tests.support.confined import settings
 from tests.support.images import write_manifest
 
@@ -75,7 +76,12 @@ def start(folder: Path) -> "subprocess.Popen[str]":
     words += ["sh", str(folder), "prlimit", *limits, "nice", "-n", unit["Nice"][0]]
     words += ["chrt", "--reset-on-fork", "--batch", "0"]
     python = [sys.executable, "-P", "-m"]
-    serve = [*python, "netboot", "serve", "--json", "--profile", str(folder / "room.yaml")]
+    serve = [
+        *python,
+        *SERVE,
+        "--profile",
+        str(folder / "room.yaml"),
+    ]
     serve += ["--images", str(folder / "images"), "--state", str(folder / "state")]
     confined = [*python, "tests.support.confined", str(folder / layout.UNIT.name), *serve]
     words += command_as("nobody", NOBODY.pw_gid, confined)

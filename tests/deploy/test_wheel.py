@@ -1,5 +1,6 @@
 """The wheel has all data files and equal bytes each time; the unit is as tight as documented."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -126,6 +127,32 @@ def test_systemd_hears_that_the_server_serves(
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         notify.ready()
         assert systemd.recv(100) == b"READY=1"
+
+
+def test_systemd_hears_how_the_room_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setattr(notify, "STATUS_SECONDS", 0.01)
+    told = iter(["1 seat: 1 running", "1 seat: 1 running", "2 seats:\nREADY=1", "end"])
+
+    async def run() -> None:
+        asked = asyncio.Event()
+
+        def text() -> str:
+            found = next(told, "end")
+            if found == "end":
+                asked.set()
+            return found
+
+        notify.keep_status(text)
+        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.sleep(0.1)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        asyncio.run(run())
+        lines = [systemd.recv(100) for _ in range(3)]
+    assert lines == [b"STATUS=1 seat: 1 running", b"STATUS=2 seats: READY=1", b"STATUS=end"]
 
 
 def test_the_manual_page_has_every_verb() -> None:

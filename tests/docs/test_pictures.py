@@ -12,6 +12,7 @@ from tests.docs.pages import PAGES, name, prose
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 SHOWN = [(page, *found) for page in PAGES for found in PICTURE.findall(prose(page))]
 MOST_BYTES = 60_000
+MOST_PIXELS = 1280  # of width
 
 
 @pytest.mark.parametrize(("page", "text", "path"), SHOWN, ids=lambda each: str(each)[-40:])
@@ -23,5 +24,5 @@ def test_a_picture_is_there_and_has_a_text(page: Path, text: str, path: str) -> 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.png")), ids=name)
 def test_a_screen_is_small_and_on_some_page(path: Path) -> None:
     assert path.stat().st_size <= MOST_BYTES
-    assert size_of(path)[0] <= 1024
+    assert size_of(path)[0] <= MOST_PIXELS
     assert path in {(page.parent / shown).resolve() for page, _, shown in SHOWN}

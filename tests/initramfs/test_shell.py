@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import os
+import shlex
 import shutil
 import signal
 import threading
@@ -16,6 +17,7 @@ from netboot.boot import cpio
 from netboot.images import initramfs
 from netboot.pages.nbd.export import Refused
 from netboot.profile.roots import BY_NAME
+from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.leases import Granted, serialize
 from tests.support.shell import BEFORE, INITRAMFS, Lib
 
@@ -163,6 +165,44 @@ def test_a_beacon_that_another_program_sends_meanwhile_delays_no_other(lib: Lib)
     assert list((lib.folder / "beacons").iterdir()) == []
 
 
+LOG = """\
+[    0.00] Command line: BOOT_IMAGE=/boot/abc/vmlinuz netboot.ticket=abc netboot.token=beef quiet
+[    0.01] Unknown kernel command line parameters "netboot.ticket=abc", will be passed to user space.
+[    1.00] an old line
+[    1.50] e1000 0000:00:03.0 eth0: Intel(R) PRO/1000 Network Connection
+[    2.00] something=with an equals sign, and more of it than anybody wants to read on a page of a browser
+[    2.50] agent: the token beef is refused
+[    3.00] GET /boot/abc/vmlinuz
+[    4.00] c
+[    5.00] d
+[    6.00] e
+[    7.00] f
+[    8.00] nbd0: g
+"""
+
+
+def test_a_failure_tells_the_last_lines_of_the_kernels_log_without_secrets(
+    lib: Lib, tmp_path: Path
+) -> None:
+    (tmp_path / "log").write_text(LOG)
+    log = f"dmesg() {{ cat {tmp_path}/log; }}\n"
+    fail = 'beacon failed:network "no link on eth0" "$(log_tail)"'
+    lib.run(f"{log}{BEFORE}token=beef online=yes\n{fail}")
+    (posted,) = lib.posted()
+    (sent,) = posted.split("&sent=7.05 ")[1:]
+    body = sent.replace(" console=", "\nconsole=")
+    beacon = parse_beacon(body, "7.05", "7.05")
+    assert beacon.message == "no link on eth0"
+    lines = beacon.data["console"]
+    assert len(lines) == 7 and max(map(len, lines)) == 96
+    assert lines[-1] == "[    8.00] nbd0: g" and lines[0].endswith("PRO/1000 Network Connection")
+    assert not [line for line in lines if "beef" in line or "abc" in line]
+    lib.run(f"{log}server=http://10.0.0.1:8080\nonline=yes\n{fail}")
+    assert "Command line" not in lib.posted()[-1] and "nbd0: g" in lib.posted()[-1]
+    lib.run(f"dmesg() {{ :; }}\n{BEFORE}online=yes\n{fail}")
+    assert lib.posted()[-1].split("&sent=7.05 ")[1].strip() == "no link on eth0"
+
+
 def test_without_a_server_there_is_nothing_to_report_to(lib: Lib) -> None:
     assert lib.run("online=yes\nbeacon swap one; echo on") == "on\n"
     assert list((lib.folder / "beacons").iterdir()) == []
@@ -269,10 +309,32 @@ def test_no_process_of_userland_shows_the_ticket(tmp_path: Path) -> None:
     ],
 )
 def test_an_order_is_carried_out(lib: Lib, answer: str, done: str) -> None:
-    stubs = f"request() {{ {answer}; }}\n" + "".join(
+    stubs = f"request() {{ {answer}; }}\nreport_off() {{ echo off $1; }}\n" + "".join(
         f"{name}() {{ echo {name} $1; exit; }}\n" for name in ("sleep", "reboot", "poweroff")
     )
-    assert lib.run(f"{stubs}{BEFORE}take_orders").splitlines()[-1] == done
+    *before, last = lib.run(f"{stubs}{BEFORE}take_orders").splitlines()
+    assert last == done
+    ends = done.removesuffix(" -f") if done.endswith(" -f") else ""
+    assert [line for line in before if line.startswith("off")] == ([f"off {ends}"] if ends else [])
+
+
+def test_a_message_is_written_down_for_the_screen(lib: Lib, tmp_path: Path) -> None:
+    order = tmp_path / "screen.order"
+    words = "message save your work; it's 5 o'clock * $(reboot)"
+    quoted = shlex.quote(words)
+    stubs = (
+        f"request() {{ echo $2 >>{tmp_path}/asked; printf %s {quoted}; }}\nsleep() {{ exit; }}\n"
+    )
+    shown = lib.run(f"{stubs}{BEFORE}take_orders")
+    assert words in shown
+    assert order.read_text() == f"67\n{words}\n"
+    assert (tmp_path / "asked").read_text().strip().endswith("?can=message,identify")
+    (tmp_path / "sys/kernel").mkdir(parents=True)
+    (tmp_path / "sys/kernel/hostname").write_text("pc-7\n")
+    shown = lib.run(
+        f"{BEFORE}proc={tmp_path}\nread_uptime() {{ uptime=7.05; }}\nshow_order identify"
+    )
+    assert "this is pc-7\a" in shown and order.read_text() == "27\nidentify\n"
 
 
 def test_systemd_ends_what_it_runs(lib: Lib) -> None:

@@ -446,3 +446,18 @@ def test_fresh_leases_and_further_areas_have_keys_of_their_own() -> None:
     assert attaches(table, "k1"), "until the fresh one is attached"
     assert attaches(table, "k3")
     assert not any(attaches(table, secret) for secret in ("t1", "k1", "t3"))
+
+
+def test_holdings_count_an_area_once_and_name_the_files_with_pages() -> None:
+    table = LeaseTable(64 * MIB)
+    old = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    assert table.holdings() == {SEAT: (MIB, [])}, "nobody has attached it yet"
+    table.attach(wire(f"{EXPORT}@t1"), 0.0)
+    table.grant(SEAT, EXPORT, "t2", 2 * MIB, 1.0)
+    more = granted(table.grant(SEAT, f"{EXPORT}-2", "t3", MIB, 2.0, fresh=True))
+    table.attach(wire(f"{EXPORT}-2@t3"), 2.0)
+    table.grant(OTHER, OTHER_EXPORT, "t4", MIB, 3.0)
+    assert table.holdings() == {
+        SEAT: (3 * MIB, [old.generation, more.generation]),
+        OTHER: (MIB, []),
+    }

@@ -26,7 +26,8 @@ from netboot.pages.room_exports import ClassroomExports
 from netboot.pages.server import MAX_HANDSHAKES_OF_ADDRESS, PageServer
 from netboot.pages.static import serve_static
 from netboot.pages.stores.memory import MemoryStore
-from netboot.pages.worker.buffers import BUFFER_BYTES
+from netboot.pages.worker.buffers import BUFFER_BYTES, MOST_POWER
+from netboot.pages.worker.worker import SAMPLED
 from tests.support import scapy_nbd as nbd
 from tests.support.nbd_client import NbdClient
 from tests.support.page_server import Running, running
@@ -560,3 +561,12 @@ def test_addresses_come_and_go_and_clients_stay(store: MemoryStore) -> None:
             assert listening.addresses == [second]
         assert client.read(0, 4096) == b"x" * 4096
         client.sock.close()
+
+
+def test_a_few_turns_are_timed(static: Running) -> None:
+    with NbdClient(static.address).attach("b") as client:
+        for _ in range(3 * SAMPLED):
+            assert client.read(0, 4096) == bytes(4096)
+    static.event("detach", 1)
+    timed = static.ask(static.server.latency)
+    assert len(timed) == MOST_POWER + 1 and 1 <= sum(timed) <= 5

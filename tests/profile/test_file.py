@@ -12,13 +12,14 @@ from netboot.profile.fields import SwapSize
 from netboot.profile.file import load, parse, schema
 from netboot.profile.profile import Profile
 
+PC = "52:54:00:12:34:56"
 MISTAKES = [
     # Unknown keys at every depth.
     ("swap: {sizee: 1GiB}\n", "f:1: key 'swap.sizee': unknown key; did you mean 'size'?"),
     ("\n\nswop:\n", "f:3: key 'swop': unknown key; did you mean 'swap'?"),
     (
         "http:\n  qqq: 1",
-        "f:2: key 'http.qqq': unknown key; expected port or rate",
+        "f:2: key 'http.qqq': unknown key; expected port, rate, panel or panel_port",
     ),
     (
         "swap:\n  zswap:\n    compresor: lz4",
@@ -157,6 +158,43 @@ MISTAKES = [
         (
             "f:4: key 'clients.52:54:00:12:34:56.swap.size': "
             "larger than swap.capacity, the limit for all PCs"
+        ),
+    ),
+    (
+        "http: {panel_port: 8080}",
+        "f:1: key 'http.panel_port': 8080 is already the value of http.port",
+    ),
+    (
+        "http:\n  panel: lna",
+        "f:2: key 'http.panel': expected lan, local or off, found 'lna'; did you mean 'lan'?",
+    ),
+    (
+        "panel: {database: postgresql:secret}",
+        (
+            "f:1: key 'panel.database': expected a URL such as postgresql://netboot@10.0.0.5/netboot,"
+            " or '' for a file of its own"
+        ),
+    ),
+    (
+        f"clients: {{{PC}: {{hostname: Lab-07}}}}\nroom:\n  plan:\n  - ['']\n  - ['', lab-70]",
+        ("f:5: key 'room.plan.1': no PC in clients has the name 'lab-70'; did you mean 'Lab-07'?"),
+    ),
+    (
+        f"clients: {{{PC}: {{hostname: a}}}}\nroom: {{plan: [[A], [a]]}}",
+        "f:2: key 'room.plan.1': 'a' has two places",
+    ),
+    (
+        "room: {plan: [[a b]]}",
+        (
+            "f:1: key 'room.plan.0.0': expected the name of a PC, or '' for a gap, found 'a b'; did "
+            "you mean 'a-b'?"
+        ),
+    ),
+    (
+        "room: {plan: a}",
+        (
+            "f:1: key 'room.plan': expected a list of rows such as [[pc-1, pc-2], [pc-3, '', pc-4]], "
+            "found 'a'"
         ),
     ),
     ("http: {port: 10809}", "f:1: key 'swap.port': 10809 is already the value of http.port"),
@@ -336,7 +374,7 @@ MISTAKES = [
         "café: 1",
         (
             "f:1: key 'café': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
-            "seat, vagrant, groups or clients"
+            "seat, panel, room, vagrant, groups or clients"
         ),
     ),
     (
@@ -397,7 +435,7 @@ MISTAKES = [
         "<<: {a: 1}",
         (
             "f:1: key '<<': unknown key; expected interface, dhcp, http, boot, root, swap, ssh, "
-            "seat, vagrant, "
+            "seat, panel, room, vagrant, "
             "groups or clients"
         ),
     ),
@@ -470,7 +508,7 @@ def test_settings_replace_keys_of_the_file() -> None:
             "=1",
             (
                 "--set: key '': unknown key; expected interface, dhcp, http, boot, root, swap, "
-                "ssh, seat, vagrant, "
+                "ssh, seat, panel, room, vagrant, "
                 "groups or clients"
             ),
         ),

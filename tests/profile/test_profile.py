@@ -262,6 +262,35 @@ def test_documentation_names_every_key() -> None:
     assert leaves | entries <= written
 
 
+def test_the_plan_has_the_names_of_clients_and_of_their_groups() -> None:
+    profile = parse(
+        f"groups: {{row: {{match: '52:*', hostname: 'row-{{tail}}'}}}}\nclients: {{{MAC}: }}\n"
+        "room: {plan: [['', row-123456], ',,']}\n",
+        "f",
+    )
+    assert profile.room.plan == (("", "row-123456"), ("", "", ""))
+
+
+def test_a_port_of_before_costs_the_panel_and_not_the_room() -> None:
+    assert parse("http: {port: 8081}", "f").doubts == (
+        "key 'http.panel_port': 8081 is already the value of http.port; there is no panel",
+    )
+    assert parse("http: {port: 8081, panel: off}", "f").doubts == ()
+
+
+def test_the_password_of_a_database_is_seen_by_nobody() -> None:
+    profile = parse("panel: {database: 'postgresql://netboot:hushhush@10.0.0.5/netboot'}", "f")
+    assert profile.has_password and "hushhush" not in repr(profile)
+    assert parse(
+        "panel: {database: 'postgresql://netboot@h/n?password=hushhush'}", "f"
+    ).has_password
+    for wrong in ("postgresql://u:hushhush@[bad/x", "postgresql://u:hushhush@h:99x/x"):
+        with pytest.raises(OperatorError) as found:
+            parse(f"panel: {{database: '{wrong}'}}", "f")
+        assert "panel.database" in str(found.value) and "hushhush" not in str(found.value)
+    assert not parse("panel: {database: 'postgresql://netboot@10.0.0.5/netboot'}", "f").has_password
+
+
 def test_lab_profile_loads_and_is_for_a_lan_with_a_router() -> None:
     profile = load(LAB)
     assert (profile.interface, profile.dhcp.mode) == (("auto",), "proxy")

@@ -91,6 +91,24 @@ SPELLINGS = {
         ),
         *("3MiB/s", "0.003g/s", "4095k/s", "4096k/s", "", "nothing"),
     ),
+    ("http: {panel: VALUE}",): ("lan", "local", "off", "Lan", "yes", "false", "", "[lan]"),
+    ("http: {panel_port: VALUE}",): ("8081", "1", "0", "65536", "", "a"),
+    ("panel: {database: VALUE}",): (
+        *(
+            "''",
+            "postgresql://a@b/c",
+            "postgresql+psycopg://a:b@c/d",
+            "postgres://a/b",
+            "a",
+            "1",
+            "",
+        ),
+        *("sqlite:///a", "'postgresql://a b/c'", "[postgresql://a/b]"),
+    ),
+    (f"clients: {{{PC}: {{hostname: '1'}}}}\nroom: {{plan: VALUE}}",): (
+        *("[]", "[['1']]", "[[1]]", "[['', 1, '']]", "[['']]", "[[]]", "['1,,']", "['1, ']", "[1]"),
+        *("1", "", "{}", "[[[1]]]", "[[~]]", "[{a: b}]", "[['a b']]", "[[-a]]"),
+    ),
     ("http: {rate: VALUE}",): (
         *("1Gbit", "100Mbit", "2.5 gbit/s", "400Gbit", "400.0Gbit", "none", "9999.9Mbit", "1Mbit"),
         *("400.1Gbit", "401Gbit", "0.5Mbit", "100Mbps", "100", "2.55Gbit", "10000Mbit", ""),
@@ -565,6 +583,11 @@ EXCEPTIONS = {
         f"clients: {{{PC}: {{address: 10.0.0.1}}, 52:54:00:12:34:57: {{address: 10.0.0.1}}}}",
         f"clients: {{{PC}: {{hostname: a}}, 52-54-00-12-34-56: {{hostname: b}}}}",
         "swap: {capacity: 1GiB, size: 2GiB}",
+        "http: {panel_port: 8080}",
+        "http: {panel_port: 10809}",
+        "http: {port: 99, panel_port: 99}",
+        "room: {plan: [[a]]}",
+        f"clients: {{{PC}: {{hostname: a}}}}\nroom: {{plan: [[a, a]]}}",
     ),
     "several values are counted": (
         "seat: {printers: [10.0.0.5, 10.0.0.6]}",

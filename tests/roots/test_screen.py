@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from netboot.boot.words import WORDS
 from tests import ROOT
 
 SCREEN = ROOT / "rootfs/screen"
@@ -241,6 +242,13 @@ def test_each_sentence_is_there_in_each_language(seat: Seat, language: str) -> N
         assert seat.run(f'text {key} ab; echo "$text"', locale) == wanted.replace("%s", "ab")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_strip_begins_with_the_words_that_the_page_says_too(language: str) -> None:
+    lines = [line.split("|") for line in TEXTS.read_text().splitlines()]
+    lost = next(text for key, spoken, text in lines if (key, spoken) == ("lost", language))
+    assert lost.startswith(f"{WORDS['server'][language]} ")
+
+
 def test_english_stands_in_for_a_language_that_is_not_there(seat: Seat) -> None:
     assert seat.run('text start; echo "$text"', "SEAT_LOCALE='nb_NO.UTF-8'\n").startswith("This PC")
 
@@ -257,6 +265,24 @@ def test_settings_that_are_missing_have_a_default(seat: Seat) -> None:
 
 def test_a_seat_without_a_boot_server_reports_nothing(seat: Seat) -> None:
     assert seat.run("beacon screen:start x; echo done") == "done"
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"), [("kiosk", "kiosk"), ("desktop", "desktop"), ("xterm -e x", "command")]
+)
+def test_the_agent_is_told_of_users_over_the_old_text_in_place(
+    seat: Seat, tmp_path: Path, start: str, kind: str
+) -> None:
+    (file := tmp_path / "agent.screen").write_bytes(bytes(64))
+    before = file.stat().st_ino
+    assert seat.run(f"figures={file} start='{start}'; tell_users 12; tell_users 1") == ""
+    assert file.read_bytes().rstrip(b"\0").decode().split() == ["users=1", f"kind={kind}"]
+    assert (file.stat().st_ino, file.stat().st_size) == (before, 64), "its page stays where it is"
+
+
+def test_an_agent_of_before_is_told_of_no_users(seat: Seat, tmp_path: Path) -> None:
+    seat.run(f"figures={tmp_path / 'none'} start=kiosk; tell_users 1")
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_welcome_page_has_the_sentence_that_tests_read() -> None:
@@ -311,3 +337,37 @@ def test_a_guest_gets_a_new_home_unless_it_lies_elsewhere(
     seat.run(f"{text}{body}renew_home")
     assert (home / "old").exists() is mounted
     assert (home / "FULL").is_symlink() is not mounted
+
+
+@pytest.mark.parametrize(
+    ("order", "shown"),
+    [
+        (
+            "50\nmessage it's 5 o'clock; save $(all) * work\n",
+            "message it's 5 o'clock; save $(all) * work",
+        ),
+        ("50\nmessage ^fg(red)a^^\n", "message ^^fg(red)a^^^^"),
+        ("50\nidentify\n", "identify"),
+        ("43\nidentify\n", "identify"),
+        ("42\nidentify\n", ""),
+        ("50\n", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_what_the_server_orders_is_shown_for_a_while(
+    seat: Seat, order: str | None, shown: str
+) -> None:
+    (seat.folder / "uptime").write_text("42.17 99.00\n")
+    if order is not None:
+        (seat.folder / "order").write_text(order)
+    text = f"clock={seat.folder}/uptime\nordered {seat.folder}/order\nprintf '%s' \"$order\""
+    assert seat.run(text) == shown
+
+
+def test_a_message_keeps_its_words(seat: Seat) -> None:
+    text = "text message 'a %s * b'; printf '%s' \"$text\""
+    assert seat.run(text) == "Message: a %s * b"
+    assert (
+        seat.run("text identify pc-7; echo $text", "SEAT_LOCALE=fr_FR.UTF-8\n") == "Ceci est pc-7."
+    )

@@ -22,6 +22,7 @@ from scapy.packet import Raw
 
 from netboot.serve.dhcp.packet import BOOTREPLY, Option, parse
 from tests import ROOT
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 from tests.support.pxe_client import UEFI_X64, PxeClient
 
@@ -50,7 +51,13 @@ class Served:
     def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\ninterface: lan0\n")
         write_manifest(folder)
-        command = [sys.executable, "-P", "-m", "netboot", "serve", "--json", *options]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            *SERVE,
+            *options,
+        ]
         command += ["--images", str(folder), "--state", str(folder / "state")]
         self.process = subprocess.Popen(
             [*command, "--profile", str(folder / "room.yaml")],

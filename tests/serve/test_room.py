@@ -19,6 +19,7 @@ from netboot.boot.plan import image_export
 from netboot.boot.slices import BASE, Catalogue, Slice
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError
+from netboot.feed.records import Report
 from netboot.pages.lease import Attached, LeaseTable
 from netboot.pages.nbd.name import WireName
 from netboot.profile.fields import SwapSize
@@ -533,6 +534,13 @@ def test_a_server_that_is_full_says_so(room: Room) -> None:
     room.script(MAC, "bios.ipxe", SERVER)
     assert ask_for_lease(room, GIB) == "refused=no room: 2 GiB asked, 1 GiB of 1 GiB left"
     assert stages(room) == [("lease", "refused: no room: 2 GiB asked, 1 GiB of 1 GiB left")]
+
+
+def test_the_last_report_of_a_seat_is_kept(room: Room) -> None:
+    assert room.seats.of(MAC).report is None
+    for when in (1.0, 2.0):
+        room.report(MAC, Report(when, users=1))
+    assert room.seats.of(MAC).report == Report(2.0, users=1)
 
 
 def test_a_late_beacon_is_placed_where_it_belongs(room: Room) -> None:

@@ -37,7 +37,8 @@ class Serving:
         inside: "Serving | None" = None,
         program: tuple[str, ...] = NETBOOT,
     ) -> None:
-        command = [*program, "serve", "--json", "--images", str(folder), *options]
+        command = [*program, "serve", "--json", "--images", str(folder)]
+        command += ["--set", "http.panel=off", *options]
         state = "state" if inside is None else "state of another"
         command += ["--state", str(folder / state), "--profile", str(folder / "room.yaml")]
         if inside is None:
@@ -249,3 +250,119 @@ def test_a_pc_that_falls_silent_is_told_by_a_running_server(
     server.process.terminate()
     _, complaints = server.end()
     assert "pc-123456 (52:54:00:12:34:56) was offered a boot file" in complaints
+
+
+FOLLOW = """
+import http.client, json, socket, sys
+class Local(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(sys.argv[1])
+panel = Local("panel", timeout=20)
+panel.request("GET", sys.argv[2])
+answer = panel.getresponse()
+print(answer.status, flush=True)
+while line := answer.readline():
+    sys.stdout.write(line.decode())
+    sys.stdout.flush()
+"""
+
+
+def test_a_panel_follows_a_running_server(serve: Callable[..., Serving], tmp_path: Path) -> None:
+    (tmp_path / "room.yaml").write_text(
+        "swap: {capacity: 64MiB}\n"
+        "clients: {52:54:00:12:34:56: {hostname: teacher}}\nroom: {plan: [['', teacher]]}\n"
+    )
+    stale = tmp_path / "state" / "feed.sock"
+    stale.parent.mkdir(mode=0o700)
+    stale.write_text("of a server that was killed")
+    server = serve(*FULL)
+    server.line()
+    assert stale.stat().st_mode & 0o777 == 0o660 and stale.is_socket()
+    key = tmp_path / "state" / "panel.key"
+    assert key.stat().st_mode & 0o777 == 0o640
+    inside = ["nsenter", "-t", str(server.process.pid), "-n"]
+    command = [*inside, sys.executable, "-c", FOLLOW, str(stale), "/feed?after=0"]
+    panel = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert panel.stdout is not None and panel.stdout.readline() == "200\n"
+    records = map(json.loads, panel.stdout)
+    first = [next(records) for _ in range(3)]
+    assert [each["type"] for each in first] == ["hello", "plan", "seat"]
+    assert (first[0]["next"], first[1]["rows"]) == (1, [["", "teacher"]])
+    assert (first[2]["name"], first[2]["state"], first[2]["named"]) == ("teacher", "unknown", True)
+    subprocess.run([*inside, sys.executable, "-c", DISCOVER], check=True, cwd=ROOT)
+    seen: dict[str, Any] = {}
+    while not {"event", "seat", "server"} <= seen.keys():
+        record = next(records)
+        seen[record["type"]] = record
+    assert seen["event"]["stage"] == "dhcp" and seen["server"]["capacity"] == 64 << 20
+    for words, code in (
+        ([], "403"),
+        (["-H", f"Authorization: Bearer {key.read_text().strip()}"], "200"),
+    ):
+        asked = ["curl", "-sN", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}", *words]
+        asked.append(f"http://{ADDRESS}:8080/feed")
+        done = subprocess.run([*inside, *asked], capture_output=True, text=True, check=False)
+        assert done.stdout == code
+    begin = time.monotonic()
+    server.process.terminate()
+    status, complaints = server.end()
+    assert (status, complaints) == (0, "") and time.monotonic() - begin < 2
+    assert not stale.exists()
+    panel.communicate(timeout=5)
+
+
+# The same program, with a script in the place of the panel.
+BESIDE = """import os, sys, time
+if "panel" in sys.argv[1:]:
+    with open(sys.argv[sys.argv.index("--state") + 1] + "/../../panels", "a") as file:
+        print(os.getpid(), *sys.argv[1:], file=file, flush=True)
+    print("netboot: the room is shown", flush=True)
+    time.sleep(600)
+from netboot.cli import panel_command
+panel_command.PACKAGES = ()
+found = panel_command.panel_of
+def panel_of(profile, state):
+    panel = found(profile, state)
+    command = (sys.executable, "-c", open("/proc/self/cmdline").read().split(chr(0))[2])
+    return panel_command.Panel((*command, *panel.command[4:]), {}, None)
+panel_command.panel_of = panel_of
+from netboot.__main__ import main
+main()"""
+
+
+def test_a_panel_runs_beside_the_server_and_stays_over_an_upgrade(
+    serve: Callable[..., Serving], tmp_path: Path
+) -> None:
+    panels = tmp_path / "panels"
+
+    def begun() -> list[list[str]]:
+        return [line.split() for line in panels.read_text().splitlines()] if panels.exists() else []
+
+    def within(seconds: float, is_true: Callable[[], bool]) -> bool:
+        end = time.monotonic() + seconds
+        while not is_true() and time.monotonic() < end:
+            time.sleep(0.05)
+        return is_true()
+
+    server = serve("--set", "http.panel=local", program=(sys.executable, "-c", BESIDE))
+    assert "ready" in server.line()
+    assert within(10, lambda: len(begun()) == 1)
+    pid, *words = begun()[0]
+    state = tmp_path / "state"
+    assert words == [
+        *("panel", "--feed", f"{state}/feed.sock", "--listen", "127.0.0.1:8081"),
+        *("--state", f"{state}/panel"),
+    ]
+    server.process.send_signal(signal.SIGHUP)
+    assert "ready" in server.line()
+    assert Path(f"/proc/{pid}").exists() and len(begun()) == 1
+    subprocess.run(["kill", pid], check=True)
+    assert within(10, lambda: len(begun()) == 2), "it is started again"
+    begin = time.monotonic()
+    server.process.terminate()
+    status, complaints = server.end()
+    assert status == 0 and time.monotonic() - begin < 2
+    assert within(2, lambda: not Path(f"/proc/{begun()[1][0]}").exists())
+    assert "panel: the room is shown\n" in complaints and "a fault" not in complaints
+    assert "no panel: killed by SIGTERM; retried in 1 s; the room is served\n" in complaints

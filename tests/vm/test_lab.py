@@ -130,6 +130,8 @@ def test_a_damaged_slice_is_told_and_not_used(lab: Lab, images: Path, tmp_path: 
     told = next(e for e in outcome.seats[0]["stages"] if e["stage"] == "failed:images")
     assert re.search(r"initramfs: \S+/lz4\S*\.ko; boot again", told["message"]), told
     assert told["message"] in outcome.console()
+    lines = told["data"]["console"]
+    assert lines and not [line for line in lines if "netboot.ticket" in line]
 
 
 def test_a_page_server_that_comes_late_is_waited_for(images: Path, tmp_path: Path) -> None:

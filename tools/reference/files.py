@@ -6,18 +6,27 @@ from pathlib import Path
 from netboot.boot.arch import UNIFIED
 from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.image import OWN_DEFINITIONS
+from netboot.cli.panel_command import FOLDER as PANEL_FOLDER
 from netboot.deploy import layout
-from netboot.deploy.wake import DISCARD_PORT
+from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
+from netboot.host.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
 from netboot.lab import libvirt
 from netboot.pages.leasefile import APART_FILE, STATE_FILE
 from netboot.pages.stores.folder import KEPT_PREFIX, PREFIX, SUFFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.pages.upgrade import PROCESS_FILE
+from netboot.panel.history.database import FILE as HISTORY_FILE
+from netboot.panel.login.accounts import FILE as ACCOUNTS_FILE
+from netboot.panel.login.sessions import FILE as SESSIONS_FILE
+from netboot.panel.process import LOCK, SCHEDULED
 from netboot.profile.profile import Profile
 from netboot.roots.library import DEFAULT_FOLDER
 from netboot.roots.uses import USES_FILE
 from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
+from netboot.serve.feed.door import SOCKET_MODE
+from netboot.serve.feed.service import KEY_MODE
+from netboot.serve.next_boot import FILE as NEXT_BOOT_FILE
 from netboot.serve.services import CLOCK_FILE, KEPT_FOLDER, STARTED_FILE
 from netboot.serve.tftp.client import PORT as TFTP
 from tools.reference.markdown import code, table
@@ -48,7 +57,7 @@ def _server() -> str:
         ),
         (
             layout.STATE,
-            "0700",
+            f"{layout.STATE_MODE:04o}",
             "`fab deploy`",
             "The state of an installed server; without one, `--state` names the folder.",
         ),
@@ -95,6 +104,60 @@ def _server() -> str:
             "The versions of root images that seats run.",
         ),
         (
+            layout.STATE / NEXT_BOOT_FILE,
+            "0600",
+            "`netboot serve`",
+            "The images and loaders that panels ordered for single boots.",
+        ),
+        (
+            layout.STATE / SOCKET_FILE,
+            f"{SOCKET_MODE:04o}",
+            "`netboot serve`",
+            "A Unix socket: the feed of the room, for panels of this machine. It goes with the server.",
+        ),
+        (
+            layout.STATE / KEY_FILE,
+            f"{KEY_MODE:04o}",
+            "`netboot serve`",
+            "The key with which a panel of another machine follows this server and gives orders.",
+        ),
+        (
+            layout.PANEL_STATE,
+            "0700",
+            "`netboot panel`",
+            f"The panel's folder. Without its unit it is `{PANEL_FOLDER}` in the server's state folder.",
+        ),
+        (
+            layout.PANEL_STATE / ACCOUNTS_FILE,
+            "0600",
+            "`netboot panel`",
+            "The accounts of the panel, with hashes of their passwords (`netboot panel user`).",
+        ),
+        (
+            layout.PANEL_STATE / SESSIONS_FILE,
+            "0600",
+            "`netboot panel`",
+            "The sessions of logged-in browsers, with hashes of their tokens: a restart of the panel ends none.",
+        ),
+        (
+            layout.PANEL_STATE / HISTORY_FILE,
+            "0600",
+            "`netboot panel`",
+            "The history of the room, unless `panel.database` is set; SQLite's `-wal` and `-shm` beside it.",
+        ),
+        (
+            layout.PANEL_STATE / SCHEDULED,
+            "0644",
+            "`netboot panel`",
+            "The time up to which the orders of schedules are given, so that none is given twice.",
+        ),
+        (
+            layout.PANEL_STATE / LOCK,
+            "0600",
+            "`netboot panel`",
+            "Locked while a panel runs: a second one with the same folder is refused.",
+        ),
+        (
             layout.STATE / STARTED_FILE,
             "0600",
             "`netboot serve`",
@@ -124,6 +187,7 @@ def _server() -> str:
         (layout.CURRENT, "link", "`fab deploy`", "The release that is served."),
         (layout.PREVIOUS, "link", "`fab deploy`", "The release that `fab rollback` goes back to."),
         (layout.UNIT, "0644", "`fab deploy`", "The unit of systemd."),
+        (layout.PANEL_UNIT, "0644", "`fab deploy`", "The unit of the panel."),
         (layout.PID_FILE, "0644", "`fab deploy`", "Without systemd: the server's process."),
         (layout.LOG, "0644", "`fab deploy`", "Without systemd: the server's log."),
         (layout.LOCK, "0644", "`netboot service`", "Held while a deploy changes any of these."),
@@ -212,13 +276,21 @@ def _ports() -> str:
                 "`http.port`",
             ),
             (str(profile.swap.port), "TCP", "PCs", "page server", "always", "`swap.port`"),
+            (
+                str(profile.http.panel_port),
+                "TCP",
+                "browsers",
+                "server",
+                "unless `http.panel` is off",
+                "`http.panel_port`",
+            ),
             ("22", "TCP", "your desk", "server, PCs with disks", "`fab` only", ""),
             (
                 str(DISCARD_PORT),
                 "UDP",
-                "your desk",
+                "your desk, server",
                 "PCs (broadcast)",
-                "`fab classroom.wake` only",
+                "`fab classroom.wake`, and a panel's order to wake PCs",
                 "",
             ),
         ),

@@ -86,13 +86,21 @@ def _names() -> set[str]:
 
 def _scalars(tree: Any, path: str) -> Iterator[tuple[str, str]]:
     if not isinstance(tree, dict):
-        yield path, ", ".join(tree) if isinstance(tree, list) else tree
+        yield path, _listed(tree) if isinstance(tree, list) else tree
         return
     if path and path not in PLACEHOLDERS:
         yield path, "{" + ", ".join(f"{key}: {value}" for key, value in tree.items()) + "}"
     for name, below in tree.items():
         key: str = PLACEHOLDERS.get(path) or name
         yield from _scalars(below, f"{path}.{key}" if path else key)
+
+
+def _listed(tree: list[Any]) -> str:
+    """Return the items of a list, or of a list of lists in YAML's form."""
+    if not any(isinstance(each, list) for each in tree):
+        return ", ".join(tree)
+    rows = ("[" + ", ".join(each or "''" for each in row) + "]" for row in tree)
+    return "[" + ", ".join(rows) + "]"
 
 
 def _row(path: str, field: FieldInfo, example: str) -> tuple[str, str, str, str, str]:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 from netboot.deploy.firewall import reading, replica
 from netboot.deploy.firewall.needs import (
+    NO_PORTS,
     Conclusion,
     Need,
     conclude,
@@ -23,18 +24,24 @@ TRIED = "a copy of the rules drops it"
 
 
 def check(
-    interface: Interface, ports: Mapping[str, int], pcs: Iterable[IPv4Address], *, proxy: bool
+    interface: Interface,
+    ports: Mapping[str, int],
+    pcs: Iterable[IPv4Address],
+    *,
+    proxy: bool,
+    optional: Mapping[str, int] = NO_PORTS,
 ) -> Conclusion:
     """Return whether the firewall lets PCs of ``interface`` in. ``ports``: TCP ports by their use.
 
-    The PC that is asked for is the first one of ``pcs``, addresses of PCs, in the network.
+    The PC that is asked for is the first one of ``pcs``, addresses of PCs, in the network. An
+    ``optional`` port that is closed is a hint in the detail.
     """
     if os.geteuid():
         return Conclusion(None, "skipped: only root sees the rules of the firewall")
     firewall = reading.read()
     here = interface.address
     pc = likely_pc(here, interface.network, pcs)
-    wanted = needs(interface.name, here, pc, ports, proxy=proxy)
+    wanted = needs(interface.name, here, pc, ports, proxy=proxy, optional=optional)
     found = [(need, judge_need(firewall.tables, need)) for need in wanted]
     note = ""
     if firewall.tables:

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
 from typing import Literal
 
 from netboot.deploy.firewall.rules import Opinion, Packet, Table, judge
 
 Manager = Literal["firewalld", "ufw", "firehol", "iptables", "nft"]
 
+NO_PORTS: Mapping[str, int] = MappingProxyType({})
 NOBODY, ALL = IPv4Address("0.0.0.0"), IPv4Address("255.255.255.255")
 INPUT = "inet filter input"  # the chain that a table of one's own mostly has
 # A boot ROM's port, and one that Linux gives to a transfer (net.ipv4.ip_local_port_range).
@@ -19,12 +21,14 @@ ROM_PORT, TRANSFER_PORT = 2070, 40000
 class Need:
     """A packet that has to pass. ``name`` is for a person.
 
-    ``port`` is the one to open. It is 0 if the packet belongs to a transfer that has begun.
+    ``port`` is the one to open. It is 0 if the packet belongs to a transfer that has begun. No PC needs
+    an ``is_optional`` one.
     """
 
     name: str
     packet: Packet
     port: int = 0
+    is_optional: bool = False
 
 
 def likely_pc(here: IPv4Address, network: IPv4Network, known: Iterable[IPv4Address]) -> IPv4Address:
@@ -38,11 +42,17 @@ def likely_pc(here: IPv4Address, network: IPv4Network, known: Iterable[IPv4Addre
 
 
 def needs(
-    interface: str, here: IPv4Address, pc: IPv4Address, ports: Mapping[str, int], *, proxy: bool
+    interface: str,
+    here: IPv4Address,
+    pc: IPv4Address,
+    ports: Mapping[str, int],
+    *,
+    proxy: bool,
+    optional: Mapping[str, int] = NO_PORTS,
 ) -> tuple[Need, ...]:
     """Return what has to pass on ``interface``. ``ports``: TCP ports by their use.
 
-    ``here`` is the server's address, ``pc`` one of the same network.
+    ``here`` is the server's address, ``pc`` one of the same network. ``optional`` ports are for people.
     """
 
     def asks(name: str, protocol: str, port: int, source_port: int) -> Need:
@@ -61,6 +71,10 @@ def needs(
         Need("outgoing TFTP data", data),
         Need("acknowledgements of TFTP data", acknowledgement),
         *(asks(name, "tcp", port, TRANSFER_PORT) for name, port in ports.items()),
+        *(
+            replace(asks(name, "tcp", port, TRANSFER_PORT), is_optional=True)
+            for name, port in optional.items()
+        ),
     )
 
 
@@ -92,17 +106,26 @@ class Conclusion:
 
 
 def conclude(found: Sequence[tuple[Need, Opinion]], manager: Manager) -> Conclusion:
-    """Return one line on all needs: what is closed, by which rule, and how to open it."""
-    closed = [(need, opinion) for need, opinion in found if opinion.is_open is False]
+    """Return one line on all needs: what is closed, by which rule, and how to open it.
+
+    If only optional ports are closed, that is a hint, and the firewall counts as open.
+    """
+    shut = [(need, opinion) for need, opinion in found if opinion.is_open is False]
+    closed = [each for each in shut if not each[0].is_optional]
     if closed:
         names = ", ".join(need.name for need, _ in closed)
         rule, command = closed[0][1].rule, remedy(closed, manager)
         return Conclusion(False, f"the firewall is closed for {names} ({rule}): {command}")
-    doubts = [(need, opinion) for need, opinion in found if opinion.is_open is None]
+    hint = ""
+    if shut:
+        names = ", ".join(need.name for need, _ in shut)
+        hint = f"; closed for {names}, which no PC needs; to open it: {remedy(shut, manager)}"
+    doubts = [each for each in found if each[1].is_open is None and not each[0].is_optional]
     if doubts:
         names = ", ".join(need.name for need, _ in doubts)
-        return Conclusion(None, f"cannot tell for {names} ({doubts[0][1].rule})")
-    return Conclusion(True, "open: " + ", ".join(need.name for need, _ in found if need.port))
+        return Conclusion(None, f"cannot tell for {names} ({doubts[0][1].rule}){hint}")
+    is_open = [need.name for need, opinion in found if need.port and opinion.is_open]
+    return Conclusion(True, f"open: {', '.join(is_open)}{hint}")
 
 
 def remedy(closed: Sequence[tuple[Need, Opinion]], manager: Manager) -> str:

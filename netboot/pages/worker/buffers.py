@@ -16,6 +16,7 @@ IOV_MAX = 1024  # parts that one sendmsg takes: UIO_MAXIOV, linux/uio.h
 MOST_PARTS = IOV_MAX // 2
 # Memory of a request that waits, beside its payload: so empty requests are limited, too.
 OVERHEAD_BYTES = 2048
+MOST_POWER = 24  # of 2, in microseconds, of a turn that is timed: 8 s and more
 
 _ZEROS = bytes(BUFFER_BYTES)
 

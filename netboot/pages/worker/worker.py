@@ -26,7 +26,9 @@ from netboot.pages.nbd.backing import Damaged
 from netboot.pages.nbd.dialect import Dialect, Headers
 from netboot.pages.stores.store import load_all
 from netboot.pages.worker.areas import Areas, closed_on_error, find_damage, why
+from netboot.pages.worker.buffers import MOST_POWER
 from netboot.pages.worker.connection import TURN_BYTES, Connection
+from netboot.pages.worker.delays import Delays
 from netboot.pages.worker.exchange import Area, Buffers, Counters, Exchange
 from netboot.pages.worker.governor import QUANTUM_BYTES, Governor
 from netboot.pages.worker.link import Link
@@ -38,6 +40,7 @@ RETRY_SECONDS = 0.05  # if the control plane is slow to read reports, or a store
 # Less than half of the 3 s after which our agent considers a connection dead (swap.timeout).
 WARN_SECONDS = 1.0
 WARN_AGAIN_SECONDS = 10.0
+SAMPLED = 64  # of so many turns one is timed
 
 
 class Worker:
@@ -52,11 +55,13 @@ class Worker:
         self._governor = Governor()
         self._buffers = Buffers()
         self._turns = 0
+        self._timed = [0] * (MOST_POWER + 1)  # turns by the power of two of their microseconds
         self._next_report = 0.0
         self._dirty = False
         self._waiting: dict[int, Connection] = {}  # some of their requests wait for room
         self._resting: dict[int, Connection] = {}  # their seats are at their ceilings
         self._next_retry = 0.0
+        self._delays = Delays()
         self._warned: dict[str, float] = {}
         self._shared = False
         self._leaving = False
@@ -88,6 +93,8 @@ class Worker:
                 self._wake()
             if self._waiting and time.monotonic() >= self._next_retry:
                 self._retry()
+            if self._waiting or self._resting or self._delays.held:
+                self._follow_delays(time.monotonic())
             if self._leaving:
                 self._leave()
             if self._dirty and time.monotonic() >= self._next_report:
@@ -129,7 +136,9 @@ class Worker:
                 self._resting[connection.sock.fileno()] = connection
             elif seat not in by_seat or connection.last_turn < by_seat[seat].last_turn:
                 by_seat[seat] = connection
-        for seat in self._governor.turns(by_seat, now):
+        turns = self._governor.turns(by_seat, now)
+        self._delays.follow("share", by_seat.keys() - turns, now)
+        for seat in turns:
             self._governed_turn(by_seat[seat], now)
 
     def _governed_turn(self, connection: Connection, now: float) -> None:
@@ -146,6 +155,13 @@ class Worker:
             if not self._governor.rest(connection.area.seat, now):
                 del self._resting[descriptor]
                 self._await(connection)
+
+    def _follow_delays(self, now: float) -> None:
+        """Note which seats wait for room in a store, and which are at their ceilings."""
+        self._delays.follow("store", {each.area.seat for each in self._waiting.values()}, now)
+        self._delays.follow("rate", {each.area.seat for each in self._resting.values()}, now)
+        if not self._shared:
+            self._delays.follow("share", (), now)
 
     def _regroup(self) -> None:
         """Decide whether the governor gives the turns. A single seat costs less without it."""
@@ -298,6 +314,8 @@ class Worker:
         del self._connections[connection.sock.fileno()]
         connection.sock.close()
         connection.exchange.abandon()
+        if self._delays.held:  # the next poll may come late
+            self._delays.end(connection.area.seat, time.monotonic())
         self._regroup()
         if not self._of_lease(connection.area.lease):
             self._report_counters()
@@ -315,6 +333,12 @@ class Worker:
     def _report_counters(self) -> None:
         self._dirty = False
         self._next_report = time.monotonic() + REPORT_SECONDS
+        # A control plane of an earlier release passes over a lease without a name.
+        if any(self._timed):
+            self._link.report({"event": "timed", "lease": "", "turns": self._timed})
+            self._timed = [0] * len(self._timed)
+        if waited := self._delays.take(time.monotonic()):
+            self._link.report({"event": "waited", "lease": "", "seconds": waited})
         for area in list(self._areas.values()):
             if area.counters != Counters() and self._is_whole(area):
                 counters = asdict(area.counters)
@@ -326,6 +350,7 @@ class Worker:
     def _turn(self, connection: Connection, limit: int, *, alone: bool = False) -> None:
         self._turns += 1
         connection.last_turn = self._turns
+        begin = 0.0 if self._turns % SAMPLED else time.monotonic()
         try:
             reason = connection.serve(self._buffers, limit, alone=alone)
         except (ProtocolError, OSError) as error:
@@ -335,6 +360,9 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - likewise
             self._complain(f"lease {connection.area.lease}", error)
             reason = "internal error; see the server's log"
+        if begin:
+            power = int((time.monotonic() - begin) * 1e6).bit_length()
+            self._timed[min(power, MOST_POWER)] += 1
         if reason is not None:
             if self._is_whole(connection.area):  # an access to a mapping beyond the file is EFAULT
                 self._close(connection, reason)

@@ -9,11 +9,14 @@ from netboot.boot.limits import BEACON_BYTES, BEACON_KEYS
 MAX_AGE_SECONDS = 600.0  # a greater age is taken for this one
 MAX_UPTIME_SECONDS = 1e9  # 30 years; a greater or negative one is no uptime
 UPTIME = "uptime"
+CONSOLE = "console"  # a key of several lines: the last ones of a PC's console
 
 
 @dataclass(frozen=True, slots=True)
 class Beacon:
     """A report of an initramfs: a line for people, and ``key=value`` lines for scripts.
+
+    The values of ``console`` are a list: the last lines of the PC's console before a failure.
 
     ``age`` is the number of seconds that it waited in the PC, whose network may have been down.
     """
@@ -37,9 +40,12 @@ def parse_beacon(body: str, uptime: str, sent: str) -> Beacon:
     data: dict[str, Any] = {}
     for line in lines[1:]:
         key, separator, value = line.partition("=")
+        key = key.strip()
+        if separator and key == CONSOLE and key in data:
+            data[key].append(value.strip())
         # The uptime is the query's; the order of a boot's events depends on it.
-        if separator and key.strip() != UPTIME and len(data) < (BEACON_KEYS.per_address or 0):
-            data[key.strip()] = _number(value.strip())
+        elif separator and key != UPTIME and len(data) < (BEACON_KEYS.per_address or 0):
+            data[key] = [value.strip()] if key == CONSOLE else _number(value.strip())
     made, gone = _uptime(uptime), _uptime(sent)
     age = 0.0
     if made is not None:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 512  # a room that is switched on at the same instant; the kernel's limit may be lower
 ACCEPTED_AT_ONCE = 8  # between two visits to the event loop
+SHORT_BYTES = 1024  # of a request that is answered at once
 REST_SECONDS = 1.0  # after an accept(2) that failed for want of descriptors or memory
 SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # A download has its connection and its file twice, for the threads that send (sending.py).
@@ -86,6 +87,8 @@ class Doorkeeper:
 
     ``connections`` limits their number; ``holder`` returns the machine that an address counts for.
     A connection whose peer takes no data for ``stalled_seconds`` is ended by the kernel.
+    ``shortcut`` may answer the first bytes of a connection, if they are as early as the connection
+    itself. It gets their sender's address, too. Such a connection takes no place.
     """
 
     def __init__(
@@ -95,8 +98,10 @@ class Doorkeeper:
         connections: Limit = HTTP_CONNECTIONS,
         stalled_seconds: float = HTTP_DOWNLOADS.seconds or 0.0,
         holder: Callable[[str], str] = str,
+        shortcut: Callable[[bytes, str], bytes | None] = lambda data, address: None,
     ) -> None:
         self._serve = serve
+        self._shortcut = shortcut
         self._holder = holder
         self._limit = connections
         self._in_total = connections.in_total or 0
@@ -162,11 +167,29 @@ class Doorkeeper:
                     self._rest(listener, error)
                     return
                 continue  # an error of that connection, which accept(2) hands on
+            if self._is_answered(connection, address):
+                connection.close()
+                continue
             holder = self._holder(address)
             if self._admits(holder):
                 self._open(connection, holder)
             else:
                 connection.close()
+
+    def _is_answered(self, connection: socket.socket, address: str) -> bool:
+        """Return whether the first bytes are here already, and are answered. Never waits."""
+        try:
+            data = connection.recv(SHORT_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            answer = self._shortcut(data, address) if data else None
+            if answer is None:
+                return False
+            connection.recv(len(data), socket.MSG_DONTWAIT)  # close(2) would reset it otherwise
+            connection.send(answer, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return False
+        except OSError:  # the PC hung up
+            pass
+        return True
 
     def _rest(self, listener: socket.socket, error: OSError) -> None:
         """Leave new connections in the kernel's queue for a moment."""
@@ -244,7 +267,7 @@ def _failure(address: Address, error: OSError) -> OperatorError:
     host, port = address
     return OperatorError(
         f"cannot serve HTTP on {host} port {port}: {cause(error)}",
-        hint="set another port in the profile: http: {port: 8081}",
+        hint="set another port in the profile: http: {port: 8090}",
     )
 
 

@@ -39,9 +39,21 @@ class Senders:
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []
         self._jobs: dict[int, _Job] = {}  # by their connection
+        self._counting = threading.Lock()
+        self._sent = 0
         self._epoll = select.epoll()
         self._end = os.eventfd(0)
         self._epoll.register(self._end, select.EPOLLIN)
+
+    @property
+    def sent(self) -> int:
+        """The bytes that were sent since the begin."""
+        return self._sent
+
+    @property
+    def under_way(self) -> int:
+        """The number of files that are sent now."""
+        return len(self._jobs)
 
     async def send(self, connection: socket.socket, file: int, offset: int, count: int) -> None:
         """Send ``count`` bytes of ``file``, from ``offset`` on.
@@ -110,6 +122,9 @@ class Senders:
             lost = isinstance(error, ConnectionError)
             self._close(job, error if lost else ConnectionAbortedError(error.strerror))
             return
+        if sent:
+            with self._counting:
+                self._sent += sent
         if sent is not None:
             job.offset, job.count = job.offset + sent, job.count - sent
         if not job.count:

@@ -1,4 +1,4 @@
-"""HTTP: iPXE scripts, kernel and initramfs, beacons from the initramfs, leases, orders, status.
+"""HTTP: iPXE scripts, kernel and initramfs, beacons and reports of seats, leases, orders, status.
 
 aiohttp keeps connections and always sends Content-Length. `make bench-boot` compares it with nginx.
 """
@@ -20,12 +20,14 @@ from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.boot.stages import is_for_seats
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
+from netboot.feed.records import Report
 from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.http.orders import ORDERS, Orders
 from netboot.serve.http.overview import Overview, Readers
+from netboot.serve.http.reports import Reports
 from netboot.serve.http.sending import Senders
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
@@ -129,12 +131,28 @@ class Answers(Protocol):
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
         """Journal a beacon of an initramfs."""
 
+    def report(self, mac: str, report: Report) -> None:
+        """Note how a seat is. Each one tells it every 10 s."""
+
+    def asked_orders(self, mac: str) -> None:
+        """Note that the userland of a seat asks for orders."""
+
+
+class Panels(Protocol):
+    """The part of the server for panels (netboot.serve.feed)."""
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """Return the routes that ask each request for the key of a panel."""
+
+    def most_bytes(self, request: web.Request) -> int | None:
+        """Return how long the body of a request may be; None for what holds for all."""
+
 
 class HttpServer:
     """Serves ``room`` on ``port``. ``now`` is a clock in seconds.
 
     ``connections`` and ``downloads`` limit what a sender can hold; ``holder`` returns the machine
-    that an address counts for.
+    that an address counts for. ``orders`` are those of seats that wait.
     """
 
     def __init__(
@@ -142,6 +160,8 @@ class HttpServer:
         room: Answers,
         *,
         port: int,
+        orders: Orders | None = None,
+        panels: Panels | None = None,
         now: Callable[[], float] = time.monotonic,
         connections: Limit = HTTP_CONNECTIONS,
         downloads: Limit = HTTP_DOWNLOADS,
@@ -155,8 +175,11 @@ class HttpServer:
         self._downloads = downloads
         self._runner: web.AppRunner | None = None
         self._door: Doorkeeper | None = None
-        self._orders = Orders()
+        self._orders = orders or Orders()
+        self._panels = panels
+        self._reports = Reports(room)
         self._senders = Senders()
+        self._answered = 0  # bytes of answers but files
         self._overview = Overview(room.status, now)
         self._count = Overview(room.count, now)
         self._readers = Readers()
@@ -175,6 +198,7 @@ class HttpServer:
                 web.get("/boot/{path:.+}", self._boot),
                 web.get("/{slashes:/+}boot/{path:.+}", self._boot),
                 web.post("/beacon/{ticket}/{stage}", self._beacon),
+                web.post("/report/{ticket}", self._report),
                 web.get("/lease/{ticket}", self._lease),
                 web.delete("/lease/{ticket}", self._end_lease),
                 web.get("/seat/{ticket}", self._own_files),
@@ -183,6 +207,7 @@ class HttpServer:
                 web.get("/orders/{ticket}", self._wait_for_order),
                 web.post("/orders/{mac}/{order}", self._give_order),
                 web.delete("/kept/{mac}", self._delete_kept),
+                *(() if self._panels is None else self._panels.routes()),
             ]
         )
         # aiohttp applies this time to a connection that waits for a whole head of a request, also
@@ -202,6 +227,7 @@ class HttpServer:
             connections=self._connections,
             stalled_seconds=self._downloads.seconds or 0.0,
             holder=self._holder,
+            shortcut=self._reports.answer,
         )
         try:
             self.follow(addresses)
@@ -218,6 +244,16 @@ class HttpServer:
         assert self._door is not None, "not started"
         self._door.follow(addresses, self._port)
 
+    @property
+    def sent_bytes(self) -> int:
+        """The bytes of content that were sent since the start, without heads."""
+        return self._senders.sent + self._answered
+
+    @property
+    def downloads(self) -> int:
+        """The number of files that are sent now."""
+        return self._senders.under_way
+
     async def stop(self) -> None:
         """Close the listener and every connection."""
         self._orders.release()
@@ -232,6 +268,8 @@ class HttpServer:
         """Wait for the whole request, for a limited time, and answer it."""
         if self._door is not None:
             self._door.asked(request.protocol)
+        if self._panels is not None and (most := self._panels.most_bytes(request)) is not None:
+            request = request.clone(client_max_size=most)
         try:
             async with asyncio.timeout(self._connections.seconds):
                 await request.read()
@@ -239,7 +277,10 @@ class HttpServer:
             raise web.HTTPRequestTimeout(text="the request has no end\n") from None
         except web.RequestPayloadError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from None
-        return await handler(request)
+        answer = await handler(request)
+        if not isinstance(answer, Download) and request.method != "HEAD":
+            self._answered += answer.content_length or 0
+        return answer
 
     async def _key(self, request: web.Request) -> Key:
         text, address = request.match_info["ticket"], await self._asker(request)
@@ -321,6 +362,11 @@ class HttpServer:
         self._room.beacon(mac, stage, beacon)
         return web.Response(text="")
 
+    async def _report(self, request: web.Request) -> web.Response:
+        """Take a report that the doorkeeper has not answered (reports.py)."""
+        self._reports.take(request.match_info["ticket"], _peer(request), await request.read())
+        return web.Response()
+
     async def _lease(self, request: web.Request) -> web.Response:
         key, ram = await self._key(request), request.query.get("ram", "")
         # Python raises an error for a number of 4300 digits, which fit into a request's head.
@@ -374,9 +420,11 @@ class HttpServer:
 
     async def _wait_for_order(self, request: web.Request) -> web.Response:
         mac = (await self._key(request)).mac
-        order = await self._orders.wait(mac)
+        self._room.asked_orders(mac)
+        can = request.query.get("can", "").split(",")
+        order = await self._orders.wait(mac, can)
         if order:
-            self._room.record(mac, "order", order)
+            self._room.record(mac, "order", order.partition(" ")[0])
         return web.Response(text=order)
 
     async def _give_order(self, request: web.Request) -> web.Response:

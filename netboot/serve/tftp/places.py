@@ -51,6 +51,11 @@ class Places:
         """Return the number of all transfers, and of those of ``holder``."""
         return self._of_holder.total(), self._of_holder[holder]
 
+    def states(self) -> dict[str, int]:
+        """Return how many transfers there are that the client acknowledged nothing of, and others."""
+        unanswered = sum(map(len, self._unproven.values()))
+        return {"unanswered": unanswered, "sending": len(self.transfers) - unanswered}
+
     def has_room(self, holder: str) -> bool:
         """Return True if one more transfer of ``holder`` fits, after ending an unproven one."""
         total, own = self.count(holder)

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -94,6 +95,9 @@ class TftpServer:
         self._places = Places()
         self._narrow = Narrow(time.monotonic)
         self._last_number = 0
+        self.ended: Counter[str] = (
+            Counter()
+        )  # transfers by their outcome, refused requests included
         self._complaints = Complaints(log)
 
     async def start(self, addresses: Sequence[IPv4Address]) -> None:
@@ -131,6 +135,10 @@ class TftpServer:
     def worker_pids(self) -> list[int]:
         """The process ids of the workers."""
         return [worker.pid for worker in self._workers]
+
+    def transfers(self) -> dict[str, int]:
+        """Return how many transfers there are: unanswered yet by the client, or sending."""
+        return self._places.states()
 
     async def stop(self) -> None:
         """Stop listening, and drop all transfers."""
@@ -306,7 +314,8 @@ class TftpServer:
         )
 
     def _tell(self, transfer: Transfer) -> None:
-        """Report a transfer. A fault there must not keep the places of others."""
+        """Count and report a transfer. A fault there must not keep the places of others."""
+        self.ended[transfer.outcome.value] += 1
         try:
             self._report(transfer)
         except Exception:  # noqa: BLE001

@@ -126,7 +126,7 @@ def serving(folder: Path, text: str, images: Path, initrd: Path) -> Iterator[Ser
     """Yield a new server, without earlier state."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "room.yaml").write_text(text)
-    words = [sys.executable, "-m", "netboot", "serve", "--user", "root"]
+    words = [sys.executable, "-m", "netboot", "serve", "--set", "http.panel=off", "--user", "root"]
     words += ["--profile", str(folder / "room.yaml"), "--images", str(images)]
     words += ["--initrd", str(initrd), "--state", str(folder / "state")]
     outputs = [folder / "stdout", folder / "stderr"]

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -96,6 +96,7 @@ def test_a_seat_that_floods_keeps_nobody_from_reading(leases: Running) -> None:
             with contextlib.suppress(BlockingIOError):
                 flood.sock.recv(1 << 20)
             assert reader.read(0, 4096) == bytes(4096)
+    wait_for(lambda: leases.server.waited().get("share", 0.0) > 0)
 
 
 @pytest.mark.parametrize(("command", "flags"), [(6, 2), (4, 0)], ids=["zeroes", "trim"])
@@ -149,11 +150,14 @@ SLACK = 2 * BUFFER_BYTES + 2 * QUANTUM_BYTES
 
 def test_a_seat_alone_moves_no_more_than_its_ceiling(limited: Running) -> None:
     with NbdClient(limited.address).attach(f"{EXPORT}@t1") as client:
-        before = cpu_seconds(*limited.server.worker_pids)
+        before, begin = cpu_seconds(*limited.server.worker_pids), time.monotonic()
         moved, seconds = flood(client, 0.5, 0)
         assert 0 < moved <= CEILING * (seconds + BURST_SECONDS) + SLACK
         # The worker sleeps and does not spin.
         assert cpu_seconds(*limited.server.worker_pids) - before < seconds / 2
+    wait_for(lambda: limited.server.waited().get("rate", 0.0) > seconds / 2)
+    waited = limited.server.waited()
+    assert waited.keys() == {"rate"} and waited["rate"] < time.monotonic() - begin
 
 
 def test_a_ceiling_is_for_all_areas_and_connections_and_for_what_is_written(
@@ -184,6 +188,13 @@ def test_a_seat_at_its_ceiling_keeps_nobody_waiting_and_is_answered_in_the_end(
         for cookie in (1, 2):
             assert nbd.SimpleReply(slow.receive(16)).cookie == cookie
             assert slow.receive(MIB) == bytes(MIB)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def cpu_seconds(*pids: int) -> float:
@@ -273,6 +284,16 @@ def test_no_room_delays_the_answer_and_is_told(lone: Lone) -> None:
     assert "delayed" in (event["event"] for event in lone.events())
     lone.pages.refusals = 0
     assert lone.answered() == 7
+
+
+def test_the_time_without_room_is_told_as_well_as_the_end_of_it(lone: Lone) -> None:
+    begin = time.monotonic()
+    lone.ask(7, 1, PAGE)
+    told = next(event for event in lone.events() if event["event"] == "waited")
+    lone.pages.refusals = 0
+    assert lone.answered() == 7
+    assert told["seconds"].keys() == {"store"} and told["lease"] == ""
+    assert 0 < told["seconds"]["store"] < time.monotonic() - begin
 
 
 def test_a_read_passes_the_write_that_waits(lone: Lone) -> None:

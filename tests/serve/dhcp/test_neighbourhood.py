@@ -31,6 +31,7 @@ from netboot.serve.dhcp.server import DhcpServer
 from tests.serve.dhcp.test_offers import MODELS
 from tests.serve.dhcp.test_server import ANN, BOB, FULL, PROXY, Cable, Lan, on_lan, plan
 from tests.support import offers
+from tests.support.command import SERVE
 from tests.support.images import write_manifest
 from tests.support.offers import Ask, Boot, Offer
 from tests.support.pxe_client import PxeClient
@@ -390,7 +391,11 @@ def netboot_serve(folder: Path, interface: str, *words: str) -> list[str | Path]
     (folder / interface).mkdir(exist_ok=True)
     write_manifest(folder)
     (folder / "room.yaml").write_text("swap: {capacity: 64MiB}\n")
-    command: list[str | Path] = [sys.executable, "-m", "netboot", "serve", "--json"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        *SERVE,
+    ]
     command += ["--images", folder, "--profile", folder / "room.yaml"]
     command += ["--state", folder / interface, "--set", f"interface={interface}"]
     return [*command, *words]

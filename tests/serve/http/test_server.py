@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
+from netboot.feed.records import Report
 from netboot.serve.http.beacon import MAX_AGE_SECONDS, Beacon, parse_beacon
 from netboot.serve.http.lease_request import LeaseRequest
+from netboot.serve.http.reports import Reports
 from netboot.serve.http.server import HttpServer
 
 MAC = "52:54:00:12:34:56"
@@ -41,6 +43,7 @@ class FakeRoom:
         self.image.write_bytes(IMAGE)
         self.records: list[tuple[str, str, str, dict[str, Any]]] = []
         self.files: list[tuple[str, str]] = []
+        self.reports: list[tuple[str, Report]] = []
         self.held = 0
         self.made = 0  # answers to /status
         self.status_bytes = 9
@@ -129,6 +132,12 @@ class FakeRoom:
     def beacon(self, mac: str, stage: str, beacon: Beacon) -> None:
         self.records.append((mac, stage, beacon.message, beacon.data | {"age": beacon.age}))
 
+    def report(self, mac: str, report: Report) -> None:
+        self.reports.append((mac, report))
+
+    def asked_orders(self, mac: str) -> None:
+        pass
+
 
 class Rig:
     """The server in a thread with its own event loop, so tests can be plain blocking code."""
@@ -163,6 +172,13 @@ class Rig:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -245,6 +261,27 @@ def test_a_range_is_answered_with_just_those_bytes(rig: Rig) -> None:
     assert response.status == 206
     assert response.headers["Content-Range"] == f"bytes 100-299/{len(IMAGE)}"
     assert content == IMAGE[100:300]
+
+
+def test_all_bytes_of_answers_are_counted_and_files_while_they_are_sent(rig: Rig) -> None:
+    sent = 0
+    asked: tuple[tuple[str, str, dict[str, str]], ...] = (
+        ("GET", f"/boot/{TICKET}/vmlinuz", {}),
+        ("GET", f"/boot/{TICKET}/vmlinuz", {"Range": "bytes=100-299"}),
+        ("GET", f"/boot/{TICKET}/arm64/linux.efi", {}),
+        ("GET", f"/boot/{TICKET}/bios.ipxe", {}),
+        ("HEAD", f"/boot/{TICKET}/vmlinuz", {}),
+        ("HEAD", f"/boot/{TICKET}/bios.ipxe", {}),
+    )
+    for method, path, headers in asked:
+        sent += len(rig.ask(method, path, None, **headers)[1])
+    assert sent > 2 * len(IMAGE) + 200
+    wait_until(lambda: rig.server.sent_bytes == sent and not rig.server.downloads)
+    with rig.room.image.open("ab") as image:
+        image.truncate(1 << 30)
+    with socket.create_connection(("127.0.0.1", rig.server.port)) as slow:
+        slow.sendall(f"GET /boot/{TICKET}/vmlinuz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        wait_until(lambda: rig.server.downloads == 1)
 
 
 def test_an_image_goes_from_the_page_cache_to_the_socket(
@@ -390,6 +427,7 @@ def test_what_is_not_there_is_404(rig: Rig, path: str) -> None:
         ("GET", "orders/{}", False),
         ("GET", "seat/{}", False),
         ("POST", "beacon/{}/swap", False),
+        ("POST", "report/{}", False),
     ],
 )
 def test_every_door_asks_who_is_there(rig: Rig, method: str, path: str, begins: bool) -> None:
@@ -448,6 +486,107 @@ def test_a_beacon_is_journaled_with_its_figures(rig: Rig) -> None:
     assert response.status == 200
     data = {"address": "10.0.0.5", "speed": 1000, "uptime": 3.25, "age": 0.75}
     assert rig.room.records == [(MAC, "init:network", "eth0 up", data)]
+
+
+def test_a_report_of_a_seat_is_handed_on(rig: Rig) -> None:
+    response, content = rig.ask("POST", f"/report/{TICKET}", b"v=1&m=4096&a=1024&s=1/2&new=x")
+    assert (response.status, content) == (200, b"")
+    ((mac, report),) = rig.room.reports
+    assert (mac, report.memory, report.swap_used) == (MAC, 4 << 20, 1024)
+    assert abs(report.when - time.time()) < PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("ticket", "body", "status", "reason"),
+    [
+        (TICKET, b"v=1&x=" + b"y" * 195, 400, "report: expected at most 200 bytes\n"),
+        (TICKET, b"v=1&m=x", 400, "report: key 'm': expected a whole number"),
+        (TICKET, b"v=1&k=\xff", 400, "report: key 'k': expected at most 12 small letters"),
+        (TICKET, b"", 400, "report: key 'v': expected the version first, v=1, found ''"),
+        (TICKET, b"x" * 5000, 413, ""),
+        ("guess", b"v=1", 404, "no such seat\n"),
+        (DENIED, b"v=1", 403, "another PC's\n"),
+    ],
+)
+def test_a_report_that_is_wrong_is_told_to_its_sender_alone(
+    rig: Rig,
+    caplog: pytest.LogCaptureFixture,
+    ticket: str,
+    body: bytes,
+    status: int,
+    reason: str,
+) -> None:
+    for _ in range(3):
+        response, content = rig.ask("POST", f"/report/{ticket}", body)
+        assert response.status == status and content.decode().startswith(reason)
+    assert not rig.room.reports and not rig.room.records and not caplog.records
+
+
+SESSION = TICKET  # digits only
+
+
+def from_agent(session: str, body: bytes) -> bytes:
+    """Return a report as initramfs/agent/report.c writes it."""
+    head = f"POST /report/{session} HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def whole_answer(port: int, *parts: bytes, pause: float = 0.05) -> bytes:
+    """Return the answer to a request that comes in parts, each after a pause of some seconds."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock:
+        for part in parts:
+            time.sleep(pause)
+            sock.sendall(part)
+        return b"".join(iter(lambda: sock.recv(4096), b""))
+
+
+@pytest.mark.parametrize(
+    ("session", "body", "status"),
+    [
+        (SESSION, b"v=1&m=4096", 200),
+        (SESSION, b"v=1&m=x", 400),
+        (SESSION, b"v=1&x=" + b"y" * 195, 400),
+        (DENIED, b"v=1", 403),
+        ("abc", b"v=1", 404),
+    ],
+)
+def test_a_report_gets_the_same_answer_with_and_without_aiohttp(
+    rig: Rig, session: str, body: bytes, status: int
+) -> None:
+    data = from_agent(session, body)
+    short = Reports(rig.room).answer(data, "127.0.0.1") or b""
+    taken = len(rig.room.reports)
+    usual = whole_answer(rig.server.port, data[:20], data[20:])
+    assert len(rig.room.reports) == 2 * taken == 2 * (status == 200)
+    for answer in (short, usual):
+        head, _, text = answer.partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.0 {status} ".encode())
+        assert f"\r\nContent-Length: {len(text)}".encode() in head
+    assert short.partition(b"\r\n\r\n")[2] == usual.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GET /report/7 HTTP/1.0\r\n\r\n",
+        from_agent(SESSION, b"v=1")[:-1],  # the rest comes later
+        from_agent(SESSION, b"v=1") + b"&",
+        from_agent(SESSION, b"v=1\0"),
+        from_agent("../x", b"v=1"),
+        from_agent(SESSION, b"v=1").replace(b"HTTP/1.0", b"HTTP/1.1"),
+    ],
+)
+def test_another_request_takes_the_usual_way(rig: Rig, data: bytes) -> None:
+    assert Reports(rig.room).answer(data, "127.0.0.1") is None
+    assert not rig.room.asked and not rig.room.reports
+
+
+def test_reports_as_the_agent_sends_them_arrive(rig: Rig) -> None:
+    for _ in range(50):
+        answer = whole_answer(rig.server.port, from_agent(SESSION, b"v=1&u=2"), pause=0.0)
+        assert answer.startswith(b"HTTP/1.0 200 OK")
+    assert [report.users for _, report in rig.room.reports] == [2] * 50
 
 
 def test_a_beacon_of_another_size_or_seat_is_refused(rig: Rig) -> None:
@@ -542,6 +681,11 @@ def test_any_beacon_is_read_and_can_be_shown_on_a_terminal(
     for text in (beacon.message, *beacon.data, *map(str, beacon.data.values())):
         assert text.isprintable()
     json.dumps(beacon.data, allow_nan=False)
+
+
+def test_the_lines_of_a_console_are_a_list() -> None:
+    beacon = parse_beacon("no link\nconsole=[ 1.5] e1000: up\nport=eth0\nconsole=12\n", "7", "8")
+    assert beacon.data == {"console": ["[ 1.5] e1000: up", "12"], "port": "eth0", "uptime": 7}
 
 
 def test_of_a_large_beacon_16_keys_and_1_kb_are_kept() -> None:

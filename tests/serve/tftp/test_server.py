@@ -160,6 +160,8 @@ def test_tftpys_client_reads_every_file(rig: Rig, tmp_path: Path, name: str, blk
     assert (tmp_path / "got").read_bytes() == FILES[name]
     assert rig.wait_for(1) == [Outcome.DONE]
     assert rig.transfers[0].sent == rig.transfers[0].size == len(FILES[name])
+    assert rig.server.ended == {"done": 1}
+    assert rig.server.transfers() == {"unanswered": 0, "sending": 0}
 
 
 def test_many_clients_at_once_are_all_served(rig: Rig, tmp_path: Path) -> None:
@@ -376,6 +378,7 @@ def test_an_unproven_transfer_makes_room(rig: Rig, monkeypatch: pytest.MonkeyPat
         for _ in range(2):
             silent = stack.enter_context(Peer(rig, rrq("loader.efi"), "127.0.0.7"))
             silent.receive()
+        wait_until(lambda: rig.server.transfers() == {"unanswered": 2, "sending": 1})
         time.sleep(places.UNPROVEN_GRACE_SECONDS)
         late = stack.enter_context(Peer(rig, rrq("loader.efi"), "127.0.0.9"))
         assert late.receive().op == 3

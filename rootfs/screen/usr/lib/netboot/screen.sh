@@ -3,7 +3,7 @@
 # the shell's own commands alone. Results are in variables that each function names.
 
 : "${texts:=/usr/share/netboot/texts}" "${connections:=/proc/net/tcp /proc/net/tcp6}" # tests set them
-: "${busybox:=/run/netboot/busybox}"
+: "${busybox:=/run/netboot/busybox}" "${figures:=/run/agent.screen}" "${clock:=/proc/uptime}"
 
 # load_settings FILE: set SEAT_... from a file of KEY='value' lines, and the rest to its default.
 load_settings() {
@@ -160,6 +160,32 @@ text() {
         esac
     done <"$texts"
     case $text in *%s*) text=${text%%%s*}${2:-}${text#*%s} ;; esac
+}
+
+# ordered FILE: set $order to what the server had this PC show until now, empty if that is over. dzen2 takes
+# a lone ^ for a command.
+ordered() {
+    local until='' rest='' now _
+    order=''
+    [ -r "$1" ] || return 0
+    # shellcheck disable=SC2094 # it is only read
+    { read -r until && read -r rest; } <"$1" || return 0
+    read -r now _ <"$clock"
+    [ "${now%.*}" -lt "$until" ] || return 0
+    while :; do
+        case $rest in
+        *^*) order="$order${rest%%^*}^^" rest=${rest#*^} ;;
+        *) order=$order$rest && return 0 ;;
+        esac
+    done
+}
+
+# tell_users NUMBER: tell the agent how many sessions the screen has, for the PC's figures. Over the old text
+# in place: the agent has locked the page of this file into RAM.
+tell_users() {
+    local kind=$start
+    case $kind in kiosk | desktop | thin | missing) ;; *) kind='command' ;; esac
+    [ ! -w "$figures" ] || printf '%-40s\n' "users=$1 kind=$kind" 1<>"$figures"
 }
 
 # beacon STAGE MESSAGE: report to the boot server, if this PC has one. busybox has the programs that

@@ -1,0 +1,11 @@
+"""The agreement of a server and its panels besides the records: names of files, paths, orders. Pure."""
+
+from typing import Literal
+
+SOCKET_FILE, KEY_FILE = "feed.sock", "panel.key"  # in the state folder of the server
+FEED_PATH, ORDERS_PATH = "/feed", "/feed/orders"  # of HTTP
+
+OrderName = Literal[
+    "reboot", "poweroff", "message", "identify", "wake", "end-lease", "image", "loader"
+]
+MAX_TEXT, MAX_NAME = 200, 64  # characters of a message, and of another text of an order

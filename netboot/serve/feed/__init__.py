@@ -1,0 +1,1 @@
+"""The feed: the room as panels follow it, and the orders that they give."""

@@ -1,0 +1,78 @@
+"""``netboot order``: each order reaches the feed of the server, or is refused in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netboot.cli.ordering import order
+from netboot.errors import OperatorError
+from tests.panel.feeding import a_room, fed_beside, mac_of
+
+ONE, TWO = mac_of(1), mac_of(2)
+
+
+def ordered(*words: Any, **options: Any) -> int:
+    with pytest.raises(SystemExit) as ended:
+        order(*words, **options)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("what", "options"),
+    [
+        ("reboot", {}),
+        ("identify", {}),
+        ("wake", {}),
+        ("end-lease", {}),
+        ("message", {"text": "Ten minutes left"}),
+        ("image", {"image": "desktop"}),
+        ("loader", {"loader": "native"}),
+    ],
+)
+def test_each_order_is_given_by_the_feed(
+    what: str, options: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "anna")
+    with fed_beside(tmp_path / "feed.sock", *a_room(3, 1000.0)) as server:
+        assert ordered(what, [ONE, TWO], state=tmp_path, **options) == 0
+        given = {"order": what, "seats": [ONE, TWO], "by": "anna", **options}
+        assert server.orders == [given]
+
+
+def test_a_refusal_is_told_for_its_seat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with fed_beside(tmp_path / "feed.sock", *a_room(3, 1000.0)) as server:
+        server.refusals = {TWO: "its swap is in use"}
+        assert ordered("end-lease", [ONE, TWO], state=tmp_path) == 1
+        assert capsys.readouterr().out == f"{ONE}  told\n{TWO}  its swap is in use\n"
+        assert ordered("end-lease", [ONE, TWO], state=tmp_path, as_json=True) == 1
+        assert json.loads(capsys.readouterr().out) == {ONE: "", TWO: "its swap is in use"}
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "complaint"),
+    [
+        ("message", {}, "order message: expected --text"),
+        ("image", {}, "order image: expected --image"),
+        ("reboot", {"text": "now"}, "order reboot: takes no --text"),
+        ("image", {"image": "a", "loader": "ipxe"}, "order image: takes no --loader"),
+        ("shutdown", {}, "order: expected reboot, poweroff, "),
+        ("identify", {}, "order identify: no feed of a server of this machine"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    what: str, options: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(OperatorError) as error:
+        order(what, [ONE], state=tmp_path, **options)
+    assert str(error.value).startswith(complaint)
+
+
+def test_a_socket_that_nobody_serves_is_told(tmp_path: Path) -> None:
+    (tmp_path / "feed.sock").touch()
+    with pytest.raises(OperatorError) as error:
+        order("wake", [ONE], state=tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / 'feed.sock'}: ")
+    assert error.value.hint.startswith("does 'netboot serve' run?")
