@@ -20,7 +20,7 @@ from netboot.boot.limits import PANEL_SESSIONS
 from netboot.host.files import PRIVATE, replace_file
 from netboot.host.state import read_regular
 
-FILE = "panel-sessions.json"
+FILE, VERSION = "panel-sessions.json", 1
 
 IDLE = PANEL_SESSIONS.seconds or 0.0
 MOST, MOST_OF_ACCOUNT = PANEL_SESSIONS.in_total or 0, PANEL_SESSIONS.per_address or 0
@@ -86,7 +86,8 @@ class Sessions:
             for key, each in self._sessions.items()
         ]
         try:
-            replace_file(self._path, json.dumps({"sessions": rows}) + "\n", mode=PRIVATE)
+            text = json.dumps({"version": VERSION, "sessions": rows}) + "\n"
+            replace_file(self._path, text, mode=PRIVATE)
         except OSError as error:
             log.warning("%s: sessions end with the panel: %s", self._path, error.strerror)
             # It may have one that has ended: a browser must not come back by it.
@@ -129,8 +130,10 @@ class Sessions:
 
 def _parsed(data: bytes, wall: float) -> list[tuple[bytes, str, str, float]]:
     """Return hash, name, stamp and idle seconds of each session. Raises what a damaged file causes."""
-    found = []
-    for each in json.loads(data)["sessions"]:
+    content, found = json.loads(data), []
+    if content["version"] != VERSION:
+        raise ValueError(f"version {content['version']}, expected {VERSION}")
+    for each in content["sessions"]:
         name, stamp = each["name"], each["stamp"]
         idle = max(wall - float(each["used"]), 0.0)  # the clock may have been set back
         if not (isinstance(name, str) and isinstance(stamp, str)):
