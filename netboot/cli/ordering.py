@@ -72,10 +72,12 @@ def order(
             raise OperatorError(
                 f"order {what}: {'expected' if value is None else 'takes no'} --{name}"
             )
-    feed = feed_of(server, state)
+    feed = None if what in ORDERS else feed_of(server, state)
     if feed is not None:
         against = _by_feed(feed, what, seats, {name: value or "" for name, value in given.items()})
-    elif what in ORDERS:
+    elif (
+        what in ORDERS
+    ):  # also for a seat of which the server has only seen that it asks for orders
         against = _by_secret(address, state, what, seats)
     else:
         raise OperatorError(

@@ -23,7 +23,6 @@ def ordered(*words: Any, **options: Any) -> int:
 @pytest.mark.parametrize(
     ("what", "options"),
     [
-        ("reboot", {}),
         ("identify", {}),
         ("wake", {}),
         ("end-lease", {}),
@@ -40,6 +39,24 @@ def test_each_order_is_given_by_the_feed(
         assert ordered(what, [ONE, TWO], state=tmp_path, **options) == 0
         given = {"order": what, "seats": [ONE, TWO], "by": "anna", **options}
         assert server.orders == [given]
+
+
+def test_reboot_and_poweroff_go_by_a_key_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_bytes(bytes(range(32)))
+    (tmp_path / "secret").chmod(0o600)
+    asked: list[tuple[str, ...]] = []
+
+    def give(server: str, _: str, mac: str, what: str) -> str:
+        asked.append((server, mac, what))
+        return ""
+
+    monkeypatch.setattr("netboot.serve.http.status.give_order", give)
+    with fed_beside(tmp_path / "feed.sock", *a_room(3, 1000.0)) as server:
+        assert ordered("poweroff", [ONE], state=tmp_path) == 0
+        assert server.orders == []
+    assert asked == [("127.0.0.1:8080", ONE, "poweroff")]
 
 
 def test_a_refusal_is_told_for_its_seat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
