@@ -63,6 +63,18 @@ class Site:
     def attach(self, machine: Machine, name: str, count: int = 1) -> list[NbdClient]:
         return [self.client(machine).attach(name) for _ in range(count)]
 
+    def key(self, machine: Machine, name: str) -> str:
+        """Ask for the key of a lease, which is told once the lease is saved."""
+        until = time.monotonic() + SWAP_SECONDS
+        while True:
+            with self.client(machine) as asking:
+                told = bytes(asking.option(nbd.go(name.encode(), 2, option=6))[-2].data)
+            _, separator, key = told.rpartition(b", key ")
+            if separator:
+                return key.decode()
+            assert time.monotonic() < until, told
+            time.sleep(0.02)
+
     def refusal(self, machine: Machine, name: str) -> bytes:
         """Return the reason of the refusal; the server closes the connection after it."""
         with self.client(machine) as client:
@@ -287,9 +299,7 @@ def test_a_user_of_the_seat_neither_learns_the_set_nor_attaches_beside_the_agent
 def test_the_token_of_the_command_line_opens_nothing_beside_an_agent(lan: Site) -> None:
     """pupil.c: a user of the seat read 11,928 pages of root's secret, and could write them."""
     name = lan.grant("t1")
-    with lan.client(lan.victim) as asking:
-        told = asking.option(nbd.go(f"{name}.1".encode(), 2, option=6))[-2]
-    key = bytes(told.data)[-32:].decode()
+    key = lan.key(lan.victim, f"{name}.1")
     clients = lan.attach(lan.victim, f"{EXPORT}@{key}.1f", 2)
     assert clients[0].write(0, PAGE) == 0
     for machine in (lan.victim, lan.attacker):
@@ -321,9 +331,7 @@ def test_a_key_that_was_learned_ends_nobody_at_another_address(lan: Site) -> Non
     """A PC that an older release booted has its token for good, and another machine has it too."""
     name = lan.grant("t1")
     (victim,) = lan.attach(lan.victim, f"{name}.1")
-    with lan.client(lan.attacker) as asking:
-        told = asking.option(nbd.go(f"{name}.1".encode(), 2, option=6))[-2]
-    key = bytes(told.data)[-32:].decode()
+    key = lan.key(lan.attacker, f"{name}.1")
     assert lan.refusal(lan.attacker, f"{EXPORT}@{key}.ff") == IN_USE
     (again,) = lan.attach(lan.victim, f"{name}.2")
     assert again.write(0, PAGE) == 0, "its token is as good as before"
