@@ -74,7 +74,7 @@ demo-screen: setup
 	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --image kiosk --memory 256 \
 	    --timeout 900 --logs $(LOGS) --screenshot $(LOGS)/screen.png
 
-# Two processes: virtual PCs, and all other tests (tests/conftest.py).
+# Two processes: virtual PCs, and other tests beside them (tests/conftest.py).
 TWO := -n 2
 
 # As root one run; as another user what needs root goes first, while sudo still remembers.

@@ -10,15 +10,14 @@ import typer
 
 from netboot.cli.common import DEFAULT_STATE
 from netboot.errors import OperatorError
-from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
+from netboot.feed.protocol import KEY_FILE, PANEL_FOLDER, SOCKET_FILE
 from netboot.profile import arguments
 
 if TYPE_CHECKING:
     from netboot.panel.follow import Source
 
 LOCAL = "127.0.0.1:8080"  # the HTTP address of the server of this machine
-PANEL = "panel"  # the panel's folder in the state folder of its server
-PANEL_STATE = DEFAULT_STATE / PANEL
+PANEL_STATE = DEFAULT_STATE / PANEL_FOLDER
 INSTALLED_STATE = DEFAULT_STATE / "state"
 OTHERS = 0o006  # may neither read nor write a key
 _KEY = re.compile("[0-9a-f]{64}")

@@ -89,7 +89,7 @@ def secret_in(state: Path) -> bytes:
 @app.command(epilog="Example:  netboot watch 00:1e:37:11:22:33 00:1e:37:11:22:44 --timeout 600")
 def watch(
     seats: Annotated[list[str], typer.Argument(metavar="MAC", help="MAC addresses of the PCs.")],
-    server: ServerOption = "127.0.0.1:8080",
+    server: ServerOption = LOCAL,
     until: Annotated[
         list[str], typer.Option(metavar="STAGE", help="A stage that each PC must have reported.")
     ] = ["swap", "userland"],  # noqa: B006

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netboot import __version__
-from netboot.feed.protocol import SOCKET_FILE
+from netboot.feed.protocol import PANEL_FOLDER, SOCKET_FILE
 from netboot.profile.panel import without_password
 
 if TYPE_CHECKING:
     from netboot.profile.profile import Profile
 
 USER = "netboot-panel"
-FOLDER = "panel"  # in the state folder: the panel's own files
 PACKAGES = ("fastapi", "uvicorn", "sqlalchemy", "argon2", "prometheus_client")
 
 
@@ -60,7 +59,7 @@ def panel_of(profile: "Profile", state: Path, folder: Path | None = None) -> Pan
     address = "127.0.0.1" if http.panel == "local" else "0.0.0.0"
     state = state.resolve()
     words = ["--feed", str(state / SOCKET_FILE), "--listen", f"{address}:{http.panel_port}"]
-    words += ["--state", str(folder or state / FOLDER)]
+    words += ["--state", str(folder or state / PANEL_FOLDER)]
     database, password = without_password(profile.panel.database)
     words += ["--database", database] if database else []
     environment = {"PGPASSWORD": password} if password else {}
@@ -84,7 +83,7 @@ def group_of(panel: Panel | str) -> int:
 
 def open_state(panel: Panel, state: Path) -> None:
     """Make the folder in which the panel keeps its files, and let its user reach it. Raises OSError."""
-    folder = state / FOLDER
+    folder = state / PANEL_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     if panel.user is not None:
         if folder.stat().st_uid == 0:  # of a time without that user, who could put nothing in it

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netboot.cli.common import JsonOption
-from netboot.cli.feeds import INSTALLED_STATE, PANEL, PANEL_STATE, PanelStateOption
+from netboot.cli.feeds import INSTALLED_STATE, PANEL_STATE, PanelStateOption
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
+from netboot.feed.protocol import PANEL_FOLDER
 
 if TYPE_CHECKING:
     from netboot.panel.login.accounts import Accounts, Role
@@ -114,7 +115,7 @@ def _role(where: str, text: str) -> "Role":
 def _accounts(state: Path) -> "Accounts":
     from netboot.panel.login.accounts import FILE, Accounts
 
-    kept = INSTALLED_STATE / PANEL
+    kept = INSTALLED_STATE / PANEL_FOLDER
     if state == PANEL_STATE and not (state / FILE).exists() and (kept / FILE).exists():
         state = kept  # of an installed server that has no unit for its panel
     if not state.is_dir():

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
+from netboot.cli.feeds import LOCAL
 from netboot.cli.looking import ServerOption, secret_in
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
@@ -21,7 +22,7 @@ app = App(
 
 @app.command("list", epilog="Example:  netboot persist list")
 def list_kept(
-    server: ServerOption = "127.0.0.1:8080",
+    server: ServerOption = LOCAL,
     state: StateOption = DEFAULT_STATE,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,7 +45,7 @@ def delete(
     yes: Annotated[
         bool, typer.Option("--yes", help="Delete. Without it: say what would be deleted.")
     ] = False,
-    server: ServerOption = "127.0.0.1:8080",
+    server: ServerOption = LOCAL,
     state: StateOption = DEFAULT_STATE,
     as_json: JsonOption = False,
 ) -> None:

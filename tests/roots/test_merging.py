@@ -1,6 +1,5 @@
 """Merged files say what the small ones said, in the order in which programs read those."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def test_a_folder_that_leads_out_of_the_system_is_left_alone(tmp_path: Path) -> 
     assert names(outside) == before
 
 
-@pytest.mark.skipif(not shutil.which("fc-pattern"), reason="needs fontconfig: tools/setup test")
+@pytest.mark.system
 def test_fontconfig_takes_the_merged_rules_as_the_small_ones(tmp_path: Path) -> None:
     """An included file counts where it is included, and a file that is linked twice counts once."""
     folder = tmp_path / FONTS

@@ -6,9 +6,8 @@ from pathlib import Path
 from netboot.boot.arch import UNIFIED
 from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.image import OWN_DEFINITIONS
-from netboot.cli.panel_command import FOLDER as PANEL_FOLDER
 from netboot.deploy import layout
-from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
+from netboot.feed.protocol import KEY_FILE, PANEL_FOLDER, SOCKET_FILE
 from netboot.host.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
 from netboot.lab import libvirt

@@ -1,6 +1,6 @@
 // Sentences of servers and PCs. They are English; sentences.LANGUAGE.json has them in the reader's language.
 // A sentence is its own key, so one of an older server, or of the history, is found as well. {name} stands for a
-// value, which can be a sentence too. What is not found is shown as it came.
+// value, which can be a sentence too. An unknown sentence stays English.
 const LONGEST = 600;
 const DEEPEST = 4;
 const MOST_KEPT = 1000;

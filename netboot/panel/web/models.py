@@ -3,23 +3,21 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from netboot.boot.limits import PANEL_ORDER
-from netboot.feed.protocol import MAX_NAME, MAX_TEXT, OrderName
+from netboot.feed.protocol import LOADERS, MAX_NAME, MAX_TEXT, OrderName
 from netboot.panel.login.accounts import MAX_PASSWORD
 from netboot.panel.records import Boot, Order, RoomEvent, RoomSeat, RoomServer, Rows, Schedule
 from netboot.profile.fields import IMAGE_NAME
-from netboot.profile.sections import SeatBoot
 
 MAC = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
 TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 GROUP = "group:"
 MOST_SEATS = PANEL_ORDER.per_address or 0
 MAX_ROW = 400  # seats
-LOADERS = get_args(SeatBoot.model_fields["loader"].annotation)
 DAYS = 7
 
 _BREAKS = re.compile(r"[ \t\n]+")

@@ -10,16 +10,14 @@ from typing import Any, get_args
 
 from netboot.boot import ticket
 from netboot.boot.client import is_played
-from netboot.feed.protocol import MAX_NAME, MAX_TEXT, OrderName
+from netboot.feed.protocol import LOADERS, MAX_NAME, MAX_TEXT, OrderName
 from netboot.host import wake
 from netboot.profile import reading
 from netboot.profile.fields import IMAGE_NAME
-from netboot.profile.sections import SeatBoot
 from netboot.serve.http.orders import MESSAGE, Orders
 from netboot.serve.room import Room
 
 NAMES: tuple[OrderName, ...] = get_args(OrderName)
-LOADERS = get_args(SeatBoot.model_fields["loader"].annotation)
 KEYS = ("order", "seats", "by", "text", "image", "loader")
 MAX_SEATS = 2500  # as many fit into the largest order
 AT_ONCE = 20  # seats between two visits to the event loop
