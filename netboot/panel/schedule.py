@@ -8,6 +8,7 @@ that was off at that time gives orders that are at most five minutes late. ``due
 
 import asyncio
 import contextlib
+import json
 import logging
 import re
 import time
@@ -17,8 +18,10 @@ from pathlib import Path
 
 from netboot.errors import NetbootError
 from netboot.host.files import replace_file
+from netboot.host.state import read_regular
 from netboot.panel.records import Order, RoomSeat, Schedule
 
+VERSION = 1  # of the file
 LATE_SECONDS = 300.0  # an order that is later is not given
 # If the clock is set back, no order is given twice. But a clock of a wrong year must not end all orders.
 BACK_SECONDS = 86400.0
@@ -168,16 +171,19 @@ class Scheduler:
     def _keep(self, now: float) -> None:
         self._written = now
         try:
-            replace_file(self._kept, f"{self._done!r}\n")
+            replace_file(
+                self._kept, json.dumps({"version": VERSION, "given_until": self._done}) + "\n"
+            )
         except OSError as error:
             log.warning("%s cannot be written: %s", self._kept, error.strerror)
 
 
 def _read(path: Path) -> float | None:
-    """Return the moment that a file keeps; None if there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        when = float(path.read_text("ascii")[:40])
-        return when if 0 <= when < 1e11 else None
+    """Return the moment that a file keeps; None if there is none, or another release's."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        content = json.loads(read_regular(path))
+        when = float(content["given_until"])
+        return when if content["version"] == VERSION and 0 <= when < 1e11 else None
     return None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -80,7 +81,8 @@ def test_an_order_of_a_schedule_is_given_and_written_down(tmp_path: Path) -> Non
                 wanted = Schedule(0, "poweroff", ("group:front",), wall, every_day)
                 added = await history.add_schedule(wanted)
             # The panel was off when the minute began.
-            (tmp_path / "panel" / process.SCHEDULED).write_text(f"{now - 100}\n")
+            given = json.dumps({"version": schedule.VERSION, "given_until": now - 100})
+            (tmp_path / "panel" / process.SCHEDULED).write_text(given)
             async with working(tmp_path, server) as service:
                 await until(lambda: server.orders)
                 (order,) = server.orders

@@ -245,7 +245,16 @@ def test_a_database_that_is_away_delays_an_order(panel: Panel) -> None:
     assert len(panel.given) == 1
 
 
-@pytest.mark.parametrize("content", (b"", b"nan\n", b"inf", b"-5", b"x" * 1000, b"\xff", b"1e300"))
+@pytest.mark.parametrize(
+    "content",
+    (
+        *(b"", b"5\n", b"[" * 9999, b"\xff", b"null", b'{"version": 1}'),
+        b'{"version": 1, "given_until": NaN}',
+        b'{"version": 1, "given_until": 1e300}',
+        b'{"version": 1, "given_until": [5]}',
+        b'{"version": 2, "given_until": 5}',
+    ),
+)
 def test_a_file_that_is_broken_is_none(panel: Panel, content: bytes) -> None:
     panel.kept.write_bytes(content)
     panel.start().look(FIVE + 1)
