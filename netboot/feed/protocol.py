@@ -1,8 +1,6 @@
 """The agreement of a server and its panels besides the records: names of files, paths, orders. Pure."""
 
-from typing import Literal, get_args
-
-from netboot.profile.sections import SeatBoot
+from typing import Literal
 
 SOCKET_FILE, KEY_FILE = "feed.sock", "panel.key"  # in the state folder of the server
 PANEL_FOLDER = "panel"  # there, with the files of the panel that it starts
@@ -12,4 +10,3 @@ OrderName = Literal[
     "reboot", "poweroff", "message", "identify", "wake", "end-lease", "image", "loader"
 ]
 MAX_TEXT, MAX_NAME = 200, 64  # characters of a message, and of another text of an order
-LOADERS: tuple[str, ...] = get_args(SeatBoot.model_fields["loader"].annotation)  # as in the profile

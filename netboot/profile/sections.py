@@ -5,7 +5,7 @@
 
 import math
 from ipaddress import IPv4Interface
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -171,6 +171,9 @@ class SeatBoot(Overridable):
     HTTP, else ours; ipxe: always ours; native: ours with its own network drivers; signed: Debian's
     shim and GRUB, for Secure Boot, which needs full mode. Default: auto.
     """
+
+
+LOADERS: tuple[str, ...] = get_args(SeatBoot.model_fields["loader"].annotation)
 
 
 class Boot(SeatBoot):

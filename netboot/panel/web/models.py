@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from netboot.boot.limits import PANEL_ORDER
-from netboot.feed.protocol import LOADERS, MAX_NAME, MAX_TEXT, OrderName
+from netboot.feed.protocol import MAX_NAME, MAX_TEXT, OrderName
 from netboot.panel.login.accounts import MAX_PASSWORD
 from netboot.panel.records import Boot, Order, RoomEvent, RoomSeat, RoomServer, Rows, Schedule
 from netboot.profile.fields import IMAGE_NAME
+from netboot.profile.sections import LOADERS
 
 MAC = r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$"
 TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"

@@ -10,10 +10,11 @@ from typing import Any, get_args
 
 from netboot.boot import ticket
 from netboot.boot.client import is_played
-from netboot.feed.protocol import LOADERS, MAX_NAME, MAX_TEXT, OrderName
+from netboot.feed.protocol import MAX_NAME, MAX_TEXT, OrderName
 from netboot.host import wake
 from netboot.profile import reading
 from netboot.profile.fields import IMAGE_NAME
+from netboot.profile.sections import LOADERS
 from netboot.serve.http.orders import MESSAGE, Orders
 from netboot.serve.room import Room
 
