@@ -303,8 +303,10 @@ def _arguments(
     if swaps:
         words += [
             f"netboot.swap={_page_servers(seat, server)}:{swap.port}/{export}",
-            # Each of the other servers grants a lease, and makes its own token, on request.
-            f"netboot.layout={swap.layout}" if swap.servers else f"netboot.token={keys.token}",
+            # Each of several servers grants a lease, and makes its own token, on request.
+            f"netboot.layout={swap.layout}"
+            if swap.servers or profile.boot.servers
+            else f"netboot.token={keys.token}",
             f"netboot.connections={swap.connections}",
             f"netboot.patience={swap.patience}",
         ]

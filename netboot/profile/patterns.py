@@ -120,7 +120,7 @@ def one_or_more(item: Schema, least: int, most: int | None, *, unique: bool) -> 
     array |= {"uniqueItems": True} if unique else {}
     rows = _alternatives(item)
     one = "|".join(filter(None, map(_of_text, rows)))
-    times = "*" if most is None else f"{{0,{most - 1}}}"
+    times = "*" if most is None else f"{{{max(least - 1, 0)},{most - 1}}}"
     # No item stands twice: a first one, a comma, others and the same again.
     once = r"^(?!(.*,)?\s*([^,\s]+)\s*,(.*,)?\s*\2\s*(,|$))" if unique else "^"
     pattern = rf"{once}\s*(?:{one})\s*(?:,\s*(?:{one})\s*){times}$"

@@ -43,6 +43,7 @@ from netboot.profile.roots import BY_NAME as ROOTS
 
 PAGE = 4096
 FULL_MODE = ("range", "router", "dns", "ntp", "domain", "lease_time", "client_ids")
+BOOT_SERVERS = 2
 MAX_SERVERS = 8  # a kernel command line has 2048 characters at most
 
 
@@ -194,6 +195,12 @@ class Boot(SeatBoot):
     """A folder with the boot files of the Raspberry Pi Foundation. Without this key the server does
     not answer Raspberry Pis.
     """
+    servers: Annotated[
+        tuple[Address, ...], OneOrMore(least=BOOT_SERVERS, most=BOOT_SERVERS, unique=True)
+    ] = ()
+    """The addresses of the two servers that boot this room, the first one first; both need this
+    profile and the same secret. Without this key: one server boots the PCs.
+    """
 
     def kernel_for(self, processor: Processor) -> str:
         """Return the Debian package, or the path, of the kernel for PCs with this processor."""
@@ -206,6 +213,11 @@ class Boot(SeatBoot):
             raise misplaced("expected at least one, such as amd64", "architectures")
         if len(set(self.architectures)) < len(self.architectures):
             raise misplaced("one of them is listed twice", "architectures")
+        found = len(self.servers)
+        if "servers" in self.model_fields_set and found != BOOT_SERVERS:
+            raise misplaced(f"expected {BOOT_SERVERS} servers, found {found}", "servers")
+        if len(set(self.servers)) < found:
+            raise misplaced(f"{self.servers[0]} is listed twice", "servers")
         return self
 
 

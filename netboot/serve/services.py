@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from netboot.boot import rank
 from netboot.boot.events import Journal
 from netboot.boot.plan import KEPT, image_export, verified_export
 from netboot.boot.slices import Catalogue
@@ -136,6 +137,7 @@ class Services:
         """Compare the profile with the networks that it is to serve. Raises OperatorError."""
         if not (self._swap_only or self._choice.lacking):
             self._profile.check_networks(named_networks(self._choice.interfaces))
+            rank.check(self._profile.boot.servers, _addresses(self._choice.interfaces))
 
     async def start(self) -> None:
         """Start pages, HTTP, TFTP and last DHCP, which invites PCs.
@@ -148,6 +150,8 @@ class Services:
         self._running.callback(self._announcer.stop)
         interfaces = self._choice.interfaces
         addresses = _addresses(interfaces)
+        if not (self._swap_only or self._choice.lacking):
+            rank.check(self._profile.boot.servers, addresses)
         for error in self._choice.lacking.values():
             log.warning("%s: served when it is there", error)
         for line in changes.at_start(interfaces):

@@ -164,6 +164,17 @@ def test_further_page_servers_are_named_and_grant_tokens_of_their_own(
     assert "netboot.token" not in words
 
 
+def test_with_two_boot_servers_the_seat_takes_its_token_with_its_lease() -> None:
+    other = IPv4Address("10.0.0.2")
+    profile = Profile(boot=Boot(servers=(SERVER, other)), swap=Swap(grow=1))
+    for server in (SERVER, other):
+        client = Client(MAC, BIOS, Stage.IPXE)
+        plan = boot_plan(profile, profile.seat_of(MAC), client, KEYS, server=server)
+        assert f"netboot.swap={server}:10809/seat-525400123456" in plan.arguments
+        assert {"netboot.layout=spread", "netboot.grow=1"} < set(plan.arguments)
+        assert not any("netboot.token" in word for word in plan.arguments)
+
+
 def test_seats_are_spread_and_each_has_an_order_of_its_own_that_stays() -> None:
     hosts = [
         swap_words("spread", f"52:54:00:00:00:{last:02x}")["netboot.swap"].partition(":")[0]

@@ -217,6 +217,11 @@ MISTAKES = [
             "did you mean 'i386'?"
         ),
     ),
+    ("boot: {servers: 10.0.0.1}", "f:1: key 'boot.servers': expected 2 servers, found 1"),
+    (
+        "boot: {servers: [10.0.0.1, 10.0.0.1]}",
+        "f:1: key 'boot.servers': 10.0.0.1 is listed twice",
+    ),
     (
         "boot: {architectures: [i386, i386]}",
         "f:1: key 'boot.architectures': one of them is listed twice",

@@ -536,6 +536,10 @@ FILES = (
     "root: {image: /a}\ngroups: {a: {match: '52:*', root: {kind: nbd}}}\n",
     f"clients: {{{PC}: {{root: {{kind: nbd}}}}}}\n",
     f"root: {{image: /a}}\nclients: {{{PC}: {{root: {{kind: nbd}}}}}}\n",
+    *("boot: {servers: []}\n", "boot: {servers: 10.0.0.1}\n", 'boot: {servers: "10.0.0.1,"}\n'),
+    *("boot: {servers: [10.0.0.1, 10.0.0.2]}\n", 'boot: {servers: "10.0.0.1, 10.0.0.2"}\n'),
+    *("boot: {servers: [10.0.0.1, 10.0.0.1]}\n", 'boot: {servers: "10.0.0.1, 10.0.0.1"}\n'),
+    'boot: {servers: "10.0.0.1, 10.0.0.2, 10.0.0.3"}\n',
     *("swap: {servers: [10.0.0.1, 10.0.0.1]}\n", 'swap: {servers: "10.0.0.1, 10.0.0.1"}\n'),
     *("swap: {servers: []}\n", "swap: {servers: 10.0.0.1}\n", "swap: {layout: stripe}\n"),
     *(

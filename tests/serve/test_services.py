@@ -195,6 +195,15 @@ def test_what_contradicts_the_network_is_said_at_once(serve: Callable[..., Servi
     assert status == 2 and "lan0" in complaints
 
 
+def test_a_machine_that_is_no_boot_server_of_the_profile_does_not_start(
+    serve: Callable[..., Serving],
+) -> None:
+    status, complaints = serve("--set", "boot.servers=10.99.0.7,10.99.0.8").end()
+    assert status == 2
+    assert "10.99.0.7 and 10.99.0.8 are the boot servers" in complaints.splitlines()[0]
+    assert f"served interfaces: {ADDRESS}" in complaints.splitlines()[0]
+
+
 def test_a_further_server_grants_leases_and_boots_nobody(
     serve: Callable[..., Serving], tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
@@ -75,7 +75,8 @@ class Neighbourhood:
     """Watches ``interfaces`` for other servers and for addresses in use.
 
     ``scopes`` are full mode's networks, none in proxy mode. Other servers are asked from
-    ``ports``, which the caller closes. Leases end by ``clock``.
+    ``ports``, which the caller closes. Leases end by ``clock``. The proxies ``beside`` us do the
+    same work, and are no finding.
     """
 
     def __init__(
@@ -85,7 +86,9 @@ class Neighbourhood:
         ports: Ports,
         journal: Journal,
         clock: Callable[[], float],
+        beside: Collection[IPv4Address] = (),
     ) -> None:
+        self._beside = beside
         self._adopt(interfaces, scopes)
         self._ports = ports
         self._journal = journal
@@ -321,6 +324,8 @@ class Neighbourhood:
             packet = parse(data)
             if is_here and packet.yiaddr == ANY:
                 return  # our own answer; any other is of a server beside us, on this machine
+            if server in self._beside and packet.yiaddr == ANY:
+                return
             full = bool(self._scopes)
             finding = findings.inspect(packet, server, interface.name, full=full)
         except ProtocolError:

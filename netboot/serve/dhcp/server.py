@@ -145,7 +145,12 @@ class DhcpServer:
             scope.pool.shorten(self._clock())
         self._ports.follow(self._interfaces)
         self._neighbourhood = Neighbourhood(
-            self._addresses, self._scopes, self._ports, self._journal, self._clock
+            self._addresses,
+            self._scopes,
+            self._ports,
+            self._journal,
+            self._clock,
+            self._profile.boot.servers,
         )
         self._neighbourhood.start()
         rival = await self._neighbourhood.rival(RIVAL_PATIENCE) if alone else None

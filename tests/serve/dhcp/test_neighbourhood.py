@@ -475,6 +475,25 @@ def test_it_does_not_start_as_the_second_of_its_kind(
 
 
 @root
+def test_the_other_boot_server_of_the_profile_is_no_rival(tmp_path: Path) -> None:
+    both = ("--set", f"boot.servers={SITE},{OURS}")
+
+    async def scenario(lan: Lan) -> None:
+        with site(*netboot_serve(tmp_path, "site", *both)):
+            cable = Cable("c9")
+            lan.stack.callback(cable.close)
+            await _answers(cable)
+            server = _start(tmp_path, *both)
+            await _ready(server)
+            await asyncio.sleep(0.5)  # it has asked for other servers meanwhile
+            server.terminate()
+            _, complaints = await asyncio.to_thread(server.communicate)
+            assert "proxyDHCP" not in complaints
+
+    on_lan(tmp_path, scenario)
+
+
+@root
 def test_told_to_serve_beside_another_it_does_and_so_does_who_has_seats_waiting(
     tmp_path: Path,
 ) -> None:

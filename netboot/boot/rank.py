@@ -1,0 +1,18 @@
+"""Rank: the place of this machine among the servers of ``boot.servers``. Pure."""
+
+from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address
+
+from netboot.errors import OperatorError
+
+
+def check(servers: Sequence[IPv4Address], own: Collection[IPv4Address]) -> None:
+    """Raise OperatorError if this machine, with the addresses ``own``, is none of ``servers``."""
+    if not servers or set(servers) & set(own):
+        return
+    found = " and ".join(map(str, sorted(own))) or "none"
+    raise OperatorError(
+        f"key 'boot.servers': {' and '.join(map(str, servers))} are the boot servers, and this "
+        f"machine is neither: its addresses on the served interfaces: {found}",
+        hint="correct the key, or name the interface with that address",
+    )
