@@ -18,6 +18,7 @@ from netboot.cli import (
     panel,
     persist,
     profiles,
+    secret,
     service,
     serving,
     top,
@@ -67,6 +68,7 @@ for verbs in (serving, profiles, looking, top, ordering, lab):
 app.add_typer(about)
 app.add_typer(image.app, name="image")
 app.add_typer(persist.app, name="persist")
+app.add_typer(secret.app, name="secret")
 app.add_typer(service.app, name="service")
 app.add_typer(panel.app, name="panel")
 

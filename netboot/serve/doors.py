@@ -20,6 +20,7 @@ from ipaddress import IPv4Address
 
 from netboot.boot import ticket
 from netboot.boot.client import is_played
+from netboot.boot.keyring import Keyring
 from netboot.errors import DeniedError
 from netboot.host.complaints import Complaints
 from netboot.serve.identity import Identity
@@ -40,9 +41,9 @@ SHOWS = {
 
 @dataclass(slots=True)
 class Doors:
-    """The doors of the room with this ``secret``."""
+    """The doors of the room with these ``keys``."""
 
-    secret: bytes = field(repr=False)
+    keys: Keyring = field(repr=False)
     seats: Seats = field(repr=False)
     identity: Identity
     _complaints: Complaints = field(default_factory=lambda: Complaints(log), repr=False)
@@ -102,17 +103,17 @@ class Doors:
 
     def begin(self, mac: str) -> str:
         """Return the session of a new boot."""
-        return ticket.begin(self.secret, mac, secrets.token_bytes(ticket.NONCE_BYTES), time.time())
+        return self.keys.begin(mac, secrets.token_bytes(ticket.NONCE_BYTES), time.time())
 
     def is_good(self, session: str) -> bool:
         """Return True if ``session`` is one that has not expired."""
-        key = ticket.read(self.secret, session, self.identity.earliest())
+        key = self.keys.read(session, self.identity.earliest())
         return key is not None and key.session != ""
 
     def _admitted(
         self, text: str, address: IPv4Address, *, begins: bool = False
     ) -> ticket.Key | None:
-        key = ticket.read(self.secret, text, self.identity.earliest())
+        key = self.keys.read(text, self.identity.earliest())
         if key is None or is_played(key.mac):  # what a played PC can get is one page
             return key
         if key.session and not begins:

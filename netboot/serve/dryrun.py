@@ -184,7 +184,7 @@ class _Rehearsal:
         session = self._room.seats.of(self._mac).session
         if not session:
             return text
-        token = ticket.swap_token(self._room.secret, session)
+        token = self._room.keys.swap_token(session)
         return text.replace(session, "<session>").replace(token, "<token>")
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import InitVar, asdict, dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from netboot.boot.arch import (
 from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.events import BootEvent, Journal
 from netboot.boot.host_key import host_key
+from netboot.boot.keyring import Keyring
 from netboot.boot.plan import (
     BootPlan,
     HashTree,
@@ -72,7 +73,7 @@ class Room:
 
     profile: Profile
     files: BootFiles
-    secret: bytes = field(repr=False)
+    secret: InitVar[bytes]
     journal: Journal
     table: LeaseTable
     trees: dict[str, HashTree] = field(default_factory=dict)  # of images, by path
@@ -85,6 +86,7 @@ class Room:
     # Called with a seat's report, and with a seat that asks for orders.
     on_report: Callable[[str, Report], None] = lambda mac, report: None
     on_asked: Callable[[str], None] = lambda mac: None
+    keys: Keyring = field(init=False, repr=False)
     seats: Seats = field(init=False, repr=False)
     doors: Doors = field(init=False, repr=False)
     leases: Leases = field(init=False, repr=False)
@@ -93,11 +95,12 @@ class Room:
     silence: Silence = field(init=False, repr=False)
     _complaints: Complaints = field(default_factory=lambda: Complaints(log), repr=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, secret: bytes) -> None:
+        self.keys = Keyring(secret)
         self.seats = Seats(
             self.profile, self.journal, self._has_swap, self._is_connected, self.uses.of
         )
-        self.doors = Doors(self.secret, self.seats, self.identity)
+        self.doors = Doors(self.keys, self.seats, self.identity)
         self.leases = Leases(self.seats, self.table, self.identity.now)
         self.admission = Admission(self.profile.http.rate, self.profile.clients)
         self.turns = Turns(self.files, self.seats, self.admission)
@@ -237,7 +240,7 @@ class Room:
             self.next_boots.before(seat.settings),
             client,
             SeatKeys(
-                ticket.swap_token(self.secret, session) if session else "",
+                self.keys.swap_token(session) if session else "",
                 session,
             ),
             server=server,
@@ -291,7 +294,7 @@ class Room:
     def lease(self, mac: str, request: LeaseRequest) -> str:
         """Grant a seat swap (see ``Leases.grant``). Return the line to send to the seat."""
         session = request.session
-        token = ticket.swap_token(self.secret, session) if session else ""
+        token = self.keys.swap_token(session) if session else ""
         return serialize(self.leases.grant(mac, request, token))
 
     async def is_saved(self, mac: str, area: int) -> bool:
@@ -350,7 +353,7 @@ class Room:
         """
         if is_played(who):
             return who
-        key = ticket.read(self.secret, who, self.identity.earliest())
+        key = self.keys.read(who, self.identity.earliest())
         return self.identity.mac_of(address) if key is None else key.mac
 
     def is_awaited(self, address: IPv4Address) -> bool:
@@ -404,7 +407,7 @@ class Room:
         files, refused = read_files(settings.own.files)
         for line in refused:
             self._complaints.warn(f"{key.mac} {line}", "%s: key 'seat.files': %s", key.mac, line)
-        facts = Facts(server, address, host_key(self.secret, key.mac), files)
+        facts = Facts(server, address, host_key(self.keys.current, key.mac), files)
         return seat_files.archive(settings, self.profile.dhcp, facts)
 
     def reads(self, reader: str, name: str, short: str) -> None:
@@ -418,7 +421,7 @@ class Room:
 
     def order_refusal(self, key: str, order: str, mac: str) -> str:
         """Return why a caller with this key may not give the order; empty if it may."""
-        return ticket.order_refusal(self.secret, key, order, mac, time.time())
+        return self.keys.order_refusal(key, order, mac, time.time())
 
     def base_url(self, server: IPv4Address) -> str:
         """Return the URL of our HTTP server at the address ``server``, without a path."""

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ from netboot.serve.identity import Identity
 from netboot.serve.next_boot import NextBoots
 from netboot.serve.noticing import Noticing
 from netboot.serve.room import Room
-from netboot.serve.secret import SECRET_FILE, load_secret
+from netboot.serve.rotation import SecretFollower
+from netboot.serve.secret import SECRET_FILE, load_secrets
 from netboot.serve.tftp.server import TftpServer
 from netboot.serve.tftp_files import TftpFiles
 
@@ -109,7 +110,8 @@ class Services:
         self._told: set[str] = set()  # errors since the last change
         self._changes = Complaints(log)  # a loose cable makes two lines a second
         self._neighbours = Neighbours(self._choice.interfaces)
-        secret = load_secret(state / SECRET_FILE, make=images is not None)  # makes the folder
+        path = state / SECRET_FILE
+        secrets = load_secrets(path, make=images is not None)  # makes the folder
         self._clock = clock.load(state / CLOCK_FILE)
         self._identity = Identity(profile, self._neighbours, self._clock.now)
         self._attached_by: dict[str, str] = {}  # MAC addresses by the addresses with swap in use
@@ -121,7 +123,7 @@ class Services:
                 {path.name: path for path in initrds},
                 {} if images is None else _catalogues(images / MANIFEST_FILE),
             ),
-            secret=secret,
+            secret=secrets.current,
             journal=journal,
             table=LeaseTable(profile.swap.capacity or ram_bytes() // 2, profile.swap.overcommit),
             identity=self._identity,
@@ -129,6 +131,7 @@ class Services:
             uses=Uses(None if images is None else state, self._clock.now),
             next_boots=NextBoots(None if images is None else state),
         )
+        self._secret = SecretFollower(path, self._room.keys, secrets, self._clock.now)
         self._dhcp: DhcpServer | None = None
         self._feed: FeedService | None = None
         self._running = contextlib.AsyncExitStack()
@@ -210,14 +213,14 @@ class Services:
         self._running.push_async_callback(feed.stop)
         feed.count(http)
         await feed.start()
+        self._secret.on_new = feed.rekey
+        self._keep_running(self._secret.run())
         self._followers += [
             self._neighbours.follow,
             lambda now: pages.follow(self._listen(_addresses(now))),
             lambda now: http.follow([LOOPBACK, *_addresses(now)]),
         ]
-        noticing = asyncio.get_running_loop().create_task(Noticing(self._room).run())
-        faults.watch(noticing)
-        self._running.callback(noticing.cancel)
+        self._keep_running(Noticing(self._room).run())
         if not self._swap_only:
             self._watch_uses(pages)
             await self._invite(pages, lambda tftp: feed.count(http, tftp))
@@ -225,6 +228,11 @@ class Services:
         self._announcer.follow(interfaces)
         self._running.callback(self._monitor.stop)
         self._monitor.start()
+
+    def _keep_running(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        faults.watch(task)
+        self._running.callback(task.cancel)
 
     def standing(self) -> Standing:
         """Return how the room stands: seats of each state, and in trouble. All 0 before the start."""
@@ -367,9 +375,7 @@ class Services:
                 self._room.uses.heard(map(mac_of, pages.readers()))
                 self._room.uses.forget()
 
-        watching = asyncio.get_running_loop().create_task(watch())
-        faults.watch(watching)
-        self._running.callback(watching.cancel)
+        self._keep_running(watch())
 
     def _watch_room(self, spec: StoreSpec, directory: Path) -> None:
         """Grant no more than the server can hold, from now on; warn if that is too little."""
@@ -383,9 +389,7 @@ class Services:
 
         with contextlib.suppress(OSError):  # the task tells it
             look()
-        watching = asyncio.get_running_loop().create_task(headroom.watch(look))
-        faults.watch(watching)
-        self._running.callback(watching.cancel)
+        self._keep_running(headroom.watch(look))
 
     def _paged(self, event: PageEvent) -> None:
         """Journal an event of the page server. A refused client is known by its address only."""

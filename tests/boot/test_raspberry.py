@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from scapy.layers.tftp import TFTP, TFTP_DATA, TFTP_RRQ
 
-from netboot.boot import raspberry, ticket
+from netboot.boot import raspberry
 from netboot.boot.arch import RASPBERRY_PI
 from netboot.boot.client import Client, Stage
 from netboot.boot.events import Journal
@@ -203,7 +203,7 @@ def test_a_pi_gets_a_token_with_its_address_and_keeps_it_however_often_it_reads(
     reply = ask(discover(PI_4), context(server.room.profile)).reply
     assert reply.client is not None
     server.room.plan(reply.client, US)
-    token = ticket.swap_token(server.room.secret, server.room.seats.of(PI_4).session)
+    token = server.room.keys.swap_token(server.room.seats.of(PI_4).session)
     for line in server.read([f"{SERIAL}/cmdline.txt"] * 2):
         assert line is not None and re.search(rb"netboot\.token=(\w+)", line)
         assert f"netboot.token={token} ".encode() in line

@@ -127,7 +127,7 @@ def test_an_image_with_the_words_of_a_seat_is_for_its_address(room: Room) -> Non
     stranger = IPv4Address("10.0.0.66")
     room.identity.links = FakeLinks({str(HERE): MAC, str(stranger): "52:54:00:00:00:66"})
     files = TftpFiles(room)
-    for who in (MAC, ticket.issue(room.secret, MAC), room.doors.begin(MAC)):
+    for who in (MAC, ticket.issue(room.keys.current, MAC), room.doors.begin(MAC)):
         path = f"boot/{who}/arm64/linux.efi"
         with pytest.raises(DeniedError, match=f"this is for {MAC}"):
             files.file(path, SERVER, stranger)

@@ -8,6 +8,7 @@ import pytest
 from netboot.boot import ticket
 from netboot.boot.client import PROBE_MAC, played_mac
 from netboot.boot.events import Journal
+from netboot.boot.keyring import Keyring
 from netboot.errors import DeniedError
 from netboot.profile.profile import Profile
 from netboot.serve.doors import Doors
@@ -30,7 +31,7 @@ def doors() -> Doors:
     """The seat SEAT is in the profile; OTHER_SEAT has booted."""
     profile = Profile.model_validate({"clients": {SEAT: {}}})
     links = FakeLinks({address: mac for mac, address in ADDRESSES.items()})
-    doors = Doors(SECRET, Seats(profile, Journal()), Identity(profile, links))
+    doors = Doors(Keyring(SECRET), Seats(profile, Journal()), Identity(profile, links))
     own = ticket.issue(SECRET, OTHER_SEAT)
     assert doors.open(own, IPv4Address(ADDRESSES[OTHER_SEAT]), begins=True)
     return doors

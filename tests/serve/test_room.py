@@ -51,13 +51,13 @@ def room(tmp_path: Path) -> Room:
 
 def other_room(room: Room, profile: Profile) -> Room:
     return Room(
-        profile, BootFiles(room.files.images, profile), room.secret, room.journal, room.table
+        profile, BootFiles(room.files.images, profile), room.keys.current, room.journal, room.table
     )
 
 
 def token_of(room: Room) -> str:
     """Return the token of the seat's boot."""
-    return ticket.swap_token(room.secret, room.seats.of(MAC).session)
+    return room.keys.swap_token(room.seats.of(MAC).session)
 
 
 def ask_for_lease(room: Room, ram_bytes: int, mac: str = MAC) -> str:
@@ -160,7 +160,7 @@ def test_a_kernel_that_grub_refuses_is_heard_of(room: Room) -> None:
 def test_what_begins_a_boot_is_given_to_its_seat_alone(room: Room) -> None:
     room = other_room(room, Profile.model_validate({"boot": {"loader": "signed"}}))
     room.identity.links = links = FakeLinks({"10.0.0.9": MAC, "10.0.0.66": "52:54:00:00:00:66"})
-    files, old = TftpFiles(room), ticket.issue(room.secret, MAC)
+    files, old = TftpFiles(room), ticket.issue(room.keys.current, MAC)
     seat, stranger, new = (IPv4Address(f"10.0.0.{last}") for last in (9, 66, 67))
     for name in ("x86_64-efi.cfg", "failed.cfg", "amd64/vmlinuz"):
         for own in (f"boot/{MAC}", f"boot/{old}"):  # a ticket is of a PC that 0.1.0 booted
@@ -184,7 +184,7 @@ def test_a_pc_that_runs_begins_no_boot_unless_its_firmware_asks_dhcp(room: Room)
     """Users of a seat can ask for its files from its address, but not send DHCP as firmware does."""
     room.identity.links = FakeLinks({"10.0.0.9": MAC})
     seat, session = IPv4Address("10.0.0.9"), room.doors.begin(MAC)
-    names = ("", MAC, session, ticket.issue(room.secret, MAC))
+    names = ("", MAC, session, ticket.issue(room.keys.current, MAC))
     assert all(room.open(who, seat, begins=True) for who in names), "as far as we know, it is off"
     room.plan(Client(MAC, BY_NAME["bios"], Stage.IPXE), SERVER)
     assert room.admit(session, seat), "Linux asks"
@@ -199,7 +199,7 @@ def test_a_pc_that_runs_begins_no_boot_unless_its_firmware_asks_dhcp(room: Room)
     room.seats.of(MAC).heard_at -= 121  # it was switched off
     assert all(room.open(who, seat, begins=True) for who in names)
     assert room.lease(MAC, LeaseRequest(1 << 20, session=session)).startswith("size=")
-    token = ticket.swap_token(room.secret, session)
+    token = room.keys.swap_token(session)
     attached = room.table.attach(WireName.parse(f"seat-525400123456@{token}.1"), 0.0)
     assert isinstance(attached, Attached)
     with pytest.raises(DeniedError, match="this PC runs"):
@@ -386,10 +386,18 @@ def test_a_server_that_booted_nobody_grants_a_lease_of_its_own_for_the_same_sess
     servers = (SERVER, IPv4Address("10.0.0.2"))
     profile = Profile(swap=Swap(servers=servers, layout="stripe"))
     first = Room(
-        profile, BootFiles(room.files.images, profile), room.secret, Journal(), LeaseTable(GIB)
+        profile,
+        BootFiles(room.files.images, profile),
+        room.keys.current,
+        Journal(),
+        LeaseTable(GIB),
     )
     other = Room(
-        profile, BootFiles(room.files.images, profile), room.secret, Journal(), LeaseTable(GIB)
+        profile,
+        BootFiles(room.files.images, profile),
+        room.keys.current,
+        Journal(),
+        LeaseTable(GIB),
     )
     mac = other.seat_of(first.doors.begin(MAC), SERVER)
     assert mac == MAC
@@ -424,7 +432,7 @@ def test_a_server_that_was_restarted_takes_the_session_of_a_boot_before(room: Ro
     after = Room(
         room.profile,
         BootFiles(room.files.images, room.profile),
-        room.secret,
+        room.keys.current,
         Journal(),
         LeaseTable(GIB),
     )
@@ -605,7 +613,7 @@ def test_transfers_are_the_seats_whose_key_they_name_and_probes_are_no_news(room
 def test_a_root_image_opens_for_a_boot_but_not_for_a_played_one(room: Room) -> None:
     profile = Profile.model_validate({"root": {"kind": "nbd", "image": "/srv/root.squashfs"}})
     room = other_room(room, profile)
-    session, old = room.doors.begin(MAC), ticket.issue(room.secret, MAC)
+    session, old = room.doors.begin(MAC), ticket.issue(room.keys.current, MAC)
     stranger = "52:54:00:00:00:66"
     room.identity.links = FakeLinks({"10.0.0.9": MAC, "10.0.0.66": stranger})
     export = image_export("/srv/root.squashfs")
@@ -614,7 +622,7 @@ def test_a_root_image_opens_for_a_boot_but_not_for_a_played_one(room: Room) -> N
     assert room.image_of(old, "10.0.0.66") is room.image_of(old, "10.77.0.1") is None
     assert room.open("", IPv4Address("10.0.0.66"), begins=True), "so it is a seat"
     assert room.image_of(session, "10.0.0.66") is None
-    played = (room.doors.begin(played_mac(3)), ticket.issue(room.secret, PROBE_MAC))
+    played = (room.doors.begin(played_mac(3)), ticket.issue(room.keys.current, PROBE_MAC))
     for text in ("", MAC, "guess", session[:-1], *played):
         assert room.image_of(text, "10.0.0.9") is None
 
@@ -624,7 +632,7 @@ def test_the_files_of_a_seat_are_for_its_boot_alone(room: Room, tmp_path: Path) 
     seat = {"files": {"/opt/logo": str(tmp_path / "logo"), "/opt/gone": str(tmp_path / "gone")}}
     root = {"kind": "nbd", "image": "/srv/root.squashfs"}
     room = other_room(room, Profile.model_validate({"root": root, "seat": seat}))
-    session, old = room.doors.begin(MAC), ticket.issue(room.secret, MAC)
+    session, old = room.doors.begin(MAC), ticket.issue(room.keys.current, MAC)
     home = IPv4Address("10.0.0.9")
     room.identity.links = FakeLinks({str(home): MAC})
     key = room.admit(session, home)

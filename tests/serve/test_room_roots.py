@@ -113,13 +113,13 @@ def test_the_session_of_a_seat_opens_its_image_and_no_other(room: Room) -> None:
     )
     assert room.image_of(session, "10.0.0.9") is None, "no path"
     assert room.root_of(session, "10.0.0.10") is None, "another seat's address"
-    played = (room.doors.begin(played_mac(3)), ticket.issue(room.secret, played_mac(3)))
+    played = (room.doors.begin(played_mac(3)), ticket.issue(room.keys.current, played_mac(3)))
     for text in ("", MAC, "guess", session[:-1], *played):
         assert room.root_of(text, "10.0.0.9") is None
 
 
 def test_a_room_with_a_path_has_no_root_image(room: Room) -> None:
     profile = Profile.model_validate({"root": {"kind": "nbd", "image": "/srv/root.img"}})
-    other = Room(profile, room.files, room.secret, room.journal, room.table)
+    other = Room(profile, room.files, room.keys.current, room.journal, room.table)
     assert other.root_of(other.doors.begin(MAC), "10.0.0.9") is None
     assert "image-" in (other.script(MAC, "bios.ipxe", SERVER) or "")

@@ -11,7 +11,15 @@ import pytest
 
 from netboot.boot.ticket import SECRET_BYTES
 from netboot.errors import OperatorError
-from netboot.serve.secret import load_secret
+from netboot.host.state import unseal
+from netboot.serve.secret import (
+    DAY_SECONDS,
+    Secrets,
+    load_secret,
+    load_secrets,
+    rotate,
+    save,
+)
 
 
 def test_a_secret_is_made_once(tmp_path: Path) -> None:
@@ -187,3 +195,90 @@ def test_another_server_s_secret_has_to_be_there(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OperatorError, match="cannot keep the server's secret"):
         load_secret(tmp_path / "file" / "secret")
+
+
+def test_a_rotation_keeps_the_secret_before_it_and_none_else(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    load_secret(path)
+    first = load_secret(path)
+    assert rotate(path) == Secrets(first)
+    second = load_secrets(path)
+    assert (second.previous, second.left, second.until) == (first, DAY_SECONDS, None)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert rotate(path).current == second.current
+    third = load_secrets(path, make=False)
+    assert third.previous == second.current and len({first, second.current, third.current}) == 3
+    everything = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    assert first not in everything and first.hex().encode() not in everything
+    assert (tmp_path / ".secret.spare").read_bytes() == third.current
+
+
+def test_a_rotation_belongs_to_the_user_that_serves(tmp_path: Path) -> None:
+    load_secret(path := tmp_path / "secret")
+    if os.geteuid() != 0:
+        pytest.skip("only root rotates for another user")
+    for each in tmp_path.iterdir():
+        os.chown(each, 65534, 65534)
+    rotate(path)
+    assert {each.stat().st_uid for each in tmp_path.iterdir()} == {65534}
+
+
+def test_one_secret_alone_has_the_form_of_every_release(tmp_path: Path) -> None:
+    """A release that knows no rotation reads it, before the first one and a day after the last."""
+    load_secret(path := tmp_path / "secret")
+    assert len(path.read_bytes()) == SECRET_BYTES
+    rotate(path)
+    assert unseal(path.read_bytes(), 2)["version"] == 2
+    current = load_secret(path)
+    save(path, Secrets(current))
+    assert path.read_bytes() == current
+
+
+def test_a_save_does_not_undo_a_rotation(tmp_path: Path) -> None:
+    load_secret(path := tmp_path / "secret")
+    before = load_secrets(path)
+    rotate(path)
+    save(path, before)
+    assert load_secrets(path).previous == before.current
+
+
+@pytest.mark.parametrize("cut", [1, 40, 150])
+def test_a_damaged_file_of_two_secrets_is_replaced_by_the_spare_copy(
+    tmp_path: Path, cut: int
+) -> None:
+    load_secret(path := tmp_path / "secret")
+    rotate(path)
+    current = load_secret(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:cut] + bytes(len(content) - cut))
+    assert load_secrets(path) == Secrets(current)
+    assert load_secrets(path, make=False) == Secrets(current)
+
+
+def test_a_time_beyond_a_day_is_not_believed() -> None:
+    secrets = Secrets(b"n" * 32, b"o" * 32, left=1e9, until=None)
+    assert Secrets.parse(secrets.serialize()).left == DAY_SECONDS
+    with pytest.raises(ValueError, match="it has no two secrets"):
+        Secrets.parse(Secrets(b"n" * 32, b"o" * 32, left=float("nan")).serialize())
+    with pytest.raises(ValueError, match="it has no two secrets"):
+        Secrets.parse(Secrets(b"n" * 32, b"o" * 31, left=1.0).serialize())
+
+
+def test_without_a_secret_nothing_is_rotated(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="there is no secret to rotate"):
+        rotate(tmp_path / "secret")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rotation_without_room_leaves_the_secret_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = load_secret(path := tmp_path / "secret")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("netboot.serve.secret.rewrite_file", full)
+    with pytest.raises(OperatorError, match="the secret so far stays: No space left on device"):
+        rotate(path)
+    assert load_secrets(path) == Secrets(secret)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -38,24 +37,37 @@ class FeedService:
         state: Path,
         group: int = -1,
     ) -> None:
-        self._secret = room.secret
+        self._keys = room.keys
         self._state, self._group = state, group
         self.orders = Orders()
         acting = Acting(room, self.orders, links)
         self._figures = Figures(pages, room.table, room.admission, folders)
         self._feed = Feed(room, self._figures, acting)
-        self.door = Door(self._feed, partial(ticket.is_panel_key, room.secret))
+        self.door = Door(self._feed, room.keys.is_panel_key)
 
     async def start(self) -> None:
         """Begin. No seat needs the key or the socket: if one cannot be made, that is told."""
         self._feed.start()
-        key = ticket.panel_key(self._secret)
         try:
-            replace_file(self._state / KEY_FILE, f"{key}\n", mode=KEY_MODE)
+            self._write_key()
             await self.door.open(self._state, self._group)
         except OSError as error:
-            where = error.filename or self._state
-            log.warning("no panel can follow this server: %s: %s", where, error.strerror)
+            self._warn(error)
+
+    def rekey(self) -> None:
+        """Write the key for panels again, after a new secret. Panels that follow notice nothing."""
+        try:
+            self._write_key()
+        except OSError as error:
+            self._warn(error)
+
+    def _write_key(self) -> None:
+        key = ticket.panel_key(self._keys.current)
+        replace_file(self._state / KEY_FILE, f"{key}\n", mode=KEY_MODE)
+
+    def _warn(self, error: OSError) -> None:
+        where = error.filename or self._state
+        log.warning("no panel can follow this server: %s: %s", where, error.strerror)
 
     def standing(self) -> Standing:
         """Return how many seats there are of each state, and how many are in trouble."""
