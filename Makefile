@@ -1,7 +1,7 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
 .PHONY: help setup setup-vagrant setup-develop setup-test remove demo demo-screen pictures test nightly nightly-screens nightly-long \
     fuzz test-deploy test-panel unit check lint fix coverage docs lock clean \
-    torture torture-192 torture-128 torture-96 torture-loss torture-mirror room attack \
+    torture torture-192 torture-128 torture-96 torture-loss torture-mirror torture-cells room attack \
     bench-pages bench-client bench-boot bench-screen bench-panel
 
 LOGS := lab-logs
@@ -156,7 +156,7 @@ test-panel: setup-test
 torture: setup-test
 	@$(SUDO) .venv/bin/netboot build --profile profiles/lab.yaml --output $(LOGS)/images >/dev/null
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync torture-192 torture-128 torture-96 \
-	    torture-loss torture-mirror
+	    torture-loss torture-mirror torture-cells
 	@$(MAKE) --no-print-directory room
 
 ONE_TORTURE = @$(SUDO) .venv/bin/python -m tests.vm.torture --table --images $(LOGS)/images \
@@ -170,6 +170,9 @@ torture-loss:
 
 torture-mirror:
 	$(ONE_TORTURE) --mirror --long --memory 128
+
+torture-cells:
+	$(ONE_TORTURE) --cells --memory 128
 
 # Fails if a PC does not come through, or is served badly.
 room: setup-test

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: agent attach host=HOST[,HOST] port=PORT export=NAME connections=N timeout=SECONDS\n"
+    "usage: agent attach host=HOST[,HOST]... port=PORT export=NAME connections=N timeout=SECONDS\n"
     "                    patience=SECONDS [encrypt=CIPHER] [discard=no] [use=root|keep]\n"
     "                    [verify=BLOCKS:HASH] [wait=yes]\n"
     "       agent standby area=N host=HOST port=PORT export=NAME connections=N timeout=SECONDS\n"
@@ -34,7 +34,7 @@ static const char usage_text[] =
     "       agent status\n"
     "\n"
     "attach: turn the export of the NBD server at HOST into a swap area, print one line, close the\n"
-    "output and stay. Attach the export again after each loss. Of two servers each has all pages.\n"
+    "output and stay. Attach the export again after each loss. Of several servers two have all pages.\n"
     "  host         IPv4 addresses with dots; names are not resolved\n"
     "  connections  1 to 16\n"
     "  timeout      the connection is lost if the server does not answer for so long\n"

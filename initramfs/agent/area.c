@@ -13,6 +13,7 @@
 #include "types.h"
 #include "verity.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -46,6 +47,13 @@ int fresh_lease(struct area *area)
     area->target.proven = 0;
     explicit_bzero(area->target.key, sizeof area->target.key);
     return OK;
+}
+
+void area_move(struct area *area, const char *host)
+{
+    area->target.host = host;
+    area->target.token = "";
+    inet_pton(AF_INET, host, &area->lease.server.sin_addr);
 }
 
 static int connect_area(struct area *area)

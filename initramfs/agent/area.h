@@ -7,6 +7,9 @@ struct area;
 /* Get a fresh lease; the area uses its token from then on. Return an exit code. */
 int fresh_lease(struct area *area);
 
+/* Have the next area_open ask the server `host` for a lease, in place of the one before. */
+void area_move(struct area *area, const char *host);
+
 /* Open the area's connections, with a fresh lease if the area has no token. Return an exit code. */
 int area_open(struct area *area);
 

@@ -185,7 +185,16 @@ static void fail(const struct area *area)
              area->patience, out);
 }
 
-/* Try until a new area is attached. */
+/* Have a leg that is not there ask the next of the mirror's servers. */
+static void move_on(struct area *area)
+{
+    const char *host = md_next_host(area);
+
+    if (host)
+        area_move(area, host);
+}
+
+/* Try until a new area is attached: at the same server, or a leg at one server after the other. */
 static void start_fresh(struct area *area)
 {
     for (;;) {
@@ -196,6 +205,7 @@ static void start_fresh(struct area *area)
         if (code == OK)
             return;
         pause_for(REFUSED_PAUSE_MS);
+        move_on(area);
         if (code == REFUSED && *area->lease.path)
             area->target.token = ""; /* makes area_open ask for a fresh lease */
     }
@@ -234,6 +244,7 @@ static int replace(struct area *leg, int serves)
         if (trouble.replace > LONGEST_REPLACE_MS)
             trouble.replace = LONGEST_REPLACE_MS;
         pause_for(trouble.replace);
+        move_on(leg);
     }
     start_fresh(leg);
     return OK;

@@ -58,6 +58,7 @@ struct disk {
 static struct {
     int missing;      /* the dropped leg, 1 or 2; 0: none */
     int lost[LEGS];   /* 1 while the leg has no server */
+    const char *host[LEGS]; /* of each leg: only the missing one's changes */
 } *shared;
 static int md;
 
@@ -136,6 +137,8 @@ int md_start(struct area *legs, uint64_t size)
     shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         return complain(KERNEL_REFUSED, "mirror: no memory");
+    for (int at = 0; at < LEGS; at++)
+        shared->host[at] = legs[at].target.host;
     code = assemble(legs, size);
     if (code == OK)
         make_bios();
@@ -149,6 +152,21 @@ void md_stop(const struct area *legs)
         if (legs[at].index != NO_DEVICE)
             device_disconnect(legs[at].index);
     }
+}
+
+/* Two legs on one server would be one: their leases have the same name. */
+const char *md_next_host(const struct area *leg)
+{
+    const char *host = leg->target.host;
+
+    if (!leg->leg)
+        return NULL;
+    do {
+        host += strlen(host) + 1;
+        if (host == leg->hosts_end)
+            host = leg->hosts;
+    } while (host == shared->host[LEGS - leg->leg]);
+    return shared->host[leg->leg - 1] = host;
 }
 
 void md_note(const struct area *leg, int lost)

@@ -15,6 +15,10 @@ int md_start(struct area *legs, uint64_t size);
 /* Stop the array and disconnect its legs. */
 void md_stop(const struct area *legs);
 
+/* Return the next of the mirror's servers for a leg that is dropped or not there yet, and note it as the
+ * leg's. It is not the other leg's. Return NULL if the area is no leg. */
+const char *md_next_host(const struct area *leg);
+
 /* Note for the other leg's process that this leg has lost its server, or has one again. Does
  * nothing if the area is no leg. */
 void md_note(const struct area *leg, int lost);

@@ -1,11 +1,12 @@
-/* One area on two servers: a mirror by the kernel's md.
+/* One area on two servers: a mirror by the kernel's md. Further servers stand in for those that do not
+ * answer or refuse, in the seat's own order.
  *
  * Each leg has a process of its own, so that a silent server never delays the other leg. Both legs wait
  * for a lost server for up to swap.patience. A leg is dropped much earlier if the other leg has its
  * server: md then continues with one leg.
  *
- * A dropped leg has old pages and never returns with them. Its server is asked for a fresh lease, and
- * md copies all pages.
+ * A dropped leg has old pages and never returns with them. Its server, or one of the further ones, is
+ * asked for a fresh lease, and md copies all pages.
  */
 #include "mirror.h"
 #include "agent.h"
@@ -21,12 +22,18 @@
 
 int mirror_open(struct area *legs)
 {
+    const char *spare = legs[1].target.host;
     int codes[LEGS];
 
     for (int at = 0; at < LEGS; at++) {
         legs[at].leg = at + 1;
         legs[at].index = NO_DEVICE;
         codes[at] = area_open(&legs[at]);
+        while (codes[at] != OK && spare + strlen(spare) + 1 < legs->hosts_end) {
+            spare += strlen(spare) + 1;
+            area_move(&legs[at], spare);
+            codes[at] = area_open(&legs[at]);
+        }
         if (codes[at] != OK) {
             memset(legs[at].fds, -1, sizeof legs[at].fds);
             legs[at].export.size = 0;

@@ -118,14 +118,22 @@ static int read_word(enum verb verb, const char *word, struct area *area, unsign
     return complain(USAGE, "unknown key '%.*s'; keys: %s", (int)length, word, list(verb, 0));
 }
 
+static int check_host(const char *host)
+{
+    struct in_addr address;
+
+    if (inet_pton(AF_INET, host, &address) != 1)
+        return complain(USAGE, "host=%s: expected an IPv4 address", host);
+    return OK;
+}
+
 static int check_target(const struct target *target)
 {
     static const char longest_set[] = "@.ffffffffffffffff";
-    struct in_addr address;
     unsigned port;
 
-    if (inet_pton(AF_INET, target->host, &address) != 1)
-        return complain(USAGE, "host=%s: expected an IPv4 address", target->host);
+    if (check_host(target->host) != OK)
+        return USAGE;
     if (!number(target->port, 1, 65535, &port))
         return complain(USAGE, "port=%s: expected a number, 1 to 65535", target->port);
     /* A lease's token, or a key, may come in place of this token. */
@@ -185,7 +193,7 @@ int read_words(enum verb verb, char **words, struct area *areas, int *mirror)
     const char *token = getenv("NETBOOT_TOKEN"), *beacon = getenv("NETBOOT_BEACON");
     struct area *area = &areas[0];
     unsigned seen = 0;
-    char *second;
+    char *comma, *host;
     int code = OK;
 
     *area = (struct area){.number = 1, .leaving = -1};
@@ -198,13 +206,19 @@ int read_words(enum verb verb, char **words, struct area *areas, int *mirror)
             code = complain(USAGE, "missing key '%s'; needed: %s", keys[at].name, list(verb, 1));
     if (code != OK)
         return code;
-    second = verb == FOR_ATTACH && !area->use ? strchr(area->target.host, ',') : NULL;
-    *mirror = second != NULL;
-    if (second) {
-        *second = '\0';
+    comma = verb == FOR_ATTACH && !area->use ? strchr(area->target.host, ',') : NULL;
+    *mirror = comma != NULL;
+    if (comma) {
+        host = comma + 1;
+        area->hosts = area->target.host;
+        area->hosts_end = comma + strlen(comma) + 1;
+        for (; comma; comma = strchr(comma + 1, ','))
+            *comma = '\0';
         areas[1] = *area;
-        areas[1].target.host = second + 1;
+        areas[1].target.host = host;
         code = check_area(verb, &areas[1]);
+        for (; host < area->hosts_end && code == OK; host += strlen(host) + 1)
+            code = check_host(host);
     }
     if (code == OK)
         code = check_area(verb, area);

@@ -22,6 +22,8 @@ INITRAMFS_FILE = "initramfs.img"
 KEPT = "-persist"  # ends the name of the export with what a seat keeps
 VERIFIED = "-verified"  # ends the name of the export with an image and its hash tree
 STUB_FILE = "stub.efi"  # for processors with a unified kernel image
+# The page servers that a PC is told of: a kernel command line has 2048 characters at most.
+SERVERS_TOLD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,13 +242,14 @@ def kept_export(mac: str) -> str:
 def _page_servers(seat: Seat, server: IPv4Address) -> str:
     """Return the servers for a seat's pages, in the order for this seat.
 
-    With layout spread each seat has its own order. The order of the remaining servers stays the
-    same if another one is removed from the list.
+    With layout spread and mirror each seat has its own order, by rendezvous hashing (Thaler and
+    Ravishankar, 1998). The order of the remaining servers stays the same if another one is removed
+    from the list. A mirror is on the first two; the next ones stand in for them.
     """
     servers = list(seat.swap.servers) or [server]
-    if seat.swap.layout == "spread":
+    if seat.swap.layout != "stripe":
         servers.sort(key=lambda each: hashlib.blake2b(f"{seat.mac} {each}".encode()).digest())
-    return ",".join(map(str, servers))
+    return ",".join(map(str, servers[:SERVERS_TOLD]))
 
 
 def _image(

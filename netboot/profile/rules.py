@@ -17,10 +17,13 @@ Rule = dict[str, Any]
 _GIVEN: Rule = {"not": {"type": "null"}}
 _SOME: Rule = {"anyOf": [{"type": "array", "minItems": 1}, {"type": "string"}]}
 _ZERO: Rule = {"anyOf": [{"const": 0}, {"type": "string", "pattern": whole("0")}]}
-_PAIR: Rule = {
+_TWO_OR_MORE: Rule = {
+    "anyOf": [{"type": "array", "minItems": 2}, {"type": "string", "pattern": ","}]
+}
+_FEW: Rule = {
     "anyOf": [
-        {"type": "array", "minItems": 2, "maxItems": 2},
-        {"type": "string", "pattern": "^[^,]*,[^,]*$"},
+        {"type": "array", "maxItems": 8},
+        {"type": "string", "pattern": "^[^,]*(,[^,]*){0,7}$"},
     ]
 }
 
@@ -58,7 +61,8 @@ DHCP = rules(
 
 SWAP = rules(
     (has("layout", {"enum": ["stripe", "mirror"]}), has("servers", _SOME)),
-    (has("layout", {"const": "mirror"}), has("servers", _PAIR)),
+    (has("layout", {"const": "mirror"}), has("servers", _TWO_OR_MORE)),
+    (has("layout", {"const": "stripe"}), has("servers", _FEW)),
 )
 
 _STAR = {"type": "string", "pattern": r"[*]\s*$"}

@@ -44,7 +44,8 @@ from netboot.profile.roots import BY_NAME as ROOTS
 PAGE = 4096
 FULL_MODE = ("range", "router", "dns", "ntp", "domain", "lease_time", "client_ids")
 BOOT_SERVERS = 2
-MAX_SERVERS = 8  # a kernel command line has 2048 characters at most
+MAX_SERVERS = 32  # a room of 1,000 PCs needs 4 to 8
+MAX_PARTS = 8  # of a PC's swap: an agent of its own holds each (initramfs/agent/status.c)
 
 
 class DhcpNetwork(Section):
@@ -339,12 +340,12 @@ class Swap(SeatSwap):
     port: Port = 10809
     """TCP port of the page server. Default: 10809."""
     servers: Annotated[tuple[Address, ...], OneOrMore(most=MAX_SERVERS, unique=True)] = ()
-    """The addresses of the page servers, up to 8; all need this profile and the same secret.
+    """The addresses of the page servers, up to 32; all need this profile and the same secret.
     Without this key: the server that boots the PCs.
     """
     layout: Literal["spread", "stripe", "mirror"] = "spread"
     """The distribution of a PC's pages over `swap.servers`. spread: all on one of them; stripe: a
-    part on each; mirror: all on each of two. Default: spread.
+    part on each of 1 to 8; mirror: all on each of two. Default: spread.
     """
 
     def area_bytes_for(self, ram_bytes: int) -> int:
@@ -364,8 +365,13 @@ class Swap(SeatSwap):
         twice = next((s for s in self.servers if self.servers.count(s) > 1), None)
         if twice is not None:
             raise misplaced(f"{twice} is listed twice", "servers")
-        if self.layout == "mirror" and len(self.servers) != 2:
-            raise misplaced(f"mirror needs two servers, found {len(self.servers)}", "layout")
+        if self.layout == "mirror" and len(self.servers) < 2:
+            raise misplaced(
+                f"mirror needs two servers or more, found {len(self.servers)}", "layout"
+            )
+        if self.layout == "stripe" and len(self.servers) > MAX_PARTS:
+            found = len(self.servers)
+            raise misplaced(f"stripe takes at most {MAX_PARTS} servers, found {found}", "layout")
         return self
 
 

@@ -290,7 +290,8 @@ def test_fits(shipped: Path) -> None:
         (words("attach", use="root", verify="2:" + "a" * 63), "verify=: expected BLOCKS:HASH"),
         (words("attach", use="root", verify="2:" + "g" * 64), "verify=: expected BLOCKS:HASH"),
         (words("attach", host="127.0.0.1,"), "host=: expected an IPv4 address"),
-        (words("attach", host="127.0.0.1,127.0.0.2,127.0.0.3"), "host=127.0.0.2,127.0.0.3: exp"),
+        (words("attach", host="127.0.0.1,127.0.0.2,127.0.0"), "host=127.0.0: exp"),
+        (words("attach", host="127.0.0.1,127.0.0.2,,127.0.0.3"), "host=: exp"),
         (words("attach", host="127.0.0.1,127.0.0.2", use="root"), "host=127.0.0.1,127.0.0.2: exp"),
         (words("standby", area=1), "area=1: expected a number, 2 to 4"),
         (words("standby", area=5), "area=5: expected a number, 2 to 4"),
@@ -528,6 +529,19 @@ def test_of_a_mirror_both_servers_are_asked(agent: Path, serve: Callable[..., Se
     server.stop()
     assert len(server.heard) == 2
     assert done.returncode == BAD_PROTOCOL
+
+
+def test_further_servers_stand_in_for_those_of_a_mirror_that_are_away(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY)
+    server = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK))
+    hosts = "127.0.0.2,127.0.0.3,127.0.0.1,127.0.0.4,127.0.0.1"
+    done = run(agent, *words("attach", server.port, host=hosts))
+    server.stop()
+    assert len(server.heard) == 2, "one for each leg"
+    for away in (2, 3, 4):
+        assert f"127.0.0.{away} port {server.port}: Connection refused" in done.stderr
 
 
 @pytest.mark.parametrize(

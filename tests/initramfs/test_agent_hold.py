@@ -35,6 +35,7 @@ from tests.initramfs.test_agent import (
 pytestmark = pytest.mark.system
 
 CONNECTIONS = 2
+NEXT_HOST = "127.0.0.2"  # of a mirror's servers, after the leg's own
 
 # The driver waits for timer_ms, mostly less than swap.timeout: the tests must not take so long.
 KERNEL = r"""
@@ -59,6 +60,7 @@ KERNEL = r"""
 #include <unistd.h>
 
 static int may_drop, missing, timer_ms;
+static const char *next_host;
 
 static void *drive(void *argument)
 {
@@ -105,6 +107,7 @@ int md_drop(const struct area *leg) { (void)leg; dprintf(1, "dropped\n"); return
 int md_join(const struct area *leg) { (void)leg; dprintf(1, "joined\n"); return OK; }
 int64_t md_look(const struct area *leg) { (void)leg; return FOREVER; }
 void md_note(const struct area *leg, int lost) { (void)leg; dprintf(1, "note %d\n", lost); }
+const char *md_next_host(const struct area *leg) { return leg->leg ? next_host : NULL; }
 int md_start(struct area *legs, uint64_t size) { (void)legs; (void)size; return OK; }
 void md_stop(const struct area *legs) { (void)legs; }
 
@@ -139,6 +142,7 @@ int main(int count, char **words)
     may_drop = atoi(words[4]);
     area.patience = (unsigned)atoi(words[5]);
     timer_ms = atoi(words[6]);
+    next_host = words[8];
     if (area_open(&area) != OK)
         return 1;
     device_connect(&area);
@@ -176,12 +180,12 @@ class Pages:
     "hangs up" on the first set, or on all later handshakes ("ends").
     """
 
-    def __init__(self, serve: str) -> None:
+    def __init__(self, serve: str, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.serve = serve
         self.linger = 0.05  # seconds until it notices the end of a connection
         self.sets: list[float] = []  # the times of the handshakes
         self.answers = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(address)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -282,9 +286,10 @@ class Pc:
         returns: bool = False,
     ) -> None:
         self.pages, self.beacons = Pages(serve), Beacons()
+        self.next = Pages("answers", (NEXT_HOST, self.pages.port))
         words = (
             *(self.pages.port, self.beacons.url, leg, int(other_is_healthy), patience, timer_ms),
-            int(returns),
+            *(int(returns), NEXT_HOST),
         )
         self.process = subprocess.Popen(
             [program, *map(str, words)],
@@ -309,6 +314,7 @@ class Pc:
         self.beacons.server.shutdown()
         self.beacons.server.server_close()
         self.pages.close()
+        self.next.close()
         self._done = output.splitlines(), console
         return self._done
 
@@ -393,6 +399,15 @@ def test_a_leg_whose_server_answers_nothing_is_dropped_at_once(start: Callable[.
     assert done == ["note 1", "dropped"]
     assert pc.beacons.stages() == ["agent:attached", "agent:lost", "agent:degraded"]
     assert len(pc.pages.sets) == CONNECTIONS, "it is left alone for some seconds"
+
+
+def test_a_dropped_leg_goes_on_to_the_next_server(start: Callable[..., Pc]) -> None:
+    pc = start("nothing", leg=1, other_is_healthy=True)
+    pc.wait_for("agent:renewed")
+    done, console = pc.end()
+    assert done[:3] == ["note 1", "dropped", "joined"]
+    assert len(pc.pages.sets) == len(pc.next.sets) == CONNECTIONS
+    assert "continues without 127.0.0.1" in console
 
 
 def test_a_leg_whose_server_hung_up_once_is_attached_again(start: Callable[..., Pc]) -> None:

@@ -204,7 +204,7 @@ MISTAKES = [
     ),
     (
         "swap:\n  servers: 10.0.0.1\n  layout: mirror",
-        "f:3: key 'swap.layout': mirror needs two servers, found 1",
+        "f:3: key 'swap.layout': mirror needs two servers or more, found 1",
     ),
     (
         "swap: {servers: 10.0.0.1}\ngroups:\n  a:\n    match: '52:*'\n    swap: {grow: 2}",
@@ -231,8 +231,12 @@ MISTAKES = [
         "f:1: key 'swap.servers': 10.0.0.1 is listed twice",
     ),
     (
-        f"swap: {{servers: [{', '.join(f'10.0.0.{last}' for last in range(1, 10))}]}}",
-        "f:1: key 'swap.servers': expected at most 8 servers, found 9",
+        f"swap: {{servers: [{', '.join(f'10.0.0.{last}' for last in range(1, 34))}]}}",
+        "f:1: key 'swap.servers': expected at most 32 servers, found 33",
+    ),
+    (
+        f"swap: {{servers: '{','.join(f'10.0.0.{last}' for last in range(1, 10))}', layout: stripe}}",
+        "f:1: key 'swap.layout': stripe takes at most 8 servers, found 9",
     ),
     (
         "swap: {servers: [10.0.0.1, 10.0.0.2], size: 2GiB, capacity: 1GiB}",

@@ -544,11 +544,11 @@ FILES = (
     *("swap: {servers: []}\n", "swap: {servers: 10.0.0.1}\n", "swap: {layout: stripe}\n"),
     *(
         f"swap: {{servers: [{', '.join(f'10.0.0.{n}' for n in range(1, top))}]}}\n"
-        for top in (9, 10)
+        for top in (33, 34)
     ),
     *(
         f'swap: {{servers: "{", ".join(f"10.0.0.{n}" for n in range(1, top))}"}}\n'
-        for top in (9, 10)
+        for top in (33, 34)
     ),
     *("swap: {layout: mirror}\n", "swap: {layout: mirror, servers: [10.0.0.1]}\n"),
     "swap: {layout: mirror, servers: [10.0.0.1, 10.0.0.2]}\n",
@@ -556,6 +556,12 @@ FILES = (
     'swap: {layout: mirror, servers: "10.0.0.1, 10.0.0.2, 10.0.0.3"}\n',
     "swap: {layout: mirror, servers: [10.0.0.1, 10.0.0.2, 10.0.0.3]}\n",
     "swap: {layout: stripe, servers: [10.0.0.1, 10.0.0.2, 10.0.0.3]}\n",
+    *(
+        f"swap: {{layout: {layout}, servers: {quote % ', '.join(f'10.0.0.{n}' for n in range(1, top))}}}\n"
+        for layout in ("stripe", "mirror", "spread")
+        for quote in ("[%s]", '"%s"')
+        for top in (9, 10)
+    ),
     *(
         f"swap: {{servers: [10.0.0.1, 10.0.0.2], grow: {grow}}}\n"
         for grow in ("0", '"0"', "2", '"2"')

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from netboot.lab import network
@@ -202,6 +203,27 @@ async def _break_second(scene: Scene) -> None:
     await scene.room.start_server(2)
 
 
+async def _break_cell(scene: Scene) -> None:
+    """Break for good one of the two servers with the PC's pages: a further one takes its place.
+
+    Not the one that boots the PC, so that it can tell.
+    """
+    told = [(event.stage, event.message) for event in scene.seat.events]
+    held: dict[str, None] = {}  # addresses, in the order of time
+    for stage, message in told:
+        address = re.search(r"[0-9]+(\.[0-9]+){3}", message)
+        if address is None:
+            continue
+        if stage in ("agent:attached", "agent:resynced"):
+            held[address[0]] = None
+        elif stage == "agent:degraded":
+            held.pop(address[0], None)
+    first = network.server_address(1).ip
+    numbers = [1 + int(IPv4Address(each)) - int(first) for each in held]
+    assert len(numbers) == 2, told
+    scene.room.kill_server(scene.chance.choice([number for number in numbers if number != 1]))
+
+
 async def _fill_store(scene: Scene, seconds: float, *, server: int = 1) -> None:
     """Leave a server's store no room, neither now nor for pages in place of freed ones."""
     pid = scene.room.server_processes(server)[0]
@@ -258,6 +280,7 @@ FAULTS = {
     "store full under a mirror": Fault(_for(20, _fill_second), True, away=False, tells=COPIED),
     "first of two servers replaced": Fault(_break_first, True, away=False, tells=COPIED),
     "second of two servers replaced": Fault(_break_second, True, away=False, tells=COPIED),
+    "one of four servers broken": Fault(_break_cell, True, away=False, tells=COPIED),
 }
 SHORT = (
     *("server killed", "workers killed", "server stopped, 8 s", "server killed"),
@@ -275,4 +298,6 @@ LONG = (
 )
 # A server breaks after the other one was replaced: does the new one have all pages?
 MIRROR = ("second of two servers replaced", "first of two servers replaced")
+# The second one may be the server that had taken the first one's part: two are left.
+CELLS = ("one of four servers broken",) * 2
 LONG_MIRROR = ("store full under a mirror", *MIRROR)

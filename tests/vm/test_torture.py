@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.vm.conftest import report_of
 
 SEED = "NETBOOT_TORTURE_SEED"  # of an earlier run, to repeat that one
@@ -25,6 +27,17 @@ def test_a_pc_survives_what_befalls_its_server_and_network(images: Path, tmp_pat
 
 def test_one_of_two_servers_breaks_and_then_the_other(images: Path, tmp_path: Path) -> None:
     report = torture(images, tmp_path, "--mirror", "--memory", "128")
+    assert report["failures"] == [], report
+    assert report["rounds"] >= 1
+    console = (tmp_path / "pc1.console").read_text(errors="replace")
+    assert console.count("md: md0: recovery done.") == 2
+
+
+@pytest.mark.nightly
+def test_a_mirror_over_two_of_four_servers_loses_one_and_then_another(
+    images: Path, tmp_path: Path
+) -> None:
+    report = torture(images, tmp_path, "--cells", "--memory", "128")
     assert report["failures"] == [], report
     assert report["rounds"] >= 1
     console = (tmp_path / "pc1.console").read_text(errors="replace")

@@ -23,6 +23,7 @@ from netboot.lab.rig import STATE_FOLDER, Classroom, Lesson, SeatReport
 from tests import ROOT
 from tests.vm.faults import (
     BOOT,
+    CELLS,
     FAULTS,
     LEASE_SECONDS,
     LONG,
@@ -255,15 +256,19 @@ def main() -> None:
     parser.add_argument(
         "--mirror", action="store_true", help="only what befalls one of two servers"
     )
+    parser.add_argument(
+        "--cells", action="store_true", help="only what befalls a mirror over two of four servers"
+    )
     parser.add_argument("--table", action="store_true", help="Markdown instead of JSON")
     options = parser.parse_args()
     chance = random.Random(options.seed)
     faults = list(LONG if options.long else SHORT)
     chance.shuffle(faults)
     settings = (f"dhcp.lease_time={LEASE_SECONDS}s", *options.set)
-    if options.mirror:
-        faults = list(LONG_MIRROR if options.long else MIRROR)
-        settings += (network.servers_setting(2), "swap.layout=mirror")
+    servers = 4 if options.cells else 2 if options.mirror else 1
+    if servers > 1:
+        faults = list(CELLS if options.cells else LONG_MIRROR if options.long else MIRROR)
+        settings += (network.servers_setting(servers), "swap.layout=mirror")
     _note(f"seed {options.seed}")
     lesson = Lesson(
         ROOT / "profiles/lab.yaml",
@@ -273,13 +278,13 @@ def main() -> None:
         # Not as a lesson's load, which switches the PC off at its end.
         arguments=f"netboot.load=2 netboot.rounds={ENDLESS_ROUNDS}",
         settings=settings,
-        servers=2 if options.mirror else 1,
+        servers=servers,
         initrds=(images.build_load_image(images.default_cache()),),
     )
 
     def body() -> int:
         ward = Ward(lesson, chance)
-        rounds = 1 if options.mirror else 2  # of twice the work
+        rounds = 1 if servers > 1 else 2  # of twice the work
         if options.loss:
             report = asyncio.run(loss(ward))
         else:
