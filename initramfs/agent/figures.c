@@ -18,17 +18,21 @@
 #ifndef FIGURES_MS /* tests have no time */
 #define FIGURES_MS 10000
 #endif
+#ifndef MDSTAT /* tests cannot make it where no md is loaded */
+#define MDSTAT "/proc/mdstat"
+#endif
 #define MAX_FIGURES 200 /* bytes that the server takes */
 #define MAX_VALUE 15    /* digits that it takes */
 #define TOLD_AREAS 4    /* of swap; the last one stands for all further ones */
 #define MAX_FILE 8192   /* bytes; /proc/vmstat has 4500 (Linux 6.5) */
 #define SCREEN_BYTES 64
 
-enum file { MEMINFO, SWAPS, MEMORY, IO, VMSTAT, LOADAVG, SCREEN, FILES };
+enum file { MEMINFO, SWAPS, MEMORY, IO, VMSTAT, LOADAVG, MIRRORS, SCREEN, FILES };
 
 static const char *const paths[FILES] = {
     "/proc/meminfo",     "/proc/swaps",  "/proc/pressure/memory",
-    "/proc/pressure/io", "/proc/vmstat", "/proc/loadavg", "/run/agent.screen",
+    "/proc/pressure/io", "/proc/vmstat", "/proc/loadavg", MDSTAT,
+    "/run/agent.screen",
 };
 
 static const struct figure {
@@ -49,6 +53,7 @@ static const struct figure {
     {",", VMSTAT, "refault_file "},
     {"&o=", VMSTAT, "oom_kill "},
     {"&l=", LOADAVG, ""},
+    {"&y=", MIRRORS, "recovery ="},
     {"&u=", SCREEN, "users="},
     {"&k=", SCREEN, "kind="},
 };

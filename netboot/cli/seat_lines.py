@@ -63,6 +63,8 @@ def line(seat: RoomSeat, now: float) -> Line:
         mem = f"{report.pressure.memory_some:.0f} %"
         io = f"{report.pressure.io_some:.0f} %"
     last = seat.trouble.message if seat.trouble else f"{seat.stage} {seat.message}".strip()
+    if seat.mirror == "resyncing":
+        last = f"{mirror(seat)}; {last}"
     cells = (
         seat.name,
         seat.state,
@@ -73,6 +75,13 @@ def line(seat: RoomSeat, now: float) -> Line:
         last,
     )
     return Line(seat.mac, tuple(map(printable, cells)), STYLES[seat.state])
+
+
+def mirror(seat: RoomSeat) -> str:
+    """Return the state of a seat's mirror, such as ``mirror: 42 % copied``; empty without one."""
+    if seat.mirror == "resyncing" and seat.report is not None and seat.report.copied >= 0:
+        return f"mirror: {seat.report.copied:.0f} % copied"
+    return f"mirror: {seat.mirror}" if seat.mirror else ""
 
 
 def size(number: float) -> str:
@@ -159,6 +168,7 @@ def _facts(seat: RoomSeat, now: float) -> Iterator[tuple[str, str]]:
         stored = f"{size(pages.stored)} stored, {size(pages.granted)} granted"
         rates = f"{pages.read_rate / 1e6:.2f} MB/s read, {pages.write_rate / 1e6:.2f} written"
         yield "Pages", f"{stored}, {pages.connections} connections, {rates}"
+    yield "Mirror", mirror(seat).removeprefix("mirror: ")
     if report is None:
         return
     pressure = report.pressure

@@ -34,7 +34,8 @@ class Report:
     """The report of a seat, one every 10 s. Counters are since its boot.
 
     ``areas``: used and whole bytes of each area of swap. ``zswap``: stored and compressed bytes.
-    ``users``: sessions of its screen, -1 if it has none. ``longest_loss``: seconds.
+    ``users``: sessions of its screen, -1 if it has none. ``longest_loss``: seconds. ``copied``: percent of
+    its swap that are copied to a mirror's new server, -1 while nothing is.
     """
 
     when: float
@@ -51,6 +52,7 @@ class Report:
     longest_loss: float = 0.0
     users: int = -1
     screen: str = ""
+    copied: float = -1.0
 
     @property
     def swap_used(self) -> int:

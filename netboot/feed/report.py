@@ -3,7 +3,7 @@
 The swap agent writes it (initramfs/agent/figures.c), ``KEY=VALUE`` joined by ``&``::
 
     v=1&d=1,4700&m=2012340&a=1012340&z=40960,12288&s=123456/524284&p=12.34,0.00&i=1.20,0.00&f=5678
-    &r=9,1234&o=0&l=0.12&u=1&k=kiosk
+    &r=9,1234&o=0&l=0.12&y=8.5&u=1&k=kiosk
 
 | key | value |
 |---|---|
@@ -16,6 +16,7 @@ The swap agent writes it (initramfs/agent/figures.c), ``KEY=VALUE`` joined by ``
 | f, o | major faults, and OOM kills, since the boot |
 | r | refaults since the boot: of anonymous pages and of files |
 | l | load, over a minute |
+| y | per cent that md has copied to a mirror's new server |
 | u, k | sessions of the screen, and its kind |
 
 A figure that the seat does not know is empty, and so is a key that is missing. Keys that are not in
@@ -64,6 +65,7 @@ def parse(text: str, when: float) -> Report:
         longest_loss=longest / 1000,
         users=_whole("u", take("u")) if take("u") else -1,
         screen=_kind("k", take("k")),
+        copied=_decimal("y", take("y"), 100.0) if take("y") else -1.0,
     )
 
 
@@ -155,6 +157,7 @@ def _shown(text: str) -> str:
 def text(report: Report) -> str:
     """Return a report as its seat writes it, without its last figures if they do not fit."""
     pressure, users = report.pressure, "" if report.users < 0 else report.users
+    copied = "" if report.copied < 0 else f"{report.copied:.1f}"
     pieces = (
         f"v={VERSION}",
         f"d={report.losses},{round(report.longest_loss * 1000)}",
@@ -168,6 +171,7 @@ def text(report: Report) -> str:
         f"r={report.refaults}",
         f"o={report.oom_kills}",
         f"l={report.load:.2f}",
+        f"y={copied}",
         f"u={users}",
         f"k={report.screen}",
     )

@@ -252,7 +252,10 @@ class Seats:
         image = (
             "" if use is None else f'"image": {json.dumps(use.label)}, "digest": "{use.short}", '
         )
-        return f'{{"mac": "{mac}", "hostname": {hostname}, {image}"events": [{events}]}}'
+        seat = self.peek(mac)
+        report = None if seat is None else seat.report
+        copied = f'"copied": {report.copied}, ' if report is not None and report.copied >= 0 else ""
+        return f'{{"mac": "{mac}", "hostname": {hostname}, {image}{copied}"events": [{events}]}}'
 
 
 def _beacons_of_this_boot(history: list[BootEvent]) -> list[BootEvent]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from netboot.cli import looking, status_table
-from netboot.feed.records import Hello, Record
+from netboot.feed.records import Hello, Record, Report
 from tests.panel.feeding import a_room, a_seat, fed_beside, figures, mac_of
 
 NOW = 1_700_000_000.0
@@ -46,6 +46,14 @@ def test_text_of_a_pc_moves_no_cursor() -> None:
     seat = replace(a_seat(1, NOW), name="[red]\x1b[2J", message="\x07\n\u202e")
     shown = table(seat)
     assert "\x1b" not in shown and "\x07" not in shown and "[red]?[2J" in shown
+
+
+def test_a_mirror_that_is_copied_says_how_far_it_is() -> None:
+    seat = replace(a_seat(1, NOW), mirror="resyncing")
+    assert "mirror: resyncing; " in table(seat, columns=200)
+    told = table(replace(seat, report=Report(NOW, copied=41.7)), columns=200)
+    assert "mirror: 42 % copied; " in told
+    assert "mirror" not in table(replace(seat, mirror="whole"), columns=200)
 
 
 def test_a_room_without_a_seat_says_so() -> None:

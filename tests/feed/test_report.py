@@ -12,7 +12,7 @@ from netboot.feed.report import KIB, MAX_AREAS, MAX_BYTES, parse, text
 
 SAMPLE = (
     "v=1&d=1,4700&m=2012340&a=1012340&z=40960,12288&s=123456/524284&p=12.34,0.00&i=1.20,0.00&f=5678"
-    "&r=9,1234&o=0&l=0.12&u=1&k=kiosk"
+    "&r=9,1234&o=0&l=0.12&y=8.5&u=1&k=kiosk"
 )
 REPORT = Report(
     when=7.0,
@@ -28,6 +28,7 @@ REPORT = Report(
     longest_loss=4.7,
     users=1,
     screen="kiosk",
+    copied=8.5,
 )
 
 
@@ -60,6 +61,7 @@ reports = st.builds(
     longest_loss=st.integers(0, 99999).map(lambda ms: ms / 1000),
     users=st.integers(-1, 9),
     screen=st.text("abcxyz", max_size=7),
+    copied=st.just(-1.0) | st.integers(0, 1000).map(lambda tenths: tenths / 10),
 )
 
 
@@ -72,7 +74,7 @@ def test_a_report_of_a_seat() -> None:
 def test_what_a_seat_writes_is_read_as_it_was(report: Report) -> None:
     written = text(report)
     assert len(written.encode()) <= MAX_BYTES
-    fits = written.count("&") == 13
+    fits = written.count("&") == 14
     assert parse(written, 7.0) == report or not fits
 
 
@@ -98,7 +100,7 @@ def test_a_report_with_large_figures_is_cut_between_two_of_them(report: Report) 
 
 @given(
     st.text(max_size=220)
-    | st.text("vmaszpfroldukx=&,/.0123456789", max_size=220).map("v=1&".__add__)
+    | st.text("vmaszpfroldukxy=&,/.0123456789", max_size=220).map("v=1&".__add__)
 )
 def test_any_text_is_a_report_or_a_reason_of_one_line(said: str) -> None:
     try:
@@ -112,9 +114,13 @@ def test_any_text_is_a_report_or_a_reason_of_one_line(said: str) -> None:
 
 
 def test_what_a_seat_does_not_know_is_empty() -> None:
-    unknown = parse("v=1&m=&a=&z=,&s=&p=,&i=,&f=&r=,&o=&l=&d=,&u=&k=", 0.0)
+    unknown = parse("v=1&m=&a=&z=,&s=&p=,&i=,&f=&r=,&o=&l=&d=,&y=&u=&k=", 0.0)
     assert unknown == Report(when=0.0) == parse("v=1", 0.0)
     assert (unknown.users, unknown.screen) == (-1, "")
+
+
+def test_reports_of_earlier_agents_are_read() -> None:
+    assert parse(SAMPLE.replace("&y=8.5", ""), 7.0) == replace(REPORT, copied=-1.0)
 
 
 def test_keys_of_a_later_version_are_passed_over() -> None:

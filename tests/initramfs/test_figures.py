@@ -28,6 +28,7 @@ PERIOD_MS = 300
 WAIT_SECONDS = 12.0
 SESSION = "7" * 64
 
+MDSTAT = "../run/mdstat"  # below the folder that stands for /proc
 FILES = {
     "meminfo": "MemTotal:        2012340 kB\nMemFree:          100 kB\nMemAvailable:    1012340 kB\n"
     "Zswap:             12288 kB\nZswapped:          40960 kB\n",
@@ -38,6 +39,10 @@ FILES = {
     "pressure/io": "some avg10=100.00 avg60=1.00 avg300=0.10 total=1\nfull avg10=0.50 avg60=0.00 total=0\n",
     "vmstat": "nr_free_pages 77\nworkingset_refault_anon 9\nworkingset_refault_file 1234\n"
     "pgfault 99999\npgmajfault 5678\noom_kill 2\n",
+    MDSTAT: "Personalities : [raid1]\nmd0 : active raid1 nbd1[2] nbd0[0]\n"
+    "      524224 blocks super non-persistent [2/1] [U_]\n"
+    "      [=>...................]  recovery =  8.5% (44544/524224) finish=0.3min speed=22272K/sec\n"
+    "\nunused devices: <none>\n",
     "loadavg": "0.12 0.34 0.56 1/234 5678\n",
 }
 REPORT = Report(
@@ -51,13 +56,14 @@ REPORT = Report(
     major_faults=5678,
     oom_kills=2,
     load=0.12,
+    copied=8.5,
 )
 
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the agent with gcc's checks, which sends its figures every 0.3 s."""
-    command = ["gcc", *WARNINGS, *SANITIZERS, f"-DFIGURES_MS={PERIOD_MS}"]
+    command = ["gcc", *WARNINGS, *SANITIZERS, f"-DFIGURES_MS={PERIOD_MS}", '-DMDSTAT="/run/mdstat"']
     return build(tmp_path_factory.mktemp("sanitized"), *command)
 
 
@@ -122,7 +128,7 @@ class Pc:
         mounts = "".join(
             f"mount --bind {self.proc / path} /proc/{path};"
             for path in FILES
-            if (self.proc / path).exists()
+            if path != MDSTAT and (self.proc / path).exists()
         )
         script = (
             f"mount --bind /dev/null /dev/kmsg; mount --bind {self.run} /run; {mounts}"
@@ -190,7 +196,9 @@ def test_the_figures_are_those_of_the_kernels_files(start: Start) -> None:
     assert REQUEST.fullmatch(pc.requests[-1]), "the server has a short way for this form"
     assert all(pc.with_connection), "and for a request that is there when the server accepts"
     (pc.proc / "loadavg").write_text("7.00 0 0 1/1 1\n")
-    assert pc.next_report().load == 7.0
+    (pc.proc / MDSTAT).write_text(FILES[MDSTAT].partition("      [=>")[0])
+    report = pc.next_report()
+    assert (report.load, report.copied) == (7.0, -1.0)
     assert pc.asked[-1][0] - when < 2.0
 
 

@@ -8,6 +8,7 @@ import pytest
 from netboot.boot.arch import ARCHITECTURES
 from netboot.boot.client import PROBE_MAC, Client, Stage, played_mac
 from netboot.boot.events import Journal
+from netboot.feed.records import Report
 from netboot.profile.profile import Profile
 from netboot.serve.seats import Seats
 
@@ -43,6 +44,16 @@ def test_the_status_has_the_last_event_and_a_history_has_all() -> None:
     events = [event.as_json() for event in seats.journal.history(MAC)]
     assert seat == {"mac": MAC, "hostname": "window", "events": events}
     assert overview == {"seats": [seat | {"events": events[-1:]}], "left_out": 0}
+
+
+def test_the_status_tells_how_far_a_mirror_is_copied() -> None:
+    seats = Seats(Profile(), Journal())
+    seats.record(MAC, "agent:renewed", "after 16 s")
+    for copied, told in ((-1.0, None), (8.5, 8.5), (-1.0, None)):
+        seats.of(MAC).report = Report(1.0, copied=copied)
+        for text in (seats.history(MAC) or "", seats.overview()[len('"seats": [') :]):
+            seat, _ = json.JSONDecoder().raw_decode(text)
+            assert seat.get("copied") == told
 
 
 def test_an_answer_to_status_has_a_limited_size() -> None:

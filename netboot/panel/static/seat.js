@@ -120,7 +120,7 @@ function Memory({ seat }) {
     <${Facts} rows=${[
       [t("seat.rates"), t("seat.in-out", { read: rate(pages.read_rate), write: rate(pages.write_rate) })],
       [t("seat.stored"), bytes(pages.stored)],
-      [t("seat.mirror"), seat.mirror && t(`mirror.${seat.mirror}`)],
+      [t("seat.mirror"), seat.mirror && t(`mirror.${seat.mirror}`) + (report.copied >= 0 ? `: ${percent(report.copied, 1)}` : "")],
       [t("seat.zswap"), stored ? t("seat.zswap.packed", { stored: bytes(stored), compressed: bytes(compressed) }) : t("seat.zswap.none")],
       [t("seat.oom"), number(report.oom_kills)],
       [t("seat.load"), number(report.load, 2)],

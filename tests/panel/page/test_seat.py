@@ -1,5 +1,6 @@
 """The screen of one seat in a real browser."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,18 @@ def test_memory_hardware_and_events_are_told(visit: Open, panel: Running) -> Non
     panel.played.room.change(MAC, report=replace(report, areas=((GIB, GIB),)))
     panel.played.patch(MAC)
     expect(page.locator(".meter").first).to_contain_text("1 GiB of 1 GiB")
+
+
+def test_a_mirror_tells_how_far_it_is_copied(visit: Open, panel: Running) -> None:
+    page, room = visit().go(f"seat/{MAC}"), panel.played.room
+    report = room.seats[MAC].report
+    assert report is not None
+    for copied, told in ((41.7, "being copied to the second server: 41.7.%"), (-1.0, "server")):
+        room.change(MAC, mirror="resyncing", report=replace(report, copied=copied))
+        panel.played.patch(MAC)
+        expect(page.locator(".facts").get_by_text("being copied to the second")).to_have_text(
+            re.compile(f"{told}$")
+        )
 
 
 def test_charts_show_the_hour_and_the_day(visit: Open) -> None:
