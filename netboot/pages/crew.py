@@ -208,6 +208,7 @@ class Crew:
         try:
             worker = control.meet(folder, name)
         except OSError as error:
+            # What it has open is locked, so its PCs are refused until they have let it go.
             log.warning("pages: an older worker cannot be reached: %s", error.strerror)
             return
         if worker is not None:

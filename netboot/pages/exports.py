@@ -319,6 +319,12 @@ class LeasedExports:
         self._changed()
         return "the PC asks for fresh swap"
 
+    def close(self) -> None:
+        """Close the page files. All workers have ended."""
+        for pages in self._pages.values():
+            pages.close()
+        self._pages.clear()
+
     def _open(self, lease: Lease, replaces: WireName | None) -> None:
         """Open the pages of ``lease``, made if it is attached for the first time by ``replaces``.
 
@@ -328,17 +334,20 @@ class LeasedExports:
         if generation in self._pages:
             return
         if replaces is None or generation in self._store.names():
-            self._pages[generation] = self._store.open(generation, lease.size_bytes)
+            self._pages[generation] = self._store.open(generation, lease.size_bytes, alone=True)
             return
         self._store.mend()
         try:
-            self._pages[generation] = self._store.create(generation, lease.size_bytes)
+            self._pages[generation] = self._create(lease)
         except OSError as error:
             # A PC that boots again in a full store takes the room of its boot before.
             if error.errno not in NO_ROOM or not self._table.make_way(replaces):
                 raise
             self._changed()
-            self._pages[generation] = self._store.create(generation, lease.size_bytes)
+            self._pages[generation] = self._create(lease)
+
+    def _create(self, lease: Lease) -> PageFile:
+        return self._store.create(lease.generation, lease.size_bytes, alone=True)
 
     def _attachment(self, lease: Lease, set_number: int, fences: bool) -> Attachment:
         return Attachment(

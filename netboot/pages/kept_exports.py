@@ -26,6 +26,7 @@ from netboot.pages.lease import Attached, Ends, Lease
 from netboot.pages.nbd.export import Export, Refused
 from netboot.pages.nbd.name import WireName
 from netboot.pages.stores.disk import DiskFile
+from netboot.pages.stores.folder import hold
 
 STATE_FILE = "areas.json"
 SUFFIX = ".img"
@@ -174,6 +175,12 @@ class KeptExports:
         self._table.lose(lease)
         return f"restore {self._path(lease)} and start the server again; the PC keeps nothing until then"
 
+    def close(self) -> None:
+        """Close the files. All workers have ended."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
     def as_rows(self) -> list[dict[str, Any]]:
         """Return the areas as JSON values, without secrets: what they may and what they do take."""
         return [
@@ -207,6 +214,7 @@ class KeptExports:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file")
+            hold(descriptor)
             if status.st_size < lease.size_bytes:  # new, or enlarged in the profile
                 os.ftruncate(descriptor, lease.size_bytes)
                 os.fsync(descriptor)

@@ -258,7 +258,8 @@ async def kill(worker: socket.socket) -> None:
     loop.add_reader(process, dead.set)
     try:
         signal.pidfd_send_signal(process, signal.SIGKILL)
-        # A slow disk may keep it from its end. It runs no more code of its own, which is enough.
+        # A slow disk may keep it from its end. The kernel may finish a call of it even then, so its
+        # page files stay locked until it is dead (stores/folder.py).
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(KILLED_SECONDS):
                 await dead.wait()

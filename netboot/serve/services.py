@@ -175,6 +175,7 @@ class Services:
             ceiling=lambda seat: self._room.seats.of(seat).settings.swap.ceiling,
             state=self._state,
         )
+        self._running.callback(leased.close)
         self._room.is_granted = leased.is_granted
         if store.directory is not None:
             for left in headroom.left_behind(store.directory, leased.files.places):
@@ -258,6 +259,7 @@ class Services:
         if not (self._profile.keeps or folder.exists()):
             return others
         kept = KeptExports(folder, KeptTable(0, new_key), self._clock.now)
+        self._running.callback(kept.close)
         self._running.push_async_callback(kept.keeper.stop)
         self._room.leases.kept = kept
         return WithKept(kept, others, KEPT)

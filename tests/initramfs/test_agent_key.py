@@ -225,6 +225,7 @@ class Place:
     def stop(self) -> None:
         self.server.ask(self.exports.files.keeper.flush)
         self._context.__exit__(None, None, None)
+        self.exports.close()
         self._store.close()
 
     def restart(self, kind: type[LeaseTable] = LeaseTable) -> None:

@@ -69,6 +69,7 @@ def test_the_use_of_a_key_is_on_disk_before_it_is_answered(tmp_path: Path) -> No
         assert exports.find(WireName.parse("swap@token.2")) == UNKNOWN
         assert key_of(exports, key) == ""
         after = state.read_bytes()
+        exports.close()
     for saved, token_is_good in ((before, True), (after, False)):
         state.write_bytes(saved)
         with closing(DiskStore(tmp_path, "room")) as store:
@@ -77,6 +78,7 @@ def test_the_use_of_a_key_is_on_disk_before_it_is_answered(tmp_path: Path) -> No
             assert isinstance(found, Refused) != token_is_good
             assert not token_is_good or key_of(exports, "token") == key
             assert not isinstance(exports.attach(WireName.parse(f"swap@{key}.2")), Refused)
+            exports.close()
 
 
 def test_a_lease_of_an_older_release_gets_a_key(tmp_path: Path) -> None:
@@ -88,6 +90,7 @@ def test_a_lease_of_an_older_release_gets_a_key(tmp_path: Path) -> None:
         rows = [{**row, "key": "", "version": 1} for row in table.as_json()]
         assert exports.directory is not None
         (exports.directory / STATE_FILE).write_text(json.dumps(rows))
+        exports.close()
     with closing(DiskStore(tmp_path, "room")) as store:
         exports = LeasedExports(store, LeaseTable(1 << 20))
         key = key_of(exports, "token")
@@ -113,6 +116,7 @@ class Server:
 
     def kill(self) -> None:
         """End as a process does that is killed: nothing is saved."""
+        self.exports.close()
         self.store.close()
 
 
@@ -301,7 +305,7 @@ def test_pages_that_cannot_be_opened_end_one_connection_of_a_take_over(
     again = Server(tmp_path)
     (lease,) = again.store.names()
 
-    def fail(name: str, size_bytes: int) -> NoReturn:
+    def fail(name: str, size_bytes: int, *, alone: bool) -> NoReturn:
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(again.store, "open", fail)
@@ -343,7 +347,7 @@ def test_pages_that_cannot_be_made_change_nothing(
 ) -> None:
     again = Server(tmp_path)
 
-    def fail(name: str, size_bytes: int) -> NoReturn:
+    def fail(name: str, size_bytes: int, *, alone: bool) -> NoReturn:
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
@@ -369,7 +373,7 @@ def test_a_new_boot_takes_the_room_of_the_boot_before(
     server.grant("new")
     create = server.store.create
 
-    def full(name: str, size_bytes: int) -> DiskFile:
+    def full(name: str, size_bytes: int, *, alone: bool) -> DiskFile:
         if old.lease in server.store.names():
             raise OSError(errno.ENOSPC, "No space left on device")
         return create(name, size_bytes)

@@ -3,6 +3,7 @@
 import os
 import stat
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,9 +22,15 @@ SEAT, EXPORT = "52:54:00:00:00:01", "seat-525400000001-persist"
 
 
 class Server:
-    """A server's kept areas in ``folder``."""
+    """A server's kept areas in ``folder``. The one before was killed: its files are closed."""
+
+    running: ClassVar[dict[Path, "Server"]] = {}
+    exports: KeptExports
 
     def __init__(self, folder: Path) -> None:
+        if folder in self.running:
+            self.running[folder].exports.close()
+        self.running[folder] = self
         self.table = KeptTable(64 * MIB, new_key)
         self.now = 0.0
         self.exports = KeptExports(folder / "persist", self.table, lambda: self.now)

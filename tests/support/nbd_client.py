@@ -14,7 +14,11 @@ class NbdClient:
     def __init__(self, address: tuple[str, int]) -> None:
         self.sock = socket.create_connection(address, timeout=TIMEOUT_SECONDS)
         self._cookie = 0
-        greeting = nbd.Greeting(self.receive(18))
+        try:
+            greeting = nbd.Greeting(self.receive(18))
+        except BaseException:
+            self.sock.close()
+            raise
         assert (greeting.magic, greeting.option_magic) == (0x4E42444D41474943, 0x49484156454F5054)
         self.sock.sendall(bytes(nbd.ClientFlags()))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from netboot.errors import OperatorError
 from netboot.host.boot import boot_id
 from netboot.host.state import set_aside
-from netboot.pages.stores.folder import Folder
+from netboot.pages.stores.folder import Folder, hold
 from netboot.pages.stores.sparse import SparseFile, raise_busy
 from netboot.profile.stores import StoreSpec
 
@@ -90,13 +90,13 @@ class DiskStore:
         if self._folder.mend():
             self._note(boot_id())
 
-    def create(self, name: str, size_bytes: int) -> DiskFile:
+    def create(self, name: str, size_bytes: int, *, alone: bool = False) -> DiskFile:
         """Create a file of holes."""
-        return DiskFile(self._folder.create(name, size_bytes), size_bytes)
+        return DiskFile(self._folder.create(name, size_bytes, alone=alone), size_bytes)
 
-    def open(self, name: str, size_bytes: int) -> DiskFile:
+    def open(self, name: str, size_bytes: int, *, alone: bool = False) -> DiskFile:
         """Open an existing file."""
-        return DiskFile(self._folder.open(name, size_bytes), size_bytes)
+        return DiskFile(self._folder.open(name, size_bytes, alone=alone), size_bytes)
 
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""
@@ -113,6 +113,7 @@ class DiskStore:
                 for name in self.names():
                     descriptor = os.open(self._folder.path_of(name), os.O_RDWR)
                     try:
+                        hold(descriptor)  # else a worker that was left may write once it is flushed
                         os.fsync(descriptor)
                     finally:
                         os.close(descriptor)

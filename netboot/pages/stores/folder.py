@@ -1,6 +1,7 @@
 """The directory of a store: private, locked by the running server, kept for the next one."""
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -76,11 +77,13 @@ class Folder:
         )
         return True
 
-    def create(self, name: str, size_bytes: int) -> int:
-        """Create a file of holes; return its descriptor. Raises OSError."""
+    def create(self, name: str, size_bytes: int, *, alone: bool = False) -> int:
+        """Create a file of holes; return its descriptor. Raises OSError. ``alone``: see ``hold``."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         descriptor = os.open(self.path_of(name), flags, 0o600)
         try:
+            if alone:
+                hold(descriptor)
             os.ftruncate(descriptor, size_bytes)
         except OSError:  # the file system allows no file of this size
             os.close(descriptor)
@@ -88,12 +91,20 @@ class Folder:
             raise
         return descriptor
 
-    def open(self, name: str, size_bytes: int) -> int:
-        """Open a file; return its descriptor. Raises FileNotFoundError, also for another size."""
+    def open(self, name: str, size_bytes: int, *, alone: bool = False) -> int:
+        """Open a file; return its descriptor. ``alone``: see ``hold``.
+
+        Raises FileNotFoundError, also for another size, and OSError.
+        """
         descriptor = os.open(self.path_of(name), os.O_RDWR)
-        if os.fstat(descriptor).st_size != size_bytes:
+        try:
+            if os.fstat(descriptor).st_size != size_bytes:
+                raise FileNotFoundError(f"page file {name} has another size")
+            if alone:
+                hold(descriptor)
+        except OSError:
             os.close(descriptor)
-            raise FileNotFoundError(f"page file {name} has another size")
+            raise
         return descriptor
 
     def names(self) -> list[str]:
@@ -116,6 +127,18 @@ class Folder:
     def path_of(self, name: str) -> Path:
         """Return the path of a page file, which need not exist."""
         return self.path / f"{name}{SUFFIX}"
+
+
+def hold(descriptor: int) -> None:
+    """Lock a page file until all copies of ``descriptor`` are closed, those of workers included.
+
+    So a worker that is stopped, or that a disk keeps from its end, still holds what it could write.
+    Raises OSError with EBUSY then: its pages must not be served before it has ended.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(errno.EBUSY, "a process of the server before still has them open") from None
 
 
 def _fresh(parent: Path) -> Path:

@@ -162,9 +162,9 @@ class MemoryStore:
         """Make the directory again if it was removed."""
         self._folder.mend()
 
-    def create(self, name: str, size_bytes: int) -> SparseFile:
+    def create(self, name: str, size_bytes: int, *, alone: bool = False) -> SparseFile:
         """Create a file of holes, with room for its notes: their mapping must never need more."""
-        descriptor = self._folder.create(name, _file_bytes(size_bytes))
+        descriptor = self._folder.create(name, _file_bytes(size_bytes), alone=alone)
         notes = _notes_at(size_bytes)
         try:
             os.posix_fallocate(descriptor, notes, _file_bytes(size_bytes) - notes)
@@ -174,9 +174,10 @@ class MemoryStore:
             raise
         return self._file(descriptor, size_bytes)
 
-    def open(self, name: str, size_bytes: int) -> SparseFile:
+    def open(self, name: str, size_bytes: int, *, alone: bool = False) -> SparseFile:
         """Open an existing file."""
-        return self._file(self._folder.open(name, _file_bytes(size_bytes)), size_bytes)
+        descriptor = self._folder.open(name, _file_bytes(size_bytes), alone=alone)
+        return self._file(descriptor, size_bytes)
 
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""

@@ -65,11 +65,11 @@ class NullStore:
     def mend(self) -> None:
         """Do nothing: there is no directory."""
 
-    def create(self, name: str, size_bytes: int) -> NullFile:
+    def create(self, name: str, size_bytes: int, *, alone: bool = False) -> NullFile:
         """Return a file of zeros."""
         return NullFile(size_bytes)
 
-    def open(self, name: str, size_bytes: int) -> NullFile:
+    def open(self, name: str, size_bytes: int, *, alone: bool = False) -> NullFile:
         """Raise FileNotFoundError: no file is kept."""
         raise FileNotFoundError(f"page file {name}: the null store keeps nothing")
 

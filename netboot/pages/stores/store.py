@@ -39,11 +39,17 @@ class PageStore(Protocol):
     def mend(self) -> None:
         """Make the directory again if it was removed. Raises OSError."""
 
-    def create(self, name: str, size_bytes: int) -> PageFile:
-        """Create a page file. ``name`` has letters, digits and hyphens. Raises OSError."""
+    def create(self, name: str, size_bytes: int, *, alone: bool = False) -> PageFile:
+        """Create a page file. ``name`` has letters, digits and hyphens. Raises OSError.
 
-    def open(self, name: str, size_bytes: int) -> PageFile:
-        """Open a page file. Raises FileNotFoundError if there is none of that name and size."""
+        ``alone``: nobody opens it so while a process has copies of its descriptors.
+        """
+
+    def open(self, name: str, size_bytes: int, *, alone: bool = False) -> PageFile:
+        """Open a page file. Raises FileNotFoundError if there is none of that name and size.
+
+        Raises OSError with EBUSY if it should be ``alone``, and an older process has it open so.
+        """
 
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""

@@ -71,8 +71,11 @@ class TieredStore:
         self._memory.mend()
         self._disk.mend()
 
-    def create(self, name: str, size_bytes: int) -> TieredFile:
-        """Create an empty file. Raises OSError if the limit leaves no room for its map."""
+    def create(self, name: str, size_bytes: int, *, alone: bool = False) -> TieredFile:
+        """Create an empty file. Raises OSError if the limit leaves no room for its map.
+
+        The half on disk is locked if it should be ``alone``: processes lock the other by turns.
+        """
         base = map_bytes(size_bytes)
         slot, generation = self._ledger.allot(base // PAGE_BYTES)
         with contextlib.ExitStack() as undo:
@@ -86,17 +89,17 @@ class TieredStore:
                 self._ledger.full |= error.errno in NO_ROOM  # the PC finds room when it asks again
                 raise
             os.pwrite(memory, HEADER.pack(slot, generation), 0)
-            disk = self._disk.create(name, size_bytes)
+            disk = self._disk.create(name, size_bytes, alone=alone)
             undo.pop_all()
         self._places[name] = (slot, generation)
         return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
-    def open(self, name: str, size_bytes: int) -> TieredFile:
+    def open(self, name: str, size_bytes: int, *, alone: bool = False) -> TieredFile:
         """Open an existing file. Raises FileNotFoundError, also for a damaged one."""
         place = self._place(name)
         memory = self._memory.open(name, map_bytes(size_bytes) + size_bytes)
         try:
-            disk = self._disk.open(name, size_bytes)
+            disk = self._disk.open(name, size_bytes, alone=alone)
         except OSError:
             os.close(memory)
             raise

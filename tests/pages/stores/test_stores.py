@@ -1,6 +1,7 @@
 """The duties of every page store, over the table of kinds."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -269,6 +270,21 @@ def test_failures_are_oserrors(store: PageStore) -> None:
     with pytest.raises(FileNotFoundError, match="page file a has another size"):
         store.open("a", 4096)
     pages.close()
+
+
+def test_pages_are_opened_alone_only_when_no_older_process_has_them_open_so(
+    store: PageStore,
+) -> None:
+    """A worker has copies of the descriptors. Who shares pages, as static exports do, may open them."""
+    made = store.create("a", SIZE, alone=True)
+    copy = adopted(store, made)
+    made.close()
+    with pytest.raises(OSError, match="a process of the server before still has them open") as busy:
+        store.open("a", SIZE, alone=True)
+    assert busy.value.errno == errno.EBUSY
+    copy.close()
+    store.open("a", SIZE, alone=True).close()
+    store.open("a", SIZE).close()
 
 
 # Crashes.
