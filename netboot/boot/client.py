@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv4Network
 
 from netboot.boot.arch import Architecture
 
@@ -9,6 +10,9 @@ from netboot.boot.arch import Architecture
 PROBE_MAC = "02:6e:65:74:62:6f"
 # The MAC addresses of `netboot storm` begin with this; two more bytes are the PC's number.
 STORM_MACS = "02:6e:62:73:"
+# They ask from these addresses if the server is on their machine. All of 127.0.0.0/8 is on each Linux
+# machine, and reaches its other addresses over `lo`; no program is known to use these.
+STORM_NETWORK = IPv4Network("127.83.0.0/16")
 
 
 def played_mac(number: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from netboot.boot.client import is_played
 from netboot.boot.limits import (
     JOURNAL_BYTES,
     JOURNAL_EVENTS,
@@ -120,7 +121,7 @@ class Journal:
     """The last events of every seat, and listeners that get each new one. Does no I/O.
 
     Any packet on the LAN can carry a new MAC address, so the memory is limited. Seats of the
-    profile, ``clients``, are never dropped. Of the others, strangers go first: seats that have
+    profile, ``clients``, are never dropped. Played PCs have no history. Of the others, strangers go first: seats that have
     neither sent a beacon nor downloaded anything (see ``prove``). Seats whose swap is ``in_use``
     go last. All tables below are in the order of the last events, the oldest first.
     """
@@ -149,7 +150,7 @@ class Journal:
 
     def prove(self, seat: str) -> None:
         """Note that a seat has sent a beacon, downloaded a file or attached its swap."""
-        if seat not in self._clients and seat not in self._proven:
+        if not is_played(seat) and seat not in self._clients and seat not in self._proven:
             self._proven[seat] = self._strangers.pop(seat, _History())
             self._fit(seat)
 
@@ -193,6 +194,8 @@ class Journal:
 
     def _append(self, event: BootEvent) -> None:
         seat = event.seat
+        if is_played(seat):
+            return  # in no list, and a storm of 1,000 would push all other PCs out
         if seat in self._clients:
             part, most = self._own, JOURNAL_EVENTS.per_address
         elif seat in self._proven:

@@ -223,6 +223,14 @@ def storm(
         float,
         typer.Option(min=1, max=3600, metavar="SECONDS", help="End the storm after this time."),
     ] = 300.0,
+    addresses: Annotated[
+        str,
+        typer.Option(
+            metavar="FIRST-LAST",
+            help="Addresses of this machine from which the PCs ask, one each. Default: if the "
+            "server is this machine, 127.83.0.1 and up; else they share one.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Play a room of PCs against a running server, from power-on to swap: DHCP, TFTP, HTTP, NBD.
@@ -234,10 +242,15 @@ def storm(
     """
     from netboot.boot import arch as architectures
     from netboot.cli import show
+    from netboot.host.descriptors import raise_limit
     from netboot.host.interfaces import find_one
+    from netboot.lab.storm import sources
     from netboot.lab.storm.play import Storm, play
     from netboot.lab.storm.report import Report
+    from netboot.profile.fields import RANGE
 
+    given = arguments.parse_word("--addresses", RANGE, addresses) if addresses else None
+    raise_limit()  # a PC that runs has two connections
     found = find_one(interface)
     address = (
         arguments.parse_word("--server", values.HOST_ADDRESS, server) if server else found.address
@@ -250,6 +263,7 @@ def storm(
         card=arguments.parse_word("--card", values.CARD, card),
         over=over,
         limit=limit,
+        sources=sources.choose(clients, given, address),
     )
     reports: list[Report] = []
 

@@ -202,11 +202,17 @@ def findings(all_findings: list[Finding]) -> str:
 def storm_begins(storm: Storm) -> str:
     """Return the lines that announce a storm."""
     first, last = played_mac(0), played_mac(storm.clients - 1)
+    sources = (
+        f"from {storm.sources[0]} to {storm.sources[-1]}, one for each PC"
+        if storm.sources
+        else "all from one, so the server's limits for one machine hold: --addresses gives them more"
+    )
     return (
         f"netboot: {storm.clients} PCs ({storm.arch.name}) start within {storm.over:g} s on "
         f"{storm.interface.name} and ask {storm.server}\n"
         f"  MAC addresses {first} to {last[-5:]}; the storm lasts at most {storm.limit:g} s and "
-        "gives all addresses and swap back"
+        "gives all addresses and swap back\n"
+        f"  IPv4 addresses: {sources}"
     )
 
 

@@ -287,7 +287,8 @@ class LeaseTable:
     def _expire(self, now: float) -> None:
         """End the leases that were unused for too long. Called when a seat comes: no timer."""
         for keyed in self._places.all():
-            seconds = self._lease_seconds if keyed.attached else PENDING_SECONDS
+            lasts = keyed.attached and keyed.asker != PLAYED  # a storm that was killed ended none
+            seconds = self._lease_seconds if lasts else PENDING_SECONDS
             if not keyed.in_use and now - keyed.seen >= seconds:
                 self._end(keyed)
 

@@ -197,14 +197,12 @@ Address = Annotated[IPv4Address, values.HOST_ADDRESS]
 Mac = Annotated[str, values.MAC]
 Port = Annotated[int, values.integer(1, 65535)]
 Size = Annotated[int, values.SIZE]
-Range = Annotated[
-    AddressRange,
-    Text(
-        "a range such as 10.0.0.50-10.0.0.99",
-        _range,
-        patterns.text(rf"{values.HOST}\s*-\s*{values.HOST}"),
-    ),
-]
+RANGE = Text(
+    "a range such as 10.0.0.50-10.0.0.99",
+    _range,
+    patterns.text(rf"{values.HOST}\s*-\s*{values.HOST}"),
+)
+Range = Annotated[AddressRange, RANGE]
 SizeOrTimes = Annotated[
     SwapSize,
     Text(

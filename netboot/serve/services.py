@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot import rank
+from netboot.boot.client import STORM_NETWORK
 from netboot.boot.events import Journal
 from netboot.boot.plan import KEPT, image_export, verified_export
 from netboot.boot.slices import Catalogue
@@ -326,8 +327,13 @@ class Services:
         return [(str(address), self._profile.swap.port) for address in addresses]
 
     def _networks(self, interfaces: Sequence[Interface]) -> list[IPv4Network]:
-        """Return the networks whose PCs are served over TFTP."""
-        return [*(each.network for each in interfaces), *self._profile.dhcp.networks]
+        """Return the networks whose PCs are served over TFTP.
+
+        PCs of a storm on this machine are among them: Linux drops packets from elsewhere that name a
+        loopback address (RFC 1122, section 3.2.1.3).
+        """
+        own = [each.network for each in interfaces]
+        return [*own, *self._profile.dhcp.networks, STORM_NETWORK]
 
     def _is_unattended(self) -> bool:
         """Return True if no person is at this start, so that a rival must not prevent it.

@@ -2,6 +2,7 @@
 
 import json
 
+from netboot.boot.client import played_mac
 from netboot.boot.events import BootEvent, Journal, estimated_bytes
 from netboot.boot.limits import JOURNAL_STRANGERS
 
@@ -20,6 +21,17 @@ def test_events_of_a_seat_stay_in_order_and_listeners_hear_each() -> None:
         journal.record(event("a", stage))
     assert [one.stage for one in journal.history("a")] == stages == [one.stage for one in heard]
     assert journal.history("b") == []
+
+
+def test_a_storm_pushes_no_pc_out() -> None:
+    journal, heard = Journal(), list[BootEvent]()
+    journal.subscribe(heard.append)
+    journal.record(event("a"))
+    for number in range(STRANGERS + 1):
+        journal.prove(played_mac(number))
+        journal.record(event(played_mac(number)))
+    assert list(journal.seats()) == ["a"]
+    assert len(heard) == STRANGERS + 2
 
 
 def test_only_the_last_events_of_a_seat_are_kept() -> None:

@@ -1,6 +1,5 @@
 """Fixtures: the LAN, a server on it, and small images of a room."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from tests import ROOT
 from tests.deploy.disk import Disk, make_disk
 from tests.deploy.rig import Lan, Serve
 from tests.support.command import SERVE
+from tests.support.images import write_images
 
 
 class _Silent:
@@ -42,16 +42,8 @@ def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lan]:
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a small folder of images, with the files of `netboot build`."""
     folder = tmp_path_factory.mktemp("images")
-    files = []
-    for name in ("amd64/vmlinuz", "amd64/initramfs.img", "undionly.kpxe", "snponly.efi"):
-        content = name.encode() * 1000
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
-        sha256 = hashlib.sha256(content).hexdigest()
-        files.append({"name": name, "size": len(content), "sha256": sha256})
-    (folder / "manifest.json").write_text(
-        json.dumps({"key": "test", "files": files, "processors": {"amd64": {}}})
-    )
+    names = ("amd64/vmlinuz", "amd64/initramfs.img", "undionly.kpxe", "snponly.efi")
+    write_images(folder, {name: 1000 * len(name) for name in names})
     return folder
 
 

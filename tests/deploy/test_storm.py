@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from netboot.boot.client import is_played
+from netboot.boot.client import STORM_MACS, is_played
+from netboot.pages.stores.folder import KEPT_PREFIX, SUFFIX
+from netboot.pages.stores.memory import TMPFS
+from netboot.serve.services import pages_name
 from tests import ROOT
 from tests.deploy.rig import HERE, Lan, Serve
 
@@ -75,11 +78,21 @@ def test_it_gives_back_what_it_was_given_and_is_in_no_list(
     _wait_for(events, "area 1: given back", 4)
     _wait_for(events, "released", 4)
     assert all(is_played(event["seat"]) for event in events)
-    leases = json.loads((tmp_path / "leases.json").read_text())["leases"]
-    assert len(leases) == 4 and all(lease["expires"] <= time.time() for lease in leases)
+    pages = TMPFS / f"{KEPT_PREFIX}{pages_name(tmp_path)}"
+    kept = [tmp_path / "leases.json", tmp_path / "swap.json", pages / "state-leases.json"]
+    end = time.monotonic() + 10
+    while remaining := [path for path in kept if STORM_MACS in path.read_text()]:
+        assert time.monotonic() < end, remaining
+        time.sleep(0.05)
+    assert list(pages.glob(f"*{SUFFIX}")) == []
     words = lan.command(*NETBOOT, "status", "--json")
     status = json.loads(subprocess.check_output(words, cwd=ROOT))
-    assert status["seats"] == []
+    assert (status["seats"], status["left_out"]) == ([], 0)
+    # By the feed, as a panel: it has the server's figures, too.
+    told = subprocess.check_output(
+        lan.command(*NETBOOT, "status", "--state", str(tmp_path)), cwd=ROOT, text=True
+    )
+    assert "no seat has asked for anything yet" in told and "  0/" in told, told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -133,6 +146,38 @@ def test_from_another_machine(lan: Lan, serve: Serve) -> None:
     command = ["nsenter", "-t", str(pc.pid), "--net", *words]
     report = json.loads(subprocess.check_output(command, cwd=ROOT))
     assert report["failed"] == 0 and report["server_cpu_seconds"] >= 0
+
+
+def test_each_pc_asks_from_an_address_of_its_own(lan: Lan, serve: Serve) -> None:
+    events = serve(FULL)
+    assert _storm(lan, "--clients", "3")[0] == 0
+    _wait_for(events, "first page written", 3)
+    addresses = {event["data"]["address"] for event in events if event["stage"] == "pages:attach"}
+    assert addresses == {"127.83.0.1", "127.83.0.2", "127.83.0.3"}
+
+
+def test_from_a_range_of_another_machine(lan: Lan, serve: Serve) -> None:
+    events = serve(FULL.replace("}", ", networks: {10.78.0.0/24: {range: 10.78.0.9-10.78.0.99}}}"))
+    pc = lan.add(2)
+    pc.run("ip route add local 10.78.0.0/24 dev lo")
+    subprocess.run(
+        lan.command("ip", "route", "add", "10.78.0.0/24", "via", str(pc.address)), check=True
+    )
+    words = [*NETBOOT, "storm", "--json", "--interface", "eth0", "--server", HERE, "--clients", "3"]
+    words += ["--addresses", "10.78.0.1-10.78.0.254"]
+    command = ["nsenter", "-t", str(pc.pid), "--net", *words]
+    assert json.loads(subprocess.check_output(command, cwd=ROOT))["failed"] == 0
+    _wait_for(events, "first page written", 3)
+    addresses = {event["data"]["address"] for event in events if event["stage"] == "pages:attach"}
+    assert addresses == {"10.78.0.1", "10.78.0.2", "10.78.0.3"}
+    done = subprocess.run(
+        [*command[:-1], "10.79.0.1-10.79.0.9"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "3 of 3 addresses are not on this machine" in done.stderr
 
 
 def test_nobody_there_is_one_line(lan: Lan) -> None:

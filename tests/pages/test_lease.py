@@ -19,7 +19,7 @@ from netboot.pages.lease import (
 )
 from netboot.pages.nbd.export import Refusal, Refused
 from netboot.pages.nbd.name import WireName
-from netboot.pages.places import PENDING_IN_TOTAL
+from netboot.pages.places import PENDING_IN_TOTAL, PENDING_SECONDS
 
 MIB = 1 << 20
 SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"
@@ -282,6 +282,16 @@ def test_a_storm_of_played_pcs_ends_the_pending_lease_of_no_real_one() -> None:
         granted(table.grant(f"m{number}", f"e{number}", "t", 1, 1.0, asker=PLAYED))
         assert len(table.generations()) == min(number + 2, PENDING_IN_TOTAL)
     assert table.find(wire(f"{EXPORT}@t")) is mine
+
+
+def test_a_lease_of_a_storm_that_was_killed_ends_soon() -> None:
+    table = LeaseTable(1 << 20)
+    for number, asker in enumerate((PLAYED, "10.0.0.7")):
+        lease = granted(table.grant(f"m{number}", f"e{number}", "t", 1, 0.0, asker=asker))
+        assert isinstance(table.attach(wire(f"e{number}@t"), 0.0), Attached)
+        table.let_go(lease.generation, 1.0)
+    granted(table.grant(SEAT, EXPORT, "t", 1, PENDING_SECONDS + 2.0))
+    assert [each.export for each in table.take_ended()] == ["e0"]
 
 
 def test_pending_leases_of_a_stranger_leave_room_for_others() -> None:

@@ -1,7 +1,8 @@
-"""A folder of images for a test whose PCs load nothing."""
+"""Folders of images for tests and benchmarks whose PCs are played or load nothing."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from netboot.images.manifest import MANIFEST_FILE
@@ -15,6 +16,19 @@ def write_manifest(folder: Path) -> None:
     sha256 = hashlib.sha256(content).hexdigest()
     row = {"name": "nothing.img", "size": len(content), "sha256": sha256}
     (folder / MANIFEST_FILE).write_text(json.dumps({"files": [row]}))
+
+
+def write_images(folder: Path, size_bytes: Mapping[str, int]) -> None:
+    """Make ``folder`` one of images with the files of `netboot build` for BIOS, in these sizes."""
+    files = []
+    for name, size in size_bytes.items():
+        content = (name.encode() * (size // len(name) + 1))[:size]
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        files.append({"name": name, "size": size, "sha256": sha256})
+    manifest = {"key": "test", "files": files, "processors": {"amd64": {}}}
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
 
 
 def renew_manifest(folder: Path) -> None:

@@ -25,7 +25,7 @@ from netboot.serve.tftp.client import fetch
 # PXE 2.1 section 2.2.5 (table 2-2): a lost question costs a PC these times.
 DHCP_WAITS = (4.0, 8.0, 16.0, 32.0)
 TFTP_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
-# A page server allows 128 connections per address, and all are from ours. Retry, as a PC does.
+# A page server allows 128 connections per address, and all may be from ours. Retry, as a PC does.
 ATTACH_SECONDS, ATTACH_PAUSE = 30.0, 0.5
 # Their TFTP options blksize and windowsize: boot ROMs (PXE 2.1), EDK2 (MdeModulePkg), iPXE.
 TERMS = {Firmware.BIOS: (1456, 1), Firmware.UEFI: (1468, 4)}
@@ -36,13 +36,15 @@ MAX_WAITS = 100  # scripts in a row that have the PC wait
 RAM_BYTES = 256 << 20
 PAGE = bytes(PAGE_BYTES)
 END_TRIES, END_PAUSE = 10, 0.2  # seconds; a page server notices a closed connection a moment later
+RELEASE_PAUSE = 0.005  # seconds; a RELEASE has no answer, so none may be lost in a full queue
 
 
 class Pc:
     """A played PC. ``boot`` switches it on; ``end`` gives its address and swap back.
 
-    All PCs share ``asking``. ``here`` is this machine's address on their network. If it may
-    ``hold`` them, the PC keeps the connections to its swap until its end.
+    All PCs share ``asking``. ``here`` is this machine's address on their network. ``source`` is the
+    address from which this PC asks over TFTP, HTTP and NBD, empty for the one that leads to the
+    server. If it may ``hold`` them, the PC keeps the connections to its swap until its end.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Pc:
         server: IPv4Address,
         here: IPv4Address,
         *,
+        source: str = "",
         hold: bool = True,
     ) -> None:
         self._firmware = asker
         self._asking = asking
         self._server = server
         self._here = here
+        self._source = source
         self._hold = hold
         self._address = ANY
         self._boot_file = ""
@@ -87,8 +91,7 @@ class Pc:
                 script = await self._wait(script)
         with self._stage("images"):
             for url in script.files:
-                size = await http_download(url, len, patience=DOWNLOAD_PATIENCE)
-                self._received(size)
+                await self._download(url)
         if script.page_server() is not None:
             with self._stage("swap"):
                 await self._attach(script)
@@ -99,7 +102,7 @@ class Pc:
         if self._lease_url:
             with contextlib.suppress(NetbootError):
                 for _ in range(END_TRIES):
-                    answer = await http_read(self._lease_url, "DELETE")
+                    answer = await http_read(self._lease_url, "DELETE", source=self._source)
                     ended = parse(answer.decode("utf-8", "replace"))
                     if not (isinstance(ended, Refused) and IN_USE in ended.reason):
                         break
@@ -107,6 +110,7 @@ class Pc:
         if self._address != ANY:
             xid = secrets.randbits(32)
             self._asking.tell(self._firmware.release(xid, self._address, self._server))
+            await asyncio.sleep(RELEASE_PAUSE)
 
     async def _lease(self, asker: Asker) -> Packet:
         """Get an address from a server in full mode, and from a proxy its offer alone.
@@ -135,8 +139,7 @@ class Pc:
 
     async def _loader(self) -> None:
         if self._boot_file.startswith("http://"):
-            size = await http_download(self._boot_file, len, patience=DOWNLOAD_PATIENCE)
-            self._received(size)
+            await self._download(self._boot_file)
         else:
             await self._tftp(*TERMS.get(self._firmware.arch.firmware, IPXE_TERMS))
 
@@ -152,12 +155,17 @@ class Pc:
             blksize=blksize,
             windowsize=windowsize,
             waits=TFTP_WAITS,
+            source=self._source,
         )
         self._received(len(content))
         return content.decode("ascii", "replace")
 
+    async def _download(self, url: str) -> None:
+        size = await http_download(url, len, patience=DOWNLOAD_PATIENCE, source=self._source)
+        self._received(size)
+
     async def _http(self, url: str) -> str:
-        content = await http_read(url, patience=DOWNLOAD_PATIENCE)
+        content = await http_read(url, patience=DOWNLOAD_PATIENCE, source=self._source)
         self._received(len(content))
         return content.decode("ascii", "replace")
 
@@ -185,18 +193,21 @@ class Pc:
         )
         lease = f"http://{host}:{server.port or 80}/lease/{ticket}"
         self._lease_url = f"{lease}?area=1"
-        answer = await http_read(f"{lease}?ram={RAM_BYTES}{fresh}")
+        answer = await http_read(
+            f"{lease}?ram={RAM_BYTES}{fresh}", patience=DOWNLOAD_PATIENCE, source=self._source
+        )
         granted = parse(answer.decode("utf-8", "replace"))
         if not isinstance(granted, Granted):
             raise AnswerError(f"no lease: {serialize(granted)}")
-        self._entry = SwapEntry(host, port, export, granted.token or token)
+        self._entry = SwapEntry(host, port, export, granted.token or token, self._source)
         await self._connect(int(words.get("netboot.connections", "1")))
         await self._connections[0].write(0, PAGE)
         await self._connections[-1].read(0, len(PAGE))
         if not self._hold:
             self._hang_up()
         # Otherwise the server assumes that this boot failed, and sends all drivers next time.
-        await http_read(f"http://{server.netloc}/beacon/{ticket}/storm", "POST")
+        beacon = f"http://{server.netloc}/beacon/{ticket}/storm"
+        await http_read(beacon, "POST", DOWNLOAD_PATIENCE, self._source)
 
     async def _connect(self, count: int) -> None:
         """Open ``count`` connections to the swap, as one set. Raises AnswerError."""
@@ -224,7 +235,7 @@ class Pc:
 def _named(answer: Packet, mac: str) -> str:
     """Return the boot file of an answer, with the played PC's name in it.
 
-    The server knows real PCs by their addresses, but all played ones have ours.
+    The server knows real PCs by their addresses, but all played ones ask from ours.
     """
     file = answer.file.decode("ascii", "replace")
     before, boot, name = file.rpartition("boot/")

@@ -9,9 +9,10 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import repeat
 from urllib.parse import urlsplit
 
 from netboot.boot.arch import Architecture
@@ -28,8 +29,9 @@ from netboot.serve.http.client import http_read
 from netboot.serve.tftp.client import fetch
 
 SCOUT_WAITS = (1.0, 1.0, 2.0)
-MAX_HELD = 60  # PCs that stay attached, with two connections each: see pc.ATTACH_SECONDS
-END_SECONDS = 10.0  # for all PCs to give back addresses and swap
+MAX_HELD = 60  # PCs of one address that stay attached, with two connections: see pc.ATTACH_SECONDS
+END_SECONDS = 30.0  # for all PCs to give back addresses and swap
+ENDING_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class Storm:
     """A storm: ``clients`` PCs on ``interface``, which start evenly spread over ``over`` seconds.
 
     After ``limit`` seconds it ends, and PCs that are not done have failed. ``card`` is PCI vendor
-    and device of their network cards.
+    and device of their network cards. ``sources`` are the addresses of this machine from which they
+    ask, one for each; without any, they share one.
     """
 
     interface: Interface
@@ -47,6 +50,7 @@ class Storm:
     card: tuple[int, int]
     over: float
     limit: float
+    sources: Sequence[IPv4Address] = ()
 
 
 async def play(storm: Storm, tell: Callable[[int], None] = lambda ended: None) -> Report:
@@ -65,16 +69,18 @@ async def play(storm: Storm, tell: Callable[[int], None] = lambda ended: None) -
                 f"no netboot server answers at {storm.server} on {storm.interface.name}: {error}",
                 hint="is 'netboot serve' running there? --server and --interface choose another",
             ) from None
-        here, hold = storm.interface.address, storm.clients <= MAX_HELD
-        pcs = [Pc(asker, asking, storm.server, here, hold=hold) for asker in askers]
+        here, hold = storm.interface.address, bool(storm.sources) or storm.clients <= MAX_HELD
+        sources = map(str, storm.sources) if storm.sources else repeat("")
+        pcs = [
+            Pc(asker, asking, storm.server, here, source=source, hold=hold)
+            for asker, source in zip(askers, sources, strict=False)
+        ]
         before, own = await _server_cpu(base), time.process_time()
         try:
             await _switch_on(pcs, storm, tell)
             own, after = time.process_time() - own, await _server_cpu(base)
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(END_SECONDS):
-                    await asyncio.gather(*(pc.end() for pc in pcs))
+            await _switch_off(pcs)
     spent = None if before is None or after is None else after - before
     return Report([pc.outcome for pc in pcs], spent, own)
 
@@ -102,6 +108,18 @@ async def _switch_on(pcs: list[Pc], storm: Storm, tell: Callable[[int], None]) -
     async with asyncio.TaskGroup() as group:
         for number, pc in enumerate(pcs):
             group.create_task(run(number, pc))
+
+
+async def _switch_off(pcs: Sequence[Pc]) -> None:
+    gate = asyncio.Semaphore(ENDING_AT_ONCE)
+
+    async def end(pc: Pc) -> None:
+        async with gate:
+            await pc.end()
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_SECONDS):
+            await asyncio.gather(*map(end, pcs))
 
 
 async def _scout(storm: Storm, asking: Asking) -> str:

@@ -39,10 +39,11 @@ class PageClient:
         return client
 
     @classmethod
-    async def _dial(cls, server: str, port: int) -> "PageClient":
+    async def _dial(cls, server: str, port: int, source: str = "") -> "PageClient":
+        ours = (source, 0) if source else None
         try:
             async with asyncio.timeout(SECONDS):
-                client = cls(*await asyncio.open_connection(server, port))
+                client = cls(*await asyncio.open_connection(server, port, local_addr=ours))
         except OSError as error:  # a timeout is one
             reason = error.strerror or "no connection"
             raise AnswerError(f"page server {server} port {port}: {reason}") from None
@@ -116,11 +117,11 @@ class SwapEntry:
     """The way into a leased export, as the swap agent goes it (initramfs/agent/handshake.c).
 
     The first connection asks for the key with the ``token``, and attaches with the key. The others
-    use the key at once.
+    use the key at once. ``source`` is our address, by default the one that leads to the server.
     """
 
-    def __init__(self, server: str, port: int, export: str, token: str) -> None:
-        self._place = server, port
+    def __init__(self, server: str, port: int, export: str, token: str, source: str = "") -> None:
+        self._place = server, port, source
         self._export = export
         self._token = token
         self._key = ""

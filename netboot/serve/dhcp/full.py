@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from ipaddress import IPv4Address
+from math import inf
 
 from netboot.boot.arch import Firmware
 from netboot.boot.client import Stage, is_played
@@ -26,6 +27,9 @@ from netboot.serve.dhcp.answer import (
 from netboot.serve.dhcp.packet import ANY, BROADCAST_FLAG, Option
 from netboot.serve.dhcp.packet import MessageType as Type
 from netboot.serve.dhcp.scope import Scope, owner_of, scope_of
+
+# A played PC says when it ends. Its program may be killed before, and a storm takes an hour at most.
+PLAYED_SECONDS = 3600.0
 
 
 def full_mode(question: Question, now: float) -> Reply | Ignored:
@@ -64,7 +68,10 @@ def _released(question: Question, scope: Scope, owner: str, now: float) -> Ignor
         return Claim(reason, False, Type.DHCPRELEASE, owner, question.mac, address, scope)
     if context.source[0] != address and not played:
         return Ignored(f"{address} released by {context.source[0]}, which does not have it")
-    scope.pool.release(owner, address, now)
+    if played:
+        scope.pool.forget(owner, address)
+    else:
+        scope.pool.release(owner, address, now)
     return Ignored(reason)
 
 
@@ -119,7 +126,8 @@ def _request(question: Question, scope: Scope, owner: str, now: float) -> Reply 
         address = pool.address_of(owner)  # it accepts our offer, and only fails to repeat it
     if address is None:
         return Ignored("DHCPREQUEST for no address", serious=question.client is not None)
-    if address in network and pool.commit(owner, address, now):
+    most_seconds = PLAYED_SECONDS if is_played(question.mac) else inf
+    if address in network and pool.commit(owner, address, now, most_seconds):
         reply = _lease(question, Type.DHCPACK, address, scope, pool.lease_time)
         # Firmware and iPXE take an offer. A client that names no server has had the address before.
         return replace(reply, renews=chosen is None and question.client is None)

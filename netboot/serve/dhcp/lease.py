@@ -9,7 +9,7 @@ and its userland each ask for an address, and its swap connection depends on tha
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 from zlib import crc32
 
@@ -88,8 +88,13 @@ class LeasePool:
             self._keep(replace(held, expires=until))
         return address
 
-    def commit(self, owner: str, address: IPv4Address, now: float) -> bool:
-        """Lease ``address`` to ``owner`` from ``now``. Return False if it must not have it."""
+    def commit(
+        self, owner: str, address: IPv4Address, now: float, most_seconds: float = inf
+    ) -> bool:
+        """Lease ``address`` to ``owner`` from ``now``. Return False if it must not have it.
+
+        The lease lasts for ``lease_time``, or ``most_seconds`` if that is less.
+        """
         if address in self._taken and address not in self._owners:
             return False  # it became a server's
         held = self._by_owner.get(owner)
@@ -99,7 +104,8 @@ class LeasePool:
             has_another = held is not None and held.expires > now
             if has_another or not self._is_free(address, owner, now):
                 return False
-        self._keep(Lease(owner, address, now + self.lease_time, acknowledged=True))
+        until = now + min(self.lease_time, most_seconds)
+        self._keep(Lease(owner, address, until, acknowledged=True))
         self.changes += 1
         return True
 
@@ -108,6 +114,13 @@ class LeasePool:
         held = self._by_owner.get(owner)
         if held is not None and held.address == address:
             self._keep(replace(held, expires=now))
+            self.changes += 1
+
+    def forget(self, owner: str, address: IPv4Address) -> None:
+        """End the lease of ``owner``, which never comes again."""
+        held = self._by_owner.get(owner)
+        if held is not None and held.address == address:
+            self._forget(held)
             self.changes += 1
 
     def withdraw(self, owner: str) -> None:

@@ -1,7 +1,8 @@
 """The HTTP client: ask as a PC does on its way to userland.
 
 The clients of DHCP, TFTP and NBD are beside their servers. Each function raises AnswerError, with
-one line, if the answer is wrong or if no data comes for ``patience`` seconds.
+one line, if the answer is wrong or if no data comes for ``patience`` seconds. They ask from our address
+``source``, by default the one that leads to the server.
 """
 
 import asyncio
@@ -18,10 +19,12 @@ MAX_BYTES = 1 << 30  # of a boot file; a mistake of the server must not keep us 
 PIECE_BYTES = 256 << 10
 
 
-async def http_read(url: str, method: str = "GET", patience: float = SECONDS) -> bytes:
+async def http_read(
+    url: str, method: str = "GET", patience: float = SECONDS, source: str = ""
+) -> bytes:
     """Return a whole small answer over HTTP."""
     content = bytearray()
-    await http_download(url, content.extend, method=method, patience=patience)
+    await http_download(url, content.extend, method=method, patience=patience, source=source)
     return bytes(content)
 
 
@@ -31,12 +34,15 @@ async def http_download(
     *,
     method: str = "GET",
     patience: float = SECONDS,
+    source: str = "",
 ) -> int:
     """Call ``take`` with each piece of an answer over HTTP. Return the number of bytes."""
     loop = asyncio.get_running_loop()
     place, got, expected = urlsplit(url), 0, None
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
         try:
+            if source:
+                sock.bind((source, 0))
             async with asyncio.timeout(patience):
                 await loop.sock_connect(sock, (place.hostname or "", place.port or 80))
                 path = place.path + (f"?{place.query}" if place.query else "")

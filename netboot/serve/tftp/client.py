@@ -22,18 +22,22 @@ async def fetch(
     windowsize: int = 1,
     waits: Sequence[float] = WAITS,
     port: int = PORT,
+    source: str = "",
 ) -> bytes:
     """Return the content of ``filename``.
 
     ``blksize`` is in bytes, ``windowsize`` in blocks. ``waits`` are the seconds until the last
-    packet is sent again, and at the end until the client gives up. Raises AnswerError if the server
-    refuses, breaks the protocol, or stops answering.
+    packet is sent again, and at the end until the client gives up. ``source`` is our address, by
+    default the one that leads to the server. Raises AnswerError if the server refuses, breaks the
+    protocol, or stops answering.
     """
     download = Download(filename, blksize, windowsize)
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
         peer, met = (str(server), port), False
         try:
+            if source:
+                sock.bind((source, 0))
             sock.sendto(download.again, peer)
             patience = iter(waits)
             wait = next(patience)
@@ -48,10 +52,10 @@ async def fetch(
                         raise AnswerError(f"TFTP {server}: no answer in {sum(waits):g} s")
                     sock.sendto(download.again, peer)
                     continue
-                datagram, source = answered
-                if not met and source[0] == peer[0]:
-                    peer, met = source, True  # the transfer's own port (RFC 1350 section 4)
-                if source != peer:
+                datagram, sender = answered
+                if not met and sender[0] == peer[0]:
+                    peer, met = sender, True  # the transfer's own port (RFC 1350 section 4)
+                if sender != peer:
                     continue
                 reply = download.receive(datagram)
                 patience = iter(waits)

@@ -160,6 +160,18 @@ def test_a_released_address_is_given_to_others_only_in_need() -> None:
     assert leases.offer(CID, OFFER_SECONDS + 2) is not None
 
 
+def test_a_lease_may_be_shorter_and_be_forgotten() -> None:
+    leases = pool(1)
+    address = leases.offer(ANN, 0)
+    assert address is not None and leases.commit(ANN, address, 0, 60)
+    assert leases.offer(BOB, 59) is None
+    leases.forget(BOB, address)
+    assert leases.offer(BOB, 59) is None
+    leases.forget(ANN, address)
+    assert leases.offer(BOB, 59) == address
+    assert leases.as_json() == {"leases": []}
+
+
 def test_only_the_holder_releases_and_declines() -> None:
     leases = pool(1)
     address = lease(leases, ANN, 0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netboot.boot.client import STORM_MACS, Client
+from netboot.boot.client import STORM_MACS, Client, played_mac
 from netboot.boot.plan import BootPlan, SeatKeys, boot_plan
 from netboot.errors import Ignored
 from netboot.profile.fields import AddressRange
@@ -361,6 +361,14 @@ def test_release_and_decline_get_no_answer() -> None:
     data = PxeClient().plain("decline", ("requested_addr", address))
     assert "declined" in refused(data, where)
     assert leased(where, PxeClient()) != address
+
+
+def test_a_released_lease_of_a_played_pc_is_forgotten() -> None:
+    where, played = context(FULL), PxeClient(mac=played_mac(7))
+    address = leased(where, played)
+    assert where.scopes[0].pool.address_of(played.mac) is not None
+    assert "released" in refused(played.plain("release", ciaddr=address), where)
+    assert where.scopes[0].pool.address_of(played.mac) is None
 
 
 def claimed(data: bytes, where: Context) -> Claim:
