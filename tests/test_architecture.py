@@ -22,7 +22,7 @@ PURE = (
     "serve.dhcp.packet serve.dhcp.frames serve.dhcp.pxe serve.dhcp.question serve.dhcp.sender "
     "serve.dhcp.findings serve.dhcp.lease serve.dhcp.scope serve.dhcp.responder serve.dhcp.record "
     "serve.dhcp.answer serve.dhcp.full serve.dhcp.conversation serve.dhcp.relay "
-    "serve.dhcp.refusal serve.dhcp.queue serve.dhcp.addresses serve.dhcp.doubles serve.changes "
+    "serve.dhcp.standby serve.dhcp.refusal serve.dhcp.queue serve.dhcp.addresses serve.dhcp.doubles serve.changes "
     "serve.tftp.packet serve.tftp.transfer serve.tftp.download serve.tftp.narrow "
     "roots.definition roots.manifest roots.recipes roots.translations "
     "images.modules images.drivers images.divide images.progress "

@@ -240,6 +240,13 @@ DHCP_CONVERSATIONS = Limit(
     120.0,
     "the oldest is forgotten: its REQUEST is judged by itself",
 )
+DHCP_STANDBY = Limit(
+    "PCs that a second boot server knows to wait for the first one's answer",
+    None,
+    4096,
+    64.0,
+    "the oldest is forgotten: the first server answers it, or it asks twice more",
+)
 # A room has fewer. A PC has its place until its turn, or until it is 10 s late for it.
 ADMISSION_QUEUE = Limit(
     "PCs of no profile that wait for their turn to download",

@@ -6,6 +6,14 @@ from ipaddress import IPv4Address
 from netboot.errors import OperatorError
 
 
+def superior(servers: Sequence[IPv4Address], own: Collection[IPv4Address]) -> IPv4Address | None:
+    """Return the boot server to which this machine, with the addresses ``own``, leaves the PCs.
+
+    Return None if there is none: this machine is the first one, or the only one.
+    """
+    return servers[0] if servers and servers[0] not in own else None
+
+
 def check(servers: Sequence[IPv4Address], own: Collection[IPv4Address]) -> None:
     """Raise OperatorError if this machine, with the addresses ``own``, is none of ``servers``."""
     if not servers or set(servers) & set(own):

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -49,7 +50,9 @@ from netboot.serve import changes
 from netboot.serve.announcing import Announcer
 from netboot.serve.boot_files import BootFiles
 from netboot.serve.dhcp.server import DhcpServer
+from netboot.serve.dhcp.standby import Standby
 from netboot.serve.feed.service import FeedService
+from netboot.serve.first_server import FirstServer
 from netboot.serve.http.server import HttpServer
 from netboot.serve.identity import Identity
 from netboot.serve.next_boot import NextBoots
@@ -278,6 +281,14 @@ class Services:
         self._running.push_async_callback(tftp.stop)
         await tftp.start(_addresses(interfaces))
         count(tftp)
+        servers = self._profile.boot.servers
+        standby = Standby(servers, time.monotonic())
+        if servers:
+            asking = asyncio.get_running_loop().create_task(
+                FirstServer(standby, self._profile.http.port).run()
+            )
+            faults.watch(asking)
+            self._running.callback(asking.cancel)
         self._dhcp = dhcp = DhcpServer(
             self._profile,
             interfaces,
@@ -287,6 +298,7 @@ class Services:
             self._identity,
             self._room.seats.is_known,
             self._clock.now,
+            standby,
         )
         self._running.push_async_callback(dhcp.stop)
         # Seats that wait for their swap come first: a rival server then causes a warning only.

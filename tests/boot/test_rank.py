@@ -11,6 +11,13 @@ FIRST, SECOND, STRANGER = (IPv4Address(f"10.0.0.{last}") for last in (1, 2, 9))
 SERVERS = (FIRST, SECOND)
 
 
+def test_the_second_server_leaves_the_pcs_to_the_first() -> None:
+    assert rank.superior(SERVERS, [STRANGER, FIRST]) is None
+    assert rank.superior(SERVERS, [SECOND]) == FIRST
+    assert rank.superior(SERVERS, []) == FIRST, "it has lost its address"
+    assert rank.superior((), [SECOND]) is None
+
+
 def test_a_machine_that_is_no_boot_server_is_told_so() -> None:
     for own in ([FIRST], [STRANGER, SECOND]):
         rank.check(SERVERS, own)

@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
@@ -35,12 +35,14 @@ from netboot.serve.dhcp.packet import (
 from netboot.serve.dhcp.ports import Ports
 from netboot.serve.dhcp.pxe import PXE_CLIENT
 from netboot.serve.dhcp.scope import Scope
+from netboot.serve.dhcp.standby import Standby
 
 log = logging.getLogger(__name__)
 
 # Our own DISCOVER finds the other servers. dnsmasq pings for 3 s before it answers one.
 SURVEY_SECONDS = (0.0, 4.0)
 SURVEY_PATIENCE = 10.0
+BOOT_SERVER = b"netboot-server"  # the host name in a survey of one of boot.servers
 SURVEY_ARCHITECTURES = (0, 7)  # a proxy may know BIOS only; the trap of option 60 is for UEFI
 # A machine in use answers an ARP probe within milliseconds, asleep on Wi-Fi within a second.
 PROBE_PATIENCE = 2.0
@@ -75,8 +77,8 @@ class Neighbourhood:
     """Watches ``interfaces`` for other servers and for addresses in use.
 
     ``scopes`` are full mode's networks, none in proxy mode. Other servers are asked from
-    ``ports``, which the caller closes. Leases end by ``clock``. The proxies ``beside`` us do the
-    same work, and are no finding.
+    ``ports``, which the caller closes. Leases end by ``clock``. ``standby`` notes the offers
+    of other boot servers, which are no finding.
     """
 
     def __init__(
@@ -86,9 +88,10 @@ class Neighbourhood:
         ports: Ports,
         journal: Journal,
         clock: Callable[[], float],
-        beside: Collection[IPv4Address] = (),
+        standby: Standby,
     ) -> None:
-        self._beside = beside
+        self._standby = standby
+        self._name = {int(Option.HOST_NAME): BOOT_SERVER} if standby.servers else {}
         self._adopt(interfaces, scopes)
         self._ports = ports
         self._journal = journal
@@ -177,7 +180,11 @@ class Neighbourhood:
             link.stop()
 
     def asked(self, packet: Packet, interface: Interface) -> bool:
-        """Return True if ``packet`` is our own survey, which a broadcast brings back to us."""
+        """Return True if ``packet`` is a survey: our own, which a broadcast brings back to us, or
+        that of the other boot server.
+        """
+        if self._standby.servers and packet.options.get(Option.HOST_NAME) == BOOT_SERVER:
+            return True
         link = self._links.get(interface.index)
         return link is not None and packet.chaddr[:6] == link.mac
 
@@ -324,7 +331,9 @@ class Neighbourhood:
             packet = parse(data)
             if is_here and packet.yiaddr == ANY:
                 return  # our own answer; any other is of a server beside us, on this machine
-            if server in self._beside and packet.yiaddr == ANY:
+            if server in self._standby.servers and packet.yiaddr == ANY:
+                if packet.message_type is MessageType.DHCPOFFER:
+                    self._standby.offered(server, packet.card, time.monotonic())
                 return
             full = bool(self._scopes)
             finding = findings.inspect(packet, server, interface.name, full=full)
@@ -379,7 +388,7 @@ class Neighbourhood:
             return  # gone meanwhile
         try:
             for architecture in SURVEY_ARCHITECTURES:
-                question = serialize(_survey(link.mac, architecture))
+                question = serialize(_survey(link.mac, architecture, self._name))
                 self._ports.send(question, interface, (EVERYONE, SERVER_PORT))
         except OSError as error:
             self._complaints.warn(
@@ -390,8 +399,11 @@ class Neighbourhood:
             )
 
 
-def _survey(mac: bytes, architecture: int) -> Packet:
-    """Return a DHCPDISCOVER of a PC with our own MAC address. It asks for a broadcast answer."""
+def _survey(mac: bytes, architecture: int, name: dict[int, bytes]) -> Packet:
+    """Return a DHCPDISCOVER of a PC with our own MAC address. It asks for a broadcast answer.
+
+    ``name`` is the option with our host name, none if other servers must take us for a PC.
+    """
     return Packet(
         op=BOOTREQUEST,
         xid=secrets.randbits(32),
@@ -403,5 +415,6 @@ def _survey(mac: bytes, architecture: int) -> Packet:
             Option.VENDOR_CLASS_IDENTIFIER: PXE_CLIENT + b":Arch:%05d:UNDI:003016" % architecture,
             Option.CLIENT_SYSTEM_ARCHITECTURE: architecture.to_bytes(2, "big"),
             Option.CLIENT_MACHINE_IDENTIFIER: bytes(17),
+            **name,
         },
     )

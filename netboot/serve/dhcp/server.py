@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Protocol
 
-from netboot.boot.client import Client
+from netboot.boot.client import Client, is_played
 from netboot.boot.events import BootEvent, Journal
 from netboot.boot.plan import BootPlan
 from netboot.errors import Ignored, OperatorError, ProtocolError
@@ -22,17 +22,18 @@ from netboot.host.interfaces import Interface, named_networks
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import record, refusal, sockets
 from netboot.serve.dhcp.addresses import Route, choose
-from netboot.serve.dhcp.answer import Claim, Context, Reply, Shortage
+from netboot.serve.dhcp.answer import SERVER_PORT, Claim, Context, Reply, Shortage
 from netboot.serve.dhcp.conversation import Conversations
 from netboot.serve.dhcp.doubles import Doubles
 from netboot.serve.dhcp.leasefile import LeaseFile
 from netboot.serve.dhcp.neighbourhood import Neighbourhood
-from netboot.serve.dhcp.packet import MessageType, Option, Packet, parse, serialize
+from netboot.serve.dhcp.packet import ANY, MessageType, Option, Packet, parse, serialize
 from netboot.serve.dhcp.ports import Ports
 from netboot.serve.dhcp.queue import Queue
 from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import Scope, make_scopes, owner_of
 from netboot.serve.dhcp.sockets import PRIVILEGED_BELOW
+from netboot.serve.dhcp.standby import GRACE_SECONDS, Standby, Turn
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +49,17 @@ BESIDE = "to serve beside it anyway: --set dhcp.beside=yes, or 'beside: yes' bel
 
 @dataclass(frozen=True, slots=True)
 class _Arrived:
-    """A datagram that waits for its turn; ``received`` is of time.perf_counter()."""
+    """A datagram that waits for its turn; ``received`` is of time.perf_counter().
+
+    ``left`` is the time (of time.monotonic()) at which it was left to another boot server for a
+    moment; None if it was not.
+    """
 
     arrival: sockets.Arrival
     bound: sockets.Port
     port: int
     received: float
+    left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,8 @@ class DhcpServer:
 
     ``plan`` decides on a client's boot. ``lease_file`` keeps full mode's leases. ``notes`` gets each
     lease and each answer. PCs for which ``is_known(mac)`` is True never wait for others
-    (dhcp/queue.py). Leases end by ``clock``, in seconds since the epoch.
+    (dhcp/queue.py). Leases end by ``clock``, in seconds since the epoch. ``standby`` decides which
+    PCs are left to another boot server; without it none is.
     """
 
     def __init__(
@@ -108,8 +115,10 @@ class DhcpServer:
         notes: Notes | None = None,
         is_known: Callable[[str], bool] = lambda mac: False,
         clock: Callable[[], float] = time.time,
+        standby: Standby | None = None,
     ) -> None:
         self._profile = profile
+        self._standby = Standby() if standby is None else standby
         self._clock = clock
         self._queue: Queue[_Arrived] = Queue(is_known)
         self._serving: asyncio.Handle | None = None  # of strangers that wait
@@ -150,7 +159,7 @@ class DhcpServer:
             self._ports,
             self._journal,
             self._clock,
-            self._profile.boot.servers,
+            self._standby,
         )
         self._neighbourhood.start()
         rival = await self._neighbourhood.rival(RIVAL_PATIENCE) if alone else None
@@ -183,6 +192,7 @@ class DhcpServer:
         self._networks = (*dict.fromkeys(networks), *self._profile.dhcp.networks)
         self._doubles = Doubles()  # a cable may lead elsewhere now
         own = [each.address for each in interfaces]
+        self._standby.follow(own)
         self._scopes = make_scopes(self._profile, networks, own, self._scopes)
 
     async def stop(self) -> None:
@@ -304,6 +314,8 @@ class DhcpServer:
                 return None
             if self._neighbourhood is not None and self._neighbourhood.asked(packet, interface):
                 return None
+            if self._is_left(packet, each, interface):
+                return None
             context = Context(
                 profile=self._profile,
                 server=interface.address,
@@ -325,6 +337,24 @@ class DhcpServer:
             message = "port %d: cannot answer a packet from %s\n%s"
             self._complaints.warn(sender, message, port, sender, traceback.format_exc())
         return None
+
+    def _is_left(self, packet: Packet, each: _Arrived, interface: Interface) -> bool:
+        """Return True if the packet is left to another boot server, or for a moment to see."""
+        if each.left is not None:
+            return self._standby.was_answered(packet.card, each.left)
+        is_relayed = packet.giaddr != ANY
+        if each.arrival.to == interface.address.packed and not is_relayed:
+            return False  # the PC has chosen us
+        # A storm or the doctor asks one server, and takes no other's answer.
+        if each.port != SERVER_PORT or is_played(packet.mac or ""):
+            return False
+        now = time.monotonic()
+        turn = self._standby.turn(packet, interface.address, now)
+        if turn is Turn.IF_SILENT:
+            # An offer may have come before its question, which waited here.
+            again = replace(each, left=now - GRACE_SECONDS)
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, self._answer_all, [again])
+        return turn is not Turn.OURS
 
     def _refused(self, packet: Packet, result: Ignored, interface: Interface, address: str) -> None:
         """Ask the link if that can help, and name a PC that gets no answer and should."""

@@ -14,6 +14,7 @@ from netboot.profile.profile import Profile
 from netboot.serve.dhcp.packet import MessageType, parse
 from netboot.serve.dhcp.server import DhcpServer, _Arrived
 from netboot.serve.dhcp.sockets import Arrival, Port
+from netboot.serve.dhcp.standby import Standby
 
 
 def card(name: str, index: int, address: str) -> Interface:
@@ -52,12 +53,13 @@ def server(
     journal: Journal,
     leases: Path | None = None,
     interfaces: Sequence[Interface] = (ETH,),
+    standby: Standby | None = None,
 ) -> DhcpServer:
     def plan(client: Client, server: IPv4Address, *, privileged: bool) -> BootPlan:
         seat = profile.seat_of(client.mac)
         return boot_plan(profile, seat, client, SeatKeys("token"), server=server)
 
-    made = DhcpServer(profile, interfaces, plan, journal, leases)
+    made = DhcpServer(profile, interfaces, plan, journal, leases, standby=standby)
     made._adopt(interfaces)
     made._load_leases()
     return made

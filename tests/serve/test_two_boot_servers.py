@@ -1,0 +1,165 @@
+"""Two boot servers, each a machine on one LAN: the second one boots PCs while the first one is off."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netboot.boot.arch import BY_NAME
+from netboot.boot.ticket import SECRET_BYTES
+from netboot.errors import AnswerError
+from netboot.host.interfaces import find
+from netboot.lab.storm.pc import Pc
+from netboot.pages.stores.folder import KEPT_PREFIX
+from netboot.pages.stores.memory import TMPFS
+from netboot.serve.dhcp.client import Asking
+from netboot.serve.dhcp.packet import MessageType, Packet
+from netboot.serve.dhcp.question import Asker
+from netboot.serve.http.status import fetch_status
+from netboot.serve.services import pages_name
+from tests import ROOT
+from tests.support.command import SERVE
+from tests.support.images import write_images
+from tests.support.networks import Machine
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+
+A, B, PC = (IPv4Address(f"10.3.0.{last}") for last in (1, 2, 77))
+MAC, BIOS = "52:54:00:00:00:01", BY_NAME["bios"]
+PROXY = f"boot: {{servers: [{A}, {B}]}}\nswap: {{capacity: 64MiB}}\n"
+FILES = ("amd64/vmlinuz", "amd64/initramfs.img", "undionly.kpxe")
+OFFER = [MessageType.DHCPOFFER]
+
+
+class Room:
+    """A switch, the machines of both servers, and a PC."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self._stack = stack
+        self._folder = folder
+        self._switch = Machine(stack)
+        self._switch.configure("link add br0 type bridge forward_delay 0", "link set br0 up")
+        self._servers = {each: self._machine(each) for each in (A, B)}
+        self.pc = self._machine(PC, MAC)
+        self.running: dict[IPv4Address, subprocess.Popen[bytes]] = {}
+        write_images(folder / "images", dict.fromkeys(FILES, 1000))
+
+    def _machine(self, address: IPv4Address, mac: str = "") -> Machine:
+        machine, port = Machine(self._stack), f"p{address.packed[3]}"
+        own = f" address {mac}" if mac else ""
+        peer = f"name eth0{own} netns {machine.pid}"
+        self._switch.configure(
+            f"link add {port} type veth peer {peer}", f"link set {port} master br0 up"
+        )
+        machine.configure(f"addr add {address}/24 broadcast + dev eth0", "link set eth0 up")
+        return machine
+
+    def serve(self, address: IPv4Address, profile: str) -> None:
+        """Start a server with the secret of both, in a process group of its own."""
+        state = self._folder / str(address)
+        state.mkdir(exist_ok=True)
+        secret = os.open(state / "secret", os.O_CREAT | os.O_WRONLY, 0o600)
+        os.write(secret, bytes(range(SECRET_BYTES)))
+        os.close(secret)
+        (room := state / "room.yaml").write_text(profile)
+        words = [sys.executable, "-m", *SERVE, "--set", "interface=eth0"]
+        images = self._folder / "images"
+        command = self._servers[address].command(
+            *words, "--profile", room, "--state", state, "--images", images
+        )
+        server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
+        self.running[address] = server
+        self._stack.callback(shutil.rmtree, TMPFS / f"{KEPT_PREFIX}{pages_name(state)}", True)
+        self._stack.callback(self.kill, address)
+        assert server.stdout is not None
+        assert b"ready" in server.stdout.readline()
+
+    def kill(self, address: IPv4Address) -> None:
+        """Take a server's power away: all its processes end at once."""
+        server = self.running.pop(address, None)
+        if server is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.communicate()
+
+    def seats(self, address: IPv4Address) -> list[str]:
+        """Return the MAC addresses of the seats that a server knows."""
+        seats = self._servers[address].call(lambda: fetch_status("127.0.0.1:8080"))["seats"]
+        return [seat["mac"] for seat in seats]
+
+    def play(self, scenario: Callable[[Asking], Coroutine[Any, Any, None]]) -> None:
+        """Run ``scenario`` on the PC."""
+
+        async def run() -> None:
+            asking = Asking(find("eth0")[0])
+            try:
+                await scenario(asking)
+            finally:
+                asking.close()
+
+        self.pc.call(lambda: asyncio.run(run()))
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    with ExitStack() as stack:
+        yield Room(stack, tmp_path)
+
+
+async def boots(asking: Asking, server: IPv4Address) -> float:
+    """Boot the PC from ``server``, up to a page of swap. Return the seconds that it took."""
+    begin, pc = time.monotonic(), Pc(Asker(MAC, BIOS), asking, server, PC)
+    try:
+        await pc.boot()
+    finally:
+        await pc.end()
+    return time.monotonic() - begin
+
+
+async def is_silent(asking: Asking, server: IPv4Address, question: Packet) -> bool:
+    """Ask twice, as firmware does that never counts ``secs`` up."""
+    try:
+        await asking.ask(question, server, OFFER, (0.7, 0.7))
+    except AnswerError:
+        return True
+    return False
+
+
+def test_the_second_proxy_boots_pcs_while_the_first_one_is_off(room: Room) -> None:
+    room.serve(A, PROXY)
+    room.serve(B, PROXY)
+    asker = Asker(MAC, BIOS)
+
+    async def with_both(asking: Asking) -> None:
+        assert await is_silent(asking, B, asker.discover(1))
+        await boots(asking, A)
+
+    room.play(with_both)
+    assert room.seats(A) == [MAC], "and not the second server, which has looked for others"
+    assert room.seats(B) == [], "it has told nothing of a PC that it left to the first one"
+    room.kill(A)
+
+    async def with_the_second(asking: Asking) -> None:
+        # 3 s until the first one counts as lost; the PC asks again after 4 s (PXE 2.1).
+        assert await boots(asking, B) < 15
+
+    room.play(with_the_second)
+    room.serve(A, PROXY)
+    time.sleep(1.5)  # it is asked each second
+
+    async def with_both_again(asking: Asking) -> None:
+        assert await is_silent(asking, B, asker.discover(2))
+        await boots(asking, A)
+
+    room.play(with_both_again)
