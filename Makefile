@@ -1,5 +1,5 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
-.PHONY: help setup setup-vagrant setup-develop setup-test remove demo demo-screen pictures test nightly nightly-screens nightly-long \
+.PHONY: help setup setup-vagrant setup-develop setup-test setup-nightly remove demo demo-screen pictures test nightly nightly-screens nightly-long \
     fuzz test-deploy test-panel unit check lint fix coverage docs lock clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror torture-cells room attack \
     bench-pages bench-client bench-boot bench-screen bench-panel
@@ -59,6 +59,9 @@ setup-develop:
 setup-test:
 	@tools/setup demo develop vagrant test
 
+setup-nightly:
+	@tools/setup demo develop vagrant test ceph
+
 remove:
 	@tools/setup --remove
 
@@ -87,7 +90,7 @@ else
 endif
 
 # What takes minutes and seldom breaks alone: CI runs it too.
-nightly: setup-test
+nightly: setup-nightly
 	$(SUDO) $(PYTEST) -p no:cacheprovider -m 'nightly and not screens'
 
 # PCs that show something, in more ways than make test has. CI runs it while there is time.

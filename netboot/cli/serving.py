@@ -217,7 +217,8 @@ def pages(
         str,
         typer.Option(
             metavar="STORE",
-            help="Where pages are kept: memory, disk:DIR, tiered:DIR,memory=SIZE, or null.",
+            help="Where pages are kept: memory, disk:DIR, tiered:DIR,memory=SIZE, "
+            "rbd:POOL[,namespace=NAME], or null.",
         ),
     ] = "memory",
     workers: Annotated[

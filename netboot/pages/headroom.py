@@ -18,7 +18,7 @@ from netboot.host.memory import Limit, free_bytes, memory_limits, ram_bytes
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.stores.folder import find_kept
 from netboot.pages.stores.memory import TMPFS
-from netboot.profile.stores import MIN_TIER_BYTES, StoreSpec
+from netboot.profile.stores import BY_NAME, MIN_TIER_BYTES, StoreSpec
 
 BLOCK_BYTES = 512  # of st_blocks (stat(2))
 # Beside the pages: both files of the lease table, and what the notes of each area take to fill a
@@ -117,15 +117,16 @@ def look(promise: Promise, directory: Path, granted: int) -> Holding:
     """
     spec = promise.spec
     limits = _limits(spec, directory)
-    fits = min(each.size_bytes for each in limits)
     half = ram_bytes() // 2
+    fits = min((each.size_bytes for each in limits), default=half)
     capacity = promise.capacity or min(half, fits)
     # Without a capacity in the profile nobody was promised more than was granted.
     promised = promise.capacity or int(granted / promise.overcommit)
     # What fits goes up and down with the server's own processes; a capacity is exact.
     least = promised if promise.capacity else promised * 15 // 16
     warnings = [_shortage(each, promised) for each in limits if each.size_bytes < least]
-    warnings += _inodes(spec, directory)
+    if limits:  # else its file system has no page
+        warnings += _inodes(directory)
     most = int(capacity * promise.overcommit)
     if spec.kind in ("memory", "tiered"):
         warnings += _taken(spec.memory_bytes or promised, used(directory))
@@ -142,6 +143,8 @@ def look(promise: Promise, directory: Path, granted: int) -> Holding:
 
 def _limits(spec: StoreSpec, directory: Path) -> list[Limit]:
     """Return what limits the pages of a store."""
+    if BY_NAME[spec.kind].remote:
+        return []
     kept = directory
     if spec.kind == "tiered":
         assert spec.directory is not None, "parse_store requires it"
@@ -180,7 +183,7 @@ def _capped(limit: Limit, most: int, tmpfs: Limit) -> str:
     )
 
 
-def _inodes(spec: StoreSpec, directory: Path) -> list[str]:
+def _inodes(directory: Path) -> list[str]:
     found = os.statvfs(directory)
     if not found.f_files or found.f_favail >= FEW_INODES:  # 0: a file system without a limit
         return []

@@ -12,9 +12,9 @@ from netboot.pages import upgrade
 from netboot.pages.exports import StaticExports
 from netboot.pages.server import Address, PageServer
 from netboot.pages.stores import memory
-from netboot.pages.stores.folder import KEPT_PREFIX, find_kept
+from netboot.pages.stores.folder import KEPT_PREFIX, beside, find_kept
 from netboot.pages.stores.store import make_store
-from netboot.profile.stores import parse_store
+from netboot.profile.stores import BY_NAME, parse_store
 
 
 def name_of(listen: Address, name: str) -> str:
@@ -36,6 +36,8 @@ def upgrade_static(listen: Address, store_text: str, name: str = "") -> int:
     # The directory of a tiered store is the one of its memory tier.
     parent = spec.directory if spec.kind == "disk" and spec.directory else memory.TMPFS
     kept = name_of(listen, name)
+    if BY_NAME[spec.kind].remote:
+        kept = beside(kept, spec.kind)
     found = find_kept(parent, kept, os.geteuid())
     return upgrade.ask(found or parent / f"{KEPT_PREFIX}{kept}")
 

@@ -326,8 +326,9 @@ class Swap(SeatSwap):
 
     store: Store = "memory"
     """The place where the server keeps the pages: memory, disk:DIR, or tiered:DIR,memory=SIZE,
-    which fills that much memory first. DIR is an absolute path, and must exist. null, for
-    measurements, loses all pages. Default: memory.
+    which fills that much memory first. DIR is an absolute path, and must exist. rbd:POOL and
+    rbd:POOL,namespace=NAME keep them in a Ceph cluster. null, for measurements, loses all pages.
+    Default: memory.
     """
     capacity: Size | None = None  # bytes
     """The most that all PCs together may store, such as 8GiB. Without this key: what fits, at most

@@ -1,10 +1,11 @@
 """The notation of page stores, and one row for each kind of store.
 
-A profile and the command line write ``memory``, ``disk:DIR``, ``tiered:DIR,memory=SIZE`` or
-``null``; docs/howto/page-stores.md says which one to choose. ``netboot.pages.stores`` has the
+A profile and the command line write ``memory``, ``disk:DIR``, ``tiered:DIR,memory=SIZE``,
+``rbd:POOL``, ``rbd:POOL,namespace=NAME`` or ``null``; docs/howto/page-stores.md says which one to choose. ``netboot.pages.stores`` has the
 stores themselves: one module for each kind, under its name.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,30 +22,36 @@ MIN_TIER_BYTES = 4 << 20
 class StoreSpec:
     """A store as the operator wrote it.
 
-    ``directory`` is None and ``memory_bytes`` 0 for kinds that have none.
+    ``directory`` is None, ``memory_bytes`` 0, and ``pool`` and ``namespace`` are empty for kinds that
+    have none.
     """
 
     kind: str
     directory: Path | None = None
     memory_bytes: int = 0
+    pool: str = ""
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreKind:
     """A kind of store: its name and its notation.
 
-    Several processes may change the page files of a ``shared`` kind at the same time.
+    Several processes may change the page files of a ``shared`` kind at the same time. The pages of a
+    ``remote`` kind are on other machines.
     """
 
     name: str
     form: str
     shared: bool = True
+    remote: bool = False
 
 
 STORE_KINDS = (
     StoreKind("memory", "memory"),
     StoreKind("disk", "disk:DIR"),
     StoreKind("tiered", "tiered:DIR,memory=SIZE", shared=False),
+    StoreKind("rbd", "rbd:POOL[,namespace=NAME]", shared=False, remote=True),
     StoreKind("null", "null"),
 )
 
@@ -71,6 +78,11 @@ def _convert(text: str) -> StoreSpec:
         if rest:
             raise Nearest(kind)
         return StoreSpec(kind)
+    if row.remote:
+        found = re.fullmatch(_POOL, rest.strip())
+        if found is None:
+            raise Nearest(row.form)
+        return StoreSpec(kind, pool=found["pool"], namespace=found["namespace"] or "")
     folder, _, size = rest.rpartition(",memory=") if "memory=" in row.form else (rest, "", "")
     folder = folder.strip()
     if not folder or "\0" in folder:
@@ -83,6 +95,9 @@ def _convert(text: str) -> StoreSpec:
     return StoreSpec(kind, Path(folder), memory_bytes)
 
 
+# Ceph allows more characters. These need no quotes in a shell, and no image's name has "/" or "@".
+_NAME = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*"
+_POOL = rf"(?P<pool>{_NAME})(?:,namespace=(?P<namespace>{_NAME}))?"
 _TIER_SIZES = patterns.size(MIN_TIER_BYTES, MAX_SIZE, UNITS)
 # A profile keeps the text as it was written, after this check.
 STORE = Text(
@@ -90,6 +105,7 @@ STORE = Text(
     _convert,
     # Of a profile, where a folder is absolute.
     patterns.text(
-        rf"memory|null|disk:\s*/[^\x00]*|tiered:\s*/[^\x00]*,memory=(?:{_TIER_SIZES})",
+        rf"memory|null|disk:\s*/[^\x00]*|tiered:\s*/[^\x00]*,memory=(?:{_TIER_SIZES})"
+        rf"|rbd:\s*{_NAME}(?:,namespace={_NAME})?",
     ),
 )

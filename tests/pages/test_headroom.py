@@ -23,7 +23,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(headroom, "ram_bytes", lambda: 8 * GIB)
     monkeypatch.setattr(headroom, "memory_limits", lambda own=0: [Limit("the RAM", 7 * GIB)])
     monkeypatch.setattr(headroom, "free_bytes", lambda: 8 * GIB)
-    monkeypatch.setattr(headroom, "_inodes", lambda spec, directory: [])
+    monkeypatch.setattr(headroom, "_inodes", lambda directory: [])
     (directory := tmp_path / "store").mkdir()
     return directory
 
@@ -164,7 +164,7 @@ def test_few_inodes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return os.statvfs_result([*real[:5], 12, 6, 6, *real[8:]])
 
     monkeypatch.setattr(os, "statvfs", few)
-    (warning,) = headroom._inodes(MEMORY, tmp_path / "store")
+    (warning,) = headroom._inodes(tmp_path / "store")
     assert warning.startswith(f"{tmp_path} has 6 inodes left, expected ")
 
 

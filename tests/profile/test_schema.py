@@ -208,6 +208,8 @@ SPELLINGS = {
             "Memory",
         ),
         *("'tiered:/a,memory=8MB'", "'disk:/a,memory=1m'", "tiered:,memory=8m", "", "1"),
+        *("rbd:swap", "'rbd: swap'", "'rbd:a.b-c,namespace=room_1'", "rbd", "'rbd:'", "'rbd:a b'"),
+        *("rbd:a/b", "rbd:-a", "'rbd:a,namespace='", "'rbd:a,size=1'", "'rbd:a ,namespace=b'"),
     ),
     (f"dhcp: {{{FULL}, router: VALUE}}", f"clients: {{{PC}: {{address: VALUE}}}}"): (
         *(

@@ -20,13 +20,21 @@ class Damaged(Exception):
     """
 
 
+class Fenced(Exception):
+    """Another server serves these pages from now on. Nothing of the request was done.
+
+    The caller sends the client no reply and closes its connection.
+    """
+
+
 def pages_of(offset: int, length: int) -> range:
     """Return the offsets of the pages that a range of bytes touches."""
     return range(offset - offset % PAGE_BYTES, offset + length, PAGE_BYTES)
 
 
 class PageFile(Protocol):
-    """``size_bytes`` bytes that read as zeros until written. Methods raise OSError.
+    """``size_bytes`` bytes that read as zeros until written. Methods raise OSError,
+    and those of a kind that is remote Fenced.
 
     Offsets and lengths are in bytes, inside the file, and need not be aligned to pages. All objects
     that ``adopt`` made from one file see the same bytes. Only one process at a time may change a

@@ -141,6 +141,14 @@ def hold(descriptor: int) -> None:
         raise OSError(errno.EBUSY, "a process of the server before still has them open") from None
 
 
+def beside(name: str, kind: str) -> str:
+    """Return the name of the directory of the server ``name`` for a store that is remote.
+
+    It has no page files: those of a store in memory are in the directory ``name``.
+    """
+    return f"{name}.{kind}"
+
+
 def _fresh(parent: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=parent))
 

@@ -22,7 +22,7 @@ from netboot.host import privileges, sigbus
 from netboot.host.complaints import Complaints
 from netboot.host.scheduling import give_way
 from netboot.pages import control, liveness
-from netboot.pages.nbd.backing import Damaged
+from netboot.pages.nbd.backing import Damaged, Fenced
 from netboot.pages.nbd.dialect import Dialect, Headers
 from netboot.pages.stores.store import load_all
 from netboot.pages.worker.areas import Areas, closed_on_error, find_damage, why
@@ -357,6 +357,9 @@ class Worker:
             reason = why(error)
         except Damaged as error:
             reason = connection.area.damage = str(error)
+        except Fenced as error:
+            self._yield(connection.area, str(error))
+            return
         except Exception as error:  # noqa: BLE001 - likewise
             self._complain(f"lease {connection.area.lease}", error)
             reason = "internal error; see the server's log"
@@ -370,6 +373,12 @@ class Worker:
         self._await(connection)
         if not self._dirty or not connection.area.written:
             self._note(connection.area)
+
+    def _yield(self, area: Area, reason: str) -> None:
+        """End what a worker of another server has taken over. A PC may attach again."""
+        for connection in self._of_lease(area.lease):
+            self._close(connection, reason)
+        self._forget(area.lease)
 
     def _complain(self, what: str, error: Exception) -> None:
         """Log what went wrong for one lease. The agent of its PC tries again, many times."""

@@ -1,0 +1,333 @@
+"""Ceph's C libraries librados and librbd, as far as the store ``rbd`` uses them.
+
+They are called with ctypes. Debian's python3-rbd is built for one Python and tells of each completion
+by a call of Python code in a thread of the library. The C interface is stable (librbd.so.1 since
+2010), tells by an eventfd, and reads into our buffers.
+
+Nothing is loaded before ``Cluster`` is made. All calls may wait for the cluster, but those of
+``Image`` that begin with ``start``.
+"""
+
+import ctypes
+import errno
+import functools
+import os
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint64, c_void_p
+from dataclasses import dataclass
+
+from netboot.errors import OperatorError
+
+PACKAGE = "librbd1"  # Debian's, which needs librados2
+FEATURE_EXCLUSIVE_LOCK = 1 << 2  # rbd/features.h
+LOCK_EXCLUSIVE = 0  # RBD_LOCK_MODE_EXCLUSIVE, rbd/librbd.h
+EVENT_TYPE_EVENTFD = 2  # the same
+OBJECT_ORDER = 22  # objects of 4 MiB, as the tool rbd makes them
+# EBLOCKLISTED of Ceph (include/rados.h) is this number.
+BLOCKLISTED = errno.ESHUTDOWN
+
+_OPTIONS = {
+    # Else a write is answered when it is in this process: 19 us where an OSD takes 350 us of CPU.
+    "rbd_cache": "false",
+    # Without them the range of a TRIM that is no whole object would keep its bytes.
+    "rbd_skip_partial_discard": "false",
+    "rbd_discard_granularity_bytes": "0",
+    # Operations wait for an OSD or a monitor, however long that takes.
+    "rados_osd_op_timeout": "0",
+    "rados_mon_op_timeout": "0",
+    "rbd_blocklist_on_break_lock": "true",
+    # No file of its own, no line on standard error.
+    "log_file": "",
+    "log_to_stderr": "false",
+    "err_to_stderr": "false",
+    "admin_socket": "",
+}
+
+_RADOS: dict[str, Sequence[object]] = {
+    "rados_create": (POINTER(c_void_p), c_char_p),
+    "rados_conf_read_file": (c_void_p, c_char_p),
+    "rados_conf_set": (c_void_p, c_char_p, c_char_p),
+    "rados_conf_get": (c_void_p, c_char_p, c_char_p, c_size_t),
+    "rados_connect": (c_void_p,),
+    "rados_shutdown": (c_void_p,),
+    "rados_ioctx_create": (c_void_p, c_char_p, POINTER(c_void_p)),
+    "rados_ioctx_set_namespace": (c_void_p, c_char_p),
+    "rados_ioctx_destroy": (c_void_p,),
+}
+
+
+class _ImageSpec(ctypes.Structure):
+    _fields_ = (("id", c_void_p), ("name", c_char_p))
+
+
+_RBD: dict[str, Sequence[object]] = {
+    "rbd_create2": (c_void_p, c_char_p, c_uint64, c_uint64, POINTER(c_int)),
+    "rbd_remove": (c_void_p, c_char_p),
+    "rbd_list2": (c_void_p, POINTER(_ImageSpec), POINTER(c_size_t)),
+    "rbd_image_spec_list_cleanup": (POINTER(_ImageSpec), c_size_t),
+    "rbd_namespace_exists": (c_void_p, c_char_p, POINTER(ctypes.c_bool)),
+    "rbd_open": (c_void_p, c_char_p, POINTER(c_void_p), c_char_p),
+    "rbd_close": (c_void_p,),
+    "rbd_get_size": (c_void_p, POINTER(c_uint64)),
+    "rbd_lock_acquire": (c_void_p, c_int),
+    "rbd_lock_get_owners": (c_void_p, POINTER(c_int), POINTER(c_char_p), POINTER(c_size_t)),
+    "rbd_lock_get_owners_cleanup": (POINTER(c_char_p), c_size_t),
+    "rbd_lock_break": (c_void_p, c_int, c_char_p),
+    "rbd_set_image_notification": (c_void_p, c_int, c_int),
+    "rbd_poll_io_events": (c_void_p, POINTER(c_void_p), c_int),
+    "rbd_aio_create_completion": (c_void_p, c_void_p, POINTER(c_void_p)),
+    "rbd_aio_write": (c_void_p, c_uint64, c_size_t, c_void_p, c_void_p),
+    "rbd_aio_read": (c_void_p, c_uint64, c_size_t, c_void_p, c_void_p),
+    "rbd_aio_discard": (c_void_p, c_uint64, c_uint64, c_void_p),
+    "rbd_aio_flush": (c_void_p, c_void_p),
+    "rbd_aio_wait_for_complete": (c_void_p,),
+    "rbd_aio_get_return_value": (c_void_p,),
+    "rbd_aio_release": (c_void_p,),
+}
+_NOTHING_RETURNED = {
+    *("rados_shutdown", "rados_ioctx_set_namespace", "rados_ioctx_destroy"),
+    *("rbd_image_spec_list_cleanup", "rbd_lock_get_owners_cleanup", "rbd_aio_release"),
+}
+_LONG_RETURNED = {"rbd_aio_get_return_value"}
+
+
+@functools.cache
+def _library(name: str) -> dict[str, Callable[..., int]]:
+    table = _RADOS if name.startswith("librados") else _RBD
+    try:
+        library = ctypes.CDLL(name)
+        found = {each: getattr(library, each) for each in table}
+    except (OSError, AttributeError):
+        raise OperatorError(
+            f"the store rbd needs Ceph's library {name}, and this machine has none",
+            hint=f"sudo apt install {PACKAGE}",
+        ) from None
+    for each, function in found.items():
+        function.argtypes = tuple(table[each])
+        if each in _NOTHING_RETURNED:
+            function.restype = None
+        else:
+            function.restype = c_int64 if each in _LONG_RETURNED else c_int
+    return found
+
+
+def _rados(name: str, *values: object) -> int:
+    return _checked(_library("librados.so.2")[name](*values))
+
+
+def _rbd(name: str, *values: object) -> int:
+    return _checked(_library("librbd.so.1")[name](*values))
+
+
+def _checked(result: int | None) -> int:
+    if result is not None and result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a pool: the text of a ceph.conf, and the key of ``client`` or an empty text."""
+
+    client: str
+    conf: str
+    key: str
+    pool: str
+    namespace: str
+
+
+def find_keyring(conf: str, client: str) -> list[str]:
+    """Return the paths of the key of ``client`` that a ceph.conf gives. Raises OSError."""
+    cluster, value = c_void_p(), ctypes.create_string_buffer(4096)
+    _rados("rados_create", byref(cluster), client.encode())
+    try:
+        _read_conf(cluster, conf)
+        _rados("rados_conf_get", cluster, b"keyring", value, len(value))
+    finally:
+        _rados("rados_shutdown", cluster)
+    return value.value.decode().split(",")
+
+
+class Cluster:
+    """A connection to a pool, with some threads of its own.
+
+    Once another client has blocklisted it, it is ``fenced`` for good: make a new one.
+    """
+
+    fenced = False
+
+    def __init__(self, access: Access, *, seconds: int = 0) -> None:
+        """Connect. Raises OSError; a monitor has ``seconds`` to answer, or all time if they are 0."""
+        self._cluster, self._pool = c_void_p(), c_void_p()
+        _library("librbd.so.1")
+        _rados("rados_create", byref(self._cluster), access.client.encode())
+        try:
+            _read_conf(self._cluster, access.conf)
+            for name, value in _OPTIONS.items():
+                # An option that this release of Ceph does not have is not needed there.
+                _library("librados.so.2")["rados_conf_set"](
+                    self._cluster, name.encode(), value.encode()
+                )
+            if access.key:
+                self._set("key", access.key)
+            self._set("client_mount_timeout", str(seconds or 1 << 30))
+            _rados("rados_connect", self._cluster)
+            _rados("rados_ioctx_create", self._cluster, access.pool.encode(), byref(self._pool))
+            _rados("rados_ioctx_set_namespace", self._pool, access.namespace.encode())
+        except BaseException:
+            self.close()
+            raise
+
+    def _set(self, name: str, value: str) -> None:
+        _rados("rados_conf_set", self._cluster, name.encode(), value.encode())
+
+    def has_namespace(self, name: str) -> bool:
+        """Return whether the pool has the namespace. Raises OSError."""
+        found = ctypes.c_bool()
+        _rbd("rbd_namespace_exists", self._pool, name.encode(), byref(found))
+        return found.value
+
+    def create(self, name: str, size_bytes: int) -> None:
+        """Create an image without data. Raises OSError."""
+        order = c_int(OBJECT_ORDER)
+        features = FEATURE_EXCLUSIVE_LOCK
+        _rbd("rbd_create2", self._pool, name.encode(), size_bytes, features, byref(order))
+
+    def remove(self, name: str) -> None:
+        """Remove an image. Raises OSError: EBUSY while a process has it open."""
+        _rbd("rbd_remove", self._pool, name.encode())
+
+    def names(self) -> list[str]:
+        """Return the names of all images. Raises OSError."""
+        room = 256
+        while True:
+            specs, count = (_ImageSpec * room)(), c_size_t(room)
+            try:
+                _rbd("rbd_list2", self._pool, specs, byref(count))
+            except OSError as error:
+                if error.errno != errno.ERANGE:
+                    raise
+                room = max(2 * room, count.value)
+                continue
+            names = [(spec.name or b"").decode() for spec in specs[: count.value]]
+            _rbd("rbd_image_spec_list_cleanup", specs, count.value)
+            return names
+
+    def open(self, name: str) -> "Image":
+        """Open an image to read and write it. Raises OSError."""
+        image = c_void_p()
+        _rbd("rbd_open", self._pool, name.encode(), byref(image), None)
+        return Image(image)
+
+    def close(self) -> None:
+        """Disconnect. All images must be closed."""
+        if self._pool.value:
+            _rados("rados_ioctx_destroy", self._pool)
+        _rados("rados_shutdown", self._cluster)
+        self._pool = self._cluster = c_void_p()
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """An operation under way. ``buffer`` belongs to the library until it is done."""
+
+    completion: c_void_p
+    buffer: "ctypes.Array[c_char] | bytes"
+
+    def wait(self) -> int:
+        """Wait for its end; return the bytes of a read. Raises OSError."""
+        _rbd("rbd_aio_wait_for_complete", self.completion)
+        try:
+            return _rbd("rbd_aio_get_return_value", self.completion)
+        finally:
+            _rbd("rbd_aio_release", self.completion)
+
+
+class Image:
+    """An open image. Offsets and lengths are in bytes. Methods raise OSError."""
+
+    def __init__(self, image: c_void_p) -> None:
+        self._image = image
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the image."""
+        size = c_uint64()
+        _rbd("rbd_get_size", self._image, byref(size))
+        return size.value
+
+    def own(self) -> None:
+        """Take the exclusive lock. Its owner is blocklisted, and can write nothing from now on."""
+        for owner in self.owners():
+            try:
+                _rbd("rbd_lock_break", self._image, LOCK_EXCLUSIVE, owner)
+            except OSError as error:
+                if error.errno != errno.ENOENT:  # it has let go meanwhile
+                    raise
+        _rbd("rbd_lock_acquire", self._image, LOCK_EXCLUSIVE)
+
+    def owners(self) -> list[bytes]:
+        """Return the owner of the lock; an empty list if it is free."""
+        mode, owners, count = c_int(), (c_char_p * 4)(), c_size_t(4)
+        try:
+            _rbd("rbd_lock_get_owners", self._image, byref(mode), owners, byref(count))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return []
+            raise
+        found = [bytes(owner) for owner in owners[: count.value] if owner]
+        _rbd("rbd_lock_get_owners_cleanup", owners, count.value)
+        return found
+
+    def start_write(self, offset: int, data: bytes) -> Operation:
+        """Begin to write ``data``."""
+        operation = _operation(data)
+        pointer = ctypes.cast(c_char_p(data), c_void_p)
+        self._start("rbd_aio_write", operation, offset, len(data), pointer)
+        return operation
+
+    def start_read(self, offset: int, buffer: memoryview) -> Operation:
+        """Begin to fill ``buffer``."""
+        place = (c_char * len(buffer)).from_buffer(buffer)
+        operation = _operation(place)
+        self._start("rbd_aio_read", operation, offset, len(buffer), byref(place))
+        return operation
+
+    def start_discard(self, offset: int, length: int) -> Operation:
+        """Begin to free a range, which reads as zeros then."""
+        operation = _operation(b"")
+        self._start("rbd_aio_discard", operation, offset, length)
+        return operation
+
+    def start_flush(self) -> Operation:
+        """Begin to wait for all writes before."""
+        operation = _operation(b"")
+        self._start("rbd_aio_flush", operation)
+        return operation
+
+    def _start(self, name: str, operation: Operation, *values: object) -> None:
+        try:
+            _rbd(name, self._image, *values, operation.completion)
+        except BaseException:
+            _rbd("rbd_aio_release", operation.completion)
+            raise
+
+    def close(self) -> None:
+        """Wait for all operations, let the lock go and close the image."""
+        _rbd("rbd_close", self._image)
+
+
+def _operation(buffer: "ctypes.Array[c_char] | bytes") -> Operation:
+    completion = c_void_p()
+    _rbd("rbd_aio_create_completion", None, None, byref(completion))
+    return Operation(completion, buffer)
+
+
+def _read_conf(cluster: c_void_p, text: str) -> None:
+    descriptor = os.memfd_create("ceph.conf")
+    try:
+        with open(descriptor, "w", closefd=False) as file:
+            file.write(text)
+        _rados("rados_conf_read_file", cluster, f"/proc/self/fd/{descriptor}".encode())
+    finally:
+        os.close(descriptor)

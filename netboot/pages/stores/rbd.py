@@ -1,0 +1,369 @@
+"""Ceph store: each page file is an image in a pool of a Ceph cluster, made thin.
+
+A write that was answered is on all acting OSDs of its object, and nothing is cached here. While an
+OSD or the monitors are away, requests wait. A full pool or quota is Busy.
+
+Fencing: a worker holds the exclusive lock of each image that it changes. A worker that takes an image
+over breaks the lock of the one before, which Ceph blocklists first: nothing that was still under way
+is written. All images of a blocklisted worker are fenced, because Ceph blocklists a whole client.
+
+The control plane reads the configuration and the key, and a worker gets them in a memfd.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as StillWaiting
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from netboot.errors import OperatorError
+from netboot.pages.nbd.backing import Busy, Damaged, Fenced
+from netboot.pages.stores.chores import Chores
+from netboot.pages.stores.folder import PREFIX, Folder, beside
+from netboot.pages.stores.librbd import BLOCKLISTED, Access, Cluster, Image, Operation, find_keyring
+from netboot.pages.stores.memory import TMPFS
+from netboot.pages.stores.sparse import NO_ROOM
+from netboot.profile.stores import StoreSpec
+
+CLIENT = "netboot"  # the name in the cluster: client.netboot
+CONF = Path("/etc/ceph/ceph.conf")
+CONF_VARIABLE = "CEPH_CONF"  # as for Ceph's own programs
+# At the start of the server, which tells the operator then.
+CONNECT_SECONDS = 10
+# The control plane answers nobody while it waits for the cluster. An image takes 10 ms.
+MAKE_SECONDS = 1.0
+WIPE_SECONDS = 10.0  # of all pages, at the end of a server without a name
+
+_ZEROS = bytes(1 << 20)
+
+
+@dataclass(slots=True)
+class _Open:
+    """An image that this process has open, for ``users`` page files. It has the lock if ``owns``."""
+
+    cluster: Cluster
+    image: Image
+    users: int = 0
+    owns: bool = False
+
+
+_clusters: dict[Access, tuple[Cluster, int]] = {}  # of page files, and how many images use each
+_images: dict[tuple[Access, str], _Open] = {}
+
+
+class RbdFile:
+    """A page file in the image ``name``, which is opened at the first access."""
+
+    def __init__(self, access: Access, name: str, size_bytes: int, descriptor: int) -> None:
+        self._access, self._name = access, name
+        self._size_bytes = size_bytes
+        self._descriptor = descriptor
+        self._open: _Open | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in bytes."""
+        return self._size_bytes
+
+    def view(self, offset: int, length: int) -> memoryview | None:
+        """Return None: no page is in this process."""
+        return None
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer``. Raises Damaged if the image ends before."""
+        if buffer and self._done(lambda image: image.start_read(offset, buffer)) < len(buffer):
+            raise Damaged(f"its image {self._name} was made smaller")
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Store ``data`` in all copies. Raises Busy if the pool is full."""
+        if data:
+            copy = bytes(data)
+            self._done(lambda image: image.start_write(offset, copy))
+
+    def trim(self, offset: int, length: int) -> None:
+        """Free whole objects, and zero the parts of objects."""
+        if length:
+            self._done(lambda image: image.start_discard(offset, length))
+
+    def zero(self, offset: int, length: int, *, allocate: bool) -> None:
+        """Free the range, or write zeros if ``allocate``."""
+        if not allocate:
+            self.trim(offset, length)
+            return
+        for begin in range(offset, offset + length, len(_ZEROS)):
+            self.write(begin, memoryview(_ZEROS)[: offset + length - begin])
+
+    def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
+        """Yield one extent with data: the cluster would have to be asked for each object."""
+        if length:
+            yield length, False
+
+    def flush(self) -> None:
+        """Wait for all writes before."""
+        self._done(lambda image: image.start_flush())
+
+    def check(self) -> None:
+        """Do nothing: Ceph keeps an image that a client has open."""
+
+    def descriptors(self) -> Sequence[int]:
+        """Return a memfd with all that another process needs to open the image."""
+        return (self._descriptor,)
+
+    def close(self) -> None:
+        """Close the image if no other page file of this process uses it."""
+        os.close(self._descriptor)
+        if self._open is not None:
+            opened, self._open = self._open, None
+            _let_go(self._access, self._name, opened)
+
+    def _done(self, start: Callable[[Image], Operation]) -> int:
+        """Do an operation; return the bytes of a read. Raises Busy, Fenced, Damaged and OSError."""
+        try:
+            if self._open is None:
+                self._open = _borrow(self._access, self._name)
+            if not self._open.owns:
+                self._open.image.own()
+                self._open.owns = True
+            return start(self._open.image).wait()
+        except FileNotFoundError as error:
+            raise Damaged(f"its image {self._name} is gone") from error
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise Busy("the pool is full") from error
+            if error.errno != BLOCKLISTED:
+                raise
+            if self._open is not None:
+                self._open.cluster.fenced = True
+            raise Fenced("another server has taken over its pages") from error
+
+
+def _borrow(access: Access, name: str) -> _Open:
+    """Return the image, opened if it is not: twice open in a process, it would fence itself."""
+    found = _images.get((access, name))
+    if found is None or found.cluster.fenced:
+        cluster, images = _clusters.get(access, (None, 0))
+        if cluster is None or cluster.fenced:
+            cluster, images = Cluster(access), 0
+        found = _images[access, name] = _Open(cluster, cluster.open(name))
+        _clusters[access] = cluster, images + 1
+    found.users += 1
+    return found
+
+
+def _let_go(access: Access, name: str, opened: _Open) -> None:
+    opened.users -= 1
+    if opened.users:
+        return
+    with contextlib.suppress(OSError):  # of a cluster that has fenced us
+        opened.image.close()
+    if _images.get((access, name)) is opened:
+        del _images[access, name]
+    cluster, images = _clusters[access]
+    if cluster is opened.cluster:
+        _clusters[access] = cluster, images - 1
+        if images == 1:
+            del _clusters[access]
+            cluster.close()
+
+
+class RbdStore:
+    """The images of one server, whose names begin with the machine and the name of the server.
+
+    A directory on this machine has the leases and sockets.
+    """
+
+    kind = "rbd"
+
+    def __init__(self, access: Access, name: str = "", tmpfs: Path = TMPFS) -> None:
+        """Connect. Raises OperatorError if the pool cannot be used, or if a server of that name runs."""
+        self._access = access
+        self._cluster = _connect(access)
+        try:
+            self._folder = Folder(tmpfs, beside(name, self.kind) if name else "")
+        except BaseException:
+            self._cluster.close()
+            raise
+        self._prefix = f"{_machine()}-{self._folder.path.name}."
+        self._chores = Chores(threads=4)
+        self._wiping = Chores(threads=1)  # waits for workers that have images open
+        self._making: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()  # of the names, which a chore changes
+        images = self._cluster.names()
+        begins, length = self._prefix, len(self._prefix)
+        self._sizes: dict[str, int] = {
+            each[length:]: 0 for each in images if each.startswith(begins)
+        }
+        for left in _left_behind(images, tmpfs):
+            self._wipe(left)
+
+    @property
+    def directory(self) -> Path:
+        """The directory on this machine."""
+        return self._folder.path
+
+    def mend(self) -> None:
+        """Make the directory again if it was removed."""
+        self._folder.mend()
+
+    def create(self, name: str, size_bytes: int, *, alone: bool = False) -> RbdFile:
+        """Create an image. The lock of an image does what ``alone`` asks for.
+
+        Raises OSError, TimeoutError if the cluster does not answer. The image is made as soon as
+        the cluster does, so that a later ``open`` finds it.
+        """
+        if name in self._sizes:
+            raise FileExistsError(errno.EEXIST, f"page file {name} exists")
+        making = self._making.get(name)
+        if making is None:
+            making = self._making[name] = self._chores.do(lambda: self._make(name, size_bytes))
+        try:
+            making.result(MAKE_SECONDS)
+        except StillWaiting:
+            raise TimeoutError(errno.ETIMEDOUT, "the Ceph cluster does not answer") from None
+        except OSError:
+            self._making.pop(name, None)
+            raise
+        return self._file(name, size_bytes)
+
+    def _make(self, name: str, size_bytes: int) -> None:
+        self._cluster.create(self._prefix + name, size_bytes)
+        with self._lock:
+            self._making.pop(name, None)
+            self._sizes[name] = size_bytes
+
+    def open(self, name: str, size_bytes: int, *, alone: bool = False) -> RbdFile:
+        """Open an image. Raises FileNotFoundError, also for another size, and TimeoutError."""
+        if name not in self._sizes:
+            raise FileNotFoundError(f"page file {name}: there is no such image")
+        if not self._sizes[name]:
+            try:
+                self._sizes[name] = self._chores.do(lambda: self._size_of(name)).result(
+                    MAKE_SECONDS
+                )
+            except StillWaiting:
+                raise TimeoutError(errno.ETIMEDOUT, "the Ceph cluster does not answer") from None
+        if self._sizes[name] != size_bytes:
+            raise FileNotFoundError(f"page file {name} has another size")
+        return self._file(name, size_bytes)
+
+    def _size_of(self, name: str) -> int:
+        image = self._cluster.open(self._prefix + name)
+        try:
+            return image.size_bytes
+        finally:
+            image.close()
+
+    def _file(self, name: str, size_bytes: int) -> RbdFile:
+        image = self._prefix + name
+        descriptor = os.memfd_create(f"netboot-rbd-{name}")
+        with open(descriptor, "w", closefd=False) as file:
+            json.dump({"access": asdict(self._access), "image": image}, file)
+        return RbdFile(self._access, image, size_bytes, descriptor)
+
+    def names(self) -> Sequence[str]:
+        """Return the names of the images."""
+        with self._lock:
+            return sorted(self._sizes)
+
+    def remove(self, name: str) -> None:
+        """Forget an image, and remove it as soon as no process has it open."""
+        with self._lock:
+            if self._sizes.pop(name, None) is None:
+                raise FileNotFoundError(f"page file {name}: there is no such image")
+        self._wipe(self._prefix + name)
+
+    def _wipe(self, image: str) -> Future[None]:
+        def wipe() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._cluster.remove(image)
+
+        return self._wiping.do(wipe, retried=errno.EBUSY)
+
+    def close(self) -> None:
+        """Remove all images if the store has no name; disconnect."""
+        if not self._folder.kept:
+            wiped = [self._wipe(self._prefix + name) for name in self.names()]
+            for each in wiped:
+                with contextlib.suppress(OSError, StillWaiting):
+                    each.result(WIPE_SECONDS)
+        idle = [each.stop(WIPE_SECONDS) for each in (self._chores, self._wiping)]
+        if all(idle):
+            self._cluster.close()
+        self._folder.close()
+
+
+def _machine() -> str:
+    """Return 8 digits that no other machine has. The machine's id itself is private (machine-id(5))."""
+    try:
+        text = Path("/etc/machine-id").read_text()
+    except OSError:
+        text = socket.gethostname()
+    return hashlib.blake2b(f"netboot rbd {text}".encode(), digest_size=4).hexdigest()
+
+
+def _left_behind(images: Sequence[str], tmpfs: Path) -> list[str]:
+    """Return the images of dead servers of this machine that had no name."""
+    begin = f"{_machine()}-{PREFIX}"
+    found = [each for each in images if each.startswith(begin)]
+    folders = [each[each.index(PREFIX) :].partition(".")[0] for each in found]
+    return [each for each, name in zip(found, folders, strict=True) if not (tmpfs / name).exists()]
+
+
+def _connect(access: Access) -> Cluster:
+    where = f"pool {access.pool!r}"
+    try:
+        cluster = Cluster(access, seconds=CONNECT_SECONDS)
+    except FileNotFoundError:
+        raise OperatorError(
+            f"the Ceph cluster has no {where}", hint=f"ceph osd pool create {access.pool}"
+        ) from None
+    except OSError as error:
+        raise OperatorError(
+            f"the Ceph cluster with {where} cannot be used: {error.strerror}",
+            hint=f"try: rbd --id {CLIENT} --pool {access.pool} list",
+        ) from error
+    if access.namespace and not cluster.has_namespace(access.namespace):
+        cluster.close()
+        raise OperatorError(
+            f"{where} has no namespace {access.namespace!r}",
+            hint=f"rbd namespace create {access.pool}/{access.namespace}",
+        )
+    return cluster
+
+
+def find_access(spec: StoreSpec) -> Access:
+    """Return the access to the pool of ``spec``, from Ceph's own files. Raises OperatorError."""
+    path = Path(os.environ.get(CONF_VARIABLE, CONF))
+    try:
+        conf = path.read_text()
+        keyrings = [Path(each.strip()) for each in find_keyring(conf, CLIENT)]
+        keyring = next((each.read_text() for each in keyrings if each.is_file()), "")
+    except OSError as error:
+        what = error.filename or path
+        raise OperatorError(
+            f"the store rbd cannot read {what}: {error.strerror}",
+            hint="see docs/howto/page-stores.md",
+        ) from error
+    section = keyring.partition(f"[client.{CLIENT}]")[2].partition("[")[0]
+    key = re.search(r"^\s*key\s*=\s*(\S+)\s*$", section, re.MULTILINE)
+    return Access(CLIENT, conf, key[1] if key else "", spec.pool, spec.namespace)
+
+
+def make_store(spec: StoreSpec, name: str) -> RbdStore:
+    """Return a store in the pool of ``spec``."""
+    return RbdStore(find_access(spec), name)
+
+
+def adopt(descriptors: Sequence[int], size_bytes: int) -> RbdFile:
+    """Return the page file of a memfd that another process sent."""
+    (descriptor,) = descriptors
+    content = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    return RbdFile(Access(**content["access"]), content["image"], size_bytes, descriptor)

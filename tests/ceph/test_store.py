@@ -1,0 +1,339 @@
+"""The duties of a page store, kept by the store ``rbd`` on a real cluster."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from hypothesis import given, settings
+
+from netboot.errors import OperatorError
+from netboot.pages.nbd.backing import Busy, Fenced, PageFile
+from netboot.pages.stores.rbd import RbdStore, find_access, make_store
+from netboot.profile.stores import parse_store
+from tests.pages.stores.test_stores import (
+    MIB,
+    PAGE,
+    SIZE,
+    STEPS,
+    adopted,
+    check_extents,
+    child,
+    killed_server,
+    read,
+    write,
+)
+from tests.support.ceph import POOL, Cluster
+
+SPEC = parse_store(f"rbd:{POOL}")
+BIG = 64 * MIB
+
+
+@pytest.fixture
+def store(cluster: Cluster) -> Iterator[RbdStore]:
+    with closing(make_store(SPEC, "")) as made:
+        yield made
+
+
+def eventually(is_so: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "not so in time"
+        time.sleep(0.1)
+
+
+def test_what_is_written_is_read_everywhere(store: RbdStore) -> None:
+    with closing(store.create("a", SIZE)) as pages:
+        assert read(pages, 0, SIZE) == bytes(SIZE)
+        worker = adopted(store, pages)
+        write(worker, 1000, PAGE)
+        worker.flush()
+        assert read(pages, 1000, len(PAGE)) == PAGE
+        worker.close()
+        assert read(pages, 1000, len(PAGE)) == PAGE
+        with closing(store.create("b", 10001)) as other:
+            assert read(other, 0, 10001) == bytes(10001)
+            write(other, 8000, PAGE[:2001])
+            assert read(other, 0, 10001) == bytes(8000) + PAGE[:2001]
+        assert store.names() == ["a", "b"]
+
+
+@settings(max_examples=30)
+@given(steps=STEPS)
+def test_like_a_bytearray(steps: list[tuple[str, int, int, bool]], cluster: Cluster) -> None:
+    with closing(RbdStore(find_access(SPEC))) as store:
+        pages: PageFile = store.create("a", SIZE)
+        model = bytearray(SIZE)
+        for number, (step, offset, length, whole_pages) in enumerate(steps, 1):
+            if whole_pages:
+                offset, length = offset & -4096, length & -4096
+            length = min(length, SIZE - offset)
+            if step == "adopt":
+                fresh = adopted(store, pages)
+                pages.close()
+                pages = fresh
+                continue
+            model[offset : offset + length] = bytes(length)
+            if step == "write":
+                model[offset : offset + length] = bytes([number]) * length
+                pages.write(offset, memoryview(model)[offset : offset + length])
+            elif step == "trim":
+                pages.trim(offset, length)
+            else:
+                pages.zero(offset, length, allocate=step == "allocate")
+            assert read(pages, offset, length) == model[offset : offset + length]
+        assert read(pages, 0, SIZE) == model
+        check_extents(pages, model, 1000, SIZE - 3000)
+        pages.close()
+
+
+def test_an_image_is_thin_and_trim_gives_its_room_back(store: RbdStore, cluster: Cluster) -> None:
+    with closing(store.create("a", 1 << 35)) as pages:
+        write(pages, 1 << 34, PAGE)
+        assert objects(cluster) == 1
+        pages.trim(0, 1 << 30)
+        pages.trim((1 << 34) - 8 * MIB, 16 * MIB)
+        assert objects(cluster) == 0
+        assert read(pages, 1 << 34, 4096) == bytes(4096)
+
+
+def objects(cluster: Cluster) -> int:
+    """Return the number of objects with data of all images."""
+    found = subprocess.run(
+        ["rados", "-c", str(cluster.conf), "--pool", POOL, "ls"], capture_output=True, check=True
+    )
+    return found.stdout.count(b"rbd_data.")
+
+
+def test_failures_are_oserrors(store: RbdStore) -> None:
+    with closing(store.create("a", SIZE)):
+        with pytest.raises(FileExistsError):
+            store.create("a", SIZE)
+        with pytest.raises(FileNotFoundError):
+            store.open("b", SIZE)
+        with pytest.raises(FileNotFoundError, match="page file a has another size"):
+            store.open("a", 4096)
+        with pytest.raises(FileNotFoundError):
+            store.remove("b")
+
+
+def test_removed_pages_never_read_as_zeros_for_whoever_has_them_open(store: RbdStore) -> None:
+    pages = store.create("a", SIZE)
+    write(pages, 0, PAGE)
+    store.remove("a")
+    time.sleep(1)
+    assert store.names() == []
+    assert read(pages, 0, len(PAGE)) == PAGE
+    name = pages._name
+    assert name in store._cluster.names()
+    pages.close()
+    eventually(lambda: name not in store._cluster.names())
+
+
+def test_the_pool_and_the_namespace_must_exist(cluster: Cluster) -> None:
+    with pytest.raises(OperatorError, match="the Ceph cluster has no pool 'other'") as caught:
+        make_store(parse_store("rbd:other"), "")
+    assert caught.value.hint == "ceph osd pool create other"
+    with pytest.raises(OperatorError, match="pool 'swap' has no namespace 'room'") as caught:
+        make_store(parse_store("rbd:swap,namespace=room"), "")
+    assert caught.value.hint == "rbd namespace create swap/room"
+    cluster.rbd("namespace", "create", "swap/room")
+    with closing(make_store(parse_store("rbd:swap,namespace=room"), "")) as store:
+        store.create("a", SIZE).close()
+        assert "a" in cluster.rbd("list", "swap/room")
+        assert cluster.rbd("list", "swap") == ""
+
+
+# Crashes.
+
+
+def test_another_process_adopts_and_nothing_acknowledged_is_lost_when_it_is_killed(
+    store: RbdStore,
+) -> None:
+    """The next one does not wait for the dead owner of the lock, which Ceph would for 30 s."""
+    pages = store.create("a", 16 * MIB)
+    code = """
+import itertools
+for number in itertools.count(1):
+    pages.write(number * 7 % 4096 * 4096, memoryview(number.to_bytes(8, "big") * 512))
+    os.write(1, number.to_bytes(8, "big"))
+"""
+    with child(store, pages, code) as writer:
+        assert writer.stdout is not None
+        last = 0
+        while last < 500:
+            last = int.from_bytes(writer.stdout.read(8), "big")
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+    survivor = adopted(store, pages)
+    for number in range(1, last + 1):
+        assert read(survivor, number * 7 % 4096 * 4096, 4096) == number.to_bytes(8, "big") * 512
+    survivor.close()
+    pages.close()
+
+
+def test_what_a_stopped_owner_still_had_under_way_is_never_written(store: RbdStore) -> None:
+    """It is stopped in the middle of its writes, another process takes over, and it goes on."""
+    pages = store.create("a", SIZE)
+    code = """
+from netboot.pages.nbd.backing import Fenced
+try:
+    while True:
+        pages.write(0, memoryview(b"old." * 1024))
+        os.write(1, b".")
+except Fenced as error:
+    os.write(2, str(error).encode())
+    os._exit(7)
+"""
+    for _ in range(3):
+        with child(store, pages, code) as owner:
+            assert owner.stdout is not None
+            assert len(owner.stdout.read(50)) == 50
+            owner.send_signal(signal.SIGSTOP)
+            taken = adopted(store, pages)
+            write(taken, 0, b"new." * 1024)
+            owner.send_signal(signal.SIGCONT)
+            assert owner.wait(20) == 7
+        time.sleep(0.5)
+        assert read(taken, 0, 4096) == b"new." * 1024
+        taken.close()
+    pages.close()
+
+
+def test_a_process_that_was_fenced_can_begin_anew(store: RbdStore) -> None:
+    pages = store.create("a", SIZE)
+    mine = adopted(store, pages)
+    write(mine, 0, b"mine" * 1024)
+    code = 'pages.write(0, memoryview(b"next" * 1024)); os.write(1, b"."); sys.stdin.read()'
+    with child(store, pages, code) as other:
+        assert other.stdout is not None
+        assert other.stdout.read(1) == b"."
+        with pytest.raises(Fenced, match="another server has taken over its pages"):
+            write(mine, 0, b"late" * 1024)
+        with pytest.raises(Fenced):
+            read(mine, 0, 4096)
+    again = adopted(store, pages)
+    assert read(again, 0, 4096) == b"next" * 1024
+    for each in (mine, again, pages):
+        each.close()
+
+
+def test_server_with_a_name_finds_its_pages_again(cluster: Cluster) -> None:
+    name = f"test-{os.getpid()}"
+    killed_server(SPEC, name)
+    with closing(make_store(SPEC, f"{name}-2")) as beside:
+        assert beside.names() == []
+    store = make_store(SPEC, name)
+    try:
+        assert store.names() == ["a"]
+        with pytest.raises(FileNotFoundError, match="page file a has another size"):
+            store.open("a", 4096)
+        with pytest.raises(OperatorError, match="another server keeps its pages in"):
+            make_store(SPEC, name)
+        with closing(store.open("a", SIZE)) as pages:
+            assert read(pages, 0, 12288) == bytes(4096) + b"x" * 4096 + bytes(4096)
+        store.close()
+        store = make_store(SPEC, name)
+        with closing(store.open("a", SIZE)) as pages:
+            assert read(pages, 4096, 4096) == b"x" * 4096
+    finally:
+        store.remove("a")
+        store.close()
+        store.directory.rmdir()
+
+
+def test_server_without_a_name_is_swept_after_its_death(cluster: Cluster) -> None:
+    killed_server(SPEC, "")
+    assert images(cluster) != []
+    with closing(make_store(SPEC, "")) as store:
+        assert store.names() == []
+        eventually(lambda: images(cluster) == [], 60)  # its watch ends after 30 s
+
+
+def images(cluster: Cluster) -> list[str]:
+    return cluster.rbd("list", POOL).split()
+
+
+# A full pool, and no cluster.
+
+
+def test_a_full_pool_delays_and_loses_nothing(store: RbdStore, cluster: Cluster) -> None:
+    pages = store.create("a", BIG)
+    mib = bytearray(MIB)
+    cluster.ceph("osd", "pool", "set-quota", POOL, "max_bytes", str(8 * MIB))
+    done = []
+
+    def fill() -> None:
+        for number in range(64):
+            mib[:8] = number.to_bytes(8, "big")
+            while True:
+                with contextlib.suppress(Busy):
+                    pages.write(number * MIB, memoryview(mib))
+                    break
+                time.sleep(0.05)
+            done.append(number)
+            time.sleep(0.2)
+
+    writer = threading.Thread(target=fill, daemon=True)
+    writer.start()
+    try:
+        eventually(lambda: "POOL_FULL" in cluster.ceph("health", "detail"), 60)
+        time.sleep(2)
+        stuck = len(done)
+        time.sleep(2)
+        assert len(done) == stuck < 64
+    finally:
+        cluster.ceph("osd", "pool", "set-quota", POOL, "max_bytes", "0")
+    writer.join(60)
+    assert done == list(range(64))
+    for number in range(64):
+        assert read(pages, number * MIB, 8) == number.to_bytes(8, "big")
+    pages.close()
+
+
+def test_without_monitors_pages_are_stored_and_a_server_does_not_start(
+    store: RbdStore, cluster: Cluster
+) -> None:
+    pages = store.create("a", SIZE)
+    write(pages, 0, bytes(4096))
+    cluster.signal("mon.a", signal.SIGSTOP)
+    try:
+        write(pages, 0, PAGE)  # OSDs need no monitor for that
+        code = f"from netboot.pages.stores.rbd import *; make_store({SPEC!r}, '')"
+        done = subprocess.run(
+            [sys.executable, "-c", f"from netboot.profile.stores import StoreSpec; {code}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (
+            "the Ceph cluster with pool 'swap' cannot be used: Connection timed out" in done.stderr
+        )
+    finally:
+        cluster.signal("mon.a", signal.SIGCONT)
+    assert read(pages, 0, len(PAGE)) == PAGE
+    pages.close()
+
+
+def test_an_image_that_takes_long_to_be_made_is_there_later(
+    store: RbdStore, cluster: Cluster
+) -> None:
+    """The PC is refused, and asks again."""
+    for name in ("osd.0", "osd.1", "osd.2"):
+        cluster.signal(name, signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            with pytest.raises(TimeoutError, match="the Ceph cluster does not answer"):
+                store.create("a", SIZE)
+    finally:
+        for name in ("osd.0", "osd.1", "osd.2"):
+            cluster.signal(name, signal.SIGCONT)
+    eventually(lambda: store.names() == ["a"])
+    with closing(store.open("a", SIZE)) as pages:
+        assert read(pages, 0, SIZE) == bytes(SIZE)
