@@ -6,7 +6,7 @@ A PC gets the same address again for as long as no other PC needs it. Its loader
 and its userland each ask for an address, and its swap connection depends on that address.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from math import inf, isfinite
@@ -45,7 +45,7 @@ class LeasePool:
     An owner is any text that tells one PC from another: its MAC address, or its client identifier
     if that has a reservation. ``taken`` are addresses of the range that are never given out, those
     of servers and of the router. ``lease_time`` is in seconds. ``changes`` counts the changes that
-    ``as_json`` shows.
+    must be saved.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class LeasePool:
     ) -> None:
         self.lease_time = lease_time
         self.changes = 0
+        self._touched: set[IPv4Address] = set()
         self._first = int(addresses.first)
         self._size = int(addresses.last) - self._first + 1
         self._reservations = dict(reservations or {})
@@ -261,6 +262,16 @@ class LeasePool:
             ]
         }
 
+    def take_touched(self) -> Iterator[tuple[IPv4Address, str | None]]:
+        """Yield the addresses whose leases differ since the last call, and their owners now.
+
+        The owner of an address without a lease, or with a mere offer, is None.
+        """
+        touched, self._touched = self._touched, set()
+        for address in touched:
+            held = self._by_address.get(address)
+            yield address, held.owner if held is not None and held.acknowledged else None
+
     def restore(self, saved: Any) -> None:
         """Take over the leases of ``as_json``. Drop addresses that the profile no longer allows.
 
@@ -329,7 +340,9 @@ class LeasePool:
                 self._forget(old)
         self._by_owner[lease.owner] = lease
         self._by_address[lease.address] = lease
+        self._touched.add(lease.address)
 
     def _forget(self, lease: Lease) -> None:
         self._by_owner.pop(lease.owner, None)
         self._by_address.pop(lease.address, None)
+        self._touched.add(lease.address)

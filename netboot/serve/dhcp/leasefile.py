@@ -26,7 +26,8 @@ class LeaseFile:
         self._file = StateFile(path, mode=PRIVATE)
         self._pools: Sequence[LeasePool] = ()
         self._noted = 0
-        self._since: dict[tuple[str, str], int] = {}  # owner and address: the change that has them
+        # By address: its owner, and the change that has both.
+        self._since: dict[IPv4Address, tuple[str, int]] = {}
         self.keeper = Keeper("DHCP leases", [Copy(self._file, self._text)])
 
     def restore(self, pools: Sequence[LeasePool]) -> Iterable[dict[str, Any]]:
@@ -35,7 +36,8 @@ class LeaseFile:
         self._file.read(self._parse)
         self.keeper.prepare()
         rows = self._rows()
-        self._since = {(row["client"], row["address"]): 0 for row in rows}
+        for pool in self._pools:
+            self._follow(pool, 0)
         return rows
 
     def _parse(self, data: bytes) -> None:
@@ -44,14 +46,19 @@ class LeaseFile:
             pool.restore(saved)
 
     def note(self) -> None:
-        """Save the leases if they have changed."""
+        """Save the leases if they have changed. This costs the same for any number of leases."""
         changes = sum(pool.changes for pool in self._pools)
-        if changes == self._noted:
-            return
+        change = self.keeper.change if changes == self._noted else self.keeper.changed()
         self._noted = changes
-        change = self.keeper.changed()
-        pairs = ((row["client"], row["address"]) for row in self._rows())
-        self._since = {pair: self._since.get(pair, change) for pair in pairs}
+        for pool in self._pools:  # also offers, which take the addresses of old leases
+            self._follow(pool, change)
+
+    def _follow(self, pool: LeasePool, change: int) -> None:
+        for address, owner in pool.take_touched():
+            if owner is None:
+                self._since.pop(address, None)
+            elif self._since.get(address, ("", 0))[0] != owner:
+                self._since[address] = (owner, change)
 
     def has(self, address: IPv4Address) -> bool:
         """Return whether the file has the owner of ``address``, or there is none to have."""
@@ -59,8 +66,8 @@ class LeaseFile:
             return True
         owners = (pool.owner_of(address) for pool in self._pools)
         owner = next((each for each in owners if each is not None), None)
-        change = self._since.get((owner or "", str(address)))
-        return change is not None and self.keeper.is_saved(change)
+        saved, change = self._since.get(address, (None, 0))
+        return saved is not None and saved == owner and self.keeper.is_saved(change)
 
     async def saved(self) -> bool:
         """Wait until all leases of now are in the file; False if they cannot be saved."""

@@ -88,6 +88,36 @@ def test_an_address_that_goes_to_another_pc_is_a_new_lease(
     assert not server.file.has(FIRST)
 
 
+def test_a_pc_that_lost_its_address_to_an_offer_has_a_new_lease(path: Path) -> None:
+    server = Server(path)
+    for number in range(11):
+        server.lease(f"52:54:00:00:00:{number:02x}", FIRST + number)
+    server.now = 150.0
+    assert server.pool.offer("52:54:00:00:00:99", server.now) == FIRST, "it expired first"
+    server.file.note()
+    assert not server.file.has(FIRST)
+    server.now = 300.0
+
+    def fail(self: StateFile, text: str) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StateFile, "write", fail)
+        server.lease("52:54:00:00:00:00", FIRST)
+        assert not server.file.has(FIRST)
+    assert server.file.has(SECOND)
+
+
+def test_a_change_is_noted_without_a_look_at_all_leases(path: Path) -> None:
+    server = Server(path)
+    server.lease(ANN, FIRST)
+    server.lease(BOB, SECOND)
+    server.pool.commit(BOB, SECOND, 1.0)
+    assert list(server.pool.take_touched()) == [(SECOND, BOB)]
+    server.pool.forget(BOB, SECOND)
+    assert list(server.pool.take_touched()) == [(SECOND, None)]
+
+
 ENDS = '{"leases": [{"client": "x", "address": "10.0.0.9", "expires": %s}]}'
 SPOILT = ["", "{", "[]", '{"leases": [{}]}', '{"leases": 1}', "\udcff", '{"version": 2}']
 SPOILT += [ENDS % number for number in ("NaN", "Infinity", "9" * 400)]
