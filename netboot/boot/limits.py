@@ -25,13 +25,13 @@ class Limit:
 
 
 # A PC holds at most three: a download, a beacon and its wait for orders, which lasts while the PC is
-# on. 2000 are 500 such PCs with room for their downloads; 128 are a classroom behind one address,
-# and ``netboot storm`` with 60 PCs. Each takes up to 4 descriptors; the total is lower if the
-# process may open fewer (serve/http/doorkeeper.py).
+# on. 4000 are 1,000 such PCs, and a quarter more; 128 are a classroom behind one address, and
+# ``netboot storm`` with 60 PCs. Each takes up to 4 descriptors; the total is lower if the process may
+# open fewer (serve/http/doorkeeper.py).
 HTTP_CONNECTIONS = Limit(
     "HTTP connections",
     128,
-    2000,
+    4000,
     10.0,
     "over the total, the machine with the most loses one; else the newcomer is hung up on",
 )
@@ -185,11 +185,12 @@ NBD_WAITING = Limit(
     None,
     "later requests of that connection wait as well",
 )
-# A PC has one transfer at a time. A room behind one router's address, or a storm, has many.
+# A PC has one transfer at a time. A room behind one router's address has many. 2048: a room of 1,000
+# that is switched on at once, and an attacker who has as many places.
 TFTP_TRANSFERS = Limit(
     "TFTP transfers",
     16,
-    480,
+    2048,
     30.0,
     "a machine with more gets places of the first half only; the others ask again",
 )

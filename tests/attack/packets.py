@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from tests.attack.wire import MACS, SERVER, SERVER_MAC
+from tests.attack.wire import MACS, PLACES, SERVER, SERVER_MAC
 
 COOKIE = bytes((99, 130, 83, 99))
 DISCOVER, OFFER, REQUEST, DECLINE, RELEASE = 1, 2, 3, 4, 7
@@ -109,7 +109,7 @@ def tftp_flood(rate: str, seconds: str) -> int:
             number = sent % 60_000
             sock.send(frame(f"10.99.0.{110 + sent % 3}", 5000 + number, request, 69))
             sent += 1
-            if sent > 480:
+            if sent > PLACES:
                 time.sleep(1 / float(rate))
     return sent
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack.wire import HONEST, LOADER, Wire, answer, serving
+from tests.attack.wire import HONEST, LOADER, PLACES, Wire, answer, serving
 
 pytestmark = [pytest.mark.root, pytest.mark.system]
 
@@ -30,7 +30,7 @@ def test_silent_strangers_keep_no_boot_rom_waiting(wire: Wire, rate: str) -> Non
         for _ in range(3):
             time.sleep(1)
             seconds.append(wire.honest.do("tftp", LOADER, "10"))
-        assert answer(flood) > 480
+        assert answer(flood) > PLACES
     assert all(0 <= each < 1 for each in seconds), seconds
 
 

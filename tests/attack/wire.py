@@ -12,6 +12,7 @@ from tests import ROOT
 from tests.support.command import SERVE
 from tests.support.images import write_manifest
 
+PLACES = 2048  # for TFTP transfers (netboot/boot/limits.py)
 SERVER, HONEST, ATTACKER = "10.99.0.1", "10.99.0.10", "10.99.0.66"
 SERVER_MAC = "52:54:99:00:00:01"
 MACS = {"honest": "52:54:99:00:00:10", "attacker": "52:54:99:00:00:66"}

@@ -3,6 +3,7 @@
 A full table ends an unproven transfer for a newcomer, and never an acknowledged one (boot/limits.py).
 """
 
+import resource
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,8 +12,12 @@ from ipaddress import IPv4Address
 from netboot.boot import limits
 from netboot.serve.tftp.crew import Worker
 
-# Their sockets and files must fit into the descriptors of one worker, 1024 by default.
+KEPT_BACK = 64  # descriptors of a worker that are no transfer's
+# Their sockets and files must fit into the descriptors of one worker, which takes all that it may.
+_, _DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
 MAX_TRANSFERS = limits.TFTP_TRANSFERS.in_total or 0
+if _DESCRIPTORS != resource.RLIM_INFINITY:
+    MAX_TRANSFERS = min(MAX_TRANSFERS, max(1, (_DESCRIPTORS - KEPT_BACK) // 2))
 SHARE_OF_ADDRESS = limits.TFTP_TRANSFERS.per_address or 0
 # An acknowledgement takes a round trip. A transfer this old would have it.
 UNPROVEN_GRACE_SECONDS = 0.2

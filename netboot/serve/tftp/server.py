@@ -277,13 +277,12 @@ class TftpServer:
         if self._places.has_room(holder):
             return True
         total, own = self._places.count(holder)
-        self._complaints.warn(
-            holder,
-            "TFTP: %d transfers, %d of them to %s: new requests have to wait",
-            total,
-            own,
-            holder,
-        )
+        if own:
+            message = "TFTP: %d transfers, %d of them to %s: its new requests have to wait"
+            self._complaints.warn(holder, message, total, own, holder)
+        else:  # one line for all: a room that is too large has a thousand senders
+            message = "TFTP: %d transfers, all places are taken: new requests have to wait"
+            self._complaints.warn("all", message, total)
         return False
 
     def _stuck(self, number: int) -> None:

@@ -6,6 +6,8 @@ Rates are those of the security review of 0.1.0: what one PC can send.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tests.attack.wire import PLACES
+
 ATTACKERS = {f"10.99.0.{number}": f"52:54:99:00:00:{number}" for number in (66, 67, 68, 69)}
 FLOOD_PER_SECOND = 6000
 HALF_HANDSHAKES, HALF_REQUESTS, STALLED, UNREAD = 125, 1100, 400, 128
@@ -128,7 +130,7 @@ KINDS = (
     ),
     Kind(
         "TFTP requests of silent, false senders",
-        "480, then 40/s",
+        f"{PLACES}, then 40/s",
         A,
         _own("forged_tftp", 40),
         _total("sent", "sent"),

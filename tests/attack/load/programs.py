@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from tests.attack import http_attacker, packets
-from tests.attack.wire import HONEST, SERVER, SERVER_MAC
+from tests.attack.wire import HONEST, PLACES, SERVER, SERVER_MAC
 
 # PCs that netboot storm plays: any machine may play them, so any machine can make them up.
 PLAYED = "02:6e:62:73"
@@ -236,7 +236,7 @@ def forged_tftp(rate: float, victims: list[str]) -> Counter[str]:
             sock.send(packets.frame(source, 5000 + number % 60_000, request, 69))
             counts["sent"] += 1
 
-        for _ in range(480):
+        for _ in range(PLACES):
             send()
         for _ in beats(rate):
             send()
