@@ -21,6 +21,7 @@ from netboot.cli import (
     secret,
     service,
     serving,
+    sync,
     top,
 )
 from netboot.cli.ending import finish
@@ -63,7 +64,7 @@ def version() -> None:
     print(f"netboot {netboot.__version__}")
 
 
-for verbs in (serving, profiles, looking, top, ordering, lab):
+for verbs in (serving, profiles, looking, top, ordering, lab, sync):
     app.add_typer(verbs.app)
 app.add_typer(about)
 app.add_typer(image.app, name="image")
