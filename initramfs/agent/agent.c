@@ -39,15 +39,15 @@ static const char usage_text[] =
     "  connections  1 to 16\n"
     "  timeout      the connection is lost if the server does not answer for so long\n"
     "  patience     the kernel waits so long for a lost server, then requests fail\n"
-    "  encrypt      aes or adiantum, with a random key that stays on this PC; the server sees noise\n"
+    "  encrypt      aes or adiantum, with a random key that stays on this PC\n"
     "  discard      no: the server is not told which pages are free again\n"
-    "  use          root: no swap, only a device to read a file system from; keep: one to write, too\n"
+    "  use          root: no swap, only a device to read files from; keep: one to write, too\n"
     "  verify       a changed block of the root is an I/O error: the number of its 4 KiB blocks, and\n"
     "               the hash of the tree that follows them\n"
     "  wait         get ready, then wait for the line `attach` on the standard input; the line\n"
     "               `lease URL` prints an answer as the verb does, or failed=REASON\n"
     "standby: wait until swap is short, attach the export as a further area, detach it after it is\n"
-    "not needed any more, and start over. area is 2 to 4; each area waits for the one before it.\n"
+    "not needed any more, and start over. area is 2 to 4; each waits for the one before it.\n"
     "address: have the DHCP server lend this PC its IPv4 address on until the PC goes off. MAC is the\n"
     "address by which the server knows the PC, if it is not that of the network card.\n"
     "handshake: ask the server for the export's size, flags and generation.\n"
@@ -59,7 +59,7 @@ static const char usage_text[] =
     "where HOST grants a fresh lease (`size=BYTES token=TOKEN`), if there is no token, if it is dead\n"
     "or if the pages are lost.\n"
     "Exit: 0 done, 1 swap is not attached (status), 2 usage, 3 cannot connect, 4 refused by the\n"
-    "server, 5 refused by the kernel, 6 the server does not speak NBD as the agent needs it.\n";
+    "server, 5 by the kernel, 6 the server does not speak NBD as needed.\n";
 
 static int usage(void)
 {

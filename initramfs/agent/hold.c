@@ -275,13 +275,14 @@ static int recover(struct area *area)
     if (trouble.pause)
         pause_for(trouble.pause);
     for (;;) {
-        unsigned length;
+        unsigned length, longest;
 
         /* A server that is slow to refuse must not delay the dropping of its leg. */
         code = attach_again(area, area->leg && now_ms() < leg_end ? leg_end : FOREVER);
         if (code == OK)
             return 1;
-        length = code == CANNOT_CONNECT ? pause : REFUSED_PAUSE_MS;
+        /* A server that is drained refuses a leg for a moment, and takes it back if it was not dropped. */
+        length = code == CANNOT_CONNECT || area->leg ? pause : REFUSED_PAUSE_MS;
         if ((code == REFUSED || now_ms() >= leg_end) && md_may_drop(area) && replace(area, 1) == OK)
             return 0;
         if (code != CANNOT_CONNECT && !refused) {
@@ -297,7 +298,8 @@ static int recover(struct area *area)
             continue;
         }
         pause_for(length);
-        pause = pause * 2 > LONGEST_PAUSE_MS ? LONGEST_PAUSE_MS : pause * 2;
+        longest = code == CANNOT_CONNECT ? LONGEST_PAUSE_MS : REFUSED_PAUSE_MS;
+        pause = pause * 2 > longest ? longest : pause * 2;
     }
 }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netboot.cli import draining
 from netboot.cli.common import (
     DEFAULT_PROFILE,
     DEFAULT_ROOTS,
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from netboot.profile.profile import Profile
 
 app = App()
+verb = App(invoke_without_command=True)
+app.add_typer(verb, name="pages")
+verb.add_typer(draining.app)
 
 
 @app.command(
@@ -194,11 +198,12 @@ def serve(
     until_stopped(run())
 
 
-@app.command(
+@verb.callback(
     epilog="Example:  netboot pages --listen 127.0.0.1:10809 --export scratch=1GiB  "
     "(then: nbdinfo nbd://127.0.0.1:10809/scratch)"
 )
 def pages(
+    context: typer.Context,
     export: Annotated[
         list[str], typer.Option(metavar="NAME=SIZE", help="An export, such as scratch=1GiB.")
     ] = [],  # noqa: B006
@@ -250,7 +255,12 @@ def pages(
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Serve pages alone until Ctrl-C: an NBD server for the given exports."""
+    """Serve pages alone until Ctrl-C: an NBD server for the given exports.
+
+    Its verbs take a page server of a room out of service, and back.
+    """
+    if context.invoked_subcommand is not None:
+        return
     go_first()  # before the imports: they take longer than the rest of the start
     from netboot.cli import checks
     from netboot.pages.static import serve_static, upgrade_static

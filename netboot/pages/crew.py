@@ -196,6 +196,17 @@ class Crew:
         self.teller.complain("refused", seat, text, address=address, is_ours=refused.is_ours)
         return refused
 
+    async def hang_up(self, lease: str) -> None:
+        """Close the connections of a lease. Its seat may attach it again, with a newer set."""
+        sets = [
+            each.attachment.set_number
+            for each in self._clients.values()
+            if each.attachment.lease == lease
+        ]
+        seat = self._clients.seats.get(lease)
+        if sets and seat is not None:
+            await seat.worker.send({"do": "fence", "lease": lease, "set": max(sets) + 1})
+
     async def take_over(self, names: Iterable[str]) -> None:
         """Move the clients of an earlier server's workers, which listen at ``names``, to ours."""
         folder = self._exports.directory

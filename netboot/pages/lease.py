@@ -263,6 +263,23 @@ class LeaseTable:
         ended, self._ended = self._ended, []
         return ended
 
+    def withhold(self, generation: str, *, on: bool) -> None:
+        """Refuse a lease, whose pages stay, until it is taken back with ``on=False``."""
+        for keyed in self._places.all():
+            if keyed.lease.generation == generation:
+                keyed.withheld = on
+
+    def with_pages(self, now: float, seconds: float) -> dict[str, tuple[Lease, bool]]:
+        """Return the leases whose seats may need their pages, by generation, and if they are in use.
+
+        A lease that nobody has used for ``seconds`` is not needed: its seat's patience is over.
+        """
+        return {
+            keyed.lease.generation: (keyed.lease, keyed.in_use)
+            for keyed in self._places.all()
+            if keyed.attached and not keyed.is_gone and (keyed.in_use or now - keyed.seen < seconds)
+        }
+
     def generations(self) -> set[str]:
         """Return the generations of all leases."""
         return {keyed.lease.generation for keyed in self._places.all()}
@@ -326,6 +343,8 @@ class LeaseTable:
             return UNKNOWN
         if keyed.is_gone:
             return Refused(f"this server no longer has the pages of {name.export}")
+        if keyed.withheld:
+            return Refused(f"this server is drained: {name.export} goes to another one")
         return keyed
 
 

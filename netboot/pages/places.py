@@ -77,6 +77,7 @@ class Keyed:
     in_use: bool = False
     lost: bool = False  # the server no longer has the pages
     missing: bool = False  # its store does not have them now; not saved
+    withheld: bool = False  # refused, so that its seat goes to another server; not saved
     fresh: bool = False  # further lease of a boot that has swap; any other begins a new boot
     asker: str = ""  # the address that asked for it; empty for a PC that the profile names
 

@@ -191,6 +191,10 @@ class PageServer:
         """Return the seats, as the 12 digits of their MAC addresses, that read an image now."""
         return self._crew.readers()
 
+    async def hang_up(self, lease: str) -> None:
+        """Close the connections of a lease. Its seat may attach it again, with a newer set."""
+        await self._crew.hang_up(lease)
+
     def counters(self) -> dict[str, dict[str, int]]:
         """Return by lease: reads, writes, trims, bytes_read, bytes_written and connections.
 

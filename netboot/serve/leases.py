@@ -22,6 +22,7 @@ from netboot.serve.seats import Seats, SeatState, new_token
 # A server that has lost its room refuses a PC: half of a few pages would be no swap at all.
 LEAST_SHARE_BYTES = 1 << 20
 MOST_AREAS = 4  # of a seat: swap.grow is at most 3
+DRAINED = "this server is drained: it takes no new swap; another one of swap.servers does"
 IN_USE = "in use"  # part of the reason why a lease with connections cannot end (pages/lease.py)
 
 
@@ -73,6 +74,7 @@ class Leases:
         self._table = table
         self._now = now
         self.kept: KeptExports | None = None  # the areas in which seats keep files
+        self.drained = False  # see netboot.serve.draining
 
     def grant(self, mac: str, request: LeaseRequest, token: str = "") -> Granted | Refused:
         """Grant a seat its swap, of a size that its profile derives from its RAM.
@@ -85,6 +87,8 @@ class Leases:
         asker = PLAYED if seat.is_played else "" if seat.is_named else request.address
         if request.area == 0:
             return self._keep(seat)
+        if self.drained:
+            return self._turn_away(mac)
         if request.area > 1:
             return self._further(seat, request.area, ram_bytes, asker)
         size, cut = self._size(seat, ram_bytes, asker)
@@ -111,6 +115,16 @@ class Leases:
         message = f"swap of {size >> 20} MiB granted{cut}"
         self._seats.record(mac, "lease", message, bytes_granted=size)
         return Granted(size, token if request.fresh else "")
+
+    def _turn_away(self, mac: str) -> Refused:
+        """Refuse swap on this server. No refusal is journaled: the seat goes to the next server.
+
+        A seat that asks, and has no connection, needs its pages here no longer: it boots, or its
+        agent has taken this leg out of its mirror.
+        """
+        if self._table.has(swap_export(mac)):
+            self._table.end(swap_export(mac))
+        return Refused(DRAINED)
 
     def _size(self, seat: SeatState, ram_bytes: int, asker: str) -> tuple[int, str]:
         """Return the bytes of a seat's area, and the reason if they are fewer than it asked for."""

@@ -51,6 +51,7 @@ from netboot.serve.announcing import Announcer
 from netboot.serve.boot_files import BootFiles
 from netboot.serve.dhcp.server import DhcpServer
 from netboot.serve.dhcp.standby import Standby
+from netboot.serve.draining import Draining
 from netboot.serve.feed.service import FeedService
 from netboot.serve.first_server import FirstServer
 from netboot.serve.http.server import HttpServer
@@ -255,7 +256,19 @@ class Services:
             found = self._choice.interfaces
             return [(each.address, each.network.broadcast_address) for each in found]
 
-        return FeedService(self._room, pages, folders, links, self._state, self._panel_group)
+        draining = Draining(
+            self._profile,
+            self._room.table,
+            self._room.leases,
+            pages,
+            self._state,
+            self._clock.now,
+        )
+        self._running.push_async_callback(draining.keeper.stop)
+        self._keep_running(draining.run())
+        return FeedService(
+            self._room, pages, folders, links, self._state, draining, self._panel_group
+        )
 
     def _with_kept(self, others: Exports) -> Exports:
         """Add the areas in which PCs keep files, if a profile gives some now or gave some before."""

@@ -35,6 +35,7 @@ from tests.initramfs.test_agent import (
 pytestmark = pytest.mark.system
 
 CONNECTIONS = 2
+ERR_POLICY = 1 << 31 | 2
 NEXT_HOST = "127.0.0.2"  # of a mirror's servers, after the leg's own
 
 # The driver waits for timer_ms, mostly less than swap.timeout: the tests must not take so long.
@@ -177,7 +178,7 @@ class Pages:
     """A page server that shakes hands.
 
     ``serve``: it "answers" requests or "nothing", or "closes" each set as it has read a request, or it
-    "hangs up" on the first set, or on all later handshakes ("ends").
+    "hangs up" on the first set, or on all later handshakes ("ends"). It may "refuse" these instead.
     """
 
     def __init__(self, serve: str, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
@@ -185,6 +186,7 @@ class Pages:
         self.linger = 0.05  # seconds until it notices the end of a connection
         self.sets: list[float] = []  # the times of the handshakes
         self.answers = 0
+        self.refused = 0
         self._listener = socket.create_server(address)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -201,17 +203,22 @@ class Pages:
         with peer, suppress(OSError, struct.error):  # the agent was killed
             if self.serve == "ends" and len(self.sets) >= CONNECTIONS:
                 return
+            refuses = self.serve == "refuses" and len(self.sets) >= CONNECTIONS
             peer.sendall(GREETING)
             peer.recv(4, socket.MSG_WAITALL)
             header = peer.recv(16, socket.MSG_WAITALL)
             option, length = struct.unpack(">II", header[8:])
             peer.recv(length, socket.MSG_WAITALL)
             assert option == GO
+            if refuses:
+                peer.sendall(reply(ERR_POLICY, b"this server is drained"))
+                self.refused += 1
+                return
             text = b"swap of seat 1, generation " + b"0123456789abcdef" * 2
             description = reply(REP_INFO, struct.pack(">H", 2) + text)
             peer.sendall(export() + description + reply(REP_ACK))
             self.sets.append(time.monotonic())
-            if self.serve in ("hangs up", "ends") and len(self.sets) <= CONNECTIONS:
+            if self.serve in ("hangs up", "ends", "refuses") and len(self.sets) <= CONNECTIONS:
                 time.sleep(0.05)  # until the other connection is there
                 return
             while request := peer.recv(28, socket.MSG_WAITALL):
@@ -408,6 +415,29 @@ def test_a_dropped_leg_goes_on_to_the_next_server(start: Callable[..., Pc]) -> N
     assert done[:3] == ["note 1", "dropped", "joined"]
     assert len(pc.pages.sets) == len(pc.next.sets) == CONNECTIONS
     assert "continues without 127.0.0.1" in console
+
+
+def test_a_refused_leg_that_cannot_be_dropped_dials_again_soon(start: Callable[..., Pc]) -> None:
+    """A server that is drained lets it in again after 2.5 s. Others wait 10 s after a refusal."""
+    pc = start("refuses", leg=1, other_is_healthy=False)
+    pc.wait_for("agent:refused")
+    while pc.pages.refused < 3:
+        time.sleep(0.01)
+    pc.pages.serve = "answers"
+    pc.wait_for("agent:reattached")
+    done, _ = pc.end()
+    assert "dropped" not in done
+    assert pc.pages.gaps()[0] < 5.0, "with the next dial, less than a second later"
+
+
+def test_a_refused_leg_is_dropped_at_once_if_the_other_one_is_whole(
+    start: Callable[..., Pc],
+) -> None:
+    pc = start("refuses", leg=1, other_is_healthy=True)
+    pc.wait_for("agent:degraded")
+    done, _ = pc.end()
+    assert done[:2] == ["note 1", "dropped"]
+    assert pc.pages.refused <= 2, "the second one is of its fresh lease"
 
 
 def test_a_leg_whose_server_hung_up_once_is_attached_again(start: Callable[..., Pc]) -> None:

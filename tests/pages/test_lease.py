@@ -471,3 +471,20 @@ def test_holdings_count_an_area_once_and_name_the_files_with_pages() -> None:
         SEAT: (3 * MIB, [old.generation, more.generation]),
         OTHER: (MIB, []),
     }
+
+
+def test_a_withheld_lease_is_refused_and_taken_back_as_it_was() -> None:
+    table = LeaseTable(MIB)
+    lease = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
+    assert table.with_pages(0.0, 60.0) == {}, "no page yet"
+    attached(table.attach(wire(f"{EXPORT}@t1.5"), 1.0))
+    assert table.with_pages(999.0, 60.0) == {lease.generation: (lease, True)}
+    table.withhold(lease.generation, on=True)
+    refused = table.attach(wire(f"{EXPORT}@t1.6"), 2.0)
+    assert isinstance(refused, Refused) and "drained" in refused.reason
+    table.let_go(lease.generation, 2.0)
+    assert table.with_pages(61.0, 60.0) == {lease.generation: (lease, False)}
+    assert table.with_pages(62.0, 60.0) == {}
+    table.withhold(lease.generation, on=False)
+    assert attached(table.attach(wire(f"{EXPORT}@t1.6"), 3.0)) == lease
+    assert not table.take_ended()

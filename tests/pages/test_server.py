@@ -20,7 +20,7 @@ from netboot.host.sockets import IP_MTU_DISCOVER, IP_PMTUDISC_DONT
 from netboot.pages import clients
 from netboot.pages.clients import MAX_CONNECTIONS_OF_ADDRESS
 from netboot.pages.exports import LeasedExports, StaticExports
-from netboot.pages.lease import LeaseTable
+from netboot.pages.lease import Lease, LeaseTable
 from netboot.pages.nbd.export import Refused
 from netboot.pages.room_exports import ClassroomExports
 from netboot.pages.server import MAX_HANDSHAKES_OF_ADDRESS, PageServer
@@ -254,6 +254,27 @@ def test_an_agent_replaces_its_own_live_connections(store: MemoryStore) -> None:
         with pytest.raises((EOFError, ConnectionResetError)):
             old.receive(1)
         assert new.write(0, PAGE) == 0
+
+
+def test_a_lease_that_is_hung_up_on_can_be_attached_again_with_its_pages(
+    store: MemoryStore,
+) -> None:
+    table = LeaseTable(MIB)
+    lease = table.grant(SEAT, EXPORT, "t1", MIB, 0.0)
+    assert isinstance(lease, Lease)
+    with (
+        leased(store, table, workers=2) as server,
+        NbdClient(server.address).attach(f"{EXPORT}@t1.7") as first,
+        NbdClient(server.address).attach(f"{EXPORT}@t1.7") as second,
+    ):
+        assert first.write(0, PAGE) == 0
+        server.hang_up(lease.generation)
+        for client in (first, second):
+            with pytest.raises((EOFError, ConnectionResetError)):
+                client.receive(1)
+        server.event("detach", 2)
+        with NbdClient(server.address).attach(f"{EXPORT}@t1.8") as again:
+            assert again.read(0, 4096) == PAGE
 
 
 def test_an_area_that_was_given_back_takes_no_memory(store: MemoryStore) -> None:

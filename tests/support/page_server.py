@@ -37,6 +37,11 @@ class Running:
             assert self._told.wait_for(lambda: len(found()) >= count, PATIENCE_SECONDS), self.events
             return found()[count - 1]
 
+    def hang_up(self, lease: str) -> None:
+        """Close the connections of a lease."""
+        closing = self.server.hang_up(lease)
+        asyncio.run_coroutine_threadsafe(closing, self._loop).result(PATIENCE_SECONDS)
+
     def ask(self, question: Callable[[], Any]) -> Any:
         """Call ``question`` in the server's thread; return its result."""
 

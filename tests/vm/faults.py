@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
+from netboot.boot import ticket
 from netboot.lab import network
 from netboot.lab.network import BRIDGE, PRIVATE_TMPFS
 from netboot.lab.rig import STATE_FOLDER, Classroom, SeatReport
+from netboot.serve.http.status import ask_drain
+from netboot.serve.secret import SECRET_FILE, load_secret
 
 LOSS_PERCENT = 5
 OTHER_ADDRESS = IPv4Interface("10.77.0.9/24")
@@ -204,10 +207,25 @@ async def _break_second(scene: Scene) -> None:
 
 
 async def _break_cell(scene: Scene) -> None:
-    """Break for good one of the two servers with the PC's pages: a further one takes its place.
+    """Break for good one of the two servers with the PC's pages: a further one takes its place."""
+    scene.room.kill_server(_one_of_two(scene))
 
-    Not the one that boots the PC, so that it can tell.
-    """
+
+async def _drain_cell(scene: Scene) -> None:
+    """Drain one of the two servers with the PC's pages, and switch it off when it is empty."""
+    number = _one_of_two(scene)
+    server = f"{network.server_address(number).ip}:8080"
+    key = ticket.panel_key(load_secret(STATE_FOLDER / SECRET_FILE, make=False))
+    left = (await asyncio.to_thread(ask_drain, server, key, "drain", "torture"))["left"]
+    async with asyncio.timeout(LATE_SECONDS):
+        while left:
+            await asyncio.sleep(0.5)
+            left = (await asyncio.to_thread(ask_drain, server, key))["left"]
+    scene.room.kill_server(number)
+
+
+def _one_of_two(scene: Scene) -> int:
+    """Return a server with the PC's pages; not the one that boots the PC, so that it can tell."""
     told = [(event.stage, event.message) for event in scene.seat.events]
     held: dict[str, None] = {}  # addresses, in the order of time
     for stage, message in told:
@@ -221,7 +239,7 @@ async def _break_cell(scene: Scene) -> None:
     first = network.server_address(1).ip
     numbers = [1 + int(IPv4Address(each)) - int(first) for each in held]
     assert len(numbers) == 2, told
-    scene.room.kill_server(scene.chance.choice([number for number in numbers if number != 1]))
+    return scene.chance.choice([number for number in numbers if number != 1])
 
 
 async def _fill_store(scene: Scene, seconds: float, *, server: int = 1) -> None:
@@ -280,6 +298,7 @@ FAULTS = {
     "store full under a mirror": Fault(_for(20, _fill_second), True, away=False, tells=COPIED),
     "first of two servers replaced": Fault(_break_first, True, away=False, tells=COPIED),
     "second of two servers replaced": Fault(_break_second, True, away=False, tells=COPIED),
+    "one of four servers drained": Fault(_drain_cell, True, away=False, tells=COPIED),
     "one of four servers broken": Fault(_break_cell, True, away=False, tells=COPIED),
 }
 SHORT = (
@@ -299,5 +318,5 @@ LONG = (
 # A server breaks after the other one was replaced: does the new one have all pages?
 MIRROR = ("second of two servers replaced", "first of two servers replaced")
 # The second one may be the server that had taken the first one's part: two are left.
-CELLS = ("one of four servers broken",) * 2
+CELLS = ("one of four servers drained", "one of four servers broken")
 LONG_MIRROR = ("store full under a mirror", *MIRROR)

@@ -34,7 +34,7 @@ def test_one_of_two_servers_breaks_and_then_the_other(images: Path, tmp_path: Pa
 
 
 @pytest.mark.nightly
-def test_a_mirror_over_two_of_four_servers_loses_one_and_then_another(
+def test_of_a_mirror_over_two_of_four_servers_one_is_drained_and_another_breaks(
     images: Path, tmp_path: Path
 ) -> None:
     report = torture(images, tmp_path, "--cells", "--memory", "128")

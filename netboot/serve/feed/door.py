@@ -14,7 +14,8 @@ from typing import Protocol
 from aiohttp import web
 
 from netboot.boot.limits import FEED_ORDER_BYTES
-from netboot.feed.protocol import FEED_PATH, ORDERS_PATH, SOCKET_FILE
+from netboot.feed.protocol import DRAIN_PATH, FEED_PATH, MAX_NAME, ORDERS_PATH, SOCKET_FILE
+from netboot.serve.draining import Progress
 from netboot.serve.feed.acting import Order, parse_order
 from netboot.serve.feed.readers import Reader, Readers
 from netboot.serve.http.doorkeeper import quiet_logger
@@ -40,11 +41,28 @@ class Source(Protocol):
         """Carry out an order. Return by seat why it was refused; an empty text if it was not."""
 
 
+class Drains(Protocol):
+    """The drain of this server as its door needs it."""
+
+    def obstacle(self) -> str:
+        """Return why this server cannot be drained; empty if it can."""
+
+    async def drain(self, by: str) -> bool:
+        """Begin to drain. Return whether the order is saved, for the next server."""
+
+    async def undrain(self, by: str) -> bool:
+        """Take swap again. Return whether that is saved."""
+
+    def progress(self) -> Progress:
+        """Return how far it is."""
+
+
 class Door:
     """Lets panels in. ``is_key`` tells whether a text is the key of a panel."""
 
-    def __init__(self, source: Source, is_key: Callable[[str], bool]) -> None:
+    def __init__(self, source: Source, is_key: Callable[[str], bool], drains: Drains) -> None:
         self._source = source
+        self._drains = drains
         self._is_key = is_key
         self._runner: web.AppRunner | None = None
         self._path: Path | None = None
@@ -57,6 +75,8 @@ class Door:
         return [
             web.get(FEED_PATH, partial(self._asked, self._feed), allow_head=False),
             web.post(ORDERS_PATH, partial(self._asked, self._orders)),
+            web.get(DRAIN_PATH, partial(self._asked, self._drain), allow_head=False),
+            web.post(DRAIN_PATH, partial(self._asked, self._drain)),
         ]
 
     def most_bytes(self, request: web.Request) -> int | None:
@@ -83,6 +103,8 @@ class Door:
             [
                 web.get(FEED_PATH, self._feed, allow_head=False),
                 web.post(ORDERS_PATH, self._orders),
+                web.get(DRAIN_PATH, self._drain, allow_head=False),
+                web.post(DRAIN_PATH, self._drain),
             ]
         )
         path = state / SOCKET_FILE
@@ -144,6 +166,17 @@ class Door:
         return web.json_response(
             await self._source.carry_out(order), dumps=partial(json.dumps, separators=(",", ":"))
         )
+
+    async def _drain(self, request: web.Request) -> web.Response:
+        drains, do, by = self._drains, request.query.get("do"), request.query.get("by", "")
+        if request.method == "POST":
+            if do not in ("drain", "undrain") or not (by.isprintable() and 0 < len(by) <= MAX_NAME):
+                raise web.HTTPBadRequest(text="expected do=drain or do=undrain, and by=NAME\n")
+            if do == "drain" and (obstacle := drains.obstacle()):
+                raise web.HTTPConflict(text=f"{obstacle}\n")
+            if not await (drains.drain(by) if do == "drain" else drains.undrain(by)):
+                raise web.HTTPInsufficientStorage(text="the order cannot be saved; see its log\n")
+        return web.json_response(drains.progress().as_json())
 
 
 def _hang_up(request: web.Request) -> None:

@@ -10,7 +10,7 @@ from netboot.feed.protocol import KEY_FILE
 from netboot.feed.state import Standing
 from netboot.host.files import replace_file
 from netboot.serve.feed.acting import Acting
-from netboot.serve.feed.door import Door
+from netboot.serve.feed.door import Door, Drains
 from netboot.serve.feed.feed import Feed
 from netboot.serve.feed.figures import Counted, Figures, Sending, Transferring
 from netboot.serve.http.orders import Orders
@@ -25,7 +25,8 @@ class FeedService:
     """The feed of ``room``, with the key and the socket for panels in the folder ``state``.
 
     ``pages`` is the page server, ``folders`` have its page files (see Figures), ``links`` are our
-    addresses (see Acting). ``group`` may open the socket, besides us; -1 for our own.
+    addresses (see Acting), ``drains`` drains this server. ``group`` may open the socket, besides us;
+    -1 for our own.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class FeedService:
         folders: Sequence[Path],
         links: Callable[[], Sequence[tuple[IPv4Address, IPv4Address]]],
         state: Path,
+        drains: Drains,
         group: int = -1,
     ) -> None:
         self._keys = room.keys
@@ -43,7 +45,7 @@ class FeedService:
         acting = Acting(room, self.orders, links)
         self._figures = Figures(pages, room.table, room.admission, folders)
         self._feed = Feed(room, self._figures, acting)
-        self.door = Door(self._feed, room.keys.is_panel_key)
+        self.door = Door(self._feed, room.keys.is_panel_key, drains)
 
     async def start(self) -> None:
         """Begin. No seat needs the key or the socket: if one cannot be made, that is told."""

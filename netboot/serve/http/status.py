@@ -8,6 +8,7 @@ import json
 import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from http import HTTPStatus
 from http.client import HTTPException
@@ -16,12 +17,14 @@ from typing import Any
 from netboot.boot import ticket
 from netboot.boot.limits import STATUS_BYTES
 from netboot.errors import OperatorError
+from netboot.feed.protocol import DRAIN_PATH
 from netboot.host.text import printable
 
 STATUS_SECONDS = 5.0
 MOST_BYTES = 8 * (STATUS_BYTES.in_total or 0)  # a server of another release may tell more than ours
 MOST_TEXT = 4096
 MAC = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+PROGRESS = ("drained", "left", "moves", "moved", "copying")  # figures of a drain
 LAST_SECOND = 1e11  # of the year 5138: later ones are no time that can be shown
 
 # A room's server is on this network: a proxy of the environment does not lead to it.
@@ -170,6 +173,34 @@ def delete_kept(server: str, key: str, mac: str) -> str:
     Return the server's objection, or an empty text. Raises OperatorError if no server answers.
     """
     return _told(server, "DELETE", f"/kept/{mac}", key)
+
+
+def ask_drain(server: str, key: str, do: str = "", by: str = "") -> dict[str, Any]:
+    """Have a running server (``HOST:PORT``) ``drain`` or ``undrain``; ask how far it is without ``do``.
+
+    ``key`` is the key for its panels, ``by`` names the person. Return the progress
+    (netboot.serve.draining). Raises OperatorError if the server refuses, or no server answers.
+    """
+    query = f"?{urllib.parse.urlencode({'do': do, 'by': by})}" if do else ""
+    headers = {"Authorization": f"Bearer {key}"}
+    address, method = f"http://{server}{DRAIN_PATH}{query}", "POST" if do else "GET"
+    request = urllib.request.Request(address, method=method, headers=headers)
+    try:
+        with _open(request, timeout=2 * STATUS_SECONDS) as answer:
+            row = _object(_plain(json.loads(answer.read(MOST_TEXT))))
+        if not all(isinstance(row.get(name), int) for name in PROGRESS):
+            raise _Odd("no progress of a server that can be drained")
+        return row
+    except urllib.error.HTTPError as error:
+        with error:
+            reason = printable(error.read(MOST_TEXT).decode("utf-8", "replace").strip())
+        if error.code == HTTPStatus.NOT_FOUND:
+            reason = "its release is older than this one and cannot be drained"
+        raise OperatorError(f"{server}: {reason}") from error
+    except (ValueError, RecursionError, HTTPException) as error:
+        raise _nobody(server, _Odd(printable(str(error) or "not HTTP"))) from error
+    except OSError as error:
+        raise _nobody(server, error) from error
 
 
 def _told(server: str, method: str, path: str, key: str) -> str:

@@ -22,6 +22,7 @@ from netboot.boot import ticket
 from netboot.boot.client import played_mac
 from netboot.boot.events import Journal
 from netboot.boot.plan import swap_export
+from netboot.errors import OperatorError
 from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
 from netboot.feed.reading import read
 from netboot.feed.records import Event, Report
@@ -30,6 +31,7 @@ from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.name import WireName
 from netboot.profile.file import parse
 from netboot.serve.boot_files import BootFiles
+from netboot.serve.draining import Draining
 from netboot.serve.feed import feed as feed_module
 from netboot.serve.feed import readers as readers_module
 from netboot.serve.feed.acting import Order, parse_order
@@ -37,6 +39,7 @@ from netboot.serve.feed.service import FeedService
 from netboot.serve.http.beacon import parse_beacon
 from netboot.serve.http.orders import OFF
 from netboot.serve.http.server import HttpServer
+from netboot.serve.http.status import ask_drain
 from netboot.serve.room import Room
 
 MIB = 1 << 20
@@ -67,6 +70,9 @@ class NoPages:
 
     def seats(self) -> dict[str, str]:
         return {}
+
+    async def hang_up(self, lease: str) -> None:
+        raise AssertionError(lease)
 
     def latency(self) -> tuple[int, ...]:
         return (0, 3, 1)
@@ -143,7 +149,8 @@ def run(
         journal, table = Journal(profile.clients), LeaseTable(64 * MIB)
         room = Room(profile, BootFiles(folder, profile), SECRET, journal, table)
         links: list[tuple[IPv4Address, IPv4Address]] = []
-        service = FeedService(room, NoPages(), [], lambda: links, folder, group)
+        draining = Draining(profile, table, room.leases, NoPages(), folder, time.time)
+        service = FeedService(room, NoPages(), [], lambda: links, folder, draining, group)
         await service.start()
         try:
             await asyncio.wait_for(work(Rig(room, service, folder, links)), 3 * PATIENCE)
@@ -318,6 +325,43 @@ def test_over_http_it_needs_the_key(tmp_path: Path) -> None:
         assert asyncio.get_running_loop().time() - begin < 0.9
 
     run(tmp_path, work)
+
+
+CELLS = "swap: {capacity: 64MiB, servers: [10.0.0.5, 10.0.0.6, 10.0.0.7], layout: mirror}"
+
+
+@pytest.mark.parametrize("profile", [PROFILE, CELLS])
+def test_a_server_is_drained_with_the_key_and_only_if_there_are_others(
+    tmp_path: Path, profile: str
+) -> None:
+    async def work(rig: Rig) -> None:
+        http = HttpServer(rig.room, port=0, panels=rig.service.door, orders=rig.service.orders)
+        await http.start([IPv4Address("127.0.0.1")])
+        server, key = f"127.0.0.1:{http.port}", ticket.panel_key(SECRET)
+
+        async def asked(*words: str, key: str = key) -> dict[str, Any]:
+            return await asyncio.to_thread(ask_drain, server, key, *words)
+
+        for wrong in ("x" * 64, ""):
+            with pytest.raises(OperatorError, match="wrong key"):
+                await asked("drain", "anna", key=wrong)
+        for words in (("fill", "anna"), ("drain", ""), ("drain", "a" * 65)):
+            with pytest.raises(OperatorError, match="expected do=drain"):
+                await asked(*words)
+        assert (await asked())["drained"] is False
+        if profile == PROFILE:
+            with pytest.raises(OperatorError, match="no other server"):
+                await asked("drain", "anna")
+        else:
+            found = await asked("drain", "anna")
+            assert found["drained"] is True and found["by"] == "anna" and found["left"] == 0
+            assert await asked() == found
+            assert rig.room.leases.drained
+            assert (await asked("undrain", "bert"))["drained"] is False
+        assert not rig.room.leases.drained
+        await http.stop()
+
+    run(tmp_path, work, profile=profile)
 
 
 def test_the_socket_takes_the_place_of_a_stale_one_and_goes_with_its_server(
