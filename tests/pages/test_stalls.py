@@ -19,7 +19,7 @@ from netboot.errors import OperatorError
 from netboot.pages import control
 from netboot.pages.stores.disk import CLOSED, WRITER, DiskStore
 from netboot.pages.stores.folder import Folder
-from tests.support.leasing import EXPORT, NAME, TOKEN
+from tests.support.leasing import EXPORT, NAME
 from tests.support.nbd_client import NbdClient
 
 pytestmark = pytest.mark.system
@@ -52,22 +52,30 @@ def is_gone(pid: int) -> bool:
 
 
 class Serving:
-    """The server of tests/support/leasing.py, with pages in ``folder``."""
+    """The server of tests/support/leasing.py, with pages in ``folder``.
 
-    def __init__(self, kind: str, folder: Path, ping: float) -> None:
+    ``machine`` has no locks in common with others (32 hexadecimal digits).
+    """
+
+    def __init__(self, kind: str, folder: Path, ping: float, machine: str = "") -> None:
         self.folder = folder / f"netboot-kept-{NAME}"
         self.address = ("127.0.0.1", free_port())
-        words = [kind, str(folder), str(self.address[1]), str(ping)]
+        self.token = f"of{machine}"
+        words = [kind, str(folder), *map(str, self.address), self.token, str(ping)]
+        words += ["apart"] if machine else []
         self._command = [sys.executable, "-P", "-m", "tests.support.leasing", *words]
+        self._variables = {"PYTHONPATH": "."} | ({"NETBOOT_BOOT_ID": machine} if machine else {})
         self._left: set[int] = set()
         self.start()
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."}
+            self._command, stdout=subprocess.PIPE, text=True, env={**os.environ, **self._variables}
         )
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "listening\n"
+        if self.process.stdout.readline() != "listening\n":
+            self.process.stdout.close()
+            raise ChildProcessError(self.process.wait(10))
 
     def worker(self) -> int:
         pid = self.process.pid
@@ -93,8 +101,8 @@ class Serving:
 class Model:
     """A PC's pages as they were answered, and the connection that it uses now."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
+    def __init__(self, server: Serving) -> None:
+        self._address, self._token = server.address, server.token
         self._set = 0
         self.version = 0
         self.attach()
@@ -104,7 +112,7 @@ class Model:
         self._set += 1
         with suppress(OSError, EOFError), ExitStack() as undo:
             client = undo.enter_context(NbdClient(self._address))
-            if client.go(f"{EXPORT}@{TOKEN}.{self._set:x}")[-1].type == 1:
+            if client.go(f"{EXPORT}@{self._token}.{self._set:x}")[-1].type == 1:
                 self.client = client
                 undo.pop_all()
                 return True
@@ -175,7 +183,7 @@ def go_on(*pids: int) -> None:
 def test_a_worker_that_stands_still_writes_nothing_late(serve: Callable[..., Serving]) -> None:
     """It is dead before its PC is served by another one."""
     server = serve(SHORT_SECONDS)
-    with closing(Model(server.address)) as model, closing(model.client.sock):
+    with closing(Model(server)) as model, closing(model.client.sock):
         model.write_all()
         worker = server.worker()
         stop(worker)
@@ -190,7 +198,7 @@ def test_a_worker_that_stands_still_writes_nothing_late(serve: Callable[..., Ser
 def test_a_server_that_stands_still_writes_nothing_late(serve: Callable[..., Serving]) -> None:
     """All its processes, as when its machine is suspended. They go on in any order."""
     server = serve()
-    with closing(Model(server.address)) as model:
+    with closing(Model(server)) as model:
         for order in (1, -1):
             model.write_all()
             pids = [server.process.pid, server.worker()][::order]
@@ -210,7 +218,7 @@ def test_a_worker_left_by_a_killed_server_writes_nothing_late(
     serve: Callable[..., Serving],
 ) -> None:
     server = serve(SHORT_SECONDS)
-    with closing(Model(server.address)) as model, closing(model.client.sock):
+    with closing(Model(server)) as model, closing(model.client.sock):
         model.write_all()
         worker = server.worker()
         stop(worker)
@@ -232,7 +240,7 @@ def test_a_worker_that_no_server_finds_keeps_its_pages_from_all(
     Its PC was served by another worker, and then the old one stored the old page over the new one.
     """
     server = serve()
-    with closing(Model(server.address)) as model, closing(model.client.sock) as given_up:
+    with closing(Model(server)) as model, closing(model.client.sock) as given_up:
         model.write_all()
         worker = server.worker()
         stop(worker)
@@ -261,7 +269,7 @@ def test_a_second_server_does_not_start_while_the_first_stands_still(
     serve: Callable[..., Serving],
 ) -> None:
     server = serve()
-    with closing(Model(server.address)) as model:
+    with closing(Model(server)) as model:
         model.write_all()
         stop(server.process.pid, server.worker())
         with pytest.raises(OperatorError, match="another server keeps its pages in"):
@@ -276,7 +284,7 @@ def test_a_server_that_ends_beside_a_left_worker_does_not_say_that_its_disk_is_w
 ) -> None:
     """The left one goes on writing. On another machine its pages would be believed."""
     server = serve()
-    with closing(Model(server.address)) as model:
+    with closing(Model(server)) as model:
         model.write_all()
         server.worker()
         server.end(signal.SIGKILL)
@@ -287,12 +295,70 @@ def test_a_server_that_ends_beside_a_left_worker_does_not_say_that_its_disk_is_w
         model.check()
 
 
+FIRST, SECOND = "1" * 32, "2" * 32
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[Callable[[str], Serving]]:
+    """Return how to start a server of a machine, with the same folder and without its locks."""
+    running: list[Serving] = []
+
+    def start(machine: str) -> Serving:
+        running.append(Serving("disk", tmp_path, 1.0, machine))
+        return running[-1]
+
+    yield start
+    for serving in running:
+        serving.close()
+
+
+def test_a_server_of_another_machine_does_not_take_the_folder_of_one_that_lives(
+    apart: Callable[[str], Serving], capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = apart(FIRST)
+    with closing(Model(first)) as model:
+        model.write_all()
+        with pytest.raises(ChildProcessError):
+            apart(SECOND)
+        said = capfd.readouterr().err
+        assert f"another server keeps its pages in {first.folder}: process" in said
+        model.check()
+        model.write_all()
+
+
+def test_a_server_that_stood_still_ends_when_its_folder_was_taken(
+    apart: Callable[[str], Serving],
+) -> None:
+    """Stopped with requests, as when its machine is suspended, and continued beside its successor."""
+    first = apart(FIRST)
+    with closing(Model(first)) as model, closing(model.client.sock):
+        model.write_all()
+        pids = [first.process.pid, first.worker()]
+        stop(*pids)
+        model.send_all()
+        for name in control.meetings(first.folder):
+            (first.folder / name).unlink()  # no process of another machine answers there
+        second = apart(SECOND)
+        with closing(Model(second)) as again:
+            again.write_all()
+            state = (second.folder / "state-leases.json").read_text()
+            go_on(*reversed(pids))
+            wait_for(lambda: all(map(is_gone, pids)))
+            again.check()
+            assert (second.folder / "state-leases.json").read_text() == state
+            second.end(signal.SIGKILL)
+            second.start()
+            again.close()
+            again.attach()
+            again.check()
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_after_a_minute_nothing_is_late(serve: Callable[..., Serving]) -> None:
     """With the patience of a real server: ten pings, a second apart."""
     server = serve()
-    with closing(Model(server.address)) as model:
+    with closing(Model(server)) as model:
         for whole in (True, False):
             model.write_all()
             worker = server.worker()

@@ -13,6 +13,7 @@ from netboot.images.build import MANIFEST_FILE
 from netboot.lab import libvirt
 from netboot.pages.leasefile import APART_FILE, STATE_FILE
 from netboot.pages.stores.folder import KEPT_PREFIX, PREFIX, SUFFIX
+from netboot.pages.stores.holder import HOLDER
 from netboot.pages.stores.memory import TMPFS
 from netboot.pages.upgrade import PROCESS_FILE
 from netboot.panel.history.database import FILE as HISTORY_FILE
@@ -215,6 +216,7 @@ def _pages() -> str:
         ),
         (f"…/*{SUFFIX}", "0600", "page workers", "The pages of one area, a file of holes."),
         (f"…/{STATE_FILE}", "0600", "the page server", "The leases of these pages."),
+        (f"…/{HOLDER}", "0600", "the page server", "For `DIR`: the server that has the folder."),
         (f"…/{PROCESS_FILE}", "0600", "the page server", "The process that holds these pages."),
     )
 

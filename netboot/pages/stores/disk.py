@@ -43,14 +43,16 @@ class DiskStore:
     def __init__(self, parent: Path, name: str = "") -> None:
         """Open or create the directory. Raises OperatorError if ``parent`` cannot hold files."""
         make_folder(parent)
-        self._folder = Folder(parent, name)
+        self._folder = Folder(parent, name, reachable=True)
         self._writer = self._folder.path / WRITER
         boot = boot_id()
         try:
             noted = self._noted()
             if noted not in (boot, CLOSED):
                 for lost in self._folder.names():
-                    self._folder.remove(lost)
+                    # Not truncated: a server of another machine that stood still may have it open,
+                    # and would read zeros.
+                    self._folder.path_of(lost).unlink()
             if noted != boot:  # a write that is cut by a power failure wipes all pages
                 self._note(boot)
         except OSError as error:
@@ -117,6 +119,7 @@ class DiskStore:
                         os.fsync(descriptor)
                     finally:
                         os.close(descriptor)
+                self._folder.check()
                 self._note(CLOSED)
             except FileNotFoundError:
                 pass  # the folder was removed, with all pages

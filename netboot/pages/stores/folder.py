@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.pages.stores import holder
+from netboot.pages.stores.sparse import NO_ROOM
 
 PREFIX = "netboot-pages-"  # of directories without a name: removed when their server is dead
 KEPT_PREFIX = "netboot-kept-"
@@ -24,8 +26,10 @@ log = logging.getLogger(__name__)
 class Folder:
     """A directory of page files below ``parent``."""
 
-    def __init__(self, parent: Path, name: str = "") -> None:
+    def __init__(self, parent: Path, name: str = "", *, reachable: bool = False) -> None:
         """Open or create the directory of the server ``name``; if ``name`` is empty, a new one.
+
+        ``reachable``: servers of other machines may have it as well (holder.py).
 
         Raises OperatorError if ``parent`` cannot hold files, or if a server of that name runs.
         """
@@ -34,26 +38,28 @@ class Folder:
                 f"{name!a} is no name for a server",
                 hint="begin with a letter or digit; then letters, digits, dots and hyphens",
             )
-        _sweep(parent)
         self.kept = bool(name)
         try:
+            _sweep(parent)
             self.path = _kept(parent, name) if name else _fresh(parent)
             self._lock = _open_own(self.path)
         except OSError as error:
-            raise OperatorError(
-                f"cannot keep pages in {parent}: {error.strerror}",
-                hint="check that the folder exists and that this user may write to it",
-            ) from error
+            raise _failure(parent, error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
-            raise OperatorError(
-                f"another server keeps its pages in {self.path}",
-                hint="stop it first, or give this one another --name ('serve': another --state)",
-            ) from None
+            raise holder.refusal(self.path) from None
         if not name:  # renamed only when locked, so that no other server's _sweep removes it
             self.path = self.path.rename(parent / self.path.name.removeprefix("."))
+        try:
+            self._hold = self._take_hold() if reachable else None
+        except OSError as error:
+            os.close(self._lock)
+            raise _failure(parent, error) from error
+        except OperatorError:
+            os.close(self._lock)
+            raise
 
     def mend(self) -> bool:
         """Make the directory again if it was removed; return whether it was. Raises OSError.
@@ -61,6 +67,7 @@ class Folder:
         logind removes what a user has in /dev/shm at the end of that user's last session, a server
         that was started by hand included (RemoveIPC, logind.conf(5)).
         """
+        self.check()
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(self.path.lstat(), os.fstat(self._lock)):
                 return False
@@ -70,12 +77,37 @@ class Folder:
         os.close(self._lock)
         self._lock = lock
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if self._hold is not None:
+            self._hold.release()
+            try:
+                self._hold = self._take_hold()
+            except OperatorError as error:
+                raise OSError(errno.EBUSY, str(error)) from None
         log.warning(
             "pages: %s was removed, and is made again: PCs that have swap keep it until this server "
             "ends; boot them again before that",
             self.path,
         )
         return True
+
+    def _take_hold(self) -> holder.Hold | None:
+        """Hold the directory against other machines. Raises OperatorError and OSError.
+
+        A directory of an earlier release on a full disk has no file for that. Its pages are served.
+        """
+        try:
+            return holder.Hold(self.path)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            text = "pages: %s/%s cannot be made: %s; make room there, and start the server again"
+            log.warning(text, self.path, holder.HOLDER, error.strerror)
+            return None
+
+    def check(self) -> None:
+        """Raise OSError if a server of another machine has taken the directory."""
+        if self._hold is not None:
+            self._hold.check()
 
     def create(self, name: str, size_bytes: int, *, alone: bool = False) -> int:
         """Create a file of holes; return its descriptor. Raises OSError. ``alone``: see ``hold``."""
@@ -122,6 +154,8 @@ class Folder:
             for name in self.names():
                 self.remove(name)
             shutil.rmtree(self.path, ignore_errors=True)
+        if self._hold is not None:
+            self._hold.release()
         os.close(self._lock)
 
     def path_of(self, name: str) -> Path:
@@ -147,6 +181,13 @@ def beside(name: str, kind: str) -> str:
     It has no page files: those of a store in memory are in the directory ``name``.
     """
     return f"{name}.{kind}"
+
+
+def _failure(parent: Path, error: OSError) -> OperatorError:
+    return OperatorError(
+        f"cannot keep pages in {parent}: {error.strerror}",
+        hint="check that the folder exists and that this user may write to it",
+    )
 
 
 def _fresh(parent: Path) -> Path:
@@ -199,6 +240,8 @@ def _open_own(path: Path) -> int:
 
 def _sweep(parent: Path) -> None:
     """Remove the directories of dead servers, whose memory would be lost until a reboot."""
+    if holder.is_remote(parent):
+        return  # the server of one may live on another machine
     for path in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # another user's directory, or one that was just removed
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

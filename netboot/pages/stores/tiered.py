@@ -43,7 +43,7 @@ class TieredStore:
         """Open or create both. Raises OperatorError if either cannot hold files."""
         make_folder(parent)
         self._memory = Folder(tmpfs, name)
-        self._disk = Folder(parent, name)
+        self._disk = Folder(parent, name, reachable=True)
         # Half of a page file is useless: after a reboot the half in memory is gone.
         for folder, other in ((self._memory, self._disk), (self._disk, self._memory)):
             for half in set(folder.names()) - set(other.names()):

@@ -331,7 +331,7 @@ def test_half_a_page_file_is_none(tmp_path: Path) -> None:
         store.close()
         store = TieredStore(tmp_path, LIMIT, name)
         assert store.names() == ["c"]
-        assert os.listdir(tmp_path / f"netboot-kept-{name}") == ["c.pages"]
+        assert [each.name for each in tmp_path.glob("netboot-kept-*/*.pages")] == ["c.pages"]
     finally:
         store.remove("c")
         store.close()
