@@ -26,6 +26,7 @@ from netboot.lab import network
 from tests.support.images import write_manifest
 
 NAMESPACE = "nb-bench-dhcp"
+NAMES = Path("/run/netns")  # of namespaces (ip-netns(8))
 SERVER_DEVICE, CLIENT_DEVICE = "nb-d0", "nb-d1"
 ADDRESS, NETMASK = "10.77.0.1", "255.255.0.0"
 FIRST, LAST = "10.77.1.0", "10.77.200.255"
@@ -201,7 +202,12 @@ def _kea(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def lan() -> Iterator[None]:
-    """Make a cable: the server's end is here, the clients' end in a namespace."""
+    """Make a cable: the server's end is here, the clients' end in a namespace.
+
+    Mounts are this process's own, and so is the namespace's name: two benches may run at a time.
+    """
+    NAMES.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(NAMES)], check=True)
     network.ip("netns", "add", NAMESPACE)
     try:
         pair = ("type", "veth", "peer", "name", CLIENT_DEVICE, "netns", NAMESPACE)

@@ -126,11 +126,11 @@ TIMELINE_LINES_OF_STRANGERS = Limit(
     "lines of seats that no profile names, in a minute", None, 3000, 60.0, "likewise"
 )
 TIMELINE_CHARACTERS = Limit("characters of such a line", 300, None, None, "the rest is cut off")
-# A PC attaches its lease within seconds. It may ask for four areas. 480: as many PCs as can attach.
+# A PC attaches its lease within seconds. It may ask for four areas. 2000: as many PCs as can attach.
 PENDING_LEASES = Limit(
     "leases that were never attached, of PCs that no profile names",
     4,
-    480,
+    2000,
     120.0,
     "the oldest of that address ends; a PC of the profile takes their room",
 )
@@ -143,11 +143,12 @@ LEASE_SHARE = Limit(
     None,
     "the area is made smaller",
 )
-# A PC opens its connections one after the other. 10 s: as qemu-nbd, after CVE-2024-7409.
+# A PC opens its connections one after the other. 10 s: as qemu-nbd, after CVE-2024-7409. 1024: a room
+# attaches at once, and a handshake waits for the save of its lease.
 NBD_HANDSHAKES = Limit(
     "unfinished NBD handshakes",
     16,
-    128,
+    1024,
     10.0,
     "the oldest one of the machine that has most is hung up on; one that named its export only if "
     "the machine has more than 4",
@@ -155,17 +156,21 @@ NBD_HANDSHAKES = Limit(
 # A seat may attach all its connections at once, and so may a storm of 60 PCs.
 NBD_DIALS = Limit("NBD connections begun in a second", 256, None, 1.0, "hung up on")
 # 128 of an address: twice four areas of 16 connections, because a seat may attach all of them again
-# before the server knows that the old ones are dead. 480 in total: with as many page files they fit
-# into the 1024 descriptors of a process.
+# before the server knows that the old ones are dead. 5120: 1,000 PCs with two to swap and two to a root
+# image, and a quarter more. If the process may open few files, there are fewer areas (pages/clients.py).
 NBD_CONNECTIONS = Limit(
-    "NBD connections", 128, 480, None, "refused; 128 are kept for leases that were attached before"
+    "NBD connections",
+    128,
+    5120,
+    None,
+    "a PC gets all of its area or none: refused; 128 are kept for leases that were attached before",
 )
 # A PC has two. Those of a boot before, which closed nothing, are dead after a minute. Many addresses
-# are as cheap as one, so a seat counts here. 240: the others are for the first attachment of swap.
+# are as cheap as one, so a seat counts here. 2560: the others are for the first attachment of swap.
 NBD_IMAGES = Limit(
     "NBD connections of a seat to root images",
     16,
-    240,
+    2560,
     None,
     "over the total, the seat with the most loses its oldest one; else refused",
 )

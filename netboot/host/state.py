@@ -209,7 +209,11 @@ def parse_json(data: bytes) -> Any:
 
 def digest(value: Any) -> str:
     """Return a digest of a JSON value, which is the same after it was written and read."""
-    text = json.dumps(value, sort_keys=True)
+    return digest_of_text(json.dumps(value, sort_keys=True))
+
+
+def digest_of_text(text: str) -> str:
+    """Return the ``digest`` of a JSON value that ``text`` is, with its keys in their order."""
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -1,10 +1,11 @@
 """The connections that the workers serve, and the limits on their number."""
 
-import resource
 from collections import Counter
 from dataclasses import dataclass, field
 
 from netboot.boot.limits import NBD_CONNECTIONS, NBD_IMAGES, NBD_KEPT
+from netboot.host import descriptors
+from netboot.pages.claims import Claims, Held
 from netboot.pages.exports import Attachment
 from netboot.pages.lease import Ends
 from netboot.pages.nbd.export import Refused
@@ -19,6 +20,10 @@ MAX_IMAGES = NBD_IMAGES.in_total or 0
 MAX_IMAGES_OF_SEAT = NBD_IMAGES.per_address or 0
 MAPPED_TWICE = 2  # Python's mmap has a descriptor of its own, and a page file has two mappings
 KEPT_DESCRIPTORS = 24  # a worker's own, and those of a handover
+# Of the control plane: 2,000 HTTP connections of up to 4, handshakes, TFTP and DHCP. But page files get
+# half of its descriptors at the least.
+OTHER_DESCRIPTORS = 9600
+FILES_OF_AREA = 3  # the page file, and two mappings of it
 
 
 @dataclass(slots=True)
@@ -28,6 +33,7 @@ class Client:
     address: str
     attachment: Attachment
     worker: WorkerProcess
+    place: Held
     heard: float = 0.0  # when its kernel answered, as far as anybody asked
     ending: bool = False  # its worker was told to close it
 
@@ -48,43 +54,141 @@ class SeatState:
 class Clients(dict[int, Client]):
     """All connections, by the numbers that their workers know. The oldest comes first.
 
-    ``seats`` is the state of each lease that was attached, by its generation.
+    ``seats`` is the state of each lease that was attached, by its generation. Both change by the
+    methods below alone: what an attachment asks takes no longer if there are more of them.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.seats: dict[str, SeatState] = {}
+        self.claims = Claims()
+        self._of_lease: dict[str, dict[int, Client]] = {}
+        self._readers: Counter[str] = Counter()  # connections to images, without those that end
+        self._loads: Counter[int] = Counter()  # connections by the id of the worker
+        self._areas: Counter[int] = Counter()  # leases, likewise
+        self._mates: dict[str, dict[str, SeatState]] = {}  # by seat, its leases
+
+    def add(self, number: int, client: Client) -> None:
+        """Add a connection, the newest one."""
+        self[number] = client
+        client.place.is_used = True
+        self._of_lease.setdefault(client.attachment.lease, {})[number] = client
+        self._loads[id(client.worker)] += 1
+        if client.attachment.reader:
+            self._readers[client.attachment.reader] += 1
+
+    def remove(self, number: int) -> Client | None:
+        """Remove a connection, with its place; None if it was removed already."""
+        client = self.pop(number, None)
+        if client is None:
+            return None
+        client.place.release()
+        mates = self._of_lease[client.attachment.lease]
+        del mates[number]
+        if not mates:
+            del self._of_lease[client.attachment.lease]
+        self._loads[id(client.worker)] -= 1
+        self._leave(client)
+        return client
+
+    def close(self, number: int) -> Client:
+        """Note that the worker of a connection was told to close it; return the connection."""
+        client = self[number]
+        self._leave(client)
+        client.ending = True
+        return client
+
+    def _leave(self, client: Client) -> None:
+        """Count a reader's connection no more."""
+        reader = client.attachment.reader
+        if reader and not client.ending:
+            self._readers[reader] -= 1
+            if not self._readers[reader]:
+                del self._readers[reader]
+
+    def add_seat(self, lease: str, state: SeatState) -> None:
+        """Add the state of a lease."""
+        self.seats[lease] = state
+        self._areas[id(state.worker)] += 1
+        if state.seat:
+            self._mates.setdefault(state.seat, {})[lease] = state
+
+    def remove_seat(self, lease: str) -> SeatState | None:
+        """Remove the state of a lease that has ended; None if it had none."""
+        state = self.seats.pop(lease, None)
+        if state is None:
+            return None
+        self._areas[id(state.worker)] -= 1
+        mates = self._mates.get(state.seat, {})
+        mates.pop(lease, None)
+        if not mates:
+            self._mates.pop(state.seat, None)
+        return state
+
+    def mate(self, seat: str) -> SeatState | None:
+        """Return the state of a lease of this seat."""
+        return next(iter(self._mates.get(seat, {}).values()), None)
+
+    def load_of(self, worker: WorkerProcess) -> int:
+        """Return the number of connections of a worker."""
+        return self._loads[id(worker)]
+
+    def connections_of(self, lease: str) -> dict[int, Client]:
+        """Return the connections of a lease by their numbers."""
+        return dict(self._of_lease.get(lease, {}))
 
     def of_lease(self, lease: str) -> int:
         """Return the number of connections of a lease."""
-        return sum(client.attachment.lease == lease for client in self.values())
+        return len(self._of_lease.get(lease, ()))
 
     def no_place(self, asked: WireName, ends: Ends, address: str) -> Refused | None:
-        """Return the refusal if the server, or ``address``, has too many connections already.
+        """Return the refusal if the server, or ``address``, has no places for an attachment.
 
-        ``ends`` are those that an attachment of ``asked`` ends: they do not count.
+        A seat that has its places needs no other ones. ``ends`` are the connections that an
+        attachment of ``asked`` ends: they do not count.
         """
-        counted = [each.address for each in self.values() if not _ended(each, ends, asked)]
-        limit = MAX_CONNECTIONS - (0 if ends.again else KEPT_CONNECTIONS)
-        if len(counted) >= limit:
-            return Refused(f"the server has {len(counted)} connections, its limit")
-        if counted.count(address) >= MAX_CONNECTIONS_OF_ADDRESS:
+        again = ends.again or ""
+        if self.claims.of_lease(again, address):
+            return None
+        needed = 1 if ends.places is None else ends.places
+        ended = [*ends.replaced, again]
+        own = self.claims.of_address(address)
+        own -= sum(self.claims.of_lease(lease, address) for lease in ended)
+        own -= self._older_than(asked, ends, address)
+        if own + needed > MAX_CONNECTIONS_OF_ADDRESS:
             limit = MAX_CONNECTIONS_OF_ADDRESS
             return Refused(f"this address has {limit} connections, the limit for one")
+        taken = self.claims.in_total - sum(self.claims.of_lease(lease) for lease in ended)
+        taken -= self._older_than(asked, ends)
+        limit = MAX_CONNECTIONS - (0 if ends.again else KEPT_CONNECTIONS)
+        if taken + needed > limit:
+            return full(f"{taken} of {limit} connections are taken")
+        if ends.again is None and ends.places is not None:
+            areas = len(self.seats) - sum(lease in self.seats for lease in ends.replaced)
+            if areas >= most_areas(descriptors.limit()):
+                return full(f"{areas} swap areas, and no more open files")
         return None
+
+    def _older_than(self, asked: WireName, ends: Ends, address: str = "") -> int:
+        """Return the connections of older sets, of a lease whose places are counted one by one."""
+        if ends.places is not None or ends.again is None:
+            return 0
+        return sum(
+            client.attachment.set_number < (asked.set_number or 0)
+            and address in ("", client.address)
+            for client in self._of_lease.get(ends.again, {}).values()
+        )
 
     def no_descriptor(self, worker: WorkerProcess, attachment: Attachment) -> Refused | None:
         """Return the refusal if ``worker`` may not open as many files as ``attachment`` needs."""
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # a worker inherits it
+        limit = descriptors.limit()  # a worker inherits it
         each = len(attachment.pages.descriptors()) + MAPPED_TWICE
-        leases = {attachment.lease}
-        leases |= {lease for lease, seat in self.seats.items() if seat.worker is worker}
-        connections = sum(
-            # A seat that comes back closes those that it had.
-            each.worker is worker and each.attachment.lease != attachment.lease
-            for each in self.values()
-        )
-        if len(leases) * each + connections + KEPT_DESCRIPTORS <= limit:
+        known = self.seats.get(attachment.lease)
+        leases = self._areas[id(worker)] + (known is None or known.worker is not worker)
+        # A seat that comes back closes those that it had.
+        own = self._of_lease.get(attachment.lease, {}).values()
+        connections = self._loads[id(worker)] - sum(each.worker is worker for each in own)
+        if leases * each + connections + KEPT_DESCRIPTORS <= limit:
             return None
         reason = f"the server may open {limit} files, which all are in use: raise that limit"
         return Refused(reason, is_ours=True)
@@ -97,10 +201,12 @@ class Clients(dict[int, Client]):
                 f"{attachment.export.name} has {most} connections, the most for one area"
             )
         own = attachment.reader
-        readers = self._readers()
-        if own and readers[own] >= MAX_IMAGES_OF_SEAT:
+        if not own:
+            return None
+        readers = self._readers
+        if readers[own] >= MAX_IMAGES_OF_SEAT:
             return Refused(f"this PC has {MAX_IMAGES_OF_SEAT} connections to images, its limit")
-        if own and readers.total() >= MAX_IMAGES and self._most_other(readers, own) is None:
+        if readers.total() >= MAX_IMAGES and self._most_other(readers, own) is None:
             return Refused(f"{MAX_IMAGES} connections read images, the limit")
         return None
 
@@ -109,21 +215,13 @@ class Clients(dict[int, Client]):
 
         It is the oldest of the reader of images that has most.
         """
-        readers = self._readers()
-        if not attachment.reader or readers.total() < MAX_IMAGES:
+        if not attachment.reader or self._readers.total() < MAX_IMAGES:
             return None
-        heaviest = self._most_other(readers, attachment.reader)
+        heaviest = self._most_other(self._readers, attachment.reader)
         return next(
             number
             for number, client in self.items()
             if client.attachment.reader == heaviest and not client.ending
-        )
-
-    def _readers(self) -> Counter[str]:
-        return Counter(
-            each.attachment.reader
-            for each in self.values()
-            if each.attachment.reader and not each.ending
         )
 
     def _most_other(self, readers: Counter[str], own: str) -> str | None:
@@ -134,13 +232,22 @@ class Clients(dict[int, Client]):
     def _in_set(self, attachment: Attachment) -> int:
         """Return how many connections of its lease ``attachment`` does not fence."""
         return sum(
-            client.attachment.lease == attachment.lease
-            and client.attachment.set_number >= attachment.set_number
-            for client in self.values()
+            client.attachment.set_number >= attachment.set_number
+            for client in self._of_lease.get(attachment.lease, {}).values()
         )
 
 
-def _ended(client: Client, ends: Ends, asked: WireName) -> bool:
-    """Return whether an attachment of ``asked`` ends the connection of ``client``."""
-    lease, number = client.attachment.lease, client.attachment.set_number
-    return lease in ends.replaced or (lease == ends.again and number < (asked.set_number or 0))
+def most_areas(files: int) -> int:
+    """Return the number of swap areas for a server that may open ``files`` files."""
+    return max(files - OTHER_DESCRIPTORS, files // 2) // FILES_OF_AREA
+
+
+def files_for(areas: int) -> int:
+    """Return how many files a server may open for which ``most_areas`` is ``areas``."""
+    return min(2 * FILES_OF_AREA * areas, FILES_OF_AREA * areas + OTHER_DESCRIPTORS)
+
+
+def full(why: str) -> Refused:
+    """Return the refusal of a server without room, which the same PC may have a moment later."""
+    # As its agent does (REFUSED_PAUSE_MS in initramfs/agent/hold.h).
+    return Refused(f"the server is full: {why}; come again in 10 s", is_full=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from netboot.host import faults
 from netboot.pages import control
+from netboot.pages.claims import Held
 from netboot.pages.clients import Client, Clients, SeatState
 from netboot.pages.exports import UNSAVED, Attachment, Exports
 from netboot.pages.nbd.backing import Damaged
@@ -111,19 +112,40 @@ class Crew:
         refused = await self._rivals.refusal(asked, ready.export.name, address)
         if refused is not None:
             return refused
-        no_place = self._clients.no_place(asked, self._exports.ends(asked), address)
+        ends = self._exports.ends(asked)
+        no_place = self._clients.no_place(asked, ends, address)
         attachment = no_place or self._exports.attach(asked, address)
         if isinstance(attachment, Refused):
             return self._refuse("", attachment, address, asked.export)
+        self._seat(attachment)
+        place = self._clients.claims.hold(attachment.lease, address, attachment.places)
+        try:
+            return await self._attach(attachment, place, sock, address, ready, reply)
+        finally:
+            if not place.is_used:
+                place.release()
+
+    async def _attach(
+        self,
+        attachment: Attachment,
+        place: Held,
+        sock: socket.socket,
+        address: str,
+        ready: Ready,
+        reply: Callable[[], bytes],
+    ) -> Refused | None:
+        """Wait until the lease is saved, and hand its client over. Return the refusal if not."""
+        asked = ready.asked
         saving = self._exports.saving(attachment.lease)
         if saving is not None:
             if not await saving:
                 if not self._clients.of_lease(attachment.lease):
                     self._exports.let_go(attachment.lease)
                 return self._refuse(attachment.seat, UNSAVED, address, asked.export)
-            attachment = self._exports.attach(asked, address)  # a newer set may have come meanwhile
-            if isinstance(attachment, Refused):
-                return self._refuse("", attachment, address, asked.export)
+            again = self._exports.attach(asked, address)  # a newer set may have come meanwhile
+            if isinstance(again, Refused):
+                return self._refuse("", again, address, asked.export)
+            attachment = again
         try:
             attachment.pages.check()
         except Damaged as error:
@@ -131,7 +153,7 @@ class Crew:
             return Refused(f"this server no longer has the pages of {attachment.export.name}")
         refused, given = None, False
         try:
-            refused = await self._hand_over(attachment, sock, address, ready, reply)
+            refused = await self._hand_over(attachment, place, sock, address, ready, reply)
             given = refused is None
         finally:
             if not given and not self._clients.of_lease(attachment.lease):
@@ -145,6 +167,7 @@ class Crew:
     async def _hand_over(
         self,
         attachment: Attachment,
+        place: Held,
         sock: socket.socket,
         address: str,
         ready: Ready,
@@ -168,7 +191,7 @@ class Crew:
             "allocation": ready.dialect.allocation,
         }
         try:
-            await self._give(attachment, address, message, [sock.fileno(), carried])
+            await self._give(attachment, place, address, message, [sock.fileno(), carried])
         finally:
             os.close(carried)
         return None
@@ -176,8 +199,7 @@ class Crew:
     def _make_room_for(self, attachment: Attachment) -> None:
         oldest = self._clients.to_end(attachment)
         if oldest is not None:
-            client = self._clients[oldest]
-            client.ending = True
+            client = self._clients.close(oldest)
             order = client.worker.send({"do": "close", "id": oldest})
             self._keep(asyncio.get_running_loop().create_task(order))
 
@@ -191,6 +213,9 @@ class Crew:
         self.teller.tell("damaged", seat, lease, text)
 
     def _refuse(self, seat: str, refused: Refused, address: str, export: str) -> Refused:
+        if refused.is_full:
+            self.teller.full(export, refused.reason)
+            return refused
         whom = f"{export} at {address}" if refused.is_ours else address
         text = f"{whom}: {refused.reason}"
         self.teller.complain("refused", seat, text, address=address, is_ours=refused.is_ours)
@@ -254,12 +279,18 @@ class Crew:
         self._seat(attachment).written = message["written"]
         reader = message.get("reader", "")  # releases up to 0.1.0 do not tell it
         attachment = replace(attachment, set_number=message["set"], reader=reader)
-        await self._give(attachment, address, message, [client, carried])
+        place = self._clients.claims.hold(attachment.lease, address, attachment.places)
+        try:
+            await self._give(attachment, place, address, message, [client, carried])
+        finally:
+            if not place.is_used:
+                place.release()
         self._tell_attached(attachment, address, f"still attached by {address}, to a new process")
 
     async def _give(
         self,
         attachment: Attachment,
+        place: Held,
         address: str,
         message: control.Message,
         descriptors: Sequence[int],
@@ -282,12 +313,12 @@ class Crew:
         }
         # Copies: the lease may end during the await below, and its descriptors be reused.
         pages = [os.dup(descriptor) for descriptor in attachment.pages.descriptors()]
-        self._clients[number] = Client(address, attachment, worker)
+        self._clients.add(number, Client(address, attachment, worker, place))
         self._seat(attachment).address = address
         try:
             await worker.send(message, [*descriptors, *pages])
         except BaseException:
-            self._clients.pop(number, None)
+            self._clients.remove(number)
             raise
         finally:
             for descriptor in pages:
@@ -300,18 +331,15 @@ class Crew:
         """
         seat = self._clients.seats.get(attachment.lease)
         if seat is None:
-            mates = (
-                each for each in self._clients.seats.values() if each.seat == attachment.seat != ""
-            )
-            mate = next(mates, None)
+            mate = self._clients.mate(attachment.seat) if attachment.seat else None
             worker = self._least_loaded() if mate is None else mate.worker
             seat = SeatState(attachment.seat, worker, spread=attachment.spread)
-            self._clients.seats[attachment.lease] = seat
+            self._clients.add_seat(attachment.lease, seat)
         return seat
 
     def _drop(self, lease: str) -> None:
         self._lost.discard(lease)
-        ended = self._clients.seats.pop(lease, None)
+        ended = self._clients.remove_seat(lease)
         if ended is not None:
             # Each worker may have clients of an image, and keeps its file open until a drop.
             for worker in self._workers if ended.spread else [ended.worker]:
@@ -324,8 +352,7 @@ class Crew:
         task.add_done_callback(self._orders.discard)
 
     def _least_loaded(self) -> WorkerProcess:
-        load_of = Counter(id(client.worker) for client in self._clients.values())
-        return min(self._workers, key=lambda each: load_of[id(each)])
+        return min(self._workers, key=self._clients.load_of)
 
     # Reports of workers.
 
@@ -367,7 +394,7 @@ class Crew:
                 self.teller.tell("first-write", seat.seat, lease, "first page written")
 
     def _closed(self, number: int, reason: str) -> None:
-        client = self._clients.pop(number, None)
+        client = self._clients.remove(number)
         if client is None:
             return
         attachment = client.attachment

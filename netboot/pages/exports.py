@@ -28,6 +28,7 @@ KEY_BYTES = 16  # 128 bits, as of a token
 # Of a PC that waits until its new lease is saved: half of what its agent waits for an answer. A
 # save takes a second on a busy disk.
 SAVE_SECONDS = 5.0
+SPARE_ROWS = 64
 UNSAVED = Refused("the server cannot save its leases of swap; see its log", is_ours=True)
 
 
@@ -39,7 +40,8 @@ class Attachment:
     is lower than ``set_number`` must be closed. With ``spread`` each connection may go to another
     worker: there is no fencing, and several workers may change the pages at a time. ``ceiling`` is
     the most bytes per second that all connections of the seat together may move. ``connections`` is
-    the most in one set. ``reader`` is the seat that reads an image.
+    the most in one set, and ``places`` are those that it gets as a whole: None if each one gets its
+    own. ``reader`` is the seat that reads an image.
     """
 
     lease: str
@@ -52,6 +54,7 @@ class Attachment:
     spread: bool = False
     ceiling: int | None = None
     connections: int = MAX_CONNECTIONS
+    places: int | None = None
     reader: str = ""
 
 
@@ -236,11 +239,12 @@ class LeasedExports:
         self._restore()
         # The change in which each lease was granted or first attached.
         self._since = dict.fromkeys(table.generations(), 0)
+        self._most_since = 2 * len(self._since) + SPARE_ROWS
         self._keyed = 0  # the change in which the leases of an older release got their keys
         table.use_keys(lambda: secrets.token_hex(KEY_BYTES))
         table.on_change = self._changed
         if self._since:
-            self._changed()
+            self._changed(None)
             self._keyed = self._keeper.change
 
     def find(self, name: WireName, address: str = "") -> Export | Refused:
@@ -316,7 +320,7 @@ class LeasedExports:
     def lose(self, lease: str) -> str:
         """Refuse the lease as one whose pages are lost. Its seat then asks for a fresh one."""
         self._table.lose(self._table.generations() - {lease})
-        self._changed()
+        self._changed(None)
         return "the PC asks for fresh swap"
 
     def close(self) -> None:
@@ -333,7 +337,7 @@ class LeasedExports:
         generation = lease.generation
         if generation in self._pages:
             return
-        if replaces is None or generation in self._store.names():
+        if replaces is None or self._store.has(generation):
             self._pages[generation] = self._store.open(generation, lease.size_bytes, alone=True)
             return
         self._store.mend()
@@ -343,7 +347,7 @@ class LeasedExports:
             # A PC that boots again in a full store takes the room of its boot before.
             if error.errno not in NO_ROOM or not self._table.make_way(replaces):
                 raise
-            self._changed()
+            self._changed(None)
             self._pages[generation] = self._create(lease)
 
     def _create(self, lease: Lease) -> PageFile:
@@ -360,12 +364,18 @@ class LeasedExports:
             fences,
             ceiling=self._ceiling(lease.seat),
             connections=lease.connections,
+            places=lease.connections,
         )
 
-    def _changed(self) -> None:
+    def _changed(self, granted: Lease | None) -> None:
         self._wipe_ended()
         change = self._keeper.changed()
-        self._since = {each: self._since.get(each, change) for each in self._table.generations()}
+        if granted is not None:
+            self._since[granted.generation] = change
+        if len(self._since) > self._most_since:  # leases that were never attached end unnoticed
+            left = self._table.generations()
+            self._since = {each: at for each, at in self._since.items() if each in left}
+            self._most_since = 2 * len(self._since) + SPARE_ROWS
 
     def _wipe_ended(self) -> bool:
         """Wipe the pages of ended leases; return whether there were any."""

@@ -18,7 +18,8 @@ they are dead.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from netboot.pages.access import Access
@@ -49,8 +50,8 @@ UNKNOWN = Refused("no such export, or wrong token", Refusal.UNKNOWN)
 class LeaseTable:
     """All leases of a room, with at most ``capacity_bytes`` times ``overcommit`` in all.
 
-    ``on_change`` is called after every grant and end, which must survive the server. So must the
-    first attachment of a lease: the caller saves the table before it answers. It saves a newer set
+    ``on_change`` is called after every grant, with its lease, and after every end: both must survive
+    the server. So must the first attachment of a lease: the caller saves the table before it answers. It saves a newer set
     and the use of a key as well, but no seat waits for that (docs/adr/0016).
     """
 
@@ -62,7 +63,8 @@ class LeaseTable:
         self._places = Places()
         self._ended: list[Lease] = []
         self._new_key: Callable[[], str] = str  # none
-        self.on_change: Callable[[], None] = lambda: None
+        self._oldest = math.inf  # before this time no lease has expired
+        self.on_change: Callable[[Lease | None], None] = lambda granted: None
 
     def use_keys(self, new_key: Callable[[], str]) -> None:
         """Give each lease a key, those that have none yet too. ``new_key`` makes 128 random bits."""
@@ -114,16 +116,16 @@ class LeaseTable:
         surplus = self._places.one_too_many(export, asker)
         if surplus is not None:
             self._end(surplus)
-        place = self._places.setdefault(export, Place())
         access = Access(token, self._new_key())
-        place.pending = Keyed(lease, access, now, fresh=fresh, asker=asker)
-        self.on_change()
+        self._places.grant(Keyed(lease, access, now, fresh=fresh, asker=asker))
+        self._oldest = min(self._oldest, now + PENDING_SECONDS)
+        self.on_change(lease)
         return lease
 
     @property
     def granted_bytes(self) -> int:
         """The size of all areas together."""
-        return sum(place.size_bytes() for place in self._places.values())
+        return self._places.held_bytes
 
     def holdings(self) -> dict[str, tuple[int, list[str]]]:
         """Return by seat the granted bytes, and the generations that may have pages."""
@@ -167,10 +169,11 @@ class LeaseTable:
         keyed = self._find(name)
         if isinstance(keyed, Refused):
             return Ends()
+        places = keyed.lease.connections
         if keyed.attached:
-            return Ends(again=keyed.lease.generation)
+            return Ends(again=keyed.lease.generation, places=places)
         replaced = (old for old in self._replaced_by(keyed) if old.attached)
-        return Ends(replaced=tuple(old.lease.generation for old in replaced))
+        return Ends(replaced=tuple(old.lease.generation for old in replaced), places=places)
 
     def attach(self, name: WireName, now: float) -> Attached | Refused:
         """Attach the lease of ``name``. The first time, end the leases that it replaces."""
@@ -199,7 +202,7 @@ class LeaseTable:
             return Refused(f"{export} is in use")
         for keyed in self._places.get(export, Place()).leases():
             self._end(keyed)
-        self.on_change()
+        self.on_change(None)
         return None
 
     def make_way(self, name: WireName) -> bool:
@@ -217,18 +220,19 @@ class LeaseTable:
 
         The connection is of ``set_number``, which the server before may have had no time to save.
         """
-        for keyed in self._places.all():
-            if keyed.lease.generation == generation and keyed.attached and not keyed.is_gone:
-                keyed.in_use = True
-                keyed.set_number = max(keyed.set_number, set_number)
-                return keyed.lease
-        return None
+        keyed = self._places.generation(generation)
+        if keyed is None or not keyed.attached or keyed.is_gone:
+            return None
+        keyed.in_use = True
+        keyed.set_number = max(keyed.set_number, set_number)
+        return keyed.lease
 
     def let_go(self, generation: str, now: float) -> None:
         """Note that the last connection of a lease has ended. From now on the lease ages."""
-        for keyed in self._places.all():
-            if keyed.lease.generation == generation:
-                keyed.in_use, keyed.seen = False, now
+        keyed = self._places.generation(generation)
+        if keyed is not None:
+            keyed.in_use, keyed.seen = False, now
+            self._oldest = min(self._oldest, now + self._seconds(keyed))
 
     def lose(self, kept: Collection[str]) -> list[Lease]:
         """Refuse the leases with pages whose generation is not in ``kept``; return them.
@@ -238,6 +242,7 @@ class LeaseTable:
         gone = self._without(kept)
         for keyed in gone:
             keyed.lost = True
+            self._places.count(keyed)
         return [keyed.lease for keyed in gone]
 
     def miss(self, kept: Collection[str]) -> list[Lease]:
@@ -248,6 +253,7 @@ class LeaseTable:
         gone = self._without(kept)
         for keyed in gone:
             keyed.missing = True
+            self._places.count(keyed)
         return [keyed.lease for keyed in gone]
 
     def _without(self, kept: Collection[str]) -> list[Keyed]:
@@ -288,6 +294,14 @@ class LeaseTable:
         """Return all leases, secrets included, as JSON values."""
         return [keyed.as_json() for keyed in self._places.all()]
 
+    def rows(self) -> Iterator[tuple[str, object, Callable[[], dict[str, Any]]]]:
+        """Yield of each lease its generation, what can change of it, and what returns its row.
+
+        The row of ``as_json`` is the same for as long as that has not changed.
+        """
+        for keyed in self._places.all():
+            yield keyed.lease.generation, keyed.state, keyed.as_json
+
     def restore(self, saved: Iterable[Mapping[str, Any]], now: float) -> None:
         """Restore leases from ``as_json`` of an earlier table. None of them is in use.
 
@@ -295,45 +309,46 @@ class LeaseTable:
         """
         for row in saved:
             keyed = Keyed.from_json(row, now)
-            place = self._places.setdefault(keyed.lease.export, Place())
             if keyed.attached:
-                place.attached = keyed
+                self._places.attach(keyed)
             else:
-                place.pending = keyed
+                self._places.grant(keyed)
+            self._oldest = min(self._oldest, now + self._seconds(keyed))
 
     def _expire(self, now: float) -> None:
         """End the leases that were unused for too long. Called when a seat comes: no timer."""
+        if now < self._oldest:
+            return
+        self._oldest = math.inf
         for keyed in self._places.all():
-            lasts = keyed.attached and keyed.asker != PLAYED  # a storm that was killed ended none
-            seconds = self._lease_seconds if lasts else PENDING_SECONDS
+            seconds = self._seconds(keyed)
             if not keyed.in_use and now - keyed.seen >= seconds:
                 self._end(keyed)
+            elif not keyed.in_use:
+                self._oldest = min(self._oldest, keyed.seen + seconds)
+
+    def _seconds(self, keyed: Keyed) -> float:
+        """Return how long a lease lasts that nobody uses."""
+        lasts = keyed.attached and keyed.asker != PLAYED  # a storm that was killed ended none
+        return self._lease_seconds if lasts else PENDING_SECONDS
 
     def _replaced_by(self, fresh: Keyed) -> list[Keyed]:
         """Return the leases that ``fresh`` replaces when it is attached for the first time."""
         seat, export = fresh.lease.seat, fresh.lease.export
-        return [
-            old
-            for old in self._places.all()
-            if old is not fresh
-            and (old.lease.export == export or (old.lease.seat == seat and not fresh.fresh))
-        ]
+        replaced = self._places.get(export, Place()).leases()
+        if not fresh.fresh:
+            mates = self._places.of_seat(seat)
+            replaced += [old for old in mates if old.lease.export != export]
+        return [old for old in replaced if old is not fresh]
 
     def _replace_by(self, fresh: Keyed) -> None:
         for old in self._replaced_by(fresh):
             self._end(old)
-        place = self._places[fresh.lease.export]
-        place.attached, place.pending = fresh, None
+        self._places.attach(fresh)
 
     def _end(self, keyed: Keyed) -> None:
-        place = self._places[keyed.lease.export]
-        if keyed is place.attached:
+        if self._places.remove(keyed):
             self._ended.append(keyed.lease)  # there may be pages
-            place.attached = None
-        else:
-            place.pending = None
-        if not place.leases():
-            del self._places[keyed.lease.export]
 
     def _find(self, name: WireName) -> Keyed | Refused:
         place = self._places.get(name.export, Place())

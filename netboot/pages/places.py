@@ -59,10 +59,12 @@ class Ends:
     """The leases whose connections an attachment ends, by their generations.
 
     ``again`` is the lease itself, if it was attached before: a newer set ends its older ones.
+    ``places`` is the number of connections in a set of the lease, None if that is not known.
     """
 
     again: str | None = None
     replaced: tuple[str, ...] = ()
+    places: int | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +87,12 @@ class Keyed:
     def is_gone(self) -> bool:
         """Return True if the lease is refused, because its pages cannot be served."""
         return self.lost or self.missing
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """Return what can change in ``as_json``."""
+        access = self.access
+        return access.key, access.proven, self.set_number, self.attached, self.lost, self.fresh
 
     def as_json(self) -> dict[str, Any]:
         """Return the lease, its secrets included, as JSON values."""
@@ -130,21 +138,96 @@ class Place:
 
 
 class Places(dict[str, Place]):
-    """The leases of all exports, by the names of the exports."""
+    """The leases of all exports, by the names of the exports.
+
+    A room attaches at once, so none of the questions of a grant or an attachment takes longer if
+    there are more leases. Leases come and go by ``grant``, ``attach`` and ``remove`` alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._generations: dict[str, Keyed] = {}
+        self._of_seats: dict[str, list[Keyed]] = {}
+        self._pending: dict[str, Keyed] = {}  # of PCs that no profile names, by export
+        self._sizes: dict[str, int] = {}  # of the exports
+        self.held_bytes = 0  # the size of all areas together
 
     def all(self) -> list[Keyed]:
         """Return all leases."""
-        return [keyed for place in self.values() for keyed in place.leases()]
+        return list(self._generations.values())
+
+    def generation(self, generation: str) -> Keyed | None:
+        """Return the lease of this generation."""
+        return self._generations.get(generation)
+
+    def of_seat(self, seat: str) -> list[Keyed]:
+        """Return the leases of a seat."""
+        return list(self._of_seats.get(seat, ()))
+
+    def grant(self, keyed: Keyed) -> None:
+        """Add a pending lease, in place of another one of its export."""
+        place = self.setdefault(keyed.lease.export, Place())
+        self._forget(place.pending)
+        place.pending = keyed
+        if keyed.asker:
+            self._pending[keyed.lease.export] = keyed
+        self._add(keyed)
+
+    def attach(self, keyed: Keyed) -> None:
+        """Make a pending lease, or a new one, the attached lease of its export."""
+        place = self.setdefault(keyed.lease.export, Place())
+        self._forget(place.attached)
+        self._forget(keyed)
+        place.attached = keyed
+        if place.pending is keyed:
+            place.pending = None
+        self._add(keyed)
+
+    def remove(self, keyed: Keyed) -> bool:
+        """Remove a lease; return whether it was the attached one."""
+        place = self[keyed.lease.export]
+        was_attached = keyed is place.attached
+        if was_attached:
+            place.attached = None
+        else:
+            place.pending = None
+        self._forget(keyed)
+        if not place.leases():
+            del self[keyed.lease.export]
+        self.count(keyed)
+        return was_attached
+
+    def count(self, keyed: Keyed) -> None:
+        """Count the room of a lease's export again, because the lease has changed."""
+        export = keyed.lease.export
+        size = self[export].size_bytes() if export in self else 0
+        self.held_bytes += size - self._sizes.pop(export, 0)
+        if size:
+            self._sizes[export] = size
+
+    def _add(self, keyed: Keyed) -> None:
+        self._generations[keyed.lease.generation] = keyed
+        self._of_seats.setdefault(keyed.lease.seat, []).append(keyed)
+        self.count(keyed)
+
+    def _forget(self, keyed: Keyed | None) -> None:
+        if keyed is None or self._generations.get(keyed.lease.generation) is not keyed:
+            return
+        del self._generations[keyed.lease.generation]
+        if self._pending.get(keyed.lease.export) is keyed:
+            del self._pending[keyed.lease.export]
+        mates = self._of_seats[keyed.lease.seat]
+        mates[:] = [each for each in mates if each is not keyed]
+        if not mates:
+            del self._of_seats[keyed.lease.seat]
 
     def left(self, export: str, capacity_bytes: int) -> int:
         """Return the room for ``export`` of ``capacity_bytes``, in bytes."""
-        others = (place.size_bytes() for name, place in self.items() if name != export)
-        return capacity_bytes - sum(others)
+        return capacity_bytes - self.held_bytes + self._sizes.get(export, 0)
 
     def _strangers(self, export: str) -> list[Keyed]:
         """Return the pending leases of PCs that no profile names, but ``export``; oldest first."""
-        pending = (place.pending for name, place in self.items() if name != export)
-        found = [keyed for keyed in pending if keyed is not None and keyed.asker]
+        found = [keyed for name, keyed in self._pending.items() if name != export]
         return sorted(found, key=lambda keyed: keyed.lease.granted)
 
     def surplus(self, export: str, asker: str, size_bytes: int) -> Keyed | None:

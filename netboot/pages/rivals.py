@@ -70,12 +70,11 @@ class Rivals:
         address. At its own address an agent may replace its connections: it has the lease's secret.
         """
         ends = self._exports.ends(asked)
-        return {
-            number
-            for number, client in self._clients.items()
-            if client.attachment.lease in ends.replaced
-            or (client.attachment.lease == ends.again and client.address != address)
-        }
+        rivals = {number for each in ends.replaced for number in self._clients.connections_of(each)}
+        if ends.again is not None:
+            mates = self._clients.connections_of(ends.again).items()
+            rivals |= {number for number, client in mates if client.address != address}
+        return rivals
 
     async def _probe(self, clients: frozenset[int]) -> set[int]:
         """Return those of ``clients`` that answer. All who ask about the same share one probe."""
@@ -116,9 +115,8 @@ class Rivals:
     def _returns(self, asked: WireName) -> bool:
         """Return True if a PC whose lease ``asked`` replaces may attach again in this moment."""
         begin, replaced = time.monotonic() - RETURN_SECONDS, self._exports.ends(asked).replaced
-        return any(
-            lease in replaced and seat.left > begin for lease, seat in self._clients.seats.items()
-        )
+        seats = (self._clients.seats[lease] for lease in replaced if lease in self._clients.seats)
+        return any(seat.left > begin for seat in seats)
 
     def _tell_moved(self, asked: WireName, export: str, address: str) -> None:
         """Warn if ``address`` replaces swap that was in use a moment ago, and had no orderly end."""

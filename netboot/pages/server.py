@@ -39,7 +39,7 @@ MAX_HANDSHAKES_OF_ADDRESS = NBD_HANDSHAKES.per_address or 0
 # A handshake has some hundred bytes. Requests that follow it at once are passed on to the worker.
 RECEIVE_BYTES = 4096
 TURN_SECONDS = 0.001  # in which connections are accepted, between two visits to the event loop
-BACKLOG = 480  # of the listening socket: a room attaches at once
+BACKLOG = 1024  # of the listening socket: a room attaches at once
 # A PC opens the connections of an area one after the other, and has four areas at the most.
 HANDSHAKES_OF_PC = 4
 MAX_NAME = 64  # of a name that an event repeats

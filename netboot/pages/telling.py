@@ -1,13 +1,15 @@
 """The events of a page server: one line of the log each, and one call for the operator's timeline."""
 
+import asyncio
 import logging
+import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from netboot.host.complaints import Complaints
+from netboot.host.complaints import PERIOD_SECONDS, Complaints
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,9 @@ Kind = Literal[
     "delayed",
     "damaged",
 ]
+
+SUMMARY_SECONDS = 1.0  # in which a full server collects the PCs that it refuses
+MAX_FULL = 4096  # PCs that it remembers as told
 
 WARNINGS = ("refused", "in-use", "moved", "delayed", "damaged")
 
@@ -48,6 +53,9 @@ class Teller:
     def __init__(self, on_event: Callable[[PageEvent], None] | None) -> None:
         self._on_event = on_event
         self._complaints: defaultdict[str, Complaints] = defaultdict(lambda: Complaints(log))
+        self._full_begin = float("-inf")
+        self._full_told: set[str] = set()  # exports that were refused in this minute
+        self._full_new: list[str] = []  # of them, those that are not told yet
 
     def complain(
         self,
@@ -68,6 +76,28 @@ class Teller:
         sender, row = f"{address} {seat}", f"{kind} ours" if is_ours else kind
         if self._complaints[row].warn(sender, text, kind, message, level=level):
             self._pass_on(PageEvent(kind, seat, "", message, {"address": address, **data}))
+
+    def full(self, export: str, reason: str) -> None:
+        """Tell that the server is full: a line a second at most, with the number of PCs in it.
+
+        Each of them is told once a minute. Memory is bounded: further ones are only counted.
+        """
+        now = time.monotonic()
+        if now - self._full_begin >= PERIOD_SECONDS:
+            self._full_begin = now
+            self._full_told.clear()
+        if export in self._full_told or len(self._full_told) >= MAX_FULL:
+            return
+        self._full_told.add(export)
+        self._full_new.append(export)
+        if len(self._full_new) == 1:
+            asyncio.get_running_loop().call_later(SUMMARY_SECONDS, self._tell_full, reason)
+
+    def _tell_full(self, reason: str) -> None:
+        exports, self._full_new = self._full_new, []
+        others = f" and {len(exports) - 1} more" if len(exports) > 1 else ""
+        text = f"{exports[0]}{others}: {reason}"
+        self.tell("refused", "", "", text, refused=len(exports))
 
     def tell(self, kind: Kind, seat: str, lease: str, message: str, **data: Any) -> None:
         """Log an event and pass it to the callback, if there is one."""

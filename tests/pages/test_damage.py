@@ -283,7 +283,10 @@ def test_a_lease_that_ends_while_its_fence_waits_is_given_to_no_worker() -> None
     async def run() -> Refused | None:
         crew._workers[0].send = send  # type: ignore[method-assign]
         with closing(socket.socket()) as client:
-            refused = await crew._hand_over(attachment, client, "10.0.0.1", ready, lambda: b"")
+            place = crew._clients.claims.hold("l", "10.0.0.1", None)
+            refused = await crew._hand_over(
+                attachment, place, client, "10.0.0.1", ready, lambda: b""
+            )
         await asyncio.sleep(0.001)
         return refused
 

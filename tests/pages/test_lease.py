@@ -227,7 +227,7 @@ def test_a_lease_ends_at_its_seats_word_but_never_while_it_is_used() -> None:
     assert table.end(EXPORT) == Refused(f"{EXPORT} is in use")
     table.let_go(lease.generation, 1.0)
     told: list[list[Lease]] = []
-    table.on_change = lambda: told.append(table.take_ended())
+    table.on_change = lambda granted: told.append(table.take_ended())
     assert table.end(EXPORT) is table.end(EXPORT) is table.end("nothing") is None
     assert told == [[lease], [], []]
     assert isinstance(table.find(wire(f"{EXPORT}@t1")), Refused)
@@ -239,16 +239,51 @@ def test_a_lease_ends_at_its_seats_word_but_never_while_it_is_used() -> None:
 def test_an_attachment_tells_before_whose_connections_it_ends() -> None:
     table = LeaseTable(4 * MIB)
     first = granted(table.grant(SEAT, EXPORT, "t1", MIB, 0.0))
-    assert table.ends(wire(f"{EXPORT}@t1")) == table.ends(wire(f"{EXPORT}@guess")) == Ends()
+    assert table.ends(wire(f"{EXPORT}@t1")) == Ends(places=16)
+    assert table.ends(wire(f"{EXPORT}@guess")) == Ends()
     attached(table.attach(wire(f"{EXPORT}@t1.5"), 0.0))
     second = granted(table.grant(SEAT, f"{EXPORT}-2", "t2", MIB, 1.0, fresh=True))
-    assert table.ends(wire(f"{EXPORT}-2@t2")) == Ends()
+    assert table.ends(wire(f"{EXPORT}-2@t2")) == Ends(places=16)
     attached(table.attach(wire(f"{EXPORT}-2@t2"), 1.0))
-    assert table.ends(wire(f"{EXPORT}@t1.6")) == Ends(again=first.generation)
-    granted(table.grant(SEAT, EXPORT, "t3", MIB, 2.0))
+    assert table.ends(wire(f"{EXPORT}@t1.6")) == Ends(again=first.generation, places=16)
+    granted(table.grant(SEAT, EXPORT, "t3", MIB, 2.0, connections=2))
     both = (first.generation, second.generation)
-    assert table.ends(wire(f"{EXPORT}@t3")) == Ends(replaced=both)
+    assert table.ends(wire(f"{EXPORT}@t3")) == Ends(replaced=both, places=2)
     assert attached(table.attach(wire(f"{EXPORT}@t1.6"), 3.0)) is first, "nothing has changed"
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.integers(0, 3)), max_size=40))
+def test_the_table_counts_its_room_as_it_would_from_all_its_leases(
+    steps: list[tuple[int, int, int]],
+) -> None:
+    """Whatever happens in which order: it looks at no lease but those that a step is about."""
+    table, now = LeaseTable(12 * MIB, lease_seconds=300.0), 0.0
+    for turn, (kind, seat, area) in enumerate(steps):
+        now += 17.0
+        export, token = f"seat-{seat}-{area}", f"t{turn}"
+        found = [each for each in table.as_json() if each["export"] == export]
+        name = wire(f"{export}@{found[0]['token']}") if found else wire(f"{export}@none")
+        match kind:
+            case 0 | 1:
+                asker = "" if seat % 2 else f"10.0.0.{seat}"
+                table.grant(str(seat), export, token, MIB + turn, now, fresh=area > 0, asker=asker)
+            case 2 | 3:
+                table.attach(name, now)
+            case 4 if found:
+                table.let_go(found[0]["generation"], now)
+            case _:
+                table.lose(table.generations() - {each["generation"] for each in found})
+        rows = table.as_json()
+        sizes: dict[str, int] = {}
+        for row in rows:
+            held = 0 if row["lost"] else row["size_bytes"]
+            sizes[row["export"]] = max(sizes.get(row["export"], 0), held)
+        assert table.granted_bytes == sum(sizes.values())
+        assert table.generations() == {row["generation"] for row in rows}
+        again = LeaseTable(12 * MIB)
+        again.restore(rows, now)
+        assert again.granted_bytes == table.granted_bytes
+        assert sorted(map(str, again.as_json())) == sorted(map(str, rows))
 
 
 def test_a_lease_that_was_never_attached_lives_for_two_minutes() -> None:

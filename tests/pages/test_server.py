@@ -323,8 +323,9 @@ def test_connections_are_limited_in_total(static: Running, monkeypatch: pytest.M
     monkeypatch.setattr("netboot.pages.clients.KEPT_CONNECTIONS", 1)
     with NbdClient(static.address).attach("a"), NbdClient(static.address).attach("a"):
         with NbdClient(static.address) as surplus:
-            assert surplus.go("a")[-1].data == b"the server has 2 connections, its limit"
-        assert "the server has 2 connections" in static.event("refused").message
+            told = b"the server is full: 2 of 2 connections are taken; come again in 10 s"
+            assert surplus.go("a")[-1].data == told
+        assert static.event("refused").message == f"a: {told.decode()}"
 
 
 def test_places_are_kept_for_leases_that_were_attached_before(
@@ -334,13 +335,13 @@ def test_places_are_kept_for_leases_that_were_attached_before(
     monkeypatch.setattr("netboot.pages.clients.KEPT_CONNECTIONS", 1)
     table = LeaseTable(3 * MIB)
     for seat in "abc":
-        table.grant(seat, f"seat-{seat}", "t", MIB, time.time())
+        table.grant(seat, f"seat-{seat}", "t", MIB, time.time(), connections=1)
     with leased(store, table, workers=1) as server:
         NbdClient(server.address).attach("seat-a@t.1").sock.close()
         server.event("detach")
         with NbdClient(server.address).attach("seat-b@t.1"):
             with NbdClient(server.address) as surplus:
-                assert surplus.go("seat-c@t.1")[-1].data.startswith(b"the server has 1 connections")
+                assert surplus.go("seat-c@t.1")[-1].data.startswith(b"the server is full: 1 of 1")
             with NbdClient(server.address).attach("seat-a@t.2") as again:
                 assert again.write(0, PAGE) == 0
             with NbdClient(server.address).attach("seat-b@t.2") as again:

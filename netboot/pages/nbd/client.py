@@ -1,6 +1,7 @@
 """The client's half of NBD: a connection as a booting PC opens it."""
 
 import asyncio
+import contextlib
 import re
 import secrets
 import struct
@@ -85,6 +86,11 @@ class PageClient:
         """Return ``length`` bytes. Raises AnswerError."""
         await self._request(wire.Command.READ, offset, length)
         return await self._receive(length)
+
+    async def ended(self) -> None:
+        """Wait until the server has closed the connection, which has no request under way."""
+        with contextlib.suppress(OSError):
+            await self._reader.read(1)
 
     def close(self) -> None:
         """Close the connection. If it is attached, tell the server: an orderly end."""

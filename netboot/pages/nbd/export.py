@@ -52,8 +52,10 @@ class Refused:
     """A refusal of an export. ``reason`` is a sentence for the client's console.
 
     ``is_ours``: the client did nothing wrong, and the server's operator has to do something.
+    ``is_full``: so many are served already, and a place may be free when the client comes again.
     """
 
     reason: str
     kind: Refusal = Refusal.POLICY
     is_ours: bool = False
+    is_full: bool = False

@@ -100,6 +100,10 @@ class DiskStore:
         """Open an existing file."""
         return DiskFile(self._folder.open(name, size_bytes, alone=alone), size_bytes)
 
+    def has(self, name: str) -> bool:
+        """Return whether there is a page file of this name."""
+        return self._folder.has(name)
+
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""
         return self._folder.names()

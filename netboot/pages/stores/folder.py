@@ -139,6 +139,10 @@ class Folder:
             raise
         return descriptor
 
+    def has(self, name: str) -> bool:
+        """Return whether there is a page file of this name, without a look at all the others."""
+        return self.path_of(name).exists()
+
     def names(self) -> list[str]:
         """Return the names of the page files."""
         return sorted(path.name.removesuffix(SUFFIX) for path in self.path.glob(f"*{SUFFIX}"))

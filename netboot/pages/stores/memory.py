@@ -179,6 +179,10 @@ class MemoryStore:
         descriptor = self._folder.open(name, _file_bytes(size_bytes), alone=alone)
         return self._file(descriptor, size_bytes)
 
+    def has(self, name: str) -> bool:
+        """Return whether there is a page file of this name."""
+        return self._folder.has(name)
+
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""
         return self._folder.names()

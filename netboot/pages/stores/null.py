@@ -73,6 +73,10 @@ class NullStore:
         """Raise FileNotFoundError: no file is kept."""
         raise FileNotFoundError(f"page file {name}: the null store keeps nothing")
 
+    def has(self, name: str) -> bool:
+        """Return False."""
+        return False
+
     def names(self) -> Sequence[str]:
         """Return no names."""
         return ()

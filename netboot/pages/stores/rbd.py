@@ -268,6 +268,10 @@ class RbdStore:
             json.dump({"access": asdict(self._access), "image": image}, file)
         return RbdFile(self._access, image, size_bytes, descriptor)
 
+    def has(self, name: str) -> bool:
+        """Return whether there is an image of this name."""
+        return name in self._sizes
+
     def names(self) -> Sequence[str]:
         """Return the names of the images."""
         with self._lock:

@@ -51,6 +51,9 @@ class PageStore(Protocol):
         Raises OSError with EBUSY if it should be ``alone``, and an older process has it open so.
         """
 
+    def has(self, name: str) -> bool:
+        """Return whether there is a page file of this name."""
+
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""
 

@@ -106,6 +106,10 @@ class TieredStore:
         self._places[name] = place
         return open_tiered([memory, disk, os.dup(self._descriptor)], size_bytes, take=False)
 
+    def has(self, name: str) -> bool:
+        """Return whether there is a page file of this name."""
+        return self._memory.has(name)
+
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""
         return self._memory.names()

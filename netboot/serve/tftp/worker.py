@@ -6,7 +6,6 @@ When the server is gone, the worker finishes its transfers and exits.
 import contextlib
 import errno
 import os
-import resource
 import select
 import signal
 import socket
@@ -16,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from netboot.host import privileges
+from netboot.host.descriptors import raise_limit
 from netboot.host.scheduling import give_way
 from netboot.serve.tftp import handover
 from netboot.serve.tftp.handover import Ended, Job
@@ -237,8 +237,7 @@ def main(descriptor: int) -> None:
     # Ctrl-C and a hang-up reach the whole process group; the server stops its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_limit()
     give_way()  # clients on the same CPU send their ACKs first (docs/measurements/boot.md)
     privileges.drop_all()  # it parses the bytes of strangers, and gets all it needs as descriptors
     Worker(socket.socket(fileno=descriptor)).run()

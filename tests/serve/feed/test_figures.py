@@ -89,7 +89,7 @@ def test_a_seat_has_the_sum_of_its_leases(tmp_path: Path, monkeypatch: pytest.Mo
     assert (server.granted, server.capacity) == (2 * MIB, 64 * MIB)
     assert server.memory > MIB and 0 < server.disk[0] <= server.disk[1]
     assert server.latency == (0, 3, 1)
-    assert server.most_connections == 480 and server.waiting == 0
+    assert server.most_connections == 5120 and server.waiting == 0
     ticks.now += 1.0
     rows, server = take(figures, 51.0)
     assert rows[SEAT] == Pages(3, 2 * MIB, 16384, 4096, 8192), "nothing moved"

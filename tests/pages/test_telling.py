@@ -1,0 +1,43 @@
+"""The events of a page server that is full."""
+
+import asyncio
+
+import pytest
+
+from netboot.pages import telling
+from netboot.pages.telling import PageEvent, Teller
+
+
+def test_the_pcs_that_a_full_server_refuses_are_one_line_a_second_and_each_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(telling, "SUMMARY_SECONDS", 0.01)
+    events: list[PageEvent] = []
+    teller = Teller(events.append)
+
+    async def run() -> None:
+        for _ in range(3):
+            for seat in ("seat-a", "seat-b", "seat-c"):
+                teller.full(seat, "full")
+            await asyncio.sleep(0.03)
+        teller.full("seat-d", "full")
+        await asyncio.sleep(0.03)
+
+    asyncio.run(run())
+    assert [each.message for each in events] == ["seat-a and 2 more: full", "seat-d: full"]
+    assert [each.data for each in events] == [{"refused": 3}, {"refused": 1}]
+
+
+def test_a_flood_of_names_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "SUMMARY_SECONDS", 0.01)
+    monkeypatch.setattr(telling, "MAX_FULL", 2)
+    events: list[PageEvent] = []
+    teller = Teller(events.append)
+
+    async def run() -> None:
+        for number in range(100):
+            teller.full(f"seat-{number}", "full")
+        await asyncio.sleep(0.03)
+
+    asyncio.run(run())
+    assert [each.message for each in events] == ["seat-0 and 1 more: full"]
