@@ -190,6 +190,15 @@ NBD_WAITING = Limit(
     None,
     "later requests of that connection wait as well",
 )
+# Two connections at depth 128, each request a page. A worker divides the total among its areas; each
+# connection may have one read in any case.
+NBD_UNDER_WAY = Limit(
+    "bytes of a swap area's reads that wait for a disk",
+    4 << 20,
+    32 << 20,
+    None,
+    "later requests of that connection wait as well",
+)
 # A PC has one transfer at a time. A room behind one router's address has many. 2048: a room of 1,000
 # that is switched on at once, and an attacker who has as many places.
 TFTP_TRANSFERS = Limit(

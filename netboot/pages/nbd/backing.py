@@ -1,9 +1,17 @@
-"""The interface of a page file, which the protocol reads and writes: its unit, and Busy."""
+"""The interface of a page file, which the protocol reads and writes: its unit, and Busy.
+
+A page file whose pages may have to be waited for, on a disk or at the other end of a network, is a
+``SlowFile``: what it cannot do at once it does as an ``Order``, and says later that it is done.
+"""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, runtime_checkable
 
 PAGE_BYTES = 4096
+
+_NOTHING = memoryview(b"")
 
 
 class Busy(Exception):
@@ -78,3 +86,86 @@ class PageFile(Protocol):
 
     def close(self) -> None:
         """Close the descriptors. The pages remain."""
+
+
+class Operation(Enum):
+    """The kinds of orders: the methods of ``PageFile`` of these names."""
+
+    READ = "read"
+    WRITE = "write"
+    TRIM = "trim"
+    ZERO = "zero"
+    FLUSH = "flush"
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """One operation that a page file does in its own time.
+
+    ``data`` are the bytes to store, or the place for the bytes that are read; until the order is
+    done, nobody else may use it. ``allocate`` is that of ``zero``. When the order is done, ``error``
+    is None or what the method of that name would have raised. Nobody needs the result of an order
+    that is ``abandoned``: it may be left undone, and is then done at once.
+    """
+
+    operation: Operation
+    offset: int = 0
+    length: int = 0
+    data: memoryview = _NOTHING
+    allocate: bool = False
+    error: Exception | None = None
+    abandoned: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """True if the order may change pages."""
+        return self.operation not in (Operation.READ, Operation.FLUSH)
+
+
+class Desk(Protocol):
+    """Takes the orders back that are done."""
+
+    def done(self, order: Order) -> None:
+        """Note that ``order`` is done: neither its data nor its pages are touched any more.
+
+        May be called by any thread, also during ``submit``, once for each order.
+        """
+
+    def employ(self, pages: "SlowFile", order: Order) -> None:
+        """Have a thread do ``order`` by the methods of ``PageFile``, which may wait, and note it."""
+
+
+@runtime_checkable
+class SlowFile(PageFile, Protocol):
+    """A page file that may have to wait. The methods of ``PageFile`` wait then.
+
+    Orders of one file that are under way do not overlap if one of them changes pages, except with a
+    READ, which may return old and new bytes. A FLUSH covers the changes that were done before it.
+    """
+
+    def read_now(self, offset: int, buffer: memoryview) -> None:
+        """Do the same as ``read_into``. Raises BlockingIOError in place of waiting.
+
+        The buffer may have changed then.
+        """
+
+    def write_now(self, offset: int, data: memoryview) -> None:
+        """Do the same as ``write``. Raises BlockingIOError, with nothing done, in place of waiting."""
+
+    def submit(self, order: Order, desk: Desk) -> None:
+        """Begin ``order`` and return at once; give it to ``desk.done`` when it is done."""
+
+
+def perform(pages: PageFile, order: Order) -> None:
+    """Do ``order`` by the methods of ``pages``. Raises what they raise."""
+    match order.operation:
+        case Operation.READ:
+            pages.read_into(order.offset, order.data)
+        case Operation.WRITE:
+            pages.write(order.offset, order.data)
+        case Operation.TRIM:
+            pages.trim(order.offset, order.length)
+        case Operation.ZERO:
+            pages.zero(order.offset, order.length, allocate=order.allocate)
+        case Operation.FLUSH:
+            pages.flush()

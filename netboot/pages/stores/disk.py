@@ -14,8 +14,9 @@ from pathlib import Path
 from netboot.errors import OperatorError
 from netboot.host.boot import boot_id
 from netboot.host.state import set_aside
+from netboot.pages.stores.cached import CachedFile
 from netboot.pages.stores.folder import Folder, hold
-from netboot.pages.stores.sparse import SparseFile, raise_busy
+from netboot.pages.stores.sparse import raise_busy
 from netboot.profile.stores import StoreSpec
 
 WRITER = "state-boot"  # file in the folder: the boot id of the kernel that writes, or CLOSED
@@ -24,7 +25,7 @@ CLOSED = "closed"
 log = logging.getLogger(__name__)
 
 
-class DiskFile(SparseFile):
+class DiskFile(CachedFile):
     """A page file on a disk."""
 
     def flush(self) -> None:

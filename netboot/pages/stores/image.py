@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from netboot.errors import OperatorError
-from netboot.pages.stores.sparse import SparseFile
+from netboot.pages.stores.cached import CachedFile, read_cached
 
 KIND = "image"  # name by which a worker finds ``adopt``
 # A device in Linux has whole sectors, and bytes after the last whole one would be hidden. So an
@@ -22,7 +22,7 @@ HEAD_BYTES = 4096
 BLOCK_BYTES = 4096  # of a hash tree (pages/verity.py)
 
 
-class ImageFile(SparseFile):
+class ImageFile(CachedFile):
     """A regular file or a block device. Its exports are read-only, so it is never written.
 
     Zeros fill it up to ``size_bytes``, by at most ``filled`` bytes.
@@ -68,6 +68,10 @@ class ImageFile(SparseFile):
                 raise OSError(errno.EIO, "image was truncated")
             buffer[done:] = bytes(len(buffer) - done)
 
+    def read_now(self, offset: int, buffer: memoryview) -> None:
+        """Read from the page cache. Raises BlockingIOError if a page is not there, or padding."""
+        read_cached(self._descriptor, offset, buffer)
+
     def check(self) -> None:
         """Do nothing: nobody writes an image, so a read finds out."""
 
@@ -93,11 +97,30 @@ class VerifiedFile(ImageFile):
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer``. Raises OSError if a file was truncated."""
-        own = max(0, min(len(buffer), self._data_bytes - offset))
+        own = self._own_bytes(offset, len(buffer))
         if own:
             super().read_into(offset, buffer[:own])
         if own < len(buffer):
             self._tree.read_into(offset + own - self._data_bytes, buffer[own:])
+
+    def read_now(self, offset: int, buffer: memoryview) -> None:
+        """Read from the page cache. Raises BlockingIOError if a page is not there, or padding."""
+        own = self._own_bytes(offset, len(buffer))
+        if own:
+            super().read_now(offset, buffer[:own])
+        if own < len(buffer):
+            self._tree.read_now(offset + own - self._data_bytes, buffer[own:])
+
+    def fetch(self, offset: int, length: int) -> None:
+        """Let the kernel begin to read from the disk."""
+        own = self._own_bytes(offset, length)
+        if own:
+            super().fetch(offset, own)
+        if own < length:
+            self._tree.fetch(offset + own - self._data_bytes, length - own)
+
+    def _own_bytes(self, offset: int, length: int) -> int:
+        return max(0, min(length, self._data_bytes - offset))
 
     def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
         """Yield one extent: a hole is hashed as any data is."""

@@ -44,9 +44,7 @@ class SparseFile:
         read = os.preadv(self._descriptor, (buffer,), offset)
         if read != len(buffer):
             _read_on(self._descriptor, offset, buffer, read)
-        # A hole, or what a truncation has left: a later write makes the file longer again.
-        if buffer and not buffer[0] and _ZERO_BYTES.startswith(buffer):
-            self.check()
+        self.check_zeros(buffer)
 
     def write(self, offset: int, data: memoryview) -> None:
         """Store ``data``. Raises Busy if the file system is full."""
@@ -80,6 +78,14 @@ class SparseFile:
 
     def flush(self) -> None:
         """Do nothing: a write to memory needs no flush."""
+
+    def check_zeros(self, buffer: memoryview) -> None:
+        """Raise Damaged if zeros that were read are no hole.
+
+        They may be what a truncation has left: a later write makes the file longer again.
+        """
+        if buffer and not buffer[0] and _ZERO_BYTES.startswith(buffer):
+            self.check()
 
     def check(self) -> None:
         """Raise Damaged if somebody has made the file shorter."""

@@ -4,16 +4,22 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
-from netboot.boot.limits import NBD_WAITING
+from netboot.boot.limits import NBD_UNDER_WAY, NBD_WAITING, Limit
 from netboot.pages import control
-from netboot.pages.nbd.backing import Damaged
+from netboot.pages.nbd.backing import Damaged, Desk, SlowFile
 from netboot.pages.nbd.export import Export
 from netboot.pages.stores.store import load
 from netboot.pages.worker.buffers import Area
+from netboot.pages.worker.tasks import Tasks
 
 
 class Areas(dict[str, Area]):
-    """All areas of a worker, by their leases."""
+    """All areas of a worker, by their leases. ``desk`` takes back what was under way."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+        self._ending: list[Tasks] = []
 
     def adopt(self, message: control.Message, descriptors: Sequence[int]) -> Area:
         """Return the area of a ``connect`` message, which owns the descriptors of its page file.
@@ -37,16 +43,28 @@ class Areas(dict[str, Area]):
             raise
         export = Export(message["export"], message["size_bytes"], "", message["read_only"])
         self[lease] = area = Area(lease, export, pages, written=message["written"], seat=seat)
+        if isinstance(pages, SlowFile):
+            area.tasks = Tasks(pages, self._desk, area.done)
         self._divide()
         return area
 
     def forget(self, lease: str) -> Area | None:
-        """Drop an area whose exchanges are abandoned, and close its page file."""
+        """Drop an area whose exchanges are abandoned; close its page file, if need be later."""
         area = self.pop(lease, None)
         if area is not None:
-            area.pages.close()
+            if area.tasks is None:
+                area.pages.close()
+            else:
+                area.tasks.close()
+                self._ending.append(area.tasks)
             self._divide()
         return area
+
+    @property
+    def ending(self) -> bool:
+        """True if an area that was dropped still has something under way."""
+        self._ending = [each for each in self._ending if each.under_way]
+        return bool(self._ending)
 
     def of_file(self, path: str, inode: int) -> list[Area]:
         """Return the areas with that file: one for its pages, all of a store for its ledger."""
@@ -57,10 +75,15 @@ class Areas(dict[str, Area]):
         ]
 
     def _divide(self) -> None:
-        """Divide what requests that wait for room may hold among the areas."""
-        most, in_total = NBD_WAITING.per_address or 0, NBD_WAITING.in_total or 0
+        """Divide among the areas what requests that wait may hold."""
         for area in self.values():
-            area.allowance = min(most, in_total // len(self))
+            area.allowance = _share(NBD_WAITING, len(self))
+            if area.tasks is not None:
+                area.tasks.allowance = _share(NBD_UNDER_WAY, len(self))
+
+
+def _share(limit: Limit, areas: int) -> int:
+    return min(limit.per_address or 0, (limit.in_total or 0) // areas)
 
 
 def find_damage(area: Area) -> str:

@@ -1,12 +1,16 @@
 """The data of a worker's turn: the buffers, and the lease's swap area with its counters."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netboot.boot.limits import NBD_WAITING
 from netboot.pages.nbd.backing import PageFile, pages_of
 from netboot.pages.nbd.dialect import MAX_FRAMING_BYTES
 from netboot.pages.nbd.export import Export
+from netboot.pages.nbd.wire import MAX_PAYLOAD_BYTES
 from netboot.pages.worker.held import Held
+from netboot.pages.worker.tasks import Tasks
 
 # Room for 64 requests or replies of 4 KiB, or two of 128 KiB, each with its header. Linux has 128
 # requests in flight on a connection, fio's rows in the benchmark 32.
@@ -37,8 +41,8 @@ class Area:
     """A lease's swap area in a worker, shared by all connections of the lease.
 
     ``damage`` is why the lease has to end, or empty. The governor charges the turns of its
-    connections to ``seat``. The requests that wait for room in the store have ``held`` bytes, at
-    most ``allowance``.
+    connections to ``seat``. A page file that may have to wait has ``tasks``. The changes that wait
+    for room in the store, or are under way, have ``held`` bytes, at most ``allowance``.
     """
 
     lease: str
@@ -48,12 +52,13 @@ class Area:
     written: bool = False
     seat: str = ""
     damage: str = ""
+    tasks: Tasks | None = None
     held: int = 0
     allowance: int = NBD_WAITING.per_address or 0
     _waiting: list[Held] = field(default_factory=list)
 
     def admit(self, held: Held, payload_bytes: int = 0) -> bool:
-        """Let a request wait, with room for its payload; return False if it would be too much.
+        """Hold a request, with room for its payload; return False if it would be too much.
 
         Call ``release`` when it is done or given up.
         """
@@ -69,7 +74,7 @@ class Area:
         return True
 
     def release(self, held: Held) -> None:
-        """Let a request wait no more, if it did."""
+        """Hold a request no more, if it was held."""
         if held.cost:
             self.held -= held.cost
             held.cost = 0
@@ -78,16 +83,46 @@ class Area:
     def done(self, begin: int, end: int) -> None:
         """Note that a request which did not wait has changed a range."""
         for held in self._waiting:
-            held.cut(begin, end)
+            if held.waits:
+                held.cut(begin, end)
+
+    def must_wait(self, held: Held) -> bool:
+        """Return whether what waited for room has to let other changes of its pages go first.
+
+        Those are newer ones that are under way, and older ones that still wait.
+        """
+        offset, length = held.first(MAX_PAYLOAD_BYTES)
+        if self.tasks is not None and self.tasks.conflicts(offset, length):
+            return True
+        older = itertools.takewhile(lambda each: each is not held, self._waiting)
+        return any(each.overlaps(offset, length) for each in older if each.waits)
+
+    @property
+    def is_fenced(self) -> bool:
+        """True if changes of a connection that has ended are still under way."""
+        return self.tasks is not None and self.tasks.late > 0
+
+    @property
+    def write(self) -> Callable[[int, memoryview], None]:
+        """Write to the page file. Raises BlockingIOError if it has tasks and would wait."""
+        return self.pages.write if self.tasks is None else self.tasks.write_now
+
+    @property
+    def read_into(self) -> Callable[[int, memoryview], None]:
+        """Read from the page file. Raises BlockingIOError if it has tasks and would wait."""
+        return self.pages.read_into if self.tasks is None else self.tasks.read_now
 
     def fetch(self, offset: int, length: int, buffers: "Buffers") -> memoryview:
-        """Return the bytes, as a view of the page file or read into scratch. Raises OSError."""
+        """Return the bytes, as a view of the page file or read into scratch.
+
+        Raises OSError, and BlockingIOError if the page file would wait.
+        """
         stored = self.pages.view(offset, length)
         if stored is not None:
             buffers.shown.update(pages_of(offset, length))
             return stored
         data = buffers.scratch[buffers.used : buffers.used + length]
-        self.pages.read_into(offset, data)
+        self.read_into(offset, data)
         return data
 
 

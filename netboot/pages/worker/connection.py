@@ -50,6 +50,12 @@ class Connection:
         """True if the socket was closed, or given to another process."""
         return self.sock.fileno() < 0
 
+    @property
+    def may_go(self) -> bool:
+        """True if it may have a turn: it is open, and its area is not fenced."""
+        tasks = self.area.tasks
+        return self.sock.fileno() >= 0 and (tasks is None or not tasks.late)
+
     def serve(self, buffers: Buffers, limit: int, *, alone: bool = False) -> str | None:
         """Read and answer, about ``limit`` bytes in each direction; return the reason to close.
 
@@ -85,18 +91,39 @@ class Connection:
             return DISCONNECTED
         return None
 
+    def finish(self, buffers: Buffers) -> None:
+        """Answer what is done of the requests under way, and begin no other. Raises OSError."""
+        exchange = self.exchange
+        try:
+            if self.unsent and not self._send([self.unsent], len(self.unsent)):
+                return
+            if exchange.waiting:
+                exchange.retry(buffers)
+            while True:
+                exchange.deliver(buffers)
+                full = buffers.filled and not self._send(buffers.parts, buffers.filled)
+                buffers.begin_output()
+                if full or not exchange.ready:
+                    break
+        finally:
+            if buffers.parts:
+                buffers.begin_output()
+
     def _answer(self, buffers: Buffers, limit: int) -> None:
         exchange, sent = self.exchange, 0
         exchange.heavy, begin = False, time.monotonic()
         if exchange.waiting:
             exchange.retry(buffers)
         while sent < limit:
+            if exchange.ready:
+                exchange.deliver(buffers)
             exchange.answer(buffers)
             filled = buffers.filled
             sent += filled or limit  # a piece of a long TRIM counts as a turn, too
             full = filled and not self._send(buffers.parts, filled)
             buffers.begin_output()
-            if exchange.hungry or full or exchange.closed or exchange.blocked:
+            waits = (exchange.hungry or exchange.blocked) and not exchange.ready
+            if waits or full or exchange.closed:
                 break
             if exchange.heavy and time.monotonic() - begin > HEAVY_SECONDS:
                 break

@@ -6,11 +6,12 @@ still arriving, a read larger than the buffer, a trim of gigabytes) becomes a wo
 proceeds a piece at a time.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import repeat
 from struct import Struct
 
-from netboot.pages.nbd.backing import PAGE_BYTES, Busy, pages_of
+from netboot.pages.nbd.backing import PAGE_BYTES, Busy, Damaged, Operation, pages_of
 from netboot.pages.nbd.dialect import SIMPLE, Dialect, Headers
 from netboot.pages.nbd.transmission import CHUNK_BYTES, HOLE_BYTES, validate_request
 from netboot.pages.nbd.wire import (
@@ -25,6 +26,8 @@ from netboot.pages.nbd.wire import (
     Chunk,
     Command,
     CommandFlag,
+    Error,
+    Request,
 )
 from netboot.pages.worker.buffers import (
     BUFFER_BYTES,
@@ -37,7 +40,8 @@ from netboot.pages.worker.buffers import (
     is_zeros,
 )
 from netboot.pages.worker.held import Held
-from netboot.pages.worker.work import Pause, Work, begin_work
+from netboot.pages.worker.tasks import Task
+from netboot.pages.worker.work import Pause, Work, begin_work, tell_read
 
 __all__ = ["BUFFER_BYTES", "Area", "Buffers", "Counters", "Exchange"]
 
@@ -85,10 +89,13 @@ class Exchange:
 
     After ``answer``: if ``hungry``, the connection needs more input, which goes into ``sink`` if
     that is not None. If ``waiting``, requests wait for room in the store until a ``retry``, which
-    may be called any number of times. If ``blocked``, nothing else is done before. If ``closed``,
-    the connection has ended. Otherwise it continues with its next turn. ``heavy`` becomes true at a
-    request that can take long, however few bytes it has: the caller then looks at the clock after
-    each ``answer``.
+    may be called any number of times. If ``blocked``, nothing else is done before that, or before a
+    task arrives. If ``closed``, the connection has ended. Otherwise it continues with its next turn.
+    ``heavy`` becomes true at a request that can take long, however few bytes it has: the caller then
+    looks at the clock after each ``answer``.
+
+    Requests on a ``SlowFile`` may be under way as tasks. When some have arrived, the exchange is
+    ``ready``: ``deliver`` answers them.
     """
 
     def __init__(self, area: Area, dialect: Dialect = SIMPLE) -> None:
@@ -97,8 +104,10 @@ class Exchange:
         self._plain: Iterator[bool] | None = None
         self._work: Work | None = None
         self._sunk: int | None = None
-        self._is_heavy = False  # the work
-        self._aside: list[tuple[Work, Held]] = []  # they wait for room; the oldest comes first
+        self._is_heavy = self._is_reply = False  # the work: takes long; is amid its reply
+        self._aside: list[tuple[Work, Held]] = []  # they are held; the oldest comes first
+        self._under_way: set[Task] = set()
+        self._arrived: deque[Task] = deque()
         self.waiting = False
         self.heavy = False
         self.sink: memoryview | None = None
@@ -109,34 +118,104 @@ class Exchange:
     @property
     def idle(self) -> bool:
         """True if no request is half done: then the unparsed bytes are the whole state."""
-        return self._work is None and not self._aside
+        return self._work is None and not self._aside and not self._under_way and not self._arrived
+
+    @property
+    def between(self) -> bool:
+        """True if no more input is needed to complete what is under way."""
+        return self._work is None
+
+    @property
+    def ready(self) -> bool:
+        """True if ``deliver`` has something to do. No reply may come amid another one."""
+        return bool(self._arrived) and not self._amid_reply
 
     @property
     def oldest(self) -> Held | None:
-        """The oldest request that waits aside; None without one."""
-        return self._aside[0][1] if self._aside else None
+        """The oldest request that waits for room aside; None without one."""
+        return next((held for _, held in self._aside if held.task is None), None)
+
+    @property
+    def _amid_reply(self) -> bool:
+        return self._work is not None and self._is_reply
+
+    def arrive(self, task: Task) -> None:
+        """Note that a task is done."""
+        self._under_way.discard(task)
+        self.blocked = False
+        if isinstance(task.purpose, Held) and isinstance(task.error, Busy):
+            task.purpose.waits = True  # from now on newer changes take its place
+        if task.purpose is not None:
+            self._arrived.append(task)
+
+    def deliver(self, buffers: Buffers) -> None:
+        """Answer the requests whose tasks have arrived, as far as the output has room.
+
+        Raises Damaged.
+        """
+        while self.ready and not buffers.full and len(buffers.parts) < _RETRIED_AT_ONCE:
+            task = self._arrived.popleft()
+            if isinstance(task.purpose, Request):
+                if isinstance(task.error, Damaged):
+                    raise task.error
+                tell_read(self._area, self._dialect, buffers, task.purpose, task)
+            else:
+                self._continue(task.purpose)
+
+    def _continue(self, held: object) -> None:
+        """Go on with the work that holds ``held``, whose task has arrived."""
+        for at, (work, each) in enumerate(self._aside):
+            if each is held:
+                try:
+                    next(work)
+                except StopIteration:
+                    del self._aside[at]
+                else:
+                    self._follow(each)
+                break
+        self._look_aside()
 
     def retry(self, buffers: Buffers) -> None:
         """Try the store again for the requests that wait, in order, until one finds no room."""
+        if self._amid_reply:
+            return
         self.blocked, full, left = False, False, []
         self.heavy |= bool(self._aside)
         for work, held in self._aside:
-            if (full and held.spans) or len(buffers.parts) >= _RETRIED_AT_ONCE:
+            under_way = held.task is not None
+            if under_way or (full and held.spans) or len(buffers.parts) >= _RETRIED_AT_ONCE:
                 left.append((work, held))
                 continue
             try:
                 next(work)
             except StopIteration:
                 continue
-            full = True
+            self._follow(held)
+            full = held.task is None
             left.append((work, held))
         self._aside = left
-        self.waiting = bool(left)
-        if not left:
+        self._look_aside()
+
+    def _follow(self, held: Held) -> None:
+        if held.task is not None:
+            self._adopt(held.task, held)
+
+    def _adopt(self, task: Task, purpose: object) -> None:
+        task.owner, task.purpose = self, purpose
+        self._under_way.add(task)
+
+    def _look_aside(self) -> None:
+        self.waiting = any(held.task is None for _, held in self._aside)
+        if not self._aside:
             self._plain = None
 
     def abandon(self) -> None:
         """Release the page file for good, so that it can be closed."""
+        for task in self._under_way:
+            assert task.tasks is not None, "it was submitted"
+            task.tasks.abandon(task)
+        self._under_way.clear()
+        self._arrived.clear()
         self._plain = self._work = self.sink = None
         self._aside.clear()
         self.waiting = False
@@ -159,9 +238,16 @@ class Exchange:
             if self._work is None:
                 if next(self._plain) or buffers.shown or buffers.full:
                     return
-                self._work = self._begin(buffers)
-                if self._work is None:
+                request = self._parse(buffers)
+                if request is None:
                     return
+                error = validate_request(self._area.export, self._dialect, request)
+                if self._may_be_later(request, error):
+                    if not self._read_later(request):
+                        buffers.position -= self._dialect.request_bytes
+                        return
+                    continue
+                self._work = begin_work(self._area, self._dialect, buffers, request, error)
             self.heavy |= self._is_heavy
             try:
                 pause = self._work.send(self._sunk)
@@ -177,7 +263,11 @@ class Exchange:
                 if self._is_heavy:
                     return
                 continue
-            if isinstance(pause, memoryview):
+            if isinstance(pause, Task):
+                if not pause.finished and pause not in self._under_way:
+                    self._adopt(pause, None)
+                self.blocked = not pause.finished
+            elif isinstance(pause, memoryview):
                 self.hungry, self.sink = True, pause
             else:
                 self.hungry = pause is Pause.INPUT
@@ -188,7 +278,31 @@ class Exchange:
     def _set_aside(self, held: Held) -> None:
         assert self._work is not None, "it yielded what it holds"
         self._aside.append((self._work, held))
-        self._work, self._plain, self.waiting = None, _NOTHING_PLAIN, True
+        self._work, self._plain = None, _NOTHING_PLAIN
+        self._follow(held)
+        self.waiting |= held.task is None
+
+    def _may_be_later(self, request: Request, error: Error) -> bool:
+        """Return whether a request is a read that others may overtake."""
+        return (
+            self._area.tasks is not None
+            and request.command == _READ
+            and 0 < request.length <= CHUNK_BYTES
+            and error is Error.NONE
+        )
+
+    def _read_later(self, request: Request) -> bool:
+        """Have a read done as a task; return False, and block, if too many are under way."""
+        tasks = self._area.tasks
+        assert tasks is not None, "only a slow page file would wait"
+        if self._under_way and not tasks.may_read(request.length):
+            self.blocked = True
+            return False
+        place = memoryview(bytearray(request.length))
+        task = Task(Operation.READ, request.offset, request.length, place)
+        self._adopt(task, request)
+        tasks.submit(task)
+        return True
 
     def _answer_plain(self, buffers: Buffers) -> Iterator[bool]:
         """Do the hot path: in each step the whole READs and WRITEs without flags that come next.
@@ -205,7 +319,7 @@ class Exchange:
         pack_done, pack_data = _SIMPLE.pack, _STRUCTURED_DATA.pack
         size = area.export.size_bytes
         writable_size = -1 if area.export.read_only else size
-        view, read_into, write = area.pages.view, area.pages.read_into, area.pages.write
+        view, read_into, write = area.pages.view, area.read_into, area.write
         unpack, request_bytes, request_magic, write_flags = _REQUESTS[extended]
         put, shown = buffers.parts.append, buffers.shown
         while True:
@@ -233,6 +347,12 @@ class Exchange:
                         page = scratch[used : used + length]
                         try:
                             read_into(offset, page)
+                        except BlockingIOError:
+                            if not self._read_later(Request(0, _READ, cookie, offset, length)):
+                                wait = True
+                                break
+                            position = payload
+                            continue
                         except OSError:
                             break
                     # For most pages the first byte shows, without a call, that they are not zeros.
@@ -293,22 +413,22 @@ class Exchange:
                 counters.bytes_written += bytes_written
             yield wait
 
-    def _begin(self, buffers: Buffers) -> Work | None:
-        """Begin a request that is not plain; None if its header has not arrived, or for DISC."""
+    def _parse(self, buffers: Buffers) -> Request | None:
+        """Parse a request that is not plain; None if its header has not arrived, or for DISC."""
         begin, end = buffers.position, buffers.position + self._dialect.request_bytes
         if end > buffers.end:
             self.hungry = True
             return None
         request = self._dialect.parse(bytes(buffers.input[begin:end]))
-        if request.command == Command.DISC and self._aside:
+        if request.command == Command.DISC and not self.idle:
             self.blocked = True  # proto.md: the requests before it are done first
             return None
         buffers.position = end
         if request.command == Command.DISC:
             self.closed = True
             return None
+        self._is_reply = request.command == Command.READ
         self._is_heavy = request.command not in (Command.READ, Command.WRITE) or bool(
             request.flags & CommandFlag.FUA
         )
-        error = validate_request(self._area.export, self._dialect, request)
-        return begin_work(self._area, self._dialect, buffers, request, error)
+        return request

@@ -3,13 +3,14 @@
 A work is a generator. It yields the reason why it has to pause, and returns when the request is
 done and answered. So one client never delays the others and uses bounded memory. Between two steps
 other connections may use the buffers. A work that yields what is Held needs no input any more: later
-requests may overtake it.
+requests may overtake it. A work that yields a Task goes on when that is finished, and the next
+request of its connection has to wait.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from enum import Enum
 
-from netboot.pages.nbd.backing import Busy
+from netboot.pages.nbd.backing import Busy, Operation, perform
 from netboot.pages.nbd.dialect import MAX_FRAMING_BYTES, Dialect
 from netboot.pages.nbd.transmission import (
     CHUNK_BYTES,
@@ -19,9 +20,10 @@ from netboot.pages.nbd.transmission import (
     find_extents,
     pieces,
 )
-from netboot.pages.nbd.wire import Command, CommandFlag, Error, Request
+from netboot.pages.nbd.wire import MAX_PAYLOAD_BYTES, Command, CommandFlag, Error, Request
 from netboot.pages.worker.buffers import Area, Buffers, is_zeros
 from netboot.pages.worker.held import Held
+from netboot.pages.worker.tasks import Task
 
 # Freeing a page of a tmpfs costs about 0.1 us, allocating one 0.5 us: 8 ms at the most.
 ERASED_AT_ONCE_BYTES = 64 << 20
@@ -41,7 +43,8 @@ class Pause(Enum):
 
 
 # A work that waits for input may yield a place for it, and is then sent how many bytes came there.
-Work = Generator[Pause | memoryview | Held, int | None, None]
+Work = Generator[Pause | memoryview | Held | Task, int | None, None]
+Steps = Generator[Pause | Held | Task, int | None, None]
 
 
 def begin_work(
@@ -73,15 +76,51 @@ def begin_work(
             return _erase(area, dialect, buffers, request)
 
 
-def _persist(
-    area: Area, do: Callable[[], None], held: Held
-) -> Generator[Pause | Held, int | None, Error]:
-    """Call ``do``, and retry it while the store is busy. Returns its error."""
+def _do(area: Area, held: Held, task: Task) -> Steps:
+    """Do a task, at once or under way and aside. Raises OSError, Busy and Damaged."""
+    tasks = area.tasks
+    if tasks is None:
+        perform(area.pages, task)
+        return
+    tasks.submit(task)
+    if not area.admit(held):
+        yield from _await(task)
+        return
+    held.task = task
+    while not task.finished:
+        yield held
+    held.task = None
+    if task.error is not None:
+        raise task.error
+
+
+def _await(task: Task) -> Steps:
+    """Wait in place until a task is finished. Raises its error."""
+    while not task.finished:
+        yield task
+    if task.error is not None:
+        raise task.error
+
+
+def _wait_for_room(area: Area, held: Held) -> Steps:
+    """Wait until the next retry. From now on newer changes take the place of what is held."""
+    held.waits = True
+    yield held if area.admit(held) else Pause.ROOM
+
+
+def _let_others_pass(area: Area, held: Held) -> Steps:
+    """After a wait for room: wait for the other changes of the next pages that go first."""
+    while held.waits and area.tasks is not None and held.spans and area.must_wait(held):
+        yield held if held.cost else Pause.ROOM
+
+
+def _persist(area: Area, held: Held) -> Generator[Pause | Held | Task, int | None, Error]:
+    """Flush, and retry it while the store is busy. Returns the error."""
     while True:
         try:
-            do()
+            yield from _do(area, held, Task(Operation.FLUSH))
         except Busy:
-            yield held if area.admit(held) else Pause.ROOM
+            yield from _wait_for_room(area, held)
         except OSError as failure:
             return error_of(failure)
         else:
@@ -111,7 +150,7 @@ def _write(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
         if held.cost:
             error = yield from _store(area, held)
         if error is Error.NONE and request.flags & CommandFlag.FUA:
-            error = yield from _persist(area, area.pages.flush, held)
+            error = yield from _persist(area, held)
     finally:
         area.release(held)
     if error is Error.NONE:
@@ -122,8 +161,8 @@ def _write(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
 
 def _receive(
     area: Area, buffers: Buffers, held: Held
-) -> Generator[Pause | memoryview, int | None, Error]:
-    """Store the payload as it arrives. Without room, take the rest of it out of the input."""
+) -> Generator[Pause | memoryview | Held | Task, int | None, Error]:
+    """Store the payload as it arrives. If that has to wait, take the rest of it out of the input."""
     ((offset, end),), error = held.spans, Error.NONE
     while offset < end:
         begin, piece = buffers.position, min(end - offset, buffers.end - buffers.position)
@@ -135,13 +174,18 @@ def _receive(
             continue
         if error is Error.NONE:
             try:
-                area.pages.write(offset, buffers.input[begin : begin + piece])
-            except Busy:
+                area.write(offset, buffers.input[begin : begin + piece])
+            except (Busy, BlockingIOError) as reason:
                 if area.admit(held, end - offset):
                     held.spans, held.base = [(offset, end)], offset
                     yield from _fill(buffers, held.data)
+                    held.waits = isinstance(reason, Busy)
                     break
-                yield Pause.ROOM
+                if isinstance(reason, Busy):
+                    yield Pause.ROOM
+                else:
+                    error = yield from _store_piece(area, buffers, offset, piece)
+                    offset += piece
                 continue
             except OSError as failure:
                 error = error_of(failure)
@@ -150,6 +194,26 @@ def _receive(
         buffers.position += piece
         offset += piece
     return error
+
+
+def _store_piece(
+    area: Area, buffers: Buffers, offset: int, length: int
+) -> Generator[Pause | Held | Task, int | None, Error]:
+    """Store a copy of input that too much is held for, before the connection goes on."""
+    assert area.tasks is not None, "only a slow page file would wait"
+    data = memoryview(bytes(buffers.input[buffers.position : buffers.position + length]))
+    buffers.position += length
+    while True:
+        task = Task(Operation.WRITE, offset, length, data)
+        area.tasks.submit(task)
+        try:
+            yield from _await(task)
+        except Busy:
+            yield Pause.ROOM
+        except OSError as failure:
+            return error_of(failure)
+        else:
+            return Error.NONE
 
 
 def _fill(buffers: Buffers, data: memoryview) -> Generator[memoryview, int | None, None]:
@@ -163,17 +227,23 @@ def _fill(buffers: Buffers, data: memoryview) -> Generator[memoryview, int | Non
         data = data[piece:]
 
 
-def _store(area: Area, held: Held) -> Generator[Pause | Held, int | None, Error]:
-    """Store what is held, as soon as there is room. Returns the error."""
-    yield held
+def _store(area: Area, held: Held) -> Generator[Pause | Held | Task, int | None, Error]:
+    """Store what is held: under way, or as soon as there is room. Returns the error."""
     turn = STORED_AT_ONCE_BYTES
+    if held.waits:
+        yield from _wait_for_room(area, held)
     while held.spans:
-        offset, length = held.first(CHUNK_BYTES)
+        yield from _let_others_pass(area, held)
+        if not held.spans:
+            break
+        offset, length = held.first(CHUNK_BYTES if area.tasks is None else MAX_PAYLOAD_BYTES)
         begin = offset - held.base
+        data = held.data[begin : begin + length]
         try:
-            area.pages.write(offset, held.data[begin : begin + length])
+            task = Task(Operation.WRITE, offset, length, data, retried=held.waits)
+            yield from _do(area, held, task)
         except Busy:
-            yield held
+            yield from _wait_for_room(area, held)
             continue
         except OSError as failure:
             return error_of(failure)
@@ -185,14 +255,51 @@ def _store(area: Area, held: Held) -> Generator[Pause | Held, int | None, Error]
     return Error.NONE
 
 
+def tell_read(area: Area, dialect: Dialect, buffers: Buffers, request: Request, task: Task) -> None:
+    """Answer a READ of at most a chunk, which ``task`` has done."""
+    offset, length = request.offset, request.length
+    if task.error is not None:
+        error = error_of(task.error) if isinstance(task.error, OSError) else Error.EIO
+        buffers.put(dialect.failure(request, error, offset))
+        return
+    if not dialect.structured:
+        buffers.put(dialect.success(request))
+        buffers.put(task.data)
+    elif length >= HOLE_BYTES and is_zeros(task.data):
+        buffers.put(dialect.hole(request, offset, length, done=True))
+    else:
+        buffers.put(dialect.data(request, offset, length, done=True))
+        buffers.put(task.data)
+    _count_read(area, request)
+
+
+def _fetch(
+    area: Area, offset: int, length: int, buffers: Buffers
+) -> Generator[Pause | Task, int | None, memoryview]:
+    """Return the bytes when they are there and the output has room. Raises OSError."""
+    while buffers.room < _PIECE_ROOM:
+        yield Pause.TURN
+    try:
+        return area.fetch(offset, length, buffers)
+    except BlockingIOError:
+        assert area.tasks is not None, "only a slow page file would wait"
+        task = Task(Operation.READ, offset, length, memoryview(bytearray(length)))
+        area.tasks.submit(task)
+    while not task.finished:
+        yield task
+    if task.error is not None:
+        raise task.error
+    while buffers.room < _PIECE_ROOM:
+        yield Pause.TURN
+    return task.data
+
+
 def _read_simple(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
     """Read in pieces. Raises OSError after success was announced, which cannot be taken back."""
     header = dialect.success(request)
     for offset, length in pieces(request):
-        while buffers.room < _PIECE_ROOM:
-            yield Pause.TURN
         try:
-            data = area.fetch(offset, length, buffers)
+            data = yield from _fetch(area, offset, length, buffers)
         except OSError as failure:
             if not header:
                 raise
@@ -207,11 +314,9 @@ def _read_simple(area: Area, dialect: Dialect, buffers: Buffers, request: Reques
 
 def _read_chunks(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
     for offset, length in pieces(request):
-        while buffers.room < _PIECE_ROOM:
-            yield Pause.TURN
         done = offset + length == request.offset + request.length
         try:
-            data = area.fetch(offset, length, buffers)
+            data = yield from _fetch(area, offset, length, buffers)
         except OSError as failure:
             buffers.put(dialect.failure(request, error_of(failure), offset))
             return
@@ -233,7 +338,7 @@ def _read_unbroken(area: Area, dialect: Dialect, buffers: Buffers, request: Requ
             yield Pause.TURN
         try:
             if error is Error.NONE:
-                buffers.put_fetched(area.fetch(offset, length, buffers))
+                buffers.put_fetched((yield from _fetch(area, offset, length, buffers)))
         except OSError as failure:
             error = error_of(failure)
         if error is not Error.NONE:
@@ -252,10 +357,8 @@ def _cache(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> 
     """Read into the free part of the output, so that pages move from a slow tier to a fast one."""
     error = Error.NONE
     for offset, length in pieces(request):
-        while buffers.room < _PIECE_ROOM:
-            yield Pause.TURN
         try:
-            area.pages.read_into(offset, buffers.scratch[buffers.used : buffers.used + length])
+            yield from _fetch(area, offset, length, buffers)
         except OSError as failure:
             error = error_of(failure)
             break
@@ -274,46 +377,45 @@ def _tell_status(area: Area, dialect: Dialect, buffers: Buffers, request: Reques
 
 
 def _flush(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
-    """Flush the writes that were answered. Those that wait for room were not."""
+    """Flush the writes that were answered. Those that are held were not."""
     held = Held([])
     try:
-        error = yield from _persist(area, area.pages.flush, held)
+        error = yield from _persist(area, held)
     finally:
         area.release(held)
     _answer(dialect, buffers, request, error)
 
 
 def _erase(area: Area, dialect: Dialect, buffers: Buffers, request: Request) -> Work:
-    """Do a TRIM or WRITE_ZEROES, a piece in each turn."""
+    """Do a TRIM or WRITE_ZEROES: a piece in each turn, or all of it under way."""
     held, error = Held([(request.offset, request.offset + request.length)]), Error.NONE
     if not request.length:
         held.spans.clear()
-
-    def erase() -> None:
-        if request.command == Command.TRIM:
-            area.pages.trim(offset, length)
-        else:
-            allocate = bool(request.flags & CommandFlag.NO_HOLE)
-            area.pages.zero(offset, length, allocate=allocate)
-
+    operation = Operation.TRIM if request.command == Command.TRIM else Operation.ZERO
+    allocate = bool(request.flags & CommandFlag.NO_HOLE)
+    at_once = ERASED_AT_ONCE_BYTES if area.tasks is None else request.length
     try:
         while held.spans:
-            offset, length = held.first(ERASED_AT_ONCE_BYTES)
+            yield from _let_others_pass(area, held)
+            if not held.spans:
+                break
+            offset, length = held.first(at_once)
             try:
-                erase()
+                task = Task(operation, offset, length, allocate=allocate, retried=held.waits)
+                yield from _do(area, held, task)
             except Busy:
-                yield held if area.admit(held) else Pause.ROOM
+                yield from _wait_for_room(area, held)
                 continue
             except OSError as failure:
                 error = error_of(failure)
                 break
-            if not held.cost:
+            if area.tasks is None and not held.cost:
                 area.done(offset, offset + length)
             held.cut(offset, offset + length)
             if held.spans:
                 yield Pause.TURN
         if error is Error.NONE and request.flags & CommandFlag.FUA:
-            error = yield from _persist(area, area.pages.flush, held)
+            error = yield from _persist(area, held)
     finally:
         area.release(held)
     if error is Error.NONE:

@@ -29,9 +29,11 @@ from netboot.pages.worker.areas import Areas, closed_on_error, find_damage, why
 from netboot.pages.worker.buffers import MOST_POWER
 from netboot.pages.worker.connection import TURN_BYTES, Connection
 from netboot.pages.worker.delays import Delays
+from netboot.pages.worker.desk import LOOK_SECONDS, Desk
 from netboot.pages.worker.exchange import Area, Buffers, Counters, Exchange
 from netboot.pages.worker.governor import QUANTUM_BYTES, Governor
 from netboot.pages.worker.link import Link
+from netboot.pages.worker.tasks import Owner, Task
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,10 @@ class Worker:
         self._link = Link(self._epoll, control_socket, meeting, self._drift)
         self._link.report({"event": "ready", "ping": True})
         self._connections: dict[int, Connection] = {}
-        self._areas = Areas()
+        self._desk = Desk()
+        self._epoll.register(self._desk.descriptor, select.EPOLLIN)
+        self._areas = Areas(self._desk)
+        self._owners: dict[Owner, Connection] = {}
         self._governor = Governor()
         self._buffers = Buffers()
         self._turns = 0
@@ -60,6 +65,7 @@ class Worker:
         self._dirty = False
         self._waiting: dict[int, Connection] = {}  # some of their requests wait for room
         self._resting: dict[int, Connection] = {}  # their seats are at their ceilings
+        self._arrived: dict[int, Connection] = {}  # tasks of theirs are done
         self._next_retry = 0.0
         self._delays = Delays()
         self._warned: dict[str, float] = {}
@@ -80,8 +86,12 @@ class Worker:
                     goes_on = self._obey()
             if not goes_on:
                 break
+            if self._desk.has_news:
+                self._collect()
+            if self._arrived:
+                waiting += [each for each in self._arrived.values() if each not in waiting]
             # An order may have fenced a connection that was ready in the same poll.
-            waiting = [each for each in waiting if not each.closed]
+            waiting = [each for each in waiting if each.may_go]
             if self._shared:
                 self._share(waiting)
             else:
@@ -109,18 +119,42 @@ class Worker:
             self._close(connection, "the server is stopped")
         for lease in list(self._areas):
             self._forget(lease)
+        while self._areas.ending:  # nobody may use the pages before that
+            self._collect()
+            time.sleep(LOOK_SECONDS)
+        self._desk.close()
         self._link.close()
         self._epoll.close()
 
     def _patience(self) -> float | None:
         if self._link.busy or self._waiting:
             return RETRY_SECONDS
+        if any(
+            descriptor not in self._resting and not connection.area.is_fenced
+            for descriptor, connection in self._arrived.items()
+        ):
+            return 0
         now = time.monotonic()
         patience = max(self._next_report - now, 0) if self._dirty else None
+        if self._desk.looks_again:
+            patience = LOOK_SECONDS if patience is None else min(patience, LOOK_SECONDS)
         for connection in self._resting.values():
             rest = self._governor.rest(connection.area.seat, now)
             patience = rest if patience is None else min(patience, rest)
         return patience
+
+    def _collect(self) -> None:
+        """Take the tasks that are done. Their connections have a turn, or a fenced area goes on."""
+        for order in self._desk.take():
+            assert isinstance(order, Task) and order.tasks is not None, "all orders are tasks"
+            order.tasks.settle(order)
+            if order.owner is not None:
+                connection = self._owners[order.owner]
+                self._arrived[connection.sock.fileno()] = connection
+            elif order.changes and not order.tasks.late:
+                for connection in self._connections.values():
+                    if connection.area.tasks is order.tasks:
+                        self._await(connection)
 
     def _share(self, waiting: list[Connection]) -> None:
         """Give turns to several seats, or to one with a ceiling, as the governor decides.
@@ -257,11 +291,11 @@ class Worker:
         dialect = Dialect(Headers(message["headers"]), message["allocation"])
         exchange = Exchange(area, dialect)
         connection = Connection(sock, area, exchange, message, unparsed, unsent)
-        self._connections[client] = connection
+        self._connections[client] = self._owners[exchange] = connection
         self._governor.limit(connection.area.seat, message["ceiling"])
         self._regroup()
-        # The carried bytes may contain requests.
-        self._register(connection, select.EPOLLOUT)
+        # The carried bytes may contain requests. An area with changes of an older set under way waits.
+        self._await(connection)
 
     def _leases(self) -> set[str]:
         """Return the leases with connections. The others' pages stay mapped until a drop."""
@@ -275,9 +309,12 @@ class Worker:
         for lease, area in list(self._areas.items()):
             connections = self._of_lease(lease)
             for connection in connections:
-                if connection.exchange.idle:
-                    self._register(connection, 0)
+                if connection.exchange.between:
+                    late = connection.unsent and not connection.exchange.idle
+                    self._register(connection, select.EPOLLOUT if late else 0)
             if not all(connection.exchange.idle for connection in connections):
+                continue
+            if area.tasks is not None and area.tasks.under_way:
                 continue
             self._report_counters()
             self._link.deliver()
@@ -291,27 +328,30 @@ class Worker:
                 self._move(connection, kept)
             for descriptor in kept:
                 os.close(descriptor)
-        if not self._areas and not self._link.busy:
+        if not self._areas and not self._areas.ending and not self._link.busy:
             self._ended = True
 
     def _move(self, connection: Connection, image: list[int]) -> None:
         message = {**connection.message, "event": "moved", "written": connection.area.written}
         carried = control.carry(connection.unsent, connection.unparsed)
         descriptors = [connection.sock.fileno(), carried, *image]
-        del self._connections[connection.sock.fileno()]
-        self._waiting.pop(connection.sock.fileno(), None)
-        self._resting.pop(connection.sock.fileno(), None)
+        self._let_go(connection)
         self._link.give(message, descriptors)
         os.close(carried)
         connection.sock.close()
+
+    def _let_go(self, connection: Connection) -> None:
+        descriptor = connection.sock.fileno()
+        for group in (self._waiting, self._resting, self._arrived):
+            group.pop(descriptor, None)
+        del self._connections[descriptor]
+        del self._owners[connection.exchange]
 
     def _close(self, connection: Connection, reason: str) -> None:
         if connection.closed:
             return
         self._register(connection, 0)
-        self._waiting.pop(connection.sock.fileno(), None)
-        self._resting.pop(connection.sock.fileno(), None)
-        del self._connections[connection.sock.fileno()]
+        self._let_go(connection)
         connection.sock.close()
         connection.exchange.abandon()
         if self._delays.held:  # the next poll may come late
@@ -350,9 +390,15 @@ class Worker:
     def _turn(self, connection: Connection, limit: int, *, alone: bool = False) -> None:
         self._turns += 1
         connection.last_turn = self._turns
+        if self._arrived:
+            self._arrived.pop(connection.sock.fileno(), None)
         begin = 0.0 if self._turns % SAMPLED else time.monotonic()
+        reason = None
         try:
-            reason = connection.serve(self._buffers, limit, alone=alone)
+            if self._leaving and connection.exchange.between:
+                connection.finish(self._buffers)
+            else:
+                reason = connection.serve(self._buffers, limit, alone=alone)
         except (ProtocolError, OSError) as error:
             reason = why(error)
         except Damaged as error:
@@ -416,6 +462,12 @@ class Worker:
 
     def _await(self, connection: Connection) -> None:
         exchange = connection.exchange
+        if connection.area.tasks is not None:
+            if exchange.ready and not connection.unsent:
+                self._arrived[connection.sock.fileno()] = connection
+            if connection.area.is_fenced:
+                self._register(connection, 0)
+                return
         if exchange.waiting:
             self._waiting[connection.sock.fileno()] = connection
             if connection.waits_since is None or connection.oldest is not exchange.oldest:
@@ -444,7 +496,7 @@ class Worker:
         waiting, self._waiting = self._waiting, {}
         now = time.monotonic()
         for descriptor, connection in waiting.items():
-            if descriptor in self._resting:
+            if descriptor in self._resting or connection.area.is_fenced:
                 self._waiting[descriptor] = connection
             elif connection.exchange.waiting and not connection.closed:
                 self._governed_turn(connection, now)

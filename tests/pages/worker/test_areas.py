@@ -12,6 +12,7 @@ from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.store import PageStore
 from netboot.pages.stores.tiered import TieredStore
 from netboot.pages.worker.areas import Areas, closed_on_error
+from netboot.pages.worker.desk import Desk
 
 MIB = 1 << 20
 
@@ -32,7 +33,7 @@ def adopted(store: PageStore, count: int | None = None) -> None:
     """Adopt a page file of ``store`` by the first ``count`` of its descriptors."""
     with closing(store.open("a", MIB)) as pages:
         given = [os.dup(each) for each in pages.descriptors()][:count]
-        areas = Areas()
+        areas = Areas(Desk())
         with closed_on_error(given):
             areas.adopt(connect(store), given)
         areas.forget("a")
@@ -59,7 +60,7 @@ def test_a_tiered_file_that_is_cut_is_damaged(tmp_path: Path) -> None:
             given = [os.dup(each) for each in pages.descriptors()]
             os.truncate(store.directory / "a.pages", 4096)
             with closed_on_error(given), pytest.raises(Damaged, match="truncated"):
-                Areas().adopt(connect(store), given)
+                Areas(Desk()).adopt(connect(store), given)
             os.truncate(store.directory / "a.pages", 2 * MIB)  # for whoever still has it mapped
 
 
@@ -67,7 +68,7 @@ def test_a_tiered_file_that_is_cut_is_damaged(tmp_path: Path) -> None:
 def test_a_damaged_ledger_is_that_of_all_areas_of_its_store(tmp_path: Path) -> None:
     """The handler of SIGBUS knows path and inode; two file systems may have the same inode."""
     with closing(TieredStore(tmp_path, 4 * MIB)) as store:
-        areas, inodes = Areas(), {}
+        areas, inodes = Areas(Desk()), {}
         for name in "ab":
             with closing(store.create(name, MIB)) as pages:
                 areas.adopt(connect(store, name), [os.dup(each) for each in pages.descriptors()])
