@@ -157,7 +157,7 @@ class Model:
         self.client.sock.close()
 
 
-@pytest.fixture(params=["memory", "disk"])
+@pytest.fixture(params=["memory", "disk", "tiered"])
 def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
     running: list[Serving] = []
 

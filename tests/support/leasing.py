@@ -23,6 +23,8 @@ from netboot.pages.stores import folder as folders
 from netboot.pages.stores import holder
 from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.memory import MemoryStore
+from netboot.pages.stores.store import PageStore
+from netboot.pages.stores.tiered import TieredStore
 
 MIB = 1 << 20
 SEAT, EXPORT = "52:54:00:12:34:01", "seat-525400123401"
@@ -43,11 +45,20 @@ def be_apart() -> None:
     holder.WATCH_SECONDS, holder.BEAT_SECONDS, holder.SETTLE_SECONDS = WATCH_SECONDS, 0.05, 0.1
 
 
+def make_store(kind: str, folder: Path) -> PageStore:
+    match kind:
+        case "memory":
+            return MemoryStore(folder, NAME, maps=False)
+        case "disk":
+            return DiskStore(folder, NAME)
+        case _:
+            return TieredStore(folder / "disk", 8 * MIB, NAME, tmpfs=folder)
+
+
 async def serve(kind: str, folder: Path, address: tuple[str, int], token: str) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    store = MemoryStore(folder, NAME, maps=False) if kind == "memory" else DiskStore(folder, NAME)
-    with contextlib.closing(store):
+    with contextlib.closing(make_store(kind, folder)) as store:
         table = LeaseTable(64 * MIB)
         exports = LeasedExports(store, table)
         table.grant(SEAT, EXPORT, token, MIB, time.time())
