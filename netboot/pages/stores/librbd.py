@@ -4,24 +4,27 @@ They are called with ctypes. Debian's python3-rbd is built for one Python and te
 by a call of Python code in a thread of the library. The C interface is stable (librbd.so.1 since
 2010), tells by an eventfd, and reads into our buffers.
 
-Nothing is loaded before ``Cluster`` is made. All calls may wait for the cluster, but those of
-``Image`` that begin with ``start``.
+Nothing is loaded before ``Cluster`` is made. All calls may wait for the cluster, but ``start`` and
+``poll`` of ``Image``.
 """
 
 import ctypes
 import errno
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint64, c_void_p
 from dataclasses import dataclass
 
 from netboot.errors import OperatorError
+from netboot.pages.nbd.backing import Operation, Order
 
 PACKAGE = "librbd1"  # Debian's, which needs librados2
 FEATURE_EXCLUSIVE_LOCK = 1 << 2  # rbd/features.h
 LOCK_EXCLUSIVE = 0  # RBD_LOCK_MODE_EXCLUSIVE, rbd/librbd.h
 EVENT_TYPE_EVENTFD = 2  # the same
+THICK_PROVISION = 1  # RBD_WRITE_ZEROES_FLAG_THICK_PROVISION, the same
+POLLED_AT_ONCE = 64
 OBJECT_ORDER = 22  # objects of 4 MiB, as the tool rbd makes them
 # EBLOCKLISTED of Ceph (include/rados.h) is this number.
 BLOCKLISTED = errno.ESHUTDOWN
@@ -80,7 +83,7 @@ _RBD: dict[str, Sequence[object]] = {
     "rbd_aio_read": (c_void_p, c_uint64, c_size_t, c_void_p, c_void_p),
     "rbd_aio_discard": (c_void_p, c_uint64, c_uint64, c_void_p),
     "rbd_aio_flush": (c_void_p, c_void_p),
-    "rbd_aio_wait_for_complete": (c_void_p,),
+    "rbd_aio_write_zeroes": (c_void_p, c_uint64, c_size_t, c_void_p, c_int, c_int),
     "rbd_aio_get_return_value": (c_void_p,),
     "rbd_aio_release": (c_void_p,),
 }
@@ -151,13 +154,16 @@ def find_keyring(conf: str, client: str) -> list[str]:
 class Cluster:
     """A connection to a pool, with some threads of its own.
 
-    Once another client has blocklisted it, it is ``fenced`` for good: make a new one.
+    Once another client has blocklisted it, it is ``fenced`` for good: make a new one. ``images`` is for
+    its user to count.
     """
 
     fenced = False
+    images = 0
 
     def __init__(self, access: Access, *, seconds: int = 0) -> None:
         """Connect. Raises OSError; a monitor has ``seconds`` to answer, or all time if they are 0."""
+        self.access = access
         self._cluster, self._pool = c_void_p(), c_void_p()
         _library("librbd.so.1")
         _rados("rados_create", byref(self._cluster), access.client.encode())
@@ -228,19 +234,11 @@ class Cluster:
 
 
 @dataclass(slots=True, eq=False)
-class Operation:
-    """An operation under way. ``buffer`` belongs to the library until it is done."""
+class Started:
+    """An operation under way, known by its ``number``. ``buffer`` belongs to librbd until it is done."""
 
-    completion: c_void_p
-    buffer: "ctypes.Array[c_char] | bytes"
-
-    def wait(self) -> int:
-        """Wait for its end; return the bytes of a read. Raises OSError."""
-        _rbd("rbd_aio_wait_for_complete", self.completion)
-        try:
-            return _rbd("rbd_aio_get_return_value", self.completion)
-        finally:
-            _rbd("rbd_aio_release", self.completion)
+    number: int
+    buffer: object
 
 
 class Image:
@@ -279,48 +277,53 @@ class Image:
         _rbd("rbd_lock_get_owners_cleanup", owners, count.value)
         return found
 
-    def start_write(self, offset: int, data: bytes) -> Operation:
-        """Begin to write ``data``."""
-        operation = _operation(data)
-        pointer = ctypes.cast(c_char_p(data), c_void_p)
-        self._start("rbd_aio_write", operation, offset, len(data), pointer)
-        return operation
+    def notify(self, descriptor: int) -> None:
+        """Have an eventfd written to for each completion, which ``poll`` returns."""
+        _rbd("rbd_set_image_notification", self._image, descriptor, EVENT_TYPE_EVENTFD)
 
-    def start_read(self, offset: int, buffer: memoryview) -> Operation:
-        """Begin to fill ``buffer``."""
-        place = (c_char * len(buffer)).from_buffer(buffer)
-        operation = _operation(place)
-        self._start("rbd_aio_read", operation, offset, len(buffer), byref(place))
-        return operation
-
-    def start_discard(self, offset: int, length: int) -> Operation:
-        """Begin to free a range, which reads as zeros then."""
-        operation = _operation(b"")
-        self._start("rbd_aio_discard", operation, offset, length)
-        return operation
-
-    def start_flush(self) -> Operation:
-        """Begin to wait for all writes before."""
-        operation = _operation(b"")
-        self._start("rbd_aio_flush", operation)
-        return operation
-
-    def _start(self, name: str, operation: Operation, *values: object) -> None:
+    def start(self, order: Order) -> Started:
+        """Begin an operation."""
+        completion = c_void_p()
+        _rbd("rbd_aio_create_completion", None, None, byref(completion))
+        buffer: object = None
+        where = (self._image, order.offset, order.length)
         try:
-            _rbd(name, self._image, *values, operation.completion)
+            match order.operation:
+                case Operation.READ | Operation.WRITE:
+                    if order.data.readonly:
+                        buffer = ctypes.create_string_buffer(bytes(order.data), order.length)
+                    else:
+                        buffer = (c_char * order.length).from_buffer(order.data)
+                    is_read = order.operation is Operation.READ
+                    name = "rbd_aio_read" if is_read else "rbd_aio_write"
+                    _rbd(name, *where, byref(buffer), completion)
+                case Operation.ZERO if order.allocate:
+                    _rbd("rbd_aio_write_zeroes", *where, completion, THICK_PROVISION, 0)
+                case Operation.TRIM | Operation.ZERO:
+                    _rbd("rbd_aio_discard", *where, completion)
+                case Operation.FLUSH:
+                    _rbd("rbd_aio_flush", self._image, completion)
         except BaseException:
-            _rbd("rbd_aio_release", operation.completion)
+            _rbd("rbd_aio_release", completion)
             raise
+        assert completion.value is not None, "librbd has made it"
+        return Started(completion.value, buffer)
+
+    def poll(self) -> Iterator[tuple[int, int]]:
+        """Yield number and result of the operations that are done: bytes of a read, or -errno."""
+        completions = (c_void_p * POLLED_AT_ONCE)()
+        while True:
+            count = _rbd("rbd_poll_io_events", self._image, completions, POLLED_AT_ONCE)
+            for completion in completions[:count]:
+                result = _library("librbd.so.1")["rbd_aio_get_return_value"](completion)
+                _rbd("rbd_aio_release", completion)
+                yield completion or 0, result
+            if count < POLLED_AT_ONCE:
+                return
 
     def close(self) -> None:
         """Wait for all operations, let the lock go and close the image."""
         _rbd("rbd_close", self._image)
-
-
-def _operation(buffer: "ctypes.Array[c_char] | bytes") -> Operation:
-    completion = c_void_p()
-    _rbd("rbd_aio_create_completion", None, None, byref(completion))
-    return Operation(completion, buffer)
 
 
 def _read_conf(cluster: c_void_p, text: str) -> None:

@@ -13,24 +13,21 @@ The control plane reads the configuration and the key, and a worker gets them in
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillWaiting
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from netboot.errors import OperatorError
-from netboot.pages.nbd.backing import Busy, Damaged, Fenced
 from netboot.pages.stores.chores import Chores
 from netboot.pages.stores.folder import PREFIX, Folder, beside
-from netboot.pages.stores.librbd import BLOCKLISTED, Access, Cluster, Image, Operation, find_keyring
+from netboot.pages.stores.librbd import Access, Cluster, find_keyring
 from netboot.pages.stores.memory import TMPFS
-from netboot.pages.stores.sparse import NO_ROOM
+from netboot.pages.stores.rbdfile import RbdFile, describe, described
 from netboot.profile.stores import StoreSpec
 
 CLIENT = "netboot"  # the name in the cluster: client.netboot
@@ -41,137 +38,6 @@ CONNECT_SECONDS = 10
 # The control plane answers nobody while it waits for the cluster. An image takes 10 ms.
 MAKE_SECONDS = 1.0
 WIPE_SECONDS = 10.0  # of all pages, at the end of a server without a name
-
-_ZEROS = bytes(1 << 20)
-
-
-@dataclass(slots=True)
-class _Open:
-    """An image that this process has open, for ``users`` page files. It has the lock if ``owns``."""
-
-    cluster: Cluster
-    image: Image
-    users: int = 0
-    owns: bool = False
-
-
-_clusters: dict[Access, tuple[Cluster, int]] = {}  # of page files, and how many images use each
-_images: dict[tuple[Access, str], _Open] = {}
-
-
-class RbdFile:
-    """A page file in the image ``name``, which is opened at the first access."""
-
-    def __init__(self, access: Access, name: str, size_bytes: int, descriptor: int) -> None:
-        self._access, self._name = access, name
-        self._size_bytes = size_bytes
-        self._descriptor = descriptor
-        self._open: _Open | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """Size in bytes."""
-        return self._size_bytes
-
-    def view(self, offset: int, length: int) -> memoryview | None:
-        """Return None: no page is in this process."""
-        return None
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill ``buffer``. Raises Damaged if the image ends before."""
-        if buffer and self._done(lambda image: image.start_read(offset, buffer)) < len(buffer):
-            raise Damaged(f"its image {self._name} was made smaller")
-
-    def write(self, offset: int, data: memoryview) -> None:
-        """Store ``data`` in all copies. Raises Busy if the pool is full."""
-        if data:
-            copy = bytes(data)
-            self._done(lambda image: image.start_write(offset, copy))
-
-    def trim(self, offset: int, length: int) -> None:
-        """Free whole objects, and zero the parts of objects."""
-        if length:
-            self._done(lambda image: image.start_discard(offset, length))
-
-    def zero(self, offset: int, length: int, *, allocate: bool) -> None:
-        """Free the range, or write zeros if ``allocate``."""
-        if not allocate:
-            self.trim(offset, length)
-            return
-        for begin in range(offset, offset + length, len(_ZEROS)):
-            self.write(begin, memoryview(_ZEROS)[: offset + length - begin])
-
-    def extents(self, offset: int, length: int) -> Iterator[tuple[int, bool]]:
-        """Yield one extent with data: the cluster would have to be asked for each object."""
-        if length:
-            yield length, False
-
-    def flush(self) -> None:
-        """Wait for all writes before."""
-        self._done(lambda image: image.start_flush())
-
-    def check(self) -> None:
-        """Do nothing: Ceph keeps an image that a client has open."""
-
-    def descriptors(self) -> Sequence[int]:
-        """Return a memfd with all that another process needs to open the image."""
-        return (self._descriptor,)
-
-    def close(self) -> None:
-        """Close the image if no other page file of this process uses it."""
-        os.close(self._descriptor)
-        if self._open is not None:
-            opened, self._open = self._open, None
-            _let_go(self._access, self._name, opened)
-
-    def _done(self, start: Callable[[Image], Operation]) -> int:
-        """Do an operation; return the bytes of a read. Raises Busy, Fenced, Damaged and OSError."""
-        try:
-            if self._open is None:
-                self._open = _borrow(self._access, self._name)
-            if not self._open.owns:
-                self._open.image.own()
-                self._open.owns = True
-            return start(self._open.image).wait()
-        except FileNotFoundError as error:
-            raise Damaged(f"its image {self._name} is gone") from error
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                raise Busy("the pool is full") from error
-            if error.errno != BLOCKLISTED:
-                raise
-            if self._open is not None:
-                self._open.cluster.fenced = True
-            raise Fenced("another server has taken over its pages") from error
-
-
-def _borrow(access: Access, name: str) -> _Open:
-    """Return the image, opened if it is not: twice open in a process, it would fence itself."""
-    found = _images.get((access, name))
-    if found is None or found.cluster.fenced:
-        cluster, images = _clusters.get(access, (None, 0))
-        if cluster is None or cluster.fenced:
-            cluster, images = Cluster(access), 0
-        found = _images[access, name] = _Open(cluster, cluster.open(name))
-        _clusters[access] = cluster, images + 1
-    found.users += 1
-    return found
-
-
-def _let_go(access: Access, name: str, opened: _Open) -> None:
-    opened.users -= 1
-    if opened.users:
-        return
-    with contextlib.suppress(OSError):  # of a cluster that has fenced us
-        opened.image.close()
-    if _images.get((access, name)) is opened:
-        del _images[access, name]
-    cluster, images = _clusters[access]
-    if cluster is opened.cluster:
-        _clusters[access] = cluster, images - 1
-        if images == 1:
-            del _clusters[access]
-            cluster.close()
 
 
 class RbdStore:
@@ -263,10 +129,7 @@ class RbdStore:
 
     def _file(self, name: str, size_bytes: int) -> RbdFile:
         image = self._prefix + name
-        descriptor = os.memfd_create(f"netboot-rbd-{name}")
-        with open(descriptor, "w", closefd=False) as file:
-            json.dump({"access": asdict(self._access), "image": image}, file)
-        return RbdFile(self._access, image, size_bytes, descriptor)
+        return RbdFile(self._access, image, size_bytes, describe(self._access, image))
 
     def has(self, name: str) -> bool:
         """Return whether there is an image of this name."""
@@ -369,5 +232,4 @@ def make_store(spec: StoreSpec, name: str) -> RbdStore:
 def adopt(descriptors: Sequence[int], size_bytes: int) -> RbdFile:
     """Return the page file of a memfd that another process sent."""
     (descriptor,) = descriptors
-    content = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
-    return RbdFile(Access(**content["access"]), content["image"], size_bytes, descriptor)
+    return described(descriptor, size_bytes)

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from netboot.pages import control
-from netboot.pages.nbd.backing import Damaged, PageFile
+from netboot.pages.nbd.backing import Damaged, Fenced, PageFile
 from netboot.pages.stores import memory
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.worker import areas, worker
@@ -246,3 +246,23 @@ def test_a_failure_is_told_and_lost_pages_end_the_lease(rig: Rig) -> None:
     assert client.recv(1) == b""
     ask(other, 0, 4096, 1)
     assert reply(other) == (1, 0)
+
+
+def test_a_lease_that_another_server_has_taken_over_gets_no_answer_and_may_attach_again(
+    rig: Rig,
+) -> None:
+    clients, other = [rig.client("a", number) for number in (1, 2)], rig.client("b", 3)
+    fenced = rig.files["a"]
+    fenced.writes = True
+    ask(clients[0], 1, 0, 1, PAGE)
+    wait_for(lambda: fenced.held)
+    fenced.release(Fenced("another server has taken over its pages"))
+    for _ in clients:
+        assert rig.event("closed")["reason"] == "another server has taken over its pages"
+    assert [client.recv(16) for client in clients] == [b"", b""]
+    assert fenced.closed
+    ask(other, 1, 4096, 2, PAGE)
+    assert reply(other) == (2, 0)
+    again = rig.client("a", 4)
+    ask(again, 1, 4096, 3, PAGE)
+    assert reply(again) == (3, 0)

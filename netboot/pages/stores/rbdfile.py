@@ -1,0 +1,360 @@
+"""A page file that is an image in a Ceph pool, and the images that this process has open.
+
+Orders go to librbd and come back in any order, so nobody waits for another's. A thread for each
+image opens it, which may take as long as the cluster needs; orders wait for that. One thread takes
+the completions of all images.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import threading
+import time
+
+from netboot.host.complaints import Complaints
+from netboot.pages.nbd.backing import Busy, Damaged, Desk, Fenced, Operation, Order
+from netboot.pages.stores.librbd import BLOCKLISTED, Access, Cluster, Image, Started
+from netboot.pages.stores.sparse import NO_ROOM
+
+OPEN_AGAIN_SECONDS = 1.0
+# Of the lock that is let go, so that the next worker need not break it: an image takes 5 ms.
+CLOSE_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+_complaints = Complaints(log)
+
+
+class RbdFile:
+    """A page file in the image ``name``, which is opened for the first order."""
+
+    def __init__(self, access: Access, name: str, size_bytes: int, descriptor: int) -> None:
+        self._access, self._name = access, name
+        self._size_bytes = size_bytes
+        self._descriptor = descriptor
+        self._opened: _Opened | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in bytes."""
+        return self._size_bytes
+
+    def submit(self, order: Order, desk: Desk) -> None:
+        """Give ``order`` to librbd."""
+        if self._opened is None:
+            self._opened = _borrow(self._access, self._name)
+        self._opened.submit(order, desk)
+
+    def read_now(self, offset: int, buffer: memoryview) -> None:
+        """Raise BlockingIOError: no page is in this process."""
+        raise BlockingIOError
+
+    def write_now(self, offset: int, data: memoryview) -> None:
+        """Raise BlockingIOError: a write is done when the OSDs have it."""
+        raise BlockingIOError
+
+    def view(self, offset: int, length: int) -> memoryview | None:
+        """Return None: no page is in this process."""
+        return None
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer``. Raises Damaged if the image ends before."""
+        if buffer:
+            self._wait_for(Order(Operation.READ, offset, len(buffer), buffer))
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Store ``data`` in all copies. Raises Busy if the pool is full."""
+        if data:
+            self._wait_for(Order(Operation.WRITE, offset, len(data), data))
+
+    def trim(self, offset: int, length: int) -> None:
+        """Free whole objects, and punch holes into others."""
+        if length:
+            self._wait_for(Order(Operation.TRIM, offset, length))
+
+    def zero(self, offset: int, length: int, *, allocate: bool) -> None:
+        """Free the range, or write zeros if ``allocate``."""
+        if length:
+            self._wait_for(Order(Operation.ZERO, offset, length, allocate=allocate))
+
+    def extents(self, offset: int, length: int) -> list[tuple[int, bool]]:
+        """Return one extent with data: the cluster would have to be asked for each object."""
+        return [(length, False)] if length else []
+
+    def flush(self) -> None:
+        """Wait for all writes before."""
+        self._wait_for(Order(Operation.FLUSH))
+
+    def check(self) -> None:
+        """Do nothing: Ceph keeps an image that a client has open."""
+
+    def descriptors(self) -> tuple[int]:
+        """Return a memfd with all that another process needs to open the image."""
+        return (self._descriptor,)
+
+    def close(self) -> None:
+        """Close the image if no other page file of this process uses it."""
+        os.close(self._descriptor)
+        if self._opened is not None:
+            _let_go(self._opened)
+
+    def _wait_for(self, order: Order) -> None:
+        place = _Place()
+        self.submit(order, place)
+        place.ready.wait()
+        if order.error is not None:
+            raise order.error
+
+
+class _Place:
+    """A desk for one order, which its caller waits for."""
+
+    def __init__(self) -> None:
+        self.ready = threading.Event()
+
+    def done(self, order: Order) -> None:
+        self.ready.set()
+
+    def employ(self, pages: object, order: Order) -> None:
+        raise AssertionError("librbd has threads of its own")
+
+
+class _Opened:
+    """An image that this process has open, or opens, for ``users`` page files."""
+
+    def __init__(self, access: Access, name: str) -> None:
+        self.access, self.name = access, name
+        self.users = 0
+        self.fenced = False
+        self._cluster: Cluster | None = None
+        self._image: Image | None = None
+        self._closed = False
+        self._error: Exception | None = None
+        self._queue: list[tuple[Order, Desk]] = []
+        self._under_way: dict[int, tuple[Order, Desk, Started]] = {}
+        self._lock = threading.RLock()
+        threading.Thread(target=self._open, name="ceph open", daemon=True).start()
+
+    def submit(self, order: Order, desk: Desk) -> None:
+        """Begin ``order``, as soon as the image is open."""
+        with self._lock:
+            if self._image is not None:
+                self._begin(self._image, order, desk)
+            elif self._error is None:
+                self._queue.append((order, desk))
+            else:
+                order.error = self._error
+                desk.done(order)
+
+    def _begin(self, image: Image, order: Order, desk: Desk) -> None:
+        try:
+            started = image.start(order)
+        except OSError as error:
+            order.error = self._meaning(error)
+            desk.done(order)
+        else:
+            self._under_way[started.number] = (order, desk, started)
+
+    def collect(self) -> None:
+        """Give back the orders that are done."""
+        with self._lock:
+            if self._image is None:
+                return
+            for number, result in self._image.poll():
+                order, desk, _ = self._under_way.pop(number)
+                if result < 0:
+                    order.error = self._meaning(OSError(-result, os.strerror(-result)))
+                elif order.operation is Operation.READ and result < order.length:
+                    order.error = Damaged(f"its image {self.name} was made smaller")
+                desk.done(order)
+
+    def _meaning(self, error: OSError) -> Exception:
+        if error.errno in NO_ROOM:
+            return Busy("the pool is full")
+        if error.errno != BLOCKLISTED:
+            return error
+        self.fenced = True
+        if self._cluster is not None:
+            self._cluster.fenced = True
+        return Fenced("another server has taken over its pages")
+
+    def _open(self) -> None:
+        """Open the image and take its lock, however long that takes."""
+        while not self._closed:
+            cluster, image = None, None
+            try:
+                cluster = _connect(self.access)
+                image = cluster.open(self.name)
+                image.own()
+            except OSError as error:
+                if image is not None:
+                    _close(image)
+                if cluster is not None:
+                    cluster.fenced |= error.errno == BLOCKLISTED
+                    _disconnect(cluster)
+                if error.errno == errno.ENOENT:
+                    self._fail(Damaged(f"its image {self.name} is gone"))
+                    return
+                text = "pages: image %s cannot be opened: %s; trying again"
+                _complaints.warn(self.name, text, self.name, error.strerror)
+                time.sleep(OPEN_AGAIN_SECONDS)
+            except Exception as error:  # noqa: BLE001 - a fault of ours, told where it is waited for
+                self._fail(error)
+                return
+            else:
+                self._ready(cluster, image)
+                return
+
+    def _ready(self, cluster: Cluster, image: Image) -> None:
+        with self._lock:
+            self._cluster = cluster
+            if not self._closed:
+                image.notify(_completions.descriptor)
+                self._image = image
+                _completions.follow(self)
+                queue, self._queue = self._queue, []
+                for order, desk in queue:
+                    self._begin(image, order, desk)
+                return
+        _close(image)
+        _disconnect(cluster)
+
+    def _fail(self, error: Exception) -> None:
+        with self._lock:
+            self._error = error
+            queue, self._queue = self._queue, []
+        for order, desk in queue:
+            order.error = error
+            desk.done(order)
+
+    def close(self) -> None:
+        """Let the lock go, and wait for that as long as a healthy cluster takes. No order is left."""
+        with self._lock:
+            self._closed = True
+            image, self._image = self._image, None
+        if image is None or self._cluster is None:
+            return
+        _completions.leave(self)
+        cluster = self._cluster
+
+        def close() -> None:
+            _close(image)
+            _disconnect(cluster)
+
+        closing = threading.Thread(target=close, name="ceph close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+
+
+def _close(image: Image) -> None:
+    with contextlib.suppress(OSError):  # of a client that is blocklisted
+        image.close()
+
+
+class _Completions:
+    """The thread that takes completions."""
+
+    def __init__(self) -> None:
+        self.descriptor = -1
+        self._followed: tuple[_Opened, ...] = ()
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Start the thread if it does not run."""
+        with self._lock:
+            if self.descriptor < 0:
+                self.descriptor = os.eventfd(0, os.EFD_CLOEXEC)
+                threading.Thread(target=self._run, name="ceph", daemon=True).start()
+
+    def follow(self, opened: _Opened) -> None:
+        """Take the completions of an image."""
+        with self._lock:
+            self._followed = (*self._followed, opened)
+
+    def leave(self, opened: _Opened) -> None:
+        """Take them no more."""
+        with self._lock:
+            self._followed = tuple(each for each in self._followed if each is not opened)
+
+    def _run(self) -> None:
+        while True:
+            os.eventfd_read(self.descriptor)
+            for each in self._followed:
+                each.collect()
+
+
+_completions = _Completions()
+_opened: dict[tuple[Access, str], _Opened] = {}
+_clusters: dict[Access, Cluster] = {}
+_lock = threading.Lock()  # of both
+
+
+def _borrow(access: Access, name: str) -> _Opened:
+    """Return the image of this process: opened twice, it would fence itself."""
+    _completions.begin()
+    with _lock:
+        found = _opened.get((access, name))
+        if found is None or found.fenced:
+            found = _opened[access, name] = _Opened(access, name)
+        found.users += 1
+        return found
+
+
+def _let_go(opened: _Opened) -> None:
+    with _lock:
+        opened.users -= 1
+        if opened.users:
+            return
+        if _opened.get((opened.access, opened.name)) is opened:
+            del _opened[opened.access, opened.name]
+    opened.close()
+
+
+def _connect(access: Access) -> Cluster:
+    """Return the connection of this process, and count its images. Raises OSError."""
+    with _lock:
+        found = _clusters.get(access)
+        if found is not None and not found.fenced:
+            found.images += 1
+            return found
+    made = Cluster(access)  # not under the lock: this may take long
+    with _lock:
+        other = _clusters.get(access)
+        if other is None or other.fenced:
+            other = _clusters[access] = made
+        other.images += 1
+    if other is not made:
+        made.close()
+    return other
+
+
+def _disconnect(cluster: Cluster) -> None:
+    with _lock:
+        cluster.images -= 1
+        if cluster.images:
+            return
+        if _clusters.get(cluster.access) is cluster:
+            del _clusters[cluster.access]
+    cluster.close()
+
+
+def describe(access: Access, image: str) -> int:
+    """Return a memfd for ``adopt``."""
+    descriptor = os.memfd_create(f"netboot-{image}"[:200])
+    content = {
+        "client": access.client,
+        "conf": access.conf,
+        "key": access.key,
+        "pool": access.pool,
+        "namespace": access.namespace,
+    }
+    with open(descriptor, "w", closefd=False) as file:
+        json.dump({"access": content, "image": image}, file)
+    return descriptor
+
+
+def described(descriptor: int, size_bytes: int) -> RbdFile:
+    """Return the page file of a memfd of ``describe``."""
+    content = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    return RbdFile(Access(**content["access"]), content["image"], size_bytes, descriptor)
