@@ -356,11 +356,12 @@ class PageServer:
             if refused is None:
                 return
             handshake.refuse(refused)
-            reason = refused.reason
+            reason = "" if refused.is_full else refused.reason  # a line for all tells that
         else:
             reason = outcome.reason
         await loop.sock_sendall(sock, handshake.data_to_send())
-        self._note(address, reason)
+        if reason:
+            self._note(address, reason)
 
     def _find(self, name: WireName, guest: _Guest) -> Export | Refused:
         address = guest.address

@@ -348,6 +348,40 @@ def test_places_are_kept_for_leases_that_were_attached_before(
                 assert again.write(0, PAGE) == 0
 
 
+def test_a_seat_gets_all_its_connections_or_one_refusal(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("netboot.pages.clients.MAX_CONNECTIONS", 5)
+    monkeypatch.setattr("netboot.pages.clients.KEPT_CONNECTIONS", 0)
+    caplog.set_level("INFO")
+    table = LeaseTable(4 * MIB)
+    for seat in "abcd":
+        table.grant(seat, f"seat-{seat}", "t", MIB, time.time(), connections=2)
+    told = b"the server is full: 4 of 5 connections are taken; come again in 10 s"
+    with leased(store, table, workers=1) as server:
+        first, second = (NbdClient(server.address).attach(f"seat-{seat}@t.1") for seat in "ab")
+        for _ in range(2):
+            for seat in "cd":
+                with NbdClient(server.address) as refused:
+                    assert refused.go(f"seat-{seat}@t.1")[-1].data == told
+        others = [NbdClient(server.address).attach(f"seat-{seat}@t.1") for seat in "ab"]
+        with NbdClient(server.address).attach("seat-a@t.2") as again:
+            assert again.write(0, PAGE) == 0
+        for client in (second, others[1]):
+            client.sock.close()
+        server.event("detach", 4)
+        with NbdClient(server.address).attach("seat-c@t.2") as third:
+            assert third.write(0, PAGE) == 0
+        event = server.event("refused")
+        assert (event.message, event.data) == (
+            f"seat-c and 1 more: {told.decode()}",
+            {"refused": 2},
+        )
+        for client in (first, others[0]):
+            client.sock.close()
+    assert caplog.text.count("the server is full") == 1
+
+
 def test_a_set_has_as_many_connections_as_its_lease_says_and_a_newer_set_counts_anew(
     store: MemoryStore,
 ) -> None:
