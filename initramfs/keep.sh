@@ -14,7 +14,8 @@ attach_kept() {
     load_nbd
     modprobe -q crc32c_generic || :
     modprobe -q ext4 || :
-    reply=$(agent lease "$server/lease/$ticket?ram=0&area=0" 2>&1) || :
+    # Of two boot servers only this one has the files of this boot.
+    reply=$(agent lease "http://${place%%:*}:${server##*:}/lease/$ticket?ram=0&area=0" 2>&1) || :
     case $reply in
     size=*' token='*) token=${reply##*token=} ;;
     *)

@@ -6,6 +6,9 @@
 # Its body is plain text: a line for people, then key=value lines for scripts. Beacons wait in $queue
 # while $online is "no" or "later", and while the server does not answer. They keep their order and
 # the uptime of their making; sent= is the uptime of sending, so the server knows their age.
+#
+# $server is http://ADDRESS:PORT, or http://ADDRESS,ADDRESS:PORT of two boot servers. The first one is
+# asked first, and the other one once if that gives no answer. The agent does the same with such a URL.
 
 : "${proc:=/proc}" "${sys:=/sys}" "${run:=/run}" # tests set them
 queue=$run/beacons
@@ -98,6 +101,20 @@ EOF
     address "$gateway" || gateway=''
 }
 
+# first_server: set $value to the URL of the boot server that is asked first.
+first_server() {
+    value=${server%%,*}
+    [ "$value" = "$server" ] || value=$value:${server##*:}
+}
+
+# other_server: ask the other boot server first from now on. Return false if there is one only.
+other_server() {
+    local hosts=${server%:*}
+    hosts=${hosts#http://}
+    [ "$hosts" != "${hosts#*,}" ] || return 1
+    server=http://${hosts#*,},${hosts%%,*}:${server##*:}
+}
+
 # read_uptime: set $uptime to the seconds since the kernel started, such as 3.21.
 read_uptime() {
     read -r uptime _ <"$proc/uptime"
@@ -120,8 +137,8 @@ console() {
     printf 'netboot: [%7s] %s\n' "$uptime" "$*"
 }
 
-# beacon STAGE MESSAGE [KEY=VALUE...]: report to the server. Takes at most 2 s (see send_beacons) and
-# never fails.
+# beacon STAGE MESSAGE [KEY=VALUE...]: report to the server. Takes at most 2 s for each server (see
+# send_beacons) and never fails.
 beacon() {
     local stage=$1 sequence=0
     shift
@@ -144,7 +161,7 @@ log_tail() {
 }
 
 # send_beacons: send the queued beacons, the oldest first. Return false if a beacon is left. Stop at the
-# first failure: without a server each stage then loses only 2 s.
+# first failure: without a server each stage then loses only 2 s, or 4 s without both.
 send_beacons() {
     local file
     [ "$online" != no ] || return 1
@@ -155,8 +172,8 @@ send_beacons() {
     done
 }
 
-# send_beacon FILE: send one beacon and remove it. Return false if the server does not take the beacon
-# within 2 s.
+# send_beacon FILE: send one beacon and remove it. Return false if no server takes the beacon. Each one
+# has 2 s for it.
 send_beacon() {
     local name=${1##*/}
     name=${name#*_}
@@ -165,10 +182,16 @@ send_beacon() {
     if [ $users = yes ]; then
         request POST "$name" 2 "$1" >/dev/null || return 1
     else
-        timeout 2 wget -q -S -O /dev/null --post-file "$1" "$server$name" 2>"$run/answer" || return 1
+        post_beacon "$name" "$1" || { other_server && post_beacon "$name" "$1"; } || return 1
     fi
     rm "$1"
     [ $users = yes ] || set_clock
+}
+
+# post_beacon PATH FILE: send one beacon to the first server.
+post_beacon() {
+    first_server
+    timeout 2 wget -q -S -O /dev/null --post-file "$2" "$value$1" 2>"$run/answer"
 }
 
 # set_clock: set this PC's clock by the headers of the server's answer in $run/answer, once a boot, if it
@@ -215,10 +238,17 @@ domain_name() {
 }
 
 # request METHOD PATH SECONDS [FILE]: send a request, with FILE as its body, and print the answer's last
-# line. Return false unless the server answers 200. All users can see the words of wget, but PATH has
-# the ticket, with which they could speak for this PC.
+# line. Return false unless a server answers 200. Each one has SECONDS for it.
 request() {
-    local pipe answer length=0 address=${server#http://}
+    ask_first "$@" || { other_server && ask_first "$@"; }
+}
+
+# ask_first METHOD PATH SECONDS [FILE]: do so with the first server. All users can see the words of wget,
+# but PATH has the ticket, with which they could speak for this PC.
+ask_first() {
+    local pipe answer length=0 address
+    first_server
+    address=${value#http://}
     [ -z "${4:-}" ] || length=$(wc -c <"$4")
     pipe=$(mktemp -u "$run/request.XXXXXX") # a name only: mkfifo refuses one that is taken
     (umask 077 && mkfifo "$pipe") || return 1
@@ -248,7 +278,7 @@ report_userland() {
 }
 
 # report_off [HOW]: report that this PC is shut down, such as for a reboot. A PC that said nothing would count
-# as lost. It takes at most 2 s, and systemd ends it after 1.5 s: no PC waits for its server to go off.
+# as lost. It takes at most 2 s for each server, and systemd ends it after 1.5 s: no PC waits for its server to go off.
 report_off() {
     beacon off "${1:-shutdown}: the system ends" ${1:+"how=$1"}
 }

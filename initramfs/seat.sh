@@ -6,10 +6,10 @@
 ACCOUNT_IDS=2000               # the first user ID of accounts; Debian's own end at 1000
 ACCOUNT_NUMBER=50000
 
-# fetch_seat: get the archive. Return false with the reason in $why.
+# fetch_seat: get the archive from a boot server. Return false with the reason in $why.
 fetch_seat() {
     local word
-    timeout 15 wget -q -S -O "$seat_archive" "$server/seat/$ticket" 2>"$run/answer" || {
+    fetch_first || { other_server && fetch_first; } || {
         why="no answer"
         while read -r word; do
             case $word in wget:*) why=${word#wget: } ;; esac
@@ -18,6 +18,12 @@ fetch_seat() {
         return 1
     }
     set_clock
+}
+
+# fetch_first: get the archive from the first server.
+fetch_first() {
+    first_server
+    timeout 15 wget -q -S -O "$seat_archive" "$value/seat/$ticket" 2>"$run/answer"
 }
 
 # place_seat ROOT: put the files into ROOT, and give it the accounts. Return false with the reason in

@@ -142,7 +142,7 @@ stage_swap() {
         esac
     done </proc/swaps
     since=''
-    until start_agents; do
+    until follow_server && start_agents; do
         case $code in
         3) try_again "page server does not answer: $why" || return 1 ;;
         4)
@@ -157,6 +157,14 @@ stage_swap() {
     start_standbys
     beacon swap "$areas" "device=$device" "size=$size" "swap_kib=$total" \
         "connections=${answer##*=}"
+}
+
+# follow_server: if the pages were to be on a boot server that does not answer, take the other one. The
+# beacons tell which of the two answers: it is the first one of $server.
+follow_server() {
+    local hosts=${server#http://}
+    hosts=${hosts%:*}
+    [ "${hosts#*,}" != "${swap%%:*}" ] || swap=${hosts%%,*}:${swap#*:}
 }
 
 # with_agent COMMAND HOST: call launch_agent or start_agent for the area of HOST.

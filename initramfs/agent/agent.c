@@ -34,7 +34,8 @@ static const char usage_text[] =
     "       agent status\n"
     "\n"
     "attach: turn the export of the NBD server at HOST into a swap area, print one line, close the\n"
-    "output and stay. Attach the export again after each loss. Of several servers two have all pages.\n"
+    "output and stay. Attach the export again after each loss. Of several servers two have all pages;\n"
+    "a root is on two servers, and either is good.\n"
     "  host         IPv4 addresses with dots; names are not resolved\n"
     "  connections  1 to 16\n"
     "  timeout      the connection is lost if the server does not answer for so long\n"
@@ -51,11 +52,11 @@ static const char usage_text[] =
     "address: have the DHCP server lend this PC its IPv4 address on until the PC goes off. MAC is the\n"
     "address by which the server knows the PC, if it is not that of the network card.\n"
     "handshake: ask the server for the export's size, flags and generation.\n"
-    "lease: print the boot server's answer at URL, http://ADDRESS:PORT/PATH. Takes at most 5 s.\n"
+    "lease: print the boot server's answer at URL, http://ADDRESS[,ADDRESS]:PORT/PATH. Takes at most 5 s for each.\n"
     "status: print a line for people, then key=value lines.\n"
     "\n"
     "Environment: NETBOOT_TOKEN opens the export; attach trades it for a key, and then it is\n"
-    "dead. Reports go to NETBOOT_BEACON, http://ADDRESS:PORT/PATH. NETBOOT_LEASE, PORT/PATH, is\n"
+    "dead. Reports go to NETBOOT_BEACON, such a URL. NETBOOT_LEASE, PORT/PATH, is\n"
     "where HOST grants a fresh lease (`size=BYTES token=TOKEN`), if there is no token, if it is dead\n"
     "or if the pages are lost.\n"
     "Exit: 0 done, 1 swap is not attached (status), 2 usage, 3 cannot connect, 4 refused by the\n"
@@ -70,7 +71,7 @@ static int usage(void)
 /* Print the boot server's answer to a GET. Return an exit code. */
 static int lease(const char *text)
 {
-    static char answer[2048];
+    static char answer[1024];
     struct url url = {0};
     int code = parse_url("URL", text, &url);
 

@@ -35,7 +35,7 @@ static int attach(struct area *area)
 }
 
 /* End the lease, so that the server frees the pages. Return an exit code. */
-static int end_lease(const struct area *area)
+static int end_lease(struct area *area)
 {
     char answer[512];
     int code = http_ask("DELETE", &area->lease, answer, sizeof answer);

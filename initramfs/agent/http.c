@@ -6,7 +6,6 @@
 #include "url.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,7 +34,8 @@ static void read_answer(int fd, char *answer, size_t room, int64_t until)
     answer[got] = '\0';
 }
 
-int http_ask(const char *method, const struct url *url, char *answer, size_t room)
+/* Ask one server; put its whole reply into `answer`. Return the reply's body, NULL if none came. */
+static char *ask(const char *method, const struct url *url, char *answer, size_t room)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct pollfd waits[2] = {{.fd = fd, .events = POLLOUT}};
@@ -43,7 +43,7 @@ int http_ask(const char *method, const struct url *url, char *answer, size_t roo
     char *body = NULL;
 
     if (fd < 0)
-        return complain(KERNEL_REFUSED, "socket: %s", strerror(errno));
+        return NULL;
     connect(fd, (const struct sockaddr *)&url->server, sizeof url->server);
     if (await(waits, 1, until) && waits[0].revents == POLLOUT &&
         dprintf(fd, "%s %s HTTP/1.0\r\n\r\n", method, url->path) > 0) {
@@ -51,6 +51,15 @@ int http_ask(const char *method, const struct url *url, char *answer, size_t roo
         body = strstr(answer, "\r\n\r\n");
     }
     close(fd);
+    return body;
+}
+
+int http_ask(const char *method, struct url *url, char *answer, size_t room)
+{
+    char *body = ask(method, url, answer, room);
+
+    if (!body && other_server(url))
+        body = ask(method, url, answer, room);
     if (!body)
         return complain(CANNOT_CONNECT, "%s port %u does not answer", inet_ntoa(url->server.sin_addr),
                         ntohs(url->server.sin_port));

@@ -57,6 +57,8 @@ static void finish(int taken)
     close(fd);
     fd = -1;
     sent = 0;
+    if (!taken)
+        other_server(&base);
     taken |= !*queue[oldest].stage;
     if (taken) {
         oldest = (oldest + 1) % QUEUED;

@@ -9,12 +9,20 @@
 
 static char text[MAX_TEXT];
 static const char *speaker; /* once resident */
+static int hushed;
+
+void hush(int on)
+{
+    hushed = on;
+}
 
 int complain(int code, const char *format, ...)
 {
     char line[MAX_TEXT];
     va_list arguments;
 
+    if (hushed)
+        return code;
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);

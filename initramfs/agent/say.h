@@ -8,6 +8,9 @@
  * line twice in a row. Return `code`, so that callers can `return complain(...)`. */
 int complain(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Write nothing, and keep the last complaint, until this is called with 0: another try follows. */
+void hush(int on);
+
 /* Return the last complaint. */
 const char *last_complaint(void);
 

@@ -175,8 +175,8 @@ static int open_session(struct target *target, uint64_t set, int64_t end, int *f
     return code;
 }
 
-int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, unsigned *count,
-                  struct export *export)
+static int open_set(struct target *target, uint64_t set, int64_t end, int *fds, unsigned *count,
+                    struct export *export)
 {
     struct export again;
     int code = open_session(target, set, end, &fds[0], export);
@@ -199,6 +199,24 @@ int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, un
         }
     }
     return OK;
+}
+
+/* Each host is tried once. Only the last failure is told: else two lines would take turns in the
+ * kernel's log for as long as both servers are away. */
+int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, unsigned *count,
+                  struct export *export)
+{
+    const char *host = target->host;
+    int code;
+
+    hush(target->other != NULL);
+    code = open_set(target, set, end, fds, count, export);
+    hush(0);
+    if (code == OK || !target->other)
+        return code;
+    target->host = target->other;
+    target->other = host;
+    return open_set(target, set, end, fds, count, export);
 }
 
 void close_sessions(const int *fds, unsigned count)

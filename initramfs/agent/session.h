@@ -10,7 +10,7 @@ struct target;
 /* Return a number for a set of connections, higher than any before in this boot. */
 uint64_t next_set(void);
 
-/* Open up to `*count` connections as set `set`, fewer if the server allows one only. The server ends
+/* Open up to `*count` connections as set `set` to the target's host, else to its other one, fewer if the server allows one only. The server ends
  * the connections of lower sets. No step takes longer than until the time `end`. Return OK with
  * blocking sockets in transmission mode in `fds`, or an exit code with everything closed. */
 int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, unsigned *count,

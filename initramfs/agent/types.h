@@ -26,6 +26,7 @@
 /* The place of the pages, and the secrets that give access to them. Neither is ever printed. */
 struct target {
     const char *host; /* dotted IPv4 */
+    const char *other; /* a host with the same image, which is tried if `host` fails; or NULL */
     const char *port;
     const char *export;
     const char *token; /* "" if there is none */

@@ -1,4 +1,4 @@
-/* http://ADDRESS:PORT/PATH */
+/* http://ADDRESS[,ADDRESS]:PORT/PATH */
 #include "url.h"
 #include "agent.h"
 #include "say.h"
@@ -12,7 +12,7 @@ int parse_url(const char *name, const char *text, struct url *url)
     static const char scheme[] = "http://";
     const char *host = text + sizeof scheme - 1, *port, *path;
     unsigned long number;
-    char address[16], *end;
+    char address[2 * INET_ADDRSTRLEN], *comma, *end;
 
     if (strncmp(text, scheme, sizeof scheme - 1) != 0 || !(port = strchr(host, ':')) ||
         !(path = strchr(port, '/')) || port - host >= (long)sizeof address ||
@@ -20,7 +20,11 @@ int parse_url(const char *name, const char *text, struct url *url)
         return complain(USAGE, "%s: expected http://ADDRESS:PORT/PATH", name);
     memcpy(address, host, (size_t)(port - host));
     address[port - host] = '\0';
-    if (inet_pton(AF_INET, address, &url->server.sin_addr) != 1)
+    comma = strchr(address, ',');
+    if (comma)
+        *comma++ = '\0';
+    if (inet_pton(AF_INET, address, &url->server.sin_addr) != 1 ||
+        (comma && inet_pton(AF_INET, comma, &url->other) != 1))
         return complain(USAGE, "%s: expected an IPv4 address, found '%s'", name, address);
     number = strtoul(port + 1, &end, 10);
     if (port[1] < '1' || port[1] > '9' || end != path || number > 65535)
@@ -29,4 +33,15 @@ int parse_url(const char *name, const char *text, struct url *url)
     url->server.sin_port = htons((uint16_t)number);
     strcpy(url->path, path);
     return OK;
+}
+
+int other_server(struct url *url)
+{
+    struct in_addr other = url->other;
+
+    if (!other.s_addr)
+        return 0;
+    url->other = url->server.sin_addr;
+    url->server.sin_addr = other;
+    return 1;
 }

@@ -206,9 +206,13 @@ int read_words(enum verb verb, char **words, struct area *areas, int *mirror)
             code = complain(USAGE, "missing key '%s'; needed: %s", keys[at].name, list(verb, 1));
     if (code != OK)
         return code;
-    comma = verb == FOR_ATTACH && !area->use ? strchr(area->target.host, ',') : NULL;
-    *mirror = comma != NULL;
-    if (comma) {
+    comma = verb == FOR_ATTACH && area->use != FOR_KEEPING ? strchr(area->target.host, ',') : NULL;
+    *mirror = comma && !area->use;
+    if (comma && area->use) {
+        *comma = '\0';
+        area->target.other = comma + 1;
+        code = check_host(area->target.other);
+    } else if (comma) {
         host = comma + 1;
         area->hosts = area->target.host;
         area->hosts_end = comma + strlen(comma) + 1;

@@ -25,32 +25,45 @@ RETRY_SECONDS = 3
 UNFIT_SECONDS = 60
 SMALL_SECONDS = 30
 OBSTACLE_SECONDS = 30
+# Without a byte for so long, the other of two boot servers is asked. TCP alone would try for minutes.
+SILENT_MS = 8000
 
 _IN_PATH = re.compile("^(http://)([^/@]+)/boot/([0-9a-f]{64})/")
 _IN_PASSWORD = re.compile(f"^(http://){USER}:([0-9a-f]{{64}})@([^/@]+){ticket.OF_PASSWORD}")
 
 
-def render_chain(script: str, base_url: str) -> str:
+def render_chain(script: str, base_url: str, other: str = "") -> str:
     """Return the script sent over TFTP: fetch ``script`` over HTTP, and keep trying.
+
+    ``other`` is the URL of another boot server, which is asked if this one gives no script; empty if
+    there is none.
 
     It is the same for all PCs. iPXE names its own MAC address, which the server compares with what
     the kernel knows. So a PC that is taken for another one is told why. iPXE also tells its RAM.
     """
-    return "\n".join(("#!ipxe", *_fetch(f"{base_url}/boot/{OWN_MAC}/{script}", base_url), ""))
+    return "\n".join(("#!ipxe", *_fetch(f"boot/{OWN_MAC}/{script}", base_url, other), ""))
 
 
-def _fetch(url: str, base_url: str, how: str = "") -> tuple[str, ...]:
+def _fetch(path: str, base_url: str, other: str, how: str = "") -> tuple[str, ...]:
     """Return the lines that fetch and run a script, and try until there is one."""
     return (
         ":retry",
-        f"chain {how}--autofree {url}{OWN_RAM} ||",
+        *(
+            f"chain {how}{_patience(other)}--autofree {url}/{path}{OWN_RAM} ||"
+            for url in filter(None, (base_url, other))
+        ),
         f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
         f"sleep {RETRY_SECONDS}",
         "goto retry",
     )
 
 
-def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
+def _patience(other: str) -> str:
+    """Return the option of a download that another server can take over, with a blank behind it."""
+    return f"--timeout {SILENT_MS} " if other else ""
+
+
+def render_wait(plan: BootPlan, base_url: str, turn: Turn, other: str = "") -> str:
     """Return the script for a seat that has to wait before it may download."""
     pcs = "1 PC is" if turn.before == 1 else f"{turn.before} PCs are"
     message = f"waits for its turn to download, about {turn.wait} s: {pcs} before it"
@@ -61,13 +74,13 @@ def render_wait(plan: BootPlan, base_url: str, turn: Turn) -> str:
             *splash.lines(plan.seat, "turn", turn.wait),
             # Ctrl-C ends the sleep, not the boot.
             f"sleep {turn.wait} ||",
-            *_fetch(f"{base_url}/{plan.script_path}", base_url, "--replace "),
+            *_fetch(plan.script_path, base_url, other, "--replace "),
             "",
         )
     )
 
 
-def render_obstacle(plan: BootPlan, base_url: str, obstacle: str) -> str:
+def render_obstacle(plan: BootPlan, base_url: str, obstacle: str, other: str = "") -> str:
     """Return the script for a seat that cannot boot now: it shows the line, and asks again."""
     return "\n".join(
         (
@@ -76,7 +89,7 @@ def render_obstacle(plan: BootPlan, base_url: str, obstacle: str) -> str:
             f"echo netboot: next try in {OBSTACLE_SECONDS} s",
             *splash.lines(plan.seat, "obstacle", OBSTACLE_SECONDS),
             f"sleep {OBSTACLE_SECONDS} ||",
-            *_fetch(f"{base_url}/{plan.script_path}", base_url, "--replace "),
+            *_fetch(plan.script_path, base_url, other, "--replace "),
             "",
         )
     )
@@ -112,8 +125,10 @@ def render_medium() -> str:
     )
 
 
-def render(plan: BootPlan, base_url: str, small: Shortage | None = None) -> str:
+def render(plan: BootPlan, base_url: str, small: Shortage | None = None, other: str = "") -> str:
     """Return the script that loads kernel and initramfs over HTTP and starts them.
+
+    If a download fails, the script of the ``other`` boot server takes over, if there is one.
 
     A PC that has too little RAM (``small``) says so and waits before, because it will go dark. It
     tries nevertheless: its firmware may tell less RAM than there is.
@@ -130,12 +145,19 @@ def render(plan: BootPlan, base_url: str, small: Shortage | None = None) -> str:
             *([] if small is None else _warning(small)),
             ":retry",
             *_choice(plan),
-            *(line for images in plan.images for line in _load(images, arguments, base_url)),
+            *(line for images in plan.images for line in _load(images, arguments, base_url, other)),
             ":failed",
             f"echo netboot: download failed, next try in {RETRY_SECONDS} s",
             *splash.lines(plan.seat, "failed", RETRY_SECONDS),
             "imgfree",
             f"sleep {RETRY_SECONDS}",
+            *(
+                [
+                    f"chain --replace {_patience(other)}--autofree {other}/{plan.script_path}{OWN_RAM} ||"
+                ]
+                if other
+                else []
+            ),
             "goto retry",
             "",
         )
@@ -194,7 +216,7 @@ def _choice(plan: BootPlan) -> Iterator[str]:
     yield "goto retry"
 
 
-def _load(images: Images, arguments: tuple[str, ...], base_url: str) -> Iterator[str]:
+def _load(images: Images, arguments: tuple[str, ...], base_url: str, other: str) -> Iterator[str]:
     """Yield the lines that load and start one kernel.
 
     EFI kernels find an initrd by the name given with ``initrd=``; BIOS kernels ignore that word.
@@ -205,8 +227,9 @@ def _load(images: Images, arguments: tuple[str, ...], base_url: str) -> Iterator
     names = [path.rsplit("/", 1)[-1] for path in images.initrd_paths]
     words = [*(f"initrd={name}" for name in names), *arguments]
     yield f":{images.processor.name}"
-    yield f"kernel {kernel} {' '.join(words)} || goto failed"
-    yield from (f"initrd {url} || goto failed" for url in initrds)
+    patience = _patience(other)
+    yield f"kernel {patience}{kernel} {' '.join(words)} || goto failed"
+    yield from (f"initrd {patience}{url} || goto failed" for url in initrds)
     yield "boot || goto failed"
 
 
@@ -249,9 +272,9 @@ def read(script: str, mac: str) -> Chain | Boot:
     Raises AnswerError if the script is not one of ours.
     """
     first, _, _ = script.partition("\nboot ")
-    files = re.findall(r"^(?:kernel|initrd) (http://\S+)", first, re.MULTILINE)
+    files = re.findall(r"^(?:kernel|initrd) (?:--timeout \d+ )?(http://\S+)", first, re.MULTILINE)
     if files:
-        line = re.search(r"^kernel \S+ (.*)", first, re.MULTILINE)
+        line = re.search(r"^kernel .*?http://\S+ (.*)", first, re.MULTILINE)
         words = line[1].split() if line else []
         arguments = dict(word.split("=", 1) for word in words if "=" in word)
         return Boot(tuple(map(_revealed, files)), arguments)

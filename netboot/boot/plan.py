@@ -10,6 +10,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from types import MappingProxyType
 
+from netboot.boot import rank
 from netboot.boot.arch import UNIFIED, Firmware, is_grub
 from netboot.boot.client import Client, Stage
 from netboot.profile.processors import Processor
@@ -282,8 +283,9 @@ def _arguments(
     versions: RootVersions,
 ) -> tuple[str, ...]:
     swap, zswap = seat.swap, seat.swap.zswap
+    both = ",".join(map(str, rank.with_other(server, profile.boot.servers)))
     words = [
-        f"netboot.server=http://{server}:{profile.http.port}",
+        f"netboot.server=http://{both}:{profile.http.port}",
         f"netboot.ticket={keys.session}",
         f"netboot.root={ROOTS[seat.root.kind].hook}",
         f"netboot.on_failure={seat.boot.on_failure}",
@@ -297,7 +299,7 @@ def _arguments(
         mode = "yes" if seat.root.verify else "auto"
         words.append(f"netboot.verify={mode},{tree}")
     if image:
-        words.append(f"netboot.image={server}:{swap.port}/{image}")
+        words.append(f"netboot.image={both}:{swap.port}/{image}")
         words += _changes(seat.root)
         if seat.root.persist is not None:
             words.append(f"netboot.persist={server}:{swap.port}/{kept_export(seat.mac)}")

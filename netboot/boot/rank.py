@@ -24,3 +24,13 @@ def check(servers: Sequence[IPv4Address], own: Collection[IPv4Address]) -> None:
         f"machine is neither: its addresses on the served interfaces: {found}",
         hint="correct the key, or name the interface with that address",
     )
+
+
+def with_other(server: IPv4Address, servers: Sequence[IPv4Address]) -> tuple[IPv4Address, ...]:
+    """Return the boot server ``server``, and the other one of ``servers`` if there is one.
+
+    A PC behind another address of ours has one server: it may have no way to the other one.
+    """
+    return (
+        (server, *(each for each in servers if each != server)) if server in servers else (server,)
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from netboot.boot import ipxe, memory, seat_files, ticket, unified
+from netboot.boot import ipxe, memory, rank, seat_files, ticket, unified
 from netboot.boot.admission import Admission
 from netboot.boot.arch import (
     ARCHITECTURES,
@@ -176,15 +176,16 @@ class Room:
         plan = self._plan(client, server, seat, session, slices=chosen)
         if begins:
             seat.attempts.scripted()
+        here, other = self.base_url(server), self.other_url(server)
         obstacle = self.obstacle(plan, tells=begins)
         if obstacle:
-            return ipxe.render_obstacle(plan, self.base_url(server), obstacle)
+            return ipxe.render_obstacle(plan, here, obstacle, other)
         if not begins:
-            return ipxe.render(plan, self.base_url(server))
+            return ipxe.render(plan, here, other=other)
         turn = self.turns.turn(seat, plan)
         if turn.wait:
             self.record(mac, "wait", f"{turn.wait} s, PCs in front: {turn.before}", **asdict(turn))
-            return ipxe.render_wait(plan, self.base_url(server), turn)
+            return ipxe.render_wait(plan, here, turn, other)
         self.turns.sent(seat, client, chosen)
         self.journal.prove(mac)
         seat.session = session
@@ -193,7 +194,7 @@ class Room:
         small = memory.shortage(modules, whole=not chosen)
         if small is not None:
             self.record(mac, "failed:memory", str(small), ram_mib=small.has, needs_mib=small.needs)
-        return ipxe.render(plan, self.base_url(server), small)
+        return ipxe.render(plan, here, small, other)
 
     def obstacle(self, plan: BootPlan, *, tells: bool = True) -> str:
         """Return one line on why the PC of a plan cannot boot its root image; empty if it can.
@@ -426,6 +427,11 @@ class Room:
     def base_url(self, server: IPv4Address) -> str:
         """Return the URL of our HTTP server at the address ``server``, without a path."""
         return f"http://{server}:{self.profile.http.port}"
+
+    def other_url(self, server: IPv4Address) -> str:
+        """Return the URL of the boot server beside our address ``server``; empty if there is none."""
+        _, *others = rank.with_other(server, self.profile.boot.servers)
+        return self.base_url(others[0]) if others else ""
 
     def count(self, cpu_seconds: float) -> str:
         """Return what strangers may know as JSON: the number of seats, and ``cpu_seconds``."""

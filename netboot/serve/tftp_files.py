@@ -160,7 +160,8 @@ class TftpFiles:
         """Return the first script, ``ARCH.ipxe``, which leads to HTTP, or None."""
         if ipxe_client("", name) is None:
             return None
-        return ipxe.render_chain(name, self.room.base_url(server)).encode()
+        room = self.room
+        return ipxe.render_chain(name, room.base_url(server), room.other_url(server)).encode()
 
     def transferred(self, transfer: Transfer) -> None:
         """Journal a TFTP transfer for the seat that its path names, or else whose address it is."""

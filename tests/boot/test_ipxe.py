@@ -324,3 +324,41 @@ def test_without_32_bit_images_it_is_said_and_others_boot() -> None:
     assert "boot.architectures lacks i386" in lines[first + 2]
     assert not [line for line in choices("i386") if "cpuid" in line]
     assert not [line for line in choices("amd64", "i386", arch="uefi-x64") if "i386" in line]
+
+
+OTHER = IPv4Address("10.0.0.2")
+HERE, THERE = "http://10.0.0.1:8080", "http://10.0.0.2:8080"
+
+
+def test_a_pc_with_two_boot_servers_has_both_in_its_command_line() -> None:
+    root = Root(kind="nbd", image="/srv/room.img")
+    for servers in ((SERVER, OTHER), (OTHER, SERVER)):
+        words = plan_of(Profile(boot=Boot(servers=servers), root=root)).arguments
+        assert "netboot.server=http://10.0.0.1,10.0.0.2:8080" in words
+        assert any(word.startswith("netboot.image=10.0.0.1,10.0.0.2:10809/") for word in words)
+    assert f"netboot.server={HERE}" in plan_of(Profile()).arguments
+    persist = plan_of(Profile(boot=Boot(servers=(SERVER, OTHER)), root=root)).arguments
+    assert not any("persist" in word and "," in word for word in persist)
+
+
+def test_the_script_of_the_other_boot_server_takes_over_after_a_download_that_fails() -> None:
+    plan = plan_of(Profile(boot=Boot(servers=(SERVER, OTHER))))
+    text = ipxe.render(plan, HERE, other=THERE)
+    lines = text.splitlines()
+    loads = [line for line in lines if line.startswith(("kernel ", "initrd "))]
+    assert loads and all(" --timeout 8000 http://" in line for line in loads)
+    failed = lines[lines.index(":failed") :]
+    chain = f"chain --replace --timeout 8000 --autofree {THERE}/{plan.script_path}{ipxe.OWN_RAM} ||"
+    assert failed.index("sleep 3") < failed.index(chain) < failed.index("goto retry")
+    boot = ipxe.read(text, MAC)
+    assert isinstance(boot, ipxe.Boot) and all(HERE in file for file in boot.files)
+    assert boot.arguments["netboot.server"] == "http://10.0.0.1,10.0.0.2:8080"
+    assert "timeout" not in ipxe.render(plan, HERE).replace("netboot.timeout", "")
+
+
+def test_a_script_that_waits_asks_the_other_boot_server_too() -> None:
+    text = ipxe.render_chain("bios.ipxe", HERE, THERE)
+    asked = [line for line in text.splitlines() if line.startswith("chain ")]
+    assert [THERE in line for line in asked] == [False, True]
+    assert all("--timeout 8000" in line and line.endswith(" ||") for line in asked)
+    assert ipxe.read(text, MAC) == ipxe.Chain(f"{HERE}/boot/{MAC}/bios.ipxe")

@@ -18,6 +18,13 @@ def test_the_second_server_leaves_the_pcs_to_the_first() -> None:
     assert rank.superior((), [SECOND]) is None
 
 
+def test_a_pc_knows_the_server_of_its_boot_first_and_then_the_other_one() -> None:
+    assert rank.with_other(FIRST, SERVERS) == (FIRST, SECOND)
+    assert rank.with_other(SECOND, SERVERS) == (SECOND, FIRST)
+    assert rank.with_other(STRANGER, SERVERS) == (STRANGER,), "in another network of the first one"
+    assert rank.with_other(FIRST, ()) == (FIRST,)
+
+
 def test_a_machine_that_is_no_boot_server_is_told_so() -> None:
     for own in ([FIRST], [STRANGER, SECOND]):
         rank.check(SERVERS, own)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,10 +134,10 @@ def test_text_is_as_the_c_library_prints_it(tmp_path: Path) -> None:
 class Server:
     """A server that plays ``script`` to each client: bytes are sent, a number is read."""
 
-    def __init__(self, *script: bytes | int) -> None:
+    def __init__(self, *script: bytes | int, address: str = "127.0.0.1", port: int = 0) -> None:
         self.script = script
         self.heard: list[bytes] = []  # all that each connection sent
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, port))
         self.port = self._listener.getsockname()[1]
         self._talks: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._serve)
@@ -178,8 +179,8 @@ class Server:
 def serve() -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
-    def start(*script: bytes | int) -> Server:
-        servers.append(Server(*script))
+    def start(*script: bytes | int, **place: Any) -> Server:
+        servers.append(Server(*script, **place))
         return servers[-1]
 
     yield start
@@ -292,7 +293,8 @@ def test_fits(shipped: Path) -> None:
         (words("attach", host="127.0.0.1,"), "host=: expected an IPv4 address"),
         (words("attach", host="127.0.0.1,127.0.0.2,127.0.0"), "host=127.0.0: exp"),
         (words("attach", host="127.0.0.1,127.0.0.2,,127.0.0.3"), "host=: exp"),
-        (words("attach", host="127.0.0.1,127.0.0.2", use="root"), "host=127.0.0.1,127.0.0.2: exp"),
+        (words("attach", host="127.0.0.1,127.0.0.2,x", use="root"), "host=127.0.0.2,x: exp"),
+        (words("attach", host="127.0.0.1,127.0.0.2", use="keep"), "host=127.0.0.1,127.0.0.2: exp"),
         (words("standby", area=1), "area=1: expected a number, 2 to 4"),
         (words("standby", area=5), "area=5: expected a number, 2 to 4"),
         (words("standby"), "NETBOOT_LEASE is not set: standby asks there for a lease"),
@@ -549,6 +551,11 @@ def test_further_servers_stand_in_for_those_of_a_mirror_that_are_away(
     [
         *("https://10.0.0.1:8080/x", "http://server:8080/x", "http://10.0.0.1/x"),
         *("http://10.0.0.1:80", "http://10.0.0.1:65616/x", "http://10.0.0.1:80b/x"),
+        *(
+            "http://10.0.0.1,:80/x",
+            "http://10.0.0.1,10.0.0.2,10.0.0.3:80/x",
+            "http://,10.0.0.1:80/x",
+        ),
     ],
 )
 def test_where_reports_cannot_go(agent: Path, url: str) -> None:
@@ -592,6 +599,54 @@ def test_a_lease_is_asked_for(
     assert (done.returncode, done.stdout, done.stderr) == (code, printed, complaint)
     server.stop()
     assert server.heard == [request]
+
+
+@pytest.mark.parametrize("first", ["away", "hangs up", "says nothing"])
+def test_the_other_boot_server_is_asked_once_if_the_first_does_not_answer(
+    agent: Path, serve: Callable[..., Server], first: str
+) -> None:
+    request = b"GET /lease/x HTTP/1.0\r\n\r\n"
+    second = serve(len(request), b"HTTP/1.0 200 OK\r\n\r\nsize=4096")
+    if first != "away":
+        step = len(request) if first == "hangs up" else 1 << 20
+        serve(step, address="127.0.0.2", port=second.port)
+    done = run(agent, "lease", f"http://127.0.0.2,127.0.0.1:{second.port}/lease/x")
+    assert (done.returncode, done.stdout, done.stderr) == (OK, "size=4096\n", "")
+    second.stop()
+    assert second.heard == [request]
+
+
+def test_an_answer_of_the_first_boot_server_counts_and_of_none_the_last_one_is_told(
+    agent: Path, serve: Callable[..., Server]
+) -> None:
+    second = serve()
+    serve(1, b"HTTP/1.0 403 Forbidden\r\n\r\n", address="127.0.0.2", port=second.port)
+    place = f"127.0.0.1:{second.port}"
+    done = run(agent, "lease", f"http://127.0.0.2,{place}/lease/x")
+    assert done.returncode == REFUSED and "403 Forbidden" in done.stderr
+    second.stop()
+    assert second.heard == []
+    done = run(agent, "lease", f"http://127.0.0.3,{place}/lease/x")
+    assert (done.returncode, done.stderr.count("\n")) == (CANNOT_CONNECT, 1)
+    assert done.stderr == f"127.0.0.1 port {second.port} does not answer\n"
+
+
+@pytest.mark.parametrize("first", ["away", "refuses", "says nothing"])
+def test_a_root_is_read_from_the_other_server_if_the_first_fails(
+    agent: Path, serve: Callable[..., Server], first: str
+) -> None:
+    answer = export(flags=HAS_FLAGS | READ_ONLY)
+    second = serve(GREETING, FLAGS_AND_GO, answer, reply(REP_ACK), 28)
+    if first == "refuses":
+        script = (GREETING, FLAGS_AND_GO, reply(ERR_UNKNOWN, b"no such image"))
+        serve(*script, address="127.0.0.2", port=second.port)
+    elif first == "says nothing":
+        serve(address="127.0.0.2", port=second.port)
+    done = run(agent, *words("attach", second.port, host="127.0.0.2,127.0.0.1", use="root"))
+    assert done.returncode == KERNEL_REFUSED, done.stderr  # there is no NBD driver here
+    assert "127.0.0.2" not in done.stderr and "no such image" not in done.stderr
+    second.stop()
+    assert len(second.heard) == 1
 
 
 def test_the_token_is_never_printed(agent: Path, serve: Callable[..., Server]) -> None:

@@ -291,11 +291,13 @@ class Pc:
         patience: int = 600,
         timer_ms: int = 150,
         returns: bool = False,
+        boot_servers: str = "127.0.0.1",
     ) -> None:
         self.pages, self.beacons = Pages(serve), Beacons()
         self.next = Pages("answers", (NEXT_HOST, self.pages.port))
+        url = self.beacons.url.replace("127.0.0.1", boot_servers)
         words = (
-            *(self.pages.port, self.beacons.url, leg, int(other_is_healthy), patience, timer_ms),
+            *(self.pages.port, url, leg, int(other_is_healthy), patience, timer_ms),
             *(int(returns), NEXT_HOST),
         )
         self.process = subprocess.Popen(
@@ -338,6 +340,13 @@ def start(program: Path) -> Iterator[Callable[..., Pc]]:
     yield begin
     for pc in running:
         pc.end()
+
+
+def test_reports_go_to_the_other_boot_server_while_the_first_is_away(
+    start: Callable[..., Pc],
+) -> None:
+    pc = start("answers", boot_servers="127.0.0.9,127.0.0.1")
+    assert pc.beacons.stages() == ["agent:attached"], "none is sent twice"
 
 
 def test_a_server_that_answers_nothing_is_told_twice_and_tried_more_and_more_rarely(

@@ -206,7 +206,10 @@ class Pc:
         if not self._hold:
             self._hang_up()
         # Otherwise the server assumes that this boot failed, and sends all drivers next time.
-        beacon = f"http://{server.netloc}/beacon/{ticket}/storm"
+        boot_server = server.netloc.split(",")[0].split(":")[
+            0
+        ]  # of two, the one that is asked first
+        beacon = f"http://{boot_server}:{server.port or 80}/beacon/{ticket}/storm"
         await http_read(beacon, "POST", DOWNLOAD_PATIENCE, self._source)
 
     async def _connect(self, count: int) -> None:
