@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from netboot.lab.storm.pc import Pc
 from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.serve.dhcp.client import Asking
-from netboot.serve.dhcp.packet import MessageType, Packet
+from netboot.serve.dhcp.packet import MessageType, Option, Packet
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.status import fetch_status
 from netboot.serve.services import pages_name
@@ -39,6 +40,9 @@ A, B, PC = (IPv4Address(f"10.3.0.{last}") for last in (1, 2, 77))
 MAC, BIOS = "52:54:00:00:00:01", BY_NAME["bios"]
 PROXY = f"boot: {{servers: [{A}, {B}]}}\nswap: {{capacity: 64MiB}}\n"
 FILES = ("amd64/vmlinuz", "amd64/initramfs.img", "undionly.kpxe")
+FULL = f"{PROXY}dhcp: {{mode: full, range: 10.3.0.50-10.3.0.99}}\n"
+ASKER = Asker(MAC, BIOS)
+PC_WAITS = (4.0, 8.0)  # PXE 2.1 section 2.2.5
 OFFER = [MessageType.DHCPOFFER]
 
 
@@ -98,6 +102,10 @@ class Room:
         seats = self._servers[address].call(lambda: fetch_status("127.0.0.1:8080"))["seats"]
         return [seat["mac"] for seat in seats]
 
+    def address_of_pc(self, address: IPv4Address) -> None:
+        """Let the PC have another address."""
+        self.pc.configure("addr flush dev eth0", f"addr add {address}/24 broadcast + dev eth0")
+
     def play(self, scenario: Callable[[Asking], Coroutine[Any, Any, None]]) -> None:
         """Run ``scenario`` on the PC."""
 
@@ -119,7 +127,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
 
 async def boots(asking: Asking, server: IPv4Address) -> float:
     """Boot the PC from ``server``, up to a page of swap. Return the seconds that it took."""
-    begin, pc = time.monotonic(), Pc(Asker(MAC, BIOS), asking, server, PC)
+    begin, pc = time.monotonic(), Pc(ASKER, asking, server, PC)
     try:
         await pc.boot()
     finally:
@@ -139,10 +147,9 @@ async def is_silent(asking: Asking, server: IPv4Address, question: Packet) -> bo
 def test_the_second_proxy_boots_pcs_while_the_first_one_is_off(room: Room) -> None:
     room.serve(A, PROXY)
     room.serve(B, PROXY)
-    asker = Asker(MAC, BIOS)
 
     async def with_both(asking: Asking) -> None:
-        assert await is_silent(asking, B, asker.discover(1))
+        assert await is_silent(asking, B, ASKER.discover(1))
         await boots(asking, A)
 
     room.play(with_both)
@@ -159,7 +166,47 @@ def test_the_second_proxy_boots_pcs_while_the_first_one_is_off(room: Room) -> No
     time.sleep(1.5)  # it is asked each second
 
     async def with_both_again(asking: Asking) -> None:
-        assert await is_silent(asking, B, asker.discover(2))
+        assert await is_silent(asking, B, ASKER.discover(2))
         await boots(asking, A)
 
     room.play(with_both_again)
+
+
+def test_the_second_server_gives_the_same_addresses_in_full_mode(room: Room) -> None:
+    for server in (A, B):
+        room.serve(server, FULL)
+    addresses: list[IPv4Address] = []
+
+    async def offer(asking: Asking, server: IPv4Address) -> Packet:
+        return await asking.ask(ASKER.discover(len(addresses)), server, OFFER, PC_WAITS)
+
+    async def with_both(asking: Asking) -> None:
+        assert await is_silent(asking, B, ASKER.discover(9))
+        addresses.append((await offer(asking, A)).yiaddr)
+        await boots(asking, A)
+
+    room.play(with_both)
+    room.address_of_pc(addresses[0])
+    room.kill(A)
+
+    async def with_the_second(asking: Asking) -> None:
+        # The PC is on with an address of A, and renews it as one that has rebooted.
+        held = dict(ASKER.request(await offer(asking, B)).options)
+        del held[Option.SERVER_IDENTIFIER]
+        question = replace(ASKER.discover(5), options=held)
+        ack = await asking.ask(question, B, [MessageType.DHCPACK], (4.0, 4.0))
+        addresses.append(ack.yiaddr)
+        await boots(asking, B)
+        addresses.append((await offer(asking, B)).yiaddr)
+
+    room.play(with_the_second)
+    room.serve(A, FULL)
+    time.sleep(1.5)
+
+    async def with_both_again(asking: Asking) -> None:
+        assert await is_silent(asking, B, ASKER.discover(10))
+        addresses.append((await offer(asking, A)).yiaddr)
+        await boots(asking, A)
+
+    room.play(with_both_again)
+    assert len(set(addresses)) == 1, addresses

@@ -93,8 +93,9 @@ class Reply:
 class Claim(Ignored):
     """A RELEASE or DECLINE of ``address``, which the link can prove or disprove.
 
-    Its sender may be false. The machines at ``address`` must be asked before the claim of ``owner``,
-    whose card is ``mac``, is believed.
+    A REQUEST is one if another boot server may have lent the address. The sender may be false. So
+    the machines at ``address`` must be asked before the claim of ``owner``, whose card is ``mac``, is
+    believed.
     """
 
     kind: Type = Type.DHCPDECLINE

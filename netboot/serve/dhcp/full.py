@@ -116,8 +116,9 @@ def _shortage(question: Question, scope: Scope, owner: str) -> Ignored:
 def _request(question: Question, scope: Scope, owner: str, now: float) -> Reply | Ignored:
     """Answer a DHCPREQUEST, whose four kinds differ in three fields (RFC 2131 section 4.3.2)."""
     packet, network, pool = question.packet, scope.network, scope.pool
+    context = question.context
     chosen = packet.address(Option.SERVER_IDENTIFIER)
-    if chosen not in (None, question.context.server, relay.server_override(packet)):
+    if chosen not in (None, context.server, relay.server_override(packet)):
         pool.withdraw(owner)
         return Ignored(f"the client chose the DHCP server {chosen}")
     rebooting = packet.ciaddr == ANY
@@ -126,6 +127,10 @@ def _request(question: Question, scope: Scope, owner: str, now: float) -> Reply 
         address = pool.address_of(owner)  # it accepts our offer, and only fails to repeat it
     if address is None:
         return Ignored("DHCPREQUEST for no address", serious=question.client is not None)
+    is_near = packet.giaddr == ANY and context.server in network
+    if chosen is None and is_near and pool.is_doubtful(owner, address, now):
+        reason = f"{address} may be a lease of the other boot server: looked for first"
+        return Claim(reason, False, Type.DHCPREQUEST, owner, question.mac, address, scope)
     most_seconds = PLAYED_SECONDS if is_played(question.mac) else inf
     if address in network and pool.commit(owner, address, now, most_seconds):
         reply = _lease(question, Type.DHCPACK, address, scope, pool.lease_time)

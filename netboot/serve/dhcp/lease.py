@@ -9,6 +9,7 @@ and its userland each ask for an address, and its swap connection depends on tha
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+from itertools import islice
 from math import inf, isfinite
 from typing import Any
 from zlib import crc32
@@ -46,6 +47,10 @@ class LeasePool:
     if that has a reservation. ``taken`` are addresses of the range that are never given out, those
     of servers and of the router. ``lease_time`` is in seconds. ``changes`` counts the changes that
     must be saved.
+
+    ``half`` is 0 or 1 if another boot server gives out addresses of this range too, without a word
+    between the two. Both find the same place for a PC by its hash; if that is not free, each looks
+    in its own half first. None: the range is ours alone.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class LeasePool:
         self.lease_time = lease_time
         self.changes = 0
         self._touched: set[IPv4Address] = set()
+        self.half: int | None = None
         self._first = int(addresses.first)
         self._size = int(addresses.last) - self._first + 1
         self._reservations = dict(reservations or {})
@@ -84,6 +90,9 @@ class LeasePool:
         until = now + OFFER_SECONDS
         held = self._by_owner.get(owner)
         if held is None or held.address != address:
+            self._keep(Lease(owner, address, until, acknowledged=False))
+        elif self.half is not None and held.expires <= now:
+            # The other server may have given it to another PC since.
             self._keep(Lease(owner, address, until, acknowledged=False))
         elif held.expires < until:
             self._keep(replace(held, expires=until))
@@ -167,10 +176,11 @@ class LeasePool:
     def is_unproven(self, address: IPv4Address, now: float) -> bool:
         """Return True if ``address`` is only offered, and was not probed in ``PROBE_SECONDS``.
 
-        The caller must probe it then: for that time the answer is False.
+        With another server beside us, a lease of ours proves nothing. The caller must probe the
+        address then: for that time the answer is False.
         """
         held = self._by_address.get(address)
-        if held is None or held.acknowledged:
+        if held is None or (held.acknowledged and self.half is None):
             return False
         if self._probed.get(address, now - PROBE_SECONDS) > now - PROBE_SECONDS:
             return False
@@ -184,7 +194,11 @@ class LeasePool:
         """
         held = self._by_address.get(address)
         if held is not None and held.acknowledged and held.expires > now:
-            return False
+            # A lease of before the probe is not too late: the PC has asked again since.
+            probed = self._probed.get(address, 0.0)
+            if self.half is None or held.expires - self.lease_time >= probed:
+                return False
+            self.changes += 1
         if held is not None:
             self._forget(held)
         self._declined[address] = now + DECLINE_SECONDS
@@ -221,6 +235,28 @@ class LeasePool:
         held = self._by_address.get(address)
         self.changes += held is not None and held.acknowledged
         self._probed.pop(address, None)  # the offer is probed once more
+        self._keep(Lease(owner, address, now + OFFER_SECONDS, acknowledged=False))
+
+    def is_doubtful(self, owner: str, address: IPv4Address, now: float) -> bool:
+        """Return True if ``owner`` may have ``address`` of the other server, and we do not know.
+
+        The caller must look for the machine there before it leases the address.
+        """
+        if self.half is None or not (self._may_have(address, owner) and self.covers(address)):
+            return False
+        held = self._by_owner.get(owner)
+        return held is None or held.address != address or held.expires <= now
+
+    def adopt(self, owner: str, address: IPv4Address, now: float, *, proven: bool) -> None:
+        """Hold ``address`` for ``owner``, which says that the other server gave it.
+
+        ``proven``: its machine answers there. Otherwise no machine does, and a holder that we know
+        keeps the address.
+        """
+        if not self._may_have(address, owner) or not (proven or self._is_free(address, owner, now)):
+            return
+        known = (self._by_address.get(address), self._by_owner.get(owner))
+        self.changes += any(lease is not None and lease.acknowledged for lease in known)
         self._keep(Lease(owner, address, now + OFFER_SECONDS, acknowledged=False))
 
     def address_of(self, owner: str) -> IPv4Address | None:
@@ -297,10 +333,7 @@ class LeasePool:
         for address in (self._reservations.get(owner), self.address_of(owner), wanted):
             if address not in (None, disliked) and self._is_free(address, owner, now):
                 return address
-        # By the owner's hash, so that a PC gets its address again even if the lease file is lost.
-        start = crc32(owner.encode())
-        for step in range(self._size):
-            address = IPv4Address(self._first + (start + step) % self._size)
+        for address in self._places(owner):
             if address in self._by_address or address == disliked:
                 continue
             if self._is_free(address, owner, now):
@@ -319,7 +352,31 @@ class LeasePool:
             and self._may_have(lease.address, owner)
         ]
         found = expired or offered
-        return min(found, key=lambda lease: lease.expires).address if found else None
+        found.sort(key=lambda lease: (not self._is_in_own_half(lease.address), lease.expires))
+        return found[0].address if found else None
+
+    def _places(self, owner: str) -> Iterator[IPv4Address]:
+        """Yield the addresses of the range from the best one for ``owner`` on.
+
+        By the owner's hash, so that a PC gets its address again even if the lease file is lost, and
+        from another server.
+        """
+        start = crc32(owner.encode())
+
+        def every() -> Iterator[IPv4Address]:
+            for step in range(self._size):
+                yield IPv4Address(self._first + (start + step) % self._size)
+
+        if self.half is None:
+            yield from every()
+            return
+        yield from islice((each for each in every() if self._may_have(each, owner)), 1)
+        for is_own in (True, False):
+            yield from (each for each in every() if self._is_in_own_half(each) is is_own)
+
+    def _is_in_own_half(self, address: IPv4Address) -> bool:
+        """Return True if the other boot server looks for places elsewhere first."""
+        return self.half is None or (int(address) - self._first) * 2 // self._size == self.half
 
     def _may_have(self, address: IPv4Address, owner: str) -> bool:
         """Return True if ``address`` is reserved for ``owner``, or unreserved and in the range."""

@@ -215,7 +215,8 @@ class Neighbourhood:
         """Look for a machine at the address of ``claim``, and believe the claim or not. Never wait.
 
         A declined address rests if another machine answers there. A released one is free if no
-        machine answers, after the PC had ``LEAVE_SECONDS`` to take it off its card.
+        machine answers, after the PC had ``LEAVE_SECONDS`` to take it off its card. A requested one
+        is held for the PC unless another machine answers: it asks again.
         """
         if claim.address in self._claims:
             return  # being looked at already
@@ -289,8 +290,13 @@ class Neighbourhood:
         if self._claims.get(claim.address) is not claim:
             return
         del self._claims[claim.address]
-        if claim.kind is MessageType.DHCPRELEASE and claim.scope is not None:
-            claim.scope.pool.release(claim.owner, claim.address, self._clock())
+        if claim.scope is None:
+            return
+        pool, now = claim.scope.pool, self._clock()
+        if claim.kind is MessageType.DHCPRELEASE:
+            pool.release(claim.owner, claim.address, now)
+        elif claim.kind is MessageType.DHCPREQUEST:
+            pool.adopt(claim.owner, claim.address, now, proven=False)
 
     def _answered(self, mac: str, address: IPv4Address) -> None:
         """Act on the claim about ``address``, if there is one: the machine ``mac`` is there."""
@@ -298,7 +304,10 @@ class Neighbourhood:
         if claim is None or claim.scope is None:
             return
         pool = claim.scope.pool
-        if claim.kind is MessageType.DHCPRELEASE or mac == claim.mac:
+        if claim.kind is MessageType.DHCPREQUEST:
+            if mac == claim.mac:
+                pool.adopt(claim.owner, address, self._clock(), proven=True)
+        elif claim.kind is MessageType.DHCPRELEASE or mac == claim.mac:
             pool.like(claim.owner)
             log.info("%s: not believed, because %s answers there", claim.reason, mac)
         else:
@@ -331,7 +340,7 @@ class Neighbourhood:
             packet = parse(data)
             if is_here and packet.yiaddr == ANY:
                 return  # our own answer; any other is of a server beside us, on this machine
-            if server in self._standby.servers and packet.yiaddr == ANY:
+            if server in self._standby.servers:
                 if packet.message_type is MessageType.DHCPOFFER:
                     self._standby.offered(server, packet.card, time.monotonic())
                 return

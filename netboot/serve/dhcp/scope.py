@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from netboot.boot import rank
 from netboot.profile.fields import AddressRange
 from netboot.profile.profile import Profile
 from netboot.serve.dhcp import relay
@@ -53,6 +54,9 @@ def _scopes(
         if settings.address is not None
     }
 
+    first_before_us = rank.superior(profile.boot.servers, servers)
+    half = int(first_before_us is not None) if profile.boot.servers else None
+
     def scope(
         network: IPv4Network,
         pool: LeasePool | None,
@@ -61,10 +65,12 @@ def _scopes(
         dns: tuple[IPv4Address, ...],
         owners: Mapping[str, IPv4Address],
     ) -> Scope:
-        taken = {*servers, *dns, *([] if router is None else [router])}
+        # The other boot server answers no ARP while it is off.
+        taken = {*servers, *profile.boot.servers, *dns, *([] if router is None else [router])}
         if pool is None:
             pool = LeasePool(addresses, dhcp.lease_time, owners, taken)
         pool.avoid(taken)
+        pool.half = half
         return Scope(network, pool, router, dns)
 
     if dhcp.range is not None:
