@@ -179,6 +179,11 @@ class Sender:
         return self._heard
 
     @property
+    def progress_at(self) -> float:
+        """The time at which the client acknowledged something new, or else of the first packet."""
+        return self._progress_at
+
+    @property
     def stuck(self) -> bool:
         """True if the first packet of a transfer with large blocks does not seem to arrive."""
         is_late = self._sent_at - self._begun_at >= STUCK_SECONDS

@@ -25,8 +25,9 @@ TICK_SECONDS = 0.02
 RECEIVE_BYTES = 128  # an ACK has 4, an ERROR some text
 MAX_EVENTS = 64
 # A busy control plane hands a repeated request over after its client has had the answer to the first
-# one: busybox repeats after 50 ms. A PC that is switched off and on needs longer than this.
-LATE_SECONDS = 1.0
+# one: busybox repeats after 50 ms, and PCs of a large room after seconds. A PC that is switched off
+# acknowledges nothing, and needs longer than this until its firmware asks again.
+LATE_SECONDS = 2.0
 
 SOL_UDP, UDP_SEGMENT = 17, 103  # <linux/udp.h>
 MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of older kernels
@@ -47,7 +48,6 @@ class Session:
         self._on_heard = on_heard
         self.request = (job.filename, job.options, job.mtu)
         self.told_stuck = False
-        self.began = 0.0
         self.sock = sock
         self.peer = (sock.getsockname()[0], sock.getpeername())
         self._file = file
@@ -83,7 +83,7 @@ class Session:
 
     def may_repeat(self, now: float) -> bool:
         """Return True if the same request now means this transfer, and not a PC that starts again."""
-        return not self.sender.heard or now - self.began < LATE_SECONDS
+        return not self.sender.heard or now - self.sender.progress_at < LATE_SECONDS
 
     def turn(self, now: float) -> None:
         """Receive a datagram of the client, if there is one, and send the answer."""
@@ -196,7 +196,6 @@ class Worker:
             self._end(other)
         self._sessions[session.sock.fileno()] = self._by_peer[session.peer] = session
         self._epoll.register(session.sock, select.EPOLLIN)
-        session.began = now
         session.send(session.sender.start(now))
         if session.sender.outcome is not None:
             self._end(session)
