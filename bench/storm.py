@@ -33,7 +33,7 @@ MBIT = 1000
 BAR = 1.2  # times the time that the link alone takes
 LINKS = ("nb-b0", "nb-b1")  # pages.veth_pair
 QUEUE_BYTES = 8 << 20  # more than TCP has in flight, so no packet is lost
-START_SECONDS = 20.0
+START_SECONDS = 60.0  # the machine may be busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,54 +130,63 @@ def sample(row: Row, built: Path) -> Sample:
     """Return one storm on a newly started server."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name, veth_pair():
         for namespace, link in zip(VETH, LINKS, strict=True):
-            words = f"qdisc add dev {link} root tbf rate {MBIT}mbit burst 128kb limit {QUEUE_BYTES}"
-            _in(namespace, "tc", *words.split())
-        with _serving(row, built, Path(name)):
-            before = _sent()
+            run_in(namespace, *shaping(link))
+        pool = f"{VETH_HOST.rpartition('.')[0]}.50-{VETH_HOST.rpartition('.')[0]}.200"
+        profile = (
+            f"interface: {LINKS[0]}\ndhcp: {{mode: full, range: {pool}}}\n"
+            f"http: {{rate: {row.rate}}}\n"
+        )
+        with serving(profile, built, Path(name), VETH[0]):
+            before = sent_bytes(LINKS[0], VETH[0])
             words = f"storm --json --clients {CLIENTS} --over {row.over} --limit 120"
             words += f" --interface {LINKS[1]} --server {VETH_HOST}"
-            done = _in(VETH[1], sys.executable, "-m", "netboot", *words.split(), check=False)
-            return parse(json.loads(done), _sent() - before)
+            done = run_in(VETH[1], sys.executable, "-m", "netboot", *words.split(), check=False)
+            return parse(json.loads(done), sent_bytes(LINKS[0], VETH[0]) - before)
 
 
-def _in(namespace: str, *words: str, check: bool = True) -> str:
-    command = ["ip", "netns", "exec", namespace, *words]
+def shaping(link: str) -> list[str]:
+    """Return the command that gives one end of a cable the rate of the link."""
+    words = f"tc qdisc add dev {link} root tbf rate {MBIT}mbit burst 128kb limit {QUEUE_BYTES}"
+    return words.split()
+
+
+def run_in(namespace: str, *words: str, check: bool = True) -> str:
+    """Run a command in a network namespace, or in this one if it is empty. Return its output."""
+    inside = ["ip", "netns", "exec", namespace] if namespace else []
+    command = [*inside, *words]
     return subprocess.run(command, check=check, stdout=subprocess.PIPE, text=True).stdout
 
 
-def _sent() -> int:
+def sent_bytes(link: str, namespace: str) -> int:
     """Return the bytes sent to the PCs, with all headers.
 
     tc counts the headers of the segments into which the kernel will cut a large packet (GSO).
     """
-    shown = _in(VETH[0], "tc", "-s", "qdisc", "show", "dev", LINKS[0])
+    shown = run_in(namespace, "tc", "-s", "qdisc", "show", "dev", link)
     match = re.search(r"Sent (\d+) bytes", shown)
     assert match is not None, shown
     return int(match[1])
 
 
 @contextlib.contextmanager
-def _serving(row: Row, built: Path, folder: Path) -> Iterator[None]:
-    pool = f"{VETH_HOST.rpartition('.')[0]}.50-{VETH_HOST.rpartition('.')[0]}.200"
-    profile = folder / "room.yaml"
-    profile.write_text(
-        f"interface: {LINKS[0]}\ndhcp: {{mode: full, range: {pool}}}\nhttp: {{rate: {row.rate}}}\n"
-    )
+def serving(profile: str, built: Path, folder: Path, namespace: str) -> Iterator[None]:
+    """Serve the text of a profile; ``built`` are its images, and ``folder`` gets its state."""
+    (path := folder / "room.yaml").write_text(profile)
+    inside = ["ip", "netns", "exec", namespace] if namespace else []
     words = [
+        *inside,
         sys.executable,
         "-m",
         *SERVE,
         "--user",
         "root",
     ]
-    words += ["--profile", str(profile)]
+    words += ["--profile", str(path)]
     words += ["--images", str(built), "--state", str(folder / "state")]
     log = folder / "log"
     with (
         log.open("wb") as output,
-        subprocess.Popen(
-            ["ip", "netns", "exec", VETH[0], *words], stdout=output, stderr=output
-        ) as process,
+        subprocess.Popen(words, stdout=output, stderr=output) as process,
     ):
         try:
             deadline = time.monotonic() + START_SECONDS
