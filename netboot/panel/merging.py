@@ -96,12 +96,20 @@ class Merging:
         return RoomSeat.of(self.facts.complete(row), server.name)
 
     def plans(self) -> Iterator[tuple[str, ...]]:
-        """Yield the rows of the servers' plans, below each other."""
+        """Yield the rows of the servers' plans, below each other; a plan of several servers once.
+
+        Two boot servers have the same profile. Rooms with the same names have seats of their own.
+        """
+        plans: dict[Rows, None] = {}
         for server in self.servers.values():
-            for row in server.plan:
-                yield tuple(
-                    f"{name}@{server.name}" if self._is_twice(name) else name for name in row
+            plans[
+                tuple(
+                    tuple(f"{name}@{server.name}" if self._is_twice(name) else name for name in row)
+                    for row in server.plan
                 )
+            ] = None
+        for plan in plans:
+            yield from plan
 
     def renamed(self, dirty: Collection[str]) -> dict[str, None]:
         """Return the seats that changed (``dirty``), and those that share or shared a name with one."""

@@ -175,6 +175,33 @@ def test_a_seat_of_two_servers_is_the_one_that_booted_it_with_the_traffic_of_bot
     assert seat.server == "two" and room.servers_of(seat.mac) == [B]
 
 
+def test_a_seat_of_two_boot_servers_is_shown_once_by_the_one_it_runs_on(room: Room) -> None:
+    """Both have the seat in their profile, and the same plan (boot.servers)."""
+    named, plan = SeatRow(mac_of(1), "pc-001"), Plan((("pc-001", "pc-002"),))
+    begin(room, A, a_seat(1, BEGAN), name="one")
+    begin(room, B, named, name="two")
+    for link in (A, B):
+        room.take(link, plan)
+    room.publish()
+
+    def server() -> str:
+        room.publish()
+        (seat,) = room.view().seats
+        assert (seat.name, room.view().plan) == ("pc-001", plan.rows)
+        return seat.server
+
+    assert server() == "one"
+    room.connected(A, "the connection broke")
+    room.take(B, replace(named, seen=BEGAN + 5))  # its reports go to the other one
+    assert server() == "two"
+    begin(room, A, named, name="one")  # started again, and knows the seat by the profile alone
+    assert server() == "two"
+    room.take(A, replace(named, seen=BEGAN + 20))
+    assert server() == "one", "the seat asks the server that booted it first"
+    room.take(B, replace(a_seat(1, BEGAN + 60), name="pc-001"))
+    assert server() == "two", "it has booted there"
+
+
 def test_seats_of_one_name_at_two_servers_are_told_apart_as_long_as_both_are_there(
     room: Room,
 ) -> None:
