@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ from netboot.lab.storm.pc import Pc
 from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.serve.dhcp.client import Asking
-from netboot.serve.dhcp.packet import MessageType, Option, Packet
+from netboot.serve.dhcp.packet import MessageType, Option, Packet, parse
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.status import fetch_status
 from netboot.serve.services import pages_name
@@ -33,6 +34,7 @@ from tests import ROOT
 from tests.support.command import SERVE
 from tests.support.images import write_images
 from tests.support.networks import Machine
+from tests.support.pxe_client import PxeClient
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
@@ -43,7 +45,45 @@ FILES = ("amd64/vmlinuz", "amd64/initramfs.img", "undionly.kpxe")
 FULL = f"{PROXY}dhcp: {{mode: full, range: 10.3.0.50-10.3.0.99}}\n"
 ASKER = Asker(MAC, BIOS)
 PC_WAITS = (4.0, 8.0)  # PXE 2.1 section 2.2.5
+HOOKS = "/usr/lib/x86_64-linux-gnu/kea/hooks"
 OFFER = [MessageType.DHCPOFFER]
+
+
+def kea(address: IPv4Address) -> dict[str, Any]:
+    """Return the settings of a Kea in hot standby. It leaves the boot files to netboot."""
+    roles = {A: "primary", B: "standby"}
+    peers = [
+        {"name": str(each), "url": f"http://{each}:8000/", "role": role, "auto-failover": True}
+        for each, role in roles.items()
+    ]
+    threads = {"http-listener-threads": 1, "http-client-threads": 1}
+    pair = {
+        "this-server-name": str(address),
+        "mode": "hot-standby",
+        "heartbeat-delay": 500,
+        "max-response-delay": 1500,
+        "max-unacked-clients": 0,
+        "multi-threading": {
+            "enable-multi-threading": True,
+            "http-dedicated-listener": True,
+            **threads,
+        },
+        "peers": peers,
+    }
+    ha = {"library": f"{HOOKS}/libdhcp_ha.so", "parameters": {"high-availability": [pair]}}
+    return {
+        "Dhcp4": {
+            "interfaces-config": {"interfaces": ["eth0"]},
+            "lease-database": {"type": "memfile", "persist": False},
+            "multi-threading": {"enable-multi-threading": True},
+            "hooks-libraries": [{"library": f"{HOOKS}/libdhcp_lease_cmds.so"}, ha],
+            # A played PC takes the first offer. A real one would put both together.
+            "client-classes": [
+                {"name": "DROP", "test": "substring(option[60].hex,0,9) == 'PXEClient'"}
+            ],
+            "subnet4": [{"subnet": "10.3.0.0/24", "pools": [{"pool": "10.3.0.50 - 10.3.0.99"}]}],
+        }
+    }
 
 
 class Room:
@@ -57,6 +97,7 @@ class Room:
         self._servers = {each: self._machine(each) for each in (A, B)}
         self.pc = self._machine(PC, MAC)
         self.running: dict[IPv4Address, subprocess.Popen[bytes]] = {}
+        self.lending: dict[IPv4Address, subprocess.Popen[bytes]] = {}
         write_images(folder / "images", dict.fromkeys(FILES, 1000))
 
     def _machine(self, address: IPv4Address, mac: str = "") -> Machine:
@@ -88,6 +129,20 @@ class Room:
         self._stack.callback(self.kill, address)
         assert server.stdout is not None
         assert b"ready" in server.stdout.readline()
+
+    def lend(self, address: IPv4Address) -> None:
+        """Start Kea on a server's machine, as one of a pair that shares its leases."""
+        folder = self._folder / f"kea-{address}"
+        folder.mkdir()
+        (folder / "kea.json").write_text(json.dumps(kea(address)))
+        own = {name: str(folder) for name in ("KEA_PIDFILE_DIR", "KEA_LOCKFILE_DIR")}
+        command = self._servers[address].command("kea-dhcp4", "-c", folder / "kea.json")
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **own}
+        )
+        self.lending[address] = process
+        self._stack.enter_context(process)
+        self._stack.callback(process.kill)
 
     def kill(self, address: IPv4Address) -> None:
         """Take a server's power away: all its processes end at once."""
@@ -209,4 +264,39 @@ def test_the_second_server_gives_the_same_addresses_in_full_mode(room: Room) -> 
         await boots(asking, A)
 
     room.play(with_both_again)
+    assert len(set(addresses)) == 1, addresses
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not Path(HOOKS).exists(), reason="Kea's hook for hot standby is not installed")
+def test_proxies_on_the_machines_of_a_pair_of_keas(room: Room) -> None:
+    for server in (A, B):
+        room.lend(server)
+        room.serve(server, PROXY)
+    addresses: list[IPv4Address] = []
+
+    async def lease(asking: Asking, server: IPv4Address) -> None:
+        number = 20 + len(addresses)
+        pc = PxeClient(mac=MAC, xid=number)
+        offer = await asking.ask(parse(pc.plain("discover")), server, OFFER, [1.0] * 30)
+        wanted = (("server_id", str(server)), ("requested_addr", str(offer.yiaddr)))
+        request = parse(PxeClient(mac=MAC, xid=number + 9).plain("request", *wanted))
+        ack = await asking.ask(request, server, [MessageType.DHCPACK], [1.0] * 5)
+        addresses.append(ack.yiaddr)
+
+    async def with_both(asking: Asking) -> None:
+        await lease(asking, A)
+        assert await is_silent(asking, B, ASKER.discover(1))
+        await boots(asking, A)
+
+    room.play(with_both)
+    room.lending[A].kill()
+    room.kill(A)
+
+    async def with_the_second(asking: Asking) -> None:
+        await lease(asking, B)
+        await boots(asking, B)
+
+    room.play(with_the_second)
     assert len(set(addresses)) == 1, addresses
