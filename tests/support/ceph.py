@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests import ROOT
 
-PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "rbd", "monmaptool")
+PROGRAMS = ("ceph-authtool", "ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "rbd", "monmaptool")
 POOL = "swap"
 FOLDER = ROOT / "tests/ceph"  # of the tests that need a cluster
 START_SECONDS = 120.0
@@ -33,9 +33,6 @@ _CONF = """\
 [global]
 fsid = {fsid}
 mon host = 127.0.0.1:{port}
-auth cluster required = none
-auth service required = none
-auth client required = none
 public addr = 127.0.0.1
 cluster addr = 127.0.0.1
 ms bind ipv6 = false
@@ -64,6 +61,7 @@ mon warn on insecure global id reclaim allowed = false
 mon addr = 127.0.0.1:{port}
 
 [client]
+keyring = {folder}/$name.keyring
 log file =
 admin socket =
 """
@@ -94,14 +92,24 @@ class Cluster:
     def _make(self, fsid: str, port: int) -> None:
         monmap, place = str(self.folder / "monmap"), f"127.0.0.1:{port}"
         _run(["monmaptool", "--create", "--add", "a", place, "--fsid", fsid, monmap])
-        _run(["ceph-mon", *self._common, "--mkfs", "-i", "a", "--monmap", monmap])
+        keys, admin = str(self.folder / "keys"), str(self.folder / "client.admin.keyring")
+        all_of = [word for part in ("mon", "osd", "mgr") for word in ("--cap", part, "allow *")]
+        new = ["ceph-authtool", "--create-keyring", "--gen-key"]
+        _run([*new, admin, "-n", "client.admin", *all_of])
+        _run([*new, keys, "-n", "mon.", "--cap", "mon", "allow *"])
+        _run(["ceph-authtool", keys, "--import-keyring", admin])
+        mkfs = ["--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keys]
+        _run(["ceph-mon", *self._common, *mkfs])
         self.start("mon.a")
         (self.folder / "mgr").mkdir()
+        self._allow("mgr.x", "mgr/keyring", "mon", "allow profile mgr", "osd", "allow *")
         self.start("mgr.x")
         for number in range(3):
             made = str(uuid.uuid4())
             self.ceph("osd", "new", made)
             (self.folder / f"osd.{number}").mkdir()
+            osd = ("mon", "allow profile osd", "mgr", "allow profile osd", "osd", "allow *")
+            self._allow(f"osd.{number}", f"osd.{number}/keyring", *osd)
             _run(["ceph-osd", *self._common, "-i", str(number), "--mkfs", "--osd-uuid", made])
             self.start(f"osd.{number}")
         self.wait_for_osds(3)
@@ -109,6 +117,13 @@ class Cluster:
         self.ceph("osd", "pool", "application", "enable", POOL, "rbd")
         self.rbd("create", "--size", "1", f"{POOL}/first")  # waits for the pool's OSDs
         self.rbd("remove", "--no-progress", f"{POOL}/first")
+        # As docs/howto/page-stores.md says.
+        rights = ("mon", "profile rbd", "osd", f"profile rbd pool={POOL}")
+        self._allow("client.netboot", "client.netboot.keyring", *rights)
+
+    def _allow(self, name: str, keyring: str, *rights: str) -> None:
+        """Make a user with a key of its own."""
+        self.ceph("auth", "get-or-create", name, *rights, "-o", str(self.folder / keyring))
 
     @property
     def _common(self) -> Sequence[str]:

@@ -14,7 +14,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint64, c_void_p
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netboot.errors import OperatorError
 from netboot.pages.nbd.backing import Operation, Order
@@ -134,7 +134,7 @@ class Access:
 
     client: str
     conf: str
-    key: str
+    key: str = field(repr=False)
     pool: str
     namespace: str
 
