@@ -1,11 +1,13 @@
 """The exports of a page server: a fixed table, or the leases of a room."""
 
+import asyncio
 import hashlib
 import logging
 import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -289,11 +291,28 @@ class LeasedExports:
         return self._attachment(lease, attached.set_number, attached.fences)
 
     def saving(self, lease: str) -> Awaitable[bool] | None:
-        """Return what waits for the save of the grant, or of the first attachment, of ``lease``."""
+        """Return what waits for the save of the grant, or of the first attachment, of ``lease``.
+
+        And for its page file, if the store needs time to make it.
+        """
         change = self._since.get(lease, 0)
+        making = self._store.making(lease)
+        if making is not None:
+            return self._made(lease, making, change)
         if self._keeper.is_saved(change):
             return None
         return self._keeper.saved(change, SAVE_SECONDS)
+
+    async def _made(self, lease: str, making: Future[None], change: int) -> bool:
+        try:
+            async with asyncio.timeout(SAVE_SECONDS):
+                await asyncio.shield(asyncio.wrap_future(making))
+        except OSError as error:  # a timeout is one
+            reason = error.strerror or "its store does not answer"
+            text = "pages: the page file of lease %s cannot be made: %s; its PC tries again"
+            self._complaints.warn("making", text, lease, reason)
+            return False
+        return self._keeper.is_saved(change) or await self._keeper.saved(change, SAVE_SECONDS)
 
     async def is_granted(self, export: str) -> bool:
         """Wait until the leases of ``export`` are saved; False if they cannot be saved now."""
@@ -432,7 +451,11 @@ def _open_or_create(store: PageStore, name: str, size_bytes: int) -> PageFile:
     file_name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
     if file_name not in store.names():
         try:
-            return store.create(file_name, size_bytes)
+            made = store.create(file_name, size_bytes)
+            making = store.making(file_name)
+            if making is not None:
+                making.result(SAVE_SECONDS)
+            return made
         except OSError as error:
             where = store.directory or "this store"
             raise OperatorError(

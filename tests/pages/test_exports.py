@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import time
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
@@ -480,3 +481,42 @@ def test_the_first_save_has_its_room_before_the_disk_is_full(tmp_path: Path) -> 
     for path in (server.beside, server.apart):
         assert spare_of(path).stat().st_blocks * 512 >= RESERVE_BYTES and not path.exists()
     server.kill()
+
+
+class LateStore(DiskStore):
+    """A store whose page files are there when a test says so."""
+
+    made: Future[None]
+
+    def making(self, name: str) -> Future[None] | None:  # type: ignore[override]
+        return None if self.made.done() else self.made
+
+
+def test_a_pc_waits_until_its_page_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The control plane does not, whatever becomes of a store on other machines."""
+    monkeypatch.setattr(page_exports, "SAVE_SECONDS", 0.01)
+
+    async def run() -> None:
+        with closing(LateStore(tmp_path, "room")) as store:
+            store.made = Future()
+            table = LeaseTable(1 << 20)
+            exports = LeasedExports(store, table)
+            table.grant(MAC, "swap", "token", 8192, 0.0)
+            found = exports.attach(WireName.parse("swap@token.1"))
+            assert isinstance(found, Attachment)
+            saving = exports.saving(found.lease)
+            assert saving is not None
+            assert not await saving
+            assert "cannot be made: its store does not answer; its PC tries again" in caplog.text
+            monkeypatch.setattr(page_exports, "SAVE_SECONDS", 10)
+            saving = exports.saving(found.lease)
+            assert saving is not None
+            asyncio.get_running_loop().call_later(0.01, store.made.set_result, None)
+            assert await saving
+            assert exports.saving(found.lease) is None
+            exports.close()
+            await exports.files.keeper.stop()
+
+    asyncio.run(run())

@@ -22,8 +22,10 @@ class Chores:
         for thread in self._threads:
             thread.start()
 
-    def do(self, call: Callable[[], Result], *, retried: int = 0) -> Future[Result]:
-        """Call ``call`` in a thread; again while it raises OSError with the number ``retried``.
+    def do(
+        self, call: Callable[[], Result], retries: Callable[[OSError], bool] = lambda error: False
+    ) -> Future[Result]:
+        """Call ``call`` in a thread; again while it raises an OSError that ``retries``.
 
         Other calls are done between two attempts. After ``stop`` there is one attempt.
         """
@@ -33,7 +35,7 @@ class Chores:
             try:
                 done.set_result(call())
             except OSError as error:
-                if error.errno != retried or self._stopping:
+                if self._stopping or not retries(error):
                     done.set_exception(error)
                     return
                 time.sleep(RETRY_SECONDS)

@@ -183,6 +183,9 @@ class MemoryStore:
         """Return whether there is a page file of this name."""
         return self._folder.has(name)
 
+    def making(self, name: str) -> None:
+        """Return None: ``create`` has made the file."""
+
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""
         return self._folder.names()

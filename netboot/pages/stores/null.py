@@ -77,6 +77,9 @@ class NullStore:
         """Return False."""
         return False
 
+    def making(self, name: str) -> None:
+        """Return None: ``create`` has made the file."""
+
     def names(self) -> Sequence[str]:
         """Return no names."""
         return ()

@@ -13,16 +13,18 @@ The control plane reads the configuration and the key, and a worker gets them in
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import re
 import socket
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillWaiting
+from functools import partial
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host.complaints import Complaints
 from netboot.pages.stores.chores import Chores
 from netboot.pages.stores.folder import PREFIX, Folder, beside
 from netboot.pages.stores.librbd import Access, Cluster, find_keyring
@@ -35,9 +37,10 @@ CONF = Path("/etc/ceph/ceph.conf")
 CONF_VARIABLE = "CEPH_CONF"  # as for Ceph's own programs
 # At the start of the server, which tells the operator then.
 CONNECT_SECONDS = 10
-# The control plane answers nobody while it waits for the cluster. An image takes 10 ms.
-MAKE_SECONDS = 1.0
 WIPE_SECONDS = 10.0  # of all pages, at the end of a server without a name
+
+log = logging.getLogger(__name__)
+_complaints = Complaints(log)
 
 
 class RbdStore:
@@ -61,12 +64,8 @@ class RbdStore:
         self._chores = Chores(threads=4)
         self._wiping = Chores(threads=1)  # waits for workers that have images open
         self._making: dict[str, Future[None]] = {}
-        self._lock = threading.Lock()  # of the names, which a chore changes
         images = self._cluster.names()
-        begins, length = self._prefix, len(self._prefix)
-        self._sizes: dict[str, int] = {
-            each[length:]: 0 for each in images if each.startswith(begins)
-        }
+        self._sizes = _sizes(images, self._prefix)
         for left in _left_behind(images, tmpfs):
             self._wipe(left)
 
@@ -80,84 +79,74 @@ class RbdStore:
         self._folder.mend()
 
     def create(self, name: str, size_bytes: int, *, alone: bool = False) -> RbdFile:
-        """Create an image. The lock of an image does what ``alone`` asks for.
+        """Have an image made. The lock of an image does what ``alone`` asks for.
 
-        Raises OSError, TimeoutError if the cluster does not answer. The image is made as soon as
-        the cluster does, so that a later ``open`` finds it.
+        Raises FileExistsError. Another thread makes the image, when the cluster answers.
         """
         if name in self._sizes:
             raise FileExistsError(errno.EEXIST, f"page file {name} exists")
-        making = self._making.get(name)
-        if making is None:
-            making = self._making[name] = self._chores.do(lambda: self._make(name, size_bytes))
-        try:
-            making.result(MAKE_SECONDS)
-        except StillWaiting:
-            raise TimeoutError(errno.ETIMEDOUT, "the Ceph cluster does not answer") from None
-        except OSError:
-            self._making.pop(name, None)
-            raise
-        return self._file(name, size_bytes)
-
-    def _make(self, name: str, size_bytes: int) -> None:
-        self._cluster.create(self._prefix + name, size_bytes)
-        with self._lock:
-            self._making.pop(name, None)
-            self._sizes[name] = size_bytes
-
-    def open(self, name: str, size_bytes: int, *, alone: bool = False) -> RbdFile:
-        """Open an image. Raises FileNotFoundError, also for another size, and TimeoutError."""
-        if name not in self._sizes:
-            raise FileNotFoundError(f"page file {name}: there is no such image")
-        if not self._sizes[name]:
-            try:
-                self._sizes[name] = self._chores.do(lambda: self._size_of(name)).result(
-                    MAKE_SECONDS
-                )
-            except StillWaiting:
-                raise TimeoutError(errno.ETIMEDOUT, "the Ceph cluster does not answer") from None
-        if self._sizes[name] != size_bytes:
-            raise FileNotFoundError(f"page file {name} has another size")
-        return self._file(name, size_bytes)
-
-    def _size_of(self, name: str) -> int:
-        image = self._cluster.open(self._prefix + name)
-        try:
-            return image.size_bytes
-        finally:
-            image.close()
-
-    def _file(self, name: str, size_bytes: int) -> RbdFile:
-        image = self._prefix + name
+        self._sizes[name] = size_bytes
+        image = self._image(name)
+        self._making[name] = self._chores.do(
+            lambda: self._make(image, size_bytes), partial(_is_made_later, image)
+        )
         return RbdFile(self._access, image, size_bytes, describe(self._access, image))
 
+    def _make(self, image: str, size_bytes: int) -> None:
+        with contextlib.suppress(FileExistsError):  # an attempt before has made it
+            self._cluster.create(image, size_bytes)
+
+    def making(self, name: str) -> Future[None] | None:
+        """Return what ends when the image is there."""
+        found = self._making.get(name)
+        if found is not None and found.done():
+            del self._making[name]
+            return None
+        return found
+
+    def open(self, name: str, size_bytes: int, *, alone: bool = False) -> RbdFile:
+        """Open an image. Raises FileNotFoundError, also for another size."""
+        if name not in self._sizes:
+            raise FileNotFoundError(f"page file {name}: there is no such image")
+        if self._sizes[name] != size_bytes:
+            raise FileNotFoundError(f"page file {name} has another size")
+        image = self._image(name)
+        return RbdFile(self._access, image, size_bytes, describe(self._access, image))
+
+    def _image(self, name: str) -> str:
+        return f"{self._prefix}{name}.{self._sizes[name]}"
+
     def has(self, name: str) -> bool:
-        """Return whether there is an image of this name."""
+        """Return whether there is an image of that name, or one that is made at this moment."""
         return name in self._sizes
 
     def names(self) -> Sequence[str]:
-        """Return the names of the images."""
-        with self._lock:
-            return sorted(self._sizes)
+        """Return the names of the images, of those too that are made at this moment."""
+        return sorted(self._sizes)
 
     def remove(self, name: str) -> None:
         """Forget an image, and remove it as soon as no process has it open."""
-        with self._lock:
-            if self._sizes.pop(name, None) is None:
-                raise FileNotFoundError(f"page file {name}: there is no such image")
-        self._wipe(self._prefix + name)
+        if name not in self._sizes:
+            raise FileNotFoundError(f"page file {name}: there is no such image")
+        image = self._image(name)
+        del self._sizes[name]
+        making = self._making.pop(name, None)
+        if making is None:
+            self._wipe(image)
+        else:
+            making.add_done_callback(lambda made: self._wipe(image))
 
     def _wipe(self, image: str) -> Future[None]:
         def wipe() -> None:
             with contextlib.suppress(FileNotFoundError):
                 self._cluster.remove(image)
 
-        return self._wiping.do(wipe, retried=errno.EBUSY)
+        return self._wiping.do(wipe, lambda error: error.errno == errno.EBUSY)
 
     def close(self) -> None:
         """Remove all images if the store has no name; disconnect."""
         if not self._folder.kept:
-            wiped = [self._wipe(self._prefix + name) for name in self.names()]
+            wiped = [self._wipe(self._image(name)) for name in self.names()]
             for each in wiped:
                 with contextlib.suppress(OSError, StillWaiting):
                     each.result(WIPE_SECONDS)
@@ -165,6 +154,18 @@ class RbdStore:
         if all(idle):
             self._cluster.close()
         self._folder.close()
+
+
+def _sizes(images: Sequence[str], prefix: str) -> dict[str, int]:
+    """Return by name the sizes of a server's page files. An image's name has both."""
+    found = (each[len(prefix) :].rpartition(".") for each in images if each.startswith(prefix))
+    return {name: int(size) for name, _, size in found if name and size.isdecimal()}
+
+
+def _is_made_later(image: str, error: OSError) -> bool:
+    """Tell why an image could not be made; return True: it is tried again."""
+    _complaints.warn("", "pages: image %s cannot be made: %s; trying again", image, error.strerror)
+    return True
 
 
 def _machine() -> str:

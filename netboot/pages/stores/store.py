@@ -8,6 +8,7 @@ of its name in this package, with ``make_store`` and ``adopt``, and a row in
 
 import importlib
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -53,6 +54,12 @@ class PageStore(Protocol):
 
     def has(self, name: str) -> bool:
         """Return whether there is a page file of this name."""
+
+    def making(self, name: str) -> Future[None] | None:
+        """Return what ends when the page file that ``create`` returned is there; None if it is.
+
+        No process may use its pages before.
+        """
 
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""

@@ -110,6 +110,9 @@ class TieredStore:
         """Return whether there is a page file of this name."""
         return self._memory.has(name)
 
+    def making(self, name: str) -> None:
+        """Return None: ``create`` has made the file."""
+
     def names(self) -> Sequence[str]:
         """Return the names of the page files."""
         return self._memory.names()

@@ -30,7 +30,7 @@ def test_a_call_is_made_again_until_it_succeeds_and_others_are_done_meanwhile() 
             raise OSError(errno.EBUSY, "busy")
         return 3
 
-    result = found.do(call, retried=errno.EBUSY)
+    result = found.do(call, lambda error: error.errno == errno.EBUSY)
     found.do(other.set)
     assert result.result(5) == 3
     assert found.stop(5)
@@ -51,7 +51,7 @@ def test_at_the_end_nothing_is_made_again() -> None:
         ended.wait()
         raise OSError(errno.EBUSY, "busy")
 
-    result = found.do(call, retried=errno.EBUSY)
+    result = found.do(call, lambda error: error.errno == errno.EBUSY)
     begun.wait()
     assert not found.stop(0)
     ended.set()

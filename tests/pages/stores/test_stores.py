@@ -332,6 +332,7 @@ def killed_server(spec: StoreSpec, name: str) -> None:
         "from netboot.pages.stores.store import make_store; "
         "from netboot.profile.stores import StoreSpec; "
         f"s = make_store({spec!r}, {name!r}); p = s.create('a', {SIZE}); "
+        "m = s.making('a'); m and m.result(30); "
         "p.write(4096, memoryview(b'x' * 4096)); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
