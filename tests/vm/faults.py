@@ -1,6 +1,7 @@
 """Faults of a classroom while its PC swaps: one row for each."""
 
 import asyncio
+import contextlib
 import os
 import random
 import re
@@ -8,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -86,12 +87,21 @@ async def _upgrade(scene: Scene) -> None:
 
 async def _stop_server(scene: Scene, seconds: float) -> None:
     """Stop all processes of the server: its sockets stay, without an answer."""
-    pids = scene.room.server_processes()
+    await _stop(scene.room.server_processes(), seconds)
+
+
+async def _stop_workers(scene: Scene, seconds: float) -> None:
+    """Stop the page workers alone: the control plane gives them up after 10 s, and has others."""
+    await _stop(scene.room.server_processes()[1:], seconds)
+
+
+async def _stop(pids: Sequence[int], seconds: float) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     await asyncio.sleep(seconds)
     for pid in pids:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 async def _pull_cable(scene: Scene, seconds: float) -> None:
@@ -285,6 +295,7 @@ FAULTS = {
     "server upgraded": Fault(_upgrade, loses=False),
     "server stopped, 8 s": Fault(_for(8, _stop_server), loses=True),
     "server stopped, 60 s": Fault(_for(60, _stop_server), loses=True),
+    "workers stopped, 15 s": Fault(_for(15, _stop_workers), loses=True),
     "cable pulled, 8 s": Fault(_for(8, _pull_cable), loses=True),
     "cable pulled, 60 s": Fault(_for(60, _pull_cable), loses=True),
     "switch dead, 8 s": Fault(_for(8, _cut_switch), loses=True),
@@ -296,6 +307,9 @@ FAULTS = {
     "DHCP lease run out": Fault(_end_dhcp_lease, loses=False, away=False),
     "store full and healed": Fault(_for(20, _fill_store), loses=True),
     "store full under a mirror": Fault(_for(20, _fill_second), True, away=False, tells=COPIED),
+    "first of two servers stopped, 60 s": Fault(
+        _for(60, _stop_server), True, away=False, tells=COPIED
+    ),
     "first of two servers replaced": Fault(_break_first, True, away=False, tells=COPIED),
     "second of two servers replaced": Fault(_break_second, True, away=False, tells=COPIED),
     "one of four servers drained": Fault(_drain_cell, True, away=False, tells=COPIED),
@@ -310,7 +324,8 @@ LONG = (
     *("workers killed",) * 10,
     *("server upgraded",) * 5,
     *("state file damaged",) * 5,
-    *("server stopped, 60 s", "cable pulled, 60 s", "switch dead, 60 s"),
+    *("server stopped, 60 s", "workers stopped, 15 s"),
+    *("cable pulled, 60 s", "switch dead, 60 s"),
     *("server's address changed and back", "card removed and made again"),
     *("5 % of packets lost, 60 s", "100 Mbit/s, 60 s", "DHCP lease run out"),
     *("store full and healed",) * 2,
@@ -319,4 +334,4 @@ LONG = (
 MIRROR = ("second of two servers replaced", "first of two servers replaced")
 # The second one may be the server that had taken the first one's part: two are left.
 CELLS = ("one of four servers drained", "one of four servers broken")
-LONG_MIRROR = ("store full under a mirror", *MIRROR)
+LONG_MIRROR = ("store full under a mirror", "first of two servers stopped, 60 s", *MIRROR)
