@@ -135,6 +135,7 @@ def server_line(server: RoomServer, reason: str = "") -> str:
         f"{(server.read_rate + server.write_rate) / 1e6:.1f} MB/s",
         f"CPU {100 * server.cpu:.0f} %",
         *([f"{server.waiting} wait"] if server.waiting else []),
+        *(["drained"] if server.drained else []),
     )
     return printable("  ".join(parts))
 

@@ -192,7 +192,7 @@ class ServerRow:
     seats that are on, by the state of their mirror; a seat tells the server that booted it. ``requests``:
     of pages: read, write, trim. ``worker_cpu``: seconds of CPU of the page workers. ``sent``: bytes over
     HTTP, ``downloads``: files that HTTP sends now. ``transfers``: over TFTP now, unanswered or sending;
-    ``transfers_ended``: by how they ended.
+    ``transfers_ended``: by how they ended. ``drained``: it takes no new swap (netboot.serve.draining).
     """
 
     when: float
@@ -221,6 +221,7 @@ class ServerRow:
     downloads: int = 0
     transfers: dict[str, int] = field(default_factory=dict)
     transfers_ended: dict[str, int] = field(default_factory=dict)
+    drained: bool = False
 
 
 Record = Hello | Plan | SeatRow | Event | Gone | ServerRow

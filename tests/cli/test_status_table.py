@@ -56,6 +56,12 @@ def test_a_mirror_that_is_copied_says_how_far_it_is() -> None:
     assert "mirror" not in table(replace(seat, mirror="whole"), columns=200)
 
 
+def test_a_server_that_is_drained_says_so() -> None:
+    records: list[Record] = [Hello("school", "0.2.0", "r", 0.0, 1, 1), figures(NOW, drained=True)]
+    assert "  drained" in status_table.text(status_table.view_of(records), 200, NOW).splitlines()[0]
+    assert "drained" not in table()
+
+
 def test_a_room_without_a_seat_says_so() -> None:
     assert table().splitlines()[-1] == "no seat has asked for anything yet"
 

@@ -68,6 +68,7 @@ class Server extends Component {
     return html`<section class=${server.connected ? "" : "gone"} aria-label=${server.name}>
       <div class="title"><h2 class="big">${server.name}</h2>
         <span class="word s-${server.connected ? "running" : "lost"}"><span class="dot"></span>${t(server.connected ? "server.here" : "server.away")}</span>
+        ${server.drained && html`<span class="word s-waiting"><span class="dot"></span>${t("server.drained")}</span>`}
         <span class="fine">netboot ${server.version} · ${t("server.started", { when: clock(server.started) })}</span></div>
       <${Problem} error=${error} />
       <div class="cards">

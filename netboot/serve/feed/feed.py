@@ -177,7 +177,8 @@ class Feed:
             self._state.pages(mac, rows[mac])
         await asyncio.sleep(0)
         changed, gone = self._state.tick(when), self._state.gone()
-        self._server = replace(self._server, mirrors=self._state.mirrors())
+        drained, mirrors = self._room.leases.drained, self._state.mirrors()
+        self._server = replace(self._server, drained=drained, mirrors=mirrors)
         if not self.readers:
             return
         self._send_events()

@@ -1,5 +1,6 @@
 """Each screen: its figures, both languages, a phone's width, no HTML from texts, no barrier."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,16 @@ def test_each_server_is_told(visit: Open, panel: Running) -> None:
     panel.played.patch(servers=panel.played.room.server_rows())
     away = page.get_by_role("region", name="server-1").get_by_text("does not answer")
     expect(away).to_be_visible()
+
+
+def test_a_server_that_is_drained_says_so(visit: Open, panel: Running) -> None:
+    page, servers = visit().go("servers"), panel.played.room.servers
+    server = page.get_by_role("region", name="server-2")
+    expect(server.get_by_text("connected", exact=True)).to_be_visible()
+    expect(server.get_by_text("drained")).to_have_count(0)
+    servers["server-2"] = replace(servers["server-2"], drained=True)
+    panel.played.patch(servers=panel.played.room.server_rows())
+    expect(server.get_by_text("drained: takes no new swap")).to_be_visible()
 
 
 def test_a_trouble_has_cause_and_remedy(visit: Open) -> None:

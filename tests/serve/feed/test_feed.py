@@ -357,6 +357,9 @@ def test_a_server_is_drained_with_the_key_and_only_if_there_are_others(
             assert found["drained"] is True and found["by"] == "anna" and found["left"] == 0
             assert await asked() == found
             assert rig.room.leases.drained
+            async with rig.follow() as lines:
+                while not (await lines.next("server"))["drained"]:
+                    pass
             assert (await asked("undrain", "bert"))["drained"] is False
         assert not rig.room.leases.drained
         await http.stop()
