@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from netboot.host.state import digest, unseal
+from netboot.host.state import digest, seal, unseal
 from netboot.pages import leasefile
 from netboot.pages.exports import LeasedExports
-from netboot.pages.lease import LeaseTable
+from netboot.pages.lease import Attached, LeaseTable
 from netboot.pages.leasefile import APART_FILE, STATE_FILE, VERSION
+from netboot.pages.nbd.export import Refused
 from netboot.pages.nbd.name import WireName
 from netboot.pages.stores.disk import DiskStore
 
@@ -42,6 +43,33 @@ def test_both_copies_have_the_rows_of_the_table_and_their_digest(tmp_path: Path)
         apart = unseal((tmp_path / "state" / APART_FILE).read_bytes(), VERSION)
         assert apart["leases"] == rows and apart["sequence"] == sequence
         assert set(apart) == {"leases", "sequence", "places", "mark", "version"}
+
+
+def test_files_of_the_release_that_wrote_all_rows_anew_keep_the_swap_of_seats(
+    tmp_path: Path,
+) -> None:
+    with closing(DiskStore(tmp_path, "room")) as store:
+        table = LeaseTable(1 << 20)
+        exports = LeasedExports(store, table, state=tmp_path / "state")
+        _grant(table)
+        exports.attach(WireName.parse("seat-1@t1.7"))
+        assert store.directory is not None
+        beside, apart = store.directory / STATE_FILE, tmp_path / "state" / APART_FILE
+        sequence = json.loads(beside.read_text())[0]["sequence"] + 1
+        rows = [{**row, "sequence": sequence} for row in table.as_json()]
+        check = digest(rows)
+        exports.close()
+        beside.write_text(
+            ",\n".join(json.dumps({**row, "check": check}) for row in rows).join("[]")
+        )
+        content = {"version": 1, "sequence": sequence, "places": [], "mark": ""}
+        apart.write_text(seal({**content, "leases": table.as_json()}))
+        after = LeaseTable(1 << 20)
+        LeasedExports(store, after, state=tmp_path / "state")
+        assert after.as_json() == table.as_json()
+        assert isinstance(after.attach(WireName.parse("seat-1@t1.6"), time.time()), Refused)
+        assert isinstance(after.attach(WireName.parse("seat-1@t1.7"), time.time()), Attached)
+        assert not [*beside.parent.glob("*aside*"), *apart.parent.glob("*aside*")]
 
 
 def test_a_table_without_leases_is_saved_too(tmp_path: Path) -> None:
