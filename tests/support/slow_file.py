@@ -18,7 +18,7 @@ class Shelf:
     def done(self, order: Order) -> None:
         self._done.append(order)
 
-    def employ(self, pages: object, order: Order) -> None:
+    def employ(self, pages: object, order: Order, *, looks: bool = False) -> None:
         raise AssertionError("no thread is needed")
 
     def settle(self) -> None:

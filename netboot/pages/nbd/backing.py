@@ -131,8 +131,12 @@ class Desk(Protocol):
         May be called by any thread, also during ``submit``, once for each order.
         """
 
-    def employ(self, pages: "SlowFile", order: Order) -> None:
-        """Have a thread do ``order`` by the methods of ``PageFile``, which may wait, and note it."""
+    def employ(self, pages: "SlowFile", order: Order, *, looks: bool = False) -> None:
+        """Have a thread do ``order`` by the methods of ``PageFile``, which may wait, and note it.
+
+        With ``looks``, ``order`` is a READ that was begun already: few threads wait for such reads,
+        and ``read_now`` is tried for the others.
+        """
 
 
 @runtime_checkable

@@ -50,9 +50,10 @@ class CachedFile(SparseFile):
 
     def submit(self, order: Order, desk: Desk) -> None:
         """Have the kernel fetch the pages of a READ, and a thread wait for them."""
-        if order.operation is Operation.READ:
+        looks = order.operation is Operation.READ
+        if looks:
             self.fetch(order.offset, order.length)
-        desk.employ(self, order)
+        desk.employ(self, order, looks=looks)
 
     def fetch(self, offset: int, length: int) -> None:
         """Let the kernel begin to read from the disk."""

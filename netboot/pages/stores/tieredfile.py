@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from netboot.pages.nbd.backing import PAGE_BYTES, Busy
+from netboot.pages.nbd.backing import PAGE_BYTES, Busy, Desk, Operation, Order
 from netboot.pages.stores.sparse import NO_ROOM, check_size, punch, raise_busy, read_all
 from netboot.pages.stores.tiermap import BOTH, EMPTY, FRESH, MAP_OFFSET, ON_DISK, spiller
 from netboot.pages.stores.writebehind import WriteBehind
@@ -70,15 +70,49 @@ class TieredFile(WriteBehind):
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer``, from disk if necessary, and then read ahead."""
-        length = len(buffer)
-        first = MAP_OFFSET + offset // PAGE_BYTES
-        last = MAP_OFFSET - (-(offset + length) // PAGE_BYTES)
+        begin, end = offset // PAGE_BYTES, -(-(offset + len(buffer)) // PAGE_BYTES)
+        stop = begin
         with self._lock:
-            if self._map.find(_ON_DISK, first, last) >= 0:
-                self._read_ahead(first - MAP_OFFSET, last - MAP_OFFSET)
-                self._read_mixed(offset, buffer, self._map[first:last])
+            states, left = self._map[MAP_OFFSET + begin : MAP_OFFSET + end], self._batches_left
+            if ON_DISK in states:
+                stop = self._look_ahead(begin, end)
             else:
                 read_all(self._memory, self._base + offset, buffer)
+        if ON_DISK in states:
+            # Without the lock, so that nobody else waits for the disk.
+            pages = self._read_disk(begin, stop)
+            with self._lock:
+                self._keep(pages, left)
+                states = self._map[MAP_OFFSET + begin : MAP_OFFSET + end]
+                if ON_DISK not in states:
+                    read_all(self._memory, self._base + offset, buffer)
+            if ON_DISK in states:
+                self._read_mixed(offset, buffer, states)
+        self._check_zeros(buffer)
+
+    def read_now(self, offset: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from memory. Raises BlockingIOError if a page is on disk."""
+        begin, end = offset // PAGE_BYTES, -(-(offset + len(buffer)) // PAGE_BYTES)
+        with self._lock:
+            if self._map.find(_ON_DISK, MAP_OFFSET + begin, MAP_OFFSET + end) >= 0:
+                raise BlockingIOError
+            read_all(self._memory, self._base + offset, buffer)
+        self._check_zeros(buffer)
+
+    def write_now(self, offset: int, data: memoryview) -> None:
+        """Store ``data`` in memory. Raises BlockingIOError if a part of a page on disk is written."""
+        if (offset | len(data)) % PAGE_BYTES and self._edges_on_disk(offset, len(data)):
+            raise BlockingIOError
+        self.write(offset, data)
+
+    def submit(self, order: Order, desk: Desk) -> None:
+        """Have a thread do ``order``; the kernel begins to read what it needs from the disk."""
+        if order.operation is Operation.READ:
+            length = max(order.length, self._ahead * PAGE_BYTES)
+            os.posix_fadvise(self._disk, order.offset, length, os.POSIX_FADV_WILLNEED)
+        desk.employ(self, order)
+
+    def _check_zeros(self, buffer: memoryview) -> None:
         # Zeros may be what a truncation has left: a later write makes the file longer again.
         if buffer and not buffer[0] and _ZEROS.startswith(buffer[:PAGE_BYTES]):
             self.check()
@@ -89,6 +123,9 @@ class TieredFile(WriteBehind):
         if not length:
             return
         begin, end = offset // PAGE_BYTES, -(-(offset + length) // PAGE_BYTES)
+        if (offset | length) % PAGE_BYTES:
+            for page in self._edges_on_disk(offset, length):
+                self._read_disk(page, page + 1)  # into the page cache, without the lock
         with self._lock:
             if (offset | length) % PAGE_BYTES:
                 self._fetch_edges(begin, end)
@@ -166,7 +203,28 @@ class TieredFile(WriteBehind):
             os.close(self._disk)
             os.close(self._memory)
 
-    # Called under the lock, except _erase_part and _forget.
+    # Called under the lock.
+
+    def _keep(self, runs: Sequence[tuple[int, memoryview]], left: int) -> None:
+        """Keep pages that were read from disk in memory, unless they may have changed meanwhile.
+
+        A page that was on disk before and is so again was written by a batch in between.
+        """
+        if self._batches_left != left:
+            return
+        for page, data in runs:
+            count = -(-len(data) // PAGE_BYTES)
+            place = slice(MAP_OFFSET + page, MAP_OFFSET + page + count)
+            if self._map[place] != _ON_DISK * count:
+                continue
+            try:
+                self._afford(count, spared=self._ledger.limit // 16)
+                self._store(page * PAGE_BYTES, data)
+            except Busy:
+                return
+            self._map[place] = bytes([BOTH]) * count
+            self._used += count
+            self._spare -= count
 
     def _store(self, offset: int, data: memoryview) -> None:
         try:
@@ -196,19 +254,13 @@ class TieredFile(WriteBehind):
         self._used += count
         self._spare -= count
 
-    def _read_mixed(self, offset: int, buffer: memoryview, states: bytes) -> None:
-        begin_page, end = offset // PAGE_BYTES, offset + len(buffer)
-        for run in _DISK_RUN.finditer(states):
-            begin = max(offset, (begin_page + run.start()) * PAGE_BYTES)
-            stop = min(end, (begin_page + run.end()) * PAGE_BYTES)
-            part = buffer[begin - offset : stop - offset]
-            if run[0][0] == ON_DISK:
-                read_all(self._disk, begin, part)
-            else:
-                read_all(self._memory, self._base + begin, part)
+    def _edges_on_disk(self, offset: int, length: int) -> list[int]:
+        """Return which of the first and the last page of a range are on disk."""
+        edges = {offset // PAGE_BYTES, (offset + length - 1) // PAGE_BYTES}
+        return [page for page in edges if self._map[MAP_OFFSET + page] == ON_DISK]
 
-    def _read_ahead(self, begin: int, end: int) -> None:
-        """Bring pages from ``begin`` on into memory if that leaves 1/16 of the limit free."""
+    def _look_ahead(self, begin: int, end: int) -> int:
+        """Return up to which page to read: further if that leaves 1/16 of the limit free."""
         helped = self._ahead_end - self._ahead <= begin <= self._ahead_end
         self._ahead = min(2 * self._ahead, MAX_AHEAD) if helped else MIN_AHEAD
         stop = min(max(end, begin + self._ahead), self._pages)
@@ -216,15 +268,49 @@ class TieredFile(WriteBehind):
         states = self._map[MAP_OFFSET + begin : MAP_OFFSET + stop]
         try:
             self._afford(states.count(ON_DISK), spared=self._ledger.limit // 16)
-            for run in _DISK_RUN.finditer(states):
-                if run[0][0] == ON_DISK:
-                    self._fetch(begin + run.start(), run.end() - run.start())
         except Busy:
             spiller.wake()  # no room: the read goes to the disk directly
-            return
+            return begin
         if helped:  # let the disk begin to read the pages that come next
             following = MAX_AHEAD * PAGE_BYTES
             os.posix_fadvise(self._disk, stop * PAGE_BYTES, following, os.POSIX_FADV_WILLNEED)
+        return stop
+
+    # Called without the lock. It is held for no access to the disk.
+
+    def _read_disk(self, begin: int, stop: int) -> list[tuple[int, memoryview]]:
+        """Return the runs of pages that are on disk: the first page, and their bytes."""
+        runs = []
+        for run in _DISK_RUN.finditer(self._map[MAP_OFFSET + begin : MAP_OFFSET + stop]):
+            if run[0][0] == ON_DISK:
+                page, count = begin + run.start(), run.end() - run.start()
+                offset = page * PAGE_BYTES
+                size = min(count * PAGE_BYTES, self._size_bytes - offset)
+                runs.append((page, memoryview(bytearray(size))))
+                read_all(self._disk, offset, runs[-1][1])
+        return runs
+
+    def _read_mixed(self, offset: int, buffer: memoryview, states: bytes) -> None:
+        """Read from both tiers. A page that leaves memory meanwhile is on disk then.
+
+        A page that is written or trimmed meanwhile may be read before or after that.
+        """
+        begin_page, end = offset // PAGE_BYTES, offset + len(buffer)
+        for run in _DISK_RUN.finditer(states):
+            begin = max(offset, (begin_page + run.start()) * PAGE_BYTES)
+            stop = min(end, (begin_page + run.end()) * PAGE_BYTES)
+            part = buffer[begin - offset : stop - offset]
+            if run[0][0] == ON_DISK:
+                read_all(self._disk, begin, part)
+                continue
+            with self._lock:
+                now = self._map[
+                    MAP_OFFSET + begin // PAGE_BYTES : MAP_OFFSET - (-stop // PAGE_BYTES)
+                ]
+                if ON_DISK not in now:
+                    read_all(self._memory, self._base + begin, part)
+            if ON_DISK in now:
+                self._read_mixed(begin, part, now)
 
     def _erase_part(self, offset: int, length: int) -> None:
         """Write zeros over parts of pages, except in pages that are not stored."""

@@ -45,10 +45,10 @@ def map_bytes(size_bytes: int) -> int:
 class MappedPages:
     """The two files, the map, the ledger.
 
-    Only one process at a time changes a page file: the worker of its lease, with its main thread
-    and its spilling thread. These two share ``_lock``, and hold it briefly. The ledger has the
-    owner: the process whose thread spills the file. ``_batch``, a lock of the file itself, makes a
-    new owner wait for the end of a batch.
+    Only one process at a time changes a page file: the worker of its lease, with its main thread,
+    its spilling thread, and threads that read. They share ``_lock``, and hold it briefly: for no
+    access to the disk. The ledger has the owner: the process whose thread spills the file.
+    ``_batch``, a lock of the file itself, makes a new owner wait for the end of a batch.
     """
 
     def __init__(self, memory: int, disk: int, ledger: int, size_bytes: int) -> None:

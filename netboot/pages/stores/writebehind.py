@@ -38,6 +38,7 @@ class WriteBehind(MappedPages):
         self._batching = threading.Lock()  # held by a batch, so that close() waits for its end
         self._closed = self._damaged = False
         self._hand = 0
+        self._batches_left = 0  # batches after which pages were on disk alone
         limit = self._ledger.limit
         self._batch_pages = max(MIN_BATCH, min(MAX_BATCH, limit // BATCH_SHARE))
 
@@ -61,6 +62,8 @@ class WriteBehind(MappedPages):
                 except BaseException:
                     self._undo(batch)
                     raise
+                with self._lock:
+                    self._batches_left += 1
                 left = sum(self._leave(page, count) for page, count, _ in batch)
                 if left:
                     self._ledger.full = False

@@ -8,16 +8,17 @@ reads that do not wait (docs/adr/0019-disk-reads-without-waiting.md).
 import contextlib
 import os
 import threading
+import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from netboot.pages.nbd.backing import Operation, Order, SlowFile, perform
+from netboot.pages.nbd.backing import Order, SlowFile, perform
 
 THREADS = 16
 # Of one page file: another one may be on a disk that answers.
 THREADS_OF_A_FILE = 4
-WATCHED = 8
-WATCHED_OF_A_FILE = 2
+WATCHED = 4
+WATCHED_OF_A_FILE = 1
 # The loop stops to look after so many reads that still wait: the others are younger.
 LOOKS = 8
 # If no watched read ends, the loop looks after this time.
@@ -40,6 +41,7 @@ class Desk:
         self._done: deque[Order] = deque()
         self._woken = False
         self._reads: deque[_Job] = deque()  # the oldest first
+        self._look_at = 0.0
         self._watched: Counter[SlowFile] = Counter()
         # Shared with the threads, under the lock. The file whose turn it is comes first.
         self._changed = threading.Condition()
@@ -51,7 +53,7 @@ class Desk:
     @property
     def has_news(self) -> bool:
         """True if ``take`` may return something."""
-        return self._woken or bool(self._reads)
+        return self._woken or (bool(self._reads) and time.monotonic() >= self._look_at)
 
     @property
     def looks_again(self) -> bool:
@@ -65,10 +67,10 @@ class Desk:
             self._woken = True
             os.eventfd_write(self.descriptor, 1)
 
-    def employ(self, pages: SlowFile, order: Order) -> None:
-        """Do an order: a read by a thread or by the loop, whoever finds its pages first."""
+    def employ(self, pages: SlowFile, order: Order, *, looks: bool = False) -> None:
+        """Do an order by a thread; with ``looks`` by the loop, if it finds the pages first."""
         job = _Job(pages, order)
-        if order.operation is Operation.READ:
+        if looks:
             self._reads.append(job)
             self._watch(job)
         else:
@@ -99,7 +101,7 @@ class Desk:
     def _look(self) -> None:
         """Complete the reads whose pages have come, and have others watched instead."""
         left: list[_Job] = []
-        looks = 0
+        looks, self._look_at = 0, time.monotonic() + LOOK_SECONDS
         while self._reads and looks < LOOKS:
             job = self._reads.popleft()
             if job.watched:

@@ -7,8 +7,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -17,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netboot.pages.nbd.backing import Busy, Damaged, PageFile
+from netboot.pages.stores import sparse, tieredfile
 from netboot.pages.stores.tiered import TieredStore
 from netboot.pages.stores.tieredfile import TieredFile
-from netboot.pages.stores.tiermap import map_bytes
+from netboot.pages.stores.tiermap import MAP_OFFSET, ON_DISK, map_bytes
 
 pytestmark = pytest.mark.system
 
@@ -414,3 +417,84 @@ def test_a_file_whose_half_on_disk_is_cut_takes_no_descriptor(
         store.open("a", MIB)
     assert len(os.listdir("/proc/self/fd")) == before
     store.remove("a")
+
+
+class HeldDisk:
+    """Stands in for ``read_all``: reads of a disk wait until ``gate`` is set."""
+
+    def __init__(self, pages: TieredFile, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate, self.reached = threading.Event(), threading.Event()
+        self._disk = pages.descriptors()[1]
+        self._read = sparse.read_all
+        monkeypatch.setattr(tieredfile, "read_all", self)
+
+    def __call__(self, descriptor: int, offset: int, buffer: memoryview) -> None:
+        self._read(descriptor, offset, buffer)
+        if descriptor == self._disk:
+            self.reached.set()
+            assert self.gate.wait(PATIENCE_SECONDS)
+
+
+def states(pages: TieredFile, count: int) -> set[int]:
+    """Return the states of the first pages."""
+    return set(os.pread(pages.descriptors()[0], count, MAP_OFFSET))
+
+
+def spilled(store: TieredStore) -> TieredFile:
+    """Return a file whose first pages are on disk, with room in memory, and its last page there."""
+    pages = store.create("a", 8 * MIB)
+    for page in range(2048):
+        write(pages, page, content(page))
+    wait_for(lambda: states(pages, 16) == {ON_DISK})
+    pages.trim(1024 * 4096, 1024 * 4096)
+    write(pages, 2047, content(2047))
+    return pages
+
+
+def test_nobody_waits_for_a_read_of_the_disk(
+    store: TieredStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = spilled(store)
+    place = memoryview(bytearray(4096))
+    with pytest.raises(BlockingIOError):
+        pages.read_now(0, place)
+    with pytest.raises(BlockingIOError):
+        pages.write_now(0, memoryview(bytes(512)))
+    disk = HeldDisk(pages, monkeypatch)
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(read, pages, 0)
+        assert disk.reached.wait(PATIENCE_SECONDS)
+        pages.read_now(2047 * 4096, place)
+        assert place == content(2047)
+        pages.write_now(2047 * 4096, memoryview(content(2047, 1)))
+        disk.gate.set()
+        assert reading.result(PATIENCE_SECONDS) == content(0)
+    assert read(pages, 2047) == content(2047, 1)
+    pages.close()
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["in memory", "on disk again"])
+def test_what_is_written_during_a_read_is_not_undone_by_it(
+    store: TieredStore, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    """The read has the old pages in hand, and keeps what it has read."""
+    pages = spilled(store)
+    disk = HeldDisk(pages, monkeypatch)
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(read, pages, 0)
+        assert disk.reached.wait(PATIENCE_SECONDS)
+        for page in range(4):
+            write(pages, page, content(page, 1))
+        if leaves:
+            for page in range(100, 2048):
+                write(pages, page, content(page, 1))
+            wait_for(lambda: states(pages, 4) == {ON_DISK})
+            pages.trim(100 * 4096, 1948 * 4096)  # makes room for what was read
+        else:
+            pages.trim(4 * 4096, 4096)
+        disk.gate.set()
+        assert reading.result(PATIENCE_SECONDS) in (content(0), content(0, 1))
+    assert read(pages, 0, 4) == b"".join(content(page, 1) for page in range(4))
+    assert read(pages, 4) == (content(4) if leaves else bytes(4096))
+    assert read(pages, 5) == content(5)
+    pages.close()

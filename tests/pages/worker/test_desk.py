@@ -21,6 +21,7 @@ class Gated(ArrayFile):
         super().__init__()
         self.gate = threading.Event()
         self.cached = False
+        self.looks = True
         self.waiting: list[int] = []
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -42,7 +43,7 @@ class Gated(ArrayFile):
         raise BlockingIOError
 
     def submit(self, order: Order, desk: DeskProtocol) -> None:
-        desk.employ(self, order)
+        desk.employ(self, order, looks=order.operation is Operation.READ and self.looks)
 
 
 def read(at: int) -> Order:
@@ -89,10 +90,12 @@ def test_few_reads_are_watched_and_the_loop_finds_the_others() -> None:
 
 def test_reads_without_a_cache_are_done_by_threads() -> None:
     desk, pages = Desk(), Gated()
-    pages.gate.set()
+    pages.looks = False
     orders = [read(at) for at in range(20)]
     for order in orders:
         pages.submit(order, desk)
+    wait_for(lambda: len(pages.waiting) == THREADS_OF_A_FILE)
+    pages.gate.set()
     assert set(taken(desk, 20)) == set(orders)
     desk.close()
 
