@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,10 +130,13 @@ def running(
     namespace: str | None = None,
     exports: Sequence[str] = ("a",),
     workers: int | None = None,
+    store: str = "memory",
+    images: Mapping[str, Path] | None = None,
 ) -> Iterator[Server]:
     """Yield a running server with an export of ``size_bytes``.
 
-    Ours has several exports, and the given number of workers. Files go to ``folder``.
+    Ours has several exports in ``store``, ``images`` by their names, and the given number of workers.
+    Files go to ``folder``.
     """
     prefix = [] if namespace is None else ["ip", "netns", "exec", namespace]
     port = free_port()
@@ -145,6 +148,8 @@ def running(
             words = [str(compile_c(HERE / "floor.c", folder)), host, str(port), str(size_bytes)]
         else:
             words = [sys.executable, "-m", "netboot", "pages", "--listen", f"{host}:{port}"]
+            words += ["--store", store]
+            words += [f"--image={export}={path}" for export, path in (images or {}).items()]
             words += [f"--export={export}={size_bytes >> 20}MiB" for export in exports]
             words += [] if workers is None else [f"--workers={workers}"]
         started = _child(name, port, [*prefix, *words], folder)
