@@ -42,6 +42,7 @@ help:
 	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
 	    'make bench-screen  PCs until their page is shown, and what they read (BENCH=--quick: three rows)' \
 	    'make bench-panel   1,000 seats and 20 browsers at the page of the room (10 minutes; BENCH=--quick: 4)' \
+	    'make bench-scale   1,000 seats, several servers and Ceph (BENCH=--quick: each once)' \
 	    '' \
 	    'make lock          write the lock files for what pyproject.toml asks for (tools/lock)' \
 	    'make clean         remove built files; .venv, lab-logs and bench-results stay'
@@ -211,3 +212,11 @@ bench-screen:
 # A server with 1,000 played seats, 20 browsers' streams, a real browser, a month in SQLite.
 bench-panel: setup-test
 	$(SUDO) .venv/bin/python -m bench.panel $(BENCH)
+
+# 1,000 seats and PCs on one server, disks, four servers, a Ceph cluster, and the model of them all.
+bench-scale:
+	@tools/setup-bench
+	@tools/setup ceph
+	@status=0; for part in seats storm disk cells ceph held; do \
+	    $(SUDO) .venv/bin/python -m bench.scale.$$part $(BENCH) || status=1; \
+	done; exit $$status

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
-from bench.scale import model
+from bench.scale import held, model, seats
 from bench.scale.model import Costs, Point, Room, need
+from netboot.errors import OperatorError
 from tests import ROOT
 
 ROOM, COSTS = Room(), Costs()
@@ -58,3 +60,19 @@ def test_it_prints_a_table_or_one_line_about_a_bad_option() -> None:
     refused = run("--copies", "3")
     assert refused.returncode == 2
     assert "--copies: expected more than 0, copies 1 or 2" in refused.stderr
+
+
+def test_a_small_room_tells_what_a_large_one_takes() -> None:
+    small = seats.Sample(**{each.name: 0.0 for each in fields(seats.Sample)})
+    small = replace(small, attached=250, attach_cpu=0.5)
+    attaching, booting = held.points(
+        small, {"attached": 1000, "attach_cpu": 2.2}, {"done": 1000, "mb": 6000.0, "seconds": 50.0}
+    )
+    assert (attaching.measured, attaching.modelled) == (2.2, 2.0)
+    assert (booting.measured, booting.modelled) == (50.0, 48.0)
+
+
+def test_a_room_that_was_not_measured_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"scale-seats\.json: no such file") as caught:
+        held.read(tmp_path)
+    assert caught.value.text().endswith("measure it: python -m bench.scale.seats")
