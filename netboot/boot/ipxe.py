@@ -26,7 +26,10 @@ UNFIT_SECONDS = 60
 SMALL_SECONDS = 30
 OBSTACLE_SECONDS = 30
 # Without a byte for so long, the other of two boot servers is asked. TCP alone would try for minutes.
-SILENT_MS = 8000
+SILENT_MS = 5000
+OTHER_SECONDS = (
+    1  # before that: two servers with scripts and without files would be asked in a loop
+)
 
 _IN_PATH = re.compile("^(http://)([^/@]+)/boot/([0-9a-f]{64})/")
 _IN_PASSWORD = re.compile(f"^(http://){USER}:([0-9a-f]{{64}})@([^/@]+){ticket.OF_PASSWORD}")
@@ -150,18 +153,20 @@ def render(plan: BootPlan, base_url: str, small: Shortage | None = None, other: 
             f"echo netboot: download failed, next try in {RETRY_SECONDS} s",
             *splash.lines(plan.seat, "failed", RETRY_SECONDS),
             "imgfree",
+            *_other(plan, other),
             f"sleep {RETRY_SECONDS}",
-            *(
-                [
-                    f"chain --replace {_patience(other)}--autofree {other}/{plan.script_path}{OWN_RAM} ||"
-                ]
-                if other
-                else []
-            ),
             "goto retry",
             "",
         )
     )
+
+
+def _other(plan: BootPlan, other: str) -> tuple[str, ...]:
+    """Return the lines that let the script of the other boot server take over, if there is one."""
+    if not other:
+        return ()
+    chain = f"chain --replace {_patience(other)}--autofree {other}/{plan.script_path}{OWN_RAM} ||"
+    return (f"sleep {OTHER_SECONDS}", chain)
 
 
 def _names(plan: BootPlan) -> tuple[str, ...]:

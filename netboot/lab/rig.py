@@ -60,7 +60,8 @@ class Lesson:
     arguments: str = ""  # the profile's own kernel arguments, to which the lab adds
     settings: tuple[str, ...] = ()  # KEY=VALUE overrides of the profile
     initrds: tuple[Path, ...] = ()
-    servers: int = 1  # the first one boots the PCs, the others serve pages alone
+    servers: int = 1
+    boots: int = 1  # so many of the servers boot PCs, the others serve pages alone
     devices: tuple[str, ...] = ()  # further devices of each PC, as words for QEMU
     medium: Path | None = None  # the output of `netboot media`, for PCs that boot from it
     screen: bool = False  # each PC has one, with keyboard and mouse
@@ -214,7 +215,7 @@ class Classroom:
     async def start_server(self, number: int = 1) -> None:
         """Start ``netboot serve``; return when it serves, or when ``server_failure`` is set.
 
-        A server that serves pages alone is a host of its own, and starts without earlier state.
+        A server other than the first one is a host of its own, and starts without earlier state.
         """
         ready = asyncio.Event()
         self._started += 1
@@ -228,7 +229,10 @@ class Classroom:
                 device,
                 server_address(number),
                 _ONLY_THE_SECRET,
-                [*self._server_command(device), "--swap-only"],
+                [
+                    *self._server_command(device),
+                    *([] if number <= self.lesson.boots else ["--swap-only"]),
+                ],
                 log=_server_log(number),
                 stdout=asyncio.subprocess.PIPE,
             )

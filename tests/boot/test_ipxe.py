@@ -346,10 +346,10 @@ def test_the_script_of_the_other_boot_server_takes_over_after_a_download_that_fa
     text = ipxe.render(plan, HERE, other=THERE)
     lines = text.splitlines()
     loads = [line for line in lines if line.startswith(("kernel ", "initrd "))]
-    assert loads and all(" --timeout 8000 http://" in line for line in loads)
+    assert loads and all(" --timeout 5000 http://" in line for line in loads)
     failed = lines[lines.index(":failed") :]
-    chain = f"chain --replace --timeout 8000 --autofree {THERE}/{plan.script_path}{ipxe.OWN_RAM} ||"
-    assert failed.index("sleep 3") < failed.index(chain) < failed.index("goto retry")
+    chain = f"chain --replace --timeout 5000 --autofree {THERE}/{plan.script_path}{ipxe.OWN_RAM} ||"
+    assert failed.index("sleep 1") < failed.index(chain) < failed.index("sleep 3")
     boot = ipxe.read(text, MAC)
     assert isinstance(boot, ipxe.Boot) and all(HERE in file for file in boot.files)
     assert boot.arguments["netboot.server"] == "http://10.0.0.1,10.0.0.2:8080"
@@ -360,5 +360,5 @@ def test_a_script_that_waits_asks_the_other_boot_server_too() -> None:
     text = ipxe.render_chain("bios.ipxe", HERE, THERE)
     asked = [line for line in text.splitlines() if line.startswith("chain ")]
     assert [THERE in line for line in asked] == [False, True]
-    assert all("--timeout 8000" in line and line.endswith(" ||") for line in asked)
+    assert all("--timeout 5000" in line and line.endswith(" ||") for line in asked)
     assert ipxe.read(text, MAC) == ipxe.Chain(f"{HERE}/boot/{MAC}/bios.ipxe")
