@@ -116,7 +116,7 @@ class _Place:
     def done(self, order: Order) -> None:
         self.ready.set()
 
-    def employ(self, pages: object, order: Order) -> None:
+    def employ(self, pages: object, order: Order, *, looks: bool = False) -> None:
         raise AssertionError("librbd has threads of its own")
 
 

@@ -79,7 +79,7 @@ class Place:
     def done(self, order: Order) -> None:
         self.orders.append(order)
 
-    def employ(self, pages: SlowFile, order: Order) -> None:
+    def employ(self, pages: SlowFile, order: Order, *, looks: bool = False) -> None:
         raise AssertionError("no thread is needed")
 
 
