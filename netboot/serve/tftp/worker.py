@@ -42,9 +42,10 @@ class Session:
     """A transfer with its socket and its file, both of which it owns."""
 
     def __init__(
-        self, job: Job, sock: socket.socket, file: int, on_heard: Callable[[int], None]
+        self, job: Job, sock: socket.socket, file: int, on_heard: Callable[["Session"], None]
     ) -> None:
         self.number = job.number
+        self.before: Session | None = None  # ends when the client acknowledges this one
         self._on_heard = on_heard
         self.request = (job.filename, job.options, job.mtu)
         self.told_stuck = False
@@ -78,7 +79,7 @@ class Session:
         datagrams = self.sender.receive(datagram, now)
         if self.sender.heard:
             self._receive = self.sender.receive
-            self._on_heard(self.number)
+            self._on_heard(self)
         return datagrams
 
     def may_repeat(self, now: float) -> bool:
@@ -177,10 +178,14 @@ class Worker:
                 self._end(session)
                 return
 
-    def _heard(self, number: int) -> None:
+    def _heard(self, session: Session) -> None:
+        before = session.before
+        if before is not None and before.sender.outcome is None:
+            before.sender.give_up("the client sent a new request")
+            self._end(before)
         with contextlib.suppress(OSError):  # the server is gone, or its queue is full
             if self._control is not None:
-                handover.send_heard(self._control, number)
+                handover.send_heard(self._control, session.number)
 
     def _begin(self, session: Session, now: float) -> None:
         """Begin one transfer. A client that missed our first packet repeats its request."""
@@ -191,7 +196,9 @@ class Worker:
             self._report(session, Outcome.PROBE, "a repeated request")
             session.close()
             return
-        if other is not None:
+        if other is not None and other.request == session.request:
+            session.before = other  # a copy that was very late must not end it
+        elif other is not None:
             other.sender.give_up("the client sent a new request")
             self._end(other)
         self._sessions[session.sock.fileno()] = self._by_peer[session.peer] = session
@@ -220,7 +227,13 @@ class Worker:
     def _end(self, session: Session) -> None:
         outcome = session.sender.outcome
         assert outcome is not None
-        del self._sessions[session.sock.fileno()], self._by_peer[session.peer]
+        del self._sessions[session.sock.fileno()]
+        if self._by_peer.get(session.peer) is session:
+            before = session.before
+            if before is not None and before.sender.outcome is None:
+                self._by_peer[session.peer] = before
+            else:
+                del self._by_peer[session.peer]
         self._report(session, outcome, session.sender.reason)
         session.close()
 

@@ -256,7 +256,26 @@ def test_a_request_that_came_twice_is_one_transfer(rig: Rig) -> None:
         while peer.receive().op != 6:
             pass  # block 2 again
         assert peer.sender != first
+        peer.send(ack(0))  # a PC that goes on with the first transfer would not
         assert rig.wait_for(3) == [Outcome.PROBE, Outcome.PROBE, Outcome.BROKEN]
+
+
+def test_a_copy_that_is_very_late_ends_no_transfer(rig: Rig) -> None:
+    request = rrq("loader.efi", tsize=0)
+    with Peer(rig, request) as peer:
+        peer.receive()
+        first = peer.sender
+        assert first is not None
+        peer.send(ack(0))
+        peer.receive()
+        time.sleep(LATE_SECONDS)
+        peer.request(request)
+        while peer.receive().op != 6:
+            pass  # the PC does not acknowledge this one: it has a transfer
+        peer.sender = first
+        peer.send(ack(1))
+        answers = iter(peer.receive, None)
+        assert any(each.op == 3 and each[TFTP_DATA].block == 2 for each in answers)
 
 
 def test_what_was_not_heard_is_sent_again(rig: Rig) -> None:
