@@ -23,7 +23,7 @@ from netboot.serve.secret import SECRET_FILE, Secrets, load_secrets
 
 ARRIVING = ".arriving"  # in a folder of root images: versions that are not whole yet
 PART = ".part"  # of the folder of a build that is not whole yet
-PREFIX, KEY_DIGITS = "sync-", 12  # of the folder of a build
+BUILD_PREFIX, KEY_DIGITS = "sync-", 12  # of the folder of a build
 KEPT_BUILDS = 3
 
 # $1: the folder of root images, $2: of builds, $3: the name of a build, then small files. Prints
@@ -57,7 +57,7 @@ sync -f .; cd "$1"; rm -rf "$2"; mv -T "$2{PART}" "$2" """
 # Afterwards the last builds are there, and no part of an older one.
 _USE_BUILD = f"""cd "$1"; touch "$2"
 ln -sfn "$2" .{CURRENT}.new; mv -fT .{CURRENT}.new {CURRENT}; sync .
-rm -rf {PREFIX}*{PART}; ls -dt {PREFIX}* | tail -n +{KEPT_BUILDS + 1} | xargs -r rm -rf"""
+rm -rf {BUILD_PREFIX}*{PART}; ls -dt {BUILD_PREFIX}* | tail -n +{KEPT_BUILDS + 1} | xargs -r rm -rf"""
 
 # $1: the service. Prints a word if it was running, and reads its files again.
 _RELOAD = """systemctl is-active --quiet "$1" 2>/dev/null || exit 0
@@ -178,7 +178,7 @@ class _Build:
             raise OperatorError(
                 f"{images} has no boot files", hint="netboot build, or --images FOLDER"
             ) from None
-        return cls(PREFIX + digest[:KEY_DIGITS], files)
+        return cls(BUILD_PREFIX + digest[:KEY_DIGITS], files)
 
 
 def _send_build(

@@ -7,6 +7,7 @@ from netboot.boot.arch import UNIFIED
 from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.image import OWN_DEFINITIONS
 from netboot.deploy import layout
+from netboot.deploy.sync import ARRIVING, BUILD_PREFIX, KEPT_BUILDS, PART
 from netboot.feed.protocol import KEY_FILE, PANEL_FOLDER, SOCKET_FILE
 from netboot.host.wake import DISCARD_PORT
 from netboot.images.build import MANIFEST_FILE
@@ -44,10 +45,22 @@ def _server() -> str:
             f"A link to the images that are served, with `{MANIFEST_FILE}`.",
         ),
         (
+            layout.IMAGES / f"{BUILD_PREFIX}KEY",
+            "0755",
+            "`netboot sync`",
+            f"Boot files from another server, the last {KEPT_BUILDS}; `{BUILD_PREFIX}KEY{PART}` while they arrive.",
+        ),
+        (
             DEFAULT_FOLDER / "NAME/DIGEST.img",
             "0644",
             "`netboot image`",
             "A version of a root image, with its hash tree and its manifest. Link `current`: the next.",
+        ),
+        (
+            DEFAULT_FOLDER / ARRIVING,
+            "0755",
+            "`netboot sync`",
+            "Versions that are on their way from another server; kept after an interruption.",
         ),
         (
             OWN_DEFINITIONS / "NAME.yaml",
@@ -65,7 +78,7 @@ def _server() -> str:
             layout.STATE / "secret",
             "0600",
             "`netboot serve`",
-            "The secret of sessions and orders. The server refuses one that others can read.",
+            "The secret of sessions and orders, for a day the previous one too. Others must not read it.",
         ),
         (
             layout.STATE / APART_FILE,
