@@ -20,6 +20,9 @@ from netboot.profile.fields import AddressRange
 OFFER_SECONDS = 60
 # An address that is offered again within this time is not probed again.
 PROBE_SECONDS = 60
+# A PC asks for its address in each stage of a boot. If the network has a bridge that answers ARP for
+# its PCs, as Wi-Fi bridges do, a probe of the address that it has just got finds that bridge.
+RECENT_SECONDS = 600
 # A declined address belongs to an unknown machine, which may be gone after the break of a lesson.
 DECLINE_SECONDS = 600
 # A mere offer that is this old goes to another PC if the pool has nothing else: firmware chooses
@@ -176,11 +179,14 @@ class LeasePool:
     def is_unproven(self, address: IPv4Address, now: float) -> bool:
         """Return True if ``address`` is only offered, and was not probed in ``PROBE_SECONDS``.
 
-        With another server beside us, a lease of ours proves nothing. The caller must probe the
+        With another server beside us, a lease of ours proves little. The caller must probe the
         address then: for that time the answer is False.
         """
         held = self._by_address.get(address)
-        if held is None or (held.acknowledged and self.half is None):
+        if held is None:
+            return False
+        is_recent = now - (held.expires - self.lease_time) < RECENT_SECONDS
+        if held.acknowledged and (self.half is None or is_recent):
             return False
         if self._probed.get(address, now - PROBE_SECONDS) > now - PROBE_SECONDS:
             return False

@@ -12,7 +12,7 @@ from netboot.errors import Ignored
 from netboot.profile.fields import AddressRange
 from netboot.profile.sections import Boot
 from netboot.serve.dhcp.answer import Claim, Reply
-from netboot.serve.dhcp.lease import OFFER_SECONDS, PROBE_SECONDS, LeasePool
+from netboot.serve.dhcp.lease import OFFER_SECONDS, RECENT_SECONDS, LeasePool
 from netboot.serve.dhcp.packet import MessageType, parse
 from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import make_scopes
@@ -77,9 +77,10 @@ def test_a_server_gives_out_the_other_half_when_its_own_is_full() -> None:
 
 def test_a_lease_of_ours_proves_nothing_when_the_pc_asks_anew() -> None:
     """The other server may have given the address to another PC meanwhile."""
-    leases, alone, now = pool(0), pool(None), PROBE_SECONDS
+    leases, alone, now = pool(0), pool(None), RECENT_SECONDS
     address = lease(leases, MACS[0], 0)
     assert address == lease(alone, MACS[0], 0)
+    assert not leases.is_unproven(address, now - 1), "the next stage of the same boot"
     assert leases.offer(MACS[0], now) == alone.offer(MACS[0], now) == address
     assert leases.is_unproven(address, now) and not leases.is_unproven(address, now)
     assert not alone.is_unproven(address, now)
