@@ -297,11 +297,7 @@ class Services:
         servers = self._profile.boot.servers
         standby = Standby(servers, time.monotonic())
         if servers:
-            asking = asyncio.get_running_loop().create_task(
-                FirstServer(standby, self._profile.http.port).run()
-            )
-            faults.watch(asking)
-            self._running.callback(asking.cancel)
+            self._keep_running(FirstServer(standby, self._profile.http.port).run())
         self._dhcp = dhcp = DhcpServer(
             self._profile,
             interfaces,
