@@ -132,7 +132,7 @@ class LeaseFiles:
 class _Texts:
     """The rows of a lease table as JSON, in two parts each: before and after the key SEQUENCE.
 
-    A row is written down when its lease has changed. At 1,000 leases a save so takes a tenth of the
+    A row is written down when its lease has changed. At 1,000 leases a save so takes a fifth of the
     time, in which no PC is answered. Keys are in their order, as ``digest`` has them.
     """
 
