@@ -115,15 +115,16 @@ class Connection:
         if exchange.waiting:
             exchange.retry(buffers)
         while sent < limit:
-            if exchange.ready:
+            if exchange.arrived:
                 exchange.deliver(buffers)
             exchange.answer(buffers)
             filled = buffers.filled
             sent += filled or limit  # a piece of a long TRIM counts as a turn, too
             full = filled and not self._send(buffers.parts, filled)
             buffers.begin_output()
-            waits = (exchange.hungry or exchange.blocked) and not exchange.ready
-            if waits or full or exchange.closed:
+            if full or exchange.closed:
+                break
+            if (exchange.hungry or exchange.blocked) and not (exchange.arrived and exchange.ready):
                 break
             if exchange.heavy and time.monotonic() - begin > HEAVY_SECONDS:
                 break

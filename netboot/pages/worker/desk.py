@@ -34,13 +34,16 @@ class _Job:
 
 
 class Desk:
-    """Orders that are under way. The loop may call all methods, other threads only ``done``."""
+    """Orders that are under way. The loop may call all methods, other threads only ``done``.
+
+    ``take`` may return something only if the desk was ``woken`` or has ``reads``.
+    """
 
     def __init__(self) -> None:
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._done: deque[Order] = deque()
-        self._woken = False
-        self._reads: deque[_Job] = deque()  # the oldest first
+        self.woken = False
+        self.reads: deque[_Job] = deque()  # the oldest first
         self._look_at = 0.0
         self._watched: Counter[SlowFile] = Counter()
         # Shared with the threads, under the lock. The file whose turn it is comes first.
@@ -51,38 +54,34 @@ class Desk:
         self._closed = False
 
     @property
-    def has_news(self) -> bool:
-        """True if ``take`` may return something."""
-        return self._woken or (bool(self._reads) and time.monotonic() >= self._look_at)
-
-    @property
     def looks_again(self) -> bool:
         """True if a read is under way that no thread watches: ``take`` should follow soon."""
-        return any(not job.watched for job in self._reads)
+        return any(not job.watched for job in self.reads)
 
     def done(self, order: Order) -> None:
         """Note that ``order`` is done, and wake the loop."""
         self._done.append(order)
-        if not self._woken:
-            self._woken = True
+        if not self.woken:
+            self.woken = True
             os.eventfd_write(self.descriptor, 1)
 
     def employ(self, pages: SlowFile, order: Order, *, looks: bool = False) -> None:
         """Do an order by a thread; with ``looks`` by the loop, if it finds the pages first."""
         job = _Job(pages, order)
         if looks:
-            self._reads.append(job)
+            self.reads.append(job)
             self._watch(job)
         else:
             self._hire(job)
 
     def take(self) -> list[Order]:
         """Return the orders that are done now."""
-        if self._woken:
-            self._woken = False
+        looks = bool(self.reads) and (self.woken or time.monotonic() >= self._look_at)
+        if self.woken:
+            self.woken = False
             with contextlib.suppress(BlockingIOError):  # its writer is about to write
                 os.eventfd_read(self.descriptor)
-        if self._reads:
+        if looks:
             self._look()
         done = []
         while self._done:
@@ -102,8 +101,8 @@ class Desk:
         """Complete the reads whose pages have come, and have others watched instead."""
         left: list[_Job] = []
         looks, self._look_at = 0, time.monotonic() + LOOK_SECONDS
-        while self._reads and looks < LOOKS:
-            job = self._reads.popleft()
+        while self.reads and looks < LOOKS:
+            job = self.reads.popleft()
             if job.watched:
                 if job.over:
                     _take_off(self._watched, job.pages)
@@ -114,7 +113,7 @@ class Desk:
             else:
                 looks += 1
                 left.append(job)
-        self._reads.extendleft(reversed(left))
+        self.reads.extendleft(reversed(left))
         for job in left:
             if not job.watched:
                 self._watch(job)

@@ -95,7 +95,7 @@ class Exchange:
     looks at the clock after each ``answer``.
 
     Requests on a ``SlowFile`` may be under way as tasks. When some have arrived, the exchange is
-    ``ready``: ``deliver`` answers them.
+    ``ready``: ``deliver`` answers them. Without any, ``arrived`` is empty, which costs no call.
     """
 
     def __init__(self, area: Area, dialect: Dialect = SIMPLE) -> None:
@@ -107,7 +107,7 @@ class Exchange:
         self._is_heavy = self._is_reply = False  # the work: takes long; is amid its reply
         self._aside: list[tuple[Work, Held]] = []  # they are held; the oldest comes first
         self._under_way: set[Task] = set()
-        self._arrived: deque[Task] = deque()
+        self.arrived: deque[Task] = deque()
         self.waiting = False
         self.heavy = False
         self.sink: memoryview | None = None
@@ -118,7 +118,7 @@ class Exchange:
     @property
     def idle(self) -> bool:
         """True if no request is half done: then the unparsed bytes are the whole state."""
-        return self._work is None and not self._aside and not self._under_way and not self._arrived
+        return self._work is None and not self._aside and not self._under_way and not self.arrived
 
     @property
     def between(self) -> bool:
@@ -128,7 +128,7 @@ class Exchange:
     @property
     def ready(self) -> bool:
         """True if ``deliver`` has something to do. No reply may come amid another one."""
-        return bool(self._arrived) and not self._amid_reply
+        return bool(self.arrived) and not self._amid_reply
 
     @property
     def oldest(self) -> Held | None:
@@ -146,7 +146,7 @@ class Exchange:
         if isinstance(task.purpose, Held) and isinstance(task.error, Busy):
             task.purpose.waits = True  # from now on newer changes take its place
         if task.purpose is not None:
-            self._arrived.append(task)
+            self.arrived.append(task)
 
     def deliver(self, buffers: Buffers) -> None:
         """Answer the requests whose tasks have arrived, as far as the output has room.
@@ -154,7 +154,7 @@ class Exchange:
         Raises Damaged.
         """
         while self.ready and not buffers.full and len(buffers.parts) < _RETRIED_AT_ONCE:
-            task = self._arrived.popleft()
+            task = self.arrived.popleft()
             if isinstance(task.purpose, Request):
                 if isinstance(task.error, Damaged):
                     raise task.error
@@ -215,7 +215,7 @@ class Exchange:
             assert task.tasks is not None, "it was submitted"
             task.tasks.abandon(task)
         self._under_way.clear()
-        self._arrived.clear()
+        self.arrived.clear()
         self._plain = self._work = self.sink = None
         self._aside.clear()
         self.waiting = False

@@ -86,7 +86,7 @@ class Worker:
                     goes_on = self._obey()
             if not goes_on:
                 break
-            if self._desk.has_news:
+            if self._desk.woken or self._desk.reads:
                 self._collect()
             if self._arrived:
                 waiting += [each for each in self._arrived.values() if each not in waiting]
@@ -129,14 +129,14 @@ class Worker:
     def _patience(self) -> float | None:
         if self._link.busy or self._waiting:
             return RETRY_SECONDS
-        if any(
+        if self._arrived and any(
             descriptor not in self._resting and not connection.area.is_fenced
             for descriptor, connection in self._arrived.items()
         ):
             return 0
         now = time.monotonic()
         patience = max(self._next_report - now, 0) if self._dirty else None
-        if self._desk.looks_again:
+        if self._desk.reads and self._desk.looks_again:
             patience = LOOK_SECONDS if patience is None else min(patience, LOOK_SECONDS)
         for connection in self._resting.values():
             rest = self._governor.rest(connection.area.seat, now)

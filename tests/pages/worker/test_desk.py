@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from netboot.pages.nbd.backing import Desk as DeskProtocol
 from netboot.pages.nbd.backing import Operation, Order, SlowFile
-from netboot.pages.worker.desk import THREADS_OF_A_FILE, WATCHED_OF_A_FILE, Desk
+from netboot.pages.worker.desk import LOOK_SECONDS, THREADS_OF_A_FILE, WATCHED_OF_A_FILE, Desk
 from tests.support.two_ways import ArrayFile
 
 PATIENCE_SECONDS = 10
@@ -80,6 +80,7 @@ def test_few_reads_are_watched_and_the_loop_finds_the_others() -> None:
     assert desk.take() == []
     assert looks_again(desk)
     pages.cached = True
+    time.sleep(LOOK_SECONDS)
     assert set(desk.take()) == set(orders[WATCHED_OF_A_FILE:])
     assert not looks_again(desk)
     pages.gate.set()
