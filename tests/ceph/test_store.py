@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -188,7 +189,9 @@ for number in itertools.count(1):
     pages.close()
 
 
-def test_what_a_stopped_owner_still_had_under_way_is_never_written(store: RbdStore) -> None:
+def test_what_a_stopped_owner_still_had_under_way_is_never_written(
+    store: RbdStore, cluster: Cluster
+) -> None:
     """It is stopped in the middle of its writes, another process takes over, and it goes on."""
     pages = create(store, "a", SIZE)
     code = """
@@ -214,6 +217,9 @@ except Fenced as error:
         assert read(taken, 0, 4096) == b"new." * 1024
         taken.close()
     pages.close()
+    listed = cluster.ceph("osd", "blocklist", "ls").splitlines()
+    ends = [datetime.fromisoformat(each.split()[1][:19]) for each in listed]
+    assert max(ends) > datetime.now() + timedelta(days=20), listed
 
 
 def test_a_process_that_was_fenced_can_begin_anew(store: RbdStore) -> None:

@@ -16,6 +16,7 @@ from netboot.pages.leasefile import APART_FILE, STATE_FILE
 from netboot.pages.stores.folder import KEPT_PREFIX, PREFIX, SUFFIX
 from netboot.pages.stores.holder import HOLDER
 from netboot.pages.stores.memory import TMPFS
+from netboot.pages.stores.rbd import CONF
 from netboot.pages.upgrade import PROCESS_FILE
 from netboot.panel.history.database import FILE as HISTORY_FILE
 from netboot.panel.login.accounts import FILE as ACCOUNTS_FILE
@@ -226,6 +227,18 @@ def _pages() -> str:
             "0700",
             "`netboot serve`",
             "The same for the stores disk and tiered.",
+        ),
+        (
+            TMPFS / f"{KEPT_PREFIX}*.rbd",
+            "0700",
+            "`netboot serve`",
+            "Leases and sockets of the store rbd, whose pages are in the Ceph cluster.",
+        ),
+        (
+            CONF,
+            "0644",
+            "you",
+            "How the store rbd reaches the cluster. The keyring that it names must be readable, too.",
         ),
         (f"…/*{SUFFIX}", "0600", "page workers", "The pages of one area, a file of holes."),
         (f"…/{STATE_FILE}", "0600", "the page server", "The leases of these pages."),

@@ -11,6 +11,7 @@ Nothing is loaded before ``Cluster`` is made. All calls may wait for the cluster
 import ctypes
 import errno
 import functools
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint64, c_void_p
@@ -25,6 +26,9 @@ LOCK_EXCLUSIVE = 0  # RBD_LOCK_MODE_EXCLUSIVE, rbd/librbd.h
 EVENT_TYPE_EVENTFD = 2  # the same
 THICK_PROVISION = 1  # RBD_WRITE_ZEROES_FLAG_THICK_PROVISION, the same
 POLLED_AT_ONCE = 64
+# A machine may be suspended for longer than Ceph's hour. Then it would send again what it had under way:
+# a write of librbd does not name the lock.
+BLOCKLIST_SECONDS = 30.0 * 24 * 3600
 OBJECT_ORDER = 22  # objects of 4 MiB, as the tool rbd makes them
 # EBLOCKLISTED of Ceph (include/rados.h) is this number.
 BLOCKLISTED = errno.ESHUTDOWN
@@ -38,7 +42,9 @@ _OPTIONS = {
     # Operations wait for an OSD or a monitor, however long that takes.
     "rados_osd_op_timeout": "0",
     "rados_mon_op_timeout": "0",
-    "rbd_blocklist_on_break_lock": "true",
+    # ``own`` does so itself: librbd would for an hour only, and its option for a longer time fails with
+    # EINVAL in 16.2.15.
+    "rbd_blocklist_on_break_lock": "false",
     # No file of its own, no line on standard error.
     "log_file": "",
     "log_to_stderr": "false",
@@ -56,6 +62,11 @@ _RADOS: dict[str, Sequence[object]] = {
     "rados_ioctx_create": (c_void_p, c_char_p, POINTER(c_void_p)),
     "rados_ioctx_set_namespace": (c_void_p, c_char_p),
     "rados_ioctx_destroy": (c_void_p,),
+    "rados_mon_command": (
+        *(c_void_p, POINTER(c_char_p), c_size_t, c_char_p, c_size_t),
+        *(c_void_p, c_void_p, c_void_p, c_void_p),  # no output is asked for
+    ),
+    "rados_wait_for_latest_osdmap": (c_void_p,),
 }
 
 
@@ -223,7 +234,15 @@ class Cluster:
         """Open an image to read and write it. Raises OSError."""
         image = c_void_p()
         _rbd("rbd_open", self._pool, name.encode(), byref(image), None)
-        return Image(image)
+        return Image(image, self)
+
+    def blocklist(self, client: str) -> None:
+        """Have all OSDs refuse what ``client`` still sends, before they do what we ask from now on."""
+        words = {"prefix": "osd blocklist", "blocklistop": "add", "addr": client}
+        command = json.dumps({**words, "expire": BLOCKLIST_SECONDS}).encode()
+        commands = (c_char_p * 1)(command)
+        _rados("rados_mon_command", self._cluster, commands, 1, None, 0, *([None] * 4))
+        _rados("rados_wait_for_latest_osdmap", self._cluster)
 
     def close(self) -> None:
         """Disconnect. All images must be closed."""
@@ -244,8 +263,9 @@ class Started:
 class Image:
     """An open image. Offsets and lengths are in bytes. Methods raise OSError."""
 
-    def __init__(self, image: c_void_p) -> None:
+    def __init__(self, image: c_void_p, cluster: Cluster) -> None:
         self._image = image
+        self._cluster = cluster
 
     @property
     def size_bytes(self) -> int:
@@ -257,6 +277,7 @@ class Image:
     def own(self) -> None:
         """Take the exclusive lock. Its owner is blocklisted, and can write nothing from now on."""
         for owner in self.owners():
+            self._cluster.blocklist(owner.decode())
             try:
                 _rbd("rbd_lock_break", self._image, LOCK_EXCLUSIVE, owner)
             except OSError as error:
