@@ -1,4 +1,4 @@
-"""A disk store at the depth of its disk: ``python -m bench.scale_disk [--quick]``.
+"""A disk store at the depth of its disk: ``python -m bench.scale.disk [--quick]``.
 
 Eight seats read 4 KiB at depth 32 from a disk store whose pages are not in the page cache. fio reads
 the same files with io_uring, past the cache. Both are measured on the disk as it is, and on one of
@@ -234,16 +234,16 @@ def measure(*, quick: bool = False) -> tuple[list[Verdict], str, dict[str, objec
 
 
 def run(folder: Path, *, quick: bool) -> int:
-    """Measure, print, write ``scale_disk.json``; return the number of missed bars."""
+    """Measure, print, write ``scale-disk.json``; return the number of missed bars."""
     found, tables, details = measure(quick=quick)
     programs = {"fio": ("fio", "--version")}
     about = {"versions": versions(programs), "seats": SEATS, "depth": DEPTH, "quick": quick}
-    return publish(folder, "scale_disk", found, tables=[tables], details=details, about=about)
+    return publish(folder, "scale-disk", found, tables=[tables], details=details, about=about)
 
 
 def main() -> NoReturn:
     """Run the command line. Exits with status 1 if a bar is missed."""
-    given = parser("scale_disk", __doc__, "once instead of five times, short runs").parse_args()
+    given = parser("scale.disk", __doc__, "once instead of five times, short runs").parse_args()
     folder = given.output.resolve()
     in_network(lambda: run(folder, quick=given.quick))
 
