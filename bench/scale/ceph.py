@@ -104,10 +104,14 @@ class Connection:
 
     def move(self) -> None:
         """Give the connection up, and go to the next server."""
+        self.close()
+        self._ports.append(self._ports.pop(0))
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-        self._ports.append(self._ports.pop(0))
 
 
 def _receive(sock: socket.socket, length: int) -> bytes:
@@ -145,6 +149,7 @@ class Seat:
                 self._check(connection, page)
         for page in own:
             self._check(connection, page)
+        connection.close()
 
     def _check(self, connection: Connection, page: int) -> None:
         found = self._ask(connection, wire.Command.READ, page)
