@@ -13,7 +13,8 @@
 static void check(const struct url *url, const char *text)
 {
     char again[256], address[16], other[16];
-    int two = strchr(text, ',') != NULL;
+    const char *host = text + strlen("http://");
+    int two = memchr(host, ',', strcspn(host, "/")) != NULL;
 
     inet_ntop(AF_INET, &url->server.sin_addr, address, sizeof address);
     inet_ntop(AF_INET, &url->other, other, sizeof other);
