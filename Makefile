@@ -24,9 +24,9 @@ help:
 	    'make fix           let ruff fix mistakes and format' \
 	    'make check         make lint and make unit: before each commit' \
 	    'make test          all tests but the nightly ones (35 minutes)' \
-	    'make nightly       PCs with disks, builds and versions of root images (ten minutes); CI runs it too' \
+	    'make nightly       PCs with disks, several servers, Ceph, versions of root images (15 minutes); CI runs it too' \
 	    'make nightly-screens  PCs with a screen: logins, homes, thin clients, sticks, old PCs (25 minutes)' \
-	    'make nightly-long  setup, demo and unit on fresh systems of Debian 12 and 13 (30 minutes)' \
+	    'make nightly-long  further seeds; setup, demo and unit on fresh systems of Debian 12 and 13 (45 minutes)' \
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
 	    'make test-panel    only the page of the room: browser, databases, Prometheus (four minutes)' \
@@ -92,14 +92,15 @@ endif
 
 # What takes minutes and seldom breaks alone: CI runs it too.
 nightly: setup-nightly
-	$(SUDO) $(PYTEST) -p no:cacheprovider -m 'nightly and not screens'
+	$(SUDO) $(PYTEST) -p no:cacheprovider -m 'nightly and not screens and not long'
 
 # PCs that show something, in more ways than make test has. CI runs it while there is time.
 nightly-screens: setup-test
 	$(SUDO) $(PYTEST) -p no:cacheprovider -m screens
 
-# Each release in a chroot of its own, as its user meets it. Not in CI. RELEASES: some of them.
-nightly-long: setup-test
+# Further seeds, and each release in a chroot of its own, as its user meets it. Not in CI. RELEASES: some of them.
+nightly-long: setup-nightly
+	$(SUDO) $(PYTEST) -p no:cacheprovider -m long
 	@$(SUDO) .venv/bin/python -m tests.debian --logs $(LOGS)/debian $(RELEASES)
 
 # As many parsers at a time as there are CPUs. FUZZ: the names of some, or --keep (tests/fuzz/run.py).

@@ -14,7 +14,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed", [SEEDS[0], *(pytest.param(seed, marks=pytest.mark.long) for seed in SEEDS[1:])]
+)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_page_is_stale_or_lost(
     fault: str, seed: int, tmp_path: Path, record_property: Callable[[str, object], None]

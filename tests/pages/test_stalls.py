@@ -354,6 +354,7 @@ def test_a_server_that_stood_still_ends_when_its_folder_was_taken(
 
 
 @pytest.mark.nightly
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_after_a_minute_nothing_is_late(serve: Callable[..., Serving]) -> None:
     """With the patience of a real server: ten pings, a second apart."""
