@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 
 from netboot.errors import OperatorError
-from netboot.pages.nbd.backing import Busy, Fenced, PageFile
+from netboot.pages.nbd.backing import Busy, Fenced
 from netboot.pages.stores.rbd import RbdStore, find_access, make_store
 from netboot.pages.stores.rbdfile import RbdFile
 from netboot.profile.stores import parse_store
@@ -27,6 +27,7 @@ from tests.pages.stores.test_stores import (
     adopted,
     check_extents,
     child,
+    follow_a_bytearray,
     killed_server,
     read,
     write,
@@ -79,27 +80,7 @@ def test_what_is_written_is_read_everywhere(store: RbdStore) -> None:
 @given(steps=STEPS)
 def test_like_a_bytearray(steps: list[tuple[str, int, int, bool]], cluster: Cluster) -> None:
     with closing(RbdStore(find_access(SPEC))) as store:
-        pages: PageFile = create(store, "a", SIZE)
-        model = bytearray(SIZE)
-        for number, (step, offset, length, whole_pages) in enumerate(steps, 1):
-            if whole_pages:
-                offset, length = offset & -4096, length & -4096
-            length = min(length, SIZE - offset)
-            if step == "adopt":
-                fresh = adopted(store, pages)
-                pages.close()
-                pages = fresh
-                continue
-            model[offset : offset + length] = bytes(length)
-            if step == "write":
-                model[offset : offset + length] = bytes([number]) * length
-                pages.write(offset, memoryview(model)[offset : offset + length])
-            elif step == "trim":
-                pages.trim(offset, length)
-            else:
-                pages.zero(offset, length, allocate=step == "allocate")
-            assert read(pages, offset, length) == model[offset : offset + length]
-        assert read(pages, 0, SIZE) == model
+        pages, model = follow_a_bytearray(store, create(store, "a", SIZE), steps)
         check_extents(pages, model, 1000, SIZE - 3000)
         pages.close()
 
@@ -245,6 +226,8 @@ def test_server_with_a_name_finds_its_pages_again(cluster: Cluster) -> None:
     killed_server(SPEC, name)
     with closing(make_store(SPEC, f"{name}-2")) as beside:
         assert beside.names() == []
+    assert beside.directory is not None
+    beside.directory.rmdir()
     store = make_store(SPEC, name)
     try:
         assert store.names() == ["a"]

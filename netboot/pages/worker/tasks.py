@@ -1,4 +1,4 @@
-"""The orders of a swap area that its page file has under way. Has no socket and no thread.
+"""The orders of a swap area that its page file has under way. They have no socket and no thread.
 
 Changes of the same pages are done in the order in which they came: a later one begins when those
 before it are done. A change whose connection has ended is *late* until it is done: no newer

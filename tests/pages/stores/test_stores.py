@@ -128,6 +128,33 @@ def test_what_is_written_is_read_everywhere(store: PageStore) -> None:
     pages.close()
 
 
+def follow_a_bytearray(
+    store: PageStore, pages: PageFile, steps: list[tuple[str, int, int, bool]]
+) -> tuple[PageFile, bytearray]:
+    """Do the steps, and the same to a bytearray. Return both at the end, which are equal."""
+    model = bytearray(SIZE)
+    for number, (step, offset, length, whole_pages) in enumerate(steps, 1):
+        if whole_pages:
+            offset, length = offset & -4096, length & -4096
+        length = min(length, SIZE - offset)
+        if step == "adopt":
+            fresh = adopted(store, pages)
+            pages.close()
+            pages = fresh
+            continue
+        model[offset : offset + length] = bytes(length)
+        if step == "write":
+            model[offset : offset + length] = bytes([number]) * length
+            pages.write(offset, memoryview(model)[offset : offset + length])
+        elif step == "trim":
+            pages.trim(offset, length)
+        else:
+            pages.zero(offset, length, allocate=step == "allocate")
+        assert read(pages, offset, length) == model[offset : offset + length]
+    assert read(pages, 0, SIZE) == model
+    return pages, model
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["write", "trim", "zero", "allocate", "adopt"]),
@@ -147,26 +174,7 @@ def test_like_a_bytearray(
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "model"
     with closing(make_store(spec_of(kind, folder))) as store:
-        pages, model = store.create("a", SIZE), bytearray(SIZE)
-        for number, (step, offset, length, whole_pages) in enumerate(steps, 1):
-            if whole_pages:
-                offset, length = offset & -4096, length & -4096
-            length = min(length, SIZE - offset)
-            if step == "adopt":
-                fresh = adopted(store, pages)
-                pages.close()
-                pages = fresh
-                continue
-            model[offset : offset + length] = bytes(length)
-            if step == "write":
-                model[offset : offset + length] = bytes([number]) * length
-                pages.write(offset, memoryview(model)[offset : offset + length])
-            elif step == "trim":
-                pages.trim(offset, length)
-            else:
-                pages.zero(offset, length, allocate=step == "allocate")
-            assert read(pages, offset, length) == model[offset : offset + length]
-        assert read(pages, 0, SIZE) == model
+        pages, model = follow_a_bytearray(store, store.create("a", SIZE), steps)
         check_extents(pages, model, 0, SIZE)
         check_extents(pages, model, 1000, SIZE - 3000)
         pages.close()
@@ -275,7 +283,7 @@ def test_failures_are_oserrors(store: PageStore) -> None:
 def test_pages_are_opened_alone_only_when_no_older_process_has_them_open_so(
     store: PageStore,
 ) -> None:
-    """A worker has copies of the descriptors. Who shares pages, as static exports do, may open them."""
+    """A worker has copies of the descriptors. Servers that share pages, as static exports do, may open them."""
     made = store.create("a", SIZE, alone=True)
     copy = adopted(store, made)
     made.close()
