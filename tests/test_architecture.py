@@ -18,7 +18,7 @@ IMPURE |= {"subprocess", "threading", "time"}
 # ``name.*`` is every module of a package.
 PURE = (
     "errors boot.* feed.* profile.* pages.nbd.* pages.lease pages.places pages.access pages.claims pages.kept lab.storm.report "
-    "pages.worker.governor pages.worker.tasks pages.worker.buffers pages.worker.work pages.worker.exchange "
+    "pages.worker.governor pages.worker.stalls pages.worker.tasks pages.worker.buffers pages.worker.work pages.worker.exchange "
     "serve.dhcp.packet serve.dhcp.frames serve.dhcp.pxe serve.dhcp.question serve.dhcp.sender "
     "serve.dhcp.findings serve.dhcp.lease serve.dhcp.scope serve.dhcp.responder serve.dhcp.record "
     "serve.dhcp.answer serve.dhcp.full serve.dhcp.conversation serve.dhcp.relay "

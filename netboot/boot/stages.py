@@ -164,6 +164,14 @@ PAGES = StageGroup(
             "Free memory or disk space on the server, or set a smaller `swap.overcommit`.",
         ),
         EventStage(
+            "pages:stalled",
+            "The place where the server keeps the PC's pages does not answer: a disk, a file server, or "
+            "a Ceph cluster. The PC waits, and loses nothing. The message says for how long; the stage "
+            "comes again each minute.",
+            "On the page server, look at `ceph -s`, or at the disk.",
+        ),
+        EventStage("pages:answers", "The place where the PC's pages are answers again."),
+        EventStage(
             "pages:damaged",
             "Somebody has made a file of this PC on the server shorter: that of its swap, or the one in "
             "which it keeps files. Programs that need the lost pages end. The PC then gets fresh swap; the "

@@ -11,6 +11,7 @@ NO_STEPS = frozenset(
     (
         *("ordered", "silent", "twin", "identity", "pages:in-use", "pages:moved", "pages:away"),
         *("pages:flapping", "pages:detach", "pages:delayed", "pages:damaged", "pages:worker-died"),
+        *("pages:stalled", "pages:answers"),
     )
 )
 # They are told before a boot that may succeed, or of a PC that runs.

@@ -16,7 +16,7 @@ MAX_OPEN = 12  # of a seat: it may report any stage
 MAX_TEXT = 300  # characters of a message in a row
 # What another machine does is told again once a minute for as long as it goes on.
 OTHERS_SECONDS = 600.0
-# A store without room tells of each wait of 10 s.
+# A store without room tells of each wait of 10 s, one that does not answer of each minute.
 DELAYED_SECONDS = 120.0
 
 
@@ -62,6 +62,7 @@ KINDS = {
     "pages:flapping": _kind(seconds=PERIOD_SECONDS * 1.5, grave=True),
     "pages:away": _kind(f"pages:attach {_BACK}"),
     "pages:delayed": _kind(seconds=DELAYED_SECONDS),
+    "pages:stalled": _kind("pages:answers", seconds=DELAYED_SECONDS, grave=True),
     "pages:damaged": _kind("agent:renewed", grave=True),
     "agent:lost": _kind(f"pages:attach agent:degraded {_BACK}", grave=True),
     "agent:refused": _kind(f"agent:attached agent:grown {_BACK}"),

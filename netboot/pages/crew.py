@@ -387,6 +387,12 @@ class Crew:
                 waited = f"requests have waited for {message['seconds']:.0f} s"
                 text = f"page store is full: {waited}; make room on the server"
                 self.teller.tell("delayed", seat.seat, lease, text, seconds=message["seconds"])
+            case "stalled":
+                text = f"page store does not answer: a request has waited for {message['seconds']:.0f} s"
+                self.teller.tell_many("stalled", seat.seat, lease, text, seconds=message["seconds"])
+            case "answers":
+                text = f"page store answers again after {message['seconds']:.0f} s"
+                self.teller.tell_many("answers", seat.seat, lease, text, seconds=message["seconds"])
             case "damaged":
                 self._lose(lease, seat.seat, message["reason"])
             case "first-write" if not seat.written:

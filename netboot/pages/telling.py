@@ -22,13 +22,15 @@ Kind = Literal[
     "first-write",
     "worker-died",
     "delayed",
+    "stalled",
+    "answers",
     "damaged",
 ]
 
 SUMMARY_SECONDS = 1.0  # in which a full server collects the PCs that it refuses
 MAX_FULL = 4096  # PCs that it remembers as told
 
-WARNINGS = ("refused", "in-use", "moved", "delayed", "damaged")
+WARNINGS = ("refused", "in-use", "moved", "delayed", "stalled", "damaged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,12 @@ class Teller:
     def tell(self, kind: Kind, seat: str, lease: str, message: str, **data: Any) -> None:
         """Log an event and pass it to the callback, if there is one."""
         log.log(_level(kind), "pages: %s: %s", kind, message)
+        self._pass_on(PageEvent(kind, seat, lease, message, data))
+
+    def tell_many(self, kind: Kind, seat: str, lease: str, message: str, **data: Any) -> None:
+        """Tell an event that all seats of a store may have at once: the log has one line a minute."""
+        level, text = _level(kind), "pages: %s: %s: %s"
+        self._complaints[kind].warn("", text, kind, seat or lease, message, level=level)
         self._pass_on(PageEvent(kind, seat, lease, message, data))
 
     def _pass_on(self, event: PageEvent) -> None:

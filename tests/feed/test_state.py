@@ -686,6 +686,20 @@ def test_a_trouble_lasts_until_it_is_mended(begins: str, ends: str) -> None:
     assert not seat.trouble, "it came late, and was mended before"
 
 
+def test_a_page_store_that_does_not_answer_is_a_trouble_until_it_does() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(60, reports=True)
+    seat.see("pages:stalled", "page store does not answer", seconds=5.2)
+    seat.rest(60, reports=True)
+    assert (seat.trouble, seat.state) == ("pages:stalled", "running")
+    seat.see("pages:answers", "page store answers again", seconds=66)
+    assert not seat.trouble
+    seat.see("pages:stalled", "page store does not answer", seconds=5.2)
+    seat.rest(120, reports=True)
+    assert not seat.trouble, "its worker has ended: no other one tells the end"
+
+
 def test_the_gravest_trouble_is_shown_and_then_the_newest() -> None:
     seat = Played()
     seat.boot()

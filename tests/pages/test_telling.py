@@ -41,3 +41,14 @@ def test_a_flood_of_names_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> 
 
     asyncio.run(run())
     assert [each.message for each in events] == ["seat-0 and 1 more: full"]
+
+
+def test_what_all_seats_of_a_store_have_is_one_line_and_an_event_for_each(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events: list[PageEvent] = []
+    teller = Teller(events.append)
+    for number in range(3):
+        teller.tell_many("stalled", f"mac-{number}", f"l{number}", "no answer", seconds=5.0)
+    assert [each.seat for each in events] == ["mac-0", "mac-1", "mac-2"]
+    assert [each.getMessage() for each in caplog.records] == ["pages: stalled: mac-0: no answer"]

@@ -10,7 +10,6 @@ import errno
 import json
 import logging
 import os
-import select
 import threading
 import time
 
@@ -22,8 +21,6 @@ from netboot.pages.stores.sparse import NO_ROOM
 OPEN_AGAIN_SECONDS = 1.0
 # Of the lock that is let go, so that the next worker need not break it: an image takes 5 ms.
 CLOSE_SECONDS = 1.0
-LOOK_SECONDS = 1.0
-STALLED_SECONDS = 5.0  # of a request, until the operator is told
 
 log = logging.getLogger(__name__)
 _complaints = Complaints(log)
@@ -135,8 +132,7 @@ class _Opened:
         self._closed = False
         self._error: Exception | None = None
         self._queue: list[tuple[Order, Desk]] = []
-        # With the time at which each began. The oldest is the first.
-        self._under_way: dict[int, tuple[Order, Desk, Started, float]] = {}
+        self._under_way: dict[int, tuple[Order, Desk, Started]] = {}
         self._lock = threading.RLock()
         threading.Thread(target=self._open, name="ceph open", daemon=True).start()
 
@@ -158,7 +154,7 @@ class _Opened:
             order.error = self._meaning(error)
             desk.done(order)
         else:
-            self._under_way[started.number] = (order, desk, started, time.monotonic())
+            self._under_way[started.number] = (order, desk, started)
 
     def collect(self) -> None:
         """Give back the orders that are done."""
@@ -166,24 +162,12 @@ class _Opened:
             if self._image is None:
                 return
             for number, result in self._image.poll():
-                order, desk, _, _ = self._under_way.pop(number)
+                order, desk, _ = self._under_way.pop(number)
                 if result < 0:
                     order.error = self._meaning(OSError(-result, os.strerror(-result)))
                 elif order.operation is Operation.READ and result < order.length:
                     order.error = Damaged(f"its image {self.name} was made smaller")
                 desk.done(order)
-
-    def look(self) -> None:
-        """Tell the operator if a request has waited for long."""
-        with self._lock:
-            oldest = next(iter(self._under_way.values()), None)
-        seconds = time.monotonic() - oldest[3] if oldest else 0.0
-        if seconds >= STALLED_SECONDS:
-            text = (
-                "pages: Ceph has not answered a request for image %s for %d s; PCs wait: look at "
-                "'ceph -s'"
-            )
-            _complaints.warn("stalled", text, self.name, seconds)
 
     def _meaning(self, error: OSError) -> Exception:
         if error.errno in NO_ROOM:
@@ -294,17 +278,10 @@ class _Completions:
             self._followed = tuple(each for each in self._followed if each is not opened)
 
     def _run(self) -> None:
-        poll, looked = select.poll(), time.monotonic()
-        poll.register(self.descriptor, select.POLLIN)
         while True:
-            if poll.poll(LOOK_SECONDS * 1000):
-                os.eventfd_read(self.descriptor)
-                for each in self._followed:
-                    each.collect()
-            if time.monotonic() - looked >= LOOK_SECONDS:
-                looked = time.monotonic()
-                for each in self._followed:
-                    each.look()
+            os.eventfd_read(self.descriptor)
+            for each in self._followed:
+                each.collect()
 
 
 _completions = _Completions()

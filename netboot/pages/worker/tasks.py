@@ -56,11 +56,21 @@ class Tasks:
         self._changed = changed
         self._changes: list[Task] = []  # in the order in which they came
         self._closing = False
-        self.under_way = 0
+        self._under_way: dict[Task, None] = {}  # in the order in which they came
         self.late = 0
         self.reading = 0
         self.allowance = NBD_UNDER_WAY.per_address or 0
         self.read_now = pages.read_now
+
+    @property
+    def under_way(self) -> int:
+        """The number of tasks that are not done."""
+        return len(self._under_way)
+
+    @property
+    def oldest(self) -> Task | None:
+        """The task under way that came first."""
+        return next(iter(self._under_way), None)
 
     def write_now(self, offset: int, data: memoryview) -> None:
         """Write at once. Raises BlockingIOError if that would wait, also for another change."""
@@ -79,7 +89,7 @@ class Tasks:
     def submit(self, task: Task) -> None:
         """Begin a task, or let it wait for the changes before it. ``settle`` follows."""
         task.tasks = self
-        self.under_way += 1
+        self._under_way[task] = None
         if task.changes:
             waits = self.conflicts(task.offset, task.length)
             self._changes.append(task)
@@ -95,7 +105,7 @@ class Tasks:
 
     def settle(self, task: Task) -> None:
         """Note that a task is done; tell its owner, and begin the changes that waited for it."""
-        self.under_way -= 1
+        del self._under_way[task]
         task.finished = True
         if task.changes:
             self._changes.remove(task)
@@ -108,7 +118,7 @@ class Tasks:
             task.owner.arrive(task)
         elif task.changes:
             self.late -= 1
-        if self._closing and not self.under_way:
+        if self._closing and not self._under_way:
             self._pages.close()
 
     def _begin_next(self, done: Task) -> None:
@@ -124,13 +134,13 @@ class Tasks:
         if task.begun:
             self.late += task.changes
         else:
-            self.under_way -= 1
+            del self._under_way[task]
             self._changes.remove(task)
             self._begin_next(task)
 
     def close(self) -> None:
         """Close the page file, after the last task."""
-        if self.under_way:
+        if self._under_way:
             self._closing = True
         else:
             self._pages.close()

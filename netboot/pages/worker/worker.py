@@ -33,6 +33,7 @@ from netboot.pages.worker.desk import LOOK_SECONDS, Desk
 from netboot.pages.worker.exchange import Area, Buffers, Counters, Exchange
 from netboot.pages.worker.governor import QUANTUM_BYTES, Governor
 from netboot.pages.worker.link import Link
+from netboot.pages.worker.stalls import Stalls
 from netboot.pages.worker.tasks import Owner, Task
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Worker:
         self._next_retry = 0.0
         self._delays = Delays()
         self._warned: dict[str, float] = {}
+        self._stalls = Stalls()
         self._shared = False
         self._leaving = False
         self._ended = False
@@ -239,6 +241,7 @@ class Worker:
                     self._probe(connection, message["keepalive"])
             case "ping":
                 self._link.report({"event": "pong"})
+                self._look_for_stalls()
             case "leave":
                 self._leaving = True
             case _:
@@ -510,6 +513,17 @@ class Worker:
             ):
                 self._warned[lease] = now
                 self._link.report({"event": "delayed", "lease": lease, "seconds": seconds})
+
+    def _look_for_stalls(self) -> None:
+        """Report the page files that do not answer. Each ping of the control plane is time for it."""
+        oldest = {
+            lease: area.tasks.oldest
+            for lease, area in self._areas.items()
+            if area.tasks is not None
+        }
+        for stall in self._stalls.look(oldest, time.monotonic()):
+            event = "answers" if stall.over else "stalled"
+            self._link.report({"event": event, "lease": stall.lease, "seconds": stall.seconds})
 
     def _note(self, area: Area) -> None:
         if not self._dirty:

@@ -215,15 +215,3 @@ def test_the_last_one_closes_image_and_connection() -> None:
     waiting.join()
     found.close()
     until(lambda: image.closed and image.cluster.closed)
-
-
-def test_the_operator_is_told_of_a_request_that_waits_for_long(
-    pages: RbdFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(rbdfile, "STALLED_SECONDS", 0)
-    pages.submit(read_order(), Place())
-    image = image_of()
-    until(lambda: image.started)
-    assert pages._opened is not None
-    pages._opened.look()
-    assert "Ceph has not answered a request for image a for 0 s; PCs wait" in caplog.text

@@ -17,7 +17,7 @@ from netboot.pages import control
 from netboot.pages.nbd.backing import Damaged, Fenced, PageFile
 from netboot.pages.stores import memory
 from netboot.pages.stores.memory import MemoryStore
-from netboot.pages.worker import areas, worker
+from netboot.pages.worker import areas, stalls, worker
 from tests.pages.worker.test_worker import CONNECT
 from tests.support import scapy_nbd as nbd
 from tests.support.slow_file import Stalled
@@ -266,3 +266,19 @@ def test_a_lease_that_another_server_has_taken_over_gets_no_answer_and_may_attac
     again = rig.client("a", 4)
     ask(again, 1, 4096, 3, PAGE)
     assert reply(again) == (3, 0)
+
+
+def test_a_store_that_does_not_answer_is_told_and_so_is_its_end(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stalls, "STALLED_SECONDS", 0.0)
+    client = rig.client("a", 1)
+    ask(client, 0, 0, cookie=7)
+    wait_for(lambda: rig.files["a"].held)
+    rig.order("ping")
+    assert rig.event("stalled")["lease"] == "a"
+    rig.files["a"].release()
+    assert reply(client) == (7, 0)
+    rig.order("ping")
+    told = rig.event("answers")
+    assert told["lease"] == "a" and told["seconds"] >= 0
