@@ -6,86 +6,72 @@ loop serves all connections. If the control plane is gone, a worker with a MEETI
 as it has clients.
 """
 
-import contextlib
-import errno
 import logging
-import os
 import select
 import signal
 import socket
 import time
 import traceback
-from dataclasses import asdict
 
 from netboot.errors import ProtocolError
 from netboot.host import privileges, sigbus
 from netboot.host.complaints import Complaints
 from netboot.host.scheduling import give_way
-from netboot.pages import control, liveness
+from netboot.pages import control
 from netboot.pages.nbd.backing import Damaged, Fenced
-from netboot.pages.nbd.dialect import Dialect, Headers
 from netboot.pages.stores.store import load_all
-from netboot.pages.worker.areas import Areas, closed_on_error, find_damage, why
-from netboot.pages.worker.buffers import MOST_POWER
+from netboot.pages.worker.areas import why
 from netboot.pages.worker.connection import TURN_BYTES, Connection
-from netboot.pages.worker.delays import Delays
+from netboot.pages.worker.connections import Connections
 from netboot.pages.worker.desk import LOOK_SECONDS, Desk
-from netboot.pages.worker.exchange import Area, Buffers, Counters, Exchange
-from netboot.pages.worker.governor import QUANTUM_BYTES, Governor
+from netboot.pages.worker.exchange import Buffers
+from netboot.pages.worker.governor import QUANTUM_BYTES
 from netboot.pages.worker.link import Link
-from netboot.pages.worker.stalls import Stalls
-from netboot.pages.worker.tasks import Owner, Task
+from netboot.pages.worker.orders import Orders
+from netboot.pages.worker.tasks import Task
+from netboot.pages.worker.watch import Watch
 
 log = logging.getLogger(__name__)
 
-REPORT_SECONDS = 1.0
 RETRY_SECONDS = 0.05  # if the control plane is slow to read reports, or a store has no room
-# Less than half of the 3 s after which our agent considers a connection dead (swap.timeout).
-WARN_SECONDS = 1.0
-WARN_AGAIN_SECONDS = 10.0
 SAMPLED = 64  # of so many turns one is timed
 
 
 class Worker:
-    """The epoll loop over the control socket and the clients."""
+    """The epoll loop over the control socket and the clients: whose turn it is, and the turn."""
 
     def __init__(self, control_socket: socket.socket, meeting: socket.socket | None) -> None:
         self._epoll = select.epoll()
-        self._link = Link(self._epoll, control_socket, meeting, self._drift)
+        self._link = Link(self._epoll, control_socket, meeting, lambda: self._orders.drift())
         self._link.report({"event": "ready", "ping": True})
-        self._connections: dict[int, Connection] = {}
         self._desk = Desk()
         self._epoll.register(self._desk.descriptor, select.EPOLLIN)
-        self._areas = Areas(self._desk)
-        self._owners: dict[Owner, Connection] = {}
-        self._governor = Governor()
+        self._watch = Watch(self._epoll)
+        self._connections = Connections(self._desk, self._watch, self._link)
+        self._orders = Orders(self._link, self._watch, self._connections, self._complain)
+        self._governor = self._connections.governor
+        self._reports = self._connections.reports
+        self._delays = self._reports.delays
+        # Of the watch; a turn looks at each, so the loop keeps them at hand.
+        self._waiting = self._watch.waiting
+        self._resting = self._watch.resting
+        self._arrived = self._watch.arrived
+        self._next_retry = 0.0
         self._buffers = Buffers()
         self._turns = 0
-        self._timed = [0] * (MOST_POWER + 1)  # turns by the power of two of their microseconds
-        self._next_report = 0.0
-        self._dirty = False
-        self._waiting: dict[int, Connection] = {}  # some of their requests wait for room
-        self._resting: dict[int, Connection] = {}  # their seats are at their ceilings
-        self._arrived: dict[int, Connection] = {}  # tasks of theirs are done
-        self._next_retry = 0.0
-        self._delays = Delays()
-        self._warned: dict[str, float] = {}
-        self._stalls = Stalls()
-        self._shared = False
-        self._leaving = False
-        self._ended = False
         self._complaints = Complaints(log)
 
     def run(self) -> None:
         """Serve until the control plane orders a stop, or is gone and no client is left."""
-        while not self._ended:
+        connections, orders, reports = self._connections, self._orders, self._reports
+        while not orders.ended:
             waiting, goes_on = [], True
             for descriptor, _ in self._epoll.poll(self._patience()):
-                connection = self._connections.get(descriptor)
+                connection = connections.get(descriptor)
                 if connection is not None:
                     waiting.append(connection)
                 elif self._link.owns(descriptor):
-                    goes_on = self._obey()
+                    goes_on = orders.obey()
             if not goes_on:
                 break
             if self._desk.woken or self._desk.reads:
@@ -94,7 +80,7 @@ class Worker:
                 waiting += [each for each in self._arrived.values() if each not in waiting]
             # An order may have fenced a connection that was ready in the same poll.
             waiting = [each for each in waiting if each.may_go]
-            if self._shared:
+            if connections.shared:
                 self._share(waiting)
             else:
                 alone = len(waiting) == 1
@@ -107,21 +93,22 @@ class Worker:
                 self._retry()
             if self._waiting or self._resting or self._delays.held:
                 self._follow_delays(time.monotonic())
-            if self._leaving:
-                self._leave()
-            if self._dirty and time.monotonic() >= self._next_report:
-                self._report_counters()
+            if orders.leaving:
+                orders.leave()
+            if reports.dirty and time.monotonic() >= reports.next:
+                reports.send()
             self._link.deliver()
-            if self._link.adrift and not (self._link.can_be_met and self._connections):
-                self._ended = True
+            if self._link.adrift and not (self._link.can_be_met and connections):
+                break
         self._shut_down()
 
     def _shut_down(self) -> None:
         for connection in list(self._connections.values()):
-            self._close(connection, "the server is stopped")
-        for lease in list(self._areas):
-            self._forget(lease)
-        while self._areas.ending:  # nobody may use the pages before that
+            self._connections.close(connection, "the server is stopped")
+        areas = self._connections.areas
+        for lease in list(areas):
+            self._connections.forget(lease)
+        while areas.ending:  # nobody may use the pages before that
             self._collect()
             time.sleep(LOOK_SECONDS)
         self._desk.close()
@@ -131,13 +118,10 @@ class Worker:
     def _patience(self) -> float | None:
         if self._link.busy or self._waiting:
             return RETRY_SECONDS
-        if self._arrived and any(
-            descriptor not in self._resting and not connection.area.is_fenced
-            for descriptor, connection in self._arrived.items()
-        ):
+        if self._arrived and self._watch.can_go_on:
             return 0
         now = time.monotonic()
-        patience = max(self._next_report - now, 0) if self._dirty else None
+        patience = max(self._reports.next - now, 0) if self._reports.dirty else None
         if self._desk.reads and self._desk.looks_again:
             patience = LOOK_SECONDS if patience is None else min(patience, LOOK_SECONDS)
         for connection in self._resting.values():
@@ -148,15 +132,8 @@ class Worker:
     def _collect(self) -> None:
         """Take the tasks that are done. Their connections have a turn, or a fenced area goes on."""
         for order in self._desk.take():
-            assert isinstance(order, Task) and order.tasks is not None, "all orders are tasks"
-            order.tasks.settle(order)
-            if order.owner is not None:
-                connection = self._owners[order.owner]
-                self._arrived[connection.sock.fileno()] = connection
-            elif order.changes and not order.tasks.late:
-                for connection in self._connections.values():
-                    if connection.area.tasks is order.tasks:
-                        self._await(connection)
+            assert isinstance(order, Task), "all orders are tasks"
+            self._connections.settle(order)
 
     def _share(self, waiting: list[Connection]) -> None:
         """Give turns to several seats, or to one with a ceiling, as the governor decides.
@@ -168,8 +145,7 @@ class Worker:
         for connection in waiting:
             seat = connection.area.seat
             if self._governor.rest(seat, now):
-                self._register(connection, 0)  # otherwise the next poll would return at once
-                self._resting[connection.sock.fileno()] = connection
+                self._watch.rest(connection)
             elif seat not in by_seat or connection.last_turn < by_seat[seat].last_turn:
                 by_seat[seat] = connection
         turns = self._governor.turns(by_seat, now)
@@ -184,212 +160,6 @@ class Worker:
         moved = (connection.sent - sent, written)
         self._governor.charge(connection.area.seat, *moved, now)
 
-    def _wake(self) -> None:
-        """Poll the seats again that are below their ceilings now."""
-        now = time.monotonic()
-        for descriptor, connection in list(self._resting.items()):
-            if not self._governor.rest(connection.area.seat, now):
-                del self._resting[descriptor]
-                self._await(connection)
-
-    def _follow_delays(self, now: float) -> None:
-        """Note which seats wait for room in a store, and which are at their ceilings."""
-        self._delays.follow("store", {each.area.seat for each in self._waiting.values()}, now)
-        self._delays.follow("rate", {each.area.seat for each in self._resting.values()}, now)
-        if not self._shared:
-            self._delays.follow("share", (), now)
-
-    def _regroup(self) -> None:
-        """Decide whether the governor gives the turns. A single seat costs less without it."""
-        limited = any(each.message["ceiling"] for each in self._connections.values())
-        self._shared = len({each.area.seat for each in self._connections.values()}) > 1 or limited
-
-    # The control plane.
-
-    def _obey(self) -> bool:
-        """Carry out all orders that there are; return False if the worker has to end.
-
-        Without a control plane that can find it later, it must not serve requests that waited while
-        it stood still: its successor has stored newer pages.
-        """
-        while received := self._link.order():
-            message, descriptors = received
-            try:
-                self._do(message, descriptors)
-            except Exception as error:  # noqa: BLE001 - one client's fault, and the worker has many
-                self._complain(f"order {message.get('do')}", error)
-        return not self._ended and (self._link.can_be_met or not self._link.adrift)
-
-    def _do(self, message: control.Message, descriptors: list[int]) -> None:
-        match message["do"]:
-            case "connect":
-                self._welcome(message, descriptors)
-            case "fence":
-                for connection in self._of_lease(message["lease"]):
-                    if connection.message["set"] < message["set"]:
-                        self._close(connection, "replaced by newer connections of its seat")
-            case "drop":
-                for connection in self._of_lease(message["lease"]):
-                    self._close(connection, "its lease has ended")
-                self._forget(message["lease"])
-            case "close":
-                for connection in list(self._connections.values()):
-                    if connection.message["id"] == message["id"]:
-                        self._close(connection, "its PC has the most connections, and makes room")
-            case "probe":
-                for connection in self._of_lease(message["lease"]):
-                    self._probe(connection, message["keepalive"])
-            case "ping":
-                self._link.report({"event": "pong"})
-                self._look_for_stalls()
-            case "leave":
-                self._leaving = True
-            case _:
-                self._ended = True
-
-    def _probe(self, connection: Connection, keepalive: list[int]) -> None:
-        """Probe a client and report when it was last heard. Close a connection that has ended.
-
-        epoll would not tell the end of a connection that waits for room and is not read from.
-        """
-        try:
-            liveness.ask_after(connection.sock, keepalive)
-            heard = liveness.last_heard(connection.sock)
-        except OSError:
-            heard = None
-        if heard is None:
-            self._close(connection, "closed by the client")
-        else:
-            self._link.report({"event": "heard", "id": connection.message["id"], "at": heard})
-
-    def _drift(self) -> None:
-        """Continue without a control plane until another one connects or no client is left."""
-        self._leaving = False
-        for lease in self._areas.keys() - self._leases():
-            self._forget(lease)  # its seat will attach it at the next server
-        for connection in self._connections.values():
-            self._await(connection)  # some were held back for a move
-
-    def _welcome(self, message: control.Message, descriptors: list[int]) -> None:
-        """Take over a client. If its pages cannot be served, end that client and no other."""
-        try:
-            with closed_on_error(descriptors):
-                self._connect(message, descriptors)
-        except Exception as error:  # noqa: BLE001 - likewise
-            lease, reason = message["lease"], why(error)
-            if isinstance(error, Damaged):
-                self._link.report({"event": "damaged", "lease": lease, "reason": reason})
-            else:
-                self._complain(f"lease {lease}", error)
-            self._link.report({"event": "closed", "id": message["id"], "reason": reason})
-
-    def _connect(self, message: control.Message, descriptors: list[int]) -> None:
-        if not descriptors:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        client, carried, *page_descriptors = descriptors
-        area = self._areas.adopt(message, page_descriptors)
-        unsent, unparsed = control.carried(carried)
-        sock = socket.socket(fileno=client)
-        sock.setblocking(False)
-        dialect = Dialect(Headers(message["headers"]), message["allocation"])
-        exchange = Exchange(area, dialect)
-        connection = Connection(sock, area, exchange, message, unparsed, unsent)
-        self._connections[client] = self._owners[exchange] = connection
-        self._governor.limit(connection.area.seat, message["ceiling"])
-        self._regroup()
-        # The carried bytes may contain requests. An area with changes of an older set under way waits.
-        self._await(connection)
-
-    def _leases(self) -> set[str]:
-        """Return the leases with connections. The others' pages stay mapped until a drop."""
-        return {each.area.lease for each in self._connections.values()}
-
-    def _of_lease(self, lease: str) -> list[Connection]:
-        return [each for each in self._connections.values() if each.area.lease == lease]
-
-    def _leave(self) -> None:
-        """Give back each lease whose connections are all between two requests."""
-        for lease, area in list(self._areas.items()):
-            connections = self._of_lease(lease)
-            for connection in connections:
-                if connection.exchange.between:
-                    late = connection.unsent and not connection.exchange.idle
-                    self._register(connection, select.EPOLLOUT if late else 0)
-            if not all(connection.exchange.idle for connection in connections):
-                continue
-            if area.tasks is not None and area.tasks.under_way:
-                continue
-            self._report_counters()
-            self._link.deliver()
-            if not self._leaving:
-                return  # the link broke
-            # A client may read an older image than the one that is at the path now.
-            image = area.pages.descriptors() if area.export.read_only else ()
-            kept = [os.dup(descriptor) for descriptor in image]
-            self._forget(lease)  # before another process changes the pages
-            for connection in connections:
-                self._move(connection, kept)
-            for descriptor in kept:
-                os.close(descriptor)
-        if not self._areas and not self._areas.ending and not self._link.busy:
-            self._ended = True
-
-    def _move(self, connection: Connection, image: list[int]) -> None:
-        message = {**connection.message, "event": "moved", "written": connection.area.written}
-        carried = control.carry(connection.unsent, connection.unparsed)
-        descriptors = [connection.sock.fileno(), carried, *image]
-        self._let_go(connection)
-        self._link.give(message, descriptors)
-        os.close(carried)
-        connection.sock.close()
-
-    def _let_go(self, connection: Connection) -> None:
-        descriptor = connection.sock.fileno()
-        for group in (self._waiting, self._resting, self._arrived):
-            group.pop(descriptor, None)
-        del self._connections[descriptor]
-        del self._owners[connection.exchange]
-
-    def _close(self, connection: Connection, reason: str) -> None:
-        if connection.closed:
-            return
-        self._register(connection, 0)
-        self._let_go(connection)
-        connection.sock.close()
-        connection.exchange.abandon()
-        if self._delays.held:  # the next poll may come late
-            self._delays.end(connection.area.seat, time.monotonic())
-        self._regroup()
-        if not self._of_lease(connection.area.lease):
-            self._report_counters()
-        number = connection.message["id"]
-        self._link.report({"event": "closed", "id": number, "reason": reason})
-
-    def _forget(self, lease: str) -> None:
-        for connection in self._of_lease(lease):
-            connection.exchange.abandon()
-        area = self._areas.forget(lease)
-        if area is not None and all(other.seat != area.seat for other in self._areas.values()):
-            self._governor.forget(area.seat)
-        self._warned.pop(lease, None)
-
-    def _report_counters(self) -> None:
-        self._dirty = False
-        self._next_report = time.monotonic() + REPORT_SECONDS
-        # A control plane of an earlier release passes over a lease without a name.
-        if any(self._timed):
-            self._link.report({"event": "timed", "lease": "", "turns": self._timed})
-            self._timed = [0] * len(self._timed)
-        if waited := self._delays.take(time.monotonic()):
-            self._link.report({"event": "waited", "lease": "", "seconds": waited})
-        for area in list(self._areas.values()):
-            if area.counters != Counters() and self._is_whole(area):
-                counters = asdict(area.counters)
-                self._link.report({"event": "counters", "lease": area.lease, "done": counters})
-                area.counters = Counters()
-
-    # The clients.
-
     def _turn(self, connection: Connection, limit: int, *, alone: bool = False) -> None:
         self._turns += 1
         connection.last_turn = self._turns
@@ -398,7 +168,7 @@ class Worker:
         begin = 0.0 if self._turns % SAMPLED else time.monotonic()
         reason = None
         try:
-            if self._leaving and connection.exchange.between:
+            if self._orders.leaving and connection.exchange.between:
                 connection.finish(self._buffers)
             else:
                 reason = connection.serve(self._buffers, limit, alone=alone)
@@ -406,28 +176,51 @@ class Worker:
             reason = why(error)
         except Damaged as error:
             reason = connection.area.damage = str(error)
-        except Fenced as error:
-            self._yield(connection.area, str(error))
+        except Fenced as error:  # a worker of another server serves it now; its PC may attach again
+            self._connections.close_all(connection.area.lease, str(error))
+            self._connections.forget(connection.area.lease)
             return
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - one client's fault, and the worker has many
             self._complain(f"lease {connection.area.lease}", error)
             reason = "internal error; see the server's log"
         if begin:
-            power = int((time.monotonic() - begin) * 1e6).bit_length()
-            self._timed[min(power, MOST_POWER)] += 1
+            self._reports.timed(time.monotonic() - begin)
         if reason is not None:
-            if self._is_whole(connection.area):  # an access to a mapping beyond the file is EFAULT
-                self._close(connection, reason)
+            # An access to a mapping beyond the file is EFAULT.
+            if self._connections.is_whole(connection.area):
+                self._connections.close(connection, reason)
             return
-        self._await(connection)
-        if not self._dirty or not connection.area.written:
-            self._note(connection.area)
+        self._watch.follow(connection)
+        if not self._reports.dirty or not connection.area.written:
+            self._reports.note(connection.area)
 
-    def _yield(self, area: Area, reason: str) -> None:
-        """End what a worker of another server has taken over. A PC may attach again."""
-        for connection in self._of_lease(area.lease):
-            self._close(connection, reason)
-        self._forget(area.lease)
+    def _wake(self) -> None:
+        """Poll the seats again that are below their ceilings now."""
+        now = time.monotonic()
+        for descriptor, connection in list(self._resting.items()):
+            if not self._governor.rest(connection.area.seat, now):
+                del self._resting[descriptor]
+                self._watch.follow(connection)
+
+    def _retry(self) -> None:
+        """Retry the requests that had no room in a store, and report those that wait for long."""
+        waiting = self._waiting.copy()
+        self._waiting.clear()
+        now = time.monotonic()
+        for descriptor, connection in waiting.items():
+            if descriptor in self._resting or connection.area.is_fenced:
+                self._waiting[descriptor] = connection
+            elif connection.exchange.waiting and not connection.closed:
+                self._governed_turn(connection, now)
+        self._next_retry = now + RETRY_SECONDS
+        self._reports.late(self._waiting.values(), now)
+
+    def _follow_delays(self, now: float) -> None:
+        """Note which seats wait for room in a store, and which are at their ceilings."""
+        self._delays.follow("store", {each.area.seat for each in self._waiting.values()}, now)
+        self._delays.follow("rate", {each.area.seat for each in self._resting.values()}, now)
+        if not self._connections.shared:
+            self._delays.follow("share", (), now)
 
     def _complain(self, what: str, error: Exception) -> None:
         """Log what went wrong for one lease. The agent of its PC tries again, many times."""
@@ -437,101 +230,9 @@ class Worker:
         trace = "".join(traceback.format_exception(error))
         self._complaints.warn(what, "pages: %s failed\n%s", what, trace, level=logging.ERROR)
 
-    def _is_whole(self, area: Area) -> bool:
-        """Return whether the page file is as it was made. If it is not, end the lease."""
-        if not find_damage(area):
-            return True
-        if self._areas.get(area.lease) is area:
-            report = {"event": "damaged", "lease": area.lease, "reason": area.damage}
-            self._link.report(report)
-            for connection in self._of_lease(area.lease):
-                self._close(connection, area.damage)
-            self._forget(area.lease)
-        return False
-
     def mapping_failed(self, path: str, inode: int) -> bool:
-        """Note that an access to the mapped file of an area fails (host/sigbus.py).
-
-        No byte of the mapping may reach a client from now on. So the sockets are shut down: the turn
-        in which this happens ends with an error when it sends.
-        """
-        areas = self._areas.of_file(path, inode)
-        for area in areas:
-            area.damage = f"its page file was truncated: {path}"
-            for connection in self._of_lease(area.lease):
-                with contextlib.suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
-        return bool(areas)
-
-    def _await(self, connection: Connection) -> None:
-        exchange = connection.exchange
-        if connection.area.tasks is not None:
-            if exchange.ready and not connection.unsent:
-                self._arrived[connection.sock.fileno()] = connection
-            if connection.area.is_fenced:
-                self._register(connection, 0)
-                return
-        if exchange.waiting:
-            self._waiting[connection.sock.fileno()] = connection
-            if connection.waits_since is None or connection.oldest is not exchange.oldest:
-                connection.waits_since, connection.oldest = time.monotonic(), exchange.oldest
-        else:
-            connection.waits_since = connection.oldest = None
-        if exchange.blocked and not connection.unsent:
-            self._register(connection, 0)
-            return
-        ready = exchange.hungry and not connection.unsent
-        self._register(connection, select.EPOLLIN if ready else select.EPOLLOUT)
-
-    def _register(self, connection: Connection, waits_for: int) -> None:
-        if waits_for == connection.waits_for:
-            return
-        if not waits_for:  # not even for its end, which could not be handled now
-            self._epoll.unregister(connection.sock)
-        elif connection.waits_for:
-            self._epoll.modify(connection.sock, waits_for)
-        else:
-            self._epoll.register(connection.sock, waits_for)
-        connection.waits_for = waits_for
-
-    def _retry(self) -> None:
-        """Retry the requests that had no room in a store, and report those that wait for long."""
-        waiting, self._waiting = self._waiting, {}
-        now = time.monotonic()
-        for descriptor, connection in waiting.items():
-            if descriptor in self._resting or connection.area.is_fenced:
-                self._waiting[descriptor] = connection
-            elif connection.exchange.waiting and not connection.closed:
-                self._governed_turn(connection, now)
-        self._next_retry = now + RETRY_SECONDS
-        for connection in self._waiting.values():
-            lease, since = connection.area.lease, connection.waits_since
-            seconds = now - (since if since is not None else now)
-            if (
-                seconds >= WARN_SECONDS
-                and now - self._warned.get(lease, -WARN_AGAIN_SECONDS) >= WARN_AGAIN_SECONDS
-            ):
-                self._warned[lease] = now
-                self._link.report({"event": "delayed", "lease": lease, "seconds": seconds})
-
-    def _look_for_stalls(self) -> None:
-        """Report the page files that do not answer. Each ping of the control plane is time for it."""
-        oldest = {
-            lease: area.tasks.oldest
-            for lease, area in self._areas.items()
-            if area.tasks is not None
-        }
-        for stall in self._stalls.look(oldest, time.monotonic()):
-            event = "answers" if stall.over else "stalled"
-            self._link.report({"event": event, "lease": stall.lease, "seconds": stall.seconds})
-
-    def _note(self, area: Area) -> None:
-        if not self._dirty:
-            self._dirty = True
-            self._next_report = max(self._next_report, time.monotonic())
-        if area.counters.writes and not area.written:
-            area.written = True
-            self._link.report({"event": "first-write", "lease": area.lease})
+        """Note that an access to the mapped file of an area fails (host/sigbus.py)."""
+        return self._connections.mapping_failed(path, inode)
 
 
 def main(descriptor: int, meeting: int | None = None) -> None:

@@ -21,7 +21,7 @@ from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.backing import PageFile
 from netboot.pages.stores import memory
 from netboot.pages.stores.memory import MemoryStore
-from netboot.pages.worker import areas, worker
+from netboot.pages.worker import areas, reports, worker
 from netboot.pages.worker.buffers import BUFFER_BYTES
 from netboot.pages.worker.governor import BURST_SECONDS, QUANTUM_BYTES
 from tests.support import scapy_nbd as nbd
@@ -260,7 +260,7 @@ def lone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lone]:
 
     monkeypatch.setattr(areas, "load", lambda kind: SimpleNamespace(adopt=adopt))
     monkeypatch.setattr(worker, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(worker, "WARN_SECONDS", 0.0001)
+    monkeypatch.setattr(reports, "WARN_SECONDS", 0.0001)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     client, served = socket.socketpair()
     thread = threading.Thread(target=worker.Worker(theirs, None).run)
