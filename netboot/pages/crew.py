@@ -9,7 +9,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,22 @@ log = logging.getLogger(__name__)
 
 # Time limit of an upgrade for a request in progress; after it, the client has to attach again.
 TAKE_OVER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A client between its handshake and its worker.
+
+    ``reply`` makes the end of the handshake, which its worker sends. ``place`` is its own among the
+    claims.
+    """
+
+    sock: socket.socket
+    address: str
+    ready: Ready
+    reply: Callable[[], bytes]
+    attachment: Attachment
+    place: Held
 
 
 class Crew:
@@ -120,22 +136,15 @@ class Crew:
         self._seat(attachment)
         place = self._clients.claims.hold(attachment.lease, address, attachment.places)
         try:
-            return await self._attach(attachment, place, sock, address, ready, reply)
+            return await self._attach(Arrival(sock, address, ready, reply, attachment, place))
         finally:
             if not place.is_used:
                 place.release()
 
-    async def _attach(
-        self,
-        attachment: Attachment,
-        place: Held,
-        sock: socket.socket,
-        address: str,
-        ready: Ready,
-        reply: Callable[[], bytes],
-    ) -> Refused | None:
+    async def _attach(self, arrival: Arrival) -> Refused | None:
         """Wait until the lease is saved, and hand its client over. Return the refusal if not."""
-        asked = ready.asked
+        asked, address = arrival.ready.asked, arrival.address
+        attachment = arrival.attachment
         saving = self._exports.saving(attachment.lease)
         if saving is not None:
             if not await saving:
@@ -146,6 +155,7 @@ class Crew:
             if isinstance(again, Refused):
                 return self._refuse("", again, address, asked.export)
             attachment = again
+            arrival = replace(arrival, attachment=again)
         try:
             attachment.pages.check()
         except Damaged as error:
@@ -153,7 +163,7 @@ class Crew:
             return Refused(f"this server no longer has the pages of {attachment.export.name}")
         refused, given = None, False
         try:
-            refused = await self._hand_over(attachment, place, sock, address, ready, reply)
+            refused = await self._hand_over(arrival)
             given = refused is None
         finally:
             if not given and not self._clients.of_lease(attachment.lease):
@@ -164,15 +174,8 @@ class Crew:
         self._tell_attached(attachment, address, text)
         return None
 
-    async def _hand_over(
-        self,
-        attachment: Attachment,
-        place: Held,
-        sock: socket.socket,
-        address: str,
-        ready: Ready,
-        reply: Callable[[], bytes],
-    ) -> Refused | None:
+    async def _hand_over(self, arrival: Arrival) -> Refused | None:
+        attachment, ready = arrival.attachment, arrival.ready
         number, seat = attachment.set_number, self._seat(attachment)
         if attachment.fences:  # also if there is no place for this connection: its number counts
             await seat.worker.send({"do": "fence", "lease": attachment.lease, "set": number})
@@ -183,15 +186,16 @@ class Crew:
         if no_place is not None:
             return no_place
         self._make_room_for(attachment)
-        carried = control.carry(reply(), ready.leftover)
+        carried = control.carry(arrival.reply(), ready.leftover)
         message = {
             "set": number,
             "written": seat.written,
             "headers": ready.dialect.headers,
             "allocation": ready.dialect.allocation,
         }
+        client = self._client(attachment, arrival.place, arrival.address)
         try:
-            await self._give(attachment, place, address, message, [sock.fileno(), carried])
+            await self._give(client, message, [arrival.sock.fileno(), carried])
         finally:
             os.close(carried)
         return None
@@ -281,29 +285,31 @@ class Crew:
         attachment = replace(attachment, set_number=message["set"], reader=reader)
         place = self._clients.claims.hold(attachment.lease, address, attachment.places)
         try:
-            await self._give(attachment, place, address, message, [client, carried])
+            taken = self._client(attachment, place, address)
+            await self._give(taken, message, [client, carried])
         finally:
             if not place.is_used:
                 place.release()
         self._tell_attached(attachment, address, f"still attached by {address}, to a new process")
 
-    async def _give(
-        self,
-        attachment: Attachment,
-        place: Held,
-        address: str,
-        message: control.Message,
-        descriptors: Sequence[int],
-    ) -> None:
-        number, export = next(self._numbers), attachment.export
+    def _client(self, attachment: Attachment, place: Held, address: str) -> Client:
+        """Return a new client with its worker."""
         worker = self._least_loaded() if attachment.spread else self._seat(attachment).worker
+        return Client(address, attachment, worker, place)
+
+    async def _give(
+        self, client: Client, message: control.Message, descriptors: Sequence[int]
+    ) -> None:
+        """Send a client to its worker, with what ``message`` says of its protocol."""
+        number, attachment = next(self._numbers), client.attachment
+        export = attachment.export
         message = {
             **message,
             "do": "connect",
             "id": number,
             "lease": attachment.lease,
             "seat": attachment.seat or attachment.lease,
-            "address": address,
+            "address": client.address,
             "reader": attachment.reader,
             "export": export.name,
             "store": attachment.store,
@@ -313,10 +319,10 @@ class Crew:
         }
         # Copies: the lease may end during the await below, and its descriptors be reused.
         pages = [os.dup(descriptor) for descriptor in attachment.pages.descriptors()]
-        self._clients.add(number, Client(address, attachment, worker, place))
-        self._seat(attachment).address = address
+        self._clients.add(number, client)
+        self._seat(attachment).address = client.address
         try:
-            await worker.send(message, [*descriptors, *pages])
+            await client.worker.send(message, [*descriptors, *pages])
         except BaseException:
             self._clients.remove(number)
             raise

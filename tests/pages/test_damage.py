@@ -15,7 +15,7 @@ from typing import cast
 import pytest
 
 from netboot.pages import control
-from netboot.pages.crew import Crew
+from netboot.pages.crew import Arrival, Crew
 from netboot.pages.exports import Attachment, Exports, LeasedExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.backing import PageFile
@@ -284,9 +284,8 @@ def test_a_lease_that_ends_while_its_fence_waits_is_given_to_no_worker() -> None
         crew._workers[0].send = send  # type: ignore[method-assign]
         with closing(socket.socket()) as client:
             place = crew._clients.claims.hold("l", "10.0.0.1", None)
-            refused = await crew._hand_over(
-                attachment, place, client, "10.0.0.1", ready, lambda: b""
-            )
+            arrival = Arrival(client, "10.0.0.1", ready, lambda: b"", attachment, place)
+            refused = await crew._hand_over(arrival)
         await asyncio.sleep(0.001)
         return refused
 
