@@ -369,7 +369,7 @@ def _kept_folders(profile: "Profile", state: Path, owner: int) -> list[Path]:
     """Return the folders of a user with pages of the server that has this state folder."""
     from netboot.pages.stores import memory
     from netboot.profile.stores import parse_store
-    from netboot.serve.services import pages_name
+    from netboot.serve.room_pages import pages_name
 
     own = parse_store(profile.swap.store).directory
     parents = [parent for parent in (own, memory.TMPFS) if parent is not None]

@@ -11,8 +11,10 @@ from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
+from netboot.images.manifest import read
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
+from netboot.roots.checks import kernels_of
 
 SCRIPT_SUFFIX = ".ipxe"
 
@@ -111,3 +113,20 @@ def _is_written(path: Path, content: bytes) -> bool:
         )
         return False
     return True
+
+
+def catalogues(manifest: Path) -> dict[str, Catalogue]:
+    """Return the slices of a build by processor, none if ``manifest`` is not one of ours."""
+    try:
+        parts = read(manifest).processors or {}
+        return {name: Catalogue.of(part) for name, part in parts.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def kernels(manifest: Path) -> dict[str, str]:
+    """Return the kernel releases of a build by processor, none if ``manifest`` is not one of ours."""
+    try:
+        return kernels_of(read(manifest).processors)
+    except (OSError, ValueError):
+        return {}

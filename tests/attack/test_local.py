@@ -21,7 +21,7 @@ from netboot.deploy.roster import Host
 from netboot.host import processes
 from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
-from netboot.serve.services import pages_name
+from netboot.serve.room_pages import pages_name
 from tests import ROOT
 from tests.support.command import SERVE
 from tests.support.images import write_manifest

@@ -12,7 +12,7 @@ from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.upgrade import LISTENERS
 from netboot.profile import file as profile_file
 from netboot.profile.profile import Profile
-from netboot.serve.services import pages_name
+from netboot.serve.room_pages import pages_name
 
 
 def test_pages_of_pcs_are_found_before_the_server_starts(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from netboot.deploy import bundle
 from netboot.images.build import default_cache
 from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
-from netboot.serve.services import pages_name
+from netboot.serve.room_pages import pages_name
 from tests import ROOT
 from tests.deploy.disk import Disk, make_disk
 from tests.deploy.rig import Lan, Serve

@@ -14,7 +14,7 @@ import pytest
 from netboot.boot.client import STORM_MACS, is_played
 from netboot.pages.stores.folder import KEPT_PREFIX, SUFFIX
 from netboot.pages.stores.memory import TMPFS
-from netboot.serve.services import pages_name
+from netboot.serve.room_pages import pages_name
 from tests import ROOT
 from tests.deploy.rig import HERE, Lan, Serve
 

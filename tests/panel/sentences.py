@@ -44,7 +44,7 @@ WHOLE = {
     "serve/leases.py": ("end_all",),
     "serve/room.py": ("plan", "missing"),
     "serve/seats.py": ("met", "report"),
-    "serve/services.py": ("_watch_address",),
+    "serve/page_events.py": ("_watch_address",),
 }
 # Programs that stand for a PC in tests and bring their own errors to a terminal; lines of a log alone.
 NOT_SHOWN = re.compile(r"client\.py$|tftp/download\.py$|history/writer\.py:tell$")

@@ -29,7 +29,7 @@ from netboot.serve.dhcp.client import Asking
 from netboot.serve.dhcp.packet import MessageType, Option, Packet, parse
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.status import fetch_status
-from netboot.serve.services import pages_name
+from netboot.serve.room_pages import pages_name
 from tests import ROOT
 from tests.support.command import SERVE
 from tests.support.images import write_images

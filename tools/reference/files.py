@@ -29,7 +29,8 @@ from netboot.serve.dhcp.client import BOOT_SERVER, DHCP_CLIENT, DHCP_SERVER
 from netboot.serve.feed.door import SOCKET_MODE
 from netboot.serve.feed.service import KEY_MODE
 from netboot.serve.next_boot import FILE as NEXT_BOOT_FILE
-from netboot.serve.services import CLOCK_FILE, KEPT_FOLDER, STARTED_FILE
+from netboot.serve.room_pages import KEPT_FOLDER
+from netboot.serve.services import CLOCK_FILE, STARTED_FILE
 from netboot.serve.tftp.client import PORT as TFTP
 from tools.reference.markdown import code, table
 
