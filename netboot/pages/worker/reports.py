@@ -1,4 +1,4 @@
-"""What a worker reports to the control plane of its areas and turns, and how often."""
+"""A worker's reports to the control plane, of its areas and turns, and when they are sent."""
 
 import time
 from collections.abc import Callable, Iterable
