@@ -203,6 +203,57 @@ except Fenced as error:
     assert max(ends) > datetime.now() + timedelta(days=20), listed
 
 
+def entered(store: RbdStore, pages: RbdFile, set_number: int) -> RbdFile:
+    """Adopt a page file as the worker of another server does, for a set."""
+    made = adopted(store, pages)
+    assert isinstance(made, RbdFile)
+    made.enter(set_number)
+    return made
+
+
+@pytest.mark.parametrize(("stops_at", "breaks_in"), [("set_number", False), ("own", True)])
+def test_a_worker_that_opens_an_image_late_writes_nothing_of_an_older_set(
+    store: RbdStore, cluster: Cluster, stops_at: str, breaks_in: bool
+) -> None:
+    """It has a write that waits for the image, and stands still. The seat goes on at another server."""
+    pages = create(store, "a", SIZE)
+    code = f"""
+from netboot.pages.nbd.backing import Fenced
+from netboot.pages.stores import rbdfile
+do = rbdfile.Image.{stops_at}
+def stop_and_do(image):
+    rbdfile.Image.{stops_at} = do
+    os.write(1, b".")
+    os.read(0, 1)
+    return do(image)
+rbdfile.Image.{stops_at} = stop_and_do
+pages.enter(1)
+try:
+    pages.write(0, memoryview(b"old." * 1024))
+except Fenced:
+    os._exit(7)
+os._exit(0)
+"""
+    with child(store, pages, code) as late:
+        assert late.stdin is not None and late.stdout is not None
+        assert late.stdout.read(1) == b"."
+        taken = entered(store, pages, 2)
+        write(taken, 0, b"new." * 1024)
+        late.stdin.write(b".")
+        late.stdin.flush()
+        assert late.wait(30) == 7
+    if breaks_in:
+        with pytest.raises(Fenced):  # its seat attaches again
+            read(taken, 0, 4096)
+    else:
+        assert read(taken, 0, 4096) == b"new." * 1024
+    again = entered(store, pages, 3)
+    assert read(again, 0, 4096) == b"new." * 1024
+    assert cluster.rbd("image-meta", "get", f"{POOL}/{pages._name}", "netboot_set").strip() == "3"
+    for each in (taken, again, pages):
+        each.close()
+
+
 def test_a_process_that_was_fenced_can_begin_anew(store: RbdStore) -> None:
     pages = create(store, "a", SIZE)
     mine = adopted(store, pages)

@@ -160,6 +160,17 @@ class SlowFile(PageFile, Protocol):
         """Begin ``order`` and return at once; give it to ``desk.done`` when it is done."""
 
 
+@runtime_checkable
+class NumberedFile(SlowFile, Protocol):
+    """A page file that workers of several servers can reach. The newest set of its seat has it."""
+
+    def enter(self, set_number: int) -> None:
+        """Serve this set from now on, at once. All orders of older sets of this process are done.
+
+        Orders fail with Fenced as soon as another worker has served a newer set.
+        """
+
+
 def perform(pages: PageFile, order: Order) -> None:
     """Do ``order`` by the methods of ``pages``. Raises what they raise."""
     match order.operation:

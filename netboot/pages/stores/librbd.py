@@ -32,6 +32,7 @@ BLOCKLIST_SECONDS = 30.0 * 24 * 3600
 OBJECT_ORDER = 22  # objects of 4 MiB, as the tool rbd makes them
 # EBLOCKLISTED of Ceph (include/rados.h) is this number.
 BLOCKLISTED = errno.ESHUTDOWN
+SET_KEY = b"netboot_set"  # of an image's metadata
 
 _OPTIONS = {
     # Else a write is answered when it is in this process: 19 us where an OSD takes 350 us of CPU.
@@ -83,6 +84,8 @@ _RBD: dict[str, Sequence[object]] = {
     "rbd_open": (c_void_p, c_char_p, POINTER(c_void_p), c_char_p),
     "rbd_close": (c_void_p,),
     "rbd_get_size": (c_void_p, POINTER(c_uint64)),
+    "rbd_metadata_get": (c_void_p, c_char_p, c_char_p, POINTER(c_size_t)),
+    "rbd_metadata_set": (c_void_p, c_char_p, c_char_p),
     "rbd_lock_acquire": (c_void_p, c_int),
     "rbd_lock_get_owners": (c_void_p, POINTER(c_int), POINTER(c_char_p), POINTER(c_size_t)),
     "rbd_lock_get_owners_cleanup": (POINTER(c_char_p), c_size_t),
@@ -284,6 +287,21 @@ class Image:
                 if error.errno != errno.ENOENT:  # it has let go meanwhile
                     raise
         _rbd("rbd_lock_acquire", self._image, LOCK_EXCLUSIVE)
+
+    def set_number(self) -> int:
+        """Return the number of ``note_set``; 0 if there is none."""
+        value = ctypes.create_string_buffer(64)
+        try:
+            _rbd("rbd_metadata_get", self._image, SET_KEY, value, byref(c_size_t(len(value))))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return 0
+            raise
+        return int(value.value)
+
+    def note_set(self, number: int) -> None:
+        """Note in the image which set of connections has it. Only the owner of the lock may do so."""
+        _rbd("rbd_metadata_set", self._image, SET_KEY, str(number).encode())
 
     def owners(self) -> list[bytes]:
         """Return the owner of the lock; an empty list if it is free."""

@@ -21,6 +21,7 @@ from netboot.pages.stores.sparse import NO_ROOM
 OPEN_AGAIN_SECONDS = 1.0
 # Of the lock that is let go, so that the next worker need not break it: an image takes 5 ms.
 CLOSE_SECONDS = 1.0
+TAKEN = "another server has taken over its pages"
 
 log = logging.getLogger(__name__)
 _complaints = Complaints(log)
@@ -34,6 +35,7 @@ class RbdFile:
         self._size_bytes = size_bytes
         self._descriptor = descriptor
         self._opened: _Opened | None = None
+        self._set_number = 0
 
     @property
     def size_bytes(self) -> int:
@@ -43,8 +45,14 @@ class RbdFile:
     def submit(self, order: Order, desk: Desk) -> None:
         """Give ``order`` to librbd."""
         if self._opened is None:
-            self._opened = _borrow(self._access, self._name)
+            self._opened = _borrow(self._access, self._name, self._set_number)
         self._opened.submit(order, desk)
+
+    def enter(self, set_number: int) -> None:
+        """Have the number noted in the image before the next order begins."""
+        self._set_number = max(self._set_number, set_number)
+        if self._opened is not None:
+            self._opened.enter(self._set_number)
 
     def read_now(self, offset: int, buffer: memoryview) -> None:
         """Raise BlockingIOError: no page is in this process."""
@@ -121,12 +129,16 @@ class _Place:
 
 
 class _Opened:
-    """An image that this process has open, or opens, for ``users`` page files."""
+    """An image that this process has open, or opens, for ``users`` page files.
 
-    def __init__(self, access: Access, name: str) -> None:
+    A thread prepares it for the newest set, ``set_number``. Orders wait for that.
+    """
+
+    def __init__(self, access: Access, name: str, set_number: int) -> None:
         self.access, self.name = access, name
         self.users = 0
         self.fenced = False
+        self._set_number = set_number
         self._cluster: Cluster | None = None
         self._image: Image | None = None
         self._closed = False
@@ -134,18 +146,30 @@ class _Opened:
         self._queue: list[tuple[Order, Desk]] = []
         self._under_way: dict[int, tuple[Order, Desk, Started]] = {}
         self._lock = threading.RLock()
-        threading.Thread(target=self._open, name="ceph open", daemon=True).start()
+        self._preparing = True
+        threading.Thread(target=self._prepare, name="ceph open", daemon=True).start()
 
     def submit(self, order: Order, desk: Desk) -> None:
-        """Begin ``order``, as soon as the image is open."""
+        """Begin ``order``, as soon as the image is prepared."""
         with self._lock:
-            if self._image is not None:
-                self._begin(self._image, order, desk)
-            elif self._error is None:
-                self._queue.append((order, desk))
-            else:
+            if self._error is not None:
                 order.error = self._error
                 desk.done(order)
+            elif self._preparing or self._image is None:
+                self._queue.append((order, desk))
+            else:
+                self._begin(self._image, order, desk)
+
+    def enter(self, set_number: int) -> None:
+        """Serve a set. Its orders wait until the image has the number."""
+        with self._lock:
+            if set_number <= self._set_number:
+                return
+            self._set_number = set_number
+            if self._preparing:
+                return
+            self._preparing = True
+        threading.Thread(target=self._prepare, name="ceph set", daemon=True).start()
 
     def _begin(self, image: Image, order: Order, desk: Desk) -> None:
         try:
@@ -177,52 +201,70 @@ class _Opened:
         self.fenced = True
         if self._cluster is not None:
             self._cluster.fenced = True
-        return Fenced("another server has taken over its pages")
+        return Fenced(TAKEN)
 
-    def _open(self) -> None:
-        """Open the image and take its lock, however long that takes."""
-        while not self._closed:
-            cluster, image = None, None
+    def _prepare(self) -> None:
+        """Open the image, take its lock and note the set in it, however long that takes."""
+        noted = None
+        while not self._is_prepared(noted):
+            number = self._set_number
             try:
-                cluster = _connect(self.access)
-                image = cluster.open(self.name)
-                image.own()
+                if self._image is None:
+                    self._open(number)
+                else:
+                    self._image.note_set(number)
             except OSError as error:
-                if image is not None:
-                    _close(image)
-                if cluster is not None:
-                    cluster.fenced |= error.errno == BLOCKLISTED
-                    _disconnect(cluster)
                 if error.errno == errno.ENOENT:
                     self._fail(Damaged(f"its image {self.name} is gone"))
-                    return
-                text = "pages: image %s cannot be opened: %s; trying again"
-                _complaints.warn(self.name, text, self.name, error.strerror)
-                time.sleep(OPEN_AGAIN_SECONDS)
-            except Exception as error:  # noqa: BLE001 - a fault of ours, told where it is waited for
+                elif self._image is not None and error.errno == BLOCKLISTED:
+                    self._fail(self._meaning(error))
+                else:
+                    text = "pages: image %s cannot be opened: %s; trying again"
+                    _complaints.warn(self.name, text, self.name, error.strerror)
+                    time.sleep(OPEN_AGAIN_SECONDS)
+            except Exception as error:  # noqa: BLE001 - Fenced, or a fault of ours: told to the orders
                 self._fail(error)
-                return
             else:
-                self._ready(cluster, image)
-                return
+                noted = number
 
-    def _ready(self, cluster: Cluster, image: Image) -> None:
+    def _is_prepared(self, noted: int | None) -> bool:
+        """Begin what waits, if the newest set is ``noted``. Return True if nothing is left to do."""
         with self._lock:
-            self._cluster = cluster
-            if not self._closed:
-                image.notify(_completions.descriptor)
-                self._image = image
-                _completions.follow(self)
+            goes_on = self._error is None and not self._closed
+            if goes_on and noted != self._set_number:
+                return False
+            self._preparing = False
+            if goes_on and self._image is not None:
                 queue, self._queue = self._queue, []
                 for order, desk in queue:
-                    self._begin(image, order, desk)
-                return
-        _close(image)
-        _disconnect(cluster)
+                    self._begin(self._image, order, desk)
+                return True
+        if self._closed:
+            self._close_all()
+        return True
+
+    def _open(self, number: int) -> None:
+        """Open the image for a set, and take its lock. Raises Fenced and OSError."""
+        cluster, image = _connect(self.access), None
+        try:
+            image = cluster.open(self.name)
+            _own(image, number)
+        except BaseException as error:
+            if image is not None:
+                _close(image)
+            if isinstance(error, OSError):
+                cluster.fenced |= error.errno == BLOCKLISTED
+            _disconnect(cluster)
+            raise
+        image.notify(_completions.descriptor)
+        with self._lock:
+            self._cluster, self._image = cluster, image
+        _completions.follow(self)
 
     def _fail(self, error: Exception) -> None:
         with self._lock:
             self._error = error
+            self.fenced |= isinstance(error, Fenced)
             queue, self._queue = self._queue, []
         for order, desk in queue:
             order.error = error
@@ -232,19 +274,35 @@ class _Opened:
         """Let the lock go, and wait for that as long as a healthy cluster takes. No order is left."""
         with self._lock:
             self._closed = True
-            image, self._image = self._image, None
-        if image is None or self._cluster is None:
-            return
-        _completions.leave(self)
-        cluster = self._cluster
-
-        def close() -> None:
-            _close(image)
-            _disconnect(cluster)
-
-        closing = threading.Thread(target=close, name="ceph close", daemon=True)
+            if self._preparing:
+                return  # the thread that prepares it closes it
+        closing = threading.Thread(target=self._close_all, name="ceph close", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
+
+    def _close_all(self) -> None:
+        with self._lock:
+            image, self._image = self._image, None
+        _completions.leave(self)
+        if image is not None and self._cluster is not None:
+            _close(image)
+            _disconnect(self._cluster)
+
+
+def _own(image: Image, set_number: int) -> None:
+    """Take the lock, and note the set in the image. Raises Fenced if a newer set has had the lock.
+
+    A worker that was stopped, or slow, may come here after its seat went to another server. A second
+    look is needed because the newer set may come between the first one and the lock.
+    """
+    if image.set_number() <= set_number:
+        image.own()
+        noted = image.set_number()
+        if noted < set_number:
+            image.note_set(set_number)
+        if noted <= set_number:
+            return
+    raise Fenced(TAKEN)
 
 
 def _close(image: Image) -> None:
@@ -290,15 +348,16 @@ _clusters: dict[Access, Cluster] = {}
 _lock = threading.Lock()  # of both
 
 
-def _borrow(access: Access, name: str) -> _Opened:
-    """Return the image of this process: opened twice, it would fence itself."""
+def _borrow(access: Access, name: str, set_number: int) -> _Opened:
+    """Return the image of this process, for a set: opened twice, it would fence itself."""
     _completions.begin()
     with _lock:
         found = _opened.get((access, name))
         if found is None or found.fenced:
-            found = _opened[access, name] = _Opened(access, name)
+            found = _opened[access, name] = _Opened(access, name, set_number)
         found.users += 1
-        return found
+    found.enter(set_number)
+    return found
 
 
 def _let_go(opened: _Opened) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from netboot.boot.limits import NBD_UNDER_WAY, NBD_WAITING, Limit
 from netboot.pages import control
-from netboot.pages.nbd.backing import Damaged, Desk, SlowFile
+from netboot.pages.nbd.backing import Damaged, Desk, NumberedFile, SlowFile
 from netboot.pages.nbd.export import Export
 from netboot.pages.stores.store import load
 from netboot.pages.worker.buffers import Area
@@ -26,12 +26,18 @@ class Areas(dict[str, Area]):
 
         Raises Damaged if the pages are lost, and OSError, with the descriptors left as they are.
         """
-        lease, seat = message["lease"], message["seat"]
-        area = self.get(lease)
-        if area is not None:
+        area = self.get(message["lease"])
+        if area is None:
+            area = self._open(message, descriptors)
+        else:
             for descriptor in descriptors:
                 os.close(descriptor)
-            return area
+        if isinstance(area.pages, NumberedFile):
+            area.pages.enter(message["set"])
+        return area
+
+    def _open(self, message: control.Message, descriptors: Sequence[int]) -> Area:
+        lease, seat = message["lease"], message["seat"]
         try:
             pages = load(message["store"]).adopt(descriptors, message["size_bytes"])
         except FileNotFoundError as error:

@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from netboot.pages.nbd.backing import Busy, Damaged, Fenced, Operation, Order, SlowFile
+from netboot.pages.nbd.backing import (
+    Busy,
+    Damaged,
+    Fenced,
+    NumberedFile,
+    Operation,
+    Order,
+    SlowFile,
+)
 from netboot.pages.stores import rbdfile
 from netboot.pages.stores.librbd import BLOCKLISTED, Access, Started
 from netboot.pages.stores.rbdfile import RbdFile, describe, described
@@ -27,6 +35,16 @@ class PlayedImage:
 
     def own(self) -> None:
         self.cluster.calls.append("own")
+        self.cluster.noted += self.cluster.rivals.pop(0) if self.cluster.rivals else 0
+
+    def set_number(self) -> int:
+        return self.cluster.noted
+
+    def note_set(self, number: int) -> None:
+        self.cluster.may_note.wait(10)
+        if self.cluster.note_error is not None:
+            raise self.cluster.note_error
+        self.cluster.noted = number
 
     def notify(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -48,10 +66,17 @@ class PlayedImage:
 
 
 class PlayedCluster:
-    """All connections of this class, and what the next ``open`` raises."""
+    """All connections of this class, and what the next ``open`` raises.
+
+    ``noted`` is the number in the image, which goes up by that of a rival when the lock is taken.
+    """
 
     made: list["PlayedCluster"] = []  # noqa: RUF012 - of one test
     errors: list[OSError] = []  # noqa: RUF012 - likewise
+    rivals: list[int] = []  # noqa: RUF012 - likewise
+    noted = 0
+    note_error: OSError | None = None
+    may_note = threading.Event()
 
     def __init__(self, access: Access) -> None:
         self.access = access
@@ -89,6 +114,9 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rbdfile, "OPEN_AGAIN_SECONDS", 0.001)
     monkeypatch.setattr(PlayedCluster, "made", [])
     monkeypatch.setattr(PlayedCluster, "errors", [])
+    monkeypatch.setattr(PlayedCluster, "rivals", [])
+    monkeypatch.setattr(PlayedCluster, "may_note", threading.Event())
+    PlayedCluster.may_note.set()
 
 
 @pytest.fixture
@@ -117,7 +145,7 @@ def read_order() -> Order:
 def test_the_description_has_all_that_a_worker_needs() -> None:
     descriptor = describe(ACCESS, "a")
     found = described(descriptor, 8192)
-    assert isinstance(found, SlowFile)
+    assert isinstance(found, NumberedFile)
     assert (found._access, found._name, found.size_bytes) == (ACCESS, "a", 8192)
     assert list(found.descriptors()) == [descriptor]
     found.close()
@@ -214,4 +242,89 @@ def test_the_last_one_closes_image_and_connection() -> None:
     image.complete(1)
     waiting.join()
     found.close()
+    until(lambda: image.closed and image.cluster.closed)
+
+
+def test_orders_of_a_set_wait_until_the_image_has_its_number(pages: RbdFile) -> None:
+    desk = Place()
+    pages.enter(5)
+    pages.submit(read_order(), desk)
+    image = image_of()
+    until(lambda: image.started)
+    assert image.cluster.noted == 5
+    PlayedCluster.may_note.clear()
+    pages.enter(4)
+    pages.submit(read_order(), desk)
+    assert len(image.started) == 2, "an older set changes nothing"
+    pages.enter(6)
+    pages.enter(7)
+    pages.submit(read_order(), desk)
+    image.complete(1, 4096)
+    until(lambda: desk.orders)
+    assert len(image.started) == 2
+    PlayedCluster.may_note.set()
+    until(lambda: len(image.started) == 3)
+    assert image.cluster.noted == 7
+
+
+def test_an_image_that_a_newer_set_has_had_is_left_alone(
+    pages: RbdFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlayedCluster, "noted", 6)
+    desk = Place()
+    pages.enter(5)
+    pages.submit(read_order(), desk)
+    until(lambda: desk.orders)
+    assert isinstance(desk.orders[0].error, Fenced)
+    image = image_of()
+    assert image.closed and not image.started and image.cluster.calls == []
+    later = described(describe(ACCESS, "a"), 8192)
+    later.enter(7)
+    later.submit(read_order(), desk)
+    until(lambda: image_of(1).started)
+    later.close()
+
+
+def test_a_newer_set_that_comes_just_before_the_lock_keeps_the_pages(pages: RbdFile) -> None:
+    PlayedCluster.rivals.append(6)
+    desk = Place()
+    pages.enter(5)
+    pages.submit(read_order(), desk)
+    until(lambda: desk.orders)
+    assert isinstance(desk.orders[0].error, Fenced)
+    image = image_of()
+    assert image.closed and not image.started
+    assert (image.cluster.calls, image.cluster.noted) == (["own"], 6)
+
+
+def test_a_set_that_cannot_be_noted_because_another_server_has_the_image_is_fenced(
+    pages: RbdFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Place()
+    pages.enter(5)
+    pages.submit(read_order(), desk)
+    image = image_of()
+    until(lambda: image.started)
+    monkeypatch.setattr(PlayedCluster, "note_error", OSError(BLOCKLISTED, "blocklisted"))
+    pages.enter(6)
+    pages.submit(read_order(), desk)
+    until(lambda: desk.orders)
+    assert isinstance(desk.orders[0].error, Fenced)
+    assert image.cluster.fenced
+    image.complete(1, -BLOCKLISTED)
+    until(lambda: len(desk.orders) == 2)
+
+
+def test_a_page_file_that_is_closed_while_its_number_is_noted_closes_the_image() -> None:
+    found, desk = described(describe(ACCESS, "a"), 8192), Place()
+    found.submit(read_order(), desk)
+    image = image_of()
+    until(lambda: image.started)
+    image.complete(1, 4096)
+    until(lambda: desk.orders)
+    PlayedCluster.may_note.clear()
+    found.enter(1)
+    found.close()
+    assert not image.closed
+    PlayedCluster.may_note.set()
     until(lambda: image.closed and image.cluster.closed)

@@ -3,16 +3,21 @@
 import os
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from netboot.pages import control
 from netboot.pages.nbd.backing import Damaged
+from netboot.pages.stores import memory
 from netboot.pages.stores.disk import DiskStore
+from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.stores.store import PageStore
 from netboot.pages.stores.tiered import TieredStore
+from netboot.pages.worker import areas as worker_areas
 from netboot.pages.worker.areas import Areas, closed_on_error
 from netboot.pages.worker.desk import Desk
+from tests.support.slow_file import Stalled
 
 MIB = 1 << 20
 
@@ -81,3 +86,21 @@ def test_a_damaged_ledger_is_that_of_all_areas_of_its_store(tmp_path: Path) -> N
         assert areas.of_file("/another/a.pages", inodes["a"]) == []
         for name in "ab":
             areas.forget(name)
+
+
+def test_a_page_file_of_several_servers_is_told_each_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[int] = []
+
+    class Numbered(Stalled):
+        def enter(self, set_number: int) -> None:
+            entered.append(set_number)
+
+    with closing(MemoryStore()) as store, closing(store.create("a", MIB)) as pages:
+        found = SimpleNamespace(adopt=lambda given, size: Numbered(memory.adopt(given, size)))
+        monkeypatch.setattr(worker_areas, "load", lambda kind: found)
+        areas = Areas(Desk())
+        for number in (0, 7, 7, 9):
+            given = [os.dup(each) for each in pages.descriptors()]
+            areas.adopt({**connect(store), "set": number}, given)
+        areas.forget("a")
+    assert entered == [0, 7, 7, 9]
