@@ -119,6 +119,7 @@ def told(progress: dict[str, Any]) -> str:
     gone = f"; {moved} moved, {progress['copying']} of them being copied" if moved else ""
     if not left:
         return f"empty: no PC has pages here{gone}"
-    if not moves:
-        return f"{areas} left, until the PCs boot again{gone}"
+    if not moves:  # a server of an earlier release does not tell why
+        why = f": {progress['stays']}" if progress.get("stays") else ""
+        return f"{areas} left, until the PCs boot again{why}{gone}"
     return f"{areas} left, which move to other servers{gone}"

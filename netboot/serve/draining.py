@@ -60,7 +60,8 @@ class Progress:
 
     ``moves``: of these the legs that go while their PC runs; all others go at its next boot.
     ``moved``: legs that went since this server started. ``copying``: of these, those that are being
-    copied now, at the earliest end of their copy.
+    copied now, at the earliest end of their copy. ``stays``: why those that are left do not go while
+    their PCs run; empty if they do.
     """
 
     drained: bool
@@ -70,6 +71,7 @@ class Progress:
     moves: int = 0
     moved: int = 0
     copying: int = 0
+    stays: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -141,17 +143,23 @@ class Draining:
         if order is None:
             return Progress(drained=False, left=len(left), moved=self._moved)
         self._copies = [end for end in self._copies if end > self._now()]
-        moves = len(left) if self._moves_legs() else 0
+        stays = self._stays() if left else ""
+        moves = 0 if stays else len(left)
         return Progress(
-            True, order.since, order.by, len(left), moves, self._moved, len(self._copies)
+            True, order.since, order.by, len(left), moves, self._moved, len(self._copies), stays
         )
 
     def _left(self) -> dict[str, tuple[Lease, bool]]:
         return self._table.with_pages(self._now(), self._profile.swap.patience)
 
-    def _moves_legs(self) -> bool:
+    def _stays(self) -> str:
+        """Return why no leg can go while its PC runs; empty if it can."""
         swap = self._profile.swap
-        return swap.layout == "mirror" and len(swap.servers) >= FEWEST_SERVERS
+        if swap.layout != "mirror":
+            return f"with layout {swap.layout} a page is on one server only"
+        if len(swap.servers) < FEWEST_SERVERS:
+            return f"a mirror over {len(swap.servers)} servers has no further one for its copies"
+        return ""
 
     async def run(self) -> None:
         """Move legs, one after the other, for as long as the order stands."""
@@ -163,7 +171,7 @@ class Draining:
 
     def _next(self) -> Lease | None:
         """Return a leg that can go now; None if there is none, or if enough are being copied."""
-        if self._order is None or not self._moves_legs():
+        if self._order is None or self._stays():
             return None
         now, left = self._now(), self._left()
         self._copies = [end for end in self._copies if end > now]

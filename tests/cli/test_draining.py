@@ -110,7 +110,11 @@ def test_areas_of_other_layouts_leave_at_the_next_boot(
 ) -> None:
     server.steps = [progress(left=7)]
     draining.drain(server.address, key, wait=False, as_json=False)
-    assert "7 areas left, until the PCs boot again" in capsys.readouterr().out
+    assert "7 areas left, until the PCs boot again\n" in capsys.readouterr().out
+    server.steps = [progress(left=1, stays="a mirror over 2 servers has no further one")]
+    draining.drain(server.address, key, wait=False, as_json=False)
+    told = capsys.readouterr().out
+    assert "1 area left, until the PCs boot again: a mirror over 2 servers has no further" in told
 
 
 def test_an_interrupt_ends_the_waiting_alone_and_says_so(

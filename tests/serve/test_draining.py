@@ -190,8 +190,16 @@ def test_a_leg_stands_still_for_less_than_five_seconds(tmp_path: Path) -> None:
     assert REFUSED_SECONDS + 2.0 < 5.0
 
 
-@pytest.mark.parametrize("text", [PAIR, SPREAD])
-def test_where_no_leg_can_go_pcs_leave_at_their_next_boot(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [
+        (PAIR, "a mirror over 2 servers has no further one for its copies"),
+        (SPREAD, "with layout spread a page is on one server only"),
+    ],
+)
+def test_where_no_leg_can_go_pcs_leave_at_their_next_boot(
+    tmp_path: Path, text: str, stays: str
+) -> None:
     room = Room(tmp_path, text)
     lease = room.attach(1)
     room.whole = {lease.seat}
@@ -200,12 +208,13 @@ def test_where_no_leg_can_go_pcs_leave_at_their_next_boot(tmp_path: Path, text: 
     room.run(lambda: room.now > begin + 120)
     assert not room.hung_up and room.table.is_in_use(lease.export)
     assert (room.draining.progress().left, room.draining.progress().moves) == (1, 0)
+    assert room.draining.progress().as_json()["stays"] == stays
     assert room.leases.grant(lease.seat, LeaseRequest(1, fresh=True)) == Refused(DRAINED)
     assert room.table.has(lease.export), "a request of a PC that runs ends nothing"
     room.table.let_go(lease.generation, room.now)  # it is switched off
     assert room.draining.progress().left == 1
     assert room.leases.grant(lease.seat, LeaseRequest(1, fresh=True)) == Refused(DRAINED)
-    assert room.draining.progress().left == 0
+    assert room.draining.progress() == Progress(True, 1000.0, "anna")
 
 
 def test_a_pc_that_is_off_for_longer_than_its_patience_does_not_count(tmp_path: Path) -> None:
