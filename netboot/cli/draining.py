@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import socket
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from netboot.cli.feeds import default_key, read_key
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 from netboot.profile import arguments
+from netboot.profile.reading import quoted
 
 PORT = 8080  # of HTTP, unless the server's profile has another one
 SECOND = 1.0
@@ -82,7 +84,17 @@ def undrain(server: ServerArgument, key: KeyOption = None, as_json: JsonOption =
 
 
 def _address(server: str) -> str:
-    return arguments.parse_server(server if ":" in server else f"{server}:{PORT}")
+    """Return the HTTP address of a server that can be found. Raises OperatorError."""
+    address = arguments.parse_server(server, where="SERVER", port=PORT)
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise OperatorError(
+            f"SERVER: no machine has the name {quoted(host)}",
+            hint="give the address of the page server, as in swap.servers of the profile",
+        ) from None
+    return address
 
 
 def _person() -> str:

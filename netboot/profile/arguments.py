@@ -80,9 +80,10 @@ def is_host(name: str) -> bool:
     return True
 
 
-def parse_server(text: str) -> str:
+def parse_server(text: str, *, where: str = "--server", port: int | None = None) -> str:
     """Return ``HOST:PORT`` of a server's HTTP, also if it is written as a URL.
 
+    ``where`` is its option or argument. It may come without a port if there is a usual ``port``.
     Raises OperatorError.
     """
     bare = text.strip().removeprefix("http://").rstrip("/")
@@ -91,9 +92,11 @@ def parse_server(text: str) -> str:
         match = None
     if match is not None and match[2] and 1 <= int(match[2]) <= 65535:
         return bare
+    if match is not None and not match[2] and port is not None:
+        return f"{bare}:{port}"
     guess = f"; did you mean '{bare}:8080'?" if match is not None and not match[2] else ""
-    expected = "HOST:PORT such as 127.0.0.1:8080"
-    raise OperatorError(f"--server: expected {expected}, found {quoted(text)}{guess}")
+    expected = "HOST:PORT such as 127.0.0.1:8080" if port is None else "HOST or HOST:PORT"
+    raise OperatorError(f"{where}: expected {expected}, found {quoted(text)}{guess}")
 
 
 def parse_word(where: str, kind: Text[T], text: str) -> T:

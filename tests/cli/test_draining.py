@@ -1,6 +1,8 @@
 """``netboot pages drain`` against a played server."""
 
 import json
+import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -156,3 +158,23 @@ def test_a_wrong_key_is_told(server: Server, tmp_path: Path) -> None:
     server.steps = [progress()]
     with pytest.raises(OperatorError, match="wrong key"):
         draining.drain(server.address, path, wait=True, as_json=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("a b", "SERVER: expected HOST or HOST:PORT, found 'a b'"),
+        ("10.0.0.3:x", "SERVER: expected HOST or HOST:PORT, found '10.0.0.3:x'"),
+        ("nonsense.invalid", "SERVER: no machine has the name 'nonsense.invalid'"),
+    ],
+)
+def test_a_bad_address_is_told_before_a_missing_key(
+    tmp_path: Path, address: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    for order in (draining.drain, draining.undrain):
+        with pytest.raises(OperatorError, match=re.escape(problem)):
+            order(address, tmp_path / "missing", as_json=False)
