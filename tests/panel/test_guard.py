@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from netboot.panel.web import files
+from netboot.panel.web.guard import HEADERS, MOST_BYTES, TOO_LARGE
 from tests.panel.browser import HOST
 from tests.panel.conftest import PASSWORD, Desk, make_desk
 
@@ -104,6 +105,33 @@ def test_each_answer_has_the_headers_of_security(desk: Desk, path: str) -> None:
     own = path in ("/", "/docs") or path.startswith("/static")
     if headers["content-type"] != "application/json" or not own:
         assert headers["cache-control"] == ("no-cache" if own else "no-store")
+
+
+LONG = b'"' + b"x" * MOST_BYTES + b'"'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status"),
+    [
+        ("/api/v1/login", LONG, {}, 413),  # as from a browser that sends in pieces
+        ("/api/v1/login", b"", {"content_length": str(MOST_BYTES + 1)}, 413),
+        ("/api/v1/login", b"", {"content_length": "9" * 999}, 413),
+        ("/nothing", b"", {"content_length": str(MOST_BYTES + 1)}, 413),
+        ("/api/v1/login", b"{", {}, 422),
+        ("/api/v1/login", b"{}", {"origin": "null"}, 403),
+        ("/api/v1/login", b"{}", {"host": "evil.example"}, 421),
+    ],
+)
+def test_a_refusal_has_the_headers_of_all_answers(
+    desk: Desk, path: str, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = desk.browser().ask("POST", path, body, **headers)
+    assert answer.status == status
+    assert {name: answer.headers.get(name.lower()) for name in HEADERS} == HEADERS
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.detail
+    if status == 413:
+        assert answer.detail == TOO_LARGE
 
 
 def test_a_file_is_packed_and_sent_once(desk: Desk) -> None:

@@ -1,5 +1,7 @@
 """The web server's own limits, over real sockets on loopback."""
 
+import http.client
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ import pytest
 
 from netboot.errors import OperatorError
 from netboot.panel.web import server
+from netboot.panel.web.guard import HEADERS
 from tests.panel.conftest import Desk
 from tests.panel.serving import PATIENCE, serving, unread
 
@@ -149,6 +152,16 @@ def test_what_is_no_request_is_answered_or_hung_up_on(port: int, sent: bytes) ->
         assert data == b"" or b" 400 " in data or b" 421 " in data
     with _connected(port, GET) as sock:
         assert _is_answered(sock)
+
+
+def test_what_is_no_request_is_refused_with_the_headers_of_all_answers(port: int) -> None:
+    with _connected(port, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n") as sock:
+        answer = http.client.HTTPResponse(sock)
+        answer.begin()
+        assert answer.status == 400
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert json.load(answer)["detail"].startswith("request: expected HTTP/1.1")
 
 
 def test_no_version_of_a_library_is_told(port: int) -> None:

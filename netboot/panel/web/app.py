@@ -6,16 +6,16 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 import netboot
-from netboot.boot.limits import PANEL_BODY
 from netboot.panel.login.accounts import Accounts
 from netboot.panel.login.sessions import Sessions
 from netboot.panel.ports import Ports
 from netboot.panel.web import api, description, entry, files, problems
 from netboot.panel.web.access import Panel
-from netboot.panel.web.guard import Guard
+from netboot.panel.web.guard import MOST_BYTES, Guard
 from netboot.panel.web.stream import Hub
 
 ABOUT = """The room of netboot, live: seats, servers, troubles, history, orders.
@@ -54,9 +54,10 @@ def create_app(
         redoc_url=None,
         generate_unique_id_function=description.name_of,
         lifespan=lifespan,
-        max_body_size=PANEL_BODY.per_address,
         middleware=[
             Middleware(Guard, names),
+            # Inside the guard, because FastAPI's own limit answers before it, without its headers.
+            Middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BYTES),
             Middleware(GZipMiddleware, minimum_size=PACKED_BYTES, compresslevel=PACKED_LEVEL),
         ],
     )

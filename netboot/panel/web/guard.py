@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from netboot.boot.limits import PANEL_BODY
+
 log = logging.getLogger(__name__)
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -36,6 +38,8 @@ HEADERS = {
 }
 MOST_SHOWN = 80  # characters of a request
 NOT_KEPT = "no-store"  # of all that does not say otherwise
+MOST_BYTES = PANEL_BODY.per_address or 0  # of a body
+TOO_LARGE = f"body: more than {MOST_BYTES} bytes; send less"
 
 
 def problem(text: str) -> bytes:
@@ -111,6 +115,9 @@ class Guard:
                 f"header Host: {hosts[0][:MOST_SHOWN]!r} is not a name of this panel; use its IP address, or "
                 "start 'netboot panel' with that name"
             )
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length[:MOST_SHOWN]) > MOST_BYTES:
+            return 413, TOO_LARGE
         if scope["method"] in SAFE:
             return None
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")

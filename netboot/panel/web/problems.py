@@ -11,11 +11,10 @@ from starlette.exceptions import HTTPException as StarletteException
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from netboot.boot.limits import PANEL_BODY
 from netboot.errors import OperatorError
 from netboot.panel.ports import PortError
 from netboot.panel.web.answers import JSON
-from netboot.panel.web.guard import problem
+from netboot.panel.web.guard import TOO_LARGE, problem
 
 T = TypeVar("T")
 
@@ -91,8 +90,7 @@ async def _http(request: Request, error: Exception) -> Response:
             may = headers["Allow"] = _allowed(request) or headers.get("Allow", "GET")
             text = f"method {request.method} at {path!r}: expected {may}; {DOCS}"
         case 413:
-            most = PANEL_BODY.per_address or 0
-            text = f"body: more than {most} bytes; send less"
+            text = TOO_LARGE
         case 400:
             text = f"body: expected JSON, found other data; {DOCS}"
         case _:

@@ -14,6 +14,7 @@ from netboot.errors import OperatorError
 from netboot.host.text import cause
 from netboot.panel.login.lockout import network
 from netboot.panel.web.access import Panel
+from netboot.panel.web.guard import HEADERS, NOT_KEPT, problem
 
 MOST, MOST_OF_ADDRESS = PANEL_CONNECTIONS.in_total or 0, PANEL_CONNECTIONS.per_address or 0
 REQUEST_SECONDS = PANEL_CONNECTIONS.seconds or 0.0
@@ -70,6 +71,20 @@ class Connection(H11Protocol):
             self._request = None
         elif not whole and self._request is None:
             self._request = self.loop.call_later(REQUEST_SECONDS, self._hang_up)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request, in the form of all other errors, and hang up."""
+        body = problem("request: expected HTTP/1.1, found other data; use a browser")
+        fields = HEADERS | {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Cache-Control": NOT_KEPT,
+            "Connection": "close",
+        }
+        head = h11.Response(status_code=400, headers=list(fields.items()), reason=b"Bad Request")
+        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _hang_up(self) -> None:
         self.transport.abort()
