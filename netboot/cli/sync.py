@@ -60,25 +60,28 @@ def sync(
 
     Nothing that the other server has by its digest is sent again. After an interruption the same
     command goes on from there. PCs get all of an image or none of it. Needs rsync on both machines.
+    Of the files in `seat.files` those in /etc/netboot are copied; the others are named.
     """
     from netboot.cli import show
     from netboot.deploy import layout
     from netboot.deploy.peer import Peer
-    from netboot.deploy.sync import Source
+    from netboot.deploy.sync import Source, seat_files
     from netboot.deploy.sync import sync as copy
     from netboot.profile import file as profile_file
 
     path = find_profile(profile)
-    left_out = _left_out(profile_file.load(path))  # a profile with mistakes is not spread
+    room = profile_file.load(path)  # a profile with mistakes is not spread
+    files, left_out = seat_files(room.seat_files, layout.CONFIGURATION)
     installed = layout.IMAGES / "current"
     build = images or (installed if installed.exists() else last_build())
     if build is None:
         raise OperatorError("there are no boot files", hint="netboot build, or --images FOLDER")
-    source = Source(path, build, roots, state, layout.IMAGES, layout.CONFIGURATION)
+    source = Source(path, build, roots, state, layout.IMAGES, layout.CONFIGURATION, files)
     with show.BuildProgress() as progress:
         report = copy(source, Peer(host, shlex.split(ssh)), progress, secret=secret)
-    for each in left_out:
-        print(f"netboot: not copied: {each}, which the profile names", file=sys.stderr)
+    report.left_out = [f"{each}, which the profile names" for each in _left_out(room)] + left_out
+    for each in report.left_out:
+        print(f"netboot: not copied: {each}", file=sys.stderr)
     print(json.dumps(report.as_json()) if as_json else _told(report))
 
 

@@ -6,7 +6,9 @@ has by digest is not sent again.
 """
 
 import hashlib
-from collections.abc import Collection
+import os
+import stat
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ from netboot.images import manifest
 from netboot.images.manifest import MANIFEST_FILE
 from netboot.images.progress import Progress
 from netboot.roots.library import CURRENT, LOCK_FILE, MANIFEST_SUFFIX, Library, Version
+from netboot.serve.seat_content import read_files
 from netboot.serve.secret import SECRET_FILE, Secrets, load_secrets
 
 ARRIVING = ".arriving"  # in a folder of root images: versions that are not whole yet
 PART = ".part"  # of the folder of a build that is not whole yet
 BUILD_PREFIX, KEY_DIGITS = "sync-", 12  # of the folder of a build
 KEPT_BUILDS = 3
+PROGRAM = 0o755
 
 # $1: the folder of root images, $2: of builds, $3: the name of a build, then small files. Prints
 # NAME/SHORT.json of each version, NAME/current=SHORT.json, build=whole, build=current, and sums.
@@ -69,7 +73,8 @@ class Source:
     """The files of this server. They have the same places on the other one.
 
     ``images`` is the folder of a build; its place there is ``builds``. ``profile`` goes to the
-    folder ``configuration``, and so do the definitions of root images that are in it here.
+    folder ``configuration``, and so do the definitions of root images that are in it here. ``files``
+    are further ones of that folder (``seat_files``).
     """
 
     profile: Path
@@ -78,6 +83,7 @@ class Source:
     state: Path
     builds: Path
     configuration: Path
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(slots=True)
@@ -85,6 +91,7 @@ class Report:
     """The result: what the other server has now that it did not have before.
 
     ``reloaded``: its service has read its files again. Else a running server needs a SIGHUP.
+    ``left_out``: what the profile names and the other server has of its own, one line each.
     """
 
     host: str
@@ -95,6 +102,7 @@ class Report:
     files: list[str] = field(default_factory=list)
     secret: bool = False
     reloaded: bool = False
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -118,9 +126,9 @@ def sync(source: Source, peer: Peer, progress: Progress, *, secret: bool = False
     there = set(peer.run(_LOOK, *words).splitlines())
     _send_versions(source.roots, there, peer, progress, report)
     _send_build(source, build, there, peer, progress, report)
-    for place, content in small.items():
+    for place, (content, mode) in small.items():
         if f"{hashlib.sha256(content).hexdigest()}  {place}" not in there:
-            peer.put(place, content, READABLE)
+            peer.put(place, content, mode)
             report.files.append(str(place))
     if secret:
         progress.step("the secret")
@@ -208,11 +216,47 @@ def _send_build(
     report.boot_files = str(source.builds / build.name)
 
 
-def _small_files(source: Source) -> dict[Path, bytes]:
-    """Return the definitions and the profile by their places on the other server."""
+def _small_files(source: Source) -> dict[Path, tuple[bytes, int]]:
+    """Return content and mode of small files by their places on the other server.
+
+    The profile comes last: a server that reads it finds what it names.
+    """
     folder = source.configuration / "images"
-    found = {path: path.read_bytes() for path in sorted(folder.glob("*.yaml"))}
-    return {**found, source.configuration / source.profile.name: source.profile.read_bytes()}
+    found = {path: (path.read_bytes(), READABLE) for path in sorted(folder.glob("*.yaml"))}
+    for path in source.files:
+        mode = PROGRAM if path.stat().st_mode & stat.S_IXUSR else READABLE
+        found[path] = path.read_bytes(), mode
+    place = source.configuration / source.profile.name
+    return {**found, place: (source.profile.read_bytes(), READABLE)}
+
+
+def seat_files(
+    named: Iterable[tuple[str, str]], configuration: Path
+) -> tuple[tuple[Path, ...], list[str]]:
+    """Return the files of `seat.files` that are copied, and a line for each other one.
+
+    ``named`` are place on the PC and path here. Only those in the folder ``configuration`` are
+    copied: elsewhere, such as in /etc, the other server has files of its own. They are refused as a
+    server refuses them. A file that others may not read stays here, because it would be readable
+    there.
+    """
+    taken: list[Path] = []
+    left_out: list[str] = []
+    for place, name in named:
+        path = Path(os.path.normpath(name))
+        if not path.is_relative_to(configuration):
+            left_out.append(f"{name}, which seat.files names; files in {configuration} are copied")
+            continue
+        refused = read_files({place: name})[1]
+        if refused:
+            left_out += refused
+        elif not path.stat().st_mode & stat.S_IROTH:
+            left_out.append(
+                f"{name}: others may not read it here; copy it by hand, or chmod o+r it"
+            )
+        else:
+            taken.append(path)
+    return tuple(dict.fromkeys(taken)), left_out
 
 
 def _send_secret(state: Path, peer: Peer) -> bool:

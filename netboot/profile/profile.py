@@ -194,6 +194,12 @@ class Profile(Section):
         return frozenset(image for image in images if is_path(image))
 
     @property
+    def seat_files(self) -> tuple[tuple[str, str], ...]:
+        """The files of this server that PCs of this room get (`seat.files`): place and path of each."""
+        found = {each for own in self._owns().values() for each in own.files.items()}
+        return tuple(sorted(found))
+
+    @property
     def image_names(self) -> frozenset[str]:
         """The names of all root images whose versions PCs of this room boot."""
         roots = self._roots().values()

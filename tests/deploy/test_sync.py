@@ -16,7 +16,7 @@ import pytest
 
 from netboot.cli import sync as verb
 from netboot.deploy.peer import Peer
-from netboot.deploy.sync import ARRIVING, KEPT_BUILDS, Report, Source, sync
+from netboot.deploy.sync import ARRIVING, KEPT_BUILDS, Report, Source, seat_files, sync
 from netboot.errors import OperatorError
 from netboot.profile.file import parse
 from netboot.roots.library import Library
@@ -158,6 +158,24 @@ def test_an_interruption_costs_what_was_on_its_way_and_shows_no_half_image(pair:
 
 
 @pytest.mark.root
+def test_files_of_seats_are_copied_before_the_profile(pair: Pair) -> None:
+    logo, script = pair.folder / "etc/files/logo.png", pair.folder / "etc/files/start"
+    logo.parent.mkdir()
+    logo.write_bytes(b"\x89PNG")
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    pair.source = replace(pair.source, files=(logo, script))
+    assert pair.sync().files[-3:] == [str(logo), str(script), str(pair.folder / "etc/room.yaml")]
+    for path, mode in ((logo, 0o644), (script, 0o755)):
+        there = pair.path(f"etc/files/{path.name}")
+        assert there.read_bytes() == path.read_bytes()
+        assert stat.S_IMODE(there.stat().st_mode) == mode
+    assert pair.sync().is_empty
+    logo.write_bytes(b"\x89PNG2")
+    assert pair.sync().files == [str(logo)]
+
+
+@pytest.mark.root
 def test_a_damaged_arrival_is_removed_and_sent_again(pair: Pair) -> None:
     version = make_version(pair.library)
     arriving = pair.path(f"roots/{ARRIVING}/kiosk")
@@ -274,3 +292,22 @@ def test_paths_that_stay_here_are_named(tmp_path: Path) -> None:
     text = "root: {kind: nbd, image: /srv/room.img}\nboot: {kernel: /boot/vmlinuz}\n"
     assert verb._left_out(parse(text, "x")) == ["/boot/vmlinuz", "/srv/room.img"]
     assert verb._left_out(parse("swap: {capacity: 64MiB}\n", "x")) == []
+
+
+def test_files_of_seats_outside_the_configuration_stay_here_and_are_named(tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    for name, mode in (("logo", 0o644), ("key", 0o640), ("big", 0o644)):
+        (etc / name).write_bytes(bytes((2 if name == "big" else 0) << 20))
+        (etc / name).chmod(mode)
+    files = {"a": "logo", "b": "key", "c": "big", "d": "gone", "e": "../hosts", "f": "logo"}
+    rows = "".join(f"    /usr/share/{key}: {etc}/{name}\n" for key, name in files.items())
+    room = parse(f"swap: {{capacity: 64MiB}}\nseat:\n  files:\n{rows}", "x")
+    taken, left_out = seat_files(room.seat_files, etc)
+    assert taken == (etc / "logo",)
+    assert [line.partition(f"{etc}/")[2] for line in left_out] == [
+        "key: others may not read it here; copy it by hand, or chmod o+r it",
+        f"big: too large: all files of seat.files have at most {MIB} bytes; the PC gets no /usr/share/c",
+        "gone: cannot be read: No such file or directory; the PC gets no /usr/share/d",
+        f"../hosts, which seat.files names; files in {etc} are copied",
+    ]
