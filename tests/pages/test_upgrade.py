@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,17 +13,12 @@ import pytest
 from netboot.errors import OperatorError
 from netboot.pages import static, upgrade
 from tests.support.nbd_client import NbdClient
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.system
 
 PAGE = bytes(range(256)) * 16
 COMMAND = (sys.executable, "-P", "-m", "netboot", "pages", "--export", "a=64MiB")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 class Serving:
@@ -49,7 +43,7 @@ class Serving:
 
     def end(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
-        self.process.wait(10)
+        self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -127,7 +121,7 @@ def test_the_workers_of_the_program_before_leave_nothing_behind(
     server = serve("memory")
     before = set(server.workers())
     static.upgrade_static(server.address, server.store)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while before & set(server.workers()):  # a zombie counts as a child as well
         assert time.monotonic() < deadline, "still there"
         time.sleep(0.02)
@@ -176,5 +170,5 @@ def test_the_end_of_the_whole_process_group_is_no_news() -> None:
         assert serving.stdout is not None
         assert serving.stdout.readline().startswith("listening")
         os.killpg(serving.pid, signal.SIGTERM)
-        _, complaints = serving.communicate(timeout=10)
+        _, complaints = serving.communicate(timeout=60)
     assert (serving.returncode, complaints) == (0, "")

@@ -407,11 +407,11 @@ def test_the_key_is_in_no_text_of_a_source() -> None:
 
 def test_a_port_that_nobody_serves_is_told(tmp_path: Path) -> None:
     async def work() -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        async with following(Source(address=f"127.0.0.1:{port}")) as (follower, heard):
-            await until(lambda: heard.reasons)
-            assert follower.reason == "cannot connect: Connection refused"
+        with socket.socket() as unserved:
+            unserved.bind(("127.0.0.1", 0))  # and kept, so that no other program serves it
+            port = unserved.getsockname()[1]
+            async with following(Source(address=f"127.0.0.1:{port}")) as (follower, heard):
+                await until(lambda: heard.reasons)
+                assert follower.reason == "cannot connect: Connection refused"
 
     run(work())

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import threading
 import time
@@ -24,6 +23,7 @@ from netboot.panel.metrics import CONTENT_TYPE, Metrics
 from netboot.panel.room import Room
 from tests import ROOT
 from tests.panel.feeding import MIB, a_report, a_room, a_seat, figures, mac_of
+from tests.support.ports import free_port
 
 NOW = 1_700_000_000.0
 A, B = "a.sock", "10.0.0.2:8080"
@@ -343,9 +343,7 @@ def ask(port: int, path: str, **words: str) -> Any:
 @contextmanager
 def prometheus(folder: Path, target: int) -> Iterator[int]:
     """Run Debian's Prometheus on loopback; it scrapes ``target`` each second."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     job = {"job_name": "netboot", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
     config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
     (folder / "prometheus.yml").write_text(json.dumps(config))

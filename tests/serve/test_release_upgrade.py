@@ -15,8 +15,8 @@ import pytest
 from netboot.boot import ticket
 from tests import ROOT
 from tests.attack.machines import Machine, bridged
-from tests.pages.test_upgrade import free_port
 from tests.support.images import write_manifest
+from tests.support.ports import free_port
 
 # 0.1.0: the last commit before the modules of netboot/ moved into packages.
 RELEASE = "f9e7a45727cebdbfd7fc9340bcce30595e7eeb2c"
@@ -67,7 +67,7 @@ def running() -> Iterator[list["subprocess.Popen[str]"]]:
     yield processes
     for process in reversed(processes):
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def line(process: "subprocess.Popen[str]") -> str:
@@ -85,7 +85,7 @@ def load(*command: str) -> "subprocess.Popen[str]":
 
 def end(process: "subprocess.Popen[str]") -> int:
     """Return the number of pages that a load wrote and read back before and after the upgrade."""
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     return int(said)
 

@@ -11,7 +11,6 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests import ROOT
+from tests.support.ports import free_port
 
 PROGRAMS = ("ceph-authtool", "ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "rbd", "monmaptool")
 POOL = "swap"
@@ -81,7 +81,7 @@ class Cluster:
         self.conf = folder / "ceph.conf"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        fsid, port = str(uuid.uuid4()), _free_port()
+        fsid, port = str(uuid.uuid4()), free_port()
         self.conf.write_text(_CONF.format(fsid=fsid, port=port, folder=folder))
         try:
             self._make(fsid, port)
@@ -193,13 +193,6 @@ class Cluster:
 
 def _end_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def _run(command: Sequence[str]) -> str:
