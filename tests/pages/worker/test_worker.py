@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -90,13 +91,23 @@ def test_a_seat_that_floods_keeps_nobody_from_reading(leases: Running) -> None:
         flood.sock.setblocking(False)
         request = memoryview(flood.request(1, 0, 128 << 10) + bytes(128 << 10))
         unsent = request
-        for _ in range(100):
+
+        def read() -> None:
+            nonlocal unsent
             with contextlib.suppress(BlockingIOError):
                 unsent = unsent[flood.sock.send(unsent) :] or request
             with contextlib.suppress(BlockingIOError):
                 flood.sock.recv(1 << 20)
             assert reader.read(0, 4096) == bytes(4096)
-    wait_for(lambda: leases.server.waited().get("share", 0.0) > 0)
+
+        def shares() -> bool:
+            read()
+            return leases.server.waited().get("share", 0.0) > 0
+
+        for _ in range(100):
+            read()
+        # On a busy machine the worker may have found both of them ready in none of 100 polls.
+        wait_for(shares)
 
 
 @pytest.mark.parametrize(("command", "flags"), [(6, 2), (4, 0)], ids=["zeroes", "trim"])
@@ -107,9 +118,40 @@ def test_a_storm_of_requests_that_take_long_is_no_turn(
     with NbdClient(leases.address) as storm, NbdClient(leases.address) as reader:
         storm.attach(f"{EXPORT}@t1")
         reader.attach(f"{OTHER_EXPORT}@t1")
-        storm.sock.sendall(storm.request(command, 0, MIB, flags) * 2000)
-        assert reader.read(0, 4096) == bytes(4096)
-        assert len(storm.sock.recv(16 * 2000)) < 16 * 1000
+        for each in (storm, reader):
+            each.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        with stopped(*leases.server.worker_pids):  # both are there when it looks
+            storm.sock.sendall(storm.request(command, 0, MIB, flags) * 2000)
+            reader.sock.sendall(reader.request(0, 0, 4096))
+        assert arrival(reader.sock, 16 + 4096) < arrival(storm.sock, 16 * 1000)
+
+
+# Of Linux's include/uapi/asm-generic/socket.h. The value is a struct timespec.
+SO_TIMESTAMPNS, TIMESPEC = 35, struct.Struct("@qq")
+
+
+def arrival(sock: socket.socket, length: int) -> float:
+    """Take so many bytes; return when the kernel had the last of them, however late we read."""
+    left, seconds = length, 0.0
+    while left:
+        data, told, _, _ = sock.recvmsg(left, socket.CMSG_SPACE(TIMESPEC.size))
+        assert data and told
+        left -= len(data)
+        whole, nanoseconds = TIMESPEC.unpack(told[0][2])
+        seconds = whole + nanoseconds / 1e9
+    return seconds
+
+
+@contextlib.contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """Let processes do nothing for the block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture
@@ -191,7 +233,7 @@ def test_a_seat_at_its_ceiling_keeps_nobody_waiting_and_is_answered_in_the_end(
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -270,8 +312,8 @@ def lone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lone]:
         served.close()
         os.close(carried)
         thread.start()
-        client.settimeout(10)
-        ours.settimeout(10)
+        client.settimeout(60)
+        ours.settimeout(60)
         assert client.recv(5) == b"hello"
         yield Lone(client, ours, files[0])
         control.send(ours, {"do": "stop"})
