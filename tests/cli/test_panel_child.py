@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from netboot.cli.panel_command import Panel, panel_of
 from netboot.profile.file import parse
 from netboot.profile.panel import without_password
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def panel(program: str, *words: str, **environment: str) -> Panel:
@@ -46,7 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(HANDED_ON, raising=False)
 
 
-WRITES = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(60)"
+WRITES = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(600)"
 
 
 def pids(path: Path) -> list[int]:
@@ -79,9 +78,9 @@ def test_it_runs_without_rights_in_a_session_of_its_own_and_ends_with_us(
         assert b"SECRET=hush" in environment and b"NOTIFY_SOCKET=/nowhere" not in environment
         assert b"hush" not in Path(f"/proc/{pid}/cmdline").read_bytes()
         assert (tmp_path / "panel").stat().st_mode & 0o777 == 0o700
-        begin = time.monotonic()
+        monkeypatch.setattr(panel_child, "STOP_SECONDS", 2 * PATIENCE)  # the signal alone ends it
         await process.stop()
-        assert not is_alive(pid) and time.monotonic() - begin < 0.5
+        assert not is_alive(pid)
 
     run(work)
 
@@ -128,7 +127,7 @@ def test_a_mistake_is_one_line_however_often_it_is_made(
 def test_what_it_says_is_logged_while_it_runs(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    says = "import time; print('database \\x1b is full', flush=True); time.sleep(60)"
+    says = "import time; print('database \\x1b is full', flush=True); time.sleep(600)"
 
     async def work() -> None:
         process = PanelProcess(panel(says), tmp_path)
@@ -141,15 +140,15 @@ def test_what_it_says_is_logged_while_it_runs(
 
 
 def test_one_that_does_not_listen_is_killed(tmp_path: Path) -> None:
+    assert panel_child.STOP_SECONDS < 1.0, "the server stops in two seconds"
     deaf = f"import signal; signal.signal(15, signal.SIG_IGN); {WRITES}"
 
     async def work() -> None:
         process = PanelProcess(panel(deaf, str(tmp_path / "pids")), tmp_path)
         process.start()
         await until(lambda: len(pids(tmp_path / "pids")) == 1)
-        begin = time.monotonic()
         await process.stop()
-        assert time.monotonic() - begin < 1.5 and not is_alive(pids(tmp_path / "pids")[0])
+        assert not is_alive(pids(tmp_path / "pids")[0])
 
     run(work)
 

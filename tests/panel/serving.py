@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from netboot.panel.web.server import WebServer, listen
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @contextlib.contextmanager

@@ -156,13 +156,14 @@ def test_a_change_is_seen_at_once_and_patches_come_once_a_second(served: Served)
     change(MACS[0], stage="swap")
     assert json.loads(browser.next()["data"])["seats"][0]["stage"] == "swap"
     first = time.monotonic()
+    patches, since = 0, 0.0
     for number in range(10):
         change(MACS[1], since=float(number))
         time.sleep(0.02)
-    data = json.loads(browser.next()["data"])
-    second = time.monotonic()
-    assert data["seats"][0]["since"] == 9.0
-    assert 0.8 < second - begin
+    while since < 9.0:  # one patch has all ten changes if they take less than a second
+        since = json.loads(browser.next()["data"])["seats"][0]["since"]
+        patches += 1
+    assert patches * 0.8 < time.monotonic() - begin
     assert first - begin < 5.0  # 0.05 s on an idle machine
     browser.close()
 

@@ -12,7 +12,7 @@ from netboot.panel.records import Boot, Step
 NOW = 1_800_000_000.0  # the begin of an hour
 MAC = "52:54:00:00:00:01"
 MIB = 2**20
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 T = TypeVar("T")
 
