@@ -30,7 +30,7 @@ pytestmark = pytest.mark.root
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 ETH_P_ALL = 3
-PATIENCE = 5.0  # seconds in which a change must be served
+PATIENCE = 60.0  # seconds for what takes one or two on an idle machine
 CARD = """\
 link add lan0 type veth peer name end
 link set end up
@@ -177,18 +177,19 @@ def test_addresses_and_cards_that_change_are_followed(tmp_path: Path) -> None:
         try:
             with Wire() as wire:
                 assert within(PATIENCE, lambda: wire.announced() == "10.99.0.1"), "at the start"
-                assert wire.offer() == "10.99.0.1"
+                assert within(PATIENCE, lambda: wire.offer() == "10.99.0.1")
 
                 ip("addr del 10.99.0.1/24 dev lan0\naddr add 10.99.0.2/24 dev lan0\n")
                 line = served.line("lan0: the address is 10.99.0.2 now, no longer 10.99.0.1")
                 assert "swap.patience" in line
                 assert within(PATIENCE, lambda: answers("10.99.0.2"))
-                assert wire.offer() == "10.99.0.2"
+                assert within(PATIENCE, lambda: wire.offer() == "10.99.0.2")
 
                 ip("addr add 10.98.0.1/24 dev lan0\n")
                 served.line("lan0: 10.98.0.1 is served as well")
                 assert within(PATIENCE, lambda: answers("10.98.0.1"))
-                assert answers("10.99.0.2") and wire.offer() == "10.99.0.2"
+                assert within(PATIENCE, lambda: answers("10.99.0.2"))
+                assert within(PATIENCE, lambda: wire.offer() == "10.99.0.2")
 
                 ip("link set lan0 mtu 1400\n")
                 served.line("lan0: the MTU is 1400 now, no longer 1500")
@@ -203,7 +204,7 @@ def test_addresses_and_cards_that_change_are_followed(tmp_path: Path) -> None:
             with Wire() as wire:
                 served.line("lan0: 10.99.0.1 is served from now on")
                 assert within(PATIENCE, lambda: answers("10.99.0.1"))
-                assert wire.offer() == "10.99.0.1"
+                assert within(PATIENCE, lambda: wire.offer() == "10.99.0.1")
                 assert within(PATIENCE, lambda: wire.announced() == "10.99.0.1")
         finally:
             served.stop()

@@ -25,7 +25,7 @@ __all__ = ["library", "room"]  # fixtures
 
 pytestmark = pytest.mark.system
 
-SECONDS = 10
+SECONDS = 60.0
 
 
 class Served:

@@ -213,7 +213,7 @@ class Room:
         """Ask as a program of the PC; return the status and the answer."""
         code = (
             "import sys, urllib.request as r, urllib.error as e\n"
-            "try: a = r.urlopen(r.Request(sys.argv[1], data=eval(sys.argv[2])), timeout=20)\n"
+            "try: a = r.urlopen(r.Request(sys.argv[1], data=eval(sys.argv[2])), timeout=60)\n"
             "except e.HTTPError as error: a = error\n"
             "print(a.status); print(a.read().decode())"
         )
@@ -230,7 +230,7 @@ class Room:
         for _ in range(20):
             done = subprocess.run([*command, "--state", str(self.state)], check=False)
             if done.returncode == 0:
-                return waiting.result(timeout=20)
+                return waiting.result(timeout=60)
         raise AssertionError("the PC does not ask for orders")
 
     def rotate(self) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class Room:
         done = subprocess.run([*NETBOOT, *words], check=True, capture_output=True, text=True)
         told: dict[str, Any] = json.loads(done.stdout)
         wanted = ticket.panel_key(load_secret(self.state / "secret"))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (self.state / "panel.key").read_text().strip() != wanted:
             assert time.monotonic() < deadline, "the server does not take the secret up"
             time.sleep(0.1)
@@ -260,7 +260,7 @@ def room(machines: dict[str, Machine], tmp_path: Path) -> Iterator[Room]:
     room = Room(machines, tmp_path)
     yield room
     room.process.terminate()
-    _, complaints = room.process.communicate(timeout=20)
+    _, complaints = room.process.communicate(timeout=60)
     sys.stderr.write(complaints)
 
 

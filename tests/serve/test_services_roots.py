@@ -35,7 +35,7 @@ for line in sys.stdin:
 
 BEACON = """
 import http.client, sys
-server = http.client.HTTPConnection("127.0.0.1", 8080, timeout=20)
+server = http.client.HTTPConnection("127.0.0.1", 8080, timeout=60)
 server.request("POST", f"/beacon/{sys.argv[1]}/userland", body="1.0 here")
 server.getresponse().read()
 """
@@ -62,7 +62,7 @@ class Reader:
         return self.process.stdout.readline().strip()
 
     def close(self) -> None:
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=60)
 
 
 def inside(server: Serving, *command: str) -> str:

@@ -36,7 +36,7 @@ from tests.support.images import write_images
 from tests.support.networks import Machine
 from tests.support.pxe_client import PxeClient
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 A, B, PC = (IPv4Address(f"10.3.0.{last}") for last in (1, 2, 77))
 MAC, BIOS = "52:54:00:00:00:01", BY_NAME["bios"]
@@ -44,6 +44,7 @@ PROXY = f"boot: {{servers: [{A}, {B}]}}\nswap: {{capacity: 64MiB}}\n"
 FILES = ("amd64/vmlinuz", "amd64/initramfs.img", "undionly.kpxe")
 FULL = f"{PROXY}dhcp: {{mode: full, range: 10.3.0.50-10.3.0.99}}\n"
 ASKER = Asker(MAC, BIOS)
+PATIENCE = 60.0  # seconds for what takes one or two on an idle machine
 PC_WAITS = (4.0, 8.0)  # PXE 2.1 section 2.2.5
 HOOKS = "/usr/lib/x86_64-linux-gnu/kea/hooks"
 OFFER = [MessageType.DHCPOFFER]
@@ -123,12 +124,22 @@ class Room:
         command = self._servers[address].command(
             *words, "--profile", room, "--state", state, "--images", images
         )
-        server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
+        with (state / "log").open("a") as log:
+            server = subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+            )
         self.running[address] = server
         self._stack.callback(shutil.rmtree, TMPFS / f"{KEPT_PREFIX}{pages_name(state)}", True)
         self._stack.callback(self.kill, address)
         assert server.stdout is not None
         assert b"ready" in server.stdout.readline()
+
+    def wait_until_told(self, address: IPv4Address, message: str) -> None:
+        """Wait until a server has logged a message."""
+        end = time.monotonic() + PATIENCE
+        while message not in (text := (self._folder / str(address) / "log").read_text()):
+            assert time.monotonic() < end, text
+            time.sleep(0.05)
 
     def lend(self, address: IPv4Address) -> None:
         """Start Kea on a server's machine, as one of a pair that shares its leases."""
@@ -180,14 +191,13 @@ def room(tmp_path: Path) -> Iterator[Room]:
         yield Room(stack, tmp_path)
 
 
-async def boots(asking: Asking, server: IPv4Address) -> float:
-    """Boot the PC from ``server``, up to a page of swap. Return the seconds that it took."""
-    begin, pc = time.monotonic(), Pc(ASKER, asking, server, PC)
+async def boots(asking: Asking, server: IPv4Address) -> None:
+    """Boot the PC from ``server``, up to a page of swap."""
+    pc = Pc(ASKER, asking, server, PC)
     try:
         await pc.boot()
     finally:
         await pc.end()
-    return time.monotonic() - begin
 
 
 async def is_silent(asking: Asking, server: IPv4Address, question: Packet) -> bool:
@@ -213,12 +223,12 @@ def test_the_second_proxy_boots_pcs_while_the_first_one_is_off(room: Room) -> No
     room.kill(A)
 
     async def with_the_second(asking: Asking) -> None:
-        # 3 s until the first one counts as lost; the PC asks again after 4 s (PXE 2.1).
-        assert await boots(asking, B) < 15
+        # 3 s until the first one counts as lost; the PC asks again after 4 s and 8 s (PXE 2.1).
+        await boots(asking, B)
 
     room.play(with_the_second)
     room.serve(A, PROXY)
-    time.sleep(1.5)  # it is asked each second
+    room.wait_until_told(B, "the first boot server answers again")
 
     async def with_both_again(asking: Asking) -> None:
         assert await is_silent(asking, B, ASKER.discover(2))
@@ -256,7 +266,7 @@ def test_the_second_server_gives_the_same_addresses_in_full_mode(room: Room) -> 
 
     room.play(with_the_second)
     room.serve(A, FULL)
-    time.sleep(1.5)
+    room.wait_until_told(B, "the first boot server answers again")
 
     async def with_both_again(asking: Asking) -> None:
         assert await is_silent(asking, B, ASKER.discover(10))

@@ -97,7 +97,7 @@ class Pc:
         self._tap.put(Ether(src=ANN.mac, dst=to) / packet)
 
     async def answers(
-        self, ask: Any, xid: int, count: int = 1, patience: float = 5.0
+        self, ask: Any, xid: int, count: int = 1, patience: float = 60.0
     ) -> list[Packet]:
         """Return the next answers from our machine to ``xid``. Ask again until they come."""
         found: list[Packet] = []

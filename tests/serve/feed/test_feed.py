@@ -43,7 +43,7 @@ from netboot.serve.http.status import ask_drain
 from netboot.serve.room import Room
 
 MIB = 1 << 20
-PATIENCE = 20.0
+PATIENCE = 60.0
 TEACHER, OTHER, STRANGER = (f"52:54:00:12:34:0{n}" for n in (1, 2, 3))
 PROFILE = f"""
 swap: {{capacity: 64MiB}}
