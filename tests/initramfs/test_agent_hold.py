@@ -132,8 +132,7 @@ static void leave(struct area *area)
 
 int main(int count, char **words)
 {
-    static struct area area = {.target = {.host = "127.0.0.1", .export = "seat-1", .timeout = 1,
-                                          .token = ""},
+    static struct area area = {.target = {.host = "127.0.0.1", .export = "seat-1", .token = ""},
                                .connections = 2, .number = 1, .leaving = -1};
 
     (void)count;
@@ -144,6 +143,7 @@ int main(int count, char **words)
     area.patience = (unsigned)atoi(words[5]);
     timer_ms = atoi(words[6]);
     next_host = words[8];
+    area.target.timeout = (unsigned)atoi(words[9]);
     if (area_open(&area) != OK)
         return 1;
     device_connect(&area);
@@ -216,10 +216,13 @@ class Pages:
                 return
             text = b"swap of seat 1, generation " + b"0123456789abcdef" * 2
             description = reply(REP_INFO, struct.pack(">H", 2) + text)
+            self.sets.append(time.monotonic())  # before the agent can count from its end
+            number = len(self.sets)
             peer.sendall(export() + description + reply(REP_ACK))
-            self.sets.append(time.monotonic())
-            if self.serve in ("hangs up", "ends", "refuses") and len(self.sets) <= CONNECTIONS:
-                time.sleep(0.05)  # until the other connection is there
+            if self.serve in ("hangs up", "ends", "refuses") and number <= CONNECTIONS:
+                while len(self.sets) < CONNECTIONS:
+                    time.sleep(0.01)
+                time.sleep(0.05)  # in which the agent takes the set as whole
                 return
             while request := peer.recv(28, socket.MSG_WAITALL):
                 if self.serve == "closes":
@@ -270,7 +273,7 @@ class Beacons:
     def stages(self) -> list[str]:
         return [stage for stage, _ in self.told]
 
-    def wait(self, done: Callable[[], bool], seconds: float = 12.0) -> None:
+    def wait(self, done: Callable[[], bool], seconds: float = 60.0) -> None:
         with self.news:
             assert self.news.wait_for(done, seconds), self.told
 
@@ -291,6 +294,7 @@ class Pc:
         patience: int = 600,
         timer_ms: int = 150,
         returns: bool = False,
+        timeout: int = 1,
         boot_servers: str = "127.0.0.1",
     ) -> None:
         self.pages, self.beacons = Pages(serve), Beacons()
@@ -298,7 +302,7 @@ class Pc:
         url = self.beacons.url.replace("127.0.0.1", boot_servers)
         words = (
             *(self.pages.port, url, leg, int(other_is_healthy), patience, timer_ms),
-            *(int(returns), NEXT_HOST),
+            *(int(returns), NEXT_HOST, timeout),
         )
         self.process = subprocess.Popen(
             [program, *map(str, words)],
@@ -360,7 +364,7 @@ def test_a_server_that_answers_nothing_is_told_twice_and_tried_more_and_more_rar
     pc = start("nothing", leg=1, other_is_healthy=False)
     assert "no answer to a request in time" in pc.wait_for("agent:lost")
     again = pc.wait_for("agent:lost", 2)
-    assert "again, 0." in again and "no answer to a request in time" in again
+    assert re.search(r"again, \d+\.\d s after", again) and "no answer to a request in time" in again
     while len(pc.pages.sets) <= 3 * CONNECTIONS:  # the set after the third loss has begun
         time.sleep(0.02)
     pc.pages.serve = "answers"
@@ -381,7 +385,7 @@ def test_a_server_that_closes_each_set_without_an_answer_is_tried_more_and_more_
 ) -> None:
     """The end of its bytes is no answer: it was sent 270 sets in a second."""
     pc = start("closes", timer_ms=3000)
-    end = time.monotonic() + 12
+    end = time.monotonic() + 60
     while len(pc.pages.sets) < 4 * CONNECTIONS and time.monotonic() < end:
         time.sleep(0.02)
     first, second, *_ = pc.pages.gaps()[1:]
@@ -406,11 +410,8 @@ def test_a_server_that_hangs_up_is_not_called_silent(start: Callable[..., Pc]) -
 
 def test_a_leg_whose_server_answers_nothing_is_dropped_at_once(start: Callable[..., Pc]) -> None:
     """Swap fault 1.4: a program stood still for 66 s beside a healthy server."""
-    pc = start("nothing", leg=1, other_is_healthy=True)
-    pc.wait_for("agent:lost")
-    begin = time.monotonic()
-    pc.wait_for("agent:degraded")
-    assert time.monotonic() - begin < 1.5, "swap.timeout is over already"
+    pc = start("nothing", leg=1, other_is_healthy=True, timeout=600)
+    pc.wait_for("agent:degraded")  # long before swap.timeout is over
     done, _ = pc.end()
     assert done == ["note 1", "dropped"]
     assert pc.beacons.stages() == ["agent:attached", "agent:lost", "agent:degraded"]

@@ -45,7 +45,7 @@ from tests.initramfs.test_agent import (
     words,
 )
 from tests.support.nbd_client import NbdClient
-from tests.support.page_server import Running, running
+from tests.support.page_server import PATIENCE_SECONDS, Running, running
 
 pytestmark = pytest.mark.system
 
@@ -115,7 +115,7 @@ class Agent:
         return int(self._process.stdout.readline())
 
     def end(self) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
 
 class Played:
@@ -150,12 +150,17 @@ class Proxy:
         self.address = ("127.0.0.1", 0)
         self.heard: list[int] = []  # the options
         self._cut: tuple[int, bool, Callable[[], None]] | None = None
+        self._answered, self._done = threading.Event(), threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self, option: int, *, answered: bool, then: Callable[[], None]) -> None:
         self._cut = option, answered, then
+
+    def wait(self) -> None:
+        """Wait until the connection was cut, and ``then`` is done."""
+        assert self._done.wait(PATIENCE_SECONDS)
 
     def close(self) -> None:
         with suppress(OSError):
@@ -184,9 +189,10 @@ class Proxy:
                 back.clear()
                 if answered:
                     server.sendall(data)
-                    time.sleep(0.5)  # it is answered in 2 ms
+                    assert self._answered.wait(PATIENCE_SECONDS)
                 server.shutdown(socket.SHUT_RDWR)  # the other thread still reads from it
                 then()
+                self._done.set()
                 return
 
     def _back(self, server: socket.socket, peer: socket.socket, back: threading.Event) -> None:
@@ -194,6 +200,8 @@ class Proxy:
             while data := server.recv(4096):
                 if back.is_set():
                     peer.sendall(data)
+                else:
+                    self._answered.set()
             if back.is_set():
                 peer.shutdown(socket.SHUT_RDWR)
 
@@ -321,6 +329,7 @@ def test_a_lost_answer_strands_no_agent(
     agent = start()
     place.proxy.cut(OPTIONS[option], answered=answered, then=lambda: then(place))
     assert agent.attach() == CANNOT_CONNECT
+    place.proxy.wait()
     assert agent.attach() == OK
     assert not place.takes("t1")
     place.restart()
@@ -335,6 +344,7 @@ def test_a_lost_answer_may_be_followed_by_an_older_release(
     agent = start()
     place.proxy.cut(OPTIONS[option], answered=True, then=lambda: place.restart(KeylessTable))
     assert agent.attach() == CANNOT_CONNECT
+    place.proxy.wait()
     assert [agent.attach(), agent.attach()] == [OK, OK]
 
 
@@ -378,6 +388,7 @@ def test_an_agent_that_ends_before_it_used_the_key_leaves_the_token(
 ) -> None:
     place.proxy.cut(INFO, answered=answered, then=lambda: None)
     assert attach(agent, place)[0] == CANNOT_CONNECT
+    place.proxy.wait()
     assert attach(agent, place)[0] == KERNEL_REFUSED, "attached"
 
 
@@ -400,6 +411,7 @@ def test_the_answer_to_go_is_lost_and_the_agent_ends(
 ) -> None:
     place.proxy.cut(GO, answered=True, then=lambda: None)
     assert attach(agent, place)[0] == CANNOT_CONNECT
+    place.proxy.wait()
     place.grant("t2", fresh=True)
     assert attach(agent, place, lease)[0] == KERNEL_REFUSED
 

