@@ -8,10 +8,10 @@
 Each prints its result in JSON, and then holds what it has until its standard input ends.
 """
 
-import contextlib
 import json
 import os
 import resource
+import select
 import socket
 import struct
 import sys
@@ -33,7 +33,7 @@ def sources(first: str, last: str) -> Iterator[str]:
 def go(source: str, name: str) -> socket.socket | None:
     """Attach to an export. Return None if that is refused."""
     sock = socket.socket()
-    sock.settimeout(3)
+    sock.settimeout(30)
     try:
         sock.bind((source, 0))
         sock.connect((SERVER, 10809))
@@ -67,7 +67,7 @@ def images(name: str, each: str, first: str, last: str) -> tuple[int, list[socke
 
 def handshakes(each: str, first: str, last: str) -> tuple[int, list[socket.socket]]:
     held = [
-        socket.create_connection((SERVER, 10809), 3, (source, 0))
+        socket.create_connection((SERVER, 10809), 30, (source, 0))
         for source in sources(first, last)
         for _ in range(int(each))
     ]
@@ -89,20 +89,30 @@ def is_hung_up(sock: socket.socket) -> bool:
 
 def transfers(file: str, each: str, first: str, last: str) -> tuple[int, list[socket.socket]]:
     request = f"\0\1{file}\0octet\0blksize\0{BLOCK_BYTES}\0".encode()
-    held = []
+    held: list[socket.socket] = []
+    asked: list[socket.socket] = []
     for source in sources(first, last):
         for _ in range(int(each)):
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             sock.bind((source, 0))
-            sock.settimeout(0.05)
             sock.sendto(request, (SERVER, 69))
-            with contextlib.suppress(TimeoutError):
-                _, worker = sock.recvfrom(600)
-                sock.connect(worker)
-                sock.send(b"\0\4\0\0")
-                sock.send(b"\0\4\0\1")
-                held.append(sock)
+            asked.append(sock)
+            held += acknowledged(asked, 0.05)
+    while late := acknowledged(asked, 2.0):  # the answers of a busy machine
+        held += late
     return len(held), held
+
+
+def acknowledged(asked: list[socket.socket], seconds: float) -> list[socket.socket]:
+    """Acknowledge what was answered, after waiting for it, and take it from ``asked``."""
+    ready, _, _ = select.select(asked, [], [], seconds)
+    for sock in ready:
+        _, worker = sock.recvfrom(600)
+        sock.connect(worker)
+        sock.send(b"\0\4\0\0")
+        sock.send(b"\0\4\0\1")
+        asked.remove(sock)
+    return ready
 
 
 def addresses(count: str) -> tuple[int, list[socket.socket]]:

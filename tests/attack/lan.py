@@ -29,7 +29,7 @@ class Machine:
         return ["nsenter", "-t", str(self.pid), "-n", *words]
 
     def run(self, script: str) -> None:
-        subprocess.run(self.command("sh", "-ec", script), check=True, timeout=10)
+        subprocess.run(self.command("sh", "-ec", script), check=True, timeout=60)
 
     def ask(self, *words: str, uid: int = 0) -> Any:
         """Run ``tests.attack.pc`` and return its answer."""
@@ -40,7 +40,7 @@ class Machine:
             check=True,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
         return json.loads(done.stdout)
 
@@ -130,7 +130,7 @@ class Lan:
         """Stop the server, if it runs."""
         if self._server is not None:
             self._server.terminate()
-            self._server.communicate(timeout=20)
+            self._server.communicate(timeout=60)
             self._server = None
 
     def events(self, mac: str) -> list[tuple[str, str]]:

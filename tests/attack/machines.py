@@ -38,7 +38,7 @@ class Machine:
     def run(self, script: str) -> None:
         """Run a shell script in the namespace."""
         words = ["nsenter", "-t", str(self.pid), "-n", "sh", "-ec", script]
-        subprocess.run(words, check=True, timeout=10)
+        subprocess.run(words, check=True, timeout=60)
 
     def end(self) -> None:
         """Leave and remove the namespace."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -58,7 +59,7 @@ def client_socket() -> socket.socket:
     return sock
 
 
-def asked(sock: socket.socket, message: bytes, seconds: float = 1.0) -> bytes:
+def asked(sock: socket.socket, message: bytes, seconds: float = 20.0) -> bytes:
     """Return the server's answer to a broadcast message, empty if there is none."""
     sock.sendto(message, ("255.255.255.255", 67))
     end = time.monotonic() + seconds
@@ -122,10 +123,14 @@ def tftp_as(source: str, port: str, request: str) -> int:
     return len(data) - 14
 
 
-def received(seconds: str, address: str, to_port: str) -> list[int]:
-    """Return the sizes of IP packets with this target address and port, which we never answer."""
+def received(seconds: str, address: str, to_port: str, patience: str = "0") -> list[int]:
+    """Return the sizes of IP packets with this target address and port, which we never answer.
+
+    Listen for some seconds after the first one, which may take ``patience`` more to come.
+    """
     target, port = socket.inet_aton(address), int(to_port)
-    found, end = [], time.monotonic() + float(seconds)
+    found: list[int] = []
+    end = time.monotonic() + float(seconds) + float(patience)
     with raw_socket() as sock, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         # An open port sends no ICMP message, as behind a firewall that drops packets.
         with contextlib.suppress(OSError):  # not our own address
@@ -135,15 +140,20 @@ def received(seconds: str, address: str, to_port: str) -> list[int]:
             with contextlib.suppress(TimeoutError):
                 packet = sock.recv(2048)[14:]
                 if packet[16:20] == target and int.from_bytes(packet[22:24]) == port:
+                    end = end if found else min(end, time.monotonic() + float(seconds))
                     found.append(int.from_bytes(packet[2:4]))
     return found
 
 
-def tftp(name: str, patience: str) -> float:
-    """Fetch a file as a boot ROM does, and return the seconds. Ask again after 1, 2, 4 s."""
+def tftp(name: str, patience: str, first_wait: str = "1") -> int:
+    """Fetch a file as a boot ROM does, which asks again after 1, 2, 4 s.
+
+    Return how often it asked, -1 if it got no file.
+    """
     begin, request = time.monotonic(), b"\0\1" + name.encode() + b"\0octet\0blksize\x001456\0"
-    wait = 1.0
+    wait, times = float(first_wait), 0
     while time.monotonic() < begin + float(patience):
+        times += 1
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:  # from another port
             sock.settimeout(wait)
             sock.sendto(request, (SERVER, 69))
@@ -153,15 +163,15 @@ def tftp(name: str, patience: str) -> float:
                     block = data[2:4] if data[1] == 3 else b"\0\0"
                     sock.sendto(b"\0\4" + block, peer)
                     if data[1] == 3 and len(data) < 1460:
-                        return time.monotonic() - begin
+                        return times
         wait *= 2
-    return -1.0
+    return -1
 
 
 def discover(mac: str) -> str:
-    """Return the address that a PC is offered."""
+    """Return the address that a PC is offered within a second, empty if there is none."""
     with client_socket() as sock:
-        return address_of(asked(sock, dhcp(mac, boots=False)))
+        return address_of(asked(sock, dhcp(mac, boots=False), 1.0))
 
 
 def lease(mac: str) -> str:
@@ -182,13 +192,14 @@ def offered_to(
             yield mac, SERVER_ID + bytes((50, 4)) + socket.inet_aton(address)
 
 
-def take(count: str) -> int:
-    """Ask for leases for ``count`` made-up PCs. Return how many they got."""
-    macs = (f"02:ee:00:00:{number >> 8:02x}:{number & 255:02x}" for number in range(int(count)))
+def take(count: str, seconds: str = "0.5", first: str = "0") -> int:
+    """Ask for leases for made-up PCs, which wait some seconds each. Return how many they got."""
+    numbers = range(int(first), int(first) + int(count))
+    macs = (f"02:ee:00:00:{number >> 8:02x}:{number & 255:02x}" for number in numbers)
     with client_socket() as sock:
         return sum(
             address_of(asked(sock, dhcp(mac, REQUEST, wanted, boots=False))) != ""
-            for mac, wanted in offered_to(sock, macs, 0.5)
+            for mac, wanted in offered_to(sock, macs, float(seconds))
         )
 
 
@@ -196,7 +207,7 @@ def decline(count: str) -> int:
     """Take ``count`` addresses for made-up PCs, and decline each (a15)."""
     declined, macs = 0, (f"02:dd:00:00:00:{number:02x}" for number in range(int(count)))
     with client_socket() as sock:
-        for mac, wanted in offered_to(sock, macs, 0.1):
+        for mac, wanted in offered_to(sock, macs, 20.0):
             asked(sock, dhcp(mac, DECLINE, wanted, boots=False), 0.02)
             declined += 1
     return declined
@@ -218,11 +229,11 @@ def relayed(*addresses: str) -> None:
             sock.sendto(dhcp("02:00:00:00:00:33", ciaddr=address), (SERVER, 67))
 
 
-def ask_4011(port: str) -> int:
+def ask_4011(port: str, seconds: str) -> int:
     """Ask port 4011 from a port of ours (a25). Return the bytes of the answer, 0 for none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("10.99.0.66", int(port)))
-        sock.settimeout(1.0)
+        sock.settimeout(float(seconds))
         sock.sendto(dhcp("02:00:00:00:00:34", REQUEST), (SERVER, 4011))
         try:
             return len(sock.recv(2000))
@@ -230,18 +241,21 @@ def ask_4011(port: str) -> int:
             return 0
 
 
-def rival(seconds: str) -> int:
-    """Answer every question of the server's survey as a second proxyDHCP server (a18)."""
-    us, answered, end = socket.inet_aton("10.99.0.66"), 0, time.monotonic() + float(seconds)
+def rival() -> int:
+    """Answer every question of the server's survey as a second proxyDHCP server (a18).
+
+    Until SIGTERM; return how many were answered.
+    """
+    us, answered = socket.inet_aton("10.99.0.66"), 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = bytes((53, 1, OFFER, 54, 4)) + us + bytes((60, 9)) + b"PXEClient"
     options += bytes((43, 4, 6, 1, 8, 255, 255))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0")
         sock.bind(("", 67))
-        while (left := end - time.monotonic()) > 0:
-            sock.settimeout(left)
-            with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
                 question = sock.recv(2000)
                 if question[0] == 1:
                     head = b"\2" + question[1:20] + us + question[24:240]
@@ -267,14 +281,18 @@ def made_up(count: str) -> int:
 
 
 def turn(mac: str, patience: str) -> float:
-    """Return how long a PC waits until it may download, asking again when it is told to."""
-    begin = time.monotonic()
+    """Return how long a PC was told to wait until it may download, -1 if it may not.
+
+    It asks again when it is told to.
+    """
+    begin, waited = time.monotonic(), 0.0
     with client_socket() as sock:
         while time.monotonic() < begin + float(patience):
             told = re.search(r"about (\d+) s", script_of(sock, mac))
             if told is None:
-                return time.monotonic() - begin
-            time.sleep(min(int(told[1]), 5))
+                return waited
+            time.sleep(wait := min(int(told[1]), 5))
+            waited += wait
     return -1.0
 
 

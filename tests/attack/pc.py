@@ -60,7 +60,7 @@ def listen() -> str:
     """Return the first offer to anybody, in hexadecimal, and ask nothing."""
     with listening() as sock:
         sys.stderr.write("listening\n")
-        sock.settimeout(10)
+        sock.settimeout(60)
         return sock.recv(2000).hex()
 
 

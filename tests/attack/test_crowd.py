@@ -93,7 +93,7 @@ def test_transfers_to_many_addresses_leave_room_for_others(lan: Lan) -> None:
         assert held >= 240, "half of all places"
         victim.run(
             "python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
-            "s.settimeout(3); "
+            "s.settimeout(60); "
             's.sendto(b"\\0\\1undionly.kpxe\\0octet\\0", ("10.99.0.1", 69)); s.recv(600)\''
         )
 

@@ -50,7 +50,7 @@ class Room:
             self._command(self._here, *words), cwd=ROOT, stdout=outputs[0], stderr=outputs[1]
         )
         opened.callback(self._stop, self._server)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while b"HTTP" not in self._outputs[0].read_bytes():
             assert self._server.poll() is None and time.monotonic() < end, self.log()
             time.sleep(0.05)
@@ -78,7 +78,7 @@ class Room:
     @staticmethod
     def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
     def _start(self, pid: int, module: str, *words: object) -> "subprocess.Popen[bytes]":
         words = (sys.executable, "-m", f"tests.attack.{module}", *words)
@@ -93,8 +93,8 @@ class Room:
         attacker = self._start(self._attacker, "http_attacker", *words)
         time.sleep(1.5)
         honest = self._start(self._honest, "honest", seconds - 2)
-        asked = json.loads(honest.communicate(timeout=30)[0])
-        attained: dict[str, int] = json.loads(attacker.communicate(timeout=30)[0])
+        asked = json.loads(honest.communicate(timeout=60)[0])
+        attained: dict[str, int] = json.loads(attacker.communicate(timeout=60)[0])
         said = sum(path.stat().st_size for path in self._outputs)
         figures = {"memory": self.memory(), "log": said, "attained": attained, "honest": asked}
         sys.stdout.write(f"{words}: {json.dumps(figures)}\n")
@@ -116,7 +116,9 @@ class Room:
     def status(self, mac: str = "") -> dict[str, Any]:
         """Ask on the server's own machine."""
         url = f"http://127.0.0.1:8080/status/{mac}".rstrip("/")
-        script = f"import urllib.request as r; print(r.urlopen('{url}', timeout=5).read().decode())"
+        script = (
+            f"import urllib.request as r; print(r.urlopen('{url}', timeout=60).read().decode())"
+        )
         words = self._command(self._here, sys.executable, "-c", script)
         found: dict[str, Any] = json.loads(
             subprocess.run(words, check=True, capture_output=True).stdout

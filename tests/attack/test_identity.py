@@ -19,7 +19,7 @@ from netboot.boot.plan import image_export
 from tests import ROOT
 from tests.attack.lan import FAR, Lan, Machine
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 VICTIM, ATTACKER = "52:54:99:00:00:10", "52:54:99:00:00:66"
 ROOM = """
@@ -76,7 +76,7 @@ class Victim:
     def keeps_its_swap(self) -> bool:
         """Return True if the page is still what was written, some reads later."""
         time.sleep(0.2)
-        said, _ = self._seat.communicate("", timeout=10)
+        said, _ = self._seat.communicate("", timeout=60)
         return self._seat.returncode == 0 and int(said.split()[0]) > 3
 
 
@@ -139,7 +139,7 @@ def test_a3_a_broadcast_that_is_heard_opens_nothing(lan: Lan, attacker: Machine)
     )
     assert ear.stderr is not None and ear.stderr.readline() == "listening\n"
     victim = Victim(lan)
-    heard = bytes.fromhex(ear.communicate(timeout=15)[0].strip('"'))
+    heard = bytes.fromhex(ear.communicate(timeout=60)[0].strip('"'))
     own = bytes.fromhex(attacker.ask("offered", ATTACKER))
     assert heard[28:34].hex(":") == VICTIM and own[28:34].hex(":") == ATTACKER
     assert (heard[:4], heard[8:28], heard[34:]) == (own[:4], own[8:28], own[34:])

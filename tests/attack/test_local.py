@@ -73,7 +73,7 @@ class Server:
     def end(self) -> str:
         """Stop the server; return its warnings."""
         self.process.terminate()
-        return self.process.communicate(timeout=20)[1]
+        return self.process.communicate(timeout=60)[1]
 
     def status(self, pid: int) -> dict[str, str]:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -144,8 +144,8 @@ needs_readable_checkout = pytest.mark.skipif(
 
 
 def drop_seen(server: Server) -> dict[str, list[int]]:
-    """Wait until the workers have given up their capabilities, 5 s at most; return them."""
-    deadline = time.monotonic() + 5
+    """Wait until the workers have given up their capabilities; return them."""
+    deadline = time.monotonic() + 60
     while True:
         workers = server.workers()
         pids = [pid for each in workers.values() for pid in each]
@@ -236,7 +236,7 @@ def test_a_secret_of_root_is_one_line_for_another_user(
     first = start()
     assert first.serves() and first.end() == ""
     second = start("--user", "nobody")
-    _, said = second.process.communicate(timeout=20)
+    _, said = second.process.communicate(timeout=60)
     assert second.process.returncode == 2
     assert f"{folder}/state/secret does not belong to nobody" in said
     assert f"chown -R nobody: {folder}/state" in said and said.count("\n") == 2
@@ -340,7 +340,7 @@ exec setpriv --reuid={NOBODY.pw_uid} --regid={NOBODY.pw_gid} --clear-groups sh -
 @pytest.mark.root
 def test_a_user_of_a_seat_sees_no_secret_on_the_command_line() -> None:
     command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", HIDE]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("quiet\n", "", 0)
 
 

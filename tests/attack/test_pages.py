@@ -146,8 +146,11 @@ def test_swap_in_use_is_not_taken_with_its_own_token(lan: Site) -> None:
 
 
 @pytest.mark.root
-def test_nobody_takes_swap_while_its_agent_attaches_again(lan: Site) -> None:
+def test_nobody_takes_swap_while_its_agent_attaches_again(
+    lan: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A user of the seat has its address, and waits for the moment without connections."""
+    monkeypatch.setattr("netboot.pages.rivals.RETURN_SECONDS", 60.0)  # this machine may be busy
     name = lan.grant("t1")
     (first,) = lan.attach(lan.victim, f"{name}.1")
     assert first.write(0, PAGE) == 0
@@ -244,7 +247,7 @@ def test_a_twin_does_not_take_the_swap_of_a_pc_that_comes_back(
     lan: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two PCs with one MAC and IP address: the newcomer's kernel resets the other's connections."""
-    monkeypatch.setattr("netboot.pages.rivals.RETURN_SECONDS", 9.0)  # this machine may be busy
+    monkeypatch.setattr("netboot.pages.rivals.RETURN_SECONDS", 60.0)  # this machine may be busy
     name = lan.grant("t1")
     (victim,) = lan.attach(lan.victim, f"{name}.1")
     assert victim.write(0, PAGE) == 0

@@ -26,19 +26,17 @@ def wire(tmp_path: Path) -> Iterator[Wire]:
 def test_silent_strangers_keep_no_boot_rom_waiting(wire: Wire, rate: str) -> None:
     with serving(wire, ""):
         flood = wire.attacker.start("tftp_flood", rate, "8")
-        seconds = []
         for _ in range(3):
             time.sleep(1)
-            seconds.append(wire.honest.do("tftp", LOADER, "10"))
+            assert wire.honest.do("tftp", LOADER, "60", "20") == 1, "its first request has a place"
         assert answer(flood) > PLACES
-    assert all(0 <= each < 1 for each in seconds), seconds
 
 
 @pytest.mark.parametrize(("request_", "most"), [(SHORT, 1), (OPTIONS, 3)], ids=["plain", "options"])
 def test_a_false_senders_victim_gets_little(wire: Wire, request_: str, most: int) -> None:
     with serving(wire, ""):
-        wire.honest.do("tftp", LOADER, "5")  # the server knows the victim's card
-        victim = wire.honest.start("received", "5", HONEST, "7777")
+        wire.honest.do("tftp", LOADER, "60")  # the server knows the victim's card
+        victim = wire.honest.start("received", "5", HONEST, "7777", "60")
         asked = wire.attacker.do("tftp_as", HONEST, "7777", request_)
         got = answer(victim)
     assert 1 <= len(got) <= most
@@ -50,4 +48,4 @@ def test_a_far_address_gets_nothing(wire: Wire) -> None:
         router = wire.attacker.start("received", "2", "8.8.8.8", "7777")
         wire.attacker.do("tftp_as", "8.8.8.8", "7777", SHORT)
         assert answer(router) == []
-        assert wire.honest.do("tftp", LOADER, "5") >= 0
+        assert wire.honest.do("tftp", LOADER, "60") > 0

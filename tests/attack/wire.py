@@ -34,7 +34,7 @@ class Machine:
 
     def script(self, text: str) -> None:
         """Run a shell script here."""
-        subprocess.run(self.command("sh", "-ec", text), check=True, timeout=10)
+        subprocess.run(self.command("sh", "-ec", text), check=True, timeout=60)
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """Start a verb of ``tests.attack.packets``, and wait until it has begun."""
@@ -62,7 +62,7 @@ def answer(process: "subprocess.Popen[str]") -> Any:
     assert process.stdout is not None
     said = process.stdout.read()  # not communicate(): readline() has read ahead
     process.stdout.close()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     return json.loads(said)
 
 
@@ -131,4 +131,4 @@ def serving(wire: Wire, profile: str) -> Iterator["subprocess.Popen[str]"]:
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
