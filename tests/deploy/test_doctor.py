@@ -12,7 +12,7 @@ import pytest
 from tests import ROOT
 from tests.deploy.rig import HERE, Lan, Serve
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 FULL = "dhcp: {mode: full, range: 192.168.78.50-192.168.78.60}\n"
 DOCTOR = [sys.executable, "-m", "netboot", "doctor"]

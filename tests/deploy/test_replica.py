@@ -15,7 +15,7 @@ from netboot.deploy.firewall.needs import Need, conclude, judge_need, manager_of
 from netboot.deploy.firewall.rules import Opinion
 from tests import ROOT
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 HERE, PC = IPv4Address("10.9.0.1"), IPv4Address("10.9.0.50")
 NEEDS = needs("eth0", HERE, PC, {"HTTP": 8080, "pages": 10809}, proxy=True)

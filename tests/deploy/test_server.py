@@ -162,7 +162,7 @@ def test_a_seat_without_disk_is_told_by_its_server(
         status, text = lan.fab(
             "classroom.reboot", *words, "--via", f"root@{server.address}", "--wave", "2"
         )
-        assert seat.communicate(timeout=10)[0] == "reboot\n", text
+        assert seat.communicate(timeout=60)[0] == "reboot\n", text
     assert status == 1 and "1 of 2 failed" in text, text
     assert re.search(r"  seat-0 .* told by the server\n! seat-1 .*does not answer", text), text
 

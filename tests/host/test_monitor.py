@@ -44,7 +44,7 @@ class News:
             for _ in range(20):
                 self.kernel.send(b"news")
             try:
-                await asyncio.wait_for(until.wait(), 5)
+                await asyncio.wait_for(until.wait(), 60)
                 assert watching.interfaces == AFTER.interfaces
             finally:
                 watching.stop()

@@ -19,7 +19,7 @@ def test_it_is_sent_several_times_from_the_address_that_was_named(
 ) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard:
         heard.bind(("127.0.0.1", 0))
-        heard.settimeout(5)
+        heard.settimeout(60)
         monkeypatch.setattr(wake, "DISCARD_PORT", heard.getsockname()[1])
         with wake.open_socket(IPv4Address("127.0.0.3")) as sock:
             wake.send(sock, MAC, "127.0.0.1")
