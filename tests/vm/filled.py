@@ -22,7 +22,7 @@ After=multi-user.target
 ExecStart=/run/netboot/busybox sh /usr/local/bin/fill
 """
 STARTED = "[Service]\nType=oneshot\nExecStart=/bin/true\n"
-SECONDS = 380
+SECONDS = 900
 LAST = "overlay:free"
 
 

@@ -21,7 +21,7 @@ from tests import ROOT
 AREA_BYTES = 72 << 20
 SETTINGS = (f"swap.size={AREA_BYTES}", "swap.grow=2", "swap.encrypt=yes", "swap.capacity=216MiB")
 AWAY_SECONDS = 2.0
-TIMEOUT = 240.0
+TIMEOUT = 900.0
 
 
 def stored_bytes() -> int:

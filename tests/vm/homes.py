@@ -23,7 +23,7 @@ from tests.vm.shown import STRIP, STRIP_SHARE
 MEMORY = 256
 NAME = "/srv/homes"
 SECONDS = 60.0
-TIMEOUT = 250.0
+TIMEOUT = 900.0
 
 
 async def lesson(room: Classroom, folder: Path, nfs: NfsServer | None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ PROGRAMS = ("/sbin/mke2fs", "/sbin/e2fsck")
 LIBRARIES = ("libext2fs.so.2", "libcom_err.so.2", "libe2p.so.2")
 LIBRARY_FOLDER = "usr/lib/x86_64-linux-gnu"
 RESETS = ("-action", "reboot=reset")  # not the end of QEMU
-SECONDS = 380
+SECONDS = 900
 HASH = "$6$vwemE1GhKa.cyT8A$xAzWahK08BakUtal4Rg3p8nEv31ChtRhgKmqVRsCXDP0hsrZK5LXcgY9XWQzJhsmLfIQq4"
 HOMES = ("seat.home=seat", f"seat.accounts.anna={HASH}")
 

@@ -24,13 +24,13 @@ async def lesson(profile: Path, images: Path, folder: Path) -> Classroom:
         if "retry_seconds" in event.data:
             waiting.set()
 
-    classroom = Classroom(Lesson(profile, images, folder, timeout=150), listen)
+    classroom = Classroom(Lesson(profile, images, folder, timeout=900), listen)
     async with classroom.open():
         nft("add table inet fault")
         nft("add chain inet fault input { type filter hook input priority 0; }")
         nft(f"add rule inet fault input tcp dport {PAGES_PORT} reject with tcp reset")
         await classroom.power_on()
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(900):
             await waiting.wait()
         nft("delete table inet fault")
         await classroom.wait()

@@ -18,7 +18,7 @@ from netboot.lab.rig import Classroom, Lesson, SeatReport
 from tests import ROOT
 
 HOOK = Path(__file__).parent / "userland/left"
-TIMEOUT = 300.0
+TIMEOUT = 900.0
 
 
 async def lesson(folder: Path, image_folder: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from tests.support.printing import jobs, print_server
 from tests.vm.guest import WANTED, tell, until
 
 MEMORY = 256
-SECONDS = 380
+SECONDS = 900
 LABEL = "PUPILSTICK"
 GUEST = Path(__file__).parent / "userland/peripherals"
 UNIT = """[Unit]

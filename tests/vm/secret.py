@@ -12,7 +12,7 @@ from netboot.lab import network
 from netboot.lab.rig import Classroom, Lesson, SeatReport
 from tests import ROOT
 
-SECONDS = 120
+SECONDS = 600
 PICTURE = "loading.png"
 
 

@@ -25,7 +25,7 @@ AWAY_SECONDS = 20
 TOLD_SECONDS = 90.0
 # The strip of rootfs/screen/usr/lib/netboot/watch: 96 of 768 lines, and its letters are black.
 STRIP, STRIP_SHARE = "fff3c4", 0.08
-TIMEOUT = 300.0
+TIMEOUT = 900.0
 
 
 async def lesson(room: Classroom, folder: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ ExecStart=/run/netboot/busybox sh /usr/local/bin/load
 """
 # It would ask for an address, and remove the port's own for that, and again at the end.
 NETWORKD_CONFIG = "[Match]\nName=*\n[Network]\nDHCP=yes\n"
-BOOT_SECONDS, LOAD_SECONDS, END_SECONDS = 150, 240, 100
+BOOT_SECONDS, LOAD_SECONDS, END_SECONDS = 600, 600, 100
 
 
 def guest_records(cache: Path) -> Iterator[Record]:

@@ -21,7 +21,7 @@ def test_a_pentium_3_shows_a_page(lab: Callable[..., Outcome], tmp_path: Path) -
     assert image.manifest.kernels[0].endswith("-686-pae")
     roots, picture = library_with(tmp_path / "roots", image), tmp_path / "page.png"
     words = ["--image", OLD.stem, "--roots", str(roots), "--screenshot", str(picture)]
-    outcome = lab(*words, "--firmware", "bios-i386", "--memory", str(MEMORY), "--timeout", "380")
+    outcome = lab(*words, "--firmware", "bios-i386", "--memory", str(MEMORY), "--timeout", "900")
     assert outcome.status == 0, outcome.report
     assert "screen:shown" in outcome.stages()
     assert sentence_on(picture, SENTENCE)

@@ -16,7 +16,7 @@ import pytest
 from netboot.images import initramfs
 from tests import ROOT
 from tests.support.images import renew_manifest
-from tests.vm.conftest import Outcome
+from tests.vm.conftest import LAB_SECONDS, Outcome
 
 Lab = Callable[..., Outcome]
 
@@ -138,7 +138,7 @@ def test_a_page_server_that_comes_late_is_waited_for(images: Path, tmp_path: Pat
     command = [sys.executable, str(Path(__file__).parent / "late_pages.py")]
     command += [str(ROOT / "profiles/lab.yaml"), str(images), str(tmp_path)]
     done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=False
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=LAB_SECONDS, check=False
     )
     assert done.returncode == 0, done.stdout
     stages = json.loads(done.stdout)
@@ -157,9 +157,9 @@ def test_nothing_is_left_of_an_interrupted_lab(
     assert _processes_with(marker)
     begin = time.monotonic()
     lab.send_signal(number)
-    lab.wait(10)
+    lab.wait(60)
     lab.stdout.close()
-    while _processes_with(marker) and time.monotonic() < begin + 5:
+    while _processes_with(marker) and time.monotonic() < begin + 60:
         time.sleep(0.05)
     assert not _processes_with(marker)
     links = subprocess.run(["ip", "-br", "link"], check=True, capture_output=True, text=True)

@@ -9,7 +9,7 @@ import pytest
 
 from tests import ROOT
 
-SECONDS = 400
+SECONDS = 1000
 
 
 @pytest.mark.timeout(SECONDS + 20)

@@ -18,7 +18,7 @@ from tests.vm.guest import tell
 from tests.vm.versions import READ, guest
 
 BOTH = f"{SERVER.ip},{server_address(2).ip}"
-SECONDS = 380
+SECONDS = 900
 READS_AFTERWARDS = 3
 KERNEL = "vmlinuz"
 

@@ -13,7 +13,7 @@ from netboot.lab.pictures import SHOWN
 from netboot.lab.rig import STATE_FOLDER, Classroom, Lesson
 from netboot.roots.uses import read_uses
 
-SECONDS = 380
+SECONDS = 900
 MEMORY = 192
 
 

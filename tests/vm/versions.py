@@ -33,7 +33,7 @@ After=multi-user.target
 ExecStart=/run/netboot/busybox sh /usr/local/bin/version
 """
 BOOTED, READ = "version:booted", "version:read"
-SECONDS = 380
+SECONDS = 900
 MEMORY = 160
 
 
