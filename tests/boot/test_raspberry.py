@@ -144,7 +144,7 @@ class Server:
 def rrq(path: str, port: int) -> bytes | None:
     """Return the first block of a file, requested as a Pi 3's boot ROM does, without options."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         request = TFTP() / TFTP_RRQ(filename=path.encode(), mode=b"octet")
         client.sendto(bytes(request), ("127.0.0.1", port))
         data, source = client.recvfrom(2048)

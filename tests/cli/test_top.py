@@ -31,7 +31,7 @@ Top = tuple[Feeding, TopApp, Pilot[None]]
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(200):
             await work
 
     asyncio.run(bounded())

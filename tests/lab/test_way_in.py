@@ -107,7 +107,7 @@ def test_a_listener_leads_into_the_network_of_the_lab() -> None:
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as lab:
         assert lab.stdin is not None and lab.stdout is not None
         port = int(lab.stdout.readline())
-        with socket.create_connection((LOOPBACK, port), timeout=20) as browser:
+        with socket.create_connection((LOOPBACK, port), timeout=60) as browser:
             assert browser.recv(100) == b"from within"
         lab.stdin.close()
         assert lab.wait(20) == 0

@@ -212,7 +212,7 @@ def test_pages_that_cannot_be_adopted_end_one_client(
 
     monkeypatch.setattr(areas, "load", lambda kind: SimpleNamespace(adopt=adopt))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(10)
+    ours.settimeout(60)
     thread = threading.Thread(target=Worker(theirs, None).run)
     with closing(MemoryStore(tmp_path)) as store, ours:
         thread.start()
@@ -240,7 +240,7 @@ def test_pages_that_cannot_be_adopted_end_one_client(
                 control.send(ours, message, [served.fileno(), carried, *pages.descriptors()])
                 os.close(carried)
                 served.close()
-                client.settimeout(10)
+                client.settimeout(60)
                 assert client.recv(5) == (b"" if size == SIZE else b"hello")
         control.send(ours, {"do": "stop"})
         thread.join()

@@ -14,7 +14,7 @@ import pytest
 from netboot.pages import liveness
 from tests import ROOT
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

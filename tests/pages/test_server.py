@@ -289,7 +289,7 @@ def test_an_area_that_was_given_back_takes_no_memory(store: MemoryStore) -> None
         assert server.event("detach").data["connections"] == 0
         assert server.ask(lambda: table.end(f"{EXPORT}-2")) is None
         assert store.names() == []
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while generation in Path(f"/proc/{pid}/maps").read_text() and time.monotonic() < end:
             time.sleep(0.01)  # the order reaches the worker a moment later
         assert generation not in Path(f"/proc/{pid}/maps").read_text()
@@ -299,7 +299,7 @@ def test_silent_client_is_hung_up_on(store: MemoryStore) -> None:
     exports = StaticExports(store, {"a": MIB})
     with (
         running(exports, workers=1, handshake_seconds=0.1) as server,
-        socket.create_connection(server.address, timeout=10) as silent,
+        socket.create_connection(server.address, timeout=60) as silent,
     ):
         assert len(silent.recv(18)) == 18
         assert silent.recv(1) == b""
@@ -433,7 +433,7 @@ def test_the_oldest_handshake_is_hung_up_on_for_a_newer_one(static: Running) -> 
     """16 of an address at a time. One that has the right name is served."""
     silent = [socket.create_connection(static.address) for _ in range(MAX_HANDSHAKES_OF_ADDRESS)]
     for sock in silent:
-        sock.settimeout(10)
+        sock.settimeout(60)
         assert len(sock.recv(18)) == 18
     with NbdClient(static.address).attach("a") as client:
         assert client.read(0, 1) == b"\0"
@@ -453,7 +453,7 @@ def test_an_address_that_dials_without_end_is_hung_up_on(static: Running) -> Non
     greeted = 0
     for _ in range(3 * most):
         with socket.create_connection(static.address) as sock:
-            sock.settimeout(5)
+            sock.settimeout(60)
             with contextlib.suppress(ConnectionResetError):
                 greeted += len(sock.recv(18)) == 18
     seconds = int(time.monotonic() - begin) + 2
@@ -481,7 +481,7 @@ def test_a_machine_whose_handshakes_wait_makes_room_for_others(
             late.sock.sendall(nbd.go(b"a"))
             assert waiting[4].sock.recv(1) == b"", "the oldest of the greedy machine"
             with socket.create_connection(server.address) as sock:
-                sock.settimeout(10)
+                sock.settimeout(60)
                 assert sock.recv(18) == b"", "4 are those of a PC with four areas"
             server.ask(server.server._settled.set)
             for client in [*waiting[:4], *waiting[5:], late]:
@@ -491,7 +491,7 @@ def test_a_machine_whose_handshakes_wait_makes_room_for_others(
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -504,7 +504,7 @@ def test_a_fault_of_ours_costs_one_client(
     with monkeypatch.context() as patch:
         patch.setattr(static.server, "_make_place", {}.__getitem__)
         with socket.create_connection(static.address) as sock:
-            sock.settimeout(10)
+            sock.settimeout(60)
             assert sock.recv(18) == b"", "hung up on"
     with monkeypatch.context() as patch:
         patch.setattr(static, "tell", {}.__getitem__)

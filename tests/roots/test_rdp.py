@@ -47,7 +47,7 @@ class Seat:
         ours, theirs = pty.openpty()  # the window of text
         os.write(ours, b"anna\nsecret\n")
         done = subprocess.run(
-            command, env=environment, check=False, stdin=theirs, stdout=theirs, timeout=20
+            command, env=environment, check=False, stdin=theirs, stdout=theirs, timeout=60
         )
         self.shown = os.read(ours, 65536).decode()
         return done.returncode

@@ -9,7 +9,7 @@ from typing import Any
 from netboot.pages.exports import Exports
 from netboot.pages.server import PageEvent, PageServer
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60.0
 
 
 class Running:

@@ -27,7 +27,7 @@ STRUCTURED = Dialect(Headers.STRUCTURED, allocation=True)
 EXTENDED = Dialect(Headers.EXTENDED, allocation=True)
 DIALECTS = (SIMPLE, STRUCTURED, EXTENDED)
 COOKIE = 0xC0
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass

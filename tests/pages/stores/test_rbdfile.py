@@ -127,7 +127,7 @@ def pages() -> Iterator[RbdFile]:
 
 
 def until(is_so: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.001)

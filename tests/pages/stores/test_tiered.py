@@ -28,7 +28,7 @@ pytestmark = pytest.mark.system
 
 MIB = 1 << 20
 LIMIT = 4 * MIB
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from netboot.pages.nbd.backing import Operation, Order, SlowFile
 from netboot.pages.worker.desk import LOOK_SECONDS, THREADS_OF_A_FILE, WATCHED_OF_A_FILE, Desk
 from tests.support.two_ways import ArrayFile
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60.0
 
 
 class Gated(ArrayFile):
