@@ -11,6 +11,7 @@ import pytest
 
 from tests import ROOT
 from tests.attack.wire import HONEST, LOADER, MACS, Wire, answer, serving
+from tests.support.command import patient
 
 pytestmark = [pytest.mark.root, pytest.mark.system]
 
@@ -97,7 +98,7 @@ def test_a_false_rival_keeps_no_service_from_starting(
         _, warnings = server.communicate(timeout=60)
         assert warnings.count("a second proxyDHCP server, 10.99.0.66") == 1
     ours, theirs = pty.openpty()
-    command = wire.netboot("")
+    command = patient(wire.netboot(""))
     by_hand = subprocess.run(
         command, cwd=ROOT, stdin=theirs, capture_output=True, timeout=60, check=False
     )

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -26,12 +26,13 @@ from netboot.host.interfaces import find
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot as BootSection
+from netboot.serve.dhcp.neighbourhood import Neighbourhood
 from netboot.serve.dhcp.packet import MessageType, parse
 from netboot.serve.dhcp.server import DhcpServer
 from tests.serve.dhcp.test_offers import MODELS
-from tests.serve.dhcp.test_server import ANN, BOB, FULL, PROXY, Cable, Lan, on_lan, plan
+from tests.serve.dhcp.test_server import ANN, BOB, FULL, PATIENCE, PROXY, Cable, Lan, on_lan, plan
 from tests.support import offers
-from tests.support.command import SERVE
+from tests.support.command import SERVE, patient
 from tests.support.images import write_manifest
 from tests.support.offers import Ask, Boot, Offer
 from tests.support.pxe_client import PxeClient
@@ -88,7 +89,7 @@ def test_an_address_in_use_is_taken_back_and_no_offer_waits_for_the_answer(
 
         tap.put(Ether(dst=probe.hwsrc) / ARP(op=2, hwsrc=ANN.mac, psrc=str(other.yiaddr)))
         tap.put(Ether(dst=probe.hwsrc) / ARP(op=2, hwsrc=STRANGER, psrc=address))
-        await asyncio.sleep(0.05)
+        await _until(lambda: IPv4Address(address) not in _watch(lan)._probes)
         cable.send(ANN.request(("server_id", "10.1.0.1"), ("requested_addr", address)))
         _, refusal = await cable.reply()
         assert refusal.message_type is MessageType.DHCPNAK
@@ -120,6 +121,18 @@ async def _probed(tap: Tap, address: str) -> Any:
             return probe
 
 
+def _watch(lan: Lan) -> Neighbourhood:
+    """Return what watches the link of the first server."""
+    watch = lan.servers[0]._neighbourhood
+    assert watch is not None
+    return watch
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        await asyncio.sleep(0.01)
+
+
 def _holders(lan: Lan) -> set[str]:
     """Return the owners of leases that run."""
     (scope,) = lan.servers[0]._scopes
@@ -138,7 +151,7 @@ def test_a_decline_is_believed_if_another_machine_answers(tmp_path: Path) -> Non
             cable.send(ANN.plain("decline", ("requested_addr", address)))
             probe = await _probed(tap, address)
             tap.put(Ether(dst=probe.hwsrc) / ARP(op=2, hwsrc=mac, psrc=address))
-            await asyncio.sleep(0.05)
+            await _until(lambda: not _watch(lan)._claims)
             assert _holders(lan) == ({ANN.mac} if mac == ANN.mac else set())
         asking = [("requested_addr", address)]
         cable.send(BOB.plain("discover", *asking))
@@ -153,7 +166,6 @@ def test_a_release_is_believed_if_the_address_falls_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("netboot.serve.dhcp.neighbourhood.LEAVE_SECONDS", 0.1)
-    monkeypatch.setattr("netboot.serve.dhcp.neighbourhood.PROBE_PATIENCE", 0.3)
 
     async def scenario(lan: Lan) -> None:
         await lan.serve(FULL)
@@ -161,11 +173,13 @@ def test_a_release_is_believed_if_the_address_falls_silent(
         address = await _leased(cable, ANN)
         await _probed(tap, address)
         for silent in (False, True):
+            patience = 0.3 if silent else PATIENCE
+            monkeypatch.setattr("netboot.serve.dhcp.neighbourhood.PROBE_PATIENCE", patience)
             cable.send(ANN.plain("release", ciaddr=address))
             probe = await _probed(tap, address)
             if not silent:
                 tap.put(Ether(dst=probe.hwsrc) / ARP(op=2, hwsrc=ANN.mac, psrc=address))
-            await asyncio.sleep(0.5)
+            await _until(lambda: not _watch(lan)._claims)
             assert _holders(lan) == (set() if silent else {ANN.mac})
 
     on_lan(tmp_path, scenario)
@@ -401,17 +415,23 @@ def netboot_serve(folder: Path, interface: str, *words: str) -> list[str | Path]
     return [*command, *words]
 
 
-def _start(folder: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
+def _start(
+    lan: Lan, folder: Path, *words: str, refused: bool = False, unit: str = ""
+) -> "subprocess.Popen[str]":
     command = netboot_serve(folder, "b0", *words)
+    if refused:
+        command = patient(command)
     by_hand = {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
-    return subprocess.Popen(
+    server = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=by_hand | environment,
+        env=by_hand | ({"INVOCATION_ID": unit} if unit else {}),
     )
+    lan.processes.append(server)
+    return server
 
 
 async def _ready(server: "subprocess.Popen[str]") -> None:
@@ -422,8 +442,8 @@ async def _ready(server: "subprocess.Popen[str]") -> None:
 async def _warns_once(server: "subprocess.Popen[str]") -> None:
     """Stop a server after its warning of a rival, which may answer as late as the last question."""
     assert server.stderr is not None
-    while "second proxyDHCP" not in await asyncio.to_thread(server.stderr.readline):
-        assert server.poll() is None
+    while "second proxyDHCP" not in (line := await asyncio.to_thread(server.stderr.readline)):
+        assert line, "it has ended"
     server.terminate()
     _, complaints = await asyncio.to_thread(server.communicate)
     assert server.returncode == 0 and "second proxyDHCP" not in complaints
@@ -464,7 +484,7 @@ def test_it_does_not_start_as_the_second_of_its_kind(
             cable = Cable("c9")
             lan.stack.callback(cable.close)
             await _answers(cable)
-            server = _start(tmp_path, *ours)
+            server = _start(lan, tmp_path, *ours, refused=True)
             said, complained = await asyncio.to_thread(server.communicate)
             assert (server.returncode, said) == (2, "")
             first, second = complained.splitlines()
@@ -483,7 +503,7 @@ def test_the_other_boot_server_of_the_profile_is_no_rival(tmp_path: Path) -> Non
             cable = Cable("c9")
             lan.stack.callback(cable.close)
             await _answers(cable)
-            server = _start(tmp_path, *both)
+            server = _start(lan, tmp_path, *both)
             await _ready(server)
             await asyncio.sleep(0.5)  # it has asked for other servers meanwhile
             server.terminate()
@@ -502,11 +522,11 @@ def test_told_to_serve_beside_another_it_does_and_so_does_who_has_seats_waiting(
             cable = Cable("c9")
             lan.stack.callback(cable.close)
             await _answers(cable)
-            first = _start(tmp_path, "--set", "dhcp.beside=yes")
+            first = _start(lan, tmp_path, "--set", "dhcp.beside=yes")
             await _ready(first)
             first.kill()  # its workers go on serving
             first.communicate()
-            second = _start(tmp_path)
+            second = _start(lan, tmp_path)
             await _ready(second)
             await _warns_once(second)
 
@@ -520,14 +540,19 @@ def test_a_start_without_a_person_is_not_refused_and_one_at_a_terminal_is(tmp_pa
             cable = Cable("c9")
             lan.stack.callback(cable.close)
             await _answers(cable)
-            for environment in ({"INVOCATION_ID": "0123"}, {}):  # systemd; a start after a good one
-                server = _start(tmp_path, **environment)
+            for unit in ("0123", ""):  # systemd; a start after a good one
+                server = _start(lan, tmp_path, unit=unit)
                 await _ready(server)
                 await _warns_once(server)
             ours, theirs = os.openpty()
-            command = netboot_serve(tmp_path, "b0")
+            command = patient(netboot_serve(tmp_path, "b0"))
             by_hand = await asyncio.to_thread(
-                subprocess.run, command, stdin=theirs, capture_output=True, check=False
+                subprocess.run,
+                command,
+                stdin=theirs,
+                capture_output=True,
+                check=False,
+                timeout=PATIENCE,
             )
             os.close(ours)
             os.close(theirs)

@@ -87,6 +87,7 @@ class Lan:
         self.journal = Journal()
         self.cables: list[Cable] = []
         self.servers: list[DhcpServer] = []
+        self.processes: list[subprocess.Popen[str]] = []  # killed at the end
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         for number in range(3):
             commands = f"""\
@@ -111,6 +112,8 @@ class Lan:
         try:
             await asyncio.wait_for(scenario(self), PATIENCE)
         finally:
+            for process in self.processes:
+                process.kill()  # a thread may wait for it, and asyncio for that thread
             for server in self.servers:
                 await server.stop()
 
