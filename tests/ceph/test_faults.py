@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.scale.ceph import FAULTS, SEEDS, play
+from bench.scale.ceph import FAULTS, SEEDS, STILL, play
 from tests.support.ceph import is_installed
 
 pytestmark = [
@@ -25,3 +25,4 @@ def test_no_page_is_stale_or_lost(
     record_property("stall", outcome.stall)
     assert (outcome.stale, outcome.lost, outcome.errors) == (0, 0, 0)
     assert outcome.requests > 1000
+    assert outcome.told or fault != STILL
