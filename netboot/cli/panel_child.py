@@ -63,6 +63,7 @@ class PanelProcess:
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
         self._told = ""  # the last reason for an end
         self._running: asyncio.Task[None] | None = None
+        self._hands_on = False
 
     def start(self) -> None:
         """Start the panel in a moment, or take over the one that the program before left."""
@@ -85,7 +86,8 @@ class PanelProcess:
         self._close()
 
     def hand_on(self) -> None:
-        """Leave the panel to the program that replaces this one."""
+        """Leave the panel to the program that replaces this one, also one that is started meanwhile."""
+        self._hands_on = True
         if self._pid:
             self._pass_on(self._pid)
             os.set_inheritable(self._output, True)
@@ -93,6 +95,7 @@ class PanelProcess:
 
     def keep(self) -> None:
         """Keep the panel after all: no program has replaced this one."""
+        self._hands_on = False
         if os.environ.pop(HANDED_ON, ""):
             os.set_inheritable(self._output, False)
 
@@ -145,6 +148,8 @@ class PanelProcess:
         with contextlib.suppress(OSError):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(OOM_SCORE))
         self._watch(process.pid, reading)
+        if self._hands_on:
+            self.hand_on()
 
     async def _adopt(self) -> bool:
         """Take over the panel of the program before. A panel that is another one by now is ended."""
@@ -226,6 +231,8 @@ class PanelProcess:
             log.warning("no panel: %s; retried in %.0f s; the room is served", reason, again)
 
     def _close(self) -> None:
+        # Its number may be another file's in a moment, and nobody may take that one over.
+        os.environ.pop(HANDED_ON, "")
         if self._output >= 0:
             asyncio.get_running_loop().remove_reader(self._output)
             os.close(self._output)

@@ -198,6 +198,34 @@ def test_an_upgrade_keeps_it_and_another_command_ends_it(
     assert caplog.records == []
 
 
+def test_a_panel_that_dies_during_an_upgrade_is_started_again_and_handed_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The dead one was taken over, and with its descriptor a pipe of the upgrade, which hung."""
+
+    async def work() -> None:
+        process = PanelProcess(panel(WRITES, str(tmp_path / "pids")), tmp_path)
+        process.start()
+        await until(lambda: len(pids(tmp_path / "pids")) == 1)
+        process.hand_on()
+        os.kill(pids(tmp_path / "pids")[0], signal.SIGKILL)
+        await until(lambda: HANDED_ON not in os.environ)
+        reading, writing = os.pipe()
+        await until(lambda: len(pids(tmp_path / "pids")) == 2)
+        assert os.environ[HANDED_ON].startswith(f"{pids(tmp_path / 'pids')[1]} ")
+        os.write(writing, b"of the upgrade")
+        assert os.read(reading, 100) == b"of the upgrade"
+        process.keep()
+        assert HANDED_ON not in os.environ
+        await process.stop()
+        os.close(reading)
+        os.close(writing)
+
+    run(work)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["no panel: killed by SIGKILL; retried in 0 s; the room is served"]
+
+
 def test_it_does_not_outlive_a_server_that_was_killed(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys; from pathlib import Path; from netboot.cli.panel_child import *\n"
