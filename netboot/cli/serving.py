@@ -173,11 +173,12 @@ def serve(
     journal.subscribe(telling.tell)
 
     async def run() -> None:
+        hung_up = asyncio.Event()
         try:
+            # Before anybody knows that it is ready: without a handler the signal ends the process.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
             await services.start()
             telling.ready(services.description())
-            hung_up = asyncio.Event()
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
             notify.ready()
             notify.keep_status(lambda: show.standing(services.standing()))
             if beside is not None:
