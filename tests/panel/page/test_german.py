@@ -60,9 +60,13 @@ def test_no_text_of_a_pc_keeps_the_page_busy(visit: Open) -> None:
     script = """async (sent) => {
         const { loadSentences, said } = await import("/static/sentences.js");
         await loadSentences("de");
-        const begin = performance.now();
-        sent.forEach(said);
-        return performance.now() - begin;
+        const times = [];
+        for (let round = 0; round < 5; round++) {
+            const begin = performance.now();
+            sent.forEach(said);
+            times.push(performance.now() - begin);
+        }
+        return Math.min(...times); // a busy machine may take the CPU away in any of them
     }"""
     hostile = [
         part * (590 // len(part)) for part in (": ", "; ", " s: 7 for ", " MB in 7 s, ", "a")

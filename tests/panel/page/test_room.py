@@ -132,7 +132,7 @@ def test_a_panel_that_is_gone_is_told_and_found_again(visit: Open, panel: Runnin
     panel.played.room.change(MAC.format(1), state="off")
     panel.played.deaf = False
     panel.played.patch(MAC.format(1))
-    expect(page.get_by_role("alert")).to_have_count(0, timeout=10_000)
+    expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator(".tile .word").first).to_have_text("off")
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
+PATIENCE_MS = 60_000  # playwright's own 5 s and 30 s are too few on a busy machine
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @contextmanager
@@ -26,6 +28,7 @@ class Visit:
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.url = url
+        context.set_default_timeout(PATIENCE_MS)
         self.page: Page = context.new_page()
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
