@@ -26,7 +26,7 @@ class Isolated:
         self._environment = {**os.environ, **environment}
 
     def run(
-        self, *command: str | Path, timeout: float = 60.0, **environment: str
+        self, *command: str | Path, timeout: float = 300.0, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command of the checkout in the machine; output and errors are in ``stdout``."""
         return subprocess.run(

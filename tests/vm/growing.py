@@ -79,8 +79,12 @@ async def lesson(folder: Path, image_folder: Path) -> dict[str, Any]:
         ):
             news.clear()
             await news.wait()
-        await asyncio.sleep(0.5)  # workers get the message a moment later
         stored["empty"] = stored_bytes()
+        for _ in range(600):  # workers get the message a moment later
+            if stored["empty"] < AREA_BYTES:
+                break
+            await asyncio.sleep(0.1)
+            stored["empty"] = stored_bytes()
     events = [
         {"stage": each.stage, "message": each.message, "data": each.data} for each in report.events
     ]

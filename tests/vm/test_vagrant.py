@@ -44,7 +44,7 @@ def test_three_pcs_are_brought_up_and_nothing_of_them_is_left(
     assert machine.run("vagrant", "status").stdout.count("running (libvirt)") == 3
 
     servers = machine.run("pgrep", "-f", "netboot serve").stdout
-    again = machine.run("vagrant", "up", timeout=120)
+    again = machine.run("vagrant", "up", timeout=300)
     assert again.returncode == 0, again.stdout
     assert again.stdout.count("userland:") == 3
     assert machine.run("pgrep", "-f", "netboot serve").stdout == servers
@@ -61,7 +61,7 @@ def test_three_pcs_are_brought_up_and_nothing_of_them_is_left(
 def test_a_pc_that_is_late_is_shown_and_a_killed_lab_is_cleared_away(
     machine: Isolated, tmp_path: Path
 ) -> None:
-    up = machine.run("vagrant", "up", CLIENTS="1", TIMEOUT="4", timeout=120)
+    up = machine.run("vagrant", "up", CLIENTS="1", TIMEOUT="4", timeout=300)
     assert up.returncode != 0
     assert "FAILED, not done after 4 s; last: " in up.stdout
     assert "last lines of its console (/run/netboot-lab/pc1.console):" in up.stdout

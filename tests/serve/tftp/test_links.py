@@ -121,21 +121,21 @@ def test_blocks_fit_into_the_mtu_of_the_servers_interface(tmp_path: Path) -> Non
     """A PC that puts no fragments together got nothing, for ever."""
     with near(tmp_path, mtu=1400) as (_, pc):
         pc.filter(NO_FRAGMENTS)
-        assert pc.call(lambda: boot_rom("10.9.0.1", 4.0)) == Got(CONTENT, 1, 1368)
+        assert pc.call(lambda: boot_rom("10.9.0.1", 20.0)) == Got(CONTENT, 1, 1368)
 
 
 @pytest.mark.parametrize("icmp", [True, False])
 def test_a_narrow_link_behind_a_router_costs_no_try(tmp_path: Path, icmp: bool) -> None:
     """The router fragments, because no datagram forbids it. The PC puts fragments together."""
     with far(tmp_path, icmp=icmp) as (_, pc):
-        assert pc.call(lambda: boot_rom("10.9.0.1", 4.0)) == Got(CONTENT, 1, 1468)
+        assert pc.call(lambda: boot_rom("10.9.0.1", 20.0)) == Got(CONTENT, 1, 1468)
 
 
 def test_a_pc_that_gets_no_fragments_gets_small_blocks_at_its_second_try(tmp_path: Path) -> None:
     with far(tmp_path, icmp=False) as (room, pc):
         pc.filter(NO_FRAGMENTS)
         assert pc.call(lambda: boot_rom("10.9.0.1", 1.8)) == Got(CONTENT, 2, 512)
-        assert pc.call(lambda: boot_rom("10.9.0.1", 1.8)) == Got(CONTENT, 1, 512)
+        assert pc.call(lambda: boot_rom("10.9.0.1", 20.0)) == Got(CONTENT, 1, 512)
         reasons, log = room.stop()
     assert reasons[0] == "no answer to the first packet, with blocks of 1468 bytes"
     assert log.count("blocks of 512 bytes") == 1
@@ -160,7 +160,10 @@ asyncio.run(main())
 def received() -> int:
     """Return the number of bytes that the server sends us, or that came until it was silent."""
     count = 0
-    with socket.create_connection(("10.9.0.1", 8080), 3) as sock, contextlib.suppress(TimeoutError):
+    with (
+        socket.create_connection(("10.9.0.1", 8080), 30) as sock,
+        contextlib.suppress(TimeoutError),
+    ):
         while data := sock.recv(65536):
             count += len(data)
     return count
@@ -180,7 +183,7 @@ def test_a_router_that_swallows_what_it_may_not_fragment_lets_a_connection_pass(
 
 
 LOSSY_BYTES = 80_000
-PATIENCE = 50.0
+PATIENCE = 150.0
 CLIENTS = {
     "curl": "curl -s -m {patience:.0f} -o {to} tftp://{server}/{file}",
     "curl, 1468": "curl -s -m {patience:.0f} --tftp-blksize 1468 -o {to} tftp://{server}/{file}",
