@@ -15,7 +15,10 @@ from tests import ROOT
 FOLDERS = ("panel", "serve", "pages")
 # Calls whose texts reach the page: errors of the API, refusals, messages of events, troubles.
 CALLS = frozenset(
-    ("refuse", "PortError", "Refused", "record", "tell", "complain", "AnswerError", "Trouble")
+    (
+        *("refuse", "PortError", "Refused", "Ignored", "record", "tell", "complain"),
+        *("AnswerError", "Trouble"),
+    )
 )
 # Functions and tables all of whose sentences do.
 WHOLE = {
@@ -37,11 +40,16 @@ WHOLE = {
     "panel/web/problems.py": ("DOCS", "_http", "_away"),
     "panel/web/stream.py": ("refusal",),
     "roots/checks.py": ("missing", "misfit", "foreign", "flaw", "line", "judged"),
+    "serve/dhcp/full.py": ("full_mode", "_released", "_declined", "_shortage", "_request"),
+    "serve/dhcp/record.py": ("of_request", "of_failure", "of_damage"),
+    "serve/dhcp/refusal.py": ("HTTP_SHOWS",),
+    "serve/dhcp/sender.py": ("client_from_packet", "not_ethernet"),
     "serve/doors.py": ("UNKNOWN", "RUNS", "SHOWS", "_at", "_denied", "_where", "refused"),
     "serve/feed/acting.py": ("_refusal", "_carried_out"),
     "serve/http/orders.py": ("OFF", "OLD", "refusal"),
     "serve/http/server.py": ("_sent",),
     "serve/leases.py": ("end_all",),
+    "serve/tftp_files.py": ("CAUSES",),
     "serve/room.py": ("plan", "missing"),
     "serve/seats.py": ("met", "report"),
     "serve/page_events.py": ("_watch_address",),
@@ -55,6 +63,8 @@ LEFT_OUT = frozenset(
         "{} {} MB in {} s, {} MB/s",
         "sudo netboot image update {}",
         "Not Found",
+        "{} is in no network of this server; if PCs boot there, add its network ",
+        "to dhcp.networks",
         "; {} holds most, {} MiB",
         "swap of {} MiB granted{}",
         "this is for {}: {}",

@@ -30,6 +30,23 @@ GERMAN = {
     f"seat/{MAC}": ("Linux startet", "Bildschirm ist fertig", "Moodle of our school"),
 }
 
+# Lines of DHCP and TFTP, which put sentences together. What a PC shows is the same in each language.
+WIRE = {
+    "REQUEST from a DHCP client": "REQUEST von einem DHCP-Client",
+    "OFFER 10.0.0.9, boot file snponly.efi": "OFFER 10.0.0.9, Startdatei snponly.efi",
+    "DISCOVER: no free address in 10.0.0.0/24: all are in use; the PC shows: PXE-E51: No offers": (
+        "DISCOVER: keine freie Adresse in 10.0.0.0/24: alle sind vergeben; der PC zeigt: PXE-E51: No offers"
+    ),
+    "DISCOVER: the relay 10.0.0.3 is in no network of this server; if PCs boot there, add its network to "
+    "dhcp.networks": (
+        "DISCOVER: das Relay 10.0.0.3 ist in keinem Netz dieses Servers; wenn dort PCs starten, sein Netz in "
+        "dhcp.networks aufnehmen"
+    ),
+    "a.efi 12.0 kB in 0.10 s: broken (no answer: a firewall, or a smaller MTU on the way?)": (
+        "a.efi 12.0 kB in 0.10 s: abgebrochen (keine Antwort: eine Firewall, oder eine kleinere MTU auf dem Weg?)"
+    ),
+}
+
 
 @pytest.mark.parametrize("screen", GERMAN)
 def test_what_a_server_says_is_shown_in_german(visit: Open, screen: str) -> None:
@@ -52,6 +69,7 @@ def test_each_sentence_that_can_be_sent_is_put_into_german_by_the_page(visit: Op
     told = dict(zip(sent, page.evaluate(script, sent), strict=True))
     assert [text for text, german in told.items() if text == german] == []
     assert told[sentences.made()[-1]].startswith("hat keine Verbindung mehr zu seinem Swap")
+    assert page.evaluate(script, list(WIRE)) == list(WIRE.values())
     assert page.evaluate(script, ["", "unknown", None]) == ["", "unknown", ""]
 
 
