@@ -50,10 +50,19 @@ def choose(count: int, given: AddressRange | None, server: IPv4Address) -> Seque
     absent = [each for each in found if not is_here(each)]
     if absent:
         some = ", ".join(map(str, absent[:SHOWN])) + (", ..." if len(absent) > SHOWN else "")
-        blocks = list(summarize_address_range(pool.first, pool.last))
-        routes = "; ".join(f"ip route add local {block} dev lo" for block in blocks[:SHOWN])
         raise OperatorError(
             f"--addresses: {len(absent)} of {count} addresses are not on this machine: {some}",
-            hint=routes + ("; ..." if len(blocks) > SHOWN else ""),
+            hint=_routes(pool),
         )
     return found
+
+
+def _routes(pool: AddressRange) -> str:
+    """Return commands that give this machine the addresses."""
+    blocks = list(summarize_address_range(pool.first, pool.last))
+    if len(blocks) <= SHOWN:
+        return "; ".join(f"ip route add local {block} dev lo" for block in blocks)
+    whole = blocks[0]
+    while pool.last not in whole:
+        whole = whole.supernet()
+    return f"ip route add local {whole} dev lo, if no other machine has an address in it"

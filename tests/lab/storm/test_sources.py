@@ -46,3 +46,11 @@ def test_addresses_that_are_not_on_this_machine_are_refused() -> None:
         "198.51.100.0, 198.51.100.1, 198.51.100.2, ..."
     )
     assert raised.value.hint == "ip route add local 198.51.100.0/25 dev lo"
+
+
+def test_a_range_of_many_blocks_has_a_remedy_of_one_command() -> None:
+    with pytest.raises(OperatorError) as raised:
+        sources.choose(5, _range("198.51.100.1", "198.51.100.126"), HERE)
+    assert raised.value.hint == (
+        "ip route add local 198.51.100.0/25 dev lo, if no other machine has an address in it"
+    )
