@@ -185,36 +185,40 @@ launch_first() {
 
 # start_agents: start the agents for netboot.swap=HOST[,HOST...]:PORT/EXPORT by netboot.layout. mirror is
 # one area on two servers, stripe an area on each, spread (the default) an area on the first server
-# with room. The PC boots even if a server is missing. Return false, with $why and $code, if there is no
-# swap at all; $code is 3 if a server may only be late.
+# with room. The PC boots even if a server is missing. Set $standby to the servers for further areas:
+# first the one that has the first area, because those before it may be away. Return false, with $why
+# and $code, if there is no swap at all; $code is 3 if a server may only be late.
 start_agents() {
     local hosts=${swap%%:*} host
-    total=0 areas='' code=0
+    total=0 areas='' code=0 standby=''
     [ "$layout" = mirror ] || IFS=,
     # shellcheck disable=SC2086 # a list, split by $IFS
     set -- $hosts
     unset IFS
     for host; do
         if with_agent start_agent "$host" && swap_is_on "$answer"; then
+            standby=$host,$hosts
             [ ! -s /run/agent.log ] || cat /run/agent.log # the agent's warnings
             [ "$layout" = stripe ] || break
         elif [ "$hosts" != "$host" ]; then
             console "$number swap: $host: $why"
         fi
     done
+    # Mostly it is the first of them anyway. Those of a mirror are tried together.
+    case $hosts, in "${standby%%,*}",*) standby=$hosts ;; esac
     [ "$total" != 0 ]
 }
 
 # start_standbys: start an agent for each further area. The agents acquire their resources and wait.
 start_standbys() {
-    local area=1 host=${swap%%:*} rest=${swap#*:} answer
+    local area=1 rest=${swap#*:} answer
     [ -n "$server" ] || return 0 # no source of a lease
     while [ "$area" -le "$grow" ]; do
         area=$((area + 1))
         answer=/run/agent.$area
         mkfifo "$answer" # one for each agent, because the first to close a shared one would end it
         NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&area=$area" /sbin/agent standby \
-            "area=$area" "host=$host" "port=${rest%%/*}" "export=${rest#*/}-$area" \
+            "area=$area" "host=$standby" "port=${rest%%/*}" "export=${rest#*/}-$area" \
             "connections=$connections" "timeout=$timeout" "patience=$patience" \
             ${encrypt:+"encrypt=$encrypt"} ${keep:+discard=no} >"$answer" 2>/run/agent.log &
         read -r _ <"$answer" || console "$number swap: area $area: its agent did not start"

@@ -104,18 +104,18 @@ int area_start(struct area *area)
 {
     int code = device_connect(area);
 
-    if (code != OK) {
-        close_sessions(area->fds, area->connections);
-        return code;
-    }
-    if (area->leg) {
-        code = md_join(area);
-    } else {
-        snprintf(area->device, sizeof area->device, "nbd%u", area->index);
-        code = !area->use ? make_swap(area) : area->blocks ? start_verification(area) : OK;
+    if (code == OK) {
+        if (area->leg) {
+            code = md_join(area);
+        } else {
+            snprintf(area->device, sizeof area->device, "nbd%u", area->index);
+            code = !area->use ? make_swap(area) : area->blocks ? start_verification(area) : OK;
+        }
+        if (code != OK)
+            device_disconnect(area->index);
     }
     if (code != OK)
-        device_disconnect(area->index);
+        close_sessions(area->fds, area->connections);
     return code;
 }
 

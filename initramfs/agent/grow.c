@@ -15,22 +15,34 @@
 #include "need.h"
 #include "report.h"
 #include "say.h"
+#include "session.h"
 #include "status.h"
 #include "types.h"
 
 #include <string.h>
 
+/* Attach the area on the first server that answers and has room. The one that had it last comes first:
+ * most likely it answers. Of all refusals only the last one is told. Return an exit code. */
 static int attach(struct area *area)
 {
     unsigned connections = area->connections; /* area_open lowers it if the server allows fewer */
-    int code;
+    const char *first = area->target.host, *next = first;
+    int code, more;
 
-    area->target.token = ""; /* makes area_open ask for a fresh lease */
-    code = area_open(area);
-    if (code == OK)
-        code = area_start(area);
-    if (code != OK)
+    do {
+        area_move(area, next); /* makes area_open ask for a fresh lease */
+        next = next_host(area, next);
+        more = next != first;
+        hush(more);
+        code = area_open(area);
+        if (code == OK)
+            code = area_start(area);
+        hush(-more);
+        if (code == OK)
+            return code;
         area->connections = connections;
+    } while (more);
+    area_move(area, first);
     return code;
 }
 

@@ -10,6 +10,7 @@
 #include "device.h"
 #include "report.h"
 #include "say.h"
+#include "session.h"
 #include "types.h"
 
 #include <errno.h>
@@ -161,11 +162,9 @@ const char *md_next_host(const struct area *leg)
 
     if (!leg->leg)
         return NULL;
-    do {
-        host += strlen(host) + 1;
-        if (host == leg->hosts_end)
-            host = leg->hosts;
-    } while (host == shared->host[LEGS - leg->leg]);
+    do
+        host = next_host(leg, host);
+    while (host == shared->host[LEGS - leg->leg]);
     return shared->host[leg->leg - 1] = host;
 }
 

@@ -11,9 +11,9 @@ static char text[MAX_TEXT];
 static const char *speaker; /* once resident */
 static int hushed;
 
-void hush(int on)
+void hush(int more)
 {
-    hushed = on;
+    hushed += more;
 }
 
 int complain(int code, const char *format, ...)

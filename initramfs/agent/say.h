@@ -8,8 +8,8 @@
  * line twice in a row. Return `code`, so that callers can `return complain(...)`. */
 int complain(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Write nothing, and keep the last complaint, until this is called with 0: another try follows. */
-void hush(int on);
+/* With 1 write nothing, and keep the last complaint, until -1 ends that: another try follows. May nest. */
+void hush(int more);
 
 /* Return the last complaint. */
 const char *last_complaint(void);

@@ -207,16 +207,22 @@ int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, un
                   struct export *export)
 {
     const char *host = target->host;
-    int code;
+    int code, two = target->other != NULL;
 
-    hush(target->other != NULL);
+    hush(two);
     code = open_set(target, set, end, fds, count, export);
-    hush(0);
-    if (code == OK || !target->other)
+    hush(-two);
+    if (code == OK || !two)
         return code;
     target->host = target->other;
     target->other = host;
     return open_set(target, set, end, fds, count, export);
+}
+
+const char *next_host(const struct area *area, const char *host)
+{
+    host += strlen(host) + 1;
+    return host == area->hosts_end ? area->hosts : host;
 }
 
 void close_sessions(const int *fds, unsigned count)

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+struct area;
 struct export;
 struct target;
 
@@ -29,6 +30,9 @@ enum ending ending_of(int fd, unsigned timeout);
 
 /* Return the bytes that the server has sent over a connection. */
 uint64_t received_bytes(int fd);
+
+/* Return the server after `host` in the area's list, which begins again after its last one. */
+const char *next_host(const struct area *area, const char *host);
 
 /* End sessions that the kernel does not have, as proto.md asks (NBD_CMD_DISC). */
 void close_sessions(const int *fds, unsigned count);

@@ -56,7 +56,7 @@ struct area {
     struct export export;
     unsigned connections;
     unsigned patience; /* seconds until the kernel fails requests to a lost server */
-    /* A mirror's servers: each ends with a zero byte, and two have the pages. NULL: no mirror. */
+    /* The servers that may have the pages: each ends with a zero byte. Two have those of a mirror. */
     const char *hosts, *hosts_end;
     struct url lease;  /* asked for a fresh lease after the pages are lost; path "": no such place */
     char fresh[MAX_TOKEN + 1]; /* that lease's token */

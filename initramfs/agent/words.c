@@ -206,7 +206,9 @@ int read_words(enum verb verb, char **words, struct area *areas, int *mirror)
             code = complain(USAGE, "missing key '%s'; needed: %s", keys[at].name, list(verb, 1));
     if (code != OK)
         return code;
-    comma = verb == FOR_ATTACH && area->use != FOR_KEEPING ? strchr(area->target.host, ',') : NULL;
+    area->hosts = area->target.host;
+    area->hosts_end = area->hosts + strlen(area->hosts) + 1;
+    comma = verb & RESIDENT && area->use != FOR_KEEPING ? strchr(area->hosts, ',') : NULL;
     *mirror = comma && !area->use;
     if (comma && area->use) {
         *comma = '\0';
@@ -214,8 +216,6 @@ int read_words(enum verb verb, char **words, struct area *areas, int *mirror)
         code = check_host(area->target.other);
     } else if (comma) {
         host = comma + 1;
-        area->hosts = area->target.host;
-        area->hosts_end = comma + strlen(comma) + 1;
         for (; comma; comma = strchr(comma + 1, ','))
             *comma = '\0';
         areas[1] = *area;

@@ -381,8 +381,9 @@ class Profile(Section):
         grown |= {("groups", key, "swap"): row.swap.grow for key, row in self.groups.items()}
         grown |= {("clients", key, "swap"): row.swap.grow for key, row in self.clients.items()}
         for path, areas in grown.items():
-            if areas and self.swap.servers:
-                raise misplaced("cannot be combined with swap.servers", *path, "grow")
+            if areas and self.swap.layout != "spread":
+                problem = f"cannot be combined with swap.layout {self.swap.layout}"
+                raise misplaced(f"{problem}; swap grows with the layout spread", *path, "grow")
 
     def _roots(self) -> dict[tuple[str, ...], Root]:
         """Return the roots that PCs of this room may have, by the keys that give them."""

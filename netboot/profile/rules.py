@@ -89,6 +89,7 @@ ROOT = rules(
     (has("kind", _NAMED), may_have("image", {"anyOf": [{"type": "null"}, {"not": _PATH}]})),
 )
 _NO_IMAGE = {"not": has("root", _IMAGE)}
+_PARTED = has("swap", has("layout", {"enum": ["stripe", "mirror"]}))
 _NO_GROW = may_have("swap", may_have("grow", _ZERO))
 
 
@@ -97,9 +98,9 @@ def profile(http_port: int, pages_port: int) -> Rule:
     return rules(
         ({"not": has("swap", has("port", {}))}, may_have("http", _not_port(pages_port))),
         ({"not": has("http", has("port", {}))}, may_have("swap", _not_port(http_port))),
-        (has("swap", has("servers", _SOME)), _NO_GROW),
-        (has("swap", has("servers", _SOME)), may_have("groups", _each(_NO_GROW))),
-        (has("swap", has("servers", _SOME)), may_have("clients", _each(_NO_GROW))),
+        (_PARTED, _NO_GROW),
+        (_PARTED, may_have("groups", _each(_NO_GROW))),
+        (_PARTED, may_have("clients", _each(_NO_GROW))),
         ({"type": "object"}, may_have("root", _COMPLETE)),
         # With an image for the whole room, a group or a client needs none.
         (_NO_IMAGE, may_have("groups", _each(may_have("root", _COMPLETE)))),

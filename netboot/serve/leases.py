@@ -88,7 +88,8 @@ class Leases:
         if request.area == 0:
             return self._keep(seat)
         if self.drained:
-            return self._turn_away(mac)
+            return self._turn_away(swap_export(mac, request.area))
+        begins = _is_new_boot(seat, request.session)
         if request.area > 1:
             return self._further(seat, request.area, ram_bytes, asker)
         size, cut = self._size(seat, ram_bytes, asker)
@@ -103,7 +104,7 @@ class Leases:
             token,
             size,
             self._now(),
-            fresh=request.fresh,
+            fresh=request.fresh and not begins,
             connections=seat.settings.swap.connections,
             asker=asker,
         )
@@ -116,14 +117,14 @@ class Leases:
         self._seats.record(mac, "lease", message, bytes_granted=size)
         return Granted(size, token if request.fresh else "")
 
-    def _turn_away(self, mac: str) -> Refused:
+    def _turn_away(self, export: str) -> Refused:
         """Refuse swap on this server. No refusal is journaled: the seat goes to the next server.
 
-        A seat that asks, and has no connection, needs its pages here no longer: it boots, or its
-        agent has taken this leg out of its mirror.
+        A seat that asks for ``export``, and has no connection, needs its pages here no longer: it
+        boots, or its agent has taken this leg out of its mirror. Its other areas stay.
         """
-        if self._table.has(swap_export(mac)):
-            self._table.end(swap_export(mac))
+        if self._table.has(export):
+            self._table.end(export)
         return Refused(DRAINED)
 
     def _size(self, seat: SeatState, ram_bytes: int, asker: str) -> tuple[int, str]:
@@ -218,3 +219,14 @@ class Leases:
             return refused
         self._seats.record(mac, "lease", f"area {area}: given back", area=area)
         return Ended()
+
+
+def _is_new_boot(seat: SeatState, session: str) -> bool:
+    """Note the boot that asks for swap. Return True if an earlier one of this PC asked here before.
+
+    A PC with several page servers asks each of them for fresh leases only, which end no others. So
+    its first area has to end those that an earlier boot had in addition. A server that was started
+    since then does not know that boot, and keeps its areas until they expire.
+    """
+    before, seat.swap_session = seat.swap_session, session
+    return before not in ("", session)

@@ -43,6 +43,7 @@ class SeatState:
     machine: str = ""  # its UUID
     address: str = ""  # from which its Linux asked last
     session: str = field(default="", repr=False)  # of its last boot, for loaders that read twice
+    swap_session: str = field(default="", repr=False)  # of the boot that asked for swap last
     began: bool = False  # a boot, from its own address
     held_since: float | None = None  # while its firmware waits for its turn, by time.monotonic()
     unproven: bool = False  # the slices that it was sent are damaged, or no beacon came since

@@ -61,7 +61,7 @@ KERNEL = r"""
 #include <unistd.h>
 
 static int may_drop, missing, timer_ms;
-static const char *next_host;
+static const char *further_host;
 
 static void *drive(void *argument)
 {
@@ -108,7 +108,7 @@ int md_drop(const struct area *leg) { (void)leg; dprintf(1, "dropped\n"); return
 int md_join(const struct area *leg) { (void)leg; dprintf(1, "joined\n"); return OK; }
 int64_t md_look(const struct area *leg) { (void)leg; return FOREVER; }
 void md_note(const struct area *leg, int lost) { (void)leg; dprintf(1, "note %d\n", lost); }
-const char *md_next_host(const struct area *leg) { return leg->leg ? next_host : NULL; }
+const char *md_next_host(const struct area *leg) { return leg->leg ? further_host : NULL; }
 int md_start(struct area *legs, uint64_t size) { (void)legs; (void)size; return OK; }
 void md_stop(const struct area *legs) { (void)legs; }
 
@@ -142,7 +142,7 @@ int main(int count, char **words)
     may_drop = atoi(words[4]);
     area.patience = (unsigned)atoi(words[5]);
     timer_ms = atoi(words[6]);
-    next_host = words[8];
+    further_host = words[8];
     area.target.timeout = (unsigned)atoi(words[9]);
     if (area_open(&area) != OK)
         return 1;

@@ -376,6 +376,23 @@ def test_the_agent_gets_key_value_words(lib: Lib, settings: str, tail: str) -> N
     assert lib.run(text) == f"{words}{tail}\n"
 
 
+@pytest.mark.parametrize(
+    ("layout", "away", "servers"),
+    [
+        ("spread", "", "10.0.0.1,10.0.0.2,10.0.0.3"),
+        ("spread", "10.0.0.1", "10.0.0.2,10.0.0.1,10.0.0.2,10.0.0.3"),
+        ("mirror", "", "10.0.0.1,10.0.0.2,10.0.0.3"),
+    ],
+)
+def test_a_further_area_goes_first_to_the_server_of_the_first_one(
+    lib: Lib, layout: str, away: str, servers: str
+) -> None:
+    text = f". {INITRAMFS / 'swap.sh'}\nconsole() {{ :; }}\nwhy=away number=1 answer=x layout={layout}\n"
+    text += f"with_agent() {{ [ $2 != '{away}' ]; }}\nswap_is_on() {{ total=1; }}\n"
+    text += "swap=10.0.0.1,10.0.0.2,10.0.0.3:10809/seat-1\nstart_agents\necho $standby"
+    assert lib.run(text) == f"{servers}\n"
+
+
 def test_one_process_keeps_the_address(lib: Lib) -> None:
     init = (INITRAMFS / "init").read_text()
     function = init[init.index("keep_address() {") : init.index("\nwait_for_link")]

@@ -207,8 +207,14 @@ MISTAKES = [
         "f:3: key 'swap.layout': mirror needs two servers or more, found 1",
     ),
     (
-        "swap: {servers: 10.0.0.1}\ngroups:\n  a:\n    match: '52:*'\n    swap: {grow: 2}",
-        "f:5: key 'groups.a.swap.grow': cannot be combined with swap.servers",
+        (
+            "swap: {servers: [10.0.0.1, 10.0.0.2], layout: stripe}\n"
+            "groups:\n  a:\n    match: '52:*'\n    swap: {grow: 2}"
+        ),
+        (
+            "f:5: key 'groups.a.swap.grow': cannot be combined with swap.layout stripe; "
+            "swap grows with the layout spread"
+        ),
     ),
     (
         "boot: {architectures: [amd64, i368]}",

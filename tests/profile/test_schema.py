@@ -565,9 +565,12 @@ FILES = (
         for top in (9, 10)
     ),
     *(
-        f"swap: {{servers: [10.0.0.1, 10.0.0.2], grow: {grow}}}\n"
+        f"swap: {{servers: [10.0.0.1, 10.0.0.2], layout: {layout}, grow: {grow}}}\n"
+        for layout in ("spread", "stripe", "mirror")
         for grow in ("0", '"0"', "2", '"2"')
     ),
+    "swap: {servers: 10.0.0.1, layout: stripe}\ngroups: {a: {match: '52:*', swap: {grow: 1}}}\n",
+    f"swap: {{servers: 10.0.0.1, layout: stripe}}\nclients: {{{PC}: {{swap: {{grow: 1}}}}}}\n",
     "swap: {servers: 10.0.0.1}\ngroups: {a: {match: '52:*', swap: {grow: 1}}}\n",
     f"swap: {{servers: 10.0.0.1}}\nclients: {{{PC}: {{swap: {{grow: 1}}}}}}\n",
     f"swap: {{servers: []}}\nclients: {{{PC}: {{swap: {{grow: 1}}}}}}\n",
