@@ -171,11 +171,11 @@ def test_nobody_takes_swap_while_its_agent_attaches_again(
 def test_swap_that_moves_to_another_address_is_told(lan: Site) -> None:
     """A forger of the MAC address got the victim's packets, so the victim's agent gave up."""
     (first,) = lan.attach(lan.victim, lan.grant("t1") + ".1")
+    begin = time.monotonic()
     first.sock.close()
     lan.server.event("detach")
-    begin = time.monotonic()
     (other,) = lan.attach(lan.attacker, lan.grant("t2") + ".1")
-    assert RETURN_SECONDS - 0.5 < time.monotonic() - begin < SWAP_SECONDS
+    assert RETURN_SECONDS < time.monotonic() - begin < SWAP_SECONDS
     event = lan.server.event("moved")
     assert event.seat == SEAT and f"by {ATTACKER} from {VICTIM}" in event.message
     other.sock.close()

@@ -9,6 +9,7 @@ import pytest
 
 from netboot.lab import way_in as module
 from netboot.lab.way_in import LOOPBACK, listen, way_in
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.system
 LARGE = bytes(range(256)) * 2000
@@ -62,13 +63,12 @@ def test_both_directions_and_their_ends_pass() -> None:
             said = await asyncio.gather(_said(port, LARGE), _said(port, b"x"))
             assert list(said) == [LARGE, b"x"]
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_a_browser_waits_for_a_panel_that_starts() -> None:
     async def work() -> None:
-        with socket.create_server((LOOPBACK, 0)) as free:
-            later = free.getsockname()[1]
+        later = free_port()
         listener = listen(0)
         async with way_in(listener, later):
             early = asyncio.create_task(_said(listener.getsockname()[1], b"early"))
@@ -76,7 +76,7 @@ def test_a_browser_waits_for_a_panel_that_starts() -> None:
             async with await asyncio.start_server(_echo, LOOPBACK, later):
                 assert await early == b"early"
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_a_panel_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_panel_that_does_not_come_ends_the_connection(monkeypatch: pytest.Monk
             assert await reader.read(-1) == b""
             writer.close()
 
-    asyncio.run(asyncio.wait_for(work(), 30))
+    asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_a_port_in_use_gives_another_one() -> None:

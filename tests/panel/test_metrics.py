@@ -377,7 +377,7 @@ def test_promtool_takes_the_rules_of_the_how_to(tmp_path: Path) -> None:
 def test_prometheus_scrapes_a_played_room_and_answers_each_query(tmp_path: Path) -> None:
     played = full(each_seat=True)
     with scraped(played) as target, prometheus(tmp_path, target) as port:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 100
         up: list[Any] = []
         while not up and time.monotonic() < deadline:
             try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 USER = "postgres"
 PROGRAMS = "/usr/lib/postgresql/*/bin"  # Debian's; not on anybody's path
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 # Without the network, and without care for a power cut.
 OPTIONS = (
     *("listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=30"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PRINTER = "room"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 _CUPSD = """Listen {address}:631
 Listen {folder}/socket
