@@ -34,7 +34,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 40))
+    asyncio.run(asyncio.wait_for(work, 100))
 
 
 async def until(is_so: Callable[[], object]) -> None:
