@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.vm.conftest import Outcome, report_of
 from tests.vm.growing import AREA_BYTES
 
@@ -38,3 +40,18 @@ def test_a_full_server_is_told_once_and_the_pc_goes_on_with_what_it_has(
     said = "no lease: no room: 250 MiB asked, 0.0 MiB of 250 MiB left"
     assert [each["message"] for each in refusals] == [f"area 2: {said}"]
     assert outcome.console().count(said) == 1
+
+
+@pytest.mark.nightly
+def test_a_further_area_is_on_the_other_server_if_the_first_one_is_full(
+    lab: Callable[..., Outcome],
+) -> None:
+    options = ("swap.size=96MiB", "swap.capacity=100MiB", "swap.grow=1")
+    settings = (word for option in options for word in ("--set", option))
+    outcome = lab("--memory", "128", "--load", "1.2", "--servers", "2", *settings)
+    assert outcome.status == 0, outcome.report
+    stages = outcome.seats[0]["stages"]
+    assert "agent:grown" in [each["stage"] for each in stages]
+    attached = [each["message"] for each in stages if each["stage"] == "agent:attached"]
+    servers = {message.split(",")[0].rsplit(" ", 1)[1] for message in attached}
+    assert len(attached) == len(servers) == 2, attached
