@@ -72,6 +72,6 @@ def test_what_is_noted_has_a_name_in_each_language() -> None:
 
 def test_no_hint_for_a_terminal_reaches_the_page() -> None:
     shown = [text for _, text in sentences.sent()] + sentences.made() + [*GERMAN, *GERMAN.values()]
-    shown += [text for texts in TEXTS.values() for text in texts.values()]
+    shown += [text for texts in TEXTS.values() for text in texts]
     hints = re.compile(r"\bctrl|\bstrg|\bpress (any|a) key|\x1b", re.IGNORECASE)
     assert [text for text in shown if hints.search(text)] == []

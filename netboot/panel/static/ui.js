@@ -9,7 +9,7 @@ export { Component, createRef };
 
 let texts = {};
 export let language = "en";
-const LANGUAGES = ["en", "de"];
+const LANGUAGES = ["en", "de"]; // in the order of each text's list
 
 export async function loadTexts() {
   texts = await (await fetch("/static/texts.json")).json();
@@ -46,7 +46,7 @@ function store(key, value) {
 
 // The text of a key, with {name} replaced by values.name.
 export function t(key, values = {}) {
-  const text = texts[key]?.[language] ?? key;
+  const text = texts[key]?.[LANGUAGES.indexOf(language)] ?? key;
   return text.replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
 }
 

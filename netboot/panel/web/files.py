@@ -31,6 +31,7 @@ PLAIN = "text/plain; charset=utf-8"  # licences, hashes
 PACKED = frozenset((".html", ".css", ".js", ".mjs", ".json", ".svg", ""))
 CHECKED = "no-cache"  # a browser asks each time whether its copy is current
 MIN_PACKED = 500  # bytes
+LANGUAGES = ("en", "de")  # in the order that static/ui.js expects
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,12 @@ def _read(path: Path) -> File:
 
 
 def whole_texts(own: bytes) -> bytes:
-    """Return the page's own texts, and those that the PCs say too."""
-    texts = json.loads(own) | words.of_page()
+    """Return the page's own texts, and those that the PCs say too: a list for each, by LANGUAGES.
+
+    The names of the languages would be 5 kB of the first visit.
+    """
+    rows: dict[str, dict[str, str]] = json.loads(own) | words.of_page()
+    texts = {key: [row[each] for each in LANGUAGES] for key, row in rows.items()}
     return json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode()
 
 

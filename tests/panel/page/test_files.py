@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netboot.boot import words
-from netboot.panel.web.files import read_files
+from netboot.panel.web.files import LANGUAGES, read_files
 from tests import ROOT
 from tests.docs.pages import name
 
@@ -21,7 +21,10 @@ OWN = sorted(path for path in STATIC.glob("*") if path.is_file())
 SENTENCES = STATIC / "sentences.de.json"
 SCRIPTS = [path for path in OWN if path.suffix == ".js" and path.stem != "docs"]
 FILES = read_files(STATIC)
-TEXTS = json.loads(FILES["texts.json"].content)
+TEXTS = {
+    key: dict(zip(LANGUAGES, texts, strict=True))
+    for key, texts in json.loads(FILES["texts.json"].content).items()
+}
 PLACES = re.compile(r"\{(\w+)\}")
 MOST_BYTES = 150_000
 # Ways to make elements or programs out of a text, and styles that the policy refuses.
@@ -67,7 +70,6 @@ def test_the_page_loads_all_its_modules_at_once() -> None:
 
 def test_each_text_is_there_in_both_languages_with_the_same_places() -> None:
     for key, texts in TEXTS.items():
-        assert set(texts) == {"en", "de"}, key
         assert all(texts.values()), key
         assert set(PLACES.findall(texts["en"])) == set(PLACES.findall(texts["de"])), key
 
