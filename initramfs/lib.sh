@@ -249,7 +249,8 @@ ask_first() {
     local pipe answer length=0 address
     first_server
     address=${value#http://}
-    [ -z "${4:-}" ] || length=$(wc -c <"$4")
+    # A beacon may be gone: another program has sent it while the first server did not answer.
+    [ -z "${4:-}" ] || length=$(wc -c 2>/dev/null <"$4") || return 1
     pipe=$(mktemp -u "$run/request.XXXXXX") # a name only: mkfifo refuses one that is taken
     (umask 077 && mkfifo "$pipe") || return 1
     # Open for writing as long as nc runs: the server would take the end of nc's input for a hang-up.

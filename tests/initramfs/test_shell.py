@@ -165,6 +165,13 @@ def test_a_beacon_that_another_program_sends_meanwhile_delays_no_other(lib: Lib)
     assert list((lib.folder / "beacons").iterdir()) == []
 
 
+def test_nothing_is_asked_about_a_beacon_that_is_gone(lib: Lib) -> None:
+    """Its length would be no number, which the server calls a malformed request."""
+    nc = "nc() { cat >/dev/null; echo called; }\nmkfifo() { echo asked; }\n"
+    asks = 'request POST /beacon/abc/one 2 "$queue/100001_one_7.05" || echo no'
+    assert lib.run(f"{nc}{BEFORE}users=yes online=yes\n{asks}") == "no\n"
+
+
 LOG = """\
 [    0.00] Command line: BOOT_IMAGE=/boot/abc/vmlinuz netboot.ticket=abc netboot.token=beef quiet
 [    0.01] Unknown kernel command line parameters "netboot.ticket=abc", will be passed to user space.
