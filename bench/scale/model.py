@@ -26,11 +26,9 @@ class Costs:
     page_us: float = 4.0  # performance.md: CPU of a worker for a 4 KiB request, both directions
     header_share: float = 0.05  # NBD, TCP, IP and Ethernet around a page
     report_ms: float = 0.4  # architecture.md: CPU of the control plane, each 10 s from each seat
-    attach_ms: float = (
-        5.0  # bench.scale.seats: CPU of the control plane for lease and two connections
-    )
-    control_mb: float = 60.0  # of the control plane without seats
-    control_kb: float = 30.0  # more for each seat
+    attach_ms: float = 1.4  # scale.md: CPU of the control plane for a lease and two connections
+    control_mb: float = 76.0  # scale.md: of the control plane without seats
+    control_kb: float = 27.0  # more for each seat
     boot_mb: float = 10.0  # boot.md: images of a PC without a root image
     notice_seconds: float = 3.0  # swap.timeout, after which a mirror goes on with one leg
     resync_mb: tuple[float, float] = (10.0, 30.0)  # a second and seat: swap-agent.md
