@@ -30,7 +30,7 @@ GERMAN = {
     f"seat/{MAC}": ("Linux startet", "Bildschirm ist fertig", "Moodle of our school"),
 }
 
-# Lines of DHCP and TFTP, which put sentences together. What a PC shows is the same in each language.
+# Lines of DHCP and TFTP consist of several sentences. A PC's own error codes are the same in each language.
 WIRE = {
     "REQUEST from a DHCP client": "REQUEST von einem DHCP-Client",
     "OFFER 10.0.0.9, boot file snponly.efi": "OFFER 10.0.0.9, Startdatei snponly.efi",
