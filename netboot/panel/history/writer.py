@@ -165,13 +165,15 @@ class Writer:
 
     def _write_each(self, error: Exception) -> None:
         """Write the records of a batch one by one, because one of them is at fault."""
-        waiting, self._batch = self._batch, []
-        for index, record in enumerate(waiting):
+        whole = self._batch
+        for index, record in enumerate(whole):
+            self._batch = whole[
+                index:
+            ]  # the rest waits, and is tried again if the database is away
             try:
                 self._write([record])
             except Exception as found:
                 if _is_of_database(found):
-                    self._batch = waiting[index:]
                     raise
                 self.lost += 1
                 error = found

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, inspect, text
 from netboot.errors import OperatorError
 from netboot.panel.history import History, writer
 from netboot.panel.history.database import Database
+from netboot.panel.history.records import Record
 from netboot.panel.ports import PortError
 from netboot.panel.records import AuditEntry
 from tests.panel.history.conftest import Make
@@ -304,6 +305,23 @@ def test_a_record_that_cannot_be_stored_costs_no_other(
     eventually(lambda: lines(caplog))
     (line,) = lines(caplog)
     assert line.startswith("history: a record cannot be stored: ")
+
+
+def test_records_that_are_written_one_by_one_wait_until_they_are(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    write = writer.Writer._write
+
+    def counted(self: writer.Writer, records: list[Record]) -> None:
+        seen.append(self.waiting)
+        write(self, records)
+
+    monkeypatch.setattr(writer.Writer, "_write", counted)
+    for began in (NOW, float("nan"), NOW + 1):
+        history.boot("alpha", MAC, "pc01", boot(began))
+    written(history)
+    assert history.lost == 1 and len(seen) > 1 and 0 not in seen
 
 
 def test_the_queue_has_a_bound_and_what_people_did_has_room(
