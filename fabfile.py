@@ -21,9 +21,6 @@ from netboot.cli import checks
 from netboot.cli import show as shown
 from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.ending import (
-    FAULT,
-    INTERRUPTED,
-    MISTAKE,
     as_mistake,
     discard_output,
     open_streams,
@@ -34,7 +31,7 @@ from netboot.deploy import wake as wakeonlan
 from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each
 from netboot.deploy.report import Outcome, table
 from netboot.deploy.seats import NewSeat, add_each, change, check_hostname
-from netboot.errors import OperatorError
+from netboot.errors import Exit, OperatorError
 from netboot.host.files import rewrite_file
 from netboot.host.text import printable_lines
 from netboot.images import build
@@ -370,7 +367,7 @@ def _number(option: str, text: str, least: int = 0) -> int:
 def _finish(outcomes: Sequence[Outcome]) -> None:
     print(table(outcomes))
     if not all(outcome.ok for outcome in outcomes):
-        sys.exit(1)
+        sys.exit(Exit.FAILED)
 
 
 @contextmanager
@@ -381,15 +378,16 @@ def _errors_in_one_line() -> Iterator[None]:
         sys.stdout.flush()
     except OperatorError as error:
         print(printable_lines(error.text()), file=sys.stderr)
-        sys.exit(MISTAKE)
+        sys.exit(error.exit)
     except BrokenPipeError:  # the reader has enough: `| head`
         discard_output()
-        sys.exit(FAULT)
+        sys.exit(Exit.FAILED)
     except OSError as error:
         discard_output()
-        print(printable_lines(as_mistake(error).text()), file=sys.stderr)
-        sys.exit(MISTAKE)
+        mistake = as_mistake(error)
+        print(printable_lines(mistake.text()), file=sys.stderr)
+        sys.exit(mistake.exit)
     except KeyboardInterrupt:
         print("interrupted; work that has begun on a machine goes on there", file=sys.stderr)
         sys.stdout.flush()
-        os._exit(INTERRUPTED)  # sys.exit would wait for the machines
+        os._exit(Exit.INTERRUPTED)  # sys.exit would wait for the machines

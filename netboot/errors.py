@@ -2,6 +2,8 @@
 
 NetbootError
 ├── OperatorError    a mistake of the operator: one line with a hint, exit status 2, no traceback
+│   ├── FailedError  the command was right, and the work failed: the same, exit status 1
+│   └── NobodyError  nobody answers where a server should: the same, exit status 3
 ├── ProtocolError    a mistake of a peer: its packet or connection is dropped, one log line
 ├── DeniedError      a peer that asks for what is another one's: it is told, one log line
 └── AnswerError      a server that we queried failed to answer correctly: the caller is told
@@ -10,6 +12,18 @@ Any other exception is a bug, and shows its traceback once.
 """
 
 from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import ClassVar
+
+
+class Exit(IntEnum):
+    """The exit statuses of every verb (docs/reference/exit-codes.md)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOBODY = 3
+    INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 
 class NetbootError(Exception):
@@ -19,8 +33,11 @@ class NetbootError(Exception):
 class OperatorError(NetbootError):
     """A mistake that the operator can correct.
 
-    ``str(error)`` is the one line to show. ``hint`` (may be empty) gives the remedy.
+    ``str(error)`` is the one line to show. ``hint`` (may be empty) gives the remedy. ``exit`` is the
+    status of a command that ends by it.
     """
+
+    exit: ClassVar[Exit] = Exit.USAGE
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -29,6 +46,39 @@ class OperatorError(NetbootError):
     def text(self) -> str:
         """Return the message, and the hint on a line of its own if there is one."""
         return f"{self}\n  hint: {self.hint}" if self.hint else str(self)
+
+    def as_json(self) -> dict[str, str | int]:
+        """Return the error as JSON-ready values. Its message has the form problem: cause; remedy.
+
+        ``problem`` and ``cause`` are those of the first line if there are several.
+        """
+        first, remedy = str(self).partition("\n")[0], self.hint
+        if not remedy:
+            first, _, remedy = first.partition("; ")
+        problem, mark, cause = _split(first)
+        row = {"problem": problem, "cause": cause if mark else "", "remedy": remedy}
+        return {"message": str(self), **row, "exit_code": int(self.exit)}
+
+
+def _split(line: str) -> tuple[str, str, str]:
+    """Split a line at its last colon that is not within quotes, like ``str.rpartition``."""
+    at = len(line)
+    while (at := line.rfind(": ", 0, at)) >= 0:
+        if line.count("'", at) % 2 == 0:
+            return line[:at], ": ", line[at + 2 :]
+    return line, "", ""
+
+
+class FailedError(OperatorError):
+    """Work that failed though the command was right: a full disk, a download, another program."""
+
+    exit = Exit.FAILED
+
+
+class NobodyError(OperatorError):
+    """No server answers at the address that the command asks."""
+
+    exit = Exit.NOBODY
 
 
 class ProtocolError(NetbootError):

@@ -14,7 +14,7 @@ import typer
 from netboot.cli.common import JsonOption
 from netboot.cli.feeds import default_key, read_key
 from netboot.cli.verbs import App
-from netboot.errors import OperatorError
+from netboot.errors import Exit, FailedError, OperatorError
 from netboot.profile import arguments
 from netboot.profile.reading import quoted
 
@@ -68,9 +68,9 @@ def drain(
         print(
             f"\n{address} drains on; to end that: netboot pages undrain {server}", file=sys.stderr
         )
-        sys.exit(130)
+        sys.exit(Exit.INTERRUPTED)
     if wait and progress["left"]:
-        raise OperatorError(f"{address}: somebody has ended the drain")
+        raise FailedError(f"{address}: somebody has ended the drain")
 
 
 @app.command(epilog="Example:  sudo netboot pages undrain 10.0.0.3")

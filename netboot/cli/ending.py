@@ -8,25 +8,26 @@ import codecs
 import contextlib
 import errno
 import io
+import json
 import os
 import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from netboot.errors import OperatorError
+from netboot.errors import Exit, FailedError, OperatorError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
-MISTAKE = 2
-FAULT = 1
 OUTPUT = "standard output"
 ESCAPES = "netboot.escapes"  # the name of a way to encode
-REPORT = "netboot: this is a fault of netboot; please report it with the lines above"
+REPORT = "please report it with the lines above"
+OPTION = "--json"
+VARIABLE = "NETBOOT"  # the beginning of the variables that stand for options
+NO = ("", "0", "false", "f", "no", "n", "off")  # of a variable that stands for a switch
 HINTS = {
     errno.EACCES: "run the command as root (sudo), or as a user who may do that",
     errno.EPERM: "run the command as root (sudo), or as a user who may do that",
@@ -40,10 +41,23 @@ HINTS = {
 }
 
 
-def finish(work: Callable[[], object]) -> int:
+def wants_json(words: Sequence[str], variables: Mapping[str, str]) -> bool:
+    """Return True if a command line or a variable asks for JSON, also if the line is wrong."""
+    end = words.index("--") if "--" in words else len(words)
+    if OPTION in words[:end]:
+        return True
+    name, names = VARIABLE, [f"{VARIABLE}_JSON"]
+    for word in words[:end]:
+        name = f"{name}_{word.replace('-', '_').upper()}"
+        names.append(f"{name}_JSON")
+    return any(variables.get(each, "").lower() not in NO for each in names)
+
+
+def finish(work: Callable[[], object], *, as_json: bool = False) -> int:
     """Run ``work`` with sound standard streams, and return the exit status of the command.
 
-    Prints the reason of a failure to standard error. ``work`` may end by SystemExit.
+    Prints the reason of a failure to standard error, with ``as_json`` as one object on one line.
+    ``work`` may end by SystemExit.
     """
     open_streams()
     try:
@@ -51,19 +65,23 @@ def finish(work: Callable[[], object]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has enough: `| head`
         discard_output()
-        return FAULT
+        return Exit.FAILED
     except OperatorError as error:
-        return _tell(error)
+        return _tell(error, as_json=as_json)
     except OSError as error:
-        return _tell(as_mistake(error))
+        return _tell(as_mistake(error), as_json=as_json)
     except MemoryError:
-        return _tell(as_mistake(OSError(errno.ENOMEM, "not enough memory")))
+        mistake = as_mistake(OSError(errno.ENOMEM, "not enough memory"))
+        return _tell(mistake, as_json=as_json)
     except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception:  # noqa: BLE001 # the last resort
+        return Exit.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 # the last resort
         traceback.print_exc()
-        print(REPORT, file=sys.stderr)
-        return FAULT
+        if as_json:
+            fault = FailedError(f"this is a fault of netboot: {error!r}", hint=REPORT)
+            return _tell(fault, as_json=True)
+        print(f"netboot: this is a fault of netboot; {REPORT}", file=sys.stderr)
+        return Exit.FAILED
     return status
 
 
@@ -75,7 +93,7 @@ def as_mistake(error: OSError) -> OperatorError:
     cause = error.strerror or str(error) or type(error).__name__
     problem = " and ".join(names) if names else "the system refused"
     verb = " cannot be written" if names == [OUTPUT] else ""
-    return OperatorError(f"{problem}{verb}: {cause}", hint=HINTS.get(error.errno or 0, ""))
+    return FailedError(f"{problem}{verb}: {cause}", hint=HINTS.get(error.errno or 0, ""))
 
 
 def _first_of(error: shutil.Error) -> OSError:
@@ -99,18 +117,18 @@ def _status(work: Callable[[], object]) -> int:
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
-            return FAULT
-        return end.code or 0
-    return 0
+            return Exit.FAILED
+        return end.code or Exit.DONE
+    return Exit.DONE
 
 
-def _tell(error: OperatorError) -> int:
+def _tell(error: OperatorError, *, as_json: bool) -> int:
     try:
         sys.stdout.flush()  # what was printed before the mistake comes before it
     except OSError:
         discard_output()
-    print(error.text(), file=sys.stderr)
-    return MISTAKE
+    print(json.dumps(error.as_json()) if as_json else error.text(), file=sys.stderr)
+    return error.exit
 
 
 class _Output(io.FileIO):

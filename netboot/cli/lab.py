@@ -25,10 +25,9 @@ from netboot.cli.common import (
     until_stopped,
     write_medium,
 )
-from netboot.cli.ending import INTERRUPTED
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
-from netboot.errors import OperatorError
+from netboot.errors import Exit, OperatorError
 
 if TYPE_CHECKING:
     import socket
@@ -295,12 +294,12 @@ def _lesson(
 
     classroom = Classroom(lesson, tell)
     if screenshot is None:
-        until_stopped(_seen(classroom.run(), door), INTERRUPTED)
+        until_stopped(_seen(classroom.run(), door), Exit.INTERRUPTED)
     else:
         shown = pictures.paths(screenshot, lesson.clients)
         before |= {path for path in shown if path.exists()}
         taken = pictures.photograph(classroom, screenshot, tell_picture)
-        until_stopped(_seen(taken, door), INTERRUPTED)
+        until_stopped(_seen(taken, door), Exit.INTERRUPTED)
         _give([path for path in shown if path.exists()], before)
     tried.note(classroom)
     _hand_over(lesson.folder, before)
@@ -308,7 +307,7 @@ def _lesson(
         print(json.dumps(classroom.as_json(), indent=2))
     else:
         print(show.lesson(classroom))
-    return 0 if classroom.ok else 1
+    return Exit.DONE if classroom.ok else Exit.FAILED
 
 
 async def _seen(work: "Coroutine[Any, Any, None]", door: "Door | None") -> None:

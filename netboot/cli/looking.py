@@ -20,11 +20,10 @@ from netboot.cli.common import (
     StateOption,
     until_stopped,
 )
-from netboot.cli.ending import INTERRUPTED
 from netboot.cli.feeds import LOCAL, feed_of
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
-from netboot.errors import OperatorError
+from netboot.errors import Exit, OperatorError
 from netboot.profile import arguments, values
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def watch(
         print(json.dumps([seat.as_json() for seat in watched]))
     else:
         print(show.watched(watched, console))
-    sys.exit(0 if all(seat.done for seat in watched) else 1)
+    sys.exit(Exit.DONE if all(seat.done for seat in watched) else Exit.FAILED)
 
 
 @app.command(epilog="Example:  sudo netboot doctor --profile room.yaml")
@@ -184,7 +183,7 @@ def doctor(
         print(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         print(show.findings(findings))
-    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+    sys.exit(Exit.DONE if all(finding.ok for finding in findings) else Exit.FAILED)
 
 
 @app.command(
@@ -273,7 +272,7 @@ def storm(
     print(show.storm_begins(wanted), file=sys.stderr)
     with show.BuildProgress() as progress:
         progress.step("PCs with swap, or failed")
-        until_stopped(run(), INTERRUPTED)
+        until_stopped(run(), Exit.INTERRUPTED)
     (report,) = reports
     print(json.dumps(report.as_json(), indent=2) if as_json else show.storm(wanted, report))
-    sys.exit(0 if report.ok else 1)
+    sys.exit(Exit.DONE if report.ok else Exit.FAILED)

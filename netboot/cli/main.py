@@ -4,6 +4,7 @@ Each verb imports its own modules when it runs: so a killed page server is back 
 time.
 """
 
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -24,7 +25,7 @@ from netboot.cli import (
     sync,
     top,
 )
-from netboot.cli.ending import finish
+from netboot.cli.ending import finish, wants_json
 from netboot.cli.verbs import App
 
 app = App(
@@ -75,5 +76,5 @@ app.add_typer(panel.app, name="panel")
 
 
 def main() -> NoReturn:
-    """Run the command. Print a line for each mistake of the operator, and exit with status 2."""
-    sys.exit(finish(app))
+    """Run the command. Print a line for each mistake of the operator, and exit (``errors.Exit``)."""
+    sys.exit(finish(app, as_json=wants_json(sys.argv[1:], os.environ)))

@@ -14,7 +14,7 @@ import typer
 from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
 from netboot.cli.feeds import LOCAL, feed_of
 from netboot.cli.verbs import App
-from netboot.errors import AnswerError, OperatorError
+from netboot.errors import AnswerError, Exit, NobodyError, OperatorError
 from netboot.feed.protocol import OrderName
 from netboot.profile import arguments, values
 from netboot.serve.http.orders import ORDERS
@@ -88,7 +88,7 @@ def order(
         print(json.dumps(against))
     else:
         print("\n".join(f"{seat}  {reason or 'told'}" for seat, reason in against.items()))
-    sys.exit(1 if any(against.values()) else 0)
+    sys.exit(Exit.FAILED if any(against.values()) else Exit.DONE)
 
 
 def _by_feed(feed: Path, what: str, seats: list[str], words: dict[str, str]) -> dict[str, str]:
@@ -105,7 +105,7 @@ def _by_feed(feed: Path, what: str, seats: list[str], words: dict[str, str]) -> 
     try:
         return asyncio.run(ask())
     except AnswerError as error:
-        raise OperatorError(
+        raise NobodyError(
             f"{feed}: {error}", hint="does 'netboot serve' run? As another user: sudo"
         ) from None
 

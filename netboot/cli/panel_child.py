@@ -10,7 +10,9 @@ import time
 from collections import deque
 from pathlib import Path
 
+from netboot.cli.ending import REPORT
 from netboot.cli.panel_command import Panel, open_state
+from netboot.errors import Exit
 from netboot.host.privileges import command_without
 from netboot.host.scheduling import give_way
 from netboot.host.text import printable
@@ -19,7 +21,7 @@ log = logging.getLogger(__name__)
 
 HANDED_ON = "NETBOOT_PANEL"  # in the environment: process, descriptor and mark of a panel
 OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", HANDED_ON)  # of the server alone
-MISTAKE = 2  # exit status of a command that cannot work as it was given
+TOLD = (Exit.FAILED, Exit.USAGE)  # of a command that has told in a line why it cannot work
 FIRST_SECONDS, MOST_SECONDS, MISTAKE_SECONDS = 1.0, 300.0, 60.0  # until a panel is started again
 HEALTHY_SECONDS = 60.0  # after which a panel that ends is no longer one that fails at its start
 HELD_SECONDS = 0.5  # in which a line may turn out to be the reason for the end
@@ -114,7 +116,7 @@ class PanelProcess:
             if time.monotonic() - begin >= HEALTHY_SECONDS:
                 failures, self._told = 0, ""
             again = min(FIRST_SECONDS * 2**failures, MOST_SECONDS)
-            again = max(again, MISTAKE_SECONDS) if status == MISTAKE else again
+            again = max(again, MISTAKE_SECONDS) if status == Exit.USAGE else again
             self._tell(self._reason(status), again)
             self._close()
             failures += 1
@@ -217,7 +219,7 @@ class PanelProcess:
         self._read()
         lines = list(self._lines)
         self._lines.clear()
-        if status == MISTAKE and lines:
+        if status in TOLD and lines and REPORT not in lines[-1]:
             return "; ".join(lines)
         if status is not None and status < 0:
             return f"killed by {signal.Signals(-status).name}"

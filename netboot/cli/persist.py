@@ -11,7 +11,7 @@ from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
 from netboot.cli.feeds import LOCAL
 from netboot.cli.looking import ServerOption, secret_in
 from netboot.cli.verbs import App
-from netboot.errors import OperatorError
+from netboot.errors import Exit, OperatorError
 from netboot.profile import arguments, values
 
 app = App(
@@ -80,4 +80,4 @@ def delete(
         print(json.dumps(against))
     else:
         print("\n".join(f"{each}  {reason or 'deleted'}" for each, reason in against.items()))
-    sys.exit(1 if any(against.values()) else 0)
+    sys.exit(Exit.FAILED if any(against.values()) else Exit.DONE)

@@ -18,7 +18,6 @@ from netboot.cli.common import (
     last_build,
     write_medium,
 )
-from netboot.cli.ending import MISTAKE
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
@@ -96,7 +95,7 @@ def check(
         if not as_json:
             raise
         print(json.dumps({"profile": str(path), "mistakes": str(error).splitlines()}))
-        sys.exit(MISTAKE)
+        sys.exit(error.exit)
     doubts = [*loaded.doubts, *checks.doubts_here(loaded)]
     doubts += checks.doubts_of_readers(path, loaded)
     doubts += checks.doubts_of_logins(loaded, roots)

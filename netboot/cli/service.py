@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netboot.cli.verbs import App
-from netboot.errors import OperatorError
+from netboot.errors import Exit, OperatorError
 
 if TYPE_CHECKING:
     from netboot.deploy.service import Result
@@ -96,4 +96,4 @@ def _say(line: str) -> None:
 
 def _end(result: "Result") -> None:
     print(json.dumps(result.as_json()))
-    sys.exit(0 if result.ok else 1)
+    sys.exit(Exit.DONE if result.ok else Exit.FAILED)

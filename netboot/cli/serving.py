@@ -28,7 +28,7 @@ from netboot.cli.common import (
     last_build,
     until_stopped,
 )
-from netboot.cli.ending import FAULT, as_mistake
+from netboot.cli.ending import as_mistake
 from netboot.cli.profile_path import find_profile
 from netboot.cli.telling import (
     LogLevelOption,
@@ -40,7 +40,7 @@ from netboot.cli.telling import (
 )
 from netboot.cli.user import become, default_user, go_first
 from netboot.cli.verbs import App
-from netboot.errors import OperatorError
+from netboot.errors import Exit, OperatorError
 from netboot.host.journald import Priority
 from netboot.pages.stores.folder import SUFFIX, find_kept
 from netboot.pages.upgrade import CHECK_VERB, LISTENERS, WORDS
@@ -307,7 +307,7 @@ def can_serve() -> None:
     except (OperatorError, OSError) as error:
         mistake = as_mistake(error) if isinstance(error, OSError) else error
         print("; ".join(str(mistake).splitlines()), file=sys.stderr)
-        sys.exit(FAULT)  # the status of a mistake says that there is no such verb
+        sys.exit(Exit.FAILED)  # the status of a mistake says that there is no such verb
 
 
 def _check_files(

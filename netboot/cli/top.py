@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netboot.cli.feeds import FeedOption, KeysOption, ServersOption, sources
 from netboot.cli.verbs import App
-from netboot.errors import AnswerError, OperatorError
+from netboot.errors import AnswerError, NobodyError, OperatorError
 
 if TYPE_CHECKING:
     from netboot.panel.follow import Source
@@ -65,7 +65,7 @@ def check_feeds(wanted: list["Source"]) -> None:
 
     reasons = asyncio.run(ask_all())
     if all(reasons):
-        raise OperatorError(
+        raise NobodyError(
             "\n".join(f"no server tells of a room: {reason}" for reason in reasons),
             hint="is 'netboot serve' running there? May this user read its feed (sudo)?",
         )

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from netboot.errors import OperatorError
+from netboot.errors import FailedError, NobodyError, OperatorError
 from netboot.host.programs import ENGLISH, check_installed
 from netboot.host.scheduling import give_way
 
@@ -119,7 +119,7 @@ class Peer:
         told = [each for each in told if not each.startswith("rsync error:")] or told
         cause = told[-1] if told else f"exit status {status}"
         if "No space left on device" in errors:
-            return OperatorError(
+            return FailedError(
                 f"{self.host}: no room there: {cause}", hint=f"make room there, {_AGAIN}"
             )
         if status in _NO_PROGRAM and "not found" in errors:
@@ -128,11 +128,11 @@ class Peer:
                 hint=f"ssh {self.host} apt install rsync",
             )
         if status == _UNREACHABLE or status in _SILENT or "connection unexpectedly" in errors:
-            return OperatorError(
+            return NobodyError(
                 f"{self.host} does not answer over SSH: {cause}", hint=self._remedy(errors)
             )
         hint = "connect as root: root@HOST" if "Permission denied" in errors else ""
-        return OperatorError(f"{self.host}: {cause}", hint=hint)
+        return FailedError(f"{self.host}: {cause}", hint=hint)
 
     def _remedy(self, errors: str) -> str:
         if "Permission denied" in errors:

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from netboot.errors import OperatorError
+from netboot.errors import FailedError, OperatorError
 from netboot.host.scheduling import give_way
 
 ENGLISH = {"LC_ALL": "C.UTF-8"}  # `cause` looks for English words
@@ -132,7 +132,7 @@ def _fail(command: Sequence[str], problem: str, why: str, hint: str) -> None:
     if not problem:
         text = shlex.join([Path(command[0]).name, *command[1:]])
         problem = f"{textwrap.shorten(text, COMMAND_CHARACTERS, placeholder=' ...')} failed"
-    raise OperatorError(f"{problem}: {why}", hint=hint)
+    raise FailedError(f"{problem}: {why}", hint=hint)
 
 
 def _text(data: bytes) -> str:

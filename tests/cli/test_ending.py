@@ -46,9 +46,9 @@ def in_shell(words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         ("(_ for _ in ()).throw(TimeoutError())", "the system refused: TimeoutError\n"),
     ],
 )
-def test_what_the_system_refuses_is_one_line_and_status_2(work: str, said: str) -> None:
+def test_what_the_system_refuses_is_one_line_and_status_1(work: str, said: str) -> None:
     done = ended(work)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
 def test_a_bug_shows_its_traceback_and_what_to_do() -> None:
@@ -69,15 +69,15 @@ def test_what_the_terminal_cannot_show_is_escaped() -> None:
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        ("netboot check -p $LAB >/dev/full", 2, "standard output cannot be written: No space left"),
-        ("netboot --help >/dev/full", 2, "standard output cannot be written: No space left"),
-        ("netboot check -p $LAB >/dev/full 2>&1", 2, ""),
+        ("netboot check -p $LAB >/dev/full", 1, "standard output cannot be written: No space left"),
+        ("netboot --help >/dev/full", 1, "standard output cannot be written: No space left"),
+        ("netboot check -p $LAB >/dev/full 2>&1", 1, ""),
         ("netboot check -p $LAB >&- <&- 2>&-", 0, ""),
         ("netboot schema | head -c 1; exit ${PIPESTATUS[0]}", 1, ""),
         ("netboot check -p /dev/zero", 2, "/dev/zero: too long"),
         ("netboot check -p $LAB/x", 2, "{LAB}/x: cannot be read: Not a directory"),
         ("netboot service run", 2, "no server is installed on this machine"),
-        ("http_proxy=nonsense://here netboot status --server 127.0.0.1:9", 2, "no netboot server"),
+        ("http_proxy=nonsense://here netboot status --server 127.0.0.1:9", 3, "no netboot server"),
         ("LC_ALL=C TERM=dumb netboot order stop 52:54:00:12:34:56", 2, "order: expected reboot, "),
     ],
 )
@@ -98,7 +98,7 @@ def test_the_arguments_in_a_help_are_in_our_words() -> None:
 
 def test_what_was_printed_before_an_error_is_not_lost() -> None:
     done = ended("(print('before'), open('/nowhere'))")
-    assert (done.returncode, done.stdout) == (2, "before\n")
+    assert (done.returncode, done.stdout) == (1, "before\n")
     assert done.stderr == "/nowhere: No such file or directory\n"
 
 

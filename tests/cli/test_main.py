@@ -115,7 +115,6 @@ def test_the_dry_run_of_a_grub(arch: str, loader: str, platform: str) -> None:
         (("pages", "--store", "disk:/nowhere"), "--store: there is no folder /nowhere"),
         (("pages", "--image", "root=/nowhere.img"), "image /nowhere.img: No such file"),
         (("pages", "--image", "root=/"), "image /: it is a directory"),
-        (("status", "--server", "127.0.0.1:9"), "no netboot server answers"),
         (("lab", "--firmware", "bioss"), "bioss"),
         (("order", "shutdown", "52:54:00:12:34:56"), "order: expected reboot, poweroff, message, "),
         (("serv",), "serve"),

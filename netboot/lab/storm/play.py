@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from netboot.boot.arch import Architecture
 from netboot.boot.client import PROBE_MAC, played_mac
 from netboot.boot.ipxe import Chain, read
-from netboot.errors import AnswerError, OperatorError, ProtocolError
+from netboot.errors import AnswerError, NobodyError, ProtocolError
 from netboot.host.interfaces import Interface
 from netboot.lab.storm.pc import Pc
 from netboot.lab.storm.report import Report
@@ -65,7 +65,7 @@ async def play(storm: Storm, tell: Callable[[int], None] = lambda ended: None) -
         try:
             base = await _scout(storm, asking)
         except (AnswerError, ProtocolError) as error:
-            raise OperatorError(
+            raise NobodyError(
                 f"no netboot server answers at {storm.server} on {storm.interface.name}: {error}",
                 hint="is 'netboot serve' running there? --server and --interface choose another",
             ) from None

@@ -16,7 +16,7 @@ from typing import Any
 
 from netboot.boot import ticket
 from netboot.boot.limits import STATUS_BYTES
-from netboot.errors import OperatorError
+from netboot.errors import NobodyError, OperatorError
 from netboot.feed.protocol import DRAIN_PATH
 from netboot.host.text import printable
 
@@ -225,8 +225,8 @@ def _no_secret(server: str) -> OperatorError:
     )
 
 
-def _nobody(server: str, error: OSError) -> OperatorError:
-    return OperatorError(
+def _nobody(server: str, error: OSError) -> NobodyError:
+    return NobodyError(
         f"no netboot server answers at {server}: {_cause(error)}",
         hint="is 'netboot serve' running there? --server HOST:PORT names another server",
     )
