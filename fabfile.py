@@ -19,13 +19,12 @@ from invoke import Collection, Context, Task, task
 
 from netboot.cli import checks
 from netboot.cli import show as shown
-from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.ending import (
     as_mistake,
     discard_output,
     open_streams,
 )
-from netboot.cli.profile_path import find_profile
+from netboot.cli.profile_path import SHIPPED, find_profile
 from netboot.deploy import bundle, classroom, hardware, remote, roster, sheet
 from netboot.deploy import wake as wakeonlan
 from netboot.deploy.fleet import Access, Failed, Far, in_waves, on_each
@@ -50,7 +49,7 @@ HELP = {
     "via": "the boot server, as root@SERVER: it orders the PCs that run without their disks",
     "timeout": "seconds for a PC to reach userland (300)",
     "broadcast": "the LAN's broadcast address",
-    "profile": f"the room's profile, a YAML file ({DEFAULT_PROFILE})",
+    "profile": f"the room's profile, a YAML file ({SHIPPED})",
     "key": "private key file (default: the keys that ssh uses)",
     "known_hosts": f"file with the accepted host keys ({KNOWN_HOSTS})",
     "images": "folder of images, as 'netboot build' wrote it (default: build them)",
@@ -66,7 +65,7 @@ class Machines:
     c: Context
     H: str = ""
     csv: str = ""
-    profile: str = DEFAULT_PROFILE
+    profile: str = SHIPPED
     key: str = ""
     known_hosts: str = KNOWN_HOSTS
     dry_run: bool = False

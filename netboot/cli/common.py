@@ -15,7 +15,7 @@ from netboot.host import faults
 if TYPE_CHECKING:
     from netboot.profile.profile import Profile
 
-DEFAULT_PROFILE = "lab.yaml"
+DEFAULT_PROFILE = ""  # looked for: netboot.cli.profile_path
 MOST_SECONDS = 30 * 86400.0  # for an option; a larger number is a mistyped one
 IMAGES = "images"  # in the cache
 DEFAULT_STATE = Path("/var/lib/netboot")
@@ -27,8 +27,12 @@ ProfileOption = Annotated[
         "--profile",
         "-p",
         metavar="FILE",
+        envvar="NETBOOT_PROFILE",
+        show_envvar=False,
+        show_default=False,
         help="The room's profile. A name without a folder is looked for in the current folder, "
-        "/etc/netboot, then netboot's own profiles.",
+        "/etc/netboot, then netboot's own profiles. Default: /etc/netboot/profile.yaml, else "
+        "netboot's own lab.yaml.",
     ),
 ]
 SetOption = Annotated[
@@ -36,6 +40,8 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
+        envvar="NETBOOT_SET",
+        show_envvar=False,
         help="Override one key of the profile, such as dhcp.mode=full. May be given several times.",
     ),
 ]
@@ -50,14 +56,29 @@ ImagesOption = Annotated[
 RootsOption = Annotated[
     Path,
     typer.Option(
-        "--roots", metavar="FOLDER", help="The root images, as 'netboot image' keeps them."
+        "--roots",
+        metavar="FOLDER",
+        envvar="NETBOOT_ROOTS",
+        show_envvar=False,
+        help="The root images, as 'netboot image' keeps them.",
     ),
 ]
 StateOption = Annotated[
     Path,
-    typer.Option("--state", metavar="FOLDER", help="The server's state folder, with its secret."),
+    typer.Option(
+        "--state",
+        metavar="FOLDER",
+        envvar="NETBOOT_STATE",
+        show_envvar=False,
+        help="The server's state folder, with its secret.",
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json", envvar="NETBOOT_JSON", show_envvar=False, help="Print JSON, for scripts."
+    ),
+]
 
 
 def built(profile: "Profile", output: Path | None = None, *, waits: bool = True) -> Path:

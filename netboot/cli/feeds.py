@@ -11,6 +11,7 @@ import typer
 from netboot.cli.common import DEFAULT_STATE
 from netboot.errors import OperatorError
 from netboot.feed.protocol import KEY_FILE, PANEL_FOLDER, SOCKET_FILE
+from netboot.host import folders
 from netboot.profile import arguments
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LOCAL = "127.0.0.1:8080"  # the HTTP address of the server of this machine
 PANEL_STATE = DEFAULT_STATE / PANEL_FOLDER
 INSTALLED_STATE = DEFAULT_STATE / "state"
+RUNTIME = Path("/run/netboot")  # RuntimeDirectory=netboot of a unit
 OTHERS = 0o006  # may neither read nor write a key
 _KEY = re.compile("[0-9a-f]{64}")
 COPY = f"copy {KEY_FILE} from the state folder of that server, and name it with --key"
@@ -88,8 +90,10 @@ def sources(feed: Path | None, servers: Sequence[str], keys: Sequence[Path]) -> 
 
 def feed_of(server: str, state: Path) -> Path | None:
     """Return the socket of this machine's server; None if it has none, or ``server`` is another."""
-    folders = (state, INSTALLED_STATE) if state == DEFAULT_STATE else (state,)
-    found = next((each / SOCKET_FILE for each in folders if (each / SOCKET_FILE).exists()), None)
+    places = [state]
+    if state == DEFAULT_STATE:
+        places += [INSTALLED_STATE, *_runtime()]
+    found = next((each / SOCKET_FILE for each in places if (each / SOCKET_FILE).exists()), None)
     return found if server == LOCAL else None
 
 
@@ -104,8 +108,14 @@ def default_key() -> Path:
 
 
 def _first(name: str) -> Path:
-    places = [DEFAULT_STATE / name, INSTALLED_STATE / name]
+    places = [folder / name for folder in (DEFAULT_STATE, INSTALLED_STATE, *_runtime())]
     return next((path for path in places if path.exists()), places[0])
+
+
+def _runtime() -> list[Path]:
+    """Return the folders in which a server that systemd runs may have its socket."""
+    own = folders.given(folders.RUNTIME)
+    return [RUNTIME] if own is None else [own, RUNTIME]
 
 
 def read_key(path: Path) -> str:

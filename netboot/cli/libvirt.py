@@ -5,12 +5,22 @@ from typing import Annotated
 
 import typer
 
-from netboot.cli.common import ImagesOption, ProfileOption, SetOption, built
+from netboot.cli.common import ImagesOption, SetOption, built
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
 
 VAGRANT_PROFILE = "vagrant.yaml"
+VagrantOption = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        "-p",
+        metavar="FILE",
+        help="The profile of the virtual PCs. A name without a folder is looked for in the current "
+        "folder, /etc/netboot, then netboot's own profiles.",
+    ),
+]
 
 app = App(
     help="Run the libvirtd of `vagrant up`, separate from the libvirtd of this machine.",
@@ -20,7 +30,7 @@ app = App(
 
 @app.command(epilog="Example:  sudo netboot lab libvirt up --profile vagrant.yaml --serve")
 def up(
-    profile: ProfileOption = VAGRANT_PROFILE,
+    profile: VagrantOption = VAGRANT_PROFILE,
     settings: SetOption = [],  # noqa: B006
     serve: Annotated[
         bool,

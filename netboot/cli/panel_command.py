@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from netboot import __version__
 from netboot.feed.protocol import PANEL_FOLDER, SOCKET_FILE
+from netboot.host import folders
 from netboot.profile.panel import without_password
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def panel_of(profile: "Profile", state: Path, folder: Path | None = None) -> Pan
         return f"no panel: {names} cannot be imported; install the packages, or set http.panel: off"
     address = "127.0.0.1" if http.panel == "local" else "0.0.0.0"
     state = state.resolve()
-    words = ["--feed", str(state / SOCKET_FILE), "--listen", f"{address}:{http.panel_port}"]
+    feed = (folders.given(folders.RUNTIME) or state) / SOCKET_FILE
+    words = ["--feed", str(feed), "--listen", f"{address}:{http.panel_port}"]
     words += ["--state", str(folder or state / PANEL_FOLDER)]
     database, password = without_password(profile.panel.database)
     words += ["--database", database] if database else []

@@ -1,4 +1,4 @@
-"""The folders in which a profile is looked for, if its name has no folder."""
+"""The places in which a profile is looked for."""
 
 import os
 import sys
@@ -10,21 +10,41 @@ from netboot.errors import OperatorError
 from netboot.profile import reading
 
 INSTALLED = Path("/etc/netboot")
+USUAL = "profile.yaml"  # in INSTALLED
+SHIPPED = "lab.yaml"  # among netboot's own profiles
+VARIABLE = "NETBOOT_PROFILE"
 
 
 @cache  # one line for each name, also if a command asks again
-def find_profile(name: str) -> Path:
-    """Return the file of the profile ``name``; print its path if it is of another folder.
+def find_profile(name: str = "") -> Path:
+    """Return the file of the profile ``name``, of --profile or NETBOOT_PROFILE.
 
-    Raises OperatorError.
+    Without a name it is that of this machine, else that which comes with netboot. Print its path if
+    it is of another folder. Raises OperatorError.
     """
     from netboot.images import resources
 
     here = Path()
-    found = search(name, [here, INSTALLED, resources.folder("profiles")])
-    if "/" not in name and found.parent != here:
+    if name:
+        found = search(name, [here, INSTALLED, resources.folder("profiles")])
+        told = "/" not in name and found.parent != here
+    else:
+        found, told = usual(INSTALLED / USUAL, resources.folder("profiles") / SHIPPED), True
+    if told:
         print(f"netboot: profile {found}", file=sys.stderr)
     return found
+
+
+def usual(*places: Path) -> Path:
+    """Return the first of the files ``places`` that exists. Raises OperatorError."""
+    for path in places:
+        if os.path.lexists(path):  # one that is broken or unreadable is told, not passed over
+            return path
+    looked = ", ".join(["--profile", VARIABLE, *map(str, places[:-1])])
+    raise OperatorError(
+        f"there is no profile: looked at {looked} and {places[-1]}",
+        hint="name one: --profile FILE",
+    )
 
 
 def search(name: str, folders: Sequence[Path]) -> Path:

@@ -64,7 +64,13 @@ def serve(
     settings: SetOption = [],  # noqa: B006 # typer copies it
     image_folder: ImagesOption = None,
     state: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where leases and the server's secret are kept.")
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            envvar="NETBOOT_STATE",
+            show_envvar=False,
+            help="Where leases and the server's secret are kept.",
+        ),
     ] = DEFAULT_STATE,
     initrd: Annotated[
         list[Path],

@@ -38,6 +38,8 @@ LogLevelOption = Annotated[
     typer.Option(
         "--log-level",
         metavar="LEVEL",
+        envvar="NETBOOT_LOG_LEVEL",
+        show_envvar=False,
         help="The least grave lines to print: error, warning (troubles), info (each step of a PC "
         "as well) or debug (all that the program notes). --json prints each event at any level. "
         "Default: info.",

@@ -1,5 +1,6 @@
 """The verbs as Typer shows them: their help and the mistakes in their options, in our words."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,9 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from netboot.cli.ending import VARIABLE
 from netboot.errors import OperatorError
+from netboot.host import folders
 from netboot.profile import reading
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,9 +70,15 @@ class Verb(TyperCommand):
         return _said(super().get_help(ctx), MARKS)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        """Read the options. Raises OperatorError."""
+        """Read the options, and the variables that stand for them. Raises OperatorError."""
         _check_paths(self, ctx, args)
+        _name_variables(self, ctx)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb. Raises OperatorError, which names the variable that a value came from."""
+        with _variables_named(ctx):
+            return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the line that stands above a mistake."""
@@ -86,6 +95,7 @@ class Verbs(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Read the options that stand before a verb. Raises OperatorError."""
         _check_paths(self, ctx, args)
+        _name_variables(self, ctx)
         return super().parse_args(ctx, args)
 
     def make_context(self, *words: Any, **more: Any) -> Any:
@@ -95,7 +105,7 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb. Raises OperatorError."""
-        with _mistakes_in_our_words():
+        with _mistakes_in_our_words(), _variables_named(ctx):
             return super().invoke(ctx)
 
 
@@ -109,6 +119,57 @@ def _check_paths(command: Any, ctx: Any, words: list[str]) -> None:
             raise OperatorError(f"{option}: expected a path", hint=f"{ctx.command_path} --help")
 
 
+def _name_variables(command: Any, ctx: Any) -> None:
+    """Let a variable stand for each option: NETBOOT_VERB_OPTION, then one that several verbs have.
+
+    systemd's folder for a service's state comes behind both.
+    """
+    verb = [VARIABLE]
+    above = ctx
+    while above.parent is not None:
+        verb.insert(1, above.info_name)
+        above = above.parent
+    for each in command.params:
+        if each.param_type_name == "option" and (long := _long(each)) is not None:
+            own = "_".join([*verb, long]).replace("-", "_").upper()
+            several = each.envvar if isinstance(each.envvar, str) else None
+            if not isinstance(each.envvar, list):
+                each.envvar = [own, several] if several else [own]
+                each.show_envvar = False  # one for each option: docs/reference/environment.md
+    state = folders.given(folders.STATE)
+    if state is not None:
+        ctx.default_map = {"state": str(state)}
+
+
+def _long(option: Any) -> str | None:
+    """Return the long name of an option without its dashes; None for what ends the command at once."""
+    names = [name for name in option.opts if name.startswith("--")]
+    return None if option.is_eager or not names else names[0].removeprefix("--")
+
+
+@contextmanager
+def _variables_named(ctx: Any) -> Iterator[None]:
+    """Have a mistake in a value name the variable that it came from, not the option."""
+    try:
+        yield
+    except OperatorError as error:
+        for each in ctx.command.params:
+            variable = _variable_of(ctx, each)
+            for name in each.opts:
+                if variable and str(error).startswith(f"{name}: "):
+                    error.args = (variable + str(error).removeprefix(name),)
+                    raise
+        raise
+
+
+def _variable_of(ctx: Any, option: Any) -> str:
+    """Return the variable from which an option got its value; an empty text if it was another source."""
+    source = ctx.get_parameter_source(option.name)
+    if source is None or source.name != "ENVIRONMENT":
+        return ""
+    return str(next(name for name in option.envvar if os.environ.get(name)))
+
+
 @contextmanager
 def _mistakes_in_our_words() -> Iterator[None]:
     try:
@@ -119,7 +180,12 @@ def _mistakes_in_our_words() -> Iterator[None]:
             raise
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "netboot"
-        raise OperatorError(_said(told, MISTAKES), hint=f"{path} --help") from None
+        told = _said(told, MISTAKES)
+        option = getattr(error, "param", None)
+        if context is not None and option is not None:
+            variable = _variable_of(context, option)
+            told = re.sub(r"^.*?(?=: )", variable, told, count=1) if variable else told
+        raise OperatorError(told, hint=f"{path} --help") from None
 
 
 class App(typer.Typer):

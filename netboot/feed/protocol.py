@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-SOCKET_FILE, KEY_FILE = "feed.sock", "panel.key"  # in the state folder of the server
+SOCKET_FILE, KEY_FILE = "feed.sock", "panel.key"  # in the state folder, or systemd's runtime folder
 PANEL_FOLDER = "panel"  # there, with the files of the panel that it starts
 FEED_PATH, ORDERS_PATH = "/feed", "/feed/orders"  # of HTTP
 DRAIN_PATH = "/feed/drain"  # GET: how far it is; POST with ?do=drain or undrain, and ?by=PERSON

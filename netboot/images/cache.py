@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from netboot.errors import OperatorError
+from netboot.host import folders
 from netboot.images.progress import Progress
 
 KEPT = 6  # folders of one kind: enough for a few profiles, about 150 MB
@@ -16,10 +17,13 @@ UNFINISHED = "unfinished-"
 
 
 def default_cache() -> Path:
-    """Return /var/cache/netboot for root, else netboot/ in the user's own cache folder.
+    """Return systemd's folder for a service, /var/cache/netboot for root, else netboot/ in the user's.
 
-    Raises OperatorError if that user has none.
+    Raises OperatorError if that user has no folder for caches.
     """
+    own_service = folders.given(folders.CACHE)
+    if own_service is not None:
+        return own_service
     if os.geteuid() == 0:
         return Path("/var/cache/netboot")
     home = os.path.expanduser("~")

@@ -49,7 +49,9 @@ def test_a_profile_without_a_folder_is_found_from_anywhere(
     assert (done.returncode, done.stderr) == (0, f"netboot: profile {LAB}\n")
     (tmp_path / "lab.yaml").write_text("swap: {size: 1GiB}\n")
     done = netboot(*words, folder=tmp_path)
-    assert (done.stdout.partition(":")[0], done.stderr) == ("lab.yaml", "")
+    named = len(words) > 1
+    assert done.stdout.partition(":")[0] == ("lab.yaml" if named else LAB)
+    assert done.stderr == ("" if named else f"netboot: profile {LAB}\n")
 
 
 def test_check_warns_of_secure_boot_beside_another_dhcp_server(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from netboot.cli import profile_path
-from netboot.cli.profile_path import find_profile, search
+from netboot.cli.profile_path import find_profile, search, usual
 from netboot.errors import OperatorError
 from tests import ROOT
 
@@ -70,3 +70,32 @@ def test_it_says_which_it_took_once_unless_it_is_the_current_folders(
         f"netboot: profile {ROOT / 'profiles/lab.yaml'}",
     ]
     find_profile.cache_clear()
+
+
+def test_without_a_name_that_of_this_machine_comes_before_the_shipped_one(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, etc, _ = folders
+    (here / "lab.yaml").touch()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(profile_path, "INSTALLED", etc)
+    find_profile.cache_clear()
+    assert find_profile("") == ROOT / "profiles/lab.yaml"
+    find_profile.cache_clear()
+    (etc / "profile.yaml").touch()
+    assert find_profile("") == etc / "profile.yaml"
+    told = capsys.readouterr().err.splitlines()
+    assert told[1] == f"netboot: profile {etc / 'profile.yaml'}" and len(told) == 2
+    find_profile.cache_clear()
+
+
+def test_no_profile_at_all_names_each_place(folders: list[Path]) -> None:
+    here, etc, _ = folders
+    with pytest.raises(OperatorError) as caught:
+        usual(etc / "profile.yaml", here / "lab.yaml")
+    assert str(caught.value) == (
+        f"there is no profile: looked at --profile, NETBOOT_PROFILE, {etc / 'profile.yaml'} "
+        f"and {here / 'lab.yaml'}"
+    )
+    (etc / "profile.yaml").symlink_to("/nowhere")
+    assert usual(etc / "profile.yaml", here / "lab.yaml") == etc / "profile.yaml"

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from netboot.boot.arch import UNIFIED
-from netboot.cli.common import DEFAULT_PROFILE
 from netboot.cli.image import OWN_DEFINITIONS
+from netboot.cli.profile_path import SHIPPED
 from netboot.deploy import layout
 from netboot.deploy.sync import ARRIVING, BUILD_PREFIX, KEPT_BUILDS, PART
 from netboot.feed.protocol import KEY_FILE, PANEL_FOLDER, SOCKET_FILE
@@ -264,10 +264,10 @@ def _user() -> str:
             "The packages that it installed, for `make remove`.",
         ),
         (
-            DEFAULT_PROFILE,
+            f"profiles/{SHIPPED}",
             "0644",
             "the checkout",
-            "The profile that verbs use without `--profile`.",
+            "The profile that verbs use without `--profile` and without `/etc/netboot/profile.yaml`.",
         ),
         ("lab-logs/", "0755", "`make demo`", "Consoles and logs of the lab, and built images."),
         (

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from netboot.boot.limits import FEED_ORDER_BYTES
 from netboot.feed.protocol import DRAIN_PATH, FEED_PATH, MAX_NAME, ORDERS_PATH, SOCKET_FILE
+from netboot.host import folders
 from netboot.serve.draining import Progress
 from netboot.serve.feed.acting import Order, parse_order
 from netboot.serve.feed.readers import Reader, Readers
@@ -97,7 +98,10 @@ class Door:
     # On a Unix socket.
 
     async def open(self, state: Path, group: int = -1) -> None:
-        """Listen on a Unix socket in the folder ``state``, for ``group``. Raises OSError."""
+        """Listen on a Unix socket for ``group``, in systemd's runtime folder, else in ``state``.
+
+        Raises OSError.
+        """
         app = web.Application(client_max_size=MOST_ORDER_BYTES)
         app.add_routes(
             [
@@ -107,7 +111,7 @@ class Door:
                 web.post(DRAIN_PATH, self._drain),
             ]
         )
-        path = state / SOCKET_FILE
+        path = (folders.given(folders.RUNTIME) or state) / SOCKET_FILE
         listener = _listen(path, group)
         self._path, self._inode = path, path.lstat().st_ino
         self._runner = web.AppRunner(
