@@ -71,6 +71,13 @@ LOADERS = {  # by the names under which they are served
     ),
 }
 
+# Programs of a boot menu, by the names under which they are served. The files of Debian 13 are both
+# a program of UEFI and a Linux kernel to a BIOS's loader.
+TOOLS = {
+    "memtest86.bin": Loader(("memtest86+",), ("boot/mt86+x64", "boot/memtest86+x64.bin")),
+    "memtest86.efi": Loader(("memtest86+",), ("boot/mt86+x64", "boot/memtest86+x64.efi")),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:

@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from netboot.boot import splash, ticket
+from netboot.boot import menu, splash, ticket
 from netboot.boot.admission import Turn
 from netboot.boot.memory import OWN_MODULES, Shortage
 from netboot.boot.plan import BootPlan, Images, has_own_files
 from netboot.errors import AnswerError
+from netboot.profile.menu import Menu
 from netboot.profile.processors import AMD64, I386
 
 OWN_USER_CLASS = b"netboot"  # by which an iPXE of ours can be recognised
@@ -22,6 +23,8 @@ AUTOEXEC_FILE = "autoexec.ipxe"  # iPXE looks for it beside itself, and goes on 
 OWN_RAM = f"?modules={OWN_MODULES}"
 USER = "netboot"  # HTTP wants a name beside a password
 RETRY_SECONDS = 3
+# A script that a menu's entry replaced returns here: it gave the PC back to its firmware.
+_LEAVE = f"isset ${{{menu.LEAVE}}} && exit 1 ||"
 UNFIT_SECONDS = 60
 SMALL_SECONDS = 30
 OBSTACLE_SECONDS = 30
@@ -52,8 +55,12 @@ def _fetch(path: str, base_url: str, other: str, how: str = "") -> tuple[str, ..
     return (
         ":retry",
         *(
-            f"chain {how}{_patience(other)}--autofree {url}/{path}{OWN_RAM} ||"
+            line
             for url in filter(None, (base_url, other))
+            for line in (
+                f"chain {how}{_patience(other)}--autofree {url}/{path}{OWN_RAM} ||",
+                *(() if how else (_LEAVE,)),
+            )
         ),
         f"echo netboot: no script from {base_url}, next try in {RETRY_SECONDS} s",
         f"sleep {RETRY_SECONDS}",
@@ -120,6 +127,7 @@ def render_medium() -> str:
             f"set user-class {OWN_USER_CLASS.decode()}",
             ":retry",
             "autoboot ||",
+            _LEAVE,
             f"echo netboot: no server answers, next try in {RETRY_SECONDS} s",
             f"sleep {RETRY_SECONDS}",
             "goto retry",
@@ -128,10 +136,17 @@ def render_medium() -> str:
     )
 
 
-def render(plan: BootPlan, base_url: str, small: Shortage | None = None, other: str = "") -> str:
+def render(
+    plan: BootPlan,
+    base_url: str,
+    small: Shortage | None = None,
+    other: str = "",
+    offered: Menu | None = None,
+) -> str:
     """Return the script that loads kernel and initramfs over HTTP and starts them.
 
-    If a download fails, the script of the ``other`` boot server takes over, if there is one.
+    If a download fails, the script of the ``other`` boot server takes over, if there is one. A key
+    opens the menu ``offered``, if there is one.
 
     A PC that has too little RAM (``small``) says so and waits before, because it will go dark. It
     tries nevertheless: its firmware may tell less RAM than there is.
@@ -146,6 +161,7 @@ def render(plan: BootPlan, base_url: str, small: Shortage | None = None, other: 
             f"echo netboot: {plan.seat.hostname} boots from {base_url}",
             *splash.lines(plan.seat, "boots" if small is None else "memory"),
             *([] if small is None else _warning(small)),
+            *([] if offered is None else [menu.key_line(offered)]),
             ":retry",
             *_choice(plan),
             *(line for images in plan.images for line in _load(images, arguments, base_url, other)),
@@ -156,6 +172,7 @@ def render(plan: BootPlan, base_url: str, small: Shortage | None = None, other: 
             *_other(plan, other),
             f"sleep {RETRY_SECONDS}",
             "goto retry",
+            *(() if offered is None else menu.door(offered, plan, base_url)),
             "",
         )
     )

@@ -342,5 +342,13 @@ PANEL_SESSIONS = Limit(
     "sessions of the panel", 20, 1000, 8 * 3600.0, "the one that was idle longest ends"
 )
 PANEL_ORDER = Limit("seats of one order, or names of one plan", 4096, None, None, "refused")
+# Of a person who mistypes; each check takes 0.05 s of CPU, one at a time.
+MENU_PASSWORDS = Limit(
+    "wrong passwords for the boot menu in a minute",
+    5,
+    60,
+    60.0,
+    "refused without a look until the minute is over",
+)
 
 LIMITS = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

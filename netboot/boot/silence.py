@@ -273,6 +273,8 @@ class Silence:
                     self._swap(mac, Step.AWAY, now)
             case "swap" if self._step(mac) in _BOOTING:
                 self.heard(mac, Step.LINUX, now)
+            case "menu" | "init:rescue":  # a person sits there
+                self._ends(mac, failed=False)
             case "off":
                 self._ends(mac, failed=False)
                 self._swap(mac, Step.OFF, now)

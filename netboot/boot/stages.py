@@ -62,6 +62,11 @@ BOOT = StageGroup(
             "If the wire is faster than `http.rate` says, raise it.",
         ),
         EventStage(
+            "menu",
+            "The boot menu is open on the PC's screen. Or the PC starts an entry of it, which a person chose "
+            "there or in a panel. Or the password was wrong.",
+        ),
+        EventStage(
             "initramfs",
             "The images lack a driver or firmware for the PC's network card. "
             "Or its last boot failed, and this one gets all drivers.",
@@ -215,6 +220,10 @@ LINUX = StageGroup(
             "If the PC tries again, check that `swap.port` of the page server is reachable.",
         ),
         EventStage("swap", "Swap is on, and /proc/swaps shows it: device, size, connections."),
+        EventStage(
+            "init:rescue",
+            "A shell is on the PC's screen, because a person chose it in the boot menu or in a panel.",
+        ),
         EventStage(
             "init:root",
             "The root file system is mounted and userland starts, or the PC tries again.",

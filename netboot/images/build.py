@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot import cpio
-from netboot.boot.arch import loaders_for
+from netboot.boot.arch import TOOLS, loaders_for
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, image_name
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
@@ -113,9 +113,13 @@ class _Loader:
 
 
 def _loaders(profile: Profile, sources: Sources) -> list[_Loader]:
-    """Return the loaders of all firmware that a profile's PCs may have. Raises OperatorError."""
+    """Return the loaders of all firmware that a profile's PCs may have, and the programs of its menu.
+
+    Raises OperatorError.
+    """
     found = []
-    for name, row in loaders_for(profile.boot.architectures).items():
+    tools = TOOLS if "memtest" in profile.boot.menu.entries else {}
+    for name, row in {**loaders_for(profile.boot.architectures), **tools}.items():
         apt = sources.of(row.processor)
         found.append(_Loader(name, row.paths, apt, apt.need_one(row.packages)))
     return found

@@ -226,10 +226,10 @@ class Profile(Section):
 
     @property
     def has_hashes(self) -> bool:
-        """True if the profile has accounts, whose hashes not everybody should read."""
+        """True if the profile has hashes, of accounts or of the menu: not everybody should read them."""
         owns = [self.seat, *(group.seat for group in self.groups.values())]
         owns += [client.seat for client in self.clients.values()]
-        return any(own.accounts for own in owns)
+        return self.boot.menu.password is not None or any(own.accounts for own in owns)
 
     @property
     def has_password(self) -> bool:

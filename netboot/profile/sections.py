@@ -36,6 +36,7 @@ from netboot.profile.fields import (
     hosts,
     misplaced,
 )
+from netboot.profile.menu import Menu
 from netboot.profile.processors import AMD64, Processor
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.reading import OneOrMore
@@ -202,6 +203,8 @@ class Boot(SeatBoot):
     """The addresses of the two servers that boot this room, the first one first; both need this
     profile and the same secret. Without this key: one server boots the PCs.
     """
+    menu: Menu = Menu()
+    """The menu behind a key, with what a person at the PC may start in place of the usual."""
 
     def kernel_for(self, processor: Processor) -> str:
         """Return the Debian package, or the path, of the kernel for PCs with this processor."""

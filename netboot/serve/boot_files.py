@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from netboot.boot import unified
-from netboot.boot.arch import BY_NAME, LOADERS, UNIFIED
+from netboot.boot.arch import BY_NAME, LOADERS, TOOLS, UNIFIED
 from netboot.boot.client import Client, Stage
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE
 from netboot.boot.slices import Catalogue
@@ -40,7 +40,8 @@ class BootFiles:
         processor, _, own = name.rpartition("/")
         catalogue = self.catalogues.get(processor, Catalogue())
         files = (KERNEL_FILE, INITRAMFS_FILE, *catalogue.files())
-        if name in LOADERS or (processor in self.profile.boot.architectures and own in files):
+        is_shared = name in LOADERS or name in TOOLS
+        if is_shared or (processor in self.profile.boot.architectures and own in files):
             return None if self.images is None else self.images / name
         return self.initrds.get(name)
 

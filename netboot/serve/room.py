@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from netboot.boot import ipxe, memory, rank, seat_files, ticket, unified
+from netboot.boot import ipxe, memory, menu, rank, seat_files, ticket, unified
 from netboot.boot.admission import Admission
 from netboot.boot.arch import (
     ARCHITECTURES,
@@ -41,12 +41,14 @@ from netboot.errors import DeniedError
 from netboot.feed.records import Report
 from netboot.host.complaints import Complaints
 from netboot.pages.lease import LeaseTable
+from netboot.profile.menu import USUAL, Menu
 from netboot.profile.profile import Profile
 from netboot.profile.roots import BY_NAME as ROOTS
 from netboot.profile.sections import Root
 from netboot.roots.shelf import Shelf
 from netboot.roots.uses import Uses
 from netboot.serve.boot_files import BootFiles, ipxe_client
+from netboot.serve.boot_menu import BootMenu
 from netboot.serve.doors import Doors
 from netboot.serve.http.beacon import Beacon
 from netboot.serve.http.lease_request import LeaseRequest
@@ -93,6 +95,7 @@ class Room:
     admission: Admission = field(init=False)
     turns: Turns = field(init=False, repr=False)
     silence: Silence = field(init=False, repr=False)
+    boot_menu: BootMenu = field(init=False, repr=False)
     _complaints: Complaints = field(default_factory=lambda: Complaints(log), repr=False)
 
     def __post_init__(self, secret: bytes) -> None:
@@ -107,6 +110,9 @@ class Room:
         proxy = self.profile.dhcp.mode == "proxy"
         self.silence = Silence(proxy=proxy, is_known=self.seats.is_known)
         self.journal.subscribe(self._follow)
+        offered = self.profile.boot.menu
+        self.boot_menu = BootMenu(offered, self.record)
+        self.next_boots.entries = menu.entries_of(offered, self.profile.image_names)
         self.next_boots.tell = lambda mac, text: self.record(mac, "ordered", text)
 
     def _follow(self, event: BootEvent) -> None:
@@ -171,17 +177,25 @@ class Room:
         if client is None or self.files.images is None:
             return None
         seat = self.seats.of(mac)
+        if begins:
+            self.next_boots.expire(mac, time.monotonic())
         settings = self.next_boots.before(seat.settings)
         chosen, session = self.turns.slices(seat, settings), self.doors.begin(mac)
         plan = self._plan(client, server, seat, session, slices=chosen)
         if begins:
             seat.attempts.scripted()
         here, other = self.base_url(server), self.other_url(server)
+        entry = self.next_boots.entry(mac)
+        if entry is not None and not entry.is_own_linux:
+            if begins:
+                self.next_boots.began(mac, session, time.monotonic())
+                self.record(mac, "menu", f"starts: {entry.title}", entry=entry.id)
+            return menu.render_entry(entry, plan, here)
         obstacle = self.obstacle(plan, tells=begins)
         if obstacle:
             return ipxe.render_obstacle(plan, here, obstacle, other)
         if not begins:
-            return ipxe.render(plan, here, other=other)
+            return ipxe.render(plan, here, other=other, offered=self._offered(seat))
         turn = self.turns.turn(seat, plan)
         if turn.wait:
             self.record(mac, "wait", f"{turn.wait} s, PCs in front: {turn.before}", **asdict(turn))
@@ -194,7 +208,40 @@ class Room:
         small = memory.shortage(modules, whole=not chosen)
         if small is not None:
             self.record(mac, "failed:memory", str(small), ram_mib=small.has, needs_mib=small.needs)
-        return ipxe.render(plan, here, small, other)
+        return ipxe.render(plan, here, small, other, self._offered(seat))
+
+    def _offered(self, seat: SeatState) -> Menu | None:
+        """Return the menu for the script of a seat; None if there is none, or nobody at the PC."""
+        offered = self.profile.boot.menu
+        return offered if offered.is_on and not seat.is_played else None
+
+    @property
+    def needs_password(self) -> bool:
+        """True if the boot menu has a password."""
+        return self.profile.boot.menu.password is not None
+
+    async def admit_to_menu(self, mac: str, address: IPv4Address, password: str) -> None:
+        """Return if a PC may open the menu. Raises DeniedError if it may not."""
+        await self.boot_menu.admit(mac, str(address), password)
+
+    def menu_script(self, mac: str, name: str, server: IPv4Address, entry: str) -> str | None:
+        """Return the boot menu of a seat, or the script of its ``entry`` for this boot.
+
+        The result is None if there is no such script or entry.
+        """
+        client, offered = ipxe_client(mac, name), self.profile.boot.menu
+        entries = self.next_boots.entries
+        if client is None or not offered.is_on or entry not in ("", USUAL, *entries):
+            return None
+        if not entry:
+            self.record(mac, "menu", "the boot menu is open")
+            self.seats.of(mac).unproven = False  # the slices of that script were not loaded
+            plan = self._plan(client, server, self.seats.of(mac))
+            return menu.render(offered, entries.values(), plan, self.base_url(server))
+        self.next_boots.choose(mac, "" if entry == USUAL else entry, time.monotonic())
+        if entry in entries and entries[entry].is_own_linux:
+            self.record(mac, "menu", f"chosen: {entries[entry].title}", entry=entry)
+        return self.script(mac, name, server)
 
     def obstacle(self, plan: BootPlan, *, tells: bool = True) -> str:
         """Return one line on why the PC of a plan cannot boot its root image; empty if it can.

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from netboot.boot import ticket
-from netboot.boot.arch import LOADERS
+from netboot.boot.arch import LOADERS, TOOLS
 from netboot.boot.ipxe import AUTOEXEC_FILE
 from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.boot.stages import is_for_seats
@@ -25,6 +25,7 @@ from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
 from netboot.serve.http.lease_request import LeaseRequest
+from netboot.serve.http.menu import MenuAnswers, MenuDoor
 from netboot.serve.http.orders import ORDERS, Orders
 from netboot.serve.http.overview import Overview, Readers
 from netboot.serve.http.reports import Reports
@@ -45,7 +46,7 @@ LOOKS, LOOK_SECONDS = 6, 0.2
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Answers(Protocol):
+class Answers(MenuAnswers, Protocol):
     """The questions of the HTTP server to the room. Each ``mac`` is that of an admitted seat."""
 
     def is_awaited(self, address: IPv4Address) -> bool:
@@ -207,6 +208,7 @@ class HttpServer:
                 web.get("/orders/{ticket}", self._wait_for_order),
                 web.post("/orders/{mac}/{order}", self._give_order),
                 web.delete("/kept/{mac}", self._delete_kept),
+                *MenuDoor(self._room, self._asker).routes(),
                 *(() if self._panels is None else self._panels.routes()),
             ]
         )
@@ -302,7 +304,7 @@ class HttpServer:
         address, path = await self._asker(request), self._room.file(name)
         if not self._room.is_boot_file(name):
             raise self._missing(self._room.seat_of(who, address) or "", name, address)
-        if name in LOADERS:  # nobody's secret
+        if name in LOADERS or name in TOOLS:  # nobody's secret
             mac = self._room.seat_of(who, address) or ""
         else:
             # A script, or a kernel with a seat's command line, begins a boot.

@@ -75,6 +75,17 @@ class FakeRoom:
     ) -> str | None:
         return f"#!ipxe\n# {mac} {server}\n" if name == "bios.ipxe" else None
 
+    @property
+    def needs_password(self) -> bool:
+        return True
+
+    async def admit_to_menu(self, mac: str, address: IPv4Address, password: str) -> None:
+        if password != "pass: word@/":
+            raise DeniedError("wrong password for the boot menu")
+
+    def menu_script(self, mac: str, name: str, server: IPv4Address, entry: str) -> str | None:
+        return f"#!ipxe\n# menu {mac} {entry}\n" if name == "bios.ipxe" else None
+
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
         return (self.image, "its own end") if name == "arm64/linux.efi" else None
 
@@ -765,3 +776,33 @@ def test_a_boot_file_that_is_missing_is_told(rig: Rig, name: str) -> None:
     assert response.status == 404
     seat = MAC if name == "vmlinuz" else TICKET  # as this room's ``seat_of`` says
     assert rig.record() == (seat, "missing", name, {})
+
+
+def test_the_menu_asks_for_its_password_and_tells_no_more(rig: Rig) -> None:
+    path = f"/menu/{MAC}/bios.ipxe"
+    response, content = rig.ask("GET", path)
+    assert response.status == 401 and b"ipxe" not in content
+    assert response.headers["WWW-Authenticate"].startswith("Basic ")
+    for password, status in (("pass: word@/", 200), ("pass", 403), ("", 403)):
+        typed = base64.b64encode(f"netboot:{password}".encode()).decode()
+        for query in ("", "?entry=local"):
+            response, content = rig.ask("GET", path + query, Authorization=f"Basic {typed}")
+            assert response.status == status
+            assert (b"# menu" in content) == (status == 200)
+    response, content = rig.ask("GET", f"{path}?entry=boot")
+    assert response.status == 200, "the usual boot needs no password"
+    assert all(begins for _, _, begins in rig.room.asked)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/menu/nobody/bios.ipxe", 404),
+        (f"/menu/{DENIED}/bios.ipxe?entry=boot", 404),
+        ("/menu/52:54:00:12:34:57/bios.ipxe?entry=boot", 404),
+        (f"/menu/{MAC}/none.ipxe?entry=boot", 404),
+        (f"/menu/{MAC}/bios.ipxe?entry={'x' * 100}", 404),
+    ],
+)
+def test_a_menu_is_for_a_pc_that_is_there(rig: Rig, path: str, status: int) -> None:
+    assert rig.ask("GET", path)[0].status == status

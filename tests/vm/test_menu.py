@@ -1,0 +1,30 @@
+"""The boot menu on a PC's screen: a key opens it, a person chooses, or its time ends."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.vm.conftest import report_of
+
+PROFILE = "boot: {menu: {entries: [rescue, local], timeout: 3s}}\n"
+MODULE = "tests.vm.menued"
+SECONDS = 300.0
+
+pytestmark = pytest.mark.nightly
+
+
+def test_a_key_opens_the_menu_and_a_rescue_shell_is_chosen(images: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "menu.yaml"
+    profile.write_text(PROFILE)
+    status, report = report_of(MODULE, profile, images, tmp_path, "bios", "1", seconds=SECONDS)
+    assert status == 0, report
+    assert report["told"] == ["the boot menu is open", "chosen: Rescue shell"]
+
+
+def test_an_open_menu_boots_the_pc_as_usual_after_its_time(images: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "menu.yaml"
+    profile.write_text(PROFILE)
+    status, report = report_of(MODULE, profile, images, tmp_path, "bios", seconds=SECONDS)
+    assert status == 0, report
+    assert report["told"] == ["the boot menu is open"]
+    assert report["stages"][-1] == "userland" and "init:rescue" not in report["stages"]
