@@ -12,6 +12,7 @@ import typer
 
 import netboot
 from netboot.cli import (
+    backup,
     image,
     lab,
     looking,
@@ -65,7 +66,7 @@ def version() -> None:
     print(f"netboot {netboot.__version__}")
 
 
-for verbs in (serving, profiles, looking, top, ordering, lab, sync):
+for verbs in (serving, profiles, looking, top, ordering, lab, sync, backup):
     app.add_typer(verbs.app)
 app.add_typer(about)
 app.add_typer(image.app, name="image")

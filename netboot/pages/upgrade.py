@@ -148,6 +148,14 @@ def ask(directory: Path) -> int:
     return pid
 
 
+def server_of(directory: Path) -> str:
+    """Return the server that has a store's directory now, as text; empty if none has."""
+    if not _locked(directory):
+        return ""
+    found = _process(directory)
+    return f"process {found.split()[0]}" if found and found.strip() else "a process"
+
+
 def _process(directory: Path) -> str | None:
     try:
         return (directory / PROCESS_FILE).read_text()

@@ -54,6 +54,7 @@ LOOPBACK = IPv4Address("127.0.0.1")
 # Objects until a collection of the youngest, then collections until one of the next older ones.
 COLLECTIONS = (10_000, 10, 100)
 CLOCK_FILE = "clock"  # in the state folder (netboot.host.clock)
+LEASES_FILE = "leases.json"  # in the state folder: addresses of full mode
 # More than a PC takes to attach again after a restart of the server.
 USES_SECONDS = 600.0
 STARTED_FILE = "started"  # in the state folder, after a start that went well
@@ -236,7 +237,7 @@ class Services:
             interfaces,
             self._room.plan,
             self._journal,
-            self._state / "leases.json" if self._profile.dhcp.mode == "full" else None,
+            self._state / LEASES_FILE if self._profile.dhcp.mode == "full" else None,
             self._identity,
             self._room.seats.is_known,
             self._clock.now,
