@@ -4,9 +4,12 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import socket
 import tarfile
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace as changed
 from pathlib import Path
 
@@ -16,10 +19,15 @@ from netboot.deploy import backup
 from netboot.deploy.backup import FOLDER, LIST_FILE, PROFILE_FILE, Backup
 from netboot.errors import OperatorError
 from netboot.feed.protocol import SOCKET_FILE
+from netboot.pages.exports import LeasedExports
+from netboot.pages.lease import Attached, LeaseTable
+from netboot.pages.nbd.name import WireName
 from netboot.pages.stores import memory
+from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.folder import Folder
 from netboot.serve.services import pages_name
 
+SEAT = "52:54:00:00:00:01"
 SECRET = bytes(range(32))
 PROFILE = b"swap: {size: 1GiB}\n"
 LEASES = b'{"version": 1, "leases": []}'
@@ -58,6 +66,30 @@ def test_another_machine_gets_the_same_state(server: Path, tmp_path: Path) -> No
     assert (new / "state/swap.json").read_bytes() == LEASES
     assert (new / "state/secret").stat().st_mode & 0o777 == 0o600
     assert restore(new, found) == [], "what is there is not written again"
+
+
+def test_seats_keep_swap_that_a_disk_still_has(tmp_path: Path) -> None:
+    """The server's own disk is new, and that of the pages has moved."""
+    state, room = tmp_path / "state", tmp_path / "room.yaml"
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    room.write_text(f"swap: {{size: 1GiB, store: 'disk:{disk}'}}\n")
+    state.mkdir()
+    (state / "secret").write_bytes(SECRET)
+    (state / "secret").chmod(0o600)
+    with closing(DiskStore(disk, pages_name(state))) as store:
+        table = LeaseTable(1 << 20)
+        exports = LeasedExports(store, table, state=state)
+        table.grant(SEAT, "seat-1", "t1", 8192, time.time())
+        exports.attach(WireName.parse("seat-1@t1.7"))
+        exports.close()
+    taken = backup.take(room, state)
+    shutil.rmtree(state)
+    backup.restore(taken, state, room)
+    with closing(DiskStore(disk, pages_name(state))) as store:
+        after = LeaseTable(1 << 20)
+        LeasedExports(store, after, state=state)
+        assert isinstance(after.attach(WireName.parse("seat-1@t1.7"), time.time()), Attached)
 
 
 def test_other_state_is_replaced_only_if_that_is_asked_for(server: Path) -> None:
