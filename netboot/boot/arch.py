@@ -29,7 +29,8 @@ class Loader:
     one for each release that has another: the first that exists counts. A ``grub`` is a GRUB or
     loads one, and its files are in a folder for each seat; any other loader is an iPXE. A
     ``signed`` loader must not be changed by a single byte. ``then`` is the loader that it loads
-    itself.
+    itself. A ``newest`` loader is of the newest release of Debian if a mirror has it. An ``optional``
+    one is not in the packages of every release: without it its PCs begin with the next loader.
     """
 
     packages: tuple[str, ...]
@@ -38,17 +39,21 @@ class Loader:
     signed: bool = False
     then: str = ""
     processor: Processor = AMD64
+    newest: bool = False
+    optional: bool = False
 
 
+IPXE = "ipxe"  # a package for all processors
 # Debian 13's place of each comes first, Debian 12's last.
 IPXE_EFI = ("usr/lib/ipxe/ipxe-amd64.efi", "boot/ipxe.efi")
 IPXE_LKRN = ("usr/lib/ipxe/ipxe.lkrn", "boot/ipxe.lkrn")  # a Linux kernel to its loader
 
 LOADERS = {  # by the names under which they are served
-    "undionly.kpxe": Loader(("ipxe",), ("usr/lib/ipxe/undionly.kpxe",)),
-    "ipxe.pxe": Loader(("ipxe",), ("usr/lib/ipxe/ipxe.pxe",)),
-    "snponly.efi": Loader(("ipxe",), ("usr/lib/ipxe/snponly.efi",)),
-    "ipxe.efi": Loader(("ipxe",), IPXE_EFI),
+    "undionly.kpxe": Loader((IPXE,), ("usr/lib/ipxe/undionly.kpxe",), newest=True),
+    "ipxe.pxe": Loader((IPXE,), ("usr/lib/ipxe/ipxe.pxe",), newest=True),
+    "snponly.efi": Loader((IPXE,), ("usr/lib/ipxe/snponly.efi",), newest=True),
+    "ipxe.efi": Loader((IPXE,), IPXE_EFI, newest=True),
+    "ipxe-arm64.efi": Loader((IPXE,), ("usr/lib/ipxe/ipxe-arm64.efi",), newest=True, optional=True),
     # Microsoft has signed shim. It loads the file grubx64.efi beside it, which Debian has signed
     # and which contains its modules. GRUB loads a kernel of Debian's.
     "shimx64.efi": Loader(
@@ -107,17 +112,21 @@ class Architecture:
         return self.loaders[0]
 
     def is_unified_for(self, processor: str) -> bool:
-        """Return True if PCs with this processor load a unified kernel image."""
-        return self.loader == UNIFIED and processor in (row.name for row in self.processors)
+        """Return True if PCs with this processor can load a unified kernel image."""
+        return UNIFIED in self.loaders and processor in (row.name for row in self.processors)
 
-    def loader_at(self, attempt: int, wanted: str, *, proxy: bool) -> str:
+    def loader_at(
+        self, attempt: int, wanted: str, *, proxy: bool, lacks: Collection[str] = ()
+    ) -> str:
         """Return the loader of attempt number ``attempt``, counted from 0.
 
         ``wanted`` (native, signed) selects the first one. A signed GRUB ignores the offer of a
-        ``proxy``, so in proxy mode it is only used if it is wanted.
+        ``proxy``, so in proxy mode it is only used if it is wanted. ``lacks`` are the optional
+        loaders that the build has not.
         """
-        first = {"native": self.native, "signed": self.signed}.get(wanted) or self.loader
-        tried = [name for name in self.loaders if name == first or not proxy or name != self.signed]
+        there = [name for name in self.loaders if name not in lacks]
+        first = {"native": self.native, "signed": self.signed}.get(wanted) or there[0]
+        tried = [name for name in there if name == first or not proxy or name != self.signed]
         return tried[(tried.index(first) + attempt) % len(tried)]
 
 
@@ -137,6 +146,8 @@ RASPBERRY_PI = Architecture(
 
 # Made for each seat of its kernel, initramfs and command line (unified.py); one per processor.
 UNIFIED = "linux.efi"
+
+_ARM64 = ("ipxe-arm64.efi", UNIFIED)
 
 ARCHITECTURES = (
     Architecture(
@@ -160,8 +171,8 @@ ARCHITECTURES = (
     Architecture(9, "uefi-x64-bc", Firmware.UEFI, *_X64),
     # Debian's GRUBs cannot load over HTTP.
     Architecture(16, "uefi-x64-http", Firmware.UEFI_HTTP, ("snponly.efi", "ipxe.efi"), "ipxe.efi"),
-    Architecture(11, "uefi-arm64", Firmware.UEFI, (UNIFIED,), processors=(ARM64,)),
-    Architecture(19, "uefi-arm64-http", Firmware.UEFI_HTTP, (UNIFIED,), processors=(ARM64,)),
+    Architecture(11, "uefi-arm64", Firmware.UEFI, _ARM64, processors=(ARM64,)),
+    Architecture(19, "uefi-arm64-http", Firmware.UEFI_HTTP, _ARM64, processors=(ARM64,)),
     RASPBERRY_PI,
 )
 

@@ -4,7 +4,7 @@ Pure and cheap: DHCP, TFTP, HTTP and ``netboot plan`` all ask here and get the s
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
@@ -148,6 +148,7 @@ def boot_plan(
     attempt: int = 0,
     trees: Mapping[str, HashTree] = MappingProxyType({}),
     versions: RootVersions = no_root_version,
+    lacks: Collection[str] = (),
 ) -> BootPlan:
     """Decide what ``client`` boots from the server whose address towards it is ``server``.
 
@@ -158,12 +159,13 @@ def boot_plan(
     ``trees``: the hash trees of images by path; an image without one is not verified.
     ``versions`` returns the current version of a root image by its name, None if there is none. It
     is called as late as the kernel command line is made.
-    ``attempt``: how many of its loaders have failed (netboot.boot.attempts).
+    ``attempt``: how many of its loaders have failed (netboot.boot.attempts). ``lacks``: the optional
+    loaders that the server has not.
     """
     script = f"{client.arch.name}.ipxe"
     export = swap_export(client.mac)
     proxy = profile.dhcp.mode == "proxy"
-    loader = client.arch.loader_at(attempt, seat.boot.loader, proxy=proxy)
+    loader = client.arch.loader_at(attempt, seat.boot.loader, proxy=proxy, lacks=lacks)
     own = loader == UNIFIED  # made for this seat only
     if own:
         loader = image_name(client.arch.processors[0].name, loader)

@@ -61,18 +61,53 @@ def build(
     with store.alone(progress, waits=waits):
         progress.step("looking for packages")
         sources = Sources(store, progress)
-        loaders = _loaders(profile, sources)
         processors = [BY_NAME[name] for name in profile.boot.architectures]
         parts = [part.find(row, profile.boot.kernel_for(row), sources) for row in processors]
-        key = _key(parts, loaders)
-        manifest = _held(output, key)
-        if manifest is None:
-            files, description = _made(parts, loaders, store, progress)
-            manifest = {"key": key, "files": _described(files), **description}
-            _copy(files, manifest, output)
+        manifest = _built(profile, parts, sources, output, store, progress)
     told = [part.without_firmware(each) for each in manifest["processors"].values()]
+    told.append(_without_loaders(profile, manifest))
     warnings = [*sources.complaints, *(line for lines in told for line in lines)]
     return Built(output, manifest, tuple(dict.fromkeys(warnings)))
+
+
+def _built(
+    profile: Profile,
+    parts: list[Part],
+    sources: Sources,
+    output: Path,
+    store: Cache,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Make ``output`` hold the build and return its manifest. Raises OperatorError.
+
+    If the newest release's loaders cannot be downloaded, those of this host's release are taken.
+    """
+    newest = sources.newest
+    loaders = _loaders(profile, sources, newest)
+    manifest = _held(output, _key(parts, loaders))
+    if manifest is None and newest is not None:
+        try:
+            _fetched(loaders, store, progress)
+        except OperatorError as error:
+            sources.without_newest(str(error))
+            loaders = _loaders(profile, sources, None)
+            manifest = _held(output, _key(parts, loaders))
+    if manifest is None:
+        files, description = _made(parts, loaders, store, progress)
+        manifest = {"key": _key(parts, loaders), "files": _described(files), **description}
+        _copy(files, manifest, output)
+    return manifest
+
+
+def _without_loaders(profile: Profile, manifest: dict[str, Any]) -> tuple[str, ...]:
+    """Return one line for each optional loader that a build has not."""
+    there = {file["name"] for file in manifest["files"]}
+    return tuple(
+        f"no {name} in Debian's package {' or '.join(row.packages)} "
+        f"{manifest['packages'].get(row.packages[0], '')}: PCs that need it begin with another loader"
+        for name, row in loaders_for(profile.boot.architectures).items()
+        if row.optional and name not in there
+    )
 
 
 def build_load_image(cache: Path, processor: Processor = AMD64) -> Path:
@@ -110,9 +145,10 @@ class _Loader:
     paths: tuple[str, ...]
     apt: Apt
     package: Package
+    optional: bool
 
 
-def _loaders(profile: Profile, sources: Sources) -> list[_Loader]:
+def _loaders(profile: Profile, sources: Sources, newest: Apt | None) -> list[_Loader]:
     """Return the loaders of all firmware that a profile's PCs may have, and the programs of its menu.
 
     Raises OperatorError.
@@ -120,8 +156,9 @@ def _loaders(profile: Profile, sources: Sources) -> list[_Loader]:
     found = []
     tools = TOOLS if "memtest" in profile.boot.menu.entries else {}
     for name, row in {**loaders_for(profile.boot.architectures), **tools}.items():
-        apt = sources.of(row.processor)
-        found.append(_Loader(name, row.paths, apt, apt.need_one(row.packages)))
+        apt = newest if newest is not None and row.newest else sources.of(row.processor)
+        package = apt.need_one(row.packages)
+        found.append(_Loader(name, row.paths, apt, package, row.optional))
     return found
 
 
@@ -131,6 +168,24 @@ def _key(parts: list[Part], loaders: list[_Loader]) -> str:
     return hashlib.sha256("\n".join(ingredients).encode()).hexdigest()[:32]
 
 
+def _fetched(loaders: list[_Loader], cache: Cache, progress: Progress) -> Path:
+    """Return a folder in the cache with the loaders. Raises OperatorError."""
+
+    def make(folder: Path) -> None:
+        for package in {each.package.name: each for each in loaders}.values():
+            with cache.scratch() as scratch:
+                packages.unpack(package.apt.download(package.package, scratch, progress), scratch)
+                for each in loaders:
+                    if each.package != package.package:
+                        continue
+                    if each.optional and not any((scratch / path).exists() for path in each.paths):
+                        continue
+                    found = packages.file_of(package.package.name, scratch, *each.paths)
+                    shutil.copyfile(found, folder / each.name)
+
+    return cache.folder("loaders", _key([], loaders), make)
+
+
 def _made(
     parts: list[Part], loaders: list[_Loader], cache: Cache, progress: Progress
 ) -> tuple[dict[str, Path], dict[str, Any]]:
@@ -138,18 +193,8 @@ def _made(
 
     The description is for people and for checks. It contains no times and no paths of this machine.
     """
-
-    def make(folder: Path) -> None:
-        for package in {each.package.name: each for each in loaders}.values():
-            with cache.scratch() as scratch:
-                packages.unpack(package.apt.download(package.package, scratch, progress), scratch)
-                for each in loaders:
-                    if each.package == package.package:
-                        found = packages.file_of(package.package.name, scratch, *each.paths)
-                        shutil.copyfile(found, folder / each.name)
-
-    folder = cache.folder("loaders", _key([], loaders), make)
-    files, descriptions = {each.name: folder / each.name for each in loaders}, {}
+    folder = _fetched(loaders, cache, progress)
+    files, descriptions = {path.name: path for path in sorted(folder.iterdir())}, {}
     for each in parts:
         folder, description = part.made(each, cache, progress)
         descriptions[each.processor.name] = description

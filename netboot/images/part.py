@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot import cpio, slices
+from netboot.boot.arch import IPXE
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
-from netboot.images import compiler, drivers, initramfs, kernel, packages
+from netboot.images import compiler, drivers, initramfs, kernel, packages, releases
 from netboot.images.cache import Cache
 from netboot.images.compiler import Compiler
 from netboot.images.divide import divide
@@ -32,7 +33,7 @@ EITHER = " or "
 
 
 class Sources:
-    """The origins of packages: this host's apt, one for firmware, and one for each other processor.
+    """The origins of packages: this host's apt, and others for firmware, iPXE and other processors.
 
     All have package lists of their own. ``complaints`` lists those that could not be refreshed.
     """
@@ -56,6 +57,22 @@ class Sources:
         if complaint and not found:
             self.complaints.append(f"Debian's firmware packages cannot be found: {complaint}")
         return apt, found
+
+    @cached_property
+    def newest(self) -> Apt | None:
+        """The apt that knows the newest release's iPXE; None if that is the host's, or not found."""
+        folder = self._cache.path / "apt-newest"
+        apt, complaint = releases.newest_apt(self.host, folder, self._progress)
+        if apt is None or apt.show([IPXE]):
+            return apt
+        self.without_newest(complaint or f"the mirror has no package {IPXE}")
+        return None
+
+    def without_newest(self, why: str) -> None:
+        """Note that the newest release's iPXE cannot be had."""
+        self.complaints.append(
+            f"no iPXE of Debian {releases.NEWEST}, PCs get that of this machine's release: {why}"
+        )
 
     def of(self, processor: Processor) -> Apt:
         """Return the apt that knows the packages for a processor."""

@@ -14,7 +14,7 @@ class Processor:
     ``name`` is Debian's name (dpkg-architecture(1)), ``kernel`` the package with its kernel,
     ``compiler`` a C compiler in the package ``compiler_package``, ``musl`` the folder below
     /usr/lib and /usr/include in which musl-dev has its C library. With a ``stub`` (a file of
-    systemd's), a PC gets kernel and initramfs in one file (boot/unified.py), not in slices.
+    systemd's), a PC without iPXE gets kernel and initramfs in one file (boot/unified.py).
     ``last_release`` is the last Debian that has this kernel, empty if the newest has it.
     """
 
@@ -44,7 +44,7 @@ I386 = Processor(
     "i386-linux-musl",
     last_release="12",
 )
-# These PCs have UEFI, and Debian has no iPXE for them.
+# These PCs have UEFI. Debian 12 has no iPXE for them, and some firmware may fail with Debian 13's.
 ARM64 = Processor(
     "arm64",
     "linux-image-arm64",

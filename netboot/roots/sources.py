@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -28,9 +27,9 @@ from netboot.images.packages import (
     signed_by,
 )
 from netboot.images.progress import Progress
+from netboot.images.releases import BASES, own_release, release_of
 from netboot.profile.reading import any_of
 
-BASES = ("bookworm", "trixie")  # the oldest first
 PREFERRED = "APT::Default-Release"
 FIRMWARE = "non-free-firmware"
 LISTS_AGE = 6 * 3600  # seconds after which a build asks the mirrors for newer packages
@@ -115,10 +114,7 @@ class Source:
 
 def own_base() -> str:
     """Return the release of this machine. Raises OperatorError if images cannot have it."""
-    try:
-        name = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    except OSError:
-        name = ""
+    name = own_release()
     if name not in BASES:
         bases = any_of(dict.fromkeys(BASES))
         raise OperatorError(
@@ -155,7 +151,7 @@ def source(
 
     def lines(mirror: Mirror) -> str:
         start = f"deb {signed_by()}{mirror['Repo-URI']}"
-        return "".join(f"{start} {_release(mirror, each)} {components}\n" for each in releases)
+        return "".join(f"{start} {release_of(mirror, each)} {components}\n" for each in releases)
 
     settings = {"APT::Architecture": architecture, "APT::Architectures::": architecture}
     if len(releases) > 1:
@@ -195,13 +191,3 @@ def _release_of_kernels(base: str) -> str:
         if BASES.index(own) <= BASES.index(base):
             return own
     return ""
-
-
-def _release(mirror: Mirror, base: str) -> str:
-    """Return the mirror's release for another base: bookworm-security is trixie-security."""
-    release = mirror["Release"]
-    for own in BASES:
-        if release == own or release.startswith((f"{own}-", f"{own}/")):
-            return base + release.removeprefix(own)
-    suffix = re.sub(r"^(old)*stable", "", release)  # sources.list may say "stable"
-    return base + suffix if suffix != release else release

@@ -26,7 +26,7 @@ class BootFiles:
     """The files in ``images``, a folder that ``netboot build`` filled for this profile.
 
     ``images`` is None if another server boots the PCs. ``initrds`` are further initramfs files for
-    every PC, by name.
+    every PC, by name. ``lacks``: optional loaders that the build has not (``lacking``).
     """
 
     images: Path | None
@@ -34,6 +34,7 @@ class BootFiles:
     initrds: dict[str, Path] = field(default_factory=dict)
     catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by processor
     templates: dict[str, Path] = field(default_factory=dict)  # of unified images, by processor
+    lacks: frozenset[str] = frozenset()
 
     def path(self, name: str) -> Path | None:
         """Return the path of the boot image ``name``, or None if there is none."""
@@ -83,6 +84,15 @@ class BootFiles:
             template = folder / f"{name}-{UNIFIED}"
             if _is_written(template, content):
                 self.templates[name] = template
+
+
+def lacking(images: Path) -> frozenset[str]:
+    """Return the optional loaders that the build in the folder ``images`` has not.
+
+    Its release of Debian has none, or an older netboot made it.
+    """
+    optional = (name for name, row in LOADERS.items() if row.optional)
+    return frozenset(name for name in optional if not (images / name).exists())
 
 
 def ipxe_client(mac: str, script_name: str) -> Client | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from netboot.boot import arch as architectures
 from netboot.boot import grub, raspberry, seat_files, ticket
-from netboot.boot.arch import LOADERS, UNIFIED, Architecture, Firmware, is_grub
+from netboot.boot.arch import LOADERS, Architecture, Firmware, is_grub
 from netboot.boot.client import Client
 from netboot.boot.events import Journal
 from netboot.boot.host_key import HostKey
@@ -111,8 +111,6 @@ class _Rehearsal:
         self._room.fetched(self._mac, self._loader)
         if self._firmware.arch.firmware is Firmware.RASPBERRY_PI:
             parts += self._files_of_a_pi()
-        elif self._loader == UNIFIED:
-            parts += self._unified()
         else:
             parts += self._grub() if is_grub(self._loader) else self._ipxe_and_scripts()
         if has_own_files(self._profile.seat_of(self._mac)):
@@ -130,11 +128,6 @@ class _Rehearsal:
             content = self._tftp.raspberry_pi(path, self._mac, self._server)
             text = content.decode() if isinstance(content, bytes) else f"{content or 'refused'}"
             yield f"TFTP read of {path}, with or without a folder", text
-
-    def _unified(self) -> list[tuple[str, str]]:
-        (processor,) = self._firmware.arch.processors
-        line = self._room.command_line(self._mac, processor.name, self._server)
-        return [] if line is None else [(f"the kernel's command line in {UNIFIED}", line)]
 
     def _grub(self) -> Iterator[tuple[str, str]]:
         first = [grub.FIRST_FILE] if LOADERS[self._loader].signed else []

@@ -297,6 +297,7 @@ class Room:
             attempt=seat.attempts.failed,
             trees=self.trees,
             versions=self.shelf.boots,
+            lacks=self.files.lacks,
         )
 
     def begun(self, mac: str) -> None:

@@ -29,7 +29,7 @@ from netboot.roots.library import DEFAULT_FOLDER, Library
 from netboot.roots.shelf import Shelf
 from netboot.roots.uses import Uses
 from netboot.serve.announcing import Announcer
-from netboot.serve.boot_files import BootFiles, catalogues, kernels
+from netboot.serve.boot_files import BootFiles, catalogues, kernels, lacking
 from netboot.serve.dhcp.server import DhcpServer
 from netboot.serve.dhcp.standby import Standby
 from netboot.serve.draining import Draining
@@ -100,6 +100,7 @@ class Services:
                 profile,
                 {path.name: path for path in initrds},
                 {} if images is None else catalogues(images / MANIFEST_FILE),
+                lacks=frozenset() if images is None else lacking(images),
             ),
             secret=secrets.current,
             journal=journal,

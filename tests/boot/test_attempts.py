@@ -1,6 +1,6 @@
 """Attempts: the second try, and whose iPXE asks."""
 
-from netboot.boot.arch import BY_NAME, LOADERS, loaders_for
+from netboot.boot.arch import BY_NAME, LOADERS, UNIFIED, loaders_for
 from netboot.boot.attempts import START_SECONDS, Attempts
 
 
@@ -43,8 +43,18 @@ def test_behind_a_proxy_what_would_not_find_it_is_left_to_who_asks_for_it() -> N
     assert x64.loader_at(0, "signed", proxy=True) == "shimx64.efi"
 
 
+def test_an_arm64_that_ipxe_does_not_suit_loads_the_kernel_itself() -> None:
+    for arm64 in (BY_NAME["uefi-arm64"], BY_NAME["uefi-arm64-http"]):
+        tried = [arm64.loader_at(attempt, "auto", proxy=True) for attempt in range(3)]
+        assert tried == ["ipxe-arm64.efi", UNIFIED, "ipxe-arm64.efi"]
+        lacks = ["ipxe-arm64.efi"]
+        tried = [arm64.loader_at(0, wanted, proxy=True, lacks=lacks) for wanted in ("auto", "ipxe")]
+        assert tried == [UNIFIED, UNIFIED]
+
+
 def test_what_shim_loads_is_there_too() -> None:
-    assert set(loaders_for(["amd64"])) == set(LOADERS)
+    assert set(loaders_for(["amd64"])) == set(LOADERS) - {"ipxe-arm64.efi"}
+    assert set(loaders_for(["arm64"])) == {"ipxe-arm64.efi"}
     assert loaders_for(["other"]) == {}
 
 

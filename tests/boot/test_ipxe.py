@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 
 from netboot.boot import ipxe, ticket
-from netboot.boot.arch import ARCHITECTURES, BY_NAME, UNIFIED, Architecture, Firmware, is_grub
+from netboot.boot.arch import ARCHITECTURES, BY_NAME, Architecture, Firmware, is_grub
 from netboot.boot.client import Client, Stage
 from netboot.boot.memory import Shortage
 from netboot.boot.plan import (
@@ -61,12 +61,9 @@ def plan_of(
 def test_firmware_gets_its_loader_and_ipxe_a_script_of_its_seat(arch: Architecture) -> None:
     loader = plan_of(Profile(), Stage.FIRMWARE, arch).bootfile
     by_http = arch.firmware is Firmware.UEFI_HTTP
-    if arch.loader == UNIFIED:  # contains the command line
-        path = f"boot/{arch.processors[0].name}/{UNIFIED}"
-    else:
-        path = arch.loader
-        if by_http or is_grub(path):
-            path = f"boot/{path}"
+    path = arch.loader
+    if by_http or is_grub(path):
+        path = f"boot/{path}"
     assert loader == (f"http://{SERVER}:8080/{path}" if by_http else path)
     assert len(loader) < 128, "the DHCP header's file field"
     plan = plan_of(Profile(), Stage.IPXE, arch)
@@ -98,7 +95,7 @@ def test_no_answer_of_dhcp_holds_a_secret_or_the_name_of_a_seat() -> None:
     """Another DHCP server can name the same files."""
     for arch in ARCHITECTURES:
         for stage in Stage:
-            for attempt in range(3):
+            for attempt in range(4):
                 client = Client(MAC, arch, stage)
                 plan = boot_plan(
                     Profile(), Profile().seat_of(MAC), client, KEYS, server=SERVER, attempt=attempt

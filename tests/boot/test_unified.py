@@ -15,7 +15,7 @@ from netboot.errors import DeniedError, OperatorError
 from netboot.pages.lease import LeaseTable
 from netboot.profile.profile import Profile
 from netboot.profile.sections import Boot
-from netboot.serve.boot_files import BootFiles
+from netboot.serve.boot_files import BootFiles, lacking
 from netboot.serve.room import Room
 from netboot.serve.tftp.server import WithEnd
 from netboot.serve.tftp_files import TftpFiles
@@ -88,7 +88,8 @@ def room(stub: bytes, tmp_path: Path) -> Room:
     for name, content in (("stub.efi", stub), ("vmlinuz", KERNEL), ("initramfs.img", INITRAMFS)):
         (tmp_path / "arm64" / name).write_bytes(content)
     profile = Profile(boot=Boot(architectures=("arm64",)))
-    room = Room(profile, BootFiles(tmp_path, profile), b"s" * 32, Journal(), LeaseTable(1 << 30))
+    files = BootFiles(tmp_path, profile, lacks=lacking(tmp_path))
+    room = Room(profile, files, b"s" * 32, Journal(), LeaseTable(1 << 30))
     room.files.make_templates(tmp_path)
     return room
 
@@ -96,6 +97,22 @@ def room(stub: bytes, tmp_path: Path) -> Room:
 def content(found: object) -> bytes:
     assert isinstance(found, WithEnd)
     return found.path.read_bytes()[: -len(found.end)] + found.end.encode()
+
+
+def test_with_ipxe_the_image_is_only_for_a_pc_on_which_that_does_not_start(
+    room: Room, tmp_path: Path
+) -> None:
+    """A build of an older netboot, or of Debian 12's packages, has no iPXE for arm64."""
+    client = Client(MAC, BY_NAME["uefi-arm64"], Stage.FIRMWARE)
+    assert room.plan(client, SERVER).bootfile == "boot/arm64/linux.efi"
+    (tmp_path / "ipxe-arm64.efi").write_bytes(b"iPXE")
+    room.files.lacks = lacking(tmp_path)
+    assert room.plan(client, SERVER).bootfile == "ipxe-arm64.efi"
+    assert TftpFiles(room).file("ipxe-arm64.efi", SERVER, HERE) == tmp_path / "ipxe-arm64.efi"
+    room.fetched(MAC, "ipxe-arm64.efi")
+    assert room.plan(client, SERVER).bootfile == "boot/arm64/linux.efi", "it did not start"
+    room.fetched(MAC, "arm64/linux.efi")
+    assert room.plan(client, SERVER).bootfile == "boot/arm64/linux.efi", "what works stays"
 
 
 @pytest.mark.parametrize("arch", ["uefi-arm64", "uefi-arm64-http"])

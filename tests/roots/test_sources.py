@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from netboot.errors import OperatorError
+from netboot.images import releases
 from netboot.images.packages import Apt, Package
 from netboot.roots import sources
 from netboot.roots.sources import STAMP, Source
@@ -104,4 +105,4 @@ def test_a_mirror_that_is_away_is_told_with_what_it_caused(lists: Path) -> None:
     ],
 )
 def test_a_mirror_has_other_releases_under_their_names(release: str, found: str) -> None:
-    assert sources._release({"Release": release}, "trixie") == found
+    assert releases.release_of({"Release": release}, "trixie") == found

@@ -35,6 +35,7 @@ def renew_manifest(folder: Path) -> None:
     """Let the manifest of a build know the files as they are now: a test has changed some."""
     path = folder / MANIFEST_FILE
     content = json.loads(path.read_text())
+    content["files"] = [row for row in content["files"] if (folder / row["name"]).exists()]
     for row in content["files"]:
         changed = (folder / row["name"]).read_bytes()
         row |= {"size": len(changed), "sha256": hashlib.sha256(changed).hexdigest()}

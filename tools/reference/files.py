@@ -188,7 +188,7 @@ def _server() -> str:
             layout.STATE / f"*-{UNIFIED}",
             "0600",
             "`netboot serve`",
-            "Kernel and initramfs in one file, for processors such as arm64.",
+            "Kernel and initramfs in one file, for arm64 PCs without iPXE.",
         ),
         (layout.CONFIGURATION, "0755", "`fab deploy`", "The configuration of an installed server."),
         (layout.PROFILE, "0644", "`fab deploy`", "Its profile."),

@@ -20,7 +20,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import ICMPv6ND_RA, ICMPv6ND_RS, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from netboot.boot.arch import ARCHITECTURES, RASPBERRY_PI, UNIFIED, Firmware, is_grub
+from netboot.boot.arch import ARCHITECTURES, RASPBERRY_PI, Firmware, is_grub
 from netboot.boot.plan import SeatKeys, boot_plan
 from netboot.host.interfaces import find
 from netboot.profile.processors import BY_NAME as PROCESSORS
@@ -344,11 +344,9 @@ def test_two_servers_on_one_lan(tmp_path: Path, caplog: pytest.LogCaptureFixture
                         ack = Offer(bytes(ip[UDP].payload), ip.src, ip[UDP].sport)
                         choice = offers.acknowledged(choice, ack)
                     loader = row.loader
-                    if loader == UNIFIED:
-                        loader = f"{row.processors[0].name}/{loader}"
                     if row.firmware is Firmware.UEFI_HTTP:
                         loader = f"http://{OURS}:8080/boot/{loader}"
-                    elif is_grub(loader) or row.loader == UNIFIED:
+                    elif is_grub(loader):
                         loader = f"boot/{loader}"
                     file = f"{row.name}.ipxe" if ipxe else loader
                     assert choice == Boot(OURS, file)

@@ -26,8 +26,8 @@ FILES = {
     "uefi-x64": "snponly.efi",
     "uefi-x64-bc": "snponly.efi",
     "raspberry-pi": "bootcode.bin",
-    "uefi-arm64": "boot/arm64/linux.efi",
-    "uefi-arm64-http": f"http://{OURS}:8080/boot/arm64/linux.efi",
+    "uefi-arm64": "ipxe-arm64.efi",
+    "uefi-arm64-http": f"http://{OURS}:8080/boot/ipxe-arm64.efi",
     "uefi-x64-http": f"http://{OURS}:8080/boot/snponly.efi",
 }
 MODELS: dict[Firmware, tuple[Model, ...]] = {
