@@ -23,7 +23,7 @@ from netboot.pages.stores.folder import KEPT_PREFIX
 from netboot.pages.stores.memory import TMPFS
 from netboot.serve.room_pages import pages_name
 from tests import ROOT
-from tests.support.command import SERVE
+from tests.support.command import SERVE, plain
 from tests.support.images import write_manifest
 
 NOBODY = pwd.getpwnam("nobody")
@@ -236,7 +236,7 @@ def test_a_secret_of_root_is_one_line_for_another_user(
     first = start()
     assert first.serves() and first.end() == ""
     second = start("--user", "nobody")
-    _, said = second.process.communicate(timeout=60)
+    said = plain(second.process.communicate(timeout=60)[1])
     assert second.process.returncode == 2
     assert f"{folder}/state/secret does not belong to nobody" in said
     assert f"chown -R nobody: {folder}/state" in said and said.count("\n") == 2

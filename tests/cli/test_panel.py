@@ -23,6 +23,7 @@ from netboot.cli.panel import tell_password
 from netboot.feed.records import Plan
 from tests import ROOT
 from tests.panel.feeding import Feeding, a_room, fed, figures, mac_of
+from tests.support.command import plain
 
 pytestmark = pytest.mark.system
 SECONDS = 60.0  # on a busy machine
@@ -128,7 +129,7 @@ def refused(folder: Path, *words: str) -> str:
     with running(folder, *words) as panel:
         output, errors = panel.process.communicate(timeout=SECONDS)
         assert (panel.process.returncode, output) == (2, ""), errors
-        return errors
+        return plain(errors)
 
 
 def has_rows(room: Any) -> bool:

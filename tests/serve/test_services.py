@@ -17,6 +17,7 @@ from netboot.pages.upgrade import LISTENERS
 from netboot.serve.http.server import SHUTDOWN_SECONDS
 from netboot.serve.secret import load_secret
 from tests import ROOT
+from tests.support.command import plain
 from tests.support.images import write_manifest
 
 pytestmark = pytest.mark.root
@@ -59,7 +60,7 @@ class Serving:
 
     def end(self) -> tuple[int, str]:
         _, complaints = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, complaints
+        return self.process.returncode, plain(complaints)
 
 
 @pytest.fixture

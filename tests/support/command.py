@@ -1,5 +1,6 @@
 """The words behind ``python -m`` of a server that tests and benchmarks start."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,3 +18,12 @@ def patient(command: Sequence[str | Path]) -> list[str | Path]:
     """Return a command that finds also a rival which a busy machine has answer late."""
     at = command.index("-m")
     return [*command[:at], "-c", PATIENT, *command[at + 2 :]]
+
+def plain(errors: str) -> str:
+    """Return what a command wrote to standard error, its error as without ``--json``."""
+    before, _, last = errors.rstrip("\n").rpartition("\n")
+    if not last.startswith('{"message"'):
+        return errors
+    error = json.loads(last)
+    hint = f"  hint: {error['remedy']}\n" if error["remedy"] not in error["message"] else ""
+    return f"{before}\n{error['message']}\n{hint}".lstrip("\n")
