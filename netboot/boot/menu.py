@@ -156,6 +156,9 @@ def render(menu: Menu, entries: Iterable[Entry], plan: BootPlan, base_url: str) 
     return "\n".join(
         (
             "#!ipxe",
+            # Each key ends the menu's time, and the one that opened it may still be held down.
+            ":held",
+            f"prompt --timeout {HOLD_MS} netboot: release the key && goto held ||",
             ":menu",
             f"menu netboot: {plan.seat.hostname}",
             f"item {USUAL} Boot as usual",

@@ -6,7 +6,8 @@ import pytest
 
 from tests.vm.conftest import report_of
 
-PROFILE = "boot: {menu: {entries: [rescue, local], timeout: 3s}}\n"
+# A busy machine may stop for longer than the 0.3 s that a key has without `wait`.
+PROFILE = "boot: {menu: {entries: [rescue, local], wait: 30s, timeout: 3s}}\n"
 MODULE = "tests.vm.menued"
 SECONDS = 300.0
 
