@@ -21,7 +21,7 @@ from netboot.serve.http.orders import ORDERS
 
 NAMES = get_args(OrderName)
 # The option that an order needs.
-NEEDED = {"message": "text", "image": "image", "loader": "loader"}
+NEEDED = {"message": "text", "image": "image", "loader": "loader", "entry": "text"}
 
 app = App()
 
@@ -39,7 +39,13 @@ def order(
         ),
     ],
     mac: Annotated[list[str], typer.Argument(metavar="MAC", help="MAC addresses of the seats.")],
-    text: Annotated[str | None, typer.Option(metavar="TEXT", help="The text of a message.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="The text of a message, or the id of the boot menu's entry; '' for none.",
+        ),
+    ] = None,
     image: Annotated[
         str | None,
         typer.Option(

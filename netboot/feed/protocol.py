@@ -8,6 +8,6 @@ FEED_PATH, ORDERS_PATH = "/feed", "/feed/orders"  # of HTTP
 DRAIN_PATH = "/feed/drain"  # GET: how far it is; POST with ?do=drain or undrain, and ?by=PERSON
 
 OrderName = Literal[
-    "reboot", "poweroff", "message", "identify", "wake", "end-lease", "image", "loader"
+    "reboot", "poweroff", "message", "identify", "wake", "end-lease", "image", "loader", "entry"
 ]
 MAX_TEXT, MAX_NAME = 200, 64  # characters of a message, and of another text of an order

@@ -108,7 +108,7 @@ class Patch:
 class Order:
     """One order for seats. ``seats``: MAC addresses. ``by``: the account. ``address``: of its browser.
 
-    ``text`` is of ``message``, ``image`` of ``image`` (empty: the profile's again), ``loader`` of
+    ``text`` is of ``message`` and ``entry``, ``image`` of ``image`` (empty: the profile's again), ``loader`` of
     ``loader``; else they are empty.
     """
 

@@ -29,6 +29,7 @@ def ordered(*words: Any, **options: Any) -> int:
         ("message", {"text": "Ten minutes left"}),
         ("image", {"image": "desktop"}),
         ("loader", {"loader": "native"}),
+        ("entry", {"text": "local"}),
     ],
 )
 def test_each_order_is_given_by_the_feed(

@@ -45,7 +45,7 @@ WHOLE = {
     "serve/dhcp/refusal.py": ("HTTP_SHOWS",),
     "serve/dhcp/sender.py": ("client_from_packet", "not_ethernet"),
     "serve/doors.py": ("UNKNOWN", "RUNS", "SHOWS", "_at", "_denied", "_where", "refused"),
-    "serve/feed/acting.py": ("_refusal", "_carried_out"),
+    "serve/feed/acting.py": ("_refusal", "_carried_out", "_order_entry"),
     "serve/http/orders.py": ("OFF", "OLD", "refusal"),
     "serve/http/server.py": ("_sent",),
     "serve/leases.py": ("end_all",),

@@ -153,8 +153,12 @@ def test_a_wrong_order_is_refused_in_one_line(desk: Desk, body: Any, said: str) 
 def test_an_order_that_the_panel_takes_is_one_that_a_server_reads(desk: Desk) -> None:
     browser = desk.logged_in()
     text = "a\n" + 99 * "ö "
-    words = ({"text": text[:200]}, {"image": "Kiosk-1.2"}, {"image": ""}, {"loader": "native"})
-    for order, word in zip(("message", "image", "image", "loader"), words, strict=True):
+    words = (
+        *({"text": text[:200]}, {"image": "Kiosk-1.2"}, {"image": ""}, {"loader": "native"}),
+        {"text": "debian-installer"},
+    )
+    kinds = ("message", "image", "image", "loader", "entry")
+    for order, word in zip(kinds, words, strict=True):
         assert (
             browser.post("/api/v1/orders", {"order": order, "seats": [MAC], **word}).status == 200
         )

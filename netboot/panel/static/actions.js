@@ -4,7 +4,7 @@ import { room } from "./live.js";
 import { said } from "./sentences.js";
 import { Component, Dialog, Icon, Problem, html, nameOf, say, t, tn } from "./ui.js";
 
-// asks: always, even for one seat. field: what else the order says.
+// asks: always, even for one seat. field: what else the order says. asked: how a person gives it, if not as text.
 export const ORDERS = [
   { name: "wake" },
   { name: "reboot", asks: true },
@@ -13,8 +13,10 @@ export const ORDERS = [
   { name: "identify" },
   { name: "image", field: "image" },
   { name: "loader", field: "loader" },
+  { name: "entry", field: "text", asked: "entry" },
   { name: "end-lease", asks: true },
 ];
+const ENTRIES = ["rescue", "local", "memtest"]; // of the boot menu; it may have others
 export const LOADERS = ["auto", "ipxe", "native", "signed"]; // the profile's boot.loader
 const MOST_NAMES = 12;
 const LONGEST_TEXT = 200;
@@ -83,10 +85,10 @@ class Question extends Component {
       <form onSubmit=${(event) => this.submit(event)}>
         ${seats.length > 1 && html`<p class="names">${names}${more > 0 && ` ${tn("ask.more", more)}`}</p>`}
         <p>${t(`ask.${order.name}.what`)}</p>
-        <${OrderField} field=${order.field} />
+        <${OrderField} field=${order.asked ?? order.field} />
         <${Problem} error=${error} />
         <p class="buttons"><button type="button" onClick=${onClose}>${t("cancel")}</button>
-          <button class="primary" disabled=${busy}>${order.field === "text" ? t("send") : t(`order.${order.name}`)}</button></p>
+          <button class="primary" disabled=${busy}>${order.name === "message" ? t("send") : t(`order.${order.name}`)}</button></p>
       </form><//>`;
   }
 }
@@ -99,6 +101,9 @@ export function OrderField({ field }) {
     return html`<label>${t("ask.image")}<input name="image" list="images" autocapitalize="none" />
       <datalist id="images">${images.map((image) => html`<option value=${image} />`)}</datalist></label>`;
   }
+  if (field === "entry")
+    return html`<label>${t("ask.entry")}<input name="text" list="entries" autocapitalize="none" />
+      <datalist id="entries">${ENTRIES.map((entry) => html`<option value=${entry} />`)}</datalist></label>`;
   if (field === "loader")
     return html`<label>${t("ask.loader")}<select name="loader">
       ${LOADERS.map((loader) => html`<option value=${loader}>${t(`loader.${loader}`)}</option>`)}</select></label>`;

@@ -95,7 +95,7 @@ export class Schedules extends Component {
   form() {
     const seats = [...room.seats.values()].sort((a, b) => naturally(nameOf(a), nameOf(b)));
     const groups = [...new Set(seats.flatMap((seat) => seat.groups ?? []))].sort(naturally);
-    const { field } = ORDERS.find((order) => order.name === this.state.order);
+    const { field, asked } = ORDERS.find((order) => order.name === this.state.order);
     return html`<form class="card schedule" onSubmit=${(event) => this.add(event)}><h2>${t("schedule.new")}</h2>
       <div class="fields">
         <label>${t("schedule.order")}<select name="order" value=${this.state.order} onChange=${(event) => this.setState({ order: event.target.value })}>
@@ -104,7 +104,7 @@ export class Schedules extends Component {
           ${groups.map((group) => html`<option value=${GROUP + group}>${t("schedule.group", { group })}</option>`)}
           ${seats.map((seat) => html`<option value=${seat.mac}>${nameOf(seat)}</option>`)}</select></label>
         <label>${t("schedule.at")}<input type="time" name="at" required /></label>
-        <${OrderField} field=${field} /></div>
+        <${OrderField} field=${asked ?? field} /></div>
       <fieldset><legend>${t("schedule.days")}</legend>${DAYS.map((day) => html`<label class="check"><input type="checkbox" name="days"
         value=${day} defaultChecked=${WEEK.has(day)} /> ${dayName(day)}</label>`)}</fieldset>
       <button class="primary">${t("schedule.add")}</button></form>`;

@@ -120,6 +120,7 @@ const ICONS = {
   identify: "M12 3a6 6 0 0 0-3 11.2V17h6v-2.8A6 6 0 0 0 12 3zM10 21h4",
   image: "M12 3 3 8l9 5 9-5-9-5zM3 12.5l9 5 9-5M3 17l9 5 9-5",
   loader: "M12 3v11m-4-4 4 4 4-4M4 20h16",
+  entry: "M4 6h16M4 12h16M4 18h10",
   "end-lease": "M5 8h14v12H5zM9 8V4h6v4M9 12l6 5M15 12l-6 5",
   remove: "M4 7h16M9 7V4h6v3M6.5 7l1 13h9l1-13M10 11v5m4-5v5",
   check: "M4 12l5 6L20 5",

@@ -89,7 +89,7 @@ class LoginBody(_Body):
 
 class _Ordered(_Body):
     order: OrderName
-    text: Text = Field("", description="Of order message.")
+    text: Text = Field("", description="Of order message; of order entry the entry's id.")
     image: Annotated[Name, AfterValidator(_image)] = Field(
         "", description="Of order image; empty: the profile's again."
     )
@@ -104,7 +104,7 @@ class _Ordered(_Body):
         if self.order == "loader" and not self.loader:
             raise ValueError("loader: order loader needs one")
         for key, value in (("text", self.text), ("image", self.image), ("loader", self.loader)):
-            if value and self.order != {"text": "message"}.get(key, key):
+            if value and self.order not in {"text": ("message", "entry")}.get(key, (key,)):
                 raise ValueError(f"{key}: order {self.order} takes none")
         return self
 

@@ -24,13 +24,15 @@ MAX_SEATS = 2500  # as many fit into the largest order
 AT_ONCE = 20  # seats between two visits to the event loop
 WAVE, PAUSE_SECONDS = 16, 2.0  # PCs that start at once: a whole room may trip its fuse
 STAGE = "ordered"
+ENTRY = "entry"  # of the boot menu, at the next boot
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order for some seats. ``by``: the name of the person who gave it. ``text``: of a message.
+    """An order for some seats. ``by``: the name of the person who gave it. ``text``: of a message,
+    or the id of an entry of the boot menu.
 
-    ``image`` and ``loader`` are for the next boot; an empty one takes an earlier order back.
+    ``image``, ``loader`` and entries are for the next boot; an empty one takes an earlier order back.
     """
 
     kind: OrderName
@@ -113,7 +115,8 @@ class Acting:
             answer[mac] = refusal
             if is_played(mac) or not self._is_known(mac):
                 continue
-            what = " ".join(filter(None, (order.kind, order.image or order.loader)))
+            entry = order.text if order.kind == ENTRY else ""
+            what = " ".join(filter(None, (order.kind, order.image or order.loader or entry)))
             told = f"{what} by {order.by}" + (f", refused: {refusal}" if refusal else "")
             self._room.record(mac, STAGE, told, order=order.kind, by=order.by, refused=refusal)
         if order.kind == "wake":
@@ -138,6 +141,8 @@ class Acting:
             case "loader":
                 self._room.next_boots.order(mac, loader=order.loader)
                 return ""
+            case "entry":
+                return self._order_entry(mac, order.text)
             case _:
                 text = f"{order.kind} {order.text.strip()}" if order.kind == MESSAGE else order.kind
                 refusal = self._orders.refusal(mac, text)
@@ -151,6 +156,16 @@ class Acting:
         if not obstacle:
             self._room.next_boots.order(mac, image=image)
         return obstacle
+
+    def _order_entry(self, mac: str, text: str) -> str:
+        """Order an entry of the menu. Without a Linux of ours it is over when it begins."""
+        entry = self._room.next_boots.entries.get(text)
+        if text and entry is None:
+            known = ", ".join(self._room.next_boots.entries) or "none"
+            return f"the boot menu has no entry '{text}'; it has: {known}"
+        is_once = entry is not None and not entry.is_own_linux
+        self._room.next_boots.order(mac, entry=text, once=is_once)
+        return ""
 
     def _wake(self, seats: Sequence[str]) -> None:
         async def send() -> None:

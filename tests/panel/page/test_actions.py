@@ -11,7 +11,7 @@ from tests.panel.played import WRONG, Running
 pytestmark = pytest.mark.system
 
 ONE, TWO = "52:54:00:77:00:01", "52:54:00:77:00:02"
-FIELDS = {"message": "text", "image": "image", "loader": "loader"}
+FIELDS = {"message": "text", "image": "image", "loader": "loader", "entry": "text"}
 BUTTONS = {
     "wake": "Wake",
     "reboot": "Reboot",
@@ -20,6 +20,7 @@ BUTTONS = {
     "identify": "Identify",
     "image": "Image",
     "loader": "Loader",
+    "entry": "Menu entry",
     "end-lease": "End lease",
 }
 VALUES = {"text": "Please save your work", "image": "desktop", "loader": "native"}

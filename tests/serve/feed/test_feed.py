@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from netboot.boot import ticket
 from netboot.boot.client import played_mac
 from netboot.boot.events import Journal
+from netboot.boot.menu import entries_of
 from netboot.boot.plan import swap_export
 from netboot.errors import OperatorError
 from netboot.feed.protocol import KEY_FILE, SOCKET_FILE
@@ -30,6 +31,7 @@ from netboot.host import wake
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.name import WireName
 from netboot.profile.file import parse
+from netboot.profile.menu import Menu
 from netboot.serve.boot_files import BootFiles
 from netboot.serve.draining import Draining
 from netboot.serve.feed import feed as feed_module
@@ -432,6 +434,23 @@ def test_an_image_and_a_loader_are_ordered_for_the_next_boot(tmp_path: Path) -> 
         told = [event.message for event in rig.room.journal.history(TEACHER)]
         assert told[0].startswith("image nope by anna, refused: ")
         assert told[1] == "loader native by anna"
+
+    run(tmp_path, work)
+
+
+def test_an_entry_of_the_menu_is_ordered_for_the_next_boot(tmp_path: Path) -> None:
+    async def work(rig: Rig) -> None:
+        boots = rig.room.next_boots
+        boots.entries = entries_of(Menu(entries=("rescue", "local")), ())
+        refused = await rig.order(order="entry", seats=[TEACHER], text="windows")
+        expected = "the boot menu has no entry 'windows'; it has: rescue, local"
+        assert refused == {TEACHER: expected}
+        for entry in ("rescue", "local"):
+            assert await rig.order(order="entry", seats=[TEACHER], text=entry) == {TEACHER: ""}
+            assert boots.entry(TEACHER) == boots.entries[entry]
+        assert rig.room.journal.history(TEACHER)[-1].message == "entry local by anna"
+        assert await rig.order(order="entry", seats=[TEACHER]) == {TEACHER: ""}
+        assert boots.entry(TEACHER) is None
 
     run(tmp_path, work)
 
