@@ -20,6 +20,14 @@ from netboot.profile.processors import AMD64, I386
 OWN_USER_CLASS = b"netboot"  # by which an iPXE of ours can be recognised
 OWN_MAC = "${netX/mac}"  # netX is the card that iPXE opened last: it boots from that one
 AUTOEXEC_FILE = "autoexec.ipxe"  # iPXE looks for it beside itself, and goes on without it
+# The kind of this iPXE as the name of its architecture (boot/arch.py): a BIOS names no processor.
+OWN_KIND = (
+    "set kind uefi-x64",
+    "iseq ${platform} efi || set kind bios",
+    "iseq ${buildarch} arm64 && set kind uefi-arm64 ||",
+    "iseq ${platform}-${buildarch} efi-i386 && set kind uefi-ia32 ||",
+)
+OWN_SCRIPT = f"boot/{OWN_MAC}/${{kind}}.ipxe"
 OWN_RAM = f"?modules={OWN_MODULES}"
 USER = "netboot"  # HTTP wants a name beside a password
 RETRY_SECONDS = 3
@@ -48,6 +56,11 @@ def render_chain(script: str, base_url: str, other: str = "") -> str:
     the kernel knows. So a PC that is taken for another one is told why. iPXE also tells its RAM.
     """
     return "\n".join(("#!ipxe", *_fetch(f"boot/{OWN_MAC}/{script}", base_url, other), ""))
+
+
+def render_any(base_url: str, other: str = "") -> str:
+    """Return the script that ``render_chain`` makes, for an iPXE of any kind: it finds out its own."""
+    return "\n".join(("#!ipxe", *OWN_KIND, *_fetch(OWN_SCRIPT, base_url, other), ""))
 
 
 def _fetch(path: str, base_url: str, other: str, how: str = "") -> tuple[str, ...]:

@@ -22,6 +22,8 @@ KERNEL_FILE = "vmlinuz"
 INITRAMFS_FILE = "initramfs.img"
 KEPT = "-persist"  # ends the name of the export with what a seat keeps
 VERIFIED = "-verified"  # ends the name of the export with an image and its hash tree
+# The first script of each iPXE where another DHCP server names the files: one name for all kinds.
+ANY_SCRIPT = "boot.ipxe"
 STUB_FILE = "stub.efi"  # for processors with a unified kernel image
 # The page servers that a PC is told of: a kernel command line has 2048 characters at most.
 SERVERS_TOLD = 8
@@ -170,7 +172,7 @@ def boot_plan(
     if own:
         loader = image_name(client.arch.processors[0].name, loader)
     if client.stage is Stage.IPXE:
-        bootfile = script
+        bootfile = ANY_SCRIPT if profile.dhcp.mode == "none" else script
     elif client.arch.firmware is Firmware.UEFI_HTTP:
         bootfile = f"http://{server}:{profile.http.port}/boot/{loader}"
     else:

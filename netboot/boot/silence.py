@@ -31,6 +31,7 @@ class Step(Enum):
     """The last step that a PC was seen to take."""
 
     ASKED = auto()  # DHCP
+    LEFT = auto()  # asked DHCP, which is left to another server (dhcp.mode none)
     OFFERED = auto()
     REQUESTED = auto()  # full mode: the acknowledgement follows
     ADDRESSED = auto()
@@ -76,6 +77,13 @@ WAITS = (
         "was offered a boot file and accepts no address",
         "the offer did not reach it (DHCP snooping of the switch, a firewall), it took another "
         "server's, or in proxy mode no DHCP server gives it an address",
+    ),
+    Wait(
+        Step.LEFT,
+        30.0,
+        "has asked for an address and a boot file, and has fetched none",
+        "does the LAN's DHCP server name our boot files (netboot dhcp-snippet)? Or it boots from its "
+        "disk or from another server",
     ),
     Wait(
         Step.ADDRESSED,
@@ -175,7 +183,10 @@ _BOOTING = frozenset(
     )
 )
 _DHCP = frozenset(
-    (Step.OFFERED, Step.REQUESTED, Step.ADDRESSED, Step.ADDRESSED_HTTP, Step.BOOT_SERVER)
+    (
+        *(Step.LEFT, Step.OFFERED, Step.REQUESTED),
+        *(Step.ADDRESSED, Step.ADDRESSED_HTTP, Step.BOOT_SERVER),
+    )
 )
 
 
@@ -216,15 +227,21 @@ class Silent:
 
 
 class Silence:
-    """The waits of all PCs. ``proxy``: another server gives out the addresses.
+    """The waits of all PCs. ``proxy``: another server gives out the addresses. ``left``: that server
+    also names the boot files, and this one answers no DHCP.
 
     PCs for which ``is_known`` is True always have a place, and others as ``SILENCE_WAITS`` says.
     """
 
     def __init__(
-        self, *, proxy: bool = False, is_known: Callable[[str], bool] = lambda mac: False
+        self,
+        *,
+        proxy: bool = False,
+        left: bool = False,
+        is_known: Callable[[str], bool] = lambda mac: False,
     ) -> None:
         self._proxy = proxy
+        self._left = left
         self._is_known = is_known
         self._seats: dict[str, _Seat] = {}
         self._looked: float | None = None
@@ -351,10 +368,11 @@ class Silence:
     def _asked(self, mac: str, asker: tuple[str, str], now: float) -> None:
         """Note a DISCOVER. One that only repeats a question is no step."""
         seat = self._place(mac)
-        if seat is None or (seat.step is Step.OFFERED and seat.asker == asker):
+        waits = (Step.OFFERED, Step.LEFT)
+        if seat is None or (seat.step in waits and seat.asker == asker):
             return
         seat.asker, seat.swap = asker, None  # a boot: its last swap is no longer wanted
-        seat.boot = _Stand(Step.ASKED, now)
+        seat.boot = _Stand(Step.LEFT if self._left else Step.ASKED, now)
 
     def _answered(self, mac: str, step: Step, now: float) -> None:
         """Note a REQUEST or its answer. In proxy mode the other server answers."""

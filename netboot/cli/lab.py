@@ -71,10 +71,11 @@ def lab(
         ),
     ] = ["bios"],  # noqa: B006
     dhcp: Annotated[
-        Literal["proxy", "full"],
+        Literal["proxy", "full", "none"],
         typer.Option(
-            metavar="proxy|full",
-            help="full: netboot gives out the addresses. proxy: dnsmasq does, as the LAN's router.",
+            metavar="proxy|full|none",
+            help="full: netboot gives out the addresses. proxy: dnsmasq does, as the LAN's router. "
+            "none: it names the boot files, too.",
         ),
     ] = "full",
     until: Annotated[

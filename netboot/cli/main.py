@@ -23,6 +23,7 @@ from netboot.cli import (
     secret,
     service,
     serving,
+    snippet,
     starting,
     sync,
     top,
@@ -67,7 +68,7 @@ def version() -> None:
     print(f"netboot {netboot.__version__}")
 
 
-for verbs in (serving, profiles, looking, top, ordering, lab, sync, backup, starting):
+for verbs in (serving, profiles, looking, top, ordering, lab, sync, backup, starting, snippet):
     app.add_typer(verbs.app)
 app.add_typer(about)
 app.add_typer(image.app, name="image")

@@ -112,7 +112,15 @@ def picture_line(report: SeatReport, message: str) -> str:
 
 def ready(description: dict[str, Any]) -> str:
     """Return the lines that say where a room is served."""
-    lines = [f"netboot: serving with {description['dhcp']} DHCP; Ctrl-C stops"]
+    none = description["dhcp"] == "none"
+    lines = [
+        f"netboot: serving {'without' if none else 'with ' + description['dhcp']} DHCP; Ctrl-C stops"
+    ]
+    if description.get("named_by") == "lan":
+        lines.append(
+            "  the LAN's own DHCP server must name this server's boot files: 'netboot dhcp-snippet' "
+            "prints how"
+        )
     lines += [
         f"  {item['interface']}: {item['address']}, HTTP port {description['http_port']}, "
         f"pages port {description['pages_port']}"

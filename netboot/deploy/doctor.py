@@ -12,12 +12,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from netboot.boot.arch import BY_CODE
 from netboot.boot.client import PROBE_MAC
 from netboot.boot.ipxe import Boot, Chain, read, read_obstacle
+from netboot.boot.snippets import facts
 from netboot.deploy import surroundings
 from netboot.errors import AnswerError, OperatorError, ProtocolError
 from netboot.host.interfaces import Interface, find, one_of_each
@@ -28,7 +30,7 @@ from netboot.profile.profile import Profile
 from netboot.roots import checks
 from netboot.roots.library import Library
 from netboot.serve.dhcp.client import Asking
-from netboot.serve.dhcp.packet import MessageType
+from netboot.serve.dhcp.packet import MessageType, Option, Packet
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.client import http_download, http_read
 from netboot.serve.http.status import is_there
@@ -37,6 +39,7 @@ from netboot.serve.tftp.client import fetch
 
 RETRY_SECONDS = 0.3
 DHCP_WAITS = (1.0, 1.0, 1.0, 1.0)
+LAN_WAITS = (4.0, 4.0)  # others look by ping for 1 to 3 s whether an address is free
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,12 @@ def _sums(manifest: Path) -> dict[str, str]:
         raise OperatorError(f"{manifest}: not a manifest of images: {error}") from None
 
 
+def named_file(offer: Packet) -> str:
+    """Return the boot file of an offer: option 67, or the field; empty if there is none."""
+    name = offer.options.get(Option.BOOTFILE_NAME, b"") or offer.file
+    return name.partition(b"\0")[0].decode("ascii", "replace")
+
+
 class _NotLookedAt(Exception):
     """A step that this user cannot take. The next steps go on without its answer."""
 
@@ -172,6 +181,8 @@ class _Walk:
         if os.geteuid():
             self._boot_file = f"{BY_CODE[0].name}.ipxe"
             raise _NotLookedAt("skipped: only root may ask as a PC does")
+        if self._profile.dhcp.mode == "none":
+            return await self._dhcp_of_the_lan(here)
         question = Asker(PROBE_MAC, BY_CODE[0], ipxe=True).discover(secrets.randbits(32))
         with closing(Asking(self._interface)) as asking:
             try:
@@ -182,6 +193,37 @@ class _Walk:
         if not self._boot_file:
             raise AnswerError("the OFFER names no boot file")
         return f"OFFER from {here}"
+
+    async def _dhcp_of_the_lan(self, here: IPv4Address) -> str:
+        """Ask the LAN's own DHCP server, which must name our files (dhcp.mode none)."""
+        self._boot_file = f"{BY_CODE[0].name}.ipxe"
+        known = facts(self._profile, here)
+        row = next(row for row in known.rows if not row.by_http)
+        asker = Asker(PROBE_MAC, BY_CODE[row.code])
+        files = {row.file for row in known.rows if not row.by_http}
+        told = []
+        with closing(Asking(self._interface)) as asking:
+            # A server that names one file for firmware and iPXE will do (snippets.instead_of_loader).
+            for each, best, wanted in (
+                (asker, row.file, files),
+                (asker.chained(), known.script, {*files, known.script}),
+            ):
+                question = each.discover(secrets.randbits(32))
+                try:
+                    offer = await asking.ask(question, None, [MessageType.DHCPOFFER], LAN_WAITS)
+                except AnswerError:
+                    reason = "cannot tell: the LAN's DHCP server offers the doctor no address"
+                    raise _NotLookedAt(reason) from None
+                server, file = offer.siaddr, named_file(offer)
+                if server != here or file not in wanted:
+                    named = f"'{file}' at {server}" if file else "no boot file"
+                    whose = offer.address(Option.SERVER_IDENTIFIER)
+                    raise AnswerError(
+                        f"the LAN's DHCP server {whose} names {named}: expected '{best}' at "
+                        f"{here}; 'netboot dhcp-snippet' prints how"
+                    )
+                told.append(file)
+        return f"the LAN's DHCP server names {' and '.join(dict.fromkeys(told))}"
 
     def _whereabouts(self) -> str:
         """Return what to look at if there is no OFFER."""

@@ -43,7 +43,7 @@ def look(profile: Profile, interface: Interface) -> list[Sight]:
                 interface,
                 ports,
                 _pcs(profile),
-                proxy=profile.dhcp.mode == "proxy",
+                dhcp=profile.dhcp.mode,
                 optional={PANEL: profile.http.panel_port} if profile.http.panel == "lan" else {},
             )
         ),

@@ -15,6 +15,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
+from netboot.boot import snippets
 from netboot.boot.events import BootEvent
 from netboot.lab.machine import KINDS, Machine, Power
 from netboot.lab.network import (
@@ -28,6 +29,7 @@ from netboot.lab.network import (
     make_bridge,
     server_address,
 )
+from netboot.profile import file
 from netboot.roots.library import DEFAULT_FOLDER
 
 FIRST_ADDRESS, LAST_ADDRESS = SERVER.ip + 49, SERVER.ip + 199
@@ -180,7 +182,7 @@ class Classroom:
             (self.lesson.folder / f"{log}.log").unlink(missing_ok=True)
         make_bridge()
         try:
-            if self.lesson.dhcp == "proxy":
+            if self.lesson.dhcp != "full":
                 await self._start_router()
             for number in range(1, self.lesson.servers + 1):
                 await self.start_server(number)
@@ -300,7 +302,7 @@ class Classroom:
     async def _start_router(self) -> None:
         """Start the LAN's own router and DHCP server: another host, with dnsmasq."""
         lesson = self.lesson
-        words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"]
+        words = ["dnsmasq", "--keep-in-foreground", f"--conf-file={self._snippet()}", "--port=0"]
         words += [f"--interface={ROUTER_DEVICE}", "--bind-interfaces", "--user=root"]
         words += ["--enable-ra", f"--dhcp-range={ROUTER_IPV6.network.network_address},ra-only,64"]
         words += ["--pid-file=", f"--dhcp-leasefile={lesson.folder / 'router.leases'}"]
@@ -311,6 +313,16 @@ class Classroom:
         words += ["--no-ping", "--dhcp-authoritative"]
         prepare = f"ip address add {ROUTER_IPV6} dev {ROUTER_DEVICE} nodad"
         await self.start_host(ROUTER_DEVICE, ROUTER, prepare, words, log=ROUTER_LOG)
+
+    def _snippet(self) -> Path:
+        """Return the router's file of settings: with dhcp none the snippet for the profile."""
+        if self.lesson.dhcp != "none":
+            return Path(os.devnull)
+        settings = [*self.lesson.settings, "dhcp.mode=none"]
+        profile = file.load(self.lesson.profile, settings)
+        path = self.lesson.folder / "router.conf"
+        path.write_text(snippets.snippet("dnsmasq", snippets.facts(profile, SERVER.ip)))
+        return path
 
     async def start_host(
         self,

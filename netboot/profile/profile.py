@@ -267,14 +267,21 @@ class Profile(Section):
         if taken:
             problem = f"{self.http.panel_port} is already the value of {taken}"
             unused += (f"key 'http.panel_port': {problem}; there is no panel",)
-        if self.dhcp.mode != "proxy":
-            return unused
         return (*unused, *self.dhcp.unused, *self._doubtful_loaders())
 
     def _doubtful_loaders(self) -> tuple[str, ...]:
-        loaders = {"boot": self.boot.loader}
-        loaders |= {f"groups.{key}.boot": row.boot.loader for key, row in self.groups.items()}
-        loaders |= {f"clients.{key}.boot": row.boot.loader for key, row in self.clients.items()}
+        rows = {f"groups.{key}.boot": row.boot for key, row in self.groups.items()}
+        rows |= {f"clients.{key}.boot": row.boot for key, row in self.clients.items()}
+        own = {path: row.loader for path, row in rows.items() if "loader" in row.model_fields_set}
+        if self.dhcp.mode == "none":
+            keys = ", ".join(f"'{path}.loader'" for path in own)
+            told = (
+                "not used with dhcp.mode none, where the LAN's DHCP server names one loader for all"
+            )
+            return (f"{told}: {keys}",) if keys else ()
+        if self.dhcp.mode == "full":
+            return ()
+        loaders = {"boot": self.boot.loader, **own}
         return tuple(
             f"key '{path}.loader': signed with dhcp.mode proxy may fail: Debian's GRUB loads "
             "from the next server that the DHCP server gives; set it to this server"
@@ -291,7 +298,7 @@ class Profile(Section):
         the interfaces.
         """
         dhcp, pool = self.dhcp, self.dhcp.range
-        if dhcp.mode == "proxy":
+        if dhcp.mode != "full":
             return
         home: list[IPv4Network] = []
         given = {}

@@ -54,7 +54,7 @@ class DhcpNetwork(Section):
 
     range: Range | None = None
     """The first and last address to give out in this network, such as 10.9.0.50-10.9.0.99. Full
-    mode needs it; in proxy mode a network is named without it, as `{}`.
+    mode needs it; in the other modes a network is named without it, as `{}`.
     """
     router: Address | None = None
     """The router that this network's PCs are told. It must not lie inside the range."""
@@ -73,9 +73,10 @@ class Dhcp(Section):
 
     model_config = ConfigDict(json_schema_extra=rules.DHCP)
 
-    mode: Literal["proxy", "full"] = "proxy"
+    mode: Literal["proxy", "full", "none"] = "proxy"
     """proxy: another DHCP server gives out the addresses, and this server only says what to boot.
-    full: this server gives out the addresses. Default: proxy.
+    full: this server gives out the addresses. none: another DHCP server gives out the addresses and
+    names the boot files, as `netboot dhcp-snippet` prints them. Default: proxy.
     """
     range: Range | None = None
     """The first and last address to give out in full mode, such as 10.0.0.50-10.0.0.99."""
@@ -128,18 +129,17 @@ class Dhcp(Section):
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The keys that proxy mode does not use, in one line; empty if there are none."""
+        """The keys that proxy mode and none do not use, in one line; empty if there are none."""
         default = Dhcp()
-        keys = [
-            f"dhcp.{name}" for name in FULL_MODE if getattr(self, name) != getattr(default, name)
-        ]
+        names = (*FULL_MODE, "beside") if self.mode == "none" else FULL_MODE
+        keys = [f"dhcp.{name}" for name in names if getattr(self, name) != getattr(default, name)]
         for network, settings in self.networks.items():
             keys += [f"dhcp.networks.{network}.{name}" for name in settings.model_fields_set]
         if self.mode == "full" or not keys:
             return ()
         listed = ", ".join(f"'{key}'" for key in keys)
         return (
-            f"not used with dhcp.mode proxy, where the LAN's DHCP server gives out addresses: {listed}",
+            f"not used with dhcp.mode {self.mode}, where the LAN's DHCP server gives out addresses: {listed}",
         )
 
 

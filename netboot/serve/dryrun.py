@@ -12,7 +12,14 @@ from netboot.boot.arch import LOADERS, Architecture, Firmware, is_grub
 from netboot.boot.client import Client
 from netboot.boot.events import Journal
 from netboot.boot.host_key import HostKey
-from netboot.boot.plan import BootPlan, HashTree, RootVersion, has_own_files, version_export
+from netboot.boot.plan import (
+    ANY_SCRIPT,
+    BootPlan,
+    HashTree,
+    RootVersion,
+    has_own_files,
+    version_export,
+)
 from netboot.boot.seat_files import Facts
 from netboot.errors import Ignored
 from netboot.pages.lease import LeaseTable
@@ -25,6 +32,7 @@ from netboot.serve.dhcp.packet import MessageType, Option
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.dhcp.responder import respond
 from netboot.serve.dhcp.scope import make_scopes
+from netboot.serve.dhcp.sender import client_from_packet
 from netboot.serve.room import Room
 from netboot.serve.tftp_files import TftpFiles
 
@@ -118,6 +126,9 @@ class _Rehearsal:
         return Rehearsal(tuple((title, self._redact(text)) for title, text in parts))
 
     def _dhcp(self, program: str, asker: Asker) -> Iterator[tuple[str, str]]:
+        if self._profile.dhcp.mode == "none":
+            yield f"{program}'s DHCPDISCOVER, by the LAN's own DHCP server", self._left(asker)
+            return
         yield f"{program}'s DHCPDISCOVER, port 67", self._ask(asker, SERVER_PORT)
         if self._profile.dhcp.mode == "proxy" and asker.arch.firmware is Firmware.UEFI:
             title = f"{program}'s DHCPREQUEST, port {BOOT_SERVER_PORT}"
@@ -138,7 +149,8 @@ class _Rehearsal:
     def _ipxe_and_scripts(self) -> Iterator[tuple[str, str]]:
         yield from self._dhcp("iPXE", self._ipxe)
         script = f"{self._ipxe.arch.name}.ipxe"
-        yield f"TFTP read of {script}", _text(self._tftp.script(script, self._server))
+        first = ANY_SCRIPT if self._profile.dhcp.mode == "none" else script
+        yield f"TFTP read of {first}", _text(self._tftp.script(first, self._server))
         text = self._room.script(self._mac, script, self._server)
         yield f"HTTP GET /boot/{self._mac}/{script}", text or ""
 
@@ -169,6 +181,13 @@ class _Rehearsal:
         # Encoded and parsed, as on the wire.
         answer = respond(dhcp.parse(dhcp.serialize(question)), context, now=0.0)
         return f"no answer: {answer.reason}" if isinstance(answer, Ignored) else _describe(answer)
+
+    def _left(self, asker: Asker) -> str:
+        """Return what another DHCP server must tell this PC."""
+        client = client_from_packet(asker.discover(1))
+        if isinstance(client, Ignored):
+            return f"no answer: {client.reason}"
+        return f"must name\n  siaddr   {self._server}\n  file     {self._plan(client).bootfile}"
 
     def _plan(self, client: Client) -> BootPlan:
         return self._room.plan(client, self._server)

@@ -2,7 +2,8 @@
 
 On our links the kernel knows it (its neighbour table). Behind a router the kernel knows the router
 only; there a PC is known by what our own DHCP answers said, and only in networks of the profile
-(``dhcp.networks``).
+(``dhcp.networks``). If another server answers DHCP (``dhcp.mode: none``), a PC there is known by the
+address that the profile gives it.
 """
 
 import time
@@ -61,8 +62,14 @@ class Identity:
     profile: Profile
     links: Links = field(default_factory=NoLinks)
     now: Callable[[], float] = time.time
+    _fixed: dict[IPv4Address, str] = field(default_factory=dict, repr=False)
     _told: dict[IPv4Address, tuple[str, float]] = field(default_factory=dict, repr=False)
     _relayed: dict[tuple[IPv4Network, str], float] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.profile.dhcp.mode == "none":
+            clients = self.profile.clients.items()
+            self._fixed = {each.address: mac for mac, each in clients if each.address}
 
     def earliest(self) -> float:
         """Return the time by which sessions end: the earlier one of this clock and the wall clock.
@@ -77,6 +84,8 @@ class Identity:
         found = self.links.mac_of(address)
         if found is not None or self._network(address) is None:
             return found
+        if address in self._fixed and not self.links.is_on_link(address):
+            return self._fixed[address]
         mac, until = self._told.get(address, ("", 0.0))
         return mac if self.now() < until else None
 

@@ -107,8 +107,9 @@ class Room:
         self.leases = Leases(self.seats, self.table, self.identity.now)
         self.admission = Admission(self.profile.http.rate, self.profile.clients)
         self.turns = Turns(self.files, self.seats, self.admission)
-        proxy = self.profile.dhcp.mode == "proxy"
-        self.silence = Silence(proxy=proxy, is_known=self.seats.is_known)
+        mode = self.profile.dhcp.mode
+        proxy, left = mode != "full", mode == "none"
+        self.silence = Silence(proxy=proxy, left=left, is_known=self.seats.is_known)
         self.journal.subscribe(self._follow)
         offered = self.profile.boot.menu
         self.boot_menu = BootMenu(offered, self.record)
@@ -153,6 +154,14 @@ class Room:
             if not plan.by_grub:  # GRUB's file shows it
                 self.obstacle(plan)
         return plan
+
+    def overheard(self, client: Client, *, privileged: bool) -> None:
+        """Note that a ``client`` asks the LAN's own DHCP server, and not us (dhcp.mode none).
+
+        ``privileged``: see ``plan``.
+        """
+        self.seats.of(client.mac).is_expected |= privileged
+        self.seats.met(client)
 
     def _is_for_script(self, seat: SeatState, client: Client) -> bool:
         """Return True if an iPXE gets the script, False if it gets our own iPXE first."""
@@ -270,8 +279,13 @@ class Room:
     def plan_of(self, client: Client, server: IPv4Address) -> BootPlan:
         """Return the plan for ``client`` in the boot that it is in, the same however often."""
         seat = self.seats.of(client.mac)
-        if not self.doors.is_good(seat.session):  # the server was restarted since its DHCP answer
-            seat.session = self.doors.begin(client.mac)
+        # Where another server answers DHCP, a PC's first file is all that we see of a new boot.
+        again = self.profile.dhcp.mode == "none" and seat.has_run
+        # Or the server was restarted since its DHCP answer.
+        if again or not self.doors.is_good(seat.session):
+            seat.session, seat.has_run = self.doors.begin(client.mac), False
+            if self.profile.dhcp.mode == "none":
+                self.next_boots.began(client.mac, seat.session, time.monotonic())
         return self._plan(client, server, seat, seat.session)
 
     def _plan(

@@ -45,6 +45,7 @@ class SeatState:
     session: str = field(default="", repr=False)  # of its last boot, for loaders that read twice
     swap_session: str = field(default="", repr=False)  # of the boot that asked for swap last
     began: bool = False  # a boot, from its own address
+    has_run: bool = False  # the Linux of that boot has asked
     held_since: float | None = None  # while its firmware waits for its turn, by time.monotonic()
     unproven: bool = False  # the slices that it was sent are damaged, or no beacon came since
     # Its firmware or a loader asked DHCP, from a port that needs privilege, and no Linux asked since.
@@ -65,7 +66,7 @@ class SeatState:
 
     def heard(self, now: float, address: str = "") -> None:
         """Note that its Linux asks."""
-        self.is_expected, self.heard_at = False, now
+        self.is_expected, self.has_run, self.heard_at = False, True, now
         self.address = address or self.address
 
     @property

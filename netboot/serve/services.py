@@ -12,6 +12,7 @@ from typing import Any
 
 from netboot.boot.client import STORM_NETWORK
 from netboot.boot.events import Journal
+from netboot.boot.snippets import instead_of_loader
 from netboot.boot.ticket import mac_of
 from netboot.feed.state import Standing
 from netboot.host import clock, faults, notify
@@ -30,6 +31,7 @@ from netboot.roots.shelf import Shelf
 from netboot.roots.uses import Uses
 from netboot.serve.announcing import Announcer
 from netboot.serve.boot_files import BootFiles, catalogues, kernels, lacking
+from netboot.serve.dhcp.overhearing import Overhearing
 from netboot.serve.dhcp.server import DhcpServer
 from netboot.serve.dhcp.standby import Standby
 from netboot.serve.draining import Draining
@@ -45,7 +47,7 @@ from netboot.serve.room import Room
 from netboot.serve.room_pages import RoomPages, open_images
 from netboot.serve.rotation import SecretFollower
 from netboot.serve.secret import SECRET_FILE, load_secrets
-from netboot.serve.tftp.server import TftpServer
+from netboot.serve.tftp.server import TftpServer, as_asked
 from netboot.serve.tftp_files import TftpFiles
 
 log = logging.getLogger(__name__)
@@ -217,7 +219,7 @@ class Services:
         )
 
     async def _invite(self, pages: PageServer, count: Callable[[TftpServer], None]) -> None:
-        """Start TFTP, which is to be counted, and DHCP. Raises OperatorError."""
+        """Start TFTP, which is to be counted, and DHCP, if it is ours. Raises OperatorError."""
         interfaces = self._following.interfaces
         files = TftpFiles(self._room)
         tftp = TftpServer(
@@ -225,10 +227,31 @@ class Services:
             files.transferred,
             networks=self._networks(interfaces),
             holder=self._identity.holder_of,
+            instead=instead_of_loader if self._profile.dhcp.mode == "none" else as_asked,
         )
         self._running.push_async_callback(tftp.stop)
         await tftp.start(addresses_of(interfaces))
         count(tftp)
+        self._following.add(lambda now: tftp.follow(addresses_of(now), self._networks(now)))
+        if self._profile.dhcp.mode == "none":
+            self._overhear(interfaces)
+        else:
+            await self._answer_dhcp(interfaces, pages)
+        started = self._state / STARTED_FILE
+        if not started.exists():
+            try:
+                replace_file(started, b"A start of this server went well.\n")
+            except OSError as error:
+                log.warning("%s: cannot be written: %s; make room there", started, error.strerror)
+
+    def _overhear(self, interfaces: Sequence[Interface]) -> None:
+        """Hear what PCs ask another DHCP server, which names our boot files."""
+        heard = Overhearing(self._room.overheard, self._journal)
+        self._running.callback(heard.stop)
+        heard.follow(interfaces)
+        self._following.add(heard.follow)
+
+    async def _answer_dhcp(self, interfaces: Sequence[Interface], pages: PageServer) -> None:
         servers = self._profile.boot.servers
         standby = Standby(servers, time.monotonic())
         if servers:
@@ -250,15 +273,7 @@ class Services:
             alone=not (self._profile.dhcp.beside or pages.resumes or self._is_unattended()),
             complete=self._following.is_complete,
         )
-        started = self._state / STARTED_FILE
-        if not started.exists():
-            try:
-                replace_file(started, b"A start of this server went well.\n")
-            except OSError as error:
-                log.warning("%s: cannot be written: %s; make room there", started, error.strerror)
-        self._following.add(
-            lambda now: tftp.follow(addresses_of(now), self._networks(now)), dhcp.follow
-        )
+        self._following.add(dhcp.follow)
 
     def _listen(self, addresses: Sequence[IPv4Address]) -> list[tuple[str, int]]:
         return [(str(address), self._profile.swap.port) for address in addresses]
@@ -312,9 +327,14 @@ class Services:
             upgrade.reexecute(listeners)
 
     def description(self) -> dict[str, Any]:
-        """Return the DHCP mode, the ports and the interfaces that are served, JSON-ready."""
+        """Return the DHCP mode, the ports and the interfaces that are served, JSON-ready.
+
+        ``named_by`` is "lan" if the LAN's own DHCP server has to name the boot files.
+        """
+        left = self._profile.dhcp.mode == "none" and not self._swap_only
         return {
             "dhcp": "none" if self._swap_only else self._profile.dhcp.mode,
+            **({"named_by": "lan"} if left else {}),
             "http_port": self._profile.http.port,
             "pages_port": self._profile.swap.port,
             "interfaces": [

@@ -14,7 +14,7 @@ from pathlib import Path
 from netboot.boot import grub, ipxe, raspberry, ticket, unified
 from netboot.boot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
 from netboot.boot.client import Client, Stage, is_played
-from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, image_name
+from netboot.boot.plan import ANY_SCRIPT, INITRAMFS_FILE, KERNEL_FILE, image_name
 from netboot.errors import Ignored
 from netboot.host.text import printable
 from netboot.serve.boot_files import SCRIPT_SUFFIX, ipxe_client
@@ -157,10 +157,12 @@ class TftpFiles:
         return None
 
     def script(self, name: str, server: IPv4Address) -> bytes | None:
-        """Return the first script, ``ARCH.ipxe``, which leads to HTTP, or None."""
+        """Return the first script, ``ARCH.ipxe`` or that of any kind, which leads to HTTP, or None."""
+        room = self.room
+        if name == ANY_SCRIPT:
+            return ipxe.render_any(room.base_url(server), room.other_url(server)).encode()
         if ipxe_client("", name) is None:
             return None
-        room = self.room
         return ipxe.render_chain(name, room.base_url(server), room.other_url(server)).encode()
 
     def transferred(self, transfer: Transfer) -> None:

@@ -21,12 +21,13 @@ class Room:
     """A room with one PC and a clock; ``told`` is what was noticed."""
 
     proxy: bool = False
+    left: bool = False
     mac: str = MAC
     now: float = 1000.0
     told: list[Silent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.silence = Silence(proxy=self.proxy, is_known=lambda mac: False)
+        self.silence = Silence(proxy=self.proxy, left=self.left, is_known=lambda mac: False)
 
     def see(self, name: str, message: str = "", /, **data: Any) -> None:
         self.silence.record(BootEvent(0.0, self.mac, name, message, data), self.now)
@@ -376,3 +377,22 @@ def test_a_report_that_userland_has_overtaken_begins_no_wait() -> None:
     room.see("userland")
     room.see("init:network", uptime=9)
     assert not room.rest(600)
+
+
+def test_where_another_server_names_the_files_a_pc_that_fetches_none_is_told() -> None:
+    room = Room(proxy=True, left=True)
+    for seconds in (4, 8, 16, 32):  # firmware repeats its question
+        room.see("dhcp", type="DISCOVER", arch="bios", stage="firmware")
+        room.rest(seconds)
+    silent = room.told[0]
+    assert silent.wait.begin is Step.LEFT and "netboot dhcp-snippet" in silent.message
+    room = Room(proxy=True, left=True)
+    room.see("dhcp", type="DISCOVER", arch="bios", stage="firmware")
+    room.rest(1)
+    room.fetched("undionly.kpxe")
+    room.rest(1)
+    room.see("dhcp", type="DISCOVER", arch="bios", stage="ipxe")
+    room.fetched("boot.ipxe")
+    room.rest(1)
+    room.heard(Step.SCRIPT)
+    assert room.told == []

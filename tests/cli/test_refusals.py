@@ -33,7 +33,7 @@ def refused(*words: str) -> OperatorError:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("lab --dhcp x", "--dhcp: expected proxy or full, found 'x'"),
+        ("lab --dhcp x", "--dhcp: expected proxy, full or none, found 'x'"),
         ("lab --memory 1", "--memory: expected 64 or more"),
         ("lab --memory x", "--memory: expected a whole number"),
         ("lab --load x", "--load: expected a number"),

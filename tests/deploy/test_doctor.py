@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from netboot.boot.snippets import facts
+from netboot.boot.snippets import snippet as render
+from netboot.profile.profile import Profile
 from tests import ROOT
 from tests.deploy.rig import HERE, Lan, Serve
 
@@ -117,3 +121,46 @@ def test_without_root_it_says_what_it_could_not_look_at(serve: Serve, lan: Lan) 
     assert skipped == {"dhcp", "firewall"} and all(row["ok"] for row in found.values())
     assert {name for name, row in found.items() if not row["known"]} == skipped
     assert found["script"]["detail"].startswith("boot script") and done.returncode == 0
+
+
+def dnsmasq(lan: Lan, folder: Path, *words: str) -> "subprocess.Popen[bytes]":
+    """Start a DHCP server on the LAN with these settings."""
+    command = ["dnsmasq", "--keep-in-foreground", "--port=0", "--user=root", "--interface=br0"]
+    command += ["--bind-interfaces", "--no-ping", "--pid-file=", *words]
+    command += ["--dhcp-range=192.168.78.50,192.168.78.60,1h"]
+    return subprocess.Popen(lan.command(*command, f"--dhcp-leasefile={folder / 'leases'}"))
+
+
+@pytest.mark.parametrize("kind", ["ours", "one file", "nothing", "no server"])
+def test_the_lans_own_dhcp_server_is_asked_for_our_files(
+    doctor: Doctor, lan: Lan, tmp_path: Path, kind: str
+) -> None:
+    snippet = tmp_path / "netboot.conf"
+    known = facts(Profile(), IPv4Address(HERE))
+    words = {
+        "ours": f"--conf-file={snippet}",
+        "one file": f"--dhcp-boot=snponly.efi,,{HERE}",
+        "nothing": "--conf-file=/dev/null",
+    }
+    snippet.write_text(render("dnsmasq", known))
+    server = dnsmasq(lan, tmp_path, words[kind]) if kind in words else None
+    try:
+        status, findings = doctor("dhcp: {mode: none}\n")
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait()
+    dhcp, *others = findings
+    named = "the LAN's DHCP server names "
+    if kind == "nothing":
+        refusal = (
+            f"the LAN's DHCP server {HERE} names no boot file: expected 'undionly.kpxe' at {HERE}"
+        )
+        assert status == 1 and not dhcp["ok"] and dhcp["detail"].startswith(refusal)
+        return
+    assert status == 0 and dhcp["known"] == (kind != "no server")
+    told = {"ours": f"{named}undionly.kpxe and boot.ipxe", "one file": f"{named}snponly.efi"}
+    assert dhcp["detail"] == told.get(
+        kind, "cannot tell: the LAN's DHCP server offers the doctor no address"
+    )
+    assert {each["check"] for each in others} >= {"tftp", "script", "images", "pages", "firewall"}

@@ -365,7 +365,9 @@ def test_no_ruleset_is_an_answer_that_cannot_be_read(text: str) -> None:
 def test_a_closed_port_that_no_pc_needs_is_a_hint() -> None:
     """A closed port of the panel is told with its remedy, and fails no check."""
     tables = read("ufw-open.save")
-    wanted = needs("eth0", HERE, PC, {"HTTP": 8080}, proxy=True, optional={"the room's page": 8081})
+    wanted = needs(
+        "eth0", HERE, PC, {"HTTP": 8080}, dhcp="proxy", optional={"the room's page": 8081}
+    )
     found = [(need, judge_need(tables, need)) for need in wanted]
     result = conclude(found, "ufw")
     assert result.is_open

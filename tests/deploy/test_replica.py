@@ -18,7 +18,7 @@ from tests import ROOT
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 HERE, PC = IPv4Address("10.9.0.1"), IPv4Address("10.9.0.50")
-NEEDS = needs("eth0", HERE, PC, {"HTTP": 8080, "pages": 10809}, proxy=True)
+NEEDS = needs("eth0", HERE, PC, {"HTTP": 8080, "pages": 10809}, dhcp="proxy")
 INPUT = "chain input {{ type filter hook input priority 0; policy {}; {} }}"
 OUTPUT = "chain output {{ type filter hook output priority 0; policy {}; {} }}"
 ESTABLISHED = "ct state established,related accept;"

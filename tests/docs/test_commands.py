@@ -32,7 +32,7 @@ FILE = re.compile(
 )
 STAGE = re.compile(r"(?:init|agent|failed|load|pages):[a-z][a-z-]*")
 KEY = re.compile(r"(?:dhcp|http|boot|root|swap|ssh|vagrant)(?:\.[a-z_]+)+")
-SUFFIXES = (".c", ".h", ".img", ".iso", ".json", ".py", ".sh", ".squashfs", ".yaml")
+SUFFIXES = (".c", ".h", ".img", ".ipxe", ".iso", ".json", ".py", ".sh", ".squashfs", ".yaml")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=name)
 

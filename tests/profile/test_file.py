@@ -35,7 +35,7 @@ MISTAKES = [
     # Values.
     (
         "dhcp: {mode: ful}",
-        "f:1: key 'dhcp.mode': expected proxy or full, found 'ful'; did you mean 'full'?",
+        "f:1: key 'dhcp.mode': expected proxy, full or none, found 'ful'; did you mean 'full'?",
     ),
     (
         "swap: {size: 1GB}",
@@ -349,7 +349,7 @@ MISTAKES = [
     (
         "dhcp: {mode: “proxy”}",
         (
-            "f:1: key 'dhcp.mode': expected proxy or full, found '“proxy”'; use plain quotes, "
+            "f:1: key 'dhcp.mode': expected proxy, full or none, found '“proxy”'; use plain quotes, "
             "\" or '; did you mean 'proxy'?"
         ),
     ),

@@ -445,3 +445,14 @@ def test_what_a_pc_would_keep_needs_an_image() -> None:
     assert parse(text, "f").doubts == (
         "not used with root kind ram, which has no image: 'root.persist'",
     )
+
+
+def test_a_key_that_another_dhcp_server_decides_on_is_told() -> None:
+    keys = "beside: yes, range: 10.0.0.5-10.0.0.9"
+    text = f"dhcp: {{mode: none, {keys}}}\nboot: {{loader: signed}}\n"
+    text += "clients: {'52:54:00:00:00:01': {boot: {loader: auto}}}\n"
+    first, second = parse(text, "f").doubts
+    told = "not used with dhcp.mode none, where the LAN's DHCP server"
+    assert first == f"{told} gives out addresses: 'dhcp.range', 'dhcp.beside'"
+    assert second == f"{told} names one loader for all: 'clients.52:54:00:00:00:01.boot.loader'"
+    assert parse("dhcp: {mode: none}\nboot: {loader: signed}\n", "f").doubts == ()

@@ -113,3 +113,16 @@ def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (0, 1, 0, 2):
         known.answered(reply(MessageType.DHCPACK, FAR + number))
     assert [known.mac_of(FAR + number) for number in range(3)] == [MAC, None, MAC]
+
+
+def test_where_another_server_answers_dhcp_a_far_address_is_the_profiles() -> None:
+    client = {"address": str(FAR)}
+    near = {"address": "10.0.0.7"}
+    dhcp = {"mode": "none", "networks": {"10.9.0.0/24": {}}}
+    profile = Profile.model_validate({"dhcp": dhcp, "clients": {MAC: client, OTHER: near}})
+    known = Identity(profile, FakeLinks({}))
+    assert known.mac_of(FAR) == MAC and known.is_at(FAR, MAC) and not known.is_at(FAR, OTHER)
+    assert known.mac_of(FAR + 1) is None
+    assert known.mac_of(IPv4Address("10.0.0.7")) is None, "there the kernel decides"
+    proxy = profile.model_copy(update={"dhcp": profile.dhcp.model_copy(update={"mode": "proxy"})})
+    assert Identity(proxy, FakeLinks({})).mac_of(FAR) is None

@@ -381,3 +381,18 @@ def test_a_panel_runs_beside_the_server_and_stays_over_an_upgrade(
     assert within(PATIENCE, lambda: not Path(f"/proc/{begun()[1][0]}").exists())
     assert "panel: the room is shown\n" in complaints and "a fault" not in complaints
     assert "no panel: killed by SIGTERM; retried in 1 s; the room is served\n" in complaints
+
+
+def test_with_another_dhcp_server_the_ports_of_dhcp_stay_closed(
+    serve: Callable[..., Serving],
+) -> None:
+    server = serve("--set", "dhcp.mode=none")
+    ready = server.line()["ready"]
+    assert (ready["dhcp"], ready["named_by"]) == ("none", "lan")
+    rows = Path(f"/proc/{server.process.pid}/net/udp").read_text().splitlines()[1:]
+    ports = {int(row.split()[1].partition(":")[2], 16) for row in rows}
+    assert 69 in ports and not ports & {67, 68, 4011}
+    raw = Path(f"/proc/{server.process.pid}/net/raw").read_text().splitlines()[1:]
+    assert raw == []
+    server.process.send_signal(signal.SIGTERM)
+    assert server.end() == (0, "")

@@ -28,12 +28,12 @@ def check(
     ports: Mapping[str, int],
     pcs: Iterable[IPv4Address],
     *,
-    proxy: bool,
+    dhcp: str,
     optional: Mapping[str, int] = NO_PORTS,
 ) -> Conclusion:
-    """Return whether the firewall lets PCs of ``interface`` in. ``ports``: TCP ports by their use.
+    """Return whether the firewall lets PCs of ``interface`` in.
 
-    The PC that is asked for is the first one of ``pcs``, addresses of PCs, in the network. An
+    ``ports``: TCP ports by their use; ``dhcp``: the mode. The PC that is asked for is the first one of ``pcs``, addresses of PCs, in the network. An
     ``optional`` port that is closed is a hint in the detail.
     """
     if os.geteuid():
@@ -41,7 +41,7 @@ def check(
     firewall = reading.read()
     here = interface.address
     pc = likely_pc(here, interface.network, pcs)
-    wanted = needs(interface.name, here, pc, ports, proxy=proxy, optional=optional)
+    wanted = needs(interface.name, here, pc, ports, dhcp=dhcp, optional=optional)
     found = [(need, judge_need(firewall.tables, need)) for need in wanted]
     note = ""
     if firewall.tables:

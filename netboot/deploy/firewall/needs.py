@@ -47,10 +47,10 @@ def needs(
     pc: IPv4Address,
     ports: Mapping[str, int],
     *,
-    proxy: bool,
+    dhcp: str,
     optional: Mapping[str, int] = NO_PORTS,
 ) -> tuple[Need, ...]:
-    """Return what has to pass on ``interface``. ``ports``: TCP ports by their use.
+    """Return what has to pass on ``interface``. ``ports``: TCP ports by their use; ``dhcp``: the mode.
 
     ``here`` is the server's address, ``pc`` one of the same network. ``optional`` ports are for people.
     """
@@ -59,15 +59,15 @@ def needs(
         packet = Packet(interface, protocol, pc, here, source_port, port)
         return Need(f"{protocol.upper()} {port} ({name})", packet, port)
 
-    dhcp = Packet(interface, "udp", NOBODY, ALL, 68, 67)
+    question = Packet(interface, "udp", NOBODY, ALL, 68, 67)
     offer = Packet(interface, "udp", here, ALL, 67, 68, answer=True)
     data = Packet(interface, "udp", here, pc, TRANSFER_PORT, ROM_PORT, answer=True)
     acknowledgement = Packet(interface, "udp", pc, here, ROM_PORT, TRANSFER_PORT, is_new=False)
     return (
-        Need("UDP 67 (DHCP)", dhcp, 67),
+        *((Need("UDP 67 (DHCP)", question, 67),) if dhcp != "none" else ()),
         asks("TFTP", "udp", 69, ROM_PORT),
-        *((asks("proxyDHCP of UEFI", "udp", 4011, 4011),) if proxy else ()),
-        Need("outgoing DHCP answers", offer),
+        *((asks("proxyDHCP of UEFI", "udp", 4011, 4011),) if dhcp == "proxy" else ()),
+        *((Need("outgoing DHCP answers", offer),) if dhcp != "none" else ()),
         Need("outgoing TFTP data", data),
         Need("acknowledgements of TFTP data", acknowledgement),
         *(asks(name, "tcp", port, TRANSFER_PORT) for name, port in ports.items()),

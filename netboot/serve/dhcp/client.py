@@ -20,9 +20,9 @@ DHCP_SERVER, DHCP_CLIENT, BOOT_SERVER = 67, 68, 4011
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """An open question: its server, the kinds of answer that end it, and the answer's place."""
+    """An open question: its server (None: any), the answers that end it, and the answer's place."""
 
-    server: IPv4Address
+    server: IPv4Address | None
     kinds: Collection[MessageType]
     answer: asyncio.Future[Packet]
 
@@ -30,7 +30,7 @@ class _Open:
 class Asking:
     """Broadcasts on ``interface``, as PCs do. The kernel also delivers them on this machine.
 
-    Answers of any server but the one that was asked are ignored.
+    If a server is asked, answers of others are ignored.
     """
 
     def __init__(self, interface: Interface) -> None:
@@ -43,11 +43,11 @@ class Asking:
     async def ask(
         self,
         question: Packet,
-        server: IPv4Address,
+        server: IPv4Address | None,
         kinds: Collection[MessageType],
         waits: Sequence[float],
     ) -> Packet:
-        """Return the answer of ``server`` that is one of ``kinds``.
+        """Return the answer of ``server`` (None: of any server) that is one of ``kinds``.
 
         Send the question once for each of ``waits``, the seconds to wait for the answer. Raises
         AnswerError if none comes.
@@ -64,7 +64,8 @@ class Asking:
         finally:
             del self._open[question.xid]
         names = " or ".join(kind.name.removeprefix("DHCP") for kind in kinds)
-        raise AnswerError(f"no {names} from {server} in {sum(waits):g} s")
+        whose = "any server" if server is None else server
+        raise AnswerError(f"no {names} from {whose} in {sum(waits):g} s")
 
     def tell(self, message: Packet) -> None:
         """Send a message that gets no answer, such as DHCPRELEASE."""
@@ -93,7 +94,7 @@ class Asking:
         if asked is None or packet.op != dhcp.BOOTREPLY or asked.answer.done():
             return
         from_whom = packet.address(Option.SERVER_IDENTIFIER)
-        if from_whom == asked.server and packet.message_type in asked.kinds:
+        if asked.server in (None, from_whom) and packet.message_type in asked.kinds:
             asked.answer.set_result(packet)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from netboot.boot.arch import Architecture, Firmware
+from netboot.boot.client import Client, Stage
 from netboot.boot.events import BootEvent
 from netboot.errors import Ignored, ProtocolError
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT, Reply
@@ -40,6 +41,15 @@ def of_request(packet: Packet, port: int, result: Reply | Ignored, when: float) 
         sender = "iPXE" if data["stage"] == "ipxe" else named.decode()
         message = f"{name} from {sender} {data['arch']}{_misnamed(packet, result.client.arch)}"
     return BootEvent(when, packet.mac, STAGES[port], message, data)
+
+
+def of_overheard(client: Client, when: float) -> BootEvent:
+    """Return the event for a DISCOVER that is left to another server."""
+    arch, stage = client.arch.name, client.stage.value
+    sender = "iPXE" if client.stage is Stage.IPXE else "firmware"
+    message = f"DISCOVER from {sender} {arch}, left to the LAN's own DHCP server"
+    data = {"type": "DISCOVER", "arch": arch, "stage": stage}
+    return BootEvent(when, client.mac, STAGES[SERVER_PORT], message, data)
 
 
 def _misnamed(packet: Packet, arch: Architecture) -> str:

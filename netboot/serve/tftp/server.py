@@ -8,8 +8,8 @@ import socket
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -46,7 +46,13 @@ class WithEnd:
     end: str
 
 
+Instead = Callable[[str, Mapping[str, str]], str]
 Read = Callable[[str, IPv4Address, IPv4Address], bytes | Path | WithEnd | Ignored | None]
+
+
+def as_asked(filename: str, options: Mapping[str, str]) -> str:
+    """Return ``filename``: what is asked for is sent."""
+    return filename
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,8 @@ class TftpServer:
     is the address that ``client`` asked. It returns Ignored if the client has to ask again, and
     raises DeniedError if the file is another client's. ``report(transfer)`` is called for each
     finished transfer. Both are called in the event loop. Only clients in ``networks`` are answered.
-    ``holder`` returns the machine that an address counts for.
+    ``holder`` returns the machine that an address counts for. ``instead(filename, options)`` returns
+    the name of the file that is sent for such a request.
     """
 
     def __init__(
@@ -84,8 +91,10 @@ class TftpServer:
         networks: Sequence[IPv4Network],
         port: int = 69,
         holder: Callable[[str], str] = str,
+        instead: Instead = as_asked,
     ) -> None:
         self._holder = holder
+        self._instead = instead
         self._read = read
         self._networks = tuple(networks)
         self._report = report
@@ -189,6 +198,7 @@ class TftpServer:
         holder = self._holder(peer[0])
         if not self._has_room(holder):
             return
+        message = replace(message, filename=self._instead(message.filename, message.options))
         # An answer comes from the transfer's own port, its TID (RFC 1350, section 4).
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind((str(address), 0))
