@@ -19,6 +19,7 @@ def patient(command: Sequence[str | Path]) -> list[str | Path]:
     at = command.index("-m")
     return [*command[:at], "-c", PATIENT, *command[at + 2 :]]
 
+
 def plain(errors: str) -> str:
     """Return what a command wrote to standard error, its error as without ``--json``."""
     before, _, last = errors.rstrip("\n").rpartition("\n")
