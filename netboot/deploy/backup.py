@@ -33,8 +33,9 @@ from netboot.profile import file as profile_file
 from netboot.profile.stores import parse_store
 from netboot.roots.uses import USES_FILE
 from netboot.serve import draining, next_boot
+from netboot.serve.room_pages import pages_name
 from netboot.serve.secret import SECRET_FILE, Secrets, alone, load_secrets
-from netboot.serve.services import CLOCK_FILE, LEASES_FILE, pages_name
+from netboot.serve.services import CLOCK_FILE, LEASES_FILE
 
 VERSION = 1
 LIST_FILE = "netboot-backup.json"  # the first member

@@ -25,7 +25,7 @@ from netboot.pages.nbd.name import WireName
 from netboot.pages.stores import memory
 from netboot.pages.stores.disk import DiskStore
 from netboot.pages.stores.folder import Folder
-from netboot.serve.services import pages_name
+from netboot.serve.room_pages import pages_name
 
 SEAT = "52:54:00:00:00:01"
 SECRET = bytes(range(32))
