@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netboot.errors import OperatorError
-from netboot.host import faults
+from netboot.host import faults, turns
 
 if TYPE_CHECKING:
     from netboot.profile.profile import Profile
@@ -133,6 +133,6 @@ def until_stopped(work: Coroutine[Any, Any, Any], status: int = 0) -> None:
         await work
 
     try:
-        asyncio.run(run())
+        turns.run(run())
     except asyncio.CancelledError:
         sys.exit(status)

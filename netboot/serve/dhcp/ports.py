@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from ipaddress import IPv4Address
 
 from netboot.errors import OperatorError
+from netboot.host import turns
 from netboot.host.interfaces import Interface
 from netboot.serve.dhcp.answer import BOOT_SERVER_PORT, SERVER_PORT
 from netboot.serve.dhcp.sockets import Port, SharedPort
@@ -50,7 +51,9 @@ class Ports:
         """Have what arrives read from now on."""
         self._is_read = True
         for (number, _), port in self._ports.items():
-            asyncio.get_running_loop().add_reader(port, self._readable, port, number)
+            turns.read_first(
+                asyncio.get_running_loop(), port.fileno(), self._readable, port, number
+            )
 
     def close(self) -> None:
         """Close all sockets."""
@@ -69,9 +72,11 @@ class Ports:
         kind = SharedPort if self._shared and number == SERVER_PORT else Port
         port = self._ports[key] = kind(number, card)
         if self._is_read:
-            asyncio.get_running_loop().add_reader(port, self._readable, port, number)
+            turns.read_first(
+                asyncio.get_running_loop(), port.fileno(), self._readable, port, number
+            )
 
     def _close(self, key: Key) -> None:
         port = self._ports.pop(key)
-        asyncio.get_running_loop().remove_reader(port)
+        asyncio.get_running_loop().remove_reader(port.fileno())
         port.close()
