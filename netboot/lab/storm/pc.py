@@ -12,6 +12,7 @@ from netboot.boot.arch import Firmware
 from netboot.boot.ipxe import Boot, Chain, read
 from netboot.errors import AnswerError, NetbootError
 from netboot.lab.storm.report import Outcome
+from netboot.lab.storm.sources import towards
 from netboot.pages.nbd.backing import PAGE_BYTES
 from netboot.pages.nbd.client import PageClient, SwapEntry
 from netboot.pages.nbd.export import Refused
@@ -62,6 +63,7 @@ class Pc:
         self._server = server
         self._here = here
         self._source = source
+        self._pages_source = source  # the pages may be on another server
         self._hold = hold
         self._address = ANY
         self._boot_file = ""
@@ -102,7 +104,7 @@ class Pc:
         if self._lease_url:
             with contextlib.suppress(NetbootError):
                 for _ in range(END_TRIES):
-                    answer = await http_read(self._lease_url, "DELETE", source=self._source)
+                    answer = await http_read(self._lease_url, "DELETE", source=self._pages_source)
                     ended = parse(answer.decode("utf-8", "replace"))
                     if not (isinstance(ended, Refused) and IN_USE in ended.reason):
                         break
@@ -191,24 +193,24 @@ class Pc:
             words.get("netboot.token", ""),
             "" if "netboot.token" in words else "&fresh=1",
         )
+        source = self._pages_source = towards(IPv4Address(host), self._source)
         lease = f"http://{host}:{server.port or 80}/lease/{ticket}"
         self._lease_url = f"{lease}?area=1"
         answer = await http_read(
-            f"{lease}?ram={RAM_BYTES}{fresh}", patience=DOWNLOAD_PATIENCE, source=self._source
+            f"{lease}?ram={RAM_BYTES}{fresh}", patience=DOWNLOAD_PATIENCE, source=source
         )
         granted = parse(answer.decode("utf-8", "replace"))
         if not isinstance(granted, Granted):
             raise AnswerError(f"no lease: {serialize(granted)}")
-        self._entry = SwapEntry(host, port, export, granted.token or token, self._source)
+        self._entry = SwapEntry(host, port, export, granted.token or token, source)
         await self._connect(int(words.get("netboot.connections", "1")))
         await self._connections[0].write(0, PAGE)
         await self._connections[-1].read(0, len(PAGE))
-        if not self._hold:
+        if not self._hold or source != self._source:  # that server takes all PCs for one machine
             self._hang_up()
         # Otherwise the server assumes that this boot failed, and sends all drivers next time.
-        boot_server = server.netloc.split(",")[0].split(":")[
-            0
-        ]  # of two, the one that is asked first
+        # Of two boot servers, the one that is asked first.
+        boot_server = server.netloc.split(",")[0].split(":")[0]
         beacon = f"http://{boot_server}:{server.port or 80}/beacon/{ticket}/storm"
         await http_read(beacon, "POST", DOWNLOAD_PATIENCE, self._source)
 

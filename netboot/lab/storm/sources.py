@@ -29,6 +29,16 @@ def is_here(address: IPv4Address) -> bool:
     return True
 
 
+def towards(host: IPv4Address, source: str) -> str:
+    """Return the address from which a PC with ``source`` asks ``host``; empty: the usual one.
+
+    No packet from a loopback address leaves this machine (Linux: EINVAL), so another server of the
+    room is asked from one address by all.
+    """
+    is_inside = bool(source) and IPv4Address(source).is_loopback
+    return "" if is_inside and not is_here(host) else source
+
+
 def choose(count: int, given: AddressRange | None, server: IPv4Address) -> Sequence[IPv4Address]:
     """Return ``count`` addresses of this machine, or none if the PCs have to share one.
 

@@ -54,3 +54,18 @@ def test_a_range_of_many_blocks_has_a_remedy_of_one_command() -> None:
     assert raised.value.hint == (
         "ip route add local 198.51.100.0/25 dev lo, if no other machine has an address in it"
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "source", "expected"),
+    [
+        (HERE, "127.83.0.1", "127.83.0.1"),
+        (ELSEWHERE, "127.83.0.1", ""),
+        (ELSEWHERE, "10.78.0.1", "10.78.0.1"),
+        (ELSEWHERE, "", ""),
+    ],
+)
+def test_no_address_of_this_machine_alone_leads_to_another(
+    host: IPv4Address, source: str, expected: str
+) -> None:
+    assert sources.towards(host, source) == expected
