@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from netboot.boot import splash
-from netboot.boot.arch import Firmware
+from netboot.boot.arch import Architecture, Firmware
 from netboot.boot.plan import BootPlan
 from netboot.profile.menu import IMAGE, USUAL, Menu, id_of
+from netboot.profile.processors import AMD64
 from netboot.profile.profile import Seat
 
 HOLD_MS = 300  # a key that is held down repeats every 20 to 110 ms, after half a second
@@ -40,6 +41,10 @@ class Entry:
         """True if the PC boots as always, with other settings (``settings``)."""
         return KINDS[self.kind].script is None
 
+    def runs_on(self, arch: Architecture) -> bool:
+        """Return True if a PC of this kind can start this entry."""
+        return KINDS[self.kind].runs_on(arch)
+
     def settings(self, seat: Seat) -> Seat:
         """Return the settings of a seat that boots this entry."""
         if self.image:
@@ -56,10 +61,12 @@ class Kind:
     """A kind of entry: the title, and the lines that start it.
 
     ``script`` gets the entry, the firmware and the server's URL. It is None if the PC's own Linux starts.
+    ``runs_on`` says which PCs can start it.
     """
 
     title: str
     script: Callable[[Entry, Firmware, str], Iterable[str]] | None = None
+    runs_on: Callable[[Architecture], bool] = lambda arch: True
 
 
 def _local(entry: Entry, firmware: Firmware, base_url: str) -> Iterator[str]:
@@ -75,6 +82,13 @@ def _memtest(entry: Entry, firmware: Firmware, base_url: str) -> Iterator[str]:
     suffix = "bin" if firmware is Firmware.BIOS else "efi"
     yield f"kernel {base_url}/boot/memtest86.{suffix} || goto failed"
     yield "boot || goto failed"
+
+
+def _runs_memtest(arch: Architecture) -> bool:
+    """Return True if a PC may have a 64-bit processor of x86, and no UEFI of 32 bits."""
+    return AMD64 in arch.processors and (
+        arch.firmware is Firmware.BIOS or len(arch.processors) == 1
+    )
 
 
 def _chain(entry: Entry, firmware: Firmware, base_url: str) -> Iterator[str]:
@@ -98,7 +112,7 @@ KINDS = {
     "image": Kind("{}"),
     "rescue": Kind("Rescue shell"),
     "local": Kind("Local disk", _local),
-    "memtest": Kind("Memory test (Memtest86+)", _memtest),
+    "memtest": Kind("Memory test (Memtest86+)", _memtest, _runs_memtest),
     "chain": Kind("{}", _chain),
     "iso": Kind("{}", _iso),
     "linux": Kind("{}", _linux),

@@ -111,11 +111,21 @@ class NextBoots:
         return None if order is None else self.entries.get(order.entry)
 
     def expire(self, mac: str, now: float) -> None:
-        """Forget an order for one boot if a seat begins another boot now."""
+        """Forget an order that is not for the boot which a seat begins now, or was tried too often.
+
+        To be called before the answers of that boot are made: all of them must follow the same order.
+        """
         order = self._next.get(mac)
-        if order is not None and order.once and _is_over(order, now):
+        if order is None or not _is_over(order, now):
+            return
+        if order.once:
             del self._next[mac]
-            self.keeper.changed()
+        elif order.tries >= MOST_TRIES:
+            del self._next[mac]
+            self.tell(
+                mac, f"no Linux after {MOST_TRIES} boots as ordered; the profile counts again"
+            )
+        self.keeper.changed()
 
     def before(self, seat: Seat) -> Seat:
         """Return the settings of a seat that is to boot."""
@@ -137,15 +147,9 @@ class NextBoots:
             if self._runs.pop(mac, None) is not None:
                 self.keeper.changed()
             return
-        again = now - order.began >= APART_SECONDS or not order.session
-        if order.tries >= MOST_TRIES and again:
-            del self._next[mac]
-            self.tell(
-                mac, f"no Linux after {MOST_TRIES} boots as ordered; the profile counts again"
-            )
-        else:
-            tries, began = (order.tries + 1, now) if again else (order.tries, order.began)
-            self._next[mac] = replace(order, session=_digest(session), tries=tries, began=began)
+        again = not order.session or _is_over(order, now)
+        tries, began = (order.tries + 1, now) if again else (order.tries, order.began)
+        self._next[mac] = replace(order, session=_digest(session), tries=tries, began=began)
         self.keeper.changed()
 
     def runs(self, mac: str, session: str) -> None:

@@ -134,6 +134,7 @@ class Room:
         self.seats.met(client)
         if client.stage is Stage.IPXE and not self._is_for_script(seat, client):
             client = replace(client, stage=Stage.FIRMWARE)
+        self.next_boots.expire(client.mac, time.monotonic())
         restarted = False
         if client.stage is Stage.IPXE:
             seat.attempts.started()
@@ -195,7 +196,11 @@ class Room:
             seat.attempts.scripted()
         here, other = self.base_url(server), self.other_url(server)
         entry = self.next_boots.entry(mac)
-        if entry is not None and not entry.is_own_linux:
+        if entry is not None and not entry.runs_on(client.arch):
+            if begins:
+                title = entry.title
+                self.record(mac, "menu", f"does not run on this PC: {title}", entry=entry.id)
+        elif entry is not None and not entry.is_own_linux:
             if begins:
                 self.next_boots.began(mac, session, time.monotonic())
                 self.record(mac, "menu", f"starts: {entry.title}", entry=entry.id)
@@ -239,8 +244,11 @@ class Room:
         The result is None if there is no such script or entry.
         """
         client, offered = ipxe_client(mac, name), self.profile.boot.menu
-        entries = self.next_boots.entries
-        if client is None or not offered.is_on or entry not in ("", USUAL, *entries):
+        if client is None or not offered.is_on:
+            return None
+        arch, known = client.arch, self.next_boots.entries
+        entries = {name: each for name, each in known.items() if each.runs_on(arch)}
+        if entry not in ("", USUAL, *entries):
             return None
         if not entry:
             self.record(mac, "menu", "the boot menu is open")
@@ -283,6 +291,7 @@ class Room:
         again = self.profile.dhcp.mode == "none" and seat.has_run
         # Or the server was restarted since its DHCP answer.
         if again or not self.doors.is_good(seat.session):
+            self.next_boots.expire(client.mac, time.monotonic())
             seat.session, seat.has_run = self.doors.begin(client.mac), False
             if self.profile.dhcp.mode == "none":
                 self.next_boots.began(client.mac, seat.session, time.monotonic())

@@ -48,6 +48,23 @@ def test_each_kind_has_an_entry_with_an_id_of_its_own() -> None:
     assert {entry.kind for entry in entries.values()} == set(menu.KINDS), "one row each"
 
 
+@pytest.mark.parametrize(
+    ("arch", "expected"),
+    [
+        ("bios", True),
+        ("uefi-x64", True),
+        ("uefi-x64-http", True),
+        ("uefi-ia32", False),
+        ("uefi-arm64", False),
+        ("uefi-arm64-http", False),
+    ],
+)
+def test_a_memory_test_is_for_pcs_that_can_run_its_program(arch: str, expected: bool) -> None:
+    entries = menu.entries_of(menu_of(), ())
+    assert entries.pop("memtest").runs_on(BY_NAME[arch]) == expected
+    assert all(entry.runs_on(BY_NAME[arch]) for entry in entries.values())
+
+
 def test_a_title_is_a_text_that_ipxe_prints_as_it_is() -> None:
     assert menu.shown("Prüfung & Co; ${x} || #1 && more") == "Pruefung & Co? ??x? ?? ?1 + more"
     script = menu.render(menu_of(), menu.entries_of(menu_of(), ()).values(), plan_of(), BASE)

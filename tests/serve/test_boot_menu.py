@@ -135,6 +135,20 @@ def test_what_is_not_in_the_menu_is_no_entry(room: Room, tmp_path: Path) -> None
     assert "prompt" not in boot(off)
 
 
+def test_an_entry_that_a_pc_cannot_start_is_not_offered_and_not_started(room: Room) -> None:
+    def ask(entry: str) -> str | None:
+        return room.menu_script(MAC, "uefi-arm64.ipxe", SERVER, entry)
+
+    assert "item memtest" in choose(room, "")
+    offered = ask("")
+    assert offered is not None and "item memtest" not in offered and "item local" in offered
+    assert ask("memtest") is None
+    room.next_boots.order(MAC, entry="memtest", once=True)
+    text = room.script(MAC, "uefi-arm64.ipxe", SERVER)
+    assert text is not None and "memtest" not in text
+    assert told(room)[-1] == "does not run on this PC: Memory test (Memtest86+)"
+
+
 def test_an_order_outlives_the_server(tmp_path: Path) -> None:
     async def work() -> None:
         first = NextBoots(tmp_path)

@@ -109,7 +109,7 @@ def test_a_boot_that_fails_is_tried_again_but_not_for_ever(room: Room, ticks: Ti
     for _ in range(MOST_TRIES):
         assert boot(room) == boot(room) == "thin", "a loader may ask twice"
         ticks.now += APART_SECONDS
-    boot(room)
+    assert boot(room) == "kiosk", "the fourth boot is the profile's from its first answer on"
     assert boot(room) == "kiosk"
     (event,) = (each for each in room.journal.history(MAC) if each.stage == "ordered")
     assert event.message == "no Linux after 3 boots as ordered; the profile counts again"
@@ -129,6 +129,28 @@ def test_a_loader_is_ordered_and_given_up_if_it_does_not_start(tmp_path: Path) -
     told = [event.message for event in room.journal.history(MAC) if event.stage == "ordered"]
     assert told == ["the ordered loader 'native' did not start"]
     assert room.next_boots.before(room.seats.of(MAC).settings).boot.loader == "auto"
+
+
+@pytest.mark.parametrize("mode", ["proxy", "none"])
+def test_a_pc_without_scripts_is_not_told_of_an_order_for_ever(
+    tmp_path: Path, ticks: Ticks, mode: str
+) -> None:
+    """A loader that reads one file of ours, or none: each answer of a boot follows the same order."""
+    make_version(Library(tmp_path / "roots"), "thin", b"thin")
+    room = room_of(tmp_path, Profile.model_validate({"dhcp": {"mode": mode}}))
+    pc = Client(MAC, BY_NAME["uefi-ia32"], Stage.FIRMWARE)
+
+    def image() -> str | None:
+        if mode == "none":
+            room.seats.of(MAC).has_run = True
+            return room.plan_of(pc, SERVER).seat.root.image
+        return room.plan(pc, SERVER).seat.root.image
+
+    room.next_boots.order(MAC, image="thin")
+    for _ in range(MOST_TRIES):
+        assert image() == image() == "thin"
+        ticks.now += APART_SECONDS
+    assert image() is None and image() is None
 
 
 def test_a_next_server_goes_on(tmp_path: Path) -> None:
