@@ -230,6 +230,13 @@ def storm(
             "server is this machine, 127.83.0.1 and up; else they share one.",
         ),
     ] = "",
+    dhcp: Annotated[
+        bool,
+        typer.Option(
+            "--dhcp/--no-dhcp",
+            help="Whether they ask the server by DHCP, which it does not answer with dhcp.mode none.",
+        ),
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Play a room of PCs against a running server, from power-on to swap: DHCP, TFTP, HTTP, NBD.
@@ -263,6 +270,7 @@ def storm(
         over=over,
         limit=limit,
         sources=sources.choose(clients, given, address),
+        dhcp=dhcp,
     )
     reports: list[Report] = []
 

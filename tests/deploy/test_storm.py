@@ -70,6 +70,27 @@ def test_every_pc_comes_through(
     assert report["server_cpu_seconds"] >= 0
 
 
+@pytest.mark.parametrize("arch", ["bios", "uefi-x64-http"])
+def test_pcs_whose_dhcp_server_is_another_one_come_through(
+    lan: Lan, serve: Serve, arch: str
+) -> None:
+    serve("dhcp: {mode: none}\n")
+    words = ("--clients", "5", "--over", "0", "--arch", arch)
+    status, report = _storm(lan, *words, "--no-dhcp")
+    assert (status, report["failures"]) == (0, {})
+    assert [row["stage"] for row in report["stages"]] == [
+        "loader",
+        "script",
+        "images",
+        "swap",
+        "all",
+    ]
+    command = lan.command(*NETBOOT, "storm", "--interface", "br0", *words)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "with dhcp.mode none: add --no-dhcp" in done.stderr
+
+
 def test_it_gives_back_what_it_was_given_and_is_in_no_list(
     lan: Lan, serve: Serve, tmp_path: Path
 ) -> None:

@@ -45,7 +45,8 @@ class Pc:
 
     All PCs share ``asking``. ``here`` is this machine's address on their network. ``source`` is the
     address from which this PC asks over TFTP, HTTP and NBD, empty for the one that leads to the
-    server. If it may ``hold`` them, the PC keeps the connections to its swap until its end.
+    server. If it may ``hold`` them, the PC keeps the connections to its swap until its end. ``files``
+    are the loader and the first script of a PC that does not ask for them by DHCP.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Pc:
         *,
         source: str = "",
         hold: bool = True,
+        files: tuple[str, str] | None = None,
     ) -> None:
+        self._files = files
         self._firmware = asker
         self._asking = asking
         self._server = server
@@ -74,15 +77,10 @@ class Pc:
 
     async def boot(self) -> None:
         """Boot from power-on to swap. Raises AnswerError, ProtocolError; see ``outcome``."""
-        with self._stage("dhcp"):
-            offer = await self._lease(self._firmware)
-        await self._boot_server(self._firmware, offer, "4011")
+        await self._ask(self._firmware, 0)
         with self._stage("loader"):
             await self._loader()
-        ipxe = self._firmware.chained()
-        with self._stage("ipxe dhcp"):
-            offer = await self._lease(ipxe)
-        await self._boot_server(ipxe, offer, "ipxe 4011")
+        await self._ask(self._firmware.chained(), 1)
         with self._stage("script"):
             first = self._read(await self._tftp(*IPXE_TERMS))
             if not isinstance(first, Chain):
@@ -97,6 +95,16 @@ class Pc:
         if script.page_server() is not None:
             with self._stage("swap"):
                 await self._attach(script)
+
+    async def _ask(self, asker: Asker, number: int) -> None:
+        """Learn the name of a boot file: by DHCP, or it is that ``number`` of ``files``."""
+        if self._files is not None:
+            self._boot_file = _of(asker.mac, self._files[number])
+            return
+        before = "ipxe " * number
+        with self._stage(f"{before}dhcp"):
+            offer = await self._lease(asker)
+        await self._boot_server(asker, offer, f"{before}4011")
 
     async def end(self) -> None:
         """Close the connections and give swap and address back."""
@@ -242,7 +250,11 @@ def _named(answer: Packet, mac: str) -> str:
 
     The server knows real PCs by their addresses, but all played ones ask from ours.
     """
-    file = answer.file.decode("ascii", "replace")
+    return _of(mac, answer.file.decode("ascii", "replace"))
+
+
+def _of(mac: str, file: str) -> str:
+    """Return the path or URL of a boot file with a PC's name in it; empty if there is no file."""
     before, boot, name = file.rpartition("boot/")
     return f"{before}{boot or 'boot/'}{mac}/{name}" if file else ""
 

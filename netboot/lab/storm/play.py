@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from itertools import repeat
 from urllib.parse import urlsplit
 
-from netboot.boot.arch import Architecture
+from netboot.boot.arch import Architecture, Firmware
 from netboot.boot.client import PROBE_MAC, played_mac
 from netboot.boot.ipxe import Chain, read
 from netboot.errors import AnswerError, NobodyError, ProtocolError
@@ -40,7 +40,8 @@ class Storm:
 
     After ``limit`` seconds it ends, and PCs that are not done have failed. ``card`` is PCI vendor
     and device of their network cards. ``sources`` are the addresses of this machine from which they
-    ask, one for each; without any, they share one.
+    ask, one for each; without any, they share one. Without ``dhcp`` they ask for no address and know
+    their files, as PCs do whose DHCP server is another one (dhcp.mode none).
     """
 
     interface: Interface
@@ -51,6 +52,7 @@ class Storm:
     over: float
     limit: float
     sources: Sequence[IPv4Address] = ()
+    dhcp: bool = True
 
 
 async def play(storm: Storm, tell: Callable[[int], None] = lambda ended: None) -> Report:
@@ -63,16 +65,17 @@ async def play(storm: Storm, tell: Callable[[int], None] = lambda ended: None) -
             Asker(played_mac(number), storm.arch, nic=storm.card) for number in range(storm.clients)
         ]
         try:
-            base = await _scout(storm, asking)
+            base, files = await _scout(storm, asking)
         except (AnswerError, ProtocolError) as error:
             raise NobodyError(
                 f"no netboot server answers at {storm.server} on {storm.interface.name}: {error}",
-                hint="is 'netboot serve' running there? --server and --interface choose another",
+                hint="is 'netboot serve' running there? --server and --interface choose another"
+                + ("; with dhcp.mode none: add --no-dhcp" if storm.dhcp else ""),
             ) from None
         here, hold = storm.interface.address, bool(storm.sources) or storm.clients <= MAX_HELD
         sources = map(str, storm.sources) if storm.sources else repeat("")
         pcs = [
-            Pc(asker, asking, storm.server, here, source=source, hold=hold)
+            Pc(asker, asking, storm.server, here, source=source, hold=hold, files=files)
             for asker, source in zip(askers, sources, strict=False)
         ]
         before, own = await _server_cpu(base), time.process_time()
@@ -122,14 +125,26 @@ async def _switch_off(pcs: Sequence[Pc]) -> None:
             await asyncio.gather(*map(end, pcs))
 
 
-async def _scout(storm: Storm, asking: Asking) -> str:
-    """Return the server's HTTP address, ``http://HOST:PORT``, from its first script."""
+async def _scout(storm: Storm, asking: Asking) -> tuple[str, tuple[str, str] | None]:
+    """Return the server's HTTP address, ``http://HOST:PORT``, from its first script.
+
+    Return also the loader and the script that PCs ask for without DHCP, otherwise None.
+    """
+    if not storm.dhcp:
+        name = f"{storm.arch.name}.ipxe"
+        base = _base_of(await fetch(storm.server, name))
+        by_http = storm.arch.firmware is Firmware.UEFI_HTTP
+        return base, (f"{base}/boot/{storm.arch.loader}" if by_http else storm.arch.loader, name)
     scout = Asker(PROBE_MAC, storm.arch).chained()
     question = scout.discover(secrets.randbits(32))
     offer = await asking.ask(question, storm.server, [MessageType.DHCPOFFER], SCOUT_WAITS)
     if offer.yiaddr != ANY:  # free the offered address: a PC of the storm may need it
         asking.tell(scout.release(secrets.randbits(32), offer.yiaddr, storm.server))
-    script = await fetch(storm.server, offer.file.decode("ascii", "replace"))
+    return _base_of(await fetch(storm.server, offer.file.decode("ascii", "replace"))), None
+
+
+def _base_of(script: bytes) -> str:
+    """Return the HTTP address in a server's first script. Raises AnswerError if there is none."""
     first = read(script.decode("ascii", "replace"), PROBE_MAC)
     if not isinstance(first, Chain):
         raise AnswerError("its first script names no boot script")
