@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -68,12 +69,15 @@ def init(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a first profile by five questions, and look at cards, clock and firewall.
+    """Write a first profile by five questions, and look at the LAN, cards, clock and firewall.
 
-    Options answer the questions without a terminal. Nothing is sent to the network.
+    Options answer the questions without a terminal. The LAN is asked for an address by DHCP, as a PC
+    does, which takes 8 s if nobody answers. Nothing else is sent.
     """
     from netboot.cli import checks
     from netboot.cli import show as shown
+    from netboot.deploy import surroundings
+    from netboot.deploy.doctor import Finding
     from netboot.host import interfaces
     from netboot.host.files import create_file, replace_file
     from netboot.profile import file as profile_file
@@ -83,10 +87,15 @@ def init(
         raise OperatorError(f"--output: {output} is there already", hint="add --replace")
     checks.check_output("--output", output.parent, folder=True)
     found = interfaces.find("auto")
-    router = router or _asked("--router", "Does a router give out addresses here", ("yes", "no"))
     names = tuple(dict.fromkeys(each.name for each in found))
     interface = interface or _asked("--interface", "Which network card leads to the PCs", names)
     card = interfaces.find(interface)[0]
+    print(f"netboot: asking for a DHCP server on {card.name}", file=sys.stderr, flush=True)
+    begin = time.monotonic()
+    lan = surroundings.find_dhcp(card)
+    taken = round(time.monotonic() - begin, 3)
+    likely = ("yes", "no") if lan.server or lan.unknown else ("no", "yes")
+    router = router or _asked("--router", "Does a router give out addresses here", likely)
     pcs = pcs or _asked_number("--pcs", "How many PCs", MOST_PCS)
     show = show or _asked("--show", "What shall they show", tuple(SHOWN))
     swap = swap or _asked("--swap", "Where is their swap kept", ("memory", "disk"))
@@ -107,13 +116,20 @@ def init(
         replace_file(output, text, durable=True)
     elif not create_file(output, text):
         raise OperatorError(f"--output: {output} is there already", hint="add --replace")
+    sight = lan.sight(wanted=router == "yes")
     findings, unseen = _around(profile)
+    findings = [
+        Finding(card.name, sight.check, sight.ok, sight.detail, taken, sight.known),
+        *findings,
+    ]
     if as_json:
         rows = [each.as_json() for each in findings]
         print(json.dumps({"profile": str(output), "checks": rows, "not_checked": unseen}))
         return
     print(f"{output}: written")
-    print(shown.findings(findings) if findings else f"the LAN was not looked at: {unseen}")
+    print(shown.findings(findings))
+    if unseen:
+        print(f"card, clock and firewall were not looked at: {unseen}")
     print(f"next: sudo netboot serve --profile {shlex.quote(str(output))}")
 
 

@@ -39,7 +39,6 @@ from netboot.serve.tftp.client import fetch
 
 RETRY_SECONDS = 0.3
 DHCP_WAITS = (1.0, 1.0, 1.0, 1.0)
-LAN_WAITS = (4.0, 4.0)  # others look by ping for 1 to 3 s whether an address is free
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,9 @@ class _Walk:
             ):
                 question = each.discover(secrets.randbits(32))
                 try:
-                    offer = await asking.ask(question, None, [MessageType.DHCPOFFER], LAN_WAITS)
+                    offer = await asking.ask(
+                        question, None, [MessageType.DHCPOFFER], surroundings.LAN_WAITS
+                    )
                 except AnswerError:
                     reason = "cannot tell: the LAN's DHCP server offers the doctor no address"
                     raise _NotLookedAt(reason) from None

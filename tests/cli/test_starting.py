@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from netboot.cli.main import app
-from netboot.deploy import doctor
+from netboot.deploy import doctor, surroundings
 from netboot.deploy.doctor import Finding
+from netboot.deploy.surroundings import LanDhcp
 from netboot.errors import OperatorError
 from netboot.host import interfaces
 from netboot.host.interfaces import Interface
@@ -19,6 +20,7 @@ from netboot.profile.profile import Profile
 from netboot.profile.starting import address_range
 
 CARD = Interface("eth7", 7, IPv4Address("10.9.0.5"), IPv4Network("10.9.0.0/24"))
+ROUTER = IPv4Address("10.9.0.1")
 ANSWERS = [
     "--router",
     "yes",
@@ -50,6 +52,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(interfaces, "find", lambda *names: [CARD])
     monkeypatch.setattr(doctor, "look_around", look_around)
+    monkeypatch.setattr(surroundings, "find_dhcp", lambda card: LanDhcp(ROUTER))
 
 
 def init(output: Path, *words: str) -> Profile:
@@ -80,13 +83,51 @@ def test_the_answers_are_asked_for_and_json_stays_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "room.yaml"
-    monkeypatch.setattr("sys.stdin", Terminal("maybe\nno\n\n0\n12\ndesktop\n\n"))
+    monkeypatch.setattr("sys.stdin", Terminal("\nmaybe\nno\n0\n12\ndesktop\n\n"))
     found = init(path, "--json")
     assert found.dhcp.mode == "full" and found.root.image == "desktop"
     told = capsys.readouterr()
     row: dict[str, Any] = json.loads(told.out)
-    assert row["profile"] == str(path) and row["checks"][0]["check"] == "clock"
+    assert row["profile"] == str(path) and [each["check"] for each in row["checks"]] == [
+        "dhcp",
+        "clock",
+    ]
     assert told.err.count("router") == 2 and told.err.count("How many PCs") == 2
+
+
+@pytest.mark.parametrize(
+    ("lan", "router", "ok", "told"),
+    [
+        (LanDhcp(ROUTER), "yes", True, "the DHCP server 10.9.0.1 gives out addresses"),
+        (LanDhcp(ROUTER), "no", False, "two would contradict each other"),
+        (LanDhcp(), "yes", False, "PCs get no address until one does"),
+        (LanDhcp(), "no", True, "no other DHCP server answered in 8 s"),
+        (LanDhcp(unknown="skipped: why"), "no", True, "skipped: why"),
+    ],
+)
+def test_the_lan_is_asked_whether_the_answer_is_right(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    lan: LanDhcp,
+    router: str,
+    ok: bool,
+    told: str,
+) -> None:
+    monkeypatch.setattr(surroundings, "find_dhcp", lambda card: lan)
+    init(tmp_path / "room.yaml", *ANSWERS, "--router", router, "--json")
+    check = json.loads(capsys.readouterr().out)["checks"][0]
+    assert (check["check"], check["ok"], check["known"]) == ("dhcp", ok, not lan.unknown)
+    assert told in check["detail"]
+
+
+@pytest.mark.parametrize(("lan", "mode"), [(LanDhcp(ROUTER), "proxy"), (LanDhcp(), "full")])
+def test_an_empty_line_takes_what_the_lan_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lan: LanDhcp, mode: str
+) -> None:
+    monkeypatch.setattr(surroundings, "find_dhcp", lambda card: lan)
+    monkeypatch.setattr("sys.stdin", Terminal("\n\n12\n\n\n"))
+    assert init(tmp_path / "room.yaml").dhcp.mode == mode
 
 
 def test_without_a_terminal_each_answer_is_an_option(
@@ -96,7 +137,7 @@ def test_without_a_terminal_each_answer_is_an_option(
     with pytest.raises(OperatorError, match="missing --pcs"):
         app(["init", "-o", str(tmp_path / "x"), "--router", "yes", "--interface", "eth7"])
     monkeypatch.setattr("sys.stdin", Terminal(""))
-    with pytest.raises(OperatorError, match="missing --router: the input has ended"):
+    with pytest.raises(OperatorError, match="missing --interface: the input has ended"):
         app(["init", "-o", str(tmp_path / "x")])
     assert not (tmp_path / "x").exists()
 

@@ -12,6 +12,7 @@ import pytest
 
 from netboot.boot.snippets import facts
 from netboot.boot.snippets import snippet as render
+from netboot.deploy.surroundings import LanDhcp
 from netboot.profile.profile import Profile
 from tests import ROOT
 from tests.deploy.rig import HERE, Lan, Serve
@@ -129,6 +130,36 @@ def dnsmasq(lan: Lan, folder: Path, *words: str) -> "subprocess.Popen[bytes]":
     command += ["--bind-interfaces", "--no-ping", "--pid-file=", *words]
     command += ["--dhcp-range=192.168.78.50,192.168.78.60,1h"]
     return subprocess.Popen(lan.command(*command, f"--dhcp-leasefile={folder / 'leases'}"))
+
+
+@pytest.mark.parametrize("kind", ["router", "own", "proxy"])
+def test_init_finds_the_dhcp_server_of_the_lan(
+    lan: Lan, tmp_path: Path, serve: Serve, kind: str
+) -> None:
+    here = HERE if kind == "own" else "192.168.78.1"  # the server is on this machine all the same
+    probe = (
+        "from dataclasses import replace; from ipaddress import IPv4Address\n"
+        "from netboot.deploy.surroundings import find_dhcp\n"
+        "from netboot.host.interfaces import find\n"
+        f"print(find_dhcp(replace(find('br0')[0], address=IPv4Address('{here}'))))"
+    )
+    server = None if kind == "proxy" else dnsmasq(lan, tmp_path)
+    if server is None:
+        serve("")
+    try:
+        command = lan.command(sys.executable, "-c", probe)
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait()
+    own = f"cannot tell: this machine's own DHCP server answers, {HERE}"
+    expected = {
+        "router": LanDhcp(IPv4Address(HERE)),
+        "own": LanDhcp(unknown=own),
+        "proxy": LanDhcp(),  # it names boot files, and gives out no address
+    }
+    assert told.strip() == repr(expected[kind])
 
 
 @pytest.mark.parametrize("kind", ["ours", "one file", "nothing", "no server"])
