@@ -186,7 +186,8 @@ def serve(
             await services.start()
             telling.ready(services.description())
             notify.ready()
-            notify.keep_status(lambda: show.standing(services.standing()))
+            left = services.description().get("named_by") == "lan"
+            notify.keep_status(lambda: show.standing(services.standing(), left=left))
             if beside is not None:
                 beside.start()
             while await hung_up.wait():

@@ -79,8 +79,11 @@ def event_message(event: BootEvent, hostname: str) -> str:
     return f"{hostname} {event.stage}: {event.message}"[: TIMELINE_CHARACTERS.per_address]
 
 
-def standing(room: Standing) -> str:
-    """Return how a room stands: ``60 seats: 52 running, 5 booting, 3 in trouble``."""
+def standing(room: Standing, *, left: bool = False) -> str:
+    """Return how a room stands: ``60 seats: 52 running, 5 booting, 3 in trouble``.
+
+    ``left``: DHCP is left to another server (dhcp.mode none).
+    """
     seats = sum(room.states.values())
     counts = {
         "running": room.states["running"] + room.states["short"],
@@ -89,7 +92,8 @@ def standing(room: Standing) -> str:
         "in trouble": room.troubled,
     }
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return f"{seats} seat{'' if seats == 1 else 's'}: {told or 'none was seen yet'}"
+    line = f"{seats} seat{'' if seats == 1 else 's'}: {told or 'none was seen yet'}"
+    return f"{line}; boot files named by the LAN's own DHCP server" if left else line
 
 
 def lost(count: int) -> str:

@@ -205,4 +205,7 @@ def test_pages_are_quiet_if_told(words: list[str], says: bool) -> None:
     ],
 )
 def test_the_status_is_a_line(states: dict[State, int], troubled: int, text: str) -> None:
-    assert show.standing(Standing(Counter(states), troubled)) == text
+    room = Standing(Counter(states), troubled)
+    assert show.standing(room) == text
+    named = "boot files named by the LAN's own DHCP server"
+    assert show.standing(room, left=True) == f"{text}; {named}"
