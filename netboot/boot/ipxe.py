@@ -125,27 +125,51 @@ def read_obstacle(script: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text that iPXE prints as it is: without settings, operators and other scripts."""
-    return re.sub(r"[^ !%'()*+,./0-9:;=?@A-Z_a-z-]", "?", text)
+    """Return text that iPXE prints as it is: without settings, operators and other scripts.
+
+    A semicolon between blanks would begin another command (core/exec.c of iPXE).
+    """
+    plain = re.sub(r"[^ !%'()*+,./0-9:;=?@A-Z_a-z-]", "?", text)
+    return re.sub(r"(?<!\S);(?!\S)", ",", plain)
 
 
-def render_medium() -> str:
+def render_medium(base_url: str = "") -> str:
     """Return the script on a CD or a USB stick: try DHCP on each card until one gets a script.
 
-    It identifies itself, so that a server never sends it another iPXE.
+    It identifies itself, so that a server never sends it another iPXE. With the ``base_url`` of a
+    server it takes no more than an address from DHCP.
     """
     return "\n".join(
         (
             "#!ipxe",
             f"set user-class {OWN_USER_CLASS.decode()}",
+            *(OWN_KIND if base_url else ()),
             ":retry",
-            "autoboot ||",
-            _LEAVE,
+            *(_each_card(base_url) if base_url else ("autoboot ||", _LEAVE)),
             f"echo netboot: no server answers, next try in {RETRY_SECONDS} s",
             f"sleep {RETRY_SECONDS}",
             "goto retry",
             "",
         )
+    )
+
+
+def _each_card(base_url: str) -> tuple[str, ...]:
+    """Return the lines that ask the server over one card after the other, until it gives a script.
+
+    A card without a way to the server is closed again, because the script takes the open one's address.
+    """
+    url = f"{base_url}/{OWN_SCRIPT}{OWN_RAM}"
+    return (
+        "set card:int32 0",
+        ":card",
+        "isset ${net${card}/mac} || goto none",
+        f"dhcp net${{card}} && chain --timeout {SILENT_MS} --autofree {url} ||",
+        _LEAVE,
+        "ifclose net${card} ||",
+        "inc card",
+        "goto card",
+        ":none",
     )
 
 

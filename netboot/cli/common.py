@@ -109,13 +109,18 @@ def last_build() -> Path | None:
         return None
 
 
-def write_medium(target: Path) -> None:
-    """Write the image of a CD or USB stick, for PCs that cannot boot from the network."""
+def write_medium(target: Path, server: str = "") -> None:
+    """Write the image of a CD or USB stick, for PCs that cannot boot from the network.
+
+    ``server`` is ``HOST:PORT`` of the boot server's HTTP, empty if DHCP has to name it.
+    """
     from netboot.cli import show
     from netboot.images import build, medium
 
     with show.BuildProgress() as progress:
-        medium.write(target, build.default_cache(), progress)
+        warnings = medium.write(target, build.default_cache(), progress, server)
+    for warning in warnings:
+        print(f"netboot: {warning}", file=sys.stderr)
 
 
 def until_stopped(work: Coroutine[Any, Any, Any], status: int = 0) -> None:

@@ -66,7 +66,7 @@ def lab(
         typer.Option(
             metavar="KIND",
             help="bios, bios-virtio, bios-usb, bios-cd, bios-i386, uefi, uefi-usb, uefi-http, "
-            "uefi-secure, uefi-ia32, uefi-arm64 or uefi-arm64-http. If given several times, the "
+            "uefi-secure, uefi-ia32, uefi-arm64, uefi-arm64-usb or uefi-arm64-http. If given several times, the "
             "first PC has the first kind, and so on.",
         ),
     ] = ["bios"],  # noqa: B006
@@ -75,7 +75,7 @@ def lab(
         typer.Option(
             metavar="proxy|full|none",
             help="full: netboot gives out the addresses. proxy: dnsmasq does, as the LAN's router. "
-            "none: it names the boot files, too.",
+            "none: it names the boot files, too, but sticks and CDs know the server.",
         ),
     ] = "full",
     until: Annotated[
@@ -187,7 +187,8 @@ def lab(
     medium = None
     if any(machine.KINDS[name].medium for name in firmware):
         medium = folder.resolve() / "medium.iso"
-        write_medium(medium)
+        own = f"{network.SERVER.ip}:{room_profile.http.port}"
+        write_medium(medium, own if dhcp == "none" else "")
     lesson = Lesson(
         profile=path.resolve(),
         settings=tuple(settings),

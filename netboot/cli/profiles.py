@@ -51,25 +51,35 @@ def build(
 
 
 @app.command(
-    epilog="Example:  netboot media --output netboot.iso  (then, to a USB stick: "
-    "sudo cp netboot.iso /dev/sdX; sync)"
+    epilog="Examples:  netboot media --output netboot.iso  (then, to a USB stick: "
+    "sudo cp netboot.iso /dev/sdX; sync)  |  netboot media --server 10.0.0.5"
 )
 def media(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
     ] = Path("netboot.iso"),
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="The boot server, with the port of its HTTP unless 8080, for a network whose DHCP "
+            "names no server. Default: DHCP names it.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write the image of a CD or USB stick, for PCs that cannot boot from the network."""
     from netboot.cli import checks
 
     checks.check_output("--output", output, folder=False)
-    write_medium(output)
+    named = arguments.parse_server(server, port=8080) if server else ""
+    write_medium(output, named)
     size = output.stat().st_size
     if as_json:
-        print(json.dumps({"file": str(output), "size": size}))
+        print(json.dumps({"file": str(output), "size": size, "server": named}))
     else:
-        print(f"{output}: {size / 1e6:.1f} MB, for CDs and USB sticks, BIOS and UEFI x64")
+        known = f"of the server at {named}" if named else "whose server DHCP names"
+        print(f"{output}: {size / 1e6:.1f} MB, for CDs and USB sticks, BIOS and UEFI, {known}")
 
 
 @app.command(epilog="Example:  netboot check --profile lab.yaml")

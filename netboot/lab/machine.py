@@ -107,6 +107,14 @@ KINDS = {
         Flash("OVMF32_CODE_4M.secboot.fd", "OVMF32_VARS_4M.fd", "ovmf-ia32"),
     ),
     "uefi-arm64": Kind(_VIRT, _NO_ROM, _AAVMF, *_ARM64, screen=_ARM64_SCREEN),
+    "uefi-arm64-usb": Kind(
+        (*_VIRT, *_USB),
+        "virtio-net-pci,romfile=",
+        _AAVMF,
+        *_ARM64,
+        medium=True,
+        screen=_ARM64_SCREEN,
+    ),
     "uefi-arm64-http": Kind((*_VIRT, *_ONLY_HTTP), _NO_ROM, _AAVMF, *_ARM64, screen=_ARM64_SCREEN),
 }
 

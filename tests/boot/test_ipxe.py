@@ -245,10 +245,10 @@ def test_a_pc_boots_by_a_kernel_whose_drivers_its_image_has(
 
 
 def test_a_line_on_the_screen_is_shown_and_never_obeyed() -> None:
-    line = "root image kiosk@1: it has ${net0/mac} || shell && reboot\nsanboot 'x'; é"
+    line = "root image kiosk@1: it has ${net0/mac} || shell && reboot\nsanboot 'x'; é ; shell ;"
     plan, base = plan_of(Profile()), "http://10.0.0.1:8080"
     text = ipxe.render_obstacle(plan, base, line)
-    shown = "root image kiosk@1: it has ??net0/mac? ?? shell ?? reboot?sanboot 'x'; ?"
+    shown = "root image kiosk@1: it has ??net0/mac? ?? shell ?? reboot?sanboot 'x'; ? , shell ,"
     assert text.splitlines()[1] == f"echo netboot: {plan.seat.hostname} cannot boot: {shown}"
     assert ipxe.read(text, MAC) == ipxe.Chain(f"{base}/{plan.script_path}", 30)
 

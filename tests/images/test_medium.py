@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netboot.errors import OperatorError
-from netboot.images import medium
+from netboot.images import medium, releases
 from netboot.images.build import default_cache
 from tests.images.test_cache import Steps
 
@@ -60,9 +60,34 @@ def test_what_is_inside(image: Path, tmp_path: Path) -> None:
     assert (tmp_path / "ipxe.krn").read_bytes()[0x202:0x206] == b"HdrS"
     script = (tmp_path / "netboot.ipx").read_text()
     assert script.startswith("#!ipxe\nset user-class netboot\n")
-    floppy = ["mtype", "-i", str(tmp_path / "efi.img"), "::/EFI/BOOT/BOOTX64.EFI"]
-    program = subprocess.run(floppy, check=True, capture_output=True).stdout
-    assert program[:2] == b"MZ" and len(program) > 500_000
+    for program in medium.PROGRAMS.values():
+        content = on_floppy(tmp_path, program)
+        assert content[:2] == b"MZ" and len(content) > 500_000
+    assert on_floppy(tmp_path, "autoexec.ipxe").decode() == script
+
+
+def on_floppy(folder: Path, name: str) -> bytes:
+    command = ["mtype", "-i", str(folder / "efi.img"), f"::/EFI/BOOT/{name}"]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def test_a_medium_of_a_server_has_its_address(image: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.iso"
+    medium.write(own, default_cache(), Steps(), "10.0.0.5:8080")
+    line = b"chain --timeout 5000 --autofree http://10.0.0.5:8080/boot/${netX/mac}/${kind}.ipxe"
+    assert own.read_bytes().count(line) == 2, "for BIOS and for UEFI"
+    assert line not in image.read_bytes()
+
+
+def test_without_the_newest_release_the_medium_has_this_ones_ipxe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its iPXE of another processor may be missing."""
+    none = (None, "the mirror is away")
+    monkeypatch.setattr(releases, "newest_apt", lambda host, state, progress: none)
+    (told,) = medium.write(tmp_path / "old.iso", default_cache(), Steps())
+    assert told.startswith("no iPXE of Debian") and told.endswith("the mirror is away")
+    assert (tmp_path / "old.iso").stat().st_size > 1 << 20
 
 
 def test_the_same_parts_give_the_same_bytes(image: Path, tmp_path: Path) -> None:

@@ -28,3 +28,14 @@ def test_uefi_boots_by_the_snippet_of_dnsmasq_by_pxe_and_by_http(lab: Lab) -> No
     assert by_tftp(outcome, 1) == Counter(["boot.ipxe"]), "its loader came by HTTP"
     for number in (0, 1):
         assert in_order(outcome.stages(number), "dhcp", "http", "lease", "swap", "userland")
+
+
+@pytest.mark.nightly
+def test_sticks_that_know_the_server_need_no_boot_file_of_dhcp(lab: Lab) -> None:
+    outcome = lab(
+        *kinds("bios-usb", "uefi-usb", "uefi-arm64-usb"), "--dhcp", "none", "--memory", "512"
+    )
+    assert outcome.status == 0, outcome.report
+    for number in (0, 1, 2):
+        assert by_tftp(outcome, number) == Counter(), "all comes by HTTP"
+        assert in_order(outcome.stages(number), "dhcp", "http", "lease", "swap", "userland")
