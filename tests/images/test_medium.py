@@ -2,6 +2,7 @@
 
 import struct
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from netboot.errors import OperatorError
 from netboot.images import medium, releases
 from netboot.images.build import default_cache
+from netboot.images.packages import Apt, Package
 from tests.images.test_cache import Steps
 
 pytestmark = pytest.mark.system
@@ -83,8 +85,13 @@ def test_without_the_newest_release_the_medium_has_this_ones_ipxe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its iPXE of another processor may be missing."""
-    none = (None, "the mirror is away")
-    monkeypatch.setattr(releases, "newest_apt", lambda host, state, progress: none)
+
+    class Empty(Apt):
+        def show(self, names: Iterable[str]) -> dict[str, Package]:
+            return {}
+
+    away = (Empty(tmp_path / "apt"), "the mirror is away")
+    monkeypatch.setattr(releases, "newest_apt", lambda host, state, progress: away)
     (told,) = medium.write(tmp_path / "old.iso", default_cache(), Steps())
     assert told.startswith("no iPXE of Debian") and told.endswith("the mirror is away")
     assert (tmp_path / "old.iso").stat().st_size > 1 << 20
