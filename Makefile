@@ -1,6 +1,6 @@
 # make demo: boots one diskless PC with network swap and proves its memory.  make test: all tests.
 .PHONY: help setup setup-vagrant setup-develop setup-test setup-nightly remove demo demo-screen pictures test nightly nightly-screens nightly-long \
-    fuzz test-deploy test-panel unit check lint fix coverage docs lock clean \
+    fuzz test-deploy test-panel unit check lint fix coverage docs lock deb clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror torture-cells room attack \
     bench-pages bench-client bench-boot bench-screen bench-panel
 
@@ -30,6 +30,7 @@ help:
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
 	    'make test-panel    only the page of the room: browser, databases, Prometheus (four minutes)' \
+	    'make deb           Debian packages for 12 and 13, in dist/ (four minutes; RELEASES=trixie: one)' \
 	    'make coverage      branch coverage of make unit; pages in build/coverage/html' \
 	    'make pictures      take the pictures of docs/tutorial again, with virtual PCs (10 minutes)' \
 	    'make docs          build the documents into build/docs; a dead link is an error' \
@@ -140,6 +141,11 @@ pictures: setup
 
 lock:
 	tools/lock
+
+# Each in a fresh system of its release, which needs root. RELEASES: some of them.
+deb:
+	@tools/setup deb
+	@$(SUDO) .venv/bin/python -m tools.deb $(RELEASES)
 
 # build/fab belongs to root if fab ran as root: then sudo make clean.
 clean:

@@ -6,29 +6,21 @@ this machine's settings of apt and pip. Needs root, half an hour and 6 GB of dis
 """
 
 import argparse
-import os
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from netboot.images.packages import ARCHIVE_KEYRING
 from tests import ROOT
+from tools import chroots
 
-RELEASES = ("bookworm", "trixie")
 # A machine has an init. Debian 13's apt lets nobody remove that one.
 MINIMAL = "ca-certificates,git,make,sudo,python3,systemd-sysv"
 USER = "teacher"
 CLONE = f"/home/{USER}/netboot"
-HOST_FILES = ("etc/resolv.conf", "etc/hosts", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt")
-MACHINE_SETTINGS = ("Acquire::http", "Acquire::https", "Acquire::Check", "Acquire::Retries")
-
 # What a package may have enabled or left: links of systemd and of init scripts, and the policy.
 ENABLED = "find /etc/systemd /etc/rc[2-5].d -type l -name '[!K]*' | sort; ls /usr/sbin/policy-rc.d"
 RUNNING = "grep -xE 'sshd|libvirtd|virtlogd' /proc/[0-9]*/comm"
@@ -50,54 +42,12 @@ STEPS = (
     ("as before", f"{PACKAGES} | diff ~/packages - && test ! -e .venv -a ! -e /var/cache/netboot"),
 )
 
-# In namespaces of its own, so that its mounts and processes end with it.
-ENTER = """
-mount --make-rprivate /
-mount -t proc proc "$1/proc"
-mount -t sysfs sys "$1/sys"
-mount --rbind /dev "$1/dev"
-mount -t tmpfs tmpfs "$1/dev/shm"
-mount -t tmpfs tmpfs "$1/run"
-mount -t tmpfs tmpfs "$1/tmp"
-chmod 1777 "$1/tmp" "$1/dev/shm"
-hostname localhost
-exec chroot "$1" su - "$2" -c "$3"
-"""
-NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child")
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def apt_config() -> str:
-    """Return this machine's own settings for downloads, in apt's notation."""
-    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True)
-    return "".join(f"{s}\n" for s in dump.stdout.splitlines() if s.startswith(MACHINE_SETTINGS))
-
-
-def mirror() -> str:
-    """Return the mirror of Debian from which this machine installs."""
-    wanted = ("Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main")
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.split()[0]
-
 
 @contextmanager
 def system(release: str) -> Iterator[Path]:
     """Make a minimal system with a clone and a user; yield its folder, and remove it."""
-    with tempfile.TemporaryDirectory(prefix=f"netboot-{release}-") as scratch:
-        Path(scratch).chmod(0o755)
-        root, config = Path(scratch, "root"), Path(scratch, "apt.conf")
-        config.write_text(apt_config())
-        options = ["--quiet", "--variant=minbase", f"--include={MINIMAL}", f"--aptopt={config}"]
-        source = f"deb [signed-by={ARCHIVE_KEYRING}] {mirror()} {release} main"
-        subprocess.run(["mmdebstrap", *options, release, str(root), source], check=True)
-        for name in HOST_FILES:
-            if Path("/", name).exists():
-                shutil.copyfile(Path("/", name), root / name)
-        shutil.copytree("/etc/apt/auth.conf.d", root / "etc/apt/auth.conf.d", dirs_exist_ok=True)
+    with chroots.system(release, MINIMAL) as root:
         (root / "etc/sudoers.d" / USER).write_text(f"{USER} ALL=(ALL) NOPASSWD: ALL\n")
-        pip = [f"export {key}={shlex.quote(it)}" for key, it in os.environ.items() if "PIP_" in key]
-        (root / "etc/profile.d/pip.sh").write_text("\n".join([*pip, ""]))
         subprocess.run(["chroot", root, "useradd", "-m", "-s", "/bin/bash", USER], check=True)
         # Not by a path of the host: a chroot does not see it.
         clone = ["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), f"{root}{CLONE}"]
@@ -108,13 +58,12 @@ def system(release: str) -> Iterator[Path]:
 
 def step(root: Path, name: str, commands: str, log: Path) -> bool:
     """Run one step as the user, with its output in ``log``; return whether it succeeded."""
-    inside = f"cd {CLONE} && PATH={PATH} && {commands}"
-    words = [*NAMESPACES, "sh", "-euc", ENTER, "-", str(root), USER, inside]
+    words = chroots.entered(root, USER, f"cd {CLONE} && {commands}")
     began = time.monotonic()
     with log.open("w") as output:
         done = subprocess.run(
             words,
-            env={"PATH": PATH, "TERM": "dumb", "LANG": "C.UTF-8"},
+            env=chroots.ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -147,7 +96,7 @@ def newcomer(release: str, logs: Path) -> bool:
 def main() -> int:
     """Return 0 if each release passes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("releases", nargs="*", metavar="RELEASE", default=RELEASES)
+    parser.add_argument("releases", nargs="*", metavar="RELEASE", default=chroots.RELEASES)
     parser.add_argument("--logs", type=Path, default=ROOT / "lab-logs/debian")
     wanted = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the systems are removed

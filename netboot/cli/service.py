@@ -61,12 +61,15 @@ def uninstall(
 @app.command()
 def run() -> None:
     """Serve in the foreground as the unprivileged user, for supervisors other than systemd."""
-    from netboot.deploy import layout
+    from netboot.deploy import layout, packaged
 
-    command = [*layout.serve_command(), "--user", layout.USER]
+    is_packaged = os.path.exists(packaged.COMMAND[0])
+    serve = layout.serve_command(packaged.COMMAND if is_packaged else ())
+    command = [*serve, "--user", layout.USER]
     if not os.path.exists(command[0]):
         problem = f"no server is installed on this machine: there is no {command[0]}"
-        raise OperatorError(problem, hint="install one: fab deploy -H root@SERVER")
+        remedy = f"fab deploy -H root@SERVER, or the Debian package {layout.PACKAGE}"
+        raise OperatorError(problem, hint=f"install one: {remedy}")
     os.execvp(command[0], command)
 
 

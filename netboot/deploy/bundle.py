@@ -87,7 +87,7 @@ def make(profile: Path, images: Path, target: Target, folder: Path) -> Bundle:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:  # another thread or run may make the same
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wheels = _dependencies(target, folder)
+        wheels = dependencies(target, folder)
         own = wheel(folder)
     members = {f"wheels/{path.name}": path for path in (own, *sorted(wheels.glob("*.whl")))}
     members[layout.PROFILE_FILE] = profile
@@ -141,7 +141,7 @@ def wheel(folder: Path) -> Path:
         return folder / made.name
 
 
-def _dependencies(target: Target, folder: Path) -> Path:
+def dependencies(target: Target, folder: Path) -> Path:
     """Return the folder of the locked wheels for ``target``, and pip, which it may lack."""
     lock = CHECKOUT / "requirements.lock"
     locked = hashlib.sha256(lock.read_bytes()).hexdigest()

@@ -39,9 +39,14 @@ PYTHON_FILE = "venv/bin/python"
 BOOT_MODULES = "venv/lib/python3*/site-packages/netboot/host/boot.py"  # a pattern
 PANEL_MODULES = "venv/lib/python3*/site-packages/netboot/panel/process.py"
 
+# The Debian package: the same users, units, profile and state, and a program of its own.
+PACKAGE = "netboot-classroom"
+PACKAGED = Path("/usr/lib/netboot-classroom")
+
 KEPT_RELEASES = 3
 WATCHDOG_SECONDS = 30
 
+Sections = Mapping[str, Mapping[str, str | Sequence[str]]]  # of a unit: its keys and their values
 
 # Of each unit: its name in the journal, and no right that no part of netboot needs.
 CONFINED = {
@@ -73,10 +78,13 @@ def netboot_command(release: Path) -> list[str]:
     return [str(release / PYTHON_FILE), "-P", "-m", "netboot"]
 
 
-def serve_command() -> list[str]:
-    """Return the server's command line. It goes through ``current``, which a SIGHUP reads again."""
+def serve_command(command: Sequence[str] = ()) -> list[str]:
+    """Return the server's command line, with ``command`` as netboot's own.
+
+    Without one it goes through ``current``, which a SIGHUP reads again.
+    """
     return [
-        *netboot_command(CURRENT),
+        *(command or netboot_command(CURRENT)),
         "serve",
         *("--profile", str(PROFILE), "--images", str(IMAGES / "current"), "--state", str(STATE)),
     ]
@@ -92,10 +100,11 @@ def unit(writable: Sequence[Path] = (), *, whole_proc: bool = False) -> str:
 
     ``whole_proc``: the server sees all of /proc, which releases without BOOT_MODULES need.
     """
-    return _text(_sections(writable, whole_proc=whole_proc))
+    return text(sections(writable, whole_proc=whole_proc))
 
 
-def _text(sections: Mapping[str, Mapping[str, str | Sequence[str]]]) -> str:
+def text(sections: Sections) -> str:
+    """Return a unit as systemd reads it."""
     lines: list[str] = []
     for section, keys in sections.items():
         lines.append(f"[{section}]")
@@ -105,9 +114,8 @@ def _text(sections: Mapping[str, Mapping[str, str | Sequence[str]]]) -> str:
     return "\n".join(lines)
 
 
-def _sections(
-    writable: Sequence[Path], *, whole_proc: bool
-) -> Mapping[str, Mapping[str, str | Sequence[str]]]:
+def sections(writable: Sequence[Path] = (), *, whole_proc: bool = False) -> Sections:
+    """Return the sections of the server's unit; the parameters are those of ``unit``."""
     capabilities = " ".join(CAPABILITIES)
     return {
         "Unit": {
@@ -166,39 +174,42 @@ def _sections(
 
 def panel_unit() -> str:
     """Return the unit of the panel. It has a user of its own, and may harm nothing but its own files."""
-    return _text(
-        {
-            "Unit": {
-                "Description": "netboot: the page of the room",
-                "Documentation": "man:netboot(1)",
-                "Wants": "network-online.target",
-                "After": f"network-online.target {SERVICE}.service",
-                "StartLimitIntervalSec": "0",
-            },
-            "Service": {
-                "Type": "exec",
-                "ExecStart": " ".join(panel_command()),
-                # It ends well if http.panel is off. A notify unit would have failed then.
-                "Restart": "on-failure",
-                "RestartSec": "5",
-                "User": PANEL_USER,
-                "Group": PANEL_USER,
-                "SupplementaryGroups": USER,
-                # Pages and DHCP go first, and when memory is short the panel goes first.
-                "Nice": "5",
-                "OOMScoreAdjust": "500",
-                "MemoryMax": "1G",
-                "UMask": "0077",
-                "RemoveIPC": "yes",
-                "StateDirectory": PANEL_STATE.relative_to("/var/lib").as_posix(),
-                "StateDirectoryMode": "0700",
-                "CapabilityBoundingSet": "",
-                **CONFINED,
-                "ProcSubset": "pid",
-                "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_UNIX",
-                "SystemCallFilter": ["@system-service", "~@privileged @resources"],
-                "SystemCallErrorNumber": "EPERM",
-            },
-            "Install": {"WantedBy": "multi-user.target"},
-        }
-    )
+    return text(panel_sections())
+
+
+def panel_sections() -> Sections:
+    """Return the sections of the panel's unit."""
+    return {
+        "Unit": {
+            "Description": "netboot: the page of the room",
+            "Documentation": "man:netboot(1)",
+            "Wants": "network-online.target",
+            "After": f"network-online.target {SERVICE}.service",
+            "StartLimitIntervalSec": "0",
+        },
+        "Service": {
+            "Type": "exec",
+            "ExecStart": " ".join(panel_command()),
+            # It ends well if http.panel is off. A notify unit would have failed then.
+            "Restart": "on-failure",
+            "RestartSec": "5",
+            "User": PANEL_USER,
+            "Group": PANEL_USER,
+            "SupplementaryGroups": USER,
+            # Pages and DHCP go first, and when memory is short the panel goes first.
+            "Nice": "5",
+            "OOMScoreAdjust": "500",
+            "MemoryMax": "1G",
+            "UMask": "0077",
+            "RemoveIPC": "yes",
+            "StateDirectory": PANEL_STATE.relative_to("/var/lib").as_posix(),
+            "StateDirectoryMode": "0700",
+            "CapabilityBoundingSet": "",
+            **CONFINED,
+            "ProcSubset": "pid",
+            "RestrictAddressFamilies": "AF_INET AF_INET6 AF_NETLINK AF_UNIX",
+            "SystemCallFilter": ["@system-service", "~@privileged @resources"],
+            "SystemCallErrorNumber": "EPERM",
+        },
+        "Install": {"WantedBy": "multi-user.target"},
+    }

@@ -10,6 +10,8 @@ from netboot.deploy.fleet import Failed, Far
 # Unpack, make an environment, run pip from its wheel: Debian's Python has no pip. /usr/bin/python3,
 # not the first one in root's PATH, because another user has to be able to run it.
 INSTALL = """set -eu; umask 022
+[ ! -e {packaged} ] || {{ echo '{packaged}: the Debian package {distribution} has the server there;' \\
+    'remedy: apt purge {distribution}' >&2; exit 1; }}
 exec 9>{lock}
 flock -n 9 || {{ echo 'another deploy runs here; wait for it' >&2; exit 1; }}
 release={release}
@@ -71,6 +73,7 @@ def _install(far: Far, made: bundle.Bundle) -> None:
     far.tell("installing it")
     far.do(
         INSTALL.format(
+            packaged=layout.PACKAGED,
             lock=layout.LOCK,
             release=layout.RELEASES / made.release,
             archive=remote,

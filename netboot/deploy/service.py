@@ -136,7 +136,15 @@ def _uninstall(*, keep_profile: bool, say: Callable[[str], None]) -> Result:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Hold the lock against another deploy, which goes on even if its `fab` was interrupted."""
+    """Hold the lock against another deploy, which goes on even if its `fab` was interrupted.
+
+    Raises OperatorError also if the Debian package is installed: it has the same users and units.
+    """
+    if os.path.lexists(layout.PACKAGED):
+        raise OperatorError(
+            f"{layout.PACKAGED}: the Debian package {layout.PACKAGE} has this machine's server",
+            hint=f"apt upgrades and removes it: apt purge {layout.PACKAGE}",
+        )
     with layout.LOCK.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

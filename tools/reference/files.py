@@ -44,7 +44,7 @@ def _server() -> str:
             layout.IMAGES / "current",
             "0755",
             "`fab deploy`",
-            f"A link to the images that are served, with `{MANIFEST_FILE}`.",
+            f"A link to the images that are served, with `{MANIFEST_FILE}`; a folder of the Debian package.",
         ),
         (
             layout.IMAGES / f"{BUILD_PREFIX}KEY",
@@ -193,6 +193,7 @@ def _server() -> str:
         (layout.CONFIGURATION, "0755", "`fab deploy`", "The configuration of an installed server."),
         (layout.PROFILE, "0644", "`fab deploy`", "Its profile."),
         (layout.BASE, "0755", "`fab deploy`", "The programs of an installed server."),
+        (layout.PACKAGED, "0755", "the Debian package", "The same, if apt has installed it."),
         (
             layout.RELEASES,
             "0755",
