@@ -170,6 +170,9 @@ class NumberedFile(SlowFile, Protocol):
         Orders fail with Fenced as soon as another worker has served a newer set.
         """
 
+    def rest(self) -> None:
+        """Let the pages go until the next set or order: nobody is connected, and no order is left."""
+
 
 def perform(pages: PageFile, order: Order) -> None:
     """Do ``order`` by the methods of ``pages``. Raises what they raise."""

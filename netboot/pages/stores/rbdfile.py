@@ -28,7 +28,7 @@ _complaints = Complaints(log)
 
 
 class RbdFile:
-    """A page file in the image ``name``, which is opened for the first order."""
+    """A page file in the image ``name``, which is opened for the first set or order."""
 
     def __init__(self, access: Access, name: str, size_bytes: int, descriptor: int) -> None:
         self._access, self._name = access, name
@@ -44,15 +44,28 @@ class RbdFile:
 
     def submit(self, order: Order, desk: Desk) -> None:
         """Give ``order`` to librbd."""
+        self._open().submit(order, desk)
+
+    def _open(self) -> "_Opened":
         if self._opened is None:
             self._opened = _borrow(self._access, self._name, self._set_number)
-        self._opened.submit(order, desk)
+        return self._opened
 
     def enter(self, set_number: int) -> None:
-        """Have the number noted in the image before the next order begins."""
+        """Have the number noted in the image before the next order begins.
+
+        The image is opened at once, so that other servers see who has it. Clients without sets share
+        images, and do not show that.
+        """
         self._set_number = max(self._set_number, set_number)
-        if self._opened is not None:
-            self._opened.enter(self._set_number)
+        if self._set_number:
+            self._open().enter(self._set_number)
+
+    def rest(self) -> None:
+        """Close the image if no other page file of this process uses it, without waiting for that."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            _let_go(opened, waits=False)
 
     def read_now(self, offset: int, buffer: memoryview) -> None:
         """Raise BlockingIOError: no page is in this process."""
@@ -131,13 +144,18 @@ class _Place:
 class _Opened:
     """An image that this process has open, or opens, for ``users`` page files.
 
-    A thread prepares it for the newest set, ``set_number``. Orders wait for that.
+    A thread prepares it for the newest set, ``set_number``. Orders wait for that. ``before`` is the
+    same image, which is being closed: while it has the lock, this one would fence its own process.
     """
 
-    def __init__(self, access: Access, name: str, set_number: int) -> None:
+    def __init__(
+        self, access: Access, name: str, set_number: int, before: "_Opened | None" = None
+    ) -> None:
         self.access, self.name = access, name
         self.users = 0
         self.fenced = False
+        self._before = before
+        self._gone = threading.Event()
         self._set_number = set_number
         self._cluster: Cluster | None = None
         self._image: Image | None = None
@@ -205,6 +223,9 @@ class _Opened:
 
     def _prepare(self) -> None:
         """Open the image, take its lock and note the set in it, however long that takes."""
+        if self._before is not None:
+            self._before._gone.wait()
+            self._before = None
         noted = None
         while not self._is_prepared(noted):
             number = self._set_number
@@ -270,15 +291,15 @@ class _Opened:
             order.error = error
             desk.done(order)
 
-    def close(self) -> None:
-        """Let the lock go, and wait for that as long as a healthy cluster takes. No order is left."""
+    def close(self, *, waits: bool) -> None:
+        """Let the lock go. No order is left. ``waits``: as long as a healthy cluster takes."""
         with self._lock:
             self._closed = True
             if self._preparing:
                 return  # the thread that prepares it closes it
-        closing = threading.Thread(target=self._close_all, name="ceph close", daemon=True)
-        closing.start()
-        closing.join(CLOSE_SECONDS)
+        threading.Thread(target=self._close_all, name="ceph close", daemon=True).start()
+        if waits:
+            self._gone.wait(CLOSE_SECONDS)
 
     def _close_all(self) -> None:
         with self._lock:
@@ -287,6 +308,10 @@ class _Opened:
         if image is not None and self._cluster is not None:
             _close(image)
             _disconnect(self._cluster)
+        self._gone.set()
+        with _lock:
+            if _closing.get((self.access, self.name)) is self:
+                del _closing[self.access, self.name]
 
 
 def _own(image: Image, set_number: int) -> None:
@@ -344,8 +369,9 @@ class _Completions:
 
 _completions = _Completions()
 _opened: dict[tuple[Access, str], _Opened] = {}
+_closing: dict[tuple[Access, str], _Opened] = {}  # the last one of each image
 _clusters: dict[Access, Cluster] = {}
-_lock = threading.Lock()  # of both
+_lock = threading.Lock()  # of all three
 
 
 def _borrow(access: Access, name: str, set_number: int) -> _Opened:
@@ -354,20 +380,22 @@ def _borrow(access: Access, name: str, set_number: int) -> _Opened:
     with _lock:
         found = _opened.get((access, name))
         if found is None or found.fenced:
-            found = _opened[access, name] = _Opened(access, name, set_number)
+            before = _closing.get((access, name))
+            found = _opened[access, name] = _Opened(access, name, set_number, before)
         found.users += 1
     found.enter(set_number)
     return found
 
 
-def _let_go(opened: _Opened) -> None:
+def _let_go(opened: _Opened, *, waits: bool = True) -> None:
     with _lock:
         opened.users -= 1
         if opened.users:
             return
         if _opened.get((opened.access, opened.name)) is opened:
             del _opened[opened.access, opened.name]
-    opened.close()
+            _closing[opened.access, opened.name] = opened
+    opened.close(waits=waits)
 
 
 def _connect(access: Access) -> Cluster:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from netboot.pages import control
+from netboot.pages.nbd.backing import NumberedFile
 from netboot.pages.nbd.dialect import Dialect, Headers
 from netboot.pages.worker.areas import Areas, find_damage
 from netboot.pages.worker.connection import Connection
@@ -69,10 +70,15 @@ class Connections(dict[int, Connection]):
         if order.owner is not None:
             connection = self._owners[order.owner]
             self._watch.arrived[connection.sock.fileno()] = connection
-        elif order.changes and not order.tasks.late:
+            return
+        if order.changes and not order.tasks.late:
             for connection in self.values():
                 if connection.area.tasks is order.tasks:
                     self._watch.follow(connection)
+        if not order.tasks.under_way:
+            for area in list(self.areas.values()):
+                if area.tasks is order.tasks:
+                    self._rest(area)
 
     def close(self, connection: Connection, reason: str) -> None:
         """Hang up on a client, and report it. Does nothing if it was closed."""
@@ -88,8 +94,15 @@ class Connections(dict[int, Connection]):
         self._regroup()
         if not self.of_lease(connection.area.lease):
             self.reports.send()
+            self._rest(connection.area)
         number = connection.message["id"]
         self._link.report({"event": "closed", "id": number, "reason": reason})
+
+    def _rest(self, area: Area) -> None:
+        """Let the pages go that another server may serve next, if nobody uses them here."""
+        busy = self.of_lease(area.lease) or (area.tasks is not None and area.tasks.under_way)
+        if isinstance(area.pages, NumberedFile) and not busy:
+            area.pages.rest()
 
     def close_all(self, lease: str, reason: str) -> None:
         """Hang up on all clients of a lease."""

@@ -328,3 +328,41 @@ def test_a_page_file_that_is_closed_while_its_number_is_noted_closes_the_image()
     assert not image.closed
     PlayedCluster.may_note.set()
     until(lambda: image.closed and image.cluster.closed)
+
+
+def test_a_page_file_that_nobody_uses_lets_the_image_go_until_the_next_set() -> None:
+    found, desk = described(describe(ACCESS, "a"), 8192), Place()
+    found.enter(5)
+    image = image_of()
+    found.rest()
+    until(lambda: image.closed and image.cluster.closed)
+    found.enter(6)
+    again = image_of(1)
+    until(lambda: again.cluster.noted == 6)
+    found.submit(read_order(), desk)
+    until(lambda: again.started)
+    again.complete(1, 4096)
+    until(lambda: desk.orders)
+    found.close()
+
+
+def test_an_image_is_opened_again_only_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its worker would break its own lock, and fence all of its seats."""
+    found, may_close = described(describe(ACCESS, "a"), 8192), threading.Event()
+    found.enter(5)
+    image = image_of()
+    until(lambda: image.cluster.noted == 5)
+    close = image.close
+
+    def slow() -> None:
+        may_close.wait(60)
+        close()
+
+    monkeypatch.setattr(image, "close", slow)
+    found.rest()
+    found.enter(6)
+    assert len(image.cluster.opened) == 1
+    may_close.set()
+    until(lambda: image.closed)
+    until(lambda: sum(len(each.opened) for each in PlayedCluster.made) == 2)
+    found.close()

@@ -95,6 +95,9 @@ def test_a_page_file_of_several_servers_is_told_each_set(monkeypatch: pytest.Mon
         def enter(self, set_number: int) -> None:
             entered.append(set_number)
 
+        def rest(self) -> None:
+            raise AssertionError("it has connections")
+
     with closing(MemoryStore()) as store, closing(store.create("a", MIB)) as pages:
         found = SimpleNamespace(adopt=lambda given, size: Numbered(memory.adopt(given, size)))
         monkeypatch.setattr(worker_areas, "load", lambda kind: found)
