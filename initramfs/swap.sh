@@ -169,29 +169,37 @@ follow_server() {
 
 # with_agent COMMAND HOST: call launch_agent or start_agent for the area of HOST.
 with_agent() {
-    local rest=${swap#*:}
+    local rest=${swap#*:} either=''
+    [ "$layout" != any ] || either=yes
     # The source of a fresh lease, for an area without a token or after its pages are lost.
     [ -z "$server" ] || export NETBOOT_LEASE="${server##*:}/lease/$ticket?ram=$ram&fresh=1"
     "$1" "$token" "host=$2" "port=${rest%%/*}" "export=${rest#*/}" "connections=$connections" \
-        "timeout=$timeout" "patience=$patience" ${encrypt:+"encrypt=$encrypt"} ${keep:+discard=no}
+        "timeout=$timeout" "patience=$patience" ${encrypt:+"encrypt=$encrypt"} \
+        ${keep:+discard=no} ${either:+layout=any}
+}
+
+# is_of_several: return true if one agent has all of netboot.swap's hosts.
+is_of_several() {
+    case $layout in mirror | any) ;; *) return 1 ;; esac
 }
 
 # launch_first: launch the agent that start_agents will start first.
 launch_first() {
     local hosts=${swap%%:*}
-    [ "$layout" = mirror ] || hosts=${hosts%%,*}
+    is_of_several || hosts=${hosts%%,*}
     [ -z "$swap" ] || with_agent launch_agent "$hosts"
 }
 
 # start_agents: start the agents for netboot.swap=HOST[,HOST...]:PORT/EXPORT by netboot.layout. mirror is
-# one area on two servers, stripe an area on each, spread (the default) an area on the first server
-# with room. The PC boots even if a server is missing. Set $standby to the servers for further areas:
-# first the one that has the first area, because those before it may be away. Return false, with $why
-# and $code, if there is no swap at all; $code is 3 if a server may only be late.
+# one area on two servers, any one area that two servers can reach, stripe an area on each, spread (the
+# default) an area on the first server with room. The PC boots even if a server is missing. Set $standby
+# to the servers for further areas: first the one that has the first area, because those before it may be
+# away. Return false, with $why and $code, if there is no swap at all; $code is 3 if a server may only be
+# late.
 start_agents() {
     local hosts=${swap%%:*} host
     total=0 areas='' code=0 standby=''
-    [ "$layout" = mirror ] || IFS=,
+    is_of_several || IFS=,
     # shellcheck disable=SC2086 # a list, split by $IFS
     set -- $hosts
     unset IFS

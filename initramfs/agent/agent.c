@@ -25,7 +25,7 @@
 static const char usage_text[] =
     "usage: agent attach host=HOST[,HOST]... port=PORT export=NAME connections=N timeout=SECONDS\n"
     "                    patience=SECONDS [encrypt=CIPHER] [discard=no] [use=root|keep]\n"
-    "                    [verify=BLOCKS:HASH] [wait=yes]\n"
+    "                    [verify=BLOCKS:HASH] [layout=any] [wait=yes]\n"
     "       agent standby area=N host=HOST[,HOST]... port=PORT export=NAME connections=N\n"
     "                    timeout=SECONDS patience=SECONDS [encrypt=CIPHER] [discard=no]\n"
     "       agent address CARD ADDRESS [MAC]\n"
@@ -45,6 +45,7 @@ static const char usage_text[] =
     "  use          root: a device to read files from; keep: one to write, too\n"
     "  verify       a changed block of the root is an I/O error: the number of its 4 KiB blocks, and\n"
     "               the hash of the tree that follows them\n"
+    "  layout       any: the pages are in a pool, and either of two servers has them all\n"
     "  wait         get ready, then wait for the line `attach` on the standard input; the line\n"
     "               `lease URL` prints an answer as the verb does, or failed=REASON\n"
     "standby: attach the export as a further area, 2 to 4, while swap is short. Of several servers the\n"

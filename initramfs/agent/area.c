@@ -76,10 +76,14 @@ int area_open(struct area *area)
             device_release(area->target.export);
         }
     }
-    if (asks && needed) {
+    /* A token opens a lease only at the server that granted it. With two servers in front of one pool
+     * the other one grants a lease if this one has no room, is drained, or sees that the other one has
+     * the boot before. */
+    for (int tries = 1 + area->either; asks && needed && tries; tries--) {
         code = fresh_lease(area);
         if (code == OK)
             code = connect_area(area);
+        needed = code != OK && other_server(&area->lease);
     }
     if (code == OK && area->use != FOR_ROOT && area->export.flags & FLAG_READ_ONLY) {
         close_sessions(area->fds, area->connections);

@@ -274,6 +274,9 @@ static int recover(struct area *area)
     }
     if (trouble.pause)
         pause_for(trouble.pause);
+    /* A server that stands still takes connections, and would not say a word for STEP_MS. */
+    if (area->target.other && trouble.ending != CLOSED)
+        begin_with_other(&area->target);
     for (;;) {
         unsigned length, longest;
 
@@ -349,8 +352,8 @@ static void note_return(const struct area *area, int same)
              area->device, same ? "attached again" : "attached as a new area", seconds,
              trouble.losses);
     report(same ? "agent:reattached" : "agent:renewed",
-           "after %.2f s\ndevice=/dev/%s\nseconds=%.2f\nlosses=%u", seconds, area->device, seconds,
-           trouble.losses);
+           "after %.2f s, by %s\ndevice=/dev/%s\nseconds=%.2f\nlosses=%u", seconds,
+           area->target.host, area->device, seconds, trouble.losses);
 }
 
 void hold(struct area *area)

@@ -201,12 +201,19 @@ static int open_set(struct target *target, uint64_t set, int64_t end, int *fds, 
     return OK;
 }
 
+void begin_with_other(struct target *target)
+{
+    const char *host = target->host;
+
+    target->host = target->other;
+    target->other = host;
+}
+
 /* Each host is tried once. Only the last failure is told: else two lines would take turns in the
  * kernel's log for as long as both servers are away. */
 int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, unsigned *count,
                   struct export *export)
 {
-    const char *host = target->host;
     int code, two = target->other != NULL;
 
     hush(two);
@@ -214,9 +221,9 @@ int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, un
     hush(-two);
     if (code == OK || !two)
         return code;
-    target->host = target->other;
-    target->other = host;
-    return open_set(target, set, end, fds, count, export);
+    begin_with_other(target);
+    /* The first one may have taken this set, and answer too late. */
+    return open_set(target, next_set(), end, fds, count, export);
 }
 
 const char *next_host(const struct area *area, const char *host)

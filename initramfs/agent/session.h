@@ -17,6 +17,9 @@ uint64_t next_set(void);
 int open_sessions(struct target *target, uint64_t set, int64_t end, int *fds, unsigned *count,
                   struct export *export);
 
+/* Exchange the target's two hosts. */
+void begin_with_other(struct target *target);
+
 /* How a connection ended, as far as TCP shows it. */
 enum ending {
     SILENT,     /* no packet came within the timeout; or it was reset */

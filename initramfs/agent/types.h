@@ -26,7 +26,7 @@
 /* The place of the pages, and the secrets that give access to them. Neither is ever printed. */
 struct target {
     const char *host; /* dotted IPv4 */
-    const char *other; /* a host with the same image, which is tried if `host` fails; or NULL */
+    const char *other; /* a host with the same export, which is tried if `host` fails; or NULL */
     const char *port;
     const char *export;
     const char *token; /* "" if there is none */
@@ -61,6 +61,7 @@ struct area {
     struct url lease;  /* asked for a fresh lease after the pages are lost; path "": no such place */
     char fresh[MAX_TOKEN + 1]; /* that lease's token */
     int use;         /* of the device: FOR_SWAP and so on */
+    int either;      /* two servers can have the pages, which are in one pool */
     const char *verify; /* BLOCKS:HASH of a root image, which are these: */
     unsigned blocks;    /* of the image; 0: it is not verified */
     const char *hash;   /* at the top of its hash tree */

@@ -39,6 +39,7 @@ static const struct key {
     {"encrypt", CHOICE, RESIDENT, 0, offsetof(struct area, cipher), 0, 0, {"no", "aes", "adiantum"}},
     {"discard", CHOICE, RESIDENT, 0, offsetof(struct area, keeps), 0, 0, {"yes", "no"}},
     {"use", CHOICE, FOR_ATTACH, 0, offsetof(struct area, use), 0, 0, {"swap", "root", "keep"}},
+    {"layout", CHOICE, FOR_ATTACH, 0, offsetof(struct area, either), 0, 0, {"mirror", "any"}},
     {"verify", TEXT, FOR_ATTACH, 0, offsetof(struct area, verify), 0, 0, {0}},
     {"wait", CHOICE, FOR_ATTACH, 0, offsetof(struct area, waits), 0, 0, {"no", "yes"}},
 };
@@ -154,7 +155,8 @@ static int read_lease(enum verb verb, struct area *area)
         return complain(USAGE, "NETBOOT_LEASE is not set: standby asks there for a lease");
     if (verb == FOR_HANDSHAKE || !lease)
         return OK;
-    snprintf(url, sizeof url, "http://%s:%s", area->target.host, lease);
+    snprintf(url, sizeof url, "http://%s%s%s:%s", area->target.host, area->either ? "," : "",
+             area->either ? area->target.other : "", lease);
     return parse_url("NETBOOT_LEASE", url, &area->lease);
 }
 
@@ -209,8 +211,8 @@ int read_words(enum verb verb, char **words, struct area *areas, int *mirror)
     area->hosts = area->target.host;
     area->hosts_end = area->hosts + strlen(area->hosts) + 1;
     comma = verb & RESIDENT && area->use != FOR_KEEPING ? strchr(area->hosts, ',') : NULL;
-    *mirror = comma && !area->use;
-    if (comma && area->use) {
+    *mirror = comma && !area->use && !area->either;
+    if (comma && !*mirror) {
         *comma = '\0';
         area->target.other = comma + 1;
         code = check_host(area->target.other);

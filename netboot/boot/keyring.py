@@ -49,5 +49,18 @@ class Keyring:
         """Return True if ``text`` is the key of a panel."""
         return any(ticket.is_panel_key(each, text) for each in self._secrets())
 
+    def rooms(self) -> list[str]:
+        """Return the names of the room in a pool (see ``ticket.room_of``): the current one first."""
+        return [ticket.room_of(each) for each in self._secrets()]
+
+    def swap_key(self, generation: str, room: str = "") -> str:
+        """Return the key of a lease, by the secret of ``room``; empty if that is forgotten.
+
+        Without ``room`` it is by the current secret.
+        """
+        made = (each for each in self._secrets() if room in ("", ticket.room_of(each)))
+        secret = next(made, None)
+        return "" if secret is None else ticket.swap_key(secret, generation)
+
     def _secrets(self) -> list[bytes]:
         return [self.current, self.previous] if self.previous else [self.current]

@@ -27,6 +27,7 @@ ANY_SCRIPT = "boot.ipxe"
 STUB_FILE = "stub.efi"  # for processors with a unified kernel image
 # The page servers that a PC is told of: a kernel command line has 2048 characters at most.
 SERVERS_TOLD = 8
+SERVERS_OF_POOL = 2  # of a PC with layout any (``other`` in initramfs/agent/types.h)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,12 @@ def swap_export(mac: str, area: int = 1) -> str:
     return name if area == 1 else f"{name}-{area}"
 
 
+def seat_of_export(export: str) -> str:
+    """Return the MAC address of the seat that has a swap area: the reverse of ``swap_export``."""
+    digits = export.removeprefix("seat-")[:12]
+    return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
+
+
 def kept_export(mac: str) -> str:
     """Return the export name of the area in which a seat keeps files."""
     return f"{swap_export(mac)}{KEPT}"
@@ -247,14 +254,16 @@ def kept_export(mac: str) -> str:
 def _page_servers(seat: Seat, server: IPv4Address) -> str:
     """Return the servers for a seat's pages, in the order for this seat.
 
-    With layout spread and mirror each seat has its own order, by rendezvous hashing (Thaler and
+    With layout spread, mirror and any each seat has its own order, by rendezvous hashing (Thaler and
     Ravishankar, 1998). The order of the remaining servers stays the same if another one is removed
-    from the list. A mirror is on the first two; the next ones stand in for them.
+    from the list. A mirror is on the first two; the next ones stand in for them. With layout any the
+    PC goes between its first two, and its agent knows no more.
     """
     servers = list(seat.swap.servers) or [server]
     if seat.swap.layout != "stripe":
         servers.sort(key=lambda each: hashlib.blake2b(f"{seat.mac} {each}".encode()).digest())
-    return ",".join(map(str, servers[:SERVERS_TOLD]))
+    told = SERVERS_OF_POOL if seat.swap.layout == "any" else SERVERS_TOLD
+    return ",".join(map(str, servers[:told]))
 
 
 def _image(

@@ -28,6 +28,7 @@ NONCE_BYTES = (
 # A PC that runs longer is still known by its address, as one that has a ticket only.
 SESSION_SECONDS = 30 * 24 * 3600
 MAC_DIGITS, EXPIRY_DIGITS = 12, 8
+ROOM_DIGITS = 16
 _SIGNED = MAC_DIGITS + EXPIRY_DIGITS + 2 * NONCE_BYTES
 _MAC_ADDRESS = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _WHO = re.compile(
@@ -120,6 +121,16 @@ def redacted(text: str) -> str:
 def swap_token(secret: bytes, session: str) -> str:
     """Return the token that opens the swap of the boot ``session``."""
     return _tag(secret, f"swap {session}")
+
+
+def room_of(secret: bytes) -> str:
+    """Return the name of the servers' room in a pool that they share: 16 hex digits, no secret."""
+    return _tag(secret, "room")[:ROOM_DIGITS]
+
+
+def swap_key(secret: bytes, generation: str) -> str:
+    """Return the key of a lease that each server of the room knows: 32 hex digits."""
+    return _tag(secret, f"swap key {generation}")
 
 
 def order_key(secret: bytes, order: str, mac: str, when: int) -> str:

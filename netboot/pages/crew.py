@@ -125,6 +125,11 @@ class Crew:
         that this one fences before the client can know that it is attached.
         """
         asked = ready.asked
+        waiting = self._exports.elsewhere(asked)
+        if waiting is not None:
+            refused = await waiting
+            if refused is not None:
+                return self._refuse("", refused, address, asked.export)
         refused = await self._rivals.refusal(asked, ready.export.name, address)
         if refused is not None:
             return refused

@@ -86,6 +86,12 @@ class Exports(Protocol):
     def ends(self, name: WireName) -> Ends:
         """Return the leases whose connections ``attach`` would end. Changes nothing."""
 
+    def elsewhere(self, name: WireName) -> Awaitable[Refused | None] | None:
+        """Return None if no other server can have what ``attach`` would end. Changes nothing.
+
+        Else return what waits until none has it in use, and tells the refusal if one has.
+        """
+
     def attach(self, name: WireName, address: str) -> Attachment | Refused:
         """Attach a client at ``address``. Its connection waits for ``saving``."""
 
@@ -172,6 +178,10 @@ class StaticExports:
         """Return nothing: all clients share the pages."""
         return Ends()
 
+    def elsewhere(self, name: WireName) -> Awaitable[Refused | None] | None:
+        """Return None: nothing is ended."""
+        return None
+
     def attach(self, name: WireName, address: str = "") -> Attachment | Refused:
         """Attach the export of this name. The whole text counts: there are no tokens."""
         if name.text in self._lost:
@@ -227,6 +237,7 @@ class LeasedExports:
         clock: Callable[[], float] = time.time,
         ceiling: Callable[[str], int | None] = lambda seat: None,
         state: Path | None = None,
+        new_key: Callable[[str], str] = lambda generation: secrets.token_hex(KEY_BYTES),
     ) -> None:
         self._store = store
         self._table = table
@@ -243,7 +254,7 @@ class LeasedExports:
         self._since = dict.fromkeys(table.generations(), 0)
         self._most_since = 2 * len(self._since) + SPARE_ROWS
         self._keyed = 0  # the change in which the leases of an older release got their keys
-        table.use_keys(lambda: secrets.token_hex(KEY_BYTES))
+        table.use_keys(new_key)
         table.on_change = self._changed
         if self._since:
             self._changed(None)
@@ -256,11 +267,15 @@ class LeasedExports:
             return lease
         # An agent that has the key cannot go back to its token, so the next server must know it.
         kept = self._keeper.is_saved(max(self._keyed, self._since.get(lease.generation, 0)))
-        return _export(lease, self._table.key_for(name) if kept else "")
+        return export_of(lease, self._table.key_for(name) if kept else "")
 
     def ends(self, name: WireName) -> Ends:
         """Look the lease up in the table."""
         return self._table.ends(name)
+
+    def elsewhere(self, name: WireName) -> Awaitable[Refused | None] | None:
+        """Return None: the pages are this server's alone."""
+        return None
 
     def attach(self, name: WireName, address: str = "") -> Attachment | Refused:
         """Attach the lease, and wipe the pages of the leases that this ends.
@@ -376,7 +391,7 @@ class LeasedExports:
         return Attachment(
             lease.generation,
             lease.seat,
-            _export(lease),
+            export_of(lease),
             self._store.kind,
             self._pages[lease.generation],
             set_number,
@@ -477,6 +492,7 @@ def _image(name: str, pages: image.ImageFile) -> Attachment:
     return Attachment(f"{name}@{generation}", "", export, image.KIND, pages, spread=True)
 
 
-def _export(lease: Lease, key: str = "") -> Export:
+def export_of(lease: Lease, key: str = "") -> Export:
+    """Return the export of a lease."""
     text = f"swap of {lease.seat}, generation {lease.generation}"
     return Export(lease.export, lease.size_bytes, text, key=key)

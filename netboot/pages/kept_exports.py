@@ -99,6 +99,10 @@ class KeptExports:
         """Look the area up in the table."""
         return self._table.ends(name)
 
+    def elsewhere(self, name: WireName) -> Awaitable[Refused | None] | None:
+        """Return None: the files are on this server alone."""
+        return None
+
     def attach(self, name: WireName, address: str = "") -> Attachment | Refused:
         """Attach the area. If its file cannot be opened or made, nothing has changed."""
         lease = self._table.find(name)
@@ -295,6 +299,10 @@ class WithKept:
     def ends(self, name: WireName) -> Ends:
         """Return the leases that an attachment of this name ends."""
         return self._of(name.export).ends(name)
+
+    def elsewhere(self, name: WireName) -> Awaitable[Refused | None] | None:
+        """Return what waits for other servers that have the same pages."""
+        return self._of(name.export).elsewhere(name)
 
     def attach(self, name: WireName, address: str) -> Attachment | Refused:
         """Attach the export of this name."""

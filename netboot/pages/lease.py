@@ -61,16 +61,21 @@ class LeaseTable:
         self.capacity_bytes = int(capacity_bytes * overcommit)
         self._lease_seconds = lease_seconds
         self._places = Places()
-        self._ended: list[Lease] = []
-        self._new_key: Callable[[], str] = str  # none
+        self._ended: list[Keyed] = []
+        # Bytes by export of leases that other servers of one pool have; they count as granted.
+        self.elsewhere: Mapping[str, int] = {}
+        self._new_key: Callable[[str], str] = lambda generation: ""  # none
         self._oldest = math.inf  # before this time no lease has expired
         self.on_change: Callable[[Lease | None], None] = lambda granted: None
 
-    def use_keys(self, new_key: Callable[[], str]) -> None:
-        """Give each lease a key, those that have none yet too. ``new_key`` makes 128 random bits."""
+    def use_keys(self, new_key: Callable[[str], str]) -> None:
+        """Give each lease a key, those that have none yet too.
+
+        ``new_key`` makes 128 bits for a generation, which nobody can guess.
+        """
         self._new_key = new_key
         for keyed in self._places.all():
-            keyed.access.key = keyed.access.key or new_key()
+            keyed.access.key = keyed.access.key or new_key(keyed.lease.generation)
 
     def grant(
         self,
@@ -105,7 +110,7 @@ class LeaseTable:
             return Refused(f"expected an area of at least a page, {size_bytes} bytes asked")
         # The capacity may have shrunk since then; what the PC holds already is promised to it.
         held = self._places.get(export, Place()).size_bytes()
-        while size_bytes > (left := max(held, self._places.left(export, self.capacity_bytes))):
+        while size_bytes > (left := max(held, self._left(export))):
             surplus = self._places.surplus(export, asker, size_bytes)
             if surplus is None:
                 asked, free, all_ = map(readable, (size_bytes, left, self.capacity_bytes))
@@ -116,11 +121,15 @@ class LeaseTable:
         surplus = self._places.one_too_many(export, asker)
         if surplus is not None:
             self._end(surplus)
-        access = Access(token, self._new_key())
+        access = Access(token, self._new_key(generation))
         self._places.grant(Keyed(lease, access, now, fresh=fresh, asker=asker))
         self._oldest = min(self._oldest, now + PENDING_SECONDS)
         self.on_change(lease)
         return lease
+
+    def _left(self, export: str) -> int:
+        others = sum(held for each, held in self.elsewhere.items() if each != export)
+        return self._places.left(export, self.capacity_bytes) - others
 
     @property
     def granted_bytes(self) -> int:
@@ -266,8 +275,43 @@ class LeaseTable:
 
     def take_ended(self) -> list[Lease]:
         """Return the leases that ended since the last call. The caller wipes their pages."""
+        return [lease for lease, _ in self.take_ended_sets()]
+
+    def take_ended_sets(self) -> list[tuple[Lease, int]]:
+        """Do as ``take_ended``; return the number of the last set of each lease as well."""
         ended, self._ended = self._ended, []
-        return ended
+        return [(keyed.lease, keyed.set_number) for keyed in ended]
+
+    def adopt(self, lease: Lease, key: str, now: float) -> list[Lease]:
+        """Take over a lease of another server that has the same pages: its seat has the ``key``.
+
+        Return the leases of the export that this table has forgotten for it. They have not ended.
+        """
+        place = self._places.get(lease.export, Place())
+        forgotten = [] if place.attached is None else [place.attached.lease]
+        keyed = Keyed(lease, Access("", key, proven=True), now, attached=True)
+        self._places.attach(keyed)
+        self._oldest = min(self._oldest, now + self._seconds(keyed))
+        return forgotten
+
+    def forget(self, generation: str) -> None:
+        """Drop a lease that another server has, or has ended. Its pages are not this server's."""
+        keyed = self._places.generation(generation)
+        if keyed is not None:
+            self._places.remove(keyed)
+
+    def attached(self) -> dict[str, tuple[int, bool]]:
+        """Return of each lease that may have pages the last set's number, and whether it is in use."""
+        return {
+            keyed.lease.generation: (keyed.set_number, keyed.in_use)
+            for keyed in self._places.all()
+            if keyed.attached
+        }
+
+    def opens_with(self, generation: str, key: str) -> bool:
+        """Return whether ``key`` is that of a lease."""
+        keyed = self._places.generation(generation)
+        return keyed is not None and keyed.access.opens(key)
 
     def withhold(self, generation: str, *, on: bool) -> None:
         """Refuse a lease, whose pages stay, until it is taken back with ``on=False``."""
@@ -348,7 +392,7 @@ class LeaseTable:
 
     def _end(self, keyed: Keyed) -> None:
         if self._places.remove(keyed):
-            self._ended.append(keyed.lease)  # there may be pages
+            self._ended.append(keyed)  # there may be pages
 
     def _find(self, name: WireName) -> Keyed | Refused:
         place = self._places.get(name.export, Place())

@@ -80,6 +80,11 @@ class ClassroomExports:
         is_image = name.export in self._images.names or self._is_version(name)
         return Ends() if is_image else self._leased.ends(name)
 
+    def elsewhere(self, name: WireName) -> Awaitable[Refused | None] | None:
+        """Return what waits for other servers with the same areas; an image ends nothing."""
+        is_image = name.export in self._images.names or self._is_version(name)
+        return None if is_image else self._leased.elsewhere(name)
+
     def attach(self, name: WireName, address: str) -> Attachment | Refused:
         """Attach the image or the leased area of this name."""
         # A ticket, and a session, begins with the seat's MAC address (netboot.boot.ticket).

@@ -20,6 +20,7 @@ _ZERO: Rule = {"anyOf": [{"const": 0}, {"type": "string", "pattern": whole("0")}
 _TWO_OR_MORE: Rule = {
     "anyOf": [{"type": "array", "minItems": 2}, {"type": "string", "pattern": ","}]
 }
+_POOL: Rule = {"type": "string", "pattern": r"^\s*rbd:"}
 _FEW: Rule = {
     "anyOf": [
         {"type": "array", "maxItems": 8},
@@ -60,8 +61,9 @@ DHCP = rules(
 )
 
 SWAP = rules(
-    (has("layout", {"enum": ["stripe", "mirror"]}), has("servers", _SOME)),
-    (has("layout", {"const": "mirror"}), has("servers", _TWO_OR_MORE)),
+    (has("layout", {"enum": ["stripe", "mirror", "any"]}), has("servers", _SOME)),
+    (has("layout", {"enum": ["mirror", "any"]}), has("servers", _TWO_OR_MORE)),
+    (has("layout", {"const": "any"}), has("store", _POOL)),
     (has("layout", {"const": "stripe"}), has("servers", _FEW)),
 )
 
@@ -89,7 +91,7 @@ ROOT = rules(
     (has("kind", _NAMED), may_have("image", {"anyOf": [{"type": "null"}, {"not": _PATH}]})),
 )
 _NO_IMAGE = {"not": has("root", _IMAGE)}
-_PARTED = has("swap", has("layout", {"enum": ["stripe", "mirror"]}))
+_PARTED = has("swap", has("layout", {"enum": ["stripe", "mirror", "any"]}))
 _NO_GROW = may_have("swap", may_have("grow", _ZERO))
 
 

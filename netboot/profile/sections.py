@@ -41,6 +41,7 @@ from netboot.profile.processors import AMD64, Processor
 from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.reading import OneOrMore
 from netboot.profile.roots import BY_NAME as ROOTS
+from netboot.profile.stores import parse_store
 
 PAGE = 4096
 FULL_MODE = ("range", "router", "dns", "ntp", "domain", "lease_time", "client_ids")
@@ -347,9 +348,10 @@ class Swap(SeatSwap):
     """The addresses of the page servers, up to 32; all need this profile and the same secret.
     Without this key: the server that boots the PCs.
     """
-    layout: Literal["spread", "stripe", "mirror"] = "spread"
+    layout: Literal["spread", "stripe", "mirror", "any"] = "spread"
     """The distribution of a PC's pages over `swap.servers`. spread: all on one of them; stripe: a
-    part on each of 1 to 8; mirror: all on each of two. Default: spread.
+    part on each of 1 to 8; mirror: all on each of two; any: all in one Ceph pool, which each PC
+    reaches by two of them. Default: spread.
     """
 
     def area_bytes_for(self, ram_bytes: int) -> int:
@@ -369,9 +371,13 @@ class Swap(SeatSwap):
         twice = next((s for s in self.servers if self.servers.count(s) > 1), None)
         if twice is not None:
             raise misplaced(f"{twice} is listed twice", "servers")
-        if self.layout == "mirror" and len(self.servers) < 2:
+        if self.layout in ("mirror", "any") and len(self.servers) < 2:
             raise misplaced(
-                f"mirror needs two servers or more, found {len(self.servers)}", "layout"
+                f"{self.layout} needs two servers or more, found {len(self.servers)}", "layout"
+            )
+        if self.layout == "any" and parse_store(self.store).kind != "rbd":
+            raise misplaced(
+                f"any needs a store that all servers reach, rbd:POOL; found {self.store}", "layout"
             )
         if self.layout == "stripe" and len(self.servers) > MAX_PARTS:
             found = len(self.servers)

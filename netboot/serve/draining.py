@@ -155,6 +155,8 @@ class Draining:
     def _stays(self) -> str:
         """Return why no leg can go while its PC runs; empty if it can."""
         swap = self._profile.swap
+        if swap.layout == "any":
+            return "with layout any their pages are in the pool: stop this server, and they go on"
         if swap.layout != "mirror":
             return f"with layout {swap.layout} a page is on one server only"
         if len(swap.servers) < FEWEST_SERVERS:

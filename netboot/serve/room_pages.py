@@ -16,6 +16,9 @@ from netboot.pages.exports import Exports, LeasedExports, StaticExports
 from netboot.pages.kept import KeptTable
 from netboot.pages.kept_exports import KeptExports, WithKept, new_key
 from netboot.pages.room_exports import ClassroomExports
+from netboot.pages.shared_exports import Room as SharedRoom
+from netboot.pages.shared_exports import SharedExports
+from netboot.pages.stores import pool
 from netboot.pages.stores import store as stores
 from netboot.pages.stores.image import ImageFile, open_image
 from netboot.pages.verity import verify_images
@@ -54,15 +57,7 @@ class RoomPages:
         self._keep_running = keep_running
         name = pages_name(state)
         self._spec = headroom.affordable(parse_store(profile.swap.store), name)
-        self._store = store = stores.make_store(self._spec, name)
-        running.callback(_close_store, store)
-        self._leased = leased = LeasedExports(
-            store,
-            room.table,
-            now,
-            ceiling=lambda seat: room.seats.of(seat).settings.swap.ceiling,
-            state=state,
-        )
+        self._store, self._leased = store, leased = self._make_store(name)
         running.callback(leased.close)
         room.is_granted = leased.is_granted
         if store.directory is not None:
@@ -80,6 +75,28 @@ class RoomPages:
                 self._read,
             )
         )
+
+    def _make_store(self, name: str) -> tuple[stores.PageStore, LeasedExports]:
+        """Return the store, and the leases in it, which other servers share with layout ``any``."""
+        room = self._room
+
+        def ceiling(seat: str) -> int | None:
+            return room.seats.of(seat).settings.swap.ceiling
+
+        if self._profile.swap.layout != "any":
+            store = stores.make_store(self._spec, name)
+            self._running.callback(_close_store, store)
+            return store, LeasedExports(store, room.table, self._now, ceiling, self._state)
+        shared = pool.make_store(self._spec, name)
+        self._running.callback(shared.close)
+        mates = SharedRoom(
+            room.keys.rooms,
+            room.keys.swap_key,
+            lambda seat: room.seats.of(seat).settings.swap.connections,
+        )
+        exports = SharedExports(shared, room.table, mates, self._now, ceiling, self._state)
+        self._keep_running(exports.run())
+        return shared, exports
 
     @property
     def folders(self) -> list[Path]:

@@ -22,7 +22,8 @@ seats = st.integers(0, (1 << 48) - 1).map(lambda n: n.to_bytes(6).hex(":"))
 
 
 def profile_of(servers: set[str], layout: str) -> Profile:
-    return Profile(swap=Swap.model_validate({"servers": sorted(servers), "layout": layout}))
+    keys = {"servers": sorted(servers), "layout": layout}
+    return Profile(swap=Swap.model_validate({**keys, "store": "rbd:swap"}))
 
 
 def order(mac: str, servers: set[str], layout: str = "mirror") -> list[str]:
@@ -49,6 +50,12 @@ def test_a_seat_is_told_different_servers_in_an_order_that_stays(
     assert told == order(mac, servers, layout)
     assert len(told) == len(set(told)) == min(len(servers), SERVERS_TOLD)
     assert set(told) <= servers
+
+
+@settings(max_examples=60, deadline=None)
+@given(mac=seats, servers=cells)
+def test_a_seat_of_a_pool_is_told_its_first_two(mac: str, servers: set[str]) -> None:
+    assert order(mac, servers, "any") == order(mac, servers, "spread")[:2]
 
 
 @settings(max_examples=60, deadline=None)

@@ -263,6 +263,11 @@ def test_fits(shipped: Path) -> None:
         (words("attach", speed=9), "unknown key 'speed'; keys: host port"),
         (words("attach", hos="127.0.0.1"), "unknown key 'hos'; keys: host port"),
         (words("standby", use="root"), "unknown key 'use'; keys: area host"),
+        (words("attach", layout="spread"), "layout=spread: expected mirror or any"),
+        (
+            words("attach", layout="any", host="127.0.0.1,127.0.0.2,127.0.0.3"),
+            "host=127.0.0.2,127.0.0.3: expected an IPv4 address",
+        ),
         (words("standby", wait="yes"), "unknown key 'wait'; keys: area host"),
         (words("handshake", timeout=5), "unknown key 'timeout'; keys: host port export\n"),
         ([*words("attach"), "encrypt"], "'encrypt': expected key=value; keys: host port"),

@@ -144,6 +144,7 @@ int main(int count, char **words)
     timer_ms = atoi(words[6]);
     further_host = words[8];
     area.target.timeout = (unsigned)atoi(words[9]);
+    area.target.other = atoi(words[10]) ? further_host : NULL;
     if (area_open(&area) != OK)
         return 1;
     device_connect(&area);
@@ -281,7 +282,7 @@ class Beacons:
 class Pc:
     """The agent of a PC, one leg of a mirror if ``leg``.
 
-    ``returns``: its area is given back after a line of its standard input, and attached again.
+    ``either``: NEXT_HOST has its pages, too. ``returns``: its area is given back after a line of its standard input, and attached again.
     """
 
     def __init__(
@@ -296,13 +297,14 @@ class Pc:
         returns: bool = False,
         timeout: int = 1,
         boot_servers: str = "127.0.0.1",
+        either: bool = False,
     ) -> None:
         self.pages, self.beacons = Pages(serve), Beacons()
         self.next = Pages("answers", (NEXT_HOST, self.pages.port))
         url = self.beacons.url.replace("127.0.0.1", boot_servers)
         words = (
             *(self.pages.port, url, leg, int(other_is_healthy), patience, timer_ms),
-            *(int(returns), NEXT_HOST, timeout),
+            *(int(returns), NEXT_HOST, timeout, int(either)),
         )
         self.process = subprocess.Popen(
             [program, *map(str, words)],
@@ -477,3 +479,17 @@ def test_a_further_area_that_is_attached_again_has_no_losses_yet(start: Callable
     pc.process.stdin.flush()
     assert "again, " not in pc.wait_for("agent:lost", 2)
     assert "losses=1" in pc.wait_for("agent:reattached", 2)
+
+
+@pytest.mark.parametrize("serve", ["ends", "refuses", "nothing"])
+def test_another_server_of_the_pool_takes_over_at_once(
+    start: Callable[..., Pc], serve: str
+) -> None:
+    """A server that stands still is not asked first: it would take connections, and say nothing."""
+    pc = start(serve, either=True)
+    back = pc.wait_for("agent:reattached")
+    assert f", by {NEXT_HOST}" in back
+    assert pc.next.sets and len(pc.pages.sets) == CONNECTIONS
+    assert pc.next.sets[0] - pc.pages.sets[0] < 5, "without a pause of 10 s after a refusal"
+    done, _ = pc.end()
+    assert "dropped" not in done

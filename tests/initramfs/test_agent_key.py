@@ -6,6 +6,7 @@ A PC of a storm must do the same.
 """
 
 import asyncio
+import http.server
 import socket
 import struct
 import subprocess
@@ -209,7 +210,7 @@ class Proxy:
 class KeylessTable(LeaseTable):
     """The table of a release without keys."""
 
-    def use_keys(self, new_key: Callable[[], str]) -> None:
+    def use_keys(self, new_key: Callable[[str], str]) -> None:
         pass
 
 
@@ -451,3 +452,55 @@ def test_an_agent_for_kept_files_uses_its_key_too(agent: Path, tmp_path: Path) -
         assert done.returncode == KERNEL_REFUSED, done.stderr  # there is no NBD driver here
     assert table.find(WireName.parse(f"{EXPORT}@cafe.f")) == UNKNOWN, "the key was used"
     assert [lease.size_bytes for lease in table.leases()] == [MIB]
+
+
+class Grants:
+    """The part of a server that grants leases, at two addresses with one port."""
+
+    def __init__(self, answers: dict[str, str]) -> None:
+        self.asked: list[str] = []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                host = self.request.getsockname()[0]
+                outer.asked.append(host)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(answers[host].encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)]
+        self.port = self.servers[0].server_port
+        self.servers.append(http.server.ThreadingHTTPServer(("127.0.0.2", self.port), Handler))
+        for each in self.servers:
+            threading.Thread(target=each.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        for each in self.servers:
+            each.shutdown()
+            each.server_close()
+
+
+@pytest.mark.parametrize("first", ["refused=no room", f"size={MIB} token=dead"])
+def test_an_agent_of_a_pool_gets_its_lease_from_the_other_server(
+    agent: Path, tmp_path: Path, first: str
+) -> None:
+    """The first one has no room, or refuses the lease that it granted."""
+    table = LeaseTable(64 * MIB)
+    grants = Grants({"127.0.0.1": first, "127.0.0.2": f"size={MIB} token=cafe"})
+    with closing(DiskStore(tmp_path, "room")) as store:
+        exports = LeasedExports(store, table)
+        table.grant(SEAT, EXPORT, "cafe", MIB, 0.0)
+        with running(exports, "127.0.0.2", workers=1) as server:
+            line = words("attach", server.address[1], export=EXPORT, connections=2)
+            line = [*line, "host=127.0.0.1,127.0.0.2", "layout=any"]
+            line.remove("host=127.0.0.1")
+            done = run(agent, *line, lease=f"{grants.port}/lease")
+            assert done.returncode == KERNEL_REFUSED, done.stderr  # there is no NBD driver here
+        exports.close()
+    grants.close()
+    assert grants.asked == ["127.0.0.1", "127.0.0.2"]
+    assert table.find(WireName.parse(f"{EXPORT}@cafe.f")) == UNKNOWN, "the key was used"

@@ -400,6 +400,30 @@ def test_a_further_area_goes_first_to_the_server_of_the_first_one(
     assert lib.run(text) == f"{servers}\n"
 
 
+@pytest.mark.parametrize(
+    ("layout", "agents"),
+    [
+        ("any", "host=10.0.0.1,10.0.0.2 layout=any"),
+        ("mirror", "host=10.0.0.1,10.0.0.2"),
+        ("spread", "host=10.0.0.1"),
+        ("stripe", "host=10.0.0.1\nhost=10.0.0.2"),
+    ],
+)
+def test_a_layout_decides_which_servers_an_agent_is_told(
+    lib: Lib, layout: str, agents: str
+) -> None:
+    text = f". {INITRAMFS / 'swap.sh'}\nconsole() {{ :; }}\nwhy=away number=1 layout={layout}\n"
+    text += "swap=10.0.0.1,10.0.0.2:10809/seat-1 connections=2 timeout=3 patience=600\n"
+    text += "token=t server='' encrypt='' keep='' answer=x code=0\n"
+    text += "swap_is_on() { total=1; }\n"
+    text += 'start_agent() { shift; echo "$*"; }\nstart_agents'
+    told = [
+        [w for w in line.split() if w[:4] in ("host", "layo")]
+        for line in lib.run(text).splitlines()
+    ]
+    assert [" ".join(each) for each in told] == agents.splitlines()
+
+
 def test_one_process_keeps_the_address(lib: Lib) -> None:
     init = (INITRAMFS / "init").read_text()
     function = init[init.index("keep_address() {") : init.index("\nwait_for_link")]

@@ -369,7 +369,7 @@ def test_the_state_of_the_last_release_is_read_and_that_of_the_next_is_refused()
 
 def keyed_table(*keys: str) -> LeaseTable:
     table, left = LeaseTable(4 * MIB), list(keys)
-    table.use_keys(lambda: left.pop(0))
+    table.use_keys(lambda generation: left.pop(0))
     return table
 
 
@@ -377,7 +377,7 @@ def after_restart(table: LeaseTable) -> LeaseTable:
     """Return the table of the next server, which finds what this one has saved."""
     successor = LeaseTable(4 * MIB)
     successor.restore(json.loads(json.dumps(table.as_json())), 9.0)
-    successor.use_keys(lambda: "another")
+    successor.use_keys(lambda generation: "another")
     return successor
 
 
@@ -473,7 +473,7 @@ def test_an_older_release_knows_the_secret_that_the_pc_has(used: bool, opens: st
     assert row["token"] == opens
     forth = LeaseTable(4 * MIB)
     forth.restore([row], 9.0)  # and forth again
-    forth.use_keys(lambda: "k2")
+    forth.use_keys(lambda generation: "k2")
     assert attaches(forth, opens, 1)
     assert forth.key_for(wire(f"{EXPORT}@{opens}")) == "k2"
     assert attaches(forth, "k2", 2) and not attaches(forth, opens, 3)

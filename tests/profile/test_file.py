@@ -245,6 +245,25 @@ MISTAKES = [
         "f:1: key 'swap.layout': stripe takes at most 8 servers, found 9",
     ),
     (
+        "swap: {servers: [10.0.0.1, 10.0.0.2], layout: any}",
+        "f:1: key 'swap.layout': any needs a store that all servers reach, rbd:POOL; found memory",
+    ),
+    (
+        "swap: {store: 'rbd:a', servers: [10.0.0.1], layout: any}",
+        "f:1: key 'swap.layout': any needs two servers or more, found 1",
+    ),
+    (
+        "swap: {store: 'rbd:a', layout: any}",
+        "f:1: key 'swap.layout': has no effect without swap.servers, the page servers",
+    ),
+    (
+        "swap: {store: 'rbd:a', servers: [10.0.0.1, 10.0.0.2], layout: any, grow: 1}",
+        (
+            "f:1: key 'swap.grow': cannot be combined with swap.layout any; "
+            "swap grows with the layout spread"
+        ),
+    ),
+    (
         "swap: {servers: [10.0.0.1, 10.0.0.2], size: 2GiB, capacity: 1GiB}",
         "f:1: key 'swap.size': larger than swap.capacity, the limit for all PCs",
     ),

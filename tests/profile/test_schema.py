@@ -569,6 +569,13 @@ FILES = (
         for layout in ("spread", "stripe", "mirror")
         for grow in ("0", '"0"', "2", '"2"')
     ),
+    *(
+        f"swap: {{store: {store}, servers: {servers}, layout: any, grow: {grow}}}\n"
+        for store in ("'rbd:a'", "'rbd:a,namespace=b'", "' rbd:a'", "memory", "null")
+        for servers in ("[10.0.0.1, 10.0.0.2]", "10.0.0.1", '"10.0.0.1, 10.0.0.2"', "[]")
+        for grow in (0, 1)
+    ),
+    *("swap: {layout: any}\n", "swap: {servers: [10.0.0.1, 10.0.0.2], layout: any}\n"),
     "swap: {servers: 10.0.0.1, layout: stripe}\ngroups: {a: {match: '52:*', swap: {grow: 1}}}\n",
     f"swap: {{servers: 10.0.0.1, layout: stripe}}\nclients: {{{PC}: {{swap: {{grow: 1}}}}}}\n",
     "swap: {servers: 10.0.0.1}\ngroups: {a: {match: '52:*', swap: {grow: 1}}}\n",

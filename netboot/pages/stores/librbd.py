@@ -33,6 +33,9 @@ OBJECT_ORDER = 22  # objects of 4 MiB, as the tool rbd makes them
 # EBLOCKLISTED of Ceph (include/rados.h) is this number.
 BLOCKLISTED = errno.ESHUTDOWN
 SET_KEY = b"netboot_set"  # of an image's metadata
+# Above each number that a seat can give: no set may use the image, which is about to be removed.
+ENDED = 1 << 64
+MOST_WATCHERS = 64
 
 _OPTIONS = {
     # Else a write is answered when it is in this process: 19 us where an OSD takes 350 us of CPU.
@@ -75,6 +78,10 @@ class _ImageSpec(ctypes.Structure):
     _fields_ = (("id", c_void_p), ("name", c_char_p))
 
 
+class _Watcher(ctypes.Structure):
+    _fields_ = (("address", c_char_p), ("id", c_int64), ("cookie", c_uint64))
+
+
 _RBD: dict[str, Sequence[object]] = {
     "rbd_create2": (c_void_p, c_char_p, c_uint64, c_uint64, POINTER(c_int)),
     "rbd_remove": (c_void_p, c_char_p),
@@ -82,6 +89,9 @@ _RBD: dict[str, Sequence[object]] = {
     "rbd_image_spec_list_cleanup": (POINTER(_ImageSpec), c_size_t),
     "rbd_namespace_exists": (c_void_p, c_char_p, POINTER(ctypes.c_bool)),
     "rbd_open": (c_void_p, c_char_p, POINTER(c_void_p), c_char_p),
+    "rbd_open_read_only": (c_void_p, c_char_p, POINTER(c_void_p), c_char_p),
+    "rbd_watchers_list": (c_void_p, POINTER(_Watcher), POINTER(c_size_t)),
+    "rbd_watchers_list_cleanup": (POINTER(_Watcher), c_size_t),
     "rbd_close": (c_void_p,),
     "rbd_get_size": (c_void_p, POINTER(c_uint64)),
     "rbd_metadata_get": (c_void_p, c_char_p, c_char_p, POINTER(c_size_t)),
@@ -104,6 +114,7 @@ _RBD: dict[str, Sequence[object]] = {
 _NOTHING_RETURNED = {
     *("rados_shutdown", "rados_ioctx_set_namespace", "rados_ioctx_destroy"),
     *("rbd_image_spec_list_cleanup", "rbd_lock_get_owners_cleanup", "rbd_aio_release"),
+    "rbd_watchers_list_cleanup",
 }
 _LONG_RETURNED = {"rbd_aio_get_return_value"}
 
@@ -239,6 +250,16 @@ class Cluster:
         _rbd("rbd_open", self._pool, name.encode(), byref(image), None)
         return Image(image, self)
 
+    def look(self, name: str) -> "Look":
+        """Look at an image without being seen. Raises OSError: ENOENT if there is none."""
+        found = c_void_p()
+        _rbd("rbd_open_read_only", self._pool, name.encode(), byref(found), None)
+        image = Image(found, self)
+        try:
+            return Look(image.set_number(), image.is_watched())
+        finally:
+            image.close()
+
     def blocklist(self, client: str) -> None:
         """Have all OSDs refuse what ``client`` still sends, before they do what we ask from now on."""
         words = {"prefix": "osd blocklist", "blocklistop": "add", "addr": client}
@@ -253,6 +274,22 @@ class Cluster:
             _rados("rados_ioctx_destroy", self._pool)
         _rados("rados_shutdown", self._cluster)
         self._pool = self._cluster = c_void_p()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at an image: the set that had it last, and whether a client has it open to write.
+
+    Of a client that is dead Ceph notices that after 30 s.
+    """
+
+    set_number: int
+    is_watched: bool
+
+    @property
+    def has_ended(self) -> bool:
+        """True if no set may use the image any more."""
+        return self.set_number >= ENDED
 
 
 @dataclass(slots=True, eq=False)
@@ -302,6 +339,18 @@ class Image:
     def note_set(self, number: int) -> None:
         """Note in the image which set of connections has it. Only the owner of the lock may do so."""
         _rbd("rbd_metadata_set", self._image, SET_KEY, str(number).encode())
+
+    def is_watched(self) -> bool:
+        """Return whether a client has the image open to write it."""
+        watchers, count = (_Watcher * MOST_WATCHERS)(), c_size_t(MOST_WATCHERS)
+        try:
+            _rbd("rbd_watchers_list", self._image, watchers, byref(count))
+        except OSError as error:
+            if error.errno == errno.ERANGE:  # there are more
+                return True
+            raise
+        _rbd("rbd_watchers_list_cleanup", watchers, count.value)
+        return count.value > 0
 
     def owners(self) -> list[bytes]:
         """Return the owner of the lock; an empty list if it is free."""
