@@ -1,10 +1,10 @@
 """Swap pages in a Ceph cluster while parts of it die: ``python -m bench.scale.ceph [--quick]``.
 
-A cluster in memory (tests/support/ceph.py), two page servers in front of it that could be on two
-machines, and a played seat with four connections that knows each of its pages. After some seconds
-an OSD, the monitor, a page worker or a page server is killed or stopped, or all OSDs are stopped. The
-seat gives a request 3 s, as swap.timeout does, and then goes to the next server. It prints a table and the result of each bar,
-and writes JSON. The exit status is 1 if a page is stale or lost. It needs root and the packages of
+A cluster in memory (tests/support/ceph.py), two page servers in front of it with layout any that could
+be on two machines, and a played seat with four connections that knows each of its pages. After some
+seconds an OSD, the monitor, a page worker or a page server is killed or stopped, or all OSDs are
+stopped. The seat gives a request 3 s, as swap.timeout does. Then it goes to the other server with a new
+set of connections, as an agent does. It prints a table and the result of each bar, and writes JSON. The exit status is 1 if a page is stale or lost. It needs root and the packages of
 ``tools/setup ceph``. All traffic is on loopback.
 """
 
@@ -31,7 +31,8 @@ from netboot.errors import OperatorError
 from netboot.pages.nbd import wire
 from netboot.pages.stores.rbd import CONF_VARIABLE
 from tests import ROOT
-from tests.support.ceph import POOL, Cluster, is_installed
+from tests.support.ceph import Cluster, is_installed
+from tests.support.pooled import EXPORT
 
 STILL = "cluster stopped"
 FAULTS = ("osd killed", "monitor killed", "worker killed", "server killed", "server stopped", STILL)
@@ -40,7 +41,9 @@ OSDS = ("osd.0", "osd.1", "osd.2")
 CONNECTIONS = 4
 PAGES = 2048
 PAGE_BYTES = 4096
-EXPORT = "swap"
+SECRET = bytes(range(32))
+SIZE = PAGES * PAGE_BYTES
+TOKEN = "token"
 # The phases of a run, in seconds: before the fault, until it is mended, and after that.
 BEFORE, BROKEN, AFTER = 3.0, 8.0, 4.0
 TIMEOUT_SECONDS = 3.0  # swap.timeout
@@ -69,20 +72,47 @@ class Outcome:
     told: int = 0
 
 
-class Connection:
-    """A blocking NBD connection to the first server that takes it."""
+class Door:
+    """The server at which the seat is, and the number of its set: the same for all its connections."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = list(ports)
+        self._lock = threading.Lock()
+        self.set_number = 1
+        self.key = TOKEN  # until the lease is attached; then the other server may have it, too
+
+    def now(self) -> tuple[int, int]:
+        """Return the port and the set."""
+        with self._lock:
+            return self._ports[0], self.set_number
+
+    def leave(self, set_number: int) -> None:
+        """Go to the other server with a new set, unless another connection has done so."""
+        with self._lock:
+            if set_number == self.set_number:
+                self.set_number += 1
+                self._ports.append(self._ports.pop(0))
+
+
+class Connection:
+    """A blocking NBD connection, which is made anew for each set of its seat."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._set_number = 0
         self._sock: socket.socket | None = None
         self._cookie = 0
 
     def _connected(self) -> socket.socket:
+        port, number = self._door.now()
+        if number != self._set_number:
+            self.close()
+            self._set_number = number
         if self._sock is None:
-            sock = socket.create_connection(("127.0.0.1", self._ports[0]), TIMEOUT_SECONDS)
+            sock = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
             self._sock = sock
             _receive(sock, wire.GREETING.size)
-            name = EXPORT.encode()
+            name = f"{EXPORT}@{self._door.key}.{number:x}".encode()
             data = struct.pack(">I", len(name)) + name + bytes(2)
             header = wire.OptionHeader(wire.Option.GO, len(data)).serialize()
             sock.sendall(wire.CLIENT_FLAGS.pack(3) + header + data)
@@ -107,9 +137,9 @@ class Connection:
         return reply.error, b""
 
     def move(self) -> None:
-        """Give the connection up, and go to the next server."""
+        """Give the connection up, and with it all others of the seat."""
         self.close()
-        self._ports.append(self._ports.pop(0))
+        self._door.leave(self._set_number)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -132,7 +162,7 @@ def _receive(sock: socket.socket, length: int) -> bytes:
 class Seat:
     """The played seat. Each connection has pages of its own, and one request under way."""
 
-    ports: Sequence[int]
+    door: Door
     outcome: Outcome
     written: dict[int, int] = field(default_factory=dict)
     stopping: bool = False
@@ -140,7 +170,7 @@ class Seat:
     def work(self, number: int) -> None:
         """Write and read pages until the end; then read all."""
         dice = random.Random(self.outcome.seed * 100 + number)
-        connection = Connection(self.ports)
+        connection = Connection(self.door)
         own = range(number, PAGES, CONNECTIONS)
         while not self.stopping:
             page = dice.choice(own)
@@ -187,31 +217,39 @@ class Seat:
 
 
 class Server:
-    """A page server with a /dev/shm of its own, as another machine has it."""
+    """A page server of the room, with a /dev/shm of its own, as another machine has it."""
 
     def __init__(self, cluster: Cluster, output: Path) -> None:
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
-        words = ["pages", "--listen", f"127.0.0.1:{self.port}", "--workers", "1"]
-        words += ["--export", f"{EXPORT}={PAGES * PAGE_BYTES}"]
-        words += ["--store", f"rbd:{POOL}", "--name", "bench"]
+        words = ["tests.support.pooled", SECRET.hex(), "127.0.0.1", str(self.port)]
         self._output = output
         script = 'mount -t tmpfs none /dev/shm && exec "$@"'
-        command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-m", "netboot"]
+        command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-m"]
         with output.open("ab") as file:
             self._process = subprocess.Popen(
                 [*command, *words],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,
                 cwd=ROOT,
                 env={**os.environ, CONF_VARIABLE: str(cluster.conf), "PYTHONPATH": str(ROOT)},
                 start_new_session=True,
             )
-        assert self._process.stdout is not None
-        if b"listening" not in self._process.stdout.readline():
+        if self._line() != "listening":
             raise OperatorError("the page server does not start", hint=f"see {output}")
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().decode().strip()
+
+    def grant(self) -> str:
+        """Grant the seat its lease; return the key."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{TOKEN} {SIZE}\n".encode())
+        self._process.stdin.flush()
+        return self._line()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server and its workers."""
@@ -232,8 +270,9 @@ class Server:
         """Kill all of it."""
         self.signal(signal.SIGKILL)
         self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        for end in (self._process.stdin, self._process.stdout):
+            assert end is not None
+            end.close()
 
 
 def break_and_mend(
@@ -287,10 +326,13 @@ def play(fault: str, seed: int, folder: Path) -> Outcome:
     outcome = Outcome(fault, seed)
     with _rig(folder) as (cluster, servers):
         cause, mend = break_and_mend(fault, seed, cluster, servers[0])
-        # The second server would open the image late, and a static export has no sets, which keep a late
-        # one from writing (docs/adr/0022-the-set-number-in-the-image.md).
-        used = servers[:1] if fault == STILL else servers
-        seat = Seat([each.port for each in used], outcome)
+        door = Door([each.port for each in servers])
+        key = servers[0].grant()
+        first = Connection(door)
+        first.ask(wire.Command.READ, 0)
+        first.close()
+        door.key = key
+        seat = Seat(door, outcome)
         threads = [
             threading.Thread(target=seat.work, args=(number,), daemon=True)
             for number in range(CONNECTIONS)
@@ -304,7 +346,7 @@ def play(fault: str, seed: int, folder: Path) -> Outcome:
         cause()
         time.sleep(BROKEN)
         if fault == STILL:
-            _wait_until_told(servers[0])
+            _wait_until_told(servers)
         mend()
         time.sleep(AFTER)
         seat.stopping = True
@@ -316,10 +358,10 @@ def play(fault: str, seed: int, folder: Path) -> Outcome:
     return outcome
 
 
-def _wait_until_told(server: Server) -> None:
-    """Wait until the server tells of the stall, which takes 5 to 7 s on an idle machine."""
+def _wait_until_told(servers: Sequence[Server]) -> None:
+    """Wait until a server tells of the stall, which takes 5 to 7 s on an idle machine."""
     end = time.monotonic() + START_SECONDS
-    while not server.told() and time.monotonic() < end:
+    while not any(server.told() for server in servers) and time.monotonic() < end:
         time.sleep(0.2)
 
 
