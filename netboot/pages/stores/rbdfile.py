@@ -21,6 +21,8 @@ from netboot.pages.stores.sparse import NO_ROOM
 OPEN_AGAIN_SECONDS = 1.0
 # Of the lock that is let go, so that the next worker need not break it: an image takes 5 ms.
 CLOSE_SECONDS = 1.0
+# librbd refuses what has not begun as soon as it sees that another client has the lock.
+LOCK_LOST = {BLOCKLISTED, errno.EROFS}
 TAKEN = "another server has taken over its pages"
 
 log = logging.getLogger(__name__)
@@ -214,7 +216,9 @@ class _Opened:
     def _meaning(self, error: OSError) -> Exception:
         if error.errno in NO_ROOM:
             return Busy("the pool is full")
-        if error.errno != BLOCKLISTED:
+        if error.errno not in LOCK_LOST:
+            text = "pages: image %s: a request has failed: %s"
+            _complaints.warn(self.name, text, self.name, error.strerror)
             return error
         self.fenced = True
         if self._cluster is not None:
@@ -237,7 +241,7 @@ class _Opened:
             except OSError as error:
                 if error.errno == errno.ENOENT:
                     self._fail(Damaged(f"its image {self.name} is gone"))
-                elif self._image is not None and error.errno == BLOCKLISTED:
+                elif self._image is not None and error.errno in LOCK_LOST:
                     self._fail(self._meaning(error))
                 else:
                     text = "pages: image %s cannot be opened: %s; trying again"
@@ -274,7 +278,7 @@ class _Opened:
             if image is not None:
                 _close(image)
             if isinstance(error, OSError):
-                cluster.fenced |= error.errno == BLOCKLISTED
+                cluster.fenced |= error.errno in LOCK_LOST
             _disconnect(cluster)
             raise
         image.notify(_completions.descriptor)

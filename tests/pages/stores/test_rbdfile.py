@@ -171,6 +171,7 @@ def test_orders_wait_for_the_image_and_come_back_in_any_order(pages: RbdFile) ->
         (-errno.ENOSPC, Busy),
         (-errno.EDQUOT, Busy),
         (-BLOCKLISTED, Fenced),
+        (-errno.EROFS, Fenced),
         (-errno.EIO, OSError),
         (100, Damaged),
     ],
