@@ -345,6 +345,7 @@ static void note_loss(const struct area *area, const char *why, int absent)
 static void note_return(const struct area *area, int same)
 {
     double seconds = (double)(trouble.attached - trouble.since) / 1000;
+    const char *host = area->either ? area->target.host : "";
 
     status_set(area, ATTACHED, "");
     complain(OK, trouble.losses > 1 ? "/dev/%s %s after %.2f s, lost %u times"
@@ -352,8 +353,9 @@ static void note_return(const struct area *area, int same)
              area->device, same ? "attached again" : "attached as a new area", seconds,
              trouble.losses);
     report(same ? "agent:reattached" : "agent:renewed",
-           "after %.2f s, by %s\ndevice=/dev/%s\nseconds=%.2f\nlosses=%u", seconds,
-           area->target.host, area->device, seconds, trouble.losses);
+           "after %.2f s%s%s\ndevice=/dev/%s\nseconds=%.2f\nlosses=%u%s%s", seconds,
+           *host ? ", by " : "", host, area->device, seconds, trouble.losses,
+           *host ? "\nserver=" : "", host);
 }
 
 void hold(struct area *area)

@@ -50,6 +50,7 @@ class Boot:
     attached: dict[str, float] = field(default_factory=dict)  # when last
     cut: float | None = None  # when the last connection to its swap ended
     clean: bool = False  # it said that it goes
+    elsewhere: bool = False  # another server of its pool has its swap, as it said
     mirror: Mirror = ""  # as far as it told of a change
     over: float | None = None  # when it was judged to be off
     kills: int | None = None  # that its last report told
@@ -108,7 +109,8 @@ def judge(boot: Boot, heard: float, report: Report | None, now: float) -> State:
     limit = REPORT_SILENCE if boot.reported else ORDER_SILENCE
     # Without reports, a connection that the page server has not given up is a sign of life.
     is_silent = silent > limit and bool(boot.reported or not boot.connections)
-    cut = None if boot.degraded and not is_silent else boot.cut
+    goes_on = boot.degraded or boot.elsewhere
+    cut = None if goes_on and not is_silent else boot.cut
     if cut is not None and boot.clean and heard > cut + SETTLE_SECONDS:
         cut = None  # it gave its swap back, and runs
     is_gone = cut is not None or silent > ORDERED_SILENCE

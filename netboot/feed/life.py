@@ -30,6 +30,8 @@ MIRROR_CHANGES: dict[str, Mirror] = {
     FRESH_LEG: "resyncing",
     "agent:resynced": "whole",
 }
+BACK = ("agent:reattached", FRESH_LEG)  # with the server, if that may be another one
+BACK_SECONDS = 5.0  # from an attachment until the agent tells of it
 CLEAN = "disconnected by the client"  # netboot.pages.worker.connection: NBD_CMD_DISC
 ORDERS = ("reboot", "poweroff")
 QUESTIONS = ("DISCOVER", "REQUEST", "INFORM")
@@ -76,7 +78,7 @@ class Life:
         if step and (event.stage not in OF_OTHERS or self._may_be_asked()):
             self._alive(now)
         kind, boot = kind_of(event), self.boot
-        if event.stage == "pages:away" and (boot is None or boot.cut is None):
+        if event.stage == "pages:away" and (boot is None or boot.cut is None or boot.elsewhere):
             kind = None  # of the boot before, whose connections end late
         if boot is None or (kind is not None and kind.lasts):
             self._others.note(event, kind, is_step=step)
@@ -283,12 +285,19 @@ class Life:
                 self._step(boot, when, Phase.LINUX)
         elif uptime is not None and stage != "swap":
             boot = self._signed(when)
+            if stage in BACK and "server" in event.data:
+                boot.elsewhere = self._went_elsewhere(boot, event)
             if stage in MIRROR_CHANGES and (stage != FRESH_LEG or boot.degraded):
                 boot.mirror = MIRROR_CHANGES[stage]
         if uptime is not None and self.boot is not None and self.boot.presumed:
             self.boot.began = self.boot.began or began
 
     # Connections.
+
+    def _went_elsewhere(self, boot: Boot, event: Event) -> bool:
+        """Return whether a seat that is attached again has another server of its pool (ADR 22)."""
+        lost = event.when - (figure(event.data, "seconds") or 0.0) - BACK_SECONDS
+        return boot.attached.get(self._swap, 0.0) < lost
 
     def _attached(self, data: dict[str, Any], when: float) -> None:
         export = data.get("export")
@@ -301,7 +310,7 @@ class Life:
         boot.connections[export] = int(count or boot.connections.get(export, 0) + 1)
         boot.attached[export] = when
         if export == self._swap or self._swap not in boot.attached:
-            boot.cut, boot.clean = None, False
+            boot.cut, boot.clean, boot.elsewhere = None, False, False
 
     def _is_own(self, export: str) -> bool:
         return export.startswith(self._swap)

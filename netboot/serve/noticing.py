@@ -5,6 +5,7 @@ import logging
 import time
 
 from netboot.boot import flapping
+from netboot.boot.silence import Step
 from netboot.host.complaints import Complaints
 from netboot.serve.room import Room
 
@@ -34,6 +35,8 @@ class Noticing:
         self._room.seats.flapping.summaries(now, self._flaps)
         for silent in self._room.silence.overdue(now):
             seats, wait = self._room.seats, silent.wait
+            if wait.begin is Step.AWAY and self._room.profile.swap.layout == "any":
+                continue  # another server of the pool has it, as far as this one knows
             waited = round(silent.seconds)
             self._room.record(silent.mac, wait.stage, silent.message, seconds=waited)
             lines = self._known if seats.is_known(silent.mac) else self._strangers

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,25 @@ def test_a_seat_whose_swap_is_cut_is_lost_until_it_is_attached_again() -> None:
     seat.say("agent:reattached", "after 30 s", device="/dev/nbd0", seconds=30.0, losses=1)
     assert seat.state == "running" and not seat.trouble
     assert seat.row.stage == "agent:reattached"
+
+
+def test_a_seat_whose_swap_went_to_another_server_of_its_pool_runs() -> None:
+    seat = Played()
+    seat.boot()
+    seat.rest(10, reports=True)
+    seat.attach()
+    seat.rest(10, reports=True)
+    data: dict[str, Any] = {"device": "/dev/nbd0", "losses": 1, "server": "10.0.0.2"}
+    seat.say("agent:reattached", "after 3 s, by 10.0.0.2", seconds=3.0, **data)
+    seat.detach()
+    assert seat.state == "running", "this server notices the end of its connection late"
+    seat.see("pages:away", "has no connection to its swap any more for 20 s", seconds=20)
+    seat.rest(20, reports=True)
+    assert seat.state == "running" and not seat.trouble
+    seat.attach()
+    seat.say("agent:reattached", "after 1 s, by 10.0.0.1", seconds=1.0, **data)
+    seat.detach()
+    assert seat.state == "lost", "it was here again"
 
 
 def test_a_further_area_and_the_root_image_come_and_go_while_the_seat_runs() -> None:

@@ -144,7 +144,8 @@ int main(int count, char **words)
     timer_ms = atoi(words[6]);
     further_host = words[8];
     area.target.timeout = (unsigned)atoi(words[9]);
-    area.target.other = atoi(words[10]) ? further_host : NULL;
+    area.either = atoi(words[10]);
+    area.target.other = area.either ? further_host : NULL;
     if (area_open(&area) != OK)
         return 1;
     device_connect(&area);
@@ -488,7 +489,7 @@ def test_another_server_of_the_pool_takes_over_at_once(
     """A server that stands still is not asked first: it would take connections, and say nothing."""
     pc = start(serve, either=True)
     back = pc.wait_for("agent:reattached")
-    assert f", by {NEXT_HOST}" in back
+    assert f", by {NEXT_HOST}" in back and f"server={NEXT_HOST}" in back
     assert pc.next.sets and len(pc.pages.sets) == CONNECTIONS
     assert pc.next.sets[0] - pc.pages.sets[0] < 5, "without a pause of 10 s after a refusal"
     done, _ = pc.end()

@@ -163,3 +163,14 @@ def test_a_missing_file_is_told_also_if_nobody_knows_the_pc(
         "10.8.0.60: snponly.efi: refused: there is no such file (run 'netboot build')"
         in line.message
     )
+
+
+@pytest.mark.parametrize("layout", ["spread", "any"])
+def test_swap_that_another_server_of_the_pool_may_have_is_not_away(room: Room, layout: str) -> None:
+    servers = {"servers": ["10.0.0.1", "10.0.0.2"], "store": "rbd:swap", "layout": layout}
+    room.profile = Profile.model_validate({"swap": servers})
+    data = {"export": swap_export(MAC), "connections": 0}
+    for kind in ("attach", "detach"):
+        room.journal.record(BootEvent(time.time(), MAC, f"pages:{kind}", kind, data))
+    Noticing(room).look(time.monotonic() + 60)
+    assert (last(room).stage == "pages:away") == (layout == "spread")
