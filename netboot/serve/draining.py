@@ -1,7 +1,9 @@
 """Drain this page server, so that its machine can be taken out: ``netboot pages drain``.
 
-From then on it grants no swap, and seats take the next server of their order. Legs of mirrors move
-to others while their PCs run; all other areas leave at the next boot of their PC. A leg moves in
+From then on it grants no swap, and seats take the next server of their order. Legs of mirrors, and
+areas in a pool that another server reaches, move while their PCs run; all other areas leave at the
+next boot of their PC. An area in a pool (layout any) moves as after a loss: the server closes its
+connections and refuses it for a moment, in which its agent goes to the other server. A leg moves in
 this way: the server closes its connections and refuses it. If the other leg has all pages, the
 agent drops this one, and asks for a fresh lease: here in vain, then at the next server, where md
 copies the pages. If not, the agent dials again, and after ``REFUSED_SECONDS`` it is let in: the
@@ -31,6 +33,9 @@ SAVE_SECONDS = 5.0
 # For an agent that has its other leg: it hears of the loss at once, and md needs some tries to let go.
 # A PC that cannot do without this leg stands still for so long, and up to 2 s until it dials.
 REFUSED_SECONDS = 2.5
+# For an agent that has another server of the pool: it asks both at once.
+REFUSED_IN_POOL_SECONDS = 0.5
+BACK_SECONDS = 5.0  # in which an agent is back whose other server is away
 LOOK_SECONDS = 0.05
 AGAIN_SECONDS = 60.0  # before a leg is asked again that could not go
 FEWEST_SERVERS = 3  # with which a leg can go to another one
@@ -150,13 +155,19 @@ class Draining:
         )
 
     def _left(self) -> dict[str, tuple[Lease, bool]]:
-        return self._table.with_pages(self._now(), self._profile.swap.patience)
+        # In a pool the pages of a seat that is not connected here wait for it at each server.
+        patience = BACK_SECONDS if self._is_pool else self._profile.swap.patience
+        return self._table.with_pages(self._now(), patience)
+
+    @property
+    def _is_pool(self) -> bool:
+        return self._profile.swap.layout == "any"
 
     def _stays(self) -> str:
         """Return why no leg can go while its PC runs; empty if it can."""
         swap = self._profile.swap
-        if swap.layout == "any":
-            return "with layout any their pages are in the pool: stop this server, and they go on"
+        if self._is_pool:
+            return ""
         if swap.layout != "mirror":
             return f"with layout {swap.layout} a page is on one server only"
         if len(swap.servers) < FEWEST_SERVERS:
@@ -189,7 +200,9 @@ class Draining:
 
     async def _move(self, lease: Lease) -> None:
         """Have the agent of a leg go to another server; let it in again if it cannot."""
-        generation, looks = lease.generation, round(REFUSED_SECONDS / LOOK_SECONDS)
+        generation = lease.generation
+        refused = REFUSED_IN_POOL_SECONDS if self._is_pool else REFUSED_SECONDS
+        looks = round(refused / LOOK_SECONDS)
         self._table.withhold(generation, on=True)
         try:
             await self._pages.hang_up(generation)
@@ -200,11 +213,18 @@ class Draining:
         finally:
             self._table.withhold(generation, on=False)
         now = self._now()
-        if generation in self._table.generations():
+        if self._is_pool:
+            # An agent whose other server is away comes back by the next look.
+            self._asked[generation] = now
+            await self._sleep(SECOND)
+            if self._left().get(generation, (lease, False))[1]:
+                return
+        elif generation in self._table.generations():
             self._asked[generation] = now
             return
+        else:
+            self._copies.append(now + lease.size_bytes / COPY_BYTES_PER_SECOND)
         self._moved += 1
-        self._copies.append(now + lease.size_bytes / COPY_BYTES_PER_SECOND)
         log.info("drained: %s of %s has moved to another server", lease.export, lease.seat)
 
     def _text(self) -> str:

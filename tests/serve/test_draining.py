@@ -32,6 +32,10 @@ SIZE = 64 * MIB
 MIRROR = "swap: {servers: [10.0.0.1, 10.0.0.2, 10.0.0.3], layout: mirror, size: 64MiB}"
 PAIR = "swap: {servers: [10.0.0.1, 10.0.0.2], layout: mirror, size: 64MiB}"
 SPREAD = "swap: {servers: [10.0.0.1, 10.0.0.2, 10.0.0.3], size: 64MiB}"
+POOL = (
+    "swap: {store: 'rbd:a', servers: [10.0.0.1, 10.0.0.2], layout: any, size: 64MiB, "
+    "capacity: 1GiB}"
+)
 PATIENCE = 600.0
 
 
@@ -51,6 +55,7 @@ class Room:
     text: str = MIRROR
     now: float = 1000.0
     whole: set[str] = field(default_factory=set)
+    away: set[str] = field(default_factory=set)  # seats that found another server of the pool
     hung_up: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -84,9 +89,9 @@ class Room:
         self.now += seconds
         if self.until():
             raise asyncio.CancelledError
-        for lease, in_use in self.draining._left().values():
-            keyed = self.table._places[lease.export].attached
-            if not in_use and keyed is not None and not keyed.withheld:
+        for place in self.table._places.values():
+            keyed = place.attached
+            if keyed is not None and not keyed.withheld and keyed.lease.seat not in self.away:
                 keyed.in_use = True
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -134,6 +139,20 @@ def test_without_another_server_it_cannot_be_drained_and_an_old_order_does_not_c
         assert "no other server" in room.draining.obstacle()
         assert not room.leases.drained
     assert Room(tmp_path).draining.obstacle() == ""
+
+
+def test_areas_in_a_pool_go_while_their_pcs_run(tmp_path: Path) -> None:
+    room = Room(tmp_path, POOL)
+    leases = [room.attach(number) for number in range(3)]
+    room.away = {lease.seat for lease in leases[:2]}
+    room.order()
+    assert room.draining.progress().stays == ""
+    room.run(lambda: room.draining.progress().moved == 2 and len(room.hung_up) > 3)
+    found = room.draining.progress()
+    assert (found.left, found.moves, found.copying) == (1, 1, 0), "its other server is away"
+    assert room.table.take_ended() == [], "no page has ended"
+    room.away.add(leases[2].seat)
+    room.run(lambda: room.draining.progress().left == 0)
 
 
 def test_legs_go_one_by_one_and_their_pages_are_wiped(tmp_path: Path) -> None:
