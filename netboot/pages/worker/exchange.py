@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import repeat
 from struct import Struct
 
-from netboot.pages.nbd.backing import PAGE_BYTES, Busy, Damaged, Operation, pages_of
+from netboot.pages.nbd.backing import PAGE_BYTES, Busy, Damaged, Fenced, Operation, pages_of
 from netboot.pages.nbd.dialect import SIMPLE, Dialect, Headers
 from netboot.pages.nbd.transmission import CHUNK_BYTES, HOLE_BYTES, validate_request
 from netboot.pages.nbd.wire import (
@@ -151,12 +151,12 @@ class Exchange:
     def deliver(self, buffers: Buffers) -> None:
         """Answer the requests whose tasks have arrived, as far as the output has room.
 
-        Raises Damaged.
+        Raises Damaged and Fenced.
         """
         while self.ready and not buffers.full and len(buffers.parts) < _RETRIED_AT_ONCE:
             task = self.arrived.popleft()
             if isinstance(task.purpose, Request):
-                if isinstance(task.error, Damaged):
+                if isinstance(task.error, Damaged | Fenced):
                     raise task.error
                 tell_read(self._area, self._dialect, buffers, task.purpose, task)
             else:

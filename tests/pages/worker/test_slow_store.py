@@ -248,13 +248,14 @@ def test_a_failure_is_told_and_lost_pages_end_the_lease(rig: Rig) -> None:
     assert reply(other) == (1, 0)
 
 
+@pytest.mark.parametrize("is_write", [True, False])
 def test_a_lease_that_another_server_has_taken_over_gets_no_answer_and_may_attach_again(
-    rig: Rig,
+    rig: Rig, is_write: bool
 ) -> None:
     clients, other = [rig.client("a", number) for number in (1, 2)], rig.client("b", 3)
     fenced = rig.files["a"]
     fenced.writes = True
-    ask(clients[0], 1, 0, 1, PAGE)
+    ask(clients[0], int(is_write), 0, 1, PAGE if is_write else b"")
     wait_for(lambda: fenced.held)
     fenced.release(Fenced("another server has taken over its pages"))
     for _ in clients:
