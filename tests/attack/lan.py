@@ -12,6 +12,7 @@ from typing import Any
 from tests import ROOT
 from tests.support.command import SERVE
 from tests.support.images import write_manifest
+from tests.support.kept import forget_pages
 
 SERVER, ROUTER, FAR = "10.99.0.1", "10.99.0.254", "10.88.0.66"
 
@@ -144,5 +145,6 @@ class Lan:
     def end(self) -> None:
         """Stop the server, and remove all machines."""
         self.stop()
+        forget_pages(self._folder / "state")
         for machine in self.machines.values():
             machine.end()

@@ -1,7 +1,6 @@
 """Fixtures: the LAN, a server on it, and small images of a room."""
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -13,14 +12,12 @@ import pytest
 
 from netboot.deploy import bundle
 from netboot.images.build import default_cache
-from netboot.pages.stores.folder import KEPT_PREFIX
-from netboot.pages.stores.memory import TMPFS
-from netboot.serve.room_pages import pages_name
 from tests import ROOT
 from tests.deploy.disk import Disk, make_disk
 from tests.deploy.rig import Lan, Serve
 from tests.support.command import SERVE
 from tests.support.images import write_images
+from tests.support.kept import forget_pages
 
 
 class _Silent:
@@ -76,8 +73,7 @@ def serve(lan: Lan, images: Path, tmp_path: Path) -> Iterator[Serve]:
         server.wait()
         assert server.stdout is not None
         server.stdout.close()
-    # A stopped server keeps the pages of its seats, also those of a played PC.
-    shutil.rmtree(TMPFS / f"{KEPT_PREFIX}{pages_name(tmp_path)}", ignore_errors=True)
+    forget_pages(tmp_path)  # also those of a played PC
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from netboot.profile import file as profile_file
 from tests import ROOT
 from tests.deploy.disk import Disk, OldPc
 from tests.deploy.rig import HERE, NETWORK, Lan
+from tests.support.kept import forget_pages
 
 pytestmark = [pytest.mark.root, pytest.mark.vm, pytest.mark.nightly, pytest.mark.timeout(900)]
 
@@ -61,6 +62,8 @@ def serving(lan: Lan, profile: Path, images: Path) -> Iterator[None]:
             yield
         finally:
             server.terminate()
+            server.wait()
+            forget_pages(profile.parent / "state")
 
 
 def stages(lan: Lan) -> dict[str, list[str]]:

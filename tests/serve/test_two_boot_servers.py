@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,16 +22,14 @@ from netboot.boot.ticket import SECRET_BYTES
 from netboot.errors import AnswerError
 from netboot.host.interfaces import find
 from netboot.lab.storm.pc import Pc
-from netboot.pages.stores.folder import KEPT_PREFIX
-from netboot.pages.stores.memory import TMPFS
 from netboot.serve.dhcp.client import Asking
 from netboot.serve.dhcp.packet import MessageType, Option, Packet, parse
 from netboot.serve.dhcp.question import Asker
 from netboot.serve.http.status import fetch_status
-from netboot.serve.room_pages import pages_name
 from tests import ROOT
 from tests.support.command import SERVE
 from tests.support.images import write_images
+from tests.support.kept import forget_pages
 from tests.support.networks import Machine
 from tests.support.pxe_client import PxeClient
 
@@ -129,7 +126,7 @@ class Room:
                 command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
         self.running[address] = server
-        self._stack.callback(shutil.rmtree, TMPFS / f"{KEPT_PREFIX}{pages_name(state)}", True)
+        self._stack.callback(forget_pages, state)
         self._stack.callback(self.kill, address)
         assert server.stdout is not None
         assert b"ready" in server.stdout.readline()
