@@ -2,7 +2,7 @@
 .PHONY: help setup setup-vagrant setup-develop setup-test setup-nightly remove demo demo-screen pictures test nightly nightly-screens nightly-long \
     fuzz test-deploy test-panel unit check lint fix coverage docs lock deb clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror torture-cells room attack \
-    bench-pages bench-client bench-boot bench-screen bench-panel
+    bench-pages bench-client bench-boot bench-screen bench-panel nbd-attach
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -45,6 +45,7 @@ help:
 	    'make bench-panel   1,000 seats and 20 browsers at the page of the room (10 minutes; BENCH=--quick: 4)' \
 	    'make bench-scale   1,000 seats, several servers and Ceph (BENCH=--quick: each once)' \
 	    '' \
+	    'make nbd-attach    the swap agent as a program and a Debian package of its own (build/nbd-attach)' \
 	    'make lock          write the lock files for what pyproject.toml asks for (tools/lock)' \
 	    'make clean         remove built files; .venv, lab-logs and bench-results stay'
 
@@ -129,6 +130,9 @@ coverage: setup-develop
 	env PATH="$(PATH):/usr/sbin:/sbin" .venv/bin/coverage run -m pytest -q $(UNIT)
 	.venv/bin/coverage html --quiet
 	.venv/bin/coverage report
+
+nbd-attach: setup
+	@.venv/bin/python -m tools.nbd_attach
 
 docs: setup-develop
 	.venv/bin/mkdocs build --strict

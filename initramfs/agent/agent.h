@@ -21,6 +21,7 @@
  *   area.c       an export from its first connection to its end
  *   settle.c     locked into RAM, hard to kill
  *   mirror.c     one area on two servers
+ *   same.c       are these the pages that were attached?
  *   status.c     the state that `agent status` shows
  *   need.c       free swap and memory pressure: is a further area needed?
  *   hold.c       the resident part: watches the connections, attaches again

@@ -218,6 +218,8 @@ int device_connect(struct area *area)
     if (code != OK)
         return code;
     begin(&message, family, NBD_CONNECT);
+    if (area->wish)
+        add_u32(&message, ATTR_INDEX, area->wish - 1);
     add_u64(&message, ATTR_SIZE_BYTES, area->export.size);
     add_u64(&message, ATTR_BLOCK_SIZE_BYTES, PAGE); /* the driver's default is 1024 */
     /* Only the driver's timer sends the requests of a lost connection again. The timer checks a

@@ -17,6 +17,7 @@
 #include "md.h"
 #include "need.h"
 #include "report.h"
+#include "same.h"
 #include "say.h"
 #include "session.h"
 #include "settle.h"
@@ -115,19 +116,6 @@ static void shut_down(const struct area *area)
         shutdown(area->fds[at], SHUT_RDWR);
 }
 
-/* Check that `found` is the export that was attached. A newer server may offer more flags. */
-static int check_same(const struct export *was, const struct export *found)
-{
-    if (!*was->generation)
-        return complain(REFUSED, "the server does not name the generation of its pages");
-    if (found->size != was->size || (found->flags & was->flags) != was->flags)
-        return complain(REFUSED, "the server offers another export than before");
-    if (strcmp(found->generation, was->generation) != 0)
-        return complain(REFUSED, "the server no longer has the pages (its generation: %s)",
-                        *found->generation ? found->generation : "unknown");
-    return OK;
-}
-
 static int attach_again(struct area *area, int64_t end)
 {
     struct export found;
@@ -137,7 +125,7 @@ static int attach_again(struct area *area, int64_t end)
 
     if (code != OK)
         return code;
-    code = check_same(&area->export, &found);
+    code = check_same(area, &found, fds);
     if (code == OK && count != area->connections)
         code = complain(REFUSED, "the server allows one connection only");
     if (code != OK) {

@@ -29,7 +29,7 @@ int complain(int code, const char *format, ...)
     if (!speaker)
         dprintf(2, "%s\n", line);
     else if (strcmp(line, text) != 0) /* each try to reach a lost server fails with the same line */
-        dprintf(2, "<4>netboot: %s: %s\n", speaker, line);
+        dprintf(2, "<4>%s: %s\n", speaker, line);
     memcpy(text, line, sizeof text);
     return code;
 }

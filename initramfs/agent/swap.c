@@ -35,10 +35,16 @@ struct swap_header {
 
 _Static_assert(sizeof(struct swap_header) == PAGE, "the swap header is one page");
 
+static struct swap_header header; /* a constant would add a page to the program */
+
+const void *swap_page(void)
+{
+    return &header;
+}
+
 /* Write the header. Return the device's descriptor, or -1 after a complaint. */
 static int write_header(const char *name, uint64_t pages)
 {
-    static struct swap_header header; /* a constant would add a page to the program */
     int fd;
 
     header.version = 1;

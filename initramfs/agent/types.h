@@ -72,6 +72,7 @@ struct area {
     int leaving;     /* a pipe that hangs up when the running swapoff(2) ends; -1: none runs */
     int swapoff;     /* its process */
     int leg;         /* of a mirror, 1 or 2; 0: no leg */
+    uint32_t wish;   /* 1 + the N of /dev/nbdN that it has to be; 0: any */
     uint32_t index;  /* N of /dev/nbdN */
     char device[16]; /* below /dev, the swap device: nbdN, or the device that mirrors or encrypts it */
     dev_t node;      /* of `device`: while it is swap it has no name in /dev */
