@@ -11,6 +11,7 @@
 #include "session.h"
 #include "swap.h"
 #include "types.h"
+#include "url.h"
 #include "verity.h"
 
 #include <arpa/inet.h>
