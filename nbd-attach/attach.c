@@ -172,7 +172,7 @@ static int make_read_only(const struct area *area)
 static int attach(struct settings *settings, char *name, int told)
 {
     struct area *area = &settings->area;
-    char speaker[32], luck;
+    char luck;
     int code = device_open();
 
     if (code != OK)
@@ -202,8 +202,7 @@ static int attach(struct settings *settings, char *name, int told)
     dprintf(1, "device=/dev/%s size=%llu connections=%u server=%s:%s\n", area->device,
             (unsigned long long)area->export.size, area->connections, area->target.host,
             area->target.port);
-    snprintf(speaker, sizeof speaker, "nbd-attach: %s", area->device);
-    complain_to_kernel(speaker);
+    complain_to_kernel(area->device);
     write(told, "", 1);
     close(told);
     hold(area);

@@ -38,8 +38,9 @@ def sources() -> list[Path]:
 
 
 def words() -> list[str]:
-    """Return the compiler's words for the program's headers and version."""
-    return [f"-I{OWN}", f"-I{AGENT}", f'-DNBD_ATTACH_VERSION="{__version__}"']
+    """Return the compiler's words for the program's headers, name and version."""
+    named = [f'-DNBD_ATTACH_VERSION="{__version__}"', f'-DPROGRAM="{NAME}"']
+    return [f"-I{OWN}", f"-I{AGENT}", *named]
 
 
 def program(folder: Path) -> Path:

@@ -214,7 +214,7 @@ int keep_address(const char *card, const char *text, const char *mac, char *name
         return code;
     }
     settle(name);
-    complain_to_kernel("netboot: address");
+    complain_to_kernel("address");
     figures_open();
     renewal_begin(&renewal, is_known ? known : port.mac, address.s_addr, lease_clock());
     for (;;) {

@@ -106,7 +106,7 @@ static int wait_for_order(char *name)
     return code;
 }
 
-static const char *const uses[] = {"netboot: swap", "netboot: root", "netboot: keep"};
+static const char *const uses[] = {"swap", "root", "keep"};
 
 static int attach(struct area *area, int mirror, char *name)
 {
@@ -146,7 +146,7 @@ static int standby(struct area *area, char *name)
     status_open(area, STANDBY);
     watch_memory();
     dprintf(1, "area=%u stands by\n", area->number);
-    complain_to_kernel("netboot: swap");
+    complain_to_kernel("swap");
     stand_by(area);
 }
 

@@ -7,6 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef PROGRAM /* nbd-attach is another one */
+#define PROGRAM "netboot"
+#endif
+
 static char text[MAX_TEXT];
 static const char *speaker; /* once resident */
 static int hushed;
@@ -29,7 +33,7 @@ int complain(int code, const char *format, ...)
     if (!speaker)
         dprintf(2, "%s\n", line);
     else if (strcmp(line, text) != 0) /* each try to reach a lost server fails with the same line */
-        dprintf(2, "<4>%s: %s\n", speaker, line);
+        dprintf(2, "<4>" PROGRAM ": %s: %s\n", speaker, line);
     memcpy(text, line, sizeof text);
     return code;
 }

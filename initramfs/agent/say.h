@@ -14,7 +14,7 @@ void hush(int more);
 /* Return the last complaint. */
 const char *last_complaint(void);
 
-/* Write complaints to the kernel's log from now on, after `name`. The log never blocks, and it
+/* Write complaints to the kernel's log from now on, as those of `name`. The log never blocks, and it
  * outlives the console. */
 void complain_to_kernel(const char *name);
 
