@@ -87,6 +87,11 @@ def take(profile: Path, state: Path) -> Backup:
 
     Raises OperatorError if a part cannot be read, or the profile has mistakes.
     """
+    if not any(state.glob(f"*{SECRET_FILE}*")):
+        raise OperatorError(
+            f"{state / SECRET_FILE}: there is no secret",
+            hint="a server makes it at its first start; --state FOLDER names the folder of another one",
+        )
     secrets = load_secrets(state / SECRET_FILE, make=False)
     profile_file.load(profile)
     files = {PROFILE_FILE: read_regular(profile)}

@@ -55,6 +55,7 @@ def test_a_backup_is_its_owner_s_alone_and_goes_back(
 
 def test_without_a_secret_there_is_nothing_to_back_up(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "state/secret").unlink()
-    with pytest.raises(OperatorError, match="there is no secret"):
+    with pytest.raises(OperatorError, match="there is no secret") as refused:
         app(["backup", "-o", str(tmp_path / "x"), *words])
+    assert "first start" in refused.value.hint
     assert not (tmp_path / "x").exists()
