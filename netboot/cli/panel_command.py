@@ -38,10 +38,14 @@ class Panel:
 
 
 def has_unit(state: Path) -> bool:
-    """Return True if systemd runs the panel of the server with this state folder (`fab deploy`)."""
-    from netboot.deploy import layout
+    """Return True if systemd runs the panel of the server with this state folder.
 
-    return layout.PANEL_UNIT.exists() and state.resolve() == layout.STATE
+    `fab deploy` installs the unit only where systemd runs. The Debian package always has it.
+    """
+    from netboot.deploy import layout, supervisor
+
+    is_packaged = layout.PACKAGED_PANEL_UNIT.exists() and supervisor.SYSTEMD_RUNS.is_dir()
+    return (layout.PANEL_UNIT.exists() or is_packaged) and state.resolve() == layout.STATE
 
 
 def panel_of(profile: "Profile", state: Path, folder: Path | None = None) -> Panel | str:

@@ -42,6 +42,7 @@ PANEL_MODULES = "venv/lib/python3*/site-packages/netboot/panel/process.py"
 # The Debian package: the same users, units, profile and state, and a program of its own.
 PACKAGE = "netboot-classroom"
 PACKAGED = Path("/usr/lib/netboot-classroom")
+PACKAGED_PANEL_UNIT = Path("/usr/lib/systemd/system/netboot-panel.service")
 
 KEPT_RELEASES = 3
 WATCHDOG_SECONDS = 30

@@ -22,12 +22,14 @@ def units() -> dict[str, str]:
 
 
 def _server() -> layout.Sections:
-    unit = layout.sections()
+    # `netboot init` puts pages on the disk there; `fab deploy` reads the folder from the profile.
+    unit = layout.sections([layout.DATA])
     before = f"network-online.target {IMAGES_SERVICE}.service"
+    wanted = f"{before} {layout.PANEL_SERVICE}.service"  # the panel waits for the server
     command = " ".join(layout.serve_command(COMMAND))
     return {
         **unit,
-        "Unit": {**unit["Unit"], "Wants": before, "After": before},
+        "Unit": {**unit["Unit"], "Wants": wanted, "After": before},
         "Service": {**unit["Service"], "ExecStart": command},
     }
 

@@ -165,6 +165,18 @@ def test_a_server_with_a_unit_for_its_panel_starts_none(
     )
 
 
+def test_the_packages_unit_counts_only_where_systemd_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "PANEL_UNIT", tmp_path / "none")
+    monkeypatch.setattr(layout, "PACKAGED_PANEL_UNIT", tmp_path / "unit")
+    monkeypatch.setattr(supervisor, "SYSTEMD_RUNS", tmp_path / "systemd")
+    (tmp_path / "unit").touch()
+    assert not panel_command.has_unit(layout.STATE), "the server starts one in a container"
+    (tmp_path / "systemd").mkdir()
+    assert panel_command.has_unit(layout.STATE)
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """Yield a folder that all users reach. Those of pytest are for its user alone."""

@@ -78,6 +78,26 @@ def test_pipx_installs_command_manual_and_completion(tmp_path: Path) -> None:
     assert done.stderr == f"netboot: profile {profile}\n"
 
 
+@pytest.mark.root
+@pytest.mark.nightly
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_an_installed_wheel_builds_a_root_image(tmp_path: Path) -> None:
+    """What a root image is made of is in the wheel; pip and its hashes make the environment."""
+    wheel, python = bundle.wheel(tmp_path), tmp_path / "environment/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
+    lock = bundle.CHECKOUT / "requirements.lock"
+    for words in (["--require-hashes", "-r", str(lock)], ["--no-deps", str(wheel)]):
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *words], check=True)
+    netboot = [str(python), "-P", "-m", "netboot", "image"]
+    roots = ["--roots", str(tmp_path / "roots"), "--json"]
+    subprocess.run([*netboot, "build", "none", *roots], check=True, cwd="/", capture_output=True)
+    listed = subprocess.run(
+        [*netboot, "list", *roots], check=True, cwd="/", capture_output=True, text=True
+    )
+    assert [each["name"] for each in json.loads(listed.stdout)] == ["none"]
+
+
 def test_equal_contents_have_the_same_name(tmp_path: Path) -> None:
     """The name decides whether a server needs a new release."""
     names = []

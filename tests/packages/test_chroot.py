@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from netboot.deploy import layout, packaged
+from netboot.profile.starting import FOLDER
 from tests.support.confined import settings
 from tools import chroots
 from tools.deb.__main__ import build
@@ -25,7 +26,8 @@ pytestmark = [
 SYSTEM = "ca-certificates,systemd-sysv"  # a machine has an init
 APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends"
 UNITS = packaged.units()
-PROFILE = "interface: lan0\nswap: {size: 1x, capacity: 64MiB}\n"
+# The store is the one that `netboot init` names for swap on the disk.
+PROFILE = f"interface: lan0\nswap: {{size: 1x, capacity: 64MiB, store: 'disk:{FOLDER}'}}\n"
 ROOM = "ip link set lo up; ip link add lan0 type veth peer name end; ip link set end up; "
 ROOM += "ip address add 10.99.0.1/24 dev lan0; ip link set lan0 up"
 AS_SERVER = "setpriv --reuid=netboot --regid=netboot --init-groups --no-new-privs "
@@ -53,6 +55,7 @@ env CACHE_DIRECTORY=/var/cache/netboot NETBOOT_PROFILE={layout.PROFILE} \\
 test -f {packaged.IMAGES}/manifest.json
 """
 SERVE = f"""
+mkdir -p /run/systemd/system  # as systemd makes it: the server leaves the panel to its unit
 {ROOM}
 {FOLDERS}
 STATE_DIRECTORY={layout.STATE} {AS_SERVER} {_command(layout.SERVICE)} >/tmp/server 2>&1 &
@@ -102,7 +105,6 @@ def test_the_package_is_installed_serves_and_is_purged(release: str, tmp_path: P
         machine, package = Machine(root), root / made.name
         package.write_bytes(made.read_bytes())
         install = f"{APT} install ./{package.name}"
-        before = machine.run("dpkg-query -W -f '${Package}\\n'").splitlines()
 
         # Where `fab deploy` has a server nothing is installed.
         (root / "opt/netboot").mkdir(parents=True)
@@ -127,8 +129,6 @@ def test_the_package_is_installed_serves_and_is_purged(release: str, tmp_path: P
         machine.run(SERVE, network=False)
         machine.run(f"cd /; {install} --reinstall; cat {layout.PROFILE} | grep lan0")
 
-        machine.run(f"{APT} purge netboot-classroom; {APT} autoremove --purge")
+        machine.run(f"{APT} purge netboot-classroom")
         left = machine.run(f"{LEFT} || true").split()
         assert left == []
-        after = machine.run("dpkg-query -W -f '${Package}\\n'").splitlines()
-        assert after == before

@@ -31,7 +31,12 @@ def _script(name: str) -> str:
 def test_the_server_has_the_unit_of_fab_deploy_with_its_own_program() -> None:
     deployed, units = layout.unit().splitlines(), packaged.units()
     changed = set(units[layout.SERVICE].splitlines()) - set(deployed)
-    assert {line.partition("=")[0] for line in changed} == {"Wants", "After", "ExecStart"}
+    assert {line.partition("=")[0] for line in changed} == {
+        "Wants",
+        "After",
+        "ExecStart",
+        "ReadWritePaths",
+    }
     panel = set(units[layout.PANEL_SERVICE].splitlines()) - set(layout.panel_unit().splitlines())
     assert {line.partition("=")[0] for line in panel} == {"ExecStart"}
     command = settings(units[layout.SERVICE])["ExecStart"][0]
@@ -71,7 +76,7 @@ def test_the_users_are_those_of_fab_deploy() -> None:
 
 
 def test_the_folders_are_those_of_the_code() -> None:
-    assert f"d {layout.DATA} 0755 root root" in _script("tmpfiles").splitlines()
+    assert f"d {layout.DATA} 0755 {layout.USER} {layout.USER}" in _script("tmpfiles").splitlines()
     assert f"INSIDE := {layout.PACKAGED}\n" in (DEBIAN / "rules").read_text()
     for name in ("preinst", "postrm"):
         assert f"-L {layout.CURRENT} ]" in _script(name)
