@@ -26,7 +26,7 @@ help:
 	    'make test          all tests but the nightly ones (35 minutes)' \
 	    'make nightly       PCs with disks, several servers, Ceph, versions of root images (15 minutes); CI runs it too' \
 	    'make nightly-screens  PCs with a screen: logins, homes, thin clients, sticks, old PCs (25 minutes)' \
-	    'make nightly-long  further seeds; setup, demo and unit on fresh systems of Debian 12 and 13 (45 minutes)' \
+	    'make nightly-long  further seeds; setup, demo, unit and the packages on fresh Debian 12 and 13 (60 minutes)' \
 	    'make fuzz          the parsers of what strangers say, FUZZ_SECONDS=30 each (four minutes)' \
 	    'make test-deploy   only fab and the doctor: real sshd, PCs with disks (six minutes)' \
 	    'make test-panel    only the page of the room: browser, databases, Prometheus (four minutes)' \
@@ -102,6 +102,7 @@ nightly-screens: setup-test
 
 # Further seeds, and each release in a chroot of its own, as its user meets it. Not in CI. RELEASES: some of them.
 nightly-long: setup-nightly
+	@tools/setup deb container
 	$(SUDO) $(PYTEST) -p no:cacheprovider -m long
 	@$(SUDO) .venv/bin/python -m tests.debian --logs $(LOGS)/debian $(RELEASES)
 
