@@ -371,9 +371,10 @@ def test_the_cpu_decides_the_cipher(lib: Lib, cpuinfo: str, cipher: str) -> None
 @pytest.mark.parametrize(
     ("settings", "tail"),
     [
-        ("encrypt='' keep=''", ""),
-        ("encrypt=adiantum keep=''", " encrypt=adiantum"),
-        ("encrypt='' keep=yes", " discard=no"),
+        ("encrypt='' keep='' layout=''", ""),
+        ("encrypt=adiantum keep='' layout=mirror", " encrypt=adiantum"),
+        ("encrypt='' keep=yes layout=''", " discard=no"),
+        ("encrypt='' keep='' layout=any", " layout=any"),
     ],
 )
 def test_the_agent_gets_key_value_words(lib: Lib, settings: str, tail: str) -> None:
