@@ -7,11 +7,16 @@ from pathlib import Path
 from netboot.deploy import bundle, layout
 from netboot.deploy.fleet import Failed, Far
 
+# The server's own `netboot service` says the same, if it is there.
+NOT_PACKAGED = (
+    f"[ ! -e {layout.PACKAGED} ] || {{ "
+    f"echo '{layout.PACKAGED}: the Debian package {layout.PACKAGE} has the server there; "
+    f"remedy: apt purge {layout.PACKAGE}, or use apt and netboot there' >&2; exit 1; }}"
+)
 # Unpack, make an environment, run pip from its wheel: Debian's Python has no pip. /usr/bin/python3,
 # not the first one in root's PATH, because another user has to be able to run it.
 INSTALL = """set -eu; umask 022
-[ ! -e {packaged} ] || {{ echo '{packaged}: the Debian package {distribution} has the server there;' \\
-    'remedy: apt purge {distribution}' >&2; exit 1; }}
+{not_packaged}
 exec 9>{lock}
 flock -n 9 || {{ echo 'another deploy runs here; wait for it' >&2; exit 1; }}
 release={release}
@@ -30,7 +35,7 @@ ASK_PYTHON = (
 )
 ASK_WHOLE = f"test -e {layout.RELEASES}/{{}}/{layout.COMPLETE_FILE} && echo yes"
 NETBOOT = (
-    f"test -e {layout.CURRENT} || "
+    f"{NOT_PACKAGED}; test -e {layout.CURRENT} || "
     "{ echo 'netboot is not installed there; remedy: fab deploy' >&2; exit 1; }"
     f"; {' '.join(layout.netboot_command(layout.CURRENT))}"
 )
@@ -73,7 +78,7 @@ def _install(far: Far, made: bundle.Bundle) -> None:
     far.tell("installing it")
     far.do(
         INSTALL.format(
-            packaged=layout.PACKAGED,
+            not_packaged=NOT_PACKAGED,
             lock=layout.LOCK,
             release=layout.RELEASES / made.release,
             archive=remote,

@@ -160,13 +160,15 @@ def test_fab_deploy_and_the_package_refuse_each_other(
     with pytest.raises(OperatorError, match="Debian package"):
         service.uninstall(keep_profile=True, say=print)
     text = remote.INSTALL.format(
-        packaged=tmp_path,
+        not_packaged=remote.NOT_PACKAGED.replace("/usr/lib/netboot-classroom", str(tmp_path)),
         distribution="netboot-classroom",
         **dict.fromkeys(("lock", "release", "archive", "images", "name", "complete"), "/none"),
     )
-    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "remedy: apt purge netboot-classroom" in done.stderr and done.stderr.count("\n") == 1
+    asked = f"{remote.NETBOOT} service status".replace("/usr/lib/netboot-classroom", str(tmp_path))
+    for line in (text, asked):
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert "remedy: apt purge netboot-classroom" in done.stderr
     current = tmp_path / "current"
     current.symlink_to("releases/one")
     words = _script("preinst").replace(str(layout.CURRENT), str(current)).replace("#DEBHELPER#", "")
