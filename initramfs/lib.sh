@@ -20,13 +20,15 @@ newline='
 '
 
 # argument KEY: set $value to the value of KEY on the kernel command line, empty if KEY is missing. The
-# last of several values wins, so that appending a word to the command line overrides the others.
+# last of several values wins, so that appending a word to the command line overrides the others. The
+# words that a server has signed for this seat come last (words.sh).
 argument() {
-    local line word
+    local line word more=''
     value=''
     read -r line <"$proc/cmdline"
+    [ ! -e "$run/words" ] || read -r more <"$run/words"
     set -f
-    for word in $line; do
+    for word in $line $more; do
         case $word in "$1="*) value=${word#*=} ;; esac
     done
     set +f
@@ -49,6 +51,7 @@ hide_arguments() {
     done
     set +f
     (umask 022 && echo "$shown" >"$run/cmdline.shown")
+    rm -f "$run/words"
     # ARM has it also in its device tree.
     for file in "$proc/cmdline" "$sys/firmware/devicetree/base/chosen/bootargs"; do
         [ ! -e "$file" ] || mount -o bind "$run/cmdline.shown" "$file" ||

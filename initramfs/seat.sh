@@ -17,7 +17,21 @@ fetch_seat() {
         why="the server gives no files of this PC: $why"
         return 1
     }
+    check_seat || return 1
     set_clock
+}
+
+# check_seat: compare the archive with the digest that the server has signed, if it signs (words.sh).
+# Return false with the reason in $why and $refused.
+check_seat() {
+    local sum
+    [ -n "${files:-}" ] || return 0
+    sum=$(sha256sum <"$seat_archive")
+    [ "${sum%% *}" != "$files" ] || return 0
+    rm -f "$seat_archive"
+    refused="the files of this PC are not those that the server has signed"
+    why=$refused
+    return 1
 }
 
 # fetch_first: get the archive from the first server.

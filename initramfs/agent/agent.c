@@ -12,6 +12,7 @@
 #include "say.h"
 #include "session.h"
 #include "settle.h"
+#include "signed.h"
 #include "status.h"
 #include "types.h"
 #include "url.h"
@@ -31,6 +32,7 @@ static const char usage_text[] =
     "       agent address CARD ADDRESS [MAC]\n"
     "       agent handshake host=HOST port=PORT export=NAME\n"
     "       agent lease URL\n"
+    "       agent verify CERTIFICATE SIGNATURE SHA256\n"
     "       agent status\n"
     "\n"
     "attach: turn the export of the NBD server at HOST into a swap area, print one line, close the\n"
@@ -54,6 +56,7 @@ static const char usage_text[] =
     "server knows the PC, if it is not that of the network card.\n"
     "handshake: ask the server for the export's size, flags and generation.\n"
     "lease: print the boot server's answer at URL, http://ADDRESS[,ADDRESS]:PORT/PATH.\n"
+    "verify: check the signature (a file) of what has this SHA-256, by an X.509 certificate in DER.\n"
     "status: print a line for people, then key=value lines.\n"
     "\n"
     "Environment: NETBOOT_TOKEN opens the export, once. Reports go to NETBOOT_BEACON, such a URL. HOST\n"
@@ -189,6 +192,8 @@ int main(int count, char **arguments)
         return keep_address(arguments[2], arguments[3], arguments[4], arguments[0]);
     if (count == 3 && strcmp(verb, "lease") == 0)
         return lease(arguments[2]);
+    if (count == 5 && strcmp(verb, "verify") == 0)
+        return verify_signature(arguments[2], arguments[3], arguments[4]);
     if (count == 2 && strcmp(verb, "status") == 0)
         return status_show();
     return usage();

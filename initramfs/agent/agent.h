@@ -17,6 +17,7 @@
  *   mapper.c     the kernel's device mapper
  *   crypt.c      encryption of the area
  *   verity.c     verification of a root image
+ *   signed.c     signatures of the boot server
  *   swap.c       the swap header and swapon(2)
  *   area.c       an export from its first connection to its end
  *   settle.c     locked into RAM, hard to kill

@@ -28,7 +28,7 @@ class Loader:
     ``paths`` are its places in the Debian packages ``packages`` of the architecture ``processor``,
     one for each release that has another: the first that exists counts. A ``grub`` is a GRUB or
     loads one, and its files are in a folder for each seat; any other loader is an iPXE. A
-    ``signed`` loader must not be changed by a single byte. ``then`` is the loader that it loads
+    ``signed`` loader must not be changed by a single byte. ``then`` are the programs that it loads
     itself. A ``newest`` loader is of the newest release of Debian if a mirror has it. An ``optional``
     one is not in the packages of every release: without it its PCs begin with the next loader.
     """
@@ -37,7 +37,7 @@ class Loader:
     paths: tuple[str, ...]
     grub: bool = False
     signed: bool = False
-    then: str = ""
+    then: tuple[str, ...] = ()
     processor: Processor = AMD64
     newest: bool = False
     optional: bool = False
@@ -61,7 +61,14 @@ LOADERS = {  # by the names under which they are served
         ("usr/lib/shim/shimx64.efi.signed",),
         grub=True,
         signed=True,
-        then="grubx64.efi",
+        then=("grubx64.efi", "mmx64.efi"),
+    ),
+    # shim starts it, signed as shim itself, if it refuses the next program: a person may enrol a key.
+    "mmx64.efi": Loader(
+        ("shim-helpers-amd64-signed",),
+        ("usr/lib/shim/mmx64.efi.signed",),
+        grub=True,
+        signed=True,
     ),
     "grubx64.efi": Loader(
         ("grub-efi-amd64-signed",),
@@ -83,6 +90,15 @@ TOOLS = {
     "memtest86.efi": Loader(("memtest86+",), ("boot/mt86+x64", "boot/memtest86+x64.efi")),
 }
 
+# The operator's own signed image (unified.py), and what shim needs to start it, in a folder of their
+# own: shim asks for a fixed name beside itself. Each file with that of the build, if there is one.
+OWN_SHIM, OWN_IMAGE = "secure/shimx64.efi", "secure/grubx64.efi"
+OWN_FILES = {OWN_SHIM: "shimx64.efi", "secure/mmx64.efi": "mmx64.efi", OWN_IMAGE: ""}
+
+GIVEN_FOLDER = (
+    "loader/"  # of the operator's own loaders (given.py), below the TFTP root and in URLs
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -90,8 +106,8 @@ class Architecture:
 
     ``code`` is the value of option 93. ``loaders`` (keys of LOADERS) are the loaders that such a PC
     can run, in the order of trial: the first uses the firmware's own network driver. ``native`` is
-    the loader with drivers of its own, ``signed`` the one for Secure Boot; both are empty if there
-    is none. ``grub`` is GRUB's name of the platform if one of the loaders is a GRUB. ``processors``
+    the loader with drivers of its own, ``signed`` Debian's for Secure Boot, ``own`` the one for a key
+    of the operator's; each is empty if there is none. ``grub`` is GRUB's name of the platform if one of the loaders is a GRUB. ``processors``
     are those that such a PC may have, the best one first. ``ouis`` are the beginnings of MAC
     addresses by which to recognise PCs whose firmware claims to be a BIOS.
     """
@@ -103,6 +119,7 @@ class Architecture:
     native: str = ""
     signed: str = ""
     grub: str = ""
+    own: str = ""
     processors: tuple[Processor, ...] = (AMD64,)
     ouis: tuple[str, ...] = ()
 
@@ -116,21 +133,34 @@ class Architecture:
         return UNIFIED in self.loaders and processor in (row.name for row in self.processors)
 
     def loader_at(
-        self, attempt: int, wanted: str, *, proxy: bool, lacks: Collection[str] = ()
+        self,
+        attempt: int,
+        wanted: str,
+        *,
+        proxy: bool,
+        lacks: Collection[str] = (),
+        given: str = "",
     ) -> str:
         """Return the loader of attempt number ``attempt``, counted from 0.
 
-        ``wanted`` (native, signed) selects the first one. A signed GRUB ignores the offer of a
+        ``wanted`` (native, signed, own) selects the first one. A signed GRUB ignores the offer of a
         ``proxy``, so in proxy mode it is only used if it is wanted. ``lacks`` are the optional
-        loaders that the build has not.
+        loaders that the server has not. ``given`` is the operator's own shim: all PCs that can run it
+        get it first, because it starts with Secure Boot and without.
         """
         there = [name for name in self.loaders if name not in lacks]
-        first = {"native": self.native, "signed": self.signed}.get(wanted) or there[0]
+        if given and self.own:
+            there.insert(0, given)
+        chosen = {"native": self.native, "signed": self.signed, "own": self.own}.get(wanted)
+        first = chosen if chosen in there else there[0]
         tried = [name for name in there if name == first or not proxy or name != self.signed]
         return tried[(tried.index(first) + attempt) % len(tried)]
 
 
-_X64 = (("snponly.efi", "ipxe.efi", "shimx64.efi"), "ipxe.efi", "shimx64.efi", "x86_64-efi")
+# Firmware that does not know shim's key may know the operator's, so it gets the image itself.
+_OWN = (OWN_SHIM, OWN_IMAGE)
+_IPXE = ("snponly.efi", "ipxe.efi")
+_X64 = ((*_IPXE, *_OWN, "shimx64.efi"), "ipxe.efi", "shimx64.efi", "x86_64-efi", OWN_SHIM)
 
 # The boot ROM of the first Pis asks for this file, whatever the answer; later ones ask for others.
 BOOTCODE = "bootcode.bin"
@@ -170,7 +200,9 @@ ARCHITECTURES = (
     # RFC 4578 says "EFI BC" for 7 and "EFI x86-64" for 9, and an erratum swaps them: both mean x64.
     Architecture(9, "uefi-x64-bc", Firmware.UEFI, *_X64),
     # Debian's GRUBs cannot load over HTTP.
-    Architecture(16, "uefi-x64-http", Firmware.UEFI_HTTP, ("snponly.efi", "ipxe.efi"), "ipxe.efi"),
+    Architecture(
+        16, "uefi-x64-http", Firmware.UEFI_HTTP, (*_IPXE, *_OWN), "ipxe.efi", own=OWN_SHIM
+    ),
     Architecture(11, "uefi-arm64", Firmware.UEFI, _ARM64, processors=(ARM64,)),
     Architecture(19, "uefi-arm64-http", Firmware.UEFI_HTTP, _ARM64, processors=(ARM64,)),
     RASPBERRY_PI,
@@ -196,6 +228,11 @@ def parse(text: str) -> Architecture:
     return found
 
 
+def is_loader(name: str) -> bool:
+    """Return True for a program that firmware or shim loads: it is the same for all PCs, no secret."""
+    return name in LOADERS or name in OWN_FILES or name.startswith(GIVEN_FOLDER)
+
+
 def is_grub(loader: str) -> bool:
     """Return True if the loader of this name is a GRUB or loads one."""
     return loader in LOADERS and LOADERS[loader].grub
@@ -210,5 +247,5 @@ def loaders_for(processors: Collection[str]) -> dict[str, Loader]:
         for name in row.loaders
     }
     names &= set(LOADERS)  # the others are made here, or are a Pi's and the operator's
-    names |= {LOADERS[name].then for name in names} - {""}
+    names |= {each for name in names for each in LOADERS[name].then}
     return {name: LOADERS[name] for name in sorted(names)}

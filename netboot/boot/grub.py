@@ -36,7 +36,8 @@ def is_needed(name: str) -> bool:
 
     GRUB looks for lists of its modules, which it contains, and shim for lists of later revocations.
     """
-    return not name.endswith(".lst") and not name.startswith(("revocations", "shim_certificate"))
+    own = name.rpartition("/")[2]
+    return not own.endswith(".lst") and not own.startswith(("revocations", "shim_certificate"))
 
 
 def aimed(image: bytes, server: str, platform: str) -> bytes:

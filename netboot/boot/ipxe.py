@@ -28,6 +28,8 @@ OWN_KIND = (
     "iseq ${platform}-${buildarch} efi-i386 && set kind uefi-ia32 ||",
 )
 OWN_SCRIPT = f"boot/{OWN_MAC}/${{kind}}.ipxe"
+# Debian's shim, with which iPXE has the firmware trust Debian's kernel: here it is no loader.
+KERNEL_SHIM = "kernel-shim.efi"
 OWN_RAM = f"?modules={OWN_MODULES}"
 USER = "netboot"  # HTTP wants a name beside a password
 RETRY_SECONDS = 3
@@ -201,7 +203,11 @@ def render(
             *([] if offered is None else [menu.key_line(offered)]),
             ":retry",
             *_choice(plan),
-            *(line for images in plan.images for line in _load(images, arguments, base_url, other)),
+            *(
+                line
+                for images in plan.images
+                for line in _load(images, arguments, base_url, other, shimmed=plan.shimmed)
+            ),
             ":failed",
             f"echo netboot: download failed, next try in {RETRY_SECONDS} s",
             *splash.lines(plan.seat, "failed", RETRY_SECONDS),
@@ -275,10 +281,14 @@ def _choice(plan: BootPlan) -> Iterator[str]:
     yield "goto retry"
 
 
-def _load(images: Images, arguments: tuple[str, ...], base_url: str, other: str) -> Iterator[str]:
+def _load(
+    images: Images, arguments: tuple[str, ...], base_url: str, other: str, *, shimmed: bool
+) -> Iterator[str]:
     """Yield the lines that load and start one kernel.
 
     EFI kernels find an initrd by the name given with ``initrd=``; BIOS kernels ignore that word.
+    ``shimmed``: with Secure Boot iPXE needs a shim to start it, and without it fetches none. A network
+    card's own iPXE may not know the command.
     """
     kernel, *initrds = (
         hidden(f"{base_url}/{path}") for path in (images.kernel_path, *images.initrd_paths)
@@ -289,6 +299,8 @@ def _load(images: Images, arguments: tuple[str, ...], base_url: str, other: str)
     patience = _patience(other)
     yield f"kernel {patience}{kernel} {' '.join(words)} || goto failed"
     yield from (f"initrd {patience}{url} || goto failed" for url in initrds)
+    if shimmed:
+        yield f"shim {patience}{base_url}/boot/{KERNEL_SHIM} ||"
     yield "boot || goto failed"
 
 

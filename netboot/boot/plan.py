@@ -64,6 +64,7 @@ class BootPlan:
     unified: bool  # everything in one file, which is the boot file
     swap_export: str
     by_grub: bool  # instead of by an iPXE
+    shimmed: bool  # by an iPXE that may need a shim for the kernel
     # Made on demand: DHCP does not need them, and has to answer thousands of packets in a second.
     _images: Callable[[], tuple[Images, ...]] = field(repr=False)
     _arguments: Callable[[], tuple[str, ...]] = field(repr=False)
@@ -152,6 +153,7 @@ def boot_plan(
     trees: Mapping[str, HashTree] = MappingProxyType({}),
     versions: RootVersions = no_root_version,
     lacks: Collection[str] = (),
+    given: str = "",
 ) -> BootPlan:
     """Decide what ``client`` boots from the server whose address towards it is ``server``.
 
@@ -163,12 +165,13 @@ def boot_plan(
     ``versions`` returns the current version of a root image by its name, None if there is none. It
     is called as late as the kernel command line is made.
     ``attempt``: how many of its loaders have failed (netboot.boot.attempts). ``lacks``: the optional
-    loaders that the server has not.
+    loaders that the server has not. ``given``: the operator's own shim, empty if there is none.
     """
     script = f"{client.arch.name}.ipxe"
     export = swap_export(client.mac)
     proxy = profile.dhcp.mode == "proxy"
-    loader = client.arch.loader_at(attempt, seat.boot.loader, proxy=proxy, lacks=lacks)
+    wanted = seat.boot.loader
+    loader = client.arch.loader_at(attempt, wanted, proxy=proxy, lacks=lacks, given=given)
     own = loader == UNIFIED  # made for this seat only
     if own:
         loader = image_name(client.arch.processors[0].name, loader)
@@ -186,6 +189,7 @@ def boot_plan(
         unified=own and client.stage is Stage.FIRMWARE,
         swap_export=export,
         by_grub=client.stage is Stage.FIRMWARE and is_grub(loader),
+        shimmed=bool(given and client.arch.own),
         _images=partial(
             _images, profile, seat, client, f"boot/{keys.session}", slices, initrds, versions
         ),

@@ -57,6 +57,11 @@ BOOT = StageGroup(
             "file was refused, and the message gives the reason.",
         ),
         EventStage(
+            "secure",
+            "A PC with Secure Boot runs the image that this server has signed, and gets the words of its "
+            "seat, signed too.",
+        ),
+        EventStage(
             "wait",
             "The PC waits for its turn to download: seconds, and the number of PCs before it.",
             "If the wire is faster than `http.rate` says, raise it.",
@@ -205,6 +210,12 @@ LINUX = StageGroup(
         EventStage("init:zswap", "Compression in RAM is set up, or off and why."),
         EventStage("init:network", "The network port has a link and an address."),
         EventStage(
+            "init:words",
+            "A PC that a signed image started has the words of its seat, and their signature is right. Or "
+            "it asks again.",
+            "If the PC asks again, check that the server runs and that HTTP reaches it.",
+        ),
+        EventStage(
             "init:clock",
             "The PC's clock was wrong by more than a minute, and shows the server's time now.",
             "If it is so at each boot, the battery of the PC's clock is empty.",
@@ -272,8 +283,8 @@ LINUX = StageGroup(
 
 FAILURES = StageGroup(
     "Failures",
-    "The PC reports these stages, except for `failed:loader`, `failed:memory` and `failed:version` (the boot "
-    "server). After a failure in the initramfs the PC opens a rescue shell or reboots, as `boot.on_failure` says.",
+    "The PC reports these stages, except for `failed:loader`, `failed:memory`, `failed:secure` and "
+    "`failed:version` (the boot server). After a failure in the initramfs the PC opens a rescue shell or reboots, as `boot.on_failure` says.",
     (
         EventStage(
             "failed:loader",
@@ -291,6 +302,12 @@ FAILURES = StageGroup(
             "The root image that the profile names has no version that this PC can boot; the message tells "
             "why. The PC's screen says so, and it asks again every 30 s.",
             "Build or update the image (`netboot image`); the server needs no restart.",
+        ),
+        EventStage(
+            "failed:secure",
+            "A PC runs a signed image that is not the one that this server has now, so it got no words.",
+            "Boot the PC again. If that does not help, somebody else serves it an older image: look for "
+            "another TFTP or DHCP server.",
         ),
         EventStage(
             "failed:start",
@@ -316,6 +333,12 @@ FAILURES = StageGroup(
             "failed:network",
             "The port has no link for 20 s, or the PC has no address.",
             "Check the cable, the switch port and the DHCP server.",
+        ),
+        EventStage(
+            "failed:words",
+            "A PC that a signed image started got no words of its seat, or words that this server has not "
+            "signed. It cannot report so itself: its screen has the reason.",
+            "Boot the PC again. If that does not help, look for another server that answers it.",
         ),
         EventStage(
             "failed:images",
@@ -447,7 +470,7 @@ BY_NAME = {stage.name: stage for group in GROUPS for stage in group.stages}
 # What the server itself saw or computed. Nobody else may say so; a played PC reports ``storm``.
 OF_SERVER = frozenset(stage.name for group in (BOOT, PAGES) for stage in group.stages) - {
     "storm"
-} | {"kernel", "failed:loader", "failed:memory", "failed:version"}
+} | {"kernel", "failed:loader", "failed:memory", "failed:secure", "failed:version"}
 PAGES_PREFIX = "pages:"
 
 

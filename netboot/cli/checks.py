@@ -167,8 +167,24 @@ def check_paths(source: Path, profile: "Profile") -> None:
             image_version(kernel)
         except OperatorError as error:
             raise OperatorError(f"{key}: {error}") from None
+    if profile.boot.loader_files is not None:
+        _check_loader_files(f"{source}: key 'boot.loader_files'", Path(profile.boot.loader_files))
     if profile.boot.raspberry_pi is not None:
         check_folder(f"{source}: key 'boot.raspberry_pi'", Path(profile.boot.raspberry_pi))
+
+
+def _check_loader_files(key: str, folder: Path) -> None:
+    from netboot.boot.given import shim_of
+
+    check_folder(key, folder)
+    names = sorted(path.name for path in folder.iterdir())
+    if not shim_of(names):
+        found = ", ".join(names[:8]) or "nothing"
+        raise OperatorError(
+            f"{key}: expected iPXE's shim and its iPXE in {folder}, such as snponly-shimx64.efi and "
+            f"snponly.efi; found {found}",
+            hint="unpack them from https://github.com/ipxe/ipxe/releases (x86_64-sb)",
+        )
 
 
 def check_roots(profile: "Profile", roots: Path, images: Path | None) -> None:

@@ -14,6 +14,7 @@ import netboot
 from netboot.cli import (
     backup,
     image,
+    keys,
     lab,
     looking,
     ordering,
@@ -74,6 +75,7 @@ app.add_typer(about)
 app.add_typer(image.app, name="image")
 app.add_typer(persist.app, name="persist")
 app.add_typer(secret.app, name="secret")
+app.add_typer(keys.app, name="keys")
 app.add_typer(service.app, name="service")
 app.add_typer(panel.app, name="panel")
 

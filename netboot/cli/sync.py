@@ -87,7 +87,11 @@ def sync(
 
 def _left_out(profile: "Profile") -> list[str]:
     """Return the paths in a profile that its servers have of their own."""
-    named = [profile.boot.kernel or "", str(profile.boot.raspberry_pi or "")]
+    named = [
+        profile.boot.kernel or "",
+        str(profile.boot.raspberry_pi or ""),
+        profile.boot.loader_files or "",
+    ]
     return sorted({*profile.images, *(each for each in named if each.startswith("/"))})
 
 

@@ -32,7 +32,7 @@ from netboot.pages.upgrade import server_of
 from netboot.profile import file as profile_file
 from netboot.profile.stores import parse_store
 from netboot.roots.uses import USES_FILE
-from netboot.serve import draining, next_boot
+from netboot.serve import draining, next_boot, own_keys
 from netboot.serve.room_pages import pages_name
 from netboot.serve.secret import SECRET_FILE, Secrets, alone, load_secrets
 from netboot.serve.services import CLOCK_FILE, LEASES_FILE
@@ -49,6 +49,7 @@ STATE_FILES = (
     next_boot.FILE,
     draining.FILE,
     CLOCK_FILE,
+    *own_keys.FILES,
 )
 NAMES = (PROFILE_FILE, *(FOLDER + name for name in STATE_FILES))
 # Of all members together. 1,000 seats with ten areas each have 6 MB of leases.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netboot.boot.arch import BOOTCODE, LOADERS
+from netboot.boot.arch import BOOTCODE, is_loader
 from netboot.boot.grub import CONFIG_SUFFIX
 from netboot.feed.records import Event
 
@@ -27,7 +27,7 @@ def is_step(event: Event) -> bool:
 
 def is_loader_file(name: str) -> bool:
     """Return True if a boot file is a loader or its script, and no part of the system."""
-    return name in LOADERS or name == BOOTCODE or name.endswith((".ipxe", CONFIG_SUFFIX))
+    return is_loader(name) or name == BOOTCODE or name.endswith((".ipxe", CONFIG_SUFFIX))
 
 
 def figure(data: dict[str, Any], key: str) -> float | None:

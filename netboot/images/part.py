@@ -176,7 +176,7 @@ def _make(part: Part, folder: Path, cache: Cache, progress: Progress) -> None:
     common = list(initramfs.records(sources, busybox, agent, linux))
     common.append(initramfs.build_record(part.key))
     rows, contents = {}, {}
-    sliced = () if part.processor.stub else divide(linux.modules, linux.builtin)
+    sliced = divide(linux.modules, linux.builtin) if part.processor.sliced else ()
     for name, row, chosen in sliced:
         rows[name] = replace(row, lacks=_lacks(chosen, firmware))
         contents[slices.file_of(name)] = chosen

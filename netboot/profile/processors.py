@@ -14,7 +14,8 @@ class Processor:
     ``name`` is Debian's name (dpkg-architecture(1)), ``kernel`` the package with its kernel,
     ``compiler`` a C compiler in the package ``compiler_package``, ``musl`` the folder below
     /usr/lib and /usr/include in which musl-dev has its C library. With a ``stub`` (a file of
-    systemd's), a PC without iPXE gets kernel and initramfs in one file (boot/unified.py).
+    systemd's), kernel and initramfs can be in one file (boot/unified.py). ``sliced``: a PC with iPXE
+    gets the parts of the initramfs that it needs.
     ``last_release`` is the last Debian that has this kernel, empty if the newest has it.
     """
 
@@ -24,6 +25,7 @@ class Processor:
     compiler_package: str
     musl: str
     stub: str = ""
+    sliced: bool = True
     last_release: str = ""
 
 
@@ -33,6 +35,7 @@ AMD64 = Processor(
     "x86_64-linux-gnu-gcc",
     "gcc-x86-64-linux-gnu",
     "x86_64-linux-musl",
+    stub="linuxx64.efi.stub",
 )
 # Every x86 since the Pentium Pro of 1995 has PAE, except some Pentium M. The compiler's name does
 # not begin with Debian's name of the architecture.
@@ -52,6 +55,7 @@ ARM64 = Processor(
     "gcc-aarch64-linux-gnu",
     "aarch64-linux-musl",
     stub="linuxaa64.efi.stub",
+    sliced=False,
 )
 
 PROCESSORS = (AMD64, I386, ARM64)

@@ -170,9 +170,10 @@ class SeatBoot(Overridable):
     """The reaction of a PC to a failed boot. rescue: open a shell on its screen; reboot: try again.
     Default: rescue.
     """
-    loader: Literal["auto", "ipxe", "native", "signed"] = "auto"
+    loader: Literal["auto", "ipxe", "native", "own", "signed"] = "auto"
     """The program that a PC starts first. auto: the network card's own iPXE if it can fetch by
-    HTTP, else ours; ipxe: always ours; native: ours with its own network drivers; signed: Debian's
+    HTTP, else ours; ipxe: always ours; native: ours with its own network drivers; own: Debian's shim
+    and an image that this server signs, for Secure Boot, after `netboot keys init`; signed: Debian's
     shim and GRUB, for Secure Boot, which needs full mode. Default: auto.
     """
 
@@ -194,6 +195,11 @@ class Boot(SeatBoot):
     Without this key: Debian's default kernel, such as linux-image-amd64.
     """
 
+    loader_files: Folder | None = None
+    """A folder with signed loaders of your own for Secure Boot: iPXE's shim and its iPXE, such as
+    snponly-shimx64.efi and snponly.efi. All UEFI PCs of 64 bits (x86) get them first. Without this
+    key they get Debian's iPXE first, which is not signed.
+    """
     raspberry_pi: Folder | None = None
     """A folder with the boot files of the Raspberry Pi Foundation. Without this key the server does
     not answer Raspberry Pis.

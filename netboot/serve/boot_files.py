@@ -1,18 +1,30 @@
 """The boot files of a room: what ``netboot build`` made, and what is made of it for the room."""
 
+import contextlib
 import logging
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from netboot.boot import unified
-from netboot.boot.arch import BY_NAME, LOADERS, TOOLS, UNIFIED
+from netboot.boot.arch import (
+    ARCHITECTURES,
+    BY_NAME,
+    GIVEN_FOLDER,
+    LOADERS,
+    OWN_FILES,
+    OWN_IMAGE,
+    TOOLS,
+    UNIFIED,
+)
 from netboot.boot.client import Client, Stage
+from netboot.boot.given import AUTOEXEC, shim_of
+from netboot.boot.ipxe import KERNEL_SHIM
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE
 from netboot.boot.slices import Catalogue
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
 from netboot.images.manifest import read
-from netboot.profile.processors import BY_NAME as PROCESSORS
 from netboot.profile.profile import Profile
 from netboot.roots.checks import kernels_of
 
@@ -26,7 +38,9 @@ class BootFiles:
     """The files in ``images``, a folder that ``netboot build`` filled for this profile.
 
     ``images`` is None if another server boots the PCs. ``initrds`` are further initramfs files for
-    every PC, by name. ``lacks``: optional loaders that the build has not (``lacking``).
+    every PC, by name. ``lacks``: loaders that there are not: optional ones that the build has not
+    (``lacking``), and those for a key of the operator's without such a key. ``own``: the images that
+    are signed with it, by the address of ours that each names.
     """
 
     images: Path | None
@@ -34,10 +48,32 @@ class BootFiles:
     initrds: dict[str, Path] = field(default_factory=dict)
     catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by processor
     templates: dict[str, Path] = field(default_factory=dict)  # of unified images, by processor
-    lacks: frozenset[str] = frozenset()
+    lacks: frozenset[str] = frozenset(OWN_FILES)
+    own: dict[IPv4Address, Path] = field(default_factory=dict)
+    given: str = field(init=False)  # the shim among the operator's own loaders; empty for none
 
-    def path(self, name: str) -> Path | None:
-        """Return the path of the boot image ``name``, or None if there is none."""
+    def __post_init__(self) -> None:
+        folder, name = self.profile.boot.loader_files, ""
+        if folder is not None:
+            with contextlib.suppress(OSError):  # told before the start (netboot.cli.checks)
+                name = shim_of([path.name for path in Path(folder).iterdir()])
+        self.given = name and f"{GIVEN_FOLDER}{name}"
+
+    def path(self, name: str, server: IPv4Address | None = None) -> Path | None:
+        """Return the path of the boot image ``name``, or None if there is none.
+
+        ``server`` is the address of ours that was asked; without it any counts.
+        """
+        if name == OWN_IMAGE:
+            return next(iter(self.own.values()), None) if server is None else self.own.get(server)
+        if name in OWN_FILES:
+            if name in self.lacks or self.images is None:
+                return None
+            return self.images / OWN_FILES[name]
+        if name.startswith(GIVEN_FOLDER):
+            return self._given(name.removeprefix(GIVEN_FOLDER))
+        if name == KERNEL_SHIM:
+            return self.images and self.images / "shimx64.efi"
         processor, _, own = name.rpartition("/")
         catalogue = self.catalogues.get(processor, Catalogue())
         files = (KERNEL_FILE, INITRAMFS_FILE, *catalogue.files())
@@ -45,6 +81,14 @@ class BootFiles:
         if is_shared or (processor in self.profile.boot.architectures and own in files):
             return None if self.images is None else self.images / name
         return self.initrds.get(name)
+
+    def _given(self, name: str) -> Path | None:
+        """Return the path of a file in the operator's own folder, or None."""
+        folder = self.profile.boot.loader_files
+        if folder is None or "/" in name or "\0" in name:
+            return None
+        path = Path(folder) / name
+        return path if path.suffix == ".efi" and path.is_file() else None
 
     def size(self, name: str) -> int:
         """Return the size of a boot image in bytes; 0 if there is none."""
@@ -59,7 +103,8 @@ class BootFiles:
         """Return True if there may be a boot file ``name``, for all seats or for each its own."""
         processor, _, own = name.partition("/")
         is_unified = own == UNIFIED and processor in self.profile.boot.architectures
-        return is_unified or ipxe_client("", name) is not None or self.path(name) is not None
+        is_script = ipxe_client("", name) is not None or name == AUTOEXEC
+        return is_unified or is_script or self.path(name) is not None
 
     def make_templates(self, folder: Path) -> None:
         """Write the part of the unified images that all seats share into ``folder``.
@@ -68,7 +113,7 @@ class BootFiles:
         image, with a warning: seats that wait for their pages come first.
         """
         for name in self.profile.boot.architectures:
-            if self.images is None or not PROCESSORS[name].stub:
+            if self.images is None or not any(row.is_unified_for(name) for row in ARCHITECTURES):
                 continue
             own = self.images / name
             files = (own / STUB_FILE, own / KERNEL_FILE, own / INITRAMFS_FILE)
@@ -87,12 +132,13 @@ class BootFiles:
 
 
 def lacking(images: Path) -> frozenset[str]:
-    """Return the optional loaders that the build in the folder ``images`` has not.
+    """Return the loaders that are not there, before an own key has made some (``OwnImages``).
 
-    Its release of Debian has none, or an older netboot made it.
+    Optional ones of the build in the folder ``images``: its release of Debian has none, or an older
+    netboot made it.
     """
     optional = (name for name, row in LOADERS.items() if row.optional)
-    return frozenset(name for name in optional if not (images / name).exists())
+    return frozenset(OWN_FILES).union(name for name in optional if not (images / name).exists())
 
 
 def ipxe_client(mac: str, script_name: str) -> Client | None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from netboot.boot import arch as architectures
-from netboot.boot import grub, raspberry, seat_files, ticket
-from netboot.boot.arch import LOADERS, Architecture, Firmware, is_grub
-from netboot.boot.client import Client
+from netboot.boot import grub, own_image, raspberry, seat_files, ticket
+from netboot.boot.arch import LOADERS, OWN_FILES, Architecture, Firmware, is_grub
+from netboot.boot.client import Client, Stage
 from netboot.boot.events import Journal
 from netboot.boot.host_key import HostKey
 from netboot.boot.plan import (
@@ -101,7 +101,7 @@ class _Rehearsal:
         self._server = server
         self._room = Room(
             profile,
-            BootFiles(Path(), profile),
+            BootFiles(Path(), profile, lacks=frozenset()),
             bytes(ticket.SECRET_BYTES),
             Journal(),
             LeaseTable(capacity_bytes=0),
@@ -119,6 +119,8 @@ class _Rehearsal:
         self._room.fetched(self._mac, self._loader)
         if self._firmware.arch.firmware is Firmware.RASPBERRY_PI:
             parts += self._files_of_a_pi()
+        elif self._loader in OWN_FILES:
+            parts.append(self._words())
         else:
             parts += self._grub() if is_grub(self._loader) else self._ipxe_and_scripts()
         if has_own_files(self._profile.seat_of(self._mac)):
@@ -153,6 +155,16 @@ class _Rehearsal:
         yield f"TFTP read of {first}", _text(self._tftp.script(first, self._server))
         text = self._room.script(self._mac, script, self._server)
         yield f"HTTP GET /boot/{self._mac}/{script}", text or ""
+
+    def _words(self) -> tuple[str, str]:
+        """Return what a signed image is told."""
+        plan = self._room.plan_of(
+            Client(self._mac, self._firmware.arch, Stage.FIRMWARE), self._server
+        )
+        files = "<SHA-256>" if has_own_files(plan.seat) else ""
+        words = own_image.seat_words(plan, files)
+        text = own_image.document("<number>", self._mac, "<image>", words)
+        return f"HTTP GET /words/{self._mac}, by /init, after the signature", text.decode()
 
     def _own_files(self) -> tuple[str, str]:
         """Return the names of the seat's own files. Some hold secrets."""

@@ -15,13 +15,14 @@ from netboot.boot.admission import Admission
 from netboot.boot.arch import (
     ARCHITECTURES,
     BY_OUI,
-    LOADERS,
     UNIFIED,
     Architecture,
     Firmware,
+    is_loader,
 )
 from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.events import BootEvent, Journal
+from netboot.boot.given import AUTOEXEC, render_autoexec
 from netboot.boot.host_key import host_key
 from netboot.boot.keyring import Keyring
 from netboot.boot.plan import (
@@ -183,6 +184,8 @@ class Room:
         the seat wait and ask again instead, and no boot begins. If it does not ``begins`` one, it is
         only as long as the script would be.
         """
+        if name == AUTOEXEC and self.files.given:
+            return render_autoexec(self.base_url(server), self.other_url(server))
         client = ipxe_client(mac, name)
         if client is None or self.files.images is None:
             return None
@@ -321,6 +324,7 @@ class Room:
             trees=self.trees,
             versions=self.shelf.boots,
             lacks=self.files.lacks,
+            given=self.files.given,
         )
 
     def begun(self, mac: str) -> None:
@@ -338,7 +342,7 @@ class Room:
         """Tell that a boot file is missing, once a minute for a machine. ``mac`` may be empty."""
         if is_played(mac):
             return
-        if name in LOADERS or self.files.may_exist(name):
+        if is_loader(name) or self.files.may_exist(name):
             cause = "run 'netboot build'"
         elif mac[:8] in BY_OUI:
             cause = "copy it to the folder of boot.raspberry_pi"
@@ -358,7 +362,7 @@ class Room:
             return
         self.journal.prove(mac)
         self.silence.fetched(mac, name, time.monotonic())
-        if name in LOADERS:
+        if is_loader(name):
             seat.attempts.loaded(time.monotonic())
         else:
             self.admission.fetched(mac, self.files.size(name))
@@ -523,9 +527,9 @@ class Room:
 
     # Files.
 
-    def file(self, name: str) -> Path | None:
-        """Return the path of the boot image ``name``, or None if there is none."""
-        return self.files.path(name)
+    def file(self, name: str, server: IPv4Address | None = None) -> Path | None:
+        """Return the path of a boot image (see ``BootFiles.path``), or None if there is none."""
+        return self.files.path(name, server)
 
     def is_boot_file(self, name: str) -> bool:
         """Return True if there may be a boot file ``name``, for all seats or for each its own."""

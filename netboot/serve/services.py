@@ -42,6 +42,8 @@ from netboot.serve.http.server import HttpServer
 from netboot.serve.identity import Identity
 from netboot.serve.next_boot import NextBoots
 from netboot.serve.noticing import Noticing
+from netboot.serve.own_boot import OwnBoot, OwnImages
+from netboot.serve.own_keys import OwnKeys
 from netboot.serve.page_events import PageEvents
 from netboot.serve.room import Room
 from netboot.serve.room_pages import RoomPages, open_images
@@ -112,6 +114,7 @@ class Services:
             uses=Uses(None if images is None else state, self._clock.now),
             next_boots=NextBoots(None if images is None else state),
         )
+        self._own_images = OwnImages(self._room.files, OwnKeys(state))
         self._secret = SecretFollower(path, self._room.keys, secrets, self._clock.now)
         self._dhcp: DhcpServer | None = None
         self._feed: FeedService | None = None
@@ -139,6 +142,7 @@ class Services:
         images: dict[str, ImageFile] = {}
         if not self._swap_only:
             await asyncio.to_thread(self._room.files.make_templates, self._state)
+            await asyncio.to_thread(self._own_images.make, addresses)
             images = await asyncio.to_thread(open_images, self._profile, self._state, self._room)
         self._content = content = RoomPages(
             self._profile,
@@ -165,6 +169,7 @@ class Services:
             port=self._profile.http.port,
             orders=feed.orders,
             panels=feed.door,
+            words=OwnBoot(self._room, self._own_images),
             holder=self._identity.holder_of,
         )
         self._running.push_async_callback(http.stop)
@@ -182,6 +187,7 @@ class Services:
         self._keep_running(Noticing(self._room).run())
         if not self._swap_only:
             self._watch_uses(pages)
+            following.add(self._sign_for)
             await self._invite(pages, lambda tftp: feed.count(http, tftp))
         following.add(self._announcer.follow)
         self._announcer.follow(interfaces)
@@ -192,6 +198,10 @@ class Services:
         task = asyncio.get_running_loop().create_task(work)
         faults.watch(task)
         self._running.callback(task.cancel)
+
+    def _sign_for(self, interfaces: Sequence[Interface]) -> None:
+        """Make signed images for the addresses that we have now; other work goes on."""
+        self._keep_running(asyncio.to_thread(self._own_images.make, addresses_of(interfaces)))
 
     def standing(self) -> Standing:
         """Return how the room stands: seats of each state, and in trouble. All 0 before the start."""

@@ -11,8 +11,17 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from netboot.boot import grub, ipxe, raspberry, ticket, unified
-from netboot.boot.arch import BY_GRUB, BY_OUI, LOADERS, RASPBERRY_PI, is_grub
+from netboot.boot import given, grub, ipxe, raspberry, ticket, unified
+from netboot.boot.arch import (
+    BY_GRUB,
+    BY_OUI,
+    GIVEN_FOLDER,
+    LOADERS,
+    OWN_FILES,
+    OWN_IMAGE,
+    RASPBERRY_PI,
+    is_grub,
+)
 from netboot.boot.client import Client, Stage, is_played
 from netboot.boot.plan import ANY_SCRIPT, INITRAMFS_FILE, KERNEL_FILE, image_name
 from netboot.errors import Ignored
@@ -65,8 +74,12 @@ class TftpFiles:
         if path == grub.FIRST_FILE:
             return grub.render_first().encode()
         who, name = ticket.split(path.removeprefix(HTTP_FOLDER))
+        if name in OWN_FILES:
+            return self._own(name, server, client)
         if name in LOADERS:
             return self._loader(name, server)
+        if name.startswith(GIVEN_FOLDER) and not name.endswith(SCRIPT_SUFFIX):
+            return self.room.file(name, server)
         if not path.startswith(HTTP_FOLDER) or name.endswith(SCRIPT_SUFFIX):
             return self.script(name, server)
         return self._file_of_a_seat(who, name, server, client)
@@ -77,7 +90,7 @@ class TftpFiles:
         is_configuration = name.endswith(grub.CONFIG_SUFFIX)
         if not (is_configuration or self.room.is_boot_file(name)):
             return None
-        file, seat = self.room.file(name), who
+        file, seat = self.room.file(name, server), who
         if client is not None:
             if not is_played(who) and self.room.is_awaited(client):
                 return NOT_YET
@@ -96,8 +109,18 @@ class TftpFiles:
             return NOT_ITS_TURN
         return WithEnd(*made)
 
+    def _own(
+        self, name: str, server: IPv4Address, client: IPv4Address | None
+    ) -> Path | Ignored | None:
+        """Return a file for Secure Boot with a key of the operator's; the large one in its turn."""
+        file = self.room.file(name, server)
+        seat = None if client is None or file is None else self.room.identity.mac_of(client)
+        if name != OWN_IMAGE or seat is None:
+            return file
+        return file if self.room.may_download(seat, name, PATIENCE_SECONDS) else NOT_ITS_TURN
+
     def _loader(self, name: str, server: IPv4Address) -> bytes | Path | None:
-        file = self.room.file(name)
+        file = self.room.file(name, server)
         if file is not None and is_grub(name) and not LOADERS[name].signed:
             return self._aimed(file, server)
         return file
@@ -153,7 +176,7 @@ class TftpFiles:
             plan = self.room.plan_of(Client(mac, RASPBERRY_PI, Stage.FIRMWARE), server)
             return (unified.command_line(plan) + "\n").encode()
         if name in (KERNEL_FILE, INITRAMFS_FILE):
-            return self.room.file(image_name(raspberry.PROCESSOR, name))
+            return self.room.file(image_name(raspberry.PROCESSOR, name), server)
         return None
 
     def script(self, name: str, server: IPv4Address) -> bytes | None:
@@ -161,6 +184,8 @@ class TftpFiles:
         room = self.room
         if name == ANY_SCRIPT:
             return ipxe.render_any(room.base_url(server), room.other_url(server)).encode()
+        if name == given.AUTOEXEC and room.files.given:
+            return given.render_autoexec(room.base_url(server), room.other_url(server)).encode()
         if ipxe_client("", name) is None:
             return None
         return ipxe.render_chain(name, room.base_url(server), room.other_url(server)).encode()

@@ -1,6 +1,16 @@
 """Attempts: the second try, and whose iPXE asks."""
 
-from netboot.boot.arch import BY_NAME, LOADERS, UNIFIED, loaders_for
+import pytest
+
+from netboot.boot.arch import (
+    BY_NAME,
+    LOADERS,
+    OWN_FILES,
+    OWN_IMAGE,
+    OWN_SHIM,
+    UNIFIED,
+    loaders_for,
+)
 from netboot.boot.attempts import START_SECONDS, Attempts
 
 
@@ -29,18 +39,29 @@ def test_loaders_take_turns_until_one_is_heard_of() -> None:
 
 def test_the_wanted_loader_comes_first_and_the_others_after_it() -> None:
     x64, bios = BY_NAME["uefi-x64"], BY_NAME["bios"]
-    tried = [x64.loader_at(attempt, "auto", proxy=False) for attempt in range(4)]
+    tried = [x64.loader_at(attempt, "auto", proxy=False, lacks=OWN_FILES) for attempt in range(4)]
     assert tried == ["snponly.efi", "ipxe.efi", "shimx64.efi", "snponly.efi"]
-    first = [x64.loader_at(0, wanted, proxy=False) for wanted in ("ipxe", "native", "signed")]
+    words = ("ipxe", "native", "signed")
+    first = [x64.loader_at(0, wanted, proxy=False, lacks=OWN_FILES) for wanted in words]
     assert first == ["snponly.efi", "ipxe.efi", "shimx64.efi"]
     assert bios.loader_at(0, "signed", proxy=False) == "undionly.kpxe", "no BIOS has Secure Boot"
 
 
 def test_behind_a_proxy_what_would_not_find_it_is_left_to_who_asks_for_it() -> None:
     x64 = BY_NAME["uefi-x64"]
-    tried = [x64.loader_at(attempt, "auto", proxy=True) for attempt in range(3)]
+    tried = [x64.loader_at(attempt, "auto", proxy=True, lacks=OWN_FILES) for attempt in range(3)]
     assert tried == ["snponly.efi", "ipxe.efi", "snponly.efi"]
     assert x64.loader_at(0, "signed", proxy=True) == "shimx64.efi"
+
+
+@pytest.mark.parametrize("name", ["uefi-x64", "uefi-x64-http"])
+def test_an_own_image_comes_before_debians_grub_and_behind_a_proxy_too(name: str) -> None:
+    """Firmware that does not know shim's key may know the operator's, and gets the image itself."""
+    arch = BY_NAME[name]
+    tried = [arch.loader_at(attempt, "auto", proxy=True) for attempt in range(4)]
+    assert tried == ["snponly.efi", "ipxe.efi", OWN_SHIM, OWN_IMAGE]
+    assert [arch.loader_at(at, "own", proxy=True) for at in (0, 1)] == [OWN_SHIM, OWN_IMAGE]
+    assert arch.loader_at(0, "own", proxy=True, lacks=OWN_FILES) == "snponly.efi", "without keys"
 
 
 def test_an_arm64_that_ipxe_does_not_suit_loads_the_kernel_itself() -> None:

@@ -52,7 +52,7 @@ def _recorded() -> set[str]:
 def _shell_stages(text: str) -> set[str]:
     """Return the stages of shell code: by name, and by ``run_stage`` for each stage_NAME."""
     found = set(re.findall(r"(?m)^\s*(?:[^\s()]+\) )?(?:beacon|report) ([a-z:-]+)", text))
-    found |= {f"failed:{name}" for name in re.findall(r"(?m)^run_stage \d+ (\w+)", text)}
+    found |= {f"failed:{name}" for name in re.findall(r"(?m)^[^#\n]*run_stage \d+ (\w+)", text)}
     for name, body in re.findall(r"(?ms)^stage_(\w+)\(\) \{$(.*?)^\}$", text):
         if re.search(r"\b(done_with|try_again)\b", body):
             found.add(f"init:{name}")

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from netboot.boot import ticket
-from netboot.boot.arch import LOADERS, TOOLS
-from netboot.boot.ipxe import AUTOEXEC_FILE
+from netboot.boot.arch import TOOLS, is_loader
+from netboot.boot.ipxe import AUTOEXEC_FILE, KERNEL_SHIM
 from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.boot.stages import is_for_seats
 from netboot.boot.ticket import Key
@@ -30,6 +30,7 @@ from netboot.serve.http.orders import ORDERS, Orders
 from netboot.serve.http.overview import Overview, Readers
 from netboot.serve.http.reports import Reports
 from netboot.serve.http.sending import Senders
+from netboot.serve.http.words import WordsAnswers, WordsDoor
 
 MAX_BEACON_BYTES = 4096  # a message and a few figures; the largest in use has about 300 bytes
 MAX_STAGE_CHARACTERS = 40
@@ -75,8 +76,8 @@ class Answers(MenuAnswers, Protocol):
         ``begins``: the script begins a boot. Else only its length counts.
         """
 
-    def file(self, name: str) -> Path | None:
-        """Return the path of the boot image ``name``, or None if there is none."""
+    def file(self, name: str, server: IPv4Address) -> Path | None:
+        """Return the path of the boot image ``name`` at our address ``server``; None if there is none."""
 
     def begun(self, mac: str) -> None:
         """Note that a seat has begun to fetch a boot file."""
@@ -163,6 +164,7 @@ class HttpServer:
         port: int,
         orders: Orders | None = None,
         panels: Panels | None = None,
+        words: WordsAnswers | None = None,
         now: Callable[[], float] = time.monotonic,
         connections: Limit = HTTP_CONNECTIONS,
         downloads: Limit = HTTP_DOWNLOADS,
@@ -178,6 +180,7 @@ class HttpServer:
         self._door: Doorkeeper | None = None
         self._orders = orders or Orders()
         self._panels = panels
+        self._words = words
         self._reports = Reports(room)
         self._senders = Senders()
         self._answered = 0  # bytes of answers but files
@@ -209,6 +212,7 @@ class HttpServer:
                 web.post("/orders/{mac}/{order}", self._give_order),
                 web.delete("/kept/{mac}", self._delete_kept),
                 *MenuDoor(self._room, self._asker).routes(),
+                *(() if self._words is None else WordsDoor(self._words, self._asker).routes()),
                 *(() if self._panels is None else self._panels.routes()),
             ]
         )
@@ -301,10 +305,12 @@ class HttpServer:
         # Firmware joins a folder and a name with one slash too many (tinkerbell/smee#229).
         who, name = _named(request)
         begins = request.method != "HEAD"
-        address, path = await self._asker(request), self._room.file(name)
+        address = await self._asker(request)
+        path = self._room.file(name, _own_address(request))
         if not self._room.is_boot_file(name):
             raise self._missing(self._room.seat_of(who, address) or "", name, address)
-        if name in LOADERS or name in TOOLS:  # nobody's secret
+        is_program = is_loader(name) and not name.endswith(".ipxe")
+        if is_program or name in TOOLS or name == KERNEL_SHIM:  # nobody's secret
             mac = self._room.seat_of(who, address) or ""
         else:
             # A script, or a kernel with a seat's command line, begins a boot.

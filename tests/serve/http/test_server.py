@@ -89,7 +89,7 @@ class FakeRoom:
     def unified(self, mac: str, name: str, server: IPv4Address) -> tuple[Path, str] | None:
         return (self.image, "its own end") if name == "arm64/linux.efi" else None
 
-    def file(self, name: str) -> Path | None:
+    def file(self, name: str, server: IPv4Address) -> Path | None:
         return self.image if name in ("vmlinuz", "snponly.efi") else None
 
     def missing(self, mac: str, name: str, address: IPv4Address) -> None:

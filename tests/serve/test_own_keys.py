@@ -1,0 +1,86 @@
+"""The keys of the operator's own: openssl and sbsign make and use them, and nobody else reads them."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from netboot.cli.main import app
+from netboot.errors import OperatorError
+from netboot.serve import own_keys
+from netboot.serve.own_keys import OwnKeys
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> OwnKeys:
+    return own_keys.make(tmp_path_factory.mktemp("state"))
+
+
+def test_keys_are_private_from_the_start_and_certificates_are_not(keys: OwnKeys) -> None:
+    assert keys.exist()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in keys.state.iterdir()}
+    assert modes == {
+        "own-image.key": 0o600,
+        "own-image.pem": 0o644,
+        "own-image.cer": 0o644,
+        "own-words.key": 0o600,
+        "own-words.pem": 0o644,
+    }
+
+
+def test_keys_that_are_there_stay(keys: OwnKeys) -> None:
+    before = {path: path.read_bytes() for path in keys.state.iterdir()}
+    with pytest.raises(OperatorError, match="own-image.key: there are keys already") as error:
+        app(["keys", "init", "--state", str(keys.state)])
+    assert "move the files own-* away" in error.value.hint
+    assert {path: path.read_bytes() for path in keys.state.iterdir()} == before
+
+
+def test_a_folder_with_one_of_the_files_has_no_keys(tmp_path: Path) -> None:
+    (tmp_path / own_keys.IMAGE_PEM).touch()
+    assert not OwnKeys(tmp_path).exist()
+    with pytest.raises(OperatorError, match=r"own-image\.pem: there are keys already"):
+        own_keys.make(tmp_path)
+
+
+def test_the_command_says_what_is_to_be_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app(["keys", "init", "--state", str(tmp_path / "state")])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert f"{tmp_path}/state/own-image.cer: the certificate to enrol in each PC" in told
+    assert "PRIVATE" not in told and (tmp_path / "state/own-image.cer").read_bytes()[0] == 0x30
+
+
+def test_openssl_takes_the_signature_of_words_and_of_no_others(
+    keys: OwnKeys, tmp_path: Path
+) -> None:
+    signature = keys.sign_words(b"words")
+    assert len(signature) == own_keys.SIGNATURE_BYTES
+    certificate, public = tmp_path / "words.cer", tmp_path / "public.pem"
+    certificate.write_bytes(keys.certificate())
+    words = ["openssl", "x509", "-inform", "DER", "-in", str(certificate), "-pubkey", "-noout"]
+    public.write_bytes(subprocess.run(words, check=True, capture_output=True).stdout)
+    (tmp_path / "signature").write_bytes(signature)
+    verify = ["openssl", "dgst", "-sha256", "-verify", str(public)]
+    verify += ["-signature", str(tmp_path / "signature")]
+    for text, status in ((b"words", 0), (b"other words", 1)):
+        done = subprocess.run(verify, input=text, check=False, capture_output=True)
+        assert done.returncode == status
+
+
+def test_without_a_key_nothing_is_signed(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="openssl"):
+        OwnKeys(tmp_path).sign_words(b"words")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root gives files away")
+def test_the_user_of_the_server_can_read_what_root_makes(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12346)
+    own_keys.make(tmp_path)
+    for path in tmp_path.iterdir():
+        assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346), path
