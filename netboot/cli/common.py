@@ -123,6 +123,15 @@ def write_medium(target: Path, server: str = "") -> None:
         print(f"netboot: {warning}", file=sys.stderr)
 
 
+def newest_rom() -> Path:
+    """Return the ROM with the newest iPXE for a virtual PC's card. Raises OperatorError."""
+    from netboot.cli import show
+    from netboot.images import build, rom
+
+    with show.BuildProgress() as progress:
+        return rom.newest(build.default_cache(), progress)
+
+
 def until_stopped(work: Coroutine[Any, Any, Any], status: int = 0) -> None:
     """Run ``work`` until it ends, or until SIGINT or SIGTERM cancels it.
 

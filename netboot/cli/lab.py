@@ -22,6 +22,7 @@ from netboot.cli.common import (
     RootsOption,
     SetOption,
     built,
+    newest_rom,
     until_stopped,
     write_medium,
 )
@@ -65,9 +66,9 @@ def lab(
         list[str],
         typer.Option(
             metavar="KIND",
-            help="bios, bios-virtio, bios-usb, bios-cd, bios-i386, uefi, uefi-usb, uefi-http, "
-            "uefi-secure, uefi-ia32, uefi-arm64, uefi-arm64-usb or uefi-arm64-http. If given several times, the "
-            "first PC has the first kind, and so on.",
+            help="bios, bios-virtio, bios-new-rom, bios-usb, bios-cd, bios-i386, uefi, uefi-usb, "
+            "uefi-http, uefi-secure, uefi-ia32, uefi-arm64, uefi-arm64-usb or uefi-arm64-http. If "
+            "given several times, the first PC has the first kind, and so on.",
         ),
     ] = ["bios"],  # noqa: B006
     dhcp: Annotated[
@@ -189,6 +190,7 @@ def lab(
         medium = folder.resolve() / "medium.iso"
         own = f"{network.SERVER.ip}:{room_profile.http.port}"
         write_medium(medium, own if dhcp == "none" else "")
+    rom = newest_rom() if any(machine.KINDS[name].rom for name in firmware) else None
     lesson = Lesson(
         profile=path.resolve(),
         settings=tuple(settings),
@@ -208,6 +210,7 @@ def lab(
         else (images.build_load_image(images.default_cache(), *processors),),
         servers=servers,
         medium=medium,
+        rom=rom,
         screen=screen or screenshot is not None,
         roots=roots.resolve(),
     )

@@ -54,6 +54,7 @@ class Kind:
     processor: Processor = AMD64
     console: str = "ttyS0"
     medium: bool = False  # it boots from a USB stick or CD of ``netboot media``
+    rom: bool = False  # its card has a ROM that does not come with QEMU
     screen: tuple[str, ...] = _PC_SCREEN
 
 
@@ -87,6 +88,8 @@ KINDS = {
     "bios": Kind((*_PC, "-boot", "n"), "e1000"),
     # QEMU's e1000 receives nothing for a second after each start; this card receives at once.
     "bios-virtio": Kind((*_PC, "-boot", "n"), "virtio-net-pci"),
+    # Its ROM is the iPXE of Debian's newest release; that of the other kinds is as old as QEMU's.
+    "bios-new-rom": Kind((*_PC, "-boot", "n"), "e1000,romfile={rom}", rom=True),
     # No PXE: the card has no ROM.
     "bios-usb": Kind((*_PC, *_USB), "e1000,romfile=", medium=True),
     "bios-cd": Kind(
@@ -130,6 +133,7 @@ class Machine:
     capture: bool = False
     devices: tuple[str, ...] = ()  # further devices, as words for QEMU
     medium: Path | None = None  # the image to boot from if its kind has a medium
+    rom: Path | None = None  # the ROM of its card if its kind has one
     screen: bool = False
     sent_only: bool = False  # ``pcap`` has only the frames that the PC sends
 
@@ -180,7 +184,8 @@ class Machine:
             words += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
             words += ["-drive", f"if=pflash,format=raw,file={self._nvram}"]
         words += [word.replace("{medium}", str(self.medium)) for word in self._board(kind)]
-        words += ["-device", f"{kind.card},netdev=n0,mac={self.mac}"]
+        card = kind.card.replace("{rom}", str(self.rom))
+        words += ["-device", f"{card},netdev=n0,mac={self.mac}"]
         return [*words, *self.devices]
 
     def _board(self, kind: Kind) -> tuple[str, ...]:

@@ -66,6 +66,7 @@ class Lesson:
     boots: int = 1  # so many of the servers boot PCs, the others serve pages alone
     devices: tuple[str, ...] = ()  # further devices of each PC, as words for QEMU
     medium: Path | None = None  # the output of `netboot media`, for PCs that boot from it
+    rom: Path | None = None  # of the cards of PCs whose kind has one of its own
     screen: bool = False  # each PC has one, with keyboard and mouse
     sent_only: bool = False  # of the frames to capture
     roots: Path = DEFAULT_FOLDER  # the folder of the root images
@@ -138,6 +139,7 @@ class Classroom:
                     lesson.capture,
                     lesson.devices,
                     lesson.medium,
+                    lesson.rom,
                     lesson.screen,
                     lesson.sent_only,
                 )

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.images import renew_manifest
 from tests.vm.conftest import Outcome
 
@@ -62,6 +64,16 @@ def test_one_profile_serves_pcs_of_all_kinds_at_once(lab: Lab, tmp_path: Path) -
     for number, files in enumerate(FETCHED_BY_TFTP):
         assert by_tftp(outcome, number) == Counter(files)
         assert in_order(outcome.stages(number), "dhcp", "tftp", "lease", "swap", "userland")
+
+
+@pytest.mark.nightly
+def test_a_card_with_the_newest_ipxe_goes_straight_to_its_script(lab: Lab) -> None:
+    """Beside it is a stick, whose iPXE is as new."""
+    outcome = lab(*kinds("bios-new-rom", "uefi-usb"), "--dhcp", "proxy")
+    assert outcome.status == 0, outcome.report
+    assert by_tftp(outcome, 0) == Counter(["bios.ipxe"])
+    assert by_tftp(outcome, 1) == Counter(["uefi-x64.ipxe"])
+    assert "1.21.1" in outcome.console(), "that of QEMU's own ROM is of 2019 with Debian 12"
 
 
 def test_a_loader_that_fails_is_followed_by_the_next_one(

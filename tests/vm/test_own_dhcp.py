@@ -31,6 +31,17 @@ def test_uefi_boots_by_the_snippet_of_dnsmasq_by_pxe_and_by_http(lab: Lab) -> No
 
 
 @pytest.mark.nightly
+@pytest.mark.long
+def test_secure_boot_starts_beside_a_dhcp_server_that_names_shim(lab: Lab) -> None:
+    """GRUB takes its server from the DHCPACK that gave the address, which names ours."""
+    words = ("--dhcp", "none", "--memory", "512", "--set", "boot.loader=signed")
+    outcome = lab(*kinds("uefi-secure"), *words)
+    assert outcome.status == 0, outcome.report
+    assert {"shimx64.efi", "grubx64.efi"} <= set(by_tftp(outcome, 0))
+    assert in_order(outcome.stages(0), "dhcp", "tftp", "lease", "swap", "userland")
+
+
+@pytest.mark.nightly
 def test_sticks_that_know_the_server_need_no_boot_file_of_dhcp(lab: Lab) -> None:
     outcome = lab(
         *kinds("bios-usb", "uefi-usb", "uefi-arm64-usb"), "--dhcp", "none", "--memory", "512"
