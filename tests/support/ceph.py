@@ -32,9 +32,9 @@ _libc = ctypes.CDLL(None)
 _CONF = """\
 [global]
 fsid = {fsid}
-mon host = 127.0.0.1:{port}
-public addr = 127.0.0.1
-cluster addr = 127.0.0.1
+mon host = {address}:{port}
+public addr = {address}
+cluster addr = {address}
 ms bind ipv6 = false
 run dir = {folder}
 log file = {folder}/$name.log
@@ -58,7 +58,7 @@ mgr initial modules =
 mon warn on insecure global id reclaim allowed = false
 
 [mon.a]
-mon addr = 127.0.0.1:{port}
+mon addr = {address}:{port}
 
 [client]
 keyring = {folder}/$name.keyring
@@ -75,14 +75,18 @@ def is_installed() -> bool:
 class Cluster:
     """A running cluster with the pool POOL, which has two copies of each object."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start it in an empty ``folder``. Raises TimeoutError; all processes are ended then."""
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
+        """Start it in an empty ``folder``, at an address of this machine.
+
+        Raises TimeoutError; all processes are ended then.
+        """
+        self._address = address
         self.folder = folder
         self.conf = folder / "ceph.conf"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         fsid, port = str(uuid.uuid4()), free_port()
-        self.conf.write_text(_CONF.format(fsid=fsid, port=port, folder=folder))
+        self.conf.write_text(_CONF.format(fsid=fsid, address=address, port=port, folder=folder))
         try:
             self._make(fsid, port)
         except BaseException:
@@ -90,7 +94,7 @@ class Cluster:
             raise
 
     def _make(self, fsid: str, port: int) -> None:
-        monmap, place = str(self.folder / "monmap"), f"127.0.0.1:{port}"
+        monmap, place = str(self.folder / "monmap"), f"{self._address}:{port}"
         _run(["monmaptool", "--create", "--add", "a", place, "--fsid", fsid, monmap])
         keys, admin = str(self.folder / "keys"), str(self.folder / "client.admin.keyring")
         all_of = [word for part in ("mon", "osd", "mgr") for word in ("--cap", part, "allow *")]
