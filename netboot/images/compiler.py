@@ -19,15 +19,17 @@ MUSL = "musl-dev"
 # Static, so that a program runs in an initramfs without a C library. No build id, no symbols and no
 # paths of this machine: the same sources give the same bytes everywhere. Code and constants share
 # a segment, which saves two pages of padding. Unwind tables, which only debuggers use, and unused
-# functions are left out. Nothing would protect "relro" data in a static program with musl, so no
-# page is filled up for it. Not position independent, which saves 1 KB here, and on a 32-bit x86 a
-# register and many instructions: a static program has a fixed address anyway.
+# functions are left out. All modules are optimized as one, which saves 4 KB for arm64. Nothing would
+# protect "relro" data in a static program with musl, so no page is filled up for it. The linker fills
+# none up before the data either if it takes pages for small. Not position independent, which saves
+# 1 KB here, and on a 32-bit x86 a register and many instructions: a static program has a fixed address
+# anyway.
 FLAGS = (
-    *("-Os", "-static", "-s", "-std=gnu11", "-Wall", "-Wextra"),
+    *("-Oz", "-flto", "-static", "-s", "-std=gnu11", "-Wall", "-Wextra"),
     *("-fno-pie", "-no-pie"),
     *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-Wl,--gc-sections"),
     *("-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-Wl,-z,max-page-size=4096"),
-    "-Wl,-z,norelro",
+    *("-Wl,-z,norelro", "-Wl,-z,common-page-size=32"),
 )
 
 
