@@ -56,7 +56,7 @@ def order(
         str | None,
         typer.Option(
             metavar="KIND",
-            help="The boot loader of the next boot: ipxe, native or signed; auto for the profile's.",
+            help="The boot loader of the next boot: ipxe, native, signed or own; auto for the profile's.",
         ),
     ] = None,
     server: Annotated[
