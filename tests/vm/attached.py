@@ -112,6 +112,10 @@ class Guest:
         self._process.kill()
         self._process.wait()
         self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):  # of a command that it has not read
+                pipe.close()
 
 
 def with_libraries(program: str) -> Iterator[cpio.Record]:
