@@ -508,7 +508,10 @@ def test_a_lease_ends_when_its_pc_is_off(tmp_path: Path) -> None:
         ({"order": "message", "text": "a\x1b[0m"}, "text: expected at most 200 printable"),
         ({"order": "message", "text": "a" * 201}, "text: expected at most 200 printable"),
         ({"order": "image", "image": "../a"}, "image: expected the name of a root image"),
-        ({"order": "loader", "loader": "lilo"}, "loader: expected auto, ipxe, native, own or signed"),
+        (
+            {"order": "loader", "loader": "lilo"},
+            "loader: expected auto, ipxe, native, own or signed",
+        ),
         ({"when": 1}, "order: unknown key 'when'"),
     ],
 )
