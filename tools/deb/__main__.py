@@ -29,7 +29,7 @@ COPIED = ("README.md", "CHANGELOG.md", "LICENSE", "docs", "tools")
 CHANGELOG = """\
 {package} ({version}) {release}; urgency=medium
 
-  * Built from a clone. What is new is in CHANGELOG.md.
+  * Built from a clone. CHANGELOG.md lists the changes.
 
  -- {maintainer}  {date}
 """
