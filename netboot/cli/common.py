@@ -1,6 +1,5 @@
 """Options that verbs share, and the runner of commands that run until they are stopped."""
 
-import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from netboot.errors import OperatorError
-from netboot.host import faults, turns
 
 if TYPE_CHECKING:
     from netboot.profile.profile import Profile
@@ -137,6 +135,9 @@ def until_stopped(work: Coroutine[Any, Any, Any], status: int = 0) -> None:
 
     After a signal exit with ``status``: 0 for a server, whose operator ends it so.
     """
+    import asyncio
+
+    from netboot.host import faults, turns
 
     async def run() -> None:
         task = asyncio.current_task()

@@ -1,6 +1,5 @@
 """The verb that gives orders to seats."""
 
-import asyncio
 import json
 import os
 import pwd
@@ -15,9 +14,8 @@ from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
 from netboot.cli.feeds import LOCAL, feed_of
 from netboot.cli.verbs import App
 from netboot.errors import AnswerError, Exit, NobodyError, OperatorError
-from netboot.feed.protocol import OrderName
+from netboot.feed.protocol import BY_SECRET, OrderName
 from netboot.profile import arguments, values
-from netboot.serve.http.orders import ORDERS
 
 NAMES = get_args(OrderName)
 # The option that an order needs.
@@ -78,11 +76,11 @@ def order(
             raise OperatorError(
                 f"order {what}: {'expected' if value is None else 'takes no'} --{name}"
             )
-    feed = None if what in ORDERS else feed_of(server, state)
+    feed = None if what in BY_SECRET else feed_of(server, state)
     if feed is not None:
         against = _by_feed(feed, what, seats, {name: value or "" for name, value in given.items()})
     elif (
-        what in ORDERS
+        what in BY_SECRET
     ):  # also for a seat of which the server has only seen that it asks for orders
         against = _by_secret(address, state, what, seats)
     else:
@@ -99,6 +97,8 @@ def order(
 
 def _by_feed(feed: Path, what: str, seats: list[str], words: dict[str, str]) -> dict[str, str]:
     """Give an order as a panel of this machine does; return the refusals by seat."""
+    import asyncio
+
     from netboot.panel.follow import Follower, Source
 
     person = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name

@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,6 +128,8 @@ def _accounts(state: Path) -> "Accounts":
 def _password(generate: bool) -> str:
     """Return a password from the keyboard, from standard input, or a new one."""
     if generate:
+        import secrets
+
         return secrets.token_urlsafe(12)
     if sys.stdin is None:  # it was closed
         raise OperatorError("password: there is no standard input", hint="--generate makes one")

@@ -1,6 +1,5 @@
 """The verbs that serve: a room, or pages alone."""
 
-import asyncio
 import importlib
 import json
 import logging
@@ -106,6 +105,8 @@ def serve(
 
     On SIGHUP the server replaces its own program. Seats keep their swap and notice nothing.
     """
+    import asyncio
+
     from netboot.boot.events import Journal
     from netboot.cli import checks, panel_child, panel_command, show
     from netboot.host import notify

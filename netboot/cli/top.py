@@ -1,6 +1,5 @@
 """The verb that shows a room in a terminal, live."""
 
-import asyncio
 import importlib.util
 import sys
 import time
@@ -50,6 +49,8 @@ def top(
 
 def check_feeds(wanted: list["Source"]) -> None:
     """Raise OperatorError if no feed of these can be read: a screen of them would stay empty."""
+    import asyncio
+
     from netboot.panel.follow import Follower
 
     async def ask(source: "Source") -> str:

@@ -10,4 +10,5 @@ DRAIN_PATH = "/feed/drain"  # GET: how far it is; POST with ?do=drain or undrain
 OrderName = Literal[
     "reboot", "poweroff", "message", "identify", "wake", "end-lease", "image", "loader", "entry"
 ]
+BY_SECRET = ("reboot", "poweroff")  # orders that the room's secret gives, too, without a feed
 MAX_TEXT, MAX_NAME = 200, 64  # characters of a message, and of another text of an order

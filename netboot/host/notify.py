@@ -1,10 +1,13 @@
 """Notifications to systemd: that the server is ready, alive, and how it stands (sd_notify(3))."""
 
-import asyncio
 import contextlib
 import os
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 STATUS_SECONDS = 5.0  # between two lines of the status, at least
 BEATS = 3  # notifications in the time within which systemd expects one
@@ -18,7 +21,7 @@ def ready() -> None:
     _tell("READY=1")
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     if microseconds.isdecimal():
-        _beat(asyncio.get_running_loop(), int(microseconds) / 1e6 / BEATS)
+        _beat(_loop(), int(microseconds) / 1e6 / BEATS)
 
 
 def keep_status(text: Callable[[], str]) -> None:
@@ -27,7 +30,7 @@ def keep_status(text: Callable[[], str]) -> None:
     Without systemd, do nothing.
     """
     if os.environ.get("NOTIFY_SOCKET"):
-        _tell_status(asyncio.get_running_loop(), text, "")
+        _tell_status(_loop(), text, "")
 
 
 def is_service() -> bool:
@@ -45,7 +48,13 @@ def at_terminal() -> bool:
     return any(os.isatty(descriptor) for descriptor in (0, 2))
 
 
-def _tell_status(loop: asyncio.AbstractEventLoop, text: Callable[[], str], before: str) -> None:
+def _loop() -> "asyncio.AbstractEventLoop":
+    import asyncio  # here: verbs that ask only who started them need none
+
+    return asyncio.get_running_loop()
+
+
+def _tell_status(loop: "asyncio.AbstractEventLoop", text: Callable[[], str], before: str) -> None:
     now = " ".join(text().split())  # a line break would begin another notification
     if now != before:
         with contextlib.suppress(OSError):
@@ -53,7 +62,7 @@ def _tell_status(loop: asyncio.AbstractEventLoop, text: Callable[[], str], befor
     loop.call_later(STATUS_SECONDS, _tell_status, loop, text, now)
 
 
-def _beat(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+def _beat(loop: "asyncio.AbstractEventLoop", seconds: float) -> None:
     _tell("WATCHDOG=1")
     loop.call_later(seconds, _beat, loop, seconds)
 

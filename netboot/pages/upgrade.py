@@ -5,12 +5,10 @@ listening sockets. Its workers lose their control plane and continue to serve. T
 finds them as it would after a crash (control.py), and moves their clients to new workers.
 """
 
-import asyncio
 import fcntl
 import json
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -52,6 +50,8 @@ async def check() -> bool:
 
 async def _python(*arguments: str) -> tuple[int, str]:
     """Run Python on the program on disk; return its status and its errors."""
+    import asyncio  # here: each run of the command imports this module, and few need a loop
+
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
@@ -90,6 +90,8 @@ def _reap_children() -> None:
 
     This program does not know them; they would remain zombies for as long as the process lives.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     tasks = Path("/proc/self/task").glob("*/children")
     left = {int(pid) for task in tasks for pid in task.read_text().split()}
@@ -111,7 +113,7 @@ def _reap_children() -> None:
 
 def announce(directory: Path) -> None:
     """Say in a store's directory that this process serves it now. Serve on if there is no room."""
-    text = f"{os.getpid()} {secrets.token_hex(8)}\n"
+    text = f"{os.getpid()} {os.urandom(8).hex()}\n"
     try:
         replace_file(directory / PROCESS_FILE, text, mode=PRIVATE)
     except OSError as error:

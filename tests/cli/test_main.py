@@ -144,8 +144,12 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
     ("modules", "heavy"),
     [
         (
-            "netboot.cli.main, netboot.pages.static",
-            {"aiohttp", "pydantic", "rich", "yaml", "tftpy"},
+            "netboot.cli.main",
+            {"aiohttp", "asyncio", "pydantic", "rich", "ssl", "yaml", "tftpy"},
+        ),
+        (
+            "netboot.pages.static",
+            {"aiohttp", "pydantic", "rich", "typer", "yaml", "tftpy"},
         ),
         ("netboot.pages.worker.worker", {"asyncio", "pydantic", "typer"}),
         ("netboot.serve.tftp.worker", {"asyncio", "pydantic", "typer"}),

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-ORDERS = ("reboot", "poweroff")
 MESSAGE, IDENTIFY = "message", "identify"
 # The PC runs on and asks again. A PC of an earlier release does not say that it can show them.
 SHOWN = (MESSAGE, IDENTIFY)

@@ -20,13 +20,14 @@ from netboot.boot.limits import HTTP_CONNECTIONS, HTTP_DOWNLOADS, Limit
 from netboot.boot.stages import is_for_seats
 from netboot.boot.ticket import Key
 from netboot.errors import DeniedError, OperatorError
+from netboot.feed.protocol import BY_SECRET
 from netboot.feed.records import Report
 from netboot.serve.http.beacon import Beacon, parse_beacon
 from netboot.serve.http.doorkeeper import Doorkeeper, quiet_logger
 from netboot.serve.http.downloads import Download, send_with_end
 from netboot.serve.http.lease_request import LeaseRequest
 from netboot.serve.http.menu import MenuAnswers, MenuDoor
-from netboot.serve.http.orders import ORDERS, Orders
+from netboot.serve.http.orders import Orders
 from netboot.serve.http.overview import Overview, Readers
 from netboot.serve.http.reports import Reports
 from netboot.serve.http.sending import Senders
@@ -440,8 +441,8 @@ class HttpServer:
         refusal = self._room.order_refusal(_bearer(request), order, mac)
         if refusal:
             raise web.HTTPForbidden(text=f"{refusal}\n")
-        if order not in ORDERS:
-            raise web.HTTPNotFound(text=f"order: expected {' or '.join(ORDERS)}\n")
+        if order not in BY_SECRET:
+            raise web.HTTPNotFound(text=f"order: expected {' or '.join(BY_SECRET)}\n")
         if not self._orders.give(mac, order):
             raise web.HTTPNotFound(text="the PC is off, or did not boot from this server\n")
         return web.Response(text="")
