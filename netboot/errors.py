@@ -7,6 +7,7 @@ NetbootError
 ├── ProtocolError    a mistake of a peer: its packet or connection is dropped, one log line
 ├── DeniedError      a peer that asks for what is another one's: it is told, one log line
 └── AnswerError      a server that we queried failed to answer correctly: the caller is told
+    └── SilenceError no server is there, or it says nothing
 
 Any other exception is a bug, and shows its traceback once.
 """
@@ -91,6 +92,10 @@ class DeniedError(NetbootError):
 
 class AnswerError(NetbootError):
     """A server's missing or wrong answer to our request; the message is one line."""
+
+
+class SilenceError(AnswerError):
+    """No server is where we asked, or it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

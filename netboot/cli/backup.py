@@ -14,7 +14,7 @@ from netboot.cli.common import (
     ProfileOption,
     StateOption,
 )
-from netboot.cli.feeds import INSTALLED_STATE
+from netboot.cli.feeds import state_of
 from netboot.cli.profile_path import INSTALLED, USUAL, find_profile
 from netboot.cli.verbs import App
 
@@ -42,7 +42,7 @@ def backup(
     from netboot.host.files import PRIVATE, replace_file
 
     checks.check_output("--output", output, folder=False)
-    found = backups.take(find_profile(profile), _folder(state))
+    found = backups.take(find_profile(profile), state_of(state))
     content = found.serialize()
     replace_file(output, content, mode=PRIVATE, durable=True)
     if as_json:
@@ -80,7 +80,7 @@ def restore(
 
     checks.check_file("FILE", file)
     found = backups.read(file)
-    folder = _folder(state)
+    folder = state_of(state)
     changed = backups.restore(found, folder, profile, replace=replace)
     if as_json:
         row = {"release": found.release, "made": found.made, "files": list(found.files)}
@@ -91,11 +91,3 @@ def restore(
     print(
         f"restored: {backups.told(list(found.files))} of netboot {found.release}; start the server"
     )
-
-
-def _folder(state: Path) -> Path:
-    """Return the state folder: that of an installed server if there is one, and none is named."""
-    from netboot.serve.secret import SECRET_FILE
-
-    is_usual = state == DEFAULT_STATE and not (state / SECRET_FILE).exists()
-    return INSTALLED_STATE if is_usual and INSTALLED_STATE.is_dir() else state

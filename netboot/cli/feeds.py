@@ -88,12 +88,20 @@ def sources(feed: Path | None, servers: Sequence[str], keys: Sequence[Path]) -> 
     return found
 
 
+def state_of(state: Path) -> Path:
+    """Return the state folder: that of an installed server if there is one, and none is named."""
+    from netboot.serve.secret import SECRET_FILE
+
+    is_usual = state == DEFAULT_STATE and not (state / SECRET_FILE).exists()
+    return INSTALLED_STATE if is_usual and INSTALLED_STATE.is_dir() else state
+
+
 def feed_of(server: str, state: Path) -> Path | None:
     """Return the socket of this machine's server; None if it has none, or ``server`` is another."""
     places = [state]
     if state == DEFAULT_STATE:
         places += [INSTALLED_STATE, *_runtime()]
-    found = next((each / SOCKET_FILE for each in places if (each / SOCKET_FILE).exists()), None)
+    found = next((each / SOCKET_FILE for each in places if _is_there(each / SOCKET_FILE)), None)
     return found if server == LOCAL else None
 
 
@@ -109,7 +117,12 @@ def default_key() -> Path:
 
 def _first(name: str) -> Path:
     places = [folder / name for folder in (DEFAULT_STATE, INSTALLED_STATE, *_runtime())]
-    return next((path for path in places if path.exists()), places[0])
+    return next((path for path in places if _is_there(path)), places[0])
+
+
+def _is_there(path: Path) -> bool:
+    """Return False also for a path in a folder that this user may not enter."""
+    return os.path.exists(path)
 
 
 def _runtime() -> list[Path]:

@@ -3,6 +3,7 @@
 import json
 
 from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
+from netboot.cli.feeds import state_of
 from netboot.cli.verbs import App
 
 app = App(
@@ -26,7 +27,7 @@ def init(
     """
     from netboot.serve import own_keys
 
-    keys = own_keys.make(state)
+    keys = own_keys.make(state_of(state))
     path, pem = keys.state / own_keys.IMAGE_CER, keys.state / own_keys.IMAGE_PEM
     if as_json:
         secret = [str(keys.state / name) for name in own_keys.FILES if name.endswith(".key")]

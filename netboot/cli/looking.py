@@ -20,7 +20,7 @@ from netboot.cli.common import (
     StateOption,
     until_stopped,
 )
-from netboot.cli.feeds import LOCAL, feed_of
+from netboot.cli.feeds import LOCAL, feed_of, state_of
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import Exit, OperatorError
@@ -80,7 +80,7 @@ def secret_in(state: Path) -> bytes:
     from netboot.serve.secret import SECRET_FILE, load_secret
 
     try:
-        return load_secret(state / SECRET_FILE, make=False)
+        return load_secret(state_of(state) / SECRET_FILE, make=False)
     except OperatorError:
         return b""
 

@@ -11,10 +11,10 @@ from typing import Annotated, get_args
 import typer
 
 from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
-from netboot.cli.feeds import LOCAL, feed_of
+from netboot.cli.feeds import LOCAL, feed_of, state_of
 from netboot.cli.verbs import App
-from netboot.errors import AnswerError, Exit, NobodyError, OperatorError
-from netboot.feed.protocol import BY_SECRET, OrderName
+from netboot.errors import AnswerError, Exit, NobodyError, OperatorError, SilenceError
+from netboot.feed.protocol import BY_SECRET, SOCKET_FILE, OrderName
 from netboot.profile import arguments, values
 
 NAMES = get_args(OrderName)
@@ -76,23 +76,34 @@ def order(
             raise OperatorError(
                 f"order {what}: {'expected' if value is None else 'takes no'} --{name}"
             )
-    feed = None if what in BY_SECRET else feed_of(server, state)
-    if feed is not None:
-        against = _by_feed(feed, what, seats, {name: value or "" for name, value in given.items()})
-    elif (
+    if (
         what in BY_SECRET
     ):  # also for a seat of which the server has only seen that it asks for orders
         against = _by_secret(address, state, what, seats)
     else:
-        raise OperatorError(
-            f"order {what}: no feed of a server of this machine",
-            hint="give it on the machine of the server, or on the page of the room",
-        )
+        words = {name: value or "" for name, value in given.items()}
+        against = _by_feed(_feed(what, server, state), what, seats, words)
     if as_json:
         print(json.dumps(against))
     else:
         print("\n".join(f"{seat}  {reason or 'told'}" for seat, reason in against.items()))
     sys.exit(Exit.FAILED if any(against.values()) else Exit.DONE)
+
+
+def _feed(what: str, server: str, state: Path) -> Path:
+    """Return the socket of this machine's server. Raises OperatorError."""
+    if server != LOCAL:
+        raise OperatorError(
+            f"order {what}: a server is told it on its own machine alone, found --server {server}",
+            hint="give it there, or on the page of the room",
+        )
+    found = feed_of(server, state)
+    if found is None:
+        raise NobodyError(
+            f"order {what}: no netboot server runs on this machine: no {SOCKET_FILE} in {state}",
+            hint="does 'netboot serve' run? --state names its state folder",
+        )
+    return found
 
 
 def _by_feed(feed: Path, what: str, seats: list[str], words: dict[str, str]) -> dict[str, str]:
@@ -110,19 +121,23 @@ def _by_feed(feed: Path, what: str, seats: list[str], words: dict[str, str]) -> 
 
     try:
         return asyncio.run(ask())
+    except SilenceError as error:
+        raise NobodyError(f"{feed}: {error}", hint="does 'netboot serve' run?") from None
     except AnswerError as error:
-        raise NobodyError(
-            f"{feed}: {error}", hint="does 'netboot serve' run? As another user: sudo"
-        ) from None
+        raise OperatorError(f"{feed}: {error}") from None
 
 
 def _by_secret(server: str, state: Path, what: str, seats: list[str]) -> dict[str, str]:
     """Give an order with a key that is good for it alone; return the refusals by seat."""
     from netboot.boot import ticket
-    from netboot.serve.http.status import give_order
+    from netboot.serve.http.status import check_there, give_order
     from netboot.serve.secret import SECRET_FILE, load_secret
 
-    secret = load_secret(state / SECRET_FILE, make=False)
+    try:
+        secret = load_secret(state_of(state) / SECRET_FILE, make=False)
+    except OperatorError:
+        check_there(server)  # without a server the secret is not what is missing
+        raise
     now = int(time.time())
     return {
         seat: give_order(server, ticket.order_key(secret, what, seat, now), seat, what)

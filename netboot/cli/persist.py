@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
-from netboot.cli.feeds import LOCAL
+from netboot.cli.feeds import LOCAL, state_of
 from netboot.cli.looking import ServerOption, secret_in
 from netboot.cli.verbs import App
 from netboot.errors import Exit, OperatorError
@@ -59,8 +59,9 @@ def delete(
 
     server = arguments.parse_server(server)
     macs = list(dict.fromkeys(arguments.parse_word("MAC", values.MAC, text) for text in mac))
-    secret = load_secret(state / SECRET_FILE, make=False)
-    found = {row["mac"]: row for row in fetch_status(server, secret).get("kept", [])}
+    status = fetch_status(server, secret_in(state))
+    secret = load_secret(state_of(state) / SECRET_FILE, make=False)
+    found = {row["mac"]: row for row in status.get("kept", [])}
     if strange := [each for each in macs if each not in found]:
         raise OperatorError(
             f"{', '.join(strange)}: no files are kept on this server; nothing is deleted",

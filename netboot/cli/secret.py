@@ -3,6 +3,7 @@
 import json
 
 from netboot.cli.common import DEFAULT_STATE, JsonOption, StateOption
+from netboot.cli.feeds import state_of
 from netboot.cli.verbs import App
 
 app = App(
@@ -13,7 +14,7 @@ app = App(
 
 @app.command(
     epilog="Examples:  sudo netboot secret rotate  |  "
-    "sudo netboot secret rotate --state /var/lib/netboot/state --json"
+    "sudo netboot secret rotate --state /srv/room/state --json"
 )
 def rotate(
     state: StateOption = DEFAULT_STATE,
@@ -27,7 +28,7 @@ def rotate(
     """
     from netboot.serve.secret import DAY_SECONDS, SECRET_FILE, rotate
 
-    path = state / SECRET_FILE
+    path = state_of(state) / SECRET_FILE
     before = rotate(path)
     if as_json:
         told = {"secret": str(path), "accepted_seconds": DAY_SECONDS}

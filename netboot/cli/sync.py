@@ -18,6 +18,7 @@ from netboot.cli.common import (
     StateOption,
     last_build,
 )
+from netboot.cli.feeds import state_of
 from netboot.cli.profile_path import find_profile
 from netboot.cli.verbs import App
 from netboot.errors import OperatorError
@@ -76,7 +77,7 @@ def sync(
     build = images or (installed if installed.exists() else last_build())
     if build is None:
         raise OperatorError("there are no boot files", hint="netboot build, or --images FOLDER")
-    source = Source(path, build, roots, state, layout.IMAGES, layout.CONFIGURATION, files)
+    source = Source(path, build, roots, state_of(state), layout.IMAGES, layout.CONFIGURATION, files)
     with show.BuildProgress() as progress:
         report = copy(source, Peer(host, shlex.split(ssh)), progress, secret=secret)
     report.left_out = [f"{each}, which the profile names" for each in _left_out(room)] + left_out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netboot.cli.feeds import FeedOption, KeysOption, ServersOption, sources
 from netboot.cli.verbs import App
-from netboot.errors import AnswerError, NobodyError, OperatorError
+from netboot.errors import AnswerError, NobodyError, OperatorError, SilenceError
 
 if TYPE_CHECKING:
     from netboot.panel.follow import Source
@@ -53,20 +53,21 @@ def check_feeds(wanted: list["Source"]) -> None:
 
     from netboot.panel.follow import Follower
 
-    async def ask(source: "Source") -> str:
+    async def ask(source: "Source") -> AnswerError | None:
         async with Follower(source, ()) as follower:
             try:
                 await follower.first(FIRST_SECONDS)
             except AnswerError as error:
-                return str(error)
-            return ""
+                return error
+            return None
 
-    async def ask_all() -> list[str]:
+    async def ask_all() -> list[AnswerError | None]:
         return await asyncio.gather(*map(ask, wanted))
 
     reasons = asyncio.run(ask_all())
     if all(reasons):
-        raise NobodyError(
+        is_silent = any(isinstance(reason, SilenceError) for reason in reasons)
+        raise (NobodyError if is_silent else OperatorError)(
             "\n".join(f"no server tells of a room: {reason}" for reason in reasons),
             hint="is 'netboot serve' running there? May this user read its feed (sudo)?",
         )

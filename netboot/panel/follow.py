@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 
 import aiohttp
 
-from netboot.errors import AnswerError
+from netboot.errors import AnswerError, SilenceError
 from netboot.feed.protocol import FEED_PATH, KEY_FILE, ORDERS_PATH
 from netboot.feed.reading import Reader, Wrong
 from netboot.feed.records import PROTOCOL, Event, Hello, Record, ServerRow
@@ -132,9 +132,9 @@ class Follower:
                         break
         except TimeoutError:
             if not found:
-                raise AnswerError(f"{self.source.link}: nothing came for {seconds:g} s") from None
+                raise SilenceError(f"{self.source.link}: nothing came for {seconds:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise AnswerError(f"{self.source.link}: {_why(error)}") from error
+            raise _failed(error, f"{self.source.link}: ") from error
         return found
 
     async def _attempt(self) -> str:
@@ -221,9 +221,9 @@ class Follower:
                     raise AnswerError(await _refusal(answer))
                 return _results(await _body(answer))
         except TimeoutError:
-            raise AnswerError(f"no answer for {ORDER_SECONDS:g} s") from None
+            raise SilenceError(f"no answer for {ORDER_SECONDS:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise AnswerError(_why(error)) from error
+            raise _failed(error) from error
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
@@ -248,6 +248,12 @@ def _results(content: bytes) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
         raise ValueError("no results of netboot")
     return {mac: printable(reason, MOST_REASON) for mac, reason in found.items()}
+
+
+def _failed(error: Exception, where: str = "") -> AnswerError:
+    """Return the error to raise for one of a connection."""
+    is_silent = isinstance(error, aiohttp.ClientConnectorError) and error.errno != errno.EACCES
+    return (SilenceError if is_silent else AnswerError)(where + _why(error))
 
 
 def _why(error: Exception) -> str:

@@ -1,11 +1,12 @@
 """The options that name feeds: each mistake is one line with its remedy."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from netboot.cli import feeds
-from netboot.cli.feeds import sources
+from netboot.cli.feeds import sources, state_of
 from netboot.errors import OperatorError
 from netboot.panel.follow import Source
 
@@ -71,3 +72,24 @@ def test_a_key_that_others_can_read_or_change_is_refused(folder: Path, mode: int
         sources(None, (A,), ())
     assert found.value.hint == f"chmod 640 {folder / 'panel.key'}"
     assert KEY not in str(found.value)
+
+
+def test_an_installed_server_is_found_without_an_option(folder: Path) -> None:
+    usual, installed = folder, folder / "state"
+    assert state_of(usual) == usual
+    installed.mkdir()
+    assert state_of(usual) == installed
+    assert state_of(folder / "own") == folder / "own"
+    (usual / "secret").touch()
+    assert state_of(usual) == usual, "a server in the usual folder comes first"
+
+
+def test_a_state_folder_that_this_user_may_not_enter_has_no_feed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refused)
+    assert feeds.feed_of(feeds.LOCAL, folder) is None
+    assert feeds.default_feed() == folder / "feed.sock"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from netboot.cli.ordering import order
-from netboot.errors import OperatorError
+from netboot.errors import Exit, OperatorError
 from tests.panel.feeding import a_room, fed_beside, mac_of
 
 ONE, TWO = mac_of(1), mac_of(2)
@@ -77,7 +77,16 @@ def test_a_refusal_is_told_for_its_seat(tmp_path: Path, capsys: pytest.CaptureFi
         ("reboot", {"text": "now"}, "order reboot: takes no --text"),
         ("image", {"image": "a", "loader": "ipxe"}, "order image: takes no --loader"),
         ("shutdown", {}, "order: expected reboot, poweroff, "),
-        ("identify", {}, "order identify: no feed of a server of this machine"),
+        (
+            "identify",
+            {},
+            "order identify: no netboot server runs on this machine: no feed.sock in ",
+        ),
+        (
+            "wake",
+            {"server": "10.0.0.5:8080"},
+            "order wake: a server is told it on its own machine alone, found --server 10.0.0.5:8080",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -94,3 +103,11 @@ def test_a_socket_that_nobody_serves_is_told(tmp_path: Path) -> None:
         order("wake", [ONE], state=tmp_path)
     assert str(error.value).startswith(f"{tmp_path / 'feed.sock'}: ")
     assert error.value.hint.startswith("does 'netboot serve' run?")
+
+
+def test_a_server_that_refuses_has_answered(tmp_path: Path) -> None:
+    with fed_beside(tmp_path / "feed.sock", *a_room(3, 1000.0)) as server:
+        server.status = 503
+        with pytest.raises(OperatorError, match="the server refused: busy: come later") as error:
+            order("wake", [ONE], state=tmp_path)
+    assert error.value.exit == Exit.USAGE

@@ -17,7 +17,7 @@ FOLDERS = ("panel", "serve", "pages")
 CALLS = frozenset(
     (
         *("refuse", "PortError", "Refused", "Ignored", "record", "tell", "complain"),
-        *("AnswerError", "Trouble"),
+        *("AnswerError", "SilenceError", "Trouble"),
     )
 )
 # Functions and tables all of whose sentences do.

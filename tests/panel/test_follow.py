@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from netboot.errors import AnswerError
+from netboot.errors import AnswerError, SilenceError
 from netboot.feed.records import MAX_LINE_BYTES, Event, Hello, Record, SeatRow, ServerRow, line
 from netboot.panel import follow, servers
 from netboot.panel.follow import Follower, Source
@@ -304,7 +304,7 @@ def test_the_first_records_of_a_feed_are_the_room(tmp_path: Path) -> None:
             assert [type(each) for each in records[:2]] == [Hello, type(server.plan)]
             assert len(records) == 63
             async with Follower(Source(tmp_path / "none"), ()) as follower:
-                with pytest.raises(AnswerError, match="none: cannot connect: No such file"):
+                with pytest.raises(SilenceError, match="none: cannot connect: No such file"):
                     await follower.first(5.0)
 
     run(work())

@@ -76,10 +76,18 @@ def fetch_histories(server: str, secret: bytes = b"") -> dict[str, Any]:
 def is_there(server: str) -> bool:
     """Return True if a boot server answers at ``server`` (``HOST:PORT``)."""
     try:
-        _fetch(server, "/status", b"")
-    except (OSError, OperatorError):
+        check_there(server)
+    except OperatorError:
         return False
     return True
+
+
+def check_there(server: str) -> None:
+    """Raise NobodyError if no boot server answers at ``server`` (``HOST:PORT``)."""
+    try:
+        _fetch(server, "/status", b"")
+    except OSError as error:
+        raise _nobody(server, error) from error
 
 
 def _fetch(server: str, path: str, secret: bytes) -> dict[str, Any]:
