@@ -38,7 +38,7 @@ help:
 	    'make torture       every fault of docs/measurements/reliability.md, at three sizes of RAM (45 minutes)' \
 	    'make room          24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make attack        all attacks of docs/security.md at once while a room works (6 minutes)' \
-	    'make bench-pages   our page server beside its peers (20 minutes; BENCH=--quick: 2)' \
+	    'make bench-pages   our page server beside its peers (25 minutes; BENCH=--quick: 6)' \
 	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
 	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
 	    'make bench-screen  PCs until their page is shown, and what they read (BENCH=--quick: three rows)' \

@@ -10,10 +10,12 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
-from bench import fio, rows
+from bench import doubts, fio, load, rows
+from bench.doubts import Doubt
 from bench.fairness import fairness
 from bench.machine import versions
 from bench.message import message_cost
@@ -21,7 +23,7 @@ from bench.plot import svg
 from bench.report import OURS, Verdict, in_network, medians, parser, publish, tell
 from bench.rows import FLOOR, PEERS, Row, Sample
 from bench.scaling import scaling
-from bench.servers import Server, running
+from bench.servers import HERE, Server, compile_c, running
 from netboot.lab import network
 from netboot.pages.nbd.backing import PAGE_BYTES
 
@@ -60,60 +62,99 @@ def veth_pair() -> Iterator[None]:
             subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True)
 
 
-def sample(server: Server, row: Row, seconds: float) -> Sample:
-    """Return one run of a row."""
-    pinned = row.form == "pinned"
-    server.pin({PINNED_CPU} if pinned else set(range(os.cpu_count() or 1)))
-    veth = row.link == "veth"
-    uri = server.uri(VETH_HOST) if veth else server.uri()
-    words = fio.command(uri, row, SIZE_BYTES, seconds, cpu=PINNED_CPU if pinned else None)
-    before = server.cpu_seconds()
-    got = fio.parse(fio.run(words, VETH[1] if veth else None), fio.RAMP_SECONDS / seconds)
-    cpu_us = (server.cpu_seconds() - before) / got.requests * 1e6
-    return Sample(got.iops, got.mb_per_s, got.mean_us, got.p99_us, cpu_us)
+@dataclass(slots=True)
+class Bench:
+    """The generator, and the loads that failed."""
 
+    program: Path
+    seconds: float
+    failed: list[Doubt] = field(default_factory=list)
+    beside_failed: list[Doubt] = field(default_factory=list)  # fio's
 
-def fill(server: Server) -> float:
-    """Write every page once; return the memory of a stored page in bytes."""
-    before = server.resident_bytes()
-    fio.fill(server.uri(), SIZE_BYTES)
-    return (server.resident_bytes() - before) / (SIZE_BYTES / PAGE_BYTES)
+    def sample(self, server: Server, row: Row, *, beside: bool) -> Sample:
+        """Return one run of a row, ``beside`` it one of fio. Raises LoadError."""
+        pinned = row.form == "pinned"
+        cpu = PINNED_CPU if pinned else None
+        server.pin({PINNED_CPU} if pinned else set(range(os.cpu_count() or 1)))
+        veth = row.link == "veth"
+        uri = server.uri(VETH_HOST) if veth else server.uri()
+        words = load.command(self.program, uri, row, SIZE_BYTES, self.seconds, cpu=cpu)
+        before = server.cpu_seconds()
+        got = load.run(words, VETH[1] if veth else None)
+        cpu_us = (server.cpu_seconds() - before) / got.requests * 1e6
+        times = (got.mean_us, got.p50_us, got.p99_us, got.max_us)
+        found = Sample(got.iops, got.mb_per_s, *times, cpu_us, got.cpu_us)
+        return self._beside(server, uri, row, found) if beside else found
 
+    def _beside(self, server: Server, uri: str, row: Row, found: Sample) -> Sample:
+        """Add what fio shows of the same row."""
+        cpu = PINNED_CPU if row.form == "pinned" else None
+        words = fio.command(uri, row, SIZE_BYTES, self.seconds, cpu=cpu)
+        before = server.cpu_seconds()
+        try:
+            said = fio.run(words, VETH[1] if row.link == "veth" else None)
+            got = fio.parse(said, fio.RAMP_SECONDS / self.seconds)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            why = str(error).partition("\n")[0]
+            self.beside_failed.append(Doubt(row.name, server.name, f"fio failed: {why}"))
+            return found
+        cpu_us = (server.cpu_seconds() - before) / got.requests * 1e6
+        return replace(found, fio_iops=got.iops, fio_mean_us=got.mean_us, fio_cpu_us=cpu_us)
 
-def measure(
-    servers: Sequence[Server], wanted: Sequence[Row], repetitions: int, seconds: float
-) -> dict[Row, dict[str, Sample]]:
-    """Return medians of ``repetitions`` for rows with a bar, and single runs of the others.
+    def measure(
+        self, servers: Sequence[Server], wanted: Sequence[Row], repetitions: int
+    ) -> dict[Row, dict[str, Sample]]:
+        """Return medians of ``repetitions`` for rows with a bar, and single runs of the others.
 
-    The servers take turns within each row, so that drift affects all alike.
-    """
-    results: dict[Row, dict[str, Sample]] = {}
-    for number, row in enumerate(wanted, 1):
-        asked = [each for each in servers if each.name != FLOOR or rows.nears_the_floor(row)]
-        samples: dict[str, list[Sample]] = {server.name: [] for server in asked}
-        for _ in range(repetitions if rows.has_bar(row) else 1):
-            for server in asked:
-                samples[server.name].append(sample(server, row, seconds))
-        results[row] = {name: Sample(**medians(each)) for name, each in samples.items()}
-        shown = "  ".join(f"{name} {got.iops:.0f}" for name, got in results[row].items())
-        tell(f"{number}/{len(wanted)} {row.name}: {shown}")
-    return results
+        The servers take turns within each row, so that drift affects all alike. A server whose load
+        failed has no figure in that row.
+        """
+        results: dict[Row, dict[str, Sample]] = {}
+        for number, row in enumerate(wanted, 1):
+            asked = [each for each in servers if each.name != FLOOR or rows.has_bar(row)]
+            samples: dict[str, list[Sample]] = {}
+            for turn in range(repetitions if rows.has_bar(row) else 1):
+                for server in asked:
+                    try:
+                        got = self.sample(server, row, beside=not turn)
+                    except load.LoadError as error:
+                        self.failed.append(Doubt(row.name, server.name, str(error)))
+                    else:
+                        samples.setdefault(server.name, []).append(got)
+            broken = {each.server for each in self.failed if each.row == row.name}
+            results[row] = {
+                name: Sample(**medians(each))
+                for name, each in samples.items()
+                if name not in broken
+            }
+            shown = "  ".join(f"{name} {got.iops:.0f}" for name, got in results[row].items())
+            tell(f"{number}/{len(wanted)} {row.name}: {shown}")
+        return results
+
+    def fill(self, server: Server) -> float:
+        """Write every page once; return the memory of a stored page in bytes. Raises LoadError.
+
+        All pages are read back, but not those of the floor: it has no store.
+        """
+        before = server.resident_bytes()
+        load.fill(self.program, server.uri(), SIZE_BYTES, verify=server.name != FLOOR)
+        return (server.resident_bytes() - before) / (SIZE_BYTES / PAGE_BYTES)
 
 
 def _loopback(
-    wanted: Sequence[Row], names: Sequence[str], repetitions: int, seconds: float
+    bench: Bench, wanted: Sequence[Row], names: Sequence[str], repetitions: int
 ) -> tuple[dict[Row, dict[str, Sample]], dict[str, float]]:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, contextlib.ExitStack() as stack:
         servers = [stack.enter_context(running(n, SIZE_BYTES, Path(folder))) for n in names]
         per_page = {}
         for server in servers:
-            per_page[server.name] = fill(server)
+            per_page[server.name] = bench.fill(server)
             tell(f"filled {server.name}: {per_page[server.name]:.1f} bytes a page")
-        return measure(servers, wanted, repetitions, seconds), per_page
+        return bench.measure(servers, wanted, repetitions), per_page
 
 
 def _over_veth(
-    wanted: Sequence[Row], names: Sequence[str], repetitions: int, seconds: float
+    bench: Bench, wanted: Sequence[Row], names: Sequence[str], repetitions: int
 ) -> dict[Row, dict[str, Sample]]:
     with (
         veth_pair(),
@@ -125,10 +166,9 @@ def _over_veth(
             for n in names
         ]
         for server in servers:
-            words = Row("write", 128 << 10, 4, 1, "free", "veth")
-            uri = server.uri(VETH_HOST)
-            fio.run(fio.command(uri, words, SIZE_BYTES, 1.0, cpu=None), VETH[1])
-        return measure(servers, wanted, repetitions, seconds)
+            uri, verify = server.uri(VETH_HOST), server.name != FLOOR
+            load.fill(bench.program, uri, SIZE_BYTES, verify=verify, namespace=VETH[1])
+        return bench.measure(servers, wanted, repetitions)
 
 
 def run(
@@ -137,10 +177,14 @@ def run(
     """Measure, print, write ``pages.json`` and ``pages.svg``; return the number of missed bars."""
     near = [row for row in wanted if row.link == "loopback"]
     far = [row for row in wanted if row.link == "veth"]
-    results, per_page = _loopback(near, names, repetitions, seconds)
-    if far:
-        results.update(_over_veth(far, names, repetitions, seconds))
-    found = rows.verdicts(results)
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(compile_c(HERE / "nbd_load.c", Path(name)), seconds)
+        results, per_page = _loopback(bench, near, names, repetitions)
+        if far:
+            results.update(_over_veth(bench, far, names, repetitions))
+    untrue = [*bench.failed, *doubts.doubts(results, os.cpu_count() or 1)]
+    found = rows.verdicts(doubts.believed(results, untrue))
+    found.append(Verdict("rows that failed or cannot be true", len(untrue), 0, at_least=False))
     found.append(Verdict("bytes per stored page", per_page.get(OURS, 0), 4096 + 64, at_least=False))
     more: list[Callable[[], tuple[list[Verdict], dict[str, float]]]]
     more = [message_cost, fairness, scaling]
@@ -150,14 +194,19 @@ def run(
         bars, detail = extra()
         found += bars
         details[extra.__name__] = detail
+    all_doubts = [*untrue, *bench.beside_failed, *doubts.fio_doubts(results)]
     about = {"versions": versions(VERSIONS), "bytes_per_page": per_page, "repetitions": repetitions}
     resident = ", ".join(f"{name} {size:.0f}" for name, size in per_page.items())
     missed = publish(
         folder,
         "pages",
         found,
-        tables=[rows.table(results), f"Bytes per stored page: {resident}."],
-        details=rows.details(results),
+        tables=[
+            rows.table(results),
+            doubts.table(all_doubts),
+            f"Bytes per stored page: {resident}.",
+        ],
+        details={**rows.details(results), "doubts": [asdict(each) for each in all_doubts]},
         about={**about, **details},
     )
     (folder / "pages.svg").write_text(svg(results))
@@ -166,7 +215,7 @@ def run(
 
 def main() -> NoReturn:
     """Run the command line. Exits with status 1 if a bar is missed."""
-    options = parser("pages", __doc__, "rows with a bar, once: 2 minutes")
+    options = parser("pages", __doc__, "rows with a bar, once: 6 minutes")
     options.add_argument("--only", default="", help="only rows whose name contains this")
     options.add_argument("--servers", default=",".join(SERVERS), help="default: all")
     given = options.parse_args()

@@ -45,9 +45,13 @@ def verdict_table(found: Iterable[Verdict]) -> str:
 
 
 def medians(samples: Sequence["DataclassInstance"]) -> dict[str, Any]:
-    """Return the median of each field on its own."""
+    """Return the median of each field on its own, of the samples that have it; None without any."""
     fields = [asdict(sample) for sample in samples]
-    return {name: median(each[name] for each in fields) for name in fields[0]}
+    found = {}
+    for name in fields[0]:
+        there = [each[name] for each in fields if each[name] is not None]
+        found[name] = median(there) if there else None
+    return found
 
 
 def tell(text: str) -> None:

@@ -82,7 +82,8 @@ def free_port() -> int:
 def compile_c(source: Path, folder: Path) -> Path:
     """Compile one of this folder's C programs; return its path."""
     program = folder / source.stem
-    subprocess.run(["cc", "-O2", "-Wall", "-o", program, source], check=True)
+    words = ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread"]
+    subprocess.run([*words, "-o", program, source], check=True)
     return program
 
 

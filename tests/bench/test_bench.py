@@ -1,5 +1,6 @@
 """The verdicts that the benchmark makes of its figures. Nothing is measured here."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ ROW = Row("randread", 4096, 32, 1, "pinned")
 
 
 def _sample(iops: float, cpu_us: float = 5.0) -> Sample:
-    return Sample(iops, iops * 4096 / 1e6, 1e6 / iops, 2e6 / iops, cpu_us)
+    times = (1e6 / iops, 1e6 / iops, 2e6 / iops, 9e6 / iops)
+    return Sample(iops, iops * 4096 / 1e6, *times, cpu_us, 1.0)
 
 
 def _side(total: int, mean: float) -> dict[str, Any]:
@@ -44,22 +46,22 @@ def test_bars_compare_with_the_best_peer_of_each_figure() -> None:
         OURS: _sample(150, 2.0),
         "nbdkit": _sample(100, 4.0),
         "qsd": _sample(50, 3.0),
-        FLOOR: _sample(300),
+        FLOOR: _sample(300, 0.8),
     }
     found = {each.name: each for each in rows.verdicts({ROW: samples})}
     iops = found["pinned randread 4k d32 c1: iops / best peer"]
     cpu = found["pinned randread 4k d32 c1: cpu_us / best peer"]
-    floor = found["pinned randread 4k d32 c1: iops / floor"]
+    floor = found["pinned randread 4k d32 c1: cpu_us / floor"]
     assert (iops.value, iops.met) == (1.5, True)
     assert cpu.value == pytest.approx(2 / 3)
     assert not cpu.met
-    assert (floor.value, floor.met) == (0.5, False)
+    assert (floor.value, floor.met) == (2.5, False)
 
 
 def test_many_connections_are_compared_with_our_own_eight() -> None:
     results = {
         Row("randread", 4096, 32, count): {OURS: _sample(iops), "nbdkit": _sample(100)}
-        for count, iops in ((8, 220), (32, 190))
+        for count, iops in ((8, 260), (32, 190))
     }
     found = {each.name: each for each in rows.verdicts(results)}
     assert found["free randread 4k d32 c8: iops / best peer"].met
@@ -81,10 +83,19 @@ def test_median_is_of_each_figure() -> None:
     assert (middle["iops"], middle["cpu_us"]) == (200, 2.0)
 
 
+def test_median_is_of_the_samples_that_have_the_figure() -> None:
+    samples = [replace(_sample(100), fio_iops=70.0), _sample(300)]
+    middle = medians(samples)
+    assert (middle["fio_iops"], middle["fio_cpu_us"]) == (70, None)
+
+
 def test_table_json_and_plot_name_every_server() -> None:
-    results = {ROW: {OURS: _sample(150), "nbdkit": _sample(100)}}
+    results = {ROW: {OURS: replace(_sample(150), fio_iops=70.0), "nbdkit": _sample(100)}}
     found = rows.verdicts(results)
-    assert "| pinned randread 4k d32 c1 | netboot | 150 |" in rows.table(results)
+    ours, peer = rows.table(results).splitlines()[2:]
+    assert ours.startswith("| pinned randread 4k d32 c1 | netboot | 150 |")
+    assert ours.endswith("| 1.00 | 70 | 1.50 |")
+    assert peer.endswith("| 1.00 | - | 1.00 |")
     assert verdict_table(found).count("\n") == 1 + len(found)
     assert set(rows.details(results)["rows"][0]["servers"]) == {OURS, "nbdkit"}
     assert svg(results).count("<title>") == 2
