@@ -230,6 +230,7 @@ def _policy(name: str, condition: str, known: Facts, file: str) -> Iterator[str]
     yield f"{value} -OptionId 67 -Value {_quoted(file)}"
 
 
+# Each is checked before it is restarted: a mistake would leave the LAN without addresses.
 _DNSMASQ_FILE = "/etc/dnsmasq.d/netboot.conf"
 KINDS = {
     row.name: row
@@ -237,7 +238,10 @@ KINDS = {
         Kind(
             "dnsmasq",
             "dnsmasq",
-            (f"Put it into {_DNSMASQ_FILE}, then: systemctl restart dnsmasq",),
+            (
+                f"Put it into {_DNSMASQ_FILE}, then:",
+                "  dnsmasq --test -7 /etc/dnsmasq.d && systemctl restart dnsmasq",
+            ),
             _dnsmasq,
         ),
         Kind(
@@ -246,7 +250,8 @@ KINDS = {
             (
                 'Put it into /etc/kea/kea-dhcp4.conf, inside "Dhcp4": { ... }, with a comma behind it.',
                 "If there are client-classes already, add these classes to them.",
-                "Then: systemctl restart kea-dhcp4-server",
+                "Debian's own file has some. Then:",
+                "  kea-dhcp4 -t /etc/kea/kea-dhcp4.conf && systemctl restart kea-dhcp4-server",
             ),
             _kea,
             "//",
@@ -257,7 +262,7 @@ KINDS = {
             (
                 "Put it into /etc/dhcp/netboot.conf, and this line at the beginning of dhcpd.conf:",
                 '  include "/etc/dhcp/netboot.conf";',
-                "Then: systemctl restart isc-dhcp-server",
+                "Then: dhcpd -t && systemctl restart isc-dhcp-server",
             ),
             _isc,
         ),

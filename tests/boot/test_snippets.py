@@ -37,6 +37,12 @@ def test_a_snippet_begins_with_where_it_goes_and_names_the_server_and_each_file(
             assert each.file in text
 
 
+@pytest.mark.parametrize("kind", ["dnsmasq", "kea", "isc"])
+def test_a_server_reads_its_configuration_before_it_is_restarted(kind: str) -> None:
+    text = snippets.snippet(kind, KNOWN)
+    assert re.search(r" -(-test|t)\b.* && systemctl restart ", text)
+
+
 def test_the_files_are_those_of_the_profile() -> None:
     files = {row.name: row.file for row in KNOWN.rows}
     assert set(files) == {row.name for row in ARCHITECTURES} - {"raspberry-pi"}
