@@ -6,6 +6,7 @@ Each raises OperatorError: one line with the place, what was expected and what w
 import contextlib
 import errno
 import os
+import pwd
 import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -262,8 +263,20 @@ def doubts_of_readers(source: Path, profile: "Profile") -> Iterator[str]:
     }
     for what, there in secret.items():
         if there and source.stat().st_mode & 0o004:
-            remedy = f"chgrp netboot {source} && chmod 640 {source}"
-            yield f"all users of this machine can read {what}: {remedy}"
+            # Without that user root serves, and reads it.
+            remedy = f"chgrp netboot {source} && chmod 640" if _has_user() else "chmod 600"
+            yield f"all users of this machine can read {what}: {remedy} {source}"
+
+
+def _has_user() -> bool:
+    """Return True if there is the user of an installed server."""
+    from netboot.cli.user import USER
+
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        return False
+    return True
 
 
 def doubts_here(profile: "Profile") -> Iterator[str]:

@@ -41,9 +41,11 @@ def _other(text: str) -> Other:
     if re.fullmatch(_OTHER, text) is None:
         if re.fullmatch(_URL, text):
             raise Nearest(f"{'iso' if text.lower().endswith('.iso') else 'chain'} {text}")
-        guess = nearest(kind, KINDS)
-        if guess and re.fullmatch(_OTHER, " ".join((guess, *words))):
-            raise Nearest(" ".join((guess, *words)))
+        guess = nearest(kind, KINDS) or kind
+        for start in ("", "http://"):
+            meant = f"{guess} {start}{' '.join(words)}"
+            if re.fullmatch(_OTHER, meant):
+                raise Nearest(meant)
         raise ValueError(text)
     urls = tuple(word for word in words if re.fullmatch(_URL, word))
     return Other.model_validate(

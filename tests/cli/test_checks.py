@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.cli import checks
+from netboot.cli import checks, user
 from netboot.errors import OperatorError
 from netboot.profile import file as profile_file
 from netboot.profile.stores import StoreSpec, parse_store
@@ -147,7 +147,9 @@ def test_what_this_machine_does_not_have_is_told(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(("mode", "told"), [(0o644, 1), (0o640, 0), (0o600, 0)])
-def test_hashes_that_all_users_can_read_are_told(tmp_path: Path, mode: int, told: int) -> None:
+def test_hashes_that_all_users_can_read_are_told(
+    mode: int, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hashed = "$6$vwemE1GhKa.cyT8A$xAzWahK08BakUtal4Rg3p8nEv31ChtRhgKmqVRsCXDP0hsrZK5LX"
     (path := tmp_path / "room.yaml").touch()
     path.chmod(mode)
@@ -156,6 +158,11 @@ def test_hashes_that_all_users_can_read_are_told(tmp_path: Path, mode: int, told
     )
     doubts = list(checks.doubts_of_readers(path, profile))
     assert len(doubts) == told and not any(hashed in line for line in doubts)
+    group = f"chgrp netboot {path} && chmod 640 {path}"
+    for name, remedy in (("root", group), ("no-such-user", f"chmod 600 {path}")):
+        monkeypatch.setattr(user, "USER", name)
+        for line in checks.doubts_of_readers(path, profile):
+            assert line.endswith(f": {remedy}")
     assert not list(checks.doubts_of_readers(path, profile_file.parse("", "f")))
 
 
