@@ -2,7 +2,7 @@
 .PHONY: help setup setup-vagrant setup-develop setup-test setup-nightly remove demo demo-screen pictures test nightly nightly-screens nightly-long \
     fuzz test-deploy test-panel unit check lint fix coverage docs lock deb clean \
     torture torture-192 torture-128 torture-96 torture-loss torture-mirror torture-cells room attack \
-    bench-pages bench-client bench-boot bench-screen bench-panel nbd-attach
+    bench-pages bench-client bench-boot bench-screen bench-panel bench-scale bench-compare nbd-attach
 
 LOGS := lab-logs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -p 'netboot: your password, to make virtual networks: ')
@@ -39,6 +39,7 @@ help:
 	    'make room          24 PCs at once against one server, a part of make torture (8 minutes)' \
 	    'make attack        all attacks of docs/security.md at once while a room works (6 minutes)' \
 	    'make bench-pages   our page server beside its peers (25 minutes; BENCH=--quick: 6)' \
+	    'make bench-compare A=commit B=commit: the rows of bench-pages that have changed between them' \
 	    'make bench-client  a PC with swap here and there (18 minutes; BENCH=--quick: 10)' \
 	    'make bench-boot    boots and what serves them beside their peers (26 minutes; BENCH=--quick: 8)' \
 	    'make bench-screen  PCs until their page is shown, and what they read (BENCH=--quick: three rows)' \
@@ -203,6 +204,10 @@ attack: setup-test
 bench-pages:
 	@tools/setup-bench
 	$(SUDO) .venv/bin/python -m bench.pages $(BENCH)
+
+# Both commits must have been measured here (bench-results/history).
+bench-compare:
+	@.venv/bin/python -m bench.compare "$(A)" "$(B)"
 
 # Fails if a bar is missed. Root: virtual PCs and their network.
 bench-client:

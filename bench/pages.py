@@ -6,22 +6,25 @@ which disappear with it in any case. Conditions: docs/measurements/performance.m
 """
 
 import contextlib
+import datetime
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
-from bench import doubts, fio, load, rows
+from bench import doubts, fio, history, load, rows
+from bench.compare import this_commit
+from bench.counting import Count, counted, is_counted
 from bench.doubts import Doubt
 from bench.fairness import fairness
 from bench.machine import versions
 from bench.message import message_cost
 from bench.plot import svg
 from bench.report import OURS, Verdict, in_network, medians, parser, publish, tell
-from bench.rows import FLOOR, PEERS, Row, Sample
+from bench.rows import FLOOR, PEERS, Results, Row, Sample
 from bench.scaling import scaling
 from bench.servers import HERE, Server, compile_c, running
 from netboot.lab import network
@@ -68,6 +71,7 @@ class Bench:
 
     program: Path
     seconds: float
+    counts: bool  # the machine counts instructions
     failed: list[Doubt] = field(default_factory=list)
     beside_failed: list[Doubt] = field(default_factory=list)  # fio's
 
@@ -79,11 +83,14 @@ class Bench:
         veth = row.link == "veth"
         uri = server.uri(VETH_HOST) if veth else server.uri()
         words = load.command(self.program, uri, row, SIZE_BYTES, self.seconds, cpu=cpu)
-        before = server.cpu_seconds()
-        got = load.run(words, VETH[1] if veth else None)
-        cpu_us = (server.cpu_seconds() - before) / got.requests * 1e6
+        count = counted(server.tree()) if self.counts else contextlib.nullcontext(Count())
+        with count as instructions:
+            before = server.cpu_seconds()
+            got = load.run(words, VETH[1] if veth else None)
+            cpu_us = (server.cpu_seconds() - before) / got.requests * 1e6
+        each = None if instructions.value is None else instructions.value / got.requests
         times = (got.mean_us, got.p50_us, got.p99_us, got.max_us)
-        found = Sample(got.iops, got.mb_per_s, *times, cpu_us, got.cpu_us)
+        found = Sample(got.iops, got.mb_per_s, *times, cpu_us, got.cpu_us, each)
         return self._beside(server, uri, row, found) if beside else found
 
     def _beside(self, server: Server, uri: str, row: Row, found: Sample) -> Sample:
@@ -171,6 +178,20 @@ def _over_veth(
         return bench.measure(servers, wanted, repetitions)
 
 
+def _remember(
+    folder: Path, programs: Mapping[str, str], results: Results, repetitions: int
+) -> None:
+    """Append the run to the history of this kind of machine."""
+    machine = history.kind(programs["cpu"], programs["kernel"])
+    date = datetime.date.today().isoformat()
+    found = history.entries(
+        results, commit=this_commit(), date=date, machine=machine, repetitions=repetitions
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{machine}.jsonl").open("a") as file:
+        file.writelines(each.line() for each in found)
+
+
 def run(
     wanted: Sequence[Row], names: Sequence[str], repetitions: int, seconds: float, folder: Path
 ) -> int:
@@ -178,7 +199,7 @@ def run(
     near = [row for row in wanted if row.link == "loopback"]
     far = [row for row in wanted if row.link == "veth"]
     with tempfile.TemporaryDirectory() as name:
-        bench = Bench(compile_c(HERE / "nbd_load.c", Path(name)), seconds)
+        bench = Bench(compile_c(HERE / "nbd_load.c", Path(name)), seconds, is_counted())
         results, per_page = _loopback(bench, near, names, repetitions)
         if far:
             results.update(_over_veth(bench, far, names, repetitions))
@@ -195,7 +216,9 @@ def run(
         found += bars
         details[extra.__name__] = detail
     all_doubts = [*untrue, *bench.beside_failed, *doubts.fio_doubts(results)]
-    about = {"versions": versions(VERSIONS), "bytes_per_page": per_page, "repetitions": repetitions}
+    programs = versions(VERSIONS)
+    _remember(folder / "history", programs, doubts.believed(results, untrue), repetitions)
+    about = {"versions": programs, "bytes_per_page": per_page, "repetitions": repetitions}
     resident = ", ".join(f"{name} {size:.0f}" for name, size in per_page.items())
     missed = publish(
         folder,

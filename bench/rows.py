@@ -39,7 +39,8 @@ class Sample:
 
     ``cpu_us`` is the CPU time of the server's process tree per request, from ticks of 10 ms.
     ``load_us`` is that of the load generator. What fio shows of the same row is None if it was not
-    asked, or failed.
+    asked, or failed. So is ``instructions``, of the server for each request, if the machine does not
+    count them.
     """
 
     iops: float
@@ -50,6 +51,7 @@ class Sample:
     max_us: float
     cpu_us: float
     load_us: float
+    instructions: float | None = None
     fio_iops: float | None = None
     fio_mean_us: float | None = None
     fio_cpu_us: float | None = None
@@ -152,10 +154,11 @@ def verdicts(results: Results) -> list[Verdict]:
 
 def table(results: Results) -> str:
     """Return a Markdown table with a line for each row and server."""
-    times = "mean us | p50 us | p99 us | max us | server CPU us | / floor | generator CPU us"
+    times = "mean us | p50 us | p99 us | max us"
+    costs = "server CPU us | / floor | instructions | generator CPU us"
     lines = [
-        f"| load | server | IOPS | MB/s | {times} | fio IOPS | IOPS / best peer |",
-        f"|---|---|{'--:|' * 11}",
+        f"| load | server | IOPS | MB/s | {times} | {costs} | fio IOPS | IOPS / best peer |",
+        f"|---|---|{'--:|' * 12}",
     ]
     for row, samples in results.items():
         peers = [samples[peer].iops for peer in PEERS if peer in samples]
@@ -163,11 +166,12 @@ def table(results: Results) -> str:
             ratio = f"{got.iops / max(peers):.2f}" if peers else "-"
             limit = samples[FLOOR].cpu_us if FLOOR in samples else 0.0
             floor = f"{got.cpu_us / limit:.2f}" if limit else "-"
+            counted = "-" if got.instructions is None else f"{got.instructions:.0f}"
             beside = "-" if got.fio_iops is None else f"{got.fio_iops:.0f}"
             lines.append(
                 f"| {row.name} | {server} | {got.iops:.0f} | {got.mb_per_s:.0f} "
                 f"| {got.mean_us:.1f} | {got.p50_us:.1f} | {got.p99_us:.1f} | {got.max_us:.0f} "
-                f"| {got.cpu_us:.2f} | {floor} | {got.load_us:.2f} | {beside} | {ratio} |"
+                f"| {got.cpu_us:.2f} | {floor} | {counted} | {got.load_us:.2f} | {beside} | {ratio} |"
             )
     return "\n".join(lines)
 
