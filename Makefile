@@ -81,7 +81,7 @@ demo-screen: setup
 	@$(SUDO) .venv/bin/netboot lab --profile profiles/lab.yaml --image kiosk --memory 256 \
 	    --timeout 900 --logs $(LOGS) --screenshot $(LOGS)/screen.png
 
-# Two processes: virtual PCs, and other tests beside them (tests/conftest.py).
+# Two processes: virtual PCs, and other tests beside them (tests/conftest.py, docs/contributing/tests.md).
 TWO := -n 2
 
 # As root one run; as another user what needs root goes first, while sudo still remembers.
@@ -95,7 +95,7 @@ endif
 
 # What takes minutes and seldom breaks alone: CI runs it too.
 nightly: setup-nightly
-	$(SUDO) $(PYTEST) -p no:cacheprovider -m 'nightly and not screens and not long'
+	$(SUDO) $(PYTEST) $(TWO) -p no:cacheprovider -m 'nightly and not screens and not long'
 
 # PCs that show something, in more ways than make test has. CI runs it while there is time.
 nightly-screens: setup-test

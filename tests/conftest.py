@@ -15,7 +15,7 @@ settings.load_profile("netboot")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: FOLDERS.index(folder_of(item.nodeid)))
+    items.sort(key=lambda item: KINDS.index(kind_of(item.nodeid)))
     if os.geteuid() == 0:
         return
     for item in items:
@@ -23,13 +23,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs root: sudo make test"))
 
 
-# The kinds of tests that run beside each other, the longest first: virtual PCs, most others, a browser, databases.
-FOLDERS = ("tests/vm/", "", "tests/panel/page/", "tests/panel/history/")
+# Tests with one or two PCs and no bar of seconds. They may run beside other PCs, each file in whichever
+# process is free, so that all processes end at about the same time.
+FEW_PCS = tuple(
+    f"tests/vm/test_{name}.py"
+    for name in (
+        *("menu", "nbd_attach", "versions", "kept", "screen", "filled"),
+        *("own_dhcp", "seat", "left", "changed_image"),
+    )
+)
+# The kinds of tests that run beside each other, the longest first: virtual PCs, most others, a browser,
+# databases, and what fills up.
+KINDS = ("tests/vm/", "", "tests/panel/page/", "tests/panel/history/", *FEW_PCS)
+DISK_PCS = "tests/deploy/test_disk.py"  # virtual PCs too
 
 
-def folder_of(nodeid: str) -> str:
-    """Return the folder of FOLDERS that a test is in; an empty text for most."""
-    return next((folder for folder in FOLDERS if folder and nodeid.startswith(folder)), "")
+def kind_of(nodeid: str) -> str:
+    """Return the one of KINDS that a test is of; an empty text for most."""
+    if nodeid.startswith(DISK_PCS):
+        return KINDS[0]
+    kinds = [kind for kind in KINDS if nodeid.startswith(kind)]
+    return max(kinds, key=len)
 
 
 class ByKind(LoadScopeScheduling):  # type: ignore[misc]
@@ -39,7 +53,7 @@ class ByKind(LoadScopeScheduling):  # type: ignore[misc]
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return folder_of(nodeid)
+        return kind_of(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByKind:

@@ -76,6 +76,7 @@ def test_a_card_with_the_newest_ipxe_goes_straight_to_its_script(lab: Lab) -> No
     assert "1.21.1" in outcome.console(), "that of QEMU's own ROM is of 2019 with Debian 12"
 
 
+@pytest.mark.nightly
 def test_a_loader_that_fails_is_followed_by_the_next_one(
     lab: Lab, images: Path, tmp_path: Path
 ) -> None:

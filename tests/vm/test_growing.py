@@ -28,6 +28,7 @@ def test_swap_grows_under_load_and_shrinks_after_it(images: Path, tmp_path: Path
     assert report["stored"]["empty"] < AREA_BYTES
 
 
+@pytest.mark.nightly
 def test_a_full_server_is_told_once_and_the_pc_goes_on_with_what_it_has(
     lab: Callable[..., Outcome],
 ) -> None:

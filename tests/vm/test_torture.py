@@ -20,13 +20,13 @@ def torture(images: Path, folder: Path, *options: str) -> dict[str, Any]:
 
 
 def test_a_pc_survives_what_befalls_its_server_and_network(images: Path, tmp_path: Path) -> None:
-    report = torture(images, tmp_path, "--memory", "128")
+    report = torture(images, tmp_path, "--memory", "96")
     assert report["failures"] == [], report
     assert report["rounds"] >= 2
 
 
 def test_one_of_two_servers_breaks_and_then_the_other(images: Path, tmp_path: Path) -> None:
-    report = torture(images, tmp_path, "--mirror", "--memory", "128")
+    report = torture(images, tmp_path, "--mirror", "--memory", "96")
     assert report["failures"] == [], report
     assert report["rounds"] >= 1
     console = (tmp_path / "pc1.console").read_text(errors="replace")
@@ -37,7 +37,7 @@ def test_one_of_two_servers_breaks_and_then_the_other(images: Path, tmp_path: Pa
 def test_of_a_mirror_over_two_of_four_servers_one_is_drained_and_another_breaks(
     images: Path, tmp_path: Path
 ) -> None:
-    report = torture(images, tmp_path, "--cells", "--memory", "128")
+    report = torture(images, tmp_path, "--cells", "--memory", "96")
     assert report["failures"] == [], report
     assert report["rounds"] >= 1
     console = (tmp_path / "pc1.console").read_text(errors="replace")

@@ -1,0 +1,26 @@
+"""Which tests run beside each other (tests/conftest.py)."""
+
+import pytest
+
+from tests import ROOT
+from tests.conftest import DISK_PCS, FEW_PCS, KINDS, kind_of
+
+
+def test_the_files_of_few_pcs_are_there() -> None:
+    assert [file for file in (*FEW_PCS, DISK_PCS) if not (ROOT / file).is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "kind"),
+    [
+        ("tests/vm/test_torture.py::test_a", "tests/vm/"),
+        ("tests/deploy/test_disk.py::test_a", "tests/vm/"),
+        ("tests/vm/test_menu.py::test_a", "tests/vm/test_menu.py"),
+        ("tests/deploy/test_fab.py::test_a", ""),
+        ("tests/panel/page/test_seat.py::test_a", "tests/panel/page/"),
+        ("tests/panel/test_room.py::test_a", ""),
+    ],
+)
+def test_virtual_pcs_and_a_browser_are_kinds_of_their_own(nodeid: str, kind: str) -> None:
+    assert kind_of(nodeid) == kind
+    assert kind in KINDS
