@@ -62,11 +62,13 @@ class Identity:
     profile: Profile
     links: Links = field(default_factory=NoLinks)
     now: Callable[[], float] = time.time
+    _servers: frozenset[IPv4Address] = field(init=False, repr=False)
     _fixed: dict[IPv4Address, str] = field(default_factory=dict, repr=False)
     _told: dict[IPv4Address, tuple[str, float]] = field(default_factory=dict, repr=False)
     _relayed: dict[tuple[IPv4Network, str], float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        self._servers = frozenset((*self.profile.boot.servers, *self.profile.swap.servers))
         if self.profile.dhcp.mode == "none":
             clients = self.profile.clients.items()
             self._fixed = {each.address: mac for mac, each in clients if each.address}
@@ -88,6 +90,13 @@ class Identity:
             return self._fixed[address]
         mac, until = self._told.get(address, ("", 0.0))
         return mac if self.now() < until else None
+
+    def seat_at(self, address: IPv4Address) -> str | None:
+        """Return the MAC address of the PC at ``address``; None if it is not known, or a server's.
+
+        A server of the profile asks too, to look whether another one is healthy.
+        """
+        return None if address in self._servers else self.mac_of(address)
 
     def holder_of(self, address: str) -> str:
         """Return the machine that ``address`` counts for: a MAC address if the kernel knows it.

@@ -21,12 +21,15 @@ class PageEvents:
         self._attached_by: dict[str, str] = {}  # MAC addresses by the addresses with swap in use
 
     def note(self, event: PageEvent) -> None:
-        """Journal an event of the page server. A refused client is known by its address only."""
+        """Journal an event of the page server. A refused client is known by its address only.
+
+        A server that looks at this one is refused too, but is no seat.
+        """
         mac = event.seat
         if mac and event.kind in ("attach", "detach"):
             self._watch_address(event)
         if not mac and "address" in event.data:
-            mac = self._identity.mac_of(IPv4Address(event.data["address"])) or ""
+            mac = self._identity.seat_at(IPv4Address(event.data["address"])) or ""
         if mac:
             if event.kind == "attach":
                 self._journal.prove(mac)

@@ -334,7 +334,7 @@ class Room:
 
     def asked_file(self, address: IPv4Address) -> None:
         """Note that the PC at ``address`` asks for a file over TFTP."""
-        mac = self.identity.mac_of(address)
+        mac = self.identity.seat_at(address)
         if mac is not None:
             self.silence.heard(mac, Step.FETCHING, time.monotonic())
 
@@ -430,7 +430,7 @@ class Room:
         if is_played(who):
             return who
         key = self.keys.read(who, self.identity.earliest())
-        return self.identity.mac_of(address) if key is None else key.mac
+        return self.identity.seat_at(address) if key is None else key.mac
 
     def is_awaited(self, address: IPv4Address) -> bool:
         """Return True if the kernel does not know a machine on our links yet. Have it look."""

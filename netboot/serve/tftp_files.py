@@ -198,7 +198,7 @@ class TftpFiles:
         address = IPv4Address(transfer.client)
         known, mac = self.room.identity.mac_of(address), self.room.seat_of(who, address)
         if transfer.outcome is Outcome.REFUSED:
-            self._refused(known, address, name, transfer)
+            self._refused(self.room.identity.seat_at(address), address, name, transfer)
             return
         why = _why(transfer)
         if transfer.reason in CAUSES and not transfer.sent and not is_played(who):
