@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -102,16 +103,25 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> PlayedPool:
     return play(monkeypatch)
 
 
+class Pair(NamedTuple):
+    """Two servers in front of one pool."""
+
+    pool: PlayedPool
+    a: Server
+    b: Server
+
+
 @pytest.fixture
-def servers(pool: PlayedPool, tmp_path: Path) -> Iterator[tuple[Server, Server]]:
-    made = Server(tmp_path, "a"), Server(tmp_path, "b")
+def pair(pool: PlayedPool, tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(pool, Server(tmp_path, "a"), Server(tmp_path, "b"))
     yield made
-    for each in made:
+    for each in (made.a, made.b):
         each.stop()
 
 
-def moved(pool: PlayedPool, a: Server, b: Server) -> Lease:
+def moved(pair: Pair) -> Lease:
     """Boot a seat at ``a``; then ``a`` loses it, and it goes to ``b``."""
+    pool, a, b = pair
     lease = a.boot("token", 5)
     pool.serve(lease.generation, a, 5)
     b.list()
@@ -131,11 +141,9 @@ def settled(server: Server) -> None:
 # What a server must never do to images that it does not own.
 
 
-def test_a_lease_that_was_unused_here_for_a_day_stays_where_its_seat_is(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
-    lease = moved(pool, a, b)
+def test_a_lease_that_was_unused_here_for_a_day_stays_where_its_seat_is(pair: Pair) -> None:
+    pool, a, b = pair
+    lease = moved(pair)
     a.now += LEASE_SECONDS + 1
     a.table.grant("52:54:00:12:34:02", "seat-525400123402", "t", MIB, a.now)  # expires leases
     settled(a)
@@ -147,22 +155,18 @@ def test_a_lease_that_was_unused_here_for_a_day_stays_where_its_seat_is(
     assert isinstance(a.attach(a.key(lease), 7), Attachment), "it may come back at any time"
 
 
-def test_a_lease_that_ends_here_stays_where_its_seat_is(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
-    lease = moved(pool, a, b)
+def test_a_lease_that_ends_here_stays_where_its_seat_is(pair: Pair) -> None:
+    pool, a, b = pair
+    lease = moved(pair)
     pool.leave(lease.generation, b)
     a.table.end(EXPORT)
     settled(a)
     assert pool.image_of(lease.generation)
 
 
-def test_no_start_and_no_stop_removes_an_image(
-    pool: PlayedPool, servers: tuple[Server, Server], tmp_path: Path
-) -> None:
-    a, b = servers
-    lease = moved(pool, a, b)
+def test_no_start_and_no_stop_removes_an_image(pair: Pair, tmp_path: Path) -> None:
+    pool, a, b = pair
+    lease = moved(pair)
     pool.leave(lease.generation, b)
     (tmp_path / "c").mkdir()
     PoolStore(ACCESS, "", tmp_path / "c").close()
@@ -175,20 +179,16 @@ def test_no_start_and_no_stop_removes_an_image(
     assert pool.image_of(lease.generation)
 
 
-def test_the_store_itself_removes_no_image_of_the_room(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, _ = servers
+def test_the_store_itself_removes_no_image_of_the_room(pair: Pair) -> None:
+    pool, a, _ = pair
     lease = a.boot("token", 5)
     a.store.remove(lease.generation)
     settled(a)
     assert pool.image_of(lease.generation)
 
 
-def test_a_set_that_comes_just_before_the_lock_keeps_its_pages(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
+def test_a_set_that_comes_just_before_the_lock_keeps_its_pages(pair: Pair) -> None:
+    pool, a, b = pair
     lease = a.boot("token", 5)
 
     def comes(image: PlayedImage) -> None:
@@ -203,10 +203,8 @@ def test_a_set_that_comes_just_before_the_lock_keeps_its_pages(
     assert image is not None and image.set_number == 6
 
 
-def test_an_image_that_somebody_has_open_is_not_removed(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, _ = servers
+def test_an_image_that_somebody_has_open_is_not_removed(pair: Pair) -> None:
+    pool, a, _ = pair
     lease = a.boot("token", 5)
     pool.serve(lease.generation, "a stopped worker", 5)
     a.exports.let_go(lease.generation)
@@ -236,10 +234,8 @@ def test_a_room_of_another_secret_is_left_alone(pool: PlayedPool, tmp_path: Path
 # Taking over.
 
 
-def test_a_seat_is_let_in_by_the_key_alone(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
+def test_a_seat_is_let_in_by_the_key_alone(pair: Pair) -> None:
+    _, a, b = pair
     lease = a.boot("token", 5)
     key = a.exports.find(name_of("token", 5))
     assert isinstance(key, Export)
@@ -258,19 +254,17 @@ def test_a_seat_is_let_in_by_the_key_alone(
     assert b.exports.saving(lease.generation) is None
 
 
-def test_a_lease_goes_to_and_fro(pool: PlayedPool, servers: tuple[Server, Server]) -> None:
-    a, b = servers
-    lease = moved(pool, a, b)
+def test_a_lease_goes_to_and_fro(pair: Pair) -> None:
+    _, a, _ = pair
+    lease = moved(pair)
     again = a.attach(a.key(lease), 7)
     assert isinstance(again, Attachment) and again.fences
     old = a.attach(a.key(lease), 6)
     assert isinstance(old, Refused) and "newer" in old.reason
 
 
-def test_the_key_of_the_secret_before_is_good_for_a_day(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
+def test_the_key_of_the_secret_before_is_good_for_a_day(pair: Pair) -> None:
+    pool, a, b = pair
     lease = a.boot("token", 5)
     key = a.key(lease)
     late = b.grant("late")
@@ -283,21 +277,17 @@ def test_the_key_of_the_secret_before_is_good_for_a_day(
     assert isinstance(a.attach(a.key(late), 2), Attachment), "granted before the rotation"
 
 
-def test_a_lease_that_another_server_removed_is_forgotten(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
-    lease = moved(pool, a, b)
+def test_a_lease_that_another_server_removed_is_forgotten(pair: Pair) -> None:
+    pool, a, _ = pair
+    lease = moved(pair)
     pool.images.clear()
     a.list()
     assert a.table.generations() == set() and a.ended == [lease.generation]
     assert a.attach(a.key(lease), 7) is UNKNOWN
 
 
-def test_a_lease_whose_image_is_made_during_a_list_is_kept(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, _ = servers
+def test_a_lease_whose_image_is_made_during_a_list_is_kept(pair: Pair) -> None:
+    _, a, _ = pair
     listed = a.store.list()
     listed.result(60)
     lease = a.boot("token", 5)
@@ -307,10 +297,8 @@ def test_a_lease_whose_image_is_made_during_a_list_is_kept(
     assert lease.generation in a.table.generations()
 
 
-def test_a_restarted_server_knows_what_the_pool_has(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, _ = servers
+def test_a_restarted_server_knows_what_the_pool_has(pair: Pair) -> None:
+    pool, a, _ = pair
     lease = a.boot("token", 5)
     a.stop()
     a.start()
@@ -321,10 +309,8 @@ def test_a_restarted_server_knows_what_the_pool_has(
     assert a.table.generations() == set()
 
 
-def test_capacity_is_counted_over_the_pool(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
+def test_capacity_is_counted_over_the_pool(pair: Pair) -> None:
+    _, a, b = pair
     a.table.capacity_bytes = b.table.capacity_bytes = 2 * MIB
     a.boot("token", 5)
     b.list()
@@ -337,11 +323,9 @@ def test_capacity_is_counted_over_the_pool(
 # The boot before.
 
 
-def test_a_newcomer_waits_for_the_server_of_the_boot_before(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
-    lease = moved(pool, a, b)
+def test_a_newcomer_waits_for_the_server_of_the_boot_before(pair: Pair) -> None:
+    pool, a, b = pair
+    lease = moved(pair)
     a.grant("second boot")
     assert a.wait_for_others("second boot") is IN_USE
     assert pool.image_of(lease.generation)
@@ -354,10 +338,8 @@ def test_a_newcomer_waits_for_the_server_of_the_boot_before(
     assert lease.generation not in b.table.generations()
 
 
-def test_a_newcomer_at_a_server_that_never_had_the_seat_waits_too(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
+def test_a_newcomer_at_a_server_that_never_had_the_seat_waits_too(pair: Pair) -> None:
+    pool, a, b = pair
     lease = a.boot("token", 5)
     pool.serve(lease.generation, a, 5)
     b.list()
@@ -369,11 +351,9 @@ def test_a_newcomer_at_a_server_that_never_had_the_seat_waits_too(
     until(lambda: pool.image_of(lease.generation) is None)
 
 
-def test_a_pc_that_comes_back_after_the_newcomer_keeps_its_pages(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
-    lease = moved(pool, a, b)
+def test_a_pc_that_comes_back_after_the_newcomer_keeps_its_pages(pair: Pair) -> None:
+    pool, a, b = pair
+    lease = moved(pair)
     pool.leave(lease.generation, b)
     a.grant("second boot")
     assert a.wait_for_others("second boot") is None
@@ -386,10 +366,10 @@ def test_a_pc_that_comes_back_after_the_newcomer_keeps_its_pages(
 
 
 def test_a_reboot_at_the_same_server_does_not_wait(
-    pool: PlayedPool, servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_exports, "QUIET_SECONDS", 3600)
-    a, _ = servers
+    pool, a, _ = pair
     lease = a.boot("token", 5)
     pool.serve(lease.generation, a, 5)
     a.grant("second boot")
@@ -399,10 +379,8 @@ def test_a_reboot_at_the_same_server_does_not_wait(
     until(lambda: pool.image_of(lease.generation) is None)
 
 
-def test_what_nobody_used_for_a_day_is_removed_by_any_server(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
+def test_what_nobody_used_for_a_day_is_removed_by_any_server(pair: Pair) -> None:
+    pool, a, b = pair
     lease = a.boot("token", 5)
     pool.serve(lease.generation, a, 5)
     b.list()
@@ -422,10 +400,8 @@ def test_what_nobody_used_for_a_day_is_removed_by_any_server(
     until(lambda: pool.image_of(lease.generation) is None)
 
 
-def test_a_removal_that_was_not_finished_is(
-    pool: PlayedPool, servers: tuple[Server, Server]
-) -> None:
-    a, b = servers
+def test_a_removal_that_was_not_finished_is(pair: Pair) -> None:
+    pool, a, b = pair
     lease = a.boot("token", 5)
     image = pool.image_of(lease.generation)
     assert image is not None
