@@ -1,6 +1,7 @@
 /* The command line. */
 #include "settings.h"
 #include "agent.h"
+#include "number.h"
 #include "say.h"
 #include "types.h"
 
@@ -19,28 +20,12 @@ enum kind { FLAG, NUMBER, DEVICE };
 static struct settings *given; /* the settings that read_settings fills */
 static unsigned used;          /* --swap, --disk and --read-only as bits of `use` */
 
-/* Read a decimal number between `low` and `high`. Return whether `text` is one. */
-static int number(const char *text, unsigned low, unsigned high, unsigned *value)
-{
-    unsigned long found = 0;
-
-    if (*text == '\0')
-        return 0;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9' || found > high)
-            return 0;
-        found = found * 10 + (unsigned long)(*text - '0');
-    }
-    *value = (unsigned)found;
-    return found >= low && found <= high;
-}
-
 static int read_device(const char *text)
 {
     const char *name = strncmp(text, "/dev/", 5) == 0 ? text + 5 : text;
     unsigned index;
 
-    if (strncmp(name, "nbd", 3) != 0 || !number(name + 3, 0, MAX_DEVICE, &index))
+    if (strncmp(name, "nbd", 3) != 0 || !parse_number(name + 3, 0, MAX_DEVICE, &index))
         return complain(USAGE, "'%s' is no NBD device: expected /dev/nbd0 to /dev/nbd%d", text,
                         MAX_DEVICE);
     given->device = name;
@@ -51,7 +36,7 @@ static int read_device(const char *text)
 static int read_number(const char *name, const char *text, unsigned low, unsigned high,
                        unsigned *value)
 {
-    if (number(text, low, high, value))
+    if (parse_number(text, low, high, value))
         return OK;
     return complain(USAGE, "%s %s: expected a number, %u to %u", name, text, low, high);
 }
@@ -152,7 +137,7 @@ static int read_server(const char *text, size_t length)
     if (!*host || (colon && strchr(port, ':')))
         return complain(USAGE, "'%.*s' is no server: expected HOST or HOST:PORT, by name or IPv4",
                         (int)length, text);
-    if (!number(port, 1, 65535, &value))
+    if (!parse_number(port, 1, 65535, &value))
         return complain(USAGE, "port '%s' of %s: expected a number, 1 to 65535", port, host);
     snprintf(given->ports[at], PORT_ROOM, "%u", value);
     code = look_up(host, given->hosts[at]);

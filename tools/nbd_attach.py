@@ -26,8 +26,8 @@ OWN = ROOT / "nbd-attach"
 NAME = "nbd-attach"
 # Of the agent, in the order of agent.h. Left out are the parts for which a boot server is needed.
 SHARED = (
-    *("text", "say", "url", "report", "http", "stream", "handshake", "session", "device", "md"),
-    *("mapper", "crypt", "verity", "swap", "area", "settle", "hold"),
+    *("text", "say", "number", "url", "report", "http", "stream", "handshake", "session"),
+    *("device", "md", "mapper", "crypt", "verity", "swap", "area", "settle", "hold"),
 )
 CHANGELOG = OWN / "debian/changelog"
 

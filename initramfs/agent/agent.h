@@ -6,6 +6,7 @@
  *
  *   text.c       numbers and words put into text: printf's family, declared in <stdio.h>
  *   say.c        messages on standard error or in the kernel's log
+ *   number.c     decimal numbers of a command line
  *   url.c        http://ADDRESS:PORT/PATH
  *   report.c     beacons to the boot server, and the only place where the agent waits
  *   http.c       requests to the boot server

@@ -1,6 +1,7 @@
 /* The command line: key=value words, and the environment that goes with them. */
 #include "words.h"
 #include "agent.h"
+#include "number.h"
 #include "report.h"
 #include "say.h"
 #include "types.h"
@@ -14,7 +15,7 @@
 
 #define HANDSHAKE_TIMEOUT 10 /* seconds; the verb `handshake` has no key for it */
 #define HASH_DIGITS 64        /* SHA-256 */
-#define MAX_BLOCKS (1u << 28) /* 1 TiB; number() cannot overflow */
+#define MAX_BLOCKS (1u << 28) /* 1 TiB; parse_number() cannot overflow */
 #define RESIDENT (FOR_ATTACH | FOR_STANDBY)
 #define ALL_VERBS (RESIDENT | FOR_HANDSHAKE)
 
@@ -46,22 +47,6 @@ static const struct key {
 
 #define KEYS (sizeof keys / sizeof *keys)
 
-/* Read a decimal number between `low` and `high`. Return whether `text` is one. */
-static int number(const char *text, unsigned low, unsigned high, unsigned *value)
-{
-    unsigned long found = 0;
-
-    if (*text == '\0')
-        return 0;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9' || found > high)
-            return 0;
-        found = found * 10 + (unsigned long)(*text - '0');
-    }
-    *value = (unsigned)found;
-    return found >= low && found <= high;
-}
-
 /* Return the keys of a verb, or those that the verb needs, as words for a complaint. */
 static const char *list(enum verb verb, int needed)
 {
@@ -81,7 +66,7 @@ static int read_value(const struct key *key, const char *value, struct area *are
     if (key->kind == TEXT) {
         *(const char **)to = value;
     } else if (key->kind == NUMBER) {
-        if (!number(value, key->low, key->high, to))
+        if (!parse_number(value, key->low, key->high, to))
             return complain(USAGE, "%s=%s: expected a number, %u to %u", key->name, value, key->low,
                             key->high);
     } else {
@@ -135,7 +120,7 @@ static int check_target(const struct target *target)
 
     if (check_host(target->host) != OK)
         return USAGE;
-    if (!number(target->port, 1, 65535, &port))
+    if (!parse_number(target->port, 1, 65535, &port))
         return complain(USAGE, "port=%s: expected a number, 1 to 65535", target->port);
     /* A lease's token, or a key, may come in place of this token. */
     if (strlen(target->token) > MAX_TOKEN)
@@ -171,7 +156,7 @@ static int read_verify(struct area *area)
         return complain(USAGE, "verify= needs use=root");
     if (colon)
         *colon = '\0';
-    if (!colon || !number(area->verify, 1, MAX_BLOCKS, &area->blocks) ||
+    if (!colon || !parse_number(area->verify, 1, MAX_BLOCKS, &area->blocks) ||
         strlen(colon + 1) != HASH_DIGITS || strspn(colon + 1, "0123456789abcdef") != HASH_DIGITS)
         return complain(USAGE, "verify=: expected BLOCKS:HASH, the hash with %d digits", HASH_DIGITS);
     area->hash = colon + 1;
