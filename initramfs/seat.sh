@@ -29,7 +29,8 @@ check_seat() {
     sum=$(sha256sum <"$seat_archive")
     [ "${sum%% *}" != "$files" ] || return 0
     rm -f "$seat_archive"
-    refused="the files of this PC are not those that the server has signed"
+    refused="the files of this PC are not those that the server has signed: they have just been changed \
+there, or on their way here; boot again"
     why=$refused
     return 1
 }

@@ -1,5 +1,6 @@
 """initramfs/seat.sh and the clock: what a PC does with the files and the time that the server sends."""
 
+import hashlib
 import http.server
 import os
 import shutil
@@ -272,6 +273,17 @@ def test_an_archive_that_cannot_be_unpacked_is_told(
     text = f"seat_archive=$run/seat.img\n{SEAT}{CPIO}place_seat $run/root || echo $why"
     said = lib.run(text)
     assert said.startswith("unpacking the files of this PC:") and why in said
+
+
+def test_files_that_the_server_has_not_signed_are_refused_and_removed(lib: Lib) -> None:
+    archive = lib.folder / "seat.img"
+    for content, told in ((b"signed", "kept"), (b"changed", "boot again")):
+        archive.write_bytes(content)
+        said = lib.run(
+            f"{BEFORE}seat_archive=$run/seat.img files={hashlib.sha256(b'signed').hexdigest()}\n{SEAT}"
+            'check_seat && echo kept || echo "$refused"'
+        )
+        assert said.strip().endswith(told) and archive.exists() == (told == "kept")
 
 
 class _Server(http.server.BaseHTTPRequestHandler):

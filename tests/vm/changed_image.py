@@ -12,13 +12,18 @@ from netboot.lab.rig import Classroom, Lesson
 BEHIND_THE_SUPERBLOCK = 1000  # in the first block; a PC mounts such an image without a complaint
 
 
+def change(path: Path, place: int) -> None:
+    """Change a bit of the byte at ``place`` of a file."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        before = file.read(1)
+        file.seek(place)
+        file.write(bytes([before[0] ^ 1]))
+
+
 async def lesson(classroom: Classroom, image: Path) -> None:
     async with classroom.open():
-        with image.open("r+b") as file:
-            file.seek(BEHIND_THE_SUPERBLOCK)
-            before = file.read(1)
-            file.seek(BEHIND_THE_SUPERBLOCK)
-            file.write(bytes([before[0] ^ 1]))
+        change(image, BEHIND_THE_SUPERBLOCK)
         await classroom.power_on()
         await classroom.wait()
 
