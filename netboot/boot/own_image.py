@@ -9,8 +9,10 @@ image that the server has now, so an older one does not boot.
 """
 
 import hashlib
+import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address
+from uuid import UUID
 
 from netboot.boot import cpio, rank
 from netboot.boot.plan import BootPlan
@@ -23,6 +25,8 @@ TITLE = "netboot words 1"
 NONCE_DIGITS = 32
 KEY = "netboot.secure"
 IDENTITY_DIGITS = 32
+X509 = UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")  # EFI_CERT_X509_GUID
+OWNER = UUID("2f4c6b1e-6a55-4a0c-9d53-6a3f1d1a7c58")  # of a signature that netboot makes; any UUID
 
 
 def identity(parts: Iterable[bytes], arguments: str) -> str:
@@ -82,6 +86,16 @@ def document(nonce: str, mac: str, image: str, words: str) -> bytes:
     ``words`` are empty if the PC runs another image.
     """
     return f"{TITLE}\n{nonce}\n{mac}\n{image}\n{words}\n".encode()
+
+
+def signature_list(certificate: bytes) -> bytes:
+    """Return a certificate (DER) as the EFI signature list that some firmware and tools want.
+
+    Format: UEFI specification 2.10, section 32.4.1, EFI_SIGNATURE_LIST and EFI_SIGNATURE_DATA.
+    """
+    size = len(OWNER.bytes_le) + len(certificate)
+    header = struct.pack("<16s3I", X509.bytes_le, 28 + size, 0, size)
+    return header + OWNER.bytes_le + certificate
 
 
 def is_nonce(text: str) -> bool:

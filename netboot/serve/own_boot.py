@@ -17,7 +17,7 @@ from netboot.errors import OperatorError
 from netboot.host.files import replace_file
 from netboot.profile.processors import AMD64
 from netboot.serve.boot_files import BootFiles
-from netboot.serve.own_keys import OwnKeys
+from netboot.serve.own_keys import IMAGE_PEM, OwnKeys
 from netboot.serve.room import Room
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,14 @@ class OwnImages:
     def _make(self, addresses: Iterable[IPv4Address]) -> None:
         if self.files.images is None or AMD64.name not in self.files.profile.boot.architectures:
             return
+        self.keys.check()
+        for path in self.keys.readable():
+            log.warning(
+                "%s: other users of this machine may read it and sign as this server; "
+                "run 'sudo chmod 600 %s'",
+                path,
+                path,
+            )
         folder = self.files.images / AMD64.name
         stub, kernel, initramfs, *more = (
             path.read_bytes()
@@ -82,13 +90,15 @@ class OwnImages:
             )
         )
         initrds = (initramfs, *more, own_image.initrd_of(self.keys.certificate()))
+        signer = (self.keys.state / IMAGE_PEM).read_bytes()
         profile = self.files.profile
         self.identity = own_image.identity((stub, kernel, *initrds), profile.boot.arguments)
         paths = {}
         for address in addresses:
             line = own_image.command_line(profile, address, self.identity)
             image = own_image.make(stub, kernel, initrds, line)
-            path = self.keys.state / f"{PREFIX}{own_image.identity((image,), '')}{SUFFIX}"
+            name = own_image.identity((image, signer), "")  # with another key it is another file
+            path = self.keys.state / f"{PREFIX}{name}{SUFFIX}"
             if not path.exists():
                 replace_file(path, self.keys.sign_image(image), durable=True)
             paths[address] = path

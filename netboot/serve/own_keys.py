@@ -14,15 +14,18 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from netboot.boot import own_image
 from netboot.errors import OperatorError
-from netboot.host.files import PRIVATE, READABLE, create_file
+from netboot.host.files import PRIVATE, READABLE, replace_file
 from netboot.host.programs import check_installed, convert, run
 
 # In the state folder. The certificates are no secrets.
 IMAGE_KEY, IMAGE_PEM = "own-image.key", "own-image.pem"
 WORDS_KEY, WORDS_PEM = "own-words.key", "own-words.pem"
-FILES = (IMAGE_KEY, IMAGE_PEM, WORDS_KEY, WORDS_PEM)
-IMAGE_CER = "own-image.cer"  # the certificate in DER, for firmware; nothing here needs it
+IMAGE_PAIR, WORDS_PAIR = (IMAGE_KEY, IMAGE_PEM), (WORDS_KEY, WORDS_PEM)
+FILES = (*IMAGE_PAIR, *WORDS_PAIR)
+# The certificate in DER and as an EFI signature list, for firmware; nothing here needs them.
+IMAGE_CER, IMAGE_ESL = "own-image.cer", "own-image.esl"
 SIGNATURE_BYTES = 256  # of a key of 2048 bits
 DAYS = 7300  # the machines of a school get old; the firmware ignores the date
 PROGRAMS = {"openssl": "openssl", "sbsign": "sbsigntool"}
@@ -37,6 +40,32 @@ class OwnKeys:
     def exist(self) -> bool:
         """Return True if both keys are there."""
         return all((self.state / name).exists() for name in FILES)
+
+    def check(self) -> None:
+        """Check that each key can be read and is that of its certificate. Takes 30 ms.
+
+        Raises OperatorError, OSError.
+        """
+        for key, certificate in (IMAGE_PAIR, WORDS_PAIR):
+            paths = self.state / key, self.state / certificate
+            for path in paths:
+                path.open("rb").close()
+            of_key = ("openssl", "pkey", "-pubout", "-in", str(paths[0]))
+            of_certificate = ("openssl", "x509", "-pubkey", "-noout", "-in", str(paths[1]))
+            public = [
+                run(words, package="openssl", check=False) for words in (of_key, of_certificate)
+            ]
+            if any(each.returncode for each in public) or public[0].stdout != public[1].stdout:
+                raise OperatorError(
+                    f"{paths[0]}: it is not the key of {certificate}: one of them is damaged, or of "
+                    "another server",
+                    hint="restore both from one backup, or copy both from the other server",
+                )
+
+    def readable(self) -> list[Path]:
+        """Return the keys that others than their owner can read. Raises OSError."""
+        keys = (self.state / name for name in (IMAGE_KEY, WORDS_KEY))
+        return [path for path in keys if path.stat().st_mode & 0o077]
 
     def certificate(self) -> bytes:
         """Return the certificate of the words, in DER. Raises OSError, ValueError."""
@@ -62,37 +91,64 @@ class OwnKeys:
 
 
 def make(state: Path) -> OwnKeys:
-    """Make both keys in the folder ``state``.
+    """Make both keys in the folder ``state``, or what is missing of an earlier time.
 
-    Raises OperatorError, also if there are keys: PCs trust them, and would not boot with others.
+    A key of images without its certificate, or a certificate without its key, is not replaced. The key
+    of words is: no PC has its certificate but in an image.
+
+    Raises OperatorError, also if nothing is missing: PCs trust the keys, and would not boot with others.
     """
-    there = [name for name in FILES if (state / name).exists()]
-    if there:
+    there = {name for name in (*FILES, IMAGE_CER, IMAGE_ESL) if (state / name).exists()}
+    wanted = [pair for pair in (IMAGE_PAIR, WORDS_PAIR) if not there.issuperset(pair)]
+    if not wanted and {IMAGE_CER, IMAGE_ESL} <= there:
         raise OperatorError(
-            f"{state / there[0]}: there are keys already, which PCs may have enrolled",
-            hint="to make others, move the files own-* away; then enrol the new certificate in each PC",
+            f"{state / IMAGE_KEY}: there are keys already, which PCs may have enrolled",
+            hint=f"the certificate to enrol is {state / IMAGE_CER}; for other keys: --state with a new "
+            "folder, then docs/howto/secure-boot.md",
         )
+    _refuse_half(state, there)
     check_installed(PROGRAMS)
     host = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname())[:32] or "server"
     try:
         state.mkdir(parents=True, exist_ok=True)
-        owner = state.stat()
         with tempfile.TemporaryDirectory(prefix=".own-", dir=state) as folder:
             made = Path(folder)
-            _make_key(made, IMAGE_KEY, IMAGE_PEM, f"netboot images of {host}")
-            _make_key(made, WORDS_KEY, WORDS_PEM, f"netboot words of {host}")
-            der = ssl.PEM_cert_to_DER_cert((made / IMAGE_PEM).read_text())
+            for key, certificate in wanted:
+                use = "images" if key == IMAGE_KEY else "words"
+                _make_key(made, key, certificate, f"netboot {use} of {host}")
+            pem = (made if IMAGE_PAIR in wanted else state) / IMAGE_PEM
+            der = ssl.PEM_cert_to_DER_cert(pem.read_text())
             (made / IMAGE_CER).write_bytes(der)
-            for name in (*FILES, IMAGE_CER):
-                mode = PRIVATE if name.endswith(".key") else READABLE
-                create_file(state / name, (made / name).read_bytes(), mode=mode)
-                os.chown(state / name, owner.st_uid, owner.st_gid)  # root may run this command
+            (made / IMAGE_ESL).write_bytes(own_image.signature_list(der))
+            _keep(made, state)
     except OSError as error:
         raise OperatorError(
             f"{state}: cannot keep keys: {error.strerror}",
             hint="this needs root (sudo), and room on the disk",
         ) from error
     return OwnKeys(state)
+
+
+def _refuse_half(state: Path, there: set[str]) -> None:
+    for here, missing in (IMAGE_PAIR, IMAGE_PAIR[::-1]):
+        if here in there and missing not in there:
+            raise OperatorError(
+                f"{state / missing}: it is missing, but {here} is there: PCs may have its certificate",
+                hint=f"restore it from a backup; if it is lost, move {state}/own-image.* away, run this "
+                "again and enrol the new certificate in each PC",
+            )
+
+
+def _keep(made: Path, state: Path) -> None:
+    """Move the files of a folder to ``state``, whose owner gets them: root may run this command.
+
+    The key of images is last: without it an interruption leaves nothing that signs.
+    """
+    owner = state.stat()
+    for path in sorted(made.iterdir(), key=lambda path: path.name == IMAGE_KEY):
+        mode = PRIVATE if path.suffix == ".key" else READABLE
+        replace_file(state / path.name, path.read_bytes(), mode=mode, durable=True)
+        os.chown(state / path.name, owner.st_uid, owner.st_gid)
 
 
 def _make_key(folder: Path, key: str, certificate: str, name: str) -> None:

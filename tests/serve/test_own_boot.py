@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 import subprocess
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -114,6 +115,33 @@ def test_what_cannot_be_made_is_a_warning(
     assert "stub.efi: No such file or directory" in caplog.text
     client = Client(MAC, BY_NAME["uefi-x64"], Stage.FIRMWARE)
     assert own.room.plan(client, SERVER).bootfile == "snponly.efi"
+
+
+def test_keys_that_do_not_fit_sign_nothing_and_loose_ones_are_told(
+    own: OwnBoot, keys: OwnKeys, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = OwnKeys(shutil.copytree(keys.state, tmp_path / "mine"))
+    (mine.state / own_keys.IMAGE_KEY).chmod(0o644)
+    images = OwnImages(own.room.files, mine)
+    images.make([SERVER])
+    told = f"{mine.state}/own-image.key: other users of this machine may read it"
+    assert images.identity and told in caplog.text
+    (mine.state / own_keys.WORDS_KEY).write_bytes((mine.state / own_keys.IMAGE_KEY).read_bytes())
+    images.make([SERVER])
+    assert not images.identity
+    assert "own-words.key: it is not the key of own-words.pem" in caplog.text
+
+
+def test_another_key_signs_another_image(own: OwnBoot, keys: OwnKeys, tmp_path: Path) -> None:
+    mine = OwnKeys(shutil.copytree(keys.state, tmp_path / "mine"))
+    images = OwnImages(own.room.files, mine)
+    images.make([SERVER])
+    for name in own_keys.IMAGE_PAIR:
+        (mine.state / name).unlink()
+    own_keys.make(mine.state)
+    images.make([SERVER])
+    path = own.room.file(OWN_IMAGE, SERVER)
+    assert path is not None and verified(path, mine) and not verified(path, keys)
 
 
 def test_shim_finds_the_image_beside_itself(own: OwnBoot, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The keys of the operator's own: openssl and sbsign make and use them, and nobody else reads them."""
 
 import os
+import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ def test_keys_are_private_from_the_start_and_certificates_are_not(keys: OwnKeys)
         "own-image.key": 0o600,
         "own-image.pem": 0o644,
         "own-image.cer": 0o644,
+        "own-image.esl": 0o644,
         "own-words.key": 0o600,
         "own-words.pem": 0o644,
     }
@@ -34,15 +37,68 @@ def test_keys_that_are_there_stay(keys: OwnKeys) -> None:
     before = {path: path.read_bytes() for path in keys.state.iterdir()}
     with pytest.raises(OperatorError, match="own-image.key: there are keys already") as error:
         app(["keys", "init", "--state", str(keys.state)])
-    assert "move the files own-* away" in error.value.hint
+    assert f"the certificate to enrol is {keys.state}/own-image.cer" in error.value.hint
     assert {path: path.read_bytes() for path in keys.state.iterdir()} == before
 
 
-def test_a_folder_with_one_of_the_files_has_no_keys(tmp_path: Path) -> None:
-    (tmp_path / own_keys.IMAGE_PEM).touch()
-    assert not OwnKeys(tmp_path).exist()
-    with pytest.raises(OperatorError, match=r"own-image\.pem: there are keys already"):
-        own_keys.make(tmp_path)
+@pytest.fixture
+def copy(keys: OwnKeys, tmp_path: Path) -> OwnKeys:
+    """Return keys that a test may harm."""
+    shutil.copytree(keys.state, tmp_path / "copy")
+    return OwnKeys(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", own_keys.IMAGE_PAIR)
+def test_half_a_pair_that_pcs_know_is_not_replaced(copy: OwnKeys, name: str) -> None:
+    (copy.state / name).unlink()
+    assert not copy.exist()
+    with pytest.raises(OperatorError, match=f"{name}: it is missing, but own-image") as error:
+        own_keys.make(copy.state)
+    assert "restore it from a backup" in error.value.hint
+    assert not (copy.state / name).exists()
+
+
+@pytest.mark.parametrize(
+    "lost", [own_keys.WORDS_PAIR, ("own-words.key",), ("own-image.cer", "own-image.esl")]
+)
+def test_what_no_pc_knows_is_made_again(
+    copy: OwnKeys, lost: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: (copy.state / name).read_bytes() for name in own_keys.IMAGE_PAIR}
+    for name in lost:
+        (copy.state / name).unlink()
+    with pytest.raises(SystemExit):
+        app(["keys", "init", "--state", str(copy.state)])
+    told = capsys.readouterr().out
+    assert f"{copy.state}: made what was missing; the certificate of images is the same" in told
+    assert {name: (copy.state / name).read_bytes() for name in before} == before
+    copy.check()
+    assert stat.S_IMODE((copy.state / own_keys.WORDS_KEY).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("pair", [own_keys.IMAGE_PAIR, own_keys.WORDS_PAIR])
+@pytest.mark.parametrize("harm", ["mixed", "damaged"])
+def test_a_key_of_another_certificate_is_told(
+    copy: OwnKeys, tmp_path: Path, pair: tuple[str, str], harm: str
+) -> None:
+    copy.check()
+    other = own_keys.make(tmp_path / "other").state / pair[0]
+    (copy.state / pair[0]).write_bytes(other.read_bytes() if harm == "mixed" else b"")
+    with pytest.raises(OperatorError, match=f"{pair[0]}: it is not the key of {pair[1]}: "):
+        copy.check()
+
+
+def test_a_key_that_others_may_read_is_told(copy: OwnKeys) -> None:
+    assert copy.readable() == []
+    (copy.state / own_keys.WORDS_KEY).chmod(0o640)
+    assert copy.readable() == [copy.state / own_keys.WORDS_KEY]
+
+
+def test_the_list_for_firmware_has_the_certificate(keys: OwnKeys) -> None:
+    program = Path(sys.executable).with_name("virt-fw-sigdb")
+    words = [str(program), "--input", str(keys.state / own_keys.IMAGE_ESL), "--print"]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert "EfiCertX509 count=1" in done.stdout and "netboot images of " in done.stdout, done.stdout
 
 
 def test_the_command_says_what_is_to_be_done(

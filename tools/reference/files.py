@@ -200,7 +200,7 @@ def _server() -> str:
             layout.STATE / "own-*.pem",
             "0644",
             "`netboot keys init`",
-            "Their certificates; `own-image.cer` is one of them for firmware, to be enrolled in PCs.",
+            "Their certificates; `own-image.cer` and `.esl` are one of them for firmware, to be enrolled in PCs.",
         ),
         (
             layout.STATE / "own-*.efi",
