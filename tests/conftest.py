@@ -15,7 +15,7 @@ settings.load_profile("netboot")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: KINDS.index(kind_of(item.nodeid)))
+    items.sort(key=lambda item: rank_of(item.nodeid))
     if os.geteuid() == 0:
         return
     for item in items:
@@ -35,6 +35,8 @@ FEW_PCS = tuple(
 # The kinds of tests that run beside each other, the longest first: virtual PCs, most others, a browser,
 # databases, and what fills up.
 KINDS = ("tests/vm/", "", "tests/panel/page/", "tests/panel/history/", *FEW_PCS)
+# It holds stalls to 5 s, and so runs while the other process has no virtual PC yet.
+WITH_BARS = "tests/vm/test_torture.py"
 DISK_PCS = "tests/deploy/test_disk.py"  # virtual PCs too
 
 
@@ -44,6 +46,11 @@ def kind_of(nodeid: str) -> str:
         return KINDS[0]
     kinds = [kind for kind in KINDS if nodeid.startswith(kind)]
     return max(kinds, key=len)
+
+
+def rank_of(nodeid: str) -> tuple[int, bool]:
+    """Return the place of a test in the order of all tests, which is stable."""
+    return KINDS.index(kind_of(nodeid)), not nodeid.startswith(WITH_BARS)
 
 
 class ByKind(LoadScopeScheduling):  # type: ignore[misc]
