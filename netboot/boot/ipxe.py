@@ -135,19 +135,21 @@ def _plain(text: str) -> str:
     return re.sub(r"(?<!\S);(?!\S)", ",", plain)
 
 
-def render_medium(base_url: str = "") -> str:
+def render_medium(base_url: str = "", vlan: int | None = None) -> str:
     """Return the script on a CD or a USB stick: try DHCP on each card until one gets a script.
 
     It identifies itself, so that a server never sends it another iPXE. With the ``base_url`` of a
-    server it takes no more than an address from DHCP.
+    server it takes no more than an address from DHCP. ``vlan`` is the VLAN whose tag it puts on all
+    frames, None for none.
     """
+    each_card = base_url or vlan is not None
     return "\n".join(
         (
             "#!ipxe",
             f"set user-class {OWN_USER_CLASS.decode()}",
             *(OWN_KIND if base_url else ()),
             ":retry",
-            *(_each_card(base_url) if base_url else ("autoboot ||", _LEAVE)),
+            *(_each_card(base_url, vlan) if each_card else ("autoboot ||", _LEAVE)),
             f"echo netboot: no server answers, next try in {RETRY_SECONDS} s",
             f"sleep {RETRY_SECONDS}",
             "goto retry",
@@ -156,19 +158,22 @@ def render_medium(base_url: str = "") -> str:
     )
 
 
-def _each_card(base_url: str) -> tuple[str, ...]:
+def _each_card(base_url: str, vlan: int | None) -> tuple[str, ...]:
     """Return the lines that ask the server over one card after the other, until it gives a script.
 
     A card without a way to the server is closed again, because the script takes the open one's address.
     """
     url = f"{base_url}/{OWN_SCRIPT}{OWN_RAM}"
+    port = "net${card}" if vlan is None else f"net${{card}}-{vlan}"  # vcreate's name
+    boot = f"dhcp {port} && chain --timeout {SILENT_MS} --autofree {url} ||"
     return (
         "set card:int32 0",
         ":card",
         "isset ${net${card}/mac} || goto none",
-        f"dhcp net${{card}} && chain --timeout {SILENT_MS} --autofree {url} ||",
+        *(() if vlan is None else (f"vcreate --tag {vlan} net${{card}} ||",)),
+        boot if base_url else f"autoboot {port} ||",
         _LEAVE,
-        "ifclose net${card} ||",
+        f"ifclose {port} ||",
         "inc card",
         "goto card",
         ":none",

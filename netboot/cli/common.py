@@ -107,16 +107,17 @@ def last_build() -> Path | None:
         return None
 
 
-def write_medium(target: Path, server: str = "") -> None:
+def write_medium(target: Path, server: str = "", vlan: int | None = None) -> None:
     """Write the image of a CD or USB stick, for PCs that cannot boot from the network.
 
-    ``server`` is ``HOST:PORT`` of the boot server's HTTP, empty if DHCP has to name it.
+    ``server`` is ``HOST:PORT`` of the boot server's HTTP, empty if DHCP has to name it. ``vlan`` is
+    the VLAN whose tag the PC puts on its frames.
     """
     from netboot.cli import show
     from netboot.images import build, medium
 
     with show.BuildProgress() as progress:
-        warnings = medium.write(target, build.default_cache(), progress, server)
+        warnings = medium.write(target, build.default_cache(), progress, server, vlan)
     for warning in warnings:
         print(f"netboot: {warning}", file=sys.stderr)
 

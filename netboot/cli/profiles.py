@@ -66,6 +66,16 @@ def media(
             "names no server. Default: DHCP names it.",
         ),
     ] = "",
+    vlan: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            min=1,
+            max=4094,
+            help="The VLAN whose tag the PC itself puts on its frames, as boot.vlan in the profile. "
+            "Default: none.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the image of a CD or USB stick, for PCs that cannot boot from the network."""
@@ -73,13 +83,16 @@ def media(
 
     checks.check_output("--output", output, folder=False)
     named = arguments.parse_server(server, port=8080) if server else ""
-    write_medium(output, named)
+    write_medium(output, named, vlan)
     size = output.stat().st_size
     if as_json:
-        print(json.dumps({"file": str(output), "size": size, "server": named}))
+        print(json.dumps({"file": str(output), "size": size, "server": named, "vlan": vlan}))
     else:
+        tagged = "" if vlan is None else f", for ports with VLAN {vlan} tagged"
         known = f"of the server at {named}" if named else "whose server DHCP names"
-        print(f"{output}: {size / 1e6:.1f} MB, for CDs and USB sticks, BIOS and UEFI, {known}")
+        print(
+            f"{output}: {size / 1e6:.1f} MB, for CDs and USB sticks, BIOS and UEFI, {known}{tagged}"
+        )
 
 
 @app.command(epilog="Example:  netboot check --profile lab.yaml")

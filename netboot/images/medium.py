@@ -37,15 +37,17 @@ FLOPPY_KIB = 2880  # a floppy by El Torito's definition, and enough for two iPXE
 PROGRAMS = {"ipxe.efi": "BOOTX64.EFI", "ipxe-arm64.efi": "BOOTAA64.EFI"}
 
 
-def write(target: Path, cache: Path, progress: Progress, server: str = "") -> tuple[str, ...]:
+def write(
+    target: Path, cache: Path, progress: Progress, server: str = "", vlan: int | None = None
+) -> tuple[str, ...]:
     """Write the image to the file ``target``; return warnings for the operator.
 
-    ``server`` is ``HOST:PORT`` of the boot server's HTTP, empty if DHCP has to name it. Raises
-    OperatorError.
+    ``server`` is ``HOST:PORT`` of the boot server's HTTP, empty if DHCP has to name it. ``vlan`` is
+    the VLAN whose tag the PC puts on its frames. Raises OperatorError.
     """
     check_installed(TOOLS)
     store = Cache(cache)
-    script = render_medium(f"http://{server}" if server else "")
+    script = render_medium(f"http://{server}" if server else "", vlan)
     with store.alone(progress):
         sources = Sources(store, progress)
         found = dict.fromkeys(sources.host.need(PARTS).values(), sources.host)

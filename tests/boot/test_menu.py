@@ -156,6 +156,15 @@ def test_a_script_that_gave_the_pc_back_to_its_firmware_is_not_fetched_again() -
     assert medium[medium.index(leave) - 1] == "autoboot ||"
 
 
+@pytest.mark.parametrize(("url", "boots"), [("", "autoboot"), (BASE, "dhcp")])
+def test_a_medium_for_a_tagged_port_boots_from_a_vlan_of_each_card(url: str, boots: str) -> None:
+    lines = ipxe.render_medium(url, 10).splitlines()
+    made = lines.index("vcreate --tag 10 net${card} ||")
+    assert lines[made + 1].startswith(f"{boots} net${{card}}-10 ")
+    assert "ifclose net${card}-10 ||" in lines
+    assert not any("-10" in line for line in ipxe.render_medium(url).splitlines())
+
+
 def test_an_image_and_a_rescue_shell_are_settings_of_the_seat() -> None:
     entries = menu.entries_of(menu_of(), {"kiosk"})
     seat = Profile().seat_of(MAC)
