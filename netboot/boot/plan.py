@@ -234,6 +234,7 @@ def features(seat: Seat) -> tuple[str, ...]:
         "image": ROOTS[seat.root.kind].image,
         "verify": ROOTS[seat.root.kind].image and seat.root.verify is not False,
         "keep": ROOTS[seat.root.kind].image and seat.root.persist is not None,
+        "vlan": seat.boot.vlan is not None,
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
@@ -309,6 +310,8 @@ def _arguments(
     ]
     if has_own_files(seat):
         words.append("netboot.seat=1")
+    if seat.boot.vlan is not None:
+        words.append(f"netboot.vlan={seat.boot.vlan}")
     image, tree = _image(seat.root, trees, versions)
     swaps = swap.size.bytes != 0
     if image and tree is not None:

@@ -48,6 +48,8 @@ FEATURES = {
         # names none as its dependency.
         "crypto/crc32c_generic",
     ),
+    # Tagged frames (boot.vlan).
+    "vlan": ("net/8021q/8021q",),
     # Files that a PC keeps (root.persist).
     "keep": ("fs/ext4/ext4", "crypto/crc32c_generic"),
 }

@@ -13,6 +13,7 @@ from netboot.profile.stores import STORE
 
 MIB = 1 << 20
 PAGE = 4096  # bytes
+VLANS = (1, 4094)  # IEEE 802.1Q: 0 and 4095 have other uses
 LEAST_PERSIST = 16 * MIB  # the journal of ext4 takes 4 MiB, and its tables 1
 LEAST_CHANGES = 16 * MIB  # a system that has just booted has changed 8 MiB
 MAX_PREFIX = 30  # bits; a smaller network lacks addresses for one PC and its router
@@ -117,6 +118,11 @@ def _persist(text: str) -> int | None:
     if size < LEAST_PERSIST:
         raise Nearest("16MiB" if size else "none")
     return size // PAGE * PAGE
+
+
+def _vlan(text: str) -> int | None:
+    """Return the number of a VLAN; None for ``none``. Raises ValueError."""
+    return None if text.lower() == "none" else values.integer(*VLANS).convert(text)
 
 
 def _store(text: str) -> str:
@@ -225,6 +231,17 @@ Changes = Annotated[
             f"{patterns.any_case(values.AUTO)}|(?:{_TIMES}) ?[xX]"
             f"|{patterns.size(LEAST_CHANGES, values.MAX_SIZE, values.UNITS)}",
             {"type": "integer", "minimum": LEAST_CHANGES, "maximum": patterns.MOST_BYTES},
+        ),
+    ),
+]
+Vlan = Annotated[
+    int | None,
+    Text(
+        f"none, or a whole number from {VLANS[0]} to {VLANS[1]}",
+        _vlan,
+        patterns.text(
+            f"{patterns.any_case('none')}|{patterns.between(*VLANS)}",
+            {"type": "integer", "minimum": VLANS[0], "maximum": VLANS[1]},
         ),
     ),
 ]

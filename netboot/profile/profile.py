@@ -244,15 +244,29 @@ class Profile(Section):
         return any(root.persist is not None for root in roots)
 
     @property
+    def tags(self) -> bool:
+        """Return whether a PC of this room may put the tag of a VLAN on its frames."""
+        return any(boot.vlan is not None for boot in self._boots().values())
+
+    @property
     def explained(self) -> tuple[str, ...]:
-        """The meaning of auto for the PCs of this room, one line each."""
+        """The meaning of auto for the PCs of this room, and of VLANs, one line each."""
+        tags = {boot.vlan for boot in self._boots().values() if boot.vlan is not None}
+        vlans = tuple(
+            f"boot.vlan: the PC itself puts the tag of VLAN {tag} on its frames; on this server's "
+            "side 'interface' decides, whatever this key says"
+            for tag in sorted(tags)
+        )
         if self.swap.encrypt is not None:
-            return ()
+            return vlans
         kinds = {self.root.changed(group.root).kind for group in self.groups.values()}
         kinds |= {self.root.kind, *(self.seat_of(mac).root.kind for mac in self.clients)}
-        return tuple(
-            f"swap.encrypt: auto means {'yes' if ROOTS[kind].users else 'no'} for root kind {kind}"
-            for kind in sorted(kinds)
+        return (
+            *(
+                f"swap.encrypt: auto means {'yes' if ROOTS[kind].users else 'no'} for root kind {kind}"
+                for kind in sorted(kinds)
+            ),
+            *vlans,
         )
 
     @property
@@ -331,6 +345,7 @@ class Profile(Section):
         self._check_grow()
         self._check_roots()
         self._check_homes()
+        self._check_vlans()
         names: dict[str, str] = {}
         addresses: dict[IPv4Address, str] = {}
         for client_id, address in self.dhcp.client_ids.items():
@@ -403,6 +418,23 @@ class Profile(Section):
                 root = root.changed(settings.root)
             roots["clients", mac, "root"] = root
         return roots
+
+    def _boots(self) -> dict[tuple[str, ...], SeatBoot]:
+        """Return the same of the section boot."""
+        boots: dict[tuple[str, ...], SeatBoot] = {("boot",): self.boot}
+        for name, group in self.groups.items():
+            boots["groups", name, "boot"] = self.boot.changed(group.boot)
+        for mac in self.clients:
+            boots["clients", mac, "boot"] = self.seat_of(mac).boot
+        return boots
+
+    def _check_vlans(self) -> None:
+        # GRUB has no VLANs, and a signed image knows its PC's key only after it has an address.
+        for path, boot in self._boots().items():
+            if boot.vlan is not None and boot.loader in ("own", "signed"):
+                problem = f"cannot be combined with boot.loader {boot.loader}"
+                remedy = "with Secure Boot let the PC's switch port send this network untagged"
+                raise misplaced(f"{problem}; {remedy}", *path, "vlan")
 
     def _owns(self) -> dict[tuple[str, ...], SeatOwn]:
         """Return the same of the section seat, by the keys above it."""

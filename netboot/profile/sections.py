@@ -33,6 +33,7 @@ from netboot.profile.fields import (
     Store,
     SwapSize,
     UserName,
+    Vlan,
     hosts,
     misplaced,
 )
@@ -175,6 +176,11 @@ class SeatBoot(Overridable):
     HTTP, else ours; ipxe: always ours; native: ours with its own network drivers; own: Debian's shim
     and an image that this server signs, for Secure Boot, after `netboot keys init`; signed: Debian's
     shim and GRUB, for Secure Boot, which needs full mode. Default: auto.
+    """
+    vlan: Vlan = None
+    """The VLAN whose tag the PC's side puts on its frames, 1 to 4094, for a switch port where the room's
+    network is tagged. Its UEFI needs the same number, or a medium of `netboot media --vlan`. none: the
+    port is untagged. VLANs on the server's side are interfaces, such as eth0.10. Default: none.
     """
 
 

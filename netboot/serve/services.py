@@ -17,7 +17,7 @@ from netboot.boot.ticket import mac_of
 from netboot.feed.state import Standing
 from netboot.host import clock, faults, notify
 from netboot.host.files import replace_file
-from netboot.host.interfaces import Interface
+from netboot.host.interfaces import ETHERNET_MTU, Interface
 from netboot.host.memory import ram_bytes
 from netboot.host.neighbours import Neighbours
 from netboot.images.manifest import MANIFEST_FILE
@@ -57,6 +57,10 @@ log = logging.getLogger(__name__)
 LOOPBACK = IPv4Address("127.0.0.1")
 # Objects until a collection of the youngest, then collections until one of the next older ones.
 COLLECTIONS = (10_000, 10, 100)
+# Of a frame with the tag of a VLAN, so that it fits into a buffer for one without: iPXE loses longer
+# frames if it uses the driver of UEFI (snponly), and never gets a kernel.
+TAGGED_MTU = ETHERNET_MTU - 4
+IP_TCP_HEADERS = 20 + 20
 CLOCK_FILE = "clock"  # in the state folder (netboot.host.clock)
 LEASES_FILE = "leases.json"  # in the state folder: addresses of full mode
 # More than a PC takes to attach again after a restart of the server.
@@ -171,6 +175,7 @@ class Services:
             panels=feed.door,
             words=OwnBoot(self._room, self._own_images),
             holder=self._identity.holder_of,
+            segment=TAGGED_MTU - IP_TCP_HEADERS if self._profile.tags else 0,
         )
         self._running.push_async_callback(http.stop)
         await http.start([LOOPBACK, *addresses])
@@ -238,6 +243,7 @@ class Services:
             networks=self._networks(interfaces),
             holder=self._identity.holder_of,
             instead=instead_of_loader if self._profile.dhcp.mode == "none" else as_asked,
+            mtu=TAGGED_MTU if self._profile.tags else ETHERNET_MTU,
         )
         self._running.push_async_callback(tftp.stop)
         await tftp.start(addresses_of(interfaces))

@@ -133,6 +133,14 @@ def test_without_swap_no_token_is_given() -> None:
     assert KEYS.token not in ipxe.render(plan_of(profile), "http://10.0.0.1:8080")
 
 
+def test_a_pc_tags_its_frames_only_if_the_profile_says_so() -> None:
+    assert not any("vlan" in word for word in plan_of(Profile()).arguments)
+    boot = {"vlan": 10}
+    assert "netboot.vlan=10" in plan_of(Profile.model_validate({"boot": boot})).arguments
+    one = Profile.model_validate({"boot": boot, "clients": {MAC: {"boot": {"vlan": "none"}}}})
+    assert not any("vlan" in word for word in plan_of(one).arguments)
+
+
 def test_further_areas_are_asked_for_only_if_the_profile_says_so() -> None:
     assert not any("grow" in word for word in plan_of(Profile()).arguments)
     assert "netboot.grow=3" in plan_of(Profile(swap=Swap(grow=3))).arguments

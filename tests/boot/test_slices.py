@@ -72,6 +72,7 @@ def test_features_of_a_seat() -> None:
     assert features(Profile().seat_of(mac)) == ("lzo",)
     swap = Swap(encrypt=True, zswap=Zswap(enabled=False))
     assert features(Profile(swap=swap).seat_of(mac)) == ("encrypt",)
+    assert "vlan" in features(Profile.model_validate({"boot": {"vlan": 10}}).seat_of(mac))
     root = Root(kind="nbd", image="/srv/root.squashfs")
     assert {"image", "verify", "encrypt"} <= set(features(Profile(root=root).seat_of(mac)))
     assert "encrypt" not in features(Profile(root=root, swap=Swap(encrypt=False)).seat_of(mac))

@@ -264,6 +264,13 @@ MISTAKES = [
         ),
     ),
     (
+        "boot: {vlan: 10}\ngroups:\n  a: {match: '52:*', boot: {loader: signed}}",
+        (
+            "f:3: key 'groups.a.boot.vlan': cannot be combined with boot.loader signed; "
+            "with Secure Boot let the PC's switch port send this network untagged"
+        ),
+    ),
+    (
         "swap: {servers: [10.0.0.1, 10.0.0.2], size: 2GiB, capacity: 1GiB}",
         "f:1: key 'swap.size': larger than swap.capacity, the limit for all PCs",
     ),

@@ -456,3 +456,14 @@ def test_a_key_that_another_dhcp_server_decides_on_is_told() -> None:
     assert first == f"{told} gives out addresses: 'dhcp.range', 'dhcp.beside'"
     assert second == f"{told} names one loader for all: 'clients.52:54:00:00:00:01.boot.loader'"
     assert parse("dhcp: {mode: none}\nboot: {loader: signed}\n", "f").doubts == ()
+
+
+def test_vlans_are_told_by_their_side() -> None:
+    text = (
+        "boot: {vlan: 10}\nswap: {encrypt: no}\ngroups: {a: {match: '52:54:*', boot: {vlan: none}}}"
+    )
+    (line,) = parse(text, "f").explained
+    assert line.startswith("boot.vlan: the PC itself puts the tag of VLAN 10 on its frames")
+    assert parse(text, "f").tags and not Profile().tags
+    one = "clients: {'52:54:00:00:00:01': {boot: {vlan: 10}}}"
+    assert parse(one, "f").tags, "one PC decides on the frames of all"

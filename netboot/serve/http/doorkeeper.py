@@ -88,7 +88,8 @@ class Doorkeeper:
     ``connections`` limits their number; ``holder`` returns the machine that an address counts for.
     A connection whose peer takes no data for ``stalled_seconds`` is ended by the kernel.
     ``shortcut`` may answer the first bytes of a connection, if they are as early as the connection
-    itself. It gets their sender's address, too. Such a connection takes no place.
+    itself. It gets their sender's address, too. Such a connection takes no place. ``segment`` is the
+    most bytes of a TCP segment; 0 leaves them to the kernel.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Doorkeeper:
         stalled_seconds: float = HTTP_DOWNLOADS.seconds or 0.0,
         holder: Callable[[str], str] = str,
         shortcut: Callable[[bytes, str], bytes | None] = lambda data, address: None,
+        segment: int = 0,
     ) -> None:
         self._serve = serve
         self._shortcut = shortcut
@@ -106,7 +108,10 @@ class Doorkeeper:
         self._limit = connections
         self._in_total = connections.in_total or 0
         self._stalled_milliseconds = int(stalled_seconds * 1000)
-        self._listeners = Listeners(_listen, begin=self._begin, end=self._end, failure=_failure)
+        self._segment = segment
+        self._listeners = Listeners(
+            self._listen, begin=self._begin, end=self._end, failure=_failure
+        )
         self._visits: dict[str, dict[asyncio.Protocol, Visit]] = {}  # by holder, oldest first
         self._visit_of: dict[asyncio.Protocol, Visit] = {}
         self._opening: set[asyncio.Task[object]] = set()
@@ -125,6 +130,13 @@ class Doorkeeper:
         """
         self._in_total = min(self._in_total, _affordable())
         self._listeners.follow([(str(address), port) for address in addresses])
+
+    def _listen(self, address: Address) -> socket.socket:
+        listener = socket.create_server(address, backlog=BACKLOG)
+        listener.setblocking(False)
+        if self._segment:  # connections inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, self._segment)
+        return listener
 
     def _begin(self, _: Address, listener: socket.socket) -> None:
         asyncio.get_running_loop().add_reader(listener, self._accept, listener)
@@ -255,12 +267,6 @@ class Doorkeeper:
                 connection.close()
 
         task.add_done_callback(opened)
-
-
-def _listen(address: Address) -> socket.socket:
-    listener = socket.create_server(address, backlog=BACKLOG)
-    listener.setblocking(False)
-    return listener
 
 
 def _failure(address: Address, error: OSError) -> OperatorError:

@@ -156,6 +156,7 @@ class HttpServer:
 
     ``connections`` and ``downloads`` limit what a sender can hold; ``holder`` returns the machine
     that an address counts for. ``orders`` are those of seats that wait.
+    ``segment`` is the most bytes of a TCP segment; 0 leaves them to the kernel.
     """
 
     def __init__(
@@ -170,8 +171,10 @@ class HttpServer:
         connections: Limit = HTTP_CONNECTIONS,
         downloads: Limit = HTTP_DOWNLOADS,
         holder: Callable[[str], str] = str,
+        segment: int = 0,
     ) -> None:
         self._holder = holder
+        self._segment = segment
         self._room = room
         self._port = port
         self._now = now
@@ -235,6 +238,7 @@ class HttpServer:
             stalled_seconds=self._downloads.seconds or 0.0,
             holder=self._holder,
             shortcut=self._reports.answer,
+            segment=self._segment,
         )
         try:
             self.follow(addresses)

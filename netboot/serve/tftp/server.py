@@ -80,7 +80,7 @@ class TftpServer:
     raises DeniedError if the file is another client's. ``report(transfer)`` is called for each
     finished transfer. Both are called in the event loop. Only clients in ``networks`` are answered.
     ``holder`` returns the machine that an address counts for. ``instead(filename, options)`` returns
-    the name of the file that is sent for such a request.
+    the name of the file that is sent for such a request. ``mtu`` is the most bytes of a packet.
     """
 
     def __init__(
@@ -92,8 +92,10 @@ class TftpServer:
         port: int = 69,
         holder: Callable[[str], str] = str,
         instead: Instead = as_asked,
+        mtu: int = ETHERNET_MTU,
     ) -> None:
         self._holder = holder
+        self._mtu = mtu
         self._instead = instead
         self._read = read
         self._networks = tuple(networks)
@@ -260,7 +262,7 @@ class TftpServer:
         # The worker with a transfer of this client knows if the client only repeats its request.
         known = self._places.workers_of(key)
         self._last_number += 1
-        most = NARROW_MTU if peer[0] in self._narrow else ETHERNET_MTU
+        most = NARROW_MTU if peer[0] in self._narrow else self._mtu
         mtu = min(most, path_mtu(sock))
         job = Job(self._last_number, request.filename, request.options, mtu, asked, end)
         for worker in known or sorted(self._workers, key=lambda each: len(each.transfers)):

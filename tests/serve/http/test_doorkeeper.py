@@ -183,6 +183,15 @@ def test_a_client_that_hangs_up_in_the_middle_is_no_news(
     assert told(caplog) == []
 
 
+def test_a_segment_may_be_smaller_than_the_kernels(tmp_path: Path) -> None:
+    room = FakeRoom(tmp_path)
+    rig = Rig(room, HttpServer(room, port=0, segment=1456))
+    with socket.create_connection((str(LOCALHOST), rig.server.port)) as usual:
+        # Each side tells the other its own; Linux takes 12 bytes off for the time stamps.
+        assert usual.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1456
+    rig.close()
+
+
 def test_malformed_requests_fill_no_log(lobby: Lobby, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(20):
         answer = lobby.visit(HERE, b"GET / HTTP/1.1\r\nbad\x1b header\r\n\r\n").recv(4096)

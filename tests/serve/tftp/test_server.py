@@ -45,7 +45,7 @@ SMALLER_MTU = "NETBOOT_TEST_SMALLER_MTU"  # in the environment of a test in a na
 class Rig:
     """The server in a thread with its own event loop, so tests can be plain blocking code."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
         for name in ON_DISK:
             (folder / name).write_bytes(FILES[name])
@@ -59,6 +59,7 @@ class Rig:
             networks=NEAR,
             port=0,
             holder=lambda address: MACHINES.get(address, address),
+            **options,
         )
         self.loop = asyncio.new_event_loop()
         self.loop.run_until_complete(self.server.start([SERVER]))
@@ -230,6 +231,12 @@ def test_netascii_has_the_lines_end_with_cr_lf(rig: Rig) -> None:
 def test_blksize_is_clamped_to_the_mtu(rig: Rig) -> None:
     answer = ask(rig, rrq("loader.efi", blksize=65464))
     assert acknowledged(answer) == {b"blksize": b"1468"}
+
+
+def test_blksize_is_clamped_to_the_mtu_of_tagged_frames(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, mtu=1496)
+    assert acknowledged(ask(rig, rrq("loader.efi", blksize=1468))) == {b"blksize": b"1464"}
+    rig.close()
 
 
 @pytest.mark.parametrize(("way", "blksize"), [(1500, 512), (400, 368)])
