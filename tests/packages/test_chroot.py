@@ -116,6 +116,9 @@ def test_the_package_is_installed_serves_and_is_purged(release: str, tmp_path: P
         machine.run(f"cd /; {install}")
         machine.run("netboot --version; netboot check")
         machine.run("id netboot; id -Gn netboot-panel | grep -w netboot")
+        scripts = "/var/lib/dpkg/info/netboot-classroom"
+        stops = machine.run(f"grep -l 'systemd-invoke stop' {scripts}.preinst {scripts}.prerm || :")
+        assert stops.split() == [f"{scripts}.prerm"], "an upgrade stops no server"
         units = " ".join(f"{name}.service" for name in UNITS)
         told = machine.run(f"systemd-analyze verify --man=no {units} || true")
         assert not [line for line in told.splitlines() if "netboot" in line], told

@@ -87,6 +87,12 @@ def test_the_folders_are_those_of_the_code() -> None:
     assert units == list(packaged.units())
 
 
+def test_an_upgrade_stops_no_unit() -> None:
+    """Else debhelper's preinst does so, and postinst finds no server that it could reload."""
+    (line,) = [line for line in (DEBIAN / "rules").read_text().splitlines() if "-enable" in line]
+    assert "--no-stop-on-upgrade" in line and "--no-start" in line
+
+
 def test_the_profile_has_no_mistake() -> None:
     profile = profile_file.load(DEBIAN / "profile.yaml")
     assert (profile.dhcp.mode, profile.swap.store) == ("proxy", "memory")
