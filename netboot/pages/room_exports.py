@@ -6,10 +6,11 @@ from pathlib import Path
 
 from netboot.boot.plan import VERIFIED
 from netboot.boot.ticket import MAC_DIGITS
-from netboot.pages.exports import Attachment, LeasedExports, StaticExports
+from netboot.pages.exports import Attachment, LeasedExports
 from netboot.pages.lease import UNKNOWN, Ends
 from netboot.pages.nbd.export import Export, Refused
 from netboot.pages.nbd.name import WireName
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.versions import VersionExports
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from netboot.pages import upgrade
-from netboot.pages.exports import StaticExports
 from netboot.pages.server import Address, PageServer
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores import memory
 from netboot.pages.stores.folder import KEPT_PREFIX, beside, find_kept
 from netboot.pages.stores.store import make_store

@@ -12,12 +12,13 @@ from typing import Any
 from netboot.boot.plan import KEPT, image_export, verified_export
 from netboot.errors import OperatorError
 from netboot.pages import headroom
-from netboot.pages.exports import Exports, LeasedExports, StaticExports
+from netboot.pages.exports import Exports, LeasedExports
 from netboot.pages.kept import KeptTable
 from netboot.pages.kept_exports import KeptExports, WithKept, new_key
 from netboot.pages.room_exports import ClassroomExports
 from netboot.pages.shared_exports import Room as SharedRoom
 from netboot.pages.shared_exports import SharedExports
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores import pool
 from netboot.pages.stores import store as stores
 from netboot.pages.stores.image import ImageFile, open_image

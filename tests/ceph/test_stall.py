@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from netboot.pages.exports import StaticExports
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores.rbd import make_store
 from netboot.profile.stores import parse_store
 from tests.support import nbd_client, page_server

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from netboot.pages.exports import StaticExports
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores.store import make_store
 from netboot.profile.stores import BY_NAME, STORE_KINDS, parse_store
 from tests.support.page_server import running

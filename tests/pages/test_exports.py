@@ -17,11 +17,12 @@ import pytest
 from netboot.errors import OperatorError
 from netboot.host.state import RESERVE_BYTES, StateFile
 from netboot.pages import exports as page_exports
-from netboot.pages.exports import Attachment, LeasedExports, StaticExports
+from netboot.pages.exports import Attachment, LeasedExports
 from netboot.pages.lease import UNKNOWN, LeaseTable
 from netboot.pages.leasefile import APART_FILE, STATE_FILE
 from netboot.pages.nbd.export import Export, Refused
 from netboot.pages.nbd.name import WireName
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores.disk import DiskFile, DiskStore
 
 MAC = "52:54:00:00:00:01"

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from netboot.pages.exports import Attachment, LeasedExports, StaticExports
+from netboot.pages.exports import Attachment, LeasedExports
 from netboot.pages.lease import LeaseTable
 from netboot.pages.nbd.export import Refused
 from netboot.pages.nbd.name import WireName
 from netboot.pages.room_exports import ClassroomExports
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores.null import NullStore
 
 SEAT = "52:54:00:12:34:56"

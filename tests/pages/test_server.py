@@ -19,12 +19,13 @@ from netboot.errors import OperatorError
 from netboot.host.sockets import IP_MTU_DISCOVER, IP_PMTUDISC_DONT
 from netboot.pages import clients
 from netboot.pages.clients import MAX_CONNECTIONS_OF_ADDRESS
-from netboot.pages.exports import LeasedExports, StaticExports
+from netboot.pages.exports import LeasedExports
 from netboot.pages.lease import Lease, LeaseTable
 from netboot.pages.nbd.export import Refused
 from netboot.pages.room_exports import ClassroomExports
 from netboot.pages.server import MAX_HANDSHAKES_OF_ADDRESS, PageServer
 from netboot.pages.static import serve_static
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.worker.buffers import BUFFER_BYTES, MOST_POWER
 from netboot.pages.worker.worker import SAMPLED

@@ -13,7 +13,7 @@ import pytest
 
 from netboot.pages import control, crew
 from netboot.pages.crew import Crew
-from netboot.pages.exports import StaticExports
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.system

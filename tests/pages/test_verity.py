@@ -11,8 +11,9 @@ import pytest
 from netboot.boot.plan import image_export, verified_export
 from netboot.errors import OperatorError
 from netboot.pages import verity
-from netboot.pages.exports import Attachment, StaticExports
+from netboot.pages.exports import Attachment
 from netboot.pages.nbd.name import WireName
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores import image
 from netboot.pages.stores.image import BLOCK_BYTES, ImageFile
 from netboot.pages.stores.null import NullStore

@@ -27,6 +27,7 @@ WHOLE = {
     "boot/slices.py": ("complaint",),
     "pages/crew.py": ("_lose", "_reported", "_tell_attached"),
     "pages/exports.py": ("lose",),
+    "pages/static_exports.py": ("lose",),
     "pages/rivals.py": ("warn_if_moved", "_refuse"),
     "panel/follow.py": ("WRONG_KEY", "PROBLEMS", "_refusal", "_why"),
     "panel/servers.py": ("send", "_part"),

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from netboot.pages.exports import LeasedExports, StaticExports
+from netboot.pages.exports import LeasedExports
 from netboot.pages.room_exports import ClassroomExports
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.versions import Files, VersionExports
 from netboot.roots.library import Library, Version

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from netboot.errors import OperatorError
-from netboot.pages.exports import Attachment, StaticExports
+from netboot.pages.exports import Attachment
 from netboot.pages.nbd.export import Export
 from netboot.pages.nbd.name import WireName
+from netboot.pages.static_exports import StaticExports
 from netboot.pages.stores import image
 from netboot.pages.stores.memory import MemoryStore
 from netboot.pages.stores.null import NullStore
