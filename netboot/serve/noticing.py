@@ -5,7 +5,7 @@ import logging
 import time
 
 from netboot.boot import flapping
-from netboot.boot.silence import Step
+from netboot.boot.waits import Step
 from netboot.host.complaints import Complaints
 from netboot.serve.room import Room
 

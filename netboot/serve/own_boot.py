@@ -11,8 +11,8 @@ from netboot.boot import own_image
 from netboot.boot.arch import BY_NAME, OWN_FILES
 from netboot.boot.client import Client, Stage
 from netboot.boot.plan import INITRAMFS_FILE, KERNEL_FILE, STUB_FILE, has_own_files
-from netboot.boot.silence import Step
 from netboot.boot.ticket import Key
+from netboot.boot.waits import Step
 from netboot.errors import OperatorError
 from netboot.host.files import replace_file
 from netboot.profile.processors import AMD64

@@ -36,8 +36,9 @@ from netboot.boot.plan import (
     swap_export,
 )
 from netboot.boot.seat_files import Facts
-from netboot.boot.silence import Silence, Step
+from netboot.boot.silence import Silence
 from netboot.boot.ticket import Key
+from netboot.boot.waits import Step
 from netboot.errors import DeniedError
 from netboot.feed.records import Report
 from netboot.host.complaints import Complaints

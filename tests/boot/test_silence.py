@@ -9,8 +9,9 @@ from netboot.boot.client import PROBE_MAC, played_mac
 from netboot.boot.events import BootEvent
 from netboot.boot.limits import SILENCE_WAITS
 from netboot.boot.plan import swap_export
-from netboot.boot.silence import REPEAT_SECONDS, SWAP_WAITS, WAITS, Silence, Silent, Step
+from netboot.boot.silence import REPEAT_SECONDS, Silence, Silent
 from netboot.boot.stages import BY_NAME
+from netboot.boot.waits import SWAP_WAITS, WAITS, Step
 
 MAC = "00:1e:37:11:22:33"
 EXPORT = swap_export(MAC)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from netboot.boot.silence import BY_STEP, Silent, Step
+from netboot.boot.silence import Silent
 from netboot.boot.stages import BY_NAME
+from netboot.boot.waits import BY_STEP, Step
 from netboot.feed.records import Hardware, Pages, Pressure, Report, SeatRow, ServerRow, Trouble
 from netboot.panel.history.rooms import SeatBoot, regression
 from netboot.panel.keeping import FEED, REMEDY

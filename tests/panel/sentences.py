@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from netboot.boot.silence import SWAP_WAITS, WAITS, Silent
+from netboot.boot.silence import Silent
 from netboot.boot.stages import BY_NAME
+from netboot.boot.waits import SWAP_WAITS, WAITS
 from tests import ROOT
 
 FOLDERS = ("panel", "serve", "pages")
